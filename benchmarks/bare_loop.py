@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from qexp.base.workspace import find
 from qexp.kinds.experiments import experience
 from qexp.kinds.objects import data_kind, dataset_of, fit_transforms, initial_model, recipe_of
 from qexp.kinds.tables import BUILT_IN
-from qexp.networks.training import Trainer
+from qexp.networks.training import PRECISIONS, Trainer
 
 CPU = torch.device("cpu")
 
@@ -32,13 +33,13 @@ class Deaf:
     def checkpoint_written(self, *_: Any) -> None: ...
 
 
-def trainer_of(spec: Mapping[str, Any], seed: int) -> Trainer:
-    """What trains a run of a resolved experience, from the start."""
+def trainer_of(spec: Mapping[str, Any], seed: int, device: torch.device = CPU, folder: Path | None = None) -> Trainer:
+    """What trains a run of a resolved experience, from the start, in a folder, or in a temporary one."""
     tables, seeds = BUILT_IN, Seeds(seed)
-    data = data_kind(spec["dataset"]).data(dict(spec), dataset_of(spec["dataset"], tables), tables, seeds, CPU)
-    model = initial_model(dict(spec), tables, seeds)
+    data = data_kind(spec["dataset"]).data(dict(spec), dataset_of(spec["dataset"], tables), tables, seeds, device)
+    model = initial_model(dict(spec), tables, seeds).to(device)
     fit_transforms(model, data.to_fit)
-    return Trainer(model, data, recipe_of(dict(spec), tables), seeds, CPU, Path(tempfile.mkdtemp()))
+    return Trainer(model, data, recipe_of(dict(spec), tables), seeds, device, folder or Path(tempfile.mkdtemp()))
 
 
 class SideBySide:
@@ -47,14 +48,16 @@ class SideBySide:
     loss  of every output in the bare loop
     """
 
-    def __init__(self, name: str, loss: Loss, overrides: Mapping[str, Any] | None = None) -> None:
+    def __init__(
+        self, name: str, loss: Loss, overrides: Mapping[str, Any] | None = None, device: torch.device = CPU
+    ) -> None:
         self.spec = experience(name, overrides or {}, find()).document
-        self.trainer = trainer_of(self.spec, 0)
+        self.trainer = trainer_of(self.spec, 0, device)
         self.data = self.trainer.data
-        self.bare = initial_model(self.spec, BUILT_IN, Seeds(0))
+        self.bare = initial_model(self.spec, BUILT_IN, Seeds(0)).to(device)
         self.bare.load_state_dict(self.trainer.model.state_dict())
         weights = list(self.bare.network.parameters())
-        self._optimizer = self.trainer.recipe.optimizer(weights, self.spec["learning_rate"])
+        self.optimizer = self.trainer.recipe.optimizer(weights, self.spec["learning_rate"])
         self._loss = loss
 
     def managed_steps(self) -> None:
@@ -76,17 +79,26 @@ class SideBySide:
         return self.transformed(self.data.epoch(1, self.data.train_size, lambda samples: samples)(0))
 
     def bare_steps(self, ready: Mapping[str, Tensor]) -> None:
-        network, size, clip = self.bare.network, int(self.spec["batch_size"]), self.spec["gradient_clip"]
-        network.train()
+        self.bare.network.train()
+        for some in self.batches(ready):
+            self.bare_step(some)
+
+    def batches(self, ready: Mapping[str, Tensor]) -> Iterator[dict[str, Tensor]]:
+        size = int(self.spec["batch_size"])
         for first in range(0, self.data.train_size, size):
-            some = {name: values[first : first + size] for name, values in ready.items()}
+            yield {name: values[first : first + size] for name, values in ready.items()}
+
+    def bare_step(self, some: Mapping[str, Tensor]) -> None:
+        network, clip = self.bare.network, self.spec["gradient_clip"]
+        cast = PRECISIONS[self.spec["precision"]]
+        with torch.autocast(self.trainer.device.type, cast) if cast else nullcontext():
             estimates = network({name: some[name] for name in network.inputs})
-            loss = sum(self._loss(estimates[output], some[output]) for output in network.outputs)
-            self._optimizer.zero_grad()
-            loss.backward()
-            if clip:
-                torch.nn.utils.clip_grad_norm_(network.parameters(), clip)
-            self._optimizer.step()
+        loss = sum(self._loss(estimates[output].float(), some[output]) for output in network.outputs)
+        self.optimizer.zero_grad()
+        loss.backward()
+        if clip:
+            torch.nn.utils.clip_grad_norm_(network.parameters(), clip)
+        self.optimizer.step()
 
     def bare_validation(self) -> None:
         """The mean absolute errors of the validation part."""

@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from functools import cache
-from itertools import islice
+from itertools import chain, islice
 from typing import Any
 
 from qexp.base import formats, machine
@@ -141,7 +141,7 @@ TAIL = 8192
 class Pool:
     """Runs prepared run directories. A run that crashes or cannot be started does not stop the others.
 
-    more  gives further runs, one at a time, while a place is free; None if there are none
+    more  gives further runs, those of one process at a time, while a place is free; none if there are no more
 
     After a first SIGINT or SIGTERM no run is started and running ones write a checkpoint; a second kills them.
     """
@@ -154,7 +154,7 @@ class Pool:
         device: str = "auto",
         gpus: Sequence[str] = (),
         wrap: Wrap = Wrap(),
-        more: Callable[[], RunDirectory | None] | None = None,
+        more: Callable[[], list[RunDirectory]] | None = None,
     ) -> None:
         self._wrap, self._more = wrap, more
         self._launch, self._device, self._jobs = launch, device, jobs
@@ -247,8 +247,7 @@ class Pool:
         if self._more is None or self._signals or self._error is not None:
             return None
         try:
-            further = self._more()
-            return None if further is None else [further]
+            return self._more() or None
         except Exception as error:
             self._error = error
             return None
@@ -446,27 +445,38 @@ def open_launch(checked_order: CheckedOrder, workspace: Workspace) -> tuple[Laun
     record: dict[str, Any] = {"id": launch.id, "created": now(), "argv": sys.argv, "launcher": order.launcher}
     record |= {"settings": checked_order.settings, "runs": names, "left": workload.left, "done_before": done}
     formats.write_json(launch.record_file, record)
-    return launch, prepared_for(launch, checked_order, workspace)
+    return launch, _prepared(launch, [checked_order], workspace, launch.id, order.jobs or 1)
 
 
-def add_to_launch(launch: Launch, checked_order: CheckedOrder, workspace: Workspace) -> list[RunDirectory]:
-    """Prepare the runs of a further order for a launch that is at work. Returns them, existing ones first."""
-    load, record = checked_order.workload, launch.record()
-    names = [plan.name for plan in (*load.again, *load.new)]
+def add_to_launch(
+    launch: Launch, checked_orders: Sequence[CheckedOrder], workspace: Workspace, stack: str
+) -> list[RunDirectory]:
+    """Prepare the runs of further orders, which differ in their overrides, for a launch that is at work. Returns them,
+    existing ones first.
+
+    stack  beginning of the names of the stacks that new runs are in
+    """
+    loads, record = [checked.workload for checked in checked_orders], launch.record()
+    names = [plan.name for load in loads for plan in (*load.again, *load.new)]
     formats.write_json(launch.record_file, replace(record, runs=(*dict.fromkeys([*record.runs, *names]),)).document())
-    return prepared_for(launch, checked_order, workspace)
+    return _prepared(launch, checked_orders, workspace, stack, 1)
 
 
-def prepared_for(launch: Launch, checked_order: CheckedOrder, workspace: Workspace) -> list[RunDirectory]:
-    """The runs of an order that are to run, existing ones first; new ones are prepared for a launch."""
-    workload, order = checked_order.workload, checked_order.order
-    directories = [RunDirectory(workspace.runs / plan.name) for plan in workload.again]
+def _prepared(
+    launch: Launch, checked_orders: Sequence[CheckedOrder], workspace: Workspace, stack: str, jobs: int
+) -> list[RunDirectory]:
+    """The runs of orders that are to run, existing ones first; new ones are prepared for a launch."""
+    order, size = checked_orders[0].order, stack_size(checked_orders[0])
+    directories = [
+        RunDirectory(workspace.runs / plan.name) for checked in checked_orders for plan in checked.workload.again
+    ]
     for directory in directories:
         if order.trust_code:
             directory.trust()
         add_annotations(directory.path, order.tags, order.note)
     first: RunDirectory | None = None
-    for plan in stacks.in_stacks(workload.new, launch.id, stack_size(checked_order), order.device, order.jobs or 1):
+    new = [plan for checked in checked_orders for plan in checked.workload.new]
+    for plan in stacks.in_stacks(new, stack, size, order.device, jobs):
         with suppress(FileExistsError):  # another process prepared this run first and will start it
             planned = replace(plan, launch=launch.id, tags=order.tags, note=order.note)
             directories.append(prepare(planned, workspace, order.storage, first))
@@ -525,7 +535,7 @@ def run_here(
     launch: Launch,
     directories: Sequence[RunDirectory],
     watcher: Watcher,
-    more: Callable[[], RunDirectory | None] | None = None,
+    more: Callable[[], list[RunDirectory]] | None = None,
 ) -> tuple[dict[str, State], bool]:
     """Run the launch in a pool of this process. Returns run → final state, and whether a signal ended the pool.
 
@@ -560,20 +570,20 @@ def run_and_wait(
     checked_order: CheckedOrder,
     directories: Sequence[RunDirectory],
     watcher: Watcher,
-    more: Callable[[], RunDirectory | None] = lambda: None,
+    more: Callable[[], list[RunDirectory]] = list,
 ) -> bool:
     """Run a launch here, or keep `jobs` of its runs with its scheduler, until all have ended. Returns whether a signal
     ended that early; jobs that were submitted go on.
 
-    more  gives further runs, one at a time; those that a scheduler has already are only waited for
+    more  gives further runs, those of one process at a time; those that a scheduler has already are only waited for
     """
     scheduler = LAUNCHERS[checked_order.order.launcher]
     if scheduler is None:
         return run_here(launch, directories, watcher, more)[1]
-    given = iter(directories)
+    given = iter(together(directories))
 
-    def following() -> RunDirectory | None:
-        return next(given, None) or more()
+    def following() -> list[RunDirectory]:
+        return next(given, []) or more()
 
     signals: list[int] = []
     waiting: list[RunDirectory] = []
@@ -582,7 +592,8 @@ def run_and_wait(
     watcher.start([])
     with handled((signal.SIGINT, signal.SIGTERM), lambda number, frame: signals.append(number)), _supervised(launch):
         while not signals:
-            new = list(islice(iter(following, None), (checked_order.order.jobs or 1) - len(waiting)))
+            places = (checked_order.order.jobs or 1) - len(together(waiting))
+            new = list(chain(*islice(iter(following, []), places)))
             if fresh := [directory for directory in new if not at_work(directory)]:
                 submit(launch, fresh, checked_order, scheduler)
             waiting += new

@@ -14,6 +14,7 @@ from collections import Counter, deque
 from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from itertools import islice
 from pathlib import Path
 from statistics import fmean
 from typing import TYPE_CHECKING, Any
@@ -24,6 +25,7 @@ from qexp.base.seeds import Seeds
 from qexp.base.workspace import Workspace
 from qexp.errors import DamagedError, QexpError, SpecError, extra, suggestion
 from qexp.jobs.launchers import Launch, Watcher, scheduler_of
+from qexp.jobs.scheduler import together
 from qexp.jobs.states import Watch, ask_to_stop
 from qexp.metrics.built_in import asked_for
 from qexp.metrics.meaning import MAIN_METRIC
@@ -246,6 +248,8 @@ class CheckedTuning:
     """What all trials set: their test part is not evaluated. Of a program that cannot be said."""
     order: CheckedOrder
     """Of no runs, with the settings of all."""
+    largest_stack: int
+    """Runs that one process trains side by side, see `qexp.runs.stacks`."""
 
 
 @dataclass
@@ -287,7 +291,7 @@ class Search(Watcher):
         Returns whether a signal ended that early. Raises QexpError if a run could not be started.
         """
         order = self._checked.order
-        more = self.next_run_here if scheduler_of(order.order.launcher) is None else self.next_run
+        more = self.next_runs_here if scheduler_of(order.order.launcher) is None else self.next_runs
         while True:
             elsewhere = self.take_up()
             if self.has_work():
@@ -303,33 +307,47 @@ class Search(Watcher):
 
     # What the pool asks for.
 
-    def next_run_here(self) -> RunDirectory | None:
-        """The next run to be started; waits for those that are at work already, since each takes a place."""
-        while (directory := self.next_run()) is not None:
-            if not at_work(directory):
-                return directory
-            while at_work(directory):
+    def next_runs_here(self) -> list[RunDirectory]:
+        """The next runs to be started; waits for those that are at work already, since each takes a place."""
+        while directories := self.next_runs():
+            if free := [directory for directory in directories if not at_work(directory)]:
+                return free
+            while any(map(at_work, directories)):
                 if self._stopping:
-                    return None
+                    return []
                 time.sleep(PAUSE)
-            self.run_ended(directory.name, Watch().state(directory), 0.0)
-        return None
+            for directory in directories:
+                self.run_ended(directory.name, Watch().state(directory), 0.0)
+        return []
 
-    def next_run(self) -> RunDirectory | None:
-        """The next run of an open trial or of a new one, which is at work already if its search was killed; None if
-        there is none.
+    def next_runs(self) -> list[RunDirectory]:
+        """The next runs that one process trains, of open trials or of new ones; they are at work already if their
+        search was killed.
         """
         with self._lock:
             while True:
-                if self._again:
-                    return self._again.popleft()
-                for one in self._open.values():
-                    if one.waiting and not one.pruned:
-                        return one.waiting.popleft()
-                trial = self._taken_up.popleft() if self._taken_up else self._ask()
-                if trial is None:
-                    return None
-                self._begin(trial)
+                queues = [self._again, *(one.waiting for one in self._open.values() if not one.pruned)]
+                if groups := together(directory for queue in queues for directory in queue):
+                    for queue in queues:
+                        for directory in [one for one in queue if one in groups[0]]:
+                            queue.remove(directory)
+                    return groups[0]
+                trials = [*self._taken_up]
+                self._taken_up.clear()
+                trials += islice(iter(self._ask, None), 0 if trials else self._at_once())
+                if not trials:
+                    return []
+                self._begin(trials)
+
+    def _at_once(self) -> int:
+        """New trials that are begun together, so that their runs can be in one stack. Unless stacks are asked for, not
+        if the sampler learns from trials before, nor if trials are given up, which saves nothing in a stack.
+        """
+        tuning = self._tuning
+        if tuning.stack is None and (tuning.sampler not in ("random", "grid") or tuning.pruner != "none"):
+            return 1
+        share = math.ceil(self._most / (tuning.jobs or 1))
+        return max(1, min(share, self._checked.largest_stack // len(tuning.seeds)))
 
     def has_work(self) -> bool:
         """Whether there are runs to be started, or trials to be begun."""
@@ -345,29 +363,39 @@ class Search(Watcher):
                 return None
             return self._study.ask(self._distributions)
 
-    def _begin(self, trial: Trial) -> None:
-        """Have the runs of a trial prepared."""
-        values = self._checked.space.overrides(trial.params)
-        order = self._tuning.order_of({**values, **self._checked.fixed}, self._tuning.seeds)
-        try:
-            checked = check_order(order, self._workspace)
-        except SpecError as error:
-            # Values that are right one by one, and wrong together: a trial without a value, from which can be learned.
-            trial.set_user_attr(WHY, str(error))
-            self._study.tell(trial, state=TrialState.FAIL)
-            return
+    def _begin(self, trials: Sequence[Trial]) -> None:
+        """Have the runs of trials prepared."""
         assert self.launch is not None
-        names = [plan.name for plan in checked.plans]
-        trial.set_user_attr(RUNS, names)
-        trial.set_user_attr(LAUNCH, self.launch.id)
-        one = self._open[trial.number] = OpenTrial(trial, names, deque())
-        one.waiting.extend(add_to_launch(self.launch, checked, self._workspace))
-        left = checked.workload.left
-        one.waiting.extend(RunDirectory(self._workspace.runs / name) for name, state in left.items() if state.at_work)
-        if failed := next((name for name, state in left.items() if not state.at_work), None):
-            self._fail(one, f"{failed} {left[failed].words}")
-        else:
-            self._settle(one)  # all of its runs may be done before
+        begun: dict[int, CheckedOrder] = {}
+        for trial in trials:
+            values = self._checked.space.overrides(trial.params)
+            order = self._tuning.order_of({**values, **self._checked.fixed}, self._tuning.seeds)
+            try:
+                checked = check_order(order, self._workspace)
+            except SpecError as error:
+                # Values that are right one by one, and wrong together: a trial without a value, from which can be
+                # learned.
+                trial.set_user_attr(WHY, str(error))
+                self._study.tell(trial, state=TrialState.FAIL)
+                continue
+            names = [plan.name for plan in checked.plans]
+            trial.set_user_attr(RUNS, names)
+            trial.set_user_attr(LAUNCH, self.launch.id)
+            self._open[trial.number], begun[trial.number] = OpenTrial(trial, names, deque()), checked
+        if not begun:
+            return
+        stack = f"{self.launch.id}.trial_{min(begun)}"
+        prepared = add_to_launch(self.launch, list(begun.values()), self._workspace, stack)
+        for number, checked in begun.items():
+            one, left = self._open[number], checked.workload.left
+            one.waiting.extend(directory for directory in prepared if directory.name in one.runs)
+            one.waiting.extend(
+                RunDirectory(self._workspace.runs / name) for name, state in left.items() if state.at_work
+            )
+            if failed := next((name for name, state in left.items() if not state.at_work), None):
+                self._fail(one, f"{failed} {left[failed].words}")
+            else:
+                self._settle(one)  # all of its runs may be done before
 
     # What the pool shows.
 

@@ -20,7 +20,16 @@ from qexp.figures.canvas import save
 from qexp.figures.searches import Varied, front, search_panels
 from qexp.jobs.launchers import Watcher
 from qexp.kinds.experiments import Experience, check, data_of, experience, spec_cache
-from qexp.runs.launch import CheckedOrder, Workload, check_order, memory_of, open_launch, run_and_wait
+from qexp.runs import stacks
+from qexp.runs.launch import (
+    CheckedOrder,
+    Workload,
+    check_order,
+    memory_of,
+    open_launch,
+    run_and_wait,
+    stack_size,
+)
 from qexp.spec.experiences import type_of
 from qexp.spec.kinds import KINDS, documents_named
 from qexp.spec.resolution import override
@@ -87,7 +96,18 @@ def check_tuning(tuning: Tuning, workspace: Workspace) -> CheckedTuning:
     usual = workspace.root / "studies" / f"{Path(reference).stem}_tune"
     folder = usual if tuning.out is None else Path(tuning.out).absolute()
     objectives = objectives_of(tuning, plan, space)
-    return CheckedTuning(tuning, workspace, space, objectives, folder, epochs, plan.digest, drawn, fixed, unplanned)
+    most = _largest_stack(tuning, checked)
+    return CheckedTuning(
+        tuning, workspace, space, objectives, folder, epochs, plan.digest, drawn, fixed, unplanned, most
+    )
+
+
+def _largest_stack(tuning: Tuning, checked: CheckedOrder) -> int:
+    """Runs of trials that one process trains side by side; 1 where each is by itself."""
+    of_first, size = checked.plans[0].checked, stack_size(checked)
+    if of_first is None or not stacks.alike(of_first, tuning.seeds):
+        return 1
+    return stacks.largest(of_first, tuning.device, size)
 
 
 def _fresh_seeds(tuning: Tuning) -> range:

@@ -6,6 +6,7 @@ import math
 import pytest
 import torch
 
+from benchmarks import gpu
 from qexp.networks import steps
 from qexp.networks.heads import HEADS
 from qexp.networks.losses import LOSSES, OF_POSTERIORS
@@ -231,6 +232,13 @@ def test_every_loss_and_posterior_head_can_be_recorded_and_falls(on_device, told
     assert told == []
     assert len(on_device) == 1
     assert end < first
+
+
+@pytest.mark.heavy
+def test_what_the_benchmark_of_gpus_checks_holds_for_this_recorder(on_device):
+    held = list(gpu.checks(torch.device("cpu")))
+    assert held == [True] * 5
+    assert on_device
 
 
 @pytest.mark.heavy

@@ -283,6 +283,29 @@ def test_a_grid_has_each_combination_once(specs):
 
 
 @pytest.mark.heavy
+@pytest.mark.parametrize(
+    ("options", "sizes"),
+    [
+        ({"sampler": "random"}, [4, 4, 4, 4]),
+        ({"sampler": "grid", "space": {"learning_rate": [0.001, 0.01], "batch_size": [4, 8]}}, [2, 2, 2, 2]),
+        ({"sampler": "random", "jobs": 2}, [2, 2, 2, 2]),
+        ({"sampler": "random", "stack": 1}, []),
+        ({"sampler": "random", "pruner": "asha"}, []),
+        ({"seeds": [0, 1]}, [2] * 8),
+        ({"stack": 4}, [4, 4, 4, 4]),
+    ],
+)
+def test_trials_are_trained_side_by_side_where_the_next_do_not_depend_on_them(specs, options, sizes):
+    tuned = qexp.tune("sound", **{"space": RATE, "trials": 4, "final_seeds": 0, **options})
+    records = [RunDirectory(qexp.open_run(run).path).record() for trial in tuned.trials for run in trial.runs]
+    stacks = [record.stack for record in records if record.stack is not None]
+    assert {trial.state for trial in tuned.trials} <= {"done", "pruned"}
+    assert len(tuned.trials) == 4
+    assert sorted(stack.size for stack in stacks) == sizes
+    assert len({(stack.id, stack.place) for stack in stacks}) == len(stacks)
+
+
+@pytest.mark.heavy
 def test_of_several_metrics_all_are_kept_that_no_other_is_better_than(specs):
     tuned = qexp.tune("sound", space=RATE, metric=["depth.mae", "depth.bias"], trials=5, final_seeds=0, jobs=2)
     values = {trial.trial: trial.values for trial in tuned.trials}
