@@ -192,9 +192,9 @@ def qexp(*arguments: str) -> int:
 # Checks.
 
 
-def checks(device: torch.device, name: str = "mogi_quick") -> Iterator[bool]:
+def checks(device: torch.device, overrides: Mapping[str, Any] | None = None) -> Iterator[bool]:
     """Bits of two trainings, of an interrupted one, and of stacks; and how far these are from runs alone."""
-    spec = experience(name, {"epochs": 4}, find()).document
+    spec = experience("mogi_quick", {"epochs": 4, **(overrides or {})}, find()).document
 
     def trained(after: int | None = None) -> tuple[Trainer, list[float]]:
         trainer = trainer_of(spec, 5, device)
