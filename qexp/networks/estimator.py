@@ -259,8 +259,15 @@ def _block(values: Tensor) -> int:
     return block if values.device.type == "cpu" else max(len(values), 1)
 
 
-def _batches(network: Network, tensors: Mapping[str, Tensor], size: int) -> Iterator[dict[str, Tensor]]:
-    for parts in zip(*(tensors[name].split(size) for name in network.inputs), strict=True):
+def _batches(
+    network: Network, tensors: Mapping[str, Tensor], size: int, together: int = 1
+) -> Iterator[dict[str, Tensor]]:
+    """together  whole batches that are one as long as there are so many"""
+    count = len(next(iter(tensors.values())))
+    rest = count % (size * together)
+    sizes = [size * together] * (count // (size * together)) + [size] * (rest // size)
+    sizes += [count - sum(sizes)] if sum(sizes) < count or not count else []
+    for parts in zip(*(tensors[name].split(sizes) for name in network.inputs), strict=True):
         yield dict(zip(network.inputs, parts, strict=True))
 
 
@@ -268,21 +275,34 @@ def _batches(network: Network, tensors: Mapping[str, Tensor], size: int) -> Iter
 
 CACHED_NUMBERS = 1 << 16
 """Activations of one layer, in numbers, that fit into a processor's cache beside the weights."""
+NUMBERS_TOGETHER = 8 * CACHED_NUMBERS
+"""Likewise of all whole batches that are one: small products cost little more than the calls that make them."""
 BATCHES = (64, 4096)
 """Smallest and largest batch, in samples."""
+TENSORS_AT_ONCE = 8
+"""Of the widest layer's size, that a forward pass holds on a GPU, with those that a convolution reads."""
 
 
 class Ensemble:
     """Estimators with the same inputs and outputs, each with its own weights and transforms.
 
-    The networks take turns on batches that stay in the cache. On a CPU this is as fast as matrix products of stacked
-    weights, and faster than torch.func's vmap.
+    On a CPU the networks take turns on batches that stay in the cache, which is as fast as matrix products of stacked
+    weights, and faster than torch.func's vmap. On a GPU all are one computation, of batches that fill its memory.
     """
 
     def __init__(self, models: Sequence[Estimator]) -> None:
         self.models = [model.eval() for model in models]
         self.network = self.models[0].network
         self.batch = batch_for(self.network)
+        self._together = batch_for(self.network, NUMBERS_TOGETHER) // self.batch
+        self._stacked: Callable[[Mapping[str, Tensor]], dict[str, Tensor]] | None = None
+        device = next((each.device for each in self.network.parameters()), torch.device("cpu"))
+        if device.type == "cuda" and len(models) > 1 and (stacked := in_one_computation(self.models)):
+            free, _ = torch.cuda.mem_get_info(device)
+            numbers = free // (
+                2 * 4 * TENSORS_AT_ONCE * len(models) * torch.get_num_threads()
+            )  # each thread has its own
+            self._stacked, self.batch, self._together = stacked, batch_for(self.network, numbers), 1
 
     def mean_and_spread(self, samples: Mapping[str, Tensor]) -> dict[str, tuple[Tensor, Tensor]]:
         """Output → mean and standard deviation over the networks, (sample, ...), in the output's own unit.
@@ -308,11 +328,37 @@ class Ensemble:
         probabilities  of quantiles that follow the estimates of outputs of posterior heads: (sample, 1 + probability)
         """
         batches: dict[str, list[Sequence[Tensor]]] = {name: [] for name in self.network.outputs}
-        for batch in _batches(self.network, samples, self.batch):
-            estimates = [with_quantiles(model, batch, probabilities) for model in self.models]
+        for batch in _batches(self.network, samples, self.batch, self._together):
+            estimates = self._estimates(batch, probabilities)
             for name, parts in batches.items():
-                parts.append(reduce(name, torch.stack([of_model[name] for of_model in estimates])))
+                parts.append(reduce(name, estimates[name]))
         return {name: [torch.cat(column) for column in zip(*parts, strict=True)] for name, parts in batches.items()}
+
+    def _estimates(self, samples: Mapping[str, Tensor], probabilities: Sequence[float]) -> dict[str, Tensor]:
+        """Output → what `with_quantiles` makes of each network, (network, sample, ...)."""
+        if self._stacked is not None and not (probabilities and self.network.heads):
+            return self._stacked(samples)
+        each = [with_quantiles(model, samples, probabilities) for model in self.models]
+        return {name: torch.stack([of_model[name] for of_model in each]) for name in self.network.outputs}
+
+
+def in_one_computation(models: Sequence[Estimator]) -> Callable[[Mapping[str, Tensor]], dict[str, Tensor]] | None:
+    """The estimates of all networks, (network, sample, ...), without a loop over them; None if theirs cannot be so."""
+    first, stacked = models[0], torch.func.stack_module_state(list(models))
+
+    def estimates(samples: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        result: dict[str, Tensor] = torch.func.vmap(
+            lambda weights, buffers: torch.func.functional_call(first, (weights, buffers), (samples,))
+        )(*stacked)
+        return result
+
+    network, device = first.network, next(first.parameters()).device
+    try:
+        with torch.no_grad():
+            estimates({name: torch.zeros(2, *shape, device=device) for name, shape in network.inputs.items()})
+    except (RuntimeError, ValueError):  # what torch.func raises for an operation or a transform that looks at values
+        return None
+    return estimates
 
 
 def with_quantiles(
@@ -362,8 +408,8 @@ def spread(model: Estimator, output: str, values: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def batch_for(network: Network) -> int:
-    """The batch size, a power of two, for which the network's widest layer fits into the cache."""
+def batch_for(network: Network, numbers: int = CACHED_NUMBERS) -> int:
+    """The batch size, a power of two, for which the network's widest layer has at most so many activations."""
     widest = 1
 
     def measure(_: nn.Module, __: object, result: object) -> None:
@@ -377,7 +423,7 @@ def batch_for(network: Network) -> int:
         device = next((parameter.device for parameter in network.parameters()), torch.device("cpu"))
         network({name: torch.zeros(1, *shape, device=device) for name, shape in network.inputs.items()})
     least, most = BATCHES
-    fitting = 1 << (CACHED_NUMBERS // widest).bit_length() - 1 if widest <= CACHED_NUMBERS else least
+    fitting = 1 << (numbers // widest).bit_length() - 1 if widest <= numbers else least
     return min(max(fitting, least), most)
 
 

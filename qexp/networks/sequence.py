@@ -135,7 +135,10 @@ class SequenceNorm(nn.BatchNorm1d):
 
 
 def _apply(operation: type[torch.autograd.Function], *arguments: Any) -> Any:
-    return operation.apply(*arguments)
+    if torch.is_grad_enabled() or torch._C._are_functorch_transforms_active():
+        return operation.apply(*arguments)
+    # The same without what a gradient needs, for which torch looks at the function's signature at every call.
+    return operation.forward(*arguments)
 
 
 class _PerNetwork(torch.autograd.Function):
@@ -310,6 +313,8 @@ def _products(a: Tensor, b: Tensor) -> Tensor:
     operations = 2 * a.shape[1] * a.shape[2] * b.shape[2]
     if ONE_DNN is None or operations < LARGE_PRODUCT or a.dtype != torch.float32 or a.device.type != "cpu":
         return torch.bmm(a, b)
+    if len(a) == 1:
+        return product(a[0], b[0].mT)[None]
     results = a.new_empty(len(a), a.shape[1], b.shape[2])
     for result, left, right in zip(results.unbind(), a.unbind(), b.mT.unbind(), strict=True):
         result.copy_(product(left, right))

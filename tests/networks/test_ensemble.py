@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from qexp.networks.estimator import CACHED_NUMBERS, Ensemble, Estimator, batch_for
+from qexp.networks.estimator import CACHED_NUMBERS, Ensemble, Estimator, _batches, batch_for, in_one_computation
 from qexp.networks.transforms import Angle, Log, Standardize
 from tests.networks.parts import initialised, operation
 
@@ -73,3 +73,36 @@ def test_the_mean_of_angles_lies_between_them_and_their_spread_is_by_the_shorter
     around = torch.tensor([-6.0, -3.0, 1.0, 4.0, 5.0])
     torch.testing.assert_close(mean, around.mean().expand(3, 1), atol=0.02, rtol=0)
     torch.testing.assert_close(spread, around.std().expand(3, 1), atol=1e-3, rtol=0)
+
+
+def test_all_networks_in_one_computation_estimate_as_they_do_in_turns():
+    models = []
+    for seed in range(3):
+        scaling, operations = Standardize(), {"network": operation("one_d_cnn", filters=[4, 8])}
+        scaling.fit(torch.rand(30, 4, generator=torch.Generator().manual_seed(seed)))
+        model = Estimator(
+            initialised({"seen": (4,)}, ["tio2"], operations, seed=seed), {"seen": scaling, "tio2": Log()}
+        )
+        models.append(model.eval())
+    several = Ensemble(models)
+    in_turns = several.mean_and_spread({"seen": SEEN[:300]})["tio2"]
+    several._stacked = in_one_computation(models)
+    together = several.mean_and_spread({"seen": SEEN[:300]})["tio2"]
+    torch.testing.assert_close(together, in_turns, rtol=1e-4, atol=1e-5)
+
+
+class Looking(Log):
+    """A transform that looks at values, as none in one computation can."""
+
+    def inverse(self, values):
+        return super().inverse(values) if values.sum() > 0 else super().inverse(values) + 1
+
+
+def test_networks_that_look_at_values_take_turns():
+    assert in_one_computation([Estimator(network(seed), {"tio2": Looking()}).eval() for seed in range(2)]) is None
+
+
+def test_whole_batches_are_computed_together_and_the_rest_as_alone():
+    """So that estimates keep their bits, which products of other sizes than whole batches round differently."""
+    sizes = [len(batch["seen"]) for batch in _batches(network(0), {"seen": SEEN[:700]}, 64, 4)]
+    assert sizes == [256, 256, 64, 64, 60]
