@@ -105,7 +105,7 @@ def mixed(posteriors: Sequence[Posterior], count: int, random: torch.Generator |
 # A network together with the transforms around it: what is trained, saved and used to predict.
 
 BATCH = 128
-"""Samples estimated at a time, so that activations stay in the processor's cache."""
+"""Samples estimated at a time on a processor, so that activations stay in its cache."""
 
 BLOCK_NUMBERS = 2**17
 """Most numbers transformed at a time, for the same reason."""
@@ -151,6 +151,8 @@ class Estimator(nn.Module):
         self.network = network
         self.transforms = Transforms(transforms)
         self.limits = dict(limits or {})
+        self._on_gpu: int | None = None
+        """Samples estimated at a time on a GPU."""
 
     @property
     def periods(self) -> dict[str, float]:
@@ -204,7 +206,7 @@ class Estimator(nn.Module):
         blocks = zip(values.split(BATCH), samples[name].split(BATCH), strict=True)
         return torch.cat([transform.inverse(block, own) for block, own in blocks])
 
-    def estimate(self, samples: Mapping[str, Tensor], batch_size: int = BATCH) -> dict[str, Tensor]:
+    def estimate(self, samples: Mapping[str, Tensor], batch_size: int | None = None) -> dict[str, Tensor]:
         """Estimates of all outputs, (sample, ...), in their units and within their limits.
 
         Batched, in evaluation mode, without gradients.
@@ -216,12 +218,12 @@ class Estimator(nn.Module):
 
         return self.limited(self._in_batches(unlimited, samples, batch_size))
 
-    def outputs(self, inputs: Mapping[str, Tensor], batch_size: int = BATCH) -> dict[str, Tensor]:
+    def outputs(self, inputs: Mapping[str, Tensor], batch_size: int | None = None) -> dict[str, Tensor]:
         """The network's outputs, still transformed, for inputs that are already transformed."""
         return self._in_batches(self.network, inputs, batch_size)
 
     @torch.no_grad()
-    def posterior(self, samples: Mapping[str, Tensor], batch_size: int = BATCH) -> Posterior:
+    def posterior(self, samples: Mapping[str, Tensor], batch_size: int | None = None) -> Posterior:
         """The posterior of the outputs of all posterior heads, for samples in their own units.
 
         Raises QexpError if the network has no posterior head.
@@ -238,16 +240,28 @@ class Estimator(nn.Module):
         outputs = self.network.outputs
         return Posterior(densities, {name: each for name, each in self.transforms.items() if name in outputs})
 
-    def features(self, inputs: Mapping[str, Tensor], batch_size: int = BATCH) -> dict[str, Tensor]:
+    def features(self, inputs: Mapping[str, Tensor], batch_size: int | None = None) -> dict[str, Tensor]:
         """The network's features, see `Network.features`, for inputs that are already transformed."""
         return self._in_batches(self.network.features, inputs, batch_size)
 
+    def _batch_size(self) -> int:
+        device = next((weight.device for weight in self.parameters()), torch.device("cpu"))
+        if device.type == "cpu":
+            return BATCH
+        if self._on_gpu is None:
+            self._on_gpu = batch_for(self.network, numbers_on_gpu(device))
+        return self._on_gpu
+
     @torch.no_grad()
     def _in_batches(
-        self, function: Callable[[dict[str, Tensor]], dict[str, Tensor]], tensors: Mapping[str, Tensor], batch_size: int
+        self,
+        function: Callable[[dict[str, Tensor]], dict[str, Tensor]],
+        tensors: Mapping[str, Tensor],
+        batch_size: int | None,
     ) -> dict[str, Tensor]:
         with evaluating(self):
-            batches = [function(inputs) for inputs in _batches(self.network, tensors, batch_size)]
+            size = batch_size or self._batch_size()
+            batches = [function(inputs) for inputs in _batches(self.network, tensors, size)]
         return {name: torch.cat([batch[name] for batch in batches]) for name in batches[0]}
 
 
@@ -263,7 +277,7 @@ def _batches(
     network: Network, tensors: Mapping[str, Tensor], size: int, together: int = 1
 ) -> Iterator[dict[str, Tensor]]:
     """together  whole batches that are one as long as there are so many"""
-    count = len(next(iter(tensors.values())))
+    count = len(tensors[next(iter(network.inputs))])
     rest = count % (size * together)
     sizes = [size * together] * (count // (size * together)) + [size] * (rest // size)
     sizes += [count - sum(sizes)] if sum(sizes) < count or not count else []
@@ -281,6 +295,14 @@ BATCHES = (64, 4096)
 """Smallest and largest batch, in samples."""
 TENSORS_AT_ONCE = 8
 """Of the widest layer's size, that a forward pass holds on a GPU, with those that a convolution reads."""
+SHARE_OF_GPU = 1 / 64
+"""Of its whole memory, for one batch: several threads have one each, and batches of equal size give the same bits."""
+
+
+def numbers_on_gpu(device: torch.device, networks: int = 1) -> int:
+    """Activations of one layer that a batch of each of some networks may have."""
+    memory = torch.cuda.get_device_properties(device).total_memory
+    return int(SHARE_OF_GPU * memory / (4 * TENSORS_AT_ONCE * networks))
 
 
 class Ensemble:
@@ -298,11 +320,8 @@ class Ensemble:
         self._stacked: Callable[[Mapping[str, Tensor]], dict[str, Tensor]] | None = None
         device = next((each.device for each in self.network.parameters()), torch.device("cpu"))
         if device.type == "cuda" and len(models) > 1 and (stacked := in_one_computation(self.models)):
-            free, _ = torch.cuda.mem_get_info(device)
-            numbers = free // (
-                2 * 4 * TENSORS_AT_ONCE * len(models) * torch.get_num_threads()
-            )  # each thread has its own
-            self._stacked, self.batch, self._together = stacked, batch_for(self.network, numbers), 1
+            self._stacked, self._together = stacked, 1
+            self.batch = batch_for(self.network, numbers_on_gpu(device, len(models)))
 
     def mean_and_spread(self, samples: Mapping[str, Tensor]) -> dict[str, tuple[Tensor, Tensor]]:
         """Output → mean and standard deviation over the networks, (sample, ...), in the output's own unit.
