@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from torch.func import functional_call, vmap
 
 from qexp.base.arrays import Array
+from qexp.errors import shortened
 from qexp.networks import checkpoint, training
 from qexp.networks.callbacks import Callback, Epoch
 from qexp.networks.checkpoint import BestRows, WeightLayout, is_kept
@@ -66,7 +67,7 @@ def can_be_stacked(network: Network, recipe: Recipe) -> bool:
             objectives, _ = networks.evaluate(samples)
             torch.autograd.grad(objectives.sum(), list(networks.views.values()), allow_unused=True)
     except Exception as error:  # whatever a module or loss does that works for one network alone
-        log.info("networks cannot be stacked: %s", str(error).splitlines()[0])
+        log.info("networks cannot be stacked: %s", shortened(repr(error)))
         return False
     return True
 

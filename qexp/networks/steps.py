@@ -11,6 +11,7 @@ from __future__ import annotations
 import logging
 import os
 import time
+import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -18,6 +19,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from qexp.errors import shortened
 from qexp.networks.network import Network
 from qexp.rows.array_cache import cache_folder
 
@@ -48,7 +50,8 @@ def cuda_graph(warm_up: Callable[[], None], step: Callable[[], Tensor]) -> Graph
     stream, reading = torch.cuda.Stream(), torch.cuda.get_sync_debug_mode()
     stream.wait_stream(torch.cuda.current_stream())
     with torch.cuda.stream(stream):
-        torch.cuda.set_sync_debug_mode("error")  # found out here: a record that breaks off can leave torch unusable
+        with warnings.catch_warnings(action="ignore"):  # that this mode of torch is a prototype
+            torch.cuda.set_sync_debug_mode("error")  # found out here: a record that breaks off can leave torch unusable
         try:
             warm_up()
         finally:
@@ -160,7 +163,7 @@ class Steps:
             if not torch.allclose(torch.stack(recorded), torch.stack(seen), rtol=TOLERANCE, equal_nan=True):
                 raise ValueError("recorded steps make other losses, as if it counted its calls")
         except Exception as error:  # whatever an operation or a loss does that cannot be recorded
-            log.info("operations are launched one by one; a step is not recorded: %s", str(error).splitlines()[0])
+            log.info("operations are launched one by one; a step is not recorded: %s", shortened(repr(error)))
             self._record = None
             self._recorded.clear()
             self._set(rates)
@@ -181,7 +184,7 @@ class Steps:
             with self._unchanged():
                 self._step(samples)
         except Exception as error:  # whatever the compiler cannot do
-            log.info("the network is not compiled: %s", str(error).splitlines()[0])
+            log.info("the network is not compiled: %s", shortened(repr(error)))
             self.features = self._network.features
         else:
             log.info("compiled the network in %.1f s", time.perf_counter() - started)
