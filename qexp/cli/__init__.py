@@ -20,7 +20,7 @@ from typer.main import get_command
 from qexp.base.machine import on_a_terminal
 from qexp.base.workspace import VARIABLE
 from qexp.cli import completion
-from qexp.cli.console import CheckedGroup, PlainCommand, error, message, result, say_at_work
+from qexp.cli.console import CheckedGroup, PlainCommand, WorkspaceOption, error, message, result, say_at_work
 from qexp.errors import QexpError, hint
 
 ALLOCATIONS = 5_000
@@ -177,9 +177,7 @@ TRAIN_ONE_RUN = ("run", "rerun", "execute")
 @app.callback()
 def options(
     ctx: typer.Context,
-    workspace: Annotated[
-        str | None, typer.Option(metavar="DIR", help="The directory that holds specs/; searched upwards if left out.")
-    ] = None,
+    workspace: WorkspaceOption = None,
     debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
     version: Annotated[
         bool, typer.Option("--version", is_eager=True, callback=_print_version, help="Print the version of qexp.")
