@@ -22,7 +22,7 @@ from qexp.physics.dislocation import cdm, cdm_image, okada, okada_image
 from qexp.physics.ellipsoid import LONGEST_SPHEROID, yang, yang_image
 from qexp.physics.geometry import azimuth_of_heading, grid, line_of_sight, over_topography, pixel_axis, project
 from qexp.physics.point import mctigue, mctigue_image, mogi, mogi_image, pcdm, pcdm_image
-from qexp.simulation.views import DISPLACEMENT, GNSS, View, suffix_of
+from qexp.simulation.views import DISPLACEMENT, GNSS, View
 
 
 class Generator(Protocol):
@@ -162,7 +162,7 @@ class DeformationImages:
     def _views(self, variables: Iterable[str]) -> list[tuple[str, View]]:
         """Suffix of each view, and the view; the first one always exists and has an empty suffix."""
         mentioned = {match[1] for name in variables if (match := _OF_A_VIEW.fullmatch(name)) and match[1]}
-        declared = {suffix_of(index): view for index, view in enumerate(self.views)}
+        declared = {f"_{index}" if index else "": view for index, view in enumerate(self.views)}
         suffixes = sorted({"", *mentioned, *declared}, key=lambda suffix: int(suffix[1:] or 0))
         return [(suffix, declared.get(suffix, View())) for suffix in suffixes]
 

@@ -66,11 +66,6 @@ class View:
         return None if self.visible is None else self.visible.float().reshape(1, *self.shape(size)[1:])
 
 
-def suffix_of(index: int) -> str:
-    """The suffix of the variables of a view: none for the first, `_1` for the second."""
-    return f"_{index}" if index else ""
-
-
 # Files of views: masks and elevations on a grid, scattered points, and elevations of points.
 
 
