@@ -51,13 +51,8 @@ class Program:
         line = self._line(seconds)
         return None if line is None else os.waitstatus_to_exitcode(int(line.partition(" ")[2]))
 
-    def ask_to_end(self) -> None:
-        self._request(guard.ASK)
-
-    def kill(self) -> None:
-        self._request(guard.KILL)
-
-    def _request(self, what: bytes) -> None:
+    def request(self, what: bytes) -> None:
+        """Have it asked to end, by `guard.ASK`, or killed, by `guard.KILL`."""
         with suppress(BrokenPipeError):  # it has just ended
             os.write(self._control, what)
 
@@ -318,10 +313,10 @@ def _watch(program: Program, call: Call, progress: followed.Progress) -> int | N
         progress.look()
         if call.work.interrupted():
             log.info("asks the program to end, and kills it after %g s", call.work.spec["grace"])
-            program.ask_to_end()
+            program.request(guard.ASK)
             if program.ended(call.work.spec["grace"]) is None:
                 log.info("kills the program")
-                program.kill()
+                program.request(guard.KILL)
                 program.ended(2 * SECONDS_BETWEEN_LOOKS)
             return None
     return None if machine.ended_with_all(code, call.work.interrupted) else code
