@@ -8,6 +8,7 @@ from .api import (
     act as act,
     calibrate as calibrate,
     compare as compare,
+    distil as distil,
     doctor as doctor,
     evaluate as evaluate,
     export_network as export_network,

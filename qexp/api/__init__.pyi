@@ -77,6 +77,7 @@ from .training import (
     Order as Order,
     Pretraining as Pretraining,
     Stopped as Stopped,
+    distil as distil,
     launch as launch,
     planned_study as planned_study,
     prepare as prepare,

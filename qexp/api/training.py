@@ -15,6 +15,7 @@ from qexp.base.options import Report, as_warning, ignore, takes
 from qexp.errors import QexpError, some
 from qexp.jobs import launchers, states
 from qexp.jobs.launchers import Watcher
+from qexp.kinds.options import DistilOptions
 from qexp.runs.catalog import Catalog
 from qexp.runs.options import MoreRuns
 from qexp.runs.order import (
@@ -152,6 +153,30 @@ def sweep(options: SweepOptions) -> ListedRuns:
                 tell(f"{state.words}: {some([name for name, other in states.items() if other is state])}")
     there = [plan.name for plan in prepared.plans if (home.runs / plan.name).exists()]
     return ListedRuns(open_run(name, workspace=home.root) for name in there)
+
+
+@takes(DistilOptions)
+def distil(run: str | Path | Run, options: DistilOptions) -> Run:
+    """Train one network to estimate what all networks of a run on rows estimate together; see `qexp distil`.
+
+    run      whose networks it stands for
+
+    >>> run = qexp.run("lunar_tio2_by_mission")
+    >>> qexp.distil(run, "data/lunar/stand_in_TiO2.csv").name
+    'lunar_tio2_by_mission_0_distilled_0'
+    """
+    from qexp.spec.kinds import load_stage
+
+    home, teacher = (
+        workspaces.find(options.workspace),
+        open_run(run, workspace=options.workspace, trust_code=options.trust_code).directory,
+    )
+    spec, keep_errors = load_stage(teacher.training_spec()["dataset"], "distil")(teacher, home, options)
+    resume = (home.runs / f"{spec.stem}_{options.seed}").exists()
+    order = Order(str(spec), [options.seed], device=options.device, resume=resume)
+    student, _ = train(order, workspace=options.workspace, display=display_of(options.display))
+    keep_errors(student.directory)
+    return student
 
 
 @takes(StudiedOptions)

@@ -27,7 +27,7 @@ ALLOCATIONS = 5_000
 """New containers before a collection; 700 in Python 3.11. With 200,000 commands are no faster."""
 
 GROUPS = {
-    "Train": dict.fromkeys(("run", "rerun", "study", "tune", "wait", "stop"), "training"),
+    "Train": dict.fromkeys(("run", "rerun", "study", "tune", "distil", "wait", "stop"), "training"),
     "Look": {
         "ls": "listing", "status": "training",
         **dict.fromkeys(("show", "compare", "report", "serve", "figures", "logs", "where"), "listing"),

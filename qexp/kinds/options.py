@@ -234,6 +234,27 @@ class SubmitOptions(PredictOptions, LaunchOptions):
 
 
 @dataclass(frozen=True)
+class DistilOptions(Computing):
+    """Options of `qexp distil`."""
+
+    rows: str | Path | None = option(
+        None, "Rows that need no true values, such as a part of the map to estimate: a file as for `predict`. If left "
+        "out, the run's own rows and rows between each and its nearest ones.", metavar="FILE",
+    )  # fmt: skip
+    columns: Columns | None = option(
+        None, "Columns of the file with other names than in the training data, as for `predict`.",
+        metavar="NAME=OTHER,...|N,N,...", shell=list[str], read=read_columns, write=column_words,
+    )  # fmt: skip
+    _: KW_ONLY
+    name: str | None = option(None, "Name of the new experience; RUN_distilled if left out.", metavar="NAME")
+    seed: int = option(0, "Random seed of the run: which rows are drawn and held out, and its first weights.")
+    display: Any = python_only(None, "Shows the progress of training: a bar on a terminal and in a notebook.")
+
+    def __post_init__(self) -> None:
+        require_seed(self.seed)
+
+
+@dataclass(frozen=True)
 class EvaluateOptions(Computing):
     """Options of `qexp evaluate`."""
 

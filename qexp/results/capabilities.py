@@ -17,6 +17,7 @@ from qexp.store.record import Record
 
 CAPABILITIES = {
     "results": "qexp.results.errors:Errors",
+    "distilled": "qexp.results.distilled:Distilled",
     "limit": "qexp.results.limit:LimitBeside",
     "held_out_intervals": "qexp.results.intervals:IntervalsOfRows",
     "calibration": "qexp.results.calibration:Calibrations",

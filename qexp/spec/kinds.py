@@ -46,6 +46,9 @@ class Kind:
     """Estimates of files: a `FileKind`."""
     invert: Any = None
     """(directory, device) → the network of a run as the inversion of an observation asks it: a `TrainedNetwork`."""
+    distil: Any = None
+    """(directory, workspace, options) → the file of an experience of one network that learns what the run's estimate,
+    and what keeps the errors of its finished run, (directory)."""
     new: Any = None
     """Writes first specs for files: a module with `takes`, `dataset` and `experience`, as `qexp.kinds.rows.new`."""
     look: Any = None
@@ -199,6 +202,7 @@ WITHOUT = {
     "evaluate": "are evaluated on the test part of their run alone",
     "predict": "are not estimated from files",
     "invert": "are no images of deformation, which qexp invert needs",
+    "distil": "have no ensembles that one network could replace, as tabular ones do",
     "new": 'get no experience of their own; extend a shipped one, with "extends"',
     "look": "have no view",
     "figures": "have no figures",

@@ -49,6 +49,8 @@ class TabularDataset:
         }
         """Grouping → the column by which rows are grouped, and a regular expression whose first group in it, or the
         whole match if it has none, is the name of a row's group."""
+        self._known: Mapping[str, tuple[float, float]] = (document.get("estimates_of") or {}).get("ranges", {})
+        """Column → the range of the data behind estimates that are learned here, which is what is known of it."""
         self._copies: dict[tuple[str, ...], Copies] = {}
         self.warnings: list[str] = []
         """Properties of the data that are allowed but may be mistakes."""
@@ -123,9 +125,10 @@ class TabularDataset:
     def ranges(self, inputs: Sequence[str]) -> tuple[Feature, ...]:
         """All columns of some variables in their order."""
         return tuple(
-            Feature(column=column, least=float(values.min()), greatest=float(values.max()))
+            Feature(column=column, least=float(least), greatest=float(greatest))
             for name in inputs
             for column, values in zip(self.columns[name], self.values[name].T, strict=True)
+            for least, greatest in [self._known.get(column, (values.min(), values.max()))]
         )
 
     def copies(self, inputs: Sequence[str]) -> Copies:

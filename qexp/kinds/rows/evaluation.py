@@ -102,7 +102,8 @@ def evaluate(attempt: Attempt, plan: Folds) -> Results:
     formats.write_csv(directory.results / PREDICTIONS, [name, *columns], cells)
     if scores.errors:
         write_errors(directory, scores.errors, dataset.units, attempt.caution)
-    keep_intervals(directory)
+    if plan.spec["dataset"].get("estimates_of") is None:
+        keep_intervals(directory)
     features = dataset.ranges(plan.spec["inputs"])
     return scores.document("test", comparison=comparison, features=features, targets=targets)
 

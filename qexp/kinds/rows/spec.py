@@ -114,6 +114,7 @@ class TabularSpecs(KindDocuments):
             for key, values in spec["select"].items()
         }
         groups = "" if spec["split"]["parameters"].get("by") else ", ".join(dataset["groups"])
+        taught = dataset.get("estimates_of")
         path = dataset["stand_in" if dataset.get("stood_in") else "path"]
         return {
             "file": f"{path}, SHA-256 {dataset['fingerprint'][:16]}…",
@@ -121,11 +122,14 @@ class TabularSpecs(KindDocuments):
             "inner folds": entry_in_words(spec["inner"]) if spec["inner"] else "none",
             "selected": "; ".join(f"{key} from {values}" for key, values in choices.items()) or "only the epoch",
             "members": str(spec["members"]),
+            **({"learned": f"estimates of {taught['run']}, of {taught['rows']}"} if taught else {}),
             "protocol": spec["protocol"].replace("_", " "),
         }
 
     def cautions_of_data(self, spec: Document) -> list[str]:
-        return [STAND_IN] if spec["dataset"].get("stood_in") else []
+        stand_in = [STAND_IN] if spec["dataset"].get("stood_in") else []
+        taught = spec["dataset"].get("estimates_of")
+        return [*stand_in, f"errors are against estimates of {taught['run']}"] if taught else stand_in
 
     def cautions(self, spec: Document) -> list[str]:
         return self.cautions_of_data(spec) + ([AS_PUBLISHED] if spec["protocol"] == "as_published" else [])

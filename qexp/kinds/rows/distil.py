@@ -1,0 +1,145 @@
+"""One network that learns what all networks of a run on rows estimate together, of rows without true values."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from qexp.base import files, formats
+from qexp.base.machine import freed_memory_kept, threads
+from qexp.base.quantities import nearest
+from qexp.base.seeds import Seeds
+from qexp.base.workspace import Workspace
+from qexp.errors import QexpError
+from qexp.kinds.networks import model_of
+from qexp.kinds.objects import dataset_of
+from qexp.kinds.options import DistilOptions, PredictOptions
+from qexp.kinds.rows.dataset import TabularDataset
+from qexp.kinds.rows.prediction import BLOCK, CHUNK, Matrix, RowModel, row_model
+from qexp.kinds.tables import tables_of
+from qexp.networks.network import Network
+from qexp.results.distilled import DISTILLED
+from qexp.rows.formats import open_rows
+from qexp.spec.reading import Document
+from qexp.store.directory import RunDirectory
+from qexp.store.record import require_name
+
+FEWEST_ROWS, MOST_ROWS = 20, 50_000
+"""Rows that are estimated; of more in a file so many are drawn."""
+MIXED_ROWS, NEIGHBOURS = 20_000, 5
+"""Rows on the lines from each of the run's own rows to its nearest ones, where no file is given."""
+HELD_OUT = {"type": "random", "parameters": {"share": 0.1}}
+RECIPE = {"optimizer": "adamw", "learning_rate": 0.003, "schedule": "cosine", "epochs": 100, "batch_size": 512}
+
+
+def distil(
+    teacher: RunDirectory, workspace: Workspace, options: DistilOptions
+) -> tuple[Path, Callable[[RunDirectory], None]]:
+    """Write a table of estimates and an experience on it: its file, and what keeps the errors of its finished run.
+
+    Raises QexpError before anything is written.
+    """
+    record, spec, model = teacher.record(), teacher.training_spec(), _model(teacher, options)
+    network = model_of(spec, tables_of(teacher)).network
+    if network.heads:
+        raise QexpError(f"{teacher.name} makes posteriors, which the estimates of one network cannot replace")
+    given: Document = spec["dataset"]
+    dataset: TabularDataset = dataset_of(given, tables_of(teacher))  # type: ignore[assignment]
+    own = np.concatenate([dataset.values[name] for name in spec["inputs"]], axis=1).astype(np.float32)
+    random = Seeds(options.seed).numpy("distil")
+    rows, words = _mixed(own, random) if options.rows is None else _drawn(Path(options.rows), model, random)
+    name = require_name(options.name or f"{teacher.name}_distilled")
+    variables = {key: {variable: given[key][variable] for variable in spec[key]} for key in ("inputs", "outputs")}
+    columns = [column for of_key in variables.values() for several in of_key.values() for column in several]
+    known = zip(columns, (*record.features, *record.targets), strict=False)  # older runs know no ranges of outputs
+    ranges = {column: [one.least, one.greatest] for column, one in known if one.least is not None}
+    taught = {"run": teacher.name, "digest": record.digest, "ranges": ranges, "rows": words}
+    table = {"type": "tabular", "path": f"distilled/{name}.csv", "units": given["units"], **variables}
+    experience = {key: spec[key] for key in ("inputs", "outputs", "transforms", "limits", "metrics") if key in spec}
+    experience |= {"model": _small(network), "dataset": {**table, "estimates_of": taught}, **RECIPE}
+    target = workspace.specs / "experiences" / f"{name}.json"
+    contents = {
+        workspace.root / "data" / table["path"]: formats.csv_text(
+            columns, np.column_stack([rows, _estimates(model, rows)]).tolist()
+        ).encode(),
+        target: formats.json_bytes({**experience, "losses": "mse", "split": HELD_OUT, "inner": HELD_OUT}),
+    }
+    for path, content in contents.items():
+        if path.exists() and path.read_bytes() != content:
+            raise QexpError(f"{workspace.shown(path)} exists already, and is of other estimates; choose another `name`")
+    for path, content in contents.items():
+        files.make_folder(path.parent)
+        files.write_bytes(path, content)
+
+    def keep_errors(student: RunDirectory) -> None:
+        """Root mean square errors of both over the measured rows, beside those where the run held each out."""
+        errors: dict[str, dict[str, float | None]] = {output: {} for output in model.outputs}
+        for key, each in (("of_network", _model(student, options)), ("of_run", model)):
+            for output, estimates in zip(model.outputs, _estimates(each, own).T, strict=True):
+                truth, known_range = dataset.values[output][:, 0], model.trained.get(output)
+                off = nearest(estimates, truth, known_range.period if known_range else None) - truth
+                errors[output][key] = float(np.sqrt(np.square(off).mean()))
+        for output, numbers in errors.items():
+            numbers["held_out"] = record.results.get("test", {}).get(output, {}).get("rmse")
+        formats.write_json(student.results / DISTILLED, {"rows": len(own), "errors": errors})
+
+    return target, keep_errors
+
+
+def _small(network: Network) -> Document:
+    """A model for the inputs and outputs of a network: a small network for each output."""
+    inputs, join = list(network.inputs), ["join"] if len(network.inputs) > 1 else []
+    operations: Document = {name: {"module": "concatenate"} for name in join}
+    for name in network.outputs:
+        parameters = {"units": [64, 64], "activation": "gelu", "outputs": network.shapes[name][0]}
+        operations[f"of_{name}"] = {"module": "mlp", "parameters": parameters}
+    return {
+        "inputs": {name: {"size": list(shape)} for name, shape in network.inputs.items()},
+        "outputs": network.outputs,
+        "operations": operations,
+        "branches": [
+            {"x_name": inputs if join else inputs[0], "y_name": name, "operations": [*join, f"of_{name}"]}
+            for name in network.outputs
+        ],
+    }
+
+
+def _model(run: RunDirectory, options: DistilOptions) -> RowModel:
+    columns = options.columns if "estimates_of" not in run.training_spec()["dataset"] else None
+    return row_model(run, PredictOptions("", "", columns=columns, device=options.device))
+
+
+def _drawn(file: Path, model: RowModel, random: np.random.Generator) -> tuple[Matrix, str]:
+    """Rows of a file, and in words which they are."""
+    chunks = open_rows(file, model.features, model.columns).chunks(CHUNK)
+    rows = np.concatenate([chunk.features for chunk in chunks])
+    whole = rows[np.isfinite(rows).all(axis=1)]
+    if len(whole) < FEWEST_ROWS:
+        raise QexpError(f"{file}: {len(whole)} rows without gaps; give at least {FEWEST_ROWS}, better 10,000")
+    drawn = whole if len(whole) <= MOST_ROWS else random.permutation(whole)[:MOST_ROWS]
+    gaps = f", {len(rows) - len(whole):,} of which have gaps" if len(whole) < len(rows) else ""
+    return drawn, f"{len(drawn):,} of {len(rows):,} rows of {file.name}{gaps}"
+
+
+def _mixed(own: Matrix, random: np.random.Generator) -> tuple[Matrix, str]:
+    """Rows between the run's own, and this in words."""
+    from scipy.spatial import cKDTree
+
+    scaled = own / np.where(np.ptp(own, axis=0) > 0, own.std(axis=0), 1)
+    _, near = cKDTree(scaled).query(scaled, min(NEIGHBOURS + 1, len(own)))
+    first = random.integers(len(own), size=MIXED_ROWS)
+    second = near[first, random.integers(1, near.shape[1], size=MIXED_ROWS)]  # the nearest is itself
+    share = random.random((MIXED_ROWS, 1), dtype=np.float32)
+    return own[first] + share * (own[second] - own[first]), f"{MIXED_ROWS:,} rows between its own {len(own):,} rows"
+
+
+def _estimates(model: RowModel, rows: Matrix) -> Matrix:
+    """(row, output), on all cores."""
+    count = torch.get_num_threads()
+    with threads(count), freed_memory_kept(), ThreadPoolExecutor(count, "", torch.set_num_threads, (1,)) as pool:
+        parts = pool.map(lambda block: model.estimate(block)[0], np.array_split(rows, -(-len(rows) // BLOCK)))
+        return np.concatenate([*parts])
