@@ -119,6 +119,7 @@ PRINTING = {
     "results.errors": "errors of a run or an evaluation, as texts",
     "results.intervals": "intervals of held-out rows, as texts",
     "runs.catalog": "whether a word is a name or a pattern",
+    "results.distilled": "errors of a network beside those of the ensemble that it learned from, as tables",
     "runs.columns": "cells of listings, as texts",
     "runs.facts": "what a run is and where it came from, as texts",
     "runs.options": "options of ls, export, import, verify, purge and serve",

@@ -212,8 +212,8 @@ def distil(run: RunArgument, options: DistilOptions) -> None:
     """Train one small network on what all networks of a run on rows estimate together, to estimate much faster.
 
     Its table and its experience are written to data/distilled/ and specs/experiences/. A tenth of the rows is held out:
-    over these its test errors are differences from the ensemble. Its estimates have no intervals and no spread. The
-    same command goes on with a run that was interrupted.
+    over these its test errors are differences from the ensemble. Its estimates have no intervals. The same command goes
+    on with a run that was interrupted.
     """
     from qexp.results.distilled import Distilled
 

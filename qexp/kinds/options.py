@@ -247,7 +247,7 @@ class DistilOptions(Computing):
     )  # fmt: skip
     _: KW_ONLY
     name: str | None = option(None, "Name of the new experience; RUN_distilled if left out.", metavar="NAME")
-    seed: int = option(0, "Random seed of the run: which rows are drawn and held out, and its first weights.")
+    seed: int = option(0, "Random seed of the run: which rows are drawn and held out, and its initial weights.")
     display: Any = python_only(None, "Shows the progress of training: a bar on a terminal and in a notebook.")
 
     def __post_init__(self) -> None:

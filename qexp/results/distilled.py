@@ -18,15 +18,12 @@ class Distilled(Results):
         return {"distilled": formats.read_json(file) if file.is_file() else None}
 
     def tables(self) -> Parts:
-        if kept := self.document()["distilled"]:
-            rows = [
-                [
-                    output,
-                    *(number(errors[key]) for key in ("of_network", "of_run", "held_out")),
-                    self.record.units[output],
-                ]
-                for output, errors in kept["errors"].items()
-            ]
-            columns = ["output", "RMSE", "ensemble's", "ensemble's, held out", "unit"]
-            yield Table(f"errors over {kept['rows']:,} measured rows", columns, rows, frozenset(columns[1:4]))
-            yield "the ensemble, from which the network learned, has seen them; held out: by its networks that have not"
+        if (kept := self.document()["distilled"]) is None:
+            return
+        taught, keys = self.directory.spec()["dataset"]["estimates_of"], ("of_network", "of_run", "held_out")
+        yield f"learned: estimates of {taught['run']}, of {taught['rows']}; test errors: over a tenth of these rows"
+        columns, rows = ["output", "RMSE", "ensemble's", "ensemble's, held out", "unit"], []
+        for output, errors in kept["errors"].items():
+            rows.append([output, *(number(errors[key]) for key in keys), self.record.units[output]])
+        yield Table(f"errors over {kept['rows']:,} measured rows", columns, rows, frozenset(columns[1:4]))
+        yield "the ensemble, from which the network learned, has seen them; held out: by its networks that have not"

@@ -51,7 +51,7 @@ def short(monkeypatch):
 @pytest.fixture
 def teacher(workspace, short):
     """A run of four networks in the current workspace, and a file `new.csv` of rows without truth."""
-    stones.write(workspace)
+    stones.write(workspace, **stones.AS_PUBLISHED)
     with (workspace / "new.csv").open("w", newline="") as file:
         csv.writer(file).writerows([("site", *stones.COLUMNS), *(["a", *row] for row in COLOURS), ["b", "", 0.2, 0.3]])
     return package.run("stones", device="cpu")
@@ -61,7 +61,7 @@ def test_the_network_learns_the_mean_of_all_networks_and_its_test_errors_are_dif
     small = package.distil(teacher, workspace / "new.csv", device="cpu")
     record, learned = small.directory.record(), small.directory.spec()["dataset"]["estimates_of"]
     assert (small.name, record.state) == ("stones_0_distilled_0", "done")
-    assert record.caution == "errors are against estimates of stones_0"
+    assert record.caution == f"errors are against estimates of stones_0; {stones.CAUTION}"
     assert learned["rows"] == "300 of 301 rows of new.csv, 1 of which have gaps"
     difference = small.predict(colour=COLOURS)["iron"] - teacher.predict(colour=COLOURS)["iron"]
     assert float(np.sqrt(np.mean(difference**2))) < 0.2 < teacher.results["test"]["iron"]["rmse"]
@@ -74,7 +74,9 @@ def test_the_network_learns_the_mean_of_all_networks_and_its_test_errors_are_dif
     for key, run in (("of_run", teacher), ("of_network", small)):
         off = run.predict(colour=rows[:, :3])["iron"] - rows[:, 3]
         assert errors[key] == pytest.approx(np.sqrt(np.mean(off**2)), rel=1e-4)
-    assert "errors over 24 measured rows" in call("show", small.name).stdout
+    shown = call("show", small.name).stdout
+    assert "errors over 24 measured rows" in shown
+    assert "learned: estimates of stones_0, of 300 of 301 rows" in shown
 
 
 def test_estimates_of_the_network_have_no_intervals_which_its_small_differences_would_make_too_narrow(

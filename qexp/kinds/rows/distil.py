@@ -57,7 +57,7 @@ def distil(
     columns = [column for of_key in variables.values() for several in of_key.values() for column in several]
     known = zip(columns, (*record.features, *record.targets), strict=False)  # older runs know no ranges of outputs
     ranges = {column: [one.least, one.greatest] for column, one in known if one.least is not None}
-    taught = {"run": teacher.name, "digest": record.digest, "ranges": ranges, "rows": words}
+    taught = {"run": teacher.name, "digest": record.digest, "ranges": ranges, "rows": words, "caution": record.caution}
     table = {"type": "tabular", "path": f"distilled/{name}.csv", "units": given["units"], **variables}
     experience = {key: spec[key] for key in ("inputs", "outputs", "transforms", "limits", "metrics") if key in spec}
     experience |= {"model": _small(network), "dataset": {**table, "estimates_of": taught}, **RECIPE}

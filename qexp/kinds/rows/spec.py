@@ -129,7 +129,9 @@ class TabularSpecs(KindDocuments):
     def cautions_of_data(self, spec: Document) -> list[str]:
         stand_in = [STAND_IN] if spec["dataset"].get("stood_in") else []
         taught = spec["dataset"].get("estimates_of")
-        return [*stand_in, f"errors are against estimates of {taught['run']}"] if taught else stand_in
+        if not taught:
+            return stand_in
+        return [f"errors are against estimates of {taught['run']}", *filter(None, [taught["caution"]])]
 
     def cautions(self, spec: Document) -> list[str]:
         return self.cautions_of_data(spec) + ([AS_PUBLISHED] if spec["protocol"] == "as_published" else [])
