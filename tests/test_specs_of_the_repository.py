@@ -43,3 +43,17 @@ def test_an_experience_of_the_repository_can_be_made_whole(file):
     named = [getattr(whole, f"{kind}_name") for kind in REFERENCES if type_of(whole.document).trains]
     assert set(named) <= {other.stem for other in FILES}
     assert len(whole.digest) == 64
+
+
+@pytest.mark.parametrize(
+    ("name", "digest"),
+    [
+        ("mogi_quick", "f93390a1a644"),
+        ("mogi_posterior", "18a2892c84a4"),
+        ("lunar_tio2_dlim", "c89382e32128"),
+        ("ice_cnn", "fd338408769b"),
+        ("msm_small", "c4acd8d11b0b"),
+    ],
+)
+def test_a_spec_keeps_its_digest_so_that_a_key_that_came_later_has_no_default(name, digest):
+    assert experience(name, {}, REPOSITORY, read_once()).digest.startswith(digest)
