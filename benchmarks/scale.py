@@ -94,6 +94,8 @@ class Line:
 
     def each(self, what: str = "core_seconds") -> float:
         """What one more costs, between the two largest sizes."""
+        if len(self.costs) == 1:
+            return math.nan
         before, last = (getattr(cost, what) for cost in self.costs[-2:])
         return float(last - before) / (self.sizes[-1] - self.sizes[-2])
 
@@ -313,7 +315,7 @@ def processes(bench: Bench) -> None:
     """Elapsed seconds: of a sweep's command, and of one run's training alone."""
     ways: dict[tuple[str, int], Callable[[], Cost]] = {}
     for count in bench.sizes["processes"]:
-        ways[f"sweep of {SWEEP} runs", count] = _sweep(bench, SWEEP, "--stack", "1", "-j", str(count), epochs=5)
+        ways[f"sweep of {SWEEP} runs", count] = _sweep(bench, SWEEP, "--stack", "1", "-j", str(count), epochs=10)
         ways["one run by torchrun", count] = _together(bench, count)
     bench.in_turn(ways)
 
@@ -456,11 +458,13 @@ def draw(measured: Mapping[str, Direction], path: Path) -> None:
         axis.set_xlabel(panel.x, fontsize=small())
         axis.set_ylabel(UNITS[panel.of], fontsize=small())
         axis.tick_params(labelsize=small())
-        if lines:
+        if not lines:
+            axis.set_axis_off()
+        else:
             _set_ticks(axis, panel, sorted({size for line in lines for size in line.sizes}))
             _leave_room(axis, len(lines))
             axis.legend(frameon=False, fontsize=sized(7.5), handlelength=1.2, loc="upper left", labelspacing=0.3)
-    add_title(figure, "Whole commands, start-up included: medians, both axes logarithmic")
+    add_title(figure, "Whole commands, from start to end; both axes are logarithmic")
     save(figure, path)
 
 
@@ -523,17 +527,22 @@ def extrapolate(measured: Mapping[str, Direction]) -> None:
         for line in measured["runs"].lines:
             each = line.each()
             print(f"  {RUNS:,} runs, {line.name}: {1e6 * each:.3g} µs × {RUNS:,} = {each * RUNS:.3g} core s")
+            if line.ratio("megabytes") > 2:
+                memory = line.each("megabytes")
+                print(f"  {RUNS:,} runs, {line.name}: {1e3 * memory:.3g} kB × {RUNS:,} = {memory * RUNS / 1e3:.3g} GB")
         facts = measured["runs"].facts
         print(f"  {RUNS:,} runs: {facts['kilobytes of a run on disk'] * RUNS / 1e9:.3g} TB on disk")
         print(f"  {RUNS:,} runs: {(facts['files of a run'] + facts['folders of a run']) * RUNS:,.0f} inodes")
         print(f"  {RUNS:,} runs: {facts['bytes of a run in the index'] * RUNS / 1e9:.3g} GB of index")
     if "predictions" in measured:
-        for line in measured["predictions"].lines:
+        for line in measured["predictions"].lines[: len(NETWORKS)]:
             each = line.each()
             hours = each * ROWS / 3600
             print(f"  {ROWS:.0e} {line.name}: {1e6 * each:.3g} µs × {ROWS:.0e} = {hours:.3g} core hours")
         jobs = ROWS // ROWS_OF_FILE
         for fact, value in measured["predictions"].facts.items():
+            if not fact.startswith("bytes"):
+                continue
             print(f"  {ROWS:.0e} rows, {fact}: {value:.3g} × {ROWS:.0e} = {value * ROWS / 1e9:.3g} GB in {jobs} files")
     if "samples" in measured:
         line = measured["samples"].lines[0]

@@ -62,6 +62,7 @@ CONTENTS: dict[str, list[str]] = {
         "honest-validation",
         "data-leakage",
         "same-bits",
+        "scale",
         "stability",
         "vdi-differences",
     ],
