@@ -12,7 +12,7 @@ from qexp.api.listing import ListedRuns, chosen
 from qexp.api.progress import display_of, notices, watcher_of
 from qexp.base import workspace as workspaces
 from qexp.base.options import Report, as_warning, ignore, takes
-from qexp.errors import QexpError, some
+from qexp.errors import InterruptedRunError, QexpError, some
 from qexp.jobs import launchers, states
 from qexp.jobs.launchers import Watcher
 from qexp.kinds.options import DistilOptions
@@ -174,7 +174,12 @@ def distil(run: str | Path | Run, options: DistilOptions) -> Run:
     spec, keep_errors = load_stage(teacher.training_spec()["dataset"], "distil")(teacher, home, options)
     resume = (home.runs / f"{spec.stem}_{options.seed}").exists()
     order = Order(str(spec), [options.seed], device=options.device, resume=resume)
-    student, _ = train(order, workspace=options.workspace, display=display_of(options.display))
+    try:
+        student, _ = train(order, workspace=options.workspace, display=display_of(options.display))
+    except InterruptedRunError:
+        raise InterruptedRunError(
+            f"{spec.stem}_{options.seed} was interrupted; the same command continues it"
+        ) from None
     keep_errors(student.directory)
     return student
 

@@ -59,7 +59,9 @@ def distil(
     ranges = {column: [one.least, one.greatest] for column, one in known if one.least is not None}
     taught = {"run": teacher.name, "digest": record.digest, "ranges": ranges, "rows": words, "caution": record.caution}
     table = {"type": "tabular", "path": f"distilled/{name}.csv", "units": given["units"], **variables}
-    experience = {key: spec[key] for key in ("inputs", "outputs", "transforms", "limits", "metrics") if key in spec}
+    experience: Document = {
+        key: spec[key] for key in ("inputs", "outputs", "transforms", "limits", "metrics") if key in spec
+    }
     experience |= {"model": _small(network), "dataset": {**table, "estimates_of": taught}, **RECIPE}
     target = workspace.specs / "experiences" / f"{name}.json"
     contents = {
