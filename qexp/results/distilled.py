@@ -25,5 +25,5 @@ class Distilled(Results):
         columns, rows = ["output", "RMSE", "ensemble's", "ensemble's, held out", "unit"], []
         for output, errors in kept["errors"].items():
             rows.append([output, *(number(errors[key]) for key in keys), self.record.units[output]])
-        yield Table(f"errors over {kept['rows']:,} measured rows", columns, rows, frozenset(columns[1:4]))
+        yield Table(f"errors over {kept['measured_rows']:,} measured rows", columns, rows, frozenset(columns[1:4]))
         yield "the ensemble, from which the network learned, has seen them; held out: by its networks that have not"

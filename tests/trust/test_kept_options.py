@@ -13,7 +13,14 @@ from typing import Any
 import pytest
 
 import qexp as package
-from qexp.kinds.options import CalibrateOptions, EvaluateOptions, IntervalsOptions, LimitOptions, MatrixOptions
+from qexp.kinds.options import (
+    CalibrateOptions,
+    DistilOptions,
+    EvaluateOptions,
+    IntervalsOptions,
+    LimitOptions,
+    MatrixOptions,
+)
 from qexp.results.capabilities import CAPABILITIES
 from qexp.results.intervals import HeldOutIntervals
 from qexp.runs.order import RunOptions
@@ -44,6 +51,7 @@ MAKERS: dict[str, tuple[type, dict[str, Any], Callable[..., dict[str, Any]]]] = 
     "held_out_intervals": (
         IntervalsOptions, {}, lambda: dict.fromkeys(field.name for field in fields(HeldOutIntervals)),
     ),
+    "distilled": (DistilOptions, {}, lambda: dict.fromkeys(("measured_rows", "errors"))),
     "calibration": (
         CalibrateOptions, {"observations": 40, "draws": 30, "seed": 7, "part": "train", "refined": False},
         lambda **options: package.calibrate("sound_0", **options).document(),

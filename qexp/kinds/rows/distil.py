@@ -87,7 +87,7 @@ def distil(
                 errors[output][key] = float(np.sqrt(np.square(off).mean()))
         for output, numbers in errors.items():
             numbers["held_out"] = record.results.get("test", {}).get(output, {}).get("rmse")
-        formats.write_json(student.results / DISTILLED, {"rows": len(own), "errors": errors})
+        formats.write_json(student.results / DISTILLED, {"measured_rows": len(own), "errors": errors})
 
     return target, keep_errors
 
