@@ -10,6 +10,7 @@ from _generate.markdown import code, prose, table
 from qexp.base.options import own_first
 from qexp.jobs.launchers import LaunchRecord
 from qexp.results.calibration import Calibration
+from qexp.results.distilled import DistilledErrors
 from qexp.results.intervals import HeldOutIntervals
 from qexp.results.limit import Limit
 from qexp.store.directory import Environment
@@ -35,6 +36,7 @@ DOCUMENTS: dict[str, tuple[type[Part], str]] = {
         "How sure its posteriors may be, by `qexp calibrate`; other kinds: `calibration_refined.json` and so on.",
     ),
     "results/limit.json": (Limit, "The errors of the exact posteriors of its test samples, by `qexp limit`."),
+    "results/distilled.json": (DistilledErrors, "The errors of a network that was trained by `qexp distil`."),
     "runs/.launches/ID/launch.json": (LaunchRecord, "A launch: the runs that one command started."),
 }
 """File → the type of its document, and what it is for."""

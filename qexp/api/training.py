@@ -167,10 +167,8 @@ def distil(run: str | Path | Run, options: DistilOptions) -> Run:
     """
     from qexp.spec.kinds import load_stage
 
-    home, teacher = (
-        workspaces.find(options.workspace),
-        open_run(run, workspace=options.workspace, trust_code=options.trust_code).directory,
-    )
+    home = workspaces.find(options.workspace)
+    teacher = open_run(run, workspace=options.workspace, trust_code=options.trust_code).directory
     spec, keep_errors = load_stage(teacher.training_spec()["dataset"], "distil")(teacher, home, options)
     resume = (home.runs / f"{spec.stem}_{options.seed}").exists()
     order = Order(str(spec), [options.seed], device=options.device, resume=resume)

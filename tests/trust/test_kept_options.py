@@ -22,6 +22,7 @@ from qexp.kinds.options import (
     MatrixOptions,
 )
 from qexp.results.capabilities import CAPABILITIES
+from qexp.results.distilled import DistilledErrors
 from qexp.results.intervals import HeldOutIntervals
 from qexp.runs.order import RunOptions
 from tests.conftest import Specs, call, copied, shared_folder
@@ -51,7 +52,7 @@ MAKERS: dict[str, tuple[type, dict[str, Any], Callable[..., dict[str, Any]]]] = 
     "held_out_intervals": (
         IntervalsOptions, {}, lambda: dict.fromkeys(field.name for field in fields(HeldOutIntervals)),
     ),
-    "distilled": (DistilOptions, {}, lambda: dict.fromkeys(("measured_rows", "errors"))),
+    "distilled": (DistilOptions, {}, lambda: dict.fromkeys(field.name for field in fields(DistilledErrors))),
     "calibration": (
         CalibrateOptions, {"observations": 40, "draws": 30, "seed": 7, "part": "train", "refined": False},
         lambda **options: package.calibrate("sound_0", **options).document(),

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -22,7 +23,7 @@ from qexp.kinds.rows.dataset import TabularDataset
 from qexp.kinds.rows.prediction import BLOCK, CHUNK, Matrix, RowModel, row_model
 from qexp.kinds.tables import tables_of
 from qexp.networks.network import Network
-from qexp.results.distilled import DISTILLED
+from qexp.results.distilled import DISTILLED, DistilledErrors, ErrorsOfBoth
 from qexp.rows.formats import open_rows
 from qexp.spec.reading import Document
 from qexp.store.directory import RunDirectory
@@ -79,15 +80,18 @@ def distil(
 
     def keep_errors(student: RunDirectory) -> None:
         """Root mean square errors of both over the measured rows, beside those where the run held each out."""
-        errors: dict[str, dict[str, float | None]] = {output: {} for output in model.outputs}
+        errors: dict[str, dict[str, Any]] = {output: {} for output in model.outputs}
         for key, each in (("of_network", _model(student, options)), ("of_run", model)):
             for output, estimates in zip(model.outputs, _estimates(each, own).T, strict=True):
                 truth, known_range = dataset.values[output][:, 0], model.trained.get(output)
                 off = nearest(estimates, truth, known_range.period if known_range else None) - truth
                 errors[output][key] = float(np.sqrt(np.square(off).mean()))
+        both = {}
         for output, numbers in errors.items():
-            numbers["held_out"] = record.results.get("test", {}).get(output, {}).get("rmse")
-        formats.write_json(student.results / DISTILLED, {"measured_rows": len(own), "errors": errors})
+            held_out = record.results.get("test", {}).get(output, {}).get("rmse")
+            both[output] = ErrorsOfBoth(**numbers, held_out=held_out)
+        kept = DistilledErrors(measured_rows=len(own), errors=both)
+        formats.write_json(student.results / DISTILLED, kept.document())
 
     return target, keep_errors
 
