@@ -63,7 +63,23 @@ def measure() -> list[Comparison]:
                         repeats=5,
                     )
                 )
-        return compared
+        return [*compared, of_dlim()]
+
+
+def of_dlim(count: int = 55, rows: int = 1024) -> Comparison:
+    """The estimates of DL-IM's networks with mean and spread, against their forward passes alone; on one core."""
+    ensemble = ensemble_of(count, [("one_d_cnn", {})])
+    samples = {"reflectance": torch.from_numpy(values(rows))}
+
+    @torch.no_grad()
+    def passes() -> None:
+        for batch in samples["reflectance"].split(256):
+            for model in ensemble.models:
+                model.network({"reflectance": batch})
+
+    title = f"{rows:,} rows by {count} of DL-IM's over their forward passes, one core"
+    with threads(1):
+        return at_least(title, lambda: ensemble.mean_and_spread(samples), passes, 0.8, repeats=5)
 
 
 def bare(model: RowModel, features: NDArray[np.float32]) -> None:
