@@ -32,7 +32,11 @@ def execute(
 
     runs = [RunDirectory(directory.absolute()) for directory in directories]
     if len(runs) > 1:
+        from qexp.errors import QexpError
         from qexp.runs.execute import execute_stack
+
+        if wrap:
+            raise QexpError("these runs share a stack, which a wrap cannot start; start them with --option wrap=")
 
         execute_stack(runs, device, None, threads, inside)
         return

@@ -370,6 +370,8 @@ def check_order(order: Order, workspace: Workspace, name: str | None = None) -> 
     words_to_notify(workspace)
     order = replace(order, launcher=launcher_with(order.launcher, order.profile, configured))
     options = options_of(order.launcher, configured, order.options, order.profile)
+    if (order.stack or 1) > 1 and wrap_of(options):
+        raise QexpError(f"`stack={order.stack}`: a wrap starts each run by itself; leave one of the two out")
     require_device_name(order.device)
     if LAUNCHERS[order.launcher] is None and (order.jobs or 1) > MOST_JOBS:
         raise QexpError(f"`jobs={order.jobs}`: at most {MOST_JOBS:,} runs at a time on one machine")

@@ -140,3 +140,12 @@ def test_one_can_be_stopped_and_the_others_go_on(workspace, start, qexp):
     assert pool.end()[0] == 130
     assert set(states().values()) == {"interrupted"}
     assert run(one).record["epochs"]["done"] < run(others[0]).record["epochs"]["done"]
+
+
+def test_a_wrap_does_not_start_a_stack(sweep, qexp):
+    given = ("run", "mogi_quick", "--seeds", "5:7", *BRIEF, "--option", "wrap=env")
+    assert "a wrap starts each run by itself" in qexp(*given, "--stack", "2").refused()
+    qexp(*given).done()
+    assert [run(one["name"]).record.get("stack") for one in package.runs() if one["seed"] in (5, 6)] == [None, None]
+    folders = [str(run(name).path) for name in sweep]
+    assert "a wrap cannot start" in qexp("execute", *folders, "--wrap", "env").refused()
