@@ -62,6 +62,7 @@ class SideBySide:
 
     def managed_steps(self) -> None:
         self.trainer.progress.epoch = 1
+        self.trainer._batch_losses.clear()
         self.trainer.train_epoch(Deaf(), lambda: False)
         self.trainer.progress.batch = 0
 
