@@ -2,6 +2,7 @@
 
 import logging
 import math
+import shutil
 
 import pytest
 import torch
@@ -242,6 +243,7 @@ def test_what_the_benchmark_of_gpus_checks_holds_for_this_recorder(on_device):
 
 
 @pytest.mark.heavy
+@pytest.mark.skipif(shutil.which("g++") is None, reason="torch's compiler for processors needs g++")
 def test_a_large_network_is_compiled_to_the_same_losses_and_left_as_it_is_where_the_compiler_fails(
     tmp_path, monkeypatch, told
 ):
