@@ -37,7 +37,6 @@ def execute(
 
         if wrap:
             raise QexpError("these runs share a stack, which a wrap cannot start; start them with --option wrap=")
-
         execute_stack(runs, device, None, threads, inside)
         return
     (run,) = runs

@@ -245,7 +245,7 @@ class Estimator(nn.Module):
         return self._in_batches(self.network.features, inputs, batch_size)
 
     def _batch_size(self) -> int:
-        device = next((weight.device for weight in self.parameters()), torch.device("cpu"))
+        device = _device_of(self)
         if device.type == "cpu":
             return BATCH
         if self._on_gpu is None:
@@ -271,6 +271,10 @@ def _block(values: Tensor) -> int:
     while block * numbers > BLOCK_NUMBERS and block * numbers % 128 == 0:
         block //= 2
     return block if values.device.type == "cpu" else max(len(values), 1)
+
+
+def _device_of(module: nn.Module) -> torch.device:
+    return next((weight.device for weight in module.parameters()), torch.device("cpu"))
 
 
 def _batches(
@@ -318,7 +322,7 @@ class Ensemble:
         self.batch = batch_for(self.network)
         self._together = batch_for(self.network, NUMBERS_TOGETHER) // self.batch
         self._stacked: Callable[[Mapping[str, Tensor]], dict[str, Tensor]] | None = None
-        device = next((each.device for each in self.network.parameters()), torch.device("cpu"))
+        device = _device_of(self.network)
         if device.type == "cuda" and len(models) > 1 and (stacked := in_one_computation(self.models)):
             self._stacked, self._together = stacked, 1
             self.batch = batch_for(self.network, numbers_on_gpu(device, len(models)))
@@ -439,7 +443,7 @@ def batch_for(network: Network, numbers: int = CACHED_NUMBERS) -> int:
     with evaluating(network), ExitStack() as hooks:
         for module in network.modules():
             hooks.enter_context(module.register_forward_hook(measure))
-        device = next((parameter.device for parameter in network.parameters()), torch.device("cpu"))
+        device = _device_of(network)
         network({name: torch.zeros(1, *shape, device=device) for name, shape in network.inputs.items()})
     least, most = BATCHES
     fitting = 1 << (numbers // widest).bit_length() - 1 if widest <= numbers else least

@@ -15,6 +15,7 @@ import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -136,8 +137,7 @@ class Steps:
         return graph.losses.clone()
 
     def _set(self, rates: Sequence[float]) -> None:
-        groups = [group for optimizer in self._optimizers for group in optimizer.param_groups]
-        for group, rate in zip(groups, rates, strict=True):
+        for group, rate in zip(self._groups(), rates, strict=True):
             if self._record is None:
                 group["lr"] = rate
             elif isinstance(group["lr"], Tensor):
@@ -191,14 +191,16 @@ class Steps:
 
     def _capturable(self, samples: Samples) -> Tensor:
         """A step in which optimizers are told that they are recorded, which torch asks for."""
-        groups = [group for optimizer in self._optimizers for group in optimizer.param_groups]
-        for group in groups:
+        for group in self._groups():
             group["capturable"] = True
         try:
             return self._step(samples)
         finally:
-            for group in groups:
+            for group in self._groups():
                 group["capturable"] = False
+
+    def _groups(self) -> list[dict[str, Any]]:
+        return [group for optimizer in self._optimizers for group in optimizer.param_groups]
 
     @contextmanager
     def _unchanged(self) -> Iterator[None]:

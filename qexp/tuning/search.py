@@ -249,7 +249,7 @@ class CheckedTuning:
     order: CheckedOrder
     """Of no runs, with the settings of all."""
     largest_stack: int
-    """Runs that one process trains side by side, see `qexp.runs.stacks`."""
+    """Runs of trials that are begun together and that one process trains side by side, see `qexp.runs.stacks`."""
 
 
 @dataclass
@@ -340,14 +340,9 @@ class Search(Watcher):
                 self._begin(trials)
 
     def _at_once(self) -> int:
-        """New trials that are begun together, so that their runs can be in one stack. Unless stacks are asked for, not
-        if the sampler learns from trials before, nor if trials are given up, which saves nothing in a stack.
-        """
-        tuning = self._tuning
-        if tuning.stack is None and (tuning.sampler not in ("random", "grid") or tuning.pruner != "none"):
-            return 1
-        share = math.ceil(self._most / (tuning.jobs or 1))
-        return max(1, min(share, self._checked.largest_stack // len(tuning.seeds)))
+        """New trials that are begun together, so that their runs can be in one stack."""
+        share = math.ceil(self._most / (self._tuning.jobs or 1))
+        return max(1, min(share, self._checked.largest_stack // len(self._tuning.seeds)))
 
     def has_work(self) -> bool:
         """Whether there are runs to be started, or trials to be begun."""

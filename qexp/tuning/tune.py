@@ -103,7 +103,11 @@ def check_tuning(tuning: Tuning, workspace: Workspace) -> CheckedTuning:
 
 
 def _largest_stack(tuning: Tuning, checked: CheckedOrder) -> int:
-    """Runs of trials that one process trains side by side; 1 where each is by itself."""
+    """Runs of trials that are begun together; 1 if each trial is by itself. Unless stacks are asked for it is, if the
+    sampler learns from trials before, or if trials are given up, which saves nothing in a stack.
+    """
+    if tuning.stack is None and (tuning.sampler not in ("random", "grid") or tuning.pruner != "none"):
+        return 1
     of_first, size = checked.plans[0].checked, stack_size(checked)
     if of_first is None or not stacks.alike(of_first, tuning.seeds):
         return 1
