@@ -7,6 +7,7 @@ import os
 import shlex
 import signal
 import subprocess
+import sys
 import threading
 import time
 import traceback
@@ -246,12 +247,12 @@ def _state_after(error: BaseException) -> State:
     return State.OUT_OF_MEMORY if machine.ran_out_of_memory(error) else State.FAILED
 
 
-def keep(results: Results, own: OwnRecord) -> None:
-    """Put the results into the record, and draw the figures."""
+def keep(results: Results, own: OwnRecord, *, drawn: bool = False) -> None:
+    """Put the results into the record, and draw the figures, unless they are drawn."""
     numbers = {field.name: getattr(results, field.name) for field in fields(results) if field.name != "remarks"}
     own.keep(**{**numbers, "units": {**own.record.units, **results.units}})
     directory = own.directory
-    if not figures.figures_of(directory):
+    if drawn or not figures.figures_of(directory):
         return
     if canvas.draws_at_once():
         figures.draw(directory, left_out=log.warning)
@@ -328,8 +329,8 @@ def _watched_signals() -> Iterator[Callable[[], bool]]:
 
 def train_and_evaluate(work: Work) -> Results | None:
     """By the kind of the dataset; None if interrupted, or if this is not the first of several processes."""
-    with _on_device(work) as (device, cores):
-        return _stage(work)(_attempt(work, device, cores))  # type: ignore[no-any-return]
+    with _on_device(work) as (device, cores, environment):
+        return _stage(work)(_attempt(work, device, cores, environment))  # type: ignore[no-any-return]
 
 
 def _stage(work: Work) -> Any:
@@ -337,8 +338,8 @@ def _stage(work: Work) -> Any:
 
 
 @contextmanager
-def _on_device(work: Work) -> Iterator[tuple[torch.device, int]]:
-    """The device to train on, with the number of threads for the network of a run; and that of the usable cores."""
+def _on_device(work: Work) -> Iterator[tuple[torch.device, int, dict[str, Any]]]:
+    """The device to train on, with the number of threads for a network; the number of usable cores; the environment."""
     import torch
 
     from qexp.kinds.objects import device_of, threads_for
@@ -353,13 +354,12 @@ def _on_device(work: Work) -> Iterator[tuple[torch.device, int]]:
         if device.type == "cpu":
             wanted = threads_for(work.spec, tables_of(work.own.directory))
             torch.set_num_threads(min(wanted, work.threads or wanted))
-        yield device, cores
+        called = torch.cuda.get_device_name(device) if device.type == "cuda" else str(device)
+        yield device, cores, provenance.environment(called, torch.get_num_threads(), provenance.of_torch(called))
 
 
-def _attempt(work: Work, device: torch.device, cores: int) -> Attempt:
+def _attempt(work: Work, device: torch.device, cores: int, environment: dict[str, Any]) -> Attempt:
     """What a run is trained with; its environment is written."""
-    import torch
-
     from qexp.kinds.objects import dataset_of
     from qexp.kinds.tables import tables_of
     from qexp.networks.processes import together
@@ -370,14 +370,12 @@ def _attempt(work: Work, device: torch.device, cores: int) -> Attempt:
         *earlier, this = work.own.record.attempts
         work.own.keep(attempts=(*earlier, replace(this, processes=processes.count, backend=backend)))
         log.info("%d processes, %s", processes.count, backend)
-    called = torch.cuda.get_device_name(device) if device.type == "cuda" else str(device)
-    environment = provenance.environment(called, torch.get_num_threads(), provenance.of_torch(called))
     if stack is not None:
-        environment["stack"] = {"size": stack.size, "place": stack.place}
+        environment = {**environment, "stack": {"size": stack.size, "place": stack.place}}
         log.info("place %d in a stack of %d runs", stack.place + 1, stack.size)
     if processes.first:
         formats.write_json(directory.path / "environment.json", environment)
-    log.info("device %s, %d threads", called, torch.get_num_threads())
+    log.info("device %s, %d threads", environment["device"], environment["threads"])
     tables = tables_of(directory)
     dataset = work.dataset or dataset_of(work.spec["dataset"], tables)
     for text in dataset.warnings:
@@ -482,30 +480,53 @@ def _train_side_by_side(members: Sequence[_InStack]) -> None:
     """Train and evaluate runs of one stack; each has ended then."""
     attempts: dict[int, Attempt] = {}
     by_run = {member.own.directory: member for member in members}
+    evaluated: dict[RunDirectory, Results] = {}
 
     def ended(attempt: Attempt, how: Results | BaseException | None) -> None:
-        member, error = by_run[attempt.directory], how if isinstance(how, BaseException) else None
-        try:
-            if how is None:
-                error = KeyboardInterrupt()
-            elif isinstance(how, Results):
-                keep(how, member.own)
-        except Exception as failure:
-            error = failure
-        member.end(error)
+        if isinstance(how, Results):
+            evaluated[attempt.directory] = how
+        else:
+            by_run[attempt.directory].end(KeyboardInterrupt() if how is None else how)
 
     stack = members[0].own.record.stack
     assert stack is not None
-    with _on_device(members[0].work) as (device, cores):
+    with _on_device(members[0].work) as (device, cores, environment):
         for member in members:
             assert member.own.record.stack is not None
             try:
                 with _at_work(member.own.directory):
-                    attempts[member.own.record.stack.place] = _attempt(member.work, device, cores)
+                    attempts[member.own.record.stack.place] = _attempt(member.work, device, cores, environment)
             except Exception as error:
                 member.end(error)
         if attempts:
             _stage(members[0].work).side_by_side(attempts, stack, ended)
+        drawn = drawn_by_others(list(evaluated), min(cores, members[0].work.threads or cores))
+        for directory, results in evaluated.items():
+            failure = None
+            with _at_work(directory):
+                try:
+                    keep(results, by_run[directory].own, drawn=directory in drawn)
+                except Exception as error:
+                    failure = error
+                by_run[directory].end(failure)
+
+
+RUNS_TO_DRAW = 4
+"""As many as a process draws the figures of in the time in which it starts."""
+
+
+def drawn_by_others(directories: Sequence[RunDirectory], processes: int) -> set[RunDirectory]:
+    """Those of evaluated runs whose figures other processes have drawn: all, where that is faster than one by one."""
+    count = min(processes, len(directories) // RUNS_TO_DRAW) if canvas.draws_at_once() else 0
+    if count < 2:
+        return set()
+    parts = [[str(one.path.absolute()) for one in directories[first::count]] for first in range(count)]
+    root = str(directories[0].path.absolute().parent.parent)
+    command = [sys.executable, "-m", "qexp", "figures", "--workspace", root]
+    with Path(os.devnull).open("wb") as nowhere:
+        children = [start_child([*command, *part], nowhere, apart=False) for part in parts]
+    codes = [child.wait() for child in children]
+    return {one for first, code in enumerate(codes) if code == 0 for one in directories[first::count]}
 
 
 # Executing a run inside a wrap: another program starts the process of the run.

@@ -8,6 +8,7 @@ import signal
 import pytest
 
 import qexp as package
+from qexp.runs import execute
 from qexp.store.directory import RunDirectory
 from tests.conftest import call, shared_folder
 from tests.runs.conftest import ENDLESS, SMALL, has_lines, until
@@ -60,6 +61,7 @@ def test_runs_in_a_stack_are_ordinary_runs_that_say_where_they_were(sweep, qexp)
     assert "place 2 in a stack of 3 runs" in log
     assert log.count("epoch 3:") == 1, "of the others nothing"
     assert log.rstrip().endswith("INFO done")
+    assert log.count("INFO done") == 1, "nor of their ends"
     assert not list(second.path.glob("attempts/01/lease-*"))
     alone = run("alone")
     assert "stack" not in alone.record
@@ -75,6 +77,17 @@ def test_verify_and_rerun_train_a_stack_of_that_shape_again(sweep, qexp):
     assert kept(run("again").path) == kept(run(sweep[2]).path)
     qexp("rerun", sweep[2], "--name", "another", "--seed", "0").done()
     assert "stack" not in run("another").record
+
+
+def test_figures_of_many_runs_are_drawn_by_several_processes(sweep, monkeypatch):
+    monkeypatch.setenv("QEXP_FIGURES", "yes")
+    directories = [RunDirectory(run(name).path) for name in sweep]
+    assert execute.drawn_by_others(directories, 2) == set(), "one process draws three runs as fast"
+    monkeypatch.setattr(execute, "RUNS_TO_DRAW", 1)
+    directories[1].evaluation_file().unlink()
+    assert execute.drawn_by_others(directories, 3) == {directories[0], directories[2]}
+    pictures = {path.stem for path in (directories[2].path / "results/figures").iterdir()}
+    assert {"learning_curve", "test_estimates"} <= pictures
 
 
 def test_stack_says_how_many_and_one_is_each_by_itself(sweep, qexp):
