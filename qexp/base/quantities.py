@@ -145,8 +145,16 @@ def quantity(variable: str, quantities: Quantities) -> Quantity:
 
 
 def of_dataset(dataset: Mapping[str, Any], quantities: Quantities) -> Quantities:
-    """The quantities in the units of a dataset, by its document: those given, with angles in degrees if it says so."""
-    return in_degrees(quantities) if dataset.get(ANGLES) == DEGREES else quantities
+    """The quantities in the units of a dataset, by its document: those given, with angles in degrees if it says so, and
+    its own variables in the unit that it gives them.
+    """
+    own = {
+        name: Quantity(unit, UNITS.get(unit, ("", 1.0))[1], name.replace("_", " "))
+        for name, unit in dataset.get("units", {}).items()
+        if quantity(name, quantities) is DIMENSIONLESS
+    }
+    in_units = in_degrees(quantities) if dataset.get(ANGLES) == DEGREES else quantities
+    return {**in_units, **own} if own else in_units
 
 
 def with_periods(quantities: Quantities, periods: Mapping[str, float]) -> Quantities:

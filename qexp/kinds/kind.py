@@ -136,7 +136,7 @@ class KindData(ABC, Generic[D]):
         """Problems of a model on this dataset; paths are in the model."""
         for name, operation in network.operations.items():
             if isinstance(operation, MatchedFilters):
-                message = "matched filters need a simulated dataset, but this one is not simulated"
+                message = "matched filters need a dataset whose images a model makes, and this one has none"
                 yield ("operations", name), message
 
     def match_filters(self, operation: MatchedFilters, image: str, document: Document, tables: Tables) -> None:
@@ -167,8 +167,10 @@ class KindData(ABC, Generic[D]):
     def samples(self, document: Document, dataset: D) -> Samples:
         """The number of training samples in an epoch, and the memory of the samples that are kept."""
 
-    def sizes(self, spec: Document, dataset: D, tables: Tables, seed: int) -> tuple[int, int] | None:
-        """Numbers of training samples of an epoch and of validation samples, for a kind whose runs can be stacked."""
+    def sizes(self, spec: Document, dataset: D, tables: Tables, seed: int) -> tuple[int, ...] | None:
+        """Numbers of training samples of an epoch, of validation and of test samples, for a kind whose runs can be
+        stacked; those of the test part may be left out.
+        """
         return None
 
     def exposed(self, spec: Document, dataset: D, tables: Tables, seed: int) -> Exposed | None:

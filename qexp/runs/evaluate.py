@@ -100,13 +100,15 @@ def _request(directory: RunDirectory, workspace: Workspace, options: EvaluateOpt
     if options.dataset is None:
         return request, directory.record().dataset or "own"
     name, document, _ = open_dataset(options.dataset, SpecCache(tables, workspace))
-    if (kind := documents_of(document)) is not documents_of(spec["dataset"]):
+    if load_stage(document, "evaluate") is not load_stage(spec["dataset"], "evaluate"):
         raise QexpError(
             f"{directory.name} was trained on a dataset of the type '{spec['dataset']['type']}', but '{name}' "
             f"has the type '{document['type']}'; a run is evaluated on data of its own type"
         )
     document, remark = azimuths.as_trained(document, directory.record())
-    document["units"] = kind.units([*spec["inputs"], *spec["outputs"]], {"units": {}, **document}, tables["quantities"])
+    document["units"] = documents_of(document).units(
+        [*spec["inputs"], *spec["outputs"]], {"units": {}, **document}, tables["quantities"]
+    )
     return replace(request, document=document, remark=remark), name
 
 

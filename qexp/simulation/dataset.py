@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
 import torch
@@ -29,6 +30,9 @@ Values = NDArray[np.float64]
 
 Intervals = Mapping[str, Sequence[Interval]]
 """Varying variable → its quantile intervals in one part (training, validation or test)."""
+
+Part = Any
+"""What a dataset draws the samples of a part from: `Intervals`, or the numbers of simulations that exist."""
 
 
 @dataclass(eq=False)
@@ -102,7 +106,7 @@ class GeneratedDataset:
         """The names of the views in their order, empty for one without a name."""
         return [self.view(image).name for image in self.images]
 
-    def parts(self, shares: Sequence[float], seeds: Seeds) -> dict[str, Intervals]:
+    def parts(self, shares: Sequence[float], seeds: Seeds) -> dict[str, Part]:
         """Divide the quantiles that are not held out for the test part between training and validation."""
         divided = {name: divide(test, shares, seeds.numpy("split", name)) for name, test in self.held_out.items()}
         return {
@@ -111,13 +115,22 @@ class GeneratedDataset:
             "test": self.test,
         }
 
+    @property
+    def whole(self) -> Part:
+        """All parts together."""
+        return {name: [WHOLE] for name in self.test}
+
+    def available(self, part: Part, count: int) -> int:
+        """How many of `count` different samples a part has."""
+        return count
+
     def sample(
-        self, part: Intervals, count: int, seeds: Seeds, purpose: Sequence[str | int], device: torch.device
+        self, part: Part, count: int, seeds: Seeds, purpose: Sequence[str | int], device: torch.device
     ) -> dict[str, Tensor]:
         """Draw `count` samples of a part: variable → (count, channel, height, width) or (count, 1)."""
         return self.observe(self.values(part, count, seeds, purpose), seeds.torch(device, *purpose, "noise"))
 
-    def values(self, part: Intervals, count: int, seeds: Seeds, purpose: Sequence[str | int]) -> dict[str, Values]:
+    def values(self, part: Part, count: int, seeds: Seeds, purpose: Sequence[str | int]) -> dict[str, Values]:
         """The values of the varying variables of `sample`, (count,) each, in the variable's unit.
 
         Values that are together impossible, such as of a source that breaks the surface, are drawn again, each time

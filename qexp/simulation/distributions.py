@@ -81,6 +81,15 @@ def exponential(l: float) -> Distribution:  # noqa: E741 - VDI's name for the ra
     return Distribution(lambda share: -log1p(-share) * (1 / l) + 0.0, (0.0, math.inf))
 
 
+def quantiles(values: list[float]) -> Distribution:
+    """Between `values`, its quantiles at evenly spaced probabilities from 0 to 1, the density is constant."""
+    knots = np.asarray(values, dtype=np.float64)
+    if not (np.diff(knots) > 0).all():
+        raise ValueError("'values' must increase, from the lowest value to the highest")
+    probabilities = np.linspace(0, 1, len(knots))
+    return Distribution(lambda share: np.interp(share, probabilities, knots), (float(knots[0]), float(knots[-1])))
+
+
 def _require_order(low_name: str, low: float, high_name: str, high: float) -> None:
     if not low < high:
         raise ValueError(f"'{low_name}' must be less than '{high_name}', but {low:g} is not less than {high:g}")
@@ -127,6 +136,19 @@ DISTRIBUTIONS: dict[str, Entry] = {
         parameters=properties(l=number("rate: the mean is 1/l", above=0)),
         help="Exponential with rate l, mean 1/l.",
         example={"type": "exponential", "parameters": {"l": 100.0}},
+    ),
+    "quantiles": Entry(
+        build=quantiles,
+        parameters=properties(
+            values={
+                "description": "quantiles at evenly spaced probabilities, the first at 0 and the last at 1",
+                "type": "array",
+                "items": {"type": "number"},
+                "minItems": 2,
+            }
+        ),
+        help="As given by its quantiles, with a constant density between two of them.",
+        example={"type": "quantiles", "parameters": {"values": [0.5, 1.0, 2.0, 4.0, 8.0]}},
     ),
 }
 

@@ -159,6 +159,7 @@ def entry_in_words(description: Mapping[str, Any]) -> str:
 
 KINDS: OpenTable[Kind | str] = OpenTable("kinds", {
     "generated": "qexp.kinds.images",
+    "simulated": "qexp.kinds.simulations",
     "tabular": "qexp.kinds.rows",
     "gridded": "qexp.kinds.fields",
     "spectra": "qexp.kinds.spectra",

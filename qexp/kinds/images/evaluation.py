@@ -26,12 +26,14 @@ from qexp.kinds.evaluation import (
 )
 from qexp.kinds.images.experiment import generated_of, parts_of, require_variables_of
 from qexp.kinds.images.prediction import extent
+from qexp.kinds.objects import data_kind
 from qexp.kinds.scores import Column, Scores, attributes_of_limits, write_test_predictions
 from qexp.kinds.training import NetworkTraining
 from qexp.metrics.metric import Metrics, evaluate as evaluate_metrics
 from qexp.networks.estimator import Estimator
 from qexp.networks.training import Trainer
 from qexp.simulation.distributions import gaps
+from qexp.simulation.stored import StoredDataset
 
 
 def evaluate(attempt: Attempt, trainer: Trainer) -> Results:
@@ -80,13 +82,16 @@ def open_data(request: EvaluationRequest) -> EvaluationData:
     source = generated_of(request.document, request.tables, request.workspace)
     require_variables_of(request.spec, source, request.tables, request.directory.name)
     part = request.chosen_part(TEST, PARTS, "")
-    sizes = dict(zip((TRAIN, VALIDATION, TEST), request.spec["sizes"], strict=True))
-    count = int(sizes.get(part, sizes[TEST]))
+    trained = generated_of(request.spec["dataset"], request.tables, request.workspace)
+    of_kind = data_kind(request.spec["dataset"]).sizes(request.spec, trained, request.tables, request.run_seed)
+    sizes = dict(zip((TRAIN, VALIDATION, TEST), of_kind or (), strict=True))
+    chosen = parts_of(source, request.spec["split"], request.run_seed)[part]
+    stored = isinstance(source, StoredDataset)
+    count = len(chosen) if stored else sizes.get(part, sizes[TEST])
 
     @cache
     def samples() -> dict[str, Tensor]:
-        intervals = parts_of(source, request.spec["split"], request.run_seed)[part]
-        return source.sample(intervals, count, Seeds(request.seed), (part,), torch.device("cpu"))
+        return source.sample(chosen, count, Seeds(request.seed), (part,), torch.device("cpu"))
 
     def evaluate(attempt: Attempt, models: Sequence[Estimator], metrics: Mapping[str, Metrics]) -> Results:
         on_device = {name: of.to(request.device) for name, of in samples().items()}
@@ -103,21 +108,25 @@ def open_data(request: EvaluationRequest) -> EvaluationData:
         remarks = extent(request.directory, models[0]).remarks(inputs, estimates)
         return scores.document(attempt.directory.part, remarks=tuple(remarks))
 
+    document = {**request.document, **source.origin} if isinstance(source, StoredDataset) else request.document
+
     def independence(run: EvaluationRequest) -> Independence:
-        own = (run.document, run.run_seed) == (run.spec["dataset"], request.run_seed)
+        own = (document, run.run_seed) == (run.spec["dataset"], request.run_seed)
         if part == VALIDATION and own and request.spec["split"] == run.spec["split"]:
-            if (request.seed, count) == (run.run_seed, run.spec["sizes"][1]):
+            if stored or (request.seed, count) == (run.run_seed, sizes[VALIDATION]):
                 return Independence.of_validation(run.spec, "these are the run's own validation samples")
             own_ones = f"samples from the intervals of the run's validation samples, which have seed {run.run_seed}"
             return Independence.of_validation(run.spec, own_ones)
         return _independence(run, samples())
 
-    return EvaluationData(request.document, part, TEST, count, independence, evaluate)
+    return EvaluationData(document, part, TEST, count, independence, evaluate)
 
 
 def _independence(request: EvaluationRequest, samples: Mapping[str, Tensor]) -> Independence:
     """Whether no sample lies among those that the run draws for training or validation, in all varying variables."""
     trained = generated_of(request.spec["dataset"], request.tables, request.workspace)
+    if isinstance(trained, StoredDataset):
+        return _independence_of_simulations(request, trained, samples)
     if missing := [name for name in trained.test if name not in samples]:
         return Independence(None, (f"the dataset has no {', '.join(missing)}, by which the run's parts are divided",))
     inside = np.ones(len(next(iter(samples.values()))), dtype=bool)
@@ -132,3 +141,21 @@ def _independence(request: EvaluationRequest, samples: Mapping[str, Tensor]) -> 
         return Independence(True, (f"no sample lies in the training intervals of {names}",))
     reason = f"{inside.sum():,} of {len(inside):,} samples lie in the training intervals of {names}"
     return Independence(False, (reason,), trained_on(int(inside.sum()), len(inside)))
+
+
+def _independence_of_simulations(
+    request: EvaluationRequest, trained: StoredDataset, samples: Mapping[str, Tensor]
+) -> Independence:
+    """Whether no sample has the parameters of a simulation that the run was trained or validated on."""
+    names = list(trained.simulations.parameters)
+    if missing := [name for name in names if name not in samples]:
+        return Independence(None, (f"the dataset has no {', '.join(missing)}, by which simulations are compared",))
+    parts = trained.parts(request.spec["split"], Seeds(request.run_seed))
+    known = trained.simulations.of(np.concatenate([parts[TRAIN], parts[VALIDATION]]))
+    seen = {values.tobytes() for values in np.stack([known[name] for name in names], axis=1).astype(np.float32)}
+    of_samples = torch.cat([samples[name] for name in names], dim=1).cpu().numpy()
+    inside = sum(values.tobytes() in seen for values in of_samples)
+    if not inside:
+        return Independence(True, ("no sample has the parameters of a simulation that was trained on",))
+    reason = f"{inside:,} of {len(of_samples):,} samples have the parameters of simulations that were trained on"
+    return Independence(False, (reason,), trained_on(inside, len(of_samples)))

@@ -52,13 +52,13 @@ from qexp.networks.training import Data, DrawnData
 from qexp.physics.geometry import RIGHT, grid
 from qexp.rows.table import TableError
 from qexp.simulation import distributions
-from qexp.simulation.dataset import GeneratedDataset, Intervals, Values
+from qexp.simulation.dataset import GeneratedDataset, Intervals, Part, Values
 from qexp.simulation.distributions import MOVING, Distribution
 from qexp.simulation.generators import GENERATOR_METHODS, GENERATORS, DeformationImages, Generator, Source
 from qexp.simulation.noise import Noise
 from qexp.simulation.noise_models import Component, NoiseModel
 from qexp.simulation.views import DISPLACEMENT, GNSS, RADAR, View, read_grid, read_points
-from qexp.spec.kinds import filled_in
+from qexp.spec.kinds import filled_in, load_stage
 from qexp.spec.reading import Document, Finding, Where
 
 T = TypeVar("T")
@@ -266,9 +266,10 @@ def generated_of(document: Document, tables: Tables, workspace: Workspace | None
 
     workspace  searched for the files of its views, besides the places recorded in the document and `QEXP_DATA`
     """
-    if document["type"] != "generated":
+    kind = load_stage(document, "data")
+    if not isinstance(kind, GeneratedData):
         raise QexpError(f"this needs a simulated dataset, but its type is '{document['type']}'")
-    return GeneratedData().dataset(filled_in(document), tables, workspace)
+    return kind.dataset(filled_in(document), tables, workspace)
 
 
 def require_variables_of(
@@ -377,7 +378,7 @@ class GeneratedData(KindData[GeneratedDataset]):
     ) -> Iterator[Finding]:
         if network is not None:
             yield from in_batches(document, network, {document["sizes"][0]})
-        yield from _in_transforms(document, dataset, tables)
+        yield from in_transforms(document, dataset, tables)
         yield from of_training_mean(document, document["outputs"], "samples are drawn again in every epoch", tables)
 
     def findings_in_model(self, dataset: GeneratedDataset, network: Network, tables: Tables) -> Iterator[Finding]:
@@ -395,17 +396,15 @@ class GeneratedData(KindData[GeneratedDataset]):
             train_size=train,
         )
 
-    def parts(
-        self, dataset: GeneratedDataset, spec: Document | None, tables: Tables, seed: int
-    ) -> Mapping[str, Intervals]:
-        """The quantile intervals of each part; without an experience, `train` is all that is not held out."""
+    def parts(self, dataset: GeneratedDataset, spec: Document | None, tables: Tables, seed: int) -> Mapping[str, Part]:
+        """What each part consists of; without an experience, `train` is all that is not held out."""
         if spec is not None:
             return dataset.parts(spec["split"], Seeds(seed))
         return {"train": _not_held_out(dataset), "test": dataset.test}
 
-    def sizes(self, spec: Document, dataset: GeneratedDataset, tables: Tables, seed: int) -> tuple[int, int]:
-        train, validation, _ = spec["sizes"]
-        return int(train), int(validation)
+    def sizes(self, spec: Document, dataset: GeneratedDataset, tables: Tables, seed: int) -> tuple[int, int, int]:
+        train, validation, test = spec["sizes"]
+        return int(train), int(validation), int(test)
 
     def samples(self, document: Document, dataset: GeneratedDataset) -> Samples:
         of_sample = BYTES_OF_NUMBER * sum(map(math.prod, dataset.shapes().values()))
@@ -427,9 +426,9 @@ def _dataset(document: Document, tables: Tables, views: Sequence[View]) -> Gener
     )
 
 
-def parts_of(dataset: GeneratedDataset, split: list[float], run_seed: int) -> Mapping[str, Intervals]:
-    """The quantile intervals of each part as a run divides them, and of all parts together."""
-    return {"all": {name: [(0.0, 1.0)] for name in dataset.test}, **dataset.parts(split, Seeds(run_seed))}
+def parts_of(dataset: GeneratedDataset, split: list[float], run_seed: int) -> Mapping[str, Part]:
+    """Each part as a run divides them, and all parts together."""
+    return {"all": dataset.whole, **dataset.parts(split, Seeds(run_seed))}
 
 
 def _not_held_out(dataset: GeneratedDataset) -> Intervals:
@@ -584,7 +583,7 @@ def _in_matched_filters(dataset: GeneratedDataset, network: Network) -> Iterator
                 yield where, f"with the other variables at their medians, {trouble}; choose another range"
 
 
-def _in_transforms(document: Document, dataset: GeneratedDataset, tables: Tables) -> Iterator[Finding]:
+def in_transforms(document: Document, dataset: GeneratedDataset, tables: Tables) -> Iterator[Finding]:
     transforms, _ = build_transforms(document, tables)
     yield from beyond_prior(document, tables, dataset.distributions, transforms)
     for name, transform in transforms.items():

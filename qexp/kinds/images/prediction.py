@@ -608,7 +608,9 @@ def image_model(directory: RunDirectory, options: PredictOptions) -> ImageModel:
         return torch.cat([estimates[name] for name in outputs], dim=1).cpu().numpy()
 
     def features() -> FeatureDistance:
-        simulated = source.sample(part, SEEN_SAMPLES, Seeds(record.seed), ("features",), torch.device("cpu"))
+        simulated = source.sample(
+            part, source.available(part, SEEN_SAMPLES), Seeds(record.seed), ("features",), torch.device("cpu")
+        )
         return FeatureDistance(model, {name: simulated[name].to(on) for name in network.inputs})
 
     quantities = with_periods(source.quantities, model.periods)
@@ -725,10 +727,11 @@ def _pixels(source: GeneratedDataset, image: str) -> tuple[Range, Range]:
 def _ranges(source: GeneratedDataset, part: Intervals, network: Network, seeds: Seeds) -> InputRanges:
     """The range of the inputs over training samples, which are simulated again."""
     pixels = sum(int(np.prod(shape)) for shape in network.inputs.values())
-    size = min(SEEN_SAMPLES, max(1, SIMULATED_PIXELS // pixels))
+    most = source.available(part, SEEN_SAMPLES)
+    size = min(most, max(1, SIMULATED_PIXELS // pixels))
     blocks = []
-    for start in range(0, SEEN_SAMPLES, size):
-        count = min(size, SEEN_SAMPLES - start)
+    for start in range(0, most, size):
+        count = min(size, most - start)
         samples = source.sample(part, count, seeds, ("range", start), torch.device("cpu"))
         blocks.append(statistics({name: samples[name].numpy() for name in network.inputs}))
     return ranges_over(blocks)

@@ -104,7 +104,10 @@ class ImagesPreview(Preview[GeneratedDataset, Intervals]):
     @cached_property
     def _values(self) -> dict[str, Values]:
         """Values of the varying variables, the first of which are those of the samples."""
-        return dict(self.dataset.values(self.parts[self.part], DRAWN_VALUES, Seeds(self.seed), self._purpose))
+        part = self.parts[self.part]
+        return dict(
+            self.dataset.values(part, self.dataset.available(part, DRAWN_VALUES), Seeds(self.seed), self._purpose)
+        )
 
     @property
     def _purpose(self) -> tuple[str | int, ...]:
@@ -112,8 +115,8 @@ class ImagesPreview(Preview[GeneratedDataset, Intervals]):
         return (self.part, 1) if self.part == "train" else (self.part,)
 
     def _drawn(self, count: int) -> dict[str, torch.Tensor]:
-        device = torch.device("cpu")
-        return self.dataset.sample(self.parts[self.part], count, Seeds(self.seed), self._purpose, device)
+        part, device = self.parts[self.part], torch.device("cpu")
+        return self.dataset.sample(part, self.dataset.available(part, count), Seeds(self.seed), self._purpose, device)
 
     def _unit(self, name: str) -> str:
         return quantity(name, self.dataset.quantities).unit
@@ -149,7 +152,7 @@ def dimensions(dataset: GeneratedDataset, name: str) -> dict[str, int]:
 
     Those of several views are apart where their sizes differ; scattered points have one for all.
     """
-    shape = dataset.shapes()[name]
+    shape = dataset.shapes().get(name, ())  # the number of a simulation is no variable of a network
     if len(shape) < 3:
         return {}
     channels, height, width = shape

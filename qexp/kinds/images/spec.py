@@ -79,6 +79,8 @@ def _in_view(view: Document, index: int, mentioned: set[str]) -> Iterator[Findin
 
 
 class GeneratedSpecs(KindDocuments):
+    simulates: bool = True
+    """Whether samples are simulated, of distributions that the document declares."""
     file = Path(__file__).with_suffix(".json")
     split_by_shares = True
     untrained: ClassVar[Mapping[str, Any]] = {"split": [0.8, 0.2], "sizes": [1, 1, 1]}
@@ -90,7 +92,8 @@ class GeneratedSpecs(KindDocuments):
     def in_dataset(self, dataset: Document, quantities: Quantities) -> Iterator[Finding]:
         quantities = of_dataset(dataset, quantities)
         varyings = dataset["varyings"]
-        yield from _in_sources(dataset)
+        if self.simulates:
+            yield from _in_sources(dataset)
         yield from problems_in_views(dataset)
         for name, (value, where) in fixed_values(dataset).items():
             limits = quantity(name, quantities)
@@ -100,7 +103,7 @@ class GeneratedSpecs(KindDocuments):
                 yield where, f"'{name}' is fixed and varies; keep it in 'fixed' or in 'varyings'"
         for name, intervals in varyings.items():
             yield from _in_intervals(name, intervals)
-            if name not in dataset["distributions"]:
+            if self.simulates and name not in dataset["distributions"]:
                 example = '{"type": "uniform", "parameters": {"a": 0, "b": 1}}'
                 remedy = f"add $.distributions.{name}, for example {example}"
                 yield ("varyings", name), f"'{name}' varies but has no distribution; {remedy}"

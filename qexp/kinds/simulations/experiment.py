@@ -1,0 +1,267 @@
+"""Experiences on simulations that exist."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from qexp.base.quantities import NOISE, VIEW_KEYS, quantity
+from qexp.base.seeds import Seeds
+from qexp.base.tables import Tables, built
+from qexp.base.workspace import Workspace
+from qexp.errors import DatasetError, suggestion
+from qexp.kinds.files import data_folder, data_folders, refuse
+from qexp.kinds.images.experiment import GeneratedData, in_layouts, in_noise, in_transforms, noise_of, views_of
+from qexp.kinds.images.spec import fixed_values, variable_of
+from qexp.kinds.kind import KindData
+from qexp.kinds.memory import BYTES_OF_NUMBER, Samples
+from qexp.kinds.networks import in_batches
+from qexp.kinds.simulations.files import Shape, SimulationFiles
+from qexp.networks.network import Network
+from qexp.networks.training import Data, Prepare, Samples as SamplesOfBatch
+from qexp.simulation.dataset import GeneratedDataset, Part
+from qexp.simulation.stored import Rows, StoredDataset, StoredImages
+from qexp.simulation.views import View
+from qexp.spec.reading import Document, Finding
+
+READ_TOGETHER = 2**23
+"""Numbers of the samples that are read, and given noise, at a time."""
+
+ROUNDING = 1e-6
+"""Of values in single precision at the ends of a distribution."""
+
+NODES_OF_PRIOR = 2001
+
+UNLIKE_PRIOR = 1.95
+"""Kolmogorov and Smirnov's statistic times the root of the count; larger ones come by chance once in a thousand."""
+
+
+class StoredData(Data):
+    """Simulations in an order of each epoch's own, with noise of each epoch's own, some batches at a time."""
+
+    def __init__(self, dataset: StoredDataset, parts: Mapping[str, Rows], seeds: Seeds, device: torch.device) -> None:
+        self._dataset, self._train, self._seeds, self._device = dataset, parts["train"], seeds, device
+        self.train_size = len(self._train)
+        self.validation, self.test = (
+            dataset.sample(parts[part], len(parts[part]), seeds, (part,), device) for part in ("validation", "test")
+        )
+
+    def epoch(self, number: int, batch_size: int, prepared: Prepare) -> Callable[[int], SamplesOfBatch]:
+        values = self._dataset.values(self._train, self.train_size, self._seeds, ("train", number))
+        numbers = sum(map(math.prod, self._dataset.shapes().values()))
+        together = max(1, READ_TOGETHER // (numbers * batch_size))
+        read: dict[int, dict[str, tuple[Tensor, ...]]] = {}
+
+        def batch(index: int) -> SamplesOfBatch:
+            block, place = divmod(index, together)
+            if block not in read:
+                read.clear()
+                rows = slice(block * together * batch_size, (block + 1) * together * batch_size)
+                some = {name: of_all[rows] for name, of_all in values.items()}
+                random = self._seeds.torch(self._device, "train", number, "noise", block)
+                samples = prepared(self._dataset.observe(some, random))
+                read[block] = {name: of_all.split(batch_size) for name, of_all in samples.items()}
+            return {name: of_all[place] for name, of_all in read[block].items()}
+
+        return batch
+
+    def to_fit(self) -> SamplesOfBatch:
+        count = min(self.train_size, max(1, READ_TOGETHER // sum(map(math.prod, self._dataset.shapes().values()))))
+        return self._dataset.sample(self._train, count, self._seeds, ("train", 0), self._device)
+
+
+class SimulatedData(GeneratedData):
+    def dataset(self, document: Document, tables: Tables, workspace: Workspace | None) -> StoredDataset:
+        path = self.folder(document, workspace)
+        files = SimulationFiles(document, tables["quantities"], path, data_folders(workspace))
+        fingerprint = files.fingerprint
+        if document.get("fingerprint", fingerprint) != fingerprint:
+            why = f"{path} has changed since the run was prepared: its SHA-256 is now {fingerprint}"
+            raise DatasetError([(("path",), why)])
+        shapes, fixed = files.shapes, {name: value for name, (value, _) in fixed_values(document).items()}
+        views = _views(document, shapes, workspace)
+        simulations = files.read(views)
+        given: Document = document["distributions"]
+        distributions = {
+            name: given[name]
+            if name in given
+            else {"type": "quantiles", "parameters": {"values": simulations.quantiles(name)}}
+            for name in document["varyings"]
+        }
+        metres = quantity("x_res", files.quantities).si_factor
+        sizes = {
+            name: tuple(fixed.get(variable_of(side, index), math.nan) * metres for side in ("x_res", "y_res"))
+            for index, name in enumerate(shapes)
+        }
+        _, *size = next(iter(shapes.values()))
+        dataset = StoredDataset(
+            StoredImages(simulations, views, {**sizes, **files.pixels}),
+            (size[0], size[1]),
+            fixed,
+            document["varyings"],
+            {name: built(tables["distributions"], distribution) for name, distribution in distributions.items()},
+            noise_of(document, list(shapes), tables),
+            files.quantities,
+            origin={
+                "fingerprint": fingerprint,
+                "found": str(path.absolute()),
+                **({} if files.table is None else {"found_parameters": str(files.table.absolute())}),
+                "units": files.units,
+                "distributions": distributions,
+            },
+        )
+        dataset.warnings += files.warnings
+        return dataset
+
+    def checked_dataset(self, document: Document, tables: Tables, workspace: Workspace | None) -> StoredDataset:
+        dataset = self.dataset(document, tables, workspace)
+        refuse(_in_variables(document, dataset))
+        refuse(in_noise(document, dataset.images, tables))
+        refuse([*_in_priors(document, dataset), *in_layouts(document, dataset)])
+        dataset.warnings += _unlike_priors(document, dataset)
+        return dataset
+
+    def folder(self, document: Document, workspace: Workspace | None) -> Path:
+        return data_folder(document, workspace, Path.exists, "file or folder")
+
+    def completed(self, document: Document, tables: Tables, workspace: Workspace) -> Document:
+        """The distributions of simulations that were drawn from unknown ones are filled in, too."""
+        dataset = self.dataset(document["dataset"], tables, workspace)
+        distributions = dataset.origin["distributions"]
+        return super().completed(
+            {**document, "dataset": {**document["dataset"], "distributions": distributions}}, tables, workspace
+        )
+
+    def pinned(self, document: Document, dataset: GeneratedDataset, workspace: Workspace) -> Document:
+        """With what the files hold: their hash, the units, and the distributions."""
+        assert isinstance(dataset, StoredDataset)
+        return {**document, **dataset.origin}
+
+    def findings(
+        self, document: Document, dataset: GeneratedDataset, tables: Tables, network: Network | None, available: int
+    ) -> Iterator[Finding]:
+        sizes = self.sizes(document, dataset, tables, 0)
+        for part, size in zip(("training", "validation", "test"), sizes, strict=True):
+            if not size:
+                yield ("split",), f"no simulation is left for the {part} part ({_in_parts(sizes)}); {WAYS_OUT[part]}"
+        if network is not None:
+            yield from in_batches(document, network, {sizes[0]})
+        yield from in_transforms(document, dataset, tables)
+
+    def findings_in_model(self, dataset: GeneratedDataset, network: Network, tables: Tables) -> Iterator[Finding]:
+        return KindData.findings_in_model(self, dataset, network, tables)
+
+    def data(
+        self, spec: Document, dataset: GeneratedDataset, tables: Tables, seeds: Seeds, device: torch.device
+    ) -> Data:
+        assert isinstance(dataset, StoredDataset)
+        return StoredData(dataset, dataset.parts(spec["split"], seeds), seeds, device)
+
+    def parts(self, dataset: GeneratedDataset, spec: Document | None, tables: Tables, seed: int) -> Mapping[str, Part]:
+        if spec is not None:
+            return dataset.parts(spec["split"], Seeds(seed))
+        return {part: of for part, of in dataset.parts([1.0, 0.0], Seeds(seed)).items() if len(of)}
+
+    def sizes(self, spec: Document, dataset: GeneratedDataset, tables: Tables, seed: int) -> tuple[int, int, int]:
+        parts = dataset.parts(spec["split"], Seeds(seed))
+        return len(parts["train"]), len(parts["validation"]), len(parts["test"])
+
+    def samples(self, document: Document, dataset: GeneratedDataset) -> Samples:
+        sizes = self.sizes(document, dataset, {}, 0)
+        of_sample = BYTES_OF_NUMBER * sum(map(math.prod, dataset.shapes().values()))
+        return Samples(sizes[0], of_sample * (sizes[1] + sizes[2]), "split")
+
+
+WAYS_OUT = {
+    "training": "give it a larger share",
+    "validation": "give it a share",
+    "test": "hold intervals of a parameter out in 'varyings' of the dataset, or let the shares add up to less than 1",
+}
+"""Part → what gives it simulations."""
+
+
+def _in_parts(sizes: tuple[int, ...]) -> str:
+    return "{:,} training, {:,} validation, {:,} test".format(*sizes)
+
+
+def _views(document: Document, shapes: Mapping[str, Shape], workspace: Workspace | None) -> dict[str, View]:
+    """Observation → its view, of the size in the files. Raises DatasetError."""
+    declared: list[Document] = document.get("views", [])
+    if declared and len(declared) != len(shapes):
+        count = f"{len(declared)} views are described, but the files have {len(shapes)} observations"
+        raise DatasetError([(("views",), f"{count}: {', '.join(shapes)}")])
+    views = declared or [{} for _ in shapes]
+    for index, (view, shape) in enumerate(zip(views, shapes.values(), strict=True)):
+        if "size" in view and tuple(view["size"]) != shape[1:]:
+            raise DatasetError(
+                [(("views", index, "size"), f"it is {shape[1]} x {shape[2]} in the files; leave it out")]
+            )
+    sized = [
+        view if "points" in view else {**view, "size": list(shape[1:])}
+        for view, shape in zip(views, shapes.values(), strict=True)
+    ]
+    return dict(zip(shapes, views_of({**document, "views": sized}, workspace), strict=True))
+
+
+def _in_variables(document: Document, dataset: StoredDataset) -> Iterator[Finding]:
+    """Values that nothing reads, and axes of matrices that do not vary."""
+    count = len(dataset.images)
+    known = {NOISE, *(variable_of(key, view) for key in VIEW_KEYS for view in range(count))}
+    for name in document["fixed"]:
+        if name not in known:
+            about = "is a parameter that varies" if name in dataset.test else "is read by nothing"
+            yield ("fixed", name), f"'{name}' {about}; fixed are the noise and the numbers of views"
+    for name in document["distributions"]:
+        if name not in dataset.test:
+            yield ("distributions", name), f"'{name}' does not vary; {suggestion(name, dataset.test)}"
+    for name in document.get("matrix", {}).get("axes", {}):
+        if name not in dataset.test:
+            yield ("matrix", "axes", name), f"'{name}' does not vary; {suggestion(name, dataset.test)}"
+    for index, (name, view) in enumerate((name, dataset.view(name)) for name in dataset.images):
+        expected = None if view.points is None else len(view.points)
+        there = dataset.simulations.observations[name].shape[2]
+        if expected not in (None, there):
+            yield ("views", index, "points"), f"there are {expected} points, but '{name}' has {there} values"
+
+
+def _in_priors(document: Document, dataset: StoredDataset) -> Iterator[Finding]:
+    """Parameters beyond the limits of their quantity, or outside the distribution that is declared for them."""
+    usable = dataset.simulations.usable
+    for name, all_values in dataset.simulations.parameters.items():
+        values, limits = all_values[usable], quantity(name, dataset.quantities)
+        for end in (values.min(), values.max()):
+            if violation := limits.violation(float(end)):
+                yield ("varyings", name), f"{violation}, but a simulation has {end:g}"
+        low, high = dataset.distributions[name].support()
+        slack = ROUNDING * max(abs(low), abs(high)) if math.isfinite(low) and math.isfinite(high) else 0.0
+        outside = (values < low - slack) | (values > high + slack)
+        if outside.any():
+            first = int(np.argmax(outside))
+            yield (
+                ("distributions", name),
+                f"{int(outside.sum()):,} of {len(values):,} simulations lie outside of it, {low:g} to {high:g}: "
+                f"simulation {usable[first]} has {values[first]:g}; declare what they were drawn from, or leave it out",
+            )
+
+
+def _unlike_priors(document: Document, dataset: StoredDataset) -> Iterator[str]:
+    """Warnings about parameters that do not look as if they were drawn from the distribution that is declared."""
+    shares = np.linspace(0, 1, NODES_OF_PRIOR)
+    for name in (name for name in document["distributions"] if name in dataset.simulations.parameters):
+        values = np.sort(dataset.simulations.parameters[name][dataset.simulations.usable])
+        expected = np.interp(values, dataset.distributions[name].quantile(shares[1:-1]), shares[1:-1])
+        ranks = np.arange(len(values) + 1) / len(values)
+        distance = max(np.abs(expected - ranks[1:]).max(), np.abs(expected - ranks[:-1]).max())
+        if distance * math.sqrt(len(values)) > UNLIKE_PRIOR + math.sqrt(len(values)) / NODES_OF_PRIOR:
+            yield (
+                f"the simulations do not look drawn from the declared distribution of '{name}': their shares differ by "
+                f"up to {100 * distance:.0f} %; a posterior's prior is what the simulations were drawn from"
+            )
+
+
+DATA = SimulatedData()

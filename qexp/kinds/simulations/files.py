@@ -1,0 +1,321 @@
+"""The files of simulations that exist: parameters and observations, checked, and mapped into memory."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from qexp.base.quantities import DIMENSIONLESS, NOISE, Quantities, alike, conversion, of_dataset, quantity
+from qexp.errors import DatasetError, QexpError, some, suggestion
+from qexp.kinds.files import as_finding, find_data_file, refuse
+from qexp.kinds.images.files import ImageVariable, open_images
+from qexp.rows import array_cache
+from qexp.rows.formats import open_table
+from qexp.rows.table import HUGE_NUMBER, Table, codes
+from qexp.simulation.stored import MOST_SIMULATIONS, Rows, Simulations
+from qexp.simulation.views import GNSS, View
+from qexp.spec.reading import Document, Finding, Where
+
+VERSION = 1
+"""Of the prepared observations in the cache."""
+
+BLOCK = 2**22
+"""Numbers of an observation that are read at a time."""
+
+TABLES = (".csv", ".parquet")
+
+Shape = tuple[int, int, int]
+
+
+@dataclass(frozen=True)
+class StoredArray:
+    """An array of a file: an observation of all simulations, or one for each of its channels.
+
+    where     the key of the dataset that names it
+    names     of its observations
+    shape     of one simulation, (channel, height, width)
+    channels  the axis of the channels in the file, without that of the simulations
+    """
+
+    variable: ImageVariable
+    where: Where
+    names: Sequence[str]
+    shape: Shape
+    channels: int
+
+    def blocks(self, factor: float) -> Iterator[NDArray[np.float32]]:
+        """All simulations in order, some at a time, (simulation, channel, height, width), multiplied by a factor."""
+        count, size = self.variable.shape[0], max(1, BLOCK // math.prod(self.shape))
+        for start in range(0, count, size):
+            values = np.moveaxis(self.variable.read(slice(start, min(start + size, count))), 1 + self.channels, 1)
+            with np.errstate(over="ignore", invalid="ignore"):
+                yield (values.reshape(-1, *self.shape) * factor).astype(np.float32)
+
+
+class SimulationFiles:
+    """A file, or a folder with a file for each variable, and a table of the parameters if they are not in it.
+
+    document    of the dataset, with the defaults of its schema
+    quantities  those that are known
+    folders     where the table is searched
+    Raises DatasetError.
+    """
+
+    def __init__(self, document: Document, quantities: Quantities, path: Path, folders: Sequence[Path]) -> None:
+        self.path, self._document = path, document
+        self.warnings: list[str] = []
+        """What was assumed, and what is left out."""
+        self.parameters = [name for name in document["varyings"] if name != NOISE]
+        columns: Document = document.get("columns", {})
+        names = {name: columns.get(name, name) for name in [*document["observations"], *self.parameters]}
+        self.table, self._table = self._open_table(folders)
+        with as_finding():
+            there = open_images(path, {*names.values(), *filter(None, [document["groups"]])})
+        self._there = there
+        refuse(self._lacking(names))
+        self._names = names
+        self.arrays = list(self._arrays())
+        refuse(self._of_other_counts())
+        self.units = {**self._own_units(of_dataset(document, quantities)), **document["units"]}
+        """Variable that is no known quantity → its unit."""
+        self.quantities = of_dataset({**document, "units": self.units}, quantities)
+
+    def _open_table(self, folders: Sequence[Path]) -> tuple[Path | None, Table | None]:
+        if (name := self._document["parameters"]) is None:
+            return None, None
+        try:
+            path = find_data_file(name, folders, self._document.get("found_parameters", ""))
+            return path, open_table(path, TABLES)
+        except QexpError as error:
+            raise DatasetError([(("parameters",), str(error))]) from error
+
+    @property
+    def fingerprint(self) -> str:
+        """SHA-256 of the content of all files, in hexadecimal."""
+        files = sorted({variable.file.path for variable in self._there.values()} | {*filter(None, [self.table])})
+        contents = [[file.name, array_cache.content_hash(file)] for file in files]
+        return hashlib.sha256(repr(contents).encode()).hexdigest()
+
+    def _own_units(self, quantities: Quantities) -> dict[str, str]:
+        """Variable that is no known quantity → its unit by the files."""
+        variables = {name: variable for array in self.arrays for name, variable in [(array.names[0], array.variable)]}
+        units = {name: variable.unit for name, variable in variables.items()}
+        for name in self.parameters:
+            column = self._names[name]
+            of_table = None if self._table is None else self._table.units.get(column, "")
+            units[name] = self._there[column].unit if of_table is None else of_table
+        return {name: unit for name, unit in units.items() if unit and quantity(name, quantities) is DIMENSIONLESS}
+
+    @property
+    def shapes(self) -> dict[str, Shape]:
+        """Observation → (channel, height, width)."""
+        of_arrays = ((name, array) for array in self.arrays for name in array.names)
+        return {name: (array.shape[0] // len(array.names), *array.shape[1:]) for name, array in of_arrays}
+
+    @property
+    def pixels(self) -> dict[str, tuple[float, float]]:
+        """Observation → width and height of its pixels [m], where the files say so."""
+        sizes = {}
+        for array in self.arrays:
+            axes = array.variable.file.axes(array.variable.name)
+            if axes is not None and axes[0].metres and axes[1].metres:
+                sides = axes[0].step * axes[0].metres, axes[1].step * axes[1].metres
+                sizes |= dict.fromkeys(array.names, sides)
+        return sizes
+
+    def read(self, views: Mapping[str, View]) -> Simulations:
+        """All simulations, and which of them did not fail. Raises DatasetError.
+
+        views  observation → its view, whose hidden pixels may be missing
+        """
+        parameters = self._parameters()
+        failed = {name: ~np.isfinite(values) for name, values in parameters.items()}
+        observations: dict[str, NDArray[np.float32]] = {}
+        for array in self.arrays:
+            values, of_array = self._mapped(array, views[array.names[0]])
+            failed[array.variable.name] = of_array
+            each = array.shape[0] // len(array.names)
+            observations |= {
+                name: values[:, place * each : (place + 1) * each] for place, name in enumerate(array.names)
+            }
+        any_failed = np.any(list(failed.values()), axis=0)
+        if any_failed.any():
+            where = [f"{int(of.sum()):,} in '{name}'" for name, of in failed.items() if of.any()]
+            words = f"{int(any_failed.sum()):,} of {len(any_failed):,} simulations have missing values ({some(where)})"
+            if any_failed.all():
+                way_out = "pixels that no simulation has are declared by a view's mask"
+                raise DatasetError([(("path",), f"{self.path}: {words}; {way_out}")])
+            self.warnings.append(f"{words} and are left out")
+        usable = np.flatnonzero(~any_failed)
+        return Simulations(parameters, observations, usable, self._groups(parameters, usable))
+
+    # What the files have.
+
+    def _lacking(self, names: Mapping[str, str]) -> Iterator[Finding]:
+        of_table = [] if self._table is None else self._table.names
+        for index, name in enumerate(self._document["observations"]):
+            if names[name] not in self._there:
+                arrays = [other for other, variable in self._there.items() if len(variable.shape) > 1]
+                other = suggestion(names[name], arrays) if arrays else "it has no arrays over simulations"
+                yield ("observations", index), f"{self.path} has no variable '{names[name]}'; {other}"
+        for name in self.parameters:
+            there = of_table if self._table is not None else self._there
+            if names[name] not in there:
+                where = self.table or self.path
+                remedy = "" if self._table is not None else "; or name a table that has it, as 'parameters'"
+                near = suggestion(names[name], [one for one in there if one not in self._document["observations"]])
+                yield ("varyings", name), f"{where} has no parameter '{names[name]}'; {near}{remedy}"
+        if (groups := self._document["groups"]) is not None and groups not in {*of_table, *self._there}:
+            yield (
+                ("groups",),
+                f"{self.table or self.path} has no '{groups}'; {suggestion(groups, [*of_table, *self._there])}",
+            )
+
+    def _arrays(self) -> Iterator[StoredArray]:
+        views, count = self._document.get("views", []), 0
+        for index, name in enumerate(self._document["observations"]):
+            variable, where = self._there[self._names[name]], ("observations", index)
+            view = views[count] if count < len(views) else {}
+            array = _array(variable, where, name, view)
+            count += len(array.names)
+            yield array
+
+    def _of_other_counts(self) -> Iterator[Finding]:
+        counts = {array.variable.name or str(self.path): array.variable.shape[0] for array in self.arrays}
+        if len(set(counts.values())) > 1:
+            words = ", ".join(f"{name}: {number:,}" for name, number in counts.items())
+            yield ("observations",), f"{self.path}: the arrays have different numbers of simulations, {words}"
+        if (most := max(counts.values())) > MOST_SIMULATIONS:
+            yield ("path",), f"{self.path} has {most:,} simulations; at most {MOST_SIMULATIONS:,} can be told apart"
+
+    def _parameters(self) -> dict[str, NDArray[np.float64]]:
+        """Parameter → (simulation,), in its unit. Raises DatasetError."""
+        count, columns = self.arrays[0].variable.shape[0], {name: self._names[name] for name in self.parameters}
+        if self._table is not None:
+            with as_finding():
+                read, _ = self._table.read(columns.values(), [])
+            units = {name: self._table.units.get(column, "") for name, column in columns.items()}
+        else:
+            variables = {name: self._there[column] for name, column in columns.items()}
+            flat = {name: variable for name, variable in variables.items() if math.prod(variable.shape[1:]) == 1}
+            refuse(
+                (("varyings", name), f"{variable.label} has {variable.shape[1:]} values for each simulation, not one")
+                for name, variable in variables.items()
+                if name not in flat
+            )
+            read = {columns[name]: variable.read(None).astype(np.float64).ravel() for name, variable in flat.items()}
+            units = {name: variable.unit for name, variable in variables.items()}
+        values = {
+            name: read[column] * self._factor(name, units[name], ("varyings", name)) for name, column in columns.items()
+        }
+        for name, of in values.items():
+            if len(of) != count:
+                there = f"{self.table or self.path} has {len(of):,} values of '{name}'"
+                raise DatasetError([(("varyings", name), f"{there}, but there are {count:,} simulations")])
+            if found := codes(of[np.isfinite(of)]):
+                self.warnings.append(f"'{name}' has {found[0]:g}, far from all other values: a code for no data?")
+        return values
+
+    def _factor(self, name: str, of_file: str, where: Where) -> float:
+        """By which values in the files are multiplied to be in a variable's unit. Raises DatasetError."""
+        wanted, said = quantity(name, self.quantities).unit, self._document["file_units"].get(name)
+        unit = said or of_file
+        if said and of_file and conversion(of_file, wanted) != conversion(said, wanted):
+            raise DatasetError([(("file_units", name), f"'{name}' is in '{of_file}' by the files; leave it out")])
+        if not unit and wanted:
+            self.warnings.append(f"the files give '{name}' no unit: {wanted} are assumed; 'file_units' can say others")
+        if (factor := conversion(unit or wanted, wanted)) is None:
+            known = f"; known: {', '.join(alike(wanted))}" if alike(wanted) else ""
+            problem = f"'{name}' is in '{unit}' there, but must be in {wanted or 'no unit'}{known}"
+            raise DatasetError([(("file_units", name) if said else where, problem)])
+        return factor
+
+    def _groups(self, parameters: Mapping[str, NDArray[np.float64]], usable: Rows) -> Rows:
+        """A number for each simulation, equal for those of one group, or with the same parameters."""
+        _, same = np.unique(np.stack(list(parameters.values()), axis=1), axis=0, return_inverse=True)
+        same = same.ravel()
+        repeated = len(usable) - len(np.unique(same[usable]))
+        if repeated:
+            self.warnings.append(
+                f"{repeated:,} of {len(usable):,} simulations repeat the parameters of others; they stay in one part"
+            )
+        if (name := self._document["groups"]) is None:
+            return same
+        if self._table is not None and name in self._table.names:
+            values: NDArray[Any] = self._table.read([], [name])[1][name]
+        else:
+            values = self._there[name].read(None).ravel()
+        _, groups = np.unique(values, return_inverse=True)
+        return _joined(same, groups)
+
+    def _mapped(self, array: StoredArray, view: View) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+        """An array in the unit of its observations, mapped into memory; and whether each simulation failed in it."""
+        factor = self._factor(array.names[0], array.variable.unit, array.where)
+        visible = None if view.visible is None else view.visible.numpy().reshape(array.shape[1:])
+        count = array.variable.shape[0]
+        content = array_cache.content_hash(array.variable.file.path)
+        hidden = None if visible is None else hashlib.sha256(visible.tobytes()).hexdigest()
+        key = ["simulations", VERSION, content, array.variable.name, array.channels, list(array.shape), factor, hidden]
+        shape, failed = (count, *array.shape), list[int]()
+
+        def prepared() -> Iterator[NDArray[np.float32]]:
+            start = 0
+            for block in array.blocks(factor):
+                wrong = ~(np.abs(block) < HUGE_NUMBER)
+                if visible is not None:
+                    wrong &= visible
+                    block[..., ~visible] = 0
+                failed.extend((start + np.flatnonzero(wrong.any(axis=(1, 2, 3)))).tolist())
+                start += len(block)
+                yield block
+
+        with as_finding():
+            cached, about = array_cache.find(key, shape), array_cache.note(key)
+            if cached is None or about is None:
+                cached = array_cache.cached_by_content(shape, prepared(), lambda: key)
+                about = {"failed": failed}
+                array_cache.keep_note(key, about)
+        of_array = np.zeros(count, dtype=bool)
+        of_array[about["failed"]] = True
+        return cached.values, of_array
+
+
+def _array(variable: ImageVariable, where: Where, name: str, view: Document) -> StoredArray:
+    """How an array holds observations. Raises DatasetError."""
+    count, *of_one = variable.shape if variable.shape else (0,)
+    stations = view.get("type") == GNSS
+    if stations:
+        if len(of_one) != 2 or 3 not in of_one:
+            form = "(simulation, 3, station): east, north, up"
+            raise DatasetError([(where, f"{variable.label} has the shape {variable.shape}, but stations need {form}")])
+        channels = of_one.index(3)
+        return StoredArray(variable, where, [name], (3, of_one[1 - channels], 1), channels)
+    if not count or not 1 <= len(of_one) <= 3:
+        forms = "(simulation, value), (simulation, y, x) or (simulation, channel, y, x)"
+        raise DatasetError([(where, f"{variable.label} has the shape {variable.shape}; it must be {forms}")])
+    if len(of_one) == 3:
+        channels = 0 if of_one[0] <= of_one[2] else 2
+        number = of_one.pop(channels)
+        names = [name + (f"_{channel}" if channel else "") for channel in range(number)]
+        return StoredArray(variable, where, names, (number, of_one[0], of_one[1]), channels)
+    if len(of_one) == 2:
+        return StoredArray(variable, where, [name], (1, of_one[0], of_one[1]), 0)
+    shape = (1, of_one[0], 1) if "points" in view else (1, 1, of_one[0])
+    return StoredArray(variable, where, [name], shape, 0)
+
+
+def _joined(some_groups: Rows, others: Rows) -> Rows:
+    """Groups such that two simulations that are together in either grouping are together."""
+    from scipy.sparse import coo_array
+    from scipy.sparse.csgraph import connected_components
+
+    count = some_groups.max() + 1
+    edges = coo_array((np.ones(len(others)), (some_groups, count + others)), shape=[count + others.max() + 1] * 2)
+    return np.asarray(connected_components(edges, directed=False)[1][some_groups], dtype=np.int64)

@@ -1,0 +1,162 @@
+"""Simulations that exist: samples are rows of what was simulated, in place of images that a model makes anew."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from qexp.base.arrays import Array
+from qexp.base.seeds import Seeds
+from qexp.errors import DatasetError, QexpError
+from qexp.simulation.dataset import WHOLE, GeneratedDataset, Part, Values
+from qexp.simulation.views import View
+
+SIMULATION = "simulation"
+"""The variable that says which simulation a sample is of: its number in the file, from 0."""
+
+MOST_SIMULATIONS = 2**24
+"""Up to here the numbers of simulations are exact in single precision."""
+
+QUANTILES_KEPT = 201
+"""Of a parameter without a declared distribution."""
+
+SPREAD = 1e-6
+"""Of equal values, relative to the range of all."""
+
+Rows = NDArray[np.int64]
+
+
+@dataclass(frozen=True, eq=False)
+class Simulations:
+    """What was simulated.
+
+    parameters    name → (simulation,), in the variable's unit
+    observations  name → (simulation, channel, height, width) in single precision, in the variable's unit; mapped into
+                  memory, so that only what is used is read
+    usable        numbers of the simulations that did not fail, in increasing order
+    groups        (simulation,), a number for each: simulations of one group stay in one part
+    """
+
+    parameters: Mapping[str, Values]
+    observations: Mapping[str, NDArray[np.float32]]
+    usable: Rows
+    groups: Rows
+
+    def quantiles(self, name: str) -> list[float]:
+        """Those of a parameter, evenly spaced from its least to its greatest value; equal values are spread a little,
+        so that they increase.
+        """
+        shares = np.linspace(0, 1, QUANTILES_KEPT)
+        ordered = np.quantile(self.parameters[name][self.usable], shares)
+        spread = SPREAD * (np.ptp(ordered) or abs(ordered[0]) or 1.0)
+        return (ordered + spread * (shares - 0.5)).tolist()
+
+    def of(self, rows: Rows) -> dict[str, Values]:
+        """The parameters of some simulations, and their numbers."""
+        return {**{name: values[rows] for name, values in self.parameters.items()}, SIMULATION: rows.astype(np.float64)}
+
+
+class StoredImages:
+    """A generator that takes images from files: those of the simulation that a sample names.
+
+    views   observation → its view
+    pixels  observation → width and height of its pixels [m]
+    """
+
+    def __init__(
+        self, simulations: Simulations, views: Mapping[str, View], pixels: Mapping[str, tuple[float, float]]
+    ) -> None:
+        self.simulations, self._views, self._pixels = simulations, views, pixels
+
+    def required(self, variables: Iterable[str]) -> list[str]:
+        return list(self.simulations.parameters)
+
+    def images(self, variables: Iterable[str]) -> list[str]:
+        return list(self.simulations.observations)
+
+    def view(self, image: str) -> View:
+        return self._views[image]
+
+    def unmet(self, values: Mapping[str, Array]) -> dict[str, NDArray[np.bool_]]:
+        return {}
+
+    def simulate(self, values: Mapping[str, Tensor], height: int, width: int) -> dict[str, Tensor]:
+        """Image → (batch, channel, height, width). Raises QexpError for values that are no sample's of the files."""
+        if SIMULATION not in values:
+            raise QexpError("only the parameters in the files were simulated, and no model simulates others")
+        numbers = values[SIMULATION]
+        images, rows = self.simulations.observations.items(), numbers.long().cpu().numpy()
+        return {name: torch.from_numpy(of_all[rows]).to(numbers.device) for name, of_all in images}
+
+    def pixel_sizes(self, image: str, values: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
+        width, height = (torch.tensor([side]) for side in self._pixels[image])
+        return width, height
+
+
+@dataclass(eq=False)
+class StoredDataset(GeneratedDataset):
+    """Samples whose images are simulations that exist; noise is added to them anew each time.
+
+    A part is an array of numbers of simulations. Variables that are no parameter of these, such as `noise`, are drawn.
+    """
+
+    generator: StoredImages
+    origin: Mapping[str, Any] = field(default_factory=dict)
+    """Keys of its document that say what the files hold, such as their hash."""
+
+    @property
+    def simulations(self) -> Simulations:
+        return self.generator.simulations
+
+    def parts(self, shares: Sequence[float], seeds: Seeds) -> dict[str, Part]:
+        """Training and validation divide what is not for the test part at random, in whole groups.
+
+        The test part has the simulations whose parameters lie in held-out intervals, all that have any; none of those
+        with only some of them there is used. Where nothing is held out, the test part is what the shares leave, the
+        same for all seeds.
+        """
+        usable = self.simulations.usable
+        groups, inside = self.simulations.groups[usable], self._inside(usable)
+        if inside.shape[1]:
+            test = inside.all(axis=1)
+            free = ~inside.any(axis=1) & ~np.isin(groups, groups[test])
+        else:
+            order, total = Seeds(0).numpy("test").permutation(np.unique(groups)), sum(shares)
+            test = np.isin(groups, order[: round((1 - total) * len(order))])
+            free, shares = ~test, [share / total for share in shares]
+        order = seeds.numpy("split").permutation(np.unique(groups[free]))
+        first, second = (round(share * len(order)) for share in np.cumsum(shares).tolist())
+        divided = {"train": order[:first], "validation": order[first:second]}
+        return {**{part: usable[free & np.isin(groups, of)] for part, of in divided.items()}, "test": usable[test]}
+
+    def _inside(self, rows: Rows) -> NDArray[np.bool_]:
+        """Whether parameters lie in their held-out intervals, (simulation, variable with such intervals)."""
+        columns = [np.zeros((len(rows), 0), dtype=bool)]
+        for name, ranges in self.held_out.items():
+            if ranges:
+                values = self.simulations.parameters[name][rows, None]
+                low, high = self.distributions[name].quantile(np.array(ranges)).T
+                columns.append(((values >= low) & (values <= high)).any(axis=1, keepdims=True))
+        return np.concatenate(columns, axis=1)
+
+    @property
+    def whole(self) -> Part:
+        return self.simulations.usable
+
+    def available(self, part: Part, count: int) -> int:
+        return min(len(part), count)
+
+    def values(self, part: Part, count: int, seeds: Seeds, purpose: Sequence[str | int]) -> dict[str, Values]:
+        """The parameters of `count` simulations of a part, each once. Raises DatasetError if it has fewer."""
+        if count > len(part):
+            raise DatasetError([((), f"this part has {len(part):,} simulations, and {count:,} are asked for")])
+        rows = part[seeds.numpy(*purpose, SIMULATION).permutation(len(part))[:count]]
+        known = self.simulations.of(rows)
+        others = {name: [WHOLE] for name in self.test if name not in known}
+        return {**known, **self._drawn(others, count, seeds, purpose)}
