@@ -300,8 +300,9 @@ class CalibrateOptions(Computing):
 
     observations: int = option(2000, "Values drawn from the prior, each for a simulated observation.", metavar="N")
     draws: int = option(1000, "Draws from the posterior of each observation.", metavar="N")
-    part: str = option(
-        "all", "Part of the distributions: all is the whole prior, as an observer may meet it.",
+    part: str | None = option(
+        None, "Part of the distributions: all is the whole prior, as an observer may meet it. If left out, all, and of "
+        "simulations in files the test part.",
         metavar="train|validation|test|all", complete="parts",
     )  # fmt: skip
     seed: int = option(0, "Random seed of observations and draws.", metavar="N")

@@ -55,7 +55,7 @@ class Simulations:
         shares = np.linspace(0, 1, QUANTILES_KEPT)
         ordered = np.quantile(self.parameters[name][self.usable], shares)
         spread = SPREAD * (np.ptp(ordered) or abs(ordered[0]) or 1.0)
-        return (ordered + spread * (shares - 0.5)).tolist()
+        return [float(value) for value in ordered + spread * (shares - 0.5)]
 
     def of(self, rows: Rows) -> dict[str, Values]:
         """The parameters of some simulations, and their numbers."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any
 
@@ -29,7 +29,7 @@ from qexp.inference.density import Prior, of_training
 from qexp.inference.image_posteriors import Likelihoods, approximated, posteriors
 from qexp.inference.refinement import MatrixAxis, Refinement
 from qexp.kinds import figures
-from qexp.kinds.evaluation import ALL, PARTS, TRAIN
+from qexp.kinds.evaluation import ALL, PARTS, TEST, TRAIN
 from qexp.kinds.images.experiment import generated_of, parts_of
 from qexp.kinds.networks import load_model
 from qexp.kinds.objects import device_of, threads_to_predict
@@ -74,6 +74,7 @@ from qexp.results.calibration import (
 from qexp.results.intervals import intervals_of
 from qexp.simulation.dataset import GeneratedDataset, Intervals
 from qexp.simulation.generators import DeformationImages
+from qexp.simulation.stored import StoredDataset
 from qexp.store.directory import RunDirectory
 from qexp.store.record import now
 from qexp.trust.figures import CALIBRATION_FIGURES
@@ -635,9 +636,12 @@ def calibrate(directory: RunDirectory, workspace: Workspace, options: CalibrateO
         if options.exact
         else BoundReference(dataset, posteriors.names, known)
     )
-    if options.part not in PARTS:
-        raise QexpError(f"`part={options.part}`: {suggestion(options.part, PARTS)}")
-    part = parts_of(dataset, spec["split"], directory.record().seed)[options.part]
+    stored = isinstance(dataset, StoredDataset)
+    of_part = options.part or (TEST if stored else ALL)
+    if of_part not in PARTS:
+        raise QexpError(f"`part={of_part}`: {suggestion(of_part, PARTS)}")
+    part = parts_of(dataset, spec["split"], directory.record().seed)[of_part]
+    options = replace(options, part=of_part, observations=dataset.available(part, options.observations))
     seeds, located, doubted = Seeds(options.seed), list[TruthPositions](), 0
     with threads(threads_to_predict(spec, tables, device)):
         if fixed := [name for name in posteriors.names if name not in dataset.test]:
@@ -654,7 +658,9 @@ def calibrate(directory: RunDirectory, workspace: Workspace, options: CalibrateO
             doubted += draws.doubted
             reference.add(batch, draws, prior, seeds)
         statistics = Statistics(posteriors.names, concatenate(located), prior)
-    caution = posteriors.caution(options.part)
+    caution = posteriors.caution(of_part)
+    if stored and of_part != TEST:
+        caution = f"the network was trained or validated on {'some of ' if of_part == ALL else ''}these simulations"
     calibration = _calibration(
         statistics, dataset.quantities, directory.record().dataset, options, reference, doubted, caution
     )
@@ -681,7 +687,7 @@ def _calibration(
     calibration = Calibration(
         dataset=dataset,
         refined=options.refined,
-        part=options.part,
+        part=options.part or ALL,
         seed=options.seed,
         observations=options.observations,
         draws=options.draws,

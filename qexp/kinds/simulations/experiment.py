@@ -25,8 +25,9 @@ from qexp.kinds.simulations.files import Shape, SimulationFiles
 from qexp.networks.network import Network
 from qexp.networks.training import Data, Prepare, Samples as SamplesOfBatch
 from qexp.simulation.dataset import GeneratedDataset, Part
+from qexp.simulation.noise import OffsetNoise, WhiteNoise
 from qexp.simulation.stored import Rows, StoredDataset, StoredImages
-from qexp.simulation.views import View
+from qexp.simulation.views import SIZED, View
 from qexp.spec.reading import Document, Finding
 
 READ_TOGETHER = 2**23
@@ -94,10 +95,11 @@ class SimulatedData(GeneratedData):
             for name in document["varyings"]
         }
         metres = quantity("x_res", files.quantities).si_factor
-        sizes = {
-            name: tuple(fixed.get(variable_of(side, index), math.nan) * metres for side in ("x_res", "y_res"))
-            for index, name in enumerate(shapes)
-        }
+        width, height = (
+            {name: fixed.get(variable_of(side, index), math.nan) * metres for index, name in enumerate(shapes)}
+            for side in SIZED
+        )
+        sizes = {name: (width[name], height[name]) for name in shapes}
         _, *size = next(iter(shapes.values()))
         dataset = StoredDataset(
             StoredImages(simulations, views, {**sizes, **files.pixels}),
@@ -205,7 +207,8 @@ def _views(document: Document, shapes: Mapping[str, Shape], workspace: Workspace
         view if "points" in view else {**view, "size": list(shape[1:])}
         for view, shape in zip(views, shapes.values(), strict=True)
     ]
-    return dict(zip(shapes, views_of({**document, "views": sized}, workspace), strict=True))
+    read = views_of({**document, "views": sized, "size": [1, 1]}, workspace)
+    return dict(zip(shapes, read, strict=True))
 
 
 def _in_variables(document: Document, dataset: StoredDataset) -> Iterator[Finding]:
@@ -223,6 +226,14 @@ def _in_variables(document: Document, dataset: StoredDataset) -> Iterator[Findin
         if name not in dataset.test:
             yield ("matrix", "axes", name), f"'{name}' does not vary; {suggestion(name, dataset.test)}"
     for index, (name, view) in enumerate((name, dataset.view(name)) for name in dataset.images):
+        sides = [side.item() for side in dataset.generator.pixel_sizes(name, {})]
+        on_pixels = [noise for noise in dataset.noise.on(name) if not isinstance(noise.noise, WhiteNoise | OffsetNoise)]
+        if on_pixels and view.points is None and not all(map(math.isfinite, sides)):
+            key = variable_of("x_res", index)
+            yield (
+                ("noise_model",),
+                f"depends on the size of pixels, which the files of '{name}' do not say; give '{key}'",
+            )
         expected = None if view.points is None else len(view.points)
         there = dataset.simulations.observations[name].shape[2]
         if expected not in (None, there):

@@ -72,6 +72,8 @@ class SimulationFiles:
         self.path, self._document = path, document
         self.warnings: list[str] = []
         """What was assumed, and what is left out."""
+        self._assumed: dict[str, str] = {}
+        """Variable → its unit, which the files do not give."""
         self.parameters = [name for name in document["varyings"] if name != NOISE]
         columns: Document = document.get("columns", {})
         names = {name: columns.get(name, name) for name in [*document["observations"], *self.parameters]}
@@ -122,7 +124,7 @@ class SimulationFiles:
     @property
     def pixels(self) -> dict[str, tuple[float, float]]:
         """Observation → width and height of its pixels [m], where the files say so."""
-        sizes = {}
+        sizes: dict[str, tuple[float, float]] = {}
         for array in self.arrays:
             axes = array.variable.file.axes(array.variable.name)
             if axes is not None and axes[0].metres and axes[1].metres:
@@ -153,6 +155,9 @@ class SimulationFiles:
                 way_out = "pixels that no simulation has are declared by a view's mask"
                 raise DatasetError([(("path",), f"{self.path}: {words}; {way_out}")])
             self.warnings.append(f"{words} and are left out")
+        if self._assumed:
+            units = some([f"'{name}' in {unit}" for name, unit in self._assumed.items()])
+            self.warnings.append(f"the files give no units; assumed are {units}; 'file_units' can say others")
         usable = np.flatnonzero(~any_failed)
         return Simulations(parameters, observations, usable, self._groups(parameters, usable))
 
@@ -230,7 +235,7 @@ class SimulationFiles:
         if said and of_file and conversion(of_file, wanted) != conversion(said, wanted):
             raise DatasetError([(("file_units", name), f"'{name}' is in '{of_file}' by the files; leave it out")])
         if not unit and wanted:
-            self.warnings.append(f"the files give '{name}' no unit: {wanted} are assumed; 'file_units' can say others")
+            self._assumed[name] = wanted
         if (factor := conversion(unit or wanted, wanted)) is None:
             known = f"; known: {', '.join(alike(wanted))}" if alike(wanted) else ""
             problem = f"'{name}' is in '{unit}' there, but must be in {wanted or 'no unit'}{known}"

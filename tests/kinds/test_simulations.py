@@ -1,0 +1,363 @@
+"""Simulations in files: what is read of them, how they are divided, what is refused, and runs trained on them."""
+
+import csv
+import json
+
+import numpy as np
+import pytest
+import torch
+import xarray
+
+import qexp as package
+from qexp.base.seeds import Seeds
+from qexp.errors import DatasetError
+from qexp.kinds.objects import data_kind
+from qexp.kinds.tables import BUILT_IN
+from qexp.physics.point import mogi_image
+from qexp.simulation.stored import SIMULATION
+from qexp.spec.kinds import filled_in
+from tests.conftest import call, copied, shared_folder
+
+COUNT, SIDE, NOISE = 400, 16, 0.002
+WIDTH = 0.6
+"""Of a pixel [km]."""
+
+
+def simulations(count=COUNT, seed=0):
+    """Depth [km] and volume change [10⁶ m³], (simulation,), and two views [m], (simulation, view, y, x)."""
+    random = np.random.default_rng(seed)
+    depth, volume = np.exp(random.normal(0.8, 0.3, count)), random.uniform(1, 10, count)
+    source = torch.tensor(np.stack([0 * depth, 0 * depth, 1e3 * depth, 1e6 * volume], axis=1)).float()
+    along = torch.arange(SIDE).sub(SIDE / 2).mul(1e3 * WIDTH).expand(count, -1)
+    looks = ([0.0, 0.0, 1.0], [-0.6, 0.0, 0.8])
+    views = [mogi_image(source, along, along, torch.tensor([look]).expand(count, -1)).numpy() for look in looks]
+    return depth, volume, np.stack(views, axis=1)
+
+
+def document(path, **changes):
+    spec = {"type": "simulated", "path": str(path), "observations": ["displacement"], "fixed": {"noise": NOISE}}
+    return {**spec, "varyings": {"depth": [], "delta_volume": []}, **changes}
+
+
+def opened(path, **changes):
+    spec = document(path, **changes)
+    return data_kind(spec).checked_dataset(filled_in(spec), BUILT_IN, None)
+
+
+def refused(path, **changes):
+    with pytest.raises(DatasetError) as error:
+        opened(path, **changes)
+    return str(error.value)
+
+
+@pytest.fixture
+def values():
+    return simulations()
+
+
+@pytest.fixture
+def archive(tmp_path, values):
+    depth, volume, views = values
+    np.savez(tmp_path / "all.npz", depth=depth, delta_volume=volume, displacement=views[:, 0])
+    return tmp_path / "all.npz"
+
+
+def signals(dataset, numbers):
+    """Observations of some simulations, without noise."""
+    return dataset.signals(dataset.simulations.of(np.asarray(numbers)))
+
+
+# What is read.
+
+
+def test_netcdf_npz_folders_and_tables_hold_the_same_simulations(tmp_path, values, archive):
+    depth, volume, views = values
+    x = (np.arange(SIDE) - SIDE / 2) * WIDTH
+    netcdf = xarray.Dataset(
+        {
+            "displacement": (("run", "y", "x"), 1e3 * views[:, 0, ::-1], {"units": "mm"}),
+            "depth": ("run", 1e3 * depth, {"units": "m"}),
+            "delta_volume": ("run", volume, {"units": "10⁶ m³"}),
+        },
+        coords={"x": ("x", x, {"units": "km"}), "y": ("y", x[::-1], {"units": "km"})},
+    )
+    netcdf.to_netcdf(tmp_path / "all.nc", engine="h5netcdf")
+    (tmp_path / "folder").mkdir()
+    np.save(tmp_path / "folder/displacement.npy", views[:, 0].astype(np.float32))
+    with (tmp_path / "table.csv").open("w") as file:
+        csv.writer(file).writerows([["depth", "volume"], *zip(depth, volume, strict=True)])
+    table = {"parameters": str(tmp_path / "table.csv"), "columns": {"delta_volume": "volume"}}
+    of_all = [
+        opened(archive),
+        opened(tmp_path / "all.nc"),
+        opened(tmp_path / "folder", **table),
+    ]
+    for dataset in of_all:
+        assert dataset.shapes() == {
+            **{"displacement": (1, SIDE, SIDE), "depth": (1,), "delta_volume": (1,)},
+            "noise": (1,),
+        }
+        assert dataset.simulations.parameters["depth"] == pytest.approx(depth, rel=1e-12)
+        assert signals(dataset, [3, 7])["displacement"].numpy()[:, 0] == pytest.approx(views[[3, 7], 0], rel=1e-5)
+    width, height = of_all[1].pixel_sizes("displacement", {})
+    assert (width, height) == (pytest.approx(1e3 * WIDTH), pytest.approx(1e3 * WIDTH))
+    assert not of_all[1].warnings
+    assert "assumed are 'depth' in km, 'delta_volume' in 10⁶ m³, 'displacement' in m" in " ".join(of_all[0].warnings)
+
+
+def test_channels_are_observations_of_their_own_whichever_axis_they_have(tmp_path, values):
+    depth, volume, views = values
+    for name, array in (("first", views), ("last", np.moveaxis(views, 1, -1))):
+        np.savez(tmp_path / f"{name}.npz", depth=depth, delta_volume=volume, displacement=array)
+        dataset = opened(tmp_path / f"{name}.npz")
+        assert dataset.images == ["displacement", "displacement_1"]
+        assert signals(dataset, [5])["displacement_1"].numpy()[0, 0] == pytest.approx(views[5, 1], rel=1e-5)
+
+
+def test_vectors_and_stations(tmp_path, values):
+    depth, volume, views = values
+    stations = views[:, :1, 0, :5].repeat(3, axis=1)
+    arrays = {"depth": depth, "delta_volume": volume, "spectrum": views[:, 0, 3], "displacement": stations}
+    np.savez(tmp_path / "all.npz", **arrays)
+    points = [[float(place), 0.0] for place in range(5)]
+    gnss = {"type": "gnss", "points": points, "errors": [0.001, 0.001, 0.003]}
+    dataset = opened(tmp_path / "all.npz", observations=["displacement", "spectrum"], views=[gnss, {}])
+    assert dataset.shapes()["displacement"] == (3, 5, 1)
+    assert dataset.shapes()["spectrum"] == (1, 1, SIDE)
+    sample = dataset.sample(dataset.whole, COUNT, Seeds(0), ("all",), torch.device("cpu"))
+    truth = signals(dataset, sample[SIMULATION][:, 0].long().numpy())
+    deviations = {name: (sample[name] - truth[name]).std(dim=(0, 2, 3)).tolist() for name in truth}
+    assert deviations["displacement"] == pytest.approx([0.001, 0.001, 0.003], rel=0.1)
+    assert deviations["spectrum"] == pytest.approx([NOISE], rel=0.05)
+
+
+def test_noise_is_added_anew_in_every_epoch_and_each_simulation_is_seen_once(archive):
+    dataset, spec = opened(archive), {"split": [0.75, 0.1]}
+    data = data_kind({"type": "simulated"}).data(spec, dataset, BUILT_IN, Seeds(4), torch.device("cpu"))
+    epochs = []
+    for epoch in (1, 2, 1):
+        batch = data.epoch(epoch, 32, dict)
+        batches = [batch(index) for index in range(-(-data.train_size // 32))]
+        epochs.append({name: torch.cat([one[name] for one in batches]) for name in batches[0]})
+    assert all(torch.equal(first, again) for first, again in zip(epochs[0].values(), epochs[2].values(), strict=True))
+    numbers = [epoch[SIMULATION][:, 0].long() for epoch in epochs]
+    assert not torch.equal(numbers[0], numbers[1]), "another order"
+    assert torch.equal(numbers[0].sort().values, numbers[1].sort().values)
+    assert len(numbers[0].unique()) == data.train_size == 300
+    first, second = (
+        epoch["displacement"][order.argsort()] for epoch, order in list(zip(epochs, numbers, strict=True))[:2]
+    )
+    assert (first - second).std().item() == pytest.approx(NOISE * 2**0.5, rel=0.05)
+    assert torch.equal(batch(5)["depth"], data.epoch(1, 32, dict)(5)["depth"]), "a batch by itself"
+
+
+# How they are divided.
+
+
+def parts_of(dataset, split, seed=0):
+    return {part: set(numbers.tolist()) for part, numbers in dataset.parts(split, Seeds(seed)).items()}
+
+
+def test_the_test_part_is_what_the_shares_leave_and_the_same_for_all_seeds(archive):
+    first, second = (parts_of(opened(archive), [0.7, 0.1], seed) for seed in (0, 1))
+    assert {part: len(numbers) for part, numbers in first.items()} == {"train": 280, "validation": 40, "test": 80}
+    assert first["test"] == second["test"]
+    assert first["train"] != second["train"]
+    assert first["train"] | first["validation"] | first["test"] == set(range(COUNT))
+
+
+def test_held_out_intervals_are_tested_and_nothing_in_them_is_trained_on(archive, values):
+    dataset = opened(archive, varyings={"depth": [[0.2, 0.4]], "delta_volume": [[0.5, 0.8]]})
+    parts, (depth, volume, _) = parts_of(dataset, [0.8, 0.2]), values
+    ends = np.quantile(depth, [0.2, 0.4]), np.quantile(volume, [0.5, 0.8])
+    inside = [(of >= low) & (of <= high) for of, (low, high) in zip((depth, volume), ends, strict=True)]
+    assert parts["test"] == set(np.flatnonzero(inside[0] & inside[1]).tolist())
+    assert parts["train"] | parts["validation"] == set(np.flatnonzero(~inside[0] & ~inside[1]).tolist())
+
+
+def test_groups_and_equal_parameters_stay_in_one_part(tmp_path, values):
+    depth, volume, views = values
+    depth, volume = depth.copy(), volume.copy()
+    depth[200:], volume[200:] = depth[:200], volume[:200]
+    mesh = np.arange(COUNT) // 7
+    np.savez(tmp_path / "all.npz", depth=depth, delta_volume=volume, displacement=views[:, 0], mesh=mesh)
+    dataset = opened(tmp_path / "all.npz")
+    assert "200 of 400 simulations repeat the parameters of others" in " ".join(dataset.warnings)
+    for parts in (parts_of(dataset, [0.7, 0.1]), parts_of(opened(tmp_path / "all.npz", groups="mesh"), [0.7, 0.1])):
+        of_pairs = {number % 200: part for part, numbers in parts.items() for number in numbers}
+        assert all(of_pairs[number % 200] == part for part, numbers in parts.items() for number in numbers)
+    kept = {part: {mesh[number] for number in numbers} for part, numbers in parts.items()}
+    assert not kept["train"] & (kept["test"] | kept["validation"])
+
+
+# What is refused, or said.
+
+
+def test_failed_simulations_are_counted_and_left_out(tmp_path, values):
+    depth, volume, views = (of.copy() for of in values)
+    views[3], views[9, 0, 2, 2], depth[20], views[30, 0, 1, 1] = np.nan, np.nan, np.nan, np.inf
+    np.savez(tmp_path / "all.npz", depth=depth, delta_volume=volume, displacement=views[:, 0])
+    for _ in range(2):  # the second time from the cache
+        dataset = opened(tmp_path / "all.npz")
+        assert "4 of 400 simulations have missing values (1 in 'depth', 3 in 'displacement')" in " ".join(
+            dataset.warnings
+        )
+        assert set(range(COUNT)) - set(dataset.simulations.usable.tolist()) == {3, 9, 20, 30}
+
+
+def test_pixels_that_no_simulation_has_are_declared_by_a_mask(tmp_path, values):
+    depth, volume, views = (of.copy() for of in values)
+    views[:, 0, 4:6] = np.nan
+    np.savez(tmp_path / "all.npz", depth=depth, delta_volume=volume, displacement=views[:, 0])
+    assert "a view's mask" in refused(tmp_path / "all.npz")
+    mask = np.ones((SIDE, SIDE))
+    mask[4:6] = 0
+    np.save(tmp_path / "mask.npy", mask)
+    dataset = opened(tmp_path / "all.npz", views=[{"mask": str(tmp_path / "mask.npy")}])
+    assert len(dataset.simulations.usable) == COUNT
+    seen = dataset.sample(dataset.whole, 10, Seeds(0), ("all",), torch.device("cpu"))
+    assert torch.equal(seen["mask"][0, 0], torch.from_numpy(mask).float())
+    assert not seen["displacement"][:, :, 4:6].any()
+
+
+def test_parameters_outside_or_unlike_their_declared_distribution(archive):
+    narrow = {"depth": {"type": "uniform", "parameters": {"a": 2.0, "b": 3.0}}}
+    text = refused(archive, distributions=narrow)
+    assert "simulations lie outside of it, 2 to 3" in text
+    assert "leave it out" in text
+    right = {"depth": {"type": "log_normal", "parameters": {"mu": 0.8, "sigma": 0.3}}}
+    assert "do not look drawn" not in " ".join(opened(archive, distributions=right).warnings)
+    wide = {"depth": {"type": "uniform", "parameters": {"a": 0.1, "b": 9.0}}}
+    assert "do not look drawn from the declared distribution of 'depth'" in " ".join(
+        opened(archive, distributions=wide).warnings
+    )
+
+
+@pytest.mark.parametrize(
+    ("changes", "text"),
+    [
+        ({"path": "nowhere.npz"}, "no file or folder 'nowhere.npz'"),
+        ({"observations": ["displacment"]}, "did you mean 'displacement'"),
+        ({"observations": ["depth"], "varyings": {"delta_volume": []}}, "it must be (simulation, value)"),
+        ({"varyings": {"dept": []}}, "no parameter 'dept'"),
+        ({"groups": "mesh"}, "no 'mesh'"),
+        ({"file_units": {"depth": "s"}}, "'depth' is in 's' there, but must be in km"),
+        ({"fixed": {"noise": 0.01, "depth": 1.0}}, "fixed are the noise and the numbers of views"),
+        ({"distributions": {"radius": {"type": "uniform", "parameters": {"a": 0, "b": 1}}}}, "does not vary"),
+        ({"views": [{}, {}]}, "2 views are described, but the files have 1"),
+        ({"views": [{"size": [4, 4]}]}, "leave it out"),
+        ({"noise_model": {"type": "exponential", "parameters": {"range": 2.0}}}, "x_res"),
+        ({"parameters": "nowhere.csv"}, "no file 'nowhere.csv'"),
+    ],
+)
+def test_what_is_wrong_is_said_with_what_would_work(archive, changes, text):
+    assert text in refused(changes.pop("path", archive), **changes)
+
+
+def test_tables_and_arrays_of_other_lengths(tmp_path, archive, values):
+    with (tmp_path / "table.csv").open("w") as file:
+        csv.writer(file).writerows([["depth", "delta_volume"], [1, 2], [3, 4]])
+    assert "2 values of 'depth', but there are 400" in refused(archive, parameters=str(tmp_path / "table.csv"))
+    depth, volume, views = values
+    np.savez(tmp_path / "two.npz", depth=depth, delta_volume=volume, displacement=views[:, 0], other=views[:7, 1])
+    assert "different numbers of simulations" in refused(tmp_path / "two.npz", observations=["displacement", "other"])
+
+
+def test_units_of_files_and_variables_of_ones_own(tmp_path, values):
+    depth, volume, views = values
+    arrays = {"depth": 1e3 * depth, "modulus": volume, "displacement": views[:, 0]}
+    np.savez(tmp_path / "all.npz", **arrays)
+    own = {"varyings": {"depth": [], "modulus": []}, "units": {"modulus": "GPa"}, "file_units": {"depth": "m"}}
+    dataset = opened(tmp_path / "all.npz", **own)
+    assert dataset.simulations.parameters["depth"] == pytest.approx(depth)
+    assert dataset.quantities["modulus"].unit == "GPa"
+
+
+# Runs.
+
+MODEL = {
+    "inputs": {"displacement": {"size": [SIDE, SIDE, 1]}},
+    "outputs": ["depth", "delta_volume"],
+    "operations": {
+        "dense": {"module": "denses", "parameters": {"filters": [32, 32], "activation": "silu", "bias": True}},
+        "posterior": {"module": "gaussian_posterior"},
+    },
+    "branches": [{"x_name": "displacement", "y_name": ["depth", "delta_volume"], "operations": ["dense", "posterior"]}],
+}
+EXPERIENCE = {
+    "model": "small",
+    "dataset": "elements",
+    "inputs": ["displacement"],
+    "outputs": ["depth", "delta_volume"],
+    "split": [0.75, 0.1],
+    "epochs": 12,
+    "batch_size": 20,
+    "optimizer": "adam",
+    "learning_rate": 0.003,
+    "transforms": {"displacement": {"type": "asinh", "parameters": {"scale": 0.01}}},
+    "losses": "negative_log_likelihood",
+    "metrics": {"depth": "mae", "delta_volume": "mae"},
+}
+
+
+@shared_folder
+def trained(root):
+    """A workspace with simulations and a posterior that was trained on them."""
+    assert call("init", root).code == 0
+    depth, volume, views = simulations(1200)
+    np.savez(root / "data/elements.npz", depth=depth, delta_volume=volume, displacement=views[:, 0])
+    specs = {"datasets/elements": document("elements.npz"), "models/small": MODEL, "experiences/inverse": EXPERIENCE}
+    for name, spec in specs.items():
+        (root / f"specs/{name}.json").write_text(json.dumps(spec))
+    package.run("inverse", seed=1, workspace=root, device="cpu")
+
+
+@pytest.fixture
+def workspace(trained, tmp_path, monkeypatch):
+    return copied(trained, tmp_path, monkeypatch)
+
+
+def test_a_run_is_trained_tested_calibrated_and_asked(workspace, qexp):
+    run = package.open_run("inverse_1")
+    assert run.results["test"]["depth"]["r2"] > 0.9
+    spec = json.loads((run.path / "spec.json").read_text())["dataset"]
+    assert spec["distributions"]["depth"]["type"] == "quantiles", "the prior is that of the simulations"
+    tested = xarray.load_dataset(run.path / "results/test_predictions.nc", engine="h5netcdf")
+    with np.load("data/elements.npz") as archive:
+        assert tested["depth"].values == pytest.approx(
+            archive["depth"][tested[SIMULATION].values.astype(int)], rel=1e-6
+        )
+        np.save("data/observed.npy", archive["displacement"][:20])
+    assert "volume change" in qexp("calibrate", "inverse_1").done()
+    (calibration,) = run.path.glob("results/calibration*.json")
+    assert {"part": "test", "observations": 180}.items() <= json.loads(calibration.read_text()).items()
+    assert "trained or validated on some of these" in qexp("calibrate", "inverse_1", "--part", "all").stdout
+    qexp("predict", "inverse_1", "data/observed.npy", "--output", "estimates.csv").done()
+    evaluated = qexp("evaluate", "inverse_1", "--dataset", "elements", "--part", "test").done()
+    assert "no sample has the parameters of a simulation that was trained on" in evaluated
+    assert "evaluated on validation data" in qexp("evaluate", "inverse_1", "--part", "validation").done()
+    assert "900 of 1,200 samples" in qexp("evaluate", "inverse_1", "--part", "all").done()
+    assert "simulation" in qexp("data", "show", "elements").done()
+
+
+def test_what_needs_a_model_is_refused(workspace, qexp):
+    for command in (
+        ("matrix", "--run", "inverse_1", "--axis", "depth=1:3:4", "--fix", "delta_volume=2"),
+        ("limit", "inverse_1"),
+    ):
+        assert "no model" in qexp(*command).failed(2)
+
+
+def test_a_file_that_changed_since_the_run_was_prepared_is_not_used(workspace, qexp):
+    run = package.open_run("inverse_1")
+    spec = json.loads((run.path / "spec.json").read_text())["dataset"]
+    depth, volume, views = simulations(30)
+    np.savez(workspace / "other.npz", depth=depth, delta_volume=volume, displacement=views[:, 0])
+    assert "has changed since the run was prepared" in refused(workspace / "other.npz", fingerprint=spec["fingerprint"])
+
+
+@pytest.mark.heavy
+def test_interrupted_and_resumed_runs_and_stacks_have_the_same_bits(workspace, qexp):
+    assert "identical, bit for bit" in qexp("verify", "inverse_1").done()
+    qexp("run", "inverse", "--seeds", "5:7", "--set", "epochs=2", "--stack", "2").done()
+    assert [run["state"] for run in package.runs()] == ["done"] * 3
