@@ -42,7 +42,7 @@ SPOTS: dict[str, dict[str, Any]] = {
 
 KIND = Path(__file__).with_name("fifth_kind.py")
 
-UNKNOWN = "no dataset type 'images'; known: generated, gridded, spectra, tabular"
+UNKNOWN = "no dataset type 'images'; known: generated, gridded, simulated, spectra, tabular"
 
 
 def draw(folder: Path, count: int) -> None:

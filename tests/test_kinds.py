@@ -15,7 +15,7 @@ from qexp.spec.kinds import KINDS, WITHOUT, Kind, kind_named, load_stage
 from qexp.spec.schema import whole_schema
 from tests.source import MODULES, nodes_of, reads_all_modules
 
-FOLDERS = ("images.", "rows.", "fields.", "spectra.")
+FOLDERS = ("images.", "simulations.", "rows.", "fields.", "spectra.")
 """The folders of the kinds, in `qexp.kinds`."""
 
 
@@ -23,7 +23,7 @@ def test_the_table_has_the_kinds_that_the_schema_lists_each_with_its_modules_and
     assert list(KINDS) == whole_schema("dataset", BUILT_IN)["properties"]["type"]["enum"]
     assert [f"qexp.kinds.{folder}" for folder in FOLDERS] == [f"{package}." for package in KINDS.values()]
     for folder in FOLDERS:
-        assert {f"kinds.{folder}{module}" for module in ("spec", "experiment", "figures", "preview")} <= MODULES.keys()
+        assert {f"kinds.{folder}{module}" for module in ("spec", "experiment")} <= MODULES.keys()
         assert MODULES[f"kinds.{folder}spec"].with_suffix(".json").is_file()
 
 

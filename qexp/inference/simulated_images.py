@@ -19,7 +19,6 @@ from qexp.inference.weighting import Block, Weighting
 from qexp.observations.noise import MOST_CORRELATED
 from qexp.simulation.dataset import GeneratedDataset, mask_of
 from qexp.simulation.noise import MOST_TO_FACTOR, Blocks, Grid, Noise, WhiteNoise
-from qexp.simulation.stored import StoredDataset
 from qexp.simulation.views import GNSS, SIZED
 
 Mask = NDArray[np.bool_]
@@ -27,7 +26,7 @@ Mask = NDArray[np.bool_]
 
 def troubles(dataset: GeneratedDataset, images: Sequence[str], names: Sequence[str]) -> Iterator[str]:
     """Why the likelihood of the images is not known, and what would work; names: of the unknown variables."""
-    if isinstance(dataset, StoredDataset):
+    if not dataset.simulates:
         yield "its images are simulations in files, and no model makes those of other values"
     if not dataset.test:
         yield "no variable of the dataset varies, so that nothing is to be estimated; put one into 'varyings'"

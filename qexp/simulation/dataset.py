@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -14,7 +14,7 @@ from torch import Tensor
 from qexp.base.quantities import QUANTITIES, Quantities, base_name, quantity
 from qexp.base.seeds import Seeds
 from qexp.errors import DatasetError
-from qexp.simulation.distributions import Distribution, Interval, divide, sample as intervals_sample
+from qexp.simulation.distributions import Distribution, Interval, divide, gaps, sample as intervals_sample
 from qexp.simulation.generators import Generator, Viewing
 from qexp.simulation.noise import Grid, Layout, Points
 from qexp.simulation.noise_models import NoiseModel
@@ -44,6 +44,7 @@ class GeneratedDataset:
                    there are none, each part has the whole distribution
     distributions  varying variable → its distribution
     quantities     the units of variables
+    origin         keys of its document that say what its files hold, such as their hash
     redrawn        samples that were drawn again because their values were impossible
     warnings       about the data, such as values that are drawn again
     """
@@ -55,8 +56,12 @@ class GeneratedDataset:
     distributions: Mapping[str, Distribution]
     noise: NoiseModel
     quantities: Quantities = field(default_factory=lambda: QUANTITIES)
+    origin: Mapping[str, Any] = field(default_factory=dict)
     redrawn: int = field(default=0, init=False)
     warnings: list[str] = field(default_factory=list, init=False)
+
+    simulates: ClassVar[bool] = True
+    """Whether a model makes the images of any values, and new samples whenever they are asked for."""
 
     def __post_init__(self) -> None:
         self.height, self.width = self.size
@@ -119,6 +124,33 @@ class GeneratedDataset:
     def whole(self) -> Part:
         """All parts together."""
         return {name: [WHOLE] for name in self.test}
+
+    @property
+    def compared(self) -> list[str]:
+        """The variables by which samples are compared with those that were trained on."""
+        return list(self.test)
+
+    @property
+    def seen_in_words(self) -> tuple[str, str]:
+        """What is said of a sample, and of several, that are `seen`."""
+        names = " and ".join(self.test)
+        return f"lies in the training intervals of {names}", f"lie in the training intervals of {names}"
+
+    def seen(self, samples: Mapping[str, Values], parts: Mapping[str, Part]) -> NDArray[np.bool_]:
+        """Whether samples, (sample,) each in single precision, lie among those that a run draws for training or
+        validation, in all varying variables.
+
+        parts  of that run
+        """
+        inside = np.ones(len(next(iter(samples.values()))), dtype=bool)
+        for name in self.test:
+            # A value at an edge is rounded to either side of it.
+            edge = np.finfo(np.float32).eps * np.abs(samples[name])
+            of_gaps = [self.distributions[name].quantile(np.asarray(gap)) for gap in gaps(self.held_out[name])]
+            inside &= np.any(
+                [(samples[name] > low + edge) & (samples[name] < high - edge) for low, high in of_gaps], axis=0
+            )
+        return inside
 
     def available(self, part: Part, count: int) -> int:
         """How many of `count` different samples a part has."""

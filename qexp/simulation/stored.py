@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 import torch
@@ -106,9 +106,9 @@ class StoredDataset(GeneratedDataset):
     A part is an array of numbers of simulations. Variables that are no parameter of these, such as `noise`, are drawn.
     """
 
+    simulates: ClassVar[bool] = False
+
     generator: StoredImages
-    origin: Mapping[str, Any] = field(default_factory=dict)
-    """Keys of its document that say what the files hold, such as their hash."""
 
     @property
     def simulations(self) -> Simulations:
@@ -148,6 +148,24 @@ class StoredDataset(GeneratedDataset):
     @property
     def whole(self) -> Part:
         return self.simulations.usable
+
+    @property
+    def compared(self) -> list[str]:
+        return list(self.simulations.parameters)
+
+    @property
+    def seen_in_words(self) -> tuple[str, str]:
+        words = "the parameters of simulations that were trained on"
+        return f"has {words}", f"have {words}"
+
+    def seen(self, samples: Mapping[str, Values], parts: Mapping[str, Part]) -> NDArray[np.bool_]:
+        """Whether samples have the parameters of simulations that are trained or validated on."""
+        known = self.simulations.of(np.concatenate([parts["train"], parts["validation"]]))
+        trained, asked = (
+            np.stack([of[name] for name in self.compared], axis=1).astype(np.float32) for of in (known, samples)
+        )
+        all_trained = {values.tobytes() for values in trained}
+        return np.array([values.tobytes() in all_trained for values in asked])
 
     def available(self, part: Part, count: int) -> int:
         return min(len(part), count)

@@ -74,7 +74,6 @@ from qexp.results.calibration import (
 from qexp.results.intervals import intervals_of
 from qexp.simulation.dataset import GeneratedDataset, Intervals
 from qexp.simulation.generators import DeformationImages
-from qexp.simulation.stored import StoredDataset
 from qexp.store.directory import RunDirectory
 from qexp.store.record import now
 from qexp.trust.figures import CALIBRATION_FIGURES
@@ -636,8 +635,7 @@ def calibrate(directory: RunDirectory, workspace: Workspace, options: CalibrateO
         if options.exact
         else BoundReference(dataset, posteriors.names, known)
     )
-    stored = isinstance(dataset, StoredDataset)
-    of_part = options.part or (TEST if stored else ALL)
+    of_part = options.part or (ALL if dataset.simulates else TEST)
     if of_part not in PARTS:
         raise QexpError(f"`part={of_part}`: {suggestion(of_part, PARTS)}")
     part = parts_of(dataset, spec["split"], directory.record().seed)[of_part]
@@ -659,7 +657,7 @@ def calibrate(directory: RunDirectory, workspace: Workspace, options: CalibrateO
             reference.add(batch, draws, prior, seeds)
         statistics = Statistics(posteriors.names, concatenate(located), prior)
     caution = posteriors.caution(of_part)
-    if stored and of_part != TEST:
+    if not dataset.simulates and of_part != TEST:
         caution = f"the network was trained or validated on {'some of ' if of_part == ALL else ''}these simulations"
     calibration = _calibration(
         statistics, dataset.quantities, directory.record().dataset, options, reference, doubted, caution

@@ -32,8 +32,6 @@ from qexp.kinds.training import NetworkTraining
 from qexp.metrics.metric import Metrics, evaluate as evaluate_metrics
 from qexp.networks.estimator import Estimator
 from qexp.networks.training import Trainer
-from qexp.simulation.distributions import gaps
-from qexp.simulation.stored import StoredDataset
 
 
 def evaluate(attempt: Attempt, trainer: Trainer) -> Results:
@@ -86,8 +84,7 @@ def open_data(request: EvaluationRequest) -> EvaluationData:
     of_kind = data_kind(request.spec["dataset"]).sizes(request.spec, trained, request.tables, request.run_seed)
     sizes = dict(zip((TRAIN, VALIDATION, TEST), of_kind or (), strict=True))
     chosen = parts_of(source, request.spec["split"], request.run_seed)[part]
-    stored = isinstance(source, StoredDataset)
-    count = len(chosen) if stored else sizes.get(part, sizes[TEST])
+    count = sizes.get(part, sizes[TEST]) if source.simulates else len(chosen)
 
     @cache
     def samples() -> dict[str, Tensor]:
@@ -108,12 +105,12 @@ def open_data(request: EvaluationRequest) -> EvaluationData:
         remarks = extent(request.directory, models[0]).remarks(inputs, estimates)
         return scores.document(attempt.directory.part, remarks=tuple(remarks))
 
-    document = {**request.document, **source.origin} if isinstance(source, StoredDataset) else request.document
+    document = {**request.document, **source.origin}
 
     def independence(run: EvaluationRequest) -> Independence:
         own = (document, run.run_seed) == (run.spec["dataset"], request.run_seed)
         if part == VALIDATION and own and request.spec["split"] == run.spec["split"]:
-            if stored or (request.seed, count) == (run.run_seed, sizes[VALIDATION]):
+            if not source.simulates or (request.seed, count) == (run.run_seed, sizes[VALIDATION]):
                 return Independence.of_validation(run.spec, "these are the run's own validation samples")
             own_ones = f"samples from the intervals of the run's validation samples, which have seed {run.run_seed}"
             return Independence.of_validation(run.spec, own_ones)
@@ -123,39 +120,14 @@ def open_data(request: EvaluationRequest) -> EvaluationData:
 
 
 def _independence(request: EvaluationRequest, samples: Mapping[str, Tensor]) -> Independence:
-    """Whether no sample lies among those that the run draws for training or validation, in all varying variables."""
+    """Whether no sample is like those that the run draws for training or validation."""
     trained = generated_of(request.spec["dataset"], request.tables, request.workspace)
-    if isinstance(trained, StoredDataset):
-        return _independence_of_simulations(request, trained, samples)
-    if missing := [name for name in trained.test if name not in samples]:
+    if missing := [name for name in trained.compared if name not in samples]:
         return Independence(None, (f"the dataset has no {', '.join(missing)}, by which the run's parts are divided",))
-    inside = np.ones(len(next(iter(samples.values()))), dtype=bool)
-    for name in trained.test:
-        values = samples[name][:, 0].double().numpy()
-        # Samples are in single precision: a value at an edge is rounded to either side of it.
-        edge = np.finfo(np.float32).eps * np.abs(values)
-        seen = [trained.distributions[name].quantile(np.asarray(gap)) for gap in gaps(trained.held_out[name])]
-        inside &= np.any([(values > low + edge) & (values < high - edge) for low, high in seen], axis=0)
-    names = " and ".join(trained.test)
+    compared = {name: samples[name][:, 0].double().numpy() for name in trained.compared}
+    inside = trained.seen(compared, trained.parts(request.spec["split"], Seeds(request.run_seed)))
+    of_one, of_several = trained.seen_in_words
     if not inside.any():
-        return Independence(True, (f"no sample lies in the training intervals of {names}",))
-    reason = f"{inside.sum():,} of {len(inside):,} samples lie in the training intervals of {names}"
+        return Independence(True, (f"no sample {of_one}",))
+    reason = f"{inside.sum():,} of {len(inside):,} samples {of_several}"
     return Independence(False, (reason,), trained_on(int(inside.sum()), len(inside)))
-
-
-def _independence_of_simulations(
-    request: EvaluationRequest, trained: StoredDataset, samples: Mapping[str, Tensor]
-) -> Independence:
-    """Whether no sample has the parameters of a simulation that the run was trained or validated on."""
-    names = list(trained.simulations.parameters)
-    if missing := [name for name in names if name not in samples]:
-        return Independence(None, (f"the dataset has no {', '.join(missing)}, by which simulations are compared",))
-    parts = trained.parts(request.spec["split"], Seeds(request.run_seed))
-    known = trained.simulations.of(np.concatenate([parts[TRAIN], parts[VALIDATION]]))
-    seen = {values.tobytes() for values in np.stack([known[name] for name in names], axis=1).astype(np.float32)}
-    of_samples = torch.cat([samples[name] for name in names], dim=1).cpu().numpy()
-    inside = sum(values.tobytes() in seen for values in of_samples)
-    if not inside:
-        return Independence(True, ("no sample has the parameters of a simulation that was trained on",))
-    reason = f"{inside:,} of {len(of_samples):,} samples have the parameters of simulations that were trained on"
-    return Independence(False, (reason,), trained_on(inside, len(of_samples)))

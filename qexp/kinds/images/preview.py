@@ -141,10 +141,13 @@ class ImagesPreview(Preview[GeneratedDataset, Intervals]):
             return Extent(x - half, x + half, y - half, y + half, "km")
         sizes = self.dataset.pixel_sizes(image, values)
         width, height = (float(size[index if len(size) > 1 else 0]) / 1000 for size in sizes)
+        unit = "km" if math.isfinite(width + height) else "pixels"
+        if unit == "pixels":  # files of simulations do not say their size
+            width = height = 1.0
         _, rows, columns = self.dataset.shapes()[image]
         west, east = ((side - 0.5) * width for side in (-columns / 2, columns / 2))
         south, north = ((side - 0.5) * height for side in (-rows / 2, rows / 2))
-        return Extent(west, east, south, north, "km")
+        return Extent(west, east, south, north, unit)
 
 
 def dimensions(dataset: GeneratedDataset, name: str) -> dict[str, int]:

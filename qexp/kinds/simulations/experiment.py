@@ -141,7 +141,6 @@ class SimulatedData(GeneratedData):
 
     def pinned(self, document: Document, dataset: GeneratedDataset, workspace: Workspace) -> Document:
         """With what the files hold: their hash, the units, and the distributions."""
-        assert isinstance(dataset, StoredDataset)
         return {**document, **dataset.origin}
 
     def findings(
@@ -222,9 +221,6 @@ def _in_variables(document: Document, dataset: StoredDataset) -> Iterator[Findin
     for name in document["distributions"]:
         if name not in dataset.test:
             yield ("distributions", name), f"'{name}' does not vary; {suggestion(name, dataset.test)}"
-    for name in document.get("matrix", {}).get("axes", {}):
-        if name not in dataset.test:
-            yield ("matrix", "axes", name), f"'{name}' does not vary; {suggestion(name, dataset.test)}"
     for index, (name, view) in enumerate((name, dataset.view(name)) for name in dataset.images):
         sides = [side.item() for side in dataset.generator.pixel_sizes(name, {})]
         on_pixels = [noise for noise in dataset.noise.on(name) if not isinstance(noise.noise, WhiteNoise | OffsetNoise)]
