@@ -39,7 +39,9 @@ def open_dataset(path: Path) -> xarray.Dataset:
         if engine == "h5netcdf":
             with h5py.File(path) as hdf5:  # where this fails, h5netcdf prints a traceback beside its error
                 hdf5.attrs.get("_nc3_strict")
-        return xarray.open_dataset(path, engine=engine, decode_times=False, decode_timedelta=False, cache=False)
+        # Plain HDF5, whose dimensions have no names, is read like NetCDF.
+        own: dict[str, Any] = {"phony_dims": "access"} if engine == "h5netcdf" else {}
+        return xarray.open_dataset(path, engine=engine, decode_times=False, decode_timedelta=False, cache=False, **own)
     except DAMAGED as error:
         raise TableError(f"{path} cannot be read as NetCDF: {error}") from None
 

@@ -14,6 +14,7 @@ from torch import Tensor
 from qexp.base.arrays import Array
 from qexp.base.seeds import Seeds
 from qexp.errors import DatasetError, QexpError
+from qexp.rows.array_cache import CachedArray
 from qexp.simulation.dataset import WHOLE, GeneratedDataset, Part, Values
 from qexp.simulation.views import View
 
@@ -26,6 +27,9 @@ MOST_SIMULATIONS = 2**24
 QUANTILES_KEPT = 201
 """Of a parameter without a declared distribution."""
 
+READ_TOGETHER = 128
+"""Simulations that are read before mapped memory is returned: the system may map 2 MB around each."""
+
 SPREAD = 1e-6
 """Of equal values, relative to the range of all."""
 
@@ -33,18 +37,43 @@ Rows = NDArray[np.int64]
 
 
 @dataclass(frozen=True, eq=False)
+class StoredObservation:
+    """An observation in all simulations, (simulation, channel, height, width) in single precision, in its unit.
+
+    channels  those of the array that are its own
+    """
+
+    array: CachedArray
+    channels: slice
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """(channel, height, width)."""
+        _, every, height, width = self.array.shape
+        return len(range(every)[self.channels]), height, width
+
+    def of(self, rows: Rows) -> NDArray[np.float32]:
+        """That of some simulations: what was mapped of the file for it does not stay in memory."""
+        values = np.empty((len(rows), *self.shape), np.float32)
+        for start in range(0, len(rows), READ_TOGETHER):
+            some = rows[start : start + READ_TOGETHER]
+            values[start : start + len(some)] = self.array.values[some, self.channels]
+            self.array.return_memory()
+        return values
+
+
+@dataclass(frozen=True, eq=False)
 class Simulations:
     """What was simulated.
 
     parameters    name → (simulation,), in the variable's unit
-    observations  name → (simulation, channel, height, width) in single precision, in the variable's unit; mapped into
-                  memory, so that only what is used is read
+    observations  by their names
     usable        numbers of the simulations that did not fail, in increasing order
     groups        (simulation,), a number for each: simulations of one group stay in one part
     """
 
     parameters: Mapping[str, Values]
-    observations: Mapping[str, NDArray[np.float32]]
+    observations: Mapping[str, StoredObservation]
     usable: Rows
     groups: Rows
 
@@ -92,7 +121,7 @@ class StoredImages:
             raise QexpError("only the parameters in the files were simulated, and no model simulates others")
         numbers = values[SIMULATION]
         images, rows = self.simulations.observations.items(), numbers.long().cpu().numpy()
-        return {name: torch.from_numpy(of_all[rows]).to(numbers.device) for name, of_all in images}
+        return {name: torch.from_numpy(image.of(rows)).to(numbers.device) for name, image in images}
 
     def pixel_sizes(self, image: str, values: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
         width, height = (torch.tensor([side]) for side in self._pixels[image])

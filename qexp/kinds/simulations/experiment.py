@@ -231,7 +231,7 @@ def _in_variables(document: Document, dataset: StoredDataset) -> Iterator[Findin
                 f"depends on the size of pixels, which the files of '{name}' do not say; give '{key}'",
             )
         expected = None if view.points is None else len(view.points)
-        there = dataset.simulations.observations[name].shape[2]
+        there = dataset.simulations.observations[name].shape[1]
         if expected not in (None, there):
             yield ("views", index, "points"), f"there are {expected} points, but '{name}' has {there} values"
 

@@ -17,9 +17,10 @@ from qexp.errors import DatasetError, QexpError, some, suggestion
 from qexp.kinds.files import as_finding, find_data_file, refuse
 from qexp.kinds.images.files import ImageVariable, open_images
 from qexp.rows import array_cache
+from qexp.rows.array_cache import CachedArray
 from qexp.rows.formats import open_table
 from qexp.rows.table import HUGE_NUMBER, Table, codes
-from qexp.simulation.stored import MOST_SIMULATIONS, Rows, Simulations
+from qexp.simulation.stored import MOST_SIMULATIONS, Rows, Simulations, StoredObservation
 from qexp.simulation.views import GNSS, View
 from qexp.spec.reading import Document, Finding, Where
 
@@ -139,14 +140,13 @@ class SimulationFiles:
         """
         parameters = self._parameters()
         failed = {name: ~np.isfinite(values) for name, values in parameters.items()}
-        observations: dict[str, NDArray[np.float32]] = {}
+        observations: dict[str, StoredObservation] = {}
         for array in self.arrays:
-            values, of_array = self._mapped(array, views[array.names[0]])
+            cached, of_array = self._prepared(array, views[array.names[0]])
             failed[array.variable.name] = of_array
             each = array.shape[0] // len(array.names)
-            observations |= {
-                name: values[:, place * each : (place + 1) * each] for place, name in enumerate(array.names)
-            }
+            for place, name in enumerate(array.names):
+                observations[name] = StoredObservation(cached, slice(place * each, (place + 1) * each))
         any_failed = np.any(list(failed.values()), axis=0)
         if any_failed.any():
             where = [f"{int(of.sum()):,} in '{name}'" for name, of in failed.items() if of.any()]
@@ -260,8 +260,8 @@ class SimulationFiles:
         _, groups = np.unique(values, return_inverse=True)
         return _joined(same, groups)
 
-    def _mapped(self, array: StoredArray, view: View) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
-        """An array in the unit of its observations, mapped into memory; and whether each simulation failed in it."""
+    def _prepared(self, array: StoredArray, view: View) -> tuple[CachedArray, NDArray[np.bool_]]:
+        """An array in the unit of its observations, in the cache; and whether each simulation failed in it."""
         factor = self._factor(array.names[0], array.variable.unit, array.where)
         visible = None if view.visible is None else view.visible.numpy().reshape(array.shape[1:])
         count = array.variable.shape[0]
@@ -289,7 +289,7 @@ class SimulationFiles:
                 array_cache.keep_note(key, about)
         of_array = np.zeros(count, dtype=bool)
         of_array[about["failed"]] = True
-        return cached.values, of_array
+        return cached, of_array
 
 
 def _array(variable: ImageVariable, where: Where, name: str, view: Document) -> StoredArray:
