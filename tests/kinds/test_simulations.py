@@ -3,6 +3,7 @@
 import csv
 import json
 
+import h5py
 import numpy as np
 import pytest
 import torch
@@ -70,7 +71,7 @@ def signals(dataset, numbers):
 # What is read.
 
 
-def test_netcdf_npz_folders_and_tables_hold_the_same_simulations(tmp_path, values, archive):
+def test_netcdf_hdf5_npz_folders_and_tables_hold_the_same_simulations(tmp_path, values, archive):
     depth, volume, views = values
     x = (np.arange(SIDE) - SIDE / 2) * WIDTH
     netcdf = xarray.Dataset(
@@ -87,10 +88,13 @@ def test_netcdf_npz_folders_and_tables_hold_the_same_simulations(tmp_path, value
     with (tmp_path / "table.csv").open("w") as file:
         csv.writer(file).writerows([["depth", "volume"], *zip(depth, volume, strict=True)])
     table = {"parameters": str(tmp_path / "table.csv"), "columns": {"delta_volume": "volume"}}
+    with h5py.File(tmp_path / "all.h5", "w") as file:
+        file.update({"depth": depth, "delta_volume": volume, "displacement": views[:, 0]})
     of_all = [
         opened(archive),
         opened(tmp_path / "all.nc"),
         opened(tmp_path / "folder", **table),
+        opened(tmp_path / "all.h5"),
     ]
     for dataset in of_all:
         assert dataset.shapes() == {

@@ -411,6 +411,9 @@ SINGLE: Mapping[str, type[NpyImages] | type[GeotiffImages]] = {
 }
 """Suffix → files of one array, which has no name."""
 
+HDF5 = (".h5", ".hdf5")
+"""Suffixes of plain HDF5, which is read like NetCDF."""
+
 SUFFIXES = (".nc", ".npz", *SINGLE)
 """Suffixes of files of images."""
 
@@ -437,5 +440,5 @@ def open_images(source: Path, names: Collection[str]) -> dict[str, ImageVariable
     if not source.is_file():
         raise NotFoundError(f"{source}: there is no such file or folder")
     suffix = source.suffix.lower()
-    file: ImageFile = SINGLE.get(suffix, NetcdfImages if suffix == ".nc" else NpzImages)(source)
+    file: ImageFile = SINGLE.get(suffix, NetcdfImages if suffix in (".nc", *HDF5) else NpzImages)(source)
     return {name: ImageVariable(file, name) for name in file.shapes}
