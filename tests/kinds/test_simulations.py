@@ -17,6 +17,7 @@ from qexp.kinds.tables import BUILT_IN
 from qexp.physics.point import mogi_image
 from qexp.simulation.stored import SIMULATION
 from qexp.spec.kinds import filled_in
+from qexp.spec.validation import findings
 from tests.conftest import call, copied, shared_folder
 
 COUNT, SIDE, NOISE = 400, 16, 0.002
@@ -107,6 +108,25 @@ def test_netcdf_hdf5_npz_folders_and_tables_hold_the_same_simulations(tmp_path, 
     assert (width, height) == (pytest.approx(1e3 * WIDTH), pytest.approx(1e3 * WIDTH))
     assert not of_all[1].warnings
     assert "assumed are 'depth' in km, 'delta_volume' in 10⁶ m³, 'displacement' in m" in " ".join(of_all[0].warnings)
+
+
+def test_a_file_for_each_simulation_and_what_is_missing_or_unlike(tmp_path, values):
+    depth, volume, views = values
+    names = [f"run_{number}.npy" for number in range(30)]
+    for name, view in zip(names, views, strict=False):
+        np.save(tmp_path / name, view[0])
+    (tmp_path / names[4]).unlink()
+    with (tmp_path / "table.csv").open("w") as file:
+        csv.writer(file).writerows([["depth", "delta_volume", "mesh"], *zip(depth, volume, names, strict=False)])
+    own = {"parameters": str(tmp_path / "table.csv"), "files": "mesh"}
+    dataset = opened(tmp_path, **own)
+    assert "1 of 30 simulations have missing values" in " ".join(dataset.warnings)
+    assert signals(dataset, [5])["displacement"].numpy()[0, 0] == pytest.approx(views[5, 0], rel=1e-5)
+    np.save(tmp_path / names[7], views[7, 0, :3])
+    assert f"{names[7]}: 'displacement' has the shape (3, 16)" in refused(tmp_path, **own)
+    assert "add 'parameters'" in " ".join(
+        text for _, text in findings("dataset", document(tmp_path, files="mesh"), BUILT_IN)
+    )
 
 
 def test_channels_are_observations_of_their_own_whichever_axis_they_have(tmp_path, values):

@@ -61,6 +61,11 @@ class ImageFile(ABC):
     kept: Mapping[str, Values] = {}
     """Further columns that describe the samples, one value each."""
 
+    @property
+    def paths(self) -> Sequence[Path]:
+        """The files that are read."""
+        return [self.path]
+
     def label(self, name: str) -> str:
         """The file of a variable, and its name there if it has one, for errors."""
         return str(self.path)

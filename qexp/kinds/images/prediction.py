@@ -656,7 +656,7 @@ def _layout(source: GeneratedDataset, network: Network) -> ImageLayout:
     return ImageLayout(
         inputs=dict(network.inputs),
         units={name: quantity(name, source.quantities).unit for name in network.inputs},
-        pixels={name: _pixels(source, name) for name in images if source.view(name).points is None},
+        pixels={name: known for name in images if (known := _pixels(source, name)) is not None},
         hidden={name: mask[0].numpy() == 0 for name, mask in masks.items() if mask is not None},
         directions=directions_of(source, network.inputs),
     )
@@ -715,12 +715,18 @@ def refined_images(directory: RunDirectory, model: Estimator) -> RefinedArrays:
     return RefinedArrays(posteriors_of.units, draw)
 
 
-def _pixels(source: GeneratedDataset, image: str) -> tuple[Range, Range]:
-    """Least and greatest width, and height, of an image's pixels in the training data [m]."""
+def _pixels(source: GeneratedDataset, image: str) -> tuple[Range, Range] | None:
+    """Least and greatest width, and height, of an image's pixels in the training data [m]; None if it has none, or if
+    they are not known.
+    """
+    if source.view(image).points is not None:
+        return None
     ends: dict[str, NDArray[np.float64]] = {
         name: source.distributions[name].quantile(np.array([1e-6, 1 - 1e-6])) for name in source.test
     }
     widths, heights = source.pixel_sizes(image, ends)
+    if not np.isfinite(widths.min() + heights.min()):
+        return None
     return (float(widths.min()), float(widths.max())), (float(heights.min()), float(heights.max()))
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from qexp.base.quantities import DIMENSIONLESS, NOISE, Quantities, alike, conversion, of_dataset, quantity
 from qexp.errors import DatasetError, QexpError, some, suggestion
 from qexp.kinds.files import as_finding, find_data_file, refuse
-from qexp.kinds.images.files import ImageVariable, open_images
+from qexp.kinds.images.files import UNNAMED, ImageAxis, ImageFile, ImageVariable, open_images
 from qexp.rows import array_cache
 from qexp.rows.array_cache import CachedArray
 from qexp.rows.formats import open_table
@@ -60,6 +60,55 @@ class StoredArray:
                 yield (values.reshape(-1, *self.shape) * factor).astype(np.float32)
 
 
+class FilePerSimulation(ImageFile):
+    """Files with the arrays of one simulation each, read as arrays over all of them.
+
+    Simulations whose file is not there have failed: their values are missing.
+
+    paths  of all simulations
+    names  of the arrays; an array without a name has that of the only one
+    Raises QexpError if a file cannot be read, or has other shapes than the first.
+    """
+
+    def __init__(self, folder: Path, paths: Sequence[Path], names: Sequence[str]) -> None:
+        self.path, self._all, self._names = folder, paths, names
+        if not self.paths:
+            raise QexpError(
+                f"{folder} has none of the {len(paths):,} files, such as {some([path.name for path in paths], 2)}"
+            )
+        self._first = self._variables(self.paths[0])
+        self.shapes = {name: (len(paths), *variable.shape) for name, variable in self._first.items()}
+
+    @property
+    def paths(self) -> Sequence[Path]:
+        return [path for path in self._all if path.is_file()]
+
+    def label(self, name: str) -> str:
+        return f"{self.path}: '{name}'"
+
+    def unit(self, name: str) -> str:
+        return self._first[name].unit
+
+    def axes(self, name: str) -> tuple[ImageAxis, ImageAxis] | None:
+        return self._first[name].file.axes(self._first[name].name)
+
+    def read(self, name: str, samples: slice | None) -> NDArray[Any]:
+        paths = self._all[samples or slice(None)]
+        values = np.full((len(paths), *self.shapes[name][1:]), np.nan)
+        for index, path in enumerate(paths):
+            if not path.is_file():
+                continue
+            if (variable := self._variables(path).get(name)) is None or variable.shape != values.shape[1:]:
+                there = "is not there" if variable is None else f"has the shape {variable.shape}"
+                raise QexpError(f"{path}: '{name}' {there}, but in {self.paths[0].name} it has {values.shape[1:]}")
+            values[index] = variable.read(None)
+        return values
+
+    def _variables(self, path: Path) -> dict[str, ImageVariable]:
+        there = open_images(path, set(self._names))
+        return {self._names[0]: there[UNNAMED]} if UNNAMED in there and len(self._names) == 1 else there
+
+
 class SimulationFiles:
     """A file, or a folder with a file for each variable, and a table of the parameters if they are not in it.
 
@@ -80,8 +129,7 @@ class SimulationFiles:
         names = {name: columns.get(name, name) for name in [*document["observations"], *self.parameters]}
         self.table, self._table = self._open_table(folders)
         with as_finding():
-            there = open_images(path, {*names.values(), *filter(None, [document["groups"]])})
-        self._there = there
+            self._there = self._open({*names.values(), *filter(None, [document["groups"]])})
         refuse(self._lacking(names))
         self._names = names
         self.arrays = list(self._arrays())
@@ -99,12 +147,22 @@ class SimulationFiles:
         except QexpError as error:
             raise DatasetError([(("parameters",), str(error))]) from error
 
+    def _open(self, names: set[str]) -> dict[str, ImageVariable]:
+        """Name → variable of the files of simulations."""
+        if (column := self._document["files"]) is None:
+            return open_images(self.path, names)
+        assert self._table is not None
+        paths = [self.path / name for name in self._table.read([], [column])[1][column].tolist()]
+        columns: Document = self._document.get("columns", {})
+        of_observations = [columns.get(name, name) for name in self._document["observations"]]
+        file = FilePerSimulation(self.path, paths, of_observations)
+        return {name: ImageVariable(file, name) for name in file.shapes}
+
     @property
     def fingerprint(self) -> str:
         """SHA-256 of the content of all files, in hexadecimal."""
-        files = sorted({variable.file.path for variable in self._there.values()} | {*filter(None, [self.table])})
-        contents = [[file.name, array_cache.content_hash(file)] for file in files]
-        return hashlib.sha256(repr(contents).encode()).hexdigest()
+        paths = {path for variable in self._there.values() for path in variable.file.paths}
+        return _content({*paths, *filter(None, [self.table])})
 
     def _own_units(self, quantities: Quantities) -> dict[str, str]:
         """Variable that is no known quantity → its unit by the files."""
@@ -265,7 +323,7 @@ class SimulationFiles:
         factor = self._factor(array.names[0], array.variable.unit, array.where)
         visible = None if view.visible is None else view.visible.numpy().reshape(array.shape[1:])
         count = array.variable.shape[0]
-        content = array_cache.content_hash(array.variable.file.path)
+        content = _content(array.variable.file.paths)
         hidden = None if visible is None else hashlib.sha256(visible.tobytes()).hexdigest()
         key = ["simulations", VERSION, content, array.variable.name, array.channels, list(array.shape), factor, hidden]
         shape, failed = (count, *array.shape), list[int]()
@@ -290,6 +348,12 @@ class SimulationFiles:
         of_array = np.zeros(count, dtype=bool)
         of_array[about["failed"]] = True
         return cached, of_array
+
+
+def _content(paths: Iterable[Path]) -> str:
+    """SHA-256 over the names and contents of files, in hexadecimal."""
+    contents = [[path.name, array_cache.content_hash(path)] for path in sorted(paths)]
+    return hashlib.sha256(repr(contents).encode()).hexdigest()
 
 
 def _array(variable: ImageVariable, where: Where, name: str, view: Document) -> StoredArray:

@@ -42,6 +42,8 @@ class SimulatedSpecs(GeneratedSpecs):
         held_out = [name for name in parameters if dataset["varyings"][name]]
         if held_out and dataset["groups"] is not None:
             yield ("groups",), f"'{held_out[0]}' has held-out intervals, which cut through groups; keep one of the two"
+        if dataset["files"] is not None and dataset["parameters"] is None:
+            yield ("files",), "names a column of the table of parameters, which is missing; add 'parameters'"
         for name in dataset["observations"]:
             if name in parameters:
                 yield ("varyings", name), f"'{name}' is an observation, too; a variable is one or the other"
