@@ -23,7 +23,7 @@ LAYERS = [
     {"kinds"},
     {"deformation", "examples", "jobs", "results"},
     {"store"},
-    {"spec", "kinds.rows.spec", "kinds.fields.spec", "kinds.spectra.spec", "kinds.images.spec"},
+    {"spec", *(f"kinds.{kind}.spec" for kind in ("rows", "fields", "spectra", "images", "simulations"))},
     {"inference"},
     {"networks", "foreign", "simulation", "observations"},
     {"figures", "physics"},

@@ -35,7 +35,7 @@ class SimulatedSpecs(GeneratedSpecs):
         if NOISE in dataset["varyings"] and dataset["varyings"][NOISE]:
             yield (
                 ("varyings", NOISE),
-                "the noise is drawn anew for each sample, so that none of it is held out; write []",
+                "the noise is drawn for each sample, so that none of it is held out; write []",
             )
         if NOISE in dataset["varyings"] and NOISE not in dataset["distributions"]:
             yield ("varyings", NOISE), "'noise' varies but has no distribution; add $.distributions.noise"
