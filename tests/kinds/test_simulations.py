@@ -247,7 +247,7 @@ def test_pixels_that_no_simulation_has_are_declared_by_a_mask(tmp_path, values):
 def test_parameters_outside_or_unlike_their_declared_distribution(archive):
     narrow = {"depth": {"type": "uniform", "parameters": {"a": 2.0, "b": 3.0}}}
     text = refused(archive, distributions=narrow)
-    assert "simulations lie outside of it, 2 to 3" in text
+    assert "simulations lie beyond its ends, 2 and 3" in text
     assert "leave it out" in text
     right = {"depth": {"type": "log_normal", "parameters": {"mu": 0.8, "sigma": 0.3}}}
     assert "do not look drawn" not in " ".join(opened(archive, distributions=right).warnings)

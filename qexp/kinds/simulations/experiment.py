@@ -251,7 +251,7 @@ def _in_priors(document: Document, dataset: StoredDataset) -> Iterator[Finding]:
             first = int(np.argmax(outside))
             yield (
                 ("distributions", name),
-                f"{int(outside.sum()):,} of {len(values):,} simulations lie outside of it, {low:g} to {high:g}: "
+                f"{int(outside.sum()):,} of {len(values):,} simulations lie beyond its ends, {low:g} and {high:g}: "
                 f"simulation {usable[first]} has {values[first]:g}; declare what they were drawn from, or leave it out",
             )
 

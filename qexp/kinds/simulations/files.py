@@ -256,7 +256,7 @@ class SimulationFiles:
             words = ", ".join(f"{name}: {number:,}" for name, number in counts.items())
             yield ("observations",), f"{self.path}: the arrays have different numbers of simulations, {words}"
         if (most := max(counts.values())) > MOST_SIMULATIONS:
-            yield ("path",), f"{self.path} has {most:,} simulations; at most {MOST_SIMULATIONS:,} can be told apart"
+            yield ("path",), f"{self.path} has {most:,} simulations; at most {MOST_SIMULATIONS:,} are possible"
 
     def _parameters(self) -> dict[str, NDArray[np.float64]]:
         """Parameter → (simulation,), in its unit. Raises DatasetError."""
