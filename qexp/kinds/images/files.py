@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import weakref
 import zipfile
 import zlib
 from abc import ABC, abstractmethod
@@ -160,6 +161,7 @@ class NpzImages(ImageFile):
         self._types: dict[str, np.dtype[Any]] = {}
         self._streams: dict[str, tuple[IO[bytes], int]] = {}
         """Name → the opened array, and where its values begin."""
+        weakref.finalize(self, _close, self._streams)
         self._by_column: set[str] = set()
         shapes = {}
         try:
@@ -198,6 +200,11 @@ class NpzImages(ImageFile):
             return np.frombuffer(content, kind).reshape(shape if samples is None else (stop - start, *shape[1:]))
         except DAMAGED_ARCHIVE as error:
             raise QexpError(f"{self.path} cannot be read as npz: {error}") from None
+
+
+def _close(streams: Mapping[str, tuple[IO[bytes], int]]) -> None:
+    for stream, _ in streams.values():
+        stream.close()
 
 
 DAMAGED_ARCHIVE = (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error, NotImplementedError, RuntimeError)
