@@ -94,20 +94,30 @@ class Simulations:
 class StoredImages:
     """A generator that takes images from files: those of the simulation that a sample names.
 
-    views   observation → its view
-    pixels  observation → width and height of its pixels [m]
+    simulations  those of the files, or why they cannot be read, which is raised when they are needed
+    views        observation → its view
+    pixels       observation → width and height of its pixels [m]
     """
 
     def __init__(
-        self, simulations: Simulations, views: Mapping[str, View], pixels: Mapping[str, tuple[float, float]]
+        self,
+        simulations: Simulations | DatasetError,
+        views: Mapping[str, View],
+        pixels: Mapping[str, tuple[float, float]],
     ) -> None:
-        self.simulations, self._views, self._pixels = simulations, views, pixels
+        self._simulations, self._views, self._pixels = simulations, views, pixels
+
+    @property
+    def simulations(self) -> Simulations:
+        if isinstance(self._simulations, DatasetError):
+            raise self._simulations
+        return self._simulations
 
     def required(self, variables: Iterable[str]) -> list[str]:
         return list(self.simulations.parameters)
 
     def images(self, variables: Iterable[str]) -> list[str]:
-        return list(self.simulations.observations)
+        return list(self._views)
 
     def view(self, image: str) -> View:
         return self._views[image]

@@ -372,6 +372,19 @@ def test_what_needs_a_model_is_refused(workspace, qexp):
         assert "no model" in qexp(*command).failed(2)
 
 
+def test_a_run_whose_simulations_are_elsewhere_estimates_and_cannot_be_evaluated(workspace, qexp):
+    qexp("run", "inverse", "--name", "moved", "--set", "epochs=1").done()
+    with np.load("data/elements.npz") as archive:
+        np.save("data/observed.npy", 3 * archive["displacement"][:20])  # some beyond the training data
+    before = qexp("predict", "moved", "data/observed.npy", "--output", "before.csv")
+    (workspace / "data/elements.npz").rename("elsewhere.npz")
+    after = qexp("predict", "moved", "data/observed.npy", "--output", "after.csv")
+    assert "inputs outside the range of the training data" in before.stderr
+    assert after.stderr.replace("after.csv", "before.csv") == before.stderr
+    assert (workspace / "before.csv").read_text() == (workspace / "after.csv").read_text()
+    assert "no file or folder 'elements.npz'" in qexp("evaluate", "moved", "--part", "test", "--seed", "3").failed(2)
+
+
 def test_a_file_that_changed_since_the_run_was_prepared_is_not_used(workspace, qexp):
     run = package.open_run("inverse_1")
     spec = json.loads((run.path / "spec.json").read_text())["dataset"]

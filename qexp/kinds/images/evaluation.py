@@ -25,19 +25,30 @@ from qexp.kinds.evaluation import (
     trained_on,
 )
 from qexp.kinds.images.experiment import generated_of, parts_of, require_variables_of
-from qexp.kinds.images.prediction import extent
+from qexp.kinds.images.prediction import extent, ranges_of
 from qexp.kinds.objects import data_kind
 from qexp.kinds.scores import Column, Scores, attributes_of_limits, write_test_predictions
 from qexp.kinds.training import NetworkTraining
 from qexp.metrics.metric import Metrics, evaluate as evaluate_metrics
 from qexp.networks.estimator import Estimator
 from qexp.networks.training import Trainer
+from qexp.store.record import Feature
 
 
 def evaluate(attempt: Attempt, trainer: Trainer) -> Results:
     """Estimate the test samples, and write true values and estimates."""
     write(attempt, trainer.model, trainer.data.test, attempt.dataset.quantities)
-    return Results({"test": trainer.evaluate(trainer.data.test)})
+    return Results({"test": trainer.evaluate(trainer.data.test)}, features=_features(attempt, trainer.model))
+
+
+def _features(attempt: Attempt, model: Estimator) -> tuple[Feature, ...]:
+    """The ranges of the inputs, if they cannot be simulated again wherever the run may be."""
+    if attempt.dataset.simulates:
+        return ()
+    seeds = Seeds(attempt.seed)
+    train = attempt.dataset.parts(attempt.spec["split"], seeds)["train"]
+    ranges = ranges_of(attempt.dataset, train, model.network, seeds)
+    return tuple(Feature(column=str(of), least=low, greatest=high) for of, (low, high) in ranges.items())
 
 
 train = NetworkTraining(evaluate)

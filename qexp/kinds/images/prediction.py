@@ -29,6 +29,8 @@ from qexp.kinds.images.experiment import generated_of
 from qexp.kinds.images.files import SUFFIXES, NetcdfImages, variables_in
 from qexp.kinds.images.source import (
     EXTREMES,
+    SEEN,
+    SPREAD,
     NAME,
     ImageLayout,
     ImagePiece,
@@ -80,8 +82,9 @@ from qexp.networks.network import Network
 from qexp.observations.reading import LARGE_DISPLACEMENT, codes_among
 from qexp.results.intervals import USUAL_COVERAGE
 from qexp.rows.formats import FORMATS, Columns, format_of, require_columns
-from qexp.simulation.dataset import GeneratedDataset, Intervals, mask_of
+from qexp.simulation.dataset import GeneratedDataset, Part, mask_of
 from qexp.store.directory import RunDirectory
+from qexp.store.record import Record
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -598,7 +601,9 @@ def image_model(directory: RunDirectory, options: PredictOptions) -> ImageModel:
     source = generated_of(spec["dataset"], tables_of(directory))
     if images := [name for name in outputs if len(source.shapes()[name]) != 1]:
         raise QexpError(f"{directory.name} estimates images, {', '.join(images)}; use Run.predict in Python")
-    part = source.parts(spec["split"], Seeds(record.seed))["train"]
+
+    def train() -> Part:
+        return source.parts(spec["split"], Seeds(record.seed))["train"]
 
     def samples(inputs: Arrays) -> dict[str, torch.Tensor]:
         return {name: torch.from_numpy(inputs[name]).to(on) for name in network.inputs}
@@ -608,9 +613,8 @@ def image_model(directory: RunDirectory, options: PredictOptions) -> ImageModel:
         return torch.cat([estimates[name] for name in outputs], dim=1).cpu().numpy()
 
     def features() -> FeatureDistance:
-        simulated = source.sample(
-            part, source.available(part, SEEN_SAMPLES), Seeds(record.seed), ("features",), torch.device("cpu")
-        )
+        part, seeds = train(), Seeds(record.seed)
+        simulated = source.sample(part, source.available(part, SEEN_SAMPLES), seeds, ("features",), torch.device("cpu"))
         return FeatureDistance(model, {name: simulated[name].to(on) for name in network.inputs})
 
     quantities = with_periods(source.quantities, model.periods)
@@ -632,7 +636,7 @@ def image_model(directory: RunDirectory, options: PredictOptions) -> ImageModel:
         estimate=estimate,
         posteriors=posteriors,
         draws=draws_of(network, record, options.draws, posteriors.units if refined and posteriors else None),
-        ranges=cache(lambda: _ranges(source, part, network, Seeds(record.seed))),
+        ranges=cache(lambda: kept_ranges(record, network) or ranges_of(source, train(), network, Seeds(record.seed))),
         features=cache(features),
         misfit=misfit if options.misfit else None,
         untested=misfit is not None and not options.misfit,
@@ -730,7 +734,15 @@ def _pixels(source: GeneratedDataset, image: str) -> tuple[Range, Range] | None:
     return (float(widths.min()), float(widths.max())), (float(heights.min()), float(heights.max()))
 
 
-def _ranges(source: GeneratedDataset, part: Intervals, network: Network, seeds: Seeds) -> InputRanges:
+def kept_ranges(record: Record, network: Network) -> InputRanges:
+    """Those that a run keeps, as its samples may be elsewhere later; empty if it keeps none."""
+    kept = {one.column: (one.least, one.greatest) for one in record.features}
+    all_statistics = (Statistic(name, kind) for name in network.inputs for kind in (*EXTREMES, SPREAD, SEEN, ""))
+    found = {statistic: kept[str(statistic)] for statistic in all_statistics if str(statistic) in kept}
+    return {statistic: (low, high) for statistic, (low, high) in found.items() if low is not None and high is not None}
+
+
+def ranges_of(source: GeneratedDataset, part: Part, network: Network, seeds: Seeds) -> InputRanges:
     """The range of the inputs over training samples, which are simulated again."""
     pixels = sum(int(np.prod(shape)) for shape in network.inputs.values())
     most = source.available(part, SEEN_SAMPLES)
@@ -767,9 +779,12 @@ TAKEN = ("columns", "unit", "misfit", "interval", "draws", "refined")
 
 def extent(directory: RunDirectory, model: Estimator) -> TrainingExtent:
     """What the training data extend over; they are simulated again."""
-    spec, seeds = directory.training_spec(), Seeds(directory.record().seed)
+    spec, record = directory.training_spec(), directory.record()
     source = generated_of(spec["dataset"], tables_of(directory))
-    ranges = _ranges(source, source.parts(spec["split"], seeds)["train"], model.network, seeds)
+    seeds, network = Seeds(record.seed), model.network
+    ranges = kept_ranges(record, network) or ranges_of(
+        source, source.parts(spec["split"], seeds)["train"], network, seeds
+    )
     trained = trained_ranges(source, model.network.outputs, with_periods(source.quantities, model.periods))
     return TrainingExtent(
         lambda inputs: {str(k): v for k, v in outside_ranges(ranges, inputs).items()}, trained, MOST_DATA

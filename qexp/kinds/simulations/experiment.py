@@ -5,12 +5,13 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from qexp.base.quantities import NOISE, VIEW_KEYS, quantity
+from qexp.base.quantities import NOISE, VIEW_KEYS, Quantities, of_dataset, quantity
 from qexp.base.seeds import Seeds
 from qexp.base.tables import Tables, built
 from qexp.base.workspace import Workspace
@@ -26,7 +27,7 @@ from qexp.networks.network import Network
 from qexp.networks.training import Data, Prepare, Samples as SamplesOfBatch
 from qexp.simulation.dataset import GeneratedDataset, Part
 from qexp.simulation.noise import OffsetNoise, WhiteNoise
-from qexp.simulation.stored import Rows, StoredDataset, StoredImages
+from qexp.simulation.stored import Rows, Simulations, StoredDataset, StoredImages
 from qexp.simulation.views import SIZED, View
 from qexp.spec.reading import Document, Finding
 
@@ -78,45 +79,33 @@ class StoredData(Data):
 
 class SimulatedData(GeneratedData):
     def dataset(self, document: Document, tables: Tables, workspace: Workspace | None) -> StoredDataset:
-        path = self.folder(document, workspace)
-        files = SimulationFiles(document, tables["quantities"], path, data_folders(workspace))
-        fingerprint = files.fingerprint
+        """Without its files, a run's dataset has no samples, but all that estimating new observations needs."""
+        quantities, fixed = tables["quantities"], {name: value for name, (value, _) in fixed_values(document).items()}
+        try:
+            path = self.folder(document, workspace)
+        except DatasetError as lack:
+            if "shapes" not in document:
+                raise
+            shapes = {name: (shape[0], shape[1], shape[2]) for name, shape in document["shapes"].items()}
+            views = _views(document, shapes, workspace)
+            return _stored(document, tables, lack, shapes, views, fixed, of_dataset(document, quantities), document)
+        files = SimulationFiles(document, quantities, path, data_folders(workspace))
+        fingerprint, views = files.fingerprint, _views(document, files.shapes, workspace)
         if document.get("fingerprint", fingerprint) != fingerprint:
             why = f"{path} has changed since the run was prepared: its SHA-256 is now {fingerprint}"
             raise DatasetError([(("path",), why)])
-        shapes, fixed = files.shapes, {name: value for name, (value, _) in fixed_values(document).items()}
-        views = _views(document, shapes, workspace)
-        simulations = files.read(views)
-        given: Document = document["distributions"]
-        distributions = {
-            name: given[name]
-            if name in given
-            else {"type": "quantiles", "parameters": {"values": simulations.quantiles(name)}}
-            for name in document["varyings"]
+        simulations, given = files.read(views), document["distributions"]
+        quantiles = {name: {"values": simulations.quantiles(name)} for name in files.parameters if name not in given}
+        origin = {
+            "fingerprint": fingerprint,
+            "found": str(path.absolute()),
+            **({} if files.table is None else {"found_parameters": str(files.table.absolute())}),
+            "units": files.units,
+            "shapes": {name: list(shape) for name, shape in files.shapes.items()},
+            "pixels": {name: list(sides) for name, sides in files.pixels.items()},
+            "distributions": {**given, **{n: {"type": "quantiles", "parameters": of} for n, of in quantiles.items()}},
         }
-        metres = quantity("x_res", files.quantities).si_factor
-        width, height = (
-            {name: fixed.get(variable_of(side, index), math.nan) * metres for index, name in enumerate(shapes)}
-            for side in SIZED
-        )
-        sizes = {name: (width[name], height[name]) for name in shapes}
-        _, *size = next(iter(shapes.values()))
-        dataset = StoredDataset(
-            StoredImages(simulations, views, {**sizes, **files.pixels}),
-            (size[0], size[1]),
-            fixed,
-            document["varyings"],
-            {name: built(tables["distributions"], distribution) for name, distribution in distributions.items()},
-            noise_of(document, list(shapes), tables),
-            files.quantities,
-            origin={
-                "fingerprint": fingerprint,
-                "found": str(path.absolute()),
-                **({} if files.table is None else {"found_parameters": str(files.table.absolute())}),
-                "units": files.units,
-                "distributions": distributions,
-            },
-        )
+        dataset = _stored(document, tables, simulations, files.shapes, views, fixed, files.quantities, origin)
         dataset.warnings += files.warnings
         return dataset
 
@@ -176,6 +165,37 @@ class SimulatedData(GeneratedData):
         sizes = self.sizes(document, dataset, {}, 0)
         of_sample = BYTES_OF_NUMBER * sum(map(math.prod, dataset.shapes().values()))
         return Samples(sizes[0], of_sample * (sizes[1] + sizes[2]), "split")
+
+
+def _stored(
+    document: Document,
+    tables: Tables,
+    simulations: Simulations | DatasetError,
+    shapes: Mapping[str, Shape],
+    views: Mapping[str, View],
+    fixed: Mapping[str, float],
+    quantities: Quantities,
+    origin: Mapping[str, Any],
+) -> StoredDataset:
+    """origin: what the files hold, or held when the run was prepared."""
+    pixels = {}
+    for index, name in enumerate(shapes):
+        metres = quantity("x_res", quantities).si_factor
+        width, height = (fixed.get(variable_of(side, index), math.nan) * metres for side in SIZED)
+        east, north = origin["pixels"].get(name, (width, height))
+        pixels[name] = east, north
+    _, *size = next(iter(shapes.values()))
+    kept = ("fingerprint", "found", "found_parameters", "units", "shapes", "pixels", "distributions")
+    return StoredDataset(
+        StoredImages(simulations, views, pixels),
+        (size[0], size[1]),
+        fixed,
+        document["varyings"],
+        {name: built(tables["distributions"], origin["distributions"][name]) for name in document["varyings"]},
+        noise_of(document, list(shapes), tables),
+        quantities,
+        origin={key: origin[key] for key in kept if key in origin},
+    )
 
 
 WAYS_OUT = {
