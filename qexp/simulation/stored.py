@@ -109,9 +109,9 @@ class StoredImages:
 
     @property
     def simulations(self) -> Simulations:
-        if isinstance(self._simulations, DatasetError):
-            raise self._simulations
-        return self._simulations
+        if isinstance(self._simulations, Simulations):
+            return self._simulations
+        raise self._simulations
 
     def required(self, variables: Iterable[str]) -> list[str]:
         return list(self.simulations.parameters)

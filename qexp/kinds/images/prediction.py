@@ -29,9 +29,9 @@ from qexp.kinds.images.experiment import generated_of
 from qexp.kinds.images.files import SUFFIXES, NetcdfImages, variables_in
 from qexp.kinds.images.source import (
     EXTREMES,
+    NAME,
     SEEN,
     SPREAD,
-    NAME,
     ImageLayout,
     ImagePiece,
     ImageSource,
