@@ -97,15 +97,14 @@ class CachedArray:
         return np.frombuffer(self._map, dtype=np.float32).reshape(self.shape)
 
     def note_read(self, count: int) -> None:
-        """Count bytes that were read; from time to time mapped memory is returned, so that it does not grow."""
+        """Count bytes that were read; from time to time mapped memory is returned, so that it does not grow.
+
+        The system keeps the content in its file cache while it has free memory.
+        """
         self._read += count
         if self._read > MAPPED_AT_ONCE:
-            self.return_memory()
+            self._map.madvise(mmap.MADV_DONTNEED)
             self._read = 0
-
-    def return_memory(self) -> None:
-        """Let go of what is mapped; the system keeps it in its file cache while it has free memory."""
-        self._map.madvise(mmap.MADV_DONTNEED)
 
 
 def find(key: Sequence[Any], shape: tuple[int, ...]) -> CachedArray | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
@@ -28,7 +29,10 @@ QUANTILES_KEPT = 201
 """Of a parameter without a declared distribution."""
 
 READ_TOGETHER = 128
-"""Simulations that are read before mapped memory is returned: the system may map 2 MB around each."""
+"""Simulations that are read before what is mapped for them is counted."""
+
+MAPPED_AROUND = 2 * 2**20
+"""Bytes that the system may map around each: a large page of its file cache."""
 
 SPREAD = 1e-6
 """Of equal values, relative to the range of all."""
@@ -58,7 +62,7 @@ class StoredObservation:
         for start in range(0, len(rows), READ_TOGETHER):
             some = rows[start : start + READ_TOGETHER]
             values[start : start + len(some)] = self.array.values[some, self.channels]
-            self.array.return_memory()
+            self.array.note_read(min(len(some) * MAPPED_AROUND, 4 * math.prod(self.array.shape)))
         return values
 
 

@@ -26,10 +26,9 @@ from qexp.inference.integration import Unknown, circular_moments
 from qexp.kinds import figures
 from qexp.kinds.evaluation import ALL, TEST
 from qexp.kinds.experiments import SpecCache, open_dataset
-from qexp.kinds.images.experiment import generated_of
+from qexp.kinds.images.experiment import generated_of, sizes_of
 from qexp.kinds.images.figures import TEST_ESTIMATES
 from qexp.kinds.networks import periods_of_outputs
-from qexp.kinds.objects import data_kind
 from qexp.kinds.options import USUAL_SAMPLES, LimitOptions
 from qexp.kinds.tables import tables_of, tables_with
 from qexp.results.limit import LIMIT, LeastErrors, Limit
@@ -69,7 +68,7 @@ def of_run(directory: RunDirectory, workspace: Workspace, options: LimitOptions)
     tables = tables_of(directory)
     dataset, periods = generated_of(spec["dataset"], tables, workspace), periods_of_outputs(spec, tables)
     images = [name for name in dataset.images if name in spec["inputs"]]
-    _, _, samples = data_kind(spec["dataset"]).sizes(spec, dataset, tables, record.seed) or ()
+    samples = sizes_of(spec, dataset, tables, record.seed)[TEST]
     limit = _limit(dataset, record.dataset, images, spec["inputs"], periods, samples, record.seed, options.on_sample)
     files.make_folder(directory.results)
     formats.write_json(directory.results / LIMIT, limit.document())

@@ -17,16 +17,14 @@ from qexp.kinds.attempt import Attempt, Results
 from qexp.kinds.evaluation import (
     PARTS,
     TEST,
-    TRAIN,
     VALIDATION,
     EvaluationData,
     EvaluationRequest,
     Independence,
     trained_on,
 )
-from qexp.kinds.images.experiment import generated_of, parts_of, require_variables_of
+from qexp.kinds.images.experiment import generated_of, parts_of, require_variables_of, sizes_of
 from qexp.kinds.images.prediction import extent, ranges_of
-from qexp.kinds.objects import data_kind
 from qexp.kinds.scores import Column, Scores, attributes_of_limits, write_test_predictions
 from qexp.kinds.training import NetworkTraining
 from qexp.metrics.metric import Metrics, evaluate as evaluate_metrics
@@ -92,8 +90,7 @@ def open_data(request: EvaluationRequest) -> EvaluationData:
     require_variables_of(request.spec, source, request.tables, request.directory.name)
     part = request.chosen_part(TEST, PARTS, "")
     trained = generated_of(request.spec["dataset"], request.tables, request.workspace)
-    of_kind = data_kind(request.spec["dataset"]).sizes(request.spec, trained, request.tables, request.run_seed)
-    sizes = dict(zip((TRAIN, VALIDATION, TEST), of_kind or (), strict=True))
+    sizes = sizes_of(request.spec, trained, request.tables, request.run_seed)
     chosen = parts_of(source, request.spec["split"], request.run_seed)[part]
     count = sizes.get(part, sizes[TEST]) if source.simulates else len(chosen)
 

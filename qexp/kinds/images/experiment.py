@@ -266,10 +266,20 @@ def generated_of(document: Document, tables: Tables, workspace: Workspace | None
 
     workspace  searched for the files of its views, besides the places recorded in the document and `QEXP_DATA`
     """
+    return _data_of(document).dataset(filled_in(document), tables, workspace)
+
+
+def _data_of(document: Document) -> GeneratedData:
     kind = load_stage(document, "data")
     if not isinstance(kind, GeneratedData):
         raise QexpError(f"this needs a simulated dataset, but its type is '{document['type']}'")
-    return kind.dataset(filled_in(document), tables, workspace)
+    return kind
+
+
+def sizes_of(spec: Document, dataset: GeneratedDataset, tables: Tables, run_seed: int) -> dict[str, int]:
+    """Part of a run on that dataset → the number of its samples, of training in an epoch."""
+    sizes = _data_of(spec["dataset"]).sizes(spec, dataset, tables, run_seed)
+    return dict(zip(("train", "validation", "test"), sizes, strict=True))
 
 
 def require_variables_of(

@@ -49,14 +49,15 @@ class StoredData(Data):
     def __init__(self, dataset: StoredDataset, parts: Mapping[str, Rows], seeds: Seeds, device: torch.device) -> None:
         self._dataset, self._train, self._seeds, self._device = dataset, parts["train"], seeds, device
         self.train_size = len(self._train)
+        self._together = max(1, READ_TOGETHER // sum(map(math.prod, dataset.shapes().values())))
+        """Samples that are read at a time."""
         self.validation, self.test = (
             dataset.sample(parts[part], len(parts[part]), seeds, (part,), device) for part in ("validation", "test")
         )
 
     def epoch(self, number: int, batch_size: int, prepared: Prepare) -> Callable[[int], SamplesOfBatch]:
         values = self._dataset.values(self._train, self.train_size, self._seeds, ("train", number))
-        numbers = sum(map(math.prod, self._dataset.shapes().values()))
-        together = max(1, READ_TOGETHER // (numbers * batch_size))
+        together = max(1, self._together // batch_size)
         read: dict[int, dict[str, tuple[Tensor, ...]]] = {}
 
         def batch(index: int) -> SamplesOfBatch:
@@ -73,8 +74,9 @@ class StoredData(Data):
         return batch
 
     def to_fit(self) -> SamplesOfBatch:
-        count = min(self.train_size, max(1, READ_TOGETHER // sum(map(math.prod, self._dataset.shapes().values()))))
-        return self._dataset.sample(self._train, count, self._seeds, ("train", 0), self._device)
+        return self._dataset.sample(
+            self._train, min(self.train_size, self._together), self._seeds, ("train", 0), self._device
+        )
 
 
 class SimulatedData(GeneratedData):

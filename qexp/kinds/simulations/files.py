@@ -71,17 +71,17 @@ class FilePerSimulation(ImageFile):
     """
 
     def __init__(self, folder: Path, paths: Sequence[Path], names: Sequence[str]) -> None:
-        self.path, self._all, self._names = folder, paths, names
-        if not self.paths:
+        self.path, self._paths, self._names = folder, paths, names
+        if (found := next(filter(Path.is_file, paths), None)) is None:
             raise QexpError(
                 f"{folder} has none of the {len(paths):,} files, such as {some([path.name for path in paths], 2)}"
             )
-        self._first = self._variables(self.paths[0])
+        self._found, self._first = found, self._variables(found)
         self.shapes = {name: (len(paths), *variable.shape) for name, variable in self._first.items()}
 
     @property
     def paths(self) -> Sequence[Path]:
-        return [path for path in self._all if path.is_file()]
+        return self._paths
 
     def label(self, name: str) -> str:
         return f"{self.path}: '{name}'"
@@ -93,14 +93,14 @@ class FilePerSimulation(ImageFile):
         return self._first[name].file.axes(self._first[name].name)
 
     def read(self, name: str, samples: slice | None) -> NDArray[Any]:
-        paths = self._all[samples or slice(None)]
+        paths = self._paths[samples or slice(None)]
         values = np.full((len(paths), *self.shapes[name][1:]), np.nan)
         for index, path in enumerate(paths):
             if not path.is_file():
                 continue
             if (variable := self._variables(path).get(name)) is None or variable.shape != values.shape[1:]:
                 there = "is not there" if variable is None else f"has the shape {variable.shape}"
-                raise QexpError(f"{path}: '{name}' {there}, but in {self.paths[0].name} it has {values.shape[1:]}")
+                raise QexpError(f"{path}: '{name}' {there}, but in {self._found.name} it has {values.shape[1:]}")
             values[index] = variable.read(None)
         return values
 
@@ -126,12 +126,11 @@ class SimulationFiles:
         """Variable → its unit, which the files do not give."""
         self.parameters = [name for name in document["varyings"] if name != NOISE]
         columns: Document = document.get("columns", {})
-        names = {name: columns.get(name, name) for name in [*document["observations"], *self.parameters]}
+        self._names = {name: columns.get(name, name) for name in [*document["observations"], *self.parameters]}
         self.table, self._table = self._open_table(folders)
         with as_finding():
-            self._there = self._open({*names.values(), *filter(None, [document["groups"]])})
-        refuse(self._lacking(names))
-        self._names = names
+            self._there = self._open()
+        refuse(self._lacking(self._names))
         self.arrays = list(self._arrays())
         refuse(self._of_other_counts())
         self.units = {**self._own_units(of_dataset(document, quantities)), **document["units"]}
@@ -147,32 +146,31 @@ class SimulationFiles:
         except QexpError as error:
             raise DatasetError([(("parameters",), str(error))]) from error
 
-    def _open(self, names: set[str]) -> dict[str, ImageVariable]:
+    def _open(self) -> dict[str, ImageVariable]:
         """Name → variable of the files of simulations."""
         if (column := self._document["files"]) is None:
-            return open_images(self.path, names)
+            return open_images(self.path, {*self._names.values(), *filter(None, [self._document["groups"]])})
         assert self._table is not None
         paths = [self.path / name for name in self._table.read([], [column])[1][column].tolist()]
-        columns: Document = self._document.get("columns", {})
-        of_observations = [columns.get(name, name) for name in self._document["observations"]]
-        file = FilePerSimulation(self.path, paths, of_observations)
+        file = FilePerSimulation(self.path, paths, [self._names[name] for name in self._document["observations"]])
         return {name: ImageVariable(file, name) for name in file.shapes}
 
     @property
     def fingerprint(self) -> str:
         """SHA-256 of the content of all files, in hexadecimal."""
-        paths = {path for variable in self._there.values() for path in variable.file.paths}
-        return _content({*paths, *filter(None, [self.table])})
+        files = dict.fromkeys(variable.file for variable in self._there.values())
+        return _content([*sorted({path for file in files for path in file.paths}), *filter(None, [self.table])])
 
     def _own_units(self, quantities: Quantities) -> dict[str, str]:
         """Variable that is no known quantity → its unit by the files."""
-        variables = {name: variable for array in self.arrays for name, variable in [(array.names[0], array.variable)]}
-        units = {name: variable.unit for name, variable in variables.items()}
-        for name in self.parameters:
-            column = self._names[name]
-            of_table = None if self._table is None else self._table.units.get(column, "")
-            units[name] = self._there[column].unit if of_table is None else of_table
+        units = {array.names[0]: array.variable.unit for array in self.arrays}
+        units |= {name: self._unit_of_parameter(name) for name in self.parameters}
         return {name: unit for name, unit in units.items() if unit and quantity(name, quantities) is DIMENSIONLESS}
+
+    def _unit_of_parameter(self, name: str) -> str:
+        """Its unit by the files; empty if they give none."""
+        column = self._names[name]
+        return self._there[column].unit if self._table is None else self._table.units.get(column, "")
 
     @property
     def shapes(self) -> dict[str, Shape]:
@@ -264,7 +262,6 @@ class SimulationFiles:
         if self._table is not None:
             with as_finding():
                 read, _ = self._table.read(columns.values(), [])
-            units = {name: self._table.units.get(column, "") for name, column in columns.items()}
         else:
             variables = {name: self._there[column] for name, column in columns.items()}
             flat = {name: variable for name, variable in variables.items() if math.prod(variable.shape[1:]) == 1}
@@ -274,9 +271,9 @@ class SimulationFiles:
                 if name not in flat
             )
             read = {columns[name]: variable.read(None).astype(np.float64).ravel() for name, variable in flat.items()}
-            units = {name: variable.unit for name, variable in variables.items()}
         values = {
-            name: read[column] * self._factor(name, units[name], ("varyings", name)) for name, column in columns.items()
+            name: read[column] * self._factor(name, self._unit_of_parameter(name), ("varyings", name))
+            for name, column in columns.items()
         }
         for name, of in values.items():
             if len(of) != count:
@@ -351,8 +348,8 @@ class SimulationFiles:
 
 
 def _content(paths: Iterable[Path]) -> str:
-    """SHA-256 over the names and contents of files, in hexadecimal."""
-    contents = [[path.name, array_cache.content_hash(path)] for path in sorted(paths)]
+    """SHA-256 over the names and contents of files in their order, in hexadecimal; some may not be there."""
+    contents = [[path.name, array_cache.content_hash(path) if path.is_file() else None] for path in paths]
     return hashlib.sha256(repr(contents).encode()).hexdigest()
 
 
