@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from qexp.api.handles import directory_of
 from qexp.base.options import takes, uncounted
-from qexp.deformation.options import STAGES, InvertOptions, ObserveOptions, unstaged
+from qexp.deformation.options import EMULATOR, STAGES, InvertOptions, ObserveOptions, unstaged
 from qexp.errors import QexpError
 from qexp.store.directory import target_outside_of_runs
 
@@ -82,7 +82,12 @@ def invert(observation: Observed | Observation | str | Path, options: InvertOpti
         require_raster_library(data, options.spacing)
     with _with_a_bar(options) as asked:
         if options.run is None:
-            estimates = by_least_squares(data, asked, tables_here(options.workspace))
+            tables = tables_here(options.workspace)
+            for name in options.emulators:
+                directory = directory_of(name.removeprefix(EMULATOR), options.workspace, options.trust_code)
+                emulator = load_stage(directory.training_spec()["dataset"], "emulate")(directory)
+                tables = emulator.among(tables, name, options.centre is not None)
+            estimates = by_least_squares(data, asked, tables)
         else:
             from qexp.deformation.by_network import by_network
 

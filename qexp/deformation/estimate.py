@@ -172,6 +172,8 @@ class Inversion:
     misfit: Misfit | None = None
     remarks: Sequence[str] = ()
     posterior: SourcePosterior | None = None
+    log_determinant: float = 0.0
+    """Of the covariance, to which approximations add their errors."""
     rivals: Sequence[Mapping[str, Any]] = field(default=())
     """Several sources that were compared, by their information criteria; empty for one."""
 
@@ -204,13 +206,18 @@ class Inversion:
 
 def compare_candidates(candidates: Sequence[Inversion]) -> list[Mapping[str, Any]]:
     """The criteria of candidates for one observation, the best by AICc first; differences are those to the best."""
+    least = min(candidate.log_determinant for candidate in candidates)
     rows: list[dict[str, Any]] = [
         {
             "source": candidate.source,
             "unknowns": candidate.unknowns,
             "chi2_reduced": candidate.chi2_reduced,
-            "aicc": aicc(candidate.chi2, candidate.observation.size, candidate.unknowns),
-            "bic": bic(candidate.chi2, candidate.observation.size, candidate.unknowns),
+            **{
+                name: criterion(
+                    candidate.chi2 + candidate.log_determinant - least, candidate.observation.size, candidate.unknowns
+                )
+                for name, criterion in {"aicc": aicc, "bic": bic}.items()
+            },
             "seconds": candidate.seconds,
         }
         for candidate in candidates
@@ -377,6 +384,11 @@ def estimate_sources(
     problem = prepare_problem(tracks, candidate.sources, searched, fixed, **nuisances, origin=units.origin)
     options.on_stage(candidate.text, SEARCHING)
     fit, profile = _fit(problem, searched, candidate, options, fixed), None
+    if len(errors := problem.model.errors(torch.from_numpy(fit.values))):
+        weighting = problem.weighting.with_errors(errors)
+        problem = Problem(problem.model, weighting, problem.data, problem.coordinates)
+        again = refine_fit(problem, torch.from_numpy(fit.values)[None], searched, options.seed)
+        fit = replace(again, starts=fit.starts, agreeing=fit.agreeing)
     # A network was trained on one of the descriptions.
     equal = descriptions_of(candidate.sources if candidate.start is None else (), searched, fixed)
     of_equal = equal.words()
@@ -402,6 +414,7 @@ def estimate_sources(
         correlations=correlations(fit),
         chi2=fit.chi2, degrees=fit.degrees, unknowns=len(fit.coordinates.free) + problem.weighting.nuisances,
         iterations=fit.iterations, starts=fit.starts, agreeing=fit.agreeing, converged=fit.converged, seconds=seconds,
+        log_determinant=problem.weighting.log_determinant,
         network=network, misfit=misfit, posterior=posterior,
         remarks=[
             *remarks,
@@ -650,7 +663,7 @@ def inseparable(fit: Fit, problem: Problem) -> list[str]:
 def by_least_squares(observation: Observation, options: InvertOptions, tables: Tables) -> list[Inversion]:
     """An observation inverted for each of the sources, the best by AICc first."""
     quantities: Quantities = in_degrees(tables["quantities"]) if options.degrees else tables["quantities"]
-    units = Units(quantities, centre_of(observation))
+    units = Units(quantities, options.centre or centre_of(observation))
     sources = options.sources
     candidates = [Candidate(text, sources_named(text, tables["generators"]), units) for text in sources]
     names = [display_name(column) for candidate in candidates for column in candidate.columns]

@@ -281,6 +281,10 @@ class ObserveOptions:
         return [self.gnss_unit] if isinstance(self.gnss_unit, str) else self.gnss_unit
 
 
+EMULATOR = "run:"
+"""Before the name of a run that is a source."""
+
+
 @dataclass(frozen=True)
 class InvertOptions(Computing):
     """Options of `qexp invert`. Raises QexpError for values that cannot be, and for options that exclude each other."""
@@ -299,12 +303,13 @@ class InvertOptions(Computing):
     )  # fmt: skip
     refine: bool = option(False, "Refine the network's estimate by least squares on the original points.")
     centre: tuple[float, float] | None = option(
-        None, "East and north of the centre of the network's images, in metres; the largest displacement if left out.",
+        None, "East and north of the centre of the images of `run`, in metres, the largest displacement if left out; "
+        "or of an emulator's, which move with its source if left out.",
         metavar="EAST,NORTH", shell=str, read=read_position,
     )  # fmt: skip
     source: str | Sequence[str] | None = option(
-        None, "Source to estimate, several joined by '+'; mogi if left out. Of several, the best by AICc and BIC.",
-        also="Repeat it to compare them.", metavar="NAME[+NAME]", shell=list[str], complete="sources",
+        None, "Source to estimate, several joined by '+'; mogi if left out; run:NAME is an emulator. Of several, the "
+        "best by AICc and BIC.", also="Repeat it to compare them.", metavar="NAME[+NAME]", shell=list[str], complete="sources",
     )  # fmt: skip
     offsets: str = option(
         PER_TRACK, "Estimate a constant offset for each radar track, too, or for none; with none, nothing is "
@@ -359,6 +364,12 @@ class InvertOptions(Computing):
         return [self.source or "mogi"] if self.source is None or isinstance(self.source, str) else list(self.source)
 
     @property
+    def emulators(self) -> list[str]:
+        """The runs among the sources, each as it is written there."""
+        words = [word.strip() for text in self.sources for word in text.split("+")]
+        return [word for word in dict.fromkeys(words) if word.startswith(EMULATOR)]
+
+    @property
     def least_squares(self) -> bool:
         """Whether the estimates are those of least squares; a posterior needs them."""
         return self.run is None or self.refine or self.posterior
@@ -386,7 +397,7 @@ class InvertOptions(Computing):
                 raise QexpError(f"`fixed[{name}]`: it has bounds, too; fix it or bound it")
         if not self.posterior and (self.draws is not None or self.method is not None or self.declared_noise):
             raise QexpError("`draws`, `method` and `declared_noise` are for a posterior; add `posterior=True`")
-        if self.run is None and (self.refine or self.centre is not None):
+        if self.run is None and (self.refine or (self.centre is not None and not self.emulators)):
             raise QexpError("`refine` and `centre` are for a network's estimate; name its run with `run`")
         if self.run is not None and (self.source is not None or self.degrees):
             raise QexpError("`source` and `degrees` do not go with `run`: a network knows its sources and their units")

@@ -289,13 +289,25 @@ class Deformation:
         along: Tensor = (sum(moved[1:], moved[0]) * self.direction).sum(dim=-1)
         return along if self._means is None else self._means(along)
 
+    def errors(self, values: Tensor) -> Tensor:
+        """What sources whose kernels are approximations err near such values, (parameter,): (sample, point) [m], whose
+        sum of squares is their variance. No samples if none is an approximation.
+        """
+        each = zip(self.sources, values.split(self._widths), strict=True)
+        samples = [source.errors(columns, self.stations[None]) for source, columns in each if source.errors is not None]
+        none = self.stations.new_zeros(0, len(self.stations), 3)
+        along = (torch.cat([none, *(of / len(of) ** 0.5 for of in samples)]) * self.direction).sum(dim=-1)
+        return along if self._means is None else self._means(along)
+
     def possible(self, parameters: Tensor) -> Tensor:
         """Whether the sources of each problem lie below the ground and are else as the model requires, (problem,)."""
         possible = torch.isfinite(parameters).all(dim=-1)
         for source, columns in zip(self.sources, parameters.detach().split(self._widths, dim=1), strict=True):
             values = dict(zip(source.variables, columns.numpy().T, strict=True))
-            values["depth"] = values["depth"] + self._lowest
-            met = [values["depth"] > 0, *(requirement.holds(values) for requirement in source.requirements)]
+            depth = values.get("depth", np.ones(len(columns)))
+            if source.extent is None:  # else its images lie on the ground, whatever its form
+                depth = values["depth"] = depth + self._lowest
+            met = [depth > 0, *(requirement.holds(values) for requirement in source.requirements)]
             possible &= torch.from_numpy(np.logical_and.reduce(met))
         return possible
 

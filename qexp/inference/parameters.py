@@ -22,12 +22,14 @@ class Search:
     """A parameter, and the interval in which starts of a search are drawn; of amplitudes it is not used. SI units.
 
     bounded  whether somebody gave the parameter's bounds
+    closed   whether its source is not known beyond the interval
     """
 
     parameter: Parameter
     low: float
     high: float
     bounded: bool = False
+    closed: bool = False
 
     @property
     def can_be_drawn(self) -> bool:
@@ -42,15 +44,20 @@ def searches(
     stations  (point, 2)  east, north [m]; their extent gives the range of places and of sizes
     bounds    column → lowest and highest value in SI units, which replace the usual ones
 
-    A parameter has no range if neither its quantity nor bounds tell it; `starts` then refuses to draw it.
+    A parameter has no range if neither its quantity nor bounds tell it; `starts` then refuses to draw it. Those of a
+    source that is known only in some ranges lie there. Raises QexpError for points beyond its reach.
     """
     lowest, highest = stations.min(axis=0), stations.max(axis=0)
     extent = float((highest - lowest).max()) or 1.0
     ranges = []
     for source in sources:
-        linear = amplitudes(source, quantities)
+        linear = [] if source.ranges else amplitudes(source, quantities)
+        known = {**_within_reach(source, lowest, highest), **source.ranges}
         for name, variable in zip(source.columns, source.variables, strict=True):
             meaning = quantity(name, quantities)
+            if variable in known:
+                ranges.append(_in_range(name, known[variable], bounds.get(name)))
+                continue
             if variable in ("x", "y"):
                 axis = ("x", "y").index(variable)
                 low, high = float(lowest[axis]), float(highest[axis])
@@ -69,6 +76,37 @@ def searches(
                 search = Search(Parameter(name, scale=meaning.si_factor), -math.inf, math.inf)
             ranges.append(_within(search, bounds[name]) if name in bounds else search)
     return ranges
+
+
+MANY_TIMES = 4.0
+"""Ratio of the ends of a range from which on its logarithm is searched."""
+
+
+def _in_range(name: str, ends: tuple[float, float], bounds: tuple[float, float] | None) -> Search:
+    low, high = bounds or ends
+    logarithmic = low > 0 and high > MANY_TIMES * low
+    scale = math.sqrt(low * high) if logarithmic else (high - low) / 4
+    return Search(Parameter(name, low, high, scale, logarithmic), low, high, bounds is not None, closed=True)
+
+
+def _within_reach(source: Source, lowest: Array, highest: Array) -> dict[str, tuple[float, float]]:
+    """x and y of a source from which all points lie in the extent in which it is known [m]."""
+    if source.extent is None:
+        return {}
+    west, east, south, north = source.extent
+    ends = {
+        name: (float(last) - high, float(first) - low)
+        for name, first, last, low, high in zip(("x", "y"), lowest, highest, (west, south), (east, north), strict=True)
+    }
+    moves = "x" in source.variables and "x" not in source.ranges
+    if any(low > high or not (moves or low <= 0 <= high) for low, high in ends.values()):
+        raise QexpError(
+            f"the points extend over {np.ptp([lowest[0], highest[0]]) / 1e3:.3g} × "
+            f"{np.ptp([lowest[1], highest[1]]) / 1e3:.3g} km, but images of the source only over "
+            f"{(east - west) / 1e3:.3g} × {(north - south) / 1e3:.3g} km, so that some lie outside of them; crop the "
+            "observation with qexp observe --bounds, or give the images' centre with `centre`"
+        )
+    return ends
 
 
 TRIALS, NEGLIGIBLE_BEND = 64, 1e-9
@@ -514,19 +552,23 @@ FARTHEST_RATIO = 5.0
 
 
 def require_near(usual: Search, option: str, low: float, high: float, units: Units) -> None:
-    """Raises QexpError for a value, or an interval, far beyond where a search goes without it; SI units.
+    """Raises QexpError for a value, or an interval, far beyond where a search goes without it; SI units. Or at all, where
+    the source is known no further.
 
     Sizes may be as small as one likes: such sources are points.
     """
     least, largest, column = usual.parameter.low, usual.parameter.high, usual.parameter.name
     if not math.isfinite(largest - least):
         return
+    name, unit = display_name(column), units.unit_of(column)
+    ends, goes = ([units.from_si(column, end) for end in pair] for pair in ((low, high), (least, largest)))
+    if usual.closed and (low < least or high > largest):
+        known = f"{goes[0]:.6g} to {goes[1]:.6g} {unit}".rstrip()
+        raise QexpError(f"`{option}[{name}]`: the source is known only for {name} from {known}; stay within that")
     reach = (FARTHEST_RATIO - 1) / 2 * (largest - least)
     beyond = low > (FARTHEST_RATIO * largest if usual.parameter.logarithmic else largest + reach)
     if not beyond and (usual.parameter.logarithmic or high >= least - reach):
         return
-    name, unit = display_name(column), units.unit_of(column)
-    ends, goes = ([units.from_si(column, end) for end in pair] for pair in ((low, high), (least, largest)))
     question = ""
     if unit == "km" and all(least <= end / 1e3 <= largest for end in (low, high)):
         question = f"; did you mean {name}={':'.join(f'{end / 1e3:.6g}' for end in dict.fromkeys(ends))}?"

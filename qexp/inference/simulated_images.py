@@ -40,11 +40,12 @@ def troubles(dataset: GeneratedDataset, images: Sequence[str], names: Sequence[s
             f"'{sized[0]}' varies and is not given, and with it the covariance of correlated noise; put it into "
             "'fixed' in a copy of the dataset"
         )
-    if silent := [name for name in images if not _has_noise(dataset, name)]:
+    if silent := [name for name in images if not has_noise(dataset, name)]:
         yield f"'{silent[0]}' has no noise, so that estimates could be exact; declare noise in the dataset"
 
 
-def _has_noise(dataset: GeneratedDataset, image: str) -> bool:
+def has_noise(dataset: GeneratedDataset, image: str) -> bool:
+    """Whether all numbers of an image have noise."""
     view = dataset.view(image)
     if view.errors is not None:
         return bool((view.errors > 0).all())

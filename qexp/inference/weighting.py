@@ -48,6 +48,15 @@ class Block:
             total = total + np.diag(np.full(len(total), deviation**2))
         return replace(self, error=np.hypot(self.error, deviation), covariance=total)
 
+    def with_errors(self, errors: Array) -> Block:
+        """The same with further errors, of which these samples, (sample, point) [m], have the covariance as their sum.
+
+        Raises QexpError for more points than can be weighted by a full covariance.
+        """
+        _require_few(self.name, len(self.error))
+        total = np.diag(self.error**2) if self.covariance is None else self.covariance
+        return replace(self, covariance=total + errors.T @ errors)
+
 
 class Weighting:
     """Residuals of all points → residuals of unit variance, without what nuisances explain.
@@ -68,6 +77,17 @@ class Weighting:
         pairs = zip(self.slices, blocks, factors, strict=True)
         self._parts = [(where, factor, *_basis(block, factor)) for where, block, factor in pairs]
         """Of each block its points, its factor, and the basis and the triangle of its nuisances."""
+
+    @property
+    def log_determinant(self) -> float:
+        """Of the covariance of all blocks, by which likelihoods of different covariances differ."""
+        diagonals = (factor if factor.dim() == 1 else factor.diagonal() for _, factor, *_ in self._parts)
+        return sum(2 * float(diagonal.log().sum()) for diagonal in diagonals)
+
+    def with_errors(self, errors: Tensor) -> Weighting:
+        """That with further errors, whose samples are (sample, point) [m]; see `Block.with_errors`."""
+        pairs = zip(self.blocks, self.slices, strict=True)
+        return Weighting([block.with_errors(errors[:, where].numpy()) for block, where in pairs])
 
     def select(self, points: Sequence[NDArray[np.int64]]) -> Weighting:
         """That of some points of each block."""
@@ -147,16 +167,20 @@ def track_block(track: Track, offset: bool, ramp: bool) -> Block:
     nuisances = np.stack(columns, axis=1) if columns else np.zeros((len(track.x), 0))
     if track.noise is None or track.noise.sill == 0:
         return Block(track.name, track.error, None, nuisances, tuple(words))
-    if len(track.x) > MOST_CORRELATED:
-        raise QexpError(
-            f"track '{track.name}' has {len(track.x):,} points with correlated noise; at most {MOST_CORRELATED:,} can "
-            "be weighted by their full covariance: reduce them first with qexp observe --reduce"
-        )
+    _require_few(track.name, len(track.x))
     covariance = covariance_matrix(track, track.noise)
     if track.kind != "radar":
         covariance *= track.direction @ track.direction.T
     covariance[np.diag_indices_from(covariance)] += track.error**2
     return Block(track.name, track.error, covariance, nuisances, tuple(words))
+
+
+def _require_few(track: str, points: int) -> None:
+    if points > MOST_CORRELATED:
+        raise QexpError(
+            f"track '{track}' has {points:,} points with correlated noise or errors; at most {MOST_CORRELATED:,} can be "
+            "weighted by their full covariance: reduce them first with qexp observe --reduce"
+        )
 
 
 def _factor(block: Block) -> Tensor:

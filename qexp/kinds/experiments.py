@@ -163,13 +163,11 @@ def _in_whole(document: Document, dataset: Dataset, cache: SpecCache) -> Iterato
         for index, name in enumerate(document["outputs"]):
             if name in document["transforms"] and name not in transforms:
                 continue  # its transform cannot be built, which is reported
-            numbers = transforms[name].numbers if name in transforms else 1
-            shape = (numbers * shapes[name][0], *shapes[name][1:])
+            shape = transforms[name].shape(shapes[name]) if name in transforms else shapes[name]
             if network.shapes[name] != shape:
                 why = f"its values are {written(shape)}; end the branch"
-                if numbers > 1:
-                    of_each = f"its transform makes {numbers} numbers of each value, {written(shape)}"
-                    why = f"{of_each}; give it a branch of its own that ends"
+                if shape != shapes[name]:
+                    why = f"its transform makes {written(shape)} of its values; give it a branch of its own that ends"
                 message = f"the model makes {written(network.shapes[name])} for '{name}', but {why} with that shape"
                 yield ("outputs", index), message
     yield from kind.findings(document, dataset, tables, network, cache.available)

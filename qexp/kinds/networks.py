@@ -65,13 +65,13 @@ def of_several_numbers(document: Document, transforms: Mapping[str, Transform], 
     allowed  whether the kind of dataset takes them at all
     """
     for name, transform in transforms.items():
-        if transform.numbers == 1:
+        if (numbers := transform.shape((1,))[0]) == 1:
             continue
         if name in document["inputs"]:
-            yield ("transforms", name), f"makes {transform.numbers} numbers of each value, which only outputs can have"
+            yield ("transforms", name), f"makes {numbers} numbers of each value, which only outputs can have"
         elif not allowed:
             which = "which only networks on generated and tabular datasets can learn"
-            yield ("transforms", name), f"makes {transform.numbers} numbers of each value, {which}"
+            yield ("transforms", name), f"makes {numbers} numbers of each value, {which}"
 
 
 def try_transform(
@@ -190,7 +190,8 @@ def trained_model(spec: Document, tables: Tables, weights: Mapping[str, torch.Te
     for name, transform in model.transforms.items():
         shape = model.network.inputs.get(name) or model.network.shapes[name]
         try:  # fitted values may have any number of channels
-            transformed = transform(torch.ones(1, shape[0] // transform.numbers, *shape[1:])).shape[1:]
+            values = torch.ones(1, *shape)
+            transformed = transform(values if transform.needs_own else transform.inverse(values)).shape[1:]
         except RuntimeError:
             transformed = None
         if transformed != shape:
@@ -255,7 +256,7 @@ def in_heads(
             yield ("losses", name), f"'{OF_POSTERIORS}' is for outputs of a posterior head; {remedy}"
         if name in of_head and name in shapes and shapes[name] != (1,):
             yield ("outputs", index), f"a posterior head makes single numbers, but '{name}' has several"
-        if name in of_head and name in transforms and transforms[name].numbers > 1:
+        if name in of_head and name in transforms and transforms[name].shape((1,)) != (1,):
             remedy = "leave the transform out, which takes the prior's"
             yield ("transforms", name), f"a posterior head makes one number of each value; {remedy}"
 
@@ -265,7 +266,7 @@ def beyond_prior(
 ) -> Iterator[Finding]:
     """Transforms whose inverse reaches values that the prior excludes."""
     for name in outputs_of_heads(document, tables["modules"]):
-        if name not in distributions or name not in transforms or transforms[name].numbers > 1:
+        if name not in distributions or name not in transforms or transforms[name].shape((1,)) != (1,):
             continue
         low, high = distributions[name].support()
         ends = torch.tensor([[-FAR_VALUE], [FAR_VALUE]], dtype=torch.float64)
@@ -296,7 +297,7 @@ def scale_of(spec: dict[str, Any], tables: Tables, output: str, truth: Array) ->
     transform = transforms_of(spec, tables).get(output)
     period = transform.period if transform is not None else None
     own_unit = Scale(low=limits.low, high=limits.high, period=period)
-    if transform is None or transform.numbers > 1 or transform.needs_own or np.ptp(truth) == 0:
+    if transform is None or transform.shape((1,)) != (1,) or transform.needs_own or np.ptp(truth) == 0:
         return own_unit
     transform.fit(column_of(truth))
     scale = Scale(on_arrays(transform), on_arrays(transform.inverse), limits.low, limits.high)

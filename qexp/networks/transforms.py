@@ -12,6 +12,7 @@ from scipy.special import ndtr
 from torch import Tensor, nn
 
 from qexp.base.tables import Entry, array, built_within, choice, integer, number, properties
+from qexp.networks.shapes import Shape
 from qexp.simulation.distributions import DISTRIBUTIONS, Distribution
 
 
@@ -25,20 +26,18 @@ class Transform(nn.Module):
     needs_own: bool = False
     """Whether the inverse needs `own`, so that an output with this transform must also be an input."""
 
-    numbers: int = 1
-    """How many numbers a network learns for each value; an output's channels are that many times those of its values.
-    """
     period: float | None = None
     """The difference after which values mean the same, in the variable's unit, if the transform knows one."""
+
+    def shape(self, values: Shape) -> Shape:
+        """The shape of transformed values, of that of the values, without the batch; another one is for outputs."""
+        return values
 
     def fit(self, values: Tensor) -> None:
         """Fit to training values, (sample, ...); most transforms have nothing to fit. Raises ValueError."""
 
     def forward(self, values: Tensor) -> Tensor:
-        """Values in the variable's unit, (batch, ...) → transformed values in the same shape.
-
-        With several `numbers` for each value there are that many times as many channels.
-        """
+        """Values in the variable's unit, (batch, ...) → transformed values, (batch, ...)."""
         return values
 
     def inverse(self, values: Tensor, own: Tensor | None = None) -> Tensor:
@@ -312,6 +311,58 @@ class MinMax(Fitted):
         return values * self.span + self.least
 
 
+class PrincipalComponents(Fitted):
+    """Coefficients of the principal components of the training part: a few numbers for each image or spectrum.
+
+    count  of the components: those along which the values differ most
+
+    Coefficients are divided by the root of the mean of all squared differences, so that equal errors of coefficients
+    are equal errors of the values; the inverse leaves out what other components would add.
+    Jolliffe (2002), Principal Component Analysis; the decomposition is that of Halko and others (2011).
+    """
+
+    mean: Tensor
+    components: Tensor
+
+    def __init__(self, count: int = 32) -> None:
+        super().__init__()
+        self.count = count
+        self.register_buffer("mean", torch.zeros(1))
+        self.register_buffer("components", torch.zeros(count, 1))
+
+    def shape(self, values: Shape) -> Shape:
+        return (self.count,)
+
+    def fit(self, values: Tensor) -> None:
+        from sklearn.utils.extmath import randomized_svd  # takes a second to load
+
+        flat = values.flatten(1).double().cpu().numpy()
+        if self.count > min(flat.shape):
+            most = f"{len(flat):,} samples of {flat.shape[1]:,} values have at most {min(flat.shape):,}"
+            raise ValueError(f"there are no {self.count} principal components: {most}")
+        differences = flat - flat.mean(axis=0)
+        size = np.sqrt(np.square(differences).mean())
+        if not size > 0:
+            raise ValueError("values that are all the same have no principal components")
+        _, _, components = randomized_svd(differences, self.count, random_state=0)
+        self.mean = values.double().mean(dim=0, keepdim=True).to(values)
+        scaled = torch.from_numpy(components * size * math.sqrt(flat.shape[1] / self.count))
+        self.components = scaled.unflatten(1, values.shape[1:]).to(values)
+
+    def forward(self, values: Tensor) -> Tensor:
+        basis = self.components.flatten(1)
+        return (values - self.mean).flatten(1) @ (basis / basis[:1].square().sum()).mT
+
+    def inverse(self, values: Tensor, own: Tensor | None = None) -> Tensor:
+        return (values @ self.components.flatten(1)).unflatten(1, self.components.shape[1:]) + self.mean
+
+    def domain_error(self, low: float, high: float) -> str | None:
+        return "a single number has no components; they are for images" if math.isfinite(high - low) else None
+
+    def bounds(self, low: float, high: float) -> tuple[float, float]:
+        return -math.inf, math.inf
+
+
 # The transform of values that repeat, such as directions.
 
 
@@ -333,12 +384,14 @@ class Angle(Transform):
     inverse_formula = (
         "arctan2(value[:, value.shape[1] // 2 :], value[:, : value.shape[1] // 2]) * period / (2 * pi) % period"
     )
-    numbers = 2
     period: float
 
     def __init__(self, period: float = TURN) -> None:
         super().__init__()
         self.period = period
+
+    def shape(self, values: Shape) -> Shape:
+        return (2 * values[0], *values[1:])
 
     def forward(self, values: Tensor) -> Tensor:
         turned = values * (TURN / self.period)
@@ -426,10 +479,14 @@ class Chain(Transform):
         steps: list[Transform] = [built_within(TRANSFORMS, "transform", description) for description in of]
         self.steps = nn.ModuleList(steps)
         self.needs_own = any(step.needs_own for step in steps)
-        self.numbers = math.prod(step.numbers for step in steps)
         self.period = next((step.period for step in steps), None)
-        if any(step.numbers > 1 for step in steps[1:]):
+        if any(step.period is not None for step in steps[1:]):
             raise ValueError("a transform that makes several numbers of each value, as 'angle' does, must come first")
+
+    def shape(self, values: Shape) -> Shape:
+        for step in self._transforms():
+            values = step.shape(values)
+        return values
 
     def fit(self, values: Tensor) -> None:
         for step in self._transforms():
@@ -509,6 +566,12 @@ TRANSFORMS: dict[str, Entry] = {
         ),
         help="Mean 0, standard deviation 1 per channel, fitted to the training part.",
         example={"type": "standardize"},
+    ),
+    "principal_components": Entry(
+        build=PrincipalComponents,
+        parameters=properties(count=integer("number of components", least=1)),
+        help="Coefficients of the principal components of the training part; for outputs that are images.",
+        example={"type": "principal_components", "parameters": {"count": 40}},
     ),
     "angle": Entry(
         build=Angle,

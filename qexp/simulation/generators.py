@@ -96,6 +96,13 @@ class Source:
     strengths: Mapping[str, Mapping[str, int]] = field(default_factory=dict, hash=False)
     """Amplitude → powers of sizes, by which it is multiplied in what displacements of distant points show: the pressure
     of a sphere times its radius³. An estimate converges sooner if this is known; it is not needed."""
+    ranges: Mapping[str, tuple[float, float]] = field(default_factory=dict, hash=False)
+    """Of a source that is known only between some values: variable → these, in SI units."""
+    extent: tuple[float, float, float, float] | None = None
+    """Of a source that is known only near its position: west, east, south and north of it [m]."""
+    errors: Callable[[Tensor, Tensor], Tensor] | None = None
+    """Of a kernel that is an approximation: a source, (variable,), and stations, (1, station, 2) → errors of such
+    sources, (sample, station, 3)."""
 
     def with_name(self, name: str) -> Source:
         """The same source with a name."""
@@ -130,7 +137,7 @@ class Source:
 
     def displacements(self, source: Tensor, stations: Tensor, elevation: Tensor | None) -> Tensor:
         """Displacement of stations, (batch, station, 3), its depth counted from their elevation if they have one."""
-        if elevation is not None:
+        if elevation is not None and self.extent is None:
             return over_topography(self.kernel, source, stations, elevation, self.variables.index("depth"))
         parts = (tensor.split(BLOCK) for tensor in (source, stations.expand(len(source), -1, -1)))
         return torch.cat([self.kernel(sources, points) for sources, points in zip(*parts, strict=True)])

@@ -21,6 +21,8 @@ from qexp.spec.reading import Document, Finding, defaults_in
 
 TEST_PREDICTIONS = "test_predictions.nc"
 """File in `results` with the true values and estimates of the test samples."""
+TEST_IMAGES = "test_images.nc"
+"""True and estimated images of some of them, of networks that estimate images."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,6 +48,8 @@ class Kind:
     """Estimates of files: a `FileKind`."""
     invert: Any = None
     """(directory, device) → the network of a run as the inversion of an observation asks it: a `TrainedNetwork`."""
+    emulate: Any = None
+    """(directory) → the network of a run in place of the simulator whose images it was trained on."""
     distil: Any = None
     """(directory, workspace, options) → the file of an experience of one network that learns what the run's estimate,
     and what keeps the errors of its finished run, (directory)."""
@@ -203,6 +207,7 @@ WITHOUT = {
     "evaluate": "are evaluated on the test part of their run alone",
     "predict": "are not estimated from files",
     "invert": "are no images of deformation, which qexp invert needs",
+    "emulate": "are no images that a simulator makes of parameters, which an emulator needs",
     "distil": "have no ensembles that one network could replace, as tabular ones do",
     "new": 'get no experience of their own; extend a shipped one, with "extends"',
     "look": "have no view",

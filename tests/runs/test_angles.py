@@ -125,7 +125,7 @@ DIP = {
 WRONG = [
     ("dike", {"transforms.strike": "angle"}, 'repeats after 360 °; set "period" to 360.0, or to 180.0'),
     ("dike", {"transforms.displacement": "angle"}, "which only outputs can have"),
-    ("dike", {"model.operations.dense.parameters.filters": [24, 1]}, "makes 2 numbers of each value, [2]; give it a"),
+    ("dike", {"model.operations.dense.parameters.filters": [24, 1]}, "makes [2] of its values; give it a"),
     ("dike", DIP, "values from 10 to 80 ° span more than one period of 6.283185307"),
     ("slopes", {"baselines": ["mean"]}, "'aspect' is learned as two"),
     ("slopes", {"transforms.aspect": "angle"}, "span more than one period of 6.283185307"),

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from functools import cache
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from qexp.base import formats
+from qexp.base.arrays import Array
 from qexp.base.outputs import NO_LIMITS, PERIOD, QUANTILES, estimate_of, quantile_of
 from qexp.base.quantities import Quantities, quantity, with_periods
 from qexp.base.seeds import Seeds
@@ -24,12 +27,14 @@ from qexp.kinds.evaluation import (
     trained_on,
 )
 from qexp.kinds.images.experiment import generated_of, parts_of, require_variables_of, sizes_of
+from qexp.kinds.images.files import NORTHWARDS, ROWS
 from qexp.kinds.images.prediction import extent, ranges_of
-from qexp.kinds.scores import Column, Scores, attributes_of_limits, write_test_predictions
+from qexp.kinds.scores import Column, Scores, attributes, attributes_of_limits, write_test_predictions
 from qexp.kinds.training import NetworkTraining
 from qexp.metrics.metric import Metrics, evaluate as evaluate_metrics
 from qexp.networks.estimator import Estimator
 from qexp.networks.training import Trainer
+from qexp.spec.kinds import TEST_IMAGES
 from qexp.store.record import Feature
 
 
@@ -74,6 +79,29 @@ def write(attempt: Attempt, model: Estimator, test: Mapping[str, Tensor], quanti
     attempt.directory.results.mkdir(exist_ok=True)
     numbers, probabilities = np.arange(len(next(iter(test.values())))), QUANTILES if quantiles else ()
     write_test_predictions(attempt.directory, "sample", numbers, {}, columns, probabilities, attempt.caution)
+    images = {name: of_all for name, of_all in estimates.items() if of_all.ndim == 4}
+    if images:
+        _write_images(attempt, images, test, quantities)
+
+
+MOST_IMAGES = 500
+"""Samples whose images are kept, of networks that estimate images."""
+
+
+def _write_images(
+    attempt: Attempt, estimates: Mapping[str, Array], test: Mapping[str, Tensor], quantities: Quantities
+) -> None:
+    """True and estimated images of the first samples, which tell the errors of an emulator by place."""
+    import xarray
+
+    variables: dict[str, Any] = {}
+    for name, estimate in estimates.items():
+        dims = "sample", f"channel_{name}", f"y_{name}", f"x_{name}"
+        words = {"units": quantity(name, quantities).unit, ROWS: NORTHWARDS}
+        variables[name] = dims, test[name][:MOST_IMAGES].cpu().numpy(), words
+        variables[estimate_of(name)] = dims, estimate[:MOST_IMAGES], words
+    table = xarray.Dataset(variables, attrs=attributes(attempt.directory, attempt.caution))
+    formats.write_netcdf(attempt.directory.results / TEST_IMAGES, table, {name: {"zlib": True} for name in variables})
 
 
 # Evaluation on simulated images of another dataset, or of other samples of the run's own.

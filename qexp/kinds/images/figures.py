@@ -37,11 +37,11 @@ from qexp.figures.canvas import (
     wrap,
 )
 from qexp.figures.estimates import make_equal
-from qexp.figures.fields import NO_DATA, Extent
+from qexp.figures.fields import NO_DATA, Extent, Moment, draw_moments, extent
 from qexp.kinds.figures import FIGURES_FOLDER, Pictures, outputs, table, truth_and_estimate, unit
 from qexp.metrics.meaning import printed
 from qexp.results.limit import limit_of
-from qexp.spec.kinds import TEST_PREDICTIONS
+from qexp.spec.kinds import TEST_IMAGES, TEST_PREDICTIONS
 from qexp.store.directory import RunDirectory, with_caution
 
 if TYPE_CHECKING:
@@ -288,7 +288,27 @@ def estimates(directory: RunDirectory) -> Pictures:
     predictions, limit = table(directory.results / TEST_PREDICTIONS), limit_of(directory)
     limits = {} if limit is None else {name: variable.mae for name, variable in limit.variables.items()}
     title = f"{with_caution(directory.name, directory.record().caution)}: {directory.part} part"
-    yield FIGURES_FOLDER / TEST_ESTIMATES, of_estimates(predictions, limits, title)
+    if outputs(predictions):
+        yield FIGURES_FOLDER / TEST_ESTIMATES, of_estimates(predictions, limits, title)
+    if (directory.results / TEST_IMAGES).exists():
+        yield from _of_images(table(directory.results / TEST_IMAGES), title)
+
+
+def _of_images(images: xarray.Dataset, title: str) -> Pictures:
+    """For each output that is an image, the test samples of median and of largest error: simulation, estimate, and
+    their difference.
+    """
+    for name in outputs(images):
+        (truths, estimates), in_unit = (of[:, 0] for of in truth_and_estimate(images, name)), unit(images, name)
+        order = np.argsort(np.square(estimates - truths).mean(axis=(1, 2)))
+        ranked = {"median": order[len(order) // 2], "largest": order[-1]}
+        moments = [
+            Moment(f"{title}, sample {number} of {rank} error", {name: truths[number]}, {name: estimates[number]})
+            for rank, number in ranked.items()
+        ]
+        where = extent(None, None, truths.shape[1:])
+        for rank, figure in zip(ranked, draw_moments(moments, {name: in_unit}, (), where), strict=True):
+            yield FIGURES_FOLDER / f"test_{name}_{rank}", figure
 
 
 def of_estimates(predictions: xarray.Dataset, limits: Mapping[str, float], title: str) -> Figure:

@@ -1,0 +1,172 @@
+"""A run that maps parameters to images, in place of the simulator whose images it was trained on: an emulator."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import cached_property
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from qexp.base.outputs import estimate_of
+from qexp.base.quantities import NOISE, number_with_unit, quantity
+from qexp.base.tables import Entry, Tables
+from qexp.deformation.by_network import views_of
+from qexp.errors import QexpError, some
+from qexp.inference.simulated_images import has_noise
+from qexp.kinds.figures import table
+from qexp.kinds.images.experiment import generated_of
+from qexp.kinds.networks import load_model
+from qexp.kinds.tables import tables_of
+from qexp.simulation.generators import DeformationImages, Source
+from qexp.spec.kinds import TEST_IMAGES, TEST_PREDICTIONS
+from qexp.store.directory import RunDirectory
+
+MOST_PARAMETERS = 0.001, 0.999
+"""Quantiles of a parameter between which an emulator is used: beyond them lie hardly any training samples."""
+
+ALIKE_SAMPLES = 100
+"""Test samples whose errors an emulator may have elsewhere: those whose parameters are most like the ones asked for."""
+
+POSITION = ("x", "y")
+
+
+class Emulator:
+    """The network of a finished run, in double precision, so that differences of its images tell their derivatives.
+
+    Raises QexpError for a run that does not map numbers to images, or whose images have noise or hidden pixels.
+    """
+
+    def __init__(self, directory: RunDirectory) -> None:
+        spec = directory.training_spec()
+        self.directory, self.model = directory, load_model(directory, torch.device("cpu")).double()
+        self.dataset = generated_of(spec["dataset"], tables_of(directory))
+        self.parameters, self.images = list(self.model.network.inputs), list(self.model.network.outputs)
+        name, shapes = directory.name, self.dataset.shapes()
+        if not {*self.images} <= {*self.dataset.images} or any(shapes[of] != (1,) for of in self.parameters):
+            raise QexpError(
+                f"{name} is no emulator: it estimates {some(self.images)} of {some(self.parameters)}, and an emulator "
+                "images of parameters"
+            )
+        if given := [of for of in self.dataset.test if of not in (*self.parameters, NOISE)]:
+            raise QexpError(f"{name} does not know {some(given)}, on which its images depend; add it to its inputs")
+        if noisy := [of for of in self.images if has_noise(self.dataset, of) or self.dataset.view(of).visible is not None]:
+            raise QexpError(
+                f"'{noisy[0]}' of {name} has noise or hidden pixels, which an emulator would learn; train it on the "
+                "dataset without them"
+            )
+
+    def __call__(self, values: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Image → (batch, 1, height, width), of parameters, (batch,) each, in SI units; in double precision."""
+        with torch.no_grad():
+            samples = {of: values[of].double()[:, None] / self.dataset.si_factor(of) for of in self.parameters}
+            outputs, transforms = self.model.network(self.model.inputs(samples)), self.model.transforms
+            return {of: transforms[of].inverse(made) if of in transforms else made for of, made in outputs.items()}
+
+    @cached_property
+    def ranges(self) -> dict[str, tuple[float, float]]:
+        """Parameter → the least and the greatest value for which it is used, in SI units."""
+        ends = {of: self.dataset.distributions[of].quantile(np.array(MOST_PARAMETERS)) for of in self.dataset.test}
+        return {of: tuple(self.dataset.si_factor(of) * end for end in ends[of]) for of in self.parameters}
+
+    @cached_property
+    def tested(self) -> tuple[Tensor, Tensor]:
+        """Parameters of test samples as the network sees them, (sample, parameter), and estimated less true images,
+        (sample, image, height, width). Raises MissingNumbersError.
+        """
+        images = table(self.directory.results / TEST_IMAGES)
+        errors = [images[estimate_of(of)].values - images[of].values for of in self.images]
+        samples = table(self.directory.results / TEST_PREDICTIONS)
+        numbers = {of: torch.from_numpy(samples[of].values[: len(errors[0]), None]) for of in self.parameters}
+        return self._seen(numbers), torch.from_numpy(np.concatenate(errors, axis=1)).double()
+
+    def _seen(self, numbers: Mapping[str, Tensor]) -> Tensor:
+        return torch.cat([self.model.transformed(of, values.double()) for of, values in numbers.items()], dim=1)
+
+    def errors(self, values: Mapping[str, Tensor]) -> Tensor:
+        """Held-out errors of its images for parameters like these, (1,) each in SI units: (sample, image, y, x)."""
+        seen, errors = self.tested
+        asked = self._seen({of: values[of][:, None] / self.dataset.si_factor(of) for of in self.parameters})
+        apart = ((seen - asked) / seen.std(dim=0)).square().sum(dim=1)
+        return errors[apart.argsort()[:ALIKE_SAMPLES]]
+
+    def source(self, fixed: bool) -> Source:
+        """The emulator as a source of deformation.
+
+        fixed  whether its images lie around the origin; else they move with the source, as in a medium that is the same
+               everywhere
+        Raises QexpError for images of several sizes or other than radar images.
+        """
+        views, parameters, moves = views_of(self.dataset, self.images), self.parameters, not fixed
+        if len({(view.height, view.width, view.pixel) for view in views}) > 1:
+            raise QexpError(f"the images of {self.directory.name} have several sizes of pixels; this needs one")
+        view = views[0]
+        directions = torch.from_numpy(np.stack([of.directions.mean(axis=0) for of in views]))
+        upwards = torch.linalg.pinv(directions)  # of displacements along the looks, the least vector that has them
+        sides, corner = torch.tensor(view.pixel), -torch.tensor([view.width / 2, view.height / 2], dtype=torch.float64)
+
+        def moved(images: Tensor, centres: Tensor, stations: Tensor) -> Tensor:
+            at = (stations - centres[:, None]) / sides - corner
+            return between_pixels(images, at) @ upwards.mT
+
+        def columns(sources: Tensor) -> tuple[dict[str, Tensor], Tensor]:
+            centres, own = (sources[:, :2], sources[:, 2:]) if moves else (torch.zeros_like(sources[:, :2]), sources)
+            return dict(zip(parameters, own.unbind(-1), strict=True)), centres
+
+        def kernel(sources: Tensor, stations: Tensor) -> Tensor:
+            values, centres = columns(sources)
+            images = self(values)
+            return moved(torch.cat([images[of.image] for of in views], dim=1), centres, stations)
+
+        def errors(source: Tensor, stations: Tensor) -> Tensor:
+            values, centres = columns(source[None])
+            return moved(self.errors(values), centres, stations)
+
+        reach = (np.array([view.width, view.height]) - 1) * view.pixel
+        west, south = (float(of) for of in (corner * sides))
+        extent = (west, west + reach[0], south, south + reach[1])
+        names = (*POSITION, *parameters) if moves else tuple(parameters)
+        return Source(names, kernel, ranges=self.ranges, extent=extent, errors=errors)
+
+    def among(self, tables: Tables, name: str, fixed: bool) -> Tables:
+        """Tables with the emulator among the generators, and its variables among the quantities."""
+        if {*POSITION} & {*self.parameters} and not fixed:
+            raise QexpError(
+                f"`source={name}`: positions are parameters of the emulator, so that its images do not move with the "
+                "source; give their centre, east and north in metres, with `centre`"
+            )
+        source = self.source(fixed)
+        entry = Entry(build=lambda: DeformationImages(source), parameters={}, help=self.in_words(), example={})
+        quantities = {**tables["quantities"], **self.dataset.quantities}
+        return {**tables, "generators": {**tables["generators"], name: entry}, "quantities": quantities}
+
+    def in_words(self) -> str:
+        """What it is, and how large its errors are on test samples."""
+        errors = self.tested[1].square().mean(dim=(1, 2, 3)).sqrt()
+        unit = quantity(self.images[0], self.dataset.quantities).unit
+        size = number_with_unit(f"{float(errors.median()):.2g}", unit)
+        return f"images by the emulator {self.directory.name}, whose error is {size} (median over test samples)"
+
+
+def between_pixels(images: Tensor, at: Tensor) -> Tensor:
+    """Images between the middles of their pixels, (batch, place, image), by cubic convolution.
+
+    images  (batch, image, height, width)
+    at      (batch, place, 2)  column and row, from 0; (1, place, 2) if they are those of all
+    Keys (1981), IEEE Trans. Acoust. Speech Signal Process. 29, 1153-1160, equation 4 (a = -1/2); at edges the outer
+    pixels are repeated.
+    """
+    height, width = images.shape[-2:]
+    first = at.floor()
+    part = (at - first)[..., None]  # (batch, place, 2, 1)
+    apart = (part - torch.arange(-1, 3).to(part)).abs()
+    near, far = (1.5 * apart - 2.5) * apart**2 + 1, ((-0.5 * apart + 2.5) * apart - 4) * apart + 2
+    weights = torch.where(apart <= 1, near, far)  # (batch, place, 2, 4)
+    index = first[..., None].long() + torch.arange(-1, 3)
+    columns, rows = index[..., 0, :].clamp(0, width - 1), index[..., 1, :].clamp(0, height - 1)
+    flat = (rows[..., :, None] * width + columns[..., None, :]).flatten(1)  # (batch, place of 16)
+    values = images.flatten(2).gather(2, flat[:, None].expand(len(images), images.shape[1], -1))
+    values = values.unflatten(2, (at.shape[1], 4, 4))
+    found: Tensor = torch.einsum("bvprc,bpr,bpc->bpv", values, *(of.expand(len(images), -1, -1) for of in (weights[..., 1, :], weights[..., 0, :])))
+    return found
