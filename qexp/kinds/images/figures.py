@@ -301,13 +301,10 @@ def _of_images(images: xarray.Dataset, title: str) -> Pictures:
     for name in outputs(images):
         (truths, estimates), in_unit = (of[:, 0] for of in truth_and_estimate(images, name)), unit(images, name)
         order = np.argsort(np.square(estimates - truths).mean(axis=(1, 2)))
-        ranked = {"median": order[len(order) // 2], "largest": order[-1]}
-        moments = [
-            Moment(f"{title}, sample {number} of {rank} error", {name: truths[number]}, {name: estimates[number]})
-            for rank, number in ranked.items()
-        ]
-        where = extent(None, None, truths.shape[1:])
-        for rank, figure in zip(ranked, draw_moments(moments, {name: in_unit}, (), where), strict=True):
+        for rank, number in {"median": order[len(order) // 2], "largest": order[-1]}.items():
+            words = f"{title}, sample {number}, whose error is the {rank}"
+            moment = Moment(words, {name: truths[number]}, {name: estimates[number]})
+            (figure,) = draw_moments([moment], {name: in_unit}, (), extent(None, None, truths.shape[1:]))
             yield FIGURES_FOLDER / f"test_{name}_{rank}", figure
 
 
