@@ -206,8 +206,8 @@ def test_matrices_of_simulations_in_files_are_made_through_an_emulator(workspace
     (workspace / "specs/experiences/inverse.json").write_text(json.dumps({**spec, **brief}))
     run = qexp.run("inverse", seed=0, device="cpu")
     matrix = qexp.matrix(run, axes={"depth": (1.0, 4.0, 6), "delta_volume": (2.0, 8.0, 3)})
-    assert "images by the emulator decode_0" in (matrix.path / "record.json").read_text()
-    cells = xarray.load_dataset(matrix.path / "matrix.nc", engine="h5netcdf")["depth_estimate"]
+    assert "images by the emulator decode_0" in (matrix.folder / "record.json").read_text()
+    cells = matrix["depth_estimate"]
     assert bool(cells.isnull().sel(depth=[1.25], method="nearest").all())
     assert bool(cells.sel(depth=slice(1.6, 4.0)).notnull().all())
     (workspace / "runs/decode_0").rename(workspace / "runs/gone")
