@@ -1,5 +1,5 @@
-"""Inversion by an emulator of simulations whose kernel is known: whether its intervals hold the truth, and how much wider
-they are than those by the kernel itself.
+"""Inversion by an emulator of simulations whose kernel is known: whether its intervals hold the truth, and how wide they
+are beside those by the kernel itself.
 
 Run: python -m benchmarks.emulators [--observations 50] [--epochs 150]
 Makes 5,000 simulations of a point source in two views, trains an emulator on them in a temporary workspace, and inverts
@@ -55,10 +55,8 @@ def in_si(values: dict[str, np.ndarray]) -> torch.Tensor:
 def simulations(path: Path) -> None:
     values, at = drawn(COUNT, 0), (np.arange(SIDE) - SIDE / 2) * STEP
     along, source = torch.from_numpy(at).expand(COUNT, -1), in_si(values)
-    views = {
-        name: (("sample", "y", "x"), mogi_image(source, along, along, look.expand(COUNT, -1)).float().numpy(), {"units": "m"})
-        for name, look in zip(IMAGES, LOOKS, strict=True)
-    }  # fmt: skip
+    images = [mogi_image(source, along, along, look.expand(COUNT, -1)).float().numpy() for look in LOOKS]
+    views = {name: (("sample", "y", "x"), of, {"units": "m"}) for name, of in zip(IMAGES, images, strict=True)}
     units = {"x": "km", "y": "km", "depth": "km", "delta_volume": "10^6 m3"}
     columns = {f"true_{name}": ("sample", of, {"units": units[name]}) for name, of in values.items()}
     sides = {axis: (axis, at, {"units": "m"}) for axis in ("x", "y")}
@@ -66,11 +64,9 @@ def simulations(path: Path) -> None:
 
 
 def specs(epochs: int) -> dict[str, dict[str, Any]]:
-    kinds = {name: "uniform" if low < 0 else "log_uniform" for name, (low, _) in PRIOR.items()}
-    ends = {"uniform": ("a", "b"), "log_uniform": ("low", "high")}
-    priors = {
-        name: {"type": kind, "parameters": dict(zip(ends[kind], PRIOR[name], strict=True))} for name, kind in kinds.items()
-    }  # fmt: skip
+    def prior(low: float, high: float) -> dict[str, Any]:
+        name, ends = ("uniform", ("a", "b")) if low < 0 else ("log_uniform", ("low", "high"))
+        return {"type": name, "parameters": dict(zip(ends, (low, high), strict=True))}
 
     def chain(*of: Any) -> dict[str, Any]:
         return {"type": "chain", "parameters": {"of": list(of)}}
@@ -80,7 +76,7 @@ def specs(epochs: int) -> dict[str, dict[str, Any]]:
     hidden = {"units": [256, 256, 256], "outputs": 256, "activation": "silu"}
     return {
         "datasets/elements": {
-            "type": "simulated", "path": "elements.nc", "observations": IMAGES, "distributions": priors,
+            "type": "simulated", "path": "elements.nc", "observations": IMAGES, "distributions": {name: prior(*ends) for name, ends in PRIOR.items()},
             "varyings": {name: [] for name in PRIOR}, "columns": {name: f"true_{name}" for name in PRIOR},
             "fixed": ANGLES,
         },
