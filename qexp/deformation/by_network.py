@@ -45,6 +45,7 @@ class SeenView:
     seen          (height, width)  False where the training data never have a value; None: everywhere
     name          of the view in its dataset; empty if it has none
     look          side to which the satellite looks
+    middle        where pixel (height / 2, width / 2) lies: east, north [m]
     """
 
     image: str
@@ -55,6 +56,7 @@ class SeenView:
     seen: NDArray[np.bool_] | None
     name: str = ""
     look: Look = "right"
+    middle: tuple[float, float] = (0.0, 0.0)
 
     @property
     def called(self) -> str:
@@ -81,11 +83,12 @@ def views_of(dataset: GeneratedDataset, inputs: Collection[str]) -> list[SeenVie
             )
         _, height, width = view.shape(dataset.size)
         suffix = image.removeprefix(DISPLACEMENT)
-        pixel = tuple(1.0 * typical(dataset, name + suffix) * dataset.si_factor(name) for name in ("x_res", "y_res"))
+        sides = dataset.pixel_sizes(image, {name: np.array([typical(dataset, name)]) for name in dataset.test})
+        pixel = float(sides[0][0]), float(sides[1][0])
         visible = None if view.visible is None else view.visible.reshape(height, width).numpy()
         directions = _directions(dataset, view, suffix)
         side: Look = "right" if view.look == RIGHT else "left"
-        views.append(SeenView(image, height, width, (pixel[0], pixel[1]), directions, visible, view.name, side))
+        views.append(SeenView(image, height, width, pixel, directions, visible, view.name, side, dataset.middle(image)))
     if not views:
         raise QexpError("no input of the run is an image of displacement, which qexp invert needs")
     return views
@@ -104,6 +107,10 @@ def _values(dataset: GeneratedDataset, name: str) -> Array:
 
 def _directions(dataset: GeneratedDataset, view: View, suffix: str) -> Array:
     names = view.required(suffix, dataset.variables)[:2]  # azimuth or heading, and incidence
+    if lacking := [name for name in names if name not in dataset.variables]:
+        raise QexpError(
+            f"nothing says from where '{DISPLACEMENT}{suffix}' is seen; give the dataset '{lacking[0]}', fixed"
+        )
     angles = [torch.from_numpy(_values(dataset, name) * dataset.si_factor(name)) for name in names]
     toward, incidence = (angle.flatten() for angle in torch.meshgrid(*angles, indexing="ij"))
     if base_name(names[0]) == "heading":

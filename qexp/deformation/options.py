@@ -309,7 +309,8 @@ class InvertOptions(Computing):
     )  # fmt: skip
     source: str | Sequence[str] | None = option(
         None, "Source to estimate, several joined by '+'; mogi if left out; run:NAME is an emulator. Of several, the "
-        "best by AICc and BIC.", also="Repeat it to compare them.", metavar="NAME[+NAME]", shell=list[str], complete="sources",
+        "best by AICc and BIC.", also="Repeat it to compare them.", metavar="NAME[+NAME]", shell=list[str],
+        complete="sources",
     )  # fmt: skip
     offsets: str = option(
         PER_TRACK, "Estimate a constant offset for each radar track, too, or for none; with none, nothing is "

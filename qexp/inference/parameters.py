@@ -552,8 +552,9 @@ FARTHEST_RATIO = 5.0
 
 
 def require_near(usual: Search, option: str, low: float, high: float, units: Units) -> None:
-    """Raises QexpError for a value, or an interval, far beyond where a search goes without it; SI units. Or at all, where
-    the source is known no further.
+    """Raises QexpError for a value, or an interval, far beyond where a search goes without it; SI units.
+
+    Or beyond that at all, if the source is not known there.
 
     Sizes may be as small as one likes: such sources are points.
     """

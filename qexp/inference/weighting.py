@@ -178,7 +178,7 @@ def track_block(track: Track, offset: bool, ramp: bool) -> Block:
 def _require_few(track: str, points: int) -> None:
     if points > MOST_CORRELATED:
         raise QexpError(
-            f"track '{track}' has {points:,} points with correlated noise or errors; at most {MOST_CORRELATED:,} can be "
+            f"track '{track}' has {points:,} points with correlated errors; at most {MOST_CORRELATED:,} can be "
             "weighted by their full covariance: reduce them first with qexp observe --reduce"
         )
 

@@ -351,10 +351,12 @@ class PrincipalComponents(Fitted):
 
     def forward(self, values: Tensor) -> Tensor:
         basis = self.components.flatten(1)
-        return (values - self.mean).flatten(1) @ (basis / basis[:1].square().sum()).mT
+        coefficients: Tensor = (values - self.mean).flatten(1) @ (basis / basis[:1].square().sum()).mT
+        return coefficients
 
     def inverse(self, values: Tensor, own: Tensor | None = None) -> Tensor:
-        return (values @ self.components.flatten(1)).unflatten(1, self.components.shape[1:]) + self.mean
+        differences: Tensor = (values @ self.components.flatten(1)).unflatten(1, self.components.shape[1:])
+        return differences + self.mean
 
     def domain_error(self, low: float, high: float) -> str | None:
         return "a single number has no components; they are for images" if math.isfinite(high - low) else None

@@ -126,6 +126,11 @@ class GeneratedDataset:
         return {name: [WHOLE] for name in self.test}
 
     @property
+    def model(self) -> str:
+        """What makes images of any values, in words; empty if nothing does."""
+        return "images by the generator"
+
+    @property
     def compared(self) -> list[str]:
         """The variables by which samples are compared with those that were trained on."""
         return list(self.test)
@@ -226,6 +231,10 @@ class GeneratedDataset:
         si = {name: torch.from_numpy(value) for name, value in self._in_si(values).items()}
         width, height = self.generator.pixel_sizes(image, si)
         return width.numpy(), height.numpy()
+
+    def middle(self, image: str) -> tuple[float, float]:
+        """Where pixel (height / 2, width / 2) of an image lies: east, north [m]."""
+        return 0.0, 0.0
 
     def observe(self, values: Mapping[str, np.ndarray], random: torch.Generator) -> dict[str, Tensor]:
         """Simulate observations for given values of the varying variables, (count,) each in the variable's unit.

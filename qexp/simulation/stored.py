@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, Protocol
 
 import numpy as np
 import torch
@@ -95,21 +95,37 @@ class Simulations:
         return {**{name: values[rows] for name, values in self.parameters.items()}, SIMULATION: rows.astype(np.float64)}
 
 
+class Model(Protocol):
+    """What makes images in place of the simulator, of parameters between some values."""
+
+    @property
+    def ranges(self) -> Mapping[str, tuple[float, float]]:
+        """Parameter → the least and the greatest value for which it is used, in SI units."""
+
+    def __call__(self, values: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+        """Image → (batch, channel, height, width), of parameters, (batch,) or (1,) each, in SI units."""
+
+    def in_words(self) -> str:
+        """What it is, and how large its errors are."""
+
+
 class StoredImages:
     """A generator that takes images from files: those of the simulation that a sample names.
 
+    model        makes those of other parameters, if there is one
     simulations  those of the files, or why they cannot be read, which is raised when they are needed
     views        observation → its view
-    pixels       observation → width and height of its pixels [m]
+    pixels       observation → width and height of its pixels, and east and north of its middle [m]
     """
 
     def __init__(
         self,
         simulations: Simulations | DatasetError,
         views: Mapping[str, View],
-        pixels: Mapping[str, tuple[float, float]],
+        pixels: Mapping[str, Sequence[float]],
+        model: Model | None = None,
     ) -> None:
-        self._simulations, self._views, self._pixels = simulations, views, pixels
+        self._simulations, self._views, self.pixels, self.model = simulations, views, pixels, model
 
     @property
     def simulations(self) -> Simulations:
@@ -127,18 +143,28 @@ class StoredImages:
         return self._views[image]
 
     def unmet(self, values: Mapping[str, Array]) -> dict[str, NDArray[np.bool_]]:
-        return {}
+        if SIMULATION in values or self.model is None:
+            return {}
+        outside = {
+            name: (values[name] < low) | (values[name] > high) for name, (low, high) in self.model.ranges.items()
+        }
+        return {f"'{name}' must lie where the emulator was trained": of for name, of in outside.items()}
 
     def simulate(self, values: Mapping[str, Tensor], height: int, width: int) -> dict[str, Tensor]:
-        """Image → (batch, channel, height, width). Raises QexpError for values that are no sample's of the files."""
+        """Image → (batch, channel, height, width). Raises QexpError for values that nothing simulates."""
         if SIMULATION not in values:
-            raise QexpError("only the parameters in the files were simulated, and no model simulates others")
+            if self.model is None:
+                raise QexpError(
+                    "only the parameters in the files were simulated; an 'emulator' of the dataset would make others"
+                )
+            every = dict(zip(values, torch.broadcast_tensors(*values.values()), strict=True))
+            return {name: image.float() for name, image in self.model(every).items()}
         numbers = values[SIMULATION]
         images, rows = self.simulations.observations.items(), numbers.long().cpu().numpy()
         return {name: torch.from_numpy(image.of(rows)).to(numbers.device) for name, image in images}
 
     def pixel_sizes(self, image: str, values: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
-        width, height = (torch.tensor([side]) for side in self._pixels[image])
+        width, height = (torch.tensor([side]) for side in self.pixels[image][:2])
         return width, height
 
 
@@ -189,6 +215,10 @@ class StoredDataset(GeneratedDataset):
         return np.concatenate(columns, axis=1)
 
     @property
+    def model(self) -> str:
+        return self.generator.model.in_words() if self.generator.model else ""
+
+    @property
     def whole(self) -> Part:
         return self.simulations.usable
 
@@ -209,6 +239,10 @@ class StoredDataset(GeneratedDataset):
         )
         all_trained = {values.tobytes() for values in trained}
         return np.array([values.tobytes() in all_trained for values in asked])
+
+    def middle(self, image: str) -> tuple[float, float]:
+        east, north = self.generator.pixels[image][2:4]
+        return east, north
 
     def available(self, part: Part, count: int) -> int:
         return min(len(part), count)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from functools import cached_property
 
@@ -16,6 +17,7 @@ from qexp.deformation.by_network import views_of
 from qexp.errors import QexpError, some
 from qexp.inference.simulated_images import has_noise
 from qexp.kinds.figures import table
+from qexp.kinds.files import fingerprint
 from qexp.kinds.images.experiment import generated_of
 from qexp.kinds.networks import load_model
 from qexp.kinds.tables import tables_of
@@ -51,7 +53,9 @@ class Emulator:
             )
         if given := [of for of in self.dataset.test if of not in (*self.parameters, NOISE)]:
             raise QexpError(f"{name} does not know {some(given)}, on which its images depend; add it to its inputs")
-        if noisy := [of for of in self.images if has_noise(self.dataset, of) or self.dataset.view(of).visible is not None]:
+        if noisy := [
+            of for of in self.images if has_noise(self.dataset, of) or self.dataset.view(of).visible is not None
+        ]:
             raise QexpError(
                 f"'{noisy[0]}' of {name} has noise or hidden pixels, which an emulator would learn; train it on the "
                 "dataset without them"
@@ -63,6 +67,11 @@ class Emulator:
             samples = {of: values[of].double()[:, None] / self.dataset.si_factor(of) for of in self.parameters}
             outputs, transforms = self.model.network(self.model.inputs(samples)), self.model.transforms
             return {of: transforms[of].inverse(made) if of in transforms else made for of, made in outputs.items()}
+
+    @property
+    def weights(self) -> str:
+        """SHA-256 of its weights."""
+        return fingerprint(self.directory.best_weights)
 
     @cached_property
     def ranges(self) -> dict[str, tuple[float, float]]:
@@ -99,16 +108,20 @@ class Emulator:
         Raises QexpError for images of several sizes or other than radar images.
         """
         views, parameters, moves = views_of(self.dataset, self.images), self.parameters, not fixed
-        if len({(view.height, view.width, view.pixel) for view in views}) > 1:
-            raise QexpError(f"the images of {self.directory.name} have several sizes of pixels; this needs one")
         view = views[0]
+        if len({(of.height, of.width, of.pixel, of.middle) for of in views}) > 1 or not all(
+            map(math.isfinite, view.pixel)
+        ):
+            raise QexpError(f"the images of {self.directory.name} need pixels of one size that is known; give 'x_res'")
         directions = torch.from_numpy(np.stack([of.directions.mean(axis=0) for of in views]))
         upwards = torch.linalg.pinv(directions)  # of displacements along the looks, the least vector that has them
-        sides, corner = torch.tensor(view.pixel), -torch.tensor([view.width / 2, view.height / 2], dtype=torch.float64)
+        size, sides = np.array([view.width, view.height]), np.array(view.pixel)
+        first = view.middle - size / 2 * sides  # the middle of the pixel at the lower left
 
         def moved(images: Tensor, centres: Tensor, stations: Tensor) -> Tensor:
-            at = (stations - centres[:, None]) / sides - corner
-            return between_pixels(images, at) @ upwards.mT
+            at = (stations - centres[:, None] - torch.from_numpy(first)) / torch.from_numpy(sides)
+            displacements: Tensor = between_pixels(images, at) @ upwards.mT
+            return displacements
 
         def columns(sources: Tensor) -> tuple[dict[str, Tensor], Tensor]:
             centres, own = (sources[:, :2], sources[:, 2:]) if moves else (torch.zeros_like(sources[:, :2]), sources)
@@ -123,11 +136,9 @@ class Emulator:
             values, centres = columns(source[None])
             return moved(self.errors(values), centres, stations)
 
-        reach = (np.array([view.width, view.height]) - 1) * view.pixel
-        west, south = (float(of) for of in (corner * sides))
-        extent = (west, west + reach[0], south, south + reach[1])
+        (west, south), (east, north) = first.tolist(), (first + (size - 1) * sides).tolist()
         names = (*POSITION, *parameters) if moves else tuple(parameters)
-        return Source(names, kernel, ranges=self.ranges, extent=extent, errors=errors)
+        return Source(names, kernel, ranges=self.ranges, extent=(west, east, south, north), errors=errors)
 
     def among(self, tables: Tables, name: str, fixed: bool) -> Tables:
         """Tables with the emulator among the generators, and its variables among the quantities."""
@@ -137,6 +148,13 @@ class Emulator:
                 "source; give their centre, east and north in metres, with `centre`"
             )
         source = self.source(fixed)
+        assert source.extent is not None
+        west, east, south, north = source.extent
+        if not fixed and not (west < 0 < east and south < 0 < north):
+            raise QexpError(
+                f"`source={name}`: the coordinates of its images are those of a place, as they do not include 0, 0; "
+                "give `centre=0,0` to leave them there"
+            )
         entry = Entry(build=lambda: DeformationImages(source), parameters={}, help=self.in_words(), example={})
         quantities = {**tables["quantities"], **self.dataset.quantities}
         return {**tables, "generators": {**tables["generators"], name: entry}, "quantities": quantities}
@@ -168,5 +186,9 @@ def between_pixels(images: Tensor, at: Tensor) -> Tensor:
     flat = (rows[..., :, None] * width + columns[..., None, :]).flatten(1)  # (batch, place of 16)
     values = images.flatten(2).gather(2, flat[:, None].expand(len(images), images.shape[1], -1))
     values = values.unflatten(2, (at.shape[1], 4, 4))
-    found: Tensor = torch.einsum("bvprc,bpr,bpc->bpv", values, *(of.expand(len(images), -1, -1) for of in (weights[..., 1, :], weights[..., 0, :])))
+    found: Tensor = torch.einsum(
+        "bvprc,bpr,bpc->bpv",
+        values,
+        *(of.expand(len(images), -1, -1) for of in (weights[..., 1, :], weights[..., 0, :])),
+    )
     return found

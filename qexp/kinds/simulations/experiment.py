@@ -15,8 +15,9 @@ from qexp.base.quantities import NOISE, VIEW_KEYS, Quantities, of_dataset, quant
 from qexp.base.seeds import Seeds
 from qexp.base.tables import Tables, built
 from qexp.base.workspace import Workspace
-from qexp.errors import DatasetError, suggestion
+from qexp.errors import DatasetError, QexpError, suggestion
 from qexp.kinds.files import data_folder, data_folders, refuse
+from qexp.kinds.images.emulator import Emulator
 from qexp.kinds.images.experiment import GeneratedData, in_layouts, in_noise, in_transforms, noise_of, views_of
 from qexp.kinds.images.spec import fixed_values, variable_of
 from qexp.kinds.kind import KindData
@@ -30,6 +31,7 @@ from qexp.simulation.noise import OffsetNoise, WhiteNoise
 from qexp.simulation.stored import Rows, Simulations, StoredDataset, StoredImages
 from qexp.simulation.views import SIZED, View
 from qexp.spec.reading import Document, Finding
+from qexp.store.directory import RunDirectory
 
 READ_TOGETHER = 2**23
 """Numbers of the samples that are read, and given noise, at a time."""
@@ -89,8 +91,10 @@ class SimulatedData(GeneratedData):
             if "shapes" not in document:
                 raise
             shapes = {name: (shape[0], shape[1], shape[2]) for name, shape in document["shapes"].items()}
-            views = _views(document, shapes, workspace)
-            return _stored(document, tables, lack, shapes, views, fixed, of_dataset(document, quantities), document)
+            views, model = _views(document, shapes, workspace), _emulator(document, workspace)
+            return _stored(
+                document, tables, lack, shapes, views, fixed, of_dataset(document, quantities), document, model
+            )
         files = SimulationFiles(document, quantities, path, data_folders(workspace))
         fingerprint, views = files.fingerprint, _views(document, files.shapes, workspace)
         if document.get("fingerprint", fingerprint) != fingerprint:
@@ -107,7 +111,11 @@ class SimulatedData(GeneratedData):
             "pixels": {name: list(sides) for name, sides in files.pixels.items()},
             "distributions": {**given, **{n: {"type": "quantiles", "parameters": of} for n, of in quantiles.items()}},
         }
-        dataset = _stored(document, tables, simulations, files.shapes, views, fixed, files.quantities, origin)
+        if model := _emulator(document, workspace):
+            origin |= {"found_emulator": str(model.directory.path.absolute()), "emulator_weights": model.weights}
+            if lacking := [name for name in files.shapes if name not in model.images]:
+                raise DatasetError([(("emulator",), f"{model.directory.name} does not make '{lacking[0]}'")])
+        dataset = _stored(document, tables, simulations, files.shapes, views, fixed, files.quantities, origin, model)
         dataset.warnings += files.warnings
         return dataset
 
@@ -178,18 +186,28 @@ def _stored(
     fixed: Mapping[str, float],
     quantities: Quantities,
     origin: Mapping[str, Any],
+    model: Emulator | None,
 ) -> StoredDataset:
     """origin: what the files hold, or held when the run was prepared."""
     pixels = {}
     for index, name in enumerate(shapes):
         metres = quantity("x_res", quantities).si_factor
         width, height = (fixed.get(variable_of(side, index), math.nan) * metres for side in SIZED)
-        east, north = origin["pixels"].get(name, (width, height))
-        pixels[name] = east, north
+        pixels[name] = *origin["pixels"].get(name, (width, height)), 0.0, 0.0
     _, *size = next(iter(shapes.values()))
-    kept = ("fingerprint", "found", "found_parameters", "units", "shapes", "pixels", "distributions")
+    kept = (
+        "fingerprint",
+        "found",
+        "found_parameters",
+        "found_emulator",
+        "emulator_weights",
+        "units",
+        "shapes",
+        "pixels",
+        "distributions",
+    )
     return StoredDataset(
-        StoredImages(simulations, views, pixels),
+        StoredImages(simulations, views, pixels, model),
         (size[0], size[1]),
         fixed,
         document["varyings"],
@@ -198,6 +216,22 @@ def _stored(
         quantities,
         origin={key: origin[key] for key in kept if key in origin},
     )
+
+
+def _emulator(document: Document, workspace: Workspace | None) -> Emulator | None:
+    """The run that makes images of other parameters: where it was, or in the workspace. Raises DatasetError."""
+    if "emulator" not in document:
+        return None
+    path = Path(document.get("found_emulator", ""))
+    if workspace is not None and not ("found_emulator" in document and path.exists()):
+        path = workspace.runs / document["emulator"]
+    try:
+        emulator = Emulator(RunDirectory(path))
+    except QexpError as error:
+        raise DatasetError([(("emulator",), str(error))]) from error
+    if document.get("emulator_weights", emulator.weights) != emulator.weights:
+        raise DatasetError([(("emulator",), f"{path} was trained again since the run was prepared")])
+    return emulator
 
 
 WAYS_OUT = {

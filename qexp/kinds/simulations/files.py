@@ -179,14 +179,15 @@ class SimulationFiles:
         return {name: (array.shape[0] // len(array.names), *array.shape[1:]) for name, array in of_arrays}
 
     @property
-    def pixels(self) -> dict[str, tuple[float, float]]:
-        """Observation → width and height of its pixels [m], where the files say so."""
-        sizes: dict[str, tuple[float, float]] = {}
+    def pixels(self) -> dict[str, tuple[float, ...]]:
+        """Observation → width and height of its pixels, and the place of its middle [m], where the files say so."""
+        sizes: dict[str, tuple[float, ...]] = {}
         for array in self.arrays:
             axes = array.variable.file.axes(array.variable.name)
             if axes is not None and axes[0].metres and axes[1].metres:
-                sides = axes[0].step * axes[0].metres, axes[1].step * axes[1].metres
-                sizes |= dict.fromkeys(array.names, sides)
+                east, north = axes[0].metres, axes[1].metres
+                numbers = axes[0].step * east, axes[1].step * north, axes[0].origin * east, axes[1].origin * north
+                sizes |= dict.fromkeys(array.names, numbers)
         return sizes
 
     def read(self, views: Mapping[str, View]) -> Simulations:
