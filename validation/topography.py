@@ -5,8 +5,8 @@ Run: python -m validation.topography [--figure FILE]
 The reference is the sum of the exact solution in an infinite body, u = ΔV/(4π) r/R³, and of the smooth field by which
 the free surface changes it. That field is computed with axisymmetric finite elements of second order, loaded by the
 opposite of the exact solution's traction on the slopes; no cavity needs a mesh. On the far boundaries it has the values
-of a flat half-space. Over flat ground the same mesh gives the error of the reference itself. Where layers are stiffer or
-softer than the source's, they are loaded by what that adds to the stress of the exact solution.
+of a flat half-space. Over flat ground the same mesh gives the error of the reference itself. Layers that are stiffer or
+softer than the source's are loaded by what that adds to the stress of the exact solution.
 """
 
 from __future__ import annotations
@@ -133,9 +133,7 @@ def _shapes(at: float) -> tuple[Array, Array]:
     return np.array([at * (at - 1) / 2, 1 - at**2, at * (at + 1) / 2]), np.array([at - 0.5, -2 * at, at + 0.5])
 
 
-def _assembled(
-    cone: Cone, depth: float, distance: Array, height: Array, layers: Layers
-) -> tuple[coo_matrix, Array]:
+def _assembled(cone: Cone, depth: float, distance: Array, height: Array, layers: Layers) -> tuple[coo_matrix, Array]:
     """Stiffness for a shear modulus of 1 at the source, and the load; unknowns (radial node, vertical node, 2)."""
     columns, rows = distance.shape
     number = np.arange(columns * rows).reshape(columns, rows)

@@ -275,13 +275,13 @@ UNITS: Mapping[str, tuple[str, float]] = {
     **dict.fromkeys(("cm", "centimetre", "centimeter", "centimetres", "centimeters"), ("length", 1e-2)),
     **dict.fromkeys(("mm", "millimetre", "millimeter", "millimetres", "millimeters"), ("length", 1e-3)),
     **dict.fromkeys(("km", "kilometre", "kilometer", "kilometres", "kilometers"), ("length", 1e3)),
+    **dict.fromkeys(("m3", "m³", "m^3"), ("volume", 1.0)),
+    **dict.fromkeys(("10⁶ m³", "10^6 m3", "1e6 m3", "Mm3"), ("volume", 1e6)),
+    **dict.fromkeys(("km3", "km³", "km^3"), ("volume", 1e9)),
     **dict.fromkeys(("rad", "radian", "radians"), ("angle", 1.0)),
     **dict.fromkeys(("deg", "degree", "degrees", "°"), ("angle", HALF_PI / 90)),
-    **dict.fromkeys(("m3", "m³", "m^3", "m**3"), ("volume", 1.0)),
-    **dict.fromkeys(("10⁶ m³", "1e6 m3", "10^6 m3", "1e6 m³"), ("volume", 1e6)),
-    **dict.fromkeys(("km3", "km³", "km^3"), ("volume", 1e9)),
 }
-"""Unit as files write it → what it measures, and its size in m, rad or m³."""
+"""Unit as files write it → what it measures, and its size in m, m³ or rad."""
 
 
 def conversion(unit: str, target: str) -> float | None:
