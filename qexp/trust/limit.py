@@ -26,13 +26,13 @@ from qexp.inference.integration import Unknown, circular_moments
 from qexp.kinds import figures
 from qexp.kinds.evaluation import ALL, TEST
 from qexp.kinds.experiments import SpecCache, open_dataset
-from qexp.kinds.images.experiment import generated_of, sizes_of
+from qexp.kinds.images.experiment import generated_of, parts_of, sizes_of
 from qexp.kinds.images.figures import TEST_ESTIMATES
 from qexp.kinds.networks import periods_of_outputs
 from qexp.kinds.options import USUAL_SAMPLES, LimitOptions
 from qexp.kinds.tables import tables_of, tables_with
 from qexp.results.limit import LIMIT, LeastErrors, Limit
-from qexp.simulation.dataset import GeneratedDataset
+from qexp.simulation.dataset import GeneratedDataset, Part
 from qexp.store.directory import RunDirectory
 
 DRAWN_FROM = (TEST, ALL)
@@ -51,7 +51,10 @@ def of_dataset(workspace: Workspace, options: LimitOptions) -> Limit:
     tables = tables_with(workspace.extensions)
     name, document, _ = open_dataset(str(options.dataset), SpecCache(tables, workspace))
     dataset = generated_of(document, tables, workspace)
-    return _limit(dataset, name, dataset.images, (), {}, count, options.seed or 0, options.on_sample, part == ALL)
+    every = part == ALL or not dataset.simulates  # of simulations that exist, runs choose their test part
+    chosen = dataset.whole if every else dataset.test
+    count = dataset.available(chosen, count)
+    return _limit(dataset, chosen, name, dataset.images, (), {}, count, options.seed or 0, options.on_sample, every)
 
 
 def of_run(directory: RunDirectory, workspace: Workspace, options: LimitOptions) -> Limit:
@@ -69,7 +72,8 @@ def of_run(directory: RunDirectory, workspace: Workspace, options: LimitOptions)
     dataset, periods = generated_of(spec["dataset"], tables, workspace), periods_of_outputs(spec, tables)
     images = [name for name in dataset.images if name in spec["inputs"]]
     samples = sizes_of(spec, dataset, tables, record.seed)[TEST]
-    limit = _limit(dataset, record.dataset, images, spec["inputs"], periods, samples, record.seed, options.on_sample)
+    test, known = parts_of(dataset, spec["split"], record.seed)[TEST], spec["inputs"]
+    limit = _limit(dataset, test, record.dataset, images, known, periods, samples, record.seed, options.on_sample)
     files.make_folder(directory.results)
     formats.write_json(directory.results / LIMIT, limit.document())
     if canvas.draws_at_once():
@@ -82,6 +86,7 @@ def of_run(directory: RunDirectory, workspace: Workspace, options: LimitOptions)
 
 def _limit(
     dataset: GeneratedDataset,
+    part: Part,
     name: str,
     images: Sequence[str],
     known: Collection[str],
@@ -89,11 +94,10 @@ def _limit(
     count: int,
     seed: int,
     on_sample: Counted,
-    all_values: bool = False,
+    every: bool = False,
 ) -> Limit:
     likelihoods = exact_likelihoods(dataset, images, known)
     periods = {**periods_of(likelihoods.names, dataset.quantities), **periods}
-    part = {name: [(0.0, 1.0)] for name in dataset.test} if all_values else dataset.test
     samples = dataset.sample(part, count, Seeds(seed), ("test",), torch.device("cpu"))
     sampled, doubted = len(likelihoods.names) > integration.MOST_UNKNOWNS, 0
     if sampled:  # those by half of the draws tell how exact they are
@@ -121,7 +125,7 @@ def _limit(
         dataset=name,
         seed=seed,
         samples=count,
-        whole=all_values or not any(dataset.held_out.values()),
+        whole=every or not any(dataset.held_out.values()),
         images=tuple(images),
         given=tuple(likelihoods.given),
         sampled=sampled,

@@ -80,25 +80,30 @@ class Emulator:
         return {of: tuple(self.dataset.si_factor(of) * end for end in ends[of]) for of in self.parameters}
 
     @cached_property
-    def tested(self) -> tuple[Tensor, Tensor]:
-        """Parameters of test samples as the network sees them, (sample, parameter), and estimated less true images,
-        (sample, image, height, width). Raises MissingNumbersError.
+    def tested(self) -> tuple[Tensor, Tensor, Tensor]:
+        """Parameters of test samples as the network sees them, (sample, parameter), the root mean square of their images,
+        (sample,), and estimated less true images, (sample, image, height, width). Raises MissingNumbersError.
         """
         images = table(self.directory.results / TEST_IMAGES)
-        errors = [images[estimate_of(of)].values - images[of].values for of in self.images]
+        made = torch.from_numpy(np.concatenate([images[estimate_of(of)].values for of in self.images], axis=1)).double()
+        true = torch.from_numpy(np.concatenate([images[of].values for of in self.images], axis=1)).double()
         samples = table(self.directory.results / TEST_PREDICTIONS)
-        numbers = {of: torch.from_numpy(samples[of].values[: len(errors[0]), None]) for of in self.parameters}
-        return self._seen(numbers), torch.from_numpy(np.concatenate(errors, axis=1)).double()
+        numbers = {of: torch.from_numpy(samples[of].values[: len(made), None]) for of in self.parameters}
+        return self._seen(numbers), made.square().mean(dim=(1, 2, 3)).sqrt(), made - true
 
     def _seen(self, numbers: Mapping[str, Tensor]) -> Tensor:
         return torch.cat([self.model.transformed(of, values.double()) for of, values in numbers.items()], dim=1)
 
     def errors(self, values: Mapping[str, Tensor]) -> Tensor:
-        """Held-out errors of its images for parameters like these, (1,) each in SI units: (sample, image, y, x)."""
-        seen, errors = self.tested
+        """Held-out errors of its images for parameters like these, (1,) each in SI units: (sample, image, y, x).
+
+        They are those of the test samples most like them, in proportion to the size of the images.
+        """
+        seen, sizes, errors = self.tested
         asked = self._seen({of: values[of][:, None] / self.dataset.si_factor(of) for of in self.parameters})
-        apart = ((seen - asked) / seen.std(dim=0)).square().sum(dim=1)
-        return errors[apart.argsort()[:ALIKE_SAMPLES]]
+        alike = ((seen - asked) / seen.std(dim=0)).square().sum(dim=1).argsort()[:ALIKE_SAMPLES]
+        here = torch.cat([image.flatten() for image in self(values).values()]).square().mean().sqrt()
+        return errors[alike] * (here / sizes[alike])[:, None, None, None]
 
     def source(self, fixed: bool) -> Source:
         """The emulator as a source of deformation.
@@ -161,7 +166,7 @@ class Emulator:
 
     def in_words(self) -> str:
         """What it is, and how large its errors are on test samples."""
-        errors = self.tested[1].square().mean(dim=(1, 2, 3)).sqrt()
+        errors = self.tested[2].square().mean(dim=(1, 2, 3)).sqrt()
         unit = quantity(self.images[0], self.dataset.quantities).unit
         size = number_with_unit(f"{float(errors.median()):.2g}", unit)
         return f"images by the emulator {self.directory.name}, whose error is {size} (median over test samples)"
