@@ -5,12 +5,14 @@ Run: python -m validation.topography [--figure FILE]
 The reference is the sum of the exact solution in an infinite body, u = ΔV/(4π) r/R³, and of the smooth field by which
 the free surface changes it. That field is computed with axisymmetric finite elements of second order, loaded by the
 opposite of the exact solution's traction on the slopes; no cavity needs a mesh. On the far boundaries it has the values
-of a flat half-space. Over flat ground the same mesh gives the error of the reference itself.
+of a flat half-space. Over flat ground the same mesh gives the error of the reference itself. Layers that are stiffer or
+softer than the source's are loaded by what that adds to the stress of the exact solution.
 """
 
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -53,14 +55,25 @@ class Cone:
         return float(np.degrees(np.arctan2(self.height, self.radius)))
 
 
-def reference(cone: Cone, depth: float, across: int = 80, down: int = 44) -> tuple[Array, Array, Array]:
+Layers = Sequence[tuple[float, float]]
+"""Depth [m] from which on the shear modulus has a value, and this value by that of the source, from the top down."""
+
+
+def reference(
+    cone: Cone, depth: float, across: int = 80, down: int = 44, layers: Layers = ()
+) -> tuple[Array, Array, Array]:
     """Distance from the axis [m], outward and upward displacement [m] of the surface, at the nodes of the mesh.
 
     depth         of the source below the plain [m]
     across, down  number of elements
+    layers        below flat ground, all of one Poisson's ratio
     """
     distance, height = _mesh(cone, depth, across, down)
-    stiffness, load = _assembled(cone, depth, distance, height)
+    for top, _ in layers[1:]:  # boundaries of layers are those of elements
+        row = 2 * int(np.abs(height[0, ::2] + top).argmin())
+        height[:, row] = -top
+        height[:, row - 1], height[:, row + 1] = ((height[:, row + side] - top) / 2 for side in (-2, 2))
+    stiffness, load = _assembled(cone, depth, distance, height, layers)
     field = _solved(stiffness, load, depth, distance, height)
     at, level = distance[:, 0], height[:, 0]
     outward, up = _infinite_body(at, level + depth)
@@ -120,14 +133,17 @@ def _shapes(at: float) -> tuple[Array, Array]:
     return np.array([at * (at - 1) / 2, 1 - at**2, at * (at + 1) / 2]), np.array([at - 0.5, -2 * at, at + 0.5])
 
 
-def _assembled(cone: Cone, depth: float, distance: Array, height: Array) -> tuple[coo_matrix, Array]:
-    """Stiffness for a shear modulus of 1, and the load on the surface; unknowns (radial node, vertical node, 2)."""
+def _assembled(cone: Cone, depth: float, distance: Array, height: Array, layers: Layers) -> tuple[coo_matrix, Array]:
+    """Stiffness for a shear modulus of 1 at the source, and the load; unknowns (radial node, vertical node, 2)."""
     columns, rows = distance.shape
     number = np.arange(columns * rows).reshape(columns, rows)
     lame = 2 * POISSON_RATIO / (1 - 2 * POISSON_RATIO)
     elements = _elements(number)
     nodes_r, nodes_z = distance.ravel()[elements], height.ravel()[elements]
-    stiffness = np.zeros((len(elements), 18, 18))
+    stiffness, added = np.zeros((len(elements), 18, 18)), np.zeros((len(elements), 18))
+    modulus = np.ones(len(elements))
+    for top, value in layers:
+        modulus[nodes_z.mean(axis=1) < -top] = value
     for x, weight_x in zip(*GAUSS, strict=True):
         for y, weight_y in zip(*GAUSS, strict=True):
             (shape_x, slope_x), (shape_y, slope_y) = _shapes(x), _shapes(y)
@@ -143,13 +159,17 @@ def _assembled(cone: Cone, depth: float, distance: Array, height: Array) -> tupl
             elastic = np.diag([2.0, 2.0, 2.0, 1.0])
             elastic[:3, :3] += lame
             volume = weight_x * weight_y * radius * np.abs(np.linalg.det(jacobian))
-            stiffness += np.einsum("e,eki,kl,elj->eij", volume, strain, elastic, strain, optimize=True)
+            stiffness += np.einsum("e,eki,kl,elj->eij", volume * modulus, strain, elastic, strain, optimize=True)
+            exact = _strain(radius, nodes_z @ shape + depth)
+            added -= np.einsum("e,eki,kl,el->ei", volume * (modulus - 1), strain, elastic, exact, optimize=True)
     unknowns = (2 * elements[:, :, None] + [0, 1]).reshape(len(elements), 18)
     size = 2 * number.size
     matrix = coo_matrix(
         (stiffness.ravel(), (np.repeat(unknowns, 18, 1).ravel(), np.tile(unknowns, (1, 18)).ravel())), (size, size)
     )
-    return matrix, _load(cone, depth, distance[:, 0], height[:, 0], number[:, 0], size)
+    load = _load(distance[:, 0], height[:, 0] + depth, number[:, 0], size)
+    np.add.at(load, unknowns, added)
+    return matrix, load
 
 
 def _elements(number: Array) -> Array:
@@ -160,16 +180,16 @@ def _elements(number: Array) -> Array:
     return np.stack(parts, -1).reshape(-1, 9)
 
 
-def _load(cone: Cone, depth: float, distance: Array, height: Array, number: Array, size: int) -> Array:
+def _load(distance: Array, above: Array, number: Array, size: int) -> Array:
     """The opposite of the infinite body's traction on the ground, integrated with the shape functions."""
     load = np.zeros(size)
     for x, weight in zip(*GAUSS, strict=True):
         shape, slope = _shapes(x)
         for first in range(0, len(distance) - 2, 2):
             nodes = slice(first, first + 3)
-            at, level = distance[nodes] @ shape, height[nodes] @ shape
-            along = np.array([distance[nodes] @ slope, height[nodes] @ slope])  # tangent times length
-            traction = _traction(at, level + depth, np.array([-along[1], along[0]]))
+            at, level = distance[nodes] @ shape, above[nodes] @ shape
+            along = np.array([distance[nodes] @ slope, above[nodes] @ slope])  # tangent times length
+            traction = _traction(at, level, np.array([-along[1], along[0]]))
             load[2 * number[nodes]] -= weight * at * shape * traction[0]
             load[2 * number[nodes] + 1] -= weight * at * shape * traction[1]
     return load
@@ -179,6 +199,14 @@ def _infinite_body(distance: Array, above: Array) -> tuple[Array, Array]:
     """Outward and upward displacement, `above` the source."""
     strength = VOLUME_CHANGE / (4 * np.pi) / np.hypot(distance, above) ** 3
     return strength * distance, strength * above
+
+
+def _strain(distance: Array, above: Array) -> Array:
+    """Of the infinite body, (place, 4): rr, zz, tt, and twice rz."""
+    far = np.hypot(distance, above)
+    strain = np.stack([far**2 - 3 * distance**2, far**2 - 3 * above**2, far**2, -6 * distance * above], axis=-1)
+    strain *= (VOLUME_CHANGE / (4 * np.pi) / far**5)[:, None]
+    return strain
 
 
 def _traction(distance: float, above: float, normal: Array) -> Array:

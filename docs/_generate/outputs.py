@@ -72,6 +72,8 @@ def made(page: str) -> tuple[list[Outcome], dict[str, bytes], list[list[Any]]]:
     """What each step of a page gives, the pictures by their names, and what each cell of its notebook shows."""
     text, pictures = text_of(page), Pictures()
     with tempfile.TemporaryDirectory() as place:
+        for script in re.findall(r"\]\(([\w-]+\.py)\)", text):  # which the page has its reader save first
+            shutil.copy((ROOT / "docs" / page).with_name(script), place)
         outcomes = list(_in_a_shell(page, text, Path(place), pictures))
         for path in Path(place).glob("*/*"):  # the notebook begins without all but the runs
             if page != GALLERY and path.name != "runs":

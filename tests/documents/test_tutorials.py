@@ -13,7 +13,7 @@ from _generate.pictures import small
 from _generate.steps import BLOCK, PICTURE, Step, parts, steps
 from tests.documents.reader import PAGES, ROOT
 
-TUTORIALS = ["volcano", "interferograms", "lunar", "ice", "spectra"]
+TUTORIALS = ["volcano", "interferograms", "emulator", "lunar", "ice", "spectra"]
 
 TEXTS = {name: PAGES[f"docs/tutorials/{name}.md"] for name in TUTORIALS} | {"gallery": PAGES["docs/gallery.md"]}
 
@@ -32,6 +32,13 @@ SEEN = {
         (r"median of the depth between (\S+) and (\S+) km", r"^depth +km +([\d.]+) +[\d.]+ to [\d.]+ +uniform", 0),
         (r"reduced χ² between (\S+) and (\S+),", r"^mogi: reduced χ² ([\d.]+),", -1),
     ],
+    "emulator": [
+        (r"test simulations between (\S+) and (\S+) m:", r"^test +displacement_2 +\S+ +(\S+)", 0),
+        (r"reduced χ² between (\S+) and (\S+),", r"^mogi: reduced χ² ([\d.]+),", 0),
+        (r"depth is between (\S+) and (\S+) km, and its", r"^depth +km +([\d.]+) .* [\d.]+ to [\d.]+$", 0),
+        (r"ΔAICc between (\S+) and (\S+)\.", r"^mogi +6 +\S+ +([\d.]+)", 0),
+        (r"median of the depth is between (\S+) and (\S+) km,", r"^depth +km +([\d.]+) +[\d.]+ to [\d.]+ +uniform", 0),
+    ],
     "lunar": [
         (r"error of the network of (\S+) to (\S+) wt%", r"^test +tio2 +\S+ +(\S+)", 0),
         (r"beside (\S+) to (\S+) of support vectors", r"^svr .*?data\) +([\d.]+)", 0),
@@ -42,7 +49,7 @@ SEEN = {
 }
 """Tutorial → sentence with the ends between which a number should be, what prints it, and which of those it is."""
 
-LARGEST, ALL_TOGETHER = 100_000, 1_800_000
+LARGEST, ALL_TOGETHER = 100_000, 2_000_000
 """Bytes of a picture, and of all."""
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import textwrap
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -291,21 +292,24 @@ def estimates(directory: RunDirectory) -> Pictures:
     if outputs(predictions):
         yield FIGURES_FOLDER / TEST_ESTIMATES, of_estimates(predictions, limits, title)
     if (directory.results / TEST_IMAGES).exists():
-        yield from _of_images(table(directory.results / TEST_IMAGES), title)
+        views = [view["name"] for view in directory.training_spec()["dataset"].get("views", [])]
+        yield from _of_images(table(directory.results / TEST_IMAGES), views, title)
 
 
-def _of_images(images: xarray.Dataset, title: str) -> Pictures:
-    """For each output that is an image, the test samples of median and of largest error: simulation, estimate, and
-    their difference.
+def _of_images(images: xarray.Dataset, views: Sequence[str], title: str) -> Pictures:
+    """Of outputs that are images, the test samples of median and of largest error: simulation, estimate, and their
+    difference, in a figure for all images of one size, whose colours are its own.
     """
-    for name in outputs(images):
-        (truths, estimates), in_unit = (of[:, 0] for of in truth_and_estimate(images, name)), unit(images, name)
-        order = np.argsort(np.square(estimates - truths).mean(axis=(1, 2)))
+    for size, group in groupby(outputs(images), lambda name: images[name].shape[2:]):
+        names = list(group)
+        both = {name: [of[:, 0] for of in truth_and_estimate(images, name)] for name in names}
+        order = np.argsort(sum(np.square(estimate - truth).mean(axis=(1, 2)) for truth, estimate in both.values()))
+        units = {in_words(name, views): unit(images, name) for name in names}
         for rank, number in {"median": order[len(order) // 2], "largest": order[-1]}.items():
-            words = f"{title}, sample {number}, whose error is the {rank}"
-            moment = Moment(words, {name: truths[number]}, {name: estimates[number]})
-            (figure,) = draw_moments([moment], {name: in_unit}, (), extent(None, None, truths.shape[1:]))
-            yield FIGURES_FOLDER / f"test_{name}_{rank}", figure
+            truths, estimates = ({in_words(name, views): both[name][of][number] for name in names} for of in (0, 1))
+            moment = Moment(f"{title}, sample {number}, whose error is the {rank}", truths, estimates)
+            (figure,) = draw_moments([moment], units, (), extent(None, None, size))
+            yield FIGURES_FOLDER / f"test_{names[0]}_{rank}", figure
 
 
 def of_estimates(predictions: xarray.Dataset, limits: Mapping[str, float], title: str) -> Figure:
