@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
@@ -426,16 +426,33 @@ def evaluate(run: Runs, options: EvaluateOptions) -> ShownEvaluation:
 
 @takes(FiguresOptions)
 def figures(runs: Runs, options: FiguresOptions) -> Pictures:
-    """Draw the figures of runs again from their files; see `qexp figures`.
+    """Draw the figures of runs again from their files, or the corner plot of files of draws; see `qexp figures`.
 
-    runs     `Run` objects, names, unique prefixes, paths, patterns such as "mogi_*", and lists of them
+    runs     `Run` objects, names, unique prefixes, paths, patterns such as "mogi_*", and lists of them; or files of
+             draws, such as "estimates_posterior.nc", whose posteriors of one sample are drawn over each other
     returns  the paths of the pictures
 
     >>> paths = qexp.figures("mogi_quick_0", formats=["pdf"], only="learning_curve")
     >>> paths[0].name
     'learning_curve.pdf'
     """
-    return Pictures(path for run in open_runs(runs) for path in run.figures(**vars(options)))
+    names = references_of(runs)
+    if not files_of_draws(names):
+        return Pictures(path for run in open_runs(names) for path in run.figures(**vars(options)))
+    if options.evaluation is not None:
+        raise QexpError("`evaluation` is for runs, and these are files of draws; leave it out")
+    from qexp.figures.canvas import use_style
+    from qexp.figures.distributions import draw_corner
+
+    to = None if options.to is None else target_outside_of_runs(options.to)
+    with use_style(*options.drawn_with):
+        drawn = [draw_corner([*map(Path, names)], sample, to, options.formats) for sample in options.only or ("",)]
+    return Pictures(path for pictures, _ in drawn for path in pictures)
+
+
+def files_of_draws(names: Sequence[str]) -> bool:
+    """Whether files are named, such as those that `predict` writes with `draws`, instead of runs."""
+    return bool(names) and all(name.endswith(".nc") for name in names)
 
 
 @takes(IntervalsOptions)

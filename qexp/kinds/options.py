@@ -191,7 +191,7 @@ class PredictOptions(Computing):
     )  # fmt: skip
     draws: int | None = option(
         None, "Images, rows and spectra, with a posterior head or `refined`: also write this number of draws from the "
-        "posterior of each, for ArviZ, into a file beside the estimates.", metavar="N",
+        "posterior of each, for ArviZ, into a file beside the estimates, and a corner plot of the first.", metavar="N",
     )  # fmt: skip
     refined: bool = option(
         False, "Images of a simulated dataset: intervals and draws are of the posteriors by the known likelihood, "
@@ -411,7 +411,8 @@ class FiguresOptions(DrawingOptions):
 
     _: KW_ONLY
     only: Collection[str] = option(
-        (), "Draw only the figure with this name.", also="Repeat for more.", metavar="NAME", shell=list[str],
+        (), "Draw only the figure with this name; of files of draws the sample, the first one if left out.",
+        also="Repeat for more.", metavar="NAME", shell=list[str],
         complete="figures",
     )  # fmt: skip
     evaluation: str | None = option(
