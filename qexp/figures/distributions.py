@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import closing
 from dataclasses import dataclass, field, replace
 from itertools import product
 from pathlib import Path
@@ -13,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qexp.base.files import make_folder, require_file, safe
-from qexp.base.formats import BROKEN_NETCDF
+from qexp.base.formats import BROKEN_NETCDF, read_netcdf
 from qexp.base.outputs import estimate_of
 from qexp.base.quantities import conversion, in_symbols, in_words, label, typeset, with_unit
 from qexp.errors import QexpError, some, suggestion
@@ -406,84 +405,70 @@ def _words(parameter: Drawn, inches: float) -> str:
 
 # The corner plot of draws in files, as `predict`, `invert` and ArviZ write them; of several files over each other.
 
-OF_DRAWS, TRUE = "_posterior.nc", "true_value"
+OF_DRAWS = "_posterior.nc"
 """How a file of draws ends that lies beside a file of estimates."""
 
 
 def draw_corner(
     paths: Sequence[Path], sample: str = "", to: Path | None = None, formats: Sequence[str] = ("png",)
-) -> tuple[list[Path], str]:
+) -> list[Path]:
     """Draw the posteriors of one sample: of the parameters that all files have, in the units of the first file.
 
     sample  its name; if empty, the first one with draws in the first file, which is then looked for in the others
     to      folder for the pictures; None: that of the first file
-    Returns the pictures, and the name of the sample, empty where the first file has none. Raises QexpError.
+    Returns the pictures. Raises QexpError.
     """
     require_formats(formats)
-    first = _of_sample(paths[0], sample)
-    tables = [first, *(_of_sample(path, first.attrs["sample"]) for path in paths[1:])]
-    parameters = []
-    for name, of_first in first.data_vars.items():
-        unit, values = str(of_first.attrs.get("units", "")), {}
-        for path, table in zip(paths, tables, strict=True):
-            factor = conversion(str(table[name].attrs.get("units", "")), unit) if name in table else None
-            if factor is not None:
-                values[f"{path.name}: {table.attrs['whose']}"] = factor * table[name].values.ravel()
-        if len(values) == len(paths):
-            parameters.append(Drawn(str(name), unit, values, of_first.attrs.get(TRUE)))
-    if not parameters:
-        raise QexpError(f"{paths[-1]} has no parameter of the others: {some(list(map(str, first.data_vars)))}")
-    title = f"Posteriors of sample {first.attrs['sample']}"
-    if len(paths) == 1:
-        (whose,), (draws,) = values, values.values()
-        title = f"{whose}, sample {first.attrs['sample']}: {len(draws):,} draws, medians and 95 % intervals"
-    figure = corner(parameters, title, "the true value")
     stem = "_and_".join(path.stem for path in paths) + f"_{safe(sample)}" * bool(sample)
+    draws: dict[str, dict[str, Array]] = {}
+    units, truth = dict[str, str](), dict[str, float]()
+    for path in paths:
+        table, whose = _of_sample(path, sample)
+        sample = table.attrs["sample"]
+        for name, of in ((str(name), of) for name, of in table.items()):
+            factor = conversion(of.attrs["units"], units.setdefault(name, of.attrs["units"]))
+            if factor is not None:
+                draws.setdefault(name, {})[f"{path.name}: {whose}"] = factor * of.values.ravel()
+                truth |= {name: factor * of.attrs["true"]} if np.isfinite(of.attrs.get("true", np.nan)) else {}
+    shared = [Drawn(name, units[name], of, truth.get(name)) for name, of in draws.items() if len(of) == len(paths)]
+    if not shared:
+        raise QexpError(f"{paths[-1]} has no parameter of the others: {some([*draws])}")
+    one = f"{whose}, sample {sample}: {table.sizes['draw']:,} draws, medians and 95 % intervals"
+    figure = corner(shared, f"Posteriors of sample {sample}" if len(paths) > 1 else one, "the true value")
     pictures = [(to or paths[0].parent) / f"{stem}.{ending}" for ending in formats]
     for picture in pictures:
         make_folder(picture.absolute().parent)
         save(figure, picture)
-    return pictures, first.attrs["sample"]
+    return pictures
 
 
-def _of_sample(path: Path, sample: str) -> xarray.Dataset:
-    """Parameter → draws of a sample, with the true value as an attribute; and whose draws they are."""
+def _of_sample(path: Path, sample: str) -> tuple[xarray.Dataset, str]:
+    """Parameter → draws of a sample, with its true value if the estimates beside them have it; and whose they are."""
     import xarray
 
     require_file(path)
+    estimates = path.with_name(f"{path.name.removesuffix(OF_DRAWS)}.nc")
+    beside = read_netcdf(estimates) if estimates.is_file() and estimates != path else xarray.Dataset()
     try:
-        tree = xarray.open_datatree(path, engine="h5netcdf", decode_times=False)
+        with xarray.open_datatree(path, engine="h5netcdf", decode_times=False) as tree:
+            table, about = tree.children.get("posterior", tree).to_dataset(), tree.attrs
+            table = table[[name for name, of in table.items() if {*of.dims} - {"sample"} == {"chain", "draw"}]]
+            if "sample" in table.dims:
+                names, first = [str(name) for name in table["sample"].values], next(iter(table.values()))
+                seen = (name for at, name in enumerate(names) if np.isfinite(first.isel(sample=at)).all())
+                if (sample := sample or next(seen, "")) not in names:
+                    raise QexpError(f"{path} has no draws of a sample '{sample}'; {suggestion(sample, names)}")
+                table = table.isel(sample=(row := names.index(sample)))
+            table.load()
     except BROKEN_NETCDF as error:
         raise QexpError(f"{path} cannot be read as a file of draws: {error}") from error
-    with closing(tree):
-        table = tree.children.get("posterior", tree).to_dataset()
-        table = table[[name for name, of in table.data_vars.items() if set(of.dims) - {"sample"} == {"chain", "draw"}]]
-        if "sample" in table.dims:
-            names, one = [str(name) for name in table["sample"].values], next(iter(table.data_vars.values()))
-            seen = (name for at, name in enumerate(names) if np.isfinite(one.isel(sample=at)).all())
-            if (sample := sample or next(seen, "")) not in names:
-                raise QexpError(f"{path} has no draws of a sample '{sample}'; {suggestion(sample, names)}")
-            table = table.isel(sample=names.index(sample))
-            _add_true_values(table, path.with_name(f"{path.name.removesuffix(OF_DRAWS)}.nc"), names.index(sample))
-        table.load()
-    if not table.data_vars or not all(np.isfinite(of).all() for of in table.data_vars.values()):
-        raise QexpError(
-            f"{path} has no draws{f' of sample {sample}' * bool(sample)}, as `predict` with `draws` writes them"
-        )
-    about = [tree.attrs.get("run") or tree.attrs.get("title", ""), tree.attrs.get("caution", "")]
-    whose = ", ".join(filter(None, [*about, "by the likelihood" * ("posteriors" in tree.attrs)]))
-    return table.assign_attrs(whose=whose, sample=sample)
-
-
-def _add_true_values(table: xarray.Dataset, estimates: Path, row: int) -> None:
-    """Add those that the file of estimates has beside its estimates, if it is NetCDF, as attributes of parameters."""
-    import xarray
-
-    if not estimates.is_file():
-        return
-    with xarray.open_dataset(estimates, engine="h5netcdf", decode_times=False) as beside:
-        for name in [name for name in table.data_vars if {name, estimate_of(str(name))} <= {*beside.data_vars}]:
-            unit = str(table[name].attrs.get("units", ""))
-            factor = conversion(str(beside[name].attrs.get("units", unit)), unit)
-            if factor is not None and beside[name].dtype.kind == "f" and np.isfinite(beside[name].values[row]):
-                table[name].attrs[TRUE] = factor * float(beside[name].values[row])
+    if not table or not all(np.isfinite(of).all() for of in table.values()):
+        raise QexpError(f"{path} has no draws of sample '{sample}', as estimates with `draws` have them")
+    for name, of in table.items():
+        of.attrs.setdefault("units", "")
+        if {name, estimate_of(str(name))} <= {*beside} and beside[name].dtype.kind == "f":
+            factor = conversion(beside[name].attrs.get("units", of.units), of.units)
+            of.attrs |= {} if factor is None else {"true": factor * float(beside[name][row])}
+    whose = [about.get("run") or about.get("title", ""), about.get("caution", "")]
+    whose += ["by the likelihood"] * ("posteriors" in about)
+    return table.assign_attrs(sample=sample), ", ".join(filter(None, whose))

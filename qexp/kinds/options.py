@@ -314,6 +314,9 @@ class CalibrateOptions(Computing):
         False, "Test the posteriors by the known likelihood, found from the network's estimates, instead of those of "
         "the network's head.",
     )  # fmt: skip
+    ensemble: bool = option(
+        False, "Test the mixture of runs that differ by their seed alone as one posterior, instead of each run."
+    )
     on_observation: Counted = python_only(
         uncounted, "Takes the number of observations that are done, and of all; a bar if left out"
     )

@@ -614,15 +614,12 @@ class SampleDraws:
     count: int
     units: Mapping[str, str]
 
-    def draw(self, posteriors: Sequence[Posterior], first: int) -> Array:
-        """Draws from the mixture of the networks' posteriors, (draw, sample, output).
+    def draw(self, posterior: Posterior, first: int) -> Array:
+        """Draws from a posterior, (draw, sample, output).
 
         first  the number of the first sample, by which the draws are the same in whatever chunks samples are read
         """
-        from qexp.networks.estimator import mixed
-
-        random = Seeds(0).torch(posteriors[0].device, "draws", first)
-        return mixed(posteriors, self.count, random).cpu().numpy()
+        return posterior.draws(self.count, Seeds(0).torch(posterior.device, "draws", first)).cpu().numpy()
 
     @contextmanager
     def new_file(self, path: Path, about: Mapping[str, str], numbered: bool) -> Iterator[AddDraws]:
