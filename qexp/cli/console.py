@@ -365,10 +365,6 @@ RUNS = typer.Argument(
     autocompletion=completion.runs,
 )
 RunsArgument = Annotated[list[str], RUNS]
-RunOption = Annotated[
-    str | None,
-    typer.Option("--run", metavar="RUN", help="The run, instead of the first word.", autocompletion=completion.runs),
-]
 PointsOption = Annotated[
     Path | None,
     typer.Option(

@@ -191,7 +191,7 @@ class PredictOptions(Computing):
     )  # fmt: skip
     draws: int | None = option(
         None, "Images, rows and spectra, with a posterior head or `refined`: also write this number of draws from the "
-        "posterior of each, for ArviZ, into a file beside the estimates.", metavar="N",
+        "posterior of each, for ArviZ, into a file beside the estimates, and a corner plot of the first.", metavar="N",
     )  # fmt: skip
     refined: bool = option(
         False, "Images of a simulated dataset: intervals and draws are of the posteriors by the known likelihood, "
@@ -314,6 +314,9 @@ class CalibrateOptions(Computing):
         False, "Test the posteriors by the known likelihood, found from the network's estimates, instead of those of "
         "the network's head.",
     )  # fmt: skip
+    ensemble: bool = option(
+        False, "Test the mixture of runs that differ by their seed alone as one posterior, instead of each run."
+    )
     on_observation: Counted = python_only(
         uncounted, "Takes the number of observations that are done, and of all; a bar if left out"
     )
@@ -411,7 +414,8 @@ class FiguresOptions(DrawingOptions):
 
     _: KW_ONLY
     only: Collection[str] = option(
-        (), "Draw only the figure with this name.", also="Repeat for more.", metavar="NAME", shell=list[str],
+        (), "Draw only the figure with this name; of files of draws the sample, the first one if left out.",
+        also="Repeat for more.", metavar="NAME", shell=list[str],
         complete="figures",
     )  # fmt: skip
     evaluation: str | None = option(

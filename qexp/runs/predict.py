@@ -38,7 +38,7 @@ from qexp.kinds.prediction import (
     require_not_read,
 )
 from qexp.kinds.tables import tables_of
-from qexp.networks.estimator import Ensemble, mixed
+from qexp.networks.estimator import Ensemble
 from qexp.networks.network import refusal
 from qexp.networks.shapes import Shape
 from qexp.rows.formats import FORMATS
@@ -121,9 +121,9 @@ class Predictor:
         require_draws(draws, f"{draws} draws")
         tensors, single = self._batch(inputs)
         with threads(self._threads), torch.no_grad():
-            posteriors = [model.posterior(tensors) for model in self.ensemble.models]
-            values = mixed(posteriors, draws, torch.Generator(self.device).manual_seed(seed)).cpu().numpy()
-        return _for_arviz(values, {name: self.units.get(name, "") for name in posteriors[0].names}, single)
+            posterior = self.ensemble.posterior(tensors)
+            values = posterior.draws(draws, torch.Generator(self.device).manual_seed(seed)).cpu().numpy()
+        return _for_arviz(values, {name: self.units.get(name, "") for name in posterior.names}, single)
 
     def refined(
         self, inputs: Mapping[str, ArrayLike], draws: int, seed: int, warn: Callable[[str], None]
@@ -328,12 +328,13 @@ def submit(directory: RunDirectory, workspace: Workspace, options: SubmitOptions
         raise QexpError("there are no files to predict")
     files.make_folder(pairs[0][1].absolute().parent)
     folder = launchers.claim_launch(workspace).folder
-    run, root = str(directory.path.absolute()), str(workspace.root.absolute())
+    root = str(workspace.root.absolute())
+    runs = [word for member in directory.members for word in ("--run", str(member.path.absolute()))]
     around = wrap_of(settings)
     commands = []
     for source, target in pairs:
         paths = ["--input", str(source.absolute()), "--output", str(target.absolute())]
-        words = ["predict", "--run", run, *paths, *options.words, "--workspace", root]
+        words = ["predict", *runs, *paths, *options.words, "--workspace", root]
         commands.append(around.around(directory, *words))
     record = {"run": directory.name, "launcher": launcher, "settings": settings, "commands": commands, "jobs": {}}
     formats.write_json(folder / launchers.PREDICTION, record)
