@@ -161,6 +161,14 @@ def test_vectors_and_stations(tmp_path, values):
     assert deviations["spectrum"] == pytest.approx([NOISE], rel=0.05)
 
 
+def test_a_parameter_whose_name_is_that_of_a_direction_says_nothing_of_vectors(tmp_path, values):
+    y, _, views = values
+    data = {"y": ("run", -np.sort(y), {"units": "km"}), "spectrum": (("run", "band"), views[:, 0, 3], {"units": "m"})}
+    xarray.Dataset(data).to_netcdf(tmp_path / "all.nc", engine="h5netcdf")
+    dataset = opened(tmp_path / "all.nc", observations=["spectrum"], varyings={"y": []})
+    assert signals(dataset, [3])["spectrum"].numpy()[0, 0, 0] == pytest.approx(views[3, 0, 3], rel=1e-5)
+
+
 def test_noise_is_added_anew_in_every_epoch_and_each_simulation_is_seen_once(archive):
     dataset, spec = opened(archive), {"split": [0.75, 0.1]}
     data = data_kind({"type": "simulated"}).data(spec, dataset, BUILT_IN, Seeds(4), torch.device("cpu"))

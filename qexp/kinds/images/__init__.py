@@ -9,6 +9,7 @@ KIND = Kind(
     evaluate="qexp.kinds.images.evaluation:open_data",
     predict="qexp.kinds.images.prediction:PREDICTION",
     invert="qexp.kinds.images.inversion:network_of",
+    simulate="qexp.kinds.images.simulate:Simulator",
     look="qexp.kinds.images.preview:ImagesPreview",
     figures="qexp.trust.figures:FIGURES",
 )

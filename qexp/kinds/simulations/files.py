@@ -182,7 +182,7 @@ class SimulationFiles:
     def pixels(self) -> dict[str, tuple[float, float]]:
         """Observation → width and height of its pixels [m], where the files say so."""
         sizes: dict[str, tuple[float, float]] = {}
-        for array in self.arrays:
+        for array in (array for array in self.arrays if len(array.variable.shape) > 2):
             axes = array.variable.file.axes(array.variable.name)
             if axes is not None and axes[0].metres and axes[1].metres:
                 sides = axes[0].step * axes[0].metres, axes[1].step * axes[1].metres
