@@ -392,7 +392,7 @@ def simulate(options: SimulateOptions) -> list[Path]:
 
     returns  the file of the simulations, data/NAME.nc, and the spec of their dataset, specs/datasets/NAME.json
     Raises QexpError for a mistake in the simulator's code, or where the name has other simulations; RunFailedError if
-    all failed. Interrupted at any time, it goes on where it was.
+    all failed. Interrupted at any time, it continues where it was.
 
     >>> [file, spec] = qexp.simulate("mogi", 20)
     >>> qexp.samples("mogi_simulated", count=20)["depth"].sizes

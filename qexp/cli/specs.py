@@ -222,9 +222,9 @@ def show(samples: ShowOptions, images: ShowImagesOptions, as_json: JsonOption = 
 def simulate(options: SubmitSimulationsOptions) -> None:
     """Simulate samples of a dataset once, for training by a simulator that is slow.
 
-    They are kept in data/NAME.nc, without noise, and specs/datasets/NAME.json is the dataset that reads them. If it is
-    interrupted, the same command goes on; if it is given several times, in other shells or on other machines, these
-    share the work. Simulations that fail are counted.
+    They are kept in data/NAME.nc, without noise, and specs/datasets/NAME.json is the dataset that reads them. After an
+    interruption the same command continues; several of it, in other shells or on other machines, share the work.
+    Simulations that fail are counted.
     """
     if is_for_a_cluster(options):
         print_submitted(api.submit_simulations(**vars(options)), options.workspace)

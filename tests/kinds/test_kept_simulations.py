@@ -278,7 +278,7 @@ def test_killed_at_twenty_moments_it_ends_with_the_same_bytes(slow, monkeypatch)
 def test_a_full_disk_leaves_complete_pieces_and_it_goes_on_with_more_room(slow):
     Path("data").mkdir()
     with mounted("-t", "tmpfs", "-o", "size=64k", "tmpfs", "data"):
-        with pytest.raises(QexpError, match="cannot write .*No space left"):
+        with pytest.raises(QexpError, match=r"cannot write .*No space left"):
             simulated()
         pieces = sorted(Path("data/slow_simulated.pieces").glob("*.npz"))
         assert 3 < len(pieces) < COUNT
