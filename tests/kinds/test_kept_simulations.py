@@ -42,6 +42,20 @@ GENERATORS = {
     "slow": Entry(lambda: DeformationImages(Source(("x", "y", "depth", "delta_volume"), slow)), {}, "A toy.", {})
 }
 '''
+OWN_PIXELS = """
+class Own:
+    required = lambda self, variables: ["depth", "delta_volume", "spacing"]
+    images = lambda self, variables: ["picture"]
+    pixel_sizes = lambda self, image, values: (values["spacing"], values["spacing"])
+
+    def simulate(self, values, height, width):
+        return {"picture": values["depth"][:, None, None].expand(-1, height, width)}
+
+
+GENERATORS["own"] = Entry(Own, {}, "A toy.", {})
+from qexp.extend import Quantity
+QUANTITIES = {"spacing": Quantity("km", 1e3, "width of a pixel")}
+"""
 OF_SLOW = put(SOUND["dataset"], "generation_type", "slow")
 COUNT = 24
 
@@ -147,6 +161,21 @@ def test_noise_that_varies_is_drawn_in_every_epoch_and_not_kept(specs):
         assert set(table.variables) == {"depth", "delta_volume", "displacement"}
 
 
+def test_correlated_noise_knows_the_size_of_pixels_and_where_it_varies_is_refused(specs):
+    correlated = put(OF_SLOW, "noise_model", {"type": "exponential", "parameters": {"range": 2.0}})
+    Path("specs/extensions.py").write_text(SLOW + OWN_PIXELS)
+    own = put(put(put(correlated, "generation_type", "own"), "fixed", {"noise": 0.1, "spacing": 0.3}), "matrix", ...)
+    specs.write("dataset", own, "slow")
+    simulated(name="own")
+    width, height = opened("own").pixel_sizes("picture", {})
+    assert (width, height) == (pytest.approx(300), pytest.approx(300))
+    varying = put(put(correlated, "fixed.x_res", ...), "varyings.x_res", [])
+    distribution = {"type": "uniform", "parameters": {"a": 0.1, "b": 0.2}}
+    specs.write("dataset", put(varying, "distributions.x_res", distribution), "slow")
+    with pytest.raises(QexpError, match="the pixels of 'displacement' vary in size"):
+        simulated()
+
+
 def test_interrupted_and_moved_it_goes_on_to_the_same_bytes_and_simulates_nothing_twice(slow, tmp_path, monkeypatch):
     whole = simulated()[0].read_bytes()
     assert len(calls()) == len(set(calls())) == COUNT
@@ -235,7 +264,7 @@ def test_what_cannot_be_simulated_or_written_is_said(slow, qexp):
     slow.write("dataset", {"type": "tabular", "path": "a.csv", "inputs": {"x": ["a"]}, "outputs": {"y": "b"}}, "table")
     assert "no simulator, whose samples could be kept" in qexp("data", "simulate", "table", "--count", "3").refused(2)
     assert "--count 0: from 1 to" in qexp("data", "simulate", "slow", "--count", "0").refused(2)
-    assert "--jobs 0: at least 1" in qexp("data", "simulate", "slow", "--count", "3", "-j", "0").refused(2)
+    assert "--jobs 0: from 1 to" in qexp("data", "simulate", "slow", "--count", "3", "-j", "0").refused(2)
     Path("data").touch()
     said = qexp("data", "simulate", "slow", "--count", "3").refused(2)
     assert "cannot write to" in said
@@ -283,6 +312,9 @@ def test_a_full_disk_leaves_complete_pieces_and_it_goes_on_with_more_room(slow):
         pieces = sorted(Path("data/slow_simulated.pieces").glob("*.npz"))
         assert 3 < len(pieces) < COUNT
         assert all("about" in np.load(piece) for piece in pieces)
+        subprocess.run(["mount", "-o", "remount,size=120k", "data"], check=True)
+        with pytest.raises(QexpError, match=r"cannot write .*slow_simulated\.nc: it takes"):
+            simulated()
         subprocess.run(["mount", "-o", "remount,size=4M", "data"], check=True)
         simulated()
         assert opened("slow_simulated").simulations.usable.size == COUNT

@@ -7,14 +7,15 @@ joins them to the file of a dataset of the type `simulated`, and deletes them.
 from __future__ import annotations
 
 import json
+import math
 import os
 import shutil
 import subprocess
 import sys
 import time
 import zipfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, closing, contextmanager, suppress
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager, suppress
 from functools import partial
 from pathlib import Path
 
@@ -32,11 +33,12 @@ from qexp.jobs import launchers
 from qexp.kinds.experiments import TYPES, SpecCache
 from qexp.kinds.images.experiment import DATA, Trial
 from qexp.kinds.images.preview import dimensions
-from qexp.kinds.images.spec import sources_of
+from qexp.kinds.images.spec import sources_of, variable_of
 from qexp.kinds.options import SimulateOptions, SubmitSimulationsOptions
 from qexp.rows.table import HUGE_NUMBER
 from qexp.simulation.dataset import Values
 from qexp.simulation.stored import MOST_SIMULATIONS, SIMULATION
+from qexp.simulation.views import SIZED
 from qexp.spec.reading import Document, digest
 from qexp.spec.resolution import FOLDERS
 from qexp.store.directory import RunDirectory
@@ -51,6 +53,12 @@ MISTAKES = (NotImplementedError, RecursionError)
 
 SECONDS_BETWEEN_LOOKS = 0.5
 
+HEADER = 2**16
+"""Bytes of a file besides its arrays, at most."""
+
+ABOUT = "simulations"
+"""The attribute of the file that says what its simulations are of, and how many failed."""
+
 
 class Simulator:
     """Simulates a dataset; see `qexp.simulate`.
@@ -61,24 +69,24 @@ class Simulator:
     """
 
     def __init__(self, path: Path, document: Document, cache: SpecCache, options: SimulateOptions) -> None:
-        if not 1 <= options.count <= MOST_SIMULATIONS:
-            raise QexpError(f"`count={options.count}`: from 1 to {MOST_SIMULATIONS:,}")
-        if options.jobs < 1:
-            raise QexpError(f"`jobs={options.jobs}`: at least 1")
+        for option in ("count", "jobs"):
+            if not 1 <= (value := getattr(options, option)) <= MOST_SIMULATIONS:
+                raise QexpError(f"`{option}={value}`: from 1 to {MOST_SIMULATIONS:,}")
         self._path, self._document, self._options, self._workspace = path, document, options, cache.workspace
         self._dataset = DATA.untried_dataset(document, cache.tables, cache.workspace)
-        self._shapes = {image: self._dataset.shapes()[image] for image in self._dataset.images}
         name = require_name(f"{path.stem}_simulated" if options.name is None else options.name)
         self._file = cache.workspace.root / "data" / f"{name}.nc"
-        self._pieces = self._file.with_suffix(".pieces")
         self._spec = cache.workspace.specs / FOLDERS["dataset"] / f"{name}.json"
-        spec = DATA.pinned(document, self._dataset, cache.workspace)
-        of_spec = digest(spec, TYPES["training"].extensions(cache.workspace))
+        self._pieces = self._file.with_suffix(".pieces")
+        pinned = DATA.pinned(document, self._dataset, cache.workspace)
+        of_spec = digest(pinned, TYPES["training"].extensions(cache.workspace))
         self._origin = {"count": options.count, "seed": options.seed, "spec or code": of_spec}
         """What determines every bit."""
         self._size = min(LARGEST_PIECE, max(1, options.count // MOST_SMALLER_PIECES))
+        self._starts = range(0, options.count, self._size)
         self._there: dict[int, Document] = {}
-        """First simulation of a piece that is there → what the piece says of itself."""
+        """First simulation of each piece that is there → what the piece says of itself."""
+        self._fixed = {**self._pixels(), **document["fixed"]}
         self._require_own_name()
 
     def run(self) -> list[Path]:
@@ -142,13 +150,25 @@ class Simulator:
         for start in self._starts:
             self._take(self._piece(start), partial(self._is_there, start), partial(self._compute, start, values))
             done, seconds = len(self._there), time.monotonic() - started
-            per_second = f"{(done - before) * self._size / seconds:.3g} per second"
-            counted = f"{min(done * self._size, count):,} of {count:,} simulations"
-            self._options.watch(f"{counted}, {per_second}, {self._failed[0]:,} failed", done / len(self._starts))
+            words = f"{min(done * self._size, count):,} of {count:,} simulations"
+            words += f", {(done - before) * self._size / seconds:.3g} per second, {self._failed[0]:,} failed"
+            self._options.watch(words, done / len(self._starts))
         if len(self._there) < len(self._starts):
             time.sleep(SECONDS_BETWEEN_LOOKS)
         else:
             self._take(self._pieces / "all", self._is_finished, partial(self._join, values))
+
+    def _pixels(self) -> dict[str, float]:
+        """Widths and heights of pixels that do not vary, as a dataset fixes them; noise may depend on no others."""
+        sides, values = {}, self._dataset.quantiles(0.1, 0.6)
+        for index, image in enumerate(self._dataset.images):
+            if self._dataset.view(image).points is None:
+                for key, metres in zip(SIZED, self._dataset.pixel_sizes(image, values), strict=True):
+                    if not np.ptp(metres):
+                        sides[variable_of(key, index)] = metres[0] / self._dataset.si_factor(key)
+                    elif self._dataset.noise.depends_on_pixels(image):
+                        raise QexpError(f"the pixels of '{image}' vary in size, and its noise depends on that; fix it")
+        return sides
 
     def _values(self) -> dict[str, Values]:
         """Parameter → (simulation,), in its unit."""
@@ -176,10 +196,6 @@ class Simulator:
 
     # Pieces.
 
-    @property
-    def _starts(self) -> range:
-        return range(0, self._options.count, self._size)
-
     def _piece(self, start: int) -> Path:
         return self._pieces / f"{start:08}.npz"
 
@@ -191,17 +207,18 @@ class Simulator:
     @property
     def _failed(self) -> tuple[int, str]:
         """The number of simulations that failed, of the pieces that are there, and why the first did."""
-        pieces = [of for _, of in sorted(self._there.items()) if of["failed"]]
+        pieces = [piece for _, piece in sorted(self._there.items()) if piece["failed"]]
         return sum(piece["failed"] for piece in pieces), pieces[0]["reason"] if pieces else ""
 
     def _take(self, file: Path, is_done: Callable[[], bool], work: Callable[[], None]) -> None:
         """Work on a file, unless that is done, or another process does it."""
+        if is_done():
+            return
         with ExitStack() as until_the_end:
             mine = False
             with files.writing(f"to {self._pieces}"), suppress(QexpError, FileNotFoundError):  # if all have been joined
-                if not is_done():
-                    until_the_end.enter_context(files.locked(file, 0.0))
-                    mine = True
+                until_the_end.enter_context(files.locked(file, 0.0))
+                mine = True
             if mine and not is_done() and not self._is_finished():
                 work()
 
@@ -214,30 +231,32 @@ class Simulator:
             np.savez(file, *images, about=np.array(json.dumps(about)))
         self._there[start] = about
 
-    def _simulated(self, values: Mapping[str, Values], start: int) -> tuple[list[Array], Sequence[str]]:
+    def _simulated(self, values: Mapping[str, Values], start: int) -> tuple[list[Array], list[str]]:
         """Images, (simulation, channel, height, width) each, and why each simulation failed, empty if it did not.
 
         Those of a batch that fails are tried one by one.
         """
-        count = len(next(iter(values.values())))
+        count, every = len(next(iter(values.values()))), self._dataset.shapes()
+        shapes = {image: every[image] for image in self._dataset.images}
         Seeds(self._options.seed).seed_globally("simulated", start, count)
         trial = Trial(self._workspace, (), sources_of(self._document)[0][0]["type"])
         signals = trial.call(partial(self._signals, values))
         if isinstance(signals, str) and count > 1:
             one_by_one = [{name: of[[row]] for name, of in values.items()} for row in range(count)]
-            images, reasons = zip(*map(self._simulated, one_by_one, range(start, start + count)), strict=True)
-            return [np.concatenate(image) for image in zip(*images, strict=True)], [reason for (reason,) in reasons]
+            alone = list(map(self._simulated, one_by_one, range(start, start + count)))
+            images = [np.concatenate(parts) for parts in zip(*(images for images, _ in alone), strict=True)]
+            return images, [reason for _, (reason,) in alone]
         if isinstance(signals, str):
-            return [np.full((1, *shape), np.nan, np.float32) for shape in self._shapes.values()], [signals]
+            return [np.full((1, *shape), np.nan, np.float32) for shape in shapes.values()], [signals]
         right = np.ones(count, dtype=bool)
-        for image, shape in self._shapes.items():
+        for image, shape in shapes.items():
             if (made := tuple(signals[image].shape)) != (count, *shape):
                 raise QexpError(f"the simulator made '{image}' of the shape {made}, but must make {(count, *shape)}")
             mask = self._dataset.view(image).mask(self._dataset.size)
             hidden = False if mask is None else mask.numpy() == 0
             right &= ((signals[image].abs().numpy() < HUGE_NUMBER) | hidden).all(axis=(1, 2, 3))
-        reasons = np.where(right, "", "values that are missing or infinite").tolist()
-        return [signals[image].float().numpy() for image in self._shapes], reasons
+        images = [signals[image].float().numpy() for image in shapes]
+        return images, np.where(right, "", "values that are missing or infinite").tolist()
 
     def _signals(self, values: Mapping[str, Values]) -> dict[str, Tensor] | str:
         """What is simulated, or why the simulator failed."""
@@ -251,7 +270,7 @@ class Simulator:
     # The dataset that is kept.
 
     def _join(self, values: Mapping[str, Values]) -> None:
-        import h5netcdf.legacyapi
+        import h5netcdf
         import h5py
 
         self._require_own_name()
@@ -259,40 +278,49 @@ class Simulator:
         if failed == self._options.count:
             again = f"to try again, delete {self._workspace.shown(self._pieces)}"
             raise RunFailedError(f"all {failed:,} simulations failed; the first: {reason}; {again}")
-        names = {name: self._document.get("columns", {}).get(name, name) for name in [*values, *self._shapes]}
-        sides = {name: dimensions(self._dataset, name) for name in names}
+        called = {name: self._document.get("columns", {}).get(name, name) for name in [*values, *self._dataset.images]}
+        axes = {
+            name: {f"{called[name]}.{side}": size for side, size in dimensions(self._dataset, name).items()}
+            for name in called
+        }
+        count, folder = self._options.count, self._file.parent
+        size = HEADER + sum((8 if name in values else 4) * count * math.prod(of.values()) for name, of in axes.items())
+        if size > (free := shutil.disk_usage(folder).free):  # where the disk is full, HDF5 ends the process
+            there = f"it takes {files.in_bytes(size)}, and {files.in_bytes(free)} are free"
+            raise QexpError(f"cannot write {self._file}: {there}")
         with files.writing(self._file), files.beside(self._file) as draft:
-            with closing(h5netcdf.legacyapi.Dataset(draft, "w")) as file:
-                file.setncattr("simulations", json.dumps({**self._origin, "failed": failed, "reason": reason}))
-                file.createDimension(SIMULATION, self._options.count)
-                for name, called in names.items():
-                    for side, size in sides[name].items():
-                        file.createDimension(f"{called}.{side}", size)
-                    axes = (SIMULATION, *(f"{called}.{side}" for side in sides[name]))
-                    variable = file.createVariable(called, np.float64 if name in values else np.float32, axes)
-                    variable.setncattr("units", quantity(name, self._dataset.quantities).unit)
-            with h5py.File(draft, "r+") as arrays:  # which h5netcdf fills slowly
-                for name, of in values.items():
-                    arrays[names[name]][:] = of
+            with h5netcdf.File(draft, "w") as table:
+                table.dimensions = {
+                    SIMULATION: self._options.count,
+                    **dict(item for of in axes.values() for item in of.items()),
+                }
+                for name, of in axes.items():
+                    kind = np.float64 if name in values else np.float32
+                    variable = table.create_variable(called[name], (SIMULATION, *of), kind)
+                    variable.attrs["units"] = quantity(name, self._dataset.quantities).unit
+            with h5py.File(draft, "r+") as file:  # which h5netcdf fills slowly
+                file.attrs[ABOUT] = json.dumps({**self._origin, "failed": failed, "reason": reason})
+                for name in values:
+                    file[called[name]][:] = values[name]
                 for start in self._starts:
                     with np.load(self._piece(start)) as piece:
-                        for place, image in enumerate(self._shapes):
-                            rows = piece[f"arr_{place}"].reshape(-1, *sides[image].values())
-                            arrays[names[image]][start : start + len(rows)] = rows
+                        for place, image in enumerate(self._dataset.images):
+                            rows = piece[f"arr_{place}"].reshape(-1, *axes[image].values())
+                            file[called[image]][start : start + len(rows)] = rows
 
     def _stored_document(self) -> Document:
         document, options = self._document, self._options
         words = f"{self._path.stem} --count {options.count} --seed {options.seed} --name {self._file.stem}"
         kept = ("description", "angles", "views", "columns", "noise_model")
         varyings = {name: [] if name == NOISE else held_out for name, held_out in document["varyings"].items()}
-        is_kept = {name: name == NOISE or base_name(name) in VIEW_KEYS for name in document["fixed"]}
+        fixed = {name: value for name, value in self._fixed.items() if base_name(name) in {NOISE, *VIEW_KEYS}}
         return {
             "type": "simulated",
             "path": self._file.name,
             "made_by": f"qexp data simulate {words}",
-            "observations": [*self._shapes],
+            "observations": self._dataset.images,
             "varyings": varyings,
-            "fixed": {name: value for name, value in document["fixed"].items() if is_kept[name]},
+            "fixed": fixed,
             "distributions": {name: document["distributions"][name] for name in varyings},
             **{key: document[key] for key in kept if key in document},
         }
@@ -307,5 +335,5 @@ def _about(path: Path) -> Document:
             with np.load(path) as piece:
                 return dict(json.loads(str(piece["about"])))
         with h5py.File(path) as file:
-            return dict(json.loads(file.attrs["simulations"]))
+            return dict(json.loads(file.attrs[ABOUT]))
     return {}
