@@ -17,6 +17,7 @@ import zipfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from functools import partial
+from itertools import filterfalse
 from pathlib import Path
 
 import numpy as np
@@ -146,17 +147,18 @@ class Simulator:
     def _work(self, values: Mapping[str, Values]) -> None:
         """Compute each piece that is missing and that no other process computes; join them if all are there."""
         files.make_folder(self._pieces)
-        before, started, count = sum(map(self._is_there, self._starts)), time.monotonic(), self._options.count
-        for start in self._starts:
+        missing, started, count = [*filterfalse(self._is_there, self._starts)], time.monotonic(), self._options.count
+        for start in missing:
             self._take(self._piece(start), partial(self._is_there, start), partial(self._compute, start, values))
             done, seconds = len(self._there), time.monotonic() - started
-            words = f"{min(done * self._size, count):,} of {count:,} simulations"
-            words += f", {(done - before) * self._size / seconds:.3g} per second, {self._failed[0]:,} failed"
+            per_second = (done + len(missing) - len(self._starts)) * self._size / seconds
+            counted = f"{min(done * self._size, count):,} of {count:,} simulations"
+            words = f"{counted}, {per_second:.3g} per second, {self._failed[0]:,} failed"
             self._options.watch(words, done / len(self._starts))
-        if len(self._there) < len(self._starts):
-            time.sleep(SECONDS_BETWEEN_LOOKS)
-        else:
+        if len(self._there) == len(self._starts):
             self._take(self._pieces / "all", self._is_finished, partial(self._join, values))
+        if not self._is_finished():
+            time.sleep(SECONDS_BETWEEN_LOOKS)
 
     def _pixels(self) -> dict[str, float]:
         """Widths and heights of pixels that do not vary, as a dataset fixes them; noise may depend on no others."""
