@@ -43,6 +43,7 @@ from .api import (
     serve as serve,
     show_data as show_data,
     show_images as show_images,
+    simulate as simulate,
     specs as specs,
     status as status,
     study as study,

@@ -68,7 +68,9 @@ from .specs import (
     schema as schema,
     show_data as show_data,
     show_images as show_images,
+    simulate as simulate,
     specs as specs,
+    submit_simulations as submit_simulations,
     tables as tables,
     validate as validate,
 )

@@ -22,8 +22,8 @@ from qexp.store.directory import MATRIX_RECORD, RunDirectory, target_outside_of_
 from qexp.web.html import fields_of
 
 if TYPE_CHECKING:
+    from qexp.jobs.launchers import Submitted
     from qexp.kinds.prediction import Prediction
-    from qexp.runs.predict import Submitted
     from qexp.web.notebook import Matrix, Predictions, ShownExport
 
 

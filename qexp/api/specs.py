@@ -17,7 +17,16 @@ from qexp.base.workspace import PACKAGE, Workspace
 from qexp.errors import NotFoundError, Problem, QexpError, extra, some, suggestion
 from qexp.examples.kinds import EXAMPLES as KINDS_OF_EXAMPLES
 from qexp.examples.options import IceOptions, ObservationOptions, XrfOptions
-from qexp.kinds.options import ImageOptions, NewOptions, PictureOptions, SampleOptions, ShowImagesOptions, ShowOptions
+from qexp.kinds.options import (
+    ImageOptions,
+    NewOptions,
+    PictureOptions,
+    SampleOptions,
+    ShowImagesOptions,
+    ShowOptions,
+    SimulateOptions,
+    SubmitSimulationsOptions,
+)
 from qexp.spec.reading import read
 from qexp.spec.resolution import EXTENDS, FOLDERS, REFERENCES, spec_in
 from qexp.store.directory import target_outside_of_runs
@@ -29,6 +38,7 @@ if TYPE_CHECKING:
     from qexp.api.listing import Listing
     from qexp.base.tables import Tables
     from qexp.examples import ice, observation, xrf
+    from qexp.jobs.launchers import Submitted
     from qexp.runs.columns import Column
     from qexp.web.notebook import ShownLook
 
@@ -374,6 +384,44 @@ def show_data(options: ShowOptions) -> ShownLook:
 def _folder_of(options: PictureOptions, name: str, home: Workspace) -> Path:
     """The folder of the figures of a dataset or experience."""
     return home.root / "figures" / Path(name).stem if options.out is None else target_outside_of_runs(options.out)
+
+
+@takes(SimulateOptions)
+def simulate(options: SimulateOptions) -> list[Path]:
+    """Simulate samples of a dataset once, in files that training then reads; see `qexp data simulate`.
+
+    returns  the file of the simulations, data/NAME.nc, and the spec of their dataset, specs/datasets/NAME.json
+    Raises QexpError for a mistake in the simulator's code, or where the name has other simulations; RunFailedError if
+    all failed. Interrupted at any time, it continues where it was.
+
+    >>> [file, spec] = qexp.simulate("mogi", 20)
+    >>> qexp.samples("mogi_simulated", count=20)["depth"].sizes
+    Frozen({'sample': 20})
+    """
+    with watching(options.watch, options.dataset) as watch:
+        made: list[Path] = _simulator(replace(options, watch=watch)).run()
+    return made
+
+
+@takes(SubmitSimulationsOptions)
+def submit_simulations(options: SubmitSimulationsOptions) -> Submitted:
+    """Simulate on a cluster, by `jobs` processes, the last of which writes the dataset; see `simulate`.
+
+    returns  `jobs`: process → job, and the `folder` of the launch
+
+    >>> qexp.api.submit_simulations("mogi", 20_000, jobs=8, launcher="slurm")  # doctest: +SKIP
+    """
+    submitted: Submitted = _simulator(options).submit(options)
+    return submitted
+
+
+def _simulator(options: SimulateOptions) -> Any:
+    from qexp.kinds.experiments import read_dataset, spec_cache
+    from qexp.spec.kinds import load_stage
+
+    cache = spec_cache(workspaces.find(options.workspace))
+    path, document = read_dataset(options.dataset, cache)
+    return load_stage(document, "simulate")(path, document, cache, options)
 
 
 @takes(IceOptions)

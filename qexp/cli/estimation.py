@@ -24,18 +24,19 @@ from qexp.cli.console import (
     RunArgument,
     RunsArgument,
     error,
+    is_for_a_cluster,
     message,
     named_once,
     piece,
     print_json,
     print_parts,
+    print_submitted,
     print_table,
     result,
     warning,
     with_options,
 )
 from qexp.errors import PartlyFailedError, QexpError
-from qexp.jobs.launchers import LOCAL
 from qexp.kinds.options import (
     CalibrateOptions,
     EvaluateOptions,
@@ -187,13 +188,9 @@ def predict(
     a job for each file of a folder.
     """
     assert run is not None
-    if options.launcher != LOCAL or options.profile is not None:
-        submitted = api.submit_predictions(run, **vars(options))
-        result(*(f"{written}  {job}" for written, job in submitted.jobs.items()))
-        message(f"output of the jobs: {find(options.workspace).shown(submitted.folder / 'output')}")
+    if is_for_a_cluster(options):
+        print_submitted(api.submit_predictions(run, **vars(options)), options.workspace)
         return
-    if options.options:
-        raise QexpError("--option is for the scheduler of a cluster; name it with --launcher")
     options_of_files = {field.name: getattr(options, field.name) for field in fields(PredictOptions)}
     try:
         api.predict(run, **{**options_of_files, "each": _print_outcome})

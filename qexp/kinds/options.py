@@ -26,6 +26,7 @@ from qexp.base.options import (
 from qexp.base.seeds import require_seed
 from qexp.base.shell_values import column_words, pairs, read_columns, read_values, text_of
 from qexp.errors import QexpError, suggestion
+from qexp.examples.options import Watch, unwatched
 from qexp.jobs.launchers import LaunchOptions
 
 if TYPE_CHECKING:
@@ -388,6 +389,33 @@ class LimitOptions(Opening):
                 f"{MOST_SAMPLES:,}"
             )
         require_seed(self.seed or 0)
+
+
+# Samples that are simulated once.
+
+
+@dataclass(frozen=True)
+class SimulateOptions(InWorkspace):
+    """Options of `qexp data simulate`."""
+
+    dataset: str = option(..., "Name or path of the spec of a simulated dataset.", argument=True, complete="datasets")
+    count: int = option(..., "Number of simulations.", metavar="N")
+    _: KW_ONLY
+    seed: int = option(0, "Random seed, of the parameters and of a simulator that is random itself.")
+    name: str | None = option(None, "Name of the new dataset and of its file; DATASET_simulated if left out.")
+    jobs: int = option(
+        1, "Number of processes, or on a cluster of jobs, that share the work.", "-j", "--jobs", metavar="N"
+    )
+    watch: Watch = python_only(
+        unwatched, "Receives how many simulations there are, in words, and their share of all; a bar if left out"
+    )
+    tell: Report = python_only(ignore, "Receives a line if the simulations are there already")
+    warn: Report = python_only(as_warning, "Receives doubts about the dataset, and how many simulations failed")
+
+
+@dataclass(frozen=True)
+class SubmitSimulationsOptions(SimulateOptions, LaunchOptions):
+    """Options of `qexp data simulate` on a cluster."""
 
 
 # Figures, and a look at data.

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import nullcontext, suppress
-from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -14,14 +13,13 @@ import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
 
-from qexp.base import files, formats
+from qexp.base import files
 from qexp.base.machine import freed_memory_kept, threads
 from qexp.base.options import ignore
 from qexp.base.workspace import Workspace
 from qexp.errors import QexpError, some, suggestion
 from qexp.jobs import launchers
-from qexp.jobs.launchers import LAUNCHERS, launcher_with, options_of
-from qexp.jobs.scheduler import Submission, wrap_of
+from qexp.jobs.launchers import Submitted
 from qexp.kinds.held_out import means_of_folds, networks_of_folds, rules_of_run
 from qexp.kinds.networks import load_models
 from qexp.kinds.objects import device_of, threads_to_predict
@@ -302,43 +300,20 @@ def predict_files(
         yield result
 
 
-@dataclass(frozen=True)
-class Submitted:
-    """Files submitted to a scheduler."""
-
-    folder: Path
-    """Folder of the launch: script, commands, `prediction.json`, and in `output/` the output of the tasks."""
-    jobs: dict[str, str]
-    """File to be written → its job."""
-
-
 def submit(directory: RunDirectory, workspace: Workspace, options: SubmitOptions) -> Submitted:
     """Submit the prediction of files to a scheduler.
 
     Raises QexpError if the run cannot predict, SchedulerError if the scheduler refuses.
     """
-    configured = workspace.settings()
-    launcher = launcher_with(options.launcher, options.profile, configured)
-    settings = options_of(launcher, configured, options.options, options.profile)
+    launcher, settings = launchers.settled(options, workspace)
     pairs = targets(directory, options)
-    scheduler = LAUNCHERS[launcher]
-    assert scheduler is not None, "local predictions need no launch"
     load_models(directory, torch.device("cpu"))  # fails here instead of in every task
     if not pairs:
         raise QexpError("there are no files to predict")
     files.make_folder(pairs[0][1].absolute().parent)
-    folder = launchers.claim_launch(workspace).folder
-    root = str(workspace.root.absolute())
     runs = [word for member in directory.members for word in ("--run", str(member.path.absolute()))]
-    around = wrap_of(settings)
-    commands = []
+    arguments = {}
     for source, target in pairs:
         paths = ["--input", str(source.absolute()), "--output", str(target.absolute())]
-        words = ["predict", *runs, *paths, *options.words, "--workspace", root]
-        commands.append(around.around(directory, *words))
-    record = {"run": directory.name, "launcher": launcher, "settings": settings, "commands": commands, "jobs": {}}
-    formats.write_json(folder / launchers.PREDICTION, record)
-    jobs = scheduler.submit_commands(Submission(folder, f"predict-{directory.name}", settings), commands)
-    job_of = {str(target): job for (_, target), job in zip(pairs, jobs, strict=True)}
-    formats.write_json(folder / launchers.PREDICTION, {**record, "jobs": job_of})
-    return Submitted(folder, job_of)
+        arguments[str(target)] = [*runs, *paths, *options.words]
+    return launchers.submit(workspace, launcher, settings, "predict", directory, arguments)

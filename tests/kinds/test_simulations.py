@@ -1,6 +1,7 @@
 """Simulations in files: what is read of them, how they are divided, what is refused, and runs trained on them."""
 
 import csv
+import importlib.util
 import json
 
 import h5py
@@ -159,6 +160,34 @@ def test_vectors_and_stations(tmp_path, values):
     deviations = {name: (sample[name] - truth[name]).std(dim=(0, 2, 3)).tolist() for name in truth}
     assert deviations["displacement"] == pytest.approx([0.001, 0.001, 0.003], rel=0.1)
     assert deviations["spectrum"] == pytest.approx([NOISE], rel=0.05)
+
+
+def test_a_zarr_store_is_read_as_netcdf_is_or_its_library_asked_for(tmp_path, values, archive):
+    depth, volume, views = values
+    x = {"x": ("x", (np.arange(SIDE) - SIDE / 2) * WIDTH, {"units": "km"})}
+    data = {"displacement": (("run", "y", "x"), views[:, 0], {"units": "m"})}
+    store = xarray.Dataset({**data, "depth": ("run", depth), "delta_volume": ("run", volume)}, coords=x)
+    if importlib.util.find_spec("zarr") is None:
+        (tmp_path / "all.zarr").mkdir()
+        assert "all.zarr: this needs zarr, which is not installed: pip install zarr" in refused(tmp_path / "all.zarr")
+        return
+    store.to_zarr(tmp_path / "all.zarr")
+    dataset, other = opened(tmp_path / "all.zarr"), opened(archive)
+    assert dataset.simulations.parameters["depth"] == pytest.approx(other.simulations.parameters["depth"], rel=1e-12)
+    assert torch.equal(*(signals(of, [3, 7])["displacement"] for of in (dataset, other)))
+    before = dataset.origin["fingerprint"]
+    store.assign(depth=("run", 2 * depth)).to_zarr(tmp_path / "all.zarr", mode="w")
+    assert opened(tmp_path / "all.zarr").origin["fingerprint"] != before
+    (tmp_path / "empty.zarr").mkdir()
+    assert "cannot be read as Zarr" in refused(tmp_path / "empty.zarr")
+
+
+def test_a_parameter_whose_name_is_that_of_a_direction_says_nothing_of_vectors(tmp_path, values):
+    y, _, views = values
+    data = {"y": ("run", -np.sort(y), {"units": "km"}), "spectrum": (("run", "band"), views[:, 0, 3], {"units": "m"})}
+    xarray.Dataset(data).to_netcdf(tmp_path / "all.nc", engine="h5netcdf")
+    dataset = opened(tmp_path / "all.nc", observations=["spectrum"], varyings={"y": []})
+    assert signals(dataset, [3])["spectrum"].numpy()[0, 0, 0] == pytest.approx(views[3, 0, 3], rel=1e-5)
 
 
 def test_noise_is_added_anew_in_every_epoch_and_each_simulation_is_seen_once(archive):
