@@ -58,6 +58,7 @@ from .listing import (
 )
 from .specs import (
     Validation as Validation,
+    dataset as dataset,
     images as images,
     init as init,
     make_ice as make_ice,
@@ -82,6 +83,7 @@ from .training import (
     distil as distil,
     launch as launch,
     planned_study as planned_study,
+    posterior as posterior,
     prepare as prepare,
     refresh as refresh,
     run as run,

@@ -34,6 +34,7 @@ from qexp.web.html import Pictures, Titled, View, fields_of
 
 if TYPE_CHECKING:
     import xarray
+    from numpy.typing import ArrayLike
 
     from qexp.api.listing import Listing
     from qexp.base.tables import Tables
@@ -303,6 +304,40 @@ def new(options: NewOptions) -> list[Path]:
     from qexp.runs.new import new_specs  # loads torch
 
     return new_specs(workspaces.find(options.workspace), options)
+
+
+def dataset(
+    theta: ArrayLike,
+    x: ArrayLike,
+    names: Sequence[str] = (),
+    *,
+    prior: Any = None,
+    units: Mapping[str, str] | None = None,
+    groups: ArrayLike | None = None,
+    name: str = "simulations",
+    workspace: str | Path | None = None,
+) -> str:
+    """Write simulations as data/NAME.npz, and a dataset of the type `simulated` that has them.
+
+    theta    parameters, (simulation, parameter), in numpy, torch or pandas
+    x        what was observed with them, (simulation, value), (simulation, y, x) or (simulation, y, x, channel)
+    names    of the parameters; theta1 and on, or those of the prior or of a data frame, if left out
+    prior    what the parameters were drawn from: a frozen distribution of scipy.stats or a distribution of torch for
+             each, in a list or a dictionary, or one of torch for all; that of the simulations if left out
+    units    parameter → its unit
+    groups   (simulation,): those with equal ones stay in one part
+    name     of the dataset
+    returns  the name, which `posterior`, `samples` and others take. A dataset of that name with the same content stays
+    Raises QexpError if another one is there, and SpecError.
+
+    >>> theta = np.random.default_rng(0).normal(size=(200, 2))
+    >>> qexp.dataset(theta, theta**3, ["slope", "offset"], name="cubes")
+    'cubes'
+    """
+    from qexp.runs.new import new_simulations  # loads torch
+
+    new_simulations(workspaces.find(workspace), name, theta, x, names, prior, units=units, groups=groups)
+    return name
 
 
 # A look at data, and synthetic data sets.

@@ -212,6 +212,8 @@ def _as_batch(name: str, array: NDArray[np.float32], shape: Shape) -> tuple[torc
     """(sample, channel, height, width) or (sample, feature), and whether it was a single sample."""
     channels_last = (*shape[1:], shape[0])
     accepted = [channels_last] + ([channels_last[:-1]] if shape[0] == 1 else [])
+    if len(shape) == 3 and shape[:2] == (1, 1):  # a vector
+        accepted.append((shape[2],))
     for sample_shape in accepted:
         single = array.shape == sample_shape
         if single or array.shape[1:] == sample_shape:

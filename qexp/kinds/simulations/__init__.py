@@ -9,4 +9,5 @@ KIND = replace(
     documents="qexp.kinds.simulations.spec:DOCUMENTS",
     data="qexp.kinds.simulations.experiment:DATA",
     simulate=None,
+    new="qexp.kinds.simulations.new",
 )
