@@ -1,5 +1,5 @@
-"""Inversion by an emulator of simulations whose kernel is known: whether its intervals hold the truth, and how wide they
-are beside those by the kernel itself.
+"""Inversion by an emulator of simulations whose kernel is known: whether its intervals hold the truth, and how wide
+they are beside those by the kernel itself.
 
 Run: python -m benchmarks.emulators [--observations 50] [--epochs 150]
 Makes 5,000 simulations of a point source in two views, trains an emulator on them in a temporary workspace, and inverts
@@ -76,7 +76,8 @@ def specs(epochs: int) -> dict[str, dict[str, Any]]:
     hidden = {"units": [256, 256, 256], "outputs": 256, "activation": "silu"}
     return {
         "datasets/elements": {
-            "type": "simulated", "path": "elements.nc", "observations": IMAGES, "distributions": {name: prior(*ends) for name, ends in PRIOR.items()},
+            "type": "simulated", "path": "elements.nc", "observations": IMAGES,
+            "distributions": {name: prior(*ends) for name, ends in PRIOR.items()},
             "varyings": {name: [] for name in PRIOR}, "columns": {name: f"true_{name}" for name in PRIOR},
             "fixed": ANGLES,
         },
