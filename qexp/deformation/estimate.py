@@ -385,10 +385,7 @@ def estimate_sources(
     options.on_stage(candidate.text, SEARCHING)
     fit, profile = _fit(problem, searched, candidate, options, fixed), None
     if len(errors := problem.model.errors(torch.from_numpy(fit.values))):
-        weighting = problem.weighting.with_errors(errors)
-        problem = Problem(problem.model, weighting, problem.data, problem.coordinates)
-        again = refine_fit(problem, torch.from_numpy(fit.values)[None], searched, options.seed)
-        fit = replace(again, starts=fit.starts, agreeing=fit.agreeing)
+        problem, fit = _with_errors(problem, fit, errors, searched, options.seed)
     # A network was trained on one of the descriptions.
     equal = descriptions_of(candidate.sources if candidate.start is None else (), searched, fixed)
     of_equal = equal.words()
@@ -463,6 +460,15 @@ def _fit(
     if options.least_squares:
         return refine_fit(problem, _begin(problem, [candidate.start, *candidate.near], fixed), wanted, options.seed)
     return at_values(problem, _begin(problem, [candidate.start], fixed))
+
+
+def _with_errors(
+    problem: Problem, fit: Fit, errors: torch.Tensor, wanted: Sequence[Search], seed: int
+) -> tuple[Problem, Fit]:
+    """The problem with errors of its sources, which are approximations, in the covariance; and its minimum."""
+    weighting, near = problem.weighting.with_errors(errors), torch.from_numpy(fit.values)[None]
+    problem = Problem(problem.model, weighting, problem.data, problem.coordinates)
+    return problem, replace(refine_fit(problem, near, wanted, seed), starts=fit.starts, agreeing=fit.agreeing)
 
 
 def _shown_with_intervals(problem: Problem, fit: Fit, equal: Descriptions) -> tuple[Fit, Profile]:
