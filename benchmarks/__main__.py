@@ -1,6 +1,6 @@
 """Run: python -m benchmarks [NAME ...], each one of MEASUREMENTS.
 
-All but `ice`, which takes an hour, if nothing is named. Writes benchmarks.json.
+All but `ice` and `sbi`, which take an hour or more, if nothing is named. Writes benchmarks.json.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ RESULTS = Path("benchmarks.json")
 def main() -> None:
     import torch
 
-    chosen = sys.argv[1:] or [name for name in MEASUREMENTS if name != "ice"]
+    chosen = sys.argv[1:] or [name for name in MEASUREMENTS if name not in ("ice", "sbi")]
     if unknown := [name for name in chosen if name not in MEASUREMENTS]:
         sys.exit(f"no benchmark {', '.join(unknown)}; known: {', '.join(MEASUREMENTS)}")
     load = os.getloadavg()[0]
@@ -195,6 +195,27 @@ def spectra() -> Any:
     return {"compared": compared, "encodings": [asdict(row) for row in rows]}
 
 
+def sbi() -> Any:
+    from itertools import groupby
+
+    from benchmarks.sbi import MOST_TIME, MOST_WORSE, in_words, measure, row
+
+    rows = []
+    for (task, size), of_seeds in groupby(measure(), lambda one: (one.task, one.simulations)):
+        compared = []
+        for one in of_seeds:
+            print(in_words(one), flush=True)
+            compared.append(one)
+        rows.append(medians := row(compared))
+        print(
+            f"{task}, {size:,} simulations: C2ST {medians.ours:.3f}, sbi {medians.other:.3f} (≤ {MOST_WORSE:g} more); "
+            f"{medians.ratio:.2f} of its time ≤ {MOST_TIME:g} {_word(medians.holds)}; with all around it "
+            f"{medians.processor_ratio:.2f} of its processor time",
+            flush=True,
+        )
+    return [{**asdict(one), "holds": one.holds} for one in rows]
+
+
 def beside() -> Any:
     from benchmarks import fields, spectra
     from benchmarks.beside import measure
@@ -257,6 +278,7 @@ MEASUREMENTS = {
     "fields": fields,
     "ice": ice,
     "spectra": spectra,
+    "sbi": sbi,
     "beside": beside,
     "serving": serving,
 }

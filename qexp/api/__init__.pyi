@@ -58,6 +58,7 @@ from .listing import (
 )
 from .specs import (
     Validation as Validation,
+    dataset as dataset,
     images as images,
     init as init,
     make_ice as make_ice,
@@ -68,7 +69,9 @@ from .specs import (
     schema as schema,
     show_data as show_data,
     show_images as show_images,
+    simulate as simulate,
     specs as specs,
+    submit_simulations as submit_simulations,
     tables as tables,
     validate as validate,
 )
@@ -80,6 +83,7 @@ from .training import (
     distil as distil,
     launch as launch,
     planned_study as planned_study,
+    posterior as posterior,
     prepare as prepare,
     refresh as refresh,
     run as run,

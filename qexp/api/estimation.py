@@ -22,8 +22,8 @@ from qexp.store.directory import MATRIX_RECORD, RunDirectory, target_outside_of_
 from qexp.web.html import fields_of
 
 if TYPE_CHECKING:
+    from qexp.jobs.launchers import Submitted
     from qexp.kinds.prediction import Prediction
-    from qexp.runs.predict import Submitted
     from qexp.web.notebook import Matrix, Predictions, ShownExport
 
 
@@ -70,6 +70,7 @@ def matrix(run: Runs, options: MatrixOptions) -> Matrix:
 def predict(run: Runs, options: PredictOptions) -> Predictions:
     """Estimate the images, rows, fields or spectra of a file or folder into new files; see `qexp predict`.
 
+    run         a run; or several that differ by their seed alone, as a list or a pattern, which are one estimator
     returns     per file: its `target` and whether it was `made` now; for rows their number, how many are `outside` the
                 range of the training data, how many are `missing` a feature, and the `map` if there is one; for fields
                 the number of `frames` and their `size`; for images the number of `images`, how many are `outside` the
@@ -84,7 +85,7 @@ def predict(run: Runs, options: PredictOptions) -> Predictions:
     from qexp.runs.predict import predict_files, targets
     from qexp.web.notebook import Predictions
 
-    directory = directory_of(run, options.workspace, options.trust_code)
+    directory = directory_of(run, options.workspace, options.trust_code, ensemble=True)
     pairs = targets(directory, options)
     # On a terminal a bar for each file, as the next lines are printed between them; in a notebook one for all.
     with nullcontext() if on_a_terminal() else bar("estimating") as of_all:
@@ -133,7 +134,7 @@ def submit_predictions(run: Runs, options: SubmitOptions) -> Submitted:
     from qexp.runs.predict import submit
 
     home = workspaces.find(options.workspace)
-    return submit(directory_of(run, options.workspace, options.trust_code), home, options)
+    return submit(directory_of(run, options.workspace, options.trust_code, ensemble=True), home, options)
 
 
 @takes(ExportOptions)

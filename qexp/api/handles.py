@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+import itertools
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
@@ -357,15 +358,19 @@ class Run(Shown):
         return Predictor(self.directory)
 
 
-def open_run(reference: Runs, *, trust_code: bool = False, workspace: str | Path | None = None) -> Run:
+def open_run(
+    reference: Runs, *, trust_code: bool = False, workspace: str | Path | None = None, ensemble: bool = False
+) -> Run:
     """A run by its name, a unique prefix of it, a path, or its summary in `qexp.runs()`. Raises NotFoundError.
 
     trust_code  execute the code in `code/extensions.py` of an imported run when it predicts or is verified
+    ensemble    several runs that differ by their seed alone, such as those of a pattern, are one that predicts; all
+                that is no estimate, posterior or calibration is that of the first
 
     >>> qexp.open_run("mogi_quick_0").results["test"]["depth"].keys()
     dict_keys(['mae', ...])
     """
-    return Run(directory_of(reference, workspace, trust_code))
+    return Run(directory_of(reference, workspace, trust_code, ensemble))
 
 
 Runs = Run | str | Path | Mapping[str, Any] | Iterable["Runs"]
@@ -395,11 +400,20 @@ def open_runs(references: Runs, *, workspace: str | Path | None = None) -> list[
     return [Run(directory) for directory in named_runs(names, Catalog(workspaces.find(workspace)))]
 
 
-def directory_of(run: Runs, workspace: str | Path | None, trust_code: bool = False) -> RunDirectory:
-    """That of a single run. Raises NotFoundError, and QexpError for several."""
+def directory_of(
+    run: Runs, workspace: str | Path | None, trust_code: bool = False, ensemble: bool = False
+) -> RunDirectory:
+    """That of a single run, or with `ensemble` of several that differ by their seed alone.
+
+    Raises NotFoundError, and QexpError for several, or with `ensemble` for those that are no ensemble.
+    """
     if isinstance(run, str) and not is_pattern(run):
         return find_run(run, Catalog(workspaces.find(workspace))).trusting(trust_code)
     runs = [run] if isinstance(run, Run) else open_runs(run, workspace=workspace)
+    if ensemble and len(runs) > 1:
+        from qexp.kinds.ensembles import ensemble as joined
+
+        return joined([run.directory.trusting(trust_code) for run in runs])
     if len(runs) != 1:
         named = f"{len(runs)} are named: {some([run.name for run in runs])}" if runs else "none is named"
         raise QexpError(f"this takes one run, and {named}; call it for each of them")
@@ -426,16 +440,33 @@ def evaluate(run: Runs, options: EvaluateOptions) -> ShownEvaluation:
 
 @takes(FiguresOptions)
 def figures(runs: Runs, options: FiguresOptions) -> Pictures:
-    """Draw the figures of runs again from their files; see `qexp figures`.
+    """Draw the figures of runs again from their files, or the corner plot of files of draws; see `qexp figures`.
 
-    runs     `Run` objects, names, unique prefixes, paths, patterns such as "mogi_*", and lists of them
+    runs     `Run` objects, names, unique prefixes, paths, patterns such as "mogi_*", and lists of them; or files of
+             draws, such as "estimates_posterior.nc", whose posteriors of one sample are drawn over each other
     returns  the paths of the pictures
 
     >>> paths = qexp.figures("mogi_quick_0", formats=["pdf"], only="learning_curve")
     >>> paths[0].name
     'learning_curve.pdf'
     """
-    return Pictures(path for run in open_runs(runs) for path in run.figures(**vars(options)))
+    names = references_of(runs)
+    if not files_of_draws(names):
+        return Pictures(path for run in open_runs(names) for path in run.figures(**vars(options)))
+    if options.evaluation is not None:
+        raise QexpError("`evaluation` is for runs, and these are files of draws; leave it out")
+    from qexp.figures.canvas import use_style
+    from qexp.figures.distributions import draw_corner
+
+    to = None if options.to is None else target_outside_of_runs(options.to)
+    with use_style(*options.drawn_with):
+        drawn = [draw_corner([*map(Path, names)], sample, to, options.formats) for sample in options.only or ("",)]
+    return Pictures(itertools.chain(*drawn))
+
+
+def files_of_draws(names: Sequence[str]) -> bool:
+    """Whether files are named, such as those that `predict` writes with `draws`, instead of runs."""
+    return bool(names) and all(name.endswith(".nc") for name in names)
 
 
 @takes(IntervalsOptions)
@@ -464,6 +495,7 @@ def intervals(run: Runs, options: IntervalsOptions) -> ShownIntervals:
 def calibrate(run: Runs, options: CalibrateOptions) -> ShownCalibration:
     """Test whether the posteriors of a run are calibrated, and keep the result in the run; see `qexp calibrate`.
 
+    run             a run; with `ensemble` several that differ by their seed alone, whose mixture is tested
     returns         `outputs`: name → `coverage` of intervals, `p_value` of the ranks, `local`, `width`; `density` and
                     `balls`: coverage and `p_value` of regions of all outputs; `exact`; `notices_narrow`,
                     `notices_shift`
@@ -477,7 +509,7 @@ def calibrate(run: Runs, options: CalibrateOptions) -> ShownCalibration:
     from qexp.trust.calibration import calibrate
     from qexp.web.trust import ShownCalibration, shown_in
 
-    directory = directory_of(run, options.workspace, options.trust_code)
+    directory = directory_of(run, options.workspace, options.trust_code, options.ensemble)
     with counted(options.on_observation, "calibrating", "observations") as on_observation:
         options = replace(options, on_observation=on_observation)
         calibration = calibrate(directory, workspaces.find(options.workspace), options)

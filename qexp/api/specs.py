@@ -17,7 +17,16 @@ from qexp.base.workspace import PACKAGE, Workspace
 from qexp.errors import NotFoundError, Problem, QexpError, extra, some, suggestion
 from qexp.examples.kinds import EXAMPLES as KINDS_OF_EXAMPLES
 from qexp.examples.options import IceOptions, ObservationOptions, XrfOptions
-from qexp.kinds.options import ImageOptions, NewOptions, PictureOptions, SampleOptions, ShowImagesOptions, ShowOptions
+from qexp.kinds.options import (
+    ImageOptions,
+    NewOptions,
+    PictureOptions,
+    SampleOptions,
+    ShowImagesOptions,
+    ShowOptions,
+    SimulateOptions,
+    SubmitSimulationsOptions,
+)
 from qexp.spec.reading import read
 from qexp.spec.resolution import EXTENDS, FOLDERS, REFERENCES, spec_in
 from qexp.store.directory import target_outside_of_runs
@@ -25,10 +34,12 @@ from qexp.web.html import Pictures, Titled, View, fields_of
 
 if TYPE_CHECKING:
     import xarray
+    from numpy.typing import ArrayLike
 
     from qexp.api.listing import Listing
     from qexp.base.tables import Tables
     from qexp.examples import ice, observation, xrf
+    from qexp.jobs.launchers import Submitted
     from qexp.runs.columns import Column
     from qexp.web.notebook import ShownLook
 
@@ -295,6 +306,40 @@ def new(options: NewOptions) -> list[Path]:
     return new_specs(workspaces.find(options.workspace), options)
 
 
+def dataset(
+    theta: ArrayLike,
+    x: ArrayLike,
+    names: Sequence[str] = (),
+    *,
+    prior: Any = None,
+    units: Mapping[str, str] | None = None,
+    groups: ArrayLike | None = None,
+    name: str = "simulations",
+    workspace: str | Path | None = None,
+) -> str:
+    """Write simulations as data/NAME.npz, and a dataset of the type `simulated` that has them.
+
+    theta    parameters, (simulation, parameter), in numpy, torch or pandas
+    x        what was observed with them, (simulation, value), (simulation, y, x) or (simulation, y, x, channel)
+    names    of the parameters; theta1 and on, or those of the prior or of a data frame, if left out
+    prior    what the parameters were drawn from: a frozen distribution of scipy.stats or a distribution of torch for
+             each, in a list or a dictionary, or one of torch for all; that of the simulations if left out
+    units    parameter → its unit
+    groups   (simulation,): those with equal ones stay in one part
+    name     of the dataset
+    returns  the name, which `posterior`, `samples` and others take. A dataset of that name with the same content stays
+    Raises QexpError if another one is there, and SpecError.
+
+    >>> theta = np.random.default_rng(0).normal(size=(200, 2))
+    >>> qexp.dataset(theta, theta**3, ["slope", "offset"], name="cubes")
+    'cubes'
+    """
+    from qexp.runs.new import new_simulations  # loads torch
+
+    new_simulations(workspaces.find(workspace), name, theta, x, names, prior, units=units, groups=groups)
+    return name
+
+
 # A look at data, and synthetic data sets.
 
 
@@ -374,6 +419,44 @@ def show_data(options: ShowOptions) -> ShownLook:
 def _folder_of(options: PictureOptions, name: str, home: Workspace) -> Path:
     """The folder of the figures of a dataset or experience."""
     return home.root / "figures" / Path(name).stem if options.out is None else target_outside_of_runs(options.out)
+
+
+@takes(SimulateOptions)
+def simulate(options: SimulateOptions) -> list[Path]:
+    """Simulate samples of a dataset once, in files that training then reads; see `qexp data simulate`.
+
+    returns  the file of the simulations, data/NAME.nc, and the spec of their dataset, specs/datasets/NAME.json
+    Raises QexpError for a mistake in the simulator's code, or where the name has other simulations; RunFailedError if
+    all failed. Interrupted at any time, it continues where it was.
+
+    >>> [file, spec] = qexp.simulate("mogi", 20)
+    >>> qexp.samples("mogi_simulated", count=20)["depth"].sizes
+    Frozen({'sample': 20})
+    """
+    with watching(options.watch, options.dataset) as watch:
+        made: list[Path] = _simulator(replace(options, watch=watch)).run()
+    return made
+
+
+@takes(SubmitSimulationsOptions)
+def submit_simulations(options: SubmitSimulationsOptions) -> Submitted:
+    """Simulate on a cluster, by `jobs` processes, the last of which writes the dataset; see `simulate`.
+
+    returns  `jobs`: process → job, and the `folder` of the launch
+
+    >>> qexp.api.submit_simulations("mogi", 20_000, jobs=8, launcher="slurm")  # doctest: +SKIP
+    """
+    submitted: Submitted = _simulator(options).submit(options)
+    return submitted
+
+
+def _simulator(options: SimulateOptions) -> Any:
+    from qexp.kinds.experiments import read_dataset, spec_cache
+    from qexp.spec.kinds import load_stage
+
+    cache = spec_cache(workspaces.find(options.workspace))
+    path, document = read_dataset(options.dataset, cache)
+    return load_stage(document, "simulate")(path, document, cache, options)
 
 
 @takes(IceOptions)

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from qexp.api.handles import Run, Runs, open_run, open_runs
 from qexp.api.listing import ListedRuns, chosen
@@ -15,7 +15,7 @@ from qexp.base.options import Report, as_warning, ignore, takes
 from qexp.errors import InterruptedRunError, QexpError, some
 from qexp.jobs import launchers, states
 from qexp.jobs.launchers import Watcher
-from qexp.kinds.options import DistilOptions
+from qexp.kinds.options import DistilOptions, NewOptions
 from qexp.runs.catalog import Catalog
 from qexp.runs.options import MoreRuns
 from qexp.runs.order import (
@@ -26,11 +26,14 @@ from qexp.runs.order import (
     SweepOptions,
     Training,
 )
+from qexp.spec.resolution import FOLDERS
 from qexp.store.record import State
 from qexp.tuning.options import Tuning
 from qexp.web.html import fields_of
 
 if TYPE_CHECKING:
+    from numpy.typing import ArrayLike
+
     from qexp.kinds.attempt import Display
     from qexp.runs.launch import CheckedOrder, Launched
     from qexp.runs.prepare import Plan
@@ -153,6 +156,59 @@ def sweep(options: SweepOptions) -> ListedRuns:
                 tell(f"{state.words}: {some([name for name, other in states.items() if other is state])}")
     there = [plan.name for plan in prepared.plans if (home.runs / plan.name).exists()]
     return ListedRuns(open_run(name, workspace=home.root) for name in there)
+
+
+def posterior(
+    simulator: Callable[[Any], ArrayLike] | str,
+    prior: Any = None,
+    *,
+    simulations: int = 2000,
+    names: Sequence[str] = (),
+    name: str | None = None,
+    workspace: str | Path | None = None,
+    **options: Any,
+) -> Run:
+    """Train a network that gives the posterior of a simulator's parameters, whatever is observed.
+
+    Parameters are drawn from the prior, and simulated, once: a dataset of simulations, a model and an experience of the
+    same name are written, which are yours to change: the next call takes model and experience as they are.
+
+    simulator    a function of parameters, (simulation, parameter), that returns what is observed, (simulation, value),
+                 (simulation, y, x) or (simulation, y, x, channel): of a tensor if the prior is one of torch, else of a
+                 numpy array, with random numbers of its own. Or the name of a dataset of simulations
+    prior        as for `dataset`, which has one already
+    simulations  how many are made
+    names        of the parameters; theta1 and on, or those of the prior, if left out
+    name         of the dataset, the model and the experience; that of the function if left out
+    options      further ones of `run`, such as `seed` and `overrides`
+    returns      the run: `run.posterior(observed=x)` draws from the posterior
+    Raises QexpError, as `run` and `dataset` do, and for another simulator or prior under the same name.
+
+    >>> import scipy.stats
+    >>> def cooling(theta):
+    ...     return theta[:, :1] * np.exp(-np.outer(theta[:, 1], range(5))) + np.random.normal(0, 0.1, (len(theta), 5))
+    >>> prior = {"start": scipy.stats.uniform(1, 4), "rate": scipy.stats.uniform(0, 1)}
+    >>> run = qexp.posterior(cooling, prior, simulations=500, overrides={"epochs": 2})
+    >>> run.posterior(observed=[2.0, 1.2, 0.7, 0.5, 0.3], draws=100)["rate"].shape
+    (1, 100)
+    """
+    import torch
+
+    from qexp.kinds.simulations.new import drawn, of_torch, parts
+    from qexp.runs.new import new_simulations, new_specs
+
+    home = workspaces.find(workspace)
+    if isinstance(simulator, str):
+        called = simulator
+        if prior is not None or names or name:
+            raise QexpError(f"`prior`, `names`, `name`: '{simulator}' is a dataset, which has them; leave them out")
+    else:
+        theta, called = drawn(prior, simulations), name or str(getattr(simulator, "__name__", ""))
+        given = torch.from_numpy(theta) if all(map(of_torch, parts(prior))) else theta
+        new_simulations(home, called, given, simulator, names, prior)
+    if not (home.specs / FOLDERS["experience"] / f"{called}.json").exists():
+        new_specs(home, NewOptions("experience", called))
+    return run(called, workspace=workspace, **options)
 
 
 @takes(DistilOptions)

@@ -31,6 +31,11 @@ def stem_of(path: Path) -> str:
     return path.absolute().name if path.is_dir() else path.stem
 
 
+def safe(name: str) -> str:
+    """A name, such as a track's, as that of a file; empty if nothing is left of it."""
+    return "".join(letter if letter.isalnum() or letter in "-_." else "_" for letter in name).lstrip(".")
+
+
 def real_path(path: Path) -> Path:
     """A path with all links followed, as `Path.resolve`, which fails if another process removes a link meanwhile."""
     while True:

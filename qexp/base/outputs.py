@@ -79,6 +79,11 @@ def spread_of(output: str) -> str:
     return f"{output}{SPREAD}"
 
 
+def within_of(output: str) -> str:
+    """The standard deviation within the posteriors of an ensemble's networks."""
+    return f"{output}_within"
+
+
 def low_of(output: str) -> str:
     """The lower end of the interval of an estimate."""
     return f"{output}_low"

@@ -6,6 +6,7 @@ Adding a use therefore changes no other, and an epoch can be reproduced without 
 from __future__ import annotations
 
 import hashlib
+import random
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -50,3 +51,12 @@ class Seeds:
         generator = torch.Generator(device=device)
         generator.manual_seed(self.number(*purpose))
         return generator
+
+    def seed_globally(self, *purpose: str | int) -> None:
+        """Seed the streams of Python, NumPy and torch that code of others may draw from."""
+        import numpy as np
+        import torch
+
+        random.seed(number := self.number(*purpose))
+        np.random.seed(number % 2**32)
+        torch.default_generator.manual_seed(number)  # not those of GPUs, which takes milliseconds

@@ -18,16 +18,20 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from functools import partial
 from itertools import pairwise
 from pathlib import Path
-from typing import Annotated, Any, NamedTuple
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import typer
 from typer.core import TyperCommand, TyperGroup
 
 from qexp.base.options import Option, default_of, flags_of, in_shell, shell_type
 from qexp.base.text import Table, cleaned, in_one_line, width_of, without_middle
+from qexp.base.workspace import find
 from qexp.cli import completion
 from qexp.errors import QexpError, nearest, spelled
 from qexp.metrics.meaning import FIGURE_SPACE, POINT_SPACE, aligned
+
+if TYPE_CHECKING:
+    from qexp.jobs.launchers import LaunchOptions, Submitted
 
 WorkspaceOption = Annotated[
     str | None,
@@ -308,6 +312,23 @@ def _broken(text: str, width: int) -> list[str]:
     return textwrap.wrap(text, width, break_long_words=False, break_on_hyphens=False)
 
 
+# Commands that may be jobs of a cluster.
+
+
+def is_for_a_cluster(options: LaunchOptions) -> bool:
+    """Whether jobs are asked for. Raises QexpError for options of a scheduler where they are not."""
+    from qexp.jobs.launchers import LOCAL  # which most commands do not need
+
+    if options.launcher == LOCAL and options.profile is None and options.options:
+        raise QexpError("--option is for the scheduler of a cluster; name it with --launcher")
+    return options.launcher != LOCAL or options.profile is not None
+
+
+def print_submitted(submitted: Submitted, workspace: str | Path | None) -> None:
+    result(*(f"{made}  {job}" for made, job in submitted.jobs.items()))
+    message(f"output of the jobs: {find(workspace).shown(submitted.folder / 'output')}")
+
+
 # Arguments that several commands take, with what the shell completes for them, and help texts.
 #
 # Rich would read words in square brackets, such as [actions.NAME], as markup, and typer would keep the ends of a
@@ -365,10 +386,6 @@ RUNS = typer.Argument(
     autocompletion=completion.runs,
 )
 RunsArgument = Annotated[list[str], RUNS]
-RunOption = Annotated[
-    str | None,
-    typer.Option("--run", metavar="RUN", help="The run, instead of the first word.", autocompletion=completion.runs),
-]
 PointsOption = Annotated[
     Path | None,
     typer.Option(

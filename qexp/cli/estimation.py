@@ -22,21 +22,21 @@ from qexp.cli.console import (
     JsonOption,
     LatexOption,
     RunArgument,
-    RunOption,
     RunsArgument,
     error,
+    is_for_a_cluster,
     message,
     named_once,
     piece,
     print_json,
     print_parts,
+    print_submitted,
     print_table,
     result,
     warning,
     with_options,
 )
 from qexp.errors import PartlyFailedError, QexpError
-from qexp.jobs.launchers import LOCAL
 from qexp.kinds.options import (
     CalibrateOptions,
     EvaluateOptions,
@@ -153,8 +153,8 @@ def _how_long() -> Callable[[int, int], None]:
 
 RUN_AND_FILES = typer.Argument(
     metavar="RUN [FILE|FOLDER]...",
-    help="A finished run: name, unique prefix or path; then what to estimate, in place of --input. Several files need "
-    "a folder as --output.",
+    help="A finished run: name, unique prefix or path, or a quoted pattern of runs that differ by their seed alone, "
+    "which are one estimator; then what to estimate, in place of --input. Several files need a folder as --output.",
     autocompletion=completion.run_and_files,
 )
 
@@ -164,7 +164,7 @@ def _run_and_files(values: dict[str, Any]) -> dict[str, Any]:
     first, files = (values["run_and_files"] or [])[:1], (values["run_and_files"] or [])[1:]
     run, source = values["run"], values["source"]
     example = f"qexp predict RUN FILE --output {values['target']}"
-    (run,) = named_once(first, None if run is None else [run], example)
+    run = named_once(first, run, example)
     if not files and source is None:
         raise QexpError(f"name what to estimate: {example}")
     if files and source is not None and files != [source]:
@@ -176,7 +176,7 @@ def _run_and_files(values: dict[str, Any]) -> dict[str, Any]:
 
 @with_options(SubmitOptions, with_words=_run_and_files)
 def predict(
-    options: SubmitOptions, run_and_files: Annotated[list[str] | None, RUN_AND_FILES] = None, run: RunOption = None
+    options: SubmitOptions, run_and_files: Annotated[list[str] | None, RUN_AND_FILES] = None, run: RunsOption = None
 ) -> None:
     """Estimate the images, rows, fields or spectra in files, in chunks that need little memory.
 
@@ -188,13 +188,9 @@ def predict(
     a job for each file of a folder.
     """
     assert run is not None
-    if options.launcher != LOCAL or options.profile is not None:
-        submitted = api.submit_predictions(run, **vars(options))
-        result(*(f"{written}  {job}" for written, job in submitted.jobs.items()))
-        message(f"output of the jobs: {find(options.workspace).shown(submitted.folder / 'output')}")
+    if is_for_a_cluster(options):
+        print_submitted(api.submit_predictions(run, **vars(options)), options.workspace)
         return
-    if options.options:
-        raise QexpError("--option is for the scheduler of a cluster; name it with --launcher")
     options_of_files = {field.name: getattr(options, field.name) for field in fields(PredictOptions)}
     try:
         api.predict(run, **{**options_of_files, "each": _print_outcome})
@@ -276,13 +272,16 @@ def calibrate(runs: RunsArgument, options: CalibrateOptions, as_json: JsonOption
     New observations are simulated from values drawn from the prior. It is counted how often the posteriors' intervals
     and regions contain these values, and what ranks the values have: overall, and by where the estimates lie. The
     result is kept in the run and shown with it. Several runs are tested one after the other, with a line for each at
-    the end; --json then prints an object with the result of each run.
+    the end; --json then prints an object with the result of each run. With --ensemble their mixture is tested, and the
+    result is kept in comparisons/ensembles/.
     """
     from qexp.results.calibration import calibration_tables, table_of_runs, what_would_be_noticed
     from qexp.runs.catalog import is_pattern
 
-    workspace, runs_to_calibrate = find(options.workspace), api.open_runs(runs, workspace=options.workspace)
-    several = len(runs_to_calibrate) > 1 or len(runs) > 1 or is_pattern(runs[0])
+    workspace, home = find(options.workspace), options.workspace
+    together = [api.open_run(runs, workspace=home, ensemble=True)] if options.ensemble else []
+    runs_to_calibrate = together or api.open_runs(runs, workspace=home)
+    several = not together and (len(runs_to_calibrate) > 1 or len(runs) > 1 or is_pattern(runs[0]))
     calibrations: dict[str, Calibration] = {}
     failures: dict[str, QexpError] = {}
     with bar("calibrating") as show:

@@ -477,7 +477,16 @@ def report(
 
 @with_options(FiguresOptions)
 def figures(runs: RunsArgument, options: FiguresOptions, workspace: WorkspaceOption = None) -> None:
-    """Draw the figures of finished runs again, from the numbers in their directories."""
+    """Draw the figures of finished runs again, from the numbers in their directories.
+
+    Of files of draws, such as estimates_posterior.nc of qexp predict, the corner plot of a sample is drawn, and of
+    several files their posteriors over each other: of a network and the known likelihood, or of two runs.
+    """
+    from qexp.api.handles import files_of_draws
+
+    if files_of_draws(runs):
+        result(*api.figures(runs, **vars(options)))
+        return
     home = find(workspace)
     runs_to_draw = api.open_runs(runs, workspace=workspace)
     failures = []

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import shlex
 import time
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -24,10 +24,12 @@ from qexp.cli.console import (
     SpecFilesArgument,
     TableArgument,
     WorkspaceOption,
+    is_for_a_cluster,
     message,
     print_json,
     print_parts,
     print_sentence,
+    print_submitted,
     print_table,
     result,
     warning,
@@ -35,7 +37,7 @@ from qexp.cli.console import (
 )
 from qexp.errors import NotFoundError, QexpError, some, suggestion
 from qexp.examples.options import IceOptions, ObservationOptions, XrfOptions
-from qexp.kinds.options import NewOptions, ShowImagesOptions, ShowOptions
+from qexp.kinds.options import NewOptions, ShowImagesOptions, ShowOptions, SimulateOptions, SubmitSimulationsOptions
 from qexp.spec.schema import HEADINGS, rows_of
 
 if TYPE_CHECKING:
@@ -213,6 +215,24 @@ def show(samples: ShowOptions, images: ShowImagesOptions, as_json: JsonOption = 
         message("typical values, from the 99th percentile of the sizes:")
         result(json.dumps(look.proposal, ensure_ascii=False))
     result(*figures)
+
+
+@app.command(cls=PlainCommand)
+@with_options(SubmitSimulationsOptions)
+def simulate(options: SubmitSimulationsOptions) -> None:
+    """Simulate samples of a dataset once, for training by a simulator that is slow.
+
+    They are kept in data/NAME.nc, without noise, and specs/datasets/NAME.json is the dataset that reads them. After an
+    interruption the same command continues; several of it, in other shells or on other machines, share the work.
+    Simulations that fail are counted.
+    """
+    if is_for_a_cluster(options):
+        print_submitted(api.submit_simulations(**vars(options)), options.workspace)
+        return
+    of_simulating = {field.name: getattr(options, field.name) for field in fields(SimulateOptions)}
+    with terminable():
+        made = api.simulate(**{**of_simulating, "tell": message, "warn": warning})
+    result(*map(find(options.workspace).shown, made))
 
 
 @app.command(cls=PlainCommand)

@@ -17,7 +17,7 @@ from qexp.base.quantities import base_name, nearest, quantity, with_periods
 from qexp.deformation.estimate import Candidate, Inversion, estimate_sources
 from qexp.deformation.options import NONE, InvertOptions
 from qexp.errors import QexpError
-from qexp.inference.least_squares import deformation_of
+from qexp.inference.least_squares import SIGHT_TOLERANCE, deformation_of
 from qexp.inference.parameters import Units, amplitudes, display_name
 from qexp.observations.observation import Look, Observation, Track, spacing
 from qexp.observations.reading import angles_of
@@ -26,9 +26,6 @@ from qexp.simulation.dataset import GeneratedDataset, mask_of
 from qexp.simulation.generators import Source
 from qexp.simulation.noise import LinearNoise
 from qexp.simulation.views import DISPLACEMENT, GNSS, View
-
-SIGHT_TOLERANCE = 5.0
-"""Largest angle between the lines of sight of a view and of its track [degrees]."""
 
 PROBABILITIES = np.linspace(0.005, 0.995, 9)
 """Quantiles of angles that vary in the training data, between which the directions of a view lie."""

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from qexp.base import formats
 from qexp.base.arrays import Array
+from qexp.base.files import safe
 from qexp.base.folders import names_in, write_folder
 from qexp.base.quantities import conversion, in_symbols, in_words, number_with_unit
 from qexp.base.text import Table, latex
@@ -123,7 +124,7 @@ def fitted_of(inversion: Inversion) -> dict[str, tuple[float, str]]:
 def corner_of(posterior: SourcePosterior, title: str, fitted: Mapping[str, tuple[float, str]]) -> Figure:
     """The draws of each parameter, and of each two of them; `fitted` is that of `fitted_of`."""
     drawn = [
-        Drawn(name, parameter.unit, values, _mark(*fitted.get(name, (math.nan, "")), parameter.unit))
+        Drawn(name, parameter.unit, {"": values}, _mark(*fitted.get(name, (math.nan, "")), parameter.unit))
         for (name, parameter), values in zip(posterior.parameters.items(), posterior.all.T, strict=True)
     ]
     return corner(drawn, f"{title}: {len(posterior.all):,} draws, medians and 95 % intervals")
@@ -284,18 +285,13 @@ def _contents(inversion: Inversion, options: InvertOptions) -> dict[str, bytes]:
     for track in inversion.observation.tracks:
         raster = geotiff(track, inversion.tracks[track.name], inversion.observation.crs, options.spacing)
         if raster is not None:
-            contents[f"{safe(track.name)}.tif"] = raster
+            contents[f"{safe(track.name) or 'track'}.tif"] = raster
     return contents
 
 
 def _pictures(name: str, figure: Figure, endings: Sequence[str]) -> dict[str, bytes]:
     """Name of the file → the figure in that format."""
     return {f"{name}.{ending}": encode(figure, ending) for ending in endings}
-
-
-def safe(name: str) -> str:
-    """A track's name as that of a file."""
-    return "".join(letter if letter.isalnum() or letter in "-_." else "_" for letter in name).lstrip(".") or "track"
 
 
 def detailed(inversion: Inversion) -> dict[str, Any]:

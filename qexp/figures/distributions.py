@@ -5,12 +5,17 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import product
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from qexp.base.quantities import in_symbols, in_words, label, typeset, with_unit
+from qexp.base.files import make_folder, require_file, safe
+from qexp.base.formats import BROKEN_NETCDF, read_netcdf
+from qexp.base.outputs import estimate_of
+from qexp.base.quantities import conversion, in_symbols, in_words, label, typeset, with_unit
+from qexp.errors import QexpError, some, suggestion
 from qexp.figures.canvas import (
     COLOURS,
     LEAST_TEXT,
@@ -22,13 +27,16 @@ from qexp.figures.canvas import (
     panel_grid,
     place_of,
     plain_numbers,
+    require_formats,
     row_panels,
+    save,
     sized,
     small,
     wrap,
 )
 
 if TYPE_CHECKING:
+    import xarray
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
@@ -199,17 +207,22 @@ SMOOTHED_CELLS = 2.0
 SHARES = 0.5, 0.95
 """Shares of the draws inside the contours."""
 
-OUTER_SHARE = 0.001
-"""Share of the draws beyond each end of an axis."""
+OUTER_SHARE, OUTER_OF_SEVERAL = 0.001, 0.01
+"""Share of the draws beyond each end of an axis; likewise where posteriors are compared, of which some are wide."""
+
+
+LINES = "-", "--", ":", "-."
+"""Of posteriors over each other: print without colours shows which is which, too."""
 
 
 @dataclass(frozen=True)
 class Drawn:
-    """Draws of one parameter, (draw,), in its unit."""
+    """Draws of one parameter in its unit."""
 
     name: str
     unit: str
-    values: Array
+    values: Mapping[str, Array]
+    """Posterior → its draws, (draw,); what a single posterior is called is not shown."""
     mark: float | None = None
     """A value to compare with, such as that of the best fit; None: none."""
     origin: float = 0.0
@@ -220,19 +233,23 @@ FAR_MEDIAN = 100.0
 """Medians further from zero than this multiple of the width of their draws are left out of the numbers on axes."""
 
 
-def corner(parameters: Sequence[Drawn], title: str) -> Figure:
+def corner(parameters: Sequence[Drawn], title: str, marked: str = "the best fit") -> Figure:
     """Histograms with median and central 95 % interval on the diagonal; below it contours around 50 and 95 %.
 
-    Parameters that are far from zero, such as coordinates, are drawn as their offset from the median.
+    Parameters that are far from zero, such as coordinates, are drawn as their offset from the median. Several
+    posteriors are drawn over each other, as densities without medians and intervals, with a legend.
+    marked  what the marks are
     """
     count, parameters = len(parameters), [_offset(parameter) for parameter in parameters]
+    several = len(parameters[0].values) > 1
+    outer = OUTER_OF_SEVERAL if several else OUTER_SHARE
     margins: dict[str, Any] = {"left": LEFT + 0.2 * narrow(), "right": RIGHT, "top": TOP, "bottom": BOTTOM}
     figure, axes = panel_grid(count**2, count, PANEL, PANEL, BETWEEN, BETWEEN, fold=False, square=True, **margins)
     ranges = []
     for parameter in parameters:
-        low, high = map(float, np.quantile(parameter.values, [OUTER_SHARE, 1 - OUTER_SHARE]))
-        margin = 0.03 * (high - low) or 0.5
-        ranges.append((low - margin, high + margin))
+        shown = [] if parameter.mark is None else [parameter.mark]
+        lows, highs = zip(*(_ends(draws, outer, shown) for draws in parameter.values.values()), strict=True)
+        ranges.append((min(lows), max(highs)))
     for axis, (row, column) in zip(axes, product(range(count), repeat=2), strict=True):
         across, down = parameters[column], parameters[row]
         if row < column:
@@ -250,52 +267,88 @@ def corner(parameters: Sequence[Drawn], title: str) -> Figure:
     if narrow():  # labels have no room for what they are from, and the lines are too small for any
         origins = [f"{one.name} from {one.origin:,.12g} {one.unit}" for one in parameters if one.origin]
         title = "; ".join([title, *([", ".join(origins)] if origins else [])])
+    if several:
+        legend_below(figure, axes[0])
+    if narrow() or several:
         title = f"{title}; lines around {' and '.join(f'{100 * share:.0f} %' for share in SHARES)} of the draws"
-    marked = "; black: the best fit" if any(parameter.mark is not None for parameter in parameters) else ""
-    add_title(figure, f"{title}{marked}")
+    black = f"; black: {marked}" if any(parameter.mark is not None for parameter in parameters) else ""
+    add_title(figure, f"{title}{black}")
     return figure
+
+
+def _ends(values: Array, outer: float = OUTER_SHARE, shown: Sequence[float] = ()) -> tuple[float, float]:
+    """Ends of an axis that shows all but the outermost draws of a posterior, and some other values."""
+    inner = [*map(float, np.quantile(values, [outer, 1 - outer])), *shown]
+    low, high = min(inner), max(inner)
+    margin = 0.03 * (high - low) or 0.5
+    return low - margin, high + margin
 
 
 def _offset(parameter: Drawn) -> Drawn:
     """A parameter less about its median, where its first digits are the same in all draws."""
-    low, median, high = (float(value) for value in np.quantile(parameter.values, [OUTER_SHARE, 0.5, 1 - OUTER_SHARE]))
+    draws = np.concatenate(list(parameter.values.values()))
+    low, median, high = (float(value) for value in np.quantile(draws, [OUTER_SHARE, 0.5, 1 - OUTER_SHARE]))
     width = high - low
     if width <= 0 or abs(median) < FAR_MEDIAN * width:
         return parameter
     step = 10.0 ** np.floor(np.log10(width))
     origin = float(step * np.round(median / step))
     mark = None if parameter.mark is None else parameter.mark - origin
-    return replace(parameter, values=parameter.values - origin, mark=mark, origin=origin)
+    values = {posterior: draws - origin for posterior, draws in parameter.values.items()}
+    return replace(parameter, values=values, mark=mark, origin=origin)
 
 
-def _draw_histogram(axis: Axes, values: Array, ends: tuple[float, float]) -> None:
-    counts, edges = np.histogram(values, CORNER_BINS, ends)
-    axis.stairs(counts, edges, fill=True, color=COLOURS[0], alpha=0.35)
-    low, median, high = np.quantile(values, [0.025, 0.5, 0.975])
-    axis.axvline(median, color=COLOURS[1], linewidth=1.2)
-    for end in (low, high):
-        axis.axvline(end, color=COLOURS[1], linewidth=0.9, linestyle="--")
+def _draw_histogram(axis: Axes, posteriors: Mapping[str, Array], ends: tuple[float, float]) -> None:
+    several = len(posteriors) > 1
+    for number, (posterior, values) in enumerate(posteriors.items()):
+        counts, edges = np.histogram(values, CORNER_BINS, _ends(values), density=several)
+        if not number:
+            axis.stairs(counts, edges, fill=True, color=COLOURS[0], alpha=0.35)
+        if several:
+            axis.stairs(counts, edges, label=posterior, **_line(number))
+            continue
+        low, median, high = np.quantile(values, [0.025, 0.5, 0.975])
+        axis.axvline(median, color=COLOURS[1], linewidth=1.2)
+        for end in (low, high):
+            axis.axvline(end, color=COLOURS[1], linewidth=0.9, linestyle="--")
     axis.set_xlim(*ends)
     axis.set_ylim(bottom=0)
     axis.set_yticks([])
     axis.spines[["top", "right", "left"]].set_visible(False)
 
 
-def _draw_pair(axis: Axes, across: Array, down: Array, *ends: tuple[float, float]) -> None:
+def _line(number: int) -> dict[str, Any]:
+    """How the outline of a posterior is drawn."""
+    return {"color": COLOURS[number % len(COLOURS)], "linestyle": LINES[number % len(LINES)], "linewidth": 1.2}
+
+
+def _draw_pair(axis: Axes, across: Mapping[str, Array], down: Mapping[str, Array], *ends: tuple[float, float]) -> None:
     from scipy.ndimage import gaussian_filter
 
-    counts, first, second = np.histogram2d(across, down, CELLS, ends)
-    density = gaussian_filter(counts, SMOOTHED_CELLS, mode="nearest")
-    ordered = np.sort(density.ravel())[::-1]
-    inside = np.cumsum(ordered) / ordered.sum()
-    heights = sorted({float(ordered[np.searchsorted(inside, share)]) for share in SHARES})
-    middles = [(edges[1:] + edges[:-1]) / 2 for edges in (first, second)]
-    axis.plot(across[::4], down[::4], ".", color="0.7", markersize=1.0, rasterized=True, zorder=0)
-    levels = [*heights, max(density.max(), heights[-1] * 1.001)]
-    axis.contourf(*middles, density.T, levels, colors=COLOURS[:1], alpha=0.3)
-    lines = axis.contour(*middles, density.T, heights, colors=COLOURS[:1], linewidths=0.9)
+    several = len(across) > 1
+    around = round(3 * SMOOTHED_CELLS) * several
+    for number, pair in enumerate(zip(across.values(), down.values(), strict=True)):
+        # Cells of its own, as a posterior that is much narrower than another one would be smoothed away; with some more
+        # around it, where others are drawn too.
+        beyond = [around * (high - low) / CELLS for low, high in map(_ends, pair)]
+        own = [(low - more, high + more) for (low, high), more in zip(map(_ends, pair), beyond, strict=True)]
+        counts, first, second = np.histogram2d(*pair, CELLS + 2 * around, own)
+        density = gaussian_filter(counts, SMOOTHED_CELLS, mode="nearest")
+        ordered = np.sort(density.ravel())[::-1]
+        inside = np.cumsum(ordered) / ordered.sum()
+        heights = sorted({float(ordered[np.searchsorted(inside, share)]) for share in SHARES})
+        middles = [(edges[1:] + edges[:-1]) / 2 for edges in (first, second)]
+        if not several:
+            axis.plot(*(draws[::4] for draws in pair), ".", color="0.7", markersize=1.0, rasterized=True, zorder=0)
+        if not number:
+            levels = [*heights, max(density.max(), heights[-1] * 1.001)]
+            axis.contourf(*middles, density.T, levels, colors=COLOURS[:1], alpha=0.3)
+        style = _line(number)
+        lines = axis.contour(
+            *middles, density.T, heights, colors=style["color"], linestyles=style["linestyle"], linewidths=0.9
+        )
     # The lowest density is that of the largest share. A single height is a density without any spread.
-    if len(heights) == len(SHARES) and not narrow():
+    if len(heights) == len(SHARES) and not narrow() and not several:
         shares = dict(
             zip(lines.levels, [f"{100 * share:.0f} %" for share in sorted(SHARES, reverse=True)], strict=True)
         )
@@ -348,3 +401,74 @@ def _words(parameter: Drawn, inches: float) -> str:
     words = with_unit(f"{in_symbols(parameter.name)}{origin}", typeset(parameter.unit))
     room = min(characters(inches=inches + BETWEEN), 8) if narrow() else LONGEST_LABEL
     return wrap(words.replace("10⁶ m³", "10⁶\u00a0m³"), room)
+
+
+# The corner plot of draws in files, as `predict`, `invert` and ArviZ write them; of several files over each other.
+
+OF_DRAWS = "_posterior.nc"
+"""How a file of draws ends that lies beside a file of estimates."""
+
+
+def draw_corner(
+    paths: Sequence[Path], sample: str = "", to: Path | None = None, formats: Sequence[str] = ("png",)
+) -> list[Path]:
+    """Draw the posteriors of one sample: of the parameters that all files have, in the units of the first file.
+
+    sample  its name; if empty, the first one with draws in the first file, which is then looked for in the others
+    to      folder for the pictures; None: that of the first file
+    Returns the pictures. Raises QexpError.
+    """
+    require_formats(formats)
+    stem = "_and_".join(path.stem for path in paths) + f"_{safe(sample)}" * bool(sample)
+    draws: dict[str, dict[str, Array]] = {}
+    units, truth = dict[str, str](), dict[str, float]()
+    for path in paths:
+        table, whose = _of_sample(path, sample)
+        sample = table.attrs["sample"]
+        for name, of in ((str(name), of) for name, of in table.items()):
+            factor = conversion(of.attrs["units"], units.setdefault(name, of.attrs["units"]))
+            if factor is not None:
+                draws.setdefault(name, {})[f"{path.name}: {whose}"] = factor * of.values.ravel()
+                truth |= {name: factor * of.attrs["true"]} if np.isfinite(of.attrs.get("true", np.nan)) else {}
+    shared = [Drawn(name, units[name], of, truth.get(name)) for name, of in draws.items() if len(of) == len(paths)]
+    if not shared:
+        raise QexpError(f"{paths[-1]} has no parameter of the others: {some([*draws])}")
+    one = f"{whose}, sample {sample}: {table.sizes['draw']:,} draws, medians and 95 % intervals"
+    figure = corner(shared, f"Posteriors of sample {sample}" if len(paths) > 1 else one, "the true value")
+    pictures = [(to or paths[0].parent) / f"{stem}.{ending}" for ending in formats]
+    for picture in pictures:
+        make_folder(picture.absolute().parent)
+        save(figure, picture)
+    return pictures
+
+
+def _of_sample(path: Path, sample: str) -> tuple[xarray.Dataset, str]:
+    """Parameter → draws of a sample, with its true value if the estimates beside them have it; and whose they are."""
+    import xarray
+
+    require_file(path)
+    estimates = path.with_name(f"{path.name.removesuffix(OF_DRAWS)}.nc")
+    beside = read_netcdf(estimates) if estimates.is_file() and estimates != path else xarray.Dataset()
+    try:
+        with xarray.open_datatree(path, engine="h5netcdf", decode_times=False) as tree:
+            table, about = tree.children.get("posterior", tree).to_dataset(), tree.attrs
+            table = table[[name for name, of in table.items() if {*of.dims} - {"sample"} == {"chain", "draw"}]]
+            if "sample" in table.dims:
+                names, first = [str(name) for name in table["sample"].values], next(iter(table.values()))
+                seen = (name for at, name in enumerate(names) if np.isfinite(first.isel(sample=at)).all())
+                if (sample := sample or next(seen, "")) not in names:
+                    raise QexpError(f"{path} has no draws of a sample '{sample}'; {suggestion(sample, names)}")
+                table = table.isel(sample=(row := names.index(sample)))
+            table.load()
+    except BROKEN_NETCDF as error:
+        raise QexpError(f"{path} cannot be read as a file of draws: {error}") from error
+    if not table or not all(np.isfinite(of).all() for of in table.values()):
+        raise QexpError(f"{path} has no draws of sample '{sample}', as estimates with `draws` have them")
+    for name, of in table.items():
+        of.attrs.setdefault("units", "")
+        if {name, estimate_of(str(name))} <= {*beside} and beside[name].dtype.kind == "f":
+            factor = conversion(beside[name].attrs.get("units", of.units), of.units)
+            of.attrs |= {} if factor is None else {"true": factor * float(beside[name][row])}
+    whose = [about.get("run") or about.get("title", ""), about.get("caution", "")]
+    whose += ["by the likelihood"] * ("posteriors" in about)
+    return table.assign_attrs(sample=sample), ", ".join(filter(None, whose))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from copy import copy
 from dataclasses import dataclass
+from itertools import product
 from typing import NamedTuple, Protocol
 
 import numpy as np
@@ -23,6 +24,8 @@ STEP_TOLERANCE = 1e-10
 """A problem has converged if no coordinate moves by more than this; coordinates are of the order of 1."""
 REDUCTION_TOLERANCE = 1e-10
 """A problem has converged if a step reduces the cost by less than this share, and is not expected to reduce it more."""
+SIGHT_TOLERANCE = 5.0
+"""Largest angle between the line of sight of a track and those along which a source is known [degrees]."""
 GRADIENT_TOLERANCE = 1e-9
 """A problem has converged if the cosine between the residuals and each column of the Jacobian is below this."""
 
@@ -178,7 +181,16 @@ def deformation_of(sources: Sequence[Source], tracks: Sequence[Track], origin: t
     """The sum of sources as tracks see it, at all of their points in order.
 
     origin  east, north of the position (0, 0) of sources [m]
+    Raises QexpError for a track along whose direction a source is not known.
     """
+    for track, looks in product(tracks, (source.looks for source in sources if source.looks is not None)):
+        seen = torch.from_numpy(track.direction)
+        across = (seen - seen @ torch.linalg.pinv(looks) @ looks).norm(dim=1)
+        if (angle := float(across.median().clamp(max=1).asin().rad2deg())) > SIGHT_TOLERANCE:
+            raise QexpError(
+                f"track '{track.name}' is not seen from where the images of the source are: its direction deviates by "
+                f"{angle:.0f}° from theirs; simulate displacements east, north and up, which tell all directions"
+            )
     stations = np.concatenate([np.stack([track.x, track.y], axis=1) for track in tracks]) - np.array(origin)
     direction = torch.from_numpy(np.concatenate([track.direction for track in tracks]))
     elevation, spread = (where_known(tracks, name, 0.0) for name in ("elevation", "spread"))

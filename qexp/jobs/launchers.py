@@ -22,8 +22,18 @@ from qexp.base.workspace import Workspace
 from qexp.errors import DamagedError, NotFoundError, QexpError, shortened, suggestion
 from qexp.jobs.gridengine import GridEngine
 from qexp.jobs.htcondor import HTCondor
-from qexp.jobs.scheduler import WRAP_PLACEHOLDERS, Chosen, Option, Scheduler, launch_options, profiles_of
+from qexp.jobs.scheduler import (
+    WRAP_PLACEHOLDERS,
+    Chosen,
+    Option,
+    Scheduler,
+    Submission,
+    launch_options,
+    profiles_of,
+    wrap_of,
+)
 from qexp.jobs.slurm import Slurm
+from qexp.store.directory import RunDirectory
 from qexp.store.documents import Part
 from qexp.store.process import Process, alive
 from qexp.store.record import WRITTEN, JobRecord, State
@@ -121,6 +131,13 @@ def launcher_with(launcher: str, profile: str | None, settings: Mapping[str, Any
     raise QexpError(f"`profile={profile}`: qexp.toml has no table {tables}; {way_out}")
 
 
+def settled(options: LaunchOptions, workspace: Workspace) -> tuple[str, Chosen]:
+    """The launcher, and its options. Raises QexpError for invalid ones."""
+    configured = workspace.settings()
+    launcher = launcher_with(options.launcher, options.profile, configured)
+    return launcher, options_of(launcher, configured, options.options, options.profile)
+
+
 def all_profiles(settings: Mapping[str, Any]) -> dict[str, list[str]]:
     """Scheduler → the names of its profiles in qexp.toml."""
     return {
@@ -142,8 +159,8 @@ def this_job(workspace: Path) -> JobRecord | None:
 # Launches: the runs that one command started. Each launch has a folder `runs/.launches/<id>/`.
 
 
-PREDICTION = "prediction.json"
-"""Record of a launch folder without runs: its jobs predict files with a finished run."""
+WITHOUT_RUNS = {"predict": "prediction", "data simulate": "simulation"}
+"""Command that may be a launch without runs → what that is called; `prediction.json` is its record in its folder."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -247,10 +264,10 @@ def find_launch(reference: str, workspace: Workspace) -> Launch:
     if reference == "last" and not ids:
         raise NotFoundError("there is no launch yet; a sweep makes one: qexp run EXPERIENCE --seeds 0:3")
     begun = any(launch.startswith(reference) for launch in ids)
-    for record in sorted(folder.glob(f"*/{PREDICTION}")) if reference and not begun else ():
-        if record.parent.name.startswith(reference):
+    for record in sorted(folder.glob("*/*.json")) if reference and not begun else ():
+        if record.stem in WITHOUT_RUNS.values() and record.parent.name.startswith(reference):
             raise NotFoundError(
-                f"launch {record.parent.name} is a prediction, which has no runs; {workspace.shown(record)} has its "
+                f"launch {record.parent.name} is a {record.stem}, which has no runs; {workspace.shown(record)} has its "
                 "jobs: end them with the scheduler's own command"
             )
     return Launch(folder / launch_among(ids, reference))
@@ -290,6 +307,43 @@ def claim_launch(workspace: Workspace) -> Launch:
         files.make_folder(folder / "output")
         return Launch(folder)
     raise QexpError(f"{parent} has a thousand launches from this second; check which program starts them")
+
+
+@dataclass(frozen=True)
+class Submitted:
+    """Commands submitted to a scheduler."""
+
+    folder: Path
+    """Folder of the launch: script, commands, their record, and in `output/` the output of the tasks."""
+    jobs: dict[str, str]
+    """File to be written, or process → its job."""
+
+
+def submit(
+    workspace: Workspace,
+    launcher: str,
+    settings: Chosen,
+    command: str,
+    directory: RunDirectory,
+    arguments: Mapping[str, Sequence[str]],
+) -> Submitted:
+    """Submit a command of qexp several times, in a launch without runs. Raises SchedulerError if that is refused.
+
+    command    one of `WITHOUT_RUNS`
+    directory  the run that it is for
+    arguments  what is made → what the command is given besides the workspace
+    """
+    scheduler, folder = scheduler_of(launcher), claim_launch(workspace).folder
+    assert scheduler is not None, "local work needs no launch"
+    around, record_file = wrap_of(settings), folder / f"{WITHOUT_RUNS[command]}.json"
+    place = ["--workspace", str(workspace.root.absolute())]
+    commands = [around.around(directory, *command.split(), *words, *place) for words in arguments.values()]
+    record = {"run": directory.name, "launcher": launcher, "settings": settings, "commands": commands, "jobs": {}}
+    formats.write_json(record_file, record)
+    jobs = scheduler.submit_commands(Submission(folder, f"{command.split()[-1]}-{directory.name}", settings), commands)
+    job_of = dict(zip(arguments, jobs, strict=True))
+    formats.write_json(record_file, {**record, "jobs": job_of})
+    return Submitted(folder, job_of)
 
 
 class Watcher:

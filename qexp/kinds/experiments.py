@@ -601,6 +601,15 @@ def spec_kind(path: Path, workspace: Workspace) -> str:
     return "experience" if "model" in document or "epochs" in document else "dataset"
 
 
+def read_dataset(reference: str, cache: SpecCache) -> tuple[Path, Document]:
+    """Path and resolved document of a dataset spec, whose data are not opened. Raises SpecError."""
+    path = resolution.locate("dataset", reference, cache.workspace)
+    written, _ = _read(path, "dataset", cache)
+    if findings := validation.findings("dataset", written.document, cache.tables):
+        raise SpecError([written.problem(*finding) for finding in findings])
+    return path, dataset_with_defaults(written.document, cache.tables)
+
+
 def open_dataset(reference: str, cache: SpecCache) -> tuple[str, Document, Dataset]:
     """Name, resolved document and object of a dataset spec. Raises SpecError with all its problems."""
     path = resolution.locate("dataset", reference, cache.workspace)

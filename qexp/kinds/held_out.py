@@ -100,6 +100,8 @@ class HeldOutEstimates:
 def read_held_out(directory: RunDirectory) -> list[HeldOutEstimates]:
     """The held-out estimates of a run on rows or spectra, by output. Raises QexpError if it has none."""
     spec = directory.training_spec()
+    if len(directory.members) > 1:
+        raise QexpError(f"{directory.name}: intervals by held-out errors are those of one run; leave `interval` out")
     try:
         units_of: Callable[[RunDirectory, Any], ExchangeableUnits] = load_stage(spec["dataset"], "held_out")
     except QexpError as error:

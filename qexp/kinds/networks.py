@@ -200,22 +200,23 @@ def trained_model(spec: Document, tables: Tables, weights: Mapping[str, torch.Te
 
 
 def load_model(directory: RunDirectory, device: torch.device) -> Estimator:
-    """The model of a finished run with its best weights, ready to predict. Raises QexpError for a run with folds."""
+    """The model of a finished run with its best weights, ready to predict. Raises QexpError for several networks."""
     models = load_models(directory, device)
-    if directory.all_folds():
-        raise QexpError(
-            f"{directory.name} has {len(models)} networks, one or more per fold; this needs a run with one network"
-        )
+    if directory.all_folds() or len(models) > 1:
+        raise QexpError(f"{directory.name} has {len(models)} networks, of folds or seeds; this needs a run with one")
     return models[0]
 
 
 def load_models(directory: RunDirectory, device: torch.device) -> list[Estimator]:
-    """The model of a finished run, or the models of all its folds, ready to predict. Raises QexpError."""
+    """The model of a finished run, or all models of its folds or of an ensemble, ready to predict. Raises QexpError."""
     return [model for of_fold in load_folds(directory, device).values() for model in of_fold]
 
 
 def load_folds(directory: RunDirectory, device: torch.device) -> dict[str, list[Estimator]]:
     """Fold → its models, ready to predict; of a run without folds its model, under an empty name. Raises QexpError."""
+    if len(directory.members) > 1:
+        each = [load_folds(member, device) for member in directory.members]
+        return {fold: [model for folds in each for model in folds[fold]] for fold in each[0]}
     spec = directory.training_spec()
     if directory.all_folds():
         models = load_stage(spec["dataset"], "folds").load(directory)

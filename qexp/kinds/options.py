@@ -26,6 +26,7 @@ from qexp.base.options import (
 from qexp.base.seeds import require_seed
 from qexp.base.shell_values import column_words, pairs, read_columns, read_values, text_of
 from qexp.errors import QexpError, suggestion
+from qexp.examples.options import Watch, unwatched
 from qexp.jobs.launchers import LaunchOptions
 
 if TYPE_CHECKING:
@@ -191,7 +192,7 @@ class PredictOptions(Computing):
     )  # fmt: skip
     draws: int | None = option(
         None, "Images, rows and spectra, with a posterior head or `refined`: also write this number of draws from the "
-        "posterior of each, for ArviZ, into a file beside the estimates.", metavar="N",
+        "posterior of each, for ArviZ, into a file beside the estimates, and a corner plot of the first.", metavar="N",
     )  # fmt: skip
     refined: bool = option(
         False, "Images of a simulated dataset: intervals and draws are of the posteriors by the known likelihood, "
@@ -314,6 +315,9 @@ class CalibrateOptions(Computing):
         False, "Test the posteriors by the known likelihood, found from the network's estimates, instead of those of "
         "the network's head.",
     )  # fmt: skip
+    ensemble: bool = option(
+        False, "Test the mixture of runs that differ by their seed alone as one posterior, instead of each run."
+    )
     on_observation: Counted = python_only(
         uncounted, "Takes the number of observations that are done, and of all; a bar if left out"
     )
@@ -387,6 +391,33 @@ class LimitOptions(Opening):
         require_seed(self.seed or 0)
 
 
+# Samples that are simulated once.
+
+
+@dataclass(frozen=True)
+class SimulateOptions(InWorkspace):
+    """Options of `qexp data simulate`."""
+
+    dataset: str = option(..., "Name or path of the spec of a simulated dataset.", argument=True, complete="datasets")
+    count: int = option(..., "Number of simulations.", metavar="N")
+    _: KW_ONLY
+    seed: int = option(0, "Random seed, of the parameters and of a simulator that is random itself.")
+    name: str | None = option(None, "Name of the new dataset and of its file; DATASET_simulated if left out.")
+    jobs: int = option(
+        1, "Number of processes, or on a cluster of jobs, that share the work.", "-j", "--jobs", metavar="N"
+    )
+    watch: Watch = python_only(
+        unwatched, "Receives how many simulations there are, in words, and their share of all; a bar if left out"
+    )
+    tell: Report = python_only(ignore, "Receives a line if the simulations are there already")
+    warn: Report = python_only(as_warning, "Receives doubts about the dataset, and how many simulations failed")
+
+
+@dataclass(frozen=True)
+class SubmitSimulationsOptions(SimulateOptions, LaunchOptions):
+    """Options of `qexp data simulate` on a cluster."""
+
+
 # Figures, and a look at data.
 
 
@@ -411,7 +442,8 @@ class FiguresOptions(DrawingOptions):
 
     _: KW_ONLY
     only: Collection[str] = option(
-        (), "Draw only the figure with this name.", also="Repeat for more.", metavar="NAME", shell=list[str],
+        (), "Draw only the figure with this name; of files of draws the sample, the first one if left out.",
+        also="Repeat for more.", metavar="NAME", shell=list[str],
         complete="figures",
     )  # fmt: skip
     evaluation: str | None = option(

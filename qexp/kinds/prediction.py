@@ -6,7 +6,7 @@ import signal
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
@@ -20,6 +20,8 @@ from qexp.base.outputs import Limits, at_limits, limits_of
 from qexp.base.quantities import Quantities, nearest, quantity
 from qexp.base.seeds import Seeds
 from qexp.errors import NotFoundError, QexpError, hint, some
+from qexp.figures.canvas import draws_at_once
+from qexp.figures.distributions import OF_DRAWS, draw_corner
 from qexp.kinds.options import OnProgress, PredictOptions
 from qexp.rows.csv import title
 from qexp.rows.formats import new_file_of_rows
@@ -197,6 +199,9 @@ class FileModel(ABC):
                 entries = estimation.write(chunk, progress)
             record = {**key, "output": identity(target), **entries}
             formats.write_json(record_of(target), record)
+            if self.draws is not None and draws_at_once():
+                with suppress(QexpError):  # of samples without any draws
+                    draw_corner([file_of_draws(target)])
         remarks, warnings = estimation.remarks(record), estimation.warnings(record)
         results = [target, *estimation.further_files(record)]
         return Prediction(source, target, made, results, remarks, warnings, estimation.counts(record))
@@ -215,6 +220,8 @@ class FileModel(ABC):
         for name, number in record.get("at_limits", {}).items():
             if number:
                 phrases.append(at_limits(name, self.limits[name], self.outputs.get(name, ""), number, count))
+        if self.draws is not None and count > 1:
+            phrases.append("corner plot of the first sample with draws; of others: qexp figures FILE --only SAMPLE")
         return phrases
 
 
@@ -251,7 +258,10 @@ class Estimation(ABC, Generic[M]):
 
     def further_files(self, record: Mapping[str, Any]) -> list[Path]:
         """What lies beside the file, by its record."""
-        return [] if self.model.draws is None else [file_of_draws(self.target)]
+        if self.model.draws is None:
+            return []
+        draws = file_of_draws(self.target)
+        return [draws, *(picture for picture in [draws.with_suffix(".png")] if picture.exists())]
 
     def warnings(self, record: Mapping[str, Any]) -> Sequence[str]:
         """What may be a mistake."""
@@ -604,15 +614,12 @@ class SampleDraws:
     count: int
     units: Mapping[str, str]
 
-    def draw(self, posteriors: Sequence[Posterior], first: int) -> Array:
-        """Draws from the mixture of the networks' posteriors, (draw, sample, output).
+    def draw(self, posterior: Posterior, first: int) -> Array:
+        """Draws from a posterior, (draw, sample, output).
 
         first  the number of the first sample, by which the draws are the same in whatever chunks samples are read
         """
-        from qexp.networks.estimator import mixed
-
-        random = Seeds(0).torch(posteriors[0].device, "draws", first)
-        return mixed(posteriors, self.count, random).cpu().numpy()
+        return posterior.draws(self.count, Seeds(0).torch(posterior.device, "draws", first)).cpu().numpy()
 
     @contextmanager
     def new_file(self, path: Path, about: Mapping[str, str], numbered: bool) -> Iterator[AddDraws]:
@@ -655,7 +662,7 @@ class SampleDraws:
 
 def file_of_draws(target: Path) -> Path:
     """The file of draws beside a file of estimates."""
-    return target.with_name(f"{target.stem}_posterior.nc")
+    return target.with_name(f"{target.stem}{OF_DRAWS}")
 
 
 def draws_of(

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, ItemsView, Iterator, KeysView, Mapping, Sequence
 from contextlib import ExitStack
+from functools import cached_property
 from itertools import combinations
 from typing import cast
 
 import torch
 from torch import Tensor, nn
 
-from qexp.base.outputs import NO_LIMITS, Limits
+from qexp.base.outputs import NO_LIMITS, Limits, spread_of
 from qexp.base.quantities import module_name
 from qexp.errors import QexpError
 from qexp.networks.heads import Density
@@ -33,7 +35,7 @@ class Posterior:
     @torch.no_grad()
     def draws(self, count: int, random: torch.Generator | None = None) -> Tensor:
         """Independent draws, (draw, sample, output), in the outputs' units; outputs in the order of `names`."""
-        draws = torch.cat([density.draws(count, random) for density in self._densities.values()], dim=-1)
+        draws = self._transformed_draws(count, random)
         columns = [self._inverse(name, draws[..., index]) for index, name in enumerate(self.names)]
         return torch.stack(columns, dim=-1)
 
@@ -50,9 +52,8 @@ class Posterior:
     @torch.no_grad()
     def correlations(self) -> dict[tuple[str, str], Tensor]:
         """Pair of outputs → their rank correlation (Spearman), (sample,), of draws that are the same at each call."""
-        random = torch.Generator(self.device).manual_seed(0)
+        draws = self._transformed_draws(1000, torch.Generator(self.device).manual_seed(0))
         # Of 1000 draws correlations are known to 0.03 or better.
-        draws = torch.cat([density.draws(1000, random) for density in self._densities.values()], dim=-1)
         ranks = draws.argsort(dim=0).argsort(dim=0).double()
         scores = (ranks - ranks.mean(dim=0)) / ranks.std(dim=0, correction=0)
         return {
@@ -78,6 +79,9 @@ class Posterior:
             log_prob = log_prob + density.log_prob(columns)
         return log_prob
 
+    def _transformed_draws(self, count: int, random: torch.Generator | None) -> Tensor:
+        return torch.cat([density.draws(count, random) for density in self._densities.values()], dim=-1)
+
     def _inverse(self, name: str, values: Tensor) -> Tensor:
         """Back to the unit of an output, in the same shape."""
         if name not in self._transforms:
@@ -85,21 +89,47 @@ class Posterior:
         return self._transforms[name].inverse(values.reshape(-1, 1)).view(values.shape)
 
 
-def mixed(posteriors: Sequence[Posterior], count: int, random: torch.Generator | None = None) -> Tensor:
-    """Draws from the mixture of posteriors with equal weights, (draw, sample, output), in random order.
+LEVELS = 400
+"""Quantiles of each network, at equal steps of probability, that stand for its posterior in a mixture."""
 
-    Each makes the same number of draws; where `count` cannot be divided, those that make one more are chosen at random.
-    """
-    if len(posteriors) == 1:
-        return posteriors[0].draws(count, random)
-    device = posteriors[0].device
-    share, rest = divmod(count, len(posteriors))
-    with_one_more = torch.randperm(len(posteriors), generator=random, device=device)[:rest].tolist()
-    counts = [share + (index in with_one_more) for index in range(len(posteriors))]
-    draws = torch.cat(
-        [posterior.draws(count, random) for posterior, count in zip(posteriors, counts, strict=True) if count]
-    )
-    return draws[torch.randperm(count, generator=random, device=device)]
+
+class PosteriorMixture(Posterior):
+    """The mixture of the posteriors of several networks, with equal weights."""
+
+    def __init__(self, posteriors: Sequence[Posterior]) -> None:
+        self.parts, self.names, self.device = list(posteriors), posteriors[0].names, posteriors[0].device
+
+    def draws(self, count: int, random: torch.Generator | None = None) -> Tensor:
+        """As of `Posterior`, in random order. Each network makes the same number of draws; where `count` cannot be
+        divided, those that make one more are chosen at random.
+        """
+        share, rest = divmod(count, len(self.parts))
+        with_one_more = torch.randperm(len(self.parts), generator=random, device=self.device)[:rest].tolist()
+        counts = [share + (index in with_one_more) for index in range(len(self.parts))]
+        draws = [part.draws(count, random) for part, count in zip(self.parts, counts, strict=True) if count]
+        return torch.cat(draws)[torch.randperm(count, generator=random, device=self.device)]
+
+    _transformed_draws = draws  # each network has its own transforms
+
+    @cached_property
+    def _levels(self) -> dict[str, Tensor]:
+        """Output → quantiles of each network, (network, sample, level)."""
+        each = [part.quantiles([(level + 0.5) / LEVELS for level in range(LEVELS)]) for part in self.parts]
+        return {name: torch.stack([of[name] for of in each]) for name in self.names}
+
+    def quantiles(self, probabilities: Sequence[float]) -> dict[str, Tensor]:
+        """As of `Posterior`, to a thousandth of probability."""
+        at = torch.tensor(list(probabilities))
+        pooled = {name: levels.transpose(0, 1).flatten(1) for name, levels in self._levels.items()}
+        return {name: torch.quantile(values, at.to(values), dim=1).T for name, values in pooled.items()}
+
+    def within(self) -> dict[str, Tensor]:
+        """Output → the root of the mean variance of the posteriors, (sample,), in its unit: noise and prior."""
+        return {name: levels.var(dim=-1, correction=0).mean(dim=0).sqrt() for name, levels in self._levels.items()}
+
+    def log_prob(self, values: Tensor) -> Tensor:
+        each = torch.stack([part.log_prob(values) for part in self.parts])
+        return torch.logsumexp(each, dim=0) - math.log(len(self.parts))
 
 
 # A network together with the transforms around it: what is trained, saved and used to predict.
@@ -326,6 +356,22 @@ class Ensemble:
         if device.type == "cuda" and len(models) > 1 and (stacked := in_one_computation(self.models)):
             self._stacked, self._together = stacked, 1
             self.batch = batch_for(self.network, numbers_on_gpu(device, len(models)))
+
+    def estimate(self, samples: Mapping[str, Tensor], *, spread: bool = False) -> dict[str, Tensor]:
+        """Output → the mean, or the estimates of a single network as itself makes them; see `Estimator.estimate`.
+
+        spread  also `<output>_spread`, the standard deviation over the networks
+        """
+        if len(self.models) == 1 and not spread:
+            return self.models[0].estimate(samples)
+        both = self.mean_and_spread(samples)
+        means, spreads = ({name: pair[which] for name, pair in both.items()} for which in range(2))
+        return means | {spread_of(name): values for name, values in spreads.items()} if spread else means
+
+    def posterior(self, samples: Mapping[str, Tensor]) -> Posterior:
+        """That of a single network, or the mixture over all; see `Estimator.posterior`."""
+        posteriors = [model.posterior(samples) for model in self.models]
+        return PosteriorMixture(posteriors) if len(posteriors) > 1 else posteriors[0]
 
     def mean_and_spread(self, samples: Mapping[str, Tensor]) -> dict[str, tuple[Tensor, Tensor]]:
         """Output → mean and standard deviation over the networks, (sample, ...), in the output's own unit.

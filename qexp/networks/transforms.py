@@ -247,7 +247,8 @@ class Standardize(Fitted):
     """Mean 0 and standard deviation 1 over the training part, per channel.
 
     deviation  "channel": each channel has its own; "all": one for all channels, the root of their mean variance, so
-               that noise of equal size in all channels stays equal
+               that noise of equal size in all channels stays equal; "value": each place has its own mean and its own
+               deviation, as the numbers of a vector need that are different things
     """
 
     formula = "(value - mean) / deviation"
@@ -258,7 +259,7 @@ class Standardize(Fitted):
 
     def __init__(self, deviation: str = "channel") -> None:
         super().__init__()
-        self.per_channel = deviation == "channel"
+        self.deviations = deviation
         self.register_buffer("mean", torch.zeros(1))
         self.register_buffer("deviation", torch.ones(1))
 
@@ -266,8 +267,9 @@ class Standardize(Fitted):
         return f"values that are all {low:g} cannot be standardized" if low == high else None
 
     def fit(self, values: Tensor) -> None:
-        deviation, mean = torch.std_mean(values.double(), dim=_but_channels(values), keepdim=True)
-        if not self.per_channel:
+        over = [0] if self.deviations == "value" else _but_channels(values)
+        deviation, mean = torch.std_mean(values.double(), dim=over, keepdim=True)
+        if self.deviations == "all":
             deviation = deviation.square().mean(dim=1, keepdim=True).sqrt()
         if not (deviation > 0).all():
             raise ValueError("cannot standardize values that are all the same")
@@ -564,7 +566,10 @@ TRANSFORMS: dict[str, Entry] = {
     "standardize": Entry(
         build=Standardize,
         parameters=properties(
-            deviation=choice(["channel", "all"], "standard deviation of each channel, or one for all channels")
+            deviation=choice(
+                ["channel", "all", "value"],
+                "standard deviation of each channel, or one for all; value: all of a sample have their own, and mean",
+            )
         ),
         help="Mean 0, standard deviation 1 per channel, fitted to the training part.",
         example={"type": "standardize"},

@@ -24,7 +24,7 @@ from qexp.base.machine import handled, start_child
 from qexp.base.workspace import VARIABLE, Workspace
 from qexp.errors import QexpError, some
 from qexp.jobs import launchers
-from qexp.jobs.launchers import LAUNCHERS, LOCAL, Launch, Watcher, launcher_with, options_of, scheduler_of
+from qexp.jobs.launchers import LAUNCHERS, LOCAL, Launch, Watcher, options_of, scheduler_of, settled
 from qexp.jobs.scheduler import Scheduler, Submission, Wrap, together, wrap_of
 from qexp.jobs.states import Watch, add_jobs, jobs_of
 from qexp.kinds import experiments
@@ -366,10 +366,9 @@ def check_order(order: Order, workspace: Workspace, name: str | None = None) -> 
         raise QexpError(f"`stack={order.stack}`: at least one run in a stack, which is each by itself")
     storage_place(order.storage, workspace)
     require_valid_annotations(order.tags, order.note)
-    configured = workspace.settings()
     words_to_notify(workspace)
-    order = replace(order, launcher=launcher_with(order.launcher, order.profile, configured))
-    options = options_of(order.launcher, configured, order.options, order.profile)
+    launcher, options = settled(order, workspace)
+    order = replace(order, launcher=launcher)
     if (order.stack or 1) > 1 and wrap_of(options):
         raise QexpError(f"`stack={order.stack}`: a wrap starts each run by itself; leave one of the two out")
     require_device_name(order.device)

@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
+
+import numpy as np
 
 from qexp.base import files
 from qexp.base.workspace import Workspace
@@ -12,8 +16,9 @@ from qexp.errors import NotFoundError, Problem, QexpError, SpecError
 from qexp.kinds.experiments import check, open_dataset, spec_cache
 from qexp.kinds.files import data_folders
 from qexp.kinds.options import NewOptions
+from qexp.kinds.simulations import new as simulated
 from qexp.spec.kinds import KINDS, kind_named, load_stage
-from qexp.spec.reading import Document
+from qexp.spec.reading import Document, read
 from qexp.spec.resolution import FOLDERS, Unwritten
 from qexp.store.record import require_name
 
@@ -60,6 +65,55 @@ def new_specs(workspace: Workspace, options: NewOptions) -> list[Path]:
             raise SpecError(problems)
     _write({target: documents[kind] for kind, target in targets.items()})
     return list(targets.values())
+
+
+def new_simulations(
+    workspace: Workspace, name: str, theta: Any, x: Any, names: Sequence[str], prior: Any, **more: Any
+) -> None:
+    """Write simulations to data/NAME.npz, and a dataset of them; what is there with the same content stays.
+
+    theta  (simulation, parameter)
+    x      (simulation, ...), or the simulator that makes it of theta: it is called if the file is not there
+    more   `units` of parameters, and `groups`, (simulation,)
+    Raises QexpError if other simulations or another dataset are there, and SpecError if the dataset is wrong.
+    """
+    spec, path = (
+        workspace.specs / FOLDERS["dataset"] / f"{require_name(name)}.json",
+        workspace.root / f"data/{name}.npz",
+    )
+    cache, parameters = spec_cache(workspace), simulated.parameters(theta, names, prior)
+    document = simulated.dataset(
+        path.name, list(parameters), prior, more.get("units") or {}, cache.tables["quantities"]
+    )
+    arrays = dict(parameters)
+    if (groups := more.get("groups")) is not None:
+        document["groups"], arrays[simulated.GROUP] = simulated.GROUP, np.asarray(groups)
+    if callable(x):
+        arrays[simulated.SIMULATOR] = simulated.text_of(x)
+    else:
+        arrays[simulated.OBSERVED] = simulated.observations(x, len(theta))
+    different = [spec] if spec.exists() and read(spec) != document else []
+    if made := not path.exists():
+        if callable(x) and not different:
+            arrays[simulated.OBSERVED] = simulated.observations(x(theta), len(theta))
+    else:
+        with np.load(path) as there:
+            same = all(name in there and np.array_equal(there[name], values) for name, values in arrays.items())
+            different += [] if same and len(there) == len({*arrays, simulated.OBSERVED}) else [path]
+    if different:
+        way_out = "give another name, or remove it"
+        raise QexpError(f"{workspace.shown(different[0])} exists already, and holds something else; {way_out}")
+    if made:
+        files.make_folder(path.parent)
+        with files.writing(path), files.replacing(path) as written:
+            np.savez(written, allow_pickle=False, **arrays)
+    _, findings = cache.dataset(document)
+    if findings:
+        if made:
+            path.unlink()
+        raise SpecError([Problem("the simulations", where, message) for where, message in findings])
+    if not spec.exists():
+        _write({spec: document})
 
 
 def _dataset_of(file: Path, workspace: Workspace, options: NewOptions) -> Document:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import nullcontext, suppress
-from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -14,14 +13,13 @@ import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
 
-from qexp.base import files, formats
+from qexp.base import files
 from qexp.base.machine import freed_memory_kept, threads
 from qexp.base.options import ignore
 from qexp.base.workspace import Workspace
 from qexp.errors import QexpError, some, suggestion
 from qexp.jobs import launchers
-from qexp.jobs.launchers import LAUNCHERS, launcher_with, options_of
-from qexp.jobs.scheduler import Submission, wrap_of
+from qexp.jobs.launchers import Submitted
 from qexp.kinds.held_out import means_of_folds, networks_of_folds, rules_of_run
 from qexp.kinds.networks import load_models
 from qexp.kinds.objects import device_of, threads_to_predict
@@ -38,7 +36,7 @@ from qexp.kinds.prediction import (
     require_not_read,
 )
 from qexp.kinds.tables import tables_of
-from qexp.networks.estimator import Ensemble, mixed
+from qexp.networks.estimator import Ensemble
 from qexp.networks.network import refusal
 from qexp.networks.shapes import Shape
 from qexp.rows.formats import FORMATS
@@ -121,9 +119,9 @@ class Predictor:
         require_draws(draws, f"{draws} draws")
         tensors, single = self._batch(inputs)
         with threads(self._threads), torch.no_grad():
-            posteriors = [model.posterior(tensors) for model in self.ensemble.models]
-            values = mixed(posteriors, draws, torch.Generator(self.device).manual_seed(seed)).cpu().numpy()
-        return _for_arviz(values, {name: self.units.get(name, "") for name in posteriors[0].names}, single)
+            posterior = self.ensemble.posterior(tensors)
+            values = posterior.draws(draws, torch.Generator(self.device).manual_seed(seed)).cpu().numpy()
+        return _for_arviz(values, {name: self.units.get(name, "") for name in posterior.names}, single)
 
     def refined(
         self, inputs: Mapping[str, ArrayLike], draws: int, seed: int, warn: Callable[[str], None]
@@ -214,6 +212,8 @@ def _as_batch(name: str, array: NDArray[np.float32], shape: Shape) -> tuple[torc
     """(sample, channel, height, width) or (sample, feature), and whether it was a single sample."""
     channels_last = (*shape[1:], shape[0])
     accepted = [channels_last] + ([channels_last[:-1]] if shape[0] == 1 else [])
+    if len(shape) == 3 and shape[:2] == (1, 1):  # a vector
+        accepted.append((shape[2],))
     for sample_shape in accepted:
         single = array.shape == sample_shape
         if single or array.shape[1:] == sample_shape:
@@ -302,42 +302,20 @@ def predict_files(
         yield result
 
 
-@dataclass(frozen=True)
-class Submitted:
-    """Files submitted to a scheduler."""
-
-    folder: Path
-    """Folder of the launch: script, commands, `prediction.json`, and in `output/` the output of the tasks."""
-    jobs: dict[str, str]
-    """File to be written → its job."""
-
-
 def submit(directory: RunDirectory, workspace: Workspace, options: SubmitOptions) -> Submitted:
     """Submit the prediction of files to a scheduler.
 
     Raises QexpError if the run cannot predict, SchedulerError if the scheduler refuses.
     """
-    configured = workspace.settings()
-    launcher = launcher_with(options.launcher, options.profile, configured)
-    settings = options_of(launcher, configured, options.options, options.profile)
+    launcher, settings = launchers.settled(options, workspace)
     pairs = targets(directory, options)
-    scheduler = LAUNCHERS[launcher]
-    assert scheduler is not None, "local predictions need no launch"
     load_models(directory, torch.device("cpu"))  # fails here instead of in every task
     if not pairs:
         raise QexpError("there are no files to predict")
     files.make_folder(pairs[0][1].absolute().parent)
-    folder = launchers.claim_launch(workspace).folder
-    run, root = str(directory.path.absolute()), str(workspace.root.absolute())
-    around = wrap_of(settings)
-    commands = []
+    runs = [word for member in directory.members for word in ("--run", str(member.path.absolute()))]
+    arguments = {}
     for source, target in pairs:
         paths = ["--input", str(source.absolute()), "--output", str(target.absolute())]
-        words = ["predict", "--run", run, *paths, *options.words, "--workspace", root]
-        commands.append(around.around(directory, *words))
-    record = {"run": directory.name, "launcher": launcher, "settings": settings, "commands": commands, "jobs": {}}
-    formats.write_json(folder / launchers.PREDICTION, record)
-    jobs = scheduler.submit_commands(Submission(folder, f"predict-{directory.name}", settings), commands)
-    job_of = {str(target): job for (_, target), job in zip(pairs, jobs, strict=True)}
-    formats.write_json(folder / launchers.PREDICTION, {**record, "jobs": job_of})
-    return Submitted(folder, job_of)
+        arguments[str(target)] = [*runs, *paths, *options.words]
+    return launchers.submit(workspace, launcher, settings, "predict", directory, arguments)

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import log1p, ndtri
+from scipy.special import log1p, ndtr, ndtri
 
 from qexp.base.arrays import Array
 from qexp.base.tables import Entry, number, properties
@@ -151,6 +152,34 @@ DISTRIBUTIONS: dict[str, Entry] = {
         example={"type": "quantiles", "parameters": {"values": [0.5, 1.0, 2.0, 4.0, 8.0]}},
     ),
 }
+
+
+def described(quantile: Callable[[Array], Array]) -> dict[str, Any] | None:
+    """The distribution of the table with these quantiles, `{"type": …, "parameters": …}`, to single precision.
+
+    A bounded one that is none of the others is given by its quantiles; any other is None.
+
+    quantile  probability → value
+    """
+    shares, scores = np.linspace(0, 1, 201), np.linspace(-2, 2, 5)
+    values, compared = quantile(shares), quantile(ndtr(scores))
+    low, high, median, upper = values[0], values[-1], compared[2], compared[3]
+    with np.errstate(all="ignore"):
+        guesses = {
+            "uniform": {"a": low, "b": high},
+            "log_uniform": {"low": low, "high": high},
+            "normal": {"mu": median, "sigma": upper - median},
+            "log_normal": {"mu": np.log(median), "sigma": np.log(upper / median)},
+            "exponential": {"l": math.log(2) / median},
+        }
+        for name, guess in guesses.items():
+            parameters = {key: float(f"{value:.7g}") for key, value in guess.items()}
+            guessed = DISTRIBUTIONS[name].build(**parameters).quantile(ndtr(scores))
+            if np.allclose(guessed, compared, rtol=1e-5, atol=1e-5 * (upper - median)):
+                return {"type": name, "parameters": parameters}
+    bounded = np.isfinite(values).all() and (np.diff(values) > 0).all()
+    return {"type": "quantiles", "parameters": {"values": values.tolist()}} if bounded else None
+
 
 MOVING: dict[str, tuple[str, ...]] = {
     "uniform": ("a", "b"),

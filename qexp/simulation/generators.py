@@ -100,6 +100,8 @@ class Source:
     """Of a source that is known only between some values: variable → these, in SI units."""
     extent: tuple[float, float, float, float] | None = None
     """Of a source that is known only near its position: west, east, south and north of it [m]."""
+    looks: Tensor | None = None
+    """Of a source whose displacement is known only along some directions: unit vectors, (look, 3)."""
     errors: Callable[[Tensor, Tensor], Tensor] | None = None
     """Of a kernel that is an approximation: a source, (variable,), and stations, (1, station, 2) → errors of such
     sources, (sample, station, 3)."""

@@ -152,6 +152,10 @@ class NoiseModel:
         """Whether pixels of an image may be hidden."""
         return any(component.noise.hides for component in self.on(image))
 
+    def depends_on_pixels(self, image: str) -> bool:
+        """Whether the noise of an image depends on the size of its pixels."""
+        return any(not isinstance(component.noise, WhiteNoise | OffsetNoise) for component in self.on(image))
+
     def add(
         self, images: Mapping[str, Tensor], layout: Callable[[str], Layout], level: Tensor, random: torch.Generator
     ) -> dict[str, Tensor]:

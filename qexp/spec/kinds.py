@@ -53,6 +53,8 @@ class Kind:
     distil: Any = None
     """(directory, workspace, options) → the file of an experience of one network that learns what the run's estimate,
     and what keeps the errors of its finished run, (directory)."""
+    simulate: Any = None
+    """Draws samples of a dataset once and keeps them in files: a class, as `qexp.kinds.images.simulate.Simulator`."""
     new: Any = None
     """Writes first specs for files: a module with `takes`, `dataset` and `experience`, as `qexp.kinds.rows.new`."""
     look: Any = None
@@ -209,6 +211,7 @@ WITHOUT = {
     "invert": "are no images of deformation, which qexp invert needs",
     "emulate": "are no images that a simulator makes of parameters, which an emulator needs",
     "distil": "have no ensembles that one network could replace, as tabular ones do",
+    "simulate": "have no simulator, whose samples could be kept",
     "new": 'get no experience of their own; extend a shipped one, with "extends"',
     "look": "have no view",
     "figures": "have no figures",

@@ -197,6 +197,11 @@ class RunDirectory:
         return self.path.name
 
     @property
+    def members(self) -> tuple[RunDirectory, ...]:
+        """The runs whose networks are one estimator: itself, or those of an ensemble."""
+        return (self,)
+
+    @property
     def record_file(self) -> Path:
         return self.path / "run.json"
 

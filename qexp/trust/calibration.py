@@ -31,7 +31,7 @@ from qexp.inference.refinement import MatrixAxis, Refinement
 from qexp.kinds import figures
 from qexp.kinds.evaluation import ALL, PARTS, TEST, TRAIN
 from qexp.kinds.images.experiment import generated_of, parts_of
-from qexp.kinds.networks import load_model
+from qexp.kinds.networks import load_models
 from qexp.kinds.objects import device_of, threads_to_predict
 from qexp.kinds.options import CalibrateOptions
 from qexp.kinds.tables import tables_of
@@ -54,7 +54,7 @@ from qexp.metrics.calibration import (
     uniformity,
     widths,
 )
-from qexp.networks.estimator import Estimator
+from qexp.networks.estimator import Ensemble
 from qexp.results.calibration import (
     INTERVAL,
     RECORD,
@@ -208,7 +208,7 @@ class HeadPosteriors:
 
     together = 100
 
-    def __init__(self, model: Estimator, held_out: Sequence[str], device: torch.device) -> None:
+    def __init__(self, model: Ensemble, held_out: Sequence[str], device: torch.device) -> None:
         self.model, self.held_out, self.device = model, held_out, device
         self.names = [name for outputs in model.network.heads.values() for name in outputs]
         if not self.names:
@@ -257,7 +257,7 @@ class LikelihoodPosteriors:
 
     def __init__(
         self,
-        model: Estimator,
+        model: Ensemble,
         dataset: GeneratedDataset,
         images: Sequence[str],
         known: Collection[str],
@@ -622,7 +622,7 @@ def calibrate(directory: RunDirectory, workspace: Workspace, options: CalibrateO
             f"these cover: qexp show {directory.name}"
         )
     dataset = generated_of(spec["dataset"], tables, workspace)
-    model, known = load_model(directory, device), spec["inputs"]
+    model, known = Ensemble(load_models(directory, device)), spec["inputs"]
     images = [name for name in dataset.images if name in known]
     held_out = [name for name, ranges in dataset.held_out.items() if ranges]
     posteriors: HeadPosteriors | LikelihoodPosteriors = (
@@ -666,7 +666,8 @@ def calibrate(directory: RunDirectory, workspace: Workspace, options: CalibrateO
     table = table.assign({RECORD: formats.json_bytes(calibration.document()).decode()})
     keep_calibration(directory, calibration, bytes(table.to_netcdf(engine="h5netcdf")))
     if canvas.draws_at_once():
-        figures.draw(directory, only=tuple(CALIBRATION_FIGURES), left_out=options.warn)
+        to = directory.results if len(directory.members) > 1 else None
+        figures.draw(directory, only=tuple(CALIBRATION_FIGURES), left_out=options.warn, to=to)
     return calibration
 
 

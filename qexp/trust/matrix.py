@@ -6,7 +6,7 @@ import io
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from itertools import product, takewhile
+from itertools import product
 from numbers import Real
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,7 +15,6 @@ import numpy as np
 
 from qexp.base import files, folders, formats
 from qexp.base.arrays import Array
-from qexp.base.files import real_path
 from qexp.base.machine import threads
 from qexp.base.options import Counted, uncounted
 from qexp.base.outputs import PERIOD, estimate_of, limits_of, outputs_among
@@ -26,8 +25,8 @@ from qexp.errors import QexpError, suggestion
 from qexp.figures.canvas import draws_at_once, save
 from qexp.inference.bounds import Bounds, bounds_of_cells
 from qexp.inference.refinement import MOST_CELLS, MatrixAxis, Refinement, axes_of, check_axis, possible_cells, values_at
-from qexp.jobs.states import require_done
 from qexp.kinds import azimuths
+from qexp.kinds.ensembles import require_seeds, stem
 from qexp.kinds.experiments import SpecCache, open_dataset
 from qexp.kinds.images.experiment import generated_of, require_variables_of
 from qexp.kinds.networks import load_model
@@ -35,7 +34,7 @@ from qexp.kinds.objects import data_kind, device_of, threads_to_predict
 from qexp.kinds.options import MatrixOptions
 from qexp.kinds.tables import tables_of
 from qexp.simulation.dataset import GeneratedDataset
-from qexp.spec.reading import canonical, digest
+from qexp.spec.reading import digest
 from qexp.store.directory import MATRIX, MATRIX_RECORD, RunDirectory
 from qexp.store.provenance import fingerprint
 from qexp.store.record import IN_NAMES, NAME, now
@@ -533,14 +532,14 @@ def matrices(
     Returns the folder, and False if the same statistics existed already.
     Raises QexpError, before any matrix is made, for runs that are not done or differ by more than their seeds.
     """
-    _require_seeds(directories)
+    require_seeds(directories)
     folders = [make(directory) for directory in directories]
     numbers = [numbers_of(folder) for folder in folders]
     records, tables = [record for record, _ in numbers], [table for _, table in numbers]
-    stem = _stem([directory.name for directory in directories])
-    folder = workspace.root / MATRICES_OVER_SEEDS / f"{stem}_on_{folders[0].name}"[:200]
+    common = stem([directory.name for directory in directories])
+    folder = workspace.root / MATRICES_OVER_SEEDS / f"{common}_on_{folders[0].name}"[:200]
     record = {
-        "run": f"{stem}, mean and standard deviation over {len(numbers)} seeds,",
+        "run": f"{common}, mean and standard deviation over {len(numbers)} seeds,",
         "runs": [directory.name for directory in directories],
         "seeds": [directory.record().seed for directory in directories],
         "created": now(),
@@ -596,34 +595,3 @@ def _output_over_seeds(tables: Sequence[xarray.Dataset], output: str, end: str, 
         f"{output}{end}_bias": bias,
         f"{output}{end}_standard_deviation": over(estimate, "standard deviation", partial(np.std, ddof=1)),
     }
-
-
-def _require_seeds(directories: Sequence[RunDirectory]) -> None:
-    """Raise QexpError unless runs are done, and are of one spec with a seed each."""
-    if len({real_path(directory.path) for directory in directories}) < 2:
-        raise QexpError("a mean over seeds needs at least two runs")
-    for directory in directories:
-        require_done(directory)
-    by_spec: dict[str, list[str]] = {}
-    for directory in directories:
-        spec = directory.training_spec()
-        if isinstance(spec.get("pretrain"), dict):  # the run that it was pretrained from may follow its seed
-            spec = {**spec, "pretrain": {key: value for key, value in spec["pretrain"].items() if key != "run"}}
-        by_spec.setdefault(canonical(spec), []).append(directory.name)
-    if len(by_spec) > 1:
-        groups = "; ".join(", ".join(names[:3]) + " …" * (len(names) > 3) for names in by_spec.values())
-        raise QexpError(
-            f"a mean over seeds is of runs that differ by their seed alone; these have {len(by_spec)} specs: {groups}"
-        )
-    seeds: dict[int, str] = {}
-    for directory in directories:
-        other = seeds.setdefault(directory.record().seed, directory.name)
-        if other != directory.name:
-            raise QexpError(f"{other} and {directory.name} have the same seed and spec; leave one of them out")
-
-
-def _stem(names: Sequence[str]) -> str:
-    """What the names of runs have in common, `mogi` for mogi_0 and mogi_1; else the first of them and their number."""
-    alike = takewhile(lambda letters: len(set(letters)) == 1, zip(*names, strict=False))
-    common = "".join(letters[0] for letters in alike).rstrip("0123456789").rstrip("._-")
-    return common if NAME.fullmatch(common) else f"{names[0]}_and_{len(names) - 1}"

@@ -40,7 +40,7 @@ SMALLER: dict[str, dict[str, object]] = {
 }
 """What is changed in the experiences of the reader's workspace: what is tested is the commands, not the results."""
 
-SHORT = {"half_width", "soil", "elements"}
+SHORT = {"half_width", "soil", "elements", "chamber"}
 """Experiences that are quick as they are."""
 
 FEWER = {

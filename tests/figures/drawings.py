@@ -356,7 +356,7 @@ def draws():
     covariance = [[1e4, 2, 0, 0], [2, 0.01, 0, 0.02], [0, 0, 4e4, 0], [0, 0.02, 0, 0.25]]
     values = random.multivariate_normal([430_600, 3.0, 4.519e6, 6.0], covariance, 3000)
     names = {"east": "m", "depth": "km", "north": "m", "delta_volume": "10⁶ m³"}
-    return [Drawn(name, unit, of, truth) for (name, unit), of, truth in
+    return [Drawn(name, unit, {"": of}, truth) for (name, unit), of, truth in
             zip(names.items(), values.T, (430_650.0, 3.05, 4.5191e6, 5.8), strict=True)]  # fmt: skip
 
 

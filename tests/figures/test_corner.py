@@ -2,9 +2,11 @@
 
 import numpy as np
 import pytest
+import xarray
 
 from qexp.figures.canvas import encode, use_style
 from qexp.figures.distributions import Drawn, corner
+from tests.conftest import call
 
 
 @pytest.mark.heavy
@@ -12,7 +14,9 @@ def test_each_pair_has_a_panel_that_shares_its_axes_with_the_histograms():
     random = np.random.default_rng(0)
     draws = random.multivariate_normal([4.519e6, 3.0, 6.0], [[1e4, 3, 0], [3, 0.01, 0.02], [0, 0.02, 0.25]], 2000)
     names = {"north": "m", "depth": "km", "delta_volume": "10⁶ m³"}
-    made = corner([Drawn(name, unit, of) for (name, unit), of in zip(names.items(), draws.T, strict=True)], "drawn")
+    made = corner(
+        [Drawn(name, unit, {"": of}) for (name, unit), of in zip(names.items(), draws.T, strict=True)], "drawn"
+    )
     assert len(made.axes) == 6
     first, pair = made.axes[0], made.axes[1]
     assert pair.get_xlim() == first.get_xlim()
@@ -27,14 +31,57 @@ def test_each_pair_has_a_panel_that_shares_its_axes_with_the_histograms():
 
 
 def test_draws_that_are_all_alike_are_drawn_too():
-    made = corner([Drawn("depth", "km", np.full(100, 2.0)), Drawn("x", "km", np.arange(100.0))], "alike")
+    made = corner([Drawn("depth", "km", {"": np.full(100, 2.0)}), Drawn("x", "km", {"": np.arange(100.0)})], "alike")
     assert made.axes[0].get_xlim() == (1.5, 2.5)
     assert encode(made, "png").startswith(b"\x89PNG")
 
 
 def test_a_narrow_figure_has_two_numbers_on_each_axis():
     random = np.random.default_rng(0)
-    drawn = [Drawn(name, "m", random.normal(middle, 100, 2000)) for name, middle in (("x", 500), ("y", 4e6), ("z", 0))]
+    middles = {"x": 500, "y": 4e6, "z": 0}
+    drawn = [Drawn(name, "m", {"": random.normal(middle, 100, 2000)}) for name, middle in middles.items()]
     with use_style(None, "single"):
         made = corner(drawn, "narrow")
         assert {len(axis.get_xticks()) for axis in made.axes} == {2}
+
+
+def test_posteriors_over_each_other_have_densities_of_equal_area_and_lines_that_print_without_colours_shows():
+    random = np.random.default_rng(0)
+    posteriors = {name: random.normal(0, width, count) for name, width, count in (("a", 1, 4000), ("b", 0.1, 500))}
+    made = corner([Drawn("x", "m", posteriors, 9.0), Drawn("y", "m", posteriors)], "two", "the truth")
+    outlines = [curve for curve in made.axes[0].patches if not curve.get_fill()]
+    assert len({str(curve.get_linestyle()) for curve in outlines}) == 2
+    areas = [np.sum(curve.get_data().values * np.diff(curve.get_data().edges)) for curve in outlines]
+    assert areas == pytest.approx([1, 1])
+    assert [text.get_text() for text in made.legends[0].get_texts()] == ["a", "b"]
+    assert made.axes[0].get_xlim()[1] > 9.0
+    assert "black: the truth" in made.texts[0].get_text()
+
+
+def draws_file(path, scale=1.0, unit="km", name="depth", **about):
+    values = np.random.default_rng(1).normal(2.0, 0.1, (1, 200, 2)) * scale
+    values[..., 0] = np.nan
+    table = xarray.Dataset({name: (("chain", "draw", "sample"), values, {"units": unit})}, {"sample": ["none", "a/b"]})
+    xarray.DataTree.from_dict({"/": xarray.Dataset(attrs=about), "/posterior": table}).to_netcdf(
+        path, engine="h5netcdf"
+    )
+
+
+def test_files_of_draws_are_drawn_over_each_other_in_the_units_of_the_first(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    draws_file("one_posterior.nc", run="mogi_1", caution="tested on training data")
+    draws_file("two_posterior.nc", 1000.0, "m")
+    draws_file("other.nc", unit="kg")
+    xarray.Dataset({"depth": ("row", [1.0, 2.5], {"units": "m"}), "depth_estimate": ("row", [1.0, 2.5])}).to_netcdf(
+        "one.nc"
+    )
+    names = "one_posterior.nc", "two_posterior.nc"
+    assert call("figures", *names).quiet().splitlines() == ["one_posterior_and_two_posterior.png"]
+    asked = call("figures", *names, "--only", "a/b", "--format", "svg", "--to", "pictures").quiet()
+    assert asked.splitlines() == ["pictures/one_posterior_and_two_posterior_a_b.svg"]
+    assert "no draws of sample 'none'" in call("figures", names[0], "--only", "none").refused()
+    assert "did you mean 'none'" in call("figures", names[0], "--only", "nine").refused()
+    assert "no parameter" in call("figures", names[0], "other.nc").refused()
+    assert "has no draws" in call("figures", "one.nc").refused()
+    assert "no such file" in call("figures", "missing_posterior.nc").refused(3)
+    assert "leave it out" in call("figures", names[0], "--evaluation", "other").refused()

@@ -22,7 +22,7 @@ from qexp.kinds.tables import BUILT_IN
 from qexp.metrics.calibration import distinguished
 from qexp.simulation.dataset import GeneratedDataset
 from qexp.trust.limit import exact_likelihoods
-from tests.conftest import SOUND, call, shared_folder, write_dense
+from tests.conftest import SOUND, call, drawing, shared_folder, write_dense
 from tests.inference.small_images import EXPONENTIAL, HIDING, IMAGES, LOG_NORMAL, UNIFORM, document as small_images
 
 SOURCE = {"depth": LOG_NORMAL, "delta_volume": LOG_NORMAL}
@@ -206,9 +206,11 @@ def test_a_run_without_posterior_head_has_the_exact_posterior_of_a_user_s_image(
 
     np.save(tmp_path / "images.npy", images)
     given = ("predict", "--run", run.name, "--workspace", users, "--input", tmp_path / "images.npy")
-    made = call(*given, "--output", tmp_path / "made.nc", "--refined", "--interval", "0.8", "--draws", "50")
+    with drawing():
+        made = call(*given, "--output", tmp_path / "made.nc", "--refined", "--interval", "0.8", "--draws", "50")
     assert made.code == 0, made.stderr
-    assert made.stdout.split() == [str(tmp_path / one) for one in ("made.nc", "made_posterior.nc")]
+    files = ("made.nc", "made_posterior.nc", "made_posterior.png")
+    assert made.stdout.split() == [str(tmp_path / one) for one in files]
     assert "posteriors presume that a source of the simulator and the declared noise" in made.stderr
     table = xarray.load_dataset(tmp_path / "made.nc", engine="h5netcdf")
     kept = xarray.load_dataset(tmp_path / "made_posterior.nc", engine="h5netcdf", group="posterior")

@@ -1,18 +1,24 @@
 """Simulations in files: what is read of them, how they are divided, what is refused, and runs trained on them."""
 
 import csv
+import importlib.util
 import json
 
 import h5py
 import numpy as np
+import pandas
 import pytest
+import scipy.stats
 import torch
 import xarray
 
 import qexp as package
 from qexp.base.seeds import Seeds
-from qexp.errors import DatasetError
+from qexp.base.tables import built
+from qexp.base.workspace import Workspace
+from qexp.errors import DatasetError, QexpError
 from qexp.kinds.objects import data_kind
+from qexp.kinds.simulations.new import distributions
 from qexp.kinds.tables import BUILT_IN
 from qexp.physics.point import mogi_image
 from qexp.simulation.stored import SIMULATION
@@ -159,6 +165,34 @@ def test_vectors_and_stations(tmp_path, values):
     deviations = {name: (sample[name] - truth[name]).std(dim=(0, 2, 3)).tolist() for name in truth}
     assert deviations["displacement"] == pytest.approx([0.001, 0.001, 0.003], rel=0.1)
     assert deviations["spectrum"] == pytest.approx([NOISE], rel=0.05)
+
+
+def test_a_zarr_store_is_read_as_netcdf_is_or_its_library_asked_for(tmp_path, values, archive):
+    depth, volume, views = values
+    x = {"x": ("x", (np.arange(SIDE) - SIDE / 2) * WIDTH, {"units": "km"})}
+    data = {"displacement": (("run", "y", "x"), views[:, 0], {"units": "m"})}
+    store = xarray.Dataset({**data, "depth": ("run", depth), "delta_volume": ("run", volume)}, coords=x)
+    if importlib.util.find_spec("zarr") is None:
+        (tmp_path / "all.zarr").mkdir()
+        assert "all.zarr: this needs zarr, which is not installed: pip install zarr" in refused(tmp_path / "all.zarr")
+        return
+    store.to_zarr(tmp_path / "all.zarr")
+    dataset, other = opened(tmp_path / "all.zarr"), opened(archive)
+    assert dataset.simulations.parameters["depth"] == pytest.approx(other.simulations.parameters["depth"], rel=1e-12)
+    assert torch.equal(*(signals(of, [3, 7])["displacement"] for of in (dataset, other)))
+    before = dataset.origin["fingerprint"]
+    store.assign(depth=("run", 2 * depth)).to_zarr(tmp_path / "all.zarr", mode="w")
+    assert opened(tmp_path / "all.zarr").origin["fingerprint"] != before
+    (tmp_path / "empty.zarr").mkdir()
+    assert "cannot be read as Zarr" in refused(tmp_path / "empty.zarr")
+
+
+def test_a_parameter_whose_name_is_that_of_a_direction_says_nothing_of_vectors(tmp_path, values):
+    y, _, views = values
+    data = {"y": ("run", -np.sort(y), {"units": "km"}), "spectrum": (("run", "band"), views[:, 0, 3], {"units": "m"})}
+    xarray.Dataset(data).to_netcdf(tmp_path / "all.nc", engine="h5netcdf")
+    dataset = opened(tmp_path / "all.nc", observations=["spectrum"], varyings={"y": []})
+    assert signals(dataset, [3])["spectrum"].numpy()[0, 0, 0] == pytest.approx(views[3, 0, 3], rel=1e-5)
 
 
 def test_noise_is_added_anew_in_every_epoch_and_each_simulation_is_seen_once(archive):
@@ -404,3 +438,113 @@ def test_interrupted_and_resumed_runs_and_stacks_have_the_same_bits(workspace, q
     assert "identical, bit for bit" in qexp("verify", "inverse_1").done()
     qexp("run", "inverse", "--seeds", "5:7", "--set", "epochs=2", "--stack", "2").done()
     assert [run["state"] for run in package.runs()] == ["done"] * 3
+
+
+# Arrays in Python, and simulators.
+
+
+@pytest.fixture
+def bare(tmp_path, monkeypatch):
+    package.init(tmp_path / "bare", kind="bare")
+    monkeypatch.chdir(tmp_path / "bare")
+    return tmp_path / "bare"
+
+
+def test_arrays_of_any_library_become_a_dataset_with_their_prior(bare):
+    theta = np.random.default_rng(0).uniform(0, 2, (300, 2))
+    x = np.concatenate([theta, theta**2], axis=1)
+    prior = [scipy.stats.uniform(0, 2)] * 2
+    known = {"prior": prior, "units": {"depth": "m", "modulus": "GPa"}, "groups": np.arange(300) // 3}
+    assert package.dataset(pandas.DataFrame(theta, columns=["depth", "modulus"]), x, name="frame", **known) == "frame"
+    spec = json.loads((bare / "specs/datasets/frame.json").read_text())
+    assert spec["file_units"] == {"depth": "m"}
+    assert spec["units"] == {"modulus": "GPa"}
+    dataset = data_kind(spec).checked_dataset(filled_in(spec), BUILT_IN, Workspace(bare))
+    assert dataset.simulations.parameters["depth"] == pytest.approx(theta[:, 0] / 1e3)
+    assert len(np.unique(dataset.simulations.groups)) == 100
+    tensors = torch.tensor(theta, requires_grad=True), torch.tensor(x)
+    package.dataset(*tensors, ["depth", "modulus"], name="tensors", **known)
+    with np.load(bare / "data/frame.npz") as frame, np.load(bare / "data/tensors.npz") as other:
+        assert {name: values.tobytes() for name, values in frame.items()} == {
+            name: values.tobytes() for name, values in other.items()
+        }
+    written = (bare / "data/tensors.npz").stat().st_mtime_ns
+    package.dataset(*tensors, ["depth", "modulus"], name="tensors", **known)
+    assert (bare / "data/tensors.npz").stat().st_mtime_ns == written
+    for changes, text in (
+        ({"x": 2 * x}, "tensors.npz exists already"),
+        ({"prior": None}, "tensors.json exists already"),
+        ({"names": ["depth", "depth"]}, "a name each"),
+        ({"names": ["depth", "observed"]}, "none of observed"),
+        ({"x": x[:7], "name": "few"}, "7 observations for 300 simulations"),
+        ({"x": np.full((300, 2), "a"), "name": "text"}, "give numbers"),
+        ({"prior": prior[:1], "name": "one"}, "the prior has 1 parameters"),
+        ({"prior": [scipy.stats.uniform(0, 1)] * 2, "name": "narrow"}, "lie beyond its ends"),
+        ({"prior": ["uniform"], "name": "word"}, "is no frozen distribution"),
+    ):
+        with pytest.raises(QexpError, match=text):
+            package.dataset(
+                **{"theta": theta, "x": x, "names": ["depth", "modulus"], "name": "tensors", **known, **changes}
+            )
+    assert {path.stem for path in (bare / "data").iterdir()} == {"frame", "tensors"}
+
+
+@pytest.mark.parametrize(
+    ("prior", "expected"),
+    [
+        (scipy.stats.uniform(-1, 2), {"type": "uniform", "parameters": {"a": -1.0, "b": 1.0}}),
+        (scipy.stats.loguniform(0.1, 10), {"type": "log_uniform", "parameters": {"low": 0.1, "high": 10.0}}),
+        (scipy.stats.lognorm(0.5), {"type": "log_normal", "parameters": {"mu": 0.0, "sigma": 0.5}}),
+        (torch.distributions.Normal(0.3, 0.1), {"type": "normal", "parameters": {"mu": 0.3, "sigma": 0.1}}),
+        (torch.distributions.Exponential(3.0), {"type": "exponential", "parameters": {"l": 3.0}}),
+        (scipy.stats.gamma(2.0), None),
+        (torch.distributions.Gamma(2.0, 1.0), None),
+    ],
+)
+def test_priors_are_named_as_in_specs(prior, expected):
+    assert distributions([prior], ["a"]) == ({} if expected is None else {"a": expected})
+
+
+def test_other_bounded_priors_are_given_by_their_quantiles_and_joint_ones_by_the_simulations():
+    prior = distributions([scipy.stats.beta(2, 3)], ["a"])["a"]
+    assert built(BUILT_IN["distributions"], prior).quantile(0.3) == pytest.approx(
+        scipy.stats.beta(2, 3).ppf(0.3), rel=1e-3
+    )
+    box = torch.distributions.Independent(torch.distributions.Uniform(-torch.ones(2), torch.ones(2)), 1)
+    assert distributions(box, ["a", "b"])["b"] == {"type": "uniform", "parameters": {"a": -1.0, "b": 1.0}}
+    assert distributions(torch.distributions.MultivariateNormal(torch.zeros(2), torch.eye(2)), ["a", "b"]) == {}
+
+
+def test_a_simulator_and_a_prior_become_a_posterior_within_the_prior_and_nothing_is_made_twice(bare):
+    called = []
+
+    def line(theta):
+        called.append(len(theta))
+        return theta + torch.randn(len(theta), 2) * 0.01
+
+    prior = torch.distributions.Independent(torch.distributions.Uniform(torch.zeros(2), torch.tensor([1.0, 5.0])), 1)
+    options = {"simulations": 400, "names": ["slope", "offset"], "overrides": {"epochs": 2}, "display": False}
+    run = package.posterior(line, prior, **options)
+    drawn = run.posterior(observed=[1.0, 0.0], draws=500)
+    assert drawn["slope"].dims == ("chain", "draw")
+    for name, high in (("slope", 1), ("offset", 5)):
+        assert drawn[name].values.min() >= 0
+        assert drawn[name].values.max() <= high
+    assert run.posterior(observed=np.zeros((3, 2)))["slope"].sizes["sample"] == 3
+    package.posterior(line, prior, **options)
+    again = package.posterior(line, prior, **options | {"seed": 1})
+    assert called == [400]
+    assert [one["state"] for one in package.runs()] == ["done"] * 2
+    assert again.results != run.results
+
+    def other(theta):
+        return theta
+
+    with pytest.raises(QexpError, match="holds something else"):
+        package.posterior(other, prior, **options | {"name": "line"})
+    with pytest.raises(QexpError, match="which has them"):
+        package.posterior("line", prior)
+    with pytest.raises(QexpError, match="exists already"):
+        package.posterior(line, prior, **options | {"simulations": 300})
+    with pytest.raises(QexpError, match="1 observations for 400"):
+        package.posterior(lambda theta: theta[:1], prior, **options | {"name": "first"})

@@ -1,7 +1,16 @@
 import pytest
 import torch
 
-from qexp.networks.estimator import CACHED_NUMBERS, Ensemble, Estimator, _batches, batch_for, in_one_computation
+from qexp.networks.estimator import (
+    CACHED_NUMBERS,
+    Ensemble,
+    Estimator,
+    _batches,
+    batch_for,
+    in_one_computation,
+    mean,
+    spread,
+)
 from qexp.networks.transforms import Angle, Log, Standardize
 from tests.networks.parts import initialised, operation
 
@@ -43,6 +52,14 @@ def test_the_mean_is_taken_as_losses_see_values_and_the_spread_in_the_output_s_o
     mean, spread = several.mean_and_spread({"seen": SEEN})["tio2"]
     torch.testing.assert_close(mean.double(), each.log().mean(dim=0).exp(), rtol=1e-5, atol=1e-6)
     torch.testing.assert_close(spread.double(), each.std(dim=0), rtol=1e-4, atol=1e-6)
+
+
+def test_the_spread_of_few_networks_is_unbiased_and_says_how_their_mean_varies_from_seeds_to_seeds():
+    repeats = torch.randn(4, 50_000, 1, generator=torch.Generator().manual_seed(2)) * 0.5 + 3.0
+    plain = Estimator(network(0), {})
+    of_seeds = spread(plain, "tio2", repeats).square().mean()
+    assert of_seeds.item() == pytest.approx(0.25, rel=0.02)
+    assert mean(plain, "tio2", repeats).var().item() == pytest.approx(of_seeds.item() / 4, rel=0.03)
 
 
 def test_one_network_has_no_spread():

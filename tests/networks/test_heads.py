@@ -5,7 +5,7 @@ import pytest
 import scipy.stats
 import torch
 
-from qexp.networks.estimator import Estimator, Posterior
+from qexp.networks.estimator import Estimator, Posterior, PosteriorMixture
 from qexp.networks.heads import HEADS, Gaussian, Mixture
 from qexp.networks.losses import negative_log_likelihood
 from qexp.networks.network import Branch, BranchError, Network, Operation
@@ -53,6 +53,23 @@ def test_draws_of_a_gaussian_density_have_its_mean_and_covariance():
         covariance = expected.covariance_matrix[sample]
         scale = covariance.diagonal().sqrt()
         assert ((torch.cov(drawn[:, sample].T) - covariance) / (scale[:, None] * scale)).abs().max() < 0.02
+
+
+def test_posteriors_of_several_networks_have_the_density_quantiles_and_variances_of_their_equal_mixture():
+    densities = [gaussian(5, 2, seed) for seed in (5, 15, 25)]
+    made = PosteriorMixture([Posterior({("a", "b"): density}, {"a": Scale(2.0)}) for density in densities])
+    at = values(7, 5, 2, seed=9).double()
+    parts = [by_torch(density).log_prob(at * torch.tensor([0.5, 1.0])) + math.log(0.5) for density in densities]
+    torch.testing.assert_close(made.log_prob(at), torch.stack(parts).exp().mean(0).log())
+    means = 2 * torch.stack([density.mean[:, 0] for density in densities]).numpy()
+    deviations = 2 * torch.stack([density.deviations()[:, 0] for density in densities]).numpy()
+    quantiles = made.quantiles([0.05, 0.5, 0.95])["a"].numpy()
+    below = scipy.stats.norm.cdf(quantiles, means[..., None], deviations[..., None]).mean(axis=0)
+    np.testing.assert_allclose(below, [[0.05, 0.5, 0.95]] * 5, atol=2e-3)
+    np.testing.assert_allclose(made.within()["a"], np.sqrt(np.square(deviations).mean(axis=0)), rtol=5e-3)
+    drawn = made.draws(60_000, torch.Generator().manual_seed(0))[..., 0].numpy()
+    total = np.square(made.within()["a"].numpy()) + means.var(axis=0)
+    np.testing.assert_allclose(drawn.var(axis=0), total, rtol=0.03)
 
 
 @pytest.mark.slow

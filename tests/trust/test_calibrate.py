@@ -476,3 +476,49 @@ def test_of_a_single_output_the_ranks_say_all(specs):
     assert re.match(r"depth: .*; 200 observations\n", stdout)
     assert len(list(Path("runs/sound_0/results/figures").glob("calibration_*.png"))) == 3
     assert "calibration_drawn" not in package.open_run("sound_0").report().read_text()
+
+
+def test_runs_that_differ_by_their_seed_are_one_estimator_with_the_mixture_of_their_posteriors(workspace):
+    for seed in (1, 2):
+        call("run", "sound", "--seed", str(seed), "--device", "cpu").done()
+    runs, images = ["sound_0", "sound_1", "sound_2"], package.samples("sound", "test", count=40)
+    images[["displacement", "depth"]].to_netcdf("images.nc", engine="h5netcdf")
+    said = call("predict", "sound_[0-2]", "images.nc", "--output", "made.nc", "--draws", "50")
+    assert "networks" in said.stderr
+    assert said.done().split() == ["made.nc", "made_posterior.nc"]
+    made = xarray.load_dataset("made.nc", engine="h5netcdf")
+    assert made.attrs["run"] == "sound_0, sound_1, sound_2"
+    each = [package.open_run(run).predict(displacement=images["displacement"].values)["depth"] for run in runs]
+    np.testing.assert_allclose(made["depth_spread"], np.std(each, axis=0, ddof=1), rtol=1e-3)
+    together = package.open_run(runs, ensemble=True)
+    of_arrays = together.predict(displacement=images["displacement"].values)
+    np.testing.assert_allclose(of_arrays["depth"], made["depth_estimate"], rtol=1e-4)
+    drawn = together.posterior(displacement=images["displacement"].values[0], draws=20_000)["depth"].values
+    ends = [np.mean(drawn < made[f"depth_{end}"].values[0]) for end in ("low", "high")]
+    np.testing.assert_allclose(ends, [0.05, 0.95], atol=0.01)
+    assert made["depth_within"].values[0] == pytest.approx(drawn.std(), rel=0.05)  # the three are hardly trained
+    (again,) = package.predict(list(reversed(runs[1:])), "images.nc", "two.nc")
+    assert again.made
+
+    asked = ("calibrate", "sound_[0-2]", "--ensemble", "--observations", "500", "--draws", "50", "--device", "cpu")
+    with drawing():
+        folder = Path(call(*asked).done().split()[-1])
+    assert {"calibration.json", "calibration_ranks.png"} <= {path.name for path in folder.iterdir()}
+    kept = json.loads((folder / "calibration.json").read_text())
+    assert all(of["p_value"] > 1e-3 for of in kept["outputs"].values())
+    assert not Path("runs/sound_1/results/calibration.json").exists()
+
+
+def test_runs_that_are_no_ensemble_are_refused_with_what_differs(workspace):
+    call("run", "sound", "--seed", "1", "--set", "epochs=2", "--name", "longer_1", "--device", "cpu").done()
+    np.save("images.npy", np.zeros((2, 16, 16)))
+    given = ("images.npy", "--output", "made.csv")
+    for runs, words in (
+        ("sound_0,longer_1", "2 specs: sound_0; longer_1; they differ in epochs"),
+        ("sound_0,narrow_0", "sound_0 and narrow_0 have the same seed and spec"),
+    ):
+        named = [word for run in runs.split(",") for word in ("--run", run)]
+        assert words in call("predict", *named, "--input", *given).refused()
+    record = json.loads(Path("runs/longer_1/run.json").read_text())
+    Path("runs/longer_1/run.json").write_text(json.dumps({**record, "state": "interrupted"}))
+    assert "longer_1 is interrupted, not done" in call("predict", "*_[01]", *given).refused()

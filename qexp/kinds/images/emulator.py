@@ -81,12 +81,14 @@ class Emulator:
 
     @cached_property
     def tested(self) -> tuple[Tensor, Tensor, Tensor]:
-        """Parameters of test samples as the network sees them, (sample, parameter), the root mean square of their images,
-        (sample,), and estimated less true images, (sample, image, height, width). Raises MissingNumbersError.
+        """Of test samples their parameters as the network sees them, (sample, parameter), the root mean square of their
+        images, (sample,), and what these err, (sample, image, height, width). Raises MissingNumbersError.
         """
         images = table(self.directory.results / TEST_IMAGES)
-        made = torch.from_numpy(np.concatenate([images[estimate_of(of)].values for of in self.images], axis=1)).double()
-        true = torch.from_numpy(np.concatenate([images[of].values for of in self.images], axis=1)).double()
+        made, true = (
+            torch.from_numpy(np.concatenate([images[name(of)].values for of in self.images], axis=1)).double()
+            for name in (estimate_of, str)
+        )
         samples = table(self.directory.results / TEST_PREDICTIONS)
         numbers = {of: torch.from_numpy(samples[of].values[: len(made), None]) for of in self.parameters}
         return self._seen(numbers), made.square().mean(dim=(1, 2, 3)).sqrt(), made - true
@@ -143,7 +145,9 @@ class Emulator:
 
         (west, south), (east, north) = first.tolist(), (first + (size - 1) * sides).tolist()
         names = (*POSITION, *parameters) if moves else tuple(parameters)
-        return Source(names, kernel, ranges=self.ranges, extent=(west, east, south, north), errors=errors)
+        return Source(
+            names, kernel, ranges=self.ranges, extent=(west, east, south, north), looks=directions, errors=errors
+        )
 
     def among(self, tables: Tables, name: str, fixed: bool) -> Tables:
         """Tables with the emulator among the generators, and its variables among the quantities."""

@@ -28,7 +28,8 @@ from qexp.kinds.evaluation import (
 )
 from qexp.kinds.images.experiment import generated_of, parts_of, require_variables_of, sizes_of
 from qexp.kinds.images.files import NORTHWARDS, ROWS
-from qexp.kinds.images.prediction import extent, ranges_of
+from qexp.kinds.images.prediction import extent
+from qexp.kinds.images.source import ranges_of
 from qexp.kinds.scores import Column, Scores, attributes, attributes_of_limits, write_test_predictions
 from qexp.kinds.training import NetworkTraining
 from qexp.metrics.metric import Metrics, evaluate as evaluate_metrics

@@ -310,12 +310,17 @@ class GeneratedData(KindData[GeneratedDataset]):
         return _dataset(document, tables, views_of(document, workspace))
 
     def checked_dataset(self, document: Document, tables: Tables, workspace: Workspace | None) -> GeneratedDataset:
+        dataset = self.untried_dataset(document, tables, workspace)
+        dataset.warnings[:0] = try_own_sources(document, dataset, tables, workspace)
+        return dataset
+
+    def untried_dataset(self, document: Document, tables: Tables, workspace: Workspace | None) -> GeneratedDataset:
+        """A checked dataset whose simulator, which may take hours, is not called."""
         refuse(_in_generators(document, tables))
         views = views_of(document, workspace)
         refuse(_in_variables(document, _generator(document, tables, views), tables))
         dataset = _dataset(document, tables, views)
         refuse([*in_layouts(document, dataset), *_in_columns(document, dataset)])
-        dataset.warnings += try_own_sources(document, dataset, tables, workspace)
         dataset.warnings += [*_warnings_about_draws(dataset), *_implausible(dataset)]
         return dataset
 

@@ -336,7 +336,8 @@ class NetcdfImages(ImageFile):
             where = "" if samples is None else f" at samples {samples.start} to {samples.stop - 1}"
             raise QexpError(f"{self.label(name)} cannot be read{where}: {error}") from None
         for axis, dimension, way in zip((-2, -1), variable.dims[-2:], (Y, X), strict=False):
-            if variable.ndim >= 2 and self._towards(dimension, way) is False:
+            of_samples = variable.ndim + axis == 0 and samples is not None
+            if variable.ndim >= 2 and not of_samples and self._towards(dimension, way) is False:
                 values = np.flip(values, axis)
         return values
 

@@ -18,7 +18,7 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 
 from qexp.base.files import stem_of
-from qexp.base.outputs import correlation_of, estimate_of, high_of, low_of
+from qexp.base.outputs import correlation_of, estimate_of, high_of, low_of, spread_of, within_of
 from qexp.base.quantities import alike, base_name, conversion, nearest, periods_of, quantity, with_periods
 from qexp.base.seeds import Seeds
 from qexp.errors import QexpError, some, suggestion
@@ -30,19 +30,18 @@ from qexp.kinds.images.files import SUFFIXES, NetcdfImages, variables_in
 from qexp.kinds.images.source import (
     EXTREMES,
     NAME,
-    SEEN,
-    SPREAD,
+    SEEN_SAMPLES,
     ImageLayout,
     ImagePiece,
     ImageSource,
     InputRanges,
     Range,
     Statistic,
+    kept_ranges,
     outside_ranges,
-    ranges_over,
-    statistics,
+    ranges_of,
 )
-from qexp.kinds.networks import load_model
+from qexp.kinds.networks import load_models
 from qexp.kinds.objects import batches_at_once, device_of
 from qexp.kinds.options import PredictOptions
 from qexp.kinds.prediction import (
@@ -76,7 +75,7 @@ from qexp.kinds.prediction import (
     units_of_heads,
 )
 from qexp.kinds.tables import tables_of
-from qexp.networks.estimator import BATCH, Estimator, Posterior
+from qexp.networks.estimator import BATCH, Ensemble, Estimator, Posterior, PosteriorMixture
 from qexp.networks.feature_distance import UNUSUAL_SHARE, FeatureDistance
 from qexp.networks.network import Network
 from qexp.observations.reading import LARGE_DISPLACEMENT, codes_among
@@ -84,7 +83,6 @@ from qexp.results.intervals import USUAL_COVERAGE
 from qexp.rows.formats import FORMATS, Columns, format_of, require_columns
 from qexp.simulation.dataset import GeneratedDataset, Part, mask_of
 from qexp.store.directory import RunDirectory
-from qexp.store.record import Record
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -104,6 +102,8 @@ BATCHES_AT_ONCE = 4
 """Batches that are read and written at a time."""
 PRESUMED = "posteriors presume that a source of the simulator and the declared noise made the images: `misfit` tests it"
 UNTESTED = "`misfit` would count those that no source explains, such as ramps, stripes and images that are upside down"
+BETWEEN = "standard deviation between networks, which the mean of more of them averages out, of"
+WITHIN = "standard deviation within networks, of noise and prior, of"
 MILLIMETRES = 3
 """Decimals of metres to which places on a map are written."""
 PRESUMED_NORTH = "rows count as running northwards"
@@ -120,16 +120,18 @@ class ImageModel(FileModel):
     A new file has the name of each sample, the other columns of a NetCDF file that describe samples, then
     `<output>_estimate` for every output, for positions x and y also `<output>_map`, the same in the coordinates of the
     file if it has some, and for those with a posterior the ends of an interval, `<output>_low` and `<output>_high`, and
-    their rank correlations; `posterior_doubted` if posteriors are those of the known likelihood;
-    `missing_pixels` if the network takes masks, `outside` (the number of the inputs' statistics that are outside the
-    range of the training data, see `statistics`), `estimates_outside` (the number of estimates outside of 99 % of their
-    training data), and `caution` if the run has one. Beside it lie draws from posteriors, if any were asked for, as
-    `<file without suffix>_posterior.nc`.
+    their rank correlations, of several networks `<output>_spread` and `<output>_within`; `posterior_doubted` if
+    posteriors are those of the known likelihood; `missing_pixels` if the network takes masks, `outside` (the number of
+    the inputs' statistics that are outside the range of the training data, see `statistics`), `estimates_outside` (the
+    number of estimates outside of 99 % of their training data), and `caution` if the run has one. Beside it lie draws
+    from posteriors, if any were asked for, as `<file without suffix>_posterior.nc`.
     """
 
     layout: ImageLayout
     estimate: Callable[[Arrays], Array]
-    """From inputs to (sample, output)."""
+    """From inputs to (sample, output); of several networks, followed by the spreads over them."""
+    networks: int = 1
+    """That estimate together, of several seeds; 1 for posteriors by the known likelihood, which they only start."""
     ranges: Callable[[], InputRanges]
     """Returns the range of the inputs in the training data, which takes a moment."""
     posteriors: WrittenPosteriors | None = None
@@ -157,6 +159,12 @@ class ImageModel(FileModel):
     @property
     def attributes(self) -> dict[str, str]:
         return {**self.origin, **({} if self.refined is None else {"posteriors": BY_LIKELIHOOD})}
+
+    def deviations(self, output: str) -> dict[str, str]:
+        """The columns on several networks behind those of an output, with their words."""
+        columns = {spread_of(output): BETWEEN, within_of(output): WITHIN} if self.networks > 1 else {}
+        known = self.posteriors is not None and output in self.posteriors.units
+        return columns if known else {name: columns[name] for name in columns if name != within_of(output)}
 
     @property
     def batch(self) -> int:
@@ -241,6 +249,8 @@ class ImageEstimation(TableEstimation[ImageModel]):
         self._large = Counter[str]()
         """Image without a unit → the number of samples whose values are suspiciously large."""
         self._largest = dict.fromkeys(self._images.without_unit, 0.0)
+        self._squares: dict[str, float] = {}
+        """Column of `deviations` → the sum of its squares."""
         self._outside = self._missing_pixels = self._unlike = self._doubted = 0
         self._outside_in: dict[str, int] = {}
 
@@ -262,6 +272,7 @@ class ImageEstimation(TableEstimation[ImageModel]):
                 words = f"{estimate_of(name)} in the coordinates {axis.name or 'of the file'}"
                 columns.append(new_column(map_of(name), pa.float64(), axis.unit, words))
             columns += [] if model.posteriors is None else fields_of(model.posteriors, name)
+            columns += [new_column(key, number, unit, f"{of} {name}") for key, of in model.deviations(name).items()]
         columns += [] if model.posteriors is None else further_fields(model.posteriors)
         if model.misfit is not None:
             columns.append(new_column(MISFIT, number, description=OF_RESIDUALS))
@@ -310,8 +321,9 @@ class ImageEstimation(TableEstimation[ImageModel]):
         estimated_batches = list(pool.map(model.estimate, in_batches))
         for start, inputs, estimated in zip(starts, in_batches, estimated_batches, strict=True):
             batch = slice(start, start + model.batch)
-            empty, estimates = piece.empty[batch], dict(zip(model.outputs, estimated.T, strict=True))
+            empty, estimates = piece.empty[batch], dict(zip(model.outputs, estimated.T, strict=False))
             columns = {estimate_of(name): values for name, values in estimates.items()}
+            columns |= dict(zip(map(spread_of, model.outputs), estimated.T[len(estimates) :], strict=False))
             if model.posteriors is not None:
                 further, drawn = model.posteriors.of_batch(inputs, estimates, empty, self.count + start, model.draws)
                 columns |= further
@@ -329,6 +341,8 @@ class ImageEstimation(TableEstimation[ImageModel]):
             values[piece.empty] = np.nan
         if model.misfit is not None:
             self._unlike += int(np.sum((columns[MISFIT] < UNLIKE_P) | (columns[FEATURES] < UNUSUAL_SHARE)))
+        for name in [column for output in model.outputs for column in model.deviations(output)]:
+            self._squares[name] = self._squares.get(name, 0.0) + float(np.nansum(np.square(columns[name], dtype=float)))
         if DOUBTED in columns:
             self._doubted += int(np.nansum(columns[DOUBTED]))
         return columns
@@ -350,12 +364,14 @@ class ImageEstimation(TableEstimation[ImageModel]):
 
     def finish(self) -> dict[str, Any]:
         """Raise QexpError if no image has a pixel that is seen."""
-        if self._missing.count == self.count:
+        if not (seen := self.count - self._missing.count):
             raise QexpError(f"{self.source}: all pixels of all {self.count:,} samples are missing")
+        deviations = {name: (total / seen) ** 0.5 for name, total in self._squares.items()}
         return {
             "outside": self._outside,
             "outside_in": {name: count for name, count in self._outside_in.items() if count},
             "missing_pixels": self._missing_pixels,
+            **({"deviations": deviations} if deviations else {}),
             **self._missing.document(),
             **({DOUBTED: self._doubted} if self._doubted else {}),
             **({"unlike": self._unlike} if self.model.misfit is not None else {}),
@@ -385,6 +401,11 @@ class ImageEstimation(TableEstimation[ImageModel]):
         model, count = self.model, record["images"]
         phrases = [f"{count:,} samples" if count != 1 else "1 sample"]
         renamed, converted = record.get("columns") or {}, record.get("converted", {})
+        for name, unit in model.outputs.items() if record.get("deviations") else ():
+            between, *within = (record["deviations"][column] for column in model.deviations(name))
+            of_mean = f"{between / model.networks**0.5:.3g} of their mean"
+            words = f"{name}: standard deviation {between:.3g} {unit} between {model.networks} networks, {of_mean}"
+            phrases.append(words + "".join(f", {value:.3g} within them, of noise and prior" for value in within))
         for name in {**renamed, **converted}:
             what = f"{name} is '{renamed[name]}' of the file" if name in renamed else name
             unit = f" converted from {converted[name]} to {model.layout.units[name]}" if name in converted else ""
@@ -483,7 +504,9 @@ class OfHeads:
             columns[low_of(name)], columns[high_of(name)] = ends.cpu().numpy().T
         for pair, values in posterior.correlations().items():
             columns[correlation_of(*pair)] = values.cpu().numpy()
-        return columns, None if draws is None else draws.draw([posterior], first)
+        if isinstance(posterior, PosteriorMixture):
+            columns |= {within_of(name): values.cpu().numpy() for name, values in posterior.within().items()}
+        return columns, None if draws is None else draws.draw(posterior, first)
 
 
 @dataclass(frozen=True)
@@ -582,11 +605,6 @@ def further_fields(posteriors: WrittenPosteriors) -> list[pa.Field]:
 
 # The model for predicting from images with a finished run: its network, inputs and the range of its training data.
 
-SEEN_SAMPLES = 1_024
-"""Training samples whose inputs are the range to compare with."""
-SIMULATED_PIXELS = 2**21
-"""Pixels that are simulated at a time."""
-
 
 def image_model(directory: RunDirectory, options: PredictOptions) -> ImageModel:
     """The model of a run.
@@ -596,7 +614,8 @@ def image_model(directory: RunDirectory, options: PredictOptions) -> ImageModel:
     """
     record, spec = directory.record(), directory.training_spec()
     on, refined = device_of(options.device), options.refined
-    model = load_model(directory, on)
+    ensemble = Ensemble(load_models(directory, on))
+    model, networks = ensemble.models[0], 1 if refined else len(ensemble.models)
     network, outputs = model.network, list(model.network.outputs)
     source = generated_of(spec["dataset"], tables_of(directory))
     if images := [name for name in outputs if len(source.shapes()[name]) != 1]:
@@ -609,8 +628,9 @@ def image_model(directory: RunDirectory, options: PredictOptions) -> ImageModel:
         return {name: torch.from_numpy(inputs[name]).to(on) for name in network.inputs}
 
     def estimate(inputs: Arrays) -> Array:
-        estimates = model.estimate(samples(inputs))
-        return torch.cat([estimates[name] for name in outputs], dim=1).cpu().numpy()
+        estimates = ensemble.estimate(samples(inputs), spread=networks > 1)
+        columns = [*outputs, *(map(spread_of, outputs) if networks > 1 else ())]
+        return torch.cat([estimates[name] for name in columns], dim=1).cpu().numpy()
 
     def features() -> FeatureDistance:
         part, seeds = train(), Seeds(record.seed)
@@ -627,11 +647,14 @@ def image_model(directory: RunDirectory, options: PredictOptions) -> ImageModel:
         by_likelihood = ImagePosteriors(source, list(network.inputs), quantities)
         posteriors = Refined(by_likelihood, frozenset(outputs), coverage)
     elif network.heads:
-        posteriors = OfHeads(lambda inputs: model.posterior(samples(inputs)), units_of_heads(network, record), coverage)
+        posteriors = OfHeads(
+            lambda inputs: ensemble.posterior(samples(inputs)), units_of_heads(network, record), coverage
+        )
     misfit = _misfit(source, outputs, options.misfit)
     shared = {**of_run(directory, outputs, model.periods), "trained": trained_ranges(source, outputs, quantities)}
     return ImageModel(
         **shared,
+        networks=networks,
         layout=replace(_layout(source, network), exact=refined, declared=spec["dataset"].get("columns", {})),
         estimate=estimate,
         posteriors=posteriors,
@@ -732,27 +755,6 @@ def _pixels(source: GeneratedDataset, image: str) -> tuple[Range, Range] | None:
     if not np.isfinite(widths.min() + heights.min()):
         return None
     return (float(widths.min()), float(widths.max())), (float(heights.min()), float(heights.max()))
-
-
-def kept_ranges(record: Record, network: Network) -> InputRanges:
-    """Those that a run keeps, as its samples may be elsewhere later; empty if it keeps none."""
-    kept = {one.column: (one.least, one.greatest) for one in record.features}
-    all_statistics = (Statistic(name, kind) for name in network.inputs for kind in (*EXTREMES, SPREAD, SEEN, ""))
-    found = {statistic: kept[str(statistic)] for statistic in all_statistics if str(statistic) in kept}
-    return {statistic: (low, high) for statistic, (low, high) in found.items() if low is not None and high is not None}
-
-
-def ranges_of(source: GeneratedDataset, part: Part, network: Network, seeds: Seeds) -> InputRanges:
-    """The range of the inputs over training samples, which are simulated again."""
-    pixels = sum(int(np.prod(shape)) for shape in network.inputs.values())
-    most = source.available(part, SEEN_SAMPLES)
-    size = min(most, max(1, SIMULATED_PIXELS // pixels))
-    blocks = []
-    for start in range(0, most, size):
-        count = min(size, most - start)
-        samples = source.sample(part, count, seeds, ("range", start), torch.device("cpu"))
-        blocks.append(statistics({name: samples[name].numpy() for name in network.inputs}))
-    return ranges_over(blocks)
 
 
 def _estimator(directory: RunDirectory, options: PredictOptions) -> Callable[..., Prediction]:

@@ -7,13 +7,17 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from qexp.base.quantities import alike, conversion, nearest
+from qexp.base.seeds import Seeds
 from qexp.errors import QexpError, some, suggestion
 from qexp.kinds.images.files import SINGLE, UNNAMED, ImageAxis, ImageVariable, Shape, Values, open_images
+from qexp.networks.network import Network
 from qexp.observations.raster_files import EAST, NORTH
-from qexp.simulation.dataset import mask_of
+from qexp.simulation.dataset import GeneratedDataset, Part, mask_of
+from qexp.store.record import Record
 
 Array = NDArray[np.float32]
 
@@ -108,6 +112,33 @@ def ranges_over(blocks: Sequence[Mapping[Statistic, NDArray[np.float64]]]) -> In
     values = {statistic: np.concatenate([block[statistic] for block in blocks]) for statistic in blocks[0]}
     finite = {statistic: of for statistic, of in values.items() if np.isfinite(of).any()}
     return {statistic: (float(np.nanmin(of)), float(np.nanmax(of))) for statistic, of in finite.items()}
+
+
+SEEN_SAMPLES = 1_024
+"""Training samples whose inputs are the range to compare with."""
+SIMULATED_PIXELS = 2**21
+"""Pixels that are simulated at a time."""
+
+
+def kept_ranges(record: Record, network: Network) -> InputRanges:
+    """Those that a run keeps, as its samples may be elsewhere later; empty if it keeps none."""
+    kept = {one.column: (one.least, one.greatest) for one in record.features}
+    all_statistics = (Statistic(name, kind) for name in network.inputs for kind in (*EXTREMES, SPREAD, SEEN, ""))
+    found = {statistic: kept[str(statistic)] for statistic in all_statistics if str(statistic) in kept}
+    return {statistic: (low, high) for statistic, (low, high) in found.items() if low is not None and high is not None}
+
+
+def ranges_of(source: GeneratedDataset, part: Part, network: Network, seeds: Seeds) -> InputRanges:
+    """The range of the inputs over training samples, which are simulated again."""
+    pixels = sum(int(np.prod(shape)) for shape in network.inputs.values())
+    most = source.available(part, SEEN_SAMPLES)
+    size = min(most, max(1, SIMULATED_PIXELS // pixels))
+    blocks = []
+    for start in range(0, most, size):
+        count = min(size, most - start)
+        samples = source.sample(part, count, seeds, ("range", start), torch.device("cpu"))
+        blocks.append(statistics({name: samples[name].numpy() for name in network.inputs}))
+    return ranges_over(blocks)
 
 
 # The samples of a file as a network takes them: in its shapes and units, with unseen pixels masked and counted.

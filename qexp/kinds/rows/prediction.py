@@ -115,8 +115,8 @@ class RowModel(FileModel):
     estimate: Estimate
     columns: Columns | None = None
     """Names or positions of the features in files, where they differ from the features' own names."""
-    posteriors: Callable[[Matrix], Sequence[Posterior]] | None = None
-    """From (row, feature) to the posteriors of all networks, if they have posterior heads."""
+    posterior: Callable[[Matrix], Posterior] | None = None
+    """From (row, feature) to the mixture of the posteriors of all networks, if they have posterior heads."""
 
     def open(self, source: Path, target: Path) -> RowEstimation:
         return RowEstimation(self, source, target)
@@ -283,13 +283,13 @@ def _draw(model: RowModel, features: Matrix, empty: NDArray[np.bool_], first: in
 
     empty  whether a feature of a row is missing; its draws are NaN
     """
-    assert model.posteriors is not None, "there are draws from posterior heads only"
+    assert model.posterior is not None, "there are draws from posterior heads only"
     assert model.draws is not None
     complete, blocks = np.where(empty[:, None], model.ranges[:, 0].astype(np.float32), features), []
     for start in range(0, len(complete), ROWS_TOGETHER):
         if given_up.is_set():
             raise CancelledError
-        blocks.append(model.draws.draw(model.posteriors(complete[start : start + ROWS_TOGETHER]), first + start))
+        blocks.append(model.draws.draw(model.posterior(complete[start : start + ROWS_TOGETHER]), first + start))
     draws = np.concatenate(blocks, axis=1)
     draws[:, empty] = np.nan
     return draws
@@ -327,10 +327,6 @@ def row_model(directory: RunDirectory, options: PredictOptions) -> RowModel:
         columns = zip(*(reduced[name] for name in outputs), strict=True)
         return tuple(torch.cat(column, dim=1).cpu().numpy() for column in columns)
 
-    def posteriors(rows: Matrix) -> list[Posterior]:
-        inputs = samples(rows)
-        return [model.posterior(inputs) for model in ensemble.models]
-
     draws, features = draws_of(ensemble.network, record, options.draws), [feature.column for feature in record.features]
     if options.columns is not None:
         require_columns(options.columns, features)
@@ -341,7 +337,7 @@ def row_model(directory: RunDirectory, options: PredictOptions) -> RowModel:
         ranges=np.array([[feature.least, feature.greatest] for feature in record.features]),
         estimate=estimate,
         intervals=intervals,
-        posteriors=posteriors if ensemble.network.heads else None,
+        posterior=(lambda rows: ensemble.posterior(samples(rows))) if ensemble.network.heads else None,
         draws=draws,
     )
 

@@ -4,4 +4,10 @@ from dataclasses import replace
 
 from qexp.kinds.images import KIND as IMAGES
 
-KIND = replace(IMAGES, documents="qexp.kinds.simulations.spec:DOCUMENTS", data="qexp.kinds.simulations.experiment:DATA")
+KIND = replace(
+    IMAGES,
+    documents="qexp.kinds.simulations.spec:DOCUMENTS",
+    data="qexp.kinds.simulations.experiment:DATA",
+    simulate=None,
+    new="qexp.kinds.simulations.new",
+)

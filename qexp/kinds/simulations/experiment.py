@@ -27,7 +27,6 @@ from qexp.kinds.simulations.files import Shape, SimulationFiles
 from qexp.networks.network import Network
 from qexp.networks.training import Data, Prepare, Samples as SamplesOfBatch
 from qexp.simulation.dataset import GeneratedDataset, Part
-from qexp.simulation.noise import OffsetNoise, WhiteNoise
 from qexp.simulation.stored import Rows, Simulations, StoredDataset, StoredImages
 from qexp.simulation.views import SIZED, View
 from qexp.spec.reading import Document, Finding
@@ -279,8 +278,7 @@ def _in_variables(document: Document, dataset: StoredDataset) -> Iterator[Findin
             yield ("distributions", name), f"'{name}' does not vary; {suggestion(name, dataset.test)}"
     for index, (name, view) in enumerate((name, dataset.view(name)) for name in dataset.images):
         sides = [side.item() for side in dataset.generator.pixel_sizes(name, {})]
-        on_pixels = [noise for noise in dataset.noise.on(name) if not isinstance(noise.noise, WhiteNoise | OffsetNoise)]
-        if on_pixels and view.points is None and not all(map(math.isfinite, sides)):
+        if dataset.noise.depends_on_pixels(name) and view.points is None and not all(map(math.isfinite, sides)):
             key = variable_of("x_res", index)
             yield (
                 ("noise_model",),

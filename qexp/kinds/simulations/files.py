@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import importlib.util
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -13,11 +14,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qexp.base.quantities import DIMENSIONLESS, NOISE, Quantities, alike, conversion, of_dataset, quantity
-from qexp.errors import DatasetError, QexpError, some, suggestion
+from qexp.errors import DatasetError, MissingExtraError, QexpError, some, suggestion
 from qexp.kinds.files import as_finding, find_data_file, refuse
-from qexp.kinds.images.files import UNNAMED, ImageAxis, ImageFile, ImageVariable, open_images
+from qexp.kinds.images.files import UNNAMED, ImageAxis, ImageFile, ImageVariable, NetcdfImages, open_images
 from qexp.rows import array_cache
 from qexp.rows.array_cache import CachedArray
+from qexp.rows.arrays import DAMAGED
 from qexp.rows.formats import open_table
 from qexp.rows.table import HUGE_NUMBER, Table, codes
 from qexp.simulation.stored import MOST_SIMULATIONS, Rows, Simulations, StoredObservation
@@ -109,6 +111,25 @@ class FilePerSimulation(ImageFile):
         return {self._names[0]: there[UNNAMED]} if UNNAMED in there and len(self._names) == 1 else there
 
 
+class ZarrStore(NetcdfImages):
+    """A folder that is read as a NetCDF file is. Raises QexpError if it cannot be read."""
+
+    def __init__(self, path: Path) -> None:
+        import xarray
+
+        if importlib.util.find_spec("zarr") is None:
+            raise MissingExtraError(f"{path}: this needs zarr, which is not installed: pip install zarr")
+        try:
+            data = xarray.open_dataset(path, engine="zarr", decode_times=False, decode_timedelta=False, cache=False)
+        except DAMAGED as error:
+            raise QexpError(f"{path} cannot be read as Zarr: {error}") from None
+        super().__init__(path, data)
+
+    @property
+    def paths(self) -> Sequence[Path]:
+        return sorted(filter(Path.is_file, self.path.rglob("*")))
+
+
 class SimulationFiles:
     """A file, or a folder with a file for each variable, and a table of the parameters if they are not in it.
 
@@ -148,7 +169,10 @@ class SimulationFiles:
 
     def _open(self) -> dict[str, ImageVariable]:
         """Name → variable of the files of simulations."""
-        if (column := self._document["files"]) is None:
+        if (column := self._document["files"]) is None and self.path.suffix == ".zarr":
+            store = ZarrStore(self.path)
+            return {name: ImageVariable(store, name) for name in store.shapes}
+        if column is None:
             return open_images(self.path, {*self._names.values(), *filter(None, [self._document["groups"]])})
         assert self._table is not None
         paths = [self.path / name for name in self._table.read([], [column])[1][column].tolist()]
@@ -182,7 +206,7 @@ class SimulationFiles:
     def pixels(self) -> dict[str, tuple[float, ...]]:
         """Observation → width and height of its pixels, and the place of its middle [m], where the files say so."""
         sizes: dict[str, tuple[float, ...]] = {}
-        for array in self.arrays:
+        for array in (array for array in self.arrays if len(array.variable.shape) > 2):
             axes = array.variable.file.axes(array.variable.name)
             if axes is not None and axes[0].metres and axes[1].metres:
                 east, north = axes[0].metres, axes[1].metres

@@ -458,7 +458,7 @@ class SpectrumEstimation(TableEstimation[SpectrumModel]):
             counts = np.ascontiguousarray(piece.counts[batch])
             blocks.append(model.estimate(counts))
             if model.draws is not None and model.posterior is not None:
-                draws = model.draws.draw([model.posterior(counts)], self.count + start)
+                draws = model.draws.draw(model.posterior(counts), self.count + start)
                 draws[:, _empty(counts)] = np.nan
                 add_draws(piece.names[batch], draws)
         estimates = np.concatenate(blocks)

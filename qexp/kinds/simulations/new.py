@@ -1,0 +1,185 @@
+"""First specs for arrays of simulations: a dataset with its prior, and a posterior that is trained on it."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from qexp.base.quantities import DIMENSIONLESS, Quantities, quantity
+from qexp.base.seeds import Seeds
+from qexp.errors import QexpError, shortened
+from qexp.networks.training import own_random_state
+from qexp.simulation.distributions import described
+from qexp.simulation.stored import StoredDataset
+from qexp.spec.reading import Document
+
+OBSERVED, GROUP, SIMULATOR = "observed", "group", "simulator"
+"""Names of the observations, the groups of simulations and the text of the simulator in files."""
+
+MOST_DROPOUT, SIMULATIONS_OF_DROPOUT = 0.3, 600
+"""Few simulations are learned by heart without it; it is the second divided by their number, and at most the first."""
+
+NUMBERS_OF_MIXTURE = 256
+"""Weights, means and factors of a mixture's components: there are more components where parameters are few."""
+
+Values = NDArray[Any]
+
+
+def takes(path: Path) -> bool:
+    return False  # a file does not say which of its arrays are parameters; `qexp.dataset` is told
+
+
+def parameters(theta: Any, names: Sequence[str], prior: Any) -> dict[str, Values]:
+    """Parameter → (simulation,): names are those given, or those of a prior or of a data frame. Raises QexpError."""
+    values = array(theta, "theta", [2])
+    known = prior if isinstance(prior, Mapping) else getattr(theta, "columns", range(1, values.shape[1] + 1))
+    called = [name if isinstance(name, str) else f"theta{name}" for name in names or known]
+    if len(called) != values.shape[1] or len({*called} - {OBSERVED, GROUP, SIMULATOR}) != len(called):
+        different = f"all different, and none of {OBSERVED}, {GROUP} and {SIMULATOR}"
+        raise QexpError(f"`names={called}`: theta has {values.shape[1]} columns, which need a name each, {different}")
+    return dict(zip(called, values.T, strict=True))
+
+
+def observations(values: Any, count: int) -> Values:
+    """Those of so many simulations, with channels before y and x. Raises QexpError."""
+    observed = array(values, "x", [2, 3, 4])
+    if len(observed) != count:
+        raise QexpError(f"`x` has {len(observed):,} observations for {count:,} simulations; the first axis is theirs")
+    return np.moveaxis(observed, 3, 1) if observed.ndim == 4 else observed
+
+
+def array(values: Any, what: str, dimensions: Sequence[int]) -> Values:
+    """Numbers of any library, (simulation, ...), of such numbers of dimensions or one. Raises QexpError."""
+    numbers: Values = np.asarray(values.detach().cpu() if hasattr(values, "detach") else values)
+    numbers = numbers[:, None] if numbers.ndim == 1 else numbers
+    if numbers.ndim not in dimensions or not np.issubdtype(numbers.dtype, np.number):
+        raise QexpError(f"`{what}` has the shape {numbers.shape} of {numbers.dtype}; give numbers, (simulation, ...)")
+    return numbers
+
+
+def text_of(simulator: Callable[..., Any]) -> Values:
+    """The text of a function, by which another one is noticed; empty if there is none."""
+    try:
+        return np.array(inspect.getsource(simulator))
+    except (OSError, TypeError):
+        return np.array("")
+
+
+def dataset(path: str, names: Sequence[str], prior: Any, units: Mapping[str, str], quantities: Quantities) -> Document:
+    """The keys of a dataset whose arrays are in a file; prior: as of `parts`, or None."""
+    known = {name for name in units if quantity(name, quantities) is not DIMENSIONLESS}
+    keys = {
+        "distributions": {} if prior is None else distributions(prior, names),
+        "units": {name: unit for name, unit in units.items() if name not in known},
+        "file_units": {name: unit for name, unit in units.items() if name in known},
+    }
+    varyings: Document = {name: [] for name in names}
+    needed = {"type": "simulated", "path": path, "observations": [OBSERVED], "varyings": varyings}
+    return {**needed, **{key: value for key, value in keys.items() if value}}
+
+
+def experience(document: Document, dataset: StoredDataset) -> tuple[Document, Document]:
+    """The keys of a model and of an experience that learn the posterior of all parameters, a mixture.
+
+    A flow's step takes three times as long, and it learns less from a few thousand simulations.
+    Raises QexpError for several observations, which networks can join in many ways.
+    """
+    shapes = {name: shape for name, shape in dataset.shapes().items() if name in dataset.images}
+    if len(shapes) > 1:
+        raise QexpError(f"{', '.join(shapes)} are several observations; write a model that joins them")
+    [(observed, (channels, height, width))], outputs = shapes.items(), list(dataset.simulations.parameters)
+    of_images, count = min(height, width) > 1, len(dataset.simulations.usable)
+    dropout = round(min(MOST_DROPOUT, SIMULATIONS_OF_DROPOUT / count), 2)
+    components = min(max(NUMBERS_OF_MIXTURE // (1 + len(outputs) * (len(outputs) + 3) // 2), 4), 20)
+    hidden = {"units": [128], "outputs": 128, "activation": "silu", "dropout": dropout}
+    convolutions = {"module": "conv", "parameters": {"filters": [16, 32, 32], "stride": 2}}
+    operations = {
+        **({"convolutions": convolutions} if of_images else {}),
+        "hidden": {"module": "mlp", "parameters": hidden},
+        "silu": {"module": "activation", "parameters": {"activation": "silu"}},
+        "dropout": {"module": "dropout", "parameters": {"rate": dropout}},
+        "posterior": {"module": "mixture_posterior", "parameters": {"components": components}},
+    }
+    model = {
+        "inputs": {observed: {"size": [height, width, channels]}},
+        "outputs": outputs,
+        "operations": operations,
+        "branches": [{"x_name": observed, "y_name": outputs, "operations": list(operations)}],
+    }
+    of_vectors = {"type": "standardize", "parameters": {"deviation": "value"}}
+    return model, {
+        "inputs": [observed],
+        "outputs": outputs,
+        "split": [0.85, 0.1],
+        "epochs": 50,
+        "batch_size": min(max(count // 20, 16), 200),
+        "optimizer": "adam",
+        "learning_rate": 3e-3,
+        "schedule": "one_cycle",
+        "gradient_clip": 5.0,
+        "transforms": {observed: "standardize" if of_images else of_vectors},
+        "losses": "negative_log_likelihood",
+    }
+
+
+# Priors: frozen distributions of scipy.stats, and distributions of torch.
+
+
+def parts(prior: Any) -> list[Any]:
+    """A distribution for each parameter, or one of several together: a list, the values of a dictionary, or the only
+    one. Raises QexpError for anything else.
+    """
+    of_all = list(prior.values() if isinstance(prior, Mapping) else prior if isinstance(prior, Sequence) else [prior])
+    for part in of_all:
+        if not hasattr(part, "rvs") and not of_torch(part):
+            such = "such as scipy.stats.uniform(0, 5), or one of torch.distributions"
+            raise QexpError(f"`prior`: {shortened(repr(part))} is no frozen distribution of scipy.stats, {such}")
+    return of_all
+
+
+def of_torch(part: Any) -> bool:
+    """Whether a part of a prior is a distribution of torch."""
+    return hasattr(part, "sample")
+
+
+def drawn(prior: Any, count: int) -> Values:
+    """Parameters, (simulation, parameter), in the order of the prior; the same at each call."""
+    columns, seeds = [], Seeds(0)
+    for index, part in enumerate(parts(prior)):
+        with own_random_state(torch.device("cpu")):
+            torch.manual_seed(seeds.number("prior", index))
+            random = seeds.numpy("prior", index)
+            values = part.sample((count,)).numpy() if of_torch(part) else part.rvs(count, random_state=random)
+        columns.append(values.reshape(count, -1))
+    return np.concatenate(columns, axis=1)
+
+
+def distributions(prior: Any, names: Sequence[str]) -> Document:
+    """Parameter → its distribution, where it is one of the table. Raises QexpError for another number of them."""
+    every = [one for part in parts(prior) for one in _each(part)]
+    if len(every) != len(names):
+        raise QexpError(f"`names`: {len(names)} names ({', '.join(names)}), but the prior has {len(every)} parameters")
+    return {name: one for name, one in zip(names, every, strict=True) if one is not None}
+
+
+def _each(part: Any) -> list[Document | None]:
+    """The distributions of the parameters of a part; None for those that are none of the table."""
+    count = drawn(part, 1).shape[1]
+    base = part.base_dist if isinstance(part, torch.distributions.Independent) else part
+
+    def quantiles(shares: Values, index: int) -> Values:
+        if of_torch(base):
+            return np.asarray(base.icdf(torch.tensor(shares)[:, None].expand(-1, count)).double())[:, index]
+        return np.asarray(base.ppf(shares))
+
+    try:
+        return [described(partial(quantiles, index=index)) for index in range(count)]
+    except (NotImplementedError, AttributeError):  # of torch, and of several parameters together
+        return [None] * count

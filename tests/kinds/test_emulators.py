@@ -1,0 +1,256 @@
+"""Runs that map parameters to images: as sources of an observation, and in place of the simulator of matrices."""
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+import xarray
+
+import qexp
+from qexp.errors import DatasetError, QexpError
+from qexp.inference.weighting import Weighting, track_block
+from qexp.kinds.images.emulator import between_pixels
+from qexp.networks.transforms import PrincipalComponents
+from qexp.observations.observation import Observation
+from qexp.physics.geometry import line_of_sight
+from qexp.physics.point import mogi_image
+from tests.conftest import copied, shared_folder
+from tests.inference.tracks import track
+
+SIDE, STEP, COUNT = 32, 400.0, 900
+"""Pixels of an image, their size [m], and simulations."""
+ANGLES = {"azimuth": 0.2, "incidence": 0.6, "azimuth_1": 3.0, "incidence_1": 0.6}
+LOOKS = [
+    line_of_sight(*(torch.tensor([ANGLES[name + suffix]]) for name in ("azimuth", "incidence")))[0].double()
+    for suffix in ("", "_1")
+]
+PLACE = (426_000.0, 4_519_000.0)
+SOURCE = (PLACE[0] + 700.0, PLACE[1] - 500.0, 2200.0, 5e6)
+TRUTH = {"east": SOURCE[0], "north": SOURCE[1], "depth": 2.2, "delta_volume": 5.0}
+IMAGES = ["displacement", "displacement_1"]
+
+
+def simulations(path):
+    """Images around a source, in pixels whose coordinates are not symmetric about it."""
+    random = np.random.default_rng(0)
+    depth, volume = random.uniform(1.5, 4.0, COUNT), random.uniform(1.0, 10.0, COUNT)
+    at = (np.arange(SIDE) - SIDE / 2 + 0.5) * STEP + 1000
+    source = torch.tensor(np.stack([0 * depth, 0 * depth, 1e3 * depth, 1e6 * volume], axis=1))
+    along = torch.from_numpy(at).expand(COUNT, -1)
+    views = [mogi_image(source, along, along, look.expand(COUNT, -1)).numpy() for look in LOOKS]
+    variables = {
+        "displacement": (("sample", "y", "x"), views[0], {"units": "m"}),
+        "other": (("sample", "y", "x"), views[1], {"units": "m"}),
+        "depth": ("sample", depth, {"units": "km"}),
+        "volume": ("sample", 1e6 * volume, {"units": "m3"}),
+    }
+    sides = {axis: (axis, at, {"units": "m"}) for axis in ("x", "y")}
+    xarray.Dataset(variables, sides).to_netcdf(path, engine="h5netcdf")
+
+
+def branch(image):
+    return {"x_name": "features", "y_name": image, "operations": [image]}
+
+
+MODEL = {
+    "inputs": {"depth": {"size": [1]}, "delta_volume": {"size": [1]}},
+    "outputs": IMAGES,
+    "operations": {
+        "join": {"module": "concatenate"},
+        "hidden": {"module": "mlp", "parameters": {"units": [64, 64], "outputs": 64, "activation": "silu"}},
+        **{name: {"module": "denses", "parameters": {"filters": [16], "bias": True}} for name in IMAGES},
+    },
+    "branches": [
+        {"x_name": ["depth", "delta_volume"], "y_name": "features", "operations": ["join", "hidden"]},
+        *map(branch, IMAGES),
+    ],
+}
+
+
+def chain(*of):
+    return {"type": "chain", "parameters": {"of": of}}
+
+
+COMPONENTS = {"type": "principal_components", "parameters": {"count": 16}}
+EXPERIENCE = {
+    "model": "decoder",
+    "dataset": "elements",
+    "inputs": ["depth", "delta_volume"],
+    "outputs": IMAGES,
+    "split": [0.8, 0.1],
+    "epochs": 60,
+    "batch_size": 32,
+    "optimizer": "adam",
+    "learning_rate": 0.005,
+    "schedule": {"type": "one_cycle", "parameters": {"warm_up": 0.1}},
+    "transforms": {
+        **dict.fromkeys(("depth", "delta_volume"), chain("log", "standardize")),
+        **dict.fromkeys(IMAGES, chain({"type": "asinh", "parameters": {"scale": 0.05}}, COMPONENTS)),
+    },
+    "losses": dict.fromkeys(IMAGES, "mse"),
+    "metrics": dict.fromkeys(IMAGES, "rmse"),
+}
+DATASET = {
+    "type": "simulated",
+    "path": "elements.nc",
+    "observations": ["displacement", "displacement_1"],
+    "columns": {"displacement_1": "other", "delta_volume": "volume"},
+    "varyings": {"depth": [], "delta_volume": []},
+    "fixed": ANGLES,
+}
+
+
+@shared_folder
+def emulators(root):
+    """A workspace with an emulator, and one that was hardly trained."""
+    for kind in ("datasets", "models", "experiences"):
+        (root / "specs" / kind).mkdir(parents=True)
+    (root / "data").mkdir()
+    simulations(root / "data/elements.nc")
+    noisy = {"extends": "elements", "fixed": {**ANGLES, "noise": 0.003}}
+    for place, spec in {
+        "datasets/elements": DATASET,
+        "datasets/noisy": noisy,
+        "datasets/emulated": {**noisy, "emulator": "decode_0"},
+        "models/decoder": MODEL,
+        "experiences/decode": EXPERIENCE,
+    }.items():
+        (root / f"specs/{place}.json").write_text(json.dumps(spec))
+    qexp.run("decode", seed=0, device="cpu", workspace=root)
+    qexp.run("decode", name="rough", seed=1, overrides={"epochs": 3}, device="cpu", workspace=root)
+
+
+@pytest.fixture
+def workspace(emulators, tmp_path, monkeypatch):
+    return copied(emulators, tmp_path, monkeypatch)
+
+
+def observation(**changes):
+    tracks = [
+        track(name, look.numpy(), SOURCE, None, seed=seed, origin=PLACE, size=14, spacing=500.0, **changes)
+        for seed, (name, look) in enumerate(zip(("ascending", "descending"), LOOKS, strict=True))
+    ]
+    return Observation(tuple(tracks), "EPSG:32633")
+
+
+def test_an_emulator_finds_the_source_that_its_kernel_finds_and_is_as_certain(workspace):
+    data = observation()
+    exact, emulated = (qexp.invert(data, source=source) for source in ("mogi", "run:decode_0"))
+    for name, true in TRUTH.items():
+        ours, kernel = emulated.parameters[name], exact.parameters[name]
+        assert abs(ours.value - kernel.value) < kernel.standard_error
+        assert 0.98 < ours.standard_error / kernel.standard_error < 1.3
+        assert ours.interval95[0] < true < ours.interval95[1]
+        assert ours.unit == kernel.unit
+    compared = qexp.invert(data, source=["mogi", "run:decode_0"]).rivals
+    assert {rival["source"] for rival in compared} == {"mogi", "run:decode_0"}
+
+
+def test_what_an_emulator_errs_makes_intervals_wider_so_that_they_hold_the_truth(workspace):
+    rough = qexp.invert(observation(), source="run:rough")
+    better = qexp.invert(observation(), source="run:decode_0")
+    assert rough.parameters["depth"].standard_error > 1.5 * better.parameters["depth"].standard_error
+    for name, true in TRUTH.items():
+        estimate = rough.parameters[name]
+        assert estimate.interval95[0] < true < estimate.interval95[1]
+
+
+def test_images_stay_where_their_centre_is_given_or_move_with_the_source(workspace):
+    at = qexp.invert(observation(), source="run:decode_0", centre=SOURCE[:2])
+    assert set(at.parameters) == {"depth", "delta_volume"}
+    assert at.parameters["depth"].value == pytest.approx(TRUTH["depth"], rel=0.03)
+    shifted = qexp.invert(observation(), source="run:decode_0", centre=(SOURCE[0] - 1000, SOURCE[1]))
+    assert shifted.chi2_reduced > 2 * at.chi2_reduced
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"bounds": {"depth": (1.0, 3.0)}}, "known only for depth from 1.50"),
+        ({"fixed": {"depth": 9.0}}, "known only for depth from 1.50"),
+        ({"centre": (PLACE[0] + 5000.0, PLACE[1])}, "some lie outside of them"),
+        ({"source": "run:missing"}, "missing"),
+    ],
+)
+def test_an_emulator_is_not_asked_beyond_what_it_knows(workspace, changes, words):
+    with pytest.raises(QexpError, match=words):
+        qexp.invert(observation(), **{"source": "run:decode_0", **changes})
+
+
+def test_networks_that_are_no_emulators_are_refused(workspace):
+    qexp.run("decode", name="noisy", overrides={"dataset": "noisy", "epochs": 1}, device="cpu")
+    with pytest.raises(QexpError, match="noise or hidden pixels"):
+        qexp.invert(observation(), source="run:noisy")
+    away = replace(observation().tracks[0], direction=np.tile([0.0, 0.6, 0.8], (196, 1)))
+    with pytest.raises(QexpError, match="seen from"):
+        qexp.invert(Observation((away,)), source="run:decode_0")
+
+
+def test_matrices_of_simulations_in_files_are_made_through_an_emulator(workspace):
+    inverse = {
+        "inputs": {"displacement": {"size": [SIDE, SIDE, 1]}},
+        "outputs": ["depth", "delta_volume"],
+        "operations": {"dense": {"module": "denses", "parameters": {"filters": [16, 1], "bias": True}}},
+        "branches": [
+            {"x_name": "displacement", "y_name": name, "operations": ["dense"]} for name in ("depth", "delta_volume")
+        ],
+    }
+    spec = {**EXPERIENCE, "model": "inverse", "inputs": ["displacement"], "outputs": ["depth", "delta_volume"]}
+    of_numbers = {
+        key: {"depth": value, "delta_volume": value} for key, value in (("losses", "mse"), ("metrics", "mae"))
+    }
+    brief = {**of_numbers, "transforms": {}, "epochs": 1, "dataset": "emulated"}
+    (workspace / "specs/models/inverse.json").write_text(json.dumps(inverse))
+    (workspace / "specs/experiences/inverse.json").write_text(json.dumps({**spec, **brief}))
+    run = qexp.run("inverse", seed=0, device="cpu")
+    matrix = qexp.matrix(run, axes={"depth": (1.0, 4.0, 6), "delta_volume": (2.0, 8.0, 3)})
+    assert "images by the emulator decode_0" in (matrix.folder / "record.json").read_text()
+    cells = matrix["depth_estimate"]
+    assert bool(cells.isnull().sel(depth=[1.25], method="nearest").all())
+    assert bool(cells.sel(depth=slice(1.6, 4.0)).notnull().all())
+    (workspace / "runs/decode_0").rename(workspace / "runs/gone")
+    with pytest.raises(DatasetError, match="decode_0"):
+        qexp.matrix(run, axes={"depth": (1.5, 4.0, 2), "delta_volume": (2.0, 8.0, 2)}, name="again")
+
+
+# What it is made of.
+
+
+def test_values_between_pixels_are_exact_for_polynomials_of_second_degree():
+    row, column = torch.meshgrid(torch.arange(9.0), torch.arange(12.0), indexing="ij")
+    row, column = row.double(), column.double()
+    image = 1 + 2 * column - row + 0.3 * column**2 + 0.1 * column * row - 0.2 * row**2
+    x, y = torch.rand(2, 1, 40).double() * 5 + 2
+    exact = 1 + 2 * x - y + 0.3 * x**2 + 0.1 * x * y - 0.2 * y**2
+    found = between_pixels(image[None, None].expand(3, 2, -1, -1), torch.stack([x, y], dim=-1))
+    assert found == pytest.approx(exact[..., None].expand(3, -1, 2))
+
+
+def test_principal_components_restore_what_they_span_and_keep_the_size_of_errors():
+    random = torch.Generator().manual_seed(0)
+    images = torch.randn(50, 3, generator=random) @ torch.randn(3, 40, generator=random)
+    images = images.view(50, 1, 8, 5) + 7
+    transform = PrincipalComponents(count=3)
+    transform.fit(images)
+    coefficients = transform(images)
+    assert transform.inverse(coefficients) == pytest.approx(images, abs=1e-4)
+    assert coefficients.square().mean() == pytest.approx(1.0, rel=1e-4)
+    moved = transform.inverse(coefficients + torch.tensor([0.1, -0.2, 0.05])) - images
+    again = transform.inverse(coefficients + torch.tensor([-0.2, 0.05, 0.1])) - images
+    assert moved.square().sum() == pytest.approx(again.square().sum(), rel=1e-4)
+    with pytest.raises(ValueError, match="at most 40"):
+        PrincipalComponents(count=60).fit(images)
+
+
+def test_samples_of_errors_add_their_covariance_to_that_of_the_noise():
+    data = observation().tracks[0]
+    errors = torch.from_numpy(np.random.default_rng(0).normal(0, 0.01, (7, data.size)))
+    plain = Weighting([track_block(data, offset=False, ramp=False)])
+    total = np.diag(data.error**2) + (errors.T @ errors).numpy()
+    residual = torch.from_numpy(data.displacement)
+    assert plain.with_errors(errors)(residual).square().sum() == pytest.approx(
+        data.displacement @ np.linalg.solve(total, data.displacement)
+    )
+    assert plain.with_errors(errors).log_determinant == pytest.approx(np.linalg.slogdet(total)[1])
