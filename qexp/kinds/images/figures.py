@@ -297,19 +297,17 @@ def estimates(directory: RunDirectory) -> Pictures:
 
 
 def _of_images(images: xarray.Dataset, views: Sequence[str], title: str) -> Pictures:
-    """Of outputs that are images, the test samples of median and of largest error: simulation, estimate, and their
-    difference, in a figure for all images of one size, whose colours are its own.
-    """
-    for size, group in groupby(outputs(images), lambda name: images[name].shape[2:]):
-        names = list(group)
+    """Test samples of median and of largest error: truths, estimates, differences; images of one size in one figure."""
+    for size, group in groupby(outputs(images), lambda name: (images.sizes[f"y_{name}"], images.sizes[f"x_{name}"])):
+        names = {name: in_words(name, views) for name in group}
         both = {name: [of[:, 0] for of in truth_and_estimate(images, name)] for name in names}
         order = np.argsort(sum(np.square(estimate - truth).mean(axis=(1, 2)) for truth, estimate in both.values()))
-        units = {in_words(name, views): unit(images, name) for name in names}
+        units = {words: unit(images, name) for name, words in names.items()}
         for rank, number in {"median": order[len(order) // 2], "largest": order[-1]}.items():
-            truths, estimates = ({in_words(name, views): both[name][of][number] for name in names} for of in (0, 1))
-            moment = Moment(f"{title}, sample {number}, whose error is the {rank}", truths, estimates)
+            pair = ({words: both[name][of][number] for name, words in names.items()} for of in (0, 1))
+            moment = Moment(f"{title}, sample {number}, whose error is the {rank}", *pair)
             (figure,) = draw_moments([moment], units, (), extent(None, None, size))
-            yield FIGURES_FOLDER / f"test_{names[0]}_{rank}", figure
+            yield FIGURES_FOLDER / f"test_{next(iter(names))}_{rank}", figure
 
 
 def of_estimates(predictions: xarray.Dataset, limits: Mapping[str, float], title: str) -> Figure:
