@@ -433,8 +433,9 @@ def draw_corner(
     shared = [Drawn(name, units[name], of, truth.get(name)) for name, of in draws.items() if len(of) == len(paths)]
     if not shared:
         raise QexpError(f"{paths[-1]} has no parameter of the others: {some([*draws])}")
-    one = f"{whose}, sample {sample}: {table.sizes['draw']:,} draws, medians and 95 % intervals"
-    figure = corner(shared, f"Posteriors of sample {sample}" if len(paths) > 1 else one, "the true value")
+    which = f"sample {sample}" if sample else "one observation"
+    one = f"{whose}, {which}: {table.sizes['draw']:,} draws, medians and 95 % intervals"
+    figure = corner(shared, f"Posteriors of {which}" if len(paths) > 1 else one, "the true value")
     pictures = [(to or paths[0].parent) / f"{stem}.{ending}" for ending in formats]
     for picture in pictures:
         make_folder(picture.absolute().parent)
@@ -471,4 +472,4 @@ def _of_sample(path: Path, sample: str) -> tuple[xarray.Dataset, str]:
             of.attrs |= {} if factor is None else {"true": factor * float(beside[name][row])}
     whose = [about.get("run") or about.get("title", ""), about.get("caution", "")]
     whose += ["by the likelihood"] * ("posteriors" in about)
-    return table.assign_attrs(sample=sample), ", ".join(filter(None, whose))
+    return table.assign_attrs(sample=sample), ", ".join(filter(None, whose)) or "draws"

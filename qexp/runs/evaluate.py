@@ -60,6 +60,8 @@ def evaluate(directory: RunDirectory, workspace: Workspace, options: EvaluateOpt
     """
     canvas.draws_at_once()  # a wrong setting is refused before anything is made
     require_done(directory)
+    if len(directory.members) > 1:
+        raise QexpError(f"{directory.name}: an evaluation is kept in its run; evaluate each of them")
     request, usual_name = _request(directory, workspace, options)
     data: EvaluationData = load_stage(request.spec["dataset"], "evaluate")(request)
     plain = re.sub(r"[^A-Za-z0-9._-]+", "_", usual_name).strip("._-")  # a folder may be called `TOC%`

@@ -79,6 +79,10 @@ def test_files_of_draws_are_drawn_over_each_other_in_the_units_of_the_first(tmp_
     assert call("figures", *names).quiet().splitlines() == ["one_posterior_and_two_posterior.png"]
     asked = call("figures", *names, "--only", "a/b", "--format", "svg", "--to", "pictures").quiet()
     assert asked.splitlines() == ["pictures/one_posterior_and_two_posterior_a_b.svg"]
+    alone = xarray.Dataset({"depth": (("chain", "draw"), np.random.default_rng(2).normal(2, 0.1, (2, 50)))})
+    alone["depth"].attrs["units"] = "km"
+    alone.to_netcdf("of_python.nc", engine="h5netcdf", group="posterior")
+    assert call("figures", names[0], "of_python.nc").quiet() == "one_posterior_and_of_python.png\n"
     assert "no draws of sample 'none'" in call("figures", names[0], "--only", "none").refused()
     assert "did you mean 'none'" in call("figures", names[0], "--only", "nine").refused()
     assert "no parameter" in call("figures", names[0], "other.nc").refused()

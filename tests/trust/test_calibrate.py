@@ -519,6 +519,9 @@ def test_runs_that_are_no_ensemble_are_refused_with_what_differs(workspace):
     ):
         named = [word for run in runs.split(",") for word in ("--run", run)]
         assert words in call("predict", *named, "--input", *given).refused()
+    call("run", "sound", "--seed", "1", "--device", "cpu").done()
+    with pytest.raises(QexpError, match="evaluate each of them"):
+        package.open_run(["sound_0", "sound_1"], ensemble=True).evaluate("sound")
     record = json.loads(Path("runs/longer_1/run.json").read_text())
     Path("runs/longer_1/run.json").write_text(json.dumps({**record, "state": "interrupted"}))
     assert "longer_1 is interrupted, not done" in call("predict", "*_[01]", *given).refused()
