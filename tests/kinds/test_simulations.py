@@ -409,7 +409,7 @@ def test_what_needs_a_model_is_refused(workspace, qexp):
         ("matrix", "--run", "inverse_1", "--axis", "depth=1:3:4", "--fix", "delta_volume=2"),
         ("limit", "inverse_1"),
     ):
-        assert "no model" in qexp(*command).failed(2)
+        assert "'emulator'" in qexp(*command).failed(2)
 
 
 def test_a_run_whose_simulations_are_elsewhere_estimates_and_cannot_be_evaluated(workspace, qexp):

@@ -215,7 +215,7 @@ def test_an_angle_in_a_chain_comes_first():
     chain = Chain([angle, "standardize"])
     numbers = values(50, 1) * 100
     chain.fit(numbers)
-    assert (chain.numbers, chain.period, chain(numbers).shape) == (2, 360, (50, 2))
+    assert (chain.shape((1,)), chain.period, chain(numbers).shape) == ((2,), 360, (50, 2))
     torch.testing.assert_close(chain.inverse(chain(numbers)), numbers.remainder(360), atol=1e-3, rtol=0)
     with pytest.raises(ValueError, match="must come first"):
         Chain(["standardize", angle])
