@@ -12,12 +12,14 @@ from __future__ import annotations
 
 import argparse
 import importlib.util
+import io
 import math
 import os
 import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
@@ -265,7 +267,8 @@ def _by_sbi(task: Task, theta: Array, x: Array, seed: int, observed: Array, exac
     busy, began = time.process_time(), time.perf_counter()
     inference = NPE(prior, show_progress_bars=False)
     inference.append_simulations(torch.tensor(theta).float(), torch.tensor(x).float())
-    estimator = inference.train()
+    with redirect_stdout(io.StringIO()):  # that it has converged
+        estimator = inference.train()
     seconds, busy = time.perf_counter() - began, time.process_time() - busy
     posterior = inference.build_posterior(estimator)
     accuracies = []

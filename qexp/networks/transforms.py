@@ -269,7 +269,9 @@ class Standardize(Fitted):
     def fit(self, values: Tensor) -> None:
         over = [0] if self.deviations == "value" else _but_channels(values)
         deviation, mean = torch.std_mean(values.double(), dim=over, keepdim=True)
-        if self.deviations == "all":
+        if self.deviations == "value":
+            deviation = deviation.where(deviation > 0, 1.0)  # what never varies says nothing
+        elif self.deviations == "all":
             deviation = deviation.square().mean(dim=1, keepdim=True).sqrt()
         if not (deviation > 0).all():
             raise ValueError("cannot standardize values that are all the same")
@@ -441,10 +443,13 @@ class NormalScore(Transform):
 
     def forward(self, values: Tensor) -> Tensor:
         exact = values.double().clamp(self.nodes[0], self.nodes[-1])
-        below = torch.zeros_like(exact, dtype=torch.long)
-        for power in reversed(range(POWER)):  # a binary search in operations that exported networks can hold
-            further = below + 2**power
-            below = torch.where(self.nodes[further] <= exact, further, below)
+        if torch.compiler.is_exporting():
+            below = torch.zeros_like(exact, dtype=torch.long)
+            for power in reversed(range(POWER)):  # a binary search in operations that exported networks can hold
+                further = below + 2**power
+                below = torch.where(self.nodes[further] <= exact, further, below)
+        else:
+            below = (torch.searchsorted(self.nodes, exact, right=True) - 1).clamp(0, NODES - 2)
         low, high = self.nodes[below], self.nodes[below + 1]
         position = below + (exact - low) / (high - low)
         scores: Tensor = position * (2 * SCORE_SPAN / (NODES - 1)) - SCORE_SPAN

@@ -87,7 +87,8 @@ def new_simulations(
     )
     arrays = dict(parameters)
     if (groups := more.get("groups")) is not None:
-        document["groups"], arrays[simulated.GROUP] = simulated.GROUP, np.asarray(groups)
+        document["groups"] = simulated.GROUP
+        arrays[simulated.GROUP] = simulated.array(groups, "groups", [2], len(theta)).ravel()
     if callable(x):
         arrays[simulated.SIMULATOR] = simulated.text_of(x)
     else:

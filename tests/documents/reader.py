@@ -40,12 +40,13 @@ SMALLER: dict[str, dict[str, object]] = {
 }
 """What is changed in the experiences of the reader's workspace: what is tested is the commands, not the results."""
 
-SHORT = {"half_width", "soil", "elements", "chamber"}
+SHORT = {"half_width", "soil", "elements", "chamber", "cooling", "sums"}
 """Experiences that are quick as they are."""
 
 FEWER = {
     "--seeds 0:2 --grid": "--seeds 0:1 --grid",
     "seeds=range(2)": "seeds=range(1)",
+    "simulations=2000": "simulations=200",
     "--cores 30": "--cores 8 --spectra 20 --labelled 20",
     "labelled=10,50,100,400,500,all": "labelled=10",
     "--seeds 0:5 --set baselines": "--seeds 0:1 --set baselines",

@@ -476,10 +476,12 @@ def test_arrays_of_any_library_become_a_dataset_with_their_prior(bare):
         ({"prior": None}, "tensors.json exists already"),
         ({"names": ["depth", "depth"]}, "a name each"),
         ({"names": ["depth", "observed"]}, "none of observed"),
-        ({"x": x[:7], "name": "few"}, "7 observations for 300 simulations"),
+        ({"x": x[:7], "name": "few"}, "7 of 300 simulations"),
         ({"x": np.full((300, 2), "a"), "name": "text"}, "give numbers"),
         ({"prior": prior[:1], "name": "one"}, "the prior has 1 parameters"),
         ({"prior": [scipy.stats.uniform(0, 1)] * 2, "name": "narrow"}, "lie beyond its ends"),
+        ({"groups": [1, 2], "name": "pair"}, "`groups` has 2 of 300|groups has 2 of 300"),
+        ({"units": {"dpth": "m"}, "name": "typo"}, "no parameter 'dpth'; did you mean 'depth'"),
         ({"prior": ["uniform"], "name": "word"}, "is no frozen distribution"),
     ):
         with pytest.raises(QexpError, match=text):
@@ -546,5 +548,16 @@ def test_a_simulator_and_a_prior_become_a_posterior_within_the_prior_and_nothing
         package.posterior("line", prior)
     with pytest.raises(QexpError, match="exists already"):
         package.posterior(line, prior, **options | {"simulations": 300})
-    with pytest.raises(QexpError, match="1 observations for 400"):
+    with pytest.raises(QexpError, match="1 of 400"):
         package.posterior(lambda theta: theta[:1], prior, **options | {"name": "first"})
+
+
+def test_images_with_channels_and_vectors_with_a_constant_value_have_posteriors(bare):
+    theta = np.random.default_rng(0).normal(size=(200, 2))
+    images = theta[:, :1, None, None] * np.ones((200, 8, 8, 2))
+    run = package.posterior(package.dataset(theta, images, name="views"), overrides={"epochs": 1}, display=False)
+    assert run.posterior(observed=images[:3, ..., 0], observed_1=images[:3, ..., 1])["theta1"].sizes["sample"] == 3
+    vectors = np.concatenate([1e6 * theta, np.ones((200, 1))], axis=1)
+    package.dataset(theta, vectors, name="vectors")
+    run = package.posterior("vectors", overrides={"epochs": 20}, display=False)
+    assert run.results["test"]["theta1"]["r2"] > 0.8

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from qexp.base.quantities import DIMENSIONLESS, Quantities, quantity
 from qexp.base.seeds import Seeds
-from qexp.errors import QexpError, shortened
+from qexp.errors import QexpError, shortened, suggestion
 from qexp.networks.training import own_random_state
 from qexp.simulation.distributions import described
 from qexp.simulation.stored import StoredDataset
@@ -23,11 +23,13 @@ from qexp.spec.reading import Document
 OBSERVED, GROUP, SIMULATOR = "observed", "group", "simulator"
 """Names of the observations, the groups of simulations and the text of the simulator in files."""
 
-MOST_DROPOUT, SIMULATIONS_OF_DROPOUT = 0.3, 600
-"""Few simulations are learned by heart without it; it is the second divided by their number, and at most the first."""
+MOST_DROPOUT, DROPOUT_OF_NUMBER = 0.4, 20
+"""Few simulations are learned by heart without dropout: the second for each number of a normal density, divided by how
+many simulations there are, and at most the first.
+"""
 
-NUMBERS_OF_MIXTURE = 256
-"""Weights, means and factors of a mixture's components: there are more components where parameters are few."""
+NUMBERS_OF_MIXTURE = 168
+"""Weights, means and factors of its components, of which there are more where parameters are few."""
 
 Values = NDArray[Any]
 
@@ -49,18 +51,21 @@ def parameters(theta: Any, names: Sequence[str], prior: Any) -> dict[str, Values
 
 def observations(values: Any, count: int) -> Values:
     """Those of so many simulations, with channels before y and x. Raises QexpError."""
-    observed = array(values, "x", [2, 3, 4])
-    if len(observed) != count:
-        raise QexpError(f"`x` has {len(observed):,} observations for {count:,} simulations; the first axis is theirs")
+    observed = array(values, "x", [2, 3, 4], count)
     return np.moveaxis(observed, 3, 1) if observed.ndim == 4 else observed
 
 
-def array(values: Any, what: str, dimensions: Sequence[int]) -> Values:
-    """Numbers of any library, (simulation, ...), of such numbers of dimensions or one. Raises QexpError."""
+def array(values: Any, what: str, dimensions: Sequence[int], count: int | None = None) -> Values:
+    """Numbers of any library, (simulation, ...), of such numbers of dimensions or one. Raises QexpError.
+
+    count  of the simulations, if it is known
+    """
     numbers: Values = np.asarray(values.detach().cpu() if hasattr(values, "detach") else values)
     numbers = numbers[:, None] if numbers.ndim == 1 else numbers
     if numbers.ndim not in dimensions or not np.issubdtype(numbers.dtype, np.number):
         raise QexpError(f"`{what}` has the shape {numbers.shape} of {numbers.dtype}; give numbers, (simulation, ...)")
+    if count not in (None, len(numbers)):
+        raise QexpError(f"`{what}` has {len(numbers):,} of {count:,} simulations; the first axis is theirs")
     return numbers
 
 
@@ -73,7 +78,9 @@ def text_of(simulator: Callable[..., Any]) -> Values:
 
 
 def dataset(path: str, names: Sequence[str], prior: Any, units: Mapping[str, str], quantities: Quantities) -> Document:
-    """The keys of a dataset whose arrays are in a file; prior: as of `parts`, or None."""
+    """The keys of a dataset whose arrays are in a file; prior: as of `parts`, or None. Raises QexpError."""
+    if unknown := {*units} - {*names}:
+        raise QexpError(f"`units`: no parameter '{min(unknown)}'; {suggestion(min(unknown), names)}")
     known = {name for name in units if quantity(name, quantities) is not DIMENSIONLESS}
     keys = {
         "distributions": {} if prior is None else distributions(prior, names),
@@ -89,42 +96,50 @@ def experience(document: Document, dataset: StoredDataset) -> tuple[Document, Do
     """The keys of a model and of an experience that learn the posterior of all parameters, a mixture.
 
     A flow's step takes three times as long, and it learns less from a few thousand simulations.
-    Raises QexpError for several observations, which networks can join in many ways.
+    Raises QexpError for observations of different sizes, which networks can join in many ways.
     """
     shapes = {name: shape for name, shape in dataset.shapes().items() if name in dataset.images}
-    if len(shapes) > 1:
-        raise QexpError(f"{', '.join(shapes)} are several observations; write a model that joins them")
-    [(observed, (channels, height, width))], outputs = shapes.items(), list(dataset.simulations.parameters)
-    of_images, count = min(height, width) > 1, len(dataset.simulations.usable)
-    dropout = round(min(MOST_DROPOUT, SIMULATIONS_OF_DROPOUT / count), 2)
-    components = min(max(NUMBERS_OF_MIXTURE // (1 + len(outputs) * (len(outputs) + 3) // 2), 4), 20)
+    observed, outputs = list(shapes), list(dataset.simulations.parameters)
+    if len(sizes := {*shapes.values()}) > 1:
+        raise QexpError(f"{', '.join(observed)} have different sizes; write a model that joins them")
+    [(channels, height, width)], count = sizes, len(dataset.simulations.usable)
+    numbers = 1 + len(outputs) * (len(outputs) + 3) // 2
+    components = min(max(NUMBERS_OF_MIXTURE // numbers, 4), 20)
+    dropout = round(min(MOST_DROPOUT, DROPOUT_OF_NUMBER * numbers / count), 3)
     hidden = {"units": [128], "outputs": 128, "activation": "silu", "dropout": dropout}
     convolutions = {"module": "conv", "parameters": {"filters": [16, 32, 32], "stride": 2}}
     operations = {
-        **({"convolutions": convolutions} if of_images else {}),
+        **({"join": {"module": "concatenate"}} if len(observed) > 1 else {}),
+        **({"convolutions": convolutions} if min(height, width) > 1 else {}),
         "hidden": {"module": "mlp", "parameters": hidden},
         "silu": {"module": "activation", "parameters": {"activation": "silu"}},
         "dropout": {"module": "dropout", "parameters": {"rate": dropout}},
         "posterior": {"module": "mixture_posterior", "parameters": {"components": components}},
     }
     model = {
-        "inputs": {observed: {"size": [height, width, channels]}},
+        "inputs": {name: {"size": [height, width, channels]} for name in observed},
         "outputs": outputs,
         "operations": operations,
-        "branches": [{"x_name": observed, "y_name": outputs, "operations": list(operations)}],
+        "branches": [
+            {
+                "x_name": observed if len(observed) > 1 else observed[0],
+                "y_name": outputs,
+                "operations": list(operations),
+            }
+        ],
     }
     of_vectors = {"type": "standardize", "parameters": {"deviation": "value"}}
     return model, {
-        "inputs": [observed],
+        "inputs": observed,
         "outputs": outputs,
         "split": [0.85, 0.1],
         "epochs": 50,
-        "batch_size": min(max(count // 20, 16), 200),
+        "batch_size": min(max(count // 16, 16), 200),
         "optimizer": "adam",
         "learning_rate": 3e-3,
         "schedule": "one_cycle",
         "gradient_clip": 5.0,
-        "transforms": {observed: "standardize" if of_images else of_vectors},
+        "transforms": dict.fromkeys(observed, "standardize" if min(height, width) > 1 else of_vectors),
         "losses": "negative_log_likelihood",
     }
 
