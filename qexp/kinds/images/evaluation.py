@@ -27,7 +27,7 @@ from qexp.kinds.evaluation import (
     trained_on,
 )
 from qexp.kinds.images.experiment import generated_of, parts_of, require_variables_of, sizes_of
-from qexp.kinds.images.files import NORTHWARDS, ROWS
+from qexp.kinds.images.files import NORTHWARDS, PIXEL, ROWS
 from qexp.kinds.images.prediction import extent
 from qexp.kinds.images.source import ranges_of
 from qexp.kinds.scores import Column, Scores, attributes, attributes_of_limits, write_test_predictions
@@ -96,9 +96,11 @@ def _write_images(
     import xarray
 
     variables: dict[str, Any] = {}
+    medians = attempt.dataset.quantiles(0.5)
     for name, estimate in estimates.items():
         dims = "sample", f"channel_{name}", f"y_{name}", f"x_{name}"
-        words = {"units": quantity(name, quantities).unit, ROWS: NORTHWARDS}
+        pixel = [float(side[0]) for side in attempt.dataset.pixel_sizes(name, medians)]
+        words = {"units": quantity(name, quantities).unit, ROWS: NORTHWARDS, PIXEL: pixel}
         variables[name] = dims, test[name][:MOST_IMAGES].cpu().numpy(), words
         variables[estimate_of(name)] = dims, estimate[:MOST_IMAGES], words
     table = xarray.Dataset(variables, attrs=attributes(attempt.directory, attempt.caution))

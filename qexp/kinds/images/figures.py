@@ -40,6 +40,7 @@ from qexp.figures.canvas import (
 from qexp.figures.estimates import make_equal
 from qexp.figures.fields import NO_DATA, Extent, Moment, draw_moments, extent
 from qexp.kinds.figures import FIGURES_FOLDER, Pictures, outputs, table, truth_and_estimate, unit
+from qexp.kinds.images.files import PIXEL
 from qexp.metrics.meaning import printed
 from qexp.results.limit import limit_of
 from qexp.spec.kinds import TEST_IMAGES, TEST_PREDICTIONS
@@ -303,10 +304,13 @@ def _of_images(images: xarray.Dataset, views: Sequence[str], title: str) -> Pict
         both = {name: [of[:, 0] for of in truth_and_estimate(images, name)] for name in names}
         order = np.argsort(sum(np.square(estimate - truth).mean(axis=(1, 2)) for truth, estimate in both.values()))
         units = {words: unit(images, name) for name, words in names.items()}
+        sides = images[next(iter(names))].attrs[PIXEL]
+        x, y = ((np.arange(cells) - cells / 2) * side for cells, side in zip(size[::-1], sides, strict=True))
+        where = extent(None, None, size) if np.isnan(sides).any() else extent(x, y, size)
         for rank, number in {"median": order[len(order) // 2], "largest": order[-1]}.items():
             pair = ({words: both[name][of][number] for name, words in names.items()} for of in (0, 1))
             moment = Moment(f"{title}, sample {number}, whose error is the {rank}", *pair)
-            (figure,) = draw_moments([moment], units, (), extent(None, None, size))
+            (figure,) = draw_moments([moment], units, (), where)
             yield FIGURES_FOLDER / f"test_{next(iter(names))}_{rank}", figure
 
 

@@ -270,6 +270,8 @@ DEGREES = ("latitude", "lat", "longitude", "lon")
 
 ROWS, NORTHWARDS = "rows", "northwards"
 """Attribute of a variable without coordinates, such as qexp's own samples, and its value, which say where north is."""
+PIXEL = "pixel"
+"""Attribute of images: width and height of their pixels [m], NaN where that is not known."""
 
 UNEVEN_STEPS = 1e-3
 """Largest relative difference between the steps of evenly spaced coordinates; single precision causes about 1e-5."""
