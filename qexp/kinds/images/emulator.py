@@ -45,11 +45,11 @@ class Emulator:
         self.directory, self.model = directory, load_model(directory, torch.device("cpu")).double()
         self.dataset = generated_of(spec["dataset"], tables_of(directory))
         self.parameters, self.images = list(self.model.network.inputs), list(self.model.network.outputs)
-        name, shapes = directory.name, self.dataset.shapes()
-        if not {*self.images} <= {*self.dataset.images} or any(shapes[of] != (1,) for of in self.parameters):
+        name = directory.name
+        if not {*self.images} <= {*self.dataset.images} or not {*self.parameters} <= {*self.dataset.test}:
             raise QexpError(
                 f"{name} is no emulator: it estimates {some(self.images)} of {some(self.parameters)}, and an emulator "
-                "images of parameters"
+                "images of parameters that vary"
             )
         if given := [of for of in self.dataset.test if of not in (*self.parameters, NOISE)]:
             raise QexpError(f"{name} does not know {some(given)}, on which its images depend; add it to its inputs")
