@@ -184,6 +184,7 @@ def posterior(
     returns      the run: `run.posterior(observed=x)` draws from the posterior
     Raises QexpError, as `run` and `dataset` do, and for another simulator or prior under the same name.
 
+    >>> import numpy as np
     >>> import scipy.stats
     >>> def cooling(theta):
     ...     return theta[:, :1] * np.exp(-np.outer(theta[:, 1], range(5))) + np.random.normal(0, 0.1, (len(theta), 5))
