@@ -330,6 +330,7 @@ def dataset(
     returns  the name, which `posterior`, `samples` and others take. A dataset of that name with the same content stays
     Raises QexpError if another one is there, and SpecError.
 
+    >>> import numpy as np
     >>> theta = np.random.default_rng(0).normal(size=(200, 2))
     >>> qexp.dataset(theta, theta**3, ["slope", "offset"], name="cubes")
     'cubes'

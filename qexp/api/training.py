@@ -184,6 +184,7 @@ def posterior(
     returns      the run: `run.posterior(observed=x)` draws from the posterior
     Raises QexpError, as `run` and `dataset` do, and for another simulator or prior under the same name.
 
+    >>> import numpy as np
     >>> import scipy.stats
     >>> def cooling(theta):
     ...     return theta[:, :1] * np.exp(-np.outer(theta[:, 1], range(5))) + np.random.normal(0, 0.1, (len(theta), 5))
@@ -192,10 +193,7 @@ def posterior(
     >>> run.posterior(observed=[2.0, 1.2, 0.7, 0.5, 0.3], draws=100)["rate"].shape
     (1, 100)
     """
-    import torch
-
-    from qexp.kinds.simulations.new import drawn, of_torch, parts
-    from qexp.runs.new import new_simulations, new_specs
+    from qexp.runs.new import new_simulations, new_specs  # loads torch
 
     home = workspaces.find(workspace)
     if isinstance(simulator, str):
@@ -203,9 +201,8 @@ def posterior(
         if prior is not None or names or name:
             raise QexpError(f"`prior`, `names`, `name`: '{simulator}' is a dataset, which has them; leave them out")
     else:
-        theta, called = drawn(prior, simulations), name or str(getattr(simulator, "__name__", ""))
-        given = torch.from_numpy(theta) if all(map(of_torch, parts(prior))) else theta
-        new_simulations(home, called, given, simulator, names, prior)
+        called = name or str(getattr(simulator, "__name__", ""))
+        new_simulations(home, called, simulations, simulator, names, prior)
     if not (home.specs / FOLDERS["experience"] / f"{called}.json").exists():
         new_specs(home, NewOptions("experience", called))
     return run(called, workspace=workspace, **options)

@@ -16,7 +16,6 @@ from qexp.errors import NotFoundError, Problem, QexpError, SpecError
 from qexp.kinds.experiments import check, open_dataset, spec_cache
 from qexp.kinds.files import data_folders
 from qexp.kinds.options import NewOptions
-from qexp.kinds.simulations import new as simulated
 from qexp.spec.kinds import KINDS, kind_named, load_stage
 from qexp.spec.reading import Document, read
 from qexp.spec.resolution import FOLDERS, Unwritten
@@ -72,19 +71,17 @@ def new_simulations(
 ) -> None:
     """Write simulations to data/NAME.npz, and a dataset of them; what is there with the same content stays.
 
-    theta  (simulation, parameter)
+    theta  (simulation, parameter), or how many are drawn from the prior
     x      (simulation, ...), or the simulator that makes it of theta: it is called if the file is not there
     more   `units` of parameters, and `groups`, (simulation,)
     Raises QexpError if other simulations or another dataset are there, and SpecError if the dataset is wrong.
     """
-    spec, path = (
-        workspace.specs / FOLDERS["dataset"] / f"{require_name(name)}.json",
-        workspace.root / f"data/{name}.npz",
-    )
-    cache, parameters = spec_cache(workspace), simulated.parameters(theta, names, prior)
-    document = simulated.dataset(
-        path.name, list(parameters), prior, more.get("units") or {}, cache.tables["quantities"]
-    )
+    spec = workspace.specs / FOLDERS["dataset"] / f"{require_name(name)}.json"
+    path, cache = workspace.root / f"data/{name}.npz", spec_cache(workspace)
+    simulated = kind_named("simulated").load("new")
+    theta = simulated.drawn(prior, theta) if isinstance(theta, int) else theta
+    parameters, units = simulated.parameters(theta, names, prior), more.get("units") or {}
+    document = simulated.dataset(path.name, list(parameters), prior, units, cache.tables["quantities"])
     arrays = dict(parameters)
     if (groups := more.get("groups")) is not None:
         document["groups"] = simulated.GROUP

@@ -46,7 +46,7 @@ def parameters(theta: Any, names: Sequence[str], prior: Any) -> dict[str, Values
     if len(called) != values.shape[1] or len({*called} - {OBSERVED, GROUP, SIMULATOR}) != len(called):
         different = f"all different, and none of {OBSERVED}, {GROUP} and {SIMULATOR}"
         raise QexpError(f"`names={called}`: theta has {values.shape[1]} columns, which need a name each, {different}")
-    return dict(zip(called, values.T, strict=True))
+    return dict(zip(called, np.array(values.T), strict=True))  # which no simulator changes
 
 
 def observations(values: Any, count: int) -> Values:
@@ -138,6 +138,7 @@ def experience(document: Document, dataset: StoredDataset) -> tuple[Document, Do
         "optimizer": "adam",
         "learning_rate": 3e-3,
         "schedule": "one_cycle",
+        "additional_callbacks": [{"type": "early_stopping", "parameters": {"patience": 10}}],
         "gradient_clip": 5.0,
         "transforms": dict.fromkeys(observed, "standardize" if min(height, width) > 1 else of_vectors),
         "losses": "negative_log_likelihood",
@@ -164,8 +165,10 @@ def of_torch(part: Any) -> bool:
     return hasattr(part, "sample")
 
 
-def drawn(prior: Any, count: int) -> Values:
-    """Parameters, (simulation, parameter), in the order of the prior; the same at each call."""
+def drawn(prior: Any, count: int) -> Any:
+    """Parameters, (simulation, parameter), in the order of the prior, the same at each call; a tensor if all of it is
+    of torch, else an array.
+    """
     columns, seeds = [], Seeds(0)
     for index, part in enumerate(parts(prior)):
         with own_random_state(torch.device("cpu")):
@@ -173,7 +176,8 @@ def drawn(prior: Any, count: int) -> Values:
             random = seeds.numpy("prior", index)
             values = part.sample((count,)).numpy() if of_torch(part) else part.rvs(count, random_state=random)
         columns.append(values.reshape(count, -1))
-    return np.concatenate(columns, axis=1)
+    theta = np.concatenate(columns, axis=1)
+    return torch.from_numpy(theta) if all(map(of_torch, parts(prior))) else theta
 
 
 def distributions(prior: Any, names: Sequence[str]) -> Document:
