@@ -179,6 +179,13 @@ def test_an_emulator_is_not_asked_beyond_what_it_knows(workspace, changes, words
         qexp.invert(observation(), **{"source": "run:decode_0", **changes})
 
 
+def test_images_are_predicted_in_python_and_evaluated(workspace):
+    images = qexp.open_run("decode_0").predict(depth=[2.0, 3.0], delta_volume=[3.0, 4.0])
+    assert images["displacement"].shape == (2, 1, SIDE, SIDE)
+    evaluation = qexp.evaluate("decode_0", part="validation")
+    assert evaluation.record.results["validation"]["displacement"]["rmse"] < 0.001
+
+
 def test_networks_that_are_no_emulators_are_refused(workspace):
     qexp.run("decode", name="noisy", overrides={"dataset": "noisy", "epochs": 1}, device="cpu")
     with pytest.raises(QexpError, match="noise or hidden pixels"):

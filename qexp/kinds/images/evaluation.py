@@ -13,7 +13,7 @@ from torch import Tensor
 from qexp.base import formats
 from qexp.base.arrays import Array
 from qexp.base.outputs import NO_LIMITS, PERIOD, QUANTILES, estimate_of, quantile_of
-from qexp.base.quantities import Quantities, quantity, with_periods
+from qexp.base.quantities import quantity, with_periods
 from qexp.base.seeds import Seeds
 from qexp.errors import QexpError
 from qexp.kinds.attempt import Attempt, Results
@@ -35,13 +35,14 @@ from qexp.kinds.training import NetworkTraining
 from qexp.metrics.metric import Metrics, evaluate as evaluate_metrics
 from qexp.networks.estimator import Estimator
 from qexp.networks.training import Trainer
+from qexp.simulation.dataset import GeneratedDataset
 from qexp.spec.kinds import TEST_IMAGES
 from qexp.store.record import Feature
 
 
 def evaluate(attempt: Attempt, trainer: Trainer) -> Results:
     """Estimate the test samples, and write true values and estimates."""
-    write(attempt, trainer.model, trainer.data.test, attempt.dataset.quantities)
+    write(attempt, trainer.model, trainer.data.test, attempt.dataset)
     return Results({"test": trainer.evaluate(trainer.data.test)}, features=_features(attempt, trainer.model))
 
 
@@ -58,8 +59,8 @@ def _features(attempt: Attempt, model: Estimator) -> tuple[Feature, ...]:
 train = NetworkTraining(evaluate)
 
 
-def write(attempt: Attempt, model: Estimator, test: Mapping[str, Tensor], quantities: Quantities) -> None:
-    quantities = with_periods(quantities, model.periods)
+def write(attempt: Attempt, model: Estimator, test: Mapping[str, Tensor], dataset: GeneratedDataset) -> None:
+    quantities = with_periods(dataset.quantities, model.periods)
     estimates = {name: values.cpu().numpy() for name, values in model.estimate(test).items()}
     columns: dict[str, Column] = {}
     for name, values in test.items():
@@ -82,7 +83,7 @@ def write(attempt: Attempt, model: Estimator, test: Mapping[str, Tensor], quanti
     write_test_predictions(attempt.directory, "sample", numbers, {}, columns, probabilities, attempt.caution)
     images = {name: of_all for name, of_all in estimates.items() if of_all.ndim == 4}
     if images:
-        _write_images(attempt, images, test, quantities)
+        _write_images(attempt, images, test, dataset)
 
 
 MOST_IMAGES = 500
@@ -90,17 +91,17 @@ MOST_IMAGES = 500
 
 
 def _write_images(
-    attempt: Attempt, estimates: Mapping[str, Array], test: Mapping[str, Tensor], quantities: Quantities
+    attempt: Attempt, estimates: Mapping[str, Array], test: Mapping[str, Tensor], dataset: GeneratedDataset
 ) -> None:
     """True and estimated images of the first samples, which tell the errors of an emulator by place."""
     import xarray
 
     variables: dict[str, Any] = {}
-    medians = attempt.dataset.quantiles(0.5)
+    medians = dataset.quantiles(0.5)
     for name, estimate in estimates.items():
         dims = "sample", f"channel_{name}", f"y_{name}", f"x_{name}"
-        pixel = [float(side[0]) for side in attempt.dataset.pixel_sizes(name, medians)]
-        words = {"units": quantity(name, quantities).unit, ROWS: NORTHWARDS, PIXEL: pixel}
+        pixel = [float(side[0]) for side in dataset.pixel_sizes(name, medians)]
+        words = {"units": quantity(name, dataset.quantities).unit, ROWS: NORTHWARDS, PIXEL: pixel}
         variables[name] = dims, test[name][:MOST_IMAGES].cpu().numpy(), words
         variables[estimate_of(name)] = dims, estimate[:MOST_IMAGES], words
     table = xarray.Dataset(variables, attrs=attributes(attempt.directory, attempt.caution))
@@ -131,7 +132,7 @@ def open_data(request: EvaluationRequest) -> EvaluationData:
 
     def evaluate(attempt: Attempt, models: Sequence[Estimator], metrics: Mapping[str, Metrics]) -> Results:
         on_device = {name: of.to(request.device) for name, of in samples().items()}
-        write(attempt, models[0], on_device, source.quantities)
+        write(attempt, models[0], on_device, source)
         estimates = {name: values.double().cpu().numpy() for name, values in models[0].estimate(on_device).items()}
         scores = Scores()
         for name, metrics_of_output in metrics.items():
