@@ -317,7 +317,7 @@ class Deformation:
         for source, columns in zip(self.sources, parameters.detach().split(self._widths, dim=1), strict=True):
             values = dict(zip(source.variables, columns.numpy().T, strict=True))
             depth = values.get("depth", np.ones(len(columns)))
-            if source.extent is None:  # else its images lie on the ground, whatever its form
+            if not source.ranges:  # else it is known on the ground, whatever its form
                 depth = values["depth"] = depth + self._lowest
             met = [depth > 0, *(requirement.holds(values) for requirement in source.requirements)]
             possible &= torch.from_numpy(np.logical_and.reduce(met))

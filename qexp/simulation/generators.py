@@ -139,7 +139,7 @@ class Source:
 
     def displacements(self, source: Tensor, stations: Tensor, elevation: Tensor | None) -> Tensor:
         """Displacement of stations, (batch, station, 3), its depth counted from their elevation if they have one."""
-        if elevation is not None and self.extent is None:
+        if elevation is not None and not self.ranges:
             return over_topography(self.kernel, source, stations, elevation, self.variables.index("depth"))
         parts = (tensor.split(BLOCK) for tensor in (source, stations.expand(len(source), -1, -1)))
         return torch.cat([self.kernel(sources, points) for sources, points in zip(*parts, strict=True)])

@@ -13,9 +13,9 @@ from qexp.errors import DatasetError, QexpError
 from qexp.inference.weighting import Weighting, track_block
 from qexp.kinds.images.emulator import between_pixels
 from qexp.networks.transforms import PrincipalComponents
-from qexp.observations.observation import Observation
+from qexp.observations.observation import Observation, Track
 from qexp.physics.geometry import line_of_sight
-from qexp.physics.point import mogi_image
+from qexp.physics.point import mogi, mogi_image
 from tests.conftest import copied, shared_folder
 from tests.inference.tracks import track
 
@@ -101,6 +101,35 @@ DATASET = {
     "fixed": ANGLES,
 }
 
+STATIONS = [[0.5, 0.2], [-1.5, 2.0], [3.0, -1.0], [-2.5, -2.5], [1.0, 4.0], [5.0, 3.0]]
+"""East and north of the source [km]."""
+
+
+def displacements(depth, volume):
+    """Of the stations, (sample, component, station) [m]."""
+    source = torch.tensor(np.stack([0 * depth, 0 * depth, 1e3 * depth, 1e6 * volume], axis=1))
+    return mogi(source, 1e3 * torch.tensor(STATIONS, dtype=torch.float64)).mT.numpy()
+
+
+def network_of_stations(path):
+    """Displacements of stations as files have them, and the specs of a network that learns them."""
+    random = np.random.default_rng(1)
+    depth, volume = random.uniform(1.5, 4.0, COUNT), random.uniform(1.0, 10.0, COUNT)
+    np.savez(path, depth=depth, delta_volume=volume, displacement=displacements(depth, volume))
+    view = {"type": "gnss", "points": STATIONS}
+    dataset = {**DATASET, "path": path.name, "observations": IMAGES[:1], "columns": {}, "fixed": {}, "views": [view]}
+    model = {**MODEL, "outputs": IMAGES[:1], "branches": MODEL["branches"][:2]}
+    model["operations"] = {name: of for name, of in MODEL["operations"].items() if name != IMAGES[1]}
+    of_one = {key: {IMAGES[0]: EXPERIENCE[key][IMAGES[0]]} for key in ("losses", "metrics")}
+    transforms = {name: of for name, of in EXPERIENCE["transforms"].items() if name != IMAGES[1]}
+    experience = {**EXPERIENCE, **of_one, "transforms": transforms, "outputs": IMAGES[:1], "epochs": 40}
+    names = {"model": "of_stations", "dataset": "stations"}
+    return {
+        "datasets/stations": dataset,
+        "models/of_stations": model,
+        "experiences/of_stations": {**experience, **names},
+    }
+
 
 @shared_folder
 def emulators(root):
@@ -116,9 +145,11 @@ def emulators(root):
         "datasets/emulated": {**noisy, "emulator": "decode_0"},
         "models/decoder": MODEL,
         "experiences/decode": EXPERIENCE,
+        **network_of_stations(root / "data/stations.npz"),
     }.items():
         (root / f"specs/{place}.json").write_text(json.dumps(spec))
     qexp.run("decode", seed=0, device="cpu", workspace=root)
+    qexp.run("of_stations", seed=0, device="cpu", workspace=root)
     qexp.run("decode", name="rough", seed=1, overrides={"epochs": 3}, device="cpu", workspace=root)
 
 
@@ -177,6 +208,21 @@ def test_images_stay_where_their_centre_is_given_or_move_with_the_source(workspa
 def test_an_emulator_is_not_asked_beyond_what_it_knows(workspace, changes, words):
     with pytest.raises(QexpError, match=words):
         qexp.invert(observation(), **{"source": "run:decode_0", **changes})
+
+
+def test_an_emulator_of_stations_knows_them_at_their_places(workspace):
+    noise = np.random.default_rng(5).normal(0, 0.002, (3, len(STATIONS)))
+    observed = displacements(np.array([2.2]), np.array([5.0]))[0] + noise
+    x, y = np.tile(1e3 * np.array(STATIONS).T, 3) + np.array(PLACE)[:, None]
+    direction, errors = np.eye(3).repeat(len(STATIONS), axis=0), np.full(observed.size, 0.002)
+    gnss = Track("gnss", "gnss", x, y, observed.ravel(), errors, direction, np.ones(observed.size, dtype=bool))
+    found = qexp.invert(Observation((gnss,)), source="run:of_stations_0", centre=PLACE).parameters
+    for name, true in (("depth", 2.2), ("delta_volume", 5.0)):
+        assert found[name].interval95[0] < true < found[name].interval95[1]
+    with pytest.raises(QexpError, match="it knows no other places"):
+        qexp.invert(Observation((replace(gnss, x=x + 300),)), source="run:of_stations_0", centre=PLACE)
+    with pytest.raises(QexpError, match="knows stations alone"):
+        qexp.invert(Observation((gnss,)), source="run:of_stations_0")
 
 
 def test_images_are_predicted_in_python_and_evaluated(workspace):

@@ -22,6 +22,7 @@ from qexp.kinds.images.experiment import generated_of
 from qexp.kinds.networks import load_model
 from qexp.kinds.tables import tables_of
 from qexp.simulation.generators import DeformationImages, Source
+from qexp.simulation.views import GNSS
 from qexp.spec.kinds import TEST_IMAGES, TEST_PREDICTIONS
 from qexp.store.directory import RunDirectory
 
@@ -32,6 +33,9 @@ ALIKE_SAMPLES = 100
 """Test samples whose errors an emulator may have elsewhere: those whose parameters are most like the ones asked for."""
 
 POSITION = ("x", "y")
+
+SAME_PLACE = 50.0
+"""Distance of a station from the one that an emulator knows [m]; displacements hardly change over less."""
 
 
 class Emulator:
@@ -112,8 +116,10 @@ class Emulator:
 
         fixed  whether its images lie around the origin; else they move with the source, as in a medium that is the same
                everywhere
-        Raises QexpError for images of several sizes or other than radar images.
+        Raises QexpError for images of several sizes, or beside stations.
         """
+        if self.dataset.view(self.images[0]).measures == GNSS:
+            return self._of_stations()
         views, parameters, moves = views_of(self.dataset, self.images), self.parameters, not fixed
         view = views[0]
         if len({(of.height, of.width, of.pixel, of.middle) for of in views}) > 1 or not all(
@@ -149,16 +155,40 @@ class Emulator:
             names, kernel, ranges=self.ranges, extent=(west, east, south, north), looks=directions, errors=errors
         )
 
+    def _of_stations(self) -> Source:
+        """The emulator of the displacements of GNSS stations, known at their places alone. Raises QexpError."""
+        (image, *others), places = self.images, self.dataset.view(self.images[0]).points
+        if others or places is None:
+            raise QexpError(f"{self.directory.name} emulates stations beside other data; this needs stations alone")
+
+        def at(displacements: Tensor, stations: Tensor) -> Tensor:
+            apart, nearest = torch.cdist(stations[0], places.double()).min(dim=1)
+            if (far := float(apart.max())) > SAME_PLACE:
+                raise QexpError(
+                    f"a station lies {far:,.0f} m from the nearest that {self.directory.name} was trained on; it knows "
+                    "no other places: leave the station out, or check `centre`"
+                )
+            return displacements[:, :, nearest, 0].mT
+
+        def values(sources: Tensor) -> dict[str, Tensor]:
+            return dict(zip(self.parameters, sources.unbind(-1), strict=True))
+
+        return Source(
+            tuple(self.parameters),
+            lambda sources, stations: at(self(values(sources))[image], stations),
+            ranges=self.ranges,
+            errors=lambda source, stations: at(self.errors(values(source[None])), stations),
+        )
+
     def among(self, tables: Tables, name: str, fixed: bool) -> Tables:
         """Tables with the emulator among the generators, and its variables among the quantities."""
-        if {*POSITION} & {*self.parameters} and not fixed:
-            raise QexpError(
-                f"`source={name}`: positions are parameters of the emulator, so that its images do not move with the "
-                "source; give their centre, east and north in metres, with `centre`"
-            )
         source = self.source(fixed)
-        assert source.extent is not None
-        west, east, south, north = source.extent
+        if not fixed and ({*POSITION} & {*self.parameters} or source.extent is None):
+            raise QexpError(
+                f"`source={name}`: positions are parameters of the emulator, or it knows stations alone, so that it does "
+                "not move with the source; give east and north of its place 0, 0 with `centre`"
+            )
+        west, east, south, north = source.extent or (-1, 1, -1, 1)
         if not fixed and not (west < 0 < east and south < 0 < north):
             raise QexpError(
                 f"`source={name}`: the coordinates of its images are those of a place, as they do not include 0, 0; "
