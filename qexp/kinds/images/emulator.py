@@ -185,8 +185,8 @@ class Emulator:
         source = self.source(fixed)
         if not fixed and ({*POSITION} & {*self.parameters} or source.extent is None):
             raise QexpError(
-                f"`source={name}`: positions are parameters of the emulator, or it knows stations alone, so that it does "
-                "not move with the source; give east and north of its place 0, 0 with `centre`"
+                f"`source={name}`: positions are parameters of the emulator, or it knows stations alone, so that it "
+                "does not move with the source; give east and north of its place 0, 0 with `centre`"
             )
         west, east, south, north = source.extent or (-1, 1, -1, 1)
         if not fixed and not (west < 0 < east and south < 0 < north):
