@@ -384,8 +384,7 @@ def estimate_sources(
     problem = prepare_problem(tracks, candidate.sources, searched, fixed, **nuisances, origin=units.origin)
     options.on_stage(candidate.text, SEARCHING)
     fit, profile = _fit(problem, searched, candidate, options, fixed), None
-    if len(errors := problem.model.errors(torch.from_numpy(fit.values))):
-        problem, fit = _with_errors(problem, fit, errors, searched, options.seed)
+    problem, fit = _with_errors(problem, fit, searched, options.seed)
     # A network was trained on one of the descriptions.
     equal = descriptions_of(candidate.sources if candidate.start is None else (), searched, fixed)
     of_equal = equal.words()
@@ -411,8 +410,7 @@ def estimate_sources(
         correlations=correlations(fit),
         chi2=fit.chi2, degrees=fit.degrees, unknowns=len(fit.coordinates.free) + problem.weighting.nuisances,
         iterations=fit.iterations, starts=fit.starts, agreeing=fit.agreeing, converged=fit.converged, seconds=seconds,
-        log_determinant=problem.weighting.log_determinant,
-        network=network, misfit=misfit, posterior=posterior,
+        network=network, misfit=misfit, posterior=posterior, log_determinant=problem.weighting.log_determinant,
         remarks=[
             *remarks,
             *_remarks(fit, problem, searched, options.least_squares),
@@ -462,10 +460,11 @@ def _fit(
     return at_values(problem, _begin(problem, [candidate.start], fixed))
 
 
-def _with_errors(
-    problem: Problem, fit: Fit, errors: torch.Tensor, wanted: Sequence[Search], seed: int
-) -> tuple[Problem, Fit]:
-    """The problem with errors of its sources, which are approximations, in the covariance; and its minimum."""
+def _with_errors(problem: Problem, fit: Fit, wanted: Sequence[Search], seed: int) -> tuple[Problem, Fit]:
+    """The problem with errors of its sources, if any is an approximation, in the covariance; and its minimum."""
+    errors = problem.model.errors(torch.from_numpy(fit.values))
+    if not len(errors):
+        return problem, fit
     weighting, near = problem.weighting.with_errors(errors), torch.from_numpy(fit.values)[None]
     problem = Problem(problem.model, weighting, problem.data, problem.coordinates)
     return problem, replace(refine_fit(problem, near, wanted, seed), starts=fit.starts, agreeing=fit.agreeing)

@@ -325,6 +325,12 @@ class PrincipalComponents(Fitted):
     Jolliffe (2002), Principal Component Analysis; the decomposition is that of Halko and others (2011).
     """
 
+    formula = (
+        "(value - mean).reshape(value.shape[0], -1)"
+        " @ (components / (components[:1] ** 2).sum()).reshape(components.shape[0], -1).T"
+    )
+    inverse_formula = "(value @ components.reshape(value.shape[1], -1)).reshape(-1, *components.shape[1:]) + mean"
+
     mean: Tensor
     components: Tensor
 
@@ -583,7 +589,7 @@ TRANSFORMS: dict[str, Entry] = {
         build=PrincipalComponents,
         parameters=properties(count=integer("number of components", least=1)),
         help="Coefficients of the principal components of the training part; for outputs that are images.",
-        example={"type": "principal_components", "parameters": {"count": 40}},
+        example={"type": "principal_components", "parameters": {"count": 3}},
     ),
     "angle": Entry(
         build=Angle,
