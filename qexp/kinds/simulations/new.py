@@ -31,6 +31,9 @@ many simulations there are, and at most the first.
 NUMBERS_OF_MIXTURE = 168
 """Weights, means and factors of its components, of which there are more where parameters are few."""
 
+SIMULATIONS_OF_NUMBER = 16
+"""For each of these numbers: fewer simulations are learned by heart."""
+
 Values = NDArray[Any]
 
 
@@ -104,7 +107,8 @@ def experience(document: Document, dataset: StoredDataset) -> tuple[Document, Do
         raise QexpError(f"{', '.join(observed)} have different sizes; write a model that joins them")
     [(channels, height, width)], count = sizes, len(dataset.simulations.usable)
     numbers = 1 + len(outputs) * (len(outputs) + 3) // 2
-    components = min(max(NUMBERS_OF_MIXTURE // numbers, 4), 20)
+    most = min(max(NUMBERS_OF_MIXTURE // numbers, 2), 20)
+    components = min(most, max(count // (SIMULATIONS_OF_NUMBER * numbers), 1))
     dropout = round(min(MOST_DROPOUT, DROPOUT_OF_NUMBER * numbers / count), 3)
     hidden = {"units": [128], "outputs": 128, "activation": "silu", "dropout": dropout}
     convolutions = {"module": "conv", "parameters": {"filters": [16, 32, 32], "stride": 2}}
