@@ -171,8 +171,8 @@ def describe(value: Any) -> str:
 # Digests of resolved specs: specs of the same meaning have the same digest, however they are written.
 
 
-COMMENTARY = ("description", "found", "made_by")
-"""Keys that do not change what is computed: descriptions, and where a file came from."""
+COMMENTARY = ("description", "found", "found_parameters", "found_emulator", "middles", "made_by")
+"""Keys that do not change what is computed: descriptions, where a file came from, and what follows from its hash."""
 
 
 def listed(names: str | list[str]) -> list[str]:

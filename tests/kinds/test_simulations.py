@@ -23,6 +23,7 @@ from qexp.kinds.tables import BUILT_IN
 from qexp.physics.point import mogi_image
 from qexp.simulation.stored import SIMULATION
 from qexp.spec.kinds import filled_in
+from qexp.spec.reading import digest
 from qexp.spec.validation import findings
 from tests.conftest import call, copied, shared_folder
 
@@ -325,6 +326,17 @@ def test_tables_and_arrays_of_other_lengths(tmp_path, archive, values):
     depth, volume, views = values
     np.savez(tmp_path / "two.npz", depth=depth, delta_volume=volume, displacement=views[:, 0], other=views[:7, 1])
     assert "different numbers of simulations" in refused(tmp_path / "two.npz", observations=["displacement", "other"])
+
+
+def test_a_digest_does_not_depend_on_where_the_files_are(tmp_path, values):
+    digests = set()
+    for name in ("here", "there"):
+        (folder := tmp_path / name).mkdir()
+        np.savez(folder / "all.npz", displacement=values[2][:, 0])
+        with (folder / "table.csv").open("w") as file:
+            csv.writer(file).writerows([["depth", "delta_volume"], *zip(*values[:2], strict=True)])
+        digests.add(digest(opened(folder / "all.npz", parameters=str(folder / "table.csv")).origin))
+    assert len(digests) == 1
 
 
 def test_units_of_files_and_variables_of_ones_own(tmp_path, values):

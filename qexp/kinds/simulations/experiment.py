@@ -107,7 +107,8 @@ class SimulatedData(GeneratedData):
             **({} if files.table is None else {"found_parameters": str(files.table.absolute())}),
             "units": files.units,
             "shapes": {name: list(shape) for name, shape in files.shapes.items()},
-            "pixels": {name: list(sides) for name, sides in files.pixels.items()},
+            "pixels": {name: list(place[:2]) for name, place in files.places.items()},
+            "middles": {name: list(place[2:]) for name, place in files.places.items()},
             "distributions": {**given, **{n: {"type": "quantiles", "parameters": of} for n, of in quantiles.items()}},
         }
         if model := _emulator(document, workspace):
@@ -192,19 +193,11 @@ def _stored(
     for index, name in enumerate(shapes):
         metres = quantity("x_res", quantities).si_factor
         width, height = (fixed.get(variable_of(side, index), math.nan) * metres for side in SIZED)
-        pixels[name] = *origin["pixels"].get(name, (width, height)), 0.0, 0.0
+        sides, middle = (origin.get(key, {}).get(name) for key in ("pixels", "middles"))
+        pixels[name] = *(sides or (width, height)), *(middle or (0.0, 0.0))
     _, *size = next(iter(shapes.values()))
-    kept = (
-        "fingerprint",
-        "found",
-        "found_parameters",
-        "found_emulator",
-        "emulator_weights",
-        "units",
-        "shapes",
-        "pixels",
-        "distributions",
-    )
+    found = ("found", "found_parameters", "found_emulator")
+    kept = (*found, "fingerprint", "emulator_weights", "units", "shapes", "pixels", "middles", "distributions")
     return StoredDataset(
         StoredImages(simulations, views, pixels, model),
         (size[0], size[1]),

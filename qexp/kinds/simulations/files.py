@@ -203,7 +203,7 @@ class SimulationFiles:
         return {name: (array.shape[0] // len(array.names), *array.shape[1:]) for name, array in of_arrays}
 
     @property
-    def pixels(self) -> dict[str, tuple[float, ...]]:
+    def places(self) -> dict[str, tuple[float, ...]]:
         """Observation → width and height of its pixels, and the place of its middle [m], where the files say so."""
         sizes: dict[str, tuple[float, ...]] = {}
         for array in (array for array in self.arrays if len(array.variable.shape) > 2):
