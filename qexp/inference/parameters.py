@@ -100,9 +100,9 @@ def _within_reach(source: Source, lowest: Array, highest: Array) -> dict[str, tu
     }
     moves = "x" in source.variables and "x" not in source.ranges
     if any(low > high or not (moves or low <= 0 <= high) for low, high in ends.values()):
+        wide, tall = (highest - lowest) / 1e3
         raise QexpError(
-            f"the points extend over {np.ptp([lowest[0], highest[0]]) / 1e3:.3g} × "
-            f"{np.ptp([lowest[1], highest[1]]) / 1e3:.3g} km, but images of the source only over "
+            f"the points extend over {wide:.3g} × {tall:.3g} km, but images of the source only over "
             f"{(east - west) / 1e3:.3g} × {(north - south) / 1e3:.3g} km, so that some lie outside of them; crop the "
             "observation with qexp observe --bounds, or give the images' centre with `centre`"
         )

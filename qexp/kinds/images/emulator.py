@@ -15,6 +15,7 @@ from qexp.base.quantities import NOISE, number_with_unit, quantity
 from qexp.base.tables import Entry, Tables
 from qexp.deformation.by_network import views_of
 from qexp.errors import QexpError, some
+from qexp.inference.parameters import POSITIONS
 from qexp.inference.simulated_images import has_noise
 from qexp.kinds.figures import table
 from qexp.kinds.files import fingerprint
@@ -31,8 +32,6 @@ MOST_PARAMETERS = 0.001, 0.999
 
 ALIKE_SAMPLES = 100
 """Test samples whose errors an emulator may have elsewhere: those whose parameters are most like the ones asked for."""
-
-POSITION = ("x", "y")
 
 SAME_PLACE = 50.0
 """Distance of a station from the one that an emulator knows [m]; displacements hardly change over less."""
@@ -72,7 +71,7 @@ class Emulator:
             outputs, transforms = self.model.network(self.model.inputs(samples)), self.model.transforms
             return {of: transforms[of].inverse(made) if of in transforms else made for of, made in outputs.items()}
 
-    @property
+    @cached_property
     def weights(self) -> str:
         """SHA-256 of its weights."""
         return fingerprint(self.directory.best_weights)
@@ -150,7 +149,7 @@ class Emulator:
             return moved(self.errors(values), centres, stations)
 
         (west, south), (east, north) = first.tolist(), (first + (size - 1) * sides).tolist()
-        names = (*POSITION, *parameters) if moves else tuple(parameters)
+        names = (*POSITIONS, *parameters) if moves else tuple(parameters)
         return Source(
             names, kernel, ranges=self.ranges, extent=(west, east, south, north), looks=directions, errors=errors
         )
@@ -183,7 +182,7 @@ class Emulator:
     def among(self, tables: Tables, name: str, fixed: bool) -> Tables:
         """Tables with the emulator among the generators, and its variables among the quantities."""
         source = self.source(fixed)
-        if not fixed and ({*POSITION} & {*self.parameters} or source.extent is None):
+        if not fixed and ({*POSITIONS} & {*self.parameters} or source.extent is None):
             raise QexpError(
                 f"`source={name}`: positions are parameters of the emulator, or it knows stations alone, so that it "
                 "does not move with the source; give east and north of its place 0, 0 with `centre`"

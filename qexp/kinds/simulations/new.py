@@ -156,7 +156,11 @@ def parts(prior: Any) -> list[Any]:
     """A distribution for each parameter, or one of several together: a list, the values of a dictionary, or the only
     one. Raises QexpError for anything else.
     """
-    of_all = list(prior.values() if isinstance(prior, Mapping) else prior if isinstance(prior, Sequence) else [prior])
+    if isinstance(prior, Mapping):
+        prior = prior.values()
+    elif not isinstance(prior, Sequence):
+        prior = [prior]
+    of_all = list(prior)
     for part in of_all:
         if not hasattr(part, "rvs") and not of_torch(part):
             such = "such as scipy.stats.uniform(0, 5), or one of torch.distributions"
