@@ -183,18 +183,20 @@ def deformation_of(sources: Sequence[Source], tracks: Sequence[Track], origin: t
     origin  east, north of the position (0, 0) of sources [m]
     Raises QexpError for a track along whose direction a source is not known.
     """
-    for track, looks in product(tracks, (source.looks for source in sources if source.looks is not None)):
-        seen = torch.from_numpy(track.direction)
-        across = (seen - seen @ torch.linalg.pinv(looks) @ looks).norm(dim=1)
+    stations = [np.stack([track.x, track.y], axis=1) - np.array(origin) for track in tracks]
+    for (track, points), source in product(zip(tracks, stations, strict=True), sources):
+        if source.looks is None or not (elsewhere := source.elsewhere(torch.from_numpy(points))).any():
+            continue
+        seen = torch.from_numpy(track.direction)[elsewhere]
+        across = (seen - seen @ torch.linalg.pinv(source.looks) @ source.looks).norm(dim=1)
         if (angle := float(across.median().clamp(max=1).asin().rad2deg())) > SIGHT_TOLERANCE:
             raise QexpError(
                 f"track '{track.name}' is not seen from where the images of the source are: its direction deviates by "
                 f"{angle:.0f}° from theirs; simulate displacements east, north and up, which tell all directions"
             )
-    stations = np.concatenate([np.stack([track.x, track.y], axis=1) for track in tracks]) - np.array(origin)
     direction = torch.from_numpy(np.concatenate([track.direction for track in tracks]))
     elevation, spread = (where_known(tracks, name, 0.0) for name in ("elevation", "spread"))
-    places, heights = torch.from_numpy(stations), None if elevation is None else torch.from_numpy(elevation)
+    places, heights = torch.from_numpy(np.concatenate(stations)), None if elevation is None else torch.from_numpy(elevation)
     if spread is None:
         return Deformation(sources, places, direction, heights)
     count = where_known(tracks, "count", 1.0)

@@ -52,7 +52,7 @@ def searches(
     ranges = []
     for source in sources:
         linear = [] if source.ranges else amplitudes(source, quantities)
-        known = {**_within_reach(source, lowest, highest), **source.ranges}
+        known = {**_within_reach(source, stations), **source.ranges}
         for name, variable in zip(source.columns, source.variables, strict=True):
             meaning = quantity(name, quantities)
             if variable in known:
@@ -89,10 +89,12 @@ def _in_range(name: str, ends: tuple[float, float], bounds: tuple[float, float] 
     return Search(Parameter(name, low, high, scale, logarithmic), low, high, bounds is not None, closed=True)
 
 
-def _within_reach(source: Source, lowest: Array, highest: Array) -> dict[str, tuple[float, float]]:
+def _within_reach(source: Source, stations: Array) -> dict[str, tuple[float, float]]:
     """x and y of a source from which all points lie in the extent in which it is known [m]."""
-    if source.extent is None:
+    points = stations[source.elsewhere(torch.from_numpy(stations)).numpy()]
+    if source.extent is None or not len(points):
         return {}
+    lowest, highest = points.min(axis=0), points.max(axis=0)
     west, east, south, north = source.extent
     ends = {
         name: (float(last) - high, float(first) - low)

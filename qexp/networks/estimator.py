@@ -140,6 +140,9 @@ BATCH = 128
 BLOCK_NUMBERS = 2**17
 """Most numbers transformed at a time, for the same reason."""
 
+BLOCK_OF_SCALARS = 2**14
+"""Samples of one number each that are transformed at a time: less would cost more than it takes."""
+
 
 class Transforms(nn.ModuleDict):
     """Transforms by their variables, whose names may hold dots (`chamber.depth`); torch's own names hold `:` there."""
@@ -297,7 +300,8 @@ class Estimator(nn.Module):
 
 def _block(values: Tensor) -> int:
     """Samples to transform at a time on a CPU: a power of two, and of numbers whole vectors of the processor."""
-    numbers, block = max(values[:1].numel(), 1), BATCH
+    numbers = max(values[:1].numel(), 1)
+    block = BATCH if numbers > 1 else BLOCK_OF_SCALARS
     while block * numbers > BLOCK_NUMBERS and block * numbers % 128 == 0:
         block //= 2
     return block if values.device.type == "cpu" else max(len(values), 1)

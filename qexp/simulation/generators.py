@@ -71,6 +71,10 @@ BLOCK = 128
 _OF_A_VIEW = re.compile(rf"(?:{'|'.join(VIEW_KEYS)})(_[1-9][0-9]*)?")
 
 
+SAME_PLACE = 50.0
+"""Distance from a place at which a source is known [m] within which displacements hardly change."""
+
+
 @dataclass(frozen=True)
 class Requirement:
     """What a source must be besides within the limits of its variables, such as below the surface."""
@@ -102,6 +106,8 @@ class Source:
     """Of a source that is known only near its position: west, east, south and north of it [m]."""
     looks: Tensor | None = None
     """Of a source whose displacement is known only along some directions: unit vectors, (look, 3)."""
+    places: Tensor | None = None
+    """Of a source that is known at some places, whatever its extent and looks: east and north, (place, 2) [m]."""
     errors: Callable[[Tensor, Tensor], Tensor] | None = None
     """Of a kernel that is an approximation: a source, (variable,), and stations, (1, station, 2) → errors of such
     sources, (sample, station, 3)."""
@@ -109,6 +115,12 @@ class Source:
     def with_name(self, name: str) -> Source:
         """The same source with a name."""
         return replace(self, name=name)
+
+    def elsewhere(self, points: Tensor) -> Tensor:
+        """Whether points, (point, 2), are none of its places, (point,)."""
+        if self.places is None:
+            return torch.ones(len(points), dtype=torch.bool)
+        return torch.cdist(points, self.places).min(dim=1).values > SAME_PLACE
 
     @property
     def columns(self) -> list[str]:

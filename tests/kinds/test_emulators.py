@@ -112,10 +112,13 @@ def displacements(depth, volume):
 
 
 def network_of_stations(path):
-    """Displacements of stations as files have them, and the specs of a network that learns them."""
+    """Displacements of stations as files have them, beside images, and the specs of networks that learn them."""
     random = np.random.default_rng(1)
     depth, volume = random.uniform(1.5, 4.0, COUNT), random.uniform(1.0, 10.0, COUNT)
-    np.savez(path, depth=depth, delta_volume=volume, displacement=displacements(depth, volume))
+    source = torch.tensor(np.stack([0 * depth, 0 * depth, 1e3 * depth, 1e6 * volume], axis=1))
+    along = torch.from_numpy((np.arange(SIDE) - SIDE / 2) * STEP).expand(COUNT, -1)
+    image = mogi_image(source, along, along, LOOKS[0].expand(COUNT, -1)).numpy()
+    np.savez(path, depth=depth, delta_volume=volume, displacement=displacements(depth, volume), image=image)
     view = {"type": "gnss", "points": STATIONS}
     dataset = {**DATASET, "path": path.name, "observations": IMAGES[:1], "columns": {}, "fixed": {}, "views": [view]}
     model = {**MODEL, "outputs": IMAGES[:1], "branches": MODEL["branches"][:2]}
@@ -124,7 +127,11 @@ def network_of_stations(path):
     transforms = {name: of for name, of in EXPERIENCE["transforms"].items() if name != IMAGES[1]}
     experience = {**EXPERIENCE, **of_one, "transforms": transforms, "outputs": IMAGES[:1], "epochs": 40}
     names = {"model": "of_stations", "dataset": "stations"}
+    columns, sides = {IMAGES[0]: "image", IMAGES[1]: IMAGES[0]}, {"x_res": STEP / 1e3, "y_res": STEP / 1e3}
+    fixed = {name: ANGLES[name] for name in ("azimuth", "incidence")} | sides
+    both = {"observations": IMAGES, "columns": columns, "fixed": fixed, "views": [{}, view]}
     return {
+        "datasets/both": {**dataset, **both},
         "datasets/stations": dataset,
         "models/of_stations": model,
         "experiences/of_stations": {**experience, **names},
@@ -150,6 +157,7 @@ def emulators(root):
         (root / f"specs/{place}.json").write_text(json.dumps(spec))
     qexp.run("decode", seed=0, device="cpu", workspace=root)
     qexp.run("of_stations", seed=0, device="cpu", workspace=root)
+    qexp.run("decode", name="both", seed=0, overrides={"dataset": "both"}, device="cpu", workspace=root)
     qexp.run("decode", name="rough", seed=1, overrides={"epochs": 3}, device="cpu", workspace=root)
 
 
@@ -210,19 +218,40 @@ def test_an_emulator_is_not_asked_beyond_what_it_knows(workspace, changes, words
         qexp.invert(observation(), **{"source": "run:decode_0", **changes})
 
 
-def test_an_emulator_of_stations_knows_them_at_their_places(workspace):
+def gnss_network(**changes):
     noise = np.random.default_rng(5).normal(0, 0.002, (3, len(STATIONS)))
     observed = displacements(np.array([2.2]), np.array([5.0]))[0] + noise
     x, y = np.tile(1e3 * np.array(STATIONS).T, 3) + np.array(PLACE)[:, None]
     direction, errors = np.eye(3).repeat(len(STATIONS), axis=0), np.full(observed.size, 0.002)
-    gnss = Track("gnss", "gnss", x, y, observed.ravel(), errors, direction, np.ones(observed.size, dtype=bool))
+    network = Track("gnss", "gnss", x, y, observed.ravel(), errors, direction, np.ones(observed.size, dtype=bool))
+    return replace(network, **changes)
+
+
+def test_an_emulator_of_stations_knows_them_at_their_places(workspace):
+    gnss = gnss_network()
     found = qexp.invert(Observation((gnss,)), source="run:of_stations_0", centre=PLACE).parameters
     for name, true in (("depth", 2.2), ("delta_volume", 5.0)):
         assert found[name].interval95[0] < true < found[name].interval95[1]
+    moved = Observation((replace(gnss, x=gnss.x + 300),))
     with pytest.raises(QexpError, match="it knows no other places"):
-        qexp.invert(Observation((replace(gnss, x=x + 300),)), source="run:of_stations_0", centre=PLACE)
-    with pytest.raises(QexpError, match="knows stations alone"):
+        qexp.invert(moved, source="run:of_stations_0", centre=PLACE)
+    with pytest.raises(QexpError, match="does not move"):
         qexp.invert(Observation((gnss,)), source="run:of_stations_0")
+
+
+def test_an_emulator_of_images_and_stations_has_all_components_at_the_stations_alone(workspace):
+    source, gnss = (*PLACE, *SOURCE[2:]), gnss_network()
+    radar = track("ascending", LOOKS[0].numpy(), source, None, seed=0, origin=PLACE, size=14, spacing=500.0)
+    asked = {"source": "run:both", "centre": PLACE}
+    together, alone = (qexp.invert(Observation(of), **asked).parameters for of in ((radar, gnss), (radar,)))
+    exact = qexp.invert(Observation((radar, gnss)), source="mogi", fixed={"east": PLACE[0], "north": PLACE[1]})
+    for name, true in (("depth", 2.2), ("delta_volume", 5.0)):
+        of_kernel, found = exact.parameters[name], together[name]
+        assert found.interval95[0] < true < found.interval95[1]
+        assert 0.9 < found.standard_error / of_kernel.standard_error < 1.5
+        assert found.standard_error < 0.8 * alone[name].standard_error
+    with pytest.raises(QexpError, match="'gnss' is not seen from where"):
+        qexp.invert(Observation((radar, replace(gnss, x=gnss.x + 300))), **asked)
 
 
 def test_images_are_predicted_in_python_and_evaluated(workspace):

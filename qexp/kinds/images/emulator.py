@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 
 import numpy as np
@@ -22,7 +22,7 @@ from qexp.kinds.files import fingerprint
 from qexp.kinds.images.experiment import generated_of
 from qexp.kinds.networks import load_model
 from qexp.kinds.tables import tables_of
-from qexp.simulation.generators import DeformationImages, Source
+from qexp.simulation.generators import SAME_PLACE, DeformationImages, Source
 from qexp.simulation.views import GNSS
 from qexp.spec.kinds import TEST_IMAGES, TEST_PREDICTIONS
 from qexp.store.directory import RunDirectory
@@ -32,9 +32,6 @@ MOST_PARAMETERS = 0.001, 0.999
 
 ALIKE_SAMPLES = 100
 """Test samples whose errors an emulator may have elsewhere: those whose parameters are most like the ones asked for."""
-
-SAME_PLACE = 50.0
-"""Distance of a station from the one that an emulator knows [m]; displacements hardly change over less."""
 
 
 class Emulator:
@@ -83,109 +80,77 @@ class Emulator:
         return {of: tuple(self.dataset.si_factor(of) * end for end in ends[of]) for of in self.parameters}
 
     @cached_property
-    def tested(self) -> tuple[Tensor, Tensor, Tensor]:
+    def tested(self) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
         """Of test samples their parameters as the network sees them, (sample, parameter), the root mean square of their
-        images, (sample,), and what these err, (sample, image, height, width). Raises MissingNumbersError.
+        images, (sample,), and what each image errs, (sample, channel, height, width). Raises MissingNumbersError.
         """
-        images = table(self.directory.results / TEST_IMAGES)
+        kept = table(self.directory.results / TEST_IMAGES)
         made, true = (
-            torch.from_numpy(np.concatenate([images[name(of)].values for of in self.images], axis=1)).double()
-            for name in (estimate_of, str)
+            {of: torch.from_numpy(kept[name(of)].values).double() for of in self.images} for name in (estimate_of, str)
         )
         samples = table(self.directory.results / TEST_PREDICTIONS)
-        numbers = {of: torch.from_numpy(samples[of].values[: len(made), None]) for of in self.parameters}
-        return self._seen(numbers), made.square().mean(dim=(1, 2, 3)).sqrt(), made - true
+        numbers = {of: torch.from_numpy(samples[of].values[: kept.sizes["sample"], None]) for of in self.parameters}
+        return self._seen(numbers), _root_mean_square(made), {of: made[of] - true[of] for of in self.images}
 
     def _seen(self, numbers: Mapping[str, Tensor]) -> Tensor:
         return torch.cat([self.model.transformed(of, values.double()) for of, values in numbers.items()], dim=1)
 
-    def errors(self, values: Mapping[str, Tensor]) -> Tensor:
-        """Held-out errors of its images for parameters like these, (1,) each in SI units: (sample, image, y, x).
+    def errors(self, values: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Held-out errors of its images for parameters like these, (1,) each in SI units: (sample, channel, y, x).
 
         They are those of the test samples most like them, in proportion to the size of the images.
         """
         seen, sizes, errors = self.tested
         asked = self._seen({of: values[of][:, None] / self.dataset.si_factor(of) for of in self.parameters})
         alike = ((seen - asked) / seen.std(dim=0)).square().sum(dim=1).argsort()[:ALIKE_SAMPLES]
-        here = torch.cat([image.flatten() for image in self(values).values()]).square().mean().sqrt()
-        return errors[alike] * (here / sizes[alike])[:, None, None, None]
+        here = (_root_mean_square(self(values)) / sizes[alike])[:, None, None, None]
+        return {image: of[alike] * here for image, of in errors.items()}
 
     def source(self, fixed: bool) -> Source:
         """The emulator as a source of deformation.
 
         fixed  whether its images lie around the origin; else they move with the source, as in a medium that is the same
                everywhere
-        Raises QexpError for images of several sizes, or beside stations.
+        Raises QexpError for images of several sizes.
         """
-        if self.dataset.view(self.images[0]).measures == GNSS:
-            return self._of_stations()
-        views, parameters, moves = views_of(self.dataset, self.images), self.parameters, not fixed
-        view = views[0]
-        if len({(of.height, of.width, of.pixel, of.middle) for of in views}) > 1 or not all(
-            map(math.isfinite, view.pixel)
-        ):
-            raise QexpError(f"the images of {self.directory.name} need pixels of one size that is known; give 'x_res'")
-        directions = torch.from_numpy(np.stack([of.directions.mean(axis=0) for of in views]))
-        upwards = torch.linalg.pinv(directions)  # of displacements along the looks, the least vector that has them
-        size, sides = np.array([view.width, view.height]), np.array(view.pixel)
-        first = view.middle - size / 2 * sides  # the middle of the pixel at the lower left
-
-        def moved(images: Tensor, centres: Tensor, stations: Tensor) -> Tensor:
-            at = (stations - centres[:, None] - torch.from_numpy(first)) / torch.from_numpy(sides)
-            displacements: Tensor = between_pixels(images, at) @ upwards.mT
-            return displacements
+        stations = [image for image in self.images if self.dataset.view(image).measures == GNSS]
+        on_grid = [image for image in self.images if image not in stations]
+        grid = OnGrid(self, on_grid) if on_grid else None
+        of_stations = AtStations(self, stations, grid is None) if stations else None
 
         def columns(sources: Tensor) -> tuple[dict[str, Tensor], Tensor]:
-            centres, own = (sources[:, :2], sources[:, 2:]) if moves else (torch.zeros_like(sources[:, :2]), sources)
-            return dict(zip(parameters, own.unbind(-1), strict=True)), centres
+            centres, own = (torch.zeros_like(sources[:, :2]), sources) if fixed else (sources[:, :2], sources[:, 2:])
+            return dict(zip(self.parameters, own.unbind(-1), strict=True)), centres
 
-        def kernel(sources: Tensor, stations: Tensor) -> Tensor:
+        def displacements(images: Mapping[str, Tensor], points: Tensor) -> Tensor:
+            found = grid(images, points) if grid else points.new_zeros(len(images[self.images[0]]), points.shape[1], 3)
+            return found if of_stations is None else of_stations(images, points, found)
+
+        def kernel(sources: Tensor, points: Tensor) -> Tensor:
             values, centres = columns(sources)
-            images = self(values)
-            return moved(torch.cat([images[of.image] for of in views], dim=1), centres, stations)
+            return displacements(self(values), points - centres[:, None])
 
-        def errors(source: Tensor, stations: Tensor) -> Tensor:
+        def errors(source: Tensor, points: Tensor) -> Tensor:
             values, centres = columns(source[None])
-            return moved(self.errors(values), centres, stations)
-
-        (west, south), (east, north) = first.tolist(), (first + (size - 1) * sides).tolist()
-        names = (*POSITIONS, *parameters) if moves else tuple(parameters)
-        return Source(
-            names, kernel, ranges=self.ranges, extent=(west, east, south, north), looks=directions, errors=errors
-        )
-
-    def _of_stations(self) -> Source:
-        """The emulator of the displacements of GNSS stations, known at their places alone. Raises QexpError."""
-        (image, *others), places = self.images, self.dataset.view(self.images[0]).points
-        if others or places is None:
-            raise QexpError(f"{self.directory.name} emulates stations beside other data; this needs stations alone")
-
-        def at(displacements: Tensor, stations: Tensor) -> Tensor:
-            apart, nearest = torch.cdist(stations[0], places.double()).min(dim=1)
-            if (far := float(apart.max())) > SAME_PLACE:
-                raise QexpError(
-                    f"a station lies {far:,.0f} m from the nearest that {self.directory.name} was trained on; it knows "
-                    "no other places: leave the station out, or check `centre`"
-                )
-            return displacements[:, :, nearest, 0].mT
-
-        def values(sources: Tensor) -> dict[str, Tensor]:
-            return dict(zip(self.parameters, sources.unbind(-1), strict=True))
+            return displacements(self.errors(values), points - centres[:, None])
 
         return Source(
-            tuple(self.parameters),
-            lambda sources, stations: at(self(values(sources))[image], stations),
+            tuple(self.parameters) if fixed else (*POSITIONS, *self.parameters),
+            kernel,
             ranges=self.ranges,
-            errors=lambda source, stations: at(self.errors(values(source[None])), stations),
+            extent=grid and grid.extent,
+            looks=grid and grid.directions,
+            places=of_stations and of_stations.places,
+            errors=errors,
         )
 
     def among(self, tables: Tables, name: str, fixed: bool) -> Tables:
         """Tables with the emulator among the generators, and its variables among the quantities."""
         source = self.source(fixed)
-        if not fixed and ({*POSITIONS} & {*self.parameters} or source.extent is None):
+        if not fixed and ({*POSITIONS} & {*self.parameters} or source.places is not None):
             raise QexpError(
-                f"`source={name}`: positions are parameters of the emulator, or it knows stations alone, so that it "
-                "does not move with the source; give east and north of its place 0, 0 with `centre`"
+                f"`source={name}`: positions are parameters of the emulator, or it knows stations, so that it does not "
+                "move with the source; give east and north of its place 0, 0 with `centre`"
             )
         west, east, south, north = source.extent or (-1, 1, -1, 1)
         if not fixed and not (west < 0 < east and south < 0 < north):
@@ -199,10 +164,72 @@ class Emulator:
 
     def in_words(self) -> str:
         """What it is, and how large its errors are on test samples."""
-        errors = self.tested[2].square().mean(dim=(1, 2, 3)).sqrt()
         unit = quantity(self.images[0], self.dataset.quantities).unit
-        size = number_with_unit(f"{float(errors.median()):.2g}", unit)
+        size = number_with_unit(f"{float(_root_mean_square(self.tested[2]).median()):.2g}", unit)
         return f"images by the emulator {self.directory.name}, whose error is {size} (median over test samples)"
+
+
+def _root_mean_square(images: Mapping[str, Tensor]) -> Tensor:
+    """Over all numbers of a sample, (sample,)."""
+    return torch.cat([of.flatten(1) for of in images.values()], dim=1).square().mean(dim=1).sqrt()
+
+
+class OnGrid:
+    """Displacements between the pixels of an emulator's images: the least ones that they show along their directions.
+
+    directions  (image, 3)  unit vectors east, north, up
+    extent      west, east, south and north of the middles of the outermost pixels [m]
+    Raises QexpError for images of several sizes, or of an unknown one.
+    """
+
+    def __init__(self, emulator: Emulator, images: Sequence[str]) -> None:
+        self._views = views_of(emulator.dataset, images)
+        view = self._views[0]
+        if len({(of.height, of.width, of.pixel, of.middle) for of in self._views}) > 1 or not all(
+            map(math.isfinite, view.pixel)
+        ):
+            name = emulator.directory.name
+            raise QexpError(f"the images of {name} need pixels of one size that is known; give 'x_res'")
+        self.directions = torch.from_numpy(np.stack([of.directions.mean(axis=0) for of in self._views]))
+        size, sides = np.array([view.width, view.height]), np.array(view.pixel)
+        first = view.middle - size / 2 * sides  # the middle of the pixel at the lower left
+        self._first, self._sides = torch.from_numpy(first), torch.from_numpy(sides)
+        (west, south), (east, north) = first.tolist(), (first + (size - 1) * sides).tolist()
+        self.extent = west, east, south, north
+
+    def __call__(self, images: Mapping[str, Tensor], points: Tensor) -> Tensor:
+        """(batch, point, 3), of images, (batch, 1, height, width), and points from their origin, (batch, point, 2)."""
+        stack = torch.cat([images[view.image] for view in self._views], dim=1)
+        found: Tensor = between_pixels(stack, (points - self._first) / self._sides)
+        return found @ torch.linalg.pinv(self.directions).mT
+
+
+class AtStations:
+    """Displacements of the stations of an emulator, known at their places alone.
+
+    alone   whether it knows nothing of other places
+    places  (station, 2)  east, north [m]
+    """
+
+    def __init__(self, emulator: Emulator, images: Sequence[str], alone: bool) -> None:
+        self._images, self._alone, self._name = images, alone, emulator.directory.name
+        every = [emulator.dataset.view(image).points for image in images]
+        self.places = torch.cat([of.double() for of in every if of is not None])
+
+    def __call__(self, images: Mapping[str, Tensor], points: Tensor, elsewhere: Tensor) -> Tensor:
+        """(batch, point, 3), of images, (batch, 3, station, 1), at points, which are the same in the whole batch.
+
+        elsewhere  at points that are none of the stations. Raises QexpError if nothing is known of some.
+        """
+        apart, nearest = torch.cdist(points[0], self.places).min(dim=1)
+        here = apart <= SAME_PLACE
+        if self._alone and not here.all():
+            raise QexpError(
+                f"a station lies {float(apart.max()):,.0f} m from the nearest that {self._name} was trained on; it "
+                "knows no other places: leave the station out, or check `centre`"
+            )
+        known = torch.cat([images[image] for image in self._images], dim=2)[..., 0].mT
+        return torch.where(here[:, None], known[:, nearest], elsewhere)
 
 
 def between_pixels(images: Tensor, at: Tensor) -> Tensor:

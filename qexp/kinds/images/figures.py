@@ -293,13 +293,19 @@ def estimates(directory: RunDirectory) -> Pictures:
     if outputs(predictions):
         yield FIGURES_FOLDER / TEST_ESTIMATES, of_estimates(predictions, limits, title)
     if (directory.results / TEST_IMAGES).exists():
-        views = [view["name"] for view in directory.training_spec()["dataset"].get("views", [])]
+        views = [view.get("name", "") for view in directory.training_spec()["dataset"].get("views", [])]
         yield from _of_images(table(directory.results / TEST_IMAGES), views, title)
 
 
 def _of_images(images: xarray.Dataset, views: Sequence[str], title: str) -> Pictures:
-    """Test samples of median and of largest error: truths, estimates, differences; images of one size in one figure."""
-    for size, group in groupby(outputs(images), lambda name: (images.sizes[f"y_{name}"], images.sizes[f"x_{name}"])):
+    """Test samples of median and of largest error: truths, estimates, differences; images of one size in one figure.
+    Stations and vectors are none.
+    """
+
+    def size_of(name: str) -> tuple[int, int]:
+        return images.sizes[f"y_{name}"], images.sizes[f"x_{name}"]
+
+    for size, group in groupby((name for name in outputs(images) if min(size_of(name)) > 1), size_of):
         names = {name: in_words(name, views) for name in group}
         both = {name: [of[:, 0] for of in truth_and_estimate(images, name)] for name in names}
         order = np.argsort(sum(np.square(estimate - truth).mean(axis=(1, 2)) for truth, estimate in both.values()))
