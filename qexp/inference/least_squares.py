@@ -196,7 +196,8 @@ def deformation_of(sources: Sequence[Source], tracks: Sequence[Track], origin: t
             )
     direction = torch.from_numpy(np.concatenate([track.direction for track in tracks]))
     elevation, spread = (where_known(tracks, name, 0.0) for name in ("elevation", "spread"))
-    places, heights = torch.from_numpy(np.concatenate(stations)), None if elevation is None else torch.from_numpy(elevation)
+    places = torch.from_numpy(np.concatenate(stations))
+    heights = None if elevation is None else torch.from_numpy(elevation)
     if spread is None:
         return Deformation(sources, places, direction, heights)
     count = where_known(tracks, "count", 1.0)
