@@ -138,9 +138,9 @@ class Emulator:
             tuple(self.parameters) if fixed else (*POSITIONS, *self.parameters),
             kernel,
             ranges=self.ranges,
-            extent=grid and grid.extent,
-            looks=grid and grid.directions,
-            places=of_stations and of_stations.places,
+            extent=None if grid is None else grid.extent,
+            looks=None if grid is None else grid.directions,
+            places=None if of_stations is None else of_stations.places,
             errors=errors,
         )
 
@@ -200,8 +200,9 @@ class OnGrid:
     def __call__(self, images: Mapping[str, Tensor], points: Tensor) -> Tensor:
         """(batch, point, 3), of images, (batch, 1, height, width), and points from their origin, (batch, point, 2)."""
         stack = torch.cat([images[view.image] for view in self._views], dim=1)
-        found: Tensor = between_pixels(stack, (points - self._first) / self._sides)
-        return found @ torch.linalg.pinv(self.directions).mT
+        along = between_pixels(stack, (points - self._first) / self._sides)
+        found: Tensor = along @ torch.linalg.pinv(self.directions).mT
+        return found
 
 
 class AtStations:
