@@ -207,7 +207,13 @@ class Run(Shown):
         return self._predictor.interval(inputs, coverage)
 
     def posterior(
-        self, *, draws: int = 1000, seed: int = 0, refined: bool = False, **inputs: ArrayLike
+        self,
+        *,
+        draws: int = 1000,
+        seed: int = 0,
+        refined: bool = False,
+        recalibrated: str | None = None,
+        **inputs: ArrayLike,
     ) -> xarray.Dataset:
         """Draws from the joint posterior given observations: `run.posterior(displacement=images)["depth"]`.
 
@@ -220,6 +226,7 @@ class Run(Shown):
         draws    number of draws for each sample
         seed     of the draws
         refined  by the known likelihood, instead of the network's head
+        recalibrated  part of the distributions whose calibration tells how wide they are; see `qexp predict`
         inputs   as for `predict`
         returns  output → (chain, draw, sample) with one chain, in the output's unit; without `sample` for a single one;
                  refined: all variables that vary and are no inputs. Warns of draws that are not to be trusted
@@ -228,7 +235,7 @@ class Run(Shown):
         """
         if refined:
             return self._predictor.refined(inputs, draws, seed, as_warning)
-        return self._predictor.posterior(inputs, draws, seed)
+        return self._predictor.posterior(inputs, draws, seed, recalibrated)
 
     def wait(self, timeout: float | None = None) -> str:
         """Wait until the run has ended; returns its state. Raises QexpError after `timeout` seconds.

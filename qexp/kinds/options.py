@@ -157,7 +157,7 @@ class PredictOptions(Computing):
 
     panels: ClassVar = {
         "Files": ("run", "source", "columns", "unit", "target", "overwrite"),
-        "Uncertainty": ("interval", "draws", "refined", "misfit"),
+        "Uncertainty": ("interval", "draws", "refined", "recalibrated", "misfit"),
         "Where": ("device", "chunk", "launcher", "options", "profile"),
     }
 
@@ -199,6 +199,11 @@ class PredictOptions(Computing):
         "which the network's estimates only start; estimates are their medians. For runs with or without a posterior "
         "head.",
     )  # fmt: skip
+    recalibrated: str | None = option(
+        None, "Images, with a posterior head: intervals and draws are as wide as the observations of a calibration "
+        "demand, by where the estimates lie. PART is that of `qexp calibrate --part`. Right for images that are like "
+        "these.", metavar="PART", complete="parts",
+    )  # fmt: skip
     misfit: bool = option(
         False, "Images: also compare each with what the simulator of the training data makes, by p-values of the "
         "residuals of the best source, found by least squares, and of the network's features.",
@@ -220,8 +225,15 @@ class PredictOptions(Computing):
     def __post_init__(self) -> None:
         if isinstance(self.columns, str):  # as the shell takes it
             object.__setattr__(self, "columns", read_columns("`columns`", [self.columns]))
+        require_one_of(self)
         if self.chunk is not None and self.chunk < 1:
             raise QexpError(f"`chunk={self.chunk}`: at least 1")
+
+
+def require_one_of(options: PredictOptions | CalibrateOptions) -> None:
+    """Raise QexpError where posteriors are asked for that are of the likelihood and of the head."""
+    if options.refined and options.recalibrated is not None:
+        raise QexpError("`recalibrated` is for the network's own posteriors, not for `refined` ones; leave one out")
 
 
 @dataclass(frozen=True)
@@ -315,6 +327,10 @@ class CalibrateOptions(Computing):
         False, "Test the posteriors by the known likelihood, found from the network's estimates, instead of those of "
         "the network's head.",
     )  # fmt: skip
+    recalibrated: str | None = option(
+        None, "Test the posteriors that `qexp predict --recalibrated PART` gives, on other observations than those of "
+        "that calibration.", metavar="PART", complete="parts",
+    )  # fmt: skip
     ensemble: bool = option(
         False, "Test the mixture of runs that differ by their seed alone as one posterior, instead of each run."
     )
@@ -324,6 +340,7 @@ class CalibrateOptions(Computing):
     warn: Report = python_only(as_warning, "Receives a line for each figure that cannot be drawn")
 
     def __post_init__(self) -> None:
+        require_one_of(self)
         if not LEAST_OBSERVATIONS <= self.observations <= MOST_DRAWS:
             raise QexpError(
                 f"`observations={self.observations}`: from {LEAST_OBSERVATIONS}, as fewer could show no fault at all, "

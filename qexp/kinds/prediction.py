@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from qexp.kinds.held_out import NewIntervals
-    from qexp.networks.estimator import Estimator, Posterior
+    from qexp.networks.estimator import Ensemble, Estimator, Posterior
     from qexp.networks.network import Network
 
 WORDS = b"words"
@@ -107,6 +107,8 @@ class FileKind:
     """How its networks take arrays."""
     refined: Callable[[RunDirectory, Estimator], RefinedArrays] | None = None
     """Posteriors of arrays by a known likelihood; None where there is none."""
+    recalibrated: Callable[[RunDirectory, Ensemble, str], Ensemble] | None = None
+    """Networks whose posteriors are as wide as a kept calibration on a part demands; None where there is none."""
 
 
 @dataclass(frozen=True)
@@ -706,6 +708,7 @@ DIFFERENCES = {
     "columns": "was made from other columns; see `columns`",
     "unit": "was made with another unit; see `unit`",
     "refined": "was made with posteriors of another kind, or without any; see `refined`",
+    "recalibrated": "was made with posteriors that were calibrated otherwise; see `recalibrated`",
     "interval": "was made with other intervals, or without any; see `interval`",
     "draws": "was made with another number of draws, or without any; see `draws`",
 }

@@ -61,6 +61,10 @@ class Posterior:
             for i, j in combinations(range(len(self.names)), 2)
         }
 
+    def within(self) -> dict[str, Tensor]:
+        """Of several networks output → the root of the mean variance of their posteriors, (sample,), in its unit."""
+        return {}
+
     @torch.no_grad()
     def log_prob(self, values: Tensor) -> Tensor:
         """The logarithm of the density, (..., sample), of (..., sample, output) in the outputs' units."""
@@ -124,7 +128,6 @@ class PosteriorMixture(Posterior):
         return {name: torch.quantile(values, at.to(values), dim=1).T for name, values in pooled.items()}
 
     def within(self) -> dict[str, Tensor]:
-        """Output → the root of the mean variance of the posteriors, (sample,), in its unit: noise and prior."""
         return {name: levels.var(dim=-1, correction=0).mean(dim=0).sqrt() for name, levels in self._levels.items()}
 
     def log_prob(self, values: Tensor) -> Tensor:

@@ -22,8 +22,11 @@ from qexp.results.intervals import intervals_of
 from qexp.store.directory import RunDirectory
 from qexp.store.documents import Part
 
-HEAD, REFINED = "head", "refined"
-"""Whose posteriors are tested: the network head's, or those of the likelihood, found from the network's estimates."""
+HEAD, REFINED, RECALIBRATED = "head", "refined", "recalibrated"
+"""Whose posteriors are tested: the network head's, those of the likelihood, found from the network's estimates, or the
+head's as an earlier calibration widens them.
+"""
+KINDS = HEAD, REFINED, RECALIBRATED
 
 WHOLE = "all"
 """The part of the distributions that is the whole prior."""
@@ -241,6 +244,8 @@ class Calibration(Part):
     """Name of the dataset's spec."""
     refined: bool = False
     """Whether the posteriors are those of the likelihood, and not those of the network's head."""
+    recalibrated: str = ""
+    """The part whose calibration widened the posteriors; empty if none did."""
     caution: str = ""
     """Why even sound posteriors would not be calibrated on these observations; empty if they would."""
     doubted: int = 0
@@ -278,9 +283,12 @@ class Calibration(Part):
 
     @property
     def kind(self) -> str:
-        """`head` or `refined`; with the part, if the values are not from the whole prior: `head_train`."""
-        posteriors = REFINED if self.refined else HEAD
-        return posteriors if self.part == WHOLE else f"{posteriors}_{self.part}"
+        """`head`, `refined` or `recalibrated`; with the part, if values are not from the whole prior: `head_train`."""
+        return self._posteriors if self.part == WHOLE else f"{self._posteriors}_{self.part}"
+
+    @property
+    def _posteriors(self) -> str:
+        return REFINED if self.refined else RECALIBRATED if self.recalibrated else HEAD
 
     @property
     def part_in_words(self) -> str:
@@ -289,8 +297,7 @@ class Calibration(Part):
     @property
     def kind_in_words(self) -> str:
         """`head`, `refined`, `head, training part`: whose posteriors, and where they were tested."""
-        posteriors = REFINED if self.refined else HEAD
-        return posteriors if self.part == WHOLE else f"{posteriors}, {self.part_in_words}"
+        return self._posteriors if self.part == WHOLE else f"{self._posteriors}, {self.part_in_words}"
 
     @property
     def regions(self) -> dict[str, Regions]:
@@ -465,7 +472,7 @@ PASSED = "passed"
 COMPARED = (PASSED, "coverage_90", WIDTH, "width_ratio", "bound_ratio", "density_p_value", "c2st")
 """Last steps of what runs are compared by."""
 
-COLUMN_KINDS = [kind if part == WHOLE else f"{kind}_{part}" for kind in (HEAD, REFINED) for part in PARTS]
+COLUMN_KINDS = [kind if part == WHOLE else f"{kind}_{part}" for kind in KINDS for part in PARTS]
 
 
 def _column(kind: str, name: str) -> str:
@@ -572,6 +579,8 @@ def _percents(coverage: Iterable[CoverageShare]) -> list[str]:
 
 def _sentences(calibration: Calibration) -> Iterator[str]:
     by = "the likelihood, from the network's estimates" if calibration.refined else "the network's posterior head"
+    if calibration.recalibrated:
+        by += f", recalibrated by the {PARTS[calibration.recalibrated]}"
     yield (
         f"calibration: {calibration.observations:,} new observations of {calibration.dataset}, drawn from the "
         f"{calibration.part_in_words} (seed {calibration.seed}), {calibration.draws:,} draws from the posterior of "

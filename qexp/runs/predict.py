@@ -108,10 +108,13 @@ class Predictor:
         columns = {name: both.numpy().astype(np.float32).T for name, (both,) in reduced.items()}
         return {name: (low[0], high[0]) if single else (low, high) for name, (low, high) in columns.items()}
 
-    def posterior(self, inputs: Mapping[str, ArrayLike], draws: int, seed: int) -> xarray.Dataset:
+    def posterior(
+        self, inputs: Mapping[str, ArrayLike], draws: int, seed: int, recalibrated: str | None
+    ) -> xarray.Dataset:
         """Draws from the joint posterior of the outputs of posterior heads, in their units.
 
-        inputs   as for `predict`
+        inputs        as for `predict`
+        recalibrated  the part whose calibration tells how wide they are; None: as the head makes them
         returns  output → (chain, draw, sample), one chain, as ArviZ takes them; (chain, draw) for a single sample
         Of several networks, such as those of folds, each makes an equal share of the draws: their mixture.
         Raises QexpError as `predict` does, and for a network without posterior head.
@@ -119,7 +122,7 @@ class Predictor:
         require_draws(draws, f"{draws} draws")
         tensors, single = self._batch(inputs)
         with threads(self._threads), torch.no_grad():
-            posterior = self.ensemble.posterior(tensors)
+            posterior = self._calibrated(recalibrated).posterior(tensors)
             values = posterior.draws(draws, torch.Generator(self.device).manual_seed(seed)).cpu().numpy()
         return _for_arviz(values, {name: self.units.get(name, "") for name in posterior.names}, single)
 
@@ -165,6 +168,15 @@ class Predictor:
     @cached_property
     def _arrays(self) -> InputArrays:
         return file_kind(self.directory).arrays(self.directory, self.network)
+
+    def _calibrated(self, part: str | None) -> Ensemble:
+        kind = file_kind(self.directory)
+        if part is None:
+            return self.ensemble
+        if kind.recalibrated is None:
+            raise not_meant("recalibrated", self.directory, kind)
+        recalibrated: Ensemble = kind.recalibrated(self.directory, self.ensemble, part)
+        return recalibrated
 
     @cached_property
     def _refined(self) -> RefinedArrays:
@@ -233,6 +245,7 @@ MEANT = {
     "interval": "`interval` is for rows and spectra, whose held-out errors make intervals, and for posterior heads",
     "draws": "`draws` is for networks with a posterior head",
     "misfit": "`misfit` is for images, which a simulator makes",
+    "recalibrated": "`recalibrated` is for posterior heads on images, of which simulations can show how sure they are",
     "refined": "`refined` is for images that a simulator makes, whose likelihood is known",
 }
 """Field of `PredictOptions` → what it is for."""

@@ -31,6 +31,7 @@ from qexp.inference.refinement import MatrixAxis, Refinement
 from qexp.kinds import figures
 from qexp.kinds.evaluation import ALL, PARTS, TEST, TRAIN
 from qexp.kinds.images.experiment import generated_of, parts_of
+from qexp.kinds.images.recalibration import RecalibratedPosterior, recalibrated
 from qexp.kinds.networks import load_models
 from qexp.kinds.objects import device_of, threads_to_predict
 from qexp.kinds.options import CalibrateOptions
@@ -238,10 +239,13 @@ class HeadPosteriors:
         posterior = self.model.posterior(batch.samples)
         with torch.no_grad():
             draws = posterior.draws(count, seeds.torch(self.device, PURPOSE, "draws", batch.number))
+            values = draws.transpose(0, 1).double().cpu().numpy()
+            if isinstance(posterior, RecalibratedPosterior):
+                on_done(len(truth))
+                return ObservationDraws(values)
             of_truth = posterior.log_prob(torch.from_numpy(truth).to(draws))
             density = posterior.log_prob(draws)
         on_done(len(truth))
-        values = draws.transpose(0, 1).double().cpu().numpy()
         return ObservationDraws(values, density.T.double().cpu().numpy(), of_truth.double().cpu().numpy())
 
 
@@ -623,6 +627,10 @@ def calibrate(directory: RunDirectory, workspace: Workspace, options: CalibrateO
         )
     dataset = generated_of(spec["dataset"], tables, workspace)
     model, known = Ensemble(load_models(directory, device)), spec["inputs"]
+    if options.recalibrated is not None:
+        model = recalibrated(model, directory, dataset, options.recalibrated)
+        if model.kept.seed == options.seed:
+            raise QexpError(f"`seed={options.seed}`: these observations made the factors; give another seed")
     images = [name for name in dataset.images if name in known]
     held_out = [name for name, ranges in dataset.held_out.items() if ranges]
     posteriors: HeadPosteriors | LikelihoodPosteriors = (
@@ -686,6 +694,7 @@ def _calibration(
     calibration = Calibration(
         dataset=dataset,
         refined=options.refined,
+        recalibrated=options.recalibrated or "",
         part=options.part or ALL,
         seed=options.seed,
         observations=options.observations,

@@ -18,6 +18,7 @@ from scipy.stats import norm
 import qexp as package
 from qexp.errors import QexpError
 from qexp.inference.density import Prior, of_training
+from qexp.kinds.images.recalibration import Recalibration
 from qexp.results.calibration import (
     Calibration,
     CellShare,
@@ -525,3 +526,66 @@ def test_runs_that_are_no_ensemble_are_refused_with_what_differs(workspace):
     record = json.loads(Path("runs/longer_1/run.json").read_text())
     Path("runs/longer_1/run.json").write_text(json.dumps({**record, "state": "interrupted"}))
     assert "longer_1 is interrupted, not done" in call("predict", "*_[01]", *given).refused()
+
+
+def test_recalibrated_posteriors_hold_the_truth_of_new_observations_as_often_as_they_say(workspace):
+    found = package.calibrate("narrow_0", observations=OBSERVATIONS, draws=DRAWS, seed=5, recalibrated="all")
+    for of in found.outputs.values():
+        (share,) = (one.share for one in of.coverage if one.probability == 0.9)
+        assert abs(share - 0.9) < 4 * math.sqrt(2) * error_of(0.9)  # factors are as uncertain as what tests them
+    assert package.open_run("narrow_0").calibrations.keys() == {"head", "recalibrated"}
+    images = np.random.default_rng(0).normal(0, 0.01, (3, 16, 16)).astype(np.float32)
+    np.savez("images.npz", displacement=images)
+    made = {}
+    for name, asked in (("head", {}), ("wide", {"recalibrated": "all"})):
+        package.predict("narrow_0", "images.npz", f"{name}.nc", draws=2000, interval=0.8, **asked)
+        made[name] = xarray.load_dataset(f"{name}.nc", engine="h5netcdf")
+    assert "recalibrated by 1,000 observations of the whole prior" in made["wide"].attrs["posteriors"]
+    widths = {name: (of["depth_high"] - of["depth_low"]).values for name, of in made.items()}
+    assert widths["wide"] / widths["head"] == pytest.approx(NARROWER, rel=0.15)
+    draws = package.open_run("narrow_0").posterior(displacement=images, draws=4000, recalibrated="all")
+    assert np.quantile(draws["depth"], 0.95, axis=1) == pytest.approx(math.exp(0.5 * norm.ppf(0.95)), rel=0.1)
+    with pytest.raises(QexpError, match=r"made with posteriors that were calibrated otherwise"):
+        package.predict("narrow_0", "images.npz", "wide.nc", draws=2000, interval=0.8)
+
+
+@pytest.mark.parametrize(
+    ("asked", "words"),
+    [
+        ({"recalibrated": "all", "seed": 0}, "these observations made the factors"),
+        ({"recalibrated": "test"}, "no calibration on the test part is kept"),
+        ({"recalibrated": "tset"}, "did you mean 'test'"),
+        ({"recalibrated": "all", "refined": True}, "leave one out"),
+    ],
+)
+def test_a_recalibration_that_cannot_be_is_refused(workspace, asked, words):
+    with pytest.raises(QexpError, match=words):
+        package.calibrate("narrow_0", observations=200, draws=DRAWS, **asked)
+
+
+def test_factors_depend_on_where_the_estimates_lie():
+    """Posteriors that are too narrow for one half of the estimates, and too wide for a quarter of the others."""
+    random, marginal = np.random.default_rng(0), of_training("depth", normal(0.0, 1.0), 1.0)
+
+    def simulated(count):
+        medians, beside = random.normal(size=(2, count))
+        widths = np.where(medians > 0, 0.5, np.where(beside > 0, 1.0, 2.0))  # that are claimed, of those that are right
+        truth = medians + 0.1 * random.normal(size=count)
+        ends = medians + 0.1 * widths * norm.ppf([0.05, 0.5, 0.95])[:, None]
+        others = beside + np.array([[-0.1], [0.0], [0.1]])
+        return np.stack([truth, beside], axis=1), np.stack([ends, others], axis=-1), widths
+
+    truth, ends, _ = simulated(40_000)
+    made = Recalibration([marginal] * 2, truth, np.moveaxis(ends, 0, -1), [1, 0])
+    truth, (low, median, high), widths = simulated(20_000)
+    for probability in (0.5, 0.9):
+        factors = made.factors(median, probability)[:, 0]
+        inside = (truth[:, 0] > median[:, 0] + factors * (low - median)[:, 0]) & (
+            truth[:, 0] < median[:, 0] + factors * (high - median)[:, 0]
+        )
+        for width in (0.5, 1.0, 2.0):
+            assert inside[widths == width].mean() == pytest.approx(probability, abs=0.02)
+            right = norm.ppf((1 + probability) / 2) / norm.ppf(0.95) / width
+            assert np.median(factors[widths == width]) == pytest.approx(right, rel=0.1)
+    with pytest.raises(QexpError, match="cannot promise"):
+        made.factors(median, 1 - 1e-6)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass, field, replace
@@ -19,7 +19,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from qexp.base.files import stem_of
 from qexp.base.outputs import correlation_of, estimate_of, high_of, low_of, spread_of, within_of
-from qexp.base.quantities import alike, base_name, conversion, nearest, periods_of, quantity, with_periods
+from qexp.base.quantities import alike, base_name, conversion, nearest, quantity, with_periods
 from qexp.base.seeds import Seeds
 from qexp.errors import QexpError, some, suggestion
 from qexp.inference.image_posteriors import BY_LIKELIHOOD, ImagePosteriors
@@ -27,6 +27,7 @@ from qexp.inference.misfit import ImageMisfit
 from qexp.kinds.held_out import require_coverage
 from qexp.kinds.images.experiment import generated_of
 from qexp.kinds.images.files import SUFFIXES, NetcdfImages, variables_in
+from qexp.kinds.images.recalibration import RecalibratedEnsemble, recalibrated, recalibrated_run
 from qexp.kinds.images.source import (
     EXTREMES,
     NAME,
@@ -35,9 +36,10 @@ from qexp.kinds.images.source import (
     ImagePiece,
     ImageSource,
     InputRanges,
-    Range,
     Statistic,
+    directions_of,
     kept_ranges,
+    layout_of,
     outside_ranges,
     ranges_of,
 )
@@ -75,9 +77,8 @@ from qexp.kinds.prediction import (
     units_of_heads,
 )
 from qexp.kinds.tables import tables_of
-from qexp.networks.estimator import BATCH, Ensemble, Estimator, Posterior, PosteriorMixture
+from qexp.networks.estimator import BATCH, Ensemble, Estimator, Posterior
 from qexp.networks.feature_distance import UNUSUAL_SHARE, FeatureDistance
-from qexp.networks.network import Network
 from qexp.observations.reading import LARGE_DISPLACEMENT, codes_among
 from qexp.results.intervals import USUAL_COVERAGE
 from qexp.rows.formats import FORMATS, Columns, format_of, require_columns
@@ -158,7 +159,8 @@ class ImageModel(FileModel):
 
     @property
     def attributes(self) -> dict[str, str]:
-        return {**self.origin, **({} if self.refined is None else {"posteriors": BY_LIKELIHOOD})}
+        words = self.posteriors and self.posteriors.words
+        return {**self.origin, **({"posteriors": words} if words else {})}
 
     def deviations(self, output: str) -> dict[str, str]:
         """The columns on several networks behind those of an output, with their words."""
@@ -257,8 +259,9 @@ class ImageEstimation(TableEstimation[ImageModel]):
     @property
     def settings(self) -> dict[str, Any]:
         refined, misfit = self.model.refined is not None, self.model.misfit is not None
+        own = self.model.attributes.get("posteriors") if not refined else None
         given = {"columns": self._images.renamed or None, "unit": dict(self.model.layout.given_units) or None}
-        return {**super().settings, "misfit": misfit or None, "refined": refined or None, **given}
+        return {**super().settings, "misfit": misfit or None, "refined": refined or None, "recalibrated": own, **given}
 
     def schema(self, netcdf: bool) -> pa.Schema:
         import pyarrow as pa
@@ -419,6 +422,7 @@ class ImageEstimation(TableEstimation[ImageModel]):
             phrases.append(f"{unlike:,} that the simulator could hardly have made ({HARDLY})")
         presumed = [] if model.refined is None or model.misfit is not None else [PRESUMED]
         untested = [UNTESTED] if model.untested and not presumed else []
+        presumed += [record["recalibrated"]] if record.get("recalibrated") else []
         return [*phrases, *model.remarks(record, count), *presumed, *untested]
 
     def warnings(self, record: Mapping[str, Any]) -> Sequence[str]:
@@ -482,11 +486,13 @@ class OfHeads:
     posterior_of  from input → (sample, ...) to their posterior
     units         variable → unit, in the order of draws
     coverage      of the intervals
+    words         how they were recalibrated; empty if they are the network's own
     """
 
     posterior_of: Callable[[Arrays], Posterior]
     units: Mapping[str, str]
     coverage: float
+    words: str
 
     def of_batch(
         self, inputs: Arrays, estimates: Arrays, empty: NDArray[np.bool_], first: int, draws: SampleDraws | None
@@ -504,8 +510,7 @@ class OfHeads:
             columns[low_of(name)], columns[high_of(name)] = ends.cpu().numpy().T
         for pair, values in posterior.correlations().items():
             columns[correlation_of(*pair)] = values.cpu().numpy()
-        if isinstance(posterior, PosteriorMixture):
-            columns |= {within_of(name): values.cpu().numpy() for name, values in posterior.within().items()}
+        columns |= {within_of(name): values.cpu().numpy() for name, values in posterior.within().items()}
         return columns, None if draws is None else draws.draw(posterior, first)
 
 
@@ -520,6 +525,7 @@ class Refined:
     images: ImagePosteriors
     outputs: frozenset[str]
     coverage: float
+    words = BY_LIKELIHOOD
 
     @property
     def units(self) -> Mapping[str, str]:
@@ -638,8 +644,9 @@ def image_model(directory: RunDirectory, options: PredictOptions) -> ImageModel:
         return FeatureDistance(model, {name: simulated[name].to(on) for name in network.inputs})
 
     quantities = with_periods(source.quantities, model.periods)
-    if not refined and options.interval is not None:
-        require_heads(network, record, "`interval`")
+    for option in ("interval", "recalibrated"):
+        if not refined and getattr(options, option) is not None:
+            require_heads(network, record, f"`{option}`")
     require_coverage(options.interval)
     coverage = USUAL_COVERAGE if options.interval is None else options.interval
     posteriors: WrittenPosteriors | None = None
@@ -647,15 +654,17 @@ def image_model(directory: RunDirectory, options: PredictOptions) -> ImageModel:
         by_likelihood = ImagePosteriors(source, list(network.inputs), quantities)
         posteriors = Refined(by_likelihood, frozenset(outputs), coverage)
     elif network.heads:
-        posteriors = OfHeads(
-            lambda inputs: ensemble.posterior(samples(inputs)), units_of_heads(network, record), coverage
-        )
+        if options.recalibrated is not None:
+            ensemble = recalibrated(ensemble, directory, source, options.recalibrated)
+        words = ensemble.words if isinstance(ensemble, RecalibratedEnsemble) else ""
+        units = units_of_heads(network, record)
+        posteriors = OfHeads(lambda inputs: ensemble.posterior(samples(inputs)), units, coverage, words)
     misfit = _misfit(source, outputs, options.misfit)
     shared = {**of_run(directory, outputs, model.periods), "trained": trained_ranges(source, outputs, quantities)}
     return ImageModel(
         **shared,
         networks=networks,
-        layout=replace(_layout(source, network), exact=refined, declared=spec["dataset"].get("columns", {})),
+        layout=replace(layout_of(source, network), exact=refined, declared=spec["dataset"].get("columns", {})),
         estimate=estimate,
         posteriors=posteriors,
         draws=draws_of(network, record, options.draws, posteriors.units if refined and posteriors else None),
@@ -675,24 +684,6 @@ def _misfit(source: GeneratedDataset, outputs: Sequence[str], asked: bool) -> Im
         if asked:
             raise
         return None
-
-
-def _layout(source: GeneratedDataset, network: Network) -> ImageLayout:
-    images = [name for name in network.inputs if name in source.images]
-    masks = {name: source.view(name).mask(source.size) for name in images}
-    return ImageLayout(
-        inputs=dict(network.inputs),
-        units={name: quantity(name, source.quantities).unit for name in network.inputs},
-        pixels={name: known for name in images if (known := _pixels(source, name)) is not None},
-        hidden={name: mask[0].numpy() == 0 for name, mask in masks.items() if mask is not None},
-        directions=directions_of(source, network.inputs),
-    )
-
-
-def directions_of(source: GeneratedDataset, inputs: Iterable[str]) -> dict[str, tuple[float, float]]:
-    """Input that varies and whose values repeat, such as a heading → its median in the training data and its period."""
-    periods = periods_of((name for name in inputs if name in source.test), source.quantities)
-    return {name: (median, periods[name]) for name, median in source.medians(periods).items()}
 
 
 class ImageArrays(InputArrays):
@@ -742,21 +733,6 @@ def refined_images(directory: RunDirectory, model: Estimator) -> RefinedArrays:
     return RefinedArrays(posteriors_of.units, draw)
 
 
-def _pixels(source: GeneratedDataset, image: str) -> tuple[Range, Range] | None:
-    """Least and greatest width, and height, of an image's pixels in the training data [m]; None if it has none, or if
-    they are not known.
-    """
-    if source.view(image).points is not None:
-        return None
-    ends: dict[str, NDArray[np.float64]] = {
-        name: source.distributions[name].quantile(np.array([1e-6, 1 - 1e-6])) for name in source.test
-    }
-    widths, heights = source.pixel_sizes(image, ends)
-    if not np.isfinite(widths.min() + heights.min()):
-        return None
-    return (float(widths.min()), float(widths.max())), (float(heights.min()), float(heights.max()))
-
-
 def _estimator(directory: RunDirectory, options: PredictOptions) -> Callable[..., Prediction]:
     return in_files(image_model(directory, options), options.columns, options.unit).predict
 
@@ -776,7 +752,7 @@ def in_files(model: ImageModel, columns: Columns | None, unit: str | Mapping[str
     return replace(model, layout=replace(layout, columns=columns or {}, given_units=units))
 
 
-TAKEN = ("columns", "unit", "misfit", "interval", "draws", "refined")
+TAKEN = ("columns", "unit", "misfit", "interval", "draws", "refined", "recalibrated")
 
 
 def extent(directory: RunDirectory, model: Estimator) -> TrainingExtent:
@@ -793,4 +769,6 @@ def extent(directory: RunDirectory, model: Estimator) -> TrainingExtent:
     )
 
 
-PREDICTION = FileKind("images", targets, _estimator, frozenset(TAKEN), extent, ImageArrays, refined_images)
+PREDICTION = FileKind(
+    "images", targets, _estimator, frozenset(TAKEN), extent, ImageArrays, refined_images, recalibrated_run
+)

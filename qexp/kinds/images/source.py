@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from qexp.base.quantities import alike, conversion, nearest
+from qexp.base.quantities import alike, conversion, nearest, periods_of, quantity
 from qexp.base.seeds import Seeds
 from qexp.errors import QexpError, some, suggestion
 from qexp.kinds.images.files import SINGLE, UNNAMED, ImageAxis, ImageVariable, Shape, Values, open_images
@@ -192,6 +192,40 @@ class ImageLayout:
     def variables(self) -> list[str]:
         """All variables of files that are read, if they are there."""
         return [*self.inputs, *(mask_of(name) for name in self.images if mask_of(name) not in self.inputs)]
+
+
+def layout_of(source: GeneratedDataset, network: Network) -> ImageLayout:
+    """What the images of a run's dataset are like, in which the network takes its inputs."""
+    images = [name for name in network.inputs if name in source.images]
+    masks = {name: source.view(name).mask(source.size) for name in images}
+    return ImageLayout(
+        inputs=dict(network.inputs),
+        units={name: quantity(name, source.quantities).unit for name in network.inputs},
+        pixels={name: known for name in images if (known := _pixels(source, name)) is not None},
+        hidden={name: mask[0].numpy() == 0 for name, mask in masks.items() if mask is not None},
+        directions=directions_of(source, network.inputs),
+    )
+
+
+def directions_of(source: GeneratedDataset, inputs: Iterable[str]) -> dict[str, tuple[float, float]]:
+    """Input that varies and whose values repeat, such as a heading → its median in the training data and its period."""
+    periods = periods_of((name for name in inputs if name in source.test), source.quantities)
+    return {name: (median, periods[name]) for name, median in source.medians(periods).items()}
+
+
+def _pixels(source: GeneratedDataset, image: str) -> tuple[Range, Range] | None:
+    """Least and greatest width, and height, of an image's pixels in the training data [m]; None if it has none, or if
+    they are not known.
+    """
+    if source.view(image).points is not None:
+        return None
+    ends: dict[str, NDArray[np.float64]] = {
+        name: source.distributions[name].quantile(np.array([1e-6, 1 - 1e-6])) for name in source.test
+    }
+    widths, heights = source.pixel_sizes(image, ends)
+    if not np.isfinite(widths.min() + heights.min()):
+        return None
+    return (float(widths.min()), float(widths.max())), (float(heights.min()), float(heights.max()))
 
 
 @dataclass(frozen=True)
