@@ -471,5 +471,5 @@ def _of_sample(path: Path, sample: str) -> tuple[xarray.Dataset, str]:
             factor = conversion(beside[name].attrs.get("units", of.units), of.units)
             of.attrs |= {} if factor is None else {"true": factor * float(beside[name][row])}
     whose = [about.get("run") or about.get("title", ""), about.get("caution", "")]
-    whose += ["by the likelihood"] * ("posteriors" in about)
+    whose += ["by the likelihood"] * ("posteriors" in about) + ["recalibrated"] * ("recalibrated" in about)
     return table.assign_attrs(sample=sample), ", ".join(filter(None, whose)) or "draws"

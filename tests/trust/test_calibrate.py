@@ -540,7 +540,7 @@ def test_recalibrated_posteriors_hold_the_truth_of_new_observations_as_often_as_
     for name, asked in (("head", {}), ("wide", {"recalibrated": "all"})):
         package.predict("narrow_0", "images.npz", f"{name}.nc", draws=2000, interval=0.8, **asked)
         made[name] = xarray.load_dataset(f"{name}.nc", engine="h5netcdf")
-    assert "recalibrated by 1,000 observations of the whole prior" in made["wide"].attrs["posteriors"]
+    assert "recalibrated by 1,000 observations of the whole prior" in made["wide"].attrs["recalibrated"]
     widths = {name: (of["depth_high"] - of["depth_low"]).values for name, of in made.items()}
     assert widths["wide"] / widths["head"] == pytest.approx(NARROWER, rel=0.15)
     draws = package.open_run("narrow_0").posterior(displacement=images, draws=4000, recalibrated="all")

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from functools import cache, cached_property
 from itertools import combinations
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 import torch
@@ -159,8 +159,7 @@ class ImageModel(FileModel):
 
     @property
     def attributes(self) -> dict[str, str]:
-        words = self.posteriors and self.posteriors.words
-        return {**self.origin, **({"posteriors": words} if words else {})}
+        return {**self.origin, **({} if self.posteriors is None else self.posteriors.attributes)}
 
     def deviations(self, output: str) -> dict[str, str]:
         """The columns on several networks behind those of an output, with their words."""
@@ -259,7 +258,7 @@ class ImageEstimation(TableEstimation[ImageModel]):
     @property
     def settings(self) -> dict[str, Any]:
         refined, misfit = self.model.refined is not None, self.model.misfit is not None
-        own = self.model.attributes.get("posteriors") if not refined else None
+        own = self.model.attributes.get("recalibrated")
         given = {"columns": self._images.renamed or None, "unit": dict(self.model.layout.given_units) or None}
         return {**super().settings, "misfit": misfit or None, "refined": refined or None, "recalibrated": own, **given}
 
@@ -486,13 +485,18 @@ class OfHeads:
     posterior_of  from input → (sample, ...) to their posterior
     units         variable → unit, in the order of draws
     coverage      of the intervals
-    words         how they were recalibrated; empty if they are the network's own
+    recalibrated  by what; empty if they are the network's own
     """
 
     posterior_of: Callable[[Arrays], Posterior]
     units: Mapping[str, str]
     coverage: float
-    words: str
+    recalibrated: str
+
+    @property
+    def attributes(self) -> dict[str, str]:
+        """Of files of them."""
+        return {"recalibrated": self.recalibrated} if self.recalibrated else {}
 
     def of_batch(
         self, inputs: Arrays, estimates: Arrays, empty: NDArray[np.bool_], first: int, draws: SampleDraws | None
@@ -525,7 +529,7 @@ class Refined:
     images: ImagePosteriors
     outputs: frozenset[str]
     coverage: float
-    words = BY_LIKELIHOOD
+    attributes: ClassVar[Mapping[str, str]] = {"posteriors": BY_LIKELIHOOD}
 
     @property
     def units(self) -> Mapping[str, str]:
