@@ -207,21 +207,12 @@ class Inversion:
 def compare_candidates(candidates: Sequence[Inversion]) -> list[Mapping[str, Any]]:
     """The criteria of candidates for one observation, the best by AICc first; differences are those to the best."""
     least = min(candidate.log_determinant for candidate in candidates)
-    rows: list[dict[str, Any]] = [
-        {
-            "source": candidate.source,
-            "unknowns": candidate.unknowns,
-            "chi2_reduced": candidate.chi2_reduced,
-            **{
-                name: criterion(
-                    candidate.chi2 + candidate.log_determinant - least, candidate.observation.size, candidate.unknowns
-                )
-                for name, criterion in {"aicc": aicc, "bic": bic}.items()
-            },
-            "seconds": candidate.seconds,
-        }
-        for candidate in candidates
-    ]
+    rows: list[dict[str, Any]] = []
+    for candidate in candidates:
+        misfit = candidate.chi2 + candidate.log_determinant - least
+        numbers = misfit, candidate.observation.size, candidate.unknowns
+        row = {name: getattr(candidate, name) for name in ("source", "unknowns", "chi2_reduced")}
+        rows.append({**row, "aicc": aicc(*numbers), "bic": bic(*numbers), "seconds": candidate.seconds})
     best = {name: min(row[name] for row in rows) for name in ("aicc", "bic")}
     rows = [{**row, "delta_aicc": row["aicc"] - best["aicc"], "delta_bic": row["bic"] - best["bic"]} for row in rows]
     return sorted(rows, key=lambda row: row["aicc"])

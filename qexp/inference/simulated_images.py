@@ -26,7 +26,7 @@ Mask = NDArray[np.bool_]
 
 def troubles(dataset: GeneratedDataset, images: Sequence[str], names: Sequence[str]) -> Iterator[str]:
     """Why the likelihood of the images is not known, and what would work; names: of the unknown variables."""
-    if not dataset.model:
+    if not dataset.simulates and dataset.model is None:
         yield "its images are simulations in files; an 'emulator' of the dataset would make those of other values"
     if not dataset.test:
         yield "no variable of the dataset varies, so that nothing is to be estimated; put one into 'varyings'"

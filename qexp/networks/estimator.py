@@ -353,6 +353,9 @@ class Ensemble:
     weights, and faster than torch.func's vmap. On a GPU all are one computation, of batches that fill its memory.
     """
 
+    recalibrated = ""
+    """What made its posteriors wider or narrower; empty if they are the networks' own."""
+
     def __init__(self, models: Sequence[Estimator]) -> None:
         self.models = [model.eval() for model in models]
         self.network = self.models[0].network

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Protocol
 
 import numpy as np
 import torch
@@ -33,6 +33,20 @@ Intervals = Mapping[str, Sequence[Interval]]
 
 Part = Any
 """What a dataset draws the samples of a part from: `Intervals`, or the numbers of simulations that exist."""
+
+
+class Model(Protocol):
+    """What makes images in place of the simulator, of parameters between some values."""
+
+    @property
+    def ranges(self) -> Mapping[str, tuple[float, float]]:
+        """Parameter → the least and the greatest value for which it is used, in SI units."""
+
+    def __call__(self, values: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+        """Image → (batch, channel, height, width), of parameters, (batch,) or (1,) each, in SI units."""
+
+    def in_words(self) -> str:
+        """What it is, and how large its errors are."""
 
 
 @dataclass(eq=False)
@@ -126,9 +140,9 @@ class GeneratedDataset:
         return {name: [WHOLE] for name in self.test}
 
     @property
-    def model(self) -> str:
-        """What makes images of any values, in words; empty if nothing does."""
-        return "images by the generator"
+    def model(self) -> Model | None:
+        """What makes images in place of the simulator, if anything does."""
+        return None
 
     @property
     def compared(self) -> list[str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import ClassVar, Protocol
+from typing import ClassVar
 
 import numpy as np
 import torch
@@ -16,7 +16,7 @@ from qexp.base.arrays import Array
 from qexp.base.seeds import Seeds
 from qexp.errors import DatasetError, QexpError
 from qexp.rows.array_cache import CachedArray
-from qexp.simulation.dataset import WHOLE, GeneratedDataset, Part, Values
+from qexp.simulation.dataset import WHOLE, GeneratedDataset, Model, Part, Values
 from qexp.simulation.views import View
 
 SIMULATION = "simulation"
@@ -93,20 +93,6 @@ class Simulations:
     def of(self, rows: Rows) -> dict[str, Values]:
         """The parameters of some simulations, and their numbers."""
         return {**{name: values[rows] for name, values in self.parameters.items()}, SIMULATION: rows.astype(np.float64)}
-
-
-class Model(Protocol):
-    """What makes images in place of the simulator, of parameters between some values."""
-
-    @property
-    def ranges(self) -> Mapping[str, tuple[float, float]]:
-        """Parameter → the least and the greatest value for which it is used, in SI units."""
-
-    def __call__(self, values: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
-        """Image → (batch, channel, height, width), of parameters, (batch,) or (1,) each, in SI units."""
-
-    def in_words(self) -> str:
-        """What it is, and how large its errors are."""
 
 
 class StoredImages:
@@ -215,8 +201,8 @@ class StoredDataset(GeneratedDataset):
         return np.concatenate(columns, axis=1)
 
     @property
-    def model(self) -> str:
-        return self.generator.model.in_words() if self.generator.model else ""
+    def model(self) -> Model | None:
+        return self.generator.model
 
     @property
     def whole(self) -> Part:

@@ -626,11 +626,7 @@ def calibrate(directory: RunDirectory, workspace: Workspace, options: CalibrateO
             f"these cover: qexp show {directory.name}"
         )
     dataset = generated_of(spec["dataset"], tables, workspace)
-    model, known = Ensemble(load_models(directory, device)), spec["inputs"]
-    if options.recalibrated is not None:
-        model = recalibrated(model, directory, dataset, options.recalibrated)
-        if model.kept.seed == options.seed:
-            raise QexpError(f"`seed={options.seed}`: these observations made the factors; give another seed")
+    model, known = _model(directory, dataset, options), spec["inputs"]
     images = [name for name in dataset.images if name in known]
     held_out = [name for name, ranges in dataset.held_out.items() if ranges]
     posteriors: HeadPosteriors | LikelihoodPosteriors = (
@@ -677,6 +673,17 @@ def calibrate(directory: RunDirectory, workspace: Workspace, options: CalibrateO
         to = directory.results if len(directory.members) > 1 else None
         figures.draw(directory, only=tuple(CALIBRATION_FIGURES), left_out=options.warn, to=to)
     return calibration
+
+
+def _model(directory: RunDirectory, dataset: GeneratedDataset, options: CalibrateOptions) -> Ensemble:
+    """The networks whose posteriors are tested. Raises QexpError for observations by which they were recalibrated."""
+    model = Ensemble(load_models(directory, device_of(options.device)))
+    if options.recalibrated is None:
+        return model
+    wider = recalibrated(model, directory, dataset, options.recalibrated)
+    if wider.kept.seed == options.seed:
+        raise QexpError(f"`seed={options.seed}`: these observations made the factors; give another seed")
+    return wider
 
 
 def _calibration(

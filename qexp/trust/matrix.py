@@ -295,7 +295,7 @@ def matrix(directory: RunDirectory, workspace: Workspace, options: MatrixOptions
     table = matrix_table(estimates, grid, directory, record, quantities, least)
     trained = generated_of(spec["dataset"], tables, workspace)
     record |= summary(table, outputs) | _for_figure(source, trained, [*record["axes"], *estimates], constants)
-    made = [] if source.simulates else [source.model]
+    made = [] if source.model is None else [source.model.in_words()]
     record |= {"remark": turned, "warnings": [*made, *_outside(trained, grid, constants, record["units"])]}
     return folder, store_matrix(folder, table, record, options.force, options.npy)
 

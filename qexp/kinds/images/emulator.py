@@ -17,11 +17,13 @@ from qexp.deformation.by_network import views_of
 from qexp.errors import QexpError, some
 from qexp.inference.parameters import POSITIONS
 from qexp.inference.simulated_images import has_noise
+from qexp.jobs.states import require_done
 from qexp.kinds.figures import table
 from qexp.kinds.files import fingerprint
 from qexp.kinds.images.experiment import generated_of
 from qexp.kinds.networks import load_model
 from qexp.kinds.tables import tables_of
+from qexp.networks.estimator import Estimator
 from qexp.simulation.generators import SAME_PLACE, DeformationImages, Source
 from qexp.simulation.views import GNSS
 from qexp.spec.kinds import TEST_IMAGES, TEST_PREDICTIONS
@@ -42,9 +44,9 @@ class Emulator:
 
     def __init__(self, directory: RunDirectory) -> None:
         spec = directory.training_spec()
-        self.directory, self.model = directory, load_model(directory, torch.device("cpu")).double()
-        self.dataset = generated_of(spec["dataset"], tables_of(directory))
-        self.parameters, self.images = list(self.model.network.inputs), list(self.model.network.outputs)
+        require_done(directory)
+        self.directory, self.dataset = directory, generated_of(spec["dataset"], tables_of(directory))
+        self.parameters, self.images = list(spec["inputs"]), list(spec["outputs"])
         name = directory.name
         if not {*self.images} <= {*self.dataset.images} or not {*self.parameters} <= {*self.dataset.test}:
             raise QexpError(
@@ -67,6 +69,10 @@ class Emulator:
             samples = {of: values[of].double()[:, None] / self.dataset.si_factor(of) for of in self.parameters}
             outputs, transforms = self.model.network(self.model.inputs(samples)), self.model.transforms
             return {of: transforms[of].inverse(made) if of in transforms else made for of, made in outputs.items()}
+
+    @cached_property
+    def model(self) -> Estimator:
+        return load_model(self.directory, torch.device("cpu")).double()
 
     @cached_property
     def weights(self) -> str:

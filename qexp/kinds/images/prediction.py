@@ -27,7 +27,7 @@ from qexp.inference.misfit import ImageMisfit
 from qexp.kinds.held_out import require_coverage
 from qexp.kinds.images.experiment import generated_of
 from qexp.kinds.images.files import SUFFIXES, NetcdfImages, variables_in
-from qexp.kinds.images.recalibration import RecalibratedEnsemble, recalibrated, recalibrated_run
+from qexp.kinds.images.recalibration import recalibrated, recalibrated_run
 from qexp.kinds.images.source import (
     EXTREMES,
     NAME,
@@ -82,7 +82,7 @@ from qexp.networks.feature_distance import UNUSUAL_SHARE, FeatureDistance
 from qexp.observations.reading import LARGE_DISPLACEMENT, codes_among
 from qexp.results.intervals import USUAL_COVERAGE
 from qexp.rows.formats import FORMATS, Columns, format_of, require_columns
-from qexp.simulation.dataset import GeneratedDataset, Part, mask_of
+from qexp.simulation.dataset import GeneratedDataset, mask_of
 from qexp.store.directory import RunDirectory
 
 if TYPE_CHECKING:
@@ -630,9 +630,7 @@ def image_model(directory: RunDirectory, options: PredictOptions) -> ImageModel:
     source = generated_of(spec["dataset"], tables_of(directory))
     if images := [name for name in outputs if len(source.shapes()[name]) != 1]:
         raise QexpError(f"{directory.name} estimates images, {', '.join(images)}; use Run.predict in Python")
-
-    def train() -> Part:
-        return source.parts(spec["split"], Seeds(record.seed))["train"]
+    train = cache(lambda: source.parts(spec["split"], Seeds(record.seed))["train"])
 
     def samples(inputs: Arrays) -> dict[str, torch.Tensor]:
         return {name: torch.from_numpy(inputs[name]).to(on) for name in network.inputs}
@@ -652,7 +650,7 @@ def image_model(directory: RunDirectory, options: PredictOptions) -> ImageModel:
         if not refined and getattr(options, option) is not None:
             require_heads(network, record, f"`{option}`")
     require_coverage(options.interval)
-    coverage = USUAL_COVERAGE if options.interval is None else options.interval
+    coverage = options.interval or USUAL_COVERAGE
     posteriors: WrittenPosteriors | None = None
     if refined:
         by_likelihood = ImagePosteriors(source, list(network.inputs), quantities)
@@ -660,9 +658,8 @@ def image_model(directory: RunDirectory, options: PredictOptions) -> ImageModel:
     elif network.heads:
         if options.recalibrated is not None:
             ensemble = recalibrated(ensemble, directory, source, options.recalibrated)
-        words = ensemble.words if isinstance(ensemble, RecalibratedEnsemble) else ""
         units = units_of_heads(network, record)
-        posteriors = OfHeads(lambda inputs: ensemble.posterior(samples(inputs)), units, coverage, words)
+        posteriors = OfHeads(lambda inputs: ensemble.posterior(samples(inputs)), units, coverage, ensemble.recalibrated)
     misfit = _misfit(source, outputs, options.misfit)
     shared = {**of_run(directory, outputs, model.periods), "trained": trained_ranges(source, outputs, quantities)}
     return ImageModel(

@@ -164,15 +164,14 @@ class RecalibratedPosterior(Posterior):
 class RecalibratedEnsemble(Ensemble):
     """Networks whose posterior is recalibrated.
 
-    kept   the calibration whose observations tell the factors
-    words  that say so
+    kept  the calibration whose observations tell the factors
     """
 
     def __init__(self, ensemble: Ensemble, by: Recalibration, kept: Calibration) -> None:
         super().__init__(ensemble.models)
         self._by, self.kept = by, kept
         observations = f"{kept.observations:,} observations of the {kept.part_in_words}"
-        self.words = f"posteriors are recalibrated by {observations}, and right for what is like these"
+        self.recalibrated = f"posteriors are recalibrated by {observations}, and right for what is like these"
 
     def posterior(self, samples: Mapping[str, Tensor]) -> Posterior:
         return RecalibratedPosterior(super().posterior(samples), self._by)
