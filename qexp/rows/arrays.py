@@ -27,8 +27,10 @@ NETCDF_3 = b"CDF"
 DAMAGED = formats.BROKEN_NETCDF
 
 
-def open_dataset(path: Path) -> xarray.Dataset:
-    """Open a file of the classic format or of NetCDF 4. Raises NotFoundError, and TableError for any other."""
+def open_dataset(path: Path, group: str | None = None) -> xarray.Dataset:
+    """Open a file of the classic format or of NetCDF 4, or one of its groups. Raises NotFoundError, and TableError for
+    any other.
+    """
     import h5py
     import xarray
 
@@ -40,7 +42,7 @@ def open_dataset(path: Path) -> xarray.Dataset:
             with h5py.File(path) as hdf5:  # where this fails, h5netcdf prints a traceback beside its error
                 hdf5.attrs.get("_nc3_strict")
         # Plain HDF5, whose dimensions have no names, is read like NetCDF.
-        own: dict[str, Any] = {"phony_dims": "access"} if engine == "h5netcdf" else {}
+        own: dict[str, Any] = {"phony_dims": "access", "group": group} if engine == "h5netcdf" else {}
         return xarray.open_dataset(path, engine=engine, decode_times=False, decode_timedelta=False, cache=False, **own)
     except DAMAGED as error:
         raise TableError(f"{path} cannot be read as NetCDF: {error}") from None

@@ -98,11 +98,18 @@ def test_netcdf_hdf5_npz_folders_and_tables_hold_the_same_simulations(tmp_path, 
     table = {"parameters": str(tmp_path / "table.csv"), "columns": {"delta_volume": "volume"}}
     with h5py.File(tmp_path / "all.h5", "w") as file:
         file.update({"depth": depth, "delta_volume": volume, "displacement": views[:, 0]})
+        theta = np.stack([volume, depth], axis=1)
+        file.update({"run/2/theta": theta, "run/2/x": views[:, 0], "run/1/x": views[:, 1]})
+    np.save(tmp_path / "alone.npy", views[:, 0])
+    in_groups = {"displacement": "run/2/x", "depth": "run/2/theta[1]", "delta_volume": "run/2/theta[0]"}
+    opened(tmp_path / "all.h5", columns={**in_groups, "displacement": "run/1/x"})  # is another one in the cache
     of_all = [
         opened(archive),
         opened(tmp_path / "all.nc"),
         opened(tmp_path / "folder", **table),
         opened(tmp_path / "all.h5"),
+        opened(tmp_path / "all.h5", columns=in_groups),
+        opened(tmp_path / "alone.npy", **table),
     ]
     for dataset in of_all:
         assert dataset.shapes() == {
@@ -113,6 +120,9 @@ def test_netcdf_hdf5_npz_folders_and_tables_hold_the_same_simulations(tmp_path, 
         assert signals(dataset, [3, 7])["displacement"].numpy()[:, 0] == pytest.approx(views[[3, 7], 0], rel=1e-5)
     width, height = of_all[1].pixel_sizes("displacement", {})
     assert (width, height) == (pytest.approx(1e3 * WIDTH), pytest.approx(1e3 * WIDTH))
+    assert "has 2 values for each simulation" in refused(
+        tmp_path / "all.h5", columns={**in_groups, "depth": "run/2/theta"}
+    )
     assert not of_all[1].warnings
     assert "assumed are 'depth' in km, 'delta_volume' in 10⁶ m³, 'displacement' in m" in " ".join(of_all[0].warnings)
 
@@ -306,6 +316,7 @@ def test_parameters_outside_or_unlike_their_declared_distribution(archive):
         ({"observations": ["depth"], "varyings": {"delta_volume": []}}, "it must be (simulation, value)"),
         ({"varyings": {"dept": []}}, "no parameter 'dept'"),
         ({"groups": "mesh"}, "no 'mesh'"),
+        ({"columns": {"displacement": "run/x"}}, "no variable 'run/x'"),
         ({"file_units": {"depth": "s"}}, "'depth' is in 's' there, but must be in km"),
         ({"fixed": {"noise": 0.01, "depth": 1.0}}, "fixed are the noise and the numbers of views"),
         ({"distributions": {"radius": {"type": "uniform", "parameters": {"a": 0, "b": 1}}}}, "does not vary"),
@@ -319,11 +330,13 @@ def test_what_is_wrong_is_said_with_what_would_work(archive, changes, text):
     assert text in refused(changes.pop("path", archive), **changes)
 
 
-def test_tables_and_arrays_of_other_lengths(tmp_path, archive, values):
+def test_tables_and_arrays_of_other_lengths_and_parameters_that_do_not_vary(tmp_path, archive, values):
     with (tmp_path / "table.csv").open("w") as file:
         csv.writer(file).writerows([["depth", "delta_volume"], [1, 2], [3, 4]])
     assert "2 values of 'depth', but there are 400" in refused(archive, parameters=str(tmp_path / "table.csv"))
     depth, volume, views = values
+    np.savez(tmp_path / "same.npz", depth=depth, delta_volume=0 * depth + 2, displacement=views[:, 0])
+    assert "is 2 in all simulations" in refused(tmp_path / "same.npz")
     np.savez(tmp_path / "two.npz", depth=depth, delta_volume=volume, displacement=views[:, 0], other=views[:7, 1])
     assert "different numbers of simulations" in refused(tmp_path / "two.npz", observations=["displacement", "other"])
 

@@ -5,7 +5,9 @@ from __future__ import annotations
 import hashlib
 import importlib.util
 import math
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,12 +18,12 @@ from numpy.typing import NDArray
 from qexp.base.quantities import DIMENSIONLESS, NOISE, Quantities, alike, conversion, of_dataset, quantity
 from qexp.errors import DatasetError, MissingExtraError, QexpError, some, suggestion
 from qexp.kinds.files import as_finding, find_data_file, refuse
-from qexp.kinds.images.files import UNNAMED, ImageAxis, ImageFile, ImageVariable, NetcdfImages, open_images
+from qexp.kinds.images.files import HDF5, UNNAMED, ImageAxis, ImageFile, ImageVariable, NetcdfImages, open_images
 from qexp.rows import array_cache
 from qexp.rows.array_cache import CachedArray
-from qexp.rows.arrays import DAMAGED
+from qexp.rows.arrays import DAMAGED, open_dataset
 from qexp.rows.formats import open_table
-from qexp.rows.table import HUGE_NUMBER, Table, codes
+from qexp.rows.table import HUGE_NUMBER, Table, TableError, codes
 from qexp.simulation.stored import MOST_SIMULATIONS, Rows, Simulations, StoredObservation
 from qexp.simulation.views import GNSS, View
 from qexp.spec.reading import Document, Finding, Where
@@ -32,7 +34,7 @@ VERSION = 1
 BLOCK = 2**22
 """Numbers of an observation that are read at a time."""
 
-TABLES = (".csv", ".parquet")
+TABLES, GROUPED = (".csv", ".parquet"), (".nc", *HDF5)
 
 Shape = tuple[int, int, int]
 
@@ -148,6 +150,11 @@ class SimulationFiles:
         self.parameters = [name for name in document["varyings"] if name != NOISE]
         columns: Document = document.get("columns", {})
         self._names = {name: columns.get(name, name) for name in [*document["observations"], *self.parameters]}
+        self._column_of: dict[str, int] = {}
+        """Parameter → its column, where the files have several parameters in an array, (simulation, parameter)."""
+        for name in self.parameters if document["parameters"] is None else ():
+            if found := re.fullmatch(r"(.+)\[(\d+)\]", self._names[name]):
+                self._names[name], self._column_of[name] = found[1], int(found[2])
         self.table, self._table = self._open_table(folders)
         with as_finding():
             self._there = self._open()
@@ -173,7 +180,16 @@ class SimulationFiles:
             store = ZarrStore(self.path)
             return {name: ImageVariable(store, name) for name in store.shapes}
         if column is None:
-            return open_images(self.path, {*self._names.values(), *filter(None, [self._document["groups"]])})
+            wanted = {*self._names.values(), *filter(None, [self._document["groups"]])}
+            there = open_images(self.path, wanted)
+            if UNNAMED in there:
+                return {self._names[self._document["observations"][0]]: there[UNNAMED]}
+            for name in {name for name in wanted if "/" in name} - {*there} if self.path.suffix in GROUPED else ():
+                group, _, variable = name.rpartition("/")
+                with suppress(TableError):  # a group that is not there
+                    of_group = NetcdfImages(self.path, open_dataset(self.path, group))
+                    there |= {name: ImageVariable(of_group, variable)} if variable in of_group.shapes else {}
+            return there
         assert self._table is not None
         paths = [self.path / name for name in self._table.read([], [column])[1][column].tolist()]
         file = FilePerSimulation(self.path, paths, [self._names[name] for name in self._document["observations"]])
@@ -224,7 +240,7 @@ class SimulationFiles:
         observations: dict[str, StoredObservation] = {}
         for array in self.arrays:
             cached, of_array = self._prepared(array, views[array.names[0]])
-            failed[array.variable.name] = of_array
+            failed[self._names[array.names[0]]] = of_array
             each = array.shape[0] // len(array.names)
             for place, name in enumerate(array.names):
                 observations[name] = StoredObservation(cached, slice(place * each, (place + 1) * each))
@@ -274,7 +290,7 @@ class SimulationFiles:
             yield array
 
     def _of_other_counts(self) -> Iterator[Finding]:
-        counts = {array.variable.name or str(self.path): array.variable.shape[0] for array in self.arrays}
+        counts = {self._names[array.names[0]]: array.variable.shape[0] for array in self.arrays}
         if len(set(counts.values())) > 1:
             words = ", ".join(f"{name}: {number:,}" for name, number in counts.items())
             yield ("observations",), f"{self.path}: the arrays have different numbers of simulations, {words}"
@@ -286,25 +302,33 @@ class SimulationFiles:
         count, columns = self.arrays[0].variable.shape[0], {name: self._names[name] for name in self.parameters}
         if self._table is not None:
             with as_finding():
-                read, _ = self._table.read(columns.values(), [])
+                of_columns, _ = self._table.read(columns.values(), [])
+            read = {name: of_columns[column] for name, column in columns.items()}
         else:
             variables = {name: self._there[column] for name, column in columns.items()}
-            flat = {name: variable for name, variable in variables.items() if math.prod(variable.shape[1:]) == 1}
-            refuse(
-                (("varyings", name), f"{variable.label} has {variable.shape[1:]} values for each simulation, not one")
+            sizes = {name: math.prod(variable.shape[1:]) for name, variable in variables.items()}
+            for name, column in columns.items():
+                if self._column_of.get(name, 0 if sizes[name] == 1 else sizes[name]) >= sizes[name]:
+                    many = f"{variables[name].label} has {sizes[name]} values for each simulation"
+                    way_out = f"name one of them in 'columns': \"{column}[0]\" is the first"
+                    raise DatasetError([(("varyings", name), f"{many}; {way_out}")])
+            read = {
+                name: variable.read(None).astype(np.float64).reshape(-1, sizes[name])[:, self._column_of.get(name, 0)]
                 for name, variable in variables.items()
-                if name not in flat
-            )
-            read = {columns[name]: variable.read(None).astype(np.float64).ravel() for name, variable in flat.items()}
+            }
         values = {
-            name: read[column] * self._factor(name, self._unit_of_parameter(name), ("varyings", name))
-            for name, column in columns.items()
+            name: of * self._factor(name, self._unit_of_parameter(name), ("varyings", name))
+            for name, of in read.items()
         }
         for name, of in values.items():
             if len(of) != count:
                 there = f"{self.table or self.path} has {len(of):,} values of '{name}'"
                 raise DatasetError([(("varyings", name), f"{there}, but there are {count:,} simulations")])
-            if found := codes(of[np.isfinite(of)]):
+            usable = of[np.isfinite(of)]
+            if len(usable) > 1 and not np.ptp(usable):
+                same = f"is {usable[0]:g} in all simulations, so that nothing can be learned about it; leave it out"
+                raise DatasetError([(("varyings", name), same)])
+            if found := codes(usable):
                 self.warnings.append(f"'{name}' has {found[0]:g}, far from all other values: a code for no data?")
         return values
 
@@ -347,7 +371,8 @@ class SimulationFiles:
         count = array.variable.shape[0]
         content = _content(array.variable.file.paths)
         hidden = None if visible is None else hashlib.sha256(visible.tobytes()).hexdigest()
-        key = ["simulations", VERSION, content, array.variable.name, array.channels, list(array.shape), factor, hidden]
+        column = self._names[array.names[0]]
+        key = ["simulations", VERSION, content, column, array.channels, list(array.shape), factor, hidden]
         shape, failed = (count, *array.shape), list[int]()
 
         def prepared() -> Iterator[NDArray[np.float32]]:
