@@ -3,6 +3,7 @@
 import csv
 import importlib.util
 import json
+import re
 
 import h5py
 import numpy as np
@@ -124,7 +125,8 @@ def test_netcdf_hdf5_npz_folders_and_tables_hold_the_same_simulations(tmp_path, 
         tmp_path / "all.h5", columns={**in_groups, "depth": "run/2/theta"}
     )
     assert not of_all[1].warnings
-    assert "assumed are 'depth' in km, 'delta_volume' in 10⁶ m³, 'displacement' in m" in " ".join(of_all[0].warnings)
+    assumed = rf"are 'depth' in km \(up to {depth.max():.4g}\), 'delta_volume' in 10⁶ m³ .*, 'displacement' in m"
+    assert re.search(assumed, " ".join(of_all[0].warnings))
 
 
 def test_a_file_for_each_simulation_and_what_is_missing_or_unlike(tmp_path, values):
@@ -278,6 +280,9 @@ def test_failed_simulations_are_counted_and_left_out(tmp_path, values):
             dataset.warnings
         )
         assert set(range(COUNT)) - set(dataset.simulations.usable.tolist()) == {3, 9, 20, 30}
+    views[5, 0, :3] = -9999
+    np.savez(tmp_path / "codes.npz", depth=depth, delta_volume=volume, displacement=views[:, 0])
+    assert "'displacement' has -9999, far from all other values" in " ".join(opened(tmp_path / "codes.npz").warnings)
 
 
 def test_pixels_that_no_simulation_has_are_declared_by_a_mask(tmp_path, values):
@@ -487,6 +492,7 @@ def test_arrays_of_any_library_become_a_dataset_with_their_prior(bare):
     dataset = data_kind(spec).checked_dataset(filled_in(spec), BUILT_IN, Workspace(bare))
     assert dataset.simulations.parameters["depth"] == pytest.approx(theta[:, 0] / 1e3)
     assert len(np.unique(dataset.simulations.groups)) == 100
+    assert "observed" in call("data", "show", "frame").stdout
     tensors = torch.tensor(theta, requires_grad=True), torch.tensor(x)
     package.dataset(*tensors, ["depth", "modulus"], name="tensors", **known)
     with np.load(bare / "data/frame.npz") as frame, np.load(bare / "data/tensors.npz") as other:

@@ -18,7 +18,6 @@ from qexp.kinds.images.figures import ImageSample, sample_images
 from qexp.kinds.images.files import NORTHWARDS, ROWS
 from qexp.kinds.preview import Array, Pictures, Preview, Variable, value_in_words
 from qexp.simulation.dataset import GeneratedDataset, Intervals, Values, mask_of
-from qexp.simulation.views import DISPLACEMENT
 
 if TYPE_CHECKING:
     import xarray
@@ -161,7 +160,8 @@ def dimensions(dataset: GeneratedDataset, name: str) -> dict[str, int]:
     channels, height, width = shape
     suffix = name[len(base_name(name)) :]
     component = {"component": channels} if channels > 1 else {}
-    if dataset.view(DISPLACEMENT + suffix).points is not None:
+    (image,) = (image for image in dataset.images if name in (image, mask_of(image)))
+    if dataset.view(image).points is not None:
         return {**component, f"point{suffix}": height}
     side = suffix if (height, width) != dataset.size else ""
     return {**component, f"y{side}": height, f"x{side}": width}

@@ -19,6 +19,7 @@ from qexp.base.quantities import DIMENSIONLESS, NOISE, Quantities, alike, conver
 from qexp.errors import DatasetError, MissingExtraError, QexpError, some, suggestion
 from qexp.kinds.files import as_finding, find_data_file, refuse
 from qexp.kinds.images.files import HDF5, UNNAMED, ImageAxis, ImageFile, ImageVariable, NetcdfImages, open_images
+from qexp.observations.reading import codes_among
 from qexp.rows import array_cache
 from qexp.rows.array_cache import CachedArray
 from qexp.rows.arrays import DAMAGED, open_dataset
@@ -28,8 +29,10 @@ from qexp.simulation.stored import MOST_SIMULATIONS, Rows, Simulations, StoredOb
 from qexp.simulation.views import GNSS, View
 from qexp.spec.reading import Document, Finding, Where
 
-VERSION = 1
+VERSION = 2
 """Of the prepared observations in the cache."""
+
+CODE = "has {:g}, far from all other values: a code for no data? Write NaN in its place"
 
 BLOCK = 2**22
 """Numbers of an observation that are read at a time."""
@@ -237,10 +240,14 @@ class SimulationFiles:
         """
         parameters = self._parameters()
         failed = {name: ~np.isfinite(values) for name, values in parameters.items()}
+        largest = {name: _largest(values, ~failed[name]) for name, values in parameters.items()}
         observations: dict[str, StoredObservation] = {}
         for array in self.arrays:
-            cached, of_array = self._prepared(array, views[array.names[0]])
-            failed[self._names[array.names[0]]] = of_array
+            cached, about = self._prepared(array, views[array.names[0]])
+            failed[self._names[array.names[0]]] = np.isin(np.arange(array.variable.shape[0]), about["failed"])
+            largest[array.names[0]] = about["largest"]
+            if about["codes"]:
+                self.warnings.append(f"'{array.names[0]}' {CODE.format(about['codes'][0])}")
             each = array.shape[0] // len(array.names)
             for place, name in enumerate(array.names):
                 observations[name] = StoredObservation(cached, slice(place * each, (place + 1) * each))
@@ -253,7 +260,7 @@ class SimulationFiles:
                 raise DatasetError([(("path",), f"{self.path}: {words}; {way_out}")])
             self.warnings.append(f"{words} and are left out")
         if self._assumed:
-            units = some([f"'{name}' in {unit}" for name, unit in self._assumed.items()])
+            units = some([f"'{n}' in {unit} (up to {largest[n]:,.4g})" for n, unit in self._assumed.items()])
             self.warnings.append(f"the files give no units; assumed are {units}; 'file_units' can say others")
         usable = np.flatnonzero(~any_failed)
         return Simulations(parameters, observations, usable, self._groups(parameters, usable))
@@ -329,7 +336,7 @@ class SimulationFiles:
                 same = f"is {usable[0]:g} in all simulations, so that nothing can be learned about it; leave it out"
                 raise DatasetError([(("varyings", name), same)])
             if found := codes(usable):
-                self.warnings.append(f"'{name}' has {found[0]:g}, far from all other values: a code for no data?")
+                self.warnings.append(f"'{name}' {CODE.format(found[0])}")
         return values
 
     def _factor(self, name: str, of_file: str, where: Where) -> float:
@@ -364,8 +371,10 @@ class SimulationFiles:
         _, groups = np.unique(values, return_inverse=True)
         return _joined(same, groups)
 
-    def _prepared(self, array: StoredArray, view: View) -> tuple[CachedArray, NDArray[np.bool_]]:
-        """An array in the unit of its observations, in the cache; and whether each simulation failed in it."""
+    def _prepared(self, array: StoredArray, view: View) -> tuple[CachedArray, dict[str, Any]]:
+        """An array in the unit of its observations, in the cache; and what is known of it: `failed`, the numbers of
+        simulations; `codes`, which seem to stand for no data; `largest`, the largest size.
+        """
         factor = self._factor(array.names[0], array.variable.unit, array.where)
         visible = None if view.visible is None else view.visible.numpy().reshape(array.shape[1:])
         count = array.variable.shape[0]
@@ -373,9 +382,10 @@ class SimulationFiles:
         hidden = None if visible is None else hashlib.sha256(visible.tobytes()).hexdigest()
         column = self._names[array.names[0]]
         key = ["simulations", VERSION, content, column, array.channels, list(array.shape), factor, hidden]
-        shape, failed = (count, *array.shape), list[int]()
+        shape, failed, found, largest = (count, *array.shape), list[int](), list[float](), 0.0
 
         def prepared() -> Iterator[NDArray[np.float32]]:
+            nonlocal found, largest
             start = 0
             for block in array.blocks(factor):
                 wrong = ~(np.abs(block) < HUGE_NUMBER)
@@ -383,6 +393,7 @@ class SimulationFiles:
                     wrong &= visible
                     block[..., ~visible] = 0
                 failed.extend((start + np.flatnonzero(wrong.any(axis=(1, 2, 3)))).tolist())
+                found, largest = found or codes_among(block), max(largest, _largest(block, ~wrong))
                 start += len(block)
                 yield block
 
@@ -390,11 +401,13 @@ class SimulationFiles:
             cached, about = array_cache.find(key, shape), array_cache.note(key)
             if cached is None or about is None:
                 cached = array_cache.cached_by_content(shape, prepared(), lambda: key)
-                about = {"failed": failed}
+                about = {"failed": failed, "codes": found, "largest": largest}
                 array_cache.keep_note(key, about)
-        of_array = np.zeros(count, dtype=bool)
-        of_array[about["failed"]] = True
-        return cached, of_array
+        return cached, about
+
+
+def _largest(values: NDArray[Any], usable: NDArray[np.bool_]) -> float:
+    return float(np.abs(values).max(where=usable, initial=0))
 
 
 def _content(paths: Iterable[Path]) -> str:
