@@ -235,7 +235,7 @@ class Run(Shown):
         """
         if refined:
             return self._predictor.refined(inputs, draws, seed, as_warning)
-        return self._predictor.posterior(inputs, draws, seed, recalibrated)
+        return self._predictor.posterior(inputs, draws, seed, recalibrated, as_warning)
 
     def wait(self, timeout: float | None = None) -> str:
         """Wait until the run has ended; returns its state. Raises QexpError after `timeout` seconds.

@@ -202,6 +202,10 @@ def posterior(
             raise QexpError(f"`prior`, `names`, `name`: '{simulator}' is a dataset, which has them; leave them out")
     else:
         called = name or str(getattr(simulator, "__name__", ""))
+        if not called.isidentifier() and name is None:
+            raise QexpError(f"`name`: the simulator is called '{called}'; give the dataset a name")
+        if simulations < 1:
+            raise QexpError(f"`simulations={simulations}`: at least 1")
         new_simulations(home, called, simulations, simulator, names, prior)
     if not (home.specs / FOLDERS["experience"] / f"{called}.json").exists():
         new_specs(home, NewOptions("experience", called))

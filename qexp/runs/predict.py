@@ -70,14 +70,21 @@ class Predictor:
         Raises QexpError for a missing or unknown input or one of another shape.
         """
         tensors, single = self._batch(inputs)
+        estimated = self._estimated(tensors, warn)
+        arrays = {name: array[:, 0] if array.shape[1:] == (1,) else array for name, array in estimated.items()}
+        return {name: array[0] for name, array in arrays.items()} if single else arrays
+
+    def _estimated(
+        self, tensors: Mapping[str, torch.Tensor], warn: Callable[[str], None]
+    ) -> dict[str, NDArray[np.float32]]:
+        """The estimates, after sentences on samples that lie outside the training data."""
         with threads(self._threads):
             estimated = {name: mean.cpu().numpy() for name, mean in self._means(tensors).items()}
         if self._extent is not None:
             given = {name: values.cpu().numpy() for name, values in tensors.items()}
             for sentence in self._extent.remarks(given, estimated):
                 warn(sentence)
-        arrays = {name: array[:, 0] if array.shape[1:] == (1,) else array for name, array in estimated.items()}
-        return {name: array[0] for name, array in arrays.items()} if single else arrays
+        return estimated
 
     def _means(self, tensors: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
         """The mean over the networks; of frames of another size than in training, which may be large, one by one."""
@@ -109,22 +116,33 @@ class Predictor:
         return {name: (low[0], high[0]) if single else (low, high) for name, (low, high) in columns.items()}
 
     def posterior(
-        self, inputs: Mapping[str, ArrayLike], draws: int, seed: int, recalibrated: str | None
+        self,
+        inputs: Mapping[str, ArrayLike],
+        draws: int,
+        seed: int,
+        recalibrated: str | None,
+        warn: Callable[[str], None] = ignore,
     ) -> xarray.Dataset:
         """Draws from the joint posterior of the outputs of posterior heads, in their units.
 
         inputs        as for `predict`
         recalibrated  the part whose calibration tells how wide they are; None: as the head makes them
+        warn          receives sentences on samples that lie outside the training data
         returns  output → (chain, draw, sample), one chain, as ArviZ takes them; (chain, draw) for a single sample
         Of several networks, such as those of folds, each makes an equal share of the draws: their mixture.
         Raises QexpError as `predict` does, and for a network without posterior head.
         """
         require_draws(draws, f"{draws} draws")
         tensors, single = self._batch(inputs)
+        for name, values in tensors.items():
+            if missing := int((~torch.isfinite(values)).sum()):
+                raise QexpError(f"'{name}' has {missing:,} missing or infinite values, for which no posterior is known")
+        if self.network.heads:
+            self._estimated(tensors, warn)
         with threads(self._threads), torch.no_grad():
             posterior = self._calibrated(recalibrated).posterior(tensors)
-            values = posterior.draws(draws, torch.Generator(self.device).manual_seed(seed)).cpu().numpy()
-        return _for_arviz(values, {name: self.units.get(name, "") for name in posterior.names}, single)
+            made = posterior.draws(draws, torch.Generator(self.device).manual_seed(seed)).cpu().numpy()
+        return _for_arviz(made, {name: self.units.get(name, "") for name in posterior.names}, single)
 
     def refined(
         self, inputs: Mapping[str, ArrayLike], draws: int, seed: int, warn: Callable[[str], None]
