@@ -681,6 +681,8 @@ def _model(directory: RunDirectory, dataset: GeneratedDataset, options: Calibrat
     if options.recalibrated is None:
         return model
     wider = recalibrated(model, directory, dataset, options.recalibrated)
+    if not dataset.simulates:
+        raise QexpError("`recalibrated`: all simulations that were held out made the factors; none can test them")
     if wider.kept.seed == options.seed:
         raise QexpError(f"`seed={options.seed}`: these observations made the factors; give another seed")
     return wider

@@ -426,6 +426,12 @@ def test_a_run_is_trained_tested_calibrated_and_asked(workspace, qexp):
     (calibration,) = run.path.glob("results/calibration*.json")
     assert {"part": "test", "observations": 180}.items() <= json.loads(calibration.read_text()).items()
     assert "trained or validated on some of these" in qexp("calibrate", "inverse_1", "--part", "all").stdout
+    wider = qexp("predict", "inverse_1", "data/observed.npy", "--output", "w.nc", "--recalibrated", "test")
+    assert "recalibrated by 180 observations of the test part" in wider.stderr
+    again = qexp("calibrate", "inverse_1", "--recalibrated", "test", "--seed", "7")
+    assert "none can test them" in again.stderr
+    trained = qexp("predict", "inverse_1", "data/observed.npy", "--output", "a.nc", "--recalibrated", "all")
+    assert "trained or validated on these simulations" in trained.stderr
     qexp("predict", "inverse_1", "data/observed.npy", "--output", "estimates.csv").done()
     evaluated = qexp("evaluate", "inverse_1", "--dataset", "elements", "--part", "test").done()
     assert "no sample has the parameters of simulations that were trained on" in evaluated
