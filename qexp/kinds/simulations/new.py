@@ -34,8 +34,8 @@ NUMBERS_OF_MIXTURE = 168
 SIMULATIONS_OF_NUMBER = 16
 """For each of these numbers: fewer simulations are learned by heart."""
 
-STEPS_OF_EPOCHS = 200_000
-"""Divided by the number of simulations: the epochs, from 50 to 100; fewer simulations need more of them."""
+SEEN, EPOCHS = 200_000, (50, 100)
+"""Samples of all epochs together, as far as the number of epochs lies between these: few simulations need more."""
 
 Values = NDArray[Any]
 
@@ -140,7 +140,7 @@ def experience(document: Document, dataset: StoredDataset) -> tuple[Document, Do
         "inputs": observed,
         "outputs": outputs,
         "split": [0.85, 0.1],
-        "epochs": min(max(STEPS_OF_EPOCHS // count, 50), 100),
+        "epochs": int(np.clip(SEEN // count, *EPOCHS)),
         "batch_size": min(max(count // 16, 16), 200),
         "optimizer": "adam",
         "learning_rate": 3e-3,
