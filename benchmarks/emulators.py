@@ -33,6 +33,8 @@ LOOKS = [
 PRIOR = {"x": (-2.0, 2.0), "y": (-2.0, 2.0), "depth": (1.0, 5.0), "delta_volume": (1.0, 20.0)}
 """In the units of specs; uniform for x and y, and in the logarithm for the others."""
 IMAGES, POINTS = ["displacement", "displacement_1"], 300
+TOGETHER = 25
+"""Observations after which the shares are printed."""
 
 SILL, RANGE, ERROR = 0.008**2, 2000.0, 0.002
 """Of the noise [m², m, m]."""
@@ -159,10 +161,13 @@ def compare(root: Path, count: int) -> None:
                 inside[shown][source] += int(of.low <= truth <= of.high)
             widths = {source: of.high - of.low for source, of in of_both.items()}
             ratios[shown].append(widths["emulator"] / widths["kernel"])
-    for name, held in inside.items():
-        middle, most = np.quantile(ratios[name], [0.5, 0.9])
-        shares = ", ".join(f"{100 * of / count:.0f} % by the {source}" for source, of in held.items())
-        print(f"{name}: 90 % intervals hold {shares}; width ratio {middle:.3f} (median), {most:.3f} (90th percentile)")
+        if (done := number + 1) % TOGETHER and done < count:
+            continue
+        for name, held in inside.items():
+            middle, most = np.quantile(ratios[name], [0.5, 0.9])
+            shares = ", ".join(f"{100 * of / done:.1f} % by the {source}" for source, of in held.items())
+            words = f"{done} observations, {name}: 90 % intervals hold {shares}"
+            print(f"{words}; width ratio {middle:.3f} (median), {most:.3f} (90th percentile)", flush=True)
 
 
 if __name__ == "__main__":

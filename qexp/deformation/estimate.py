@@ -616,6 +616,7 @@ def only_prior(
         display_name(search.parameter.name)
         for search in wanted
         if not search.bounded
+        and not search.closed  # an emulator's range is its prior
         and search.parameter.period is None
         and search.parameter.name in fit.coordinates.names
         and search.parameter.name not in distributions
