@@ -196,6 +196,13 @@ def test_what_an_emulator_errs_makes_intervals_wider_so_that_they_hold_the_truth
         assert estimate.interval95[0] < true < estimate.interval95[1]
 
 
+def test_the_prior_of_a_posterior_is_the_range_of_the_emulator_also_at_its_end(workspace):
+    source = (*SOURCE[:2], 6000.0, 4e6)  # deeper than any that it knows
+    deep = track("ascending", LOOKS[0].numpy(), source, None, seed=0, origin=PLACE, size=14, spacing=500.0)
+    posterior = qexp.invert(Observation((deep,), "EPSG:32633"), source="run:decode_0", posterior=True).posterior
+    assert 1.5 < posterior.parameters["depth"].low < posterior.parameters["depth"].high < 4.0
+
+
 def test_images_stay_where_their_centre_is_given_or_move_with_the_source(workspace):
     at = qexp.invert(observation(), source="run:decode_0", centre=SOURCE[:2])
     assert set(at.parameters) == {"depth", "delta_volume"}
