@@ -547,6 +547,9 @@ def test_recalibrated_posteriors_hold_the_truth_of_new_observations_as_often_as_
     assert np.quantile(draws["depth"], 0.95, axis=1) == pytest.approx(math.exp(0.5 * norm.ppf(0.95)), rel=0.1)
     with pytest.raises(QexpError, match=r"made with posteriors that were calibrated otherwise"):
         package.predict("narrow_0", "images.npz", "wide.nc", draws=2000, interval=0.8)
+    package.calibrate("narrow_0", observations=OBSERVATIONS, draws=DRAWS, seed=7)
+    with pytest.raises(QexpError, match=r"made with posteriors that were calibrated otherwise"):
+        package.predict("narrow_0", "images.npz", "wide.nc", draws=2000, interval=0.8, recalibrated="all")
 
 
 @pytest.mark.parametrize(

@@ -53,7 +53,7 @@ class Recalibration:
     """
 
     def __init__(self, marginals: Sequence[Marginal], truth: Array, ends: Array, beside: Sequence[int]) -> None:
-        self._marginals, self.observations = marginals, len(truth)
+        self._marginals = marginals
         low, median, high = self.scores(np.moveaxis(ends, -1, 0))
         above = self.scores(truth) - median
         with np.errstate(divide="ignore", invalid="ignore"):
@@ -85,10 +85,8 @@ class Recalibration:
 
     def _factors_of(self, probability: float) -> list[Array]:
         """Of each output, (cell,)."""
-        return [
-            np.array([_conformal(cell, np.concatenate(cells), probability) for cell in cells])
-            for cells in self._distances
-        ]
+        with_all = ((cells, np.concatenate(cells)) for cells in self._distances)
+        return [np.array([_conformal(cell, of_all, probability) for cell in cells]) for cells, of_all in with_all]
 
 
 def _conformal(distances: Array, of_all: Array, probability: float) -> float:
@@ -137,7 +135,8 @@ class RecalibratedPosterior(Posterior):
     def __init__(self, posterior: Posterior, by: Recalibration) -> None:
         self._posterior, self._by = posterior, by
         self.names, self.device = posterior.names, posterior.device
-        ends = torch.stack([posterior.quantiles(ENDS)[name] for name in self.names], dim=1)  # (sample, output, 3)
+        quantiles = posterior.quantiles(ENDS)
+        ends = torch.stack([quantiles[name] for name in self.names], dim=1)  # (sample, output, 3)
         self._low, self._median, self._high = by.scores(np.moveaxis(ends.double().cpu().numpy(), -1, 0))
 
     def draws(self, count: int, random: torch.Generator | None = None) -> Tensor:
@@ -170,7 +169,7 @@ class RecalibratedEnsemble(Ensemble):
     def __init__(self, ensemble: Ensemble, by: Recalibration, kept: Calibration) -> None:
         super().__init__(ensemble.models)
         self._by, self.kept = by, kept
-        observations = f"{kept.observations:,} observations of the {kept.part_in_words}"
+        observations = f"{kept.observations:,} observations of the {kept.part_in_words} (made {kept.created})"
         self.recalibrated = f"posteriors are recalibrated by {observations}, and right for what is like these"
 
     def posterior(self, samples: Mapping[str, Tensor]) -> Posterior:
