@@ -223,13 +223,13 @@ class Run(Shown):
         `made.quantile([0.05, 0.95], "draw")` and `xarray.corr` of it give intervals and correlations; ArviZ takes it
         as it is.
 
-        draws    number of draws for each sample
-        seed     of the draws
-        refined  by the known likelihood, instead of the network's head
+        draws         number of draws for each sample
+        seed          of the draws
+        refined       by the known likelihood, instead of the network's head
         recalibrated  part of the distributions whose calibration tells how wide they are; see `qexp predict`
-        inputs   as for `predict`
-        returns  output → (chain, draw, sample) with one chain, in the output's unit; without `sample` for a single one;
-                 refined: all variables that vary and are no inputs. Warns of draws that are not to be trusted
+        inputs        as for `predict`
+        returns       output → (chain, draw, sample) with one chain, in the output's unit; without `sample` for a single
+                      one; refined: all variables that vary and are no inputs. Warns of draws that are not to be trusted
         Raises QexpError as `predict` does, for a run without posterior head, and refined for a likelihood that is not
         known, or pixels that are missing without a mask.
         """

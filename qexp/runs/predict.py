@@ -128,7 +128,7 @@ class Predictor:
         inputs        as for `predict`
         recalibrated  the part whose calibration tells how wide they are; None: as the head makes them
         warn          receives sentences on samples that lie outside the training data
-        returns  output → (chain, draw, sample), one chain, as ArviZ takes them; (chain, draw) for a single sample
+        returns       output → (chain, draw, sample), one chain, as ArviZ takes them; (chain, draw) for a single sample
         Of several networks, such as those of folds, each makes an equal share of the draws: their mixture.
         Raises QexpError as `predict` does, and for a network without posterior head.
         """

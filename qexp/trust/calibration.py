@@ -31,7 +31,7 @@ from qexp.inference.refinement import MatrixAxis, Refinement
 from qexp.kinds import figures
 from qexp.kinds.evaluation import ALL, PARTS, TEST, TRAIN
 from qexp.kinds.images.experiment import generated_of, parts_of
-from qexp.kinds.images.recalibration import RecalibratedPosterior, recalibrated
+from qexp.kinds.images.recalibration import recalibrated
 from qexp.kinds.networks import load_models
 from qexp.kinds.objects import device_of, threads_to_predict
 from qexp.kinds.options import CalibrateOptions
@@ -240,7 +240,7 @@ class HeadPosteriors:
         with torch.no_grad():
             draws = posterior.draws(count, seeds.torch(self.device, PURPOSE, "draws", batch.number))
             values = draws.transpose(0, 1).double().cpu().numpy()
-            if isinstance(posterior, RecalibratedPosterior):
+            if self.model.recalibrated:  # their densities are not known
                 on_done(len(truth))
                 return ObservationDraws(values)
             of_truth = posterior.log_prob(torch.from_numpy(truth).to(draws))

@@ -197,6 +197,7 @@ class OnGrid:
             name = emulator.directory.name
             raise QexpError(f"the images of {name} need pixels of one size that is known; give 'x_res'")
         self.directions = torch.from_numpy(np.stack([of.directions.mean(axis=0) for of in self._views]))
+        self._upwards = torch.linalg.pinv(self.directions)  # of what the images show, the least vector that has it
         size, sides = np.array([view.width, view.height]), np.array(view.pixel)
         first = view.middle - size / 2 * sides  # the middle of the pixel at the lower left
         self._first, self._sides = torch.from_numpy(first), torch.from_numpy(sides)
@@ -207,7 +208,7 @@ class OnGrid:
         """(batch, point, 3), of images, (batch, 1, height, width), and points from their origin, (batch, point, 2)."""
         stack = torch.cat([images[view.image] for view in self._views], dim=1)
         along = between_pixels(stack, (points - self._first) / self._sides)
-        found: Tensor = along @ torch.linalg.pinv(self.directions).mT
+        found: Tensor = along @ self._upwards.mT
         return found
 
 

@@ -187,16 +187,23 @@ class SimulationFiles:
             there = open_images(self.path, wanted)
             if UNNAMED in there:
                 return {self._names[self._document["observations"][0]]: there[UNNAMED]}
-            for name in {name for name in wanted if "/" in name} - {*there} if self.path.suffix in GROUPED else ():
-                group, _, variable = name.rpartition("/")
-                with suppress(TableError):  # a group that is not there
-                    of_group = NetcdfImages(self.path, open_dataset(self.path, group))
-                    there |= {name: ImageVariable(of_group, variable)} if variable in of_group.shapes else {}
+            if self.path.suffix.lower() in GROUPED:
+                there |= self._in_groups(name for name in wanted if "/" in name and name not in there)
             return there
         assert self._table is not None
         paths = [self.path / name for name in self._table.read([], [column])[1][column].tolist()]
         file = FilePerSimulation(self.path, paths, [self._names[name] for name in self._document["observations"]])
         return {name: ImageVariable(file, name) for name in file.shapes}
+
+    def _in_groups(self, names: Iterable[str]) -> dict[str, ImageVariable]:
+        """Those variables of groups of HDF5, `group/variable`, that are there."""
+        there: dict[str, ImageVariable] = {}
+        for name in names:
+            group, _, variable = name.rpartition("/")
+            with suppress(TableError):  # a group that is not there
+                file = NetcdfImages(self.path, open_dataset(self.path, group))
+                there |= {name: ImageVariable(file, variable)} if variable in file.shapes else {}
+        return there
 
     @property
     def fingerprint(self) -> str:
