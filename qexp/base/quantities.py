@@ -78,7 +78,8 @@ HALF_PI, TURN = math.pi / 2, 2 * math.pi
 ANGLE = partial(Quantity, RADIAN, 1.0, natural_zero=False)
 BEARING = partial(ANGLE, at_least=-TURN, at_most=TURN, period=TURN)
 TILT = partial(ANGLE, at_least=0.0, at_most=HALF_PI)
-LENGTH = partial(Quantity, "km", 1e3)
+LENGTH = partial(Quantity, "km", 1e3, plausible=(0.0, 1e3))
+POSITION = partial(LENGTH, plausible=(-1e3, 1e3), natural_zero=False)
 VOLUME = partial(Quantity, "10⁶ m³", 1e6, plausible=(-1e3, 1e3))
 SLIP = partial(Quantity, "m", 1.0, plausible=(-50.0, 50.0))
 
@@ -88,8 +89,8 @@ NOISE = "noise"
 QUANTITIES: dict[str, Quantity] = {
     "depth": LENGTH("depth of the source below the flat surface, positive downwards", above=0.0),
     "delta_volume": VOLUME("volume change of the source, inflation positive", name="volume change", symbol="ΔV"),
-    "x": LENGTH("position of the source east of the image centre", natural_zero=False),
-    "y": LENGTH("position of the source north of the image centre", natural_zero=False),
+    "x": POSITION("position of the source east of the image centre"),
+    "y": POSITION("position of the source north of the image centre"),
     "x_res": LENGTH("width of a pixel, eastwards", above=0.0, name="pixel width"),
     "y_res": LENGTH("height of a pixel, northwards", above=0.0, name="pixel height"),
     "azimuth": ANGLE(

@@ -321,7 +321,7 @@ class GeneratedData(KindData[GeneratedDataset]):
         refuse(_in_variables(document, _generator(document, tables, views), tables))
         dataset = _dataset(document, tables, views)
         refuse([*in_layouts(document, dataset), *_in_columns(document, dataset)])
-        dataset.warnings += [*_warnings_about_draws(dataset), *_implausible(dataset)]
+        dataset.warnings += [*_warnings_about_draws(dataset), *implausible(dataset)]
         return dataset
 
     def remarks(self, document: Document, dataset: GeneratedDataset) -> Iterator[Finding]:
@@ -526,7 +526,7 @@ def _in_columns(document: Document, dataset: GeneratedDataset) -> Iterator[Findi
             yield ("columns", name), f"'{other}' of the file is another variable, too; keep one of them"
 
 
-def _implausible(dataset: GeneratedDataset) -> Iterator[str]:
+def implausible(dataset: GeneratedDataset) -> Iterator[str]:
     """Warnings about distributions that reach beyond what nature has, by their quantity."""
     for name, distribution in dataset.distributions.items():
         about = quantity(name, dataset.quantities)
@@ -702,7 +702,8 @@ def _without_quantity(source: Source, dataset: GeneratedDataset, file: str) -> I
 def _doubtful(dataset: GeneratedDataset, values: dict[str, Values], signals: dict[str, Tensor]) -> Iterator[str]:
     """Warnings about displacements that no radar would see, or that no ground has."""
     at, units = "at the quartiles of the distributions", "is all in SI units, and is each quantity's si_factor right?"
-    observed = dataset.observe(values, torch.Generator().manual_seed(0))
+    copies = {name: signal.clone() for name, signal in signals.items()}
+    observed = dataset.observed(copies, values, torch.Generator().manual_seed(0))
     for name, signal in signals.items():
         largest, noise = float(signal.abs().max()), float((observed[name] - signal).std())
         if base_name(name) != DISPLACEMENT:

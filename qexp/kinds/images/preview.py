@@ -51,7 +51,8 @@ class ImagesPreview(Preview[GeneratedDataset, Intervals]):
     def variables(self, samples: xarray.Dataset) -> list[Variable]:
         pixels = max(math.prod(shape) for shape in self.dataset.shapes().values())
         drawn = self._drawn(min(MOST_IMAGES, max(1, PIXELS // pixels)))
-        values = {**self._values, **{name: drawn[name].numpy().ravel() for name in self.dataset.images}}
+        values = {name: of_all for name, of_all in self._values.items() if name in self.dataset.test}
+        values |= {name: drawn[name].numpy().ravel() for name in self.dataset.images}
         views = self.dataset.view_names
         return [
             Variable(name, self._unit(name), array, view=name_of_view(name, views) if any(views) else None)

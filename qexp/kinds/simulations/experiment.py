@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -17,8 +17,15 @@ from qexp.base.tables import Tables, built
 from qexp.base.workspace import Workspace
 from qexp.errors import DatasetError, QexpError, suggestion
 from qexp.kinds.files import data_folder, data_folders, refuse
-from qexp.kinds.images.emulator import Emulator
-from qexp.kinds.images.experiment import GeneratedData, in_layouts, in_noise, in_transforms, noise_of, views_of
+from qexp.kinds.images.experiment import (
+    GeneratedData,
+    implausible,
+    in_layouts,
+    in_noise,
+    in_transforms,
+    noise_of,
+    views_of,
+)
 from qexp.kinds.images.spec import fixed_values, variable_of
 from qexp.kinds.kind import KindData
 from qexp.kinds.memory import BYTES_OF_NUMBER, Samples
@@ -31,6 +38,9 @@ from qexp.simulation.stored import Rows, Simulations, StoredDataset, StoredImage
 from qexp.simulation.views import SIZED, View
 from qexp.spec.reading import Document, Finding
 from qexp.store.directory import RunDirectory
+
+if TYPE_CHECKING:
+    from qexp.kinds.images.emulator import Emulator
 
 READ_TOGETHER = 2**23
 """Numbers of the samples that are read, and given noise, at a time."""
@@ -124,7 +134,7 @@ class SimulatedData(GeneratedData):
         refuse(_in_variables(document, dataset))
         refuse(in_noise(document, dataset.images, tables))
         refuse([*_in_priors(document, dataset), *in_layouts(document, dataset)])
-        dataset.warnings += _unlike_priors(document, dataset)
+        dataset.warnings += [*_unlike_priors(document, dataset), *implausible(dataset)]
         return dataset
 
     def folder(self, document: Document, workspace: Workspace | None) -> Path:
@@ -214,6 +224,8 @@ def _emulator(document: Document, workspace: Workspace | None) -> Emulator | Non
     """The run that makes images of other parameters: where it was, or in the workspace. Raises DatasetError."""
     if "emulator" not in document:
         return None
+    from qexp.kinds.images.emulator import Emulator
+
     path = Path(document.get("found_emulator", ""))
     if workspace is not None and not ("found_emulator" in document and path.exists()):
         path = workspace.runs / document["emulator"]
