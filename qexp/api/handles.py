@@ -175,7 +175,8 @@ class Run(Shown):
         """Estimates from observations, both in the units of the spec: `run.predict(displacement=images)["depth"]`.
 
         unnamed  none; an array without a name is refused with the name that it needs
-        inputs   variable → (sample, height, width), or (height, width) for a single sample, which gives scalars. Rows
+        inputs   variable → (sample, height, width), or (height, width) for a single sample, which gives scalars. The
+                 images `displacement`, `displacement_1` and on may be the channels of one array `displacement`. Rows
                  of images run northwards: the first is the southernmost. A `DataArray` of xarray is converted by its
                  attribute `units` and turned by its coordinates, if it has them; so is a file by `qexp.predict`,
                  which alone compares the size of pixels and the values with the training data, and finds gaps

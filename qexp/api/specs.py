@@ -10,7 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from qexp.api.progress import watching
+from qexp.api.progress import notices, watching
 from qexp.base import files, folders, workspace as workspaces
 from qexp.base.options import ignore, takes
 from qexp.base.workspace import PACKAGE, Workspace
@@ -320,7 +320,8 @@ def dataset(
     """Write simulations as data/NAME.npz, and a dataset of the type `simulated` that has them.
 
     theta    parameters, (simulation, parameter), in numpy, torch or pandas
-    x        what was observed with them, (simulation, value), (simulation, y, x) or (simulation, y, x, channel)
+    x        what was observed with them, (simulation, value), (simulation, y, x), (simulation, channel, y, x) or
+             (simulation, y, x, channel): channels are the shorter axis
     names    of the parameters; theta1 and on, or those of the prior or of a data frame, if left out
     prior    what the parameters were drawn from: a frozen distribution of scipy.stats or a distribution of torch for
              each, in a list or a dictionary, or one of torch for all; that of the simulations if left out
@@ -337,7 +338,11 @@ def dataset(
     """
     from qexp.runs.new import new_simulations  # loads torch
 
-    new_simulations(workspaces.find(workspace), name, theta, x, names, prior, units=units, groups=groups)
+    with notices() as tell:
+        for text in new_simulations(
+            workspaces.find(workspace), name, theta, x, names, prior, units=units, groups=groups
+        ):
+            tell(text)
     return name
 
 

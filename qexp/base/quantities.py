@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from itertools import count, takewhile
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -135,6 +136,11 @@ _VIEW_SUFFIX = re.compile(r"_[1-9][0-9]*$")
 def base_name(variable: str) -> str:
     """The variable without its source and view: `depth` for `chamber.depth`, `incidence` for `incidence_1`."""
     return _VIEW_SUFFIX.sub("", variable.rpartition(".")[2])
+
+
+def channels_of(image: str, images: Container[str]) -> list[str]:
+    """The images that the channels of one array are, of which this is the first: `image`, `image_1` and on."""
+    return [image, *takewhile(images.__contains__, (f"{image}_{number}" for number in count(1)))]
 
 
 def quantity(variable: str, quantities: Quantities) -> Quantity:

@@ -457,7 +457,8 @@ class NormalScore(Transform):
         else:
             below = (torch.searchsorted(self.nodes, exact, right=True) - 1).clamp(0, NODES - 2)
         low, high = self.nodes[below], self.nodes[below + 1]
-        position = below + (exact - low) / (high - low)
+        width = (high - low).clamp(min=torch.finfo(low.dtype).tiny)  # of the last two nodes, far from zero, it may be 0
+        position = below + (exact - low) / width
         scores: Tensor = position * (2 * SCORE_SPAN / (NODES - 1)) - SCORE_SPAN
         return scores.to(values)
 

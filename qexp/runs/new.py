@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -68,12 +69,13 @@ def new_specs(workspace: Workspace, options: NewOptions) -> list[Path]:
 
 def new_simulations(
     workspace: Workspace, name: str, theta: Any, x: Any, names: Sequence[str], prior: Any, **more: Any
-) -> None:
+) -> list[str]:
     """Write simulations to data/NAME.npz, and a dataset of them; what is there with the same content stays.
 
-    theta  (simulation, parameter), or how many are drawn from the prior
-    x      (simulation, ...), or the simulator that makes it of theta: it is called if the file is not there
-    more   `units` of parameters, and `groups`, (simulation,)
+    theta    (simulation, parameter), or how many are drawn from the prior
+    x        (simulation, ...), or the simulator that makes it of theta: it is called if the file is not there
+    more     `units` of parameters, and `groups`, (simulation,)
+    returns  warnings about them
     Raises QexpError if other simulations or another dataset are there, and SpecError if the dataset is wrong.
     """
     spec = workspace.specs / FOLDERS["dataset"] / f"{require_name(name)}.json"
@@ -81,6 +83,7 @@ def new_simulations(
     simulated = kind_named("simulated").load("new")
     theta = simulated.drawn(prior, theta) if isinstance(theta, int) else theta
     parameters, units = simulated.parameters(theta, names, prior), more.get("units") or {}
+    observed = partial(simulated.array, what="x", dimensions=[2, 3, 4], count=len(theta))
     document = simulated.dataset(path.name, list(parameters), prior, units, cache.tables["quantities"])
     arrays = dict(parameters)
     if (groups := more.get("groups")) is not None:
@@ -89,11 +92,11 @@ def new_simulations(
     if callable(x):
         arrays[simulated.SIMULATOR] = simulated.text_of(x)
     else:
-        arrays[simulated.OBSERVED] = simulated.observations(x, len(theta))
+        arrays[simulated.OBSERVED] = observed(x)
     different = [spec] if spec.exists() and read(spec) != document else []
     if made := not path.exists():
         if callable(x) and not different:
-            arrays[simulated.OBSERVED] = simulated.observations(x(theta), len(theta))
+            arrays[simulated.OBSERVED] = observed(x(theta))
     else:
         with np.load(path) as there:
             same = all(name in there and np.array_equal(there[name], values) for name, values in arrays.items())
@@ -105,13 +108,14 @@ def new_simulations(
         files.make_folder(path.parent)
         with files.writing(path), files.replacing(path) as written:
             np.savez(written, allow_pickle=False, **arrays)
-    _, findings = cache.dataset(document)
-    if findings:
+    dataset, findings = cache.dataset(document)
+    if dataset is None:
         if made and not callable(x):  # what a simulator made may have taken hours
             path.unlink()
         raise SpecError([Problem("the simulations", where, message) for where, message in findings])
     if not spec.exists():
         _write({spec: document})
+    return dataset.warnings
 
 
 def _dataset_of(file: Path, workspace: Workspace, options: NewOptions) -> Document:

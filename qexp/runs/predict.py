@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from contextlib import nullcontext, suppress
 from functools import cached_property
 from pathlib import Path
@@ -16,6 +16,7 @@ from numpy.typing import ArrayLike, NDArray
 from qexp.base import files
 from qexp.base.machine import freed_memory_kept, threads
 from qexp.base.options import ignore
+from qexp.base.quantities import channels_of
 from qexp.base.workspace import Workspace
 from qexp.errors import QexpError, some, suggestion
 from qexp.jobs import launchers
@@ -207,6 +208,9 @@ class Predictor:
     def _batch(self, inputs: Mapping[str, ArrayLike]) -> tuple[dict[str, torch.Tensor], bool]:
         """The inputs as tensors on the device, (sample, ...), and whether it was a single sample."""
         wanted = self.network.inputs
+        inputs = dict(inputs)
+        for name in [*inputs]:
+            inputs |= _in_channels(inputs[name], channels_of(name, wanted), inputs)
         for name in inputs:
             if name not in wanted:
                 raise QexpError(f"the model has no input '{name}'; {suggestion(name, wanted)}")
@@ -236,6 +240,17 @@ def _for_arviz(draws: NDArray[Any], units: Mapping[str, str], single: bool) -> x
     }
     coordinates = {name: np.arange(size) for name, size in zip(dimensions, values.shape, strict=False)}
     return xarray.Dataset(variables, coordinates)
+
+
+def _in_channels(array: Any, images: Sequence[str], given: Container[str]) -> dict[str, ArrayLike]:
+    """Image → the channel of an array that it is, where all but the first of the images are not given."""
+    if len(images) == 1 or any(image in given for image in images[1:]):
+        return {}
+    values = array if hasattr(array, "shape") else np.asarray(array)
+    for axis, others in ((-3, (slice(None), slice(None))), (-1, ())):
+        if values.ndim > 2 and values.shape[axis] == len(images):
+            return {image: values[(..., number, *others)] for number, image in enumerate(images)}
+    return {}
 
 
 def _as_batch(name: str, array: NDArray[np.float32], shape: Shape) -> tuple[torch.Tensor, bool]:

@@ -184,8 +184,8 @@ def test_samples_have_the_names_and_columns_that_the_file_gives_them(tmp_path):
     assert [row["name"] for row in read(tmp_path / "bands.csv")][:2] == ["20240306_20240318", "2"]
 
 
-@pytest.mark.parametrize("layout", ["netcdf", "npz", "folder"])
-def test_several_inputs_are_found_by_name_and_numbers_have_their_unit(tmp_path, layout):
+@pytest.mark.parametrize("layout", ["netcdf", "npz", "folder", "channels first", "channels last"])
+def test_several_inputs_are_found_by_name_or_as_channels_and_numbers_have_their_unit(tmp_path, layout):
     degrees = np.linspace(20, 40, COUNT)
     seen: list[dict[str, np.ndarray]] = []
 
@@ -196,6 +196,9 @@ def test_several_inputs_are_found_by_name_and_numbers_have_their_unit(tmp_path, 
     if layout == "netcdf":
         second = (OF_IMAGES, 2 * IMAGES)
         source = netcdf(tmp_path / "a.nc", displacement_1=second, incidence=("sample", degrees, {"units": "degrees"}))
+    elif layout.startswith("channels"):
+        views = np.stack([IMAGES, 2 * IMAGES], axis=1 if layout.endswith("first") else -1)
+        source = archive(tmp_path / "a.npz", displacement=views, incidence=np.radians(degrees))
     else:
         arrays = {"displacement": IMAGES, "displacement_1": 2 * IMAGES, "incidence": np.radians(degrees)}
         source = archive(tmp_path / "a.npz", **arrays) if layout == "npz" else folder(tmp_path / "a", **arrays)

@@ -139,7 +139,7 @@ def test_a_file_for_each_simulation_and_what_is_missing_or_unlike(tmp_path, valu
         csv.writer(file).writerows([["depth", "delta_volume", "mesh"], *zip(depth, volume, names, strict=False)])
     own = {"parameters": str(tmp_path / "table.csv"), "files": "mesh"}
     dataset = opened(tmp_path, **own)
-    assert "1 of 30 simulations have missing values" in " ".join(dataset.warnings)
+    assert "1 of 30 simulations have missing or infinite values" in " ".join(dataset.warnings)
     assert signals(dataset, [5])["displacement"].numpy()[0, 0] == pytest.approx(views[5, 0], rel=1e-5)
     rows = list(zip(depth, volume, names, strict=False))[::-1]
     with (tmp_path / "table.csv").open("w") as file:
@@ -276,7 +276,7 @@ def test_failed_simulations_are_counted_and_left_out(tmp_path, values):
     np.savez(tmp_path / "all.npz", depth=depth, delta_volume=volume, displacement=views[:, 0])
     for _ in range(2):  # the second time from the cache
         dataset = opened(tmp_path / "all.npz")
-        assert "4 of 400 simulations have missing values (1 in 'depth', 3 in 'displacement')" in " ".join(
+        assert "4 of 400 simulations have missing or infinite values (1 in 'depth', 3 in 'displacement')" in " ".join(
             dataset.warnings
         )
         assert set(range(COUNT)) - set(dataset.simulations.usable.tolist()) == {3, 9, 20, 30}
@@ -367,6 +367,12 @@ def test_units_of_files_and_variables_of_ones_own(tmp_path, values):
     assert dataset.quantities["modulus"].unit == "GPa"
     taken_for_km = opened(tmp_path / "all.npz", **{**own, "file_units": {}}).warnings
     assert "beyond what its quantity calls plausible, 0 km to 1000 km" in " ".join(taken_for_km)
+    np.savez(tmp_path / "all.npz", **{**arrays, "modulus": volume + 1e6})
+    assert "single precision rounds values of its size to 0.0625" in " ".join(
+        opened(tmp_path / "all.npz", **own).warnings
+    )
+    np.savez(tmp_path / "all.npz", **{**arrays, "modulus": 1e30 * volume})
+    assert "write it in a larger unit" in refused(tmp_path / "all.npz", **own)
 
 
 # Runs.
@@ -595,7 +601,9 @@ def test_images_with_channels_and_vectors_with_a_constant_value_have_posteriors(
     theta = np.random.default_rng(0).normal(size=(200, 2))
     images = theta[:, :1, None, None] * np.ones((200, 8, 8, 2))
     run = package.posterior(package.dataset(theta, images, name="views"), overrides={"epochs": 1}, display=False)
-    assert run.posterior(observed=images[:3, ..., 0], observed_1=images[:3, ..., 1])["theta1"].sizes["sample"] == 3
+    apart = run.posterior(observed=images[:3, ..., 0], observed_1=images[:3, ..., 1])
+    for together in (images[:3], np.moveaxis(images[:3], -1, 1)):
+        assert run.posterior(observed=together).equals(apart)
     vectors = np.concatenate([1e6 * theta, np.ones((200, 1))], axis=1)
     package.dataset(theta, vectors, name="vectors")
     run = package.posterior("vectors", overrides={"epochs": 20}, display=False)

@@ -213,6 +213,7 @@ def test_a_posterior_in_units_stays_within_its_prior_integrates_to_one_and_has_q
         {"type": "log_normal", "parameters": {"mu": 0.5, "sigma": 1.0}},
         {"type": "truncated_normal", "parameters": {"mu": 3.0, "sigma": 1.0, "low": 0.5, "high": 6.0}},
         {"type": "log_uniform", "parameters": {"low": 0.1, "high": 10.0}},
+        {"type": "uniform", "parameters": {"a": 1e5, "b": 1e5 + 1}},  # whose last two nodes are one number
     ],
     ids=lambda one: one["type"],
 )
@@ -226,6 +227,7 @@ def test_normal_scores_are_the_normal_quantiles_of_probabilities_and_come_back(d
     low, high = transform.distribution.support()
     ends = transform.inverse(torch.tensor([[-50.0], [50.0]]))
     assert low <= ends[0] < ends[1] <= high
+    assert transform(torch.tensor([[low], [high]], dtype=torch.float64)).isfinite().all()
 
 
 def test_a_model_without_a_head_says_how_to_get_a_posterior():

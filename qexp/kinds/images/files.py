@@ -96,15 +96,20 @@ class ImageFile(ABC):
 class ImageVariable:
     """A variable of a file of images.
 
-    name  its name there; empty for the array of a file that has but one, without a name
+    name     its name there; empty for the array of a file that has but one, without a name
+    channel  the axis of the channels, counted from the end, and the number of one; all of them if left out
     """
 
     file: ImageFile
     name: str
+    channel: tuple[int, int] | None = None
 
     @property
     def shape(self) -> Shape:
-        return tuple(self.file.shapes[self.name])
+        shape = list(self.file.shapes[self.name])
+        if self.channel is not None:
+            del shape[self.channel[0]]
+        return tuple(shape)
 
     @property
     def label(self) -> str:
@@ -115,7 +120,8 @@ class ImageVariable:
         return self.file.unit(self.name)
 
     def read(self, samples: slice | None) -> Values:
-        return self.file.read(self.name, samples)
+        values = self.file.read(self.name, samples)
+        return values if self.channel is None else np.take(values, self.channel[1], self.channel[0])
 
 
 def degrees_in_metres(latitude: float) -> tuple[float, float]:

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from qexp.base.quantities import alike, conversion, nearest, periods_of, quantity
+from qexp.base.quantities import alike, channels_of, conversion, nearest, periods_of, quantity
 from qexp.base.seeds import Seeds
 from qexp.errors import QexpError, some, suggestion
 from qexp.kinds.images.files import SINGLE, UNNAMED, ImageAxis, ImageVariable, Shape, Values, open_images
@@ -349,7 +349,7 @@ class ImageSource:
         layout, path = self._layout, self.path
         there = open_images(path, {*layout.variables, *layout.columns.values(), *layout.declared.values()})
         if UNNAMED in there:
-            return {self._only_input(): there[UNNAMED]}
+            return self._in_channels(layout.images[0], there[UNNAMED]) or {self._only_input(): there[UNNAMED]}
         names = {name: layout.columns.get(name, name) for name in layout.variables}
         for name in names.keys() & layout.declared.keys() - layout.columns.keys():
             names[name] = layout.declared[name] if layout.declared[name] in there else name
@@ -360,9 +360,24 @@ class ImageSource:
         others = {name: there[name] for name in there if name not in names.values()}
         if len(layout.images) == 1 and lacking == layout.images and len(alone := self._candidates(others)) == 1:
             names[lacking[0]], lacking = alone[0], []
-        if lacking:
+        found = {name: there[other] for name, other in names.items() if other in there}
+        for image in [image for image in layout.images if image in found]:
+            if {*lacking} >= {*channels_of(image, layout.images)[1:]}:
+                found |= self._in_channels(image, found[image])
+        if lacking := [name for name in lacking if name not in found]:
             raise QexpError(self._without(lacking, others))
-        return {name: there[other] for name, other in names.items() if other in there}
+        return found
+
+    def _in_channels(self, image: str, variable: ImageVariable) -> dict[str, ImageVariable]:
+        """The images that the channels of an array are, from one on; empty if it has none, or others."""
+        images = channels_of(image, self._layout.images)
+        for axis in (-3, -1) if len(variable.shape) > 2 and len(images) > 1 else ():
+            of_each = {name: replace(variable, channel=(axis, number)) for number, name in enumerate(images)}
+            if variable.shape[axis] == len(images) and all(
+                _arrangement(one.shape, self._shape(name)) for name, one in of_each.items()
+            ):
+                return of_each
+        return {}
 
     def _only_input(self) -> str:
         """The input that an array without a name holds."""

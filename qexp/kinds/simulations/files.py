@@ -34,6 +34,11 @@ VERSION = 2
 
 CODE = "has {:g}, far from all other values: a code for no data? Write NaN in its place"
 
+COARSE = "varies by {:.3g}, and single precision rounds values of its size to {:.3g}: subtract a constant from it"
+
+FEWEST_STEPS = 1000
+"""Of single precision between the least and the greatest value of a parameter, for fewer of which a warning is due."""
+
 BLOCK = 2**22
 """Numbers of an observation that are read at a time."""
 
@@ -261,10 +266,12 @@ class SimulationFiles:
         any_failed = np.any(list(failed.values()), axis=0)
         if any_failed.any():
             where = [f"{int(of.sum()):,} in '{name}'" for name, of in failed.items() if of.any()]
-            words = f"{int(any_failed.sum()):,} of {len(any_failed):,} simulations have missing values ({some(where)})"
+            of_all = f"{int(any_failed.sum()):,} of {len(any_failed):,} simulations"
+            words = f"{of_all} have missing or infinite values ({some(where)})"
             if any_failed.all():
-                way_out = "pixels that no simulation has are declared by a view's mask"
-                raise DatasetError([(("path",), f"{self.path}: {words}; {way_out}")])
+                has_none = any(failed[name].all() for name in parameters)
+                way_out = "" if has_none else "; pixels that no simulation has are declared by a view's mask"
+                raise DatasetError([(("path",), f"{self.path}: {words}{way_out}")])
             self.warnings.append(f"{words} and are left out")
         if self._assumed:
             units = some([f"'{n}' in {unit} (up to {largest[n]:,.4g})" for n, unit in self._assumed.items()])
@@ -342,8 +349,13 @@ class SimulationFiles:
             if len(usable) > 1 and not np.ptp(usable):
                 same = f"is {usable[0]:g} in all simulations, so that nothing can be learned about it; leave it out"
                 raise DatasetError([(("varyings", name), same)])
+            largest = float(np.abs(usable).max(initial=0))
             if found := codes(usable):
                 self.warnings.append(f"'{name}' {CODE.format(found[0])}")
+            elif largest >= HUGE_NUMBER:
+                raise DatasetError([(("varyings", name), f"reaches {largest:g}; write it in a larger unit")])
+            elif len(usable) and np.ptp(usable) < FEWEST_STEPS * (step := np.spacing(np.float32(largest))):
+                self.warnings.append(f"'{name}' {COARSE.format(np.ptp(usable), step)}")
         return values
 
     def _factor(self, name: str, of_file: str, where: Where) -> float:

@@ -55,12 +55,6 @@ def parameters(theta: Any, names: Sequence[str], prior: Any) -> dict[str, Values
     return dict(zip(called, np.array(values.T), strict=True))  # which no simulator changes
 
 
-def observations(values: Any, count: int) -> Values:
-    """Those of so many simulations, with channels before y and x. Raises QexpError."""
-    observed = array(values, "x", [2, 3, 4], count)
-    return np.moveaxis(observed, 3, 1) if observed.ndim == 4 else observed
-
-
 def array(values: Any, what: str, dimensions: Sequence[int], count: int | None = None) -> Values:
     """Numbers of any library, (simulation, ...), of such numbers of dimensions or one. Raises QexpError.
 
