@@ -69,7 +69,7 @@ def keep_note(key: Sequence[Any], document: dict[str, Any]) -> None:
     with contextlib.suppress(OSError, QexpError):
         path = _path(key, "json")
         path.parent.mkdir(parents=True, exist_ok=True)
-        formats.write_json(path, document)
+        path.write_bytes(formats.json_bytes(document))  # what is cut off is no JSON, so that nothing need be synced
 
 
 def _path(key: Sequence[Any], suffix: str) -> Path:

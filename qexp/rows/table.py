@@ -32,11 +32,20 @@ HUGE_NUMBER = 1e20
 
 LIKE_A_CODE = 'far from all others: a code for no data? leave the cell empty, with "missing": "drop"'
 
+TITLE = re.compile(r"(?P<name>.*\S)\s*[(\[](?P<unit>[^()\[\]]*)[)\]]\s*")
+"""`depth (km)`, `depth [km]`."""
+
 _NAN = re.compile(r"[+-]?nan(\([a-z0-9_]*\))?", re.IGNORECASE | re.ASCII)
 """Spellings of NaN by C libraries."""
 
 _OF_FORTRAN = re.compile(r"[+-]?\d*\.?\d+[dD][+-]?\d+", re.ASCII)
 _DECIMAL_COMMA = re.compile(r"[+-]?\d+,\d+")
+
+
+def unit_in_title(column: str) -> str:
+    """The unit in the title of a column; empty if there is none."""
+    title = TITLE.fullmatch(column)
+    return title["unit"].strip() if title else ""
 
 
 class TableError(QexpError):

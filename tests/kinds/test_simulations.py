@@ -143,9 +143,10 @@ def test_a_file_for_each_simulation_and_what_is_missing_or_unlike(tmp_path, valu
     assert signals(dataset, [5])["displacement"].numpy()[0, 0] == pytest.approx(views[5, 0], rel=1e-5)
     rows = list(zip(depth, volume, names, strict=False))[::-1]
     with (tmp_path / "table.csv").open("w") as file:
-        csv.writer(file).writerows([["depth", "delta_volume", "mesh"], *rows])
+        csv.writer(file).writerows([["depth [m]", "delta_volume", "mesh"], *rows])
+    own["columns"] = {"depth": "depth [m]"}
     reordered = opened(tmp_path, **own)  # not the observations in their former order, from the cache
-    assert reordered.simulations.parameters["depth"][24] == depth[5]
+    assert reordered.simulations.parameters["depth"][24] == pytest.approx(depth[5] / 1e3)
     assert signals(reordered, [24])["displacement"].numpy()[0, 0] == pytest.approx(views[5, 0], rel=1e-5)
     np.save(tmp_path / names[7], views[7, 0, :3])
     assert f"{names[7]}: 'displacement' has the shape (3, 16)" in refused(tmp_path, **own)

@@ -13,12 +13,10 @@ from numpy.typing import NDArray
 from qexp.kinds.options import NewOptions
 from qexp.kinds.rows.dataset import FORMATS, TabularDataset
 from qexp.rows.formats import open_table
+from qexp.rows.table import TITLE, unit_in_title
 from qexp.spec.reading import FROM_DATASET, Document
 
 INPUTS = "features"
-
-TITLE = re.compile(r"(?P<name>.*\S)\s*[(\[](?P<unit>[^()\[\]]*)[)\]]\s*")
-"""`depth (km)`, `depth [km]`."""
 
 
 def takes(path: Path) -> bool:
@@ -42,8 +40,8 @@ def dataset(path: Path, options: NewOptions) -> Document:
     used = [name for name in used if name not in options.groups]
     inputs, outputs = options.divided(used, str(path), "columns of numbers")
     names = _variables(outputs)
-    units = {name: _unit(column) for name, column in names.items()}
-    units[INPUTS] = _unit(inputs[0]) if len({_unit(column) for column in inputs}) == 1 else ""
+    units = {name: unit_in_title(column) for name, column in names.items()}
+    units[INPUTS] = unit_in_title(inputs[0]) if len({unit_in_title(column) for column in inputs}) == 1 else ""
     keys = {
         "inputs": {INPUTS: inputs},
         "outputs": names,
@@ -100,8 +98,3 @@ def _variables(columns: Iterable[str]) -> dict[str, str]:
             name += "_"
         names[name] = column
     return names
-
-
-def _unit(column: str) -> str:
-    title = TITLE.fullmatch(column)
-    return title["unit"].strip() if title else ""

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from qexp.base.quantities import DIMENSIONLESS, NOISE, Quantities, alike, conversion, of_dataset, quantity
+from qexp.base.quantities import DIMENSIONLESS, NOISE, UNITS, Quantities, alike, conversion, of_dataset, quantity
 from qexp.errors import DatasetError, MissingExtraError, QexpError, some, suggestion
 from qexp.kinds.files import as_finding, find_data_file, refuse
 from qexp.kinds.images.files import HDF5, UNNAMED, ImageAxis, ImageFile, ImageVariable, NetcdfImages, open_images
@@ -24,7 +24,7 @@ from qexp.rows import array_cache
 from qexp.rows.array_cache import CachedArray
 from qexp.rows.arrays import DAMAGED, open_dataset
 from qexp.rows.formats import open_table
-from qexp.rows.table import HUGE_NUMBER, Table, TableError, codes
+from qexp.rows.table import HUGE_NUMBER, Table, TableError, codes, unit_in_title
 from qexp.simulation.stored import MOST_SIMULATIONS, Rows, Simulations, StoredObservation
 from qexp.simulation.views import GNSS, View
 from qexp.spec.reading import Document, Finding, Where
@@ -225,7 +225,10 @@ class SimulationFiles:
     def _unit_of_parameter(self, name: str) -> str:
         """Its unit by the files; empty if they give none."""
         column = self._names[name]
-        return self._there[column].unit if self._table is None else self._table.units.get(column, "")
+        if self._table is None:
+            return self._there[column].unit
+        title = unit_in_title(column)
+        return self._table.units.get(column, title if title in UNITS else "")
 
     @property
     def shapes(self) -> dict[str, Shape]:
