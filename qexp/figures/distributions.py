@@ -280,7 +280,7 @@ def _ends(values: Array, outer: float = OUTER_SHARE, shown: Sequence[float] = ()
     """Ends of an axis that shows all but the outermost draws of a posterior, and some other values."""
     inner = [*map(float, np.quantile(values, [outer, 1 - outer])), *shown]
     low, high = min(inner), max(inner)
-    margin = 0.03 * (high - low) or 0.5
+    margin = 0.08 * (high - low) or 0.5
     return low - margin, high + margin
 
 
@@ -326,10 +326,10 @@ def _draw_pair(axis: Axes, across: Mapping[str, Array], down: Mapping[str, Array
     from scipy.ndimage import gaussian_filter
 
     several = len(across) > 1
-    around = round(3 * SMOOTHED_CELLS) * several
+    around = round(3 * SMOOTHED_CELLS)
     for number, pair in enumerate(zip(across.values(), down.values(), strict=True)):
         # Cells of its own, as a posterior that is much narrower than another one would be smoothed away; with some more
-        # around it, where others are drawn too.
+        # around it, in which lines close.
         beyond = [around * (high - low) / CELLS for low, high in map(_ends, pair)]
         own = [(low - more, high + more) for (low, high), more in zip(map(_ends, pair), beyond, strict=True)]
         counts, first, second = np.histogram2d(*pair, CELLS + 2 * around, own)
