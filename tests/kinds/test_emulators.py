@@ -19,6 +19,8 @@ from qexp.physics.point import mogi, mogi_image
 from tests.conftest import copied, shared_folder
 from tests.inference.tracks import track
 
+pytestmark = pytest.mark.xdist_group("emulators")  # no other worker waits for what this one trains
+
 SIDE, STEP, COUNT = 32, 400.0, 900
 """Pixels of an image, their size [m], and simulations."""
 ANGLES = {"azimuth": 0.2, "incidence": 0.6, "azimuth_1": 3.0, "incidence_1": 0.6}

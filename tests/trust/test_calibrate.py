@@ -33,6 +33,8 @@ from qexp.trust.calibration import ObservationDraws, locate
 from tests.browsing import pages
 from tests.conftest import SOUND, Specs, call, copied, drawing, put, shared_folder
 
+pytestmark = pytest.mark.xdist_group("calibrated")  # no other worker waits for what this one trains
+
 OBSERVATIONS, DRAWS = 1000, 100
 
 MODEL: dict[str, Any] = {
