@@ -23,6 +23,8 @@ from qexp.runs.look import Look, look
 from tests import domes, stones
 from tests.conftest import call, shared_folder
 
+pytestmark = pytest.mark.xdist_group("data that are made up")  # no other worker waits for them
+
 SHIPPED = {
     "mogi": ["train_histograms", "train_samples"],
     "mogi_two_views": ["train_histograms", "train_samples"],
