@@ -45,13 +45,18 @@ def cache_folder() -> Path:
 
 def content_hash(path: Path) -> str:
     """SHA-256 of a file's content in hexadecimal, cached until the file's size, time of change or inode changes."""
-    status = path.stat()
-    key = ("content", str(path.absolute()), status.st_size, status.st_mtime_ns, status.st_ino)
+    key = ("content", *file_state(path))
     if (known := note(key)) is not None:
         return str(known["sha256"])
     digest = files.sha256_of(path)
     keep_note(key, {"sha256": digest})
     return digest
+
+
+def file_state(path: Path) -> tuple[str, int, int, int]:
+    """A file's place, size, time of change and inode: while they stay, so does its content."""
+    status = path.stat()
+    return str(path.absolute()), status.st_size, status.st_mtime_ns, status.st_ino
 
 
 def note(key: Sequence[Any]) -> dict[str, Any] | None:

@@ -432,10 +432,14 @@ def _largest(values: NDArray[Any], usable: NDArray[np.bool_]) -> float:
     return float(np.abs(values).max(where=usable, initial=0))
 
 
-def _content(paths: Iterable[Path]) -> str:
+def _content(paths: Sequence[Path]) -> str:
     """SHA-256 over the names and contents of files in their order, in hexadecimal; some may not be there."""
-    contents = [[path.name, array_cache.content_hash(path) if path.is_file() else None] for path in paths]
-    return hashlib.sha256(repr(contents).encode()).hexdigest()
+    key = ["contents", *(array_cache.file_state(path) if path.is_file() else path.name for path in paths)]
+    if (known := array_cache.note(key)) is None:
+        contents = [[path.name, array_cache.content_hash(path) if path.is_file() else None] for path in paths]
+        known = {"sha256": hashlib.sha256(repr(contents).encode()).hexdigest()}
+        array_cache.keep_note(key, known)
+    return str(known["sha256"])
 
 
 def _array(variable: ImageVariable, where: Where, name: str, view: Document) -> StoredArray:
