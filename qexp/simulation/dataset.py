@@ -250,22 +250,20 @@ class GeneratedDataset:
         """Where pixel (height / 2, width / 2) of an image lies: east, north [m]."""
         return 0.0, 0.0
 
-    def observe(self, values: Mapping[str, np.ndarray], random: torch.Generator) -> dict[str, Tensor]:
+    def observe(
+        self, values: Mapping[str, np.ndarray], random: torch.Generator, signals: dict[str, Tensor] | None = None
+    ) -> dict[str, Tensor]:
         """Simulate observations for given values of the varying variables, (count,) each in the variable's unit.
 
-        `random` draws the noise; the samples are made on its device. Raises DatasetError for impossible values.
+        `random` draws the noise; the samples are made on its device. `signals` are those of the values if they are
+        known, and are changed. Raises DatasetError for impossible values.
         """
-        if not self.possible(values, len(next(iter(values.values())))).all():
-            raise DatasetError([((), f"impossible source: {self.why_not(values)}")])
-        return self.observed(self.signals(values, random.device), values, random)
-
-    def observed(
-        self, images: dict[str, Tensor], values: Mapping[str, np.ndarray], random: torch.Generator
-    ) -> dict[str, Tensor]:
-        """As `observe` does, of the signals of these values, which it changes."""
         device, count = random.device, len(next(iter(values.values())))
+        if not self.possible(values, count).all():
+            raise DatasetError([((), f"impossible source: {self.why_not(values)}")])
         si = self.as_simulated(values, device)
         noise_level = si.pop("noise", torch.zeros(1, device=device))
+        images = self._simulated(si, count) if signals is None else signals
         errors = {name: of_view for name in images if (of_view := self.view(name).errors) is not None}
         streams = Seeds(_number_from(random.clone_state())) if errors else None
         scattered = {name: image for name, image in images.items() if self.view(name).measures != GNSS}
@@ -285,14 +283,16 @@ class GeneratedDataset:
         scalars = {name: torch.from_numpy(value).float().to(device).expand(count)[:, None] for name, value in numbers}
         return {**images, **{mask_of(image): mask for image, mask in masks.items()}, **scalars}
 
-    def signals(self, values: Mapping[str, np.ndarray], device: torch.device | str = "cpu") -> dict[str, Tensor]:
+    def signals(self, values: Mapping[str, np.ndarray]) -> dict[str, Tensor]:
         """Images for values as `observe` takes them, without noise and errors, and with nothing hidden.
 
         The values must be possible.
         """
-        count = len(next(iter(values.values())))
-        si = self.as_simulated(values, device)
+        si = self.as_simulated(values)
         si.pop("noise", None)
+        return self._simulated(si, len(next(iter(values.values()))))
+
+    def _simulated(self, si: Mapping[str, Tensor], count: int) -> dict[str, Tensor]:
         simulated = self.generator.simulate(si, self.height, self.width)
         return {name: _of_each(image, count) for name, image in simulated.items()}
 

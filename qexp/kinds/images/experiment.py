@@ -703,7 +703,7 @@ def _doubtful(dataset: GeneratedDataset, values: dict[str, Values], signals: dic
     """Warnings about displacements that no radar would see, or that no ground has."""
     at, units = "at the quartiles of the distributions", "is all in SI units, and is each quantity's si_factor right?"
     copies = {name: signal.clone() for name, signal in signals.items()}
-    observed = dataset.observed(copies, values, torch.Generator().manual_seed(0))
+    observed = dataset.observe(values, torch.Generator().manual_seed(0), copies)
     for name, signal in signals.items():
         largest, noise = float(signal.abs().max()), float((observed[name] - signal).std())
         if base_name(name) != DISPLACEMENT:

@@ -37,7 +37,7 @@ CODE = "has {:g}, far from all other values: a code for no data? Write NaN in it
 COARSE = "varies by {:.3g}, and single precision rounds values of its size to {:.3g}: subtract a constant from it"
 
 FEWEST_STEPS = 1000
-"""Of single precision between the least and the greatest value of a parameter, for fewer of which a warning is due."""
+"""Different values of a parameter that single precision can hold, at least, without a warning."""
 
 BLOCK = 2**22
 """Numbers of an observation that are read at a time."""
