@@ -11,13 +11,15 @@ from typing import Any
 
 from qexp.base import workspace as workspaces
 from qexp.base.files import make_folder
+from qexp.base.options import checks_keywords
 from qexp.errors import NotFoundError
-from qexp.runs.track import TrackedRun as TrackedRun, directory_of, logged
+from qexp.runs.track import Block, TrackedRun as TrackedRun, directory_of
 
 
+@checks_keywords
 def track(
     name: str,
-    parameters: Mapping[str, Any] | None = None,
+    parameters: Any = None,
     *,
     seed: int | None = None,
     resume: bool = False,
@@ -32,7 +34,7 @@ def track(
     """A run that the script itself logs, inside a `with` block; it needs no spec.
 
     name        what is run; the run is called `<name>_0`, `<name>_1` and so on
-    parameters  name → number, text, list or dict
+    parameters  name → number, text, list or dict; an object with attributes, such as argparse makes, or a dataclass
     seed        the run is called `<name>_<seed>`, if that is free; the number of the run if left out
     resume      continue the run of that name, as `qexp ls` shows it, or of that name and seed if there is one
     dataset     name of the data, for tables
@@ -61,7 +63,7 @@ def track(
         home = workspaces.find()
     more = {"dataset": dataset, "model": model, "metrics": dict(metrics or {}), "units": dict(units or {})}
     directory = directory_of(
-        name, parameters or {}, home, seed=seed, resume=resume, tags=list(tags), note=note, more=more
+        name, {} if parameters is None else parameters, home, seed=seed, resume=resume, tags=tags, note=note, more=more
     )
     print(f"{directory.name}: in {home.shown(directory.path)}", file=sys.stderr)
-    return logged(directory)
+    return Block(directory)

@@ -197,7 +197,7 @@ def recorded(own: OwnRecord, lease: Lease, wrap: str | None = None) -> Iterator[
     """The work of an attempt, which is logged and alive to others; how it ends is recorded, and is the outcome.
 
     wrap  the command around this process
-    No exception leaves the block but TakenOverError.
+    No exception leaves the block but TakenOverError. In a forked process nothing is recorded.
     """
     outcome, log_file = Outcome(), lease.attempt / "log.txt"
 
@@ -221,7 +221,8 @@ def recorded(own: OwnRecord, lease: Lease, wrap: str | None = None) -> Iterator[
                 raise
             except BaseException as error:
                 outcome.state, outcome.error = _state_after(error), error
-            _end(own, outcome)
+            if lease.is_own:
+                _end(own, outcome)
         except TakenOverError:
             lost = lease.lost()
             log.error("%s", lost)

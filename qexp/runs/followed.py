@@ -58,7 +58,7 @@ class Steps:
         self.best: int | None = None
         self.latest = dict[str, float]()
         """The last number of each name."""
-        self._row, self._lowest = dict[str, float](), math.inf
+        self._line, self._lowest, self.finite = line_of({}, 0, 0), math.inf, True
         for line in lines:
             self.count, self.step = line["epoch"], step_of(line)
             self.latest |= row_of(line)
@@ -72,14 +72,14 @@ class Steps:
         step = self.step + 1 if step is None else step
         if not math.isfinite(step) or (self.count and step < self.step):
             raise QexpError(f"step {step:g} after step {self.step:g}: steps count upwards; leave it out to count on")
-        if step == self.step and self.count:
-            self._row |= row
-        else:
-            self.count, self.step, self._row = self.count + 1, step, dict(row)
-            self._earlier = self.best, self._lowest
+        if step != self.step or not self.count:
+            self.count, self.step = self.count + 1, step
+            self._line, self._earlier = line_of({}, self.count, step), (self.best, self._lowest)
+            self.finite = True
         self.best, self._lowest = self._earlier
         self.latest |= row
-        line = line_of(self._row, self.count, self.step)
+        self.finite = self.finite and all(map(math.isfinite, row.values()))
+        line = _put(row, self._line)
         loss = line["validation"]["loss"]
         if loss is not None and loss < self._lowest:
             self.best, self._lowest = self.count, loss
@@ -115,7 +115,12 @@ class Merged:
         first = self._epochs[0][0] if self._epochs else math.inf
         earlier = [line for line in self._earlier if step_of(line) < first]
         steps = Steps(earlier)
-        return [*earlier, *(formats.with_marks(steps.add(row, number)) for number, row in self._epochs)]
+        added = (steps.add(without_position(row), number) for number, row in self._epochs)
+        return [*earlier, *map(formats.with_marks, added)]
+
+
+def without_position(row: Row) -> Row:
+    return {name: value for name, value in row.items() if name not in POSITIONS}
 
 
 def step_of(line: Line) -> float:
@@ -125,14 +130,19 @@ def step_of(line: Line) -> float:
 def line_of(row: Row, epoch: int, number: float) -> Line:
     line: Line = {"epoch": epoch, "train": {"loss": None}, "validation": {"loss": None}}
     if number != epoch:
-        line["step"] = int(number) if number == int(number) else number
+        line["step"] = int(number) if abs(number) < 2**53 and number == int(number) else number
+    return _put(row, line)
+
+
+def _put(row: Row, line: Line) -> Line:
+    """The line, with the numbers of a row in it, too."""
     for name, value in row.items():
         part, output, metric = place(name)
         if name in RATES:
             line["learning_rate"] = value
         elif (output, metric) == (OUTPUT, "loss") and part in line:
             line[part]["loss"] = value
-        elif name not in POSITIONS:
+        else:
             line.setdefault(part, {}).setdefault(output, {})[metric] = value
     return line
 

@@ -6,16 +6,14 @@ import hashlib
 import itertools
 import json
 import math
-import operator
 import os
 import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any
 
-from qexp.base.seeds import LARGEST_SEED
+from qexp.base.seeds import whole_seed
 from qexp.base.workspace import Workspace
 from qexp.errors import NotFoundError, Problem, QexpError, SpecError, some
 from qexp.jobs.states import Watch, require_done
@@ -431,14 +429,6 @@ def check_seeds(seeds: Sequence[int]) -> list[int]:
     if times > 1:
         raise QexpError(f"seeds: {seed} is given twice")
     return numbers
-
-
-def whole_seed(seed: Any) -> int:
-    """A seed as an integer, also one of numpy. Raises QexpError for a value that cannot be one."""
-    with suppress(TypeError):
-        if not isinstance(seed, bool) and 0 <= (number := operator.index(seed)) <= LARGEST_SEED:
-            return number
-    raise QexpError(f"seed {seed}: a seed is a whole number from 0 on, less than 2^63")
 
 
 def with_pretrain(overrides: Overrides, pretrain: str | None, allow_leak: bool) -> Overrides:

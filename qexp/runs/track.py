@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import json
 import logging
 import os
@@ -9,16 +10,27 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager, nullcontext, redirect_stderr, redirect_stdout, suppress
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import (
+    AbstractContextManager,
+    closing,
+    contextmanager,
+    nullcontext,
+    redirect_stderr,
+    redirect_stdout,
+    suppress,
+)
 from dataclasses import replace
 from itertools import count
 from pathlib import Path
 from typing import Any, TextIO
 
+import orjson
+
 from qexp.base import files, formats
 from qexp.base.machine import terminable
 from qexp.base.quantities import QUANTITIES
+from qexp.base.seeds import whole_seed
 from qexp.base.workspace import Workspace
 from qexp.errors import NotFoundError, Problem, QexpError, SpecError
 from qexp.jobs.states import Watch
@@ -52,7 +64,7 @@ class TrackedRun:
     def __init__(self, own: OwnRecord, lease: Lease, lost: threading.Event) -> None:
         self.directory, self._own, self._lease, self._lost = own.directory, own, lease, lost
         self._spec = own.directory.spec()
-        self._process, self._lock, self._next_note = os.getpid(), threading.Lock(), 0.0
+        self._lock, self._next_note = threading.Lock(), 0.0
         files.make_folder(self.directory.results)
         self._open(self.directory.metrics())
         self._continues = self._steps.count > 0
@@ -101,7 +113,8 @@ class TrackedRun:
     ) -> None:
         """Log numbers of a step, which are kept at once: they survive even the death of the process.
 
-        step     never less than the last; the one after the last if left out; numbers of the same step are one line
+        step     never less than the last; if left out, the number called `step`, else that called `epoch`, else the one
+                 after the last; numbers of the same step are one line
         numbers  name → number, for names that cannot be keywords: {"val/depth/mae": 0.1}
         named    name = number
         Names begin with `train_`, `val_` or `test_` (or `/`); others are of the training part. `lr` or `learning_rate`
@@ -111,18 +124,25 @@ class TrackedRun:
         >>> with qexp.track("fit") as run:
         ...     run.log(loss=0.5, val_loss=0.6)
         """
-        step, numbers = (None, {**step, **numbers}) if isinstance(step, Mapping) else (step, numbers)
-        row = {name: _number(name, value) for name, value in {**numbers, **named}.items()}
-        position = next((row.pop(name) for name in followed.POSITIONS if name in row), step)
+        before, step = (step, None) if isinstance(step, Mapping) else ({}, step)
+        given = {**before, **_by_name("run.log", numbers, named)}
+        row = {name: _number(name, value) for name, value in given.items()}
+        if step is None:
+            position = next((row.pop(name) for name in ("step", "epoch") if name in row), None)
+        else:
+            position = _number("the step", step)
+        self._require_own()
         with self._lock:
-            self._require_own()
+            self._require_own()  # the run may have ended meanwhile
             if self._continues and position is not None and position <= self._steps.step:
                 self._file.close()
                 self._open([line for line in self.directory.metrics() if followed.step_of(line) < position])
                 log.info("continues at step %g: what was logged from there on is replaced", position)
             self._continues = False
             steps_before = self._steps.count
-            content = formats.line_bytes(self._steps.add(row, position))
+            line = self._steps.add(row, position)
+            # A step may have thousands of numbers, each of a call of its own.
+            content = orjson.dumps(line) if self._steps.finite else formats.line_bytes(line)
             if self._steps.count > steps_before:
                 self._start = self._end
             # A line of the same step takes the place of the last, in one call and never shorter than that.
@@ -151,7 +171,7 @@ class TrackedRun:
         >>> with qexp.track("fit") as run:
         ...     run.result(rmse=0.1)
         """
-        finite = plain(formats.with_marks({**numbers, **named}), "run.result")
+        finite = plain(formats.with_marks(_by_name("run.result", numbers, named)), "run.result")
         finite.pop("not_finite", None)
         given = program_results(finite, "run.result")
         with self._lock:
@@ -198,12 +218,11 @@ class TrackedRun:
         return target
 
     def _require_own(self) -> None:
+        if not self._lease.is_own:
+            pid = self._lease.process.pid
+            raise QexpError(f"{self.name} is logged by another process, {pid}; log there, or track another run")
         if self._lost.is_set():
             raise self._lease.lost()
-        if os.getpid() != self._process:
-            raise QexpError(
-                f"{self.name} is logged by another process, {self._process}; log there, or track another run"
-            )
         if self._file.closed:
             raise QexpError(f"{self.name} has ended; log inside its `with` block")
 
@@ -222,6 +241,8 @@ class TrackedRun:
 
     def close(self) -> None:
         """Nothing is logged from here on."""
+        if not self._lease.is_own:
+            return
         with self._lock:
             if not self._lost.is_set():
                 self._note()
@@ -229,16 +250,46 @@ class TrackedRun:
             self._file.close()
 
 
+def _by_name(what: str, numbers: Mapping[str, Any], named: Mapping[str, Any]) -> dict[str, Any]:
+    if isinstance(numbers, Mapping) and all(isinstance(name, str) for name in numbers):
+        return {**numbers, **named}
+    raise QexpError(f"{what}: give numbers as name = number, or as a dictionary of texts and numbers")
+
+
 def _number(name: str, value: Any) -> float:
-    with suppress(TypeError, ValueError, RuntimeError):  # the last as torch says that there are several
+    with suppress(TypeError, ValueError, OverflowError, RuntimeError):  # the last as torch says that there are several
         if not isinstance(value, str | bytes):
             return float(value)
-    raise QexpError(f"run.log: {name} must be a number, but is {str(value)[:60]!r} ({type(value).__name__})")
+    shown = "too large" if isinstance(value, int) else repr(str(value)[:60])  # of which Python prints no long one
+    raise QexpError(f"run.log: {name} must be a number, but is {shown} ({type(value).__name__})")
+
+
+class Block(AbstractContextManager[TrackedRun]):
+    """Holds the lease of a run while a block of code logs it, and records how the block ends.
+
+    In a process that the script forks, leaving the block does nothing. One that is never left ends with Python.
+    """
+
+    def __init__(self, directory: RunDirectory) -> None:
+        self._logged = _logged(directory)
+
+    def __enter__(self) -> TrackedRun:
+        run = self._logged.__enter__()
+        atexit.register(self._end)
+        return run
+
+    def __exit__(self, *error: Any) -> bool | None:
+        atexit.unregister(self._end)
+        return self._logged.__exit__(*error)
+
+    def _end(self) -> None:
+        error = QexpError("the script ended inside the `with` block of `qexp.track`")
+        with suppress(QexpError):
+            self.__exit__(type(error), error, None)
 
 
 @contextmanager
-def logged(directory: RunDirectory) -> Iterator[TrackedRun]:
-    """Hold the lease of a run while a block of code logs it, and record how the block ends."""
+def _logged(directory: RunDirectory) -> Iterator[TrackedRun]:
     ignored = signal.getsignal(signal.SIGTERM) not in (signal.SIG_DFL, None)
     # A script with a handler of its own knows what to do.
     with nullcontext() if ignored else terminable(), take_lease(directory) as lease:
@@ -252,7 +303,8 @@ def logged(directory: RunDirectory) -> Iterator[TrackedRun]:
                     if end.code:
                         raise
                     left = end
-                keep(run.finish(), own)
+                if lease.is_own:
+                    keep(run.finish(), own)
     if (error := outcome.error or left) is not None:
         raise error
 
@@ -288,12 +340,12 @@ class _Both:
 
 def directory_of(
     name: str,
-    parameters: Mapping[str, Any],
+    parameters: Any,
     workspace: Workspace,
     *,
     seed: int | None,
     resume: bool,
-    tags: Sequence[str],
+    tags: Iterable[str],
     note: str,
     more: Mapping[str, Any],
 ) -> RunDirectory:
@@ -303,9 +355,10 @@ def directory_of(
     Raises QexpError for a run that is at work or done, and for parameters other than its own.
     """
     require_name(name)
+    seed, tags = None if seed is None else whole_seed(seed), [tags] if isinstance(tags, str) else list(tags)
     require_valid_annotations(tags, note)
     root, script = _script(workspace.root.absolute())
-    spec = {"type": "tracked", "parameters": plain(dict(parameters), "parameters"), **more, "script": script}
+    spec = {"type": "tracked", "parameters": plain(parameters, "parameters"), **more, "script": script}
     if found := in_schema(spec, TRACKED.schema()):
         raise SpecError([Problem("qexp.track", *finding) for finding in found])
     prints = {script: files.sha256_of(root / script)} if script else {}

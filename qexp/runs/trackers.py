@@ -27,7 +27,7 @@ from qexp.base.options import is_number
 from qexp.base.text import leaves
 from qexp.base.workspace import Workspace
 from qexp.errors import NotFoundError, QexpError, SpecError, extra
-from qexp.runs.followed import POSITIONS, Merged, Row, results_of, rows_in
+from qexp.runs.followed import POSITIONS, Merged, Row, results_of, rows_in, without_position
 from qexp.runs.prepare import new_run
 from qexp.spec.experiences import RESULTS, TRACKED
 from qexp.spec.reading import digest, parse_value
@@ -86,7 +86,7 @@ def _fill(run: Found, path: Path, name: str, draft: Path) -> None:
     epochs = Merged()
     epochs.add(run.rows)
     lines = epochs.lines()
-    results = results_of({name: value for row in run.rows for name, value in row.items()})
+    results = results_of(without_position({name: value for row in run.rows for name, value in row.items()}))
     directory, times = RunDirectory(draft), [datetime.fromtimestamp(at, UTC).isoformat() for at in run.seconds]
     files.make_folder(directory.results)
     formats.write_json(directory.spec_file, spec)

@@ -8,9 +8,11 @@ import json
 import math
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import fields, is_dataclass
+from enum import Enum
 from functools import reduce
 from operator import getitem
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any
 
 from qexp.errors import Problem, SpecError, suggestion
@@ -105,7 +107,7 @@ def is_json(text: str) -> bool:
 
 
 def plain(value: Any, name: str) -> Any:
-    """A Python value as JSON holds it: tuples become lists, NumPy numbers plain ones.
+    """A Python value as JSON holds it: tuples become lists, NumPy numbers plain ones, objects what they consist of.
 
     Raises SpecError for values that JSON cannot hold, and for numbers and texts that no spec may contain.
     """
@@ -119,12 +121,20 @@ def plain(value: Any, name: str) -> Any:
 
 
 def _as_json(value: Any) -> Any:
-    if isinstance(value, Mapping):
-        return dict(value)
-    if isinstance(value, range):
-        return list(value)
     if hasattr(value, "tolist"):  # NumPy numbers and arrays
         return value.tolist()
+    if isinstance(value, PurePath | Enum):
+        return str(value) if isinstance(value, PurePath) else value.value
+    if isinstance(value, Sequence) and not isinstance(value, bytes | bytearray | memoryview):  # such as a range
+        return list(value)
+    if not callable(value):  # functions, classes and networks have attributes, too
+        if hasattr(value, "keys"):  # also mappings of libraries that do not say so
+            return {key: value[key] for key in value.keys()}  # noqa: SIM118 - what it iterates over may be anything
+        if is_dataclass(value):
+            return {field.name: getattr(value, field.name) for field in fields(value)}
+        public = {name: one for name, one in getattr(value, "__dict__", {}).items() if not name.startswith("_")}
+        if public or "Namespace" in type(value).__name__:  # as argparse makes it
+            return public
     raise TypeError(f"{type(value).__name__} is not a type of JSON; give a number, a text, a list or a dict")
 
 

@@ -130,7 +130,7 @@ def _require_text(note: str) -> None:
 
 
 def _tag(word: str) -> str:
-    if not TAG.fullmatch(word):
+    if not isinstance(word, str) or not TAG.fullmatch(word):
         raise QexpError(f"{word!r} is not a valid tag; use {IN_NAMES}")
     return word
 

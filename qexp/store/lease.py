@@ -8,6 +8,7 @@ considered dead and wakes up, even in the middle of a checkpoint, can therefore 
 from __future__ import annotations
 
 import errno
+import os
 import shutil
 import sys
 import tempfile
@@ -47,6 +48,11 @@ class Lease:
     def attempt(self) -> Path:
         return self.directory.attempt(self.number)
 
+    @property
+    def is_own(self) -> bool:
+        """Whether this is the process that took it, and none that a script in it has forked."""
+        return self.process.pid == os.getpid()
+
     def is_held(self) -> bool:
         return self.folder.is_dir()
 
@@ -83,8 +89,9 @@ def take_lease(directory: RunDirectory, wrap: str | None = None) -> Iterator[Lea
             with files.drafted_in(lease.folder, below=directory.path):
                 yield lease
         finally:
-            shutil.rmtree(lease.folder, ignore_errors=True)
-            (lease.attempt / LOCK).unlink(missing_ok=True)
+            if lease.is_own:
+                shutil.rmtree(lease.folder, ignore_errors=True)
+                (lease.attempt / LOCK).unlink(missing_ok=True)
 
 
 def withdraw(lease: Lease) -> None:

@@ -1,12 +1,17 @@
 """Runs that a script logs by itself: what it logs is kept at once, and such a run is one as any other."""
 
+import argparse
+import collections
+import dataclasses
 import json
 import os
 import signal
 import subprocess
 import sys
 import threading
+import types
 from pathlib import Path
+from typing import Any
 
 import matplotlib.figure
 import numpy as np
@@ -66,6 +71,53 @@ def test_without_results_they_are_the_last_numbers_of_each_name():
     assert package.open_run("fit_0").results == {"train": {"result": {"loss": 0.5}}, "test": {"result": {"mae": 3}}}
 
 
+def test_a_step_that_is_given_counts_and_an_epoch_beside_it_is_a_number_like_others():
+    with package.track("fit") as run:
+        for step in range(10, 70, 10):
+            run.log(step, {"epoch": step // 40, "train_loss": 1 / step})
+        run.log({"epoch": 2, "val_loss": 3}, step=60)
+        run.log({"step": 70, "epoch": 2, "loss": 0})
+    found = RunDirectory(Path("runs/fit_0")).metrics()
+    assert [(line["step"], line["train"]["result"]["epoch"]) for line in found] == [
+        (10, 0), (20, 0), (30, 0), (40, 1), (50, 1), (60, 2), (70, 2)
+    ]  # fmt: skip
+    assert [line["train"]["loss"] for line in found[:6]] == [1 / step for step in range(10, 70, 10)]
+    assert package.open_run("fit_0").results["validation"] == {"result": {"loss": 3}}
+
+
+@dataclasses.dataclass
+class Settings:
+    rate: float
+    at: Path = Path("x/y")
+    layers: Any = dataclasses.field(default_factory=lambda: collections.UserList([3, 4]))
+
+
+class MappingOfALibrary:
+    """It has keys and values, and is no `Mapping`."""
+
+    def keys(self):
+        return iter(["rate", "at", "layers"])
+
+    def __getitem__(self, key):
+        return {"rate": np.float64(0.5), "at": "x/y", "layers": (3, 4)}[key]
+
+
+@pytest.mark.parametrize(
+    "parameters",
+    [
+        argparse.Namespace(rate=np.float32(0.5), at=Path("x/y"), layers=np.arange(3, 5)),
+        types.SimpleNamespace(rate=0.5, at="x/y", layers=range(3, 5), _own=object()),
+        Settings(0.5),
+        MappingOfALibrary(),
+    ],
+)
+def test_whatever_holds_parameters_by_name_gives_them(parameters):
+    for given, nested in ((parameters, False), ({"inside": parameters}, True)):
+        with package.track("fit", given) as run:
+            own = run.parameters["inside"] if nested else run.parameters
+            assert own == {"rate": 0.5, "at": "x/y", "layers": [3, 4]}
+
+
 def test_runs_are_numbered_or_named_by_their_seed_and_never_replaced():
     names = []
     for seed in (None, None, 5, 5, None):
@@ -90,22 +142,40 @@ def test_a_run_ends_as_its_block_does():
 
 
 FORKED = """
-import os, qexp
-with qexp.track("fit") as run:
+import os, sys, qexp
+def work(run):
+    run.log(loss=1)
     child = os.fork()
     if child == 0:
         try:
-            run.log(loss=1)
+            run.log(loss=5)
         except qexp.errors.QexpError as error:
-            os._exit(7 if "is logged by another process" in str(error) else 8)
-    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 7
+            if "is logged by another process" not in str(error): os._exit(8)
+        {ends}
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == {code}
+    run.log(loss=2)
+{block}
 """
 
 
 @pytest.mark.heavy
-def test_a_process_that_a_script_forks_does_not_log_into_its_run():
-    subprocess.run([sys.executable, "-W", "ignore", "-c", FORKED], check=True)
-    assert lines("fit_0") == []
+@pytest.mark.parametrize(("ends", "code"), [("os._exit(7)", 7), ("sys.exit(3)", 3), ("1 / 0", 1), ("return", 0)])
+def test_a_process_that_a_script_forks_neither_logs_into_its_run_nor_ends_it(ends, code):
+    program = FORKED.format(ends=ends, code=code, block='with qexp.track("fit") as run: work(run)')
+    subprocess.run([sys.executable, "-W", "ignore", "-c", program], check=True)
+    assert (lines("fit_0"), package.open_run("fit_0").state) == ([(1, 1, None), (2, 2, None)], "done")
+
+
+@pytest.mark.heavy
+def test_a_block_that_is_never_left_ends_with_python_and_not_with_a_child_of_it():
+    block = 'block = qexp.track("fit")\nwork(block.__enter__())'
+    program = FORKED.format(ends="sys.exit(3)", code=3, block=block)
+    words = [sys.executable, "-W", "ignore", "-c", program]
+    ended = subprocess.run(words, check=True, capture_output=True, text=True)
+    assert ended.stderr == "fit_0: in runs/fit_0\n"
+    run = package.open_run("fit_0")
+    assert (len(lines("fit_0")), run.state) == (2, "failed")
+    assert "ended inside the with block" in run.record["error"]
 
 
 @pytest.mark.parametrize(
@@ -114,6 +184,12 @@ def test_a_process_that_a_script_forks_does_not_log_into_its_run():
         (lambda run: run.log(loss="low"), "loss must be a number, but is 'low'"),
         (lambda run: run.log(loss=np.zeros(2)), "loss must be a number"),
         (lambda run: run.log(5, loss=1) or run.log(4, loss=1), "step 4 after step 5"),
+        (lambda run: run.log(loss=10**5000), "loss must be a number, but is too large"),
+        (lambda run: run.log(10**400, loss=1), "the step must be a number"),
+        (lambda run: run.log("x", loss=1), "the step must be a number, but is 'x'"),
+        (lambda run: run.log(5, 3), "give numbers as name = number"),
+        (lambda run: run.log(5, {3: 1}), "give numbers as name = number"),
+        (lambda run: run.result(5), "give numbers as name = number"),
         (lambda run: run.result(rmse="low"), "must be a number or null"),
         (lambda run: run.result({"tst": {"depth": {"mae": 1}}}), "did you mean 'test'"),
         (lambda run: run.figure([1, 2]), "a list is no figure"),
@@ -134,6 +210,14 @@ def test_what_cannot_be_kept_is_an_error_and_what_was_logged_before_stays(use, w
         ({"name": "a b"}, "not a valid"),
         ({"parameters": {"a rate": 1}}, "is not a name"),
         ({"parameters": {"rate": object()}}, "not a type of JSON"),
+        ({"parameters": {"rate": b"1"}}, "not a type of JSON"),
+        ({"parameters": torch.nn.Linear(1, 1)}, "not a type of JSON"),
+        ({"parameters": 5}, "must be an object"),
+        *(({"seed": seed}, "seed") for seed in (1.5, True, "x", -1, 2**63, 10**5000)),
+        ({"note": 5}, "note: give a text"),
+        ({"tags": [5]}, "not a valid tag"),
+        ({"tags": 5}, "tags: give a list of texts"),
+        ({"name": 5}, "name: give a text"),
         ({"metrics": {"score": {"best": "hihest"}}}, "did you mean 'highest'"),
         ({"tags": ["a b"]}, "not a valid tag"),
         ({"resume": True}, "no run 'fit'"),
