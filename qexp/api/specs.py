@@ -319,10 +319,13 @@ def dataset(
 ) -> str:
     """Write simulations as data/NAME.npz, and a dataset of the type `simulated` that has them.
 
-    theta    parameters, (simulation, parameter), in numpy, torch or pandas
+    theta    parameters, (simulation, parameter), in numpy, torch or pandas; columns that have names, as those of data
+             frames, structured arrays, xarray and dictionaries, are taken by name, and contradictions are refused
     x        what was observed with them, (simulation, value), (simulation, y, x), (simulation, channel, y, x) or
-             (simulation, y, x, channel): channels are the shorter axis
-    names    of the parameters; theta1 and on, or those of the prior or of a data frame, if left out
+             (simulation, y, x, channel): channels are the shorter axis. Names of the values of vectors are kept: what
+             is observed is then taken by name, too
+    names    of the parameters, in the order of columns without names; if left out those of the prior, of a data frame,
+             or theta1 and on
     prior    what the parameters were drawn from: a frozen distribution of scipy.stats or a distribution of torch for
              each, in a list or a dictionary, or one of torch for all; that of the simulations if left out
     units    parameter → its unit

@@ -1,9 +1,57 @@
-"""The type of most arrays."""
+"""The type of most arrays, and columns of numbers by their names."""
 
 from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from qexp.errors import QexpError, some
+
 Array = NDArray[np.float64]
 """Numbers in double precision, of any shape."""
+
+NAMES_LISTED = 12
+"""Names that an error lists."""
+
+
+def columns_of(values: Any) -> dict[str, Any]:
+    """Name → column of a data frame, a structured array, a data set of xarray, a dictionary or a named tuple, or of an
+    array of xarray with labels along its last dimension; empty for what has no names but 0, 1, 2. Raises QexpError.
+    """
+    values = values._asdict() if hasattr(values, "_asdict") else values
+    labels: Any = getattr(getattr(values, "dtype", None), "names", None)
+    if labels is None and isinstance(values, Mapping):
+        labels = list(values)
+    elif labels is None and not hasattr(values, "dims"):
+        labels = getattr(values, "column_names", getattr(values, "columns", ()))
+    elif labels is None and 0 < values.ndim <= 2 and values.dims[-1] in values.coords:
+        labels = values.coords[values.dims[-1]].values.tolist()
+        values = dict(zip(labels, np.moveaxis(values.values, -1, 0), strict=False))
+    labels = list(() if labels is None or callable(labels) else labels)
+    names = [f"{label:.6g}" if isinstance(label, float) else str(label) for label in labels]
+    if repeated := {name for name in names if names.count(name) > 1}:
+        raise QexpError(f"the column '{min(repeated)}' is there twice; give each another name")
+    return {} if labels == [*range(len(labels))] else {n: values[of] for n, of in zip(names, labels, strict=True)}
+
+
+def by_name(values: Any, what: str, known: Sequence[str] = (), whose: str = "") -> Any:
+    """The columns of these names, in their order, (..., column); what has no names stays as it is.
+
+    known  all columns in their order, if left out
+    whose  words for who has these names
+    Raises QexpError if some of them are not there.
+    """
+    of_row = known and hasattr(values, "to_frame") and hasattr(values, "index")  # whose labels are the columns
+    if not (columns := columns_of(dict(zip(values.index, values, strict=True)) if of_row else values)):
+        return values
+    if not {*known} <= {*columns}:
+        there, wanted = (some(list(names), NAMES_LISTED) for names in (columns, known))
+        raise QexpError(f"{what} has the columns {there}, but {whose} {wanted}; rename what is the same")
+    taken = {name: columns[name] for name in known or columns}
+    arrays = [np.asarray(of.detach().cpu() if hasattr(of, "detach") else of) for of in taken.values()]
+    if len(shapes := {array.shape for array in arrays}) > 1 or arrays[0].ndim > 1:
+        raise QexpError(f"{what}: each of {some(list(taken))} has a number for each row, but there are {shapes}")
+    return np.stack(arrays, axis=-1)

@@ -8,6 +8,7 @@ from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Se
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
 
@@ -15,6 +16,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from qexp.base import files, folders, formats
+from qexp.base.arrays import by_name
 from qexp.base.machine import terminable
 from qexp.base.outputs import Limits, at_limits, limits_of
 from qexp.base.quantities import Quantities, nearest, quantity
@@ -66,9 +68,20 @@ class InputArrays:
     def __init__(self, directory: RunDirectory, network: Network) -> None:
         self.directory, self.network = directory, network
 
+    @cached_property
+    def columns(self) -> Mapping[str, Sequence[str]]:
+        """Input → the names of its values, where the data that it was trained on have some."""
+        columns: Mapping[str, Sequence[str]] = self.directory.training_spec()["dataset"].get("values", {})
+        return columns
+
     def numbers(self, name: str, given: ArrayLike) -> NDArray[np.float32]:
-        """The numbers of an input in its unit; what is masked is NaN. Raises QexpError for another unit."""
-        return np.ma.filled(np.ma.asarray(given, dtype=np.float32), np.nan)
+        """The numbers of an input in its unit, columns that have names by these; what is masked is NaN.
+
+        Raises QexpError for another unit, and other names.
+        """
+        known = self.columns.get(name, ())
+        named = by_name(given, f"'{name}'", known, "the run was trained on") if known else given
+        return np.ma.filled(np.ma.asarray(named, dtype=np.float32), np.nan)
 
     def within_turn(self, name: str, values: Tensor) -> Tensor:
         """An input, (sample, ...), moved by whole turns to the directions of the training data, if it is one."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Sequence
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -83,24 +82,25 @@ def new_simulations(
     simulated = kind_named("simulated").load("new")
     theta = simulated.drawn(prior, theta) if isinstance(theta, int) else theta
     parameters, units = simulated.parameters(theta, names, prior), more.get("units") or {}
-    observed = partial(simulated.array, what="x", dimensions=[2, 3, 4], count=len(theta))
+    if callable(x) and (of_prior := simulated.names_of(prior)) and [*parameters] != of_prior:
+        raise QexpError(f"`names`: the simulator is given the parameters of the prior, {of_prior}; leave `names` out")
+    count = len(next(iter(parameters.values())))
     document = simulated.dataset(path.name, list(parameters), prior, units, cache.tables["quantities"])
     arrays = dict(parameters)
     if (groups := more.get("groups")) is not None:
         document["groups"] = simulated.GROUP
-        arrays[simulated.GROUP] = simulated.array(groups, "groups", [2], len(theta)).ravel()
-    if callable(x):
-        arrays[simulated.SIMULATOR] = simulated.text_of(x)
-    else:
-        arrays[simulated.OBSERVED] = observed(x)
+        arrays[simulated.GROUP] = simulated.array(groups, "groups", [2], count).ravel()
+    simulated.require_same_rows(theta, x)
+    arrays |= {simulated.SIMULATOR: simulated.text_of(x)} if callable(x) else simulated.observations(x, count)
     different = [spec] if spec.exists() and read(spec) != document else []
     if made := not path.exists():
         if callable(x) and not different:
-            arrays[simulated.OBSERVED] = observed(x(theta))
+            arrays |= simulated.observations(x(theta), count)
     else:
         with np.load(path) as there:
             same = all(name in there and np.array_equal(there[name], values) for name, values in arrays.items())
-            different += [] if same and len(there) == len({*arrays, simulated.OBSERVED}) else [path]
+            made_of_it = {simulated.OBSERVED, simulated.NAMES_OBSERVED} if callable(x) else set()
+            different += [] if same and {*there} <= {*arrays} | made_of_it else [path]
     if different:
         way_out = "give another name, or remove it"
         raise QexpError(f"{workspace.shown(different[0])} exists already, and holds something else; {way_out}")

@@ -69,7 +69,8 @@ def test_each_held_out_error_is_laid_around_the_estimate_of_the_folds_that_held_
     assert columns["iron_low"] == pytest.approx(-np.sort(errors[:, None] - centres, axis=0)[rank - 1], rel=1e-4)
     low, high = package.open_run(str(directory.path)).predict_interval(0.9, colour=NEW)["iron"]
     assert (columns["iron_low"], columns["iron_high"]) == (pytest.approx(low), pytest.approx(high))
-    one = package.open_run(str(directory.path)).predict_interval(0.9, colour=NEW[3])["iron"]
+    frame = pandas.DataFrame(NEW, columns=stones.COLUMNS).iloc[3, ::-1]
+    one = package.open_run(str(directory.path)).predict_interval(0.9, colour=frame)["iron"]
     assert one == pytest.approx((low[3], high[3]))
     assert list(columns)[:4] == ["iron", "iron_low", "iron_high", "iron_spread"]
     assert "90 % intervals for new rows like those of the training data" in stderr

@@ -4,6 +4,7 @@ import csv
 import importlib.util
 import json
 import re
+from collections import namedtuple
 
 import h5py
 import numpy as np
@@ -535,6 +536,77 @@ def test_arrays_of_any_library_become_a_dataset_with_their_prior(bare):
                 **{"theta": theta, "x": x, "names": ["depth", "modulus"], "name": "tensors", **known, **changes}
             )
     assert {path.stem for path in (bare / "data").iterdir()} == {"frame", "tensors"}
+
+
+Pair = namedtuple("Pair", "rate start")
+
+NAMED = {
+    "frame": pandas.DataFrame,
+    "nullable": lambda columns: pandas.DataFrame(columns).convert_dtypes(),
+    "dictionary": lambda columns: {name: torch.tensor(values) for name, values in columns.items()},
+    "tuple": lambda columns: Pair(**columns),
+    "records": lambda columns: pandas.DataFrame(columns).to_records(index=False),
+    "set": lambda columns: xarray.Dataset({name: ("run", values) for name, values in columns.items()}),
+    "array": lambda columns: xarray.DataArray(
+        np.stack([*columns.values()], axis=1), dims=["run", "parameter"], coords={"parameter": [*columns]}
+    ),
+}
+
+
+@pytest.mark.parametrize("form", NAMED)
+def test_columns_that_have_names_are_taken_by_them_whatever_their_order(bare, form):
+    columns = dict(zip(("rate", "start"), np.random.default_rng(0).uniform(0, 3, (2, 300)), strict=True))
+    prior = {"start": scipy.stats.uniform(0, 3), "rate": scipy.stats.uniform(0, 3)}
+    x = np.stack([*columns.values()], axis=1)
+    for name, known in (("bare", {}), ("prior", {"prior": prior}), ("names", {"names": ["start", "rate"]})):
+        package.dataset(NAMED[form](columns), x, name=name, **known)
+        with np.load(bare / f"data/{name}.npz") as written:
+            assert all(np.array_equal(written[of], columns[of]) for of in columns)
+    package.dataset(x, x, ["rate", "start"], prior={**prior, "rate": scipy.stats.uniform(0, 4)}, name="position")
+    spec = json.loads((bare / "specs/datasets/position.json").read_text())
+    assert spec["distributions"]["rate"]["parameters"]["b"] == 4
+    with pytest.raises(QexpError, match="columns rate, start, but the prior has start, speed"):
+        package.dataset(NAMED[form](columns), x, prior={"start": prior["start"], "speed": prior["rate"]}, name="other")
+
+
+def test_names_that_contradict_each_other_and_rows_in_another_order_are_refused(bare):
+    frame = pandas.DataFrame(np.random.default_rng(0).uniform(0, 3, (300, 2)), columns=["rate", "start"])
+    prior = {"start": scipy.stats.uniform(0, 3), "rate": scipy.stats.uniform(0, 3)}
+    for theta, x, known, text in (
+        (frame.assign(run=1.0), frame, {"prior": prior}, "columns rate, start, run, but the prior has start, rate"),
+        (frame, frame, {"names": ["a", "b"]}, "but .?names.? are a, b"),
+        (frame.to_numpy(), frame, {"names": ["a", "b"], "prior": prior}, "the prior has the parameters start, rate"),
+        (frame.iloc[:, [0, 1, 1]], frame, {}, "'start' is there twice"),
+        (frame, {"a": frame["rate"], "b": frame}, {}, "a number for each row"),
+        (frame, frame.sample(frac=1, random_state=0), {}, "x.loc"),
+        (frame.drop(3), frame.drop(4), {}, "x.loc"),
+    ):
+        with pytest.raises(QexpError, match=text):
+            package.dataset(theta, x, name="other", **known)
+    with pytest.raises(QexpError, match=r"leave `?names`? out"):
+        package.posterior(lambda theta: theta, prior, names=["rate", "start"], name="other")
+    assert not (bare / "data").exists() or not list((bare / "data").iterdir())
+
+
+def test_what_is_observed_is_taken_by_the_names_that_the_simulations_had(bare):
+    theta = np.random.default_rng(0).normal(size=(300, 2))
+    x = pandas.DataFrame(theta @ [[1, 2, 3], [0, 1, 5]], columns=["first", "second", "third"])
+    run = package.posterior(package.dataset(theta, x, name="named"), overrides={"epochs": 1}, display=False)
+    row, order = x.iloc[7], ["third", "first", "second"]
+    expected = run.posterior(observed=row.to_numpy())
+    array = xarray.DataArray(row[order].to_numpy(), dims="value", coords={"value": order})
+    for seen in (row[order], row[order].to_dict(), array, xarray.Dataset(row[order].to_dict())):
+        assert run.posterior(observed=seen).equals(expected)
+    several = x.iloc[:4][order].assign(more=0.0)
+    assert run.predict(observed=several)["theta1"].tolist() == run.predict(observed=x[:4].to_numpy())["theta1"].tolist()
+    with pytest.raises(QexpError, match="columns third, fourth, second, but the run was trained on first, second"):
+        run.posterior(observed=row[order].rename({"first": "fourth"}))
+    rows = ("run", "one", "value"), x[order].to_numpy()[:, None]
+    xarray.Dataset({"observed": rows}, {"value": order}).to_netcdf("seen.nc")
+    np.savez("positions.npz", observed=x.to_numpy()[:, None])
+    for name in ("seen.nc", "positions.npz"):
+        package.predict(run, name, f"{name}.csv")
+    assert pandas.read_csv("seen.nc.csv").equals(pandas.read_csv("positions.npz.csv"))
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
@@ -87,6 +88,10 @@ class ImageFile(ABC):
         """Names of the samples of a variable; None if the file has none."""
         return None
 
+    def labels(self, name: str) -> list[str]:
+        """Names of the values of a vector; empty if the file has none."""
+        return []
+
     @abstractmethod
     def read(self, name: str, samples: slice | None) -> Values:
         """Some samples of a variable, along its first axis; all of the array for None. Missing values are NaN."""
@@ -118,6 +123,11 @@ class ImageVariable:
     @property
     def unit(self) -> str:
         return self.file.unit(self.name)
+
+    @cached_property
+    def labels(self) -> list[str]:
+        """Names of the values of a vector; empty if the file has none."""
+        return self.file.labels(self.name)
 
     def read(self, samples: slice | None) -> Values:
         values = self.file.read(self.name, samples)
@@ -188,6 +198,12 @@ class NpzImages(ImageFile):
     def label(self, name: str) -> str:
         return f"{self.path}: array '{name}'"
 
+    def labels(self, name: str) -> list[str]:
+        if names_in(name) not in self.shapes:
+            return []
+        with np.load(self.path) as there:
+            return [str(label) for label in there[names_in(name)].ravel()]
+
     def read(self, name: str, samples: slice | None) -> Values:
         shape, kind = self.shapes[name], self._types[name]
         require_numbers(kind, self.label(name))
@@ -206,6 +222,11 @@ class NpzImages(ImageFile):
             return np.frombuffer(content, kind).reshape(shape if samples is None else (stop - start, *shape[1:]))
         except DAMAGED_ARCHIVE as error:
             raise QexpError(f"{self.path} cannot be read as npz: {error}") from None
+
+
+def names_in(name: str) -> str:
+    """The array with the names of the values of a vector."""
+    return f"{name}_names"
 
 
 def _close(streams: Mapping[str, tuple[IO[bytes], int]]) -> None:
@@ -334,6 +355,10 @@ class NetcdfImages(ImageFile):
         if coordinate is None or coordinate.dims != (along,):
             return None
         return [_as_text(value) for value in coordinate.values]
+
+    def labels(self, name: str) -> list[str]:
+        along = self._data.variables.get(self._variable(name).dims[-1]) if self.shapes[name] else None
+        return [] if along is None or along.dtype.kind not in "OUS" else [_as_text(value) for value in along.values]
 
     def read(self, name: str, samples: slice | None) -> Values:
         variable = self._variable(name)

@@ -700,13 +700,15 @@ class ImageArrays(InputArrays):
         return directions_of(self._source, numbers) if numbers else {}
 
     def numbers(self, name: str, given: ArrayLike) -> NDArray[np.float32]:
-        if hasattr(given, "dims"):
-            file = NetcdfImages(Path(name), given.drop_encoding().to_dataset(name=name))  # type: ignore[union-attr]
+        array: Any = given
+        if hasattr(array, "to_dataset"):  # of xarray
+            file = NetcdfImages(Path(name), array.drop_encoding().to_dataset(name=name))
             unit, wanted = file.unit(name), quantity(name, self._source.quantities).unit
             if (factor := conversion(unit or wanted, wanted)) is None:
                 raise QexpError(f"'{name}' has the unit '{unit}', but must be in {wanted or 'no unit'}; convert it")
-            given = file.read(name, None) * factor
-        return super().numbers(name, given)
+            values = file.read(name, None) * factor
+            array = array.copy(data=values) if name in self.columns else values
+        return super().numbers(name, array)
 
     def within_turn(self, name: str, values: torch.Tensor) -> torch.Tensor:
         if name not in self._directions:

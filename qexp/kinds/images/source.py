@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from qexp.base.arrays import by_name
 from qexp.base.quantities import alike, channels_of, conversion, nearest, periods_of, quantity
 from qexp.base.seeds import Seeds
 from qexp.errors import QexpError, some, suggestion
@@ -167,6 +168,8 @@ class ImageLayout:
     """Whether every pixel counts as what was measured, so that none may be filled."""
     directions: Mapping[str, tuple[float, float]] = field(default_factory=dict)
     """Number whose values repeat, such as a heading → its median in the training data and its period, in its unit."""
+    values: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    """Vector → the names of its values in the training data, where these have some."""
     declared: Mapping[str, str] = field(default_factory=dict)
     """Variable → what files may call it, by the spec of the dataset."""
     columns: Mapping[str, str] = field(default_factory=dict)
@@ -204,6 +207,7 @@ def layout_of(source: GeneratedDataset, network: Network) -> ImageLayout:
         pixels={name: known for name in images if (known := _pixels(source, name)) is not None},
         hidden={name: mask[0].numpy() == 0 for name, mask in masks.items() if mask is not None},
         directions=directions_of(source, network.inputs),
+        values=source.origin.get("values", {}),
     )
 
 
@@ -559,6 +563,9 @@ class ImageSource:
         how, shape = self._read[name], self._shape(name)
         alone = how.count is None or (how.count == 1 and self.count > 1)
         raw = self._files[name].read(slice(start, stop) if not alone else None)
+        if (known := self._layout.values.get(name)) and (labels := self._files[name].labels):
+            named = dict(zip(labels, raw.reshape(-1, len(labels)).T, strict=True))
+            raw = by_name(named, self._files[name].label, known, "the run was trained on")
         form = (*shape[1:], shape[0]) if how.channels_last else shape
         values = np.asarray(raw).reshape(-1, *form)
         if how.channels_last:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from threading import Event
 from typing import TYPE_CHECKING, Any
@@ -29,6 +30,7 @@ from qexp.kinds.prediction import (
     EstimatedPiece,
     FileKind,
     FileModel,
+    InputArrays,
     TableEstimation,
     closing_columns,
     draws_of,
@@ -359,6 +361,15 @@ def columns_of(
     return columns
 
 
+class RowArrays(InputArrays):
+    """Columns of data frames by the names that they have in the dataset."""
+
+    @cached_property
+    def columns(self) -> Mapping[str, Sequence[str]]:
+        columns: Mapping[str, Sequence[str]] = self.directory.training_spec()["dataset"]["inputs"]
+        return columns
+
+
 TAKEN = frozenset(("columns", "interval", "draws"))
 
-PREDICTION = FileKind("rows", targets, lambda run, options: row_model(run, options).predict, TAKEN, extent)
+PREDICTION = FileKind("rows", targets, lambda run, options: row_model(run, options).predict, TAKEN, extent, RowArrays)

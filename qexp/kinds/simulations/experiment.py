@@ -116,6 +116,7 @@ class SimulatedData(GeneratedData):
             "found": str(path.absolute()),
             **({} if files.table is None else {"found_parameters": str(files.table.absolute())}),
             "units": files.units,
+            **({"values": files.values} if files.values else {}),
             "shapes": {name: list(shape) for name, shape in files.shapes.items()},
             "pixels": {name: list(place[:2]) for name, place in files.places.items()},
             "middles": {name: list(place[2:]) for name, place in files.places.items()},
@@ -207,7 +208,17 @@ def _stored(
         pixels[name] = *(sides or (width, height)), *(middle or (0.0, 0.0))
     _, *size = next(iter(shapes.values()))
     found = ("found", "found_parameters", "found_emulator")
-    kept = (*found, "fingerprint", "emulator_weights", "units", "shapes", "pixels", "middles", "distributions")
+    kept = (
+        *found,
+        "fingerprint",
+        "emulator_weights",
+        "units",
+        "values",
+        "shapes",
+        "pixels",
+        "middles",
+        "distributions",
+    )
     return StoredDataset(
         StoredImages(simulations, views, pixels, model),
         (size[0], size[1]),

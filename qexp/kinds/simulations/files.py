@@ -237,6 +237,13 @@ class SimulationFiles:
         return {name: (array.shape[0] // len(array.names), *array.shape[1:]) for name, array in of_arrays}
 
     @property
+    def values(self) -> dict[str, list[str]]:
+        """Observation that is a vector → the names of its values, where the files say them."""
+        vectors = (array for array in self.arrays if len(array.variable.shape) == 2)
+        labels = {array.names[0]: array.variable.labels for array in vectors}
+        return {name: of for name, of in labels.items() if of}
+
+    @property
     def places(self) -> dict[str, tuple[float, ...]]:
         """Observation → width and height of its pixels, and the place of its middle [m], where the files say so."""
         sizes: dict[str, tuple[float, ...]] = {}

@@ -12,9 +12,11 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from qexp.base.arrays import NAMES_LISTED, by_name, columns_of
 from qexp.base.quantities import DIMENSIONLESS, Quantities, quantity
 from qexp.base.seeds import Seeds
-from qexp.errors import QexpError, shortened, suggestion
+from qexp.errors import QexpError, shortened, some, suggestion
+from qexp.kinds.images.files import names_in
 from qexp.networks.training import own_random_state
 from qexp.simulation.distributions import described
 from qexp.simulation.stored import StoredDataset
@@ -22,6 +24,11 @@ from qexp.spec.reading import Document
 
 OBSERVED, GROUP, SIMULATOR = "observed", "group", "simulator"
 """Names of the observations, the groups of simulations and the text of the simulator in files."""
+
+NAMES_OBSERVED = names_in(OBSERVED)
+
+NOT_PARAMETERS = OBSERVED, GROUP, SIMULATOR, NAMES_OBSERVED
+"""Further names in files."""
 
 MOST_DROPOUT, DROPOUT_OF_NUMBER = 0.4, 20
 """Few simulations are learned by heart without dropout: the second for each number of a normal density, divided by how
@@ -45,14 +52,48 @@ def takes(path: Path) -> bool:
 
 
 def parameters(theta: Any, names: Sequence[str], prior: Any) -> dict[str, Values]:
-    """Parameter → (simulation,): names are those given, or those of a prior or of a data frame. Raises QexpError."""
-    values = array(theta, "theta", [2])
-    known = prior if isinstance(prior, Mapping) else getattr(theta, "columns", range(1, values.shape[1] + 1))
-    called = [name if isinstance(name, str) else f"theta{name}" for name in names or known]
-    if len(called) != values.shape[1] or len({*called} - {OBSERVED, GROUP, SIMULATOR}) != len(called):
-        different = f"all different, and none of {OBSERVED}, {GROUP} and {SIMULATOR}"
+    """Parameter → (simulation,): columns are taken by name where theta has names; where it has none, they are those of
+    `names` or of the prior, in this order. Raises QexpError, also where two of these have different names.
+    """
+    theta = theta.to_frame() if hasattr(theta, "to_frame") else theta  # a column of a data frame
+    columns, of_prior = [*columns_of(theta)], names_of(prior)
+    called = [str(name) for name in [*names] or of_prior or columns]
+    for there, others in (("theta has the columns", columns), ("the prior has the parameters", of_prior)):
+        if others and {*others} != {*called}:
+            wanted = f"{'`names` are' if names else 'the prior has'} {some(called, NAMES_LISTED)}"
+            raise QexpError(f"{there} {some(others, NAMES_LISTED)}, but {wanted}; rename or leave out what differs")
+    values = array(by_name(theta, "theta", called), "theta", [2])
+    called = called or [f"theta{index + 1}" for index in range(values.shape[1])]
+    if len(called) != values.shape[1] or len({*called} - {*NOT_PARAMETERS}) != len(called):
+        different = f"all different, and none of {', '.join(NOT_PARAMETERS)}"
         raise QexpError(f"`names={called}`: theta has {values.shape[1]} columns, which need a name each, {different}")
     return dict(zip(called, np.array(values.T), strict=True))  # which no simulator changes
+
+
+def names_of(prior: Any) -> list[str]:
+    """The parameters of a prior that is a dictionary with a distribution for each."""
+    return [*map(str, prior)] if isinstance(prior, Mapping) and drawn(prior, 1).shape[1] == len(prior) else []
+
+
+def require_same_rows(theta: Any, x: Any) -> None:
+    """Raise QexpError for data frames whose rows have other labels, or the same in another order."""
+    if not (hasattr(theta, "iloc") and hasattr(x, "iloc")) or theta.index.equals(x.index) or len(theta) != len(x):
+        return
+    numbered = any([*frame.index] == [*range(len(frame))] for frame in (theta, x))
+    if not numbered or {*theta.index} == {*x.index}:
+        way_out = "x.loc[theta.index] has the order of theta; without meaning: reset_index(drop=True)"
+        raise QexpError(f"the rows of theta and x have other labels in their index; {way_out}")
+
+
+def observations(x: Any, count: int) -> dict[str, Values]:
+    """What was observed, (simulation, ...), and the names of its values, where it has some. Raises QexpError.
+
+    count  of the simulations
+    """
+    x = x.to_frame() if hasattr(x, "to_frame") else x
+    names = [*columns_of(x)]
+    observed = array(by_name(x, "x"), "x", [2, 3, 4], count)
+    return {OBSERVED: observed, **({NAMES_OBSERVED: np.array(names)} if names else {})}
 
 
 def array(values: Any, what: str, dimensions: Sequence[int], count: int | None = None) -> Values:
@@ -187,6 +228,7 @@ def drawn(prior: Any, count: int) -> Any:
 
 def distributions(prior: Any, names: Sequence[str]) -> Document:
     """Parameter → its distribution, where it is one of the table. Raises QexpError for another number of them."""
+    prior = [prior[name] for name in names] if {*names_of(prior)} == {*names} else prior
     every = [one for part in parts(prior) for one in _each(part)]
     if len(every) != len(names):
         raise QexpError(f"`names`: {len(names)} names ({', '.join(names)}), but the prior has {len(every)} parameters")
