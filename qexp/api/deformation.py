@@ -45,7 +45,10 @@ def observe(sources: str | Path | Sequence[str | Path], options: ObserveOptions)
             )
     target = None if options.to is None else target_outside_of_runs(options.to)
     pictures = [target_outside_of_runs(path) for path in options.pictures]
-    return ShownObserved(**vars(read([Path(file) for file in several], options, target, pictures)))
+    observed = read([Path(file) for file in several], options, target, pictures)
+    for text in observed.warnings:
+        options.warn(text)
+    return ShownObserved(**vars(observed))
 
 
 @takes(InvertOptions)
@@ -97,6 +100,8 @@ def invert(observation: Observed | Observation | str | Path, options: InvertOpti
     if folder is not None:
         with use_style(None, options.width):
             write(folder, estimates, options)
+    for text in estimates[0].remarks:
+        options.warn(text)
     return shown_inversion(estimates[0])
 
 

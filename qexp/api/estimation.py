@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import replace
@@ -14,7 +13,7 @@ from qexp.api.progress import bar, counted
 from qexp.base import workspace as workspaces
 from qexp.base.formats import read_json
 from qexp.base.machine import on_a_terminal
-from qexp.base.options import takes
+from qexp.base.options import as_warning, takes
 from qexp.errors import PartlyFailedError, QexpError
 from qexp.kinds.options import MatrixOptions, PredictOptions, SubmitOptions
 from qexp.runs.options import ExportOptions
@@ -120,7 +119,7 @@ def _collect(
 
 def _warn_of(outcome: Prediction | QexpError) -> None:
     for text in () if isinstance(outcome, QexpError) else outcome.warnings:
-        warnings.warn(text, stacklevel=5)
+        as_warning(text)
 
 
 @takes(SubmitOptions)

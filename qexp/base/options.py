@@ -19,6 +19,7 @@ import dataclasses
 import inspect
 import os
 import re
+import sys
 import textwrap
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -171,7 +172,11 @@ Counted = Callable[[int, int], None]
 
 
 def as_warning(text: str) -> None:
-    warnings.warn(in_python(text), stacklevel=3)
+    """A warning of Python, at the line outside of qexp that led to it."""
+    frame, level = sys._getframe(1), 2
+    while frame.f_back is not None and frame.f_globals.get("__name__", "").partition(".")[0] == "qexp":
+        frame, level = frame.f_back, level + 1
+    warnings.warn(in_python(text), stacklevel=level)
 
 
 def ignore(text: str) -> None: ...

@@ -10,6 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from qexp import api
+from qexp.base.options import ignore
 from qexp.cli import completion
 from qexp.cli.console import JsonOption, message, named_once, print_json, print_parts, result, warning, with_options
 from qexp.deformation.options import InvertOptions, ObserveOptions
@@ -42,7 +43,8 @@ def observe(
     beside = None
     if options.to is not None and not no_figure:
         beside = Path(options.to).with_suffix(".png" if tuple(options.formats) == ("png",) else "")
-    observed = api.observe(files or [], **{**vars(options), "figure": options.figure or beside, "history": _history()})
+    here = {"figure": options.figure or beside, "history": _history(), "warn": ignore}
+    observed = api.observe(files or [], **{**vars(options), **here})
     if as_json:
         warning(*observed.warnings)
         tracks, written = [track.document() for track in observed.tracks], [*map(str, observed.files)]
@@ -104,7 +106,7 @@ def invert(
     the run's training data, or uniform between bounds; without bounds, amplitudes are uniform over plausible values.
     Offsets, ramps and the size of the noise are integrated over.
     """
-    inversion = api.invert(run_and_observation[0], **{**vars(options), "history": _history()})
+    inversion = api.invert(run_and_observation[0], **{**vars(options), "history": _history(), "warn": ignore})
     warning(*inversion.remarks)
     if as_json:
         print_json(inversion.document())

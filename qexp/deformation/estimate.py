@@ -416,7 +416,14 @@ def _held(
     candidate: Candidate, options: InvertOptions, others: Sequence[str], stations: Array
 ) -> tuple[dict[str, float], dict[str, tuple[float, float]]]:
     """Column → value, and column → bounds, in SI units."""
-    units = candidate.units
+    units, lowest = candidate.units, {name: low for name, (low, _) in options.bounds.items()}
+    for name, value in (*options.fixed.items(), *lowest.items()):
+        if name.rpartition(".")[2] == "depth" and -math.inf < value < 0:
+            raise QexpError(
+                f"`{'fixed' if name in options.fixed else 'bounds'}[{name}]`: depths are positive, downwards from "
+                "where elevations are 0; for a source above, subtract a level below it from all elevations, such as "
+                "1000 m: depths then count from there"
+            )
     fixed = {
         column: fixed_in_si(column, options.fixed[name], units, name)
         for column, name in in_columns(options.fixed, candidate.sources, "fixed", others).items()

@@ -247,7 +247,9 @@ def _unusual_headings(options: ObserveOptions, tracks: Sequence[TrackSummary]) -
             yield (
                 f"the heading of '{track.name}' is {track.heading:.0f}°, far from north and south, as that of few "
                 "satellites; if this is the azimuth of the line of sight, from the ground to a satellite that looks to "
-                f"its right, the heading is {(track.heading + 270) % 360 - 180:.0f}°"
+                f"its right, the heading is azimuth + 90°, here {(track.heading + 270) % 360 - 180:.0f}°, of azimuths "
+                "that count clockwise from north; of those that count anticlockwise from north, as in ISCE and MintPy, "
+                f"it is 90° − azimuth, here {(270 - track.heading) % 360 - 180:.0f}°"
             )
 
 
@@ -287,7 +289,18 @@ def _too_many_correlated(observation: Observation) -> Iterator[str]:
     yield f"{refused}; observe the original files with a coarser `reduce`"  # as means are not averaged again
 
 
+LARGEST_NOISE = 0.025
+"""Standard deviation of the noise of a track [m] beyond which an estimate is doubted: few atmospheres have more."""
+
+
 def _doubts(name: str, estimate: NoiseEstimate) -> Iterator[str]:
+    if (deviation := math.sqrt(estimate.best.sill + estimate.best.nugget)) > LARGEST_NOISE:
+        yield (
+            f"the noise of '{name}' is estimated as {1e3 * deviation:.0f} mm, more than that of nearly all radar "
+            "images: a part of the signal counts as noise where one point source does not explain all tracks, as with "
+            "exchanged headings; check headings, signs and units, or name an area without a signal by "
+            "`noise_area` or `noise_mask`"
+        )
     if not estimate.levels_off:
         yield (
             f"the semivariogram of '{name}' does not level off, so that sill and range are only lower limits; if a "

@@ -9,7 +9,17 @@ from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar
 
-from qexp.base.options import Computing, Counted, figure_formats, option, print_width, python_only, uncounted
+from qexp.base.options import (
+    Computing,
+    Counted,
+    Report,
+    as_warning,
+    figure_formats,
+    option,
+    print_width,
+    python_only,
+    uncounted,
+)
 from qexp.base.seeds import require_seed
 from qexp.base.shell_values import finite, pairs, read_columns, read_values
 from qexp.base.text import number_in
@@ -207,8 +217,8 @@ class ObserveOptions:
         None, "Variable to read where a NetCDF or HDF5 file has several.", metavar="NAME", shell=list[str]
     )
     epochs: Sequence[str] | None = option(
-        None, "First and last date of a time series of MintPy or LiCSBAS, such as 20200131 and 20200212; their "
-        "difference is read.", metavar="FIRST,LAST", shell=str, read=lambda _, text: text.split(","),
+        None, "First and last date of a time series of MintPy or LiCSBAS, such as 20200131 and 20200212; the "
+        "first is subtracted from the last.", metavar="FIRST,LAST", shell=str, read=lambda _, text: text.split(","),
     )  # fmt: skip
     geometry: Files = option(
         None, "File with the line of sight, geometryGeo.h5, if it is not where MintPy puts it.", metavar="FILE",
@@ -258,6 +268,7 @@ class ObserveOptions:
     width: str | None = print_width()
     overwrite: bool = option(False, "Replace existing files.")
     history: str = python_only("qexp.observe", "How it was made, for the file's attribute of that name")
+    warn: Report = python_only(as_warning, "Receives each of the `warnings`")
 
     @property
     def noises(self) -> Sequence[str]:
@@ -358,6 +369,7 @@ class InvertOptions(Computing):
         unstaged, "Takes the source that is estimated and what is done for it; a bar if left out"
     )
     history: str = python_only("qexp.invert", "How it was made, for the files' attribute of that name")
+    warn: Report = python_only(as_warning, "Receives each of the `remarks`")
 
     @property
     def sources(self) -> list[str]:

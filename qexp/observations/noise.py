@@ -355,11 +355,11 @@ def _differences(apart: Array, first: Array, second: Array) -> tuple[Array, Arra
     beyond = np.abs(at) - (wide - narrow)[:, None, None]
     with np.errstate(invalid="ignore", divide="ignore"):
         density = np.clip(1 - beyond / (2 * narrow)[:, None, None], 0, 1)
-    share = (np.where(halves > 0, density, 0) * halves * weights).reshape(len(apart), -1)
+    share = (np.where(halves > 0, density, 0) * halves * weights).reshape(len(apart), 3 * NODES)
     total = share.sum(axis=1, keepdims=True)
     # Two points: all of the weight is at one difference.
     share = np.where(total > 0, share / np.where(total > 0, total, 1), 1 / share.shape[1])
-    return apart[:, None] + at.reshape(len(apart), -1), share
+    return apart[:, None] + at.reshape(share.shape), share
 
 
 def _gaussian_means(along: Array, spread: Array, reach: float) -> Array:

@@ -176,8 +176,13 @@ def _problems_of(track: Track) -> Iterator[str]:
             yield f"'{name}' is missing or infinite at {missing:,} of {points.size:,} points; mask them"
     if (largest := float(np.abs(points.displacement).max(initial=0.0))) > LARGEST:
         yield f"displacements of up to {largest:.3g} m are impossible; name the gaps of the file, or its unit"
-    if bad := int((points.error <= 0).sum()):
-        yield f"the error of {bad:,} points is not positive; give each a standard deviation in m"
+    if (exact := points.select(points.error <= 0)).size:
+        places = [f"{east:.0f} east, {north:.0f} north" for east, north in zip(exact.x, exact.y, strict=True)]
+        names = list(dict.fromkeys(places if exact.station is None else exact.station.tolist()))
+        yield (
+            f"the error of {exact.size:,} points is not positive ({some(names)}); give each a standard deviation in m, "
+            "or leave them out, such as a reference station, whose displacement is 0 by definition"
+        )
     length = np.linalg.norm(points.direction, axis=1)
     if bad := int((~(np.abs(length - 1) <= UNIT_TOLERANCE)).sum()):
         yield (

@@ -30,6 +30,7 @@ from qexp.observations.raster_files import (
     is_series,
     open_coherence,
     open_geotiff,
+    open_hdf5,
     open_licsbas,
     open_licsbas_difference,
     open_mintpy,
@@ -177,7 +178,10 @@ def read_mintpy(path: Path, options: ReadOptions) -> Reading:
         raise QexpError(f"{path} holds '{kind}', not a time series; leave `epochs` out")
     elif kind in ("ifgramStack", "geometry", "HDFEOS", ""):
         words = f"has MintPy's type '{kind}'" if kind else "has no attribute FILE_TYPE, as MintPy's files do"
-        raise QexpError(f"{path} {words}; only its velocities and time series can be read; write others as GeoTIFF")
+        raise QexpError(
+            f"{path} {_product(path) or words}; only MintPy's velocities and time series can be read; write others as "
+            "GeoTIFF"
+        )
     else:
         field = open_mintpy(path, options.variable)
         deviation = f"{options.variable or kind}Std"
@@ -187,6 +191,27 @@ def read_mintpy(path: Path, options: ReadOptions) -> Reading:
     scene = scene_of(options.name or path.stem, in_crs(field, options.crs), direction, options, wavelength, error)
     reading = reading_of(scene, options)
     return replace(reading, look=options.look or (_side(path, attributes) if SIDE in attributes else reading.look))
+
+
+NISAR = "science/LSAR"
+"""The group of NISAR's products."""
+
+
+def _product(path: Path) -> str:
+    """What a file of NISAR is, and how its phase is read; empty for others."""
+    with open_hdf5(path) as file:
+        product = next((name for name in file.get(NISAR, ()) if name in ("GUNW", "GOFF", "RUNW", "RIFG", "GCOV")), None)
+        phases: list[str] = []
+        file.visit(lambda name: phases.append(name) if name.endswith("/unwrappedPhase") else None)
+    if product is None:
+        return ""
+    if not phases:
+        return f"is a product of NISAR, {product}, without unwrapped phase"
+    return (
+        f"is a product of NISAR, {product}; write its phase (radians) as GeoTIFF, `gdal_translate "
+        f"NETCDF:{path}:/{phases[0]} phase.tif`, read it with `sensor=nisar` (its wavelength), `incidence`, `heading` "
+        "and `look=left`"
+    )
 
 
 def _mintpy_direction(path: Path, field: Raster, attributes: dict[str, str], options: ReadOptions) -> Direction:
@@ -297,6 +322,26 @@ READERS: OpenTable[Reader] = OpenTable("readers", {
 """Name → reader."""
 
 
+AS_POINTS = (
+    "write its points as CSV with the columns longitude, latitude, los (m, toward the satellite), incidence and heading"
+)
+RASTERS = (".img", ".hdr", ".dim", ".bil", ".bip", ".bsq", ".unw", ".geo", ".int", ".rsc", ".xml", ".kmz")
+OTHERS = {
+    ".mat": (
+        f"is a file of Matlab, as for GBIS; {AS_POINTS}: scipy.io.loadmat, of version 7.3 h5py.File, reads its Lon, "
+        "Lat, Phase (rad; displacements are Phase × (−wavelength / 4π)), Inc and Heading"
+    ),
+    **dict.fromkeys((".npz", ".npy", ".yml"), (
+        f"holds arrays of NumPy or a scene of Kite; {AS_POINTS} (Kite's theta is 90° − incidence, and its phi the "
+        "azimuth of the line of sight, anticlockwise from east, both in radians)"
+    )),
+    **dict.fromkeys(RASTERS, (
+        "is a raster of ENVI, SNAP, ISCE or the like; write it as GeoTIFF: gdal_translate {path} {path.stem}.tif"
+    )),
+}  # fmt: skip
+"""Ending of files of other programs → what they are, and how they are converted."""
+
+
 def in_turn() -> list[Reader]:
     """The first that recognises a file reads it. Those of packages are asked before all others."""
     return [READERS[name] for name in sorted(READERS, key=READERS.own.__contains__)]
@@ -320,6 +365,8 @@ def reader_of(path: Path, requested: Columns) -> Reader:
         with path.open("rb") as file:
             if file.read(2) in UTF_16:
                 raise QexpError(f"{path} is text in UTF-16; save it as UTF-8")
+    if words := OTHERS.get(path.suffix.lower()):
+        raise QexpError(f"{path} {words.format(path=path)}")
     kinds = "; ".join(reader.help for reader in in_turn())
     raise QexpError(f"{path} is of no kind that can be read; known are {kinds}; {CONVERSION}")
 

@@ -190,7 +190,10 @@ def suspicions(largest: float, named: bool, options: ReadOptions, hint: str = ""
     """
     if not largest > (LARGE_DISPLACEMENT if named or options.unit is not None else UNUSUAL_DISPLACEMENT):
         return ()
-    option = options.with_unit("mm" if largest > LARGE_DISPLACEMENT else "cm")
+    unit = "mm" if largest > LARGE_DISPLACEMENT else "cm"
+    option = options.with_unit(unit)
+    if options.unit is None and "[" in option:  # of several files
+        option = f"`{options.of_unit}={unit}` if all files are in it, or {option} if only this one is"
     return (f"displacements of up to {largest:,.4g} m; if they are not in metres, give their unit: {option}{hint}",)
 
 

@@ -350,6 +350,9 @@ class Scene:
             doubts = suspicions(
                 content.largest * self.scale, unit in METRES, options, ", or for phase `wavelength` or `sensor`"
             )
+        if options.epochs is not None and options.epochs[0] > options.epochs[-1]:
+            first, last = options.epochs
+            doubts += (f"{first} is subtracted from {last}, the earlier day: uplift comes out as subsidence",)
         return (*doubts, "velocities are read as the displacements of one year") if per_year else doubts
 
 

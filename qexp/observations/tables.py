@@ -661,9 +661,11 @@ def _not_a_table(
     lines = "; ".join(f"line {line} has {count} cells" for line, count in ragged[:SHOWN])
     more = f"; and {len(ragged) - SHOWN} more" if len(ragged) > SHOWN else ""
     shown = "\n".join(f"  line {line}: {text[:80]}" for line, text in texts[:3])
+    has_both = separator is None and any("\t" in text for _, text in texts)
+    mixed = "tabs and spaces are mixed, so that blank cells are lost: keep one of them; " * has_both
     return TableError(
         f"{path}: {lines}{more}, but there are {width} columns in most lines, separated by {SEPARATED_BY[separator]}; "
-        f"comments begin with #{', '.join(['', *COMMENTS[1:]])}. The first lines are\n{shown}"
+        f"{mixed}comments begin with #{', '.join(['', *COMMENTS[1:]])}. The first lines are\n{shown}"
     )
 
 

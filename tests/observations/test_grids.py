@@ -274,9 +274,13 @@ def test_angles_that_a_raster_does_not_know_are_gaps_and_an_azimuth_is_doubted(t
         np.testing.assert_array_equal(seen.observation.tracks[0].observed, (X >= 421e3).ravel())
         assert not seen.warnings
     assert package.observe(path, incidence=35, heading=-99, error=0.01).tracks[0].masked == 0  # a number is no code
-    (said,) = package.observe(path, incidence=35, heading=-102, error=0.01).warnings
+    with pytest.warns(UserWarning, match="far from north") as given:
+        (said,) = package.observe(path, incidence=35, heading=-102, error=0.01).warnings
+    assert given[0].filename == __file__  # where a script asks, not within the package
     assert "far from north and south" in said
-    assert said.endswith("the heading is -12°")
+    assert "clockwise from north; of those" in said
+    assert "azimuth + 90°, here -12°" in said
+    assert said.endswith("it is 90° − azimuth, here -168°")
 
 
 def test_coherence_in_percent_is_known_by_its_largest_value(tmp_path):
@@ -451,6 +455,12 @@ def test_files_of_mintpy_say_what_is_missing(tmp_path):
         package.observe(path, error=0.01, epochs=("20200101", "20200114"))
     with pytest.raises(QexpError, match="type 'geometry'"):
         package.observe(tmp_path / "inputs" / "geometryGeo.h5", error=0.01)
+    (said,) = package.observe(path, error=0.01, epochs=("20200113", "20200101")).warnings
+    assert "20200113 is subtracted from 20200101, the earlier day" in said
+    with h5py.File(tmp_path / "gunw.h5", "w") as file:
+        file["science/LSAR/GUNW/grids/frequencyA/unwrappedInterferogram/HH/unwrappedPhase"] = np.zeros((3, 3))
+    with pytest.raises(QexpError, match=r"is a product of NISAR, GUNW; write its phase .* sensor=.nisar.*look=.left"):
+        package.observe(tmp_path / "gunw.h5", error=0.01)
     with h5py.File(path, "a") as file:
         del file.attrs["X_FIRST"], file.attrs["Y_FIRST"]
     with pytest.raises(QexpError, match="radar coordinates"):

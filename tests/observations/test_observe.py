@@ -296,7 +296,10 @@ def test_a_unit_that_is_not_given_is_asked_for_so_that_other_files_keep_theirs(w
     millimetres.write_text(standard(los=1e3 * LOS))
     stations.write_text("G01 426100 4519100 30 20 10 1 1 2\nG02 427100 4518100 10 20 30 1 1 2\n")
     warnings = package.observe([written(standard()), millimetres], gnss=[stations]).warnings
-    assert warnings[0].endswith("of up to 40 m; if they are not in metres, give their unit: `unit=['m', 'mm']`")
+    assert warnings[0].endswith(
+        "of up to 40 m; if they are not in metres, give their unit: `unit=mm` if all files are in it, or "
+        "`unit=['m', 'mm']` if only this one is"
+    )
     assert warnings[1].endswith("give their unit: `gnss_unit=mm`")
     assert warnings[2].endswith("if their units differ, give that of 'mm': `unit=['m', 'mm']`")
     tiny, *small = package.observe(written(standard(los=LOS)), unit="mm").warnings
@@ -559,7 +562,14 @@ WRONG = {
         "east north los_mm error_mm los_e los_n los_u\n" + standard(), {"unit": "m"}, "is in mm, but unit says m",
     ),
     "all missing": (standard(los=[np.nan] * 4), {}, "none of its 4 points is observed"),
-    "an error of zero": (standard(error=0), {}, "the error of 4 points is not positive"),
+    "a station without error": (
+        "name,x,y,e,n,u,se,sn,su\nREF,426000,4519000,0,0,0,0,0,0\nA,427000,4519000,1,1,1,1,1,1\n", {},
+        "the error of 3 points is not positive (REF)",
+    ),
+    "tabs and spaces": (
+        "426000\t4519000 0.01 0.001\n1 2 3 4\n5 6\t7\n", {"incidence": 34, "heading": -12}, "tabs and spaces are mixed",
+    ),
+    "an error of zero": (standard(error=0), {}, "the error of 4 points is not positive (426000 east,"),
     "a text among numbers": (standard().replace("0.03", "x"), {}, "line 3, column 3: 'x' is not a number"),
     "a decimal comma": (standard(separator="\t").replace("0.03", "0,03"), {}, "(write it with a point)"),
     "rows of other lengths": (standard() + "1 2\n", {}, "line 5 has 2 cells, but there are 7 columns"),
@@ -625,6 +635,9 @@ def test_files_that_are_not_there_or_of_no_known_kind_are_refused(written, tmp_p
         package.observe(tmp_path / "absent.txt")
     (tmp_path / "picture.png").write_bytes(b"\x89PNG\0")
     assert "is of no kind that can be read; known are" in qexp("observe", tmp_path / "picture.png").stderr
+    for name, advice in (("gbis.mat", "loadmat"), ("scene.npz", "Kite"), ("los.img", "gdal_translate")):
+        (tmp_path / name).write_bytes(b"\x89PNG\0")
+        assert advice in qexp("observe", tmp_path / name).stderr
     (tmp_path / "binary.txt").write_bytes(b"\0\1\2")
     assert qexp("observe", tmp_path / "binary.txt").code == 2
     (tmp_path / "latin.txt").write_bytes("Größe 1 2\n".encode("latin-1"))
