@@ -20,7 +20,8 @@ import qexp as package
 from qexp.base.shell_values import read_columns
 from qexp.errors import NotFoundError, QexpError
 from qexp.kinds.images.prediction import PRESUMED_NORTH, ImageModel, in_files, targets
-from qexp.kinds.images.source import EXTREMES, SEEN, ImageLayout, InputRanges, Statistic, ranges_over, statistics
+from qexp.kinds.images.extent import EXTREMES, SEEN, InputRanges, Statistic, TrainingInputs, ranges_over, statistics
+from qexp.kinds.images.source import ImageLayout
 from qexp.kinds.options import PredictOptions
 from qexp.kinds.prediction import TrainedRange
 from qexp.physics.geometry import pixel_axis
@@ -50,7 +51,7 @@ def model_of(
         layout=ImageLayout(shapes, units, {"displacement": PIXEL}),
         outputs={"depth": "km"},
         estimate=estimate or (lambda values: weighted(values["displacement"][:, 0])[:, None]),
-        ranges=lambda: ranges or {},
+        seen=lambda: TrainingInputs(ranges or {}, {}, None),
         trained=dict(trained),
         origin={"run": "mogi_0", "digest": "ab" * 32, "caution": "", **origin},
     )

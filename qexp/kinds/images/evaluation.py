@@ -27,13 +27,14 @@ from qexp.kinds.evaluation import (
     trained_on,
 )
 from qexp.kinds.images.experiment import generated_of, parts_of, require_variables_of, sizes_of
+from qexp.kinds.images.extent import keep_vectors, ranges_of, training_vectors
 from qexp.kinds.images.files import NORTHWARDS, PIXEL, ROWS
 from qexp.kinds.images.prediction import extent
-from qexp.kinds.images.source import ranges_of
 from qexp.kinds.scores import Column, Scores, attributes, attributes_of_limits, write_test_predictions
 from qexp.kinds.training import NetworkTraining
 from qexp.metrics.metric import Metrics, evaluate as evaluate_metrics
 from qexp.networks.estimator import Estimator
+from qexp.networks.network import Network
 from qexp.networks.training import Trainer
 from qexp.simulation.dataset import GeneratedDataset
 from qexp.spec.kinds import TEST_IMAGES
@@ -43,16 +44,17 @@ from qexp.store.record import Feature
 def evaluate(attempt: Attempt, trainer: Trainer) -> Results:
     """Estimate the test samples, and write true values and estimates."""
     write(attempt, trainer.model, trainer.data.test, attempt.dataset)
-    return Results({"test": trainer.evaluate(trainer.data.test)}, features=_features(attempt, trainer.model))
+    return Results({"test": trainer.evaluate(trainer.data.test)}, features=_features(attempt, trainer.model.network))
 
 
-def _features(attempt: Attempt, model: Estimator) -> tuple[Feature, ...]:
-    """The ranges of the inputs, if they cannot be simulated again wherever the run may be."""
+def _features(attempt: Attempt, network: Network) -> tuple[Feature, ...]:
+    """Keep where the inputs lie, if they cannot be simulated again wherever the run may be; returns their ranges."""
     if attempt.dataset.simulates:
         return ()
     seeds = Seeds(attempt.seed)
     train = attempt.dataset.parts(attempt.spec["split"], seeds)["train"]
-    ranges = ranges_of(attempt.dataset, train, model.network, seeds)
+    keep_vectors(attempt.directory, training_vectors(attempt.dataset, train, network, seeds))
+    ranges = ranges_of(attempt.dataset, train, network, seeds)
     return tuple(Feature(column=str(of), least=low, greatest=high) for of, (low, high) in ranges.items())
 
 

@@ -9,11 +9,10 @@ import numpy as np
 from qexp.base.outputs import PERIOD, estimate_of
 from qexp.base.quantities import number_with_unit
 from qexp.deformation.by_network import Images, Tested, TrainedNetwork
-from qexp.errors import QexpError
+from qexp.errors import QexpError, some
 from qexp.kinds.figures import table
 from qexp.kinds.images.experiment import generated_of
 from qexp.kinds.images.prediction import ImageModel, OfHeads, image_model
-from qexp.kinds.images.source import SEEN, outside_ranges, statistics
 from qexp.kinds.images.spec import generator_in_words
 from qexp.kinds.options import PredictOptions
 from qexp.kinds.prediction import MOST_DATA
@@ -83,17 +82,14 @@ def _outside(model: ImageModel, inputs: Images, estimates: Mapping[str, float], 
             estimate = number_with_unit(f"{float(trained.moved(estimates[name])):.3g}", unit)
             ends = number_with_unit(f"{trained.low:.3g} to {trained.high:.3g}", unit)
             sentences.append(f"the network's estimate of {name}, {estimate}, lies outside {MOST_DATA}, {ends}")
-    ranges, values = model.ranges(), statistics(inputs)
-    beyond: dict[str, list[str]] = {}
-    for statistic, outside in outside_ranges(ranges, inputs).items():
+    seen, beyond = model.seen(), dict[str, list[str]]()
+    for statistic, outside in seen.outside(inputs).items():
         if outside[0]:
-            unit = "" if statistic.kind == SEEN else f" {model.layout.units[statistic.input]}".rstrip()
-            low, high = ranges[statistic]
-            number = f"{values[statistic][0]:.3g}{unit} (in training {low:.3g} to {high:.3g}{unit})"
-            beyond.setdefault(statistic.input, []).append(f"{statistic.kind} {number}".strip())
+            numbers = beyond.setdefault(statistic.input.partition("[")[0], [])
+            numbers.append(seen.described(statistic, inputs, model.layout.units))
     for name, numbers in beyond.items():
         what = tracks.get(name, name)
-        sentences.append(f"{what} lies outside the range of the network's training data: {', '.join(numbers)}")
+        sentences.append(f"{what} lies outside the range of the network's training data: {some(numbers)}")
     if model.features is not None and (share := float(model.features().p_values(inputs)[0])) < UNUSUAL_SHARE:
         sentences.append(
             "the network's features of the observation are unlike those of its training data: only "

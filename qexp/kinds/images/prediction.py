@@ -26,23 +26,10 @@ from qexp.inference.image_posteriors import BY_LIKELIHOOD, ImagePosteriors
 from qexp.inference.misfit import ImageMisfit
 from qexp.kinds.held_out import require_coverage
 from qexp.kinds.images.experiment import generated_of
+from qexp.kinds.images.extent import EXTREMES, SEEN_SAMPLES, Statistic, TrainingInputs, training_inputs
 from qexp.kinds.images.files import SUFFIXES, NetcdfImages, variables_in
 from qexp.kinds.images.recalibration import recalibrated, recalibrated_run
-from qexp.kinds.images.source import (
-    EXTREMES,
-    NAME,
-    SEEN_SAMPLES,
-    ImageLayout,
-    ImagePiece,
-    ImageSource,
-    InputRanges,
-    Statistic,
-    directions_of,
-    kept_ranges,
-    layout_of,
-    outside_ranges,
-    ranges_of,
-)
+from qexp.kinds.images.source import NAME, ImageLayout, ImagePiece, ImageSource, directions_of, layout_of
 from qexp.kinds.networks import load_models
 from qexp.kinds.objects import batches_at_once, device_of
 from qexp.kinds.options import PredictOptions
@@ -133,8 +120,8 @@ class ImageModel(FileModel):
     """From inputs to (sample, output); of several networks, followed by the spreads over them."""
     networks: int = 1
     """That estimate together, of several seeds; 1 for posteriors by the known likelihood, which they only start."""
-    ranges: Callable[[], InputRanges]
-    """Returns the range of the inputs in the training data, which takes a moment."""
+    seen: Callable[[], TrainingInputs]
+    """Returns where the inputs lie in the training data, which takes a moment."""
     posteriors: WrittenPosteriors | None = None
     """Of the outputs of posterior heads, or by the known likelihood; None if there are none."""
     features: Callable[[], FeatureDistance] | None = None
@@ -356,7 +343,7 @@ class ImageEstimation(TableEstimation[ImageModel]):
             largest = np.abs(piece.inputs[name]).reshape(len(piece.names), -1).max(axis=1)
             self._large[name] += int((largest > self._suspicious(name)).sum())
             self._largest[name] = max(self._largest[name], float(largest.max()))
-        outside = outside_ranges(self.model.ranges(), piece.inputs)
+        outside = self.model.seen().outside(piece.inputs)
         self._missing.add(piece.names, piece.empty)
         self._missing_pixels += int(piece.missing.sum())
         for statistic, beyond in outside.items():
@@ -390,7 +377,7 @@ class ImageEstimation(TableEstimation[ImageModel]):
         That is beyond nature, or far beyond the training data.
         """
         natural = LARGE_DISPLACEMENT * (conversion("m", self.model.layout.units[image]) or np.inf)
-        ranges = self.model.ranges()
+        ranges = self.model.seen().ranges
         ends = [abs(end) for kind in EXTREMES for end in ranges.get(Statistic(image, kind), (np.inf,))]
         return float(min(natural, FAR_RATIO * max(ends)))
 
@@ -669,7 +656,7 @@ def image_model(directory: RunDirectory, options: PredictOptions) -> ImageModel:
         estimate=estimate,
         posteriors=posteriors,
         draws=draws_of(network, record, options.draws, posteriors.units if refined and posteriors else None),
-        ranges=cache(lambda: kept_ranges(record, network) or ranges_of(source, train(), network, Seeds(record.seed))),
+        seen=cache(lambda: training_inputs(directory, source, train, network, Seeds(record.seed))),
         features=cache(features),
         misfit=misfit if options.misfit else None,
         untested=misfit is not None and not options.misfit,
@@ -762,14 +749,10 @@ def extent(directory: RunDirectory, model: Estimator) -> TrainingExtent:
     """What the training data extend over; they are simulated again."""
     spec, record = directory.training_spec(), directory.record()
     source = generated_of(spec["dataset"], tables_of(directory))
-    seeds, network = Seeds(record.seed), model.network
-    ranges = kept_ranges(record, network) or ranges_of(
-        source, source.parts(spec["split"], seeds)["train"], network, seeds
-    )
+    seeds = Seeds(record.seed)
+    seen = training_inputs(directory, source, lambda: source.parts(spec["split"], seeds)["train"], model.network, seeds)
     trained = trained_ranges(source, model.network.outputs, with_periods(source.quantities, model.periods))
-    return TrainingExtent(
-        lambda inputs: {str(k): v for k, v in outside_ranges(ranges, inputs).items()}, trained, MOST_DATA
-    )
+    return TrainingExtent(lambda inputs: {str(k): v for k, v in seen.outside(inputs).items()}, trained, MOST_DATA)
 
 
 PREDICTION = FileKind(

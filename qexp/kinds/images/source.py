@@ -1,4 +1,4 @@
-"""The samples of a file as a network takes them, and whether its inputs lie in the range of the training data."""
+"""The samples of a file as a network takes them: in its shapes and units, with unseen pixels masked and counted."""
 
 from __future__ import annotations
 
@@ -7,142 +7,17 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from qexp.base.arrays import by_name
 from qexp.base.quantities import alike, channels_of, conversion, nearest, periods_of, quantity
-from qexp.base.seeds import Seeds
 from qexp.errors import QexpError, some, suggestion
 from qexp.kinds.images.files import SINGLE, UNNAMED, ImageAxis, ImageVariable, Shape, Values, open_images
 from qexp.networks.network import Network
 from qexp.observations.raster_files import EAST, NORTH
-from qexp.simulation.dataset import GeneratedDataset, Part, mask_of
-from qexp.store.record import Record
+from qexp.simulation.dataset import GeneratedDataset, mask_of
 
 Array = NDArray[np.float32]
-
-ROUNDING = 1e-5
-"""Relative difference by which a statistic may exceed a limit: the rounding of sums in single precision."""
-
-
-@dataclass(frozen=True)
-class Statistic:
-    """A number that describes an input.
-
-    input  the image, or the single number
-    kind   such as "least value"; empty for a single number
-    """
-
-    input: str
-    kind: str = ""
-
-    def __str__(self) -> str:
-        return f"{self.kind} of {self.input}" if self.kind else self.input
-
-
-EXTREMES, SPREAD = ("least value", "greatest value"), "standard deviation"
-SEEN = "share of seen pixels"
-"""The statistic of an image's mask, which has no unit."""
-
-
-def statistics(inputs: Mapping[str, Array]) -> dict[Statistic, NDArray[np.float64]]:
-    """Numbers that describe the inputs of each sample, (sample,) each.
-
-    Of an image the least value, greatest value and standard deviation over the pixels that are seen, in the input's
-    unit; of a mask the share of such pixels; of a single number the number. NaN where no pixel is seen.
-
-    inputs  name → (sample, channel, height, width), or (sample, 1); a mask is 1 where the pixels of its image are seen
-    """
-    images = [name for name, values in inputs.items() if values.ndim == 4]
-    masks = {mask_of(name): name for name in images if mask_of(name) in inputs}
-    of_images: dict[Statistic, NDArray[np.float64]] = {}
-    for name, values in inputs.items():
-        flat = values.reshape(len(values), -1)
-        if name not in images:
-            of_images[Statistic(name)] = flat[:, 0].astype(np.float64)
-        elif name in masks:
-            of_images[Statistic(masks[name], SEEN)] = flat.mean(axis=1, dtype=np.float64)
-        elif mask_of(name) in masks:
-            visible = np.broadcast_to(inputs[mask_of(name)] > 0, values.shape).reshape(flat.shape)
-            of_images |= _of_image(name, flat.astype(np.float64), visible)
-        else:  # in single precision, which is some times as fast
-            deviations = flat - flat.mean(axis=1, keepdims=True)
-            squares = np.einsum("ij,ij->i", deviations, deviations) / flat.shape[1]
-            of_image = flat.min(axis=1), flat.max(axis=1), np.sqrt(squares)
-            of_images |= {
-                Statistic(name, kind): of.astype(np.float64)
-                for kind, of in zip((*EXTREMES, SPREAD), of_image, strict=True)
-            }
-    return of_images
-
-
-def _of_image(
-    name: str, values: NDArray[np.float64], visible: NDArray[np.bool_]
-) -> dict[Statistic, NDArray[np.float64]]:
-    count = visible.sum(axis=1)
-    any_seen = count > 0
-    least = np.where(visible, values, np.inf).min(axis=1)
-    greatest = np.where(visible, values, -np.inf).max(axis=1)
-    with np.errstate(invalid="ignore", divide="ignore"):
-        mean = np.where(visible, values, 0).sum(axis=1) / count
-        spread = np.sqrt((np.where(visible, values - mean[:, None], 0) ** 2).sum(axis=1) / count)
-    return {
-        Statistic(name, EXTREMES[0]): np.where(any_seen, least, np.nan),
-        Statistic(name, EXTREMES[1]): np.where(any_seen, greatest, np.nan),
-        Statistic(name, SPREAD): spread,
-    }
-
-
-InputRanges = Mapping[Statistic, tuple[float, float]]
-"""The least and the greatest value of each of the `statistics` over training samples."""
-
-
-def outside_ranges(ranges: InputRanges, inputs: Mapping[str, Array]) -> dict[Statistic, NDArray[np.bool_]]:
-    """Statistic → whether it lies outside its range, for each sample; NaN does not."""
-    outside = {}
-    for statistic, values in statistics(inputs).items():
-        if statistic in ranges:
-            low, high = ranges[statistic]
-            outside[statistic] = (values < low - ROUNDING * abs(low)) | (values > high + ROUNDING * abs(high))
-    return outside
-
-
-def ranges_over(blocks: Sequence[Mapping[Statistic, NDArray[np.float64]]]) -> InputRanges:
-    """The ranges of statistics of blocks of samples; one that is NaN everywhere has no range."""
-    values = {statistic: np.concatenate([block[statistic] for block in blocks]) for statistic in blocks[0]}
-    finite = {statistic: of for statistic, of in values.items() if np.isfinite(of).any()}
-    return {statistic: (float(np.nanmin(of)), float(np.nanmax(of))) for statistic, of in finite.items()}
-
-
-SEEN_SAMPLES = 1_024
-"""Training samples whose inputs are the range to compare with."""
-SIMULATED_PIXELS = 2**21
-"""Pixels that are simulated at a time."""
-
-
-def kept_ranges(record: Record, network: Network) -> InputRanges:
-    """Those that a run keeps, as its samples may be elsewhere later; empty if it keeps none."""
-    kept = {one.column: (one.least, one.greatest) for one in record.features}
-    all_statistics = (Statistic(name, kind) for name in network.inputs for kind in (*EXTREMES, SPREAD, SEEN, ""))
-    found = {statistic: kept[str(statistic)] for statistic in all_statistics if str(statistic) in kept}
-    return {statistic: (low, high) for statistic, (low, high) in found.items() if low is not None and high is not None}
-
-
-def ranges_of(source: GeneratedDataset, part: Part, network: Network, seeds: Seeds) -> InputRanges:
-    """The range of the inputs over training samples, which are simulated again."""
-    pixels = sum(int(np.prod(shape)) for shape in network.inputs.values())
-    most = source.available(part, SEEN_SAMPLES)
-    size = min(most, max(1, SIMULATED_PIXELS // pixels))
-    blocks = []
-    for start in range(0, most, size):
-        count = min(size, most - start)
-        samples = source.sample(part, count, seeds, ("range", start), torch.device("cpu"))
-        blocks.append(statistics({name: samples[name].numpy() for name in network.inputs}))
-    return ranges_over(blocks)
-
-
-# The samples of a file as a network takes them: in its shapes and units, with unseen pixels masked and counted.
 
 NAME = "name"
 

@@ -1,0 +1,256 @@
+"""Where the inputs of a network on images and vectors lie in its training data, and whether others lie outside."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from qexp.base import formats
+from qexp.base.seeds import Seeds
+from qexp.errors import QexpError
+from qexp.metrics.outliers import FEWEST_VECTORS, MOST_REFERENCES, TrainingVectors
+from qexp.networks.network import Network
+from qexp.networks.shapes import Shape
+from qexp.simulation.dataset import GeneratedDataset, Part, mask_of
+from qexp.store.directory import RunDirectory
+from qexp.store.record import Record
+
+Array = NDArray[np.float32]
+
+ROUNDING = 1e-5
+"""Relative difference by which a statistic may exceed a limit: the rounding of sums in single precision."""
+
+
+@dataclass(frozen=True)
+class Statistic:
+    """A number that describes an input.
+
+    input  the image, or the single number
+    kind   such as "least value"; empty for a single number
+    """
+
+    input: str
+    kind: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.kind} of {self.input}" if self.kind else self.input
+
+
+EXTREMES, SPREAD = ("least value", "greatest value"), "standard deviation"
+SEEN = "share of seen pixels"
+"""The statistic of an image's mask, which has no unit."""
+
+
+def statistics(inputs: Mapping[str, Array]) -> dict[Statistic, NDArray[np.float64]]:
+    """Numbers that describe the inputs of each sample, (sample,) each.
+
+    Of an image the least value, greatest value and standard deviation over the pixels that are seen, in the input's
+    unit; of a mask the share of such pixels; of a single number the number. NaN where no pixel is seen.
+
+    inputs  name → (sample, channel, height, width), or (sample, 1); a mask is 1 where the pixels of its image are seen
+    """
+    images = [name for name, values in inputs.items() if values.ndim == 4]
+    masks = {mask_of(name): name for name in images if mask_of(name) in inputs}
+    of_images: dict[Statistic, NDArray[np.float64]] = {}
+    for name, values in inputs.items():
+        flat = values.reshape(len(values), -1)
+        if name not in images:
+            of_images[Statistic(name)] = flat[:, 0].astype(np.float64)
+        elif name in masks:
+            of_images[Statistic(masks[name], SEEN)] = flat.mean(axis=1, dtype=np.float64)
+        elif mask_of(name) in masks:
+            visible = np.broadcast_to(inputs[mask_of(name)] > 0, values.shape).reshape(flat.shape)
+            of_images |= _of_image(name, flat.astype(np.float64), visible)
+        else:  # in single precision, which is some times as fast
+            deviations = flat - flat.mean(axis=1, keepdims=True)
+            squares = np.einsum("ij,ij->i", deviations, deviations) / flat.shape[1]
+            of_image = flat.min(axis=1), flat.max(axis=1), np.sqrt(squares)
+            of_images |= {
+                Statistic(name, kind): of.astype(np.float64)
+                for kind, of in zip((*EXTREMES, SPREAD), of_image, strict=True)
+            }
+    return of_images
+
+
+def _of_image(
+    name: str, values: NDArray[np.float64], visible: NDArray[np.bool_]
+) -> dict[Statistic, NDArray[np.float64]]:
+    count = visible.sum(axis=1)
+    any_seen = count > 0
+    least = np.where(visible, values, np.inf).min(axis=1)
+    greatest = np.where(visible, values, -np.inf).max(axis=1)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        mean = np.where(visible, values, 0).sum(axis=1) / count
+        spread = np.sqrt((np.where(visible, values - mean[:, None], 0) ** 2).sum(axis=1) / count)
+    return {
+        Statistic(name, EXTREMES[0]): np.where(any_seen, least, np.nan),
+        Statistic(name, EXTREMES[1]): np.where(any_seen, greatest, np.nan),
+        Statistic(name, SPREAD): spread,
+    }
+
+
+InputRanges = Mapping[Statistic, tuple[float, float]]
+"""The least and the greatest value of each of the `statistics` over training samples."""
+
+
+def outside_ranges(ranges: InputRanges, inputs: Mapping[str, Array]) -> dict[Statistic, NDArray[np.bool_]]:
+    """Statistic → whether it lies outside its range, for each sample; NaN does not."""
+    outside = {}
+    for statistic, values in statistics(inputs).items():
+        if statistic in ranges:
+            low, high = ranges[statistic]
+            outside[statistic] = (values < low - ROUNDING * abs(low)) | (values > high + ROUNDING * abs(high))
+    return outside
+
+
+def ranges_over(blocks: Sequence[Mapping[Statistic, NDArray[np.float64]]]) -> InputRanges:
+    """The ranges of statistics of blocks of samples; one that is NaN everywhere has no range."""
+    values = {statistic: np.concatenate([block[statistic] for block in blocks]) for statistic in blocks[0]}
+    finite = {statistic: of for statistic, of in values.items() if np.isfinite(of).any()}
+    return {statistic: (float(np.nanmin(of)), float(np.nanmax(of))) for statistic, of in finite.items()}
+
+
+SEEN_SAMPLES = 1_024
+"""Training samples whose inputs are the range to compare with."""
+SIMULATED_PIXELS = 2**21
+"""Pixels that are simulated at a time."""
+
+
+def kept_ranges(record: Record, network: Network) -> InputRanges:
+    """Those that a run keeps, as its samples may be elsewhere later; empty if it keeps none."""
+    kept = {one.column: (one.least, one.greatest) for one in record.features}
+    all_statistics = (Statistic(name, kind) for name in network.inputs for kind in (*EXTREMES, SPREAD, SEEN, ""))
+    found = {statistic: kept[str(statistic)] for statistic in all_statistics if str(statistic) in kept}
+    return {statistic: (low, high) for statistic, (low, high) in found.items() if low is not None and high is not None}
+
+
+def ranges_of(source: GeneratedDataset, part: Part, network: Network, seeds: Seeds) -> InputRanges:
+    """The range of the inputs over training samples, which are simulated again."""
+    pixels = sum(map(math.prod, network.inputs.values()))
+    most = source.available(part, SEEN_SAMPLES)
+    size = min(most, max(1, SIMULATED_PIXELS // pixels))
+    blocks = []
+    for start in range(0, most, size):
+        count = min(size, most - start)
+        samples = source.sample(part, count, seeds, ("range", start), torch.device("cpu"))
+        blocks.append(statistics({name: samples[name].numpy() for name in network.inputs}))
+    return ranges_over(blocks)
+
+
+# Inputs that are vectors: what is said of the least and greatest of all pixels of an image, or of their standard
+# deviation, would say nothing of numbers that are different quantities.
+
+TRAINING_VECTORS = "training_vectors.nc"
+"""File in `results` with the vectors of some training samples, for runs on simulations that may be elsewhere later."""
+
+JOINT = "joint values"
+"""The statistic of all numbers of all vectors."""
+
+
+def vectors_among(inputs: Mapping[str, Shape]) -> list[str]:
+    """The inputs, of these shapes, that are values in a row, such as of stations, all of which are seen."""
+    unmasked = {*inputs} - {mask_of(name) for name in inputs} - {name for name in inputs if mask_of(name) in inputs}
+    return [name for name, shape in inputs.items() if name in unmasked and len(shape) == 3 and 1 in shape[1:]]
+
+
+def training_vectors(source: GeneratedDataset, part: Part, network: Network, seeds: Seeds) -> dict[str, Array]:
+    """Vector → (sample, channel, height, width) of training samples."""
+    if not (names := vectors_among(network.inputs)):
+        return {}
+    pixels = sum(map(math.prod, network.inputs.values()))
+    count = source.available(part, min(2 * MOST_REFERENCES, max(SIMULATED_PIXELS // pixels, SEEN_SAMPLES // 16)))
+    samples = source.sample(part, count, seeds, ("vectors",), torch.device("cpu"))
+    return {name: samples[name].numpy() for name in names}
+
+
+def keep_vectors(directory: RunDirectory, vectors: Mapping[str, Array]) -> None:
+    """Write the vectors of training samples into a run, if there are any."""
+    if vectors:
+        import xarray
+
+        dims = {name: ("sample", *(f"{axis}_{name}" for axis in ("channel", "y", "x"))) for name in vectors}
+        table = xarray.Dataset({name: (dims[name], values) for name, values in vectors.items()})
+        formats.write_netcdf(directory.results / TRAINING_VECTORS, table, {name: {"zlib": True} for name in vectors})
+
+
+@dataclass(frozen=True)
+class TrainingInputs:
+    """Where the inputs of a network lie in its training data.
+
+    ranges   of the statistics
+    vectors  input → the names of its numbers, in the order of those that `known` has of each sample
+    known    None where nothing is known of single numbers, as of older runs whose data are gone
+    """
+
+    ranges: InputRanges
+    vectors: Mapping[str, Sequence[str]]
+    known: TrainingVectors | None
+
+    def outside(self, inputs: Mapping[str, Array]) -> dict[Statistic, NDArray[np.bool_]]:
+        """Statistic → whether it lies outside, for each sample; of the numbers of vectors those with any that does."""
+        if self.known is None:
+            return outside_ranges(self.ranges, inputs)
+        others = {name: values for name, values in inputs.items() if name not in self.vectors}
+        outside = outside_ranges(self.ranges, others)
+        each, together = self.known.outside(_in_rows({name: inputs[name] for name in self.vectors}))
+        numbers = [number for names in self.vectors.values() for number in names]
+        outside |= {Statistic(numbers[column]): each[:, column] for column in np.flatnonzero(each.any(axis=0))}
+        return {**outside, Statistic(" and ".join(self.vectors), JOINT): together}
+
+    def described(self, statistic: Statistic, inputs: Mapping[str, Array], units: Mapping[str, str]) -> str:
+        """A statistic of the first sample beside its range in the training data: `[3] 0.2 m (in training …)`."""
+        if statistic.kind == JOINT:
+            return "no training sample has a like combination of values"
+        name, unit = statistic.input, "" if statistic.kind == SEEN else units.get(statistic.input, "")
+        if statistic in self.ranges:
+            value, (low, high) = statistics(inputs)[statistic][0], self.ranges[statistic]
+        else:
+            assert self.known is not None
+            name = next(vector for vector, numbers in self.vectors.items() if statistic.input in numbers)
+            every, unit = [number for names in self.vectors.values() for number in names], units.get(name, "")
+            column = every.index(statistic.input)
+            value = _in_rows({vector: inputs[vector] for vector in self.vectors})[0, column]
+            low, high = (ends[column] for ends in self.known.limits())
+        words = statistic.kind or statistic.input.removeprefix(name)
+        return f"{words} {value:.3g} {unit}".rstrip() + f" (in training {low:.3g} to {high:.3g} {unit}".rstrip() + ")"
+
+
+def training_inputs(
+    directory: RunDirectory, source: GeneratedDataset, part: Callable[[], Part], network: Network, seeds: Seeds
+) -> TrainingInputs:
+    """What a run keeps of its training data, or what can be simulated or read again; part: the training part."""
+    ranges = kept_ranges(directory.record(), network) or ranges_of(source, part(), network, seeds)
+    names = vectors_among(network.inputs)
+    vectors: Mapping[str, Array] = {}
+    with suppress(QexpError):  # of an older run whose data are gone: what it keeps must do
+        path = directory.members[0].results / TRAINING_VECTORS
+        kept = path.exists() and not source.simulates
+        vectors = _read(path, names) if kept else training_vectors(source, part(), network, seeds)
+    rows = _in_rows(vectors) if vectors else np.zeros((0, 0))
+    named = source.origin.get("values", {})
+    numbers = {name: _numbers(name, network.inputs[name], named.get(name, ())) for name in names}
+    return TrainingInputs(ranges, numbers, TrainingVectors(rows) if len(rows) >= FEWEST_VECTORS else None)
+
+
+def _read(path: Path, names: Sequence[str]) -> dict[str, Array]:
+    table = formats.read_netcdf(path)
+    return {name: table[name].values for name in names}
+
+
+def _in_rows(vectors: Mapping[str, Array]) -> NDArray[np.float64]:
+    """(sample, number), of all vectors."""
+    return np.concatenate([values.reshape(len(values), -1) for values in vectors.values()], axis=1, dtype=np.float64)
+
+
+def _numbers(name: str, shape: Shape, called: Sequence[str]) -> list[str]:
+    """Names of the numbers of a vector, in their order: `observed[0]`, of stations `gnss[2, 0]`."""
+    sides = [side for side in shape if side > 1] or [1]
+    known = called if len(called) == math.prod(sides) else [", ".join(map(str, place)) for place in np.ndindex(*sides)]
+    return [f"{name}[{number}]" for number in known]
