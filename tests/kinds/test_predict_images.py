@@ -19,8 +19,8 @@ from rasterio.transform import from_origin
 import qexp as package
 from qexp.base.shell_values import read_columns
 from qexp.errors import NotFoundError, QexpError
-from qexp.kinds.images.prediction import PRESUMED_NORTH, ImageModel, in_files, targets
 from qexp.kinds.images.extent import EXTREMES, SEEN, InputRanges, Statistic, TrainingInputs, ranges_over, statistics
+from qexp.kinds.images.prediction import PRESUMED_NORTH, ImageModel, in_files, targets
 from qexp.kinds.images.source import ImageLayout
 from qexp.kinds.options import PredictOptions
 from qexp.kinds.prediction import TrainedRange
