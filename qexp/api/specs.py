@@ -343,7 +343,7 @@ def dataset(
 
     with notices() as tell:
         for text in new_simulations(
-            workspaces.find(workspace), name, theta, x, names, prior, units=units, groups=groups
+            workspaces.found_or_made(workspace), name, theta, x, names, prior, units=units, groups=groups
         ):
             tell(text)
     return name

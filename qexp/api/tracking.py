@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Iterable, Mapping
 from contextlib import AbstractContextManager
@@ -10,9 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from qexp.base import workspace as workspaces
-from qexp.base.files import make_folder
 from qexp.base.options import checks_keywords
-from qexp.errors import NotFoundError
 from qexp.runs.track import Block, TrackedRun as TrackedRun, directory_of
 
 
@@ -54,13 +51,7 @@ def track(
     >>> qexp.open_run(run.name).results
     {'test': {'result': {'rmse': 0.25}}}
     """
-    try:
-        home = workspaces.find(workspace)
-    except NotFoundError:
-        if workspace is not None or os.environ.get(workspaces.VARIABLE):
-            raise
-        make_folder(Path("specs"))
-        home = workspaces.find()
+    home = workspaces.found_or_made(workspace)
     more = {"dataset": dataset, "model": model, "metrics": dict(metrics or {}), "units": dict(units or {})}
     directory = directory_of(
         name, {} if parameters is None else parameters, home, seed=seed, resume=resume, tags=tags, note=note, more=more

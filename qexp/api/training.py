@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, fields
+from numbers import Real
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from qexp.api.handles import Run, Runs, open_run, open_runs
 from qexp.api.listing import ListedRuns, chosen
-from qexp.api.progress import display_of, notices, watcher_of
+from qexp.api.progress import counted, display_of, notices, watcher_of
 from qexp.base import workspace as workspaces
-from qexp.base.options import Report, as_warning, ignore, takes
+from qexp.base.options import Report, as_warning, ignore, takes, uncounted
 from qexp.errors import InterruptedRunError, QexpError, some
 from qexp.jobs import launchers, states
 from qexp.jobs.launchers import Watcher
@@ -195,8 +196,8 @@ def posterior(
     """
     from qexp.runs.new import new_simulations, new_specs  # loads torch
 
-    home = workspaces.find(workspace)
     if isinstance(simulator, str):
+        home = workspaces.find(workspace)
         called = simulator
         if prior is not None or names or name:
             raise QexpError(f"`prior`, `names`, `name`: '{simulator}' is a dataset, which has them; leave them out")
@@ -204,12 +205,14 @@ def posterior(
         called = name or str(getattr(simulator, "__name__", ""))
         if not called.isidentifier() and name is None:
             raise QexpError(f"`name`: the simulator is called '{called}'; give the dataset a name")
-        if simulations < 1:
-            raise QexpError(f"`simulations={simulations}`: at least 1")
-        new_simulations(home, called, simulations, simulator, names, prior)
+        if not isinstance(simulations, Real) or simulations < 1 or simulations % 1:
+            raise QexpError(f"`simulations={simulations}`: a whole number, at least 1")
+        home = workspaces.found_or_made(workspace)
+        with counted(uncounted, "simulating", "simulations") as done:
+            new_simulations(home, called, int(simulations), simulator, names, prior, counted=done)
     if not (home.specs / FOLDERS["experience"] / f"{called}.json").exists():
         new_specs(home, NewOptions("experience", called))
-    return run(called, workspace=workspace, **options)
+    return run(called, workspace=home.root, **options)
 
 
 @takes(DistilOptions)

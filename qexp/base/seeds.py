@@ -8,7 +8,8 @@ from __future__ import annotations
 import hashlib
 import operator
 import random
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -63,11 +64,19 @@ class Seeds:
         generator.manual_seed(self.number(*purpose))
         return generator
 
-    def seed_globally(self, *purpose: str | int) -> None:
-        """Seed the streams of Python, NumPy and torch that code of others may draw from."""
+    @contextmanager
+    def globally(self, *purpose: str | int) -> Iterator[None]:
+        """Seed the streams of Python, NumPy and torch, which code of others may draw from; restore them at the end."""
         import numpy as np
         import torch
 
+        states = random.getstate(), np.random.get_state(), torch.get_rng_state()
         random.seed(number := self.number(*purpose))
         np.random.seed(number % 2**32)
         torch.default_generator.manual_seed(number)  # not those of GPUs, which takes milliseconds
+        try:
+            yield
+        finally:
+            random.setstate(states[0])
+            np.random.set_state(states[1])
+            torch.set_rng_state(states[2])

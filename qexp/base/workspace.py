@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from qexp.base.files import make_folder
 from qexp.errors import NotFoundError, QexpError
 
 VARIABLE = "QEXP_WORKSPACE"
@@ -71,3 +72,14 @@ def find(root: str | Path | None = None) -> Workspace:
     raise NotFoundError(
         f"no workspace: neither {here} nor a directory above it holds specs/; make one with: qexp init DIR"
     )
+
+
+def found_or_made(root: str | Path | None = None) -> Workspace:
+    """As `find`; where nothing names one, and none is there, the current folder becomes one."""
+    try:
+        return find(root)
+    except NotFoundError:
+        if root is not None or os.environ.get(VARIABLE):
+            raise
+        make_folder(Path("specs"))
+        return find()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 from collections.abc import Sequence
@@ -73,7 +74,7 @@ def new_simulations(
 
     theta    (simulation, parameter), or how many are drawn from the prior
     x        (simulation, ...), or the simulator that makes it of theta: it is called if the file is not there
-    more     `units` of parameters, and `groups`, (simulation,)
+    more     `units` of parameters, `groups`, (simulation,), and `counted`, which receives how many are simulated
     returns  warnings about them
     Raises QexpError if other simulations or another dataset are there, and SpecError if the dataset is wrong.
     """
@@ -95,7 +96,9 @@ def new_simulations(
     different = [spec] if spec.exists() and read(spec) != document else []
     if made := not path.exists():
         if callable(x) and not different:
-            arrays |= simulated.observations(x(theta), count)
+            known = hashlib.sha256(b"".join(values.tobytes() for values in arrays.values())).hexdigest()
+            unfinished = path.with_suffix(f".unfinished-{known[:12]}.npy")
+            arrays |= simulated.simulated(x, theta, unfinished, more["counted"])
     else:
         with np.load(path) as there:
             same = all(name in there and np.array_equal(there[name], values) for name, values in arrays.items())
@@ -108,6 +111,8 @@ def new_simulations(
         files.make_folder(path.parent)
         with files.writing(path), files.replacing(path) as written:
             np.savez(written, allow_pickle=False, **arrays)
+        for unfinished in path.parent.glob(f"{name}.unfinished-*.npy"):
+            unfinished.unlink()
     dataset, findings = cache.dataset(document)
     if dataset is None:
         if made and not callable(x):  # what a simulator made may have taken hours

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
@@ -93,7 +95,7 @@ def quantiles(values: list[float]) -> Distribution:
 
 def _require_order(low_name: str, low: float, high_name: str, high: float) -> None:
     if not low < high:
-        raise ValueError(f"'{low_name}' must be less than '{high_name}', but {low:g} is not less than {high:g}")
+        raise ValueError(f"'{low_name}' must be less than '{high_name}', but {low} is not less than {high}")
 
 
 LOW, HIGH = "lowest value", "highest value"
@@ -154,8 +156,16 @@ DISTRIBUTIONS: dict[str, Entry] = {
 }
 
 
+DIGITS = (7, 12, 17)
+"""Of a parameter: the fewest that give its distribution, which may be narrow and far from zero."""
+
+
+MOST_OF_TAILS = 100
+"""Of a bounded distribution: its range by that of 99 % of it. Rounding makes the last quantile of a Cauchy finite."""
+
+
 def described(quantile: Callable[[Array], Array]) -> dict[str, Any] | None:
-    """The distribution of the table with these quantiles, `{"type": …, "parameters": …}`, to single precision.
+    """The distribution of the table with these quantiles, `{"type": …, "parameters": …}`, to 1e-5 of its spread.
 
     A bounded one that is none of the others is given by its quantiles; any other is None.
 
@@ -164,6 +174,8 @@ def described(quantile: Callable[[Array], Array]) -> dict[str, Any] | None:
     shares, scores = np.linspace(0, 1, 201), np.linspace(-2, 2, 5)
     values, compared = quantile(shares), quantile(ndtr(scores))
     low, high, median, upper = values[0], values[-1], compared[2], compared[3]
+    apart = np.diff(compared, prepend=-math.inf, append=math.inf)
+    tolerance = 1e-5 * np.minimum(apart[1:], apart[:-1]) + 4 * np.spacing(np.abs(compared))
     with np.errstate(all="ignore"):
         guesses = {
             "uniform": {"a": low, "b": high},
@@ -172,12 +184,13 @@ def described(quantile: Callable[[Array], Array]) -> dict[str, Any] | None:
             "log_normal": {"mu": np.log(median), "sigma": np.log(upper / median)},
             "exponential": {"l": math.log(2) / median},
         }
-        for name, guess in guesses.items():
-            parameters = {key: float(f"{value:.7g}") for key, value in guess.items()}
-            guessed = DISTRIBUTIONS[name].build(**parameters).quantile(ndtr(scores))
-            if np.allclose(guessed, compared, rtol=1e-5, atol=1e-5 * (upper - median)):
-                return {"type": name, "parameters": parameters}
-    bounded = np.isfinite(values).all() and (np.diff(values) > 0).all()
+        for (name, guess), digits in itertools.product(guesses.items(), DIGITS):
+            parameters = {key: float(f"{value:.{digits}g}") for key, value in guess.items()}
+            with suppress(ValueError):  # ends that are equal with so few digits
+                guessed = DISTRIBUTIONS[name].build(**parameters).quantile(ndtr(scores))
+                if (np.abs(guessed - compared) <= tolerance).all():
+                    return {"type": name, "parameters": parameters}
+    bounded = (np.diff(values) > 0).all() and np.ptp(values) < MOST_OF_TAILS * np.ptp(values[1:-1])
     return {"type": "quantiles", "parameters": {"values": values.tolist()}} if bounded else None
 
 

@@ -142,7 +142,9 @@ def degrees_in_metres(latitude: float) -> tuple[float, float]:
 def require_numbers(dtype: np.dtype[Any], label: str) -> None:
     """Raise QexpError for types other than real numbers and booleans."""
     if dtype.kind not in "biuf":
-        raise QexpError(f"{label} holds {dtype}, not real numbers; save the displacement, for example as float32")
+        parts = "real and imaginary parts, or amplitudes and phases, beside each other"
+        way_out = parts if dtype.kind == "c" else "numbers, such as float32"
+        raise QexpError(f"{label} holds {dtype}, not real numbers; give {way_out}")
 
 
 # Images in npy and npz files, as numpy saves them.

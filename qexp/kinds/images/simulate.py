@@ -240,9 +240,9 @@ class Simulator:
         """
         count, every = len(next(iter(values.values()))), self._dataset.shapes()
         shapes = {image: every[image] for image in self._dataset.images}
-        Seeds(self._options.seed).seed_globally("simulated", start, count)
         trial = Trial(self._workspace, (), sources_of(self._document)[0][0]["type"])
-        signals = trial.call(partial(self._signals, values))
+        with Seeds(self._options.seed).globally("simulated", start, count):
+            signals = trial.call(partial(self._signals, values))
         if isinstance(signals, str) and count > 1:
             one_by_one = [{name: of[[row]] for name, of in values.items()} for row in range(count)]
             alone = list(map(self._simulated, one_by_one, range(start, start + count)))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import inspect
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
@@ -12,12 +13,13 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from qexp.base import files, machine
 from qexp.base.arrays import NAMES_LISTED, by_name, columns_of
+from qexp.base.options import Counted, as_warning
 from qexp.base.quantities import DIMENSIONLESS, Quantities, quantity
 from qexp.base.seeds import Seeds
 from qexp.errors import QexpError, shortened, some, suggestion
-from qexp.kinds.images.files import names_in
-from qexp.networks.training import own_random_state
+from qexp.kinds.images.files import names_in, require_numbers
 from qexp.simulation.distributions import described
 from qexp.simulation.stored import StoredDataset
 from qexp.spec.reading import Document
@@ -43,6 +45,17 @@ SIMULATIONS_OF_NUMBER = 16
 
 SEEN, EPOCHS = 200_000, (50, 100)
 """Samples of all epochs together, as far as the number of epochs lies between these: few simulations need more."""
+
+TRIES = 20
+"""Simulations that may fail before a simulator is taken for one that cannot be called."""
+
+MOST_REPEATED = 0.1
+"""Share of the draws of a prior that may repeat others: more are of no density."""
+
+MOST_WHOLE, LEAST_REPEATED = 20, 10
+"""A parameter of so few whole numbers, each so often on average, is a class or a count."""
+
+DISCRETE = "is discrete, and posteriors are densities of continuous parameters; leave it out, or draw it from such"
 
 Values = NDArray[Any]
 
@@ -101,13 +114,27 @@ def array(values: Any, what: str, dimensions: Sequence[int], count: int | None =
 
     count  of the simulations, if it is known
     """
-    numbers: Values = np.asarray(values.detach().cpu() if hasattr(values, "detach") else values)
+    try:
+        numbers: Values = np.asarray(_plain(values))
+    except (ValueError, TypeError, RuntimeError) as error:
+        raise QexpError(f"`{what}` is no array of numbers: all simulations need the same shape ({error})") from None
     numbers = numbers[:, None] if numbers.ndim == 1 else numbers
-    if numbers.ndim not in dimensions or not np.issubdtype(numbers.dtype, np.number):
+    if numbers.ndim not in dimensions or not numbers.size or numbers.dtype.kind in "OUSmM":
         raise QexpError(f"`{what}` has the shape {numbers.shape} of {numbers.dtype}; give numbers, (simulation, ...)")
+    require_numbers(numbers.dtype, f"`{what}`")
     if count not in (None, len(numbers)):
         raise QexpError(f"`{what}` has {len(numbers):,} of {count:,} simulations; the first axis is theirs")
     return numbers
+
+
+def _plain(values: Any) -> Any:
+    """Numbers of any library as numpy takes them, also in lists; what an array of numpy masks is missing."""
+    if isinstance(values, list | tuple):
+        return [_plain(one) for one in values]
+    if hasattr(values, "detach"):
+        values = values.detach().cpu()
+        return (values if values.dtype != torch.bfloat16 else values.float()).numpy()
+    return np.ma.filled(values.astype(float), np.nan) if isinstance(values, np.ma.MaskedArray) else values
 
 
 def text_of(simulator: Callable[..., Any]) -> Values:
@@ -116,6 +143,81 @@ def text_of(simulator: Callable[..., Any]) -> Values:
         return np.array(inspect.getsource(simulator))
     except (OSError, TypeError):
         return np.array("")
+
+
+def simulated(simulator: Callable[..., Any], theta: Any, unfinished: Path, on_simulation: Counted) -> dict[str, Values]:
+    """What a simulator makes of parameters, as of `observations`, with the same random numbers at each call.
+
+    A function of the parameters of all simulations is called once. One of those of a single simulation is called for
+    each, and so is one that raises an error for some: these have missing values, and are counted in a warning.
+
+    unfinished     file of what is made one by one, with which another call goes on
+    on_simulation  receives how many are done, and of how many
+    Raises QexpError for a simulator that cannot be called in either way, or returns no numbers.
+    """
+
+    def of_one(rows: Any) -> Any:
+        made = simulator(rows[0])
+        return {name: [value] for name, value in columns_of(made).items()} or [made]
+
+    with contextlib.chdir(Path.cwd()):  # which the simulator may leave
+        made = _attempt(simulator, theta[: theta.shape[1] + 1])  # which no function of one takes for its parameters
+        made = _attempt(simulator, theta) if isinstance(made, dict) else made
+        if isinstance(made, dict):
+            return made
+        for way in [of_one] if isinstance(made, QexpError) else [simulator, of_one]:
+            for row in range(min(TRIES, len(theta))):
+                if isinstance(first := _attempt(way, theta[row : row + 1], row), dict):
+                    return _one_by_one(partial(_attempt, way), theta, first, unfinished, on_simulation)
+    of_all = f"of all simulations, {type(theta).__module__}.{type(theta).__name__} (simulation, parameter)"
+    of_each = f"with those of one, (parameter,): {_said(first)}"
+    raise QexpError(f"the simulator with the parameters {of_all}: {_said(made)}; {of_each}") from made
+
+
+def _one_by_one(
+    attempt: Callable[..., Any], theta: Any, one: dict[str, Values], unfinished: Path, on_simulation: Counted
+) -> dict[str, Values]:
+    """As `simulated`; one: of them"""
+    count, first, reasons = len(theta), one[OBSERVED], list[str]()
+    if not unfinished.exists():
+        files.make_folder(unfinished.parent)
+        with files.writing(unfinished), files.replacing(unfinished) as file:
+            np.save(file, np.zeros((count, 1 + first.size)))
+    done, x = np.split(np.load(unfinished, mmap_mode="r+"), [1], axis=1)
+    for row in np.flatnonzero(done == 0).tolist():
+        made = attempt(theta[row : row + 1], row)
+        if not isinstance(made, dict):
+            reasons.append(f"simulation {row}, {_said(made)}")
+            x[row] = np.nan
+        elif made[OBSERVED].shape != first.shape:
+            raise QexpError(
+                f"`x`: simulation {row} has the shape {made[OBSERVED].shape[1:]}, and others {first.shape[1:]}"
+            )
+        else:
+            x[row], done[row] = made[OBSERVED].ravel(), 1
+        on_simulation(row + 1, count)
+    if reasons:
+        as_warning(f"{len(reasons):,} of {count:,} simulations failed; the first: {reasons[0]}")
+    return {**one, OBSERVED: x.reshape(count, *first.shape[1:]).astype(np.result_type(first, np.float32))}
+
+
+def _attempt(simulator: Callable[[Any], Any], theta: Any, *purpose: int) -> dict[str, Values] | Exception | SystemExit:
+    """What is made of parameters, (simulation, ...), by random numbers of that purpose, or the error."""
+    try:
+        with Seeds(0).globally(SIMULATOR, *purpose):
+            made = simulator(theta.clone() if isinstance(theta, torch.Tensor) else theta.copy())  # which it may change
+        for one in made if isinstance(made, list) else [made]:
+            if isinstance(one, tuple) and not columns_of(one) and any(map(np.ndim, one)):
+                raise QexpError(f"it returned {len(one)} arrays; return one, with what is observed alone")
+        return observations(made, len(theta))
+    except (Exception, SystemExit) as error:  # a user's code may raise any error, and end the process
+        if machine.ran_out_of_memory(error):
+            raise
+        return error
+
+
+def _said(error: Any) -> str:
+    return f"{error}" if isinstance(error, QexpError) else f"{type(error).__name__}: {error}"
 
 
 def dataset(path: str, names: Sequence[str], prior: Any, units: Mapping[str, str], quantities: Quantities) -> Document:
@@ -144,6 +246,10 @@ def experience(document: Document, dataset: StoredDataset) -> tuple[Document, Do
     if len(sizes := {*shapes.values()}) > 1:
         raise QexpError(f"{', '.join(observed)} have different sizes; write a model that joins them")
     [(channels, height, width)], count = sizes, len(dataset.simulations.usable)
+    for name, values in dataset.simulations.parameters.items():
+        few = np.unique(values[dataset.simulations.usable])
+        if len(few) <= min(MOST_WHOLE, count / LEAST_REPEATED) and (few == np.round(few)).all():
+            raise QexpError(f"parameter '{name}', with {len(few)} whole numbers, {DISCRETE}")
     numbers = 1 + len(outputs) * (len(outputs) + 3) // 2
     most = min(max(NUMBERS_OF_MIXTURE // numbers, 2), 20)
     components = min(most, max(count // (SIMULATIONS_OF_NUMBER * numbers), 1))
@@ -200,15 +306,16 @@ def parts(prior: Any) -> list[Any]:
         prior = [prior]
     of_all = list(prior)
     for part in of_all:
-        if not hasattr(part, "rvs") and not of_torch(part):
-            such = "such as scipy.stats.uniform(0, 5), or one of torch.distributions"
+        unfrozen = isinstance(part, type) or (hasattr(part, "rvs") and callable(part))
+        if unfrozen or not (hasattr(part, "rvs") or hasattr(part, "sample")):
+            such = "such as scipy.stats.uniform(0, 5), or one of torch.distributions, with its parameters"
             raise QexpError(f"`prior`: {shortened(repr(part))} is no frozen distribution of scipy.stats, {such}")
     return of_all
 
 
 def of_torch(part: Any) -> bool:
-    """Whether a part of a prior is a distribution of torch."""
-    return hasattr(part, "sample")
+    """Whether a part of a prior is a distribution of torch; the newer ones of scipy have `sample`, too."""
+    return hasattr(part, "sample") and not type(part).__module__.startswith("scipy.")
 
 
 def drawn(prior: Any, count: int) -> Any:
@@ -217,21 +324,30 @@ def drawn(prior: Any, count: int) -> Any:
     """
     columns, seeds = [], Seeds(0)
     for index, part in enumerate(parts(prior)):
-        with own_random_state(torch.device("cpu")):
-            torch.manual_seed(seeds.number("prior", index))
+        with seeds.globally("prior", index):
             random = seeds.numpy("prior", index)
-            values = part.sample((count,)).numpy() if of_torch(part) else part.rvs(count, random_state=random)
+            if of_torch(part):
+                values = _plain(part.sample((count,)))
+            elif hasattr(part, "rvs"):
+                values = part.rvs(size=count, random_state=random)
+            else:
+                values = part.sample(count, rng=random)
         columns.append(values.reshape(count, -1))
     theta = np.concatenate(columns, axis=1)
     return torch.from_numpy(theta) if all(map(of_torch, parts(prior))) else theta
 
 
 def distributions(prior: Any, names: Sequence[str]) -> Document:
-    """Parameter → its distribution, where it is one of the table. Raises QexpError for another number of them."""
+    """Parameter → its distribution, where it is one of the table. Raises QexpError for another number of them, and for
+    those that have the same value again and again.
+    """
     prior = [prior[name] for name in names] if {*names_of(prior)} == {*names} else prior
     every = [one for part in parts(prior) for one in _each(part)]
     if len(every) != len(names):
         raise QexpError(f"`names`: {len(names)} names ({', '.join(names)}), but the prior has {len(every)} parameters")
+    for name, values in zip(names, np.asarray(drawn(prior, 1000)).T, strict=True):
+        if len(np.unique(values)) < (1 - MOST_REPEATED) * len(values):
+            raise QexpError(f"`prior`: '{name}' {DISCRETE}")
     return {name: one for name, one in zip(names, every, strict=True) if one is not None}
 
 
@@ -242,8 +358,8 @@ def _each(part: Any) -> list[Document | None]:
 
     def quantiles(shares: Values, index: int) -> Values:
         if of_torch(base):
-            return np.asarray(base.icdf(torch.tensor(shares)[:, None].expand(-1, count)).double())[:, index]
-        return np.asarray(base.ppf(shares))
+            return np.asarray(base.icdf(torch.tensor(shares)[:, None].expand(-1, count)))[:, index]
+        return np.asarray((base.ppf if hasattr(base, "rvs") else base.icdf)(shares))
 
     try:
         return [described(partial(quantiles, index=index)) for index in range(count)]
