@@ -176,7 +176,8 @@ def posterior(
 
     simulator    a function of parameters, (simulation, parameter), that returns what is observed, (simulation, value),
                  (simulation, y, x) or (simulation, y, x, channel): of a tensor if the prior is one of torch, else of a
-                 numpy array, with random numbers of its own. Or the name of a dataset of simulations
+                 numpy array. Or one of the parameters of a single simulation, (parameter,): it is called for each, and
+                 the same call goes on where another ended. Or the name of a dataset of simulations
     prior        as for `dataset`, which has one already
     simulations  how many are made
     names        of the parameters; theta1 and on, or those of the prior, if left out
