@@ -185,11 +185,24 @@ def in_bytes(size: float) -> str:
     return f"{size:,.3g} EB"
 
 
-def read_bytes(path: Path) -> bytes:
-    """The content of a plain file. Raises FileNotFoundError if it is missing, DamagedError if it cannot be read."""
+def require_plain(path: Path, largest: int | None = None) -> None:
+    """Raises DamagedError for a pipe, a device, a folder and a link to one, and for a file of more than `largest`
+    bytes; OSError if there is none.
+    """
+    status = path.stat()
+    if not stat.S_ISREG(status.st_mode):  # opening a named pipe would wait until another process writes to it
+        raise DamagedError(f"{path} cannot be read: it is not a plain file")
+    if largest is not None and status.st_size > largest:
+        raise DamagedError(f"{path} cannot be read: it has {in_bytes(status.st_size)}, at most {in_bytes(largest)}")
+
+
+def read_bytes(path: Path, largest: int | None = None) -> bytes:
+    """The content of a plain file. Raises FileNotFoundError if it is missing, DamagedError if it cannot be read.
+
+    largest  its largest size [bytes], of a file that others wrote
+    """
     try:
-        if not stat.S_ISREG(path.stat().st_mode):  # opening a named pipe would wait until another process writes to it
-            raise DamagedError(f"{path} cannot be read: it is not a plain file")
+        require_plain(path, largest)
         return path.read_bytes()
     except FileNotFoundError:
         raise

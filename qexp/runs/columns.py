@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import json
+import math
 import operator
 import re
 import statistics
@@ -70,13 +71,20 @@ def _joined(parts: Iterable[Any], deciding: bool) -> Truth:
     return joined
 
 
-def condition(text: str, look: Look | None = None) -> Callable[[Summary], bool]:
+Doubts = dict[int, QexpError | None]
+"""Comparison → why it cannot hold for some run; None if it can for another one."""
+
+
+def condition(text: str, look: Look | None = None, doubts: Doubts | None = None) -> Callable[[Summary], bool]:
     """A predicate from an expression such as `seed < 5 and experience == 'mogi_cnn'`.
 
     Dots lead into a field: `results.test.depth.mae < 0.1`; names with other characters than letters, digits and
     underscores go into brackets: `evaluations["new-cores"].all['TOC%'].mae`. Of a value that a
     run lacks, less, greater and `in` are neither true nor false, also with `not` before them; it equals null alone. A
     field is looked up only for runs for which the rest of the expression does not decide already.
+
+    doubts  is filled with comparisons that cannot hold for a run, such as of a text with a number, and are neither true
+            nor false then; without it they are errors
     """
     try:
         tree = ast.parse(_with_indices(text.strip()), mode="eval")
@@ -94,7 +102,7 @@ def condition(text: str, look: Look | None = None) -> Callable[[Summary], bool]:
     constants = [node.value for node in ast.walk(tree) if isinstance(node, ast.Constant)]
     if any(isinstance(value, int) and abs(value) >= 2**63 for value in constants):
         raise QexpError(f"`where`: a number must be less than 2^63: {shortened(text)!r}")
-    holds = _compiled(tree.body, text, look or (lambda name: lambda summary: field(summary, name)))
+    holds = _compiled(tree.body, text, look or (lambda name: lambda summary: field(summary, name)), doubts)
     return lambda summary: bool(holds(summary))
 
 
@@ -165,41 +173,43 @@ def unknown_tags(summaries: Sequence[Summary], tags: Iterable[str]) -> str:
     return "".join(f"; no run has the tag '{tag}', {suggestion(tag, known)}" for tag in tags if tag not in known)
 
 
-def _compiled(node: ast.expr, text: str, look: Look) -> Callable[[Summary], Any]:
+def _compiled(node: ast.expr, text: str, look: Look, doubts: Doubts | None) -> Callable[[Summary], Any]:
     """A function from a run to the value of a part of an expression. Raises QexpError for what cannot be one."""
     match node:
         case ast.BoolOp(op=junction, values=values):
-            parts = [_compiled(value, text, look) for value in values]
+            parts = [_compiled(value, text, look, doubts) for value in values]
             deciding = isinstance(junction, ast.Or)
             return lambda run: _joined((part(run) for part in parts), deciding)
         case ast.UnaryOp(op=ast.Not(), operand=operand):
-            inner = _compiled(operand, text, look)
+            inner = _compiled(operand, text, look, doubts)
             return lambda run: UNKNOWN_TRUTH if (value := inner(run)) is UNKNOWN_TRUTH else not value
         case ast.UnaryOp(op=ast.USub(), operand=operand):
-            inner = _compiled(operand, text, look)
+            inner = _compiled(operand, text, look, doubts)
             return lambda run: _negative(inner(run))
         case ast.Compare(left=left, ops=operators, comparators=others):
-            parts = [_compiled(value, text, look) for value in (left, *others)]
+            parts = [_compiled(value, text, look, doubts) for value in (left, *others)]
 
             def holds(run: Summary) -> Truth:
                 values = [(side, part(run)) for side, part in zip((left, *others), parts, strict=True)]
-                return _joined(map(_compare, operators, values, values[1:]), deciding=False)
+                return _joined(map(partial(_compare, doubts), operators, values, values[1:]), deciding=False)
 
             return holds
         case ast.List(elts=elements) | ast.Tuple(elts=elements):
-            parts = [_compiled(element, text, look) for element in elements]
+            parts = [_compiled(element, text, look, doubts) for element in elements]
             return lambda run: [part(run) for part in parts]
         case ast.Constant(value=value):
             return lambda run: value
         case ast.Name(id="true" | "false" | "null" as word):
             return lambda run: json.loads(word)
+        case ast.Name(id="nan" | "NaN"):  # which records keep as null
+            return lambda run: None
         case ast.Name(id=name):
             value_of = look(name)
             return lambda run: compared(name, value_of(run))
         case ast.Attribute(value=inside) | ast.Subscript(value=inside, slice=ast.Constant(value=str())):
             if not isinstance(inside, ast.Attribute | ast.Name | ast.Subscript):
                 raise QexpError(f"`where`: a dot must follow a field, as in results.test.depth.mae: {text!r}")
-            _compiled(inside, text, look)
+            _compiled(inside, text, look, doubts)
             return look(ast.unparse(node))
     raise QexpError(
         f"`where`: only comparisons, and, or, not, in, numbers and texts are allowed, not {ast.unparse(node)!r}"
@@ -217,19 +227,38 @@ def _negative(number: Any) -> Any:
 _EQUAL = (ast.Eq, ast.NotEq, ast.Is, ast.IsNot)
 
 
-def _compare(comparison: ast.cmpop, left: tuple[ast.expr, Any], right: tuple[ast.expr, Any]) -> Truth:
-    """Raises QexpError, with what to write, for values of which no comparison could hold."""
-    a, b = left[1], right[1]
+def _compare(
+    doubts: Doubts | None, comparison: ast.cmpop, left: tuple[ast.expr, Any], right: tuple[ast.expr, Any]
+) -> Truth:
+    """Raises QexpError, with what to write, for values of which no comparison could hold, or notes it as a doubt."""
+    a, b = _as_compared(*left, right[1]), _as_compared(*right, left[1])
     if a is None or b is None:
         return _COMPARISONS[type(comparison)](a, b) if isinstance(comparison, _EQUAL) else UNKNOWN_TRUTH
-    meant = _meant(comparison, *left, *right)
+    meant, truth = _meant(comparison, left[0], a, right[0], b), False
     try:
-        if meant is None:
-            return _COMPARISONS[type(comparison)](a, b)
+        truth = meant is None and _COMPARISONS[type(comparison)](a, b)
     except TypeError:
         meant = f"{_kind(a)} and {_kind(b)}"
-    words = shortened(ast.unparse(ast.Compare(left[0], [comparison], [right[0]])))
-    raise QexpError(f"`where`: cannot compare {words}: {meant}")
+    error = None
+    if meant is not None:
+        words = shortened(ast.unparse(ast.Compare(left[0], [comparison], [right[0]])))
+        error = QexpError(f"`where`: cannot compare {words}: {meant}")
+    if error is None:
+        if doubts is not None:
+            doubts[id(right[0])] = None
+        return truth
+    if doubts is None:
+        raise error
+    doubts.setdefault(id(right[0]), error)
+    return UNKNOWN_TRUTH
+
+
+def _as_compared(node: ast.expr, value: Any, other: Any) -> Any:
+    """A value of a run; a text that reads as a number, such as "inf", as one if it is compared with one."""
+    if isinstance(node, ast.Constant) or not isinstance(value, str) or not is_number(other):
+        return value
+    number = number_in(value)
+    return value if number is None else None if math.isnan(number) else number
 
 
 def _within(a: Any, b: Any) -> bool:
@@ -517,10 +546,13 @@ def choose(columns: Columns, options: ListOptions, names: Collection[str] | None
     where, status = options.where, options.status
     if status is not None and status not in LISTED:
         raise QexpError(f"`status={status}`: no such state; {suggestion(status, LISTED)}")
-    holds = condition(where, columns.one_by_one) if where is not None else lambda run: True
+    doubts: Doubts = {}
+    holds = condition(where, columns.one_by_one, doubts) if where is not None else lambda run: True
     wanted = set(options.tags)
     runs = [run for run in columns.runs if status in (None, run["state"]) and wanted <= {*run["tags"]} and holds(run)]
     columns.require_found()
+    for error in filter(None, doubts.values()):
+        raise error
     return runs if names is None else [run for run in runs if run["name"] in names]
 
 

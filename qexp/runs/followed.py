@@ -58,7 +58,9 @@ class Steps:
         self.best: int | None = None
         self.latest = dict[str, float]()
         """The last number of each name."""
-        self._line, self._lowest, self.finite = line_of({}, 0, 0), math.inf, True
+        self._line, self._lowest = line_of({}, 0, 0), math.inf
+        self.finite = self.all_finite = True
+        """Whether the numbers of the last step are, and those of all that were added."""
         for line in lines:
             self.count, self.step = line["epoch"], step_of(line)
             self.latest |= row_of(line)
@@ -78,7 +80,8 @@ class Steps:
             self.finite = True
         self.best, self._lowest = self._earlier
         self.latest |= row
-        self.finite = self.finite and all(map(math.isfinite, row.values()))
+        if not all(map(math.isfinite, row.values())):
+            self.finite = self.all_finite = False
         line = _put(row, self._line)
         loss = line["validation"]["loss"]
         if loss is not None and loss < self._lowest:
@@ -115,8 +118,8 @@ class Merged:
         first = self._epochs[0][0] if self._epochs else math.inf
         earlier = [line for line in self._earlier if step_of(line) < first]
         steps = Steps(earlier)
-        added = (steps.add(without_position(row), number) for number, row in self._epochs)
-        return [*earlier, *map(formats.with_marks, added)]
+        added = [steps.add(without_position(row), number) for number, row in self._epochs]
+        return [*earlier, *(added if steps.all_finite else map(formats.with_marks, added))]
 
 
 def without_position(row: Row) -> Row:

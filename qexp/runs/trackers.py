@@ -7,6 +7,7 @@ Experiments of Qanat become experiences.
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
 import logging
 import math
@@ -15,18 +16,20 @@ import re
 import shlex
 import sqlite3
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, suppress
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+import orjson
+
 from qexp.base import files, formats
-from qexp.base.options import is_number
+from qexp.base.options import Counted, is_number, uncounted
 from qexp.base.text import leaves
 from qexp.base.workspace import Workspace
-from qexp.errors import NotFoundError, QexpError, SpecError, extra
+from qexp.errors import DamagedError, NotFoundError, QexpError, SpecError, extra
 from qexp.runs.followed import POSITIONS, Merged, Row, results_of, rows_in, without_position
 from qexp.runs.prepare import new_run
 from qexp.spec.experiences import RESULTS, TRACKED
@@ -36,6 +39,7 @@ from qexp.store.record import CodeState, Epochs, Imported, Record, State, now
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
+    from mlflow.entities import Metric
 
 STATES = {
     **dict.fromkeys(("FINISHED", "COMPLETED"), State.DONE),
@@ -62,14 +66,21 @@ class Found(NamedTuple):
     """What else is known of it: the folder of its files, the run that it is a part of."""
 
 
-def import_runs(path: Path, workspace: Workspace) -> list[RunDirectory]:
-    """The runs that are new. Raises QexpError before anything is written if one of them cannot be read."""
+def import_runs(path: Path, workspace: Workspace, on_run: Counted = uncounted) -> list[RunDirectory]:
+    """The runs that are new. Raises QexpError before anything is written if one of them cannot be read.
+
+    on_run  takes the number of runs that are written, and of all
+    """
     new = list[RunDirectory]()
     try:
-        for run in list(_found(path)):
+        found = list(_found(path))
+        for count, run in enumerate(found):
+            on_run(count, len(found))
             name = f"{_name(run.experiment)}_{hashlib.sha256(run.id.encode()).hexdigest()[:8]}"
             with suppress(FileExistsError):
                 new.append(new_run(name, workspace, None, partial(_fill, run, path, name)))
+    except DamagedError as error:  # it is no file of this workspace
+        raise QexpError(str(error)) from None
     except (QexpError, OSError):
         raise
     except Exception as error:  # whatever other programs' readers, and what they read, come to in a damaged store
@@ -79,7 +90,7 @@ def import_runs(path: Path, workspace: Workspace) -> list[RunDirectory]:
 
 
 def _fill(run: Found, path: Path, name: str, draft: Path) -> None:
-    parameters = {_parameter(key): _value(value) for key, value in run.parameters.items()}
+    parameters = {_parameter(key): value for key, value in run.parameters.items()}
     seed = parameters.pop("seed", 0)
     spec = TRACKED.with_defaults({"type": "tracked", "parameters": parameters}, {})
     spec |= {"fingerprints": {}, "found": str(path.absolute())}
@@ -91,7 +102,8 @@ def _fill(run: Found, path: Path, name: str, draft: Path) -> None:
     files.make_folder(directory.results)
     formats.write_json(directory.spec_file, spec)
     formats.write_json(directory.results / RESULTS, results)
-    formats.write_lines(directory.metrics_file, lines)
+    with files.replacing(directory.metrics_file) as file:
+        file.writelines(orjson.dumps(line, option=orjson.OPT_APPEND_NEWLINE) for line in lines)
     directory.write(
         Record(
             name=name,
@@ -137,6 +149,35 @@ def _value(text: Any) -> Any:
     return text
 
 
+def _cases(value: Any, *words: str) -> dict[str, Any]:
+    return {one: value for word in words for one in (word, word.title(), word.upper())}
+
+
+WORDS_OF_PYTHON = {"True": True, "False": False, "None": None}
+WORDS_OF_YAML = {
+    **_cases(None, "", "~", "null"), **_cases(True, "true", "yes", "on"), **_cases(False, "false", "no", "off"),
+    **_cases("inf", ".inf", "+.inf"), **_cases("-inf", "-.inf"), **_cases("nan", ".nan"),
+}  # fmt: skip
+"""Text → what it stands for; what is not finite is no number in JSON."""
+
+NUMBER = re.compile(r"[+-]?((0|[1-9][\d_]*)(\.[\d_]*)?|\.\d[\d_]*)([eE][+-]?\d+)?", re.ASCII)
+"""Not 010, which is eight, ten, or the name of something."""
+
+
+def _scalar(text: str, words: Mapping[str, Any]) -> Any:
+    """The value for which a text was written, as it is read by those who wrote it."""
+    if text in words:
+        return words[text]
+    number: Any = text
+    with suppress(ValueError):  # such as 1__0
+        if re.fullmatch(r"[+-]?0[xob]\w+", text, re.ASCII):
+            number = int(text, 0)
+        elif NUMBER.fullmatch(text):
+            number = int(text) if re.fullmatch(r"[+-]?[\d_]+", text) else float(text)
+    value = _value(str(number))
+    return text if isinstance(value, str) else value  # such as a hash of many digits
+
+
 def _found(path: Path) -> Iterator[Found]:
     if not path.exists():
         raise NotFoundError(f"there is no {path}")
@@ -152,6 +193,9 @@ def _found(path: Path) -> Iterator[Found]:
         if {"alembic_version", "latest_metrics"} <= tables:
             return (yield from _of_mlflow(f"sqlite:///{database.absolute()}"))
     elif any(path.glob("*/meta.yaml")):
+        for file in path.rglob("*"):  # MLflow opens whatever has the name of its files
+            if "artifacts" not in file.parts and not file.is_dir():
+                files.require_plain(file, MOST_BYTES_OF_YAML if file.suffix == ".yaml" else LARGEST_FILE)
         return (yield from _of_mlflow(path.absolute().as_uri()))
     elif records := sorted(path.glob("*/run.json")):
         return (yield from _of_sacred(records))
@@ -169,7 +213,7 @@ def _of_qanat(file: Path, database: sqlite3.Connection) -> Iterator[Found]:
     """A run for each group of parameters; their numbers are in `metrics.jsonl` or `metrics.csv`, if there are any."""
     groups = defaultdict[int, list[Any]](list)
     for run, values in database.execute('SELECT run_id, "values" FROM groups_of_parameters ORDER BY id'):
-        groups[run].append(json.loads(values or "{}"))
+        groups[run].append(_value(json.loads(values or "{}")))
     tags = defaultdict[int, list[str]](list)
     with suppress(sqlite3.OperationalError):  # an early version had none
         for run, tag in database.execute("SELECT r.run_id, t.name FROM runs_tags r JOIN tags t ON t.id = r.tag_id"):
@@ -182,7 +226,7 @@ def _of_qanat(file: Path, database: sqlite3.Connection) -> Iterator[Found]:
         for index, parameters in enumerate((groups[number] or [{}]) if status.upper() in STATES else []):
             home = file.parent.parent / (folder or "-") / (f"group_{index}" if len(groups[number]) > 1 else "")
             found = [home / name for name in ("metrics.jsonl", "metrics.csv") if (home / name).is_file()]
-            rows = rows_in(found[0].read_bytes(), []) if found else []
+            rows = _rows(found[0]) if found else []
             own = f"{file.resolve()}:{number}.{index}"
             state, was = STATES[status.upper()], {"folder": str(home)} if folder else {}
             yield Found(own, experiment, parameters, rows, seconds, state, note or "", tags[number], commit, was)
@@ -252,15 +296,47 @@ def _words(declared: dict[str, Any]) -> list[str]:
     return [word.replace("{", "{{").replace("}", "}}") for word in given]
 
 
-def _yaml(file: Path) -> Any:
-    """A document whose scalars are all texts: for YAML itself `no` is false."""
+class Quoted(str):
+    """A text that stands in quotation marks."""
+
+    __slots__ = ()
+
+
+MOST_BYTES_OF_YAML, MOST_VALUES_OF_YAML = 1_000_000, 100_000
+"""The second, when all that is repeated by aliases is written out: a few hundred bytes can stand for billions."""
+
+
+def _yaml(file: Path, scalar: Callable[[str], Any] = str) -> Any:
+    """A document, with what each of its scalars is for a function of its text: for YAML itself `no` is false."""
     with extra("qanat"):
         import yaml
+
+    class Loader(yaml.BaseLoader):  # type: ignore[misc]
+        def construct_scalar(self, node: yaml.ScalarNode) -> str:
+            text: str = super().construct_scalar(node)
+            return Quoted(text) if node.style else text
+
+    count = itertools.count(1)
+
+    def read(node: Any) -> Any:
+        if next(count) > MOST_VALUES_OF_YAML:
+            raise ValueError(f"more than {MOST_VALUES_OF_YAML:,} values, with those that its aliases repeat")
+        if isinstance(node, dict):
+            given, merged = node.get("<<", []), dict[str, Any]()
+            for one in reversed(given if isinstance(given, list) else [given]):
+                merged |= read(one)
+            return merged | {str(key): read(value) for key, value in node.items() if key != "<<"}
+        if isinstance(node, list):
+            return [read(one) for one in node]
+        return str(node) if isinstance(node, Quoted) else scalar(node or "")  # None: of an empty file
+
     try:
-        return yaml.load(file.read_text(encoding="utf-8"), yaml.BaseLoader)
+        return read(yaml.load(files.read_bytes(file, MOST_BYTES_OF_YAML), Loader))
     except FileNotFoundError:
         raise NotFoundError(f"there is no {file}") from None
-    except (yaml.YAMLError, OSError, ValueError, RecursionError) as error:
+    except DamagedError as error:
+        raise QexpError(str(error)) from None
+    except (yaml.YAMLError, OSError, ValueError, TypeError, AttributeError, RecursionError) as error:
         raise QexpError(f"{file} cannot be read: {' '.join(str(error).split())}") from None
 
 
@@ -294,6 +370,17 @@ def _steps(start: float, stop: float, step: float) -> list[float]:
     return [parse_value(f"{start + step * count:.12g}", "") for count in range(math.ceil((stop - start) / step))]
 
 
+Point = tuple[float, ...]
+"""Step and number, and the time if it is known."""
+
+
+def _append(curve: list[Point], point: Point) -> None:
+    """In the order of time; a step that falls ends what came later, of a program that crashed and went on."""
+    while curve and curve[-1][0] >= point[0]:
+        curve.pop()
+    curve.append(point)
+
+
 def _by_step(numbers: Iterable[tuple[float, str, float]]) -> list[Row]:
     """The rows of steps, names and numbers."""
     rows = defaultdict[float, dict[str, float]](dict)
@@ -323,8 +410,12 @@ def _of_mlflow(uri: str) -> Iterator[Found]:
                 info, data = run.info, run.data
                 if info.status not in STATES:
                     continue
-                history = [(key, one) for key in data.metrics for one in client.get_metric_history(info.run_id, key)]
-                rows = _by_step((one.step, key, one.value) for key, one in history)
+                rows = _by_step(
+                    (step, key, number)
+                    for key in data.metrics
+                    for step, number in _counted(client.get_metric_history(info.run_id, key))
+                )
+                parameters = {key: _scalar(text, WORDS_OF_PYTHON) for key, text in data.params.items()}
                 seconds = [time / 1000 for time in (info.start_time, info.end_time) if time] or [0.0]
                 note = ": ".join(filter(None, (info.run_name, data.tags.get("mlflow.note.content"))))
                 others = [(key, tag) for key, tag in data.tags.items() if not key.startswith(("mlflow.", "qexp."))]
@@ -333,10 +424,17 @@ def _of_mlflow(uri: str) -> Iterator[Found]:
                 was = {"folder": info.artifact_uri} | ({"parent": parent} if parent else {})
                 state = STATES[info.status]
                 yield Found(
-                    info.run_id, experiment.name, data.params, rows, seconds, state, note, tags, commit, was
+                    info.run_id, experiment.name, parameters, rows, seconds, state, note, tags, commit, was
                 )  # fmt: skip
     except MlflowException as error:
         raise QexpError(f"MLflow cannot read {uri}: {str(error).splitlines()[0]}") from None
+
+
+def _counted(history: Sequence[Metric]) -> list[Point]:
+    """The steps and numbers of a metric, which are counted in the order of time if it was logged without steps."""
+    if len(history) > 1 and not any(one.step for one in history):
+        return [(at, one.value) for at, one in enumerate(sorted(history, key=lambda one: one.timestamp), start=1)]
+    return [(one.step, one.value) for one in history]
 
 
 def _event_files(path: Path) -> list[Path]:
@@ -364,27 +462,31 @@ def _of_tensorboard(path: Path) -> Iterator[Found]:
 
 
 def _events(found: list[Path]) -> tuple[dict[str, Any], list[tuple[float, float, str, float]]]:
-    """Hyper-parameters; and times, steps, names and numbers."""
+    """Hyper-parameters; and times, steps, names and numbers, as TensorBoard itself reads them after a restart."""
     from tensorboard.backend.event_processing.event_file_loader import EventFileLoader
     from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
     from tensorboard.util.tensor_util import make_ndarray
 
-    parameters, numbers = dict[str, Any](), list[tuple[float, float, str, float]]()
+    parameters, curves = dict[str, Any](), defaultdict[str, list[Point]](list)
     for event in (event for file in found for event in EventFileLoader(str(file)).Load()):
+        if event.HasField("session_log") and event.session_log.status == event.session_log.START:
+            for curve in curves.values():
+                curve[:] = [one for one in curve if one[0] < event.step]
         for value in event.summary.value:
             if (about := value.metadata.plugin_data).plugin_name == "hparams":
                 given = HParamsPluginData.FromString(about.content).session_start_info.hparams
                 parameters |= {name: getattr(one, one.WhichOneof("kind")) for name, one in given.items()}
             elif value.HasField("tensor") and (array := make_ndarray(value.tensor)).size == 1 and array.dtype != object:
-                numbers.append((event.wall_time, event.step, value.tag, float(array.item())))
+                _append(curves[value.tag], (event.step, float(array.item()), event.wall_time))
+    numbers = sorted((time, step, tag, number) for tag, curve in curves.items() for step, number, time in curve)
     whole = {name: int(one) for name, one in parameters.items() if isinstance(one, float) and one.is_integer()}
-    return {**parameters, **whole}, numbers
+    return _value({**parameters, **whole}), numbers
 
 
 def _of_sacred(records: Sequence[Path]) -> Iterator[Found]:
     """Of its FileStorageObserver. The numbers that the program returned are those of its last step."""
     for file in records:
-        about, folder = json.loads(file.read_bytes()), file.parent
+        about, folder = _json_in(file), file.parent
         if "experiment" not in about:
             raise QexpError(f"{file} is no record of a run of Sacred")
         if about["status"] not in STATES:
@@ -396,6 +498,7 @@ def _of_sacred(records: Sequence[Path]) -> Iterator[Found]:
             for step, value in zip(curve["steps"], curve["values"], strict=True)
             if is_number(value)
         ]
+        config = _value(config)
         result = about.get("result")
         rows = [*_by_step(numbers), *_numbers(result if isinstance(result, dict) else {"result": result})]
         times = [about["start_time"], about.get("stop_time") or about["heartbeat"]]
@@ -410,17 +513,38 @@ def _of_dvclive(folders: Sequence[Path]) -> Iterator[Found]:
     for folder in folders:
         curves, numbers = sorted((folder / "plots/metrics").rglob("*.tsv")), list[tuple[float, str, float]]()
         for file in curves:
-            name = file.relative_to(folder / "plots/metrics").with_suffix("").as_posix()
-            numbers += [(row["step"], name, list(row.values())[-1]) for row in rows_in(file.read_bytes(), [])]
+            name, curve = file.relative_to(folder / "plots/metrics").with_suffix("").as_posix(), list[Point]()
+            for row in _rows(file):
+                if len(row) > 1:  # else the number is missing
+                    _append(curve, (row["step"], list(row.values())[-1]))
+            numbers += [(step, name, number) for step, number in curve]
         rows = [*_by_step(numbers), *_numbers(_json_in(folder / "metrics.json"))]
-        parameters = _yaml(folder / "params.yaml") if (folder / "params.yaml").is_file() else {}
+        there = os.path.lexists(folder / "params.yaml")
+        given = _yaml(folder / "params.yaml", partial(_scalar, words=WORDS_OF_YAML)) if there else {}
+        parameters = given if isinstance(given, dict) else {}  # an empty file
         seconds = sorted(file.stat().st_mtime for file in curves) or [0.0]  # it keeps no times
         own, experiment = str(folder.resolve()), folder.resolve().parent.name
         yield Found(own, experiment, parameters, rows, seconds, State.DONE, "", was={"folder": own})
 
 
+LARGEST_FILE = 250_000_000
+"""In bytes, of numbers of another tracker: some millions of steps."""
+
+
 def _json_in(file: Path) -> dict[str, Any]:
-    return json.loads(file.read_bytes()) if file.is_file() else {}
+    """A document of Sacred or DVCLive; empty if there is none."""
+    return json.loads(files.read_bytes(file, LARGEST_FILE), object_hook=_unpickled) if os.path.lexists(file) else {}
+
+
+def _rows(file: Path) -> list[Row]:
+    return rows_in(files.read_bytes(file, LARGEST_FILE), [])
+
+
+def _unpickled(document: dict[str, Any]) -> Any:
+    """A number of NumPy, or a tuple, as jsonpickle writes them for Sacred."""
+    if "py/tuple" in document:
+        return document["py/tuple"]
+    return document["value"] if {"py/object", "value"} <= document.keys() else document
 
 
 def _numbers(document: dict[str, Any]) -> list[Row]:

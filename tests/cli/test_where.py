@@ -208,6 +208,32 @@ def test_runs_are_sorted_and_grouped_by_their_number_of_epochs_whatever_their_be
     ]  # fmt: skip
 
 
+OF_SEVERAL_KINDS = [
+    {"name": str(number), "state": "done", "tags": [], "rate": rate}
+    for number, rate in enumerate((0.5, "adam", "inf", True, [1], None, 0.001, "nan"))
+]
+
+
+@pytest.mark.parametrize(
+    ("where", "names"),
+    [
+        ("rate < 0.01", "6"), ("not rate < 0.01", "02"), ("rate > 0.01", "02"), ("rate == 0.5", "0"),
+        ("rate != 0.5", "12567"), ("rate == 'adam'", "1"), ("rate == true", "3"),
+        ("rate == 'adam' or 0 < rate < 0.01", "16"),
+        ("1 in rate", "4"), ("rate == nan", "5"), ("rate < 0.01 or rate == 'adam' or name < '1'", "016"),
+    ],
+)  # fmt: skip
+def test_a_value_of_another_kind_in_one_run_ends_no_comparison_that_can_hold_for_others(where, names):
+    for runs in (OF_SEVERAL_KINDS, OF_SEVERAL_KINDS[::-1]):
+        found = choose(Columns(runs), ListOptions(where))
+        assert "".join(sorted(run["name"] for run in found)) == names
+
+
+def test_a_comparison_that_can_hold_for_no_run_at_all_is_refused_also_beside_one_that_can():
+    for where in ("name < 'x' and state < 3", "state < 3", "seed == 0 or tags > 1"):
+        assert "cannot compare" in complaint(choose, Columns(RUNS), ListOptions(where))
+
+
 def test_is_means_equal_for_numbers():
     assert chosen("seed is 1000", [{"name": "a", "seed": int("1000")}]) == ["a"]
 

@@ -2,6 +2,7 @@
 
 import json
 import math
+import os
 import sqlite3
 from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import closing
@@ -229,7 +230,34 @@ def test_hyper_parameters_of_tensorboard_are_those_of_the_run_above_or_of_runs_o
     ]  # fmt: skip
 
 
-@pytest.mark.heavy
+def logged(session, *points, **options):
+    """What a writer of TensorBoard leaves that logs these steps and numbers."""
+    from torch.utils.tensorboard import SummaryWriter
+
+    with SummaryWriter("elsewhere", **options) as writer:
+        for step, number in points:
+            writer.add_scalar("val/loss", number, step)
+            writer.add_scalar("val/rate", number, step // 10)
+    (file,) = Path("elsewhere").iterdir()
+    session.parent.mkdir(parents=True, exist_ok=True)
+    file.rename(session)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("purge", [None, 20])
+def test_after_a_restart_tensorboards_own_last_number_counts_and_no_step_of_the_dead_session(here, purge):
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    first, second = (here / f"logs/a/events.out.tfevents.170000000{session}.here" for session in range(2))
+    logged(first, *((step, 9 if step > 30 else step) for step in range(0, 60, 10)))
+    logged(second, (20, 5), (30, 4), purge_step=purge)
+    (run,) = package.import_runs(here / "logs")
+    theirs = EventAccumulator(str(here / "logs/a")).Reload().Scalars("val/loss")
+    assert run.results["validation"]["result"]["loss"] == theirs[-1].value == 4
+    losses = {line.get("step", line["epoch"]): line["validation"]["loss"] for line in run.directory.metrics()}
+    assert {step: loss for step, loss in losses.items() if loss is not None} == {0: 0, 10: 10, 20: 5, 30: 4}
+
+
 def sacred_run(folder, status, curve, result, comment=None):
     """The files that the FileStorageObserver of Sacred 0.8.7 leaves, with what it says of a run."""
     times = {"start_time": "2026-01-02T03:04:05.5", "heartbeat": "2026-01-02T03:04:09.5"}
@@ -243,7 +271,8 @@ def sacred_run(folder, status, curve, result, comment=None):
 
 
 def test_runs_of_sacred_have_their_configuration_curves_and_what_the_program_returned(here):
-    sacred_run(here / "sacred/1", "COMPLETED", [4, 1, 2], {"rmse": 0.5, "name": "a"})
+    of_numpy = {"dtype": "float64", "py/object": "numpy.float64", "value": 0.5}
+    sacred_run(here / "sacred/1", "COMPLETED", [4, 1, 2], {"rmse": of_numpy, "name": "a"})
     sacred_run(here / "sacred/2", "FAILED", [], None, "no luck")
     sacred_run(here / "sacred/3", "RUNNING", [4, 1, 2], None)
     done, failed = package.import_runs("sacred")
@@ -271,6 +300,7 @@ def test_runs_of_dvclive_are_those_of_its_folders(here):
         (curves / f"{name}.tsv").write_text("step\tloss\n0\t2.0\n1\t0.5\n")
     (here / "project/dvclive/metrics.json").write_text('{"train": {"loss": 0.5}, "step": 1, "accuracy": 0.9}')
     (here / "project/dvclive/params.yaml").write_text("lr: 1e-05\nnet:\n  layers: [8, 8]\n")
+    (curves / "val/loss.tsv").write_text("step\tloss\n0\t2.0\n1\t9\n2\t9\n3\t\n1\t0.5\n")
     (run,) = package.import_runs("project")
     assert package.import_runs("project/dvclive") == []
     assert run.spec["parameters"] == {"lr": 1e-05, "net": {"layers": [8, 8]}}
@@ -279,6 +309,83 @@ def test_runs_of_dvclive_are_those_of_its_folders(here):
         (0.5, 0.5),
     ]
     assert run.results["train"] == {"result": {"loss": 0.5, "accuracy": 0.9}}
+
+
+YAML = """
+base: &base {drop: .5, act: relu}
+numbers: [1e-3, .9, 1., +2, 1_000, -0x10, -.5e1, 3]
+words: [True, yes, off, ~, null, .inf, -.INF, .nan]
+texts: [010, "1e-3", 'yes', 1__0, 2024-01-01, 12:30:00, v1.2, 1.2.3]
+net: {<<: *base, act: tanh}
+"""
+
+
+def test_parameters_of_yaml_are_what_its_users_mean(here):
+    (here / "dvclive/plots/metrics").mkdir(parents=True)
+    (here / "dvclive/params.yaml").write_text(YAML)
+    (run,) = package.import_runs("dvclive")
+    assert run.spec["parameters"] == {
+        "base": {"drop": 0.5, "act": "relu"},
+        "numbers": [0.001, 0.9, 1, 2, 1000, -16, -5, 3],
+        "words": [True, True, False, None, None, "inf", "-inf", "nan"],
+        "texts": ["010", "1e-3", "yes", "1__0", "2024-01-01", "12:30:00", "v1.2", "1.2.3"],
+        "net": {"drop": 0.5, "act": "tanh"},
+    }
+    (here / "other/plots/metrics").mkdir(parents=True)
+    (here / "other/params.yaml").touch()
+    (run,) = package.import_runs("other")
+    assert run.spec["parameters"] == {}
+
+
+BOMB = "a0: &a0 [x, x, x, x, x, x, x, x, x]\n" + "".join(
+    f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 9)}]\n" for n in range(1, 10)
+)
+
+
+def endless(file: Path) -> None:
+    file.unlink(missing_ok=True)
+    file.symlink_to("/dev/zero")
+
+
+def never_begun(file: Path) -> None:
+    file.unlink(missing_ok=True)
+    os.mkfifo(file)
+
+
+def huge(file: Path) -> None:
+    file.unlink(missing_ok=True)
+    with file.open("wb") as sparse:
+        sparse.truncate(10**10)
+
+
+def a_bomb(file: Path) -> None:
+    file.write_text(BOMB)
+
+
+OF_YAML = ("dvclive/params.yaml", "experiment.yaml", "files/p.yaml", "mlruns/0/meta.yaml")
+OF_TRACKERS = (
+    *OF_YAML, "sacred/1/run.json", "sacred/1/config.json", "sacred/1/metrics.json", "dvclive/metrics.json",
+    "dvclive/plots/metrics/loss.tsv",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("file", "way"),
+    [
+        *((file, way) for file in OF_TRACKERS for way in (endless, never_begun, huge)),
+        *((file, a_bomb) for file in OF_YAML),
+        ("project/results/run_1/group_0/metrics.csv", huge),  # what is no file is none of metrics
+    ],
+)
+def test_no_file_of_a_tracker_takes_forever_and_nothing_is_left_of_it(project, here, file, way):
+    sacred_run(here / "sacred/1", "COMPLETED", [4, 1, 2], {"rmse": 0.5})
+    (here / file).parent.mkdir(parents=True, exist_ok=True)
+    (here / "dvclive/plots/metrics").mkdir(parents=True, exist_ok=True)
+    (here / "experiment.yaml").write_text("{name: a, executable: specs/../experiment.yaml}")
+    way(here / file)
+    refused = call("import-runs", "experiment.yaml" if file in OF_YAML[1:3] else file.partition("/")[0])
+    assert (refused.code, refused.stderr.count("\n")) == (2, 1), refused.stderr
+    assert not list(here.glob("runs/*"))
 
 
 def test_what_is_exported_to_mlflow_its_client_reads_and_is_imported_again(here, monkeypatch):
@@ -326,8 +433,22 @@ def test_what_is_exported_to_mlflow_its_client_reads_and_is_imported_again(here,
     for step in (10, 20):
         folder.log_metric(old, "loss", step, step=step)
     folder.log_metric(old, "epoch", 1, step=20)
+    for name, value in {"lr": ".001", "on": True, "not": None, "big": "1_000", "yes": "yes", "many": "1e999"}.items():
+        folder.log_param(old, name, value)
     assert package.import_runs("mlruns") == [], "it has not ended"
     folder.set_terminated(old)
     (old_run,) = package.import_runs("mlruns")
     assert old_run.results == {"train": {"result": {"loss": 20}}}
     assert [line["step"] for line in old_run.directory.metrics()] == [10, 20], "whatever is called an epoch"
+    assert old_run.spec["parameters"] == {
+        "lr": 0.001, "on": True, "not": None, "big": 1000, "yes": "yes", "many": "1e999"
+    }  # fmt: skip
+    without = folder.create_run("0").info.run_id
+    for count in range(5):
+        folder.log_metric(without, "loss", 1 / (count + 1), timestamp=1000 * count)
+    folder.log_metric(without, "val_loss", 3)
+    folder.set_terminated(without)
+    (counted,) = package.import_runs("mlruns")
+    assert [line["train"]["loss"] for line in counted.directory.metrics() if line["train"]["loss"]] == [
+        1 / (count + 1) for count in range(5)
+    ]
