@@ -340,8 +340,12 @@ def copies(columns: Array) -> Copies:
 def chance(some: Array, others: Array) -> int:
     """The largest number of some rows that may equal one of the others by chance, as columns have few distinct values.
 
-    Each column of the others is shuffled, which keeps its values and takes the rows apart.
+    Each column of the others is shuffled, which keeps its values and takes the rows apart. Where one with fractions
+    tells all different rows apart, chance makes none equal.
     """
+    different = len(_distinct(others)[0])
+    if any((column % 1).any() and len(np.unique(column)) >= different for column in others.T):
+        return len(some) // ROWS_PER_COPY
     random = np.random.default_rng(0)
     shuffled = np.stack([random.permutation(column) for column in others.T], axis=1)
     equal = _distinct(np.concatenate([shuffled, some]))[1]

@@ -232,13 +232,16 @@ CODE_RATIO = 10.0
 """Ratio to the largest of all other values from which on one that is repeated exactly is a code for no data."""
 
 
-def codes_among(values: NDArray[np.floating]) -> list[float]:
-    """The values that stand for no data: usual codes, and one that is repeated exactly, far from others in any unit."""
+def codes_among(values: NDArray[np.floating], factor: float = 1.0) -> list[float]:
+    """The values that stand for no data: usual codes, and one that is repeated exactly, far from others in any unit.
+
+    factor  by which the values were multiplied
+    """
     if not values.size:
         return []
     ends = np.array([values.min(), values.max()])  # NaN if one of the values is
     known = values.reshape(-1) if np.isfinite(ends).all() else values[np.isfinite(values)]
-    if found := codes(known) if len(known) < values.size or usual_codes(ends).any() else []:
+    if found := codes(known, factor) if len(known) < values.size or usual_codes(ends, factor).any() else []:
         known = known[~np.isin(known, found)]
     if not len(known):
         return found

@@ -26,9 +26,10 @@ MISSING = ("", "NA", "N/A", "#N/A", "NaN", "nan", "NAN", "-nan", "null", "NULL",
 SHOWN = 5
 """Number of cells, rows or names that an error lists; the rest is counted."""
 
-NO_DATA = [-99, -99.9, 999, -999, -999.9, -999.25, 9999, -9999, -9999.9, 99999, -99999, 999999, -999999, -32768, 32767]
+NINES = [(digits, round(10.0**digits - 10.0**-decimals, decimals)) for digits in range(2, 7) for decimals in range(4)]
+NO_DATA = [*(-of for _, of in NINES), *(of for digits, of in NINES if digits > 2), -999.25, -32768, 32767]
 HUGE_NUMBER = 1e20
-"""Numbers that often stand for no data where no other is like them: these, and all that are as large."""
+"""Numbers that often stand for no data where no other is like them: these, such as -99.9, and all that are as large."""
 
 LIKE_A_CODE = 'far from all others: a code for no data? leave the cell empty, with "missing": "drop"'
 
@@ -52,9 +53,12 @@ class TableError(QexpError):
     """A table cannot be read or used."""
 
 
-def codes(values: NDArray[np.floating]) -> list[float]:
-    """The numbers of a column or field that stand for no data, as it seems: far from all others by these."""
-    usual = usual_codes(values)
+def codes(values: NDArray[np.floating], factor: float = 1.0) -> list[float]:
+    """The numbers of a column or field that stand for no data, as it seems: far from all others by these.
+
+    factor  by which the values were multiplied
+    """
+    usual = usual_codes(values, factor)
     if not usual.any() or usual.all():
         return []
     others = values[~usual]
@@ -63,12 +67,13 @@ def codes(values: NDArray[np.floating]) -> list[float]:
     return [code for code in np.unique(values[usual]).tolist() if max(low - code, code - high) > far]
 
 
-def usual_codes(values: NDArray[np.floating]) -> NDArray[np.bool_]:
-    """Which values are numbers that often stand for no data, in double or single precision.
+def usual_codes(values: NDArray[np.floating], factor: float = 1.0) -> NDArray[np.bool_]:
+    """Which values are numbers that often stand for no data, in double or single precision; factor: as of `codes`.
 
     None where neither the least nor the largest is one.
     """
-    either = np.append(NO_DATA, np.asarray(NO_DATA, np.float32))
+    double, single = np.array(NO_DATA) * factor, np.array(NO_DATA, np.float32)
+    either = np.concatenate([double, double.astype(np.float32), single * np.float32(factor)])
     ends = np.array([end.reduce(values, axis=None) for end in (np.fmin, np.fmax) if values.size])
     if not (np.isin(ends, either) | (np.abs(ends) >= HUGE_NUMBER)).any():
         return np.zeros(values.shape, bool)

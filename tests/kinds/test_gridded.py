@@ -404,6 +404,22 @@ def with_codes(data):
     return data
 
 
+@pytest.mark.heavy
+def test_frames_that_were_never_written_or_are_others_and_inputs_that_are_outputs_are_said(folders):
+    assert not dataset(folders).warnings
+
+    def unwritten(data):
+        data["vbar"][2:] = 0
+        data["ubar"][1] = data["ubar"][0].values
+        return data.assign(usurf=2 * data["ubar"] + 1)
+
+    rewrite(folders, unwritten)
+    said = " ".join(dataset(folders, FieldMapping({"usurf": 1.0}, {"ubar": 1.0, "vbar": 1.0})).warnings)
+    assert "d0: 'vbar' is 0 throughout in" in said
+    assert "d0: 'ubar' is exactly that of another one in 1 of" in said
+    assert "'usurf' is a linear function of the output 'ubar'" in said
+
+
 def uneven(data):
     x = data["x"].values.copy()
     x[5] += 40

@@ -198,6 +198,12 @@ def test_a_zarr_store_is_read_as_netcdf_is_or_its_library_asked_for(tmp_path, va
     before = dataset.origin["fingerprint"]
     store.assign(depth=("run", 2 * depth)).to_zarr(tmp_path / "all.zarr", mode="w")
     assert opened(tmp_path / "all.zarr").origin["fingerprint"] != before
+    store.fillna(0).where(store["depth"] > 2, 0).to_zarr(
+        tmp_path / "two.zarr", zarr_format=2, encoding={"displacement": {"_FillValue": 0.0}}
+    )
+    said = " ".join(opened(tmp_path / "two.zarr", varyings={"delta_volume": []}).warnings)
+    assert "missing" not in said, "0 is a value where zarr fills chunks with it"
+    assert "0 throughout" in said
     (tmp_path / "empty.zarr").mkdir()
     assert "cannot be read as Zarr" in refused(tmp_path / "empty.zarr")
 
@@ -283,8 +289,33 @@ def test_failed_simulations_are_counted_and_left_out(tmp_path, values):
         )
         assert set(range(COUNT)) - set(dataset.simulations.usable.tolist()) == {3, 9, 20, 30}
     views[5, 0, :3] = -9999
+    volume[6] = -999.9
     np.savez(tmp_path / "codes.npz", depth=depth, delta_volume=volume, displacement=views[:, 0])
-    assert "'displacement' has -9999, far from all other values" in " ".join(opened(tmp_path / "codes.npz").warnings)
+    for units in ({}, {"delta_volume": "m³", "displacement": "mm"}):  # in which the codes are, too
+        said = " ".join(opened(tmp_path / "codes.npz", file_units=units).warnings)
+        assert "'displacement' has -9999, far from all other values" in said
+        assert "'delta_volume' has -999.9, far from all other values" in said
+
+
+def test_simulations_that_were_never_written_or_are_those_of_others_are_counted(tmp_path, values, qexp):
+    depth, volume, views = values
+    with h5py.File(tmp_path / "all.h5", "w") as file:
+        file.create_dataset("displacement", (COUNT, SIDE, SIDE), "f4")[:300] = views[:300, 0]
+        file.update({"depth": depth, "delta_volume": volume})
+    (tmp_path / "set.json").write_text(json.dumps(document(tmp_path / "all.h5")))
+    never = "'displacement' is 0 throughout in 100 of 400 simulations (300 to 399)"
+    for _ in range(2):  # the second time from the cache
+        assert never in qexp("validate", tmp_path / "set.json").stderr
+    views[50:60, 0] = views[3, 0]
+    np.savez(tmp_path / "all.npz", depth=depth, delta_volume=volume, displacement=views[:, 0])
+    assert "that of another one in 10 of 400 simulations" in " ".join(opened(tmp_path / "all.npz").warnings)
+    mask = np.ones((SIDE, SIDE))
+    mask[:4] = 0
+    np.save(tmp_path / "mask.npy", mask)
+    views[7, 0] = 3 * mask
+    np.savez(tmp_path / "all.npz", depth=depth, delta_volume=volume, displacement=views[:, 0])
+    said = " ".join(opened(tmp_path / "all.npz", views=[{"mask": str(tmp_path / "mask.npy")}]).warnings)
+    assert "is 3 throughout in 1 of 400 simulations" in said
 
 
 def test_pixels_that_no_simulation_has_are_declared_by_a_mask(tmp_path, values):

@@ -154,6 +154,7 @@ ALIKE = "of 'site' differ in upper and lower case or spaces alone: are they one?
 DOUBTFUL = {
     "a code in a column": ({",3.5\n": ",-9999\n"}, f"column 'TiO2' of 'tio2' is -9999 in row 3, {CODE}"),
     "a code in two rows": ({",3.35": ",1e20", ",3.5\n": ",1e20\n"}, f"'TiO2' of 'tio2' is 1e+20 in rows 2, 3, {CODE}"),
+    "a code with decimals": ({",3.5\n": ",-999.99\n"}, f"column 'TiO2' of 'tio2' is -999.99 in row 3, {CODE}"),
     "a number of others": ({",3.5\n": ",9999\n", ",3.3\n": ",9000\n"}, None),
     "groups": (
         {"Luna16": "apollo12-2", "Apollo12-1": "Apollo 12-2"},

@@ -83,6 +83,14 @@ def test_equal_rows_of_columns_with_few_values_are_chance(table):
     assert not len(near)
 
 
+@pytest.mark.parametrize(("different", "columns"), [(6, 2), (19, 2), (19, 5), (4, 1)])
+def test_copies_of_a_few_different_rows_are_no_chance(different, columns):
+    table = np.tile(measured(columns, different), (200 // different, 1))
+    test, train = parts(len(table))
+    equal, _ = copies(table).among(test, train)
+    assert len(equal) > chance(table[test], table[train])
+
+
 def test_a_zero_is_a_zero_of_either_sign_and_a_single_row_has_no_copies():
     equal = copies(np.array([[0.0, 1.0], [-0.0, 1.0], [2.0, 3.0]])).equal
     assert equal[0] == equal[1] != equal[2]

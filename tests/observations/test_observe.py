@@ -124,6 +124,12 @@ def test_codes_for_no_data_in_tables_count_as_none_whatever_the_unit(written):
     seen = package.observe([], gnss=[table], gnss_unit="mm", error=1.0)
     assert "2 values of column 'du' are exactly 999.9" in seen.warnings[0]
     assert seen.observation.tracks[0].size == 7
+    for code in (999.9, -999.99, 9999.99):  # in one row, near to the others
+        far = f"A,1e5,0,10,12,14\nB,1e5,9e3,11,12,{code}\nC,1e5,18e3,9,11,122.65\n"
+        seen = package.observe(
+            [], gnss=[written("station,east,north,de,dn,du\n" + far, "far.csv")], gnss_unit="mm", error=1.0
+        )
+        assert f"1 values of column 'du' are exactly {code}" in seen.warnings[0]
     named = package.observe([], gnss=[table], gnss_unit="mm", error=1.0, nodata=[14, 999.9])
     assert (named.observation.tracks[0].size, named.warnings) == (6, [])
 

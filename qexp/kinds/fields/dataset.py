@@ -37,6 +37,7 @@ from qexp.kinds.memory import room_for_data
 from qexp.metrics.splits import SplitError
 from qexp.networks.training import Data, Prepare, Samples
 from qexp.rows.array_cache import MAPPED_AROUND, Array, content_hash
+from qexp.rows.unmeasured import targets_among
 from qexp.spec.reading import Document, Finding
 
 Numbers = NDArray[np.int64]
@@ -455,6 +456,11 @@ class GriddedDataset:
             self.warnings.append(
                 f"the cells have different sizes: {sizes}; a network does not know the size of its cells"
             )
+        for frames in chain(*self.parts.values()):
+            self.warnings += frames.doubts()
+        first = self.parts[TRAIN][0].read(self.variables, 0, 1)
+        inputs, outputs = ({name: first[name].ravel() for name in names} for names in (self.inputs, self.outputs))
+        self.warnings += targets_among(inputs, outputs)
         if self.include_test_in_train:
             self.warnings.append("the test folders are also used for training: errors on them are not test errors")
 

@@ -18,6 +18,7 @@ from qexp.errors import QexpError, some, suggestion
 from qexp.rows import array_cache
 from qexp.rows.array_cache import Array, CachedArray
 from qexp.rows.table import codes
+from qexp.rows.unmeasured import found_in, in_words
 
 if TYPE_CHECKING:
     import xarray
@@ -551,6 +552,21 @@ class Frames:
             return None
         y, x = ((values[-1] - values[0]) / (len(values) - 1) for values in (self.y, self.x))
         return y, x
+
+    def doubts(self) -> Iterator[str]:
+        """Variables that change with time, and are constant in some frames, or the same as in others."""
+        count = len(self)
+        for index, name in enumerate(self.variables):
+
+            def frames(rows: NDArray[np.int64], index: int = index) -> Array:
+                self.fields.note_read(len(rows) * self.fields.values[0].nbytes)
+                return self.fields.values[rows, ..., index]
+
+            found = found_in(self.fields, [index], frames)
+            if count > 1 and len(found["constant"]) < count and len(found["copies"]) < count - 1:
+                yield from in_words(
+                    found, f"{self.name}: '{name}'", "frames", np.ones(count, bool), np.ones((count, 0))
+                )
 
     def read(self, names: Sequence[str], start: int, stop: int) -> dict[str, Array]:
         """Variable → a copy of frames `start` to `stop`, (time, y, x)."""

@@ -338,7 +338,9 @@ class ImageEstimation(TableEstimation[ImageModel]):
 
     def _counted(self, piece: ImagePiece) -> NDArray[np.int16]:
         """Add a piece to the counts. Returns the number of each sample's statistics outside the training data."""
-        self._codes |= {name: codes[0] for name, values in piece.inputs.items() if (codes := codes_among(values))}
+        for name, values in piece.inputs.items():
+            if codes := codes_among(values, factor := self._images.factors.get(name, 1.0)):
+                self._codes[name] = codes[0] / factor
         for name in [name for name in self._largest if name not in self._codes]:
             largest = np.abs(piece.inputs[name]).reshape(len(piece.names), -1).max(axis=1)
             self._large[name] += int((largest > self._suspicious(name)).sum())

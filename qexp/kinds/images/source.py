@@ -144,7 +144,7 @@ class ImageSource:
         self.path, self._layout = path, layout
         self._files = self._found()
         self._read = {name: self._arranged(name, variable) for name, variable in self._files.items()}
-        self._factors = {name: self._factor(name) for name in layout.needed}
+        self.factors = {name: self._factor(name) for name in layout.needed}
         self.count = self._common_count()
         for name in layout.images:
             self._require_pixels(name)
@@ -160,7 +160,7 @@ class ImageSource:
     @property
     def converted(self) -> dict[str, str]:
         """Input → its unit in the file, where that is another one."""
-        return {name: self._unit(name) for name, factor in self._factors.items() if factor != 1}
+        return {name: self._unit(name) for name, factor in self.factors.items() if factor != 1}
 
     @property
     def without_unit(self) -> list[str]:
@@ -447,7 +447,7 @@ class ImageSource:
             values = np.moveaxis(values, -1, 1)
         scaled: Array = np.empty((stop - start, *shape), np.float32)
         with np.errstate(over="ignore"):  # what is too large for single precision becomes infinite, that is, missing
-            np.multiply(values, self._factors.get(name, 1.0), out=scaled, casting="same_kind")
+            np.multiply(values, self.factors.get(name, 1.0), out=scaled, casting="same_kind")
         return scaled
 
     def _unseen(self, mask: str, start: int, stop: int) -> NDArray[np.bool_]:

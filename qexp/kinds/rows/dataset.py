@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 
@@ -20,6 +20,7 @@ from qexp.kinds import files
 from qexp.metrics.splits import Copies, Fold, Rows, copies
 from qexp.rows.formats import open_table
 from qexp.rows.table import LIKE_A_CODE, SHOWN, TableError, codes, write_list
+from qexp.rows.unmeasured import WAY_OUT, targets_among, unmeasured
 from qexp.spec.reading import Document, Finding, Where, listed
 from qexp.store.record import Feature
 
@@ -239,6 +240,15 @@ class TabularDataset:
                 for code in codes(values):
                     rows = self._file.rows_shown(self._records[values == code])
                     yield f"column '{name}' of '{variable}' is {code:g} in {rows}, {LIKE_A_CODE}"
+        inputs, outputs = self._by_column(self.inputs), self._by_column(self.outputs)
+        yield from targets_among(inputs, outputs)
+        rows_of_inputs = np.stack([*inputs.values()], axis=1)
+        if len(inputs) > 2 and (same := unmeasured(lambda rows: rows_of_inputs[rows], len(self))["constant"]):
+            yield f"all inputs are one number in {self._file.rows_shown(self._records[same])}: {WAY_OUT}"
+
+    def _by_column(self, variables: Iterable[str]) -> dict[str, NDArray[np.float64]]:
+        columns = ((name, self.values[variable].T) for variable in variables for name in [self.columns[variable]])
+        return {name: of for names, values in columns for name, of in zip(names, values, strict=True)}
 
 
 def alike(grouping: str, groups: NDArray[np.str_]) -> Iterator[str]:

@@ -25,6 +25,7 @@ from qexp.rows.array_cache import CachedArray
 from qexp.rows.arrays import DAMAGED, open_dataset
 from qexp.rows.formats import open_table
 from qexp.rows.table import HUGE_NUMBER, Table, TableError, codes, unit_in_title
+from qexp.rows.unmeasured import found_in, in_words
 from qexp.simulation.stored import MOST_SIMULATIONS, Rows, Simulations, StoredObservation
 from qexp.simulation.views import GNSS, View
 from qexp.spec.reading import Document, Finding, Where
@@ -129,11 +130,15 @@ class ZarrStore(NetcdfImages):
 
         if importlib.util.find_spec("zarr") is None:
             raise MissingExtraError(f"{path}: this needs zarr, which is not installed: pip install zarr")
+        own: dict[str, Any] = {"decode_cf": False, "consolidated": False, "cache": False}
         try:
-            data = xarray.open_dataset(path, engine="zarr", decode_times=False, decode_timedelta=False, cache=False)
+            data = xarray.open_dataset(path, engine="zarr", **own)
         except DAMAGED as error:
             raise QexpError(f"{path} cannot be read as Zarr: {error}") from None
-        super().__init__(path, data)
+        for variable in data.variables.values():  # the value of chunks without a file, which zarr itself sets to 0
+            if variable.attrs.get("_FillValue") == 0:
+                del variable.attrs["_FillValue"]
+        super().__init__(path, xarray.decode_cf(data, decode_times=False, decode_timedelta=False))
 
     @property
     def paths(self) -> Sequence[Path]:
@@ -287,6 +292,13 @@ class SimulationFiles:
             units = some([f"'{n}' in {unit} (up to {largest[n]:,.4g})" for n, unit in self._assumed.items()])
             self.warnings.append(f"the files give no units; assumed are {units}; 'file_units' can say others")
         usable = np.flatnonzero(~any_failed)
+        of_parameters = np.stack(list(parameters.values()), axis=1)
+        for name, observed in observations.items():
+            mask, channels = views[name].visible, observed.channels
+            visible = None if mask is None else mask.numpy().reshape(observed.shape[1:])
+            found = found_in(observed.array, [channels.start, channels.stop], observed.of, visible)
+            said = in_words(found, f"'{name}'", "simulations", ~any_failed, of_parameters)
+            self.warnings += [f"{words} NaN in their place leaves them out" for words in said]
         return Simulations(parameters, observations, usable, self._groups(parameters, usable))
 
     # What the files have.
@@ -347,10 +359,8 @@ class SimulationFiles:
                 name: variable.read(None).astype(np.float64).reshape(-1, sizes[name])[:, self._column_of.get(name, 0)]
                 for name, variable in variables.items()
             }
-        values = {
-            name: of * self._factor(name, self._unit_of_parameter(name), ("varyings", name))
-            for name, of in read.items()
-        }
+        factors = {name: self._factor(name, self._unit_of_parameter(name), ("varyings", name)) for name in read}
+        values = {name: of * factors[name] for name, of in read.items()}
         for name, of in values.items():
             if len(of) != count:
                 there = f"{self.table or self.path} has {len(of):,} values of '{name}'"
@@ -360,8 +370,8 @@ class SimulationFiles:
                 same = f"is {usable[0]:g} in all simulations, so that nothing can be learned about it; leave it out"
                 raise DatasetError([(("varyings", name), same)])
             largest = float(np.abs(usable).max(initial=0))
-            if found := codes(usable):
-                self.warnings.append(f"'{name}' {CODE.format(found[0])}")
+            if found := codes(usable, factors[name]):
+                self.warnings.append(f"'{name}' {CODE.format(found[0] / factors[name])}")
             elif largest >= HUGE_NUMBER:
                 raise DatasetError([(("varyings", name), f"reaches {largest:g}; write it in a larger unit")])
             elif len(usable) and np.ptp(usable) < FEWEST_STEPS * (step := np.spacing(np.float32(largest))):
@@ -422,7 +432,10 @@ class SimulationFiles:
                     wrong &= visible
                     block[..., ~visible] = 0
                 failed.extend((start + np.flatnonzero(wrong.any(axis=(1, 2, 3)))).tolist())
-                found, largest = found or codes_among(block), max(largest, _largest(block, ~wrong))
+                found, largest = (
+                    found or [code / factor for code in codes_among(block, factor)],
+                    max(largest, _largest(block, ~wrong)),
+                )
                 start += len(block)
                 yield block
 

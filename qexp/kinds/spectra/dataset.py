@@ -39,6 +39,7 @@ from qexp.rows import array_cache
 from qexp.rows.array_cache import MAPPED_AROUND, Array, CachedArray
 from qexp.rows.formats import FORMATS
 from qexp.rows.table import LIKE_A_CODE, codes
+from qexp.rows.unmeasured import WAY_OUT
 from qexp.spec.reading import Document
 
 MASK = "mask"
@@ -72,12 +73,15 @@ class SpectraDataset:
         source = self._source(document)
         self._counts, facts = _read(source, self.channels)
         self._rows, self.fingerprint = facts.rows, facts.fingerprint
-        self.without_spread: list[int] = facts.without_spread
-        """Rows whose counts are all equal, such as zeros: they cannot be scaled by their standard deviation."""
-        self.left_out = facts.left_out
-        """Number of spectra without a target, which are not used."""
         self.warnings: list[str] = list(facts.warnings)
         """Properties of the data that are allowed but may be mistakes."""
+        self.without_spread: list[int] = facts.without_spread
+        """Rows whose counts are all equal, such as zeros: they cannot be scaled by their standard deviation."""
+        if constant := [self._rows.names[row] for row in self.without_spread]:
+            of_all = f"{len(constant):,} of {len(self._rows):,} spectra"
+            self.warnings.append(f"{of_all} have the same counts in all channels: {some(constant)}: {WAY_OUT}")
+        self.left_out = facts.left_out
+        """Number of spectra without a target, which are not used."""
         self.names, self.part = np.array(self._rows.names), np.array(self._rows.parts)
         self.rows = np.arange(len(self), dtype=np.int64)
         self.hashes: Texts = np.array(facts.hashes)
