@@ -25,7 +25,7 @@ from qexp.physics.geometry import RIGHT, azimuth_of_heading, line_of_sight
 from qexp.simulation.dataset import GeneratedDataset, mask_of
 from qexp.simulation.generators import Source
 from qexp.simulation.noise import LinearNoise
-from qexp.simulation.views import DISPLACEMENT, GNSS, View
+from qexp.simulation.views import GNSS
 
 PROBABILITIES = np.linspace(0.005, 0.995, 9)
 """Quantiles of angles that vary in the training data, between which the directions of a view lie."""
@@ -69,7 +69,7 @@ class SeenView:
 def views_of(dataset: GeneratedDataset, inputs: Collection[str]) -> list[SeenView]:
     """The views that a network takes as inputs. Raises QexpError if they are no radar images."""
     views = []
-    for image in dataset.images:
+    for number, image in enumerate(dataset.images):
         if image not in inputs:
             continue
         view = dataset.view(image)
@@ -79,11 +79,10 @@ def views_of(dataset: GeneratedDataset, inputs: Collection[str]) -> list[SeenVie
                 "a network for qexp invert --run takes radar images on a grid"
             )
         _, height, width = view.shape(dataset.size)
-        suffix = image.removeprefix(DISPLACEMENT)
         sides = dataset.pixel_sizes(image, {name: np.array([typical(dataset, name)]) for name in dataset.test})
         pixel = float(sides[0][0]), float(sides[1][0])
         visible = None if view.visible is None else view.visible.reshape(height, width).numpy()
-        directions = _directions(dataset, view, suffix)
+        directions = _directions(dataset, image, f"_{number}" if number else "")
         side: Look = "right" if view.look == RIGHT else "left"
         views.append(SeenView(image, height, width, pixel, directions, visible, view.name, side, dataset.middle(image)))
     if not views:
@@ -102,12 +101,11 @@ def _values(dataset: GeneratedDataset, name: str) -> Array:
     return dataset.distributions[name].quantile(PROBABILITIES)
 
 
-def _directions(dataset: GeneratedDataset, view: View, suffix: str) -> Array:
+def _directions(dataset: GeneratedDataset, image: str, suffix: str) -> Array:
+    view = dataset.view(image)
     names = view.required(suffix, dataset.variables)[:2]  # azimuth or heading, and incidence
-    if lacking := [name for name in names if name not in dataset.variables]:
-        raise QexpError(
-            f"nothing says from where '{DISPLACEMENT}{suffix}' is seen; give the dataset '{lacking[0]}', fixed"
-        )
+    if lacking := [f"'{name}'" for name in names if name not in dataset.variables]:
+        raise QexpError(f"nothing says from where '{image}' is seen; give the dataset {' and '.join(lacking)}, fixed")
     angles = [torch.from_numpy(_values(dataset, name) * dataset.si_factor(name)) for name in names]
     toward, incidence = (angle.flatten() for angle in torch.meshgrid(*angles, indexing="ij"))
     if base_name(names[0]) == "heading":

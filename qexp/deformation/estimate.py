@@ -6,6 +6,7 @@ import math
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import product
 from typing import Any
 
 import numpy as np
@@ -34,7 +35,7 @@ from qexp.inference.fit import (
     threshold,
     unneeded_sources,
 )
-from qexp.inference.least_squares import STARTS, Problem, covariances, deformation_of, starts
+from qexp.inference.least_squares import STARTS, Problem, angle_beside, covariances, deformation_of, starts
 from qexp.inference.parameters import (
     Search,
     Units,
@@ -375,7 +376,8 @@ def estimate_sources(
     problem = prepare_problem(tracks, candidate.sources, searched, fixed, **nuisances, origin=units.origin)
     options.on_stage(candidate.text, SEARCHING)
     fit, profile = _fit(problem, searched, candidate, options, fixed), None
-    problem, fit = _with_errors(problem, fit, searched, options.seed)
+    of_errors = list(_seen_from_beside(tracks, candidate, units.origin))
+    problem, fit = _with_errors(problem, fit, searched, candidate.text, options.seed, of_errors)
     # A network was trained on one of the descriptions.
     equal = descriptions_of(candidate.sources if candidate.start is None else (), searched, fixed)
     of_equal = equal.words()
@@ -406,6 +408,7 @@ def estimate_sources(
             *remarks,
             *_remarks(fit, problem, searched, options.least_squares),
             *of_equal,
+            *of_errors,
             *of_noise,
             *([*is_estimated, *nothing_known] if posterior is None else posterior.remarks),
         ],
@@ -458,14 +461,54 @@ def _fit(
     return at_values(problem, _begin(problem, [candidate.start], fixed))
 
 
-def _with_errors(problem: Problem, fit: Fit, wanted: Sequence[Search], seed: int) -> tuple[Problem, Fit]:
-    """The problem with errors of its sources, if any is an approximation, in the covariance; and its minimum."""
-    errors = problem.model.errors(torch.from_numpy(fit.values))
+MUCH_WIDER = 1.4
+"""Times by which errors of a source that is an approximation widen intervals, from which on a sentence says so: they
+then tell as much of these as of the noise."""
+
+
+def _with_errors(
+    problem: Problem, fit: Fit, wanted: Sequence[Search], text: str, seed: int, remarks: list[str]
+) -> tuple[Problem, Fit]:
+    """The problem with the mean errors of its sources, if any is an approximation, taken from these, and what is left
+    in the covariance; and its minimum. Adds remarks on errors that are large or hardly known.
+    """
+    values = torch.from_numpy(fit.values)
+    model = problem.model.corrected(values)
+    errors = model.errors(values)
     if not len(errors):
         return problem, fit
-    weighting, near = problem.weighting.with_errors(errors), torch.from_numpy(fit.values)[None]
-    problem = Problem(problem.model, weighting, problem.data, problem.coordinates)
-    return problem, replace(refine_fit(problem, near, wanted, seed), starts=fit.starts, agreeing=fit.agreeing)
+    corrected = Problem(model, problem.weighting.with_errors(errors), problem.data, problem.coordinates)
+    found = replace(refine_fit(corrected, values[None], wanted, seed), starts=fit.starts, agreeing=fit.agreeing)
+    advice = "" if remarks else "; simulate more sources like this one, and train again"
+    remarks += [source.doubt for source in model.sources if source.doubt]
+    blocks, variance = problem.weighting.blocks, errors.square().sum(dim=0).numpy()
+    noise = np.concatenate(
+        [block.error**2 if block.covariance is None else block.covariance.diagonal() for block in blocks]
+    )
+    before, after = fit.covariance.diagonal(), found.covariance.diagonal()
+    wider = math.sqrt(np.divide(after, before, out=np.ones(len(after)), where=before > 0).max())
+    if wider > MUCH_WIDER or variance.mean() > noise.mean():
+        error, most, of_noise = (1e3 * math.sqrt(of) for of in (variance.mean(), variance.max(), noise.mean()))
+        remarks.append(
+            f"{text} errs by {error:.2g} mm (RMS at the points, up to {most:.2g} mm), beside noise of {of_noise:.2g} "
+            f"mm, which makes intervals up to {wider:.3g} times as wide as by the noise alone{advice}"
+        )
+    return corrected, found
+
+
+LEAST_BESIDE = 0.5
+"""Angle between the line of sight of a track and those along which a source is known that is said [degrees]."""
+
+
+def _seen_from_beside(tracks: Sequence[Track], candidate: Candidate, origin: tuple[float, float]) -> Iterator[str]:
+    for track, source in product(tracks, candidate.sources):
+        if (angle := angle_beside(source, track, origin)) >= LEAST_BESIDE:
+            share = 100 * math.sin(math.radians(angle))
+            yield (
+                f"'{track.name}' is seen from {angle:.1f}° beside the images of the source: {share:.2g} % of the "
+                "displacement counts as an error there; simulate displacements east, north and up, which tell all "
+                "directions"
+            )
 
 
 def _shown_with_intervals(problem: Problem, fit: Fit, equal: Descriptions) -> tuple[Fit, Profile]:
@@ -490,7 +533,8 @@ def _unneeded(
 ) -> list[str]:
     if not shows_source(problem, fit):  # none is needed
         return []
-    unneeded = unneeded_sources(problem, fit, tracks, candidate.sources, wanted, candidate.units.origin, seed)
+    sources = problem.model.sources
+    unneeded = unneeded_sources(problem, fit, tracks, sources, wanted, candidate.units.origin, seed)
     return [
         f"by BIC the observation does not show '{name}': the reduced χ² is {fit.chi2_reduced:.4g} with it and "
         f"{chi2:.4g} without; leave it out: its parameters are not meaningful, and make the others less certain"

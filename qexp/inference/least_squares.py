@@ -184,12 +184,8 @@ def deformation_of(sources: Sequence[Source], tracks: Sequence[Track], origin: t
     Raises QexpError for a track along whose direction a source is not known.
     """
     stations = [np.stack([track.x, track.y], axis=1) - np.array(origin) for track in tracks]
-    for (track, points), source in product(zip(tracks, stations, strict=True), sources):
-        if source.looks is None or not (elsewhere := source.elsewhere(torch.from_numpy(points))).any():
-            continue
-        seen = torch.from_numpy(track.direction)[elsewhere]
-        across = (seen - seen @ torch.linalg.pinv(source.looks) @ source.looks).norm(dim=1)
-        if (angle := float(across.median().clamp(max=1).asin().rad2deg())) > SIGHT_TOLERANCE:
+    for track, source in product(tracks, sources):
+        if (angle := angle_beside(source, track, origin)) > SIGHT_TOLERANCE:
             raise QexpError(
                 f"track '{track.name}' is not seen from where the images of the source are: its direction deviates by "
                 f"{angle:.0f}° from theirs; simulate displacements east, north and up, which tell all directions"
@@ -205,6 +201,22 @@ def deformation_of(sources: Sequence[Source], tracks: Sequence[Track], origin: t
     away, means = places_in_cells(torch.from_numpy(spread), number)
     heights = None if heights is None else heights[means.owner]
     return Deformation(sources, places[means.owner] + away, direction[means.owner], heights, means)
+
+
+def angle_beside(source: Source, track: Track, origin: tuple[float, float]) -> float:
+    """The median angle between the line of sight of a track and those along which a source is known [degrees]."""
+    points = torch.from_numpy(np.stack([track.x, track.y], axis=1) - np.array(origin))
+    sines = _sines_beside(source, points, torch.from_numpy(track.direction))
+    sines = sines[source.elsewhere(points)]
+    return float(sines.median().clamp(max=1).asin().rad2deg()) if len(sines) else 0.0
+
+
+def _sines_beside(source: Source, points: Tensor, direction: Tensor) -> Tensor:
+    """Sines of the angles between directions and those along which a source is known there, (point,)."""
+    if source.looks is None:
+        return torch.zeros(len(points), dtype=torch.float64)
+    across = direction - direction @ torch.linalg.pinv(source.looks) @ source.looks
+    return torch.where(source.elsewhere(points), across.norm(dim=1), 0.0)
 
 
 class Means(NamedTuple):
@@ -304,15 +316,39 @@ class Deformation:
         along: Tensor = (sum(moved[1:], moved[0]) * self.direction).sum(dim=-1)
         return along if self._means is None else self._means(along)
 
+    def corrected(self, values: Tensor) -> Deformation:
+        """The same, but sources whose kernels are approximations less what they err near such values, (parameter,)."""
+        some, each = copy(self), zip(self.sources, values.split(self._widths), strict=True)
+        some.sources = tuple(
+            source if source.corrected is None else source.corrected(columns).with_name(source.name)
+            for source, columns in each
+        )
+        return some
+
     def errors(self, values: Tensor) -> Tensor:
-        """What sources whose kernels are approximations err near such values, (parameter,): (sample, point) [m], whose
+        """What sources that were corrected near such values, (parameter,), may still err: (sample, point) [m], whose
         sum of squares is their variance. No samples if none is an approximation.
         """
-        each = zip(self.sources, values.split(self._widths), strict=True)
-        samples = [source.errors(columns, self.stations[None]) for source, columns in each if source.errors is not None]
-        none = self.stations.new_zeros(0, len(self.stations), 3)
-        along = (torch.cat([none, *(of / len(of) ** 0.5 for of in samples)]) * self.direction).sum(dim=-1)
+        samples = [self.stations.new_zeros(0, len(self.stations))]
+        for source, columns in zip(self.sources, values.split(self._widths), strict=True):
+            if source.errors is not None:
+                samples.append((source.errors(self.stations[None]) * self.direction).sum(dim=-1))
+            if source.looks is not None:
+                samples.append(self._unseen(source, columns))
+        along = torch.cat(samples)
         return along if self._means is None else self._means(along)
+
+    def _unseen(self, source: Source, columns: Tensor) -> Tensor:
+        """What a source may move points across the directions along which it is known, as far as they are seen from
+        beside these, (3, place) [m]: as much as along them, and outwards from a point below the middle.
+        """
+        moved = source.displacements(columns[None], self.stations[None], self.elevation)[0].norm(dim=1)
+        weights = moved.square() + torch.finfo(moved.dtype).tiny
+        away = self.stations - weights @ self.stations / weights.sum()
+        depth = (weights @ away.square().sum(dim=1) / weights.sum()).sqrt().clamp(min=1.0)
+        outwards = torch.column_stack([away, depth.expand(len(away))])
+        across: Tensor = moved * _sines_beside(source, self.stations, self.direction) / outwards.norm(dim=1)
+        return across * outwards.mT
 
     def possible(self, parameters: Tensor) -> Tensor:
         """Whether the sources of each problem lie below the ground and are else as the model requires, (problem,)."""

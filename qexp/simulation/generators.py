@@ -108,9 +108,13 @@ class Source:
     """Of a source whose displacement is known only along some directions: unit vectors, (look, 3)."""
     places: Tensor | None = None
     """Of a source that is known at some places, whatever its extent and looks: east and north, (place, 2) [m]."""
-    errors: Callable[[Tensor, Tensor], Tensor] | None = None
-    """Of a kernel that is an approximation: a source, (variable,), and stations, (1, station, 2) → errors of such
-    sources, (sample, station, 3)."""
+    corrected: Callable[[Tensor], Source] | None = None
+    """Of a kernel that is an approximation: a source, (variable,) → this one, less what it errs there on average."""
+    errors: Callable[[Tensor], Tensor] | None = None
+    """Of one that was corrected: stations, (1, station, 2) → deviations from that mean, (sample, station, 3), whose sum
+    of squares is their variance."""
+    doubt: str = ""
+    """Of one that was corrected: a sentence on why its errors may be larger."""
 
     def with_name(self, name: str) -> Source:
         """The same source with a name."""

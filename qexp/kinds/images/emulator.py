@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from functools import cached_property
+from dataclasses import replace
+from functools import cached_property, partial
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from qexp.base.outputs import estimate_of
-from qexp.base.quantities import NOISE, number_with_unit, quantity
+from qexp.base.quantities import NOISE, conversion, number_with_unit, quantity
 from qexp.base.tables import Entry, Tables
 from qexp.deformation.by_network import views_of
 from qexp.errors import QexpError, some
@@ -26,14 +27,24 @@ from qexp.kinds.tables import tables_of
 from qexp.networks.estimator import Estimator
 from qexp.simulation.generators import SAME_PLACE, DeformationImages, Source
 from qexp.simulation.views import GNSS
-from qexp.spec.kinds import TEST_IMAGES, TEST_PREDICTIONS
+from qexp.spec.kinds import TEST_IMAGES
 from qexp.store.directory import RunDirectory
 
 MOST_PARAMETERS = 0.001, 0.999
 """Quantiles of a parameter between which an emulator is used: beyond them lie hardly any training samples."""
 
-ALIKE_SAMPLES = 100
-"""Test samples whose errors an emulator may have elsewhere: those whose parameters are most like the ones asked for."""
+NEIGHBOURS = 50
+"""Test samples whose errors tell those of a source, at most: the ones whose images are most like its own."""
+
+WEIGHT_OF_SIZE = 0.3
+"""How much images differ whose sizes differ by a factor of e, where those that are orthogonal differ by √2."""
+
+LARGEST_ALIKE, FEWEST_ALIKE = 0.3, 10
+"""Difference up to which images are alike; and the number of those from which on errors are known."""
+
+TINY = torch.finfo(torch.float64).tiny
+
+Images = Mapping[str, Tensor]
 
 
 class Emulator:
@@ -63,6 +74,8 @@ class Emulator:
                 "dataset without them"
             )
 
+        self._stations = [image for image in self.images if self.dataset.view(image).measures == GNSS]
+
     def __call__(self, values: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Image → (batch, 1, height, width), of parameters, (batch,) each, in SI units; in double precision."""
         with torch.no_grad():
@@ -86,31 +99,50 @@ class Emulator:
         return {of: tuple(self.dataset.si_factor(of) * end for end in ends[of]) for of in self.parameters}
 
     @cached_property
-    def tested(self) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
-        """Of test samples their parameters as the network sees them, (sample, parameter), the root mean square of their
-        images, (sample,), and what each image errs, (sample, channel, height, width). Raises MissingNumbersError.
-        """
+    def tested(self) -> tuple[Images, Images]:
+        """Test samples' images, (sample, channel, height, width), and what they err. Raises MissingNumbersError."""
         kept = table(self.directory.results / TEST_IMAGES)
         made, true = (
-            {of: torch.from_numpy(kept[name(of)].values).double() for of in self.images} for name in (estimate_of, str)
+            {image: torch.from_numpy(kept[name(image)].values).double() for image in self.images}
+            for name in (estimate_of, str)
         )
-        samples = table(self.directory.results / TEST_PREDICTIONS)
-        numbers = {of: torch.from_numpy(samples[of].values[: kept.sizes["sample"], None]) for of in self.parameters}
-        return self._seen(numbers), _root_mean_square(made), {of: made[of] - true[of] for of in self.images}
+        return made, {image: made[image] - true[image] for image in self.images}
 
-    def _seen(self, numbers: Mapping[str, Tensor]) -> Tensor:
-        return torch.cat([self.model.transformed(of, values.double()) for of, values in numbers.items()], dim=1)
+    def errors(self, values: Mapping[str, Tensor]) -> tuple[Images, Images, str]:
+        """What its images err for parameters like these, (1,) each in SI units: the mean, (1, channel, height, width),
+        deviations from it, (sample, channel, height, width), whose sum of squares is the variance, and why they may be
+        larger, if they may.
 
-    def errors(self, values: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Held-out errors of its images for parameters like these, (1,) each in SI units: (sample, channel, y, x).
-
-        They are those of the test samples most like them, in proportion to the size of the images.
+        Errors on the test samples whose images are most like these count, the more alike the more, in proportion to the
+        signal and where it is: errors of images on a grid are moved by as much as the signals lie apart.
         """
-        seen, sizes, errors = self.tested
-        asked = self._seen({of: values[of][:, None] / self.dataset.si_factor(of) for of in self.parameters})
-        alike = ((seen - asked) / seen.std(dim=0)).square().sum(dim=1).argsort()[:ALIKE_SAMPLES]
-        here = (_root_mean_square(self(values)) / sizes[alike])[:, None, None, None]
-        return {image: of[alike] * here for image, of in errors.items()}
+        made, errors = self.tested
+        images = {image: torch.cat([here, made[image]]) for image, here in self(values).items()}
+        size = _root_mean_square(images)
+        size = size.clamp(min=1e-3 * float(size.max()) + TINY)  # what hardly moves tells nothing in proportion
+        flat = ((image, of.flatten(1)) for image, of in images.items())
+        alike = [of if image in self._stations else of.sort(dim=1).values for image, of in flat]  # wherever they are
+        form, size = torch.cat(alike, dim=1) / size[:, None], size.log()
+        unlike = ((form[1:] - form[0]).square().mean(dim=1) + (WEIGHT_OF_SIZE * (size[1:] - size[0])).square()).sqrt()
+        near, order = unlike.sort()
+        count = min(NEIGHBOURS, len(near) // 3 + 5)
+        weights = 1 - (near[:count] / (1.05 * near[: count + 1][-1] + TINY)).square()
+        weights, order = weights / weights.sum(), order[:count]
+        few = float(weights.square().sum())  # 1 of a single sample, 0 of many
+        mean, deviations = {}, {}
+        for image, of_all in errors.items():
+            of = (size[0] - size[1:]).exp()[order, None, None, None] * of_all[order]
+            if image not in self._stations:
+                middle = _middle(torch.cat([images[other] for other in images if other not in self._stations], dim=1))
+                of = _moved(of, middle[0] - middle[1:][order])
+            mean[image] = (1 - few) * torch.einsum("s,schw->chw", weights, of)[None]
+            deviations[image] = (weights * (1 + 2 * few)).sqrt()[:, None, None, None] * (of - mean[image])
+        known = int((unlike < LARGEST_ALIKE).sum())
+        doubt = (
+            f"{known or 'none'} of the {len(unlike)} test samples of {self.directory.name} are like this source, so "
+            "that its errors here are hardly known; simulate more sources like it, and train again"
+        )
+        return mean, deviations, "" if known >= FEWEST_ALIKE else doubt
 
     def source(self, fixed: bool) -> Source:
         """The emulator as a source of deformation.
@@ -119,36 +151,54 @@ class Emulator:
                everywhere
         Raises QexpError for images of several sizes.
         """
-        stations = [image for image in self.images if self.dataset.view(image).measures == GNSS]
-        on_grid = [image for image in self.images if image not in stations]
+        on_grid = [image for image in self.images if image not in self._stations]
         grid = OnGrid(self, on_grid) if on_grid else None
-        of_stations = AtStations(self, stations, grid is None) if stations else None
+        of_stations = AtStations(self, self._stations, grid is None) if self._stations else None
+        metres = {image: self._metres(image) for image in self.images}
 
         def columns(sources: Tensor) -> tuple[dict[str, Tensor], Tensor]:
             centres, own = (torch.zeros_like(sources[:, :2]), sources) if fixed else (sources[:, :2], sources[:, 2:])
             return dict(zip(self.parameters, own.unbind(-1), strict=True)), centres
 
-        def displacements(images: Mapping[str, Tensor], points: Tensor) -> Tensor:
+        def displacements(images: Images, points: Tensor) -> Tensor:
+            images = {image: metres[image] * of for image, of in images.items()}
             found = grid(images, points) if grid else points.new_zeros(len(images[self.images[0]]), points.shape[1], 3)
             return found if of_stations is None else of_stations(images, points, found)
 
-        def kernel(sources: Tensor, points: Tensor) -> Tensor:
+        def kernel(sources: Tensor, points: Tensor, less: Images) -> Tensor:
             values, centres = columns(sources)
-            return displacements(self(values), points - centres[:, None])
+            images = {image: of - less[image] for image, of in self(values).items()}
+            return displacements(images, points - centres[:, None])
 
-        def errors(source: Tensor, points: Tensor) -> Tensor:
+        def corrected(source: Tensor) -> Source:
             values, centres = columns(source[None])
-            return displacements(self.errors(values), points - centres[:, None])
+            mean, deviations, doubt = self.errors(values)
 
-        return Source(
+            def errors(points: Tensor) -> Tensor:
+                return displacements(deviations, points - centres[:, None])
+
+            return replace(plain, kernel=partial(kernel, less=mean), corrected=None, errors=errors, doubt=doubt)
+
+        plain = Source(
             tuple(self.parameters) if fixed else (*POSITIONS, *self.parameters),
-            kernel,
+            partial(kernel, less=dict.fromkeys(self.images, torch.zeros(()))),
             ranges=self.ranges,
             extent=None if grid is None else grid.extent,
             looks=None if grid is None else grid.directions,
             places=None if of_stations is None else of_stations.places,
-            errors=errors,
+            corrected=corrected,
         )
+        return plain
+
+    def _metres(self, image: str) -> float:
+        """By which its numbers are multiplied to be metres. Raises QexpError for what is no length."""
+        unit = quantity(image, self.dataset.quantities).unit
+        if (factor := conversion(unit, "m")) is None:
+            raise QexpError(
+                f"'{image}' of {self.directory.name} is in {repr(unit) if unit else 'no unit'}, but sources move the "
+                f'ground by lengths; train it on a dataset with "units": {{"{image}": "m"}}, or the unit that it has'
+            )
+        return factor
 
     def among(self, tables: Tables, name: str, fixed: bool) -> Tables:
         """Tables with the emulator among the generators, and its variables among the quantities."""
@@ -171,11 +221,25 @@ class Emulator:
     def in_words(self) -> str:
         """What it is, and how large its errors are on test samples."""
         unit = quantity(self.images[0], self.dataset.quantities).unit
-        size = number_with_unit(f"{float(_root_mean_square(self.tested[2]).median()):.2g}", unit)
+        size = number_with_unit(f"{float(_root_mean_square(self.tested[1]).median()):.2g}", unit)
         return f"images by the emulator {self.directory.name}, whose error is {size} (median over test samples)"
 
 
-def _root_mean_square(images: Mapping[str, Tensor]) -> Tensor:
+def _middle(images: Tensor) -> Tensor:
+    """Column and row around which their signals lie, (sample, 2), of images, (sample, image, height, width)."""
+    squares = images.square().sum(dim=1)
+    along = (squares.sum(dim=axis).clamp(min=TINY) for axis in (1, 2))
+    return torch.stack([of @ torch.arange(of.shape[1]).to(of) / of.sum(dim=1) for of in along], dim=1)
+
+
+def _moved(images: Tensor, by: Tensor) -> Tensor:
+    """Images, (sample, 1, height, width), whose contents are moved by columns and rows, (sample, 2)."""
+    height, width = images.shape[-2:]
+    places = torch.cartesian_prod(torch.arange(height), torch.arange(width)).flip(1).double()
+    return between_pixels(images, places - by[:, None]).mT.reshape(images.shape)
+
+
+def _root_mean_square(images: Images) -> Tensor:
     """Over all numbers of a sample, (sample,)."""
     return torch.cat([of.flatten(1) for of in images.values()], dim=1).square().mean(dim=1).sqrt()
 
@@ -204,7 +268,7 @@ class OnGrid:
         (west, south), (east, north) = first.tolist(), (first + (size - 1) * sides).tolist()
         self.extent = west, east, south, north
 
-    def __call__(self, images: Mapping[str, Tensor], points: Tensor) -> Tensor:
+    def __call__(self, images: Images, points: Tensor) -> Tensor:
         """(batch, point, 3), of images, (batch, 1, height, width), and points from their origin, (batch, point, 2)."""
         stack = torch.cat([images[view.image] for view in self._views], dim=1)
         along = between_pixels(stack, (points - self._first) / self._sides)
@@ -224,7 +288,7 @@ class AtStations:
         every = [emulator.dataset.view(image).points for image in images]
         self.places = torch.cat([of.double() for of in every if of is not None])
 
-    def __call__(self, images: Mapping[str, Tensor], points: Tensor, elsewhere: Tensor) -> Tensor:
+    def __call__(self, images: Images, points: Tensor, elsewhere: Tensor) -> Tensor:
         """(batch, point, 3), of images, (batch, 3, station, 1), at points, which are the same in the whole batch.
 
         elsewhere  at points that are none of the stations. Raises QexpError if nothing is known of some.
