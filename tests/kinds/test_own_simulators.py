@@ -13,9 +13,13 @@ import pytest
 import scipy.stats
 import torch
 
+import qexp as package
 from qexp.base.options import uncounted
+from qexp.base.workspace import VARIABLE, found_or_made
 from qexp.errors import QexpError
+from qexp.kinds.options import NewOptions
 from qexp.kinds.simulations.new import NAMES_OBSERVED, OBSERVED, distributions, drawn, simulated
+from qexp.runs.new import new_simulations, new_specs
 
 TIMES = np.arange(4.0)
 THETA = drawn([scipy.stats.uniform(1, 4), scipy.stats.uniform(0, 1)], 30)
@@ -153,7 +157,10 @@ REFUSED = {
     "complex": (lambda theta: together(theta) * 1j, "real and imaginary parts"),
     "of other lengths": (lambda theta: [[1.0] * (1 + row) for row in range(len(theta))], "the same shape"),
     "now and then of other lengths": (lambda theta: np.ones(2 + int(theta[1] > 0.7)), "simulation .* has the shape"),
-    "of two arguments": (lambda a, b: a + b, "numpy.ndarray .*missing 1 required .*of one, .parameter,.*missing 1"),
+    "of two arguments": (
+        lambda a, b: a + b,
+        r"numpy.ndarray of the shape \(3, 2\).*missing 1 required .*of one, \(2,\).*missing 1",
+    ),
     "of names": (lambda theta: theta["rate"], "IndexError"),
     "that always fails": (lambda theta: sys.exit(3), "SystemExit: 3"),
 }
@@ -244,3 +251,48 @@ def test_a_prior_that_is_bounded_far_from_zero_keeps_its_shape_and_one_without_p
     for wrong in (scipy.stats.norm, scipy.stats.Normal, torch.distributions.Normal):
         with pytest.raises(QexpError, match="is no frozen distribution of"):
             distributions([wrong], ["a"])
+
+
+@pytest.fixture
+def home(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv(VARIABLE, raising=False)
+    return found_or_made()
+
+
+@pytest.mark.heavy
+def test_what_nothing_can_be_learned_from_and_what_seems_to_have_failed_is_said(home):
+    x = np.random.default_rng(0).normal(size=(300, 4))
+    theta, x[:, 2], counts = x[:, :2].copy(), 1.0, np.random.default_rng(1).poisson(np.exp(3 * x))
+    constant = "values of 'observed' are the same in all simulations (2 of 0 to 3): nothing can be learned from them"
+    assert new_simulations(home, "constant", theta, x, (), None) == [constant]
+    assert new_simulations(home, "tails", theta, np.c_[counts[:, :2], x[:, 3] ** 9], (), None) == []
+    x[7, 1] = 3e8
+    (_, far) = new_simulations(home, "far", theta, x, (), None)
+    assert far == "'observed' has values 3e+08 from its median, 100 times as far as all others: did those fail?"
+    (few,) = new_simulations(home, "few", theta[:20], x[:20, 3:], (), None)
+    assert few.startswith("20 simulations are few")
+
+
+@pytest.mark.heavy
+def test_parameters_of_few_whole_numbers_have_no_posterior_and_those_of_a_grid_have_one(home):
+    random = np.random.default_rng(0)
+    theta = np.stack([random.integers(0, 4, 300), random.normal(size=300)], axis=1)
+    new_simulations(home, "classes", theta, theta + 0.1, ("kind", "rate"), None)
+    with pytest.raises(QexpError, match="parameter 'kind', with 4 whole numbers, is discrete"):
+        new_specs(home, NewOptions("experience", "classes"))
+    new_simulations(home, "halves", theta[:, :1] / 2, theta, ("half",), None)
+    with pytest.raises(QexpError, match=r"for the test part .*, in 4 groups or with as many different parameters"):
+        new_specs(home, NewOptions("experience", "halves"))
+    new_simulations(home, "years", random.integers(1900, 2000, (300, 1)), theta, ("year",), None)
+    assert new_specs(home, NewOptions("experience", "years"))
+
+
+def test_without_a_workspace_one_is_made_but_none_where_another_is_named(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv(VARIABLE, raising=False)
+    with pytest.raises(QexpError, match="is not a workspace"):
+        package.dataset(THETA, EXPECTED, name="made", workspace="elsewhere")
+    assert not [*tmp_path.iterdir()]
+    assert package.dataset(THETA, EXPECTED, name="made") == "made"
+    assert (tmp_path / "specs/datasets/made.json").exists()

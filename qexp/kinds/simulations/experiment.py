@@ -156,10 +156,15 @@ class SimulatedData(GeneratedData):
     def findings(
         self, document: Document, dataset: GeneratedDataset, tables: Tables, network: Network | None, available: int
     ) -> Iterator[Finding]:
-        sizes = self.sizes(document, dataset, tables, 0)
+        assert isinstance(dataset, StoredDataset)
+        sizes, groups = self.sizes(document, dataset, tables, 0), len(np.unique(dataset.simulations.groups))
+        together = f", in {groups:,} groups or with as many different parameters" if groups < sum(sizes) else ""
         for part, size in zip(("training", "validation", "test"), sizes, strict=True):
             if not size:
-                yield ("split",), f"no simulation is left for the {part} part ({_in_parts(sizes)}); {WAYS_OUT[part]}"
+                yield (
+                    ("split",),
+                    f"no simulation is left for the {part} part ({_in_parts(sizes)}{together}); {WAYS_OUT[part]}",
+                )
         if network is not None:
             yield from in_batches(document, network, {sizes[0]})
         yield from in_transforms(document, dataset, tables)

@@ -40,6 +40,11 @@ COARSE = "varies by {:.3g}, and single precision rounds values of its size to {:
 FEWEST_STEPS = 1000
 """Different values of a parameter that single precision can hold, at least, without a warning."""
 
+FEW_SIMULATIONS = 100
+
+FAR = 100
+"""Times as far from the median as all other values, of 99 % of simulations at least, is what seems to have failed."""
+
 BLOCK = 2**22
 """Numbers of an observation that are read at a time."""
 
@@ -299,6 +304,11 @@ class SimulationFiles:
             found = found_in(observed.array, [channels.start, channels.stop], observed.of, visible)
             said = in_words(found, f"'{name}'", "simulations", ~any_failed, of_parameters)
             self.warnings += [f"{words} NaN in their place leaves them out" for words in said]
+            if 1 in observed.shape[1:]:
+                some_rows = usable[:: 1 + len(usable) * math.prod(observed.shape) // BLOCK]
+                self.warnings += _in_vectors(observed.of(some_rows).reshape(len(some_rows), -1), name)
+        if len(usable) < FEW_SIMULATIONS:
+            self.warnings.append(f"{len(usable)} simulations are few: a posterior or an emulator takes hundreds")
         return Simulations(parameters, observations, usable, self._groups(parameters, usable))
 
     # What the files have.
@@ -446,6 +456,17 @@ class SimulationFiles:
                 about = {"failed": failed, "codes": found, "largest": largest}
                 array_cache.keep_note(key, about)
         return cached, about
+
+
+def _in_vectors(values: NDArray[np.float32], name: str) -> Iterator[str]:
+    """Warnings about values, (simulation, value), of which nothing can be learned, or some are far from all others."""
+    if constant := np.flatnonzero(np.ptp(values, axis=0) == 0).tolist():
+        which = f"{some(list(map(str, constant)))} of 0 to {values.shape[1] - 1}"
+        yield f"values of '{name}' are the same in all simulations ({which}): nothing can be learned from them"
+    ordered = np.sort(np.abs(values - np.median(values, axis=0)), axis=0)[-1 - len(values) // 100 :]
+    far = ordered[1:][(ordered[:-1] > 0) & (ordered[1:] > FAR * ordered[:-1])]
+    if len(far):
+        yield f"'{name}' has values {far.min():.3g} from its median, {FAR} times as far as all others: did those fail?"
 
 
 def _largest(values: NDArray[Any], usable: NDArray[np.bool_]) -> float:

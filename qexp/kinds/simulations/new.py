@@ -161,7 +161,8 @@ def simulated(simulator: Callable[..., Any], theta: Any, unfinished: Path, on_si
         return {name: [value] for name, value in columns_of(made).items()} or [made]
 
     with contextlib.chdir(Path.cwd()):  # which the simulator may leave
-        made = _attempt(simulator, theta[: theta.shape[1] + 1])  # which no function of one takes for its parameters
+        few = theta[: theta.shape[1] + 1]  # which no function of one takes for its parameters
+        made = _attempt(simulator, few)
         made = _attempt(simulator, theta) if isinstance(made, dict) else made
         if isinstance(made, dict):
             return made
@@ -169,9 +170,9 @@ def simulated(simulator: Callable[..., Any], theta: Any, unfinished: Path, on_si
             for row in range(min(TRIES, len(theta))):
                 if isinstance(first := _attempt(way, theta[row : row + 1], row), dict):
                     return _one_by_one(partial(_attempt, way), theta, first, unfinished, on_simulation)
-    of_all = f"of all simulations, {type(theta).__module__}.{type(theta).__name__} (simulation, parameter)"
-    of_each = f"with those of one, (parameter,): {_said(first)}"
-    raise QexpError(f"the simulator with the parameters {of_all}: {_said(made)}; {of_each}") from made
+    tried = f"{type(theta).__module__}.{type(theta).__name__} of the shape {tuple(few.shape)}: {_said(made)}"
+    of_one_alone = f"with those of one, {tuple(few.shape[1:])}: {_said(first)}"
+    raise QexpError(f"the simulator with parameters of {len(few)} simulations, {tried}; {of_one_alone}") from made
 
 
 def _one_by_one(
@@ -305,7 +306,7 @@ def parts(prior: Any) -> list[Any]:
     elif not isinstance(prior, Sequence):
         prior = [prior]
     of_all = list(prior)
-    for part in of_all:
+    for part in of_all or [None]:
         unfrozen = isinstance(part, type) or (hasattr(part, "rvs") and callable(part))
         if unfrozen or not (hasattr(part, "rvs") or hasattr(part, "sample")):
             such = "such as scipy.stats.uniform(0, 5), or one of torch.distributions, with its parameters"
