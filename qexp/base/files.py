@@ -193,7 +193,7 @@ def require_plain(path: Path, largest: int | None = None) -> None:
     if not stat.S_ISREG(status.st_mode):  # opening a named pipe would wait until another process writes to it
         raise DamagedError(f"{path} cannot be read: it is not a plain file")
     if largest is not None and status.st_size > largest:
-        raise DamagedError(f"{path} cannot be read: it has {in_bytes(status.st_size)}, at most {in_bytes(largest)}")
+        raise DamagedError(f"{path} is too large: {status.st_size:,} bytes, at most {largest:,}")
 
 
 def read_bytes(path: Path, largest: int | None = None) -> bytes:

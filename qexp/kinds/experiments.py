@@ -591,7 +591,8 @@ def spec_kind(path: Path, workspace: Workspace) -> str:
     document = reading.read(path)
     if isinstance(parent := document.get(resolution.EXTENDS), str):  # what it changes may be of any kind
         named = [kind for kind, folder in FOLDERS.items() if Path(parent).parent.name == folder]
-        named += [kind for kind in FOLDERS if (workspace.specs / FOLDERS[kind] / f"{parent}.json").is_file()]
+        homes = {kind: workspace.specs / FOLDERS[kind] for kind in FOLDERS}
+        named += [kind for kind, home in homes.items() if resolution.is_there(home / f"{parent}.json")]
         if len(named) == 1:
             return named[0]
     if type_name(document) == document.get("type"):

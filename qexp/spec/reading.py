@@ -15,7 +15,8 @@ from operator import getitem
 from pathlib import Path, PurePath
 from typing import Any
 
-from qexp.errors import Problem, SpecError, suggestion
+from qexp.base.files import read_bytes
+from qexp.errors import DamagedError, Problem, SpecError, suggestion
 
 Where = tuple[str | int, ...]
 """Keys and indices from the top of a document."""
@@ -55,14 +56,13 @@ def read(path: Path, label: str | None = None) -> Document:
     """
     name = label or str(path)
     try:
-        if (size := path.stat().st_size) > LARGEST_FILE_SIZE:
-            raise SpecError([Problem(name, (), f"is too large: {size:,} bytes, at most {LARGEST_FILE_SIZE:,}")])
-        text = path.read_text(encoding="utf-8-sig")
+        text = read_bytes(path, LARGEST_FILE_SIZE).decode("utf-8-sig")
     except FileNotFoundError:
         raise SpecError([Problem(name, (), "there is no such file")]) from None
-    except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
-        raise SpecError([Problem(name, (), f"cannot be read: {reason}")]) from error
+    except UnicodeDecodeError as error:
+        raise SpecError([Problem(name, (), "cannot be read: it is not UTF-8 text")]) from error
+    except DamagedError as error:
+        raise SpecError([Problem(name, (), str(error).removeprefix(f"{path} "))]) from error
     return parse(text, name)
 
 

@@ -89,16 +89,21 @@ def locate(kind: str, reference: str, workspace: Workspace, beside: Path | None 
             *candidates,
         ]
     for candidate in candidates:
-        with contextlib.suppress(OSError):  # a name too long to be one of a file
-            if candidate.is_file():
-                return candidate
+        if is_there(candidate):
+            return candidate
     names, stem = [path.stem for path in folder.glob("*.json")], Path(file).stem
     meant = suggestion(stem, names)
-    if kind == "experience" and stem == reference and (workspace.runs / stem / "run.json").is_file():
+    if kind == "experience" and stem == reference and is_there(workspace.runs / stem / "run.json"):
         meant = (
             f"that is a run: qexp rerun {stem} --resume goes on with it, qexp rerun {stem} trains its spec once more"
         )
     raise SpecError([Problem(workspace.shown(candidates[0]), (), f"no {kind} '{stem}'; {meant}")])
+
+
+def is_there(path: Path) -> bool:
+    with contextlib.suppress(OSError):  # a name too long to be one of a file
+        return path.exists() and not path.is_dir()
+    return False
 
 
 # Specs that extend another one of their kind: what they say is merged into it, key by key.
@@ -174,7 +179,7 @@ def _extended(kind: str, own: Written, workspace: Workspace, chain: Sequence[Pat
         path = locate(kind, reference, workspace, own.source((EXTENDS,)).beside)
     except SpecError as error:
         others = [
-            other for other, folder in FOLDERS.items() if (workspace.specs / folder / f"{reference}.json").is_file()
+            other for other, folder in FOLDERS.items() if is_there(workspace.specs / folder / f"{reference}.json")
         ]
         meant = (
             f"no {kind} '{reference}': it is a {others[0]}, and a spec extends one of its own kind" if others else None

@@ -92,6 +92,7 @@ class Tuned(Part):
     """Number of a best trial, also of an earlier command → its runs with fresh seeds, which are tested."""
     folds: int = 0
     """Number of folds of rows that chose among the trials, each for itself; 0 for a search on a validation part."""
+    of_program: bool = False
 
     def __repr__(self) -> str:
         return f"<search of {self.experience} over {', '.join(self.space)}: {len(self.trials)} trials>"
@@ -148,11 +149,11 @@ class Tuned(Part):
         if self.folds or not self.best:
             return []
         best = self.best[0]
-        runs = self.final.get(str(best.trial), best.runs)
+        runs = () if self.of_program else self.final.get(str(best.trial), best.runs)
         values = {**self.overrides, **best.set}
         sets = [f"--set {shlex.quote(f'{key}={value_text(value)}')}" for key, value in values.items()]
         again = " ".join(["qexp run", self.experience, *sets])
-        return [f"next: qexp predict {runs[0]} FILE; to train it again: {again}"]
+        return [f"next: qexp predict {runs[0]} FILE; to train it again: {again}" if runs else f"again: {again}"]
 
     def document(self) -> dict[str, Any]:
         tested = sum(len(runs) for runs in self.final.values())

@@ -20,7 +20,7 @@ from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
 from qexp.base.files import locked
-from qexp.base.formats import read_lines
+from qexp.base.formats import read_lines, whole_line
 from qexp.base.seeds import Seeds
 from qexp.base.workspace import Workspace
 from qexp.errors import DamagedError, QexpError, SpecError, extra, suggestion
@@ -130,19 +130,28 @@ class JournalFile(JournalFileBackend):
     """A journal that several processes and machines append to, and that a kill or a full disk cannot damage.
 
     Optuna appends to a line that was torn when its writer was killed, and can read nothing after that. Here the next
-    writer cuts it off: who wrote it was never told that it is there. A killed process does not keep the lock.
+    writer cuts it off: who wrote it was never told that it is there. A killed process does not keep the lock. Entries
+    are numbered, as those after a missing or doubled one would be taken for others.
     """
 
     def __init__(self, file: Path) -> None:
         super().__init__(str(file), threading.Lock())  # type: ignore[arg-type]  # beside `locked`, for all processes
         self._file = file
+        self._before: int | None = None
+        """Entries of an earlier version, which have no numbers, before those that have."""
 
     def read_logs(self, log_number_from: int) -> Generator[dict[str, Any]]:
         number = log_number_from
         try:
             for entry in super().read_logs(log_number_from):
-                yield entry
                 number += 1
+                if (written := entry.pop("entry", None)) is not None:
+                    before = 0 if number == 1 else number - written if self._before is None else self._before
+                    self._before = before
+                    if before + written != number:
+                        number -= 1
+                        raise ValueError
+                yield entry
         except ValueError:
             raise DamagedError(
                 f"{self._file} is damaged: line {number + 1} is no entry; restore it from a copy"
@@ -152,7 +161,11 @@ class JournalFile(JournalFileBackend):
         with locked(self._file, LONGEST_WAIT):
             with self._file.open("r+b") as file:
                 start = file.seek(max(0, file.seek(0, os.SEEK_END) - LONGEST_ENTRY))
-                file.truncate(start + file.read().rfind(b"\n") + 1)
+                content = file.read()
+                file.truncate(start + (end := content.rfind(b"\n") + 1))
+            last = (whole_line(content[:end].splitlines(keepends=True)[-1]) or {}).get("entry") if end else 0
+            if last is not None:
+                logs = [{**log, "entry": number} for number, log in enumerate(logs, start=last + 1)]
             super().append_logs(logs)
 
 

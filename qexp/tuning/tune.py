@@ -170,6 +170,7 @@ def _claim(checked: CheckedTuning) -> Tuned:
         seeds=tuple(tuning.seeds),
         digest=checked.digest,
         drawn=tuning.trials if checked.drawn is not None else 0,
+        of_program=checked.drawn is None and not checked.fixed,
     )
     if (before := search_in(checked.folder)) is None:
         if checked.folder.exists() and any(checked.folder.iterdir()):

@@ -2,6 +2,7 @@
 
 import copy
 import json
+import os
 import random
 import shutil
 from pathlib import Path
@@ -155,12 +156,22 @@ def test_a_wrong_spec_does_not_hide_what_is_wrong_with_the_others(specs, qexp):
     specs.write("experience", "[", name="second")
     specs.write("dataset", {"type": "gridded", "path": "x", "made_by": 5}, name="third")
     specs.spoil("model", ("operations.block.parameters.filters", [0]))
+    os.mkfifo("specs/experiences/never.json")
+    Path("specs/experiences/endless.json").symlink_to("/dev/zero")
+    specs.write("experience", {"extends": "x" * 300}, name="long")
     stderr = qexp("validate").refused()
+    listed = qexp("specs")
+    assert listed.code == 0
+    for name in ("sound", "first", "never", "endless", "long"):
+        assert name in listed.stdout
     for name, what in {
+        "experiences/never": "$: cannot be read: it is not a plain file",
+        "experiences/endless": "$: cannot be read: it is not a plain file",
+        "experiences/long": "$.extends: no experience 'xxx",
         "experiences/first": "$: the key 'dataset' is missing",
         "experiences/second": "$: not valid JSON at line 1, column 2",
         "datasets/third": "$.made_by: must be a text or null",
         "models/sound": "$.operations.block.parameters.filters[0]: must be at least 1",
     }.items():
         assert f"specs/{name}.json at {what}" in stderr
-    assert stderr.endswith("6 specs, 4 with problems\n")
+    assert stderr.endswith("9 specs, 7 with problems\n")

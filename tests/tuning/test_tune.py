@@ -132,6 +132,14 @@ def test_an_entry_that_a_kill_has_torn_is_cut_off_and_the_others_are_read(tmp_pa
     assert list(other.read_logs(1)) == [{"op": 2}]
     other.append_logs([{"op": 4}])
     assert list(one.read_logs(0)) == [{"op": 1}, {"op": 2}, {"op": 4}]
+    lines = file.read_bytes().splitlines(keepends=True)
+    for changed, where in ((lines[1:], 1), ([lines[0], lines[2]], 2), ([*lines[:2], *lines[1:]], 3), (lines[::-1], 1)):
+        file.write_bytes(b"".join(changed))
+        with pytest.raises(DamagedError, match=f"line {where} is no entry"):
+            list(JournalFile(file).read_logs(0))
+    file.write_bytes(b'{"op":1}\n')
+    one.append_logs([{"op": 2}])
+    assert list(JournalFile(file).read_logs(0)) == [{"op": 1}, {"op": 2}], "of an earlier version"
     file.write_text('{"op":1}\n{"op":2,"val\n{"op":4}\n')
     with pytest.raises(DamagedError, match=r"journal.jsonl is damaged: line 2 is no entry; restore it from a copy"):
         list(JournalFile(file).read_logs(0))
@@ -271,6 +279,7 @@ def test_a_program_is_searched_by_the_validation_errors_that_it_writes_and_given
     assert {trial.state for trial in tuned.trials} == {"done", "pruned"}
     [best] = tuned.best
     assert best.values == (pytest.approx(abs(best.set["parameters.x"]) + 1 / 40),)
+    assert tuned.what_next()[0].startswith("again: qexp run own --set parameters.x=")
 
 
 @pytest.mark.heavy
