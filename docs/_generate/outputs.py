@@ -112,6 +112,7 @@ def _environment() -> dict[str, str]:
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     given = {name: value for name, value in os.environ.items() if not name.startswith("QEXP_")}
     python_path = os.pathsep.join([str(ROOT), *filter(None, [given.get("PYTHONPATH")])])
+    given |= {"PYTHONWARNINGS": "ignore::UserWarning"}  # which notebooks show in red, beside the same in what is shown
     return {**given, "PATH": path, "PYTHONPATH": python_path, "COLUMNS": str(COLUMNS), "OMP_NUM_THREADS": "1"}
 
 

@@ -13,12 +13,13 @@ import numpy as np
 import torch
 
 from qexp.base.arrays import Array
-from qexp.base.quantities import Quantities, in_degrees
+from qexp.base.quantities import Quantities, base_name, in_degrees
 from qexp.base.tables import Tables
+from qexp.deformation.contradictions import factors, of_residuals
 from qexp.deformation.options import BETWEEN, PER_TRACK, SEARCHING, InvertOptions
 from qexp.deformation.posterior import NOISE_IS_ESTIMATED, SourcePosterior, noise_is_estimated, source_posterior
 from qexp.errors import QexpError, some
-from qexp.inference.descriptions import Descriptions, descriptions_of
+from qexp.inference.descriptions import ROTATIONS, Descriptions, descriptions_of
 from qexp.inference.fit import (
     Fit,
     aicc,
@@ -48,7 +49,7 @@ from qexp.inference.parameters import (
     sources_named,
 )
 from qexp.inference.profile import Profile, at_edge, falls_beyond, with_intervals
-from qexp.metrics.calibration import Misfit, blocks_of_tracks, misfit
+from qexp.metrics.calibration import Misfit
 from qexp.observations.observation import Observation, Track
 from qexp.simulation.distributions import Distribution
 from qexp.simulation.generators import Source
@@ -109,6 +110,8 @@ class TrackResult:
     error     that of the declared noise, of which a correlated part may be offset or ramp [m]
     offset    that was estimated [m]; 0 without
     n         points that count
+    factor    of the sources' displacement that fits the track best beside the others, which is 1 for right data, and
+              its standard error; None where the others do not tell it, as of a single track
     offset_error, ramp, ramp_error  [m]; east and north, [m per km]; None if they were not estimated
     model     (point,)  displacement by the sources [m], at all points of the track, also those that do not count
     surface   (point,)  offset and ramp [m]
@@ -125,12 +128,14 @@ class TrackResult:
     model: Array
     surface: Array
     residual: Array
+    factor: tuple[float, float] | None = None
 
     def __repr__(self) -> str:
         return f"<{self.n:,} points of a track: RMS {self.rms:.4g} m, offset {self.offset:.4g} m>"
 
     def document(self) -> dict[str, Any]:
-        return {"rms": self.rms, "error": self.error, "offset": self.offset, "n": self.n}
+        document = {"rms": self.rms, "error": self.error, "offset": self.offset, "n": self.n}
+        return document if self.factor is None else {**document, "factor": list(self.factor)}
 
 
 P_VALUES = ("p_value", "total", "smooth", "local")
@@ -219,105 +224,6 @@ def compare_candidates(candidates: Sequence[Inversion]) -> list[Mapping[str, Any
     return sorted(rows, key=lambda row: row["aicc"])
 
 
-# Whether what a fit leaves of an observation is the declared noise.
-
-SIGNIFICANT = 1e-3
-"""p-value below which residuals are said not to be the declared noise."""
-UNCERTAIN = 3.0
-"""Reduced χ² up to which residuals may well be noise of the estimated type: the sill of a semivariogram is uncertain by
-half of it and more, and its range too."""
-
-
-def of_residuals(
-    fit: Fit, problem: Problem, tracks: Sequence[Track], results: Mapping[str, TrackResult]
-) -> tuple[Misfit, list[str]]:
-    """Tests of the whitened residuals at the minimum, (1,) each; and sentences if they are not the declared noise.
-
-    Blocks extend over the area of each track.
-    """
-    found, _ = problem.linearised(torch.from_numpy(fit.at)[None], torch.arange(1))
-    residuals, slices = found.numpy(), problem.weighting.slices
-    blocks = blocks_of_tracks(problem.model.positions.numpy(), slices)
-    tests = misfit(residuals, blocks, len(fit.coordinates.free) + problem.weighting.nuisances)
-    sums = [float(np.square(residuals[0, where]).sum()) for where in slices]
-    larger = _larger_than_noise(tests, sums, fit.chi2_reduced, tracks, list(results.values()))
-    return tests, [*larger, *_smaller_than_noise(sums, sum(track.size for track in tracks) - fit.degrees, tracks)]
-
-
-def _smaller_than_noise(sums: Sequence[float], unknowns: int, tracks: Sequence[Track]) -> Iterator[str]:
-    """A sentence for each track whose residuals are smaller than its declared noise can be.
-
-    sums      of the squares of the whitened residuals of each track
-    unknowns  values that were fitted: as if all to each track, so that the test is conservative
-    Noise that was estimated may be too large by a factor of UNCERTAIN.
-    """
-    from scipy import special  # quick, unlike scipy.stats
-
-    for track, total in zip(tracks, sums, strict=True):
-        degrees, estimated = track.size - unknowns, track.noise is not None and track.noise.estimated
-        p_value = len(tracks) * float(special.chdtr(max(degrees, 1), total * (UNCERTAIN if estimated else 1)))
-        if degrees > 0 and p_value < SIGNIFICANT:
-            yield (
-                f"the residuals of '{track.name}' are smaller than its noise ({_amount(p_value)}, χ² {total:.3g} of "
-                f"{track.size:,} points): its errors are too large, or its values were smoothed or interpolated; "
-                "standard errors are too large then, and this track counts for less than it could"
-            )
-
-
-def _larger_than_noise(
-    misfit: Misfit, sums: Sequence[float], chi2_reduced: float, tracks: Sequence[Track], results: Sequence[TrackResult]
-) -> list[str]:
-    """A sentence if the residuals are more than the declared noise, and what they are like.
-
-    The tests take the noise as known. Of noise that was estimated the size alone is uncertain by a factor of about two,
-    which they would call a misfit: then only residuals that are larger by more than that are, and those of tracks whose
-    errors were declared beside it, such as stations.
-
-    sums  of the squares of the whitened residuals of each track
-    """
-    from scipy import special  # quick, unlike scipy.stats
-
-    estimated = [track.noise is not None and track.noise.estimated for track in tracks]
-    if any(estimated) and chi2_reduced >= UNCERTAIN:
-        return [
-            f"the residuals are larger than the estimated noise (reduced χ² {chi2_reduced:.3g}): no source of this "
-            "type explains the observation, or the area from which its noise was estimated is quieter than the rest"
-        ]
-    p_values = [float(special.chdtrc(track.size, total)) for track, total in zip(tracks, sums, strict=True)]
-    known = [index for index, uncertain in enumerate(estimated) if not uncertain]
-    if not known:
-        return []
-    worst = min(known, key=lambda index: (p_values[index], -sums[index] / tracks[index].size))
-    result, name = results[worst], tracks[worst].name
-    sizes = f"RMS {result.rms:.3g} m, error {result.error:.3g} m"
-    if any(estimated) or float(misfit.p_value[0]) >= SIGNIFICANT:
-        if (p_value := len(known) * p_values[worst]) >= SIGNIFICANT:
-            return []
-        return [
-            f"the residuals of '{name}' are not its declared noise ({_amount(p_value)}, {sizes}): the tracks "
-            "contradict each other, or no source of this type explains all of them; check headings, units and signs"
-        ]
-    each = {
-        "they are larger everywhere": misfit.total,
-        "they vary over long distances, as those of another source would": misfit.smooth,
-        "they are large in one place, as after an unwrapping error": misfit.local,
-    }
-    words = min(each, key=lambda name: float(each[name][0]))
-    where, check = "", ""
-    if len(tracks) > 1:
-        where = f", most of all in '{name}' ({sizes})"
-        check = "; check headings, units and signs"
-    return [
-        f"the residuals are not the declared noise ({_amount(float(misfit.p_value[0]))}, reduced χ² "
-        f"{chi2_reduced:.3g}){where}: {words}; either no source of this type explains the observation, or its noise is "
-        f"stronger than declared{check}"
-    ]
-
-
-def _amount(p_value: float) -> str:
-    return f"p = {p_value:.1g}" if p_value > 0 else "p < 1e-300"
-
-
 @dataclass(frozen=True)
 class Candidate:
     """Sources whose parameters are estimated together.
@@ -387,8 +293,11 @@ def estimate_sources(
         of_equal += _unneeded(problem, fit, tracks, candidate, searched, options.seed)
     seconds = time.perf_counter() - began
     parameters = _parameters(fit, candidate, profile, problem, tracks) if profile else _of_network(fit, candidate)
-    results = _tracks(observation, problem, fit, units)
-    misfit, of_noise = of_residuals(fit, problem, tracks, results) if options.least_squares else (None, [])
+    told = factors(problem, fit) if options.least_squares else [None] * len(tracks)
+    results = _tracks(observation, problem, fit, units, told)
+    misfit, of_noise = None, list[str]()
+    if options.least_squares:
+        misfit, of_noise = of_residuals(problem, fit, tracks, searched, options.seed)
     nothing_known = list(only_prior(problem, fit, searched, candidate.distributions) if options.posterior else ())
     posterior = None
     if options.posterior and not nothing_known:
@@ -516,7 +425,15 @@ def _shown_with_intervals(problem: Problem, fit: Fit, equal: Descriptions) -> tu
     fit, profile = with_intervals(problem, _as_chosen(problem, fit, equal))
     if (chosen := _as_chosen(problem, fit, equal)) is not fit:  # profiles found a lower minimum in another one
         fit, profile = with_intervals(problem, chosen)
-    return fit, profile
+    # Rotations are shown as the smallest ones.
+    turns = np.zeros(len(fit.values))
+    for index in fit.coordinates.free:
+        parameter = fit.coordinates.parameters[index]
+        if base_name(parameter.name) in ROTATIONS and parameter.period and 2 * fit.values[index] > parameter.period:
+            turns[index] = -parameter.period
+    of_free = turns[fit.coordinates.free]
+    profile = replace(profile, low=profile.low + of_free, high=profile.high + of_free)
+    return replace(fit, values=fit.values + turns), profile
 
 
 def _as_chosen(problem: Problem, fit: Fit, equal: Descriptions) -> Fit:
@@ -592,9 +509,16 @@ def _of_network(fit: Fit, candidate: Candidate) -> dict[str, Estimate]:
     return estimates
 
 
-def _tracks(observation: Observation, problem: Problem, fit: Fit, units: Units) -> dict[str, TrackResult]:
+def _tracks(
+    observation: Observation,
+    problem: Problem,
+    fit: Fit,
+    units: Units,
+    told: Sequence[tuple[float, float] | None],
+) -> dict[str, TrackResult]:
     results = {}
-    for track, nuisances, residual in zip(observation.tracks, fit.nuisances, fit.residual, strict=True):
+    each = zip(observation.tracks, fit.nuisances, fit.residual, told, strict=True)
+    for track, nuisances, residual, factor in each:
         amounts, errors, points = nuisances.amounts, nuisances.errors, track.where_observed()
         ramp_east, ramp_north = (amounts.get(name, 0.0) for name in RAMP)
         # The ramp is zero at the mean of the points that count.
@@ -617,6 +541,7 @@ def _tracks(observation: Observation, problem: Problem, fit: Fit, units: Units) 
             model=model,
             surface=amounts.get("offset", 0.0) + ramp_east * east + ramp_north * north,
             residual=residuals,
+            factor=factor,
         )
     return results
 

@@ -297,6 +297,13 @@ class Deformation:
         some.elevation = None if self.elevation is None else means(self.elevation)
         return some
 
+    def turned(self, points: slice, matrix: Tensor) -> Deformation:
+        """The same with the directions of some points multiplied by a matrix, (3, 3)."""
+        owner = torch.arange(self.points) if self._means is None else self._means.owner
+        some, of = copy(self), (owner >= points.start) & (owner < points.stop)
+        some.direction = torch.where(of[:, None], self.direction @ matrix.mT, self.direction)
+        return some
+
     def at(self, points: Tensor) -> Deformation:
         """The same at some of the points."""
         some, rows = copy(self), points

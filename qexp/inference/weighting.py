@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from copy import copy
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -93,13 +94,27 @@ class Weighting:
         """That of some points of each block."""
         return Weighting([block.select(some) for block, some in zip(self.blocks, points, strict=True)])
 
+    def with_nuisances(self, number: int, columns: Tensor, words: Sequence[str]) -> Weighting:
+        """That with further nuisances of a block, (column, point)."""
+        changed, block = copy(self), self.blocks[number]
+        more = np.concatenate([block.nuisances, columns.mT.numpy()], axis=1)
+        block = replace(block, nuisances=more, words=(*block.words, *words))
+        changed.blocks, parts = (*self.blocks[:number], block, *self.blocks[number + 1 :]), [*self._parts]
+        where, factor, *_ = parts[number]
+        parts[number] = (where, factor, *_basis(block, factor))
+        changed._parts, changed.nuisances = parts, self.nuisances + len(columns)
+        return changed
+
     def __call__(self, values: Tensor) -> Tensor:
         """Weighted values, without nuisances, of (..., point)."""
-        parts = []
-        for where, factor, basis, _ in self._parts:
-            whitened = _whitened(values[..., where], factor)
-            parts.append(whitened - (whitened @ basis) @ basis.mT if basis.shape[1] else whitened)
+        parts = [self.of_block(number, values[..., where]) for number, where in enumerate(self.slices)]
         return torch.cat(parts, dim=-1)
+
+    def of_block(self, number: int, values: Tensor) -> Tensor:
+        """Weighted values of a single block, likewise."""
+        _, factor, basis, _ = self._parts[number]
+        whitened = _whitened(values, factor)
+        return whitened - (whitened @ basis) @ basis.mT if basis.shape[1] else whitened
 
     def adjoint(self, weighted: Tensor) -> Tensor:
         """L⁻ᵀ times weighted values, (row, point): of the weighted Jacobian, how estimates depend on the data."""

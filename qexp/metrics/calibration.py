@@ -11,7 +11,7 @@ from itertools import combinations_with_replacement
 import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import brentq
-from scipy.special import chdtrc
+from scipy.special import chdtrc, gammaln
 from scipy.stats import binom, binomtest, norm, pearson3, poisson, skew
 
 from qexp.base.arrays import Array
@@ -187,11 +187,13 @@ class Misfit:
     total   sum of squares of all points: noise that is stronger than declared
     smooth  sum of squares of the blocks' means: what varies over distances as long as a block, as another source does
     local   largest sum of squares of a block: a fault in one place, such as an unwrapping error
+    logs    logarithms of all three, (3, observation), which tell them apart where they are too small for numbers
     """
 
     total: Array
     smooth: Array
     local: Array
+    logs: Array
 
     @property
     def p_value(self) -> Array:
@@ -210,19 +212,31 @@ def misfit(whitened: Array, blocks: NDArray[np.intp], unknowns: int) -> Misfit:
     from them: `total` counts the unknowns; the two others do not, and are conservative by that.
     """
     squares = np.square(whitened)
-    total = chdtrc(max(whitened.shape[1] - unknowns, 1), squares.sum(axis=1))
+    degrees, sums = max(whitened.shape[1] - unknowns, 1), squares.sum(axis=1)
+    total, log_total = chdtrc(degrees, sums), log_chdtrc(degrees, sums)
     counts = np.bincount(blocks)
     used = np.flatnonzero(counts >= FEWEST_POINTS)
     if not len(used):
-        return Misfit(total, np.ones(len(whitened)), np.ones(len(whitened)))
+        ones = np.ones(len(whitened))
+        return Misfit(total, ones, ones, np.stack([log_total, 0 * ones, 0 * ones]))
     membership, sizes = (blocks[:, None] == used).astype(np.float64), counts[used].astype(np.float64)
     means, within = whitened @ membership / np.sqrt(sizes), squares @ membership
-    beyond = chdtrc(sizes, within).min(axis=1)
+    beyond, smooth = chdtrc(sizes, within).min(axis=1), np.square(means).sum(axis=1)
+    log_local = np.log(len(used)) + log_chdtrc(sizes, within).min(axis=1)
     return Misfit(
         total=total,
-        smooth=chdtrc(len(used), np.square(means).sum(axis=1)),
+        smooth=chdtrc(len(used), smooth),
         local=-np.expm1(len(used) * np.log1p(-np.minimum(beyond, 1 - 1e-16))),
+        logs=np.stack([log_total, log_chdtrc(len(used), smooth), log_local]),
     )
+
+
+def log_chdtrc(degrees: Array | int, chi2: Array | float) -> Array:
+    """The logarithm of the probability of a larger χ², also where the probability is too small for a number."""
+    a, x = np.asarray(degrees) / 2, np.maximum(np.asarray(chi2) / 2, 1e-300)
+    far, probability = a * np.log(x) - x - gammaln(a) - np.log(np.maximum(x - a + 1, 1)), chdtrc(degrees, chi2)
+    # Where it is 0, by the first term of a continued fraction.
+    return np.asarray(np.where(probability > 0, np.log(np.maximum(probability, 1e-320)), far))
 
 
 def blocks_of_tracks(positions: Array, tracks: Sequence[slice]) -> NDArray[np.intp]:

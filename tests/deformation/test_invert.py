@@ -16,6 +16,7 @@ from matplotlib.collections import PolyCollection
 import qexp
 from qexp.base.quantities import QUANTITIES
 from qexp.deformation import estimate
+from qexp.deformation.contradictions import UNCERTAIN
 from qexp.deformation.options import InvertOptions
 from qexp.deformation.output import maps_of
 from qexp.deformation.tables import table_of_parameters
@@ -78,7 +79,7 @@ def test_the_result_has_the_numbers_of_the_source_within_its_errors(inverted):
     assert {name: of["n"] for name, of in document["tracks"].items()} == {"ascending": 176, "descending": 196}
     assert 0.7 < document["chi2_reduced"] < 1.3
     for name, offset in (("ascending", 0.03), ("descending", -0.02)):
-        assert list(document["tracks"][name]) == ["rms", "error", "offset", "n"]
+        assert list(document["tracks"][name]) == ["rms", "error", "offset", "n", "factor"]
         assert document["tracks"][name]["offset"] == pytest.approx(offset, abs=0.02)
 
 
@@ -313,9 +314,9 @@ def test_stations_that_contradict_a_track_are_named_whether_the_noise_of_the_tra
     moved = sign * point_source(x, y, *SOURCE)[:, 2] + 0.08 * random.normal(size=6)
     up = Track("stations", "gnss", x, y, moved, np.full(6, 0.08), np.tile([0.0, 0, 1], (6, 1)), np.ones(6, bool))
     made = qexp.invert(Observation((track, up), CRS), starts=2, bounds={"depth": (1, 2)})
-    assert made.chi2_reduced < estimate.UNCERTAIN
+    assert made.chi2_reduced < UNCERTAIN
     assert made.tracks["stations"].error == pytest.approx(0.08)
-    assert any("'stations'" in said and "error 0.08 m" in said for said in made.remarks) is (sign < 0)
+    assert any("'stations'" in said for said in made.remarks) is (sign < 0)
 
 
 @pytest.mark.heavy

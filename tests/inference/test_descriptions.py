@@ -100,6 +100,10 @@ def test_draws_of_a_posterior_are_in_the_description_that_is_shown():
     result = qexp.invert(seen, source="pcdm", starts=8, posterior=True, draws=200, fixed=fixed)
     sizes = [result.parameters[f"potency_{axis}"].value for axis in "xyz"]
     np.testing.assert_allclose(sizes, [7, 3, -1], atol=1)
+    for axis in "xyz":
+        rotation, low, high = (result.parameters[f"omega_{axis}"].value, *result.parameters[f"omega_{axis}"].interval95)
+        assert max(low, -np.pi) < rotation < min(high, np.pi)
+        assert abs(result.posterior.parameters[f"omega_{axis}"].median - rotation) < np.pi
     drawn = np.stack([result.posterior.draws_of(f"potency_{axis}").ravel() for axis in "xyz"])
     assert (np.diff(drawn, axis=0) <= 0).all()
     assert any("potency_x ≥ potency_y ≥ potency_z" in remark for remark in result.remarks)
