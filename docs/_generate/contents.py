@@ -25,6 +25,7 @@ CONTENTS: dict[str, list[str]] = {
     "tutorials/index": notebooks.TUTORIALS,
     "how-to/index": [
         "own-data",
+        "simulation-based-inference",
         "look-at-data",
         "sources-and-views",
         "own-physics",
