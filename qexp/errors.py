@@ -123,6 +123,7 @@ EXTRAS = {
     "mlflow": ("mlflow", "sqlalchemy", "alembic"),
     "qanat": ("yaml",),
     "htcondor": ("htcondor2",),
+    "zarr": ("zarr", "numcodecs"),
     "remote": ("s3fs", "sshfs"),
 }
 """Libraries that not every user needs, by the extra that installs them: `pip install 'qexp[geo]'`."""

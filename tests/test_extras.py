@@ -58,6 +58,7 @@ OF_EXTRAS = {
     "mlflow": ["export", "sound_0", "--format", "mlflow", "--to", "mlflow.db"],
     "tune": ["tune", "sound", "--space", "learning_rate=log:1e-4:1e-2"],
     "htcondor": ["run", "sound", "--seeds", "7:9", "--launcher", "htcondor"],
+    "zarr": ["validate", "specs/datasets/store.json"],
     "posterior": ["invert", "observation.nc", "--source", "mogi", "--posterior"],
 }
 """A command that needs the extra."""
@@ -104,6 +105,9 @@ def test_the_core_works_alone_and_loads_no_library_of_an_extra(here):
 @pytest.mark.heavy
 def test_without_the_extras_the_core_works_and_other_commands_name_what_to_install(here):
     Path("points.txt").write_text(POINTS)
+    Path("data/all.zarr").mkdir(parents=True)
+    store = {"type": "simulated", "path": "all.zarr", "observations": ["displacement"], "varyings": {"depth": []}}
+    Path("specs/datasets/store.json").write_text(json.dumps(store))
     program = f"import json{WITHOUT}{CALL_AND_LOOK}{REFUSED}"
     said = said_by_a_new_process(program, json.dumps(LIBRARIES), json.dumps(OF_THE_CORE), json.dumps(OF_EXTRAS))
     for name in EXTRAS:

@@ -12,6 +12,7 @@ READ = {
     "QEXP_WORKSPACE": "The workspace, if it is not searched upwards from the current directory.",
     "QEXP_DATA": "Folders, separated by colons, that are searched for data after the workspace's own `data/`.",
     "QEXP_CACHE": "The folder for arrays that are prepared once from large data; `~/.cache/qexp` if it is not set.",
+    "QEXP_CACHE_CHECK": "Any value: these arrays are compared with their hashes before use, as `qexp verify` does.",
     "QEXP_GRAPHS": "`0`: on a GPU, operations of a training step are launched one by one, and nothing is compiled.",
     "QEXP_FIGURES": "`no`: runs and matrices draw no figures; `qexp figures` draws them later.",
     "QEXP_TOKEN": "The token that `qexp serve` asks for, if it is not to make one.",

@@ -357,7 +357,7 @@ class Run(Shown):
 
         if stop:
             self.stop()
-        trash.discard([self.directory], workspaces.Workspace(self.path.parent.parent))
+        trash.removed([self.directory], self.directory.workspace)
 
     @cached_property
     def _predictor(self) -> Predictor:

@@ -98,7 +98,7 @@ def remove(
         stopping = [directory for directory in at_work if ask_to_stop(directory)]
         for directory in stopping:
             wait_for_end(directory)
-    return trashes.discard(directories, home)
+    return trashes.removed(directories, home)
 
 
 def trash(*, workspace: str | Path | None = None) -> list[Trashed]:

@@ -5,10 +5,13 @@ from __future__ import annotations
 import csv
 import io
 import json
+import lzma
 import math
+import zlib
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
+from tokenize import TokenError
 from typing import TYPE_CHECKING, Any
 
 from qexp.base.files import read_bytes, write_bytes
@@ -16,6 +19,7 @@ from qexp.base.text import number_in
 from qexp.errors import DamagedError
 
 if TYPE_CHECKING:
+    import h5py
     import xarray
 
 
@@ -115,9 +119,29 @@ def _too_deep(document: Any) -> bool:
 
 BROKEN_NETCDF = (
     OSError, ValueError, TypeError, LookupError, RuntimeError, AttributeError, ArithmeticError, AssertionError,
-    MemoryError,
+    MemoryError, zlib.error, lzma.LZMAError,
 )  # fmt: skip
-"""Errors that h5py, h5netcdf, scipy and xarray raise for damaged files."""
+"""Errors that h5py, h5netcdf, scipy, zarr and xarray raise for damaged files."""
+
+
+BROKEN_NUMPY = (OSError, ValueError, EOFError, SyntaxError, TokenError)
+"""Errors that numpy raises for damaged npy files."""
+
+
+def require_own_numbers(file: h5py.File) -> None:
+    """Raise OSError if an open file takes numbers from others: its hash knows nothing of them, and they may be any."""
+    import h5py
+
+    links: list[tuple[str, Any]] = []
+    try:
+        file.visititems_links(lambda *link: links.append(link))
+    except (TypeError, SystemError):
+        raise OSError("it has links of an unknown kind") from None
+    for name, link in links:
+        there = file[name] if isinstance(link, h5py.HardLink) else None
+        numbers = isinstance(there, h5py.Dataset) and (there.is_virtual or there.external)
+        if numbers or isinstance(link, h5py.ExternalLink):
+            raise OSError(f"'{name}' is in another file, which is not followed; copy its numbers into this one")
 
 
 def require_hdf5(path: Path) -> None:
@@ -126,6 +150,7 @@ def require_hdf5(path: Path) -> None:
 
     try:
         with h5py.File(path, "r") as file:
+            require_own_numbers(file)
             count = len([dict(part.attrs) for part in file.values()])
     except BROKEN_NETCDF as error:
         raise DamagedError(f"{path} cannot be read: {error}") from error

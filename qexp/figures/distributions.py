@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qexp.base.files import make_folder, require_file, safe
-from qexp.base.formats import BROKEN_NETCDF, read_netcdf
+from qexp.base.formats import BROKEN_NETCDF, read_netcdf, require_hdf5
 from qexp.base.outputs import estimate_of
 from qexp.base.quantities import conversion, in_symbols, in_words, label, typeset, with_unit
 from qexp.errors import QexpError, some, suggestion
@@ -448,6 +448,7 @@ def _of_sample(path: Path, sample: str) -> tuple[xarray.Dataset, str]:
     import xarray
 
     require_file(path)
+    require_hdf5(path)
     estimates = path.with_name(f"{path.name.removesuffix(OF_DRAWS)}.nc")
     beside = read_netcdf(estimates) if estimates.is_file() and estimates != path else xarray.Dataset()
     try:

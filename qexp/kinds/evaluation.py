@@ -20,7 +20,7 @@ from qexp.metrics.metric import Metrics
 from qexp.networks.estimator import Estimator
 from qexp.spec.kinds import documents_of
 from qexp.spec.reading import Document
-from qexp.store.directory import RunDirectory
+from qexp.store.directory import RunDirectory, run_named
 from qexp.store.evaluations import GROUPS_TRAINED_ON, TRAINED_ON, VALIDATED
 from qexp.store.record import Ancestor
 
@@ -178,8 +178,8 @@ def independence_of(request: EvaluationRequest, data: EvaluationData) -> Indepen
 
 
 def _of_ancestor(ancestor: Ancestor, request: EvaluationRequest, data: EvaluationData) -> Independence:
-    directory = RunDirectory(request.workspace.runs / ancestor.name, request.directory.code_trusted)
     try:
+        directory = run_named(ancestor.name, request.workspace)
         record, spec = directory.record(), directory.spec()
         same = (record.digest, record.seed) == (ancestor.digest, ancestor.seed)
         if record.foreign_weights is not None:

@@ -218,6 +218,7 @@ def load_folds(directory: RunDirectory, device: torch.device) -> dict[str, list[
         each = [load_folds(member, device) for member in directory.members]
         return {fold: [model for folds in each for model in folds[fold]] for fold in each[0]}
     spec = directory.training_spec()
+    directory.require_own_weights()
     if directory.all_folds():
         models = load_stage(spec["dataset"], "folds").load(directory)
     else:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from qexp.base import files
+from qexp.base import files, formats
 from qexp.base.arrays import Array
 from qexp.base.text import number_in
 from qexp.errors import QexpError, extra, suggestion
@@ -283,6 +283,7 @@ def open_hdf5(path: Path) -> Iterator[Any]:
     files.require_file(path)
     try:
         with h5py.File(path, "r") as file:
+            formats.require_own_numbers(file)
             yield file
     except (OSError, RuntimeError, KeyError) as error:
         raise QexpError(f"{path} cannot be read as HDF5: {error}") from None

@@ -375,6 +375,7 @@ def record_to_restore(numbers: Path) -> bytes | None:
     record = numbers.with_suffix(".json")
     try:
         with h5py.File(numbers) as file:
+            formats.require_own_numbers(file)
             created, text = file.attrs["created"], bytes(file[RECORD][()]) if RECORD in file else b""
     except (OSError, KeyError):
         return b""

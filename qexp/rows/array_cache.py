@@ -32,6 +32,12 @@ Array = NDArray[np.float32]
 VARIABLE = "QEXP_CACHE"
 """Environment variable: the folder of the cache, instead of `~/.cache/qexp`."""
 
+THOROUGHLY = "QEXP_CACHE_CHECK"
+"""Environment variable: whether arrays are compared with their hashes before they are used, as `verify` does."""
+
+ARRAY, NOTE = "f32", "note"
+"""Endings of files."""
+
 MAPPED_AT_ONCE = 64 * 2**20
 """Bytes that are read before mapped memory is returned to the system."""
 
@@ -61,20 +67,30 @@ def file_state(path: Path) -> tuple[str, int, int, int]:
 
 def note(key: Sequence[Any]) -> dict[str, Any] | None:
     """The JSON document that `keep_note` stored under a key, or None."""
-    with contextlib.suppress(OSError, ValueError):
-        path = _path(key, "json")
-        document: dict[str, Any] = json.loads(path.read_text())
-        os.utime(path)  # for `unused_for`
-        return document
+    return _read_note(_path(key, NOTE))
+
+
+def _read_note(path: Path) -> dict[str, Any] | None:
+    with contextlib.suppress(OSError, QexpError):
+        digest, _, content = files.read_bytes(path).partition(b"\n")
+        if hashlib.sha256(content).hexdigest().encode() == digest:  # else it is damaged, or of an older version
+            os.utime(path)  # for `unused_for`
+            document: dict[str, Any] = json.loads(content)
+            return document
     return None
 
 
 def keep_note(key: Sequence[Any], document: dict[str, Any]) -> None:
     """Store a JSON document under a key; a folder that cannot be written to is no error."""
+    _write_note(_path(key, NOTE), document)
+
+
+def _write_note(path: Path, document: dict[str, Any]) -> None:
     with contextlib.suppress(OSError, QexpError):
-        path = _path(key, "json")
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(formats.json_bytes(document))  # what is cut off is no JSON, so that nothing need be synced
+        content = formats.json_bytes(document)
+        # What is cut off has another hash, so that nothing need be synced.
+        path.write_bytes(hashlib.sha256(content).hexdigest().encode() + b"\n" + content)
 
 
 def _path(key: Sequence[Any], suffix: str) -> Path:
@@ -114,12 +130,36 @@ class CachedArray:
 
 def find(key: Sequence[Any], shape: tuple[int, ...]) -> CachedArray | None:
     """The array of a key, or None if it is not in the cache."""
-    array = CachedArray(_path(key, "f32"), shape)
-    if not (array.path.is_file() and array.path.stat().st_size == 4 * math.prod(shape)):
-        return None
-    with contextlib.suppress(OSError):  # the cache belongs to another user
-        os.utime(array.path)  # for `unused_for`
-    return array
+    array = CachedArray(_path(key, ARRAY), shape)
+    return array if _is_whole(array.path, 4 * math.prod(shape)) else None
+
+
+def _is_whole(path: Path, size: int | None = None, thoroughly: bool = False) -> bool:
+    """Whether an array is as it was written: of that size and time, else of that hash.
+
+    thoroughly  whether its hash is compared in any case
+    """
+    if not path.is_file() or (size is not None and path.stat().st_size != size):
+        return False
+    about, state = _read_note(_note_of(path)), list(file_state(path)[1:])
+    if about is None or (about["state"] == state and not (thoroughly or os.environ.get(THOROUGHLY))):
+        return about is not None
+    if (is_whole := files.sha256_of(path) == str(about["sha256"])) and about["state"] != state:
+        _write_note(_note_of(path), {**about, "state": state})
+    return is_whole
+
+
+def _note_of(path: Path) -> Path:
+    """What is known of an array; the time of that file is when the array was last used."""
+    return path.with_name(f"{path.name}.{NOTE}")
+
+
+def damaged() -> Iterator[Path]:
+    """Arrays that are not what was written; they are made anew where they are needed."""
+    with contextlib.suppress(PermissionError):  # it belongs to another user
+        for path in sorted((cache_folder() / "arrays").glob(f"*.{ARRAY}")):
+            if _note_of(path).exists() and not _is_whole(path, thoroughly=True):
+                yield path
 
 
 def cached_by_content(shape: tuple[int, ...], blocks: Iterable[Array], key: Callable[[], Sequence[Any]]) -> CachedArray:
@@ -129,21 +169,25 @@ def cached_by_content(shape: tuple[int, ...], blocks: Iterable[Array], key: Call
     """
     with _room_for(shape) as folder:
         handle, name = tempfile.mkstemp(prefix=".", suffix=".f32", dir=folder)  # an abandoned one is purged, too
-        draft = Path(name)
+        draft, digest = Path(name), hashlib.sha256()
         try:
             with os.fdopen(handle, "wb") as file:
                 for block in blocks:
-                    file.write(np.ascontiguousarray(block, dtype=np.float32).data)
+                    numbers = np.ascontiguousarray(block, dtype=np.float32).data
+                    file.write(numbers)
+                    digest.update(numbers)
                 content_key = key()
                 if array := find(content_key, shape):
                     return array
                 file.flush()
                 os.fsync(file.fileno())
             draft.chmod(0o644)
-            draft.replace(_path(content_key, "f32"))
+            about = {"sha256": digest.hexdigest(), "state": file_state(draft)[1:]}
+            draft.replace(path := _path(content_key, ARRAY))
+            _write_note(_note_of(path), about)
         finally:
             draft.unlink(missing_ok=True)
-    return CachedArray(_path(content_key, "f32"), shape)
+    return CachedArray(path, shape)
 
 
 @contextlib.contextmanager
@@ -169,6 +213,7 @@ def unused_for(age: timedelta) -> list[Path]:
     before, unused = time.time() - age.total_seconds(), []
     for path in sorted((cache_folder() / "arrays").glob("*")):
         with contextlib.suppress(FileNotFoundError):  # deleted by another process
-            if path.stat().st_mtime < before:
+            note_of = _note_of(path)
+            if (note_of if note_of.exists() else path).stat().st_mtime < before:
                 unused.append(path)
     return unused

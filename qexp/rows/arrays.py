@@ -41,6 +41,7 @@ def open_dataset(path: Path, group: str | None = None) -> xarray.Dataset:
         if engine == "h5netcdf":
             with h5py.File(path) as hdf5:  # where this fails, h5netcdf prints a traceback beside its error
                 hdf5.attrs.get("_nc3_strict")
+                formats.require_own_numbers(hdf5)
         # Plain HDF5, whose dimensions have no names, is read like NetCDF.
         own: dict[str, Any] = {"phony_dims": "access", "group": group} if engine == "h5netcdf" else {}
         return xarray.open_dataset(path, engine=engine, decode_times=False, decode_timedelta=False, cache=False, **own)

@@ -28,7 +28,8 @@ def open_raster(path: Path) -> rasterio.DatasetReader:
     try:
         with warnings.catch_warnings():  # what follows from pixels that are not placed is said where it matters
             warnings.simplefilter("ignore", rasterio.errors.NotGeoreferencedWarning)
-            dataset = rasterio.open(path)
+            # By its content, GDAL would also open a list of other files.
+            dataset = rasterio.open(path, driver="GTiff" if path.suffix.lower() in (".tif", ".tiff") else None)
     except rasterio.errors.RasterioError as error:
         raise TableError(f"{path} cannot be read as a raster: {error}") from None
     other = sorted({kind for kind in dataset.dtypes if np.dtype(kind).kind not in "biuf"})

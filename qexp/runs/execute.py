@@ -21,7 +21,7 @@ from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
-from qexp.base import formats, machine
+from qexp.base import files, formats, machine
 from qexp.base.machine import ended_with_all, handled, start_child
 from qexp.errors import InterruptedRunError, ProgramError, QexpError, RunFailedError, TakenOverError
 from qexp.figures import canvas
@@ -238,6 +238,10 @@ def _end(own: OwnRecord, outcome: Outcome) -> None:
         log.error("%s", error if of_program else "".join(traceback.format_exception(error)))
     log.info("%s", outcome.state)
     *earlier, last = own.record.attempts
+    if outcome.state is State.DONE:
+        weights = filter(Path.is_file, own.directory.weight_files())
+        hashes = {file.relative_to(own.directory.path).as_posix(): files.sha256_of(file) for file in weights}
+        own.keep(hashes=hashes or None)
     own.note(attempts=(*earlier, replace(last, ended=now(), state=outcome.state)), state=outcome.state, ended=now())
     notify_of_attempt(own.directory, own.record)
 

@@ -15,7 +15,7 @@ from typing import Any
 
 from qexp.base.seeds import whole_seed
 from qexp.base.workspace import Workspace
-from qexp.errors import NotFoundError, Problem, QexpError, SpecError, some
+from qexp.errors import NotFoundError, Problem, QexpError, SpecError, UntrustedCodeError, some
 from qexp.jobs.states import Watch, require_done
 from qexp.kinds import experiments, leaks
 from qexp.kinds.experiments import Experience, SpecCache, data_of, is_unchanged, objects_of, spec_cache
@@ -28,6 +28,7 @@ from qexp.runs.catalog import Catalog, find_run
 from qexp.runs.prepare import Plan
 from qexp.spec import experiences, reading
 from qexp.spec.experiences import differences, type_of, units_of
+from qexp.spec.kinds import KINDS
 from qexp.spec.reading import canonical, digest
 from qexp.spec.resolution import Overrides, value_text
 from qexp.store import provenance
@@ -444,6 +445,10 @@ def with_pretrain(overrides: Overrides, pretrain: str | None, allow_leak: bool) 
 def _parent(reference: str, experience: Experience, workspace: Workspace) -> RunDirectory:
     """The pretraining run, whose weights must exist and fit."""
     parent = find_run(reference, Catalog(workspace))
+    dataset = parent.spec_as_written().get("dataset")
+    own_kind = isinstance(dataset, dict) and dataset.get("type") not in KINDS  # which its code would define
+    if own_kind and parent.extensions.is_file() and parent.workspace.runs.resolve() != workspace.runs.resolve():
+        raise UntrustedCodeError(f"{parent.path} has code of its own, which is not executed; export and import the run")
     require_done(parent)
     parent.training_spec()
     if parent.all_folds():
@@ -479,6 +484,7 @@ def _require_own_weights(parent: RunDirectory) -> None:
 
     A model with modules from the run's extensions is not checked, because that would execute them.
     """
+    parent.require_own_weights()
     weights, _ = checkpoint.read(parent.best_weights)
     if parent.extensions.exists():
         checkpoint.require_numbers(weights, parent.best_weights)

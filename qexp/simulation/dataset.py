@@ -361,5 +361,6 @@ def _number_from(random: torch.Generator) -> int:
 
 def _of_each(image: Tensor, count: int) -> Tensor:
     """Images of every sample with channels, (count, channel, height, width), of those, of one, or of one for all."""
+    image = image.detach()  # as of a simulator with a network inside
     of_each = image if len(image) == count else image.expand(count, *image.shape[1:]).clone()
     return of_each if of_each.dim() == 4 else of_each[:, None]

@@ -99,7 +99,8 @@ class StoredImages:
     """A generator that takes images from files: those of the simulation that a sample names.
 
     model        makes those of other parameters, if there is one
-    simulations  those of the files, or why they cannot be read, which is raised when they are needed
+    simulations  those of the files, or why they cannot be read, which is raised when they are needed; so is why a model
+                 cannot be had
     views        observation → its view
     pixels       observation → width and height of its pixels, and east and north of its middle [m]
     """
@@ -109,15 +110,21 @@ class StoredImages:
         simulations: Simulations | DatasetError,
         views: Mapping[str, View],
         pixels: Mapping[str, Sequence[float]],
-        model: Model | None = None,
+        model: Model | DatasetError | None = None,
     ) -> None:
-        self._simulations, self._views, self.pixels, self.model = simulations, views, pixels, model
+        self._simulations, self._views, self.pixels, self._model = simulations, views, pixels, model
 
     @property
     def simulations(self) -> Simulations:
         if isinstance(self._simulations, Simulations):
             return self._simulations
         raise self._simulations
+
+    @property
+    def model(self) -> Model | None:
+        if isinstance(self._model, DatasetError):
+            raise self._model
+        return self._model
 
     def required(self, variables: Iterable[str]) -> list[str]:
         return list(self.simulations.parameters)

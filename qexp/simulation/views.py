@@ -10,7 +10,9 @@ import numpy as np
 from torch import Tensor
 
 from qexp.base.arrays import Array
+from qexp.base.formats import BROKEN_NUMPY
 from qexp.physics.geometry import RIGHT
+from qexp.rows.arrays import open_dataset
 from qexp.rows.geotiff import northwards, open_raster, read_bands
 from qexp.rows.table import TableError
 
@@ -103,7 +105,7 @@ def _read(path: Path, readers: Mapping[str, Callable[[Path, str], Array]], name:
         return np.asarray(reader(path, name), dtype=np.float64)
     except TableError:
         raise
-    except (OSError, ValueError, KeyError) as error:
+    except (*BROKEN_NUMPY, KeyError) as error:
         raise TableError(f"{path} cannot be read: {error}") from None
 
 
@@ -113,9 +115,7 @@ def _from_numpy(path: Path, name: str) -> Array:
 
 
 def _from_netcdf(path: Path, name: str) -> Array:
-    import xarray
-
-    with xarray.open_dataset(path, engine="h5netcdf") as dataset:
+    with open_dataset(path) as dataset:
         flat = [variable for variable in dataset.data_vars if dataset[variable].ndim == 2]
         if name not in flat and len(flat) != 1:
             raise TableError(f"{path} must have a variable '{name}' with two dimensions, or only one such variable")

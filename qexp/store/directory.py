@@ -16,7 +16,7 @@ from qexp.base.workspace import Workspace
 from qexp.errors import DamagedError, NotFoundError, QexpError, UntrustedCodeError
 from qexp.spec.reading import digest
 from qexp.store.documents import MisfitError, Part
-from qexp.store.record import IN_NAMES, Record, read_epochs, read_record
+from qexp.store.record import IN_NAMES, NAME, Record, read_epochs, read_record
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -224,6 +224,11 @@ class RunDirectory:
         return self.path.parent.parent if self.is_fold else self.path
 
     @property
+    def workspace(self) -> Workspace:
+        """The one in whose `runs/` it lies."""
+        return Workspace(self._whole.parent.parent)
+
+    @property
     def metrics_file(self) -> Path:
         """A line per epoch: `metrics.jsonl`; of a program that runs, or has a file of that name, in `results`."""
         of_program = self.results / EPOCHS
@@ -257,6 +262,14 @@ class RunDirectory:
         if not type_of(self.spec()).trains:
             return []
         return [run.best_weights for run in self.all_folds() or [self]]
+
+    def require_own_weights(self) -> None:
+        """Raise DamagedError for weights that are not those of which the record of the run has hashes."""
+        hashes = self.whole.record().hashes or {}
+        for file in self.weight_files() if hashes else ():
+            known = hashes.get(file.relative_to(self._whole).as_posix())
+            if known and file.is_file() and files.sha256_of(file) != known:
+                raise DamagedError(f"{file} is damaged: its bytes have changed since the run was done")
 
     def evaluation_file(self) -> Path:
         """The file that exists once the run is evaluated: in `results`, or, if its test part is left alone, that of its
@@ -431,6 +444,19 @@ class RunDirectory:
     def matrix_names(self) -> list[str]:
         names = (path.parent.name for path in self.matrices.glob(f"*/{MATRIX_RECORD}"))
         return sorted(name for name in names if not name.startswith("."))
+
+
+def run_named(name: str, workspace: Workspace) -> RunDirectory:
+    """A run of the workspace that a document names. Raises NotFoundError, also for a path: what was written elsewhere
+    could name a folder elsewhere, whose code would not ask for consent.
+    """
+    directory = RunDirectory(workspace.runs / name)
+    if not NAME.fullmatch(name):
+        raise NotFoundError(f"'{name}' is not the name of a run in {workspace.runs}, and a path is not followed")
+    if not directory.holds_record:
+        way_out = f"if it was removed, bring it back: qexp restore {name}; if it was renamed, rename it back"
+        raise NotFoundError(f"there is no run '{name}' in {workspace.runs}; {way_out}")
+    return directory
 
 
 def with_caution(name: str, caution: str) -> str:

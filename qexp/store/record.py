@@ -498,7 +498,7 @@ class Outcome(Part):
 class Record(Outcome):
     """A run's record. To change it, make a new one with `dataclasses.replace` and write that."""
 
-    LEFT_OUT: ClassVar[tuple[str, ...]] = ("fold", "script", "stack")
+    LEFT_OUT: ClassVar[tuple[str, ...]] = ("fold", "script", "stack", "hashes")
 
     schema: int = SCHEMA_VERSION
     """Version of this format."""
@@ -564,6 +564,8 @@ class Record(Outcome):
     """Progress of training."""
     weights: int | None = None
     """Number of weights of the network; null for networks of several folds, and in older records."""
+    hashes: Mapping[str, str] | None = None
+    """Path → SHA-256 of the best weights, of all folds, when it was done; missing in older records."""
     name: str
     """Name of the run, which is the name of its directory."""
     seed: int

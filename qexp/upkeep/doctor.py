@@ -19,6 +19,7 @@ from qexp.base.workspace import Workspace
 from qexp.errors import DamagedError, NotFoundError, QexpError
 from qexp.jobs.states import Watch
 from qexp.results.calibration import record_to_restore
+from qexp.rows import array_cache
 from qexp.runs.catalog import Catalog, CheckedStorage
 from qexp.store import evaluations, provenance
 from qexp.store.directory import WRITTEN, RunDirectory, runs_inside
@@ -186,6 +187,9 @@ def findings(workspace: Workspace) -> Iterator[Finding]:
         except OSError as error:
             yield Finding(path, f"cannot be read: {error.strerror}", "check its owner and permissions", damaged=True)
     yield from _of_catalog(Catalog(workspace), {run.name for run, state in states.items() if state.readable})
+    for path in array_cache.damaged():
+        advice = "delete it; it is made anew where it is needed"
+        yield Finding(path, "is not what was written to the cache", advice, damaged=True, repair=path.unlink)
     for entry in trash.half_purged(workspace):
         yield Finding(entry.path, "is a run whose deletion was interrupted", "delete the rest: qexp purge")
     yield from leftovers_of_workspace(workspace.root, left_out=[workspace.runs])
@@ -370,7 +374,10 @@ def _of_results(directory: RunDirectory, record: Record) -> Iterator[Finding]:
     for file, trouble_of in (*((file, _trouble_with_weights) for file in weights), (evaluation, trouble_with)):
         trouble = trouble_of(file) if file.is_file() else "it is missing"
         if trouble:
+            weights = []
             yield Finding(file, f"the run is recorded as done, but {trouble}", advice, damaged=True)
+    if weights:  # which can be read
+        yield from _unreadable(directory.checkpoints, directory.require_own_weights, advice)
     yield from _of_written(directory, advice)
     for numbers in directory.results.glob("calibration*.nc"):
         beside = numbers.with_suffix(".json")

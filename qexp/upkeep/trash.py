@@ -15,8 +15,9 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from qexp.base import files
+from qexp.base import files, formats
 from qexp.base.files import locked
+from qexp.base.options import as_warning
 from qexp.base.workspace import Workspace
 from qexp.errors import DamagedError, NotFoundError, QexpError, some, suggestion
 from qexp.jobs.states import Watch
@@ -92,6 +93,20 @@ def discard(directories: Sequence[RunDirectory], workspace: Workspace) -> list[T
     if directories:
         files.make_folder(folder(workspace))
     return [_discard(directory, folder(workspace)) for directory in directories]
+
+
+def removed(directories: Sequence[RunDirectory], workspace: Workspace) -> list[Trashed]:
+    """What `discard` does, with a warning for each run and spec whose emulator is among the runs."""
+    gone, names = discard(directories, workspace), {directory.name for directory in directories}
+    for file in sorted([*workspace.runs.glob("*/spec.json"), *(workspace.specs / "datasets").glob("*.json")]):
+        with suppress(DamagedError, FileNotFoundError):
+            if b'"emulator"' in files.read_bytes(file) and file.parent.name not in names:
+                document = formats.object_in(file)
+                dataset = document.get("dataset", document)
+                if isinstance(dataset, dict) and (name := dataset.get("emulator")) in names:
+                    who = file.parent.name if "dataset" in document else workspace.shown(file)
+                    as_warning(f"{who} has '{name}' as its emulator, which is in the trash now")
+    return gone
 
 
 def restore(reference: str, workspace: Workspace) -> RunDirectory:

@@ -27,6 +27,7 @@ from qexp.figures import canvas
 from qexp.jobs.states import state_now
 from qexp.kinds.attempt import Display
 from qexp.metrics.meaning import number
+from qexp.rows.array_cache import THOROUGHLY
 from qexp.runs.execute import require_executable
 from qexp.runs.options import VerifyOptions
 from qexp.runs.prepare import keep_code
@@ -241,10 +242,10 @@ def verify(directory: RunDirectory, workspace: Workspace, options: VerifyOptions
     with terminable(), _folder_for(directory.name, keep) as folder:
         again = RunDirectory(folder)
         _copy_inputs(directory, again, record, workspace)
-        drawing = {} if keep else {canvas.DRAWING: "no"}
+        settings = {THOROUGHLY: "1", **({} if keep else {canvas.DRAWING: "no"})}
         # The number of threads of the first run, which networks have from their own environment.
         limit = ["--threads", str(then["threads"])] if then.get("threads") and not directory.weight_files() else []
-        error = _execute(again, device, {**_variables(then), **drawing}, limit, options.display or Display())
+        error = _execute(again, device, {**_variables(then), **settings}, limit, options.display or Display())
         return _compare(directory, again, workspace, error)
 
 

@@ -267,7 +267,7 @@ KINDS: Mapping[str, Callable[[Workspace, str, Wanted], object]] = {
     "tag": lambda workspace, name, wanted: retag(run_at(workspace, name).path, wanted.add, wanted.remove),
     "note": lambda workspace, name, wanted: annotate(run_at(workspace, name).path, wanted.text),
     "stop": _stop,
-    "remove": lambda workspace, name, wanted: trash.discard([run_at(workspace, name)], workspace),
+    "remove": lambda workspace, name, wanted: trash.removed([run_at(workspace, name)], workspace),
     "restore": lambda workspace, name, wanted: trash.restore(name, workspace),  # by its name in the trash
     "view": lambda workspace, name, wanted: save_view(workspace, name, wanted.text),  # by its name, with its address
     "forget": lambda workspace, name, wanted: delete_view(workspace, name),

@@ -1,7 +1,9 @@
 """Runs that map parameters to images: as sources of an observation, and in place of the simulator of matrices."""
 
 import json
+import shutil
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -9,15 +11,16 @@ import torch
 import xarray
 
 import qexp
-from qexp.errors import DatasetError, QexpError
+from qexp.errors import QexpError
 from qexp.inference.weighting import Weighting, track_block
 from qexp.kinds.images.emulator import Emulator, between_pixels
 from qexp.networks.transforms import PrincipalComponents
-from qexp.observations.observation import Observation, Track
+from qexp.observations.observation import Observation, Track, write_observation
 from qexp.physics.geometry import line_of_sight
 from qexp.physics.point import mogi, mogi_image
+from qexp.spec.reading import digest
 from qexp.store.directory import RunDirectory
-from tests.conftest import copied, shared_folder
+from tests.conftest import call, copied, prepare_with, shared_folder
 from tests.inference.tracks import track
 
 pytestmark = pytest.mark.xdist_group("emulators")  # no other worker waits for what this one trains
@@ -94,6 +97,20 @@ EXPERIENCE = {
     },
     "losses": dict.fromkeys(IMAGES, "mse"),
     "metrics": dict.fromkeys(IMAGES, "rmse"),
+}
+INVERSE = {
+    "inputs": {"displacement": {"size": [SIDE, SIDE, 1]}},
+    "outputs": ["depth", "delta_volume"],
+    "operations": {"dense": {"module": "denses", "parameters": {"filters": [16, 1], "bias": True}}},
+    "branches": [
+        {"x_name": "displacement", "y_name": name, "operations": ["dense"]} for name in ("depth", "delta_volume")
+    ],
+}
+INVERSE_EXPERIENCE = {
+    **EXPERIENCE,
+    **{key: dict.fromkeys(INVERSE["outputs"], value) for key, value in (("losses", "mse"), ("metrics", "mae"))},
+    **{"model": "inverse", "dataset": "emulated", "inputs": ["displacement"], "outputs": INVERSE["outputs"]},
+    **{"transforms": {}, "epochs": 1},
 }
 DATASET = {
     "type": "simulated",
@@ -173,6 +190,9 @@ def emulators(root):
     qexp.run("decode", seed=0, device="cpu", workspace=root)
     qexp.run("of_stations", seed=0, device="cpu", workspace=root)
     qexp.run("decode", name="both", seed=0, overrides={"dataset": "both"}, device="cpu", workspace=root)
+    (root / "specs/models/inverse.json").write_text(json.dumps(INVERSE))
+    (root / "specs/experiences/inverse.json").write_text(json.dumps(INVERSE_EXPERIENCE))
+    qexp.run("inverse", seed=0, device="cpu", workspace=root)
     qexp.run("decode", name="rough", seed=1, overrides={"epochs": 3}, device="cpu", workspace=root)
 
 
@@ -341,30 +361,145 @@ def test_networks_that_are_no_emulators_are_refused(workspace):
 
 
 def test_matrices_of_simulations_in_files_are_made_through_an_emulator(workspace):
-    inverse = {
-        "inputs": {"displacement": {"size": [SIDE, SIDE, 1]}},
-        "outputs": ["depth", "delta_volume"],
-        "operations": {"dense": {"module": "denses", "parameters": {"filters": [16, 1], "bias": True}}},
-        "branches": [
-            {"x_name": "displacement", "y_name": name, "operations": ["dense"]} for name in ("depth", "delta_volume")
-        ],
-    }
-    spec = {**EXPERIENCE, "model": "inverse", "inputs": ["displacement"], "outputs": ["depth", "delta_volume"]}
-    of_numbers = {
-        key: {"depth": value, "delta_volume": value} for key, value in (("losses", "mse"), ("metrics", "mae"))
-    }
-    brief = {**of_numbers, "transforms": {}, "epochs": 1, "dataset": "emulated"}
-    (workspace / "specs/models/inverse.json").write_text(json.dumps(inverse))
-    (workspace / "specs/experiences/inverse.json").write_text(json.dumps({**spec, **brief}))
-    run = qexp.run("inverse", seed=0, device="cpu")
+    run = "inverse_0"
     matrix = qexp.matrix(run, axes={"depth": (1.0, 4.0, 6), "delta_volume": (2.0, 8.0, 3)})
     assert "images by the emulator decode_0" in (matrix.folder / "record.json").read_text()
     cells = matrix["depth_estimate"]
     assert bool(cells.isnull().sel(depth=[1.25], method="nearest").all())
     assert bool(cells.sel(depth=slice(1.6, 4.0)).notnull().all())
-    (workspace / "runs/decode_0").rename(workspace / "runs/gone")
-    with pytest.raises(DatasetError, match="decode_0"):
-        qexp.matrix(run, axes={"depth": (1.5, 4.0, 2), "delta_volume": (2.0, 8.0, 2)}, name="again")
+
+
+AT = "--axis", "depth=1.5:4:2", "--axis", "delta_volume=2:8:2"
+
+
+@pytest.mark.heavy
+def test_a_removed_emulator_is_named_with_what_takes_images_from_it_and_other_commands_do_without(workspace):
+    with pytest.warns(UserWarning, match="has 'decode_0' as its emulator") as warned:
+        call("rm", "decode_0", "--yes")
+    said = " ".join(str(warning.message) for warning in warned)
+    assert "specs/datasets/emulated.json has" in said
+    assert "inverse_0 has" in said
+    for words in (
+        ("evaluate", "inverse_0", "--dataset", "noisy", "--part", "all"),
+        ("verify", "inverse_0"),
+        ("show", "inverse_0"),
+    ):
+        assert call(*words).code == 0
+    for words in (
+        ("matrix", "inverse_0", *AT),
+        ("limit", "--run", "inverse_0"),
+        ("run", "inverse", "--seed", "1"),
+    ):
+        refused = call(*words)
+        assert refused.code in (2, 3)
+        assert "there is no run 'decode_0'" in refused.stderr
+        assert "qexp restore decode_0" in refused.stderr
+    call("restore", "decode_0")
+    assert call("matrix", "inverse_0", *AT).code == 0
+
+
+def test_a_byte_that_has_changed_in_the_weights_is_said_wherever_they_are_used(workspace):
+    weights = workspace / "runs/decode_0/checkpoints/best.safetensors"
+    content = bytearray(weights.read_bytes())
+    content[-3] ^= 1
+    weights.write_bytes(content)
+    write_observation(observation(), Path("observation.nc"))
+    for words in (
+        ("invert", "observation.nc", "--source", "run:decode_0"),
+        ("evaluate", "decode_0", "--part", "all"),
+        ("run", "decode", "--seed", "5", "--pretrain", "decode_0"),
+    ):
+        said = call(*words)
+        assert "its bytes have changed since the run was done" in said.stderr, words
+        assert said.code == 5
+    assert "its bytes have changed" in call("doctor").stdout
+
+
+# What was pulled, or is named by a spec, executes no code of its own.
+
+MARKS = """
+from pathlib import Path
+Path("{mark}").write_text("executed")
+"""
+
+
+def with_code(run, mark):
+    """A run whose code leaves a mark where it is executed, with the digest that it then has."""
+    (run / "code").mkdir(exist_ok=True)
+    (run / "code/extensions.py").write_text(MARKS.format(mark=mark))
+    prepare_with(run, lambda spec: None)
+
+
+PULLED = {"archive": "remote/decode_0/1", "time": "2026-01-01T00:00:00.000+00:00"}
+
+
+def pulled(run, **record):
+    document = json.loads((run / "run.json").read_text())
+    (run / "run.json").write_text(json.dumps({**document, "imported": PULLED, **record}))
+
+
+COMMANDS = [
+    ("ls",),
+    ("show", "inverse_0"),
+    ("report", "inverse_0", "--to", "report.html"),
+    ("compare", "inverse_0", "decode_0"),
+    ("figures", "inverse_0"),
+    ("matrix", "inverse_0", *AT),
+    ("evaluate", "inverse_0", "--part", "all"),
+    ("evaluate", "inverse_0", "--dataset", "noisy", "--part", "all"),
+    ("limit", "named", "--samples", "2"),
+    ("calibrate", "inverse_0", "--observations", "20"),
+    ("verify", "inverse_0"),
+    ("rerun", "inverse_0"),
+    ("predict", "inverse_0", "few.nc", "--to", "estimates.nc"),
+    ("predict", "inverse_0", "few.nc", "--to", "refined.nc", "--refined"),
+    ("invert", "observation.nc", "--run", "inverse_0"),
+    ("invert", "observation.nc", "--source", "run:decode_0"),
+    ("export", "inverse_0", "--to", "inverse.zip"),
+    ("doctor",),
+    ("validate", "specs/datasets/named.json"),
+    ("data", "show", "named"),
+    ("data", "simulate", "named", "--count", "3"),
+    ("run", "inverse", "--set", "dataset=named"),
+    ("run", "pretrained", "--seed", "2"),
+]
+
+
+@pytest.mark.heavy
+@pytest.mark.parametrize("key", ["found_emulator", "emulator", "lineage", "pulled"])
+def test_no_command_executes_the_code_of_a_folder_that_a_pulled_run_or_a_spec_names(workspace, tmp_path, key):
+    mark, elsewhere = tmp_path / "mark", tmp_path / "elsewhere/runs/decode_0"
+    shutil.copytree(workspace / "runs/decode_0", elsewhere)
+    place = workspace / "runs/decode_0" if key == "pulled" else elsewhere
+    with_code(place, mark)
+    if key == "lineage":
+        prepare_with(place, lambda spec: spec["dataset"].update(type="of_its_code"))
+    named = "decode_0" if key == "pulled" else str(place)
+    where = {"found_emulator": named} if key == "found_emulator" else {"emulator": named}
+    ancestor = {name: json.loads((place / "run.json").read_text())[name] for name in ("digest", "seed")}
+    run, spec = workspace / "runs/inverse_0", json.loads((workspace / "runs/inverse_0/spec.json").read_text())
+    if key == "lineage":
+        whole = digest(spec, ancestor["digest"])
+        pulled(run, lineage=[{"name": named, **ancestor}], digest=whole)
+    else:
+        prepare_with(run, lambda spec: spec["dataset"].update(where))
+        pulled(run)
+    if key == "pulled":
+        pulled(place)
+    (workspace / "specs/datasets/named.json").write_text(json.dumps({"extends": "noisy", "emulator": named}))
+    pretrained = {"extends": "inverse", "pretrain": named}
+    (workspace / "specs/experiences/pretrained.json").write_text(json.dumps(pretrained))
+    write_observation(observation(), Path("observation.nc"))
+    xarray.open_dataset("data/elements.nc").isel(sample=slice(2)).to_netcdf("few.nc", engine="h5netcdf")
+    ended = {}
+    of_run = [("matrix", "inverse_0", *AT), ("limit", "--run", "inverse_0")] if key in ("emulator", "pulled") else []
+    for words in (*COMMANDS, *of_run):
+        ended[words] = said = call(*words)
+        assert not mark.exists(), words
+        assert said.code in (0, 2, 3, 4), (words, said)
+    refused = {words for words, said in ended.items() if "decode_0" in said.stderr}
+    assert {"validate", "data", "run"} <= {words[0] for words in refused}
+    assert refused >= {*of_run}
 
 
 # What it is made of.

@@ -203,6 +203,44 @@ def test_interrupted_and_moved_it_goes_on_to_the_same_bytes_and_simulates_nothin
     assert [path.name for path in Path("data").iterdir()] == ["slow_simulated.nc"]
 
 
+@pytest.mark.heavy
+def test_pieces_that_are_damaged_are_simulated_anew(slow):
+    whole = simulated()[0].read_bytes()
+    shutil.rmtree("data")
+
+    def interrupt(words, share):
+        if share > 0.3:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        simulated(watch=interrupt)
+    first, *pieces = sorted(Path("data/slow_simulated.pieces").glob("*.npz"))
+    with np.load(pieces[0]) as piece:
+        about, images = piece["about"], piece["arr_0"]
+    with np.load(first) as piece:
+        at = first.read_bytes().index(piece["arr_0"].tobytes())
+    content = bytearray(first.read_bytes())
+    content[at] ^= 1
+    first.write_bytes(content)
+    pieces[0].write_bytes(b"")
+    pieces[1].write_bytes(pieces[1].read_bytes()[:-30])
+    np.savez(pieces[2], about=about)
+    np.savez(pieces[3], images[..., :1], about=about)
+    np.savez(pieces[4], np.array([{}], dtype=object), about=about)
+    pieces[5].write_bytes(b"junk")
+    assert simulated()[0].read_bytes() == whole
+
+
+@pytest.mark.slow
+def test_a_simulator_may_leave_the_folder_and_return_what_has_gradients(slow):
+    with xarray.open_dataset(simulated()[0], engine="h5netcdf") as table:
+        plain = table["displacement"].values
+    changed("up = volume", 'os.chdir("/")\n    up = torch.ones((), requires_grad=True) * volume')
+    with xarray.open_dataset(simulated(name="other")[0], engine="h5netcdf") as table:
+        assert np.array_equal(table["displacement"].values, plain)
+    assert len(calls()) == 2 * COUNT
+
+
 def test_other_simulations_of_the_name_are_refused_and_stay(slow):
     file, _ = simulated()
     whole = file.read_bytes()
@@ -250,6 +288,8 @@ def test_simulations_that_fail_are_found_one_by_one_and_counted(specs):
             RunFailedError,
             "all 24 simulations failed",
         ),
+        ("factor =", "import sys\n    sys.exit(0)\n    factor =", QexpError, r"slow: SystemExit: 0 \(line 15"),
+        ("factor =", "raise GeneratorExit\n    factor =", QexpError, "slow: GeneratorExit"),
         ("up = volume", "up = float('nan') * volume", RunFailedError, "simulation 0, values that are missing or inf"),
         ("return torch.stack([0 * up, 0 * up, up], dim=-1)", "return up", RunFailedError, "all 24"),
     ],

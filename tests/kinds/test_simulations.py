@@ -189,7 +189,7 @@ def test_a_zarr_store_is_read_as_netcdf_is_or_its_library_asked_for(tmp_path, va
     store = xarray.Dataset({**data, "depth": ("run", depth), "delta_volume": ("run", volume)}, coords=x)
     if importlib.util.find_spec("zarr") is None:
         (tmp_path / "all.zarr").mkdir()
-        assert "all.zarr: this needs zarr, which is not installed: pip install zarr" in refused(tmp_path / "all.zarr")
+        assert "this needs zarr, which is not installed; the extra zarr" in refused(tmp_path / "all.zarr")
         return
     store.to_zarr(tmp_path / "all.zarr")
     dataset, other = opened(tmp_path / "all.zarr"), opened(archive)
@@ -204,6 +204,13 @@ def test_a_zarr_store_is_read_as_netcdf_is_or_its_library_asked_for(tmp_path, va
     said = " ".join(opened(tmp_path / "two.zarr", varyings={"delta_volume": []}).warnings)
     assert "missing" not in said, "0 is a value where zarr fills chunks with it"
     assert "0 throughout" in said
+    some, chunks = store.isel(run=slice(60)), {"displacement": {"chunks": (30, SIDE, SIDE)}}
+    for name, first in (("early", 0), ("late", 30)):
+        images = some["displacement"].copy(data=np.full((60, SIDE, SIDE), np.nan, np.float32))
+        images[first : first + 30] = views[:30, 0]
+        some.assign(displacement=images).to_zarr(tmp_path / f"{name}.zarr", encoding=chunks)
+    fingerprints = {opened(tmp_path / f"{name}.zarr").origin["fingerprint"] for name in ("early", "late")}
+    assert len(fingerprints) == 2  # a chunk in another place has other parameters
     (tmp_path / "empty.zarr").mkdir()
     assert "cannot be read as Zarr" in refused(tmp_path / "empty.zarr")
 

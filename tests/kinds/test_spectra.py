@@ -22,7 +22,7 @@ from qexp.kinds.spectra import dataset as spectra_dataset
 from qexp.kinds.spectra.dataset import SpectrumSamples
 from qexp.kinds.spectra.files import Findings, counts_in, counts_of, unit_in
 from qexp.metrics.splits import SPLITS, SplitError
-from qexp.rows.array_cache import VARIABLE, cache_folder
+from qexp.rows.array_cache import THOROUGHLY, VARIABLE, cache_folder, damaged
 from tests.cores import (
     CHANNELS,
     CORES,
@@ -226,10 +226,21 @@ def test_whatever_changes_in_the_files_is_seen_and_changes_the_fingerprint(folde
     assert "has changed: the SHA-256 of its spectra is now" in refused(folders, fingerprint=before)
 
 
-def test_an_array_that_was_deleted_or_cut_off_is_made_again(folders):
+def test_an_array_that_was_deleted_cut_off_or_changed_is_made_again(folders, monkeypatch):
     first = open_cores(folders)
     [path] = (cache_folder() / "arrays").glob("*.f32")
-    for spoil in (path.unlink, lambda: path.write_bytes(path.read_bytes()[:-4])):
+
+    def changed_unseen():
+        status = path.stat()
+        with path.open("r+b") as file:
+            file.write(b"\x01\x02")
+        os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
+        assert list(damaged()) == [path]  # of which `qexp doctor` tells
+        monkeypatch.setenv(THOROUGHLY, "1")  # as `qexp verify` does
+
+    whole = path.read_bytes()
+    others = (lambda content=content: path.write_bytes(content) for content in (whole[:-4], bytes(len(whole))))
+    for spoil in (path.unlink, *others, changed_unseen):
         spoil()
         again = open_cores(folders)
         every = np.concatenate([spectra(core)[0] for of in CORES.values() for core in of])

@@ -14,10 +14,12 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from qexp.base.formats import BROKEN_NUMPY
 from qexp.errors import QexpError, some, suggestion
 from qexp.rows import array_cache
 from qexp.rows.array_cache import Array, CachedArray
-from qexp.rows.table import codes
+from qexp.rows.arrays import open_dataset
+from qexp.rows.table import TableError, codes
 from qexp.rows.unmeasured import found_in, in_words
 
 if TYPE_CHECKING:
@@ -360,11 +362,11 @@ class NetcdfFolder(FieldFolder):
 
     @contextmanager
     def _opened(self) -> Iterator[xarray.Dataset]:
-        import xarray
-
         try:
-            with xarray.open_dataset(self.file, decode_times=False, cache=False) as data:
+            with open_dataset(self.file) as data:
                 yield data
+        except TableError as error:
+            raise FieldError(str(error)) from error
         except (OSError, ValueError) as error:
             raise FieldError(f"{self.file} cannot be read as NetCDF: {error}") from error
 
@@ -392,7 +394,7 @@ class NpyFolder(FieldFolder):
     def _mapped(self, name: str) -> NDArray[Any]:
         try:
             values: NDArray[Any] = np.load(self._files[name], mmap_mode="r")
-        except (OSError, ValueError, EOFError) as error:
+        except BROKEN_NUMPY as error:
             raise FieldError(f"{self._files[name]} cannot be read as npy: {error}") from error
         if values.dtype.kind not in "iuf":
             raise FieldError(f"{self._files[name]} holds {values.dtype}, not numbers")

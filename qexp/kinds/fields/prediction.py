@@ -46,6 +46,7 @@ from qexp.kinds.prediction import (
 )
 from qexp.networks.network import refusal
 from qexp.rows.array_cache import Array
+from qexp.rows.arrays import open_dataset
 from qexp.store.directory import RunDirectory
 
 if TYPE_CHECKING:
@@ -141,10 +142,8 @@ def _write_other_coordinates(file: Any, grid: FieldGrid) -> dict[str, str]:
     """Copy further coordinates of the cells. Returns the attributes by which variables refer to them."""
     if grid.source is None:
         return {}
-    import xarray
-
     references: dict[str, str] = {}
-    with xarray.open_dataset(grid.source, decode_times=False, cache=False) as data:
+    with open_dataset(grid.source) as data:
         projections = (
             variable.attrs.get("grid_mapping", variable.encoding.get("grid_mapping"))
             for variable in data.variables.values()

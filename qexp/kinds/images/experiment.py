@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 import re
 import traceback
 from collections import Counter
@@ -45,6 +46,7 @@ from qexp.kinds.networks import (
     of_training_mean,
     outputs_of_heads,
 )
+from qexp.kinds.tables import tables_of
 from qexp.networks.modules import MatchedFilters
 from qexp.networks.network import Network
 from qexp.networks.shapes import from_spec, written
@@ -60,6 +62,7 @@ from qexp.simulation.noise_models import Component, NoiseModel
 from qexp.simulation.views import DISPLACEMENT, GNSS, RADAR, View, read_grid, read_points
 from qexp.spec.kinds import filled_in, load_stage
 from qexp.spec.reading import Document, Finding, Where
+from qexp.store.directory import RunDirectory
 
 T = TypeVar("T")
 
@@ -267,6 +270,11 @@ def generated_of(document: Document, tables: Tables, workspace: Workspace | None
     workspace  searched for the files of its views, besides the places recorded in the document and `QEXP_DATA`
     """
     return _data_of(document).dataset(filled_in(document), tables, workspace)
+
+
+def trained_on(directory: RunDirectory) -> GeneratedDataset:
+    """The dataset of a run. Raises QexpError for other types."""
+    return generated_of(directory.training_spec()["dataset"], tables_of(directory), directory.workspace)
 
 
 def _data_of(document: Document) -> GeneratedData:
@@ -667,14 +675,17 @@ class Trial:
         self.file = "extensions.py" if workspace is None else workspace.shown(workspace.extensions)
 
     def call(self, work: Callable[[], T]) -> T:
+        here = Path.cwd()
         try:
             return work()
-        except DatasetError:
+        except (DatasetError, KeyboardInterrupt):
             raise
-        except Exception as error:  # a user's code may raise any error
+        except BaseException as error:  # a user's code may raise any error, and call sys.exit
             lines = [frame for frame in traceback.extract_tb(error.__traceback__) if frame.filename == self._path]
             line = f" (line {lines[-1].lineno}: {lines[-1].line})" if lines else ""
             raise self._problem(f"{type(error).__name__}: {error}{line}") from None
+        finally:
+            os.chdir(here)  # which the code may have left
 
     def kernel(self, source: Source, values: dict[str, Tensor]) -> None:
         """Call a kernel with as many stations as there are pixels."""

@@ -17,6 +17,7 @@ from typing import IO, TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from qexp.base.formats import BROKEN_NUMPY
 from qexp.base.quantities import conversion
 from qexp.errors import NotFoundError, QexpError, some
 from qexp.observations.raster_files import EAST, NORTH
@@ -175,33 +176,44 @@ class NpzImages(ImageFile):
     """Named arrays, read some samples at a time as they lie in the archive. Raises QexpError if it cannot be read."""
 
     def __init__(self, path: Path) -> None:
-        self.path = path
+        shapes: dict[str, Shape] = {}
+        self.path, self.shapes = path, shapes
         self._types: dict[str, np.dtype[Any]] = {}
-        self._streams: dict[str, tuple[IO[bytes], int]] = {}
-        """Name → the opened array, and where its values begin."""
-        weakref.finalize(self, _close, self._streams)
+        self._begins: dict[str, int] = {}
+        """Name → where its values begin."""
+        self._streams: dict[str, IO[bytes]] = {}
+        """Name → the array, opened when it is first read."""
         self._by_column: set[str] = set()
-        shapes = {}
         try:
-            with zipfile.ZipFile(path) as archive:
-                members = [name for name in archive.namelist() if name.endswith(".npy")]
-            for name in (member.removesuffix(".npy") for member in members):
-                stream = zipfile.ZipFile(path).open(f"{name}.npy")  # noqa: SIM115 - open while it may be read
-                is_first, of = np.lib.format.read_magic(stream) == (1, 0), np.lib.format
-                header = of.read_array_header_1_0 if is_first else of.read_array_header_2_0
-                shapes[name], by_column, self._types[name] = header(stream)
-                if by_column and len(shapes[name]) > 1:
-                    self._by_column.add(name)
-                self._streams[name] = stream, stream.tell()
+            self._archive = zipfile.ZipFile(path)
+            weakref.finalize(self, _close, self._streams, self._archive)
+            for member in self._archive.infolist():
+                if member.filename.endswith(".npy"):
+                    shapes[member.filename.removesuffix(".npy")] = self._shape(member)
         except DAMAGED_ARCHIVE as error:
             raise QexpError(f"{path} cannot be read as npz: {error}") from None
-        self.shapes = shapes
+
+    def _shape(self, member: zipfile.ZipInfo) -> Shape:
+        """That of an array, by its header. Raises ValueError if the array has another size than that says."""
+        name, of = member.filename.removesuffix(".npy"), np.lib.format
+        with self._archive.open(member) as stream:
+            is_first = of.read_magic(stream) == (1, 0)
+            header = of.read_array_header_1_0 if is_first else of.read_array_header_2_0
+            shape, by_column, kind = header(stream)
+            self._begins[name] = stream.tell()
+        size = self._begins[name] + math.prod(shape) * kind.itemsize
+        if min(shape, default=0) < 0 or (size != member.file_size and not kind.hasobject):
+            raise ValueError(f"'{name}' has another size than the shape {shape} that it gives")
+        self._types[name] = kind
+        if by_column and len(shape) > 1:
+            self._by_column.add(name)
+        return shape
 
     def label(self, name: str) -> str:
         return f"{self.path}: array '{name}'"
 
     def labels(self, name: str) -> list[str]:
-        if names_in(name) not in self.shapes:
+        if names_in(name) not in self.shapes or self._types[names_in(name)].kind not in "US":
             return []
         with np.load(self.path) as there:
             return [str(label) for label in there[names_in(name)].ravel()]
@@ -209,12 +221,15 @@ class NpzImages(ImageFile):
     def read(self, name: str, samples: slice | None) -> Values:
         shape, kind = self.shapes[name], self._types[name]
         require_numbers(kind, self.label(name))
-        stream, begin = self._streams[name]
+        begin = self._begins[name]
         start, stop = 0, shape[0] if shape else 1
         if samples is not None:
             start, stop = samples.start, samples.stop
         of_sample = math.prod(shape[1:]) * kind.itemsize
         try:
+            if (stream := self._streams.get(name)) is None:
+                stream = self._streams[name] = self._archive.open(f"{name}.npy")
+                stream.read(begin)  # where one seeks, the hash of the whole is not compared
             if name in self._by_column:
                 stream.seek(begin)
                 values = np.frombuffer(stream.read(), kind).reshape(shape, order="F")
@@ -231,12 +246,13 @@ def names_in(name: str) -> str:
     return f"{name}_names"
 
 
-def _close(streams: Mapping[str, tuple[IO[bytes], int]]) -> None:
-    for stream, _ in streams.values():
+def _close(streams: Mapping[str, IO[bytes]], archive: zipfile.ZipFile) -> None:
+    for stream in streams.values():
         stream.close()
+    archive.close()
 
 
-DAMAGED_ARCHIVE = (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error, NotImplementedError, RuntimeError)
+DAMAGED_ARCHIVE = (*BROKEN_NUMPY, zipfile.BadZipFile, zlib.error, NotImplementedError, RuntimeError)
 """Errors that zipfile and numpy raise for damaged or encrypted archives."""
 
 
@@ -320,12 +336,13 @@ class NetcdfImages(ImageFile):
         self._data = open_dataset(path) if data is None else data
         with suppress(ValueError):  # times in a calendar or unit that xarray cannot decode
             self._data = xarray.decode_cf(self._data, mask_and_scale=False, decode_coords=False, decode_timedelta=False)
+        self._sides = [str(name) for name in self._data.variables if str(name).lower() in (*NORTH, *EAST)]
         self.shapes = {str(name): self._variable(str(name)).shape for name in self._data.variables}
         along = {self._variable(name).dims[0] for name, shape in self.shapes.items() if len(shape) >= 3}
         if len(along) == 1:  # further columns lie along the first dimension of the images, its coordinate aside
             (samples,) = along
             self.kept = {
-                str(name): variable.values
+                str(name): self._values(str(name), variable)
                 for name, variable in self._data.variables.items()
                 if variable.dims == (samples,) and name != samples
             }
@@ -356,25 +373,28 @@ class NetcdfImages(ImageFile):
         coordinate = self._data.variables.get(along)
         if coordinate is None or coordinate.dims != (along,):
             return None
-        return [_as_text(value) for value in coordinate.values]
+        return [_as_text(value) for value in self._values(str(along), coordinate)]
 
     def labels(self, name: str) -> list[str]:
         along = self._data.variables.get(self._variable(name).dims[-1]) if self.shapes[name] else None
-        return [] if along is None or along.dtype.kind not in "OUS" else [_as_text(value) for value in along.values]
+        return [] if along is None or along.dtype.kind not in "OUS" else [*map(_as_text, self._values(name, along))]
 
     def read(self, name: str, samples: slice | None) -> Values:
         variable = self._variable(name)
         require_numbers(variable.dtype, self.label(name))
-        try:
-            values = np.asarray(variable.values if samples is None else variable[samples].values)
-        except DAMAGED as error:
-            where = "" if samples is None else f" at samples {samples.start} to {samples.stop - 1}"
-            raise QexpError(f"{self.label(name)} cannot be read{where}: {error}") from None
+        where = "" if samples is None else f" at samples {samples.start} to {samples.stop - 1}"
+        values = self._values(name, variable if samples is None else variable[samples], where)
         for axis, dimension, way in zip((-2, -1), variable.dims[-2:], (Y, X), strict=False):
             of_samples = variable.ndim + axis == 0 and samples is not None
             if variable.ndim >= 2 and not of_samples and self._towards(dimension, way) is False:
                 values = np.flip(values, axis)
         return values
+
+    def _values(self, name: str, variable: xarray.Variable, where: str = "") -> Values:
+        try:
+            return np.asarray(variable.values)
+        except DAMAGED as error:
+            raise QexpError(f"{self.label(name)} cannot be read{where}: {error}") from None
 
     def _variable(self, name: str) -> xarray.Variable:
         """A variable whose last dimensions run along y and x, if the file says which do."""
@@ -399,11 +419,7 @@ class NetcdfImages(ImageFile):
         """The variable that says where a dimension goes: that of its name, or the only one with a known name."""
         if str(dimension) in self._data.variables:
             return str(dimension) if self._data.variables[dimension].dims == (dimension,) else None
-        names = [
-            str(name)
-            for name, variable in self._data.variables.items()
-            if variable.dims == (dimension,) and str(name).lower() in (*NORTH, *EAST)
-        ]
+        names = [name for name in self._sides if self._data.variables[name].dims == (dimension,)]
         return names[0] if len(names) == 1 else None
 
     def _along(self, dimension: Any) -> NDArray[np.float64] | None:
@@ -411,7 +427,7 @@ class NetcdfImages(ImageFile):
         name = self._coordinate(dimension)
         if name is None or self._data.variables[name].dtype.kind not in "iuf":
             return None
-        return np.asarray(self._data.variables[name].values, dtype=np.float64)
+        return self._values(name, self._data.variables[name]).astype(np.float64)
 
     def _axis(self, dimension: Any) -> ImageAxis | None:
         """None if there are no coordinates. Raises QexpError unless they are evenly spaced."""
@@ -438,7 +454,7 @@ class NetcdfImages(ImageFile):
         for name in (way.angle, way.angle[:3]):
             of_pixels = self._data.variables.get(name)
             if along is None and of_pixels is not None and of_pixels.ndim == 2 and dimension in of_pixels.dims:
-                along = np.nanmean(of_pixels.transpose(dimension, ...).values, axis=1)
+                along = np.nanmean(self._values(name, of_pixels.transpose(dimension, ...)), axis=1)
         return None if along is None or len(along) < 2 else bool(along[0] <= along[-1])
 
 

@@ -11,12 +11,11 @@ from qexp.base.quantities import number_with_unit
 from qexp.deformation.by_network import Images, Tested, TrainedNetwork
 from qexp.errors import QexpError, some
 from qexp.kinds.figures import table
-from qexp.kinds.images.experiment import generated_of
+from qexp.kinds.images.experiment import trained_on
 from qexp.kinds.images.prediction import ImageModel, OfHeads, image_model
 from qexp.kinds.images.spec import generator_in_words
 from qexp.kinds.options import PredictOptions
 from qexp.kinds.prediction import MOST_DATA
-from qexp.kinds.tables import tables_of
 from qexp.networks.feature_distance import UNUSUAL_SHARE
 from qexp.simulation.generators import DeformationImages
 from qexp.spec.kinds import TEST_PREDICTIONS
@@ -26,7 +25,7 @@ from qexp.store.directory import RunDirectory
 def network_of(directory: RunDirectory, device: str) -> TrainedNetwork:
     """The network of a finished run. Raises QexpError if it estimates no numbers of a source of deformation."""
     spec = directory.training_spec()
-    dataset = generated_of(spec["dataset"], tables_of(directory))
+    dataset = trained_on(directory)
     if not isinstance(dataset.generator, DeformationImages):
         raise QexpError(
             f"{directory.name} was not trained on images of a source of deformation, which qexp invert needs"

@@ -25,7 +25,7 @@ from qexp.errors import QexpError, some, suggestion
 from qexp.inference.image_posteriors import BY_LIKELIHOOD, ImagePosteriors
 from qexp.inference.misfit import ImageMisfit
 from qexp.kinds.held_out import require_coverage
-from qexp.kinds.images.experiment import generated_of
+from qexp.kinds.images.experiment import trained_on
 from qexp.kinds.images.extent import EXTREMES, SEEN_SAMPLES, Statistic, TrainingInputs, training_inputs
 from qexp.kinds.images.files import SUFFIXES, NetcdfImages, variables_in
 from qexp.kinds.images.recalibration import recalibrated, recalibrated_run
@@ -63,7 +63,6 @@ from qexp.kinds.prediction import (
     trained_ranges,
     units_of_heads,
 )
-from qexp.kinds.tables import tables_of
 from qexp.networks.estimator import BATCH, Ensemble, Estimator, Posterior
 from qexp.networks.feature_distance import UNUSUAL_SHARE, FeatureDistance
 from qexp.observations.reading import LARGE_DISPLACEMENT, codes_among
@@ -616,7 +615,7 @@ def image_model(directory: RunDirectory, options: PredictOptions) -> ImageModel:
     ensemble = Ensemble(load_models(directory, on))
     model, networks = ensemble.models[0], 1 if refined else len(ensemble.models)
     network, outputs = model.network, list(model.network.outputs)
-    source = generated_of(spec["dataset"], tables_of(directory))
+    source = trained_on(directory)
     if images := [name for name in outputs if len(source.shapes()[name]) != 1]:
         raise QexpError(f"{directory.name} estimates images, {', '.join(images)}; use Run.predict in Python")
     train = cache(lambda: source.parts(spec["split"], Seeds(record.seed))["train"])
@@ -681,7 +680,7 @@ class ImageArrays(InputArrays):
 
     @cached_property
     def _source(self) -> GeneratedDataset:
-        return generated_of(self.directory.training_spec()["dataset"], tables_of(self.directory))
+        return trained_on(self.directory)
 
     @cached_property
     def _directions(self) -> dict[str, tuple[float, float]]:
@@ -707,7 +706,7 @@ class ImageArrays(InputArrays):
 
 def refined_images(directory: RunDirectory, model: Estimator) -> RefinedArrays:
     """By the likelihood of the dataset that a network was trained on. Raises QexpError if it is not known."""
-    source = generated_of(directory.training_spec()["dataset"], tables_of(directory))
+    source = trained_on(directory)
     posteriors_of = ImagePosteriors(source, list(model.network.inputs), with_periods(source.quantities, model.periods))
 
     def draw(
@@ -750,7 +749,7 @@ TAKEN = ("columns", "unit", "misfit", "interval", "draws", "refined", "recalibra
 def extent(directory: RunDirectory, model: Estimator) -> TrainingExtent:
     """What the training data extend over; they are simulated again."""
     spec, record = directory.training_spec(), directory.record()
-    source = generated_of(spec["dataset"], tables_of(directory))
+    source = trained_on(directory)
     seeds = Seeds(record.seed)
     seen = training_inputs(directory, source, lambda: source.parts(spec["split"], seeds)["train"], model.network, seeds)
     trained = trained_ranges(source, model.network.outputs, with_periods(source.quantities, model.periods))

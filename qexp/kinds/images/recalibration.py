@@ -17,8 +17,7 @@ from qexp.errors import QexpError, suggestion
 from qexp.inference.density import Marginal, of_training
 from qexp.kinds.evaluation import TEST
 from qexp.kinds.figures import table
-from qexp.kinds.images.experiment import generated_of
-from qexp.kinds.tables import tables_of
+from qexp.kinds.images.experiment import trained_on
 from qexp.networks.estimator import Ensemble, Posterior
 from qexp.results.calibration import HEAD, INTERVAL, PARTS, WHOLE, Calibration, name_of_file
 from qexp.simulation.dataset import GeneratedDataset
@@ -207,5 +206,5 @@ def recalibrated(
 
 def recalibrated_run(directory: RunDirectory, ensemble: Ensemble, part: str) -> RecalibratedEnsemble:
     """The same, of the dataset that a run was trained on."""
-    dataset = generated_of(directory.training_spec()["dataset"], tables_of(directory))
+    dataset = trained_on(directory)
     return recalibrated(ensemble, directory, dataset, part)

@@ -13,7 +13,6 @@ import shutil
 import subprocess
 import sys
 import time
-import zipfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from functools import partial
@@ -29,10 +28,11 @@ from qexp.base.options import words_of
 from qexp.base.quantities import NOISE, VIEW_KEYS, base_name, quantity
 from qexp.base.seeds import Seeds
 from qexp.base.workspace import VARIABLE
-from qexp.errors import QexpError, RunFailedError
+from qexp.errors import DamagedError, NotFoundError, QexpError, RunFailedError
 from qexp.jobs import launchers
 from qexp.kinds.experiments import TYPES, SpecCache
 from qexp.kinds.images.experiment import DATA, Trial
+from qexp.kinds.images.files import DAMAGED_ARCHIVE, NpzImages
 from qexp.kinds.images.preview import dimensions
 from qexp.kinds.images.spec import sources_of, variable_of
 from qexp.kinds.options import SimulateOptions, SubmitSimulationsOptions
@@ -156,7 +156,8 @@ class Simulator:
             words = f"{counted}, {per_second:.3g} per second, {self._failed[0]:,} failed"
             self._options.watch(words, done / len(self._starts))
         if len(self._there) == len(self._starts):
-            self._take(self._pieces / "all", self._is_finished, partial(self._join, values))
+            with suppress(DamagedError):  # of a piece, which is computed anew
+                self._take(self._pieces / "all", self._is_finished, partial(self._join, values))
         if not self._is_finished():
             time.sleep(SECONDS_BETWEEN_LOOKS)
 
@@ -183,8 +184,12 @@ class Simulator:
         return self._file.exists() and self._origin.items() <= _about(self._file).items()
 
     def _require_own_name(self) -> None:
-        for path in [*filter(Path.exists, [self._file]), *sorted(self._pieces.glob("*.npz"))[:1]]:
-            self._require_own(path)
+        if self._file.exists():
+            self._require_own(self._file)
+        for piece in sorted(self._pieces.glob("*.npz")):
+            if _about(piece):  # else it is damaged, and computed anew
+                self._require_own(piece)
+                break
         if self._spec.exists() and formats.object_in(self._spec).get("path") != self._file.name:
             raise QexpError(f"{self._workspace.shown(self._spec)} is another dataset; give another `name`")
 
@@ -202,7 +207,7 @@ class Simulator:
         return self._pieces / f"{start:08}.npz"
 
     def _is_there(self, start: int) -> bool:
-        if start not in self._there and (path := self._piece(start)).exists():
+        if start not in self._there and _about(path := self._piece(start)):
             self._there[start] = self._require_own(path)
         return start in self._there
 
@@ -304,11 +309,22 @@ class Simulator:
                 file.attrs[ABOUT] = json.dumps({**self._origin, "failed": failed, "reason": reason})
                 for name in values:
                     file[called[name]][:] = values[name]
+                shapes = {called[image]: tuple(axes[image].values()) for image in self._dataset.images}
                 for start in self._starts:
-                    with np.load(self._piece(start)) as piece:
-                        for place, image in enumerate(self._dataset.images):
-                            rows = piece[f"arr_{place}"].reshape(-1, *axes[image].values())
-                            file[called[image]][start : start + len(rows)] = rows
+                    for column, rows in self._rows(start, shapes).items():
+                        file[column][start : start + len(rows)] = rows
+
+    def _rows(self, start: int, shapes: Mapping[str, tuple[int, ...]]) -> dict[str, Array]:
+        """The images of a piece. Raises DamagedError for a damaged one, which is then missing."""
+        path, count = self._piece(start), min(self._size, self._options.count - start)
+        try:
+            piece = NpzImages(path)
+            read = ((name, piece.read(f"arr_{place}", None)) for place, name in enumerate(shapes))
+            return {name: rows.reshape(count, *shapes[name]) for name, rows in read}
+        except (QexpError, LookupError, ValueError) as error:
+            del self._there[start]
+            path.unlink(missing_ok=True)
+            raise DamagedError(f"{path} is damaged") from error
 
     def _stored_document(self) -> Document:
         document, options = self._document, self._options
@@ -329,13 +345,17 @@ class Simulator:
 
 
 def _about(path: Path) -> Document:
-    """What a piece, or the file of all, says of its simulations; empty if it is something else."""
+    """What a piece, or the file of all, says of its simulations; empty if it is damaged, or something else."""
     import h5py
 
-    with suppress(*formats.BROKEN_NETCDF, zipfile.BadZipFile):
+    with suppress(*formats.BROKEN_NETCDF, *DAMAGED_ARCHIVE, NotFoundError):
+        files.require_file(path)
         if path.suffix == ".npz":
             with np.load(path) as piece:
-                return dict(json.loads(str(piece["about"])))
-        with h5py.File(path) as file:
-            return dict(json.loads(file.attrs[ABOUT]))
+                about = json.loads(str(piece["about"]))
+        else:
+            with h5py.File(path) as file:
+                about = json.loads(file.attrs[ABOUT])
+        if isinstance(about["failed"], int) and isinstance(about["reason"], str):
+            return dict(about)
     return {}

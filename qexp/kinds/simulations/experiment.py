@@ -37,7 +37,7 @@ from qexp.simulation.dataset import GeneratedDataset, Part
 from qexp.simulation.stored import Rows, Simulations, StoredDataset, StoredImages
 from qexp.simulation.views import SIZED, View
 from qexp.spec.reading import Document, Finding
-from qexp.store.directory import RunDirectory
+from qexp.store.directory import run_named
 
 if TYPE_CHECKING:
     from qexp.kinds.images.emulator import Emulator
@@ -122,7 +122,7 @@ class SimulatedData(GeneratedData):
             "middles": {name: list(place[2:]) for name, place in files.places.items()},
             "distributions": {**given, **{n: {"type": "quantiles", "parameters": of} for n, of in quantiles.items()}},
         }
-        if model := _emulator(document, workspace):
+        if (model := _emulator(document, workspace)) and not isinstance(model, DatasetError):
             origin |= {"found_emulator": str(model.directory.path.absolute()), "emulator_weights": model.weights}
             if lacking := [name for name in files.shapes if name not in model.images]:
                 raise DatasetError([(("emulator",), f"{model.directory.name} does not make '{lacking[0]}'")])
@@ -202,7 +202,7 @@ def _stored(
     fixed: Mapping[str, float],
     quantities: Quantities,
     origin: Mapping[str, Any],
-    model: Emulator | None,
+    model: Emulator | DatasetError | None,
 ) -> StoredDataset:
     """origin: what the files hold, or held when the run was prepared."""
     pixels = {}
@@ -236,22 +236,24 @@ def _stored(
     )
 
 
-def _emulator(document: Document, workspace: Workspace | None) -> Emulator | None:
-    """The run that makes images of other parameters: where it was, or in the workspace. Raises DatasetError."""
+def _emulator(document: Document, workspace: Workspace | None) -> Emulator | DatasetError | None:
+    """The run that makes images of other parameters. Raises DatasetError, or returns it for the dataset of a run."""
     if "emulator" not in document:
         return None
     from qexp.kinds.images.emulator import Emulator
 
-    path = Path(document.get("found_emulator", ""))
-    if workspace is not None and not ("found_emulator" in document and path.exists()):
-        path = workspace.runs / document["emulator"]
     try:
-        emulator = Emulator(RunDirectory(path))
+        if workspace is None:
+            raise QexpError(f"the run '{document['emulator']}' is known in its workspace alone")
+        emulator = Emulator(run_named(document["emulator"], workspace))
+        if document.get("emulator_weights", emulator.weights) != emulator.weights:
+            raise QexpError(f"the emulator '{document['emulator']}' has other weights than when the run was prepared")
+        return emulator
     except QexpError as error:
-        raise DatasetError([(("emulator",), str(error))]) from error
-    if document.get("emulator_weights", emulator.weights) != emulator.weights:
-        raise DatasetError([(("emulator",), f"{path} was trained again since the run was prepared")])
-    return emulator
+        lack = DatasetError([(("emulator",), f"the dataset's emulator: {error}")])
+        if "emulator_weights" in document:
+            return lack
+        raise lack from error
 
 
 WAYS_OUT = {

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import importlib.util
 import math
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -16,16 +15,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qexp.base.quantities import DIMENSIONLESS, NOISE, UNITS, Quantities, alike, conversion, of_dataset, quantity
-from qexp.errors import DatasetError, MissingExtraError, QexpError, some, suggestion
+from qexp.errors import DatasetError, QexpError, some, suggestion
 from qexp.kinds.files import as_finding, find_data_file, refuse
 from qexp.kinds.images.files import HDF5, UNNAMED, ImageAxis, ImageFile, ImageVariable, NetcdfImages, open_images
 from qexp.observations.reading import codes_among
 from qexp.rows import array_cache
 from qexp.rows.array_cache import CachedArray
-from qexp.rows.arrays import DAMAGED, open_dataset
+from qexp.rows.arrays import open_dataset
 from qexp.rows.formats import open_table
 from qexp.rows.table import HUGE_NUMBER, Table, TableError, codes, unit_in_title
 from qexp.rows.unmeasured import found_in, in_words
+from qexp.rows.zarr_stores import open_store
 from qexp.simulation.stored import MOST_SIMULATIONS, Rows, Simulations, StoredObservation
 from qexp.simulation.views import GNSS, View
 from qexp.spec.reading import Document, Finding, Where
@@ -131,19 +131,7 @@ class ZarrStore(NetcdfImages):
     """A folder that is read as a NetCDF file is. Raises QexpError if it cannot be read."""
 
     def __init__(self, path: Path) -> None:
-        import xarray
-
-        if importlib.util.find_spec("zarr") is None:
-            raise MissingExtraError(f"{path}: this needs zarr, which is not installed: pip install zarr")
-        own: dict[str, Any] = {"decode_cf": False, "consolidated": False, "cache": False}
-        try:
-            data = xarray.open_dataset(path, engine="zarr", **own)
-        except DAMAGED as error:
-            raise QexpError(f"{path} cannot be read as Zarr: {error}") from None
-        for variable in data.variables.values():  # the value of chunks without a file, which zarr itself sets to 0
-            if variable.attrs.get("_FillValue") == 0:
-                del variable.attrs["_FillValue"]
-        super().__init__(path, xarray.decode_cf(data, decode_times=False, decode_timedelta=False))
+        super().__init__(path, open_store(path))
 
     @property
     def paths(self) -> Sequence[Path]:
@@ -224,7 +212,8 @@ class SimulationFiles:
     def fingerprint(self) -> str:
         """SHA-256 of the content of all files, in hexadecimal."""
         files = dict.fromkeys(variable.file for variable in self._there.values())
-        return _content([*sorted({path for file in files for path in file.paths}), *filter(None, [self.table])])
+        paths = [*sorted({path for file in files for path in file.paths}), *filter(None, [self.table])]
+        return _content(paths, self.path)
 
     def _own_units(self, quantities: Quantities) -> dict[str, str]:
         """Variable that is no known quantity → its unit by the files."""
@@ -427,7 +416,7 @@ class SimulationFiles:
         factor = self._factor(array.names[0], array.variable.unit, array.where)
         visible = None if view.visible is None else view.visible.numpy().reshape(array.shape[1:])
         count = array.variable.shape[0]
-        content = _content(array.variable.file.paths)
+        content = _content(array.variable.file.paths, self.path)
         hidden = None if visible is None else hashlib.sha256(visible.tobytes()).hexdigest()
         column = self._names[array.names[0]]
         key = ["simulations", VERSION, content, column, array.channels, list(array.shape), factor, hidden]
@@ -473,11 +462,15 @@ def _largest(values: NDArray[Any], usable: NDArray[np.bool_]) -> float:
     return float(np.abs(values).max(where=usable, initial=0))
 
 
-def _content(paths: Sequence[Path]) -> str:
-    """SHA-256 over the names and contents of files in their order, in hexadecimal; some may not be there."""
-    key = ["contents", *(array_cache.file_state(path) if path.is_file() else path.name for path in paths)]
+def _content(paths: Sequence[Path], folder: Path) -> str:
+    """SHA-256 over the places below a folder and the contents of files in their order, in hexadecimal; some may not be
+    there.
+    """
+    places = [str(path.relative_to(folder)) if folder in path.parents else path.name for path in paths]
+    key = ["contents", places, *(array_cache.file_state(path) for path in paths if path.is_file())]
     if (known := array_cache.note(key)) is None:
-        contents = [[path.name, array_cache.content_hash(path) if path.is_file() else None] for path in paths]
+        hashes = [array_cache.content_hash(path) if path.is_file() else None for path in paths]
+        contents = list(map(list, zip(places, hashes, strict=True)))
         known = {"sha256": hashlib.sha256(repr(contents).encode()).hexdigest()}
         array_cache.keep_note(key, known)
     return str(known["sha256"])
@@ -485,15 +478,16 @@ def _content(paths: Sequence[Path]) -> str:
 
 def _array(variable: ImageVariable, where: Where, name: str, view: Document) -> StoredArray:
     """How an array holds observations. Raises DatasetError."""
-    count, *of_one = variable.shape if variable.shape else (0,)
-    stations = view.get("type") == GNSS
-    if stations:
+    of_one = list(variable.shape[1:])
+    if not math.prod(variable.shape):
+        raise DatasetError([(where, f"{variable.label} holds no values: its shape is {variable.shape}")])
+    if view.get("type") == GNSS:
         if len(of_one) != 2 or 3 not in of_one:
             form = "(simulation, 3, station): east, north, up"
             raise DatasetError([(where, f"{variable.label} has the shape {variable.shape}, but stations need {form}")])
         channels = of_one.index(3)
         return StoredArray(variable, where, [name], (3, of_one[1 - channels], 1), channels)
-    if not count or not 1 <= len(of_one) <= 3:
+    if not 1 <= len(of_one) <= 3:
         forms = "(simulation, value), (simulation, y, x) or (simulation, channel, y, x)"
         raise DatasetError([(where, f"{variable.label} has the shape {variable.shape}; it must be {forms}")])
     if len(of_one) == 3:
