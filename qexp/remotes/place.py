@@ -297,21 +297,28 @@ def open_remote(named: str, workspace: Workspace, create: bool = False) -> Remot
             remote = Remote(shown, system, root.rstrip("/"), renames)
             remote.id = _id_of(remote, create)
     except (ImportError, ValueError, TypeError, FileNotFoundError) as error:
-        raise QexpError(f"{shown} cannot be used: {error}") from error
+        raise QexpError(f"{shown} cannot be used: {_told(error, url)}") from None
     return remote
 
 
 def without_secrets(url: str) -> str:
-    """A URL without user, password and query, as far as they may reach: a password may hold @ and / itself."""
+    """A URL without user, password and query, as far as they may reach: a password may hold any of @/?#; itself."""
     protocol, mark, rest = url.partition("://")
     if not mark:
         return url
-    rest = rest.split("?")[0]
-    first, slash, path = rest.partition("/")
-    user, _, host = first.rpartition("@")
-    if ":" in (user or re.sub(r":\d*$", "", first)) and "@" in path:  # the password may go on behind a slash
-        return f"{protocol}://{path.rpartition('@')[2]}"
-    return f"{protocol}://{host}{slash}{path}"
+    first, *others = re.split(r"[/?#]", rest)
+    behind, (user, _, shown) = rest[len(first) :], first.rpartition("@")
+    is_password = ":" in (user or re.sub(r":\d*$", "", first)) or (":" in first and "@" in "".join(others[:1]))
+    shown = behind.rpartition("@")[2] if is_password and "@" in behind else shown + behind
+    return f"{protocol}://{re.split('[?#;]', shown)[0]}"
+
+
+def _told(error: Exception, url: str) -> str:
+    """An error without what is not shown of the URL."""
+    told, shown = str(error), without_secrets(url)
+    for part in sorted(re.split(r"[:@/?#;=&]+", url), key=len, reverse=True):
+        told = told if part in shown else told.replace(part, "…")
+    return told
 
 
 def _is_of_server(error: Exception) -> bool:

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import logging
+import re
 import subprocess
 from collections import Counter
 from contextlib import suppress
+from itertools import pairwise
+from pathlib import Path
 
-from qexp.base.text import filled, trouble_with_command, words_of
+from qexp.base.text import filled, in_one_line, names_in, trouble_with_command, without_end, words_of
 from qexp.base.workspace import Workspace
 from qexp.errors import DamagedError, QexpError, some
 from qexp.jobs.launchers import Launch, find_launch
@@ -17,7 +20,16 @@ from qexp.store.record import Record
 
 log = logging.getLogger("qexp.run")
 
-PLACEHOLDERS = ("message", "name", "state", "workspace")
+FREE_TEXTS = ("message", "workspace")
+"""Placeholders that may stand for whatever an error says, or a folder is called."""
+
+PLACEHOLDERS = (*FREE_TEXTS, "name", "state")
+
+INTERPRETER = re.compile(r"\w*sh|su|python[\d.]*|perl|ruby|node")
+"""What executes the text behind -c or -e; ssh executes all of its words."""
+
+LONGEST_MESSAGE = 1000
+"""Characters of a message as a word; its input has all."""
 
 LONGEST_SECONDS = 60.0
 """After which the command is killed."""
@@ -30,7 +42,15 @@ def words_to_notify(workspace: Workspace) -> list[str]:
         raise QexpError('qexp.toml: notify is a command, such as notify = "mail -s {message} me@home"')
     if trouble := trouble_with_command(command, PLACEHOLDERS):
         raise QexpError(f"qexp.toml: notify {trouble}")
-    return words_of(command)
+    words = words_of(command)
+    for at, (flag, text) in enumerate(pairwise(words), start=1):
+        programs = [Path(word).name for word in words[:at]]
+        executed = "ssh" in programs or (re.fullmatch(r"-\w*[ce]", flag) and any(map(INTERPRETER.fullmatch, programs)))
+        names = [name for name in names_in(text) if name in FREE_TEXTS]
+        if executed and names:
+            how = f"read the input, or give it as a word of its own: sh -c 'echo \"$1\"' sh {{{names[0]}}}"
+            raise QexpError(f"qexp.toml: notify would execute what stands in {{{names[0]}}}; {how}")
+    return words
 
 
 def notify_of_attempt(directory: RunDirectory, record: Record) -> None:
@@ -71,12 +91,14 @@ def _notify(workspace: Workspace, name: str, state: str, message: str) -> None:
         words = words_to_notify(workspace)
         if not words:
             return
-        values = {"message": message, "name": name, "state": state, "workspace": str(workspace.root)}
+        short = without_end(in_one_line(message), LONGEST_MESSAGE)
+        values = {"message": short, "name": name, "state": state, "workspace": str(workspace.root)}
         subprocess.run(
             [filled(word, values.__getitem__) for word in words],
             cwd=workspace.root,
-            input=f"{message}\n".encode(),
-            capture_output=True,
+            input=f"{message}\n".encode(errors="replace"),
+            stdout=subprocess.DEVNULL,  # what it leaves in the background would hold a pipe open
+            stderr=subprocess.DEVNULL,
             timeout=LONGEST_SECONDS,
             check=True,
         )

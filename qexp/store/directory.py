@@ -180,6 +180,14 @@ MATRIX, MATRIX_RECORD = "matrix.nc", "record.json"
 """Of a matrix, in its folder."""
 
 
+KEYS: Mapping[str, Mapping[str, type]] = {
+    "training": {"dataset": dict, "model": dict, "inputs": list, "outputs": list},
+    "command": {"command": list, "parameters": dict, "units": dict, "metrics": dict},
+    "tracked": {"script": str, "parameters": dict, "units": dict, "metrics": dict},
+}
+"""What every resolved experience of a type has, whichever version wrote it."""
+
+
 @dataclass(frozen=True)
 class RunDirectory:
     """The directory of a run: its files, and what they say."""
@@ -356,6 +364,7 @@ class RunDirectory:
 
     def spec(self) -> dict[str, Any]:
         """The resolved experience with its dataset and model. Raises DamagedError if it is not that of the digest."""
+        from qexp.spec.experiences import type_name
         from qexp.spec.kinds import KINDS  # as above
 
         spec = self.spec_as_written()
@@ -365,6 +374,10 @@ class RunDirectory:
             raise DamagedError(f"{self.record_file} is missing") from None
         if is_as_prepared(self, record, spec) is False:
             raise DamagedError(f"{self.spec_file} is damaged: {self.changed}")
+        for key, needed in KEYS[type_name(spec)].items():
+            if not isinstance(spec.get(key), needed):
+                what = "is not as it must be" if key in spec else "is missing"
+                raise DamagedError(f"{self.spec_file} is damaged: $.{key} {what}")
         kind = spec["dataset"].get("type") if isinstance(spec.get("dataset"), dict) else None
         if isinstance(kind, str) and kind not in KINDS and self.extensions.is_file():
             from qexp.spec.extensions import variables_of

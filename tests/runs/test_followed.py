@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 import qexp as package
-from qexp.runs import followed
+from qexp.runs import followed, notice
 from qexp.runs.followed import MetricsFile, counted, place
 from qexp.store.directory import RunDirectory
 from qexp.web.drawings import curves
@@ -230,6 +230,31 @@ def test_a_command_of_the_user_is_notified_of_a_run_that_fails_and_of_the_end_of
     assert Path("notices").read_text() == f"{failure}{end}failed {launch}\n"
     Path("qexp.toml").write_text('notify = "mail {mesage}"')
     assert "did you mean 'message'" in call("run", "own", "--seed", "2").stderr
+
+
+@pytest.mark.parametrize(
+    "command",
+    ["sh -c 'echo {message}'", "env bash -lc {message}", "/bin/perl -e '{workspace}'", "ssh lab echo {message}"],
+)
+def test_a_message_is_no_part_of_what_a_shell_executes(experience, command):
+    Path("qexp.toml").write_text(f'notify = "{command}"')
+    experience(command=["true", "{seed}"])
+    refused = call("run", "own", "--seed", "2")
+    assert (refused.code, "notify would execute what stands in" in refused.stderr) == (2, True), refused.stderr
+
+
+def test_a_message_is_a_line_of_bounded_length_and_no_child_holds_the_end(experience, monkeypatch):
+    monkeypatch.setattr(notice, "LONGEST_SECONDS", 5)
+    text = 'sleep 60 & echo $! > child; printf %s \\"$1\\" > word; cat > input'
+    Path("qexp.toml").write_text(f"notify = \"sh -c '{text}' sh {{message}}\"")
+    for error in ("two\nlines; touch made #", "x" * 10**6):
+        with pytest.raises(ValueError, match=error[:3]), package.track("fit") as run:
+            raise ValueError(error)
+        os.kill(int(Path("child").read_text()), 9)
+        word, whole = Path("word").read_text(), Path("input").read_text()
+        assert word.startswith(f"{run.name} failed: ValueError: {error[:3]}")
+        assert ("\n" in word, len(word) <= 1000, len(whole) > len(error)) == (False, True, True)
+    assert not Path("made").exists()
 
 
 @pytest.mark.heavy

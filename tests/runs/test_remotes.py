@@ -177,6 +177,12 @@ def test_a_version_of_another_run_replaces_none_and_what_a_newer_version_replace
         ("ssh://u:pa/ssSECRET@lab/home/r", "ssh://lab/home/r"),
         ("s3://KEY:SECRET/cd@bucket/of@us", "s3://us"),
         ("https://lab/r?token=SECRET", "https://lab/r"),
+        ("ssh://u:1234/SECRET@host/r", "ssh://host/r"),
+        ("ssh://u:pa?SECRET@host/r", "ssh://host/r"),
+        ("ssh://u:12?SECRET@host/r", "ssh://host/r"),
+        ("sftp://u:SECRET#1@host/r", "sftp://host/r"),
+        ("https://lab/r;token=SECRET", "https://lab/r"),
+        ("https://lab:80/r#SECRET@x", "https://lab:80/r"),
         ("ssh://lab:2299/home/me@work/r", "ssh://lab:2299/home/me@work/r"),
         ("s3://bucket/of@us", "s3://bucket/of@us"),
         ("/home/a@b/r", "/home/a@b/r"),
@@ -184,6 +190,13 @@ def test_a_version_of_another_run_replaces_none_and_what_a_newer_version_replace
 )
 def test_no_part_of_a_password_is_shown(url, shown):
     assert without_secrets(url) == shown
+
+
+def test_no_error_of_an_address_shows_its_password(here, qexp):
+    for url in ("sftp://u:SECRET#1@host/r", "ssh://u:pa?SECRET@host:x/r", "no://u:SECRET@host/r?SECRET"):
+        said = qexp("push", url, "sound_0").failed(2)
+        assert "cannot be used" in said
+        assert "SECRET" not in said
 
 
 def test_a_launch_comes_with_its_runs_and_their_code_which_is_not_executed(here, there, tmp_path, qexp):

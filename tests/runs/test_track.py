@@ -21,6 +21,7 @@ import torch
 import qexp as package
 from qexp.base import formats
 from qexp.errors import QexpError
+from qexp.spec.reading import digest
 from qexp.store import system
 from qexp.store.directory import RunDirectory
 from tests.conftest import call
@@ -228,6 +229,22 @@ def test_a_wrong_argument_is_an_error_before_anything_is_written(wrong, words):
     with pytest.raises(QexpError, match=words):
         package.track(**{"name": "fit", **wrong})
     assert not list(Path.cwd().glob("runs/*"))
+
+
+@pytest.mark.slow
+def test_a_spec_that_is_not_one_of_a_script_is_damaged_also_with_a_digest_of_its_own():
+    with package.track("fit", {"rate": 1}) as run:
+        run.result(mae=1)
+    folder = Path("runs/fit_0")
+    spec, record = (formats.read_json(folder / name) for name in ("spec.json", "run.json"))
+    for key, value in (("script", None), ("parameters", None), ("parameters", [1]), ("type", "training"), ("units", 5)):
+        changed = {**spec, key: value} if value else {name: one for name, one in spec.items() if name != key}
+        formats.write_json(folder / "spec.json", changed)
+        formats.write_json(folder / "run.json", {**record, "digest": digest(changed)})
+        for command in (("show", "fit_0"), ("report", "fit_0", "--to", "report.html")):
+            refused = call(*command)
+            assert (refused.code, "spec.json is damaged: $." in refused.stderr) == (5, True), (command, refused.stderr)
+        assert call("doctor").code == 5
 
 
 SCRIPT = """
