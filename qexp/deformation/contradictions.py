@@ -127,13 +127,13 @@ def evidence(
     All other unknowns are free: the amounts are information⁻¹ score, and their covariance is information⁻¹.
 
     signals  (signal, point)  [m]
-    some     numbers of the points of the track that are used
+    some     numbers of the points of the track that are used, at which signals are; None: all
     """
     where, weighting = problem.weighting.slices[number], problem.weighting
     jacobian, residual = fit.jacobian[:, where], torch.from_numpy(fit.residual[number])
     if some is not None:
         weighting = Weighting([weighting.blocks[number].select(some.numpy())])
-        number, jacobian, residual, signals = 0, jacobian[:, some], residual[some], signals[:, some]
+        number, jacobian, residual = 0, jacobian[:, some], residual[some]
     signals, jacobian, residual = (weighting.of_block(number, values) for values in (signals, jacobian, residual))
     through = signals @ jacobian.mT
     return signals @ residual, signals @ signals.mT - through @ torch.from_numpy(fit.covariance) @ through.mT
@@ -267,10 +267,8 @@ def _step(problem: Problem, fit: Fit, track: Track, number: int) -> Mistake | No
     or two lines at right angles.
     """
     of_track = problem.model.positions[problem.weighting.slices[number]]
-    low, extent = (
-        of_track.min(dim=0).values,
-        torch.maximum(of_track.max(dim=0).values - of_track.min(dim=0).values, torch.ones(2)),
-    )
+    low = of_track.min(dim=0).values
+    extent = (of_track.max(dim=0).values - low).clamp(min=1)
     some = torch.from_numpy(np.random.default_rng(0).permutation(len(of_track))[:MOST_TESTED])
 
     def inside(positions: Tensor, turn: float, east: int, north: int, *cuts: float) -> Tensor:
@@ -281,11 +279,12 @@ def _step(problem: Problem, fit: Fit, track: Track, number: int) -> Mistake | No
     lines = list(product((0.0, math.pi / 4), (1, -1), (1, -1), CUTS, CUTS))
     best_gain, tried = -1.0, 0
     for finer in (1 / 32, 1 / 128, None):
-        masks = torch.stack([inside(of_track, *line) for line in lines])
+        masks = torch.stack([inside(of_track[some], *line) for line in lines])
         scores, information = evidence(problem, fit, number, masks, some)
-        least = LEAST_STEP * len(some)
-        enough = (masks[:, some].sum(dim=1) >= least) & (masks[:, some].sum(dim=1) <= len(some) - least)
-        gains = torch.where(enough, scores.square() / information.diagonal().clamp(min=1e-12), -1.0)
+        told = information.diagonal()
+        enough = (masks.mean(dim=1) - 0.5).abs() <= 0.5 - LEAST_STEP
+        enough &= told > LEAST_TOLD * told.max()
+        gains = torch.where(enough, scores.square() / told, -1.0)
         tried += len(lines)
         if float(gains.max()) > best_gain:
             best_gain, chosen = float(gains.max()), lines[int(gains.argmax())]

@@ -293,21 +293,15 @@ def estimate_sources(
         of_equal += _unneeded(problem, fit, tracks, candidate, searched, options.seed)
     seconds = time.perf_counter() - began
     parameters = _parameters(fit, candidate, profile, problem, tracks) if profile else _of_network(fit, candidate)
-    told = factors(problem, fit) if options.least_squares else [None] * len(tracks)
-    results = _tracks(observation, problem, fit, units, told)
-    misfit, of_noise = None, list[str]()
-    if options.least_squares:
-        misfit, of_noise = of_residuals(problem, fit, tracks, searched, options.seed)
+    results = _tracks(observation, problem, fit, units, options.least_squares)
+    misfit, of_noise = _of_residuals(problem, fit, tracks, searched, options)
     nothing_known = list(only_prior(problem, fit, searched, candidate.distributions) if options.posterior else ())
     posterior = None
     if options.posterior and not nothing_known:
         posterior = source_posterior(problem, fit, searched, equal, units, candidate.distributions, options, tracks)
     is_estimated = [NOISE_IS_ESTIMATED] * (options.least_squares and noise_is_estimated(tracks))
     return Inversion(
-        source=candidate.text,
-        observation=observation,
-        parameters=parameters,
-        tracks=results,
+        source=candidate.text, observation=observation, parameters=parameters, tracks=results,
         estimated=[display_name(name) for name in fit.coordinates.names],
         correlations=correlations(fit),
         chi2=fit.chi2, degrees=fit.degrees, unknowns=len(fit.coordinates.free) + problem.weighting.nuisances,
@@ -322,6 +316,13 @@ def estimate_sources(
             *([*is_estimated, *nothing_known] if posterior is None else posterior.remarks),
         ],
     )  # fmt: skip
+
+
+def _of_residuals(
+    problem: Problem, fit: Fit, tracks: Sequence[Track], wanted: Sequence[Search], options: InvertOptions
+) -> tuple[Misfit | None, list[str]]:
+    """Nothing of a network's estimate alone, whose residuals are no test."""
+    return of_residuals(problem, fit, tracks, wanted, options.seed) if options.least_squares else (None, [])
 
 
 def _held(
@@ -510,13 +511,10 @@ def _of_network(fit: Fit, candidate: Candidate) -> dict[str, Estimate]:
 
 
 def _tracks(
-    observation: Observation,
-    problem: Problem,
-    fit: Fit,
-    units: Units,
-    told: Sequence[tuple[float, float] | None],
+    observation: Observation, problem: Problem, fit: Fit, units: Units, least_squares: bool
 ) -> dict[str, TrackResult]:
     results = {}
+    told = factors(problem, fit) if least_squares else [None] * len(observation.tracks)
     each = zip(observation.tracks, fit.nuisances, fit.residual, told, strict=True)
     for track, nuisances, residual, factor in each:
         amounts, errors, points = nuisances.amounts, nuisances.errors, track.where_observed()

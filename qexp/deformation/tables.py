@@ -70,13 +70,15 @@ UNDETERMINED = 1e9
 def tables(inversion: Inversion) -> Iterator[Table]:
     """The parameters, the tracks, the posterior and the rivals, as far as there are any."""
     yield table_of_parameters(inversion)
-    columns, rows = ["track", "points", "RMS (m)", "error (m)", "offset (m)", "factor"], []
+    columns, rows = ["track", "points", "RMS (m)", "error (m)", "offset (m)"], []
+    several = any(track.factor for track in inversion.tracks.values())
     for name, track in inversion.tracks.items():
         offset = "" if track.offset_error is None else measured(track.offset, track.offset_error)
         factor = "" if track.factor is None else measured(*track.factor)
-        rows.append([name, f"{track.n:,}", f"{track.rms:.3g}", f"{track.error:.3g}", offset, factor])
-    title = "The factor of the displacement by the source that fits each track beside the others is 1 if all are right."
-    yield Table(title if any(row[-1] for row in rows) else "", columns, rows, frozenset(columns[1:]))
+        row = [name, f"{track.n:,}", f"{track.rms:.3g}", f"{track.error:.3g}", offset]
+        rows.append([*row, factor] if several else row)
+    columns += ["factor"] * several  # of the source's displacement, 1 for right data
+    yield Table("", columns, rows, frozenset(columns[1:]))
     if inversion.posterior is not None:
         yield table_of_posterior(inversion.posterior)
     if inversion.rivals:
