@@ -89,6 +89,7 @@ def _write_note(path: Path, document: dict[str, Any]) -> None:
     with contextlib.suppress(OSError, QexpError):
         path.parent.mkdir(parents=True, exist_ok=True)
         content = formats.json_bytes(document)
+        path.unlink(missing_ok=True)  # it may be a pipe
         # What is cut off has another hash, so that nothing need be synced.
         path.write_bytes(hashlib.sha256(content).hexdigest().encode() + b"\n" + content)
 

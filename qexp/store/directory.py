@@ -402,7 +402,7 @@ class RunDirectory:
             raise QexpError(f"{self.name} is a run of a program and has no network of qexp; this needs a trained one")
         return spec
 
-    def require_trust(self) -> None:
+    def require_trust(self, way_out: str = "repeat the command with `trust_code=True`") -> None:
         """Raise UntrustedCodeError if the run, or one that contains it, was imported with code that is not trusted."""
         code = None if self.code_trusted else self.own_code()
         if code is None:
@@ -414,8 +414,7 @@ class RunDirectory:
 
                 raise UntrustedCodeError(
                     f"{self.name} was imported and has code of its own, which is not executed without permission: "
-                    f"{code} ({code_in_words(code)}). Read it; if you trust it, repeat the "
-                    "command with `trust_code=True`"
+                    f"{code} ({code_in_words(code)}). Read it; if you trust it, {way_out}"
                 )
 
     def trust(self) -> None:

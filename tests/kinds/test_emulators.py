@@ -500,6 +500,9 @@ def test_no_command_executes_the_code_of_a_folder_that_a_pulled_run_or_a_spec_na
     refused = {words for words, said in ended.items() if "decode_0" in said.stderr}
     assert {"validate", "data", "run"} <= {words[0] for words in refused}
     assert refused >= {*of_run}
+    if key == "pulled":
+        said = ended["matrix", "inverse_0", *AT].stderr
+        assert "if you trust it, remove the run, and pull or import it again with --trust-code" in said
 
 
 # What it is made of.

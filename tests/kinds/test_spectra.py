@@ -22,7 +22,7 @@ from qexp.kinds.spectra import dataset as spectra_dataset
 from qexp.kinds.spectra.dataset import SpectrumSamples
 from qexp.kinds.spectra.files import Findings, counts_in, counts_of, unit_in
 from qexp.metrics.splits import SPLITS, SplitError
-from qexp.rows.array_cache import THOROUGHLY, VARIABLE, cache_folder, damaged
+from qexp.rows.array_cache import THOROUGHLY, VARIABLE, cache_folder, damaged, keep_note, note
 from tests.cores import (
     CHANNELS,
     CORES,
@@ -246,6 +246,20 @@ def test_an_array_that_was_deleted_cut_off_or_changed_is_made_again(folders, mon
         every = np.concatenate([spectra(core)[0] for of in CORES.values() for core in of])
         assert np.array_equal(all_counts(again), every)
         assert again.fingerprint == first.fingerprint
+
+
+def test_a_note_of_the_cache_that_is_damaged_counts_for_nothing():
+    keep_note(["key"], {"sha256": "1"})
+    [path] = (cache_folder() / "arrays").glob("*.note")
+    whole = path.read_bytes()
+    for content in (b"[]", b"5", b"{}", b"", whole[:-3], whole.replace(b'"1"', b'"2"')):
+        path.write_bytes(content)
+        assert note(["key"]) is None
+    path.unlink()
+    os.mkfifo(path)
+    assert note(["key"]) is None
+    keep_note(["key"], {"sha256": "1"})
+    assert note(["key"]) == {"sha256": "1"}
 
 
 OPEN = """

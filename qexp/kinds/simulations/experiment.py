@@ -245,7 +245,9 @@ def _emulator(document: Document, workspace: Workspace | None) -> Emulator | Dat
     try:
         if workspace is None:
             raise QexpError(f"the run '{document['emulator']}' is known in its workspace alone")
-        emulator = Emulator(run_named(document["emulator"], workspace))
+        directory = run_named(document["emulator"], workspace)
+        directory.require_trust("remove the run, and pull or import it again with `trust_code=True`")
+        emulator = Emulator(directory)
         if document.get("emulator_weights", emulator.weights) != emulator.weights:
             raise QexpError(f"the emulator '{document['emulator']}' has other weights than when the run was prepared")
         return emulator
