@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import inspect
+import io
 import re
 from dataclasses import KW_ONLY, dataclass, fields
 from pathlib import Path
@@ -12,11 +13,19 @@ import pytest
 from typer.main import get_command
 
 import qexp as package
+from qexp.api.progress import watching
 from qexp.base.options import Computing, flags_of, in_shell, option, python_only, takes
 from qexp.cli import app
 from qexp.deformation.options import InvertOptions, ObserveOptions
 from qexp.errors import QexpError, spelled
-from qexp.kinds.options import CalibrateOptions, EvaluateOptions, LimitOptions, MatrixOptions, SubmitOptions
+from qexp.kinds.options import (
+    CalibrateOptions,
+    EvaluateOptions,
+    LimitOptions,
+    MatrixOptions,
+    SimulateOptions,
+    SubmitOptions,
+)
 from qexp.runs.options import ReportFile
 from qexp.runs.order import NewRuns, RerunOptions, StudyOptions
 
@@ -177,3 +186,29 @@ def test_no_error_below_the_commands_names_an_option_of_the_shell():
                 words = re.sub(r"qexp .*", "", " ".join(map(str, texts)))
                 offenders += [f"{module}:{call.lineno}: {words}"] * bool(re.search(r"(?<![\w-])--[a-z]", words))
     assert not offenders, "\n".join(offenders)
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+@pytest.mark.parametrize("display", [None, False])
+def test_no_bar_is_drawn_where_display_is_false(display, monkeypatch):
+    @takes(SimulateOptions)
+    def simulate(options):
+        """Draw a bar."""
+        with watching(options.watch, "simulating") as watch:
+            watch("solver", 0.5)
+
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setattr("sys.stderr", terminal := Terminal())
+    simulate("solver", 3, display=display)
+    assert ("50 %" in terminal.getvalue()) == (display is None)
+
+
+def test_every_function_with_a_bar_can_be_asked_for_none():
+    functions = [function for name in package.__all__ if callable(function := getattr(package, name))]
+    with_bars = [function for function in functions if re.search("bar if left out|a bar on a", function.__doc__ or "")]
+    assert {"run", "calibrate", "invert", "predict", "simulate"} <= {function.__name__ for function in with_bars}
+    assert [function for function in with_bars if "display" not in inspect.signature(function).parameters] == []

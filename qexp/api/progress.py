@@ -12,7 +12,7 @@ from html import escape
 from typing import TYPE_CHECKING, Any, Protocol
 
 from qexp.base.machine import in_a_kernel, on_a_terminal, progress_bar
-from qexp.base.options import Counted, Report, uncounted
+from qexp.base.options import DISPLAYED, Counted, Report, uncounted
 from qexp.base.text import cleaned, without_middle
 from qexp.errors import in_python
 from qexp.examples.options import Watch, unwatched
@@ -232,10 +232,15 @@ class Show(Protocol):
         """share: what is done, of 1; words: the same in words; name: of what is being done now, if that changes."""
 
 
+def _seen() -> bool:
+    """Whether somebody sees a bar, who did not ask for none."""
+    return DISPLAYED.get() and (on_a_terminal() or in_a_kernel())
+
+
 @contextmanager
 def bar(name: str) -> Iterator[Show]:
     """A bar with the time left on a terminal and in a notebook, once there is something to show; nothing elsewhere."""
-    if not (on_a_terminal() or in_a_kernel()):
+    if not _seen():
         yield lambda share, words, name=None: None
         return
     drawn, cells = progress_bar("words"), list[Cell]()
@@ -328,12 +333,12 @@ def notices() -> Iterator[Report]:
 def display_of(display: Any) -> Display | None:
     """A display that was given; else a bar on a terminal and in a notebook, and nothing elsewhere, or for False."""
     if display is None or display is True:
-        return TrainingDisplay() if on_a_terminal() or in_a_kernel() else None
+        return TrainingDisplay() if _seen() else None
     return None if display is False else display
 
 
 def watcher_of(watched: Any) -> Callable[[], Watcher]:
     """Likewise what makes the watcher of a pool."""
     if watched is None or watched is True:
-        return PoolDisplay if on_a_terminal() or in_a_kernel() else Watcher
+        return PoolDisplay if _seen() else Watcher
     return watched or Watcher

@@ -12,7 +12,7 @@ from qexp.api.handles import Run, Runs, open_run, open_runs
 from qexp.api.listing import ListedRuns, chosen
 from qexp.api.progress import counted, display_of, notices, watcher_of
 from qexp.base import workspace as workspaces
-from qexp.base.options import Report, as_warning, ignore, takes, uncounted
+from qexp.base.options import Report, as_warning, displayed, ignore, takes, uncounted
 from qexp.errors import InterruptedRunError, QexpError, some
 from qexp.jobs import launchers, states
 from qexp.jobs.launchers import Watcher
@@ -209,7 +209,7 @@ def posterior(
         if not isinstance(simulations, Real) or simulations < 1 or simulations % 1:
             raise QexpError(f"`simulations={simulations}`: a whole number, at least 1")
         home = workspaces.found_or_made(workspace)
-        with counted(uncounted, "simulating", "simulations") as done:
+        with displayed(options.get("display")), counted(uncounted, "simulating", "simulations") as done:
             new_simulations(home, called, int(simulations), simulator, names, prior, counted=done)
     if not (home.specs / FOLDERS["experience"] / f"{called}.json").exists():
         new_specs(home, NewOptions("experience", called))

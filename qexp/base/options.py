@@ -23,6 +23,8 @@ import sys
 import textwrap
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 from functools import cache, update_wrapper, wraps
 from pathlib import Path
@@ -183,6 +185,27 @@ def ignore(text: str) -> None: ...
 
 
 def uncounted(done: int, total: int) -> None: ...
+
+
+DISPLAYED = ContextVar("DISPLAYED", default=True)
+"""Whether bars are shown where there is a terminal or a notebook."""
+
+
+@contextmanager
+def displayed(display: Any) -> Iterator[None]:
+    """Show no bar until the end if display is False."""
+    before = DISPLAYED.set(DISPLAYED.get() and display is not False)
+    try:
+        yield
+    finally:
+        DISPLAYED.reset(before)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Displaying:
+    """Options of what shows its progress."""
+
+    display: bool | None = python_only(None, "False: no bar, also on a terminal and in a notebook.")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -356,7 +379,9 @@ class takes(Generic[Keywords, Options]):  # noqa: N801 - a decorator
                 if value is True and fields[name].is_path:
                     raise TypeError(f"{function.__name__}: `{name}` is a path, or left out, and not True")
             there = {name: value for name, value in bound.items() if not fields[name].is_left_out(value)}
-            return function(*given, options=make(**{name: fields[name].read(value) for name, value in there.items()}))
+            options = make(**{name: fields[name].read(value) for name, value in there.items()})
+            with displayed(getattr(options, "display", None)):
+                return function(*given, options=options)
 
         update_wrapper(called, function)
         called.__doc__ = documented(inspect.getdoc(function) or "", make)

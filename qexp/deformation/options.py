@@ -12,6 +12,7 @@ from typing import Any, ClassVar
 from qexp.base.options import (
     Computing,
     Counted,
+    Displaying,
     Report,
     as_warning,
     figure_formats,
@@ -297,7 +298,7 @@ EMULATOR = "run:"
 
 
 @dataclass(frozen=True)
-class InvertOptions(Computing):
+class InvertOptions(Computing, Displaying):
     """Options of `qexp invert`. Raises QexpError for values that cannot be, and for options that exclude each other."""
 
     panels: ClassVar = {

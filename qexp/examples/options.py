@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import KW_ONLY, dataclass
 from pathlib import Path
 
-from qexp.base.options import InWorkspace, option, python_only, words_of
+from qexp.base.options import Displaying, InWorkspace, option, python_only, words_of
 from qexp.base.shell_values import read_values
 from qexp.errors import QexpError, shortened
 
@@ -38,7 +38,7 @@ def read_whole_numbers(option: str, text: str) -> tuple[int, ...]:
 
 
 @dataclass(frozen=True)
-class IceOptions:
+class IceOptions(Displaying):
     """Options of `qexp data ice`."""
 
     out: str | Path = option(..., "A new folder, which gets train/ and test/.", metavar="FOLDER")
@@ -76,7 +76,7 @@ class IceOptions:
 
 
 @dataclass(frozen=True)
-class XrfOptions:
+class XrfOptions(Displaying):
     """Options of `qexp data xrf`."""
 
     out: str | Path = option(..., "A new folder, which gets pretrain/, caco3/ and toc/.", metavar="FOLDER")

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from qexp.base.options import (
     Computing,
     Counted,
+    Displaying,
     InWorkspace,
     Opening,
     Report,
@@ -105,7 +106,7 @@ class NewOptions(InWorkspace):
 
 
 @dataclass(frozen=True)
-class MatrixOptions(Computing):
+class MatrixOptions(Computing, Displaying):
     """Options of `qexp matrix`."""
 
     dataset: str | None = option(
@@ -152,7 +153,7 @@ class MatrixOptions(Computing):
 
 
 @dataclass(frozen=True)
-class PredictOptions(Computing):
+class PredictOptions(Computing, Displaying):
     """Options of `qexp predict`; those that a kind of data does not take are None or False."""
 
     panels: ClassVar = {
@@ -308,7 +309,7 @@ MOST_DRAWS, MOST_NUMBERS = 10_000_000, 1_000_000_000
 
 
 @dataclass(frozen=True, kw_only=True)
-class CalibrateOptions(Computing):
+class CalibrateOptions(Computing, Displaying):
     """Options of `qexp calibrate`. Raises QexpError for numbers that cannot be."""
 
     observations: int = option(2000, "Values drawn from the prior, each for a simulated observation.", metavar="N")
@@ -364,7 +365,7 @@ USUAL_SAMPLES, MOST_SAMPLES = 1000, 1_000_000
 
 
 @dataclass(frozen=True)
-class LimitOptions(Opening):
+class LimitOptions(Opening, Displaying):
     """Options of `qexp limit`."""
 
     dataset: str | None = option(
@@ -412,7 +413,7 @@ class LimitOptions(Opening):
 
 
 @dataclass(frozen=True)
-class SimulateOptions(InWorkspace):
+class SimulateOptions(InWorkspace, Displaying):
     """Options of `qexp data simulate`."""
 
     dataset: str = option(..., "Name or path of the spec of a simulated dataset.", argument=True, complete="datasets")

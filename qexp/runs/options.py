@@ -11,6 +11,7 @@ from typing import Any
 
 from qexp.base.options import (
     Counted,
+    Displaying,
     InWorkspace,
     Opening,
     Report,
@@ -156,7 +157,7 @@ class VerifyOptions:
 
 
 @dataclass(frozen=True)
-class SharingOptions(InWorkspace):
+class SharingOptions(InWorkspace, Displaying):
     """Options of `qexp push` and `qexp pull`."""
 
     runs: Iterable[str] = option(

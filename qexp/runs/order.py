@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from qexp.base.options import (
+    Displaying,
     InWorkspace,
     OnDevice,
     Report,
@@ -318,7 +319,7 @@ class Order(Training, LaunchOptions):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Watched(InWorkspace):
+class Watched(InWorkspace, Displaying):
     """How the progress of a pool is shown."""
 
     watched: Callable[[], Any] | bool | None = python_only(
