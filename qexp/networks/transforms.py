@@ -284,6 +284,87 @@ class Standardize(Fitted):
         return values * self.deviation + self.mean
 
 
+class Adapted(Fitted):
+    """Mean 0 and standard deviation 1 of each number of a vector, on a scale that its training values choose.
+
+    Beside values over decades, or few that are very large, the others are alike in units of the standard deviation:
+    ordinary values  as they are
+    counts           their root, which makes Poisson and binomial noise as strong for few as for many (Bartlett 1936)
+    heavy tails      asinh: linear below the median size, logarithmic above
+    over decades     asinh that is logarithmic from the smallest tenth of the sizes on; counts, too
+    Sizes are distances from the median, or from the short end of what is skewed. What never varies says nothing.
+    """
+
+    formula = (
+        "(where(power > 0, sign(value - centre) * abs((value - centre) / scale) ** power,"
+        " arcsinh((value - centre) / scale)) - mean) / deviation"
+    )
+    inverse_formula = (
+        "where(power > 0, sign(value * deviation + mean) * abs(value * deviation + mean) ** (1 / where(power > 0,"
+        " power, 1)), sinh(value * deviation + mean)) * scale + centre"
+    )
+
+    power: Tensor
+    centre: Tensor
+    scale: Tensor
+    mean: Tensor
+    deviation: Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        for name, number in {"power": 1.0, "centre": 0.0, "scale": 1.0, "mean": 0.0, "deviation": 1.0}.items():
+            self.register_buffer(name, torch.full((1,), number))
+
+    def fit(self, values: Tensor) -> None:
+        chosen = np.array([_suitable(column) for column in values.flatten(1).double().cpu().numpy().T])
+        for name, numbers in zip(("power", "centre", "scale"), chosen.T, strict=True):
+            setattr(self, name, torch.from_numpy(numbers).to(values).view(1, *values.shape[1:]))
+        deviation, mean = torch.std_mean(self._scaled(values).double(), dim=0, keepdim=True)
+        self.mean, self.deviation = mean.to(values), deviation.where(deviation > 0, 1.0).to(values)
+
+    def forward(self, values: Tensor) -> Tensor:
+        return (self._scaled(values) - self.mean) / self.deviation
+
+    def inverse(self, values: Tensor, own: Tensor | None = None) -> Tensor:
+        scaled = values * self.deviation + self.mean
+        root = scaled.abs() ** (1 / self.power.where(self.power > 0, 1.0))
+        return torch.where(self.power > 0, root.copysign(scaled), torch.sinh(scaled)) * self.scale + self.centre
+
+    def _scaled(self, values: Tensor) -> Tensor:
+        distance = (values - self.centre) / self.scale
+        return torch.where(self.power > 0, distance.abs().pow(self.power).copysign(distance), torch.asinh(distance))
+
+
+SKEWED, HEAVY, DECADES = 4, 60, 500
+"""Ratio of the sides of the middle 90 %, and of the largest sizes to the smallest tenth, from where values are so.
+
+The second is 22 for normal values.
+"""
+
+
+def _suitable(values: np.ndarray) -> tuple[float, float, float]:
+    """Power (0: asinh), centre and scale of a number, by its training values, (sample,)."""
+    least, low, middle, high, most = np.quantile(values, [0.005, 0.05, 0.5, 0.95, 0.995])
+    skewed = max(high - middle, middle - low) > SKEWED * min(high - middle, middle - low)
+    counts = values.min() >= 0 and bool((values == np.round(values)).all())
+    centre = middle
+    if skewed or counts:
+        centre = least if counts or high - middle > middle - low else most
+    sizes = np.abs(values - centre)
+    different = sizes[sizes > 0]
+    if not len(different):
+        return 1.0, centre, 1.0
+    smallest, typical = np.quantile(different, [0.1, 0.5])
+    span = np.quantile(sizes, 0.995) / smallest
+    if span > DECADES:
+        return 0.0, centre, smallest
+    if counts:
+        return 0.5, centre, 1.0
+    if skewed or span > HEAVY:
+        return 0.0, centre, typical
+    return 1.0, values.mean(), values.std()
+
+
 class MinMax(Fitted):
     """The range of the training part to 0 … 1, per channel; other values may lie outside."""
 
@@ -585,6 +666,12 @@ TRANSFORMS: dict[str, Entry] = {
         ),
         help="Mean 0, standard deviation 1 per channel, fitted to the training part.",
         example={"type": "standardize"},
+    ),
+    "adapted": Entry(
+        Adapted,
+        {},
+        "Mean 0, standard deviation 1 of each number of a vector: of itself, its root (counts), or asinh (heavy tails).",
+        {"type": "adapted"},
     ),
     "principal_components": Entry(
         build=PrincipalComponents,

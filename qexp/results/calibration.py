@@ -341,6 +341,9 @@ def with_verdict(calibration: Calibration) -> Calibration:
     words.append(f"{calibration.observations:,} observations{part}")
     if calibration.doubted:
         words.append(f"{calibration.doubted:,} of them with samples that are not to be trusted")
+    head = not (calibration.refined or calibration.recalibrated or calibration.caution)
+    if head and any(of.p_value < calibration.least for of in calibration.outputs.values()):
+        words.append("longer training, more simulations or a recalibration may help")
     words += ["see the caution"] if calibration.caution else []
     return replace(calibration, verdict="; ".join(words))
 
@@ -583,7 +586,7 @@ def _sentences(calibration: Calibration) -> Iterator[str]:
     if calibration.recalibrated:
         by += f", recalibrated by the {PARTS[calibration.recalibrated]}"
     yield (
-        f"calibration: {calibration.observations:,} new observations of {calibration.dataset}, drawn from the "
+        f"calibration: {calibration.observations:,} observations of {calibration.dataset}, drawn from the "
         f"{calibration.part_in_words} (seed {calibration.seed}), {calibration.draws:,} draws from the posterior of "
         f"each, by {by}"
     )
@@ -595,7 +598,7 @@ def _sentences(calibration: Calibration) -> Iterator[str]:
             "method"
         )
     for name, output in calibration.outputs.items():
-        yield _of_intervals(name, output.coverage_of_interval, calibration.observations)
+        yield _of_intervals(name, output, calibration)
         yield _of_ranks(name, output, calibration)
         yield _of_cells(name, output.local, calibration)
         yield from _of_widths(name, output)
@@ -612,16 +615,20 @@ def _sentences(calibration: Calibration) -> Iterator[str]:
     yield what_would_be_noticed(calibration)
 
 
-def _of_intervals(name: str, coverage: CoverageShare, observations: int) -> str:
+def _of_intervals(name: str, output: OutputCalibration, calibration: Calibration) -> str:
+    coverage = output.coverage_of_interval
     low, high = (100 * end for end in coverage.expected)
     words = (
         f"the {100 * coverage.probability:g} % intervals of {in_words(name)} hold the truth in "
-        f"{100 * coverage.share:.1f} % of {observations:,} observations"
+        f"{100 * coverage.share:.1f} % of {calibration.observations:,} observations"
     )
     right = f"(95 % of calibrated ones: {low:.1f} to {high:.1f} %)"
     if coverage.expected[0] <= coverage.share <= coverage.expected[1]:
         return f"{words}, as calibrated ones do {right}"
-    return f"{words}: too {'narrow' if coverage.share < coverage.expected[0] else 'wide'} {right}"
+    fault = "narrow" if coverage.share < coverage.expected[0] else "wide"
+    if output.p_value >= calibration.least:  # what one test of several shows now and then is no fault
+        return f"{words} {right}: perhaps too {fault}, but the ranks do not show it"
+    return f"{words}: too {fault} {right}"
 
 
 def _of_ranks(name: str, output: OutputCalibration, calibration: Calibration) -> str:

@@ -708,6 +708,23 @@ def test_a_simulator_and_a_prior_become_a_posterior_within_the_prior_and_nothing
         package.posterior(lambda theta: theta[:1, :, None], prior, **options | {"name": "first"})
 
 
+@pytest.mark.heavy
+def test_the_posterior_of_counts_over_decades_is_about_as_narrow_as_the_exact_one(bare):
+    rates, random = np.array([1.0, 0.5, 2.0]), np.random.default_rng(0)
+    theta = random.normal(0, 3, (2000, 1))
+    counts = random.poisson(np.exp(theta) * rates)
+    run = package.posterior(package.dataset(theta, counts, prior=scipy.stats.norm(0, 3), name="counts"), display=False)
+    assert run.spec["transforms"]["observed"]["type"] == "adapted"
+    grid = np.linspace(-10, 10, 4001)
+    for seen in ([0, 0, 1], [2, 1, 5], [20, 9, 44]):
+        density = np.exp(-(grid**2) / 18 + grid * sum(seen) - np.exp(grid) * rates.sum())
+        mean = np.average(grid, weights=density)
+        width = np.sqrt(np.average((grid - mean) ** 2, weights=density))
+        drawn = run.posterior(observed=np.array([seen], dtype=float), draws=2000)["theta1"].values
+        assert drawn.std() == pytest.approx(width, rel=0.4)
+        assert drawn.mean() == pytest.approx(mean, abs=0.5 * width)
+
+
 def test_images_with_channels_and_vectors_with_a_constant_value_have_posteriors(bare):
     theta = np.random.default_rng(0).normal(size=(200, 2))
     images = theta[:, :1, None, None] * np.ones((200, 8, 8, 2))

@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from qexp.networks.transforms import (
+    Adapted,
     Angle,
     Anscombe,
     Asinh,
@@ -184,6 +185,29 @@ def test_one_deviation_for_all_channels_leaves_them_as_different_as_they_were():
     assert made.var(0).mean().item() == pytest.approx(1, rel=1e-4)
     assert (made[:, 1].std() / made[:, 0].std()).item() == pytest.approx(numbers[:, 1].std() / numbers[:, 0].std())
     torch.testing.assert_close(transform.inverse(made), numbers, rtol=1e-5, atol=1e-5)
+
+
+def test_each_number_of_a_vector_has_the_scale_that_its_values_need_and_comes_back_from_it():
+    random = torch.Generator().manual_seed(0)
+    normal = torch.randn(5000, 5, generator=random, dtype=torch.float64)
+    few, many = (torch.poisson(torch.exp(size * normal[:, 0]), generator=random) for size in (1.0, 3.0))
+    columns = [7 + 2 * normal[:, 1], few, many, torch.exp(4 * normal[:, 2]), normal[:, 3] / normal[:, 4] ** 2, 0 * few]
+    vectors = torch.stack(columns, dim=1)[:, None, None]  # as images of a row
+    transform = Adapted()
+    transform.fit(vectors)
+    scaled = transform(vectors)
+    torch.testing.assert_close(transform.inverse(scaled), vectors, rtol=1e-6, atol=1e-6)
+    assert scaled.abs().amax() < 9  # of the third as it is: 60
+    linear, root, nothing = scaled[:, 0, 0, [0, 1, 5]].T
+    torch.testing.assert_close(linear, (columns[0] - columns[0].mean()) / columns[0].std())
+    torch.testing.assert_close(root, (few.sqrt() - few.sqrt().mean()) / few.sqrt().std())
+    assert not nothing.any()
+    decades = 10 ** torch.arange(1.0, 5.0, dtype=torch.float64)
+    steps = transform(decades[:, None, None, None].expand(-1, 1, 1, 6))[:, 0, 0].diff(dim=0)
+    for column in (2, 3):  # equal ratios are equal steps
+        torch.testing.assert_close(steps[1:, column], steps[:1, column].expand(2), rtol=0.01, atol=0)
+    low, high = transform(torch.full_like(vectors[:1], -1e9)), transform(torch.full_like(vectors[:1], 1e9))
+    assert low.isfinite().all() and high.isfinite().all()
 
 
 @pytest.mark.parametrize("period", [360.0, 180.0, 2 * math.pi, 24.0])

@@ -153,7 +153,7 @@ def test_the_command_says_and_keeps_what_python_gives(workspace):
     assert {**again, "created": ""} == {**found, "created": ""}
     assert other["outputs"] != found["outputs"]
     shown = call(*words).stdout
-    assert "60 new observations of sound, drawn from the whole prior (seed 7), 30 draws" in shown
+    assert "60 observations of sound, drawn from the whole prior (seed 7), 30 draws" in shown
     assert re.match(r"depth: .*; 60 observations *\n", shown)
 
 
@@ -243,10 +243,11 @@ def test_verdicts_are_words_for_what_the_tests_find():
 
     assert verdict() == "depth: calibrated; volume change: calibrated; 2,000 observations"
     rest = "; volume change: calibrated; 2,000 observations"
-    assert verdict(ranks=1e-4, share=0.92, spread=0.9) == f"depth: slightly too wide{rest}"
-    assert verdict(ranks=1e-4, share=0.8, spread=1.2) == f"depth: too narrow{rest}"
-    assert verdict(ranks=1e-4, mean=0.55) == f"depth: medians too low{rest}"
-    assert verdict(ranks=1e-4) == f"depth: posteriors of a wrong shape{rest}"
+    helps = f"{rest}; longer training, more simulations or a recalibration may help"
+    assert verdict(ranks=1e-4, share=0.92, spread=0.9) == f"depth: slightly too wide{helps}"
+    assert verdict(ranks=1e-4, share=0.8, spread=1.2) == f"depth: too narrow{helps}"
+    assert verdict(ranks=1e-4, mean=0.55) == f"depth: medians too low{helps}"
+    assert verdict(ranks=1e-4) == f"depth: posteriors of a wrong shape{helps}"
     assert verdict(places=1e-4) == f"depth: calibrated on average, not everywhere (too narrow in 2 of 9 cells){rest}"
     more = "regions of highest density hold the truth more often than they should"
     assert verdict(region=1e-4) == f"depth: calibrated; volume change: calibrated; {more}; 2,000 observations"
@@ -415,7 +416,7 @@ def test_posteriors_are_compared_with_exact_ones_and_those_by_the_likelihood_are
     assert refined.exact.accuracy < 0.58
     assert refined.exact.observations == 3
     shown = call("show", "sound_0").stdout
-    assert shown.count("40 new observations of sound, drawn from the whole prior (seed 0), 300 draws from the") == 2
+    assert shown.count("40 observations of sound, drawn from the whole prior (seed 0), 300 draws from the") == 2
     assert re.search(r"intervals of depth +refined( +\d+\.\d){4} +\S+ +\S+ km +[01]\.\d+", shown), shown
     assert re.search(r"classifier distinguishes the draws of 3 posteriors from those of exact ones in [45]\d\.", shown)
     wanted = "calibration.joint.refined.c2st < 0.58 and calibration.depth.width_ratio > 2"

@@ -169,7 +169,11 @@ class RecalibratedEnsemble(Ensemble):
         super().__init__(ensemble.models)
         self._by, self.kept = by, kept
         observations = f"{kept.observations:,} observations of the {kept.part_in_words} (made {kept.created})"
-        self.recalibrated = f"posteriors are recalibrated by {observations}, and right for what is like these"
+        error = 100 * math.sqrt(INTERVAL * (1 - INTERVAL) / kept.observations)
+        self.recalibrated = (
+            f"posteriors are recalibrated by {observations}, and right for what is like these: {100 * INTERVAL:g} % "
+            f"intervals hold the truth in {100 * INTERVAL:g} ± {error:.1f} %"
+        )
 
     def posterior(self, samples: Mapping[str, Tensor]) -> Posterior:
         return RecalibratedPosterior(super().posterior(samples), self._by)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import inspect
+import math
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -37,14 +38,22 @@ MOST_DROPOUT, DROPOUT_OF_NUMBER = 0.4, 20
 many simulations there are, and at most the first.
 """
 
-NUMBERS_OF_MIXTURE = 168
+DROPOUT_OF_HEAD = 0.1
+"""Dropout from which on the head's features have it, too, which makes narrow posteriors too wide."""
+
+NUMBERS_OF_MIXTURE, MOST_COMPONENTS = 168, 10
 """Weights, means and factors of its components, of which there are more where parameters are few."""
 
-SIMULATIONS_OF_NUMBER = 16
+SIMULATIONS_OF_NUMBER = 32
 """For each of these numbers: fewer simulations are learned by heart."""
 
-SEEN, EPOCHS = 200_000, (50, 100)
-"""Samples of all epochs together, as far as the number of epochs lies between these: few simulations need more."""
+STEPS_OF_ROOT, FEWEST_EPOCHS = 160, 10
+"""Steps of training by the third root of the number of simulations, if validation does not end it."""
+
+STEPS_OF_PLATEAU, FEWEST_OF_PLATEAU = 120, 3
+"""Steps, and epochs, without a lower validation loss, after which the learning rate is lowered; training ends after as
+many again.
+"""
 
 TRIES = 20
 """Simulations that may fail before a simulator is taken for one that cannot be called."""
@@ -252,17 +261,17 @@ def experience(document: Document, dataset: StoredDataset) -> tuple[Document, Do
         if len(few) <= min(MOST_WHOLE, count / LEAST_REPEATED) and (few == np.round(few)).all():
             raise QexpError(f"parameter '{name}', with {len(few)} whole numbers, {DISCRETE}")
     numbers = 1 + len(outputs) * (len(outputs) + 3) // 2
-    most = min(max(NUMBERS_OF_MIXTURE // numbers, 2), 20)
+    most = min(max(NUMBERS_OF_MIXTURE // numbers, 2), MOST_COMPONENTS)
     components = min(most, max(count // (SIMULATIONS_OF_NUMBER * numbers), 1))
     dropout = round(min(MOST_DROPOUT, DROPOUT_OF_NUMBER * numbers / count), 3)
-    hidden = {"units": [128], "outputs": 128, "activation": "silu", "dropout": dropout}
+    hidden = {"units": [128, 128], "outputs": 128, "activation": "silu", "dropout": dropout}
     convolutions = {"module": "conv", "parameters": {"filters": [16, 32, 32], "stride": 2}}
     operations = {
         **({"join": {"module": "concatenate"}} if len(observed) > 1 else {}),
         **({"convolutions": convolutions} if min(height, width) > 1 else {}),
         "hidden": {"module": "mlp", "parameters": hidden},
         "silu": {"module": "activation", "parameters": {"activation": "silu"}},
-        "dropout": {"module": "dropout", "parameters": {"rate": dropout}},
+        **({"dropout": {"module": "dropout", "parameters": {"rate": dropout}}} if dropout > DROPOUT_OF_HEAD else {}),
         "posterior": {"module": "mixture_posterior", "parameters": {"components": components}},
     }
     model = {
@@ -277,19 +286,26 @@ def experience(document: Document, dataset: StoredDataset) -> tuple[Document, Do
             }
         ],
     }
-    of_vectors = {"type": "standardize", "parameters": {"deviation": "value"}}
+    split, batch_size = [0.85, 0.1], min(max(count // 16, 16), 200)
+    steps = math.ceil(split[0] * count / batch_size)
+    epochs = max(round(STEPS_OF_ROOT * count ** (1 / 3) / steps), FEWEST_EPOCHS)
+    patience = max(math.ceil(STEPS_OF_PLATEAU / steps), FEWEST_OF_PLATEAU)
+    plateau = {"factor": 0.3, "patience": patience, "min_delta": 1e-3}
     return model, {
         "inputs": observed,
         "outputs": outputs,
-        "split": [0.85, 0.1],
-        "epochs": int(np.clip(SEEN // count, *EPOCHS)),
-        "batch_size": min(max(count // 16, 16), 200),
+        "split": split,
+        "epochs": epochs,
+        "batch_size": batch_size,
         "optimizer": "adam",
         "learning_rate": 3e-3,
-        "schedule": "one_cycle",
-        "additional_callbacks": [{"type": "early_stopping", "parameters": {"patience": 10}}],
+        "schedule": {"type": "one_cycle", "parameters": {"warm_up": 0.1}},
+        "additional_callbacks": [
+            {"type": "reduce_on_plateau", "parameters": plateau},
+            {"type": "early_stopping", "parameters": {"patience": 2 * patience}},
+        ],
         "gradient_clip": 5.0,
-        "transforms": dict.fromkeys(observed, "standardize" if min(height, width) > 1 else of_vectors),
+        "transforms": dict.fromkeys(observed, "standardize" if min(height, width) > 1 else "adapted"),
         "losses": "negative_log_likelihood",
     }
 
