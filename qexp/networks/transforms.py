@@ -312,8 +312,10 @@ class Adapted(Fitted):
 
     def __init__(self) -> None:
         super().__init__()
-        for name, number in {"power": 1.0, "centre": 0.0, "scale": 1.0, "mean": 0.0, "deviation": 1.0}.items():
-            self.register_buffer(name, torch.full((1,), number))
+        for name in ("centre", "mean"):
+            self.register_buffer(name, torch.zeros(1))
+        for name in ("power", "scale", "deviation"):
+            self.register_buffer(name, torch.ones(1))
 
     def fit(self, values: Tensor) -> None:
         chosen = np.array([_suitable(column) for column in values.flatten(1).double().cpu().numpy().T])
@@ -670,7 +672,7 @@ TRANSFORMS: dict[str, Entry] = {
     "adapted": Entry(
         Adapted,
         {},
-        "Mean 0, standard deviation 1 of each number of a vector: of itself, its root (counts), or asinh (heavy tails).",
+        "Each number of a vector as its values need: unchanged, its root (counts), asinh (heavy tails); standardized.",
         {"type": "adapted"},
     ),
     "principal_components": Entry(
