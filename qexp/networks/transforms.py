@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from scipy.special import ndtr
 from torch import Tensor, nn
 
@@ -344,7 +345,7 @@ The second is 22 for normal values.
 """
 
 
-def _suitable(values: np.ndarray) -> tuple[float, float, float]:
+def _suitable(values: NDArray[np.float64]) -> tuple[float, float, float]:
     """Power (0: asinh), centre and scale of a number, by its training values, (sample,)."""
     least, low, middle, high, most = np.quantile(values, [0.005, 0.05, 0.5, 0.95, 0.995])
     skewed = max(high - middle, middle - low) > SKEWED * min(high - middle, middle - low)
