@@ -161,8 +161,9 @@ RUN_AND_FILES = typer.Argument(
 
 def _run_and_files(values: dict[str, Any]) -> dict[str, Any]:
     """Values with the run and the files to estimate, whether they are given as words or by options."""
-    first, files = (values["run_and_files"] or [])[:1], (values["run_and_files"] or [])[1:]
-    run, source = values["run"], values["source"]
+    words, run, source = values["run_and_files"] or [], values["run"], values["source"]
+    is_file = bool(words and run) and Path(words[0]).exists() and not Path(words[0], "run.json").exists()
+    first, files = ([], words) if is_file else (words[:1], words[1:])
     example = f"qexp predict RUN FILE --output {values['target']}"
     run = named_once(first, run, example)
     if not files and source is None:

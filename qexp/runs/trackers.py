@@ -112,7 +112,7 @@ def _fill(run: Found, path: Path, name: str, draft: Path) -> None:
             experience=run.experiment,
             dataset="",
             model="",
-            seed=seed if isinstance(seed, int) and seed >= 0 else 0,
+            seed=seed if type(seed) is int and seed >= 0 else 0,
             state=run.state,
             created=times[0],
             started=times[0],

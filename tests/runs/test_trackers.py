@@ -332,9 +332,11 @@ def test_parameters_of_yaml_are_what_its_users_mean(here):
         "net": {"drop": 0.5, "act": "tanh"},
     }
     (here / "other/plots/metrics").mkdir(parents=True)
-    (here / "other/params.yaml").touch()
-    (run,) = package.import_runs("other")
-    assert run.spec["parameters"] == {}
+    for text in ("", "seed: yes", "seed: -1"):
+        (here / "other/params.yaml").write_text(text)
+        (run,) = package.import_runs("other")
+        assert (run.spec["parameters"], run.record["seed"]) == ({}, 0)
+        call("rm", run.name, "--yes").done()
 
 
 BOMB = "a0: &a0 [x, x, x, x, x, x, x, x, x]\n" + "".join(

@@ -522,7 +522,7 @@ def test_runs_that_are_no_ensemble_are_refused_with_what_differs(workspace):
         ("sound_0,narrow_0", "sound_0 and narrow_0 have the same seed and spec"),
     ):
         named = [word for run in runs.split(",") for word in ("--run", run)]
-        assert words in call("predict", *named, "--input", *given).refused()
+        assert words in call("predict", *named, *given).refused()
     call("run", "sound", "--seed", "1", "--device", "cpu").done()
     with pytest.raises(QexpError, match="evaluate each of them"):
         package.open_run(["sound_0", "sound_1"], ensemble=True).evaluate("sound")
