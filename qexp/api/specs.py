@@ -315,6 +315,7 @@ def dataset(
     units: Mapping[str, str] | None = None,
     groups: ArrayLike | None = None,
     name: str = "simulations",
+    axes: Sequence[str] = (),
     workspace: str | Path | None = None,
 ) -> str:
     """Write simulations as data/NAME.npz, and a dataset of the type `simulated` that has them.
@@ -322,8 +323,8 @@ def dataset(
     theta    parameters, (simulation, parameter), in numpy, torch or pandas; columns that have names, as those of data
              frames, structured arrays, xarray and dictionaries, are taken by name, and contradictions are refused
     x        what was observed with them, (simulation, value), (simulation, y, x), (simulation, channel, y, x) or
-             (simulation, y, x, channel): channels are the shorter axis. Names of the values of vectors are kept: what
-             is observed is then taken by name, too
+             (simulation, y, x, channel). Names of the values of vectors are kept: what is observed is then taken by
+             name, too
     names    of the parameters, in the order of columns without names; if left out those of the prior, of a data frame,
              or theta1 and on
     prior    what the parameters were drawn from: a frozen distribution of scipy.stats or a distribution of torch for
@@ -331,6 +332,7 @@ def dataset(
     units    parameter → its unit
     groups   (simulation,): those with equal ones stay in one part
     name     of the dataset
+    axes     of x, such as ["simulation", "y", "x", "channel"], where channels could be another axis
     returns  the name, which `posterior`, `samples` and others take. A dataset of that name with the same content stays
     Raises QexpError if another one is there, and SpecError.
 
@@ -343,7 +345,7 @@ def dataset(
 
     with notices() as tell:
         for text in new_simulations(
-            workspaces.found_or_made(workspace), name, theta, x, names, prior, units=units, groups=groups
+            workspaces.found_or_made(workspace), name, theta, x, names, prior, units=units, groups=groups, axes=axes
         ):
             tell(text)
     return name

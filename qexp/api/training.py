@@ -166,6 +166,7 @@ def posterior(
     simulations: int = 2000,
     names: Sequence[str] = (),
     name: str | None = None,
+    axes: Sequence[str] = (),
     workspace: str | Path | None = None,
     **options: Any,
 ) -> Run:
@@ -182,6 +183,7 @@ def posterior(
     simulations  how many are made
     names        of the parameters; theta1 and on, or those of the prior, if left out
     name         of the dataset, the model and the experience; that of the function if left out
+    axes         of what is observed, as for `dataset`
     options      further ones of `run`, such as `seed` and `overrides`
     returns      the run: `run.posterior(observed=x)` draws from the posterior
     Raises QexpError, as `run` and `dataset` do, and for another simulator or prior under the same name.
@@ -210,7 +212,7 @@ def posterior(
             raise QexpError(f"`simulations={simulations}`: a whole number, at least 1")
         home = workspaces.found_or_made(workspace)
         with displayed(options.get("display")), counted(uncounted, "simulating", "simulations") as done:
-            new_simulations(home, called, int(simulations), simulator, names, prior, counted=done)
+            new_simulations(home, called, int(simulations), simulator, names, prior, counted=done, axes=axes)
     if not (home.specs / FOLDERS["experience"] / f"{called}.json").exists():
         new_specs(home, NewOptions("experience", called))
     return run(called, workspace=home.root, **options)

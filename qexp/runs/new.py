@@ -74,7 +74,8 @@ def new_simulations(
 
     theta    (simulation, parameter), or how many are drawn from the prior
     x        (simulation, ...), or the simulator that makes it of theta: it is called if the file is not there
-    more     `units` of parameters, `groups`, (simulation,), and `counted`, which receives how many are simulated
+    more     `units` of parameters, `groups`, (simulation,), `axes` of x, and `counted`, which receives how many are
+             simulated
     returns  warnings about them
     Raises QexpError if other simulations or another dataset are there, and SpecError if the dataset is wrong.
     """
@@ -87,6 +88,10 @@ def new_simulations(
         raise QexpError(f"`names`: the simulator is given the parameters of the prior, {of_prior}; leave `names` out")
     count = len(next(iter(parameters.values())))
     document = simulated.dataset(path.name, list(parameters), prior, units, cache.tables["quantities"])
+    axes = [*map(str, more.get("axes") or (x.dims if hasattr(x, "to_dataset") else ()))]  # an array of xarray
+    document |= (
+        {"axes": {simulated.OBSERVED: axes}} if axes and (more.get("axes") or {*axes} <= {*simulated.AXES}) else {}
+    )
     arrays = dict(parameters)
     if (groups := more.get("groups")) is not None:
         document["groups"] = simulated.GROUP

@@ -165,6 +165,57 @@ def test_channels_are_observations_of_their_own_whichever_axis_they_have(tmp_pat
         assert signals(dataset, [5])["displacement_1"].numpy()[0, 0] == pytest.approx(views[5, 1], rel=1e-5)
 
 
+FIRST, LAST = ["simulation", "channel", "y", "x"], ["simulation", "y", "x", "channel"]
+
+
+def test_axes_that_could_be_others_are_asked_for_and_told_by_names_views_or_a_key(tmp_path):
+    random = np.random.default_rng(0)
+    a, u = random.uniform(1, 5, 40), random.normal(size=(40, 8, 6, 4))
+    path, of = tmp_path / "all.npz", {"observations": ["u"], "varyings": {"a": []}}
+    np.savez(path, a=a, u=u)
+    assert f'"axes": {{"u": {json.dumps(FIRST)}}} or "axes": {{"u": {json.dumps(LAST)}}}' in refused(path, **of)
+    xarray.Dataset({"u": (("run", "y", "x", "band"), u), "a": ("run", a)}).to_netcdf(tmp_path / "all.nc")
+    for (count, side), dataset in (
+        ((8, 6), opened(path, axes={"u": FIRST}, **of)),
+        ((4, 8), opened(path, axes={"u": LAST}, **of)),
+        ((8, 6), opened(path, views=[{}] * 8, **of)),
+        ((4, 8), opened(tmp_path / "all.nc", **of)),
+    ):
+        assert (len(dataset.images), dataset.shapes()["u_3"][1]) == (count, side)
+        expected = u[7, 3] if count == 8 else u[7, ..., 3]
+        assert signals(dataset, [7])["u_3"].numpy()[0, 0] == pytest.approx(expected, rel=1e-6)
+    for wrong, text in ((FIRST[:3], "name each axis"), (["simulation", "y", "y", "x"], "name each axis")):
+        assert text in refused(path, axes={"u": wrong}, **of)
+    said = findings("dataset", document(path, axes={"v": FIRST, "displacement": ["chanel"]}), BUILT_IN)
+    assert {where for where, _ in said} >= {("axes", "displacement", 0)}
+    np.savez(path, a=a, u=u[:, :, :4])
+    assert f'is read with "axes": {{"u": {json.dumps(FIRST)}}}' in " ".join(opened(path, **of).warnings)
+    moved = np.zeros((40, 3, 3))  # (simulation, station, component), of which only "up" moves
+    moved[..., 2] = a[:, None] * [1, 2, 3]
+    np.savez(path, a=a, u=moved)
+    gnss = {"type": "gnss", "points": [[0, 0], [1, 0], [2, 0]], "errors": [0.001] * 3}
+    assert "which axis is which" in refused(path, views=[gnss], **of)
+    named = {"axes": {"u": ["simulation", "station", "component"]}, "views": [gnss], "fixed": {}}
+    assert signals(opened(path, **named, **of), [7])["u"][0, :, :, 0].numpy() == pytest.approx(moved[7].T)
+
+
+def test_reversed_axes_of_matlab_are_told_by_its_mark_or_by_the_key_that_the_error_names(tmp_path, values):
+    depth, volume, views = values
+    views = views[:, 0, :, :12]
+    for name, mark in (("marked.mat", True), ("bare.h5", False)):
+        with h5py.File(tmp_path / name, "w") as file:
+            file.update({"depth": depth[None], "delta_volume": volume[None], "displacement": views.T})
+            for array in file.values() if mark else ():
+                array.attrs["MATLAB_class"] = np.bytes_("double")
+    (said,) = re.findall(r'"axes": ({.*?})', refused(tmp_path / "bare.h5"))
+    for dataset in (opened(tmp_path / "marked.mat"), opened(tmp_path / "bare.h5", axes=json.loads(said))):
+        assert dataset.simulations.parameters["depth"] == pytest.approx(depth)
+        assert signals(dataset, [5])["displacement"].numpy()[0, 0] == pytest.approx(views[5], rel=1e-5)
+    with h5py.File(tmp_path / "rows.h5", "w") as file:
+        file.update({"depth": depth[None], "delta_volume": volume[:, None], "displacement": views})
+    assert opened(tmp_path / "rows.h5").simulations.parameters["depth"] == pytest.approx(depth)
+
+
 def test_vectors_and_stations(tmp_path, values):
     depth, volume, views = values
     stations = views[:, :1, 0, :5].repeat(3, axis=1)
@@ -734,5 +785,10 @@ def test_images_with_channels_and_vectors_with_a_constant_value_have_posteriors(
         assert run.posterior(observed=together).equals(apart)
     vectors = np.concatenate([1e6 * theta, np.ones((200, 1))], axis=1)
     package.dataset(theta, vectors, name="vectors")
+    deep = np.random.default_rng(0).normal(size=(200, 2, 6, 4))
+    for known in ({"x": deep, "axes": FIRST}, {"x": xarray.DataArray(deep, dims=FIRST)}):
+        assert package.dataset(theta, name="deep", **known) == "deep"
+    with pytest.raises(QexpError, match="which axis is which"):
+        package.dataset(theta, deep, name="other")
     run = package.posterior("vectors", overrides={"epochs": 20}, display=False)
     assert run.results["test"]["theta1"]["r2"] > 0.8

@@ -93,6 +93,10 @@ class ImageFile(ABC):
         """Names of the values of a vector; empty if the file has none."""
         return []
 
+    def dimensions(self, name: str) -> list[str]:
+        """Names of the axes of a variable, y and x where these are known to be it; empty if the file has none."""
+        return []
+
     @abstractmethod
     def read(self, name: str, samples: slice | None) -> Values:
         """Some samples of a variable, along its first axis; all of the array for None. Missing values are NaN."""
@@ -396,9 +400,15 @@ class NetcdfImages(ImageFile):
         except DAMAGED as error:
             raise QexpError(f"{self.label(name)} cannot be read{where}: {error}") from None
 
+    def dimensions(self, name: str) -> list[str]:
+        along = {"y": Y, "x": X}
+        named = ([axis for axis in along if self._is_along(of, along[axis])] for of in self._variable(name).dims)
+        return [(found or [str(of)])[0] for found, of in zip(named, self._variable(name).dims, strict=True)]
+
     def _variable(self, name: str) -> xarray.Variable:
         """A variable whose last dimensions run along y and x, if the file says which do."""
         variable = self._data.variables[name]
+        variable = variable.T if "MATLAB_class" in variable.attrs else variable  # whose axes HDF5 has reversed
         along = [[dimension for dimension in variable.dims if self._is_along(dimension, way)] for way in (Y, X)]
         if [len(dimensions) for dimensions in along] != [1, 1]:
             return variable
@@ -475,8 +485,8 @@ SINGLE: Mapping[str, type[NpyImages] | type[GeotiffImages]] = {
 }
 """Suffix → files of one array, which has no name."""
 
-HDF5 = (".h5", ".hdf5")
-"""Suffixes of plain HDF5, which is read like NetCDF."""
+HDF5 = (".h5", ".hdf5", ".mat")
+"""Suffixes of plain HDF5, which is read like NetCDF; Matlab writes it from its version 7.3 on."""
 
 SUFFIXES = (".nc", ".npz", *SINGLE)
 """Suffixes of files of images."""

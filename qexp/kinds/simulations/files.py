@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import math
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -14,10 +15,21 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from qexp.base.quantities import DIMENSIONLESS, NOISE, UNITS, Quantities, alike, conversion, of_dataset, quantity
+from qexp.base.quantities import (
+    DIMENSIONLESS,
+    NOISE,
+    UNITS,
+    Quantities,
+    alike,
+    channels_of,
+    conversion,
+    of_dataset,
+    quantity,
+)
 from qexp.errors import DatasetError, QexpError, some, suggestion
 from qexp.kinds.files import as_finding, find_data_file, refuse
 from qexp.kinds.images.files import HDF5, UNNAMED, ImageAxis, ImageFile, ImageVariable, NetcdfImages, open_images
+from qexp.kinds.simulations.axes import AXES, axes_of
 from qexp.observations.reading import codes_among
 from qexp.rows import array_cache
 from qexp.rows.array_cache import CachedArray
@@ -60,22 +72,33 @@ class StoredArray:
     where     the key of the dataset that names it
     names     of its observations
     shape     of one simulation, (channel, height, width)
-    channels  the axis of the channels in the file, without that of the simulations
+    order     the axes of the file in the order simulation, channel, y, x, as far as there are such
+    turned    whether rows run southwards in the file, which does not say so
     """
 
     variable: ImageVariable
     where: Where
     names: Sequence[str]
     shape: Shape
-    channels: int
+    order: Sequence[int]
+    turned: bool = False
+
+    @property
+    def count(self) -> int:
+        """Number of simulations."""
+        return self.variable.shape[self.order[0]]
 
     def blocks(self, factor: float) -> Iterator[NDArray[np.float32]]:
         """All simulations in order, some at a time, (simulation, channel, height, width), multiplied by a factor."""
-        count, size = self.variable.shape[0], max(1, BLOCK // math.prod(self.shape))
-        for start in range(0, count, size):
-            values = np.moveaxis(self.variable.read(slice(start, min(start + size, count))), 1 + self.channels, 1)
+        size = max(1, BLOCK // math.prod(self.shape))
+        whole = None if self.order[0] == 0 else np.moveaxis(self.variable.read(None), self.order[0], 0)
+        others = [1 + axis - (axis > self.order[0]) for axis in self.order[1:]]
+        for start in range(0, self.count, size):
+            some = slice(start, min(start + size, self.count))
+            values = (self.variable.read(some) if whole is None else whole[some]).transpose(0, *others)
+            values = values.reshape(-1, *self.shape)[:, :, :: -1 if self.turned else 1]
             with np.errstate(over="ignore", invalid="ignore"):
-                yield (values.reshape(-1, *self.shape) * factor).astype(np.float32)
+                yield (values * factor).astype(np.float32)
 
 
 class FilePerSimulation(ImageFile):
@@ -109,6 +132,10 @@ class FilePerSimulation(ImageFile):
 
     def axes(self, name: str) -> tuple[ImageAxis, ImageAxis] | None:
         return self._first[name].file.axes(self._first[name].name)
+
+    def dimensions(self, name: str) -> list[str]:
+        named = self._first[name].file.dimensions(self._first[name].name)
+        return ["simulation", *named] if named else []
 
     def read(self, name: str, samples: slice | None) -> NDArray[Any]:
         paths = self._paths[samples or slice(None)]
@@ -265,7 +292,7 @@ class SimulationFiles:
         observations: dict[str, StoredObservation] = {}
         for array in self.arrays:
             cached, about = self._prepared(array, views[array.names[0]])
-            failed[self._names[array.names[0]]] = np.isin(np.arange(array.variable.shape[0]), about["failed"])
+            failed[self._names[array.names[0]]] = np.isin(np.arange(array.count), about["failed"])
             largest[array.names[0]] = about["largest"]
             if about["codes"]:
                 self.warnings.append(f"'{array.names[0]}' {CODE.format(about['codes'][0])}")
@@ -327,12 +354,35 @@ class SimulationFiles:
         for index, name in enumerate(self._document["observations"]):
             variable, where = self._there[self._names[name]], ("observations", index)
             view = views[count] if count < len(views) else {}
-            array = _array(variable, where, name, view)
+            known = len(views) if len(self._document["observations"]) == 1 else 0
+            if name in (shapes := self._document.get("shapes", {})):
+                known = len(channels_of(name, shapes))
+            array = self._array(variable, where, name, view, known)
             count += len(array.names)
             yield array
 
+    def _array(self, variable: ImageVariable, where: Where, name: str, view: Document, channels: int) -> StoredArray:
+        """How an array holds observations. Raises DatasetError.
+
+        channels  how many it has, as far as that is known; else 0
+        """
+        stations = view.get("type") == GNSS
+        try:
+            axes, said = axes_of(variable, name, self._document.get("axes", {}).get(name, ()), stations, channels)
+        except QexpError as error:
+            raise DatasetError([(where, str(error))]) from None
+        self.warnings += [said] if said else []
+        order = sorted(range(len(axes)), key=lambda axis: AXES[axes[axis]])
+        sizes = {AXES[axes[axis]]: variable.shape[axis] for axis in order}
+        images = 1 if stations else sizes.get(1, 1)
+        names = [name + (f"_{channel}" if channel else "") for channel in range(images)]
+        shape = sizes.get(1, 1), sizes.get(2, 1), sizes.get(3, 1)
+        if "points" in view and len(axes) == 2:
+            shape = shape[0], shape[2], 1
+        return StoredArray(variable, where, names, shape, order)
+
     def _of_other_counts(self) -> Iterator[Finding]:
-        counts = {self._names[array.names[0]]: array.variable.shape[0] for array in self.arrays}
+        counts = {self._names[array.names[0]]: array.count for array in self.arrays}
         if len(set(counts.values())) > 1:
             words = ", ".join(f"{name}: {number:,}" for name, number in counts.items())
             yield ("observations",), f"{self.path}: the arrays have different numbers of simulations, {words}"
@@ -341,29 +391,29 @@ class SimulationFiles:
 
     def _parameters(self) -> dict[str, NDArray[np.float64]]:
         """Parameter → (simulation,), in its unit. Raises DatasetError."""
-        count, columns = self.arrays[0].variable.shape[0], {name: self._names[name] for name in self.parameters}
+        count, columns = self.arrays[0].count, {name: self._names[name] for name in self.parameters}
         if self._table is not None:
             with as_finding():
                 of_columns, _ = self._table.read(columns.values(), [])
             read = {name: of_columns[column] for name, column in columns.items()}
         else:
-            variables = {name: self._there[column] for name, column in columns.items()}
-            sizes = {name: math.prod(variable.shape[1:]) for name, variable in variables.items()}
+            tables = {name: self._table_of(column, count) for name, column in columns.items()}
             for name, column in columns.items():
-                if self._column_of.get(name, 0 if sizes[name] == 1 else sizes[name]) >= sizes[name]:
-                    many = f"{variables[name].label} has {sizes[name]} values for each simulation"
+                if self._column_of.get(name, 0 if (size := tables[name].shape[1]) == 1 else size) >= size:
+                    many = f"{self._there[column].label} has {size} values for each simulation"
                     way_out = f"name one of them in 'columns': \"{column}[0]\" is the first"
-                    raise DatasetError([(("varyings", name), f"{many}; {way_out}")])
-            read = {
-                name: variable.read(None).astype(np.float64).reshape(-1, sizes[name])[:, self._column_of.get(name, 0)]
-                for name, variable in variables.items()
-            }
+                    raise DatasetError(
+                        [(("varyings", name), f"{many}; {self._if_reversed(self._there[column].shape[-1]) or way_out}")]
+                    )
+            read = {name: table[:, self._column_of.get(name, 0)] for name, table in tables.items()}
         factors = {name: self._factor(name, self._unit_of_parameter(name), ("varyings", name)) for name in read}
         values = {name: of * factors[name] for name, of in read.items()}
         for name, of in values.items():
             if len(of) != count:
                 there = f"{self.table or self.path} has {len(of):,} values of '{name}'"
-                raise DatasetError([(("varyings", name), f"{there}, but there are {count:,} simulations")])
+                last = len(of) if self._table is not None else self._there[columns[name]].shape[-1]
+                way_out = f"; {said}" if (said := self._if_reversed(last)) else ""
+                raise DatasetError([(("varyings", name), f"{there}, but there are {count:,} simulations{way_out}")])
             usable = of[np.isfinite(of)]
             if len(usable) > 1 and not np.ptp(usable):
                 same = f"is {usable[0]:g} in all simulations, so that nothing can be learned about it; leave it out"
@@ -376,6 +426,23 @@ class SimulationFiles:
             elif len(usable) and np.ptp(usable) < FEWEST_STEPS * (step := np.spacing(np.float32(largest))):
                 self.warnings.append(f"'{name}' {COARSE.format(np.ptp(usable), step)}")
         return values
+
+    def _table_of(self, column: str, count: int) -> NDArray[np.float64]:
+        """Parameters of the files, (simulation, parameter); the last axis is that of simulations if it is theirs."""
+        values = self._there[column].read(None).astype(np.float64)
+        reversed_axes = any(of.order[0] for of in self.arrays)
+        if values.shape[-1:] == (count,) and (reversed_axes or (values.size == count and not self._if_reversed(count))):
+            values = values.T
+        return values.reshape(len(values) if values.ndim else 1, -1)
+
+    def _if_reversed(self, count: int) -> str:
+        """What to write if the axes are reversed, as a number of values of a parameter tells; empty if it does not."""
+        array, axes = self.arrays[0], {2: "value", 3: "x y", 4: "x y channel"}
+        if array.variable.shape[-1] != count or "axes" in self._document:
+            return ""
+        names = [*axes.get(len(array.variable.shape), "").split(), "simulation"]
+        declared = f'"axes": {json.dumps({array.names[0]: names})}'
+        return f"if the axes are reversed, as those of Matlab are in HDF5, declare them: {declared}"
 
     def _factor(self, name: str, of_file: str, where: Where) -> float:
         """By which values in the files are multiplied to be in a variable's unit. Raises DatasetError."""
@@ -415,11 +482,11 @@ class SimulationFiles:
         """
         factor = self._factor(array.names[0], array.variable.unit, array.where)
         visible = None if view.visible is None else view.visible.numpy().reshape(array.shape[1:])
-        count = array.variable.shape[0]
+        count = array.count
         content = _content(array.variable.file.paths, self.path)
         hidden = None if visible is None else hashlib.sha256(visible.tobytes()).hexdigest()
         column = self._names[array.names[0]]
-        key = ["simulations", VERSION, content, column, array.channels, list(array.shape), factor, hidden]
+        key = ["simulations", VERSION, content, column, [*array.order, array.turned], list(array.shape), factor, hidden]
         shape, failed, found, largest = (count, *array.shape), list[int](), list[float](), 0.0
 
         def prepared() -> Iterator[NDArray[np.float32]]:
@@ -474,31 +541,6 @@ def _content(paths: Sequence[Path], folder: Path) -> str:
         known = {"sha256": hashlib.sha256(repr(contents).encode()).hexdigest()}
         array_cache.keep_note(key, known)
     return str(known["sha256"])
-
-
-def _array(variable: ImageVariable, where: Where, name: str, view: Document) -> StoredArray:
-    """How an array holds observations. Raises DatasetError."""
-    of_one = list(variable.shape[1:])
-    if not math.prod(variable.shape):
-        raise DatasetError([(where, f"{variable.label} holds no values: its shape is {variable.shape}")])
-    if view.get("type") == GNSS:
-        if len(of_one) != 2 or 3 not in of_one:
-            form = "(simulation, 3, station): east, north, up"
-            raise DatasetError([(where, f"{variable.label} has the shape {variable.shape}, but stations need {form}")])
-        channels = of_one.index(3)
-        return StoredArray(variable, where, [name], (3, of_one[1 - channels], 1), channels)
-    if not 1 <= len(of_one) <= 3:
-        forms = "(simulation, value), (simulation, y, x) or (simulation, channel, y, x)"
-        raise DatasetError([(where, f"{variable.label} has the shape {variable.shape}; it must be {forms}")])
-    if len(of_one) == 3:
-        channels = 0 if of_one[0] <= of_one[2] else 2
-        number = of_one.pop(channels)
-        names = [name + (f"_{channel}" if channel else "") for channel in range(number)]
-        return StoredArray(variable, where, names, (number, of_one[0], of_one[1]), channels)
-    if len(of_one) == 2:
-        return StoredArray(variable, where, [name], (1, of_one[0], of_one[1]), 0)
-    shape = (1, of_one[0], 1) if "points" in view else (1, 1, of_one[0])
-    return StoredArray(variable, where, [name], shape, 0)
 
 
 def _joined(some_groups: Rows, others: Rows) -> Rows:

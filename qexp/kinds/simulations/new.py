@@ -21,6 +21,7 @@ from qexp.base.quantities import DIMENSIONLESS, Quantities, quantity
 from qexp.base.seeds import Seeds
 from qexp.errors import QexpError, shortened, some, suggestion
 from qexp.kinds.images.files import names_in, require_numbers
+from qexp.kinds.simulations.axes import AXES as AXES
 from qexp.simulation.distributions import described
 from qexp.simulation.stored import StoredDataset
 from qexp.spec.reading import Document

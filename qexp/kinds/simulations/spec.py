@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from qexp.base.quantities import NOISE, Quantities
+from qexp.errors import suggestion
 from qexp.kinds.images.spec import DOCUMENTS as GENERATED, GeneratedSpecs
 from qexp.spec.reading import Document, Finding
 
@@ -44,6 +45,8 @@ class SimulatedSpecs(GeneratedSpecs):
             yield ("groups",), f"'{held_out[0]}' has held-out intervals, which cut through groups; keep one of the two"
         if dataset["files"] is not None and dataset["parameters"] is None:
             yield ("files",), "names a column of the table of parameters, which is missing; add 'parameters'"
+        for name in dataset.get("axes", {}).keys() - {*dataset["observations"]}:
+            yield ("axes", name), f"no observation '{name}'; {suggestion(name, dataset['observations'])}"
         for name in dataset["observations"]:
             if name in parameters:
                 yield ("varyings", name), f"'{name}' is an observation, too; a variable is one or the other"

@@ -1,0 +1,63 @@
+"""Which axis of an array of simulations is which: as declared, or as files name them."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Sequence
+
+from qexp.errors import QexpError
+from qexp.kinds.images.files import ImageVariable
+
+AXES = {"simulation": 0, "channel": 1, "component": 1, "y": 2, "station": 2, "x": 3, "value": 3}
+"""Name of an axis → its place among simulation, channel, y and x, in whose order observations are kept."""
+
+STATIONS = ("simulation", "component", "station"), ("simulation", "station", "component")
+
+FORMS: dict[int, Sequence[Sequence[str]]] = {
+    2: [("simulation", "value")],
+    3: [("simulation", "y", "x")],
+    4: [("simulation", "channel", "y", "x"), ("simulation", "y", "x", "channel")],
+}
+"""Number of axes of images and vectors → the names that they may have."""
+
+
+def axes_of(
+    variable: ImageVariable, name: str, declared: Sequence[str], stations: bool, channels: int
+) -> tuple[Sequence[str], str]:
+    """The names of an array's axes, and what is said if they are presumed.
+
+    name      of the observation
+    declared  the names, if the dataset has them
+    stations  whether it is of stations, with three components
+    channels  how many there are, as far as that is known; else 0
+    Raises QexpError for another number of axes, and if they may be others.
+    """
+    shape = variable.shape
+    forms: Sequence[Sequence[str]] = STATIONS if stations and len(shape) == 3 else FORMS.get(len(shape), ())
+    if not math.prod(shape):
+        raise QexpError(f"{variable.label} holds no values: its shape is {shape}")
+    if not forms or (stations and len(shape) != 3):
+        needed = [*STATIONS[:1]] if stations else [of[0] for of in FORMS.values()]
+        words = " or ".join(f"({', '.join(form)})" for form in needed)
+        raise QexpError(f"{variable.label} has the shape {shape}; it must be {words}")
+    if declared:
+        if sorted(map(AXES.__getitem__, declared)) != sorted(map(AXES.__getitem__, forms[0])):
+            raise QexpError(f"{variable.label} has the shape {shape}; name each axis, such as {json.dumps(forms[0])}")
+        return declared, ""
+    places = [AXES.get(axis) for axis in variable.file.dimensions(variable.name)]
+    named = [form for form in forms if all(of in (None, AXES[axis]) for of, axis in zip(places, form, strict=False))]
+    number = 3 if stations else channels
+    counted = [form for form in named or forms if not number or shape[form.index(_channel(form))] == number]
+    fitting = counted or named or forms
+    if len(fitting) == 1:
+        return fitting[0], ""
+    square = [form for form in fitting if not stations and shape[form.index("y")] == shape[form.index("x")]]
+    said = [f'"axes": {json.dumps({name: form})}' for form in square or fitting]
+    if len(square) == 1:
+        return square[0], f"'{name}' of the shape {shape} is read with {said[0]}; declare others in the dataset"
+    raise QexpError(f"{variable.label} has the shape {shape}; say which axis is which: {' or '.join(said)}")
+
+
+def _channel(form: Sequence[str]) -> str:
+    return next((axis for axis in form if AXES[axis] == 1), form[0])
