@@ -239,9 +239,9 @@ def _seen() -> bool:
 
 @contextmanager
 def bar(name: str) -> Iterator[Show]:
-    """A bar with the time left on a terminal and in a notebook, once there is something to show; nothing elsewhere."""
+    """A bar with the time left on a terminal and in a notebook, once there is something to show; elsewhere lines."""
     if not _seen():
-        yield lambda share, words, name=None: None
+        yield _lines(name) if DISPLAYED.get() else lambda share, words, name=None: None
         return
     drawn, cells = progress_bar("words"), list[Cell]()
     task = drawn.add_task(name, total=1.0, words="")
@@ -261,6 +261,22 @@ def bar(name: str) -> Iterator[Show]:
             drawn.stop()
         for cell in cells:
             cell.end("")  # as on a terminal: the last words were about something that had just begun
+
+
+SECONDS_OF_LINE = 60.0
+"""Between two lines about progress, and before the first one."""
+
+
+def _lines(of_all: str) -> Show:
+    began = said = time.monotonic()
+
+    def show(share: float, words: str, name: str | None = None) -> None:
+        nonlocal said
+        if (now := time.monotonic()) - said >= SECONDS_OF_LINE and 0 < share < 1:
+            said, left = now, (now - began) * (1 / share - 1)
+            message(f"{name or of_all}: {words}, about {_in_words(left)} left")
+
+    return show
 
 
 @contextmanager

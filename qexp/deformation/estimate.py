@@ -282,15 +282,14 @@ def estimate_sources(
     problem = prepare_problem(tracks, candidate.sources, searched, fixed, **nuisances, origin=units.origin)
     options.on_stage(candidate.text, SEARCHING)
     fit, profile = _fit(problem, searched, candidate, options, fixed), None
-    of_errors = list(_seen_from_beside(tracks, candidate, units.origin))
-    problem, fit = _with_errors(problem, fit, searched, candidate.text, options.seed, of_errors)
+    problem, fit, of_errors = _with_errors(problem, fit, searched, candidate, tracks, options.seed)
     # A network was trained on one of the descriptions.
     equal = descriptions_of(candidate.sources if candidate.start is None else (), searched, fixed)
-    of_equal = equal.words()
+    of_source = [*of_errors, *equal.words()]
     if options.least_squares:
         options.on_stage(candidate.text, BETWEEN)
         fit, profile = _shown_with_intervals(problem, fit, equal)
-        of_equal += _unneeded(problem, fit, tracks, candidate, searched, options.seed)
+        of_source += _unneeded(problem, fit, tracks, candidate, searched, options.seed)
     seconds = time.perf_counter() - began
     parameters = _parameters(fit, candidate, profile, problem, tracks) if profile else _of_network(fit, candidate)
     results = _tracks(observation, problem, fit, units, options.least_squares)
@@ -310,8 +309,7 @@ def estimate_sources(
         remarks=[
             *remarks,
             *_remarks(fit, problem, searched, options.least_squares),
-            *of_equal,
-            *of_errors,
+            *of_source,
             *of_noise,
             *([*is_estimated, *nothing_known] if posterior is None else posterior.remarks),
         ],
@@ -377,18 +375,19 @@ then tell as much of these as of the noise."""
 
 
 def _with_errors(
-    problem: Problem, fit: Fit, wanted: Sequence[Search], text: str, seed: int, remarks: list[str]
-) -> tuple[Problem, Fit]:
+    problem: Problem, fit: Fit, wanted: Sequence[Search], candidate: Candidate, tracks: Sequence[Track], seed: int
+) -> tuple[Problem, Fit, list[str]]:
     """The problem with the mean errors of its sources, if any is an approximation, taken from these, and what is left
-    in the covariance; and its minimum. Adds remarks on errors that are large or hardly known.
+    in the covariance; its minimum; and sentences on errors that are large or hardly known.
     """
     values = torch.from_numpy(fit.values)
     model = problem.model.corrected(values)
     errors = model.errors(values)
     if not len(errors):
-        return problem, fit
+        return problem, fit, []
     corrected = Problem(model, problem.weighting.with_errors(errors), problem.data, problem.coordinates)
     found = replace(refine_fit(corrected, values[None], wanted, seed), starts=fit.starts, agreeing=fit.agreeing)
+    remarks = list(_seen_from_beside(tracks, candidate))
     advice = "" if remarks else "; simulate more sources like this one, and train again"
     remarks += [source.doubt for source in model.sources if source.doubt]
     blocks, variance = problem.weighting.blocks, errors.square().sum(dim=0).numpy()
@@ -400,19 +399,19 @@ def _with_errors(
     if wider > MUCH_WIDER or variance.mean() > noise.mean():
         error, most, of_noise = (1e3 * math.sqrt(of) for of in (variance.mean(), variance.max(), noise.mean()))
         remarks.append(
-            f"{text} errs by {error:.2g} mm (RMS at the points, up to {most:.2g} mm), beside noise of {of_noise:.2g} "
-            f"mm, which makes intervals up to {wider:.3g} times as wide as by the noise alone{advice}"
+            f"{candidate.text} errs by {error:.2g} mm (RMS at the points, up to {most:.2g} mm), beside noise of "
+            f"{of_noise:.2g} mm, which makes intervals up to {wider:.3g} times as wide as by the noise alone{advice}"
         )
-    return corrected, found
+    return corrected, found, remarks
 
 
 LEAST_BESIDE = 0.5
 """Angle between the line of sight of a track and those along which a source is known that is said [degrees]."""
 
 
-def _seen_from_beside(tracks: Sequence[Track], candidate: Candidate, origin: tuple[float, float]) -> Iterator[str]:
+def _seen_from_beside(tracks: Sequence[Track], candidate: Candidate) -> Iterator[str]:
     for track, source in product(tracks, candidate.sources):
-        if (angle := angle_beside(source, track, origin)) >= LEAST_BESIDE:
+        if (angle := angle_beside(source, track, candidate.units.origin)) >= LEAST_BESIDE:
             share = 100 * math.sin(math.radians(angle))
             yield (
                 f"'{track.name}' is seen from {angle:.1f}° beside the images of the source: {share:.2g} % of the "

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
+from copy import copy
 from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
 import torch
+from scipy.interpolate import NdBSpline, make_interp_spline
 from scipy.linalg import qr
 from scipy.special import ndtr, ndtri
 from torch import Tensor
@@ -214,6 +216,17 @@ class Signals:
         row = slice(observation, observation + 1)
         return Signals(self.model, self.whiten, self.data[row], self.rest[row])
 
+    def tabulated(self, prior: Prior, tested: Tensor, tolerance: float) -> Signals | None:
+        """The same, of one or two unknowns, by a model that is computed once, on a grid, and interpolated; None where
+        that takes too much memory or is not accurate. Arguments as of `reduced`.
+        """
+        if len(prior.free) > 2 or NODES ** len(prior.free) * self.model.points > MOST_TABULATED:
+            return None
+        table = Signals(Tabulated(self.model, prior), self.whiten, self.data, self.rest)
+        exact, found = (signals(tested[self.model.possible(tested)]) for signals in (self, table))
+        accurate = (found - exact).norm(dim=1) <= tolerance * exact.norm(dim=1)
+        return table if bool(accurate.all()) else None
+
     def reduced(self, spanning: Tensor, tested: Tensor | None = None, tolerance: float = 0.0) -> Signals | None:
         """Signals in a basis of those of some sources, by empirical interpolation; None where that has no advantage or
         is not accurate.
@@ -249,6 +262,46 @@ class Signals:
             if bool((error > tolerance * exact.norm(dim=1)).any()):
                 return None
         return few
+
+
+NODES, MOST_TABULATED = 121, 50_000_000
+"""Nodes of a table along each unknown, and its numbers at most."""
+
+
+class Tabulated:
+    """A model between its values on a grid of one or two unknowns, or of their logarithms, by cubic splines."""
+
+    def __init__(self, model: Model, prior: Prior) -> None:
+        self.points, self.possible = model.points, model.possible
+        axes, self._logarithmic = [], []
+        for column in range(len(prior.free)):
+            line = np.zeros((len(TABLE), len(prior.free)))
+            line[:, column] = TABLE
+            values = prior.values(line)
+            within = values[model.possible(values), column].numpy()
+            self._logarithmic.append(bool(within[0] > 0))
+            low, high = self._place(within[[0, -1]], column).tolist()
+            axes.append(np.linspace(low, high, NODES))
+        nodes = np.stack([axis.ravel() for axis in np.meshgrid(*axes, indexing="ij")], axis=1)
+        nodes = np.where(self._logarithmic, np.exp(np.where(self._logarithmic, nodes, 0.0)), nodes)
+        table, knots = model(torch.from_numpy(nodes)).numpy().reshape(*map(len, axes), -1), []
+        for axis, places in enumerate(axes):
+            spline = make_interp_spline(places, np.moveaxis(table, axis, 0))
+            knots.append(spline.t)
+            table = np.moveaxis(spline.c, 0, axis)
+        self._spline = NdBSpline(tuple(knots), table, 3)
+
+    def _place(self, values: Array, column: int) -> Array:
+        return np.log(values) if self._logarithmic[column] else values
+
+    def __call__(self, values: Tensor) -> Tensor:
+        places = [self._place(of, column) for column, of in enumerate(values.numpy().T)]
+        return torch.from_numpy(self._spline(np.stack(places, axis=1)))
+
+    def at(self, points: Tensor) -> Model:
+        some = copy(self)
+        some.points, some._spline = len(points), NdBSpline(self._spline.t, self._spline.c[..., points.numpy()], 3)
+        return some
 
 
 def whole_signals(problem: Problem, noise: float = 1.0) -> Signals:

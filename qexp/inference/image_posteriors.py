@@ -328,14 +328,21 @@ def approximated(
     samples: Mapping[str, Tensor],
     random: np.random.Generator,
     start: Mapping[str, Array] | None = None,
+    *,
+    tabulating: bool = False,
 ) -> Iterator[Approximated]:
-    """The posteriors of observations; those of the same likelihood one after the other."""
+    """The posteriors of observations; those of the same likelihood one after the other.
+
+    tabulating  whether images by an emulator, which take long, are computed once on a grid and interpolated
+    """
     for group, likelihood in likelihoods(samples):
         prior, free = likelihood.prior, len(likelihood.prior.free)
         spanning = WIDER_SPREAD * random.standard_normal((SPANNING_SOURCES, free))
         tested = random.standard_normal((TESTED_SOURCES, free))
         fewer = likelihood.signals.reduced(prior.values(spanning), prior.values(tested), SIGNAL_TOLERANCE)
         signals = fewer or likelihood.signals
+        if tabulating and likelihoods.dataset.model is not None:
+            signals = signals.tabulated(prior, prior.values(tested), SIGNAL_TOLERANCE) or signals
         estimates = None if start is None else {name: np.asarray(values)[group] for name, values in start.items()}
         starts = _starts(likelihood, signals, estimates, random)
         if likelihood.level is not None or any(marginal.period is not None for marginal in prior.marginals):

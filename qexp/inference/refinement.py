@@ -144,7 +144,10 @@ class Refinement:
     ) -> None:
         generator = source.generator
         if not isinstance(generator, DeformationImages):
-            raise QexpError("`refine`, `bound`: the dataset's generator does not describe its sources; leave them out")
+            raise QexpError(
+                "`refine`, `bound`: they need sources whose formula is known, which images by an emulator or by a "
+                "generator of your own do not have; leave them out"
+            )
         self.source, self.outputs, self._generator, self.grid = source, list(outputs), generator, list(grid)
         self._columns = [name for kernel in generator.sources for name in kernel.columns]
         if others := [name for name in outputs if name not in self._columns]:

@@ -160,7 +160,8 @@ def by_integration(
     """Posterior means and medians, (2, sample, variable); and those by grids that are half as fine."""
     names = likelihoods.names
     moments = np.zeros((2, 2, len(samples[likelihoods.images[0]]), len(names)))
-    for done, posterior in enumerate(approximated(likelihoods, samples, np.random.default_rng(0)), 1):
+    each = approximated(likelihoods, samples, np.random.default_rng(0), tabulating=True)
+    for done, posterior in enumerate(each, 1):
         order = posterior.likelihood.names
         unknowns = [Unknown(partial(posterior.value, name), periods.get(name)) for name in order]
         of_sample = np.array(integration.moments(posterior.density, posterior.proposal, unknowns))

@@ -267,6 +267,18 @@ def test_a_track_that_is_seen_from_beside_the_images_says_so_and_its_intervals_h
     assert not any("seen from" in remark for remark in qexp.invert(observation(), source="run:decode_0").remarks)
 
 
+def test_images_for_the_limit_are_computed_once_whatever_the_number_of_samples(workspace, monkeypatch):
+    made, call = [], Emulator.__call__
+    monkeypatch.setattr(Emulator, "__call__", lambda self, values: made.append(values) or call(self, values))
+    each = []
+    for count in (2, 4):
+        limit = qexp.limit("emulated", samples=count)
+        each.append(sum(len(values["depth"]) for values in made))
+        made.clear()
+    assert each[1] < 1.01 * each[0]
+    assert max(of.difference for of in limit.variables.values()) < 0.01
+
+
 def test_the_observation_of_an_emulator_may_have_any_name_and_any_unit_of_length(workspace):
     elements = {"observations": ["uplift"], "columns": {"uplift": "displacement", "delta_volume": "volume"}}
     view = {"azimuth": ANGLES["azimuth"], "incidence": ANGLES["incidence"]}
