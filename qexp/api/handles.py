@@ -23,6 +23,7 @@ from qexp.web.html import Pictures, Shown, View, fields_of
 from qexp.web.listing import Listing, epochs_listed
 
 if TYPE_CHECKING:
+    import numpy as np
     import xarray
     from numpy.typing import ArrayLike, NDArray
 
@@ -189,9 +190,6 @@ class Run(Shown):
         if unnamed:
             name, *_ = self.spec["inputs"]
             raise QexpError(f"name the input: predict({name}=…)")
-        if file := next((name for name, value in inputs.items() if isinstance(value, str | Path)), ""):
-            called = f"qexp.predict({self.name!r}, {str(inputs[file])!r})"
-            raise QexpError(f"`{file}={inputs[file]!s}`: give an array; a file is read by {called}")
         outside: list[str] = []
         estimates = self._predictor.predict(inputs, outside.append)
         for sentence in outside:
@@ -237,6 +235,22 @@ class Run(Shown):
         if refined:
             return self._predictor.refined(inputs, draws, seed, as_warning)
         return self._predictor.posterior(inputs, draws, seed, recalibrated, as_warning)
+
+    def log_prob(self, theta: Any, **inputs: ArrayLike) -> NDArray[np.float64]:
+        """The logarithm of the posterior's density at values of the parameters, given observations.
+
+        For runs whose model ends in a posterior head, also with `ensemble`: `run.log_prob(drawn, displacement=image)`
+        of `drawn = run.posterior(displacement=image)`. Densities are per unit of each parameter, so that they integrate
+        to 1 over all of them; beyond the ends of a prior they are 0, and their logarithm −∞.
+
+        theta    parameter → values, such as a dictionary, a data frame or draws, or an array (..., parameter) in the
+                 order of the model's outputs, in their units
+        inputs   as for `predict`
+        returns  in the shape of the values; given several samples, their last axis is that of the samples, or has the
+                 length 1 for values that are the same for all
+        Raises QexpError as `posterior` does.
+        """
+        return self._predictor.log_prob(theta, inputs, as_warning)
 
     def wait(self, timeout: float | None = None) -> str:
         """Wait until the run has ended; returns its state. Raises QexpError after `timeout` seconds.
@@ -509,6 +523,9 @@ def calibrate(run: Runs, options: CalibrateOptions) -> ShownCalibration:
                     `notices_shift`
     Raises QexpError for a run without posteriors.
 
+    Fresh simulations of a run on simulations in files: `qexp.calibrate(run, theta=theta, observed=x)`, or a dataset of
+    them, `dataset="fresh"`.
+
     >>> run = qexp.run("mogi_posterior")
     >>> list(qexp.calibrate(run, draws=50, observations=100).outputs)
     ['depth', 'delta_volume']
@@ -518,6 +535,9 @@ def calibrate(run: Runs, options: CalibrateOptions) -> ShownCalibration:
     from qexp.web.trust import ShownCalibration, shown_in
 
     directory = directory_of(run, options.workspace, options.trust_code, options.ensemble)
+    if options.theta is not None:
+        theta, observed = Run(directory)._predictor.simulated(options.theta, options.observed)
+        options = replace(options, theta=theta, observed=observed)
     with counted(options.on_observation, "calibrating", "observations") as on_observation:
         options = replace(options, on_observation=on_observation)
         calibration = calibrate(directory, workspaces.find(options.workspace), options)

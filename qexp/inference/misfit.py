@@ -15,6 +15,7 @@ from qexp.inference.least_squares import Problem, starts as spread_starts
 from qexp.inference.refinement import Refinement
 from qexp.metrics.calibration import blocks_of_tracks, misfit
 from qexp.simulation.dataset import GeneratedDataset
+from qexp.simulation.generators import DeformationImages
 
 STARTS, SEED = 16, 0
 """Number of starts over the whole range of sources, and the seed by which they are drawn, where a fit is doubtful."""
@@ -32,6 +33,11 @@ class ImageMisfit:
     """
 
     def __init__(self, source: GeneratedDataset, outputs: Sequence[str]) -> None:
+        if not isinstance(source.generator, DeformationImages):
+            raise QexpError(
+                "`misfit` fits sources of deformation that qexp simulates, and the run learned from other simulations; "
+                "leave it out: the column 'outside' counts what no training sample is like"
+            )
         if unknown := [name for name in source.test if name not in outputs]:
             raise QexpError(
                 f"`misfit`: '{unknown[0]}' varies in the training data, but is no output of the network; leave "

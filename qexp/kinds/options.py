@@ -332,8 +332,20 @@ class CalibrateOptions(Computing, Displaying):
         None, "Test the posteriors that `qexp predict --recalibrated PART` gives, on other observations than those of "
         "that calibration.", metavar="PART", complete="parts",
     )  # fmt: skip
+    dataset: str | None = option(
+        None, "Dataset whose simulations test the posteriors, such as fresh ones, in place of the run's own: name or "
+        "path of its spec.", metavar="NAME", complete="datasets",
+    )  # fmt: skip
     ensemble: bool = option(
         False, "Test the mixture of runs that differ by their seed alone as one posterior, instead of each run."
+    )
+    theta: Any = python_only(
+        None,
+        "Parameters of given simulations that test them: by names, or (simulation, parameter) as the outputs",
+    )
+    observed: Any = python_only(
+        None,
+        "What these simulated: (simulation, ...) of the only input, or input → such arrays; see `Run.predict`",
     )
     on_observation: Counted = python_only(
         uncounted, "Takes the number of observations that are done, and of all; a bar if left out"
@@ -342,6 +354,11 @@ class CalibrateOptions(Computing, Displaying):
 
     def __post_init__(self) -> None:
         require_one_of(self)
+        if (self.theta is None) != (self.observed is None):
+            raise QexpError("`theta` and `observed` belong together: parameters, and what they simulated")
+        given = [name for name in ("theta", "dataset", "part") if getattr(self, name) is not None]
+        if len(given) > 1:
+            raise QexpError(f"`{given[0]}` and `{given[1]}` both say which observations test the posteriors; give one")
         if not LEAST_OBSERVATIONS <= self.observations <= MOST_DRAWS:
             raise QexpError(
                 f"`observations={self.observations}`: from {LEAST_OBSERVATIONS}, as fewer could show no fault at all, "

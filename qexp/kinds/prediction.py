@@ -81,7 +81,10 @@ class InputArrays:
         """
         known = self.columns.get(name, ())
         named = by_name(given, f"'{name}'", known, "the run was trained on") if known else given
-        return np.ma.filled(np.ma.asarray(named, dtype=np.float32), np.nan)
+        try:
+            return np.ma.filled(np.ma.asarray(named, dtype=np.float32), np.nan)
+        except (TypeError, ValueError) as error:  # such as texts, complex numbers and lists of different lengths
+            raise QexpError(f"'{name}' is no array of numbers: {error}") from None
 
     def within_turn(self, name: str, values: Tensor) -> Tensor:
         """An input, (sample, ...), moved by whole turns to the directions of the training data, if it is one."""
@@ -595,7 +598,11 @@ class TrainingExtent:
 
     def remarks(self, inputs: Arrays, estimates: Mapping[str, NDArray[Any]]) -> list[str]:
         """A sentence on samples with inputs outside, and one on those with estimates outside; estimates (sample, 1)."""
-        beyond = {name: known.beyond(estimates[name]).reshape(-1) for name, known in self.estimates.items()}
+        beyond = {
+            name: known.beyond(estimates[name]).reshape(-1)
+            for name, known in self.estimates.items()
+            if name in estimates
+        }
         sentences = []
         for what, where, outside in (("inputs", ALL_DATA, self.inputs(inputs)), ("estimates", self.words, beyond)):
             either = np.any(list(outside.values()), axis=0) if outside else np.zeros(0, np.bool_)

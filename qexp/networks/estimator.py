@@ -19,6 +19,12 @@ from qexp.networks.heads import Density
 from qexp.networks.network import Network, evaluating
 from qexp.networks.transforms import Transform
 
+FAR_VALUE = 1e3
+"""A transformed value that no density reaches."""
+
+EDGE, SINGLE = 1e-9, 2**-23
+"""Parts of a bounded range, and of its ends, by which values at these may lie beyond: draws have single precision."""
+
 
 class Posterior:
     """The posterior of each sample's outputs; outputs of different heads are independent.
@@ -78,10 +84,22 @@ class Posterior:
             slopes.append(slope.view(values.shape[:-1]))
         start, log_prob = 0, torch.stack(slopes, dim=-1).abs().log().sum(-1)
         for outputs, density in self._densities.items():
-            columns = torch.stack(transformed[start : start + len(outputs)], dim=-1)
+            columns = torch.stack(transformed[start : start + len(outputs)], dim=-1).float()
             start += len(outputs)
             log_prob = log_prob + density.log_prob(columns)
         return log_prob
+
+    def log_prob_within(self, values: Tensor) -> Tensor:
+        """The same of values in double precision, and −∞ where no draw can lie, such as beyond the ends of a prior."""
+        inside, columns = torch.ones(values.shape[:-1], dtype=torch.bool, device=values.device), []
+        for index, name in enumerate(self.names):
+            ends = self._inverse(name, values.new_tensor([-FAR_VALUE, FAR_VALUE])).sort().values
+            slack = (EDGE * ends.diff() + SINGLE * ends.abs()).nan_to_num(nan=0.0, posinf=0.0)
+            low, high = ends[0] - slack[0], ends[1] + slack[1]
+            column = values[..., index]
+            inside &= (column >= low) & (column <= high)
+            columns.append(column.clamp(*ends))
+        return self.log_prob(torch.stack(columns, dim=-1)).nan_to_num(nan=-math.inf).where(inside, -math.inf)
 
     def _transformed_draws(self, count: int, random: torch.Generator | None) -> Tensor:
         return torch.cat([density.draws(count, random) for density in self._densities.values()], dim=-1)
@@ -131,8 +149,13 @@ class PosteriorMixture(Posterior):
         return {name: levels.var(dim=-1, correction=0).mean(dim=0).sqrt() for name, levels in self._levels.items()}
 
     def log_prob(self, values: Tensor) -> Tensor:
-        each = torch.stack([part.log_prob(values) for part in self.parts])
-        return torch.logsumexp(each, dim=0) - math.log(len(self.parts))
+        return self._mean([part.log_prob(values) for part in self.parts])
+
+    def log_prob_within(self, values: Tensor) -> Tensor:
+        return self._mean([part.log_prob_within(values) for part in self.parts])
+
+    def _mean(self, log_probs: Sequence[Tensor]) -> Tensor:
+        return torch.logsumexp(torch.stack(list(log_probs)), dim=0) - math.log(len(self.parts))
 
 
 # A network together with the transforms around it: what is trained, saved and used to predict.

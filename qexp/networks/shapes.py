@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
+from itertools import chain, combinations
 from typing import Any
 
 import numpy as np
@@ -35,6 +36,27 @@ def require_image(shape: Shape) -> Shape:
     if len(shape) != 3:
         raise ShapeError(f"needs an image [height, width, channels], but its input is {written(shape)}")
     return shape
+
+
+def is_vector(shape: Shape) -> bool:
+    """Whether a sample is values in a row, or of several components in rows beside each other, and no image."""
+    return len(shape) == 3 and 1 in shape[1:]
+
+
+def forms(shape: Shape, last_first: bool = False) -> dict[Shape, bool]:
+    """The shapes of arrays that may hold a sample → whether their channels are last, in the order of preference.
+
+    Axes of length 1 may be left out, so that (20,) is a vector, (1, 1, 20), and (3, 20) or (20, 3) are (3, 20, 1).
+    last_first  whether channels are last rather than first where they may be both
+    """
+    made: dict[Shape, bool] = {}
+    for last in (last_first, not last_first):
+        sides = (*shape[1:], shape[0]) if last else shape
+        ones = [axis for axis, side in enumerate(sides) if side == 1]
+        for left_out in chain.from_iterable(combinations(ones, count) for count in range(len(ones) + 1)):
+            form = tuple(side for axis, side in enumerate(sides) if axis not in left_out)
+            made.setdefault(form, last and len(shape) == 3 and shape[0] > 1)
+    return made
 
 
 Sizes = Sequence[int]

@@ -31,6 +31,9 @@ KINDS = HEAD, REFINED, RECALIBRATED
 WHOLE = "all"
 """The part of the distributions that is the whole prior."""
 
+GIVEN = "given"
+"""In place of a part: simulations of another dataset, or of arrays."""
+
 FEW_OBSERVATIONS = 20
 """Observations in a cell below which nothing is said of it."""
 
@@ -251,7 +254,7 @@ class Calibration(Part):
     doubted: int = 0
     """Number of observations whose draws are, by the diagnostics of their method, not to be trusted."""
     part: str
-    """Part of the distributions that the values were drawn from: all, train, validation or test."""
+    """Part of the distributions that the values were drawn from: all, train, validation or test; or given."""
     seed: int
     """Of the observations and draws."""
     observations: int
@@ -325,7 +328,13 @@ class Calibration(Part):
 REGIONS = {"density": "regions of highest density", "balls": "balls around random points (TARP)"}
 """Kind of regions of all outputs → what they are called."""
 
-PARTS = {WHOLE: "whole prior", "train": "training part", "validation": "validation part", "test": "test part"}
+PARTS = {
+    WHOLE: "whole prior",
+    "train": "training part",
+    "validation": "validation part",
+    "test": "test part",
+    GIVEN: "given simulations",
+}
 """Part of the distributions → what it is called."""
 
 
@@ -337,7 +346,7 @@ def with_verdict(calibration: Calibration) -> Calibration:
         for name, region in calibration.regions.items()
         if region.p_value < calibration.least
     ]
-    part = "" if calibration.part == WHOLE else f" of the part '{calibration.part}'"
+    part = {WHOLE: "", GIVEN: " that were given"}.get(calibration.part, f" of the part '{calibration.part}'")
     words.append(f"{calibration.observations:,} observations{part}")
     if calibration.doubted:
         words.append(f"{calibration.doubted:,} of them with samples that are not to be trusted")
@@ -585,10 +594,10 @@ def _sentences(calibration: Calibration) -> Iterator[str]:
     by = "the likelihood, from the network's estimates" if calibration.refined else "the network's posterior head"
     if calibration.recalibrated:
         by += f", recalibrated by the {PARTS[calibration.recalibrated]}"
+    drawn = "given" if calibration.part == GIVEN else f"drawn from the {calibration.part_in_words}"
     yield (
-        f"calibration: {calibration.observations:,} observations of {calibration.dataset}, drawn from the "
-        f"{calibration.part_in_words} (seed {calibration.seed}), {calibration.draws:,} draws from the posterior of "
-        f"each, by {by}"
+        f"calibration: {calibration.observations:,} observations of {calibration.dataset}, {drawn} (seed "
+        f"{calibration.seed}), {calibration.draws:,} draws from the posterior of each, by {by}"
     )
     if calibration.caution:
         yield calibration.caution

@@ -14,6 +14,7 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 
 from qexp.base import files
+from qexp.base.arrays import by_name, columns_of
 from qexp.base.machine import freed_memory_kept, threads
 from qexp.base.options import ignore
 from qexp.base.quantities import channels_of
@@ -39,13 +40,20 @@ from qexp.kinds.prediction import (
 from qexp.kinds.tables import tables_of
 from qexp.networks.estimator import Ensemble
 from qexp.networks.network import refusal
-from qexp.networks.shapes import Shape
+from qexp.networks.shapes import Shape, forms, is_vector
 from qexp.rows.formats import FORMATS
 from qexp.spec.kinds import load_stage
 from qexp.store.directory import RunDirectory, target_outside_of_runs
 
 if TYPE_CHECKING:
     import xarray
+
+
+DRAWS_OF_MEDIAN = 100
+"""Draws whose median is compared with the training data, at least."""
+
+VALUES_TOGETHER = 2**18
+"""Values of which the density is computed at a time."""
 
 
 class Predictor:
@@ -81,11 +89,16 @@ class Predictor:
         """The estimates, after sentences on samples that lie outside the training data."""
         with threads(self._threads):
             estimated = {name: mean.cpu().numpy() for name, mean in self._means(tensors).items()}
+        self._remark(tensors, estimated, warn)
+        return estimated
+
+    def _remark(
+        self, tensors: Mapping[str, torch.Tensor], estimated: Mapping[str, NDArray[Any]], warn: Callable[[str], None]
+    ) -> None:
         if self._extent is not None:
             given = {name: values.cpu().numpy() for name, values in tensors.items()}
             for sentence in self._extent.remarks(given, estimated):
                 warn(sentence)
-        return estimated
 
     def _means(self, tensors: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
         """The mean over the networks; of frames of another size than in training, which may be large, one by one."""
@@ -134,16 +147,51 @@ class Predictor:
         Raises QexpError as `predict` does, and for a network without posterior head.
         """
         require_draws(draws, f"{draws} draws")
-        tensors, single = self._batch(inputs)
-        for name, values in tensors.items():
-            if missing := int((~torch.isfinite(values)).sum()):
-                raise QexpError(f"'{name}' has {missing:,} missing or infinite values, for which no posterior is known")
-        if self.network.heads:
-            self._estimated(tensors, warn)
+        tensors, single = self._complete_batch(inputs)
         with threads(self._threads), torch.no_grad():
             posterior = self._calibrated(recalibrated).posterior(tensors)
-            made = posterior.draws(draws, torch.Generator(self.device).manual_seed(seed)).cpu().numpy()
-        return _for_arviz(made, {name: self.units.get(name, "") for name in posterior.names}, single)
+            made = posterior.draws(draws, torch.Generator(self.device).manual_seed(seed))
+            known = made if draws >= DRAWS_OF_MEDIAN else posterior.draws(DRAWS_OF_MEDIAN)
+            medians = known.median(dim=0).values.cpu().numpy()
+        self._remark(tensors, {name: medians[:, [index]] for index, name in enumerate(posterior.names)}, warn)
+        return _for_arviz(made.cpu().numpy(), {name: self.units.get(name, "") for name in posterior.names}, single)
+
+    def log_prob(
+        self, theta: Any, inputs: Mapping[str, ArrayLike], warn: Callable[[str], None] = ignore
+    ) -> NDArray[np.float64]:
+        """The logarithm of the posterior's density, of values of the outputs of posterior heads; see `Run.log_prob`."""
+        tensors, single = self._complete_batch(inputs)
+        with threads(self._threads), torch.no_grad():
+            posterior = self.ensemble.posterior(tensors)
+            values, count = _in_columns(theta, posterior.names), len(next(iter(tensors.values())))
+            shape = values.shape[:-1] if single else values.shape[:-1] or (1,)
+            if not single and shape[-1] not in (1, count):
+                raise QexpError(
+                    f"`theta` has the shape {shape}, whose last axis must be that of the {count} samples, or have the "
+                    "length 1 for values that are the same for all: theta[..., None]"
+                )
+            rows = values.reshape(-1, 1 if single else shape[-1], values.shape[-1])
+            rows = np.broadcast_to(rows, (len(rows), count, rows.shape[-1]))
+            parts = np.array_split(rows, 1 + rows.size // VALUES_TOGETHER)
+            made = [posterior.log_prob_within(torch.from_numpy(part.copy()).to(self.device)) for part in parts]
+        self._remark(tensors, {}, warn)
+        density = torch.cat(made).double().cpu().numpy()
+        return np.asarray(density.reshape(shape if single else (*shape[:-1], count)))
+
+    def simulated(self, theta: Any, observed: Any) -> tuple[dict[str, NDArray[np.float64]], dict[str, torch.Tensor]]:
+        """Simulations that `calibrate` is given: parameter → (simulation,), and input → (simulation, ...)."""
+        wanted = self.network.inputs
+        named = isinstance(observed, Mapping) and {*observed} <= {*wanted}
+        if not named and len(wanted) > 1:
+            raise QexpError(f"`observed`: the run takes {some(list(wanted))}; give a dictionary of these names")
+        tensors, single = self._complete_batch(observed if named else {next(iter(wanted)): observed})
+        heads = [name for outputs in self.network.heads.values() for name in outputs]
+        names = heads or list(self.network.outputs)
+        values = _in_columns(by_name(theta, "`theta`", names, "the posterior is of"), names)
+        count = len(next(iter(tensors.values())))
+        if single or values.shape[:-1] != (count,):
+            raise QexpError(f"`theta` has the shape {values.shape}, but there are {count:,} observations")
+        return dict(zip(names, values.T, strict=True)), tensors
 
     def refined(
         self, inputs: Mapping[str, ArrayLike], draws: int, seed: int, warn: Callable[[str], None]
@@ -205,10 +253,22 @@ class Predictor:
             raise not_meant("refined", self.directory, kind)
         return kind.refined(self.directory, self.ensemble.models[0])
 
+    def _complete_batch(self, inputs: Mapping[str, ArrayLike]) -> tuple[dict[str, torch.Tensor], bool]:
+        """As `_batch`. Raises QexpError for values that are missing or infinite, too."""
+        tensors, single = self._batch(inputs)
+        for name, values in tensors.items():
+            if missing := int((~torch.isfinite(values)).sum()):
+                raise QexpError(f"'{name}' has {missing:,} missing or infinite values, for which no posterior is known")
+        return tensors, single
+
     def _batch(self, inputs: Mapping[str, ArrayLike]) -> tuple[dict[str, torch.Tensor], bool]:
         """The inputs as tensors on the device, (sample, ...), and whether it was a single sample."""
         wanted = self.network.inputs
         inputs = dict(inputs)
+        for name, given in inputs.items():
+            if isinstance(given, str | Path):
+                called = f"qexp.predict({self.directory.name!r}, {str(given)!r})"
+                raise QexpError(f"`{name}={str(given)!r}`: give an array; a file is read by {called}")
         for name in [*inputs]:
             inputs |= _in_channels(inputs[name], channels_of(name, wanted), inputs)
         for name in inputs:
@@ -242,6 +302,27 @@ def _for_arviz(draws: NDArray[Any], units: Mapping[str, str], single: bool) -> x
     return xarray.Dataset(variables, coordinates)
 
 
+def _in_columns(theta: Any, names: Sequence[str]) -> NDArray[np.float64]:
+    """(..., name): columns of these names, or along the last axis in their order. Raises QexpError for others."""
+    words = f"the posterior is of {', '.join(names)}"
+    try:
+        if columns := columns_of(theta):
+            if {*columns} != {*names}:
+                raise QexpError(f"`theta` has {some(list(columns))}, but {words}")
+            arrays = [np.asarray(columns[name], np.float64) for name in names]
+            values = np.stack(np.broadcast_arrays(*arrays), axis=-1)
+        else:
+            values = np.asarray(theta.detach().cpu() if hasattr(theta, "detach") else theta, np.float64)
+            values = values[..., None] if len(names) == 1 and values.shape[-1:] != (1,) else values
+    except (TypeError, ValueError) as error:
+        raise QexpError(f"`theta`: {error}; {words}") from None
+    if values.shape[-1:] != (len(names),):
+        raise QexpError(f"`theta` has the shape {values.shape}, but {words}, one for each place of its last axis")
+    if missing := int(np.isnan(values).sum()):
+        raise QexpError(f"`theta` has {missing:,} missing values")
+    return np.asarray(values)
+
+
 def _in_channels(array: Any, images: Sequence[str], given: Container[str]) -> dict[str, ArrayLike]:
     """Image → the channel of an array that it is, where all but the first of the images are not given."""
     if len(images) == 1 or any(image in given for image in images[1:]):
@@ -255,20 +336,19 @@ def _in_channels(array: Any, images: Sequence[str], given: Container[str]) -> di
 
 def _as_batch(name: str, array: NDArray[np.float32], shape: Shape) -> tuple[torch.Tensor, bool]:
     """(sample, channel, height, width) or (sample, feature), and whether it was a single sample."""
-    channels_last = (*shape[1:], shape[0])
-    accepted = [channels_last] + ([channels_last[:-1]] if shape[0] == 1 else [])
-    if len(shape) == 3 and shape[:2] == (1, 1):  # a vector
-        accepted.append((shape[2],))
-    for sample_shape in accepted:
-        single = array.shape == sample_shape
-        if single or array.shape[1:] == sample_shape:
-            batch = torch.from_numpy(np.ascontiguousarray(array)).reshape(-1, *channels_last)
-            return (batch.permute(0, 3, 1, 2) if len(shape) == 3 else batch), single
-    one = " or ".join(str(list(form)) for form in accepted)
-    several = ", ".join(map(str, accepted[-1]))
+    accepted = forms(shape, last_first=not is_vector(shape))
+    for form, last in accepted.items():
+        single = array.shape == form
+        if single or (array.ndim == len(form) + 1 and array.shape[1:] == form):
+            batch = torch.from_numpy(np.ascontiguousarray(array))
+            if last:
+                return batch.reshape(-1, *shape[1:], shape[0]).permute(0, 3, 1, 2), single
+            return batch.reshape(-1, *shape), single
+    usual, shortest = next(iter(accepted)), min(accepted, key=len)
+    one = " or ".join(str(list(form)) for form in dict.fromkeys([usual, shortest]))
+    several = str(["sample", *shortest]).replace("'", "")
     raise QexpError(
-        f"'{name}' must have samples of shape {one}, several of them as [sample, {several}], but the array is "
-        f"{list(array.shape)}"
+        f"'{name}' must have samples of shape {one}, several of them as {several}, but the array is {list(array.shape)}"
     )
 
 

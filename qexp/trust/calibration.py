@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, fields, replace
 from functools import cached_property, partial
@@ -12,7 +12,6 @@ import numpy as np
 import torch
 from scipy.special import ndtr, ndtri
 from scipy.stats import norm
-from torch import Tensor
 
 from qexp.base import formats
 from qexp.base.arrays import Array
@@ -21,7 +20,7 @@ from qexp.base.outputs import QUANTILES
 from qexp.base.quantities import Quantities, quantity
 from qexp.base.seeds import Seeds
 from qexp.base.workspace import Workspace
-from qexp.errors import QexpError, suggestion
+from qexp.errors import QexpError
 from qexp.figures import canvas
 from qexp.inference import integration
 from qexp.inference.bounds import Bounds, bounds_of_samples
@@ -29,8 +28,8 @@ from qexp.inference.density import Prior, of_training
 from qexp.inference.image_posteriors import Likelihoods, approximated, posteriors
 from qexp.inference.refinement import MatrixAxis, Refinement
 from qexp.kinds import figures
-from qexp.kinds.evaluation import ALL, PARTS, TEST, TRAIN
-from qexp.kinds.images.experiment import generated_of, parts_of
+from qexp.kinds.evaluation import ALL, TRAIN
+from qexp.kinds.images.experiment import generated_of
 from qexp.kinds.images.recalibration import recalibrated
 from qexp.kinds.networks import load_models
 from qexp.kinds.objects import device_of, threads_to_predict
@@ -73,54 +72,16 @@ from qexp.results.calibration import (
     with_verdict,
 )
 from qexp.results.intervals import intervals_of
-from qexp.simulation.dataset import GeneratedDataset, Intervals
+from qexp.simulation.dataset import GeneratedDataset
 from qexp.simulation.generators import DeformationImages
 from qexp.store.directory import RunDirectory
 from qexp.store.record import now
 from qexp.trust.figures import CALIBRATION_FIGURES
 from qexp.trust.limit import exact_likelihoods
+from qexp.trust.tested import PURPOSE, Asked, Batch, asked
 
 if TYPE_CHECKING:
     import xarray
-
-# Posteriors of simulated observations beside the values that made these.
-
-PURPOSE = "calibration"
-"""Of the random streams: none that a training uses."""
-
-SIMULATED_TOGETHER = 100
-"""Observations that are simulated at a time, with a random stream of their own."""
-
-
-@dataclass(frozen=True)
-class Batch:
-    """Simulated observations and the values that made them."""
-
-    number: int
-    start: int
-    values: Mapping[str, Array]
-    """Varying variable → (observation,), in its unit."""
-    samples: Mapping[str, Tensor]
-    """All variables of the dataset, as a network takes them."""
-
-
-def batches(
-    dataset: GeneratedDataset, part: Intervals, count: int, size: int, seeds: Seeds, device: torch.device
-) -> Iterator[Batch]:
-    """`count` observations of a part of the distributions, in batches; the same ones, whatever the size of a batch.
-
-    size  of a batch, a multiple of `SIMULATED_TOGETHER`
-    """
-    values = dataset.values(part, count, seeds, (PURPOSE,))
-    for number, start in enumerate(range(0, count, size)):
-        simulated = []
-        for first in range(start, min(start + size, count), SIMULATED_TOGETHER):
-            end = min(first + SIMULATED_TOGETHER, start + size)
-            few = {name: column[first:end] for name, column in values.items()}
-            simulated.append(dataset.observe(few, seeds.torch(device, PURPOSE, "noise", first)))
-        samples = {name: torch.cat([few[name] for few in simulated]) for name in simulated[0]}
-        yield Batch(number, start, {name: column[start : start + size] for name, column in values.items()}, samples)
-
 
 # Where the true values of observations lie in their posteriors.
 
@@ -523,7 +484,7 @@ class BoundReference:
     def add(self, batch: Batch, draws: ObservationDraws, prior: Prior, seeds: Seeds) -> None:
         """Compare the observations of a batch, as far as they are among the first."""
         count = min(max(MOST_OBSERVATIONS - batch.start, 0), len(draws.values))
-        if not count or self._likelihood is None:
+        if not count or self._likelihood is None or not {*self._given, *self._unknown} <= {*batch.values}:
             return
         try:
             bounds = self._bounds_of(self._likelihood, batch, count)
@@ -639,18 +600,15 @@ def calibrate(directory: RunDirectory, workspace: Workspace, options: CalibrateO
         if options.exact
         else BoundReference(dataset, posteriors.names, known)
     )
-    of_part = options.part or (ALL if dataset.simulates else TEST)
-    if of_part not in PARTS:
-        raise QexpError(f"`part={of_part}`: {suggestion(of_part, PARTS)}")
-    part = parts_of(dataset, spec["split"], directory.record().seed)[of_part]
-    options = replace(options, part=of_part, observations=dataset.available(part, options.observations))
     seeds, located, doubted = Seeds(options.seed), list[TruthPositions](), 0
+    tested = asked(directory, dataset, workspace, options, posteriors.caution, posteriors.together, seeds, device)
+    options = replace(options, observations=tested.count)
     with threads(threads_to_predict(spec, tables, device)):
         if fixed := [name for name in posteriors.names if name not in dataset.test]:
             raise QexpError(f"'{fixed[0]}' does not vary in the dataset, so that its posterior cannot be tested")
         marginals = [of_training(name, dataset.distributions[name], 1.0) for name in posteriors.names]
         prior = Prior(posteriors.names, marginals, {})
-        for batch in batches(dataset, part, options.observations, posteriors.together, seeds, device):
+        for batch in tested.batches:
             truth = np.stack([batch.values[name] for name in posteriors.names], axis=1)
             on_done = partial(
                 lambda start, done: options.on_observation(start + done, options.observations), batch.start
@@ -660,12 +618,7 @@ def calibrate(directory: RunDirectory, workspace: Workspace, options: CalibrateO
             doubted += draws.doubted
             reference.add(batch, draws, prior, seeds)
         statistics = Statistics(posteriors.names, concatenate(located), prior)
-    caution = posteriors.caution(of_part)
-    if not dataset.simulates and of_part != TEST:
-        caution = f"the network was trained or validated on {'some of ' if of_part == ALL else ''}these simulations"
-    calibration = _calibration(
-        statistics, dataset.quantities, directory.record().dataset, options, reference, doubted, caution
-    )
+    calibration = _calibration(statistics, dataset.quantities, tested, options, reference, doubted)
     table = number_table(statistics, dataset.quantities, {"run": directory.name, "created": calibration.created})
     table = table.assign({RECORD: formats.json_bytes(calibration.document()).decode()})
     keep_calibration(directory, calibration, bytes(table.to_netcdf(engine="h5netcdf")))
@@ -681,8 +634,12 @@ def _model(directory: RunDirectory, dataset: GeneratedDataset, options: Calibrat
     if options.recalibrated is None:
         return model
     wider = recalibrated(model, directory, dataset, options.recalibrated)
+    if options.theta is not None or options.dataset is not None:
+        return wider
     if not dataset.simulates:
-        raise QexpError("`recalibrated`: all simulations that were held out made the factors; none can test them")
+        raise QexpError(
+            "`recalibrated`: all simulations that were held out made the factors; none can test them; give others"
+        )
     if wider.kept.seed == options.seed:
         raise QexpError(f"`seed={options.seed}`: these observations made the factors; give another seed")
     return wider
@@ -691,24 +648,23 @@ def _model(directory: RunDirectory, dataset: GeneratedDataset, options: Calibrat
 def _calibration(
     statistics: Statistics,
     quantities: Quantities,
-    dataset: str,
+    tested: Asked,
     options: CalibrateOptions,
     reference: ExactReference | BoundReference,
     doubted: int,
-    caution: str,
 ) -> Calibration:
     noticed, balls = power(options.observations), statistics.recorded("balls")
     assert balls is not None
     ratios = reference.ratios(Seeds(options.seed))
     calibration = Calibration(
-        dataset=dataset,
+        dataset=tested.dataset,
         refined=options.refined,
         recalibrated=options.recalibrated or "",
-        part=options.part or ALL,
+        part=tested.part,
         seed=options.seed,
         observations=options.observations,
         draws=options.draws,
-        caution=caution,
+        caution=tested.caution,
         doubted=doubted,
         created=now(),
         notices_narrow=noticed.narrow,

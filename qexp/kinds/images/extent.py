@@ -17,7 +17,7 @@ from qexp.base.seeds import Seeds
 from qexp.errors import QexpError
 from qexp.metrics.outliers import FEWEST_VECTORS, MOST_REFERENCES, TrainingVectors
 from qexp.networks.network import Network
-from qexp.networks.shapes import Shape
+from qexp.networks.shapes import Shape, is_vector
 from qexp.simulation.dataset import GeneratedDataset, Part, mask_of
 from qexp.store.directory import RunDirectory
 from qexp.store.record import Record
@@ -157,7 +157,7 @@ JOINT = "joint values"
 def vectors_among(inputs: Mapping[str, Shape]) -> list[str]:
     """The inputs, of these shapes, that are values in a row, such as of stations, all of which are seen."""
     unmasked = {*inputs} - {mask_of(name) for name in inputs} - {name for name in inputs if mask_of(name) in inputs}
-    return [name for name, shape in inputs.items() if name in unmasked and len(shape) == 3 and 1 in shape[1:]]
+    return [name for name, shape in inputs.items() if name in unmasked and is_vector(shape)]
 
 
 def training_vectors(source: GeneratedDataset, part: Part, network: Network, seeds: Seeds) -> dict[str, Array]:
@@ -235,7 +235,7 @@ def training_inputs(
         vectors = _read(path, names) if kept else training_vectors(source, part(), network, seeds)
     rows = _in_rows(vectors) if vectors else np.zeros((0, 0))
     named = source.origin.get("values", {})
-    numbers = {name: _numbers(name, network.inputs[name], named.get(name, ())) for name in names}
+    numbers = {name: numbers_of(name, network.inputs[name], named.get(name, ())) for name in names}
     return TrainingInputs(ranges, numbers, TrainingVectors(rows) if len(rows) >= FEWEST_VECTORS else None)
 
 
@@ -249,7 +249,7 @@ def _in_rows(vectors: Mapping[str, Array]) -> NDArray[np.float64]:
     return np.concatenate([values.reshape(len(values), -1) for values in vectors.values()], axis=1, dtype=np.float64)
 
 
-def _numbers(name: str, shape: Shape, called: Sequence[str]) -> list[str]:
+def numbers_of(name: str, shape: Shape, called: Sequence[str] = ()) -> list[str]:
     """Names of the numbers of a vector, in their order: `observed[0]`, of stations `gnss[2, 0]`."""
     sides = [side for side in shape if side > 1] or [1]
     known = called if len(called) == math.prod(sides) else [", ".join(map(str, place)) for place in np.ndindex(*sides)]

@@ -29,7 +29,8 @@ from qexp.kinds.images.experiment import trained_on
 from qexp.kinds.images.extent import EXTREMES, SEEN_SAMPLES, Statistic, TrainingInputs, training_inputs
 from qexp.kinds.images.files import SUFFIXES, NetcdfImages, variables_in
 from qexp.kinds.images.recalibration import recalibrated, recalibrated_run
-from qexp.kinds.images.source import NAME, ImageLayout, ImagePiece, ImageSource, directions_of, layout_of
+from qexp.kinds.images.source import ImageLayout, ImagePiece, ImageSource, directions_of, layout_of
+from qexp.kinds.images.tables import NAME, TABLES
 from qexp.kinds.networks import load_models
 from qexp.kinds.objects import batches_at_once, device_of
 from qexp.kinds.options import PredictOptions
@@ -166,7 +167,7 @@ class ImageModel(FileModel):
 def targets(source: Path, target: Path, inputs: Sequence[str]) -> list[tuple[Path, Path]]:
     """Pairs of a file or folder of images to read, and the file of rows to write.
 
-    source  a file; a folder with a npy or GeoTIFF file per input; or a folder of such files and folders
+    source  a file, also a table; a folder with a npy or GeoTIFF file per input; or one of such files and folders
     target  a file, or an existing folder for a NetCDF file that is named after the source; a folder for several
     inputs  the run's inputs
     Raises QexpError if there is nothing to read, or for an invalid target; NotFoundError.
@@ -175,8 +176,9 @@ def targets(source: Path, target: Path, inputs: Sequence[str]) -> list[tuple[Pat
     if source.is_dir() and not variables_in(source, inputs):
         pairs = _targets_in(source, target, inputs)
     else:
-        if not source.is_dir() and source.suffix.lower() not in SUFFIXES:
-            raise QexpError(f"{source}: a file of images must end in {', '.join(SUFFIXES)}")
+        if not source.is_dir() and source.suffix.lower() not in (*SUFFIXES, *TABLES):
+            endings = f"{', '.join(SUFFIXES)}, a table of vectors in {' or '.join(TABLES)}"
+            raise QexpError(f"{source}: a file of images must end in {endings}")
         pairs = [(source, named_after(source, target, ".nc"))]
     for path, new in pairs:
         format_of(new)
@@ -210,8 +212,8 @@ def _targets_in(source: Path, target: Path, inputs: Sequence[str]) -> list[tuple
 class ImageEstimation(TableEstimation[ImageModel]):
     """Estimates of all samples of a file.
 
-    source  NetCDF or npz with variables named as the inputs, npy or GeoTIFF for a single input, or a folder with a npy
-            or GeoTIFF file per input. Samples come first; rows run northwards
+    source  NetCDF or npz with variables named as the inputs, npy or GeoTIFF for a single input, a folder with a npy
+            or GeoTIFF file per input, or a table with a vector in each row. Samples come first; rows run northwards
     Raises QexpError for images that the network cannot take.
     """
 

@@ -19,7 +19,7 @@ from qexp.kinds.evaluation import TEST
 from qexp.kinds.figures import table
 from qexp.kinds.images.experiment import trained_on
 from qexp.networks.estimator import Ensemble, Posterior
-from qexp.results.calibration import HEAD, INTERVAL, PARTS, WHOLE, Calibration, name_of_file
+from qexp.results.calibration import GIVEN, HEAD, INTERVAL, PARTS, WHOLE, Calibration, name_of_file
 from qexp.simulation.dataset import GeneratedDataset
 from qexp.store.directory import RunDirectory
 
@@ -185,16 +185,16 @@ def recalibrated(
     """Networks of a run whose posteriors are recalibrated by its kept calibration on a part. Raises QexpError."""
     if part not in PARTS:
         raise QexpError(f"`recalibrated={part}`: {suggestion(part, PARTS)}")
-    if not dataset.simulates and part != TEST:
+    if not dataset.simulates and part not in (TEST, GIVEN):
         raise QexpError(
             f"`recalibrated={part}`: the network was trained or validated on these simulations, on which it is surer "
             "than on others; take `test`"
         )
     path = directory.results / name_of_file(HEAD if part == WHOLE else f"{HEAD}_{part}", "nc")
     if not path.exists():
+        how = "`theta` and `observed`, or `dataset`" if part == GIVEN else f"`part={part}`"
         raise QexpError(
-            f"{directory.name}: no calibration on the {PARTS[part]} is kept; `qexp calibrate` makes one with "
-            f"`part={part}`"
+            f"{directory.name}: no calibration on the {PARTS[part]} is kept; `qexp calibrate` makes one with {how}"
         )
     numbers = table(path)
     names = [name for outputs in ensemble.network.heads.values() for name in outputs]

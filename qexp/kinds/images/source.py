@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -12,14 +13,15 @@ from numpy.typing import NDArray
 from qexp.base.arrays import by_name
 from qexp.base.quantities import alike, channels_of, conversion, nearest, periods_of, quantity
 from qexp.errors import QexpError, some, suggestion
+from qexp.kinds.images.extent import numbers_of
 from qexp.kinds.images.files import SINGLE, UNNAMED, ImageAxis, ImageVariable, Shape, Values, open_images
+from qexp.kinds.images.tables import NAME, TABLES, TableImages
 from qexp.networks.network import Network
+from qexp.networks.shapes import forms, is_vector
 from qexp.observations.raster_files import EAST, NORTH
 from qexp.simulation.dataset import GeneratedDataset, mask_of
 
 Array = NDArray[np.float32]
-
-NAME = "name"
 
 CLOSE_SIZE = 0.01
 """Largest relative difference of a pixel's size from the sizes in the training data."""
@@ -214,8 +216,9 @@ class ImageSource:
             names += [name for name, count in zip(piece.names, piece.unmasked, strict=True) if count]
         without = [name for name in self._layout.images if mask_of(name) not in self._layout.inputs]
         total = self.count * sum(int(np.prod(self._layout.inputs[name])) for name in without)
+        what = "values" if all(is_vector(self._layout.inputs[name]) for name in without) else "pixels"
         raise QexpError(
-            f"{self.path}: {pixels:,} of {total:,} pixels are missing, in {len(names):,} of {self.count:,} samples "
+            f"{self.path}: {pixels:,} of {total:,} {what} are missing, in {len(names):,} of {self.count:,} samples "
             f"({some(names, 3)}), and the network takes no mask of {some(without)}; "
             + ("" if self._layout.exact else "fill the gaps, ")
             + f"leave these samples out, or train a network with the input '{mask_of(without[0])}'"
@@ -226,6 +229,8 @@ class ImageSource:
     def _found(self) -> dict[str, ImageVariable]:
         """Variable of the run → that of the file."""
         layout, path = self._layout, self.path
+        if path.suffix.lower() in TABLES and path.is_file():
+            return self._in_table()
         there = open_images(path, {*layout.variables, *layout.columns.values(), *layout.declared.values()})
         if UNNAMED in there:
             return self._in_channels(layout.images[0], there[UNNAMED]) or {self._only_input(): there[UNNAMED]}
@@ -246,6 +251,22 @@ class ImageSource:
         if lacking := [name for name in lacking if name not in found]:
             raise QexpError(self._without(lacking, others))
         return found
+
+    def _in_table(self) -> dict[str, ImageVariable]:
+        """Variable of the run → columns of a table."""
+        layout, shapes = self._layout, {name: self._layout.inputs[name] for name in self._layout.needed}
+        vectors = {
+            name: (layout.values.get(name) or numbers_of(name, shape), name in layout.values)
+            for name, shape in shapes.items()
+            if is_vector(shape)
+        }
+        numbers = {name: layout.columns.get(name, name) for name, shape in shapes.items() if len(shape) == 1}
+        if images := [name for name in shapes if name not in {**vectors, **numbers}]:
+            raise QexpError(f"{self.path}: a table has vectors in its rows, and the run takes images, {some(images)}")
+        if given := [name for name in layout.columns if name in vectors]:
+            raise QexpError(f"`columns`: in a table each value of '{given[0]}' has its column; leave it out")
+        file = TableImages(self.path, vectors, numbers)
+        return {name: ImageVariable(file, name) for name in file.shapes}
 
     def _in_channels(self, image: str, variable: ImageVariable) -> dict[str, ImageVariable]:
         """The images that the channels of an array are, from one on; empty if it has none, or others."""
@@ -309,14 +330,14 @@ class ImageSource:
         shape, wanted = variable.shape, self._shape(name)
         if arrangement := _arrangement(shape, wanted):
             return arrangement
-        forms = _forms(wanted)
+        shortest = min(forms(wanted), key=len)
         words = (
             f"{variable.label}: its shape is {_by(shape)}, but the run takes {_words(wanted)}, that is "
-            f"{_by(('samples', *forms[-1]))}"
+            f"{_by(('samples', *shortest))}"
         )
-        if any(shape[:-1] == form for form in forms):
+        if shape[:-1] in forms(wanted):
             raise QexpError(f"{words}; move the samples to the front: numpy.moveaxis(array, -1, 0)")
-        if len(wanted) == 3 and len(shape) > 1:
+        if len(wanted) == 3 and not is_vector(wanted) and len(shape) > 1:
             words += "; cut the images to that, with pixels of the same size" + (
                 ", or fill them up with missing values" if mask_of(name) in self._layout.inputs else ""
             )
@@ -463,10 +484,9 @@ class ImageSource:
 
 def _arrangement(shape: Shape, wanted: Shape) -> _Arranged | None:
     """How an array holds samples of a shape; None if it does not."""
-    last = (*wanted[1:], wanted[0])
-    for form in (*_forms(wanted), last):
+    for form, channels_last in forms(wanted).items():
         if shape == form or (shape[1:] == form and len(shape) == len(form) + 1):
-            return _Arranged(None if shape == form else shape[0], form == last != wanted)
+            return _Arranged(None if shape == form else shape[0], channels_last)
     return None
 
 
@@ -476,20 +496,13 @@ def _unlike(axis: ImageAxis, sizes: Range) -> bool:
     return not (1 - CLOSE_SIZE) * sizes[0] <= side <= (1 + CLOSE_SIZE) * sizes[1]
 
 
-def _forms(shape: Shape) -> list[Shape]:
-    """A sample's shape, and the same without axes of length 1: that of channels, and the last one of points."""
-    if len(shape) == 1:
-        return [shape, ()]
-    channels, _, width = shape
-    ends = [(first, last) for first in (0, 1) for last in (3, 2) if first * channels < 2 and (last == 3 or width == 1)]
-    return [shape[first:last] for first, last in ends]
-
-
 def _words(shape: Shape) -> str:
-    if len(shape) == 1:
+    if math.prod(shape) == 1:
         return "a number for each sample"
     channels, height, width = shape
     of_channels = f" with {channels} components" if channels > 1 else ""
+    if is_vector(shape):
+        return f"vectors of {height * width} values{of_channels}"
     return f"images of {height} x {width} pixels{of_channels}"
 
 

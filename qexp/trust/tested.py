@@ -1,0 +1,137 @@
+"""The observations that test posteriors, beside the values that made them: of a part, another dataset, or arrays."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import partial
+
+import torch
+from torch import Tensor
+
+from qexp.base.arrays import Array
+from qexp.base.seeds import Seeds
+from qexp.base.workspace import Workspace
+from qexp.errors import QexpError, suggestion
+from qexp.kinds.evaluation import ALL, PARTS, TEST
+from qexp.kinds.experiments import SpecCache, open_dataset
+from qexp.kinds.images.experiment import generated_of, parts_of, require_variables_of
+from qexp.kinds.options import CalibrateOptions
+from qexp.kinds.tables import tables_of
+from qexp.results.calibration import GIVEN
+from qexp.simulation.dataset import GeneratedDataset, Intervals, Part
+from qexp.store.directory import RunDirectory
+
+PURPOSE = "calibration"
+"""Of the random streams: none that a training uses."""
+
+SIMULATED_TOGETHER = 100
+"""Observations that are simulated at a time, with a random stream of their own."""
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Simulated observations and the values that made them."""
+
+    number: int
+    start: int
+    values: Mapping[str, Array]
+    """Varying variable → (observation,), in its unit."""
+    samples: Mapping[str, Tensor]
+    """All variables of the dataset, as a network takes them."""
+
+
+def batches(
+    dataset: GeneratedDataset, part: Intervals, count: int, size: int, seeds: Seeds, device: torch.device
+) -> Iterator[Batch]:
+    """`count` observations of a part of the distributions, in batches; the same ones, whatever the size of a batch.
+
+    size  of a batch, a multiple of `SIMULATED_TOGETHER`
+    """
+    values = dataset.values(part, count, seeds, (PURPOSE,))
+    for number, start in enumerate(range(0, count, size)):
+        simulated = []
+        for first in range(start, min(start + size, count), SIMULATED_TOGETHER):
+            end = min(first + SIMULATED_TOGETHER, start + size)
+            few = {name: column[first:end] for name, column in values.items()}
+            simulated.append(dataset.observe(few, seeds.torch(device, PURPOSE, "noise", first)))
+        samples = {name: torch.cat([few[name] for few in simulated]) for name in simulated[0]}
+        yield Batch(number, start, {name: column[start : start + size] for name, column in values.items()}, samples)
+
+
+def given_batches(values: Mapping[str, Array], samples: Mapping[str, Tensor], count: int, size: int) -> Iterator[Batch]:
+    """The first `count` of observations that are there, of these values, in batches."""
+    for number, start in enumerate(range(0, count, size)):
+        some = slice(start, min(start + size, count))
+        columns = {name: of_all[some] for name, of_all in values.items()}
+        yield Batch(number, start, columns, {name: of_all[some] for name, of_all in samples.items()})
+
+
+@dataclass(frozen=True)
+class Asked:
+    """The observations that test posteriors.
+
+    dataset  its name
+    part     of it, or `GIVEN`
+    caution  why even sound posteriors would not be calibrated on them; empty if they would
+    """
+
+    dataset: str
+    part: str
+    caution: str
+    count: int
+    batches: Iterator[Batch]
+
+
+def asked(
+    directory: RunDirectory,
+    dataset: GeneratedDataset,
+    workspace: Workspace,
+    options: CalibrateOptions,
+    caution_of: Callable[[str], str],
+    together: int,
+    seeds: Seeds,
+    device: torch.device,
+) -> Asked:
+    """What is asked for: arrays, another dataset, or a part of the run's own. Raises QexpError.
+
+    caution_of  why posteriors would not be calibrated on a part of the distributions
+    together    observations of a batch
+    """
+    spec, record = directory.training_spec(), directory.record()
+    parts = partial(parts_of, dataset, spec["split"], record.seed)
+    if options.theta is not None:
+        count = min(len(next(iter(options.theta.values()))), options.observations)
+        samples = {name: values.to(device) for name, values in options.observed.items()}
+        given = given_batches(options.theta, samples, count, together)
+        return Asked(record.dataset, GIVEN, _seen(dataset, options.theta, parts), count, given)
+    name, source, of_part = record.dataset, dataset, options.part or (ALL if dataset.simulates else TEST)
+    if options.dataset is not None:
+        tables = tables_of(directory)
+        name, document, _ = open_dataset(options.dataset, SpecCache(tables, workspace))
+        source, of_part = generated_of(document, tables, workspace), GIVEN
+        require_variables_of(spec, source, tables, directory.name, f"'{name}'")
+        part = parts_of(source, spec["split"], record.seed)[ALL]
+    elif of_part not in PARTS:
+        raise QexpError(f"`part={of_part}`: {suggestion(of_part, PARTS)}")
+    else:
+        part = parts()[of_part]
+    count = source.available(part, options.observations)
+    caution = caution_of(of_part)
+    if of_part == GIVEN:
+        caution = "" if source.simulates else _seen(dataset, source.values(part, count, seeds, (PURPOSE,)), parts)
+    elif not dataset.simulates and of_part != TEST:
+        caution = f"the network was trained or validated on {'some of ' if of_part == ALL else ''}these simulations"
+    made = batches(source, part, count, together, seeds, device)
+    return Asked(name, of_part, caution, count, made)
+
+
+def _seen(dataset: GeneratedDataset, values: Mapping[str, Array], parts: Callable[[], Mapping[str, Part]]) -> str:
+    """A caution if simulations were trained or validated on, as far as that is known; empty if none was."""
+    if dataset.simulates or set(dataset.test) - {*values}:
+        return ""
+    try:
+        count = int(dataset.seen(values, parts()).sum())
+    except QexpError:  # its files are elsewhere
+        return ""
+    return f"the network was trained or validated on {count:,} of these simulations" if count else ""
