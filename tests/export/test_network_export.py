@@ -277,14 +277,14 @@ def test_every_transform_is_inside_a_physical_network(evaluate, tmp_path):
     outputs = [f"y_{name}" for name in TRANSFORMS]
     transforms = {f"{side}_{name}": built(TRANSFORMS, TRANSFORMS[name].example) for name in TRANSFORMS for side in "xy"}
     operations = {
-        name: Operation(lambda shape, numbers=transforms[f"y_{name}"].numbers: nn.Linear(shape[0], 3 * numbers))
+        name: Operation(lambda shape, numbers=transforms[f"y_{name}"].shape((3,))[0]: nn.Linear(shape[0], numbers))
         for name in TRANSFORMS
     }
     branches = [((f"x_{name}",), (f"y_{name}",), (name,)) for name in TRANSFORMS]
     network = initialised(inputs, outputs, operations, branches)
     positive = np.exp(numbers(40, 3) / 3)
     for variable, transform in list(transforms.items()):
-        of_inputs_alone, of_outputs_alone = transform.needs_own, transform.numbers > 1
+        of_inputs_alone, of_outputs_alone = transform.needs_own, transform.shape((1,))[0] > 1
         if of_outputs_alone if variable in inputs else of_inputs_alone:
             del transforms[variable]
         else:
