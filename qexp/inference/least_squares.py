@@ -440,6 +440,20 @@ class Problem:
         self._searches[seed] = search
         return search
 
+    def in_middles(self, values: Tensor) -> Problem:
+        """The same with means as if they were measured in their middles, which is much quicker, and data that make up
+        for it at some values: itself, if no points are means.
+
+        values  of all parameters, (1, parameter), or for each of the problems
+        """
+        if (model := self.model.in_middles()) is self.model:
+            return self
+        near = copy(self)
+        near.model, near._searches = model, {}
+        near.data = self.data - (self.model(values) - model(values))
+        near.weighted = self.weighting(near.data)
+        return near
+
     def softened(self) -> Problem:
         """The same with as much independent noise in addition as the data vary.
 
@@ -468,7 +482,7 @@ class Problem:
         """
         parts = []
         for rows in coordinates.split(max(MOST_NUMBERS // self.model.points, 1)):
-            signals = self.whiten(self._displacements(rows))
+            signals = self.whiten(self._displacements(rows, torch.zeros(len(rows), dtype=torch.long)))
             factor = torch.ones(len(rows), 1, dtype=rows.dtype)
             if amplitudes:
                 factor = (signals @ self.weighted.mT) / signals.square().sum(dim=1, keepdim=True)
@@ -479,12 +493,12 @@ class Problem:
 
     def linearised(self, coordinates: Tensor, which: Tensor) -> tuple[Tensor, Tensor]:
         """Weighted residuals model − data, (problem, point), and their Jacobian, (problem, coordinate, point)."""
-        model, slopes = self.derivatives(coordinates)
+        model, slopes = self.derivatives(coordinates, which)
         weighted = self.whiten(torch.cat([model[:, None], slopes], dim=1))
         data = self.weighted if len(self.weighted) == 1 else self.weighted[which]
         return weighted[:, 0] - data, weighted[:, 1:]
 
-    def derivatives(self, coordinates: Tensor) -> tuple[Tensor, Tensor]:
+    def derivatives(self, coordinates: Tensor, which: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """The model, (problem, point) [m], and its derivatives by the coordinates, (problem, coordinate, point).
 
         By central differences of coordinates that are of the order of 1, in double precision: their errors are below
@@ -493,11 +507,13 @@ class Problem:
         problems outside of the model's domain.
         """
         steps = STEP * torch.eye(coordinates.shape[1], dtype=torch.float64)
-        middle = self._displacements(coordinates)
-        after = self._displacements(coordinates[:, None] + steps)
+        which = torch.zeros(len(coordinates), dtype=torch.long) if which is None else which
+        owner = which[:, None].expand(-1, 1 + len(steps))
+        moved = self._displacements(torch.cat([coordinates[:, None], coordinates[:, None] + steps], dim=1), owner)
+        middle, after = moved[:, 0], moved[:, 1:]
         before = torch.full_like(after, torch.nan)
         needed = torch.isnan(after[..., 0]) if self.one_sided else torch.full(after.shape[:2], True)
-        before[needed] = self._displacements((coordinates[:, None] - steps)[needed])
+        before[needed] = self._displacements((coordinates[:, None] - steps)[needed], owner[:, 1:][needed])
         ends = torch.isfinite(after[..., :1]).double() + torch.isfinite(before[..., :1]).double()
         after, before = (torch.where(torch.isfinite(end), end, middle[:, None]) for end in (after, before))
         return middle, (after - before) / (STEP * ends.clamp(min=1))
@@ -514,11 +530,18 @@ class Problem:
         at, signs = within_limits(minima.coordinates, self.coordinates.tilts)
         return minima._replace(coordinates=at, information=minima.information * signs[:, :, None] * signs[:, None, :])
 
-    def _displacements(self, coordinates: Tensor) -> Tensor:
+    def values(self, coordinates: Tensor, which: Tensor) -> tuple[Tensor, Tensor]:
+        """Values of all parameters, (source, parameter), of (source, coordinate), and whether they are within bounds.
+
+        which  the problem of each source
+        """
+        return self.coordinates.values(coordinates), self.coordinates.within(coordinates)
+
+    def _displacements(self, coordinates: Tensor, which: Tensor) -> Tensor:
         """The model, (..., point) [m], of (..., coordinate); NaN outside of its domain."""
         rows = coordinates.flatten(0, -2)
-        values = self.coordinates.values(rows)
-        inside = self.model.possible(values) & self.coordinates.within(rows)
+        values, within = self.values(rows, which.flatten())
+        inside = self.model.possible(values) & within
         moved = rows.new_full((len(rows), self.model.points), torch.nan)
         if inside.any():
             with torch.no_grad():

@@ -75,26 +75,33 @@ def profile_likelihood(problem: Problem, fit: Fit, most: float) -> Profile:
     Moolgavkar 1988, Appl. Stat. 37, 87-94), which is right where parameters trade off; errors to first order are not.
     The coordinate of an amplitude that differs from zero is its logarithm there.
     """
-    quick = problem.quick()
+    quick, at = problem.quick(), torch.from_numpy(fit.values)[None]
+    near = quick.in_middles(at)
     # Sources whose signals span those along the ways to the ends.
-    search = _Search(quick, fit, [], 0.0)
+    search = _Search(near, fit, [], 0.0)
     random = torch.Generator().manual_seed(0)
     draws = torch.randn(SPANNING_SOURCES, len(search.start), generator=random, dtype=torch.float64)
-    root = torch.linalg.cholesky(search.covariance + 1e-12 * search.covariance.diagonal().diag())
-    moved = (search.start + SPANNED_DEVIATIONS * draws @ root.mT).clamp(search.low, search.high)
-    spanning = problem.coordinates.values(torch.cat([search.start[None], moved]))
+    sizes, axes = torch.linalg.eigh(search.covariance)  # rounding may leave it without a Cholesky decomposition
+    moved = search.start + SPANNED_DEVIATIONS * (draws * sizes.clamp(min=0).sqrt()) @ axes.mT
+    moved = moved.clamp(search.low, search.high)
+    spanning = torch.cat([at, problem.coordinates.values(moved)])
     spanning = spanning[problem.model.possible(spanning)]
     for _ in range(MOST_BASES if problem.model.points >= MANY_POINTS else 0):
-        if (few := whole_signals(quick).reduced(spanning)) is None:
+        if (few := whole_signals(near).reduced(spanning)) is None:
             break
         assert isinstance(few.model, Deformation)
-        by_signals = copy(quick)  # whose sums of squares leave out what no signal can explain
+        by_signals = copy(near)  # whose sums of squares leave out what no signal can explain
         by_signals.model, by_signals.whiten, by_signals.weighted = few.model, few.whiten, few.data
-        ends = _followed(_searches(by_signals, fit, most))
-        if (met := ends.mistaken(quick, fit)) is None:
+        ends = _Ends.found(_searches(by_signals, fit, most))
+        if not ends.mistaken(quick, fit):
             return ends.profile(fit)
-        spanning = torch.cat([spanning, met])
-    return _followed(_searches(quick, fit, most)).profile(fit)
+        spanning = torch.cat([spanning, ends.met()])
+    if near is quick:
+        return _Ends.found(_searches(quick, fit, most)).profile(fit)
+    ends = _Ends.found(_searches(near, fit, most))
+    if ends.mistaken(quick, fit):
+        ends.follow_with(_searches(quick, fit, most))
+    return ends.profile(fit)
 
 
 def with_intervals(problem: Problem, fit: Fit) -> tuple[Fit, Profile]:
@@ -138,21 +145,36 @@ def falls_beyond(problem: Problem, fit: Fit) -> dict[str, float]:
     return falls
 
 
-@dataclass
 class _Ends:
-    """Both ends of the intervals of the parameters of each search."""
+    """Both ends of the intervals of the parameters of searches, which are followed together.
 
-    searches: list[_Search]
+    searches  of one problem, each in coordinates of its own
+    """
+
+    def __init__(self, searches: list[_Search]) -> None:
+        self.searches, self.threshold = searches, searches[0].threshold
+        self.ends = [end for search in searches for end in search.ends]
+        self.lowest: tuple[float, Tensor] | None = None
+        """By how much χ² is lower than at the estimate, and the values of the lowest source that was met, if it is."""
+
+    @classmethod
+    def found(cls, searches: list[_Search]) -> _Ends:
+        ends = cls(searches)
+        ends.follow(ends.ends)
+        ends.reconsider(ends.met())
+        for _ in range(MOST_MINIMA):
+            if not ends.extend(ends.met(ends.threshold)):
+                break
+        return ends
 
     def profile(self, fit: Fit) -> Profile:
         count = len(fit.coordinates.free)
         (low, high), (open_low, open_high) = np.empty((2, count)), np.zeros((2, count), np.bool_)
-        for search, end in self.each:
-            falls = (end.side < 0) != search.falls(end.column)
-            (low if falls else high)[end.column] = search.value(end)
+        for end in self.ends:
+            falls = (end.side < 0) != end.search.falls(end.column)
+            (low if falls else high)[end.column] = end.search.value(end)
             (open_low if falls else open_high)[end.column] = end.open
-        met = [search.lowest for search in self.searches if search.lowest is not None]
-        gain, lower = max(met, key=lambda source: source[0], default=(0.0, None))
+        gain, lower = self.lowest or (0.0, None)
         return Profile(low, high, open_low, open_high, lower if gain > LOWER_CHI2 else None)
 
     def met(self, most: float = math.inf) -> Tensor:
@@ -160,52 +182,139 @@ class _Ends:
 
         most  root of the increase of χ² there
         """
-        steps = [(search, step) for search, end in self.each for step in end.path if step[1] <= most]
-        return torch.cat([search.problem.coordinates.values(step[2][None]) for search, step in steps])
+        return torch.cat([end.source(step[2]) for end in self.ends for step in end.path if step[1] <= most])
 
-    def mistaken(self, problem: Problem, fit: Fit) -> Tensor | None:
-        """Those sources, if the increase of χ² there is not that by all points of a problem; None: it is."""
-        last = [(search, *end.path[-1]) for search, end in self.each if math.isfinite(end.path[-1][1])]
-        values = torch.cat([search.problem.coordinates.values(at[None]) for search, _, _, at in last])
+    def mistaken(self, problem: Problem, fit: Fit) -> bool:
+        """Whether the increase of χ² at an end is not that by a problem with all points, whole means."""
+        last = [end for end in self.ends if math.isfinite(end.path[-1][1])]
+        values = torch.cat([end.source(end.path[-1][2]) for end in last])
         _, costs = problem.strengthened(problem.coordinates.from_values(values), [])
         roots = (2 * costs - fit.chi2).clamp(min=0).sqrt().tolist()
-        limit = CLOSE_SHARE * self.searches[0].threshold
-        wrong = any(abs(root - by_signals) > limit for root, (_, _, by_signals, _) in zip(roots, last, strict=True))
-        return self.met() if wrong else None
+        limit = CLOSE_SHARE * self.threshold
+        return any(abs(root - end.path[-1][1]) > limit for root, end in zip(roots, last, strict=True))
 
-    @property
-    def each(self) -> list[tuple[_Search, _End]]:
-        return [(search, end) for search in self.searches for end in search.ends]
+    def follow_with(self, searches: list[_Search]) -> None:
+        """Follow the ends on in a more exact problem, from where they are."""
+        for end, exact in zip(self.ends, _Ends(searches).ends, strict=True):
+            last = min(end.path[1:], key=lambda step: abs(step[1] - self.threshold), default=None)
+            end.search, end.guess = exact.search, None if last is None else (last[0], last[2])
+            end.go_on(exact.path[0], self.threshold)
+        self.searches = searches
+        self.follow(self.ends)
+
+    def follow(self, ends: Sequence[_End]) -> None:
+        active = list(ends)
+        for _ in range(MOST_STEPS):
+            if not active:
+                return
+            starts = [end.search.next(end) for end in active]
+            roots, coordinates = self._increase(active, torch.stack([start for _, start in starts]))
+            for end, (step, _), root, coordinate in zip(active, starts, roots, coordinates, strict=True):
+                end.path.append((step, root, coordinate))
+            active = [end for end in active if not end.search.settled(end)]
+        for end in active:
+            end.open = end.above(self.threshold) is None
+            # Without a limit the likelihood hardly falls, however far one goes.
+            end.at = math.inf if end.open and math.isinf(end.search.farthest(end)) else end.below(self.threshold)[0]
+
+    def reconsider(self, met: Tensor) -> None:
+        """Go on from ends where other parameters, like those of sources met elsewhere, are better than where it led.
+
+        met  (source, parameter) in SI units
+        """
+        doubtful = self.ends
+        for _ in range(MOST_MINIMA):
+            starts = [(end, end.search.best_of(end, met)) for end in doubtful if not end.open and end.at > 0]
+            better = self._better((1 - 2 * CLOSE_SHARE) * self.threshold, [
+                (end, end.at, start) for end, start in starts if start is not None
+            ])  # fmt: skip
+            if not better:
+                return
+            self.follow(better)
+            doubtful = better
+
+    def extend(self, within: Tensor) -> bool:
+        """Go on from sources beyond an end that are as likely as the interval's: the likelihood has several maxima.
+
+        within   (source, parameter) in SI units
+        returns  whether there are such sources
+        """
+        beyond = [(end, *end.search.farthest_of(end, within)) for end in self.ends]
+        better = self._better(self.threshold, [row for row in beyond if row[0].at < (1 - NARROW_SHARE) * row[1]])
+        self.follow(better)
+        return bool(better)
+
+    def _better(self, most: float, places: Sequence[tuple[_End, float, Tensor]]) -> list[_End]:
+        """The ends for which the root of the increase of χ² is below a limit at a distance, which then go on there.
+
+        places  ends, distances and coordinates from which the others are followed
+        """
+        if not places:
+            return []
+        ends, distances, starts = zip(*places, strict=True)
+        roots, coordinates = self._increase(ends, torch.stack(starts))
+        better = []
+        for end, distance, root, coordinate in zip(ends, distances, roots, coordinates, strict=True):
+            if root < most:
+                end.go_on((distance, root, coordinate), self.threshold)
+                better.append(end)
+        return better
+
+    def _increase(self, ends: Sequence[_End], starts: Tensor) -> tuple[list[float], list[Tensor]]:
+        """Roots of the increase of χ² where the parameters of the ends are held, and the coordinates there."""
+        low, high = (torch.stack([getattr(end.search, side) for end in ends]) for side in ("low", "high"))
+        rows, columns = torch.arange(len(ends)), torch.tensor([end.column for end in ends])
+        low[rows, columns] = high[rows, columns] = starts[rows, columns]
+        chi2 = torch.tensor([end.search.chi2 for end in ends], dtype=torch.float64)
+        together = _Together(ends)
+        minima = minimise(together, starts, low, high, CHI2_TOLERANCE / max(float(chi2.max()), 1.0), MOST_ITERATIONS)
+        gains = chi2 - 2 * minima.cost
+        most = int(gains.argmax())
+        if gains[most] > (0.0 if self.lowest is None else self.lowest[0]):
+            self.lowest = float(gains[most]), ends[most].source(minima.coordinates[most])[0]
+        return (-gains).clamp(min=0).sqrt().tolist(), list(minima.coordinates)
 
 
-def _followed(searches: list[_Search]) -> _Ends:
-    for search in searches:
-        search.follow(search.ends)
-    ends = _Ends(searches)
-    for search in searches:
-        search.reconsider(ends.met())
-    for _ in range(MOST_MINIMA):
-        extended = [search.extend(ends.met(search.threshold)) for search in searches]
-        if not any(extended):
-            break
-    return ends
+class _Together(Problem):
+    """The problem of several ends, a row for each, in the coordinates of its search."""
+
+    def __init__(self, ends: Sequence[_End]) -> None:
+        vars(self).update(vars(ends[0].search.problem))
+        self._searches = list(dict.fromkeys(end.search for end in ends))
+        self._numbers = torch.tensor([self._searches.index(end.search) for end in ends])
+
+    def values(self, coordinates: Tensor, which: Tensor) -> tuple[Tensor, Tensor]:
+        values = coordinates.new_empty(len(coordinates), len(self.coordinates.parameters))
+        within = torch.empty(len(coordinates), dtype=torch.bool)
+        for number, search in enumerate(self._searches):
+            rows = self._numbers[which] == number
+            values[rows], within[rows] = search.problem.values(coordinates[rows], which[rows])
+        return values, within
 
 
 @dataclass
 class _End:
     """One end of the interval of a free parameter, and what is known of the way there.
 
+    search  whose coordinates count
     side   -1 or 1: the direction of the coordinate
     path   distances from the estimate, roots of the increase of χ² there, and the coordinates
     at     distance of the end; NaN while it is sought
     open   whether the threshold is not reached at the end
+    guess  distance and coordinates to be tried first, if they are known
     """
 
+    search: _Search
     column: int
     side: float
     path: list[tuple[float, float, Tensor]] = field(default_factory=list)
     at: float = math.nan
     open: bool = False
+    guess: tuple[float, Tensor] | None = None
+
+    def source(self, coordinates: Tensor) -> Tensor:
+        """Values of all parameters, (1, parameter) in SI units."""
+        return self.search.problem.coordinates.values(coordinates[None])
 
     def below(self, threshold: float) -> tuple[float, float, Tensor]:
         """The farthest place before the threshold."""
@@ -227,15 +336,15 @@ class _Search:
 
     columns  of the free parameters
     ends     of their intervals
-    lowest   by how much χ² is lower than at the estimate, and the values of the lowest source that was met, if it is
     """
 
     def __init__(self, problem: Problem, fit: Fit, columns: Sequence[int], threshold: float) -> None:
         self.problem, self.columns, self.threshold = problem, list(columns), threshold
         coordinates = problem.coordinates
         self.start = coordinates.from_values(torch.from_numpy(fit.values)[None])[0]
-        self.ends = [_End(column, side, [(0.0, 0.0, self.start)]) for column in self.columns for side in (-1.0, 1.0)]
-        self.lowest: tuple[float, Tensor] | None = None
+        self.ends = [
+            _End(self, column, side, [(0.0, 0.0, self.start)]) for column in self.columns for side in (-1.0, 1.0)
+        ]
         self.low = torch.minimum(coordinates.low, self.start)
         self.high = torch.maximum(coordinates.high, self.start)
         # A quarter turn to both sides of a dip or plunge and of its strike holds each source once.
@@ -265,64 +374,7 @@ class _Search:
         coordinates = self.problem.coordinates
         return float(coordinates.values(at[None])[0, coordinates.free[end.column]])
 
-    def follow(self, ends: Sequence[_End]) -> None:
-        active = list(ends)
-        for _ in range(MOST_STEPS):
-            if not active:
-                return
-            steps = [self._next(end) for end in active]
-            starts = torch.stack([self._predicted(end, step) for end, step in zip(active, steps, strict=True)])
-            roots, coordinates = self._increase(active, starts)
-            for end, step, root, coordinate in zip(active, steps, roots, coordinates, strict=True):
-                end.path.append((step, root, coordinate))
-            active = [end for end in active if not self._settled(end)]
-        for end in active:
-            end.open = end.above(self.threshold) is None
-            # Without a limit the likelihood hardly falls, however far one goes.
-            end.at = math.inf if end.open and math.isinf(self._farthest(end)) else end.below(self.threshold)[0]
-
-    def reconsider(self, met: Tensor) -> None:
-        """Go on from ends where other parameters, like those of sources met elsewhere, are better than where it led.
-
-        met  (source, parameter) in SI units
-        """
-        for _ in range(MOST_MINIMA):
-            better = []
-            for end in self.ends:
-                if end.open or not end.at > 0:
-                    continue
-                if (start := self._best_of(end, met)) is None:
-                    continue
-                (root,), (coordinate,) = self._increase([end], start[None])
-                if root < (1 - 2 * CLOSE_SHARE) * self.threshold:
-                    end.go_on((end.at, root, coordinate), self.threshold)
-                    better.append(end)
-            if not better:
-                return
-            self.follow(better)
-
-    def extend(self, within: Tensor) -> bool:
-        """Go on from sources beyond an end that are as likely as the interval's: the likelihood has several maxima.
-
-        within   (source, parameter) in SI units
-        returns  whether there are such sources
-        """
-        at = self.problem.coordinates.from_values(within).clamp(self.low, self.high)
-        beyond = []
-        for end in self.ends:
-            distances = end.side * (at - self.start)[:, end.column]
-            farthest = int(distances.masked_fill(distances > self._farthest(end), 0.0).argmax())
-            distance = float(distances[farthest])
-            if end.at >= (1 - NARROW_SHARE) * distance:
-                continue
-            (root,), (coordinate,) = self._increase([end], at[farthest][None])
-            if root < self.threshold:
-                end.go_on((distance, root, coordinate), self.threshold)
-                beyond.append(end)
-        self.follow(beyond)
-        return bool(beyond)
-
-    def _best_of(self, end: _End, met: Tensor) -> Tensor | None:
+    def best_of(self, end: _End, met: Tensor) -> Tensor | None:
         """The best of the sources met with the parameter at the end, if it is as likely as the end may be."""
         coordinates = self.problem.coordinates
         at = coordinates.from_values(met).clamp(self.low, self.high)
@@ -334,16 +386,34 @@ class _Search:
         near = 2 * float(costs[least]) < self.chi2 + (PROMISING_ROOTS * self.threshold) ** 2
         return at[least].clamp(self.low, self.high) if near else None
 
-    def _farthest(self, end: _End) -> float:
+    def farthest(self, end: _End) -> float:
         """The distance to the bound, or half around of an angle."""
         parameter = self.problem.coordinates.parameters[self.problem.coordinates.free[end.column]]
         bound = self.low if end.side < 0 else self.high
         distance = float((bound - self.start).abs()[end.column])
         return distance if parameter.period is None else min(distance, parameter.period / parameter.scale / 2)
 
-    def _next(self, end: _End) -> float:
+    def farthest_of(self, end: _End, within: Tensor) -> tuple[float, Tensor]:
+        """The distance of the farthest of some sources from the estimate that may be an end, and its coordinates.
+
+        within  (source, parameter) in SI units
+        """
+        at = self.problem.coordinates.from_values(within).clamp(self.low, self.high)
+        distances = end.side * (at - self.start)[:, end.column]
+        farthest = int(distances.masked_fill(distances > self.farthest(end), 0.0).argmax())
+        return float(distances[farthest]), at[farthest]
+
+    def next(self, end: _End) -> tuple[float, Tensor]:
+        """The distance to try, and the coordinates from which the others are followed to their best values there."""
+        if end.guess is not None:
+            (distance, start), end.guess = end.guess, None
+            return distance, start
+        distance = self._distance(end)
+        return distance, self._predicted(end, distance)
+
+    def _distance(self, end: _End) -> float:
         """The distance to try."""
-        farthest = self._farthest(end)
+        farthest = self.farthest(end)
         below, above = end.below(self.threshold), end.above(self.threshold)
         if above is not None:
             width = above[0] - below[0]
@@ -382,31 +452,18 @@ class _Search:
         moved = (guess + torch.arange(MOST_DEEPER)[:, None] * deeper).clamp(self.low, self.high)
         return moved[int(self.problem.model.possible(coordinates.values(moved)).int().argmax())]
 
-    def _increase(self, ends: Sequence[_End], starts: Tensor) -> tuple[list[float], list[Tensor]]:
-        """Roots of the increase of χ² where the parameters of the ends are held, and the coordinates there."""
-        low, high = (bound.expand(starts.shape).clone() for bound in (self.low, self.high))
-        rows, columns = torch.arange(len(ends)), torch.tensor([end.column for end in ends])
-        low[rows, columns] = high[rows, columns] = starts[rows, columns]
-        minima = minimise(self.problem, starts, low, high, CHI2_TOLERANCE / max(self.chi2, 1.0), MOST_ITERATIONS)
-        chi2 = 2 * minima.cost
-        least = int(chi2.argmin())
-        gain = self.chi2 - float(chi2[least])
-        if gain > (0.0 if self.lowest is None else self.lowest[0]):
-            self.lowest = gain, self.problem.coordinates.values(minima.coordinates[least : least + 1])[0]
-        return (chi2 - self.chi2).clamp(min=0).sqrt().tolist(), list(minima.coordinates)
-
-    def _settled(self, end: _End) -> bool:
+    def settled(self, end: _End) -> bool:
         """Whether an end is found; if so, where it is."""
         last = end.path[-1]
         below, above = end.below(self.threshold), end.above(self.threshold)
         if abs(last[1] - self.threshold) <= CLOSE_SHARE * self.threshold:
-            finite = [step for step in end.path[:-1] if math.isfinite(step[1])]
+            finite = [step for step in end.path[:-1] if math.isfinite(step[1]) and step[0] != last[0]]
             before = min(finite, key=lambda step: abs(step[0] - last[0]))
             slope = (last[1] - before[1]) / (last[0] - before[0])
             correction = (self.threshold - last[1]) / slope if slope > 0 else 0.0
-            end.at = min(max(last[0] + correction, 0.5 * last[0]), self._farthest(end))
+            end.at = min(max(last[0] + correction, 0.5 * last[0]), self.farthest(end))
             return True
-        if above is None and below[0] >= self._farthest(end):
+        if above is None and below[0] >= self.farthest(end):
             end.at, end.open = below[0], True
             return True
         if above is not None and above[0] - below[0] <= NARROW_SHARE * above[0]:
@@ -436,9 +493,9 @@ def _without(problem: Problem, fit: Fit, amplitudes: Sequence[int]) -> list[floa
     if not amplitudes:
         return []
     search = _Search(problem, fit, amplitudes, 0.0)
-    ends = [_End(column, 1.0) for column in amplitudes]
+    ends = [_End(search, column, 1.0) for column in amplitudes]
     starts = search.start.expand(len(ends), -1).clone()
     starts[range(len(ends)), list(amplitudes)] = 0.0
     within = (search.low <= 0) & (search.high >= 0)
-    roots, _ = search._increase(ends, starts)
+    roots, _ = _Ends([search])._increase(ends, starts)
     return [root if bool(within[column]) else math.inf for root, column in zip(roots, amplitudes, strict=True)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from typing import NamedTuple
 
@@ -25,9 +26,12 @@ systems with more than 150, or fail (https://github.com/pytorch/pytorch/issues/1
 
 
 class _Crack(NamedTuple):
-    """Cracks of radius 1, for pressures over shear modulus of 1; tensors (batch, node)."""
+    """Cracks of radius 1, for pressures over shear modulus of 1; tensors (batch, node, 1), or (batch, node, station) where
+    stations have different depths of their own.
+    """
 
     depth: Tensor
+    """(batch, 1) or (batch, station)."""
     node: Tensor
     """Positions t between the centre, 0, and the rim, 1."""
     opening: Tensor
@@ -40,7 +44,8 @@ def penny(source: Tensor, stations: Tensor, poisson_ratio: float = 0.25) -> Tens
     """Displacement of the flat surface of an elastic half-space by horizontal circular cracks under pressure.
 
     source    (batch, 5)           east, north, depth, radius [m], pressure over shear modulus
-    stations  (station, 2)         east, north [m]; or (batch, station, 2), each source with its own
+    stations  (station, 2)         east, north [m]; or (batch, station, 2), each source with its own; a third column is
+                                   the elevation from which depths count there, see `geometry.over_topography`
     returns   (batch, station, 3)  displacement east, north, up [m]
 
     Exact for any ratio of depth to radius: opening and slip of the crack are those that leave its faces
@@ -49,11 +54,26 @@ def penny(source: Tensor, stations: Tensor, poisson_ratio: float = 0.25) -> Tens
     Fialko, Khazan and Simons (2001), Geophys. J. Int. 146, 181-190: two coupled Fredholm equations of the second kind,
     solved at the nodes of a Gauss-Legendre rule that converges as exp(-4 asinh(depth / radius) nodes).
     """
-    _require_cracks(source)
+    if stations.shape[-1] == 2:
+        return _moved(source, stations, source[:, 2, None], poisson_ratio)
+    at = stations.expand(len(source), -1, -1)
+    depth, count = source[:, 2, None] + at[..., 2], at.shape[1]
+    together = _few_tell_all(depth / source[:, 3, None]) & (source.dtype == torch.float64)
+    displacement = at.new_empty(at.shape)
+    displacement[together] = _moved(source[together], at[together], depth[together], poisson_ratio)
+    alone, rest = source[~together].repeat_interleave(count, 0), at[~together].reshape(-1, 1, 3)
+    of_each = _moved(alone, rest, depth[~together].reshape(-1, 1), poisson_ratio)
+    displacement[~together] = of_each.reshape(-1, count, 3)
+    return displacement
+
+
+def _moved(source: Tensor, stations: Tensor, depth: Tensor, poisson_ratio: float) -> Tensor:
+    """Displacement of stations, (batch, station, 3), below which cracks have depths, (batch, 1 or station)."""
+    _require_cracks(depth.amin(-1), source[:, 3])
     radius, strength = source[:, 3, None], 2 * (1 - poisson_ratio) * source[:, 4, None]
-    east, north = ((stations - source[:, None, :2]) / radius[..., None]).unbind(-1)
+    east, north = ((stations[..., :2] - source[:, None, :2]) / radius[..., None]).unbind(-1)
     displacement = east.new_empty(*east.shape, 3)
-    for members, crack in _blocks(source, east):
+    for members, crack in _blocks(depth.double() / radius.double(), east):
         outward, up = _displacement(east[members].square() + north[members].square(), crack)
         moved = torch.stack([outward * east[members], outward * north[members], up], dim=-1)
         displacement.index_copy_(0, members, moved * (strength * radius)[members, :, None])
@@ -62,7 +82,7 @@ def penny(source: Tensor, stations: Tensor, poisson_ratio: float = 0.25) -> Tens
 
 def _rings(source: Tensor) -> Tensor:
     """Points of cracks on their rims, and within: (batch, point, 3) east, north, depth [m]."""
-    _require_cracks(source)
+    _require_cracks(source[:, 2], source[:, 3])
     centre, radius = source.detach()[:, None, :3], source.detach()[:, None, 3:4]
     ring = torch.tensor([[0, 0], [1, 0], [-1, 0], [0, 1], [0, -1], [0.5, 0], [-0.5, 0], [0, 0.5], [0, -0.5]])
     return centre + radius * torch.nn.functional.pad(ring, (0, 1)).to(source)
@@ -88,7 +108,7 @@ def _displacement(squared_radius: Tensor, crack: _Crack) -> tuple[Tensor, Tensor
     outward, up = torch.zeros_like(squared_radius), torch.zeros_like(squared_radius)
     h = crack.depth
     for index in range(crack.node.shape[1]):
-        t, phi, psi = (values[:, index, None] for values in (crack.node, crack.opening, crack.slip))
+        t, phi, psi = (values[:, index] for values in (crack.node, crack.opening, crack.slip))
         real, imaginary = squared_radius + (h - t) * (h + t), 2 * h * t  # of rho^2, and minus the one of rho^2
         modulus = torch.sqrt(real.square() + imaginary.square())
         larger = ((modulus + real.abs()) / 2).sqrt()
@@ -110,8 +130,7 @@ def _displacement(squared_radius: Tensor, crack: _Crack) -> tuple[Tensor, Tensor
     return outward, up
 
 
-def _require_cracks(source: Tensor) -> None:
-    depth, radius = source[:, 2], source[:, 3]
+def _require_cracks(depth: Tensor, radius: Tensor) -> None:
     require_positive("depth", depth, "in metres downwards")
     require_positive("radius", radius, "in metres")
     if not (depth >= LEAST_DEPTH * radius).all():
@@ -122,16 +141,56 @@ def _require_cracks(source: Tensor) -> None:
         )
 
 
-def _blocks(source: Tensor, stations: Tensor) -> Iterator[tuple[Tensor, _Crack]]:
-    """Numbers in the batch of the cracks that are computed together, and the cracks, for stations (batch, n)."""
-    depth = source[:, 2].double() / source[:, 3].double()
+def _blocks(depth: Tensor, stations: Tensor) -> Iterator[tuple[Tensor, _Crack]]:
+    """Numbers in the batch of the cracks that are computed together, and the cracks.
+
+    depth     (batch, 1) or (batch, station)  in radii
+    stations  (batch, station)  of any numbers
+    """
+    solved = 1 if depth.shape[1] == 1 or not len(depth) else int(_degrees(depth).max())
 
     def at_most(count: int) -> int:
-        return min(BLOCK // max(1, stations.shape[1]), 2**22 // (2 * count) ** 2)
+        return min(BLOCK // max(1, stations.shape[1]), 2**22 // (2 * count) ** 2 // solved)
 
-    for count, members in alike(enough_nodes(4 * torch.asinh(depth), stations.dtype), at_most):
-        crack = _crack(depth[members, None], count)
+    for count, members in alike(enough_nodes(4 * torch.asinh(depth.amin(1)), stations.dtype), at_most):
+        crack = _between(depth[members], solved, count) if solved > 1 else _crack(depth[members], count)
         yield members, _Crack(*(values.to(stations.dtype) for values in crack))
+
+
+def _degrees(depth: Tensor) -> Tensor:
+    """How many depths between the least and the greatest, (batch, station), tell all others in double precision: (batch,).
+
+    Solutions are analytic in the depth where its real part is positive, so that Chebyshev's interpolation over its
+    logarithm converges in proportion to the size of the ellipse around both ends whose height is pi (Trefethen 2013,
+    Approximation Theory and Approximation Practice, theorem 8.2).
+    """
+    shallowest, deepest = depth.log().aminmax(dim=1)
+    height = torch.pi / (deepest - shallowest).clamp(min=1e-9)
+    return 2 + (-math.log(torch.finfo(torch.float64).eps) / torch.asinh(height)).ceil()
+
+
+def _few_tell_all(depth: Tensor) -> Tensor:
+    """Whether it is less work to solve for few depths than for that below each station, (batch, station) in radii: (batch,).
+
+    All of the few need as many nodes as the shallowest, and the work grows with the cube of their number.
+    """
+    nodes = enough_nodes(4 * torch.asinh(depth), torch.float64).double().pow(3)
+    return _degrees(depth) * nodes.amax(1) < nodes.sum(1)
+
+
+def _between(depth: Tensor, degrees: int, count: int) -> _Crack:
+    """Cracks at depths, (batch, station), by those at Chebyshev's points between the least and the greatest."""
+    logarithm = depth.log()
+    shallowest, deepest = logarithm.amin(1, keepdim=True), logarithm.amax(1, keepdim=True)
+    order = torch.arange(degrees, dtype=depth.dtype, device=depth.device)
+    angle, middle, half = torch.pi * (order + 0.5) / degrees, (deepest + shallowest) / 2, (deepest - shallowest) / 2
+    solved = _crack((middle + half * angle.cos()).exp().reshape(-1, 1), count)
+    at = torch.where(half > 0, (logarithm - middle) / half, 0.0).clamp(-1, 1).arccos()
+    coefficients = (angle[:, None] * order).cos() * (2 / degrees)
+    coefficients[:, 0] /= 2
+    weights = coefficients @ (order[:, None] * at[:, None]).cos()
+    opening, slip = (values[..., 0].unflatten(0, (-1, degrees)).mT @ weights for values in solved[2:])
+    return _Crack(depth, solved.node[:1].expand(len(depth), -1, -1), opening, slip)
 
 
 def _crack(depth: Tensor, count: int) -> _Crack:
@@ -162,7 +221,8 @@ def _crack(depth: Tensor, count: int) -> _Crack:
     else:
         solution = torch.linalg.solve(system, full_space)
     opening, slip = solution.unflatten(1, (2, count)).unbind(1)
-    return _Crack(depth, points.expand(len(depth), -1), opening * weights, slip * weights)
+    of_nodes = (points.expand(len(depth), -1), opening * weights, slip * weights)
+    return _Crack(depth, *(values[..., None] for values in of_nodes))
 
 
 def _openings(h: Tensor, square: Tensor) -> Tensor:

@@ -26,7 +26,8 @@ def okada(source: Tensor, stations: Tensor, poisson_ratio: float = 0.25) -> Tens
 
     source    (batch, 10)          east, north, depth of the centre [m], length along strike, width along dip [m],
                                    strike, dip [rad], strike slip, dip slip, opening [m]
-    stations  (station, 2)         east, north [m]; or (batch, station, 2), each source with its own
+    stations  (station, 2)         east, north [m]; or (batch, station, 2), each source with its own; a third column is
+                                   the elevation from which depths count there, see `geometry.over_topography`
     returns   (batch, station, 3)  displacement east, north, up [m]
 
     Strike is clockwise from north, and the plane dips to the right of it. Strike slip is positive if left-lateral,
@@ -37,8 +38,9 @@ def okada(source: Tensor, stations: Tensor, poisson_ratio: float = 0.25) -> Tens
     or the upper edge lies above the surface.
     Okada (1985), Bull. Seismol. Soc. Am. 75, 1135-1154; in the form of `qexp.physics.dislocation`.
     """
-    _require_planes(source)
-    planes, at = _planes(source), _columns(stations)
+    at = _columns(source, stations)
+    _require_planes(source, at)
+    planes = _planes(source)
 
     def displacement(rows: Tensor, steep: bool) -> Tensor:
         return surface_displacement(planes.of(rows), _rows(at, rows), poisson_ratio, steep=steep, level=True)
@@ -51,7 +53,8 @@ def cdm(source: Tensor, stations: Tensor, poisson_ratio: float = 0.25) -> Tensor
 
     source    (batch, 10)          east, north, depth of the centre [m], omega_x, omega_y, omega_z [rad],
                                    semi-axes a_x, a_y, a_z [m], opening [m]
-    stations  (station, 2)         east, north [m]; or (batch, station, 2), each source with its own
+    stations  (station, 2)         east, north [m]; or (batch, station, 2), each source with its own; a third column as
+                                   of `okada`
     returns   (batch, station, 3)  displacement east, north, up [m]
 
     Three rectangles through one centre, each at right angles to the others, open by the same amount. Before rotation
@@ -63,8 +66,9 @@ def cdm(source: Tensor, stations: Tensor, poisson_ratio: float = 0.25) -> Tensor
     Nikkhoo, Walter, Lundgren and Prats-Iraola (2017), Geophys. J. Int. 208, 877-894; in the form of
     `qexp.physics.dislocation`.
     """
-    _require_crossed(source)
-    crossed, at = _crossed(source), _columns(stations)
+    at = _columns(source, stations)
+    _require_crossed(source, at)
+    crossed = _crossed(source)
 
     def displacement(rows: Tensor, steep: bool) -> Tensor:
         first, second, third = (
@@ -84,16 +88,18 @@ def _around(rectangles: Rectangles) -> Tensor:
     along = torch.stack([first, second]).to(rectangles.axes.device)
     reached = (rectangles.axes[..., :2] * rectangles.semi_axes[:, None, :]) @ along
     downward = torch.tensor([1.0, 1.0, -1.0], dtype=torch.float64, device=reached.device)
-    return rectangles.centre[:, None, :] + reached.mT * downward
+    east, north, depth = rectangles.centre.unbind(-1)
+    centre = torch.stack([east, north, torch.maximum(depth, rectangles.least_depth)], -1)
+    return centre[:, None, :] + reached.mT * downward
 
 
 def _around_planes(source: Tensor) -> Tensor:
-    _require_planes(source)
+    _require_planes(source, None)
     return _around(_planes(source.detach()))
 
 
 def _around_crossed(source: Tensor) -> Tensor:
-    _require_crossed(source)
+    _require_crossed(source, None)
     return torch.cat([_around(rectangles) for rectangles in _crossed(source.detach())], 1)
 
 
@@ -120,15 +126,20 @@ def _rows(at: Tensor, rows: Tensor) -> Tensor:
     return at if len(at) == 1 else at[rows]
 
 
-def _require_planes(source: Tensor) -> None:
+def _require_planes(source: Tensor, at: Tensor | None) -> None:
     require_not_negative("length", source[:, 3])
     require_not_negative("width", source[:, 4])
-    require_not_above_ground(source[:, 2], _half_height(source))
+    require_not_above_ground(_least_depth(source, at), _half_height(source))
 
 
-def _require_crossed(source: Tensor) -> None:
+def _require_crossed(source: Tensor, at: Tensor | None) -> None:
     require_not_negative("semi-axes", source[:, 6:9])
-    require_not_above_ground(source[:, 2], _half_height_of_crossed(source))
+    require_not_above_ground(_least_depth(source, at), _half_height_of_crossed(source))
+
+
+def _least_depth(source: Tensor, at: Tensor | None) -> Tensor:
+    """Depth below the lowest station."""
+    return source[:, 2] if at is None or at.shape[1] == 2 else at[:, 2].amin(-1).to(source)
 
 
 def _planes(source: Tensor) -> Rectangles:
@@ -140,7 +151,8 @@ def _planes(source: Tensor) -> Rectangles:
     up_dip = torch.stack([-cosine * dip.cos(), sine * dip.cos(), dip.sin()], -1)
     normal = torch.stack([cosine * dip.sin(), -sine * dip.sin(), dip.cos()], -1)
     return Rectangles(
-        _centre(source, _half_height(source)),
+        source[:, :3],
+        _half_height(source) * (1 + LOWERED_SHARE),
         torch.stack([along_strike, up_dip, normal], -1),
         torch.stack([length, width], -1) / 2,
         torch.stack([strike_slip, dip_slip, opening], -1),
@@ -154,18 +166,12 @@ def _crossed(source: Tensor) -> tuple[Rectangles, Rectangles, Rectangles]:
     order = axes[:, 2].abs().argsort()  # the model stays the same if its axes change their names
     axes, semi_axes = axes.gather(2, order[:, None].expand_as(axes)), semi_axes.gather(1, order)
     opening = torch.stack([torch.zeros_like(source[:, 9])] * 2 + [source[:, 9]], -1)
-    centre = _centre(source, _half_height_of_crossed(source))
+    least_depth = _half_height_of_crossed(source) * (1 + LOWERED_SHARE)
     first, second, third = (
-        Rectangles(centre, axes[..., names], semi_axes[:, names[:2]], opening)
+        Rectangles(source[:, :3], least_depth, axes[..., names], semi_axes[:, names[:2]], opening)
         for names in ([0, 1, 2], [0, 2, 1], [1, 2, 0])
     )
     return first, second, third
-
-
-def _centre(source: Tensor, half_height: Tensor) -> Tensor:
-    """East, north and depth; what touches the surface lies a trifle below it, where all terms are finite."""
-    east, north, depth = source[:, :3].unbind(-1)
-    return torch.stack([east, north, torch.maximum(depth, half_height * (1 + LOWERED_SHARE))], -1)
 
 
 def _half_height(source: Tensor) -> Tensor:
@@ -177,9 +183,15 @@ def _half_height_of_crossed(source: Tensor) -> Tensor:
     return reach.sum(-1) - reach.amin(-1)  # each rectangle spans two of the three axes
 
 
-def _columns(stations: Tensor) -> Tensor:
-    """(station, 2) or (batch, station, 2) → (batch or 1, 2, station), in double precision."""
-    return stations.double().mT if stations.dim() == 3 else stations.double().mT[None]
+def _columns(source: Tensor, stations: Tensor) -> Tensor:
+    """East and north of stations, (batch or 1, 2, station), in double precision; and the depth below each, (batch, 3,
+    station), where they have an elevation.
+    """
+    columns = stations.double().mT if stations.dim() == 3 else stations.double().mT[None]
+    if columns.shape[1] == 2:
+        return columns
+    depth = (source[:, 2, None] + stations[..., 2].to(source)).double()
+    return torch.cat([columns[:, :2].expand(len(source), -1, -1), depth[:, None]], dim=1)
 
 
 # A rectangular dislocation of any orientation, seen at the surface of an elastic half-space, in closed form.
@@ -220,7 +232,7 @@ def surface_displacement(
 ) -> Tensor:
     """Displacement of the surface.
 
-    stations  (batch or 1, 2, station)  east and north [m]
+    stations  (batch or 1, 2, station)  east and north [m]; or also the depth of the centre below them, (batch, 3, ...)
     steep                               whether the second edges are nearly vertical, or none is; first ones never
     level                               whether first edges are horizontal: they add nothing to W then
     returns   (batch, 3, station)       east, north, up [m]
@@ -346,6 +358,8 @@ class Rectangles(NamedTuple):
 
     centre: Tensor
     """East, north, depth: (batch, 3) [m]."""
+    least_depth: Tensor
+    """What touches the surface lies a trifle below it, where all terms are finite: (batch,) [m]."""
     axes: Tensor
     """Columns: unit vectors east, north, up of the first edge, the second edge, the normal: (batch, 3, 3)."""
     semi_axes: Tensor
@@ -360,7 +374,7 @@ class Rectangles(NamedTuple):
         """The same rectangles, their edges turned so that none points down; the normal stays."""
         downward = (self.axes[:, 2] < 0) & torch.tensor([True, True, False], device=self.axes.device)
         sign = torch.where(downward, -1.0, 1.0).to(self.axes)
-        return Rectangles(self.centre, self.axes * sign[:, None], self.semi_axes, self.burgers * sign)
+        return self._replace(axes=self.axes * sign[:, None], burgers=self.burgers * sign)
 
 
 def fields_of(rectangles: Rectangles, stations: Tensor, terms: int, level: bool) -> Iterator[Tensor]:
@@ -417,7 +431,8 @@ class _Corners(NamedTuple):
     @classmethod
     def of(cls, rectangles: Rectangles, stations: Tensor, level: bool) -> _Corners:
         centre_east, centre_north, depth = rectangles.centre[:, :, None, None].unbind(1)
-        east, north = stations[:, :1] - centre_east, stations[:, 1:] - centre_north
+        east, north = stations[:, :1] - centre_east, stations[:, 1:2] - centre_north
+        depth = torch.maximum(stations[:, 2:] if stations.shape[1] > 2 else depth, rectangles.least_depth[:, None, None])
         axes = rectangles.axes[..., None, None]
         along_first, along_second, across = (
             torch.addcmul(torch.addcmul(axes[:, 2, axis] * depth, axes[:, 0, axis], east), axes[:, 1, axis], north)

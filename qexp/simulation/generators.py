@@ -115,6 +115,9 @@ class Source:
     of squares is their variance."""
     doubt: str = ""
     """Of one that was corrected: a sentence on why its errors may be larger."""
+    takes_elevation: bool = False
+    """Whether stations of its kernel may have a third column, the elevation from which the depth counts there, which is
+    much faster than a source for each of them."""
 
     def with_name(self, name: str) -> Source:
         """The same source with a name."""
@@ -155,9 +158,12 @@ class Source:
 
     def displacements(self, source: Tensor, stations: Tensor, elevation: Tensor | None) -> Tensor:
         """Displacement of stations, (batch, station, 3), its depth counted from their elevation if they have one."""
+        stations = stations.expand(len(source), -1, -1)
         if elevation is not None and not self.ranges:
-            return over_topography(self.kernel, source, stations, elevation, self.variables.index("depth"))
-        parts = (tensor.split(BLOCK) for tensor in (source, stations.expand(len(source), -1, -1)))
+            if not self.takes_elevation:
+                return over_topography(self.kernel, source, stations, elevation, self.variables.index("depth"))
+            stations = torch.cat([stations, elevation.to(stations)[:, None].expand(len(source), -1, -1)], dim=-1)
+        parts = (tensor.split(BLOCK) for tensor in (source, stations))
         return torch.cat([self.kernel(sources, points) for sources, points in zip(*parts, strict=True)])
 
 
@@ -344,7 +350,7 @@ _SOURCES: dict[str, tuple[Source, str]] = {
     "penny": (
         Source(
             (*PLACE, "radius", "pressure_over_mu"), penny, penny_image, (NOT_TOO_WIDE,),
-            strengths={"pressure_over_mu": {"radius": 3}},
+            strengths={"pressure_over_mu": {"radius": 3}}, takes_elevation=True,
         ),
         "Pressurised horizontal circular crack, a sill (Fialko and others 2001)",
     ),
@@ -353,13 +359,14 @@ _SOURCES: dict[str, tuple[Source, str]] = {
             (*PLACE, "length", "width", "strike", "dip", "strike_slip", "dip_slip", "opening"), okada, okada_image,
             (below_surface("width/2 · sin(dip)", lambda values: values["width"] / 2 * np.abs(np.sin(values["dip"]))),),
             strengths={name: {"length": 1, "width": 1} for name in ("strike_slip", "dip_slip", "opening")},
+            takes_elevation=True,
         ),
         "Rectangular dislocation that slips or opens, such as a fault, dike or sill (Okada 1985)",
     ),
     "cdm": (
         Source(
             (*PLACE, "omega_x", "omega_y", "omega_z", "a_x", "a_y", "a_z", "opening"), cdm, cdm_image,
-            (below_surface("the height of its corners above its centre", _highest_corner),),
+            (below_surface("the height of its corners above its centre", _highest_corner),), takes_elevation=True,
         ),
         "Compound dislocation: three mutually perpendicular rectangles with one opening, for chambers of any shape "
         "(Nikkhoo and others 2017)",

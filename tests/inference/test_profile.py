@@ -118,7 +118,7 @@ def test_all_likely_sources_that_were_met_lie_in_all_intervals_and_no_angle_turn
     """χ² of what may as well be a sphere rises and falls again as its axis turns and its size changes."""
     kernel = GENERATORS["yang"].build().sources[0].kernel
     problem, fit = fitted("yang", seen(SPHEROID, kernel, size=10, error=0.002), start=SPHEROID)
-    ends = profile._followed(profile._searches(problem, fit, threshold(fit)))
+    ends = profile._Ends.found(profile._searches(problem, fit, threshold(fit)))
     found, likely = ends.profile(fit), ends.met(threshold(fit))[:, fit.coordinates.free].numpy()
     narrow = 1e-3 * (found.high - found.low)
     assert (likely >= found.low - narrow).all()

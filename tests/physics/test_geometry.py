@@ -6,6 +6,7 @@ import torch
 from qexp.physics.dislocation import okada
 from qexp.physics.geometry import azimuth_of_heading, grid, line_of_sight, over_topography, pixel_axis, project
 from tests.half_space import DOUBLE, sources
+from qexp.simulation.generators import GENERATORS
 from validation.topography import Cone, corrected, flat, reference
 
 
@@ -86,6 +87,29 @@ def test_every_station_sees_the_source_as_deep_below_it_as_it_is(monkeypatch):
         torch.testing.assert_close(displacement[:, index], okada(deeper, STATIONS)[:, index], rtol=1e-12, atol=0)
     monkeypatch.setattr("qexp.physics.geometry.STATIONS", 1)  # one source at a time
     torch.testing.assert_close(over_topography(okada, SOURCE, STATIONS.expand(2, -1, -1), elevation), displacement)
+
+
+@pytest.mark.parametrize(("name", "values"), [
+    ("okada", [100.0, -50, 2000, 1500, 900, 0.3, 1.1, 0.2, -0.1, 1.0]),
+    ("okada", [0.0, 0, 2000, 1500, 900, 0.3, math.pi / 2, 0.2, -0.1, 1.0]),
+    ("cdm", [0.0, 0, 2000, 0.4, 0.3, 0.2, 300, 400, 500, 1.0]),
+    ("penny", [0.0, 0, 2000, 1500, 1e-3]),
+    ("penny", [0.0, 0, 200, 4000, 1e-3]),
+])  # fmt: skip
+@pytest.mark.parametrize("precision", [torch.float32, DOUBLE])
+def test_a_kernel_that_takes_elevations_moves_each_station_as_one_source_for_each_does(name, values, precision):
+    source = GENERATORS[name].build().sources[0]
+    random = torch.Generator().manual_seed(0)
+    stations = (5000 * torch.randn(40, 2, generator=random)).to(precision)
+    elevation = (1200 * torch.rand(40, generator=random) - 50).to(precision)
+    each = torch.tensor([values, values], dtype=precision) * torch.tensor([[1.0], [1.01]], dtype=precision)
+    assert source.takes_elevation
+    expected = over_topography(source.kernel, each, stations, elevation)
+    tolerance = 0 if precision == torch.float32 else 1e-13  # what was simulated before has the same bits
+    displacement = source.displacements(each, stations[None], elevation)
+    torch.testing.assert_close(displacement, expected, rtol=0, atol=tolerance * float(expected.abs().max()))
+    with pytest.raises(ValueError, match=r"surface|depth"):
+        source.displacements(each, stations[None], elevation - 2000)
 
 
 def test_a_source_above_the_lowest_station_is_refused():
