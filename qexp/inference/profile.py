@@ -100,7 +100,7 @@ def profile_likelihood(problem: Problem, fit: Fit, most: float) -> Profile:
         return _Ends.found(_searches(quick, fit, most)).profile(fit)
     ends = _Ends.found(_searches(near, fit, most))
     if ends.mistaken(quick, fit):
-        ends.follow_with(_searches(quick, fit, most))
+        ends.follow_with(quick, fit)
     return ends.profile(fit)
 
 
@@ -193,14 +193,19 @@ class _Ends:
         limit = CLOSE_SHARE * self.threshold
         return any(abs(root - end.path[-1][1]) > limit for root, end in zip(roots, last, strict=True))
 
-    def follow_with(self, searches: list[_Search]) -> None:
-        """Follow the ends on in a more exact problem, from where they are."""
-        for end, exact in zip(self.ends, _Ends(searches).ends, strict=True):
-            last = min(end.path[1:], key=lambda step: abs(step[1] - self.threshold), default=None)
-            end.search, end.guess = exact.search, None if last is None else (last[0], last[2])
-            end.go_on(exact.path[0], self.threshold)
-        self.searches = searches
-        self.follow(self.ends)
+    def follow_with(self, problem: Problem, fit: Fit) -> None:
+        """Seek the ends on from where they are, with all points and whole means."""
+        for search in self.searches:
+            exact = copy(problem)
+            exact.coordinates, search.problem, search.chi2 = search.problem.coordinates, exact, fit.chi2
+        ends = [end for end in self.ends if not end.open and len(end.path) > 1]
+        for end in ends:
+            last = end.path[-1]
+            close = abs(last[1] - self.threshold) <= CLOSE_SHARE * self.threshold
+            distance, _, coordinates = last if close else end.below(self.threshold)
+            end.path = [step for step in end.path if step[0] < distance and step[1] <= self.threshold]
+            end.guess, end.at = (distance, coordinates), math.nan
+        self.follow(ends)
 
     def follow(self, ends: Sequence[_End]) -> None:
         active = list(ends)
