@@ -594,7 +594,7 @@ def only_prior(
         and search.parameter.name in fit.coordinates.names
         and search.parameter.name not in distributions
     ]
-    if open_names and (not shows_source(problem, fit) or at_edge(problem, fit)):
+    if open_names and not shows_source(problem, fit):
         yield (
             "there is no posterior: the data hardly show a source, so that it would follow the values between which "
             f"sources are searched, which nobody gave; give `bounds` of {some(open_names, 8)} to have that of your "

@@ -440,20 +440,6 @@ class Problem:
         self._searches[seed] = search
         return search
 
-    def in_middles(self, values: Tensor) -> Problem:
-        """The same with means as if they were measured in their middles, which is much quicker, and data that make up
-        for it at some values: itself, if no points are means.
-
-        values  of all parameters, (1, parameter), or for each of the problems
-        """
-        if (model := self.model.in_middles()) is self.model:
-            return self
-        near = copy(self)
-        near.model, near._searches = model, {}
-        near.data = self.data - (self.model(values) - model(values))
-        near.weighted = self.weighting(near.data)
-        return near
-
     def softened(self) -> Problem:
         """The same with as much independent noise in addition as the data vary.
 
@@ -509,14 +495,15 @@ class Problem:
         steps = STEP * torch.eye(coordinates.shape[1], dtype=torch.float64)
         which = torch.zeros(len(coordinates), dtype=torch.long) if which is None else which
         owner = which[:, None].expand(-1, 1 + len(steps))
-        moved = self._displacements(torch.cat([coordinates[:, None], coordinates[:, None] + steps], dim=1), owner)
+        ends = torch.cat([coordinates[:, None], coordinates[:, None] + steps], dim=1)
+        moved = self._displacements(ends, owner)
         middle, after = moved[:, 0], moved[:, 1:]
         before = torch.full_like(after, torch.nan)
         needed = torch.isnan(after[..., 0]) if self.one_sided else torch.full(after.shape[:2], True)
         before[needed] = self._displacements((coordinates[:, None] - steps)[needed], owner[:, 1:][needed])
-        ends = torch.isfinite(after[..., :1]).double() + torch.isfinite(before[..., :1]).double()
+        there = torch.isfinite(after[..., :1]).double() + torch.isfinite(before[..., :1]).double()
         after, before = (torch.where(torch.isfinite(end), end, middle[:, None]) for end in (after, before))
-        return middle, (after - before) / (STEP * ends.clamp(min=1))
+        return middle, (after - before) / (STEP * there.clamp(min=1))
 
     def minimum(
         self, start: Tensor, tolerance: float = REDUCTION_TOLERANCE, most_iterations: int = MOST_ITERATIONS

@@ -75,33 +75,27 @@ def profile_likelihood(problem: Problem, fit: Fit, most: float) -> Profile:
     Moolgavkar 1988, Appl. Stat. 37, 87-94), which is right where parameters trade off; errors to first order are not.
     The coordinate of an amplitude that differs from zero is its logarithm there.
     """
-    quick, at = problem.quick(), torch.from_numpy(fit.values)[None]
-    near = quick.in_middles(at)
+    quick = problem.quick()
     # Sources whose signals span those along the ways to the ends.
-    search = _Search(near, fit, [], 0.0)
+    search = _Search(quick, fit, [], 0.0)
     random = torch.Generator().manual_seed(0)
     draws = torch.randn(SPANNING_SOURCES, len(search.start), generator=random, dtype=torch.float64)
     sizes, axes = torch.linalg.eigh(search.covariance)  # rounding may leave it without a Cholesky decomposition
     moved = search.start + SPANNED_DEVIATIONS * (draws * sizes.clamp(min=0).sqrt()) @ axes.mT
     moved = moved.clamp(search.low, search.high)
-    spanning = torch.cat([at, problem.coordinates.values(moved)])
+    spanning = problem.coordinates.values(torch.cat([search.start[None], moved]))
     spanning = spanning[problem.model.possible(spanning)]
     for _ in range(MOST_BASES if problem.model.points >= MANY_POINTS else 0):
-        if (few := whole_signals(near).reduced(spanning)) is None:
+        if (few := whole_signals(quick).reduced(spanning)) is None:
             break
         assert isinstance(few.model, Deformation)
-        by_signals = copy(near)  # whose sums of squares leave out what no signal can explain
+        by_signals = copy(quick)  # whose sums of squares leave out what no signal can explain
         by_signals.model, by_signals.whiten, by_signals.weighted = few.model, few.whiten, few.data
         ends = _Ends.found(_searches(by_signals, fit, most))
         if not ends.mistaken(quick, fit):
             return ends.profile(fit)
         spanning = torch.cat([spanning, ends.met()])
-    if near is quick:
-        return _Ends.found(_searches(quick, fit, most)).profile(fit)
-    ends = _Ends.found(_searches(near, fit, most))
-    if ends.mistaken(quick, fit):
-        ends.follow_with(quick, fit)
-    return ends.profile(fit)
+    return _Ends.found(_searches(quick, fit, most)).profile(fit)
 
 
 def with_intervals(problem: Problem, fit: Fit) -> tuple[Fit, Profile]:
@@ -185,27 +179,13 @@ class _Ends:
         return torch.cat([end.source(step[2]) for end in self.ends for step in end.path if step[1] <= most])
 
     def mistaken(self, problem: Problem, fit: Fit) -> bool:
-        """Whether the increase of χ² at an end is not that by a problem with all points, whole means."""
+        """Whether the increase of χ² at an end is not that by all points of a problem."""
         last = [end for end in self.ends if math.isfinite(end.path[-1][1])]
         values = torch.cat([end.source(end.path[-1][2]) for end in last])
         _, costs = problem.strengthened(problem.coordinates.from_values(values), [])
         roots = (2 * costs - fit.chi2).clamp(min=0).sqrt().tolist()
         limit = CLOSE_SHARE * self.threshold
         return any(abs(root - end.path[-1][1]) > limit for root, end in zip(roots, last, strict=True))
-
-    def follow_with(self, problem: Problem, fit: Fit) -> None:
-        """Seek the ends on from where they are, with all points and whole means."""
-        for search in self.searches:
-            exact = copy(problem)
-            exact.coordinates, search.problem, search.chi2 = search.problem.coordinates, exact, fit.chi2
-        ends = [end for end in self.ends if not end.open and len(end.path) > 1]
-        for end in ends:
-            last = end.path[-1]
-            close = abs(last[1] - self.threshold) <= CLOSE_SHARE * self.threshold
-            distance, _, coordinates = last if close else end.below(self.threshold)
-            end.path = [step for step in end.path if step[0] < distance and step[1] <= self.threshold]
-            end.guess, end.at = (distance, coordinates), math.nan
-        self.follow(ends)
 
     def follow(self, ends: Sequence[_End]) -> None:
         active = list(ends)
@@ -306,7 +286,6 @@ class _End:
     path   distances from the estimate, roots of the increase of χ² there, and the coordinates
     at     distance of the end; NaN while it is sought
     open   whether the threshold is not reached at the end
-    guess  distance and coordinates to be tried first, if they are known
     """
 
     search: _Search
@@ -315,7 +294,6 @@ class _End:
     path: list[tuple[float, float, Tensor]] = field(default_factory=list)
     at: float = math.nan
     open: bool = False
-    guess: tuple[float, Tensor] | None = None
 
     def source(self, coordinates: Tensor) -> Tensor:
         """Values of all parameters, (1, parameter) in SI units."""
@@ -410,9 +388,6 @@ class _Search:
 
     def next(self, end: _End) -> tuple[float, Tensor]:
         """The distance to try, and the coordinates from which the others are followed to their best values there."""
-        if end.guess is not None:
-            (distance, start), end.guess = end.guess, None
-            return distance, start
         distance = self._distance(end)
         return distance, self._predicted(end, distance)
 

@@ -432,7 +432,9 @@ class _Corners(NamedTuple):
     def of(cls, rectangles: Rectangles, stations: Tensor, level: bool) -> _Corners:
         centre_east, centre_north, depth = rectangles.centre[:, :, None, None].unbind(1)
         east, north = stations[:, :1] - centre_east, stations[:, 1:2] - centre_north
-        depth = torch.maximum(stations[:, 2:] if stations.shape[1] > 2 else depth, rectangles.least_depth[:, None, None])
+        depth = torch.maximum(
+            stations[:, 2:] if stations.shape[1] > 2 else depth, rectangles.least_depth[:, None, None]
+        )
         axes = rectangles.axes[..., None, None]
         along_first, along_second, across = (
             torch.addcmul(torch.addcmul(axes[:, 2, axis] * depth, axes[:, 0, axis], east), axes[:, 1, axis], north)
