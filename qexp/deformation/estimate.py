@@ -48,7 +48,7 @@ from qexp.inference.parameters import (
     searches,
     sources_named,
 )
-from qexp.inference.profile import Profile, at_edge, falls_beyond, with_intervals
+from qexp.inference.profile import Profile, edges, falls_beyond, with_intervals
 from qexp.metrics.calibration import Misfit
 from qexp.observations.observation import Observation, Track
 from qexp.simulation.distributions import Distribution
@@ -574,10 +574,12 @@ def _remarks(fit: Fit, problem: Problem, wanted: Sequence[Search], least_squares
             f"{', '.join(names[:-1])} and {names[-1]} cannot be distinguished: only a combination of them is "
             "determined; `posterior` shows what they may be, or fix one with `fixed`"
         )
-    if at_edge(problem, fit):
+    if there := [display_name(name) for name in edges(problem, fit)]:
         yield (
-            "the estimate lies at the edge of the sources that the model describes, such as those that reach the "
-            "surface; standard errors are not meaningful: bound or fix a size or the depth"
+            f"the estimate lies at the edge of the sources that the model describes: with {some(there, 8)} a little "
+            "different it would reach the surface, or break another of the model's rules. Standard errors are not "
+            f"meaningful there, and intervals and posteriors end at the edge; `bounds` of {some(there, 8)} keep away "
+            "from it"
         )
 
 

@@ -112,12 +112,13 @@ def with_intervals(problem: Problem, fit: Fit) -> tuple[Fit, Profile]:
     return fit, profile
 
 
-def at_edge(problem: Problem, fit: Fit) -> bool:
-    """Whether sources that hardly differ from the estimate are impossible, bounds apart."""
+def edges(problem: Problem, fit: Fit) -> list[str]:
+    """The parameters of which hardly less or hardly more is an impossible source, bounds apart."""
     coordinates, at = problem.coordinates, torch.from_numpy(fit.at)
     steps = EDGE_STEP * torch.eye(len(at), dtype=torch.float64)
     beside = torch.cat([at + steps, at - steps]).clamp(coordinates.low, coordinates.high)
-    return not bool(problem.model.possible(coordinates.values(beside)).all())
+    possible = problem.model.possible(coordinates.values(beside)).view(2, -1).all(dim=0)
+    return [name for name, both in zip(coordinates.names, possible.tolist(), strict=True) if not both]
 
 
 def falls_beyond(problem: Problem, fit: Fit) -> dict[str, float]:

@@ -12,11 +12,12 @@ import pytest
 
 import qexp
 from qexp.errors import QexpError
+from qexp.extend import okada
 from qexp.inference.density import power
 from qexp.observations.observation import Observation, Track, write_observation
 from tests.conftest import call
 from tests.deformation.observed import CRS, ORIGIN, SOURCE, TRUTH, observed
-from tests.inference.tracks import ASCENDING, DESCENDING, EXPONENTIAL, point_source, track
+from tests.inference.tracks import ASCENDING, DESCENDING, EXPONENTIAL, point_source, track, two_tracks
 
 NORMAL = 2 * 1.6448536
 """Width of the central 90 % of a normal distribution of standard deviation 1."""
@@ -184,6 +185,25 @@ def test_a_prior_that_cuts_the_posterior_off_is_told_and_one_that_nobody_gave_is
     said = call("invert", folder / "obs.nc", *asked)
     assert re.search(r"uniform, 1.49\S* to 5\S*, \d+% at its edge", said.stdout)
     assert "edge" not in said.stderr
+
+
+@pytest.mark.heavy
+def test_a_dike_that_reaches_the_surface_has_a_posterior_and_the_edge_is_named():
+    dip, length, width, opening = 1.3, 3000.0, 1800.0, 1.2
+    depth = width / 2 * math.sin(dip) + 0.1
+    source = [100.0, -200.0, depth, length, width, 0.8, dip, 0.0, 0.0, opening]
+    tracks = two_tracks(okada, source, size=9, spacing=800.0)
+    fixed = {"strike_slip": 0, "dip_slip": 0, "strike": 0.8}
+    result = qexp.invert(
+        Observation(tuple(tracks), CRS), source="okada", fixed=fixed, posterior=True, starts=2, draws=400
+    )
+    [edge] = [remark for remark in result.remarks if "edge of the sources" in remark]
+    assert "depth, width" in edge
+    assert not any("weights" in remark for remark in result.remarks)
+    for name, truth in {"opening": opening, "length": length / 1e3, "width": width / 1e3, "depth": depth / 1e3}.items():
+        made = result.posterior.parameters[name]
+        assert 0.9 * made.low < truth < 1.1 * made.high
+        assert made.high - made.low < 0.2 * truth
 
 
 @pytest.mark.heavy
