@@ -26,8 +26,8 @@ systems with more than 150, or fail (https://github.com/pytorch/pytorch/issues/1
 
 
 class _Crack(NamedTuple):
-    """Cracks of radius 1, for pressures over shear modulus of 1; tensors (batch, node, 1), or (batch, node, station) where
-    stations have different depths of their own.
+    """Cracks of radius 1, for pressures over shear modulus of 1; tensors (batch, node, 1), or (batch, node, station)
+    where stations have depths of their own.
     """
 
     depth: Tensor
@@ -158,7 +158,7 @@ def _blocks(depth: Tensor, stations: Tensor) -> Iterator[tuple[Tensor, _Crack]]:
 
 
 def _degrees(depth: Tensor) -> Tensor:
-    """How many depths between the least and the greatest, (batch, station), tell all others in double precision: (batch,).
+    """Number of depths between the least and the greatest, (batch, station), tell the others in double precision: (batch,).
 
     Solutions are analytic in the depth where its real part is positive, so that Chebyshev's interpolation over its
     logarithm converges in proportion to the size of the ellipse around both ends whose height is pi (Trefethen 2013,
@@ -170,7 +170,7 @@ def _degrees(depth: Tensor) -> Tensor:
 
 
 def _few_tell_all(depth: Tensor) -> Tensor:
-    """Whether it is less work to solve for few depths than for that below each station, (batch, station) in radii: (batch,).
+    """Whether few depths are less work to solve for than that below each station, (batch, station) in radii: (batch,).
 
     All of the few need as many nodes as the shallowest, and the work grows with the cube of their number.
     """

@@ -5,8 +5,8 @@ import torch
 
 from qexp.physics.dislocation import okada
 from qexp.physics.geometry import azimuth_of_heading, grid, line_of_sight, over_topography, pixel_axis, project
-from tests.half_space import DOUBLE, sources
 from qexp.simulation.generators import GENERATORS
+from tests.half_space import DOUBLE, sources
 from validation.topography import Cone, corrected, flat, reference
 
 
