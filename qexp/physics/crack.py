@@ -158,7 +158,7 @@ def _blocks(depth: Tensor, stations: Tensor) -> Iterator[tuple[Tensor, _Crack]]:
 
 
 def _degrees(depth: Tensor) -> Tensor:
-    """Number of depths between the least and the greatest, (batch, station), tell the others in double precision: (batch,).
+    """How many depths between the extremes, (batch, station), tell the others in double precision: (batch,).
 
     Solutions are analytic in the depth where its real part is positive, so that Chebyshev's interpolation over its
     logarithm converges in proportion to the size of the ellipse around both ends whose height is pi (Trefethen 2013,
