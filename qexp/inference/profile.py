@@ -266,13 +266,13 @@ class _Together(Problem):
 
     def __init__(self, ends: Sequence[_End]) -> None:
         vars(self).update(vars(ends[0].search.problem))
-        self._searches = list(dict.fromkeys(end.search for end in ends))
-        self._numbers = torch.tensor([self._searches.index(end.search) for end in ends])
+        self._each = list(dict.fromkeys(end.search for end in ends))
+        self._numbers = torch.tensor([self._each.index(end.search) for end in ends])
 
     def values(self, coordinates: Tensor, which: Tensor) -> tuple[Tensor, Tensor]:
         values = coordinates.new_empty(len(coordinates), len(self.coordinates.parameters))
         within = torch.empty(len(coordinates), dtype=torch.bool)
-        for number, search in enumerate(self._searches):
+        for number, search in enumerate(self._each):
             rows = self._numbers[which] == number
             values[rows], within[rows] = search.problem.values(coordinates[rows], which[rows])
         return values, within
