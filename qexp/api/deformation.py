@@ -89,6 +89,8 @@ def invert(observation: Observed | Observation | str | Path, options: InvertOpti
             for name in options.emulators:
                 directory = directory_of(name.removeprefix(EMULATOR), options.workspace, options.trust_code)
                 emulator = load_stage(directory.training_spec()["dataset"], "emulate")(directory)
+                if emulator.presumes_north:
+                    options.warn(f"rows of the images that {name} learned count as running northwards")
                 tables = emulator.among(tables, name, options.centre is not None)
             estimates = by_least_squares(data, asked, tables)
         else:

@@ -199,6 +199,14 @@ def test_axes_that_could_be_others_are_asked_for_and_told_by_names_views_or_a_ke
     assert signals(opened(path, **named, **of), [7])["u"][0, :, :, 0].numpy() == pytest.approx(moved[7].T)
 
 
+def test_rows_from_the_north_are_declared_and_it_is_said_if_nothing_tells_where_north_is(archive, values):
+    north_first = opened(archive, rows="southwards")
+    assert signals(north_first, [5])["displacement"].numpy()[0, 0, ::-1] == pytest.approx(values[2][5, 0], rel=1e-5)
+    words = "rows of 'displacement' count as running northwards"
+    assert words in " ".join(opened(archive).warnings)
+    assert words not in " ".join([*north_first.warnings, *opened(archive, rows="northwards").warnings])
+
+
 def test_reversed_axes_of_matlab_are_told_by_its_mark_or_by_the_key_that_the_error_names(tmp_path, values):
     depth, volume, views = values
     views = views[:, 0, :, :12]

@@ -57,6 +57,9 @@ class Emulator:
         spec = directory.training_spec()
         require_done(directory)
         self.directory, self.dataset = directory, generated_of(spec["dataset"], tables_of(directory))
+        document = spec["dataset"]
+        self.presumes_north = document.get("middles") == {} and not (document.get("rows") or document.get("made_by"))
+        """Whether neither its files nor its dataset say which way rows of images run."""
         self.parameters, self.images = list(spec["inputs"]), list(spec["outputs"])
         name = directory.name
         if not {*self.images} <= {*self.dataset.images} or not {*self.parameters} <= {*self.dataset.test}:

@@ -188,6 +188,8 @@ class SimulationFiles:
         for name in self.parameters if document["parameters"] is None else ():
             if found := re.fullmatch(r"(.+)\[(\d+)\]", self._names[name]):
                 self._names[name], self._column_of[name] = found[1], int(found[2])
+        self._without_north: list[str] = []
+        """Images of which neither the files nor the dataset say which way rows run."""
         self.table, self._table = self._open_table(folders)
         with as_finding():
             self._there = self._open()
@@ -312,6 +314,9 @@ class SimulationFiles:
         if self._assumed:
             units = some([f"'{n}' in {unit} (up to {largest[n]:,.4g})" for n, unit in self._assumed.items()])
             self.warnings.append(f"the files give no units; assumed are {units}; 'file_units' can say others")
+        if north := [f"'{of}'" for of in self._without_north if conversion(quantity(of, self.quantities).unit, "m")]:
+            way_out = '"rows": "southwards" says that the first is in the north'
+            self.warnings.append(f"rows of {some(north)} count as running northwards, which no file says; {way_out}")
         usable = np.flatnonzero(~any_failed)
         of_parameters = np.stack(list(parameters.values()), axis=1)
         for name, observed in observations.items():
@@ -379,7 +384,11 @@ class SimulationFiles:
         shape = sizes.get(1, 1), sizes.get(2, 1), sizes.get(3, 1)
         if "points" in view and len(axes) == 2:
             shape = shape[0], shape[2], 1
-        return StoredArray(variable, where, names, shape, order)
+        told = stations or shape[1] == 1 or "points" in view or variable.file.tells_north(variable.name)
+        if not told and not {"rows", "made_by"} & {key for key, of in self._document.items() if of}:
+            self._without_north.append(name)
+        turned = not told and self._document.get("rows") == "southwards"
+        return StoredArray(variable, where, names, shape, order, turned)
 
     def _of_other_counts(self) -> Iterator[Finding]:
         counts = {self._names[array.names[0]]: array.count for array in self.arrays}
