@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import hashlib
 import os
@@ -190,6 +191,8 @@ def require_plain(path: Path, largest: int | None = None) -> None:
     bytes; OSError if there is none.
     """
     status = path.stat()
+    if stat.S_ISDIR(status.st_mode):
+        raise DamagedError(f"{path} cannot be read: {os.strerror(errno.EISDIR)}")
     if not stat.S_ISREG(status.st_mode):  # opening a named pipe would wait until another process writes to it
         raise DamagedError(f"{path} cannot be read: it is not a plain file")
     if largest is not None and status.st_size > largest:

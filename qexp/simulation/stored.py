@@ -122,7 +122,7 @@ class StoredImages:
 
     @property
     def model(self) -> Model | None:
-        if isinstance(self._model, DatasetError):
+        if isinstance(self._model, QexpError):
             raise self._model
         return self._model
 

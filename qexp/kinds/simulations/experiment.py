@@ -122,7 +122,7 @@ class SimulatedData(GeneratedData):
             "middles": {name: list(place[2:]) for name, place in files.places.items()},
             "distributions": {**given, **{n: {"type": "quantiles", "parameters": of} for n, of in quantiles.items()}},
         }
-        if (model := _emulator(document, workspace)) and not isinstance(model, DatasetError):
+        if (model := _emulator(document, workspace)) and not isinstance(model, QexpError):
             origin |= {"found_emulator": str(model.directory.path.absolute()), "emulator_weights": model.weights}
             if lacking := [name for name in files.shapes if name not in model.images]:
                 raise DatasetError([(("emulator",), f"{model.directory.name} does not make '{lacking[0]}'")])

@@ -257,10 +257,7 @@ def experience(document: Document, dataset: StoredDataset) -> tuple[Document, Do
     if len(sizes := {*shapes.values()}) > 1:
         raise QexpError(f"{', '.join(observed)} have different sizes; write a model that joins them")
     [(channels, height, width)], count = sizes, len(dataset.simulations.usable)
-    for name, values in dataset.simulations.parameters.items():
-        few = np.unique(values[dataset.simulations.usable])
-        if len(few) <= min(MOST_WHOLE, count / LEAST_REPEATED) and (few == np.round(few)).all():
-            raise QexpError(f"parameter '{name}', with {len(few)} whole numbers, {DISCRETE}")
+    _require_continuous(dataset)
     numbers = 1 + len(outputs) * (len(outputs) + 3) // 2
     most = min(max(NUMBERS_OF_MIXTURE // numbers, 2), MOST_COMPONENTS)
     components = min(most, max(count // (SIMULATIONS_OF_NUMBER * numbers), 1))
@@ -309,6 +306,15 @@ def experience(document: Document, dataset: StoredDataset) -> tuple[Document, Do
         "transforms": dict.fromkeys(observed, "standardize" if min(height, width) > 1 else "adapted"),
         "losses": "negative_log_likelihood",
     }
+
+
+def _require_continuous(dataset: StoredDataset) -> None:
+    """Raise QexpError for a parameter of few whole numbers."""
+    usable = dataset.simulations.usable
+    for name, values in dataset.simulations.parameters.items():
+        few = np.unique(values[usable])
+        if len(few) <= min(MOST_WHOLE, len(usable) / LEAST_REPEATED) and (few == np.round(few)).all():
+            raise QexpError(f"parameter '{name}', with {len(few)} whole numbers, {DISCRETE}")
 
 
 # Priors: frozen distributions of scipy.stats, and distributions of torch.
