@@ -28,7 +28,7 @@ from qexp.runs.catalog import Catalog, find_run
 from qexp.runs.prepare import Plan
 from qexp.spec import experiences, reading
 from qexp.spec.experiences import differences, type_of, units_of
-from qexp.spec.kinds import KINDS
+from qexp.spec.kinds import is_known
 from qexp.spec.reading import canonical, digest
 from qexp.spec.resolution import Overrides, value_text
 from qexp.store import provenance
@@ -445,8 +445,7 @@ def with_pretrain(overrides: Overrides, pretrain: str | None, allow_leak: bool) 
 def _parent(reference: str, experience: Experience, workspace: Workspace) -> RunDirectory:
     """The pretraining run, whose weights must exist and fit."""
     parent = find_run(reference, Catalog(workspace))
-    dataset = parent.spec_as_written().get("dataset")
-    own_kind = isinstance(dataset, dict) and dataset.get("type") not in KINDS  # which its code would define
+    own_kind = not is_known(parent.spec_as_written().get("dataset"))  # which its code would define
     if own_kind and parent.extensions.is_file() and parent.workspace.runs.resolve() != workspace.runs.resolve():
         raise UntrustedCodeError(f"{parent.path} has code of its own, which is not executed; export and import the run")
     require_done(parent)

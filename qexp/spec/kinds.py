@@ -173,6 +173,11 @@ KINDS: OpenTable[Kind | str] = OpenTable("kinds", {
 """Type of the dataset → its kind, or the package that has it as `KIND`; installed packages may add theirs."""
 
 
+def is_known(dataset: object) -> bool:
+    """Whether a dataset, as it is written, is of a kind that is known without code of its own."""
+    return not isinstance(dataset, Mapping) or dataset.get("type") in KINDS
+
+
 def add_kinds(added: Any, origin: str) -> None:
     """Know the kinds of an extension, in place of those of their names that another one had.
 

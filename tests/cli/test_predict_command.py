@@ -296,7 +296,7 @@ def test_an_input_or_a_run_that_is_not_there_is_not_found_and_a_place_that_canno
 
 UNFIT = {
     "broken": "broken: 3 of 4 folds are not done: 002, 003, 004; continue with --resume",
-    "images": "pixels.csv: a file of images must end in .nc, .npz, .npy, .tif, .tiff",
+    "images": "the run takes images, displacement; a file of images must end in .nc, .npz, .npy, .tif, .tiff",
 }
 
 

@@ -379,11 +379,11 @@ def test_gnss_components_and_a_track_are_explained_together():
     [
         (["--fix", "x=0"], "positions are absolute here; use east, in metres"),
         (["--fix", "deptj=2"], "did you mean 'depth'"),
-        (["--fix", "depth=-2"], "must be greater than 0 km"),
+        (["--fix", "depth=-2"], "depths are positive"),
         (["--fix", "depth=nan"], "write variable=number"),
         (["--fix", "depth=2", "--bounds", "depth=1:3"], "it has bounds, too"),
         (["--bounds", "depth=3:1"], "the smaller first"),
-        (["--bounds", "depth=-3:-1"], "must be greater than 0 km"),
+        (["--bounds", "depth=-3:-1"], "depths are positive"),
         (["--source", "moggi"], "did you mean 'mogi'"),
         (["--source", "mogi", "--source", "mogi"], "given twice"),
         (["--offsets", "some"], "choose from per-track and none"),

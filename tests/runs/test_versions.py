@@ -46,7 +46,7 @@ def test_runs_of_all_versions_are_listed_with_their_results(stored, qexp):
 def test_a_run_of_any_version_is_shown_in_the_form_of_today(stored, qexp, name):
     assert f"run          {name}\n" in qexp("show", name).quiet()
     document = json.loads(qexp("show", name, "--json").stdout)
-    today = {field.name for field in fields(Record)} - {"others", "fold", "script", "stack"}
+    today = {field.name for field in fields(Record)} - {"others", *Record.LEFT_OUT}
     assert today <= document.keys()
     assert document["schema"] == SCHEMA_VERSION
     assert recipe_of(stored(name).spec(), BUILT_IN).keep in ("best", "last")

@@ -1,5 +1,6 @@
 """`qexp calibrate`: the posteriors of runs beside the values that made simulated observations."""
 
+import hashlib
 import json
 import math
 import re
@@ -73,6 +74,10 @@ def calibrated(root: Path) -> None:
     (bias,) = (name for name in tensors if name.endswith("posterior.linear.bias"))
     tensors[bias][2:4] += math.log(NARROWER)  # the diagonal of the factor of the precision
     save_file(tensors, weights, metadata)
+    record = root / "runs/narrow_0/run.json"
+    document = json.loads(record.read_text())
+    document["hashes"]["checkpoints/best.safetensors"] = hashlib.sha256(weights.read_bytes()).hexdigest()
+    record.write_text(json.dumps(document))
     with drawing():
         for name in ("sound_0", "narrow_0"):
             package.calibrate(name, observations=OBSERVATIONS, draws=DRAWS, device="cpu", workspace=root)

@@ -14,7 +14,7 @@ from qexp.base.arrays import by_name
 from qexp.base.quantities import alike, channels_of, conversion, nearest, periods_of, quantity
 from qexp.errors import QexpError, some, suggestion
 from qexp.kinds.images.extent import numbers_of
-from qexp.kinds.images.files import SINGLE, UNNAMED, ImageAxis, ImageVariable, Shape, Values, open_images
+from qexp.kinds.images.files import SINGLE, SUFFIXES, UNNAMED, ImageAxis, ImageVariable, Shape, Values, open_images
 from qexp.kinds.images.tables import NAME, TABLES, TableImages
 from qexp.networks.network import Network
 from qexp.networks.shapes import forms, is_vector
@@ -262,7 +262,11 @@ class ImageSource:
         }
         numbers = {name: layout.columns.get(name, name) for name, shape in shapes.items() if len(shape) == 1}
         if images := [name for name in shapes if name not in {**vectors, **numbers}]:
-            raise QexpError(f"{self.path}: a table has vectors in its rows, and the run takes images, {some(images)}")
+            endings = ", ".join(SUFFIXES)
+            raise QexpError(
+                f"{self.path}: a table has vectors in its rows, and the run takes images, {some(images)}; a file of "
+                f"images must end in {endings}"
+            )
         if given := [name for name in layout.columns if name in vectors]:
             raise QexpError(f"`columns`: in a table each value of '{given[0]}' has its column; leave it out")
         file = TableImages(self.path, vectors, numbers)
