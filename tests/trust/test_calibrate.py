@@ -128,7 +128,7 @@ def test_posteriors_that_are_too_narrow_are_called_so_everywhere(workspace):
     assert "regions of highest density hold the truth less often than they should (p < 0.001)" in shown
     assert found.verdict.startswith("depth: too narrow")
     assert "; regions of highest density hold the truth less often than they should; " in found.verdict
-    assert found.verdict.endswith("; 1,000 observations")
+    assert found.verdict.endswith("; 1,000 observations; longer training, more simulations or a recalibration may help")
     assert found.verdict in shown
 
 
