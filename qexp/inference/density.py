@@ -10,7 +10,6 @@ from typing import Protocol
 
 import numpy as np
 import torch
-from scipy.interpolate import NdBSpline, make_interp_spline
 from scipy.linalg import qr
 from scipy.special import ndtr, ndtri
 from torch import Tensor
@@ -272,6 +271,8 @@ class Tabulated:
     """A model between its values on a grid of one or two unknowns, or of their logarithms, by cubic splines."""
 
     def __init__(self, model: Model, prior: Prior) -> None:
+        from scipy.interpolate import NdBSpline, make_interp_spline  # which inversions should not wait for
+
         self.points, self.possible = model.points, model.possible
         axes, self._logarithmic = [], []
         for column in range(len(prior.free)):
@@ -300,7 +301,8 @@ class Tabulated:
 
     def at(self, points: Tensor) -> Model:
         some = copy(self)
-        some.points, some._spline = len(points), NdBSpline(self._spline.t, self._spline.c[..., points.numpy()], 3)
+        some.points, some._spline = len(points), copy(self._spline)
+        some._spline.c = self._spline.c[..., points.numpy()]
         return some
 
 

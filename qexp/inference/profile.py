@@ -76,6 +76,8 @@ def profile_likelihood(problem: Problem, fit: Fit, most: float) -> Profile:
     The coordinate of an amplitude that differs from zero is its logarithm there.
     """
     quick = problem.quick()
+    if problem.model.points < MANY_POINTS:
+        return _Ends.found(_searches(quick, fit, most)).profile(fit)
     # Sources whose signals span those along the ways to the ends.
     search = _Search(quick, fit, [], 0.0)
     random = torch.Generator().manual_seed(0)
@@ -85,7 +87,7 @@ def profile_likelihood(problem: Problem, fit: Fit, most: float) -> Profile:
     moved = moved.clamp(search.low, search.high)
     spanning = problem.coordinates.values(torch.cat([search.start[None], moved]))
     spanning = spanning[problem.model.possible(spanning)]
-    for _ in range(MOST_BASES if problem.model.points >= MANY_POINTS else 0):
+    for _ in range(MOST_BASES):
         if (few := whole_signals(quick).reduced(spanning)) is None:
             break
         assert isinstance(few.model, Deformation)
@@ -147,7 +149,7 @@ class _Ends:
     """
 
     def __init__(self, searches: list[_Search]) -> None:
-        self.searches, self.threshold = searches, searches[0].threshold
+        self.threshold = searches[0].threshold
         self.ends = [end for search in searches for end in search.ends]
         self.lowest: tuple[float, Tensor] | None = None
         """By how much χ² is lower than at the estimate, and the values of the lowest source that was met, if it is."""
