@@ -23,19 +23,13 @@ if TYPE_CHECKING:
 LARGEST_SEED = 2**63 - 1
 
 
-def require_seed(seed: int) -> None:
-    """Raises QexpError for a number that is no seed."""
-    if not 0 <= seed <= LARGEST_SEED:
-        raise QexpError(f"`seed={shortened(str(seed))}`: a seed is a whole number from 0 on, less than 2^63")
-
-
-def whole_seed(seed: Any) -> int:
+def require_seed(seed: Any) -> int:
     """A seed as an integer, also one of numpy. Raises QexpError for a value that cannot be one."""
     with suppress(TypeError):
         if not isinstance(seed, bool) and 0 <= (number := operator.index(seed)) <= LARGEST_SEED:
             return number
     shown = "too large" if isinstance(seed, int) and abs(seed) > LARGEST_SEED else shortened(str(seed))
-    raise QexpError(f"seed {shown}: a seed is a whole number from 0 on, less than 2^63")
+    raise QexpError(f"`seed={shown}`: a seed is a whole number from 0 on, less than 2^63")
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from qexp.base.seeds import whole_seed
+from qexp.base.seeds import require_seed
 from qexp.base.workspace import Workspace
 from qexp.errors import NotFoundError, Problem, QexpError, SpecError, UntrustedCodeError, some
 from qexp.jobs.states import Watch, require_done
@@ -303,7 +303,7 @@ def plan_run(experience: Experience, seed: int, name: str, workspace: Workspace)
 
     Raises QexpError if the pretraining run does not fit, or if test data were used for training.
     """
-    return _plans(experience, {whole_seed(seed): name}, workspace)[0]
+    return _plans(experience, {require_seed(seed): name}, workspace)[0]
 
 
 def _plans(experience: Experience, names: Mapping[int, str], workspace: Workspace) -> list[Plan]:
@@ -425,7 +425,7 @@ def check_seeds(seeds: Sequence[int]) -> list[int]:
     require_few(len(seeds))
     if not len(seeds):
         raise QexpError("seeds: no seed; give at least one")
-    numbers = [whole_seed(seed) for seed in seeds]
+    numbers = [require_seed(seed) for seed in seeds]
     seed, times = Counter(numbers).most_common(1)[0]
     if times > 1:
         raise QexpError(f"seeds: {seed} is given twice")

@@ -30,7 +30,7 @@ import orjson
 from qexp.base import files, formats
 from qexp.base.machine import terminable
 from qexp.base.quantities import QUANTITIES
-from qexp.base.seeds import whole_seed
+from qexp.base.seeds import require_seed
 from qexp.base.workspace import Workspace
 from qexp.errors import NotFoundError, Problem, QexpError, SpecError
 from qexp.jobs.states import Watch
@@ -355,7 +355,7 @@ def directory_of(
     Raises QexpError for a run that is at work or done, and for parameters other than its own.
     """
     require_name(name)
-    seed, tags = None if seed is None else whole_seed(seed), [tags] if isinstance(tags, str) else list(tags)
+    seed, tags = None if seed is None else require_seed(seed), [tags] if isinstance(tags, str) else list(tags)
     require_valid_annotations(tags, note)
     root, script = _script(workspace.root.absolute())
     spec = {"type": "tracked", "parameters": plain(parameters, "parameters"), **more, "script": script}

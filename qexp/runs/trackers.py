@@ -6,6 +6,7 @@ Experiments of Qanat become experiences.
 
 from __future__ import annotations
 
+import ast
 import hashlib
 import itertools
 import json
@@ -160,8 +161,10 @@ WORDS_OF_YAML = {
 }  # fmt: skip
 """Text → what it stands for; what is not finite is no number in JSON."""
 
-NUMBER = re.compile(r"[+-]?((0|[1-9][\d_]*)(\.[\d_]*)?|\.\d[\d_]*)([eE][+-]?\d+)?", re.ASCII)
-"""Not 010, which is eight, ten, or the name of something."""
+NUMBER = re.compile(
+    r"[+-]?(((0|[1-9][\d_]*)(\.[\d_]*)?|\.\d[\d_]*)([eE][+-]?\d+)?|0x[\da-fA-F_]+|0o[0-7_]+|0b[01_]+)", re.ASCII
+)
+"""As Python writes them; not 010, which is eight, ten, or the name of something."""
 
 
 def _scalar(text: str, words: Mapping[str, Any]) -> Any:
@@ -169,11 +172,8 @@ def _scalar(text: str, words: Mapping[str, Any]) -> Any:
     if text in words:
         return words[text]
     number: Any = text
-    with suppress(ValueError):  # such as 1__0
-        if re.fullmatch(r"[+-]?0[xob]\w+", text, re.ASCII):
-            number = int(text, 0)
-        elif NUMBER.fullmatch(text):
-            number = int(text) if re.fullmatch(r"[+-]?[\d_]+", text) else float(text)
+    with suppress(ValueError, SyntaxError):  # such as 1__0
+        number = ast.literal_eval(text) if NUMBER.fullmatch(text) else text
     value = _value(str(number))
     return text if isinstance(value, str) else value  # such as a hash of many digits
 
@@ -296,12 +296,6 @@ def _words(declared: dict[str, Any]) -> list[str]:
     return [word.replace("{", "{{").replace("}", "}}") for word in given]
 
 
-class Quoted(str):
-    """A text that stands in quotation marks."""
-
-    __slots__ = ()
-
-
 MOST_BYTES_OF_YAML, MOST_VALUES_OF_YAML = 1_000_000, 100_000
 """The second, when all that is repeated by aliases is written out: a few hundred bytes can stand for billions."""
 
@@ -311,27 +305,25 @@ def _yaml(file: Path, scalar: Callable[[str], Any] = str) -> Any:
     with extra("qanat"):
         import yaml
 
-    class Loader(yaml.BaseLoader):  # type: ignore[misc]
-        def construct_scalar(self, node: yaml.ScalarNode) -> str:
-            text: str = super().construct_scalar(node)
-            return Quoted(text) if node.style else text
-
     count = itertools.count(1)
 
     def read(node: Any) -> Any:
         if next(count) > MOST_VALUES_OF_YAML:
             raise ValueError(f"more than {MOST_VALUES_OF_YAML:,} values, with those that its aliases repeat")
-        if isinstance(node, dict):
-            given, merged = node.get("<<", []), dict[str, Any]()
-            for one in reversed(given if isinstance(given, list) else [given]):
-                merged |= read(one)
-            return merged | {str(key): read(value) for key, value in node.items() if key != "<<"}
-        if isinstance(node, list):
-            return [read(one) for one in node]
-        return str(node) if isinstance(node, Quoted) else scalar(node or "")  # None: of an empty file
+        if isinstance(node, yaml.SequenceNode):
+            return [read(one) for one in node.value]
+        if not isinstance(node, yaml.MappingNode):
+            return node.value if node.style else scalar(node.value)  # what is in quotation marks is a text
+        merged = dict[str, Any]()
+        for key, value in node.value:
+            if key.value == "<<":
+                for one in reversed(value.value if isinstance(value, yaml.SequenceNode) else [value]):
+                    merged |= read(one)
+        return merged | {key.value: read(value) for key, value in node.value if key.value != "<<"}
 
     try:
-        return read(yaml.load(files.read_bytes(file, MOST_BYTES_OF_YAML), Loader))
+        document = yaml.compose(files.read_bytes(file, MOST_BYTES_OF_YAML), yaml.BaseLoader)
+        return scalar("") if document is None else read(document)
     except FileNotFoundError:
         raise NotFoundError(f"there is no {file}") from None
     except DamagedError as error:

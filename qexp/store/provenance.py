@@ -43,17 +43,8 @@ VARIABLES = re.compile(
 """Environment variables that change results or speed."""
 
 
-CHANGES = (
-    "diff",
-    "--submodule=diff",
-    "--no-ext-diff",
-    "--no-textconv",
-    "--no-color",
-    "--src-prefix=a/",
-    "--dst-prefix=b/",
-    "HEAD",
-)
-"""Options that make git write the same bytes for every user's settings."""
+ALIKE = ("--submodule=diff", "--no-ext-diff", "--no-textconv", "--no-color", "--src-prefix=a/", "--dst-prefix=b/")
+"""Options of `git diff` that make git write the same bytes for every user's settings."""
 
 
 def keep_code_state(workspace: Path, folder: Path, checkout: Path | None = None) -> CodeState:
@@ -171,7 +162,7 @@ def own_repository() -> str | None:
 
 def _keep_diff(directory: Path, paths: list[str], target: Path) -> str | None:
     """Write the difference from the commit; return its SHA-256, or None if there is no difference."""
-    diff = _git_bytes(directory, *CHANGES, "--", *paths)
+    diff = _git_bytes(directory, "diff", *ALIKE, "HEAD", "--", *paths)
     if not diff:
         return None
     target.write_bytes(diff)
