@@ -193,25 +193,21 @@ def read_mintpy(path: Path, options: ReadOptions) -> Reading:
     return replace(reading, look=options.look or (_side(path, attributes) if SIDE in attributes else reading.look))
 
 
-NISAR = "science/LSAR"
-"""The group of NISAR's products."""
-
-
 def _product(path: Path) -> str:
     """What a file of NISAR is, and how its phase is read; empty for others."""
     with open_hdf5(path) as file:
-        product = next((name for name in file.get(NISAR, ()) if name in ("GUNW", "GOFF", "RUNW", "RIFG", "GCOV")), None)
+        products = [name for name in file.get("science/LSAR", ()) if name in ("GUNW", "GOFF", "RUNW", "RIFG", "GCOV")]
         phases: list[str] = []
         file.visit(lambda name: phases.append(name) if name.endswith("/unwrappedPhase") else None)
-    if product is None:
+    if not products:
         return ""
-    if not phases:
-        return f"is a product of NISAR, {product}, without unwrapped phase"
-    return (
-        f"is a product of NISAR, {product}; write its phase (radians) as GeoTIFF, `gdal_translate "
-        f"NETCDF:{path}:/{phases[0]} phase.tif`, read it with `sensor=nisar` (its wavelength), `incidence`, `heading` "
-        "and `look=left`"
-    )
+    how = ", without unwrapped phase"
+    if phases:
+        how = (
+            f"; write its phase (radians) as GeoTIFF, `gdal_translate NETCDF:{path}:/{phases[0]} phase.tif`, read it "
+            "with `sensor=nisar` (its wavelength), `incidence`, `heading` and `look=left`"
+        )
+    return f"is a product of NISAR, {products[0]}{how}"
 
 
 def _mintpy_direction(path: Path, field: Raster, attributes: dict[str, str], options: ReadOptions) -> Direction:

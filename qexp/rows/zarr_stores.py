@@ -67,9 +67,7 @@ def open_store(path: Path) -> xarray.Dataset:
 
 def _require_known(file: Path) -> None:
     """Raise TableError for an array whose type or codecs are not known here."""
-    if file.stat().st_size > LARGEST_DESCRIPTION:
-        raise TableError(f"{file} is larger than {files.in_bytes(LARGEST_DESCRIPTION)}")
-    document = json.loads(files.read_bytes(file))
+    document = json.loads(files.read_bytes(file, LARGEST_DESCRIPTION))
     if not isinstance(document, dict) or document.get("node_type") == "group":
         return
     codecs = {*_codecs([document.get(key) for key in ("filters", "compressor", "codecs", "storage_transformers")])}

@@ -75,16 +75,16 @@ Doubts = dict[int, QexpError | None]
 """Comparison → why it cannot hold for some run; None if it can for another one."""
 
 
-def condition(text: str, look: Look | None = None, doubts: Doubts | None = None) -> Callable[[Summary], bool]:
-    """A predicate from an expression such as `seed < 5 and experience == 'mogi_cnn'`.
+def selected(runs: Iterable[Summary], text: str, look: Look | None = None) -> list[Summary]:
+    """The runs for which an expression holds, such as `seed < 5 and experience == 'mogi_cnn'`.
 
     Dots lead into a field: `results.test.depth.mae < 0.1`; names with other characters than letters, digits and
     underscores go into brackets: `evaluations["new-cores"].all['TOC%'].mae`. Of a value that a
     run lacks, less, greater and `in` are neither true nor false, also with `not` before them; it equals null alone. A
     field is looked up only for runs for which the rest of the expression does not decide already.
 
-    doubts  is filled with comparisons that cannot hold for a run, such as of a text with a number, and are neither true
-            nor false then; without it they are errors
+    Raises QexpError for what is no such expression, and for a comparison that can hold for none of the runs, such as of
+    a text with a number; where it can for some, it is neither true nor false for the others.
     """
     try:
         tree = ast.parse(_with_indices(text.strip()), mode="eval")
@@ -102,8 +102,13 @@ def condition(text: str, look: Look | None = None, doubts: Doubts | None = None)
     constants = [node.value for node in ast.walk(tree) if isinstance(node, ast.Constant)]
     if any(isinstance(value, int) and abs(value) >= 2**63 for value in constants):
         raise QexpError(f"`where`: a number must be less than 2^63: {shortened(text)!r}")
-    holds = _compiled(tree.body, text, look or (lambda name: lambda summary: field(summary, name)), doubts)
-    return lambda summary: bool(holds(summary))
+    doubts: Doubts = {}
+    look = look or (lambda name: lambda summary: field(summary, name))
+    holds = _compiled(tree.body, text, look, partial(_compare, doubts))
+    found = [run for run in runs if holds(run)]
+    for doubt in filter(None, doubts.values()):
+        raise doubt
+    return found
 
 
 QUOTED = re.compile(r"""('[^']*'|"[^"]*")""")
@@ -173,29 +178,29 @@ def unknown_tags(summaries: Sequence[Summary], tags: Iterable[str]) -> str:
     return "".join(f"; no run has the tag '{tag}', {suggestion(tag, known)}" for tag in tags if tag not in known)
 
 
-def _compiled(node: ast.expr, text: str, look: Look, doubts: Doubts | None) -> Callable[[Summary], Any]:
+def _compiled(node: ast.expr, text: str, look: Look, compare: Callable[..., Truth]) -> Callable[[Summary], Any]:
     """A function from a run to the value of a part of an expression. Raises QexpError for what cannot be one."""
     match node:
         case ast.BoolOp(op=junction, values=values):
-            parts = [_compiled(value, text, look, doubts) for value in values]
+            parts = [_compiled(value, text, look, compare) for value in values]
             deciding = isinstance(junction, ast.Or)
             return lambda run: _joined((part(run) for part in parts), deciding)
         case ast.UnaryOp(op=ast.Not(), operand=operand):
-            inner = _compiled(operand, text, look, doubts)
+            inner = _compiled(operand, text, look, compare)
             return lambda run: UNKNOWN_TRUTH if (value := inner(run)) is UNKNOWN_TRUTH else not value
         case ast.UnaryOp(op=ast.USub(), operand=operand):
-            inner = _compiled(operand, text, look, doubts)
+            inner = _compiled(operand, text, look, compare)
             return lambda run: _negative(inner(run))
         case ast.Compare(left=left, ops=operators, comparators=others):
-            parts = [_compiled(value, text, look, doubts) for value in (left, *others)]
+            parts = [_compiled(value, text, look, compare) for value in (left, *others)]
 
             def holds(run: Summary) -> Truth:
                 values = [(side, part(run)) for side, part in zip((left, *others), parts, strict=True)]
-                return _joined(map(partial(_compare, doubts), operators, values, values[1:]), deciding=False)
+                return _joined(map(compare, operators, values, values[1:]), deciding=False)
 
             return holds
         case ast.List(elts=elements) | ast.Tuple(elts=elements):
-            parts = [_compiled(element, text, look, doubts) for element in elements]
+            parts = [_compiled(element, text, look, compare) for element in elements]
             return lambda run: [part(run) for part in parts]
         case ast.Constant(value=value):
             return lambda run: value
@@ -209,7 +214,7 @@ def _compiled(node: ast.expr, text: str, look: Look, doubts: Doubts | None) -> C
         case ast.Attribute(value=inside) | ast.Subscript(value=inside, slice=ast.Constant(value=str())):
             if not isinstance(inside, ast.Attribute | ast.Name | ast.Subscript):
                 raise QexpError(f"`where`: a dot must follow a field, as in results.test.depth.mae: {text!r}")
-            _compiled(inside, text, look, doubts)
+            _compiled(inside, text, look, compare)
             return look(ast.unparse(node))
     raise QexpError(
         f"`where`: only comparisons, and, or, not, in, numbers and texts are allowed, not {ast.unparse(node)!r}"
@@ -227,10 +232,8 @@ def _negative(number: Any) -> Any:
 _EQUAL = (ast.Eq, ast.NotEq, ast.Is, ast.IsNot)
 
 
-def _compare(
-    doubts: Doubts | None, comparison: ast.cmpop, left: tuple[ast.expr, Any], right: tuple[ast.expr, Any]
-) -> Truth:
-    """Raises QexpError, with what to write, for values of which no comparison could hold, or notes it as a doubt."""
+def _compare(doubts: Doubts, comparison: ast.cmpop, left: tuple[ast.expr, Any], right: tuple[ast.expr, Any]) -> Truth:
+    """Whether a comparison holds; unknown, which is a doubt with what to write, for values for which none could."""
     a, b = _as_compared(*left, right[1]), _as_compared(*right, left[1])
     if a is None or b is None:
         return _COMPARISONS[type(comparison)](a, b) if isinstance(comparison, _EQUAL) else UNKNOWN_TRUTH
@@ -239,17 +242,11 @@ def _compare(
         truth = meant is None and _COMPARISONS[type(comparison)](a, b)
     except TypeError:
         meant = f"{_kind(a)} and {_kind(b)}"
-    error = None
-    if meant is not None:
-        words = shortened(ast.unparse(ast.Compare(left[0], [comparison], [right[0]])))
-        error = QexpError(f"`where`: cannot compare {words}: {meant}")
-    if error is None:
-        if doubts is not None:
-            doubts[id(right[0])] = None
+    if meant is None:
+        doubts[id(right[0])] = None
         return truth
-    if doubts is None:
-        raise error
-    doubts.setdefault(id(right[0]), error)
+    words = shortened(ast.unparse(ast.Compare(left[0], [comparison], [right[0]])))
+    doubts.setdefault(id(right[0]), QexpError(f"`where`: cannot compare {words}: {meant}"))
     return UNKNOWN_TRUTH
 
 
@@ -546,13 +543,11 @@ def choose(columns: Columns, options: ListOptions, names: Collection[str] | None
     where, status = options.where, options.status
     if status is not None and status not in LISTED:
         raise QexpError(f"`status={status}`: no such state; {suggestion(status, LISTED)}")
-    doubts: Doubts = {}
-    holds = condition(where, columns.one_by_one, doubts) if where is not None else lambda run: True
     wanted = set(options.tags)
-    runs = [run for run in columns.runs if status in (None, run["state"]) and wanted <= {*run["tags"]} and holds(run)]
-    columns.require_found()
-    for error in filter(None, doubts.values()):
-        raise error
+    runs = [run for run in columns.runs if status in (None, run["state"]) and wanted <= {*run["tags"]}]
+    if where is not None:
+        runs = selected(runs, where, columns.one_by_one)
+        columns.require_found()
     return runs if names is None else [run for run in runs if run["name"] in names]
 
 

@@ -142,7 +142,7 @@ class ImportOptions(Opening):
 
 
 @dataclass(frozen=True, kw_only=True)
-class VerifyOptions:
+class VerifyOptions(Displaying):
     """Options of `qexp verify`."""
 
     keep: str | Path | None = option(
@@ -150,9 +150,6 @@ class VerifyOptions:
     )
     device: str | None = option(
         None, "Compute device: auto, cpu or cuda; that of the run if left out.", complete="devices"
-    )
-    display: Any = python_only(
-        None, "Shows the progress of training: a bar on a terminal and in a notebook if left out; False: nothing."
     )
 
 

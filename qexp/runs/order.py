@@ -248,7 +248,7 @@ class Training(StoredRuns, Trusting, OnDevice):
 
 
 @dataclass(frozen=True, kw_only=True)
-class RunOptions(Training, InWorkspace):
+class RunOptions(Training, InWorkspace, Displaying):
     """Options of `qexp.run`."""
 
     seed: int = option(0, "Random seed of the run.")
@@ -256,9 +256,6 @@ class RunOptions(Training, InWorkspace):
         None, "Name of a single run; if left out <experience>_<seed>, with a digest between them if `overrides` or "
         "`grid` change the spec, and a run that has the same spec and seed already is not trained again.",
     )  # fmt: skip
-    display: Any = python_only(
-        None, "Shows the progress of training: a bar on a terminal and in a notebook if left out; False: nothing."
-    )
 
 
 @dataclass(frozen=True)
@@ -382,7 +379,7 @@ class Pretraining:
 
 
 @dataclass(frozen=True, kw_only=True)
-class RerunOptions(NewRuns, OnDevice):
+class RerunOptions(NewRuns, OnDevice, Displaying):
     """Options of `qexp rerun`."""
 
     name: str | None = option(None, "Name of the new run; RUN_rerun if left out, with a number if there is such a run.")
@@ -391,9 +388,6 @@ class RerunOptions(NewRuns, OnDevice):
         False, "Use qexp's code at the commit that trained the run, from its git repository, unchanged."
     )
     resume: bool = option(False, "Continue the run itself, which was interrupted, instead of a new run.")
-    display: Any = python_only(
-        None, "Shows the progress of training: a bar on a terminal and in a notebook if left out; False: nothing."
-    )
 
     @property
     def changes(self) -> bool:

@@ -188,6 +188,16 @@ KEYS: Mapping[str, Mapping[str, type]] = {
 """What every resolved experience of a type has, whichever version wrote it."""
 
 
+class Inside:
+    """A place in the directory of a run."""
+
+    def __init__(self, place: str) -> None:
+        self._place = place
+
+    def __get__(self, run: RunDirectory, owner: type[RunDirectory]) -> Path:
+        return run.path / self._place
+
+
 @dataclass(frozen=True)
 class RunDirectory:
     """The directory of a run: its files, and what they say."""
@@ -195,6 +205,11 @@ class RunDirectory:
     path: Path
     code_trusted: bool = field(default=False, compare=False)
     """Whether to execute the run's own code although the user did not trust it when the run was imported."""
+
+    checkpoints, best_weights = Inside("checkpoints"), Inside("checkpoints/best.safetensors")
+    evaluations, matrices, system_file = Inside(EVALUATIONS), Inside("matrices"), Inside(SYSTEM)
+    folds = Inside(FOLDS)
+    """The folder of the folds of a cross-validation; each is a run inside the run."""
 
     def trusting(self, code: bool) -> RunDirectory:
         """The same run; if `code`, its own code may be executed."""
@@ -241,18 +256,6 @@ class RunDirectory:
         """A line per epoch: `metrics.jsonl`; of a program that runs, or has a file of that name, in `results`."""
         of_program = self.results / EPOCHS
         return of_program if of_program.exists() else self.path / METRICS
-
-    @property
-    def system_file(self) -> Path:
-        return self.path / SYSTEM
-
-    @property
-    def checkpoints(self) -> Path:
-        return self.path / "checkpoints"
-
-    @property
-    def best_weights(self) -> Path:
-        return self.checkpoints / "best.safetensors"
 
     @property
     def extensions(self) -> Path:
@@ -319,19 +322,6 @@ class RunDirectory:
     def held_out(self) -> bool:
         """Whether `results` are about data that the run itself held out; evaluations are about others."""
         return True
-
-    @property
-    def evaluations(self) -> Path:
-        return self.path / EVALUATIONS
-
-    @property
-    def matrices(self) -> Path:
-        return self.path / "matrices"
-
-    @property
-    def folds(self) -> Path:
-        """The folder of the folds of a cross-validation; each is a run inside the run."""
-        return self.path / FOLDS
 
     def fold(self, name: str) -> RunDirectory:
         return RunDirectory(self.folds / name)

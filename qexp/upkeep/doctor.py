@@ -188,7 +188,7 @@ def findings(workspace: Workspace) -> Iterator[Finding]:
             yield Finding(path, f"cannot be read: {error.strerror}", "check its owner and permissions", damaged=True)
     yield from _of_catalog(Catalog(workspace), {run.name for run, state in states.items() if state.readable})
     for path in array_cache.damaged():
-        advice = "delete it; it is made anew where it is needed"
+        advice = "delete it; it is made again where it is needed"
         yield Finding(path, "is not what was written to the cache", advice, damaged=True, repair=path.unlink)
     for entry in trash.half_purged(workspace):
         yield Finding(entry.path, "is a run whose deletion was interrupted", "delete the rest: qexp purge")

@@ -2,7 +2,7 @@ import pytest
 
 from qexp import api
 from qexp.errors import QexpError
-from qexp.runs.columns import Columns, choose, condition, field, groups, ordered
+from qexp.runs.columns import Columns, choose, field, groups, ordered, selected
 from qexp.runs.options import ListOptions
 from qexp.store.record import LISTED
 
@@ -24,7 +24,7 @@ RUNS = [
 
 
 def chosen(where, runs=RUNS):
-    return [run["name"] for run in filter(condition(where), runs)]
+    return [run["name"] for run in selected(runs, where)]
 
 
 def complaint(call, *arguments, **others):
@@ -143,14 +143,14 @@ def test_a_field_goes_deep_with_dots_and_is_none_where_nothing_is_and_no_attribu
     ],
 )  # fmt: skip
 def test_what_could_compute_or_execute_is_refused_before_any_run_is_looked_at(where):
-    assert "only comparisons, and, or, not, in, numbers and texts are allowed" in complaint(condition, where)
+    assert "only comparisons, and, or, not, in, numbers and texts are allowed" in complaint(chosen, where)
 
 
 @pytest.mark.parametrize(
     "where", ["''.__class__", "(1).real == 1", "[].append", "'a'.upper.x", "(seed < 1).x", "'a'['b'] < 1"]
 )
 def test_a_dot_may_only_follow_a_field(where):
-    assert "a dot must follow a field, as in results.test.depth.mae" in complaint(condition, where)
+    assert "a dot must follow a field, as in results.test.depth.mae" in complaint(chosen, where)
 
 
 @pytest.mark.parametrize(
@@ -158,7 +158,7 @@ def test_a_dot_may_only_follow_a_field(where):
     ["seed <", "< 5", "seed < 5)", "'open", "seed seed", "import os", "seed; seed", "a\0b", "not", "1 if"],
 )
 def test_what_is_no_expression_is_refused_with_an_example(where):
-    message = complaint(condition, where)
+    message = complaint(chosen, where)
     assert message.startswith(f"where: cannot understand {where!r}")
     assert message.endswith('write, for example, "seed < 5"')
 
@@ -196,7 +196,7 @@ def test_a_comparison_that_can_hold_for_no_run_is_refused_with_what_to_write(whe
     ],
 )
 def test_signs_of_other_languages_are_answered_with_those_of_this_one(where, meant):
-    assert complaint(condition, where).endswith(f'; write "{meant}"')
+    assert complaint(chosen, where).endswith(f'; write "{meant}"')
 
 
 def test_runs_are_sorted_and_grouped_by_their_number_of_epochs_whatever_their_best_one_is():
@@ -278,4 +278,4 @@ def test_names_with_other_characters_go_into_brackets():
     runs = [{"name": "a", "results": {"test": {"TOC%": {"mae": 0.1}}}}, {"name": "b", "results": {}}]
     for where in ("results.test['TOC%'].mae < 1", "results['test']['TOC%']['mae'] < 1"):
         assert chosen(where, runs) == ["a"]
-    assert "write, for example, \"results.test['TOC%'].mae < 1\"" in complaint(condition, "results.test.TOC%.mae < 1")
+    assert "write, for example, \"results.test['TOC%'].mae < 1\"" in complaint(chosen, "results.test.TOC%.mae < 1")
