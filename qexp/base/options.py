@@ -205,7 +205,7 @@ def displayed(display: Any) -> Iterator[None]:
 class Displaying:
     """Options of what shows its progress."""
 
-    display: Any = python_only(None, "Shows the progress: a bar on a terminal or in a notebook if left out; False: none.")
+    display: Any = python_only(None, "Shows the progress: a bar on a terminal or notebook if left out; False: none.")
 
 
 @dataclass(frozen=True, kw_only=True)
