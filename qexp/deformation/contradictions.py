@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
-from itertools import combinations, product
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from itertools import combinations
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from qexp.base.arrays import Array
 from qexp.errors import QexpError
 from qexp.inference.fit import Fit, best
 from qexp.inference.least_squares import Problem, starts
@@ -116,31 +118,34 @@ def _amount(p_value: float) -> str:
     return f"p = {p_value:.1g}" if p_value > 0 else "p < 1e-300"
 
 
-# Linear tests at the minimum: how much of a further signal there is in the residuals of a track.
+# Linear tests at the minimum: how much of further signals there is in the residuals of a track.
+
+LEAST_TOLD = 1e-6
+"""Share of the information on an amount that the other unknowns must leave."""
 
 
-def evidence(
-    problem: Problem, fit: Fit, number: int, signals: Tensor, some: Tensor | None = None
-) -> tuple[Tensor, Tensor]:
-    """Scores, (signal,), and information, (signal, signal), of the amounts of further signals in a track.
+def further(
+    problem: Problem, fit: Fit, number: int, some: Tensor | None = None
+) -> Callable[[Tensor], tuple[Tensor, Tensor]]:
+    """Signals in a track, (signal, point) [m] → scores, (signal,), and information, (signal, signal), of their amounts.
 
     All other unknowns are free: the amounts are information⁻¹ score, and their covariance is information⁻¹.
 
-    signals  (signal, point)  [m]
-    some     numbers of the points of the track that are used, at which signals are; None: all
+    some  numbers of the points of the track that are used; None: all
     """
-    where, weighting = problem.weighting.slices[number], problem.weighting
+    weighting, where = problem.weighting, problem.weighting.slices[number]
     jacobian, residual = fit.jacobian[:, where], torch.from_numpy(fit.residual[number])
     if some is not None:
-        weighting = Weighting([weighting.blocks[number].select(some.numpy())])
-        number, jacobian, residual = 0, jacobian[:, some], residual[some]
-    signals, jacobian, residual = (weighting.of_block(number, values) for values in (signals, jacobian, residual))
-    through = signals @ jacobian.mT
-    return signals @ residual, signals @ signals.mT - through @ torch.from_numpy(fit.covariance) @ through.mT
+        weighting, number = Weighting([weighting.blocks[number].select(some.numpy())]), 0
+        jacobian, residual = jacobian[:, some], residual[some]
+    jacobian, residual = (weighting.of_block(number, values) for values in (jacobian, residual))
 
+    def told(signals: Tensor) -> tuple[Tensor, Tensor]:
+        signals = weighting.of_block(number, signals)
+        through = signals @ jacobian.mT
+        return signals @ residual, signals @ signals.mT - through @ torch.from_numpy(fit.covariance) @ through.mT
 
-LEAST_TOLD = 1e-6
-"""Share of the information on a factor that the other tracks must leave."""
+    return told
 
 
 def factors(problem: Problem, fit: Fit) -> list[tuple[float, float] | None]:
@@ -150,7 +155,7 @@ def factors(problem: Problem, fit: Fit) -> list[tuple[float, float] | None]:
     found: list[tuple[float, float] | None] = []
     model = problem.model(torch.from_numpy(fit.values)[None])
     for number, where in enumerate(problem.weighting.slices):
-        score, information = (float(part) for part in evidence(problem, fit, number, model[:, where]))
+        score, information = (float(part) for part in further(problem, fit, number)(model[:, where]))
         whole = float(problem.weighting.of_block(number, model[:, where]).square().sum())
         found.append((1 + score / information, information**-0.5) if information > LEAST_TOLD * whole else None)
     return found
@@ -161,36 +166,36 @@ def factors(problem: Problem, fit: Fit) -> list[tuple[float, float] | None]:
 
 @dataclass(frozen=True)
 class Mistake:
-    """A mistake in an observation.
+    """A mistake in an observation, which turned tracks, or added signals to one.
 
-    without  a problem → the same as if it had not been made
-    words    what was done then, by the problem and its fit
-    amounts  number of further unknowns
-    gain     reduction of χ² by the linear test; 0 without one
-    tried    number of those of its kind of which this is the most likely
+    words  what was done as if it had not been made, or how to say so, by the problem then and its fit
+    turns  number of a track → the matrix by which its directions are multiplied to undo it
+    track  number of the one to which signals were added
+    added  a problem → signals, (signal, point of the track) [m]; None: none were
+    names  of the signals
+    gain   reduction of χ² by the linear test; 0 without one
+    tried  number of those of its kind of which this is the most likely
     """
 
-    without: Callable[[Problem], Problem]
-    words: Callable[[Problem, Fit], str]
-    amounts: int = 1
+    words: str | Callable[[Problem, Fit], str]
+    turns: Mapping[int, Tensor] = field(default_factory=dict)
+    track: int = 0
+    added: Callable[[Problem], Tensor] | None = None
+    names: Sequence[str] = ()
     gain: float = 0.0
     tried: int = 1
 
+    def without(self, problem: Problem) -> Problem:
+        """The same as if it had not been made."""
+        model, weighting = problem.model, problem.weighting
+        for number, matrix in self.turns.items():
+            model = model.turned(weighting.slices[number], matrix)
+        if self.added is not None:
+            weighting = weighting.with_nuisances(self.track, self.added(problem), self.names)
+        return Problem(model, weighting, problem.data, problem.coordinates, problem.one_sided)
+
     def p_value(self, gain: float, scale: float) -> float:
-        return self.tried * math.exp(float(log_chdtrc(self.amounts, gain / scale)))
-
-
-def _seen(problem: Problem, *turned: tuple[int, Tensor]) -> Problem:
-    """The problem with the directions of some tracks multiplied by matrices."""
-    model = problem.model
-    for number, matrix in turned:
-        model = model.turned(problem.weighting.slices[number], matrix)
-    return Problem(model, problem.weighting, problem.data, problem.coordinates, problem.one_sided)
-
-
-def _with_nuisances(problem: Problem, number: int, columns: Tensor, words: Sequence[str]) -> Problem:
-    weighting = problem.weighting.with_nuisances(number, columns, words)
-    return Problem(problem.model, weighting, problem.data, problem.coordinates, problem.one_sided)
+        return self.tried * math.exp(float(log_chdtrc(max(len(self.names), 1), gain / scale)))
 
 
 def _turn(angle: float) -> Tensor:
@@ -199,21 +204,21 @@ def _turn(angle: float) -> Tensor:
     return torch.tensor([[cosine, -sine, 0], [sine, cosine, 0], [0, 0, 1]], dtype=torch.float64)
 
 
-def _exchanged(tracks: Sequence[Track], first: int, second: int) -> Mistake:
-    """The headings of two tracks."""
-    there, here = (math.atan2(*tracks[number].direction.mean(axis=0)[1::-1]) for number in (second, first))
-    angle = there - here
-    return Mistake(
-        lambda problem: _seen(problem, (first, _turn(angle)), (second, _turn(-angle))),
-        lambda problem, fit: f"with the headings of '{tracks[first].name}' and '{tracks[second].name}' exchanged",
-    )
+def _of_radar(tracks: Sequence[Track]) -> Iterator[Mistake]:
+    """Wrong headings and looks."""
+    radar = {number: track for number, track in enumerate(tracks) if track.kind == "radar"}
+    headings = {number: math.atan2(*track.direction.mean(axis=0)[1::-1]) for number, track in radar.items()}
+    for first, second in combinations(radar, 2):
+        angle = headings[second] - headings[first]
+        words = f"with the headings of '{tracks[first].name}' and '{tracks[second].name}' exchanged"
+        yield Mistake(words, {first: _turn(angle), second: _turn(-angle)})
+    for number, track in radar.items():
+        words = f"with '{track.name}' seen from the other side (its look, or its heading turned by 180°)"
+        yield Mistake(words, {number: _turn(math.pi)})
 
 
-def _other_side(track: Track, number: int) -> Mistake:
-    return Mistake(
-        lambda problem: _seen(problem, (number, _turn(math.pi))),
-        lambda problem, fit: f"with '{track.name}' seen from the other side (its look, or its heading turned by 180°)",
-    )
+ROUND = 0.15
+"""Deviation of a factor from a power of ten up to which it is one."""
 
 
 def _scaled(track: Track, number: int, about: float) -> Mistake:
@@ -230,11 +235,7 @@ def _scaled(track: Track, number: int, about: float) -> Mistake:
             return f"with the sign of '{track.name}' turned"
         return f"with the displacements of '{track.name}' multiplied by {1 / power:g} (their unit?)"
 
-    return Mistake(lambda problem: _seen(problem, (number, about * torch.eye(3, dtype=torch.float64))), words)
-
-
-ROUND = 0.15
-"""Deviation of a factor from a power of ten up to which it is one."""
+    return Mistake(words, {number: about * torch.eye(3, dtype=torch.float64)})
 
 
 def _common_motion(problem: Problem, fit: Fit, track: Track, number: int) -> Mistake | None:
@@ -242,60 +243,47 @@ def _common_motion(problem: Problem, fit: Fit, track: Track, number: int) -> Mis
     axes = np.flatnonzero(np.abs(track.direction).sum(axis=0)).tolist()
     names = [COMPONENTS[axis] for axis in axes]
 
-    def columns(problem: Problem) -> Tensor:
+    def motions(problem: Problem) -> Tensor:
         return problem.model.in_middles().direction[problem.weighting.slices[number]][:, axes].mT
-
-    scores, information = evidence(problem, fit, number, columns(problem))
-    if int(torch.linalg.matrix_rank(information, rtol=LEAST_TOLD)) < len(axes):
-        return None
 
     def words(problem: Problem, fit: Fit) -> str:
         amounts = ", ".join(f"{fit.nuisances[number].amounts[name]:.3g} m {name}" for name in names)
         return f"without a motion that all stations of '{track.name}' share ({amounts}: a plate, or another frame?)"
 
+    scores, information = further(problem, fit, number)(motions(problem))
+    if int(torch.linalg.matrix_rank(information, rtol=LEAST_TOLD)) < len(axes):
+        return None
     gain = float(scores @ torch.linalg.solve(information, scores))
-    return Mistake(lambda problem: _with_nuisances(problem, number, columns(problem), names), words, len(axes), gain)
+    return Mistake(words, {}, number, motions, names, gain)
 
 
-MOST_TESTED = 1500
+MOST_TESTED = 1000
 """Points of a track, drawn at random, by which steps are searched."""
-CUTS = tuple(np.arange(1, 9) / 8)
+LEAST_STEP = 0.03
+"""Share of the points of a track that a step must move, and leave."""
 
 
 def _step(problem: Problem, fit: Fit, track: Track, number: int) -> Mistake | None:
-    """A part of a track that is shifted, as after an unwrapping error: the most likely of parts that are cut off by one
-    or two lines at right angles.
+    """A part of a track that is shifted, as after an unwrapping error: the most likely of parts that two lines at right
+    angles cut off.
     """
-    of_track = problem.model.positions[problem.weighting.slices[number]]
-    low = of_track.min(dim=0).values
-    extent = (of_track.max(dim=0).values - low).clamp(min=1)
-    some = torch.from_numpy(np.random.default_rng(0).permutation(len(of_track))[:MOST_TESTED])
+    from scipy.optimize import differential_evolution
 
-    def inside(positions: Tensor, turn: float, east: int, north: int, *cuts: float) -> Tensor:
-        along = (positions - low) / extent - 0.5
-        along = (along @ _turn(turn)[:2, :2]) * torch.tensor([east, north], dtype=torch.float64) + 0.5
-        return (along <= torch.tensor(cuts, dtype=torch.float64)).all(dim=1).double()
+    def within(cut: Array, problem: Problem, some: Tensor | slice = slice(None)) -> Tensor:
+        turn, *ends = cut.tolist()
+        places = (problem.model.positions[problem.weighting.slices[number]][some] - middle) / extent
+        return (places @ _turn(turn)[:2, :2] <= torch.tensor(ends)).all(dim=1).double()
 
-    lines = list(product((0.0, math.pi / 4), (1, -1), (1, -1), CUTS, CUTS))
-    best_gain, tried = -1.0, 0
-    for finer in (1 / 32, 1 / 128, None):
-        masks = torch.stack([inside(of_track[some], *line) for line in lines])
-        scores, information = evidence(problem, fit, number, masks, some)
-        told = information.diagonal()
+    def loss(cuts: Array) -> Array:
+        masks = torch.stack([within(cut, problem, some) for cut in cuts.T])
+        scores, information = told(masks)
+        known = information.diagonal()
         enough = (masks.mean(dim=1) - 0.5).abs() <= 0.5 - LEAST_STEP
-        enough &= told > LEAST_TOLD * told.max()
-        gains = torch.where(enough, scores.square() / told, -1.0)
-        tried += len(lines)
-        if float(gains.max()) > best_gain:
-            best_gain, chosen = float(gains.max()), lines[int(gains.argmax())]
-        if best_gain < 0:
-            return None
-        if finer is not None:
-            around = [[min(1.0, cut + finer * step) for step in range(-4, 5)] for cut in chosen[3:]]
-            lines = list(product(*([part] for part in chosen[:3]), *around))
+        gains = torch.where(enough & (known > LEAST_TOLD * known.max()), scores.square() / known, 0.0)
+        return -gains.numpy()
 
     def words(problem: Problem, fit: Fit) -> str:
-        there = inside(of_track, *chosen).numpy() > 0
+        there = within(found.x, problem).numpy() > 0
         amount, share = fit.nuisances[number].amounts["step"], float(there.mean())
         if share > 0.5:
             there, amount, share = ~there, -amount, 1 - share
@@ -305,15 +293,16 @@ def _step(problem: Problem, fit: Fit, track: Track, number: int) -> Mistake | No
             f"{'lower' if amount > 0 else 'higher'}, as after an unwrapping error,"
         )
 
-    def without(problem: Problem) -> Problem:
-        positions = problem.model.positions[problem.weighting.slices[number]]
-        return _with_nuisances(problem, number, inside(positions, *chosen)[None], ["step"])
-
-    return Mistake(without, words, 1, best_gain, tried)
-
-
-LEAST_STEP = 0.03
-"""Share of the points of a track that a step must move, and leave."""
+    positions = problem.model.positions[problem.weighting.slices[number]]
+    middle, extent = positions.mean(dim=0), positions.std(dim=0).clamp(min=1)
+    some = torch.from_numpy(np.random.default_rng(0).permutation(len(positions))[:MOST_TESTED])
+    told = further(problem, fit, number, some)
+    ranges = [(0, 2 * math.pi), (-2, 2), (-2, 2)]
+    found = differential_evolution(loss, ranges, rng=0, vectorized=True, updating="deferred", polish=False)
+    if not found.fun:
+        return None
+    gain, tried = -float(found.fun), found.nfev * len(found.population)
+    return Mistake(words, {}, number, lambda problem: within(found.x, problem)[None], ["step"], gain, tried)
 
 
 # The fit repeated without each mistake.
@@ -322,6 +311,8 @@ STARTS_WITHOUT = 8
 ALIKE_COST = 10.0
 """Difference of χ², times its reduced value, up to which two mistakes explain data equally well."""
 MOST_SAID = 3
+SILENT = 1e6
+"""Errors of a track that is to say nothing [m]."""
 
 
 def _again(problem: Problem, fit: Fit, wanted: Sequence[Search], seed: int) -> Fit:
@@ -341,10 +332,10 @@ def _explained(
     if not np.isfinite(fit.covariance).all():
         return ""
     least = UNCERTAIN if any(map(_is_estimated, tracks)) else 1.0
-    linear = [
-        _step(problem, fit, track, number) if track.kind == "radar" else _common_motion(problem, fit, track, number)
+    linear = (
+        (_step if track.kind == "radar" else _common_motion)(problem, fit, track, number)
         for number, track in enumerate(tracks)
-    ]
+    )
     mistakes = [mistake for mistake in linear if mistake is not None]
     alarms = [
         mistake.p_value(mistake.gain, max(least, (fit.chi2 - mistake.gain) / fit.degrees)) for mistake in mistakes
@@ -357,10 +348,8 @@ def _explained(
         mistakes += _between(quick, fit, tracks, wanted, seed)
     fits = []
     for mistake in mistakes:
-        try:
+        with suppress(QexpError):  # points that cannot tell it from offsets and ramps
             fits.append((_again(mistake.without(quick), fit, wanted, seed), mistake))
-        except QexpError:  # points that cannot tell it from offsets and ramps
-            continue
     fits.sort(key=lambda pair: pair[0].chi2)
     said = []
     for rough, mistake in fits[:MOST_SAID]:
@@ -370,7 +359,8 @@ def _explained(
         again = best(whole, torch.from_numpy(np.stack([rough.values, fit.values])), seed)
         gain, scale = fit.chi2 - again.chi2, max(least, again.chi2_reduced)
         if again.chi2_reduced <= UNCERTAIN and len(mistakes) * mistake.p_value(gain, scale) < SIGNIFICANT:
-            said.append(f"{mistake.words(whole, again)} the reduced χ² is {again.chi2_reduced:.3g}")
+            words = mistake.words if isinstance(mistake.words, str) else mistake.words(whole, again)
+            said.append(f"{words} the reduced χ² is {again.chi2_reduced:.3g}")
     return "; or ".join(said)
 
 
@@ -379,19 +369,14 @@ def _between(
 ) -> Iterator[Mistake]:
     """Mistakes of one track beside the others."""
     if all(source.looks is None for source in problem.model.sources):  # they are known from all sides
-        radar = [number for number, track in enumerate(tracks) if track.kind == "radar"]
-        yield from (_exchanged(tracks, *pair) for pair in combinations(radar, 2))
-        yield from (_other_side(tracks[number], number) for number in radar)
-    blocks, slices = problem.weighting.blocks, problem.weighting.slices
-    for number, (track, where) in enumerate(zip(tracks, slices, strict=True)):
-        others = torch.cat(
-            [torch.arange(problem.model.points)[: where.start], torch.arange(problem.model.points)[where.stop :]]
-        )
-        weighting = Weighting([*blocks[:number], *blocks[number + 1 :]])
-        rest = Problem(problem.model.at(others), weighting, problem.data[:, others], problem.coordinates, True)
-        if rest.degrees <= 0:
+        yield from _of_radar(tracks)
+    blocks = problem.weighting.blocks
+    for number, (track, where) in enumerate(zip(tracks, problem.weighting.slices, strict=True)):
+        if problem.degrees <= where.stop - where.start:  # the others determine nothing
             continue
-        signal = problem.model(torch.from_numpy(_again(rest, fit, wanted, seed).values)[None])
+        others = Weighting([block.with_error(SILENT * (block is blocks[number])) for block in blocks])
+        by_others = _again(Problem(problem.model, others, problem.data, problem.coordinates, True), fit, wanted, seed)
+        signal = problem.model(torch.from_numpy(by_others.values)[None])
         signal, data = (problem.weighting.of_block(number, values[0, where]) for values in (signal, problem.data))
         if about := float(signal @ data / signal.square().sum().clamp(min=1e-300)):
             yield _scaled(track, number, about)
