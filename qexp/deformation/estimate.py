@@ -293,7 +293,7 @@ def estimate_sources(
     seconds = time.perf_counter() - began
     parameters = _parameters(fit, candidate, profile, problem, tracks) if profile else _of_network(fit, candidate)
     results = _tracks(observation, problem, fit, units, options.least_squares)
-    misfit, of_noise = _of_residuals(problem, fit, tracks, searched, options)
+    tested = of_residuals(problem, fit, tracks, searched, options.seed) if options.least_squares else (None, [])
     nothing_known = list(only_prior(problem, fit, searched, candidate.distributions) if options.posterior else ())
     posterior = None
     if options.posterior and not nothing_known:
@@ -305,22 +305,15 @@ def estimate_sources(
         correlations=correlations(fit),
         chi2=fit.chi2, degrees=fit.degrees, unknowns=len(fit.coordinates.free) + problem.weighting.nuisances,
         iterations=fit.iterations, starts=fit.starts, agreeing=fit.agreeing, converged=fit.converged, seconds=seconds,
-        network=network, misfit=misfit, posterior=posterior, log_determinant=problem.weighting.log_determinant,
+        network=network, misfit=tested[0], posterior=posterior, log_determinant=problem.weighting.log_determinant,
         remarks=[
             *remarks,
             *_remarks(fit, problem, searched, options.least_squares),
             *of_source,
-            *of_noise,
+            *tested[1],
             *([*is_estimated, *nothing_known] if posterior is None else posterior.remarks),
         ],
     )  # fmt: skip
-
-
-def _of_residuals(
-    problem: Problem, fit: Fit, tracks: Sequence[Track], wanted: Sequence[Search], options: InvertOptions
-) -> tuple[Misfit | None, list[str]]:
-    """Nothing of a network's estimate alone, whose residuals are no test."""
-    return of_residuals(problem, fit, tracks, wanted, options.seed) if options.least_squares else (None, [])
 
 
 def _held(

@@ -274,30 +274,26 @@ class Tabulated:
         from scipy.interpolate import NdBSpline, make_interp_spline  # which inversions should not wait for
 
         self.points, self.possible = model.points, model.possible
-        axes, self._logarithmic = [], []
-        for column in range(len(prior.free)):
-            line = np.zeros((len(TABLE), len(prior.free)))
-            line[:, column] = TABLE
-            values = prior.values(line)
-            within = values[model.possible(values), column].numpy()
-            self._logarithmic.append(bool(within[0] > 0))
-            low, high = self._place(within[[0, -1]], column).tolist()
-            axes.append(np.linspace(low, high, NODES))
-        nodes = np.stack([axis.ravel() for axis in np.meshgrid(*axes, indexing="ij")], axis=1)
-        nodes = np.where(self._logarithmic, np.exp(np.where(self._logarithmic, nodes, 0.0)), nodes)
-        table, knots = model(torch.from_numpy(nodes)).numpy().reshape(*map(len, axes), -1), []
+        lines = [prior.values(np.outer(TABLE, unit)) for unit in np.eye(len(prior.free))]
+        within = [line[model.possible(line)][[0, -1], column].numpy() for column, line in enumerate(lines)]
+        self._logarithmic = np.array(within)[:, 0] > 0
+        low, high = self._places(np.stack(within, axis=1))
+        axes = np.linspace(low, high, NODES, axis=1)
+        nodes = np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1).reshape(-1, len(axes))
+        np.exp(nodes, out=nodes, where=self._logarithmic)
+        table, knots = model(torch.from_numpy(nodes)).numpy().reshape(*[NODES] * len(axes), -1), []
         for axis, places in enumerate(axes):
             spline = make_interp_spline(places, np.moveaxis(table, axis, 0))
             knots.append(spline.t)
             table = np.moveaxis(spline.c, 0, axis)
         self._spline = NdBSpline(tuple(knots), table, 3)
 
-    def _place(self, values: Array, column: int) -> Array:
-        return np.log(values) if self._logarithmic[column] else values
+    def _places(self, values: Array) -> Array:
+        """Values, (source, parameter), or their logarithms."""
+        return np.asarray(np.log(values, out=values.copy(), where=self._logarithmic))
 
     def __call__(self, values: Tensor) -> Tensor:
-        places = [self._place(of, column) for column, of in enumerate(values.numpy().T)]
-        return torch.from_numpy(self._spline(np.stack(places, axis=1)))
+        return torch.from_numpy(self._spline(self._places(values.numpy())))
 
     def at(self, points: Tensor) -> Model:
         some = copy(self)

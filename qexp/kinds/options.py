@@ -340,12 +340,10 @@ class CalibrateOptions(Computing, Displaying):
         False, "Test the mixture of runs that differ by their seed alone as one posterior, instead of each run."
     )
     theta: Any = python_only(
-        None,
-        "Parameters of given simulations that test them: by names, or (simulation, parameter) as the outputs",
+        None, "Parameters of given simulations that test them: by names, or (simulation, parameter) as the outputs"
     )
     observed: Any = python_only(
-        None,
-        "What these simulated: (simulation, ...) of the only input, or input → such arrays; see `Run.predict`",
+        None, "What these simulated: (simulation, ...) of the only input, or input → such arrays; see `Run.predict`"
     )
     on_observation: Counted = python_only(
         uncounted, "Takes the number of observations that are done, and of all; a bar if left out"

@@ -65,13 +65,16 @@ Arrays = Mapping[str, Array]
 class InputArrays:
     """Arrays as the inputs of a run's network."""
 
+    named: ClassVar[str] = "values"
+    """Key of the dataset that names the values of inputs."""
+
     def __init__(self, directory: RunDirectory, network: Network) -> None:
         self.directory, self.network = directory, network
 
     @cached_property
     def columns(self) -> Mapping[str, Sequence[str]]:
         """Input → the names of its values, where the data that it was trained on have some."""
-        columns: Mapping[str, Sequence[str]] = self.directory.training_spec()["dataset"].get("values", {})
+        columns: Mapping[str, Sequence[str]] = self.directory.training_spec()["dataset"].get(self.named, {})
         return columns
 
     def numbers(self, name: str, given: ArrayLike) -> NDArray[np.float32]:

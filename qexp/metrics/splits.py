@@ -244,8 +244,7 @@ SPLITS: dict[str, Entry] = {
     "held_out": Entry(
         build=HeldOut,
         parameters=properties(
-            by=BY,
-            values=array({"type": "string"}, "rows with one of these values are held out", uniqueItems=True),
+            by=BY, values=array({"type": "string"}, "rows with one of these values are held out", uniqueItems=True)
         ),
         help="One fold: the rows with certain values in a column.",
         example={"type": "held_out", "parameters": {"by": "core", "values": ["PS97/085", "PS97/093"]}},
@@ -259,8 +258,7 @@ SPLITS: dict[str, Entry] = {
     "random": Entry(
         build=Random,
         parameters=properties(
-            share={**SHARE, "description": "fraction of the rows that is held out in each repeat"},
-            repeats=REPEATS,
+            share={**SHARE, "description": "fraction of the rows that is held out in each repeat"}, repeats=REPEATS
         ),
         help="A random fraction of the rows, drawn again in every repeat.",
         example={"type": "random", "parameters": {"share": 0.2, "repeats": 10}},

@@ -17,15 +17,7 @@ from qexp.base.quantities import quantity, with_periods
 from qexp.base.seeds import Seeds
 from qexp.errors import QexpError
 from qexp.kinds.attempt import Attempt, Results
-from qexp.kinds.evaluation import (
-    PARTS,
-    TEST,
-    VALIDATION,
-    EvaluationData,
-    EvaluationRequest,
-    Independence,
-    trained_on,
-)
+from qexp.kinds.evaluation import PARTS, TEST, VALIDATION, EvaluationData, EvaluationRequest, Independence, trained_on
 from qexp.kinds.images.experiment import generated_of, parts_of, require_variables_of, sizes_of
 from qexp.kinds.images.extent import keep_vectors, ranges_of, training_vectors
 from qexp.kinds.images.files import NORTHWARDS, PIXEL, ROWS

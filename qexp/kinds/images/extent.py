@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from pathlib import Path
+from functools import cache
+from typing import Any
 
 import numpy as np
 import torch
@@ -40,6 +41,8 @@ class Statistic:
     kind: str = ""
 
     def __str__(self) -> str:
+        if self.kind.startswith("["):
+            return self.input + self.kind
         return f"{self.kind} of {self.input}" if self.kind else self.input
 
 
@@ -56,58 +59,36 @@ def statistics(inputs: Mapping[str, Array]) -> dict[Statistic, NDArray[np.float6
 
     inputs  name → (sample, channel, height, width), or (sample, 1); a mask is 1 where the pixels of its image are seen
     """
-    images = [name for name, values in inputs.items() if values.ndim == 4]
-    masks = {mask_of(name): name for name in images if mask_of(name) in inputs}
-    of_images: dict[Statistic, NDArray[np.float64]] = {}
+    masks = {mask_of(name): name for name, values in inputs.items() if values.ndim == 4 and mask_of(name) in inputs}
+    found: dict[Statistic, NDArray[np.float64]] = {}
     for name, values in inputs.items():
         flat = values.reshape(len(values), -1)
-        if name not in images:
-            of_images[Statistic(name)] = flat[:, 0].astype(np.float64)
+        if values.ndim != 4:
+            found[Statistic(name)] = flat[:, 0].astype(np.float64)
         elif name in masks:
-            of_images[Statistic(masks[name], SEEN)] = flat.mean(axis=1, dtype=np.float64)
-        elif mask_of(name) in masks:
-            visible = np.broadcast_to(inputs[mask_of(name)] > 0, values.shape).reshape(flat.shape)
-            of_images |= _of_image(name, flat.astype(np.float64), visible)
-        else:  # in single precision, which is some times as fast
-            deviations = flat - flat.mean(axis=1, keepdims=True)
-            squares = np.einsum("ij,ij->i", deviations, deviations) / flat.shape[1]
-            of_image = flat.min(axis=1), flat.max(axis=1), np.sqrt(squares)
-            of_images |= {
-                Statistic(name, kind): of.astype(np.float64)
-                for kind, of in zip((*EXTREMES, SPREAD), of_image, strict=True)
-            }
-    return of_images
+            found[Statistic(masks[name], SEEN)] = flat.mean(axis=1, dtype=np.float64)
+        else:
+            of_image = _of_pixels(flat)  # in single precision, which is some times as fast
+            if mask_of(name) in masks:
+                visible = np.broadcast_to(inputs[mask_of(name)] > 0, values.shape).reshape(flat.shape)
+                of_image = _of_pixels(flat.astype(np.float64), visible)
+            found |= {Statistic(name, kind): of for kind, of in zip((*EXTREMES, SPREAD), of_image, strict=True)}
+    return found
 
 
-def _of_image(
-    name: str, values: NDArray[np.float64], visible: NDArray[np.bool_]
-) -> dict[Statistic, NDArray[np.float64]]:
-    count = visible.sum(axis=1)
-    any_seen = count > 0
-    least = np.where(visible, values, np.inf).min(axis=1)
-    greatest = np.where(visible, values, -np.inf).max(axis=1)
+def _of_pixels(values: NDArray[np.floating], visible: Any = True) -> NDArray[np.float64]:
+    """Least, greatest and standard deviation of those that are visible of (sample, pixel); (3, sample)."""
+    count = np.broadcast_to(visible, values.shape).sum(axis=1).astype(values.dtype)
     with np.errstate(invalid="ignore", divide="ignore"):
-        mean = np.where(visible, values, 0).sum(axis=1) / count
-        spread = np.sqrt((np.where(visible, values - mean[:, None], 0) ** 2).sum(axis=1) / count)
-    return {
-        Statistic(name, EXTREMES[0]): np.where(any_seen, least, np.nan),
-        Statistic(name, EXTREMES[1]): np.where(any_seen, greatest, np.nan),
-        Statistic(name, SPREAD): spread,
-    }
+        mean = values.sum(axis=1, where=visible) / count
+        deviations = np.where(visible, values - mean[:, None], 0)
+        spread = np.sqrt(np.einsum("ij,ij->i", deviations, deviations) / count)
+    ends = values.min(axis=1, where=visible, initial=np.inf), values.max(axis=1, where=visible, initial=-np.inf)
+    return np.where(count > 0, (*ends, spread), np.nan).astype(np.float64)
 
 
 InputRanges = Mapping[Statistic, tuple[float, float]]
 """The least and the greatest value of each of the `statistics` over training samples."""
-
-
-def outside_ranges(ranges: InputRanges, inputs: Mapping[str, Array]) -> dict[Statistic, NDArray[np.bool_]]:
-    """Statistic → whether it lies outside its range, for each sample; NaN does not."""
-    outside = {}
-    for statistic, values in statistics(inputs).items():
-        if statistic in ranges:
-            low, high = ranges[statistic]
-            outside[statistic] = (values < low - ROUNDING * abs(low)) | (values > high + ROUNDING * abs(high))
-    return outside
 
 
 def ranges_over(blocks: Sequence[Mapping[Statistic, NDArray[np.float64]]]) -> InputRanges:
@@ -125,10 +106,13 @@ SIMULATED_PIXELS = 2**21
 
 def kept_ranges(record: Record, network: Network) -> InputRanges:
     """Those that a run keeps, as its samples may be elsewhere later; empty if it keeps none."""
-    kept = {one.column: (one.least, one.greatest) for one in record.features}
     all_statistics = (Statistic(name, kind) for name in network.inputs for kind in (*EXTREMES, SPREAD, SEEN, ""))
-    found = {statistic: kept[str(statistic)] for statistic in all_statistics if str(statistic) in kept}
-    return {statistic: (low, high) for statistic, (low, high) in found.items() if low is not None and high is not None}
+    of_words = {str(statistic): statistic for statistic in all_statistics}
+    return {
+        of_words[one.column]: (one.least, one.greatest)
+        for one in record.features
+        if one.column in of_words and one.least is not None and one.greatest is not None
+    }
 
 
 def ranges_of(source: GeneratedDataset, part: Part, network: Network, seeds: Seeds) -> InputRanges:
@@ -193,60 +177,70 @@ class TrainingInputs:
     vectors: Mapping[str, Sequence[str]]
     known: TrainingVectors | None
 
+    @property
+    def numbers(self) -> list[Statistic]:
+        """Of all vectors, such as `[3]`, in the order of `known`."""
+        return [Statistic(name, of.removeprefix(name)) for name, numbers in self.vectors.items() for of in numbers]
+
     def outside(self, inputs: Mapping[str, Array]) -> dict[Statistic, NDArray[np.bool_]]:
-        """Statistic → whether it lies outside, for each sample; of the numbers of vectors those with any that does."""
+        """Statistic → whether it lies outside, for each sample, NaN does not; of the numbers of vectors those with any
+        that does.
+        """
+        single = () if self.known is None else self.vectors
+        outside = {}
+        for statistic, values in statistics({name: of for name, of in inputs.items() if name not in single}).items():
+            if statistic in self.ranges:
+                low, high = self.ranges[statistic]
+                outside[statistic] = (values < low - ROUNDING * abs(low)) | (values > high + ROUNDING * abs(high))
         if self.known is None:
-            return outside_ranges(self.ranges, inputs)
-        others = {name: values for name, values in inputs.items() if name not in self.vectors}
-        outside = outside_ranges(self.ranges, others)
-        each, together = self.known.outside(_in_rows({name: inputs[name] for name in self.vectors}))
-        numbers = [number for names in self.vectors.values() for number in names]
-        outside |= {Statistic(numbers[column]): each[:, column] for column in np.flatnonzero(each.any(axis=0))}
+            return outside
+        each, together = self.known.outside(self._in_rows(inputs))
+        numbers = self.numbers
+        outside |= {numbers[column]: each[:, column] for column in np.flatnonzero(each.any(axis=0))}
         return {**outside, Statistic(" and ".join(self.vectors), JOINT): together}
 
     def described(self, statistic: Statistic, inputs: Mapping[str, Array], units: Mapping[str, str]) -> str:
         """A statistic of the first sample beside its range in the training data: `[3] 0.2 m (in training …)`."""
         if statistic.kind == JOINT:
             return "no training sample has a like combination of values"
-        name, unit = statistic.input, "" if statistic.kind == SEEN else units.get(statistic.input, "")
         if statistic in self.ranges:
             value, (low, high) = statistics(inputs)[statistic][0], self.ranges[statistic]
         else:
             assert self.known is not None
-            name = next(vector for vector, numbers in self.vectors.items() if statistic.input in numbers)
-            every, unit = [number for names in self.vectors.values() for number in names], units.get(name, "")
-            column = every.index(statistic.input)
-            value = _in_rows({vector: inputs[vector] for vector in self.vectors})[0, column]
-            low, high = (ends[column] for ends in self.known.limits())
-        words = statistic.kind or statistic.input.removeprefix(name)
+            column = self.numbers.index(statistic)
+            value, (low, high) = self._in_rows(inputs)[0, column], (ends[column] for ends in self.known.limits())
+        unit = "" if statistic.kind == SEEN else units.get(statistic.input, "")
+        words = statistic.kind or statistic.input
         return f"{words} {value:.3g} {unit}".rstrip() + f" (in training {low:.3g} to {high:.3g} {unit}".rstrip() + ")"
 
+    def _in_rows(self, inputs: Mapping[str, Array]) -> NDArray[np.float64]:
+        return _in_rows([inputs[name] for name in self.vectors])
 
-def training_inputs(
-    directory: RunDirectory, source: GeneratedDataset, part: Callable[[], Part], network: Network, seeds: Seeds
-) -> TrainingInputs:
-    """What a run keeps of its training data, or what can be simulated or read again; part: the training part."""
-    ranges = kept_ranges(directory.record(), network) or ranges_of(source, part(), network, seeds)
-    names = vectors_among(network.inputs)
-    vectors: Mapping[str, Array] = {}
+
+def training_inputs(directory: RunDirectory, source: GeneratedDataset, network: Network) -> TrainingInputs:
+    """What a run keeps of its training data, or what can be simulated or read again."""
+    record, split = directory.record(), directory.training_spec()["split"]
+    seeds = Seeds(record.seed)
+    part = cache(lambda: source.parts(split, seeds)["train"])
+    ranges = kept_ranges(record, network) or ranges_of(source, part(), network, seeds)
+    names, vectors = vectors_among(network.inputs), dict[str, Array]()
     with suppress(QexpError):  # of an older run whose data are gone: what it keeps must do
         path = directory.members[0].results / TRAINING_VECTORS
-        kept = path.exists() and not source.simulates
-        vectors = _read(path, names) if kept else training_vectors(source, part(), network, seeds)
-    rows = _in_rows(vectors) if vectors else np.zeros((0, 0))
+        if path.exists() and not source.simulates:
+            kept = formats.read_netcdf(path)
+            vectors = {name: kept[name].values for name in names}
+        else:
+            vectors = training_vectors(source, part(), network, seeds)
+    rows = _in_rows(list(vectors.values()))
     named = source.origin.get("values", {})
     numbers = {name: numbers_of(name, network.inputs[name], named.get(name, ())) for name in names}
     return TrainingInputs(ranges, numbers, TrainingVectors(rows) if len(rows) >= FEWEST_VECTORS else None)
 
 
-def _read(path: Path, names: Sequence[str]) -> dict[str, Array]:
-    table = formats.read_netcdf(path)
-    return {name: table[name].values for name in names}
-
-
-def _in_rows(vectors: Mapping[str, Array]) -> NDArray[np.float64]:
+def _in_rows(vectors: Sequence[Array]) -> NDArray[np.float64]:
     """(sample, number), of all vectors."""
-    return np.concatenate([values.reshape(len(values), -1) for values in vectors.values()], axis=1, dtype=np.float64)
+    rows = [values.reshape(len(values), -1) for values in vectors]
+    return np.concatenate(rows, axis=1, dtype=np.float64) if rows else np.zeros((0, 0))
 
 
 def numbers_of(name: str, shape: Shape, called: Sequence[str] = ()) -> list[str]:

@@ -66,8 +66,8 @@ class ImageFile(ABC):
 
     @property
     def paths(self) -> Sequence[Path]:
-        """The files that are read."""
-        return [self.path]
+        """The files that are read: of a folder, such as a store of Zarr, all in it."""
+        return sorted(filter(Path.is_file, self.path.rglob("*"))) if self.path.is_dir() else [self.path]
 
     def label(self, name: str) -> str:
         """The file of a variable, and its name there if it has one, for errors."""
@@ -182,12 +182,10 @@ class NpzImages(ImageFile):
     def __init__(self, path: Path) -> None:
         shapes: dict[str, Shape] = {}
         self.path, self.shapes = path, shapes
-        self._types: dict[str, np.dtype[Any]] = {}
-        self._begins: dict[str, int] = {}
-        """Name → where its values begin."""
+        self._headers: dict[str, tuple[int, bool, np.dtype[Any]]] = {}
+        """Name → where its values begin, whether columns come first, and their type."""
         self._streams: dict[str, IO[bytes]] = {}
         """Name → the array, opened when it is first read."""
-        self._by_column: set[str] = set()
         try:
             self._archive = zipfile.ZipFile(path)
             weakref.finalize(self, _close, self._streams, self._archive)
@@ -204,28 +202,25 @@ class NpzImages(ImageFile):
             is_first = of.read_magic(stream) == (1, 0)
             header = of.read_array_header_1_0 if is_first else of.read_array_header_2_0
             shape, by_column, kind = header(stream)
-            self._begins[name] = stream.tell()
-        size = self._begins[name] + math.prod(shape) * kind.itemsize
+            begin = stream.tell()
+        size = begin + math.prod(shape) * kind.itemsize
         if min(shape, default=0) < 0 or (size != member.file_size and not kind.hasobject):
             raise ValueError(f"'{name}' has another size than the shape {shape} that it gives")
-        self._types[name] = kind
-        if by_column and len(shape) > 1:
-            self._by_column.add(name)
+        self._headers[name] = begin, by_column and len(shape) > 1, kind
         return shape
 
     def label(self, name: str) -> str:
         return f"{self.path}: array '{name}'"
 
     def labels(self, name: str) -> list[str]:
-        if names_in(name) not in self.shapes or self._types[names_in(name)].kind not in "US":
+        if names_in(name) not in self.shapes or self._headers[names_in(name)][-1].kind not in "US":
             return []
         with np.load(self.path) as there:
             return [str(label) for label in there[names_in(name)].ravel()]
 
     def read(self, name: str, samples: slice | None) -> Values:
-        shape, kind = self.shapes[name], self._types[name]
+        shape, (begin, by_column, kind) = self.shapes[name], self._headers[name]
         require_numbers(kind, self.label(name))
-        begin = self._begins[name]
         start, stop = 0, shape[0] if shape else 1
         if samples is not None:
             start, stop = samples.start, samples.stop
@@ -234,7 +229,7 @@ class NpzImages(ImageFile):
             if (stream := self._streams.get(name)) is None:
                 stream = self._streams[name] = self._archive.open(f"{name}.npy")
                 stream.read(begin)  # where one seeks, the hash of the whole is not compared
-            if name in self._by_column:
+            if by_column:
                 stream.seek(begin)
                 values = np.frombuffer(stream.read(), kind).reshape(shape, order="F")
                 return np.array(values if samples is None else values[samples])

@@ -84,7 +84,7 @@ def _outside(model: ImageModel, inputs: Images, estimates: Mapping[str, float], 
     seen, beyond = model.seen(), dict[str, list[str]]()
     for statistic, outside in seen.outside(inputs).items():
         if outside[0]:
-            numbers = beyond.setdefault(statistic.input.partition("[")[0], [])
+            numbers = beyond.setdefault(statistic.input, [])
             numbers.append(seen.described(statistic, inputs, model.layout.units))
     for name, numbers in beyond.items():
         what = tracks.get(name, name)

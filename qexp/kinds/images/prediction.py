@@ -241,7 +241,7 @@ class ImageEstimation(TableEstimation[ImageModel]):
         self._squares: dict[str, float] = {}
         """Column of `deviations` → the sum of its squares."""
         self._outside = self._missing_pixels = self._unlike = self._doubted = 0
-        self._outside_in: dict[str, int] = {}
+        self._outside_in = Counter[str]()
 
     @property
     def settings(self) -> dict[str, Any]:
@@ -349,8 +349,7 @@ class ImageEstimation(TableEstimation[ImageModel]):
         outside = self.model.seen().outside(piece.inputs)
         self._missing.add(piece.names, piece.empty)
         self._missing_pixels += int(piece.missing.sum())
-        for statistic, beyond in outside.items():
-            self._outside_in[str(statistic)] = self._outside_in.get(str(statistic), 0) + int(beyond.sum())
+        self._outside_in.update({str(statistic): int(beyond.sum()) for statistic, beyond in outside.items()})
         self._outside += int(np.any(list(outside.values()), axis=0).sum())
         return np.asarray(sum(outside.values(), np.zeros(len(piece.names), np.int16)))
 
@@ -358,19 +357,21 @@ class ImageEstimation(TableEstimation[ImageModel]):
         """Raise QexpError if no image has a pixel that is seen."""
         if not (seen := self.count - self._missing.count):
             raise QexpError(f"{self.source}: all pixels of all {self.count:,} samples are missing")
-        deviations = {name: (total / seen) ** 0.5 for name, total in self._squares.items()}
+        if_any = {
+            "deviations": {name: (total / seen) ** 0.5 for name, total in self._squares.items()},
+            DOUBTED: self._doubted,
+            "unscaled": self._images.steps_without_unit,
+            "converted": self._images.converted,
+            "presumed_north": self._images.without_north,
+            "codes": self._codes,
+        }
         return {
             "outside": self._outside,
-            "outside_in": {name: count for name, count in self._outside_in.items() if count},
+            "outside_in": dict(+self._outside_in),
             "missing_pixels": self._missing_pixels,
-            **({"deviations": deviations} if deviations else {}),
             **self._missing.document(),
-            **({DOUBTED: self._doubted} if self._doubted else {}),
+            **{name: there for name, there in if_any.items() if there},
             **({"unlike": self._unlike} if self.model.misfit is not None else {}),
-            **({"unscaled": steps} if (steps := self._images.steps_without_unit) else {}),
-            **({"converted": self._images.converted} if self._images.converted else {}),
-            **({"presumed_north": self._images.without_north} if self._images.without_north else {}),
-            **({"codes": self._codes} if self._codes else {}),
             "implausible": {name: self._largest[name] for name, count in self._large.items() if 2 * count > self.count},
         }
 
@@ -620,7 +621,6 @@ def image_model(directory: RunDirectory, options: PredictOptions) -> ImageModel:
     source = trained_on(directory)
     if images := [name for name in outputs if len(source.shapes()[name]) != 1]:
         raise QexpError(f"{directory.name} estimates images, {', '.join(images)}; use Run.predict in Python")
-    train = cache(lambda: source.parts(spec["split"], Seeds(record.seed))["train"])
 
     def samples(inputs: Arrays) -> dict[str, torch.Tensor]:
         return {name: torch.from_numpy(inputs[name]).to(on) for name in network.inputs}
@@ -631,7 +631,8 @@ def image_model(directory: RunDirectory, options: PredictOptions) -> ImageModel:
         return torch.cat([estimates[name] for name in columns], dim=1).cpu().numpy()
 
     def features() -> FeatureDistance:
-        part, seeds = train(), Seeds(record.seed)
+        seeds = Seeds(record.seed)
+        part = source.parts(spec["split"], seeds)["train"]
         simulated = source.sample(part, source.available(part, SEEN_SAMPLES), seeds, ("features",), torch.device("cpu"))
         return FeatureDistance(model, {name: simulated[name].to(on) for name in network.inputs})
 
@@ -659,7 +660,7 @@ def image_model(directory: RunDirectory, options: PredictOptions) -> ImageModel:
         estimate=estimate,
         posteriors=posteriors,
         draws=draws_of(network, record, options.draws, posteriors.units if refined and posteriors else None),
-        seen=cache(lambda: training_inputs(directory, source, train, network, Seeds(record.seed))),
+        seen=cache(lambda: training_inputs(directory, source, network)),
         features=cache(features),
         misfit=misfit if options.misfit else None,
         untested=misfit is not None and not options.misfit,
@@ -750,10 +751,8 @@ TAKEN = ("columns", "unit", "misfit", "interval", "draws", "refined", "recalibra
 
 def extent(directory: RunDirectory, model: Estimator) -> TrainingExtent:
     """What the training data extend over; they are simulated again."""
-    spec, record = directory.training_spec(), directory.record()
     source = trained_on(directory)
-    seeds = Seeds(record.seed)
-    seen = training_inputs(directory, source, lambda: source.parts(spec["split"], seeds)["train"], model.network, seeds)
+    seen = training_inputs(directory, source, model.network)
     trained = trained_ranges(source, model.network.outputs, with_periods(source.quantities, model.periods))
     return TrainingExtent(lambda inputs: {str(k): v for k, v in seen.outside(inputs).items()}, trained, MOST_DATA)
 

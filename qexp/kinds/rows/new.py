@@ -57,12 +57,7 @@ def experience(document: Document, dataset: TabularDataset) -> tuple[Document, D
     """The keys of a model and of an experience for a dataset of rows."""
     network = {"module": "mlp", "parameters": {"units": [16], "outputs": FROM_DATASET}}
     branch = {"x_name": FROM_DATASET, "y_name": FROM_DATASET, "operations": ["network"]}
-    model = {
-        "inputs": FROM_DATASET,
-        "outputs": FROM_DATASET,
-        "operations": {"network": network},
-        "branches": [branch],
-    }
+    model = {"inputs": FROM_DATASET, "outputs": FROM_DATASET, "operations": {"network": network}, "branches": [branch]}
     groups = list(document.get("groups", {}))
     split: Mapping[str, Any] = {"type": "k_fold", "parameters": {"folds": 5}}
     if groups:

@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 from threading import Event
 from typing import TYPE_CHECKING, Any
@@ -364,10 +363,7 @@ def columns_of(
 class RowArrays(InputArrays):
     """Columns of data frames by the names that they have in the dataset."""
 
-    @cached_property
-    def columns(self) -> Mapping[str, Sequence[str]]:
-        columns: Mapping[str, Sequence[str]] = self.directory.training_spec()["dataset"]["inputs"]
-        return columns
+    named = "inputs"
 
 
 TAKEN = frozenset(("columns", "interval", "draws"))

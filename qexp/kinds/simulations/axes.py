@@ -14,12 +14,11 @@ AXES = {"simulation": 0, "channel": 1, "component": 1, "y": 2, "station": 2, "x"
 
 STATIONS = ("simulation", "component", "station"), ("simulation", "station", "component")
 
-FORMS: dict[int, Sequence[Sequence[str]]] = {
-    2: [("simulation", "value")],
-    3: [("simulation", "y", "x")],
-    4: [("simulation", "channel", "y", "x"), ("simulation", "y", "x", "channel")],
-}
-"""Number of axes of images and vectors → the names that they may have."""
+FORMS = (
+    ("simulation", "value"), ("simulation", "y", "x"), ("simulation", "channel", "y", "x"),
+    ("simulation", "y", "x", "channel"),
+)  # fmt: skip
+"""The axes that images and vectors may have, the usual ones first."""
 
 
 def axes_of(
@@ -33,13 +32,12 @@ def axes_of(
     channels  how many there are, as far as that is known; else 0
     Raises QexpError for another number of axes, and if they may be others.
     """
-    shape = variable.shape
-    forms: Sequence[Sequence[str]] = STATIONS if stations and len(shape) == 3 else FORMS.get(len(shape), ())
+    shape, possible = variable.shape, STATIONS if stations else FORMS
+    forms: Sequence[Sequence[str]] = [form for form in possible if len(form) == len(shape)]
     if not math.prod(shape):
         raise QexpError(f"{variable.label} holds no values: its shape is {shape}")
-    if not forms or (stations and len(shape) != 3):
-        needed = [*STATIONS[:1]] if stations else [of[0] for of in FORMS.values()]
-        words = " or ".join(f"({', '.join(form)})" for form in needed)
+    if not forms:
+        words = " or ".join(f"({', '.join(form)})" for form in possible[:-1])
         raise QexpError(f"{variable.label} has the shape {shape}; it must be {words}")
     if declared:
         if sorted(map(AXES.__getitem__, declared)) != sorted(map(AXES.__getitem__, forms[0])):

@@ -154,17 +154,6 @@ class FilePerSimulation(ImageFile):
         return {self._names[0]: there[UNNAMED]} if UNNAMED in there and len(self._names) == 1 else there
 
 
-class ZarrStore(NetcdfImages):
-    """A folder that is read as a NetCDF file is. Raises QexpError if it cannot be read."""
-
-    def __init__(self, path: Path) -> None:
-        super().__init__(path, open_store(path))
-
-    @property
-    def paths(self) -> Sequence[Path]:
-        return sorted(filter(Path.is_file, self.path.rglob("*")))
-
-
 class SimulationFiles:
     """A file, or a folder with a file for each variable, and a table of the parameters if they are not in it.
 
@@ -212,7 +201,7 @@ class SimulationFiles:
     def _open(self) -> dict[str, ImageVariable]:
         """Name → variable of the files of simulations."""
         if (column := self._document["files"]) is None and self.path.suffix == ".zarr":
-            store = ZarrStore(self.path)
+            store = NetcdfImages(self.path, open_store(self.path))
             return {name: ImageVariable(store, name) for name in store.shapes}
         if column is None:
             wanted = {*self._names.values(), *filter(None, [self._document["groups"]])}

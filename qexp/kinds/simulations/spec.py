@@ -34,10 +34,7 @@ class SimulatedSpecs(GeneratedSpecs):
         if not parameters:
             yield ("varyings",), "no parameter of the simulations varies, which a network could estimate; add one"
         if NOISE in dataset["varyings"] and dataset["varyings"][NOISE]:
-            yield (
-                ("varyings", NOISE),
-                "the noise is drawn for each sample, so that none of it is held out; write []",
-            )
+            yield (("varyings", NOISE), "the noise is drawn for each sample, so that none of it is held out; write []")
         if NOISE in dataset["varyings"] and NOISE not in dataset["distributions"]:
             yield ("varyings", NOISE), "'noise' varies but has no distribution; add $.distributions.noise"
         held_out = [name for name in parameters if dataset["varyings"][name]]

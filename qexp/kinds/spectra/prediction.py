@@ -6,7 +6,6 @@ import hashlib
 import os
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -128,16 +127,6 @@ def column_of(texts: Sequence[str], kind: pa.DataType) -> pa.Array:
     return pa.array([None if text in MISSING else convert(text) for text in texts], kind, from_pandas=True)
 
 
-@dataclass(frozen=True)
-class _Group:
-    """The spectra of one folder."""
-
-    part: str
-    folder: Path
-    lists: Sequence[Path]
-    """info.csv if it is there, and val.csv if it names other spectra."""
-
-
 class FolderOfSpectra:
     """A folder with a file per spectrum in `spe/`, in `train/spe/` and `test/spe/`, or in the folder itself."""
 
@@ -146,98 +135,76 @@ class FolderOfSpectra:
 
         self.path, self.layout = path, layout
         parts = [part for part in PARTS if (path / part / SPECTRA).is_dir()]
-        self._groups = [self._group(part, path / part) for part in parts] or [self._group("", path)]
-        self._count, identities, findings, types = 0, [], Findings(), dict[str, int]()
-        warnings: list[str] = []
-        for group in self._groups:
-            names = self._names(group)
-            self._count += len(names)
-            identities.append([group.part, *_listing(group.folder)])
-            if group.lists:
-                warnings += self._check_lists(group, names, findings, types)
-                identities[-1] += map(identity, group.lists)
-        if not self._count:
-            raise QexpError(f"{path}: no spectra; looked in {', '.join(str(group.folder) for group in self._groups)}")
-        findings.refuse()
-        self.identity: Any = identities
-        """Identifies the files and their state; changes whenever they change."""
-        self.folders = [group.folder for group in self._groups]
-        """The folders of files with one spectrum each."""
         self.with_parts = bool(parts)
         """Whether the spectra are divided into `train/` and `test/`."""
-        self.warnings = warnings
-        """What a user may have meant otherwise: depths under another name."""
+        self.folders, self.warnings = list[Path](), list[str]()
+        """The folders of files with one spectrum each; and what a user may have meant otherwise: depths under another
+        name."""
+        self._spectra: list[tuple[str, Path, Mapping[str, str]]] = []
+        """Part, file and columns of each."""
+        self.identity: Any = []
+        """Identifies the files and their state; changes whenever they change."""
+        findings, count = Findings(), 0
+        for part in parts or [""]:
+            lists, columns_of = self._listed(path / part, findings)
+            inside = path / part / SPECTRA
+            folder = inside if inside.is_dir() else path / part
+            names = [name for name in files_in(folder) if name not in BESIDE]
+            if lists:
+                compare(folder, names, lists[0], columns_of, findings)
+            count += len(names)
+            self._spectra += [(part, folder / name, columns_of.get(name, {})) for name in columns_of or names]
+            self.folders.append(folder)
+            self.identity.append([part, *_listing(folder), *map(identity, lists)])
+        if not count:
+            raise QexpError(f"{path}: no spectra; looked in {', '.join(map(str, self.folders))}")
+        findings.refuse()
+        types = dict[str, int]()
+        for *_, columns in self._spectra:
+            types |= {column: max(types.get(column, -1), type_of(text)) for column, text in columns.items()}
         self.kept = pa.schema([(name, getattr(pa, TYPES[index])()) for name, index in types.items()])
         """All columns that describe the spectra except for their names, core and depth included, with units."""
 
-    def _group(self, part: str, folder: Path) -> _Group:
-        info, validation, inside = folder / INFO, folder / VALIDATION_INFO, folder / SPECTRA
-        lists = [info] if info.is_file() else []
-        if lists and validation.is_file():
-            names, others = ({name for name, _ in read_info(path, Findings())} for path in (info, validation))
-            lists += [] if others <= names else [validation]
-        return _Group(part, inside if inside.is_dir() else folder, lists)
-
-    def _names(self, group: _Group) -> list[str]:
-        return [name for name in files_in(group.folder) if name not in BESIDE]
-
-    def _check_lists(self, group: _Group, files: Sequence[str], findings: Findings, types: dict[str, int]) -> list[str]:
-        """Report rows without a file, files without a row, and a missing column of cores; note types of columns.
-
-        Returns a warning if depths are lost.
+    def _listed(self, folder: Path, findings: Findings) -> tuple[list[Path], dict[str, dict[str, str]]]:
+        """The lists in a folder: info.csv if it is there, and val.csv if it names other spectra; and of each spectrum
+        that they name its columns.
         """
-        info, names = group.lists[0], dict[str, None]()
-        warnings: list[str] = []
-        for name, columns in self._spectra_of(group, findings):
-            if not names:
-                warnings = without_depths(self.layout, columns, info)
-            if not names and self.layout.core not in columns:
-                near = suggestion(self.layout.core, columns)
-                findings.add(f"{info} has no column '{self.layout.core}'; {near}", where=("core",))
-            names[name] = None
-            types |= {column: max(types.get(column, -1), type_of(text)) for column, text in columns.items()}
-        compare(group.folder, files, info, names, findings)
-        return warnings
+        info, validation = folder / INFO, folder / VALIDATION_INFO
+        if not info.is_file():
+            return [], {}
+        lists, columns_of = [info], dict(read_info(info, findings))
+        if validation.is_file() and not dict(read_info(validation, Findings())).keys() <= columns_of.keys():
+            lists.append(validation)
+            columns_of = {**columns_of, **dict(read_info(validation, findings)), **columns_of}
+        if columns := next(iter(columns_of.values()), None):
+            self.warnings += without_depths(self.layout, columns, info)
+        if columns is not None and self.layout.core not in columns:
+            near = suggestion(self.layout.core, columns)
+            findings.add(f"{info} has no column '{self.layout.core}'; {near}", where=("core",))
+        return lists, columns_of
 
     def pieces(self, size: int) -> Iterator[SpectrumPiece]:
         """All spectra in order, `size` at a time (fewer in the last piece). Raises QexpError for invalid spectra."""
-        read, findings = 0, Findings()
-        spectra = ((group, *spectrum) for group in self._groups for spectrum in self._spectra_of(group, findings))
-        while some := list(islice(spectra, size)):
-            read += len(some)
-            yield self._piece(some, read)
-        findings.refuse()
-
-    def _spectra_of(self, group: _Group, findings: Findings) -> Iterator[tuple[str, dict[str, str]]]:
-        """Name and columns of the spectra of info.csv, then of those that val.csv alone names; or of all files."""
-        names = set[str]()
-        if not group.lists:
-            yield from ((name, {}) for name in self._names(group))
-        for path in group.lists:
-            for name, columns in read_info(path, findings):
-                if name not in names:
-                    yield name, columns
-                names.add(name)
-
-    def _piece(self, spectra: Sequence[tuple[_Group, str, dict[str, str]]], read: int) -> SpectrumPiece:
         import pyarrow as pa
 
-        findings, layout = Findings(), self.layout
-        groups, names, columns = zip(*spectra, strict=True)
-        types = zip(self.kept.names, self.kept.types, strict=True)
-        depths = [row.get(layout.depth or "", "") for row in columns]
-        where = f"{self.path}: column '{layout.depth}' of {INFO}"
-        piece = SpectrumPiece(
-            list(names),
-            [row.get(layout.core, "") for row in columns],
-            depths_of(depths, names, where, findings),
-            [group.part for group in groups],
-            pa.table([column_of([row.get(name, "") for row in columns], kind) for name, kind in types], self.kept),
-            counts_of([group.folder / name for group, name, _ in spectra], layout.channels, findings),
-            read / self._count,
-        )
-        findings.refuse()
-        return piece
+        layout, where = self.layout, f"{self.path}: column '{self.layout.depth}' of {INFO}"
+        for start in range(0, len(self._spectra), size):
+            findings = Findings()
+            parts, paths, columns = zip(*self._spectra[start : start + size], strict=True)
+            names = [path.name for path in paths]
+            texts = {name: [row.get(name, "") for row in columns] for name in self.kept.names}
+            unknown = [""] * len(names)
+            piece = SpectrumPiece(
+                names,
+                texts.get(layout.core, unknown),
+                depths_of(texts.get(layout.depth or "", unknown), names, where, findings),
+                list(parts),
+                pa.table([column_of(texts[column.name], column.type) for column in self.kept], self.kept),
+                counts_of(paths, layout.channels, findings),
+                (start + len(names)) / len(self._spectra),
+            )
+            findings.refuse()
+            yield piece
 
 
 class TableOfSpectra:
