@@ -8,13 +8,13 @@ import json
 import lzma
 import math
 import zlib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
 from tokenize import TokenError
 from typing import TYPE_CHECKING, Any
 
-from qexp.base.files import read_bytes, write_bytes
+from qexp.base.files import in_bytes, read_bytes, write_bytes
 from qexp.base.text import number_in
 from qexp.errors import DamagedError
 
@@ -142,6 +142,23 @@ def require_own_numbers(file: h5py.File) -> None:
         numbers = getattr(there, "is_virtual", False) or getattr(there, "external", None)  # groups have neither
         if numbers or isinstance(link, h5py.ExternalLink):
             raise OSError(f"'{name}' is in another file, which is not followed; copy its numbers into this one")
+        if chunk := getattr(there, "chunks", None):
+            require_bounded(name, math.prod(chunk) * there.dtype.itemsize, there.id.get_storage_size)
+
+
+LARGEST_CHUNK, MOST_INFLATED = 2**28, 200
+"""Bytes of a chunk, and times as many as its array has in the file, that are decoded without doubt."""
+
+
+def require_bounded(name: str, size: int, stored: Callable[[], int]) -> None:
+    """Raise OSError for an array whose chunks are far larger in memory than in the file.
+
+    size    of a chunk by what the file declares [bytes]
+    stored  returns that of the array in the file
+    """
+    if size > LARGEST_CHUNK and size > MOST_INFLATED * stored():
+        there = f"{in_bytes(size)}, but there are {in_bytes(stored())} of it"
+        raise OSError(f"each chunk of '{name}' has {there}; save it in smaller chunks")
 
 
 def require_hdf5(path: Path) -> None:

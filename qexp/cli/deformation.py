@@ -106,8 +106,7 @@ def invert(
     the run's training data, or uniform between bounds; without bounds, amplitudes are uniform over plausible values.
     Offsets, ramps and the size of the noise are integrated over.
     """
-    inversion = api.invert(run_and_observation[0], **{**vars(options), "history": _history(), "warn": ignore})
-    warning(*inversion.remarks)
+    inversion = api.invert(run_and_observation[0], **{**vars(options), "history": _history(), "warn": warning})
     if as_json:
         print_json(inversion.document())
     else:

@@ -12,6 +12,7 @@ from qexp.base.files import sha256_of
 from qexp.base.workspace import Workspace
 from qexp.errors import DatasetError, QexpError, hint
 from qexp.rows.array_cache import content_hash
+from qexp.rows.geotiff import beside
 from qexp.rows.table import TableError, explained
 from qexp.spec.reading import Document, Finding
 
@@ -43,9 +44,13 @@ def _nearest_neighbour(paths: Sequence[Path]) -> str:
 
 
 def fingerprint(path: Path) -> str:
-    """SHA-256 of a file's content, in hexadecimal. Raises TableError."""
+    """SHA-256 of a file's content, in hexadecimal; of one with others beside it that are read with it, of all these.
+
+    Raises TableError.
+    """
     with explained(path):
-        return sha256_of(path)
+        hashes = list(map(sha256_of, [path, *beside(path)]))
+        return hashes[0] if len(hashes) == 1 else hashlib.sha256("".join(hashes).encode()).hexdigest()
 
 
 # The files and data that a program names: where they are, and hashes of their content. Loads no torch.
@@ -61,7 +66,8 @@ def program_path(name: str, root: Path) -> Path:
 
 
 def program_fingerprint(name: str, root: Path) -> str:
-    """SHA-256 of a file's content in hexadecimal; of a folder, of the names and contents of all files below it.
+    """SHA-256 of a file's content in hexadecimal; of a folder, of the names and contents of all files below it, also by
+    links to folders.
 
     Raises QexpError. Hashes of files that have not changed since are kept in the cache.
     """
@@ -70,11 +76,20 @@ def program_fingerprint(name: str, root: Path) -> str:
         if not path.is_dir():
             return content_hash(path)
         digest = hashlib.sha256()
-        for file in sorted(file for file in path.rglob("*") if file.is_file()):
+        for file in sorted(_below(path)):
             digest.update(f"{file.relative_to(path).as_posix()}\0{content_hash(file)}\0".encode())
     except OSError as error:
         raise QexpError(f"'{name}' cannot be read: {error.strerror or error}") from None
     return digest.hexdigest()
+
+
+def _below(folder: Path, around: Sequence[Path] = ()) -> Iterator[Path]:
+    """All files in a folder, those of links to folders, too. Raises QexpError for a link to a folder around it."""
+    around = [*around, folder.resolve()]
+    for path in folder.iterdir():
+        if path.is_dir() and path.resolve() in around:
+            raise QexpError(f"'{path}' is a link to a folder around it; remove it, or name what is in there one by one")
+        yield from _below(path, around) if path.is_dir() else [path] if path.is_file() else []
 
 
 def changed_program_files(names: Iterable[tuple[str, str]], root: Path) -> Iterator[str]:

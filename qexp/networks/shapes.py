@@ -59,6 +59,25 @@ def forms(shape: Shape, last_first: bool = False) -> dict[Shape, bool]:
     return made
 
 
+AXES = {"simulation": 0, "channel": 1, "component": 1, "y": 2, "station": 2, "x": 3, "value": 3}
+"""Name of an axis → its place among simulation, channel, y and x, in whose order observations are kept."""
+
+
+def order_of(shape: Shape, wanted: Shape, *told: Sequence[str]) -> Sequence[int]:
+    """In which the axes of an array are sample, channel, y and x, so that it holds samples of a shape; else empty.
+
+    told  the names of all axes, of which the first may be unknown; the first that fit count
+    """
+    for names in (names for axes in told for names in (axes, [name for name in axes if name != "simulation"])):
+        places = [AXES.get(name, -1 if index else 0) for index, name in enumerate(names)]
+        order = sorted(range(len(places)), key=places.__getitem__)
+        if len(places) == len(shape) and -1 not in places:
+            ordered = tuple(shape[axis] for axis in order)
+            if {ordered, ordered[1:]} & {*forms(wanted)}:
+                return order
+    return ()
+
+
 Sizes = Sequence[int]
 
 Result = tuple[Sizes, int] | None

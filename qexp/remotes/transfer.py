@@ -20,6 +20,7 @@ import orjson
 
 from qexp.base import files, folders, formats
 from qexp.base.machine import terminable
+from qexp.base.options import as_warning
 from qexp.base.workspace import Workspace
 from qexp.errors import DamagedError, QexpError
 from qexp.jobs.launchers import Launch, LaunchRecord, find_launch, launch_among
@@ -46,6 +47,9 @@ LAUNCH_FILE = re.compile(r"([0-9]{8}-[0-9]{6}(?:-[0-9]{3})?)\.json")
 
 LARGEST_VERSION = 1 << 26
 """Largest accepted size of what is said of a run [bytes]."""
+
+MANY_FILES = 10_000
+"""Files of a run that take minutes, which is said."""
 
 Entry = tuple[str, int, int, int]
 """SHA-256, size, permissions, and the time in seconds at which a file was changed."""
@@ -354,6 +358,8 @@ def _pull(transfer: Transfer, run: str, number: int, name: str, trust_code: bool
         if not as_pulled or target.is_symlink() or in_use([RunDirectory(target)]):
             why = "is newer, and the one here is a link, or at work" if as_pulled else "differs from what is here"
             raise QexpError(f"{name} in {remote.shown} {why}; pull it under another name with `name`")
+    if len(version.files) > MANY_FILES:
+        as_warning(f"{run} has {len(version.files):,} files, which may take minutes")
     size = sum(entry[1] for entry in version.files.values())
     if size > shutil.disk_usage(target.parent).free:
         raise QexpError(f"{run} has {files.in_bytes(size)}, more than the free space on the disk of runs/")

@@ -38,6 +38,25 @@ def open_raster(path: Path) -> rasterio.DatasetReader:
     return dataset
 
 
+def beside(path: Path) -> list[Path]:
+    """The files that GDAL reads with a GeoTIFF, if they change where its pixels lie or what they hold; those with
+    statistics alone do not, nor those of other files. Raises as `open_raster`.
+    """
+    names = path.name + ".aux.xml", path.name + ".msk", *(path.stem + of for of in (".tfw", ".TFW", ".wld"))
+    there = [file for name in names if (file := path.with_name(name)).is_file()]
+    if path.suffix.lower() not in (".tif", ".tiff") or not there or not path.is_file():
+        return []
+    import rasterio
+
+    def said(raster: rasterio.DatasetReader) -> str:
+        about = raster.transform, raster.crs, raster.nodatavals, raster.scales, raster.offsets, raster.units
+        return repr((about, raster.descriptions, raster.mask_flag_enums))
+
+    apart = rasterio.Env(GDAL_DISABLE_READDIR_ON_OPEN="EMPTY_DIR")
+    with open_raster(path) as raster, apart, open_raster(path) as alone:
+        return there if said(raster) != said(alone) else []
+
+
 def encoded(
     bands: Mapping[str, Array],
     corner: tuple[float, float],

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 import stat
 from collections.abc import Iterator
@@ -10,7 +11,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from qexp.base import files
+from qexp.base import files, formats
 from qexp.errors import DamagedError, MissingExtraError, extra
 from qexp.rows.arrays import DAMAGED
 from qexp.rows.table import TableError
@@ -77,6 +78,10 @@ def _require_known(file: Path) -> None:
     kind = kind.get("name") if isinstance(kind, dict) else kind
     if not isinstance(kind, str) or not TYPES.fullmatch(kind) or (kind == "|O" and TEXTS not in codecs):
         raise TableError(f"{file}: values of the type {kind} are not decoded here; save numbers, or texts as {TEXTS}")
+    grid = document.get("chunk_grid", {}).get("configuration", {}).get("chunk_shape", document.get("chunks"))
+    width = re.search(r"[SU](\d+)|length_bytes\D+(\d+)", json.dumps(document.get("dtype", document.get("data_type"))))
+    size = math.prod(grid) * (4 * int(width[1] or width[2]) if width else 8)
+    formats.require_bounded(str(file.parent), size, lambda: sum(of.stat().st_size for of in file.parent.rglob("*")))
 
 
 def _codecs(steps: Any) -> Iterator[str]:

@@ -12,6 +12,7 @@ from typing import Any
 
 from qexp.base import files, formats
 from qexp.base.files import locked
+from qexp.base.options import is_number
 from qexp.base.workspace import Workspace
 from qexp.errors import DamagedError, NotFoundError, QexpError, UntrustedCodeError
 from qexp.spec.reading import digest
@@ -386,10 +387,15 @@ class RunDirectory:
     def training_spec(self) -> dict[str, Any]:
         """The resolved experience of a run that trains networks. Raises QexpError for a run without any."""
         from qexp.spec.experiences import type_of  # as above
+        from qexp.spec.kinds import documents_of
 
         spec = self.spec()
         if not type_of(spec).trains:
             raise QexpError(f"{self.name} is a run of a program and has no network of qexp; this needs a trained one")
+        split = spec.get("split")
+        are_shares = isinstance(split, list) and [is_number(of) and 0 <= of <= 1 for of in split] == [True, True]
+        if documents_of(spec["dataset"]).split_by_shares and not are_shares:
+            raise DamagedError(f"{self.spec_file} is damaged: $.split is not two shares, of training and validation")
         return spec
 
     def require_trust(self, way_out: str = "repeat the command with `trust_code=True`") -> None:

@@ -291,6 +291,13 @@ def test_the_observation_of_an_emulator_may_have_any_name_and_any_unit_of_length
     assert found["delta_volume"].value == pytest.approx(TRUTH["delta_volume"], rel=0.5)
 
 
+def test_images_of_which_nothing_says_where_north_is_are_said_to_be_presumed_in_the_shell_too(workspace):
+    prepare_with(workspace / "runs/decode_0", lambda spec: spec["dataset"].update(middles={}))
+    write_observation(observation(), Path("seen.nc"))
+    words = "rows of the images that run:decode_0 learned count as running northwards"
+    assert f"warning: {words}" in call("invert", "seen.nc", "--source", "run:decode_0").stderr
+
+
 def test_the_prior_of_a_posterior_is_the_range_of_the_emulator_also_where_data_hardly_show_a_source(workspace):
     weak = (*SOURCE[:2], 3500.0, 2e4)
     data = track("ascending", LOOKS[0].numpy(), weak, None, seed=0, origin=PLACE, size=14, spacing=500.0)

@@ -12,6 +12,7 @@ import scipy.stats
 import xarray
 
 import qexp as package
+from qexp.base import formats
 from qexp.errors import QexpError
 from qexp.kinds.images.extent import TRAINING_VECTORS
 from qexp.kinds.images.source import ImageLayout, ImageSource
@@ -146,6 +147,39 @@ def test_stations_come_with_their_components_first_or_last_in_files_and_arrays(a
     np.savez(tmp_path / "a.npz", gnss=stations.transpose(axes))
     (piece,) = ImageSource(tmp_path / "a.npz", ImageLayout({"gnss": (3, 5, 1)}, {"gnss": "m"})).pieces(10)
     np.testing.assert_array_equal(piece.inputs["gnss"][..., 0], stations)
+
+
+def test_axes_and_rows_that_a_dataset_declares_are_those_of_what_is_predicted_too(workspace):
+    random = np.random.default_rng(0)
+    a, image = random.uniform(1, 5, 80), random.normal(size=(80, 6, 4))
+    image += a[:, None, None] * np.arange(6)[:, None]  # more in the south, the last row
+    moved = random.normal(size=(80, 3, 3))  # (simulation, station, component), of which only "up" moves
+    moved[..., 2] += a[:, None] * [1, 2, 3]
+    matlab = image.transpose(2, 1, 0)
+    gnss = {"views": [{"type": "gnss", "points": [[0, 0], [1, 0], [2, 0]], "errors": [0.001] * 3}], "fixed": {}}
+    cases = {
+        "stations": (moved, {"axes": {"u": ["simulation", "station", "component"]}, **gnss}),
+        "north_first": (image, {"rows": "southwards"}),
+        "matlab": (matlab, {"axes": {"u": ["x", "y", "simulation"]}, "rows": "southwards"}),
+    }
+    y = xarray.Dataset({"u": (("sample", "y", "x"), image)}, {"y": -np.arange(6.0), "x": np.arange(4.0)})
+    xarray.Dataset({"u": (("sample", "station", "component"), moved)}).to_netcdf("stations.nc")
+    y.to_netcdf("north_first.nc")
+    y.to_netcdf("matlab.nc")
+    for name, (values, keys) in cases.items():
+        np.savez(f"data/{name}.npz", a=a, u=values)
+        document = {"type": "simulated", "path": f"{name}.npz", "observations": ["u"], "varyings": {"a": []}}
+        formats.write_json(Path(f"specs/datasets/{name}.json"), {**document, "fixed": {"noise": 0}, **keys})
+        run = package.posterior(name, overrides={"epochs": 8}, display=False)
+        for file in (f"data/{name}.npz", f"{name}.nc"):
+            package.predict(run, file, f"{file}.csv", display=False)
+        given, named = (pandas.read_csv(f"{of}.csv")["a_estimate"] for of in (f"data/{name}.npz", f"{name}.nc"))
+        np.testing.assert_allclose(given, named, rtol=1e-4)
+        assert np.corrcoef(given, a)[0, 1] > 0.9, name
+    stations = package.open_run(sorted(Path("runs").glob("stations*"))[0].name)
+    for array in (moved, xarray.DataArray(moved, dims=("sample", "station", "component"))):
+        estimates = stations.predict(u=array)["a"].ravel()
+        assert np.corrcoef(estimates, a)[0, 1] > 0.9
 
 
 # Densities.

@@ -107,6 +107,24 @@ def stores(tmp_path, monkeypatch):
     return tmp_path
 
 
+@pytest.mark.filterwarnings("ignore::zarr.errors.ZarrUserWarning")
+def test_chunks_that_are_far_larger_in_memory_than_in_their_file_are_refused(stores):
+    path, shape = stores / "all.nc", (2, 2**27)
+    with h5py.File(path, "w") as file:
+        file.create_dataset("z", shape, "f8", chunks=shape, compression="gzip")
+    opened = [lambda read=read: read(path) for read in READERS.values()]
+    for version, name in ((2, ".zarray"), (3, "zarr.json")):
+        file = stores / f"{version}.zarr/image" / name
+        document = json.loads(file.read_text())
+        grid = document if version == 2 else document["chunk_grid"]["configuration"]
+        grid["chunks" if version == 2 else "chunk_shape"] = [2**20, 32, 32]
+        file.write_text(json.dumps(document))
+        opened.append(lambda version=version: open_store(stores / f"{version}.zarr"))
+    for read in opened:
+        with pytest.raises(QexpError, match="save it in smaller chunks"):
+            read()
+
+
 PICKLED = {"dtype": "|O", "filters": [{"id": "vlen-utf8"}, {"id": "pickle"}], "compressor": None}
 IN_SHARDS = {"chunk_shape": [8], "codecs": [{"name": "numcodecs.pickle"}], "index_codecs": ["bytes"]}
 HOSTILE = {

@@ -7,6 +7,7 @@ from rasterio import Affine
 
 import qexp
 from qexp.errors import NotFoundError
+from qexp.kinds.files import fingerprint
 from qexp.kinds.images.files import GeotiffImages
 from qexp.rows.geotiff import open_raster, read_bands
 from qexp.rows.table import TableError
@@ -52,6 +53,23 @@ def test_masks_images_and_observations_have_the_same_pixels_in_the_north(written
         np.testing.assert_allclose(
             track.displacement, NORTHWARDS[np.rint(row).astype(int), np.rint(column).astype(int)]
         )
+
+
+@pytest.mark.filterwarnings("ignore::rasterio.errors.NotGeoreferencedWarning")
+def test_files_beside_a_raster_belong_to_its_fingerprint_if_they_change_what_is_read(written):
+    path = written(NORTHWARDS)
+    said = path.with_name("a.tif.aux.xml")
+    statistics = '<Metadata><MDI key="STATISTICS_MAXIMUM">12</MDI></Metadata>'
+    seen = [fingerprint(path)]
+    for words in (statistics, "<NoDataValue>5</NoDataValue>", "<NoDataValue>6</NoDataValue>", "<Scale>2</Scale>"):
+        said.write_text(f'<PAMDataset><PAMRasterBand band="1">{words}</PAMRasterBand></PAMDataset>')
+        assert (len(GeotiffImages(path).paths) > 1) == (words != statistics)
+        seen.append(fingerprint(path))
+    said.unlink()
+    path.with_suffix(".tfw").write_text("100\n0\n0\n-100\n430050\n4520250\n")
+    path.with_name("a.tif.ovr").write_bytes(b"")
+    seen.append(fingerprint(path))
+    assert (seen[0] == seen[1], len({*seen})) == (True, 5)
 
 
 def test_rows_that_run_obliquely_are_refused_where_they_cannot_be_kept(written):

@@ -25,7 +25,7 @@ import qexp as package
 from qexp.errors import DamagedError
 from qexp.store.directory import RunDirectory
 from tests import stones
-from tests.conftest import call
+from tests.conftest import call, prepare_with
 from tests.runs.conftest import running
 from tests.runs.elsewhere import NOBODY
 from tests.runs.test_archive import run_of, write_archive
@@ -495,3 +495,10 @@ def test_a_flipped_byte_in_an_array_file_is_a_finding_that_hides_no_other(here, 
             for command in (("report", "sound_0", "--to", "sound.html"), ("figures", "sound_0", "--only", "scatter")):
                 assert qexp(*command).code in (0, 2, 3, 5), (command, offset)
     assert codes == {0, 5}
+
+
+@pytest.mark.parametrize("split", [[[0.8], 0.1], [0.8], [0.8, 0.1, 0.1], [2, -1], "x", None, {}])
+def test_shares_that_are_no_two_shares_are_damage_in_words(here, split):
+    prepare_with(here / "runs/sound_0", lambda spec: spec.update(split=split))
+    refused = call("evaluate", "sound_0")
+    assert (refused.code, "spec.json is damaged: $.split is not two shares" in refused.stderr) == (5, True)

@@ -334,6 +334,21 @@ def test_the_content_of_files_and_data_is_part_of_the_digest(program):
     assert digests[3] == digests[2]
 
 
+def test_files_in_folders_that_data_link_to_are_part_of_the_digest(program, tmp_path):
+    program(data=["specs"])
+    here, elsewhere = Workspace(Path.cwd()), tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    Path("specs/large").symlink_to(elsewhere)
+    digests = [experience("own", {}, here).digest]
+    for content in ("a", "b"):
+        (elsewhere / "table.csv").write_text(content)
+        digests.append(experience("own", {}, here).digest)
+    assert len({*digests}) == 3
+    (elsewhere / "back").symlink_to(Path("specs").absolute())
+    with pytest.raises(QexpError, match="is a link to a folder around it"):
+        experience("own", {}, here)
+
+
 @pytest.mark.heavy
 def test_parameters_are_swept_and_a_misspelt_one_is_an_error(program):
     program()

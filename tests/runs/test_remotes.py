@@ -19,6 +19,7 @@ import pytest
 import qexp as package
 from qexp.base.workspace import Workspace
 from qexp.errors import DamagedError
+from qexp.remotes import transfer
 from qexp.remotes.place import open_remote, place_of, without_secrets
 from tests.conftest import mounted, prepare_with, started
 from tests.runs import servers
@@ -121,6 +122,15 @@ def test_a_bar_begins_with_the_first_run_and_not_behind_it(here, there, tmp_path
     package.push(str(tmp_path / "remote"), workspace=here, count=lambda done, of: counts.append((done, of)))
     package.pull(str(tmp_path / "remote"), workspace=there, count=lambda done, of: counts.append((done, of)))
     assert counts == [(0, 1), (1, 1)] * 2
+
+
+def test_it_is_said_that_a_run_of_very_many_files_takes_long(here, there, tmp_path, monkeypatch, qexp):
+    monkeypatch.setattr(transfer, "MANY_FILES", 3)
+    for workspace in (here, there):
+        (workspace / "qexp.toml").write_text(f'[remotes.lab]\nurl = "{tmp_path}/remote"\n')
+    qexp("push", "lab").done()
+    with pytest.warns(UserWarning, match="sound_0 has 1. files, which may take minutes"):
+        qexp("pull", "lab", "--workspace", there).done()
 
 
 def test_what_went_on_is_updated_and_changes_on_both_sides_and_other_runs_are_refused(here, there, tmp_path, qexp):

@@ -22,7 +22,7 @@ from qexp.base.quantities import conversion
 from qexp.errors import NotFoundError, QexpError, some
 from qexp.observations.raster_files import EAST, NORTH
 from qexp.rows.arrays import DAMAGED, open_dataset
-from qexp.rows.geotiff import northwards, open_raster, read_bands
+from qexp.rows.geotiff import beside, northwards, open_raster, read_bands
 
 if TYPE_CHECKING:
     import xarray
@@ -108,15 +108,18 @@ class ImageVariable:
 
     name     its name there; empty for the array of a file that has but one, without a name
     channel  the axis of the channels, counted from the end, and the number of one; all of them if left out
+    order    the axes of the file in the order in which they are read; as they are if left out
     """
 
     file: ImageFile
     name: str
     channel: tuple[int, int] | None = None
+    order: Sequence[int] = ()
 
     @property
     def shape(self) -> Shape:
-        shape = list(self.file.shapes[self.name])
+        of_file = self.file.shapes[self.name]
+        shape = [of_file[axis] for axis in self.order or range(len(of_file))]
         if self.channel is not None:
             del shape[self.channel[0]]
         return tuple(shape)
@@ -135,7 +138,10 @@ class ImageVariable:
         return self.file.labels(self.name)
 
     def read(self, samples: slice | None) -> Values:
-        values = self.file.read(self.name, samples)
+        first = not self.order or not self.order[0]  # whether samples are first in the file
+        values = self.file.read(self.name, samples if first else None)
+        values = values.transpose(self.order) if self.order else values
+        values = values if first or samples is None else values[samples]
         return values if self.channel is None else np.take(values, self.channel[1], self.channel[0])
 
 
@@ -266,6 +272,10 @@ class GeotiffImages(ImageFile):
         self._data = open_raster(path)
         self._order = northwards(self._data)
         self.shapes = {UNNAMED: (self._data.count, self._data.height, self._data.width)}
+
+    @property
+    def paths(self) -> Sequence[Path]:
+        return [self.path, *beside(self.path)]
 
     def unit(self, name: str) -> str:
         units = sorted({unit or "" for unit in self._data.units})

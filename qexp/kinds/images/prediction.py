@@ -66,6 +66,7 @@ from qexp.kinds.prediction import (
 )
 from qexp.networks.estimator import BATCH, Ensemble, Estimator, Posterior
 from qexp.networks.feature_distance import UNUSUAL_SHARE, FeatureDistance
+from qexp.networks.shapes import order_of
 from qexp.observations.reading import LARGE_DISPLACEMENT, codes_among
 from qexp.results.intervals import USUAL_COVERAGE
 from qexp.rows.formats import FORMATS, Columns, format_of, require_columns
@@ -656,7 +657,7 @@ def image_model(directory: RunDirectory, options: PredictOptions) -> ImageModel:
     return ImageModel(
         **shared,
         networks=networks,
-        layout=replace(layout_of(source, network), exact=refined, declared=spec["dataset"].get("columns", {})),
+        layout=replace(layout_of(source, network, spec["dataset"]), exact=refined),
         estimate=estimate,
         posteriors=posteriors,
         draws=draws_of(network, record, options.draws, posteriors.units if refined and posteriors else None),
@@ -692,14 +693,17 @@ class ImageArrays(InputArrays):
 
     def numbers(self, name: str, given: ArrayLike) -> NDArray[np.float32]:
         array: Any = given
+        declared = self.directory.training_spec()["dataset"].get("axes", {}).get(name, [])
+        axes = [declared] if declared[:1] == ["simulation"] else []
         if hasattr(array, "to_dataset"):  # of xarray
             file = NetcdfImages(Path(name), array.drop_encoding().to_dataset(name=name))
             unit, wanted = file.unit(name), quantity(name, self._source.quantities).unit
             if (factor := conversion(unit or wanted, wanted)) is None:
                 raise QexpError(f"'{name}' has the unit '{unit}', but must be in {wanted or 'no unit'}; convert it")
             values = file.read(name, None) * factor
-            array = array.copy(data=values) if name in self.columns else values
-        return super().numbers(name, array)
+            array, axes = array.copy(data=values) if name in self.columns else values, [file.dimensions(name), *axes]
+        numbers = super().numbers(name, array)
+        return numbers.transpose(order_of(numbers.shape, self.network.inputs[name], *axes) or range(numbers.ndim))
 
     def within_turn(self, name: str, values: torch.Tensor) -> torch.Tensor:
         if name not in self._directions:

@@ -17,9 +17,10 @@ from qexp.kinds.images.extent import numbers_of
 from qexp.kinds.images.files import SINGLE, SUFFIXES, UNNAMED, ImageAxis, ImageVariable, Shape, Values, open_images
 from qexp.kinds.images.tables import NAME, TABLES, TableImages
 from qexp.networks.network import Network
-from qexp.networks.shapes import forms, is_vector
+from qexp.networks.shapes import forms, is_vector, order_of
 from qexp.observations.raster_files import EAST, NORTH
 from qexp.simulation.dataset import GeneratedDataset, mask_of
+from qexp.spec.reading import Document
 
 Array = NDArray[np.float32]
 
@@ -49,6 +50,10 @@ class ImageLayout:
     """Vector → the names of its values in the training data, where these have some."""
     declared: Mapping[str, str] = field(default_factory=dict)
     """Variable → what files may call it, by the spec of the dataset."""
+    axes: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    """Image → the axes of its array in files, by that spec."""
+    rows: str | None = None
+    """Which way the rows of images run where files do not say it, by that spec."""
     columns: Mapping[str, str] = field(default_factory=dict)
     """Variable → its name in the files at hand."""
     given_units: Mapping[str, str] = field(default_factory=dict)
@@ -74,8 +79,8 @@ class ImageLayout:
         return [*self.inputs, *(mask_of(name) for name in self.images if mask_of(name) not in self.inputs)]
 
 
-def layout_of(source: GeneratedDataset, network: Network) -> ImageLayout:
-    """What the images of a run's dataset are like, in which the network takes its inputs."""
+def layout_of(source: GeneratedDataset, network: Network, document: Document) -> ImageLayout:
+    """What the images of a run's dataset, with that document, are like, in which the network takes its inputs."""
     images = [name for name in network.inputs if name in source.images]
     masks = {name: source.view(name).mask(source.size) for name in images}
     return ImageLayout(
@@ -85,6 +90,9 @@ def layout_of(source: GeneratedDataset, network: Network) -> ImageLayout:
         hidden={name: mask[0].numpy() == 0 for name, mask in masks.items() if mask is not None},
         directions=directions_of(source, network.inputs),
         values=source.origin.get("values", {}),
+        declared=document.get("columns", {}),
+        axes=document.get("axes", {}),
+        rows=document.get("rows"),
     )
 
 
@@ -178,8 +186,11 @@ class ImageSource:
     @property
     def without_north(self) -> list[str]:
         """Images on grids of which the file does not say which way their rows run."""
-        files = {name: self._files[name] for name in self._layout.images if name in self._layout.pixels}
-        return [name for name, image in files.items() if not image.file.tells_north(image.name)]
+        on_grids = () if self._layout.rows else self._layout.pixels
+        return [name for name in self._layout.images if name in on_grids and not self._tells_north(name)]
+
+    def _tells_north(self, name: str) -> bool:
+        return self._files[name].file.tells_north(self._files[name].name)
 
     @property
     def axes(self) -> tuple[ImageAxis, ImageAxis] | None:
@@ -233,6 +244,7 @@ class ImageSource:
             return self._in_table()
         there = open_images(path, {*layout.variables, *layout.columns.values(), *layout.declared.values()})
         if UNNAMED in there:
+            there = {UNNAMED: self._told(layout.images[0], there[UNNAMED])}
             return self._in_channels(layout.images[0], there[UNNAMED]) or {self._only_input(): there[UNNAMED]}
         names = {name: layout.columns.get(name, name) for name in layout.variables}
         for name in names.keys() & layout.declared.keys() - layout.columns.keys():
@@ -244,13 +256,20 @@ class ImageSource:
         others = {name: there[name] for name in there if name not in names.values()}
         if len(layout.images) == 1 and lacking == layout.images and len(alone := self._candidates(others)) == 1:
             names[lacking[0]], lacking = alone[0], []
-        found = {name: there[other] for name, other in names.items() if other in there}
+        found = {name: self._told(name, there[other]) for name, other in names.items() if other in there}
         for image in [image for image in layout.images if image in found]:
             if {*lacking} >= {*channels_of(image, layout.images)[1:]}:
                 found |= self._in_channels(image, found[image])
         if lacking := [name for name in lacking if name not in found]:
             raise QexpError(self._without(lacking, others))
         return found
+
+    def _told(self, name: str, variable: ImageVariable) -> ImageVariable:
+        """With its axes in the usual order, if the file or the dataset names them."""
+        shape, channels = self._shape(name), len(channels_of(name, self._layout.images))
+        axes = variable.file.dimensions(variable.name), self._layout.axes.get(name, ())
+        orders = (order_of(variable.shape, wanted, *axes) for wanted in (shape, (channels, *shape[1:])))
+        return replace(variable, order=next(filter(None, orders), ()))
 
     def _in_table(self) -> dict[str, ImageVariable]:
         """Variable of the run → columns of a table."""
@@ -470,6 +489,8 @@ class ImageSource:
         values = np.asarray(raw).reshape(-1, *form)
         if how.channels_last:
             values = np.moveaxis(values, -1, 1)
+        if self._layout.rows == "southwards" and min(shape[1:], default=1) > 1 and not self._tells_north(name):
+            values = values[..., ::-1, :]
         scaled: Array = np.empty((stop - start, *shape), np.float32)
         with np.errstate(over="ignore"):  # what is too large for single precision becomes infinite, that is, missing
             np.multiply(values, self.factors.get(name, 1.0), out=scaled, casting="same_kind")

@@ -8,9 +8,7 @@ from collections.abc import Sequence
 
 from qexp.errors import QexpError
 from qexp.kinds.images.files import ImageVariable
-
-AXES = {"simulation": 0, "channel": 1, "component": 1, "y": 2, "station": 2, "x": 3, "value": 3}
-"""Name of an axis → its place among simulation, channel, y and x, in whose order observations are kept."""
+from qexp.networks.shapes import AXES as AXES
 
 STATIONS = ("simulation", "component", "station"), ("simulation", "station", "component")
 

@@ -8,7 +8,7 @@ import math
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +35,7 @@ from qexp.rows import array_cache
 from qexp.rows.array_cache import CachedArray
 from qexp.rows.arrays import open_dataset
 from qexp.rows.formats import open_table
+from qexp.rows.geotiff import beside
 from qexp.rows.table import HUGE_NUMBER, Table, TableError, codes, unit_in_title
 from qexp.rows.unmeasured import found_in, in_words
 from qexp.rows.zarr_stores import open_store
@@ -72,7 +73,6 @@ class StoredArray:
     where     the key of the dataset that names it
     names     of its observations
     shape     of one simulation, (channel, height, width)
-    order     the axes of the file in the order simulation, channel, y, x, as far as there are such
     turned    whether rows run southwards in the file, which does not say so
     """
 
@@ -80,22 +80,20 @@ class StoredArray:
     where: Where
     names: Sequence[str]
     shape: Shape
-    order: Sequence[int]
     turned: bool = False
 
     @property
     def count(self) -> int:
         """Number of simulations."""
-        return self.variable.shape[self.order[0]]
+        return self.variable.shape[0]
 
     def blocks(self, factor: float) -> Iterator[NDArray[np.float32]]:
         """All simulations in order, some at a time, (simulation, channel, height, width), multiplied by a factor."""
         size = max(1, BLOCK // math.prod(self.shape))
-        whole = None if self.order[0] == 0 else np.moveaxis(self.variable.read(None), self.order[0], 0)
-        others = [1 + axis - (axis > self.order[0]) for axis in self.order[1:]]
+        whole = self.variable.read(None) if self.variable.order[0] else None
         for start in range(0, self.count, size):
             some = slice(start, min(start + size, self.count))
-            values = (self.variable.read(some) if whole is None else whole[some]).transpose(0, *others)
+            values = self.variable.read(some) if whole is None else whole[some]
             values = values.reshape(-1, *self.shape)[:, :, :: -1 if self.turned else 1]
             with np.errstate(over="ignore", invalid="ignore"):
                 yield (values * factor).astype(np.float32)
@@ -122,7 +120,7 @@ class FilePerSimulation(ImageFile):
 
     @property
     def paths(self) -> Sequence[Path]:
-        return self._paths
+        return [file for path in self._paths for file in (path, *beside(path))]
 
     def label(self, name: str) -> str:
         return f"{self.path}: '{name}'"
@@ -377,7 +375,7 @@ class SimulationFiles:
         if not told and not {"rows", "made_by"} & {key for key, of in self._document.items() if of}:
             self._without_north.append(name)
         turned = not told and self._document.get("rows") == "southwards"
-        return StoredArray(variable, where, names, shape, order, turned)
+        return StoredArray(replace(variable, order=order), where, names, shape, turned)
 
     def _of_other_counts(self) -> Iterator[Finding]:
         counts = {self._names[array.names[0]]: array.count for array in self.arrays}
@@ -428,7 +426,7 @@ class SimulationFiles:
     def _table_of(self, column: str, count: int) -> NDArray[np.float64]:
         """Parameters of the files, (simulation, parameter); the last axis is that of simulations if it is theirs."""
         values = self._there[column].read(None).astype(np.float64)
-        reversed_axes = any(of.order[0] for of in self.arrays)
+        reversed_axes = any(of.variable.order[0] for of in self.arrays)
         if values.shape[-1:] == (count,) and (reversed_axes or (values.size == count and not self._if_reversed(count))):
             values = values.T
         return values.reshape(len(values) if values.ndim else 1, -1)
@@ -436,7 +434,7 @@ class SimulationFiles:
     def _if_reversed(self, count: int) -> str:
         """What to write if the axes are reversed, as a number of values of a parameter tells; empty if it does not."""
         array, axes = self.arrays[0], {2: "value", 3: "x y", 4: "x y channel"}
-        if array.variable.shape[-1] != count or "axes" in self._document:
+        if array.variable.file.shapes[array.variable.name][-1] != count or "axes" in self._document:
             return ""
         names = [*axes.get(len(array.variable.shape), "").split(), "simulation"]
         declared = f'"axes": {json.dumps({array.names[0]: names})}'
@@ -484,7 +482,8 @@ class SimulationFiles:
         content = _content(array.variable.file.paths, self.path)
         hidden = None if visible is None else hashlib.sha256(visible.tobytes()).hexdigest()
         column = self._names[array.names[0]]
-        key = ["simulations", VERSION, content, column, [*array.order, array.turned], list(array.shape), factor, hidden]
+        axes = [*array.variable.order, array.turned]
+        key = ["simulations", VERSION, content, column, axes, list(array.shape), factor, hidden]
         shape, failed, found, largest = (count, *array.shape), list[int](), list[float](), 0.0
 
         def prepared() -> Iterator[NDArray[np.float32]]:
