@@ -138,7 +138,7 @@ def require_own_numbers(file: h5py.File) -> None:
     except (TypeError, SystemError):
         raise OSError("it has links of an unknown kind") from None
     for name, link in links:
-        there = file[name] if isinstance(link, h5py.HardLink) else None
+        there: Any = file[name] if isinstance(link, h5py.HardLink) else None
         numbers = getattr(there, "is_virtual", False) or getattr(there, "external", None)  # groups have neither
         if numbers or isinstance(link, h5py.ExternalLink):
             raise OSError(f"'{name}' is in another file, which is not followed; copy its numbers into this one")
