@@ -134,8 +134,7 @@ class Run(Shown):
         from qexp.runs.evaluate import evaluate
         from qexp.web.notebook import ShownEvaluation
 
-        in_own = options.workspace is None
-        home = workspaces.Workspace(self.path.parent.parent) if in_own else workspaces.find(options.workspace)
+        home = self.directory.workspace if options.workspace is None else workspaces.find(options.workspace)
         return ShownEvaluation(**fields_of(evaluate(self.directory.trusting(options.trust_code), home, options)))
 
     @property
@@ -190,11 +189,7 @@ class Run(Shown):
         if unnamed:
             name, *_ = self.spec["inputs"]
             raise QexpError(f"name the input: predict({name}=…)")
-        outside: list[str] = []
-        estimates = self._predictor.predict(inputs, outside.append)
-        for sentence in outside:
-            as_warning(sentence)
-        return Estimates(estimates, self.directory.record().units)
+        return Estimates(self._predictor.predict(inputs, as_warning), self.directory.record().units)
 
     def predict_interval(self, coverage: float = 0.9, **inputs: ArrayLike) -> dict[str, tuple[NDArray[Any], ...]]:
         """Output → lower and upper ends of the intervals of new rows or spectra, (sample,) each; see `qexp predict`.
@@ -308,8 +303,7 @@ class Run(Shown):
         from qexp.runs.rerun import continue_run, rerun
 
         options = replace(options, display=display_of(options.display))
-        home = workspaces.Workspace(self.path.parent.parent)
-        return Run((continue_run if options.resume else rerun)(self.directory, home, options))
+        return Run((continue_run if options.resume else rerun)(self.directory, self.directory.workspace, options))
 
     @takes(VerifyOptions)
     def verify(self, options: VerifyOptions) -> ShownVerification:
@@ -319,8 +313,7 @@ class Run(Shown):
         from qexp.web.trust import ShownVerification
 
         options = replace(options, display=display_of(options.display))
-        home = workspaces.Workspace(self.path.parent.parent)
-        return ShownVerification(**fields_of(verify(self.directory, home, options)))
+        return ShownVerification(**fields_of(verify(self.directory, self.directory.workspace, options)))
 
     @takes(FiguresOptions)
     def figures(self, options: FiguresOptions) -> Pictures:

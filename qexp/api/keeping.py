@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from qexp.api.handles import Run, Runs, open_runs, references_of
 from qexp.api.progress import counted
 from qexp.base import workspace as workspaces
-from qexp.base.options import Counted, Report, as_warning, displayed, takes, uncounted
+from qexp.base.options import Report, as_warning, displayed, takes, uncounted
 from qexp.base.text import Table
 from qexp.errors import QexpError
 from qexp.jobs.launchers import find_launch
@@ -226,18 +226,11 @@ def import_weights(options: WeightsOrder) -> Run:
     return Run(import_foreign(options, workspaces.find(options.workspace)))
 
 
-def import_runs(
-    path: str | Path,
-    *,
-    on_run: Counted = uncounted,
-    display: bool | None = None,
-    workspace: str | Path | None = None,
-) -> list[Run]:
+def import_runs(path: str | Path, *, display: bool | None = None, workspace: str | Path | None = None) -> list[Run]:
     """Read the finished runs of another tracker into the workspace; returns those that were not there before.
 
     path     a project of Qanat, a database or folder `mlruns` of MLflow, or a folder of TensorBoard, Sacred or DVCLive
-    on_run   takes the number of runs that are written, and of all that were found; a bar if left out
-    display  False: no bar
+    display  False: no bar; a bar if left out
 
     Raises QexpError before anything is written.
 
@@ -247,7 +240,7 @@ def import_runs(
     """
     from qexp.runs.trackers import import_runs as import_from
 
-    with displayed(display), counted(on_run, "import", "runs") as written:
+    with displayed(display), counted(uncounted, "import", "runs") as written:
         return [Run(directory) for directory in import_from(Path(path), workspaces.find(workspace), written)]
 
 

@@ -345,7 +345,7 @@ def dataset(
 
     with notices() as tell:
         for text in new_simulations(
-            workspaces.found_or_made(workspace), name, theta, x, names, prior, units=units, groups=groups, axes=axes
+            workspaces.find(workspace, create=True), name, theta, x, names, prior, units=units, groups=groups, axes=axes
         ):
             tell(text)
     return name

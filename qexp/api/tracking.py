@@ -51,7 +51,7 @@ def track(
     >>> qexp.open_run(run.name).results
     {'test': {'result': {'rmse': 0.25}}}
     """
-    home = workspaces.found_or_made(workspace)
+    home = workspaces.find(workspace, create=True)
     more = {"dataset": dataset, "model": model, "metrics": dict(metrics or {}), "units": dict(units or {})}
     directory = directory_of(
         name, {} if parameters is None else parameters, home, seed=seed, resume=resume, tags=tags, note=note, more=more

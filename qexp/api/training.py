@@ -210,7 +210,7 @@ def posterior(
             raise QexpError(f"`name`: the simulator is called '{called}'; give the dataset a name")
         if not isinstance(simulations, Real) or simulations < 1 or simulations % 1:
             raise QexpError(f"`simulations={simulations}`: a whole number, at least 1")
-        home = workspaces.found_or_made(workspace)
+        home = workspaces.find(workspace, create=True)
         with displayed(options.get("display")), counted(uncounted, "simulating", "simulations") as done:
             new_simulations(home, called, int(simulations), simulator, names, prior, counted=done, axes=axes)
     if not (home.specs / FOLDERS["experience"] / f"{called}.json").exists():

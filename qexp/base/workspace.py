@@ -56,8 +56,11 @@ class Workspace:
             return str(path)
 
 
-def find(root: str | Path | None = None) -> Workspace:
-    """The workspace at a root, else at `QEXP_WORKSPACE`, else the nearest directory upwards that holds `specs/`."""
+def find(root: str | Path | None = None, *, create: bool = False) -> Workspace:
+    """The workspace at a root, else at `QEXP_WORKSPACE`, else the nearest directory upwards that holds `specs/`.
+
+    create  make the current folder one if neither names one, and there is none
+    """
     if name := root or os.environ.get(VARIABLE):
         folder = Path(name).absolute()
         if not (folder / "specs").is_dir():
@@ -69,17 +72,9 @@ def find(root: str | Path | None = None) -> Workspace:
     for directory in (here, *here.parents):
         if (directory / "specs").is_dir():
             return Workspace(directory)
+    if create:
+        make_folder(here / "specs")
+        return Workspace(here)
     raise NotFoundError(
         f"no workspace: neither {here} nor a directory above it holds specs/; make one with: qexp init DIR"
     )
-
-
-def found_or_made(root: str | Path | None = None) -> Workspace:
-    """As `find`; where nothing names one, and none is there, the current folder becomes one."""
-    try:
-        return find(root)
-    except NotFoundError:
-        if root is not None or os.environ.get(VARIABLE):
-            raise
-        make_folder(Path("specs"))
-        return find()

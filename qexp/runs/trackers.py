@@ -27,7 +27,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import orjson
 
 from qexp.base import files, formats
-from qexp.base.options import Counted, is_number, uncounted
+from qexp.base.options import Counted, is_number
 from qexp.base.text import leaves
 from qexp.base.workspace import Workspace
 from qexp.errors import DamagedError, NotFoundError, QexpError, SpecError, extra
@@ -67,7 +67,7 @@ class Found(NamedTuple):
     """What else is known of it: the folder of its files, the run that it is a part of."""
 
 
-def import_runs(path: Path, workspace: Workspace, on_run: Counted = uncounted) -> list[RunDirectory]:
+def import_runs(path: Path, workspace: Workspace, on_run: Counted) -> list[RunDirectory]:
     """The runs that are new. Raises QexpError before anything is written if one of them cannot be read.
 
     on_run  takes the number of runs that are written, and of all

@@ -137,20 +137,14 @@ class JournalFile(JournalFileBackend):
     def __init__(self, file: Path) -> None:
         super().__init__(str(file), threading.Lock())  # type: ignore[arg-type]  # beside `locked`, for all processes
         self._file = file
-        self._before: int | None = None
-        """Entries of an earlier version, which have no numbers, before those that have."""
 
     def read_logs(self, log_number_from: int) -> Generator[dict[str, Any]]:
         number = log_number_from
         try:
             for entry in super().read_logs(log_number_from):
+                if entry.pop("entry", number + 1) != number + 1:  # an earlier version writes no numbers
+                    raise ValueError
                 number += 1
-                if (written := entry.pop("entry", None)) is not None:
-                    before = 0 if number == 1 else number - written if self._before is None else self._before
-                    self._before = before
-                    if before + written != number:
-                        number -= 1
-                        raise ValueError
                 yield entry
         except ValueError:
             raise DamagedError(

@@ -15,7 +15,7 @@ import torch
 
 import qexp as package
 from qexp.base.options import uncounted
-from qexp.base.workspace import VARIABLE, found_or_made
+from qexp.base.workspace import VARIABLE, find
 from qexp.errors import QexpError
 from qexp.kinds.options import NewOptions
 from qexp.kinds.simulations.new import NAMES_OBSERVED, OBSERVED, distributions, drawn, simulated
@@ -176,7 +176,7 @@ def test_what_is_no_simulator_is_refused_with_both_ways_to_call_it(simulator, wo
 SLOW = """
     import os, sys
     import numpy as np, scipy.stats
-    from qexp.base.workspace import found_or_made
+    from qexp.base.workspace import find
     from qexp.runs.new import new_simulations
     def slow(theta):
         if len(sys.argv) > 1 and theta[0] == SEEN[40]:
@@ -186,7 +186,7 @@ SLOW = """
     prior = {"a": scipy.stats.norm()}
     SEEN = drawn(prior, 60)[:, 0]
     print("---")
-    new_simulations(found_or_made(), "slow", 60, slow, (), prior, counted=print)
+    new_simulations(find(create=True), "slow", 60, slow, (), prior, counted=print)
 """
 
 
@@ -257,7 +257,7 @@ def test_a_prior_that_is_bounded_far_from_zero_keeps_its_shape_and_one_without_p
 def home(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv(VARIABLE, raising=False)
-    return found_or_made()
+    return find(create=True)
 
 
 @pytest.mark.heavy
