@@ -376,9 +376,6 @@ def _escaped(text: str) -> str:
     return escape(text)
 
 
-MANY_RUNS = 10_000
-"""Starting more runs at once needs --yes."""
-
 RunArgument = Annotated[str, typer.Argument(help="A run: name, unique prefix or path.", autocompletion=completion.runs)]
 RUNS = typer.Argument(
     metavar="RUN...",
@@ -386,18 +383,6 @@ RUNS = typer.Argument(
     autocompletion=completion.runs,
 )
 RunsArgument = Annotated[list[str], RUNS]
-PointsOption = Annotated[
-    Path | None,
-    typer.Option(
-        "--points",
-        metavar="FILE",
-        help='Train one run per point of a file: JSON, [{"KEY.PATH": VALUE, ...}, ...], or TOML, tables named points.',
-    ),
-]
-DryRunOption = Annotated[bool, typer.Option("--dry-run", help="List the runs that would be started, and start none.")]
-YesToManyOption = Annotated[
-    bool, typer.Option("--yes", help=f"Start more than {MANY_RUNS:,} runs, which is refused otherwise.")
-]
 SpecFilesArgument = Annotated[
     list[Path] | None,
     typer.Argument(

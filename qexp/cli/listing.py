@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -12,7 +13,7 @@ import typer
 
 from qexp import api
 from qexp.base.files import in_bytes
-from qexp.base.options import Opening
+from qexp.base.options import Opening, option
 from qexp.base.text import in_one_line, latex, leaves, markdown, natural
 from qexp.base.workspace import find
 from qexp.cli import completion
@@ -121,21 +122,11 @@ def _print_rows(rows: list[list[str]], columns: Sequence[Column]) -> None:
     print_table([column.title for column in columns], rows, right=numeric)
 
 
-def print_groups(
-    runs: list[Run],
-    options: ListOptions,
-    fields: Sequence[str],
-    columns: Sequence[str] | None,
-    limit: int | None,
-    *,
-    size: bool,
-    as_json: bool,
-    as_csv: bool,
-) -> None:
+def print_groups(runs: list[Run], options: ListOptions, form: ListForm) -> None:
     """A row per group: how many runs, in which states, and the mean and standard deviation of their errors, or of
     other columns; in the order of the means of the column to sort by, which is shown.
     """
-    sort = options.sort
+    sort, size, fields, columns = options.sort, form.size, form.group or (), form.columns
     sorted_by = [] if sort is None or sort in fields else rows_of(runs, [sort])
     by_mean = any(isinstance(value, int | float) for (value,) in sorted_by)
     if by_mean and sort not in (columns or ()):
@@ -149,14 +140,14 @@ def print_groups(
         groups = known + [group for group in groups if group["means"][sort]["mean"] is None]
     elif sort is None:
         groups.sort(key=lambda group: [natural(json.dumps(value)) for value in group["values"]])
-    groups = groups[:limit]
+    groups = groups[: form.limit]
     for group in groups:
         members = group.pop("runs")
         if size:
             group["size"] = sum(bytes_ for (bytes_,) in rows_of(members, ["size"]))
-    if as_json:
+    if form.as_json:
         print_json([dict(zip(fields, group.pop("values"), strict=True)) | group for group in groups])
-    elif as_csv:
+    elif form.as_csv:
         _print_groups_as_csv(groups, fields, columns or (), size)
     elif groups:
         values = api.columns(runs)
@@ -198,80 +189,74 @@ IN_CSV = ["name", "experience", "dataset", "model", "seed", "state", "created", 
 """Columns of --csv before the metrics."""
 
 
-LimitOption = Annotated[
-    int | None, typer.Option(metavar="N", min=1, help="At most N runs: the first ones by --sort, else the newest.")
-]
-ColumnsOption = Annotated[
-    str | None,
-    typer.Option(
-        metavar="FIELD,FIELD",
-        help="Columns: fields of the record, metrics (test.depth.mae), keys of the spec (learning_rate).",
-        autocompletion=completion.columns,
-    ),
-]
-GroupOption = Annotated[
-    str | None,
-    typer.Option(
-        metavar="FIELD,...",
-        help="One row per value of a field, or per combination of values of several, with the mean errors of the "
-        "runs, or the means of --columns.",
-        autocompletion=completion.columns,
-    ),
-]
-LineageOption = Annotated[
-    bool, typer.Option("--lineage", help="Show a tree, each run below the one that it was pretrained from.")
-]
-EverythingOption = Annotated[
-    bool, typer.Option("--all", help=f"List all runs; a terminal shows only the newest {ROWS_ON_TERMINAL} otherwise.")
-]
-RefreshOption = Annotated[
-    bool, typer.Option("--refresh/--no-refresh", help="Look for changed runs first, or print the catalog as it is.")
-]
+def _names(option: str, text: str) -> list[str]:
+    """Fields with commas between them."""
+    names = [name.strip() for name in text.split(",")]
+    if not all(names):
+        raise QexpError(f"{option} {text!r}: a name is empty; write, for example, seed,learning_rate")
+    return names
 
 
-@with_options(ListOptions)
-def ls(
-    options: ListOptions,
-    limit: LimitOption = None,
-    columns: ColumnsOption = None,
-    size: Annotated[bool, typer.Option("--size", help="Add the size of the run directory.")] = False,
-    group: GroupOption = None,
-    lineage: LineageOption = False,
-    as_json: JsonOption = False,
-    as_csv: Annotated[bool, typer.Option("--csv", help="Print CSV.")] = False,
-    names: Annotated[bool, typer.Option("-q", "--quiet", help="Print names only.")] = False,
-    everything: EverythingOption = False,
-    refresh: RefreshOption = True,
-) -> None:
+@dataclass(frozen=True, kw_only=True)
+class ListForm:
+    """What is printed of runs, and how."""
+
+    limit: int | None = option(None, "At most N runs: the first ones by --sort, else the newest.", metavar="N")
+    columns: list[str] | None = option(
+        None, "Columns: fields of the record, metrics (test.depth.mae), keys of the spec (learning_rate).",
+        metavar="FIELD,FIELD", shell=str, read=_names, complete="columns",
+    )  # fmt: skip
+    size: bool = option(False, "Add the size of the run directory.")
+    group: list[str] | None = option(
+        None, "One row per value of a field, or per combination of values of several, with the mean errors of the "
+        "runs, or the means of --columns.", metavar="FIELD,...", shell=str, read=_names, complete="columns",
+    )  # fmt: skip
+    lineage: bool = option(False, "Show a tree, each run below the one that it was pretrained from.")
+    as_json: bool = option(False, "Print JSON instead of text.", "--json")
+    as_csv: bool = option(False, "Print CSV.", "--csv")
+    names: bool = option(False, "Print names only.", "-q", "--quiet")
+    everything: bool = option(
+        False, f"List all runs; a terminal shows only the newest {ROWS_ON_TERMINAL} otherwise.", "--all"
+    )
+    refresh: bool = option(
+        True, "Look for changed runs first, or print the catalog as it is.", "--refresh/--no-refresh"
+    )
+
+    def __post_init__(self) -> None:
+        if self.limit is not None and self.limit < 1:
+            raise QexpError(f"--limit {self.limit}: at least one run")
+
+
+@with_options(ListOptions, ListForm)
+def ls(options: ListOptions, form: ListForm) -> None:
     """List runs with their states, their validation errors, to choose by, and their test errors."""
-    if names and (group is not None or columns is not None or size):
+    fields, size = form.columns, form.size
+    if form.names and (form.group is not None or fields is not None or size):
         raise QexpError("--quiet prints names alone; leave out --columns, --size and --group")
-    fields = None if columns is None else _names("--columns", columns)
-    if options.remote is not None and (size or lineage or options.launch is not None):
+    if options.remote is not None and (size or form.lineage or options.launch is not None):
         raise QexpError("--remote lists what a remote knows of runs; leave out --size, --lineage and --launch")
-    if lineage and (fields is not None or group is not None or as_csv or names):
+    if form.lineage and (fields is not None or form.group is not None or form.as_csv or form.names):
         raise QexpError("--lineage shows whole rows as a tree; leave out --columns, --group, --csv and --quiet")
-    every_run = api.every_run(options.remote, refresh=refresh, warn=warning, workspace=options.workspace)
+    every_run = api.every_run(options.remote, refresh=form.refresh, warn=warning, workspace=options.workspace)
     runs = api.listed(every_run, **{**vars(options), "warn": warning})
-    if group is not None:
-        by = _names("--group", group)
-        print_groups(runs, options, by, fields, limit, size=size, as_json=as_json, as_csv=as_csv)
+    if form.group is not None:
+        print_groups(runs, options, form)
         return
-    if fields is not None or as_csv:
+    if fields is not None or form.as_csv:
         metrics = dict.fromkeys(path for run in runs for path, _ in leaves(run["results"]))
         fields = fields or [*IN_CSV, *(changed_columns(runs) if runs else []), *metrics]
         fields += ["caution"] if "caution" not in fields and any(run["caution"] for run in runs) else []
-    if limit is not None:
-        runs = api.newest(runs, limit) if options.sort is None else runs[:limit]
-    if as_json:
+    if form.limit is not None:
+        runs = api.newest(runs, form.limit) if options.sort is None else runs[: form.limit]
+    if form.as_json:
         objects = documents(runs, fields, size)
-        if lineage:  # the runs that each was pretrained from, directly and indirectly, nearest first
+        if form.lineage:  # the runs that each was pretrained from, directly and indirectly, nearest first
             ancestors = api.ancestors(runs, every_run)
             objects = [{**run, "ancestors": ancestors[run["name"]]} for run in objects]
         print_json(objects)
-    elif names:
+    elif form.names:
         result(*(run["name"] for run in runs))
-    elif as_csv:
+    elif form.as_csv:
         titles = [*(fields or []), *(["size"] if size else [])]
         print_csv(titles, [[in_csv(value) for value in row] for row in rows_of(runs, titles)])
     elif not runs and (options.status or options.where or options.tags or options.launch):
@@ -279,21 +264,14 @@ def ls(
     elif not runs:
         message("no runs; start one with: qexp run EXPERIENCE")
     else:
-        some = api.newest(runs, ROWS_ON_TERMINAL) if sys.stdout.isatty() and not everything and limit is None else runs
-        if lineage:
+        shortened = sys.stdout.isatty() and not form.everything and form.limit is None
+        some = api.newest(runs, ROWS_ON_TERMINAL) if shortened else runs
+        if form.lineage:
             print_tree(some, every_run, size)
         else:
             print_runs(some, columns_of(some, fields, size))
         if len(some) < len(runs):
             message(f"and {len(runs) - len(some)} older ones; see them with --all")
-
-
-def _names(option: str, text: str) -> list[str]:
-    """Fields with commas between them."""
-    names = [name.strip() for name in text.split(",")]
-    if not all(names):
-        raise QexpError(f"{option} {text!r}: a name is empty; write, for example, seed,learning_rate")
-    return names
 
 
 @with_options(Opening)

@@ -15,7 +15,7 @@ from qexp.api.progress import PoolDisplay, TrainingDisplay, warnings_told
 from qexp.base.files import make_folder, write_bytes
 from qexp.base.options import Opening, option
 from qexp.base.workspace import find
-from qexp.cli import completion, console
+from qexp.cli import completion
 from qexp.cli.console import (
     RUNS,
     JsonOption,
@@ -56,51 +56,60 @@ if TYPE_CHECKING:
     from qexp.runs.prepare import Plan
 
 
-SeedOption = Annotated[str | None, typer.Option(metavar="NUMBER", help="Random seed of the run; 0 if left out.")]
-DetachOption = Annotated[bool, typer.Option("--detach", help="Return at once; the runs continue in the background.")]
+MANY_RUNS = 10_000
+"""Starting more runs at once needs --yes."""
 
 
-@with_options(Order)
-def run(
-    order: Order,
-    seed: SeedOption = None,
-    points: console.PointsOption = None,
-    name: Annotated[
-        str | None,
-        typer.Option(
-            help="Name of a single run; {digest} in it is that of its spec. If left out <experience>_<seed>, with a "
-            "digest between them if --set or --grid change the spec, and a run that has the same spec and seed already "
-            "is not trained again."
-        ),
-    ] = None,
-    done: Annotated[
-        Path | None,
-        typer.Option(
-            "--done",
-            metavar="FILE",
-            help="File that gets the names of the runs once all of them are done, now or before: what a rule of "
-            "Snakemake or make has as its output.",
-        ),
-    ] = None,
-    dry_run: console.DryRunOption = False,
-    detach: DetachOption = False,
-    yes: console.YesToManyOption = False,
-    workspace: WorkspaceOption = None,
-) -> None:
+@dataclass(frozen=True, kw_only=True)
+class Starting:
+    """What is to be started of an order."""
+
+    points: Path | None = option(
+        None, 'Train one run per point of a file: JSON, [{"KEY.PATH": VALUE, ...}, ...], or TOML, tables named points.',
+        metavar="FILE",
+    )  # fmt: skip
+    dry_run: bool = option(False, "List the runs that would be started, and start none.")
+    yes: bool = option(False, f"Start more than {MANY_RUNS:,} runs, which is refused otherwise.")
+
+    @property
+    def most(self) -> int | None:
+        """The largest number of runs."""
+        return None if self.yes else MANY_RUNS
+
+
+@dataclass(frozen=True, kw_only=True)
+class StartingRuns(Starting):
+    """What `qexp run` is told besides its order."""
+
+    seed: int | None = option(None, "Random seed of the run; 0 if left out.", metavar="N", shell=str, read=read_seed)
+    name: str | None = option(
+        None, "Name of a single run; {digest} in it is that of its spec. If left out <experience>_<seed>, with a "
+        "digest between them if --set or --grid change the spec, and a run that has the same spec and seed already is "
+        "not trained again.",
+    )  # fmt: skip
+    done: Path | None = option(
+        None, "File that gets the names of the runs once all of them are done, now or before: what a rule of Snakemake "
+        "or make has as its output.", metavar="FILE",
+    )  # fmt: skip
+    detach: bool = option(False, "Return at once; the runs continue in the background.")
+
+
+@with_options(Order, StartingRuns)
+def run(order: Order, start: StartingRuns, workspace: WorkspaceOption = None) -> None:
     """Train experiences and evaluate them on their test data: one run, or a sweep over seeds and a grid."""
-    several = order.seeds != USUAL_SEEDS
-    if seed is not None:
+    several, name = order.seeds != USUAL_SEEDS, start.name
+    if start.seed is not None:
         if several:
             raise QexpError("--seed and --seeds exclude each other; --seeds trains one run per seed")
-        order = replace(order, seeds=[read_seed("--seed", seed)])
+        order = replace(order, seeds=[start.seed])
     elif several and len(order.seeds) == 1 and order.seeds[0] > 1:
         message(f"one run, with seed {order.seeds[0]}; for {order.seeds[0]} of them: --seeds 0:{order.seeds[0]}")
-    order = _with_points(order, points)
+    order = _with_points(order, start.points)
     single = len(order.references) == 1 and not several and not order.grid
     elsewhere = order.options or order.profile or order.launcher != LOCAL
-    if done is not None and (dry_run or detach or order.profile or order.launcher != LOCAL):
+    if start.done is not None and (start.dry_run or start.detach or order.profile or order.launcher != LOCAL):
         raise QexpError("--done is for runs that this command trains itself; a cluster's job can call it with --done")
-    if single and not (order.only_failed or dry_run or detach or elsewhere):
+    if single and not (order.only_failed or start.dry_run or start.detach or elsewhere):
         if order.jobs not in (None, 1):
             raise QexpError("-j is for several runs; add --seeds or --grid")
         with warnings_told(warning):
@@ -108,12 +117,11 @@ def run(
         if not now:
             message(f"{trained.name} is done already; nothing to do")
         print_trained(trained, workspace)
-        _write_names(done, [trained.name])
+        _write_names(start.done, [trained.name])
         return
     if name is not None and not single:
         raise QexpError("--name is for a single run; runs of sweeps are named by experience, change and seed")
-    most = None if yes else console.MANY_RUNS
-    _write_names(done, _run_sweep(order, name, workspace, dry_run=dry_run, detach=detach, most=most))
+    _write_names(start.done, _run_sweep(order, start, workspace))
 
 
 def _write_names(file: Path | None, names: Sequence[str]) -> None:
@@ -142,11 +150,9 @@ def print_trained(trained: api.Run, workspace: str | Path | None) -> None:
     message(f"{trained.name}: {record.seconds:.1f} s {work}in {find(workspace).shown(trained.path)}")
 
 
-def _run_sweep(
-    order: api.Order, name: str | None, workspace: str | None, *, dry_run: bool, detach: bool, most: int | None
-) -> list[str]:
+def _run_sweep(order: api.Order, start: StartingRuns, workspace: str | None) -> list[str]:
     """Returns the names of the runs, all done unless some were only planned, or handed over."""
-    checked_order = api.prepare(order, name=name, workspace=workspace)
+    checked_order = api.prepare(order, name=start.name, workspace=workspace)
     workload = checked_order.workload
     plans, names = (*workload.again, *workload.new), [plan.name for plan in checked_order.plans]
     warning(*checked_order.warnings)
@@ -154,14 +160,13 @@ def _run_sweep(
     message(*workload.stand_ins, *done, *workload.left_in_words)
     if checked_order.nothing_to_resume:
         warning(checked_order.nothing_to_resume)
-    if dry_run:
+    if start.dry_run:
         _print_plans(plans)
         if not plans:
             message("nothing to run")
         return names
-    launched = api.launch(
-        checked_order, watched=PoolDisplay, tell=message, most=most, detached=detach, workspace=workspace
-    )
+    where: dict[str, Any] = {"detached": start.detach, "workspace": workspace}
+    launched = api.launch(checked_order, watched=PoolDisplay, tell=message, most=start.most, **where)
     if launched is None:
         message("nothing to run")
         if workload.left:
@@ -263,16 +268,15 @@ class PretrainingOptions:
 
 
 @with_options(
-    Order, StudyOptions, PretrainingOptions, leave_out=("seeds", "pretrain", "allow_leak", "storage_path", "resume")
-)
+    Order, StudyOptions, PretrainingOptions, Starting,
+    leave_out=("seeds", "pretrain", "allow_leak", "storage_path", "resume"),
+)  # fmt: skip
 def study(
     order: Order,
     options: StudyOptions,
     first: PretrainingOptions,
-    points: console.PointsOption = None,
+    start: Starting,
     seeds: StudySeedsOption = f"0:{STUDY_SEEDS.stop}",
-    dry_run: console.DryRunOption = False,
-    yes: console.YesToManyOption = False,
     as_json: JsonOption = False,
 ) -> None:
     """Train experiences over a grid and seeds, and draw a metric over the grid: one table, one figure.
@@ -282,9 +286,9 @@ def study(
     The folder holds study.csv with a row for each run, table.csv with means, Student's 95 % intervals and paired
     differences between every two experiences, and study.png.
     """
-    order = _with_points(replace(order, seeds=read_seeds("--seeds", seeds)), points)
+    order = _with_points(replace(order, seeds=read_seeds("--seeds", seeds)), start.points)
     options = replace(options, pretraining=first.pretraining)
-    if dry_run:
+    if start.dry_run:
         plans, is_all = api.planned_study(order, **{**vars(options), "tell": message})
         _print_plans(plans)
         if not is_all:
@@ -292,7 +296,7 @@ def study(
         elif not plans:
             message("nothing to run; the study is drawn from the runs that are done")
         return
-    options = replace(options, most=None if yes else console.MANY_RUNS)
+    options = replace(options, most=start.most)
     find(options.workspace)  # an error of its own, before the catalog is asked for
     try:
         finished = api.study(order, **{**vars(options), "watched": PoolDisplay, "tell": message})
