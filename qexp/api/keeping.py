@@ -204,11 +204,7 @@ def reindex(*, warn: Report = as_warning, workspace: str | Path | None = None) -
     >>> qexp.reindex() > 0
     True
     """
-    catalog = Catalog(workspaces.find(workspace))
-    count = catalog.reindex()
-    for text in catalog.warnings:
-        warn(text)
-    return count
+    return Catalog(workspaces.find(workspace), warn).reindex()
 
 
 @takes(WeightsOrder)

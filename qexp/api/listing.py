@@ -167,11 +167,7 @@ def every_run(
         from qexp.remotes import place, transfer
 
         return transfer.summaries(place.open_remote(remote, workspaces.find(workspace)))
-    catalog = Catalog(workspaces.find(workspace))
-    summaries = catalog.runs(refresh)
-    for text in catalog.warnings:
-        warn(text)
-    return summaries
+    return Catalog(workspaces.find(workspace), warn).runs(refresh)
 
 
 def ordered(
@@ -282,11 +278,9 @@ def compare(*runs: Runs, options: ComparisonOptions) -> ShownComparison | ShownS
     from qexp.figures.canvas import use_style
     from qexp.web.comparison_page import compared
 
-    catalog = Catalog(workspaces.find(options.workspace))
+    catalog = Catalog(workspaces.find(options.workspace), options.warn)
     with use_style(None, options.width):
         comparison = compare_named(chosen(runs, options), catalog, options)
-    for text in catalog.warnings:
-        options.warn(text)
     wanted = ([names] if isinstance(names, str) else names for names in (options.metrics, options.outputs))
     return compared(only(comparison, *wanted))
 

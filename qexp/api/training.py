@@ -320,10 +320,7 @@ def refresh(*, warn: Report = as_warning, workspace: str | Path | None = None) -
 
     >>> qexp.api.refresh()
     """
-    catalog = Catalog(workspaces.find(workspace))
-    catalog.refresh_if_small()
-    for text in catalog.warnings:
-        warn(text)
+    Catalog(workspaces.find(workspace), warn).refresh_if_small()
 
 
 def wait(

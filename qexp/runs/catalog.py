@@ -9,7 +9,7 @@ import time
 import zlib
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,7 @@ from tinydb.storages import Storage
 
 from qexp.base import files
 from qexp.base.files import locked, real_path
+from qexp.base.options import ignore
 from qexp.base.workspace import Workspace
 from qexp.errors import DamagedError, NotFoundError, QexpError, suggestion
 from qexp.jobs.states import Report, Reports, jobs_of, state_now
@@ -153,8 +154,8 @@ class Catalog:
     """All runs of a workspace."""
 
     workspace: Workspace
-    warnings: list[str] = field(default_factory=list)
-    """Messages about runs and files that could not be read; listings continue without them."""
+    warn: Callable[[str], None] = ignore
+    """Receives messages about runs and files that could not be read; listings continue without them."""
 
     @property
     def path(self) -> Path:
@@ -180,7 +181,7 @@ class Catalog:
         """A function that gives what `runs` gives, for repeated calls.
 
         It keeps the rows in memory, reads only what has changed since its last call, and neither locks nor writes the
-        catalog. `warnings` are those of its last call.
+        catalog.
         """
         try:
             rows = self._stored_rows()
@@ -190,7 +191,6 @@ class Catalog:
 
         def runs() -> list[dict[str, Any]]:
             nonlocal rows
-            self.warnings.clear()
             with _without_collection():
                 unchanged, fresh, damaged = self._update(rows)
                 rows = {**unchanged, **fresh}
@@ -241,7 +241,8 @@ class Catalog:
         }
         fresh, damaged_inside = self._read(name for name in stamps if name not in rows)
         damaged |= damaged_inside
-        self.warnings += damaged.values()
+        for why in damaged.values():
+            self.warn(why)
         return rows, fresh, {name: _row_of_damaged(name, why) for name, why in damaged.items()}
 
     def _stamps(self) -> tuple[dict[str, list[int]], dict[str, str]]:
@@ -256,9 +257,7 @@ class Catalog:
             if stamp is not None and NAME.fullmatch(name):
                 stamps[name] = stamp
             elif stamp is not None:
-                self.warnings.append(
-                    f"{str(self.workspace.runs / name)!r} is not a valid run name; rename the directory"
-                )
+                self.warn(f"{str(self.workspace.runs / name)!r} is not a valid run name; rename the directory")
         return stamps, damaged
 
     def _read(self, names: Iterable[str]) -> tuple[Rows, dict[str, str]]:
@@ -283,7 +282,7 @@ class Catalog:
         try:
             return self._stored_rows()
         except DamagedError as error:
-            self.warnings.append(f"{error}; built again from the run directories")
+            self.warn(f"{error}; built again from the run directories")
             self._discard()
             return {}
 
@@ -304,7 +303,7 @@ class Catalog:
                 table.remove(doc_ids=[numbers[name] for name in {*gone, *fresh} if name in numbers])
                 table.insert_multiple(fresh.values())
         except QexpError as error:
-            self.warnings.append(f"the catalog could not be updated: {error}")
+            self.warn(f"the catalog could not be updated: {error}")
 
     def _discard(self) -> None:
         """Delete the file; a folder in its place is moved aside, since its contents are unknown."""
@@ -313,7 +312,7 @@ class Catalog:
                 self.path.rename(self.path.with_name(f"{self.path.name}.{time.time_ns()}"))
             self.path.unlink(missing_ok=True)
         except OSError as error:
-            self.warnings.append(f"cannot remove {self.path}: {error.strerror}")
+            self.warn(f"cannot remove {self.path}: {error.strerror}")
 
     def _as_of_now(self, rows: Rows, reports: Reports) -> list[dict[str, Any]]:
         """The summaries, sorted by name, with the current states: of runs whose records may be outdated, the launchers

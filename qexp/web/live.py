@@ -230,15 +230,16 @@ class LiveRuns(Kept[Listing]):
 
     def __init__(self, workspace: Workspace) -> None:
         super().__init__(self._look, share=SHARE_OF_RUNS, seconds=SECONDS_BETWEEN_LOOKS)
-        self._catalog = Catalog(workspace)
+        self._warnings = list[str]()
         self._start = secrets.token_hex(4)
-        self._read = self._catalog.follow()
+        self._read = Catalog(workspace, self._warnings.append).follow()
         self._listing = Listing("", [], [])
         self._changes = 0
 
     def _look(self) -> Listing:
+        self._warnings.clear()
         try:
-            runs, warnings = self._read(), list(self._catalog.warnings)
+            runs, warnings = self._read(), [*self._warnings]
         except QexpError as error:  # the folder cannot be read for now, such as on a disk that is not mounted
             runs, warnings = [], [str(error)]
         if not self._changes or (runs, warnings) != (self._listing.runs, self._listing.warnings):
