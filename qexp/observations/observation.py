@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
@@ -362,12 +361,10 @@ def write_observation(observation: Observation, path: Path, history: str = "", c
 
 def encoded(table: xarray.Dataset) -> bytes:
     """The content of a NetCDF file with numbers along `point` compressed, by which damage is found, too."""
-    content = io.BytesIO()
     numbers = [
         name for name, values in table.variables.items() if values.dims[:1] == ("point",) and values.dtype.kind != "O"
     ]
-    table.to_netcdf(content, engine="h5netcdf", encoding={str(name): {"zlib": True} for name in numbers})
-    return content.getvalue()
+    return bytes(table.to_netcdf(engine="h5netcdf", encoding={str(name): {"zlib": True} for name in numbers}))
 
 
 def as_table(observation: Observation) -> xarray.Dataset:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -14,9 +14,9 @@ from qexp.base import files, formats
 from qexp.base.files import locked
 from qexp.base.options import is_number
 from qexp.base.workspace import Workspace
-from qexp.errors import DamagedError, NotFoundError, QexpError, UntrustedCodeError
+from qexp.errors import DamagedError, NotFoundError, QexpError, UntrustedCodeError, some
 from qexp.spec.reading import digest
-from qexp.store.documents import MisfitError, Part
+from qexp.store.documents import Part
 from qexp.store.record import IN_NAMES, NAME, Record, read_epochs, read_record
 
 
@@ -431,15 +431,10 @@ class RunDirectory:
 
     def environment(self) -> dict[str, Any]:
         """Code, packages and machine of the last attempt; empty before the first. Raises DamagedError."""
-        file = self.path / "environment.json"
-        try:
-            document = formats.read_json(file)
-            Environment.from_document(document)
-        except FileNotFoundError:
-            return {}
-        except MisfitError as misfit:
-            raise DamagedError(f"{file} is damaged: {misfit}") from None
-        return dict(document)
+        with suppress(FileNotFoundError):
+            Environment.read(file := self.path / "environment.json")
+            return dict(formats.read_json(file))
+        return {}
 
     def metrics(self) -> list[dict[str, Any]]:
         """One entry per epoch; an incomplete last line is left out. Raises DamagedError for any other bad line."""
@@ -496,10 +491,6 @@ def is_as_prepared(directory: RunDirectory, record: Record, spec: dict[str, Any]
 # Runs inside other runs: removing or deleting the outer run does the same to the inner one.
 
 
-MOST_NAMED = 8
-"""Largest number of runs named in one message."""
-
-
 def is_run(folder: Path) -> bool:
     """Whether a folder holds a run, not just a file that happens to be called run.json."""
     file = folder / "run.json"
@@ -532,8 +523,7 @@ def runs_inside(run: Path) -> list[Path]:
 
 def names_inside(runs: Sequence[Path], outer: Path) -> str:
     """The inner runs by their paths relative to the outer one, as text."""
-    names = [str(path.relative_to(outer)) for path in runs]
-    return ", ".join(names[:MOST_NAMED]) + (", …" if len(names) > MOST_NAMED else "")
+    return some([str(path.relative_to(outer)) for path in runs], 8)
 
 
 def storage_place(storage: Path | None, workspace: Workspace) -> Path:

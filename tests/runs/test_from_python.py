@@ -186,7 +186,7 @@ def test_a_sweep_takes_experiences_or_an_order_and_seeds_as_python_has_them():
         (lambda: package.runs(group="seed"), "argument 'group'; qexp.api.groups"),
         (lambda: package.runs(columns=["seed"]), "argument 'columns'; qexp.api.rows"),
         (lambda: package.run("mogi", seed=True), "seed: give a whole number, not True$"),
-        (lambda: package.sweep("mogi", seeds=[True, False]), "`seed=True`: a seed is a whole number"),
+        (lambda: package.sweep("mogi", seeds=[True, False]), "^seed=True: a seed is a whole number"),
         (lambda: package.sweep(7), "experiences=7: give the name of an experience, or a list of several"),
         (lambda: package.sweep("mogi", dry_run=True), r"argument 'dry_run'; qexp.api.prepare\(Order"),
         (lambda: package.sweep("mogi", j=2), "argument 'j'; it is called 'jobs'"),
