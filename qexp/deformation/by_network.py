@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, NamedTuple, Protocol
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -19,6 +19,7 @@ from qexp.deformation.options import NONE, InvertOptions
 from qexp.errors import QexpError
 from qexp.inference.least_squares import SIGHT_TOLERANCE, deformation_of
 from qexp.inference.parameters import Units, amplitudes, display_name
+from qexp.metrics.outliers import TrainedRange
 from qexp.observations.observation import Look, Observation, Track, spacing
 from qexp.observations.reading import angles_of
 from qexp.physics.geometry import RIGHT, azimuth_of_heading, line_of_sight
@@ -291,17 +292,6 @@ Images = Mapping[str, NDArray[np.float32]]
 """Input of a network → (1, ...)."""
 
 
-class TrainingRange(Protocol):
-    """Where the training data of an output lie, in its unit."""
-
-    @property
-    def low(self) -> float: ...
-    @property
-    def high(self) -> float: ...
-    def moved(self, values: Any) -> NDArray[Any]:
-        """Values, those that repeat moved by whole periods to the middle of the range."""
-
-
 @dataclass(frozen=True, kw_only=True)
 class TrainedNetwork:
     """A network that was trained on images of deformation, as the inversion of an observation asks it.
@@ -327,7 +317,7 @@ class TrainedNetwork:
     inputs: Collection[str]
     estimate: Callable[[Images], dict[str, float]]
     interval: Callable[[Images, tuple[float, float]], Mapping[str, tuple[float, float]]] | None
-    trained: Mapping[str, TrainingRange]
+    trained: Mapping[str, TrainedRange]
     tested: Callable[[], Mapping[str, Tested] | None]
     outside: Callable[[Images, Mapping[str, float], Mapping[str, str]], list[str]]
 

@@ -222,9 +222,7 @@ class Signals:
         if len(prior.free) > 2 or NODES ** len(prior.free) * self.model.points > MOST_TABULATED:
             return None
         table = Signals(Tabulated(self.model, prior), self.whiten, self.data, self.rest)
-        exact, found = (signals(tested[self.model.possible(tested)]) for signals in (self, table))
-        accurate = (found - exact).norm(dim=1) <= tolerance * exact.norm(dim=1)
-        return table if bool(accurate.all()) else None
+        return table if self._are_those(table, tested, tolerance) else None
 
     def reduced(self, spanning: Tensor, tested: Tensor | None = None, tolerance: float = 0.0) -> Signals | None:
         """Signals in a basis of those of some sources, by empirical interpolation; None where that has no advantage or
@@ -254,13 +252,13 @@ class Signals:
         data = self.data @ vectors
         rest = (self.data.square().sum(dim=1) - data.square().sum(dim=1)).clamp(min=0)
         few = Signals(self.model.at(points), lambda displacements: displacements @ turn, data, rest)
-        if tested is not None:
-            possible = tested[self.model.possible(tested)]
-            exact = self(possible)
-            error = (few(possible) @ vectors.mT - exact).norm(dim=1)
-            if bool((error > tolerance * exact.norm(dim=1)).any()):
-                return None
-        return few
+        accurate = tested is None or self._are_those(lambda values: few(values) @ vectors.mT, tested, tolerance)
+        return few if accurate else None
+
+    def _are_those(self, others: Callable[[Tensor], Tensor], tested: Tensor, tolerance: float) -> bool:
+        possible = tested[self.model.possible(tested)]
+        exact = self(possible)
+        return bool(((others(possible) - exact).norm(dim=1) <= tolerance * exact.norm(dim=1)).all())
 
 
 NODES, MOST_TABULATED = 121, 50_000_000

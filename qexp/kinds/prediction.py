@@ -19,12 +19,13 @@ from qexp.base import files, folders, formats
 from qexp.base.arrays import by_name
 from qexp.base.machine import terminable
 from qexp.base.outputs import Limits, at_limits, limits_of
-from qexp.base.quantities import Quantities, nearest, quantity
+from qexp.base.quantities import Quantities, quantity
 from qexp.base.seeds import Seeds
 from qexp.errors import NotFoundError, QexpError, hint, some
 from qexp.figures.canvas import draws_at_once
 from qexp.figures.distributions import OF_DRAWS, draw_corner
 from qexp.kinds.options import OnProgress, PredictOptions
+from qexp.metrics.outliers import TrainedRange
 from qexp.rows.csv import title
 from qexp.rows.formats import new_file_of_rows
 from qexp.rows.table import Grid
@@ -532,27 +533,6 @@ def new_names(columns: Iterable[str], others: Iterable[pa.Field], netcdf: bool =
 
 EDGES = np.array([0.005, 0.995])
 """Quantiles of a distribution of simulated data between which most of the training data lie."""
-
-
-@dataclass(frozen=True)
-class TrainedRange:
-    """Where the training data of an output lie, in its unit.
-
-    period  after which its values repeat; None if they do not
-    """
-
-    low: float
-    high: float
-    period: float | None = None
-
-    def moved(self, values: Any) -> NDArray[Any]:
-        """Values, those that repeat moved by whole periods to within half a period of the middle of the range."""
-        return nearest(values, (self.low + self.high) / 2, self.period)
-
-    def beyond(self, values: Any) -> NDArray[np.bool_]:
-        """Whether values lie beyond the range; NaN does not."""
-        moved = self.moved(values)
-        return np.asarray((moved < self.low) | (moved > self.high))
 
 
 def trained_ranges(

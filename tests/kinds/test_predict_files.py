@@ -12,7 +12,7 @@ import xarray
 
 from qexp.base.machine import threads
 from qexp.errors import QexpError
-from qexp.kinds.prediction import TrainedRange
+from qexp.metrics.outliers import TrainedRange
 from tests.conftest import without_unit
 from tests.kinds import test_predict_fields, test_predict_images, test_predict_rows, test_predict_spectra
 

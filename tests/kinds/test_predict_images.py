@@ -23,7 +23,7 @@ from qexp.kinds.images.extent import EXTREMES, SEEN, InputRanges, Statistic, Tra
 from qexp.kinds.images.prediction import PRESUMED_NORTH, ImageModel, in_files, targets
 from qexp.kinds.images.source import ImageLayout
 from qexp.kinds.options import PredictOptions
-from qexp.kinds.prediction import TrainedRange
+from qexp.metrics.outliers import TrainedRange
 from qexp.physics.geometry import pixel_axis
 from tests.conftest import call, shared_folder, write_dense
 

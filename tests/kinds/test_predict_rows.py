@@ -10,8 +10,8 @@ import pytest
 import xarray
 
 from qexp.errors import NotFoundError, QexpError
-from qexp.kinds.prediction import TrainedRange
 from qexp.kinds.rows.prediction import RowModel, map_title, targets
+from qexp.metrics.outliers import TrainedRange
 from qexp.rows.formats import require_columns
 from tests.conftest import without_unit
 

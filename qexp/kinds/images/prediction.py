@@ -6,7 +6,7 @@ import math
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
-from contextlib import closing
+from contextlib import closing, nullcontext, suppress
 from dataclasses import dataclass, field, replace
 from functools import cache, cached_property
 from itertools import combinations
@@ -645,14 +645,15 @@ def image_model(directory: RunDirectory, options: PredictOptions) -> ImageModel:
     coverage = options.interval or USUAL_COVERAGE
     posteriors: WrittenPosteriors | None = None
     if refined:
-        by_likelihood = ImagePosteriors(source, list(network.inputs), quantities)
-        posteriors = Refined(by_likelihood, frozenset(outputs), coverage)
+        posteriors = Refined(ImagePosteriors(source, list(network.inputs), quantities), frozenset(outputs), coverage)
     elif network.heads:
         if options.recalibrated is not None:
             ensemble = recalibrated(ensemble, directory, source, options.recalibrated)
         units = units_of_heads(network, record)
         posteriors = OfHeads(lambda inputs: ensemble.posterior(samples(inputs)), units, coverage, ensemble.recalibrated)
-    misfit = _misfit(source, outputs, options.misfit)
+    misfit = None
+    with nullcontext() if options.misfit else suppress(QexpError):  # of datasets whose misfit cannot be computed
+        misfit = ImageMisfit(source, outputs)
     shared = {**of_run(directory, outputs, model.periods), "trained": trained_ranges(source, outputs, quantities)}
     return ImageModel(
         **shared,
@@ -667,16 +668,6 @@ def image_model(directory: RunDirectory, options: PredictOptions) -> ImageModel:
         untested=misfit is not None and not options.misfit,
         periods=model.periods,
     )
-
-
-def _misfit(source: GeneratedDataset, outputs: Sequence[str], asked: bool) -> ImageMisfit | None:
-    """None if it cannot be computed. Raises QexpError then if it is asked for."""
-    try:
-        return ImageMisfit(source, outputs)
-    except QexpError:
-        if asked:
-            raise
-        return None
 
 
 class ImageArrays(InputArrays):

@@ -484,31 +484,27 @@ class SimulationFiles:
         column = self._names[array.names[0]]
         axes = [*array.variable.order, array.turned]
         key = ["simulations", VERSION, content, column, axes, list(array.shape), factor, hidden]
-        shape, failed, found, largest = (count, *array.shape), list[int](), list[float](), 0.0
+        shape, about = (count, *array.shape), dict[str, Any](failed=[], codes=[], largest=0.0)
 
         def prepared() -> Iterator[NDArray[np.float32]]:
-            nonlocal found, largest
             start = 0
             for block in array.blocks(factor):
                 wrong = ~(np.abs(block) < HUGE_NUMBER)
                 if visible is not None:
                     wrong &= visible
                     block[..., ~visible] = 0
-                failed.extend((start + np.flatnonzero(wrong.any(axis=(1, 2, 3)))).tolist())
-                found, largest = (
-                    found or [code / factor for code in codes_among(block, factor)],
-                    max(largest, _largest(block, ~wrong)),
-                )
+                about["failed"] += (start + np.flatnonzero(wrong.any(axis=(1, 2, 3)))).tolist()
+                about["codes"] = about["codes"] or [code / factor for code in codes_among(block, factor)]
+                about["largest"] = max(about["largest"], _largest(block, ~wrong))
                 start += len(block)
                 yield block
 
         with as_finding():
-            cached, about = array_cache.find(key, shape), array_cache.note(key)
-            if cached is None or about is None:
-                cached = array_cache.cached_by_content(shape, prepared(), lambda: key)
-                about = {"failed": failed, "codes": found, "largest": largest}
-                array_cache.keep_note(key, about)
-        return cached, about
+            cached, kept = array_cache.find(key, shape), array_cache.note(key)
+            if cached is None or kept is None:
+                cached, kept = array_cache.cached_by_content(shape, prepared(), lambda: key), about
+                array_cache.keep_note(key, kept)
+        return cached, kept
 
 
 def _in_vectors(values: NDArray[np.float32], name: str) -> Iterator[str]:
