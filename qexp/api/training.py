@@ -164,6 +164,7 @@ def posterior(
     prior: Any = None,
     *,
     simulations: int = 2000,
+    at_once: int | None = None,
     names: Sequence[str] = (),
     name: str | None = None,
     axes: Sequence[str] = (),
@@ -181,6 +182,8 @@ def posterior(
                  the same call goes on where another ended. Or the name of a dataset of simulations
     prior        as for `dataset`, which has one already
     simulations  how many are made
+    at_once      how many a function of all parameters is given in a call; what it returns is kept after each, so that
+                 the same call goes on where another ended; all of them if left out
     names        of the parameters; theta1 and on, or those of the prior, if left out
     name         of the dataset, the model and the experience; that of the function if left out
     axes         of what is observed, as for `dataset`
@@ -208,11 +211,13 @@ def posterior(
         called = name or str(getattr(simulator, "__name__", ""))
         if not called.isidentifier() and name is None:
             raise QexpError(f"`name`: the simulator is called '{called}'; give the dataset a name")
-        if not isinstance(simulations, Real) or simulations < 1 or simulations % 1:
-            raise QexpError(f"`simulations={simulations}`: a whole number, at least 1")
+        for option, count in (("simulations", simulations), ("at_once", 1 if at_once is None else at_once)):
+            if not isinstance(count, Real) or count < 1 or count % 1:
+                raise QexpError(f"`{option}={count}`: a whole number, at least 1")
         home = workspaces.find(workspace, create=True)
         with displayed(options.get("display")), counted(uncounted, "simulating", "simulations") as done:
-            new_simulations(home, called, int(simulations), simulator, names, prior, counted=done, axes=axes)
+            more = {"counted": done, "axes": axes, "at_once": None if at_once is None else int(at_once)}
+            new_simulations(home, called, int(simulations), simulator, names, prior, **more)
     if not (home.specs / FOLDERS["experience"] / f"{called}.json").exists():
         new_specs(home, NewOptions("experience", called))
     return run(called, workspace=home.root, **options)

@@ -74,8 +74,8 @@ def new_simulations(
 
     theta    (simulation, parameter), or how many are drawn from the prior
     x        (simulation, ...), or the simulator that makes it of theta: it is called if the file is not there
-    more     `units` of parameters, `groups`, (simulation,), `axes` of x, and `counted`, which receives how many are
-             simulated
+    more     `units` of parameters, `groups`, (simulation,), `axes` of x, `counted`, which receives how many are
+             simulated, and how many `at_once`
     returns  warnings about them
     Raises QexpError if other simulations or another dataset are there, and SpecError if the dataset is wrong.
     """
@@ -101,9 +101,11 @@ def new_simulations(
     different = [spec] if spec.exists() and read(spec) != document else []
     if made := not path.exists():
         if callable(x) and not different:
-            known = hashlib.sha256(b"".join(values.tobytes() for values in arrays.values())).hexdigest()
+            at_once = more.get("at_once")
+            content = [*(values.tobytes() for values in arrays.values()), str(at_once or "").encode()]
+            known = hashlib.sha256(b"".join(content)).hexdigest()
             unfinished = path.with_suffix(f".unfinished-{known[:12]}.npy")
-            arrays |= simulated.simulated(x, theta, unfinished, more["counted"])
+            arrays |= simulated.simulated(x, theta, unfinished, more["counted"], at_once)
     else:
         with np.load(path) as there:
             same = all(name in there and np.array_equal(there[name], values) for name, values in arrays.items())

@@ -28,7 +28,7 @@ EXPECTED = THETA[:, :1] * np.exp(-THETA[:, 1:] * TIMES)
 
 def made(simulator, theta=THETA):
     unfinished = Path("unfinished.npy")
-    values = simulated(simulator, theta, unfinished, uncounted)
+    values = simulated(simulator, theta, unfinished, uncounted, None)
     unfinished.unlink(missing_ok=True)
     return values[OBSERVED]
 
@@ -88,7 +88,7 @@ def test_a_simulator_may_take_all_parameters_or_those_of_one_simulation_and_retu
     ],
 )
 def test_values_that_a_simulator_names_keep_their_names(simulator, tmp_path):
-    found = simulated(simulator, THETA, tmp_path / "unfinished.npy", uncounted)
+    found = simulated(simulator, THETA, tmp_path / "unfinished.npy", uncounted, None)
     assert found[NAMES_OBSERVED].tolist() == [*"abcd"]
     np.testing.assert_allclose(found[OBSERVED], EXPECTED)
 
@@ -178,33 +178,50 @@ SLOW = """
     import numpy as np, scipy.stats
     from qexp.base.workspace import find
     from qexp.runs.new import new_simulations
+    at_once = int(sys.argv[1])
     def slow(theta):
-        if len(sys.argv) > 1 and theta[0] == SEEN[40]:
+        if len(sys.argv) > 2 and SEEN[40] in theta:
             os.kill(os.getpid(), 9)
-        return theta[0] * np.ones(3) + np.random.normal(size=3)
+        size = (len(theta), 3) if at_once else 3
+        return (theta if at_once else theta[0]) * np.ones(3) + np.random.normal(size=size)
     from qexp.kinds.simulations.new import drawn
     prior = {"a": scipy.stats.norm()}
     SEEN = drawn(prior, 60)[:, 0]
     print("---")
-    new_simulations(find(create=True), "slow", 60, slow, (), prior, counted=print)
+    new_simulations(find(create=True), "slow", 60, slow, (), prior, counted=print, at_once=at_once or None)
 """
 
 
+def test_a_piece_with_an_error_is_simulated_one_by_one(tmp_path):
+    def of_all(theta):
+        if len(theta) > 1 and (theta[:, 0] < 0).any():
+            raise ArithmeticError("it diverges")
+        return theta * np.ones(3)
+
+    theta, calls = np.linspace(-1.0, 10.0, 50)[::-1, None], []
+    found = simulated(of_all, theta, tmp_path / "made.npy", lambda *done: calls.append(done), 20)["observed"]
+    np.testing.assert_allclose(found, theta * np.ones(3), rtol=1e-6)
+    assert [done for done, _ in calls] == [20, 40, 50, *range(41, 51)]
+
+
 @pytest.mark.heavy
-def test_simulations_made_one_by_one_outlive_the_process_and_a_workspace_is_made_where_there_is_none(tmp_path):
+@pytest.mark.parametrize(("at_once", "pieces"), [(0, [20, 60]), (10, [2, 6])])
+def test_simulations_made_in_pieces_outlive_the_process_and_a_workspace_is_made_where_there_is_none(
+    tmp_path, at_once, pieces
+):
     (tmp_path / "made.py").write_text(textwrap.dedent(SLOW))
     folders = [tmp_path / name for name in ("killed", "whole")]
     for folder in folders:
         folder.mkdir()
 
     def called(folder, *arguments):
-        command = [sys.executable, tmp_path / "made.py", *arguments]
+        command = [sys.executable, tmp_path / "made.py", str(at_once), *arguments]
         return subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
 
     assert called(folders[0], "kill").returncode == -signal.SIGKILL
     again, whole = called(folders[0]), called(folders[1])
     assert again.returncode == whole.returncode == 0, again.stderr
-    assert [len(said.stdout.partition("---\n")[2].splitlines()) for said in (again, whole)] == [20, 60]
+    assert [len(said.stdout.partition("---\n")[2].splitlines()) for said in (again, whole)] == pieces
     data = [folder / "data/slow.npz" for folder in folders]
     assert [path.name for path in data[0].parent.iterdir()] == ["slow.npz"]
     assert data[0].read_bytes() == data[1].read_bytes()

@@ -155,13 +155,16 @@ def text_of(simulator: Callable[..., Any]) -> Values:
         return np.array("")
 
 
-def simulated(simulator: Callable[..., Any], theta: Any, unfinished: Path, on_simulation: Counted) -> dict[str, Values]:
+def simulated(
+    simulator: Callable[..., Any], theta: Any, unfinished: Path, on_simulation: Counted, at_once: int | None
+) -> dict[str, Values]:
     """What a simulator makes of parameters, as of `observations`, with the same random numbers at each call.
 
-    A function of the parameters of all simulations is called once. One of those of a single simulation is called for
-    each, and so is one that raises an error for some: these have missing values, and are counted in a warning.
+    A function of the parameters of all simulations is called once, or for so many `at_once`. One of those of a single
+    simulation is called for each, and so is one that raises an error for some: these have missing values, and are
+    counted in a warning.
 
-    unfinished     file of what is made one by one, with which another call goes on
+    unfinished     file of what is made piece by piece, with which another call goes on
     on_simulation  receives how many are done, and of how many
     Raises QexpError for a simulator that cannot be called in either way, or returns no numbers.
     """
@@ -173,40 +176,53 @@ def simulated(simulator: Callable[..., Any], theta: Any, unfinished: Path, on_si
     with contextlib.chdir(Path.cwd()):  # which the simulator may leave
         few = theta[: theta.shape[1] + 1]  # which no function of one takes for its parameters
         made = _attempt(simulator, few)
+        if isinstance(made, dict) and at_once is not None:
+            one = {**made, OBSERVED: made[OBSERVED][:1]}
+            return _in_pieces(partial(_attempt, simulator), theta, one, unfinished, on_simulation, at_once)
         made = _attempt(simulator, theta) if isinstance(made, dict) else made
         if isinstance(made, dict):
             return made
         for way in [of_one] if isinstance(made, QexpError) else [simulator, of_one]:
             for row in range(min(TRIES, len(theta))):
                 if isinstance(first := _attempt(way, theta[row : row + 1], row), dict):
-                    return _one_by_one(partial(_attempt, way), theta, first, unfinished, on_simulation)
+                    return _in_pieces(partial(_attempt, way), theta, first, unfinished, on_simulation)
     tried = f"{type(theta).__module__}.{type(theta).__name__} of the shape {tuple(few.shape)}: {_said(made)}"
     of_one_alone = f"with those of one, {tuple(few.shape[1:])}: {_said(first)}"
     raise QexpError(f"the simulator with parameters of {len(few)} simulations, {tried}; {of_one_alone}") from made
 
 
-def _one_by_one(
-    attempt: Callable[..., Any], theta: Any, one: dict[str, Values], unfinished: Path, on_simulation: Counted
+def _in_pieces(
+    attempt: Callable[..., Any],
+    theta: Any,
+    one: dict[str, Values],
+    unfinished: Path,
+    on_simulation: Counted,
+    size: int = 1,
 ) -> dict[str, Values]:
-    """As `simulated`; one: of them"""
+    """As `simulated`; one: of them; size: of a piece, of which each is simulated alone if any has an error"""
     count, first, reasons = len(theta), one[OBSERVED], list[str]()
     if not unfinished.exists():
         files.make_folder(unfinished.parent)
         with files.writing(unfinished), files.replacing(unfinished) as file:
             np.save(file, np.zeros((count, 1 + first.size)))
     done, x = np.split(np.load(unfinished, mmap_mode="r+"), [1], axis=1)
-    for row in np.flatnonzero(done == 0).tolist():
-        made = attempt(theta[row : row + 1], row)
-        if not isinstance(made, dict):
-            reasons.append(f"simulation {row}, {_said(made)}")
-            x[row] = np.nan
-        elif made[OBSERVED].shape != first.shape:
-            raise QexpError(
-                f"`x`: simulation {row} has the shape {made[OBSERVED].shape[1:]}, and others {first.shape[1:]}"
-            )
+    pieces = [slice(row, min(row + size, count)) for row in reversed(range(0, count, size))]
+    while pieces:
+        rows = pieces.pop()
+        if done[rows].all():
+            continue
+        made = attempt(theta[rows], rows.start)
+        if isinstance(made, dict) and made[OBSERVED].shape[1:] != first.shape[1:]:
+            shapes = f"{made[OBSERVED].shape[1:]}, and others {first.shape[1:]}"
+            raise QexpError(f"`x`: simulation {rows.start} has the shape {shapes}")
+        if isinstance(made, dict):
+            x[rows], done[rows] = made[OBSERVED].reshape(len(x[rows]), -1), 1
+        elif rows.stop - rows.start > 1:
+            pieces += [slice(row, row + 1) for row in reversed(range(rows.start, rows.stop))]
         else:
-            x[row], done[row] = made[OBSERVED].ravel(), 1
-        on_simulation(row + 1, count)
+            reasons.append(f"simulation {rows.start}, {_said(made)}")
+            x[rows] = np.nan
+        on_simulation(rows.stop, count)
     if reasons:
         as_warning(f"{len(reasons):,} of {count:,} simulations failed; the first: {reasons[0]}")
     return {**one, OBSERVED: x.reshape(count, *first.shape[1:]).astype(np.result_type(first, np.float32))}
