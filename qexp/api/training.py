@@ -182,8 +182,7 @@ def posterior(
                  the same call goes on where another ended. Or the name of a dataset of simulations
     prior        as for `dataset`, which has one already
     simulations  how many are made
-    at_once      how many a function of all parameters is given in a call; what it returns is kept after each, so that
-                 the same call goes on where another ended; all of them if left out
+    at_once      how many a function of all parameters is given at a time, after which the same call goes on; else all
     names        of the parameters; theta1 and on, or those of the prior, if left out
     name         of the dataset, the model and the experience; that of the function if left out
     axes         of what is observed, as for `dataset`
@@ -203,20 +202,19 @@ def posterior(
     from qexp.runs.new import new_simulations, new_specs  # loads torch
 
     if isinstance(simulator, str):
-        home = workspaces.find(workspace)
-        called = simulator
+        home, called = workspaces.find(workspace), simulator
         if prior is not None or names or name:
             raise QexpError(f"`prior`, `names`, `name`: '{simulator}' is a dataset, which has them; leave them out")
     else:
         called = name or str(getattr(simulator, "__name__", ""))
         if not called.isidentifier() and name is None:
             raise QexpError(f"`name`: the simulator is called '{called}'; give the dataset a name")
-        for option, count in (("simulations", simulations), ("at_once", 1 if at_once is None else at_once)):
+        for option, count in {"simulations": simulations, "at_once": 1 if at_once is None else at_once}.items():
             if not isinstance(count, Real) or count < 1 or count % 1:
                 raise QexpError(f"`{option}={count}`: a whole number, at least 1")
         home = workspaces.find(workspace, create=True)
         with displayed(options.get("display")), counted(uncounted, "simulating", "simulations") as done:
-            more = {"counted": done, "axes": axes, "at_once": None if at_once is None else int(at_once)}
+            more = {"counted": done, "axes": axes, "at_once": at_once and int(at_once)}
             new_simulations(home, called, int(simulations), simulator, names, prior, **more)
     if not (home.specs / FOLDERS["experience"] / f"{called}.json").exists():
         new_specs(home, NewOptions("experience", called))

@@ -74,8 +74,7 @@ def new_simulations(
 
     theta    (simulation, parameter), or how many are drawn from the prior
     x        (simulation, ...), or the simulator that makes it of theta: it is called if the file is not there
-    more     `units` of parameters, `groups`, (simulation,), `axes` of x, `counted`, which receives how many are
-             simulated, and how many `at_once`
+    more     `units` of parameters; `groups`, (simulation,); `axes` of x; `counted`, told how many are made; `at_once`
     returns  warnings about them
     Raises QexpError if other simulations or another dataset are there, and SpecError if the dataset is wrong.
     """
@@ -102,8 +101,8 @@ def new_simulations(
     if made := not path.exists():
         if callable(x) and not different:
             at_once = more.get("at_once")
-            content = [*(values.tobytes() for values in arrays.values()), str(at_once or "").encode()]
-            known = hashlib.sha256(b"".join(content)).hexdigest()
+            content = b"".join(values.tobytes() for values in arrays.values()) + str(at_once or "").encode()
+            known = hashlib.sha256(content).hexdigest()
             unfinished = path.with_suffix(f".unfinished-{known[:12]}.npy")
             arrays |= simulated.simulated(x, theta, unfinished, more["counted"], at_once)
     else:
