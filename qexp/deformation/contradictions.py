@@ -257,8 +257,8 @@ def _common_motion(problem: Problem, fit: Fit, track: Track, number: int) -> Mis
     return Mistake(words, {}, number, motions, names, gain)
 
 
-MOST_TESTED = 1000
-"""Points of a track, drawn at random, by which steps are searched."""
+MOST_TESTED, MOST_GENERATIONS = 1000, 40
+"""Points of a track, drawn at random, by which steps are searched; and generations of that search, at most."""
 LEAST_STEP = 0.03
 """Share of the points of a track that a step must move, and leave."""
 
@@ -269,13 +269,15 @@ def _step(problem: Problem, fit: Fit, track: Track, number: int) -> Mistake | No
     """
     from scipy.optimize import differential_evolution
 
-    def within(cut: Array, problem: Problem, some: Tensor | slice = slice(None)) -> Tensor:
+    def positions(problem: Problem) -> Tensor:
+        return problem.model.positions[problem.weighting.slices[number]]
+
+    def within(cut: Array, places: Tensor) -> Tensor:
         turn, *ends = cut.tolist()
-        places = (problem.model.positions[problem.weighting.slices[number]][some] - middle) / extent
-        return (places @ _turn(turn)[:2, :2] <= torch.tensor(ends)).all(dim=1).double()
+        return ((places - middle) / extent @ _turn(turn)[:2, :2] <= torch.tensor(ends)).all(dim=1).double()
 
     def loss(cuts: Array) -> Array:
-        masks = torch.stack([within(cut, problem, some) for cut in cuts.T])
+        masks = torch.stack([within(cut, everywhere[some]) for cut in cuts.T])
         scores, information = told(masks)
         known = information.diagonal()
         enough = (masks.mean(dim=1) - 0.5).abs() <= 0.5 - LEAST_STEP
@@ -283,7 +285,7 @@ def _step(problem: Problem, fit: Fit, track: Track, number: int) -> Mistake | No
         return -gains.numpy()
 
     def words(problem: Problem, fit: Fit) -> str:
-        there = within(found.x, problem).numpy() > 0
+        there = within(found.x, everywhere).numpy() > 0
         amount, share = fit.nuisances[number].amounts["step"], float(there.mean())
         if share > 0.5:
             there, amount, share = ~there, -amount, 1 - share
@@ -293,16 +295,16 @@ def _step(problem: Problem, fit: Fit, track: Track, number: int) -> Mistake | No
             f"{'lower' if amount > 0 else 'higher'}, as after an unwrapping error,"
         )
 
-    positions = problem.model.positions[problem.weighting.slices[number]]
-    middle, extent = positions.mean(dim=0), positions.std(dim=0).clamp(min=1)
-    some = torch.from_numpy(np.random.default_rng(0).permutation(len(positions))[:MOST_TESTED])
+    everywhere = positions(problem)
+    middle, extent = everywhere.mean(dim=0), everywhere.std(dim=0).clamp(min=1)
+    some = torch.from_numpy(np.random.default_rng(0).permutation(len(everywhere))[:MOST_TESTED])
     told = further(problem, fit, number, some)
-    ranges = [(0, 2 * math.pi), (-2, 2), (-2, 2)]
-    found = differential_evolution(loss, ranges, rng=0, vectorized=True, updating="deferred", polish=False)
+    ranges, together = [(0, 2 * math.pi), (-2, 2), (-2, 2)], {"vectorized": True, "updating": "deferred"}
+    found = differential_evolution(loss, ranges, maxiter=MOST_GENERATIONS, rng=0, polish=False, **together)
     if not found.fun:
         return None
     gain, tried = -float(found.fun), found.nfev * len(found.population)
-    return Mistake(words, {}, number, lambda problem: within(found.x, problem)[None], ["step"], gain, tried)
+    return Mistake(words, {}, number, lambda problem: within(found.x, positions(problem))[None], ["step"], gain, tried)
 
 
 # The fit repeated without each mistake.

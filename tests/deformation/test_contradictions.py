@@ -42,11 +42,14 @@ def exchanged(seen):
     return {**seen, **{name: replace(seen[name], direction=direction) for name, direction in directions.items()}}
 
 
-def shifted(_):
+def shifted(_, slope=None):
+    """A corner, or all north of a line."""
     seen = tracks(None)
     track = seen["ascending"]
-    corner = (track.x < ORIGIN[0]) & (track.y > ORIGIN[1])
-    return {**seen, "ascending": replace(track, displacement=track.displacement + 0.028 * corner)}
+    part = (track.x < ORIGIN[0]) & (track.y > ORIGIN[1])
+    if slope is not None:
+        part = track.y > ORIGIN[1] + 500 + slope * (track.x - ORIGIN[0])
+    return {**seen, "ascending": replace(track, displacement=track.displacement + 0.028 * part)}
 
 
 def estimated(seen):
@@ -88,6 +91,9 @@ MISTAKES = {
         ["without a motion that all stations of 'gnss' share (0.02"],
     ),
     "a step": (shifted, ["of the points of 'ascending', those around", "mm lower, as after an unwrapping error"]),
+    "a step along a slanting line": (
+        lambda seen: {"ascending": shifted(seen, 0.4)["ascending"]}, ["mm lower, as after an unwrapping error"],
+    ),
     "a step alone": (
         lambda seen: {"ascending": shifted(seen)["ascending"]}, ["mm lower, as after an unwrapping error"],
     ),
