@@ -193,6 +193,13 @@ class SimulatedData(GeneratedData):
         return Samples(sizes[0], of_sample * (sizes[1] + sizes[2]), "split")
 
 
+RECORDED = (
+    "found", "found_parameters", "found_emulator", "fingerprint", "emulator_weights", "units", "values", "shapes",
+    "pixels", "middles", "distributions",
+)  # fmt: skip
+"""Keys of a dataset that say what its files held when a run was prepared."""
+
+
 def _stored(
     document: Document,
     tables: Tables,
@@ -212,18 +219,6 @@ def _stored(
         sides, middle = (origin.get(key, {}).get(name) for key in ("pixels", "middles"))
         pixels[name] = *(sides or (width, height)), *(middle or (0.0, 0.0))
     _, *size = next(iter(shapes.values()))
-    found = ("found", "found_parameters", "found_emulator")
-    kept = (
-        *found,
-        "fingerprint",
-        "emulator_weights",
-        "units",
-        "values",
-        "shapes",
-        "pixels",
-        "middles",
-        "distributions",
-    )
     return StoredDataset(
         StoredImages(simulations, views, pixels, model),
         (size[0], size[1]),
@@ -232,7 +227,7 @@ def _stored(
         {name: built(tables["distributions"], origin["distributions"][name]) for name in document["varyings"]},
         noise_of(document, list(shapes), tables),
         quantities,
-        origin={key: origin[key] for key in kept if key in origin},
+        origin={key: origin[key] for key in RECORDED if key in origin},
     )
 
 
