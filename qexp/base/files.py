@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import fcntl
 import hashlib
 import os
@@ -187,13 +186,12 @@ def in_bytes(size: float) -> str:
 
 
 def require_plain(path: Path, largest: int | None = None) -> None:
-    """Raises DamagedError for a pipe, a device, a folder and a link to one, and for a file of more than `largest`
-    bytes; OSError if there is none.
+    """Raises DamagedError for a pipe, a device and a link to one, and for a file of more than `largest` bytes; OSError
+    if there is none.
     """
     status = path.stat()
-    if stat.S_ISDIR(status.st_mode):
-        raise DamagedError(f"{path} cannot be read: {os.strerror(errno.EISDIR)}")
-    if not stat.S_ISREG(status.st_mode):  # opening a named pipe would wait until another process writes to it
+    # Opening a named pipe would wait until another process writes to it; opening a folder is an error by itself.
+    if not (stat.S_ISREG(status.st_mode) or stat.S_ISDIR(status.st_mode)):
         raise DamagedError(f"{path} cannot be read: it is not a plain file")
     if largest is not None and status.st_size > largest:
         raise DamagedError(f"{path} is too large: {status.st_size:,} bytes, at most {largest:,}")

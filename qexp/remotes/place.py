@@ -236,7 +236,7 @@ class Remote:
                     if Path(place).is_file() and Path(place).stat().st_size <= size:
                         shutil.copyfile(place, target)
                 elif not self.renames or self.system.size(place) <= size:  # by SFTP, parts come in any order
-                    self.system.get_file(place, str(target), callback=_Counted(size))
+                    self.system.get_file(place, str(target), callback=_counted(size))
 
         self.each(get, contents)
         for target, (sha256, _) in contents.items():
@@ -251,22 +251,15 @@ class _TooMuchError(ValueError):
     """A content is larger than the manifest of its version says."""
 
 
-class _Counted:
-    """Is told of a content while it comes, in the words of fsspec. Raises _TooMuchError for more than its size."""
+def _counted(most: int) -> Any:
+    """What fsspec tells of a content while it comes. Raises _TooMuchError for more than its size."""
+    from fsspec.callbacks import Callback
 
-    def __init__(self, most: int) -> None:
-        self._most, self._count = most, 0
-
-    def set_size(self, size: int | None) -> None:
-        if (size or 0) > self._most:
+    def require(size: int | None, value: int) -> None:
+        if max(size or 0, value) > most:
             raise _TooMuchError
 
-    def relative_update(self, inc: int = 1) -> None:
-        self.absolute_update(self._count + inc)
-
-    def absolute_update(self, value: int) -> None:
-        self._count = value
-        self.set_size(value)
+    return Callback(hooks={"size": require})
 
 
 def place_of(sha256: str) -> str:
