@@ -105,7 +105,7 @@ def _within_reach(source: Source, stations: Array) -> dict[str, tuple[float, flo
         wide, tall = (highest - lowest) / 1e3
         raise QexpError(
             f"the points extend over {wide:.3g} × {tall:.3g} km, but images of the source only over "
-            f"{(east - west) / 1e3:.3g} × {(north - south) / 1e3:.3g} km, so that some lie outside of them; crop the "
+            f"{(east - west) / 1e3:.3g} × {(north - south) / 1e3:.3g} km, so that some lie outside; crop the "
             "observation with qexp observe --bounds, or give the images' centre with `centre`"
         )
     return ends
