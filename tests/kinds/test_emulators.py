@@ -318,7 +318,7 @@ def test_images_stay_where_their_centre_is_given_or_move_with_the_source(workspa
     [
         ({"bounds": {"depth": (1.0, 3.0)}}, "known only for depth from 1.50"),
         ({"fixed": {"depth": 9.0}}, "known only for depth from 1.50"),
-        ({"centre": (PLACE[0] + 5000.0, PLACE[1])}, "some lie outside of them"),
+        ({"centre": (PLACE[0] + 5000.0, PLACE[1])}, "some lie outside"),
         ({"source": "run:missing"}, "missing"),
     ],
 )

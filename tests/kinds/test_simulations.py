@@ -7,6 +7,7 @@ import re
 
 import h5py
 import numpy as np
+import pandas
 import pytest
 import torch
 import xarray
@@ -199,6 +200,25 @@ def test_rows_from_the_north_are_declared_and_it_is_said_if_nothing_tells_where_
     words = "rows of 'displacement' count as running northwards"
     assert words in " ".join(opened(archive).warnings)
     assert words not in " ".join([*north_first.warnings, *opened(archive, rows="northwards").warnings])
+
+
+@pytest.mark.parametrize("ending", ["csv", "parquet"])
+def test_a_table_whose_index_says_that_its_rows_were_in_another_order_is_refused(tmp_path, values, ending):
+    depth, volume, views = values
+    np.save(tmp_path / "u.npy", views[:, 0])
+    table = pandas.DataFrame({"depth": depth, "delta_volume": volume})
+    rows = {
+        "sorted": table,
+        "shuffled": table.sample(frac=1, random_state=0),
+        "named": table.set_index(1 + table.index),
+    }
+    for name, of_rows in rows.items():
+        getattr(of_rows, f"to_{ending}")(tmp_path / f"{name}.{ending}")
+    words = "its rows are in another order than their index"
+    assert words in refused(tmp_path / "u.npy", parameters=str(tmp_path / f"shuffled.{ending}"))
+    for name in ("sorted", "named"):
+        dataset = opened(tmp_path / "u.npy", parameters=str(tmp_path / f"{name}.{ending}"))
+        assert dataset.simulations.parameters["depth"] == pytest.approx(depth)
 
 
 def test_reversed_axes_of_matlab_are_told_by_its_mark_or_by_the_key_that_the_error_names(tmp_path, values):

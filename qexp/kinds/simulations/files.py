@@ -55,6 +55,9 @@ FEWEST_STEPS = 1000
 
 FEW_SIMULATIONS = 100
 
+INDEX = "", "Unnamed: 0", "__index_level_0__"
+"""Columns of the labels that pandas gives rows."""
+
 FAR = 100
 """Times as far from the median as all other values, of 99 % of simulations at least, is what seems to have failed."""
 
@@ -390,7 +393,14 @@ class SimulationFiles:
         count, columns = self.arrays[0].count, {name: self._names[name] for name in self.parameters}
         if self._table is not None:
             with as_finding():
-                of_columns, _ = self._table.read(columns.values(), [])
+                index = [
+                    name for name in ("", "Unnamed: 0", "__index_level_0__") if name in self._table.names
+                ]  # pandas' own
+                of_columns, labels = self._table.read(columns.values(), index)
+            for of_rows in (list(map(str, labels[name])) for name in index if self._document["files"] is None):
+                if of_rows != (numbers := list(map(str, range(len(of_rows))))) and sorted(of_rows) == sorted(numbers):
+                    why = f"{self.table}: its rows are in another order than their index; sort_index() restores it"
+                    raise DatasetError([(("parameters",), f"{why}; without meaning: reset_index(drop=True)")])
             read = {name: of_columns[column] for name, column in columns.items()}
         else:
             tables = {name: self._table_of(column, count) for name, column in columns.items()}
