@@ -368,6 +368,15 @@ def _suitable(values: NDArray[np.float64]) -> tuple[float, float, float]:
     return 1.0, values.mean(), values.std()
 
 
+def over_decades(values: NDArray[np.float64]) -> bool:
+    """Whether any number of vectors, (sample, value), lies over decades, and is learned by its logarithm."""
+    for column in values.T:
+        power, centre, scale = _suitable(column)
+        if power == 0 and np.quantile(np.abs(column - centre), 0.995) > DECADES * scale:
+            return True
+    return False
+
+
 class MinMax(Fitted):
     """The range of the training part to 0 … 1, per channel; other values may lie outside."""
 

@@ -16,6 +16,7 @@ from qexp.networks.transforms import (
     Scale,
     Standardize,
     Transform,
+    over_decades,
 )
 
 
@@ -208,6 +209,8 @@ def test_each_number_of_a_vector_has_the_scale_that_its_values_need_and_comes_ba
         torch.testing.assert_close(steps[1:, column], steps[:1, column].expand(2), rtol=0.01, atol=0)
     for far in (-1e9, 1e9):
         assert transform(torch.full_like(vectors[:1], far)).isfinite().all()
+    assert [over_decades(column[:, None].numpy()) for column in columns] == [False, False, True, True, True, False]
+    assert over_decades(vectors[:, 0, 0].numpy())
 
 
 @pytest.mark.parametrize("period", [360.0, 180.0, 2 * math.pi, 24.0])

@@ -22,6 +22,7 @@ from qexp.base.seeds import Seeds
 from qexp.errors import QexpError, shortened, some, suggestion
 from qexp.kinds.images.files import names_in, require_numbers
 from qexp.kinds.simulations.axes import AXES as AXES
+from qexp.networks.transforms import over_decades
 from qexp.simulation.distributions import described
 from qexp.simulation.stored import StoredDataset
 from qexp.spec.reading import Document
@@ -34,13 +35,14 @@ NAMES_OBSERVED = names_in(OBSERVED)
 NOT_PARAMETERS = OBSERVED, GROUP, SIMULATOR, NAMES_OBSERVED
 """Further names in files."""
 
-MOST_DROPOUT, DROPOUT_OF_NUMBER = 0.4, 20
+MOST_DROPOUT, PERCENT_OF_NUMBER = 40, 26_000
 """Few simulations are learned by heart without dropout: the second for each number of a normal density, divided by how
-many simulations there are, and at most the first.
+many simulations there are to the power 1.5, in whole percent, and at most the first. Of many, less than one percent
+would make narrow posteriors too wide.
 """
 
-DROPOUT_OF_HEAD = 0.1
-"""Dropout from which on the head's features have it, too, which makes narrow posteriors too wide."""
+SIMULATIONS_LOOKED_AT = 2000
+"""Of which numbers may lie over decades: a linear path then goes around the hidden layers."""
 
 NUMBERS_OF_MIXTURE, MOST_COMPONENTS = 168, 10
 """Weights, means and factors of its components, of which there are more where parameters are few."""
@@ -48,10 +50,10 @@ NUMBERS_OF_MIXTURE, MOST_COMPONENTS = 168, 10
 SIMULATIONS_OF_NUMBER = 32
 """For each of these numbers: fewer simulations are learned by heart."""
 
-STEPS_OF_ROOT, FEWEST_EPOCHS = 160, 10
-"""Steps of training by the third root of the number of simulations, if validation does not end it."""
+MOST_EPOCHS = 300
+"""If validation does not end training."""
 
-STEPS_OF_PLATEAU, FEWEST_OF_PLATEAU = 120, 3
+STEPS_OF_PLATEAU, LEAST_PATIENCE, MOST_PATIENCE = 600, 3, 7
 """Steps, and epochs, without a lower validation loss, after which the learning rate is lowered; training ends after as
 many again.
 """
@@ -277,51 +279,66 @@ def experience(document: Document, dataset: StoredDataset) -> tuple[Document, Do
     numbers = 1 + len(outputs) * (len(outputs) + 3) // 2
     most = min(max(NUMBERS_OF_MIXTURE // numbers, 2), MOST_COMPONENTS)
     components = min(most, max(count // (SIMULATIONS_OF_NUMBER * numbers), 1))
-    dropout = round(min(MOST_DROPOUT, DROPOUT_OF_NUMBER * numbers / count), 3)
+    dropout = min(MOST_DROPOUT, PERCENT_OF_NUMBER * numbers // count**1.5) / 100
     hidden = {"units": [128, 128], "outputs": 128, "activation": "silu", "dropout": dropout}
     convolutions = {"module": "conv", "parameters": {"filters": [16, 32, 32], "stride": 2}}
+    vectors, joined = min(height, width) == 1, {"join": {"module": "concatenate"}} if len(observed) > 1 else {}
     operations = {
-        **({"join": {"module": "concatenate"}} if len(observed) > 1 else {}),
-        **({"convolutions": convolutions} if min(height, width) > 1 else {}),
+        **joined,
+        **({} if vectors else {"convolutions": convolutions}),
         "hidden": {"module": "mlp", "parameters": hidden},
         "silu": {"module": "activation", "parameters": {"activation": "silu"}},
-        **({"dropout": {"module": "dropout", "parameters": {"rate": dropout}}} if dropout > DROPOUT_OF_HEAD else {}),
         "posterior": {"module": "mixture_posterior", "parameters": {"components": components}},
     }
+    source = observed if joined else observed[0]
+    branches: list[Document] = [{"x_name": source, "y_name": outputs, "operations": [*operations]}]
+    if vectors and _over_decades(dataset):  # the posterior is then as narrow as what is seen is precise
+        operations |= {"numbers": {"module": "flatten"}, "beside": {"module": "concatenate"}}
+        branches = [
+            {"x_name": source, "y_name": "seen", "operations": [*joined, "numbers"]},
+            {"x_name": "seen", "y_name": "learned", "operations": ["hidden", "silu"]},
+            {"x_name": ["learned", "seen"], "y_name": outputs, "operations": ["beside", "posterior"]},
+        ]
     model = {
         "inputs": {name: {"size": [height, width, channels]} for name in observed},
         "outputs": outputs,
         "operations": operations,
-        "branches": [
-            {
-                "x_name": observed if len(observed) > 1 else observed[0],
-                "y_name": outputs,
-                "operations": list(operations),
-            }
-        ],
+        "branches": branches,
     }
-    split, batch_size = [0.85, 0.1], min(max(count // 16, 16), 200)
-    steps = math.ceil(split[0] * count / batch_size)
-    epochs = max(round(STEPS_OF_ROOT * count ** (1 / 3) / steps), FEWEST_EPOCHS)
-    patience = max(math.ceil(STEPS_OF_PLATEAU / steps), FEWEST_OF_PLATEAU)
-    plateau = {"factor": 0.3, "patience": patience, "min_delta": 1e-3}
     return model, {
         "inputs": observed,
         "outputs": outputs,
+        **_training(count),
+        "transforms": dict.fromkeys(observed, "adapted" if vectors else "standardize"),
+        "losses": "negative_log_likelihood",
+    }
+
+
+def _training(count: int) -> Document:
+    """Keys of an experience on so many simulations: until the validation loss has stopped falling."""
+    split, batch_size = [0.85, 0.1], min(max(count // 16, 16), 200)
+    steps_of_epoch = math.ceil(split[0] * count / batch_size)
+    patience = min(max(math.ceil(STEPS_OF_PLATEAU / steps_of_epoch), LEAST_PATIENCE), MOST_PATIENCE)
+    plateau = {"factor": 0.3, "patience": patience, "min_delta": 1e-3}
+    return {
         "split": split,
-        "epochs": epochs,
+        "epochs": MOST_EPOCHS,
         "batch_size": batch_size,
         "optimizer": "adam",
         "learning_rate": 3e-3,
-        "schedule": {"type": "one_cycle", "parameters": {"warm_up": 0.1}},
+        "schedule": {"type": "one_cycle", "parameters": {"warm_up": 0.01}},
         "additional_callbacks": [
             {"type": "reduce_on_plateau", "parameters": plateau},
             {"type": "early_stopping", "parameters": {"patience": 2 * patience}},
         ],
         "gradient_clip": 5.0,
-        "transforms": dict.fromkeys(observed, "standardize" if min(height, width) > 1 else "adapted"),
-        "losses": "negative_log_likelihood",
     }
+
+
+def _over_decades(dataset: StoredDataset) -> bool:
+    simulations = dataset.simulations
+    some = simulations.usable[:SIMULATIONS_LOOKED_AT]
+    return any(over_decades(seen.of(some).reshape(len(some), -1)) for seen in simulations.observations.values())
 
 
 def _require_continuous(dataset: StoredDataset) -> None:
