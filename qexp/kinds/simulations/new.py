@@ -41,6 +41,9 @@ many simulations there are to the power 1.5, in whole percent, and at most the f
 would make narrow posteriors too wide.
 """
 
+LESS_OVER_DECADES = 4
+"""By which dropout is divided where numbers lie over decades, as their posteriors are narrow beside the prior."""
+
 SIMULATIONS_LOOKED_AT = 2000
 """Of which numbers may lie over decades: a linear path then goes around the hidden layers."""
 
@@ -279,10 +282,12 @@ def experience(document: Document, dataset: StoredDataset) -> tuple[Document, Do
     numbers = 1 + len(outputs) * (len(outputs) + 3) // 2
     most = min(max(NUMBERS_OF_MIXTURE // numbers, 2), MOST_COMPONENTS)
     components = min(most, max(count // (SIMULATIONS_OF_NUMBER * numbers), 1))
-    dropout = min(MOST_DROPOUT, PERCENT_OF_NUMBER * numbers // count**1.5) / 100
+    vectors, joined = min(height, width) == 1, {"join": {"module": "concatenate"}} if len(observed) > 1 else {}
+    precise = vectors and _over_decades(dataset)
+    percent = PERCENT_OF_NUMBER * numbers / count**1.5 / (LESS_OVER_DECADES if precise else 1)
+    dropout = min(MOST_DROPOUT, math.floor(percent)) / 100
     hidden = {"units": [128, 128], "outputs": 128, "activation": "silu", "dropout": dropout}
     convolutions = {"module": "conv", "parameters": {"filters": [16, 32, 32], "stride": 2}}
-    vectors, joined = min(height, width) == 1, {"join": {"module": "concatenate"}} if len(observed) > 1 else {}
     operations = {
         **joined,
         **({} if vectors else {"convolutions": convolutions}),
@@ -292,7 +297,7 @@ def experience(document: Document, dataset: StoredDataset) -> tuple[Document, Do
     }
     source = observed if joined else observed[0]
     branches: list[Document] = [{"x_name": source, "y_name": outputs, "operations": [*operations]}]
-    if vectors and _over_decades(dataset):  # the posterior is then as narrow as what is seen is precise
+    if precise:
         operations |= {"numbers": {"module": "flatten"}, "beside": {"module": "concatenate"}}
         branches = [
             {"x_name": source, "y_name": "seen", "operations": [*joined, "numbers"]},
@@ -338,7 +343,8 @@ def _training(count: int) -> Document:
 def _over_decades(dataset: StoredDataset) -> bool:
     simulations = dataset.simulations
     some = simulations.usable[:SIMULATIONS_LOOKED_AT]
-    return any(over_decades(seen.of(some).reshape(len(some), -1)) for seen in simulations.observations.values())
+    seen = [one.of(some).reshape(len(some), -1).astype(np.float64) for one in simulations.observations.values()]
+    return any(map(over_decades, seen))
 
 
 def _require_continuous(dataset: StoredDataset) -> None:
