@@ -42,6 +42,12 @@ def two(scores):
     return np.logaddexp(math.log(0.3) + near.logpdf(scores), math.log(0.7) + far.logpdf(scores))
 
 
+def cut(scores):
+    """Cut off at an edge, beside which it is thin and highest: what lies above it is half a normal distribution."""
+    above = scores[:, 1] - 0.02 * scores[:, 0] ** 2
+    return np.where(above > 0, -0.5 * (scores[:, 0] / 0.7) ** 2 - 0.5 * (above / 0.02) ** 2, -np.inf)
+
+
 @pytest.mark.heavy
 @pytest.mark.parametrize("method", METHODS)
 def test_each_method_draws_from_a_normal_density(method):
@@ -64,6 +70,18 @@ def test_a_bow_is_drawn_from_although_no_proposal_has_its_shape(method):
     for values in (first, across):
         assert abs(values.mean()) < 0.1
         assert values.std() == pytest.approx(1.0, abs=0.1)
+
+
+@pytest.mark.heavy
+@pytest.mark.parametrize("method", METHODS)
+def test_intervals_that_end_at_an_edge_are_as_wide_as_the_density(method):
+    proposal = mixture([0.0], np.zeros((1, 2)), np.diag([0.7**2, 0.02**2])[None], 0.05)
+    made = METHODS[method](cut, proposal, 8000, np.random.default_rng(4))
+    assert not made.doubts
+    above = (made.all[:, 1] - 0.02 * made.all[:, 0] ** 2) / 0.02
+    for values, exact in ((made.all[:, 0] / 0.7, scipy.stats.norm), (above, scipy.stats.halfnorm)):
+        low, high = exact.ppf([0.05, 0.95])
+        np.testing.assert_allclose(np.quantile(values, [0.05, 0.95]), [low, high], atol=0.05 * (high - low))
 
 
 def test_weights_of_a_proposal_that_fits_badly_are_said_not_to_be_trusted():
