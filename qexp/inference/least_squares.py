@@ -297,6 +297,14 @@ class Deformation:
         some.elevation = None if self.elevation is None else means(self.elevation)
         return some
 
+    def places(self) -> tuple[Deformation, Callable[[Tensor], Tensor]]:
+        """The same with each place as a point; and the means over places, (..., place) → (..., point)."""
+        some = copy(self)
+        some.points, some._means = len(self.stations), None
+        if self._means is None:
+            return some, lambda values: values
+        return some, self._means.__call__
+
     def turned(self, points: slice, matrix: Tensor) -> Deformation:
         """The same with the directions of some points multiplied by a matrix, (3, 3)."""
         owner = torch.arange(self.points) if self._means is None else self._means.owner
@@ -500,7 +508,8 @@ class Problem:
         middle, after = moved[:, 0], moved[:, 1:]
         before = torch.full_like(after, torch.nan)
         needed = torch.isnan(after[..., 0]) if self.one_sided else torch.full(after.shape[:2], True)
-        before[needed] = self._displacements((coordinates[:, None] - steps)[needed], owner[:, 1:][needed])
+        if needed.any():
+            before[needed] = self._displacements((coordinates[:, None] - steps)[needed], owner[:, 1:][needed])
         there = torch.isfinite(after[..., :1]).double() + torch.isfinite(before[..., :1]).double()
         after, before = (torch.where(torch.isfinite(end), end, middle[:, None]) for end in (after, before))
         return middle, (after - before) / (STEP * there.clamp(min=1))

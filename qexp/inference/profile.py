@@ -14,7 +14,7 @@ from torch import Tensor
 
 from qexp.base.arrays import Array
 from qexp.base.quantities import base_name
-from qexp.inference.density import whole_signals
+from qexp.inference.density import Signals
 from qexp.inference.fit import Fit, best, standard_errors, threshold
 from qexp.inference.least_squares import Deformation, Problem, covariances, minimise
 from qexp.inference.parameters import RIGHT_ANGLE
@@ -24,8 +24,10 @@ CLOSE_SHARE = 0.04
 the slope there corrects it."""
 CHI2_TOLERANCE = 0.01
 """Increase of χ² by which the other parameters may still be away from their best values."""
-MOST_STEPS, MOST_ITERATIONS = 16, 15
+MOST_STEPS, MOST_ITERATIONS = 16, 30
 """Values that are tried for an end, and iterations of the other parameters at each."""
+FIRST_STEPS = 5
+"""Values after which an end that the slope did not lead to is sought by halves."""
 LARGEST_GROWTH = 4.0
 """Largest factor between the distances of two such values from the estimate."""
 SHARE_OF_WAY = 0.3
@@ -40,11 +42,12 @@ PROMISING_ROOTS = 3.0
 """Roots of the increase of χ², in units of the threshold, from which better values of other parameters are followed."""
 DEEPER_STEP, MOST_DEEPER = 0.05, 40
 """Change of logarithms by which an impossible source is made deeper and smaller until it is possible, and how often."""
-MANY_POINTS = 1000
-"""Points from which on signals are reduced to a basis; see `density.Signals.reduced`."""
-SPANNING_SOURCES, SPANNED_DEVIATIONS, MOST_BASES = 100, 2.0, 3
-"""Sources that span the basis at first, by how many standard deviations they are spread, and how often it is widened by
-the sources at the ends before all points are used."""
+SPANNING_SOURCES, SPANNED_DEVIATIONS, MOST_HALVINGS = 60, 2.0, 12
+"""Sources that span a basis of signals at first, by how many standard deviations they are spread, and how often the way
+to one that is too unlikely is halved."""
+BASIS_TOLERANCE, MOST_BASES = 0.005, 4
+"""Share of the increase of χ² at an end by which that by a basis may differ from that by all points, and how often the
+basis is widened by the sources where it differs by more before it counts."""
 EDGE_STEP = 1e-3
 """Difference of a coordinate to sources that an estimate should not lie beside if they are impossible."""
 LOWER_CHI2 = 0.01
@@ -75,29 +78,7 @@ def profile_likelihood(problem: Problem, fit: Fit, most: float) -> Profile:
     Moolgavkar 1988, Appl. Stat. 37, 87-94), which is right where parameters trade off; errors to first order are not.
     The coordinate of an amplitude that differs from zero is its logarithm there.
     """
-    quick = problem.quick()
-    if problem.model.points < MANY_POINTS:
-        return _Ends.found(_searches(quick, fit, most)).profile(fit)
-    # Sources whose signals span those along the ways to the ends.
-    search = _Search(quick, fit, [], 0.0)
-    random = torch.Generator().manual_seed(0)
-    draws = torch.randn(SPANNING_SOURCES, len(search.start), generator=random, dtype=torch.float64)
-    sizes, axes = torch.linalg.eigh(search.covariance)  # rounding may leave it without a Cholesky decomposition
-    moved = search.start + SPANNED_DEVIATIONS * (draws * sizes.clamp(min=0).sqrt()) @ axes.mT
-    moved = moved.clamp(search.low, search.high)
-    spanning = problem.coordinates.values(torch.cat([search.start[None], moved]))
-    spanning = spanning[problem.model.possible(spanning)]
-    for _ in range(MOST_BASES):
-        if (few := whole_signals(quick).reduced(spanning)) is None:
-            break
-        assert isinstance(few.model, Deformation)
-        by_signals = copy(quick)  # whose sums of squares leave out what no signal can explain
-        by_signals.model, by_signals.whiten, by_signals.weighted = few.model, few.whiten, few.data
-        ends = _Ends.found(_searches(by_signals, fit, most))
-        if not ends.mistaken(quick, fit):
-            return ends.profile(fit)
-        spanning = torch.cat([spanning, ends.met()])
-    return _Ends.found(_searches(quick, fit, most)).profile(fit)
+    return _Ends.found(problem, fit, most).profile(fit)
 
 
 def with_intervals(problem: Problem, fit: Fit) -> tuple[Fit, Profile]:
@@ -148,15 +129,19 @@ class _Ends:
     searches  of one problem, each in coordinates of its own
     """
 
-    def __init__(self, searches: list[_Search]) -> None:
-        self.threshold = searches[0].threshold
+    def __init__(self, searches: list[_Search], whole: Problem) -> None:
+        self.searches, self.whole, self.threshold = searches, whole, searches[0].threshold
         self.ends = [end for search in searches for end in search.ends]
         self.lowest: tuple[float, Tensor] | None = None
         """By how much χ² is lower than at the estimate, and the values of the lowest source that was met, if it is."""
+        self._spanning: Tensor | None = None
+        """Sources whose signals are a basis of those of others; None if that has no advantage."""
 
     @classmethod
-    def found(cls, searches: list[_Search]) -> _Ends:
-        ends = cls(searches)
+    def found(cls, problem: Problem, fit: Fit, most: float) -> _Ends:
+        quick = problem.quick()
+        ends = cls(_searches(quick, fit, most), quick)
+        ends.span(_around(quick, fit, most))
         ends.follow(ends.ends)
         ends.reconsider(ends.met())
         for _ in range(MOST_MINIMA):
@@ -181,14 +166,15 @@ class _Ends:
         """
         return torch.cat([end.source(step[2]) for end in self.ends for step in end.path if step[1] <= most])
 
-    def mistaken(self, problem: Problem, fit: Fit) -> bool:
-        """Whether the increase of χ² at an end is not that by all points of a problem."""
-        last = [end for end in self.ends if math.isfinite(end.path[-1][1])]
-        values = torch.cat([end.source(end.path[-1][2]) for end in last])
-        _, costs = problem.strengthened(problem.coordinates.from_values(values), [])
-        roots = (2 * costs - fit.chi2).clamp(min=0).sqrt().tolist()
-        limit = CLOSE_SHARE * self.threshold
-        return any(abs(root - end.path[-1][1]) > limit for root, end in zip(roots, last, strict=True))
+    def span(self, sources: Tensor) -> None:
+        """Reduce signals to a basis of those of these sources, too: see `density.Signals.reduced`."""
+        self._spanning = sources if self._spanning is None else torch.cat([self._spanning, sources])
+        places, means = self.whole.model.places()
+        signals = Signals(places, lambda moved: self.whole.weighting(means(moved)), self.whole.weighted)
+        if (few := signals.reduced(self._spanning)) is None:
+            self._spanning = None
+        for search in self.searches:
+            search.reduce(self.whole, few)
 
     def follow(self, ends: Sequence[_End]) -> None:
         active = list(ends)
@@ -254,13 +240,27 @@ class _Ends:
         rows, columns = torch.arange(len(ends)), torch.tensor([end.column for end in ends])
         low[rows, columns] = high[rows, columns] = starts[rows, columns]
         chi2 = torch.tensor([end.search.chi2 for end in ends], dtype=torch.float64)
-        together = _Together(ends)
-        minima = minimise(together, starts, low, high, CHI2_TOLERANCE / max(float(chi2.max()), 1.0), MOST_ITERATIONS)
-        gains = chi2 - 2 * minima.cost
+        at, cost, wrong, tolerance = starts.clone(), chi2.clone(), rows, CHI2_TOLERANCE / max(float(chi2.max()), 1.0)
+        for _ in range(MOST_BASES):
+            together = _Together([ends[row] for row in wrong.tolist()])
+            minima = minimise(together, at[wrong], low[wrong], high[wrong], tolerance, MOST_ITERATIONS)
+            at[wrong], cost[wrong] = minima.coordinates, minima.cost
+            if self._spanning is None:
+                break
+            sources = torch.cat([ends[row].source(at[row]) for row in wrong.tolist()])
+            _, cost[wrong] = self.whole.strengthened(self.whole.coordinates.from_values(sources), [])
+            increase = (2 * cost[wrong] - chi2[wrong]).clamp(min=self.threshold**2)
+            # Farther out it is enough to know that it is far.
+            differs = 2 * (cost[wrong] - minima.cost).abs() > BASIS_TOLERANCE * (increase / self.threshold) ** 2
+            if not differs.any():
+                break
+            self.span(sources[differs])
+            wrong = wrong[differs]
+        gains = chi2 - 2 * cost
         most = int(gains.argmax())
         if gains[most] > (0.0 if self.lowest is None else self.lowest[0]):
-            self.lowest = float(gains[most]), ends[most].source(minima.coordinates[most])[0]
-        return (-gains).clamp(min=0).sqrt().tolist(), list(minima.coordinates)
+            self.lowest = float(gains[most]), ends[most].source(at[most])[0]
+        return (-gains).clamp(min=0).sqrt().tolist(), list(at)
 
 
 class _Together(Problem):
@@ -325,7 +325,7 @@ class _Search:
     """
 
     def __init__(self, problem: Problem, fit: Fit, columns: Sequence[int], threshold: float) -> None:
-        self.problem, self.columns, self.threshold = problem, list(columns), threshold
+        self.problem, self.columns, self.threshold = copy(problem), list(columns), threshold
         coordinates = problem.coordinates
         self.start = coordinates.from_values(torch.from_numpy(fit.values)[None])[0]
         self.ends = [
@@ -346,6 +346,15 @@ class _Search:
         diagonal = information[0].diagonal() + torch.where(coordinates.logarithmic, WIDEST_LOG_DEVIATION**-2, 0.0)
         covariance = covariances(torch.where(joint, information[0], 0.0).fill_diagonal_(0.0) + torch.diag(diagonal))
         self.covariance = torch.where(torch.isfinite(covariance), covariance, torch.diag(1 / diagonal))
+
+    def reduce(self, whole: Problem, few: Signals | None) -> None:
+        """Use signals of a basis, or those of the whole problem."""
+        problem, source = self.problem, whole if few is None else few
+        assert isinstance(source.model, Deformation)
+        problem.model, problem.whiten, problem.weighted = source.model, source.whiten, whole.weighted
+        if few is not None:  # with what no signal explains as one number more
+            problem.whiten = lambda moved: torch.nn.functional.pad(few.whiten(moved), (0, 1))
+            problem.weighted = torch.cat([few.data, few.rest.sqrt()[:, None]], dim=1)
 
     def falls(self, column: int) -> bool:
         """Whether the parameter becomes smaller where its coordinate becomes larger."""
@@ -401,7 +410,8 @@ class _Search:
         if above is not None:
             width = above[0] - below[0]
             share = (self.threshold - below[1]) / (above[1] - below[1]) if math.isfinite(above[1]) else SHARE_OF_WAY
-            return below[0] + width * min(max(share, 0.1), 0.9)
+            least = 0.1 if len(end.path) <= FIRST_STEPS else 0.4
+            return below[0] + width * min(max(share, least), 1 - least)
         if below[0] == 0:
             first = self.threshold * math.sqrt(float(self.covariance[end.column, end.column]))
             return min(first if math.isfinite(first) else 1.0, farthest)
@@ -413,7 +423,7 @@ class _Search:
     def _predicted(self, end: _End, step: float) -> Tensor:
         """Coordinates from which the others are followed to their best values at a distance."""
         below, above = end.below(self.threshold), end.above(self.threshold)
-        if above is not None and math.isfinite(above[1]):
+        if above is not None and above[1] <= PROMISING_ROOTS * self.threshold:
             guess = below[2] + (above[2] - below[2]) * (step - below[0]) / (above[0] - below[0])
         elif below[0] > 0:
             before = max((tried for tried in end.path if tried[0] < below[0]), key=lambda tried: tried[0])
@@ -421,9 +431,13 @@ class _Search:
         else:
             along = self.covariance[:, end.column] / self.covariance[end.column, end.column]
             guess = self.start + end.side * step * along.nan_to_num(nan=0.0, posinf=0.0, neginf=0.0)
-        guess = guess.clamp(self.low, self.high)
-        guess[end.column] = self.start[end.column] + end.side * step
-        return self._possible(guess, end.column)
+        for share in (1.0, 0.5, 0.0):  # of the way there
+            at = (below[2] + share * (guess - below[2])).clamp(self.low, self.high)
+            at[end.column] = self.start[end.column] + end.side * step
+            at = self._possible(at, end.column)
+            if bool(self.problem.model.possible(self.problem.coordinates.values(at[None]))):
+                break
+        return at
 
     def _possible(self, guess: Tensor, fixed: int) -> Tensor:
         """A possible source with the same value of a parameter: deeper and smaller where necessary."""
@@ -440,9 +454,11 @@ class _Search:
         last = end.path[-1]
         below, above = end.below(self.threshold), end.above(self.threshold)
         if abs(last[1] - self.threshold) <= CLOSE_SHARE * self.threshold:
-            finite = [step for step in end.path[:-1] if math.isfinite(step[1]) and step[0] != last[0]]
-            before = min(finite, key=lambda step: abs(step[0] - last[0]))
-            slope = (last[1] - before[1]) / (last[0] - before[0])
+            other = above if last[1] <= self.threshold else below
+            if other is None or math.isinf(other[1]):
+                finite = [step for step in end.path[:-1] if math.isfinite(step[1]) and step[0] != last[0]]
+                other = min(finite, key=lambda step: abs(step[0] - last[0]))
+            slope = (last[1] - other[1]) / (last[0] - other[0])
             correction = (self.threshold - last[1]) / slope if slope > 0 else 0.0
             end.at = min(max(last[0] + correction, 0.5 * last[0]), self.farthest(end))
             return True
@@ -453,6 +469,22 @@ class _Search:
             end.at, end.open = below[0], math.isinf(above[1])
             return True
         return False
+
+
+def _around(problem: Problem, fit: Fit, most: float) -> Tensor:
+    """The estimate and sources around it that are not much less likely, (source, parameter) in SI units."""
+    search = _Search(problem, fit, [], most)
+    random = torch.Generator().manual_seed(0)
+    draws = torch.randn(SPANNING_SOURCES, len(search.start), generator=random, dtype=torch.float64)
+    sizes, axes = torch.linalg.eigh(search.covariance)  # rounding may leave it without a Cholesky decomposition
+    away = SPANNED_DEVIATIONS * (draws * sizes.clamp(min=0).sqrt()) @ axes.mT
+    far = torch.arange(len(draws))
+    for _ in range(MOST_HALVINGS):
+        _, costs = problem.strengthened((search.start + away[far]).clamp(search.low, search.high), [])
+        far = far[2 * costs > search.chi2 + (PROMISING_ROOTS * most) ** 2]
+        away[far] /= 2
+    moved = (search.start + away).clamp(search.low, search.high)
+    return problem.coordinates.values(torch.cat([search.start[None], moved]))
 
 
 def _searches(problem: Problem, fit: Fit, threshold: float) -> list[_Search]:
@@ -480,5 +512,5 @@ def _without(problem: Problem, fit: Fit, amplitudes: Sequence[int]) -> list[floa
     starts = search.start.expand(len(ends), -1).clone()
     starts[range(len(ends)), list(amplitudes)] = 0.0
     within = (search.low <= 0) & (search.high >= 0)
-    roots, _ = _Ends([search])._increase(ends, starts)
+    roots, _ = _Ends([search], problem)._increase(ends, starts)
     return [root if bool(within[column]) else math.inf for root, column in zip(roots, amplitudes, strict=True)]

@@ -118,7 +118,7 @@ def test_all_likely_sources_that_were_met_lie_in_all_intervals_and_no_angle_turn
     """χ² of what may as well be a sphere rises and falls again as its axis turns and its size changes."""
     kernel = GENERATORS["yang"].build().sources[0].kernel
     problem, fit = fitted("yang", seen(SPHEROID, kernel, size=10, error=0.002), start=SPHEROID)
-    ends = profile._Ends.found(profile._searches(problem, fit, threshold(fit)))
+    ends = profile._Ends.found(problem, fit, threshold(fit))
     found, likely = ends.profile(fit), ends.met(threshold(fit))[:, fit.coordinates.free].numpy()
     narrow = 1e-3 * (found.high - found.low)
     assert (likely >= found.low - narrow).all()
@@ -131,10 +131,12 @@ def test_all_likely_sources_that_were_met_lie_in_all_intervals_and_no_angle_turn
 @pytest.mark.heavy
 def test_signals_in_a_basis_give_the_intervals_of_all_points(monkeypatch):
     problem, fit = fitted("mctigue", seen(SPHERE, mctigue, size=24))
-    assert problem.model.points > profile.MANY_POINTS
-    few = profile_likelihood(problem, fit, threshold(fit))
-    monkeypatch.setattr(profile, "MANY_POINTS", 10**9)
-    whole = profile_likelihood(problem, fit, threshold(fit))
+    few = profile._Ends.found(problem, fit, threshold(fit))
+    assert few.searches[0].problem.model.points < problem.model.points / 4
+    monkeypatch.setattr(profile._Ends, "span", lambda ends, sources: None)
+    whole = profile._Ends.found(problem, fit, threshold(fit))
+    assert whole.searches[0].problem.model.points == problem.model.points
+    few, whole = few.profile(fit), whole.profile(fit)
     width = whole.high - whole.low
     np.testing.assert_allclose(few.low, whole.low, atol=0.02 * width.max(), rtol=0.05)
     np.testing.assert_allclose(few.high, whole.high, atol=0.02 * width.max(), rtol=0.05)
