@@ -310,6 +310,8 @@ def _step(problem: Problem, fit: Fit, track: Track, number: int) -> Mistake | No
 # The fit repeated without each mistake.
 
 STARTS_WITHOUT = 8
+SEARCH_WITHOUT = 1e-3, 30
+"""Tolerance and most iterations from each start; only what may explain the data is followed to its minimum."""
 ALIKE_COST = 10.0
 """Difference of χ², times its reduced value, up to which two mistakes explain data equally well."""
 MOST_SAID = 3
@@ -317,11 +319,14 @@ SILENT = 1e6
 """Errors of a track that is to say nothing [m]."""
 
 
-def _again(problem: Problem, fit: Fit, wanted: Sequence[Search], seed: int) -> Fit:
+def _again(problem: Problem, fit: Fit, wanted: Sequence[Search], seed: int) -> tuple[float, Tensor]:
+    """χ² and the values, (1, parameter), of the lowest minimum that is met from a fit and from some starts, roughly."""
     begin = torch.from_numpy(fit.values)[None]
     if all(wanted[index].can_be_drawn for index in problem.coordinates.free):
         begin = torch.cat([begin, starts(problem, wanted, STARTS_WITHOUT, seed)])
-    return best(problem, begin, seed)
+    minima = problem.minimum(begin, *SEARCH_WITHOUT)
+    lowest = int(minima.cost.argmin())
+    return 2 * float(minima.cost[lowest]), problem.coordinates.values(minima.coordinates[lowest][None])
 
 
 def _explained(
@@ -351,14 +356,15 @@ def _explained(
     fits = []
     for mistake in mistakes:
         with suppress(QexpError):  # points that cannot tell it from offsets and ramps
-            fits.append((_again(mistake.without(quick), fit, wanted, seed), mistake))
-    fits.sort(key=lambda pair: pair[0].chi2)
-    said = []
-    for rough, mistake in fits[:MOST_SAID]:
-        if rough.chi2 > fits[0][0].chi2 + ALIKE_COST * max(1.0, fits[0][0].chi2_reduced):
+            fits.append((*_again(mistake.without(quick), fit, wanted, seed), mistake))
+    fits.sort(key=lambda row: row[0])
+    said, (before, _) = [], _again(quick, fit, wanted, seed)
+    for rough, values, mistake in fits[:MOST_SAID]:
+        scale = max(1.0, rough / quick.degrees)
+        if rough > fits[0][0] + ALIKE_COST * scale or mistake.p_value(max(before - rough, 0.0), scale) > DOUBTED:
             break
         whole = mistake.without(problem)
-        again = best(whole, torch.from_numpy(np.stack([rough.values, fit.values])), seed)
+        again = best(whole, torch.cat([values, torch.from_numpy(fit.values)[None]]), seed)
         gain, scale = fit.chi2 - again.chi2, max(least, again.chi2_reduced)
         if again.chi2_reduced <= UNCERTAIN and len(mistakes) * mistake.p_value(gain, scale) < SIGNIFICANT:
             words = mistake.words if isinstance(mistake.words, str) else mistake.words(whole, again)
@@ -377,8 +383,8 @@ def _between(
         if problem.degrees <= where.stop - where.start:  # the others determine nothing
             continue
         others = Weighting([block.with_error(SILENT * (block is blocks[number])) for block in blocks])
-        by_others = _again(Problem(problem.model, others, problem.data, problem.coordinates, True), fit, wanted, seed)
-        signal = problem.model(torch.from_numpy(by_others.values)[None])
+        by_others = Problem(problem.model, others, problem.data, problem.coordinates, True)
+        signal = problem.model(_again(by_others, fit, wanted, seed)[1])
         signal, data = (problem.weighting.of_block(number, values[0, where]) for values in (signal, problem.data))
         if about := float(signal @ data / signal.square().sum().clamp(min=1e-300)):
             yield _scaled(track, number, about)
