@@ -314,6 +314,8 @@ SEARCH_WITHOUT = 1e-3, 30
 """Tolerance and most iterations from each start; only what may explain the data is followed to its minimum."""
 ALIKE_COST = 10.0
 """Difference of χ², times its reduced value, up to which two mistakes explain data equally well."""
+EXPLAINED_SHARE = 0.8
+"""Of what χ² is larger than the degrees of freedom: a step takes up some of what any wrong source leaves."""
 MOST_SAID = 3
 SILENT = 1e6
 """Errors of a track that is to say nothing [m]."""
@@ -366,7 +368,8 @@ def _explained(
         whole = mistake.without(problem)
         again = best(whole, torch.cat([values, torch.from_numpy(fit.values)[None]]), seed)
         gain, scale = fit.chi2 - again.chi2, max(least, again.chi2_reduced)
-        if again.chi2_reduced <= UNCERTAIN and len(mistakes) * mistake.p_value(gain, scale) < SIGNIFICANT:
+        explained = again.chi2_reduced <= UNCERTAIN and gain > EXPLAINED_SHARE * (fit.chi2 - fit.degrees)
+        if explained and len(mistakes) * mistake.p_value(gain, scale) < SIGNIFICANT:
             words = mistake.words if isinstance(mistake.words, str) else mistake.words(whole, again)
             said.append(f"{words} the reduced χ² is {again.chi2_reduced:.3g}")
     return "; or ".join(said)

@@ -52,6 +52,15 @@ def shifted(_, slope=None):
     return {**seen, "ascending": replace(track, displacement=track.displacement + 0.028 * part)}
 
 
+def beside_another_source(_):
+    """A fifth as strong, off to the north-east, without which no source of one point explains the tracks."""
+    seen, further = observed(size=10).tracks, (SOURCE[0] + 2000, SOURCE[1] + 1500, 2000.0, SOURCE[3] / 5)
+    moved = [(point_source(track.x, track.y, *further) * track.direction).sum(axis=1) for track in seen]
+    return {
+        track.name: replace(track, displacement=track.displacement + by) for track, by in zip(seen, moved, strict=True)
+    }
+
+
 def estimated(seen):
     return {
         name: track if track.noise is None else replace(track, noise=replace(track.noise, estimated=True))
@@ -97,6 +106,7 @@ MISTAKES = {
     "a step alone": (
         lambda seen: {"ascending": shifted(seen)["ascending"]}, ["mm lower, as after an unwrapping error"],
     ),
+    "another source": (beside_another_source, []),
     "nothing": (lambda seen: seen, []),
     "nothing by estimated noise": (estimated, []),
 }  # fmt: skip
