@@ -34,6 +34,9 @@ Sample = Callable[[PosteriorDensity, Mixture, int, np.random.Generator], Draws]
 SEARCHED_STARTS, FOLLOWED_STARTS = 16, 3
 """Starts of a search for further modes; and how many of these, the highest, are followed with all points."""
 
+STARTS_AT_EDGE, SPREAD_OF_STARTS = 48, 2.0
+"""Further starts where some of what is proposed is impossible; and how many times as wide as the posterior they lie."""
+
 
 @dataclass(frozen=True)
 class ObservedPosterior:
@@ -83,7 +86,12 @@ def observed_posterior(
     minima = modes(PenalisedSquares(whole_signals(search), prior, weight), starting)
     followed = minima.coordinates.numpy()[likely(minima, FOLLOWED_STARTS)]
     starting = np.concatenate([prior.scores(fit.values[None]), followed])
-    proposal = laplace(density, modes(PenalisedSquares(density.signals, prior, weight), starting))
+    squares = PenalisedSquares(density.signals, prior, weight)
+    proposal = laplace(density, modes(squares, starting))
+    around = proposal.wider(SPREAD_OF_STARTS).draws(STARTS_AT_EDGE, np.random.default_rng(seed))
+    possible = problem.model.possible(prior.values(around)).numpy()
+    if not possible.all():  # beside points that are close to a source near the surface there are modes of their own
+        proposal = laplace(density, modes(squares, np.concatenate([starting, around[possible]])))
     amplitudes = [problem.coordinates.names[column] for column in problem.coordinates.linear]
 
     def sample(density: PosteriorDensity, proposal: Mixture, count: int, random: np.random.Generator) -> Draws:
