@@ -115,9 +115,9 @@ def _with_a_bar(options: InvertOptions) -> Iterator[InvertOptions]:
     sources = options.sources
     with bar("inverting") as show:
 
-        def on_stage(source: str, stage: str) -> None:
+        def on_stage(source: str, stage: str, share: float) -> None:
             before = sources.index(source) if source in sources else 0
-            show((before + STAGES.index(stage) / len(STAGES)) / len(sources), stage, source)
+            show((before + (STAGES.index(stage) + share) / len(STAGES)) / len(sources), stage, source)
 
         def on_drawn(done: int, of: int) -> None:
             show(done / of, f"{done:,} of {of:,} draws", "drawing from the posterior")

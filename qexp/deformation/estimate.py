@@ -13,10 +13,11 @@ import numpy as np
 import torch
 
 from qexp.base.arrays import Array
+from qexp.base.options import Counted
 from qexp.base.quantities import Quantities, base_name, in_degrees
 from qexp.base.tables import Tables
 from qexp.deformation.contradictions import factors, of_residuals
-from qexp.deformation.options import BETWEEN, PER_TRACK, SEARCHING, InvertOptions
+from qexp.deformation.options import BETWEEN, PER_TRACK, SEARCHING, TESTING, InvertOptions
 from qexp.deformation.posterior import NOISE_IS_ESTIMATED, SourcePosterior, noise_is_estimated, source_posterior
 from qexp.errors import QexpError, some
 from qexp.inference.descriptions import ROTATIONS, Descriptions, descriptions_of
@@ -280,15 +281,18 @@ def estimate_sources(
     searched = searches(candidate.sources, stations, units.quantities, bounds)
     nuisances = {"offsets": options.offsets == PER_TRACK, "ramps": options.ramps}
     problem = prepare_problem(tracks, candidate.sources, searched, fixed, **nuisances, origin=units.origin)
-    options.on_stage(candidate.text, SEARCHING)
+    options.on_stage(candidate.text, SEARCHING, 0.0)
     fit, profile = _fit(problem, searched, candidate, options, fixed), None
     problem, fit, of_errors = _with_errors(problem, fit, searched, candidate, tracks, options.seed)
     # A network was trained on one of the descriptions.
     equal = descriptions_of(candidate.sources if candidate.start is None else (), searched, fixed)
     of_source = [*of_errors, *equal.words()]
     if options.least_squares:
-        options.on_stage(candidate.text, BETWEEN)
-        fit, profile = _shown_with_intervals(problem, fit, equal)
+        options.on_stage(candidate.text, BETWEEN, 0.0)
+        fit, profile = _shown_with_intervals(
+            problem, fit, equal, lambda done, of: options.on_stage(candidate.text, BETWEEN, done / max(of, 1))
+        )
+        options.on_stage(candidate.text, TESTING, 0.0)
         of_source += _unneeded(problem, fit, tracks, candidate, searched, options.seed)
     seconds = time.perf_counter() - began
     parameters = _parameters(fit, candidate, profile, problem, tracks) if profile else _of_network(fit, candidate)
@@ -413,11 +417,11 @@ def _seen_from_beside(tracks: Sequence[Track], candidate: Candidate) -> Iterator
             )
 
 
-def _shown_with_intervals(problem: Problem, fit: Fit, equal: Descriptions) -> tuple[Fit, Profile]:
+def _shown_with_intervals(problem: Problem, fit: Fit, equal: Descriptions, on_end: Counted) -> tuple[Fit, Profile]:
     """A fit in the description that is shown, and its intervals."""
-    fit, profile = with_intervals(problem, _as_chosen(problem, fit, equal))
+    fit, profile = with_intervals(problem, _as_chosen(problem, fit, equal), on_end)
     if (chosen := _as_chosen(problem, fit, equal)) is not fit:  # profiles found a lower minimum in another one
-        fit, profile = with_intervals(problem, chosen)
+        fit, profile = with_intervals(problem, chosen, on_end)
     # Rotations are shown as the smallest ones.
     turns = np.zeros(len(fit.values))
     for index in fit.coordinates.free:

@@ -36,14 +36,14 @@ METHODS = ("auto", "sampler")
 
 FIGURE_ENDINGS = (".png", ".pdf", ".svg")
 
-STAGES = SEARCHING, BETWEEN = ("searching the best fit", "finding intervals")
+STAGES = SEARCHING, BETWEEN, TESTING = ("searching the best fit", "finding intervals", "testing the residuals")
 """What is done for a source, in order."""
 
-Staged = Callable[[str, str], None]
-"""Takes a source, and one of STAGES."""
+Staged = Callable[[str, str, float], None]
+"""Takes a source, one of STAGES, and the share of it that is done."""
 
 
-def unstaged(source: str, stage: str) -> None: ...
+def unstaged(source: str, stage: str, share: float) -> None: ...
 
 
 USUAL_DRAWS, MOST_DRAWS = 2000, 1_000_000
@@ -367,7 +367,7 @@ class InvertOptions(Computing, Displaying):
         uncounted, "Takes the number of draws from the posterior that are tried, and of all at most; a bar if left out"
     )
     on_stage: Staged = python_only(
-        unstaged, "Takes the source that is estimated and what is done for it; a bar if left out"
+        unstaged, "Takes the source that is estimated, what is done for it, and the share of that; a bar if left out"
     )
     history: str = python_only("qexp.invert", "How it was made, for the files' attribute of that name")
     warn: Report = python_only(as_warning, "Receives each of the `remarks`")

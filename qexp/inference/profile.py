@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from qexp.base.arrays import Array
+from qexp.base.options import Counted, uncounted
 from qexp.base.quantities import base_name
 from qexp.inference.density import Signals
 from qexp.inference.fit import Fit, best, standard_errors, threshold
@@ -70,20 +71,21 @@ class Profile:
     lower: Tensor | None = None
 
 
-def profile_likelihood(problem: Problem, fit: Fit, most: float) -> Profile:
+def profile_likelihood(problem: Problem, fit: Fit, most: float, on_end: Counted = uncounted) -> Profile:
     """The intervals of all free parameters of a fit.
 
-    most  root of the increase of χ² at the ends; 1.96 for 95 % and noise that is declared as it is
+    most    root of the increase of χ² at the ends; 1.96 for 95 % and noise that is declared as it is
+    on_end  takes the number of ends that are found, and of all
     An interval of a parameter is the set of its values that a likelihood-ratio test does not reject (Venzon and
     Moolgavkar 1988, Appl. Stat. 37, 87-94), which is right where parameters trade off; errors to first order are not.
     The coordinate of an amplitude that differs from zero is its logarithm there.
     """
-    return _Ends.found(problem, fit, most).profile(fit)
+    return _Ends.found(problem, fit, most, on_end).profile(fit)
 
 
-def with_intervals(problem: Problem, fit: Fit) -> tuple[Fit, Profile]:
+def with_intervals(problem: Problem, fit: Fit, on_end: Counted = uncounted) -> tuple[Fit, Profile]:
     """A fit and its intervals; the fit of a lower minimum, where the way to an end of an interval led to one."""
-    profile = profile_likelihood(problem, fit, threshold(fit))
+    profile = profile_likelihood(problem, fit, threshold(fit), on_end)
     for _ in range(MOST_MINIMA):
         if profile.lower is None:
             break
@@ -91,7 +93,7 @@ def with_intervals(problem: Problem, fit: Fit) -> tuple[Fit, Profile]:
         if other.chi2 > fit.chi2 - LOWER_CHI2:
             break
         fit = replace(other, starts=fit.starts)
-        profile = profile_likelihood(problem, fit, threshold(fit))
+        profile = profile_likelihood(problem, fit, threshold(fit), on_end)
     return fit, profile
 
 
@@ -129,8 +131,8 @@ class _Ends:
     searches  of one problem, each in coordinates of its own
     """
 
-    def __init__(self, searches: list[_Search], whole: Problem) -> None:
-        self.searches, self.whole, self.threshold = searches, whole, searches[0].threshold
+    def __init__(self, searches: list[_Search], whole: Problem, on_end: Counted = uncounted) -> None:
+        self.searches, self.whole, self.threshold, self.on_end = searches, whole, searches[0].threshold, on_end
         self.ends = [end for search in searches for end in search.ends]
         self.lowest: tuple[float, Tensor] | None = None
         """By how much χ² is lower than at the estimate, and the values of the lowest source that was met, if it is."""
@@ -138,9 +140,9 @@ class _Ends:
         """Sources whose signals are a basis of those of others; None if that has no advantage."""
 
     @classmethod
-    def found(cls, problem: Problem, fit: Fit, most: float) -> _Ends:
+    def found(cls, problem: Problem, fit: Fit, most: float, on_end: Counted = uncounted) -> _Ends:
         quick = problem.quick()
-        ends = cls(_searches(quick, fit, most), quick)
+        ends = cls(_searches(quick, fit, most), quick, on_end)
         ends.span(_around(quick, fit, most))
         ends.follow(ends.ends)
         ends.reconsider(ends.met())
@@ -179,6 +181,7 @@ class _Ends:
     def follow(self, ends: Sequence[_End]) -> None:
         active = list(ends)
         for _ in range(MOST_STEPS):
+            self.on_end(len(self.ends) - len(active), len(self.ends))
             if not active:
                 return
             starts = [end.search.next(end) for end in active]

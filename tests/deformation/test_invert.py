@@ -137,9 +137,12 @@ def test_rasters_lie_where_the_points_are(inverted):
 
 @pytest.mark.heavy
 def test_python_gives_the_numbers_of_the_command(folder, inverted):
-    stages: list[tuple[str, str]] = []
+    stages: list[tuple[str, str, float]] = []
     made = qexp.invert(folder / "obs.nc", starts=6, on_stage=lambda *stage: stages.append(stage))
-    assert stages == [("mogi", "searching the best fit"), ("mogi", "finding intervals")]
+    assert stages[0] == ("mogi", "searching the best fit", 0.0)
+    assert stages[-1] == ("mogi", "testing the residuals", 0.0)
+    shares = [share for _, stage, share in stages if stage == "finding intervals"]
+    assert shares[0] < sum(shares) / len(shares) < shares[-1] == 1
     _, document = inverted
     assert {**made.document(), "seconds": 0} == {**document, "seconds": 0}
     assert made.parameters["depth"].value == document["parameters"]["depth"]["value"]
