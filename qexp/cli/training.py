@@ -165,8 +165,9 @@ def _run_sweep(order: api.Order, start: StartingRuns, workspace: str | None) -> 
         if not plans:
             message("nothing to run")
         return names
-    where: dict[str, Any] = {"detached": start.detach, "workspace": workspace}
-    launched = api.launch(checked_order, watched=PoolDisplay, tell=message, most=start.most, **where)
+    launched = api.launch(
+        checked_order, watched=PoolDisplay, tell=message, most=start.most, detached=start.detach, workspace=workspace
+    )
     if launched is None:
         message("nothing to run")
         if workload.left:

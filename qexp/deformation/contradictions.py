@@ -360,7 +360,8 @@ def _explained(
         with suppress(QexpError):  # points that cannot tell it from offsets and ramps
             fits.append((*_again(mistake.without(quick), fit, wanted, seed), mistake))
     fits.sort(key=lambda row: row[0])
-    said, (before, _) = [], _again(quick, fit, wanted, seed)
+    said = list[str]()
+    before = _again(quick, fit, wanted, seed)[0] if fits else 0.0
     for rough, values, mistake in fits[:MOST_SAID]:
         scale = max(1.0, rough / quick.degrees)
         if rough > fits[0][0] + ALIKE_COST * scale or mistake.p_value(max(before - rough, 0.0), scale) > DOUBTED:

@@ -143,7 +143,7 @@ class _Ends:
     def found(cls, problem: Problem, fit: Fit, most: float, on_end: Counted = uncounted) -> _Ends:
         quick = problem.quick()
         ends = cls(_searches(quick, fit, most), quick, on_end)
-        ends.span(_around(quick, fit, most))
+        ends.span(_around(ends.searches[0]))
         ends.follow(ends.ends)
         ends.reconsider(ends.met())
         for _ in range(MOST_MINIMA):
@@ -474,30 +474,31 @@ class _Search:
         return False
 
 
-def _around(problem: Problem, fit: Fit, most: float) -> Tensor:
+def _around(search: _Search) -> Tensor:
     """The estimate and sources around it that are not much less likely, (source, parameter) in SI units."""
-    search = _Search(problem, fit, [], most)
     random = torch.Generator().manual_seed(0)
     draws = torch.randn(SPANNING_SOURCES, len(search.start), generator=random, dtype=torch.float64)
     sizes, axes = torch.linalg.eigh(search.covariance)  # rounding may leave it without a Cholesky decomposition
     away = SPANNED_DEVIATIONS * (draws * sizes.clamp(min=0).sqrt()) @ axes.mT
     far = torch.arange(len(draws))
     for _ in range(MOST_HALVINGS):
-        _, costs = problem.strengthened((search.start + away[far]).clamp(search.low, search.high), [])
-        far = far[2 * costs > search.chi2 + (PROMISING_ROOTS * most) ** 2]
+        _, costs = search.problem.strengthened((search.start + away[far]).clamp(search.low, search.high), [])
+        far = far[2 * costs > search.chi2 + (PROMISING_ROOTS * search.threshold) ** 2]
         away[far] /= 2
     moved = (search.start + away).clamp(search.low, search.high)
-    return problem.coordinates.values(torch.cat([search.start[None], moved]))
+    return search.problem.coordinates.values(torch.cat([search.start[None], moved]))
 
 
 def _searches(problem: Problem, fit: Fit, threshold: float) -> list[_Search]:
-    """Searches for the ends of all parameters: those of an amplitude have a coordinate that is its own alone."""
+    """Searches for the ends of all parameters: one in the coordinates of the fit, and one for each amplitude, which has
+    a coordinate of its own there.
+    """
     coordinates = problem.coordinates
     amplitudes = coordinates.linear
     others = [column for column in range(len(coordinates.free)) if column not in amplitudes]
-    searches = [_Search(problem, fit, others, threshold)] if others else []
+    searches = [_Search(problem, fit, others, threshold)]
     errors = standard_errors(fit).tolist()
-    for column, root in zip(amplitudes, _without(problem, fit, amplitudes), strict=True):
+    for column, root in zip(amplitudes, _without(searches[0], amplitudes), strict=True):
         parameter, value = coordinates.parameters[coordinates.free[column]], float(fit.values[coordinates.free[column]])
         nonzero, error = root > threshold, errors[column]
         scale = error if not nonzero and 0 < error < math.inf else parameter.scale
@@ -506,14 +507,13 @@ def _searches(problem: Problem, fit: Fit, threshold: float) -> list[_Search]:
     return searches
 
 
-def _without(problem: Problem, fit: Fit, amplitudes: Sequence[int]) -> list[float]:
+def _without(search: _Search, amplitudes: Sequence[int]) -> list[float]:
     """The root of the increase of χ² without each amplitude."""
     if not amplitudes:
         return []
-    search = _Search(problem, fit, amplitudes, 0.0)
     ends = [_End(search, column, 1.0) for column in amplitudes]
     starts = search.start.expand(len(ends), -1).clone()
     starts[range(len(ends)), list(amplitudes)] = 0.0
     within = (search.low <= 0) & (search.high >= 0)
-    roots, _ = _Ends([search], problem)._increase(ends, starts)
+    roots, _ = _Ends([search], search.problem)._increase(ends, starts)
     return [root if bool(within[column]) else math.inf for root, column in zip(roots, amplitudes, strict=True)]

@@ -89,7 +89,10 @@ def _below(folder: Path, around: Sequence[Path] = ()) -> Iterator[Path]:
     for path in folder.iterdir():
         if path.is_dir() and path.resolve() in around:
             raise QexpError(f"'{path}' is a link to a folder around it; remove it, or name what is in there one by one")
-        yield from _below(path, around) if path.is_dir() else [path] if path.is_file() else []
+        if path.is_dir():
+            yield from _below(path, around)
+        elif path.is_file():
+            yield path
 
 
 def changed_program_files(names: Iterable[tuple[str, str]], root: Path) -> Iterator[str]:

@@ -42,9 +42,11 @@ def beside(path: Path) -> list[Path]:
     """The files that GDAL reads with a GeoTIFF, if they change where its pixels lie or what they hold; those with
     statistics alone do not, nor those of other files. Raises as `open_raster`.
     """
+    if path.suffix.lower() not in (".tif", ".tiff") or not path.is_file():
+        return []
     names = path.name + ".aux.xml", path.name + ".msk", *(path.stem + of for of in (".tfw", ".TFW", ".wld"))
     there = [file for name in names if (file := path.with_name(name)).is_file()]
-    if path.suffix.lower() not in (".tif", ".tiff") or not there or not path.is_file():
+    if not there:
         return []
     import rasterio
 

@@ -74,12 +74,12 @@ def _require_known(file: Path) -> None:
     codecs = {*_codecs([document.get(key) for key in ("filters", "compressor", "codecs", "storage_transformers")])}
     if unknown := sorted(codecs - CODECS):
         raise TableError(f"{file}: codec '{unknown[0]}' is not decoded here; known: {', '.join(sorted(CODECS))}")
-    kind = document.get("dtype", document.get("data_type"))
-    kind = kind.get("name") if isinstance(kind, dict) else kind
+    declared = document.get("dtype", document.get("data_type"))
+    kind = declared.get("name") if isinstance(declared, dict) else declared
     if not isinstance(kind, str) or not TYPES.fullmatch(kind) or (kind == "|O" and TEXTS not in codecs):
         raise TableError(f"{file}: values of the type {kind} are not decoded here; save numbers, or texts as {TEXTS}")
     grid = document.get("chunk_grid", {}).get("configuration", {}).get("chunk_shape", document.get("chunks"))
-    width = re.search(r"[SU](\d+)|length_bytes\D+(\d+)", json.dumps(document.get("dtype", document.get("data_type"))))
+    width = re.search(r"[SU](\d+)|length_bytes\D+(\d+)", json.dumps(declared))
     size = math.prod(grid) * (4 * int(width[1] or width[2]) if width else 8)
     formats.require_bounded(str(file.parent), size, lambda: sum(of.stat().st_size for of in file.parent.rglob("*")))
 

@@ -76,15 +76,17 @@ def statistics(inputs: Mapping[str, Array]) -> dict[Statistic, NDArray[np.float6
     return found
 
 
-def _of_pixels(values: NDArray[np.floating], visible: Any = True) -> NDArray[np.float64]:
+def _of_pixels(values: NDArray[np.floating], visible: NDArray[np.bool_] | None = None) -> NDArray[np.float64]:
     """Least, greatest and standard deviation of those that are visible of (sample, pixel); (3, sample)."""
-    count = np.broadcast_to(visible, values.shape).sum(axis=1).astype(values.dtype)
+    seen: dict[str, Any] = {} if visible is None else {"where": visible}
+    count = values.shape[1] if visible is None else visible.sum(axis=1)
     with np.errstate(invalid="ignore", divide="ignore"):
-        mean = values.sum(axis=1, where=visible) / count
-        deviations = np.where(visible, values - mean[:, None], 0)
+        deviations = values - (values.sum(axis=1, **seen) / count)[:, None]
+        if visible is not None:
+            deviations[~visible] = 0
         spread = np.sqrt(np.einsum("ij,ij->i", deviations, deviations) / count)
-    ends = values.min(axis=1, where=visible, initial=np.inf), values.max(axis=1, where=visible, initial=-np.inf)
-    return np.where(count > 0, (*ends, spread), np.nan).astype(np.float64)
+    ends = values.min(axis=1, initial=np.inf, **seen), values.max(axis=1, initial=-np.inf, **seen)
+    return np.where(np.greater(count, 0), (*ends, spread), np.nan).astype(np.float64)
 
 
 InputRanges = Mapping[Statistic, tuple[float, float]]

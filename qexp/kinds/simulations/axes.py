@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 from qexp.errors import QexpError
 from qexp.kinds.images.files import ImageVariable
-from qexp.networks.shapes import AXES as AXES
+from qexp.networks.shapes import AXES
 
 STATIONS = ("simulation", "component", "station"), ("simulation", "station", "component")
 

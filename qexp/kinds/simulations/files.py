@@ -29,7 +29,8 @@ from qexp.base.quantities import (
 from qexp.errors import DatasetError, QexpError, some, suggestion
 from qexp.kinds.files import as_finding, find_data_file, refuse
 from qexp.kinds.images.files import HDF5, UNNAMED, ImageAxis, ImageFile, ImageVariable, NetcdfImages, open_images
-from qexp.kinds.simulations.axes import AXES, axes_of
+from qexp.kinds.simulations.axes import axes_of
+from qexp.networks.shapes import AXES
 from qexp.observations.reading import codes_among
 from qexp.rows import array_cache
 from qexp.rows.array_cache import CachedArray
@@ -393,12 +394,12 @@ class SimulationFiles:
         count, columns = self.arrays[0].count, {name: self._names[name] for name in self.parameters}
         if self._table is not None:
             with as_finding():
-                index = [
-                    name for name in ("", "Unnamed: 0", "__index_level_0__") if name in self._table.names
-                ]  # pandas' own
+                index = [name for name in INDEX if name in self._table.names and self._document["files"] is None]
                 of_columns, labels = self._table.read(columns.values(), index)
-            for of_rows in (list(map(str, labels[name])) for name in index if self._document["files"] is None):
-                if of_rows != (numbers := list(map(str, range(len(of_rows))))) and sorted(of_rows) == sorted(numbers):
+            for name in index:
+                rows = [str(label) for label in labels[name]]
+                numbers = [str(number) for number in range(len(rows))]
+                if rows != numbers and sorted(rows) == sorted(numbers):
                     why = f"{self.table}: its rows are in another order than their index; sort_index() restores it"
                     raise DatasetError([(("parameters",), f"{why}; without meaning: reset_index(drop=True)")])
             read = {name: of_columns[column] for name, column in columns.items()}

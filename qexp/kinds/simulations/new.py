@@ -21,7 +21,7 @@ from qexp.base.quantities import DIMENSIONLESS, Quantities, quantity
 from qexp.base.seeds import Seeds
 from qexp.errors import QexpError, shortened, some, suggestion
 from qexp.kinds.images.files import names_in, require_numbers
-from qexp.kinds.simulations.axes import AXES as AXES
+from qexp.networks.shapes import AXES as AXES
 from qexp.networks.transforms import over_decades
 from qexp.simulation.distributions import described
 from qexp.simulation.stored import StoredDataset

@@ -175,12 +175,14 @@ class FolderOfSpectra:
         lists, columns_of = [info], dict(read_info(info, findings))
         if validation.is_file() and not dict(read_info(validation, Findings())).keys() <= columns_of.keys():
             lists.append(validation)
-            columns_of = {**columns_of, **dict(read_info(validation, findings)), **columns_of}
-        if columns := next(iter(columns_of.values()), None):
-            self.warnings += without_depths(self.layout, columns, info)
-        if columns is not None and self.layout.core not in columns:
-            near = suggestion(self.layout.core, columns)
-            findings.add(f"{info} has no column '{self.layout.core}'; {near}", where=("core",))
+            for name, columns in read_info(validation, findings):
+                columns_of.setdefault(name, columns)
+        if columns_of:
+            first = next(iter(columns_of.values()))
+            self.warnings += without_depths(self.layout, first, info)
+            if self.layout.core not in first:
+                near = suggestion(self.layout.core, first)
+                findings.add(f"{info} has no column '{self.layout.core}'; {near}", where=("core",))
         return lists, columns_of
 
     def pieces(self, size: int) -> Iterator[SpectrumPiece]:
