@@ -214,18 +214,27 @@ def require_degrees(incidence: Array, source: str) -> None:
     if len(angles) and 0 < angles.max() < 2:  # no satellite looks down more steeply
         raise QexpError(
             f"{source}: an incidence of up to {angles.max():g} degrees is not possible for a satellite; if it is in "
-            + (f"radians, write {np.degrees(angles.max()):.4g}" if incidence.size == 1 else RADIANS)
+            + _in_degrees(incidence)
         )
 
 
 def require_heading_in_degrees(heading: Array, source: str) -> None:
-    """Raises QexpError for headings that are all within ±π: no radar satellite flies so close to north or south."""
+    """Raises QexpError for one of more than a full turn, and for headings that are all within ±π: no radar satellite
+    flies so close to north or south.
+    """
     angles = heading[np.isfinite(heading)]
+    if heading.size == 1 and not np.abs(heading).max() <= 360:
+        raise QexpError(f"{source}: a heading is an angle from north, in degrees from -360 to 360")
     if 0 < np.abs(angles).max(initial=0.0) <= np.pi:
         raise QexpError(
             f"{source}: headings of {angles.min():.3g} to {angles.max():.3g} degrees are those of no satellite; if "
-            f"they are in {RADIANS}"
+            f"they are in {_in_degrees(heading)}"
         )
+
+
+def _in_degrees(angles: Array) -> str:
+    """How angles in radians are given."""
+    return f"radians, write {np.degrees(angles.flat[0]):.4g}" if angles.size == 1 else RADIANS
 
 
 CODE_RATIO = 10.0

@@ -391,8 +391,8 @@ def from_angles(field: Raster, incidence: float | Raster, heading: float | Raste
             field.require_same_grid(angle)
     if not isinstance(incidence, Raster):
         require_degrees(np.array([incidence]), "`incidence`")
-    if not isinstance(heading, Raster) and not -360 <= heading <= 360:
-        raise QexpError(f"`heading={heading:g}`: a heading is an angle from north, in degrees from -360 to 360")
+    if not isinstance(heading, Raster):
+        require_heading_in_degrees(np.array([heading]), "`heading`")
 
     def known(angles: Array) -> Array:
         return np.where(usual_codes(angles), np.nan, angles)

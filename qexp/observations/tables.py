@@ -129,6 +129,8 @@ def _direction(table: TextTable, columns: Mapping[str, int], options: ReadOption
             )
         else:
             angles[name] = np.full(table.count, value)
+            if name == "heading":
+                require_heading_in_degrees(np.array([value]), "`heading`")
     require_degrees(np.unique(angles["incidence"]), str(table.path))
     return direction_toward(angles["incidence"], angles["heading"], options.look or "right")
 

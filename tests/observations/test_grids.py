@@ -409,6 +409,7 @@ OTHER = rasterio.transform.from_origin(WEST + 50, TOP, PIXEL, PIXEL)
         ({"wavelength": 0.0555, "unit": "mm"}, "phase is in radians"),
         ({"incidence": None}, "incidence is missing"),
         ({"incidence": 0.6}, "if it is in radians"),
+        ({"heading": -0.174}, "if they are in radians, write -9.969"),
         ({"incidence": lambda folder: tif(folder / "r.tif", np.radians(INCIDENCE))}, "if it is in radians"),
         ({"incidence": lambda folder: tif(folder / "o.tif", INCIDENCE, transform=OTHER)}, "o.tif has another grid"),
         ({"coherence": lambda folder: tif(folder / "o.tif", LOS[:, :-1])}, "o.tif has another grid than"),
