@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from functools import lru_cache
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from qexp.physics.ellipsoid import alike, enough_nodes, gauss_legendre
+from qexp.physics.ellipsoid import ERROR, alike, enough_nodes, gauss_legendre
 from qexp.physics.geometry import require_positive
 from qexp.physics.interpolation import KernelImage
 
 BLOCK = 32_768
 """Stations computed at a time, so that intermediate results stay in the processor's cache."""
+
+TOGETHER = 8192
+"""Stations times nodes computed at a time, for the same reason."""
 
 LEAST_DEPTH = 0.01
 """Of a crack, in radii; NODES of the quadrature have enough nodes for this."""
@@ -26,12 +30,10 @@ systems with more than 150, or fail (https://github.com/pytorch/pytorch/issues/1
 
 
 class _Crack(NamedTuple):
-    """Cracks of radius 1, for pressures over shear modulus of 1; tensors (batch, node, 1), or (batch, node, station)
-    where stations have depths of their own.
-    """
+    """Cracks of radius 1, for pressures over shear modulus of 1; tensors (node, batch, 1)."""
 
     depth: Tensor
-    """(batch, 1) or (batch, station)."""
+    """(batch, 1)."""
     node: Tensor
     """Positions t between the centre, 0, and the rim, 1."""
     opening: Tensor
@@ -44,8 +46,7 @@ def penny(source: Tensor, stations: Tensor, poisson_ratio: float = 0.25) -> Tens
     """Displacement of the flat surface of an elastic half-space by horizontal circular cracks under pressure.
 
     source    (batch, 5)           east, north, depth, radius [m], pressure over shear modulus
-    stations  (station, 2)         east, north [m]; or (batch, station, 2), each source with its own; a third column is
-                                   the elevation from which depths count there, see `geometry.over_topography`
+    stations  (station, 2)         east, north [m]; or (batch, station, 2), each source with its own
     returns   (batch, station, 3)  displacement east, north, up [m]
 
     Exact for any ratio of depth to radius: opening and slip of the crack are those that leave its faces
@@ -54,24 +55,9 @@ def penny(source: Tensor, stations: Tensor, poisson_ratio: float = 0.25) -> Tens
     Fialko, Khazan and Simons (2001), Geophys. J. Int. 146, 181-190: two coupled Fredholm equations of the second kind,
     solved at the nodes of a Gauss-Legendre rule that converges as exp(-4 asinh(depth / radius) nodes).
     """
-    if stations.shape[-1] == 2:
-        return _moved(source, stations, source[:, 2, None], poisson_ratio)
-    at = stations.expand(len(source), -1, -1)
-    depth, count = source[:, 2, None] + at[..., 2], at.shape[1]
-    together = _few_tell_all(depth / source[:, 3, None]) & (source.dtype == torch.float64)
-    displacement = at.new_empty(at.shape)
-    displacement[together] = _moved(source[together], at[together], depth[together], poisson_ratio)
-    alone, rest = source[~together].repeat_interleave(count, 0), at[~together].reshape(-1, 1, 3)
-    of_each = _moved(alone, rest, depth[~together].reshape(-1, 1), poisson_ratio)
-    displacement[~together] = of_each.reshape(-1, count, 3)
-    return displacement
-
-
-def _moved(source: Tensor, stations: Tensor, depth: Tensor, poisson_ratio: float) -> Tensor:
-    """Displacement of stations, (batch, station, 3), below which cracks have depths, (batch, 1 or station)."""
-    _require_cracks(depth.amin(-1), source[:, 3])
-    radius, strength = source[:, 3, None], 2 * (1 - poisson_ratio) * source[:, 4, None]
-    east, north = ((stations[..., :2] - source[:, None, :2]) / radius[..., None]).unbind(-1)
+    _require_cracks(source[:, 2], source[:, 3])
+    depth, radius, strength = source[:, 2, None], source[:, 3, None], 2 * (1 - poisson_ratio) * source[:, 4, None]
+    east, north = ((stations - source[:, None, :2]) / radius[..., None]).unbind(-1)
     displacement = east.new_empty(*east.shape, 3)
     for members, crack in _blocks(depth.double() / radius.double(), east):
         outward, up = _displacement(east[members].square() + north[members].square(), crack)
@@ -106,9 +92,8 @@ def _displacement(squared_radius: Tensor, crack: _Crack) -> tuple[Tensor, Tensor
     with complex tensors takes several times longer.
     """
     outward, up = torch.zeros_like(squared_radius), torch.zeros_like(squared_radius)
-    h = crack.depth
-    for index in range(crack.node.shape[1]):
-        t, phi, psi = (values[:, index] for values in (crack.node, crack.opening, crack.slip))
+    h, together = crack.depth, max(1, TOGETHER // max(1, squared_radius.numel()))
+    for t, phi, psi in zip(*(values.split(together) for values in crack[1:]), strict=True):
         real, imaginary = squared_radius + (h - t) * (h + t), 2 * h * t  # of rho^2, and minus the one of rho^2
         modulus = torch.sqrt(real.square() + imaginary.square())
         larger = ((modulus + real.abs()) / 2).sqrt()
@@ -122,11 +107,13 @@ def _displacement(squared_radius: Tensor, crack: _Crack) -> tuple[Tensor, Tensor
         cube_imaginary = q_real * square_imaginary + q_imaginary * square_real
         beta_real = h * (phi * cube_real - psi * cube_imaginary)
         beta_imaginary = h * (phi * cube_imaginary + psi * cube_real)
-        up = up + (phi - psi * h / t) * q_imaginary + h * beta_imaginary - t * beta_real
         sum_real, sum_imaginary = rho_real + h, rho_imaginary + t
         rest_real, rest_imaginary = 1 - h * q_real + t * q_imaginary, -h * q_imaginary - t * q_real
         quotient = rest_imaginary * sum_real + rest_real * sum_imaginary
-        outward = outward + beta_imaginary + psi / t * quotient / (sum_real.square() + sum_imaginary.square())
+        rest = psi / t * quotient / (sum_real.square() + sum_imaginary.square())
+        terms = (phi - psi * h / t) * q_imaginary, h * beta_imaginary, t * beta_real, beta_imaginary, rest
+        for first, second, third, fourth, fifth in zip(*terms, strict=True):
+            up, outward = up + first + second - third, outward + fourth + fifth
     return outward, up
 
 
@@ -144,57 +131,72 @@ def _require_cracks(depth: Tensor, radius: Tensor) -> None:
 def _blocks(depth: Tensor, stations: Tensor) -> Iterator[tuple[Tensor, _Crack]]:
     """Numbers in the batch of the cracks that are computed together, and the cracks.
 
-    depth     (batch, 1) or (batch, station)  in radii
+    depth     (batch, 1)        in radii
     stations  (batch, station)  of any numbers
     """
-    solved = 1 if depth.shape[1] == 1 or not len(depth) else int(_degrees(depth).max())
+    most = BLOCK // max(1, stations.shape[1])
+    if stations.dtype == torch.float64:
+        kinds = (-2 * depth.detach()[:, 0].log2()).ceil().clamp(min=DEEPEST).int()
+        for kind in kinds.unique().tolist():
+            alone = kind > WIDE and int((kinds == kind).sum()) < DEGREES
+            for members in (kinds == kind).nonzero()[:, 0].split(1 if alone else max(1, most)):
+                yield members, _crack(depth[members], *_nodes(kind)) if alone else _between(depth[members], kind)
+        return
+    counts = enough_nodes(4 * torch.asinh(depth[:, 0]), stations.dtype)
+    for count, members in alike(counts, lambda count: min(most, 2**22 // (2 * count) ** 2)):
+        yield members, _Crack(*(values.to(stations.dtype) for values in _crack(depth[members], count)))
 
-    def at_most(count: int) -> int:
-        return min(BLOCK // max(1, stations.shape[1]), 2**22 // (2 * count) ** 2 // solved)
 
-    for count, members in alike(enough_nodes(4 * torch.asinh(depth.amin(1)), stations.dtype), at_most):
-        crack = _between(depth[members], solved, count) if solved > 1 else _crack(depth[members], count)
-        yield members, _Crack(*(values.to(stations.dtype) for values in crack))
+# Cracks in double precision, between others that were solved before. Opening and slip are analytic in radius over
+# depth, but for the imaginary axis beyond i and -i, so that Chebyshev's polynomials between two values of which one is
+# sqrt(2) times the other converge at least as 11.6^-degree (Trefethen 2013, Approximation Theory and Approximation
+# Practice, theorem 8.2).
+
+DEEPEST = -6
+"""Number of the range of radius over depth that begins at 0; range k ends at 2^(k / 2)."""
+
+WIDE = 8
+"""Number of the last range that takes no longer to solve for than a few cracks alone, which others are if they are."""
+
+DEGREES = 17
 
 
-def _degrees(depth: Tensor) -> Tensor:
-    """How many depths between the extremes, (batch, station), tell the others in double precision: (batch,).
+def _between(depth: Tensor, number: int) -> _Crack:
+    """Cracks of a range, without solving for each; depth (batch, 1) in radii."""
+    least, most, node, *coefficients = (values.to(depth.device) for values in _table(number))
+    at = (2 / depth[:, 0] - least - most) / (most - least)
+    polynomials = [torch.ones_like(at), at]
+    for _ in range(DEGREES - 2):
+        polynomials.append(2 * at * polynomials[-1] - polynomials[-2])
+    together = torch.stack(polynomials)
+    return _Crack(depth, node, *((values @ together)[..., None] for values in coefficients))
 
-    Solutions are analytic in the depth where its real part is positive, so that Chebyshev's interpolation over its
-    logarithm converges in proportion to the size of the ellipse around both ends whose height is pi (Trefethen 2013,
-    Approximation Theory and Approximation Practice, theorem 8.2).
+
+@lru_cache
+@torch.no_grad()
+def _table(number: int) -> tuple[Tensor, ...]:
+    """The ends of a range of radius over depth; nodes (node, 1, 1) that are enough in it; and coefficients of opening
+    and slip at them, (node, DEGREES).
     """
-    shallowest, deepest = depth.log().aminmax(dim=1)
-    height = torch.pi / (deepest - shallowest).clamp(min=1e-9)
-    return 2 + (-math.log(torch.finfo(torch.float64).eps) / torch.asinh(height)).ceil()
+    most = torch.tensor(2 ** (number / 2), dtype=torch.float64)
+    least = torch.zeros_like(most) if number == DEEPEST else most / math.sqrt(2)
+    order = torch.arange(DEGREES, dtype=torch.float64)
+    angle = torch.pi * (order + 0.5) / DEGREES
+    solved = _crack((2 / (least + most + (most - least) * angle.cos()))[:, None], *_nodes(number))
+    transform = (angle[:, None] * order).cos() * (2 / DEGREES)
+    transform[:, 0] /= 2
+    return least, most, solved.node[:, :1], solved.opening[..., 0] @ transform, solved.slip[..., 0] @ transform
 
 
-def _few_tell_all(depth: Tensor) -> Tensor:
-    """Whether few depths are less work to solve for than that below each station, (batch, station) in radii: (batch,).
-
-    All of the few need as many nodes as the shallowest, and the work grows with the cube of their number.
-    """
-    nodes = enough_nodes(4 * torch.asinh(depth), torch.float64).double().pow(3)
-    return _degrees(depth) * nodes.amax(1) < nodes.sum(1)
+def _nodes(number: int) -> tuple[int, int]:
+    """How many are enough to solve for cracks of a range, and for their displacement, which is half as smooth."""
+    deep = [times / 2 ** (number / 2) for times in (1.8, 1.0)]
+    fewer, count = (math.ceil(1 - math.log(ERROR[torch.float64]) / (4 * math.asinh(depth))) for depth in deep)
+    return fewer, count
 
 
-def _between(depth: Tensor, degrees: int, count: int) -> _Crack:
-    """Cracks at depths, (batch, station), by those at Chebyshev's points between the least and the greatest."""
-    logarithm = depth.log()
-    shallowest, deepest = logarithm.amin(1, keepdim=True), logarithm.amax(1, keepdim=True)
-    order = torch.arange(degrees, dtype=depth.dtype, device=depth.device)
-    angle, middle, half = torch.pi * (order + 0.5) / degrees, (deepest + shallowest) / 2, (deepest - shallowest) / 2
-    solved = _crack((middle + half * angle.cos()).exp().reshape(-1, 1), count)
-    at = torch.where(half > 0, (logarithm - middle) / half, 0.0).clamp(-1, 1).arccos()
-    coefficients = (angle[:, None] * order).cos() * (2 / degrees)
-    coefficients[:, 0] /= 2
-    weights = coefficients @ (order[:, None] * at[:, None]).cos()
-    opening, slip = (values[..., 0].unflatten(0, (-1, degrees)).mT @ weights for values in solved[2:])
-    return _Crack(depth, solved.node[:1].expand(len(depth), -1, -1), opening, slip)
-
-
-def _crack(depth: Tensor, count: int) -> _Crack:
-    """Solve for opening and slip; depth (batch, 1) in radii.
+def _crack(depth: Tensor, count: int, finer: int = 0) -> _Crack:
+    """Solve for opening and slip at so many nodes, or then by the equations at more; depth (batch, 1) in radii.
 
     After Fialko and others (2001): with x = k h and j(u) = sin(u) / u - cos(u), the tractions
     reflected by the surface make phi and psi differ from 2 / pi t and 0 by the kernels (times 2 / pi)
@@ -206,23 +208,39 @@ def _crack(depth: Tensor, count: int) -> _Crack:
     phi is odd and psi even, so that the positive nodes of a rule from -1 to 1 suffice.
     """
     points, weights = (values[count:].to(depth.device) for values in gauss_legendre(2 * count))
-    h, t, s = depth[:, :, None], points[:, None], points
-    difference, total = t - s, t + s
-    near, far = 4 * h**2 + difference**2, 4 * h**2 + total**2
-    openings = _openings(h, near) - _openings(h, far)
-    crossed = 2 * h**2 * (difference * (16 * h**2 - near) / near**3 + total * (16 * h**2 - far) / far**3)
-    crossed = crossed - h**2 / s * ((8 * h**2 - near) / near**2 - (8 * h**2 - far) / far**2)
-    slips = h / (t * s) * (_slips_by_parts(h, near) - _slips_by_parts(h, far)) + _slips(h, near) + _slips(h, far)
-    kernel = torch.cat([torch.cat([openings, crossed], 2), torch.cat([crossed.mT, slips], 2)], 1)
-    system = torch.eye(2 * count, dtype=depth.dtype, device=depth.device) - 2 / torch.pi * kernel * weights.repeat(2)
+    kernel = 2 / torch.pi * _reflected(depth[:, :, None], points, points) * weights.repeat(2)
+    system = torch.eye(2 * count, dtype=depth.dtype, device=depth.device) - kernel
     full_space = torch.cat([2 / torch.pi * points, torch.zeros_like(points)]).expand(len(depth), -1)
     if 2 * count > MOST_TOGETHER:
         solution = torch.stack([torch.linalg.solve(*crack) for crack in zip(system, full_space, strict=True)])
     else:
         solution = torch.linalg.solve(system, full_space)
-    opening, slip = solution.unflatten(1, (2, count)).unbind(1)
+    if finer:
+        fewer, weighted = points, solution * weights.repeat(2)
+        points, weights = (values[finer:].to(depth.device) for values in gauss_legendre(2 * finer))
+        reflected = _reflected(depth[:, :, None], points, fewer) @ weighted[..., None]
+        solution = 2 / torch.pi * (torch.cat([points, torch.zeros_like(points)]) + reflected[..., 0])
+    opening, slip = solution.unflatten(1, (2, -1)).unbind(1)
     of_nodes = (points.expand(len(depth), -1), opening * weights, slip * weights)
-    return _Crack(depth, *(values[..., None] for values in of_nodes))
+    return _Crack(depth, *(values.mT.contiguous()[..., None] for values in of_nodes))
+
+
+def _reflected(h: Tensor, t: Tensor, s: Tensor) -> Tensor:
+    """The kernels at depths h, (batch, 1, 1): (batch, opening at each t and slip at each t, the same at each s)."""
+    crossed = _crossed(h, t[:, None], s)
+    mirrored = crossed if t is s else _crossed(h, s[:, None], t)
+    t, difference, total = t[:, None], t[:, None] - s, t[:, None] + s
+    near, far = 4 * h**2 + difference**2, 4 * h**2 + total**2
+    openings = _openings(h, near) - _openings(h, far)
+    slips = h / (t * s) * (_slips_by_parts(h, near) - _slips_by_parts(h, far)) + _slips(h, near) + _slips(h, far)
+    return torch.cat([torch.cat([openings, crossed], 2), torch.cat([mirrored.mT, slips], 2)], 1)
+
+
+def _crossed(h: Tensor, t: Tensor, s: Tensor) -> Tensor:
+    difference, total = t - s, t + s
+    near, far = 4 * h**2 + difference**2, 4 * h**2 + total**2
+    crossed = 2 * h**2 * (difference * (16 * h**2 - near) / near**3 + total * (16 * h**2 - far) / far**3)
+    return crossed - h**2 / s * ((8 * h**2 - near) / near**2 - (8 * h**2 - far) / far**2)
 
 
 def _openings(h: Tensor, square: Tensor) -> Tensor:

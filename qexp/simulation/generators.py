@@ -350,7 +350,7 @@ _SOURCES: dict[str, tuple[Source, str]] = {
     "penny": (
         Source(
             (*PLACE, "radius", "pressure_over_mu"), penny, penny_image, (NOT_TOO_WIDE,),
-            strengths={"pressure_over_mu": {"radius": 3}}, takes_elevation=True,
+            strengths={"pressure_over_mu": {"radius": 3}},
         ),
         "Pressurised horizontal circular crack, a sill (Fialko and others 2001)",
     ),
