@@ -54,4 +54,8 @@ def by_name(values: Any, what: str, known: Sequence[str] = (), whose: str = "") 
     arrays = [np.asarray(of.detach().cpu() if hasattr(of, "detach") else of) for of in taken.values()]
     if len(shapes := {array.shape for array in arrays}) > 1 or arrays[0].ndim > 1:
         raise QexpError(f"{what}: each of {some(list(taken))} has a number for each row, but there are {shapes}")
+    if texts := [name for name, array in zip(taken, arrays, strict=True) if array.dtype.kind in "USmM"]:
+        raise QexpError(
+            f"{what}: '{texts[0]}' holds texts or dates, but numbers are needed; leave it out, or convert it"
+        )
     return np.stack(arrays, axis=-1)

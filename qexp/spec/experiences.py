@@ -111,6 +111,9 @@ PART, OUTPUT = "test", "result"
 
 RESULT_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]*")
 
+OF_ESTIMATES = ("chain", "draw", "quantile", "row", "sample")
+"""Axes in files of estimates."""
+
 RESULT_FORMS = 'write {"mae": 0.1}, or {"test": {"depth": {"mae": 0.1}}} (part, output, metric)'
 
 Numbers = dict[str, dict[str, dict[str, float | None]]]
@@ -409,6 +412,9 @@ class Training(ExperienceType):
                 if name not in outputs:
                     yield (key, name), f"'{name}' is not an output; {suggestion(name, outputs)}"
         for index, name in enumerate(outputs):
+            if name in OF_ESTIMATES or "/" in name:
+                kept = "an axis" if name in OF_ESTIMATES else "a group"
+                yield ("outputs", index), f"'{name}' is {kept} in files of estimates; give it another name in the data"
             if name not in document["losses"]:
                 yield ("outputs", index), f"the output '{name}' has no loss; add $.losses.{name}, for example \"mae\""
         variables = [*document["inputs"], *outputs]

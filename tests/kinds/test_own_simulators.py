@@ -16,7 +16,7 @@ import torch
 import qexp as package
 from qexp.base.options import uncounted
 from qexp.base.workspace import VARIABLE, find
-from qexp.errors import QexpError
+from qexp.errors import QexpError, SpecError
 from qexp.kinds.options import NewOptions
 from qexp.kinds.simulations.new import NAMES_OBSERVED, OBSERVED, distributions, drawn, simulated
 from qexp.runs.new import new_simulations, new_specs
@@ -292,12 +292,19 @@ def test_what_nothing_can_be_learned_from_and_what_seems_to_have_failed_is_said(
 
 
 @pytest.mark.heavy
-def test_parameters_of_few_whole_numbers_have_no_posterior_and_those_of_a_grid_have_one(home):
+def test_parameters_that_have_no_posterior_are_refused_and_those_of_a_grid_have_one(home):
     random = np.random.default_rng(0)
     theta = np.stack([random.integers(0, 4, 300), random.normal(size=300)], axis=1)
     new_simulations(home, "classes", theta, theta + 0.1, ("kind", "rate"), None)
     with pytest.raises(QexpError, match="parameter 'kind', with 4 whole numbers, is discrete"):
         new_specs(home, NewOptions("experience", "classes"))
+    new_simulations(home, "shares", random.dirichlet([1, 1, 1], 300), theta, ("sand", "silt", "clay"), None)
+    with pytest.raises(QexpError, match="each of the parameters sand, silt, clay follows from the others; leave one"):
+        new_specs(home, NewOptions("experience", "shares"))
+    for name, kept in (("Mg/Si", "a group"), ("draw", "an axis")):
+        new_simulations(home, name[:2], theta[:, 1:], theta, (name,), None)
+        with pytest.raises(SpecError, match=f"'{name}' is {kept} in files of estimates; give it another name"):
+            new_specs(home, NewOptions("experience", name[:2]))
     new_simulations(home, "halves", theta[:, :1] / 2, theta, ("half",), None)
     with pytest.raises(QexpError, match=r"for the test part .*, in 4 groups or with as many different parameters"):
         new_specs(home, NewOptions("experience", "halves"))

@@ -70,6 +70,9 @@ MOST_REPEATED = 0.1
 MOST_WHOLE, LEAST_REPEATED = 20, 10
 """A parameter of so few whole numbers, each so often on average, is a class or a count."""
 
+LEAST_VARIANCE = 1e-10
+"""Of a combination of parameters, each with a variance of 1: below it is rounded."""
+
 DISCRETE = "is discrete, and posteriors are densities of continuous parameters; leave it out, or draw it from such"
 
 Values = NDArray[Any]
@@ -83,6 +86,8 @@ def parameters(theta: Any, names: Sequence[str], prior: Any) -> dict[str, Values
     """Parameter → (simulation,): columns are taken by name where theta has names; where it has none, they are those of
     `names` or of the prior, in this order. Raises QexpError, also where two of these have different names.
     """
+    if isinstance(names, str | set | frozenset):
+        raise QexpError(f"`names={names!r}`: write a list, in the order of the columns of theta")
     theta = theta.to_frame() if hasattr(theta, "to_frame") else theta  # a column of a data frame
     columns, of_prior = [*columns_of(theta)], names_of(prior)
     called = [str(name) for name in [*names] or of_prior or columns]
@@ -278,7 +283,7 @@ def experience(document: Document, dataset: StoredDataset) -> tuple[Document, Do
     if len(sizes := {*shapes.values()}) > 1:
         raise QexpError(f"{', '.join(observed)} have different sizes; write a model that joins them")
     [(channels, height, width)], count = sizes, len(dataset.simulations.usable)
-    _require_continuous(dataset)
+    _require_density(dataset)
     numbers = 1 + len(outputs) * (len(outputs) + 3) // 2
     most = min(max(NUMBERS_OF_MIXTURE // numbers, 2), MOST_COMPONENTS)
     components = min(most, max(count // (SIMULATIONS_OF_NUMBER * numbers), 1))
@@ -347,13 +352,18 @@ def _over_decades(dataset: StoredDataset) -> bool:
     return any(map(over_decades, seen))
 
 
-def _require_continuous(dataset: StoredDataset) -> None:
-    """Raise QexpError for a parameter of few whole numbers."""
+def _require_density(dataset: StoredDataset) -> None:
+    """Raise QexpError for a parameter of few whole numbers, and for some of which one follows from the others."""
     usable = dataset.simulations.usable
-    for name, values in dataset.simulations.parameters.items():
-        few = np.unique(values[usable])
+    columns = {name: values[usable] for name, values in dataset.simulations.parameters.items()}
+    for name, values in columns.items():
+        few = np.unique(values)
         if len(few) <= min(MOST_WHOLE, len(usable) / LEAST_REPEATED) and (few == np.round(few)).all():
             raise QexpError(f"parameter '{name}', with {len(few)} whole numbers, {DISCRETE}")
+    variances, combined = np.linalg.eigh(np.atleast_2d(np.corrcoef([*columns.values()])))
+    if len(usable) > len(columns) and variances[0] < LEAST_VARIANCE:
+        tied = ", ".join(name for name, part in zip(columns, combined[:, 0], strict=True) if abs(part) > 0.01)
+        raise QexpError(f"each of the parameters {tied} follows from the others; leave one of them out")
 
 
 # Priors: frozen distributions of scipy.stats, and distributions of torch.
