@@ -10,7 +10,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from qexp.physics.geometry import clockwise_rotation, require_not_above_ground, require_not_negative
+from qexp.physics.geometry import clockwise_rotation, depth_below, require_not_above_ground, require_not_negative
 from qexp.physics.interpolation import KernelImage
 
 LOWERED_SHARE = 1e-12
@@ -26,8 +26,8 @@ def okada(source: Tensor, stations: Tensor, poisson_ratio: float = 0.25) -> Tens
 
     source    (batch, 10)          east, north, depth of the centre [m], length along strike, width along dip [m],
                                    strike, dip [rad], strike slip, dip slip, opening [m]
-    stations  (station, 2)         east, north [m]; or (batch, station, 2), each source with its own; a third column is
-                                   the elevation from which depths count there, see `geometry.over_topography`
+    stations  (station, 2)         east, north [m]; or (batch, station, 2), each source with its own; a third column as
+                                   of `geometry.depth_below`
     returns   (batch, station, 3)  displacement east, north, up [m]
 
     Strike is clockwise from north, and the plane dips to the right of it. Strike slip is positive if left-lateral,
@@ -54,7 +54,7 @@ def cdm(source: Tensor, stations: Tensor, poisson_ratio: float = 0.25) -> Tensor
     source    (batch, 10)          east, north, depth of the centre [m], omega_x, omega_y, omega_z [rad],
                                    semi-axes a_x, a_y, a_z [m], opening [m]
     stations  (station, 2)         east, north [m]; or (batch, station, 2), each source with its own; a third column as
-                                   of `okada`
+                                   of `geometry.depth_below`
     returns   (batch, station, 3)  displacement east, north, up [m]
 
     Three rectangles through one centre, each at right angles to the others, open by the same amount. Before rotation
@@ -190,7 +190,7 @@ def _columns(source: Tensor, stations: Tensor) -> Tensor:
     columns = stations.double().mT if stations.dim() == 3 else stations.double().mT[None]
     if columns.shape[1] == 2:
         return columns
-    depth = (source[:, 2, None] + stations[..., 2].to(source)).double()
+    depth = depth_below(source, stations).double()
     return torch.cat([columns[:, :2].expand(len(source), -1, -1), depth[:, None]], dim=1)
 
 

@@ -15,6 +15,7 @@ import math
 from bisect import bisect_right
 from collections.abc import Callable, Iterator
 from functools import lru_cache
+from itertools import cycle
 from operator import neg
 from typing import NamedTuple
 
@@ -22,12 +23,15 @@ import torch
 from scipy.special import roots_legendre
 from torch import Tensor
 
-from qexp.physics.geometry import require_below_ground, require_positive
+from qexp.physics.geometry import depth_below, require_below_ground, require_positive
 from qexp.physics.interpolation import smooth_image
 from qexp.physics.point import ORDER
 
 BLOCK = 65_536
 """Stations computed at a time, so that intermediate results stay in the processor's cache."""
+
+TOGETHER = 8192
+"""Stations times nodes computed at a time, where that is more than stations."""
 
 SHORT_LINE = 0
 """Number of nodes that stands for the rule of `_short_line`."""
@@ -68,6 +72,7 @@ class _Line(NamedTuple):
     """Sources as nuclei on the lines between the foci; tensors (batch, 1), with nodes (batch, node)."""
 
     depth: Tensor
+    """Or (batch, station)."""
     horizontal: Tensor
     downward: Tensor
     node: Tensor
@@ -84,7 +89,8 @@ def yang(source: Tensor, stations: Tensor, poisson_ratio: float = 0.25) -> Tenso
 
     source    (batch, 8)           east, north, depth of the centre, semi-major, semi-minor axis [m], strike,
                                    plunge [rad], pressure over shear modulus
-    stations  (station, 2)         east, north [m]; or (batch, station, 2), each source with its own
+    stations  (station, 2)         east, north [m]; or (batch, station, 2), each source with its own; a third column as
+                                   of `geometry.depth_below`
     returns   (batch, station, 3)  displacement east, north, up [m]
 
     The long axis plunges down toward the strike, clockwise from north; plunge counts from the horizontal. The two
@@ -94,13 +100,15 @@ def yang(source: Tensor, stations: Tensor, poisson_ratio: float = 0.25) -> Tenso
     the surface, has an axis that is not positive, is wider than long, or is a needle that comes close to the surface.
     Yang, Davis and Dieterich (1988), J. Geophys. Res. 93(B5), 4249-4257, with moments for any Poisson's ratio.
     """
-    _require_spheroids(source)
+    depth = depth_below(source, stations)
+    lowest = torch.cat([source[:, :2], depth.amin(1, keepdim=True), source[:, 3:]], dim=1)
+    _require_spheroids(lowest)
     cos, sin = torch.cos(source[:, 5, None]), torch.sin(source[:, 5, None])
-    east, north = (stations - source[:, None, :2]).unbind(-1)
+    east, north = (stations[..., :2] - source[:, None, :2]).unbind(-1)
     x, y = east * cos - north * sin, east * sin + north * cos
     displacement = x.new_empty(*x.shape, 3)
-    for members, line in _blocks(_spheroids(source.double(), poisson_ratio), x.dtype, x.shape[1]):
-        across, along, up = _displacement(x[members], y[members], line)
+    for members, line in _blocks(_spheroids(lowest.double(), poisson_ratio), x.dtype, x.shape[1]):
+        across, along, up = _displacement(x[members], y[members], line._replace(depth=depth[members].to(x.dtype)))
         to_east, to_north = cos[members], sin[members]
         moved = torch.stack([across * to_east + along * to_north, along * to_east - across * to_north, up], dim=-1)
         displacement.index_copy_(0, members, moved)
@@ -158,8 +166,10 @@ def _displacement(x: Tensor, y: Tensor, line: _Line) -> tuple[Tensor, Tensor, Te
     1 / (4 pi mu) [3 q^2 r / R^5 - t cos^2(plunge) I + (2 t m - 2 nu) r / R^3], where I are the I1, I3 and I5
     of Okada (1985), Bull. Seismol. Soc. Am. 75, 1135-1154, equations 10 and 11.
     """
+    depths = cycle(line.depth.split(BLOCK, 1))  # as many, or one for all
     parts = [
-        _displacement_of_some(*stations, line) for stations in zip(x.split(BLOCK, 1), y.split(BLOCK, 1), strict=True)
+        _displacement_of_some(some_x, some_y, line._replace(depth=depth))
+        for some_x, some_y, depth in zip(x.split(BLOCK, 1), y.split(BLOCK, 1), depths, strict=False)
     ]
     if len(parts) == 1:
         return parts[0]
@@ -175,10 +185,10 @@ def _displacement_of_some(x: Tensor, y: Tensor, line: _Line) -> tuple[Tensor, Te
     off_axis = y * downward + line.depth * horizontal
     off_axis = torch.addcmul(beside, off_axis, off_axis)
     both = firsts = turning = up = torch.zeros_like(x)
-    for index in range(line.node.shape[1]):
-        node, directed, isotropic, sheared = (
-            values[:, index, None] for values in (line.node, line.directed, line.isotropic, line.sheared)
-        )
+    # Several nodes of few stations together in double precision; sums in their order.
+    together = max(1, TOGETHER // max(1, x.numel())) if x.dtype == torch.float64 else 1
+    of_nodes = (values.mT[..., None].split(together) for values in line[3:])
+    for node, directed, isotropic, sheared in zip(*of_nodes, strict=True):
         depth = line.depth + node * downward
         ahead = foot - node
         square = ahead.square()
@@ -195,9 +205,12 @@ def _displacement_of_some(x: Tensor, y: Tensor, line: _Line) -> tuple[Tensor, Te
         pull = sheared * longer
         first = pull * shrink
         sideways = torch.addcmul(radial, first, rest - other)
-        both, firsts = both + sideways, firsts + first
-        turning = torch.addcmul(turning, node, sideways)
-        up = torch.addcmul(torch.addcmul(up, depth, radial), pull, rest)
+        for some, aside, once, deep, outward, drawn, left in zip(
+            node, sideways, first, depth, radial, pull, rest, strict=True
+        ):
+            both, firsts = both + aside, firsts + once
+            turning = torch.addcmul(turning, some, aside)
+            up = torch.addcmul(torch.addcmul(up, deep, outward), drawn, left)
     return x * (both + 2 * firsts), y * both - horizontal * turning, up
 
 
@@ -310,7 +323,7 @@ def _shape_factors(eccentricity: Tensor, flat: Tensor) -> tuple[Tensor, Tensor]:
     """
     small, large = eccentricity.clamp(max=SERIES_ECCENTRICITY), eccentricity.clamp(min=SERIES_ECCENTRICITY)
     third = fifth = torch.zeros_like(small)
-    for term in reversed(range(TERMS)):
+    for term in reversed(range(TERMS if (eccentricity < SERIES_ECCENTRICITY).any() else 0)):
         third, fifth = third * small + 1 / (2 * term + 3), fifth * small + 1 / (2 * term + 5)
     inverse_tanh = torch.log1p(large.sqrt()) - flat.clamp(max=1 - SERIES_ECCENTRICITY).log() / 2
     closed_third = (inverse_tanh / large.sqrt() - 1) / large

@@ -130,6 +130,14 @@ def over_topography(
     return torch.cat(blocks)
 
 
+def depth_below(source: Tensor, stations: Tensor) -> Tensor:
+    """Depths of sources, (batch, 1); or below each station, (batch, station), where these have a third column, the
+    elevation from which depths count: of kernels that need no source for each station.
+    """
+    depth = source[:, 2, None]
+    return depth if stations.shape[-1] == 2 else depth + stations[..., 2].to(source)
+
+
 # What sources below flat ground must satisfy.
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from qexp.physics.geometry import clockwise_rotation, require_below_ground, require_positive
+from qexp.physics.geometry import clockwise_rotation, depth_below, require_below_ground, require_positive
 from qexp.physics.interpolation import KernelImage
 
 BLOCK = 128
@@ -90,7 +90,8 @@ def pcdm(source: Tensor, stations: Tensor, poisson_ratio: float = 0.25) -> Tenso
 
     source    (batch, 9)           east, north, depth [m], omega_x, omega_y, omega_z [rad],
                                    potency_x, potency_y, potency_z [m3]
-    stations  (station, 2)         east, north [m]; or (batch, station, 2), each source with its own
+    stations  (station, 2)         east, north [m]; or (batch, station, 2), each source with its own; a third column as
+                                   of `geometry.depth_below`
     returns   (batch, station, 3)  displacement east, north, up [m]
 
     Three point tensile dislocations at right angles; the normal of each is a column of R = Rz Ry Rx
@@ -100,7 +101,7 @@ def pcdm(source: Tensor, stations: Tensor, poisson_ratio: float = 0.25) -> Tenso
     Nikkhoo, Walter, Lundgren and Prats-Iraola (2017), Geophys. J. Int. 208, 877-894. A tensile point of normal n:
     2π u = V (3 (n·r)² r/R⁵ − (1 − 2ν) ∇(ẑ×n · ∇)² χ), χ = z ln(R + z) − R, which is Okada (1985), eq. 10, turned.
     """
-    east, north, depth = source[:, None, :3].unbind(-1)
+    (east, north), depth = source[:, None, :2].unbind(-1), depth_below(source, stations)
     require_positive("depth", depth, "in metres downwards")
     normals, potency = clockwise_rotation(*source[:, 3:6].unbind(-1)), source[:, 6:9]
     along_east, along_north = stations[..., 0] - east, stations[..., 1] - north

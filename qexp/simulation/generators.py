@@ -115,9 +115,9 @@ class Source:
     of squares is their variance."""
     doubt: str = ""
     """Of one that was corrected: a sentence on why its errors may be larger."""
-    takes_elevation: bool = False
-    """Whether stations of its kernel may have a third column, the elevation from which the depth counts there, which is
-    much faster than a source for each of them."""
+    takes_elevation: tuple[torch.dtype, ...] = ()
+    """Precisions in which stations of its kernel have a third column, the elevation from which the depth counts there:
+    much faster than a source for each of them, and with the same bits in single precision."""
 
     def with_name(self, name: str) -> Source:
         """The same source with a name."""
@@ -160,7 +160,7 @@ class Source:
         """Displacement of stations, (batch, station, 3), its depth counted from their elevation if they have one."""
         stations = stations.expand(len(source), -1, -1)
         if elevation is not None and not self.ranges:
-            if not self.takes_elevation:
+            if source.dtype not in self.takes_elevation:
                 return over_topography(self.kernel, source, stations, elevation, self.variables.index("depth"))
             stations = torch.cat([stations, elevation.to(stations)[:, None].expand(len(source), -1, -1)], dim=-1)
         parts = (tensor.split(BLOCK) for tensor in (source, stations))
@@ -335,7 +335,8 @@ _SOURCES: dict[str, tuple[Source, str]] = {
     ),
     "pcdm": (
         Source(
-            (*PLACE, "omega_x", "omega_y", "omega_z", "potency_x", "potency_y", "potency_z"), pcdm, pcdm_image
+            (*PLACE, "omega_x", "omega_y", "omega_z", "potency_x", "potency_y", "potency_z"), pcdm, pcdm_image,
+            takes_elevation=(torch.float64,),
         ),
         "Three mutually perpendicular point cracks, the far field of any opening source (Nikkhoo and others 2017)",
     ),
@@ -343,7 +344,7 @@ _SOURCES: dict[str, tuple[Source, str]] = {
         Source(
             (*PLACE, "semi_major", "semi_minor", "strike", "plunge", "pressure_over_mu"), yang, yang_image,
             (PROLATE, NOT_TOO_SLENDER, below_surface("the height of the spheroid above its centre", _top_of_spheroid)),
-            strengths={"pressure_over_mu": {"semi_major": 1, "semi_minor": 2}},
+            strengths={"pressure_over_mu": {"semi_major": 1, "semi_minor": 2}}, takes_elevation=(torch.float64,),
         ),
         "Pressurised prolate spheroid, such as a conduit (Yang and others 1988)",
     ),
@@ -359,14 +360,15 @@ _SOURCES: dict[str, tuple[Source, str]] = {
             (*PLACE, "length", "width", "strike", "dip", "strike_slip", "dip_slip", "opening"), okada, okada_image,
             (below_surface("width/2 · sin(dip)", lambda values: values["width"] / 2 * np.abs(np.sin(values["dip"]))),),
             strengths={name: {"length": 1, "width": 1} for name in ("strike_slip", "dip_slip", "opening")},
-            takes_elevation=True,
+            takes_elevation=(torch.float32, torch.float64),
         ),
         "Rectangular dislocation that slips or opens, such as a fault, dike or sill (Okada 1985)",
     ),
     "cdm": (
         Source(
             (*PLACE, "omega_x", "omega_y", "omega_z", "a_x", "a_y", "a_z", "opening"), cdm, cdm_image,
-            (below_surface("the height of its corners above its centre", _highest_corner),), takes_elevation=True,
+            (below_surface("the height of its corners above its centre", _highest_corner),),
+            takes_elevation=(torch.float32, torch.float64),
         ),
         "Compound dislocation: three mutually perpendicular rectangles with one opening, for chambers of any shape "
         "(Nikkhoo and others 2017)",
