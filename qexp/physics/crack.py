@@ -158,6 +158,9 @@ DEEPEST = -6
 WIDE = 8
 """Number of the last range that takes no longer to solve for than a few cracks alone, which others are if they are."""
 
+WIDE_ERROR = 1e-11
+"""That is left of wider cracks, whose rounding errors are larger."""
+
 DEGREES = 17
 
 
@@ -191,7 +194,8 @@ def _table(number: int) -> tuple[Tensor, ...]:
 def _nodes(number: int) -> tuple[int, int]:
     """How many are enough to solve for cracks of a range, and for their displacement, which is half as smooth."""
     deep = [times / 2 ** (number / 2) for times in (1.8, 1.0)]
-    fewer, count = (math.ceil(1 - math.log(ERROR[torch.float64]) / (4 * math.asinh(depth))) for depth in deep)
+    left = ERROR[torch.float64] if number <= WIDE else WIDE_ERROR
+    fewer, count = (math.ceil(1 - math.log(left) / (4 * math.asinh(depth))) for depth in deep)
     return fewer, count
 
 

@@ -43,7 +43,7 @@ def okada(source: Tensor, stations: Tensor, poisson_ratio: float = 0.25) -> Tens
     planes = _planes(source)
 
     def displacement(rows: Tensor, steep: bool) -> Tensor:
-        return surface_displacement(planes.of(rows), _rows(at, rows), poisson_ratio, steep=steep, level=True)
+        return surface_displacement(planes.of(rows), _rows(at, rows), poisson_ratio, source.dtype, steep, level=True)
 
     return _steep_and_others(planes, source.dtype, displacement).mT.to(source.dtype)
 
@@ -71,9 +71,19 @@ def cdm(source: Tensor, stations: Tensor, poisson_ratio: float = 0.25) -> Tensor
     crossed = _crossed(source)
 
     def displacement(rows: Tensor, steep: bool) -> Tensor:
+        groups: list[tuple[Rectangles, ...]] = [crossed[:1], crossed[1:]] if steep else [crossed]
+        if source.dtype != torch.float64:  # what was simulated before has the same bits
+            groups = [(rectangles,) for rectangles in crossed]
         first, second, third = (
-            surface_displacement(rectangles.of(rows), _rows(at, rows), poisson_ratio, steep=steep and rises)
-            for rectangles, rises in zip(crossed, (False, True, True), strict=True)
+            moved
+            for group in groups
+            for moved in surface_displacement(
+                Rectangles(*(torch.cat([part[rows] for part in parts]) for parts in zip(*group, strict=True))),
+                _rows(at, rows).repeat(len(group) if len(at) > 1 else 1, 1, 1),
+                poisson_ratio,
+                source.dtype,
+                steep and group[0] is not crossed[0],
+            ).chunk(len(group))
         )
         return first + second + third
 
@@ -223,16 +233,23 @@ def _columns(source: Tensor, stations: Tensor) -> Tensor:
 FEWEST_TERMS = 2
 """Of the series, beyond the first: even for exactly vertical edges two, whose factors have derivatives."""
 
-STATIONS_AT_A_TIME = 2**13
-"""Of all sources of a block together: intermediate results then stay in the processor's cache."""
+STATIONS_AT_A_TIME = {torch.float64: 2**15, torch.float32: 2**13}
+"""Of all sources of a block together, for results in either precision, whose last digits depend on it: what was
+simulated in single precision has the same bits as before."""
 
 
 def surface_displacement(
-    rectangles: Rectangles, stations: Tensor, poisson_ratio: float, steep: bool, level: bool = False
+    rectangles: Rectangles,
+    stations: Tensor,
+    poisson_ratio: float,
+    precision: torch.dtype,
+    steep: bool,
+    level: bool = False,
 ) -> Tensor:
     """Displacement of the surface.
 
     stations  (batch or 1, 2, station)  east and north [m]; or also the depth of the centre below them, (batch, 3, ...)
+    precision                           of the sources
     steep                               whether the second edges are nearly vertical, or none is; first ones never
     level                               whether first edges are horizontal: they add nothing to W then
     returns   (batch, 3, station)       east, north, up [m]
@@ -244,7 +261,8 @@ def surface_displacement(
         terms = max(FEWEST_TERMS, needed)
     factors = _factors(rectangles, poisson_ratio, terms, level) / (2 * math.pi)
     stations = stations.expand(len(factors), -1, -1)
-    size = max(1, STATIONS_AT_A_TIME // max(1, stations.shape[-1]))
+    together = STATIONS_AT_A_TIME.get(precision, STATIONS_AT_A_TIME[torch.float32])
+    size = max(1, together // max(1, stations.shape[-1]))
     blocks = zip(factors.split(size), stations.split(size), *(part.split(size) for part in rectangles), strict=True)
     return torch.cat([_sum(factor, fields_of(Rectangles(*block), at, terms, level)) for factor, at, *block in blocks])
 
