@@ -236,12 +236,19 @@ class Signals:
         QR decomposition with pivots (Drmač and Gugercin 2016, SIAM J. Sci. Comput. 38, A631-A648). Computing a
         likelihood this way is reduced-order quadrature (Antil et al. 2013, J. Sci. Comput. 57, 604-637).
         """
-        moved = self.model(spanning[self.model.possible(spanning)])
-        lengths = self.whiten(moved).norm(dim=1)
-        visible = lengths > 0
-        if not visible.any():
+        return self.in_basis(self.lengthless(spanning), tested, tolerance)
+
+    def lengthless(self, values: Tensor) -> Tensor:
+        """What possible sources that are seen move points by, (source, point), over the length of their signals."""
+        moved = self.model(values[self.model.possible(values)])
+        lengths: Tensor = self.whiten(moved).norm(dim=1)
+        return moved[lengths > 0] / lengths[lengths > 0, None]
+
+    def in_basis(self, moved: Tensor, tested: Tensor | None = None, tolerance: float = 0.0) -> Signals | None:
+        """Signals in a basis of such displacements, as `reduced` makes it."""
+        if not len(moved):
             return None
-        _, sizes, right = torch.linalg.svd(moved[visible] / lengths[visible, None], full_matrices=False)
+        _, sizes, right = torch.linalg.svd(moved, full_matrices=False)
         basis = right[sizes > NEGLIGIBLE_SINGULAR_VALUE * sizes[0]]
         if len(basis) > self.model.points / 4:  # from which on a reduction is not worth its errors
             return None

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from copy import copy
-from dataclasses import dataclass
 from itertools import product
 from typing import NamedTuple, Protocol
 
@@ -71,94 +70,115 @@ class Minima(NamedTuple):
         return Minima(*(torch.cat(both) for both in zip(self, other, strict=True)))
 
 
-@dataclass
-class _State:
-    """Tensors with a row per problem."""
+class Descents:
+    """Problems that are minimised side by side, each from when it begins, or begins again, to its end.
 
-    at: Tensor
-    cost: Tensor
-    gradient: Tensor
-    information: Tensor
-    scale: Tensor
-    damping: Tensor
-    growth: Tensor
+    Levenberg (1944), Marquardt (1963), with the damping of Nielsen (1999). Coordinates at a bound that the gradient
+    pushes outwards are held; steps that cross a bound end at it.
+
+    shape            problems, coordinates
+    tolerance        share of the cost by which a step must reduce it; see REDUCTION_TOLERANCE
+    most_iterations  of each problem
+    active           (problem,)  numbers of those that have begun and not ended
+    """
+
+    def __init__(self, problems: SumsOfSquares, shape: torch.Size, tolerance: float, most_iterations: int) -> None:
+        self.problems, self.tolerance, self.most_iterations = problems, tolerance, most_iterations
+        self._at, self._low, self._high, self._gradient, self._scale = torch.zeros(5, *shape, dtype=torch.float64)
+        self._cost, self._damping, self._growth = torch.zeros(3, shape[0], dtype=torch.float64)
+        self._information = torch.zeros(*shape, shape[1], dtype=torch.float64)
+        self._iterations = torch.zeros(shape[0], dtype=torch.long)
+        self._converged, self.active = self._iterations > 0, self._iterations[:0]
+
+    @property
+    def minima(self) -> Minima:
+        """Where the problems are."""
+        return Minima(self._at, self._cost, self._information, self._iterations, self._converged)
+
+    def begin(self, which: Tensor, start: Tensor, low: Tensor, high: Tensor) -> Tensor:
+        """Begin with problems; starts beyond their bounds are moved to them.
+
+        returns  those that begin outside of the model's domain, which have ended there
+        """
+        self._low[which], self._high[which], self._at[which] = low, high, start.clamp(low, high)
+        self._damping[which], self._growth[which], self._iterations[which], self._converged[which] = 1e-3, 2.0, 0, False
+        self.evaluate(which)
+        self._scale[which] = self._information[which].diagonal(dim1=-2, dim2=-1)
+        possible = torch.isfinite(self._cost[which])
+        self.active = torch.cat([self.active, which[possible]])
+        return which[~possible]
+
+    def evaluate(self, which: Tensor) -> None:
+        """Evaluate problems where they are."""
+        equations = self.problems.normal_equations(self._at[which], which)
+        self._cost[which], self._gradient[which], self._information[which] = equations
+
+    def step(self) -> Tensor:
+        """Try a step of each active problem; returns the numbers of those that then have ended."""
+        before = self.active
+        slopes = self._gradient[before].masked_fill(self._held(before), 0.0).abs()
+        columns = self._information[before].diagonal(dim1=-2, dim2=-1).sqrt()
+        residuals = (2 * self._cost[before]).sqrt()
+        flat = (slopes <= GRADIENT_TOLERANCE * columns * residuals[:, None]).all(dim=-1)  # zero but for rounding
+        self._converged[before[flat]] = True
+        tried, ended = before[~flat], flat
+        if len(tried):
+            self._iterations[tried] += 1
+            settled = self._moved(tried)
+            self._converged[tried[settled]] = True
+            stuck = (self._damping[tried] > 1e16) | (self._iterations[tried] >= self.most_iterations)
+            ended = flat.masked_scatter(~flat, settled | stuck)
+        self.active = before[~ended]
+        return before[ended]
+
+    def _held(self, which: Tensor) -> Tensor:
+        """The coordinates at a bound that the gradient pushes outwards, (problem, coordinate)."""
+        at, gradient = self._at[which], self._gradient[which]
+        held: Tensor = ((at <= self._low[which]) & (gradient > 0)) | ((at >= self._high[which]) & (gradient < 0))
+        return held
+
+    def _moved(self, which: Tensor) -> Tensor:
+        """Try a step of the problems `which`; returns which of them have converged."""
+        at, before, gradient, information = (
+            part[which] for part in (self._at, self._cost, self._gradient, self._information)
+        )
+        damped = _damped_step(gradient, information, self._scale[which], self._damping[which], self._held(which))
+        trial = (at + damped).clamp(self._low[which], self._high[which])
+        step = trial - at
+        expected = -(gradient * step).sum(-1) - 0.5 * torch.einsum("bi,bij,bj->b", step, information, step)
+        # Most steps succeed and need the derivatives, too, which cost little once the residuals are weighted.
+        after, new_gradient, new_information = self.problems.normal_equations(trial, which)
+        reduced = before - after
+        ratio = torch.nan_to_num(reduced / expected.clamp(min=torch.finfo(step.dtype).tiny), nan=-1.0, neginf=-1.0)
+        better = reduced > 0
+        self._damping[which] *= torch.where(
+            better, (1 - (2 * ratio.clamp(0, 1) - 1) ** 3).clamp(min=1 / 10), self._growth[which]
+        )
+        self._growth[which] = torch.where(better, 2.0, 2 * self._growth[which])
+        moved = which[better]
+        if len(moved):
+            self._at[moved] = trial[better]
+            self._cost[moved], self._gradient[moved] = after[better], new_gradient[better]
+            self._information[moved] = new_information[better]
+            diagonal = self._information[moved].diagonal(dim1=-2, dim2=-1)
+            self._scale[moved] = torch.maximum(self._scale[moved], diagonal)
+        small = self.tolerance * before
+        settled = (reduced.abs() <= small) & (expected.abs() <= small)
+        return settled | (step.abs().amax(dim=-1) <= STEP_TOLERANCE)
 
 
 def minimise(
     problems: SumsOfSquares, start: Tensor, low: Tensor, high: Tensor, tolerance: float, most_iterations: int
 ) -> Minima:
-    """Minimise every problem from its start.
+    """Minimise every problem from its start, (problem, coordinate), between bounds, likewise or (coordinate,).
 
-    start      (problem, coordinate)
-    low, high  (coordinate,), or (problem, coordinate)  bounds; starts beyond them are moved to them
-    tolerance  share of the cost by which a step must reduce it; see REDUCTION_TOLERANCE
-    Levenberg (1944), Marquardt (1963), with the damping of Nielsen (1999). Coordinates at a bound that the gradient
-    pushes outwards are held; steps that cross a bound end at it.
+    tolerance, most_iterations  see `Descents`
     """
-    everyone = torch.arange(len(start))
-    low, high = low.expand(start.shape), high.expand(start.shape)
-    at = start.clamp(low, high)
-    cost, gradient, information = problems.normal_equations(at, everyone)
-    scale = information.diagonal(dim1=-2, dim2=-1).clone()
-    ones = torch.ones_like(cost)
-    state = _State(at, cost, gradient, information, scale, 1e-3 * ones, 2 * ones)
-    iterations, converged = torch.zeros(len(start), dtype=torch.long), torch.zeros(len(start), dtype=torch.bool)
-    active = everyone[torch.isfinite(cost)]
-    for _ in range(most_iterations):
-        slopes = state.gradient[active].masked_fill(_held(state, active, low, high), 0.0).abs()
-        columns = state.information[active].diagonal(dim1=-2, dim2=-1).sqrt()
-        residuals = (2 * state.cost[active]).sqrt()
-        flat = (slopes <= GRADIENT_TOLERANCE * columns * residuals[:, None]).all(dim=-1)  # zero but for rounding
-        converged[active[flat]] = True
-        active = active[~flat]
-        if not len(active):
-            break
-        iterations[active] += 1
-        settled, stuck = _step(problems, state, active, low, high, tolerance)
-        converged[active[settled]] = True
-        active = active[~(settled | stuck)]
-    return Minima(state.at, state.cost, state.information, iterations, converged)
-
-
-def _held(state: _State, which: Tensor, low: Tensor, high: Tensor) -> Tensor:
-    """The coordinates at a bound that the gradient pushes outwards, (problem, coordinate)."""
-    at, gradient = state.at[which], state.gradient[which]
-    return ((at <= low[which]) & (gradient > 0)) | ((at >= high[which]) & (gradient < 0))
-
-
-def _step(
-    problems: SumsOfSquares, state: _State, which: Tensor, low: Tensor, high: Tensor, tolerance: float
-) -> tuple[Tensor, Tensor]:
-    """Try a step of the problems `which`. Returns which of them have converged, and which cannot go on."""
-    at, before, gradient, information = (
-        part[which] for part in (state.at, state.cost, state.gradient, state.information)
-    )
-    fixed = _held(state, which, low, high)
-    trial = (at + _damped_step(gradient, information, state.scale[which], state.damping[which], fixed)).clamp(
-        low[which], high[which]
-    )
-    step = trial - at
-    expected = -(gradient * step).sum(-1) - 0.5 * torch.einsum("bi,bij,bj->b", step, information, step)
-    # Most steps succeed and need the derivatives, too, which cost little once the residuals are weighted.
-    after, new_gradient, new_information = problems.normal_equations(trial, which)
-    reduced = before - after
-    ratio = torch.nan_to_num(reduced / expected.clamp(min=torch.finfo(step.dtype).tiny), nan=-1.0, neginf=-1.0)
-    better = reduced > 0
-    state.damping[which] *= torch.where(
-        better, (1 - (2 * ratio.clamp(0, 1) - 1) ** 3).clamp(min=1 / 10), state.growth[which]
-    )
-    state.growth[which] = torch.where(better, 2.0, 2 * state.growth[which])
-    moved = which[better]
-    if len(moved):
-        state.at[moved] = trial[better]
-        state.cost[moved], state.gradient[moved] = after[better], new_gradient[better]
-        state.information[moved] = new_information[better]
-        diagonal = state.information[moved].diagonal(dim1=-2, dim2=-1)
-        state.scale[moved] = torch.maximum(state.scale[moved], diagonal)
-    small = tolerance * before
-    settled = (reduced.abs() <= small) & (expected.abs() <= small)
-    settled |= step.abs().amax(dim=-1) <= STEP_TOLERANCE
-    return settled, state.damping[which] > 1e16
+    descents = Descents(problems, start.shape, tolerance, most_iterations)
+    descents.begin(torch.arange(len(start)), start, low.expand(start.shape), high.expand(start.shape))
+    while len(descents.active):
+        descents.step()
+    return descents.minima
 
 
 def _damped_step(gradient: Tensor, information: Tensor, scale: Tensor, damping: Tensor, fixed: Tensor) -> Tensor:

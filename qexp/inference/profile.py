@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from copy import copy
 from dataclasses import dataclass, field, replace
 
@@ -17,7 +17,7 @@ from qexp.base.options import Counted, uncounted
 from qexp.base.quantities import base_name
 from qexp.inference.density import Signals
 from qexp.inference.fit import Fit, best, standard_errors, threshold
-from qexp.inference.least_squares import Deformation, Problem, covariances, minimise
+from qexp.inference.least_squares import Deformation, Descents, Problem, covariances
 from qexp.inference.parameters import RIGHT_ANGLE
 
 CLOSE_SHARE = 0.04
@@ -31,6 +31,8 @@ FIRST_STEPS = 5
 """Values after which an end that the slope did not lead to is sought by halves."""
 LARGEST_GROWTH = 4.0
 """Largest factor between the distances of two such values from the estimate."""
+SHARES_OF_OTHERS, SHARES_OF_BOTH = (1.0, 0.5, 0.0), tuple(0.5**halvings for halvings in range(1, 7))
+"""Of the ways to what others are predicted to be at a distance, and to that distance, too, that are tried."""
 SHARE_OF_WAY = 0.3
 """Of the way to a value that is no possible source."""
 NARROW_SHARE = 1e-3
@@ -43,7 +45,7 @@ PROMISING_ROOTS = 3.0
 """Roots of the increase of χ², in units of the threshold, from which better values of other parameters are followed."""
 DEEPER_STEP, MOST_DEEPER = 0.05, 40
 """Change of logarithms by which an impossible source is made deeper and smaller until it is possible, and how often."""
-SPANNING_SOURCES, SPANNED_DEVIATIONS, MOST_HALVINGS = 60, 2.0, 12
+SPANNING_SOURCES, SPANNED_DEVIATIONS, MOST_HALVINGS = 100, 2.0, 12
 """Sources that span a basis of signals at first, by how many standard deviations they are spread, and how often the way
 to one that is too unlikely is halved."""
 BASIS_TOLERANCE, MOST_BASES = 0.005, 4
@@ -136,15 +138,17 @@ class _Ends:
         self.ends = [end for search in searches for end in search.ends]
         self.lowest: tuple[float, Tensor] | None = None
         """By how much χ² is lower than at the estimate, and the values of the lowest source that was met, if it is."""
+        places, means = whole.model.places()
+        self._signals = Signals(places, lambda moved: whole.weighting(means(moved)), whole.weighted)
         self._spanning: Tensor | None = None
-        """Sources whose signals are a basis of those of others; None if that has no advantage."""
+        """Displacements of which those of other sources are combinations; None if that has no advantage."""
 
     @classmethod
     def found(cls, problem: Problem, fit: Fit, most: float, on_end: Counted = uncounted) -> _Ends:
         quick = problem.quick()
         ends = cls(_searches(quick, fit, most), quick, on_end)
         ends.span(_around(ends.searches[0]))
-        ends.follow(ends.ends)
+        ends.follow(dict(zip(ends.ends, ends.next(ends.ends), strict=True)))
         ends.reconsider(ends.met())
         for _ in range(MOST_MINIMA):
             if not ends.extend(ends.met(ends.threshold)):
@@ -170,29 +174,12 @@ class _Ends:
 
     def span(self, sources: Tensor) -> None:
         """Reduce signals to a basis of those of these sources, too: see `density.Signals.reduced`."""
-        self._spanning = sources if self._spanning is None else torch.cat([self._spanning, sources])
-        places, means = self.whole.model.places()
-        signals = Signals(places, lambda moved: self.whole.weighting(means(moved)), self.whole.weighted)
-        if (few := signals.reduced(self._spanning)) is None:
+        more = self._signals.lengthless(sources)
+        self._spanning = more if self._spanning is None else torch.cat([self._spanning, more])
+        if (few := self._signals.in_basis(self._spanning)) is None:
             self._spanning = None
         for search in self.searches:
             search.reduce(self.whole, few)
-
-    def follow(self, ends: Sequence[_End]) -> None:
-        active = list(ends)
-        for _ in range(MOST_STEPS):
-            self.on_end(len(self.ends) - len(active), len(self.ends))
-            if not active:
-                return
-            starts = [end.search.next(end) for end in active]
-            roots, coordinates = self._increase(active, torch.stack([start for _, start in starts]))
-            for end, (step, _), root, coordinate in zip(active, starts, roots, coordinates, strict=True):
-                end.path.append((step, root, coordinate))
-            active = [end for end in active if not end.search.settled(end)]
-        for end in active:
-            end.open = end.above(self.threshold) is None
-            # Without a limit the likelihood hardly falls, however far one goes.
-            end.at = math.inf if end.open and math.isinf(end.search.farthest(end)) else end.below(self.threshold)[0]
 
     def reconsider(self, met: Tensor) -> None:
         """Go on from ends where other parameters, like those of sources met elsewhere, are better than where it led.
@@ -202,13 +189,9 @@ class _Ends:
         doubtful = self.ends
         for _ in range(MOST_MINIMA):
             starts = [(end, end.search.best_of(end, met)) for end in doubtful if not end.open and end.at > 0]
-            better = self._better((1 - 2 * CLOSE_SHARE) * self.threshold, [
-                (end, end.at, start) for end, start in starts if start is not None
-            ])  # fmt: skip
-            if not better:
-                return
-            self.follow(better)
-            doubtful = better
+            places = {end: (end.at, start) for end, start in starts if start is not None}
+            most = (1 - 2 * CLOSE_SHARE) * self.threshold
+            doubtful = [end for end, root in self.follow(places, most).items() if root <= most]
 
     def extend(self, within: Tensor) -> bool:
         """Go on from sources beyond an end that are as likely as the interval's: the likelihood has several maxima.
@@ -216,54 +199,88 @@ class _Ends:
         within   (source, parameter) in SI units
         returns  whether there are such sources
         """
-        beyond = [(end, *end.search.farthest_of(end, within)) for end in self.ends]
-        better = self._better(self.threshold, [row for row in beyond if row[0].at < (1 - NARROW_SHARE) * row[1]])
-        self.follow(better)
-        return bool(better)
+        beyond = {end: end.search.farthest_of(end, within) for end in self.ends}
+        places = {end: place for end, place in beyond.items() if end.at < (1 - NARROW_SHARE) * place[0]}
+        return any(root <= self.threshold for root in self.follow(places, self.threshold).values())
 
-    def _better(self, most: float, places: Sequence[tuple[_End, float, Tensor]]) -> list[_End]:
-        """The ends for which the root of the increase of χ² is below a limit at a distance, which then go on there.
+    def follow(self, places: Mapping[_End, tuple[float, Tensor]], most: float = math.inf) -> dict[_End, float]:
+        """Follow the other parameters to their best values where those of ends are held, and ends to the threshold.
 
-        places  ends, distances and coordinates from which the others are followed
+        places   distances from the estimate, and coordinates from which others are followed
+        most     root of the increase of χ² up to which an end is sought beyond its place
+        returns  these roots
         """
         if not places:
-            return []
-        ends, distances, starts = zip(*places, strict=True)
-        roots, coordinates = self._increase(ends, torch.stack(starts))
-        better = []
-        for end, distance, root, coordinate in zip(ends, distances, roots, coordinates, strict=True):
-            if root < most:
-                end.go_on((distance, root, coordinate), self.threshold)
-                better.append(end)
-        return better
-
-    def _increase(self, ends: Sequence[_End], starts: Tensor) -> tuple[list[float], list[Tensor]]:
-        """Roots of the increase of χ² where the parameters of the ends are held, and the coordinates there."""
+            return {}
+        ends, distances, roots = list(places), [distance for distance, _ in places.values()], dict[_End, float]()
         low, high = (torch.stack([getattr(end.search, side) for end in ends]) for side in ("low", "high"))
-        rows, columns = torch.arange(len(ends)), torch.tensor([end.column for end in ends])
-        low[rows, columns] = high[rows, columns] = starts[rows, columns]
+        columns, again = torch.tensor([end.column for end in ends]), torch.zeros(len(ends))
+        tolerance = CHI2_TOLERANCE / max(1.0, *(end.search.chi2 for end in ends))
+        descents = Descents(_Together(ends), low.shape, tolerance, MOST_ITERATIONS)
+        rows, at = torch.arange(len(ends)), torch.stack([start for _, start in places.values()])
+        while len(rows) or len(descents.active):
+            low[rows, columns[rows]] = high[rows, columns[rows]] = at.gather(1, columns[rows, None])[:, 0]
+            ended = descents.begin(rows, at, low[rows], high[rows])
+            while len(ended) < len(descents.active):  # a call takes the same time for few and many
+                ended = torch.cat([ended, descents.step()])
+            at, costs = (part[ended] for part in descents.minima[:2])
+            increases, wrong = self._increases([ends[row] for row in ended.tolist()], at, costs, again[ended])
+            again[ended] = torch.where(wrong, again[ended] + 1, 0)
+            if wrong.any():
+                descents.problems = _Together(ends)
+                descents.evaluate(descents.active)
+            on = dict[int, _End]()
+            for row, root, place in zip(ended[~wrong].tolist(), increases[~wrong].tolist(), at[~wrong], strict=True):
+                end = ends[row]
+                if end in roots:
+                    end.path.append((distances[row], root, place))
+                elif root <= most:
+                    end.go_on((distances[row], root, place), self.threshold)
+                if roots.setdefault(end, root) <= most and not end.search.settled(end):
+                    on[row] = end
+            self.on_end(sum(not math.isnan(end.at) for end in self.ends), len(self.ends))
+            further = self.next(list(on.values()))
+            for row, (distance, _) in zip(on, further, strict=True):
+                distances[row] = distance
+            rows = torch.cat([ended[wrong], torch.tensor([*on], dtype=torch.long)])
+            at = torch.cat([at[wrong], *(start[None] for _, start in further)])
+        return roots
+
+    def _increases(self, ends: Sequence[_End], at: Tensor, costs: Tensor, again: Tensor) -> tuple[Tensor, Tensor]:
+        """Roots of the increase of χ² by all points; and where that by a basis differed, which was then widened.
+
+        again  how often it was already
+        """
+        sources, wrong = torch.cat([end.source(place) for end, place in zip(ends, at, strict=True)]), again < 0
         chi2 = torch.tensor([end.search.chi2 for end in ends], dtype=torch.float64)
-        at, cost, wrong, tolerance = starts.clone(), chi2.clone(), rows, CHI2_TOLERANCE / max(float(chi2.max()), 1.0)
-        for _ in range(MOST_BASES):
-            together = _Together([ends[row] for row in wrong.tolist()])
-            minima = minimise(together, at[wrong], low[wrong], high[wrong], tolerance, MOST_ITERATIONS)
-            at[wrong], cost[wrong] = minima.coordinates, minima.cost
-            if self._spanning is None:
-                break
-            sources = torch.cat([ends[row].source(at[row]) for row in wrong.tolist()])
-            _, cost[wrong] = self.whole.strengthened(self.whole.coordinates.from_values(sources), [])
-            increase = (2 * cost[wrong] - chi2[wrong]).clamp(min=self.threshold**2)
+        if self._spanning is not None:
+            _, exact = self.whole.strengthened(self.whole.coordinates.from_values(sources), [])
+            increase = (2 * exact - chi2).clamp(min=self.threshold**2)
             # Farther out it is enough to know that it is far.
-            differs = 2 * (cost[wrong] - minima.cost).abs() > BASIS_TOLERANCE * (increase / self.threshold) ** 2
-            if not differs.any():
-                break
-            self.span(sources[differs])
-            wrong = wrong[differs]
-        gains = chi2 - 2 * cost
+            differs = 2 * (exact - costs).abs() > BASIS_TOLERANCE * (increase / self.threshold) ** 2
+            costs, wrong = exact, differs & (again < MOST_BASES)
+            if wrong.any():
+                self.span(sources[wrong])
+        gains = chi2 - 2 * costs
         most = int(gains.argmax())
         if gains[most] > (0.0 if self.lowest is None else self.lowest[0]):
-            self.lowest = float(gains[most]), ends[most].source(at[most])[0]
-        return (-gains).clamp(min=0).sqrt().tolist(), list(at)
+            self.lowest = float(gains[most]), sources[most]
+        return (-gains).clamp(min=0).sqrt(), wrong
+
+    def next(self, ends: Sequence[_End]) -> list[tuple[float, Tensor]]:
+        """The distances to try, and the coordinates from which the others are followed to their best values there."""
+        if not ends:
+            return []
+        ways, problem = [end.search.ways(end) for end in ends], self.searches[0].problem
+        sources = [end.search.problem.coordinates.values(at) for end, (_, at) in zip(ends, ways, strict=True)]
+        _, costs = problem.strengthened(problem.coordinates.from_values(torch.cat(sources)), [])
+        chosen = []
+        for (distances, at), of_ways in zip(ways, costs.split([len(at) for _, at in ways]), strict=True):
+            near = 2 * of_ways <= self.searches[0].chi2 + (PROMISING_ROOTS * self.threshold) ** 2
+            best = int((near.int() if near.any() else -of_ways).argmax())
+            best = best if torch.isfinite(of_ways[distances == distances[0]]).any() else 0
+            chosen.append((float(distances[best]), at[best]))
+        return chosen
 
 
 class _Together(Problem):
@@ -283,39 +300,45 @@ class _Together(Problem):
         return values, within
 
 
-@dataclass
+_Place = tuple[float, float, Tensor]
+"""Distance of an end from the estimate, the root of the increase of χ² there, and the coordinates."""
+
+
+@dataclass(eq=False)
 class _End:
     """One end of the interval of a free parameter, and what is known of the way there.
 
     search  whose coordinates count
     side   -1 or 1: the direction of the coordinate
-    path   distances from the estimate, roots of the increase of χ² there, and the coordinates
+    path   what was tried on the way
     at     distance of the end; NaN while it is sought
     open   whether the threshold is not reached at the end
+    tries  values that were tried since it is sought
     """
 
     search: _Search
     column: int
     side: float
-    path: list[tuple[float, float, Tensor]] = field(default_factory=list)
+    path: list[_Place] = field(default_factory=list)
     at: float = math.nan
     open: bool = False
+    tries: int = 0
 
     def source(self, coordinates: Tensor) -> Tensor:
         """Values of all parameters, (1, parameter) in SI units."""
         return self.search.problem.coordinates.values(coordinates[None])
 
-    def below(self, threshold: float) -> tuple[float, float, Tensor]:
+    def below(self, threshold: float) -> _Place:
         """The farthest place before the threshold."""
         beyond = min((step[0] for step in self.path if step[1] > threshold), default=math.inf)
         return max((step for step in self.path if step[0] < beyond), key=lambda step: step[0])
 
-    def go_on(self, place: tuple[float, float, Tensor], threshold: float) -> None:
+    def go_on(self, place: _Place, threshold: float) -> None:
         """Seek the end beyond a place below the threshold; what was met farther or above it is forgotten."""
         path = [step for step in self.path if step[0] < place[0] and step[1] <= threshold]
-        self.path, self.at, self.open = [*path, place], math.nan, False
+        self.path, self.at, self.open, self.tries = [*path, place], math.nan, False, 0
 
-    def above(self, threshold: float) -> tuple[float, float, Tensor] | None:
+    def above(self, threshold: float) -> _Place | None:
         """The nearest place beyond the threshold."""
         return min((step for step in self.path if step[1] > threshold), key=lambda step: step[0], default=None)
 
@@ -401,10 +424,20 @@ class _Search:
         farthest = int(distances.masked_fill(distances > self.farthest(end), 0.0).argmax())
         return float(distances[farthest]), at[farthest]
 
-    def next(self, end: _End) -> tuple[float, Tensor]:
-        """The distance to try, and the coordinates from which the others are followed to their best values there."""
-        distance = self._distance(end)
-        return distance, self._predicted(end, distance)
+    def ways(self, end: _End) -> tuple[Tensor, Tensor]:
+        """Distances that may be tried, (way,), the best first, and coordinates from which others are followed there."""
+        distance, below, above = self._distance(end), end.below(self.threshold), end.above(self.threshold)
+        # First as far as errors to first order reach, whatever lies between: there may be another maximum.
+        blind = len(end.path) > 1 and (above is None or above[1] > PROMISING_ROOTS * self.threshold)
+        shares = torch.tensor(SHARES_OF_OTHERS + SHARES_OF_BOTH * blind, dtype=torch.float64)
+        far = shares.clone()
+        far[: len(SHARES_OF_OTHERS)] = 1.0
+        distances = below[0] + far * (distance - below[0])
+        at = (below[2] + shares[:, None] * (self._predicted(end, distance) - below[2])).clamp(self.low, self.high)
+        at[:, end.column] = self.start[end.column] + end.side * distances
+        for way in (~self.problem.model.possible(self.problem.coordinates.values(at))).nonzero()[:, 0].tolist():
+            at[way] = self._possible(at[way], end.column)
+        return distances, at
 
     def _distance(self, end: _End) -> float:
         """The distance to try."""
@@ -424,7 +457,7 @@ class _Search:
         return min(below[0] + min(max(step, 0.1 * below[0]), (LARGEST_GROWTH - 1) * below[0]), farthest)
 
     def _predicted(self, end: _End, step: float) -> Tensor:
-        """Coordinates from which the others are followed to their best values at a distance."""
+        """Coordinates that those tried so far lead to expect at a distance."""
         below, above = end.below(self.threshold), end.above(self.threshold)
         if above is not None and above[1] <= PROMISING_ROOTS * self.threshold:
             guess = below[2] + (above[2] - below[2]) * (step - below[0]) / (above[0] - below[0])
@@ -434,13 +467,7 @@ class _Search:
         else:
             along = self.covariance[:, end.column] / self.covariance[end.column, end.column]
             guess = self.start + end.side * step * along.nan_to_num(nan=0.0, posinf=0.0, neginf=0.0)
-        for share in (1.0, 0.5, 0.0):  # of the way there
-            at = (below[2] + share * (guess - below[2])).clamp(self.low, self.high)
-            at[end.column] = self.start[end.column] + end.side * step
-            at = self._possible(at, end.column)
-            if bool(self.problem.model.possible(self.problem.coordinates.values(at[None]))):
-                break
-        return at
+        return guess
 
     def _possible(self, guess: Tensor, fixed: int) -> Tensor:
         """A possible source with the same value of a parameter: deeper and smaller where necessary."""
@@ -453,8 +480,8 @@ class _Search:
         return moved[int(self.problem.model.possible(coordinates.values(moved)).int().argmax())]
 
     def settled(self, end: _End) -> bool:
-        """Whether an end is found; if so, where it is."""
-        last = end.path[-1]
+        """Whether an end is found, or was sought often enough; if so, where it is."""
+        end.tries, last = end.tries + 1, end.path[-1]
         below, above = end.below(self.threshold), end.above(self.threshold)
         if abs(last[1] - self.threshold) <= CLOSE_SHARE * self.threshold:
             other = above if last[1] <= self.threshold else below
@@ -471,7 +498,12 @@ class _Search:
         if above is not None and above[0] - below[0] <= NARROW_SHARE * above[0]:
             end.at, end.open = below[0], math.isinf(above[1])
             return True
-        return False
+        if end.tries < MOST_STEPS:
+            return False
+        end.open = above is None
+        # Without a limit the likelihood hardly falls, however far one goes.
+        end.at = math.inf if end.open and math.isinf(self.farthest(end)) else below[0]
+        return True
 
 
 def _around(search: _Search) -> Tensor:
@@ -511,9 +543,9 @@ def _without(search: _Search, amplitudes: Sequence[int]) -> list[float]:
     """The root of the increase of χ² without each amplitude."""
     if not amplitudes:
         return []
-    ends = [_End(search, column, 1.0) for column in amplitudes]
-    starts = search.start.expand(len(ends), -1).clone()
-    starts[range(len(ends)), list(amplitudes)] = 0.0
+    starts = search.start.expand(len(amplitudes), -1).clone()
+    starts[range(len(amplitudes)), list(amplitudes)] = 0.0
     within = (search.low <= 0) & (search.high >= 0)
-    roots, _ = _Ends([search], search.problem)._increase(ends, starts)
-    return [root if bool(within[column]) else math.inf for root, column in zip(roots, amplitudes, strict=True)]
+    places = {_End(search, column, 1.0): (0.0, start) for column, start in zip(amplitudes, starts, strict=True)}
+    roots = _Ends([search], search.problem).follow(places, -1.0)
+    return [root if bool(within[end.column]) else math.inf for end, root in roots.items()]
