@@ -310,8 +310,9 @@ def _step(problem: Problem, fit: Fit, track: Track, number: int) -> Mistake | No
 # The fit repeated without each mistake.
 
 STARTS_WITHOUT = 8
-SEARCH_WITHOUT = 1e-3, 30
-"""Tolerance and most iterations from each start; only what may explain the data is followed to its minimum."""
+TOLERANCE_WITHOUT, SEARCH_WITHOUT = 1e-3, ((8, 3), (22, 1))
+"""Tolerance, and most iterations from each start and how many are then kept, in turn; only what may explain the data is
+followed to its minimum."""
 ALIKE_COST = 10.0
 """Difference of χ², times its reduced value, up to which two mistakes explain data equally well."""
 EXPLAINED_SHARE = 0.8
@@ -326,9 +327,10 @@ def _again(problem: Problem, fit: Fit, wanted: Sequence[Search], seed: int) -> t
     begin = torch.from_numpy(fit.values)[None]
     if all(wanted[index].can_be_drawn for index in problem.coordinates.free):
         begin = torch.cat([begin, starts(problem, wanted, STARTS_WITHOUT, seed)])
-    minima = problem.minimum(begin, *SEARCH_WITHOUT)
-    lowest = int(minima.cost.argmin())
-    return 2 * float(minima.cost[lowest]), problem.coordinates.values(minima.coordinates[lowest][None])
+    for iterations, kept in SEARCH_WITHOUT:
+        minima = problem.minimum(begin, TOLERANCE_WITHOUT, iterations)
+        begin = problem.coordinates.values(minima.coordinates[minima.cost.argsort()[:kept]])
+    return 2 * float(minima.cost.min()), begin
 
 
 def _explained(

@@ -548,4 +548,4 @@ def _without(search: _Search, amplitudes: Sequence[int]) -> list[float]:
     within = (search.low <= 0) & (search.high >= 0)
     places = {_End(search, column, 1.0): (0.0, start) for column, start in zip(amplitudes, starts, strict=True)}
     roots = _Ends([search], search.problem).follow(places, -1.0)
-    return [root if bool(within[end.column]) else math.inf for end, root in roots.items()]
+    return [roots[end] if bool(within[end.column]) else math.inf for end in places]
