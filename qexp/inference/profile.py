@@ -427,8 +427,8 @@ class _Search:
     def ways(self, end: _End) -> tuple[Tensor, Tensor]:
         """Distances that may be tried, (way,), the best first, and coordinates from which others are followed there."""
         distance, below, above = self._distance(end), end.below(self.threshold), end.above(self.threshold)
-        # First as far as errors to first order reach, whatever lies between: there may be another maximum.
-        blind = len(end.path) > 1 and (above is None or above[1] > PROMISING_ROOTS * self.threshold)
+        # The whole way where nothing farther was tried, whatever lies between: there may be another maximum.
+        blind = above is not None and above[1] > PROMISING_ROOTS * self.threshold
         shares = torch.tensor(SHARES_OF_OTHERS + SHARES_OF_BOTH * blind, dtype=torch.float64)
         far = shares.clone()
         far[: len(SHARES_OF_OTHERS)] = 1.0
