@@ -19,7 +19,7 @@ from qexp.deformation.options import METHODS, USUAL_DRAWS, InvertOptions
 from qexp.errors import QexpError, suggestion
 from qexp.inference.density import Marginal, Prior, of_training, power, uniform
 from qexp.inference.descriptions import Descriptions
-from qexp.inference.fit import Fit
+from qexp.inference.fit import Fit, threshold
 from qexp.inference.least_squares import Problem
 from qexp.inference.parameters import Search, Units, display_name, within_limits
 from qexp.inference.posterior import ObservedPosterior, observed_posterior
@@ -186,10 +186,16 @@ def source_posterior(
         for name, posterior in parameters.items()
         if posterior.is_cut and name not in bounded
     ]
+    better = options.least_squares and bool(fit.chi2 - chi2.min() > threshold(fit) ** 2)
+    wrong = (
+        "the posterior has sources that fit better than the estimate: the reduced χ² is "
+        f"{chi2.min() / fit.degrees:.4g} with them and {fit.chi2_reduced:.4g} with it; give more `starts`"
+    )
+    remarks = [*[wrong] * better, *observed.draws.doubts, *cut, *[NOISE_IS_ESTIMATED] * noise_is_estimated(tracks)]
     predicted = _predicted(problem, observed, levels, options.seed)
     return SourcePosterior(
         parameters, draws.reshape(*chains, -1), observed.log.reshape(chains), levels, predicted, observed.draws,
-        seconds, [*observed.draws.doubts, *cut, *([NOISE_IS_ESTIMATED] if noise_is_estimated(tracks) else [])],
+        seconds, remarks,
     )  # fmt: skip
 
 

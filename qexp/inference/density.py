@@ -381,6 +381,10 @@ class PosteriorDensity:
         log = self.log_likelihood(self.chi2(scores), scores) - 0.5 * np.square(scores).sum(axis=1)
         return np.where(np.isnan(log) | (np.abs(scores) > SCORE_SPAN).any(axis=1), -np.inf, log)
 
+    def weight(self, chi2: float) -> float:
+        """Of residuals whose squares add up to χ², see `PenalisedSquares`; 1 unless the size of noise is unknown."""
+        return 1.0 if self.degrees is None else math.sqrt(self.degrees / chi2)
+
     def values(self, scores: Array) -> Tensor:
         """Values of all parameters of the model, (draw, parameter)."""
         return self.prior.values(scores[:, : len(self.prior.marginals)])

@@ -34,8 +34,11 @@ Sample = Callable[[PosteriorDensity, Mixture, int, np.random.Generator], Draws]
 SEARCHED_STARTS, FOLLOWED_STARTS = 16, 3
 """Starts of a search for further modes; and how many of these, the highest, are followed with all points."""
 
-STARTS_AT_EDGE, SPREAD_OF_STARTS = 48, 2.0
-"""Further starts where some of what is proposed is impossible; and how many times as wide as the posterior they lie."""
+STARTS_AROUND, SPREADS_OF_STARTS = 32, (1.0, 2.0)
+"""Starts around known modes, for each number of times that these are as wide as what is proposed."""
+
+MODE_ROUNDS, SAME_NOISE = 6, 0.99
+"""Searches of modes with all points at most; and share of χ² down to which the noise counts as of the same size."""
 
 
 @dataclass(frozen=True)
@@ -80,18 +83,12 @@ def observed_posterior(
     prior = prior.around(fit.values[None])
     degrees = problem.model.points - problem.weighting.nuisances
     density = PosteriorDensity(whole_signals(problem), prior, degrees=degrees if unknown_level else None)
-    weight = math.sqrt(degrees / fit.chi2) if unknown_level else 1.0
     search = problem.to_search(seed)  # modes are searched from the fit, and from what fewer points find
     starting = prior.scores(starts(search, searches, SEARCHED_STARTS, seed).numpy())
-    minima = modes(PenalisedSquares(whole_signals(search), prior, weight), starting)
+    minima = modes(PenalisedSquares(whole_signals(search), prior, density.weight(fit.chi2)), starting)
     followed = minima.coordinates.numpy()[likely(minima, FOLLOWED_STARTS)]
     starting = np.concatenate([prior.scores(fit.values[None]), followed])
-    squares = PenalisedSquares(density.signals, prior, weight)
-    proposal = laplace(density, modes(squares, starting))
-    around = proposal.wider(SPREAD_OF_STARTS).draws(STARTS_AT_EDGE, np.random.default_rng(seed))
-    possible = problem.model.possible(prior.values(around)).numpy()
-    if not possible.all():  # beside points that are close to a source near the surface there are modes of their own
-        proposal = laplace(density, modes(squares, np.concatenate([starting, around[possible]])))
+    proposal, weight = around_modes(density, starting, fit.chi2, np.random.default_rng(seed))
     amplitudes = [problem.coordinates.names[column] for column in problem.coordinates.linear]
 
     def sample(density: PosteriorDensity, proposal: Mixture, count: int, random: np.random.Generator) -> Draws:
@@ -102,6 +99,31 @@ def observed_posterior(
 
     draws, density = draws_of(density, proposal, sample, count, random)
     return ObservedPosterior(prior, draws, density.chi2(draws.all), density(draws.all), degrees)
+
+
+def around_modes(
+    density: PosteriorDensity, starts: Array, chi2: float, random: np.random.Generator
+) -> tuple[Mixture, float]:
+    """A proposal around the modes that starts lead to, and the weight of residuals, see `density.PenalisedSquares`.
+
+    starts  (start, coordinate)
+    chi2    of the best source that is known, which tells the size of the noise if it is unknown
+    Modes are searched again around those that are found: until there are no more, if some sources there are impossible,
+    as beside points that are close to a source near the surface there are modes of their own; and once more by the
+    smaller noise if one fits better than by `chi2`, which was that of a wrong minimum.
+    """
+    found = 0
+    for _ in range(MODE_ROUNDS):
+        weight = density.weight(chi2)
+        proposal = laplace(density, modes(PenalisedSquares(density.signals, density.prior, weight), starts))
+        around = [proposal.wider(spread).draws(STARTS_AROUND, random) for spread in SPREADS_OF_STARTS]
+        starts = np.concatenate([proposal.centres, *around])
+        possible = density.signals.model.possible(density.values(starts)).numpy()
+        before, chi2 = chi2, min(chi2, float(density.chi2(proposal.centres).min()))
+        if chi2 > SAME_NOISE * before and (possible.all() or len(proposal.shares) == found):
+            break
+        starts, found = starts[possible], len(proposal.shares)
+    return proposal, weight
 
 
 # Draws by signals in a basis of those around a posterior.

@@ -207,6 +207,20 @@ def test_a_dike_that_reaches_the_surface_has_a_posterior_and_the_edge_is_named()
 
 
 @pytest.mark.heavy
+@pytest.mark.parametrize(("starts", "said"), [(1, True), (6, False)])
+def test_a_posterior_that_fits_better_than_the_estimate_says_so(starts, said):
+    """Of two sources, one start finds the weaker."""
+    tracks = []
+    for name, look in (("ascending", ASCENDING), ("descending", DESCENDING)):
+        weaker = track(name, look, source=(-2000.0, 0.0, 700.0, 1e6), size=12, spacing=600.0)
+        other = point_source(weaker.x, weaker.y, 2000.0, 0.0, 700.0, -1.5e6) @ weaker.direction[0]
+        tracks.append(replace(weaker, displacement=weaker.displacement + other))
+    made = qexp.invert(Observation(tuple(tracks), CRS), posterior=True, starts=starts, draws=200)
+    assert any("fit better than the estimate" in remark for remark in made.remarks) == said
+    assert made.posterior.parameters["east"].median == pytest.approx(2000.0, abs=100.0)
+
+
+@pytest.mark.heavy
 def test_priors_are_the_same_whatever_the_noise_of_the_data():
     asked = {"posterior": True, "draws": 200, "starts": 4, "source": "mctigue"}
     priors = []

@@ -8,11 +8,19 @@ import pytest
 import scipy.stats
 import torch
 
-from qexp.inference.density import Marginal, PenalisedSquares, PosteriorDensity, Prior, uniform, whole_signals
+from qexp.inference.density import (
+    Marginal,
+    PenalisedSquares,
+    PosteriorDensity,
+    Prior,
+    Signals,
+    uniform,
+    whole_signals,
+)
 from qexp.inference.integration import grid_of
 from qexp.inference.least_squares import Problem, deformation_of
 from qexp.inference.parameters import Coordinates, Parameter
-from qexp.inference.posterior import draws_of, laplace, likely, modes
+from qexp.inference.posterior import around_modes, draws_of, laplace, likely, modes
 from qexp.inference.sampling import METHODS, Draws, doubts_of, draw_weighted, mixture
 from qexp.inference.weighting import Weighting, track_block
 from qexp.simulation.generators import GENERATORS
@@ -131,6 +139,40 @@ def test_two_modes_get_their_shares():
     proposal = mixture([0.0, 0.0], np.array([[-1.5, 0.0], [1.5, 0.0]]), 0.04 * np.tile(np.eye(2), (2, 1, 1)), 0.05)
     made = METHODS["auto"](two, proposal, 4000, np.random.default_rng(3))
     assert (made.all[:, 0] > 0).mean() == pytest.approx(0.7, abs=0.03)
+
+
+class Wells:
+    """An unknown with modes at -2, -1, 0 and 1, each six times as far from the next as it is wide, and nothing possible
+    above 1.5."""
+
+    points = 1
+
+    def __call__(self, values):
+        return 6 * (values - values.round().clamp(-2, 1))
+
+    def possible(self, values):
+        return values[:, 0] < 1.5
+
+
+def test_modes_beside_an_edge_are_searched_around_those_found_until_there_are_no_more():
+    signals = Signals(Wells(), lambda moved: moved, torch.zeros(1, 1, dtype=torch.float64))
+    density = PosteriorDensity(signals, Prior(["x"], [uniform("x", -100.0, 1.8)], {}))
+    beside = density.prior.scores(np.array([[1.0]]))
+    found, weight = around_modes(density, beside, 0.0, np.random.default_rng(0))
+    np.testing.assert_allclose(np.sort(density.values(found.centres)[:, 0]), [-2, -1, 0, 1], atol=0.05)
+    assert weight == 1.0
+
+
+def test_the_size_of_the_noise_is_that_by_the_best_mode_whatever_the_start_fits():
+    problem = problem_of([track(source=SOURCE, seed=2)])
+    prior = prior_of(problem)
+    density = PosteriorDensity(whole_signals(problem), prior, degrees=problem.model.points - 3)
+    starts = prior.scores(np.array([SOURCE, (-1500.0, 1500.0, 3000.0, -5e6)]))
+    lowest = float(density.chi2(starts[:1])[0])
+    found, weight = around_modes(density, starts, 400 * lowest, np.random.default_rng(0))
+    straight, same = around_modes(density, starts, lowest, np.random.default_rng(0))
+    assert weight == pytest.approx(same, rel=0.01)
+    np.testing.assert_allclose(found.roots[0], straight.roots[0], rtol=0.05, atol=1e-4)
 
 
 def problem_of(tracks, **fixed):
