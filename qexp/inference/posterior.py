@@ -34,11 +34,9 @@ Sample = Callable[[PosteriorDensity, Mixture, int, np.random.Generator], Draws]
 SEARCHED_STARTS, FOLLOWED_STARTS = 16, 3
 """Starts of a search for further modes; and how many of these, the highest, are followed with all points."""
 
-STARTS_AROUND, SPREADS_OF_STARTS = 32, (1.0, 2.0)
-"""Starts around known modes, for each number of times that these are as wide as what is proposed."""
-
-MODE_ROUNDS, SAME_NOISE = 6, 0.99
-"""Searches of modes with all points at most; and share of χ² down to which the noise counts as of the same size."""
+STARTS_AROUND, SPREADS_OF_STARTS, MODE_ROUNDS, SAME_NOISE = 24, (1.0, 2.0, 8.0), 6, 0.99
+"""Starts around modes, for each number of times that they are as wide as the posterior; searches with all points at
+most; and share of χ² down to which the noise counts as of the same size."""
 
 
 @dataclass(frozen=True)
@@ -106,11 +104,9 @@ def around_modes(
 ) -> tuple[Mixture, float]:
     """A proposal around the modes that starts lead to, and the weight of residuals, see `density.PenalisedSquares`.
 
-    starts  (start, coordinate)
-    chi2    of the best source that is known, which tells the size of the noise if it is unknown
-    Modes are searched again around those that are found: until there are no more, if some sources there are impossible,
-    as beside points that are close to a source near the surface there are modes of their own; and once more by the
-    smaller noise if one fits better than by `chi2`, which was that of a wrong minimum.
+    chi2  of the best source that is known, which tells the size of the noise if it is unknown
+    Where some sources around are impossible, modes are searched there until there are no more: beside points that are
+    close to a source near the surface there are modes of their own. One that fits better tells the size of the noise.
     """
     found = 0
     for _ in range(MODE_ROUNDS):

@@ -159,7 +159,8 @@ def test_modes_beside_an_edge_are_searched_around_those_found_until_there_are_no
     density = PosteriorDensity(signals, Prior(["x"], [uniform("x", -100.0, 1.8)], {}))
     beside = density.prior.scores(np.array([[1.0]]))
     found, weight = around_modes(density, beside, 0.0, np.random.default_rng(0))
-    np.testing.assert_allclose(np.sort(density.values(found.centres)[:, 0]), [-2, -1, 0, 1], atol=0.05)
+    likely_ones = np.sort(density.values(found.centres)[found.shares > 0.1, 0])
+    np.testing.assert_allclose(likely_ones, [-2, -1, 0, 1], atol=0.05)
     assert weight == 1.0
 
 
