@@ -209,8 +209,8 @@ def sbi() -> Any:
         rows.append(medians := row(compared))
         print(
             f"{task}, {size:,} simulations: C2ST {medians.ours:.3f}, sbi {medians.other:.3f} (≤ {MOST_WORSE:g} more); "
-            f"{medians.ratio:.2f} of its time ≤ {MOST_TIME:g} {_word(medians.holds)}; with all around it "
-            f"{medians.processor_ratio:.2f} of its processor time",
+            f"{medians.processor_ratio:.2f} of its processor time ≤ {MOST_TIME:g}, with all around the training, "
+            f"{_word(medians.holds)}; {medians.ratio:.2f} of its seconds of training",
             flush=True,
         )
     return [{**asdict(one), "holds": one.holds} for one in rows]

@@ -15,7 +15,7 @@ from torch.nn import functional
 from torch.quasirandom import SobolEngine
 from torch.special import ndtri
 
-from qexp.base.tables import Entry, array, integer, properties
+from qexp.base.tables import Entry, array, integer, number, properties
 from qexp.errors import extra
 from qexp.networks.shapes import Shape
 
@@ -177,13 +177,13 @@ class _Numbers(nn.Linear):
 
 
 class _Factors(nn.Module):
-    """Numbers of a network → means and factors of precisions."""
+    """Numbers of a network → means and factors of precisions, whose diagonal is larger than `least`."""
 
     basis: Tensor
 
-    def __init__(self, outputs: int) -> None:
+    def __init__(self, outputs: int, least: float = 0.0) -> None:
         super().__init__()
-        self.outputs = outputs
+        self.outputs, self.least = outputs, least
         self.numbers = outputs + outputs * (outputs + 1) // 2
         rows, columns = np.tril_indices(outputs, -1)
         basis = np.eye(outputs**2, dtype=np.float32)[rows * outputs + columns]
@@ -192,7 +192,7 @@ class _Factors(nn.Module):
     def forward(self, numbers: Tensor) -> Gaussian:
         """numbers  (..., number)"""
         mean, logarithm, below = numbers.split([self.outputs, self.outputs, self.basis.shape[0]], dim=-1)
-        diagonal = (LARGEST_LOGARITHM * torch.tanh(logarithm / LARGEST_LOGARITHM)).exp()
+        diagonal = (LARGEST_LOGARITHM * torch.tanh(logarithm / LARGEST_LOGARITHM)).exp() + self.least
         # Elements below the diagonal are in units of their column's: a correlation then takes a number of order 1.
         lower = (below @ self.basis).unflatten(-1, (self.outputs, self.outputs)) * diagonal[..., None, :]
         return Gaussian(mean, lower + torch.diag_embed(diagonal))
@@ -219,14 +219,16 @@ class MixtureHead(Head):
     """A linear layer that makes the weights, means and precisions of several normal densities.
 
     components  how many
+    widest      standard deviation of a transformed output, given those after it, that no component reaches: draws of
+                one that hardly any sample needs could lie anywhere
     """
 
     centres: Tensor
 
-    def __init__(self, shape: Shape, outputs: int, /, components: int = 4) -> None:
+    def __init__(self, shape: Shape, outputs: int, /, components: int = 4, widest: float | None = None) -> None:
         super().__init__(outputs)
         self.components = components
-        self.factors = _Factors(outputs)
+        self.factors = _Factors(outputs, 1 / widest if widest else 0.0)
         self.linear = _Numbers(math.prod(shape), components * (1 + self.factors.numbers))
         # Components that begin alike would stay alike.
         self.register_buffer("centres", torch.linspace(-1, 1, components), persistent=False)
@@ -317,7 +319,15 @@ HEADS: dict[str, Entry] = {
     ),
     "mixture_posterior": HeadEntry(
         build=MixtureHead,
-        parameters=properties(components=integer("number of normal densities", 1, 100)),
+        parameters=properties(
+            components=integer("number of normal densities", 1, 100),
+            widest=number(
+                "standard deviation of transformed outputs that none reaches; null: of any size",
+                above=0,
+                type=["number", "null"],
+                left_out="default",
+            ),
+        ),
         help="Posterior of all outputs of a branch: a mixture of normal densities with full covariances.",
         example={"module": "mixture_posterior", "parameters": {"components": 3}},
     ),

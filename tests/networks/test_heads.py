@@ -129,6 +129,15 @@ def test_mixture_components_that_begin_alike_part_in_training():
     assert len({round(one, 6) for one in density.components.mean[0, :, 0].tolist()}) == 3
 
 
+@pytest.mark.parametrize(("widest", "expected"), [({}, math.exp(9)), ({"widest": 2.0}, 2.0)])
+def test_no_component_reaches_the_widest_deviation_whatever_the_weights(widest, expected):
+    head = HEADS["mixture_posterior"].build((5,), 1, components=3, **widest)
+    for weights, number in zip(head.parameters(), (0, -14 * math.atanh(9 / 14)), strict=True):
+        torch.nn.init.constant_(weights, number)
+    deviations = head.density(torch.zeros(1, 5)).components.deviations()
+    torch.testing.assert_close(deviations, torch.full((1, 3, 1), expected), rtol=1e-3, atol=0)
+
+
 @pytest.mark.heavy
 @ALL_HEADS
 def test_a_trained_head_has_the_posterior_of_a_linear_model_in_closed_form(name):

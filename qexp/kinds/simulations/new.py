@@ -53,10 +53,13 @@ NUMBERS_OF_MIXTURE, MOST_COMPONENTS = 168, 10
 SIMULATIONS_OF_NUMBER = 32
 """For each of these numbers: fewer simulations are learned by heart."""
 
-MOST_EPOCHS = 300
-"""If validation does not end training."""
+WIDEST = 2
+"""Standard deviation of components, in that of the prior: wider ones would put draws where nothing was simulated."""
 
-STEPS_OF_PLATEAU, LEAST_PATIENCE, MOST_PATIENCE = 600, 3, 7
+STEPS, LEAST_EPOCHS, MOST_EPOCHS = 2000, 60, 300
+"""Over which the learning rate falls, if validation does not end training."""
+
+STEPS_OF_PLATEAU, LEAST_PATIENCE, MOST_PATIENCE = 600, 3, 12
 """Steps, and epochs, without a lower validation loss, after which the learning rate is lowered; training ends after as
 many again.
 """
@@ -298,7 +301,7 @@ def experience(document: Document, dataset: StoredDataset) -> tuple[Document, Do
         **({} if vectors else {"convolutions": convolutions}),
         "hidden": {"module": "mlp", "parameters": hidden},
         "silu": {"module": "activation", "parameters": {"activation": "silu"}},
-        "posterior": {"module": "mixture_posterior", "parameters": {"components": components}},
+        "posterior": {"module": "mixture_posterior", "parameters": {"components": components, "widest": WIDEST}},
     }
     source = observed if joined else observed[0]
     branches: list[Document] = [{"x_name": source, "y_name": outputs, "operations": [*operations]}]
@@ -332,16 +335,16 @@ def _training(count: int) -> Document:
     plateau = {"factor": 0.3, "patience": patience, "min_delta": 1e-3}
     return {
         "split": split,
-        "epochs": MOST_EPOCHS,
+        "epochs": min(max(math.ceil(STEPS / steps_of_epoch), LEAST_EPOCHS), MOST_EPOCHS),
         "batch_size": batch_size,
         "optimizer": "adam",
-        "learning_rate": 3e-3,
+        "learning_rate": 6e-3,
         "schedule": {"type": "one_cycle", "parameters": {"warm_up": 0.01}},
         "additional_callbacks": [
             {"type": "reduce_on_plateau", "parameters": plateau},
             {"type": "early_stopping", "parameters": {"patience": 2 * patience}},
         ],
-        "gradient_clip": 5.0,
+        "gradient_clip": 50.0,
     }
 
 
