@@ -230,6 +230,7 @@ def test_only_where_numbers_lie_over_decades_a_linear_path_goes_around_the_hidde
         run = package.posterior(package.dataset(theta, x, name=name), overrides={"epochs": 1}, display=False)
         direct = ["learned", "seen"] in [branch["x_name"] for branch in run.spec["model"]["branches"]]
         assert direct == (name == "decades")
+        assert ("widest" in run.spec["model"]["operations"]["posterior"]["parameters"]) == (name != "images")
         assert np.isfinite(run.posterior(observed=x[:3], draws=10)["theta1"]).all()
 
 

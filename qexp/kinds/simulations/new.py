@@ -57,9 +57,11 @@ WIDEST = 2
 """Standard deviation of components, in that of the prior: wider ones would put draws where nothing was simulated."""
 
 STEPS, LEAST_EPOCHS, MOST_EPOCHS = 2000, 60, 300
-"""Over which the learning rate falls, if validation does not end training."""
+"""Over which the learning rate of networks of vectors falls, if validation does not end training; the last is that of
+networks of images, which learn by heart where it stays high for long.
+"""
 
-STEPS_OF_PLATEAU, LEAST_PATIENCE, MOST_PATIENCE = 600, 3, 12
+STEPS_OF_PLATEAU, LEAST_PATIENCE, MOST_PATIENCE, MOST_OF_IMAGES = 600, 3, 12, 7
 """Steps, and epochs, without a lower validation loss, after which the learning rate is lowered; training ends after as
 many again.
 """
@@ -291,6 +293,7 @@ def experience(document: Document, dataset: StoredDataset) -> tuple[Document, Do
     most = min(max(NUMBERS_OF_MIXTURE // numbers, 2), MOST_COMPONENTS)
     components = min(most, max(count // (SIMULATIONS_OF_NUMBER * numbers), 1))
     vectors, joined = min(height, width) == 1, {"join": {"module": "concatenate"}} if len(observed) > 1 else {}
+    mixture = {"components": components, **({"widest": WIDEST} if vectors else {})}
     precise = vectors and _over_decades(dataset)
     percent = PERCENT_OF_NUMBER * numbers / count**1.5 / (LESS_OVER_DECADES if precise else 1)
     dropout = min(MOST_DROPOUT, math.floor(percent)) / 100
@@ -301,7 +304,7 @@ def experience(document: Document, dataset: StoredDataset) -> tuple[Document, Do
         **({} if vectors else {"convolutions": convolutions}),
         "hidden": {"module": "mlp", "parameters": hidden},
         "silu": {"module": "activation", "parameters": {"activation": "silu"}},
-        "posterior": {"module": "mixture_posterior", "parameters": {"components": components, "widest": WIDEST}},
+        "posterior": {"module": "mixture_posterior", "parameters": mixture},
     }
     source = observed if joined else observed[0]
     branches: list[Document] = [{"x_name": source, "y_name": outputs, "operations": [*operations]}]
@@ -321,30 +324,32 @@ def experience(document: Document, dataset: StoredDataset) -> tuple[Document, Do
     return model, {
         "inputs": observed,
         "outputs": outputs,
-        **_training(count),
+        **_training(count, vectors),
         "transforms": dict.fromkeys(observed, "adapted" if vectors else "standardize"),
         "losses": "negative_log_likelihood",
     }
 
 
-def _training(count: int) -> Document:
+def _training(count: int, vectors: bool) -> Document:
     """Keys of an experience on so many simulations: until the validation loss has stopped falling."""
     split, batch_size = [0.85, 0.1], min(max(count // 16, 16), 200)
     steps_of_epoch = math.ceil(split[0] * count / batch_size)
-    patience = min(max(math.ceil(STEPS_OF_PLATEAU / steps_of_epoch), LEAST_PATIENCE), MOST_PATIENCE)
+    epochs = min(max(math.ceil(STEPS / steps_of_epoch), LEAST_EPOCHS), MOST_EPOCHS) if vectors else MOST_EPOCHS
+    most = MOST_PATIENCE if vectors else MOST_OF_IMAGES
+    patience = min(max(math.ceil(STEPS_OF_PLATEAU / steps_of_epoch), LEAST_PATIENCE), most)
     plateau = {"factor": 0.3, "patience": patience, "min_delta": 1e-3}
     return {
         "split": split,
-        "epochs": min(max(math.ceil(STEPS / steps_of_epoch), LEAST_EPOCHS), MOST_EPOCHS),
+        "epochs": epochs,
         "batch_size": batch_size,
         "optimizer": "adam",
-        "learning_rate": 6e-3,
+        "learning_rate": 6e-3 if vectors else 3e-3,
         "schedule": {"type": "one_cycle", "parameters": {"warm_up": 0.01}},
         "additional_callbacks": [
             {"type": "reduce_on_plateau", "parameters": plateau},
             {"type": "early_stopping", "parameters": {"patience": 2 * patience}},
         ],
-        "gradient_clip": 50.0,
+        "gradient_clip": 50.0 if vectors else 5.0,
     }
 
 
