@@ -138,9 +138,8 @@ def _blocks(depth: Tensor, stations: Tensor) -> Iterator[tuple[Tensor, _Crack]]:
     if stations.dtype == torch.float64:
         kinds = (-2 * depth.detach()[:, 0].log2()).ceil().clamp(min=DEEPEST).int()
         for kind in kinds.unique().tolist():
-            alone = kind > WIDE and int((kinds == kind).sum()) < DEGREES
-            for members in (kinds == kind).nonzero()[:, 0].split(1 if alone else max(1, most)):
-                yield members, _crack(depth[members], *_nodes(kind)) if alone else _between(depth[members], kind)
+            for members in (kinds == kind).nonzero()[:, 0].split(max(1, most)):
+                yield members, _between(depth[members], kind)
         return
     counts = enough_nodes(4 * torch.asinh(depth[:, 0]), stations.dtype)
     for count, members in alike(counts, lambda count: min(most, 2**22 // (2 * count) ** 2)):
@@ -155,11 +154,8 @@ def _blocks(depth: Tensor, stations: Tensor) -> Iterator[tuple[Tensor, _Crack]]:
 DEEPEST = -6
 """Number of the range of radius over depth that begins at 0; range k ends at 2^(k / 2)."""
 
-WIDE = 8
-"""Number of the last range that takes no longer to solve for than a few cracks alone, which others are if they are."""
-
-WIDE_ERROR = 1e-11
-"""That is left of wider cracks, whose rounding errors are larger."""
+WIDE, WIDE_ERROR = 8, 1e-11
+"""Number of a range, and the error that is left of wider cracks, whose rounding errors are larger."""
 
 DEGREES = 17
 
@@ -185,10 +181,13 @@ def _table(number: int) -> tuple[Tensor, ...]:
     least = torch.zeros_like(most) if number == DEEPEST else most / math.sqrt(2)
     order = torch.arange(DEGREES, dtype=torch.float64)
     angle = torch.pi * (order + 0.5) / DEGREES
-    solved = _crack((2 / (least + most + (most - least) * angle.cos()))[:, None], *_nodes(number))
+    depth = (2 / (least + most + (most - least) * angle.cos()))[:, None]
+    alone = depth.split(max(1, 2**18 // _nodes(number)[1] ** 2))  # as few as stay in the cache
+    solved = (_crack(some, *_nodes(number))[1:] for some in alone)
+    node, opening, slip = (torch.cat(parts, dim=1) for parts in zip(*solved, strict=True))
     transform = (angle[:, None] * order).cos() * (2 / DEGREES)
     transform[:, 0] /= 2
-    return least, most, solved.node[:, :1], solved.opening[..., 0] @ transform, solved.slip[..., 0] @ transform
+    return least, most, node[:, :1], opening[..., 0] @ transform, slip[..., 0] @ transform
 
 
 def _nodes(number: int) -> tuple[int, int]:
