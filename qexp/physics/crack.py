@@ -112,7 +112,9 @@ def _displacement(squared_radius: Tensor, crack: _Crack) -> tuple[Tensor, Tensor
         quotient = rest_imaginary * sum_real + rest_real * sum_imaginary
         rest = psi / t * quotient / (sum_real.square() + sum_imaginary.square())
         terms = (phi - psi * h / t) * q_imaginary, h * beta_imaginary, t * beta_real, beta_imaginary, rest
-        for first, second, third, fourth, fifth in zip(*terms, strict=True):
+        if up.dtype == torch.float64:
+            terms = tuple(term.sum(0, keepdim=True) for term in terms)
+        for first, second, third, fourth, fifth in zip(*terms, strict=True):  # always in this order: the same bits
             up, outward = up + first + second - third, outward + fourth + fifth
     return outward, up
 
