@@ -289,9 +289,7 @@ def estimate_sources(
     of_source = [*of_errors, *equal.words()]
     if options.least_squares:
         options.on_stage(candidate.text, BETWEEN, 0.0)
-        fit, profile = _shown_with_intervals(
-            problem, fit, equal, lambda done, of: options.on_stage(candidate.text, BETWEEN, done / max(of, 1))
-        )
+        fit, profile = _shown_with_intervals(problem, fit, equal, options.counted(candidate.text, BETWEEN))
         options.on_stage(candidate.text, TESTING, 0.0)
         of_source += _unneeded(problem, fit, tracks, candidate, searched, options.seed)
     seconds = time.perf_counter() - began
@@ -360,7 +358,7 @@ def _fit(
     """The lowest minimum from many starts, or from those of a network; its estimate itself if that is not refined."""
     if candidate.start is None:
         begin = starts(problem.to_search(options.seed), wanted, options.starts or STARTS, options.seed)
-        return best(problem, begin, options.seed)
+        return best(problem, begin, options.seed, on_step=options.counted(candidate.text, SEARCHING))
     if options.least_squares:
         return refine_fit(problem, _begin(problem, [candidate.start, *candidate.near], fixed), wanted, options.seed)
     return at_values(problem, _begin(problem, [candidate.start], fixed))

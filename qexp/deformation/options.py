@@ -372,6 +372,10 @@ class InvertOptions(Computing, Displaying):
     history: str = python_only("qexp.invert", "How it was made, for the files' attribute of that name")
     warn: Report = python_only(as_warning, "Receives each of the `remarks`")
 
+    def counted(self, source: str, stage: str) -> Counted:
+        """What tells `on_stage` how much of a stage is done, of the number of its steps, and of all at most."""
+        return lambda done, of: self.on_stage(source, stage, done / max(of, 1))
+
     @property
     def sources(self) -> list[str]:
         """The models that are compared."""

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from qexp.base.arrays import Array
+from qexp.base.options import Counted, uncounted
 from qexp.base.quantities import base_name
 from qexp.errors import QexpError
 from qexp.inference.least_squares import Minima, Problem, covariances, deformation_of, starts
@@ -109,16 +110,19 @@ def prepare_problem(
     return Problem(model, weighting, data[None], coordinates)
 
 
-def best(problem: Problem, starts: Tensor, seed: int = 0, followed: int = FOLLOWED_MINIMA) -> Fit:
+def best(
+    problem: Problem, starts: Tensor, seed: int = 0, followed: int = FOLLOWED_MINIMA, on_step: Counted = uncounted
+) -> Fit:
     """The lowest of the minima that starts lead to.
 
     starts    (start, parameter)  values of all parameters in SI units
     seed      of the points with which the starts are followed first, see `Problem.to_search`
     followed  number of the lowest minima found there that are then followed with all points
+    on_step   takes the number of iterations of that search, and of all at most
     Raises QexpError if no start is possible.
     """
     search = problem.to_search(seed)
-    rough = search.minimum(starts, *ROUGH_SEARCH)
+    rough = search.minimum(starts, *ROUGH_SEARCH, on_step)
     # Dislocations that are nearly level may as well dip to one of their other sides.
     other = along_the_other_side(rough.coordinates[_different(rough.cost)[:followed]], problem.coordinates.tilts)
     if len(other):

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 from torch.quasirandom import SobolEngine
 
+from qexp.base.options import Counted, uncounted
 from qexp.errors import QexpError
 from qexp.inference.parameters import Coordinates, Parameter, Search, within_limits
 from qexp.inference.weighting import Weighting
@@ -168,15 +169,25 @@ class Descents:
 
 
 def minimise(
-    problems: SumsOfSquares, start: Tensor, low: Tensor, high: Tensor, tolerance: float, most_iterations: int
+    problems: SumsOfSquares,
+    start: Tensor,
+    low: Tensor,
+    high: Tensor,
+    tolerance: float,
+    most_iterations: int,
+    on_step: Counted = uncounted,
 ) -> Minima:
     """Minimise every problem from its start, (problem, coordinate), between bounds, likewise or (coordinate,).
 
     tolerance, most_iterations  see `Descents`
+    on_step                     takes the number of iterations, and of all at most
     """
     descents = Descents(problems, start.shape, tolerance, most_iterations)
     descents.begin(torch.arange(len(start)), start, low.expand(start.shape), high.expand(start.shape))
-    while len(descents.active):
+    for iteration in range(most_iterations):
+        on_step(iteration, most_iterations)
+        if not len(descents.active):
+            break
         descents.step()
     return descents.minima
 
@@ -535,14 +546,18 @@ class Problem:
         return middle, (after - before) / (STEP * there.clamp(min=1))
 
     def minimum(
-        self, start: Tensor, tolerance: float = REDUCTION_TOLERANCE, most_iterations: int = MOST_ITERATIONS
+        self,
+        start: Tensor,
+        tolerance: float = REDUCTION_TOLERANCE,
+        most_iterations: int = MOST_ITERATIONS,
+        on_step: Counted = uncounted,
     ) -> Minima:
         """Minimise from each row of `start`, values of all parameters in SI units, (problem, parameter).
 
-        tolerance, most_iterations  see `minimise`
+        tolerance, most_iterations, on_step  see `minimise`
         """
         low, high = self.coordinates.low, self.coordinates.high
-        minima = minimise(self, self.coordinates.from_values(start), low, high, tolerance, most_iterations)
+        minima = minimise(self, self.coordinates.from_values(start), low, high, tolerance, most_iterations, on_step)
         at, signs = within_limits(minima.coordinates, self.coordinates.tilts)
         return minima._replace(coordinates=at, information=minima.information * signs[:, :, None] * signs[:, None, :])
 

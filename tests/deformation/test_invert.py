@@ -141,8 +141,9 @@ def test_python_gives_the_numbers_of_the_command(folder, inverted):
     made = qexp.invert(folder / "obs.nc", starts=6, on_stage=lambda *stage: stages.append(stage))
     assert stages[0] == ("mogi", "searching the best fit", 0.0)
     assert stages[-1] == ("mogi", "testing the residuals", 0.0)
-    shares = [share for _, stage, share in stages if stage == "finding intervals"]
-    assert shares[0] < sum(shares) / len(shares) < shares[-1] == 1
+    for name, most in (("searching the best fit", 0.99), ("finding intervals", 1)):
+        shares = [share for _, stage, share in stages if stage == name]
+        assert shares[0] < sum(shares) / len(shares) < shares[-1] <= most
     _, document = inverted
     assert {**made.document(), "seconds": 0} == {**document, "seconds": 0}
     assert made.parameters["depth"].value == document["parameters"]["depth"]["value"]
