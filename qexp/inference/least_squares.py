@@ -116,8 +116,8 @@ class Descents:
 
     def step(self) -> Tensor:
         """Try a step of each active problem; returns the numbers of those that then have ended."""
-        before = self.active
-        slopes = self._gradient[before].masked_fill(self._held(before), 0.0).abs()
+        before, held = self.active, self._held(self.active)
+        slopes = self._gradient[before].masked_fill(held, 0.0).abs()
         columns = self._information[before].diagonal(dim1=-2, dim2=-1).sqrt()
         residuals = (2 * self._cost[before]).sqrt()
         flat = (slopes <= GRADIENT_TOLERANCE * columns * residuals[:, None]).all(dim=-1)  # zero but for rounding
@@ -125,7 +125,7 @@ class Descents:
         tried, ended = before[~flat], flat
         if len(tried):
             self._iterations[tried] += 1
-            settled = self._moved(tried)
+            settled = self._moved(tried, held[~flat])
             self._converged[tried[settled]] = True
             stuck = (self._damping[tried] > 1e16) | (self._iterations[tried] >= self.most_iterations)
             ended = flat.masked_scatter(~flat, settled | stuck)
@@ -138,12 +138,12 @@ class Descents:
         held: Tensor = ((at <= self._low[which]) & (gradient > 0)) | ((at >= self._high[which]) & (gradient < 0))
         return held
 
-    def _moved(self, which: Tensor) -> Tensor:
-        """Try a step of the problems `which`; returns which of them have converged."""
+    def _moved(self, which: Tensor, held: Tensor) -> Tensor:
+        """Try a step of the problems `which` along what is not held; returns which of them have converged."""
         at, before, gradient, information = (
             part[which] for part in (self._at, self._cost, self._gradient, self._information)
         )
-        damped = _damped_step(gradient, information, self._scale[which], self._damping[which], self._held(which))
+        damped = _damped_step(gradient, information, self._scale[which], self._damping[which], held)
         trial = (at + damped).clamp(self._low[which], self._high[which])
         step = trial - at
         expected = -(gradient * step).sum(-1) - 0.5 * torch.einsum("bi,bij,bj->b", step, information, step)

@@ -186,11 +186,10 @@ class _Ends:
 
         met  (source, parameter) in SI units
         """
-        doubtful = self.ends
+        doubtful, most = self.ends, (1 - 2 * CLOSE_SHARE) * self.threshold
         for _ in range(MOST_MINIMA):
             starts = [(end, end.search.best_of(end, met)) for end in doubtful if not end.open and end.at > 0]
             places = {end: (end.at, start) for end, start in starts if start is not None}
-            most = (1 - 2 * CLOSE_SHARE) * self.threshold
             doubtful = [end for end, root in self.follow(places, most).items() if root <= most]
 
     def extend(self, within: Tensor) -> bool:

@@ -10,15 +10,12 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from qexp.physics.ellipsoid import ERROR, alike, enough_nodes, gauss_legendre
+from qexp.physics.ellipsoid import ERROR, TOGETHER, alike, enough_nodes, gauss_legendre
 from qexp.physics.geometry import require_positive
 from qexp.physics.interpolation import KernelImage
 
 BLOCK = 32_768
 """Stations computed at a time, so that intermediate results stay in the processor's cache."""
-
-TOGETHER = 8192
-"""Stations times nodes computed at a time, for the same reason."""
 
 LEAST_DEPTH = 0.01
 """Of a crack, in radii; NODES of the quadrature have enough nodes for this."""
