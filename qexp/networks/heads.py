@@ -221,13 +221,16 @@ class MixtureHead(Head):
     components  how many
     widest      standard deviation of a transformed output, given those after it, that no component reaches: draws of
                 one that hardly any sample needs could lie anywhere
+    temperature  of the softmax that makes the weights
     """
 
     centres: Tensor
 
-    def __init__(self, shape: Shape, outputs: int, /, components: int = 4, widest: float | None = None) -> None:
+    def __init__(
+        self, shape: Shape, outputs: int, /, components: int = 4, widest: float | None = None, temperature: float = 1.0
+    ) -> None:
         super().__init__(outputs)
-        self.components = components
+        self.components, self.temperature = components, temperature
         self.factors = _Factors(outputs, 1 / widest if widest else 0.0)
         self.linear = _Numbers(math.prod(shape), components * (1 + self.factors.numbers))
         # Components that begin alike would stay alike.
@@ -237,7 +240,7 @@ class MixtureHead(Head):
         numbers = self.linear(features.flatten(1)).unflatten(-1, (self.components, -1))
         components: Gaussian = self.factors(numbers[..., 1:])
         apart = Gaussian(components.mean + self.centres[:, None], components.factor)
-        return Mixture(functional.log_softmax(numbers[..., 0], dim=-1), apart)
+        return Mixture(functional.log_softmax(numbers[..., 0] / self.temperature, dim=-1), apart)
 
 
 # Normalizing flows: densities of any form, by zuko.
@@ -327,6 +330,7 @@ HEADS: dict[str, Entry] = {
                 type=["number", "null"],
                 left_out="default",
             ),
+            temperature=number("of the softmax of the weights; below 1 they part sooner", above=0, left_out="default"),
         ),
         help="Posterior of all outputs of a branch: a mixture of normal densities with full covariances.",
         example={"module": "mixture_posterior", "parameters": {"components": 3}},

@@ -223,14 +223,16 @@ def test_the_posterior_of_counts_over_decades_is_about_as_narrow_as_the_exact_on
         assert drawn.mean() == pytest.approx(mean, abs=0.4 * width)
 
 
-def test_only_where_numbers_lie_over_decades_a_linear_path_goes_around_the_hidden_layers(bare):
+def test_a_linear_path_goes_around_the_hidden_layers_for_numbers_over_decades_and_for_as_many_as_parameters(bare):
     theta = np.random.default_rng(0).normal(size=(300, 2))
-    images = np.exp(5 * theta[:, :1, None, None]) * np.ones((8, 8))
-    for name, x in (("decades", np.exp(5 * theta)), ("ordinary", theta), ("images", images)):
+    images, more = np.exp(5 * theta[:, :1, None, None]) * np.ones((8, 8)), theta[:, [0, 1, 1]]
+    for name, x in (("decades", np.exp(5 * more)), ("as_many", theta), ("more", more), ("images", images)):
         run = package.posterior(package.dataset(theta, x, name=name), overrides={"epochs": 1}, display=False)
         direct = ["learned", "seen"] in [branch["x_name"] for branch in run.spec["model"]["branches"]]
-        assert direct == (name == "decades")
-        assert ("widest" in run.spec["model"]["operations"]["posterior"]["parameters"]) == (name != "images")
+        assert direct == (name in ("decades", "as_many"))
+        mixture = run.spec["model"]["operations"]["posterior"]["parameters"]
+        assert ("widest" in mixture) == (name != "images")
+        assert mixture.get("temperature") == (0.25 if name == "decades" else None)
         assert np.isfinite(run.posterior(observed=x[:3], draws=10)["theta1"]).all()
 
 

@@ -138,6 +138,14 @@ def test_no_component_reaches_the_widest_deviation_whatever_the_weights(widest, 
     torch.testing.assert_close(deviations, torch.full((1, 3, 1), expected), rtol=1e-3, atol=0)
 
 
+def test_the_weights_of_components_are_a_softmax_of_this_temperature():
+    heads = [HEADS["mixture_posterior"].build((5,), 2, components=3, **own) for own in ({}, {"temperature": 0.25})]
+    heads[1].load_state_dict(heads[0].state_dict())
+    usual, sharper = (head.density(values(7, 5)) for head in heads)
+    torch.testing.assert_close(sharper.log_weights, torch.log_softmax(4 * usual.log_weights, dim=-1))
+    assert torch.equal(sharper.components.mean, usual.components.mean)
+
+
 @pytest.mark.heavy
 @ALL_HEADS
 def test_a_trained_head_has_the_posterior_of_a_linear_model_in_closed_form(name):

@@ -41,11 +41,15 @@ many simulations there are to the power 1.5, in whole percent, and at most the f
 would make narrow posteriors too wide.
 """
 
-LESS_OVER_DECADES = 4
-"""By which dropout is divided where numbers lie over decades, as their posteriors are narrow beside the prior."""
+LESS_OVER_DECADES, TEMPERATURE = 4, 0.25
+"""By which dropout is divided where numbers lie over decades, as their posteriors are narrow beside the prior; and that
+of the weights of components, where wide ones would else keep some that no simulation needs.
+"""
 
 SIMULATIONS_LOOKED_AT = 2000
-"""Of which numbers may lie over decades: a linear path then goes around the hidden layers."""
+"""Of which numbers may lie over decades. A linear path then goes around the hidden layers, and where there are as many
+numbers as parameters.
+"""
 
 NUMBERS_OF_MIXTURE, MOST_COMPONENTS = 168, 10
 """Weights, means and factors of its components, of which there are more where parameters are few."""
@@ -56,9 +60,9 @@ SIMULATIONS_OF_NUMBER = 32
 WIDEST = 2
 """Standard deviation of components, in that of the prior: wider ones would put draws where nothing was simulated."""
 
-STEPS, LEAST_EPOCHS, MOST_EPOCHS = 2000, 60, 300
-"""Over which the learning rate of networks of vectors falls, if validation does not end training; the last is that of
-networks of images, which learn by heart where it stays high for long.
+EPOCHS, EPOCHS_OVER_DECADES, EPOCHS_OF_IMAGES = 85, 143, 300
+"""Over which the learning rate falls, if validation does not end training; images are learned by heart where it stays
+high for long.
 """
 
 STEPS_OF_PLATEAU, LEAST_PATIENCE, MOST_PATIENCE, MOST_OF_IMAGES = 600, 3, 12, 7
@@ -293,8 +297,9 @@ def experience(document: Document, dataset: StoredDataset) -> tuple[Document, Do
     most = min(max(NUMBERS_OF_MIXTURE // numbers, 2), MOST_COMPONENTS)
     components = min(most, max(count // (SIMULATIONS_OF_NUMBER * numbers), 1))
     vectors, joined = min(height, width) == 1, {"join": {"module": "concatenate"}} if len(observed) > 1 else {}
-    mixture = {"components": components, **({"widest": WIDEST} if vectors else {})}
     precise = vectors and _over_decades(dataset)
+    mixture: Document = {"components": components, **({"widest": WIDEST} if vectors else {})}
+    mixture |= {"temperature": TEMPERATURE} if precise else {}
     percent = PERCENT_OF_NUMBER * numbers / count**1.5 / (LESS_OVER_DECADES if precise else 1)
     dropout = min(MOST_DROPOUT, math.floor(percent)) / 100
     hidden = {"units": [128, 128], "outputs": 128, "activation": "silu", "dropout": dropout}
@@ -308,7 +313,7 @@ def experience(document: Document, dataset: StoredDataset) -> tuple[Document, Do
     }
     source = observed if joined else observed[0]
     branches: list[Document] = [{"x_name": source, "y_name": outputs, "operations": [*operations]}]
-    if precise:
+    if precise or (vectors and len(observed) * channels * height * width == len(outputs)):
         operations |= {"numbers": {"module": "flatten"}, "beside": {"module": "concatenate"}}
         branches = [
             {"x_name": source, "y_name": "seen", "operations": [*joined, "numbers"]},
@@ -324,17 +329,17 @@ def experience(document: Document, dataset: StoredDataset) -> tuple[Document, Do
     return model, {
         "inputs": observed,
         "outputs": outputs,
-        **_training(count, vectors),
+        **_training(count, vectors, precise),
         "transforms": dict.fromkeys(observed, "adapted" if vectors else "standardize"),
         "losses": "negative_log_likelihood",
     }
 
 
-def _training(count: int, vectors: bool) -> Document:
+def _training(count: int, vectors: bool, precise: bool) -> Document:
     """Keys of an experience on so many simulations: until the validation loss has stopped falling."""
     split, batch_size = [0.85, 0.1], min(max(count // 16, 16), 200)
     steps_of_epoch = math.ceil(split[0] * count / batch_size)
-    epochs = min(max(math.ceil(STEPS / steps_of_epoch), LEAST_EPOCHS), MOST_EPOCHS) if vectors else MOST_EPOCHS
+    epochs = (EPOCHS_OVER_DECADES if precise else EPOCHS) if vectors else EPOCHS_OF_IMAGES
     most = MOST_PATIENCE if vectors else MOST_OF_IMAGES
     patience = min(max(math.ceil(STEPS_OF_PLATEAU / steps_of_epoch), LEAST_PATIENCE), most)
     plateau = {"factor": 0.3, "patience": patience, "min_delta": 1e-3}
