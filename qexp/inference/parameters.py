@@ -253,6 +253,10 @@ class Parameter:
         return min(low, high), max(low, high)
 
 
+ROUNDING = 1e-12
+"""Of a coordinate at a bound, after its value and back."""
+
+
 class Coordinates:
     """The free parameters among those of a model, named by `names`, as coordinates without units.
 
@@ -298,8 +302,8 @@ class Coordinates:
         return values.index_copy(1, torch.tensor(self.free), free / self._strengths(values))
 
     def within(self, coordinates: Tensor) -> Tensor:
-        """Whether all coordinates lie within their bounds, (problem,)."""
-        return ((coordinates >= self.low) & (coordinates <= self.high)).all(dim=-1)
+        """Whether all coordinates lie within their bounds, (problem,); also of values that were rounded at a bound."""
+        return ((coordinates >= self.low - ROUNDING) & (coordinates <= self.high + ROUNDING)).all(dim=-1)
 
     def from_values(self, values: Tensor) -> Tensor:
         """Coordinates, (problem, coordinate), of the values of all parameters, (problem, parameter)."""

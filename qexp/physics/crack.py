@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
-from functools import lru_cache
+from collections.abc import Callable, Iterator
+from functools import lru_cache, partial
 from typing import NamedTuple
 
 import torch
+from scipy.fft import dctn
 from torch import Tensor
 
 from qexp.physics.ellipsoid import ERROR, TOGETHER, alike, enough_nodes, gauss_legendre
@@ -56,8 +57,8 @@ def penny(source: Tensor, stations: Tensor, poisson_ratio: float = 0.25) -> Tens
     depth, radius, strength = source[:, 2, None], source[:, 3, None], 2 * (1 - poisson_ratio) * source[:, 4, None]
     east, north = ((stations - source[:, None, :2]) / radius[..., None]).unbind(-1)
     displacement = east.new_empty(*east.shape, 3)
-    for members, crack in _blocks(depth.double() / radius.double(), east):
-        outward, up = _displacement(east[members].square() + north[members].square(), crack)
+    for members, displaced in _blocks(depth.double() / radius.double(), east):
+        outward, up = displaced(east[members].square() + north[members].square())
         moved = torch.stack([outward * east[members], outward * north[members], up], dim=-1)
         displacement.index_copy_(0, members, moved * (strength * radius)[members, :, None])
     return displacement
@@ -75,7 +76,7 @@ penny_image = KernelImage(penny, _rings)
 """The displacement of `penny` along a direction, on a grid: each column has one east, each row one north."""
 
 
-def _displacement(squared_radius: Tensor, crack: _Crack) -> tuple[Tensor, Tensor]:
+def _displacement(crack: _Crack, squared_radius: Tensor) -> tuple[Tensor, Tensor]:
     """Displacement outward over the distance from the axis, and up; both (batch, station).
 
     The integrals over products of exp(-k h), sin(k t) or cos(k t), and Bessel functions of k r are parts of algebraic
@@ -109,8 +110,6 @@ def _displacement(squared_radius: Tensor, crack: _Crack) -> tuple[Tensor, Tensor
         quotient = rest_imaginary * sum_real + rest_real * sum_imaginary
         rest = psi / t * quotient / (sum_real.square() + sum_imaginary.square())
         terms = (phi - psi * h / t) * q_imaginary, h * beta_imaginary, t * beta_real, beta_imaginary, rest
-        if up.dtype == torch.float64:
-            terms = tuple(term.sum(0, keepdim=True) for term in terms)
         for first, second, third, fourth, fifth in zip(*terms, strict=True):  # always in this order: the same bits
             up, outward = up + first + second - third, outward + fourth + fifth
     return outward, up
@@ -127,78 +126,80 @@ def _require_cracks(depth: Tensor, radius: Tensor) -> None:
         )
 
 
-def _blocks(depth: Tensor, stations: Tensor) -> Iterator[tuple[Tensor, _Crack]]:
-    """Numbers in the batch of the cracks that are computed together, and the cracks.
+def _blocks(depth: Tensor, stations: Tensor) -> Iterator[tuple[Tensor, Callable[[Tensor], tuple[Tensor, Tensor]]]]:
+    """Numbers in the batch of the cracks that are computed together, and their displacement by squared radius.
 
     depth     (batch, 1)        in radii
     stations  (batch, station)  of any numbers
     """
     most = BLOCK // max(1, stations.shape[1])
     if stations.dtype == torch.float64:
-        kinds = (-2 * depth.detach()[:, 0].log2()).ceil().clamp(min=DEEPEST).int()
-        for kind in kinds.unique().tolist():
-            for members in (kinds == kind).nonzero()[:, 0].split(max(1, most)):
-                yield members, _between(depth[members], kind)
+        numbers = (torch.asinh(1 / depth.detach()[:, 0]) / RANGE).long()
+        for number in numbers.unique().tolist():
+            for members in (numbers == number).nonzero()[:, 0].split(max(1, most)):
+                yield members, partial(_between, depth[members], number)
         return
     counts = enough_nodes(4 * torch.asinh(depth[:, 0]), stations.dtype)
     for count, members in alike(counts, lambda count: min(most, 2**22 // (2 * count) ** 2)):
-        yield members, _Crack(*(values.to(stations.dtype) for values in _crack(depth[members], count)))
+        crack = _Crack(*(values.to(stations.dtype) for values in _crack(depth[members], count)))
+        yield members, partial(_displacement, crack)
 
 
-# Cracks in double precision, between others that were solved before. Opening and slip are analytic in radius over
-# depth, but for the imaginary axis beyond i and -i, so that Chebyshev's polynomials between two values of which one is
-# sqrt(2) times the other converge at least as 11.6^-degree (Trefethen 2013, Approximation Theory and Approximation
-# Practice, theorem 8.2).
+# In double precision, the displacement is interpolated between that of other cracks. Times (r^2 + c^2)^(3/2), where
+# c^2 = h^2 + 1, it is a function of x = (c^2 - r^2) / (c^2 + r^2), which is 1 on the axis and -1 far away. Opening and
+# slip are analytic, so that only the rim and its reflections make branch points, i h, -i h and beyond; in radius over
+# depth, 1 / h, they are i, -i and beyond. With h x = sinh(y asinh(h)) and 1 / h = sinh(v), Chebyshev's polynomials
+# converge as exp(-asinh(pi / length) degree) in intervals of y asinh(h) and v (Trefethen 2013, Approximation Theory and
+# Approximation Practice, theorem 8.2).
 
-DEEPEST = -6
-"""Number of the range of radius over depth that begins at 0; range k ends at 2^(k / 2)."""
+RANGE = math.asinh(1 / LEAST_DEPTH) / 6
+"""Length of the intervals of v in which cracks are alike."""
 
-WIDE, WIDE_ERROR = 8, 1e-11
-"""Number of a range, and the error that is left of wider cracks, whose rounding errors are larger."""
-
-DEGREES = 17
+WIDE, WIDE_ERROR = 4, 1e-11
+"""Number of an interval, counted from 0, and the error that is left there and beyond: rounding errors are larger."""
 
 
-def _between(depth: Tensor, number: int) -> _Crack:
-    """Cracks of a range, without solving for each; depth (batch, 1) in radii."""
-    least, most, node, *coefficients = (values.to(depth.device) for values in _table(number))
-    at = (2 / depth[:, 0] - least - most) / (most - least)
-    polynomials = [torch.ones_like(at), at]
-    for _ in range(DEGREES - 2):
-        polynomials.append(2 * at * polynomials[-1] - polynomials[-2])
-    together = torch.stack(polynomials)
-    return _Crack(depth, node, *((values @ together)[..., None] for values in coefficients))
+def _between(depth: Tensor, number: int, squared_radius: Tensor) -> tuple[Tensor, Tensor]:
+    """`_displacement` of cracks of an interval, without solving for each; depth (batch, 1) in radii."""
+    table, most, scale = _table(number).to(depth.device), (number + 1) * RANGE, depth.square() + 1
+    near = torch.asinh(math.sinh(most) * (scale - squared_radius) / (scale + squared_radius)) / most
+    deep = _polynomials(2 * (torch.asinh(1 / depth) / RANGE - number) - 1, table.shape[2])
+    coefficients = (table @ deep.flatten(1)).unflatten(2, depth.shape)
+    sums = (coefficients * _polynomials(near, table.shape[1])).sum(1)
+    outward, up = sums / (scale + squared_radius) ** 1.5
+    return outward, up * depth
+
+
+def _polynomials(at: Tensor, count: int) -> Tensor:
+    """Chebyshev's, from degree 0: (count, *at.shape)."""
+    polynomials, twice = [torch.ones_like(at), at], 2 * at
+    for _ in range(count - 2):
+        polynomials.append(twice * polynomials[-1] - polynomials[-2])
+    return torch.stack(polynomials)
 
 
 @lru_cache
 @torch.no_grad()
-def _table(number: int) -> tuple[Tensor, ...]:
-    """The ends of a range of radius over depth; nodes (node, 1, 1) that are enough in it; and coefficients of opening
-    and slip at them, (node, DEGREES).
-    """
-    most = torch.tensor(2 ** (number / 2), dtype=torch.float64)
-    least = torch.zeros_like(most) if number == DEEPEST else most / math.sqrt(2)
-    order = torch.arange(DEGREES, dtype=torch.float64)
-    angle = torch.pi * (order + 0.5) / DEGREES
-    depth = (2 / (least + most + (most - least) * angle.cos()))[:, None]
-    alone = depth.split(max(1, 2**18 // _nodes(number)[1] ** 2))  # as few as stay in the cache
-    solved = (_crack(some, *_nodes(number))[1:] for some in alone)
-    node, opening, slip = (torch.cat(parts, dim=1) for parts in zip(*solved, strict=True))
-    transform = (angle[:, None] * order).cos() * (2 / DEGREES)
-    transform[:, 0] /= 2
-    return least, most, node[:, :1], opening[..., 0] @ transform, slip[..., 0] @ transform
+def _table(number: int) -> Tensor:
+    """Coefficients of the displacement outward over distance, and up over depth: (2, degree in y, degree in v)."""
+    falls = -math.log(ERROR[torch.float64] if number < WIDE else WIDE_ERROR)
+    most, wide = (number + 1) * RANGE, math.sinh((number + 1) * RANGE)
+    rates = math.asinh(math.pi / RANGE), math.asinh(math.pi / 2 / most), 4 * math.asinh(1 / wide)
+    *degrees, count = (math.ceil(1 + falls / rate) for rate in rates)
+    v, y = ((torch.pi * (torch.arange(n, dtype=torch.float64) + 0.5) / n).cos() for n in degrees)
+    x, values = torch.sinh(y * most) / wide, []
+    for h in (1 / torch.sinh((number + (1 + v) / 2) * RANGE))[:, None].split(max(1, 2**18 // count**2)):
+        scale = 2 * (h.square() + 1) / (1 + x)
+        outward, up = _displacement(_crack(h, count), scale - h.square() - 1)
+        values.append(torch.stack([outward, up / h]) * scale**1.5)
+    coefficients = torch.from_numpy(dctn(torch.cat(values, 1).numpy(), axes=(1, 2))) / math.prod(degrees)
+    coefficients[:, 0] /= 2
+    coefficients[..., 0] /= 2
+    return coefficients.mT
 
 
-def _nodes(number: int) -> tuple[int, int]:
-    """How many are enough to solve for cracks of a range, and for their displacement, which is half as smooth."""
-    deep = [times / 2 ** (number / 2) for times in (1.8, 1.0)]
-    left = ERROR[torch.float64] if number <= WIDE else WIDE_ERROR
-    fewer, count = (math.ceil(1 - math.log(left) / (4 * math.asinh(depth))) for depth in deep)
-    return fewer, count
-
-
-def _crack(depth: Tensor, count: int, finer: int = 0) -> _Crack:
-    """Solve for opening and slip at so many nodes, or then by the equations at more; depth (batch, 1) in radii.
+def _crack(depth: Tensor, count: int) -> _Crack:
+    """Solve for opening and slip; depth (batch, 1) in radii.
 
     After Fialko and others (2001): with x = k h and j(u) = sin(u) / u - cos(u), the tractions
     reflected by the surface make phi and psi differ from 2 / pi t and 0 by the kernels (times 2 / pi)
@@ -210,39 +211,23 @@ def _crack(depth: Tensor, count: int, finer: int = 0) -> _Crack:
     phi is odd and psi even, so that the positive nodes of a rule from -1 to 1 suffice.
     """
     points, weights = (values[count:].to(depth.device) for values in gauss_legendre(2 * count))
-    kernel = 2 / torch.pi * _reflected(depth[:, :, None], points, points) * weights.repeat(2)
-    system = torch.eye(2 * count, dtype=depth.dtype, device=depth.device) - kernel
+    h, t, s = depth[:, :, None], points[:, None], points
+    difference, total = t - s, t + s
+    near, far = 4 * h**2 + difference**2, 4 * h**2 + total**2
+    openings = _openings(h, near) - _openings(h, far)
+    crossed = 2 * h**2 * (difference * (16 * h**2 - near) / near**3 + total * (16 * h**2 - far) / far**3)
+    crossed = crossed - h**2 / s * ((8 * h**2 - near) / near**2 - (8 * h**2 - far) / far**2)
+    slips = h / (t * s) * (_slips_by_parts(h, near) - _slips_by_parts(h, far)) + _slips(h, near) + _slips(h, far)
+    kernel = torch.cat([torch.cat([openings, crossed], 2), torch.cat([crossed.mT, slips], 2)], 1)
+    system = torch.eye(2 * count, dtype=depth.dtype, device=depth.device) - 2 / torch.pi * kernel * weights.repeat(2)
     full_space = torch.cat([2 / torch.pi * points, torch.zeros_like(points)]).expand(len(depth), -1)
     if 2 * count > MOST_TOGETHER:
         solution = torch.stack([torch.linalg.solve(*crack) for crack in zip(system, full_space, strict=True)])
     else:
         solution = torch.linalg.solve(system, full_space)
-    if finer:
-        fewer, weighted = points, solution * weights.repeat(2)
-        points, weights = (values[finer:].to(depth.device) for values in gauss_legendre(2 * finer))
-        reflected = _reflected(depth[:, :, None], points, fewer) @ weighted[..., None]
-        solution = 2 / torch.pi * (torch.cat([points, torch.zeros_like(points)]) + reflected[..., 0])
-    opening, slip = solution.unflatten(1, (2, -1)).unbind(1)
-    of_nodes = (points.expand(len(depth), -1), opening * weights, slip * weights)
-    return _Crack(depth, *(values.mT.contiguous()[..., None] for values in of_nodes))
-
-
-def _reflected(h: Tensor, t: Tensor, s: Tensor) -> Tensor:
-    """The kernels at depths h, (batch, 1, 1): (batch, opening at each t and slip at each t, the same at each s)."""
-    crossed = _crossed(h, t[:, None], s)
-    mirrored = crossed if t is s else _crossed(h, s[:, None], t)
-    t, difference, total = t[:, None], t[:, None] - s, t[:, None] + s
-    near, far = 4 * h**2 + difference**2, 4 * h**2 + total**2
-    openings = _openings(h, near) - _openings(h, far)
-    slips = h / (t * s) * (_slips_by_parts(h, near) - _slips_by_parts(h, far)) + _slips(h, near) + _slips(h, far)
-    return torch.cat([torch.cat([openings, crossed], 2), torch.cat([mirrored.mT, slips], 2)], 1)
-
-
-def _crossed(h: Tensor, t: Tensor, s: Tensor) -> Tensor:
-    difference, total = t - s, t + s
-    near, far = 4 * h**2 + difference**2, 4 * h**2 + total**2
-    crossed = 2 * h**2 * (difference * (16 * h**2 - near) / near**3 + total * (16 * h**2 - far) / far**3)
-    return crossed - h**2 / s * ((8 * h**2 - near) / near**2 - (8 * h**2 - far) / far**2)
+    opening, slip = solution.unflatten(1, (2, count)).unbind(1)
+    nodes = points.expand(len(depth), -1), opening * weights, slip * weights
+    return _Crack(depth, *(values.mT.contiguous()[..., None] for values in nodes))
 
 
 def _openings(h: Tensor, square: Tensor) -> Tensor:

@@ -340,3 +340,11 @@ def test_tracks_of_means_and_of_points_are_seen_together():
     np.testing.assert_allclose(some, seen[[70, 3]], rtol=1e-12)
     np.testing.assert_allclose(model.positions[64:], np.stack([cells.x, cells.y], axis=1), rtol=1e-9)
     assert model(torch.empty(0, 4, dtype=torch.float64)).shape == (0, 128)
+
+
+def test_a_coordinate_at_a_bound_stays_within_it_after_its_value_and_back():
+    for high in np.linspace(0.003, 0.02, 200):
+        coordinates = Coordinates([Parameter("radius", 0.001, high, logarithmic=True)], {})
+        ends = torch.stack([coordinates.low, coordinates.high])
+        assert coordinates.within(coordinates.from_values(coordinates.values(ends))).all()
+        assert not coordinates.within(ends + torch.tensor([[-1e-9], [1e-9]])).any()

@@ -129,6 +129,20 @@ def test_shallow_cracks_are_solved_right_whatever_the_number_of_threads():
     torch.testing.assert_close(together, torch.cat(alone, dim=1), rtol=1e-9, atol=0)
 
 
+@pytest.mark.parametrize(("widest", "error"), [(2.5, 1e-12), (15, 1e-9), (40, 1e-8), (99, 1e-6)])
+def test_cracks_between_others_are_those_that_are_solved_for_themselves(widest, error):
+    away = torch.logspace(-3, 3, 60, dtype=DOUBLE)
+    for radius in np.geomspace(widest / 2.4, widest, 3):
+        depth = torch.tensor([[1 / radius]], dtype=DOUBLE)
+        solved = crack._crack(depth, math.ceil(30 + 9 / math.asinh(1 / radius)))
+        outward, up = crack._displacement(solved, away[None] ** 2)
+        source = sources([0.0, 0.0, 1 / radius, 1.0, 1.0])
+        moved = penny(source, torch.stack([away, 0 * away], -1), 0.5)[0]
+        scale = error * up.abs().max()
+        torch.testing.assert_close(moved[:, 0], (outward * away)[0], rtol=0, atol=scale)
+        torch.testing.assert_close(moved[:, 2], up[0], rtol=0, atol=scale)
+
+
 @pytest.mark.heavy
 def test_the_displacement_converges_and_is_continuous_where_the_number_of_nodes_changes(monkeypatch):
     depths = torch.linspace(0.1, 3, 60, dtype=DOUBLE)
