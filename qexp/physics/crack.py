@@ -8,12 +8,16 @@ from functools import lru_cache, partial
 from typing import NamedTuple
 
 import torch
-from scipy.fft import dctn
 from torch import Tensor
 
 from qexp.physics.ellipsoid import ERROR, TOGETHER, alike, enough_nodes, gauss_legendre
 from qexp.physics.geometry import require_positive
-from qexp.physics.interpolation import KernelImage
+from qexp.physics.interpolation import (
+    KernelImage,
+    chebyshev_analysis,
+    chebyshev_angles,
+    chebyshev_polynomials,
+)
 
 BLOCK = 32_768
 """Stations computed at a time, so that intermediate results stay in the processor's cache."""
@@ -134,7 +138,7 @@ def _blocks(depth: Tensor, stations: Tensor) -> Iterator[tuple[Tensor, Callable[
     """
     most = BLOCK // max(1, stations.shape[1])
     if stations.dtype == torch.float64:
-        numbers = (torch.asinh(1 / depth.detach()[:, 0]) / RANGE).long()
+        numbers = (torch.asinh(1 / depth.detach()[:, 0]) / RANGE).long().clamp(max=INTERVALS - 1)
         for number in numbers.unique().tolist():
             for members in (numbers == number).nonzero()[:, 0].split(max(1, most)):
                 yield members, partial(_between, depth[members], number)
@@ -152,8 +156,9 @@ def _blocks(depth: Tensor, stations: Tensor) -> Iterator[tuple[Tensor, Callable[
 # converge as exp(-asinh(pi / length) degree) in intervals of y asinh(h) and v (Trefethen 2013, Approximation Theory and
 # Approximation Practice, theorem 8.2).
 
-RANGE = math.asinh(1 / LEAST_DEPTH) / 6
-"""Length of the intervals of v in which cracks are alike."""
+INTERVALS = 6
+RANGE = math.asinh(1 / LEAST_DEPTH) / INTERVALS
+"""Number of the intervals of v in which cracks are alike, and their length."""
 
 WIDE, WIDE_ERROR = 4, 1e-11
 """Number of an interval, counted from 0, and the error that is left there and beyond: rounding errors are larger."""
@@ -163,19 +168,11 @@ def _between(depth: Tensor, number: int, squared_radius: Tensor) -> tuple[Tensor
     """`_displacement` of cracks of an interval, without solving for each; depth (batch, 1) in radii."""
     table, most, scale = _table(number).to(depth.device), (number + 1) * RANGE, depth.square() + 1
     near = torch.asinh(math.sinh(most) * (scale - squared_radius) / (scale + squared_radius)) / most
-    deep = _polynomials(2 * (torch.asinh(1 / depth) / RANGE - number) - 1, table.shape[2])
+    deep = torch.stack(chebyshev_polynomials(2 * (torch.asinh(1 / depth) / RANGE - number) - 1, table.shape[2]))
     coefficients = (table @ deep.flatten(1)).unflatten(2, depth.shape)
-    sums = (coefficients * _polynomials(near, table.shape[1])).sum(1)
+    sums = (coefficients * torch.stack(chebyshev_polynomials(near, table.shape[1]))).sum(1)
     outward, up = sums / (scale + squared_radius) ** 1.5
     return outward, up * depth
-
-
-def _polynomials(at: Tensor, count: int) -> Tensor:
-    """Chebyshev's, from degree 0: (count, *at.shape)."""
-    polynomials, twice = [torch.ones_like(at), at], 2 * at
-    for _ in range(count - 2):
-        polynomials.append(twice * polynomials[-1] - polynomials[-2])
-    return torch.stack(polynomials)
 
 
 @lru_cache
@@ -186,16 +183,14 @@ def _table(number: int) -> Tensor:
     most, wide = (number + 1) * RANGE, math.sinh((number + 1) * RANGE)
     rates = math.asinh(math.pi / RANGE), math.asinh(math.pi / 2 / most), 4 * math.asinh(1 / wide)
     *degrees, count = (math.ceil(1 + falls / rate) for rate in rates)
-    v, y = ((torch.pi * (torch.arange(n, dtype=torch.float64) + 0.5) / n).cos() for n in degrees)
+    v, y = (chebyshev_angles(n).cos() for n in degrees)
     x, values = torch.sinh(y * most) / wide, []
     for h in (1 / torch.sinh((number + (1 + v) / 2) * RANGE))[:, None].split(max(1, 2**18 // count**2)):
         scale = 2 * (h.square() + 1) / (1 + x)
         outward, up = _displacement(_crack(h, count), scale - h.square() - 1)
         values.append(torch.stack([outward, up / h]) * scale**1.5)
-    coefficients = torch.from_numpy(dctn(torch.cat(values, 1).numpy(), axes=(1, 2))) / math.prod(degrees)
-    coefficients[:, 0] /= 2
-    coefficients[..., 0] /= 2
-    return coefficients.mT
+    by_v, by_y = (chebyshev_analysis(n) for n in degrees)
+    return by_y.mT @ torch.cat(values, 1).mT @ by_v
 
 
 def _crack(depth: Tensor, count: int) -> _Crack:

@@ -66,10 +66,7 @@ def smooth_image(evaluate: Evaluate, singular: Tensor, east: Tensor, north: Tens
         if to_columns is None and to_rows is None:
             image.index_copy_(0, members, values)
             continue
-        # What values at Chebyshev points are multiplied by, from the right, to make coefficients.
-        analysis = 2 / count * torch.cos(_angles(count)[:, None] * torch.arange(count))
-        analysis[:, 0] /= 2
-        analysis = analysis.to(values)
+        analysis = chebyshev_analysis(count).to(values)
         if to_columns is not None:
             values = values @ analysis
         if to_rows is not None:
@@ -193,13 +190,26 @@ def _points(
         return positions[members], None
     centre, scale, _ = (values[members].to(positions.dtype) for values in stretching)
     x, first, last = (values[members] for values in stretched)
-    points = centre + scale * torch.sinh((first + last + (last - first) * torch.cos(_angles(count).to(x))) / 2)
+    points = centre + scale * torch.sinh((first + last + (last - first) * torch.cos(chebyshev_angles(count).to(x))) / 2)
+    return points, torch.stack(chebyshev_polynomials(x, count), dim=1)
+
+
+def chebyshev_angles(count: int) -> Tensor:
+    """Of which the cosines are Chebyshev points, (count,)."""
+    return math.pi * (torch.arange(count, dtype=torch.float64) + 0.5) / count
+
+
+def chebyshev_analysis(count: int) -> Tensor:
+    """What values at Chebyshev points are multiplied by, from the right, to make coefficients; (count, count)."""
+    analysis = 2 / count * torch.cos(chebyshev_angles(count)[:, None] * torch.arange(count))
+    analysis[:, 0] /= 2
+    return analysis
+
+
+def chebyshev_polynomials(x: Tensor, count: int) -> list[Tensor]:
+    """The first polynomials, from degree 0, of numbers between -1 and 1."""
     double = 2 * x
     polynomials = [torch.ones_like(x), x]
     while len(polynomials) < count:
         polynomials.append(double * polynomials[-1] - polynomials[-2])
-    return points, torch.stack(polynomials, dim=1)
-
-
-def _angles(count: int) -> Tensor:
-    return math.pi * (torch.arange(count, dtype=torch.float64) + 0.5) / count
+    return polynomials

@@ -143,6 +143,11 @@ def test_cracks_between_others_are_those_that_are_solved_for_themselves(widest, 
         torch.testing.assert_close(moved[:, 2], up[0], rtol=0, atol=scale)
 
 
+def test_the_widest_crack_lies_in_the_last_interval_not_in_one_of_its_own():
+    [(_, displaced)] = crack._blocks(torch.tensor([[crack.LEAST_DEPTH]], dtype=DOUBLE), torch.zeros(1, 1, dtype=DOUBLE))
+    assert displaced.args[1] == crack.INTERVALS - 1
+
+
 @pytest.mark.heavy
 def test_the_displacement_converges_and_is_continuous_where_the_number_of_nodes_changes(monkeypatch):
     depths = torch.linspace(0.1, 3, 60, dtype=DOUBLE)

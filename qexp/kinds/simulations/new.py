@@ -339,13 +339,12 @@ def _training(count: int, vectors: bool, precise: bool) -> Document:
     """Keys of an experience on so many simulations: until the validation loss has stopped falling."""
     split, batch_size = [0.85, 0.1], min(max(count // 16, 16), 200)
     steps_of_epoch = math.ceil(split[0] * count / batch_size)
-    epochs = (EPOCHS_OVER_DECADES if precise else EPOCHS) if vectors else EPOCHS_OF_IMAGES
-    most = MOST_PATIENCE if vectors else MOST_OF_IMAGES
+    epochs, most = (EPOCHS, MOST_PATIENCE) if vectors else (EPOCHS_OF_IMAGES, MOST_OF_IMAGES)
     patience = min(max(math.ceil(STEPS_OF_PLATEAU / steps_of_epoch), LEAST_PATIENCE), most)
     plateau = {"factor": 0.3, "patience": patience, "min_delta": 1e-3}
     return {
         "split": split,
-        "epochs": epochs,
+        "epochs": EPOCHS_OVER_DECADES if precise else epochs,
         "batch_size": batch_size,
         "optimizer": "adam",
         "learning_rate": 6e-3 if vectors else 3e-3,
