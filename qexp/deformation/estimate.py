@@ -22,6 +22,7 @@ from qexp.deformation.posterior import NOISE_IS_ESTIMATED, SourcePosterior, nois
 from qexp.errors import QexpError, some
 from qexp.inference.descriptions import ROTATIONS, Descriptions, descriptions_of
 from qexp.inference.fit import (
+    AGREED,
     Fit,
     aicc,
     at_values,
@@ -231,7 +232,7 @@ class Candidate:
 
     text   as they were asked for: "mogi+okada"
     start  column → value in SI units relative to the origin, from a network; None: many starts
-    near   more such starts, around it
+    near   more such starts
     held   columns that keep the value of the start unless bounds are given for them
     distributions  column → its distribution in the training data of a network, in its unit relative to the origin
     intervals      column → ends of its 95 % interval by a network's posterior head, in SI units relative to the origin
@@ -270,10 +271,26 @@ def estimate_sources(
     """The sources of an observation by least squares, weighted by the covariance of its noise.
 
     Without least squares the sources are those of the start, without errors; only offsets and ramps are estimated.
+    Where the posterior holds sources that fit better, the search begins once more, at the best of them.
 
     others  parameters of other candidates, which may be fixed or bounded without being an error here
     Raises QexpError.
     """
+    inversion = _estimate(observation, candidate, options, others, network, remarks)
+    if inversion.posterior is None or inversion.posterior.better is None:
+        return inversion
+    candidate = replace(candidate, near=[*candidate.near, inversion.posterior.better])
+    return _estimate(observation, candidate, options, others, network, remarks)
+
+
+def _estimate(
+    observation: Observation,
+    candidate: Candidate,
+    options: InvertOptions,
+    others: Sequence[str],
+    network: Mapping[str, Any] | None,
+    remarks: Sequence[str],
+) -> Inversion:
     began, units = time.perf_counter(), candidate.units
     tracks = [track.where_observed() for track in observation.tracks]
     stations = np.concatenate([np.stack([track.x, track.y], axis=1) for track in tracks]) - np.asarray(units.origin)
@@ -358,7 +375,9 @@ def _fit(
     """The lowest minimum from many starts, or from those of a network; its estimate itself if that is not refined."""
     if candidate.start is None:
         begin = starts(problem.to_search(options.seed), wanted, options.starts or STARTS, options.seed)
-        return best(problem, begin, options.seed, on_step=options.counted(candidate.text, SEARCHING))
+        if candidate.near:
+            begin = torch.cat([_begin(problem, candidate.near, fixed), begin])
+        return best(problem, begin, options.seed, on_step=options.counted(candidate.text, SEARCHING), agreed=AGREED)
     if options.least_squares:
         return refine_fit(problem, _begin(problem, [candidate.start, *candidate.near], fixed), wanted, options.seed)
     return at_values(problem, _begin(problem, [candidate.start], fixed))

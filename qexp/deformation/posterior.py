@@ -93,6 +93,8 @@ class SourcePosterior:
     predicted     (chain, some, point)  data that such sources and the noise would give at the points of the observation
                   [m], for draws that are evenly spaced in each chain: the posterior predictive distribution
     found         how the draws were found
+    better        column → value in SI units relative to the origin, of a source that fits better than the estimate, by
+                  more than its intervals reach; None if there is none
     seconds       that took
     """
 
@@ -102,6 +104,7 @@ class SourcePosterior:
     noise_factor: Array | None
     predicted: Array
     found: Draws
+    better: Mapping[str, float] | None
     seconds: float
     remarks: Sequence[str]
 
@@ -186,16 +189,19 @@ def source_posterior(
         for name, posterior in parameters.items()
         if posterior.is_cut and name not in bounded
     ]
-    better = options.least_squares and bool(fit.chi2 - chi2.min() > threshold(fit) ** 2)
-    wrong = (
-        "the posterior has sources that fit better than the estimate: the reduced χ² is "
-        f"{chi2.min() / fit.degrees:.4g} with them and {fit.chi2_reduced:.4g} with it; give more `starts`"
-    )
-    remarks = [*[wrong] * better, *observed.draws.doubts, *cut, *[NOISE_IS_ESTIMATED] * noise_is_estimated(tracks)]
+    better, wrong = None, []
+    if options.least_squares and fit.chi2 - chi2.min() > threshold(fit) ** 2:
+        values = observed.prior.values(observed.draws.all[[chi2.argmin()]])[0].tolist()
+        better = {search.parameter.name: value for search, value in zip(searches, values, strict=True)}
+        wrong = [
+            "the posterior has sources that fit better than the estimate: the reduced χ² is "
+            f"{chi2.min() / fit.degrees:.4g} with them and {fit.chi2_reduced:.4g} with it; give more `starts`"
+        ]
+    remarks = [*wrong, *observed.draws.doubts, *cut, *[NOISE_IS_ESTIMATED] * noise_is_estimated(tracks)]
     predicted = _predicted(problem, observed, levels, options.seed)
     return SourcePosterior(
         parameters, draws.reshape(*chains, -1), observed.log.reshape(chains), levels, predicted, observed.draws,
-        seconds, remarks,
+        better, seconds, remarks,
     )  # fmt: skip
 
 

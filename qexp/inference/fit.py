@@ -30,6 +30,14 @@ UNLIKELY_COST, HIGHER_COST = 10.0, 0.5
 times the reduced χ² there; and not to the end if they are then higher by the second."""
 SAME_MINIMUM = 1e-4
 """Starts of a search ended in the same minimum if their costs differ by less than this share."""
+AGREED = 3
+"""How many of a search's starts must agree on the lowest minimum, times the reduced χ² there where that is above 1."""
+STARTS_AROUND, SPREADS, FARTHEST = 7, (2.0, 8.0, 16.0), 2.0
+"""Starts around a minimum, for each number of times that they are spread wider than its errors, which count as larger
+where it fits poorly; and how far these are at most, in coordinates."""
+ROUNDS_AROUND, FAILED_ROUNDS, LOWER_COST = 8, 2, 0.99
+"""How often starts are drawn around the lowest minima at most, and in succession without an end that is lower; and the
+share of the cost below which an end is lower."""
 
 
 @dataclass(frozen=True)
@@ -111,7 +119,13 @@ def prepare_problem(
 
 
 def best(
-    problem: Problem, starts: Tensor, seed: int = 0, followed: int = FOLLOWED_MINIMA, on_step: Counted = uncounted
+    problem: Problem,
+    starts: Tensor,
+    seed: int = 0,
+    followed: int = FOLLOWED_MINIMA,
+    on_step: Counted = uncounted,
+    *,
+    agreed: int = 0,
 ) -> Fit:
     """The lowest of the minima that starts lead to.
 
@@ -119,15 +133,19 @@ def best(
     seed      of the points with which the starts are followed first, see `Problem.to_search`
     followed  number of the lowest minima found there that are then followed with all points
     on_step   takes the number of iterations of that search, and of all at most
+    agreed    number of starts that must agree on the lowest minimum, times the reduced χ² there where that is above 1;
+              where fewer do, starts around the lowest minima follow
     Raises QexpError if no start is possible.
     """
     search = problem.to_search(seed)
     rough = search.minimum(starts, *ROUGH_SEARCH, on_step)
+    _require_possible(rough)
+    rough = _with_minima_around(search, rough, agreed, seed)
+    count = len(rough.cost)
     # Dislocations that are nearly level may as well dip to one of their other sides.
     other = along_the_other_side(rough.coordinates[_different(rough.cost)[:followed]], problem.coordinates.tilts)
     if len(other):
         rough = rough.and_those(search.minimum(problem.coordinates.values(other), *ROUGH_SEARCH))
-    _require_possible(rough)
     leads = _likely(rough, _different(rough.cost)[:followed], UNLIKELY_COST, search)
     with_all = problem.quick().minimum(problem.coordinates.values(rough.coordinates[leads]), *ROUGH_SEARCH)
     _require_possible(with_all)
@@ -138,8 +156,34 @@ def best(
     lead = promising[lowest]
     iterations = rough.iterations[leads[lead]] + with_all.iterations[lead] + minima.iterations[lowest]
     ended_there = rough.cost[leads][_alike(with_all.cost, with_all.cost[lead])]
-    agreeing = int(_alike(rough.cost[: len(starts), None], ended_there).any(dim=1).sum())
-    return _fit(problem, minima.select([lowest]), int(iterations), agreeing, len(starts))
+    agreeing = int(_alike(rough.cost[:count, None], ended_there).any(dim=1).sum())
+    return _fit(problem, minima.select([lowest]), int(iterations), agreeing, count)
+
+
+def _with_minima_around(search: Problem, minima: Minima, agreed: int, seed: int) -> Minima:
+    """Minima with those to which starts around the lowest ones lead, again and again until there is none lower.
+
+    Where a source is much stronger than the noise, there are many minima of sources that hardly overlap with it, most
+    of them in long valleys that lead to lower ones.
+    """
+    random, coordinates, failed = torch.Generator().manual_seed(seed), search.coordinates, 0
+    for _ in range(ROUNDS_AROUND):
+        lowest = minima.cost.min()
+        needed = agreed * max(1.0, 2 * float(lowest) / search.degrees)
+        if failed == FAILED_ROUNDS or int(_alike(minima.cost, lowest).sum()) >= needed:
+            break
+        ends = []
+        for lead in _different(minima.cost)[:FOLLOWED_MINIMA]:
+            variances, axes = torch.linalg.eigh(minima.information[lead])
+            errors = (max(1.0, 2 * float(minima.cost[lead]) / search.degrees) / variances.clamp(min=1e-12)).sqrt()
+            for spread in SPREADS:
+                drawn = torch.randn(STARTS_AROUND, len(errors), generator=random, dtype=torch.float64)
+                away = (spread * errors.clamp(max=1.0) * drawn).clamp(-FARTHEST, FARTHEST) @ axes.mT
+                ends.append((minima.coordinates[lead] + away).clamp(coordinates.low, coordinates.high))
+        starts = coordinates.values(torch.cat(ends))
+        minima = minima.and_those(search.minimum(starts[search.model.possible(starts)], *ROUGH_SEARCH))
+        failed = 0 if minima.cost.min() < LOWER_COST * lowest else failed + 1
+    return minima
 
 
 def _likely(minima: Minima, which: Sequence[int], higher: float, problem: Problem) -> list[int]:
@@ -216,12 +260,11 @@ def _fit(problem: Problem, best: Minima, iterations: int, agreeing: int, starts:
 
 STARTS_NEAR = 16
 """Starts at the estimate's position, spread over all other parameters, if one of these is an angle: its estimate may
-be wrong by half a turn. Without an angle there are few local minima, and as many starts are enough after a poor fit."""
+be wrong by half a turn. Without an angle there are few local minima."""
+POOR_CHI2 = 2.0
+"""Reduced χ² above which a fit is poor, so that the search is repeated."""
 STARTS_FAR = 64
 """Starts that are spread over all parameters where an estimate is uninformative."""
-POOR_CHI2, REPEATED_SEARCHES = 2.0, 2
-"""Reduced χ² above which the fit is poor, so that the search is repeated from other starts; and the number of
-repetitions, which is 1 without an angle."""
 MANY_MINIMA = 16
 """Minima that are followed with all points where many have about the same cost."""
 
@@ -229,9 +272,9 @@ MANY_MINIMA = 16
 def refine_fit(problem: Problem, near: Tensor, searches: Sequence[Search], seed: int) -> Fit:
     """The lowest minimum reached from an estimate, from starts near it and, if necessary, from starts elsewhere.
 
-    If the best minimum is a poor fit, the search is repeated from starts over the whole range of the parameters, first
-    with more noise than was declared, see `Problem.softened`. It is also repeated if the data show no significant
-    source: there are then many minima of about the same cost, and the estimate may be far from the lowest.
+    The search goes on around the lowest minima if they fit poorly. It is repeated from starts over the whole range of
+    the parameters if the fit stays poor, or the data show no significant source: there are then many minima of about
+    the same cost, and the estimate may be far from the lowest.
 
     near      (start, parameter)  values of all parameters in SI units
     searches  of each parameter
@@ -243,22 +286,12 @@ def refine_fit(problem: Problem, near: Tensor, searches: Sequence[Search], seed:
             replace(span, low=value, high=value) if base_name(span.parameter.name) in POSITIONS else span
             for span, value in zip(searches, near[0].tolist(), strict=True)
         ]
-        fit = best(problem, torch.cat([near, starts(search, in_place, STARTS_NEAR, seed)]), seed, followed=MANY_MINIMA)
-        count, followed, rounds = STARTS_FAR, MANY_MINIMA, REPEATED_SEARCHES
-    else:
-        fit = best(problem, near, seed)
-        count, followed, rounds = STARTS_NEAR, FOLLOWED_MINIMA, 1
-    for again in range(rounds):
-        if fit.chi2_reduced <= POOR_CHI2:
-            break
-        soft = search.softened()
-        minima = soft.minimum(starts(soft, searches, count, seed + again), *ROUGH_SEARCH)
-        lowest = coordinates.values(minima.coordinates[minima.cost.argsort()[:followed]])
-        fit = best(problem, torch.cat([torch.from_numpy(fit.values)[None], lowest]), seed, followed=followed)
-    if shows_source(problem, fit):
+        near = torch.cat([near, starts(search, in_place, STARTS_NEAR, seed)])
+    fit = best(problem, near, seed, MANY_MINIMA, agreed=1)
+    if fit.chi2_reduced <= POOR_CHI2 and shows_source(problem, fit):
         return fit
     elsewhere = starts(search, searches, STARTS_FAR, seed)
-    return best(problem, torch.cat([torch.from_numpy(fit.values)[None], elsewhere]), seed, followed=MANY_MINIMA)
+    return best(problem, torch.cat([torch.from_numpy(fit.values)[None], elsewhere]), seed, MANY_MINIMA, agreed=1)
 
 
 # How sure estimates are: standard errors and correlations of a fit, and the threshold of its intervals.

@@ -10,6 +10,7 @@ import torch
 
 from qexp.errors import QexpError
 from qexp.inference.fit import (
+    AGREED,
     POOR_CHI2,
     best,
     correlations,
@@ -19,7 +20,7 @@ from qexp.inference.fit import (
     standard_errors,
     threshold,
 )
-from qexp.inference.least_squares import Problem, deformation_of, starts
+from qexp.inference.least_squares import STARTS, Problem, deformation_of, starts
 from qexp.inference.parameters import Coordinates, Parameter
 from qexp.inference.weighting import Block, Weighting, track_block
 from qexp.observations.reduction import reduced_points, reduction
@@ -303,6 +304,17 @@ def test_a_strong_dike_below_the_surface_is_found_from_an_estimate_that_is_far_o
     found = refine_fit(dike, far_off, spans, seed=0)
     assert found.chi2_reduced < 1.1
     np.testing.assert_allclose(found.chi2, from_truth.chi2, rtol=1e-6)
+
+
+@pytest.mark.heavy
+def test_a_strong_dike_below_the_surface_is_found_around_the_minima_of_others():
+    tracks = two_tracks(okada, SHALLOW, noise=EXPONENTIAL, size=10, spacing=2400.0)
+    dike, spans = problem_of("okada", tracks, {"strike_slip": 0.0, "dip_slip": 0.0}, offsets=True)
+    spread = starts(dike.to_search(3), spans, STARTS, seed=3)
+    assert best(dike, spread, seed=3).chi2_reduced > 10 * POOR_CHI2
+    found = best(dike, spread, seed=3, agreed=AGREED)
+    assert found.starts > STARTS
+    np.testing.assert_allclose(found.chi2, best(dike, torch.tensor([SHALLOW])).chi2, rtol=1e-6)
 
 
 # Points that are means of cells are compared with the mean of the model, not with the model in the middle.
