@@ -23,10 +23,12 @@ from qexp.errors import QexpError, some
 from qexp.inference.descriptions import ROTATIONS, Descriptions, descriptions_of
 from qexp.inference.fit import (
     AGREED,
+    POOR_CHI2,
     Fit,
     aicc,
     at_values,
     best,
+    best_around,
     bic,
     correlations,
     prepare_problem,
@@ -299,7 +301,7 @@ def _estimate(
     nuisances = {"offsets": options.offsets == PER_TRACK, "ramps": options.ramps}
     problem = prepare_problem(tracks, candidate.sources, searched, fixed, **nuisances, origin=units.origin)
     options.on_stage(candidate.text, SEARCHING, 0.0)
-    fit, profile = _fit(problem, searched, candidate, options, fixed), None
+    fit, profile = _fit(problem, tracks, searched, candidate, options, fixed), None
     problem, fit, of_errors = _with_errors(problem, fit, searched, candidate, tracks, options.seed)
     # A network was trained on one of the descriptions.
     equal = descriptions_of(candidate.sources if candidate.start is None else (), searched, fixed)
@@ -370,14 +372,26 @@ def _held(
 
 
 def _fit(
-    problem: Problem, wanted: Sequence[Search], candidate: Candidate, options: InvertOptions, fixed: Mapping[str, float]
+    problem: Problem,
+    tracks: Sequence[Track],
+    wanted: Sequence[Search],
+    candidate: Candidate,
+    options: InvertOptions,
+    fixed: Mapping[str, float],
 ) -> Fit:
     """The lowest minimum from many starts, or from those of a network; its estimate itself if that is not refined."""
     if candidate.start is None:
         begin = starts(problem.to_search(options.seed), wanted, options.starts or STARTS, options.seed)
         if candidate.near:
             begin = torch.cat([_begin(problem, candidate.near, fixed), begin])
-        return best(problem, begin, options.seed, on_step=options.counted(candidate.text, SEARCHING), agreed=AGREED)
+        fit = best(problem, begin, options.seed, on_step=options.counted(candidate.text, SEARCHING))
+        # Around sources that the data hardly show there are no end of minima.
+        hardly_shown = not shows_source(problem, fit) or _unneeded(
+            problem, fit, tracks, candidate, wanted, options.seed
+        )
+        if hardly_shown and fit.chi2_reduced < POOR_CHI2:
+            return fit
+        return best_around(problem, fit, AGREED, options.seed)
     if options.least_squares:
         return refine_fit(problem, _begin(problem, [candidate.start, *candidate.near], fixed), wanted, options.seed)
     return at_values(problem, _begin(problem, [candidate.start], fixed))

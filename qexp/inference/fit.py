@@ -65,6 +65,7 @@ class Fit:
     residual    per track (point,) data minus model and nuisances [m]
     agreeing, starts               number of starts that ended in this minimum, and of all
     jacobian    (free, point)      derivatives of the model by the coordinates [m]
+    rivals      (minimum, parameter)  the lowest minima of the search by fewer points, in SI units
     """
 
     values: Array
@@ -81,6 +82,7 @@ class Fit:
     agreeing: int
     starts: int
     jacobian: Tensor
+    rivals: Tensor
 
     @property
     def chi2_reduced(self) -> float:
@@ -119,13 +121,7 @@ def prepare_problem(
 
 
 def best(
-    problem: Problem,
-    starts: Tensor,
-    seed: int = 0,
-    followed: int = FOLLOWED_MINIMA,
-    on_step: Counted = uncounted,
-    *,
-    agreed: int = 0,
+    problem: Problem, starts: Tensor, seed: int = 0, followed: int = FOLLOWED_MINIMA, on_step: Counted = uncounted
 ) -> Fit:
     """The lowest of the minima that starts lead to.
 
@@ -133,20 +129,17 @@ def best(
     seed      of the points with which the starts are followed first, see `Problem.to_search`
     followed  number of the lowest minima found there that are then followed with all points
     on_step   takes the number of iterations of that search, and of all at most
-    agreed    number of starts that must agree on the lowest minimum, times the reduced χ² there where that is above 1;
-              where fewer do, starts around the lowest minima follow
     Raises QexpError if no start is possible.
     """
     search = problem.to_search(seed)
     rough = search.minimum(starts, *ROUGH_SEARCH, on_step)
-    _require_possible(rough)
-    rough = _with_minima_around(search, rough, agreed, seed)
-    count = len(rough.cost)
     # Dislocations that are nearly level may as well dip to one of their other sides.
     other = along_the_other_side(rough.coordinates[_different(rough.cost)[:followed]], problem.coordinates.tilts)
     if len(other):
         rough = rough.and_those(search.minimum(problem.coordinates.values(other), *ROUGH_SEARCH))
-    leads = _likely(rough, _different(rough.cost)[:followed], UNLIKELY_COST, search)
+    _require_possible(rough)
+    rivals = _different(rough.cost)[:followed]
+    leads = _likely(rough, rivals, UNLIKELY_COST, search)
     with_all = problem.quick().minimum(problem.coordinates.values(rough.coordinates[leads]), *ROUGH_SEARCH)
     _require_possible(with_all)
     promising = _likely(with_all, _different(with_all.cost), HIGHER_COST, problem)
@@ -156,34 +149,53 @@ def best(
     lead = promising[lowest]
     iterations = rough.iterations[leads[lead]] + with_all.iterations[lead] + minima.iterations[lowest]
     ended_there = rough.cost[leads][_alike(with_all.cost, with_all.cost[lead])]
-    agreeing = int(_alike(rough.cost[:count, None], ended_there).any(dim=1).sum())
-    return _fit(problem, minima.select([lowest]), int(iterations), agreeing, count)
+    agreeing = int(_alike(rough.cost[: len(starts), None], ended_there).any(dim=1).sum())
+    values = problem.coordinates.values(rough.coordinates[rivals])
+    return _fit(problem, minima.select([lowest]), int(iterations), agreeing, len(starts), values)
 
 
-def _with_minima_around(search: Problem, minima: Minima, agreed: int, seed: int) -> Minima:
-    """Minima with those to which starts around the lowest ones lead, again and again until there is none lower.
+def best_around(problem: Problem, fit: Fit, agreed: int, seed: int = 0) -> Fit:
+    """The lowest of the minima to which starts around a fit, and around what these lead to, come; or the fit itself.
 
     Where a source is much stronger than the noise, there are many minima of sources that hardly overlap with it, most
     of them in long valleys that lead to lower ones.
+
+    agreed  number of starts that must agree on the lowest minimum, times the reduced χ² there where that is above 1;
+            more starts follow only as long as fewer do
     """
-    random, coordinates, failed = torch.Generator().manual_seed(seed), search.coordinates, 0
+    if fit.agreeing >= agreed * max(1.0, fit.chi2_reduced):
+        return fit
+    search, coordinates, best_yet = problem.to_search(seed), problem.coordinates, torch.from_numpy(fit.values)[None]
+    minima = search.minimum(torch.cat([best_yet, fit.rivals[:FOLLOWED_MINIMA]]), *ROUGH_SEARCH)
+    known, random, failed = len(minima.cost), torch.Generator().manual_seed(seed), 0
     for _ in range(ROUNDS_AROUND):
+        before, starts = minima.cost.min(), _starts_around(search, minima, random)
+        minima = minima.and_those(search.minimum(starts, *ROUGH_SEARCH))
         lowest = minima.cost.min()
-        needed = agreed * max(1.0, 2 * float(lowest) / search.degrees)
-        if failed == FAILED_ROUNDS or int(_alike(minima.cost, lowest).sum()) >= needed:
+        failed = 0 if lowest < LOWER_COST * before else failed + 1
+        enough = agreed * max(1.0, 2 * float(lowest) / search.degrees)
+        if failed == FAILED_ROUNDS or _alike(minima.cost, lowest).sum() >= enough:
             break
-        ends = []
-        for lead in _different(minima.cost)[:FOLLOWED_MINIMA]:
-            variances, axes = torch.linalg.eigh(minima.information[lead])
-            errors = (max(1.0, 2 * float(minima.cost[lead]) / search.degrees) / variances.clamp(min=1e-12)).sqrt()
-            for spread in SPREADS:
-                drawn = torch.randn(STARTS_AROUND, len(errors), generator=random, dtype=torch.float64)
-                away = (spread * errors.clamp(max=1.0) * drawn).clamp(-FARTHEST, FARTHEST) @ axes.mT
-                ends.append((minima.coordinates[lead] + away).clamp(coordinates.low, coordinates.high))
-        starts = coordinates.values(torch.cat(ends))
-        minima = minima.and_those(search.minimum(starts[search.model.possible(starts)], *ROUGH_SEARCH))
-        failed = 0 if minima.cost.min() < LOWER_COST * lowest else failed + 1
-    return minima
+    lowest_few = coordinates.values(minima.coordinates[_different(minima.cost)[:FOLLOWED_MINIMA]])
+    found, around = best(problem, torch.cat([best_yet, lowest_few]), seed), minima.cost[known:]
+    agreeing = int(_alike(around, minima.cost.min()).sum())
+    if found.chi2 > (1 - SAME_MINIMUM) * fit.chi2:
+        agreeing += fit.agreeing
+    return replace(found, agreeing=agreeing, starts=fit.starts + len(around))
+
+
+def _starts_around(search: Problem, minima: Minima, random: torch.Generator) -> Tensor:
+    """Values of possible sources around the lowest minima, (start, parameter)."""
+    coordinates, starts = search.coordinates, []
+    for lead in _different(minima.cost)[:FOLLOWED_MINIMA]:
+        variances, axes = torch.linalg.eigh(minima.information[lead])
+        errors = (max(1.0, 2 * float(minima.cost[lead]) / search.degrees) / variances.clamp(min=1e-12)).sqrt()
+        for spread in SPREADS:
+            drawn = torch.randn(STARTS_AROUND, len(errors), generator=random, dtype=torch.float64)
+            away = (spread * errors.clamp(max=1.0) * drawn).clamp(-FARTHEST, FARTHEST) @ axes.mT
+            starts.append((minima.coordinates[lead] + away).clamp(coordinates.low, coordinates.high))
+    values = coordinates.values(torch.cat(starts))
+    return values[search.model.possible(values)]
 
 
 def _likely(minima: Minima, which: Sequence[int], higher: float, problem: Problem) -> list[int]:
@@ -219,10 +231,10 @@ def at_values(problem: Problem, values: Tensor) -> Fit:
     """
     coordinates, first = problem.coordinates.from_values(values), torch.zeros(1, dtype=torch.long)
     cost, _, information = problem.normal_equations(coordinates, first)
-    return _fit(problem, Minima(coordinates, cost, information, first, first == 0), 0, 1, 1)
+    return _fit(problem, Minima(coordinates, cost, information, first, first == 0), 0, 1, 1, values)
 
 
-def _fit(problem: Problem, best: Minima, iterations: int, agreeing: int, starts: int) -> Fit:
+def _fit(problem: Problem, best: Minima, iterations: int, agreeing: int, starts: int, rivals: Tensor) -> Fit:
     coordinates, weighting = problem.coordinates, problem.weighting
     at, cost = best.coordinates[0], float(best.cost)
     model, slopes = problem.derivatives(at[None])
@@ -253,6 +265,7 @@ def _fit(problem: Problem, best: Minima, iterations: int, agreeing: int, starts:
         agreeing=agreeing,
         starts=starts,
         jacobian=slopes[0],
+        rivals=rivals,
     )
 
 
@@ -287,11 +300,12 @@ def refine_fit(problem: Problem, near: Tensor, searches: Sequence[Search], seed:
             for span, value in zip(searches, near[0].tolist(), strict=True)
         ]
         near = torch.cat([near, starts(search, in_place, STARTS_NEAR, seed)])
-    fit = best(problem, near, seed, MANY_MINIMA, agreed=1)
+    fit = best_around(problem, best(problem, near, seed, MANY_MINIMA), 1, seed)
     if fit.chi2_reduced <= POOR_CHI2 and shows_source(problem, fit):
         return fit
     elsewhere = starts(search, searches, STARTS_FAR, seed)
-    return best(problem, torch.cat([torch.from_numpy(fit.values)[None], elsewhere]), seed, MANY_MINIMA, agreed=1)
+    fit = best(problem, torch.cat([torch.from_numpy(fit.values)[None], elsewhere]), seed, MANY_MINIMA)
+    return best_around(problem, fit, 1, seed)
 
 
 # How sure estimates are: standard errors and correlations of a fit, and the threshold of its intervals.

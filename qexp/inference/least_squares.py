@@ -479,16 +479,6 @@ class Problem:
         self._searches[seed] = search
         return search
 
-    def softened(self) -> Problem:
-        """The same with as much independent noise in addition as the data vary.
-
-        Local minima are fewer and wider there: where the source is much stronger than the noise, places that hardly
-        overlap with it are minima, because the details of the data weigh the most. Of a problem with data of its own.
-        """
-        pairs = zip(self.weighting.blocks, self.weighting.slices, strict=True)
-        blocks = [block.with_error(float(self.data[0, where].std(correction=0))) for block, where in pairs]
-        return Problem(self.model, Weighting(blocks), self.data, self.coordinates, one_sided=self.one_sided)
-
     def normal_equations(self, coordinates: Tensor, which: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         parts = []
         models = (1 if self.one_sided else 2) * len(self.coordinates.free) + 1

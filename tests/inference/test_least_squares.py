@@ -13,6 +13,7 @@ from qexp.inference.fit import (
     AGREED,
     POOR_CHI2,
     best,
+    best_around,
     correlations,
     refine_fit,
     residual_errors,
@@ -311,8 +312,9 @@ def test_a_strong_dike_below_the_surface_is_found_around_the_minima_of_others():
     tracks = two_tracks(okada, SHALLOW, noise=EXPONENTIAL, size=10, spacing=2400.0)
     dike, spans = problem_of("okada", tracks, {"strike_slip": 0.0, "dip_slip": 0.0}, offsets=True)
     spread = starts(dike.to_search(3), spans, STARTS, seed=3)
-    assert best(dike, spread, seed=3).chi2_reduced > 10 * POOR_CHI2
-    found = best(dike, spread, seed=3, agreed=AGREED)
+    alone = best(dike, spread, seed=3)
+    assert alone.chi2_reduced > 10 * POOR_CHI2
+    found = best_around(dike, alone, AGREED, seed=3)
     assert found.starts > STARTS
     np.testing.assert_allclose(found.chi2, best(dike, torch.tensor([SHALLOW])).chi2, rtol=1e-6)
 
