@@ -47,6 +47,13 @@ GROUPS = {
 }  # fmt: skip
 """The commands as `qexp --help` groups them → the module of `qexp.cli` that has them."""
 
+DOORS = {
+    "Interferograms or GNSS: no network is needed": ("observe", "invert"),
+    "A simulator (in Python: qexp.posterior), or data in files": ("new", "matrix", "calibrate", "predict"),
+    "Runs to train, compare and keep": ("init", "run", "tune", "ls", "show", "compare", "report", "serve", "doctor"),
+}
+"""The commands of daily work, by what users have, which are all that `qexp --help` shows without `--all`."""
+
 SLOW = {
     *GROUPS["Train"], *GROUPS["Trust"], "compare", "report", "serve", "figures", "predict", "observe", "invert",
     "export", "push", "pull", "import", "import-weights", "import-runs", "new", "validate", "tables", "schema", "data",
@@ -130,12 +137,20 @@ class _Commands(CheckedGroup):
 
     def format_help(self, ctx: Any, formatter: Any) -> None:
         """What each command is for, by what `qexp.cli.names` has written down."""
-        listing = copy.copy(self)
+        listing, summaries = copy.copy(self), completion.written_names()["commands"]
+        panels = _Loaded.panels
+        if "--all" not in ctx.meta.get("before", ()):
+            panels = {name: door for door, names in DOORS.items() for name in names}
+            listing.params = [option for option in self.params if option.name in ("workspace", "everything")]
+            listing.epilog = "All commands: qexp --all. The options of one: qexp COMMAND --help."
         listing.commands = {
-            name: TyperCommand(name, help=summary, rich_help_panel=_Loaded.panels[name])
-            for name, summary in completion.written_names()["commands"].items()
+            name: TyperCommand(name, help=summaries[name], rich_help_panel=panel) for name, panel in panels.items()
         }
         CheckedGroup.format_help(listing, ctx, formatter)
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        ctx.meta["before"] = tuple(args)  # `--help` is answered before other options are read
+        return super().parse_args(ctx, args)
 
     def invoke(self, ctx: Any) -> Any:
         """Run a command; a mistake of the user is printed without a traceback."""
@@ -163,6 +178,12 @@ app = typer.Typer(
 )
 
 
+def _print_all(ctx: typer.Context, wanted: bool) -> None:
+    if wanted:
+        result(ctx.get_help())
+        raise typer.Exit
+
+
 def _print_version(wanted: bool) -> None:
     if wanted:
         from importlib.metadata import version
@@ -179,6 +200,9 @@ def options(
     ctx: typer.Context,
     workspace: WorkspaceOption = None,
     debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
+    everything: Annotated[
+        bool, typer.Option("--all", is_eager=True, callback=_print_all, help="Show all commands and options.")
+    ] = False,
     version: Annotated[
         bool, typer.Option("--version", is_eager=True, callback=_print_version, help="Print the version of qexp.")
     ] = False,

@@ -455,14 +455,16 @@ def _options_of(command: Any) -> dict[str, Any]:
 
 def _meant_by(option: str, known: Collection[str]) -> str | None:
     """What to write in place of an option that a command does not have: a key of a spec, or another word for it."""
+    keys = completion.written_names()["choices"]["keys of experiences"] if "--set" in known else []
     key = option.strip("-").replace("-", "_")
-    if "--set" in known and key in completion.written_names()["choices"]["keys of experiences"]:
+    if key in keys:
         return f"--set {key}=VALUE"
     for words in (["--to", "--output", "--out"], ["--overwrite", "--force"]):
         if option in words and (meant := next((word for word in words if word in known), None)):
             return meant
-    guess = nearest(option.strip("-"), [word.strip("-") for word in known])
-    return guess and f"--{guess}"
+    if guess := nearest(option.strip("-"), [word.strip("-") for word in known]):
+        return f"--{guess}"
+    return (guess := nearest(key, keys)) and f"--set {guess}=VALUE"
 
 
 def _require_values(command: Any, context: Any, words: list[str]) -> None:

@@ -31,7 +31,7 @@ NoFigureOption = Annotated[bool, typer.Option("--no-figure", help="Draw no figur
 def observe(
     options: ObserveOptions, files: FilesArgument = None, no_figure: NoFigureOption = False, as_json: JsonOption = False
 ) -> None:
-    """Read observed displacements into one observation file, which qexp invert reads.
+    """Read observed displacements into one file, which qexp invert reads.
 
     Each file is a track of its own. Text files without a header have the columns east, north, line-of-sight
     displacement (m, positive toward the satellite), error, and the unit vector east, north, up from the ground to the

@@ -82,7 +82,7 @@ def matrix(
     run: RunsOption = None,
     seeds: SeedsOption = None,
 ) -> None:
-    """Map how well a run's network inverts: its estimates over a grid of true parameter values."""
+    """Map where a network can be trusted: its estimates over a grid of true values."""
     run = named_once(runs, run, "qexp matrix RUN")
     if seeds is not None:
         run = [f"{name}_{seed}" for name in run for seed in read_seeds("--seeds", seeds)]
@@ -179,14 +179,14 @@ def _run_and_files(values: dict[str, Any]) -> dict[str, Any]:
 def predict(
     options: SubmitOptions, run_and_files: Annotated[list[str] | None, RUN_AND_FILES] = None, run: RunsOption = None
 ) -> None:
-    """Estimate the images, rows, fields or spectra in files, in chunks that need little memory.
+    """Estimate the images, rows, fields or spectra in files.
 
-    Images are found by the names of the run's inputs, with rows that run northwards, and converted to their units;
-    those unlike the training data are counted. Columns of rows are found by name, or as --columns says, or by number
-    in a file without names; fields by name, and slopes are computed from the surface. Rows get their ensemble
-    standard deviation, spectra a figure along each core, and both get intervals, by the errors of held-out data. Files
-    that the same run has estimated already are skipped, so that an interrupted command can be repeated. A cluster gets
-    a job for each file of a folder.
+    They are read in chunks that need little memory. Images are found by the names of the run's inputs, with rows
+    that run northwards, and converted to their units; those unlike the training data are counted. Columns of rows
+    are found by name, or as --columns says, or by number in a file without names; fields by name, and slopes are
+    computed from the surface. Rows get their ensemble standard deviation, spectra a figure along each core, and
+    both get intervals, by the errors of held-out data. Files that the same run has estimated already are skipped,
+    so that an interrupted command can be repeated. A cluster gets a job for each file of a folder.
     """
     assert run is not None
     if is_for_a_cluster(options):
@@ -268,7 +268,7 @@ def intervals(
 
 @with_options(CalibrateOptions)
 def calibrate(runs: RunsArgument, options: CalibrateOptions, as_json: JsonOption = False) -> None:
-    """Test whether the posteriors of runs are calibrated: neither too narrow nor too wide, nor beside the truth.
+    """Test whether the posteriors of runs are too narrow, too wide or biased.
 
     New observations are simulated from values drawn from the prior. It is counted how often the posteriors' intervals
     and regions contain these values, and what ranks the values have: overall, and by where the estimates lie. The

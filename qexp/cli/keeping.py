@@ -230,7 +230,10 @@ def doctor(
     as_json: JsonOption = False,
     workspace: WorkspaceOption = None,
 ) -> None:
-    """Find problems in the workspace and advise what to do; exit with 5 if something remains damaged."""
+    """Find problems in the workspace and advise what to do.
+
+    It exits with 5 if something remains damaged.
+    """
     home = find(workspace)
     findings = api.doctor(fix=fix, workspace=workspace)
     if as_json:

@@ -229,7 +229,7 @@ class ListForm:
 
 @with_options(ListOptions, ListForm)
 def ls(options: ListOptions, form: ListForm) -> None:
-    """List runs with their states, their validation errors, to choose by, and their test errors."""
+    """List runs: their states, validation errors (to choose by) and test errors."""
     fields, size = form.columns, form.size
     if form.names and (form.group is not None or fields is not None or size):
         raise QexpError("--quiet prints names alone; leave out --columns, --size and --group")
@@ -276,7 +276,7 @@ def ls(options: ListOptions, form: ListForm) -> None:
 
 @with_options(Opening)
 def show(run: RunArgument, opening: Opening, as_json: JsonOption = False) -> None:
-    """Show a run: its state, spec, results, files and lineage; or a search, by its folder or its name in studies/."""
+    """Show a run: its state, spec, results and files; or a search in studies/."""
     from qexp.runs.facts import facts
     from qexp.spec.experiences import type_of  # slow to import
 
@@ -388,9 +388,10 @@ def compare(
         bool, typer.Option("--all", help="Print all metrics, and the difference of every two groups in each.")
     ] = False,
 ) -> None:
-    """Compare runs: which are better in what, differences of their specs, curves and matrices in one picture.
+    """Compare runs: which are better, in what and by how much.
 
-    A summary and the main metric of each output are printed; --csv, --markdown and --latex have all metrics, and draw
+    A summary and the main metric of each output are printed, and a picture shows differences of specs, curves and
+    matrices; --csv, --markdown and --latex have all metrics, and draw
     no pictures.
 
     With a pattern, or with several seeds of several specs, groups of runs that differ only by seed are compared: mean,
@@ -441,7 +442,7 @@ def report(
         ),
     ] = None,
 ) -> None:
-    """Write a report: one HTML file that opens in any browser, without qexp and without a network.
+    """Write a report: one HTML file that opens in any browser.
 
     Of one run it shows the results, matrices and estimates to explore with the mouse or the keyboard, the learning
     curves, the spec, the origin, and the command that makes it again. Several runs are compared over their seeds and
@@ -480,7 +481,7 @@ def figures(runs: RunsArgument, options: FiguresOptions, workspace: WorkspaceOpt
 
 @with_options(ServeOptions)
 def serve(options: ServeOptions) -> None:
-    """Show the workspace in a browser: runs, curves and logs while they grow, matrices, comparisons, launches, studies.
+    """Show the workspace in a browser: runs while they train, matrices, comparisons.
 
     The pages only read, unless --allow-changes is given. From another machine, use a tunnel: ssh -L 8700:localhost:8700
     HOST. Requests need a token if changes are allowed, or if other machines can connect; it is part of the

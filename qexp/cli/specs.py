@@ -68,7 +68,7 @@ def init(
 
 @with_options(NewOptions)
 def new(options: NewOptions) -> None:
-    """Write a dataset, or a dataset, a model and an experience, for a table or a folder of fields.
+    """Write specs (dataset, model, experience) for a table or a folder of fields.
 
     They can be run as they are, and are yours to change. Nothing that exists is overwritten.
     """

@@ -96,7 +96,7 @@ class StartingRuns(Starting):
 
 @with_options(Order, StartingRuns)
 def run(order: Order, start: StartingRuns, workspace: WorkspaceOption = None) -> None:
-    """Train experiences and evaluate them on their test data: one run, or a sweep over seeds and a grid."""
+    """Train experiences and test them: one run, or a sweep over seeds and a grid."""
     several, name = order.seeds != USUAL_SEEDS, start.name
     if start.seed is not None:
         if several:
@@ -316,7 +316,7 @@ def study(
 
 @with_options(Tuning, leave_out=("grid", "only_failed", "allow_leak"))
 def tune(tuning: Tuning, as_json: JsonOption = False) -> None:
-    """Search the values of keys with which an experience has the least validation error, by trials.
+    """Search the values of keys that give the lowest validation error, by trials.
 
     Each trial is a run whose test part is not evaluated. When the search is over, the best is trained with fresh seeds,
     and only then tested. The folder holds study.csv with a row for each trial, study.png and tune.json.

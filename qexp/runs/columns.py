@@ -423,6 +423,8 @@ class Columns:
             meant = f"each output has its own: {some(of_all)}"
         if column in ("parameters", "params"):
             meant = "the number of weights of the network is 'weights'"
+        elif column in ("loss", "val_loss"):
+            meant = f"did you mean '{LOSS}'?"
         elif column.startswith("-"):
             meant = "for the other order: `reverse`"
         elif column == "set":

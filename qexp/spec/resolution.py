@@ -8,6 +8,7 @@ import itertools
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
@@ -112,6 +113,9 @@ def is_there(path: Path) -> bool:
 EXTENDS = "extends"
 """The key with the name or path of the spec from which one differs."""
 
+ALMOST = 0.85
+"""Likeness of a key from which on it is that one with a slip, of which nothing more is said then."""
+
 NAMING = ("type", "module", EXTENDS)
 """Keys that say what an object is: where another one is named, the object is replaced as a whole."""
 
@@ -166,7 +170,11 @@ def spec_in(kind: str, path: Path, workspace: Workspace, chain: Sequence[Path] =
 
 def _extended(kind: str, own: Written, workspace: Workspace, chain: Sequence[Path] = ()) -> Written:
     """A spec merged with what it extends. Raises SpecError if that cannot be read, or leads back to the spec."""
-    if not isinstance(own.document, dict) or EXTENDS not in own.document:
+    if not isinstance(own.document, dict):
+        return own
+    if EXTENDS not in own.document:
+        for mistyped in get_close_matches(EXTENDS, own.document, 1, ALMOST):
+            raise SpecError([own.problem((mistyped,), f"unknown key '{mistyped}'; did you mean '{EXTENDS}'?")])
         return own
 
     def refused(message: str) -> SpecError:

@@ -16,7 +16,7 @@ from typer.testing import CliRunner
 import qexp as package
 from qexp.base.text import width_of
 from qexp.base.workspace import Workspace
-from qexp.cli import GROUPS, GUESSES, app
+from qexp.cli import DOORS, GROUPS, GUESSES, app
 from qexp.cli.console import fit
 from qexp.kinds.tables import BUILT_IN
 from qexp.runs.prepare import Plan, prepare
@@ -46,11 +46,24 @@ def test_every_command_explains_itself_and_the_help_lists_them_in_groups_but_tho
     for command in COMMANDS:
         stdout = qexp(command, "--help").quiet()
         assert stdout.splitlines()[1].strip().startswith(f"Usage: qexp {command}")
-    stdout = qexp("--help").done()
+    stdout = qexp("--all").done()
+    assert qexp("--help", "--all").done() == stdout
     names = [line.split()[1] for line in stdout.splitlines() if line.startswith("│ ") and line.split()[1] in COMMANDS]
     assert sorted(names) == sorted(command for command in COMMANDS if command not in FOR_MACHINES)
     groups = [line.split()[1] for line in stdout.splitlines() if line.startswith("╭─")]
     assert groups == ["Options", "Train", "Look", "Trust", "Use", "Keep", "Specs", "Repair"]
+
+
+def test_the_first_screen_shows_a_line_for_each_command_of_daily_work_and_how_to_see_the_others(monkeypatch):
+    monkeypatch.setattr("typer.rich_utils.MAX_WIDTH", None)
+    shown = CliRunner().invoke(app, ["--help"], prog_name="qexp", env={"COLUMNS": "100"}).output.splitlines()
+    daily = [name for names in DOORS.values() for name in names]
+    lines = [line for line in shown if line.startswith("│ ") and line.split()[1] in daily]
+    assert [line.split()[1] for line in lines] == daily
+    assert all(line.rstrip(" │").endswith(".") for line in lines)
+    assert len(shown) <= 40
+    assert 12 <= len(daily) <= 15
+    assert "All commands: qexp --all." in "\n".join(shown)
 
 
 def test_what_people_type_leads_to_the_command_and_no_suggestion_is_a_command_for_machines(qexp):

@@ -162,6 +162,7 @@ def test_the_phrases_are_found_in_strings_and_not_in_docstrings():
         ("predict a b --force", " Did you mean --overwrite?"), ("matrix a --overwrite", " Did you mean --force?"),
         ("invert a --output b", " Did you mean --to?"), ("ls --limti 3", " Did you mean --limit?"),
         ("run a --epochs 3", " Did you mean --set epochs=VALUE?"), ("figures a --matrix b", ""),
+        ("run a --lr 3", " Did you mean --set learning_rate=VALUE?"), ("ls --lr 3", ""),
     ],
 )  # fmt: skip
 def test_an_unknown_option_is_answered_with_the_one_that_was_meant_and_with_none_that_was_not(line, meant):

@@ -70,6 +70,7 @@ def test_table_csv_and_json_show_the_same_columns(listed):
     ("columns", "complaint"),
     [
         ("nmae", "no field 'nmae'; did you mean 'name'?"),
+        ("loss", "no field 'loss'; did you mean 'validation.loss'?"),
         ("name,lerning_rate", "no field 'lerning_rate'; did you mean 'learning_rate'?"),
         ("spec.lerning_rate", "no field 'spec.lerning_rate'; did you mean 'spec.learning_rate'?"),
         ("dataset.fixed.nois", "no field 'dataset.fixed.nois'; did you mean 'dataset.fixed.noise'?"),

@@ -71,6 +71,15 @@ def test_a_dataset_and_a_model_extend_theirs_also_inside_an_experience(specs):
     assert resolved(specs, "named").document["model"]["operations"]["block"]["parameters"]["filters"] == [4, 4]
 
 
+@pytest.mark.parametrize(("typed", "said"), [("extend", True), ("exteds", True), ("extent", False)])
+def test_a_slip_in_extends_is_named_and_not_all_that_is_then_missing(specs, typed, said):
+    written(specs, "experience", "slip", {typed: "sound", "epochs": 3})
+    with pytest.raises(SpecError) as raised:
+        resolved(specs, "slip")
+    messages = [problem.message for problem in raised.value.problems]
+    assert (messages == [f"unknown key '{typed}'; did you mean 'extends'?"]) == said
+
+
 PROGRAM = {"type": "command", "command": ["python", "fit.py", "{parameters}"], "parameters": {"rate": 0.5, "steps": 3}}
 OWN = {"losses": {"depth": {"type": "twice", "parameters": {"scale": 3}}, "delta_volume": "mae"}}
 
