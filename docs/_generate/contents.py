@@ -76,7 +76,7 @@ def below(page: str) -> list[str]:
     if page == "reference/index":
         return [name.removeprefix("reference/") for name in reference.PAGES if name.startswith("reference/")]
     if page in ("reference/commands", "reference/python"):
-        return [name.removeprefix("reference/") for name in reference.BUILT if name.startswith(f"{page}/")]
+        return [name.removeprefix("reference/") for name in reference.PAGES if name.startswith(f"{page}/")]
     if page == "design/index":
         return [note.stem for note in design.notes()]
     return CONTENTS.get(page, [])

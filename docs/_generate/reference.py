@@ -34,15 +34,13 @@ PAGES: dict[str, Callable[[], str]] = {
     "reference/exit-codes": errors.page,
     "reference/shipped": experiences.page,
     "design/index": design.page,
-}
-"""Name of a page → what writes it. They are committed, so that links to them work in the repository, too."""
-
-BUILT: dict[str, Callable[[], str]] = {
     **commands.pages(),
     **python.pages(),
-    **{name: project.page_of(name) for name in project.PAGES},
 }
-"""The same of pages that are written where the site is built, and not committed."""
+"""Name of a page → what writes it. They are committed, so that all can be read in the repository, too."""
+
+BUILT: dict[str, Callable[[], str]] = {name: project.page_of(name) for name in project.PAGES}
+"""The same of what the repository has elsewhere: written where the site is built, and not committed."""
 
 FILES: dict[str, Callable[[], str]] = {
     **{f"{name}.md": page for name, page in (PAGES | BUILT).items()},
