@@ -148,7 +148,7 @@ class _Commands(CheckedGroup):
         }
         CheckedGroup.format_help(listing, ctx, formatter)
 
-    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+    def parse_args(self, ctx: Any, args: list[str]) -> Any:
         ctx.meta["before"] = tuple(args)  # `--help` is answered before other options are read
         return super().parse_args(ctx, args)
 

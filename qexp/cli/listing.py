@@ -396,7 +396,7 @@ def compare(
 
     With a pattern, or with several seeds of several specs, groups of runs that differ only by seed are compared: mean,
     standard deviation and Student's 95 % interval per group, and for every two groups the difference over the seeds
-    that both have. A group is called better only if the interval of that difference excludes 0.
+    that both have, or of their means if they have no two seeds in common. A group is called better only if the interval of that difference excludes 0.
     """
     from qexp.comparison.compare import plain_rows, remarks, tables
 

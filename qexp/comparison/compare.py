@@ -30,7 +30,16 @@ from qexp.comparison.seeds import (
 from qexp.errors import QexpError
 from qexp.jobs.states import Watch
 from qexp.metrics.intervals import LEVEL, Estimate
-from qexp.metrics.meaning import NONE, UNKNOWN, Meaning, measured, number, rounding, rounding_of_interval
+from qexp.metrics.meaning import (
+    NONE,
+    UNKNOWN,
+    Meaning,
+    measured,
+    number,
+    rounding,
+    rounding_of_interval,
+    with_interval,
+)
 from qexp.results.calibration import PASSED, SIGNIFICANT_P
 from qexp.results.capabilities import compared_columns, is_of_capability, unit_of
 from qexp.runs.catalog import Catalog
@@ -181,6 +190,9 @@ LONGEST_VALUE = 48
 
 INTERVAL = f"{100 * LEVEL:.0f} % interval"
 
+UNPAIRED = "unpaired (Welch)"
+"""How groups are compared that have no two seeds in common."""
+
 
 def differing_specs(comparison: Comparison | SeedComparison) -> Table | None:
     """Differences between the specs; None if there are none.
@@ -260,11 +272,12 @@ def _metric(comparison: Comparison | SeedComparison) -> str:
 
 
 def differences_of(pair: Pair, comparison: SeedComparison) -> Table:
-    """The paired differences of two groups of a comparison; the better group is named if the interval excludes 0."""
+    """The differences of two groups of a comparison; the better group is named if the interval excludes 0."""
     rows = [
         [row.output, _name(row), *of_mean(row.estimate, row.meaning), row.unit, row.better or NONE] for row in pair.rows
     ]
-    title = f"{pair.first} minus {pair.second}, seed by seed ({ranges(pair.seeds)})"
+    how = UNPAIRED if pair.not_paired else f"seed by seed ({ranges(pair.seeds)})"
+    title = f"{pair.first} minus {pair.second}, {how}"
     columns = ["output", _metric(comparison), "n", "difference ± deviation", INTERVAL, "unit", "better"]
     return Table(title, columns, rows, frozenset(columns[2:5]))
 
@@ -288,8 +301,10 @@ def remarks(comparison: Comparison | SeedComparison, letters: Mapping[str, str] 
     unpaired: dict[str, list[str]] = {}
     for pair in comparison.pairs:
         if pair.not_paired:
-            unpaired.setdefault(pair.not_paired, []).append(f"{called[pair.first]} and {called[pair.second]}")
-    sentences += [f"{', '.join(names)} are not paired: {why}" for why, names in unpaired.items()]
+            how = f"compared {UNPAIRED}" if pair.rows else "not compared"
+            names = f"{called[pair.first]} and {called[pair.second]}"
+            unpaired.setdefault(f"are {how}: {pair.not_paired}", []).append(names)
+    sentences += [f"{', '.join(names)} {how_and_why}" for how_and_why, names in unpaired.items()]
     if any(_passed(row.metric) for row in comparison.calibrations):
         sentences.append(
             f"calibration.{PASSED}: runs in whose posteriors no test finds a fault; of right posteriors, "
@@ -304,14 +319,9 @@ def remarks(comparison: Comparison | SeedComparison, letters: Mapping[str, str] 
     if any(pair.rows for pair in comparison.pairs):
         shown = {row.metric for pair in comparison.pairs for row in pair.rows}
         together = max(count for metric, count in comparison.simultaneous.items() if metric in shown)
-        chance = f"if the groups were equal, {100 * (1 - LEVEL):.0f} % of such comparisons would call"
-        error = f"{chance} one of the two better by chance"
-        if together > 1:
-            error = (
-                f"the {together} intervals of a metric, one for every two groups and each output, are so wide that "
-                f"they hold all together (Bonferroni): {chance} any group better in that metric by chance"
-            )
-        sentences.append(f"a group is called better where the interval of the paired difference excludes 0; {error}")
+        kind = "difference" if any(pair.rows and pair.not_paired for pair in comparison.pairs) else "paired difference"
+        family = f", family-wise over {together} differences of a metric (Bonferroni)" if together > 1 else ""
+        sentences.append(f"better: the {INTERVAL} of the {kind} excludes 0{family}")
     return sentences
 
 
@@ -327,7 +337,7 @@ def tables(comparison: Comparison | SeedComparison) -> list[Table]:
 
 
 def plain_rows(comparison: Comparison | SeedComparison) -> tuple[list[str], list[list[Any]]]:
-    """Columns and rows for a program, with all digits. Rows with a `minus` are paired differences."""
+    """Columns and rows for a program, with all digits. Rows with a `minus` are differences."""
     if isinstance(comparison, Comparison):
         rows: list[list[Any]] = []
         for of_metric in comparison.results:
@@ -352,11 +362,12 @@ def plain_rows(comparison: Comparison | SeedComparison) -> tuple[list[str], list
         if not group.counted:
             rows.append([group.name, *[""] * 4, 0, *[""] * 8, left_out[group.name]])
     for pair in comparison.pairs:
-        if pair.not_paired:
+        if not pair.rows:
             rows.append([pair.first, pair.second, *[""] * 11, _in_words(pair.seeds), pair.not_paired])
-        for paired in pair.rows:
-            key = [pair.first, pair.second, paired.output, _name(paired), paired.unit]
-            rows.append([*key, *_plain(paired.estimate), paired.better or "", _in_words(paired.seeds), ""])
+        for compared in pair.rows:
+            key = [pair.first, pair.second, compared.output, _name(compared), compared.unit]
+            seeds, how = _in_words(compared.seeds), UNPAIRED if pair.not_paired else ""
+            rows.append([*key, *_plain(compared.estimate), compared.better or "", seeds, how])
     return columns, rows
 
 
@@ -386,6 +397,8 @@ def of_mean(estimate: Estimate | None, meaning: Meaning) -> list[str]:
         return ["0", NONE, NONE]
     if estimate.interval is None:
         return [str(estimate.n), number(estimate.mean, meaning), NONE]
+    if estimate.standard_deviation is None:
+        return [str(estimate.n), *with_interval(estimate.mean, estimate.interval)]
     form = rounding_of_interval(estimate.interval, estimate.mean, estimate.standard_deviation)
     interval = f"[{estimate.mean:.4g}, {estimate.mean:.4g}]" if form is None else form.interval(*estimate.interval)
     return [str(estimate.n), measured(estimate.mean, estimate.standard_deviation), interval]

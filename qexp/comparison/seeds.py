@@ -16,7 +16,7 @@ from qexp.base.text import NOTHING, natural, value_at
 from qexp.base.workspace import Workspace
 from qexp.errors import DamagedError, QexpError, some
 from qexp.jobs.states import Watch
-from qexp.metrics.intervals import LEVEL, Estimate, estimate, simultaneous
+from qexp.metrics.intervals import LEVEL, Estimate, difference_of_means, estimate, simultaneous
 from qexp.metrics.meaning import HIGHEST, UNKNOWN, ZERO, Meaning
 from qexp.results.capabilities import compared_columns, unit_of
 from qexp.runs.catalog import Catalog, find_run, is_pattern, matching, or_all
@@ -383,18 +383,19 @@ def rows_of_capabilities(groups: Sequence[SeedGroup]) -> Iterator[GroupRow]:
 
 
 # Runs with equal seeds have the same test samples. Differences between two groups are therefore paired by seed, which
-# removes the variation that the samples add to both.
+# removes the variation that the samples add to both. Groups without two common seeds are independent samples.
 
 
 @dataclass(frozen=True)
 class PairRow:
-    """One metric of one output in two groups: the first group's value minus the second's, paired by seed."""
+    """One metric of one output in two groups: the first group's value minus the second's."""
 
     output: str
     metric: str
     meaning: Meaning
     unit: str
     seeds: list[int]
+    """By which it is paired; none where it is the difference of two independent means."""
     estimate: Estimate
     """With an interval that holds together with those of this metric of all outputs and pairs of groups."""
     better: str | None
@@ -413,7 +414,7 @@ class Pair:
     seeds: list[int]
     """Seeds that count in both groups."""
     not_paired: str | None
-    """Why there are no paired differences; None if there are."""
+    """Why differences are not paired, or cannot be taken at all; None if they are."""
     rows: list[PairRow]
 
 
@@ -461,8 +462,9 @@ class SeedComparison:
         )
 
     def missing(self, group: SeedGroup) -> list[int]:
-        """Seeds for which another group has a run, but this one does not."""
-        return sorted(set().union(*(other.seeds for other in self.groups)) - group.seeds)
+        """Seeds for which another group has a run, but this one does not; of groups without a common seed none is."""
+        alike = [other.seeds for other in self.groups if other.seeds & group.seeds]
+        return sorted(set().union(*alike) - group.seeds)
 
     def document(self) -> dict[str, Any]:
         return {
@@ -525,7 +527,7 @@ def _numbers(over_seeds: Estimate | None) -> dict[str, Any]:
 
 
 def compare_across_seeds(groups: Sequence[SeedGroup]) -> SeedComparison:
-    """Compare one or more groups of runs, every two of them seed by seed; without figures."""
+    """Compare one or more groups of runs, every two of them; without figures."""
     if not any(group.counted for group in groups):
         states = ", ".join(
             f"{exclusion.run} is {exclusion.why}" for group in groups for exclusion in group.left_out[:3]
@@ -603,24 +605,45 @@ def differing_test_parts(specs: Sequence[Mapping[str, Any]]) -> str | None:
     return f"evaluated on different test parts: {some(paths, 4)} differ{'s' * (len(paths) == 1)}" if paths else None
 
 
-def _pair(first: SeedGroup, second: SeedGroup, not_paired: str | None, results: Sequence[GroupRow]) -> Pair:
-    seeds = [seed for seed in first.counted if seed in second.counted]
-    if not_paired is None and len(seeds) < 2:
-        common = f"only seed {seeds[0]}" if seeds else "no seed"
-        not_paired = f"{common} in common; an interval needs two"
-    rows = [] if not_paired else list(_paired_rows(first.name, second.name, results))
-    return Pair(first.name, second.name, seeds, not_paired if rows or not_paired else "no metric in common", rows)
+def common_seeds(first: SeedGroup, second: SeedGroup) -> list[int]:
+    """Those that count in both groups, which are compared seed by seed if there are two at least."""
+    return [seed for seed in first.counted if seed in second.counted]
 
 
-def _paired_rows(first: str, second: str, results: Sequence[GroupRow]) -> Iterator[PairRow]:
+def _pair(first: SeedGroup, second: SeedGroup, differing: str | None, results: Sequence[GroupRow]) -> Pair:
+    """Differences of two groups.
+
+    differing  how their test samples differ, so that no difference is taken
+    """
+    seeds, why = common_seeds(first, second), differing
+    if why is None and len(seeds) < 2:
+        why = f"only seed {seeds[0]} in common" if seeds else "no seed in common"
+    rows = [] if differing else list(_rows_of_pair(first.name, second.name, results, paired=why is None))
+    if not (rows or differing):
+        why = f"{why}; an interval needs two" if why else "no metric in common"
+    return Pair(first.name, second.name, seeds, why, rows)
+
+
+def _rows_of_pair(first: str, second: str, results: Sequence[GroupRow], *, paired: bool) -> Iterator[PairRow]:
     others = {(row.output, row.metric): row for row in results if row.group == second}
     for row in results:
-        if row.group != first:
+        if row.group != first or (other := others.get((row.output, row.metric))) is None:
             continue
-        other = others.get((row.output, row.metric))
-        seeds = [seed for seed in row.values if other and seed in other.values]
-        if other is None or not seeds:
-            continue
-        compared = abs if row.meaning.best == ZERO else float
-        difference = estimate([compared(row.values[seed]) - compared(other.values[seed]) for seed in seeds])
-        yield PairRow(row.output, row.metric, row.meaning, row.unit, seeds, difference, None)
+        seeds = [seed for seed in row.values if seed in other.values] if paired else []
+        difference = unpaired_difference(row, other) if not paired else None
+        if seeds:
+            of_first, of_second = sizes(row), sizes(other)
+            difference = estimate([of_first[seed] - of_second[seed] for seed in seeds])
+        if difference is not None:
+            yield PairRow(row.output, row.metric, row.meaning, row.unit, seeds, difference, None)
+
+
+def sizes(row: GroupRow) -> dict[int, float]:
+    """Seed → the value that is compared: without its sign if the metric is best at zero."""
+    return {seed: abs(value) for seed, value in row.values.items()} if row.meaning.best == ZERO else row.values
+
+
+def unpaired_difference(row: GroupRow, other: GroupRow) -> Estimate | None:
+    """The difference of the means of two groups, as independent samples; None for fewer than two values of each."""
+    first, second = (list(sizes(each).values()) for each in (row, other))
+    return difference_of_means(first, second) if min(len(first), len(second)) > 1 else None

@@ -15,7 +15,7 @@ from qexp.base.formats import write_csv
 from qexp.base.quantities import in_symbols
 from qexp.base.text import Table
 from qexp.base.workspace import Workspace
-from qexp.comparison.compare import differences_of, plain_rows, remarks, results_of_groups
+from qexp.comparison.compare import differences_of, plain_rows, ranges, remarks, results_of_groups
 from qexp.comparison.seeds import STUDY_FILES, ComparedRun, SeedComparison, SeedGroup, compare_across_seeds, lines_of
 from qexp.errors import InterruptedRunError, QexpError, RunFailedError, some, suggestion
 from qexp.figures.canvas import require_width, save, use_style
@@ -347,7 +347,7 @@ class Study:
         return Table(title, columns, rows, frozenset(columns[len(self.axes) + 1 : -1]))
 
     def differences(self) -> list[Table]:
-        """A table per pair of experiences: the differences paired by seed, for every value."""
+        """A table per pair of experiences: the differences, paired by seed if seeds are common, for every value."""
         rows: dict[str, list[list[str]]] = {}
         columns: list[str] = []
         for compared in self.points:
@@ -356,7 +356,8 @@ class Study:
                     table = differences_of(pair, compared.comparison)
                     columns = [*(IN_WORDS.get(name, name) for name in self.axes), *table.columns[2:]]
                     cells_of_pair = [[*(value or NONE for value in compared.point), *cells[2:]] for cells in table.rows]
-                    rows.setdefault(f"{pair.first} minus {pair.second}, seed by seed", []).extend(cells_of_pair)
+                    title = table.title.removesuffix(f" ({ranges(pair.seeds)})")
+                    rows.setdefault(title, []).extend(cells_of_pair)
         right = frozenset(columns[len(self.axes) : len(self.axes) + 3])
         return [Table(title, columns, of_pair, right) for title, of_pair in rows.items()]
 

@@ -233,8 +233,8 @@ def _tables_of_groups(comparison: SeedComparison, letters: dict[str, str]) -> It
 def _differences(comparison: SeedComparison, letters: dict[str, str]) -> Iterator[Table]:
     """A table per output, with a row per metric and pair."""
     of_outputs: dict[str, list[list[str]]] = {}
-    seeds = {ranges(pair.seeds) for pair in comparison.pairs if pair.rows}
-    which = f" ({next(iter(seeds))})" if len(seeds) == 1 else ""
+    seeds = {ranges(pair.seeds) if pair.not_paired is None else "" for pair in comparison.pairs if pair.rows}
+    how = "" if "" in seeds else f", seed by seed ({next(iter(seeds))})" if len(seeds) == 1 else ", seed by seed"
     for pair in comparison.pairs:
         for row in pair.rows:
             metric = with_unit(f"|{row.metric}|" if row.absolute else row.metric, row.unit)
@@ -246,4 +246,4 @@ def _differences(comparison: SeedComparison, letters: dict[str, str]) -> Iterato
         order = list(dict.fromkeys(row[0] for row in rows))
         rows.sort(key=lambda row: order.index(row[0]))
         columns = ["metric", "", "n", "difference ± deviation", "better", INTERVAL]
-        yield Table(f"{output}: differences, seed by seed{which}", columns, rows, frozenset({*columns[2:4], INTERVAL}))
+        yield Table(f"{output}: differences{how}", columns, rows, frozenset({*columns[2:4], INTERVAL}))

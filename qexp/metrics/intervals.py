@@ -25,11 +25,15 @@ class Estimate:
     n: int
     mean: float
     standard_deviation: float | None
-    """Sample standard deviation, with n − 1; None for a single value."""
+    """Sample standard deviation, with n − 1; None for a single value, and for a difference of two means."""
     interval: tuple[float, float] | None
     """Confidence interval of the mean, at `LEVEL`; None for a single value."""
     least: float
     greatest: float
+    standard_error: float | None
+    """Of the mean; None for a single value."""
+    degrees: float
+    """Degrees of freedom of the standard error."""
 
     @property
     def excludes_zero(self) -> bool:
@@ -55,11 +59,32 @@ def estimate(values: Sequence[float], limits: tuple[float, float] = (-math.inf, 
     # The statistics module sums exactly: equal values have a deviation of exactly 0.
     mean = statistics.mean(values)
     deviation = statistics.stdev(values) if n > 1 else None
-    interval = None
+    error, interval = None, None
     if deviation is not None:
-        half_width = quantile((1 + LEVEL) / 2, n - 1) * deviation / math.sqrt(n)
+        error = deviation / math.sqrt(n)
+        half_width = quantile((1 + LEVEL) / 2, n - 1) * error
         interval = (max(mean - half_width, limits[0]), min(mean + half_width, limits[1]))
-    return Estimate(n, mean, deviation, interval, min(values), max(values))
+    return Estimate(n, mean, deviation, interval, min(values), max(values), error, n - 1)
+
+
+def difference_of_means(first: Sequence[float], second: Sequence[float]) -> Estimate:
+    """The mean of a sample minus that of another one, which is independent of it, and Welch's interval.
+
+    first, second  (n,), finite, at least two each; their variances may differ
+    The degrees of freedom are those of Welch and Satterthwaite (Welch 1947, Biometrika 34, 28-35), and 1 for two values
+    beside more, where they would be too many: for normal values, 2 to 20 each, and a ratio of standard deviations up to
+    10, such an interval contains the true difference in 93 to 98 of 100 cases, or in more for two beside more.
+    """
+    one, other = estimate(first), estimate(second)
+    variances = [(each.standard_error or 0.0) ** 2 for each in (one, other)]
+    mean, error, degrees = one.mean - other.mean, math.sqrt(sum(variances)), one.degrees + other.degrees
+    if min(one.n, other.n) == 2 < max(one.n, other.n):
+        degrees = 1.0
+    elif error:
+        degrees = sum(variances) ** 2 / (variances[0] ** 2 / one.degrees + variances[1] ** 2 / other.degrees)
+    half_width = quantile((1 + LEVEL) / 2, degrees) * error
+    interval, ends = (mean - half_width, mean + half_width), (one.least - other.greatest, one.greatest - other.least)
+    return Estimate(one.n + other.n, mean, None, interval, *ends, error, degrees)
 
 
 def simultaneous(estimate: Estimate, comparisons: int) -> Estimate:
@@ -68,13 +93,9 @@ def simultaneous(estimate: Estimate, comparisons: int) -> Estimate:
     comparisons  number of intervals, each of which then has the level 1 − (1 − LEVEL) / comparisons (Bonferroni; Dunn
                  1961, J. Am. Stat. Assoc. 56, 52-64)
     """
-    if estimate.standard_deviation is None:
+    if estimate.standard_error is None:
         return estimate
-    half_width = (
-        quantile(1 - (1 - LEVEL) / comparisons / 2, estimate.n - 1)
-        * estimate.standard_deviation
-        / math.sqrt(estimate.n)
-    )
+    half_width = quantile(1 - (1 - LEVEL) / comparisons / 2, estimate.degrees) * estimate.standard_error
     return replace(estimate, interval=(estimate.mean - half_width, estimate.mean + half_width))
 
 

@@ -23,15 +23,17 @@ from qexp.comparison.seeds import (
     GroupRow,
     SeedComparison,
     SeedGroup,
+    common_seeds,
     compare_across_seeds,
     results_across_seeds,
     same_samples,
     seed_groups,
+    unpaired_difference,
 )
 from qexp.errors import some
 from qexp.figures.seeds import OfSeeds, values_in_rows
 from qexp.metrics.built_in import metric_in_words
-from qexp.metrics.intervals import LEVEL, quantile
+from qexp.metrics.intervals import LEVEL, Estimate, quantile, simultaneous
 from qexp.metrics.meaning import HIGHEST, UNKNOWN, Meaning, main_metric, number, printed
 from qexp.spec.experiences import ABSENT
 from qexp.store.record import State
@@ -139,7 +141,7 @@ def thinned(runs: Sequence[ComparedRun]) -> Sequence[ComparedRun]:
     return runs[:: max(-(-len(runs) // MOST_CURVES), -(-files // MOST_FILES), 1)]
 
 
-# Differences of the groups of a comparison from one of them that a reader chooses, seed by seed.
+# Differences of the groups of a comparison from one of them that a reader chooses, seed by seed if seeds are common.
 
 
 @dataclass(frozen=True)
@@ -148,6 +150,8 @@ class PairedMetric:
 
     least     the least possible value; −∞ without one, which is null in JSON
     together  number of seeds → quantile for intervals that hold for so many comparisons at once
+    unpaired  `FIRST SECOND` → the difference of the means of groups without two common seeds, its interval, and that
+              for so many comparisons at once
     """
 
     words: str
@@ -160,6 +164,7 @@ class PairedMetric:
     least: float
     comparisons: int
     together: Mapping[int, float]
+    unpaired: Mapping[str, tuple[float, tuple[float, float] | None, tuple[float, float] | None]]
 
 
 @dataclass(frozen=True)
@@ -192,14 +197,18 @@ def paired(comparison: SeedComparison) -> Paired | None:
     if not rows:
         return None
     names, samples, at_once = comparison.names, same_samples(comparison.groups), Counter[str]()
-    values = {
-        of: [by_group[name].values if name in by_group else {} for name in names] for of, by_group in rows.items()
-    }
-    for (_, metric), of_groups in values.items():
-        at_once[metric] += sum(
-            samples[one] == samples[other] and len(of_one.keys() & of_other.keys()) > 1
-            for (one, of_one), (other, of_other) in combinations(enumerate(of_groups), 2)
-        )
+    apart: dict[tuple[str, str], dict[str, Estimate]] = {of: {} for of in rows}
+    for (one, first), (other, second) in combinations(enumerate(comparison.groups), 2):
+        by_seed = len(common_seeds(first, second)) > 1
+        for of, by_group in rows.items() if samples[one] == samples[other] else ():
+            if first.name not in by_group or second.name not in by_group:
+                continue
+            of_first, of_second = by_group[first.name], by_group[second.name]
+            if by_seed:
+                at_once[of[1]] += bool(of_first.values.keys() & of_second.values.keys())
+            elif difference := unpaired_difference(of_first, of_second):
+                at_once[of[1]] += 1
+                apart[of][f"{one} {other}"] = difference
     most = max(len(group.counted) for group in comparison.groups)
 
     def quantiles(comparisons: int) -> dict[int, float]:
@@ -217,11 +226,15 @@ def paired(comparison: SeedComparison) -> Paired | None:
                 best=row.meaning.best,
                 main=metric == main_metric(name for other, name in rows if other == output),
                 metric=metric_in_words(metric),
-                values=values[output, metric],
+                values=[by_group[name].values if name in by_group else {} for name in names],
                 intervals=[intervals.get(name) for name in names],
                 least=row.meaning.limits([lowest])[0],
                 comparisons=at_once[metric],
                 together=quantiles(max(at_once[metric], 1)),
+                unpaired={
+                    pair: (of.mean, of.interval, simultaneous(of, at_once[metric]).interval)
+                    for pair, of in apart[output, metric].items()
+                },
             )
         )
     changes = [len(group.runs[0].summary["overrides"]) for group in comparison.groups]

@@ -291,13 +291,31 @@ def test_neither_group_is_better_where_the_interval_holds_zero(write, compared):
 
 
 @pytest.mark.heavy
-def test_groups_with_fewer_than_two_common_seeds_are_not_paired(write, compared, qexp):
+def test_groups_with_fewer_than_two_common_seeds_are_compared_unpaired_and_that_is_said(write, compared, qexp):
+    for seed in (0, 1):
+        write(f"slow_{seed}", seed, mae=0.2 + seed / 1000, bias=0.3)
+        write(f"fast_{seed + 1}", seed + 1, mae=0.1 + seed / 1000, bias=-0.1, spec=FASTER)
+    (pair,) = compared("slow_*", "fast_*")["pairs"]
+    assert pair["not_paired"] == "only seed 1 in common"
+    mae, bias = pair["differences"][:2]
+    test = scipy.stats.ttest_ind([0.2, 0.201], [0.1, 0.101], equal_var=False)
+    assert mae["interval"] == pytest.approx(tuple(test.confidence_interval(0.95)))
+    assert (mae["seeds"], mae["better"]) == ([], "fast")
+    assert (bias["mean"], bias["better"]) == (pytest.approx(0.2), "fast")
+    said = qexp("compare", "slow_*", "fast_*").stdout
+    assert "depth mae: B better than A, by 0.1" in said
+    assert "A and B are compared unpaired (Welch): only seed 1 in common" in said
+    assert "better: the 95 % interval of the difference excludes 0, family-wise over 2 differences of a metric" in said
+
+
+def test_a_group_of_one_seed_that_others_lack_is_not_compared_and_no_seed_of_others_is_missing(write, compared):
     for seed in (0, 1):
         write(f"slow_{seed}", seed, mae=0.1)
-        write(f"fast_{seed + 1}", seed + 1, mae=0.2, spec=FASTER)
-    (pair,) = compared("slow_*", "fast_*")["pairs"]
-    assert (pair["not_paired"], pair["differences"]) == ("only seed 1 in common; an interval needs two", [])
-    assert "A and B are not paired: only seed 1 in common" in qexp("compare", "slow_*", "fast_*").stdout
+    write("fast_2", 2, mae=0.2, spec=FASTER)
+    made = compared("slow_*", "fast_*")
+    assert made["pairs"][0]["differences"] == []
+    assert made["pairs"][0]["not_paired"] == "no seed in common; an interval needs two"
+    assert [group["missing"] for group in made["groups"]] == [[], []]
 
 
 @pytest.mark.parametrize(

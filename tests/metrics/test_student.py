@@ -7,7 +7,7 @@ import pytest
 import scipy.stats
 
 from qexp.metrics.built_in import METRICS, metric_in_words
-from qexp.metrics.intervals import estimate, simultaneous
+from qexp.metrics.intervals import difference_of_means, estimate, simultaneous
 from qexp.metrics.meaning import Meaning, aligned, measured, number, rounding, rounding_of_interval, with_interval
 
 
@@ -28,6 +28,28 @@ def test_a_single_value_has_no_interval_and_equal_values_one_without_width():
     assert estimate([0.1] * 3).interval == (0.1, 0.1)
     assert estimate([0.1] * 3).excludes_zero
     assert not estimate([0.0] * 3).excludes_zero
+
+
+@pytest.mark.parametrize(("first", "second"), [((0.1, 0.14), (0.3, 0.5)), ((1, 2, 4, 3), (5, 5.1, 5.2))])
+def test_the_difference_of_independent_means_has_the_interval_of_welch(first, second):
+    difference = difference_of_means(first, second)
+    test = scipy.stats.ttest_ind(first, second, equal_var=False)
+    assert difference.interval == pytest.approx(tuple(test.confidence_interval(0.95)))
+    assert difference.mean == pytest.approx(np.mean(first) - np.mean(second))
+    turned = difference_of_means(second, first)
+    assert turned.interval == pytest.approx([-end for end in reversed(difference.interval)])
+    assert (turned.least, turned.greatest) == pytest.approx((-difference.greatest, -difference.least))
+    assert difference_of_means([1.0, 1.0], [3.0, 3.0]).interval == (-2.0, -2.0)
+
+
+@pytest.mark.heavy
+@pytest.mark.parametrize(("sizes", "held"), [((2, 2), 0.93), ((2, 10), 0.95), ((3, 3), 0.93), ((3, 10), 0.92)])
+@pytest.mark.parametrize("ratio", [0.3, 1.0, 3.0])
+def test_intervals_of_independent_means_hold_the_true_difference(sizes, held, ratio):
+    """With Welch's degrees of freedom alone, two values beside ten of a third of their deviation have 89 %."""
+    generator = np.random.default_rng(1)
+    samples = [(ratio * generator.normal(size=sizes[0]), generator.normal(size=sizes[1])) for _ in range(2000)]
+    assert np.mean([not difference_of_means(*map(list, pair)).excludes_zero for pair in samples]) > held
 
 
 @pytest.mark.heavy

@@ -191,6 +191,23 @@ def test_groups_that_cannot_be_paired_say_why(noises, tmp_path, monkeypatch, ope
 
 
 @pytest.mark.heavy
+def test_groups_without_common_seeds_are_compared_on_the_page_as_by_compare(noises, tmp_path, monkeypatch, open_page):
+    copied(noises, tmp_path, monkeypatch)
+    for seed in (7, 8):
+        changed = {"parameters.noise": 0.08, "parameters.samples": 40}
+        package.run("half_width", seed=seed, overrides=changed, name=f"noise_other_{seed}")
+    page = open_page(package.report("noise_*", to=tmp_path / "noises.html"))
+    row = page.locator(".differences-drawing tbody tr", has_text="noise=0.08").first
+    assert row.inner_text().endswith("unpaired")
+    assert "is compared with 3 groups" in page.locator(".differences-drawing .quiet").inner_text()
+    shown = [float(end) for end in row.locator("td").nth(5).get_attribute("data-value").split()]
+    pairs = package.compare("noise_*").document()["pairs"]
+    same = [row for pair in pairs if pair["not_paired"] == "no seed in common" for row in pair["differences"]]
+    ends = [sign * end for row in same for sign in (-1, 1) for end in sorted(row["interval"], reverse=sign < 0)]
+    assert any(shown == pytest.approx(ends[at : at + 2], rel=1e-6) for at in range(0, len(ends), 2))
+
+
+@pytest.mark.heavy
 @pytest.mark.parametrize("text", ["9" * 400, "NaN", "-Infinity", "[" * 20_000], ids=["digits", "nan", "inf", "nested"])
 def test_a_text_that_is_almost_a_number_is_shown_as_text(noises, tmp_path, monkeypatch, text):
     root = copied(noises, tmp_path, monkeypatch)

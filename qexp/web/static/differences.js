@@ -1,5 +1,6 @@
 "use strict";
-// Differences of all groups from one of them that the reader chooses, seed by seed, with intervals by Student's t.
+// Differences of all groups from one of them that the reader chooses, with intervals by Student's t: seed by seed, and of
+// groups without two common seeds those of their means, as independent samples.
 const BARS = { width: 170, height: 22 };
 const OF_ONE = ["better", "worse"];
 
@@ -14,8 +15,9 @@ function drawDifferences(place, { groups, base: usual, samples, metrics, quantil
   const paint = () => {
     const [of, from] = [metrics[metric.menu.value], Number(base.menu.value)];
     const rows = groups.map((name, group) => ({ name, group, ...differenceOf(of, group, from, samples) })).filter((_, group) => group !== from);
-    const compared = rows.filter((row) => row.each);
-    for (const row of compared) Object.assign(row, withIntervals(row, of.best, quantiles[row.each.length], of.together[row.each.length]));
+    const compared = rows.filter((row) => !row.why);
+    for (const row of compared.filter(({ each }) => each)) Object.assign(row, withIntervals(row, quantiles[row.each.length], of.together[row.each.length]));
+    for (const row of compared) row.words = verdict(row.mean, row.alone, row.together, of.best);
     compared.sort((one, other) => (of.best === "highest" ? other.mean - one.mean : one.mean - other.mean));
     table.replaceChildren(tableOfDifferences([...compared, ...rows.filter((row) => row.why)], of, level));
     const count = compared.length;
@@ -29,22 +31,27 @@ function drawDifferences(place, { groups, base: usual, samples, metrics, quantil
 }
 
 /** The differences at the seeds that two groups share; what is best at zero is compared by its size. */
-function differenceOf({ values, best }, group, from, samples) {
+function differenceOf({ values, best, unpaired }, group, from, samples) {
   if (samples[group] !== samples[from]) return { why: "other test samples" };
   const size = best === "zero" ? Math.abs : Number;
   const seeds = Object.keys(values[group]).filter((seed) => seed in values[from]);
+  const [there, back] = [unpaired[`${group} ${from}`], unpaired[`${from} ${group}`]];
+  if (there) return { mean: there[0], alone: there[1], together: there[2], n: "unpaired" };
+  if (back) return { mean: -back[0], alone: turned(back[1]), together: turned(back[2]), n: "unpaired" };
   if (seeds.length < 2) return { why: "fewer than two seeds in common" };
   return { each: seeds.map((seed) => size(values[group][seed]) - size(values[from][seed])) };
 }
 
+const turned = ([low, high]) => [-high, -low];
+
 /** Their mean with Student's intervals, by the quantiles for it alone, and for all differences at once. */
-function withIntervals({ each }, best, quantile, quantileOfAll) {
+function withIntervals({ each }, quantile, quantileOfAll) {
   const n = each.length;
   const mean = each.reduce((sum, difference) => sum + difference, 0) / n;
   const deviation = Math.sqrt(each.reduce((sum, difference) => sum + (difference - mean) ** 2, 0) / (n - 1));
   const within = (quantile) => [-1, 1].map((side) => mean + (side * quantile * deviation) / Math.sqrt(n));
   const [alone, together] = [quantile, quantileOfAll].map(within);
-  return { n, mean, deviation, alone, together, words: verdict(mean, alone, together, best) };
+  return { n, mean, deviation, alone, together };
 }
 
 function verdict(mean, alone, together, best) {
