@@ -391,12 +391,12 @@ def compare(
     """Compare runs: which are better, in what and by how much.
 
     A summary and the main metric of each output are printed, and a picture shows differences of specs, curves and
-    matrices; --csv, --markdown and --latex have all metrics, and draw
-    no pictures.
+    matrices; --csv, --markdown and --latex have all metrics, and draw no pictures.
 
     With a pattern, or with several seeds of several specs, groups of runs that differ only by seed are compared: mean,
     standard deviation and Student's 95 % interval per group, and for every two groups the difference over the seeds
-    that both have, or of their means if they have no two seeds in common. A group is called better only if the interval of that difference excludes 0.
+    that both have, or of their means if they have no two seeds in common. A group is called better only if the interval
+    of that difference excludes 0.
     """
     from qexp.comparison.compare import plain_rows, remarks, tables
 
