@@ -22,7 +22,7 @@ from qexp.comparison.seeds import (
     compare_across_seeds,
     compared_part,
     differ_by_seed,
-    differing_test_parts,
+    differing_parts,
     outputs_and_metrics,
     runs_to_compare,
     seed_groups,
@@ -112,7 +112,9 @@ def compare_named(
     arguments: Sequence[str], catalog: Catalog, options: ComparisonOptions
 ) -> Comparison | SeedComparison:
     """Compare the named runs, or groups of runs that differ by seed only; see `differ_by_seed`."""
-    chosen = runs_to_compare(arguments, catalog, options.evaluation)
+    if options.evaluation is not None and options.part is not None:
+        raise QexpError("`evaluation` has results of its own; leave out `part`")
+    chosen = runs_to_compare(arguments, catalog, options.evaluation, options.part)
     if differ_by_seed(chosen):
         comparison = compare_across_seeds(seed_groups(chosen))
         return with_figures(comparison, catalog.workspace) if options.figures else comparison
@@ -135,10 +137,11 @@ def compare(directories: Sequence[RunDirectory], workspace: Workspace, options: 
     specs = [directory.spec() for directory in directories]
     states = Watch().states(directories)
     if evaluations:
+        part = "test"
         differing = f"their evaluations '{evaluation}' are of different samples" if len(contents) > 1 else None
     else:
-        differing = differing_test_parts(specs)
-    part = compared_part([] if evaluations else [record.results for record in records])
+        part = compared_part([record.results for record in records], options.part)
+        differing = differing_parts(specs, part)
     parts = [directory.part for directory in evaluations] or [part] * len(records)
     shown = [record.results.get(own, {}) for record, own in zip(records, parts, strict=True)]
     # An evaluation is no validation, and of different samples none is the best.

@@ -14,7 +14,7 @@ from typing import Any
 from qexp.base.files import real_path
 from qexp.base.text import NOTHING, natural, value_at
 from qexp.base.workspace import Workspace
-from qexp.errors import DamagedError, QexpError, some
+from qexp.errors import DamagedError, QexpError, some, suggestion
 from qexp.jobs.states import Watch
 from qexp.metrics.intervals import LEVEL, Estimate, difference_of_means, estimate, simultaneous
 from qexp.metrics.meaning import HIGHEST, UNKNOWN, ZERO, Meaning
@@ -118,10 +118,13 @@ def _objection(run: ComparedRun) -> str | None:
     return None if run.numbers else f"done without results on a {PARTS[run.part]} part"
 
 
-def runs_to_compare(arguments: Sequence[str], catalog: Catalog, evaluation: str | None = None) -> list[ComparedRun]:
+def runs_to_compare(
+    arguments: Sequence[str], catalog: Catalog, evaluation: str | None = None, part: str | None = None
+) -> list[ComparedRun]:
     """The runs given by patterns, names, unique prefixes or paths; each belongs to the first argument it matches.
 
     evaluation  whose results are compared, instead of those of the runs' own parts
+    part        see `compared_part`
     Raises NotFoundError for an argument without a match, QexpError for one that matches only runs listed before.
     """
     summaries = catalog.runs() if any(map(is_pattern, arguments)) else []
@@ -146,23 +149,34 @@ def runs_to_compare(arguments: Sequence[str], catalog: Catalog, evaluation: str 
             f", and '{argument}' matches only {run.name}" for run in chosen.values() for argument in arguments
         )
         raise QexpError(f"compare needs at least two runs{only}")
-    return of_one_part(list(chosen.values()))
+    return of_one_part(list(chosen.values()), part)
 
 
 PARTS = {"test": "test", "validation": "validation", "train": "training"}
 """Parts of the data of runs, and what they are called."""
 
 
-def compared_part(results: Sequence[Mapping[str, Numbers]]) -> str:
-    """The first part of which any run has results."""
-    return next((part for part in PARTS if any(of_run.get(part) for of_run in results)), "test")
+def compared_part(results: Sequence[Mapping[str, Numbers]], asked: str | None = None) -> str:
+    """The part that is asked for, else the first of which any run has results.
+
+    Raises QexpError for one that does not exist, or of which no run has results.
+    """
+    there = [part for part in PARTS if any(of_run.get(part) for of_run in results)]
+    if asked is None or asked in there:
+        return asked or (there or ["test"])[0]
+    if asked not in PARTS:
+        raise QexpError(f"`part={asked}`: no such part; {suggestion(asked, PARTS)}")
+    raise QexpError(f"`part={asked}`: none of the runs has results on a {PARTS[asked]} part; they have {some(there)}")
 
 
-def of_one_part(runs: Sequence[ComparedRun]) -> list[ComparedRun]:
+def of_one_part(runs: Sequence[ComparedRun], asked: str | None = None) -> list[ComparedRun]:
     """With the part that all are compared by."""
-    part = compared_part([run.summary["results"] for run in runs])
+    part = compared_part([run.summary["results"] for run in runs], asked)
     return [replace(run, part=part) for run in runs]
 
+
+DIVIDING = ("sizes", "split")
+"""Keys of experiences that say which samples outside the test part are for validation."""
 
 STUDY = "study.csv"
 """File in the folder of a study with a row for each run."""
@@ -594,15 +608,18 @@ def _differing_data(
     counted = [*first.counted.values(), *second.counted.values()]
     if counted and counted[0].evaluation is not None:
         return "evaluated on different samples" if len({run.data for run in counted}) > 1 else None
-    return differing_test_parts([spec_of_first, spec_of_second])
+    return differing_parts([spec_of_first, spec_of_second], counted[0].part if counted else "test")
 
 
-def differing_test_parts(specs: Sequence[Mapping[str, Any]]) -> str | None:
-    """How the test parts of runs differ, in words; None if they do not."""
+def differing_parts(specs: Sequence[Mapping[str, Any]], part: str) -> str | None:
+    """How a part of the data differs between runs with the same seed, in words; None if it does not."""
     if len({type_name(spec) for spec in specs}) > 1:
-        return "evaluated by different programs, whose test samples cannot be compared"
-    paths = list(differences([type_of(spec).test_part(dict(spec)) for spec in specs]))
-    return f"evaluated on different test parts: {some(paths, 4)} differ{'s' * (len(paths) == 1)}" if paths else None
+        return f"evaluated by different programs, whose {PARTS[part]} samples cannot be compared"
+    dividing = () if part == "test" else DIVIDING
+    deciding = [{**type_of(spec).test_part(dict(spec)), **{key: spec.get(key) for key in dividing}} for spec in specs]
+    paths = list(differences(deciding))
+    where = f"evaluated on different {PARTS[part]} parts"
+    return f"{where}: {some(paths, 4)} differ{'s' * (len(paths) == 1)}" if paths else None
 
 
 def common_seeds(first: SeedGroup, second: SeedGroup) -> list[int]:

@@ -74,6 +74,10 @@ class ComparisonOptions(MoreRuns):
         None, "Use the evaluation of this name instead of the runs' own results.", metavar="NAME",
         complete="evaluations",
     )  # fmt: skip
+    part: str | None = option(
+        None, "The part of the data whose results are compared: validation to choose by, test to report.",
+        metavar="test|validation|train", complete="parts",
+    )  # fmt: skip
     width: str | None = option(None, "Width of the figures for print, see qexp figures.", metavar="single|double")
     metrics: str | Sequence[str] = option(
         (), "Only this metric, such as rmse.", "--metric", also="Repeat for more.", metavar="METRIC", shell=list[str],
