@@ -464,7 +464,8 @@ def _meant_by(option: str, known: Collection[str]) -> str | None:
             return meant
     if guess := nearest(option.strip("-"), [word.strip("-") for word in known]):
         return f"--{guess}"
-    return (guess := nearest(key, keys)) and f"--set {guess}=VALUE"
+    guess = nearest(key, keys)
+    return guess and f"--set {guess}=VALUE"
 
 
 def _require_values(command: Any, context: Any, words: list[str]) -> None:

@@ -136,11 +136,10 @@ def compare(directories: Sequence[RunDirectory], workspace: Workspace, options: 
     units = {output: unit for record in records for output, unit in record.units.items()}
     specs = [directory.spec() for directory in directories]
     states = Watch().states(directories)
+    part = compared_part([] if evaluations else [record.results for record in records], options.part)
     if evaluations:
-        part = "test"
         differing = f"their evaluations '{evaluation}' are of different samples" if len(contents) > 1 else None
     else:
-        part = compared_part([record.results for record in records], options.part)
         differing = differing_parts(specs, part)
     parts = [directory.part for directory in evaluations] or [part] * len(records)
     shown = [record.results.get(own, {}) for record, own in zip(records, parts, strict=True)]

@@ -644,15 +644,18 @@ def _pair(first: SeedGroup, second: SeedGroup, differing: str | None, results: S
 def _rows_of_pair(first: str, second: str, results: Sequence[GroupRow], *, paired: bool) -> Iterator[PairRow]:
     others = {(row.output, row.metric): row for row in results if row.group == second}
     for row in results:
-        if row.group != first or (other := others.get((row.output, row.metric))) is None:
+        other = others.get((row.output, row.metric))
+        if row.group != first or other is None:
             continue
         seeds = [seed for seed in row.values if seed in other.values] if paired else []
-        difference = unpaired_difference(row, other) if not paired else None
-        if seeds:
-            of_first, of_second = sizes(row), sizes(other)
-            difference = estimate([of_first[seed] - of_second[seed] for seed in seeds])
+        difference = _paired_difference(row, other, seeds) if paired else unpaired_difference(row, other)
         if difference is not None:
             yield PairRow(row.output, row.metric, row.meaning, row.unit, seeds, difference, None)
+
+
+def _paired_difference(row: GroupRow, other: GroupRow, seeds: Sequence[int]) -> Estimate | None:
+    first, second = sizes(row), sizes(other)
+    return estimate([first[seed] - second[seed] for seed in seeds]) if seeds else None
 
 
 def sizes(row: GroupRow) -> dict[int, float]:

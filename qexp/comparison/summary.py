@@ -233,8 +233,10 @@ def _tables_of_groups(comparison: SeedComparison, letters: dict[str, str]) -> It
 def _differences(comparison: SeedComparison, letters: dict[str, str]) -> Iterator[Table]:
     """A table per output, with a row per metric and pair."""
     of_outputs: dict[str, list[list[str]]] = {}
-    seeds = {ranges(pair.seeds) if pair.not_paired is None else "" for pair in comparison.pairs if pair.rows}
-    how = "" if "" in seeds else f", seed by seed ({next(iter(seeds))})" if len(seeds) == 1 else ", seed by seed"
+    compared = [pair for pair in comparison.pairs if pair.rows]
+    seeds = {ranges(pair.seeds) for pair in compared}
+    which = f" ({next(iter(seeds))})" if len(seeds) == 1 else ""
+    how = "" if any(pair.not_paired for pair in compared) else f", seed by seed{which}"
     for pair in comparison.pairs:
         for row in pair.rows:
             metric = with_unit(f"|{row.metric}|" if row.absolute else row.metric, row.unit)

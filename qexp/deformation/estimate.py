@@ -386,10 +386,9 @@ def _fit(
             begin = torch.cat([_begin(problem, candidate.near, fixed), begin])
         fit = best(problem, begin, options.seed, on_step=options.counted(candidate.text, SEARCHING))
         # Around sources that the data hardly show there are no end of minima.
-        hardly_shown = not shows_source(problem, fit) or _unneeded(
-            problem, fit, tracks, candidate, wanted, options.seed
-        )
-        if hardly_shown and fit.chi2_reduced < POOR_CHI2:
+        if fit.chi2_reduced < POOR_CHI2 and (
+            not shows_source(problem, fit) or _unneeded(problem, fit, tracks, candidate, wanted, options.seed)
+        ):
             return fit
         return best_around(problem, fit, AGREED, options.seed)
     if options.least_squares:

@@ -173,8 +173,7 @@ def best_around(problem: Problem, fit: Fit, agreed: int, seed: int = 0) -> Fit:
         minima = minima.and_those(search.minimum(starts, *ROUGH_SEARCH))
         lowest = minima.cost.min()
         failed = 0 if lowest < LOWER_COST * before else failed + 1
-        enough = agreed * max(1.0, 2 * float(lowest) / search.degrees)
-        if failed == FAILED_ROUNDS or _alike(minima.cost, lowest).sum() >= enough:
+        if failed == FAILED_ROUNDS or _alike(minima.cost, lowest).sum() >= agreed * _excess(search, lowest):
             break
     lowest_few = coordinates.values(minima.coordinates[_different(minima.cost)[:FOLLOWED_MINIMA]])
     found, around = best(problem, torch.cat([best_yet, lowest_few]), seed), minima.cost[known:]
@@ -184,12 +183,18 @@ def best_around(problem: Problem, fit: Fit, agreed: int, seed: int = 0) -> Fit:
     return replace(found, agreeing=agreeing, starts=fit.starts + len(around))
 
 
+def _excess(problem: Problem, cost: Tensor) -> float:
+    """The reduced χ² where that is above 1."""
+    reduced: float = 2 * float(cost) / problem.degrees
+    return max(1.0, reduced)
+
+
 def _starts_around(search: Problem, minima: Minima, random: torch.Generator) -> Tensor:
     """Values of possible sources around the lowest minima, (start, parameter)."""
     coordinates, starts = search.coordinates, []
     for lead in _different(minima.cost)[:FOLLOWED_MINIMA]:
         variances, axes = torch.linalg.eigh(minima.information[lead])
-        errors = (max(1.0, 2 * float(minima.cost[lead]) / search.degrees) / variances.clamp(min=1e-12)).sqrt()
+        errors = (_excess(search, minima.cost[lead]) / variances.clamp(min=1e-12)).sqrt()
         for spread in SPREADS:
             drawn = torch.randn(STARTS_AROUND, len(errors), generator=random, dtype=torch.float64)
             away = (spread * errors.clamp(max=1.0) * drawn).clamp(-FARTHEST, FARTHEST) @ axes.mT

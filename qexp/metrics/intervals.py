@@ -82,9 +82,8 @@ def difference_of_means(first: Sequence[float], second: Sequence[float]) -> Esti
         degrees = 1.0
     elif error:
         degrees = sum(variances) ** 2 / (variances[0] ** 2 / one.degrees + variances[1] ** 2 / other.degrees)
-    half_width = quantile((1 + LEVEL) / 2, degrees) * error
-    interval, ends = (mean - half_width, mean + half_width), (one.least - other.greatest, one.greatest - other.least)
-    return Estimate(one.n + other.n, mean, None, interval, *ends, error, degrees)
+    ends = one.least - other.greatest, one.greatest - other.least
+    return simultaneous(Estimate(one.n + other.n, mean, None, None, *ends, error, degrees), 1)
 
 
 def simultaneous(estimate: Estimate, comparisons: int) -> Estimate:

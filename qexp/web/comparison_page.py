@@ -197,18 +197,17 @@ def paired(comparison: SeedComparison) -> Paired | None:
     if not rows:
         return None
     names, samples, at_once = comparison.names, same_samples(comparison.groups), Counter[str]()
-    apart: dict[tuple[str, str], dict[str, Estimate]] = {of: {} for of in rows}
+    apart: dict[tuple[str, str], dict[str, Estimate]] = {key: {} for key in rows}
     for (one, first), (other, second) in combinations(enumerate(comparison.groups), 2):
         by_seed = len(common_seeds(first, second)) > 1
-        for of, by_group in rows.items() if samples[one] == samples[other] else ():
+        for (output, metric), by_group in rows.items() if samples[one] == samples[other] else ():
             if first.name not in by_group or second.name not in by_group:
                 continue
             of_first, of_second = by_group[first.name], by_group[second.name]
-            if by_seed:
-                at_once[of[1]] += bool(of_first.values.keys() & of_second.values.keys())
-            elif difference := unpaired_difference(of_first, of_second):
-                at_once[of[1]] += 1
-                apart[of][f"{one} {other}"] = difference
+            difference = None if by_seed else unpaired_difference(of_first, of_second)
+            if difference is not None:
+                apart[output, metric][f"{one} {other}"] = difference
+            at_once[metric] += difference is not None or (by_seed and bool(of_first.values.keys() & of_second.values))
     most = max(len(group.counted) for group in comparison.groups)
 
     def quantiles(comparisons: int) -> dict[int, float]:
@@ -232,8 +231,8 @@ def paired(comparison: SeedComparison) -> Paired | None:
                 comparisons=at_once[metric],
                 together=quantiles(max(at_once[metric], 1)),
                 unpaired={
-                    pair: (of.mean, of.interval, simultaneous(of, at_once[metric]).interval)
-                    for pair, of in apart[output, metric].items()
+                    pair: (difference.mean, difference.interval, simultaneous(difference, at_once[metric]).interval)
+                    for pair, difference in apart[output, metric].items()
                 },
             )
         )
