@@ -394,7 +394,9 @@ def directory_of(
     # One after the other: what many that start at once write down would else be thrown away by all but one.
     with files.locked(workspace.runs / f".track-{name}", LONGEST_WAIT):
         if seed is None:  # repeats count within equal parameters, so that settings are compared seed by seed
-            used = {run["seed"] for run in _recorded(Workspace(workspace.root.absolute()))() if run["digest"] == plan.digest}
+            used = {
+                run["seed"] for run in _recorded(Workspace(workspace.root.absolute()))() if run["digest"] == plan.digest
+            }
             plan = replace(plan, seed=next(free for free in count() if free not in used))
         for number in count(0 if seed is None else 1):
             free = wanted if number == 1 and seed is not None else f"{wanted}_{number}"
