@@ -11,7 +11,7 @@ HEAD = """# Formats of observations
 
 What [`qexp observe`](commands/observe.md) reads. Of the formats that recognise a file, the first here reads it. An
 option that counts for none of the files of a command is an error. Files of stations can also be given by `--gnss`,
-with their unit by `--gnss-unit`. [Invert observed deformation](../how-to/observed-deformation.md) says what is made of
+with their unit by `--gnss-unit`. [Read displacements](../how-to/observe-displacements.md) says what is made of
 them."""
 
 NOTES = """## What counts for each format
@@ -39,7 +39,7 @@ NOTES = """## What counts for each format
   `--least-coherence 0.3`. `--dem` gives elevations, interpolated from any grid, `--bounds W,E,S,N` takes a part.
   Of several variables of a NetCDF file name the displacement, `--columns los=los_asc` or `--variable los_asc`. Two
   tracks in one file are that file given twice: `observe views.nc views.nc --variable los_asc --variable los_dsc`. Of a
-  time series take one map first; [`qexp predict`](../how-to/predict.md#images) takes all.
+  time series take one map first; [`qexp predict`](../how-to/predict-images.md) takes all.
 - **MintPy**: `velocity.h5`, which counts as one year's displacement, or `timeseries.h5 --epochs 20200131,20200212`,
   with `geometryGeo.h5` beside it or by `--geometry`. Geocode files in radar coordinates first (MintPy's `geocode.py`).
 - **LiCSAR**: a file `*.geo.unw.tif`, or the folder of one, with `*.geo.E.tif`, `*.geo.N.tif` and `*.geo.U.tif` beside

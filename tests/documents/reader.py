@@ -40,7 +40,7 @@ SMALLER: dict[str, dict[str, object]] = {
 }
 """What is changed in the experiences of the reader's workspace: what is tested is the commands, not the results."""
 
-SHORT = {"half_width", "soil", "elements", "chamber", "cooling", "sums"}
+SHORT = {"half_width", "soil", "elements", "chamber", "cooling", "sums", "glaciers"}
 """Experiences that are quick as they are."""
 
 FEWER = {
@@ -149,7 +149,7 @@ def put_time_series(folder: Path) -> None:
 
 
 BEFORE = {
-    "docs/how-to/observed-deformation.md": put_time_series,
+    "docs/how-to/time-series.md": put_time_series,
     "docs/how-to/weights-from-elsewhere.md": put_weights,
     "docs/how-to/pretraining.md": put_spectra,
     "docs/how-to/import-runs.md": put_events,

@@ -55,6 +55,12 @@ def test_the_readme_is_short_and_begins_with_a_new_workspace():
     assert spec.keys() < parent.keys()
 
 
+@pytest.mark.parametrize("page", [page for page in PAGES if page.startswith("docs/how-to/")])
+def test_a_how_to_page_is_short_and_the_index_names_it(page):
+    assert len(PAGES[page].split()) <= 1400
+    assert page.endswith("index.md") or f"({Path(page).name})" in PAGES["docs/how-to/index.md"]
+
+
 def test_all_that_the_commands_train_is_made_smaller_here():
     lines = [text for page in BEGUN if page not in CODES for kind, text in tried(page) if kind != "python"]
     trained = [shlex.split(line)[2:] for line in lines if line.startswith(("qexp run", "qexp study"))]
