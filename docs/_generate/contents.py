@@ -77,7 +77,19 @@ CONTENTS: dict[str, list[str]] = {
         "stability",
         "vdi-differences",
     ],
-    "coming-from/index": ["vdi", "dl-im", "dle", "max", "qanat"],
+    "coming-from/index": [
+        "mlflow-wandb",
+        "hydra-optuna",
+        "sbi-bayesflow",
+        "scikit-learn",
+        "mintpy-gbis",
+        "vsm-beat",
+        "qanat",
+        "vdi",
+        "dl-im",
+        "dle",
+        "max",
+    ],
 }
 """Page → the pages below it, relative to its folder."""
 

@@ -148,7 +148,16 @@ def put_time_series(folder: Path) -> None:
     mintpy_file(folder / "timeseries.h5", "timeseries", "m", timeseries=steps, date=days)
 
 
+def put_mintpy(folder: Path) -> None:
+    """Write what MintPy leaves: a velocity, a time series, and the geometry of both."""
+    from tests.observations.test_grids import mintpy_velocity
+
+    put_time_series(folder)
+    mintpy_velocity(folder)
+
+
 BEFORE = {
+    "docs/coming-from/mintpy-gbis.md": put_mintpy,
     "docs/how-to/time-series.md": put_time_series,
     "docs/how-to/weights-from-elsewhere.md": put_weights,
     "docs/how-to/pretraining.md": put_spectra,
