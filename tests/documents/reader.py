@@ -149,11 +149,13 @@ def put_time_series(folder: Path) -> None:
 
 
 def put_mintpy(folder: Path) -> None:
-    """Write what MintPy leaves: a velocity, a time series, and the geometry of both."""
-    from tests.observations.test_grids import mintpy_velocity
+    """Write what MintPy leaves: a velocity and a time series, their geometry and their coherence."""
+    from tests.observations.test_grids import SEEN, mintpy_file, mintpy_velocity
 
     put_time_series(folder)
     mintpy_velocity(folder)
+    coherence = np.where(SEEN, 0.9, 0.5).astype(np.float32)
+    mintpy_file(folder / "temporalCoherence.h5", "temporalCoherence", "1", temporalCoherence=coherence)
 
 
 BEFORE = {

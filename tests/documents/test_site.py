@@ -63,7 +63,7 @@ def test_the_search_finds_names_by_their_words_and_shows_where(site, served, ope
 
 
 def test_a_narrow_screen_shows_every_cell_of_a_table(site, opened):
-    for name in ("reference/datasets", "reference/files", "reference/quantities", "how-to/own-simulations", "install"):
+    for name in ("reference/datasets", "reference/files", "reference/quantities", "how-to/own-data", "install"):
         page = opened((site / f"{name}.html").as_uri(), own=(site.as_uri(),), width=400)
         outside = page.evaluate(
             "[...document.querySelectorAll('article td')].filter((cell) => cell.getBoundingClientRect().right > 400)"
