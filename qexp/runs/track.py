@@ -108,8 +108,8 @@ class TrackedRun:
 
     @property
     def step(self) -> float:
-        """The last step that was logged; 0 before the first."""
-        return self._steps.step
+        """The last step that was logged, a whole number if it is one; 0 before the first."""
+        return int(self._steps.step) if self._steps.step % 1 == 0 else self._steps.step
 
     def log(
         self, step: float | Mapping[str, Any] | None = None, numbers: Mapping[str, Any] = {}, /, **named: Any
