@@ -127,7 +127,7 @@ def corner_of(posterior: SourcePosterior, title: str, fitted: Mapping[str, tuple
         Drawn(name, parameter.unit, {"": values}, _mark(*fitted.get(name, (math.nan, "")), parameter.unit))
         for (name, parameter), values in zip(posterior.parameters.items(), posterior.all.T, strict=True)
     ]
-    return corner(drawn, f"{title}: {len(posterior.all):,} draws, medians and 95 % intervals")
+    return corner(drawn, f"{title}: {len(posterior.all):,} draws")
 
 
 def _mark(value: float, unit: str, target: str) -> float | None:
