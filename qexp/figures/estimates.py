@@ -72,19 +72,19 @@ LONGEST_NAME = 26
 DISTANCES = (4.0, 12.0, 24.0, 40.0)
 """From a point to its name [point]; what is further away than the first has a line to its point."""
 
-FAR = 4.0
-"""As much further away is a name put in order to cover one point less [point]."""
-
 MARGIN = 2.0
 """Between a name and everything else [point]."""
 
 
-def name_points(axis: Axes, names: Sequence[str], points: Array, others: Array, texts: Sequence[Text] = ()) -> None:
-    """Write names beside points, each where it covers little and is near.
+def name_points(
+    axis: Axes, names: Sequence[str], points: Array, others: Array, texts: Sequence[Text] = (), far: float = np.inf
+) -> None:
+    """Write names beside points, each where it covers least.
 
     points  (name, 2), the most important first: a name without room within the axes is left out
     others  (point, 2), covered only if necessary
     texts   on the axes, never covered
+    far     as much further away is a name put in order to cover one point less [point]
 
     Limits and aspect of the axes, and the figure's resolution, must be as they will be drawn.
     """
@@ -109,7 +109,7 @@ def name_points(axis: Axes, names: Sequence[str], points: Array, others: Array, 
                 line = np.linspace((x, y), np.clip((x, y), box.min, box.max), 12)
                 crossed = sum(other.count_contains(line) for other in boxes)
                 covered = box.padded(MARGIN * pixels).count_contains(obstacles)
-                candidates.append((crossed, covered + distance / FAR, distance, len(candidates), box, line))
+                candidates.append((crossed, covered + distance / far, distance, len(candidates), box, line))
         if not candidates:
             text.remove()
             continue

@@ -64,6 +64,9 @@ MOST_NAMED = 5
 NAMED_FROM = 1.5
 """Rows with an error larger than this multiple of the RMSE are named."""
 
+NEAR = 4.0
+"""As much further away is a name put in order to cover a ninth of a point less [point]."""
+
 MANY_BARS = 60
 """From so many rows on, bars are faint, and those of intervals that miss the measured value stand out."""
 
@@ -161,7 +164,7 @@ def _draw_estimates(axis: Axes, rows: HeldOut) -> None:
         along = np.linspace(ends[0], ends[1], 9)
         others.append(np.stack([np.broadcast_to(measured, along.shape), along], axis=-1).reshape(-1, 2))
     names = [str(rows.names[drawn[row]]) for row in worst]
-    name_points(axis, names, points[worst], np.concatenate(others), [corner])
+    name_points(axis, names, points[worst], np.concatenate(others), [corner], NEAR)
 
 
 def _draw_group(axis: Axes, line: int, residual: Array) -> None:
