@@ -160,15 +160,14 @@ def draw_tracks(observation: Observation, title: str) -> Figure:
     maps = [Maps(track, track.displacement, track.displacement) for track in seen]
     scale = _scale_over(maps, ("data",))
     frame = frame_of([(map, map.data, scale) for map in maps])
-    ground = ground_of(observation, frame)
-    figure, axes = _grid(len(maps), min(len(maps), 3), frame, ground, fold=True)
+    figure, axes = _grid(len(maps), min(len(maps), 3), frame, observation, fold=True)
     for axis, map, track in zip(axes, maps, tracks, strict=True):
         located = track.select(np.isfinite(track.x) & np.isfinite(track.y))
         hidden = located.select(~located.observed)
         if 0 < len(hidden.x) <= MOST_DOTS:
             axis.scatter(hidden.x / 1000, hidden.y / 1000, color="0.6", **_squares(axis, located.x, located.y))
         _draw_map(axis, map, map.data, scale)
-        _label(axis, ground, map.track.name, *place_of(axis, len(maps)))
+        _label(axis, map.track.name, *place_of(axis, len(maps)))
         if map.stations:
             _name_stations(axis, map, scale)
         else:
@@ -179,7 +178,7 @@ def draw_tracks(observation: Observation, title: str) -> Figure:
 
 
 def _grid(
-    count: int, columns: int, frame: Frame, ground: Ground, *, fold: bool, lines: int = 1
+    count: int, columns: int, frame: Frame, observation: Observation, *, fold: bool, lines: int = 1
 ) -> tuple[Figure, list[Axes]]:
     """Maps of one frame with the shades of the ground, the first with a scale bar, and room below for colour bars whose
     labels have some lines.
@@ -192,11 +191,15 @@ def _grid(
         count, columns, width, height, ACROSS / (2 if narrow() else 1), DOWN if fold else DOWN / 3,
         left=LEFT, bottom=BOTTOM + BARS + LINE * (lines - 1), top=0.6, fold=fold, square=True,
     )  # fmt: skip
+    shades, degrees = _shades(observation.tracks, frame), geographic(observation.crs)
     for axis in axes:
         axis.set(xlim=(west, east), ylim=(south, north), aspect="equal", facecolor=GROUND)
-        if ground.shades is not None:
-            drawn: dict[str, Any] = {"origin": "lower", "interpolation": "bilinear", "zorder": 1.5}
-            axis.imshow(ground.shades, extent=frame, **drawn)
+        if shades is not None:
+            axis.imshow(shades, extent=frame, origin="lower", interpolation="bilinear", zorder=1.5)
+        if degrees is None:
+            _draw_kilometres(axis)
+        else:
+            _draw_graticule(axis, degrees)
     _draw_scale_bar(axes[0])
     return figure, axes
 
@@ -417,40 +420,23 @@ FEWEST_HEIGHTS = 1000
 """Between fewer points, such as the means of a few large cells, the ground is guesswork, and not shaded."""
 
 
-@dataclass(frozen=True)
-class Ground:
-    """What is known of the ground of maps.
-
-    shades   (row, column, 4)  black and white of different opacity over the frame, the southernmost row first; None
-                               without elevations
-    degrees                    from x and y [m] to longitude and latitude, or None
+def _shades(tracks: Sequence[Track], frame: Frame) -> Array | None:
+    """Black and white of different opacity over a frame, by the track with most elevations, (row, column, 4), the
+    southernmost row first: above colours they leave these their hue. None if too few elevations are known.
     """
-
-    shades: Array | None = None
-    degrees: pyproj.Transformer | None = None
-
-
-def ground_of(observation: Observation | None, frame: Frame) -> Ground:
-    """The shades are those of the track with most elevations; they lie over the colours, which keep their hue."""
-    if observation is None:
-        return Ground()
-    degrees = geographic(observation.crs)
-    tracks = [track for track in observation.tracks if track.kind == "radar" and track.elevation is not None]
-    known = [track.select(np.isfinite(track.x + track.y + np.asarray(track.elevation))) for track in tracks]
-    track = max(known, key=lambda track: len(track.x), default=None)
-    return Ground(None if track is None or len(track.x) < FEWEST_HEIGHTS else _shades(track, frame), degrees)
-
-
-def _shades(track: Track, frame: Frame) -> Array:
     from matplotlib.colors import LightSource
     from scipy.interpolate import griddata
 
-    track = track.thinned(MOST_DOTS, np.random.default_rng(0))
+    radar = [track for track in tracks if track.kind == "radar" and track.elevation is not None]
+    known = [track.select(np.isfinite(track.x + track.y + np.asarray(track.elevation))) for track in radar]
+    best = max(known, key=lambda track: len(track.x), default=None)
+    if best is None or len(best.x) < FEWEST_HEIGHTS:
+        return None
+    best = best.thinned(MOST_DOTS, np.random.default_rng(0))
     west, east, south, north = (1000 * edge for edge in frame)
     step = max(east - west, north - south) / LIGHT_CELLS
-    x, y = np.arange(west + step / 2, east, step), np.arange(south + step / 2, north, step)
-    heights = griddata((track.x, track.y), track.elevation, tuple(np.meshgrid(x, y)), "cubic", rescale=True)
-    up, across = np.gradient(heights, step)
+    places = np.meshgrid(np.arange(west + step / 2, east, step), np.arange(south + step / 2, north, step))
+    up, across = np.gradient(griddata((best.x, best.y), best.elevation, tuple(places), "cubic", rescale=True), step)
     normals = np.stack([-across, -up, np.ones_like(up)], axis=-1)
     light = LightSource(*LIGHT).direction
     # Not LightSource.hillshade: that stretches any ground to black and white, a plain's noise, too.
@@ -460,31 +446,25 @@ def _shades(track: Track, frame: Frame) -> Array:
 
 
 def _draw_graticule(axis: Axes, degrees: pyproj.Transformer) -> None:
-    """Meridians and parallels, and where they meet the lower and the left edge their degrees as ticks."""
+    """Meridians and parallels, and where they meet the lower and the left edge their degrees."""
     from matplotlib.ticker import FuncFormatter, MaxNLocator
 
-    (west, east), (south, north) = axis.get_xlim(), axis.get_ylim()
-    x, y = np.linspace(west, east, 50), np.linspace(south, north, 50)
-    longitudes = np.unwrap(degrees.transform(1000 * x, np.full(50, 1000 * south))[0], period=360)
-    latitudes = np.asarray(degrees.transform(np.full(50, 1000 * west), 1000 * y)[1])
-    meridians = _ticks_across(axis, longitudes, 2)
-    parallels = MaxNLocator(4, steps=[1, 2, 5, 10]).tick_values(latitudes[0], latitudes[-1])
-    parallels = parallels[(parallels >= latitudes[0]) & (parallels <= latitudes[-1])]
-    far = np.ptp(latitudes) * np.linspace(-1, 2, 50) + latitudes[0], np.ptp(longitudes) * np.linspace(-1, 2, 50)
-    lines = [(np.full(50, meridian), far[0]) for meridian in meridians]
-    lines += [(far[1] + longitudes[0], np.full(50, parallel)) for parallel in parallels]
-    for line in lines:
-        across, up = degrees.transform(*line, direction="INVERSE")
-        axis.plot(
-            np.divide(across, 1000), np.divide(up, 1000), color="0.3", linewidth=sized(0.4), alpha=0.5, zorder=1.8
-        )
-    for ticked, at, names in (
-        (axis.xaxis, np.interp(meridians, longitudes, x), _in_degrees((meridians + 180) % 360 - 180, "EW")),
-        (axis.yaxis, np.interp(parallels, latitudes, y), _in_degrees(parallels, "NS")),
+    x, y = np.linspace(*axis.get_xlim(), 30), np.linspace(*axis.get_ylim(), 30)
+    across, up = np.meshgrid(1000 * x, 1000 * y)
+    longitude, latitude = degrees.transform(across, up)
+    longitude, (south, north) = np.unwrap(longitude, period=360), latitude[[0, -1], 0]
+    parallels = np.asarray(MaxNLocator(4, steps=[1, 2, 5, 10]).tick_values(south, north))
+    parallels = parallels[(parallels >= south) & (parallels <= north)]
+    for ticked, values, field, at_edge, along, sides in (
+        (axis.xaxis, _ticks_across(axis, longitude[0], 2), longitude, longitude[0], x, "EW"),
+        (axis.yaxis, parallels, latitude, latitude[:, 0], y, "NS"),
     ):
-        words = dict(zip(at.tolist(), names, strict=True))
-        ticked.set_ticks(at)
-        ticked.set_major_formatter(FuncFormatter(lambda value, _, words=words: words.get(value, "")))
+        if len(values):
+            axis.contour(x, y, field, values, colors="0.3", linewidths=sized(0.4), alpha=0.5, zorder=1.8)
+        places = np.interp(values, at_edge, along)
+        words = dict(zip(places.tolist(), _in_degrees((values + 180) % 360 - 180, sides), strict=True))
+        ticked.set_ticks(places)
+        ticked.set_major_formatter(FuncFormatter(lambda at, _, words=words: words.get(at, "")))
 
 
 def _in_degrees(values: Array, sides: str) -> list[str]:
@@ -493,26 +473,24 @@ def _in_degrees(values: Array, sides: str) -> list[str]:
     return [f"{abs(value):.{decimals}f}°{sides[int(value < 0)]}" for value in values]
 
 
-def _label(axis: Axes, ground: Ground, heading: str, left: bool, lowest: bool, row: str = "") -> None:
-    """Title, labels and ticks of a map, in degrees where it is known where it lies, else in km; those between others
-    have no numbers.
+def _draw_kilometres(axis: Axes) -> None:
+    axis.ticklabel_format(useOffset=False, style="plain")
+    axis.set_xticks(_ticks_across(axis, np.array(axis.get_xlim())))
+    axis.locator_params(axis="y", nbins=4, steps=[1, 2, 5, 10])
+    axis.set_xlabel("east (km)", fontsize=sized(9))
+    axis.set_ylabel("north (km)", fontsize=sized(9))
+
+
+def _label(axis: Axes, heading: str, left: bool, lowest: bool, row: str = "") -> None:
+    """Title and labels of a map; those between others have no numbers.
 
     row  what the maps of a row show, on the left of its first
     """
     axis.set_title(heading, fontsize=sized(9))
     axis.spines[["top", "right"]].set_visible(True)
     axis.tick_params(labelsize=small(), labelleft=left, labelbottom=lowest)
-    if ground.degrees is not None:
-        _draw_graticule(axis, ground.degrees)
-        axis.set_ylabel(row if left else "", fontsize=sized(9))
-        return
-    axis.ticklabel_format(useOffset=False, style="plain")
-    axis.set_xticks(_ticks_across(axis, np.array(axis.get_xlim())))
-    axis.locator_params(axis="y", nbins=4, steps=[1, 2, 5, 10])
-    if left:
-        axis.set_ylabel(f"{row}\nnorth (km)" if row else "north (km)", fontsize=sized(9))
-    if lowest:
-        axis.set_xlabel("east (km)", fontsize=sized(9))
+    axis.set_ylabel("\n".join(filter(None, [row, axis.get_ylabel()])) if left else "", fontsize=sized(9))
+    axis.set_xlabel(axis.get_xlabel() if lowest else "")
 
 
 def _ticks_across(axis: Axes, values: Array, more: int = 0) -> Array:
@@ -572,12 +550,16 @@ class Maps:
         return self.track.kind == "gnss"
 
 
+NOWHERE = Observation(())
+"""An observation of which neither the ground nor the place on the Earth is known."""
+
+
 def inversion_maps(
     maps: Sequence[Maps],
     sources: Sequence[tuple[float, float]],
     title: str,
     less: str,
-    observation: Observation | None = None,
+    observation: Observation = NOWHERE,
 ) -> Figure:
     """A row per track with the observed displacement and the model on one scale, and the residual on its own.
 
@@ -592,13 +574,12 @@ def inversion_maps(
     words = _towards(maps, shown.unit)
     words = words.replace("; ", ";\n") if narrow() else words  # beside the other bar there is no room
     lines = 1 + words.count("\n")
-    ground = ground_of(observation, frame)
-    figure, axes = _grid(len(SYMBOLS) * len(maps), len(SYMBOLS), frame, ground, fold=False, lines=lines)
+    figure, axes = _grid(len(SYMBOLS) * len(maps), len(SYMBOLS), frame, observation, fold=False, lines=lines)
     for index, (axis, (map, what)) in enumerate(zip(axes, product(maps, SYMBOLS), strict=True)):
         scale = scales[what]
         _draw_map(axis, map, getattr(map, what), scale)
         heading = f"{SYMBOLS[what]},\nless {less}" if less and what == "data" else SYMBOLS[what]
-        _label(axis, ground, heading if index < len(SYMBOLS) else "", *place_of(axis, len(axes)), map.track.name)
+        _label(axis, heading if index < len(SYMBOLS) else "", *place_of(axis, len(axes)), map.track.name)
         for east, north in sources:
             for colour, width in (("white", 2.6), ("black", 1.2)):
                 axis.plot(east, north, "+", color=colour, markersize=sized(7 + width), mew=sized(width), zorder=4)
@@ -612,18 +593,17 @@ def inversion_maps(
 
 
 def residual_maps(
-    candidates: Sequence[tuple[str, Sequence[Maps]]], title: str, observation: Observation | None = None
+    candidates: Sequence[tuple[str, Sequence[Maps]]], title: str, observation: Observation = NOWHERE
 ) -> Figure:
     """A row per candidate with the residuals of all tracks, on one scale; `observation` as in `inversion_maps`."""
     maps = [map for _, of_candidate in candidates for map in of_candidate]
     columns, scale = len(candidates[0][1]), _scale_over(maps, ("residual",))
     frame = frame_of([(map, map.residual, scale) for map in maps])
-    ground = ground_of(observation, frame)
-    figure, axes = _grid(len(maps), columns, frame, ground, fold=False)
+    figure, axes = _grid(len(maps), columns, frame, observation, fold=False)
     for index, (axis, map) in enumerate(zip(axes, maps, strict=True)):
         _draw_map(axis, map, map.residual, scale)
         heading = map.track.name if index < columns else ""
-        _label(axis, ground, heading, *place_of(axis, len(axes)), candidates[index // columns][0])
+        _label(axis, heading, *place_of(axis, len(axes)), candidates[index // columns][0])
     _colour_bar(figure, axes, scale, _towards(maps, scale.unit, "residual "))
     add_title(figure, title)
     return figure

@@ -418,19 +418,19 @@ def kml(inversion: Inversion) -> bytes | None:
             if len(points):
                 shape, at = ElementTree.SubElement(shapes, kind), np.transpose(degrees.transform(*points.T))
                 ElementTree.SubElement(shape, "coordinates").text = " ".join(f"{x:.8f},{y:.8f}" for x, y in at)
-    return ElementTree.tostring(root, encoding="utf-8", xml_declaration=True)
+    return bytes(ElementTree.tostring(root, encoding="utf-8", xml_declaration=True))
 
 
 def _outline(inversion: Inversion, prefix: str) -> Array:
     """Corners of a rectangle from its centre, east and north, the first one again at the end, (5, 2) [m]; (0, 2) for a
     source of another shape.
     """
-    found = []
-    for name, unit in (("length", "m"), ("width", "m"), ("strike", "rad"), ("dip", "rad")):
-        if (estimate := inversion.parameters.get(prefix + name)) is None:
-            return np.zeros((0, 2))
-        found.append(estimate.value * (conversion(estimate.unit, unit) or 1.0))
-    length, width, strike, dip = found
+    units = {"length": "m", "width": "m", "strike": "rad", "dip": "rad"}
+    found = {name: inversion.parameters.get(prefix + name) for name in units}
+    shape = [_mark(one.value, one.unit, units[name]) or 0.0 for name, one in found.items() if one is not None]
+    if len(shape) < len(units):
+        return np.zeros((0, 2))
+    length, width, strike, dip = shape
     along = length / 2 * np.array([math.sin(strike), math.cos(strike)])
     across = width / 2 * math.cos(dip) * np.array([math.cos(strike), -math.sin(strike)])
     return np.array([along + across, along - across, -along - across, across - along, along + across])

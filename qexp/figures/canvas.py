@@ -302,13 +302,13 @@ def add_title(figure: Figure, text: str, note: str = "", caption: str = "") -> N
             legend.set_bbox_to_anchor((0, below, width, 1), figure.dpi_scale_trans)  # the layout forgets it then
             taken = sized(0.1) + legend.get_window_extent().height / figure.dpi
     make_room(figure, sized(LINE_HEIGHT) * (len(lines) - 1), below)
-    if (engine := figure.get_layout_engine()) is not None:
+    if figure.get_layout_engine() is not None:
         height = float(figure.get_figheight())
         if below and (words := figure.get_supxlabel()):  # which the layout would leave at the lower edge
             figure.supxlabel(words, y=below / height, fontsize=sized(10))
             taken = sized(0.2)
         share = (below + taken) / height
-        engine.set(rect=(0, share, 1, 1 - share))
+        figure.set_layout_engine("constrained", rect=(0, share, 1, 1 - share))
         figure.suptitle("\n".join(lines), fontsize=sized(9))
         return
     at = 1 - 0.07 / float(figure.get_figheight())

@@ -352,16 +352,16 @@ def _draw_pair(axis: Axes, across: Mapping[str, Array], down: Mapping[str, Array
     axis.set(xlim=ends[0], ylim=ends[1])
 
 
-def _density(*pair: Array) -> tuple[Array, Array, Array, list[float]]:
+def _density(across: Array, down: Array) -> tuple[Array, Array, Array, list[float]]:
     """The middles of cells along both axes, the smoothed density of draws in them, and its heights around SHARES."""
     from scipy.ndimage import gaussian_filter
 
     # Cells of its own, as a posterior that is much narrower than another one would be smoothed away; with some more
     # around it, in which lines close.
-    around = round(3 * SMOOTHED_CELLS)
-    beyond = [around * (high - low) / CELLS for low, high in map(_ends, pair)]
-    own = [(low - more, high + more) for (low, high), more in zip(map(_ends, pair), beyond, strict=True)]
-    counts, first, second = np.histogram2d(*pair, CELLS + 2 * around, own)
+    around, ends = round(3 * SMOOTHED_CELLS), [_ends(across), _ends(down)]
+    beyond = [around * (high - low) / CELLS for low, high in ends]
+    own = [(low - more, high + more) for (low, high), more in zip(ends, beyond, strict=True)]
+    counts, first, second = np.histogram2d(across, down, CELLS + 2 * around, own)
     density = gaussian_filter(counts, SMOOTHED_CELLS, mode="nearest")
     ordered = np.sort(density.ravel())[::-1]
     inside = np.cumsum(ordered) / ordered.sum()

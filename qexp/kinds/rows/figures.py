@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -142,11 +142,11 @@ def _draw_estimates(axis: Axes, rows: HeldOut) -> None:
     ends = [end[drawn] for end in rows.interval or rows.spread or ()]
     many = len(drawn) >= MANY_BARS
     if ends:
-        faint = {"linewidth": 0.6, "alpha": 0.12} if many else {"linewidth": 0.9, "alpha": 0.4}
+        faint: Any = {"linewidth": 0.6, "alpha": 0.12} if many else {"linewidth": 0.9, "alpha": 0.4}
         axis.vlines(measured, ends[0], ends[1], color=COLOURS[0], zorder=2, **faint)
     if many and rows.interval is not None:
         missed = (measured < ends[0]) | (measured > ends[1])
-        strong = {"color": COLOURS[1], "linewidth": 0.8, "alpha": 0.7, "zorder": 2.5}
+        strong: Any = {"color": COLOURS[1], "linewidth": 0.8, "alpha": 0.7, "zorder": 2.5}
         axis.vlines(measured[missed], ends[0][missed], ends[1][missed], **strong)
     axis.scatter(measured, estimated, s=16, color=COLOURS[0], alpha=0.75, linewidths=0, zorder=3)
     reach = np.ptp([*measured, *estimated] or [0]) / 2  # what is longer leaves the panel, rather than press the points
