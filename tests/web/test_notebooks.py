@@ -127,7 +127,7 @@ def test_an_observation_and_an_inversion_show_their_tables_and_maps_and_print_on
         assert words in str(shown) == pretty(shown)
         assert 'src="data:image/svg+xml;base64,' in shown._repr_html_()
     (corner,) = re.findall(r"svg\+xml;base64,([^\"]+)", posterior._repr_html_())
-    assert "black: the best fit" in base64.b64decode(corner).decode()
+    assert "best fit" in base64.b64decode(corner).decode()
     assert all(f"<td>{name}</td>" in inversion._repr_html_() for name in inversion.parameters)
     assert all(track.name in str(seen) for track in seen.observation.tracks)
     assert isinstance(inversion.document()["parameters"]["depth"]["value"], float)
