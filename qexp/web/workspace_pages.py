@@ -690,7 +690,7 @@ def _pictures(runs: Sequence[Run]) -> list[dict[str, str]]:
     for all of its kind of an experience; if only one is left of all, another follows.
     """
     of_kinds: dict[tuple[str, str], dict[str, str]] = {}
-    others = []
+    alike = list[dict[str, str]]()
     for run in runs:
         directory = RunDirectory(Path(run["path"]))
         matrices = [directory.matrices / name / Path(MATRIX).with_suffix(".png") for name in directory.matrix_names()]
@@ -705,8 +705,8 @@ def _pictures(runs: Sequence[Run]) -> list[dict[str, str]]:
             if path == paths[0] and kind not in of_kinds:
                 of_kinds[kind] = picture
             else:
-                others.append(picture)
-    pictures = [*of_kinds.values(), *others[: max(2 - len(of_kinds), 0)]]
+                alike.append(picture)
+    pictures = [*of_kinds.values(), *alike[: max(2 - len(of_kinds), 0)]]
     return sorted(pictures, key=lambda one: not one["path"].startswith("pictures"))[:MOST_PICTURES]
 
 

@@ -248,7 +248,7 @@ class RunTable {
     const titles = this.answer.columns.map(({ title, words = title, field, numeric }) => {
       words = words.replaceAll(/\([^()]*\)/g, (unit) => unit.replaceAll(" ", "\u00a0")); // a line ends before a unit
       const cell = element("th", { scope: "col", class: `${numeric ? "number" : ""}${words.length > 30 ? " long" : ""}` });
-      if (words !== title) cell.title = title;
+      if (words !== title) cell.title = field ?? title;
       if (!field) {
         cell.textContent = words;
         return cell;
