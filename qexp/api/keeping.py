@@ -300,7 +300,7 @@ def push(remote: str, options: PushOptions) -> Transfer:
     from qexp.remotes import place, transfer
 
     home = workspaces.find(options.workspace)
-    launched = () if options.launch is None else find_launch(options.launch, home).record().runs
+    launched = () if options.launch is None else find_launch(options.launch, home).record().asked
     runs = open_runs([*options.runs, *launched] or "*", workspace=home.root)
     there = place.open_remote(remote, home, create=True)
     with counted(options.count, f"pushing to {there.shown}", "runs") as count:

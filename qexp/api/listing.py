@@ -84,7 +84,7 @@ def listed(summaries: Iterable[Summary], options: ListOptions) -> list[Summary]:
     """
     values, names = columns(list(summaries)), None
     if options.launch is not None:
-        names = set(launchers.find_launch(options.launch, workspaces.find(options.workspace)).record().runs)
+        names = set(launchers.find_launch(options.launch, workspaces.find(options.workspace)).record().asked)
     runs = choose(values, options, names)
     for text in values.warnings:
         options.warn(text)

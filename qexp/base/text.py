@@ -75,6 +75,15 @@ def leaves(document: Mapping[str, Any], before: str = "", separator: str = ".") 
             yield f"{before}{key}", value
 
 
+RESULT = "result"
+"""The output of metrics that are given without one."""
+
+
+def measure(output: str, metric: str) -> str:
+    """`depth mae`; `mse` alone for a metric that was given without an output."""
+    return metric if output == RESULT else f"{output} {metric}"
+
+
 def output_and_metric(path: str) -> tuple[str, str]:
     """`("chamber.depth", "mae")` of `chamber.depth.mae`: a metric has no dots."""
     output, _, metric = path.rpartition(".")

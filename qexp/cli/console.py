@@ -58,6 +58,7 @@ def option(argument: str) -> str:
 
 
 def message(*lines: object) -> None:
+    sys.stdout.flush()  # so that both keep their order in one file
     for line in lines:
         print(cleaned(spelled(str(line), option)), file=sys.stderr)
 

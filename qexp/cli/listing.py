@@ -38,7 +38,6 @@ from qexp.cli.console import (
 )
 from qexp.errors import NotFoundError, QexpError
 from qexp.kinds.options import FiguresOptions
-from qexp.metrics.meaning import MAIN_METRIC
 from qexp.results.capabilities import sections_of, sections_of_evaluations
 from qexp.runs.columns import (
     Column,
@@ -131,7 +130,7 @@ def print_groups(runs: list[Run], options: ListOptions, form: ListForm) -> None:
     by_mean = any(isinstance(value, int | float) for (value,) in sorted_by)
     if by_mean and sort not in (columns or ()):
         errors = outputs_of_groups(api.groups(runs, *fields, warn=warning))
-        columns = [str(sort), *(columns or [f"{part}.{output}.{MAIN_METRIC}" for part, output in errors])]
+        columns = [str(sort), *(columns or map(".".join, errors))]
         columns = list({column.removeprefix("results."): column for column in columns}.values())
     groups = api.groups(runs, *fields, means=columns or (), warn=warning)
     if by_mean:
@@ -168,12 +167,12 @@ def _print_groups_as_csv(groups: list[Run], fields: Sequence[str], shown: Sequen
     states = list(dict.fromkeys(state for group in groups for state in group["states"]))
     keys = ("n", "mean", "std")
     numbers = [(output, key) for output in outputs_of_groups(groups) for key in keys] if not shown else []
-    columns = [*fields, "n", *states, *(f"{part}.{output}.{MAIN_METRIC}.{key}" for (part, output), key in numbers)]
+    columns = [*fields, "n", *states, *(".".join((*of_output, key)) for of_output, key in numbers)]
     columns += [f"{column.removeprefix('results.')}.{key}" for column in shown for key in keys]
     rows = []
     for group in groups:
         counts = [group["n"], *(group["states"].get(state, 0) for state in states)]
-        errors = [group[part].get(output, {}).get(MAIN_METRIC, {}).get(key) for (part, output), key in numbers]
+        errors = [group[part].get(output, {}).get(metric, {}).get(key) for (part, output, metric), key in numbers]
         errors += [group["means"][column][key] for column in shown for key in keys]
         rows.append([*map(in_csv, group["values"]), *counts, *errors, *([group["size"]] if size else [])])
     print_csv([*columns, *(["size"] if size else [])], rows)
@@ -422,11 +421,8 @@ def _print_comparison(comparison: Comparison | SeedComparison, all_metrics: bool
     from qexp.comparison.summary import overview
 
     print_parts(overview(comparison, all_metrics=all_metrics, more="see them with --all, or one with --metric {}"))
-    stars = any(getattr(row, "best", None) for row in comparison.results)
-    words = ["* the best by validation"] * stars + ["pictures:"] * bool(comparison.figures)
-    if words:
-        message("; ".join(words))
-    result(*map(find(workspace).shown, comparison.figures))
+    if comparison.figures:
+        result("pictures:", *map(find(workspace).shown, comparison.figures))
 
 
 @with_options(ReportOptions)

@@ -8,7 +8,7 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any
 
-from qexp.base.text import Table, without_end
+from qexp.base.text import Table, measure, without_end
 from qexp.base.workspace import Workspace
 from qexp.comparison.figures import draw_runs, folder_name, with_figures
 from qexp.comparison.seeds import (
@@ -115,7 +115,7 @@ def compare_named(
     if options.evaluation is not None and options.part is not None:
         raise QexpError("`evaluation` has results of its own; leave out `part`")
     chosen = runs_to_compare(arguments, catalog, options.evaluation, options.part)
-    if differ_by_seed(chosen):
+    if differ_by_seed(chosen, gathered=bool(options.launch or options.tags)):
         comparison = compare_across_seeds(seed_groups(chosen))
         return with_figures(comparison, catalog.workspace) if options.figures else comparison
     return compare([run.directory for run in chosen], catalog.workspace, options)
@@ -315,7 +315,8 @@ def remarks(comparison: Comparison | SeedComparison, letters: Mapping[str, str] 
     for row in comparison.results:
         if row.not_finite:
             seeds = f"seed{'s' * (len(row.not_finite) > 1)} {ranges(row.not_finite)}"
-            sentences.append(f"{called[row.group]}: no finite {row.output} {row.metric} for {seeds}; not counted there")
+            what = measure(row.output, row.metric)
+            sentences.append(f"{called[row.group]}: no finite {what} for {seeds}; not counted there")
     if any(row.estimate is not None and row.estimate.is_cut for row in comparison.results):
         sentences.append("intervals of means end where no value can be, errors at 0 and R² at 1")
     if any(pair.rows for pair in comparison.pairs):

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from itertools import combinations
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 from qexp.base.files import real_path
@@ -107,6 +108,12 @@ class SeedGroup:
     def seeds(self) -> set[int]:
         """The seeds of all its runs, whether they count or not."""
         return {run.seed for run in self.runs}
+
+    def mean(self, part: str, output: str, metric: str) -> float | None:
+        """A metric on a part of the data, over the runs that count; None where none has it."""
+        results = [run.summary["results"].get(part, {}).get(output, {}) for run in self.counted.values()]
+        values = [value for of_run in results if (value := of_run.get(metric)) is not None]
+        return fmean(values) if values else None
 
 
 def _objection(run: ComparedRun) -> str | None:
@@ -239,10 +246,13 @@ def _named(argument: str, summaries: Sequence[dict[str, Any]], catalog: Catalog)
         yield ComparedRun(RunDirectory(Path(by_name[name]["path"])), by_name[name], argument)
 
 
-def differ_by_seed(chosen: Sequence[ComparedRun]) -> bool:
-    """Whether to compare groups instead of runs: if there is a pattern, or every one of several specs has seeds."""
+def differ_by_seed(chosen: Sequence[ComparedRun], *, gathered: bool = False) -> bool:
+    """Whether to compare groups instead of runs: if there is a pattern, or any of several specs has two seeds.
+
+    gathered  whether the runs are those of a launch or a tag, where seeds of a single spec are a group, too
+    """
     seeds = Counter(digest for digest, _ in {(run.digest, run.seed) for run in chosen})
-    return any(run.pattern for run in chosen) or (len(seeds) > 1 and min(seeds.values()) > 1)
+    return any(run.pattern for run in chosen) or (len(seeds) > 1 - gathered and max(seeds.values()) > 1)
 
 
 def seed_groups(chosen: Sequence[ComparedRun]) -> list[SeedGroup]:

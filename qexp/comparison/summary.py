@@ -11,7 +11,7 @@ from dataclasses import replace
 from string import ascii_uppercase
 
 from qexp.base.quantities import number_with_unit, with_unit
-from qexp.base.text import Table
+from qexp.base.text import RESULT, Table, measure
 from qexp.comparison.compare import (
     INTERVAL,
     Comparison,
@@ -31,6 +31,8 @@ from qexp.results.capabilities import is_of_capability
 
 MOST_SAID = 6
 """Differences of an output that a sentence names; the others are in the tables of all."""
+
+BEST_BY_VALIDATION = "* the best by validation, by which one chooses"
 
 AnyComparison = Comparison | SeedComparison
 
@@ -88,6 +90,8 @@ def overview(comparison: AnyComparison, *, all_metrics: bool = False, more: str 
         yield from _tables_of_groups(shown, letters)
         if all_metrics:
             yield from _differences(shown, letters)
+    if any(row.best if isinstance(row, MetricRow) else _best_groups(shown, row) for row in shown.results):
+        said.insert(0, BEST_BY_VALIDATION)
     yield from said
     hidden = sorted({row.metric for row in _rows(comparison)} - {row.metric for row in _rows(shown)})
     if hidden:
@@ -119,7 +123,7 @@ def _of_runs(comparison: Comparison, letters: dict[str, str]) -> Iterator[Table 
             parts = [row.validation, row.values] if row.is_validated else [row.values]
             said = [number_with_unit(number(values[best], row.meaning), row.unit) for values in parts]
             where = f"{row.meaning.best} in {letters[comparison.names[best]]} by validation"
-            yield f"{row.output} {row.metric}: {where}, {'; on the test part '.join(said)}"
+            yield f"{measure(row.output, row.metric)}: {where}, {'; on the test part '.join(said)}"
     yield Table("", ["", "run"], [[letter, name] for name, letter in letters.items()])
 
 
@@ -132,7 +136,7 @@ def _tables_of_runs(comparison: Comparison, letters: dict[str, str]) -> Iterator
     for (output, calibrated), rows in tables.items():
         columns, numbers = list[str](), list[list[str]]()
         for row in rows:
-            title = with_unit(f"{row.output} {row.metric}" if single else row.metric, row.unit)
+            title = with_unit(measure(row.output, row.metric) if single else row.metric, row.unit)
             validated = {"validation": row.validation} if row.is_validated else {}
             for part, values in {**validated, comparison.part: row.values}.items():
                 columns.append(title if calibrated or comparison.evaluation else f"{part} {title}")
@@ -182,7 +186,7 @@ def _verdict(comparison: SeedComparison, letters: dict[str, str], output: str, m
         if row.better is not None:
             worse = pair.second if row.better == pair.first else pair.first
             said.append(f"{letters[row.better]} better than {letters[worse]}, by {_difference(row)}")
-    words = f"{output} {metric}: "
+    words = f"{measure(output, metric)}: "
     if said:
         more = f"; and {len(said) - MOST_SAID} more" if len(said) > MOST_SAID else ""
         rest = "; the others do not differ significantly" if len(said) < len(rows) else ""
@@ -204,17 +208,40 @@ def _difference(row: PairRow, *, signed: bool = False) -> str:
     return number_with_unit(f"{text} {between}" if interval[0] < interval[1] else text, row.unit)
 
 
+BESIDE = {"test": "validation", "validation": "test"}
+"""Compared part → the part whose means stand beside it."""
+
+
+def _best_groups(comparison: AnyComparison, row: GroupRow) -> set[str]:
+    """The groups that are best by validation where the test part is compared; none where their samples differ."""
+    if isinstance(comparison, Comparison) or not all(pair.rows for pair in comparison.pairs):
+        return set()
+    if comparison.evaluation is not None or BESIDE.get(comparison.part) != "validation":
+        return set()
+    means = {group.name: group.mean("validation", row.output, row.metric) for group in comparison.groups}
+    badness = {name: row.meaning.badness(mean) for name, mean in means.items() if mean is not None}
+    known = [value for value in badness.values() if value is not None]
+    return {name for name, value in badness.items() if len(known) > 1 and value == min(known)}
+
+
 def _tables_of_groups(comparison: SeedComparison, letters: dict[str, str]) -> Iterator[Table]:
-    """A table per output, with a row per metric and group."""
+    """A table per output, with a row per metric and group; beside the mean that of the part by which one chooses, or
+    of the test part.
+    """
+    beside = BESIDE.get(comparison.part) if comparison.evaluation is None else None
+    groups = {group.name: group for group in comparison.groups}
     of_outputs: dict[tuple[str, bool], list[GroupRow]] = {}
     for row in (*comparison.results, *comparison.calibrations):
         of_outputs.setdefault((row.output, is_of_capability(row.metric)), []).append(row)
     for (output, calibrated), rows in of_outputs.items():
         single = len({row.metric for row in rows}) == 1
-        columns = ["", "n", "mean ± deviation", "better than", INTERVAL, "min", "max"]
+        means = [groups[row.group].mean(beside or "", row.output, row.metric) for row in rows]
+        columns = ["", "n", f"{beside} mean", "mean ± deviation", "better than", INTERVAL, "min", "max"]
+        shown = [at for at in range(len(columns)) if at != 2 or any(mean is not None for mean in means)]
         cells = []
-        for row in rows:
+        for row, other in zip(rows, means, strict=True):
             count, mean, interval, least, greatest = cells_of(row)
+            star = " *" if row.group in _best_groups(comparison, row) else "  "
             better = [
                 letters[pair.second if paired.better == pair.first else pair.first]
                 for pair in comparison.pairs
@@ -222,12 +249,17 @@ def _tables_of_groups(comparison: SeedComparison, letters: dict[str, str]) -> It
                 if (paired.output, paired.metric, paired.better) == (output, row.metric, row.group)
             ]
             metric = [] if single else [with_unit(row.metric, row.unit)]
-            ends = [interval, least, greatest]
-            cells.append([*metric, letters[row.group], count, mean, " ".join(better) or NONE, *ends])
+            of_group = [letters[row.group], count, number(other, row.meaning) + star, mean, " ".join(better) or NONE]
+            of_group += [interval, least, greatest]
+            cells.append([*metric, *(of_group[at] for at in shown)])
         metrics = [] if single else ["metric"]
-        what = f"{output}: {with_unit(rows[0].metric, rows[0].unit)}" if single else output
+        what = with_unit(rows[0].metric, rows[0].unit)
+        if output != RESULT or not single:
+            what = f"{output}: {what}" if single else output
         right = frozenset(columns[1:]) - {"better than"}
-        yield Table(what if calibrated else f"{what} {on(comparison)}", [*metrics, *columns], cells, right)
+        yield Table(
+            what if calibrated else f"{what} {on(comparison)}", [*metrics, *(columns[at] for at in shown)], cells, right
+        )
 
 
 def _differences(comparison: SeedComparison, letters: dict[str, str]) -> Iterator[Table]:

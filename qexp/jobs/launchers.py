@@ -178,7 +178,14 @@ class LaunchRecord(Part):
     settings: Mapping[str, Any] = field(default_factory=dict)
     """Options of the launcher."""
     runs: tuple[str, ...]
-    """Names of its runs."""
+    """Names of the runs that it started."""
+    done_before: tuple[str, ...] = ()
+    """Names of runs that were asked for, too, and found done."""
+
+    @property
+    def asked(self) -> tuple[str, ...]:
+        """Names of all runs that the command asked for, those that it found done last."""
+        return (*self.runs, *(name for name in self.done_before if name not in self.runs))
 
 
 @dataclass(frozen=True)

@@ -314,7 +314,8 @@ def pull(remote: Remote, workspace: Workspace, options: PullOptions) -> Transfer
     """Pull runs, all or those that are named; each appears when all of it is here and checked."""
     launch = None if options.launch is None else _launch_in(remote, options.launch)
     newest, transfer = newest_versions(remote), Transfer(remote, workspace)
-    named = _named([*options.runs, *(launch.runs if launch else ())], newest)
+    launched = [*launch.runs, *(name for name in launch.done_before if name in newest)] if launch else []
+    named = _named([*options.runs, *launched], newest)
     files.make_folder(workspace.runs)
 
     def job(run: str) -> bool:
@@ -398,10 +399,10 @@ def _fetch(transfer: Transfer, version: Version, folder: Path) -> None:
 
 
 def _push_launch(launch: Launch, remote: Remote) -> None:
-    path, content = f"launches/{launch.id}.json", formats.json_bytes(launch.record().document())
+    record = launch.record()
     with suppress(FileExistsError):
-        remote.write(path, content)
-    if remote.read(path) != content:
+        remote.write(f"launches/{launch.id}.json", formats.json_bytes(record.document()))
+    if _launch_in(remote, launch.id).runs != record.runs:
         raise QexpError(f"{remote.shown} has another launch {launch.id}; its runs were pushed")
 
 

@@ -19,7 +19,7 @@ from qexp.base import files
 from qexp.base.files import in_bytes
 from qexp.base.options import is_number
 from qexp.base.quantities import with_unit
-from qexp.base.text import NOTHING, Table, number_in, output_and_metric, value_at
+from qexp.base.text import NOTHING, RESULT, Table, measure, number_in, output_and_metric, value_at
 from qexp.errors import LONGEST_SHOWN, DamagedError, NotFoundError, QexpError, nearest, shortened, some, suggestion
 from qexp.metrics.meaning import MAIN_METRIC, NONE, UNKNOWN, Meaning, main_metric, measured, number
 from qexp.results.capabilities import CAPABILITIES, class_of, possible_columns
@@ -415,7 +415,7 @@ class Columns:
         unread = f"\nsome runs could not be read: {self.warnings[0]}" if self.warnings else ""
         names = deep if nearest(column, deep) else fields
         meant = suggestion(column, names)
-        if inside := _fields_with(column, deep):
+        if inside := _fields_with(column, deep - {*of_capabilities}) or _fields_with(column, deep):
             meant = f"did you mean '{inside[0]}'?"
             meant += f" Others with {column}: {some(inside[1:])}" if inside[1:] else ""
         ends = f"{part}.", f".{rest}"
@@ -454,7 +454,7 @@ class Columns:
         if column.removeprefix("results.") == LOSS:
             return lambda run: self._loss(run["path"])
         if first in PARTS:
-            return lambda run: value_at(run["results"], path, None)
+            return lambda run: _result(run["results"], path)
         if first in CAPABILITIES:
             return lambda run: value_at(self._results(first, run["path"]), rest, None)
         # The record's `metrics` describe how results are read; as a column `metrics` refers to the spec.
@@ -483,6 +483,7 @@ class Columns:
         elif path[0] in CAPABILITIES:
             return possible_columns(units).get(column, "")
         output, metric = output_and_metric(".".join(path[1:]))
+        output = output or RESULT
         return self.meaning(metric).in_unit(units[output]) if output in units else ""
 
     def cautions(self, column: str) -> list[str]:
@@ -499,6 +500,12 @@ class Columns:
         return meaning_of(metric, [record["metrics"] for record in records if isinstance(record, dict)])
 
 
+def _result(results: Mapping[str, Any], path: Sequence[str]) -> Any:
+    """A number of the results; `test.mse` is that of the only output of a program that names none."""
+    found = value_at(results, path, None)
+    return value_at(results, [path[0], RESULT, *path[1:]], None) if found in (None, NOTHING) and path[1:] else found
+
+
 def _loss_of_best(directory: RunDirectory) -> Any:
     best = [line for line in directory.metrics() if line.get("best")]
     return value_at(best[-1], LOSS.split("."), None) if best else NOTHING
@@ -506,9 +513,9 @@ def _loss_of_best(directory: RunDirectory) -> Any:
 
 def changed_keys(runs: Sequence[Summary]) -> list[str]:
     """The keys that some of the runs override, and not all of them alike."""
-    changes = [dict(text.partition("=")[::2] for text in run["overrides"]) for run in runs]
-    keys = dict.fromkeys(key for of_run in changes for key in of_run)
-    return [key for key in keys if len({of_run.get(key) for of_run in changes}) > 1]
+    by_run = [dict(text.partition("=")[::2] for text in texts) for texts in changes(runs).values()]
+    keys = dict.fromkeys(key for of_run in by_run for key in of_run)
+    return [key for key in keys if len({of_run.get(key) for of_run in by_run}) > 1]
 
 
 def changed_columns(runs: Sequence[Summary]) -> list[str]:
@@ -564,31 +571,41 @@ class Column:
     numeric: bool = False
 
 
-def usual_columns(runs: Sequence[Summary]) -> list[Column]:
+def changes(runs: Sequence[Summary]) -> dict[str, list[str]]:
+    """Run → what was set in it, or in another run with the same spec, so that equal specs read alike."""
+    of_spec: dict[str, dict[str, str]] = {}
+    for run in runs:
+        of_spec.setdefault(run.get("digest") or run["name"], {}).update(
+            (change.partition("=")[0], change) for change in run["overrides"]
+        )
+    return {run["name"]: [*of_spec[run.get("digest") or run["name"]].values()] for run in runs}
+
+
+def usual_columns(runs: Sequence[Summary], without: Collection[str] = ()) -> list[Column]:
     """Name and changes, state and progress, the main metric of each output on the validation part, which runs are
     chosen by, with that on the test part beside it, and labels if a run has any.
+
+    without  changes that are not shown
     """
+    changed = changes(runs) if any(run["overrides"] for run in runs) else {}
+
+    def set_in(run: Summary) -> str:
+        return str(in_csv([change for change in changed[run["name"]] if change not in without]))
+
     units, used = units_of(runs), {key for key in ("overrides", "tags", "caution") if any(run[key] for run in runs)}
     return [
         Column("name", "name", lambda run: str(run["name"])),
-        *([Column("set", "overrides", partial(_label, "overrides"))] if "overrides" in used else []),
+        *([Column("set", "overrides", set_in)] if "overrides" in used else []),
         Column("state", "state", lambda run: str(run["state"])),
         Column("seed", "seed", lambda run: NONE if run["seed"] is None else str(run["seed"]), numeric=True),
         Column("epochs", "epochs.done", progress, numeric=True),
         *(
-            Column(error_title(output, units, part, metric), ".".join(path), partial(_error, path), numeric=True)
-            for part, output in _outputs_by_part([run["results"] for run in runs])
-            for metric in [_main_metric(part, output, runs)]
-            for path in [(part, output, metric)]
+            Column(error_title(*path, units), ".".join(path), partial(_error, path), numeric=True)
+            for path in _main_metrics([run["results"] for run in runs])
         ),
         Column("created", "created", lambda run: time(run["created"])),
         *(Column(key, key, partial(_label, key)) for key in ("tags", "caution") if key in used),
     ]
-
-
-def _main_metric(part: str, output: str, runs: Sequence[Summary]) -> str:
-    """That of all runs, which a program may lack."""
-    return main_metric(name for run in runs for name in run["results"].get(part, {}).get(output, {})) or MAIN_METRIC
 
 
 def _error(path: tuple[str, str, str], run: Summary) -> str:
@@ -618,9 +635,10 @@ def groups(
 
     values   those of the fields of each run, by which to group
     means    column → values of the runs, whose means are wanted besides: `means` of a group, column → n, mean, std
-    returns  for each group `values`, `runs`, `n`, `states` (state → count), `validation` and `test` (output → mae → n,
-             mean, std)
+    returns  for each group `values`, `runs`, `n`, `states` (state → count), `validation` and `test` (output → mae, or
+             the main metric of a program → n, mean, std)
     """
+    shown = _main_metrics([run["results"] for run in runs])
     members: dict[str, list[int]] = {}
     values = [[*map(compared, fields, of_run)] for of_run in values]
     for index, of_run in enumerate(values):
@@ -631,20 +649,23 @@ def groups(
             "runs": [runs[index] for index in indices],
             "n": len(indices),
             "states": dict(Counter(runs[index]["state"] for index in indices).most_common()),
-            **{part: _mean_errors([runs[index] for index in indices], part) for part in SHOWN_PARTS},
+            **{part: _mean_errors([runs[index] for index in indices], part, shown) for part in SHOWN_PARTS},
             **({"means": _means(means, indices)} if means else {}),
         }
         for indices in members.values()
     ]
 
 
-def _mean_errors(runs: Sequence[Summary], part: str) -> dict[str, dict[str, dict[str, Any]]]:
-    errors: dict[str, list[float]] = {}
-    for run in runs:
-        for output, metrics in run["results"].get(part, {}).items():
-            if (value := metrics.get(MAIN_METRIC)) is not None:
-                errors.setdefault(output, []).append(value)
-    return {output: {MAIN_METRIC: _mean(values)} for output, values in errors.items()}
+def _mean_errors(
+    runs: Sequence[Summary], part: str, shown: Sequence[tuple[str, str, str]]
+) -> dict[str, dict[str, dict[str, Any]]]:
+    """Output → its main metric → n, mean, std over the runs."""
+    means = {}
+    for _, output, metric in (one for one in shown if one[0] == part):
+        of_runs = [run["results"].get(part, {}).get(output, {}).get(metric) for run in runs]
+        if values := [value for value in of_runs if value is not None]:
+            means[output] = {metric: _mean(values)}
+    return means
 
 
 def _means(means: Mapping[str, Sequence[Any]], indices: Sequence[int]) -> dict[str, dict[str, Any]]:
@@ -678,17 +699,17 @@ def group_table(
     shown  column → its title
     """
     outputs = outputs_of_groups(groups) if shown is None else []
-    titles = [error_title(output, units, part) for part, output in outputs]
+    titles = [error_title(*of_output, units) for of_output in outputs]
     rows = [
         [
             *map(cell, fields, group["values"]),
             str(group["n"]),
             ", ".join(f"{count} {state}" for state, count in group["states"].items()),
             *(
-                measured(errors[output][MAIN_METRIC]["mean"], errors[output][MAIN_METRIC]["std"])
+                measured(errors[output][metric]["mean"], errors[output][metric]["std"])
                 if output in (errors := group[part])
                 else NONE
-                for part, output in outputs
+                for part, output, metric in outputs
             ),
             *(
                 NONE if mean["mean"] is None else measured(mean["mean"], mean["std"])
@@ -701,15 +722,24 @@ def group_table(
     return Table("", [*fields, "n", "states", *titles], rows, frozenset(["n", *titles]))
 
 
-def outputs_of_groups(groups: Sequence[dict[str, Any]]) -> list[tuple[str, str]]:
-    """Each part with each of its outputs, of an output both parts beside each other."""
-    return _outputs_by_part([{part: group[part] for part in SHOWN_PARTS} for group in groups])
+def outputs_of_groups(groups: Sequence[dict[str, Any]]) -> list[tuple[str, str, str]]:
+    """Each part, output and main metric, of an output both parts beside each other."""
+    return _main_metrics([{part: group[part] for part in SHOWN_PARTS} for group in groups])
 
 
-def _outputs_by_part(results: Sequence[Mapping[str, Any]]) -> list[tuple[str, str]]:
-    known = {(part, output) for of_run in results for part in SHOWN_PARTS for output in of_run.get(part, {})}
-    outputs = dict.fromkeys(output for of_run in results for part in SHOWN_PARTS for output in of_run.get(part, {}))
-    return [(part, output) for output in outputs for part in SHOWN_PARTS if (part, output) in known]
+def _main_metrics(results: Sequence[Mapping[str, Any]]) -> list[tuple[str, str, str]]:
+    """Part, output and the output's main metric, which is another one where a program lacks the usual."""
+    metrics: dict[str, dict[str, dict[str, None]]] = {}
+    for of_run in results:
+        for part in SHOWN_PARTS:
+            for output, of_output in of_run.get(part, {}).items():
+                metrics.setdefault(output, {}).setdefault(part, {}).update(dict.fromkeys(of_output))
+    return [
+        (part, output, main_metric(of_parts[part]) or MAIN_METRIC)
+        for output, of_parts in metrics.items()
+        for part in SHOWN_PARTS
+        if part in of_parts
+    ]
 
 
 def cell(column: str, value: Any) -> str:
@@ -750,6 +780,8 @@ def progress(run: Summary) -> str:
 def _epochs(epochs: Summary | None) -> str:
     if not epochs or not (epochs["of"] or epochs["done"]):
         return NONE
+    if epochs.get("step") is not None:
+        return f"step {epochs['step']:g}"
     return f"{epochs['done']}/{epochs['of']}" if epochs["of"] else str(epochs["done"])
 
 
@@ -758,5 +790,5 @@ def units_of(runs: Sequence[Summary]) -> dict[str, str]:
     return {output: unit for run in runs for output, unit in run["units"].items()}
 
 
-def error_title(output: str, units: Mapping[str, str], part: str, metric: str = MAIN_METRIC) -> str:
-    return with_unit(f"{part} {output} {metric}", units.get(output, ""))
+def error_title(part: str, output: str, metric: str, units: Mapping[str, str]) -> str:
+    return with_unit(f"{part} {measure(output, metric)}", units.get(output, ""))

@@ -40,7 +40,10 @@ def facts(directory: RunDirectory, record: Record, state: str, warn: Callable[[s
         ("weights", f"{record.weights:,}" if record.weights else ""),
         ("caution", record.caution),
         ("folds", _folds(record.folds)),
-        ("epochs", _epochs(record.epochs) if record.epochs.done or record.folds is None else ""),
+        (
+            "epochs" if record.epochs.step is None else "logged",
+            _epochs(record.epochs) if record.epochs.done or record.folds is None else "",
+        ),
         ("stopped", record.stopped),
         ("created", _moment(record.created)),
         ("ended", _moment(record.ended)),
@@ -79,6 +82,8 @@ def _attempts(record: Record) -> str:
 
 
 def _epochs(epochs: Epochs) -> str:
+    if epochs.step is not None:
+        return f"{epochs.done} lines, up to step {epochs.step:g}"
     if not epochs.of and not epochs.done:
         return ""
     of = f" of {epochs.of}" if epochs.of else ""

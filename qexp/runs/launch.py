@@ -459,7 +459,9 @@ def add_to_launch(
     """
     loads, record = [checked.workload for checked in checked_orders], launch.record()
     names = [plan.name for load in loads for plan in (*load.again, *load.new)]
-    formats.write_json(launch.record_file, replace(record, runs=(*dict.fromkeys([*record.runs, *names]),)).document())
+    done = [plan.name for load in loads for plan in load.done]
+    runs, before = (tuple(dict.fromkeys(all_of)) for all_of in ([*record.runs, *names], [*record.done_before, *done]))
+    formats.write_json(launch.record_file, replace(record, runs=runs, done_before=before).document())
     return _prepared(launch, checked_orders, workspace, stack, 1)
 
 

@@ -10,7 +10,7 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import (
     AbstractContextManager,
     closing,
@@ -21,6 +21,7 @@ from contextlib import (
     suppress,
 )
 from dataclasses import replace
+from functools import cache
 from itertools import count
 from pathlib import Path
 from typing import Any, TextIO
@@ -71,6 +72,8 @@ class TrackedRun:
         """Whether nothing was logged yet since the run was continued."""
         self._results: Numbers = {**own.record.results}
         self._seconds, self._began = own.record.seconds, time.monotonic()
+        before = own.record.epochs
+        self._counts_epochs = before.of > 0 or (before.done > 0 and before.step is None)
 
     def _open(self, lines: Sequence[Line]) -> None:
         """Go on after these lines, in a file of its own: none that another process may still have open."""
@@ -95,7 +98,7 @@ class TrackedRun:
 
     @property
     def seed(self) -> int:
-        """The seed that was given, else the number in the run's name: another for each run."""
+        """The seed that was given, else the number of runs with equal parameters before: another for each repeat."""
         return self._own.record.seed
 
     @property
@@ -127,10 +130,9 @@ class TrackedRun:
         before, step = (step, None) if isinstance(step, Mapping) else ({}, step)
         given = {**before, **_by_name("run.log", numbers, named)}
         row = {name: _number(name, value) for name, value in given.items()}
-        if step is None:
-            position = next((row.pop(name) for name in ("step", "epoch") if name in row), None)
-        else:
-            position = _number("the step", step)
+        name = next((name for name in ("step", "epoch") if step is None and name in row), None)
+        position = row.pop(name) if name is not None else None if step is None else _number("the step", step)
+        self._counts_epochs = self._counts_epochs or name == "epoch"
         self._require_own()
         with self._lock:
             self._require_own()  # the run may have ended meanwhile
@@ -230,7 +232,8 @@ class TrackedRun:
         """Write the record, so that others see how far the run is."""
         self._next_note = time.monotonic() + followed.SECONDS_BETWEEN_NOTES
         done, of = self._steps.count, self._own.record.epochs.of
-        epochs = Epochs(done=done, of=of if of >= done else 0, best=self._steps.best)
+        step = None if self._counts_epochs or not done else self._steps.step
+        epochs = Epochs(done=done, of=of if of >= done else 0, best=self._steps.best, step=step)
         self._own.note(epochs=epochs, seconds=round(self._seconds + time.monotonic() - self._began, 3))
 
     def finish(self) -> Results:
@@ -390,11 +393,22 @@ def directory_of(
     files.make_folder(workspace.runs)
     # One after the other: what many that start at once write down would else be thrown away by all but one.
     with files.locked(workspace.runs / f".track-{name}", LONGEST_WAIT):
+        if seed is None:  # repeats count within equal parameters, so that settings are compared seed by seed
+            used = {run["seed"] for run in _recorded(Workspace(workspace.root.absolute()))() if run["digest"] == plan.digest}
+            plan = replace(plan, seed=next(free for free in count() if free not in used))
         for number in count(0 if seed is None else 1):
             free = wanted if number == 1 and seed is not None else f"{wanted}_{number}"
+            if os.path.lexists(workspace.runs / free):
+                continue
             with suppress(FileExistsError):
-                return prepare(replace(plan, name=free, seed=number if seed is None else seed), workspace)
+                return prepare(replace(plan, name=free), workspace)
     raise AssertionError("there is always a free number")
+
+
+@cache
+def _recorded(workspace: Workspace) -> Callable[[], list[dict[str, Any]]]:
+    """The summaries of all runs, for a script that starts many: only new ones are read."""
+    return Catalog(workspace).follow(as_recorded=True)
 
 
 def _script(workspace: Path) -> tuple[Path, str]:

@@ -16,7 +16,7 @@ from qexp.base.options import is_number
 from qexp.base.outputs import limits_of
 from qexp.base.quantities import Quantities, quantity
 from qexp.base.tables import Tables, long_form
-from qexp.base.text import leaves, names_in, single_brace
+from qexp.base.text import RESULT, leaves, names_in, single_brace
 from qexp.errors import Problem, SpecError, suggestion
 from qexp.spec import reading
 from qexp.spec.kinds import all_documents, dataset_with_defaults, documents_named, documents_of, entry_in_words
@@ -106,7 +106,7 @@ class ExperienceType(ABC):
 
 RESULT_PARTS = ("train", "validation", "test")
 
-PART, OUTPUT = "test", "result"
+PART, OUTPUT = "test", RESULT
 """Part and output of metrics that are given without them."""
 
 RESULT_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]*")

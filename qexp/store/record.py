@@ -249,12 +249,16 @@ Intervals = Mapping[str, Mapping[str, Mapping[str, Interval | None]]]
 class Epochs(Part):
     """Progress of training."""
 
+    LEFT_OUT: ClassVar[tuple[str, ...]] = ("step",)
+
     done: int = 0
     """Number of finished epochs."""
     of: int = 0
     """Number of epochs in the spec, or in the progress of a program; 0 if it is unknown."""
     best: int | None = None
     """The epoch whose weights are kept."""
+    step: float | None = None
+    """The last step that a script logged, if it counts steps and not epochs."""
 
 
 @dataclass(frozen=True, kw_only=True)

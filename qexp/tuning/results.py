@@ -8,16 +8,20 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from statistics import fmean, stdev
 from typing import Any, Literal
 
 from qexp.base.options import is_number
-from qexp.base.text import Table, value_at
+from qexp.base.quantities import number_with_unit
+from qexp.base.text import Table, measure, value_at
 from qexp.base.workspace import Workspace
 from qexp.comparison.seeds import STUDY_FILES, study_folder
 from qexp.errors import some
-from qexp.metrics.meaning import HIGHEST, ZERO
+from qexp.metrics.meaning import HIGHEST, ZERO, main_metric, measured
 from qexp.spec.resolution import value_text
+from qexp.store.directory import RunDirectory
 from qexp.store.documents import Part
+from qexp.store.record import meaning_of
 
 ABOUT = "tune.json"
 """Record of a search in its folder."""
@@ -71,6 +75,19 @@ class TrialRecord(Part):
 
 
 @dataclass(frozen=True, kw_only=True)
+class FinalErrors(Part):
+    """A metric of the final runs of a trial."""
+
+    values: tuple[float, ...]
+    """One for each run."""
+    unit: str = ""
+
+    def __str__(self) -> str:
+        text = measured(fmean(self.values), stdev(self.values) if len(self.values) > 1 else None)
+        return number_with_unit(text, self.unit)
+
+
+@dataclass(frozen=True, kw_only=True)
 class Tuned(Part):
     """A search, and what it has found."""
 
@@ -90,12 +107,30 @@ class Tuned(Part):
     """Number of the best trial, or with several objectives of all of which none is better in all."""
     final: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     """Number of a best trial, also of an earlier command → its runs with fresh seeds, which are tested."""
+    tested: Mapping[str, Mapping[str, FinalErrors]] = field(default_factory=dict)
+    """Number of such a trial → output and its main metric, on the test part."""
     folds: int = 0
     """Number of folds of rows that chose among the trials, each for itself; 0 for a search on a validation part."""
     of_program: bool = False
 
     def __repr__(self) -> str:
         return f"<search of {self.experience} over {', '.join(self.space)}: {len(self.trials)} trials>"
+
+    def with_tests(self, runs: Path) -> Tuned:
+        """With the test errors of its final runs, which are in a folder of runs."""
+        tested = {}
+        for trial, names in self.final.items():
+            records = [RunDirectory(runs / name).record() for name in names]
+            results = [record.results["test"] for record in records if record.results.get("test")]
+            errors = {}
+            for output, metrics in (results[0] if results else {}).items():
+                metric = main_metric(metrics) or ""
+                unit = meaning_of(metric, [records[0].metrics]).in_unit(records[0].units.get(output, ""))
+                values = [value for of_run in results if (value := of_run.get(output, {}).get(metric)) is not None]
+                if values:
+                    errors[measure(output, metric)] = FinalErrors(values=tuple(values), unit=unit)
+            tested[trial] = errors
+        return replace(self, tested={trial: errors for trial, errors in tested.items() if errors})
 
     @property
     def files(self) -> list[Path]:
@@ -139,10 +174,14 @@ class Tuned(Part):
         elif self.final:
             looks = f"the test part was evaluated after the search only, for {len(self.final)} of them, "
             looks += f"with fresh seeds: {finals}"
+        errors = [
+            f"trial {number} on the test part: " + ", ".join(f"{name} {of_runs}" for name, of_runs in of_trial.items())
+            for number, of_trial in self.tested.items()
+        ]
         reasons = [f"trial {trial.trial} failed: {trial.why}" for trial in self.trials if trial.why]
         more = [f"and {len(reasons) - MOST_REASONS} more"] if len(reasons) > MOST_REASONS else []
         count = f"{len(self.trials)} trial{'s' * (len(self.trials) != 1)}"
-        return [f"{count}: {words}; {looks}", *reasons[:MOST_REASONS], *more]
+        return [f"{count}: {words}; {looks}", *reasons[:MOST_REASONS], *more, *errors]
 
     def what_next(self) -> list[str]:
         """Commands that use the best trial, and that train it again."""

@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any
 from qexp.base.files import locked
 from qexp.base.formats import read_lines, whole_line
 from qexp.base.seeds import Seeds
+from qexp.base.text import RESULT
 from qexp.base.workspace import Workspace
 from qexp.errors import DamagedError, QexpError, SpecError, extra, suggestion
 from qexp.jobs.launchers import Launch, Watcher, scheduler_of
@@ -31,7 +32,7 @@ from qexp.metrics.built_in import asked_for
 from qexp.metrics.meaning import MAIN_METRIC
 from qexp.runs.launch import CheckedOrder, add_to_launch, at_work, check_order, open_launch, run_and_wait
 from qexp.runs.prepare import Plan
-from qexp.spec.experiences import OUTPUT as RESULT, type_of
+from qexp.spec.experiences import type_of
 from qexp.store.directory import RunDirectory, retag
 from qexp.store.record import State, meaning_of
 from qexp.tuning.options import LOSS, Tuning

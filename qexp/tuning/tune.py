@@ -221,7 +221,7 @@ def _search(about: Tuned, checked: CheckedTuning, watched: Callable[[], Watcher]
         order = check_order(tuning.order_of(trial.set, _fresh_seeds(tuning)), checked.workspace)
         _train(order, checked.workspace, watched)
         final[str(trial.trial)] = tuple(plan.name for plan in order.plans)
-    tuned = replace(tuned, final=final)
+    tuned = replace(tuned, final=final).with_tests(checked.workspace.runs)
     _write(tuned, checked.space, study)
     return tuned
 
@@ -260,7 +260,7 @@ def _choose_in_folds(about: Tuned, study: Study, checked: CheckedTuning, watched
     chosen = Counter(points.index(fold.chosen[key]) for fold in folds if fold and fold.chosen)
     trials = tuple(replace(trial, runs=names, folds=chosen[trial.trial]) for trial in tuned.trials)
     final = {str(number): names for number in tuned.best_trials}
-    tuned = replace(tuned, folds=len(folds), trials=trials, final=final)
+    tuned = replace(tuned, folds=len(folds), trials=trials, final=final).with_tests(workspace.runs)
     _write(tuned, checked.space, study)
     if not tuned.best:
         raise RunFailedError("no trial has a value: " + "; ".join(tuned.remarks()))

@@ -11,18 +11,16 @@ from dataclasses import dataclass, replace
 from functools import partial
 from itertools import combinations
 from pathlib import Path
-from statistics import fmean
 from typing import Any
 
 from qexp.base.options import is_number
 from qexp.base.quantities import in_words, label, number_with_unit, typeset, with_unit
-from qexp.base.text import Table
+from qexp.base.text import Table, measure
 from qexp.comparison import compare
 from qexp.comparison.seeds import (
     ComparedRun,
     GroupRow,
     SeedComparison,
-    SeedGroup,
     common_seeds,
     compare_across_seeds,
     results_across_seeds,
@@ -77,9 +75,9 @@ def results_drawn(comparison: SeedComparison) -> Iterator[Drawn]:
         if not rows:
             continue
         if not order:
-            validated = {group.name: _validated(group, output, metric or "") for group in comparison.groups}
+            validated = {group.name: group.mean("validation", output, metric or "") for group in comparison.groups}
             sign = -1 if rows[0].meaning.best == HIGHEST else 1
-            rows.sort(key=lambda row: sign * validated[row.group])
+            rows.sort(key=lambda row: math.inf if (mean := validated[row.group]) is None else sign * mean)
             order = [row.group for row in rows]
         rows.sort(key=lambda row: order.index(row.group) if row.group in order else len(order))  # one in all drawings
         values = {
@@ -92,19 +90,12 @@ def results_drawn(comparison: SeedComparison) -> Iterator[Drawn]:
         counts = sorted({len(row.values) for row in rows})
         seeds = f"{counts[0]} to {counts[-1]} seeds" if len(counts) > 1 else f"{counts[0]} seed{'s' * (counts[0] != 1)}"
         mean = f"mean and {100 * LEVEL:.0f} % interval over {seeds}"
-        title = f"{in_words(output)}: {metric} on the {comparison.part} part, {mean}{best}"
+        title = f"{measure(in_words(output), metric)} on the {comparison.part} part, {mean}{best}"
         words = "; ".join(
             f"{name} {number_with_unit(printed(number(of_seeds.mean)), unit)}" for name, of_seeds in values.items()
         )
-        axis = label(f"{output} {metric}", typeset(unit))
+        axis = label(measure(output, metric), typeset(unit))
         yield drawn(title, partial(values_in_rows, values, axis), f"{title}: {words}")
-
-
-def _validated(group: SeedGroup, output: str, metric: str) -> float:
-    """The mean of a metric on the validation part, by which groups are in order; the worst without a value."""
-    parts = [run.summary["results"].get("validation", {}) for run in group.counted.values()]
-    values = [part[output][metric] for part in parts if part.get(output, {}).get(metric) is not None]
-    return fmean(values) if values else math.inf
 
 
 # The learning curves of a comparison; the page draws each run in the colour of its group, and means of groups.
@@ -220,7 +211,7 @@ def paired(comparison: SeedComparison) -> Paired | None:
         lowest = min((value for of in by_group.values() for value in of.values.values()), default=0.0)
         metrics.append(
             PairedMetric(
-                words=f"{in_words(output)} {metric_in_words(metric)}",
+                words=measure(in_words(output), metric_in_words(metric)),
                 unit=row.unit,
                 best=row.meaning.best,
                 main=metric == main_metric(name for other, name in rows if other == output),
@@ -287,7 +278,7 @@ def columns(runs: Sequence[ComparedRun], comparison: SeedComparison) -> list[Col
         numbers = [of_run.get(output, {}).get(metric) for of_run in done]
         values = [None if value is None else float(value) for value in numbers]
         main = metric == main_metric(row.metric for row in comparison.results if row.output == output)
-        words = f"{in_words(output)} {metric_in_words(metric)}"
+        words = measure(in_words(output), metric_in_words(metric))
         columns_of_runs.append(Column(words, values, False, row.unit, row.meaning, main, raw=f"{output}.{metric}"))
     return columns_of_runs
 

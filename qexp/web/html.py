@@ -15,7 +15,7 @@ import orjson
 from markupsafe import Markup, escape
 
 from qexp.base.quantities import in_words
-from qexp.base.text import Table, cleaned, in_one_line, key_in_words
+from qexp.base.text import Table, cleaned, in_one_line, key_in_words, measure
 from qexp.metrics.built_in import METRICS, metric_in_words
 from qexp.metrics.meaning import NONE, Numbers, aligned, printed
 
@@ -84,8 +84,8 @@ def heading(title: str) -> str:
     if match is None or match[3] not in METRICS or ".parameters." in title or ".operations." in title:
         return key_in_words(title) if _KEY.fullmatch(title) else title
     part, output, metric, unit = match.groups()
-    words = [part or "", in_words(output) if output else "", metric_in_words(metric)]
-    return f"{' '.join(filter(None, words))}{unit or ''}"
+    words = measure(in_words(output), metric_in_words(metric)) if output else metric_in_words(metric)
+    return f"{part or ''} {words}{unit or ''}".strip()
 
 
 KEYS = ("spec", "key")

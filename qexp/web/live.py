@@ -30,7 +30,7 @@ from qexp.metrics.meaning import aligned
 from qexp.rows.array_cache import cache_folder
 from qexp.runs import columns as filters
 from qexp.runs.catalog import KEPT, Catalog
-from qexp.runs.columns import Columns, choose, column_of, group_table, groups, units_of, usual_columns
+from qexp.runs.columns import Columns, changes, choose, column_of, group_table, groups, units_of, usual_columns
 from qexp.runs.options import ListOptions
 from qexp.store.directory import RunDirectory
 from qexp.store.lease import attempts
@@ -390,7 +390,7 @@ class RunTable:
         names = set[str]() if question.launch else None
         if question.launch:
             with suppress(NotFoundError):
-                names = set(launchers.find_launch(question.launch, self._workspace).record().runs)
+                names = set(launchers.find_launch(question.launch, self._workspace).record().asked)
         tags, words = [question.tag] if question.tag else [], question.search.lower().split()
         conditions = ListOptions(question.where or None, status=question.status or None, tags=tags)
         runs = choose(columns, conditions, names)
@@ -406,7 +406,8 @@ class RunTable:
                 runs = runs[::-1]
             self._columns = columns = columns.over(runs)
             if len(runs) > 1 and not question.columns:
-                shared = [change for change in runs[0]["overrides"] if all(change in run["overrides"] for run in runs)]
+                first, *others = changes(runs).values()
+                shared = [change for change in first if all(change in of_run for of_run in others)]
             (titles, rows), total = _single(runs, question.columns, columns, shared), len(runs)
         return Answer(titles, total, rows, states, [*listing.warnings, *columns.warnings], shared)
 
@@ -418,13 +419,10 @@ def _text(run: Run) -> str:
 
 def _single(runs: list[Run], chosen: Sequence[str], columns: Columns, shared: Sequence[str]) -> tuple[list[Head], Rows]:
     """A row per run, without what is set in all of them; cells are made when they are asked for."""
-    columns_of_table = [column_of(field, columns) for field in chosen] if chosen else usual_columns(runs)
+    columns_of_table = [column_of(field, columns) for field in chosen] if chosen else usual_columns(runs, shared)
 
     def rows(first: int, count: int) -> list[dict[str, Any]]:
-        chosen_runs = [
-            run | {"overrides": [change for change in run["overrides"] if change not in shared]}
-            for run in runs[first : first + count]
-        ]
+        chosen_runs = runs[first : first + count]
         texts = [[column.text(run) for run in chosen_runs] for column in columns_of_table]
         of_columns = [
             aligned(cells) if column.numeric else cells for column, cells in zip(columns_of_table, texts, strict=True)

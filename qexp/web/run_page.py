@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import orjson
 
 from qexp.base.quantities import in_words, label, number_with_unit, typeset
-from qexp.base.text import Table, without_end
+from qexp.base.text import Table, measure, without_end
 from qexp.errors import DamagedError, NotFoundError, some
 from qexp.figures.seeds import OfSeeds, values_in_rows
 from qexp.jobs import states
@@ -177,13 +177,13 @@ def key_numbers(record: Record, done: int) -> list[dict[str, str]]:
         notes = [] if interval == NONE or tells_nothing(ends, meaning) else [f"95 % interval {printed(interval)}"]
         share = metrics.get("r2")
         notes += [f"R² {printed(number(share, meaning_of('r2', [])))}"] if share is not None else []
-        words = f"{in_words(output)} {metric_in_words(metric)}, {part}"
+        words = f"{measure(in_words(output), metric_in_words(metric))}, {part}"
         with_its_unit = number_with_unit(printed(text), meaning.in_unit(unit))
         numbers.append({"words": words, "value": with_its_unit, "notes": ", ".join(notes)})
     if done:
         best = f"best {record.epochs.best}" if record.epochs.best else ""
         of = f" of {record.epochs.of}" if record.epochs.of else ""
-        epochs = f"{done}{of} epochs"
+        epochs = f"{done}{of} epochs" if record.epochs.step is None else f"step {record.epochs.step:g}"
         head, *others = [in_time(record.seconds), epochs, best] if record.ended else [epochs, best]
         numbers.append({"words": "training", "value": head, "notes": ", ".join(filter(None, others))})
     return numbers
@@ -205,6 +205,8 @@ def progress_in_words(directory: RunDirectory, record: Record, done: int) -> str
     of = record.epochs.of
     if not (of or done) or record.folds:
         return ""
+    if record.epochs.step is not None:
+        return f"step {record.epochs.step:g}"
     words, seconds = f"epoch {done} of {of}" if of else f"epoch {done}", _seconds_of_epoch(directory, record, done)
     if not seconds:
         return words

@@ -24,7 +24,7 @@ from starlette.responses import FileResponse, HTMLResponse, JSONResponse, Redire
 
 from qexp.base.files import in_bytes
 from qexp.base.quantities import in_words, number_with_unit
-from qexp.base.text import Table, number_in
+from qexp.base.text import Table, measure, number_in
 from qexp.base.workspace import Workspace
 from qexp.comparison.seeds import STUDY_FILES, TRIAL, lines_of
 from qexp.errors import DamagedError, NotFoundError, QexpError, some
@@ -34,6 +34,7 @@ from qexp.jobs.states import ask_to_stop
 from qexp.metrics.built_in import metric_in_words
 from qexp.metrics.intervals import estimate
 from qexp.metrics.meaning import NONE, main_metric, measured, number, printed, rounding_of_interval, with_interval
+from qexp.runs.catalog import Catalog
 from qexp.runs.columns import time
 from qexp.store.directory import MATRIX, RunDirectory, annotate, retag
 from qexp.store.documents import MisfitError, Part
@@ -291,13 +292,16 @@ async def _body(request: Request) -> bytes:
 
 def show_comparison(request: Request) -> Response:
     workspace, query = site_of(request).workspace, request.query_params
-    names = query.getlist("run")
-    if launch := query.get("launch"):
-        names = [*launch_at(workspace, launch).record().runs]
+    names, launch, experience = query.getlist("run"), query.get("launch"), query.get("experience")
+    if launch:
+        names = [*launch_at(workspace, launch).record().asked]
+    elif experience:
+        of_experience = [run for run in Catalog(workspace).runs() if run["experience"] == experience]
+        names = [run["name"] for run in sorted(of_experience, key=lambda run: str(run["created"]))[-MOST_RUNS:]]
     names = list(dict.fromkeys(names))
     if not names:
         raise QexpError("choose the runs to compare: select them in the table of runs")
-    title = f"Launch {launch}" if launch else some(names, most=4)
+    title = f"Launch {launch}" if launch else experience or some(names, most=4)
     return page(request, "comparison.html", section="runs", **compared(workspace, title, names))
 
 
@@ -376,6 +380,7 @@ def _described(launch: Launch, states: States) -> dict[str, Any]:
         "settings": {key: value for key, value in record.settings.items() if value not in (None, {}, [])},
         "count": len(record.runs),
         "states": _counts(states.get(name, State.GONE.value) for name in record.runs),
+        "found_done": len(record.asked) - len(record.runs),
         "pool": launch.pool_works(),
     }
 
@@ -675,7 +680,8 @@ def _mean(group: Sequence[Run], part: str, output: str) -> dict[str, str]:
     """The mean of an output's main metric on a part, with its interval over seeds; of one seed without."""
     metric = main_metric(group[0]["results"].get(part, {}).get(output, {})) or ""
     meaning, values = meaning_of(metric, []), _values(group, part, output, metric)
-    words, name = f"{part} {in_words(output)} {metric_in_words(metric)}", f"{part}.{output}.{metric}"
+    words = f"{part} {measure(in_words(output), metric_in_words(metric))}"
+    name = f"{part}.{output}.{metric}"
     if not values:
         return {"words": words, "name": name, "value": "–", "notes": ""}
     of_seeds = estimate(values, meaning.limits(values))

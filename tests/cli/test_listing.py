@@ -270,7 +270,7 @@ def test_groups_have_the_means_of_columns_in_the_order_of_the_one_they_are_sorte
 def test_csv_and_data_frames_have_a_column_for_each_key_that_runs_override_differently(workspace, qexp):
     for seed, rate in enumerate((0.1, 0.2)):
         overrides = [f"learning_rate={rate}", f"epochs={seed + 3}", "batch_size=8"]
-        folder = write_record(workspace, f"a_{seed}", seed=seed, overrides=overrides)
+        folder = write_record(workspace, f"a_{seed}", seed=seed, overrides=overrides, digest=str(seed))
         (folder / "spec.json").write_text(json.dumps({**RESOLVED, "learning_rate": rate, "epochs": seed + 3}))
     rows = rows_of(qexp("ls", "--csv").stdout)
     assert [(row["learning_rate"], row["spec.epochs"]) for row in rows] == [("0.1", "3"), ("0.2", "4")]

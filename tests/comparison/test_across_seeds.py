@@ -135,15 +135,17 @@ def test_runs_of_one_spec_under_two_patterns_are_two_groups_and_records_without_
     assert [group["seeds"] for group in compared("bare_*")["groups"]] == [[0], [1]]
 
 
-def test_names_of_several_seeds_of_each_of_several_specs_are_grouped_like_patterns_and_others_not(
+def test_names_are_grouped_like_patterns_where_one_of_several_specs_has_two_seeds_and_others_not(
     write, compared, specs
 ):
     two_groups(write, 2)
     named = compared("slow_0", "slow_1", "fast_0", "fast_1")
     by_pattern = compared("slow_*", "fast_*")
     assert (named["results"], named["pairs"]) == (by_pattern["results"], by_pattern["pairs"])
-    for names in (("slow_0", "fast_0"), ("slow_0", "slow_1"), ("slow_0", "slow_1", "fast_0")):
+    assert [group["seeds"] for group in compared("slow_0", "slow_1", "fast_0")["groups"]] == [[0, 1], [0]]
+    for names in (("slow_0", "fast_0"), ("slow_0", "slow_1")):
         assert not differ_by_seed(runs_to_compare(names, Catalog(find(specs.root))))
+    assert differ_by_seed(runs_to_compare(["slow_0", "slow_1"], Catalog(find(specs.root))), gathered=True)
 
 
 def test_patterns_and_names_can_be_mixed_and_a_run_belongs_to_the_first_that_names_it(write, qexp, compared):

@@ -218,4 +218,4 @@ def test_runs_without_numbers_of_a_test_part_are_compared_by_those_of_validation
     comparison = compared(*({**numbers, "validation": numbers["train"]} for numbers in trained))
     assert [row.best for row in comparison.results] == [[1]]
     assert "depth mae: lowest in B by validation, 0.25 km\n" in str(comparison)
-    assert re.search(r"A +0\.5\n +B +0\.25 \*$", str(comparison))
+    assert re.search(r"A +0\.5\n +B +0\.25 \*$", str(comparison), re.MULTILINE)

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 from contextlib import suppress
@@ -15,6 +16,7 @@ from qexp.jobs import launchers
 from qexp.jobs.launchers import Launch
 from qexp.runs import launch
 from qexp.store.directory import RunDirectory
+from qexp.web.workspace_pages import compared
 from tests.conftest import call, shared_folder
 from tests.runs.conftest import ENDLESS, SMALL, halt, has_been_told_to_end, until
 
@@ -117,6 +119,26 @@ def test_a_launch_is_written_down_and_its_runs_know_it_and_share_the_cores_and_t
     environments = [json.loads((run.path / "environment.json").read_text()) for run in runs.values()]
     assert [environment["threads"] for environment in environments] == [1, 1]
     assert sorted(environment["variables"]["CUDA_VISIBLE_DEVICES"] for environment in environments) == ["4", "7"]
+
+
+@pytest.mark.heavy
+def test_a_launch_holds_what_it_found_done_so_that_every_way_to_compare_agrees(workspace, qexp):
+    qexp("run", "mogi_quick", "--seed", "1", *BRIEF).done()
+    qexp("run", "mogi_quick", "--seeds", "0:2", "--grid", "learning_rate=1e-3,3e-3", *BRIEF).done()
+    record = launchers.find_launch("last", Workspace(workspace)).record()
+    assert (len(record.runs), len(record.done_before), len(record.asked)) == (3, 1, 4)
+    documents = [
+        json.loads(qexp("compare", *which, "--json").stdout)
+        for which in (("mogi_quick_*",), ("--launch", "last"), record.asked)
+    ]
+    pairs = [document["pairs"] for document in documents]
+    assert pairs[0] == pairs[1] == pairs[2]
+    assert pairs[0][0]["seeds"] == [0, 1]
+    assert [group["missing"] for group in documents[1]["groups"]] == [[], []]
+    page = compared(Workspace(workspace), "", record.asked)
+    assert [len(metric.values[0]) for metric in page["paired"].metrics][:1] == [2]
+    changes = [re.split("  +", line)[1] for line in qexp("ls").stdout.splitlines()[1:]]
+    assert len(set(changes)) == 2, "equal specs read alike, however they were asked for"
 
 
 @pytest.mark.heavy

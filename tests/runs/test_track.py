@@ -60,7 +60,7 @@ def test_what_is_logged_becomes_epochs_results_and_figures_of_an_ordinary_run(ca
     assert (record["state"], record["tags"], record["seed"]) == ("done", ["first"], 0)
     assert "a word" in call("logs", "fit_0").done()
     shown = call("ls").done()
-    assert "test result rmse" in shown
+    assert "test rmse" in shown
     assert "0.25" in shown
     assert call("doctor").code == 0
 
@@ -125,6 +125,30 @@ def test_runs_are_numbered_or_named_by_their_seed_and_never_replaced():
         with package.track("fit", seed=seed) as run:
             names.append((run.name, run.seed))
     assert names == [("fit_0", 0), ("fit_1", 1), ("fit_5", 5), ("fit_5_2", 5), ("fit_2", 2)]
+
+
+def test_repeats_count_within_equal_parameters_and_every_way_to_compare_them_agrees():
+    for width in (1, 2, 3):
+        for _ in range(2):
+            with package.track("fit", parameters={"width": width}) as run:
+                run.log(100, loss=run.seed)
+                run.result(mse=0.1 * width + 0.001 * run.seed)
+    assert [run["seed"] for run in package.runs()] == [0, 1] * 3
+    comparison = package.compare("fit_*", figures=False)
+    by_name = package.compare(*(f"fit_{number}" for number in range(6)), figures=False)
+    assert comparison.pairs == by_name.pairs
+    assert [[row.better for row in pair.rows] for pair in comparison.pairs] == [
+        [pair.first] for pair in comparison.pairs
+    ]
+    assert "mse: A better than B, by 0.1" in str(comparison)
+    assert "mse on the test part" in str(comparison)
+    table = call("ls", "--group", "parameters.width", "--sort", "test.mse").done()
+    assert [line.split()[0] for line in table.splitlines()[1:]] == ["1", "2", "3"]
+    assert "step 100" in call("ls").done()
+    assert "step 100" in call("show", "fit_0").done()
+    assert json.loads(call("ls", "--where", "test.mse > 0.25", "--columns", "name,test.mse", "--json").done()) == [
+        {"name": "fit_4", "test.mse": pytest.approx(0.3)}, {"name": "fit_5", "test.mse": pytest.approx(0.301)}
+    ]  # fmt: skip
 
 
 def test_a_run_ends_as_its_block_does():
