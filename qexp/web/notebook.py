@@ -159,10 +159,11 @@ class Posterior(xarray.Dataset):  # type: ignore[no-untyped-call]
                    rather too high than too low: the posterior has seen the observation.
         Raises QexpError for a simulator that fails or shows something of another shape.
         """
-        from qexp.kinds.simulations.new import predicted_of
+        from qexp.spec.kinds import kind_named
 
         every = np.stack([*self.stacked(sample).values()], axis=1)
         chosen = every[np.linspace(0, len(every) - 1, min(draws, len(every))).round().astype(int)]
+        predicted_of = kind_named("simulated").load("new").predicted_of
         predicted, seen = predicted_of(simulator, chosen), np.asarray(observed, float).ravel()
         if predicted.shape[1] != seen.size:
             raise QexpError(f"`observed` has {seen.size:,} values, and the simulator shows {predicted.shape[1]:,}")
