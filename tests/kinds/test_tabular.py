@@ -118,7 +118,7 @@ def test_rows_with_missing_values_can_be_dropped_and_are_counted(open_rows):
 def test_gaps_in_inputs_stay_to_be_filled_in_and_are_counted_and_rows_without_output_or_any_input_are_left_out(
     open_rows,
 ):
-    content = ROWS.replace("0.070", "").replace("0.030,0.051,1.2", "NA,,nan").replace("1.1,0.5", "1.1,")
+    content = ROWS.replace("0.070", "").replace("0.030,0.051,1.2", "n/a,,<NA>").replace("1.1,0.5", "1.1,")
     dataset = open_rows(content, missing={"type": "mean", "parameters": {"indicator": "gaps"}})
     assert dataset.row_numbers([0, 1]) == [2, 3]
     assert np.isnan(dataset.values["reflectance"]).tolist() == [[False, False], [False, True]]

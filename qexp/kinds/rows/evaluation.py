@@ -341,8 +341,7 @@ def _evaluate_rows(
     models: Sequence[Estimator],
     metrics: Mapping[str, Metrics],
 ) -> Results:
-    given = {name: torch.from_numpy(tables.values(name)).float() for name in measured(attempt.spec)}
-    inputs = {name: values.to(attempt.device) for name, values in given.items()}
+    inputs = {name: torch.from_numpy(tables.values(name)).float().to(attempt.device) for name in measured(attempt.spec)}
     sizes, first, means = networks_of_folds(request.directory), models[0], _means_of_training_targets(request, metrics)
 
     def reduced(name: str, values: torch.Tensor) -> list[torch.Tensor]:
