@@ -197,8 +197,8 @@ class TabularDataset:
 
     def _without_gaps(self, gaps: Mapping[str, NDArray[np.bool_]], missing: Any) -> NDArray[np.int64]:
         """The records without missing values, or without those that are not filled in."""
+        inputs = [column for name in self.inputs for column in self.columns[name]]
         if self.imputation:
-            inputs = [column for name in self.inputs for column in self.columns[name]]
             no_input = np.logical_and.reduce([gaps[column] for column in inputs])
             gaps = {name: no_input if name in inputs else absent for name, absent in gaps.items()}
         incomplete = np.logical_or.reduce(list(gaps.values()))
@@ -212,7 +212,9 @@ class TabularDataset:
             raise DatasetError([(("missing",), f"every row of {self.path} has a missing value: {where}")])
         single = incomplete.sum() == 1
         left_out = f"{incomplete.sum()} of {len(incomplete)} rows {'is' if single else 'are'} left out"
-        self.warnings.append(f"{left_out}, because {'it has' if single else 'they have'} no value for {where}")
+        fill = not self.imputation and any(gaps[column].any() for column in inputs)
+        way_out = '; "missing": "median" would fill in gaps of inputs' if fill else ""
+        self.warnings.append(f"{left_out}, because {'it has' if single else 'they have'} no value for {where}{way_out}")
         return np.flatnonzero(~incomplete)
 
     def _in_words(self, records: Mapping[str, NDArray[np.integer]]) -> str:

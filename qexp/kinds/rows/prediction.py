@@ -126,6 +126,9 @@ class RowModel(FileModel):
         return RowEstimation(self, source, target)
 
 
+GIVEN = "_given"
+"""How a column of the file is renamed that has the name of an output."""
+
 EstimatedChunk = tuple[Chunk, list[Values], NDArray[np.int16], Matrix | None]
 """A chunk; means, spreads and, if there are intervals, their ends, (row, output) each; the number of features that are
 outside, (row,); and draws, (draw, row, output), if they were asked for."""
@@ -147,6 +150,8 @@ class RowEstimation(TableEstimation[RowModel]):
         self._positions = position_columns([field.name for field in numbers])
         self._raster = CellMeans(len(layers(list(model.outputs))))
         self._outside = self._missing = 0
+        self._renamed: dict[str, str] = {}
+        """Column of the file with the name of an output, such as a measured value → its name beside estimates."""
         self._imputed = np.zeros(len(model.features), np.int64)
 
     @property
@@ -171,10 +176,18 @@ class RowEstimation(TableEstimation[RowModel]):
         kept, path = self._rows.kept, self._rows.path
         names = {column.name for column in columns}
         names |= set(map(title, columns)) if self.target.suffix == ".csv" else set()
-        if both := next((name for name in kept.names if name in names), None):
-            raise QexpError(f"{path} has a column '{both}', which is also a column of the estimates; rename it")
+        of_outputs = {column.name for column in columns} & {*model.outputs}
+        of_outputs |= {title(column) for column in columns if column.name in of_outputs}
+        for both in (name for name in kept.names if name in names):
+            if both not in of_outputs or f"{both}{GIVEN}" in {*names, *kept.names}:
+                raise QexpError(f"{path} has a column '{both}', which is also a column of the estimates; rename it")
+            self._renamed[both] = f"{both}{GIVEN}"
         units = self._rows.units
-        return pa.schema([*(new_column(field.name, field.type, units.get(field.name, "")) for field in kept), *columns])
+        of_file = [
+            new_column(self._renamed.get(field.name, field.name), field.type, units.get(field.name, ""))
+            for field in kept
+        ]
+        return pa.schema([*of_file, *columns])
 
     def pieces(self, chunk: int | None, add_draws: AddDraws) -> Iterator[EstimatedPiece]:
         outputs = list(self.model.outputs)
@@ -182,7 +195,7 @@ class RowEstimation(TableEstimation[RowModel]):
             count = len(outside)
             if draws is not None:
                 add_draws(range(self.count, self.count + count), draws)
-            columns: dict[str, Any] = {name: part.kept[name] for name in self._rows.kept.names}
+            columns: dict[str, Any] = {self._renamed.get(name, name): part.kept[name] for name in self._rows.kept.names}
             columns |= _by_column(outputs, means) | _by_column(map(spread_of, outputs), spreads)
             for name_of, values in zip((low_of, high_of), ends, strict=False):
                 columns |= _by_column(map(name_of, outputs), values)
@@ -252,6 +265,7 @@ class RowEstimation(TableEstimation[RowModel]):
         if imputed := record.get("imputed"):
             counts = ", ".join(f"{name}: {count:,}" for name, count in imputed.items())
             phrases.append(f"missing features filled in by what the training rows have ({counts})")
+        phrases += [f"the file's own '{name}' is '{renamed}'" for name, renamed in self._renamed.items()]
         return [*phrases, *self.model.remarks(record, record["rows"])]
 
     def warnings(self, record: Mapping[str, Any]) -> Sequence[str]:
