@@ -111,8 +111,11 @@ def new_simulations(
             made_of_it = {simulated.OBSERVED, simulated.NAMES_OBSERVED} if callable(x) else set()
             different += [] if same and {*there} <= {*arrays} | made_of_it else [path]
     if different:
-        way_out = "give another name, or remove it"
-        raise QexpError(f"{workspace.shown(different[0])} exists already, and holds something else; {way_out}")
+        others = "made by another simulator, or of another number, than these"
+        what = "a dataset with another prior or other parameters" if different[0] == spec else f"simulations {others}"
+        raise QexpError(
+            f"{workspace.shown(different[0])} exists already, and holds {what}; give another name, or remove it"
+        )
     if made:
         files.make_folder(path.parent)
         with files.writing(path), files.replacing(path) as written:
