@@ -261,7 +261,7 @@ def _cells_of_noise(observation: Observation, plan: Reduction | None) -> Iterato
         if plan.criterion.passes_over(whole := float(track.where_observed().displacement.std())):
             yield (
                 f"all displacements of '{track.name}' have a standard deviation of {whole:.2g} m, so that the quadtree "
-                f"splits no cell; its threshold is in m, such as `reduce=quadtree:{max(whole / 5, 1e-4):.1g}`"
+                f"splits no cell; its threshold is in m, such as `reduce=quadtree:{max(whole / 2, 1e-4):.1g}`"
             )
         if not plan.criterion.follows(deviation := _deviation(track)):
             continue
