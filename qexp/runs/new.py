@@ -138,10 +138,9 @@ def _dataset_of(file: Path, workspace: Workspace, options: NewOptions) -> Docume
     for kind in KINDS:
         new = kind_named(kind).load("new")
         if new is not None and new.takes(path):
-            whole = path.resolve()
-            below = [folder.resolve() for folder in folders[1:] if whole.is_relative_to(folder.resolve())]
-            named = whole.relative_to(below[0]).as_posix() if below else str(whole)
-            return {"type": kind, "path": named, **new.dataset(path, options)}
+            document = {"path": path, **new.dataset(path, options)}
+            named = {key: _named(of, folders[1:]) if isinstance(of, Path) else of for key, of in document.items()}
+            return {"type": kind, **{key: of for key, of in named.items() if of is not None}}
     images = ""
     if path.suffix.lower() in (".tif", ".tiff", ".npy", ".npz", ".nc"):
         images = (
@@ -149,6 +148,13 @@ def _dataset_of(file: Path, workspace: Workspace, options: NewOptions) -> Docume
             "such files: qexp predict RUN FILE, or, without a network, qexp observe and qexp invert"
         )
     raise QexpError(f"{file}: {WOULD_WORK}{images}")
+
+
+def _named(path: Path, folders: Sequence[Path]) -> str:
+    """A file or folder as datasets name it: from a folder of data that it lies in."""
+    whole = path.resolve()
+    below = [folder.resolve() for folder in folders if whole.is_relative_to(folder.resolve())]
+    return whole.relative_to(below[0]).as_posix() if below else str(whole)
 
 
 def _in_a_line(items: str) -> str:
