@@ -203,7 +203,12 @@ def _places_of(track: Track, pixel: float) -> tuple[Array, Array, Array, Array]:
     number = np.arange(len(cell)) - np.searchsorted(cell, cell)
     place = np.stack([number % along[cell, 0], number // along[cell, 0]], axis=1)
     away = ((place + 0.5) / along[cell] - 0.5) * sides[cell]
-    return track.x[cell] + away[:, 0], track.y[cell] + away[:, 1], track.displacement[cell], (sides / along).prod(1)[cell]
+    return (
+        track.x[cell] + away[:, 0],
+        track.y[cell] + away[:, 1],
+        track.displacement[cell],
+        (sides / along).prod(1)[cell],
+    )
 
 
 def without_edge(values: Array) -> tuple[Array, float]:

@@ -86,7 +86,7 @@ def new_simulations(
     if callable(x) and (of_prior := simulated.names_of(prior)) and [*parameters] != of_prior:
         raise QexpError(f"`names`: the simulator is given the parameters of the prior, {of_prior}; leave `names` out")
     count = len(next(iter(parameters.values())))
-    document = simulated.dataset(path.name, list(parameters), prior, units, cache.tables["quantities"])
+    document = simulated.dataset_of_arrays(path.name, list(parameters), prior, units, cache.tables["quantities"])
     axes = [*map(str, more.get("axes") or (x.dims if hasattr(x, "to_dataset") else ()))]  # an array of xarray
     document |= (
         {"axes": {simulated.OBSERVED: axes}} if axes and (more.get("axes") or {*axes} <= {*simulated.AXES}) else {}

@@ -1,4 +1,4 @@
-"""First specs for an observation: simulated tracks like its own, and a network that estimates a point source of them."""
+"""First specs for an observation: simulated tracks like its own, and a network that finds a point source in them."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-import torch
 
+from qexp.base.arrays import Array
 from qexp.base.options import as_warning
 from qexp.deformation.by_network import SeenView, image_of, peak_of
 from qexp.errors import QexpError
@@ -17,27 +17,23 @@ from qexp.kinds.options import NewOptions
 from qexp.observations.observation import Track, is_observation, read_observation, spacing
 from qexp.observations.reading import angles_of
 from qexp.simulation.dataset import GeneratedDataset, mask_of
-from qexp.simulation.noise import Blocks, Grid, Noise
-from qexp.simulation.noise_models import NOISES
 from qexp.spec.reading import Document
 
-OUTPUTS = "x", "y", "depth", "delta_volume"
+OUTPUTS = ["x", "y", "depth", "delta_volume"]
 
 SIDE, POINTS_APART = 48, 1.5
 """Pixels along a side of the images, at most; and the least side of a pixel, in distances between points."""
 
-DEPTHS = 2.0, 0.4
-"""The least in pixels, as images do not show narrower sources; the largest as a share of the extent, as wider ones look
-like an offset.
+SHALLOW, DEEP = 2.0, 0.4
+"""Depths: the least in pixels, which show no narrower source; the largest as a share of the extent, as the displacement
+of a deeper source looks like an offset.
 """
 
 OF_SIGNAL, UPLIFT = 2.0, 0.75 / math.pi
-"""Times as strong or weak as the observed signal a source may be; and the uplift above one, times depth² / volume change.
-"""
+"""Times as strong or weak as the signal a source may be; and the uplift above it, times depth² / volume change."""
 
-HIDDEN, LEAST_PATCH = (0.1, 0.8), 1.0
-"""Share of hidden pixels in training: around a source, images may reach beyond the tracks; and the least patch in pixels.
-"""
+HIDDEN = 0.1, 0.8
+"""Share of hidden pixels in training: around a source, images may reach beyond the tracks."""
 
 
 def takes(path: Path) -> bool:
@@ -47,9 +43,9 @@ def takes(path: Path) -> bool:
 def dataset(path: Path, options: NewOptions) -> Document:
     """The keys of a dataset of a point source below flat ground, as the radar tracks of an observation see it.
 
-    Images have square pixels and cover the tracks, around the largest displacement as in `qexp invert`. The position is
-    uniform over the middle half. Depth is log-uniform between `DEPTHS`, and so is the volume change, from half of what
-    makes the observed signal at the least depth to twice what makes it at the largest.
+    Images have square pixels and are as large as the area of the tracks. The position is uniform over its middle half.
+    Depths are log-uniform between `SHALLOW` and `DEEP`, and so are volume changes, from those that make half of the
+    observed signal at the least depth to those that make twice of it at the largest.
     Raises QexpError for an observation of stations alone, or without a signal.
     """
     if options.outputs or options.groups:
@@ -57,18 +53,21 @@ def dataset(path: Path, options: NewOptions) -> Document:
     observation = read_observation(path)
     tracks = [track.where_observed() for track in observation.tracks if track.kind == "radar"]
     if not tracks:
-        raise QexpError(f"{path} has GNSS stations alone, and networks take radar tracks; without one: qexp invert {path}")
+        raise QexpError(
+            f"{path} has GNSS stations alone, and networks take radar tracks; without one: qexp invert {path}"
+        )
     if len(tracks) < len(observation.tracks):
         as_warning("the network sees the radar tracks alone; `qexp invert --refine` takes the GNSS stations, too")
     places = np.concatenate([[track.x, track.y] for track in tracks], axis=1)
     extent, apart = float(np.ptp(places, axis=1).max()), [spacing(of.x, of.y) for of in tracks if of.spread is None]
-    pixel = float(f"{max(extent / SIDE, POINTS_APART * max(apart, default=0), 1):.3g}")
+    pixel = _short(max(extent / SIDE, POINTS_APART * max(apart, default=0), 1))
     side, centre = min(8 * math.ceil(extent / pixel / 8), SIDE), peak_of(tracks, pixel)
-    seen = [Seen(track, side, pixel, centre) for track in tracks]
-    signal = max((of.signal for of in seen), key=abs)
+    views = [SeenView(track.name, side, side, (pixel, pixel), track.direction, None) for track in tracks]
+    images = [image_of(track, view, centre) for track, view in zip(tracks, views, strict=True)]
+    signal = max(map(_signal, images), key=abs)
     if not signal:
         raise QexpError(f"{path}: its displacements are the same everywhere, which no source makes")
-    low, high = DEPTHS[0] * pixel, DEPTHS[1] * extent
+    low, high = SHALLOW * pixel, DEEP * extent
     volumes = np.geomspace(abs(signal) * low**2 / OF_SIGNAL, abs(signal) * high**2 * OF_SIGNAL, 33) / UPLIFT / 1e6
     volume: Document = {"type": "log_uniform", "parameters": {"low": _short(volumes[0]), "high": _short(volumes[-1])}}
     if signal < 0:
@@ -76,27 +75,26 @@ def dataset(path: Path, options: NewOptions) -> Document:
     position = {"type": "uniform", "parameters": {"a": -_short(extent / 4000), "b": _short(extent / 4000)}}
     depth = {"type": "log_uniform", "parameters": {"low": _short(low / 1000), "high": _short(high / 1000)}}
     offset = max(abs(signal) / 4, *(abs(float(np.median(track.displacement))) for track in tracks))
+    noises: list[Document] = [{"type": "offset", "parameters": {"standard_deviation": _short(offset)}}]
+    for number, (track, view, image) in enumerate(zip(tracks, views, images, strict=True)):
+        squared = image_of(replace(track, displacement=track.error**2), view, centre)
+        noises += [noise | {"views": [number]} for noise in _noise(track, image, squared, pixel)]
     return {
         "path": None,
         "generation_type": "mogi",
         "angles": "degrees",
         "size": [side, side],
-        "views": [of.view for of in seen],
+        "views": [_view(track, _short(pixel / 1000)) for track in tracks],
         "varyings": {name: [] for name in OUTPUTS},
         "distributions": dict(zip(OUTPUTS, (position, position, depth, volume), strict=True)),
-        "noise_model": [
-            {"type": "offset", "parameters": {"standard_deviation": _short(offset)}},
-            *(noise | {"views": [number]} for number, of in enumerate(seen) for noise in of.noise),
-        ],
+        "noise_model": noises,
     }
 
 
 def experience(document: Document, dataset: GeneratedDataset) -> tuple[Document, Document]:
     """The keys of a model and of an experience that estimate the posterior of the source from masked images."""
     inputs = [name for image in dataset.images for name in (image, mask_of(image))]
-    height, width = dataset.size
-    scale = document["noise_model"][0]["parameters"]["standard_deviation"]
-    silu = {"activation": "silu"}
+    scale, silu = document["noise_model"][0]["parameters"]["standard_deviation"], {"activation": "silu"}
     operations = {
         "join": {"module": "concatenate"},
         "wide": {"module": "conv", "parameters": {"filters": [16], "stride": 2, **silu}},
@@ -106,14 +104,14 @@ def experience(document: Document, dataset: GeneratedDataset) -> tuple[Document,
         "posterior": {"module": "mixture_posterior", "parameters": {"components": 4}},
     }
     model = {
-        "inputs": {name: {"size": [height, width, 1]} for name in inputs},
-        "outputs": list(OUTPUTS),
+        "inputs": {name: {"size": [*dataset.size, 1]} for name in inputs},
+        "outputs": OUTPUTS,
         "operations": operations,
-        "branches": [{"x_name": inputs, "y_name": list(OUTPUTS), "operations": [*operations]}],
+        "branches": [{"x_name": inputs, "y_name": OUTPUTS, "operations": [*operations]}],
     }
     return model, {
         "inputs": inputs,
-        "outputs": list(OUTPUTS),
+        "outputs": OUTPUTS,
         "split": [0.8, 0.2],
         "sizes": [8192, 1000, 1000],
         "epochs": 40,
@@ -121,54 +119,41 @@ def experience(document: Document, dataset: GeneratedDataset) -> tuple[Document,
         "optimizer": "adam",
         "learning_rate": 3e-3,
         "schedule": "one_cycle",
+        "gradient_clip": 5.0,
         "transforms": {image: {"type": "asinh", "parameters": {"scale": scale}} for image in dataset.images},
         "losses": "negative_log_likelihood",
-        "gradient_clip": 5.0,
     }
 
 
-class Seen:
-    """A track in the pixels of a square image around a centre, and what is declared of it."""
+def _signal(image: Array) -> float:
+    """The largest displacement from the median, with its sign, but for one pixel in 200."""
+    moved = np.sort(image[np.isfinite(image)])
+    moved = (moved - np.median(moved))[len(moved) // 200 : len(moved) - len(moved) // 200]
+    return float(moved[np.abs(moved).argmax()])
 
-    def __init__(self, track: Track, side: int, pixel: float, centre: tuple[float, float]) -> None:
-        self._track, self._pixel = track, pixel
-        view = SeenView(track.name, side, side, (pixel, pixel), track.direction, None)
-        self._image = image_of(track, view, centre)
-        self._variance = image_of(replace(track, displacement=track.error**2), view, centre)
 
-    @property
-    def signal(self) -> float:
-        """The largest displacement from the median, but for a few pixels, with its sign."""
-        moved = self._image[np.isfinite(self._image)]
-        moved = np.sort(moved - np.median(moved))[len(moved) // 200 : len(moved) - len(moved) // 200]
-        return float(moved[np.abs(moved).argmax()])
+def _view(track: Track, side: float) -> Document:
+    incidence, heading = (round(float(of[0]), 2) for of in angles_of(track.direction.mean(axis=0)[None], track.look))
+    named = {"name": track.name} if re.fullmatch("[A-Za-z][A-Za-z0-9_-]*", track.name) else {}
+    look = {"look": "left"} if track.look == "left" else {}
+    return {**named, "heading": heading, "incidence": incidence, **look, "x_res": side, "y_res": side}
 
-    @property
-    def view(self) -> Document:
-        track, side = self._track, _short(self._pixel / 1000)
-        incidence, heading = (float(of[0]) for of in angles_of(track.direction.mean(axis=0)[None], track.look))
-        named = {"name": track.name} if re.fullmatch("[A-Za-z][A-Za-z0-9_-]*", track.name) else {}
-        look = {"look": "left"} if track.look == "left" else {}
-        return {**named, "heading": round(heading, 2), "incidence": round(incidence, 2), **look, "x_res": side, "y_res": side}
 
-    @property
-    def noise(self) -> list[Document]:
-        """The sill of the mean over a pixel; errors of points, divided by how many are in one; patches like the gaps."""
-        track, hidden = self._track, ~np.isfinite(self._image)
-        of_pixel = max(len(track.x) / (~hidden).sum(), 1.0)
-        independent = float(np.nanmedian(self._variance)) / of_pixel
-        noise: Document = {"type": "white", "parameters": {"standard_deviation": _short(math.sqrt(independent))}}
-        if track.noise is not None:
-            size = torch.tensor([self._pixel / 8])
-            declared = {"range": _short(track.noise.range / 1000), "sill": track.noise.sill}
-            built: Noise = NOISES[track.noise.type].build(**declared)
-            sill = float(built.covariance_of_means(Grid(8, 8, size, size), Blocks(8, 8, 8))[0, 0])
-            noise = {"type": track.noise.type, "parameters": {**declared, "sill": _short(sill), "nugget": _short(independent)}}
-        begin = [np.diff(hidden, axis=axis, prepend=False) & hidden for axis in (0, 1)]
-        patch = 2 * hidden.sum() / max(np.sum(begin), 1)
-        share = float(np.clip(hidden.mean(), *HIDDEN))
-        gaps = {"share": _short(share), "patch_size": _short(max(patch, LEAST_PATCH) * self._pixel / 1000)}
-        return [noise, {"type": "decorrelation", "parameters": gaps}]
+def _noise(track: Track, image: Array, squared: Array, pixel: float) -> list[Document]:
+    """Noise of a pixel: what is correlated as it is, the variance of points divided by how many are in one; and gaps.
+
+    squared  errors of points, squared, in the pixels of the image
+    """
+    hidden = ~np.isfinite(image)
+    independent = float(np.nanmedian(squared)) / max(len(track.x) / (~hidden).sum(), 1)
+    noise: Document = {"type": "white", "parameters": {"standard_deviation": _short(math.sqrt(independent))}}
+    if (of := track.noise) is not None:
+        lengths = {"range": _short(of.range / 1000), "sill": _short(of.sill), "nugget": _short(independent)}
+        noise = {"type": of.type, "parameters": lengths}
+    begins = sum((np.diff(hidden, axis=axis, prepend=False) & hidden).sum() for axis in (0, 1))
+    patch = pixel / 1000 * max(2 * hidden.sum() / max(begins, 1), 1)
+    share = np.clip(hidden.mean(), *HIDDEN)
+    return [noise, {"type": "decorrelation", "parameters": {"share": _short(share), "patch_size": _short(patch)}}]
 
 
 def _short(value: float) -> float:
