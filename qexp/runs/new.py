@@ -6,6 +6,7 @@ import hashlib
 import json
 import re
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -25,8 +26,9 @@ from qexp.store.record import require_name
 KINDS_OF_NEW = ("dataset", "experience")
 
 WOULD_WORK = (
-    "specs can be written for a table of rows (CSV, Parquet), and for a folder with train/ and test/, each with "
-    "folders of NetCDF files"
+    "specs can be written for a table of rows (CSV, Parquet); for a folder with train/ and test/, each with folders of "
+    "NetCDF files; for arrays over simulations (NetCDF, HDF5, npz, Zarr); for a folder of images (GeoTIFF, npy, npz, "
+    "NetCDF) with a table that names them; and for an observation of qexp observe"
 )
 
 
@@ -36,6 +38,11 @@ def new_specs(workspace: Workspace, options: NewOptions) -> list[Path]:
     Raises QexpError if one of them exists, if the file is of no kind for which there are such specs, or if they would
     not train.
     """
+    if (file := options.source) is not None:
+        name = options.name or Path(file).stem
+        options = replace(options, kind=options.kind or "experience", name=name, file=options.file or file)
+    if options.kind is None or options.name is None:
+        raise QexpError("`kind` and `name`: give both, or a file as `source`")
     name = require_name(options.name)
     if options.kind not in KINDS_OF_NEW:
         raise QexpError(f"`kind={options.kind}`: write dataset or experience, which comes with its model")
@@ -142,10 +149,9 @@ def _dataset_of(file: Path, workspace: Workspace, options: NewOptions) -> Docume
             named = {key: _named(of, folders[1:]) if isinstance(of, Path) else of for key, of in document.items()}
             return {"type": kind, **{key: of for key, of in named.items() if of is not None}}
     images = ""
-    if path.suffix.lower() in (".tif", ".tiff", ".npy", ".npz", ".nc"):
+    if path.suffix.lower() in (".tif", ".tiff"):
         images = (
-            "; networks on images are trained on what a simulator makes ('qexp tables generators'), and then estimate "
-            "such files: qexp predict RUN FILE, or, without a network, qexp observe and qexp invert"
+            "; from one image: qexp observe, then qexp new with its file; or qexp predict RUN FILE with a trained run"
         )
     raise QexpError(f"{file}: {WOULD_WORK}{images}")
 
