@@ -81,7 +81,9 @@ class NewOptions(InWorkspace):
         "the dataset of its name.", metavar="[FILE|FOLDER]", shell=str, argument=True,
     )  # fmt: skip
     _: KW_ONLY
-    source: str | Path | None = option(None, "That file, alone.", "--from", metavar="FILE|FOLDER", shell=str)
+    source: str | Path | None = option(
+        None, "The file or folder, for an experience of its name.", "--from", metavar="FILE|FOLDER", shell=str
+    )
     outputs: Sequence[str] = option(
         (), "Column or field that is estimated; the last one of numbers, or all of simulations, if left out.",
         "--output", also="Repeat for more.", metavar="COLUMN", shell=list[str], example='("moisture",)',

@@ -61,13 +61,13 @@ def dataset(path: Path, options: NewOptions) -> Document:
     places = np.concatenate([[track.x, track.y] for track in tracks], axis=1)
     extent, apart = float(np.ptp(places, axis=1).max()), [spacing(of.x, of.y) for of in tracks if of.spread is None]
     pixel = _short(max(extent / SIDE, POINTS_APART * max(apart, default=0), 1))
-    side, centre = min(8 * math.ceil(extent / pixel / 8), SIDE), peak_of(tracks, pixel)
+    side, centre = 8 * min(max(math.ceil(extent / pixel / 8), 1), SIDE // 8), peak_of(tracks, pixel)
     views = [SeenView(track.name, side, side, (pixel, pixel), track.direction, None) for track in tracks]
     images = [image_of(track, view, centre) for track, view in zip(tracks, views, strict=True)]
     signal = max(map(_signal, images), key=abs)
     if not signal:
         raise QexpError(f"{path}: its displacements are the same everywhere, which no source makes")
-    low, high = SHALLOW * pixel, DEEP * extent
+    low, high = min(SHALLOW * pixel, DEEP / 4 * extent), DEEP * extent
     volumes = np.geomspace(abs(signal) * low**2 / OF_SIGNAL, abs(signal) * high**2 * OF_SIGNAL, 33) / UPLIFT / 1e6
     volume: Document = {"type": "log_uniform", "parameters": {"low": _short(volumes[0]), "high": _short(volumes[-1])}}
     if signal < 0:
@@ -147,7 +147,7 @@ def _noise(track: Track, image: Array, squared: Array, pixel: float) -> list[Doc
     hidden = ~np.isfinite(image)
     independent = float(np.nanmedian(squared)) / max(len(track.x) / (~hidden).sum(), 1)
     noise: Document = {"type": "white", "parameters": {"standard_deviation": _short(math.sqrt(independent))}}
-    if (of := track.noise) is not None:
+    if (of := track.noise) is not None and of.sill > 0:
         lengths = {"range": _short(of.range / 1000), "sill": _short(of.sill), "nugget": _short(independent)}
         noise = {"type": of.type, "parameters": lengths}
     begins = sum((np.diff(hidden, axis=axis, prepend=False) & hidden).sum() for axis in (0, 1))

@@ -139,8 +139,11 @@ def dataset(path: Path, options: NewOptions) -> Document:
             if observed
             else "observations, arrays (simulation, ...) beside"
         )
+        shapes = {**{name: of.shape for name, of in there.items()}, **{name: of.shape for name, of in columns.items()}}
+        known = some([f"'{name}' {shape}" for name, shape in shapes.items()]) or "nothing"
         where = path if table is None else f"{path} and {table.path.name}"
-        raise QexpError(f"{where}: no {what} arrays of one axis, with numbers that differ between simulations")
+        words = f"{where}: no {what} arrays of one axis, with numbers that differ between simulations"
+        raise QexpError(f"{words}; it has {known}")
     if unknown := [name for name in options.outputs if name not in varying]:
         known = suggestion(unknown[0], varying)
         raise QexpError(f"`outputs={unknown}`: '{unknown[0]}' is none of the parameters of {path}; {known}")
