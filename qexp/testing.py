@@ -161,7 +161,7 @@ OTHERS = {"empty.txt": b"", "table.csv": b"east,north,los\n1,2,3\n", "picture.ti
 
 
 def check_reader(reader: Reader, file: str | Path, options: ReadOptions | None = None) -> None:
-    """Whether a reader of observations knows its files alone, makes sound tracks, and refuses damaged files in words.
+    """Whether a reader knows its files alone, makes sound tracks, and refuses damaged files with a message.
 
     file     a file of its format, whose numbers another test compares
     options  those that this file needs

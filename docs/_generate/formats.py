@@ -9,9 +9,9 @@ from qexp.observations.readers import READERS
 
 HEAD = """# Formats of observations
 
-What [`qexp observe`](commands/observe.md) reads. Of the formats that recognise a file, the first here reads it. An
+What [`qexp observe`](commands/observe.md) reads. If several formats recognise a file, the first here reads it. An
 option that counts for none of the files of a command is an error. Files of stations can also be given by `--gnss`,
-with their unit by `--gnss-unit`. [Invert observed deformation](../how-to/observed-deformation.md) says what is made of
+with their unit by `--gnss-unit`. [Read displacements](../how-to/observe-displacements.md) says what is made of
 them."""
 
 NOTES = """## What counts for each format
@@ -38,8 +38,8 @@ NOTES = """## What counts for each format
   radians: cos θ cos φ, cos θ sin φ, sin θ). Another unit is refused. `--coherence cc.tif` masks what is below
   `--least-coherence 0.3`. `--dem` gives elevations, interpolated from any grid, `--bounds W,E,S,N` takes a part.
   Of several variables of a NetCDF file name the displacement, `--columns los=los_asc` or `--variable los_asc`. Two
-  tracks in one file are that file given twice: `observe views.nc views.nc --variable los_asc --variable los_dsc`. Of a
-  time series take one map first; [`qexp predict`](../how-to/predict.md#images) takes all.
+  tracks in one file are that file given twice: `observe views.nc views.nc --variable los_asc --variable los_dsc`. From
+  a time series take one map first; [`qexp predict`](../how-to/predict-images.md) takes all.
 - **MintPy**: `velocity.h5`, which counts as one year's displacement, or `timeseries.h5 --epochs 20200131,20200212`,
   with `geometryGeo.h5` beside it or by `--geometry`. Geocode files in radar coordinates first (MintPy's `geocode.py`).
 - **LiCSAR**: a file `*.geo.unw.tif`, or the folder of one, with `*.geo.E.tif`, `*.geo.N.tif` and `*.geo.U.tif` beside
@@ -58,8 +58,8 @@ latitudes (columns `lon` and `lat`, or `--crs EPSG:4326`) are projected to the U
 So are systems that distort lengths there by more than 2 %, such as Web Mercator. Lines of sight, headings and
 components of stations refer to the north of the file's own coordinates, which is true north for longitude and latitude.
 At each point they are rotated to the north of the observation's coordinates (by up to 3° in a UTM zone); headings are
-printed from both norths where these differ. Of unit vectors alone, the heading is that of a satellite that looks right.
-Give `--north true` for a file of projected coordinates whose directions refer to true north."""
+printed from both norths where these differ. Where only unit vectors are given, the heading is that of a satellite that
+looks right. Give `--north true` for a file of projected coordinates whose directions refer to true north."""
 
 
 def page() -> str:

@@ -24,14 +24,13 @@ from qexp.web.listing import Listing, epochs_listed
 
 if TYPE_CHECKING:
     import numpy as np
-    import xarray
     from numpy.typing import ArrayLike, NDArray
 
     from qexp.results.calibration import Calibration
     from qexp.results.intervals import HeldOutIntervals
     from qexp.results.limit import Limit
     from qexp.runs.predict import Predictor
-    from qexp.web.notebook import Estimates, Matrix, ShownEvaluation
+    from qexp.web.notebook import Estimates, Matrix, Posterior, ShownEvaluation
     from qexp.web.trust import ShownCalibration, ShownIntervals, ShownLimit, ShownVerification
 
 
@@ -208,14 +207,14 @@ class Run(Shown):
         refined: bool = False,
         recalibrated: str | None = None,
         **inputs: ArrayLike,
-    ) -> xarray.Dataset:
+    ) -> Posterior:
         """Draws from the joint posterior given observations: `run.posterior(displacement=images)["depth"]`.
 
         For runs whose model ends in a posterior head, and with `refined` for all runs on images of a simulated dataset
         whose likelihood is known: the draws are then from the posterior of that likelihood, with the distributions of
         the dataset as prior, in the dataset's declared noise; the network's estimate is only a start.
-        `made.quantile([0.05, 0.95], "draw")` and `xarray.corr` of it give intervals and correlations; ArviZ takes it
-        as it is.
+        `made.summary()` has means and intervals, `made.corner()` draws them, `made.check(simulator, observed)` compares
+        the observation with predictions; else it is a dataset of xarray, with `quantile`, and ArviZ takes it as it is.
 
         draws         number of draws for each sample
         seed          of the draws
@@ -227,9 +226,13 @@ class Run(Shown):
         Raises QexpError as `predict` does, for a run without posterior head, and refined for a likelihood that is not
         known, or pixels that are missing without a mask.
         """
+        from qexp.web.notebook import Posterior
+
         if refined:
-            return self._predictor.refined(inputs, draws, seed, as_warning)
-        return self._predictor.posterior(inputs, draws, seed, recalibrated, as_warning)
+            made = self._predictor.refined(inputs, draws, seed, as_warning)
+        else:
+            made = self._predictor.posterior(inputs, draws, seed, recalibrated, as_warning)
+        return Posterior(made.data_vars, made.coords, made.attrs)
 
     def log_prob(self, theta: Any, **inputs: ArrayLike) -> NDArray[np.float64]:
         """The logarithm of the posterior's density at values of the parameters, given observations.

@@ -283,7 +283,7 @@ def planned_study(options: StudiedOptions) -> tuple[list[Plan], bool]:
 
 @takes(Tuning)
 def tune(options: Tuning) -> ShownTuned:
-    """Search the values of keys with which an experience has the least validation error; see `qexp tune`.
+    """Search the values of keys with which an experience has the lowest validation error; see `qexp tune`.
 
     The test part is not evaluated until the search is over; then the best is trained with fresh seeds.
 

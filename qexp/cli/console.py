@@ -343,6 +343,12 @@ class PlainCommand(TyperCommand):
             escaped.epilog = _escaped("\n\n".join(["Examples:", *examples]))
         TyperCommand.format_help(escaped, ctx, formatter)
 
+    def get_help_option(self, ctx: Any) -> Any:
+        about = super().get_help_option(ctx)
+        if about is not None and any(getattr(each, "rich_help_panel", None) for each in self.params):
+            about.rich_help_panel = OTHERS  # type: ignore[attr-defined]
+        return about
+
 
 def examples_of(command: str) -> list[str]:
     """Lines that call a command, such as `qexp data show`, with what they do."""
@@ -496,12 +502,20 @@ def _require_values(command: Any, context: Any, words: list[str]) -> None:
 # Options that are declared as fields of a dataclass.
 
 
+EVERYDAY, OTHERS = "Everyday", "Others"
+"""Titles of the first and the last box of options in the help of a command that has several boxes."""
+
+
 def with_options(
-    *declared: type[Any], leave_out: Collection[str] = (), with_words: Callable[[dict[str, Any]], dict[str, Any]] = dict
+    *declared: type[Any],
+    everyday: Sequence[str] = (),
+    leave_out: Collection[str] = (),
+    with_words: Callable[[dict[str, Any]], dict[str, Any]] = dict,
 ) -> Callable[[Callable[..., None]], Callable[..., None]]:
     """A command that is given the fields of dataclasses as options of the shell.
 
     declared    the classes of some of its parameters; fields of the same name are one option, that of the first
+    everyday    parameters that its help shows first
     leave_out   fields that are not given, or in another way
     with_words  from what is given to the same with fields that stand among its words, such as a run
     """
@@ -532,12 +546,13 @@ def with_options(
                     in_signature.setdefault(field.name, _parameter(field, about, flags))
             else:
                 in_signature[name] = parameter.replace(kind=parameter.KEYWORD_ONLY)
-        panels = {
-            name: title for kind in declared for title, names in getattr(kind, "panels", {}).items() for name in names
-        }
+        panels = dict.fromkeys(everyday, EVERYDAY)
+        for title, names in (pair for kind in declared for pair in getattr(kind, "panels", {}).items()):
+            panels |= {name: title for name in names if name not in everyday}
         order = {name: position for position, name in enumerate(panels)}
-        in_panels = [_in_panel(parameter, panels.get(name)) for name, parameter in in_signature.items()]
-        in_panels.sort(key=lambda parameter: order.get(parameter.name, -1))
+        rest = OTHERS if panels else None
+        in_panels = [_in_panel(parameter, panels.get(name, rest)) for name, parameter in in_signature.items()]
+        in_panels.sort(key=lambda parameter: order.get(parameter.name, len(order)))
         call.__signature__ = inspect.Signature(in_panels)  # type: ignore[attr-defined]
         call.__doc__, call.__name__, call.__module__ = command.__doc__, command.__name__, command.__module__
         call.__annotations__ = {}
@@ -572,8 +587,8 @@ def _parameter(field: Any, about: Option, flags: Mapping[str, str]) -> inspect.P
 
 def _in_panel(parameter: inspect.Parameter, title: str | None) -> inspect.Parameter:
     """A parameter that the help shows in the box with this title."""
-    if title is None:
-        return parameter
     about = copy.copy(parameter.annotation.__metadata__[0])
+    if title is None or isinstance(about, typer.models.ArgumentInfo):
+        return parameter
     about.rich_help_panel = title
     return parameter.replace(annotation=Annotated[parameter.annotation.__origin__, about])

@@ -27,7 +27,10 @@ FilesArgument = Annotated[
 NoFigureOption = Annotated[bool, typer.Option("--no-figure", help="Draw no figure.")]
 
 
-@with_options(ObserveOptions)
+@with_options(
+    ObserveOptions,
+    everyday=("to", "incidence", "heading", "unit", "gnss", "gnss_unit", "crs", "reduce", "noise", "dem"),
+)
 def observe(
     options: ObserveOptions, files: FilesArgument = None, no_figure: NoFigureOption = False, as_json: JsonOption = False
 ) -> None:
@@ -85,7 +88,7 @@ def _run_and_observation(values: dict[str, Any]) -> dict[str, Any]:
     return {**values, "run_and_observation": [observation], "run": run[0]}
 
 
-@with_options(InvertOptions, with_words=_run_and_observation)
+@with_options(InvertOptions, everyday=("source", "bounds", "fixed", "posterior", "to"), with_words=_run_and_observation)
 def invert(
     run_and_observation: Annotated[list[str], OBSERVATION], options: InvertOptions, as_json: JsonOption = False
 ) -> None:

@@ -175,7 +175,7 @@ def _run_and_files(values: dict[str, Any]) -> dict[str, Any]:
     return {**values, "run": run, "source": source}
 
 
-@with_options(SubmitOptions, with_words=_run_and_files)
+@with_options(SubmitOptions, everyday=("target", "columns", "unit", "interval"), with_words=_run_and_files)
 def predict(
     options: SubmitOptions, run_and_files: Annotated[list[str] | None, RUN_AND_FILES] = None, run: RunsOption = None
 ) -> None:

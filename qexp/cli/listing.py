@@ -226,7 +226,7 @@ class ListForm:
             raise QexpError(f"--limit {self.limit}: at least one run")
 
 
-@with_options(ListOptions, ListForm)
+@with_options(ListOptions, ListForm, everyday=("where", "status", "tags", "launch", "sort", "group", "columns"))
 def ls(options: ListOptions, form: ListForm) -> None:
     """List runs: their states, validation errors (to choose by) and test errors."""
     fields, size = form.columns, form.size

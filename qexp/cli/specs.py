@@ -63,7 +63,8 @@ def init(
         return
     there = f"  cd {shlex.quote(str(directory))}\n" if directory.resolve() != Path.cwd() else ""
     name = "mogi_quick" if "mogi_quick" in first else first[0]
-    message(f"created a workspace with examples; next:\n{there}  qexp run {name} --seed 0")
+    fewer = "" if kind else " of all kinds (--kind volcano and others make smaller ones)"
+    message(f"created a workspace with examples{fewer}; next:\n{there}  qexp run {name} --seed 0")
 
 
 @with_options(NewOptions)

@@ -94,7 +94,7 @@ class StartingRuns(Starting):
     detach: bool = option(False, "Return at once; the runs continue in the background.")
 
 
-@with_options(Order, StartingRuns)
+@with_options(Order, StartingRuns, everyday=("seed", "seeds", "overrides", "grid", "name", "jobs", "resume", "dry_run"))
 def run(order: Order, start: StartingRuns, workspace: WorkspaceOption = None) -> None:
     """Train experiences and test them: one run, or a sweep over seeds and a grid."""
     several, name = order.seeds != USUAL_SEEDS, start.name
@@ -269,7 +269,7 @@ class PretrainingOptions:
 
 
 @with_options(
-    Order, StudyOptions, PretrainingOptions, Starting,
+    Order, StudyOptions, PretrainingOptions, Starting, everyday=("seeds", "overrides", "grid", "metric", "jobs"),
     leave_out=("seeds", "pretrain", "allow_leak", "storage_path", "resume"),
 )  # fmt: skip
 def study(
@@ -314,7 +314,11 @@ def study(
     raise typer.Exit(4 if finished.unfinished else 0)
 
 
-@with_options(Tuning, leave_out=("grid", "only_failed", "allow_leak"))
+@with_options(
+    Tuning,
+    everyday=("space", "trials", "metric", "overrides", "final_seeds", "jobs", "resume"),
+    leave_out=("grid", "only_failed", "allow_leak"),
+)
 def tune(tuning: Tuning, as_json: JsonOption = False) -> None:
     """Search the values of keys that give the lowest validation error, by trials.
 

@@ -317,8 +317,6 @@ def remarks(comparison: Comparison | SeedComparison, letters: Mapping[str, str] 
             seeds = f"seed{'s' * (len(row.not_finite) > 1)} {ranges(row.not_finite)}"
             what = measure(row.output, row.metric)
             sentences.append(f"{called[row.group]}: no finite {what} for {seeds}; not counted there")
-    if any(row.estimate is not None and row.estimate.is_cut for row in comparison.results):
-        sentences.append("intervals of means end where no value can be, errors at 0 and R² at 1")
     if any(pair.rows for pair in comparison.pairs):
         shown = {row.metric for pair in comparison.pairs for row in pair.rows}
         together = max(count for metric, count in comparison.simultaneous.items() if metric in shown)

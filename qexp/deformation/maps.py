@@ -27,9 +27,11 @@ from qexp.figures.canvas import (
 from qexp.figures.estimates import name_points
 from qexp.observations.noise import NoiseEstimate, model
 from qexp.observations.observation import Look, Observation, Track, spacing
+from qexp.observations.projection import geographic
 from qexp.observations.reading import angles_of
 
 if TYPE_CHECKING:
+    import pyproj
     from matplotlib.axes import Axes
     from matplotlib.cm import ScalarMappable
     from matplotlib.figure import Figure
@@ -150,14 +152,15 @@ def _length(sides: tuple[float, float], scale: Scale) -> float:
 def draw_tracks(observation: Observation, title: str) -> Figure:
     """A map per track of the displacement along the line of sight; of stations, arrows and coloured vertical ones.
 
-    East and north are in km; points that are masked are dark. An arrow shows the flight of the satellite, a short line
+    Points that are masked are dark. An arrow shows the flight of the satellite, a short line
     its look; to the right if nothing tells the side.
     """
     tracks = observation.tracks
     seen = [track.where_observed() for track in tracks]
     maps = [Maps(track, track.displacement, track.displacement) for track in seen]
     scale = _scale_over(maps, ("data",))
-    figure, axes = _grid(len(maps), min(len(maps), 3), frame_of([(map, map.data, scale) for map in maps]), fold=True)
+    frame = frame_of([(map, map.data, scale) for map in maps])
+    figure, axes = _grid(len(maps), min(len(maps), 3), frame, observation, fold=True)
     for axis, map, track in zip(axes, maps, tracks, strict=True):
         located = track.select(np.isfinite(track.x) & np.isfinite(track.y))
         hidden = located.select(~located.observed)
@@ -174,8 +177,12 @@ def draw_tracks(observation: Observation, title: str) -> Figure:
     return figure
 
 
-def _grid(count: int, columns: int, frame: Frame, *, fold: bool, lines: int = 1) -> tuple[Figure, list[Axes]]:
-    """Maps of one frame, the first with a scale bar, and room below for colour bars whose labels have some lines."""
+def _grid(
+    count: int, columns: int, frame: Frame, observation: Observation, *, fold: bool, lines: int = 1
+) -> tuple[Figure, list[Axes]]:
+    """Maps of one frame with the shades of the ground, the first with a scale bar, and room below for colour bars whose
+    labels have some lines.
+    """
     west, east, south, north = frame
     wide, tall = east - west, north - south
     longer = IN_COLUMN if narrow() else PANEL
@@ -184,8 +191,15 @@ def _grid(count: int, columns: int, frame: Frame, *, fold: bool, lines: int = 1)
         count, columns, width, height, ACROSS / (2 if narrow() else 1), DOWN if fold else DOWN / 3,
         left=LEFT, bottom=BOTTOM + BARS + LINE * (lines - 1), top=0.6, fold=fold, square=True,
     )  # fmt: skip
+    shades, degrees = _shades(observation.tracks, frame), geographic(observation.crs)
     for axis in axes:
         axis.set(xlim=(west, east), ylim=(south, north), aspect="equal", facecolor=GROUND)
+        if shades is not None:
+            axis.imshow(shades, extent=frame, origin="lower", interpolation="bilinear", zorder=1.5)
+        if degrees is None:
+            _draw_kilometres(axis)
+        else:
+            _draw_graticule(axis, degrees)
     _draw_scale_bar(axes[0])
     return figure, axes
 
@@ -393,36 +407,113 @@ def _round_below(length: float) -> float:
     return max(power * digit for digit in ROUND if power * digit <= length * 1.0001)
 
 
+# What lies under the maps: the light on the ground, and meridians and parallels.
+
+LIGHT = 315.0, 45.0
+"""Azimuth and height of the sun above the ground: in the north-west, as on most maps [degrees]."""
+
+SHADES, DARKEST, BRIGHTEST, LIGHT_CELLS = 1.5, 0.4, 0.2, 300
+"""Opacity of a shade for the change of light that it stands for, of the darkest and of the brightest at most, which
+would make colours pale; cells along the longer side."""
+
+FEWEST_HEIGHTS = 1000
+"""Between fewer points, such as the means of a few large cells, the ground is guesswork, and not shaded."""
+
+
+def _shades(tracks: Sequence[Track], frame: Frame) -> Array | None:
+    """Black and white of different opacity over a frame, by the track with most elevations, (row, column, 4), the
+    southernmost row first: above colours they leave these their hue. None if too few elevations are known.
+    """
+    from matplotlib.colors import LightSource
+    from scipy.interpolate import griddata
+
+    radar = [track for track in tracks if track.kind == "radar" and track.elevation is not None]
+    known = [track.select(np.isfinite(track.x + track.y + np.asarray(track.elevation))) for track in radar]
+    best = max(known, key=lambda track: len(track.x), default=None)
+    if best is None or len(best.x) < FEWEST_HEIGHTS:
+        return None
+    best = best.thinned(MOST_DOTS, np.random.default_rng(0))
+    west, east, south, north = (1000 * edge for edge in frame)
+    step = max(east - west, north - south) / LIGHT_CELLS
+    places = np.meshgrid(np.arange(west + step / 2, east, step), np.arange(south + step / 2, north, step))
+    up, across = np.gradient(griddata((best.x, best.y), best.elevation, tuple(places), "cubic", rescale=True), step)
+    normals = np.stack([-across, -up, np.ones_like(up)], axis=-1)
+    light = LightSource(*LIGHT).direction
+    # Not LightSource.hillshade: that stretches any ground to black and white, a plain's noise, too.
+    change = normals @ light / np.linalg.norm(normals, axis=-1) - light[2]
+    shades = np.clip(SHADES * np.nan_to_num(change), -DARKEST, BRIGHTEST)
+    return np.stack([shades > 0] * 3 + [np.abs(shades)], axis=-1).astype(float)
+
+
+def _draw_graticule(axis: Axes, degrees: pyproj.Transformer) -> None:
+    """Meridians and parallels, and where they meet the lower and the left edge their degrees."""
+    from matplotlib.ticker import FuncFormatter, MaxNLocator
+
+    x, y = np.linspace(*axis.get_xlim(), 30), np.linspace(*axis.get_ylim(), 30)
+    across, up = np.meshgrid(1000 * x, 1000 * y)
+    longitude, latitude = degrees.transform(across, up)
+    longitude, (south, north) = np.unwrap(longitude, period=360), latitude[[0, -1], 0]
+    parallels = np.asarray(MaxNLocator(4, steps=[1, 2, 5, 10]).tick_values(south, north))
+    parallels = parallels[(parallels >= south) & (parallels <= north)]
+    for ticked, values, field, at_edge, along, sides in (
+        (axis.xaxis, _ticks_across(axis, longitude[0], 2), longitude, longitude[0], x, "EW"),
+        (axis.yaxis, parallels, latitude, latitude[:, 0], y, "NS"),
+    ):
+        if len(values):
+            axis.contour(x, y, field, values, colors="0.3", linewidths=sized(0.4), alpha=0.5, zorder=1.8)
+        places = np.interp(values, at_edge, along)
+        words = dict(zip(places.tolist(), _in_degrees((values + 180) % 360 - 180, sides), strict=True))
+        ticked.set_ticks(places)
+        ticked.set_major_formatter(FuncFormatter(lambda at, _, words=words: words.get(at, "")))
+
+
+def _in_degrees(values: Array, sides: str) -> list[str]:
+    """`14.10°E`, all with as many decimal places."""
+    decimals = max((len(f"{value:.7g}".partition(".")[2]) for value in values), default=0)
+    return [f"{abs(value):.{decimals}f}°{sides[int(value < 0)]}" for value in values]
+
+
+def _draw_kilometres(axis: Axes) -> None:
+    axis.ticklabel_format(useOffset=False, style="plain")
+    axis.set_xticks(_ticks_across(axis, np.array(axis.get_xlim())))
+    axis.locator_params(axis="y", nbins=4, steps=[1, 2, 5, 10])
+    axis.set_xlabel("east (km)", fontsize=sized(9))
+    axis.set_ylabel("north (km)", fontsize=sized(9))
+
+
 def _label(axis: Axes, heading: str, left: bool, lowest: bool, row: str = "") -> None:
-    """Title, labels and ticks of a map; those between others have no numbers.
+    """Title and labels of a map; those between others have no numbers.
 
     row  what the maps of a row show, on the left of its first
     """
     axis.set_title(heading, fontsize=sized(9))
     axis.spines[["top", "right"]].set_visible(True)
     axis.tick_params(labelsize=small(), labelleft=left, labelbottom=lowest)
-    axis.ticklabel_format(useOffset=False, style="plain")
-    axis.set_xticks(_ticks_across(axis))
-    axis.locator_params(axis="y", nbins=4, steps=[1, 2, 5, 10])
-    if left:
-        axis.set_ylabel(f"{row}\nnorth (km)" if row else "north (km)", fontsize=sized(9))
-    if lowest:
-        axis.set_xlabel("east (km)", fontsize=sized(9))
+    axis.set_ylabel("\n".join(filter(None, [row, axis.get_ylabel()])) if left else "", fontsize=sized(9))
+    axis.set_xlabel(axis.get_xlabel() if lowest else "")
 
 
-def _ticks_across(axis: Axes) -> Array:
-    """Places along the horizontal axis whose numbers do not touch each other, nor those of the map beside it."""
+def _ticks_across(axis: Axes, values: Array, more: int = 0) -> Array:
+    """Values along the horizontal axis whose numbers do not touch each other, nor those of the map beside it.
+
+    values  ascending, at even distances from the western to the eastern side
+    more    characters of each number for its unit
+    """
     from matplotlib.ticker import MaxNLocator
 
     inches, (west, east) = axis.get_window_extent().width / axis.figure.dpi, axis.get_xlim()
-    beyond, most = sized(ACROSS / (4 if narrow() else 2) - 0.04), max(int(inches / sized(0.55)), 2)
+    beyond, most = sized(ACROSS / (4 if narrow() else 2) - 0.04), max(int(inches / sized(0.55 + 0.07 * more)), 2)
     candidates = []
     for bins in range(1, most + 3):
-        ticks = np.asarray(MaxNLocator(bins, min_n_ticks=1, steps=[1, 2, 5, 10]).tick_values(west, east))
-        halves = sized(0.036) * np.array([len(f"{tick:g}") for tick in ticks])
-        to_edge = np.minimum(ticks - west, east - ticks) * inches / (east - west)
-        apart = ticks[to_edge >= np.maximum(halves - beyond, 0)]
-        candidates += [apart, apart[::2]]
+        ticks = np.asarray(MaxNLocator(bins, min_n_ticks=1, steps=[1, 2, 5, 10]).tick_values(*values[[0, -1]]))
+        ticks = ticks[(ticks >= values[0]) & (ticks <= values[-1])]
+        at = np.interp(ticks, values, np.linspace(west, east, len(values)))
+        halves = sized(0.036) * np.array([len(f"{tick:g}") + more for tick in ticks])
+        to_edge = np.minimum(at - west, east - at) * inches / (east - west)
+        inside = to_edge >= np.maximum(halves - beyond, 0)
+        for step in (1, 2):
+            apart = np.diff(at[inside][::step]) * inches / (east - west) >= 2 * halves.max(initial=0)
+            candidates += [ticks[inside][::step]] * bool(apart.all())
     return max((ticks for ticks in candidates if len(ticks) <= most), key=len)
 
 
@@ -459,11 +550,22 @@ class Maps:
         return self.track.kind == "gnss"
 
 
-def inversion_maps(maps: Sequence[Maps], sources: Sequence[tuple[float, float]], title: str, less: str) -> Figure:
+NOWHERE = Observation(())
+"""An observation of which neither the ground nor the place on the Earth is known."""
+
+
+def inversion_maps(
+    maps: Sequence[Maps],
+    sources: Sequence[tuple[float, float]],
+    title: str,
+    less: str,
+    observation: Observation = NOWHERE,
+) -> Figure:
     """A row per track with the observed displacement and the model on one scale, and the residual on its own.
 
-    sources  positions east, north [km], which are marked
-    less     what is subtracted from the observed displacement, such as "offset and ramp", or nothing
+    sources      positions east, north [km], which are marked
+    less         what is subtracted from the observed displacement, such as "offset and ramp", or nothing
+    observation  whose elevations shade the maps, and whose system tells where they lie
     """
     shown = _scale_over(maps, ("data", "model"))
     left = _scale_over(maps, ("residual",))
@@ -472,7 +574,7 @@ def inversion_maps(maps: Sequence[Maps], sources: Sequence[tuple[float, float]],
     words = _towards(maps, shown.unit)
     words = words.replace("; ", ";\n") if narrow() else words  # beside the other bar there is no room
     lines = 1 + words.count("\n")
-    figure, axes = _grid(len(SYMBOLS) * len(maps), len(SYMBOLS), frame, fold=False, lines=lines)
+    figure, axes = _grid(len(SYMBOLS) * len(maps), len(SYMBOLS), frame, observation, fold=False, lines=lines)
     for index, (axis, (map, what)) in enumerate(zip(axes, product(maps, SYMBOLS), strict=True)):
         scale = scales[what]
         _draw_map(axis, map, getattr(map, what), scale)
@@ -490,12 +592,14 @@ def inversion_maps(maps: Sequence[Maps], sources: Sequence[tuple[float, float]],
     return figure
 
 
-def residual_maps(candidates: Sequence[tuple[str, Sequence[Maps]]], title: str) -> Figure:
-    """A row per candidate with the residuals of all tracks, on one scale."""
+def residual_maps(
+    candidates: Sequence[tuple[str, Sequence[Maps]]], title: str, observation: Observation = NOWHERE
+) -> Figure:
+    """A row per candidate with the residuals of all tracks, on one scale; `observation` as in `inversion_maps`."""
     maps = [map for _, of_candidate in candidates for map in of_candidate]
     columns, scale = len(candidates[0][1]), _scale_over(maps, ("residual",))
     frame = frame_of([(map, map.residual, scale) for map in maps])
-    figure, axes = _grid(len(maps), columns, frame, fold=False)
+    figure, axes = _grid(len(maps), columns, frame, observation, fold=False)
     for index, (axis, map) in enumerate(zip(axes, maps, strict=True)):
         _draw_map(axis, map, map.residual, scale)
         heading = map.track.name if index < columns else ""

@@ -355,7 +355,7 @@ class InvertOptions(Computing, Displaying):
     seed: int = option(0, "Random seed of the starts.")
     degrees: bool = option(False, "Angles in degrees rather than radians.")
     to: str | Path | None = option(
-        None, "A new folder for tables (JSON, CSV, NetCDF), maps and GeoTIFF.", metavar="DIR"
+        None, "A new folder for tables (JSON, CSV, NetCDF), maps, GeoTIFF and KML.", metavar="DIR"
     )
     spacing: float | None = option(
         None, "Size of the cells of GeoTIFF files of scattered points, which get none without it.", metavar="METRES"

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from xml.etree import ElementTree
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,12 +23,13 @@ from qexp.deformation.estimate import Inversion, TrackResult
 from qexp.deformation.maps import Maps, inversion_maps, residual_maps
 from qexp.deformation.options import InvertOptions
 from qexp.deformation.posterior import SourcePosterior
-from qexp.deformation.tables import chi2_words
+from qexp.deformation.tables import chi2_words, table_of_parameters
 from qexp.errors import QexpError, extra
 from qexp.figures.canvas import draws_at_once, encode
 from qexp.figures.distributions import Drawn, corner
 from qexp.metrics.meaning import measured, printed
 from qexp.observations.observation import Observation, Track, as_table, encoded
+from qexp.observations.projection import geographic
 from qexp.rows.geotiff import encoded as encoded_raster
 
 if TYPE_CHECKING:
@@ -127,7 +129,7 @@ def corner_of(posterior: SourcePosterior, title: str, fitted: Mapping[str, tuple
         Drawn(name, parameter.unit, {"": values}, _mark(*fitted.get(name, (math.nan, "")), parameter.unit))
         for (name, parameter), values in zip(posterior.parameters.items(), posterior.all.T, strict=True)
     ]
-    return corner(drawn, f"{title}: {len(posterior.all):,} draws, medians and 95 % intervals")
+    return corner(drawn, f"{title}: {len(posterior.all):,} draws")
 
 
 def _mark(value: float, unit: str, target: str) -> float | None:
@@ -199,8 +201,8 @@ def _latex(posterior: SourcePosterior, source: str) -> str:
 
 # The files of an inversion: numbers, maps, and rasters for geographic information systems.
 
-RESULT, PARAMETERS, TABLE, MAPS, COMPARISON, RESIDUALS = (
-    "result.json", "parameters.csv", "result.nc", "maps", "comparison.csv", "residuals",
+RESULT, PARAMETERS, TABLE, PLACES, MAPS, COMPARISON, RESIDUALS = (
+    "result.json", "parameters.csv", "result.nc", "result.kml", "maps", "comparison.csv", "residuals",
 )  # fmt: skip
 STATIONS = "stations.csv"
 
@@ -252,7 +254,7 @@ def write(target: Path, inversions: Sequence[Inversion], options: InvertOptions)
         if draws_at_once():
             title = f"Residuals of {', '.join(inversion.source for inversion in inversions)}"
             maps = [(inversion.source, _maps(inversion)) for inversion in inversions]
-            contents |= _pictures(RESIDUALS, residual_maps(maps, title), options.formats)
+            contents |= _pictures(RESIDUALS, residual_maps(maps, title, best.observation), options.formats)
     document = {"qexp_format": FORMAT, **detailed(best), "history": history, "files": sorted(contents)}
     contents[RESULT] = formats.json_bytes(document)
     write_folder(target, contents)
@@ -272,6 +274,8 @@ def _contents(inversion: Inversion, options: InvertOptions) -> dict[str, bytes]:
         PARAMETERS: formats.csv_text(COLUMNS, rows).encode(),
         TABLE: _netcdf(inversion, history),
     }
+    if (places := kml(inversion)) is not None:
+        contents[PLACES] = places
     if draws_at_once():
         contents |= _pictures(MAPS, maps_of(inversion), options.formats)
     if posterior is not None:
@@ -363,7 +367,8 @@ def maps_of(inversion: Inversion) -> Figure:
     subtracted = {"offset": "offset_error", "ramp": "ramp"}
     tracks = inversion.tracks.values()
     less = [name for name, field in subtracted.items() if any(getattr(track, field) is not None for track in tracks)]
-    return inversion_maps(_maps(inversion), _centres(inversion), _title(inversion), " and ".join(less))
+    maps, sources = _maps(inversion), _centres(inversion)
+    return inversion_maps(maps, sources, _title(inversion), " and ".join(less), inversion.observation)
 
 
 def _maps(inversion: Inversion) -> list[Maps]:
@@ -374,12 +379,61 @@ def _maps(inversion: Inversion) -> list[Maps]:
     return maps
 
 
+def _prefixes(inversion: Inversion) -> list[str]:
+    """How the names of the parameters of each source begin."""
+    return [name.removesuffix("east") for name in inversion.parameters if name.rpartition(".")[2] == "east"]
+
+
 def _centres(inversion: Inversion) -> list[tuple[float, float]]:
     """Positions of the sources [km]."""
-    prefixes = [name.removesuffix("east") for name in inversion.parameters if name.rpartition(".")[2] == "east"]
+    parameters = inversion.parameters
     return [
-        (inversion.parameters[f"{p}east"].value / 1e3, inversion.parameters[f"{p}north"].value / 1e3) for p in prefixes
+        (parameters[f"{prefix}east"].value / 1e3, parameters[f"{prefix}north"].value / 1e3)
+        for prefix in _prefixes(inversion)
     ]
+
+
+def kml(inversion: Inversion) -> bytes | None:
+    """The sources as places for Google Earth and geographic information systems, with their parameters; of rectangles
+    the outline, as it is seen from above. None where it is not known where on the Earth they lie.
+    """
+    if (degrees := geographic(inversion.observation.crs)) is None:
+        return None
+    root = ElementTree.Element("kml", xmlns="http://www.opengis.net/kml/2.2")
+    document = ElementTree.SubElement(root, "Document")
+    ElementTree.SubElement(document, "name").text = inversion.source
+    rows = table_of_parameters(inversion).rows
+    for prefix, (east, north) in zip(_prefixes(inversion), _centres(inversion), strict=True):
+        place = ElementTree.SubElement(document, "Placemark")
+        ElementTree.SubElement(place, "name").text = prefix.removesuffix(".") or inversion.source
+        lines = [chi2_words(inversion)]
+        for name, unit, value, *_, interval in rows:
+            if name.startswith(prefix):
+                words = f"{name.removeprefix(prefix)} {number_with_unit(value, unit)}"
+                lines.append(f"{words} (95 %: {interval})" if interval else words)
+        ElementTree.SubElement(place, "description").text = "\n".join(lines)
+        shapes = ElementTree.SubElement(place, "MultiGeometry")
+        centre = np.array([[1000 * east, 1000 * north]])
+        for kind, points in (("Point", centre), ("LineString", centre + _outline(inversion, prefix))):
+            if len(points):
+                shape, at = ElementTree.SubElement(shapes, kind), np.transpose(degrees.transform(*points.T))
+                ElementTree.SubElement(shape, "coordinates").text = " ".join(f"{x:.8f},{y:.8f}" for x, y in at)
+    return bytes(ElementTree.tostring(root, encoding="utf-8", xml_declaration=True))
+
+
+def _outline(inversion: Inversion, prefix: str) -> Array:
+    """Corners of a rectangle from its centre, east and north, the first one again at the end, (5, 2) [m]; (0, 2) for a
+    source of another shape.
+    """
+    units = {"length": "m", "width": "m", "strike": "rad", "dip": "rad"}
+    found = {name: inversion.parameters.get(prefix + name) for name in units}
+    shape = [_mark(one.value, one.unit, units[name]) or 0.0 for name, one in found.items() if one is not None]
+    if len(shape) < len(units):
+        return np.zeros((0, 2))
+    length, width, strike, dip = shape
+    along = length / 2 * np.array([math.sin(strike), math.cos(strike)])
+    across = width / 2 * math.cos(dip) * np.array([math.cos(strike), -math.sin(strike)])
+    return np.array([along + across, along - across, -along - across, across - along, along + across])
 
 
 def _title(inversion: Inversion) -> str:

@@ -113,8 +113,8 @@ def ports(directory: RunDirectory, models: Sequence[Estimator], graph: Graph) ->
             **({"limits": spec["limits"][variable]} if tensor.limited and variable in spec.get("limits", {}) else {}),
         }
 
-    inputs = [GraphTensor(name, name) for name in models[0].network.inputs]
-    taken = models[0].network.inputs  # names in a graph are unique, and an output may also be an input
+    inputs = [GraphTensor(name, name) for name in models[0].takes]
+    taken = models[0].takes  # names in a graph are unique, and an output may also be an input
     outputs = [replace(one, name=estimate_of(one.name)) if one.name in taken else one for one in graph_outputs(models)]
     return {
         "inputs": [port(tensor, sides) for tensor, sides in zip(inputs, graph.inputs, strict=True)],
@@ -198,6 +198,7 @@ def readme(about: Document, divided: bool) -> str:
             for key in ("inputs", "outputs")
         ),
         INSIDE if about["transforms_inside"] else OUTSIDE,
+        *([GAPS] if isinstance(about["trained_on"]["document"].get("missing"), dict) else []),
         *([DIVIDED] if divided else []),
     ]
     return "\n\n".join(parts) + "\n"
@@ -212,6 +213,8 @@ each input, and the `inverse` to each output; a variable without a transform sta
 expressions of `value`, an array of the shape above, and of the numbers under `parameters` and `fitted`. The first of
 several `steps` is applied first and inverted last. `own` in an `inverse` is the input of the same name before that
 step."""
+
+GAPS = "A missing input is NaN, which the network fills in as in training; a row without any input has no estimate."
 
 DIVIDED = f"""\
 `{DLE_INPUTS}` and `{DLE_OUTPUTS}` hold the divisor of each field, in the order of the channels, in the form of
@@ -268,11 +271,10 @@ def export_network(directory: RunDirectory, options: ExportOptions) -> Exported:
         raise QexpError(f"`format={format}`: no such format; {suggestion(format, FORMATS)}")
     _require_room(target, options.overwrite)
     models = load_models(directory, torch.device("cpu"))
-    if len(models) > 1 and not physical:
-        raise QexpError(
-            f"{directory.name} has {len(models)} networks, one or more per fold, whose transforms were fitted to "
-            "different rows; add `physical=True`, which includes the transforms in the graph"
-        )
+    if not physical and (len(models) > 1 or models[0].imputation is not None):
+        what = f"{len(models)} networks, one or more per fold, whose transforms were fitted to different rows"
+        what = what if len(models) > 1 else "gaps in its inputs filled in, before they are transformed"
+        raise QexpError(f"{directory.name} has {what}; add `physical=True`, which includes the transforms in the graph")
     if flows := [name for name, module in models[0].network.operations.items() if isinstance(module, FlowHead)]:
         raise QexpError(
             f"{directory.name}: the medians of '{flows[0]}', a flow_posterior, need draws, which no exported network "
@@ -292,7 +294,7 @@ def export_network(directory: RunDirectory, options: ExportOptions) -> Exported:
 
 def _graph(directory: RunDirectory, models: Sequence[Estimator], format: str, physical: bool) -> tuple[Document, bytes]:
     """The content of `network.json`, and of the graph's file."""
-    shapes = list(models[0].network.inputs.values())
+    shapes = list(models[0].takes.values())
     origin = origin_of(directory, models, format, physical)
     facts: dict[str, str] = {key: str(origin[key]) for key in ("run", "digest", "caution") if key in origin}
     troubles = []
@@ -318,7 +320,7 @@ def _modules(directory: RunDirectory, models: Sequence[Estimator], physical: boo
     """Candidate modules for the graph, those with the shortest graph first."""
     network = models[0].network
     if len(models) == 1:
-        yield Positional(WithinLimits(models[0]) if physical else network, network.inputs, network.outputs)
+        yield Positional(WithinLimits(models[0]) if physical else network, models[0].takes, network.outputs)
     else:
         groups: dict[str, list[Estimator]] = {}  # those of one layout, by the hyper-parameters that a fold has chosen
         rest = iter(models)
@@ -329,7 +331,7 @@ def _modules(directory: RunDirectory, models: Sequence[Estimator], physical: boo
                 groups.setdefault(layout, []).append(next(rest))
         outputs = [tensor.name for tensor in graph_outputs(models)]
         for parts in (map(StackedEnsemble, groups.values()), [EnsembleLoop(models)]):
-            yield Positional(MeanAndSpread(list(parts), models[0]), network.inputs, outputs)
+            yield Positional(MeanAndSpread(list(parts), models[0]), models[0].takes, outputs)
 
 
 # The folder

@@ -287,12 +287,28 @@ LINE_HEIGHT = 0.19
 """Height of a line of the title [inch]."""
 
 
-def add_title(figure: Figure, text: str, note: str = "") -> None:
-    """A title over panels, for which it makes room; below it, in bold, the caution on the numbers."""
-    width = float(figure.get_figwidth())
+def add_title(figure: Figure, text: str, note: str = "", caption: str = "") -> None:
+    """A title over panels, for which it makes room; below it, in bold, the caution on the numbers.
+
+    caption  what explains the figure, in small type below all else; legends below the panels must be there already
+    """
+    width, below, taken = float(figure.get_figwidth()), 0.0, 0.0
     lines = [line.removesuffix(" ·") for line in wrap(text, characters(9, width - 0.1)).split("\n")] if text else [""]
-    make_room(figure, sized(LINE_HEIGHT) * (len(lines) - 1))
+    if caption:
+        explained = wrap(caption, characters(inches=width - 0.2))
+        below = sized(0.1 + 0.16 * (explained.count("\n") + 1))
+        figure.text(0.1, 0.05, explained, va="bottom", fontsize=small(), transform=figure.dpi_scale_trans)
+        for legend in figure.legends:
+            legend.set_bbox_to_anchor((0, below, width, 1), figure.dpi_scale_trans)  # the layout forgets it then
+            taken = sized(0.1) + legend.get_window_extent().height / figure.dpi
+    make_room(figure, sized(LINE_HEIGHT) * (len(lines) - 1), below)
     if figure.get_layout_engine() is not None:
+        height = float(figure.get_figheight())
+        if below and (words := figure.get_supxlabel()):  # which the layout would leave at the lower edge
+            figure.supxlabel(words, y=below / height, fontsize=sized(10))
+            taken = sized(0.2)
+        share = (below + taken) / height
+        figure.set_layout_engine("constrained", rect=(0, share, 1, 1 - share))
         figure.suptitle("\n".join(lines), fontsize=sized(9))
         return
     at = 1 - 0.07 / float(figure.get_figheight())
@@ -309,6 +325,10 @@ def make_room(figure: Figure, above: float = 0.0, below: float = 0.0) -> None:
     figure.set_figheight(higher)
     if figure.get_layout_engine() is None:
         figure.subplots_adjust(bottom=bottom, top=top)
+    for axes in figure.axes:
+        if axes.get_subplotspec() is None:  # a colour bar at a place of its own
+            left, low, wide, high = axes.get_position().bounds
+            axes.set_position((left, (low * height + below) / higher, wide, high * height / higher))
 
 
 def add_note(figure: Figure, note: str, below: float = 0.04) -> None:

@@ -215,7 +215,7 @@ def learning_bands(groups: Mapping[str, Sequence[Lines]], loss: str, units: Mapp
         _finish(axis, np.concatenate([table.ravel() for table in tables.values()]))
     _describe(axes, outputs, units, loss, ("",))
     canvas.legend_below(figure, axes[0])
-    canvas.add_title(figure, f"validation; {_explanation(groups)}")
+    canvas.add_title(figure, "validation", caption=_explanation(groups))
     return figure
 
 

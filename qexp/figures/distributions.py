@@ -89,7 +89,7 @@ def histograms(variables: Sequence[Histogram], title: str, counted: str = "value
     if len(parts) > 1:
         axes[0].legend(fontsize=small(), frameon=True, framealpha=0.7, edgecolor="none")
     notes = ["without the outermost 0.1 %"] * cut + ["grey: values held out for test"] * shaded
-    add_title(figure, "; ".join([title, *notes]))
+    add_title(figure, title, caption="; ".join(notes))
     return figure
 
 
@@ -185,7 +185,7 @@ def values_by_group(
             axis.plot([], [], "o", color=colour, label=part, markersize=sized(4))
         legend_below(figure, axis)
     left_out = f"; the first {MOST_GROUPS} of {len(order)} groups" if len(order) > len(drawn) else ""
-    add_title(figure, f"{title}; bars: medians, in brackets: number of points{left_out}")
+    add_title(figure, title, caption=f"bars: medians; in brackets: number of points{left_out}")
     return figure
 
 
@@ -206,6 +206,13 @@ SMOOTHED_CELLS = 2.0
 
 SHARES = 0.5, 0.95
 """Shares of the draws inside the contours."""
+
+FEW_DRAWS = 400
+"""Fewer draws are points: a density smoothed over 4π · 2² of 48² cells has islands around single ones of 200, and none
+of 500."""
+
+SHADES = 0.2, 0.45
+"""Opacity between the contours, and within the inner one."""
 
 OUTER_SHARE, OUTER_OF_SEVERAL = 0.001, 0.01
 """Share of the draws beyond each end of an axis; likewise where posteriors are compared, of which some are wide."""
@@ -233,8 +240,9 @@ FAR_MEDIAN = 100.0
 """Medians further from zero than this multiple of the width of their draws are left out of the numbers on axes."""
 
 
-def corner(parameters: Sequence[Drawn], title: str, marked: str = "the best fit") -> Figure:
-    """Histograms with median and central 95 % interval on the diagonal; below it contours around 50 and 95 %.
+def corner(parameters: Sequence[Drawn], title: str, marked: str = "best fit") -> Figure:
+    """Histograms with median and central 95 % interval on the diagonal; below it contours around 50 and 95 % of
+    the draws, or few draws as points.
 
     Parameters that are far from zero, such as coordinates, are drawn as their offset from the median. Several
     posteriors are drawn over each other, as densities without medians and intervals, with a legend.
@@ -258,21 +266,19 @@ def corner(parameters: Sequence[Drawn], title: str, marked: str = "the best fit"
         if row == column:
             _draw_histogram(axis, across.values, ranges[column])
             if across.mark is not None:
-                axis.axvline(across.mark, color="black", linewidth=1.0)
+                axis.axvline(across.mark, color="black", linewidth=1.0, label=marked)
         else:
             _draw_pair(axis, across.values, down.values, ranges[column], ranges[row])
             if across.mark is not None and down.mark is not None:
                 axis.plot(across.mark, down.mark, "+", color="black", markersize=sized(8), markeredgewidth=sized(1.2))
         _label(axis, across, down, last=row == count - 1, first=column == 0 and row > 0)
-    if narrow():  # labels have no room for what they are from, and the lines are too small for any
-        origins = [f"{one.name} from {one.origin:,.12g} {one.unit}" for one in parameters if one.origin]
-        title = "; ".join([title, *([", ".join(origins)] if origins else [])])
-    if several:
-        legend_below(figure, axes[0])
-    if narrow() or several:
-        title = f"{title}; lines around {' and '.join(f'{100 * share:.0f} %' for share in SHARES)} of the draws"
-    black = f"; black: {marked}" if any(parameter.mark is not None for parameter in parameters) else ""
-    add_title(figure, f"{title}{black}")
+    legend_below(figure, *axes, shown=1)
+    caption = []
+    if narrow():  # labels have no room for what they are from
+        caption += [f"{one.name} from {one.origin:,.12g} {one.unit}" for one in parameters if one.origin]
+    if several and count > 1:
+        caption += [f"lines around {' and '.join(f'{100 * share:.0f} %' for share in SHARES)} of the draws"]
+    add_title(figure, title, caption="; ".join(caption))
     return figure
 
 
@@ -301,16 +307,17 @@ def _offset(parameter: Drawn) -> Drawn:
 def _draw_histogram(axis: Axes, posteriors: Mapping[str, Array], ends: tuple[float, float]) -> None:
     several = len(posteriors) > 1
     for number, (posterior, values) in enumerate(posteriors.items()):
-        counts, edges = np.histogram(values, CORNER_BINS, _ends(values), density=several)
+        bins = min(CORNER_BINS, round(1.5 * len(values) ** 0.5))
+        counts, edges = np.histogram(values, bins, _ends(values), density=several)
         if not number:
             axis.stairs(counts, edges, fill=True, color=COLOURS[0], alpha=0.35)
         if several:
             axis.stairs(counts, edges, label=posterior, **_line(number))
             continue
         low, median, high = np.quantile(values, [0.025, 0.5, 0.975])
-        axis.axvline(median, color=COLOURS[1], linewidth=1.2)
+        axis.axvline(median, color=COLOURS[1], linewidth=1.2, label="median")
         for end in (low, high):
-            axis.axvline(end, color=COLOURS[1], linewidth=0.9, linestyle="--")
+            axis.axvline(end, color=COLOURS[1], linewidth=0.9, linestyle="--", label="95 % interval")
     axis.set_xlim(*ends)
     axis.set_ylim(bottom=0)
     axis.set_yticks([])
@@ -323,37 +330,43 @@ def _line(number: int) -> dict[str, Any]:
 
 
 def _draw_pair(axis: Axes, across: Mapping[str, Array], down: Mapping[str, Array], *ends: tuple[float, float]) -> None:
-    from scipy.ndimage import gaussian_filter
-
     several = len(across) > 1
-    around = round(3 * SMOOTHED_CELLS)
     for number, pair in enumerate(zip(across.values(), down.values(), strict=True)):
-        # Cells of its own, as a posterior that is much narrower than another one would be smoothed away; with some more
-        # around it, in which lines close.
-        beyond = [around * (high - low) / CELLS for low, high in map(_ends, pair)]
-        own = [(low - more, high + more) for (low, high), more in zip(map(_ends, pair), beyond, strict=True)]
-        counts, first, second = np.histogram2d(*pair, CELLS + 2 * around, own)
-        density = gaussian_filter(counts, SMOOTHED_CELLS, mode="nearest")
-        ordered = np.sort(density.ravel())[::-1]
-        inside = np.cumsum(ordered) / ordered.sum()
-        heights = sorted({float(ordered[np.searchsorted(inside, share)]) for share in SHARES})
-        middles = [(edges[1:] + edges[:-1]) / 2 for edges in (first, second)]
+        style = _line(number)
+        if len(pair[0]) < FEW_DRAWS:
+            dots: dict[str, Any] = {"color": style["color"], "markersize": sized(2.5), "alpha": 0.6, "mew": 0}
+            axis.plot(*pair, "o", label=None if several else "draw", **dots)
+            continue
+        *middles, density, heights = _density(*pair)
+        fills = [(style["color"], shade) for shade in SHADES]
         if not several:
             axis.plot(*(draws[::4] for draws in pair), ".", color="0.7", markersize=1.0, rasterized=True, zorder=0)
+            for share, fill in zip(sorted(SHARES, reverse=True), fills, strict=True):
+                words = f"around {100 * share:.0f} % of the draws"
+                axis.fill([], [], facecolor=fill, edgecolor=style["color"], label=words)
         if not number:
             levels = [*heights, max(density.max(), heights[-1] * 1.001)]
-            axis.contourf(*middles, density.T, levels, colors=COLOURS[:1], alpha=0.3)
-        style = _line(number)
-        lines = axis.contour(
-            *middles, density.T, heights, colors=style["color"], linestyles=style["linestyle"], linewidths=0.9
-        )
-    # The lowest density is that of the largest share. A single height is a density without any spread.
-    if len(heights) == len(SHARES) and not narrow() and not several:
-        shares = dict(
-            zip(lines.levels, [f"{100 * share:.0f} %" for share in sorted(SHARES, reverse=True)], strict=True)
-        )
-        axis.clabel(lines, fmt=shares, fontsize=small(), colors="black")
+            axis.contourf(*middles, density.T, levels, colors=fills[-len(heights) :])
+        lines = {"colors": style["color"], "linestyles": style["linestyle"], "linewidths": 0.9}
+        axis.contour(*middles, density.T, heights, **lines)
     axis.set(xlim=ends[0], ylim=ends[1])
+
+
+def _density(across: Array, down: Array) -> tuple[Array, Array, Array, list[float]]:
+    """The middles of cells along both axes, the smoothed density of draws in them, and its heights around SHARES."""
+    from scipy.ndimage import gaussian_filter
+
+    # Cells of its own, as a posterior that is much narrower than another one would be smoothed away; with some more
+    # around it, in which lines close.
+    around, ends = round(3 * SMOOTHED_CELLS), [_ends(across), _ends(down)]
+    beyond = [around * (high - low) / CELLS for low, high in ends]
+    own = [(low - more, high + more) for (low, high), more in zip(ends, beyond, strict=True)]
+    counts, first, second = np.histogram2d(across, down, CELLS + 2 * around, own)
+    density = gaussian_filter(counts, SMOOTHED_CELLS, mode="nearest")
+    ordered = np.sort(density.ravel())[::-1]
+    inside = np.cumsum(ordered) / ordered.sum()
+    heights = sorted({float(ordered[np.searchsorted(inside, share)]) for share in SHARES})
+    return (first[1:] + first[:-1]) / 2, (second[1:] + second[:-1]) / 2, density, heights
 
 
 def _label(axis: Axes, across: Drawn, down: Drawn, *, last: bool, first: bool) -> None:
@@ -434,8 +447,8 @@ def draw_corner(
     if not shared:
         raise QexpError(f"{paths[-1]} has no parameter of the others: {some([*draws])}")
     which = f"sample {sample}" if sample else "one observation"
-    one = f"{whose}, {which}: {table.sizes['draw']:,} draws, medians and 95 % intervals"
-    figure = corner(shared, f"Posteriors of {which}" if len(paths) > 1 else one, "the true value")
+    one = f"{whose}, {which}: {table.sizes['draw']:,} draws"
+    figure = corner(shared, f"Posteriors of {which}" if len(paths) > 1 else one, "true value")
     pictures = [(to or paths[0].parent) / f"{stem}.{ending}" for ending in formats]
     for picture in pictures:
         make_folder(picture.absolute().parent)

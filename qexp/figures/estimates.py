@@ -76,12 +76,15 @@ MARGIN = 2.0
 """Between a name and everything else [point]."""
 
 
-def name_points(axis: Axes, names: Sequence[str], points: Array, others: Array, texts: Sequence[Text] = ()) -> None:
+def name_points(
+    axis: Axes, names: Sequence[str], points: Array, others: Array, texts: Sequence[Text] = (), far: float = np.inf
+) -> None:
     """Write names beside points, each where it covers least.
 
     points  (name, 2), the most important first: a name without room within the axes is left out
     others  (point, 2), covered only if necessary
     texts   on the axes, never covered
+    far     as much further away is a name put in order to cover one point less [point]
 
     Limits and aspect of the axes, and the figure's resolution, must be as they will be drawn.
     """
@@ -95,7 +98,7 @@ def name_points(axis: Axes, names: Sequence[str], points: Array, others: Array, 
         words = wrap(without_end(name, LONGEST_NAME), LONGEST_NAME)
         text = axis.annotate(words, point, (0, 0), textcoords="offset points", va="bottom", fontsize=small(), zorder=4)
         width, height = text.get_window_extent().size
-        candidates: list[tuple[int, int, float, int, Bbox, Array]] = []
+        candidates: list[tuple[int, float, float, int, Bbox, Array]] = []
         for distance, across, up in product(DISTANCES, (1, 0, -1), (0, 1, -1)):
             left = x + across * distance * pixels - width * (1 - across) / 2
             bottom = y + up * distance * pixels - height * (1 - up) / 2
@@ -106,7 +109,7 @@ def name_points(axis: Axes, names: Sequence[str], points: Array, others: Array, 
                 line = np.linspace((x, y), np.clip((x, y), box.min, box.max), 12)
                 crossed = sum(other.count_contains(line) for other in boxes)
                 covered = box.padded(MARGIN * pixels).count_contains(obstacles)
-                candidates.append((crossed, covered, distance, len(candidates), box, line))
+                candidates.append((crossed, covered + distance / far, distance, len(candidates), box, line))
         if not candidates:
             text.remove()
             continue

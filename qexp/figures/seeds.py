@@ -70,7 +70,7 @@ def errors_of_seeds(
         beside = [typeset(units.get(output, "")), LOGARITHMIC if told and axis.get_xscale() == "log" else ""]
         words = (with_unit(of_metric, ", ".join(filter(None, beside))) for of_metric in ("mean absolute error", "MAE"))
         axis.set_xlabel(fitting(axis, *words))
-    add_title(figure, "dots: seeds; diamond and line: mean and its 95 % interval (Student)")
+    add_title(figure, "", caption="dots: seeds; diamond and line: mean and its 95 % interval (Student)")
     return figure
 
 
@@ -196,7 +196,7 @@ def study_panels(
     values    of that key, as written
     measured  label of the other axis
     numbers   word → the number that it stands for
-    floor     values below it are counted in the title and not drawn: one failure would flatten everything else
+    floor     values below it are counted in the caption and not drawn: one failure would flatten everything else
     fixed     what is the same for all, for the title
     """
     layout = layout_of(values, numbers)
@@ -208,25 +208,29 @@ def study_panels(
             panel.set_xscale("log")
         for index, name in enumerate(names):
             if name in lines:
-                _draw(panel, name, lines[name], layout, COLOURS[index % len(COLOURS)], index - (len(names) - 1) / 2)
+                beside = index - (len(names) - 1) / 2
+                _draw(panel, name, lines[name], layout, COLOURS[index % len(COLOURS)], beside, (low, high))
         _label(panel, layout, axis)
         panel.set_ylim(low, high)
         panel.set_ylabel(measured)
         panel.set_title(wrap(title, 48), fontsize=sized(10))
     share_below(axes)
     legend_below(figure, axes[0])
-    alone = "; ".join([*names[: len(names) == 1], *([fixed] if fixed else []), ""])
+    title = "; ".join([*names[: len(names) == 1], *([fixed] if fixed else [])])
     bands = "; band" if any(line.constant for lines in panels.values() for line in lines.values()) else ""
-    words = f"{alone}dots: seeds; diamond and bar{bands}: mean and its 95 % interval (Student)"
+    words = f"dots: seeds; diamond and bar{bands}: mean and its 95 % interval (Student)"
     hidden = f"; {below} dot{'s' * (below != 1)} below {floor:g} not shown" if below else ""
     spots = [spot for lines in panels.values() for line in lines.values() for spot in line.spots.values()]
     ends = [end for spot in spots for end in spot.interval or ()]
-    cut = "; bars that reach the frame go on beyond it" if any(not low <= end <= high for end in ends) else ""
-    add_title(figure, words + hidden + cut)
+    cut = "; arrows: intervals that go on beyond the frame" if any(not low <= end <= high for end in ends) else ""
+    add_title(figure, title, caption=words + hidden + cut)
     return figure
 
 
-def _draw(axis: Axes, name: str, line: Line, layout: ValueAxis, colour: str, beside: float) -> None:
+def _draw(
+    axis: Axes, name: str, line: Line, layout: ValueAxis, colour: str, beside: float, limits: tuple[float, float]
+) -> None:
+    """Dots, means and intervals of an experience; an interval that goes on beyond the limits ends in an arrow."""
     from matplotlib.transforms import ScaledTranslation
 
     assert axis.figure is not None
@@ -235,6 +239,7 @@ def _draw(axis: Axes, name: str, line: Line, layout: ValueAxis, colour: str, bes
         axis.axhline(spot.mean, color=colour, linewidth=1.4, linestyle="--", label=name)
         if spot.interval is not None:
             axis.axhspan(*spot.interval, color=colour, alpha=0.12, linewidth=0)
+            _mark_ends(axis, spot.interval, limits, 0.99, color=colour, transform=axis.get_yaxis_transform())
         return
     where = sorted(line.spots, key=lambda text: layout.positions[text])
     x = [layout.positions[text] for text in where]
@@ -247,10 +252,17 @@ def _draw(axis: Axes, name: str, line: Line, layout: ValueAxis, colour: str, bes
     ends = np.array([spot.interval or (np.nan, np.nan) for spot in spots])
     for at, (low, high) in zip(x, ends, strict=True):
         axis.plot([at, at], [low, high], "-", linewidth=1.6, solid_capstyle="butt", **drawn)
+        _mark_ends(axis, (low, high), limits, at, **drawn)
     moved = axis.transData + ScaledTranslation((DODGE * beside + ASIDE) / 72, 0, axis.figure.dpi_scale_trans)
     dots: dict[str, Any] = {"color": colour, "markersize": 3.5, "alpha": 0.45, "markeredgewidth": 0}
     for at, spot in zip(x, spots, strict=True):
         axis.plot([at] * len(spot.values), spot.values, "o", transform=moved, **dots)
+
+
+def _mark_ends(axis: Axes, interval: tuple[float, float], limits: tuple[float, float], at: float, **drawn: Any) -> None:
+    for end, limit, marker in zip(interval, limits, "v^", strict=True):
+        if not limits[0] <= end <= limits[1]:
+            axis.plot(at, limit, marker, markersize=6, clip_on=False, **drawn)
 
 
 def _label(axis: Axes, layout: ValueAxis, name: str) -> None:

@@ -62,7 +62,7 @@ def coverage_by_group(groups: Sequence[Coverage], unit: str, title: str, note: s
     for axis in (shares, widths) if len(drawn) > 1 else ():
         axis.axhline(0.5, color="0.75", linewidth=0.8)
     left_out = f"; the first {MOST_GROUPS} of {len(groups)} lines" if len(groups) > len(drawn) else ""
-    add_title(figure, f"{title}; lines: 95 % ranges{left_out}", note)
+    add_title(figure, title, note, f"lines: 95 % ranges{left_out}")
     return figure
 
 

@@ -24,6 +24,7 @@ from qexp.metrics.metric import Metric, Metrics, with_period
 from qexp.networks import checkpoint
 from qexp.networks.estimator import Estimator
 from qexp.networks.heads import HeadEntry
+from qexp.networks.imputation import Imputation
 from qexp.networks.losses import OF_POSTERIORS
 from qexp.networks.modules import JoiningEntry
 from qexp.networks.network import Branch, Network, Operation, initialise
@@ -179,7 +180,16 @@ def _operation(description: Document, modules: Table) -> Operation:
 def model_of(spec: Document, tables: Tables) -> Estimator:
     """The network of a resolved experience and its transforms; weights have no values yet."""
     network = network_of(spec["model"], spec["inputs"], spec["outputs"], tables)
-    return Estimator(network, transforms_of(spec, tables), limits_of(spec))
+    return Estimator(network, transforms_of(spec, tables), limits_of(spec), imputation_of(spec))
+
+
+def imputation_of(spec: Document) -> Imputation | None:
+    """What fills gaps in the inputs of a resolved experience, not fitted yet; None if its rows have none."""
+    if not isinstance(rule := spec["dataset"].get("missing"), dict):  # of other rules the name alone is written
+        return None
+    columns, indicator = spec["dataset"]["inputs"], rule["parameters"]["indicator"]
+    measured = {name: columns[name] for name in spec["inputs"] if name in columns}
+    return Imputation(rule["type"], measured, indicator if indicator in spec["inputs"] else None)
 
 
 def trained_model(spec: Document, tables: Tables, weights: Mapping[str, torch.Tensor], file: Path) -> Estimator:

@@ -82,6 +82,8 @@ class Baseline:
     All choices at once, since some estimators compute them together."""
     transformed: bool = True
     """Whether it learns the transformed target, if the experience transforms it."""
+    takes_gaps: bool = False
+    """Whether inputs may be NaN."""
 
 
 def mean() -> Baseline:
@@ -181,6 +183,24 @@ def extra_trees(trees: int = 100) -> Baseline:
     return Baseline([{}], estimate)
 
 
+LEAVES = {"max_leaf_nodes": 8, "min_samples_leaf": 5}
+"""Those of the trees that are added; scikit-learn's own need thousands of rows."""
+
+
+def gradient_boosting(trees: Sequence[int] = (10, 30, 100)) -> Baseline:
+    def estimate(inputs: Array, target: Array, others: Array, choices: Sequence[Choice], seed: int) -> Array:
+        from sklearn.ensemble import HistGradientBoostingRegressor
+        from threadpoolctl import threadpool_limits
+
+        # The first trees do not depend on the later ones: one fit gives the estimates for all numbers.
+        boosting = HistGradientBoostingRegressor(max_iter=max(trees), early_stopping=False, random_state=seed, **LEAVES)
+        with threadpool_limits(1, "openmp"):  # several are slower for tables, and round differently
+            stages = [*boosting.fit(inputs, target).staged_predict(others)]
+        return np.stack([stages[int(choice["trees"]) - 1] for choice in choices])
+
+    return Baseline([{"trees": number} for number in trees], estimate, takes_gaps=True)
+
+
 POSITIVE = number(above=0)
 
 BASELINES: dict[str, Entry] = {
@@ -226,6 +246,12 @@ BASELINES: dict[str, Entry] = {
         help="Extremely randomized trees: the mean of many.",
         example={"type": "extra_trees", "parameters": {"trees": 20}},
     ),
+    "gradient_boosting": Entry(
+        build=gradient_boosting,
+        parameters=properties(trees=array(integer(least=1), "numbers of trees to choose from by cross-validation")),
+        help="Gradient boosting: each tree learns what those before it left; values may be missing.",
+        example={"type": "gradient_boosting", "parameters": {"trees": [10, 100]}},
+    ),
 }
 
 # Nested cross-validation of baselines: each fold selects, scales and fits a baseline on its training rows alone.
@@ -249,6 +275,7 @@ def cross_validated(
     inner: InnerSplits,
     seed: int,
     transforms: Sequence[BaselineTransform | None] | None = None,
+    completed: Callable[[Rows], ArrayLike] | None = None,
 ) -> Array:
     """A baseline's estimates of all held-out rows, (row, output), in the outputs' own units.
 
@@ -257,6 +284,8 @@ def cross_validated(
     inputs      (row, column)
     targets     (row, output); each output is estimated separately
     transforms  one per output
+    completed   training rows → the inputs of all rows without gaps, by what these rows tell, for baselines that take
+                none; what it adds are further columns
 
     The hyper-parameters of a fold are those with the lowest squared error, in the target's own unit, over all estimates
     of its inner folds. The result of a fold does not depend on other folds.
@@ -264,7 +293,7 @@ def cross_validated(
     """
     features, true = np.asarray(inputs, dtype=np.float64), np.asarray(targets, dtype=np.float64)
     outputs = [
-        _Output(baseline, features, target, transform, seed)
+        _Output(baseline, features, target, transform, seed, None if baseline.takes_gaps else completed)
         for target, transform in zip(true.T, transforms or [None] * true.shape[1], strict=True)
     ]
     total, times = np.zeros_like(true), np.zeros(len(true), dtype=np.int64)
@@ -287,6 +316,7 @@ class _Output:
     target: Array
     transform: BaselineTransform | None
     seed: int
+    completed: Callable[[Rows], ArrayLike] | None
 
     def choose(self, train: Rows, inner: InnerSplits) -> Choice:
         """The hyper-parameters with the lowest error on the inner folds of the training rows."""
@@ -303,7 +333,9 @@ class _Output:
         """Estimates of the test rows, (choice, test row), in the target's own unit, fitted to the training rows."""
         forward, inverse = self.transform if self.transform and self.baseline.transformed else (unchanged, unchanged)
         target = np.asarray(forward(self.target[train]))
-        finite = np.isfinite(np.concatenate([self.inputs[train].sum(axis=1) + target, self.inputs[test].sum(axis=1)]))
+        inputs = self.inputs if self.completed is None else np.asarray(self.completed(train))
+        checked = np.where(np.isnan(inputs), 0, inputs) if self.baseline.takes_gaps else inputs
+        finite = np.isfinite(np.concatenate([checked[train].sum(axis=1) + target, checked[test].sum(axis=1)]))
         if not finite.all():
             row = np.concatenate([train, test])[~finite][0]
             raise ValueError(f"row {row} has an input or target that is not a finite number, or whose transform is not")
@@ -314,8 +346,8 @@ class _Output:
         else:
             from sklearn.preprocessing import StandardScaler
 
-            scaler = StandardScaler().fit(self.inputs[train])
-            features, others = (scaler.transform(self.inputs[rows]) for rows in (train, test))
+            scaler = StandardScaler().fit(inputs[train])
+            features, others = (scaler.transform(inputs[rows]) for rows in (train, test))
             seed = Seeds(self.seed).number("baseline") % 2**32
             scaled = self.baseline.estimate(features, (target - center) / spread, others, choices, seed)
         with np.errstate(over="ignore"):

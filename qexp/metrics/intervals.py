@@ -39,12 +39,6 @@ class Estimate:
     def excludes_zero(self) -> bool:
         return self.interval is not None and not self.interval[0] <= 0 <= self.interval[1]
 
-    @property
-    def is_cut(self) -> bool:
-        """Whether the interval ends where the mean cannot be, and not as far from it as at its other end."""
-        low, high = self.interval or (self.mean, self.mean)
-        return not math.isclose(self.mean - low, high - self.mean, rel_tol=1e-6, abs_tol=1e-12 * abs(self.mean))
-
 
 def estimate(values: Sequence[float], limits: tuple[float, float] = (-math.inf, math.inf)) -> Estimate:
     """Mean, sample standard deviation and Student's interval of the mean.

@@ -16,7 +16,9 @@ from qexp.base.outputs import NO_LIMITS, Limits, spread_of
 from qexp.base.quantities import module_name
 from qexp.errors import QexpError
 from qexp.networks.heads import Density
+from qexp.networks.imputation import Imputation
 from qexp.networks.network import Network, evaluating
+from qexp.networks.shapes import Shape
 from qexp.networks.transforms import Transform
 
 FAR_VALUE = 1e3
@@ -201,12 +203,18 @@ class Estimator(nn.Module):
 
     transforms  input or output → its transform; variables without one are not transformed
     limits      output → limits of its estimates; outputs without limits are left out
+    imputation  fills gaps in the inputs; None if all have values
     """
 
     def __init__(
-        self, network: Network, transforms: Mapping[str, Transform], limits: Mapping[str, Limits] | None = None
+        self,
+        network: Network,
+        transforms: Mapping[str, Transform],
+        limits: Mapping[str, Limits] | None = None,
+        imputation: Imputation | None = None,
     ) -> None:
         super().__init__()
+        self.imputation = imputation
         self.network = network
         self.transforms = Transforms(transforms)
         self.limits = dict(limits or {})
@@ -221,6 +229,16 @@ class Estimator(nn.Module):
             for name, transform in self.transforms.items()
             if name in self.network.outputs and transform.period is not None
         }
+
+    @property
+    def takes(self) -> dict[str, Shape]:
+        """Input that samples must have → its shape: all of the network's but the indicator of their gaps."""
+        made = None if self.imputation is None else self.imputation.indicator
+        return {name: shape for name, shape in self.network.inputs.items() if name != made}
+
+    def completed(self, samples: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+        """The samples without gaps in their inputs."""
+        return samples if self.imputation is None else self.imputation(samples)
 
     def transformed(self, name: str, values: Tensor) -> Tensor:
         """Transformed values of an input or output, as the network sees them."""
@@ -238,7 +256,8 @@ class Estimator(nn.Module):
         return self.unlimited(self.network(self.inputs(samples)), samples)
 
     def inputs(self, samples: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """The inputs as the network sees them: transformed."""
+        """The inputs as the network sees them: without gaps, and transformed."""
+        samples = self.completed(samples)
         return {name: self.transformed(name, samples[name]) for name in self.network.inputs}
 
     def in_units(self, outputs: Mapping[str, Tensor], samples: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -272,7 +291,7 @@ class Estimator(nn.Module):
         """
 
         def unlimited(batch: dict[str, Tensor]) -> dict[str, Tensor]:
-            inputs = {name: self.transformed_in_blocks(name, values) for name, values in batch.items()}
+            inputs = {name: self.transformed_in_blocks(name, values) for name, values in self.completed(batch).items()}
             return self.unlimited(self.network(inputs), batch)
 
         return self.limited(self._in_batches(unlimited, samples, batch_size))
@@ -341,12 +360,13 @@ def _batches(
     network: Network, tensors: Mapping[str, Tensor], size: int, together: int = 1
 ) -> Iterator[dict[str, Tensor]]:
     """together  whole batches that are one as long as there are so many"""
-    count = len(tensors[next(iter(network.inputs))])
+    names = [name for name in network.inputs if name in tensors]
+    count = len(tensors[names[0]])
     rest = count % (size * together)
     sizes = [size * together] * (count // (size * together)) + [size] * (rest // size)
     sizes += [count - sum(sizes)] if sum(sizes) < count or not count else []
-    for parts in zip(*(tensors[name].split(sizes) for name in network.inputs), strict=True):
-        yield dict(zip(network.inputs, parts, strict=True))
+    for parts in zip(*(tensors[name].split(sizes) for name in names), strict=True):
+        yield dict(zip(names, parts, strict=True))
 
 
 # An ensemble of trained networks as one estimator: its mean and its standard deviation.
@@ -454,10 +474,10 @@ def in_one_computation(models: Sequence[Estimator]) -> Callable[[Mapping[str, Te
         )(*stacked)
         return result
 
-    network, device = first.network, next(first.parameters()).device
+    device = next(first.parameters()).device
     try:
         with torch.no_grad():
-            estimates({name: torch.zeros(2, *shape, device=device) for name, shape in network.inputs.items()})
+            estimates({name: torch.zeros(2, *shape, device=device) for name, shape in first.takes.items()})
     except (RuntimeError, ValueError):  # what torch.func raises for an operation or a transform that looks at values
         return None
     return estimates

@@ -448,6 +448,7 @@ class Trainer:
 @torch.no_grad()
 def transformed(model: Estimator, samples: Samples, part: str) -> dict[str, Tensor]:
     """The transformed inputs and outputs, (sample, ...) each. Raises DivergedError if an output is not finite then."""
+    samples = model.completed(samples)
     values = {
         name: model.transformed_in_blocks(name, samples[name])
         for name in dict.fromkeys([*model.network.inputs, *model.network.outputs])  # an output may also be an input

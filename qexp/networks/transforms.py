@@ -228,15 +228,19 @@ class LogRatios(Transform):
 # Transforms that are fitted to the training part.
 
 
-class Fitted(Transform):
-    """A transform with fitted numbers, one per channel; a column of a table is a channel."""
+class FittedModule(nn.Module):
+    """A module whose buffers are fitted to training values, and have another shape before."""
 
     def _load_from_state_dict(self, state_dict: dict[str, Tensor], prefix: str, *rest: object) -> None:
-        # The fitted buffers have one value per channel; make room for them.
+        # Make room for the fitted buffers.
         for name, buffer in list(self.named_buffers()):
             if prefix + name in state_dict:
                 setattr(self, name, torch.empty_like(state_dict[prefix + name], device=buffer.device))
         super()._load_from_state_dict(state_dict, prefix, *rest)
+
+
+class Fitted(FittedModule, Transform):
+    """A transform with fitted numbers, one per channel; a column of a table is a channel."""
 
 
 def _but_channels(values: Tensor) -> list[int]:

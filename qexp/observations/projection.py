@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -43,6 +44,18 @@ def crs_of(text: str, source: str | None = None) -> pyproj.CRS:
     if not (crs.is_geographic or crs.is_projected or crs.is_engineering) or crs.is_geocentric:
         raise QexpError(f"{source_text}: '{crs.name}' has no east and north; use one such as EPSG:32633")
     return crs
+
+
+def geographic(crs: str | None) -> pyproj.Transformer | None:
+    """From x and y to longitude and latitude in WGS 84 [degrees]; None for plain metres, for a system that has no place
+    on the Earth, and without pyproj.
+    """
+    if crs is None or find_spec("pyproj") is None:
+        return None
+    import pyproj
+
+    system = crs_of(crs)
+    return pyproj.Transformer.from_crs(system, 4326, always_xy=True) if system.geodetic_crs else None
 
 
 def in_one_system(readings: Mapping[str, Reading], requested: str | None) -> Observation:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import re
 from collections import Counter
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from itertools import chain, islice
@@ -183,6 +183,8 @@ def read_gnss(path: Path, options: ReadOptions) -> Reading:
         used = used or role is None
     width, stations = len(components), table.texts(columns["station"]) if "station" in columns else None
     if stations is not None:
+        if not table.names and options.columns is None:
+            _require_no_decimals(path, stations)
         _require_one_epoch(path, stations)
     track = Track(
         options.name or path.stem,
@@ -206,6 +208,15 @@ def read_gnss(path: Path, options: ReadOptions) -> Reading:
     )
     unit = options.error_unit if used else None
     return Reading((masked,), GEOGRAPHIC if geographic else None, doubts, error_unit=unit)
+
+
+def _require_no_decimals(path: Path, stations: Iterable[object]) -> None:
+    """Raise QexpError if the names of stations are numbers with decimals, such as longitudes."""
+    if number := next((name for name in map(str, stations) if "." in name and is_number(name)), None):
+        raise QexpError(
+            f"{path}: without a header the columns are {', '.join(OF_GNSS)}, but the first holds numbers, such as "
+            f"{float(number):g}; say which is which: `columns={ {'longitude': '1', 'latitude': '2'} }` and so on"
+        )
 
 
 def _unread(table: TextTable, columns: Mapping[str, int]) -> Iterator[str]:

@@ -597,7 +597,8 @@ def _sentences(calibration: Calibration) -> Iterator[str]:
     drawn = "given" if calibration.part == GIVEN else f"drawn from the {calibration.part_in_words}"
     yield (
         f"calibration: {calibration.observations:,} observations of {calibration.dataset}, {drawn} (seed "
-        f"{calibration.seed}), {calibration.draws:,} draws from the posterior of each, by {by}"
+        f"{calibration.seed}), {calibration.draws:,} draws from the posterior of each, by {by}; "
+        f"{_expected(calibration)}"
     )
     if calibration.caution:
         yield calibration.caution
@@ -607,9 +608,9 @@ def _sentences(calibration: Calibration) -> Iterator[str]:
             "method"
         )
     for name, output in calibration.outputs.items():
-        yield _of_intervals(name, output, calibration)
-        yield _of_ranks(name, output, calibration)
-        yield _of_cells(name, output.local, calibration)
+        yield from _of_intervals(name, output, calibration)
+        yield from _of_ranks(name, output, calibration)
+        yield from _of_cells(name, output.local, calibration)
         yield from _of_widths(name, output)
     if any(output.bound_ratio for output in calibration.outputs.values()):
         yield "this bound is asymptotic and knows no prior: ratios below one are possible"
@@ -624,53 +625,62 @@ def _sentences(calibration: Calibration) -> Iterator[str]:
     yield what_would_be_noticed(calibration)
 
 
-def _of_intervals(name: str, output: OutputCalibration, calibration: Calibration) -> str:
-    coverage = output.coverage_of_interval
+def _expected(calibration: Calibration) -> str:
+    coverage = next(iter(calibration.outputs.values())).coverage_of_interval
     low, high = (100 * end for end in coverage.expected)
-    words = (
-        f"the {100 * coverage.probability:g} % intervals of {in_words(name)} hold the truth in "
-        f"{100 * coverage.share:.1f} % of {calibration.observations:,} observations"
-    )
-    right = f"(95 % of calibrated ones: {low:.1f} to {high:.1f} %)"
+    return f"right {100 * coverage.probability:g} % intervals hold {low:.1f} to {high:.1f} % of so many"
+
+
+# What the table shows without a fault is not said again.
+
+
+def _of_intervals(name: str, output: OutputCalibration, calibration: Calibration) -> Iterator[str]:
+    coverage = output.coverage_of_interval
     if coverage.expected[0] <= coverage.share <= coverage.expected[1]:
-        return f"{words}, as calibrated ones do {right}"
+        return
     fault = "narrow" if coverage.share < coverage.expected[0] else "wide"
-    if output.p_value >= calibration.least:  # what one test of several shows now and then is no fault
-        return f"{words} {right}: perhaps too {fault}, but the ranks do not show it"
-    return f"{words}: too {fault} {right}"
+    # What one test of several shows now and then is no fault.
+    doubt = "perhaps " if output.p_value >= calibration.least else ""
+    rest = ", but the ranks do not show it" if doubt else ""
+    yield (
+        f"the {100 * coverage.probability:g} % intervals of {in_words(name)} hold the truth in "
+        f"{100 * coverage.share:.1f} %: {doubt}too {fault}{rest}"
+    )
 
 
-def _of_ranks(name: str, output: OutputCalibration, calibration: Calibration) -> str:
+def _of_ranks(name: str, output: OutputCalibration, calibration: Calibration) -> Iterator[str]:
     words = f"the ranks of the true {in_words(name)} among the draws"
     equal = equals(output.p_value, calibration.least)
     if output.p_value >= calibration.least:
-        return f"{words} are uniform, as in calibrated posteriors ({equal})"
+        return
     faults = []
     if fault := output.median_fault(calibration.observations):
         below = f"{100 * output.mean_position:.1f} % of the draws are below the truth"
         faults.append(f"medians tend to be too {fault}, as {below}")
     if fault := output.width_fault(calibration.observations):
         faults.append(f"posteriors tend to be too {fault}")
-    return f"{words} are not uniform ({equal}): {'; '.join(faults) or 'the shape of the posteriors is wrong'}"
+    yield f"{words} are not uniform ({equal}): {'; '.join(faults) or 'the shape of the posteriors is wrong'}"
 
 
-def _of_cells(name: str, local: LocalCoverage, calibration: Calibration) -> str:
+def _of_cells(name: str, local: LocalCoverage, calibration: Calibration) -> Iterator[str]:
     """Where an output's intervals are wrong, by where the estimates lie."""
     words = f"the 90 % intervals of {in_words(name)}"
     if not local.cells:
-        return f"where {words} are wrong is unknown: no cell has enough observations"
+        yield f"where {words} are wrong is unknown: no cell has enough observations"
+        return
     cells = f"{local.cells} cells of estimated {' and '.join(in_words(axis) for axis in local.axes)}"
     wrong = " and ".join(local.wrong_in_words)
-    clearly = f"they are {wrong} of {cells}" if wrong else f"they are clearly wrong in none of {cells}"
-    chances = equals(local.p_value, calibration.least)
+    clearly = f"; they are {wrong} of {cells}" if wrong else ""
     if local.p_value >= calibration.least:
-        return (
-            f"{words} hold the truth equally often wherever the estimates lie, as far as is seen ({chances}); {clearly}"
-        )
-    depends = f"{words} hold the truth more often in some places than in others ({chances}); {clearly}"
+        if wrong:
+            yield f"{words} are {wrong} of {cells}"
+        return
+    chances = equals(local.p_value, calibration.least)
+    depends = f"{words} hold the truth more often in some places than in others ({chances}){clearly}"
     if local.fewest is None or local.most is None:
-        return depends
-    return f"{depends}: in single cells from {_cell(local.fewest, calibration)} to {_cell(local.most, calibration)}"
+        yield depends
+        return
+    yield f"{depends}: in single cells from {_cell(local.fewest, calibration)} to {_cell(local.most, calibration)}"
 
 
 def _cell(cell: CellShare, calibration: Calibration) -> str:
@@ -711,9 +721,6 @@ def _jointly(regions: Mapping[str, Regions], least: float) -> Iterator[str]:
             f"{words} hold the truth {region.fault} than they should ({equals(region.p_value, least)}): those of "
             f"{100 * region.worst.probability:g} % in {100 * region.worst.share:.1f} % of observations"
         )
-    if regions and not wrong:
-        chances = ", ".join(f"{words}: {equals(region.p_value, least)}" for words, region in regions.items())
-        yield f"in how the outputs depend on each other no fault is seen ({chances})"
 
 
 def what_would_be_noticed(calibration: Calibration) -> str:

@@ -128,9 +128,11 @@ WAY_OUT = "were they measured or computed, and written?"
 
 def targets_among(inputs: Mapping[str, Values], outputs: Mapping[str, Values]) -> Iterator[str]:
     """What is said of inputs that are a linear function of an output, (sample,) each, as copies of it are."""
-    varying = {name: of for name, of in inputs.items() if len(of) > FEWEST and np.ptp(of)}
-    for target, wanted in outputs.items():
-        for name, of in varying.items() if np.ptp(wanted) else ():
+    for target, all_wanted in outputs.items():
+        for name, column in inputs.items():
+            of, wanted = (values[~np.isnan(column)] for values in (column, all_wanted))
+            if len(of) <= FEWEST or not np.ptp(of) or not np.ptp(wanted):
+                continue
             if 1 - np.corrcoef(of, wanted)[0, 1] ** 2 < LINEAR:
                 what = "the output" if np.allclose(of, wanted, 1e-3) else "a linear function of the output"
                 way_out = "leave it out, unless it is known where the output is not"

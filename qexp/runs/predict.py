@@ -102,7 +102,7 @@ class Predictor:
 
     def _means(self, tensors: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
         """The mean over the networks; of frames of another size than in training, which may be large, one by one."""
-        if all(tensors[name].shape[1:] == shape for name, shape in self.network.inputs.items()):
+        if all(tensors[name].shape[1:] == shape for name, shape in self.ensemble.models[0].takes.items()):
             parts = [tensors]
         else:
             count = len(next(iter(tensors.values())))
@@ -180,7 +180,7 @@ class Predictor:
 
     def simulated(self, theta: Any, observed: Any) -> tuple[dict[str, NDArray[np.float64]], dict[str, torch.Tensor]]:
         """Simulations that `calibrate` is given: parameter → (simulation,), and input → (simulation, ...)."""
-        wanted = self.network.inputs
+        wanted = self.ensemble.models[0].takes
         named = isinstance(observed, Mapping) and {*observed} <= {*wanted}
         if not named and len(wanted) > 1:
             raise QexpError(f"`observed`: the run takes {some(list(wanted))}; give a dictionary of these names")
@@ -214,7 +214,7 @@ class Predictor:
 
     def _size_of_frames(self, arrays: Mapping[str, NDArray[np.float32]]) -> tuple[int, int] | None:
         """Height and width of arrays of another size than in training, if the network takes them."""
-        for name, shape in self.network.inputs.items():
+        for name, shape in self.ensemble.models[0].takes.items():
             sides, usual = arrays[name].shape, (*shape[1:], shape[0])
             as_in_training = sides in (usual, usual[:2]) or sides[1:] in (usual, usual[:2])
             if len(shape) != 3 or as_in_training or not 2 <= len(sides) <= 4:
@@ -256,14 +256,14 @@ class Predictor:
     def _complete_batch(self, inputs: Mapping[str, ArrayLike]) -> tuple[dict[str, torch.Tensor], bool]:
         """As `_batch`. Raises QexpError for values that are missing or infinite, too."""
         tensors, single = self._batch(inputs)
-        for name, values in tensors.items():
+        for name, values in self.ensemble.models[0].completed(tensors).items():
             if missing := int((~torch.isfinite(values)).sum()):
                 raise QexpError(f"'{name}' has {missing:,} missing or infinite values, for which no posterior is known")
         return tensors, single
 
     def _batch(self, inputs: Mapping[str, ArrayLike]) -> tuple[dict[str, torch.Tensor], bool]:
         """The inputs as tensors on the device, (sample, ...), and whether it was a single sample."""
-        wanted = self.network.inputs
+        wanted = self.ensemble.models[0].takes
         inputs = dict(inputs)
         for name, given in inputs.items():
             if isinstance(given, str | Path):

@@ -108,8 +108,8 @@ class TrackedRun:
 
     @property
     def step(self) -> float:
-        """The last step that was logged; 0 before the first."""
-        return self._steps.step
+        """The last step that was logged, a whole number if it is one; 0 before the first."""
+        return int(self._steps.step) if self._steps.step % 1 == 0 else self._steps.step
 
     def log(
         self, step: float | Mapping[str, Any] | None = None, numbers: Mapping[str, Any] = {}, /, **named: Any
@@ -390,14 +390,21 @@ def directory_of(
         tags=tags,
         note=note,
     )
+    return _prepared(plan, workspace, seed is not None)
+
+
+def _prepared(plan: Plan, workspace: Workspace, with_seed: bool) -> RunDirectory:
+    """A run under the first free name: that of the plan, with its seed or a number."""
     files.make_folder(workspace.runs)
     # One after the other: what many that start at once write down would else be thrown away by all but one.
-    with files.locked(workspace.runs / f".track-{name}", LONGEST_WAIT):
-        if seed is None:  # repeats count within equal parameters, so that settings are compared seed by seed
-            used = {run["seed"] for run in _recorded(Workspace(workspace.root.absolute()))() if run["digest"] == plan.digest}
+    with files.locked(workspace.runs / f".track-{plan.name}", LONGEST_WAIT):
+        if not with_seed:  # repeats count within equal parameters, so that settings are compared seed by seed
+            runs = _recorded(Workspace(workspace.root.absolute()))()
+            used = {run["seed"] for run in runs if run["digest"] == plan.digest}
             plan = replace(plan, seed=next(free for free in count() if free not in used))
-        for number in count(0 if seed is None else 1):
-            free = wanted if number == 1 and seed is not None else f"{wanted}_{number}"
+        for number in count(int(with_seed)):
+            wanted = f"{plan.name}_{plan.seed}" if with_seed else ""
+            free = wanted if number == 1 and wanted else f"{wanted or plan.name}_{number}"
             if os.path.lexists(workspace.runs / free):
                 continue
             with suppress(FileExistsError):

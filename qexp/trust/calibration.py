@@ -33,7 +33,7 @@ from qexp.kinds.images.experiment import generated_of
 from qexp.kinds.images.recalibration import recalibrated
 from qexp.kinds.networks import load_models
 from qexp.kinds.objects import device_of, threads_to_predict
-from qexp.kinds.options import CalibrateOptions
+from qexp.kinds.options import LEAST_OBSERVATIONS, CalibrateOptions
 from qexp.kinds.tables import tables_of
 from qexp.metrics.calibration import (
     CLASSIFIER,
@@ -602,6 +602,11 @@ def calibrate(directory: RunDirectory, workspace: Workspace, options: CalibrateO
     )
     seeds, located, doubted = Seeds(options.seed), list[TruthPositions](), 0
     tested = asked(directory, dataset, workspace, options, posteriors.caution, posteriors.together, seeds, device)
+    if tested.count < LEAST_OBSERVATIONS:
+        raise QexpError(
+            f"{directory.name} has {tested.count} test samples; fewer than {LEAST_OBSERVATIONS} could show no fault: "
+            "make more simulations, or give fresh ones: `theta` and `observed`"
+        )
     options = replace(options, observations=tested.count)
     with threads(threads_to_predict(spec, tables, device)):
         if fixed := [name for name in posteriors.names if name not in dataset.test]:

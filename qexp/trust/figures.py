@@ -111,7 +111,7 @@ def _differences(
         if len(lines) > 1:
             legend_below(figure, axis)
     share_below(axes)
-    add_title(figure, f"{title}; {GREY}")
+    add_title(figure, title, caption=GREY)
     return figure
 
 
@@ -148,7 +148,7 @@ def local(title: str, names: Sequence[str], numbers: xarray.Dataset) -> Figure:
     for axis, heading in headings.items():
         axis.set_title(fitting(axis, *heading), fontsize=sized(10))
     rule = "calibrated posteriors hold the truth equally often wherever estimates lie, but not for every true value"
-    add_title(figure, "; ".join([title, rule, *(text for text, occurs in explained.items() if occurs)]))
+    add_title(figure, title, caption="; ".join([rule, *(text for text, occurs in explained.items() if occurs)]))
     return figure
 
 

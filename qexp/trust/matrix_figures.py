@@ -159,7 +159,7 @@ def matrix_panels(
     share_below([axis for row in grid for axis in row], left=len(axes) == 2)
     notes = [*marks.notes, *[f"blank: {blank}"] * bool(blank)]
     notes += ["hatched: the data do not show the source"] * (hatched is not None)
-    add_title(figure, title + (f" ({'; '.join(notes)})" if notes else ""))
+    add_title(figure, title, caption="; ".join(notes))
     return figure
 
 
@@ -367,14 +367,14 @@ def side_by_side(
         bar.ax.tick_params(labelsize=small())
         bar.set_label(fitting(row[0], with_unit(words, in_unit), upright=True))
     share_below([axis for row in grid for axis in row], left=True)
-    add_title(figure, f"matrices on {dataset}{_noted(marks.values())}")
+    add_title(figure, f"matrices on {dataset}", caption=_noted(marks.values()))
     return figure
 
 
 def _noted(marks: Iterable[HeldOut]) -> str:
-    """What is outlined in any panel, in brackets."""
+    """What is outlined in any panel."""
     notes = max((of_panel.notes for of_panel in marks), key=lambda words: len("".join(words)), default=[])
-    return f" ({notes[0]})" if notes else ""
+    return notes[0] if notes else ""
 
 
 def held_out_of(record: Mapping[str, Any], axes: Sequence[AxisCells], others: Mapping[str, float]) -> HeldOut:
@@ -491,7 +491,7 @@ def _lines_side_by_side(
         axis.set_ylabel(with_unit(words, in_unit))
     share_below(axes)
     legend_below(figure, axes[0], shown=1)
-    add_title(figure, f"matrices on {dataset}{_noted(common)}")
+    add_title(figure, f"matrices on {dataset}", caption=_noted(common))
     return figure
 
 

@@ -1,1 +1,1 @@
-"""Searches of the values of keys with which an experience has the least validation error."""
+"""Searches of the values of keys with which an experience has the lowest validation error."""

@@ -90,11 +90,11 @@ def results_drawn(comparison: SeedComparison) -> Iterator[Drawn]:
         counts = sorted({len(row.values) for row in rows})
         seeds = f"{counts[0]} to {counts[-1]} seeds" if len(counts) > 1 else f"{counts[0]} seed{'s' * (counts[0] != 1)}"
         mean = f"mean and {100 * LEVEL:.0f} % interval over {seeds}"
-        title = f"{measure(in_words(output), metric)} on the {comparison.part} part, {mean}{best}"
+        title = f"{measure(in_words(output), metric or '')} on the {comparison.part} part, {mean}{best}"
         words = "; ".join(
             f"{name} {number_with_unit(printed(number(of_seeds.mean)), unit)}" for name, of_seeds in values.items()
         )
-        axis = label(measure(output, metric), typeset(unit))
+        axis = label(measure(output, metric or ""), typeset(unit))
         yield drawn(title, partial(values_in_rows, values, axis), f"{title}: {words}")
 
 

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+import numpy as np
 
 from qexp.base.text import Table
 from qexp.deformation.estimate import Inversion
@@ -19,6 +22,10 @@ from qexp.deformation.tables import (
     values_in_words,
 )
 from qexp.web.html import Drawn, Shown, Titled, View, drawn, fields_of
+
+if TYPE_CHECKING:
+    import pandas
+    from matplotlib.figure import Figure
 
 
 class ShownObserved(Shown, Observed):
@@ -45,9 +52,22 @@ class ShownPosterior(Shown, SourcePosterior):
     fitted: Mapping[str, tuple[float, str]]
     __str__ = Shown.text
 
+    def corner(self) -> Figure:
+        """The draws of each parameter, and of each two of them, with the best fit."""
+        return corner_of(self, "Posterior", self.fitted)
+
+    def summary(self, level: float = 0.9) -> pandas.DataFrame:
+        """As that of `run.posterior`: mean, standard deviation, median and central interval of each parameter."""
+        from qexp.web.notebook import Posterior
+
+        columns = zip(self.parameters.items(), np.moveaxis(self.draws, -1, 0), strict=True)
+        return Posterior(
+            {name: (("chain", "draw"), draws, {"units": about.unit}) for (name, about), draws in columns}
+        ).summary(level)
+
     def view(self) -> View:
         words = f"draws of {', '.join(self.parameters)}"
-        image = drawn("draws", lambda: corner_of(self, "Posterior", self.fitted), words)
+        image = drawn("draws", self.corner, words)
         title = f"Posterior: {len(self.all):,} draws"
         return View(title, cautions=self.remarks, parts=[table_of_posterior(self), sampling_words(self), image])
 

@@ -108,6 +108,8 @@ def for_readers(table: Table) -> list[ColumnForReaders]:
         if title == UNIT and units and with_unit in titles:
             continue
         cells, numeric = [row[index] for row in table.rows], title in table.right
+        if cells and not any(cells):
+            continue  # nobody misses an empty column
         write: Callable[[str], str] = as_it_is
         if title in (OUTPUT, of_metrics):
             write = in_words if title == OUTPUT else metric_in_words

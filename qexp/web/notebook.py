@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import xarray
@@ -17,6 +17,7 @@ from qexp.base.outputs import estimate_of, outputs_among
 from qexp.base.quantities import in_words
 from qexp.base.text import Table
 from qexp.comparison.study import VALUES, Study
+from qexp.errors import QexpError
 from qexp.export.network import Exported
 from qexp.kinds.prediction import Prediction
 from qexp.metrics.meaning import number
@@ -31,6 +32,7 @@ from qexp.web.run_page import drawings_of_all
 
 if TYPE_CHECKING:
     import pandas
+    from matplotlib.figure import Figure
 
 
 class Matrix(xarray.Dataset):  # type: ignore[no-untyped-call]
@@ -85,6 +87,101 @@ def matrix_at(folder: Path) -> Matrix:
     matrix = Matrix(table.data_vars, table.coords, table.attrs)
     matrix.encoding = table.encoding
     return matrix
+
+
+UNLIKE = 0.01
+"""Share of predictions that are as far from the others as the observation, below which it is unlike them."""
+
+
+class Posterior(xarray.Dataset):  # type: ignore[no-untyped-call]
+    """Draws from the posterior of parameters given observations: parameter → (chain, draw), of several observations
+    (chain, draw, sample).
+    """
+
+    __slots__ = ()
+
+    def summary(self, level: float = 0.9) -> pandas.DataFrame:
+        """Mean, standard deviation, median and central interval of each parameter, in its unit; a row for each
+        parameter, or for each parameter and sample.
+
+        level  share of the draws in the interval
+        Raises QexpError for a level that is no share.
+        """
+        import pandas
+
+        if not 0 < level < 1:
+            raise QexpError(f"`level={level}`: a share of the draws, between 0 and 1")
+        ends = {f"{50 * (1 - level):g} %": (1 - level) / 2, "median": 0.5, f"{50 * (1 + level):g} %": (1 + level) / 2}
+        rows = {}
+        for name, values in self.stacked().items():
+            for sample, draws in enumerate(values.T) if values.ndim > 1 else [(None, values)]:
+                numbers = {"mean": np.mean(draws), "sd": np.std(draws, ddof=1)}
+                numbers |= dict(zip(ends, np.quantile(draws, [*ends.values()]), strict=True))
+                unit = {"unit": self[name].attrs.get("units", "")}
+                rows[name if sample is None else (name, sample)] = {**unit, **numbers}
+        return pandas.DataFrame.from_dict(rows, orient="index")
+
+    def stacked(self, sample: int | None = None) -> dict[str, NDArray[np.float64]]:
+        """Parameter → (draw,) over all chains, or (draw, sample); of one sample if its number is given."""
+        one = self if sample is None or "sample" not in self.dims else self.isel(sample=sample)
+        return {
+            str(name): np.asarray(of.transpose("chain", "draw", ...).values, float).reshape(-1, *of.shape[2:])
+            for name, of in one.items()
+        }
+
+    def corner(self, sample: int = 0, truth: Mapping[str, float] | None = None) -> Figure:
+        """The draws of each parameter, and of each two of them, of one sample.
+
+        truth  parameter → its true value, which is marked
+        """
+        from qexp.figures.distributions import Drawn, corner
+
+        truth, draws = truth or {}, self.stacked(sample)
+        parameters = [
+            Drawn(name, self[name].attrs.get("units", ""), {"": values}, truth.get(name))
+            for name, values in draws.items()
+        ]
+        return corner(parameters, f"Posterior: {len(next(iter(draws.values()))):,} draws", "true value")
+
+    def check(
+        self, simulator: Callable[[Any], Any], observed: Any, *, sample: int = 0, draws: int = 200, level: float = 0.9
+    ) -> xarray.Dataset:
+        """Compare an observation with what sources drawn from its posterior would show (Rubin 1984, Ann. Statist. 12,
+        1151-1172).
+
+        simulator  as for `qexp.posterior`, of these parameters in their order
+        observed   what was observed, in the shape that the simulator returns
+        draws      how many are simulated
+        level      share of predictions between `low` and `high`
+        returns    `predicted` (draw, value), `observed`, `low`, `median` and `high` (value), and attributes: `inside`
+                   (share of observed values between the ends), `p_value` (share of predictions at least as far from the
+                   mean of all as the observation, in standard deviations of each value) and `verdict`. The p-value is
+                   rather too high than too low: the posterior has seen the observation.
+        Raises QexpError for a simulator that fails or shows something of another shape.
+        """
+        from qexp.spec.kinds import kind_named
+
+        every = np.stack([*self.stacked(sample).values()], axis=1)
+        chosen = every[np.linspace(0, len(every) - 1, min(draws, len(every))).round().astype(int)]
+        predicted_of = kind_named("simulated").load("new").predicted_of
+        predicted, seen = predicted_of(simulator, chosen), np.asarray(observed, float).ravel()
+        if predicted.shape[1] != seen.size:
+            raise QexpError(f"`observed` has {seen.size:,} values, and the simulator shows {predicted.shape[1]:,}")
+        low, median, high = np.quantile(predicted, [(1 - level) / 2, 0.5, (1 + level) / 2], axis=0)
+        there, spread = np.isfinite(seen), predicted.std(axis=0)
+        used = there & (spread > 0)
+        centre, scale = predicted.mean(axis=0)[used], spread[used]
+        far, seen_far = (np.square((one[..., used] - centre) / scale).mean(axis=-1) for one in (predicted, seen))
+        p_value = float((1 + (far >= seen_far).sum()) / (1 + len(far)))
+        like = "like" if p_value > UNLIKE else "unlike"
+        about = {
+            "inside": float(((seen >= low) & (seen <= high))[there].mean()),
+            "p_value": p_value,
+            "verdict": f"the observation is {like} what its posterior predicts",
+        }
+        values = {"observed": seen, "low": low, "median": median, "high": high}
+        variables = {name: ("value", of) for name, of in values.items()}
+        return xarray.Dataset({"predicted": (("draw", "value"), predicted), **variables}, attrs=about)
 
 
 class Estimates(Shown, dict[str, NDArray[np.float32]]):

@@ -35,7 +35,7 @@ from qexp.web.run_page import run_page
 SCRIPTS = (
     "uplot/uPlot.iife.min.js", "colours.js", "frame.js", "groups.js", "matrix.js", "matrices.js", "curves.js",
     "points.js", "forest.js", "differences.js", "ranges.js", "parallel.js", "sweep.js", "tables.js",
-    "downloads.js", "pictures.js",
+    "downloads.js", "pictures.js", "contents.js",
 )  # fmt: skip
 STYLES = ("uplot/uPlot.min.css", "page.css")
 

@@ -681,18 +681,22 @@ def _mean(group: Sequence[Run], part: str, output: str) -> dict[str, str]:
     metric = main_metric(group[0]["results"].get(part, {}).get(output, {})) or ""
     meaning, values = meaning_of(metric, []), _values(group, part, output, metric)
     words = f"{part} {measure(in_words(output), metric_in_words(metric))}"
+    name = f"{part}.{output}.{metric}"
     if not values:
-        return {"words": words, "value": "–", "notes": ""}
+        return {"words": words, "name": name, "value": "–", "notes": ""}
     of_seeds = estimate(values, meaning.limits(values))
     unit = meaning.in_unit(group[0]["units"].get(output, ""))
     text, interval = with_interval(of_seeds.mean, of_seeds.interval, meaning, f"{len(values)} seeds")
     notes = f"95 % {printed(interval)}" if interval.startswith("[") else printed(interval.replace(NONE, ""))
-    return {"words": words, "value": number_with_unit(printed(text), unit), "notes": notes}
+    return {"words": words, "name": name, "value": number_with_unit(printed(text), unit), "notes": notes}
 
 
 def _pictures(runs: Sequence[Run]) -> list[dict[str, str]]:
-    """The matrix of each of the last runs, or else a figure: name of the run, and the path below its page."""
-    pictures = []
+    """The matrix of each of the last runs, or else a figure: name of the run, and the path below its page. One stands
+    for all of its kind of an experience; if only one is left of all, another follows.
+    """
+    of_kinds: dict[tuple[str, str], dict[str, str]] = {}
+    alike = list[dict[str, str]]()
     for run in runs:
         directory = RunDirectory(Path(run["path"]))
         matrices = [directory.matrices / name / Path(MATRIX).with_suffix(".png") for name in directory.matrix_names()]
@@ -700,9 +704,15 @@ def _pictures(runs: Sequence[Run]) -> list[dict[str, str]]:
         logged, others = figures_of(directory)
         figures = [*others, *(of_name[-1] for of_name in logged.values())]
         paths += [f"figures/{one.file}" for one in sorted(figures, key=lambda one: not one.file.startswith("test_"))]
-        if paths:
-            words = paths[0].partition("/")[2].removesuffix(".png").replace("_", " ")
-            pictures.append({"run": run["name"], "path": paths[0], "words": words})
+        for path in paths:
+            words = path.partition("/")[2].removesuffix(".png").replace("_", " ")
+            picture = {"run": run["name"], "path": path, "words": words}
+            kind = run["experience"], words.rstrip(" 0123456789")  # without its step
+            if path == paths[0] and kind not in of_kinds:
+                of_kinds[kind] = picture
+            else:
+                alike.append(picture)
+    pictures = [*of_kinds.values(), *alike[: max(2 - len(of_kinds), 0)]]
     return sorted(pictures, key=lambda one: not one["path"].startswith("pictures"))[:MOST_PICTURES]
 
 

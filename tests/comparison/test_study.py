@@ -310,6 +310,18 @@ def test_a_study_of_any_values_is_drawn_with_and_without_intervals(tmp_path, val
     assert (tmp_path / "study.png").read_bytes().startswith(PNG)
 
 
+def test_intervals_that_go_on_beyond_the_frame_end_in_arrows_and_others_within_it():
+    wide, narrow = OfSeeds([0.1, 0.2], 0.15, (-1.1, 0.2)), OfSeeds([0.1, 0.2], 0.15, (0.05, 0.25))
+    lines = {"a": Line({"1": wide, "2": narrow}), "b": Line({"": OfSeeds([0.1, 0.2], 0.15, (0.1, 3.0))}, constant=True)}
+    figure = study_panels({"": lines}, "values", ["1", "2"], "r2")
+    (axis,) = figure.axes
+    arrows = {
+        str(line.get_marker()): float(line.get_ydata()[0]) for line in axis.lines if line.get_marker() in ("^", "v")
+    }
+    assert arrows == {"v": axis.get_ylim()[0], "^": axis.get_ylim()[1]}
+    assert "arrows: intervals that go on beyond the frame" in figure.texts[0].get_text().replace("\n", " ")
+
+
 def test_one_failure_does_not_flatten_a_figure_and_is_counted(tmp_path):
     line = Line({"1": OfSeeds([0.5, -9.0], -4.2, (-60.0, 50.0)), "2": OfSeeds([0.7, 0.8], 0.75, (0.1, 1.4))})
     low, high, below = floored({"": {"a": line}}, -0.5)

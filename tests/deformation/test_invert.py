@@ -86,7 +86,9 @@ def test_the_result_has_the_numbers_of_the_source_within_its_errors(inverted):
 @pytest.mark.heavy
 def test_the_folder_holds_the_result_as_tables_maps_and_rasters(inverted):
     folder, document = inverted
-    expected = {"result.json", "parameters.csv", "result.nc", "maps.png", "ascending.tif", "descending.tif"}
+    expected = {
+        "result.json", "parameters.csv", "result.nc", "result.kml", "maps.png", "ascending.tif", "descending.tif",
+    }  # fmt: skip
     assert {path.name for path in folder.iterdir()} == expected
     result = json.loads((folder / "result.json").read_text())
     assert result["files"] == sorted(expected)

@@ -3,6 +3,8 @@
 import dataclasses
 
 import numpy as np
+import pyproj
+import pytest
 from matplotlib.collections import PathCollection, QuadMesh
 from matplotlib.quiver import Quiver, QuiverKey
 
@@ -77,3 +79,41 @@ def test_stations_have_an_arrow_each_and_the_colour_of_their_vertical_part():
     arrows = next(one for one in made.axes[0].collections if hasattr(one, "U"))
     np.testing.assert_allclose(np.column_stack([arrows.U, arrows.V]), [[0.01, 0], [0, -0.02]])
     assert made.axes[-1].get_xlabel() == "up (cm); black: no vertical"
+
+
+@pytest.mark.parametrize("crs", ["EPSG:32633", "EPSG:32701"])
+def test_ticks_of_a_map_on_the_earth_are_degrees_at_the_lower_and_left_edge_and_without_a_system_km(crs):
+    seen = track("seen", np.full(50, 0.01))
+    (axis,) = draw_tracks(Observation((seen,), crs), "seen").axes[:1]
+    transform = pyproj.Transformer.from_crs(crs, 4326, always_xy=True).transform
+    (west, _), (south, _) = axis.get_xlim(), axis.get_ylim()
+    for along, part, places in (
+        (axis.xaxis, 0, [(1000 * x, 1000 * south) for x in axis.get_xticks()]),
+        (axis.yaxis, 1, [(1000 * west, 1000 * y) for y in axis.get_yticks()]),
+    ):
+        assert len(places)
+        for text, place in zip(along.get_majorticklabels(), places, strict=True):
+            value, side = text.get_text().split("°")
+            degrees = float(value) * (-1 if side in "WS" else 1)
+            assert transform(*place)[part] == pytest.approx(degrees, abs=1e-5)
+    assert not axis.get_xlabel() + axis.get_ylabel()
+    assert draw_tracks(Observation((seen,)), "seen").axes[0].get_xlabel() == "east (km)"
+
+
+def test_slopes_to_the_south_east_are_dark_and_plains_and_ground_of_a_few_points_are_not_shaded():
+    seen = track("seen", np.full(3000, 0.01))
+    peak = 800 * np.exp(-np.hypot(seen.x - 410e3, seen.y - 4505e3) / 3e3)
+
+    def shades(track, elevation):
+        made = draw_tracks(Observation((dataclasses.replace(track, elevation=elevation),)), "seen")
+        return [image.get_array() for image in made.axes[0].images]
+
+    (light,) = shades(seen, peak)
+    rows, columns = (np.array([0.4, 0.6]) * side for side in light.shape[:2])
+    (low, high), (left, right) = rows.astype(int), columns.astype(int)
+    assert light[low, right, 0] == 0
+    assert light[high, left, 0] == 1
+    assert 0 < light[high, left, 3] < light[low, right, 3]
+    assert np.abs(shades(seen, np.full(3000, 400.0))[0][..., 3]).max() < 1e-6
+    few = np.arange(3000) % 4 == 0
+    assert not shades(seen.select(few), peak[few])

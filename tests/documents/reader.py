@@ -40,7 +40,7 @@ SMALLER: dict[str, dict[str, object]] = {
 }
 """What is changed in the experiences of the reader's workspace: what is tested is the commands, not the results."""
 
-SHORT = {"half_width", "soil", "elements", "chamber", "cooling", "sums"}
+SHORT = {"half_width", "soil", "elements", "chamber", "cooling", "sums", "glaciers"}
 """Experiences that are quick as they are."""
 
 FEWER = {
@@ -148,8 +148,19 @@ def put_time_series(folder: Path) -> None:
     mintpy_file(folder / "timeseries.h5", "timeseries", "m", timeseries=steps, date=days)
 
 
+def put_mintpy(folder: Path) -> None:
+    """Write what MintPy leaves: a velocity and a time series, their geometry and their coherence."""
+    from tests.observations.test_grids import SEEN, mintpy_file, mintpy_velocity
+
+    put_time_series(folder)
+    mintpy_velocity(folder)
+    coherence = np.where(SEEN, 0.9, 0.5).astype(np.float32)
+    mintpy_file(folder / "temporalCoherence.h5", "temporalCoherence", "1", temporalCoherence=coherence)
+
+
 BEFORE = {
-    "docs/how-to/observed-deformation.md": put_time_series,
+    "docs/coming-from/mintpy-gbis.md": put_mintpy,
+    "docs/how-to/time-series.md": put_time_series,
     "docs/how-to/weights-from-elsewhere.md": put_weights,
     "docs/how-to/pretraining.md": put_spectra,
     "docs/how-to/import-runs.md": put_events,

@@ -28,6 +28,12 @@ ONLY_SHOWN = {
 
 CODES = [page for page in PAGES if page.startswith("docs/coming-from/") and not page.endswith("index.md")]
 
+LINE_BY_LINE = [
+    f"docs/coming-from/{name}.md"
+    for name in ("mlflow-wandb", "hydra-optuna", "sbi-bayesflow", "scikit-learn", "mintpy-gbis", "vsm-beat")
+]
+"""Pages on programs that many know: what one writes there, and here."""
+
 
 @pytest.mark.heavy
 @pytest.mark.parametrize("page", BEGUN)
@@ -53,6 +59,12 @@ def test_the_readme_is_short_and_begins_with_a_new_workspace():
     (spec,) = (json.loads(block) for kind, block in BLOCK.findall(PAGES[NEWCOMER]) if kind == "json")
     parent = json.loads((ROOT / f"specs/experiences/{spec.pop('extends')}.json").read_text())
     assert spec.keys() < parent.keys()
+
+
+@pytest.mark.parametrize("page", [page for page in PAGES if page.startswith("docs/how-to/")])
+def test_a_how_to_page_is_short_and_the_index_names_it(page):
+    assert len(PAGES[page].split()) <= 1400
+    assert page.endswith("index.md") or f"({Path(page).name})" in PAGES["docs/how-to/index.md"]
 
 
 def test_all_that_the_commands_train_is_made_smaller_here():
@@ -81,10 +93,41 @@ def test_every_file_and_benchmark_that_a_page_names_is_there(page):
 
 
 @pytest.mark.parametrize("page", CODES)
-def test_a_page_on_another_code_has_commands_and_a_table_and_the_readme_names_it(page):
+def test_a_page_on_another_code_has_commands_and_a_table_and_the_list_of_them_names_it(page):
     assert tried(page)
     assert re.search(r"^\| --- \|", PAGES[page], re.MULTILINE)
-    assert page in PAGES[NEWCOMER]
+    assert f"({Path(page).name})" in PAGES["docs/coming-from/index.md"]
+
+
+def test_the_readme_leads_to_the_pages_on_other_codes():
+    assert "(docs/coming-from/index.md)" in PAGES[NEWCOMER]
+
+
+@pytest.mark.parametrize("page", LINE_BY_LINE)
+def test_what_a_page_gives_line_by_line_is_what_it_runs(page):
+    """Commands with their options, and calls with their keywords; arguments may be others."""
+    assert len(PAGES[page].split()) <= 900
+    rows = re.findall(r"^\|.*\| ([^|]*) \|$", PAGES[page], re.MULTILINE)
+    shown = [span for row in rows for span in re.findall(r"`([^`]+)`", row) if re.search(r"\b(qexp|run)\b", span)]
+    lines = [words(text) for kind, text in tried(page) if kind != "python"]
+    scripts = "\n".join(text for kind, text in tried(page) if kind == "python")
+    for span in shown:
+        if span.startswith("qexp ") and span != "qexp serve":  # which test_shown_commands.py runs
+            command, options = words(span)
+            assert any(command == other and options <= run for other, run in lines), span
+        else:
+            for name in re.findall(r"((?:qexp|run)\.[\w.]+)", span):
+                assert name in scripts, span
+            for keyword in re.findall(r"(\w+)=", span):
+                assert f"{keyword}=" in scripts, span
+    assert len(shown) >= 10
+
+
+def words(command: str) -> tuple[tuple[str, ...], set[str]]:
+    """The names of a command of qexp, and its options."""
+    name, *rest = command.split()[1:] if command.startswith("qexp ") else command.split()
+    options = {word for word in rest if re.match("-+[a-z]", word)}
+    return ((name, rest[0]) if name == "data" else (name,)), options
 
 
 def test_the_example_of_an_r2_below_zero_is_what_the_metric_gives():

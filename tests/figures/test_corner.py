@@ -48,14 +48,34 @@ def test_a_narrow_figure_has_two_numbers_on_each_axis():
 def test_posteriors_over_each_other_have_densities_of_equal_area_and_lines_that_print_without_colours_shows():
     random = np.random.default_rng(0)
     posteriors = {name: random.normal(0, width, count) for name, width, count in (("a", 1, 4000), ("b", 0.1, 500))}
-    made = corner([Drawn("x", "m", posteriors, 9.0), Drawn("y", "m", posteriors)], "two", "the truth")
+    made = corner([Drawn("x", "m", posteriors, 9.0), Drawn("y", "m", posteriors)], "two", "truth")
     outlines = [curve for curve in made.axes[0].patches if not curve.get_fill()]
     assert len({str(curve.get_linestyle()) for curve in outlines}) == 2
     areas = [np.sum(curve.get_data().values * np.diff(curve.get_data().edges)) for curve in outlines]
     assert areas == pytest.approx([1, 1])
-    assert [text.get_text() for text in made.legends[0].get_texts()] == ["a", "b"]
+    assert [text.get_text() for text in made.legends[0].get_texts()] == ["a", "b", "truth"]
     assert made.axes[0].get_xlim()[1] > 9.0
-    assert "black: the truth" in made.texts[0].get_text()
+    assert made.texts[0].get_text() == "lines around 50 % and 95 % of the draws"
+
+
+def test_contours_are_closed_and_what_they_hold_stands_in_the_legend():
+    draws = {name: {"": of} for name, of in zip("xy", np.random.default_rng(0).normal(size=(2, 2000)), strict=True)}
+    made = corner([Drawn(name, "m", of, 0.1) for name, of in draws.items()], "one")
+    assert not made.axes[1].texts
+    lines = [path for drawn in made.axes[1].collections[1:] for path in drawn.get_paths()]
+    assert len(lines) == 2
+    assert all((path.vertices[0] == path.vertices[-1]).all() for path in lines)
+    words = ["median", "95 % interval", "best fit", "around 95 % of the draws", "around 50 % of the draws"]
+    assert [text.get_text() for text in made.legends[0].get_texts()] == words
+
+
+@pytest.mark.parametrize(("count", "contours"), [(200, False), (2000, True)])
+def test_few_draws_are_points_instead_of_islands(count, contours):
+    pair = np.random.default_rng(0).normal(size=(2, count))
+    made = corner([Drawn(name, "m", {"": of}) for name, of in zip("xy", pair, strict=True)], "few")
+    assert bool(made.axes[1].collections) == contours
+    assert (len(made.axes[1].lines[0].get_xdata()) == count) != contours
+    assert ("draw" in [text.get_text() for text in made.legends[0].get_texts()]) != contours
 
 
 def draws_file(path, scale=1.0, unit="km", name="depth", **about):

@@ -28,6 +28,9 @@ PICTURES = Path(__file__).parent / "pictures"
 RESOLUTION, REDUCED, COLOURS_STORED = 150, 3, 255
 """Dots per inch, by what pictures are reduced to be stored, and colours of these."""
 
+LONGEST_TITLE = 70
+"""Characters."""
+
 MOST, NEARBY, WINDOW = 1.2e-3, 0.25, 12
 """The largest share of pixels that differ, in the picture and in any window of so many pixels: one word that is gone is
 little of a picture, but much of the window around it."""
@@ -70,11 +73,14 @@ def written(figure):
 
 
 def faults(figure, name):
-    """Texts that are cut off, that cover another, or that are smaller than seven points on a page."""
+    """Texts that are cut off, that cover another, or that are smaller than seven points on a page; long titles."""
     reduced = min(WIDTHS["double"] / figure.get_figwidth(), 1.0)
     texts = written(figure)
     boxes = [(text.get_text(), text.get_window_extent(), text.get_rotation() % 90) for text in texts]
     assert len(boxes) > 5
+    for text in figure.texts:
+        if name in DRAWINGS and text.get_verticalalignment() == "top" and len(text.get_text()) > LONGEST_TITLE:
+            yield f"{text.get_text()} is a sentence, which belongs into a caption"
     for text in texts:
         if text.get_fontsize() * reduced < 6.99:
             yield f"{text.get_text()} is small"

@@ -165,7 +165,24 @@ def test_intervals_are_drawn_instead_of_the_spread_and_set_the_limits_of_the_axe
     top = figure.axes[0].get_ylim()[1]
     assert (top > ends.max()) == whole
     assert top < 1.7 * wide.estimated.max(), "the points fill most of the panel"
-    assert [text.get_text() for text in figure.texts] == ["held-out rows; lines: 90 % intervals"]
+    assert [text.get_text() for text in figure.texts] == ["lines: 90 % intervals", "held-out rows"]
+
+
+def test_of_hundreds_of_rows_the_intervals_that_miss_stand_out_and_names_are_beside_their_points():
+    many = rows(250)
+    many = replace(many, spread=None, interval=(0.6 * many.estimated, 1.4 * many.estimated))
+    figure = estimates_against_measured({"tio2": many}, "", "", interval="90 % intervals")
+    (axis,), (bars, missing) = figure.axes, figure.axes[0].collections[:2]
+    missed = (many.measured < many.interval[0]) | (many.measured > many.interval[1])
+    assert (len(bars.get_segments()), len(missing.get_segments())) == (250, missed.sum())
+    assert bars.get_alpha() < 0.2 < missing.get_alpha()
+    names = [text for text in axis.texts if text.get_text() in many.names]
+    assert len(names) == 5
+    figure.canvas.draw()
+    for text in names:
+        box, point = text.get_window_extent(), axis.transData.transform(text.xy)
+        away = np.hypot(*(np.clip(point, box.min, box.max) - point)) * 72 / figure.dpi
+        assert away <= 18, text.get_text()
 
 
 def test_shares_that_intervals_of_the_right_coverage_would_hardly_have_stand_out():

@@ -1,3 +1,4 @@
+import csv
 import json
 import sys
 from dataclasses import replace
@@ -154,6 +155,17 @@ def test_values_at_the_ends_of_the_training_range_are_inside(tmp_path):
     np.testing.assert_array_equal(columns["outside"], [0, 0, 2])
 
 
+@pytest.mark.parametrize("title", ["tio2", "tio2 (wt%)"])
+def test_a_measured_column_of_the_file_stands_beside_the_estimates(tmp_path, title):
+    (tmp_path / "rows.csv").write_text(f"red,blue,{title}\n0.2,0.5,3.25\n0.3,0.6,\n")
+    made = MODEL.predict(tmp_path / "rows.csv", tmp_path / "made.csv")
+    with (tmp_path / "made.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert [row[f"{title}_given"] for row in rows] == ["3.25", ""]
+    assert all(float(row["tio2"] if "tio2" in row else row["tio2 (wt%)"]) for row in rows)
+    assert any(f"the file's own '{title}' is '{title}_given'" in remark for remark in made.remarks)
+
+
 def test_progress_counts_all_rows_and_ends_with_the_whole_file(tmp_path):
     WRITERS["parquet"](tmp_path / "rows.parquet")
     told = []
@@ -167,8 +179,8 @@ WRONG = {
     "index,red,blue\n1,0.2,0.5\n2,many,0.5\n": "row 3, column 'red': 'many' is not a number",
     "1,0.2\n": "2 columns without names; without a header there must be 3: an index, then red, blue",
     "index,red1,blue1\n1,0.2,0.5\n": 'if so, say it: columns={"red": "red1", "blue": "blue1"}',
-    "index,red,blue,tio2\n1,0.2,0.5,3\n": "has a column 'tio2'",
-    "index,red,blue,tio2 (wt%)\n1,0.2,0.5,3\n": "has a column 'tio2 (wt%)', which is also a column of the estimates",
+    "index,red,blue,outside\n1,0.2,0.5,3\n": "has a column 'outside', which is also a column of the estimates",
+    "index,red,blue,tio2,tio2_given\n1,0.2,0.5,3,4\n": "has a column 'tio2'",
     "index,red,blue\n" + "1,0.2,0.5\n" * 40_000 + "x,0.2,0.5\n": "row 40002, column 'index': 'x' is not a number",
 }
 

@@ -115,6 +115,30 @@ def test_rows_with_missing_values_can_be_dropped_and_are_counted(open_rows):
     assert "column 'M750' in row 3" in warning
 
 
+def test_gaps_in_inputs_stay_to_be_filled_in_and_are_counted_and_rows_without_output_or_any_input_are_left_out(
+    open_rows,
+):
+    content = ROWS.replace("0.070", "").replace("0.030,0.051,1.2", "n/a,,<NA>").replace("1.1,0.5", "1.1,")
+    dataset = open_rows(content, missing={"type": "mean", "parameters": {"indicator": "gaps"}})
+    assert dataset.row_numbers([0, 1]) == [2, 3]
+    assert np.isnan(dataset.values["reflectance"]).tolist() == [[False, False], [False, True]]
+    assert dataset.left_out == 2
+    assert dataset.shapes() == {"reflectance": (2,), "angles": (1,), "tio2": (1,), "gaps": (3,)}
+    assert [(one.least, one.greatest) for one in dataset.ranges(["reflectance"])] == [(0.039, 0.041), (0.072, 0.072)]
+    said = "\n".join(dataset.warnings)
+    assert "2 of 4 rows are left out, because they have no value for column 'M415' in row 4" in said
+    assert "1 gaps in 1 of 2 rows are filled in by the mean of the training rows: column 'M750' in row 3" in said
+
+
+def test_codes_and_copies_of_the_output_are_found_beside_gaps(open_rows):
+    first = [1.5, 2.5, -999, 2.25, 1.75, "", 2.0, 1.25, 1.0]
+    lines = [f"s{row},{first[row]},{row % 3},{'' if row == 4 else row**2},{row**2}" for row in range(9)]
+    content = "\n".join(["Site,M415,M750,inc,TiO2", *lines])
+    said = "\n".join(open_rows(content, missing="median").warnings)
+    assert "column 'M415' of 'reflectance' is -999" in said
+    assert "'inc' is the output 'TiO2', which a network learns to copy" in said
+
+
 def test_infinite_and_huge_numbers_are_refused(refused):
     ((_, message),) = refused(ROWS.replace("0.039", "1e39").replace("0.030", "-inf"))
     assert "column 'M415', rows 3, 4: the number is too large" in message

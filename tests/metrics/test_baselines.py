@@ -112,6 +112,28 @@ def test_a_target_that_is_linear_in_its_logarithm_is_found_through_it():
     assert rmse(through_log, targets[:, 1:]) < 0.01 * rmse(plain, targets[:, 1:])
 
 
+def test_gaps_are_filled_in_by_training_rows_alone_unless_a_baseline_takes_them():
+    inputs, targets = linear(30)
+    inputs[::4, 0] = np.nan
+    fitted = []
+
+    def completed(rows):
+        fitted.append(set(rows.tolist()))
+        return np.where(np.isnan(inputs), np.nanmean(inputs[rows], axis=0), inputs)
+
+    folds = in_parts(30, 3)
+    result = estimates("ridge", inputs, targets, folds, 3, 0, None, completed)
+    assert np.isfinite(result).all()
+    assert all(any(rows <= set(train.tolist()) for train, _ in folds) for rows in fitted)
+    assert len({frozenset(rows) for rows in fitted}) == 3 * (3 + 1)
+    fitted.clear()
+    assert np.isfinite(estimates("gradient_boosting", inputs, targets, folds, 3, 0, None, completed)).all()
+    assert not fitted
+    inputs[3, 1] = np.inf
+    with pytest.raises(ValueError, match="row 3 has an input or target that is not a finite number"):
+        estimates("gradient_boosting", inputs, targets, folds, 3, 0, None, completed)
+
+
 @pytest.mark.heavy
 def test_over_repeats_a_row_has_the_mean_of_its_estimates():
     inputs, targets = linear(20, noise=1)

@@ -71,8 +71,6 @@ def test_an_interval_of_errors_ends_at_zero_and_that_of_r2_at_one():
     assert limited == (0.0, pytest.approx(0.2 + 12.7062 * 0.1, rel=1e-4))
     meaning = METRICS["r2"].build().meaning
     assert estimate([0.9, 0.99], meaning.limits([0.9, 0.99])).interval[1] == 1.0
-    assert estimate([0.9, 0.99], meaning.limits([0.9, 0.99])).is_cut
-    assert not estimate([0.9, 0.99]).is_cut
     low, high = estimate([-0.1, 0.1], METRICS["bias"].build().meaning.limits([-0.1, 0.1])).interval
     assert low == -high < 0
     assert Meaning("lowest", "").limits([1.0, 2.0])[0] < 0  # a logarithm of a probability

@@ -45,6 +45,18 @@ def test_specs_are_not_replaced_and_images_are_told_what_would_work(bare, qexp):
     assert not (bare / "specs/datasets/other.json").exists()
 
 
+@pytest.mark.parametrize("fields", [2, 3, 5])
+def test_the_epoch_is_chosen_on_whole_groups_too_unless_there_are_two(bare, qexp, fields):
+    lines = [line for line in SOIL.splitlines() if line.split(",")[1] in ("field", *"abcde"[:fields])]
+    (bare / "data" / "soil.csv").write_text("\n".join(lines))
+    qexp("new", "experience", "soil", "data/soil.csv", "--group", "field").done()
+    made = json.loads((bare / "specs/experiences/soil.json").read_text())
+    by_field = {"type": "group_k_fold", "parameters": {"by": "field", "folds": min(3, fields - 1)}}
+    assert made["inner"] == (by_field if fields > 2 else {"type": "k_fold", "parameters": {"folds": 3}})
+    assert ("no inner fold could hold out one" in made.get("description", "")) == (fields == 2)
+    qexp("validate", "specs/experiences/soil.json").done()
+
+
 @pytest.mark.heavy
 def test_new_experiences_train_as_they_are(bare, qexp):
     qexp("new", "dataset", "soil", "data/soil.csv", "--group", "field").done()

@@ -102,7 +102,7 @@ def test_cells_that_do_not_show_the_source_are_hatched_and_not_coloured(planes):
     panels = {"depth": {"estimate": values, "error": values, "bound": values, "over_bound": values}}
     units = {"depth": "km", "delta_volume": "10⁶ m³"}
     figure = matrix_panels(panels, axes, units, held_out_of({"fixed": {}}, axes, {}), "run", unseen=unseen)
-    assert "hatched: the data do not show the source" in figure.get_suptitle()
+    assert figure.texts[0].get_text() == "hatched: the data do not show the source"
     (ratio,) = [axis for axis in figure.axes if "/ bound" in (axis.get_title() + axis.get_ylabel()).replace("\n", " ")]
     shown = ratio.images[-1].get_array().filled(np.nan).T if planes else ratio.lines[0].get_ydata()
     assert (np.isnan(shown) == unseen).all()

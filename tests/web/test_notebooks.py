@@ -15,7 +15,9 @@ import pytest
 import rich.console
 
 import qexp as package
+from qexp.errors import QexpError
 from qexp.observations.observation import write_observation
+from qexp.web.notebook import Posterior
 from tests.deformation.observed import observed
 from tests.inference.tracks import EXPONENTIAL
 from tests.web.conftest import SMALL
@@ -127,7 +129,7 @@ def test_an_observation_and_an_inversion_show_their_tables_and_maps_and_print_on
         assert words in str(shown) == pretty(shown)
         assert 'src="data:image/svg+xml;base64,' in shown._repr_html_()
     (corner,) = re.findall(r"svg\+xml;base64,([^\"]+)", posterior._repr_html_())
-    assert "black: the best fit" in base64.b64decode(corner).decode()
+    assert "best fit" in base64.b64decode(corner).decode()
     assert all(f"<td>{name}</td>" in inversion._repr_html_() for name in inversion.parameters)
     assert all(track.name in str(seen) for track in seen.observation.tracks)
     assert isinstance(inversion.document()["parameters"]["depth"]["value"], float)
@@ -186,3 +188,48 @@ def test_a_notebook_shows_progress_in_its_cells_and_a_script_whose_messages_go_t
     script = "\n".join(IN_CELLS).replace("[1, 2]", "[4, 5]")
     ended = subprocess.run([sys.executable, "-c", script], cwd=workspace, capture_output=True, text=True, check=True)
     assert (ended.stdout, ended.stderr) == ("", "")
+
+
+def drawn_of_a_line(seen, noise, count=4000):
+    """Exact draws of slope and level given a line seen at five places with independent noise, and wide priors."""
+    places = np.stack([np.linspace(-1, 1, 5), np.ones(5)], axis=1)
+    precision = places.T @ places / noise**2
+    mean = np.linalg.solve(precision, places.T @ seen / noise**2)
+    draws = np.random.default_rng(1).multivariate_normal(mean, np.linalg.inv(precision), count)
+    return Posterior(
+        {name: (("chain", "draw"), draws[None, :, at], {"units": unit}) for at, (name, unit) in enumerate(LINE.items())}
+    ), lambda theta: theta @ places.T + noise * np.random.normal(size=(len(theta), 5))
+
+
+LINE = {"slope": "mm/km", "level": "mm"}
+
+
+def test_a_posterior_in_memory_sums_itself_up_and_draws_its_corner_plot():
+    posterior, _ = drawn_of_a_line(np.array([0.0, 1.0, 2.0, 3.0, 4.0]), 0.5)
+    table = posterior.summary()
+    assert list(table.columns) == ["unit", "mean", "sd", "5 %", "median", "95 %"]
+    assert table["mean"].to_numpy() == pytest.approx([2, 2], abs=0.02)
+    assert table["sd"]["level"] == pytest.approx(0.5 / 5**0.5, rel=0.05)
+    assert (table["95 %"] - table["5 %"])["level"] == pytest.approx(3.29 * 0.5 / 5**0.5, rel=0.05)
+    several = posterior.expand_dims(sample=2, axis=-1).summary(0.5)
+    assert [*several.index] == [(name, sample) for name in LINE for sample in range(2)]
+    with pytest.raises(QexpError, match="a share of the draws"):
+        posterior.summary(90)
+    figure = posterior.corner(truth={"slope": 2.0})
+    assert {axis.get_xlabel() for axis in figure.axes} >= {"slope (mm/km)", "level (mm)"}
+
+
+def test_a_posterior_in_memory_tells_an_observation_that_it_cannot_predict():
+    random, noise = np.random.default_rng(0), 0.5
+    values = {1.0: [], 6.0: []}
+    for times, found in values.items():
+        for _ in range(40):
+            seen = np.linspace(0, 4, 5) + times * noise * random.normal(size=5)
+            posterior, simulator = drawn_of_a_line(seen, noise)
+            found.append(posterior.check(simulator, seen).p_value)
+    assert np.mean(np.array(values[1.0]) < 0.05) <= 0.1
+    assert np.mean(np.array(values[6.0]) < 0.05) > 0.6
+    made = posterior.check(lambda theta: [*simulator(theta[None])[0]], seen, draws=50)
+    assert made.sizes == {"draw": 50, "value": 5}
+    with pytest.raises(QexpError, match="has 3 values"):
+        posterior.check(simulator, seen[:3])

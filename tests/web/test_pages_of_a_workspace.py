@@ -180,6 +180,9 @@ def test_the_start_page_shows_what_is_best_with_its_seeds_the_last_pictures_and_
     assert shown == pytest.approx([errors[output]["mae"] for output in errors], rel=1e-3)
     assert "one seed" in card.inner_text()
     page.wait_for_function("() => document.querySelector('.thumbnails img').naturalWidth > 300")
+    compared = server.get("/compare?experience=mogi_quick")  # to which a card leads that has several groups
+    assert (compared.status, "mogi_quick_1" in compared.text) == (200, True)
+    assert server.get("/compare?experience=none").status == 400
     page.locator("li a", has_text="broken_0").click()
     assert page.locator("h1").inner_text().startswith("broken_0")
     assert "runs?where=seed+%3C+2" in visit(server.address + "?where=seed+%3C+2").url  # an address of earlier versions

@@ -132,7 +132,7 @@ def sample_images(
     colours = "one colour scale" if alike else "each sample has its own colour scale"
     grids = [image for sample in samples for name, image in sample.images.items() if name not in sample.positions]
     hidden = any(np.isnan(image).any() for image in grids)
-    add_title(figure, f"{title}; {colours}{'; grey: not seen' if hidden else ''}")
+    add_title(figure, title, caption=f"{colours}{'; grey: not seen' if hidden else ''}")
     return figure
 
 
@@ -209,9 +209,6 @@ GRID_SIDE = 1.1
 SINGLE_SIDE = 4.5
 """Side of a single one."""
 
-PER_INCH = 12
-"""Characters of the title."""
-
 
 @dataclass(frozen=True)
 class Side:
@@ -270,8 +267,8 @@ def image_grid(
         figure.supxlabel(label(sides[0].words, sides[0].unit), fontsize=sized(10))
         if len(sides) > 1:
             figure.supylabel(label(sides[1].words, sides[1].unit), fontsize=sized(10))
-        title += f"; each image has its own colours, above it its largest {what}"
-    figure.suptitle(wrap(title, int(PER_INCH * figure.get_figwidth())), fontsize=sized(10))
+    words = f"each image has its own colours, above it its largest {what}" if size != SINGLE_SIDE else ""
+    add_title(figure, title, caption=words)
     return figure
 
 
@@ -343,10 +340,10 @@ def of_estimates(predictions: xarray.Dataset, limits: Mapping[str, float], title
         bound = f" (limit {limits[name]:.3g})" if name in limits else ""
         heading = fitting(axis, *(f"{words} {error}{bound}" for words in ("mean |error|", "MAE")), size=9)
         axis.set_title("\n".join([heading, *inside]), fontsize=sized(9), y=TITLE)
-    explained = "; lines: 90 % intervals" if any(quantile_of(name) in predictions for name in names) else ""
+    explained = ["lines: 90 % intervals"] if any(quantile_of(name) in predictions for name in names) else []
     make_room(figure, below=sized(0.17) * any("\n" in axis.get_xlabel() for axis in axes))
     if scales_differ(*(axis.xaxis for axis in axes)):
         logarithmic = [in_words(name) for axis, name in zip(axes, names, strict=True) if axis.get_xscale() == "log"]
-        explained += f"; {LOGARITHMIC}: {', '.join(logarithmic)}"
-    add_title(figure, f"{title}{explained}")
+        explained += [f"{LOGARITHMIC}: {', '.join(logarithmic)}"]
+    add_title(figure, title, caption="; ".join(explained))
     return figure

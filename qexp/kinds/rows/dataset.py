@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -17,6 +18,7 @@ from qexp.base.seeds import Seeds
 from qexp.base.tables import Tables, built
 from qexp.errors import DatasetError, some, suggestion
 from qexp.kinds import files
+from qexp.kinds.rows.spec import imputation
 from qexp.metrics.splits import Copies, Fold, Rows, copies
 from qexp.rows.formats import open_table
 from qexp.rows.table import LIKE_A_CODE, SHOWN, TableError, codes, write_list
@@ -44,6 +46,8 @@ class TabularDataset:
         )
         self.inputs, self.outputs = tuple(inputs), tuple(outputs)
         self.columns = inputs | outputs
+        self.imputation = imputation(document)
+        self.indicator: str | None = self.imputation["parameters"]["indicator"] if self.imputation else None
         self.units = {name: document["units"].get(name, "") for name in self.columns}
         self.groups: dict[str, tuple[str, str | None]] = {
             name: (group["column"], group.get("pattern")) for name, group in document["groups"].items()
@@ -68,10 +72,10 @@ class TabularDataset:
         files.refuse(self._unusable_numbers(numbers))
         gaps = {name: np.isnan(column) for name, column in numbers.items()}
         gaps |= {name: texts[name] == "" for name in sources}
-        self.gaps = {name: int(absent.sum()) for name, absent in gaps.items()}
-        """Column → the number of rows of the file without a value in it."""
         self._records = self._without_gaps(gaps, document["missing"])
         """The rows that are used, as record numbers of the file."""
+        self.gaps = {name: int(absent.sum() - absent[self._records].sum()) for name, absent in gaps.items()}
+        """Column → the number of rows of the file that are not used and have no value in it."""
         self.rows: Rows = np.arange(len(self), dtype=np.int64)
         """Numbers of all rows, (row,)."""
         self.left_out = len(next(iter(gaps.values()))) - len(self._records)
@@ -80,6 +84,7 @@ class TabularDataset:
             name: np.stack([numbers[column][self._records] for column in columns], axis=1)
             for name, columns in self.columns.items()
         }
+        """Variable → (row, column). Inputs may be NaN if gaps are filled in for networks."""
         self._texts = {name: column[self._records] for name, column in texts.items()}
         self.identifiers = {name: self._texts[name] for name in document["identifiers"]}
         self._texts |= self._group_names()
@@ -95,7 +100,9 @@ class TabularDataset:
 
     def shapes(self) -> dict[str, tuple[int, ...]]:
         """Every variable and its shape without the batch: (column,)."""
-        return {name: (len(columns),) for name, columns in self.columns.items()}
+        widths = {name: len(columns) for name, columns in self.columns.items()}
+        widths |= {self.indicator: sum(widths[name] for name in self.inputs)} if self.indicator else {}
+        return {name: (width,) for name, width in widths.items()}
 
     @cached_property
     def fingerprint(self) -> str:
@@ -129,7 +136,7 @@ class TabularDataset:
             Feature(column=column, least=float(least), greatest=float(greatest))
             for name in inputs
             for column, values in zip(self.columns[name], self.values[name].T, strict=True)
-            for least, greatest in [self._known.get(column, (values.min(), values.max()))]
+            for least, greatest in [self._known.get(column, (np.nanmin(values), np.nanmax(values)))]
         )
 
     def copies(self, inputs: Sequence[str]) -> Copies:
@@ -142,12 +149,16 @@ class TabularDataset:
     def compared(self, inputs: Sequence[str]) -> NDArray[np.float64]:
         """The columns by which rows are compared, (row, column): those of the inputs.
 
-        Values of a single column repeat for many reasons; the outputs are then compared, too.
+        Values of a single column, or in place of gaps, repeat for many reasons; the outputs are then compared, too.
         """
-        columns = np.concatenate([self.values[name] for name in inputs], axis=1)
-        if columns.shape[1] > 1:
+        columns = np.concatenate([self.filled(name) for name in inputs if name in self.columns], axis=1)
+        if columns.shape[1] > 1 and not self.imputation:
             return columns
         return np.concatenate([columns, *(self.values[name] for name in self.outputs)], axis=1)
+
+    def filled(self, name: str) -> NDArray[np.float64]:
+        """The values of a variable with the mean of its column in each gap: for checks, not for networks."""
+        return np.where(np.isnan(self.values[name]), np.nanmean(self.values[name], axis=0), self.values[name])
 
     def samples(self, rows: NDArray[np.int64], device: torch.device) -> dict[str, Tensor]:
         """Variable → the values of some rows in single precision, (row, column)."""
@@ -181,27 +192,34 @@ class TabularDataset:
             if len(records):
                 where = f"{self.path}, column '{name}', {self._file.rows_shown(records)}"
                 yield ("path",), f"{where}: the number is too large for single precision"
+            if np.isnan(column).all():
+                yield ("path",), f"{self.path}, column '{name}': no row has a value; leave the column out"
 
-    def _without_gaps(self, gaps: Mapping[str, NDArray[np.bool_]], missing: str) -> NDArray[np.int64]:
-        """The records without missing values."""
+    def _without_gaps(self, gaps: Mapping[str, NDArray[np.bool_]], missing: Any) -> NDArray[np.int64]:
+        """The records without missing values, or without those that are not filled in."""
+        inputs = [column for name in self.inputs for column in self.columns[name]]
+        if self.imputation:
+            no_input = np.logical_and.reduce([gaps[column] for column in inputs])
+            gaps = {name: no_input if name in inputs else absent for name, absent in gaps.items()}
         incomplete = np.logical_or.reduce(list(gaps.values()))
         if not incomplete.any():
             return np.arange(len(incomplete))
-        where = "; ".join(
-            f"column '{name}' in {self._file.rows_shown(np.flatnonzero(absent))}"
-            for name, absent in gaps.items()
-            if absent.any()
-        )
+        where = self._in_words({name: np.flatnonzero(absent) for name, absent in gaps.items()})
         if missing == "error":
-            raise DatasetError(
-                [(("missing",), f'{self.path} has no value for {where}; add "missing": "drop" to leave these rows out')]
-            )
+            way_out = 'add "missing": "drop" to leave these rows out, or "median" to fill in inputs'
+            raise DatasetError([(("missing",), f"{self.path} has no value for {where}; {way_out}")])
         if incomplete.all():
             raise DatasetError([(("missing",), f"every row of {self.path} has a missing value: {where}")])
         single = incomplete.sum() == 1
         left_out = f"{incomplete.sum()} of {len(incomplete)} rows {'is' if single else 'are'} left out"
-        self.warnings.append(f"{left_out}, because {'it has' if single else 'they have'} no value for {where}")
+        fill = not self.imputation and any(gaps[column].any() for column in inputs)
+        way_out = '; "missing": "median" would fill in gaps of inputs' if fill else ""
+        self.warnings.append(f"{left_out}, because {'it has' if single else 'they have'} no value for {where}{way_out}")
         return np.flatnonzero(~incomplete)
+
+    def _in_words(self, records: Mapping[str, NDArray[np.integer]]) -> str:
+        """The rows of each column."""
+        return "; ".join(f"column '{name}' in {self._file.rows_shown(of)}" for name, of in records.items() if len(of))
 
     def _group_names(self) -> dict[str, NDArray[np.str_]]:
         """Grouping → the name of each row's group, (row,)."""
@@ -235,12 +253,18 @@ class TabularDataset:
         for variable, columns in self.columns.items():
             lack = "it has no information for a network" if variable in self.inputs else "there is nothing to learn"
             for name, values in zip(columns, self.values[variable].T, strict=True):
-                if len(values) > 1 and (values == values[0]).all():
-                    yield f"column '{name}' of '{variable}' is {values[0]:g} in all {len(values)} rows: {lack}"
-                for code in codes(values):
+                if len(values) > 1 and (low := np.nanmin(values)) == np.nanmax(values):
+                    yield f"column '{name}' of '{variable}' is {low:g} in all {len(values)} rows: {lack}"
+                for code in codes(values[~np.isnan(values)]):
                     rows = self._file.rows_shown(self._records[values == code])
                     yield f"column '{name}' of '{variable}' is {code:g} in {rows}, {LIKE_A_CODE}"
         inputs, outputs = self._by_column(self.inputs), self._by_column(self.outputs)
+        gaps = {name: np.flatnonzero(np.isnan(of)) for name, of in inputs.items()}
+        if count := sum(map(len, gaps.values())):
+            incomplete = len(np.unique(np.concatenate([*gaps.values()])))
+            of_all = f"{count:,} gaps in {incomplete:,} of {len(self):,} rows"
+            where = self._in_words({name: self._records[of] for name, of in gaps.items()})
+            yield f"{of_all} are filled in by the {self.imputation['type']} of the training rows: {where}"
         yield from targets_among(inputs, outputs)
         rows_of_inputs = np.stack([*inputs.values()], axis=1)
         if len(inputs) > 2 and (same := unmeasured(lambda rows: rows_of_inputs[rows], len(self))["constant"]):

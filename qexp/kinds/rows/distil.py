@@ -16,7 +16,7 @@ from qexp.base.quantities import nearest
 from qexp.base.seeds import Seeds
 from qexp.base.workspace import Workspace
 from qexp.errors import QexpError
-from qexp.kinds.networks import model_of
+from qexp.kinds.networks import imputation_of, model_of
 from qexp.kinds.objects import dataset_of
 from qexp.kinds.options import DistilOptions, PredictOptions
 from qexp.kinds.rows.dataset import TabularDataset
@@ -46,6 +46,8 @@ def distil(
     """
     record, spec, model = teacher.record(), teacher.training_spec(), _model(teacher, options)
     network = model_of(spec, tables_of(teacher)).network
+    if imputation_of(spec) is not None:
+        raise QexpError(f"{teacher.name} fills in missing inputs, which a network of estimates would not learn")
     if network.heads:
         raise QexpError(f"{teacher.name} makes posteriors, which the estimates of one network cannot replace")
     given: Document = spec["dataset"]

@@ -32,12 +32,12 @@ from qexp.errors import DatasetError, NotFoundError, QexpError, some
 from qexp.kinds.attempt import Attempt, Results
 from qexp.kinds.evaluation import ALL, TEST, TRAIN, EvaluationData, EvaluationRequest, Independence, trained_on
 from qexp.kinds.held_out import FoldEstimates, keep_intervals, keep_intervals_of, means_of_folds, networks_of_folds
-from qexp.kinds.networks import column_of, on_arrays
+from qexp.kinds.networks import column_of, imputation_of, on_arrays
 from qexp.kinds.objects import dataset_of
 from qexp.kinds.prediction import TrainingExtent, ranges_of_targets
 from qexp.kinds.rows.dataset import FORMATS, TabularDataset
 from qexp.kinds.rows.folds import Folds
-from qexp.kinds.rows.spec import AS_PUBLISHED, grouped_by
+from qexp.kinds.rows.spec import AS_PUBLISHED, grouped_by, imputation, measured
 from qexp.kinds.scores import Column, Scores, columns_of_output, write_errors, write_table, write_test_predictions
 from qexp.metrics.baselines import BaselineTransform, compared_estimators, cross_validated, names
 from qexp.metrics.meaning import NETWORK
@@ -104,7 +104,7 @@ def evaluate(attempt: Attempt, plan: Folds) -> Results:
         write_errors(directory, scores.errors, dataset.units, attempt.caution)
     if plan.spec["dataset"].get("estimates_of") is None:
         keep_intervals(directory)
-    features = dataset.ranges(plan.spec["inputs"])
+    features = dataset.ranges(measured(plan.spec))
     return scores.document("test", comparison=comparison, features=features, targets=targets)
 
 
@@ -144,19 +144,33 @@ def _means_over_folds(
 
 def _compared(attempt: Attempt, plan: Folds, estimates: Array, truth: Array) -> tuple[ComparisonRow, ...]:
     """The network compared with the experience's baselines, on the same folds."""
-    inputs = np.concatenate([plan.dataset.values[name] for name in plan.spec["inputs"]], axis=1)
+    inputs = np.concatenate([plan.dataset.values[name] for name in measured(plan.spec)], axis=1)
     estimators = {NETWORK: estimates}
     transforms = [_as_pair(plan, output) for output in plan.spec["outputs"]]
     folds = [(fold.train, fold.test) for fold in plan.folds]
     baselines, table = plan.spec["baselines"], plan.tables["baselines"]
     for name, description in zip(names(baselines, table), baselines, strict=True):
         baseline = built(table, description)
-        estimators[name] = cross_validated(baseline, inputs, truth, folds, plan.inner_rows, attempt.seed, transforms)
+        arguments = inputs, truth, folds, plan.inner_rows, attempt.seed, transforms, _completed(plan)
+        estimators[name] = cross_validated(baseline, *arguments)
     units = {output: plan.dataset.units[output] for output in plan.spec["outputs"]}
     of_data = "; ".join(words for words in attempt.caution.split("; ") if words != AS_PUBLISHED)
     notes = {**dict.fromkeys(estimators, of_data), NETWORK: attempt.caution}
     compared = compared_estimators(estimators, truth, units, plan.alike, notes, plan.periods)
     return tuple(map(ComparisonRow.from_document, compared))
+
+
+def _completed(plan: Folds) -> Callable[[Rows], Array] | None:
+    """A function of training rows: the inputs of all rows, filled in by what these have; None if there are no gaps."""
+    if (filling := imputation_of(plan.spec)) is None:
+        return None
+    inputs = {name: torch.from_numpy(plan.dataset.values[name]) for name in measured(plan.spec)}
+
+    def completed(rows: Rows) -> Array:
+        filling.fit({name: values[rows] for name, values in inputs.items()})
+        return torch.cat([*filling(inputs).values()], dim=1).numpy()
+
+    return completed
 
 
 def _as_pair(plan: Folds, output: str) -> BaselineTransform | None:
@@ -262,7 +276,7 @@ def _documents(request: EvaluationRequest) -> Iterator[dict[str, Any]]:
         yield request.document
         return
     dataset = {key: value for key, value in request.spec["dataset"].items() if key not in ("fingerprint", "found")}
-    dataset |= {"stand_in": None, "stood_in": False, "missing": "drop"}
+    dataset |= {"stand_in": None, "stood_in": False, "missing": imputation(dataset) or "drop"}
     source = request.source or Path()
     if not source.exists():
         raise NotFoundError(f"{source}: there is no such file or folder")
@@ -286,7 +300,9 @@ def _documents(request: EvaluationRequest) -> Iterator[dict[str, Any]]:
 
 def _require_variables(request: EvaluationRequest, dataset: TabularDataset) -> None:
     spec, run = request.spec["dataset"], request.directory.name
-    for name in [*request.spec["inputs"], *request.outputs]:
+    if dataset.imputation and not imputation(spec):
+        raise QexpError(f'{dataset.path} has gaps in its inputs, which {run} cannot fill in; use "missing": "drop"')
+    for name in [*measured(request.spec), *request.outputs]:
         if name not in dataset.values:
             if name in request.outputs:
                 raise request.without_truth([name])
@@ -325,7 +341,7 @@ def _evaluate_rows(
     models: Sequence[Estimator],
     metrics: Mapping[str, Metrics],
 ) -> Results:
-    inputs = {name: torch.from_numpy(tables.values(name)).float().to(attempt.device) for name in attempt.spec["inputs"]}
+    inputs = {name: torch.from_numpy(tables.values(name)).float().to(attempt.device) for name in measured(attempt.spec)}
     sizes, first, means = networks_of_folds(request.directory), models[0], _means_of_training_targets(request, metrics)
 
     def reduced(name: str, values: torch.Tensor) -> list[torch.Tensor]:
@@ -363,7 +379,7 @@ def _evaluate_rows(
 
 def extent(directory: RunDirectory, model: Estimator) -> TrainingExtent:
     """What the training rows extend over, as the run recorded it."""
-    record, names = directory.record(), list(directory.training_spec()["inputs"])
+    record, names = directory.record(), measured(directory.training_spec())
 
     def outside(inputs: Mapping[str, NDArray[np.float32]]) -> dict[str, NDArray[np.bool_]]:
         columns = np.concatenate([inputs[name].reshape(len(inputs[name]), -1) for name in names], axis=1).T

@@ -26,9 +26,11 @@ from qexp.kinds.networks import (
     periods_of,
 )
 from qexp.kinds.rows.dataset import TabularDataset, alike
+from qexp.kinds.rows.spec import imputation, measured
 from qexp.metrics.baselines import repeated
 from qexp.metrics.meaning import NETWORK
 from qexp.metrics.splits import Fold, Rows, SplitError, chance
+from qexp.networks.imputation import without_values
 from qexp.networks.network import Network
 from qexp.networks.optimizers import OF_MATRICES
 from qexp.networks.transforms import Transform
@@ -78,7 +80,8 @@ class TabularData(KindData[TabularDataset]):
                 yield where, f"in the fold '{fold.name}': {message}"
                 break
         trained = [*inner, *folds] if document["keep"] == "last" else inner or folds
-        yield from _in_transforms(document, dataset, tables, trained)
+        without = list(_in_gaps(document, dataset, trained))
+        yield from without or _in_transforms(document, dataset, tables, trained)
         yield from _in_angles(document, dataset, tables)
         if network is not None:
             yield from in_batches(document, network, {len(fold.train) for fold in trained})
@@ -87,6 +90,10 @@ class TabularData(KindData[TabularDataset]):
         yield from _in_names(document, dataset)
         yield from _in_select(document, tables, available)
 
+    def roles(self, document: Document, workspace: Workspace | None) -> tuple[list[str], list[str]]:
+        indicators = imputation(document).get("parameters", {}).values()
+        return [*document["inputs"], *filter(None, indicators)], [*document["outputs"]]
+
     def to_fit(
         self, spec: Document, dataset: TabularDataset, tables: Tables, seeds: Seeds
     ) -> Mapping[str, torch.Tensor]:
@@ -94,7 +101,7 @@ class TabularData(KindData[TabularDataset]):
         return dataset.samples(dataset.rows, torch.device("cpu"))
 
     def ranges(self, spec: Document, dataset: TabularDataset) -> tuple[Feature, ...]:
-        return dataset.ranges(spec["inputs"])
+        return dataset.ranges(measured(spec))
 
     def parts(self, dataset: TabularDataset, spec: Document | None, tables: Tables, seed: int) -> Mapping[str, Rows]:
         """All rows; of an experience with one fold its two parts, with several folds the rows that each holds out."""
@@ -138,7 +145,7 @@ def _copies_of_training_rows(spec: Document, dataset: TabularDataset, folds: Seq
     if len(exact) and len(exact) <= chance(columns[held_out], columns):
         exact = exact[:0]
     near = np.setdiff1d(near, exact)
-    of_one_column = sum(len(dataset.columns[name]) for name in spec["inputs"]) == 1
+    of_one_column = sum(len(dataset.columns[name]) for name in measured(spec)) == 1
     same = "same inputs and outputs" if of_one_column else "same inputs"
     total = f"of {len(held_out):,} held-out rows have"
     if len(exact):
@@ -175,6 +182,19 @@ def _folds(split: Document, rows: Rows, dataset: TabularDataset, tables: Tables)
     return folds
 
 
+def _in_gaps(document: Document, dataset: TabularDataset, folds: Sequence[Fold]) -> Iterator[Finding]:
+    """Whether what fills gaps can be fitted to every fold, and their indicator be used."""
+    inputs, indicator = document["inputs"], dataset.indicator
+    if indicator in inputs and (indicator in document["transforms"] or not {*dataset.inputs} <= {*inputs}):
+        yield ("inputs",), f"'{indicator}' takes no transform, and needs all inputs: {', '.join(dataset.inputs)}"
+    columns = [column for name in inputs if name in dataset.columns for column in dataset.columns[name]]
+    values = np.concatenate([dataset.values[name] for name in inputs if name in dataset.values], axis=1)
+    for fold in folds if np.isnan(values).any() else ():
+        if trouble := without_values(values[fold.train], columns):
+            yield ("dataset",), f"in the fold '{fold.name}', {trouble}"
+            return
+
+
 def _in_transforms(document: Document, dataset: TabularDataset, tables: Tables, folds: list[Fold]) -> Iterator[Finding]:
     """Whether every row can be transformed and transformed back, and the transforms be fitted to every fold."""
     transforms, _ = build_transforms(document, tables)
@@ -203,14 +223,14 @@ def _first_that_is_constant(
     """Problems of columns that are constant in the training rows of a fold, to which the transform is fitted."""
     for column, values in zip(dataset.columns[variable], dataset.values[variable].T, strict=True):
         for fold in folds:
-            low, high = float(values[fold.train].min()), float(values[fold.train].max())
+            low, high = float(np.nanmin(values[fold.train])), float(np.nanmax(values[fold.train]))
             if low == high and (trouble := transform.domain_error(low, high)):
                 return f"in the fold '{fold.name}', column '{column}': {trouble}; {ANOTHER_TRANSFORM}"
     return None
 
 
 def _first_that_cannot_be_transformed(transform: Transform, dataset: TabularDataset, variable: str) -> str | None:
-    values = dataset.values[variable]
+    values = dataset.filled(variable)
     for column, of_column in zip(dataset.columns[variable], values.T, strict=True):
         if trouble := transform.domain_error(float(of_column.min()), float(of_column.max())):
             row = dataset.row_numbers([int(of_column.argmin())])[0]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -64,6 +64,12 @@ MOST_NAMED = 5
 NAMED_FROM = 1.5
 """Rows with an error larger than this multiple of the RMSE are named."""
 
+NEAR = 4.0
+"""As much further away is a name put in order to cover a ninth of a point less [point]."""
+
+MANY_BARS = 60
+"""From so many rows on, bars are faint, and those of intervals that miss the measured value stand out."""
+
 BOXED_FROM = 5
 """Fewest rows of a group for a box; it would be misleading for fewer."""
 
@@ -91,10 +97,10 @@ def estimates_against_measured(
 ) -> Figure:
     """A panel per output with the identity line; the largest errors by name.
 
-    spread    meaning of the vertical lines, for the title: "standard deviation over 10 networks"
+    spread    meaning of the vertical lines, for the caption: "standard deviation over 10 networks"
     note      caution on the numbers, may be empty
     rows_of   what the rows are, for the title
-    interval  what the intervals are, for the title; where rows have some, they are drawn instead of the spread
+    interval  what the intervals are, for the caption; where rows have some, they are drawn instead of the spread
     """
     figure, axes = panels(len(outputs), 4.6, 4.8, top=0.62, square=True)
     figure.set_dpi(resolution())
@@ -102,10 +108,12 @@ def estimates_against_measured(
         _draw_estimates(axis, rows)
         axis.set_xlabel(label(f"measured {output}", typeset(rows.unit)))
         axis.set_ylabel(label(f"estimated {output}", typeset(rows.unit)))
-    lines = f"; lines: {spread}" if any(rows.spread for rows in outputs.values()) else ""
+    lines = f"lines: {spread}" if any(rows.spread for rows in outputs.values()) else ""
     if all(rows.interval for rows in outputs.values()):
-        lines = f"; lines: {interval}"
-    add_title(figure, f"{rows_of}{lines}", note)
+        lines = f"lines: {interval}"
+        if any(len(rows.measured) >= MANY_BARS for rows in outputs.values()):
+            lines += "; of many rows, those without the measured value are orange"
+    add_title(figure, rows_of, note, lines)
     return figure
 
 
@@ -124,7 +132,7 @@ def residuals_by_group(outputs: Mapping[str, HeldOut], note: str, rows_of: str =
         for line, group in enumerate(groups):
             _draw_group(axis, line, residual[np.asarray(rows.groups) == group])
         axis.set_xlabel(label(f"estimated − measured {output}", typeset(rows.unit)))
-    add_title(figure, f"{rows_of} by group; diamond: mean; box: median, middle half", note)
+    add_title(figure, f"{rows_of} by group", note, "diamond: mean; box: median, middle half")
     return figure
 
 
@@ -132,8 +140,14 @@ def _draw_estimates(axis: Axes, rows: HeldOut) -> None:
     drawn = np.flatnonzero(np.isfinite(rows.measured) & np.isfinite(rows.estimated))
     measured, estimated = rows.measured[drawn], rows.estimated[drawn]
     ends = [end[drawn] for end in rows.interval or rows.spread or ()]
+    many = len(drawn) >= MANY_BARS
     if ends:
-        axis.vlines(measured, ends[0], ends[1], color=COLOURS[0], linewidth=0.9, alpha=0.4, zorder=2)
+        faint: Any = {"linewidth": 0.6, "alpha": 0.12} if many else {"linewidth": 0.9, "alpha": 0.4}
+        axis.vlines(measured, ends[0], ends[1], color=COLOURS[0], zorder=2, **faint)
+    if many and rows.interval is not None:
+        missed = (measured < ends[0]) | (measured > ends[1])
+        strong: Any = {"color": COLOURS[1], "linewidth": 0.8, "alpha": 0.7, "zorder": 2.5}
+        axis.vlines(measured[missed], ends[0][missed], ends[1][missed], **strong)
     axis.scatter(measured, estimated, s=16, color=COLOURS[0], alpha=0.75, linewidths=0, zorder=3)
     reach = np.ptp([*measured, *estimated] or [0]) / 2  # what is longer leaves the panel, rather than press the points
     limits = make_equal(axis, [measured, estimated, *(end.clip(estimated - reach, estimated + reach) for end in ends)])
@@ -146,11 +160,11 @@ def _draw_estimates(axis: Axes, rows: HeldOut) -> None:
     points = np.stack([measured, estimated], axis=1)
     # Covering a point is as bad as covering a whole line.
     others = [np.repeat(points, 9, axis=0), np.repeat(np.linspace(*limits, 80)[:, None], 2, axis=1)]
-    if ends:
+    if ends and not many:  # faint bars may be covered
         along = np.linspace(ends[0], ends[1], 9)
         others.append(np.stack([np.broadcast_to(measured, along.shape), along], axis=-1).reshape(-1, 2))
     names = [str(rows.names[drawn[row]]) for row in worst]
-    name_points(axis, names, points[worst], np.concatenate(others), [corner])
+    name_points(axis, names, points[worst], np.concatenate(others), [corner], NEAR)
 
 
 def _draw_group(axis: Axes, line: int, residual: Array) -> None:
@@ -229,7 +243,7 @@ def sample_rows(
         if named:
             axis.set_xticks(range(len(names)), [text.replace("$", r"\$") for text in names], rotation=90 * upright)
             axis.set_xlim(-0.5, len(names) - 0.5)
-    add_title(figure, f"{title}; grey: 90 % of all rows")
+    add_title(figure, title, caption="grey: 90 % of all rows")
     return figure
 
 
@@ -316,10 +330,9 @@ def draw_map(raster: CellMeans, axes: tuple[str, str], outputs: Mapping[str, str
             axis.set(xlabel=f"{axes[0]}{unit}", ylabel=f"{axes[1]}{unit}")
             if not geographic:
                 axis.invert_yaxis()  # lines are counted from the top
-    if outside.any():
-        share = 100 * outside.sum() / np.isfinite(means[-1]).sum()
-        title = f"{title}; grey: outside the range of the training data ({share:.0f} % of the map)"
-    add_title(figure, title)
+    share = f"{100 * outside.sum() / np.isfinite(means[-1]).sum():.0f} % of the map"
+    caption = f"grey: outside the range of the training data ({share})" if outside.any() else ""
+    add_title(figure, title, caption=caption)
     return figure
 
 

@@ -20,7 +20,7 @@ from qexp.base.tables import Tables, built
 from qexp.errors import DamagedError, QexpError
 from qexp.kinds.experiments import candidates
 from qexp.kinds.held_out import ROW, ExchangeableUnits
-from qexp.kinds.networks import model_of, periods_of, transforms_of
+from qexp.kinds.networks import imputation_of, model_of, periods_of, transforms_of
 from qexp.kinds.objects import recipe_of
 from qexp.kinds.rows.dataset import TabularDataset
 from qexp.kinds.rows.spec import grouped_by
@@ -121,8 +121,12 @@ class Folds:
         seeds = Seeds(self._seeds.number("fold", fold.name, *stream))
         network = self._laid_out(self.candidates.index(candidate)).another()
         initialise(network, seeds)
-        model = Estimator(network, transforms_of(candidate.spec, self.tables), limits_of(candidate.spec))
-        fitted = self.dataset.samples(self.dataset.rows if self.as_published else train, torch.device("cpu"))
+        imputation = imputation_of(candidate.spec)
+        model = Estimator(network, transforms_of(candidate.spec, self.tables), limits_of(candidate.spec), imputation)
+        samples = self.dataset.samples(self.dataset.rows if self.as_published else train, torch.device("cpu"))
+        if imputation is not None:
+            imputation.fit(samples)
+        fitted = model.completed(samples)
         for name, transform in model.transforms.items():
             transform.fit(fitted[name])
         member = stream[1]

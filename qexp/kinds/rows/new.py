@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -59,21 +58,26 @@ def experience(document: Document, dataset: TabularDataset) -> tuple[Document, D
     branch = {"x_name": FROM_DATASET, "y_name": FROM_DATASET, "operations": ["network"]}
     model = {"inputs": FROM_DATASET, "outputs": FROM_DATASET, "operations": {"network": network}, "branches": [branch]}
     groups = list(document.get("groups", {}))
-    split: Mapping[str, Any] = {"type": "k_fold", "parameters": {"folds": 5}}
+    split: Document = {"type": "k_fold", "parameters": {"folds": 5}}
+    inner: Document = {"type": "k_fold", "parameters": {"folds": 3}}
     if groups:
         split = {"type": "group_k_fold", "parameters": {"by": groups[0]}}
+        if (others := len(np.unique(dataset.column(groups[0]))) - 1) > 1:
+            inner = {"type": "group_k_fold", "parameters": {"by": groups[0], "folds": min(3, others)}}
+    why = {"description": "Two groups: no inner fold could hold out one, and train on others."}
     return model, {
+        **(why if groups and inner["type"] == "k_fold" else {}),
         "inputs": FROM_DATASET,
         "outputs": FROM_DATASET,
         "split": split,
-        "inner": {"type": "k_fold", "parameters": {"folds": 3}},
+        "inner": inner,
         "transforms": dict.fromkeys([*dataset.inputs, *dataset.outputs], "standardize"),
         "epochs": 50,
         "batch_size": 8,
         "optimizer": "adam",
         "learning_rate": 0.01,
         "losses": "mse",
-        "baselines": ["mean", "ridge"],
+        "baselines": ["mean", "ridge", "gradient_boosting"],
     }
 
 

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from qexp.base.outputs import high_of, low_of, spread_of
-from qexp.errors import QexpError
+from qexp.errors import QexpError, some
 from qexp.figures.canvas import save
 from qexp.kinds.held_out import NewIntervals, means_of_folds, new_intervals
 from qexp.kinds.networks import load_folds
@@ -44,6 +44,7 @@ from qexp.kinds.prediction import (
 )
 from qexp.kinds.rows.evaluation import extent
 from qexp.kinds.rows.figures import draw_map, layers, position_columns
+from qexp.kinds.rows.spec import measured
 from qexp.networks.estimator import Ensemble, Estimator, Posterior, mean, spread
 from qexp.rows.cell_means import CellMeans
 from qexp.rows.csv import title
@@ -114,6 +115,8 @@ class RowModel(FileModel):
     ranges: NDArray[np.floating]
     """(feature, 2): smallest and largest value in the training data."""
     estimate: Estimate
+    gaps_known: Sequence[bool] | None = None
+    """Whether training rows had gaps in each feature; None if gaps are not filled in."""
     columns: Columns | None = None
     """Names or positions of the features in files, where they differ from the features' own names."""
     posterior: Callable[[Matrix], Posterior] | None = None
@@ -122,6 +125,9 @@ class RowModel(FileModel):
     def open(self, source: Path, target: Path) -> RowEstimation:
         return RowEstimation(self, source, target)
 
+
+GIVEN = "_given"
+"""How a column of the file is renamed that has the name of an output."""
 
 EstimatedChunk = tuple[Chunk, list[Values], NDArray[np.int16], Matrix | None]
 """A chunk; means, spreads and, if there are intervals, their ends, (row, output) each; the number of features that are
@@ -144,6 +150,9 @@ class RowEstimation(TableEstimation[RowModel]):
         self._positions = position_columns([field.name for field in numbers])
         self._raster = CellMeans(len(layers(list(model.outputs))))
         self._outside = self._missing = 0
+        self._renamed: dict[str, str] = {}
+        """Column of the file with the name of an output, such as a measured value → its name beside estimates."""
+        self._imputed = np.zeros(len(model.features), np.int64)
 
     @property
     def settings(self) -> dict[str, Any]:
@@ -167,10 +176,18 @@ class RowEstimation(TableEstimation[RowModel]):
         kept, path = self._rows.kept, self._rows.path
         names = {column.name for column in columns}
         names |= set(map(title, columns)) if self.target.suffix == ".csv" else set()
-        if both := next((name for name in kept.names if name in names), None):
-            raise QexpError(f"{path} has a column '{both}', which is also a column of the estimates; rename it")
+        of_outputs = {column.name for column in columns} & {*model.outputs}
+        of_outputs |= {title(column) for column in columns if column.name in of_outputs}
+        for both in (name for name in kept.names if name in names):
+            if both not in of_outputs or f"{both}{GIVEN}" in {*names, *kept.names}:
+                raise QexpError(f"{path} has a column '{both}', which is also a column of the estimates; rename it")
+            self._renamed[both] = f"{both}{GIVEN}"
         units = self._rows.units
-        return pa.schema([*(new_column(field.name, field.type, units.get(field.name, "")) for field in kept), *columns])
+        of_file = [
+            new_column(self._renamed.get(field.name, field.name), field.type, units.get(field.name, ""))
+            for field in kept
+        ]
+        return pa.schema([*of_file, *columns])
 
     def pieces(self, chunk: int | None, add_draws: AddDraws) -> Iterator[EstimatedPiece]:
         outputs = list(self.model.outputs)
@@ -178,12 +195,14 @@ class RowEstimation(TableEstimation[RowModel]):
             count = len(outside)
             if draws is not None:
                 add_draws(range(self.count, self.count + count), draws)
-            columns: dict[str, Any] = {name: part.kept[name] for name in self._rows.kept.names}
+            columns: dict[str, Any] = {self._renamed.get(name, name): part.kept[name] for name in self._rows.kept.names}
             columns |= _by_column(outputs, means) | _by_column(map(spread_of, outputs), spreads)
             for name_of, values in zip((low_of, high_of), ends, strict=False):
                 columns |= _by_column(map(name_of, outputs), values)
             self._outside += int((outside > 0).sum())
-            self._missing += int(np.isnan(means).any(axis=1).sum())
+            missing = np.isnan(means).any(axis=1)
+            self._missing += int(missing.sum())
+            self._imputed += np.isnan(part.features[~missing]).sum(axis=0)
             if self._positions is not None:
                 x, y = (part.kept[name].to_numpy().astype(np.float64) for name in self._positions)
                 pairs = np.stack([means, np.nan_to_num(spreads)], axis=-1).reshape(count, -1)
@@ -226,7 +245,8 @@ class RowEstimation(TableEstimation[RowModel]):
             picture = self.target.with_suffix(".png")
             title = map_title(self.source.name, self.model.origin)
             save(draw_map(self._raster, self._positions, self.model.outputs, title), picture)
-        counts = {"outside": self._outside, "missing": self._missing}
+        imputed = {name: int(gaps) for name, gaps in zip(self.model.features, self._imputed, strict=True) if gaps}
+        counts = {"outside": self._outside, "missing": self._missing, "imputed": imputed}
         return {**counts, "map": picture and picture.name, "features": list(self.model.features)}
 
     def further_files(self, record: Mapping[str, Any]) -> list[Path]:
@@ -240,15 +260,23 @@ class RowEstimation(TableEstimation[RowModel]):
     def remarks(self, record: Mapping[str, Any]) -> list[str]:
         phrases = [f"{record['rows']:,} rows"]
         if missing := record["missing"]:
-            phrases.append(f"{missing:,} without an estimate, because a feature is missing")
+            lack = "a feature is missing" if self.model.gaps_known is None else "all are missing or one is infinite"
+            phrases.append(f"{missing:,} without an estimate, because {lack}")
+        if imputed := record.get("imputed"):
+            counts = ", ".join(f"{name}: {count:,}" for name, count in imputed.items())
+            phrases.append(f"missing features filled in by what the training rows have ({counts})")
+        phrases += [f"the file's own '{name}' is '{renamed}'" for name, renamed in self._renamed.items()]
         return [*phrases, *self.model.remarks(record, record["rows"])]
 
     def warnings(self, record: Mapping[str, Any]) -> Sequence[str]:
+        known = dict(zip(self.model.features, self.model.gaps_known or (), strict=False))
+        unseen = [f"'{name}'" for name in record.get("imputed", ()) if not known.get(name, True)]
+        warnings = [f"{self.target}: no training row had a gap in {some(unseen)}, as rows here have"] if unseen else []
         if not (outside := record["outside"]):
-            return ()
+            return warnings
         void = "" if self.model.intervals is None else ", where intervals promise nothing"
         of_all = f"{outside:,} of {record['rows']:,} rows have features"
-        return [f"{self.target}: {of_all} outside the range of the training data{void}"]
+        return [*warnings, f"{self.target}: {of_all} outside the range of the training data{void}"]
 
 
 def _by_column(names: Iterable[str], values: Values) -> dict[str, Matrix]:
@@ -268,13 +296,15 @@ def _estimate_chunk(model: RowModel, chunk: Chunk, first: int, given_up: Event) 
             raise CancelledError
         blocks.append(model.estimate(np.ascontiguousarray(features[start : start + BLOCK])))
     estimates: list[Values] = [np.concatenate(column) for column in zip(*blocks, strict=True)]
-    empty = np.asarray(~np.isfinite(features).all(axis=1))
+    gaps = np.isnan(features)
+    unknown = gaps.any(axis=1) if model.gaps_known is None else gaps.all(axis=1)
+    empty = np.asarray(unknown | np.isinf(features).any(axis=1))
     for values in estimates:
         values[empty] = np.nan
     outside = np.zeros(len(features), dtype=np.int16)
     least, most = model.ranges.astype(np.float32).T  # rounded like the features, so that the limits count as inside
     for column, low, high in zip(features.T, least, most, strict=True):
-        outside += (column < low) | (column > high)  # a missing one is neither: its row has no estimate
+        outside += (column < low) | (column > high)  # a missing one is neither
     draws = None if model.draws is None else _draw(model, features, empty, first, given_up)
     return chunk, estimates, outside, draws
 
@@ -317,11 +347,12 @@ def row_model(directory: RunDirectory, options: PredictOptions) -> RowModel:
     probabilities = () if intervals is None else intervals.probabilities
     reduce = columns_of(list(folds.values()), intervals)
     ensemble = Ensemble([model for of_fold in folds.values() for model in of_fold])
-    widths = [len(spec["dataset"]["inputs"][name]) for name in spec["inputs"]]
+    inputs = measured(spec)
+    widths = [len(spec["dataset"]["inputs"][name]) for name in inputs]
     outputs = list(spec["outputs"])
 
     def samples(rows: Matrix) -> dict[str, Tensor]:
-        return dict(zip(spec["inputs"], torch.from_numpy(rows).to(on).split(widths, dim=1), strict=True))
+        return dict(zip(inputs, torch.from_numpy(rows).to(on).split(widths, dim=1), strict=True))
 
     def estimate(rows: Matrix) -> tuple[Values, ...]:
         reduced = ensemble.reduced(samples(rows), reduce, probabilities)
@@ -329,11 +360,13 @@ def row_model(directory: RunDirectory, options: PredictOptions) -> RowModel:
         return tuple(torch.cat(column, dim=1).cpu().numpy() for column in columns)
 
     draws, features = draws_of(ensemble.network, record, options.draws), [feature.column for feature in record.features]
+    gaps = [model.imputation.statistics[3] > 0 for model in ensemble.models if model.imputation is not None]
     if options.columns is not None:
         require_columns(options.columns, features)
     return RowModel(
         **of_run(directory, outputs, ensemble.models[0].periods),
         features=features,
+        gaps_known=torch.stack(gaps).any(dim=0).tolist() if gaps else None,
         columns=options.columns,
         ranges=np.array([[feature.least, feature.greatest] for feature in record.features]),
         estimate=estimate,

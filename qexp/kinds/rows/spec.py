@@ -56,6 +56,8 @@ class TabularSpecs(KindDocuments):
                 if column in owners:
                     owner = f"the column '{column}' belongs to the input '{owners[column]}' as well"
                     yield ("outputs", name), f"{owner}: the network would see the answer"
+        if (rule := imputation(dataset)) and (name := rule["parameters"]["indicator"]) in {**inputs, **outputs}:
+            yield ("missing", "parameters", "indicator"), f"'{name}' is a variable of columns; choose another name"
         for name in dataset["units"]:
             if name not in {**inputs, **outputs}:
                 yield ("units", name), f"no variable '{name}'; {suggestion(name, [*inputs, *outputs])}"
@@ -105,7 +107,8 @@ class TabularSpecs(KindDocuments):
         }
         units = {**{name: "" for of_key in variables.values() for name in of_key}, **dataset["units"]}
         groups = {name: {"pattern": None, **value} for name, value in dataset["groups"].items()}
-        return {**dataset, **variables, "units": units, "groups": groups}
+        missing = imputation(dataset) or dataset["missing"]
+        return {**dataset, **variables, "units": units, "groups": groups, "missing": missing}
 
     def summary(self, spec: Document) -> dict[str, str]:
         dataset = spec["dataset"]
@@ -120,6 +123,7 @@ class TabularSpecs(KindDocuments):
             "file": f"{path}, SHA-256 {dataset['fingerprint'][:16]}…",
             "held out": entry_in_words(spec["split"]) + (f", not by the declared groups: {groups}" if groups else ""),
             "inner folds": entry_in_words(spec["inner"]) if spec["inner"] else "none",
+            **({"gaps": entry_in_words(missing)} if isinstance(missing := dataset["missing"], dict) else {}),
             "selected": "; ".join(f"{key} from {values}" for key, values in choices.items()) or "only the epoch",
             "members": str(spec["members"]),
             **({"learned": f"estimates of {taught['run']}, of {taught['rows']}"} if taught else {}),
@@ -135,6 +139,19 @@ class TabularSpecs(KindDocuments):
 
     def cautions(self, spec: Document) -> list[str]:
         return self.cautions_of_data(spec) + ([AS_PUBLISHED] if spec["protocol"] == "as_published" else [])
+
+
+def imputation(dataset: Mapping[str, Any]) -> dict[str, Any]:
+    """How gaps in the inputs of a dataset, in any form, are filled in; empty if rows with gaps are not used."""
+    missing = dataset["missing"]
+    if (by := _type(missing)) in ("error", "drop"):
+        return {}
+    return {"type": by, "parameters": {"indicator": None, **({} if by == missing else missing.get("parameters", {}))}}
+
+
+def measured(spec: Mapping[str, Any]) -> list[str]:
+    """The inputs of an experience that are columns of its file: all but the indicator of their gaps."""
+    return [name for name in spec["inputs"] if name in spec["dataset"]["inputs"]]
 
 
 def grouped_by(spec: Mapping[str, Any]) -> str | None:

@@ -7,6 +7,7 @@ import glob
 import inspect
 import math
 from collections import Counter
+import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -341,6 +342,22 @@ def simulated(
     tried = f"{type(theta).__module__}.{type(theta).__name__} of the shape {tuple(few.shape)}: {_said(made)}"
     of_one_alone = f"with those of one, {tuple(few.shape[1:])}: {_said(first)}"
     raise QexpError(f"the simulator with parameters of {len(few)} simulations, {tried}; {of_one_alone}") from made
+
+
+def predicted_of(simulator: Callable[..., Any], theta: Values) -> Values:
+    """What a simulator makes of parameters, (simulation, value), without simulations that fail. Raises QexpError.
+
+    theta  (simulation, parameter); a simulator that takes no array of numpy is given a tensor
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        unfinished = Path(folder) / "predicted.npy"
+        try:
+            made = simulated(simulator, theta, unfinished, lambda done, of: None, None)
+        except QexpError:
+            made = simulated(simulator, torch.from_numpy(theta).float(), unfinished, lambda done, of: None, None)
+        values = np.array(made[OBSERVED], float).reshape(len(theta), -1)
+    whole: Values = values[np.isfinite(values).all(axis=1)]
+    return whole
 
 
 def _in_pieces(

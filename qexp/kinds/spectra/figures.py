@@ -184,10 +184,10 @@ def down_core(estimates: Estimates, note: str, interval: str = "") -> Figure:
         if lowest:
             axis.set_xlabel(estimates.label(""), fontsize=sized(9))
     some = f", {len(drawn)} of {len(profiles)} cores" if len(drawn) < len(profiles) else ""
-    dots = "; dots: measured" if estimates.measured is not None else ""
+    dots = "each on its own scale; line: estimated" + "; dots: measured" * (estimates.measured is not None)
     dots += f"; band: {interval}" if estimates.interval is not None else ""
     name = estimates.name.replace("_", " ")
-    add_title(figure, f"{name} down core{some}, each on its own scale; line: estimated{dots}", note)
+    add_title(figure, f"{name} down core{some}", note, dots)
     return figure
 
 
@@ -319,7 +319,7 @@ def reconstructions(spectra: Sequence[Reconstruction], where: Array | None, note
             label_outer(axis, len(axes), _label(where), "counts", sized(9))
     if spectra:
         legend_below(figure, axes[each - 1])
-    add_title(figure, "spectra of which a network saw a part; counts of 0 are drawn as 0.5", note)
+    add_title(figure, "spectra of which a network saw a part", note, f"counts of 0 are drawn as {LEAST_COUNTS:g}")
     return figure
 
 
@@ -346,7 +346,7 @@ def sample_spectra(spectra: Sequence[tuple[str, Array]], where: Array | None, ti
     _share_counts(axes, np.concatenate([counts for _, counts in spectra]))
     for axis in axes if marked else ():
         _mark_elements(axis, marked)
-    add_title(figure, f"{title}; counts of 0 are drawn as {LEAST_COUNTS:g}")
+    add_title(figure, title, caption=f"counts of 0 are drawn as {LEAST_COUNTS:g}")
     return figure
 
 
@@ -402,8 +402,8 @@ def saliency(table: xarray.Dataset, output: str, note: str) -> Figure:
     for energy in _mark_elements(spectrum, _lines(where)):
         axis.axvline(energy, color="0.75", linewidth=0.5, zorder=0)
     legend_below(figure, axis)
-    title = f"{output}: mean contribution of channels to the estimates"
-    add_title(figure, f"{title} of {int(table.attrs['spectra']):,} test spectra", note)
+    caption = f"means over the estimates of {int(table.attrs['spectra']):,} test spectra"
+    add_title(figure, f"{output}: contribution of channels", note, caption)
     return figure
 
 

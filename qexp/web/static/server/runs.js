@@ -4,6 +4,8 @@ const BLOCK = 100;
 const BEYOND = 15;
 const FILTERS = ["search", "where", "status", "tag", "group", "columns"];
 const SELECTED_MOST = 100;
+const NARROW = matchMedia("(max-width: 40rem)");
+const FIRST_IF_NARROW = ["name", "state", "validation.", "test."];
 
 class RunTable {
   constructor(place) {
@@ -33,6 +35,7 @@ class RunTable {
     new ResizeObserver(() => this.draw()).observe(this.scroller);
     place.querySelector(".compare").addEventListener("click", () => this.compare());
     place.addEventListener("stale", () => this.load(true));
+    NARROW.addEventListener("change", () => this.load());
     this.fillWords();
     listen(() => address("/events"), { version: (version) => this.answer?.version !== version && this.load(true) });
     this.load();
@@ -103,8 +106,15 @@ class RunTable {
     this.draw();
   }
 
-  fetchBlock(first) {
-    return fetched(address("/runs.json", { ...this.question(), launch: this.launch, first, count: BLOCK }));
+  /** Where there is room for few columns, the usual ones begin with what one looks for: the state, and the errors. */
+  async fetchBlock(first) {
+    const question = this.question();
+    const answer = await fetched(address("/runs.json", { ...question, launch: this.launch, first, count: BLOCK }));
+    if (!NARROW.matches || question.columns || question.group) return answer;
+    const beginning = (start) => answer.columns.flatMap(({ field }, column) => (field.startsWith(start) ? [column] : []));
+    const order = [...new Set([...FIRST_IF_NARROW, ""].flatMap(beginning))];
+    const ordered = (all) => order.map((column) => all[column]);
+    return { ...answer, columns: ordered(answer.columns), rows: answer.rows.map((row) => ({ ...row, cells: ordered(row.cells) })) };
   }
 
   say(text) {
@@ -202,11 +212,12 @@ class RunTable {
     const { numeric, title } = this.answer.columns[column];
     const cell = element("td", { title: text, ...(numeric ? { class: "number" } : {}) });
     if (column === 0 && row.name !== undefined) {
-      cell.append(element("a", { href: address(`/runs/${encodeURIComponent(row.name)}`), text }));
+      cell.append(element("a", { class: "of-name", href: address(`/runs/${encodeURIComponent(row.name)}`), text }));
     } else if (column === 0 && row.where) {
       cell.append(element("a", { href: this.addressOfGroup(row.where), text }));
     } else {
       cell.textContent = text;
+      if (title === "set" || title === "created") cell.replaceChildren(element("span", { class: `small of-${title}`, text }));
       if (title === "state" && text) {
         cell.replaceChildren(element("span", { class: `state of-${text}`, text: text.replaceAll("_", " ") }));
       }
@@ -235,13 +246,14 @@ class RunTable {
 
   drawHead() {
     const titles = this.answer.columns.map(({ title, words = title, field, numeric }) => {
-      const cell = element("th", { scope: "col", ...(numeric ? { class: "number" } : {}) });
+      words = words.replaceAll(/\([^()]*\)/g, (unit) => unit.replaceAll(" ", "\u00a0")); // a line ends before a unit
+      const cell = element("th", { scope: "col", class: `${numeric ? "number" : ""}${words.length > 30 ? " long" : ""}` });
+      if (words !== title) cell.title = field ?? title;
       if (!field) {
         cell.textContent = words;
         return cell;
       }
       if (field === this.sort) cell.setAttribute("aria-sort", this.descending ? "descending" : "ascending");
-      if (words !== title) cell.title = title;
       cell.append(element("button", { type: "button", text: words, onclick: () => this.sortBy(field) }));
       return cell;
     });
@@ -270,6 +282,7 @@ class RunTable {
 
   drawCounts() {
     const { total, states, warnings, shared } = this.answer;
+    this.scroller.hidden = !total;
     this.table.setAttribute("aria-rowcount", total + 1);
     const grouped = Boolean(this.form.elements.group.value.trim());
     this.table.classList.toggle("of-groups", grouped);
@@ -284,7 +297,8 @@ class RunTable {
     const count = this.selected.size;
     const button = this.place.querySelector(".compare");
     button.disabled = count < 2 || count > SELECTED_MOST;
-    button.textContent = count ? `Compare selected runs (${count})` : "Compare selected runs";
+    const wanted = count > SELECTED_MOST ? `: ${SELECTED_MOST} at most` : ["", ": tick one more"][count] ?? "";
+    button.textContent = count ? `Compare selected runs (${count})${wanted}` : "Compare selected runs: tick two or more";
     this.place.dispatchEvent(new CustomEvent("selected", { detail: [...this.selected] }));
   }
 
