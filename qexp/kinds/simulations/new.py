@@ -6,8 +6,8 @@ import contextlib
 import glob
 import inspect
 import math
-from collections import Counter
 import tempfile
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
