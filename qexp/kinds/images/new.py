@@ -22,7 +22,7 @@ from qexp.spec.reading import Document
 OUTPUTS = ["x", "y", "depth", "delta_volume"]
 
 SIDE, POINTS_APART = 32, 1.5
-"""Pixels along a side of the images, at most: 48 leave time for half of the samples, and end at a loss 0.6 higher. And the
+"""Pixels along a side of the images, at most: with 48 there is time for half of the steps, for a loss 0.6 higher; and the
 least side of a pixel, in distances between points.
 """
 
