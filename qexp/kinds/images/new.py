@@ -22,8 +22,8 @@ from qexp.spec.reading import Document
 OUTPUTS = ["x", "y", "depth", "delta_volume"]
 
 SIDE, POINTS_APART = 32, 1.5
-"""Pixels along a side of the images, at most: with 48 there is time for half of the steps, for a loss 0.6 higher; and the
-least side of a pixel, in distances between points.
+"""Pixels along a side of the images, at most: 48 leave time for half of the steps, and a loss 0.6 higher. The least side
+of a pixel, in distances between points.
 """
 
 SHALLOW, DEEP = 2.0, 0.4
