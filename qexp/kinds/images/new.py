@@ -21,12 +21,12 @@ from qexp.spec.reading import Document
 
 OUTPUTS = ["x", "y", "depth", "delta_volume"]
 
-SIDE, POINTS_APART = 32, 1.5
-"""Pixels along a side of the images, at most: 48 leave time for half of the steps, and a loss 0.6 higher. The least side
-of a pixel, in distances between points.
+SIDE, POINTS_APART = 32, 2.0
+"""Pixels along a side of the images, at most: 48 leave time for half of the steps, and a loss 0.6 higher. The
+least side of a pixel in distances between points: with half of its pixels without one, an image makes depths too small.
 """
 
-SHALLOW, DEEP = 2.0, 0.4
+SHALLOW, DEEP = 1.5, 0.4
 """Depths: the least in pixels, which show no narrower source; the largest as a share of the extent, as the displacement
 of a deeper source looks like an offset.
 """
