@@ -123,7 +123,7 @@ def test_parameters_are_taken_from_the_table_beside_with_their_units(bare, qexp)
 
 def test_files_without_parameters_or_observations_say_what_is_needed(bare, qexp):
     np.savez(bare / "data/bare.npz", uplift=UPLIFT, count=np.ones(200))
-    assert "no parameters, columns of a table beside it" in qexp("new", "dataset", "a", "data/bare.npz").refused()
+    assert "no parameters: columns of a table" in qexp("new", "dataset", "a", "data/bare.npz").refused()
     np.savez(bare / "data/single.npz", uplift=UPLIFT[:1], depth=DEPTH[:1])
     assert "no parameters" in qexp("new", "dataset", "a", "data/single.npz").refused()
     np.savez(bare / "data/lines.npz", depth=DEPTH)
@@ -236,7 +236,9 @@ def test_an_observation_that_no_network_can_take_is_told_what_can(bare, qexp):
 def test_a_network_for_an_observation_inverts_it(bare, qexp):
     observe(bare, *(track(name, sight) for name, sight in SIGHTS.items()))
     qexp("new", "--from", "unrest.nc").done()
-    assert qexp("run", "unrest", "--set", "epochs=1", "--set", "sizes=[256,64,64]").code == 0
+    spec = bare / "specs/experiences/unrest.json"
+    spec.write_text(json.dumps(json.loads(spec.read_text()) | {"epochs": 1, "sizes": [256, 64, 64]}))
+    assert qexp("run", "unrest").code == 0
     said = qexp("invert", "unrest_0", "unrest.nc", "--refine", "--json").done()
     depth = json.loads(said)["parameters"]["depth"]["value"]
     assert depth == pytest.approx(2.5, rel=0.05)

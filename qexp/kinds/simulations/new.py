@@ -121,9 +121,7 @@ def dataset(path: Path, options: NewOptions) -> Document:
     Raises QexpError.
     """
     if len(options.groups) > 1:
-        raise QexpError(
-            f"`groups`: simulations are held together by one column; keep one of {', '.join(options.groups)}"
-        )
+        raise QexpError(f"`groups`: simulations are held together by one column; keep one of {some(options.groups)}")
     table = _table_of(path)
     files = _column_of_files(path, table) if table is not None and _is_folder(path) else None
     there = {name: of for name, of in _arrays(path, table, files).items() if of.file.dimensions(of.name)[-1:] != [name]}
@@ -135,12 +133,8 @@ def dataset(path: Path, options: NewOptions) -> Document:
     observed = [name for name, size in counts.items() if size == count]
     varying = [name for name, of in columns.items() if len(of) == count and name not in options.groups and _varies(of)]
     if not observed or not varying:
-        what = (
-            "parameters, columns of a table beside it or"
-            if observed
-            else "observations, arrays (simulation, ...) beside"
-        )
-        shapes = {**{name: of.shape for name, of in there.items()}, **{name: of.shape for name, of in columns.items()}}
+        what = "parameters: columns of a table or" if observed else "observations: arrays (simulation, ...) beside"
+        shapes = {name: np.shape(of) for name, of in columns.items()} | {name: of.shape for name, of in there.items()}
         known = some([f"'{name}' {shape}" for name, shape in shapes.items()]) or "nothing"
         where = path if table is None else f"{path} and {table.path.name}"
         words = f"{where}: no {what} arrays of one axis, with numbers that differ between simulations"
