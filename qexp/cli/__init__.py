@@ -50,7 +50,17 @@ GROUPS = {
 DOORS = {
     "Interferograms or GNSS: no network is needed": ("observe", "invert"),
     "A simulator (in Python: qexp.posterior), or data in files": ("new", "matrix", "calibrate", "predict"),
-    "Runs to train, compare and keep": ("init", "run", "tune", "ls", "show", "compare", "report", "serve", "doctor"),
+    "Runs to train, compare and keep (of a script: qexp.track)": (
+        "init",
+        "run",
+        "tune",
+        "ls",
+        "show",
+        "compare",
+        "report",
+        "serve",
+        "doctor",
+    ),
 }
 """The commands of daily work, by what users have, which are all that `qexp --help` shows without `--all`."""
 

@@ -39,6 +39,7 @@ from qexp.cli.console import (
 from qexp.errors import NotFoundError, QexpError
 from qexp.kinds.options import FiguresOptions
 from qexp.results.capabilities import sections_of, sections_of_evaluations
+from qexp.runs.catalog import matching
 from qexp.runs.columns import (
     Column,
     Columns,
@@ -227,7 +228,17 @@ class ListForm:
 
 
 @with_options(ListOptions, ListForm, everyday=("where", "status", "tags", "launch", "sort", "group", "columns"))
-def ls(options: ListOptions, form: ListForm) -> None:
+def ls(
+    options: ListOptions,
+    form: ListForm,
+    patterns: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="[RUN...]", help="Names, or quoted patterns such as 'mogi_*'; all runs if left out.",
+            autocompletion=completion.runs,
+        ),
+    ] = None,
+) -> None:  # fmt: skip
     """List runs: their states, validation errors (to choose by) and test errors."""
     fields, size = form.columns, form.size
     if form.names and (form.group is not None or fields is not None or size):
@@ -237,7 +248,9 @@ def ls(options: ListOptions, form: ListForm) -> None:
     if form.lineage and (fields is not None or form.group is not None or form.as_csv or form.names):
         raise QexpError("--lineage shows whole rows as a tree; leave out --columns, --group, --csv and --quiet")
     every_run = api.every_run(options.remote, refresh=form.refresh, warn=warning, workspace=options.workspace)
-    runs = api.listed(every_run, **{**vars(options), "warn": warning})
+    named = {name for pattern in patterns or () for name in matching(pattern, [run["name"] for run in every_run])}
+    among = [run for run in every_run if run["name"] in named] if patterns else every_run
+    runs = api.listed(among, **{**vars(options), "warn": warning})
     if form.group is not None:
         print_groups(runs, options, form)
         return

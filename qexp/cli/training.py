@@ -323,7 +323,8 @@ def tune(tuning: Tuning, as_json: JsonOption = False) -> None:
     """Search the values of keys that give the lowest validation error, by trials.
 
     Each trial is a run whose test part is not evaluated. When the search is over, the best is trained with fresh seeds,
-    and only then tested. The folder holds study.csv with a row for each trial, study.png and tune.json.
+    and only then tested. The folder holds table.csv with a row for each trial, study.csv with one for each run,
+    study.png and tune.json.
     """
     try:
         tuned = api.tune(**{**vars(tuning), "watched": PoolDisplay})

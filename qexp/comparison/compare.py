@@ -27,7 +27,7 @@ from qexp.comparison.seeds import (
     runs_to_compare,
     seed_groups,
 )
-from qexp.errors import QexpError
+from qexp.errors import QexpError, some
 from qexp.jobs.states import Watch
 from qexp.metrics.intervals import LEVEL, Estimate
 from qexp.metrics.meaning import (
@@ -116,7 +116,14 @@ def compare_named(
         raise QexpError("`evaluation` has results of its own; leave out `part`")
     chosen = runs_to_compare(arguments, catalog, options.evaluation, options.part)
     if differ_by_seed(chosen, gathered=bool(options.launch or options.tags)):
-        comparison = compare_across_seeds(seed_groups(chosen))
+        groups = seed_groups(chosen)
+        if any(group.counted for group in groups):  # of a search, trials are not tested
+            untested = [group.name for group in groups if all("done without" in out.why for out in group.left_out)]
+            groups = [group for group in groups if group.counted or group.name not in untested]
+            if gone := [group for group in untested if group not in {other.name for other in groups}]:
+                part = PARTS[chosen[0].part]
+                options.warn(f"without results on a {part} part, and left out: {some(gone, 4)}")
+        comparison = compare_across_seeds(groups)
         return with_figures(comparison, catalog.workspace) if options.figures else comparison
     return compare([run.directory for run in chosen], catalog.workspace, options)
 
@@ -191,6 +198,9 @@ LONGEST_VALUE = 48
 """Largest number of characters of a value in a table; JSON output has all."""
 
 INTERVAL = f"{100 * LEVEL:.0f} % interval"
+
+AT_ONCE = f"{INTERVAL}, all at once"
+"""Of differences: the intervals of a metric hold together."""
 
 UNPAIRED = "unpaired (Welch)"
 """How groups are compared that have no two seeds in common."""
@@ -280,7 +290,7 @@ def differences_of(pair: Pair, comparison: SeedComparison) -> Table:
     ]
     how = UNPAIRED if pair.not_paired else f"seed by seed ({ranges(pair.seeds)})"
     title = f"{pair.first} minus {pair.second}, {how}"
-    columns = ["output", _metric(comparison), "n", "difference ± deviation", INTERVAL, "unit", "better"]
+    columns = ["output", _metric(comparison), "n", "difference ± deviation", AT_ONCE, "unit", "better"]
     return Table(title, columns, rows, frozenset(columns[2:5]))
 
 

@@ -66,6 +66,10 @@ def draw_runs(directories: Sequence[RunDirectory], folder: Path) -> list[Path]:
     return drawn_anew([*drawn, *draw_matrices(of_runs, folder)], folder)
 
 
+ERRORS = "_errors.png"
+"""How pictures of errors end, each part's in a file of its own."""
+
+
 def draw_groups(comparison: SeedComparison, folder: Path) -> Iterator[Path]:
     from qexp.figures.canvas import save
     from qexp.figures.curves import OF_WHAT, learning_bands
@@ -78,7 +82,8 @@ def draw_groups(comparison: SeedComparison, folder: Path) -> Iterator[Path]:
             curves[group.name] = lines_of_runs
     if curves:
         losses_differ = any(path.partition(".")[0] in ("losses", "transforms") for path in comparison.differences)
-        loss = "each group's own" if losses_differ else OF_WHAT
+        logged = any(group.runs[0].summary.get("kind") == "program" for group in comparison.groups)
+        loss = "each group's own" if losses_differ else "as logged" if logged else OF_WHAT
         save(learning_bands(curves, loss, comparison.units), folder / "learning_bands.png")
         yield folder / "learning_bands.png"
     errors: dict[str, dict[str, OfSeeds]] = {}
@@ -87,7 +92,7 @@ def draw_groups(comparison: SeedComparison, folder: Path) -> Iterator[Path]:
             of_seeds = OfSeeds(list(row.values.values()), row.estimate.mean, row.estimate.interval)
             errors.setdefault(row.output, {})[row.group] = of_seeds
     if errors:
-        picture = folder / f"{'evaluation' if comparison.evaluation else comparison.part}_errors.png"
+        picture = folder / f"{'evaluation' if comparison.evaluation else comparison.part}{ERRORS}"
         save(errors_of_seeds(errors, comparison.units, comparison.evaluation or comparison.part), picture)
         yield picture
     directories = {
@@ -151,6 +156,6 @@ def drawn_anew(pictures: Iterable[Path], folder: Path) -> list[Path]:
     """The pictures, once they are drawn; what an earlier comparison drew in the folder and this one did not is gone."""
     drawn = list(pictures)
     for path in folder.glob("*.png"):
-        if PICTURES.fullmatch(path.name) and path not in drawn:
+        if PICTURES.fullmatch(path.name) and path not in drawn and not path.name.endswith(ERRORS):
             path.unlink(missing_ok=True)
     return drawn

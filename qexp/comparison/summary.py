@@ -13,6 +13,7 @@ from string import ascii_uppercase
 from qexp.base.quantities import number_with_unit, with_unit
 from qexp.base.text import RESULT, Table, measure
 from qexp.comparison.compare import (
+    AT_ONCE,
     INTERVAL,
     Comparison,
     MetricRow,
@@ -24,7 +25,7 @@ from qexp.comparison.compare import (
     ranges,
     remarks,
 )
-from qexp.comparison.seeds import GroupRow, PairRow, SeedComparison
+from qexp.comparison.seeds import GroupRow, PairRow, SeedComparison, same_samples
 from qexp.errors import QexpError, suggestion
 from qexp.metrics.meaning import HIGHEST, LOWEST, NONE, main_metric, number, with_interval
 from qexp.results.capabilities import is_of_capability
@@ -214,7 +215,7 @@ BESIDE = {"test": "validation", "validation": "test"}
 
 def _best_groups(comparison: AnyComparison, row: GroupRow) -> set[str]:
     """The groups that are best by validation where the test part is compared; none where their samples differ."""
-    if isinstance(comparison, Comparison) or not all(pair.rows for pair in comparison.pairs):
+    if isinstance(comparison, Comparison) or any(same_samples(comparison.groups)):
         return set()
     if comparison.evaluation is not None or BESIDE.get(comparison.part) != "validation":
         return set()
@@ -279,5 +280,5 @@ def _differences(comparison: SeedComparison, letters: dict[str, str]) -> Iterato
     for output, rows in of_outputs.items():
         order = list(dict.fromkeys(row[0] for row in rows))
         rows.sort(key=lambda row: order.index(row[0]))
-        columns = ["metric", "", "n", "difference ± deviation", "better", INTERVAL]
-        yield Table(f"{output}: differences{how}", columns, rows, frozenset({*columns[2:4], INTERVAL}))
+        columns = ["metric", "", "n", "difference ± deviation", "better", AT_ONCE]
+        yield Table(f"{output}: differences{how}", columns, rows, frozenset({*columns[2:4], AT_ONCE}))

@@ -254,9 +254,16 @@ def _unusual_headings(options: ObserveOptions, tracks: Sequence[TrackSummary]) -
 
 
 def _cells_of_noise(observation: Observation, plan: Reduction | None) -> Iterator[str]:
-    """A reduction whose cells follow the noise of a track."""
+    """A reduction whose cells follow the noise of a track, or do not follow its signal."""
     for track in observation.tracks:
-        if plan is None or track.count is None or not plan.criterion.follows(deviation := _deviation(track)):
+        if plan is None or track.count is None:
+            continue
+        if plan.criterion.passes_over(whole := float(track.where_observed().displacement.std())):
+            yield (
+                f"all displacements of '{track.name}' have a standard deviation of {whole:.2g} m, so that the quadtree "
+                f"splits no cell; its threshold is in m, such as `reduce=quadtree:{max(whole / 2, 1e-4):.1g}`"
+            )
+        if not plan.criterion.follows(deviation := _deviation(track)):
             continue
         yield (
             f"the noise of '{track.name}' has a standard deviation of {deviation:.2g} m, by which the quadtree splits "

@@ -86,6 +86,11 @@ def read_numbers(option: str, text: str) -> list[float]:
         raise QexpError(f"{option} {shortened(text)}: write numbers with commas between them") from None
 
 
+def read_numbers_of_files(option: str, texts: Sequence[str]) -> list[float]:
+    """`["0.4,0.5"]`, and `["0.4", "0.5"]` → [0.4, 0.5]."""
+    return [number for text in texts for number in read_numbers(option, text)]
+
+
 def read_numbers_or_files(option: str, texts: Sequence[str]) -> list[float | Path]:
     """`["34", "incidence.tif"]` → 34.0 and a path; `["36,41"]` → 36.0 and 41.0."""
     read: list[float | Path] = []
@@ -162,7 +167,7 @@ class ObserveOptions:
     error: float | Sequence[float] | None = option(
         None, "Standard deviation of displacements whose file has none, in the unit of `unit`, for tables of `gnss` in "
         "that of `gnss_unit`; not needed where the noise is estimated. Once, or for each file, tables of `gnss` last.",
-        metavar="NUMBER", shell=list[float],
+        metavar="NUMBER", shell=list[str], read=read_numbers_of_files,
     )  # fmt: skip
     nodata: Sequence[float] = option(
         (), "A number that means no data in any of the files, besides those that they name.", also="Repeat for more.",

@@ -185,7 +185,7 @@ def model_of(spec: Document, tables: Tables) -> Estimator:
 
 def imputation_of(spec: Document) -> Imputation | None:
     """What fills gaps in the inputs of a resolved experience, not fitted yet; None if its rows have none."""
-    if not isinstance(rule := spec["dataset"].get("missing"), dict):  # of other rules the name alone is written
+    if not isinstance(rule := spec.get("dataset", {}).get("missing"), dict):  # of other rules the name alone is written
         return None
     columns, indicator = spec["dataset"]["inputs"], rule["parameters"]["indicator"]
     measured = {name: columns[name] for name in spec["inputs"] if name in columns}

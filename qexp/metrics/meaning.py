@@ -183,6 +183,10 @@ def tells_nothing(ends: Sequence[float] | None, meaning: Meaning) -> bool:
     return low >= 0 and high > TELLING_RATIO * low and (meaning.is_share or meaning.best == LOWEST)
 
 
+DIGITS_KEPT = 1e-12
+"""Half an interval, as a share of its value, at which it is that of rounding in double precision."""
+
+
 def rounding_of_interval(ends: Sequence[float], value: float, deviation: float | None) -> Rounding | None:
     """The rounding that leaves two significant digits of half an interval; None if that has no width or no end.
 
@@ -190,7 +194,7 @@ def rounding_of_interval(ends: Sequence[float], value: float, deviation: float |
     deviation  written beside it, whose digits it has if that is smaller
     """
     half = (ends[1] - ends[0]) / 2
-    if not math.isfinite(half) or half <= 0:
+    if not math.isfinite(half) or half <= DIGITS_KEPT * abs(value):
         return None
     return rounding(value, min(half, deviation or half))
 

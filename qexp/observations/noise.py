@@ -285,9 +285,11 @@ def covariance_of_means(x: Array, y: Array, count: Array, spread: Array, noise: 
     Sudhaus and Jónsson (2009), Geophys. J. Int. 176, 389-404, take the mean over all pairs of pixels.
     """
     if noise.type == "gaussian":
-        return (
-            noise.sill * _gaussian_means(x, spread[:, 0], noise.range) * _gaussian_means(y, spread[:, 1], noise.range)
-        )
+        east, north = (_gaussian_means(along, spread[:, axis], noise.range) for axis, along in enumerate((x, y)))
+        smooth = noise.sill * east * north
+        # Few points in a cell that is much wider than the range do not fill it: each is as noisy as ever.
+        smooth[np.diag_indices_from(smooth)] = np.maximum(smooth.diagonal(), _within(count, spread, noise))
+        return smooth
     between, places = np.empty((len(x), len(x))), np.stack([x, y], axis=1)
     near: list[NDArray[np.int64]] = []
     for start in range(0, len(x), ROWS):

@@ -270,6 +270,10 @@ class Criterion:
         """Whether noise of this standard deviation alone splits cells [m]."""
         return False
 
+    def passes_over(self, deviation: float) -> bool:
+        """Whether displacements of this standard deviation split no cell by far [m]."""
+        return False
+
 
 @dataclass(frozen=True)
 class Quadtree(Criterion):
@@ -295,6 +299,9 @@ class Quadtree(Criterion):
 
     def follows(self, noise: float) -> bool:
         return noise >= self.threshold
+
+    def passes_over(self, deviation: float) -> bool:
+        return 3 * deviation < self.threshold
 
 
 @dataclass(frozen=True)

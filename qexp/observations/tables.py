@@ -173,9 +173,10 @@ def read_gnss(path: Path, options: ReadOptions) -> Reading:
     for name in components:
         role = next((role for role in (f"error_{name}", "error") if role in columns), None)
         if role is None and options.error is None:
+            lacking = [f"error_{one}" for one in components if f"error_{one}" not in columns]
             raise QexpError(
-                f"{path} has no errors of the component {name}; say which column holds them, "
-                f"`columns={ {f'error_{name}': 'NAME'} }`, or give one number in the unit of `gnss_unit`, "
+                f"{path} has no errors of the component {name}; say which columns hold them, "
+                f"`columns={dict.fromkeys(lacking, 'NAME')}`, or give one number in the unit of `gnss_unit`, "
                 f"{options.unit or 'm'}: `error={0.003 / options.metres:g}`"
             )
         of_all = np.full(count, (options.error or 0) * options.metres)

@@ -351,8 +351,11 @@ def with_verdict(calibration: Calibration) -> Calibration:
     if calibration.doubted:
         words.append(f"{calibration.doubted:,} of them with samples that are not to be trusted")
     head = not (calibration.refined or calibration.recalibrated or calibration.caution)
-    if head and any(of.p_value < calibration.least for of in calibration.outputs.values()):
-        words.append("longer training, more simulations or a recalibration may help")
+    wrong = [of for of in calibration.outputs.values() if of.p_value < calibration.least]
+    if head and wrong:
+        # Longer training makes narrow posteriors narrower.
+        narrow = any(of.width_fault(calibration.observations) == "narrow" for of in wrong)
+        words.append(f"{'' if narrow else 'longer training, '}more simulations or a recalibration may help")
     words += ["see the caution"] if calibration.caution else []
     return replace(calibration, verdict="; ".join(words))
 

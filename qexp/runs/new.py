@@ -74,6 +74,10 @@ def new_specs(workspace: Workspace, options: NewOptions) -> list[Path]:
     return list(targets.values())
 
 
+ANOTHER_DATASET = "a dataset with another prior or other parameters"
+OTHER_SIMULATIONS = "simulations made by another simulator, or of another number, than these"
+
+
 def new_simulations(
     workspace: Workspace, name: str, theta: Any, x: Any, names: Sequence[str], prior: Any, **more: Any
 ) -> list[str]:
@@ -118,8 +122,8 @@ def new_simulations(
             made_of_it = {simulated.OBSERVED, simulated.NAMES_OBSERVED} if callable(x) else set()
             different += [] if same and {*there} <= {*arrays} | made_of_it else [path]
     if different:
-        way_out = "give another name, or remove it"
-        raise QexpError(f"{workspace.shown(different[0])} exists already, and holds something else; {way_out}")
+        what = ANOTHER_DATASET if different[0] == spec else OTHER_SIMULATIONS
+        raise QexpError(f"{workspace.shown(different[0])} exists already, and holds {what}; give another name")
     if made:
         files.make_folder(path.parent)
         with files.writing(path), files.replacing(path) as written:

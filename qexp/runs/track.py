@@ -238,7 +238,10 @@ class TrackedRun:
 
     def finish(self) -> Results:
         """The run's results, once its work is done."""
-        self._results = self._results or followed.results_of(self._steps.latest)
+        logged = followed.results_of(self._steps.latest)
+        if self._results:  # by the validation part one chooses, whatever else is kept
+            logged = {part: of_part for part, of_part in logged.items() if part == "validation"}
+        self._results = {**logged, **self._results}
         self._keep_results()
         return Results(self._own.record.results, units=self._own.record.units)
 

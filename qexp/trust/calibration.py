@@ -643,7 +643,8 @@ def _model(directory: RunDirectory, dataset: GeneratedDataset, options: Calibrat
         return wider
     if not dataset.simulates:
         raise QexpError(
-            "`recalibrated`: all simulations that were held out made the factors; none can test them; give others"
+            "`recalibrated`: the test part or given simulations made the factors, and the test part is not tried with "
+            "them; give simulations that did not: `dataset`, or `theta` and `observed`"
         )
     if wider.kept.seed == options.seed:
         raise QexpError(f"`seed={options.seed}`: these observations made the factors; give another seed")

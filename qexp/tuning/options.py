@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from qexp.base.options import option
 from qexp.errors import QexpError, shortened
@@ -74,6 +74,8 @@ class TuneOptions(Watched):
 @dataclass(frozen=True)
 class Tuning(Order, TuneOptions):
     """Options of `qexp.tune`."""
+
+    panels: ClassVar = {"How it searches": ("sampler", "pruner", "timeout"), **Order.panels}
 
     seeds: Sequence[int] = option(
         TRIAL_SEEDS, "Train each trial with these seeds; the mean over them counts.", also="0:3 for 0 to 2, or 0,2,5.",

@@ -175,7 +175,8 @@ class Tuned(Part):
             looks = f"the test part was evaluated after the search only, for {len(self.final)} of them, "
             looks += f"with fresh seeds: {finals}"
         errors = [
-            f"trial {number} on the test part: " + ", ".join(f"{name} {of_runs}" for name, of_runs in of_trial.items())
+            f"the values of trial {number}, with fresh seeds, on the test part: "
+            + ", ".join(f"{name} {of_runs}" for name, of_runs in of_trial.items())
             for number, of_trial in self.tested.items()
         ]
         reasons = [f"trial {trial.trial} failed: {trial.why}" for trial in self.trials if trial.why]

@@ -89,7 +89,7 @@ def matrix_at(folder: Path) -> Matrix:
     return matrix
 
 
-UNLIKE = 0.01
+UNLIKE = 0.05
 """Share of predictions that are as far from the others as the observation, below which it is unlike them."""
 
 
@@ -112,12 +112,12 @@ class Posterior(xarray.Dataset):  # type: ignore[no-untyped-call]
         if not 0 < level < 1:
             raise QexpError(f"`level={level}`: a share of the draws, between 0 and 1")
         ends = {f"{50 * (1 - level):g} %": (1 - level) / 2, "median": 0.5, f"{50 * (1 + level):g} %": (1 + level) / 2}
-        rows = {}
+        rows, units = {}, any(of.attrs.get("units") for of in self.values())
         for name, values in self.stacked().items():
             for sample, draws in enumerate(values.T) if values.ndim > 1 else [(None, values)]:
                 numbers = {"mean": np.mean(draws), "sd": np.std(draws, ddof=1)}
                 numbers |= dict(zip(ends, np.quantile(draws, [*ends.values()]), strict=True))
-                unit = {"unit": self[name].attrs.get("units", "")}
+                unit = {"unit": self[name].attrs.get("units", "")} if units else {}
                 rows[name if sample is None else (name, sample)] = {**unit, **numbers}
         return pandas.DataFrame.from_dict(rows, orient="index")
 
@@ -166,7 +166,10 @@ class Posterior(xarray.Dataset):  # type: ignore[no-untyped-call]
         predicted_of = kind_named("simulated").load("new").predicted_of
         predicted, seen = predicted_of(simulator, chosen), np.asarray(observed, float).ravel()
         if predicted.shape[1] != seen.size:
-            raise QexpError(f"`observed` has {seen.size:,} values, and the simulator shows {predicted.shape[1]:,}")
+            raise QexpError(
+                f"`observed` has {seen.size:,} values, and the simulator shows {predicted.shape[1]:,}; give what one "
+                "`sample` shows"
+            )
         low, median, high = np.quantile(predicted, [(1 - level) / 2, 0.5, (1 + level) / 2], axis=0)
         there, spread = np.isfinite(seen), predicted.std(axis=0)
         used = there & (spread > 0)

@@ -130,7 +130,7 @@ def runs_of_report(references: Sequence[str], catalog: Catalog) -> ReportedRuns:
     return dict(runs.values())
 
 
-def readable(reported: ReportedRuns) -> tuple[list[ComparedRun], list[str]]:
+def readable(reported: ReportedRuns, part: str | None = None) -> tuple[list[ComparedRun], list[str]]:
     """The runs with their present states, and a line for each that was removed or is damaged."""
     states = Watch().states(list(reported))
     runs = [
@@ -139,7 +139,7 @@ def readable(reported: ReportedRuns) -> tuple[list[ComparedRun], list[str]]:
         if states[directory].readable
     ]
     missing = [f"{run.name} is {state.words}, and is left out" for run, state in states.items() if not state.readable]
-    return of_one_part(runs), missing
+    return of_one_part(runs, part), missing
 
 
 FORMATS = (".html", ".htm", ".pdf")

@@ -302,11 +302,15 @@ def show_comparison(request: Request) -> Response:
     if not names:
         raise QexpError("choose the runs to compare: select them in the table of runs")
     title = f"Launch {launch}" if launch else experience or some(names, most=4)
-    return page(request, "comparison.html", section="runs", **compared(workspace, title, names))
+    values = compared(workspace, title, names, query.get("part"))
+    others = {part: request.url.include_query_params(part=part).query for part in ("validation", "test")}
+    return page(request, "comparison.html", section="runs", parts_to_compare=others, **values)
 
 
-def compared(workspace: Workspace, title: str, names: Sequence[str]) -> dict[str, Any]:
+def compared(workspace: Workspace, title: str, names: Sequence[str], part: str | None = None) -> dict[str, Any]:
     """What the template `comparison.html` needs; runs that cannot be read are named and left out.
+
+    part  of which results are compared, see `compared_part`
 
     Raises QexpError if there are too many, NotFoundError if none can be read.
     """
@@ -319,7 +323,7 @@ def compared(workspace: Workspace, title: str, names: Sequence[str]) -> dict[str
             reported[run_at(workspace, name)] = None
         except NotFoundError as error:
             notices.append(f"{error}, which is left out")
-    runs, missing = readable(reported)
+    runs, missing = readable(reported, part)
     if not runs:
         raise NotFoundError(f"{title}: none of these runs can be read: {some([*notices, *missing])}")
     return comparison_page(title, runs, [*notices, *missing], in_a_file=False)

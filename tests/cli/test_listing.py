@@ -189,6 +189,14 @@ def test_the_size_of_a_run_is_the_sum_of_its_files_wherever_it_is_stored(workspa
     assert json.loads(qexp("ls", "--columns", "size", "--json").stdout) == [{"size": bytes_}]
 
 
+def test_runs_are_named_by_patterns(workspace, qexp):
+    for name in ("a_0", "a_1", "b_0"):
+        write_record(workspace, name)
+    assert qexp("ls", "a_*", "-q").stdout.split() == ["a_0", "a_1"]
+    assert qexp("ls", "b_0", "a_1", "-q", "--sort", "name").stdout.split() == ["a_1", "b_0"]
+    assert "no run matches 'c_*'" in qexp("ls", "c_*").failed(3)
+
+
 def test_runs_are_ordered_by_any_column(workspace, qexp):
     for name, length in {"a": 30_000, "b": 10_000, "c": 20_000}.items():
         directory = write_record(workspace, name, results={"test": {"depth": {"mae": 1 / length}}})

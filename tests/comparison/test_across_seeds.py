@@ -15,12 +15,15 @@ import xarray
 
 from qexp.base.formats import json_bytes
 from qexp.base.workspace import find
+from qexp.comparison.compare import compare_named
 from qexp.comparison.figures import draw_groups, drawn_anew
 from qexp.comparison.seeds import compare_across_seeds, differ_by_seed, runs_to_compare, seed_groups
+from qexp.comparison.summary import overview
 from qexp.figures import canvas
 from qexp.figures.canvas import save
 from qexp.figures.curves import FEW_RUNS, OF_WHAT, learning_bands, middle_and_band
 from qexp.runs.catalog import Catalog
+from qexp.runs.options import ComparisonOptions
 from qexp.spec.reading import digest
 from qexp.store.directory import MATRIX, MATRIX_RECORD
 from qexp.store.record import Record, State
@@ -146,6 +149,26 @@ def test_names_are_grouped_like_patterns_where_one_of_several_specs_has_two_seed
     for names in (("slow_0", "fast_0"), ("slow_0", "slow_1")):
         assert not differ_by_seed(runs_to_compare(names, Catalog(find(specs.root))))
     assert differ_by_seed(runs_to_compare(["slow_0", "slow_1"], Catalog(find(specs.root))), gathered=True)
+
+
+def test_the_best_by_validation_is_starred_also_without_common_seeds_and_trials_that_were_not_tested_are_left_out(
+    write, specs
+):
+    def results(validated: float) -> dict[str, Any]:
+        return {"test": {"depth": {"mae": 0.2}}, "validation": {"depth": {"mae": validated}}}
+
+    for seed in range(3):
+        write(f"one_{seed}", seed, results=results(0.3 + 0.01 * seed))
+    write("one_fast_7", 7, results=results(0.1), spec=FASTER, overrides=["learning_rate=0.01"], experience="one")
+    trial = experience_with(("test", False))
+    write("one_trial_0", 0, results={"validation": {"depth": {"mae": 0.05}}}, spec=trial, experience="one")
+    warned: list[str] = []
+    options = ComparisonOptions(figures=False, warn=warned.append, workspace=specs.root)
+    comparison = compare_named(["one_*"], Catalog(find(specs.root)), options)
+    lines = [line for part in overview(comparison) for line in getattr(part, "rows", [[str(part)]])]
+    assert [line[2].strip() for line in lines if len(line) > 7] == ["0.31", "0.1 *"]
+    assert len(warned) == 1
+    assert "without results on a test part, and left out: one" in warned[0]
 
 
 def test_patterns_and_names_can_be_mixed_and_a_run_belongs_to_the_first_that_names_it(write, qexp, compared):

@@ -196,7 +196,7 @@ def test_a_simulator_and_a_prior_become_a_posterior_within_the_prior_and_nothing
     def other(theta):
         return theta
 
-    with pytest.raises(QexpError, match="holds something else"):
+    with pytest.raises(QexpError, match="made by another simulator"):
         package.posterior(other, prior, **options | {"name": "line"})
     with pytest.raises(QexpError, match="which has them"):
         package.posterior("line", prior)

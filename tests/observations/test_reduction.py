@@ -213,6 +213,20 @@ def test_means_of_correlated_noise_whitened_by_their_covariance_have_unit_varian
     )  # by the covariance between the middles of exponential cells 0.6
 
 
+@pytest.mark.parametrize("type", ["exponential", "gaussian"])
+def test_means_of_few_points_far_apart_are_as_noisy_as_white_noise_would_make_them(track, type):
+    """Two hundred points over 6 km of noise that is alike within 60 m: cells that are filled evenly would have none."""
+    random = np.random.default_rng(3)
+    chosen = random.choice(np.flatnonzero(track.observed & (track.x < 6000) & (track.y < 6000)), 200, replace=False)
+    places = dataclasses.replace(track.select(chosen), displacement=np.zeros(200))
+    cells = reduced_points(dataclasses.replace(places, elevation=np.zeros(200)), reduction("uniform:8"))
+    noise = CorrelatedNoise(type, 1.6e-5, 60.0)
+    assert 2 < np.median(cells.count) < 20
+    ratio = np.diag(covariance_matrix(cells, noise)) * cells.count / noise.sill
+    assert np.median(ratio) == pytest.approx(1, abs=0.1)
+    assert ratio.min() > 0.9
+
+
 @pytest.mark.heavy
 def test_points_of_a_text_file_are_reduced_and_the_file_keeps_how_many(tmp_path, track):
     points = track.where_observed()
@@ -227,6 +241,8 @@ def test_points_of_a_text_file_are_reduced_and_the_file_keeps_how_many(tmp_path,
     for noise, said in (("exponential:1e-6,2000", False), ("exponential:2e-5,2000", True)):
         observed = package.observe(tmp_path / "track.txt", reduce="quadtree:0.004", noise=noise)
         assert any("`reduce=quadtree:0.009`" in text for text in map("{}".format, observed.warnings)) is said
+    coarse = package.observe(tmp_path / "track.txt", reduce="quadtree:4")  # which was meant in mm
+    assert any("splits no cell; its threshold is in m" in text for text in coarse.warnings)
 
 
 @pytest.mark.parametrize(

@@ -54,7 +54,10 @@ def test_what_is_logged_becomes_epochs_results_and_figures_of_an_ordinary_run(ca
     assert lines("fit_0") == [(1, 1, 2), (2, 0.5, 1), (300, None, None)]
     record = package.open_run("fit_0").record
     assert record["epochs"] == {"done": 3, "of": 3, "best": 2}
-    assert record["results"] == {"test": {"result": {"rmse": 0.25, "r2": None}, "depth": {"mae": 1}}}
+    assert record["results"] == {
+        "test": {"result": {"rmse": 0.25, "r2": None}, "depth": {"mae": 1}},
+        "validation": {"result": {"loss": 1.0}, "depth": {"mae": 2.0}},  # the last that was logged
+    }
     assert record["overrides"] == ["parameters.rate=0.5", "parameters.layers=[3, 4]", "parameters.epochs=3"]
     assert record["units"]["depth"] == "km"
     assert (record["state"], record["tags"], record["seed"]) == ("done", ["first"], 0)

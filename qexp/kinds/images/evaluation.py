@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
 from functools import cache
 from typing import Any
@@ -31,6 +32,8 @@ from qexp.networks.training import Trainer
 from qexp.simulation.dataset import GeneratedDataset
 from qexp.spec.kinds import TEST_IMAGES
 from qexp.store.record import Feature
+
+log = logging.getLogger("qexp.run")
 
 
 def evaluate(attempt: Attempt, trainer: Trainer) -> Results:
@@ -69,6 +72,8 @@ def write(attempt: Attempt, model: Estimator, test: Mapping[str, Tensor], datase
                 columns[estimate_of(name)] = estimate, {**attributes, **words, **limits, **turn}
     quantiles = model.posterior(test).quantiles(QUANTILES) if model.network.heads else {}
     for name, values in quantiles.items():
+        if doubt := _too_narrow(name, columns[name][0], values.cpu().numpy(), len(quantiles)):
+            log.warning("%s", doubt)
         meaning = quantity(name, quantities)
         words = {"units": meaning.unit, "long_name": f"quantiles of the posterior of: {meaning.description}"}
         columns[quantile_of(name)] = values.cpu().numpy(), words
@@ -78,6 +83,24 @@ def write(attempt: Attempt, model: Estimator, test: Mapping[str, Tensor], datase
     images = {name: of_all for name, of_all in estimates.items() if of_all.ndim == 4}
     if images:
         _write_images(attempt, images, test, dataset)
+
+
+UNLIKELY = 0.01
+"""Probability that right intervals hold as few test samples, in any output, below which they are called too narrow."""
+
+
+def _too_narrow(name: str, truth: Array, quantiles: Array, outputs: int) -> str:
+    """A doubt where a posterior's intervals hold far fewer test samples than they promise; empty without one."""
+    from scipy.stats import binom
+
+    promised = QUANTILES[-1] - QUANTILES[0]
+    inside = int(((quantiles[:, 0] <= truth) & (truth <= quantiles[:, -1])).sum())
+    if binom.cdf(inside, len(truth), promised) > UNLIKELY / outputs:
+        return ""
+    return (
+        f"the {100 * promised:.0f} % intervals of {name} hold {100 * inside / len(truth):.0f} % of {len(truth):,} test "
+        "samples: posteriors are too narrow; more training data may help, or a recalibration by qexp calibrate"
+    )
 
 
 MOST_IMAGES = 500
