@@ -293,7 +293,7 @@ def _copy(sources: Iterable[Path], source: Path, target: Path) -> None:
 
 @takes(NewOptions)
 def new(options: NewOptions) -> list[Path]:
-    """Write first specs for a table or a folder of fields, which can be run as they are; see `qexp new`.
+    """Write first specs for data, simulations in files or an observation, which can be run as they are; see `qexp new`.
 
     returns  the paths of the new files
     Raises QexpError if one of them exists already, or if the file is of another kind.

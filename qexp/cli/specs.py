@@ -69,14 +69,15 @@ def init(
 
 @with_options(NewOptions)
 def new(options: NewOptions) -> None:
-    """Write specs (dataset, model, experience) for a table or a folder of fields.
+    """Write specs for a table, a folder of fields or images, simulations in files, or an observation.
 
     They can be run as they are, and are yours to change. Nothing that exists is overwritten.
     """
     home = find(options.workspace)
-    result(*map(home.shown, api.new(**vars(options))))
+    written = api.new(**vars(options))
+    result(*map(home.shown, written))
     follows = "new experience" if options.kind == "dataset" else "run"
-    message(f"next: look through the specs, then: qexp {follows} {shlex.quote(options.name)}")
+    message(f"next: look through the specs, then: qexp {follows} {shlex.quote(written[0].stem)}")
 
 
 def specs(

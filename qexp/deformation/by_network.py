@@ -158,27 +158,26 @@ LEAST_SEEN = 0.02
 def image_of(track: Track, view: SeenView, centre: tuple[float, float]) -> Array:
     """The points that count as means over the pixels of a view, (height, width) [m], whose origin lies at a centre [m].
 
-    Rows go from south to north; NaN where no point is seen.
+    Rows go from south to north; NaN where no point is seen. The mean of a cell fills all of its pixels.
 
     Raises QexpError if the points are too far apart for the pixels, or lie outside of the image.
     """
     points = track.where_observed()
-    apart = spacing(points.x, points.y)
+    apart = spacing(points.x, points.y) if points.spread is None else 0.0  # cells lie side by side
     if apart > LARGEST_SPACING * max(view.pixel):
         raise QexpError(
             f"the pixels of the run's {view.called} are {view.pixel[0]:g} × {view.pixel[1]:g} m, but the points of "
             f"track '{track.name}' are {apart:.4g} m apart; use a run with larger pixels, or reduce the data less"
         )
+    x, y, displacement, weight = _places_of(points, min(view.pixel))
     column, row = (
         np.floor((along - middle) / step + count / 2 + 0.5).astype(np.int64)
-        for along, middle, step, count in zip(
-            (points.x, points.y), centre, view.pixel, (view.width, view.height), strict=True
-        )
+        for along, middle, step, count in zip((x, y), centre, view.pixel, (view.width, view.height), strict=True)
     )
     inside = (column >= 0) & (column < view.width) & (row >= 0) & (row < view.height)
     flat, size = row[inside] * view.width + column[inside], view.height * view.width
-    counts = np.bincount(flat, minlength=size)
-    sums = np.bincount(flat, weights=points.displacement[inside], minlength=size)
+    counts = np.bincount(flat, weight[inside], size)
+    sums = np.bincount(flat, (weight * displacement)[inside], size)
     values: Array = np.divide(sums, counts, out=np.full(size, np.nan), where=counts > 0)
     values = values.reshape(view.height, view.width)
     if view.seen is not None:
@@ -190,6 +189,26 @@ def image_of(track: Track, view: SeenView, centre: tuple[float, float]) -> Array
             f"{centre[0]:.0f}, {centre[1]:.0f}; give the centre of the deformation with `centre`"
         )
     return values
+
+
+def _places_of(track: Track, pixel: float) -> tuple[Array, Array, Array, Array]:
+    """East, north, displacement and weight of points; means of cells stand in several places, half a pixel apart."""
+    if track.spread is None or track.count is None:
+        return track.x, track.y, track.displacement, np.ones(len(track.x))
+    from qexp.deformation.maps import sides_of  # loads what draws
+
+    sides = sides_of(track.spread, track.count)
+    along = np.ceil(2 * sides / pixel).astype(np.int64)  # places east and north
+    cell = np.repeat(np.arange(len(along)), along.prod(axis=1))
+    number = np.arange(len(cell)) - np.searchsorted(cell, cell)
+    place = np.stack([number % along[cell, 0], number // along[cell, 0]], axis=1)
+    away = ((place + 0.5) / along[cell] - 0.5) * sides[cell]
+    return (
+        track.x[cell] + away[:, 0],
+        track.y[cell] + away[:, 1],
+        track.displacement[cell],
+        (sides / along).prod(1)[cell],
+    )
 
 
 def without_edge(values: Array) -> tuple[Array, float]:

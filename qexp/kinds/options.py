@@ -69,19 +69,24 @@ def unit_words(unit: str | Mapping[str, str]) -> list[str]:
 class NewOptions(InWorkspace):
     """Options of `qexp new`."""
 
-    kind: str = option(
-        ..., "What is written: a dataset, or an experience with its model and, for a file, its dataset.",
-        metavar="dataset|experience", argument=True,
+    kind: str | None = option(
+        None, "What is written: a dataset, or an experience with its model and, for a file, its dataset; an "
+        "experience if left out beside `source`.", metavar="[dataset|experience]", argument=True,
     )  # fmt: skip
-    name: str = option(..., "Name of the new specs.", argument=True)
+    name: str | None = option(None, "Name of the new specs; that of `source` if left out.", argument=True)
     file: str | Path | None = option(
-        None, "A table (CSV, Parquet), or a folder with train/ and test/, each with folders of NetCDF or npy files. "
-        "Without it the experience is for the dataset of its name.", metavar="[FILE|FOLDER]", shell=str, argument=True,
+        None, "A table (CSV, Parquet); a folder with train/ and test/, each with folders of NetCDF or npy files; arrays"
+        " of simulations (NetCDF, HDF5, npz, Zarr), and a table of that name if they lack the parameters; a folder of "
+        "images, and the table that names them; or an observation of qexp observe. Without it the experience is for "
+        "the dataset of its name.", metavar="[FILE|FOLDER]", shell=str, argument=True,
     )  # fmt: skip
     _: KW_ONLY
+    source: str | Path | None = option(
+        None, "The file or folder, for an experience of its name.", "--from", metavar="FILE|FOLDER", shell=str
+    )
     outputs: Sequence[str] = option(
-        (), "Column or field that is estimated; the last one of numbers if left out.", "--output",
-        also="Repeat for more.", metavar="COLUMN", shell=list[str], example='("moisture",)',
+        (), "Column or field that is estimated; the last one of numbers, or all of simulations, if left out.",
+        "--output", also="Repeat for more.", metavar="COLUMN", shell=list[str], example='("moisture",)',
     )  # fmt: skip
     groups: Sequence[str] = option(
         (), "Column whose rows of one value are held out together, such as a site.", "--group",

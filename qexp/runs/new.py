@@ -6,6 +6,7 @@ import hashlib
 import json
 import re
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -25,8 +26,9 @@ from qexp.store.record import require_name
 KINDS_OF_NEW = ("dataset", "experience")
 
 WOULD_WORK = (
-    "specs can be written for a table of rows (CSV, Parquet), and for a folder with train/ and test/, each with "
-    "folders of NetCDF files"
+    "specs can be written for a table of rows (CSV, Parquet); for a folder with train/ and test/, each with folders of "
+    "NetCDF files; for arrays over simulations (NetCDF, HDF5, npz, Zarr); for a folder of images (GeoTIFF, npy, npz, "
+    "NetCDF) with a table that names them; and for an observation of qexp observe"
 )
 
 
@@ -36,6 +38,11 @@ def new_specs(workspace: Workspace, options: NewOptions) -> list[Path]:
     Raises QexpError if one of them exists, if the file is of no kind for which there are such specs, or if they would
     not train.
     """
+    if (file := options.source) is not None:
+        name = options.name or Path(file).stem
+        options = replace(options, kind=options.kind or "experience", name=name, file=options.file or file)
+    if options.kind is None or options.name is None:
+        raise QexpError("`kind` and `name`: give both, or a file as `source`")
     name = require_name(options.name)
     if options.kind not in KINDS_OF_NEW:
         raise QexpError(f"`kind={options.kind}`: write dataset or experience, which comes with its model")
@@ -90,7 +97,7 @@ def new_simulations(
     if callable(x) and (of_prior := simulated.names_of(prior)) and [*parameters] != of_prior:
         raise QexpError(f"`names`: the simulator is given the parameters of the prior, {of_prior}; leave `names` out")
     count = len(next(iter(parameters.values())))
-    document = simulated.dataset(path.name, list(parameters), prior, units, cache.tables["quantities"])
+    document = simulated.dataset_of_arrays(path.name, list(parameters), prior, units, cache.tables["quantities"])
     axes = [*map(str, more.get("axes") or (x.dims if hasattr(x, "to_dataset") else ()))]  # an array of xarray
     document |= (
         {"axes": {simulated.OBSERVED: axes}} if axes and (more.get("axes") or {*axes} <= {*simulated.AXES}) else {}
@@ -142,17 +149,22 @@ def _dataset_of(file: Path, workspace: Workspace, options: NewOptions) -> Docume
     for kind in KINDS:
         new = kind_named(kind).load("new")
         if new is not None and new.takes(path):
-            whole = path.resolve()
-            below = [folder.resolve() for folder in folders[1:] if whole.is_relative_to(folder.resolve())]
-            named = whole.relative_to(below[0]).as_posix() if below else str(whole)
-            return {"type": kind, "path": named, **new.dataset(path, options)}
+            document = {"path": path, **new.dataset(path, options)}
+            named = {key: _named(of, folders[1:]) if isinstance(of, Path) else of for key, of in document.items()}
+            return {"type": kind, **{key: of for key, of in named.items() if of is not None}}
     images = ""
-    if path.suffix.lower() in (".tif", ".tiff", ".npy", ".npz", ".nc"):
+    if path.suffix.lower() in (".tif", ".tiff"):
         images = (
-            "; networks on images are trained on what a simulator makes ('qexp tables generators'), and then estimate "
-            "such files: qexp predict RUN FILE, or, without a network, qexp observe and qexp invert"
+            "; from one image: qexp observe, then qexp new with its file; or qexp predict RUN FILE with a trained run"
         )
     raise QexpError(f"{file}: {WOULD_WORK}{images}")
+
+
+def _named(path: Path, folders: Sequence[Path]) -> str:
+    """A file or folder as datasets name it: from a folder of data that it lies in."""
+    whole = path.resolve()
+    below = [folder.resolve() for folder in folders if whole.is_relative_to(folder.resolve())]
+    return whole.relative_to(below[0]).as_posix() if below else str(whole)
 
 
 def _in_a_line(items: str) -> str:

@@ -299,6 +299,15 @@ def test_pixels_are_means_of_their_points_around_the_origin_of_the_image():
     np.testing.assert_allclose(values[inner], (columns + 10 * rows)[inner], atol=1e-6)
 
 
+def test_the_mean_of_a_cell_fills_all_pixels_of_the_cell():
+    points = track(size=2, spacing=1000.0, origin=(750.0, 750.0))
+    points.displacement[:] = [1, 2, 3, 4]
+    sixteen = {"spread": np.full((4, 2), 250 * np.sqrt(15 / 12)), "count": np.full(4, 16.0)}
+    values = image_of(dataclasses.replace(points, **sixteen), VIEW, (-500.0, -500.0))
+    assert sorted(values[np.isfinite(values)]) == sorted([1, 2, 3, 4] * 4)
+    np.testing.assert_allclose(values[4:6, 4:6], values[4, 4])
+
+
 def test_gaps_of_a_plane_are_filled_by_the_plane_and_the_edge_by_the_nearest():
     plane = np.add.outer(np.arange(8.0), 2 * np.arange(8.0))
     gappy = plane.copy()

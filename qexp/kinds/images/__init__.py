@@ -10,6 +10,7 @@ KIND = Kind(
     predict="qexp.kinds.images.prediction:PREDICTION",
     invert="qexp.kinds.images.inversion:network_of",
     emulate="qexp.kinds.images.emulator:Emulator",
+    new="qexp.kinds.images.new",
     simulate="qexp.kinds.images.simulate:Simulator",
     look="qexp.kinds.images.preview:ImagesPreview",
     figures="qexp.trust.figures:FIGURES",

@@ -156,6 +156,14 @@ class FilePerSimulation(ImageFile):
         return {self._names[0]: there[UNNAMED]} if UNNAMED in there and len(self._names) == 1 else there
 
 
+def files_in(folder: Path, names: Iterable[str]) -> list[Path]:
+    """The files of these names in a folder. Raises QexpError for one that is outside of it."""
+    for name in names:
+        if Path(name).is_absolute() or ".." in Path(name).parts:
+            raise QexpError(f"'{name}' is no file in {folder}; name each by its place below that folder")
+    return [folder / name for name in names]
+
+
 class SimulationFiles:
     """A file, or a folder with a file for each variable, and a table of the parameters if they are not in it.
 
@@ -214,7 +222,7 @@ class SimulationFiles:
                 there |= self._in_groups(name for name in wanted if "/" in name and name not in there)
             return there
         assert self._table is not None
-        paths = [self.path / name for name in self._table.read([], [column])[1][column].tolist()]
+        paths = files_in(self.path, self._table.read([], [column])[1][column].tolist())
         file = FilePerSimulation(self.path, paths, [self._names[name] for name in self._document["observations"]])
         return {name: ImageVariable(file, name) for name in file.shapes}
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import glob
 import inspect
 import math
 import tempfile
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -21,9 +23,22 @@ from qexp.base.options import Counted, as_warning
 from qexp.base.quantities import DIMENSIONLESS, Quantities, quantity
 from qexp.base.seeds import Seeds
 from qexp.errors import QexpError, shortened, some, suggestion
-from qexp.kinds.images.files import names_in, require_numbers
+from qexp.kinds.images.files import (
+    SINGLE,
+    ImageFile,
+    ImageVariable,
+    NetcdfImages,
+    names_in,
+    open_images,
+    require_numbers,
+)
+from qexp.kinds.options import NewOptions
+from qexp.kinds.simulations.files import GROUPED, TABLES, FilePerSimulation, files_in
 from qexp.networks.shapes import AXES as AXES
 from qexp.networks.transforms import over_decades
+from qexp.rows.formats import open_table
+from qexp.rows.table import TITLE, Table
+from qexp.rows.zarr_stores import open_store
 from qexp.simulation.distributions import described
 from qexp.simulation.stored import StoredDataset
 from qexp.spec.reading import Document
@@ -32,6 +47,9 @@ OBSERVED, GROUP, SIMULATOR = "observed", "group", "simulator"
 """Names of the observations, the groups of simulations and the text of the simulator in files."""
 
 NAMES_OBSERVED = names_in(OBSERVED)
+
+ZARR, IMAGES = ".zarr", (*SINGLE, ".npz", ".nc")
+"""A store; and files of the images of one simulation."""
 
 NOT_PARAMETERS = OBSERVED, GROUP, SIMULATOR, NAMES_OBSERVED
 """Further names in files."""
@@ -89,7 +107,116 @@ Values = NDArray[Any]
 
 
 def takes(path: Path) -> bool:
-    return False  # a file does not say which of its arrays are parameters; `qexp.dataset` is told
+    """Whether it is a file of arrays, or a folder of images; one with train/ holds fields."""
+    if _is_folder(path):
+        return not (path / "train").exists() and any(file.suffix.lower() in IMAGES for file in path.iterdir())
+    return path.suffix.lower() in (ZARR, ".npz", ".npy", *GROUPED)
+
+
+def dataset(path: Path, options: NewOptions) -> Document:
+    """The keys of a dataset of a file whose first axis is the simulation, or of a folder with a file for each.
+
+    Arrays of more axes are observations. Parameters are the columns of numbers of a table in the folder, or beside the
+    file or folder by its name, and else arrays of one axis; not those that count simulations or are the same in all.
+    Raises QexpError.
+    """
+    if len(options.groups) > 1:
+        raise QexpError(f"`groups`: simulations are held together by one column; keep one of {some(options.groups)}")
+    table = _table_of(path)
+    files = _column_of_files(path, table) if table is not None and _is_folder(path) else None
+    there = {name: of for name, of in _arrays(path, table, files).items() if of.file.dimensions(of.name)[-1:] != [name]}
+    lines = {name: of for name, of in there.items() if len(of.shape) == 1 and table is None}
+    columns = {name: _numbers(of) for name, of in lines.items()} if table is None else _numbers_of(table)
+    lengths = Counter(len(values) for values in columns.values())
+    counts = {name: of.shape[0] for name, of in there.items() if len(of.shape) > 1 and len(_numbers(of, slice(0, 1)))}
+    count = max(counts.values(), key=lambda size: lengths[size], default=0)
+    observed = [name for name, size in counts.items() if size == count]
+    varying = [name for name, of in columns.items() if len(of) == count and name not in options.groups and _varies(of)]
+    if not observed or not varying:
+        what = "parameters: columns of a table or" if observed else "observations: arrays (simulation, ...) beside"
+        shapes = {name: np.shape(of) for name, of in columns.items()} | {name: of.shape for name, of in there.items()}
+        known = some([f"'{name}' {shape}" for name, shape in shapes.items()]) or "nothing"
+        where = path if table is None else f"{path} and {table.path.name}"
+        words = f"{where}: no {what} arrays of one axis, with numbers that differ between simulations"
+        raise QexpError(f"{words}; it has {known}")
+    if unknown := [name for name in options.outputs if name not in varying]:
+        known = suggestion(unknown[0], varying)
+        raise QexpError(f"`outputs={unknown}`: '{unknown[0]}' is none of the parameters of {path}; {known}")
+    parameters = {_title(column): column for column in options.outputs or varying}
+    renamed = {name: column for name, column in parameters.items() if name != column}
+    return {
+        "parameters": None if table is None else table.path,
+        "files": files,
+        "observations": observed,
+        "varyings": {name: [] for name in parameters},
+        "groups": next(iter(options.groups), None),
+        "columns": renamed or None,
+    }
+
+
+def _is_folder(path: Path) -> bool:
+    return path.is_dir() and path.suffix != ZARR
+
+
+def _title(column: str) -> str:
+    """The name in the title of a column, which may have a unit, too."""
+    title = TITLE.fullmatch(column)
+    return title["name"] if title else column
+
+
+def _table_of(path: Path) -> Table | None:
+    """The table of parameters. Raises QexpError for several."""
+    places = [*path.parent.glob(f"{glob.escape(path.stem)}.*"), *(path.iterdir() if _is_folder(path) else ())]
+    tables = [place for place in places if place.suffix.lower() in TABLES and place.is_file()]
+    if len(tables) > 1:
+        raise QexpError(f"{path}: which table has the parameters, {some([*map(str, tables)])}? keep one of them")
+    return open_table(tables[0], TABLES) if tables else None
+
+
+def _numbers_of(table: Table) -> dict[str, Values]:
+    """Column of numbers → its values."""
+    import pyarrow.types as types
+
+    kinds = zip(table.names, table.types(table.names).types, strict=True)
+    return table.read([name for name, kind in kinds if types.is_integer(kind) or types.is_floating(kind)], [])[0]
+
+
+def _column_of_files(path: Path, table: Table) -> str:
+    """The column that names the most files of a folder. Raises QexpError if none does."""
+    texts = table.read([], table.names)[1]
+    found = {column: sum((path / name).is_file() for name in names.tolist()) for column, names in texts.items()}
+    if not any(found.values()):
+        example = next(file.name for file in sorted(path.iterdir()) if file.suffix.lower() in IMAGES)
+        raise QexpError(f"{table.path}: no column names files of {path}, such as '{example}'; add one")
+    return max(found, key=lambda column: found[column])
+
+
+def _arrays(path: Path, table: Table | None, files: str | None) -> dict[str, ImageVariable]:
+    """Array → its variable, over simulations."""
+    if table is not None and files is not None:
+        paths = files_in(path, table.read([], [files])[1][files].tolist())
+        file: ImageFile = FilePerSimulation(path, paths, [OBSERVED])
+    elif path.suffix == ZARR:
+        file = NetcdfImages(path, open_store(path))
+    else:
+        stems = {place.stem for place in path.iterdir()} if path.is_dir() else ()
+        return {name or OBSERVED: of for name, of in open_images(path, stems).items()}
+    return {name: ImageVariable(file, name) for name in file.shapes}
+
+
+def _numbers(variable: ImageVariable, simulations: slice | None = None) -> Values:
+    """Values of some simulations, or of all; none of an array of texts or objects."""
+    try:
+        return variable.read(simulations).astype(np.float64)
+    except QexpError as error:
+        as_warning(f"{error}; it is left out")
+        return np.zeros(0)
+
+
+def _varies(values: Values) -> bool:
+    """Whether numbers differ, and do not count the simulations."""
+    steps = np.diff(values)
+    return bool((np.abs(steps) > 0).any() and (steps != 1).any())
 
 
 def parameters(theta: Any, names: Sequence[str], prior: Any) -> dict[str, Values]:
@@ -283,7 +410,9 @@ def _said(error: Any) -> str:
     return f"{error}" if isinstance(error, QexpError) else f"{type(error).__name__}: {error}"
 
 
-def dataset(path: str, names: Sequence[str], prior: Any, units: Mapping[str, str], quantities: Quantities) -> Document:
+def dataset_of_arrays(
+    path: str, names: Sequence[str], prior: Any, units: Mapping[str, str], quantities: Quantities
+) -> Document:
     """The keys of a dataset whose arrays are in a file; prior: as of `parts`, or None. Raises QexpError."""
     if unknown := {*units} - {*names}:
         raise QexpError(f"`units`: no parameter '{min(unknown)}'; {suggestion(min(unknown), names)}")
