@@ -40,10 +40,11 @@ SMALLER: dict[str, dict[str, object]] = {
 }
 """What is changed in the experiences of the reader's workspace: what is tested is the commands, not the results."""
 
-SHORT = {"half_width", "soil", "elements", "chamber", "cooling", "sums", "glaciers"}
+SHORT = {"half_width", "soil", "elements", "chamber", "cooling", "sums", "glaciers", "unrest"}
 """Experiences that are quick as they are."""
 
 FEWER = {
+    "qexp run unrest": "qexp run unrest --set epochs=1 --set sizes=[128,32,32]",
     "--seeds 0:2 --grid": "--seeds 0:1 --grid",
     "seeds=range(2)": "seeds=range(1)",
     "simulations=2000": "simulations=200",
