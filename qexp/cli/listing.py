@@ -39,7 +39,6 @@ from qexp.cli.console import (
 from qexp.errors import NotFoundError, QexpError
 from qexp.kinds.options import FiguresOptions
 from qexp.results.capabilities import sections_of, sections_of_evaluations
-from qexp.runs.catalog import matching
 from qexp.runs.columns import (
     Column,
     Columns,
@@ -240,6 +239,8 @@ def ls(
     ] = None,
 ) -> None:  # fmt: skip
     """List runs: their states, validation errors (to choose by) and test errors."""
+    from qexp.runs.catalog import matching
+
     fields, size = form.columns, form.size
     if form.names and (form.group is not None or fields is not None or size):
         raise QexpError("--quiet prints names alone; leave out --columns, --size and --group")

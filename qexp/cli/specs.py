@@ -69,7 +69,7 @@ def init(
 
 @with_options(NewOptions)
 def new(options: NewOptions) -> None:
-    """Write specs for a table, a folder of fields or images, simulations in files, or an observation.
+    """Write specs for a table, fields, images or simulations in files, or an observation.
 
     They can be run as they are, and are yours to change. Nothing that exists is overwritten.
     """

@@ -550,7 +550,7 @@ def test_a_run_is_trained_tested_calibrated_and_asked(workspace, qexp):
     wider = qexp("predict", "inverse_1", "data/observed.npy", "--output", "w.nc", "--recalibrated", "test")
     assert "recalibrated by 180 observations of the test part" in wider.stderr
     again = qexp("calibrate", "inverse_1", "--recalibrated", "test", "--seed", "7")
-    assert "none can test them" in again.stderr
+    assert "the test part is not tried with them" in again.stderr
     trained = qexp("predict", "inverse_1", "data/observed.npy", "--output", "a.nc", "--recalibrated", "all")
     assert "trained or validated on these simulations" in trained.stderr
     qexp("predict", "inverse_1", "data/observed.npy", "--output", "estimates.csv").done()
