@@ -7,7 +7,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from html import escape
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -336,10 +336,17 @@ def _below_the_cell(text: str) -> None:
     DisplayHandle().display(shown, raw=True)
 
 
+def _on_stderr(text: str) -> None:
+    print(f"warning: {cleaned(in_python(text))}", file=sys.stderr)
+
+
 @contextmanager
 def notices() -> Iterator[Report]:
-    """Takes warnings, and shows them in a notebook with those of runs that are trained in the meantime."""
-    with warnings_told(_below_the_cell) if in_a_kernel() else nullcontext():  # else logging prints them
+    """Takes warnings, and shows them with those of runs that are trained in the meantime, unless the program logs."""
+    told: AbstractContextManager[None] = nullcontext()
+    if in_a_kernel() or not LOG.hasHandlers():  # while a run is trained, its log alone would have them
+        told = warnings_told(_below_the_cell if in_a_kernel() else _on_stderr)
+    with told:
         yield lambda text: LOG.warning("%s", text)
 
 
