@@ -231,5 +231,7 @@ def test_a_posterior_in_memory_tells_an_observation_that_it_cannot_predict():
     assert np.mean(np.array(values[6.0]) < 0.05) > 0.6
     made = posterior.check(lambda theta: [*simulator(theta[None])[0]], seen, draws=50)
     assert made.sizes == {"draw": 50, "value": 5}
+    with pytest.raises(QexpError, match="no finite values for any of the draws"):
+        posterior.check(lambda theta: np.nan * theta @ np.ones((2, 5)), seen)
     with pytest.raises(QexpError, match="has 3 values"):
         posterior.check(simulator, seen[:3])

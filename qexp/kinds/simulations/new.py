@@ -351,6 +351,8 @@ def predicted_of(simulator: Callable[..., Any], theta: Values) -> Values:
             made = simulated(simulator, torch.from_numpy(theta).float(), unfinished, lambda done, of: None, None)
         values = np.array(made[OBSERVED], float).reshape(len(theta), -1)
     whole: Values = values[np.isfinite(values).all(axis=1)]
+    if not len(whole):
+        raise QexpError("the simulator has no finite values for any of the draws")
     return whole
 
 
