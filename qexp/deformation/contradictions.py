@@ -233,7 +233,8 @@ def _scaled(track: Track, number: int, about: float) -> Mistake:
             return f"with the displacements of '{track.name}' multiplied by {1 / factor:.3g} ({why})"
         if power == -1:
             return f"with the sign of '{track.name}' turned"
-        return f"with the displacements of '{track.name}' multiplied by {1 / power:g} (their unit?)"
+        others = f", or those of all others by {power:g}"  # as the size of the source is free
+        return f"with the displacements of '{track.name}' multiplied by {1 / power:g}{others} (their unit?)"
 
     return Mistake(words, {number: about * torch.eye(3, dtype=torch.float64)})
 

@@ -85,11 +85,11 @@ MISTAKES = {
     ),
     "a unit and its errors": (
         lambda seen: {**seen, "ascending": times(seen["ascending"], 10, 10)},
-        ["with the displacements of 'ascending' multiplied by 0.1 (their unit?)"],
+        ["with the displacements of 'ascending' multiplied by 0.1, or those of all others by 10 (their unit?)"],
     ),
     "a unit below its noise": (
         lambda seen: {**seen, "ascending": times(seen["ascending"], 0.1)},
-        ["with the displacements of 'ascending' multiplied by 10 (their unit?)"],
+        ["with the displacements of 'ascending' multiplied by 10, or those of all others by 0.1 (their unit?)"],
     ),
     "stations on a plate": (
         lambda seen: {**seen, "gnss": stations((0.021, 0.014, 0.0))},
