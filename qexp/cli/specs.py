@@ -76,6 +76,8 @@ def new(options: NewOptions) -> None:
     home = find(options.workspace)
     written = api.new(**vars(options))
     result(*map(home.shown, written))
+    if '"missing": "drop"' in "".join(map(Path.read_text, written)):
+        message('rows with gaps are left out; "missing": "median" in the dataset would fill in those of inputs')
     follows = "new experience" if options.kind == "dataset" else "run"
     message(f"next: look through the specs, then: qexp {follows} {shlex.quote(written[0].stem)}")
 

@@ -249,3 +249,12 @@ def test_an_experience_for_simulations_trains_as_it_is(bare, qexp):
     np.savez(bare / "data/alone.npz", uplift=UPLIFT, depth=DEPTH, volume=VOLUME)
     qexp("new", "experience", "alone", "data/alone.npz").done()
     assert qexp("run", "alone", "--set", "epochs=1").code == 0
+
+
+@pytest.mark.parametrize(("gap", "said"), [("", True), ("0.5", False)])
+def test_what_becomes_of_rows_with_gaps_is_said(workspace, qexp, gap, said):
+    rows = [f"{number % 7},{number % 5 + 0.25},{number % 3}" for number in range(20)]
+    (workspace / "data/gaps.csv").write_text("\n".join(["a,b,y", f"{gap},0.25,1", *rows]) + "\n")
+    written = qexp("new", "dataset", "gaps", "data/gaps.csv")
+    assert written.code == 0
+    assert ("rows with gaps are left out" in written.stderr) is said
