@@ -300,7 +300,8 @@ def push(remote: str, options: PushOptions) -> Transfer:
     from qexp.remotes import place, transfer
 
     home = workspaces.find(options.workspace)
-    launched = () if options.launch is None else find_launch(options.launch, home).record().asked
+    asked = () if options.launch is None else find_launch(options.launch, home).record().asked
+    launched = [name for name in asked if (home.runs / name).exists()] or asked  # some may be removed since
     runs = open_runs([*options.runs, *launched] or "*", workspace=home.root)
     there = place.open_remote(remote, home, create=True)
     with counted(options.count, f"pushing to {there.shown}", "runs") as count:
