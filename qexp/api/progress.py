@@ -344,8 +344,10 @@ def _on_stderr(text: str) -> None:
 def notices() -> Iterator[Report]:
     """Takes warnings, and shows them with those of runs that are trained in the meantime, unless the program logs."""
     told: AbstractContextManager[None] = nullcontext()
-    if in_a_kernel() or not LOG.hasHandlers():  # while a run is trained, its log alone would have them
-        told = warnings_told(_below_the_cell if in_a_kernel() else _on_stderr)
+    if in_a_kernel():
+        told = warnings_told(_below_the_cell)
+    elif not LOG.hasHandlers():  # while a run is trained, its log alone would have them
+        told = warnings_told(_on_stderr)
     with told:
         yield lambda text: LOG.warning("%s", text)
 

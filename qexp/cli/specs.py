@@ -76,7 +76,7 @@ def new(options: NewOptions) -> None:
     home = find(options.workspace)
     written = api.new(**vars(options))
     result(*map(home.shown, written))
-    if '"missing": "drop"' in "".join(map(Path.read_text, written)):
+    if any(json.loads(path.read_text()).get("missing") == "drop" for path in written):
         message('rows with gaps are left out; "missing": "median" in the dataset would fill in those of inputs')
     follows = "new experience" if options.kind == "dataset" else "run"
     message(f"next: look through the specs, then: qexp {follows} {shlex.quote(written[0].stem)}")

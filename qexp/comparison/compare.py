@@ -26,6 +26,7 @@ from qexp.comparison.seeds import (
     outputs_and_metrics,
     runs_to_compare,
     seed_groups,
+    with_results,
 )
 from qexp.errors import QexpError, some
 from qexp.jobs.states import Watch
@@ -116,13 +117,10 @@ def compare_named(
         raise QexpError("`evaluation` has results of its own; leave out `part`")
     chosen = runs_to_compare(arguments, catalog, options.evaluation, options.part)
     if differ_by_seed(chosen, gathered=bool(options.launch or options.tags)):
-        groups = seed_groups(chosen)
-        if any(group.counted for group in groups):  # of a search, trials are not tested
-            untested = [group.name for group in groups if all("done without" in out.why for out in group.left_out)]
-            groups = [group for group in groups if group.counted or group.name not in untested]
-            if gone := [group for group in untested if group not in {other.name for other in groups}]:
-                part = PARTS[chosen[0].part]
-                options.warn(f"without results on a {part} part, and left out: {some(gone, 4)}")
+        groups, untested = with_results(seed_groups(chosen))
+        if untested:
+            part = PARTS[chosen[0].part]
+            options.warn(f"without results on a {part} part, and left out: {some([one.name for one in untested], 4)}")
         comparison = compare_across_seeds(groups)
         return with_figures(comparison, catalog.workspace) if options.figures else comparison
     return compare([run.directory for run in chosen], catalog.workspace, options)

@@ -82,8 +82,9 @@ def draw_groups(comparison: SeedComparison, folder: Path) -> Iterator[Path]:
             curves[group.name] = lines_of_runs
     if curves:
         losses_differ = any(path.partition(".")[0] in ("losses", "transforms") for path in comparison.differences)
-        logged = any(group.runs[0].summary.get("kind") == "program" for group in comparison.groups)
-        loss = "each group's own" if losses_differ else "as logged" if logged else OF_WHAT
+        loss = "each group's own" if losses_differ else OF_WHAT
+        if not losses_differ and any(group.runs[0].summary.get("kind") == "program" for group in comparison.groups):
+            loss = "as logged"
         save(learning_bands(curves, loss, comparison.units), folder / "learning_bands.png")
         yield folder / "learning_bands.png"
     errors: dict[str, dict[str, OfSeeds]] = {}

@@ -105,6 +105,11 @@ class SeedGroup:
         ]
 
     @property
+    def untested(self) -> bool:
+        """Whether all its runs are done without results to compare."""
+        return not self.counted and all(exclusion.why.startswith(WITHOUT) for exclusion in self.left_out)
+
+    @property
     def seeds(self) -> set[int]:
         """The seeds of all its runs, whether they count or not."""
         return {run.seed for run in self.runs}
@@ -116,13 +121,17 @@ class SeedGroup:
         return fmean(values) if values else None
 
 
+WITHOUT = "done without"
+"""How the objection begins to a run that is done, and has no results to compare."""
+
+
 def _objection(run: ComparedRun) -> str | None:
     state = State(run.summary["state"])
     if state is not State.DONE:
         return state.words
     if run.evaluation is not None:
-        return None if run.numbers else f"done without an evaluation '{run.evaluation}'"
-    return None if run.numbers else f"done without results on a {PARTS[run.part]} part"
+        return None if run.numbers else f"{WITHOUT} an evaluation '{run.evaluation}'"
+    return None if run.numbers else f"{WITHOUT} results on a {PARTS[run.part]} part"
 
 
 def runs_to_compare(
@@ -283,6 +292,15 @@ def seed_groups(chosen: Sequence[ComparedRun]) -> list[SeedGroup]:
         )
         for names, index in zip(choices, order, strict=True)
     ]
+
+
+def with_results(groups: Sequence[SeedGroup]) -> tuple[list[SeedGroup], list[SeedGroup]]:
+    """The groups to compare, and those whose runs are all done without results, such as trials of a search, which are
+    not tested; all are compared where none has any.
+    """
+    if not any(group.counted for group in groups):
+        return list(groups), []
+    return [group for group in groups if not group.untested], [group for group in groups if group.untested]
 
 
 def _values_of_changes(firsts: Sequence[ComparedRun]) -> list[dict[str, str]]:

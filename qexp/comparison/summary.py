@@ -6,7 +6,7 @@ Groups and runs have letters here, so that tables stay narrow; a legend says who
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import replace
 from string import ascii_uppercase
 
@@ -88,10 +88,11 @@ def overview(comparison: AnyComparison, *, all_metrics: bool = False, more: str 
     elif isinstance(shown, Comparison):
         yield from _tables_of_runs(shown, letters)
     else:
-        yield from _tables_of_groups(shown, letters)
+        best = _best_by_validation(shown)
+        yield from _tables_of_groups(shown, letters, best)
         if all_metrics:
             yield from _differences(shown, letters)
-    if any(row.best if isinstance(row, MetricRow) else _best_groups(shown, row) for row in shown.results):
+    if any(row.best for row in shown.results) if isinstance(shown, Comparison) else best:
         said.insert(0, BEST_BY_VALIDATION)
     yield from said
     hidden = sorted({row.metric for row in _rows(comparison)} - {row.metric for row in _rows(shown)})
@@ -213,21 +214,29 @@ BESIDE = {"test": "validation", "validation": "test"}
 """Compared part → the part whose means stand beside it."""
 
 
-def _best_groups(comparison: AnyComparison, row: GroupRow) -> set[str]:
-    """The groups that are best by validation where the test part is compared; none where their samples differ."""
-    if isinstance(comparison, Comparison) or any(same_samples(comparison.groups)):
-        return set()
+def _best_by_validation(comparison: SeedComparison) -> set[tuple[str, str, str]]:
+    """Output, metric and group that is best by validation where the test part is compared; none if samples differ."""
     if comparison.evaluation is not None or BESIDE.get(comparison.part) != "validation":
         return set()
-    means = {group.name: group.mean("validation", row.output, row.metric) for group in comparison.groups}
-    badness = {name: row.meaning.badness(mean) for name, mean in means.items() if mean is not None}
-    known = [value for value in badness.values() if value is not None]
-    return {name for name, value in badness.items() if len(known) > 1 and value == min(known)}
+    if any(same_samples(comparison.groups)):
+        return set()
+    best = set()
+    for row in {(row.output, row.metric): row for row in comparison.results}.values():
+        means = {group.name: group.mean("validation", row.output, row.metric) for group in comparison.groups}
+        badness = {name: row.meaning.badness(mean) for name, mean in means.items() if mean is not None}
+        known = [value for value in badness.values() if value is not None]
+        if len(known) > 1:
+            best |= {(row.output, row.metric, name) for name, value in badness.items() if value == min(known)}
+    return best
 
 
-def _tables_of_groups(comparison: SeedComparison, letters: dict[str, str]) -> Iterator[Table]:
+def _tables_of_groups(
+    comparison: SeedComparison, letters: dict[str, str], best: Collection[tuple[str, str, str]]
+) -> Iterator[Table]:
     """A table per output, with a row per metric and group; beside the mean that of the part by which one chooses, or
     of the test part.
+
+    best  output, metric and group that have a star
     """
     beside = BESIDE.get(comparison.part) if comparison.evaluation is None else None
     groups = {group.name: group for group in comparison.groups}
@@ -242,7 +251,7 @@ def _tables_of_groups(comparison: SeedComparison, letters: dict[str, str]) -> It
         cells = []
         for row, other in zip(rows, means, strict=True):
             count, mean, interval, least, greatest = cells_of(row)
-            star = " *" if row.group in _best_groups(comparison, row) else "  "
+            star = " *" if (output, row.metric, row.group) in best else "  "
             better = [
                 letters[pair.second if paired.better == pair.first else pair.first]
                 for pair in comparison.pairs

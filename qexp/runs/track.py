@@ -130,9 +130,11 @@ class TrackedRun:
         before, step = (step, None) if isinstance(step, Mapping) else ({}, step)
         given = {**before, **_by_name("run.log", numbers, named)}
         row = {name: _number(name, value) for name, value in given.items()}
-        name = next((name for name in ("step", "epoch") if step is None and name in row), None)
-        position = row.pop(name) if name is not None else None if step is None else _number("the step", step)
-        self._counts_epochs = self._counts_epochs or name == "epoch"
+        if step is not None:
+            position: float | None = _number("the step", step)
+        else:
+            self._counts_epochs = self._counts_epochs or ("epoch" in row and "step" not in row)
+            position = next((row.pop(name) for name in ("step", "epoch") if name in row), None)
         self._require_own()
         with self._lock:
             self._require_own()  # the run may have ended meanwhile
@@ -405,9 +407,9 @@ def _prepared(plan: Plan, workspace: Workspace, with_seed: bool) -> RunDirectory
             runs = _recorded(Workspace(workspace.root.absolute()))()
             used = {run["seed"] for run in runs if run["digest"] == plan.digest}
             plan = replace(plan, seed=next(free for free in count() if free not in used))
+        wanted = f"{plan.name}_{plan.seed}" if with_seed else plan.name
         for number in count(int(with_seed)):
-            wanted = f"{plan.name}_{plan.seed}" if with_seed else ""
-            free = wanted if number == 1 and wanted else f"{wanted or plan.name}_{number}"
+            free = wanted if with_seed and number == 1 else f"{wanted}_{number}"
             if os.path.lexists(workspace.runs / free):
                 continue
             with suppress(FileExistsError):

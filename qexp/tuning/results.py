@@ -117,10 +117,11 @@ class Tuned(Part):
         return f"<search of {self.experience} over {', '.join(self.space)}: {len(self.trials)} trials>"
 
     def with_tests(self, runs: Path) -> Tuned:
-        """With the test errors of its final runs, which are in a folder of runs."""
+        """With the test errors of its final runs, those that still are in a folder of runs."""
         tested = {}
         for trial, names in self.final.items():
-            records = [RunDirectory(runs / name).record() for name in names]
+            directories = [RunDirectory(runs / name) for name in names]  # also of earlier commands
+            records = [directory.record() for directory in directories if directory.holds_record]
             results = [record.results["test"] for record in records if record.results.get("test")]
             errors = {}
             for output, metrics in (results[0] if results else {}).items():

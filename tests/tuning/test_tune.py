@@ -17,12 +17,13 @@ from qexp.base.formats import read_lines
 from qexp.errors import DamagedError, QexpError, RunFailedError
 from qexp.store.directory import RunDirectory, read_annotations
 from qexp.tuning.options import Tuning, read_space
-from qexp.tuning.results import Objective
+from qexp.tuning.results import Objective, Tuned
 from qexp.tuning.search import JournalFile, kept_line
 from qexp.tuning.tune import check_tuning
 from tests import cores, stones
 from tests.conftest import SOUND, Specs, call, put, shared_folder, started
 from tests.runs.conftest import until
+from tests.runs.test_catalog import write_record
 
 RATE = {"learning_rate": "log:1e-4:1e-2"}
 
@@ -110,6 +111,18 @@ def test_a_trial_looks_at_no_test_part_while_it_trains(specs):
 
 
 @pytest.mark.heavy
+def test_a_final_run_that_was_removed_since_is_no_part_of_the_test_errors(tmp_path):
+    for seed, error in ((1, 0.5), (2, 0.7)):
+        write_record(tmp_path, f"best_{seed}", seed=seed, results={"test": {"depth": {"rmse": 9.0, "mae": error}}})
+    names = {"3": ("best_1", "gone_4", "best_2"), "5": ("gone_1",)}
+    search = Tuned(
+        folder="", experience="best", space={}, objectives=(), overrides={}, seeds=(), digest="", final=names
+    ).with_tests(tmp_path / "runs")
+    assert {trial: {name: str(of) for name, of in errors.items()} for trial, errors in search.tested.items()} == {
+        "3": {"depth mae": "0.60 ± 0.14 km"}
+    }
+
+
 def test_the_most_epochs_of_a_trial_are_those_of_the_space(specs):
     assert [checked(specs, space={"epochs": values}).epochs for values in ([2, 9, 4], "log:2:16")] == [9, 16]
 
