@@ -26,8 +26,14 @@ def main() -> None:
     if unknown := [name for name in chosen if name not in MEASUREMENTS]:
         sys.exit(f"no benchmark {', '.join(unknown)}; known: {', '.join(MEASUREMENTS)}")
     load = os.getloadavg()[0]
-    print(f"{os.cpu_count()} cores, {torch.get_num_threads()} threads, load {load:.1f} at the start\n")
-    measured: dict[str, Any] = {"cores": os.cpu_count(), "threads": torch.get_num_threads(), "load": load}
+    print(
+        f"{os.cpu_count()} cores, {torch.get_num_threads()} threads, load {load:.1f} at the start\n"
+    )
+    measured: dict[str, Any] = {
+        "cores": os.cpu_count(),
+        "threads": torch.get_num_threads(),
+        "load": load,
+    }
     with tempfile.TemporaryDirectory() as workspace:  # its runs are measured anew every time
         (Path(workspace) / "specs").symlink_to(find().specs)
         os.environ[VARIABLE] = workspace
@@ -81,8 +87,8 @@ def startup() -> Any:
     rows = measure()
     for row in rows:
         print(
-            f"{row.name:48s} {row.seconds:7.2f} s   python -c pass {row.python:.3f} s   {row.megabytes:4.0f} MB   "
-            f"≤ {row.limit:g} s {_word(row.seconds <= row.limit)}"
+            f"{row.name:48s} {row.seconds:7.2f} s   python -c pass {row.python:.3f} s  "
+            f" {row.megabytes:4.0f} MB   ≤ {row.limit:g} s {_word(row.seconds <= row.limit)}"
         )
     return [asdict(row) for row in rows]
 
@@ -95,8 +101,8 @@ def managed() -> Any:
         ours, bare = overhead(others)
         limit = 1.03 * bare + 0.3
         print(
-            f"a run of mogi_quick, {others:,} others beside it {ours:13.2f} s   training alone {bare:.2f} s   "
-            f"≤ {limit:.2f} s {_word(ours <= limit)}"
+            f"a run of mogi_quick, {others:,} others beside it {ours:13.2f} s   training alone"
+            f" {bare:.2f} s   ≤ {limit:.2f} s {_word(ours <= limit)}"
         )
         measured[f"overhead, {others} runs"] = {"seconds": ours, "training": bare}
     ours, bare = logged_steps()
@@ -106,7 +112,10 @@ def managed() -> Any:
     )
     measured["logged step"] = {"seconds": ours, "line of a file": bare}
     busy = busy_slots()
-    print(f"slots of a pool of 4 over 40 short runs that are busy {busy:10.0%}   ≥ 90% {_word(busy >= 0.9)}")
+    print(
+        f"slots of a pool of 4 over 40 short runs that are busy {busy:10.0%}   ≥ 90%"
+        f" {_word(busy >= 0.9)}"
+    )
     return {**measured, "busy": busy}
 
 
@@ -116,8 +125,8 @@ def prediction() -> Any:
     compared = _print_comparisons(measure())
     most = peak()
     print(
-        f"{most.rows:,} rows of text: {most.megabytes:.0f} MB   ≤ 1 GB {_word(1e6 * most.megabytes <= GIGABYTE)}   "
-        f"{most.seconds:.0f} s"
+        f"{most.rows:,} rows of text: {most.megabytes:.0f} MB   ≤ 1 GB"
+        f" {_word(1e6 * most.megabytes <= GIGABYTE)}   {most.seconds:.0f} s"
     )
     return {"rates": compared, "peak": asdict(most)}
 
@@ -129,8 +138,8 @@ def accuracy() -> Any:
     for row in rows:
         reached = "never" if row.seconds_to_standard is None else f"{row.seconds_to_standard:.1f} s"
         print(
-            f"{row.experience:16s} {row.seconds:7.1f} s   test error {row.depth:.4f} km, {row.delta_volume:.4f} 10⁶ m³"
-            f"   as good as mogi_standard after {reached}"
+            f"{row.experience:16s} {row.seconds:7.1f} s   test error {row.depth:.4f} km,"
+            f" {row.delta_volume:.4f} 10⁶ m³   as good as mogi_standard after {reached}"
         )
     return [asdict(row) for row in rows]
 
@@ -145,10 +154,13 @@ def lunar() -> Any:
             errors = ", ".join(f"{error:.3f}" for error in row.errors)
             low, high = row.demanded
             print(
-                f"{row.experience:24s} RMSE {row.mean:.3f} wt% ({errors})   {low:g} to {high:g} {_word(row.holds)}   "
-                f"{row.seconds:.0f} s each"
+                f"{row.experience:24s} RMSE {row.mean:.3f} wt% ({errors})   {low:g} to {high:g}"
+                f" {_word(row.holds)}   {row.seconds:.0f} s each"
             )
-            print("    " + "   ".join(f"{name} {error:.2f}" for name, error in row.baselines.items()), flush=True)
+            print(
+                "    " + "   ".join(f"{name} {error:.2f}" for name, error in row.baselines.items()),
+                flush=True,
+            )
             rows.append({**asdict(row), "holds": row.holds})
     except QexpError as error:
         print(f"not measured: {error}")
@@ -161,8 +173,8 @@ def fields() -> Any:
     compared = _print_comparisons(measure())
     frame = speed()
     print(
-        f"a frame by the solver {1e3 * frame.steps:.1f} ms, its velocities alone {1e3 * frame.velocities:.2f} ms, "
-        f"coupled {1e3 * frame.coupled:.1f} ms; "
+        f"a frame by the solver {1e3 * frame.steps:.1f} ms, its velocities alone"
+        f" {1e3 * frame.velocities:.2f} ms, coupled {1e3 * frame.coupled:.1f} ms; "
         + ", ".join(f"{name} {1e3 * seconds:.1f} ms" for name, seconds in frame.emulators.items())
     )
     return {"epochs": compared, "seconds per frame": asdict(frame)}
@@ -175,11 +187,17 @@ def ice() -> Any:
     for row in rows:
         seeds = ", ".join(f"{percent:.2f}" for percent in row.percent)
         aim = "" if row.limit is None else f"   ≤ {row.limit:g} % {_word(row.holds)}"
-        print(f"{row.experience:24s} {row.mean:5.2f} % of the mean speed ({seeds}){aim}   {row.seconds:.0f} s each")
+        print(
+            f"{row.experience:24s} {row.mean:5.2f} % of the mean speed ({seeds}){aim}  "
+            f" {row.seconds:.0f} s each"
+        )
     by_name = {row.experience: row.mean for row in rows}
     for name in ("ice_coupled_cnn", "ice_coupled_unet"):
         times = by_name["ice_coupled_pointwise"] / by_name[name]
-        print(f"{name}: {times:.1f} times better than cell by cell   ≥ {TIMES_BETTER:g} {_word(times >= TIMES_BETTER)}")
+        print(
+            f"{name}: {times:.1f} times better than cell by cell   ≥ {TIMES_BETTER:g}"
+            f" {_word(times >= TIMES_BETTER)}"
+        )
     return [{**asdict(row), "holds": row.holds} for row in rows]
 
 
@@ -189,7 +207,9 @@ def spectra() -> Any:
     compared = _print_comparisons(measure())
     rows = encodings()
     for row in rows:
-        print(f"a batch through the encoder, {row.mask_ratio:.0%} hidden {1e3 * row.seconds:30.1f} ms")
+        print(
+            f"a batch through the encoder, {row.mask_ratio:.0%} hidden {1e3 * row.seconds:30.1f} ms"
+        )
     falls = all(encoding.seconds > following.seconds for encoding, following in pairwise(rows))
     print(f"its time falls with the share that is hidden   {_word(falls)}")
     return {"compared": compared, "encodings": [asdict(row) for row in rows]}
@@ -208,9 +228,10 @@ def sbi() -> Any:
             compared.append(one)
         rows.append(medians := row(compared))
         print(
-            f"{task}, {size:,} simulations: C2ST {medians.ours:.3f}, sbi {medians.other:.3f} (≤ {MOST_WORSE:g} more); "
-            f"{medians.processor_ratio:.2f} of its processor time ≤ {MOST_TIME:g}, with all around the training, "
-            f"{_word(medians.holds)}; {medians.ratio:.2f} of its seconds of training",
+            f"{task}, {size:,} simulations: C2ST {medians.ours:.3f}, sbi {medians.other:.3f} (≤"
+            f" {MOST_WORSE:g} more); {medians.processor_ratio:.2f} of its processor time ≤"
+            f" {MOST_TIME:g}, with all around the training, {_word(medians.holds)};"
+            f" {medians.ratio:.2f} of its seconds of training",
             flush=True,
         )
     return [{**asdict(one), "holds": one.holds} for one in rows]
@@ -225,8 +246,8 @@ def beside() -> Any:
     rows = []
     for row in measure():
         print(
-            f"{row.name:40s} {row.alone:7.2f} s alone, {row.beside:7.2f} s beside {os.cpu_count()} busy processes   "
-            f"{row.limits} {_word(row.holds)}",
+            f"{row.name:40s} {row.alone:7.2f} s alone, {row.beside:7.2f} s beside {os.cpu_count()}"
+            f" busy processes   {row.limits} {_word(row.holds)}",
             flush=True,
         )
         rows.append(asdict(row))
@@ -234,7 +255,15 @@ def beside() -> Any:
 
 
 def serving() -> Any:
-    from benchmarks.serving import CLIENTS, LEAST_SPEED, MOST_FIRST_PAGE, MOST_RUN_PAGE, MOST_START, RUNS, measure
+    from benchmarks.serving import (
+        CLIENTS,
+        LEAST_SPEED,
+        MOST_FIRST_PAGE,
+        MOST_RUN_PAGE,
+        MOST_START,
+        RUNS,
+        measure,
+    )
 
     with tempfile.TemporaryDirectory() as folder:
         result = measure(Path(folder))
@@ -243,11 +272,14 @@ def serving() -> Any:
         ("first page with its rows", result.first_page, MOST_FIRST_PAGE),
         ("page of a run", result.run_page, MOST_RUN_PAGE),
     ):
-        print(f"qexp serve over {RUNS:,} runs, {words:30s} {took:7.2f} s   ≤ {most:g} s {_word(took <= most)}")
+        print(
+            f"qexp serve over {RUNS:,} runs, {words:30s} {took:7.2f} s   ≤ {most:g} s"
+            f" {_word(took <= most)}"
+        )
     print(
-        f"a run that trains beside {CLIENTS} clients: {result.speed:.1%} of its speed   ≥ {LEAST_SPEED:.0%} "
-        f"{_word(result.speed >= LEAST_SPEED)}   {sum(result.answers.values()):,} requests, {result.lost} lost "
-        f"{_word(not result.lost)}"
+        f"a run that trains beside {CLIENTS} clients: {result.speed:.1%} of its speed   ≥"
+        f" {LEAST_SPEED:.0%} {_word(result.speed >= LEAST_SPEED)}  "
+        f" {sum(result.answers.values()):,} requests, {result.lost} lost {_word(not result.lost)}"
     )
     return asdict(result)
 
@@ -255,8 +287,9 @@ def serving() -> Any:
 def _print_comparisons(rows: list[Any]) -> list[dict[str, Any]]:
     for row in rows:
         print(
-            f"{row.name:70s} {row.ratio:7.2f} ({row.spread[0]:.2f} to {row.spread[1]:.2f})   {row.demand} "
-            f"{_word(row.holds)}   {1e3 * row.ours:.1f} ms, other {1e3 * row.other:.1f} ms"
+            f"{row.name:70s} {row.ratio:7.2f} ({row.spread[0]:.2f} to {row.spread[1]:.2f})  "
+            f" {row.demand} {_word(row.holds)}   {1e3 * row.ours:.1f} ms, other"
+            f" {1e3 * row.other:.1f} ms"
         )
     return [asdict(row) for row in rows]
 

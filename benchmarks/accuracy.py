@@ -19,7 +19,9 @@ class Reached:
     depth: float
     delta_volume: float
     seconds_to_standard: float | None
-    """Time until the test errors of both outputs were at most those of `mogi_standard` at its end."""
+    """Time until the test errors of both outputs were at most those of `mogi_standard` at its
+    end.
+    """
 
 
 def measure() -> list[Reached]:
@@ -52,12 +54,20 @@ def _callbacks(name: str) -> list[object]:
 
 def _time_to(run: qexp.Run, depth: float, delta_volume: float) -> float | None:
     passed = 0.0
-    for line, seconds in zip(run.metrics, _epoch_seconds(run.path / "attempts/01/log.txt"), strict=True):
+    for line, seconds in zip(
+        run.metrics, _epoch_seconds(run.path / "attempts/01/log.txt"), strict=True
+    ):
         passed += seconds
-        if line["test"]["depth"]["mae"] <= depth and line["test"]["delta_volume"]["mae"] <= delta_volume:
+        if (
+            line["test"]["depth"]["mae"] <= depth
+            and line["test"]["delta_volume"]["mae"] <= delta_volume
+        ):
             return passed
     return None
 
 
 def _epoch_seconds(log: Path) -> list[float]:
-    return [float(match[1]) for match in re.finditer(r"epoch \d+: .*, ([\d.]+) s$", log.read_text(), re.MULTILINE)]
+    return [
+        float(match[1])
+        for match in re.finditer(r"epoch \d+: .*, ([\d.]+) s$", log.read_text(), re.MULTILINE)
+    ]

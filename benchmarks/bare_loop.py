@@ -1,4 +1,6 @@
-"""An experience trained by qexp, and beside it the same network, batches and optimizer in a loop of a few lines."""
+"""An experience trained by qexp, and beside it the same network, batches and optimizer in a loop of
+a few lines.
+"""
 
 from __future__ import annotations
 
@@ -33,13 +35,26 @@ class Deaf:
     def checkpoint_written(self, *_: Any) -> None: ...
 
 
-def trainer_of(spec: Mapping[str, Any], seed: int, device: torch.device = CPU, folder: Path | None = None) -> Trainer:
-    """What trains a run of a resolved experience, from the start, in a folder, or in a temporary one."""
+def trainer_of(
+    spec: Mapping[str, Any], seed: int, device: torch.device = CPU, folder: Path | None = None
+) -> Trainer:
+    """What trains a run of a resolved experience, from the start, in a folder, or in a temporary
+    one.
+    """
     tables, seeds = BUILT_IN, Seeds(seed)
-    data = data_kind(spec["dataset"]).data(dict(spec), dataset_of(spec["dataset"], tables), tables, seeds, device)
+    data = data_kind(spec["dataset"]).data(
+        dict(spec), dataset_of(spec["dataset"], tables), tables, seeds, device
+    )
     model = initial_model(dict(spec), tables, seeds).to(device)
     fit_transforms(model, data.to_fit)
-    return Trainer(model, data, recipe_of(dict(spec), tables), seeds, device, folder or Path(tempfile.mkdtemp()))
+    return Trainer(
+        model,
+        data,
+        recipe_of(dict(spec), tables),
+        seeds,
+        device,
+        folder or Path(tempfile.mkdtemp()),
+    )
 
 
 class SideBySide:
@@ -49,7 +64,11 @@ class SideBySide:
     """
 
     def __init__(
-        self, name: str, loss: Loss, overrides: Mapping[str, Any] | None = None, device: torch.device = CPU
+        self,
+        name: str,
+        loss: Loss,
+        overrides: Mapping[str, Any] | None = None,
+        device: torch.device = CPU,
     ) -> None:
         self.spec = experience(name, overrides or {}, find()).document
         self.trainer = trainer_of(self.spec, 0, device)
@@ -73,11 +92,16 @@ class SideBySide:
 
     def transformed(self, samples: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Transformed samples."""
-        return {name: self.bare.transformed(name, values).contiguous() for name, values in samples.items()}
+        return {
+            name: self.bare.transformed(name, values).contiguous()
+            for name, values in samples.items()
+        }
 
     def ready(self) -> dict[str, Tensor]:
         """All samples of an epoch, transformed, in memory."""
-        return self.transformed(self.data.epoch(1, self.data.train_size, lambda samples: samples)(0))
+        return self.transformed(
+            self.data.epoch(1, self.data.train_size, lambda samples: samples)(0)
+        )
 
     def bare_steps(self, ready: Mapping[str, Tensor]) -> None:
         self.bare.network.train()
@@ -94,7 +118,9 @@ class SideBySide:
         cast = PRECISIONS[self.spec["precision"]]
         with torch.autocast(self.trainer.device.type, cast) if cast else nullcontext():
             estimates = network({name: some[name] for name in network.inputs})
-        loss = sum(self._loss(estimates[output].float(), some[output]) for output in network.outputs)
+        loss = sum(
+            self._loss(estimates[output].float(), some[output]) for output in network.outputs
+        )
         self.optimizer.zero_grad()
         loss.backward()
         if clip:

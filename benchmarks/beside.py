@@ -1,6 +1,8 @@
-"""Training and matrices beside other work: one busy process for each core, as on a machine that is shared.
+"""Training and matrices beside other work: one busy process for each core, as on a machine that is
+shared.
 
-`python -m benchmarks.beside EXPERIENCE` is the process that trains: it takes a step for each line that it reads.
+`python -m benchmarks.beside EXPERIENCE` is the process that trains: it takes a step for each line
+that it reads.
 """
 
 from __future__ import annotations
@@ -43,7 +45,9 @@ class Beside:
 @contextmanager
 def busy(processes: int) -> Iterator[None]:
     """Processes that only compute."""
-    others = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(processes)]
+    others = [
+        subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(processes)
+    ]
     try:
         yield
     finally:
@@ -60,7 +64,9 @@ def measure(repeats: int = 5) -> Iterator[Beside]:
 def _epoch(name: str, repeats: int) -> Beside:
     """An epoch's steps in one process, alone and beside others in turn."""
     command = [sys.executable, "-m", "benchmarks.beside", name]
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as trainer:
+    with subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as trainer:
         assert trainer.stdin is not None
         assert trainer.stdout is not None
 
@@ -79,16 +85,26 @@ def _epoch(name: str, repeats: int) -> Beside:
 def _matrix(repeats: int) -> Beside:
     import qexp
 
-    run = qexp.run("mogi_cnn", name="mogi_cnn_beside", overrides={"epochs": 1, "sizes": [64, 32, 32]})
+    run = qexp.run(
+        "mogi_cnn", name="mogi_cnn_beside", overrides={"epochs": 1, "sizes": [64, 32, 32]}
+    )
     command = [sys.executable, "-m", "qexp", "matrix", run.name, "--dataset", "mogi_test"]
 
     def once() -> float:
-        return seconds(lambda: subprocess.run(command, check=True, capture_output=True, cwd=find().root))
+        return seconds(
+            lambda: subprocess.run(command, check=True, capture_output=True, cwd=find().root)
+        )
 
     once()
     alone, beside = _in_turn(once, repeats)
     limits = f"≤ {MATRIX_ALONE:g} s alone, ≤ {MATRIX_BESIDE:g} s beside"
-    return Beside("a matrix of mogi_cnn", alone, beside, limits, alone <= MATRIX_ALONE and beside <= MATRIX_BESIDE)
+    return Beside(
+        "a matrix of mogi_cnn",
+        alone,
+        beside,
+        limits,
+        alone <= MATRIX_ALONE and beside <= MATRIX_BESIDE,
+    )
 
 
 def _in_turn(once: Callable[[], float], repeats: int) -> tuple[float, float]:

@@ -57,20 +57,37 @@ def epoch(name: str) -> Comparison:
         pair.bare_steps(ready)
         pair.bare_validation()
 
-    return at_most(f"an epoch of {name} over a bare loop", pair.managed_epoch, bare_epoch, 1.15, repeats=5)
+    return at_most(
+        f"an epoch of {name} over a bare loop", pair.managed_epoch, bare_epoch, 1.15, repeats=5
+    )
 
 
 def speed() -> Speed:
     """What one frame costs each of them, on one thread; medians."""
     with threads(1):
-        ice = glacier(Seeds(OPTIONS.seed), 0, OPTIONS.size, OPTIONS.spacing, OPTIONS.arrhenius, OPTIONS.sliding)
+        ice = glacier(
+            Seeds(OPTIONS.seed),
+            0,
+            OPTIONS.size,
+            OPTIONS.spacing,
+            OPTIONS.arrhenius,
+            OPTIONS.sliding,
+        )
         states: list[Any] = []
         steps = seconds(lambda: states.extend(grow(ice, OPTIONS.spacing, FRAMES))) / FRAMES
         local, coupled = (
-            median(seconds(lambda state=state, by=by: fields(ice, state, OPTIONS.spacing, by)) for state in states)
+            median(
+                seconds(lambda state=state, by=by: fields(ice, state, OPTIONS.spacing, by))
+                for state in states
+            )
             for by in (None, 4.0)
         )
-        return Speed(steps, local, coupled, {name: _emulator(name) for name in ("ice_cnn", "ice_unet", "dle_cnn")})
+        return Speed(
+            steps,
+            local,
+            coupled,
+            {name: _emulator(name) for name in ("ice_cnn", "ice_unet", "dle_cnn")},
+        )
 
 
 def _emulator(name: str) -> float:

@@ -1,7 +1,8 @@
-"""A leave-one-out of DL-IM's network: folds one after another in plain torch, and stacked here, on the same cores.
+"""A leave-one-out of DL-IM's network: folds one after another in plain torch, and stacked here, on
+the same cores.
 
-55 rows of 10 features as the network's authors have them, here drawn at random: each fold trains on 54 rows in one
-batch, for 100 epochs with Adam, and looks at its one other row after every epoch.
+55 rows of 10 features as the network's authors have them, here drawn at random: each fold trains on
+54 rows in one batch, for 100 epochs with Adam, and looks at its one other row after every epoch.
 """
 
 from __future__ import annotations
@@ -33,7 +34,9 @@ FOLDS, FEATURES, EPOCHS, LEARNING_RATE = 55, 10, 100, 1e-3
 PROCESSES = 2
 TIMES_AS_FAST = 5.0
 PLAIN_FOLDS = 11
-"""Folds that are timed in plain torch; the time is scaled to all of them, which take equally long."""
+"""Folds that are timed in plain torch; the time is scaled to all of them, which take equally
+long.
+"""
 
 
 @dataclass(frozen=True)
@@ -54,11 +57,15 @@ class Result:
 
 def measure() -> Result:
     """Time every way once; the machine should be idle otherwise."""
-    plain = [Way(f"plain torch, {count} thread(s)", timed(one_by_one, count) * FOLDS / PLAIN_FOLDS) for count in (1, 2)]
+    plain = [
+        Way(f"plain torch, {count} thread(s)", timed(one_by_one, count) * FOLDS / PLAIN_FOLDS)
+        for count in (1, 2)
+    ]
     # Stacks are as even as the processes, and no larger than pays.
     size = min(stack_size(model(0).network, FOLDS - 1), -(-FOLDS // PROCESSES))
     ours = [
-        Way(f"stacks of {size}, 1 process, {count} thread(s)", timed(partial(stacked, size), count)) for count in (1, 2)
+        Way(f"stacks of {size}, 1 process, {count} thread(s)", timed(partial(stacked, size), count))
+        for count in (1, 2)
     ]
     context = multiprocessing.get_context("spawn")
     with context.Pool(PROCESSES, initializer=torch.set_num_threads, initargs=(1,)) as pool:
@@ -77,7 +84,9 @@ def timed(work: Callable[[], object], count: int) -> float:
 def rows() -> tuple[Tensor, Tensor]:
     random = Seeds(0).torch("cpu", "rows")
     features = torch.randn(FOLDS, FEATURES, generator=random)
-    return features, features[:, :1] + features[:, 1:2].abs() + 0.1 * torch.randn(FOLDS, 1, generator=random)
+    return features, features[:, :1] + features[:, 1:2].abs() + 0.1 * torch.randn(
+        FOLDS, 1, generator=random
+    )
 
 
 def split(fold: int) -> tuple[list[int], list[int]]:
@@ -105,7 +114,11 @@ def plain_network() -> nn.Sequential:
     layers: list[nn.Module] = []
     channels = 1
     for filters, stride in zip([64, 64, 128, 128, 256], [1, 1, 2, 1, 1], strict=True):
-        layers += [nn.Conv1d(channels, filters, 3, stride, 1, bias=False), nn.BatchNorm1d(filters), nn.ReLU()]
+        layers += [
+            nn.Conv1d(channels, filters, 3, stride, 1, bias=False),
+            nn.BatchNorm1d(filters),
+            nn.ReLU(),
+        ]
         channels = filters
     return nn.Sequential(*layers, nn.AdaptiveAvgPool1d(1), nn.Flatten(), nn.Linear(256, 1))
 
@@ -130,7 +143,9 @@ def train_stack(folds: range) -> None:
         batch_size=FOLDS - 1,
     )
     with tempfile.TemporaryDirectory() as folder:
-        Stack([task(fold) for fold in folds], recipe, torch.device("cpu"), Path(folder)).run(Deaf(), lambda: False)
+        Stack([task(fold) for fold in folds], recipe, torch.device("cpu"), Path(folder)).run(
+            Deaf(), lambda: False
+        )
 
 
 def task(fold: int) -> Task:
@@ -150,6 +165,8 @@ def task(fold: int) -> Task:
 
 def model(seed: int) -> Estimator:
     build = MODULES["one_d_cnn"].build
-    network = Network({"x": (FEATURES,)}, ["y"], {"cnn": Operation(build)}, [Branch(("x",), ("y",), ("cnn",))])
+    network = Network(
+        {"x": (FEATURES,)}, ["y"], {"cnn": Operation(build)}, [Branch(("x",), ("y",), ("cnn",))]
+    )
     initialise(network, Seeds(seed))
     return Estimator(network, {"x": Standardize(), "y": Standardize()})

@@ -22,10 +22,18 @@ EAST, NORTH = np.meshgrid(_POSITIONS, _POSITIONS)
 
 
 def one_image(depth: float, volume_change: float, azimuth: float, incidence: float) -> Array:
-    """Line-of-sight displacement of 64 x 64 pixels of 100 m by a source below the centre; SI units."""
+    """Line-of-sight displacement of 64 x 64 pixels of 100 m by a source below the centre; SI
+    units.
+    """
     strength = 0.75 / np.pi * volume_change / (EAST**2 + NORTH**2 + depth**2) ** 1.5
-    look = (-np.cos(azimuth) * np.sin(incidence), -np.sin(azimuth) * np.sin(incidence), np.cos(incidence))
-    return np.asarray(look[0] * strength * EAST + look[1] * strength * NORTH + look[2] * strength * depth)
+    look = (
+        -np.cos(azimuth) * np.sin(incidence),
+        -np.sin(azimuth) * np.sin(incidence),
+        np.cos(incidence),
+    )
+    return np.asarray(
+        look[0] * strength * EAST + look[1] * strength * NORTH + look[2] * strength * depth
+    )
 
 
 def noise_amplitude() -> Array:
@@ -61,7 +69,9 @@ def against_numpy(experience: str, limit: float) -> Comparison:
 
     def one_at_a_time() -> Array:
         images = np.empty((IMAGES, 64, 64))
-        for index, (depth, volume) in enumerate(zip(values["depth"], values["delta_volume"], strict=True)):
+        for index, (depth, volume) in enumerate(
+            zip(values["depth"], values["delta_volume"], strict=True)
+        ):
             images[index] = one_image(1e3 * depth, 1e6 * volume, 0.0, 0.33)
             if noisy:
                 images[index] += 0.01 * one_noise(amplitude, numpy_random)
@@ -69,5 +79,8 @@ def against_numpy(experience: str, limit: float) -> Comparison:
 
     if not noisy:
         np.testing.assert_allclose(ours().numpy()[:, 0], one_at_a_time(), rtol=1e-4, atol=1e-6)
-    title = f"1,000 images{' with correlated noise' if noisy else ''}, times faster than numpy one at a time"
+    title = (
+        f"1,000 images{' with correlated noise' if noisy else ''}, times faster than numpy one at a"
+        " time"
+    )
     return at_least(title, ours, one_at_a_time, limit)

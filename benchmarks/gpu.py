@@ -1,4 +1,5 @@
-"""Training on a GPU against bare loops, seeds in a stack, and the checks of bits. Run: python -m benchmarks.gpu
+"""Training on a GPU against bare loops, seeds in a stack, and the checks of bits. Run: python -m
+benchmarks.gpu
 
 Takes four minutes at most; says why and ends where there is no GPU; ends with 1 if a check fails.
 """
@@ -52,7 +53,9 @@ def main() -> int:
         print("skipped: torch finds no GPU")
         return 0
     device = torch.device("cuda")
-    print(f"{torch.cuda.get_device_name(device)}, {os.cpu_count()} cores, torch {torch.__version__}\n")
+    print(
+        f"{torch.cuda.get_device_name(device)}, {os.cpu_count()} cores, torch {torch.__version__}\n"
+    )
     with tempfile.TemporaryDirectory() as workspace:
         (Path(workspace) / "specs").symlink_to(find().specs)
         os.environ[VARIABLE] = workspace
@@ -82,7 +85,9 @@ def timed(work: Callable[[], object], device: torch.device) -> float:
 
 
 def epochs(device: torch.device) -> Iterator[bool]:
-    """Steps of an epoch: managed, with new samples; bare, with samples that are ready; and those as a graph."""
+    """Steps of an epoch: managed, with new samples; bare, with samples that are ready; and those as
+    a graph.
+    """
     write_ice(IceOptions(find().root / "data/ice", glaciers=4, test=1, frames=4))
     for name, overrides, limit in EPOCHS:
         pair = SideBySide(name, functional.l1_loss, overrides, device)
@@ -90,7 +95,10 @@ def epochs(device: torch.device) -> Iterator[bool]:
         managed = timed(pair.managed_steps, device)
         bare = timed(lambda pair=pair, ready=ready: pair.bare_steps(ready), device)
         graphed = timed(as_graph(pair, ready), device) if device.type == "cuda" else bare
-        text = f"{managed:.4f} s, bare {bare:.4f} s, bare as a graph {graphed:.4f} s: {graphed / managed:.2f}"
+        text = (
+            f"{managed:.4f} s, bare {bare:.4f} s, bare as a graph {graphed:.4f} s:"
+            f" {graphed / managed:.2f}"
+        )
         title = f"an epoch of {name}, {pair.trainer.batches} batches of {pair.spec['batch_size']}"
         yield told(title, text, None if limit is None else graphed / managed >= limit)
 
@@ -123,7 +131,11 @@ def as_graph(pair: SideBySide, ready: Mapping[str, Tensor]) -> Callable[[], None
 
 def large(device: torch.device, name: str = LARGE) -> Iterator[bool]:
     """Steps of a large network: managed, bare, and bare and compiled."""
-    write_xrf(XrfOptions(find().root / "data/xrf", cores=6, test=1, validation=1, spectra=400, labelled=20))
+    write_xrf(
+        XrfOptions(
+            find().root / "data/xrf", cores=6, test=1, validation=1, spectra=400, labelled=20
+        )
+    )
     pair = SideBySide(name, functional.mse_loss, {}, device)
     pair.data.train_size = min(pair.data.train_size, SPECTRA)
     pair.trainer.batches = -(-pair.data.train_size // int(pair.spec["batch_size"]))
@@ -134,7 +146,10 @@ def large(device: torch.device, name: str = LARGE) -> Iterator[bool]:
     compiled = timed(lambda: pair.bare_steps(ready), device)
     weights = sum(weight.numel() for weight in pair.bare.parameters())
     each = [1e3 * time / pair.trainer.batches for time in (managed, bare, compiled)]
-    text = "{:.1f} ms, bare {:.1f} ms, bare and compiled {:.1f} ms".format(*each) + f": {compiled / managed:.2f}"
+    text = (
+        "{:.1f} ms, bare {:.1f} ms, bare and compiled {:.1f} ms".format(*each)
+        + f": {compiled / managed:.2f}"
+    )
     yield told(f"a step of {name}, {weights:,} weights", text, compiled / managed >= 0.95)
 
 
@@ -150,16 +165,23 @@ def launched_one_by_one() -> Iterator[None]:
         del os.environ[steps.VARIABLE]
 
 
-def stack_of(trainers: Sequence[Trainer], listeners: Sequence[TrainingListener] | None = None) -> TrainerStack:
+def stack_of(
+    trainers: Sequence[Trainer], listeners: Sequence[TrainingListener] | None = None
+) -> TrainerStack:
     told = listeners or [TrainingListener()] * len(trainers)
     members = [
-        Member(place, trainer, "", told[place], lambda: False, nullcontext) for place, trainer in enumerate(trainers)
+        Member(place, trainer, "", told[place], lambda: False, nullcontext)
+        for place, trainer in enumerate(trainers)
     ]
     return TrainerStack(members, len(trainers), Seeds(0), lambda member, error: None)
 
 
-def stacks(device: torch.device, name: str = "mogi_cnn", numbers: tuple[int, ...] = SEEDS) -> Iterator[bool]:
-    """An epoch of a stack: samples, steps and validation of all; from trainings of 2 and of 6 epochs."""
+def stacks(
+    device: torch.device, name: str = "mogi_cnn", numbers: tuple[int, ...] = SEEDS
+) -> Iterator[bool]:
+    """An epoch of a stack: samples, steps and validation of all; from trainings of 2 and of 6
+    epochs.
+    """
     for number in numbers:
         times = {}
         for word, context in (("one by one", launched_one_by_one), ("recorded", nullcontext)):
@@ -186,14 +208,18 @@ def commands() -> Iterator[bool]:
 
 
 def qexp(*arguments: str) -> int:
-    return subprocess.run([sys.executable, "-m", "qexp", *arguments], capture_output=True, check=False).returncode
+    return subprocess.run(
+        [sys.executable, "-m", "qexp", *arguments], capture_output=True, check=False
+    ).returncode
 
 
 # Checks.
 
 
 def checks(device: torch.device, overrides: Mapping[str, Any] | None = None) -> Iterator[bool]:
-    """Bits of two trainings, of an interrupted one, and of stacks; and how far these are from runs alone."""
+    """Bits of two trainings, of an interrupted one, and of stacks; and how far these are from runs
+    alone.
+    """
     spec = experience("mogi_quick", {"epochs": 4, **(overrides or {})}, find()).document
 
     def trained(after: int | None = None) -> tuple[Trainer, list[float]]:
@@ -208,22 +234,30 @@ def checks(device: torch.device, overrides: Mapping[str, Any] | None = None) -> 
         return trainer, journal.losses
 
     def bits(trainer: Trainer) -> list[bytes]:
-        return [(trainer.folder / file).read_bytes() for file in ("best.safetensors", "last.safetensors")]
+        return [
+            (trainer.folder / file).read_bytes()
+            for file in ("best.safetensors", "last.safetensors")
+        ]
 
     first, losses = trained()
     yield told("the same bits twice", "", bits(first) == bits(trained()[0]))
     yield told(
-        "the same bits after an interruption in an epoch", "", bits(first) == bits(trained(2 * first.batches + 3)[0])
+        "the same bits after an interruption in an epoch",
+        "",
+        bits(first) == bits(trained(2 * first.batches + 3)[0]),
     )
     with launched_one_by_one():
         _, others = trained()
     yield told("recorded steps and others", *agreement(losses, others))
     of_stacks = []
     for seeds in ((4, 5, 6), (9, 5, 8)):
-        trainers, listeners = [trainer_of(spec, seed, device) for seed in seeds], [Losses() for _ in seeds]
+        trainers = [trainer_of(spec, seed, device) for seed in seeds]
+        listeners = [Losses() for _ in seeds]
         stack_of(trainers, listeners).run()
         of_stacks.append((bits(trainers[1]), listeners[1].losses))
-    yield told("the same bits in a stack, whoever is beside", "", of_stacks[0][0] == of_stacks[1][0])
+    yield told(
+        "the same bits in a stack, whoever is beside", "", of_stacks[0][0] == of_stacks[1][0]
+    )
     yield told("in a stack and alone", *agreement(of_stacks[0][1], losses))
 
 

@@ -1,4 +1,6 @@
-"""Errors of emulated ice velocities on glaciers that were held out from training, over seeds. Takes an hour."""
+"""Errors of emulated ice velocities on glaciers that were held out from training, over seeds. Takes
+an hour.
+"""
 
 from __future__ import annotations
 
@@ -25,7 +27,9 @@ COUPLING = 4.0
 class Row:
     experience: str
     percent: list[float]
-    """Mean error of the velocity, as a vector, in percent of the mean speed, where ice is thicker than 1 m; by seed."""
+    """Mean error of the velocity, as a vector, in percent of the mean speed, where ice is thicker
+    than 1 m; by seed.
+    """
     seconds: float
     """Mean training time."""
     limit: float | None

@@ -1,11 +1,15 @@
-"""How often the intervals of `qexp invert` hold the truth, with a simulator that shares no code with it.
+"""How often the intervals of `qexp invert` hold the truth, with a simulator that shares no code
+with it.
 
-Each case is a random source under two satellite tracks, with exponentially correlated noise, a nugget, an offset and a
-ramp of each track, and stations of GNSS; the noise is declared as it is. Sources: Mogi's (1958) and McTigue's (1987)
-equations, and Okada's (1985) of `validation.plain_okada`, a dike. Its strike slip is estimated, and without bounds zero
-in truth; with bounds, truths are drawn from the uniform prior that these declare, over which posteriors are calibrated.
+Each case is a random source under two satellite tracks, with exponentially correlated noise, a
+nugget, an offset and a ramp of each track, and stations of GNSS; the noise is declared as it is.
+Sources: Mogi's (1958) and McTigue's (1987) equations, and Okada's (1985) of
+`validation.plain_okada`, a dike. Its strike slip is estimated, and without bounds zero in truth;
+with bounds, truths are drawn from the uniform prior that these declare, over which posteriors are
+calibrated.
 
-With `--reduce` tracks are images of PIXELS x PIXELS instead, and what is inverted are the means of their cells.
+With `--reduce` tracks are images of PIXELS x PIXELS instead, and what is inverted are the means of
+their cells.
 
 Run: python -m benchmarks.intervals [SOURCE ...] [--cases 100] [--posterior] [--bounds] [--first 0]
                                     [--reduce uniform:4] [--range 3000]
@@ -51,7 +55,8 @@ class Model:
 
     displacement  truth, east and north of the points [m] → (point, 3) [m]
     truth         a random truth, in the units of `qexp invert`
-    bounds        that a user may give; with them truths are drawn from the uniform prior that they declare
+    bounds        that a user may give; with them truths are drawn from the uniform prior that they
+                  declare
     fixed         what is not estimated
     """
 
@@ -67,20 +72,30 @@ def main() -> None:
     parser.add_argument("source", nargs="*", default=list(MODELS), choices=[*MODELS, []])
     parser.add_argument("--cases", type=int, default=100)
     parser.add_argument("--first", type=int, default=0, help="number of the first case")
-    parser.add_argument("--posterior", action="store_true", help="90 % intervals of the posterior, too")
-    parser.add_argument("--bounds", action="store_true", help="with bounds, between which truths are uniform")
+    parser.add_argument(
+        "--posterior", action="store_true", help="90 % intervals of the posterior, too"
+    )
+    parser.add_argument(
+        "--bounds", action="store_true", help="with bounds, between which truths are uniform"
+    )
     parser.add_argument("--reduce", help="images, reduced to cells: uniform:4, quadtree:0.01")
     parser.add_argument("--range", type=float, default=3e3, help="of the correlated noise [m]")
     arguments = parser.parse_args()
     noise = CorrelatedNoise("exponential", SILL, arguments.range)
-    points = points_anywhere(noise) if arguments.reduce is None else cells_of_images(noise, arguments.reduce)
+    points = (
+        points_anywhere(noise)
+        if arguments.reduce is None
+        else cells_of_images(noise, arguments.reduce)
+    )
     cases = range(arguments.first, arguments.first + arguments.cases)
     for name in arguments.source or MODELS:
         measure(MODELS[name], points, cases, arguments.posterior, arguments.bounds)
 
 
 def measure(model: Model, points: Points, cases: range, posterior: bool, bounded: bool) -> None:
-    """Invert the cases and print how many intervals hold the truth, of those without and with a remark."""
+    """Invert the cases and print how many intervals hold the truth, of those without and with a
+    remark.
+    """
     inside: dict[str, list[tuple[bool, ...]]] = {}
     remarked, chi2, sizes, seconds, failures, counts = [], [], [], 0.0, 0, Counter[str]()
     for case in cases:
@@ -91,9 +106,13 @@ def measure(model: Model, points: Points, cases: range, posterior: bool, bounded
         began = time.process_time()
         try:
             result = qexp.invert(
-                observation, source=model.source, ramps=True, fixed=model.fixed, posterior=posterior,
+                observation,
+                source=model.source,
+                ramps=True,
+                fixed=model.fixed,
+                posterior=posterior,
                 bounds=model.bounds if bounded else None,
-            )  # fmt: skip
+            )
         except QexpError as error:
             failures += 1
             print(f"case {case}: {error}")
@@ -117,9 +136,9 @@ def measure(model: Model, points: Points, cases: range, posterior: bool, bounded
     silent = ~np.array(remarked)
     bounds = "with bounds" if bounded else "without bounds"
     print(
-        f"{model.source} {bounds}: {len(remarked)} cases, {failures} failed, {silent.sum()} without a remark, "
-        f"{seconds / max(len(remarked), 1):.2f} s of processor time each; reduced χ² {np.mean(chi2):.3f}, "
-        f"{np.mean(sizes):.0f} points of a track"
+        f"{model.source} {bounds}: {len(remarked)} cases, {failures} failed, {silent.sum()} without"
+        f" a remark, {seconds / max(len(remarked), 1):.2f} s of processor time each; reduced χ²"
+        f" {np.mean(chi2):.3f}, {np.mean(sizes):.0f} points of a track"
     )
     for remark, count in counts.most_common(5):
         print(f"  {count} × {remark}")
@@ -127,9 +146,14 @@ def measure(model: Model, points: Points, cases: range, posterior: bool, bounded
         ["95 % intervals of least squares", "90 % intervals of the posterior"][: 1 + posterior]
     ):
         for group, chosen in (("all", silent | True), ("no remark", silent)):
-            shares = {name: np.mean([row[column] for row in np.array(rows)[chosen]]) for name, rows in inside.items()}
+            shares = {
+                name: np.mean([row[column] for row in np.array(rows)[chosen]])
+                for name, rows in inside.items()
+            }
             print(
-                f"  {words}, {group}: " + ", ".join(f"{name} {share:.1%}" for name, share in shares.items()), flush=True
+                f"  {words}, {group}: "
+                + ", ".join(f"{name} {share:.1%}" for name, share in shares.items()),
+                flush=True,
             )
 
 
@@ -146,7 +170,8 @@ def holds(interval: tuple[float, float] | None, value: float, period: float | No
 class Points:
     """Where a track has points.
 
-    places    random state → east and north of the points from the middle, and the root of their noise's covariance [m]
+    places    random state → east and north of the points from the middle, and the root of their
+              noise's covariance [m]
     averaged  what of them is inverted
     """
 
@@ -172,10 +197,14 @@ def cells_of_images(noise: CorrelatedNoise, reduce: str) -> Points:
 
 def root_of_noise(x: Array, y: Array, noise: CorrelatedNoise) -> Array:
     apart = np.hypot(x[:, None] - x, y[:, None] - y)
-    return np.linalg.cholesky(noise.sill * np.exp(-apart / noise.range) + NUGGET**2 * np.eye(len(x)))
+    return np.linalg.cholesky(
+        noise.sill * np.exp(-apart / noise.range) + NUGGET**2 * np.eye(len(x))
+    )
 
 
-def observed(model: Model, truth: Truth, points: Points, random: np.random.Generator) -> Observation:
+def observed(
+    model: Model, truth: Truth, points: Points, random: np.random.Generator
+) -> Observation:
     tracks = []
     for name, (heading, incidence) in TRACKS.items():
         h, i = np.radians([heading, incidence])
@@ -218,7 +247,12 @@ def observed(model: Model, truth: Truth, points: Points, random: np.random.Gener
 
 def of_mogi(truth: Truth, x: Array, y: Array) -> Array:
     offset = np.stack(
-        [x - truth["east"] + CENTRE[0], y - truth["north"] + CENTRE[1], np.full_like(x, 1e3 * truth["depth"])], 1
+        [
+            x - truth["east"] + CENTRE[0],
+            y - truth["north"] + CENTRE[1],
+            np.full_like(x, 1e3 * truth["depth"]),
+        ],
+        1,
     )
     strength = (1 - POISSON_RATIO) / np.pi * 1e6 * truth["delta_volume"]
     return strength * offset / np.linalg.norm(offset, axis=1)[:, None] ** 3
@@ -227,19 +261,35 @@ def of_mogi(truth: Truth, x: Array, y: Array) -> Array:
 def of_mctigue(truth: Truth, x: Array, y: Array) -> Array:
     """McTigue (1987), to the sixth order of radius over depth."""
     depth, radius, nu = 1e3 * truth["depth"], 1e3 * truth["radius"], POISSON_RATIO
-    along, across = (x - truth["east"] + CENTRE[0]) / depth, (y - truth["north"] + CENTRE[1]) / depth
+    along = (x - truth["east"] + CENTRE[0]) / depth
+    across = (y - truth["north"] + CENTRE[1]) / depth
     squared = 1 + along**2 + across**2
     ratio = radius / depth
     bracket = (1 + nu) / (2 * (7 - 5 * nu)) - 15 * (2 - nu) / (4 * (7 - 5 * nu)) / squared
-    up = truth["pressure_over_mu"] * depth * (1 - nu) * ratio**3 / squared**1.5 * (1 - ratio**3 * bracket)
+    up = (
+        truth["pressure_over_mu"]
+        * depth
+        * (1 - nu)
+        * ratio**3
+        / squared**1.5
+        * (1 - ratio**3 * bracket)
+    )
     return np.stack([up * along, up * across, up], 1)
 
 
 def of_okada(truth: Truth, x: Array, y: Array) -> Array:
     moved = plain_okada(
-        x - truth["east"] + CENTRE[0], y - truth["north"] + CENTRE[1], 1e3 * truth["depth"], 1e3 * truth["length"],
-        1e3 * truth["width"], truth["strike"], truth["dip"], truth["strike_slip"], truth["dip_slip"], truth["opening"],
-    )  # fmt: skip
+        x - truth["east"] + CENTRE[0],
+        y - truth["north"] + CENTRE[1],
+        1e3 * truth["depth"],
+        1e3 * truth["length"],
+        1e3 * truth["width"],
+        truth["strike"],
+        truth["dip"],
+        truth["strike_slip"],
+        truth["dip_slip"],
+        truth["opening"],
+    )
     return np.stack(moved, 1)
 
 
@@ -260,8 +310,14 @@ def mogi_truth(random: np.random.Generator) -> dict[str, float]:
 def mctigue_truth(random: np.random.Generator) -> dict[str, float]:
     depth = random.uniform(2, 5)
     radius = random.uniform(0.2, 0.6) * depth
-    strength = random.uniform(1e-4, 6e-4) * depth**2  # radius³ times pressure over μ [km³], for 8 to 45 cm of uplift
-    return {**_place(random), "depth": depth, "radius": radius, "pressure_over_mu": strength / radius**3}
+    # radius³ times pressure over μ [km³], for 8 to 45 cm of uplift
+    strength = random.uniform(1e-4, 6e-4) * depth**2
+    return {
+        **_place(random),
+        "depth": depth,
+        "radius": radius,
+        "pressure_over_mu": strength / radius**3,
+    }
 
 
 def okada_truth(random: np.random.Generator) -> dict[str, float]:
@@ -280,14 +336,20 @@ def drawn_between(model: Model, random: np.random.Generator) -> dict[str, float]
         truth = {name: float(random.uniform(*ends)) for name, ends in model.bounds.items()}
         if "strike_slip" in truth:
             truth |= {"strike": random.uniform(0, 2 * np.pi), **model.fixed}
-        height = truth["width"] / 2 * np.sin(truth["dip"]) if "dip" in truth else truth.get("radius", 0.0)
+        height = (
+            truth["width"] / 2 * np.sin(truth["dip"])
+            if "dip" in truth
+            else truth.get("radius", 0.0)
+        )
         if height < truth["depth"]:
             return truth
 
 
 PLACE = {"east": (CENTRE[0] - 5e3, CENTRE[0] + 5e3), "north": (CENTRE[1] - 5e3, CENTRE[1] + 5e3)}
 MODELS = {
-    "mogi": Model("mogi", of_mogi, mogi_truth, {**PLACE, "depth": (1, 6), "delta_volume": (-20, 20)}, {}),
+    "mogi": Model(
+        "mogi", of_mogi, mogi_truth, {**PLACE, "depth": (1, 6), "delta_volume": (-20, 20)}, {}
+    ),
     "mctigue": Model(
         "mctigue",
         of_mctigue,
@@ -302,7 +364,8 @@ MODELS = {
         {
             **PLACE,
             "depth": (0.5, 5),
-            "dip": (0.2, 1.4),  # level and vertical rectangles have several strikes, which no single interval holds
+            # level and vertical rectangles have several strikes, which no single interval holds
+            "dip": (0.2, 1.4),
             "length": (0.5, 8),
             "width": (0.3, 4),
             "strike_slip": (-3, 3),

@@ -1,4 +1,6 @@
-"""An epoch against a bare torch loop, and a matrix against a bare forward pass: the cost of management."""
+"""An epoch against a bare torch loop, and a matrix against a bare forward pass: the cost of
+management.
+"""
 
 from __future__ import annotations
 
@@ -49,7 +51,9 @@ def epoch(name: str) -> Comparison:
 
 
 def stack(name: str, limit: float, size: int = 8, epochs: int = 3) -> Comparison:
-    """Seeds trained side by side, and one after another, each from its first samples to its last checkpoint."""
+    """Seeds trained side by side, and one after another, each from its first samples to its last
+    checkpoint.
+    """
     spec = experience(name, {"epochs": epochs}, find()).document
 
     def side_by_side() -> None:
@@ -64,11 +68,19 @@ def stack(name: str, limit: float, size: int = 8, epochs: int = 3) -> Comparison
             trainer_of(spec, seed).run(TrainingListener(), lambda: False)
 
     with threads(1):
-        return at_least(f"{size} seeds of {name} in a stack over one after another", side_by_side, alone, limit, 5)
+        return at_least(
+            f"{size} seeds of {name} in a stack over one after another",
+            side_by_side,
+            alone,
+            limit,
+            5,
+        )
 
 
 def forward(run: str, batch_size: int = BATCH, cells: int = 128, repeats: int = 9) -> Comparison:
-    """Cells simulated and estimated, against the network alone, in batches, on images that are already there."""
+    """Cells simulated and estimated, against the network alone, in batches, on images that are
+    already there.
+    """
     workspace = find()
     directory = find_run(run, Catalog(workspace))
     device = torch.device("cpu")
@@ -78,7 +90,9 @@ def forward(run: str, batch_size: int = BATCH, cells: int = 128, repeats: int = 
     source = dataset_of(document, tables)
     grid = [replace(axis, cells=cells) for axis in matrix.matrix_axes(document, name)]
     values = matrix.constant_values(source, grid, {})
-    depth, volume = (part.ravel() for part in np.meshgrid(*(axis.centres for axis in grid), indexing="ij"))
+    depth, volume = (
+        part.ravel() for part in np.meshgrid(*(axis.centres for axis in grid), indexing="ij")
+    )
     images = source.observe({"depth": depth, "delta_volume": volume}, torch.Generator())
     only = {"displacement": images["displacement"]}
 
@@ -88,5 +102,7 @@ def forward(run: str, batch_size: int = BATCH, cells: int = 128, repeats: int = 
     def bare() -> object:
         return model.estimate(only, batch_size)
 
-    title = f"a {cells} x {cells} matrix of {run} over a bare forward pass in batches of {batch_size}"
+    title = (
+        f"a {cells} x {cells} matrix of {run} over a bare forward pass in batches of {batch_size}"
+    )
     return at_most(title, with_qexp, bare, 1.15, repeats=repeats)

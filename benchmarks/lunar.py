@@ -47,12 +47,16 @@ def measure() -> Iterator[Judged]:
     for name, demanded in DEMANDED.items():
         runs = [run(name, seed) for seed in SEEDS]
         compared = [line for run in runs for line in run.record["comparison"]]
-        baselines = list(dict.fromkeys(line["estimator"] for line in compared if line["estimator"] != "network"))
+        baselines = list(
+            dict.fromkeys(line["estimator"] for line in compared if line["estimator"] != "network")
+        )
         yield Judged(
             name,
             [run.results["test"]["tio2"]["rmse"] for run in runs],
             {
-                baseline: float(np.mean([line["rmse"] for line in compared if line["estimator"] == baseline]))
+                baseline: float(
+                    np.mean([line["rmse"] for line in compared if line["estimator"] == baseline])
+                )
                 for baseline in baselines
             },
             float(np.mean([run.record["seconds"] for run in runs])),
@@ -63,5 +67,8 @@ def measure() -> Iterator[Judged]:
 def run(name: str, seed: int) -> qexp.Run:
     result = qexp.run(name, seed=seed, device="cpu")
     if STAND_IN in result.record["caution"]:
-        raise QexpError(f"{name} was {STAND_IN}; add the folder that holds lunar/data_Kaguya_TiO2.csv to QEXP_DATA")
+        raise QexpError(
+            f"{name} was {STAND_IN}; add the folder that holds lunar/data_Kaguya_TiO2.csv to"
+            " QEXP_DATA"
+        )
     return result

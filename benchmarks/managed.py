@@ -17,7 +17,14 @@ from qexp.base.seeds import Seeds
 from qexp.base.workspace import Workspace, find
 from qexp.jobs.launchers import Watcher
 from qexp.kinds.experiments import experience
-from qexp.kinds.objects import data_kind, dataset_of, fit_transforms, initial_model, recipe_of, threads_for
+from qexp.kinds.objects import (
+    data_kind,
+    dataset_of,
+    fit_transforms,
+    initial_model,
+    recipe_of,
+    threads_for,
+)
 from qexp.kinds.tables import BUILT_IN
 from qexp.networks.training import Trainer
 from qexp.runs.catalog import Catalog
@@ -28,7 +35,9 @@ REPEATS = 5
 
 
 def overhead(others: int) -> tuple[float, float]:
-    """Median seconds of a managed run of mogi_quick, and of training alone, in a workspace with `others` runs."""
+    """Median seconds of a managed run of mogi_quick, and of training alone, in a workspace with
+    `others` runs.
+    """
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder) / "workspace"
         workspace_of_runs(root, others)
@@ -52,7 +61,9 @@ def _managed(workspace: Workspace, turn: int) -> float:
 
 
 def _alone(workspace: Workspace, turn: int) -> float:
-    """The same samples, network and loop, and the test error at the end; no run directory, no figures."""
+    """The same samples, network and loop, and the test error at the end; no run directory, no
+    figures.
+    """
 
     def work() -> None:
         spec, tables = experience("mogi_quick", {}, workspace).document, BUILT_IN
@@ -62,7 +73,9 @@ def _alone(workspace: Workspace, turn: int) -> float:
             data = data_kind(spec["dataset"]).data(spec, dataset, tables, seeds, device)
             model = initial_model(spec, tables, seeds)
             fit_transforms(model, data.to_fit)
-            trainer = Trainer(model, data, recipe_of(spec, tables), seeds, device, Path(tempfile.mkdtemp()))
+            trainer = Trainer(
+                model, data, recipe_of(spec, tables), seeds, device, Path(tempfile.mkdtemp())
+            )
             trainer.run(Deaf(), lambda: False)
             trainer.evaluate(data.test)
 
@@ -70,13 +83,17 @@ def _alone(workspace: Workspace, turn: int) -> float:
 
 
 def logged_steps(steps: int = 5_000) -> tuple[float, float]:
-    """Seconds a step that a script logs by `qexp.track`, and that it writes as a line of JSON to a file of its own."""
+    """Seconds a step that a script logs by `qexp.track`, and that it writes as a line of JSON to a
+    file of its own.
+    """
     with tempfile.TemporaryDirectory() as folder:
         (Path(folder) / "specs").mkdir()
         with qexp.track("steps", workspace=folder) as run:
             ours = seconds(lambda: [run.log(step, loss=1 / step) for step in range(1, steps + 1)])
         with (Path(folder) / "lines.jsonl").open("w", buffering=1) as lines:
-            bare = seconds(lambda: [lines.write(f'{{"step": {step}}}\n') for step in range(1, steps + 1)])
+            bare = seconds(
+                lambda: [lines.write(f'{{"step": {step}}}\n') for step in range(1, steps + 1)]
+            )
         return ours / steps, bare / steps
 
 
@@ -91,7 +108,9 @@ class Lives(Watcher):
 
 
 def busy_slots(jobs: int = 4, runs: int = 40) -> float:
-    """The fraction of the pool's slots in which a process was running, from the pool's start to its end."""
+    """The fraction of the pool's slots in which a process was running, from the pool's start to its
+    end.
+    """
     with tempfile.TemporaryDirectory() as folder:
         (Path(folder) / "specs").symlink_to(find().specs)
         workspace, lives = Workspace(Path(folder)), Lives()

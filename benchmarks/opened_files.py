@@ -1,6 +1,8 @@
-"""How many of qexp's source files a reader opens to follow a command: those of which a function is executed.
+"""How many of qexp's source files a reader opens to follow a command: those of which a function is
+executed.
 
-Functions that are called while a module is imported do not count. Run: python -m benchmarks.opened_files [-v]
+Functions that are called while a module is imported do not count. Run: python -m
+benchmarks.opened_files [-v]
 """
 
 from __future__ import annotations
@@ -46,13 +48,18 @@ def files_of(arguments: list[str]) -> tuple[list[str], int]:
         code = frame.f_code
         if code.co_name == "<module>" and code.co_filename.startswith(str(PACKAGE)):
             importing += {"call": 1, "return": -1}.get(event, 0)
-        elif event == "call" and not importing and code.co_flags & inspect.CO_OPTIMIZED:  # of classes, the methods
+        elif (
+            event == "call" and not importing and code.co_flags & inspect.CO_OPTIMIZED
+        ):  # of classes, the methods
             executed.add(code.co_filename)
 
     threading.setprofile(note)
     sys.setprofile(note)
     try:
-        with contextlib.redirect_stdout(io.StringIO()) as output, contextlib.redirect_stderr(output):
+        with (
+            contextlib.redirect_stdout(io.StringIO()) as output,
+            contextlib.redirect_stderr(output),
+        ):
             app(arguments, prog_name="qexp")
         code = 0
     except SystemExit as ended:
@@ -62,7 +69,14 @@ def files_of(arguments: list[str]) -> tuple[list[str], int]:
         threading.setprofile(None)
     if code:
         print(output.getvalue(), file=sys.stderr)
-    return sorted(str(Path(file).relative_to(PACKAGE)) for file in executed if Path(file).is_relative_to(PACKAGE)), code
+    return (
+        sorted(
+            str(Path(file).relative_to(PACKAGE))
+            for file in executed
+            if Path(file).is_relative_to(PACKAGE)
+        ),
+        code,
+    )
 
 
 def write_an_observation(file: Path) -> None:
@@ -81,7 +95,9 @@ def main() -> None:
             if os.fork() == 0:  # what another command has loaded does not run in this one
                 files, code = files_of(command.split())
                 folders = {Path(file).parent for file in files}
-                print(f"{len(files):4} files in {len(folders):2} folders: qexp {command}", flush=True)
+                print(
+                    f"{len(files):4} files in {len(folders):2} folders: qexp {command}", flush=True
+                )
                 if "-v" in sys.argv:
                     print("    ", " ".join(files), flush=True)
                 os._exit(code)

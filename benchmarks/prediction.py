@@ -1,4 +1,6 @@
-"""Estimates for files of rows against a bare forward pass over an array in memory; and how much memory they take."""
+"""Estimates for files of rows against a bare forward pass over an array in memory; and how much
+memory they take.
+"""
 
 from __future__ import annotations
 
@@ -35,7 +37,9 @@ NETWORKS: list[tuple[str, int, int, list[tuple[str, dict[str, Any]]]]] = [
     ("5 networks 10-32-32-1", 5, 1_000_000, [("denses", {"filters": [32, 32, 1], "bias": True})]),
     ("5 of DL-IM's", 5, 20_000, [("one_d_cnn", {})]),
 ]
-"""What they are called, how many, rows, operations. The second is less work than reading its rows from text."""
+"""What they are called, how many, rows, operations. The second is less work than reading its rows
+from text.
+"""
 
 
 @dataclass(frozen=True)
@@ -67,7 +71,9 @@ def measure() -> list[Comparison]:
 
 
 def of_dlim(count: int = 55, rows: int = 1024) -> Comparison:
-    """The estimates of DL-IM's networks with mean and spread, against their forward passes alone; on one core."""
+    """The estimates of DL-IM's networks with mean and spread, against their forward passes alone;
+    on one core.
+    """
     ensemble = ensemble_of(count, [("one_d_cnn", {})])
     samples = {"reflectance": torch.from_numpy(values(rows))}
 
@@ -83,9 +89,14 @@ def of_dlim(count: int = 55, rows: int = 1024) -> Comparison:
 
 
 def bare(model: RowModel, features: NDArray[np.float32]) -> None:
-    """The same networks on all cores, a part of the rows on each: faster than all cores on every batch."""
+    """The same networks on all cores, a part of the rows on each: faster than all cores on every
+    batch.
+    """
     count = torch.get_num_threads()
-    with threads(count), ThreadPoolExecutor(count, initializer=torch.set_num_threads, initargs=(1,)) as pool:
+    with (
+        threads(count),
+        ThreadPoolExecutor(count, initializer=torch.set_num_threads, initargs=(1,)) as pool,
+    ):
         list(pool.map(model.estimate, np.array_split(features, count)))
 
 
@@ -95,10 +106,19 @@ def ensemble_of(count: int, operations: list[tuple[str, dict[str, Any]]]) -> Ens
     models = []
     for seed in range(count):
         built = {
-            name: Operation(lambda shape, name=name, parameters=parameters: table[name].build(shape, **parameters))
+            name: Operation(
+                lambda shape, name=name, parameters=parameters: table[name].build(
+                    shape, **parameters
+                )
+            )
             for name, parameters in operations
         }
-        network = Network({"reflectance": (10,)}, ["tio2"], built, [Branch(("reflectance",), ("tio2",), tuple(built))])
+        network = Network(
+            {"reflectance": (10,)},
+            ["tio2"],
+            built,
+            [Branch(("reflectance",), ("tio2",), tuple(built))],
+        )
         initialise(network, Seeds(seed))
         scaling = Standardize()
         scaling.fit(torch.from_numpy(values(55, seed)))
@@ -107,7 +127,9 @@ def ensemble_of(count: int, operations: list[tuple[str, dict[str, Any]]]) -> Ens
 
 
 def model_of(ensemble: Ensemble) -> RowModel:
-    def estimate(features: NDArray[np.float32]) -> tuple[NDArray[np.floating], NDArray[np.floating]]:
+    def estimate(
+        features: NDArray[np.float32],
+    ) -> tuple[NDArray[np.floating], NDArray[np.floating]]:
         mean, spread = ensemble.mean_and_spread({"reflectance": torch.from_numpy(features)})["tio2"]
         return mean.numpy(), spread.numpy()
 
@@ -116,7 +138,12 @@ def model_of(ensemble: Ensemble) -> RowModel:
 
 
 def values(rows: int, seed: int = 0) -> NDArray[np.float32]:
-    return np.random.default_rng(seed).uniform(0.03, 0.2, (rows, len(FEATURES))).astype(np.float32).round(5)
+    return (
+        np.random.default_rng(seed)
+        .uniform(0.03, 0.2, (rows, len(FEATURES)))
+        .astype(np.float32)
+        .round(5)
+    )
 
 
 def table_of(features: NDArray[np.float32], start: int = 0) -> Any:
@@ -146,7 +173,9 @@ def write(path: Path, features: NDArray[np.float32]) -> None:
 
 
 def peak() -> Peak:
-    """Peak memory for ten million rows of text and one network, in a separate process, torch included."""
+    """Peak memory for ten million rows of text and one network, in a separate process, torch
+    included.
+    """
     import pyarrow as pa
     import pyarrow.csv
 
@@ -159,7 +188,10 @@ def peak() -> Peak:
                 writer.write_table(table_of(features, million * len(features)))
             writer.close()
         finished = subprocess.run(
-            [sys.executable, "-m", "benchmarks.prediction", str(path)], check=True, stdout=subprocess.PIPE, text=True
+            [sys.executable, "-m", "benchmarks.prediction", str(path)],
+            check=True,
+            stdout=subprocess.PIPE,
+            text=True,
         )
         return Peak(**json.loads(finished.stdout.splitlines()[-1]))
 
@@ -169,7 +201,9 @@ def main() -> None:
     source = Path(sys.argv[1])
     model = model_of(ensemble_of(1, NETWORKS[0][3]))
     counts: list[int] = []
-    took = seconds(lambda: counts.append(model.predict(source, source.with_name("estimates.csv")).rows))
+    took = seconds(
+        lambda: counts.append(model.predict(source, source.with_name("estimates.csv")).rows)
+    )
     # Not getrusage: it counts the memory of the process that this one was forked from.
     status = Path("/proc/self/status").read_text()
     most = int(status.split("VmHWM:")[1].split()[0]) * 1024 / 1e6

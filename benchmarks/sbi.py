@@ -1,13 +1,14 @@
-"""Posteriors from a fixed number of simulations: by `qexp.posterior`, and by the neural posterior estimation of sbi.
+"""Posteriors from a fixed number of simulations: by `qexp.posterior`, and by the neural posterior
+estimation of sbi.
 
-Run: python -m benchmarks sbi, or python -m benchmarks.sbi [--tasks two_moons] [--sizes 2000] [--seeds 1] for a part.
-Needs sbi, which nothing else of qexp does: pip install sbi
+Run: python -m benchmarks sbi, or python -m benchmarks.sbi [--tasks two_moons] [--sizes 2000]
+[--seeds 1] for a part. Needs sbi, which nothing else of qexp does: pip install sbi
 
-Gaussian linear, two moons and SLCP (T.1, T.8 and T.3 of Lueckmann et al. 2021, Benchmarking simulation-based inference,
-AISTATS), and seven others: counts and amplitudes over decades, a normal distribution of either of two scales, a banana,
-unknown signs, a logistic regression, and heavy tails. Both get the same simulations, their defaults and one thread; a
-classifier compares draws of each with those of the exact posterior (C2ST), and it is counted how often intervals hold
-the truth.
+Gaussian linear, two moons and SLCP (T.1, T.8 and T.3 of Lueckmann et al. 2021, Benchmarking
+simulation-based inference, AISTATS), and seven others: counts and amplitudes over decades, a normal
+distribution of either of two scales, a banana, unknown signs, a logistic regression, and heavy
+tails. Both get the same simulations, their defaults and one thread; a classifier compares draws of
+each with those of the exact posterior (C2ST), and it is counted how often intervals hold the truth.
 """
 
 from __future__ import annotations
@@ -41,13 +42,19 @@ from qexp.metrics.calibration import distinguished
 Array = NDArray[np.float64]
 
 DRAWS, FEWER = 1000, 200
-"""Of a posterior that is compared, and of one of whose intervals it is asked whether they hold the truth."""
+"""Of a posterior that is compared, and of one of whose intervals it is asked whether they hold the
+truth.
+"""
 
 OBSERVATIONS, FRESH = 3, 300
-"""Observations whose exact posterior is compared, and those of which intervals hold the truth or not."""
+"""Observations whose exact posterior is compared, and those of which intervals hold the truth or
+not.
+"""
 
 INTERVALS = {0.5: 0.06, 0.9: 0.04}
-"""Probability → by how much the share of fresh draws of the prior in such intervals may differ from it."""
+"""Probability → by how much the share of fresh draws of the prior in such intervals may differ from
+it.
+"""
 
 SIZES = (2000, 20_000)
 
@@ -65,8 +72,10 @@ class Task:
     """A simulator whose posterior is known.
 
     prior     of each parameter
-    simulate  parameters (simulation, parameter) and random numbers → observations (simulation, value)
-    exact     observation (value,), count and random numbers → draws of its posterior (draw, parameter)
+    simulate  parameters (simulation, parameter) and random numbers → observations (simulation,
+              value)
+    exact     observation (value,), count and random numbers → draws of its posterior (draw,
+              parameter)
     """
 
     prior: Sequence[scipy.stats.distributions.rv_frozen]
@@ -96,7 +105,8 @@ def _exact_gaussian_linear(x: Array, count: int, random: np.random.Generator) ->
 
 
 def _crescents(count: int, random: np.random.Generator) -> Array:
-    angle, radius = random.uniform(-math.pi / 2, math.pi / 2, count), random.normal(0.1, 0.01, count)
+    angle = random.uniform(-math.pi / 2, math.pi / 2, count)
+    radius = random.normal(0.1, 0.01, count)
     return np.stack([radius * np.cos(angle) + 0.25, radius * np.sin(angle)], axis=1)
 
 
@@ -107,7 +117,9 @@ def _two_moons(theta: Array, random: np.random.Generator) -> Array:
 
 
 def _exact_two_moons(x: Array, count: int, random: np.random.Generator) -> Array:
-    """Points of the crescent, moved back by either of the two sums that they can come from; all moves are as likely."""
+    """Points of the crescent, moved back by either of the two sums that they can come from; all
+    moves are as likely.
+    """
     kept = np.zeros((0, 2))
     while len(kept) < count:
         moved = (x - _crescents(4 * count, random)) * math.sqrt(2)
@@ -118,8 +130,8 @@ def _exact_two_moons(x: Array, count: int, random: np.random.Generator) -> Array
     return kept[:count]
 
 
-# SLCP, simple likelihood and complex posterior: four points of a normal distribution in the plane, whose standard
-# deviations are squares of parameters.
+# SLCP, simple likelihood and complex posterior: four points of a normal distribution in the plane,
+# whose standard deviations are squares of parameters.
 
 POINTS = 4
 
@@ -131,16 +143,23 @@ def _slcp(theta: Array, random: np.random.Generator) -> Array:
     (s1, s2), correlation = theta[:, 2:4].T ** 2, np.tanh(theta[:, 4])
     normal = random.normal(size=(len(theta), POINTS, 2))
     first = s1[:, None] * normal[..., 0]
-    second = correlation[:, None] * normal[..., 0] + np.sqrt(1 - correlation**2)[:, None] * normal[..., 1]
-    return (theta[:, None, :2] + np.stack([first, s2[:, None] * second], axis=-1)).reshape(len(theta), -1)
+    second = (
+        correlation[:, None] * normal[..., 0]
+        + np.sqrt(1 - correlation**2)[:, None] * normal[..., 1]
+    )
+    return (theta[:, None, :2] + np.stack([first, s2[:, None] * second], axis=-1)).reshape(
+        len(theta), -1
+    )
 
 
 def _exact_slcp(x: Array, count: int, random: np.random.Generator) -> Array:
-    """Given the covariance S of the distribution, its mean is normal around that of the points, with covariance S/4, if
-    the prior's bounds are left aside. The likelihood of S alone is then |S|^(-3/2) exp(-tr(S⁻¹A)/2), with the points'
-    scatter A; times the prior, uniform in √s1, √s2 and artanh ρ, it is the density of an inverse Wishart distribution
-    with two degrees of freedom, times (s1 s2)^(-1/2). So S is drawn from that distribution and chosen by that weight,
-    the mean is drawn given S, and what lies outside the bounds is left out. Four modes: signs make no difference.
+    """Given the covariance S of the distribution, its mean is normal around that of the points,
+    with covariance S/4, if the prior's bounds are left aside. The likelihood of S alone is then
+    |S|^(-3/2) exp(-tr(S⁻¹A)/2), with the points' scatter A; times the prior, uniform in √s1, √s2
+    and artanh ρ, it is the density of an inverse Wishart distribution with two degrees of freedom,
+    times (s1 s2)^(-1/2). So S is drawn from that distribution and chosen by that weight, the mean
+    is drawn given S, and what lies outside the bounds is left out. Four modes: signs make no
+    difference.
     """
     points = x.reshape(POINTS, 2)
     scatter = (points - points.mean(axis=0)).T @ (points - points.mean(axis=0))
@@ -165,19 +184,24 @@ def _exact_slcp(x: Array, count: int, random: np.random.Generator) -> Array:
 # Parameters whose likelihood is known, and posterior a table.
 
 NODES, NARROWINGS, LEAST_SHARE = 200, 5, 1e-7
-"""Of the grid along each parameter; how often it closes in, on where this share of the posterior is in a row."""
+"""Of the grid along each parameter; how often it closes in, on where this share of the posterior is
+in a row.
+"""
 
 
 def _exact_on_grid(
     prior: Sequence[Any], log_likelihood: Callable[[Array, Array], Array]
 ) -> Callable[[Array, int, np.random.Generator], Array]:
-    """As `Task.exact`, for one or two parameters; cells are even in shares of the prior, whose density is then 1.
+    """As `Task.exact`, for one or two parameters; cells are even in shares of the prior, whose
+    density is then 1.
 
     log_likelihood  parameters (point, parameter) and an observation (value,) → (point,)
     """
 
     def values(shares: Array) -> Array:
-        return np.stack([one.ppf(column) for one, column in zip(prior, shares.T, strict=True)], axis=1)
+        return np.stack(
+            [one.ppf(column) for one, column in zip(prior, shares.T, strict=True)], axis=1
+        )
 
     def exact(x: Array, count: int, random: np.random.Generator) -> Array:
         low, size = np.zeros(len(prior)), np.full(len(prior), 1 / NODES)
@@ -215,7 +239,9 @@ DISTANCES = np.geomspace(0.3, 10, 10)
 
 
 def _decay(theta: Array) -> Array:
-    """Logarithm of a point source's uplift above it and at distances, by its depth, (simulation, value)."""
+    """Logarithm of a point source's uplift above it and at distances, by its depth, (simulation,
+    value).
+    """
     return np.log(theta[:, :1]) - 1.5 * np.log1p((DISTANCES / theta[:, 1:]) ** 2)
 
 
@@ -247,7 +273,9 @@ def _squares(theta: Array) -> Array:
     return np.stack([theta[:, 0] ** 2, theta[:, 0] * theta[:, 1], theta[:, 1] ** 2], axis=1)
 
 
-def _with_noise(mean: Callable[[Array], Array], deviation: Any) -> tuple[Callable[..., Array], Callable[..., Array]]:
+def _with_noise(
+    mean: Callable[[Array], Array], deviation: Any
+) -> tuple[Callable[..., Array], Callable[..., Array]]:
     """A simulator with normal noise, and its log-likelihood."""
     return (
         lambda theta, random: random.normal(mean(theta), deviation),
@@ -266,7 +294,9 @@ def _of_heavy_tails(theta: Array, x: Array) -> Array:
     return scipy.stats.t.logpdf(x, FREEDOM, theta[:, :1], np.exp(theta[:, 1:])).sum(axis=1)
 
 
-def _on_grid(prior: Sequence[Any], simulate: Callable[..., Array], log_likelihood: Callable[..., Array]) -> Task:
+def _on_grid(
+    prior: Sequence[Any], simulate: Callable[..., Array], log_likelihood: Callable[..., Array]
+) -> Task:
     return Task(prior, simulate, _exact_on_grid(prior, log_likelihood))
 
 
@@ -302,18 +332,24 @@ def _exact_logistic(x: Array, count: int, random: np.random.Generator) -> Array:
 IN_BOX = [scipy.stats.uniform(-2, 4)] * 2
 
 TASKS = {
-    "gaussian_linear": Task([scipy.stats.norm(0, math.sqrt(VARIANCE))] * 10, _gaussian_linear, _exact_gaussian_linear),
+    "gaussian_linear": Task(
+        [scipy.stats.norm(0, math.sqrt(VARIANCE))] * 10, _gaussian_linear, _exact_gaussian_linear
+    ),
     "two_moons": Task([scipy.stats.uniform(-1, 2)] * 2, _two_moons, _exact_two_moons),
     "slcp": Task([scipy.stats.uniform(-3, 6)] * 5, _slcp, _exact_slcp),
     "counts": _on_grid([scipy.stats.norm(0, 3)], _counts, _of_counts),
     "amplitudes": _on_grid(
-        [scipy.stats.loguniform(1e-3, 1e3), scipy.stats.uniform(0.5, 3)], _amplitudes, _of_amplitudes
+        [scipy.stats.loguniform(1e-3, 1e3), scipy.stats.uniform(0.5, 3)],
+        _amplitudes,
+        _of_amplitudes,
     ),
     "two_scales": _on_grid([scipy.stats.uniform(-10, 20)] * 2, _two_scales, _of_two_scales),
     "banana": _on_grid([IN_BOX[0], scipy.stats.norm(0, 1)], *_with_noise(_bent, BANANA)),
     "signs": _on_grid(IN_BOX, *_with_noise(_squares, 0.2)),
     "logistic": Task([scipy.stats.norm(0, DEVIATION)] * ROWS.shape[1], _logistic, _exact_logistic),
-    "heavy_tails": _on_grid([scipy.stats.norm(0, 2), scipy.stats.norm(0, 0.5)], _heavy_tails, _of_heavy_tails),
+    "heavy_tails": _on_grid(
+        [scipy.stats.norm(0, 2), scipy.stats.norm(0, 0.5)], _heavy_tails, _of_heavy_tails
+    ),
 }
 
 
@@ -324,9 +360,12 @@ TASKS = {
 class Trained:
     """What a network learned.
 
-    accuracies         of the classifier, by observation: 0.5 if the draws are those of the exact posterior
-    widths             of 90 % intervals, relative to the exact ones: the median over observations and parameters
-    held               probability → parameter → the share of such intervals of fresh observations with the truth
+    accuracies         of the classifier, by observation: 0.5 if the draws are those of the exact
+                       posterior
+    widths             of 90 % intervals, relative to the exact ones: the median over observations
+                       and parameters
+    held               probability → parameter → the share of such intervals of fresh observations
+                       with the truth
     seconds            of training
     processor_seconds  of training with all around it: checks, the test part, figures
     """
@@ -370,7 +409,9 @@ class Row:
 
     @property
     def holds(self) -> bool:
-        right = all(abs(share - of) <= INTERVALS[of] for of, shares in self.held.items() for share in shares)
+        right = all(
+            abs(share - of) <= INTERVALS[of] for of, shares in self.held.items() for share in shares
+        )
         return right and self.ours <= self.other + MOST_WORSE and self.processor_ratio <= MOST_TIME
 
 
@@ -393,20 +434,33 @@ def row(compared: Sequence[Compared]) -> Row:
 
 @dataclass(frozen=True)
 class Seen:
-    """What posteriors are asked for: observations, of the first of which the exact posteriors are known."""
+    """What posteriors are asked for: observations, of the first of which the exact posteriors are
+    known.
+    """
 
     truth: Array
     observed: Array
     exact: Sequence[Array]
 
-    def judged(self, posterior: Callable[[Array, int], Array], seconds: float, busy: float) -> Trained:
-        """By observations and a count → draws (observation, draw, parameter), and by the time that training took."""
+    def judged(
+        self, posterior: Callable[[Array, int], Array], seconds: float, busy: float
+    ) -> Trained:
+        """By observations and a count → draws (observation, draw, parameter), and by the time that
+        training took.
+        """
         draws = posterior(self.observed[:OBSERVATIONS], DRAWS)
-        accuracies = [distinguished(exact, of, 0) for exact, of in zip(self.exact, draws, strict=True)]
-        ranges = [np.ptp(np.quantile(of, [0.05, 0.95], axis=-2), axis=0) for of in (draws, self.exact)]
+        accuracies = [
+            distinguished(exact, of, 0) for exact, of in zip(self.exact, draws, strict=True)
+        ]
+        ranges = [
+            np.ptp(np.quantile(of, [0.05, 0.95], axis=-2), axis=0) for of in (draws, self.exact)
+        ]
         below = posterior(self.observed, FEWER) < self.truth[:, None]
         levels = np.abs(below.mean(axis=1) - 0.5)
-        held = {probability: (levels <= probability / 2).mean(axis=0).tolist() for probability in INTERVALS}
+        held = {
+            probability: (levels <= probability / 2).mean(axis=0).tolist()
+            for probability in INTERVALS
+        }
         return Trained(accuracies, float(np.median(ranges[0] / ranges[1])), held, seconds, busy)
 
 
@@ -426,7 +480,13 @@ def measure(
             theta, x = task.drawn(size, np.random.default_rng(0))
             dataset = qexp.dataset(theta, x, prior=task.prior, name=f"{name}_{size}")
             for seed in seeds:
-                yield Compared(name, size, seed, _by_qexp(dataset, seed, seen), _by_sbi(task, theta, x, seed, seen))
+                yield Compared(
+                    name,
+                    size,
+                    seed,
+                    _by_qexp(dataset, seed, seen),
+                    _by_sbi(task, theta, x, seed, seen),
+                )
 
 
 def _by_qexp(dataset: str, seed: int, seen: Seen) -> Trained:
@@ -472,9 +532,13 @@ def _by_sbi(task: Task, theta: Array, x: Array, seed: int, seen: Seen) -> Traine
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--tasks", nargs="+", choices=TASKS, default=list(TASKS))
-    parser.add_argument("--sizes", nargs="+", type=int, default=SIZES, help="numbers of simulations")
+    parser.add_argument(
+        "--sizes", nargs="+", type=int, default=SIZES, help="numbers of simulations"
+    )
     parser.add_argument("--seeds", type=int, default=len(SEEDS), help="how many")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
@@ -488,17 +552,22 @@ def in_words(compared: Compared) -> str:
     """A line on one comparison."""
     both = [(name, getattr(compared, key)) for name, key in (("qexp", "ours"), ("sbi", "other"))]
     words = [
-        f"{name} {', '.join(f'{accuracy:.3f}' for accuracy in of.accuracies)} in {of.seconds:.1f} s "
-        f"({of.processor_seconds:.1f} s of processor time with all around it), widths {of.widths:.2f}, "
-        f"{shares(of.held)}"
+        f"{name} {', '.join(f'{accuracy:.3f}' for accuracy in of.accuracies)} in {of.seconds:.1f} s"
+        f" ({of.processor_seconds:.1f} s of processor time with all around it), widths"
+        f" {of.widths:.2f}, {shares(of.held)}"
         for name, of in both
     ]
-    return f"{compared.task:16s} {compared.simulations:6,} simulations, seed {compared.seed}: {'; '.join(words)}"
+    return (
+        f"{compared.task:16s} {compared.simulations:6,} simulations, seed {compared.seed}:"
+        f" {'; '.join(words)}"
+    )
 
 
 def shares(held: dict[float, list[float]]) -> str:
     """In words: the shares of intervals that hold the truth, of each parameter."""
-    return ", ".join(f"{p:.0%}: {' '.join(f'{100 * of:.0f}' for of in each)}" for p, each in held.items())
+    return ", ".join(
+        f"{p:.0%}: {' '.join(f'{100 * of:.0f}' for of in each)}" for p, each in held.items()
+    )
 
 
 if __name__ == "__main__":

@@ -1,13 +1,13 @@
 """How costs grow with runs, samples, pixels, rows, seeds, folds and processes.
 
 Run: python -m benchmarks.scale [DIRECTION ...] [--quick] [--to FOLDER]
-Two idle cores take a quarter of an hour, and a few minutes with --quick, which takes smaller sizes, once each.
-Every measurement is a line that is added to scale.jsonl, and medians are of all lines in it: it can go on at another
-time, and without that file it begins anew. Draws scale.png.
+Two idle cores take a quarter of an hour, and a few minutes with --quick, which takes smaller sizes,
+once each. Every measurement is a line that is added to scale.jsonl, and medians are of all lines in
+it: it can go on at another time, and without that file it begins anew. Draws scale.png.
 
-Every cost is that of a whole command in a process of its own, start-up included. Sizes are measured in turn, so that
-a machine that slows down slows all of them. This process stays small, since the peak memory of a process is never less
-than that of the one that started it.
+Every cost is that of a whole command in a process of its own, start-up included. Sizes are measured
+in turn, so that a machine that slows down slows all of them. This process stays small, since the
+peak memory of a process is never less than that of the one that started it.
 """
 
 from __future__ import annotations
@@ -121,11 +121,17 @@ class Bench:
     direction: str
     file: Path
 
-    def qexp(self, *words: str, root: Path | None = None, variables: Mapping[str, str] | None = None) -> Cost:
+    def qexp(
+        self, *words: str, root: Path | None = None, variables: Mapping[str, str] | None = None
+    ) -> Cost:
         return self.call("-m", "qexp", *words, root=root, variables=variables)
 
-    def call(self, *words: str, root: Path | None = None, variables: Mapping[str, str] | None = None) -> Cost:
-        """The cost of a command of Python in a workspace. Raises RuntimeError with its messages if it fails."""
+    def call(
+        self, *words: str, root: Path | None = None, variables: Mapping[str, str] | None = None
+    ) -> Cost:
+        """The cost of a command of Python in a workspace. Raises RuntimeError with its messages if
+        it fails.
+        """
         environment = {**os.environ, "OMP_NUM_THREADS": "1", **(variables or {})}
         environment.pop("QEXP_WORKSPACE", None)
         with tempfile.TemporaryFile() as messages:
@@ -166,7 +172,9 @@ class Bench:
 
 
 def runs(bench: Bench) -> None:
-    """Commands that read, over copies of a run: its record and its spec, which are all that they read."""
+    """Commands that read, over copies of a run: its record and its spec, which are all that they
+    read.
+    """
     bench.qexp("run", "mogi_quick", "--seed", "0")
     run = bench.folder / "runs" / "mogi_quick_0"
     ways: dict[tuple[str, int], Callable[[], Cost]] = {}
@@ -181,14 +189,18 @@ def runs(bench: Bench) -> None:
         def ask(*words: str, root: Path = root) -> Callable[[], Cost]:
             return lambda: bench.qexp(*words, root=root)
 
-        def complete(root: Path = root, beginning: str = f"qexp show mogi_quick_{count - 1}") -> Cost:
+        def complete(
+            root: Path = root, beginning: str = f"qexp show mogi_quick_{count - 1}"
+        ) -> Cost:
             line = {"COMP_WORDS": beginning, "COMP_CWORD": "2", "_QEXP_COMPLETE": "complete_bash"}
             return bench.qexp(root=root, variables=line)
 
         ways["ls, no index yet", count] = first
         ways["ls", count] = ask("ls", "--limit", LISTED)
         ways["ls --no-refresh", count] = ask("ls", "--limit", LISTED, "--no-refresh")
-        ways["ls --where, keys of specs", count] = ask("ls", "--limit", LISTED, "--where", "learning_rate > 1e-3")
+        ways["ls --where, keys of specs", count] = ask(
+            "ls", "--limit", LISTED, "--where", "learning_rate > 1e-3"
+        )
         ways["show", count] = ask("show", f"mogi_quick_{count - 1}")
         ways["completion", count] = complete
     bench.in_turn(ways, once=100_000)  # minutes
@@ -199,7 +211,10 @@ def runs(bench: Bench) -> None:
         folders_of_a_run=sum(entry.is_dir() for entry in entries),
         kilobytes_of_a_run=sum(entry.stat().st_size for entry in entries if entry.is_file()) / 1e3,
         kilobytes_of_a_run_on_disk=sum(entry.stat().st_blocks * 512 for entry in entries) / 1e3,
-        bytes_of_a_run_in_the_index=(bench.folder / f"workspace_{most}/runs/catalog.json").stat().st_size / most,
+        bytes_of_a_run_in_the_index=(bench.folder / f"workspace_{most}/runs/catalog.json")
+        .stat()
+        .st_size
+        / most,
     )
 
 
@@ -211,14 +226,18 @@ def _copies(run: Path, root: Path, count: int) -> None:
         folder = root / "runs" / f"mogi_quick_{number}"
         folder.mkdir()
         (folder / "spec.json").write_bytes(spec)
-        (folder / "run.json").write_text(json.dumps({**record, "name": folder.name, "seed": number}))
+        (folder / "run.json").write_text(
+            json.dumps({**record, "name": folder.name, "seed": number})
+        )
 
 
 # Runs of one command
 
 
 def queued(bench: Bench) -> None:
-    """Runs that a command prepares and hands to a scheduler; commands that answer at once stand for the scheduler."""
+    """Runs that a command prepares and hands to a scheduler; commands that answer at once stand for
+    the scheduler.
+    """
     scheduler = bench.folder / "scheduler"
     calls = scheduler / "calls"
     for name, answer in (
@@ -252,8 +271,12 @@ def queued(bench: Bench) -> None:
 def samples(bench: Bench) -> None:
     ways: dict[tuple[str, int], Callable[[], Cost]] = {}
     for count in bench.sizes["samples"]:
-        ways["training samples", count] = _train(bench, "mogi_quick", sizes=[count, 100, 100], batch_size=32)
-        ways["validation samples", count] = _train(bench, "mogi_quick", sizes=[1_000, count, 100], batch_size=32)
+        ways["training samples", count] = _train(
+            bench, "mogi_quick", sizes=[count, 100, 100], batch_size=32
+        )
+        ways["validation samples", count] = _train(
+            bench, "mogi_quick", sizes=[1_000, count, 100], batch_size=32
+        )
     bench.in_turn(ways)
 
 
@@ -265,7 +288,10 @@ def pixels(bench: Bench) -> None:
     }
     ways: dict[tuple[str, int], Callable[[], Cost]] = {}
     for side in bench.sizes["pixels"]:
-        images: dict[str, Any] = {"dataset.size": [side, side], "model.inputs.displacement.size": [side, side, 1]}
+        images: dict[str, Any] = {
+            "dataset.size": [side, side],
+            "model.inputs.displacement.size": [side, side, 1],
+        }
         images |= {"sizes": [IMAGES_OF_EPOCH, 100, 100]}
         ways["training", side**2] = _train(bench, "mogi_quick", **images)
         ways["training, noise", side**2] = _train(bench, "mogi_quick", **images, **noise)
@@ -289,14 +315,19 @@ def predictions(bench: Bench) -> None:
 
     for count in bench.sizes["rows"]:
         for folds in NETWORKS:
-            ways[f"rows, {folds} networks", count] = predict(f"rows_{folds}", f"rows_{count}.parquet", ".parquet")
+            ways[f"rows, {folds} networks", count] = predict(
+                f"rows_{folds}", f"rows_{count}.parquet", ".parquet"
+            )
     for count in bench.sizes["images"]:
         ways["images", count] = predict("images", f"images_{count}.npy", ".parquet")
     bench.in_turn(ways)
     most = bench.sizes["rows"][-1]
     predict("rows_5", f"rows_{most}.parquet", ".parquet")()
     read, written = (bench.folder / name for name in (f"rows_{most}.parquet", "estimates.parquet"))
-    bench.fact(bytes_read_of_a_row=read.stat().st_size / most, bytes_written_of_a_row=written.stat().st_size / most)
+    bench.fact(
+        bytes_read_of_a_row=read.stat().st_size / most,
+        bytes_written_of_a_row=written.stat().st_size / most,
+    )
 
 
 def seeds(bench: Bench) -> None:
@@ -315,7 +346,9 @@ def processes(bench: Bench) -> None:
     """Elapsed seconds: of a sweep's command, and of one run's training alone."""
     ways: dict[tuple[str, int], Callable[[], Cost]] = {}
     for count in bench.sizes["processes"]:
-        ways[f"sweep of {SWEEP} runs", count] = _sweep(bench, SWEEP, "--stack", "1", "-j", str(count), epochs=10)
+        ways[f"sweep of {SWEEP} runs", count] = _sweep(
+            bench, SWEEP, "--stack", "1", "-j", str(count), epochs=10
+        )
         ways["one run by torchrun", count] = _together(bench, count)
     bench.in_turn(ways)
 
@@ -332,7 +365,9 @@ def _together(bench: Bench, count: int) -> Callable[[], Cost]:
     return measure
 
 
-def _train(bench: Bench, experience: str, *options: str, epochs: int = EPOCHS, **values: Any) -> Callable[[], Cost]:
+def _train(
+    bench: Bench, experience: str, *options: str, epochs: int = EPOCHS, **values: Any
+) -> Callable[[], Cost]:
     def measure() -> Cost:
         seed = str(next(new_seeds))
         return bench.qexp(*_words(experience, "--seed", seed, *options, epochs=epochs, **values))
@@ -343,7 +378,14 @@ def _train(bench: Bench, experience: str, *options: str, epochs: int = EPOCHS, *
 def _sweep(bench: Bench, count: int, *options: str, epochs: int) -> Callable[[], Cost]:
     def measure() -> Cost:
         chosen = ",".join(str(next(new_seeds)) for _ in range(count))
-        words = _words("mogi_quick", "--seeds", chosen, *options, epochs=epochs, sizes=[IMAGES_OF_EPOCH, 100, 100])
+        words = _words(
+            "mogi_quick",
+            "--seeds",
+            chosen,
+            *options,
+            epochs=epochs,
+            sizes=[IMAGES_OF_EPOCH, 100, 100],
+        )
         return bench.qexp(*words)
 
     return measure
@@ -357,7 +399,9 @@ def _folds(bench: Bench, count: int, *options: str) -> Callable[[], Cost]:
 
 
 def _words(experience: str, *options: str, **values: Any) -> list[str]:
-    changes = [word for key, value in values.items() for word in ("--set", f"{key}={json.dumps(value)}")]
+    changes = [
+        word for key, value in values.items() for word in ("--set", f"{key}={json.dumps(value)}")
+    ]
     return ["run", experience, *options, *changes]
 
 
@@ -389,14 +433,18 @@ def _write_files(folder: Path, of_rows: list[int], of_images: list[int]) -> None
 
     table = pyarrow.csv.read_csv(folder / "data" / "lunar" / "stand_in_TiO2.csv")
     random = np.random.default_rng(0)
-    for count in of_rows:  # each another row: the same one again and again would take no room in a file
+    for (
+        count
+    ) in of_rows:  # each another row: the same one again and again would take no room in a file
         drawn = table.drop_columns(["TiO2"]).take(pa.array(random.integers(0, len(table), count)))
         for place, name in enumerate(drawn.column_names):
             if pa.types.is_floating(drawn.schema.field(name).type):
                 near = drawn[name].to_numpy() * random.uniform(0.99, 1.01, count)
                 drawn = drawn.set_column(place, name, pa.array(near.astype(np.float32)))
         pyarrow.parquet.write_table(drawn, folder / f"rows_{count}.parquet")
-    images = qexp.samples("mogi", "test", count=100, workspace=folder)["displacement"].values.astype(np.float32)
+    images = qexp.samples("mogi", "test", count=100, workspace=folder)[
+        "displacement"
+    ].values.astype(np.float32)
     for count in of_images:
         shape = (count, *images.shape[1:])
         file = np.lib.format.open_memmap(folder / f"images_{count}.npy", "w+", np.float32, shape)
@@ -427,7 +475,11 @@ class Panel:
     of: str = "core_seconds"
 
 
-UNITS = {"core_seconds": "core seconds", "seconds": "elapsed seconds", "megabytes": "peak memory (MB)"}
+UNITS = {
+    "core_seconds": "core seconds",
+    "seconds": "elapsed seconds",
+    "megabytes": "peak memory (MB)",
+}
 
 LINE_OF_LEGEND = 0.085
 """Share of a panel's height that a line of the legend takes."""
@@ -450,10 +502,14 @@ def draw(measured: Mapping[str, Direction], path: Path) -> None:
 
     figure, axes = folded(len(PANELS), 2.8, 3.0)
     for axis, panel in zip(axes, PANELS, strict=True):
-        lines = [line for name in panel.directions if name in measured for line in measured[name].lines]
+        lines = [
+            line for name in panel.directions if name in measured for line in measured[name].lines
+        ]
         for line, colour in zip(lines, COLOURS, strict=False):
             values = [getattr(cost, panel.of) for cost in line.costs]
-            axis.loglog(line.sizes, values, "o-", color=colour, markersize=3, linewidth=1.2, label=line.name)
+            axis.loglog(
+                line.sizes, values, "o-", color=colour, markersize=3, linewidth=1.2, label=line.name
+            )
         axis.set_title(panel.title, fontsize=sized(9))
         axis.set_xlabel(panel.x, fontsize=small())
         axis.set_ylabel(UNITS[panel.of], fontsize=small())
@@ -463,7 +519,13 @@ def draw(measured: Mapping[str, Direction], path: Path) -> None:
         else:
             _set_ticks(axis, panel, sorted({size for line in lines for size in line.sizes}))
             _leave_room(axis, len(lines))
-            axis.legend(frameon=False, fontsize=sized(7.5), handlelength=1.2, loc="upper left", labelspacing=0.3)
+            axis.legend(
+                frameon=False,
+                fontsize=sized(7.5),
+                handlelength=1.2,
+                loc="upper left",
+                labelspacing=0.3,
+            )
     add_title(figure, "Whole commands, from start to end; both axes are logarithmic")
     save(figure, path)
 
@@ -506,12 +568,13 @@ def report(measured: Mapping[str, Direction]) -> None:
         for line in direction.lines:
             for size, cost in zip(line.sizes, line.costs, strict=True):
                 print(
-                    f"  {line.name:28s} {size:>9,} {cost.seconds:9.2f} s {cost.core_seconds:9.2f} core s "
-                    f"{cost.megabytes:7.0f} MB"
+                    f"  {line.name:28s} {size:>9,} {cost.seconds:9.2f} s {cost.core_seconds:9.2f}"
+                    f" core s {cost.megabytes:7.0f} MB"
                 )
             print(
-                f"  {line.name:28s} one more  {1e6 * line.each():12.4g} core µs {1e6 * line.each('megabytes'):10.4g} "
-                f"bytes   {line.times} times   largest / smallest {line.ratio():.2f}, {line.ratio('seconds'):.2f}"
+                f"  {line.name:28s} one more  {1e6 * line.each():12.4g} core µs"
+                f" {1e6 * line.each('megabytes'):10.4g} bytes   {line.times} times   largest /"
+                f" smallest {line.ratio():.2f}, {line.ratio('seconds'):.2f}"
             )
         for fact, value in direction.facts.items():
             print(f"  {fact}: {value:.4g}")
@@ -521,48 +584,80 @@ RUNS, ROWS, ROWS_OF_FILE, SIMULATIONS = 10**6, 10**10, 10**8, 10**7
 
 
 def extrapolate(measured: Mapping[str, Direction]) -> None:
-    """What much larger sizes would cost if one more goes on costing what it costs between the largest two."""
+    """What much larger sizes would cost if one more goes on costing what it costs between the
+    largest two.
+    """
     print("\nextrapolated")
     if "runs" in measured:
         for line in measured["runs"].lines:
             each = line.each()
-            print(f"  {RUNS:,} runs, {line.name}: {1e6 * each:.3g} µs × {RUNS:,} = {each * RUNS:.3g} core s")
+            print(
+                f"  {RUNS:,} runs, {line.name}: {1e6 * each:.3g} µs × {RUNS:,} = {each * RUNS:.3g}"
+                " core s"
+            )
             if line.ratio("megabytes") > 2:
                 memory = line.each("megabytes")
-                print(f"  {RUNS:,} runs, {line.name}: {1e3 * memory:.3g} kB × {RUNS:,} = {memory * RUNS / 1e3:.3g} GB")
+                print(
+                    f"  {RUNS:,} runs, {line.name}: {1e3 * memory:.3g} kB × {RUNS:,} ="
+                    f" {memory * RUNS / 1e3:.3g} GB"
+                )
         facts = measured["runs"].facts
         print(f"  {RUNS:,} runs: {facts['kilobytes of a run on disk'] * RUNS / 1e9:.3g} TB on disk")
-        print(f"  {RUNS:,} runs: {(facts['files of a run'] + facts['folders of a run']) * RUNS:,.0f} inodes")
-        print(f"  {RUNS:,} runs: {facts['bytes of a run in the index'] * RUNS / 1e9:.3g} GB of index")
+        print(
+            f"  {RUNS:,} runs: {(facts['files of a run'] + facts['folders of a run']) * RUNS:,.0f}"
+            " inodes"
+        )
+        print(
+            f"  {RUNS:,} runs: {facts['bytes of a run in the index'] * RUNS / 1e9:.3g} GB of index"
+        )
     if "predictions" in measured:
         for line in measured["predictions"].lines[: len(NETWORKS)]:
             each = line.each()
             hours = each * ROWS / 3600
-            print(f"  {ROWS:.0e} {line.name}: {1e6 * each:.3g} µs × {ROWS:.0e} = {hours:.3g} core hours")
+            print(
+                f"  {ROWS:.0e} {line.name}: {1e6 * each:.3g} µs × {ROWS:.0e} = {hours:.3g} core"
+                " hours"
+            )
         jobs = ROWS // ROWS_OF_FILE
         for fact, value in measured["predictions"].facts.items():
             if not fact.startswith("bytes"):
                 continue
-            print(f"  {ROWS:.0e} rows, {fact}: {value:.3g} × {ROWS:.0e} = {value * ROWS / 1e9:.3g} GB in {jobs} files")
+            print(
+                f"  {ROWS:.0e} rows, {fact}: {value:.3g} × {ROWS:.0e} = {value * ROWS / 1e9:.3g} GB"
+                f" in {jobs} files"
+            )
     if "samples" in measured:
         line = measured["samples"].lines[0]
         each, memory = line.each() / EPOCHS, line.each("megabytes")
-        print(f"  {SIMULATIONS:,} samples: {1e6 * each:.3g} µs × {SIMULATIONS:,} = {each * SIMULATIONS:.3g} core s")
+        print(
+            f"  {SIMULATIONS:,} samples: {1e6 * each:.3g} µs × {SIMULATIONS:,} ="
+            f" {each * SIMULATIONS:.3g} core s"
+        )
         total = memory * SIMULATIONS / 1e3
-        print(f"  {SIMULATIONS:,} samples: {1e3 * memory:.3g} kB × {SIMULATIONS:,} = {total:.3g} GB")
+        print(
+            f"  {SIMULATIONS:,} samples: {1e3 * memory:.3g} kB × {SIMULATIONS:,} = {total:.3g} GB"
+        )
 
 
 def main(words: list[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("directions", nargs="*", metavar="DIRECTION", help=f"some of {', '.join(DIRECTIONS)}")
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "directions", nargs="*", metavar="DIRECTION", help=f"some of {', '.join(DIRECTIONS)}"
+    )
     parser.add_argument("--quick", action="store_true", help="smaller sizes, once each")
     parser.add_argument("--repeats", type=int, default=REPEATS, help="of which medians are taken")
-    parser.add_argument("--to", type=Path, default=Path(), help="folder of scale.json and scale.png")
+    parser.add_argument(
+        "--to", type=Path, default=Path(), help="folder of scale.json and scale.png"
+    )
     for hidden in ("--write", "--rows", "--images"):
         parser.add_argument(hidden, help=argparse.SUPPRESS)
     arguments = parser.parse_args(words)
     if arguments.write:
-        of_rows, of_images = ([int(word) for word in words.split(",")] for words in (arguments.rows, arguments.images))
+        of_rows, of_images = (
+            [int(word) for word in words.split(",")] for words in (arguments.rows, arguments.images)
+        )
         return _write_files(Path(arguments.write), of_rows, of_images)
     if unknown := set(arguments.directions) - DIRECTIONS.keys():
         parser.error(f"no direction {', '.join(sorted(unknown))}; known: {', '.join(DIRECTIONS)}")
@@ -597,7 +692,9 @@ def _busy() -> float:
 
 def read(path: Path) -> dict[str, Direction]:
     """Medians of the measurements in a file."""
-    costs: dict[str, dict[str, dict[int, list[Cost]]]] = defaultdict(lambda: defaultdict(lambda: defaultdict(list)))
+    costs: dict[str, dict[str, dict[int, list[Cost]]]] = defaultdict(
+        lambda: defaultdict(lambda: defaultdict(list))
+    )
     facts: dict[str, dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
     for line in map(json.loads, path.read_text().splitlines()):
         direction = line.pop("direction")
@@ -609,7 +706,10 @@ def read(path: Path) -> dict[str, Direction]:
         direction: Direction(
             [
                 Line(
-                    name, sorted(sizes), [_median(sizes[size]) for size in sorted(sizes)], min(map(len, sizes.values()))
+                    name,
+                    sorted(sizes),
+                    [_median(sizes[size]) for size in sorted(sizes)],
+                    min(map(len, sizes.values())),
                 )
                 for name, sizes in lines.items()
             ],
@@ -620,7 +720,12 @@ def read(path: Path) -> dict[str, Direction]:
 
 
 def _median(costs: list[Cost]) -> Cost:
-    return Cost(**{name: statistics.median(getattr(cost, name) for cost in costs) for name in asdict(costs[0])})
+    return Cost(
+        **{
+            name: statistics.median(getattr(cost, name) for cost in costs)
+            for name in asdict(costs[0])
+        }
+    )
 
 
 if __name__ == "__main__":

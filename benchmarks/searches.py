@@ -30,11 +30,20 @@ FIGURE = Path("searches.png")
 
 
 def least_so_far(sampler: str, seed: int, root: Path) -> list[float]:
-    """The least validation loss after each trial of a search of mogi_quick, whose trials have this seed."""
+    """The least validation loss after each trial of a search of mogi_quick, whose trials have this
+    seed.
+    """
     tuned = qexp.tune(
-        "mogi_quick", space=SPACE, trials=TRIALS, sampler=sampler, seeds=[seed], final_seeds=0, jobs=2,
-        out=root / f"{sampler}_{seed}", workspace=root,
-    )  # fmt: skip
+        "mogi_quick",
+        space=SPACE,
+        trials=TRIALS,
+        sampler=sampler,
+        seeds=[seed],
+        final_seeds=0,
+        jobs=2,
+        out=root / f"{sampler}_{seed}",
+        workspace=root,
+    )
     return list(accumulate((trial.values[0] for trial in tuned.trials if trial.values), min))
 
 
@@ -45,7 +54,14 @@ def draw(reached: Mapping[str, Sequence[list[float]]]) -> None:
     for (sampler, searches), colour in zip(reached.items(), COLOURS, strict=False):
         losses = np.array(searches)
         panel.step(trials, losses.T, where="post", color=colour, alpha=0.35, linewidth=0.8)
-        panel.step(trials, np.median(losses, 0), where="post", color=colour, linewidth=2, label=NAMES[sampler])
+        panel.step(
+            trials,
+            np.median(losses, 0),
+            where="post",
+            color=colour,
+            linewidth=2,
+            label=NAMES[sampler],
+        )
     panel.set_ylim(0.015, 0.03)  # the first trials are what they are
     panel.set_xlim(1, TRIALS)
     panel.set_xlabel("trials")
@@ -61,13 +77,17 @@ def main() -> None:
         root = Path(folder)
         qexp.init(root)
         reached: Mapping[str, Sequence[list[float]]] = {
-            sampler: [least_so_far(sampler, seed, root) for seed in REPETITIONS] for sampler in NAMES
+            sampler: [least_so_far(sampler, seed, root) for seed in REPETITIONS]
+            for sampler in NAMES
         }
     draw(reached)
     for sampler, searches in reached.items():
         for count in COUNTS:
             losses = [losses[count - 1] for losses in searches]
-            print(f"{sampler:6} {count:3} trials: {median(losses):.4f} ({', '.join(f'{one:.4f}' for one in losses)})")
+            print(
+                f"{sampler:6} {count:3} trials: {median(losses):.4f}"
+                f" ({', '.join(f'{one:.4f}' for one in losses)})"
+            )
 
 
 if __name__ == "__main__":

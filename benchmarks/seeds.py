@@ -1,4 +1,5 @@
-"""Results of experiences over several seeds: mean and standard deviation of the test error, and the training time.
+"""Results of experiences over several seeds: mean and standard deviation of the test error, and the
+training time.
 
 Run: python -m benchmarks.seeds [EXPERIENCE ...] [--seeds 5]
 Runs that are done already are not trained again.
@@ -13,8 +14,12 @@ import qexp
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("experiences", nargs="*", default=["mogi_standard", "mogi_quick", "mogi_cnn", "mogi_noisy"])
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "experiences", nargs="*", default=["mogi_standard", "mogi_quick", "mogi_cnn", "mogi_noisy"]
+    )
     parser.add_argument("--seeds", type=int, default=5, help="seeds 0 to this number")
     arguments = parser.parse_args()
     for experience in arguments.experiences:
@@ -24,7 +29,10 @@ def main() -> None:
             values = [run.results["test"][output]["mae"] for run in runs]
             errors.append(f"{output} {written(values)} {runs[0].record['units'][output]}")
         seconds = statistics.median(run.record["seconds"] for run in runs)
-        print(f"{experience:16s} {', '.join(errors)}; {seconds:.1f} s of training (median)", flush=True)
+        print(
+            f"{experience:16s} {', '.join(errors)}; {seconds:.1f} s of training (median)",
+            flush=True,
+        )
 
 
 def written(values: list[float]) -> str:

@@ -1,4 +1,5 @@
-"""A workspace with as many runs as a long project has, whose records and specs qexp's own code writes.
+"""A workspace with as many runs as a long project has, whose records and specs qexp's own code
+writes.
 
 Run: python -m benchmarks.served_workspace FOLDER [COUNT]
 """
@@ -38,20 +39,39 @@ def plan_of(experience: str, root: Path) -> Plan:
 
 
 def write(root: Path, plan: Plan, number: int, created: datetime) -> None:
-    rate, state = random.choice(RATES), random.choices([State.DONE, State.FAILED, State.INTERRUPTED], [90, 7, 3])[0]
+    rate = random.choice(RATES)
+    state = random.choices([State.DONE, State.FAILED, State.INTERRUPTED], [90, 7, 3])[0]
     error = random.lognormvariate(-3, 0.5)
-    metrics = {"mae": error, "rmse": 1.3 * error, "bias": random.gauss(0, error), "r2": 1 - error, "mre": 100 * error}
+    metrics = {
+        "mae": error,
+        "rmse": 1.3 * error,
+        "bias": random.gauss(0, error),
+        "r2": 1 - error,
+        "mre": 100 * error,
+    }
     done = 20 if state is State.DONE else random.randrange(20)
     spec = {**plan.spec, "learning_rate": rate}
     record = Record(
-        name=f"{plan.experience}_{number}", experience=plan.experience, seed=number, state=state,
-        dataset=plan.dataset, model=plan.model, created=created.isoformat(timespec="milliseconds"),
-        digest=digest(spec), overrides=(f"learning_rate={rate:g}",), tags=random.choice(TAGS),
-        units={"depth": "km", "delta_volume": "10⁶ m³"}, epochs=Epochs(done=done, of=20, best=done or None),
-        seconds=random.uniform(10, 500), error=None if state is not State.FAILED else "the loss is not finite",
-        results={part: {"depth": metrics, "delta_volume": metrics} for part in ("validation", "test")}
-        if state is State.DONE else {},
-    )  # fmt: skip
+        name=f"{plan.experience}_{number}",
+        experience=plan.experience,
+        seed=number,
+        state=state,
+        dataset=plan.dataset,
+        model=plan.model,
+        created=created.isoformat(timespec="milliseconds"),
+        digest=digest(spec),
+        overrides=(f"learning_rate={rate:g}",),
+        tags=random.choice(TAGS),
+        units={"depth": "km", "delta_volume": "10⁶ m³"},
+        epochs=Epochs(done=done, of=20, best=done or None),
+        seconds=random.uniform(10, 500),
+        error=None if state is not State.FAILED else "the loss is not finite",
+        results=(
+            {part: {"depth": metrics, "delta_volume": metrics} for part in ("validation", "test")}
+            if state is State.DONE
+            else {}
+        ),
+    )
     directory = RunDirectory(root / "runs" / record.name)
     files.make_folder(directory.path)
     directory.spec_file.write_bytes(formats.json_bytes(spec))

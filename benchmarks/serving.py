@@ -1,4 +1,6 @@
-"""`qexp serve` over ten thousand runs: how soon it answers, and what many clients cost a run that trains beside it."""
+"""`qexp serve` over ten thousand runs: how soon it answers, and what many clients cost a run that
+trains beside it.
+"""
 
 from __future__ import annotations
 
@@ -25,7 +27,9 @@ from qexp import api
 
 RUNS, CLIENTS = 10_000, 100
 MOST_START, MOST_FIRST_PAGE, MOST_RUN_PAGE = 1.5, 1.0, 0.5
-"""Seconds: until the address is printed, until the first page has its rows, for the page of a run."""
+"""Seconds: until the address is printed, until the first page has its rows, for the page of a
+run.
+"""
 
 LEAST_SPEED = 0.97
 """Of a run that trains beside the clients."""
@@ -57,7 +61,11 @@ class Serving:
 
     @property
     def holds(self) -> bool:
-        soon = self.start <= MOST_START and self.first_page <= MOST_FIRST_PAGE and self.run_page <= MOST_RUN_PAGE
+        soon = (
+            self.start <= MOST_START
+            and self.first_page <= MOST_FIRST_PAGE
+            and self.run_page <= MOST_RUN_PAGE
+        )
         return soon and self.speed >= LEAST_SPEED and not self.lost
 
 
@@ -66,7 +74,9 @@ def measure(root: Path) -> Serving:
     run = qexp.run("mogi_quick", overrides={"epochs": 5}, workspace=root)
     api.reindex(workspace=root)
     with _server(root) as (port, start):
-        first_page = seconds(lambda: [_get(port, path) for path in ("/runs", "/page.js", "/page.css", "/runs.json")])
+        first_page = seconds(
+            lambda: [_get(port, path) for path in ("/runs", "/page.js", "/page.css", "/runs.json")]
+        )
         run_page = median(seconds(lambda: _get(port, f"/runs/{run.name}")) for _ in range(5))
         alone, beside, answers = 0, 0, Counter[str]()
         with _training(root) as epochs:
@@ -85,7 +95,9 @@ def _server(root: Path) -> Iterator[tuple[int, float]]:
     """Its port, and the seconds until it listened."""
     started = time.perf_counter()
     command = [sys.executable, "-m", "qexp", "serve", "--port", "0", "--workspace", str(root)]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+    process = subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+    )
     try:
         assert process.stdout is not None
         address = process.stdout.readline()
@@ -137,7 +149,9 @@ def _training(root: Path) -> Iterator[Callable[[], int]]:
 
 
 async def _answers(port: int) -> Counter[str]:
-    """Status, or the kind of error of a request that was lost → requests of all clients in a period."""
+    """Status, or the kind of error of a request that was lost → requests of all clients in a
+    period.
+    """
     counts = Counter[str]()
     end = time.monotonic() + PERIOD
 

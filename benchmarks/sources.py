@@ -1,4 +1,6 @@
-"""Images by every source of the generators; those of okada and yang against numpy functions that make one at a time."""
+"""Images by every source of the generators; those of okada and yang against numpy functions that
+make one at a time.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +18,10 @@ from validation.plain_yang import plain_yang
 
 IMAGES, PIXELS = 1000, 64
 TIMES_AS_FAST = 20.0
-DEMANDED: dict[str, Callable[..., tuple[NDArray[np.float64], ...]]] = {"okada": plain_okada, "yang": plain_yang}
+DEMANDED: dict[str, Callable[..., tuple[NDArray[np.float64], ...]]] = {
+    "okada": plain_okada,
+    "yang": plain_yang,
+}
 
 LOOK = {"x_res": 100.0, "y_res": 100.0, "azimuth": 0.3, "incidence": 0.6}
 RANGES = {
@@ -73,22 +78,31 @@ def measure() -> tuple[list[Comparison], list[Time]]:
     return compared, times
 
 
-def against_numpy(name: str, drawn: dict[str, torch.Tensor], ours: Callable[[], NDArray[np.float32]]) -> Comparison:
+def against_numpy(
+    name: str, drawn: dict[str, torch.Tensor], ours: Callable[[], NDArray[np.float32]]
+) -> Comparison:
     columns = {variable: values.double().numpy() for variable, values in drawn.items()}
     positions = (np.arange(PIXELS) - PIXELS / 2) * LOOK["x_res"]
     east, north = np.meshgrid(positions, positions)
     azimuth, incidence = LOOK["azimuth"], LOOK["incidence"]
-    look = (-np.cos(azimuth) * np.sin(incidence), -np.sin(azimuth) * np.sin(incidence), np.cos(incidence))
+    look = (
+        -np.cos(azimuth) * np.sin(incidence),
+        -np.sin(azimuth) * np.sin(incidence),
+        np.cos(incidence),
+    )
 
     def one_at_a_time() -> NDArray[np.float64]:
         images = np.empty((IMAGES, PIXELS, PIXELS))
         for index, (x, y, *others) in enumerate(zip(*columns.values(), strict=True)):
             moved = DEMANDED[name](east - x, north - y, *others)
-            images[index] = sum(share * component for share, component in zip(look, moved, strict=True))
+            images[index] = sum(
+                share * component for share, component in zip(look, moved, strict=True)
+            )
         return images
 
     expected = one_at_a_time()
     scale = np.abs(expected).max(axis=(1, 2), keepdims=True)
-    np.testing.assert_allclose(ours() / scale, expected / scale, atol=1e-3, rtol=0)  # plain formulas lose digits
+    # plain formulas lose digits
+    np.testing.assert_allclose(ours() / scale, expected / scale, atol=1e-3, rtol=0)
     title = f"{IMAGES:,} images by {name}, times faster than numpy one at a time"
     return at_least(title, ours, one_at_a_time, TIMES_AS_FAST, repeats=3)

@@ -1,4 +1,6 @@
-"""Pretraining on spectra against prepared tensors, the encoder's time by masked fraction, and start-up times."""
+"""Pretraining on spectra against prepared tensors, the encoder's time by masked fraction, and
+start-up times.
+"""
 
 from __future__ import annotations
 
@@ -39,7 +41,11 @@ class Encoding:
 def write_data() -> None:
     """Simulate cores for the experiences, in the workspace."""
     if not (find().root / "data/xrf").exists():
-        write(XrfOptions(find().root / "data/xrf", CORES, test=1, validation=1, spectra=OF_EACH, labelled=0))
+        write(
+            XrfOptions(
+                find().root / "data/xrf", CORES, test=1, validation=1, spectra=OF_EACH, labelled=0
+            )
+        )
 
 
 def measure() -> list[Comparison]:
@@ -52,27 +58,43 @@ def epoch(name: str) -> Comparison:
     pair = SideBySide(name, functional.mse_loss)
     ready = pair.ready()
     return at_most(
-        f"steps of {name} over a bare loop", pair.managed_steps, lambda: pair.bare_steps(ready), 1.10, repeats=5
+        f"steps of {name} over a bare loop",
+        pair.managed_steps,
+        lambda: pair.bare_steps(ready),
+        1.10,
+        repeats=5,
     )
 
 
 def encodings(batch_size: int = 64, repeats: int = 9) -> list[Encoding]:
     """Of the ratios in turn, so that a machine that slows down slows all."""
     random = torch.Generator().manual_seed(0)
-    spectra, numbers = (torch.rand(batch_size, count, generator=random) for count in (CHANNELS, PATCHES))
-    encoders = {ratio: Encoder([(CHANNELS,), (PATCHES,)], "small", mask_ratio=ratio) for ratio in RATIOS}
+    spectra, numbers = (
+        torch.rand(batch_size, count, generator=random) for count in (CHANNELS, PATCHES)
+    )
+    encoders = {
+        ratio: Encoder([(CHANNELS,), (PATCHES,)], "small", mask_ratio=ratio) for ratio in RATIOS
+    }
 
     def encoded(ratio: float) -> None:
         encoders[ratio]([spectra, numbers]).sum().backward()
 
     for ratio in RATIOS:  # once unmeasured
         encoded(ratio)
-    times = [{ratio: seconds(lambda ratio=ratio: encoded(ratio)) for ratio in RATIOS} for _ in range(repeats)]
-    return [Encoding(ratio, median(seconds_by_ratio[ratio] for seconds_by_ratio in times)) for ratio in RATIOS]
+    times = [
+        {ratio: seconds(lambda ratio=ratio: encoded(ratio)) for ratio in RATIOS}
+        for _ in range(repeats)
+    ]
+    return [
+        Encoding(ratio, median(seconds_by_ratio[ratio] for seconds_by_ratio in times))
+        for ratio in RATIOS
+    ]
 
 
 def start() -> Comparison:
-    """A dataset that was opened before, against one that was not: its arrays are there, and no spectrum is read."""
+    """A dataset that was opened before, against one that was not: its arrays are there, and no
+    spectrum is read.
+    """
     before = os.environ.get(VARIABLE)
 
     def open_spectra(cache: str) -> None:
@@ -86,7 +108,11 @@ def start() -> Comparison:
             open_spectra(cache)
             title = f"a second start with {STARTED:,} spectra, times as fast as the first"
             return at_least(
-                title, lambda: open_spectra(cache), lambda: open_spectra(tempfile.mkdtemp(dir=parent)), 20, repeats=3
+                title,
+                lambda: open_spectra(cache),
+                lambda: open_spectra(tempfile.mkdtemp(dir=parent)),
+                20,
+                repeats=3,
             )
         finally:
             os.environ.pop(VARIABLE)

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import tempfile
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from benchmarks.timing import seconds
@@ -33,13 +34,29 @@ def workspace_of_runs(root: Path, count: int) -> None:
     for index in range(count):
         name = f"made_{index}"
         record = {
-            "schema": 1, "name": name, "experience": "made", "dataset": "mogi", "model": "mogi_cnn", "seed": index,
-            "state": "done", "created": f"2026-01-01T00:00:00.{index % 1000:03d}+00:00", "started": None,
-            "ended": None, "digest": f"{index:064x}", "overrides": [], "tags": [], "parents": [],
-            "units": {"depth": "km", "delta_volume": "10⁶ m³"}, "attempts": [],
-            "epochs": {"done": 100, "of": 100, "best": 90}, "seconds": 10.0, "error": None,
-            "results": {part: {"depth": ERRORS, "delta_volume": ERRORS} for part in ("validation", "test")},
-        }  # fmt: skip
+            "schema": 1,
+            "name": name,
+            "experience": "made",
+            "dataset": "mogi",
+            "model": "mogi_cnn",
+            "seed": index,
+            "state": "done",
+            "created": f"2026-01-01T00:00:00.{index % 1000:03d}+00:00",
+            "started": None,
+            "ended": None,
+            "digest": f"{index:064x}",
+            "overrides": [],
+            "tags": [],
+            "parents": [],
+            "units": {"depth": "km", "delta_volume": "10⁶ m³"},
+            "attempts": [],
+            "epochs": {"done": 100, "of": 100, "best": 90},
+            "seconds": 10.0,
+            "error": None,
+            "results": {
+                part: {"depth": ERRORS, "delta_volume": ERRORS} for part in ("validation", "test")
+            },
+        }
         (root / "runs" / name).mkdir(parents=True)
         (root / "runs" / name / "run.json").write_text(json.dumps(record))
 
@@ -68,15 +85,29 @@ def measure(repeats: int = 7) -> list[Look]:
             for turn in range(repeats if count < 100_000 else 3):
                 if "has changed" in name:
                     os.utime(root / "runs" / f"made_{turn}" / "run.json")
-                ours = seconds(lambda arguments=arguments: _call("-m", "qexp", "--workspace", str(root), *arguments))  # type: ignore[misc]  # noqa: B023
+                command = ("-m", "qexp", "--workspace", str(root), *arguments)
+                ours = seconds(partial(_call, *command))
                 pairs.append((ours, seconds(lambda: _call("-c", "pass"))))
             ours, python = (statistics.median(times) for times in zip(*pairs, strict=True))
-            looks.append(Look(name, ours, python, limit, _peak("-m", "qexp", "--workspace", str(root), *arguments)))
+            looks.append(
+                Look(
+                    name,
+                    ours,
+                    python,
+                    limit,
+                    _peak("-m", "qexp", "--workspace", str(root), *arguments),
+                )
+            )
         return looks
 
 
 def _call(*arguments: str) -> None:
-    subprocess.run([sys.executable, *arguments], check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    subprocess.run(
+        [sys.executable, *arguments],
+        check=True,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
 
 
 def _peak(*arguments: str) -> float:
@@ -86,5 +117,7 @@ def _peak(*arguments: str) -> float:
         "subprocess.run([sys.executable, *sys.argv[1:]], check=True, stdout=-3, stderr=-3)\n"
         "print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)\n"
     )
-    finished = subprocess.run([sys.executable, "-c", script, *arguments], check=True, capture_output=True, text=True)
+    finished = subprocess.run(
+        [sys.executable, "-c", script, *arguments], check=True, capture_output=True, text=True
+    )
     return int(finished.stdout) / (1024 if sys.platform != "darwin" else 1024**2)

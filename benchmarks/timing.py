@@ -29,7 +29,11 @@ def seconds(work: Callable[[], object]) -> float:
 
 
 def at_most(
-    name: str, ours: Callable[[], object], other: Callable[[], object], limit: float, repeats: int = 9
+    name: str,
+    ours: Callable[[], object],
+    other: Callable[[], object],
+    limit: float,
+    repeats: int = 9,
 ) -> Comparison:
     """Ours may take at most `limit` times as long as the other."""
     pairs = _pairs(ours, other, repeats)
@@ -39,7 +43,11 @@ def at_most(
 
 
 def at_least(
-    name: str, ours: Callable[[], object], other: Callable[[], object], limit: float, repeats: int = 9
+    name: str,
+    ours: Callable[[], object],
+    other: Callable[[], object],
+    limit: float,
+    repeats: int = 9,
 ) -> Comparison:
     """Ours must be at least `limit` times as fast as the other; the ratio is how many times."""
     pairs = _pairs(ours, other, repeats)
@@ -47,7 +55,9 @@ def at_least(
     return _comparison(name, pairs, ratios, f"≥ {limit:g}", statistics.median(ratios) >= limit)
 
 
-def _pairs(ours: Callable[[], object], other: Callable[[], object], repeats: int) -> list[tuple[float, float]]:
+def _pairs(
+    ours: Callable[[], object], other: Callable[[], object], repeats: int
+) -> list[tuple[float, float]]:
     ours(), other()  # once unmeasured: caches, pages, threads
     return [(seconds(ours), seconds(other)) for _ in range(repeats)]
 
@@ -56,4 +66,6 @@ def _comparison(
     name: str, pairs: list[tuple[float, float]], ratios: list[float], demand: str, holds: bool
 ) -> Comparison:
     ours, other = (statistics.median(times) for times in zip(*pairs, strict=True))
-    return Comparison(name, ours, other, statistics.median(ratios), (min(ratios), max(ratios)), demand, holds)
+    return Comparison(
+        name, ours, other, statistics.median(ratios), (min(ratios), max(ratios)), demand, holds
+    )

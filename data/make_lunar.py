@@ -1,25 +1,30 @@
-"""Stand-ins for the tables of returned lunar samples under Kaguya's Multiband Imager: `python data/make_lunar.py`.
+"""Stand-ins for the tables of returned lunar samples under Kaguya's Multiband Imager: `python
+data/make_lunar.py`.
 
-Nothing here is measured, and nothing is taken from a measured table but the names of its columns. What is known of
-lunar soil is put together, so that the same inversion is possible, with the same kinds of trouble:
+Nothing here is measured, and nothing is taken from a measured table but the names of its columns.
+What is known of lunar soil is put together, so that the same inversion is possible, with the same
+kinds of trouble:
 
-Composition. The soil of a station is a mixture of highland soil and of the mare soil of its mission, by a share that
-varies from station to station. Both are plagioclase (CaAl2Si2O8), pyroxene ((Ca, Mg, Fe)SiO3) and ilmenite (FeTiO3),
-and the oxides follow from the formulas: ilmenite holds all the TiO2, 52.6 % of its weight. Missions differ in their
-mare soil, as landing sites do, so that samples of one mission resemble each other.
+Composition. The soil of a station is a mixture of highland soil and of the mare soil of its
+mission, by a share that varies from station to station. Both are plagioclase (CaAl2Si2O8), pyroxene
+((Ca, Mg, Fe)SiO3) and ilmenite (FeTiO3), and the oxides follow from the formulas: ilmenite holds
+all the TiO2, 52.6 % of its weight. Missions differ in their mare soil, as landing sites do, so that
+samples of one mission resemble each other.
 
-Reflectance. A grain of refractive index n scatters as Hapke's equivalent slab: what is reflected at its surface, and
-what comes back from within, weakened by exp(-absorption x path). Plagioclase hardly absorbs. Pyroxene does at 0.95 and
-2 µm and below 0.5 µm, in proportion to its iron. Ilmenite lets nothing through: dark, and flat where all else rises
-with the wavelength. Space weathering covers grains with iron of nanometres, which absorbs as 1/wavelength (Hapke
-2001): soil becomes darker and redder as it matures. Single-scattering albedos are averaged by the grains' cross
-sections, and Hapke's formula for isotropic scatterers makes a reflectance factor of the mean, at 30° incidence.
+Reflectance. A grain of refractive index n scatters as Hapke's equivalent slab: what is reflected at
+its surface, and what comes back from within, weakened by exp(-absorption x path). Plagioclase
+hardly absorbs. Pyroxene does at 0.95 and 2 µm and below 0.5 µm, in proportion to its iron. Ilmenite
+lets nothing through: dark, and flat where all else rises with the wavelength. Space weathering
+covers grains with iron of nanometres, which absorbs as 1/wavelength (Hapke 2001): soil becomes
+darker and redder as it matures. Single-scattering albedos are averaged by the grains' cross
+sections, and Hapke's formula for isotropic scatterers makes a reflectance factor of the mean, at
+30° incidence.
 
-Angles. ThetaFe and ThetaTi are what Lucey et al. (2000, JGR 105, 20297) use against maturity, with the origins that
-Otake et al. (2012, LPSC 43, 1905) give for this camera.
+Angles. ThetaFe and ThetaTi are what Lucey et al. (2000, JGR 105, 20297) use against maturity, with
+the origins that Otake et al. (2012, LPSC 43, 1905) give for this camera.
 
-Noise. Brightness varies by 3 % with relief, each band by 0.5 %, and a sample is not the pixel: its minerals' shares
-differ from it by 5 % of themselves.
+Noise. Brightness varies by 3 % with relief, each band by 0.5 %, and a sample is not the pixel: its
+minerals' shares differ from it by 5 % of themselves.
 """
 
 from __future__ import annotations
@@ -32,21 +37,43 @@ import numpy as np
 
 SEED = 1969
 BANDS = np.array([414, 749, 901, 950, 1001, 1049, 1248, 1548])  # nm
-MOLAR_MASSES = {"SiO2": 60.08, "TiO2": 79.87, "Al2O3": 101.96, "FeO": 71.84, "MgO": 40.30, "CaO": 56.08}  # g/mol
+# g/mol
+MOLAR_MASSES = {
+    "SiO2": 60.08,
+    "TiO2": 79.87,
+    "Al2O3": 101.96,
+    "FeO": 71.84,
+    "MgO": 40.30,
+    "CaO": 56.08,
+}
 
 MISSIONS = {
-    # ilmenite in mare soil, by weight; magnesium of the pyroxene's Mg + Fe; shares of mare soil: mean, between stations
+    # ilmenite in mare soil, by weight; magnesium of the pyroxene's Mg + Fe; shares of mare soil:
+    # mean, between stations
     "Apollo12": (["-1", "-2", "-3", "-4", "-5", "-6", "-7", "-8"], 0.060, 0.52, 0.85, 0.08),
     "Apollo14": (["LM", "G", "H"], 0.045, 0.58, 0.45, 0.10),
     "Apollo15": (["LM", "S1", "S2", "S3", "S4", "S6", "S7", "S8", "S9"], 0.040, 0.55, 0.60, 0.20),
-    "Apollo16": (["LM", "S1", "S2", "S4", "S5", "S6", "S8", "S9", "S10", "S11"], 0.030, 0.62, 0.08, 0.05),
+    "Apollo16": (
+        ["LM", "S1", "S2", "S4", "S5", "S6", "S8", "S9", "S10", "S11"],
+        0.030,
+        0.62,
+        0.08,
+        0.05,
+    ),
     "Apollo17": (
-        ["LM", *(f"S{number}" for number in range(1, 10)), *(f"LRV{number}" for number in range(1, 12))],
-        0.170, 0.54, 0.55, 0.28,
+        [
+            "LM",
+            *(f"S{number}" for number in range(1, 10)),
+            *(f"LRV{number}" for number in range(1, 12)),
+        ],
+        0.170,
+        0.54,
+        0.55,
+        0.28,
     ),
     "Luna": (["16", "20", "24"], 0.050, 0.45, 0.60, 0.30),
     "Chang'E": ([" 5"], 0.100, 0.42, 0.95, 0.03),
-}  # fmt: skip
+}
 
 GRAIN = 45.0  # µm
 INDEX = np.array([1.57, 1.72, 2.30])  # of plagioclase, pyroxene, ilmenite
@@ -59,7 +86,11 @@ def main(folder: Path) -> None:
     sites, minerals, magnesium = stations(random)
     maturity = random.uniform(0.0, 1.0, len(sites))
     seen = reflectance(minerals, magnesium, maturity)
-    seen *= 1 + 0.03 * random.standard_normal((len(sites), 1)) + 0.005 * random.standard_normal(seen.shape)
+    seen *= (
+        1
+        + 0.03 * random.standard_normal((len(sites), 1))
+        + 0.005 * random.standard_normal(seen.shape)
+    )
     seen = seen.round(5)
     samples = minerals * (1 + 0.05 * random.standard_normal(minerals.shape))
     samples /= samples.sum(axis=1, keepdims=True)
@@ -70,11 +101,16 @@ def main(folder: Path) -> None:
             features = with_angles
         write(folder / "lunar" / f"stand_in_{name}.csv", {"Site": sites, **features, name: column})
         if name == "FeO":  # DL-IM estimates FeO from the angles, too
-            write(folder / "lunar" / f"stand_in_{name}_angles.csv", {"Site": sites, **with_angles, name: column})
+            write(
+                folder / "lunar" / f"stand_in_{name}_angles.csv",
+                {"Site": sites, **with_angles, name: column},
+            )
 
 
 def stations(random: np.random.Generator) -> tuple[list[str], np.ndarray, np.ndarray]:
-    """Names; weight shares of plagioclase, pyroxene and ilmenite, (station, mineral); magnesium of the pyroxene."""
+    """Names; weight shares of plagioclase, pyroxene and ilmenite, (station, mineral); magnesium of
+    the pyroxene.
+    """
     sites, minerals, magnesium = [], [], []
     for mission, (names, ilmenite, of_mare, mean, between) in MISSIONS.items():
         for name in names:
@@ -96,7 +132,14 @@ def oxides(minerals: np.ndarray, magnesium: np.ndarray) -> np.ndarray:
     calcium = 0.2  # of the pyroxene's cations besides silicon
     moles = {  # SiO2, TiO2, Al2O3, FeO, MgO, CaO in a formula
         0: [2 * ones, nothing, ones, nothing, nothing, ones],
-        1: [ones, nothing, nothing, (1 - calcium) * (1 - magnesium), (1 - calcium) * magnesium, calcium * ones],
+        1: [
+            ones,
+            nothing,
+            nothing,
+            (1 - calcium) * (1 - magnesium),
+            (1 - calcium) * magnesium,
+            calcium * ones,
+        ],
         2: [nothing, ones, nothing, ones, nothing, nothing],
     }
     total = np.zeros((len(magnesium), len(MOLAR_MASSES)))
@@ -117,13 +160,18 @@ def reflectance(minerals: np.ndarray, magnesium: np.ndarray, maturity: np.ndarra
     charge_transfer = np.exp(-(wavelength - 0.414) / 0.12)
     absorption = np.stack(  # 1/µm
         [
-            np.broadcast_to(0.0006 + 0.0004 * band(1.25, 0.15) + 0.002 * charge_transfer, (len(iron), len(BANDS))),
-            0.002 + iron * (0.012 * band(0.95, 0.09) + 0.010 * band(2.0, 0.28) + 0.025 * charge_transfer),
+            np.broadcast_to(
+                0.0006 + 0.0004 * band(1.25, 0.15) + 0.002 * charge_transfer,
+                (len(iron), len(BANDS)),
+            ),
+            0.002
+            + iron * (0.012 * band(0.95, 0.09) + 0.010 * band(2.0, 0.28) + 0.025 * charge_transfer),
             np.full((len(iron), len(BANDS)), OPAQUE),
         ],
         axis=1,
     )
-    of_surface_iron = 36 * np.pi * 0.1 / wavelength  # 0.1: what the optical constants of iron in silicate come to
+    # 0.1: what the optical constants of iron in silicate come to
+    of_surface_iron = 36 * np.pi * 0.1 / wavelength
     volume_share = (4e-4 + 6e-4 * maturity)[:, None, None]
     absorption = absorption + volume_share * of_surface_iron
 

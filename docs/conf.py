@@ -12,7 +12,9 @@ sys.path.insert(0, str(Path(__file__).parent))
 from _generate import contents, narrow, offline, reference, search
 from qexp import __version__
 
-about = tomllib.loads((Path(__file__).parents[1] / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+about = tomllib.loads((Path(__file__).parents[1] / "pyproject.toml").read_text(encoding="utf-8"))[
+    "project"
+]
 repository = about.get("urls", {}).get("Repository")
 
 project = about["name"]

@@ -1,4 +1,6 @@
-"""qexp: declare experiments in JSON, train networks that invert models, see where they can be trusted."""
+"""qexp: declare experiments in JSON, train networks that invert models, see where they can be
+trusted.
+"""
 
 import lazy_loader
 

@@ -1,4 +1,4 @@
-"""The names of `import qexp`, of which `qexp.api` says where each is loaded from when it is used."""
+"""The names of `import qexp`, of which `qexp.api` says where each is loaded from when used."""
 
 from . import api as api, errors as errors, extend as extend, testing as testing
 from .api import (

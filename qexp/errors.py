@@ -13,16 +13,16 @@ from dataclasses import dataclass
 from typing import Any
 
 ARGUMENT = re.compile(r"`(?P<name>[a-z][a-z_]*)(?:\[(?P<key>[^`]*)\]|=(?P<value>[^`]*))?`")
-"""An argument in the text of an error, perhaps with its value or with one of its keys: `seed`, `seed=-1`, `part=test`,
-`fixed={'x': 0}`, `unit=['m', 'mm']`, `fixed[x]`.
+"""An argument in the text of an error, perhaps with its value or with one of its keys: `seed`,
+`seed=-1`, `part=test`, `fixed={'x': 0}`, `unit=['m', 'mm']`, `fixed[x]`.
 """
 
 
 class QexpError(Exception):
     """A mistake or a condition that the user can fix; `cli` prints it without a traceback.
 
-    Arguments stand between backquotes in its text, `fixed={'x': 0}`: Python shows them so, the shell as options,
-    `--fix x=0`.
+    Arguments stand between backquotes in its text, `fixed={'x': 0}`: Python shows them so, the
+    shell as options, `--fix x=0`.
     """
 
     exit_code = 2
@@ -43,7 +43,9 @@ class QexpError(Exception):
 
 
 def in_python(text: str) -> str:
-    """A text with arguments between backquotes as Python has them: part="test", fixed={"x": 0}, fixed["x"]."""
+    """A text with arguments between backquotes as Python has them: part="test", fixed={"x": 0},
+    fixed["x"].
+    """
 
     def in_call(match: re.Match[str]) -> str:
         name, key, value = match["name"], match["key"], match["value"]
@@ -55,7 +57,8 @@ def in_python(text: str) -> str:
 
 
 def spelled(text: str, option: Callable[[str], str]) -> str:
-    """A text with arguments between backquotes as the shell has them: --part test, --fix x=0, --refine.
+    """A text with arguments between backquotes as the shell has them: --part test, --fix x=0,
+    --refine.
 
     option  from the name of an argument to that of the option
     """
@@ -68,9 +71,14 @@ def spelled(text: str, option: Callable[[str], str]) -> str:
             return flag
         several = _value(value) if value[:1] in ("{", "[", "(") else value
         if isinstance(several, dict):
-            return " ".join(f"{flag} {shlex.quote(_pair(key, each))}" for key, each in several.items())
+            return " ".join(
+                f"{flag} {shlex.quote(_pair(key, each))}" for key, each in several.items()
+            )
         if isinstance(several, list):
-            return " ".join(f"{flag} {shlex.quote(word) if ' ' in word else word}" for word in map(_word, several))
+            return " ".join(
+                f"{flag} {shlex.quote(word) if ' ' in word else word}"
+                for word in map(_word, several)
+            )
         text = ",".join(map(_word, several)) if isinstance(several, tuple) else value
         return f"{flag} {shlex.quote(text) if ' ' in text else text}"
 
@@ -86,9 +94,15 @@ def _value(text: str) -> Any:
 
 
 def _literal(value: Any, within: bool = False) -> str:
-    """A value as one writes it in Python. Words in capitals within others stand for what is to be filled in."""
+    """A value as one writes it in Python. Words in capitals within others stand for what is to be
+    filled in.
+    """
     if isinstance(value, str):
-        return value if within and re.fullmatch("[A-Z]+", value) else json.dumps(value, ensure_ascii=False)
+        return (
+            value
+            if within and re.fullmatch("[A-Z]+", value)
+            else json.dumps(value, ensure_ascii=False)
+        )
     if isinstance(value, dict):
         return f"{{{', '.join(f'{_literal(key)}: {_literal(each, True)}' for key, each in value.items())}}}"
     if isinstance(value, list | tuple):
@@ -98,7 +112,9 @@ def _literal(value: Any, within: bool = False) -> str:
 
 
 def _pair(key: Any, value: Any) -> str:
-    """An item of a mapping as the shell takes it: `x=0`, or JSON where a name has a comma or a '='."""
+    """An item of a mapping as the shell takes it: `x=0`, or JSON where a name has a comma or a
+    '='.
+    """
     if any(mark in str(name) for name in (key, value) if isinstance(name, str) for mark in ",="):
         return json.dumps({key: value}, ensure_ascii=False)
     return f"{key}={_word(value)}"
@@ -110,7 +126,11 @@ def _word(value: Any) -> str:
         return value
     if isinstance(value, list | tuple):
         return ("," if isinstance(value, list) else ":").join(map(_word, value))
-    return f"{value:g}" if isinstance(value, float) else json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+    return (
+        f"{value:g}"
+        if isinstance(value, float)
+        else json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+    )
 
 
 EXTRAS = {
@@ -126,7 +146,9 @@ EXTRAS = {
     "zarr": ("zarr", "numcodecs"),
     "remote": ("s3fs", "sshfs"),
 }
-"""Libraries that not every user needs, by the extra that installs them: `pip install 'qexp[geo]'`."""
+"""Libraries that not every user needs, by the extra that installs them: `pip install
+'qexp[geo]'`.
+"""
 
 
 class MissingExtraError(QexpError):
@@ -135,7 +157,9 @@ class MissingExtraError(QexpError):
 
 @contextmanager
 def extra(name: str) -> Iterator[None]:
-    """Around the import of a library of an extra. Raises MissingExtraError if it is not installed."""
+    """Around the import of a library of an extra. Raises MissingExtraError if it is not
+    installed.
+    """
     try:
         yield
     except ModuleNotFoundError as error:
@@ -143,7 +167,8 @@ def extra(name: str) -> Iterator[None]:
         if library not in EXTRAS[name]:
             raise
         raise MissingExtraError(
-            f"this needs {library}, which is not installed; the extra {name} brings it: pip install 'qexp[{name}]'"
+            f"this needs {library}, which is not installed; the extra {name} brings it: pip install"
+            f" 'qexp[{name}]'"
         ) from None
 
 
@@ -250,16 +275,26 @@ def pointer(path: Iterable[str | int]) -> str:
 
 
 def nearest(name: str, names: Iterable[str]) -> str | None:
-    """The known name that was probably meant, also by one of its words or their initials; None if none is similar."""
+    """The known name that was probably meant, also by one of its words or their initials; None if
+    none is similar.
+    """
     candidates = list(names)
     words = {other: re.split("[_-]", other.rpartition(".")[2].lower()) for other in candidates}
-    initials = [other for other in candidates if len(name) > 1 and name.lower() == "".join(w[:1] for w in words[other])]
-    parts = [other for other in candidates if len(words[other]) > 1 and name.lower() in words[other]]
-    alike = difflib.get_close_matches(name, candidates, 1, 0.85)  # `size` is rather `sizes` than `batch_size`
+    initials = [
+        other
+        for other in candidates
+        if len(name) > 1 and name.lower() == "".join(w[:1] for w in words[other])
+    ]
+    parts = [
+        other for other in candidates if len(words[other]) > 1 and name.lower() in words[other]
+    ]
+    # `size` is rather `sizes` than `batch_size`
+    alike = difflib.get_close_matches(name, candidates, 1, 0.85)
     if name not in candidates and (initials or (len(parts) == 1 and not alike)):
         return min(initials or parts, key=len)  # `lr`, `batch`
     if close := difflib.get_close_matches(name, candidates, cutoff=0.6):
-        return next((other for other in close if sorted(other) == sorted(name)), close[0])  # letters that are swapped
+        # letters that are swapped
+        return next((other for other in close if sorted(other) == sorted(name)), close[0])
     squeezed = {other.lower().replace("_", "").replace("-", ""): other for other in candidates}
     return squeezed.get(name.lower().replace("_", "").replace("-", ""))
 
@@ -271,7 +306,9 @@ def hint(name: str, names: Iterable[str], separator: str = "; ") -> str:
 
 
 def suggestion(name: str, names: Iterable[str]) -> str:
-    """The end of an error about an unknown name: the nearest known one, else the first 16 of them."""
+    """The end of an error about an unknown name: the nearest known one, else the first 16 of
+    them.
+    """
     candidates = sorted(names)
     if question := hint(name, candidates, ""):
         return question

@@ -1,9 +1,14 @@
-"""What `specs/extensions.py` of a workspace and packages build their entries of: their one path for imports.
+"""What `specs/extensions.py` of a workspace and packages build their entries of: their one path for
+imports.
 
 Everything else in qexp may move. The names are documented where they are defined.
 """
 
-from qexp.base.quantities import QUANTITIES as QUANTITIES, Quantities as Quantities, Quantity as Quantity
+from qexp.base.quantities import (
+    QUANTITIES as QUANTITIES,
+    Quantities as Quantities,
+    Quantity as Quantity,
+)
 from qexp.base.seeds import Seeds as Seeds
 from qexp.base.tables import Entry as Entry, Tables as Tables
 from qexp.base.workspace import Workspace as Workspace
@@ -15,7 +20,11 @@ from qexp.kinds.evaluation import (
     EvaluationRequest as EvaluationRequest,
     Independence as Independence,
 )
-from qexp.kinds.figures import FIGURES_FOLDER as FIGURES_FOLDER, Pictures as Pictures, learning_curve as learning_curve
+from qexp.kinds.figures import (
+    FIGURES_FOLDER as FIGURES_FOLDER,
+    Pictures as Pictures,
+    learning_curve as learning_curve,
+)
 from qexp.kinds.kind import KindData as KindData
 from qexp.kinds.memory import Samples as Samples
 from qexp.kinds.networks import load_model as load_model
@@ -41,7 +50,12 @@ from qexp.observations.observation import Track as Track
 from qexp.observations.readers import Reader as Reader
 from qexp.observations.reading import Reading as Reading, ReadOptions as ReadOptions
 from qexp.physics.crack import penny as penny, penny_image as penny_image
-from qexp.physics.dislocation import cdm as cdm, cdm_image as cdm_image, okada as okada, okada_image as okada_image
+from qexp.physics.dislocation import (
+    cdm as cdm,
+    cdm_image as cdm_image,
+    okada as okada,
+    okada_image as okada_image,
+)
 from qexp.physics.ellipsoid import yang as yang, yang_image as yang_image
 from qexp.physics.geometry import grid as grid, line_of_sight as line_of_sight, project as project
 from qexp.physics.point import (

@@ -1,6 +1,7 @@
 """Checks for authors of sources, readers, launchers and kinds: what the rest of qexp relies on.
 
-Each raises AssertionError, which names the property that does not hold. qexp's own tests call the same.
+Each raises AssertionError, which names the property that does not hold. qexp's own tests call the
+same.
 """
 
 from __future__ import annotations
@@ -47,20 +48,34 @@ def check_package(name: str) -> list[str]:
     Returns their names with those of their tables, such as `losses.log_cosh`.
     """
     tables = {**OPEN, "kinds": KINDS, "readers": READERS, "launchers": LAUNCHERS}
-    found = [point for points in entry_points().values() for point in points if point.dist and point.dist.name == name]
+    found = [
+        point
+        for points in entry_points().values()
+        for point in points
+        if point.dist and point.dist.name == name
+    ]
     _require(found, f"there is no installed package {name} with entry points of qexp")
-    for table, point in (of_tables := [(point.group.removeprefix("qexp."), point) for point in found]):
-        _require(table in tables, f"qexp has no table '{table}'; it has {', '.join(sorted(tables))}")
+    for table, point in (
+        of_tables := [(point.group.removeprefix("qexp."), point) for point in found]
+    ):
+        _require(
+            table in tables, f"qexp has no table '{table}'; it has {', '.join(sorted(tables))}"
+        )
         trouble = tables[table].trouble(point.load())
         _require(trouble is None, f"{table}.{point.name} {trouble}")
-        _require(tables[table].get(point.name) is point.load(), f"{table}.{point.name} is not what qexp finds")
+        _require(
+            tables[table].get(point.name) is point.load(),
+            f"{table}.{point.name} is not what qexp finds",
+        )
     return sorted(f"{table}.{point.name}" for table, point in of_tables)
 
 
 FEW_SOURCES = 20
 SINGLE_PRECISION = 2e-5
 """Largest error of a kernel in single precision, as a part of the source's largest displacement."""
-STATIONS = 1000 * torch.tensor([[0.0, 0.0], [1.2, 0.5], [-3.0, 2.5], [0.4, -1.8]], dtype=torch.float64)
+STATIONS = 1000 * torch.tensor(
+    [[0.0, 0.0], [1.2, 0.5], [-3.0, 2.5], [0.4, -1.8]], dtype=torch.float64
+)
 
 
 def check_source(
@@ -72,34 +87,56 @@ def check_source(
 ) -> None:
     """Whether the kernel of a source is what training, inversions and matrices rely on.
 
-    A batch gives what its sources give one by one, in the precision of its argument; a source moves with its stations;
-    displacements are linear in the amplitudes, have gradients, are finite for shallow sources and decrease far away; a
-    source above the surface is refused.
-    ranges      variable → least and largest value, in the unit of specs; combinations that the source's requirements
-                exclude are not tried
-    special     further values, (source, variable), such as those for which a kernel takes another way
+    A batch gives what its sources give one by one, in the precision of its argument; a source moves
+    with its stations; displacements are linear in the amplitudes, have gradients, are finite for
+    shallow sources and decrease far away; a source above the surface is refused.
+    ranges      variable → least and largest value, in the unit of specs; combinations that the
+                source's requirements exclude are not tried
+    special     further values, (source, variable), such as those for which a kernel takes another
+                way
     places      further stations for the gradients, east and north [km], such as those above an edge
-    quantities  what the variables are; with those of a package or workspace for variables of its own
+    quantities  what the variables are; with those of a package or workspace for variables of its
+                own
     """
     units = [quantities[name] for name in source.variables]
-    factors, depth = torch.tensor([unit.si_factor for unit in units]).double(), source.variables.index("depth")
+    factors = torch.tensor([unit.si_factor for unit in units]).double()
+    depth = source.variables.index("depth")
     random = np.random.default_rng(0)
-    drawn = np.stack([random.uniform(*ranges[name], 50 * FEW_SOURCES) for name in source.variables], axis=-1)
+    drawn = np.stack(
+        [random.uniform(*ranges[name], 50 * FEW_SOURCES) for name in source.variables], axis=-1
+    )
     usual = torch.from_numpy(drawn)[_possible(source, drawn * factors.numpy())][:FEW_SOURCES]
-    _require(len(usual) == FEW_SOURCES, "too few of the combinations in `ranges` are possible; make them narrower")
+    _require(
+        len(usual) == FEW_SOURCES,
+        "too few of the combinations in `ranges` are possible; make them narrower",
+    )
     values = torch.cat([usual, torch.tensor(special, dtype=torch.float64).reshape(-1, len(units))])
     batch = values * factors
     moved = source.kernel(batch, STATIONS)
     _check_batches(source, batch, moved)
     _check_symmetries(source, batch, moved, quantities)
-    size = batch[:, [index for index, unit in enumerate(units) if unit.unit == "km"]].abs().amax(1)[:, None, None]
-    near, far = (source.kernel(batch, times * size.expand(-1, 1, 2)).norm(dim=-1) for times in (1e2, 1e3))
+    size = (
+        batch[:, [index for index, unit in enumerate(units) if unit.unit == "km"]]
+        .abs()
+        .amax(1)[:, None, None]
+    )
+    near, far = (
+        source.kernel(batch, times * size.expand(-1, 1, 2)).norm(dim=-1) for times in (1e2, 1e3)
+    )
     _require((far <= 0.2 * near).all(), "displacements do not decrease with the distance")
     for pair in torch.cat([usual[:2], values[FEW_SOURCES:]]).split(2):
-        _check_gradients(source, pair, factors, torch.tensor([(0.0, 0.0), (0.1, -0.2), *places], dtype=torch.float64))
+        _check_gradients(
+            source,
+            pair,
+            factors,
+            torch.tensor([(0.0, 0.0), (0.1, -0.2), *places], dtype=torch.float64),
+        )
     shallow = batch * torch.where(torch.arange(len(units)) == depth, 1e-3, 1.0)
     shallow = shallow[_possible(source, shallow.numpy())]
-    _require(source.kernel(shallow, STATIONS).isfinite().all(), "displacements of shallow sources are not finite")
+    _require(
+        source.kernel(shallow, STATIONS).isfinite().all(),
+        "displacements of shallow sources are not finite",
+    )
     for wrong in (-1.0, float("nan")):
         above = batch[:2].clone()
         above[1, depth] = wrong
@@ -112,25 +149,38 @@ def check_source(
 
 def _possible(source: Source, values: Any) -> Any:
     columns = dict(zip(source.variables, values.T, strict=True))
-    return np.all([np.ones(len(values), bool), *(each.holds(columns) for each in source.requirements)], axis=0)
+    return np.all(
+        [np.ones(len(values), bool), *(each.holds(columns) for each in source.requirements)], axis=0
+    )
 
 
 def _close(actual: Tensor, expected: Tensor, words: str, rtol: float = 1e-9) -> None:
-    torch.testing.assert_close(actual, expected, rtol=rtol, atol=1e-14, msg=lambda text: f"{words}: {text}")
+    torch.testing.assert_close(
+        actual, expected, rtol=rtol, atol=1e-14, msg=lambda text: f"{words}: {text}"
+    )
 
 
 def _check_batches(source: Source, batch: Tensor, moved: Tensor) -> None:
     wanted = (len(batch), len(STATIONS), 3)
-    _require(tuple(moved.shape) == wanted, f"it returns {tuple(moved.shape)} and not (batch, station, 3) = {wanted}")
+    _require(
+        tuple(moved.shape) == wanted,
+        f"it returns {tuple(moved.shape)} and not (batch, station, 3) = {wanted}",
+    )
     _require(moved.isfinite().all(), "displacements are infinite or NaN")
     own = STATIONS + 50 * torch.arange(len(batch), dtype=torch.float64)[:, None, None]
     alone = torch.cat([source.kernel(batch[[index]], own[index]) for index in range(len(batch))])
     _close(source.kernel(batch, own), alone, "a batch differs from its sources one by one", 1e-11)
-    _require(source.kernel(batch[:0], STATIONS).shape == (0, *wanted[1:]), "no sources give another shape")
+    _require(
+        source.kernel(batch[:0], STATIONS).shape == (0, *wanted[1:]),
+        "no sources give another shape",
+    )
     single = source.kernel(batch.float(), STATIONS.float())
     _require(single.dtype == torch.float32, f"an argument in single precision gives {single.dtype}")
     error = ((single.double() - moved).abs().amax((1, 2)) / moved.abs().amax((1, 2))).max()
-    _require(error < SINGLE_PRECISION, f"in single precision it is wrong by {error:.2g} of the largest displacement")
+    _require(
+        error < SINGLE_PRECISION,
+        f"in single precision it is wrong by {error:.2g} of the largest displacement",
+    )
 
 
 def _check_symmetries(source: Source, batch: Tensor, moved: Tensor, quantities: Quantities) -> None:
@@ -139,7 +189,9 @@ def _check_symmetries(source: Source, batch: Tensor, moved: Tensor, quantities: 
     _close(source.kernel(shifted, STATIONS + shift), moved, "it does not move with its stations")
     if linear := amplitudes(source, quantities):
         scaled[:, [source.variables.index(name) for name in linear]] *= -3
-        _close(source.kernel(scaled, STATIONS), -3 * moved, f"it is not linear in {', '.join(linear)}")
+        _close(
+            source.kernel(scaled, STATIONS), -3 * moved, f"it is not linear in {', '.join(linear)}"
+        )
 
 
 def _check_gradients(source: Source, values: Tensor, factors: Tensor, places: Tensor) -> None:
@@ -156,12 +208,18 @@ def _check_gradients(source: Source, values: Tensor, factors: Tensor, places: Te
         raise AssertionError(f"gradients are not those of finite differences: {error}") from None
 
 
-OTHERS = {"empty.txt": b"", "table.csv": b"east,north,los\n1,2,3\n", "picture.tif": b"II*\0", "x.h5": b"\x89HDF"}
+OTHERS = {
+    "empty.txt": b"",
+    "table.csv": b"east,north,los\n1,2,3\n",
+    "picture.tif": b"II*\0",
+    "x.h5": b"\x89HDF",
+}
 """Files of other programs."""
 
 
 def check_reader(reader: Reader, file: str | Path, options: ReadOptions | None = None) -> None:
-    """Whether a reader knows its files alone, makes sound tracks, and refuses damaged files with a message.
+    """Whether a reader knows its files alone, makes sound tracks, and refuses damaged files with a
+    message.
 
     file     a file of its format, whose numbers another test compares
     options  those that this file needs
@@ -171,24 +229,35 @@ def check_reader(reader: Reader, file: str | Path, options: ReadOptions | None =
     tracks = reader.read(path, options).tracks
     with TemporaryDirectory() as folder:
         written = Path(folder) / "observation.nc"
-        write_observation(Observation(tracks), written)  # raises QexpError that lists what is not sound
+        # raises QexpError that lists what is not sound
+        write_observation(Observation(tracks), written)
         for before, after in zip(tracks, read_observation(written).tracks, strict=True):
-            same = np.array_equal(before.displacement[before.observed], after.displacement[after.observed])
+            same = np.array_equal(
+                before.displacement[before.observed], after.displacement[after.observed]
+            )
             _require(same, f"the displacements of {before.name} change in an observation file")
         for name, content in OTHERS.items():
             (Path(folder) / name).write_bytes(content)
         for other in (Path(folder), *Path(folder).iterdir()):
             if other.suffix != path.suffix:
-                _require(not reader.recognises(other), f"it takes {other.name}, which is none of its files, for one")
+                _require(
+                    not reader.recognises(other),
+                    f"it takes {other.name}, which is none of its files, for one",
+                )
         if path.is_file():
-            _check_damaged(reader, path.read_bytes(), Path(folder) / f"damaged{path.suffix}", options)
+            _check_damaged(
+                reader, path.read_bytes(), Path(folder) / f"damaged{path.suffix}", options
+            )
     if "name" in reader.takes and len(tracks) == 1:
         names = [track.name for track in reader.read(path, replace(options, name="other")).tracks]
         _require(names == ["other"], "it takes the option name, which has no effect")
     if "unit" in reader.takes and options.unit is None:
         read = (reader.read(path, replace(options, unit=unit)).tracks[0] for unit in ("m", "mm"))
         metres, smaller = (track.displacement for track in read)
-        _require(np.allclose(1000 * smaller, metres, equal_nan=True), "it takes the option unit, which has no effect")
+        _require(
+            np.allclose(1000 * smaller, metres, equal_nan=True),
+            "it takes the option unit, which has no effect",
+        )
 
 
 def _check_damaged(reader: Reader, content: bytes, damaged: Path, options: ReadOptions) -> None:
@@ -200,17 +269,25 @@ def _check_damaged(reader: Reader, content: bytes, damaged: Path, options: ReadO
         except QexpError:
             continue
         except Exception as error:
-            raise AssertionError(f"a damaged file ends in {error!r} and not in a QexpError") from error
+            raise AssertionError(
+                f"a damaged file ends in {error!r} and not in a QexpError"
+            ) from error
 
 
 ASKED = """import sys
 from pkgutil import resolve_name
 open(sys.argv[2], "w").write(str((resolve_name(sys.argv[1])().this_job() or [None])[0]))"""
-HELD = "import signal, sys, time; signal.signal(signal.SIGTERM, lambda *_: sys.exit(130)); time.sleep(600)"
+HELD = (
+    "import signal, sys, time; signal.signal(signal.SIGTERM, lambda *_: sys.exit(130));"
+    " time.sleep(600)"
+)
 
 
 def check_launcher(
-    launcher: Scheduler, folder: str | Path, options: Mapping[str, Any] | None = None, seconds: float = 120.0
+    launcher: Scheduler,
+    folder: str | Path,
+    options: Mapping[str, Any] | None = None,
+    seconds: float = 120.0,
 ) -> None:
     """Whether a launcher submits jobs, tells how they end, and cancels them: with real jobs.
 
@@ -222,39 +299,55 @@ def check_launcher(
     kind, home = type(launcher), Path(folder).absolute()
     told = home / "told.txt"
     (home / "output").mkdir(parents=True, exist_ok=True)
-    chosen = launch_options("the launcher", {**launcher.options, **AROUND}, {}, options or {}, None, {})
+    chosen = launch_options(
+        "the launcher", {**launcher.options, **AROUND}, {}, options or {}, None, {}
+    )
     asking = [ASKED, f"{kind.__module__}:{kind.__qualname__}", str(told)]
-    commands = [[sys.executable, "-c", *words] for words in (asking, ["raise SystemExit(3)"], [HELD])]
+    commands = [
+        [sys.executable, "-c", *words] for words in (asking, ["raise SystemExit(3)"], [HELD])
+    ]
     jobs = launcher.submit_commands(Submission(home, "check", chosen), commands)
     _require(len({*jobs}) == len(commands), f"{len(commands)} commands make the jobs {jobs}")
 
     def becomes(job: str, *states: State | None) -> None:
         end = time.monotonic() + seconds
         while (state := launcher.states({job: home}).get(job)) not in states:
-            _require(time.monotonic() < end, f"{job} is {state} after {seconds:g} s, and not {states[0]}")
+            _require(
+                time.monotonic() < end, f"{job} is {state} after {seconds:g} s, and not {states[0]}"
+            )
             time.sleep(0.2)
 
     done, failed, held = jobs
     becomes(done, State.DONE)
-    _require(told.read_text() == done, f"within the job {done}, this_job() says {told.read_text()!r}")
+    _require(
+        told.read_text() == done, f"within the job {done}, this_job() says {told.read_text()!r}"
+    )
     becomes(failed, State.FAILED)
     becomes(held, State.RUNNING)
     launcher.cancel({held: home})
     becomes(held, State.INTERRUPTED, None)
-    _require(not launcher.states({"no such job": home}), "it has a state for a job that it never had")
+    _require(
+        not launcher.states({"no such job": home}), "it has a state for a job that it never had"
+    )
 
 
 def check_kind(experience: str, workspace: str | Path, stages: Sequence[str] = ()) -> Run:
-    """Whether an experience on a dataset of one's own kind is trained, evaluated, and repeated bit for bit.
+    """Whether an experience on a dataset of one's own kind is trained, evaluated, and repeated bit
+    for bit.
 
     experience  its name in the workspace; one that takes seconds
     workspace   where it is, with the data; gets the runs `check_a` and `check_b`
     stages      what the kind must have besides, such as `predict` and `look`
     returns     the first run
     """
-    runs = [run(experience, seed=1, name=name, device="cpu", workspace=workspace) for name in ("check_a", "check_b")]
+    runs = [
+        run(experience, seed=1, name=name, device="cpu", workspace=workspace)
+        for name in ("check_a", "check_b")
+    ]
     weights = [[file.read_bytes() for file in each.directory.weight_files()] for each in runs]
-    _require(weights[0] == weights[1] != [], "the same spec and seed give other bits, or no weights")
+    _require(
+        weights[0] == weights[1] != [], "the same spec and seed give other bits, or no weights"
+    )
     evaluated = runs[0].directory.evaluation_file()
     _require(runs[0].results and evaluated.is_file(), f"there are no results, or no {evaluated}")
     for stage in stages:

@@ -1,4 +1,6 @@
-"""A real browser for tests, and packages of npm that they check pages with; skipped where these cannot be had."""
+"""A real browser for tests, and packages of npm that they check pages with; skipped where these
+cannot be had.
+"""
 
 from __future__ import annotations
 
@@ -30,7 +32,8 @@ Opened = Callable[..., Any]
 
 @contextmanager
 def pages(browser: Any) -> Iterator[Opened]:
-    """`opened(address, own, width=400, color_scheme="dark")`: a page, which may ask for what begins with one of `own`.
+    """`opened(address, own, width=400, color_scheme="dark")`: a page, which may ask for what begins
+    with one of `own`.
 
     Errors on its console, and requests to elsewhere, are an AssertionError at the end.
     """
@@ -41,10 +44,15 @@ def pages(browser: Any) -> Iterator[Opened]:
         def own_request(url: str) -> bool:
             return url.split("?")[0] == address.split("?")[0] or url.startswith(own)
 
-        contexts.append(browser.new_context(**{"viewport": {"width": width, "height": 900}, **options}))
+        contexts.append(
+            browser.new_context(**{"viewport": {"width": width, "height": 900}, **options})
+        )
         contexts[-1].set_default_timeout(PATIENCE)
         page = contexts[-1].new_page()
-        page.on("console", lambda said: trouble.append(said.text) if said.type in ("error", "warning") else None)
+        page.on(
+            "console",
+            lambda said: trouble.append(said.text) if said.type in ("error", "warning") else None,
+        )
         page.on("pageerror", lambda error: trouble.append(str(error)))
         page.on("request", lambda one: None if own_request(one.url) else trouble.append(one.url))
         page.goto(address)
@@ -80,8 +88,13 @@ def npm_packages(made_once: MadeOnce) -> Path:
         for file in LOCKED.glob("package*.json"):
             shutil.copy(file, folder)
         command = ["npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund"]
-        done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=300, check=False)
-        if any(word in done.stderr for word in ("ENOTFOUND", "ETIMEDOUT", "EAI_AGAIN", "ECONNREFUSED", "ENETUNREACH")):
+        done = subprocess.run(
+            command, cwd=folder, capture_output=True, text=True, timeout=300, check=False
+        )
+        if any(
+            word in done.stderr
+            for word in ("ENOTFOUND", "ETIMEDOUT", "EAI_AGAIN", "ECONNREFUSED", "ENETUNREACH")
+        ):
             pytest.skip("npm reaches no registry")
         assert done.returncode == 0, done.stderr
 
@@ -90,7 +103,9 @@ def npm_packages(made_once: MadeOnce) -> Path:
 
 @pytest.fixture(scope="session")
 def findings(npm_packages: Path) -> Findings:
-    """`findings(page)`: what axe-core finds wrong with a page by the rules of WCAG A and AA; nothing is left out."""
+    """`findings(page)`: what axe-core finds wrong with a page by the rules of WCAG A and AA;
+    nothing is left out.
+    """
     script = (npm_packages / "axe-core" / "axe.min.js").read_text(encoding="utf-8")
 
     def found(page: Any) -> list[str]:

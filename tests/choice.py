@@ -1,7 +1,8 @@
-"""Which heavy tests continuous integration runs: those of the rooms that a change touches, and a third of the others.
+"""Which heavy tests continuous integration runs: those of the rooms that a change touches, and a
+third of the others.
 
-`pytest -m "heavy or cluster" --of-change COMMIT` runs what is chosen for the change since that commit, and says how to
-run the same again. `make test-all` runs all of them.
+`pytest -m "heavy or cluster" --of-change COMMIT` runs what is chosen for the change since that
+commit, and says how to run the same again. `make test-all` runs all of them.
 """
 
 import ast
@@ -52,17 +53,25 @@ class Choice:
     @classmethod
     def since(cls, base: str) -> "Choice":
         """Of the difference between a commit and what lies in the working tree."""
-        return cls(frozenset(_git("diff", "--name-only", base).splitlines()), _git("rev-parse", "HEAD"))
+        return cls(
+            frozenset(_git("diff", "--name-only", base).splitlines()), _git("rev-parse", "HEAD")
+        )
 
     @cached_property
     def modules(self) -> frozenset[str]:
         """The modules that changed, and those that import one of them."""
-        changed = {module for module, path in MODULES.items() if str(path.relative_to(ROOT)) in self.changed}
+        changed = {
+            module
+            for module, path in MODULES.items()
+            if str(path.relative_to(ROOT)) in self.changed
+        }
         return frozenset(changed | {module for module in MODULES if imports_of(module) & changed})
 
     @cached_property
     def rooms(self) -> frozenset[str]:
-        """Their rooms, and those of which another file changed, such as a style of the pages, or `docs`."""
+        """Their rooms, and those of which another file changed, such as a style of the pages, or
+        `docs`.
+        """
         others = {path.removeprefix("qexp/").partition("/")[0] for path in self.changed}
         return frozenset({module.partition(".")[0] for module in self.modules} | others)
 
@@ -74,7 +83,9 @@ class Choice:
         """Whether the change touches a file of tests."""
         folder = Path(file).parent
         beside = {
-            path for path in self.changed if Path(path).parent == folder and not Path(path).name.startswith("test_")
+            path
+            for path in self.changed
+            if Path(path).parent == folder and not Path(path).name.startswith("test_")
         }
         if file in self.changed or self.changed & OF_ALL or (beside and folder != Path("tests")):
             return True
@@ -93,7 +104,10 @@ class Choice:
         touched = sorted(file for file in taken if self.touches(file))
         return [
             f"rooms that the change touches: {', '.join(sorted(self.rooms & rooms())) or 'none'}",
-            f"files of tests: {len(touched)} of these, {len(taken) - len(touched)} of the others in turn {self.turn}",
+            (
+                f"files of tests: {len(touched)} of these, {len(taken) - len(touched)} of the"
+                f" others in turn {self.turn}"
+            ),
         ]
 
 

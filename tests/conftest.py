@@ -1,4 +1,6 @@
-"""What tests of more than one folder start from: workspaces, small sound specs, the command line without a process."""
+"""What tests of more than one folder start from: workspaces, small sound specs, the command line
+without a process.
+"""
 
 import copy
 import csv
@@ -27,16 +29,17 @@ from qexp.spec.resolution import FOLDERS
 from tests.browsing import browser, findings, npm_packages
 from tests.choice import ROOT, Choice, all_files
 
-__all__ = ["browser", "findings", "npm_packages"]  # one browser for all folders: two cannot be open at a time
+# one browser for all folders: two cannot be open at a time
+__all__ = ["browser", "findings", "npm_packages"]
 
 MadeOnce = Callable[[str, Callable[[Path], object]], Path]
 
 
 @pytest.fixture(autouse=True, scope="session")
 def _own_settings(tmp_path_factory: pytest.TempPathFactory) -> None:
-    """What is prepared of data is kept where it goes away with the tests; figures are drawn for tests that ask for
-    them; no workspace is named from outside; a process that a test starts can be interrupted, also where the tests run
-    in the background.
+    """What is prepared of data is kept where it goes away with the tests; figures are drawn for
+    tests that ask for them; no workspace is named from outside; a process that a test starts can be
+    interrupted, also where the tests run in the background.
     """
     os.environ["QEXP_CACHE"] = str(tmp_path_factory.mktemp("cache"))
     os.environ["QEXP_FIGURES"] = "no"
@@ -62,7 +65,9 @@ def drawn() -> Iterator[None]:
 
 @pytest.fixture(scope="session")
 def made_once(tmp_path_factory: pytest.TempPathFactory) -> MadeOnce:
-    """`made_once(name, make)`: a folder that `make` fills, once for all of pytest's workers, which only read it."""
+    """`made_once(name, make)`: a folder that `make` fills, once for all of pytest's workers, which
+    only read it.
+    """
     folder = tmp_path_factory.getbasetemp()
     of_all = folder.parent if "PYTEST_XDIST_WORKER" in os.environ else folder
 
@@ -90,7 +95,10 @@ def copied(made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def read_estimates(path: Path) -> list[dict[str, str]]:
     """The rows of a CSV file of estimates, by column without its unit."""
     with path.open(newline="", encoding="utf-8") as file:
-        return [{without_unit(title): cell for title, cell in row.items()} for row in csv.DictReader(file)]
+        return [
+            {without_unit(title): cell for title, cell in row.items()}
+            for row in csv.DictReader(file)
+        ]
 
 
 def without_unit(title: str) -> str:
@@ -99,8 +107,14 @@ def without_unit(title: str) -> str:
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.addoption("--of-change", metavar="COMMIT", help="of the heavy tests those for the change since a commit")
-    parser.addoption("--minutes", type=float, help="tests that have not begun by then are skipped, and counted")
+    parser.addoption(
+        "--of-change",
+        metavar="COMMIT",
+        help="of the heavy tests those for the change since a commit",
+    )
+    parser.addoption(
+        "--minutes", type=float, help="tests that have not begun by then are skipped, and counted"
+    )
 
 
 @cache
@@ -130,26 +144,38 @@ def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> Non
             f"the same again, at {_choice(base).commit}: --of-change {base}",
         ]:
             terminalreporter.write_line(line)
-        late = [report.nodeid for report in terminalreporter.getreports("skipped") if NO_TIME in str(report.longrepr)]
+        late = [
+            report.nodeid
+            for report in terminalreporter.getreports("skipped")
+            if NO_TIME in str(report.longrepr)
+        ]
         if late:
             files = Counter(name.partition("::")[0] for name in late)
             left = ", ".join(f"{file} ({count})" for file, count in sorted(files.items()))
-            terminalreporter.write_line(f"{len(late)} of them had not begun in time, make test-all runs them: {left}")
+            terminalreporter.write_line(
+                f"{len(late)} of them had not begun in time, make test-all runs them: {left}"
+            )
 
 
 OF_ALL_TESTS = ("_own_settings", "made_once")
 
 
 def pytest_itemcollected(item: pytest.Item) -> None:
-    """What needs something that is made once for several tests, most of it trained, is no quick test."""
+    """What needs something that is made once for several tests, most of it trained, is no quick
+    test.
+    """
     needed = [found[-1] for found in item._fixtureinfo.name2fixturedefs.values()]
-    ours = [one for one in needed if one.baseid.startswith("tests") and one.argname not in OF_ALL_TESTS]
+    ours = [
+        one for one in needed if one.baseid.startswith("tests") and one.argname not in OF_ALL_TESTS
+    ]
     if any(one.scope != "function" for one in ours):
         item.add_marker(pytest.mark.slow)
 
 
 def shared_folder(make: Callable[[Path], object]) -> Any:
-    """A fixture of the function's name: a folder that it fills, once for all of pytest's workers; for reading only."""
+    """A fixture of the function's name: a folder that it fills, once for all of pytest's workers;
+    for reading only.
+    """
 
     @pytest.fixture(scope="session", name=make.__name__)
     def folder(made_once: MadeOnce) -> Path:
@@ -167,13 +193,19 @@ def _made_up_data(data: Path) -> None:
     for name in ("ice", "ice_coupled"):
         ice_folders_write(IceOptions(data / name, glaciers=3, test=1, frames=2, size=40))
     for name, layout in (("xrf", "plain"), ("max", "max")):
-        xrf_folders_write(XrfOptions(data / name, 3, test=1, validation=1, layout=layout, spectra=3, labelled=2))
+        xrf_folders_write(
+            XrfOptions(data / name, 3, test=1, validation=1, layout=layout, spectra=3, labelled=2)
+        )
 
 
 @pytest.fixture
 def made_up_data(_made_up_data: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder where data lie for all shipped specs whose data are made by a command, as small as can be."""
-    monkeypatch.setenv("QEXP_DATA", os.pathsep.join([str(_made_up_data), os.environ.get("QEXP_DATA", "")]))
+    """A folder where data lie for all shipped specs whose data are made by a command, as small as
+    can be.
+    """
+    monkeypatch.setenv(
+        "QEXP_DATA", os.pathsep.join([str(_made_up_data), os.environ.get("QEXP_DATA", "")])
+    )
     return _made_up_data
 
 
@@ -209,7 +241,9 @@ class Outcome(NamedTuple):
 
 
 def prepare_with(run: Path, change: Callable[[dict[str, Any]], object]) -> None:
-    """Change the spec of a run, and the digest in its record, as if it had been prepared with that."""
+    """Change the spec of a run, and the digest in its record, as if it had been prepared with
+    that.
+    """
     record, spec = (json.loads((run / name).read_text()) for name in ("run.json", "spec.json"))
     change(spec)
     (run / "spec.json").write_text(json.dumps(spec))
@@ -219,19 +253,42 @@ def prepare_with(run: Path, change: Callable[[dict[str, Any]], object]) -> None:
 
 def call(*arguments: str | Path) -> Outcome:
     """Call `qexp ARGUMENTS` in this process; what would be a traceback in a shell is raised."""
-    # None takes a variable away for the call, and puts it back afterwards: --workspace sets the first one.
-    environment = {"QEXP_WORKSPACE": None, "NO_COLOR": "1", "COLUMNS": "200", "TERMINAL_WIDTH": "200"}
+    # None takes a variable away for the call, and puts it back afterwards: --workspace sets the
+    # first one.
+    environment = {
+        "QEXP_WORKSPACE": None,
+        "NO_COLOR": "1",
+        "COLUMNS": "200",
+        "TERMINAL_WIDTH": "200",
+    }
     words = [str(argument) for argument in arguments]
-    result = CliRunner().invoke(app, words, prog_name="qexp", env=environment, catch_exceptions=False)
+    result = CliRunner().invoke(
+        app, words, prog_name="qexp", env=environment, catch_exceptions=False
+    )
     return Outcome(result.exit_code, result.stdout, result.stderr)
 
 
 def started(folder: Path, *arguments: str, before: str = "") -> subprocess.Popen[str]:
-    """`qexp ARGUMENTS` in a shell of its own, which is in a folder and is told something `before`."""
-    command = ["bash", "-c", f'{before} exec "$@"', "bash", sys.executable, "-m", "qexp", *arguments]
-    # Python keeps compiled modules cut off where files must not be large, and cannot read them afterwards.
-    pipe, environment = subprocess.PIPE, {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONDONTWRITEBYTECODE": "1"}
-    return subprocess.Popen(command, cwd=folder, text=True, stdout=pipe, stderr=pipe, env=environment)
+    """`qexp ARGUMENTS` in a shell of its own, which is in a folder and is told something
+    `before`.
+    """
+    command = [
+        "bash",
+        "-c",
+        f'{before} exec "$@"',
+        "bash",
+        sys.executable,
+        "-m",
+        "qexp",
+        *arguments,
+    ]
+    # Python keeps compiled modules cut off where files must not be large, and cannot read them
+    # afterwards.
+    pipe = subprocess.PIPE
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONDONTWRITEBYTECODE": "1"}
+    return subprocess.Popen(
+        command, cwd=folder, text=True, stdout=pipe, stderr=pipe, env=environment
+    )
 
 
 @contextmanager
@@ -264,7 +321,9 @@ def _watch_files() -> None:
 
 @pytest.fixture
 def opened() -> Iterator[list[Path]]:
-    """The files that this process has opened since the test began, in order; clear it to begin anew."""
+    """The files that this process has opened since the test began, in order; clear it to begin
+    anew.
+    """
     _watch_files()
     _watched.append([])
     yield _watched[0]
@@ -291,7 +350,15 @@ SOUND: dict[str, dict[str, Any]] = {
         "type": "generated",
         "generation_type": "mogi",
         "size": [16, 16],
-        "fixed": {"azimuth": 0.0, "incidence": 0.33, "x_res": 0.4, "y_res": 0.4, "x": 0.0, "y": 0.0, "noise": 0.0},
+        "fixed": {
+            "azimuth": 0.0,
+            "incidence": 0.33,
+            "x_res": 0.4,
+            "y_res": 0.4,
+            "x": 0.0,
+            "y": 0.0,
+            "noise": 0.0,
+        },
         "varyings": {"depth": [[0.1, 0.2], [0.7, 0.8]], "delta_volume": [[0.3, 0.5]]},
         "distributions": {
             "depth": {"type": "log_normal", "parameters": {"mu": 0.0, "sigma": 0.5}},
@@ -310,7 +377,11 @@ SOUND: dict[str, dict[str, Any]] = {
             "to_volume": {"module": "denses", "parameters": {"filters": [1]}},
         },
         "branches": [
-            {"x_name": "displacement", "y_name": "seen", "operations": ["block", "look", "halve", "halve"]},
+            {
+                "x_name": "displacement",
+                "y_name": "seen",
+                "operations": ["block", "look", "halve", "halve"],
+            },
             {"x_name": "seen", "y_name": "depth", "operations": ["to_depth"]},
             {"x_name": "seen", "y_name": "delta_volume", "operations": ["to_volume"]},
         ],
@@ -328,17 +399,26 @@ SOUND: dict[str, dict[str, Any]] = {
         "learning_rate": 1e-3,
         "losses": {"depth": "mae", "delta_volume": "mse"},
         "metrics": {"depth": ["median_relative_error"]},
-        "transforms": {"displacement": {"type": "asinh", "parameters": {"scale": 0.01}}, "depth": "log"},
+        "transforms": {
+            "displacement": {"type": "asinh", "parameters": {"scale": 0.01}},
+            "depth": "log",
+        },
     },
 }
 
 
-RESOLVED: dict[str, Any] = json.loads((Path(__file__).parent / "runs/stored/today/spec.json").read_text())
-"""The sound experience as a run keeps it: with its dataset and model, and every choice in its long form."""
+RESOLVED: dict[str, Any] = json.loads(
+    (Path(__file__).parent / "runs/stored/today/spec.json").read_text()
+)
+"""The sound experience as a run keeps it: with its dataset and model, and every choice in its long
+form.
+"""
 
 
 def put(document: Any, path: str, value: Any) -> Any:
-    """The document with one value replaced, `put(model, "branches.0.y_name", "seen")`; with `...`, without it."""
+    """The document with one value replaced, `put(model, "branches.0.y_name", "seen")`; with `...`,
+    without it.
+    """
     changed = copy.deepcopy(document)
     place = changed
     *way, last = (int(step) if step.isdigit() else step for step in path.split("."))
@@ -352,21 +432,30 @@ def put(document: Any, path: str, value: Any) -> Any:
 
 
 def located(kind: str, path: str, complaint: str) -> str:
-    """A message about the sound spec of a kind: at a path, as `put` takes it, unless it begins with `$`."""
+    """A message about the sound spec of a kind: at a path, as `put` takes it, unless it begins with
+    `$`.
+    """
     place = "".join(f"[{step}]" if step.isdigit() else f".{step}" for step in path.split("."))
-    return f"specs/{FOLDERS[kind]}/sound.json at {complaint if complaint.startswith('$') else f'${place}: {complaint}'}"
+    return (
+        f"specs/{FOLDERS[kind]}/sound.json at"
+        f" {complaint if complaint.startswith('$') else f'${place}: {complaint}'}"
+    )
 
 
 class Specs:
     """The specs of a workspace, one sound one of each kind, all of one name."""
 
-    def __init__(self, root: Path, documents: Mapping[str, dict[str, Any]] = SOUND, name: str = "sound") -> None:
+    def __init__(
+        self, root: Path, documents: Mapping[str, dict[str, Any]] = SOUND, name: str = "sound"
+    ) -> None:
         self.root, self.documents, self.name = root, documents, name
         for kind, document in documents.items():
             self.write(kind, document)
 
     def write(self, kind: str, document: Any, name: str = "") -> Path:
-        """Write a spec, as JSON unless it is a text already; returns its path from the workspace."""
+        """Write a spec, as JSON unless it is a text already; returns its path from the
+        workspace.
+        """
         path = Path("specs") / FOLDERS[kind] / f"{name or self.name}.json"
         (self.root / path).parent.mkdir(parents=True, exist_ok=True)
         text = document if isinstance(document, str) else json.dumps(document)
@@ -382,9 +471,15 @@ class Specs:
 
 
 def write_dense(
-    root: Path, name: str, dataset: dict[str, Any], outputs: Sequence[str], inputs: Sequence[str] = (), **changes: Any
+    root: Path,
+    name: str,
+    dataset: dict[str, Any],
+    outputs: Sequence[str],
+    inputs: Sequence[str] = (),
+    **changes: Any,
 ) -> None:
-    """Specs of a simulated dataset and of a network that hardly learns: a dense layer per output on all that is seen.
+    """Specs of a simulated dataset and of a network that hardly learns: a dense layer per output on
+    all that is seen.
 
     inputs   images, masks and perhaps numbers; the image alone if left out
     changes  of the experience
@@ -393,14 +488,20 @@ def write_dense(
     images = [name for name in inputs if name.startswith(("displacement", "mask"))]
     numbers = [name for name in inputs if name not in images]
     sizes = {name: [*dataset["size"], 1] if name in images else [1] for name in inputs}
-    heads = {f"head_{index}": {"module": "denses", "parameters": {"filters": [1]}} for index in range(len(outputs))}
+    heads = {
+        f"head_{index}": {"module": "denses", "parameters": {"filters": [1]}}
+        for index in range(len(outputs))
+    }
     joined = {"join": {"module": "concatenate"}, "beside": {"module": "concatenate"}}
     branches: list[Any] = [
         {"x_name": images, "y_name": "seen", "operations": [*["join"] * (len(images) > 1), "flat"]},
         {"x_name": ["seen", *numbers], "y_name": "all", "operations": ["beside"]},
     ][: 1 + bool(numbers)]
     of_outputs = zip(outputs, heads, strict=True)
-    branches += [{"x_name": branches[-1]["y_name"], "y_name": name, "operations": [head]} for name, head in of_outputs]
+    branches += [
+        {"x_name": branches[-1]["y_name"], "y_name": name, "operations": [head]}
+        for name, head in of_outputs
+    ]
     model = {
         "inputs": {name: {"size": size} for name, size in sizes.items()},
         "outputs": list(outputs),
@@ -408,16 +509,27 @@ def write_dense(
         "branches": branches,
     }
     experience = {
-        **SOUND["experience"], "model": name, "dataset": name, "inputs": inputs, "outputs": list(outputs),
-        "sizes": [64, 16, 16], "epochs": 1, "batch_size": 16, "losses": dict.fromkeys(outputs, "mse"), "metrics": {},
-        "transforms": {}, **changes,
-    }  # fmt: skip
+        **SOUND["experience"],
+        "model": name,
+        "dataset": name,
+        "inputs": inputs,
+        "outputs": list(outputs),
+        "sizes": [64, 16, 16],
+        "epochs": 1,
+        "batch_size": 16,
+        "losses": dict.fromkeys(outputs, "mse"),
+        "metrics": {},
+        "transforms": {},
+        **changes,
+    }
     Specs(root, {"dataset": dataset, "model": model, "experience": experience}, name)
 
 
 @pytest.fixture
 def specs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Specs:
-    """A workspace of three sound specs, which is the current directory; tests spoil them in one place or another."""
+    """A workspace of three sound specs, which is the current directory; tests spoil them in one
+    place or another.
+    """
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("QEXP_DATA", raising=False)
     return Specs(tmp_path)
@@ -425,7 +537,9 @@ def specs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Specs:
 
 @pytest.fixture
 def problems() -> Callable[..., list[str]]:
-    """What `qexp validate FILE...` says, a problem a line; it must refuse, and say so in a last line."""
+    """What `qexp validate FILE...` says, a problem a line; it must refuse, and say so in a last
+    line.
+    """
 
     def said(*files: str | Path) -> list[str]:
         code, stdout, stderr = call("validate", *files)
@@ -439,7 +553,9 @@ def problems() -> Callable[..., list[str]]:
 
 @shared_folder
 def finished(root: Path) -> None:
-    """A workspace in which sound_0 and sound_1 are done, a second of training each; for reading only."""
+    """A workspace in which sound_0 and sound_1 are done, a second of training each; for reading
+    only.
+    """
     Specs(root)
     for seed in (0, 1):
         call("run", "sound", "--seed", str(seed), "--device", "cpu", "--workspace", root).done()
@@ -457,13 +573,17 @@ def here(finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Pat
 
 @pytest.fixture
 def says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
-    """`says("sacct", "7_0|COMPLETED|0:0\\n")`: a program of that name on the PATH, which prints that."""
+    """`says("sacct", "7_0|COMPLETED|0:0\\n")`: a program of that name on the PATH, which prints
+    that.
+    """
     folder = tmp_path / "bin"
     folder.mkdir()
     monkeypatch.setenv("PATH", f"{folder}:/usr/bin:/bin")
 
     def install(program: str, answer: str, error: str = "", code: int = 0) -> None:
-        (folder / program).write_text(f"#!/bin/sh\ncat <<'END'\n{answer}END\nprintf '%s' '{error}' >&2\nexit {code}\n")
+        (folder / program).write_text(
+            f"#!/bin/sh\ncat <<'END'\n{answer}END\nprintf '%s' '{error}' >&2\nexit {code}\n"
+        )
         (folder / program).chmod(0o755)
 
     return install
@@ -483,11 +603,16 @@ def pytest_xdist_auto_num_workers() -> int:
 
 @pytest.hookimpl(trylast=True)  # the tests of a cluster are marked by then
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """What takes longest starts first, while other workers run the rest: the tests of a cluster, which one worker runs
-    one after another, then the commands of the pages. Of a change, only what is chosen for it is run.
+    """What takes longest starts first, while other workers run the rest: the tests of a cluster,
+    which one worker runs one after another, then the commands of the pages. Of a change, only what
+    is chosen for it is run.
     """
     if base := config.getoption("--of-change"):
-        taken = {path for path in {item.path for item in items} if _choice(base).takes(str(path.relative_to(ROOT)))}
+        taken = {
+            path
+            for path in {item.path for item in items}
+            if _choice(base).takes(str(path.relative_to(ROOT)))
+        }
         config.hook.pytest_deselected(items=[item for item in items if item.path not in taken])
         items[:] = [item for item in items if item.path in taken]
 

@@ -1,4 +1,6 @@
-"""Small experiences on spectra of cores: two lines on a falling background, one of which tells the target."""
+"""Small experiences on spectra of cores: two lines on a falling background, one of which tells the
+target.
+"""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -25,7 +27,11 @@ DATASET: dict[str, Any] = {
     "units": {TARGET: "wt%"},
 }
 
-CORES: Mapping[str, Sequence[str]] = {"train": ("A1", "A2", "B1"), "validation": ("C1",), "test": ("D1",)}
+CORES: Mapping[str, Sequence[str]] = {
+    "train": ("A1", "A2", "B1"),
+    "validation": ("C1",),
+    "test": ("D1",),
+}
 """Part → its cores."""
 
 SPECTRA = 6
@@ -33,15 +39,28 @@ SPECTRA = 6
 
 
 def open_cores(path: Path, target: str | None = TARGET, **keys: Any) -> SpectraDataset:
-    document = {"type": "spectra", "target": target, "channels": CHANNELS, "patch_size": PATCH_SIZE, **keys}
+    document = {
+        "type": "spectra",
+        "target": target,
+        "channels": CHANNELS,
+        "patch_size": PATCH_SIZE,
+        **keys,
+    }
     return SpectraDataset(path, filled_in(document))
 
 
 def table_of(dataset: SpectraDataset) -> pa.Table:
     """Labelled spectra as rows of a table."""
-    columns = {"filename": dataset.names, "core": dataset.cores, "depth": dataset.depths, "part": dataset.part}
+    columns = {
+        "filename": dataset.names,
+        "core": dataset.cores,
+        "depth": dataset.depths,
+        "part": dataset.part,
+    }
     columns |= {TARGET: dataset.measured[TARGET], "voltage": dataset.metadata["voltage"]}
-    columns |= {f"channel_{index}": counts for index, counts in enumerate(dataset.read(dataset.rows).T)}
+    columns |= {
+        f"channel_{index}": counts for index, counts in enumerate(dataset.read(dataset.rows).T)
+    }
     return pa.table({name: pa.array(values.tolist()) for name, values in columns.items()})
 
 
@@ -50,7 +69,9 @@ def write_netcdf(table: pa.Table, path: Path) -> None:
     counts = np.stack([table[f"channel_{index}"].to_numpy() for index in range(CHANNELS)], axis=1)
     names = [name for name in table.column_names if not name.startswith("channel_")]
     variables = {name: ("row", table[name].to_pylist()) for name in names}
-    xarray.Dataset({**variables, "channel_": (("row", "energy"), counts)}).to_netcdf(path, engine="h5netcdf")
+    xarray.Dataset({**variables, "channel_": (("row", "energy"), counts)}).to_netcdf(
+        path, engine="h5netcdf"
+    )
 
 
 MASK_RATIO = 0.5
@@ -58,17 +79,27 @@ MASK_RATIO = 0.5
 
 def _operation(module: str) -> dict[str, Any]:
     size = {"size": "tiny", "width": 16, "depth": 2, "heads": 2}
-    return {"module": module, "parameters": {**size, "patch_size": PATCH_SIZE, "mask_ratio": MASK_RATIO}}
+    return {
+        "module": module,
+        "parameters": {**size, "patch_size": PATCH_SIZE, "mask_ratio": MASK_RATIO},
+    }
 
 
 MODELS: dict[str, dict[str, Any]] = {
     "masked": {
         "inputs": {"spectrum": {"size": [CHANNELS]}, "mask": {"size": [CHANNELS // PATCH_SIZE]}},
         "outputs": ["spectrum"],
-        "operations": {"encoder": _operation("masked_encoder"), "decoder": _operation("masked_decoder")},
+        "operations": {
+            "encoder": _operation("masked_encoder"),
+            "decoder": _operation("masked_decoder"),
+        },
         "branches": [
             {"x_name": ["spectrum", "mask"], "y_name": "tokens", "operations": ["encoder"]},
-            {"x_name": ["tokens", "spectrum", "mask"], "y_name": "spectrum", "operations": ["decoder"]},
+            {
+                "x_name": ["tokens", "spectrum", "mask"],
+                "y_name": "spectrum",
+                "operations": ["decoder"],
+            },
         ],
     },
     "regressor": {
@@ -79,13 +110,21 @@ MODELS: dict[str, dict[str, Any]] = {
             "pool": {"module": "token_pooling"},
             "head": {"module": "denses", "parameters": {"filters": [1], "bias": True}},
         },
-        "branches": [{"x_name": "spectrum", "y_name": TARGET, "operations": ["encoder", "pool", "head"]}],
+        "branches": [
+            {"x_name": "spectrum", "y_name": TARGET, "operations": ["encoder", "pool", "head"]}
+        ],
     },
 }
 
 SCALED: dict[str, Any] = {"type": "chain", "parameters": {"of": ["log1p", "per_sample"]}}
 
-TRAINING = {"split": "parts", "epochs": 3, "batch_size": 8, "optimizer": "adamw", "learning_rate": 1e-3}
+TRAINING = {
+    "split": "parts",
+    "epochs": 3,
+    "batch_size": 8,
+    "optimizer": "adamw",
+    "learning_rate": 1e-3,
+}
 
 EXPERIENCES: dict[str, dict[str, Any]] = {
     "masked": {
@@ -108,22 +147,35 @@ EXPERIENCES: dict[str, dict[str, Any]] = {
         "baselines": ["mean", "ridge"],
     },
 }
-EXPERIENCES["finetune"] = {**EXPERIENCES["scratch"], "pretrain": {"run": "masked_0", "operations": ["encoder"]}}
-
-UNLABELLED: dict[str, Any] = {key: value for key, value in DATASET.items() if key not in ("target", "units")} | {
-    "path": "many"
+EXPERIENCES["finetune"] = {
+    **EXPERIENCES["scratch"],
+    "pretrain": {"run": "masked_0", "operations": ["encoder"]},
 }
 
-OTHER_CORES: Mapping[str, Sequence[str]] = {"train": ("M1", "M2", "M3"), "validation": ("M4",), "test": ("M5",)}
+UNLABELLED: dict[str, Any] = {
+    key: value for key, value in DATASET.items() if key not in ("target", "units")
+} | {"path": "many"}
+
+OTHER_CORES: Mapping[str, Sequence[str]] = {
+    "train": ("M1", "M2", "M3"),
+    "validation": ("M4",),
+    "test": ("M5",),
+}
 """Of the spectra without targets."""
 
 
 def write(workspace: Path) -> None:
-    """Spectra of `CORES` with targets and of `OTHER_CORES` without, and the specs of the experiences on them."""
+    """Spectra of `CORES` with targets and of `OTHER_CORES` without, and the specs of the
+    experiences on them.
+    """
     write_folders(workspace / "data" / "few")
     write_folders(workspace / "data" / "many", OTHER_CORES, labelled=False)
     datasets = {"few": {**DATASET, "path": "few"}, "many": UNLABELLED}
-    for folder, documents in (("datasets", datasets), ("models", MODELS), ("experiences", EXPERIENCES)):
+    for folder, documents in (
+        ("datasets", datasets),
+        ("models", MODELS),
+        ("experiences", EXPERIENCES),
+    ):
         (workspace / "specs" / folder).mkdir(parents=True, exist_ok=True)
         for name, document in documents.items():
             (workspace / "specs" / folder / f"{name}.json").write_text(json.dumps(document))

@@ -1,4 +1,6 @@
-"""A small experience on gridded fields: domes of ice, and how fast they flow by the shallow-ice law."""
+"""A small experience on gridded fields: domes of ice, and how fast they flow by the shallow-ice
+law.
+"""
 
 import json
 from collections.abc import Callable
@@ -17,7 +19,13 @@ SPACING = 200.0
 YEAR = 365.25 * 86400
 ARRHENIUS = 78e-18 / YEAR
 
-DATASET: dict[str, Any] = {"type": "gridded", "path": "domes", "mapping": "f2", "patch_size": 16, "threshold": 1.0}
+DATASET: dict[str, Any] = {
+    "type": "gridded",
+    "path": "domes",
+    "mapping": "f2",
+    "patch_size": 16,
+    "threshold": 1.0,
+}
 
 FIELDS = ["thk", "slopsurfx", "slopsurfy"]
 
@@ -47,26 +55,41 @@ EXPERIENCE: dict[str, Any] = {
 
 
 def dome(height: int = 20, width: int = 24, frames: int = 3, seed: int = 0) -> xarray.Dataset:
-    """A dome on a tilted bed that grows, with all fields that 2Dto2D-DLE's mappings f2 and f13 name."""
+    """A dome on a tilted bed that grows, with all fields that 2Dto2D-DLE's mappings f2 and f13
+    name.
+    """
     random = np.random.default_rng(seed)
     x, y = SPACING * np.arange(width), SPACING * np.arange(height)
     across, along = np.meshgrid(x - x[width // 2] - 300, y - y[height // 2] + 100)
     bed = 1000 + random.uniform(-0.05, 0.05) * across + random.uniform(-0.05, 0.05) * along
     reach = (across**2 + 1.3 * along**2) / (0.45 * SPACING * height) ** 2
     grown = np.linspace(0.6, 1, frames)[:, None, None]
-    thickness = (random.uniform(150, 300) * grown * np.sqrt(np.clip(1 - reach, 0, None))).astype(np.float32)
+    thickness = (random.uniform(150, 300) * grown * np.sqrt(np.clip(1 - reach, 0, None))).astype(
+        np.float32
+    )
     surface = (bed + thickness).astype(np.float32)
-    slopes = np.stack([np.gradient(surface.astype(float), SPACING, axis=axis) for axis in (2, 1)], axis=-1)
+    slopes = np.stack(
+        [np.gradient(surface.astype(float), SPACING, axis=axis) for axis in (2, 1)], axis=-1
+    )
     one = torch.ones(thickness.shape, dtype=torch.float64)
-    speeds = ice.velocity(torch.from_numpy(thickness).double(), torch.from_numpy(slopes), ARRHENIUS * one, 0 * one)
+    speeds = ice.velocity(
+        torch.from_numpy(thickness).double(), torch.from_numpy(slopes), ARRHENIUS * one, 0 * one
+    )
     fields: dict[str, NDArray[np.float32]] = {"thk": thickness, "usurf": surface}
-    for name, of_kind in (("bar", speeds.mean), ("velsurf", speeds.surface), ("velbase", speeds.basal)):
+    for name, of_kind in (
+        ("bar", speeds.mean),
+        ("velsurf", speeds.surface),
+        ("velbase", speeds.basal),
+    ):
         for component, axis in (("u", 0), ("v", 1)):
             fields[f"{component}{name}"] = (of_kind[..., axis].numpy() * YEAR).astype(np.float32)
     fields |= {"arrhenius": np.full_like(thickness, 78), "slidingco": np.zeros_like(thickness)}
     units = {"thk": "m", "usurf": "m", "arrhenius": "MPa-3 a-1", "slidingco": "km MPa-3 a-1"}
     return xarray.Dataset(
-        {name: (("time", "y", "x"), values, {"units": units.get(name, "m a-1")}) for name, values in fields.items()},
+        {
+            name: (("time", "y", "x"), values, {"units": units.get(name, "m a-1")})
+            for name, values in fields.items()
+        },
         {
             "time": ("time", np.arange(frames) * 10.0, {"units": "a"}),
             "y": ("y", y, {"units": "m"}),
@@ -99,7 +122,9 @@ def _file(**of_dome: Any) -> bytes:
 
 
 def write(workspace: Path, **changes: Any) -> None:
-    """Write the fields and the specs of an experience `domes`; a key that is changed to None is left out."""
+    """Write the fields and the specs of an experience `domes`; a key that is changed to None is
+    left out.
+    """
     if not (workspace / "data/domes").exists():
         write_folders(workspace / "data/domes")
     documents = {"datasets": DATASET, "models": MODEL, "experiences": {**EXPERIENCE, **changes}}

@@ -1,4 +1,6 @@
-"""A fifth kind of dataset, in an extension of a workspace: images in a folder, with numbers in labels.csv."""
+"""A fifth kind of dataset, in an extension of a workspace: images in a folder, with numbers in
+labels.csv.
+"""
 
 import csv
 import hashlib
@@ -39,7 +41,11 @@ SCHEMAS: dict[str, Any] = {
     "split": "shares of training and validation among the images that are not for the test",
     "shared": ["layer_decay"],
     "experience": {
-        "turn": {"description": "whether training images are turned at random", "type": "boolean", "default": False}
+        "turn": {
+            "description": "whether training images are turned at random",
+            "type": "boolean",
+            "default": False,
+        }
     },
     "dataset": {
         "description": "samples are images in a folder, with numbers in labels.csv",
@@ -85,7 +91,9 @@ class ImageSpecs(KindDocuments):
         return None if evaluation.stat().st_size else "it is empty"
 
     def summary(self, spec: dict[str, Any]) -> dict[str, str]:
-        return {"images": f"{spec['dataset']['path']}, SHA-256 {spec['dataset']['fingerprint'][:16]}…"}
+        return {
+            "images": f"{spec['dataset']['path']}, SHA-256 {spec['dataset']['fingerprint'][:16]}…"
+        }
 
 
 def write_table(path: Path, header: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
@@ -105,9 +113,16 @@ class ImageDataset:
         lines = list(csv.DictReader(content.decode().splitlines()))
         missing = [index for index, name in enumerate(labels) if name not in lines[0]]
         if missing:
-            raise DatasetError([(("labels", index), f"{table} has no column '{labels[index]}'") for index in missing])
+            raise DatasetError(
+                [
+                    (("labels", index), f"{table} has no column '{labels[index]}'")
+                    for index in missing
+                ]
+            )
         arrays = [np.load(path / line["file"]) for line in lines]
-        self.fingerprint = hashlib.sha256(content + b"".join(array.tobytes() for array in arrays)).hexdigest()
+        self.fingerprint = hashlib.sha256(
+            content + b"".join(array.tobytes() for array in arrays)
+        ).hexdigest()
         if fingerprint not in (None, self.fingerprint):
             raise DatasetError([(("fingerprint",), f"{path} has other images than before")])
         self.parts = np.array([line["part"] for line in lines])
@@ -126,28 +141,52 @@ class ImageKind(KindData[ImageDataset]):
     opened = 0
     """How many datasets were opened."""
 
-    def dataset(self, document: dict[str, Any], tables: Tables, workspace: Workspace | None) -> ImageDataset:
+    def dataset(
+        self, document: dict[str, Any], tables: Tables, workspace: Workspace | None
+    ) -> ImageDataset:
         self.opened += 1
-        path = Path(document["found"]) if workspace is None else workspace.root / "data" / document["path"]
+        path = (
+            Path(document["found"])
+            if workspace is None
+            else workspace.root / "data" / document["path"]
+        )
         return ImageDataset(path, document["labels"], document.get("fingerprint"))
 
-    def pinned(self, document: dict[str, Any], dataset: ImageDataset, workspace: Workspace) -> dict[str, Any]:
-        return {**document, "fingerprint": dataset.fingerprint, "found": str(dataset.path.absolute())}
+    def pinned(
+        self, document: dict[str, Any], dataset: ImageDataset, workspace: Workspace
+    ) -> dict[str, Any]:
+        return {
+            **document,
+            "fingerprint": dataset.fingerprint,
+            "found": str(dataset.path.absolute()),
+        }
 
     def findings(
-        self, document: dict[str, Any], dataset: ImageDataset, tables: Tables, network: Network | None, available: int
+        self,
+        document: dict[str, Any],
+        dataset: ImageDataset,
+        tables: Tables,
+        network: Network | None,
+        available: int,
     ) -> Iterator[Finding]:
         train = self._divided(document, dataset, Seeds(0))[0]
         if len(train) < document["batch_size"]:
             yield ("batch_size",), f"there are {len(train)} training images; use a smaller batch"
 
     def data(
-        self, spec: dict[str, Any], dataset: ImageDataset, tables: Tables, seeds: Seeds, device: torch.device
+        self,
+        spec: dict[str, Any],
+        dataset: ImageDataset,
+        tables: Tables,
+        seeds: Seeds,
+        device: torch.device,
     ) -> DrawnData:
         train, validation = self._divided(spec, dataset, seeds)
         test = np.flatnonzero(dataset.parts == "test")
         return DrawnData(
-            train=lambda epoch: dataset.samples(seeds.numpy("train", epoch, "order").permutation(train)),
+            train=lambda epoch: dataset.samples(
+                seeds.numpy("train", epoch, "order").permutation(train)
+            ),
             validation=dataset.samples(validation),
             test=dataset.samples(test),
             train_size=len(train),
@@ -165,7 +204,9 @@ class ImageKind(KindData[ImageDataset]):
     def samples(self, document: dict[str, Any], dataset: ImageDataset) -> Samples:
         return Samples(int((dataset.parts != "test").sum()))
 
-    def _divided(self, spec: dict[str, Any], dataset: ImageDataset, seeds: Seeds) -> tuple[np.ndarray, np.ndarray]:
+    def _divided(
+        self, spec: dict[str, Any], dataset: ImageDataset, seeds: Seeds
+    ) -> tuple[np.ndarray, np.ndarray]:
         rows = seeds.numpy("split").permutation(np.flatnonzero(dataset.parts != "test"))
         count = round(spec["split"][0] * len(rows))
         return rows[:count], rows[count:]
@@ -179,9 +220,13 @@ def evaluate(attempt: Attempt, trainer: Trainer) -> Results:
 train = NetworkTraining(evaluate)
 
 
-def write_estimates(attempt: Attempt, model: Estimator, samples: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+def write_estimates(
+    attempt: Attempt, model: Estimator, samples: Mapping[str, torch.Tensor]
+) -> dict[str, torch.Tensor]:
     estimates = dict(model.estimate(samples))
-    columns = [values[:, 0].tolist() for name in estimates for values in (samples[name], estimates[name])]
+    columns = [
+        values[:, 0].tolist() for name in estimates for values in (samples[name], estimates[name])
+    ]
     header = [column for name in estimates for column in (name, f"{name}_estimate")]
     attempt.directory.results.mkdir(exist_ok=True)
     write_table(attempt.directory.results / "estimates.csv", header, zip(*columns, strict=True))
@@ -197,11 +242,18 @@ def open_data(request: EvaluationRequest) -> EvaluationData:
     rows = np.arange(len(dataset.parts))
     request.chosen_part("all", ("all",), "images have no other parts here")
 
-    def evaluate(attempt: Attempt, models: Sequence[Estimator], metrics: Mapping[str, Any]) -> Results:
+    def evaluate(
+        attempt: Attempt, models: Sequence[Estimator], metrics: Mapping[str, Any]
+    ) -> Results:
         truths = dataset.samples(rows)
         made = write_estimates(attempt, models[0], truths)
         return Results(
-            {"all": {name: evaluate_estimates(of, made[name], truths[name]) for name, of in metrics.items()}}
+            {
+                "all": {
+                    name: evaluate_estimates(of, made[name], truths[name])
+                    for name, of in metrics.items()
+                }
+            }
         )
 
     unknown = Independence(None, ("nobody compared the images",))
@@ -239,12 +291,16 @@ class LabelledImages(Preview[ImageDataset, np.ndarray]):
         chosen = self.dataset.samples(self.parts[self.part])
         return [Variable(name, "", values.numpy().ravel()) for name, values in chosen.items()]
 
-    def pictures(self, samples: xarray.Dataset, variables: Sequence[Variable], title: str) -> Iterator[Any]:
+    def pictures(
+        self, samples: xarray.Dataset, variables: Sequence[Variable], title: str
+    ) -> Iterator[Any]:
         from matplotlib.figure import Figure
 
         count = samples.sizes["sample"]
         made = Figure(figsize=(1.5 * count, 2.0))
-        for axis, image in zip(made.subplots(1, count, squeeze=False)[0], samples["image"], strict=True):
+        for axis, image in zip(
+            made.subplots(1, count, squeeze=False)[0], samples["image"], strict=True
+        ):
             axis.imshow(image.values)
         made.suptitle(title)
         yield "samples", made
@@ -259,15 +315,27 @@ def _estimator(directory: RunDirectory, options: PredictOptions) -> partial[Pred
 
 
 def _predict(
-    source: Path, target: Path, *, chunk: int | None, overwrite: bool, progress: OnProgress, model: Estimator
+    source: Path,
+    target: Path,
+    *,
+    chunk: int | None,
+    overwrite: bool,
+    progress: OnProgress,
+    model: Estimator,
 ) -> Prediction:
     images = sorted(source.glob("*.npy"))
     if not images:
         raise QexpError(f"{source} has no images")
     if target.exists() and not overwrite:
         return Prediction(source, target, False, [target], [])
-    made = model.estimate({"image": torch.from_numpy(np.stack([np.load(path) for path in images])).float()[:, None]})
-    rows = zip([path.name for path in images], *(values[:, 0].tolist() for values in made.values()), strict=True)
+    made = model.estimate(
+        {"image": torch.from_numpy(np.stack([np.load(path) for path in images])).float()[:, None]}
+    )
+    rows = zip(
+        [path.name for path in images],
+        *(values[:, 0].tolist() for values in made.values()),
+        strict=True,
+    )
     write_table(target, ["file", *made], rows)
     return Prediction(source, target, True, [target], [f"{len(images)} images"])
 

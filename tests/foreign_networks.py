@@ -1,4 +1,6 @@
-"""Networks of the layouts of other programs, of torch and numpy alone, and files as those programs write them."""
+"""Networks of the layouts of other programs, of torch and numpy alone, and files as those programs
+write them.
+"""
 
 import io
 import json
@@ -32,10 +34,13 @@ class Attention(nn.Module):
         samples, count, width = x.shape
         queries, keys, values = self.qkv(x).chunk(3, dim=-1)
         queries, keys, values = (
-            each.reshape(samples, count, self.heads, -1).transpose(1, 2) for each in (queries, keys, values)
+            each.reshape(samples, count, self.heads, -1).transpose(1, 2)
+            for each in (queries, keys, values)
         )
         scores = queries @ keys.transpose(-2, -1) / (width // self.heads) ** 0.5
-        return self.proj((scores.softmax(-1) @ values).transpose(1, 2).reshape(samples, count, width))
+        return self.proj(
+            (scores.softmax(-1) @ values).transpose(1, 2).reshape(samples, count, width)
+        )
 
 
 class Mlp(nn.Module):
@@ -69,7 +74,9 @@ class PatchEmbed(nn.Module):
 
 def sines_and_cosines(count: int, width: int) -> Tensor:
     """(1, 1 + count, width); zeros for the class token."""
-    angles = np.arange(count, dtype=np.float32)[:, None] / 10000 ** (np.arange(width // 2) / (width / 2))
+    angles = np.arange(count, dtype=np.float32)[:, None] / 10000 ** (
+        np.arange(width // 2) / (width / 2)
+    )
     waves = np.concatenate([np.sin(angles), np.cos(angles)], axis=1)
     return torch.from_numpy(np.concatenate([np.zeros((1, width)), waves])).float()[None]
 
@@ -89,9 +96,14 @@ class Max(nn.Module):
             return
         self.decoder_embed = nn.Linear(width, width)
         self.mask_token = nn.Parameter(torch.randn(1, 1, width))
-        self.decoder_pos_embed = nn.Parameter(sines_and_cosines(PATCHES, width), requires_grad=False)
+        self.decoder_pos_embed = nn.Parameter(
+            sines_and_cosines(PATCHES, width), requires_grad=False
+        )
         self.decoder_blocks = nn.ModuleList(Block(width, 2) for _ in range(2))
-        self.decoder_norm, self.decoder_pred = nn.LayerNorm(width, eps=1e-6), nn.Linear(width, PATCH_SIZE)
+        self.decoder_norm, self.decoder_pred = (
+            nn.LayerNorm(width, eps=1e-6),
+            nn.Linear(width, PATCH_SIZE),
+        )
 
     def encoded(self, spectra: Tensor, seen: Tensor | None = None) -> Tensor:
         """Tokens of the patches whose indices are `seen`, (sample, seen), after the class token."""
@@ -143,13 +155,18 @@ class OneDCNN(nn.Module):
 
 
 def convolved(image: Array, kernel: Array, bias: Array) -> Array:
-    """(height, width, channel) with a kernel (height, width, channel, filter), zeros beyond the edges."""
+    """(height, width, channel) with a kernel (height, width, channel, filter), zeros beyond the
+    edges.
+    """
     rows, columns = kernel.shape[:2]
     padded = np.pad(image, ((rows // 2,) * 2, (columns // 2,) * 2, (0, 0)))
     made = np.zeros((*image.shape[:2], kernel.shape[3]))
     for row in range(rows):
         for column in range(columns):
-            made += padded[row : row + image.shape[0], column : column + image.shape[1]] @ kernel[row, column]
+            made += (
+                padded[row : row + image.shape[0], column : column + image.shape[1]]
+                @ kernel[row, column]
+            )
     return made + bias
 
 
@@ -167,7 +184,9 @@ Shapes = dict[str, dict[str, tuple[int, ...]]]
 
 
 def vdi_weights(random: np.random.Generator) -> dict[str, dict[str, Array]]:
-    """Group of the file → weight → array: two blocks, an attention, and two heads, for images of 8 x 8 pixels."""
+    """Group of the file → weight → array: two blocks, an attention, and two heads, for images of 8
+    x 8 pixels.
+    """
     attention: Shapes = {
         "sequential": {
             "look_dense_0/kernel": (6, 2), "look_dense_0/bias": (2,),
@@ -175,7 +194,9 @@ def vdi_weights(random: np.random.Generator) -> dict[str, dict[str, Array]]:
         }
     }  # fmt: skip
     heads = _vdi_head("to_depth", 2 * 2 * 6, 5) | _vdi_head("to_volume", 2 * 2 * 6, 5)
-    return _drawn(_vdi_block("block_1", 1, 4, 3) | _vdi_block("block_2", 6, 4, 3) | attention | heads, random)
+    return _drawn(
+        _vdi_block("block_1", 1, 4, 3) | _vdi_block("block_2", 6, 4, 3) | attention | heads, random
+    )
 
 
 def published_vdi_weights(random: np.random.Generator) -> dict[str, dict[str, Array]]:
@@ -191,20 +212,29 @@ def _vdi_block(name: str, before: int, first: int, second: int) -> Shapes:
     deep = f"{name}_convolutions"
     return {
         name: {
-            f"{deep}_0/kernel": (3, 3, before, first), f"{deep}_0/bias": (first,),
-            f"{deep}_1/kernel": (3, 3, first, second), f"{deep}_1/bias": (second,),
+            f"{deep}_0/kernel": (3, 3, before, first),
+            f"{deep}_0/bias": (first,),
+            f"{deep}_1/kernel": (3, 3, first, second),
+            f"{deep}_1/bias": (second,),
         },
-        f"{name}_shortcut": {f"{name}_shortcut/kernel": (1, 1, before, second), f"{name}_shortcut/bias": (second,)},
-    }  # fmt: skip
+        f"{name}_shortcut": {
+            f"{name}_shortcut/kernel": (1, 1, before, second),
+            f"{name}_shortcut/bias": (second,),
+        },
+    }
 
 
 def _vdi_head(name: str, before: int, hidden: int) -> Shapes:
-    return {name: {f"{name}_dense_0/kernel": (before, hidden), f"{name}_dense_1/kernel": (hidden, 1)}}
+    return {
+        name: {f"{name}_dense_0/kernel": (before, hidden), f"{name}_dense_1/kernel": (hidden, 1)}
+    }
 
 
 def _drawn(shapes: Shapes, random: np.random.Generator) -> dict[str, dict[str, Array]]:
     return {
-        group: {name: random.normal(size=shape).astype(np.float32) for name, shape in of_group.items()}
+        group: {
+            name: random.normal(size=shape).astype(np.float32) for name, shape in of_group.items()
+        }
         for group, of_group in shapes.items()
     }
 
@@ -222,18 +252,29 @@ def vdi_estimates(image: Array, weights: Mapping[str, Mapping[str, Array]]) -> d
         x = halved(np.maximum(np.concatenate([deep, layer(x, f"{block}_shortcut")], axis=-1), 0))
     means = x.mean(axis=(0, 1))
     hidden = leaky(means @ all_weights["look_dense_0/kernel"] + all_weights["look_dense_0/bias"])
-    x = x / (1 + np.exp(-(hidden @ all_weights["look_dense_1/kernel"] + all_weights["look_dense_1/bias"])))
+    x = x / (
+        1
+        + np.exp(-(hidden @ all_weights["look_dense_1/kernel"] + all_weights["look_dense_1/bias"]))
+    )
     flat = x.reshape(-1)  # channels last
     return {
-        output: (leaky(flat @ all_weights[f"{head}_dense_0/kernel"]) @ all_weights[f"{head}_dense_1/kernel"]).item()
+        output: (
+            (
+                leaky(flat @ all_weights[f"{head}_dense_0/kernel"])
+                @ all_weights[f"{head}_dense_1/kernel"]
+            ).item()
+        )
         for output, head in (("depth", "to_depth"), ("delta_volume", "to_volume"))
     }
 
 
-def vdi_image(depth: float, volume: float, azimuth: float = 0.0, incidence: float = 0.33, x: float = 0.0) -> Array:
+def vdi_image(
+    depth: float, volume: float, azimuth: float = 0.0, incidence: float = 0.33, x: float = 0.0
+) -> Array:
     """The displacement that VDI makes of a source, (64, 64) [m], with pixels of 100 m.
 
-    Its angle comes from east and north in each other's place, and from the columns in reverse order.
+    Its angle comes from east and north in each other's place, and from the columns in reverse
+    order.
     """
     steps = (np.arange(64) - 32) * 0.1
     east, north = np.meshgrid(steps - x, steps)
@@ -243,7 +284,9 @@ def vdi_image(depth: float, volume: float, azimuth: float = 0.0, incidence: floa
     return scale * (depth * np.cos(incidence) - radius * along * np.sin(incidence))
 
 
-def _vdi_model(side: int, hidden: int, operations: Mapping[str, Any], order: Sequence[str]) -> dict[str, Any]:
+def _vdi_model(
+    side: int, hidden: int, operations: Mapping[str, Any], order: Sequence[str]
+) -> dict[str, Any]:
     """A model with two heads of some hidden units behind operations in an order."""
     head = {"module": "denses", "parameters": {"filters": [hidden, 1]}}
     relu = {"module": "activation", "parameters": {"activation": "relu"}}
@@ -287,7 +330,9 @@ class Vdi(nn.Module):
         seen = nn.functional.max_pool2d(torch.cat([deep, self.shortcut(x)], 1).relu(), 4)
         flat = seen.permute(0, 2, 3, 1).flatten(1)  # channels last
         heads = zip(self.hidden, self.last, strict=True)
-        return torch.cat([last(nn.functional.leaky_relu(hidden(flat), 0.2)) for hidden, last in heads], 1)
+        return torch.cat(
+            [last(nn.functional.leaky_relu(hidden(flat), 0.2)) for hidden, last in heads], 1
+        )
 
     def learn(self, images: Tensor, truth: Tensor, epochs: int) -> None:
         optimizer = torch.optim.Adam(self.parameters(), 3e-3)
@@ -305,10 +350,15 @@ class Vdi(nn.Module):
             return {f"{name}/kernel": kernel.numpy(), f"{name}/bias": layer.bias.detach().numpy()}
 
         made = {
-            "block": convolution("block_convolutions_0", self.first) | convolution("block_convolutions_1", self.second),
+            "block": (
+                convolution("block_convolutions_0", self.first)
+                | convolution("block_convolutions_1", self.second)
+            ),
             "block_shortcut": convolution("block_shortcut", self.shortcut),
         }
-        for name, hidden, last in zip(("to_depth", "to_volume"), self.hidden, self.last, strict=True):
+        for name, hidden, last in zip(
+            ("to_depth", "to_volume"), self.hidden, self.last, strict=True
+        ):
             layers = {f"{name}_dense_0/kernel": hidden, f"{name}_dense_1/kernel": last}
             made[name] = {key: layer.weight.detach().numpy().T for key, layer in layers.items()}
         return made
@@ -318,14 +368,21 @@ class Vdi(nn.Module):
 
 
 def cnn_weights(random: np.random.Generator) -> dict[str, dict[str, Array]]:
-    """Two layers of six filters and the outputs, of the network that a session built after another one."""
+    """Two layers of six filters and the outputs, of the network that a session built after another
+    one.
+    """
     shapes = {"conv2d_9": (3, 3, 3, 6), "conv2d_10": (3, 3, 6, 6), "conv2d_11": (1, 1, 6, 2)}
     return {name: _kernel_and_bias(name, shape, random) for name, shape in shapes.items()}
 
 
-def _kernel_and_bias(name: str, shape: tuple[int, ...], random: np.random.Generator) -> dict[str, Array]:
+def _kernel_and_bias(
+    name: str, shape: tuple[int, ...], random: np.random.Generator
+) -> dict[str, Array]:
     bias = shape[2] if "trans" in name else shape[3]
-    made = {f"{name}/kernel": random.normal(size=shape) / 3, f"{name}/bias": random.normal(size=bias)}
+    made = {
+        f"{name}/kernel": random.normal(size=shape) / 3,
+        f"{name}/bias": random.normal(size=bias),
+    }
     return {path: array.astype(np.float32) for path, array in made.items()}
 
 
@@ -364,7 +421,9 @@ def unet_fields(fields: Array, weights: Mapping[str, Mapping[str, Array]]) -> Ar
     doubled = np.zeros((2 * height + 1, 2 * width + 1, kernel.shape[2]))
     for row in range(3):
         for column in range(3):
-            doubled[row : row + 2 * height : 2, column : column + 2 * width : 2] += coarse @ kernel[row, column].T
+            doubled[row : row + 2 * height : 2, column : column + 2 * width : 2] += (
+                coarse @ kernel[row, column].T
+            )
     doubled = doubled[:-1, :-1] + bias
     fine = layer(np.where(doubled > 0, doubled, 0.3 * doubled), "unet_up0_conv_before_concat_0")
     joined = np.concatenate([fine, beside], axis=-1)
@@ -385,8 +444,12 @@ VDI_MODEL = _vdi_model(
 )
 
 
-def write_h5(file: Path, weights: Mapping[str, Mapping[str, Array]], *, within: str = "model_weights") -> None:
-    """Weights as Keras writes a whole model, `best.h5`: names of layers and weights in attributes, and in the paths."""
+def write_h5(
+    file: Path, weights: Mapping[str, Mapping[str, Array]], *, within: str = "model_weights"
+) -> None:
+    """Weights as Keras writes a whole model, `best.h5`: names of layers and weights in attributes,
+    and in the paths.
+    """
     with h5py.File(file, "w") as content:
         content.attrs["keras_version"] = "2.12.0"
         content.attrs["model_config"] = '{"class_name": "Functional", "config": {"layers": []}}'
@@ -406,12 +469,18 @@ CLASSES = {"block_1": 0, "block_2": 1, "sequential": 2, "to_depth": 3, "to_volum
 
 
 def write_keras(file: Path, weights: Mapping[str, Mapping[str, Array]]) -> None:
-    """The same weights as Keras 3 writes them, `.keras`: numbered, beside a description of the layers."""
-    layers: list[dict[str, Any]] = [{"class_name": "InputLayer", "config": {"name": "displacement"}}]
+    """The same weights as Keras 3 writes them, `.keras`: numbered, beside a description of the
+    layers.
+    """
+    layers: list[dict[str, Any]] = [
+        {"class_name": "InputLayer", "config": {"name": "displacement"}}
+    ]
     stored: dict[str, Array] = {}
     alone = 0
     for group, of_group in weights.items():
-        inner: list[dict[str, Any]] = [{"class_name": "InputLayer", "config": {"name": f"input_of_{group}"}}]
+        inner: list[dict[str, Any]] = [
+            {"class_name": "InputLayer", "config": {"name": f"input_of_{group}"}}
+        ]
         counts = {"Conv2D": 0, "Dense": 0}
         names = list(dict.fromkeys(name.split("/")[0] for name in of_group))
         for name in names:
@@ -437,5 +506,7 @@ def write_keras(file: Path, weights: Mapping[str, Mapping[str, Array]]) -> None:
             content[path] = array
     with zipfile.ZipFile(file, "w") as archive:
         archive.writestr("metadata.json", json.dumps({"keras_version": "3.3.0"}))
-        archive.writestr("config.json", json.dumps({"class_name": "Functional", "config": {"layers": layers}}))
+        archive.writestr(
+            "config.json", json.dumps({"class_name": "Functional", "config": {"layers": layers}})
+        )
         archive.writestr("model.weights.h5", kept.getvalue())

@@ -1,6 +1,8 @@
-"""Green's function of an elastic half-space, to test sources against; depth counts downwards, as the third axis does.
+"""Green's function of an elastic half-space, to test sources against; depth counts downwards, as
+the third axis does.
 
-Mindlin (1936), Physics 7, 195-202: the displacement by a point force inside, with a shear modulus of 1.
+Mindlin (1936), Physics 7, 195-202: the displacement by a point force inside, with a shear modulus
+of 1.
 """
 
 import math
@@ -10,7 +12,9 @@ import torch
 from torch.autograd.functional import jacobian
 
 DOUBLE = torch.float64
-STATIONS = torch.tensor([[0.0, 0.0], [1200.0, 500.0], [-3000.0, 2500.0], [400.0, -1800.0]], dtype=DOUBLE)
+STATIONS = torch.tensor(
+    [[0.0, 0.0], [1200.0, 500.0], [-3000.0, 2500.0], [400.0, -1800.0]], dtype=DOUBLE
+)
 
 
 def sources(*rows):
@@ -18,12 +22,16 @@ def sources(*rows):
 
 
 def uplifted_volume(kernel, source, poisson_ratio, scale=1.0):
-    """What the surface rises by, by rings around the origin out to infinity, about as many within `scale` as beyond."""
+    """What the surface rises by, by rings around the origin out to infinity, about as many within
+    `scale` as beyond.
+    """
     node, weight = (torch.from_numpy(values) for values in np.polynomial.legendre.leggauss(100))
     angle, azimuth = (node + 1) * math.pi / 4, torch.arange(64, dtype=DOUBLE) * math.pi / 32
     radius, width = scale * angle.tan(), scale * weight * math.pi / 4 / angle.cos() ** 2
     stations = radius[:, None, None] * torch.stack([azimuth.cos(), azimuth.sin()], -1)
-    up = kernel(source, stations.flatten(0, 1), poisson_ratio)[0, :, 2].unflatten(0, stations.shape[:2])
+    up = kernel(source, stations.flatten(0, 1), poisson_ratio)[0, :, 2].unflatten(
+        0, stations.shape[:2]
+    )
     return (2 * math.pi * radius * width * up.mean(1)).sum().item()
 
 
@@ -50,22 +58,35 @@ def image(receiver, force_at, poisson_ratio):
     s, m, n = r + z + c, 3 - 4 * nu, 4 * (1 - nu) * (1 - 2 * nu)
 
     def along(x):
-        return 1 / r + m * x**2 / r**3 + 2 * c * z / r**3 * (1 - 3 * x**2 / r**2) + n / s * (1 - x**2 / (r * s))
+        return (
+            1 / r
+            + m * x**2 / r**3
+            + 2 * c * z / r**3 * (1 - 3 * x**2 / r**2)
+            + n / s * (1 - x**2 / (r * s))
+        )
 
     across = x * y * (m / r**3 - 6 * c * z / r**5 - n / (r * s**2))
     down_by_horizontal = m * (z - c) / r**3 - 6 * c * z * (z + c) / r**5 + n / (r * s)
     outward_by_down = m * (z - c) / r**3 + 6 * c * z * (z + c) / r**5 - n / (r * s)
-    down = (8 * (1 - nu) ** 2 - m) / r + (m * (z + c) ** 2 - 2 * c * z) / r**3 + 6 * c * z * (z + c) ** 2 / r**5
+    down = (
+        (8 * (1 - nu) ** 2 - m) / r
+        + (m * (z + c) ** 2 - 2 * c * z) / r**3
+        + 6 * c * z * (z + c) ** 2 / r**5
+    )
     rows = [
         [along(x), across, x * outward_by_down],
         [across, along(y), y * outward_by_down],
         [x * down_by_horizontal, y * down_by_horizontal, down],
     ]
-    return torch.stack([torch.stack(row, dim=-1) for row in rows], dim=-2) / (16 * math.pi * (1 - nu))
+    return torch.stack([torch.stack(row, dim=-1) for row in rows], dim=-2) / (
+        16 * math.pi * (1 - nu)
+    )
 
 
 def by_moments(moments, at, stations, poisson_ratio):
-    """Surface displacement (station, 3), up positive, by moment tensors (source, 3, 3) at points (source, 3)."""
+    """Surface displacement (station, 3), up positive, by moment tensors (source, 3, 3) at points
+    (source, 3).
+    """
 
     def displacement(at):
         receivers = torch.cat([stations, torch.zeros_like(stations[:, :1])], dim=-1)

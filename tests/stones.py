@@ -1,4 +1,6 @@
-"""A small experience on rows of a file: stones, the colours measured on them, and the iron in them."""
+"""A small experience on rows of a file: stones, the colours measured on them, and the iron in
+them.
+"""
 
 import csv
 import json
@@ -23,7 +25,9 @@ DATASET = {
 MODEL = {
     "inputs": {"colour": {"size": [3]}},
     "outputs": ["iron"],
-    "operations": {"network": {"module": "mlp", "parameters": {"units": [6], "activation": "tanh"}}},
+    "operations": {
+        "network": {"module": "mlp", "parameters": {"units": [6], "activation": "tanh"}}
+    },
     "branches": [{"x_name": "colour", "y_name": "iron", "operations": ["network"]}],
 }
 
@@ -59,11 +63,16 @@ def table() -> list[list[Any]]:
     colours = random.uniform(0.1, 0.9, (ROWS, 3))
     iron = 2 + 6 * colours[:, 0] * colours[:, 1] + random.normal(0, 0.1, ROWS)
     names = [f"{'ABCD'[row % 4]}{row}" for row in range(ROWS)]
-    return [[name, *row, value] for name, row, value in zip(names, colours.tolist(), iron.tolist(), strict=True)]
+    return [
+        [name, *row, value]
+        for name, row, value in zip(names, colours.tolist(), iron.tolist(), strict=True)
+    ]
 
 
 def write(workspace: Path, rows: list[list[Any]] | None = None, **changes: Any) -> None:
-    """Write the table and the specs of an experience `stones`; a key that is changed to None is left out."""
+    """Write the table and the specs of an experience `stones`; a key that is changed to None is
+    left out.
+    """
     (workspace / "data").mkdir(exist_ok=True)
     with (workspace / "data" / "stones.csv").open("w", newline="") as file:
         csv.writer(file).writerows([["stone", *COLUMNS, "Fe"], *(rows or table())])

@@ -1,4 +1,6 @@
-"""Of the heavy tests, continuous integration runs those that a change touches, and each of the others in some turn."""
+"""Of the heavy tests, continuous integration runs those that a change touches, and each of the
+others in some turn.
+"""
 
 import pytest
 
@@ -30,7 +32,10 @@ def test_what_all_tests_need_touches_them_all():
 @pytest.mark.heavy
 @reads_all_modules
 def test_each_of_the_other_files_has_its_turn():
-    turns = [{file for file in all_files() if of_change(commit=f"{turn:08x}").takes(file)} for turn in range(TURNS)]
+    turns = [
+        {file for file in all_files() if of_change(commit=f"{turn:08x}").takes(file)}
+        for turn in range(TURNS)
+    ]
     assert len(all_files()) > 100
     assert set.union(*turns) == set(all_files())
     assert sum(map(len, turns)) == len(all_files())

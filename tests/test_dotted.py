@@ -1,7 +1,11 @@
 from qexp.base.text import keys_of, output_and_metric
 from qexp.spec.resolution import replaced
 
-FIXED = {"fixed": {"chamber.depth": 2, "noise": 0}, "select": [1, {"chamber.x": 0}], "chamber": {"depth": 5}}
+FIXED = {
+    "fixed": {"chamber.depth": 2, "noise": 0},
+    "select": [1, {"chamber.x": 0}],
+    "chamber": {"depth": 5},
+}
 
 
 def test_the_keys_of_a_path_are_those_of_the_document_also_if_they_have_dots():

@@ -1,4 +1,6 @@
-"""What is installed: the core works alone, and an error names the extra whose library is missing."""
+"""What is installed: the core works alone, and an error names the extra whose library is
+missing.
+"""
 
 import json
 import re
@@ -50,7 +52,16 @@ OF_THE_CORE = [
 
 OF_EXTRAS = {
     "remote": ["push", "s3://bucket/of_us"],
-    "geo": ["observe", "points.txt", "--error", "0.005", "--crs", "EPSG:32633", "--to", "in_utm.nc"],
+    "geo": [
+        "observe",
+        "points.txt",
+        "--error",
+        "0.005",
+        "--crs",
+        "EPSG:32633",
+        "--to",
+        "in_utm.nc",
+    ],
     "export": ["export", "sound_0", "--format", "onnx", "--to", "network"],
     "spectra": ["data", "xrf", "--out", "cores"],
     "page": ["serve"],
@@ -78,7 +89,10 @@ print(json.dumps(loaded))
 
 def test_the_extras_of_errors_are_those_that_pip_installs():
     declared = PROJECT["optional-dependencies"]
-    named = {name: {re.split("[>=<]", text)[0].replace("-", "_") for text in declared[name]} for name in EXTRAS}
+    named = {
+        name: {re.split("[>=<]", text)[0].replace("-", "_") for text in declared[name]}
+        for name in EXTRAS
+    }
     named["mlflow"] = {name.removesuffix("_skinny") for name in named["mlflow"]}
     named["qanat"] = {"yaml"}  # what PyYAML is called in programs
     named["htcondor"] = {"htcondor2"}  # what that distribution's current package is called
@@ -89,7 +103,10 @@ def test_the_extras_of_errors_are_those_that_pip_installs():
 
 
 def test_an_extra_s_error_is_about_its_own_libraries_alone():
-    with pytest.raises(MissingExtraError, match=r"rasterio.*pip install 'qexp\[geo\]'"), extra("geo"):
+    with (
+        pytest.raises(MissingExtraError, match=r"rasterio.*pip install 'qexp\[geo\]'"),
+        extra("geo"),
+    ):
         raise ModuleNotFoundError(name="rasterio.io")
     with pytest.raises(ModuleNotFoundError, match="numbers"), extra("geo"):
         raise ModuleNotFoundError("no numbers", name="numbers")
@@ -106,10 +123,17 @@ def test_the_core_works_alone_and_loads_no_library_of_an_extra(here):
 def test_without_the_extras_the_core_works_and_other_commands_name_what_to_install(here):
     Path("points.txt").write_text(POINTS)
     Path("data/all.zarr").mkdir(parents=True)
-    store = {"type": "simulated", "path": "all.zarr", "observations": ["displacement"], "varyings": {"depth": []}}
+    store = {
+        "type": "simulated",
+        "path": "all.zarr",
+        "observations": ["displacement"],
+        "varyings": {"depth": []},
+    }
     Path("specs/datasets/store.json").write_text(json.dumps(store))
     program = f"import json{WITHOUT}{CALL_AND_LOOK}{REFUSED}"
-    said = said_by_a_new_process(program, json.dumps(LIBRARIES), json.dumps(OF_THE_CORE), json.dumps(OF_EXTRAS))
+    said = said_by_a_new_process(
+        program, json.dumps(LIBRARIES), json.dumps(OF_THE_CORE), json.dumps(OF_EXTRAS)
+    )
     for name in EXTRAS:
         code, text = said[name]
         assert (code, f"pip install 'qexp[{name}]'" in text) == (2, True), (name, text)

@@ -23,7 +23,9 @@ SPOTS: dict[str, dict[str, Any]] = {
     "model": {
         "inputs": {"image": {"size": [8, 8, 1]}},
         "outputs": ["radius"],
-        "operations": {"look": {"module": "denses", "parameters": {"filters": [8, 1], "activation": "silu"}}},
+        "operations": {
+            "look": {"module": "denses", "parameters": {"filters": [8, 1], "activation": "silu"}}
+        },
         "branches": [{"x_name": "image", "y_name": "radius", "operations": ["look"]}],
     },
     "experience": {
@@ -59,7 +61,9 @@ def draw(folder: Path, count: int) -> None:
 
 @pytest.fixture
 def spots(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Specs]:
-    """A workspace with an experience on images, which is the current directory; nothing says what images are yet."""
+    """A workspace with an experience on images, which is the current directory; nothing says what
+    images are yet.
+    """
     monkeypatch.chdir(tmp_path)
     for variable in ("QEXP_WORKSPACE", "QEXP_DATA"):
         monkeypatch.delenv(variable, raising=False)
@@ -80,7 +84,9 @@ def trained(known: Specs) -> package.Run:
     return package.run("spots", seed=1, device="cpu")
 
 
-def test_it_trains_and_is_listed_and_shown_and_without_its_results_it_is_not_evaluated(trained, qexp):
+def test_it_trains_and_is_listed_and_shown_and_without_its_results_it_is_not_evaluated(
+    trained, qexp
+):
     assert trained.state == "done"
     assert trained.record["units"] == {"radius": "mm"}
     assert {"mae", "rmse", "r2"} <= trained.results["test"]["radius"].keys()
@@ -113,10 +119,23 @@ def test_it_passes_what_authors_of_others_have_to_pass(known):
 
 @pytest.mark.heavy
 def test_it_is_looked_at(known, qexp):
-    command = ("data", "show", "--experience", "spots", "--part", "validation", "--out", "seen", "--json")
+    command = (
+        "data",
+        "show",
+        "--experience",
+        "spots",
+        "--part",
+        "validation",
+        "--out",
+        "seen",
+        "--json",
+    )
     seen = json.loads(qexp(*command).done())
     assert seen["parts"] == ["train", "validation", "test"]
-    assert {row["variable"]: row["n"] for row in seen["variables"]} == {"radius": 7, "image": 7 * 64}
+    assert {row["variable"]: row["n"] for row in seen["variables"]} == {
+        "radius": 7,
+        "image": 7 * 64,
+    }
     assert seen["figures"] == ["seen/validation_samples.png"]
     assert Path("seen/validation_samples.png").read_bytes().startswith(b"\x89PNG")
     assert package.samples("spots", "test")["radius"].sizes == {"sample": 4}
@@ -124,9 +143,12 @@ def test_it_is_looked_at(known, qexp):
 
 def test_without_a_view_of_its_own_that_is_said(known, qexp):
     text = KIND.read_text(encoding="utf-8")
-    (known.root / "specs/extensions.py").write_text(text.replace("        look=LabelledImages,\n", ""))
+    (known.root / "specs/extensions.py").write_text(
+        text.replace("        look=LabelledImages,\n", "")
+    )
     assert (
-        "'spots' cannot be shown: datasets of the type 'images' have no view" in qexp("data", "show", "spots").failed()
+        "'spots' cannot be shown: datasets of the type 'images' have no view"
+        in qexp("data", "show", "spots").failed()
     )
 
 
@@ -140,7 +162,9 @@ def test_it_estimates_other_images_and_is_evaluated_on_them(trained, qexp, tmp_p
     assert (code, "5 images" in stderr) == (0, True), stderr
     rows = read_estimates(tmp_path / "new.csv")
     image = np.load(tmp_path / "new/03.npy")
-    assert float(rows[3]["radius"]) == pytest.approx(float(trained.predict(image=image)["radius"]), rel=1e-5)
+    assert float(rows[3]["radius"]) == pytest.approx(
+        float(trained.predict(image=image)["radius"]), rel=1e-5
+    )
 
 
 @pytest.mark.parametrize(
@@ -152,8 +176,18 @@ def test_it_estimates_other_images_and_is_evaluated_on_them(trained, qexp, tmp_p
         ("dataset", "path", "spot", "at $.path: there is no "),
         ("experience", "split", "leave_one_out", "at $.split: images are divided by shares"),
         ("experience", "batch_size", 40, "at $.batch_size: there are 21 training images"),
-        ("experience", "sizes", [8, 4, 4], "'sizes' is for generated datasets, but this one is of the type 'images'"),
-        ("experience", "members", 3, "'members' is for tabular datasets, but this one is of the type 'images'"),
+        (
+            "experience",
+            "sizes",
+            [8, 4, 4],
+            "'sizes' is for generated datasets, but this one is of the type 'images'",
+        ),
+        (
+            "experience",
+            "members",
+            3,
+            "'members' is for tabular datasets, but this one is of the type 'images'",
+        ),
         ("experience", "inputs", ["picture"], "at $.inputs[0]: the dataset has no 'picture'"),
     ],
 )
@@ -163,7 +197,10 @@ def test_a_bad_spec_is_told(known, problems, kind, path, value, said):
 
 
 def test_its_schema_and_its_entry_are_printed(known, qexp):
-    assert "images" in json.loads(qexp("schema", "dataset").stdout)["else"]["properties"]["type"]["enum"]
+    assert (
+        "images"
+        in json.loads(qexp("schema", "dataset").stdout)["else"]["properties"]["type"]["enum"]
+    )
     training = json.loads(qexp("schema", "experience").stdout)["$defs"]["training"]
     assert training["properties"]["turn"]["x-dataset"] == "images"
     assert "labels" in qexp("tables", "datasets", "images").stdout
@@ -186,7 +223,9 @@ def test_without_the_extension_the_type_is_unknown_and_not_taken_for_another(spo
         package.run("spots")
 
 
-def test_a_run_brings_its_kind_along_and_without_it_is_listed_and_damaged_where_its_data_matter(trained, qexp):
+def test_a_run_brings_its_kind_along_and_without_it_is_listed_and_damaged_where_its_data_matter(
+    trained, qexp
+):
     """The workspace may have another extension by now, or none."""
     Path("specs/extensions.py").unlink()
     del KINDS.own["images"]
@@ -201,7 +240,9 @@ def test_a_run_brings_its_kind_along_and_without_it_is_listed_and_damaged_where_
     trained.directory.extensions.unlink()
     del KINDS.own["images"]
     assert qexp("ls", "-q").stdout.split() == ["spots_1"]
-    with pytest.raises(DamagedError, match=r"code/extensions.py removed, after the run was prepared"):
+    with pytest.raises(
+        DamagedError, match=r"code/extensions.py removed, after the run was prepared"
+    ):
         RunDirectory(Path("runs/spots_1")).spec()
     assert call("show", "spots_1").code == 5
 
@@ -210,7 +251,10 @@ def test_a_run_brings_its_kind_along_and_without_it_is_listed_and_damaged_where_
     ("line", "said"),
     [
         ("KINDS = []", "KINDS must be a dictionary"),
-        ("KINDS = {'images': 7}", "KINDS['images'] must be a qexp.extend.Kind, or the name of a package"),
+        (
+            "KINDS = {'images': 7}",
+            "KINDS['images'] must be a qexp.extend.Kind, or the name of a package",
+        ),
         ("KINDS = {'tabular': 'mine'}", "KINDS has 'tabular', which qexp has already; rename it"),
         ("KINDS = {'images': 'no.such.package'}", "KINDS['images']: No module named 'no'"),
     ],

@@ -1,4 +1,6 @@
-"""A folder is replaced as a whole or not at all, whenever the process that replaces it is killed."""
+"""A folder is replaced as a whole or not at all, whenever the process that replaces it is
+killed.
+"""
 
 import os
 import signal
@@ -17,7 +19,9 @@ WATCHED = ("os.rename", "os.mkdir", "os.remove", "os.rmdir", "open")
 
 @pytest.fixture(params=["exchanged", "renamed"])
 def system(request, monkeypatch):
-    """With the system call that exchanges two names, and as on file systems and systems without it."""
+    """With the system call that exchanges two names, and as on file systems and systems without
+    it.
+    """
     if request.param == "renamed":
         monkeypatch.setattr(folders, "_renameat2", lambda: None)
     elif folders._renameat2() is None:
@@ -37,7 +41,9 @@ def replace(target):
 
 
 def killed_before(step: int, work: Callable[[], None]) -> bool:
-    """Do something in a process that is killed before its step of that number; False if it has ended before."""
+    """Do something in a process that is killed before its step of that number; False if it has
+    ended before.
+    """
 
     def until_killed():
         count = 0
@@ -74,7 +80,9 @@ def test_a_folder_gets_its_name_and_the_old_one_is_gone(tmp_path, system):
 
 
 @pytest.mark.heavy
-def test_killed_at_any_moment_the_old_or_the_new_folder_is_there_after_the_next_command(tmp_path, system):
+def test_killed_at_any_moment_the_old_or_the_new_folder_is_there_after_the_next_command(
+    tmp_path, system
+):
     ended, step = set(), 1
     while True:
         here = tmp_path / str(step)
@@ -161,7 +169,8 @@ def test_many_who_replace_a_folder_at_once_leave_one_whole_folder(tmp_path, syst
 
 
 def test_half_written_files_are_deleted_after_an_hour_and_no_others(tmp_path, monkeypatch):
-    kept, left = {"a.nc", ".b.nc.0123abcd.nc", ".a.nc.notes"}, {".a.nc.0123abcd.nc", ".a.nc.89ab4567"}
+    kept = {"a.nc", ".b.nc.0123abcd.nc", ".a.nc.notes"}
+    left = {".a.nc.0123abcd.nc", ".a.nc.89ab4567"}
     for name in kept | left:
         (tmp_path / name).touch()
     folders.clear(tmp_path / "a.nc")

@@ -31,14 +31,26 @@ use()
 print(json.dumps([one - before for one in (used, freed, after, resident())]))
 """
 
-pytestmark = pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="memory is counted as on Linux")
+pytestmark = pytest.mark.skipif(
+    not Path("/proc/self/statm").exists(), reason="memory is counted as on Linux"
+)
 
 
 def measured(**settings: str) -> list[float]:
-    """Megabytes that are taken, with arrays, without them, after the block, and after arrays outside of it."""
-    inherited = {name: text for name, text in os.environ.items() if not name.startswith(("MALLOC_", "GLIBC_"))}
+    """Megabytes that are taken, with arrays, without them, after the block, and after arrays
+    outside of it.
+    """
+    inherited = {
+        name: text
+        for name, text in os.environ.items()
+        if not name.startswith(("MALLOC_", "GLIBC_"))
+    }
     finished = subprocess.run(
-        [sys.executable, "-c", SCRIPT], env=inherited | settings, capture_output=True, text=True, check=True
+        [sys.executable, "-c", SCRIPT],
+        env=inherited | settings,
+        capture_output=True,
+        text=True,
+        check=True,
     )
     return [float(number) for number in json.loads(finished.stdout)]
 

@@ -9,12 +9,29 @@ from graphlib import CycleError, TopologicalSorter
 
 import pytest
 
-from tests.source import MODULES, PACKAGE, RANK, imports_in, imports_of, nodes_of, part, reads_all_modules
+from tests.source import (
+    MODULES,
+    PACKAGE,
+    RANK,
+    imports_in,
+    imports_of,
+    nodes_of,
+    part,
+    reads_all_modules,
+)
 
 NEVER = {
     "networks": {"simulation.dataset", "foreign"},
     "examples": {"networks", "deformation"},
-    "spec": {"inference", "networks", "foreign", "simulation", "observations", "examples", "physics"},
+    "spec": {
+        "inference",
+        "networks",
+        "foreign",
+        "simulation",
+        "observations",
+        "examples",
+        "physics",
+    },
     "physics": RANK.keys() - {"physics"},
     "errors": RANK.keys() - {"errors"},
 }
@@ -22,7 +39,9 @@ NEVER = {
 
 GEODESY = {"physics", "simulation", "observations", "inference", "deformation"}
 SEEN_BY_GEODESY = {"rows", "metrics", "figures", "base", "errors"}
-"""The deformation of the surface knows nothing of specs, networks and runs: it could be a distribution of its own."""
+"""The deformation of the surface knows nothing of specs, networks and runs: it could be a
+distribution of its own.
+"""
 
 
 @reads_all_modules
@@ -35,19 +54,25 @@ def test_every_part_of_the_package_has_a_layer():
 def test_modules_import_from_their_own_layers_and_from_lower_ones_only():
     arrows = [(module, imported) for module in MODULES for imported in imports_of(module)]
     assert [(low, high) for low, high in arrows if RANK[part(high)] < RANK[part(low)]] == []
-    assert [(one, other) for one, other in arrows if part(other) in NEVER.get(part(one), set())] == []
+    assert [
+        (one, other) for one, other in arrows if part(other) in NEVER.get(part(one), set())
+    ] == []
 
 
 @reads_all_modules
 def test_the_geodesy_sees_itself_row_files_metrics_and_tables_alone():
-    seen = {module: set(map(part, imports_of(module))) for module in MODULES if part(module) in GEODESY}
+    seen = {
+        module: set(map(part, imports_of(module))) for module in MODULES if part(module) in GEODESY
+    }
     assert len(seen) > 30
     beyond = {module: parts - GEODESY - SEEN_BY_GEODESY for module, parts in seen.items()}
     assert {module: parts for module, parts in beyond.items() if parts} == {}
 
 
 def circle_in(arrows: dict[str, set[str]]) -> list[str]:
-    """Names that import one another in a circle, the first one again at the end; empty if there is none."""
+    """Names that import one another in a circle, the first one again at the end; empty if there is
+    none.
+    """
     try:
         TopologicalSorter(arrows).prepare()
     except CycleError as error:
@@ -58,18 +83,25 @@ def circle_in(arrows: dict[str, set[str]]) -> list[str]:
 @reads_all_modules
 def test_no_modules_import_one_another_in_a_circle():
     assert circle_in({"a": {"b"}, "b": {"c"}, "c": {"a"}}) != []
-    assert circle_in({module: imports_of(module) & MODULES.keys() - {module} for module in MODULES}) == []
+    assert (
+        circle_in({module: imports_of(module) & MODULES.keys() - {module} for module in MODULES})
+        == []
+    )
 
 
 SEE_A_KIND = {"images": ("trust.", "kinds.simulations.")}
-"""Folder of a kind → the rooms that import it besides itself, and the kind that only has the images from elsewhere. All
-others ask its `KindData`, and its other stages.
+"""Folder of a kind → the rooms that import it besides itself, and the kind that only has the images
+from elsewhere. All others ask its `KindData`, and its other stages.
 """
 
 
 @reads_all_modules
 def test_a_kind_of_dataset_is_imported_in_its_own_folder_alone():
-    folders = {module: module.split(".")[1] for module in MODULES if module.count(".") == 2 and "kinds." in module}
+    folders = {
+        module: module.split(".")[1]
+        for module in MODULES
+        if module.count(".") == 2 and "kinds." in module
+    }
     assert set(folders.values()) == {"rows", "fields", "spectra", "images", "simulations"}
     strangers = [
         (module, seen)
@@ -86,7 +118,10 @@ LARGEST_FILE, LARGEST_FUNCTION = 800, 60
 
 @reads_all_modules
 def test_files_and_functions_fit_on_a_few_screens():
-    files = {module: len(path.read_text(encoding="utf-8").splitlines()) for module, path in MODULES.items()}
+    files = {
+        module: len(path.read_text(encoding="utf-8").splitlines())
+        for module, path in MODULES.items()
+    }
     assert {module: lines for module, lines in files.items() if lines > LARGEST_FILE} == {}
     functions = {
         f"{module}.{node.name}": (node.end_lineno or 0) - node.lineno + 1
@@ -98,15 +133,18 @@ def test_files_and_functions_fit_on_a_few_screens():
 
 
 PROCESSES = {"cli.processes", "cli.names"}
-"""Hidden commands, the starting points of processes that runs, pools and schedulers start; and the one that writes the
-names for completion. None is called from Python."""
+"""Hidden commands, the starting points of processes that runs, pools and schedulers start; and the
+one that writes the names for completion. None is called from Python.
+"""
 
 PRINTING = {
     "base.files": "sizes as texts, and the file that names what is done",
     "base.formats": "JSON and CSV as texts",
     "base.options": "what dataclasses of options say of the shell",
     "base.machine": "signals reach the process of the command",
-    "base.text": "tables as Markdown and LaTeX, and texts of others without what would act on a terminal",
+    "base.text": (
+        "tables as Markdown and LaTeX, and texts of others without what would act on a terminal"
+    ),
     "base.workspace": "paths as messages show them",
     "comparison.compare": "comparisons as tables, by their type",
     "comparison.summary": "a comparison at a glance, as texts",
@@ -121,7 +159,9 @@ PRINTING = {
     "results.errors": "errors of a run or an evaluation, as texts",
     "results.intervals": "intervals of held-out rows, as texts",
     "runs.catalog": "whether a word is a name or a pattern",
-    "results.distilled": "errors of a network beside those of the ensemble that it learned from, as tables",
+    "results.distilled": (
+        "errors of a network beside those of the ensemble that it learned from, as tables"
+    ),
     "runs.columns": "cells of listings, as texts",
     "runs.facts": "what a run is and where it came from, as texts",
     "runs.options": "options of ls, export, import, verify, purge and serve",
@@ -134,15 +174,27 @@ PRINTING = {
 }
 """Module below the api → what a command takes from it, none of which acts on runs."""
 
-COMPLETING = {"base.formats", "runs.catalog", "spec.extensions", "spec.resolution", "store.directory"}
-"""What completion reads besides, within the time of a keystroke: names, and the specs that the line names."""
+COMPLETING = {
+    "base.formats",
+    "runs.catalog",
+    "spec.extensions",
+    "spec.resolution",
+    "store.directory",
+}
+"""What completion reads besides, within the time of a keystroke: names, and the specs that the line
+names.
+"""
 
 
 def needed_at_run_time(module: str) -> set[str]:
     """Like `imports_of`, without what is imported for type checking only."""
     tree = nodes_of(module)[0]
     assert isinstance(tree, ast.Module)
-    typing = [node for node in tree.body if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING"]
+    typing = [
+        node
+        for node in tree.body
+        if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING"
+    ]
     return imports_in(ast.walk(ast.Module([node for node in tree.body if node not in typing], [])))
 
 
@@ -150,25 +202,48 @@ def needed_at_run_time(module: str) -> set[str]:
 def test_commands_reach_their_work_through_the_api():
     commands = [module for module in MODULES if part(module) == "cli" and module not in PROCESSES]
     lower = {
-        module: {one for one in needed_at_run_time(module) if part(one) not in ("__init__", "api", "cli")}
+        module: {
+            one for one in needed_at_run_time(module) if part(one) not in ("__init__", "api", "cli")
+        }
         for module in commands
     }
     assert {module: used for module, used in lower.items() if not used <= PRINTING.keys()} == {
         "cli.completion": lower["cli.completion"]
     }
     assert lower["cli.completion"] <= PRINTING.keys() | COMPLETING
-    assert set().union(*lower.values()) == PRINTING.keys() | COMPLETING, "what is not needed is not allowed"
+    assert set().union(*lower.values()) == PRINTING.keys() | COMPLETING, (
+        "what is not needed is not allowed"
+    )
 
 
 HEAVY = [
-    "torch", "scipy", "sklearn", "pyarrow", "matplotlib", "xarray", "jsonschema", "tensorboard", "h5netcdf", "xraydb",
+    "torch",
+    "scipy",
+    "sklearn",
+    "pyarrow",
+    "matplotlib",
+    "xarray",
+    "jsonschema",
+    "tensorboard",
+    "h5netcdf",
+    "xraydb",
     "jinja2",
-]  # fmt: skip
+]
 
 READING = [
-    "cli", "api", "runs.catalog", "runs.columns", "jobs.states", "upkeep.trash", "upkeep.doctor", "upkeep.archive",
-    "spec.extensions", "kinds.figures", "comparison.compare", "metrics.built_in",
-]  # fmt: skip
+    "cli",
+    "api",
+    "runs.catalog",
+    "runs.columns",
+    "jobs.states",
+    "upkeep.trash",
+    "upkeep.doctor",
+    "upkeep.archive",
+    "spec.extensions",
+    "kinds.figures",
+    "comparison.compare",
+    "metrics.built_in",
+]
 """What `ls`, `show`, `compare`, `--help` and shell completion import."""
 
 
@@ -196,14 +271,19 @@ print(json.dumps(loaded))
     ("modules", "heavy"),
     [
         (READING, HEAVY),  # nothing that reads results loads what computes them
-        ([module for module in MODULES if part(module) == "spec"], [name for name in HEAVY if name != "jsonschema"]),
+        (
+            [module for module in MODULES if part(module) == "spec"],
+            [name for name in HEAVY if name != "jsonschema"],
+        ),
         (["runs.evaluate", "kinds.evaluation"], ["matplotlib"]),
     ],
     ids=["reading", "specs", "evaluation"],
 )
 def test_modules_load_no_libraries_that_they_do_not_need(modules, heavy):
     names = [f"qexp.{module}" for module in modules]
-    assert said_by_a_new_process(IMPORT_AND_LOOK, json.dumps(heavy), json.dumps(names)) == {name: [] for name in names}
+    assert said_by_a_new_process(IMPORT_AND_LOOK, json.dumps(heavy), json.dumps(names)) == {
+        name: [] for name in names
+    }
 
 
 CALL_AND_LOOK = """
@@ -228,7 +308,10 @@ def test_commands_that_read_a_run_answer_without_torch(finished, monkeypatch):
     monkeypatch.delenv("QEXP_WORKSPACE", raising=False)
     commands = [
         ["--help"],
-        *([*command.split(), "--help"] for command in ("ls", "data ice", "data xrf", "data observation", "data show")),
+        *(
+            [*command.split(), "--help"]
+            for command in ("ls", "data ice", "data xrf", "data observation", "data show")
+        ),
         ["ls"],
         ["ls", "--json", "--where", "seed < 5", "--sort", "results.test.depth.mae"],
         ["ls", "--columns", "name,learning_rate,test.depth.mae", "--size", "--tag", "good"],
@@ -241,27 +324,38 @@ def test_commands_that_read_a_run_answer_without_torch(finished, monkeypatch):
     loaded = said_by_a_new_process(CALL_AND_LOOK, json.dumps(HEAVY), json.dumps(commands))
     assert loaded == {" ".join(command): [] for command in commands}
     compare = ["compare", "sound_0", "sound_1"]
-    assert said_by_a_new_process(CALL_AND_LOOK, '["torch"]', json.dumps([compare])) == {" ".join(compare): []}
+    assert said_by_a_new_process(CALL_AND_LOOK, '["torch"]', json.dumps([compare])) == {
+        " ".join(compare): []
+    }
 
 
 @pytest.mark.heavy
 def test_figures_are_drawn_without_torch_and_scipy(here):
-    commands = [["figures", "sound_0"], ["figures", "sound_0", "--format", "pdf", "--only", "test_estimates"]]
+    commands = [
+        ["figures", "sound_0"],
+        ["figures", "sound_0", "--format", "pdf", "--only", "test_estimates"],
+    ]
     loaded = said_by_a_new_process(CALL_AND_LOOK, '["torch", "scipy"]', json.dumps(commands))
     assert loaded == {" ".join(command): [] for command in commands}
 
 
 @pytest.mark.heavy
 def test_a_run_is_trained_and_its_matrix_made_without_torch_s_compiler(specs):
-    """It takes two thirds of a second to load, and torch's optimizers and deterministic algorithms load it."""
+    """It takes two thirds of a second to load, and torch's optimizers and deterministic algorithms
+    load it.
+    """
     commands = [["run", "sound"], ["matrix", "sound_0", "--dataset", "sound"]]
-    loaded = said_by_a_new_process(CALL_AND_LOOK, '["torch._dynamo", "sympy"]', json.dumps(commands))
+    loaded = said_by_a_new_process(
+        CALL_AND_LOOK, '["torch._dynamo", "sympy"]', json.dumps(commands)
+    )
     assert loaded == {" ".join(command): [] for command in commands}
 
 
 @pytest.mark.heavy
 def test_benchmarks_and_validations_can_be_imported():
     folders = (PACKAGE.parent / "benchmarks", PACKAGE.parent / "validation")
-    names = [f"{folder.name}.{path.stem}" for folder in folders for path in folder.glob("[a-z]*.py")]
+    names = [
+        f"{folder.name}.{path.stem}" for folder in folders for path in folder.glob("[a-z]*.py")
+    ]
     assert len(names) > 20
     said_by_a_new_process(IMPORT_AND_LOOK, "[]", json.dumps(names))

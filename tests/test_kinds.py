@@ -1,4 +1,6 @@
-"""Kinds of dataset stand in one table, a line each, and nothing else asks of which kind a dataset is."""
+"""Kinds of dataset stand in one table, a line each, and nothing else asks of which kind a dataset
+is.
+"""
 
 import ast
 from collections.abc import Iterable, Iterator
@@ -21,7 +23,9 @@ FOLDERS = ("images.", "simulations.", "rows.", "fields.", "spectra.")
 
 def test_the_table_has_the_kinds_that_the_schema_lists_each_with_its_modules_and_its_schemas_beside_them():
     assert list(KINDS) == whole_schema("dataset", BUILT_IN)["properties"]["type"]["enum"]
-    assert [f"qexp.kinds.{folder}" for folder in FOLDERS] == [f"{package}." for package in KINDS.values()]
+    assert [f"qexp.kinds.{folder}" for folder in FOLDERS] == [
+        f"{package}." for package in KINDS.values()
+    ]
     for folder in FOLDERS:
         assert {f"kinds.{folder}{module}" for module in ("spec", "experiment")} <= MODULES.keys()
         assert MODULES[f"kinds.{folder}spec"].with_suffix(".json").is_file()
@@ -30,7 +34,11 @@ def test_the_table_has_the_kinds_that_the_schema_lists_each_with_its_modules_and
 @pytest.mark.parametrize("name", KINDS)
 def test_what_a_kind_names_is_there(name):
     kind = kind_named(name)
-    assert [stage.name for stage in fields(Kind) if getattr(kind, stage.name) and kind.load(stage.name) is None] == []
+    assert [
+        stage.name
+        for stage in fields(Kind)
+        if getattr(kind, stage.name) and kind.load(stage.name) is None
+    ] == []
 
 
 def test_a_stage_that_a_kind_lacks_is_refused_in_words(monkeypatch):
@@ -52,7 +60,8 @@ OF_TYPES = {
 
 @pytest.mark.parametrize("module", OF_TYPES)
 def test_all_tables_have_the_types_of_experience_that_the_schema_lists(module):
-    written = [name for name in OF_TYPES[module] if experiences.TYPES[name].executes]  # the others by scripts alone
+    # the others by scripts alone
+    written = [name for name in OF_TYPES[module] if experiences.TYPES[name].executes]
     assert written == whole_schema("experience", BUILT_IN)["properties"]["type"]["enum"]
 
 
@@ -63,7 +72,9 @@ def test_no_module_asks_of_which_type_an_experience_is():
         for module in MODULES
         for node in nodes_of(module)
         if isinstance(node, ast.Compare)
-        and any(names_of(part) & experiences.TYPES.keys() for part in (node.left, *node.comparators))
+        and any(
+            names_of(part) & experiences.TYPES.keys() for part in (node.left, *node.comparators)
+        )
     ]
     assert compared == []
 
@@ -80,15 +91,23 @@ def names_of(node: ast.AST) -> set[str]:
 
 
 def questions(nodes: Iterable[ast.AST]) -> Iterator[ast.expr]:
-    """Expressions that ask of which kind a dataset is: by its class, by its type, or by a dictionary of kinds."""
+    """Expressions that ask of which kind a dataset is: by its class, by its type, or by a
+    dictionary of kinds.
+    """
     for node in nodes:
-        if isinstance(node, ast.Call) and ast.unparse(node.func) in ("isinstance", "issubclass", "type"):
+        if isinstance(node, ast.Call) and ast.unparse(node.func) in (
+            "isinstance",
+            "issubclass",
+            "type",
+        ):
             if "Dataset" in ast.unparse(node):
                 yield node
         elif isinstance(node, ast.Compare):
             parts = [node.left, *node.comparators]
             types = any(ast.unparse(part).endswith(("['type']", ".get('type')")) for part in parts)
-            if (types and "dataset" in ast.unparse(node)) or any(names_of(part) & KINDS.keys() for part in parts):
+            if (types and "dataset" in ast.unparse(node)) or any(
+                names_of(part) & KINDS.keys() for part in parts
+            ):
                 yield node
         elif isinstance(node, ast.Dict):
             keys = {key.value for key in node.keys if isinstance(key, ast.Constant)}

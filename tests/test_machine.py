@@ -26,7 +26,9 @@ def test_control_groups_of_the_first_version_and_of_a_container_are_found_too(tm
     groups, root = tmp_path / "cgroup", tmp_path / "fs"
     (root / "memory").mkdir(parents=True)
     (root / "memory/memory.limit_in_bytes").write_text("1000000000\n")
-    groups.write_text("11:cpu,cpuacct:/docker/abc\n10:memory:/docker/abc\n1:name=systemd:/docker/abc\n0::/docker/abc\n")
+    groups.write_text(
+        "11:cpu,cpuacct:/docker/abc\n10:memory:/docker/abc\n1:name=systemd:/docker/abc\n0::/docker/abc\n"
+    )
     assert list(machine.cgroup_limits(groups, root)) == [1_000_000_000]
     assert list(machine.cgroup_limits(tmp_path / "not there", root)) == []
 
@@ -42,7 +44,9 @@ print(json.dumps([before, machine.memory()]))
 
 @pytest.mark.slow
 def test_a_limit_of_the_address_space_is_one_of_memory():
-    done = subprocess.run([sys.executable, "-c", PROGRAM], capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        [sys.executable, "-c", PROGRAM], capture_output=True, text=True, check=True
+    )
     before, limited = json.loads(done.stdout)
     assert limited == before // 2
 

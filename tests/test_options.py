@@ -1,4 +1,6 @@
-"""An option is declared once: the shell, Python, the documentation and jobs on clusters take it from there."""
+"""An option is declared once: the shell, Python, the documentation and jobs on clusters take it
+from there.
+"""
 
 from __future__ import annotations
 
@@ -62,9 +64,11 @@ def repeated(run: str, options: Repeats) -> tuple[str, Repeats]:
 
 def test_a_function_takes_the_fields_of_its_options_as_keywords_and_documents_them():
     assert repeated("mogi_3", "mogi", count=2) == ("mogi_3", Repeats("mogi", count=2))
-    assert str(inspect.signature(repeated)) == (
-        "(run: 'str', dataset: 'str', *, count: 'int' = 1, tell: 'object' = None, device: 'str' = 'auto', "
-        "trust_code: 'bool' = False, workspace: 'str | Path | None' = None) -> 'tuple[str, Repeats]'"
+    assert (
+        str(inspect.signature(repeated))
+        == "(run: 'str', dataset: 'str', *, count: 'int' = 1, tell: 'object' = None, device: 'str'"
+        " = 'auto', trust_code: 'bool' = False, workspace: 'str | Path | None' = None) ->"
+        " 'tuple[str, Repeats]'"
     )
     lines = inspect.getdoc(repeated).splitlines()
     assert [line.split()[0] for line in lines[2:]] == [
@@ -85,7 +89,9 @@ def test_false_leaves_a_path_out_and_true_is_no_path():
 
 
 def test_a_dictionary_in_place_of_a_name_is_told_what_would_work():
-    with pytest.raises(QexpError, match=r"dataset: give a text.*, not {'type': 'generated'}; write a spec to"):
+    with pytest.raises(
+        QexpError, match=r"dataset: give a text.*, not {'type': 'generated'}; write a spec to"
+    ):
         package.samples({"type": "generated"})
     with pytest.raises(QexpError, match=r"where: give a text, not {'epochs': 1}$"):
         package.runs({"epochs": 1})
@@ -125,17 +131,27 @@ def test_options_are_written_back_as_the_words_that_give_them():
 
 
 WRONG = {
-    "calibrate x --seed -1": (lambda: package.calibrate("x", seed=-1), "seed=-1: a seed", "--seed -1: a seed"),
+    "calibrate x --seed -1": (
+        lambda: package.calibrate("x", seed=-1),
+        "seed=-1: a seed",
+        "--seed -1: a seed",
+    ),
     "invert o.nc --method m": (
-        lambda: package.invert("o.nc", method="m"), 'method="m": choose', "--method m: choose"
+        lambda: package.invert("o.nc", method="m"),
+        'method="m": choose',
+        "--method m: choose",
     ),
     "invert o.nc --draws 200": (
-        lambda: package.invert("o.nc", draws=200), "add posterior=True", "--draws, --method and --declared-noise are"
+        lambda: package.invert("o.nc", draws=200),
+        "add posterior=True",
+        "--draws, --method and --declared-noise are",
     ),
     "matrix --run x --dataset y --repeats 0": (
-        lambda: package.matrix("x", "y", repeats=0), "repeats=0: at", "--repeats 0: at"
+        lambda: package.matrix("x", "y", repeats=0),
+        "repeats=0: at",
+        "--repeats 0: at",
     ),
-}  # fmt: skip
+}
 
 
 WRITTEN = {
@@ -184,7 +200,9 @@ def test_no_error_below_the_commands_names_an_option_of_the_shell():
             if isinstance(call, ast.Call) and name.endswith("Error"):
                 texts = [node.value for node in ast.walk(call) if isinstance(node, ast.Constant)]
                 words = re.sub(r"qexp .*", "", " ".join(map(str, texts)))
-                offenders += [f"{module}:{call.lineno}: {words}"] * bool(re.search(r"(?<![\w-])--[a-z]", words))
+                offenders += [f"{module}:{call.lineno}: {words}"] * bool(
+                    re.search(r"(?<![\w-])--[a-z]", words)
+                )
     assert not offenders, "\n".join(offenders)
 
 
@@ -208,7 +226,19 @@ def test_no_bar_is_drawn_where_display_is_false(display, monkeypatch):
 
 
 def test_every_function_with_a_bar_can_be_asked_for_none():
-    functions = [function for name in package.__all__ if callable(function := getattr(package, name))]
-    with_bars = [function for function in functions if re.search("bar if left out|a bar on a", function.__doc__ or "")]
-    assert {"run", "calibrate", "invert", "predict", "simulate"} <= {function.__name__ for function in with_bars}
-    assert [function for function in with_bars if "display" not in inspect.signature(function).parameters] == []
+    functions = [
+        function for name in package.__all__ if callable(function := getattr(package, name))
+    ]
+    with_bars = [
+        function
+        for function in functions
+        if re.search("bar if left out|a bar on a", function.__doc__ or "")
+    ]
+    assert {"run", "calibrate", "invert", "predict", "simulate"} <= {
+        function.__name__ for function in with_bars
+    }
+    assert [
+        function
+        for function in with_bars
+        if "display" not in inspect.signature(function).parameters
+    ] == []

@@ -1,4 +1,6 @@
-"""Installed packages add entries to tables: the example that the documents show, and packages that are broken."""
+"""Installed packages add entries to tables: the example that the documents show, and packages that
+are broken.
+"""
 
 import json
 import shlex
@@ -28,7 +30,9 @@ WRONG = "a text"
 
 @pytest.fixture
 def installed(tmp_path, monkeypatch):
-    """`installed("lab", "[qexp.losses]\\nmine = lab:LOSS")`: as pip leaves a package; tables know nothing of it yet."""
+    """`installed("lab", "[qexp.losses]\\nmine = lab:LOSS")`: as pip leaves a package; tables know
+    nothing of it yet.
+    """
 
     def install(name: str, points: str, code: str = MINE) -> None:
         (tmp_path / f"{name}.py").write_text(code)
@@ -72,8 +76,10 @@ def test_a_package_that_is_broken_is_named_and_left_out_and_the_others_stay(inst
         for words in (
             "bad 2.1: 'first' of qexp.losses (bad:LOSS) cannot be loaded: RuntimeError: no licence",
             "worse 2.1: 'second' of qexp.losses (worse:WRONG) must be a qexp.extend.Entry",
-            "worse 2.1: 'third' of qexp.losses (worse:MISSING) cannot be loaded: AttributeError: module 'worse' has no "
-            "attribute 'MISSING'",
+            (
+                "worse 2.1: 'third' of qexp.losses (worse:MISSING) cannot be loaded:"
+                " AttributeError: module 'worse' has no attribute 'MISSING'"
+            ),
         )
     ]
     assert {"mine", "mse"} <= set(names)
@@ -85,9 +91,15 @@ def test_a_package_that_is_broken_is_named_and_left_out_and_the_others_stay(inst
     [
         (
             {"lab": "mse"},
-            "the package lab 2.1 has 'mse' in its entry points of qexp.losses, which qexp itself has",
+            (
+                "the package lab 2.1 has 'mse' in its entry points of qexp.losses, which qexp"
+                " itself has"
+            ),
         ),
-        ({"lab": "mine", "other": "mine"}, "has 'mine' in its entry points of qexp.losses, which (lab|other) 2.1 has"),
+        (
+            {"lab": "mine", "other": "mine"},
+            "has 'mine' in its entry points of qexp.losses, which (lab|other) 2.1 has",
+        ),
     ],
 )
 def test_a_name_that_is_taken_is_an_error_that_names_both(installed, points, words):
@@ -116,23 +128,36 @@ def test_the_example_package_is_installed_and_used(tmp_path):
     subprocess.run([sys.executable, "-m", "venv", environment], check=True)
     python = environment / "bin/python"
     where = "import sysconfig; print(sysconfig.get_paths()['purelib'])"
-    site = Path(subprocess.run([python, "-c", where], capture_output=True, text=True, check=True).stdout.strip())
-    (site / "dependencies.pth").write_text(f"{ROOT}\n{sysconfig.get_paths()['purelib']}\n")  # those of this Python
-    done = subprocess.run([python, "-m", "pip", "install", "-q", "--no-deps", EXAMPLE], capture_output=True, text=True)
+    site = Path(
+        subprocess.run(
+            [python, "-c", where], capture_output=True, text=True, check=True
+        ).stdout.strip()
+    )
+    # those of this Python
+    (site / "dependencies.pth").write_text(f"{ROOT}\n{sysconfig.get_paths()['purelib']}\n")
+    done = subprocess.run(
+        [python, "-m", "pip", "install", "-q", "--no-deps", EXAMPLE], capture_output=True, text=True
+    )
     if done.returncode:
         pytest.skip(f"pip installs no package here: {done.stderr.strip().splitlines()[-1]}")
 
     def said(*words: str | Path) -> str:
-        done = subprocess.run([python, "-m", *words], capture_output=True, text=True, check=False, cwd=tmp_path)
+        done = subprocess.run(
+            [python, "-m", *words], capture_output=True, text=True, check=False, cwd=tmp_path
+        )
         assert done.returncode == 0, done.stdout + done.stderr
         return done.stdout + done.stderr
 
     said("pytest", "-q", "-p", "no:cacheprovider", EXAMPLE / "tests")
     said("qexp", "init", ".")
     experience = tmp_path / "specs/experiences/mogi_quick.json"
-    experience.write_text(json.dumps({**json.loads(experience.read_text()), **SMALLER["mogi_quick"]}))
+    experience.write_text(
+        json.dumps({**json.loads(experience.read_text()), **SMALLER["mogi_quick"]})
+    )
     shutil.copy(EXAMPLE / "data/line.lev", tmp_path)
     answers = [said(*shlex.split(line)) for line in only_shown("docs/how-to/packages.md")]
-    assert ["Okada 1985" in answers[0], "8 points" in answers[2], "point_sill" in answers[3]] == [True] * 3
+    assert ["Okada 1985" in answers[0], "8 points" in answers[2], "point_sill" in answers[3]] == [
+        True
+    ] * 3
     (environment,) = tmp_path.glob("runs/mogi_quick_*/environment.json")
     assert json.loads(environment.read_text())["packages"]["qexp-levelling"] == "0.1.0"

@@ -7,20 +7,28 @@ from qexp.api import progress
 from qexp.api.progress import LOG, notices
 
 
-def test_where_no_bar_can_be_drawn_a_line_now_and_then_tells_how_long_it_will_take(monkeypatch, capsys):
+def test_where_no_bar_can_be_drawn_a_line_now_and_then_tells_how_long_it_will_take(
+    monkeypatch, capsys
+):
     monkeypatch.setattr(progress, "SECONDS_OF_LINE", 0.0)
     with progress.bar("integrating") as show:
         show(0.5, "10 of 20 samples")
         show(1.0, "20 of 20 samples")
-    assert re.fullmatch(r"integrating: 10 of 20 samples, about \d+ s left\n", capsys.readouterr().err)
+    assert re.fullmatch(
+        r"integrating: 10 of 20 samples, about \d+ s left\n", capsys.readouterr().err
+    )
 
 
-def test_a_script_without_logging_sees_the_warnings_of_its_runs_and_one_with_logging_once(capsys, monkeypatch):
+def test_a_script_without_logging_sees_the_warnings_of_its_runs_and_one_with_logging_once(
+    capsys, monkeypatch
+):
     monkeypatch.setattr(LOG, "propagate", False)  # as pytest listens above
     with notices() as tell:
         LOG.warning("the intervals are too narrow")
         tell("a second one")
-    assert capsys.readouterr().err == "warning: the intervals are too narrow\nwarning: a second one\n"
+    assert (
+        capsys.readouterr().err == "warning: the intervals are too narrow\nwarning: a second one\n"
+    )
     handler = logging.NullHandler()
     LOG.addHandler(handler)
     try:

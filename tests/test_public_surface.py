@@ -1,4 +1,5 @@
-"""What others build on, compared with a kept list: what is not in it any more breaks somebody's script, spec or run.
+"""What others build on, compared with a kept list: what is not in it any more breaks somebody's
+script, spec or run.
 
 `docs/explanation/stability.md` says for how long each part stays.
 """
@@ -37,25 +38,43 @@ version: keep them, or deprecate them as docs/explanation/stability.md says."""
 
 
 def test_the_public_surface_is_the_kept_one():
-    difference = list(unified_diff(KEPT.read_text(encoding="utf-8").splitlines(), [*lines()], "kept", "now", n=0))
+    difference = list(
+        unified_diff(KEPT.read_text(encoding="utf-8").splitlines(), [*lines()], "kept", "now", n=0)
+    )
     assert difference == [], "\n".join([WHAT_TO_DO, *difference])
 
 
 @pytest.mark.parametrize("file", ["CITATION.cff", "packaging/conda/meta.yaml"])
 def test_the_version_is_the_same_wherever_it_is_said(file):
-    said = re.findall(r'^ *version: "?([^"\n]+)', (KEPT.parents[1] / file).read_text(encoding="utf-8"), re.MULTILINE)
+    said = re.findall(
+        r'^ *version: "?([^"\n]+)',
+        (KEPT.parents[1] / file).read_text(encoding="utf-8"),
+        re.MULTILINE,
+    )
     assert said == [qexp.__version__]
     released = (KEPT.parents[1] / "CHANGELOG.md").read_text(encoding="utf-8")
-    assert re.findall(rf"^## {re.escape(qexp.__version__)} \(\d{{4}}-\d\d-\d\d\)$", released, re.MULTILINE)
+    assert re.findall(
+        rf"^## {re.escape(qexp.__version__)} \(\d{{4}}-\d\d-\d\d\)$", released, re.MULTILINE
+    )
 
 
 def test_conda_has_the_requirements_of_pip():
     root = KEPT.parents[1]
     said = (
-        (root / "packaging/conda/meta.yaml").read_text(encoding="utf-8").partition("  run:\n")[2].partition("\n\n")[0]
+        (root / "packaging/conda/meta.yaml")
+        .read_text(encoding="utf-8")
+        .partition("  run:\n")[2]
+        .partition("\n\n")[0]
     )
-    other_names = {"pytorch": "torch", "matplotlib-base": "matplotlib", "lazy_loader": "lazy-loader"}
-    needed = {other_names.get(name, name) + version for name, version in re.findall(r"- (\S+) (>=\S+)", said)}
+    other_names = {
+        "pytorch": "torch",
+        "matplotlib-base": "matplotlib",
+        "lazy_loader": "lazy-loader",
+    }
+    needed = {
+        other_names.get(name, name) + version
+        for name, version in re.findall(r"- (\S+) (>=\S+)", said)
+    }
     project = tomllib.loads((root / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     assert needed == {*project["dependencies"], f"python{project['requires-python']}"}
 
@@ -76,14 +95,20 @@ def lines() -> Iterator[str]:
 
 def signature(thing: Any) -> str:
     """Names and defaults; annotations may become wider."""
-    parameters = [each for each in inspect.signature(thing).parameters.values() if each.name != "self"]
-    plain = str(inspect.Signature([each.replace(annotation=inspect.Parameter.empty) for each in parameters]))
+    parameters = [
+        each for each in inspect.signature(thing).parameters.values() if each.name != "self"
+    ]
+    plain = str(
+        inspect.Signature([each.replace(annotation=inspect.Parameter.empty) for each in parameters])
+    )
     return re.sub(r"<function (\w+) at \w+>", r"\1", plain)
 
 
 def of_python() -> Iterator[str]:
     offered = {name: getattr(qexp, name) for name in sorted(qexp.__all__)}
-    classes = {name: thing for name, thing in {**vars_of(api), **offered}.items() if inspect.isclass(thing)}
+    classes = {
+        name: thing for name, thing in {**vars_of(api), **offered}.items() if inspect.isclass(thing)
+    }
     for name, thing in offered.items():
         yield f"{name}{signature(thing)}" if callable(thing) else name
     for name, kind in sorted(classes.items()):
@@ -117,9 +142,15 @@ def of_command(path: str, command: Any) -> Iterator[str]:
             if found is not None and not found.hidden:
                 yield from of_command(f"{path} {name}", found)
         return
-    words = [param.make_metavar(context) for param in command.params if param.param_type_name == "argument"]
+    words = [
+        param.make_metavar(context)
+        for param in command.params
+        if param.param_type_name == "argument"
+    ]
     yield " ".join([path, *words])
-    for option in sorted(option for param in command.params for option in (*param.opts, *param.secondary_opts)):
+    for option in sorted(
+        option for param in command.params for option in (*param.opts, *param.secondary_opts)
+    ):
         if option.startswith("-"):
             yield f"{path} {option}"
 
@@ -137,7 +168,9 @@ def of_specs() -> Iterator[str]:
 
 
 def keys_in(schema: Any, path: str) -> Iterator[str]:
-    """Every key that a schema describes, with those around it; the parameters of table entries are in the tables."""
+    """Every key that a schema describes, with those around it; the parameters of table entries are
+    in the tables.
+    """
     for key, value in schema.get("properties", {}).items():
         if key not in ("parameters", "$schema"):
             yield f"{path}{key}"
@@ -156,7 +189,11 @@ def of_tables() -> Iterator[str]:
     for table, entries in BUILT_IN.items():
         for name, entry in sorted(entries.items()):
             unit = f" [{entry.unit}]" if entries is QUANTITIES else ""
-            yield f"{table}: {name}{unit}" if entries is QUANTITIES else f"{table}: {name}({parameters_of(entry)})"
+            yield (
+                f"{table}: {name}{unit}"
+                if entries is QUANTITIES
+                else f"{table}: {name}({parameters_of(entry)})"
+            )
     for table in (LAUNCHERS, READERS):
         yield from (f"{table.name}: {name}" for name in sorted(table.built_in))
 
@@ -164,7 +201,10 @@ def of_tables() -> Iterator[str]:
 def parameters_of(entry: Any) -> str:
     """Required ones, and the others with their defaults."""
     given = entry.parameters.get("properties", {})
-    return ", ".join(f"{name}={entry.defaults[name]!r}" if name in entry.defaults else name for name in sorted(given))
+    return ", ".join(
+        f"{name}={entry.defaults[name]!r}" if name in entry.defaults else name
+        for name in sorted(given)
+    )
 
 
 if __name__ == "__main__":

@@ -37,7 +37,11 @@ def test_every_variable_that_a_generator_needs_or_makes_is_a_declared_quantity(g
 
 def test_a_variable_of_a_further_view_is_the_same_quantity():
     for name in QUANTITIES:
-        assert quantity(f"{name}_1", QUANTITIES) is quantity(f"{name}_12", QUANTITIES) is QUANTITIES[name]
+        assert (
+            quantity(f"{name}_1", QUANTITIES)
+            is quantity(f"{name}_12", QUANTITIES)
+            is QUANTITIES[name]
+        )
 
 
 def test_a_view_is_an_underscore_and_a_number_from_one_on():
@@ -68,7 +72,9 @@ def test_a_name_that_nobody_declared_has_no_unit_and_an_extensions_own_comes_bef
         ("delta_volume", [-5.0, 0.0, 5.0], [], ""),
     ],
 )
-def test_limits_allow_their_ends_only_where_they_say_so_and_name_the_unit(variable, allowed, forbidden, words):
+def test_limits_allow_their_ends_only_where_they_say_so_and_name_the_unit(
+    variable, allowed, forbidden, words
+):
     for value in allowed:
         assert quantity(variable, QUANTITIES).violation(value) is None
     for value in forbidden:
@@ -81,11 +87,20 @@ def test_an_axis_label_has_the_unit_in_brackets_and_a_unit_of_a_file_is_printed_
     assert label("titanium", "") == "titanium"
     assert typeset("m year-1") == "m year⁻¹"
     assert typeset("MPa-3 m2 s-1") == "MPa⁻³ m² s⁻¹"
-    raised = {"m2": "m²", "km3": "km³", "W m-2": "W m⁻²", "m s-1": "m s⁻¹", "CO2 m-2": "CO2 m⁻²", "K": "K"}
+    raised = {
+        "m2": "m²",
+        "km3": "km³",
+        "W m-2": "W m⁻²",
+        "m s-1": "m s⁻¹",
+        "CO2 m-2": "CO2 m⁻²",
+        "K": "K",
+    }
     assert {unit: typeset(unit) for unit in raised} == raised
 
 
-@pytest.mark.parametrize("unit", ["", "1", "wt%", "10⁶ m³", "log10(Pa s)", "CO2 wt%", "H2O", "ppm SO2", "log2 m", "N2"])
+@pytest.mark.parametrize(
+    "unit", ["", "1", "wt%", "10⁶ m³", "log10(Pa s)", "CO2 wt%", "H2O", "ppm SO2", "log2 m", "N2"]
+)
 def test_only_the_exponents_of_units_are_raised_and_no_other_numbers(unit):
     assert typeset(unit) == unit
 
@@ -99,9 +114,13 @@ def test_every_quantity_says_what_it_is_and_has_limits_that_leave_room():
 
 def test_a_variable_of_a_view_with_a_name_is_called_by_it():
     words = {
-        "displacement_1": "track_44 displacement", "x_res_1": "track_44 pixel width", "incidence": "incidence",
-        "displacement_2": "displacement 2", "chamber.delta_volume": "chamber volume change", "depth_1": "depth 1",
-    }  # fmt: skip
+        "displacement_1": "track_44 displacement",
+        "x_res_1": "track_44 pixel width",
+        "incidence": "incidence",
+        "displacement_2": "displacement 2",
+        "chamber.delta_volume": "chamber volume change",
+        "depth_1": "depth 1",
+    }
     assert {variable: in_words(variable, ["", "track_44"]) for variable in words} == words
     symbols = {"delta_volume": "ΔV", "chamber.delta_volume": "chamber ΔV", "depth": "depth"}
     assert {variable: in_symbols(variable) for variable in symbols} == symbols

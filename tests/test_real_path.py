@@ -23,12 +23,15 @@ while True:
 @pytest.mark.heavy
 def test_a_link_that_comes_and_goes_leads_to_its_target_or_to_itself(tmp_path):
     link, target = tmp_path / "link", tmp_path / "target"
-    with subprocess.Popen([sys.executable, "-c", FLICKER, link, target], stdout=subprocess.PIPE) as flicker:
+    with subprocess.Popen(
+        [sys.executable, "-c", FLICKER, link, target], stdout=subprocess.PIPE
+    ) as flicker:
         assert flicker.stdout is not None
         flicker.stdout.readline()
         places = {real_path(link) for _ in range(20_000)}
         end = time.monotonic() + 60
-        while len(places) < 2 and time.monotonic() < end:  # a busy machine may not have run the other process yet
+        # a busy machine may not have run the other process yet
+        while len(places) < 2 and time.monotonic() < end:
             places.add(real_path(link))
         flicker.kill()
     assert places == {link, target}

@@ -1,4 +1,6 @@
-"""The benchmark of how costs grow with size: what it makes of its measurements, and one of its directions in small."""
+"""The benchmark of how costs grow with size: what it makes of its measurements, and one of its
+directions in small.
+"""
 
 import json
 
@@ -13,11 +15,23 @@ def written(path, *lines):
 
 
 def cost(size, seconds, megabytes=100.0):
-    return {"name": "ls", "size": size, "seconds": 2 * seconds, "core_seconds": seconds, "megabytes": megabytes}
+    return {
+        "name": "ls",
+        "size": size,
+        "seconds": 2 * seconds,
+        "core_seconds": seconds,
+        "megabytes": megabytes,
+    }
 
 
 def test_medians_are_of_all_lines_of_a_file_in_whatever_order(tmp_path):
-    lines = [cost(1_000, 4.0), cost(10, 1.0), cost(1_000, 6.0), cost(1_000, 50.0), {"fact": "files", "value": 3.0}]
+    lines = [
+        cost(1_000, 4.0),
+        cost(10, 1.0),
+        cost(1_000, 6.0),
+        cost(1_000, 50.0),
+        {"fact": "files", "value": 3.0},
+    ]
     measured = scale.read(written(tmp_path / "scale.jsonl", *lines))
     (line,) = measured["runs"].lines
     assert (line.sizes, line.times) == ([10, 1_000], 1)
@@ -26,7 +40,9 @@ def test_medians_are_of_all_lines_of_a_file_in_whatever_order(tmp_path):
 
 
 def test_one_more_costs_the_difference_between_the_largest_two(tmp_path):
-    measured = scale.read(written(tmp_path / "scale.jsonl", cost(1, 9.0), cost(100, 10.0), cost(1_100, 30.0, 350.0)))
+    measured = scale.read(
+        written(tmp_path / "scale.jsonl", cost(1, 9.0), cost(100, 10.0), cost(1_100, 30.0, 350.0))
+    )
     (line,) = measured["runs"].lines
     assert line.each() == pytest.approx(0.02)
     assert line.each("megabytes") == pytest.approx(0.25)

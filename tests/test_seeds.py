@@ -16,9 +16,17 @@ def test_a_number_is_the_same_on_every_machine():
 
 @pytest.mark.slow
 def test_a_number_does_not_depend_on_the_process():
-    command = [sys.executable, "-c", "from qexp.base.seeds import Seeds; print(Seeds(7).number('weights', 'conv'))"]
+    command = [
+        sys.executable,
+        "-c",
+        "from qexp.base.seeds import Seeds; print(Seeds(7).number('weights', 'conv'))",
+    ]
     numbers = {
-        int(subprocess.run(command, env={"PYTHONHASHSEED": seed}, capture_output=True, check=True).stdout)
+        int(
+            subprocess.run(
+                command, env={"PYTHONHASHSEED": seed}, capture_output=True, check=True
+            ).stdout
+        )
         for seed in ("1", "2")
     }
     assert numbers == {Seeds(7).number("weights", "conv")}
@@ -26,7 +34,10 @@ def test_a_number_does_not_depend_on_the_process():
 
 def test_streams_differ_by_seed_purpose_and_epoch():
     numbers = [
-        Seeds(seed).number(purpose, epoch) for seed in range(20) for purpose in ("train", "test") for epoch in range(50)
+        Seeds(seed).number(purpose, epoch)
+        for seed in range(20)
+        for purpose in ("train", "test")
+        for epoch in range(50)
     ]
     assert len(set(numbers)) == len(numbers)
 
@@ -49,12 +60,15 @@ def test_numbers_fill_sixty_three_bits_evenly():
 def test_a_stream_begins_anew_each_time_it_is_asked_for():
     seeds = Seeds(5)
     assert (
-        seeds.numpy("split", "depth").uniform(size=3).tolist() == seeds.numpy("split", "depth").uniform(size=3).tolist()
+        seeds.numpy("split", "depth").uniform(size=3).tolist()
+        == seeds.numpy("split", "depth").uniform(size=3).tolist()
     )
     first, again = (torch.rand(3, generator=seeds.torch("cpu", "noise")) for _ in range(2))
     assert torch.equal(first, again)
     assert seeds.numpy("split", "depth").uniform() != seeds.numpy("split", "x").uniform()
-    assert torch.rand(1, generator=seeds.torch("cpu", "noise")) != torch.rand(1, generator=seeds.torch("cpu", "other"))
+    assert torch.rand(1, generator=seeds.torch("cpu", "noise")) != torch.rand(
+        1, generator=seeds.torch("cpu", "other")
+    )
 
 
 def test_neighbouring_seeds_give_unrelated_streams():

@@ -19,28 +19,38 @@ pytestmark = pytest.mark.usefixtures("made_up_data")
 
 
 def test_the_repository_has_specs_of_every_kind_and_none_astray():
-    assert {file.parent.relative_to(REPOSITORY.specs).as_posix() for file in FILES} == set(FOLDERS.values())
+    assert {file.parent.relative_to(REPOSITORY.specs).as_posix() for file in FILES} == set(
+        FOLDERS.values()
+    )
 
 
 def test_an_installed_package_has_every_stand_in_for_data_that_is_in_the_repository():
-    targets = tomllib.loads((REPOSITORY.root / "pyproject.toml").read_text())["tool"]["hatch"]["build"]["targets"]
+    targets = tomllib.loads((REPOSITORY.root / "pyproject.toml").read_text())["tool"]["hatch"][
+        "build"
+    ]["targets"]
     shipped = {file for file in targets["wheel"]["force-include"] if file.startswith("data/")}
     stand_ins = (REPOSITORY.root / "data").glob(STAND_INS)
     assert shipped == {file.relative_to(REPOSITORY.root).as_posix() for file in stand_ins}
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("file", FILES, ids=lambda file: file.relative_to(REPOSITORY.specs).as_posix())
+@pytest.mark.parametrize(
+    "file", FILES, ids=lambda file: file.relative_to(REPOSITORY.specs).as_posix()
+)
 def test_a_spec_of_the_repository_is_right(file):
     assert examine(file, read_once()).problems == []
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("file", sorted((REPOSITORY.specs / "experiences").glob("*.json")), ids=lambda file: file.stem)
+@pytest.mark.parametrize(
+    "file", sorted((REPOSITORY.specs / "experiences").glob("*.json")), ids=lambda file: file.stem
+)
 def test_an_experience_of_the_repository_can_be_made_whole(file):
     whole = experience(str(file), {}, REPOSITORY, read_once())
     assert whole.name == file.stem
-    named = [getattr(whole, f"{kind}_name") for kind in REFERENCES if type_of(whole.document).trains]
+    named = [
+        getattr(whole, f"{kind}_name") for kind in REFERENCES if type_of(whole.document).trains
+    ]
     assert set(named) <= {other.stem for other in FILES}
     assert len(whole.digest) == 64
 

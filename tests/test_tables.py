@@ -25,7 +25,9 @@ def context(table, entry):
 
 
 @TABLES
-def test_the_example_of_an_entry_fits_its_own_schema_and_builds_and_its_help_is_a_sentence_in_a_line(table):
+def test_the_example_of_an_entry_fits_its_own_schema_and_builds_and_its_help_is_a_sentence_in_a_line(
+    table,
+):
     assert BUILT_IN[table]
     for name, entry in BUILT_IN[table].items():
         key = "module" if table == "modules" else "type"
@@ -54,11 +56,18 @@ def test_the_schema_names_the_builders_parameters_and_requires_those_without_a_d
     of_specs = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
     for name, entry in BUILT_IN[table].items():
         parameters = inspect.signature(entry.build).parameters.items()
-        taken = {key: parameter.default for key, parameter in parameters if parameter.kind in of_specs}
+        taken = {
+            key: parameter.default for key, parameter in parameters if parameter.kind in of_specs
+        }
         assert set(entry.schema()["properties"]) == set(taken), name
-        without_default = {key for key, default in taken.items() if default is inspect.Parameter.empty}
+        without_default = {
+            key for key, default in taken.items() if default is inspect.Parameter.empty
+        }
         assert set(entry.schema().get("required", [])) == without_default, name
-        for parameter, value in entry.defaults.items():  # which are shown in the schema, and allowed by it
+        for (
+            parameter,
+            value,
+        ) in entry.defaults.items():  # which are shown in the schema, and allowed by it
             schema = entry.schema()["properties"][parameter]
             assert schema["default"] == value, name
             plain = list(value) if isinstance(value, tuple) else value
@@ -68,15 +77,26 @@ def test_the_schema_names_the_builders_parameters_and_requires_those_without_a_d
 def test_parameters_reach_the_builder_after_the_context_and_a_misspelt_field_of_an_entry_fails_at_once():
     with pytest.raises(TypeError):
         Entry(build=dict, parameter={}, help="", example={})
-    table = {"pair": Entry(lambda first, /, a, b=2: (first, a, b), {"properties": {"a": {}, "b": {}}}, "A pair.", {})}
+    table = {
+        "pair": Entry(
+            lambda first, /, a, b=2: (first, a, b),
+            {"properties": {"a": {}, "b": {}}},
+            "A pair.",
+            {},
+        )
+    }
     assert built(table, {"type": "pair", "parameters": {"a": 1}}, "context") == ("context", 1, 2)
     assert table["pair"].defaults == {"b": 2}
 
 
 MEANT = {
-    "lognormal": "log_normal", "loguniform": "log_uniform", "LogNormal": "log_normal", "unifrom": "uniform",
-    "truncated-normal": "truncated_normal", "gamma": None,
-}  # fmt: skip
+    "lognormal": "log_normal",
+    "loguniform": "log_uniform",
+    "LogNormal": "log_normal",
+    "unifrom": "uniform",
+    "truncated-normal": "truncated_normal",
+    "gamma": None,
+}
 
 
 def test_the_nearest_name_is_the_one_that_was_probably_meant_and_two_swapped_letters_are_one_slip():

@@ -1,1 +1,3 @@
-"""Published formulas, finite elements and searches of another kind, to hold the physics and inversions against."""
+"""Published formulas, finite elements and searches of another kind, to hold the physics and
+inversions against.
+"""

@@ -1,7 +1,8 @@
 """Okada's (1985) formulas as one would write them with numpy, one source at a time.
 
-The control that `okada` is timed against. As in the codes that are in use, a dip within 1e-6 of the vertical takes the
-formulas for cos(dip) = 0, others divide by the cosine and lose digits near it; nothing is done about singular points.
+The control that `okada` is timed against. As in the codes that are in use, a dip within 1e-6 of the
+vertical takes the formulas for cos(dip) = 0, others divide by the cosine and lose digits near it;
+nothing is done about singular points.
 """
 
 from __future__ import annotations
@@ -26,7 +27,9 @@ def plain_okada(
     *slips: float,
     poisson_ratio: float = 0.25,
 ) -> tuple[Array, Array, Array]:
-    """Displacement east, north, up [m] at points relative to the centre [m]; strike slip, dip slip, opening [m]."""
+    """Displacement east, north, up [m] at points relative to the centre [m]; strike slip, dip slip,
+    opening [m].
+    """
     cosine, sine = np.cos(dip), np.sin(dip)
     # Okada's x is along strike, y to the left of it, and his origin is above the lower corner.
     x = north * np.cos(strike) + east * np.sin(strike) + length / 2
@@ -63,7 +66,9 @@ def _chinnery(
     return [a - b - c + d for a, b, c, d in zip(*corners, strict=True)]
 
 
-def _strike(xi: Array, eta: Array, q: Array, dip: float, alpha: float) -> tuple[Array, Array, Array]:
+def _strike(
+    xi: Array, eta: Array, q: Array, dip: float, alpha: float
+) -> tuple[Array, Array, Array]:
     cosine, sine = np.cos(dip), np.sin(dip)
     y, d, r = eta * cosine + q * sine, eta * sine - q * cosine, np.sqrt(xi**2 + eta**2 + q**2)
     i1, i2, _, i4, _ = _integrals(xi, eta, q, dip, alpha)
@@ -86,7 +91,9 @@ def _dip(xi: Array, eta: Array, q: Array, dip: float, alpha: float) -> tuple[Arr
     )
 
 
-def _tensile(xi: Array, eta: Array, q: Array, dip: float, alpha: float) -> tuple[Array, Array, Array]:
+def _tensile(
+    xi: Array, eta: Array, q: Array, dip: float, alpha: float
+) -> tuple[Array, Array, Array]:
     cosine, sine = np.cos(dip), np.sin(dip)
     y, d, r = eta * cosine + q * sine, eta * sine - q * cosine, np.sqrt(xi**2 + eta**2 + q**2)
     i1, _, i3, _, i5 = _integrals(xi, eta, q, dip, alpha)
@@ -98,12 +105,19 @@ def _tensile(xi: Array, eta: Array, q: Array, dip: float, alpha: float) -> tuple
     )
 
 
-def _integrals(xi: Array, eta: Array, q: Array, dip: float, alpha: float) -> tuple[Array, Array, Array, Array, Array]:
+def _integrals(
+    xi: Array, eta: Array, q: Array, dip: float, alpha: float
+) -> tuple[Array, Array, Array, Array, Array]:
     cosine, sine = np.cos(dip), np.sin(dip)
     y, d = eta * cosine + q * sine, eta * sine - q * cosine
     r, x = np.sqrt(xi**2 + eta**2 + q**2), np.sqrt(xi**2 + q**2)
     if abs(cosine) > NO_COSINE:
-        i5 = alpha * 2 / cosine * np.arctan((eta * (x + q * cosine) + x * (r + x) * sine) / (xi * (r + x) * cosine))
+        i5 = (
+            alpha
+            * 2
+            / cosine
+            * np.arctan((eta * (x + q * cosine) + x * (r + x) * sine) / (xi * (r + x) * cosine))
+        )
         i4 = alpha / cosine * (np.log(r + d) - sine * np.log(r + eta))
         i3 = alpha * (y / (cosine * (r + d)) - np.log(r + eta)) + sine / cosine * i4
         i1 = alpha * (-xi / (cosine * (r + d))) - sine / cosine * i5

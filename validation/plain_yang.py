@@ -1,8 +1,10 @@
-"""A spheroid after Yang and others (1988) as one would write it with numpy: one source, the closed form on the surface.
+"""A spheroid after Yang and others (1988) as one would write it with numpy: one source, the closed
+form on the surface.
 
-The control that `yang` is timed against. As in the codes that are in use, the closed form divides by the cosine of
-the plunge, by its sine, and by the third power of the distance between the foci: it is neither for vertical nor for
-horizontal spheroids, nor for spheres, and it loses digits near them.
+The control that `yang` is timed against. As in the codes that are in use, the closed form divides
+by the cosine of the plunge, by its sine, and by the third power of the distance between the foci:
+it is neither for vertical nor for horizontal spheroids, nor for spheres, and it loses digits near
+them.
 """
 
 from __future__ import annotations
@@ -14,7 +16,9 @@ Array = NDArray[np.float64]
 
 
 def moments(semi_major: float, semi_minor: float, poisson_ratio: float) -> tuple[float, float]:
-    """Moment density of a cavity under pressure 1 (Eshelby 1957): what the axis has more, and what all have."""
+    """Moment density of a cavity under pressure 1 (Eshelby 1957): what the axis has more, and what
+    all have.
+    """
     a, b, nu = semi_major, semi_minor, poisson_ratio
     c = np.sqrt(a**2 - b**2)
     logarithm = np.log((a - c) / (a + c))
@@ -41,7 +45,9 @@ def plain_yang(
     pressure_over_mu: float,
     poisson_ratio: float = 0.25,
 ) -> tuple[Array, Array, Array]:
-    """Displacement east, north, up [m] at points relative to the centre [m]; strike and plunge as for `yang`."""
+    """Displacement east, north, up [m] at points relative to the centre [m]; strike and plunge as
+    for `yang`.
+    """
     nu, b = poisson_ratio, semi_minor
     c = np.sqrt(semi_major**2 - b**2)
     directed, isotropic = moments(semi_major, b, nu)
@@ -53,11 +59,23 @@ def plain_yang(
     lower = _primitive(x, y, depth, -c, plunge, nu, a1, b1, directed)
     factor = pressure_over_mu * semi_major * b**2 / c**3 / (16 * (1 - nu))
     across, along, down = (factor * (high - low) for low, high in zip(lower, upper, strict=True))
-    return across * np.cos(strike) + along * np.sin(strike), along * np.cos(strike) - across * np.sin(strike), -down
+    return (
+        across * np.cos(strike) + along * np.sin(strike),
+        along * np.cos(strike) - across * np.sin(strike),
+        -down,
+    )
 
 
 def _primitive(
-    x: Array, y: Array, depth: float, xi: float, plunge: float, nu: float, a1: float, b1: float, directed: float
+    x: Array,
+    y: Array,
+    depth: float,
+    xi: float,
+    plunge: float,
+    nu: float,
+    a1: float,
+    b1: float,
+    directed: float,
 ) -> tuple[Array, Array, Array]:
     """The integral along the axis up to the point xi, on the surface."""
     sine, cosine = np.sin(plunge), np.cos(plunge)
@@ -84,7 +102,9 @@ def _primitive(
     )
     f2 = (
         xi * y2 / (r + z2)
-        + 3 / cosine**2 * (r2 * log_image * sine - r2 * log_depth + 2 * x * angle * sine + cosine * (r - z2))
+        + 3
+        / cosine**2
+        * (r2 * log_image * sine - r2 * log_depth + 2 * x * angle * sine + cosine * (r - z2))
         - 2 * cosine * second_image
         + 2 / cosine * (depth * log_depth + r3 * log_image)
     )

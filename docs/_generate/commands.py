@@ -1,4 +1,6 @@
-"""Reference of the commands, from the same objects that `qexp --help` prints: an index, and a page for each."""
+"""Reference of the commands, from the same objects that `qexp --help` prints: an index, and a page
+for each.
+"""
 
 from __future__ import annotations
 
@@ -32,13 +34,21 @@ def index() -> str:
         old_address = f'<a id="qexp-{page_name(name)}"></a>'
         link = f"{old_address}[`qexp {name}`](commands/{page_name(name)}.md)"
         rows[titled[name.split()[0]]].append([link, prose(summary(command))])
-    parts = [f"## {title}\n\n{table(['command', 'what it does'], of_group)}\n" for title, of_group in rows.items()]
+    parts = [
+        f"## {title}\n\n{table(['command', 'what it does'], of_group)}\n"
+        for title, of_group in rows.items()
+    ]
     options = "\n".join(_options(_root()))
-    return "\n".join([HEAD, *parts, f"## Options of qexp itself\n\nThey stand before the command.\n\n{options}"])
+    return "\n".join(
+        [HEAD, *parts, f"## Options of qexp itself\n\nThey stand before the command.\n\n{options}"]
+    )
 
 
 def pages() -> dict[str, Callable[[], str]]:
-    return {f"reference/commands/{page_name(name)}": _writer(name, command) for name, command in commands().items()}
+    return {
+        f"reference/commands/{page_name(name)}": _writer(name, command)
+        for name, command in commands().items()
+    }
 
 
 def page_name(command: str) -> str:
@@ -52,7 +62,9 @@ def summary(command: Any) -> str:
 
 @cache
 def commands() -> dict[str, Any]:
-    """Name, such as `data show` → command, without those that are hidden, in the order of `qexp --help`."""
+    """Name, such as `data show` → command, without those that are hidden, in the order of `qexp
+    --help`.
+    """
     return dict(_below(_root()))
 
 
@@ -78,7 +90,14 @@ def _writer(name: str, command: Any) -> Callable[[], str]:
 def _page(name: str, command: Any) -> Iterator[str]:
     usage = " ".join(["qexp", name, *command.collect_usage_pieces(typer.Context(command))])
     yield f"# qexp {name}\n\n{_paragraphs(command.help or '')}\n\n```text\n{usage}\n```\n"
-    yield "\n".join(["## Examples\n", "```console", *(f"$ {line}" for line in examples_of(f"qexp {name}")), "```\n"])
+    yield "\n".join(
+        [
+            "## Examples\n",
+            "```console",
+            *(f"$ {line}" for line in examples_of(f"qexp {name}")),
+            "```\n",
+        ]
+    )
     arguments = [
         [code(_metavar(parameter)), prose(parameter.help or "")]
         for parameter in command.params
@@ -95,7 +114,9 @@ def _page(name: str, command: Any) -> Iterator[str]:
 def _see_also(name: str) -> Iterator[str]:
     from _generate import python  # which leads here in the same way
 
-    functions = [f"[qexp.{function}](../{path}.md)" for function, path in python.functions_of(name).items()]
+    functions = [
+        f"[qexp.{function}](../{path}.md)" for function, path in python.functions_of(name).items()
+    ]
     where = [page.link() for page in used.pages_with_command(name)]
     lines = [("In Python", functions), ("Used in", where)]
     if any(links for _, links in lines):
@@ -107,11 +128,17 @@ def _options(command: Any) -> Iterator[str]:
     """A table for each group of options, with its title above it, those without a title last."""
     groups: dict[str, list[list[str]]] = {}
     for option in command.params:
-        if option.param_type_name == "option" and not getattr(option, "hidden", False) and option.name != "help":
+        if (
+            option.param_type_name == "option"
+            and not getattr(option, "hidden", False)
+            and option.name != "help"
+        ):
             names = ", ".join(code(name) for name in [*option.opts, *option.secondary_opts])
             value = "" if option.is_flag else f" {code(_metavar(option))}"
             title = getattr(option, "rich_help_panel", None) or ""
-            groups.setdefault(title, []).append([names + value, prose(option.help or "") + _default(option)])
+            groups.setdefault(title, []).append(
+                [names + value, prose(option.help or "") + _default(option)]
+            )
     for title in sorted(groups, key=bool, reverse=True):
         heading = f"### {title or 'Others'}\n\n" if len(groups) > 1 else ""
         yield heading + table(["option", "meaning"], groups[title]) + "\n"

@@ -1,4 +1,6 @@
-"""The order of the pages. It stands here, so that pages are plain Markdown and read well wherever they are shown."""
+"""The order of the pages. It stands here, so that pages are plain Markdown and read well wherever
+they are shown.
+"""
 
 from __future__ import annotations
 
@@ -96,9 +98,17 @@ CONTENTS: dict[str, list[str]] = {
 
 def below(page: str) -> list[str]:
     if page == "reference/index":
-        return [name.removeprefix("reference/") for name in reference.PAGES if name.startswith("reference/")]
+        return [
+            name.removeprefix("reference/")
+            for name in reference.PAGES
+            if name.startswith("reference/")
+        ]
     if page in ("reference/commands", "reference/python"):
-        return [name.removeprefix("reference/") for name in reference.PAGES if name.startswith(f"{page}/")]
+        return [
+            name.removeprefix("reference/")
+            for name in reference.PAGES
+            if name.startswith(f"{page}/")
+        ]
     if page == "design/index":
         return [note.stem for note in design.notes()]
     return CONTENTS.get(page, [])
@@ -110,6 +120,8 @@ def add(app: Any, page: str, source: list[str]) -> None:
         source[0] += "\n```{toctree}\n:hidden:\n\n" + "\n".join(pages) + "\n```\n"
 
 
-def read_again(app: Any, environment: Any, added: set[str], changed: set[str], removed: set[str]) -> list[str]:
+def read_again(
+    app: Any, environment: Any, added: set[str], changed: set[str], removed: set[str]
+) -> list[str]:
     """The pages with contents, whose files do not change when their contents do."""
     return sorted(page for page in environment.found_docs if below(page))

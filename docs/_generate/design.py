@@ -23,7 +23,6 @@ def page() -> str:
         first = " ".join(context[1].split()) if context else ""
         rows.append([str(int(note.name[:4])), f"[{title}]({note.name})", first])
     return (
-        "# Design notes\n\nHalf a page for each choice that is hard to undo: context, options, choice, price.\n\n"
-        + table(["", "note", "context"], rows)
-        + "\n"
+        "# Design notes\n\nHalf a page for each choice that is hard to undo: context, options,"
+        " choice, price.\n\n" + table(["", "note", "context"], rows) + "\n"
     )

@@ -1,7 +1,8 @@
 """Docstrings of this project as Markdown.
 
-An example is the last paragraph, lines as Python shows them after `>>> `, with what they print. It may use `qexp`,
-which is imported, in a workspace as `qexp init` makes it; tests/documents/test_examples.py runs all of them.
+An example is the last paragraph, lines as Python shows them after `>>> `, with what they print. It
+may use `qexp`, which is imported, in a workspace as `qexp init` makes it;
+tests/documents/test_examples.py runs all of them.
 """
 
 from __future__ import annotations
@@ -66,4 +67,6 @@ def as_markdown(docstring: str) -> str:
         f"- {name if name in ('returns', 'yields') else f'`{name}`'}: {meaning}"
         for name, meaning in parts.meanings.items()
     ]
-    return "\n\n".join(part for part in (parts.text, "\n".join(listed), parts.errors, parts.example) if part)
+    return "\n\n".join(
+        part for part in (parts.text, "\n".join(listed), parts.errors, parts.example) if part
+    )

@@ -1,4 +1,6 @@
-"""Reference of the environment variables that qexp reads and sets. One that is not described is an error."""
+"""Reference of the environment variables that qexp reads and sets. One that is not described is an
+error.
+"""
 
 from __future__ import annotations
 
@@ -10,10 +12,21 @@ from _generate.markdown import code, table
 
 READ = {
     "QEXP_WORKSPACE": "The workspace, if it is not searched upwards from the current directory.",
-    "QEXP_DATA": "Folders, separated by colons, that are searched for data after the workspace's own `data/`.",
-    "QEXP_CACHE": "The folder for arrays that are prepared once from large data; `~/.cache/qexp` if it is not set.",
-    "QEXP_CACHE_CHECK": "Any value: these arrays are compared with their hashes before use, as `qexp verify` does.",
-    "QEXP_GRAPHS": "`0`: on a GPU, operations of a training step are launched one by one, and nothing is compiled.",
+    "QEXP_DATA": (
+        "Folders, separated by colons, that are searched for data after the workspace's own"
+        " `data/`."
+    ),
+    "QEXP_CACHE": (
+        "The folder for arrays that are prepared once from large data; `~/.cache/qexp` if it is not"
+        " set."
+    ),
+    "QEXP_CACHE_CHECK": (
+        "Any value: these arrays are compared with their hashes before use, as `qexp verify` does."
+    ),
+    "QEXP_GRAPHS": (
+        "`0`: on a GPU, operations of a training step are launched one by one, and nothing is"
+        " compiled."
+    ),
     "QEXP_FIGURES": "`no`: runs and matrices draw no figures; `qexp figures` draws them later.",
     "QEXP_TOKEN": "The token that `qexp serve` asks for, if it is not to make one.",
     "NO_COLOR": "Any value: no colours.",
@@ -34,7 +47,9 @@ INTERNAL = {
     "QEXP_HTCONDOR_CLUSTER",
     "QEXP_HTCONDOR_TASK",
 }
-"""What the shell's completion sets, as `_QEXP_COMPLETE`, and the jobs of Grid Engine and HTCondor."""
+"""What the shell's completion sets, as `_QEXP_COMPLETE`, and the jobs of Grid Engine and
+HTCondor.
+"""
 
 
 def page() -> str:

@@ -17,9 +17,9 @@ def page() -> str:
     for number, raised in sorted(by_code.items()):
         rows += [[code(str(number)), prose(text), code(name)] for name, text in raised]
     return (
-        "# Exit codes\n\nA script can rely on these. In Python the same conditions are exceptions of `qexp.errors`. "
-        "`qexp verify` and `qexp wait` exit with 1 if bits differ or a run failed. "
-        "With `qexp --debug COMMAND` an error is shown with its traceback.\n\n"
+        "# Exit codes\n\nA script can rely on these. In Python the same conditions are exceptions"
+        " of `qexp.errors`. `qexp verify` and `qexp wait` exit with 1 if bits differ or a run"
+        " failed. With `qexp --debug COMMAND` an error is shown with its traceback.\n\n"
         + table(["code", "when", "exception"], rows)
         + "\n"
     )

@@ -15,7 +15,9 @@ def page() -> str:
     for file in sorted((SPECS / "experiences").glob("*.json")):
         spec = json.loads(file.read_text(encoding="utf-8"))
         parts = [spec.get(key, "") for key in ("dataset", "model")]
-        rows.append([code(file.stem), *(code(part) for part in parts), prose(spec.get("description", ""))])
+        rows.append(
+            [code(file.stem), *(code(part) for part in parts), prose(spec.get("description", ""))]
+        )
     return (
         "# Shipped experiences\n\nEvery new workspace has these in `specs/experiences/`. "
         "The [gallery](../gallery.md) shows what some of them give.\n\n"

@@ -22,8 +22,11 @@ DOCUMENTS: dict[str, tuple[type[Part], str]] = {
     "run.json": (Record, "The record of a run: its settings, its history and its results."),
     "metrics.jsonl": (
         EpochLine,
-        "One such object per epoch, in a line. Outputs with their metrics stand beside `loss`. Those of a program "
-        "that writes a file of this name itself are in `results/epochs.jsonl`.",
+        (
+            "One such object per epoch, in a line. Outputs with their metrics stand beside `loss`."
+            " Those of a program that writes a file of this name itself are in"
+            " `results/epochs.jsonl`."
+        ),
     ),
     "environment.json": (Environment, "Versions and machine, written when an attempt starts."),
     "evaluations/NAME/record.json": (EvaluationRecord, "An evaluation of the run on other data."),
@@ -33,10 +36,19 @@ DOCUMENTS: dict[str, tuple[type[Part], str]] = {
     ),
     "results/calibration.json": (
         Calibration,
-        "How sure its posteriors may be, by `qexp calibrate`; other kinds: `calibration_refined.json` and so on.",
+        (
+            "How sure its posteriors may be, by `qexp calibrate`; other kinds:"
+            " `calibration_refined.json` and so on."
+        ),
     ),
-    "results/limit.json": (Limit, "The errors of the exact posteriors of its test samples, by `qexp limit`."),
-    "results/distilled.json": (DistilledErrors, "The errors of a network that was trained by `qexp distil`."),
+    "results/limit.json": (
+        Limit,
+        "The errors of the exact posteriors of its test samples, by `qexp limit`.",
+    ),
+    "results/distilled.json": (
+        DistilledErrors,
+        "The errors of a network that was trained by `qexp distil`.",
+    ),
     "runs/.launches/ID/launch.json": (LaunchRecord, "A launch: the runs that one command started."),
 }
 """File → the type of its document, and what it is for."""
@@ -98,7 +110,13 @@ def _type(hint: Any) -> str:
     """A type in the words of JSON."""
     if isinstance(hint, type) and issubclass(hint, Part):
         return f"[{hint.__name__}](#{hint.__name__.lower()})"
-    words = {str: "text", int: "whole number", float: "number", bool: "true or false", type(None): "null"}
+    words = {
+        str: "text",
+        int: "whole number",
+        float: "number",
+        bool: "true or false",
+        type(None): "null",
+    }
     if hint in words:
         return words[hint]
     arguments = get_args(hint)

@@ -1,4 +1,5 @@
-"""What pages and notebooks keep of what their commands print and draw, compared with what comes out now.
+"""What pages and notebooks keep of what their commands print and draw, compared with what comes out
+now.
 
 In docs/: python -m _generate.kept; with --write, what differs is kept.
 """
@@ -30,15 +31,29 @@ def main(write: bool) -> int:
     pages.sort(key=lambda page: "qexp run" not in text_of(page))
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         found = list(pool.map(functools.partial(compare, write=write), pages))
-    shown = {PICTURES / one["folder"] / one["name"] for page in PAGES for one in PICTURE.finditer(text_of(page))}
+    shown = {
+        PICTURES / one["folder"] / one["name"]
+        for page in PAGES
+        for one in PICTURE.finditer(text_of(page))
+    }
     for left_over in {*PICTURES.glob("*/*.png")} - shown if write else ():
         left_over.unlink()
-    print("\n".join([f"{page}: {one}" for page, of_page in zip(pages, found, strict=True) for one in of_page]))
+    print(
+        "\n".join(
+            [
+                f"{page}: {one}"
+                for page, of_page in zip(pages, found, strict=True)
+                for one in of_page
+            ]
+        )
+    )
     return 0 if write or not any(found) else 1
 
 
 def compare(page: str, write: bool) -> list[str]:
-    """What the commands of a page print and draw otherwise than it keeps; it is kept if `write` says so."""
+    """What the commands of a page print and draw otherwise than it keeps; it is kept if `write`
+    says so.
+    """
     try:
         files, differences = anew(page, *made(page))
     except FailedStepError as error:
@@ -54,7 +69,11 @@ def anew(
     page: str, outcomes: list[Outcome], pictures: dict[str, bytes], cells: list[list[Any]]
 ) -> tuple[dict[Path, bytes], list[str]]:
     """The files of a page as they should be, and what differs from what it keeps."""
-    text, stem, written, differences, results = text_of(page), Path(page).name, "", list[str](), iter(outcomes)
+    text = text_of(page)
+    stem = Path(page).name
+    written = ""
+    differences = list[str]()
+    results = iter(outcomes)
     shown = {one["name"] for one in PICTURE.finditer(text) if one["folder"] == stem}
     for part in parts(text):
         if isinstance(part, Step):
@@ -72,7 +91,9 @@ def anew(
             differences += [f"{name}: no command draws it"] if screens.browser() else []
         else:
             kept = path.read_bytes() if path.exists() else b""
-            differences += [] if kept and alike(kept, pictures[name]) else [f"{name}: looks different"]
+            differences += (
+                [] if kept and alike(kept, pictures[name]) else [f"{name}: looks different"]
+            )
             if not kept or not alike(kept, pictures[name], 0):
                 files[path] = pictures[name]
     if page != GALLERY:
@@ -80,13 +101,19 @@ def anew(
         kept += [[] for _ in cells[len(kept) :]]
         differing = [number for number, now in enumerate(cells) if not same_cell(kept[number], now)]
         differences += [f"cell {number + 1} shows something else" for number in differing]
-        cells = [before if same_cell(before, now, 0) else now for before, now in zip(kept, cells, strict=False)]
+        cells = [
+            before if same_cell(before, now, 0) else now
+            for before, now in zip(kept, cells, strict=False)
+        ]
         files[notebooks.FOLDER / f"{stem}.ipynb"] = notebooks.notebook(written, cells).encode()
     return files, differences
 
 
-def pictures_after(step: Step, outcome: Outcome, shown: set[str], title: str, folder: str) -> dict[int, list[str]]:
-    """The pictures after each command: those that stand there, or all that it draws if the page has none of them.
+def pictures_after(
+    step: Step, outcome: Outcome, shown: set[str], title: str, folder: str
+) -> dict[int, list[str]]:
+    """The pictures after each command: those that stand there, or all that it draws if the page has
+    none of them.
 
     shown   names of all pictures of the page
     title   of the section, for the words of new pictures
@@ -110,34 +137,55 @@ def print_anew(step: Step, outcome: Outcome) -> Iterator[str]:
     for number in sorted({*kept, *step.printed}):
         before, now = kept.get(number, ""), step.printed.get(number, "")
         if not same(before, now):
-            lines = difflib.unified_diff(before.splitlines(), now.splitlines(), "kept", "now", lineterm="", n=0)
-            yield "\n  ".join([f"{step.commands[number - 1] if number else 'Python'} prints something else", *lines])
+            lines = difflib.unified_diff(
+                before.splitlines(), now.splitlines(), "kept", "now", lineterm="", n=0
+            )
+            yield "\n  ".join(
+                [
+                    f"{step.commands[number - 1] if number else 'Python'} prints something else",
+                    *lines,
+                ]
+            )
 
 
 VARIES = [
     (re.compile(r"^epoch \d+/.*\n", re.MULTILINE), ""),
-    (re.compile(r"^(\S+: done after|code|code:|software|machine|settings|attempts)\s.*$", re.MULTILINE), r"\1"),
+    (
+        re.compile(
+            r"^(\S+: done after|code|code:|software|machine|settings|attempts)\s.*$", re.MULTILINE
+        ),
+        r"\1",
+    ),
     (re.compile(r"\d{4}-\d\d-\d\d|\d\d:\d\d(:\d\d)?|\d{8}-\d{6}"), "then"),
     (re.compile(r"\d[\d.]* (s|ms|min|h|kB|MB)\b"), "some"),
     (re.compile(r"--[0-9a-f]{8}\b"), "--runs"),
 ]
-"""What is different each time or on each machine, and what stands for it: progress, times, sizes, names by run ids."""
+"""What is different each time or on each machine, and what stands for it: progress, times, sizes,
+names by run ids.
+"""
 
 NUMBER = re.compile(r"[-−]?\d[\d,]*(?:\.\d+)?(?:e[-+]?\d+)?")
 
 TOLERANCE, AGREEING = 0.1, 0.8
-"""Relative difference of numbers, and how many of an output must agree: training on another processor gives others."""
+"""Relative difference of numbers, and how many of an output must agree: training on another
+processor gives others.
+"""
 
 CHANGED = 0.05
 """Share of the pixels of a picture that may look different, for the same reason."""
 
 
 def same(kept: str, now: str) -> bool:
-    """Whether two outputs have the same words, in any order of lines, and nearly the same numbers."""
+    """Whether two outputs have the same words, in any order of lines, and nearly the same
+    numbers.
+    """
     (words, numbers), (words_now, numbers_now) = _taken_apart(kept), _taken_apart(now)
     if words != words_now:
         return False
-    near = [abs(a - b) <= TOLERANCE * max(abs(a), abs(b)) for a, b in zip(numbers, numbers_now, strict=True)]
+    near = [
+        abs(a - b) <= TOLERANCE * max(abs(a), abs(b))
+        for a, b in zip(numbers, numbers_now, strict=True)
+    ]
     return sum(near) >= AGREEING * len(near)
 
 
@@ -146,7 +194,9 @@ def _taken_apart(text: str) -> tuple[list[str], list[float]]:
         text = pattern.sub(instead, text)
     lines = sorted((" ".join(NUMBER.sub("#", line).split()), line) for line in text.splitlines())
     numbers = [each for _, line in lines for each in NUMBER.findall(line)]
-    return [words for words, _ in lines], [float(each.replace(",", "").replace("−", "-")) for each in numbers]
+    return [words for words, _ in lines], [
+        float(each.replace(",", "").replace("−", "-")) for each in numbers
+    ]
 
 
 def alike(kept: bytes, now: bytes, changed: float = CHANGED) -> bool:
@@ -158,8 +208,15 @@ def same_cell(kept: list[Any], now: list[Any], changed: float = CHANGED) -> bool
     """Whether a cell of a notebook shows the same: its plain texts, and its pictures."""
     (text, pictures), (text_now, pictures_now) = (
         (
-            "\n".join(each["text"] if "text" in each else each["data"].get("text/plain", "") for each in outputs),
-            [base64.b64decode(each["data"]["image/png"]) for each in outputs if "image/png" in each.get("data", {})],
+            "\n".join(
+                each["text"] if "text" in each else each["data"].get("text/plain", "")
+                for each in outputs
+            ),
+            [
+                base64.b64decode(each["data"]["image/png"])
+                for each in outputs
+                if "image/png" in each.get("data", {})
+            ],
         )
         for outputs in (kept, now)
     )

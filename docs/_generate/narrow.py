@@ -1,6 +1,8 @@
-"""What narrow screens need to know: the headings of a table's cells, and how far each line of code is indented.
+"""What narrow screens need to know: the headings of a table's cells, and how far each line of code
+is indented.
 
-docs/_style/pages.css shows the headings beside each value, and goes on with a long line to the right of its beginning.
+docs/_style/pages.css shows the headings beside each value, and goes on with a long line to the
+right of its beginning.
 """
 
 from __future__ import annotations
@@ -15,7 +17,9 @@ OPTION = re.compile(r"--[a-z][\w-]*")
 
 
 class Translator(HTML5Translator):
-    """Sphinx's own, with `data-heading` or `data-empty` in each cell of a table; and lines of code."""
+    """Sphinx's own, with `data-heading` or `data-empty` in each cell of a table; and lines of
+    code.
+    """
 
     def visit_entry(self, node: Any) -> None:
         at = len(self.body)
@@ -23,7 +27,9 @@ class Translator(HTML5Translator):
         if isinstance(node.parent.parent, nodes.tbody):
             head = next(iter(node.parent.parent.parent.findall(nodes.thead)), None)
             heading = head[0][node.parent.index(node)].astext() if head else ""
-            about = f'data-heading="{self.attval(heading)}"' if node.astext().strip() else "data-empty"
+            about = (
+                f'data-heading="{self.attval(heading)}"' if node.astext().strip() else "data-empty"
+            )
             self.body[at] = self.body[at].replace("<td", f"<td {about}", 1)
 
     def visit_literal_block(self, node: Any) -> None:
@@ -36,12 +42,22 @@ class Translator(HTML5Translator):
 
 
 def _in_lines(block: str, code: str) -> str:
-    """A highlighted block with an element around each line, which knows its spaces, and around each option."""
+    """A highlighted block with an element around each line, which knows its spaces, and around each
+    option.
+    """
     before, start, rest = block.partition("<pre>")
     inside, end, after = rest.rpartition("</pre>")
     inside = OPTION.sub(r'<span class="option">\g<0></span>', inside)
     lines = [
-        f'<span class="line" style="--spaces: {len(line) - len(line.lstrip())}">{shown}</span>' if line else shown
+        (
+            f'<span class="line" style="--spaces: {len(line) - len(line.lstrip())}">{shown}</span>'
+            if line
+            else shown
+        )
         for line, shown in zip([*code.split("\n"), ""], inside.split("\n"), strict=False)
     ]
-    return before + start + "\n".join(lines) + end + after if inside.count("\n") == len(lines) - 1 else block
+    return (
+        before + start + "\n".join(lines) + end + after
+        if inside.count("\n") == len(lines) - 1
+        else block
+    )

@@ -1,4 +1,6 @@
-"""Tutorials as Jupyter notebooks: the same text, with the Python of each step to run instead of to type."""
+"""Tutorials as Jupyter notebooks: the same text, with the Python of each step to run instead of to
+type.
+"""
 
 from __future__ import annotations
 
@@ -44,13 +46,17 @@ def notebook(page: str, outputs: list[list[Any]]) -> str:
 
 
 def _cells(page: str) -> Iterator[tuple[str, str]]:
-    """The kind of each cell, and what is in it; commands without Python stay text, and pictures are those of cells."""
+    """The kind of each cell, and what is in it; commands without Python stay text, and pictures are
+    those of cells.
+    """
     text = ""
     for part in parts(page):
         if isinstance(part, str):
             text += PICTURE.sub("", part)
         elif not part.python:
-            text += "```console\n" + "".join(f"$ {command}\n" for command in part.commands) + "```\n"
+            text += (
+                "```console\n" + "".join(f"$ {command}\n" for command in part.commands) + "```\n"
+            )
         else:
             yield "markdown", text
             yield "code", part.python

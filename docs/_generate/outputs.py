@@ -1,7 +1,7 @@
 """What the commands and scripts of tutorials and gallery print, draw and show.
 
-The commands of a page are run in one new folder, then its Python, as a notebook, in the same folder: it finds their
-runs, which are not trained twice.
+The commands of a page are run in one new folder, then its Python, as a notebook, in the same
+folder: it finds their runs, which are not trained twice.
 """
 
 from __future__ import annotations
@@ -54,7 +54,9 @@ SHOWN = ("text/plain", "text/html", "image/png")
 
 @dataclass
 class Outcome:
-    """What the commands of a step print, and the names of what they draw, by their numbers: from 1, or 0 of Python."""
+    """What the commands of a step print, and the names of what they draw, by their numbers: from 1,
+    or 0 of Python.
+    """
 
     printed: dict[int, str] = field(default_factory=dict)
     pictures: dict[int, list[str]] = field(default_factory=dict)
@@ -69,10 +71,13 @@ def text_of(page: str) -> str:
 
 
 def made(page: str) -> tuple[list[Outcome], dict[str, bytes], list[list[Any]]]:
-    """What each step of a page gives, the pictures by their names, and what each cell of its notebook shows."""
+    """What each step of a page gives, the pictures by their names, and what each cell of its
+    notebook shows.
+    """
     text, pictures = text_of(page), Pictures()
     with tempfile.TemporaryDirectory() as place:
-        for script in re.findall(r"\]\(([\w-]+\.py)\)", text):  # which the page has its reader save first
+        # which the page has its reader save first
+        for script in re.findall(r"\]\(([\w-]+\.py)\)", text):
             shutil.copy((ROOT / "docs" / page).with_name(script), place)
         outcomes = list(_in_a_shell(page, text, Path(place), pictures))
         for path in Path(place).glob("*/*"):  # the notebook begins without all but the runs
@@ -112,8 +117,15 @@ def _environment() -> dict[str, str]:
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     given = {name: value for name, value in os.environ.items() if not name.startswith("QEXP_")}
     python_path = os.pathsep.join([str(ROOT), *filter(None, [given.get("PYTHONPATH")])])
-    given |= {"PYTHONWARNINGS": "ignore::UserWarning"}  # which notebooks show in red, beside the same in what is shown
-    return {**given, "PATH": path, "PYTHONPATH": python_path, "COLUMNS": str(COLUMNS), "OMP_NUM_THREADS": "1"}
+    # which notebooks show in red, beside the same in what is shown
+    given |= {"PYTHONWARNINGS": "ignore::UserWarning"}
+    return {
+        **given,
+        "PATH": path,
+        "PYTHONPATH": python_path,
+        "COLUMNS": str(COLUMNS),
+        "OMP_NUM_THREADS": "1",
+    }
 
 
 def _in_a_shell(page: str, text: str, place: Path, pictures: Pictures) -> Iterator[Outcome]:
@@ -122,7 +134,9 @@ def _in_a_shell(page: str, text: str, place: Path, pictures: Pictures) -> Iterat
         outcome, commands = Outcome(), dict(enumerate(step.commands, 1))
         if not commands:
             (folder / "script.py").write_text(step.python, encoding="utf-8")
-        for number, command in (commands or {0: f"{shlex.quote(sys.executable)} script.py"}).items():
+        for number, command in (
+            commands or {0: f"{shlex.quote(sys.executable)} script.py"}
+        ).items():
             if command.startswith("cd "):
                 folder /= command.removeprefix("cd ")
                 continue
@@ -142,9 +156,16 @@ def _in_a_shell(page: str, text: str, place: Path, pictures: Pictures) -> Iterat
 
 def _printed(page: str, command: str, folder: Path) -> str:
     done = subprocess.run(
-        command, shell=True, cwd=folder, env=_environment(), stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-        text=True, check=False, executable=shutil.which("bash"),
-    )  # fmt: skip
+        command,
+        shell=True,
+        cwd=folder,
+        env=_environment(),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        check=False,
+        executable=shutil.which("bash"),
+    )
     if done.returncode:
         raise FailedStepError(f"{page}: `{command}` ended with {done.returncode}:\n{done.stdout}")
     return done.stdout
@@ -160,7 +181,9 @@ def _drawn(printed: str, folder: Path, pictures: Pictures) -> Iterator[str]:
 
 def _in_a_notebook(page: str, text: str, place: Path) -> list[list[Any]]:
     notebook = nbformat.reads(notebooks.notebook(text, []), as_version=4)
-    client = nbclient.NotebookClient(notebook, timeout=1200, resources={"metadata": {"path": str(place)}})
+    client = nbclient.NotebookClient(
+        notebook, timeout=1200, resources={"metadata": {"path": str(place)}}
+    )
     client.on_cell_execute = lambda cell, **_: say(page, f">>> {cell.source.splitlines()[-1]}")
     try:
         client.execute(env=_environment(), stderr=subprocess.DEVNULL)
@@ -173,9 +196,18 @@ def _in_a_notebook(page: str, text: str, place: Path) -> list[list[Any]]:
 def _output(output: Any, place: Path) -> Any:
     """What a cell printed or showed, with small pictures."""
     if output.output_type == "stream":
-        return {"output_type": "stream", "name": output.name, "text": output.text.replace(str(place), HOME)}
-    data = {form: text.replace(str(place), HOME) for form, text in output.data.items() if form in SHOWN}
-    data = {form: re.sub(r"(?<=data:image/png;base64,)[\w+/=]+", _small, text) for form, text in data.items()}
+        return {
+            "output_type": "stream",
+            "name": output.name,
+            "text": output.text.replace(str(place), HOME),
+        }
+    data = {
+        form: text.replace(str(place), HOME) for form, text in output.data.items() if form in SHOWN
+    }
+    data = {
+        form: re.sub(r"(?<=data:image/png;base64,)[\w+/=]+", _small, text)
+        for form, text in data.items()
+    }
     if "image/png" in data:
         data["image/png"] = _small(data["image/png"])
     return {"output_type": "display_data", "metadata": {}, "data": data}

@@ -28,7 +28,9 @@ def small(content: bytes, width: int | None = None, colours: int = 256) -> bytes
     if width is not None and picture.width > width:
         size = (width, round(picture.height * width / picture.width))
         picture = picture.resize(size, Image.Resampling.LANCZOS)
-    fewer = picture.quantize(colours, method=Image.Quantize.MAXCOVERAGE, kmeans=4, dither=Image.Dither.NONE)
+    fewer = picture.quantize(
+        colours, method=Image.Quantize.MAXCOVERAGE, kmeans=4, dither=Image.Dither.NONE
+    )
     target = io.BytesIO()
     fewer.save(target, "PNG", optimize=True)
     return target.getvalue()
@@ -39,7 +41,9 @@ def opened(content: bytes) -> Image.Image:
 
 
 def pixels_that_differ(one: Image.Image, other: Image.Image) -> Any:
-    """1 where a pixel of two pictures differs from all nearby, else 0; all 1 if their sizes differ."""
+    """1 where a pixel of two pictures differs from all nearby, else 0; all 1 if their sizes
+    differ.
+    """
     if max(abs(a - b) for a, b in zip(one.size, other.size, strict=True)) > 2:
         return np.ones(one.size[::-1])
     first, second = (
@@ -49,7 +53,9 @@ def pixels_that_differ(one: Image.Image, other: Image.Image) -> Any:
     if np.abs(first - second).max() <= DIFFERENT:
         return np.zeros(one.size[::-1])
     shifts = itertools.product(range(-MOVED, MOVED + 1), repeat=2)
-    least = np.min([np.abs(first - np.roll(second, shift, (0, 1))).max(axis=2) for shift in shifts], axis=0)
+    least = np.min(
+        [np.abs(first - np.roll(second, shift, (0, 1))).max(axis=2) for shift in shifts], axis=0
+    )
     return (least > DIFFERENT).astype(float)
 
 

@@ -1,4 +1,6 @@
-"""The changelog and the advice to contributors as pages of the site, from the files beside `README.md`."""
+"""The changelog and the advice to contributors as pages of the site, from the files beside
+`README.md`.
+"""
 
 from __future__ import annotations
 

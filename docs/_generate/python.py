@@ -53,7 +53,9 @@ COMMON = {field.name: text_of(Computing, field.name) for field in dataclasses.fi
     "warn": "Receives each warning, a line of text; Python's own warnings if left out.",
     "run": "A run: its name, a unique prefix of it, a path, or a `Run`.",
     "reference": "A run: its name, a unique prefix of it, a path, or a `Run`.",
-    "references": "Runs: names, unique prefixes, paths, patterns such as 'mogi_*', or a list of them.",
+    "references": (
+        "Runs: names, unique prefixes, paths, patterns such as 'mogi_*', or a list of them."
+    ),
     "experience": "Name or path of an experience spec.",
     "order": "What is trained, an `Order`.",
     "summaries": "Runs as `qexp.runs()` lists them.",
@@ -67,7 +69,9 @@ SEE = re.compile(r"; see (`\w+` and )?`qexp ([a-z-]+(?: [a-z]+)?)`")
 
 
 def public(module: ModuleType) -> list[str]:
-    """The names that a module offers, sorted: those that it imports by name, without its submodules."""
+    """The names that a module offers, sorted: those that it imports by name, without its
+    submodules.
+    """
     names = [name for name in dir(module) if not name.startswith("_")]
     return sorted(name for name in names if not inspect.ismodule(getattr(module, name)))
 
@@ -87,16 +91,30 @@ def index() -> str:
         parts.append(f"## {module}")
         rows: dict[str, list[list[str]]] = {}
         own = (name for name, owner in names().items() if owner == module)
-        for name in sorted(own, key=lambda name: (inspect.isclass(_thing(name)), name)):  # functions first
-            old_address = "" if name in public(qexp) and name.lower() != name else f'<a id="{name.lower()}"></a>'
+        # functions first
+        for name in sorted(own, key=lambda name: (inspect.isclass(_thing(name)), name)):
+            old_address = (
+                ""
+                if name in public(qexp) and name.lower() != name
+                else f'<a id="{name.lower()}"></a>'
+            )
             link = f"{old_address}[`{name}`]({page_name(name)}.md)"
             rows.setdefault(_subject(name), []).append([link, SEE.sub("", _about(name).summary)])
         for title in dict.fromkeys(SUBJECTS.values()):
             if title in rows:
                 parts += [f"### {title}", table(["name", "what it does"], rows[title])]
     extensions = [[code(name), prose(_sentence(name))] for name in public(extend)]
-    parts += ["## qexp.extend", EXTENSIONS, table(["name", "meaning"], extensions), "## qexp.testing", CHECKS]
-    checks = [[code(f"{name}{_arguments(name)}"), prose(_sentence(name, testing))] for name in testing.__all__]
+    parts += [
+        "## qexp.extend",
+        EXTENSIONS,
+        table(["name", "meaning"], extensions),
+        "## qexp.testing",
+        CHECKS,
+    ]
+    checks = [
+        [code(f"{name}{_arguments(name)}"), prose(_sentence(name, testing))]
+        for name in testing.__all__
+    ]
     return "\n\n".join([*parts, table(["check", "what it asserts"], checks)]) + "\n"
 
 
@@ -109,13 +127,17 @@ def pages() -> dict[str, Callable[[], str]]:
 
 
 def page_name(name: str) -> str:
-    """`python/run`; `python/Run-class` for what differs from it only in capitals, which some file systems ignore."""
+    """`python/run`; `python/Run-class` for what differs from it only in capitals, which some file
+    systems ignore.
+    """
     twin = name != name.lower() and name.lower() in names()
     return f"python/{name}{'-class' if twin else ''}"
 
 
 def functions_of(command: str) -> dict[str, str]:
-    """The functions that do what a command does, by their name or by their docstring → their page."""
+    """The functions that do what a command does, by their name or by their docstring → their
+    page.
+    """
     return {name: page_name(name) for name in names() if command in _commands_of(name)}
 
 
@@ -132,9 +154,13 @@ def _thing(name: str) -> Any:
 
 
 def _subject(name: str) -> str:
-    """What a name is listed under; that of a type that stands for another is that of its neighbours."""
+    """What a name is listed under; that of a type that stands for another is that of its
+    neighbours.
+    """
     return (
-        SUBJECTS[getattr(_thing(name), "__module__", "").rpartition(".")[2]] if _described(name) else "Look and compare"
+        SUBJECTS[getattr(_thing(name), "__module__", "").rpartition(".")[2]]
+        if _described(name)
+        else "Look and compare"
     )
 
 
@@ -185,7 +211,9 @@ def _parameters(function: Callable[..., Any], about: Docstring) -> Iterator[str]
     if rows:
         yield f"## Parameters\n\n{table(['parameter', 'type', 'default', 'meaning'], rows)}"
     meaning = about.meanings.get("returns") or about.meanings.get("yields") or ""
-    kind = "" if described.return_annotation in ("None", None) else _type(described.return_annotation)
+    kind = (
+        "" if described.return_annotation in ("None", None) else _type(described.return_annotation)
+    )
     if kind or meaning:
         title = "Yields" if "yields" in about.meanings else "Returns"
         yield f"## {title}\n\n{': '.join(filter(None, (kind, meaning)))}"
@@ -195,27 +223,44 @@ def _type(annotation: Any) -> str:
     """An annotation as it is written, with a link to the class that it is."""
     if annotation is inspect.Parameter.empty:
         return ""
-    words = annotation if isinstance(annotation, str) else getattr(annotation, "__name__", str(annotation))
+    words = (
+        annotation
+        if isinstance(annotation, str)
+        else getattr(annotation, "__name__", str(annotation))
+    )
     known = words in names() and inspect.isclass(_thing(words))
     return f"[`{words}`](../{page_name(words)}.md)" if known else code(words)
 
 
 def _default_of(parameter: inspect.Parameter) -> str:
     if parameter.default is parameter.empty:
-        return "" if parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD) else "required"
+        return (
+            ""
+            if parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD)
+            else "required"
+        )
     return code(getattr(parameter.default, "__name__", repr(parameter.default)))
 
 
 def _errors_linked(text: str) -> str:
-    kinds = "|".join(name for name, thing in vars(errors).items() if inspect.isclass(thing) and name.endswith("Error"))
+    kinds = "|".join(
+        name
+        for name, thing in vars(errors).items()
+        if inspect.isclass(thing) and name.endswith("Error")
+    )
     return re.sub(rf"\b({kinds})\b", r"[`\1`](../exit-codes.md)", text)
 
 
 def _see_also(name: str) -> Iterator[str]:
-    shell = [f"[qexp {command}](../commands/{commands.page_name(command)}.md)" for command in _commands_of(name)]
+    shell = [
+        f"[qexp {command}](../commands/{commands.page_name(command)}.md)"
+        for command in _commands_of(name)
+    ]
     where = [page.link() for page in used.pages_with_function(name)]
     lines = [
-        f"- {title}: {', '.join(links)}" for title, links in [("In the shell", shell), ("Used in", where)] if links
+        f"- {title}: {', '.join(links)}"
+        for title, links in [("In the shell", shell), ("Used in", where)]
+        if links
     ]
     if lines:
         yield "## See also\n\n" + "\n".join(lines)
@@ -232,7 +277,11 @@ def _sentence(name: str, module: ModuleType = extend) -> str:
 @cache
 def _origins() -> dict[str, str]:
     """Name of `qexp.extend` → the module from which it is imported."""
-    imports = [node for node in ast.parse(inspect.getsource(extend)).body if isinstance(node, ast.ImportFrom)]
+    imports = [
+        node
+        for node in ast.parse(inspect.getsource(extend)).body
+        if isinstance(node, ast.ImportFrom)
+    ]
     return {alias.name: str(node.module) for node in imports for alias in node.names}
 
 
@@ -240,15 +289,22 @@ def _fields(kind: type) -> Iterator[str]:
     fields = own_first(kind) if dataclasses.is_dataclass(kind) else ()
     if fields:
         rows = [
-            [code(field.name), _type(field.type), _default(field), prose(text_of(kind, field.name))] for field in fields
+            [code(field.name), _type(field.type), _default(field), prose(text_of(kind, field.name))]
+            for field in fields
         ]
         yield f"## Fields\n\n{table(['field', 'type', 'default', 'meaning'], rows)}"
 
 
 def _methods(kind: type) -> Iterator[str]:
     """Each public property and method of a class."""
-    fields = {field.name for field in dataclasses.fields(kind)} if dataclasses.is_dataclass(kind) else set()
-    members = {name: member for name, member in vars(kind).items() if name[0] != "_" and name not in fields}
+    fields = (
+        {field.name for field in dataclasses.fields(kind)}
+        if dataclasses.is_dataclass(kind)
+        else set()
+    )
+    members = {
+        name: member for name, member in vars(kind).items() if name[0] != "_" and name not in fields
+    }
     methods = {name: member for name, member in members.items() if inspect.isfunction(member)}
     if rows := [
         [code(name), prose(" ".join(_doc(f"{kind.__name__}.{name}", member).split()))]
@@ -274,4 +330,8 @@ def _doc(name: str, thing: Any) -> str:
 def _default(field: dataclasses.Field[Any]) -> str:
     if field.default is not dataclasses.MISSING:
         return code(repr(field.default))
-    return "required" if field.default_factory is dataclasses.MISSING else code(repr(field.default_factory()))
+    return (
+        "required"
+        if field.default_factory is dataclasses.MISSING
+        else code(repr(field.default_factory()))
+    )

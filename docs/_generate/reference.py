@@ -1,4 +1,6 @@
-"""The pages that are made from the code, in docs/reference and docs/design; and tutorials as notebooks."""
+"""The pages that are made from the code, in docs/reference and docs/design; and tutorials as
+notebooks.
+"""
 
 from __future__ import annotations
 
@@ -37,10 +39,14 @@ PAGES: dict[str, Callable[[], str]] = {
     **commands.pages(),
     **python.pages(),
 }
-"""Name of a page → what writes it. They are committed, so that all can be read in the repository, too."""
+"""Name of a page → what writes it. They are committed, so that all can be read in the repository,
+too.
+"""
 
 BUILT: dict[str, Callable[[], str]] = {name: project.page_of(name) for name in project.PAGES}
-"""The same of what the repository has elsewhere: written where the site is built, and not committed."""
+"""The same of what the repository has elsewhere: written where the site is built, and not
+committed.
+"""
 
 FILES: dict[str, Callable[[], str]] = {
     **{f"{name}.md": page for name, page in (PAGES | BUILT).items()},
@@ -50,12 +56,17 @@ FILES: dict[str, Callable[[], str]] = {
 
 
 def write(folder: Path) -> None:
-    """Write all of them below docs/; those that are the same stay untouched, so that a second build skips them."""
+    """Write all of them below docs/; those that are the same stay untouched, so that a second build
+    skips them.
+    """
     for name, content in FILES.items():
         file, text = folder / name, content()
         if not file.exists() or file.read_text(encoding="utf-8") != text:
             file.parent.mkdir(parents=True, exist_ok=True)
             file.write_text(text, encoding="utf-8")
-    for left_over in [*(folder / "reference/commands").glob("*.md"), *(folder / "reference/python").glob("*.md")]:
+    for left_over in [
+        *(folder / "reference/commands").glob("*.md"),
+        *(folder / "reference/python").glob("*.md"),
+    ]:
         if left_over.relative_to(folder).as_posix() not in FILES:
             left_over.unlink()

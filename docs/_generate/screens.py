@@ -1,4 +1,6 @@
-"""Pictures of pages that a browser shows: reports, and the start page of `qexp serve`; Chromium takes them."""
+"""Pictures of pages that a browser shows: reports, and the start page of `qexp serve`; Chromium
+takes them.
+"""
 
 from __future__ import annotations
 
@@ -34,12 +36,23 @@ def picture(address: str) -> bytes | None:
         return None
     with tempfile.TemporaryDirectory() as folder:
         target = Path(folder, "page.png")
-        alone = ["--no-sandbox"] if os.geteuid() == 0 else []  # its sandbox needs another user than root
+        # its sandbox needs another user than root
+        alone = ["--no-sandbox"] if os.geteuid() == 0 else []
         command = [
-            program, "--headless", *alone, "--disable-gpu", "--hide-scrollbars", "--no-first-run",
-            f"--user-data-dir={folder}/profile", "--window-size={},{}".format(*SIZE), f"--screenshot={target}", address,
-        ]  # fmt: skip
-        done = subprocess.run(command, capture_output=True, text=True, errors="replace", timeout=PATIENCE, check=False)
+            program,
+            "--headless",
+            *alone,
+            "--disable-gpu",
+            "--hide-scrollbars",
+            "--no-first-run",
+            f"--user-data-dir={folder}/profile",
+            "--window-size={},{}".format(*SIZE),
+            f"--screenshot={target}",
+            address,
+        ]
+        done = subprocess.run(
+            command, capture_output=True, text=True, errors="replace", timeout=PATIENCE, check=False
+        )
         if not target.exists():
             raise OSError(f"{program} took no picture of {address}:\n{done.stderr}")
         return target.read_bytes()

@@ -32,7 +32,9 @@ def write(app: Any, exception: Exception | None) -> None:
     if exception is None and app.builder.format == "html":
         pages = {page: _sections(app.env.get_doctree(page)) for page in sorted(app.env.found_docs)}
         text = json.dumps(pages, ensure_ascii=False, separators=(",", ":"))
-        (Path(app.outdir) / "_static" / TEXTS).write_text(f"Search.texts = {text};\n", encoding="utf-8")
+        (Path(app.outdir) / "_static" / TEXTS).write_text(
+            f"Search.texts = {text};\n", encoding="utf-8"
+        )
 
 
 def _sections(document: nodes.document) -> dict[str, str]:

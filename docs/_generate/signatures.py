@@ -18,7 +18,11 @@ def signature(name: str, function: Callable[..., Any], method: bool = False) -> 
     keyword_only = [parameter.kind is parameter.KEYWORD_ONLY for parameter in parameters]
     if True in keyword_only:
         words.insert(keyword_only.index(True), "*")
-    end = "" if described.return_annotation is inspect.Signature.empty else f" -> {described.return_annotation}"
+    end = (
+        ""
+        if described.return_annotation is inspect.Signature.empty
+        else f" -> {described.return_annotation}"
+    )
     line = f"{name}({', '.join(words)}){end}"
     if len(line) > WIDTH:
         line = "\n".join([f"{name}(", *(f"    {word}," for word in words), f"){end}"])

@@ -1,8 +1,9 @@
-"""The steps of a page: shell commands with what they printed and drew, Python, or one after the other for the same.
+"""The steps of a page: shell commands with what they printed and drew, Python, or one after the
+other for the same.
 
-Pages are plain Markdown. What commands printed stands in a block ```output after them, folded where it is long; their
-pictures follow, or stand where the page speaks of them; the Python for the same purpose is folded. The notebook of the
-page has the Python alone.
+Pages are plain Markdown. What commands printed stands in a block ```output after them, folded where
+it is long; their pictures follow, or stand where the page speaks of them; the Python for the same
+purpose is folded. The notebook of the page has the Python alone.
 """
 
 from __future__ import annotations
@@ -12,7 +13,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 PICTURE = re.compile(
-    r"^!\[(?P<words>[^\]]*)\]\((?:\.\./)*pictures/(?P<folder>[\w-]+)/(?P<name>[\w.-]+)\)\n", re.MULTILINE
+    r"^!\[(?P<words>[^\]]*)\]\((?:\.\./)*pictures/(?P<folder>[\w-]+)/(?P<name>[\w.-]+)\)\n",
+    re.MULTILINE,
 )
 """A picture that a command of the page, or of another, drew."""
 
@@ -28,7 +30,9 @@ LONGEST = 25
 
 @dataclass
 class Step:
-    """What a reader types: commands, Python, or either of them for the same purpose; and what came out."""
+    """What a reader types: commands, Python, or either of them for the same purpose; and what came
+    out.
+    """
 
     commands: list[str] = field(default_factory=list)
     """Without their prompt."""
@@ -51,17 +55,27 @@ class Step:
         elif block["language"] == "output":
             self.printed[len(self.commands)] = block["text"]
         elif block["language"] == "console":
-            self.commands += [line.removeprefix("$ ") for line in block["text"].splitlines() if line.startswith("$ ")]
+            self.commands += [
+                line.removeprefix("$ ")
+                for line in block["text"].splitlines()
+                if line.startswith("$ ")
+            ]
         else:
             self.pictures[block["name"]] = block[0]
 
     def markdown(self, after: dict[int, list[str]]) -> str:
-        """The step as pages have it, with the pictures that stand after each command, as Markdown."""
+        """The step as pages have it, with the pictures that stand after each command, as
+        Markdown.
+        """
         pieces, waiting = list[str](), ""
         for number, command in enumerate(self.commands, 1):
             waiting += f"$ {command}\n"
             if self.printed.get(number) or after.get(number) or number == len(self.commands):
-                pieces += [f"```console\n{waiting}```\n", *self._printed(number), *after.get(number, [])]
+                pieces += [
+                    f"```console\n{waiting}```\n",
+                    *self._printed(number),
+                    *after.get(number, []),
+                ]
                 waiting = ""
         if self.python:
             block = f"```python\n{self.python}```\n"

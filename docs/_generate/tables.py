@@ -1,4 +1,6 @@
-"""Reference of specs: datasets, models, experiences, the tables of their entries, and the quantities."""
+"""Reference of specs: datasets, models, experiences, the tables of their entries, and the
+quantities.
+"""
 
 from __future__ import annotations
 
@@ -14,22 +16,46 @@ from qexp.base.tables import Entry
 from qexp.spec.schema import HEADINGS, rows_of
 
 ENTRIES: dict[str, tuple[str, str]] = {
-    "generators": ("Sources", "Sources of deformation: `sources[].type` or `generation_type` of a generated dataset."),
-    "distributions": ("Distributions", "Distributions of varying parameters: `distributions` of a generated dataset."),
+    "generators": (
+        "Sources",
+        "Sources of deformation: `sources[].type` or `generation_type` of a generated dataset.",
+    ),
+    "distributions": (
+        "Distributions",
+        "Distributions of varying parameters: `distributions` of a generated dataset.",
+    ),
     "noises": ("Noise", "Components of noise: `noise_model` of a generated dataset."),
     "modules": ("Modules", "Layers and blocks of layers: `operations` of a model."),
-    "transforms": ("Transforms", "How variables are scaled for the network: `transforms` of an experience."),
-    "splits": ("Splits", "How data are divided into parts and folds: `split` and `inner` of an experience."),
+    "transforms": (
+        "Transforms",
+        "How variables are scaled for the network: `transforms` of an experience.",
+    ),
+    "splits": (
+        "Splits",
+        "How data are divided into parts and folds: `split` and `inner` of an experience.",
+    ),
     "losses": ("Losses", "What training minimises: `losses` of an experience."),
     "metrics": ("Metrics", "What is reported: `metrics` of an experience."),
     "optimizers": ("Optimisers", "`optimizer` of an experience."),
-    "schedules": ("Schedules", "How the learning rate changes during training: `schedule` of an experience."),
-    "callbacks": ("Callbacks", "What is done after each epoch: `additional_callbacks` of an experience."),
-    "baselines": ("Baselines", "Simple estimators on the same folds: `baselines` of an experience."),
+    "schedules": (
+        "Schedules",
+        "How the learning rate changes during training: `schedule` of an experience.",
+    ),
+    "callbacks": (
+        "Callbacks",
+        "What is done after each epoch: `additional_callbacks` of an experience.",
+    ),
+    "baselines": (
+        "Baselines",
+        "Simple estimators on the same folds: `baselines` of an experience.",
+    ),
 }
 """Table → title of its page, and what its entries are for."""
 
-TABLES = {name.removesuffix("s"): f"{name}.md" for name in ENTRIES} | {"source": "generators.md", "loss": "losses.md"}
+TABLES = {name.removesuffix("s"): f"{name}.md" for name in ENTRIES} | {
+    "source": "generators.md",
+    "loss": "losses.md",
+}
 """What a key expects → the page of the table that has it."""
 
 KEYS = ("key", *HEADINGS[1:])
@@ -58,14 +84,19 @@ SPLITS = [
     [
         "`generated`",
         "two shares, `[0.7, 0.3]`",
-        "values outside the [held-out intervals](../explanation/held-out-intervals.md), for training and validation; "
-        "the intervals, `varyings` of the dataset, are the test part",
+        (
+            "values outside the [held-out intervals](../explanation/held-out-intervals.md), for"
+            " training and validation; the intervals, `varyings` of the dataset, are the test part"
+        ),
         "`sizes`",
     ],
     [
         "`tabular`",
         "a [split](splits.md)",
-        "which rows are held out, fold by fold; `inner` divides the other rows of a fold again, for choices",
+        (
+            "which rows are held out, fold by fold; `inner` divides the other rows of a fold again,"
+            " for choices"
+        ),
         "all rows",
     ],
     [
@@ -122,7 +153,9 @@ of a named source a prefix (`chamber.depth`). `qexp tables quantities` prints th
 
 
 def page_of(name: str) -> Callable[[], str]:
-    return lambda: _of_entries(f"# {ENTRIES[name][0]}\n\n{ENTRIES[name][1]} `qexp tables {name}` lists them.", name)
+    return lambda: _of_entries(
+        f"# {ENTRIES[name][0]}\n\n{ENTRIES[name][1]} `qexp tables {name}` lists them.", name
+    )
 
 
 def datasets() -> str:
@@ -131,11 +164,21 @@ def datasets() -> str:
 
 def experiences() -> str:
     keys = _of_entries(EXPERIENCES, "experiences")
-    return "\n\n".join([
-        keys.rstrip(), "## How split and sizes divide a dataset",
-        "What `split` says depends on the type of the dataset, because the test samples of each come from elsewhere.",
-        table(SPLITS_HEADINGS, SPLITS), SIZES,
-    ]) + "\n"  # fmt: skip
+    return (
+        "\n\n".join(
+            [
+                keys.rstrip(),
+                "## How split and sizes divide a dataset",
+                (
+                    "What `split` says depends on the type of the dataset, because the test samples"
+                    " of each come from elsewhere."
+                ),
+                table(SPLITS_HEADINGS, SPLITS),
+                SIZES,
+            ]
+        )
+        + "\n"
+    )
 
 
 def metrics() -> str:
@@ -150,12 +193,21 @@ def metrics() -> str:
         for name, entry in api.tables()["metrics"].items()
         for metric in [entry.build()]
     ]
-    return "\n\n".join([METRICS, table(["metric", "in tables", "unit", "better", "meaning"], rows), READING]) + "\n"
+    return (
+        "\n\n".join(
+            [METRICS, table(["metric", "in tables", "unit", "better", "meaning"], rows), READING]
+        )
+        + "\n"
+    )
 
 
 def models() -> str:
     schema = api.schema("model")["else"]
-    keys = {key: value for key, value in schema["properties"].items() if key not in ("$schema", "description")}
+    keys = {
+        key: value
+        for key, value in schema["properties"].items()
+        if key not in ("$schema", "description")
+    }
     rows = [_row(row, keys) for row in rows_of({**schema, "properties": keys})]
     operation = [
         [code("module"), "[module](modules.md)", "required", "name of one of the modules"],
@@ -168,12 +220,18 @@ def models() -> str:
 
 def quantities() -> str:
     rows = [
-        [code(name), _in_words(name), quantity.unit, f"{quantity.si_factor:g}", _limits(quantity), quantity.description]
+        [
+            code(name),
+            _in_words(name),
+            quantity.unit,
+            f"{quantity.si_factor:g}",
+            _limits(quantity),
+            quantity.description,
+        ]
         for name, quantity in api.tables()["quantities"].items()
     ]
-    return (
-        f"{QUANTITIES}\n\n{table(['variable', 'in tables and figures', 'unit', 'in SI', 'limits', 'meaning'], rows)}\n"
-    )
+    columns = ["variable", "in tables and figures", "unit", "in SI", "limits", "meaning"]
+    return f"{QUANTITIES}\n\n{table(columns, rows)}\n"
 
 
 def _in_words(variable: str) -> str:
@@ -185,7 +243,9 @@ def _limits(quantity: Any) -> str:
     limits = {">": quantity.above, "≥": quantity.at_least, "≤": quantity.at_most}
     bounds = [f"{sign} {value:.4g}" for sign, value in limits.items() if value is not None]
     period = [] if quantity.period is None else [f"period {quantity.period:.4g}"]
-    plausible = [] if quantity.plausible is None else ["plausible {:g} to {:g}".format(*quantity.plausible)]
+    plausible = (
+        [] if quantity.plausible is None else ["plausible {:g} to {:g}".format(*quantity.plausible)]
+    )
     zero = [] if quantity.natural_zero else ["zero is arbitrary"]
     return ", ".join(bounds + period + plausible + zero)
 
@@ -193,7 +253,10 @@ def _limits(quantity: Any) -> str:
 def _of_entries(head: str, name: str) -> str:
     entries: Mapping[str, Entry] = api.tables()[name]
     headings = HEADINGS if name in ENTRIES else KEYS
-    return "\n\n".join([head, *(_entry(key, entry, headings) for key, entry in entries.items())]) + "\n"
+    return (
+        "\n\n".join([head, *(_entry(key, entry, headings) for key, entry in entries.items())])
+        + "\n"
+    )
 
 
 def _entry(name: str, entry: Entry, headings: Sequence[str]) -> str:
@@ -209,21 +272,38 @@ def _row(row: list[str], schemas: Mapping[str, Any]) -> list[str]:
     if not meaning or values == "any":
         raise LookupError(f"the parameter {name} has no description, or no type that has words")
     datasets = schemas.get(name, {}).get("x-dataset", [])
-    only = f"({', '.join([datasets] if isinstance(datasets, str) else datasets)}) " if datasets else ""
-    more = "; [more](#how-split-and-sizes-divide-a-dataset)" if name in {"split", "sizes"} <= schemas.keys() else ""
+    only = (
+        f"({', '.join([datasets] if isinstance(datasets, str) else datasets)}) " if datasets else ""
+    )
+    more = (
+        "; [more](#how-split-and-sizes-divide-a-dataset)"
+        if name in {"split", "sizes"} <= schemas.keys()
+        else ""
+    )
     default = default if default == "required" else code(default)
-    return [code(name), _with_tables(prose(values)), default, only + _with_pages(prose(meaning)) + more]
+    return [
+        code(name),
+        _with_tables(prose(values)),
+        default,
+        only + _with_pages(prose(meaning)) + more,
+    ]
 
 
 def _with_tables(values: str) -> str:
-    """The names of entries in what a key expects lead to their table; a list of choices is left alone."""
+    """The names of entries in what a key expects lead to their table; a list of choices is left
+    alone.
+    """
     if "|" in values:
         return values
     return re.sub(
-        r"\b[a-z]+\b", lambda word: f"[{word[0]}]({TABLES[word[0]]})" if word[0] in TABLES else word[0], values
+        r"\b[a-z]+\b",
+        lambda word: f"[{word[0]}]({TABLES[word[0]]})" if word[0] in TABLES else word[0],
+        values,
     )
 
 
 def _with_pages(meaning: str) -> str:
-    meaning = re.sub(r"\b(dataset|model) spec\b", r"[\1 spec](\1s.md)", meaning).replace(" -> ", " → ")
+    meaning = re.sub(r"\b(dataset|model) spec\b", r"[\1 spec](\1s.md)", meaning).replace(
+        " -> ", " → "
+    )
     return meaning.replace("`qexp tables quantities`", "[`qexp tables quantities`](quantities.md)")

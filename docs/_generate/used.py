@@ -43,7 +43,9 @@ def pages() -> list[Page]:
     files = [
         DOCS / folder / name
         for folder in FOLDERS
-        for name in re.findall(r"\]\(([\w-]+\.md)\)", (DOCS / folder / "index.md").read_text(encoding="utf-8"))
+        for name in re.findall(
+            r"\]\(([\w-]+\.md)\)", (DOCS / folder / "index.md").read_text(encoding="utf-8")
+        )
     ]
     return [_page(file) for file in dict.fromkeys(files)]
 
@@ -54,7 +56,12 @@ def _page(file: Path) -> Page:
     return Page(
         path=file.relative_to(DOCS).as_posix(),
         title=text.splitlines()[0].removeprefix("# "),
-        commands=tuple(line for kind, block in blocks if kind not in ("python", "output") for line in _commands(block)),
+        commands=tuple(
+            line
+            for kind, block in blocks
+            if kind not in ("python", "output")
+            for line in _commands(block)
+        ),
         scripts="\n".join(block for kind, block in blocks if kind == "python"),
     )
 

@@ -1,6 +1,7 @@
 """What `import qexp` offers, and what the commands call: Python can do all that the shell can.
 
-Importing it is quick; each function is loaded when it is used, and loads what it needs when it is called.
+Importing it is quick; each function is loaded when it is used, and loads what it needs when it is
+called.
 """
 
 import lazy_loader

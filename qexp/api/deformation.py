@@ -25,8 +25,8 @@ def observe(sources: str | Path | Sequence[str | Path], options: ObserveOptions)
     """Read files of satellite tracks and GNSS stations as one observation; see `qexp observe`.
 
     sources      a file, or several: each is a track of its own, or a table of GNSS stations
-    returns      the `observation` (m), its `tracks` in numbers, `warnings`, the `files` that were written, and
-                 `estimates` of the noise by track
+    returns      the `observation` (m), its `tracks` in numbers, `warnings`, the `files` that were
+                 written, and `estimates` of the noise by track
     Raises QexpError before anything is written.
 
     >>> observed = qexp.observe("unrest.nc")
@@ -36,12 +36,17 @@ def observe(sources: str | Path | Sequence[str | Path], options: ObserveOptions)
     from qexp.deformation.observe import observe as read
     from qexp.web.deformation import ShownObserved
 
-    several = list(sources) if isinstance(sources, Iterable) and not isinstance(sources, str) else [sources]
+    several = (
+        list(sources)
+        if isinstance(sources, Iterable) and not isinstance(sources, str)
+        else [sources]
+    )
     for file in several:
         if not isinstance(file, str | Path):
             raise QexpError(
-                f"`sources`: files are read and joined, by their paths; this is {type(file).__name__}; an observation "
-                "is joined by its file: write it with `to='first.nc'`, and give that"
+                "`sources`: files are read and joined, by their paths; this is"
+                f" {type(file).__name__}; an observation is joined by its file: write it with"
+                " `to='first.nc'`, and give that"
             )
     target = None if options.to is None else target_outside_of_runs(options.to)
     pictures = [target_outside_of_runs(path) for path in options.pictures]
@@ -52,12 +57,15 @@ def observe(sources: str | Path | Sequence[str | Path], options: ObserveOptions)
 
 
 @takes(InvertOptions)
-def invert(observation: Observed | Observation | str | Path, options: InvertOptions) -> ShownInversion:
+def invert(
+    observation: Observed | Observation | str | Path, options: InvertOptions
+) -> ShownInversion:
     """Estimate the sources of an observation; see `qexp invert`.
 
     observation     what `qexp.observe` returns, or the path of its file
-    returns         `parameters`, `tracks`, `posterior`, and the `document()` that `--json` prints; of several sources
-                    the one with the lowest AICc; `rivals` has the criteria of all
+    returns         `parameters`, `tracks`, `posterior`, and the `document()` that `--json` prints;
+                    of several sources the one with the lowest AICc; `rivals` has the criteria of
+                    all
     Raises QexpError before anything is written.
 
     >>> inversion = qexp.invert("unrest.nc", source="mogi", bounds={"depth": (0.5, 5)})
@@ -78,7 +86,9 @@ def invert(observation: Observed | Observation | str | Path, options: InvertOpti
     folder = None if options.to is None else target_outside_of_runs(options.to)
     if folder is not None:
         require_room(folder, options.overwrite)
-    data = read_observation(Path(observation)) if isinstance(observation, str | Path) else observation
+    data = (
+        read_observation(Path(observation)) if isinstance(observation, str | Path) else observation
+    )
     if isinstance(data, Observed):
         data = data.observation
     if folder is not None:
@@ -87,17 +97,23 @@ def invert(observation: Observed | Observation | str | Path, options: InvertOpti
         if options.run is None:
             tables = tables_here(options.workspace)
             for name in options.emulators:
-                directory = directory_of(name.removeprefix(EMULATOR), options.workspace, options.trust_code)
+                directory = directory_of(
+                    name.removeprefix(EMULATOR), options.workspace, options.trust_code
+                )
                 emulator = load_stage(directory.training_spec()["dataset"], "emulate")(directory)
                 if emulator.presumes_north:
-                    options.warn(f"rows of the images that {name} learned count as running northwards")
+                    options.warn(
+                        f"rows of the images that {name} learned count as running northwards"
+                    )
                 tables = emulator.among(tables, name, options.centre is not None)
             estimates = by_least_squares(data, asked, tables)
         else:
             from qexp.deformation.by_network import by_network
 
             directory = directory_of(options.run, options.workspace, options.trust_code)
-            network = load_stage(directory.training_spec()["dataset"], "invert")(directory, options.device)
+            network = load_stage(directory.training_spec()["dataset"], "invert")(
+                directory, options.device
+            )
             estimates = by_network(data, network, asked)
     if folder is not None:
         with use_style(None, options.width):
@@ -117,7 +133,9 @@ def _with_a_bar(options: InvertOptions) -> Iterator[InvertOptions]:
 
         def on_stage(source: str, stage: str, share: float) -> None:
             before = sources.index(source) if source in sources else 0
-            show((before + (STAGES.index(stage) + share) / len(STAGES)) / len(sources), stage, source)
+            show(
+                (before + (STAGES.index(stage) + share) / len(STAGES)) / len(sources), stage, source
+            )
 
         def on_drawn(done: int, of: int) -> None:
             show(done / of, f"{done:,} of {of:,} draws", "drawing from the posterior")

@@ -30,13 +30,15 @@ if TYPE_CHECKING:
 def matrix(run: Runs, options: MatrixOptions) -> Matrix:
     """Estimate the observations of every cell of a grid of true values; see `qexp matrix`.
 
-    run         a run; or several, as a list or a pattern such as "mogi_[0-9]*", that differ by their seed alone: each
-                gets its matrix, and the mean, bias and standard deviation over the seeds are written to
-                `comparisons/matrices` in the workspace and returned
-    returns     the matrix as an `xarray.Dataset`, which is also kept in the run, in `matrix.folder`: `depth_estimate`,
-                with `refine` `depth_refined`, with `bound` `depth_bound` and, if there are repeats, `depth_over_bound`
+    run         a run; or several, as a list or a pattern such as "mogi_[0-9]*", that differ by
+                their seed alone: each gets its matrix, and the mean, bias and standard deviation
+                over the seeds are written to `comparisons/matrices` in the workspace and returned
+    returns     the matrix as an `xarray.Dataset`, which is also kept in the run, in
+                `matrix.folder`: `depth_estimate`, with `refine` `depth_refined`, with `bound`
+                `depth_bound` and, if there are repeats, `depth_over_bound`
 
-    >>> matrix = qexp.matrix("mogi_quick_0", axes={"depth": (0.5, 4, 3), "delta_volume": (0.5, 4, 3)})
+    >>> axes = {"depth": (0.5, 4, 3), "delta_volume": (0.5, 4, 3)}
+    >>> matrix = qexp.matrix("mogi_quick_0", axes=axes)
     >>> matrix["depth_error"].shape
     (3, 3)
     """
@@ -67,26 +69,32 @@ def matrix(run: Runs, options: MatrixOptions) -> Matrix:
 
 @takes(PredictOptions)
 def predict(run: Runs, options: PredictOptions) -> Predictions:
-    """Estimate the images, rows, fields or spectra of a file or folder into new files; see `qexp predict`.
+    """Estimate the images, rows, fields or spectra of a file or folder into new files; see `qexp
+    predict`.
 
-    run         a run; or several that differ by their seed alone, as a list or a pattern, which are one estimator
-    returns     per file: its `target` and whether it was `made` now; for rows their number, how many are `outside` the
-                range of the training data, how many are `missing` a feature, and the `map` if there is one; for fields
-                the number of `frames` and their `size`; for images the number of `images`, how many are `outside` the
-                range, and in which inputs (`outside_in`), how many have `estimates_outside` of 99 % of the training
+    run         a run; or several that differ by their seed alone, as a list or a pattern, which are
+                one estimator
+    returns     per file: its `target` and whether it was `made` now; for rows their number, how
+                many are `outside` the range of the training data, how many are `missing` a feature,
+                and the `map` if there is one; for fields the number of `frames` and their `size`;
+                for images the number of `images`, how many are `outside` the range, and in which
+                inputs (`outside_in`), how many have `estimates_outside` of 99 % of the training
                 data, and the number of `missing_pixels`
-    Raises QexpError; where some of several files fail, PartlyFailedError after all others are estimated.
+    Raises QexpError; where some of several files fail, PartlyFailedError after all others are
+    estimated.
 
     >>> qexp.samples("mogi", "test", count=3)[["displacement"]].to_netcdf("events.nc")
-    >>> [prediction.images for prediction in qexp.predict("mogi_quick_0", "events.nc", "events.csv")]
-    [3]
+    >>> [prediction] = qexp.predict("mogi_quick_0", "events.nc", "events.csv")
+    >>> prediction.images
+    3
     """
     from qexp.runs.predict import predict_files, targets
     from qexp.web.notebook import Predictions
 
     directory = directory_of(run, options.workspace, options.trust_code, ensemble=True)
     pairs = targets(directory, options)
-    # On a terminal a bar for each file, as the next lines are printed between them; in a notebook one for all.
+    # On a terminal a bar for each file, as the next lines are printed between them; in a notebook
+    # one for all.
     with nullcontext() if on_a_terminal() else bar("estimating") as of_all:
 
         @contextmanager
@@ -95,13 +103,19 @@ def predict(run: Runs, options: PredictOptions) -> Predictions:
                 yield lambda count, share: show(share, f"{count:,} {things}", file.name)
 
         options = replace(options, watched=options.watched or watched)
-        return Predictions(_collect(predict_files(pairs, directory, options), len(pairs), options.each or _warn_of))
+        return Predictions(
+            _collect(predict_files(pairs, directory, options), len(pairs), options.each or _warn_of)
+        )
 
 
 def _collect(
-    outcomes: Iterable[Prediction | QexpError], count: int, each: Callable[[Prediction | QexpError], None]
+    outcomes: Iterable[Prediction | QexpError],
+    count: int,
+    each: Callable[[Prediction | QexpError], None],
 ) -> list[Prediction]:
-    """The predictions of files, of which `each` is told. Raises the error of a single file, or one of all."""
+    """The predictions of files, of which `each` is told. Raises the error of a single file, or one
+    of all.
+    """
     predictions, mistakes = [], []
     for outcome in outcomes:
         if isinstance(outcome, QexpError) and count == 1:
@@ -128,12 +142,15 @@ def submit_predictions(run: Runs, options: SubmitOptions) -> Submitted:
 
     returns  `jobs`: file → job, and the `folder` of the launch
 
-    >>> qexp.api.submit_predictions("mogi_quick_0", "images", "estimates", launcher=cluster)  # doctest: +SKIP
+    >>> submit = qexp.api.submit_predictions
+    >>> submit("mogi_quick_0", "images", "estimates", launcher=cluster)  # doctest: +SKIP
     """
     from qexp.runs.predict import submit
 
     home = workspaces.find(options.workspace)
-    return submit(directory_of(run, options.workspace, options.trust_code, ensemble=True), home, options)
+    return submit(
+        directory_of(run, options.workspace, options.trust_code, ensemble=True), home, options
+    )
 
 
 @takes(ExportOptions)
@@ -150,5 +167,7 @@ def export_network(run: Runs, options: ExportOptions) -> ShownExport:
     from qexp.web.notebook import ShownExport
 
     directory = directory_of(run, options.workspace, options.trust_code)
-    exported = networks.export_network(directory, replace(options, to=target_outside_of_runs(options.to)))
+    exported = networks.export_network(
+        directory, replace(options, to=target_outside_of_runs(options.to))
+    )
     return ShownExport(**fields_of(exported))

@@ -1,4 +1,6 @@
-"""A run as Python sees it, how to open one, and how it is judged: on other data, by its intervals and posteriors."""
+"""A run as Python sees it, how to open one, and how it is judged: on other data, by its intervals
+and posteriors.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +15,13 @@ from qexp.base import workspace as workspaces
 from qexp.base.options import as_warning, checks_keywords, takes
 from qexp.errors import NotFoundError, QexpError, SpecError, shortened, some, suggestion
 from qexp.jobs import states
-from qexp.kinds.options import CalibrateOptions, EvaluateOptions, FiguresOptions, IntervalsOptions, LimitOptions
+from qexp.kinds.options import (
+    CalibrateOptions,
+    EvaluateOptions,
+    FiguresOptions,
+    IntervalsOptions,
+    LimitOptions,
+)
 from qexp.runs.catalog import Catalog, find_run, is_pattern, named_runs
 from qexp.runs.options import ReportFile, VerifyOptions
 from qexp.runs.order import RerunOptions
@@ -85,60 +93,80 @@ class Run(Shown):
     @property
     def results(self) -> dict[str, dict[str, dict[str, float | None]]]:
         """part → output → metric → value, in the output's unit."""
-        results: dict[str, dict[str, dict[str, float | None]]] = self.directory.record().document()["results"]
+        results: dict[str, dict[str, dict[str, float | None]]] = self.directory.record().document()[
+            "results"
+        ]
         return results
 
     @property
     def evaluations(self) -> dict[str, EvaluationRecord]:
-        """Name → evaluation on other data: its `results` (part → output → metric → value), `independent`, `reasons`."""
+        """Name → evaluation on other data: its `results` (part → output → metric → value),
+        `independent`, `reasons`.
+        """
         records = [evaluation.evaluation() for evaluation in evaluations_of(self.directory)]
         return {record.name: record for record in records}
 
     @property
     def limit(self) -> Limit | None:
-        """The errors of the exact posteriors of its test samples, if `qexp.limit` has computed them."""
+        """The errors of the exact posteriors of its test samples, if `qexp.limit` has computed
+        them.
+        """
         from qexp.results.limit import limit_of
 
         return limit_of(self.directory)
 
     @property
     def calibration(self) -> Calibration | None:
-        """How sure its posteriors may be, if `qexp.calibrate` has tested them: those of its head, if it has one."""
+        """How sure its posteriors may be, if `qexp.calibrate` has tested them: those of its head,
+        if it has one.
+        """
         return next(iter(self.calibrations.values()), None)
 
     @property
     def calibrations(self) -> dict[str, Calibration]:
-        """Kind → the last calibration of that kind, in the order "head", "refined"; with the part, as in "head_train",
-        if that is not the whole prior.
+        """Kind → the last calibration of that kind, in the order "head", "refined"; with the part,
+        as in "head_train", if that is not the whole prior.
         """
         from qexp.results.calibration import calibrations_of
 
         return calibrations_of(self.directory)
 
     def held_out_intervals(self, evaluation: str | None = None) -> HeldOutIntervals | None:
-        """How many held-out rows, or rows of an evaluation, lie in the intervals by held-out errors, if known.
+        """How many held-out rows, or rows of an evaluation, lie in the intervals by held-out
+        errors, if known.
 
         evaluation  its name; the run's own held-out rows if left out
         """
         from qexp.results.intervals import intervals_of
 
-        return intervals_of(self.directory if evaluation is None else find_evaluation(self.directory, evaluation))
+        return intervals_of(
+            self.directory if evaluation is None else find_evaluation(self.directory, evaluation)
+        )
 
     @takes(EvaluateOptions)
     def evaluate(self, options: EvaluateOptions) -> ShownEvaluation:
-        """Evaluate it on data other than its own test part, and keep the results in the run; see `qexp.evaluate`.
+        """Evaluate it on data other than its own test part, and keep the results in the run; see
+        `qexp.evaluate`.
 
         The dataset's spec is searched in the workspace of the run if no other is named.
         """
         from qexp.runs.evaluate import evaluate
         from qexp.web.notebook import ShownEvaluation
 
-        home = self.directory.workspace if options.workspace is None else workspaces.find(options.workspace)
-        return ShownEvaluation(**fields_of(evaluate(self.directory.trusting(options.trust_code), home, options)))
+        home = (
+            self.directory.workspace
+            if options.workspace is None
+            else workspaces.find(options.workspace)
+        )
+        return ShownEvaluation(
+            **fields_of(evaluate(self.directory.trusting(options.trust_code), home, options))
+        )
 
     @property
     def pretrained_from(self) -> str:
-        """The runs from which its weights were pretrained, the nearest first; empty for random initialisation."""
+        """The runs from which its weights were pretrained, the nearest first; empty for random
+        initialisation.
+        """
         from qexp.store.provenance import lineage_text
 
         return lineage_text(self.directory.record().lineage)
@@ -149,11 +177,17 @@ class Run(Shown):
         from qexp.spec.extensions import code_in_words
 
         code = self.directory.own_code()
-        return f"{workspaces.find(self.path.parent.parent).shown(code)} ({code_in_words(code)})" if code else ""
+        return (
+            f"{workspaces.find(self.path.parent.parent).shown(code)} ({code_in_words(code)})"
+            if code
+            else ""
+        )
 
     @property
     def metrics(self) -> Listing:
-        """A dictionary per epoch; a notebook shows them as a table, and `to_pandas()` makes a data frame of them."""
+        """A dictionary per epoch; a notebook shows them as a table, and `to_pandas()` makes a data
+        frame of them.
+        """
         return epochs_listed(self.directory.metrics())
 
     def matrix(self, name: str) -> Matrix:
@@ -166,22 +200,29 @@ class Run(Shown):
 
         names = self.directory.matrix_names()
         if name not in names:
-            advice = suggestion(name, names) if names else f"make it: qexp matrix {self.name} --dataset {name}"
+            advice = (
+                suggestion(name, names)
+                if names
+                else f"make it: qexp matrix {self.name} --dataset {name}"
+            )
             raise NotFoundError(f"{self.name} has no matrix '{name}'; {advice}")
         return matrix_at(self.directory.matrices / name)
 
     def predict(self, *unnamed: object, **inputs: ArrayLike) -> Estimates:
-        """Estimates from observations, both in the units of the spec: `run.predict(displacement=images)["depth"]`.
+        """Estimates from observations, both in the units of the spec:
+        `run.predict(displacement=images)["depth"]`.
 
         unnamed  none; an array without a name is refused with the name that it needs
-        inputs   variable → (sample, height, width), or (height, width) for a single sample, which gives scalars. The
-                 images `displacement`, `displacement_1` and on may be the channels of one array `displacement`. Rows
-                 of images run northwards: the first is the southernmost. A `DataArray` of xarray is converted by its
-                 attribute `units` and turned by its coordinates, if it has them; so is a file by `qexp.predict`,
-                 which alone compares the size of pixels and the values with the training data, and finds gaps
+        inputs   variable → (sample, height, width), or (height, width) for a single sample, which
+                 gives scalars. The images `displacement`, `displacement_1` and on may be the
+                 channels of one array `displacement`. Rows of images run northwards: the first is
+                 the southernmost. A `DataArray` of xarray is converted by its attribute `units` and
+                 turned by its coordinates, if it has them; so is a file by `qexp.predict`, which
+                 alone compares the size of pixels and the values with the training data, and finds
+                 gaps
         returns  output → (sample,)
-        Warns of samples with inputs or estimates outside the training data, of images and rows: see `qexp predict`.
-        Raises QexpError for a missing input or one of another shape.
+        Warns of samples with inputs or estimates outside the training data, of images and rows: see
+        `qexp predict`. Raises QexpError for a missing input or one of another shape.
         """
         from qexp.web.notebook import Estimates
 
@@ -190,12 +231,16 @@ class Run(Shown):
             raise QexpError(f"name the input: predict({name}=…)")
         return Estimates(self._predictor.predict(inputs, as_warning), self.directory.record().units)
 
-    def predict_interval(self, coverage: float = 0.9, **inputs: ArrayLike) -> dict[str, tuple[NDArray[Any], ...]]:
-        """Output → lower and upper ends of the intervals of new rows or spectra, (sample,) each; see `qexp predict`.
+    def predict_interval(
+        self, coverage: float = 0.9, **inputs: ArrayLike
+    ) -> dict[str, tuple[NDArray[Any], ...]]:
+        """Output → lower and upper ends of the intervals of new rows or spectra, (sample,) each;
+        see `qexp predict`.
 
         coverage  share of truths that the intervals hold
         inputs    as for `predict`
-        Raises QexpError as `predict` does, and for a coverage that so few held-out rows or groups cannot promise.
+        Raises QexpError as `predict` does, and for a coverage that so few held-out rows or groups
+        cannot promise.
         """
         return self._predictor.interval(inputs, coverage)
 
@@ -208,23 +253,27 @@ class Run(Shown):
         recalibrated: str | None = None,
         **inputs: ArrayLike,
     ) -> Posterior:
-        """Draws from the joint posterior given observations: `run.posterior(displacement=images)["depth"]`.
+        """Draws from the joint posterior given observations:
+        `run.posterior(displacement=images)["depth"]`.
 
-        For runs whose model ends in a posterior head, and with `refined` for all runs on images of a simulated dataset
-        whose likelihood is known: the draws are then from the posterior of that likelihood, with the distributions of
-        the dataset as prior, in the dataset's declared noise; the network's estimate is only a start.
-        `made.summary()` has means and intervals, `made.corner()` draws them, `made.check(simulator, observed)` compares
-        the observation with predictions; else it is a dataset of xarray, with `quantile`, and ArviZ takes it as it is.
+        For runs whose model ends in a posterior head, and with `refined` for all runs on images of
+        a simulated dataset whose likelihood is known: the draws are then from the posterior of that
+        likelihood, with the distributions of the dataset as prior, in the dataset's declared noise;
+        the network's estimate is only a start. `made.summary()` has means and intervals,
+        `made.corner()` draws them, `made.check(simulator, observed)` compares the observation with
+        predictions; else it is a dataset of xarray, with `quantile`, and ArviZ takes it as it is.
 
         draws         number of draws for each sample
         seed          of the draws
         refined       by the known likelihood, instead of the network's head
-        recalibrated  part of the distributions whose calibration tells how wide they are; see `qexp predict`
+        recalibrated  part of the distributions whose calibration tells how wide they are; see `qexp
+                      predict`
         inputs        as for `predict`
-        returns       output → (chain, draw, sample) with one chain, in the output's unit; without `sample` for a single
-                      one; refined: all variables that vary and are no inputs. Warns of draws that are not to be trusted
-        Raises QexpError as `predict` does, for a run without posterior head, and refined for a likelihood that is not
-        known, or pixels that are missing without a mask.
+        returns       output → (chain, draw, sample) with one chain, in the output's unit; without
+                      `sample` for a single one; refined: all variables that vary and are no inputs.
+                      Warns of draws that are not to be trusted
+        Raises QexpError as `predict` does, for a run without posterior head, and refined for a
+        likelihood that is not known, or pixels that are missing without a mask.
         """
         from qexp.web.notebook import Posterior
 
@@ -237,21 +286,23 @@ class Run(Shown):
     def log_prob(self, theta: Any, **inputs: ArrayLike) -> NDArray[np.float64]:
         """The logarithm of the posterior's density at values of the parameters, given observations.
 
-        For runs whose model ends in a posterior head, also with `ensemble`: `run.log_prob(drawn, displacement=image)`
-        of `drawn = run.posterior(displacement=image)`. Densities are per unit of each parameter, so that they integrate
-        to 1 over all of them; beyond the ends of a prior they are 0, and their logarithm −∞.
+        For runs whose model ends in a posterior head, also with `ensemble`: `run.log_prob(drawn,
+        displacement=image)` of `drawn = run.posterior(displacement=image)`. Densities are per unit
+        of each parameter, so that they integrate to 1 over all of them; beyond the ends of a prior
+        they are 0, and their logarithm −∞.
 
-        theta    parameter → values, such as a dictionary, a data frame or draws, or an array (..., parameter) in the
-                 order of the model's outputs, in their units
+        theta    parameter → values, such as a dictionary, a data frame or draws, or an array (...,
+                 parameter) in the order of the model's outputs, in their units
         inputs   as for `predict`
-        returns  in the shape of the values; given several samples, their last axis is that of the samples, or has the
-                 length 1 for values that are the same for all
+        returns  in the shape of the values; given several samples, their last axis is that of the
+                 samples, or has the length 1 for values that are the same for all
         Raises QexpError as `posterior` does.
         """
         return self._predictor.log_prob(theta, inputs, as_warning)
 
     def wait(self, timeout: float | None = None) -> str:
-        """Wait until the run has ended; returns its state. Raises QexpError after `timeout` seconds.
+        """Wait until the run has ended; returns its state. Raises QexpError after `timeout`
+        seconds.
 
         timeout  seconds; without end if left out
         """
@@ -306,27 +357,41 @@ class Run(Shown):
         from qexp.runs.rerun import continue_run, rerun
 
         options = replace(options, display=display_of(options.display))
-        return Run((continue_run if options.resume else rerun)(self.directory, self.directory.workspace, options))
+        return Run(
+            (continue_run if options.resume else rerun)(
+                self.directory, self.directory.workspace, options
+            )
+        )
 
     @takes(VerifyOptions)
     def verify(self, options: VerifyOptions) -> ShownVerification:
-        """Train it again in another folder and compare all results bit by bit; see `qexp verify`."""
+        """Train it again in another folder and compare all results bit by bit; see `qexp
+        verify`.
+        """
         from qexp.api.progress import display_of
         from qexp.upkeep.verify import verify
         from qexp.web.trust import ShownVerification
 
         options = replace(options, display=display_of(options.display))
-        return ShownVerification(**fields_of(verify(self.directory, self.directory.workspace, options)))
+        return ShownVerification(
+            **fields_of(verify(self.directory, self.directory.workspace, options))
+        )
 
     @takes(FiguresOptions)
     def figures(self, options: FiguresOptions) -> Pictures:
-        """Draw the figures again from the run's files; returns the paths of the pictures. See `qexp figures`."""
+        """Draw the figures again from the run's files; returns the paths of the pictures. See `qexp
+        figures`.
+        """
         from qexp.kinds.figures import draw
 
         evaluation = options.evaluation
-        directory = self.directory if evaluation is None else find_evaluation(self.directory, evaluation)
+        directory = (
+            self.directory if evaluation is None else find_evaluation(self.directory, evaluation)
+        )
         to = None if options.to is None else target_outside_of_runs(options.to) / self.name
-        return Pictures(draw(directory, options.formats, options.drawn_with, options.only, options.warn, to))
+        return Pictures(
+            draw(directory, options.formats, options.drawn_with, options.only, options.warn, to)
+        )
 
     @takes(ReportFile)
     def report(self, options: ReportFile) -> Path:
@@ -377,13 +442,20 @@ class Run(Shown):
 
 
 def open_run(
-    reference: Runs, *, trust_code: bool = False, workspace: str | Path | None = None, ensemble: bool = False
+    reference: Runs,
+    *,
+    trust_code: bool = False,
+    workspace: str | Path | None = None,
+    ensemble: bool = False,
 ) -> Run:
-    """A run by its name, a unique prefix of it, a path, or its summary in `qexp.runs()`. Raises NotFoundError.
+    """A run by its name, a unique prefix of it, a path, or its summary in `qexp.runs()`. Raises
+    NotFoundError.
 
-    trust_code  execute the code in `code/extensions.py` of an imported run when it predicts or is verified
-    ensemble    several runs that differ by their seed alone, such as those of a pattern, are one that predicts; all
-                that is no estimate, posterior or calibration is that of the first
+    trust_code  execute the code in `code/extensions.py` of an imported run when it predicts or is
+                verified
+    ensemble    several runs that differ by their seed alone, such as those of a pattern, are one
+                that predicts; all that is no estimate, posterior or calibration is that of the
+                first
 
     >>> qexp.open_run("mogi_quick_0").results["test"]["depth"].keys()
     dict_keys(['mae', ...])
@@ -392,11 +464,15 @@ def open_run(
 
 
 Runs = Run | str | Path | Mapping[str, Any] | Iterable["Runs"]
-"""A run; a name, unique prefix, path or pattern such as "mogi_*"; a summary of `qexp.runs()`; or several of these."""
+"""A run; a name, unique prefix, path or pattern such as "mogi_*"; a summary of `qexp.runs()`; or
+several of these.
+"""
 
 
 def references_of(runs: Runs, workspace: str | Path | None = None) -> list[str]:
-    """Runs as the command line names them. Raises QexpError for what is neither a run nor several."""
+    """Runs as the command line names them. Raises QexpError for what is neither a run nor
+    several.
+    """
     if isinstance(runs, str | Path):
         return [str(runs)]
     if isinstance(runs, Run) or (isinstance(runs, Mapping) and "path" in runs):
@@ -404,12 +480,16 @@ def references_of(runs: Runs, workspace: str | Path | None = None) -> list[str]:
         here = path.absolute().parent == workspaces.find(workspace).runs.absolute()
         return [path.name if here else str(path)]
     if isinstance(runs, Mapping) or not isinstance(runs, Iterable):
-        raise QexpError(f"{shortened(repr(runs))} is no run: give a Run, a name, a pattern such as 'mogi_*', or a list")
+        raise QexpError(
+            f"{shortened(repr(runs))} is no run: give a Run, a name, a pattern such as 'mogi_*', or"
+            " a list"
+        )
     return [reference for run in runs for reference in references_of(run, workspace)]
 
 
 def open_runs(references: Runs, *, workspace: str | Path | None = None) -> list[Run]:
-    """Runs by names, unique prefixes, paths and patterns such as "mogi_*", each once. Raises NotFoundError.
+    """Runs by names, unique prefixes, paths and patterns such as "mogi_*", each once. Raises
+    NotFoundError.
 
     >>> [run.seed for run in qexp.api.open_runs("mogi_quick_0")]
     [0]
@@ -423,7 +503,8 @@ def directory_of(
 ) -> RunDirectory:
     """That of a single run, or with `ensemble` of several that differ by their seed alone.
 
-    Raises NotFoundError, and QexpError for several, or with `ensemble` for those that are no ensemble.
+    Raises NotFoundError, and QexpError for several, or with `ensemble` for those that are no
+    ensemble.
     """
     if isinstance(run, str) and not is_pattern(run):
         return find_run(run, Catalog(workspaces.find(workspace))).trusting(trust_code)
@@ -433,18 +514,23 @@ def directory_of(
 
         return joined([run.directory.trusting(trust_code) for run in runs])
     if len(runs) != 1:
-        named = f"{len(runs)} are named: {some([run.name for run in runs])}" if runs else "none is named"
+        named = (
+            f"{len(runs)} are named: {some([run.name for run in runs])}"
+            if runs
+            else "none is named"
+        )
         raise QexpError(f"this takes one run, and {named}; call it for each of them")
     return runs[0].directory.trusting(trust_code)
 
 
 @takes(EvaluateOptions)
 def evaluate(run: Runs, options: EvaluateOptions) -> ShownEvaluation:
-    """Evaluate a finished run on data other than its own test part, and keep the results in the run; see
-    `qexp evaluate`.
+    """Evaluate a finished run on data other than its own test part, and keep the results in the
+    run; see `qexp evaluate`.
 
-    returns     the evaluation: its `directory`, whether it was `made` now, and `record` with `results` (part → output →
-                metric → value), `intervals`, `independent` (None if unknown) and `reasons`
+    returns     the evaluation: its `directory`, whether it was `made` now, and `record` with
+                `results` (part → output → metric → value), `intervals`, `independent` (None if
+                unknown) and `reasons`
     Raises QexpError.
 
     >>> evaluation = qexp.evaluate("mogi_quick_0", "mogi_noisy", part="test")
@@ -458,10 +544,12 @@ def evaluate(run: Runs, options: EvaluateOptions) -> ShownEvaluation:
 
 @takes(FiguresOptions)
 def figures(runs: Runs, options: FiguresOptions) -> Pictures:
-    """Draw the figures of runs again from their files, or the corner plot of files of draws; see `qexp figures`.
+    """Draw the figures of runs again from their files, or the corner plot of files of draws; see
+    `qexp figures`.
 
-    runs     `Run` objects, names, unique prefixes, paths, patterns such as "mogi_*", and lists of them; or files of
-             draws, such as "estimates_posterior.nc", whose posteriors of one sample are drawn over each other
+    runs     `Run` objects, names, unique prefixes, paths, patterns such as "mogi_*", and lists of
+             them; or files of draws, such as "estimates_posterior.nc", whose posteriors of one
+             sample are drawn over each other
     returns  the paths of the pictures
 
     >>> paths = qexp.figures("mogi_quick_0", formats=["pdf"], only="learning_curve")
@@ -478,23 +566,30 @@ def figures(runs: Runs, options: FiguresOptions) -> Pictures:
 
     to = None if options.to is None else target_outside_of_runs(options.to)
     with use_style(*options.drawn_with):
-        drawn = [draw_corner([*map(Path, names)], sample, to, options.formats) for sample in options.only or ("",)]
+        drawn = [
+            draw_corner([*map(Path, names)], sample, to, options.formats)
+            for sample in options.only or ("",)
+        ]
     return Pictures(itertools.chain(*drawn))
 
 
 def files_of_draws(names: Sequence[str]) -> bool:
-    """Whether files are named, such as those that `predict` writes with `draws`, instead of runs."""
+    """Whether files are named, such as those that `predict` writes with `draws`, instead of
+    runs.
+    """
     return bool(names) and all(name.endswith(".nc") for name in names)
 
 
 @takes(IntervalsOptions)
 def intervals(run: Runs, options: IntervalsOptions) -> ShownIntervals:
-    """Intervals of the held-out rows or spectra of a finished run, and how many they cover; see `qexp intervals`.
+    """Intervals of the held-out rows or spectra of a finished run, and how many they cover; see
+    `qexp intervals`.
 
     They are kept in the run, as training does; no other file changes.
 
-    returns     `unit` (what is exchangeable: "row", or the kind of group that is held out), `units`, and `coverages`:
-                for each output, interval and group `covered` of `n` rows, its `range`, and `mean_width`
+    returns     `unit` (what is exchangeable: "row", or the kind of group that is held out),
+                `units`, and `coverages`: for each output, interval and group `covered` of `n` rows,
+                its `range`, and `mean_width`
     Raises QexpError for a run without held-out estimates of numbers.
 
     >>> run = qexp.run("lunar_tio2")
@@ -511,16 +606,18 @@ def intervals(run: Runs, options: IntervalsOptions) -> ShownIntervals:
 
 @takes(CalibrateOptions)
 def calibrate(run: Runs, options: CalibrateOptions) -> ShownCalibration:
-    """Test whether the posteriors of a run are calibrated, and keep the result in the run; see `qexp calibrate`.
+    """Test whether the posteriors of a run are calibrated, and keep the result in the run; see
+    `qexp calibrate`.
 
-    run             a run; with `ensemble` several that differ by their seed alone, whose mixture is tested
-    returns         `outputs`: name → `coverage` of intervals, `p_value` of the ranks, `local`, `width`; `density` and
-                    `balls`: coverage and `p_value` of regions of all outputs; `exact`; `notices_narrow`,
-                    `notices_shift`
+    run             a run; with `ensemble` several that differ by their seed alone, whose mixture is
+                    tested
+    returns         `outputs`: name → `coverage` of intervals, `p_value` of the ranks, `local`,
+                    `width`; `density` and `balls`: coverage and `p_value` of regions of all
+                    outputs; `exact`; `notices_narrow`, `notices_shift`
     Raises QexpError for a run without posteriors.
 
-    Fresh simulations of a run on simulations in files: `qexp.calibrate(run, theta=theta, observed=x)`, or a dataset of
-    them, `dataset="fresh"`.
+    Fresh simulations of a run on simulations in files: `qexp.calibrate(run, theta=theta,
+    observed=x)`, or a dataset of them, `dataset="fresh"`.
 
     >>> run = qexp.run("mogi_posterior")
     >>> list(qexp.calibrate(run, draws=50, observations=100).outputs)
@@ -541,7 +638,8 @@ def calibrate(run: Runs, options: CalibrateOptions) -> ShownCalibration:
 
 
 def named_run_or_dataset(reference: str, *, workspace: str | Path | None = None) -> Run | str:
-    """The name of a dataset, or the run that a name means where no dataset has it. Raises SpecError for neither.
+    """The name of a dataset, or the run that a name means where no dataset has it. Raises SpecError
+    for neither.
 
     >>> qexp.api.named_run_or_dataset("mogi"), qexp.api.named_run_or_dataset("mogi_quick_0")
     ('mogi', <run mogi_quick_0: done>)
@@ -560,18 +658,20 @@ def named_run_or_dataset(reference: str, *, workspace: str | Path | None = None)
 
 @takes(LimitOptions)
 def limit(options: LimitOptions) -> ShownLimit:
-    """Errors of the exact posteriors of simulated samples, with the dataset's whole distributions as prior; see
-    `qexp limit`.
+    """Errors of the exact posteriors of simulated samples, with the dataset's whole distributions
+    as prior; see `qexp limit`.
 
-    Over samples of the whole prior they are the least that any method can reach on average; over the test part of a
-    dataset that holds intervals out they are not, as a method that knew these could do better.
+    Over samples of the whole prior they are the least that any method can reach on average; over
+    the test part of a dataset that holds intervals out they are not, as a method that knew these
+    could do better.
 
-    returns     `variables`: name → `mae` (of the exact posterior median), `rmse` (of the exact posterior mean), their
-                standard errors `mae_error` and `rmse_error`, `unit`, and `difference`, which grids that are half as
-                fine make, relative to `mae`; with more than two variables, posteriors are `sampled`: half of the
-                draws makes that difference, and `doubted` is the number of those that are not to be trusted; `given`
-                are the varying inputs of the network, which are known; `whole`, whether the samples are of the whole
-                prior
+    returns     `variables`: name → `mae` (of the exact posterior median), `rmse` (of the exact
+                posterior mean), their standard errors `mae_error` and `rmse_error`, `unit`, and
+                `difference`, which grids that are half as fine make, relative to `mae`; with more
+                than two variables, posteriors are `sampled`: half of the draws makes that
+                difference, and `doubted` is the number of those that are not to be trusted; `given`
+                are the varying inputs of the network, which are known; `whole`, whether the samples
+                are of the whole prior
     Raises QexpError if the dataset's posteriors cannot be computed.
 
     >>> limit = qexp.limit("mogi_noisy", samples=4)

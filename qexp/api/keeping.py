@@ -48,8 +48,8 @@ def act(
 
     action      its name in qexp.toml
     references  names, unique prefixes, paths, and patterns such as "mogi_*"
-    yields      `folder` with the program's output, and `record`: command, times, exit code, code; or the error that
-                prevented its start
+    yields      `folder` with the program's output, and `record`: command, times, exit code, code;
+                or the error that prevented its start
     Raises NotFoundError for an unknown action.
 
     >>> [(name, acted.record["exit_code"]) for name, acted in qexp.act("size", "mogi_quick_0")]
@@ -80,7 +80,8 @@ def remove(
 
     references  full names, paths, and patterns such as "mogi_*"
     stop        stop running ones first
-    confirm     receives the names before anything is changed; an exception that it raises ends the call
+    confirm     receives the names before anything is changed; an exception that it raises ends the
+                call
 
     >>> qexp.run("mogi_quick", name="failed_idea")
     <run failed_idea: done>
@@ -126,8 +127,9 @@ def restore(name: str, *, workspace: str | Path | None = None) -> Run:
 def purge(options: PurgeOptions) -> Purged:
     """Delete the runs in the trash permanently; see `qexp purge`.
 
-    returns     the `names` of deleted runs, the bytes `freed`, the `problems` of runs that could not be deleted, and
-                `gone`: runs that another process restored or deleted in the meantime
+    returns     the `names` of deleted runs, the bytes `freed`, the `problems` of runs that could
+                not be deleted, and `gone`: runs that another process restored or deleted in the
+                meantime
 
     >>> from datetime import timedelta
     >>> qexp.purge(timedelta(days=30)).names
@@ -153,7 +155,8 @@ class PurgedCache:
 
 
 def purge_cache(older_than: timedelta | None = None) -> PurgedCache:
-    """Delete cached arrays and what is known of files, which are made again when training needs them.
+    """Delete cached arrays and what is known of files, which are made again when training needs
+    them.
 
     older_than  delete only files that were last used longer ago than this
 
@@ -177,13 +180,20 @@ class Findings(Titled, list["Finding"]):
 
     def view(self) -> View:
         """What a notebook or a terminal shows of them."""
-        rows = [[str(one.where), one.what, "repaired" if one.repaired else one.advice] for one in self]
-        title = f"{len(self)} problem{'s' * (len(self) != 1)} of the workspace" if self else "No problems found"
+        rows = [
+            [str(one.where), one.what, "repaired" if one.repaired else one.advice] for one in self
+        ]
+        title = (
+            f"{len(self)} problem{'s' * (len(self) != 1)} of the workspace"
+            if self
+            else "No problems found"
+        )
         return View(title, parts=[Table("", ["where", "what", "advice"], rows)] if self else [])
 
 
 def doctor(*, fix: bool = False, workspace: str | Path | None = None) -> Findings:
-    """The problems of the workspace, each with advice; an empty list if there are none. See `qexp doctor`.
+    """The problems of the workspace, each with advice; an empty list if there are none. See `qexp
+    doctor`.
 
     fix  repair what can be repaired without loss; such findings are `repaired`
 
@@ -209,10 +219,11 @@ def reindex(*, warn: Report = as_warning, workspace: str | Path | None = None) -
 
 @takes(WeightsOrder)
 def import_weights(options: WeightsOrder) -> Run:
-    """Make a finished run of weights that another program trained: a PyTorch, safetensors or Keras file.
+    """Make a finished run of weights that another program trained: a PyTorch, safetensors or Keras
+    file.
 
-    Raises QexpError, before anything is written: for files that hold more than tensors, for tensors that are left over,
-    missing or of another shape.
+    Raises QexpError, before anything is written: for files that hold more than tensors, for tensors
+    that are left over, missing or of another shape.
 
     >>> qexp.import_weights("best.h5", to="vdi_best", experience="mogi_standard")
     <run vdi_best: done>
@@ -222,10 +233,14 @@ def import_weights(options: WeightsOrder) -> Run:
     return Run(import_foreign(options, workspaces.find(options.workspace)))
 
 
-def import_runs(path: str | Path, *, display: bool | None = None, workspace: str | Path | None = None) -> list[Run]:
-    """Read the finished runs of another tracker into the workspace; returns those that were not there before.
+def import_runs(
+    path: str | Path, *, display: bool | None = None, workspace: str | Path | None = None
+) -> list[Run]:
+    """Read the finished runs of another tracker into the workspace; returns those that were not
+    there before.
 
-    path     a project of Qanat, a database or folder `mlruns` of MLflow, or a folder of TensorBoard, Sacred or DVCLive
+    path     a project of Qanat, a database or folder `mlruns` of MLflow, or a folder of
+             TensorBoard, Sacred or DVCLive
     display  False: no bar; a bar if left out
 
     Raises QexpError before anything is written.
@@ -237,7 +252,10 @@ def import_runs(path: str | Path, *, display: bool | None = None, workspace: str
     from qexp.runs.trackers import import_runs as import_from
 
     with displayed(display), counted(uncounted, "import", "runs") as written:
-        return [Run(directory) for directory in import_from(Path(path), workspaces.find(workspace), written)]
+        return [
+            Run(directory)
+            for directory in import_from(Path(path), workspaces.find(workspace), written)
+        ]
 
 
 def import_experiment(file: str | Path, *, workspace: str | Path | None = None) -> list[Path]:
@@ -245,9 +263,9 @@ def import_experiment(file: str | Path, *, workspace: str | Path | None = None) 
 
     file  its YAML, as `qanat experiment new -f` takes it; the project must be the workspace
 
-    There is an experience for each of the files of parameters in the experiment's folder, with points in
-    `specs/points` if it has several; without any there is one. Actions are added to qexp.toml. Raises QexpError before
-    anything is written.
+    There is an experience for each of the files of parameters in the experiment's folder, with
+    points in `specs/points` if it has several; without any there is one. Actions are added to
+    qexp.toml. Raises QexpError before anything is written.
 
     >>> from pathlib import Path
     >>> _ = Path("width.yaml").write_text("{name: width, executable: specs/programs/half_width.py}")
@@ -288,7 +306,8 @@ def import_run(file: str | Path, options: ImportOptions) -> Run:
 
 @takes(PushOptions)
 def push(remote: str, options: PushOptions) -> Transfer:
-    """Push runs, with their matrices and evaluations, to a remote; what is there already is not sent again.
+    """Push runs, with their matrices and evaluations, to a remote; what is there already is not
+    sent again.
 
     remote  a URL, the path of a folder, or a name in qexp.toml
 
@@ -301,11 +320,15 @@ def push(remote: str, options: PushOptions) -> Transfer:
 
     home = workspaces.find(options.workspace)
     asked = () if options.launch is None else find_launch(options.launch, home).record().asked
-    launched = [name for name in asked if (home.runs / name).exists()] or asked  # some may be removed since
+    launched = [
+        name for name in asked if (home.runs / name).exists()
+    ] or asked  # some may be removed since
     runs = open_runs([*options.runs, *launched] or "*", workspace=home.root)
     there = place.open_remote(remote, home, create=True)
     with counted(options.count, f"pushing to {there.shown}", "runs") as count:
-        return transfer.push([run.directory for run in runs], there, home, replace(options, count=count))
+        return transfer.push(
+            [run.directory for run in runs], there, home, replace(options, count=count)
+        )
 
 
 @takes(PullOptions)

@@ -1,4 +1,6 @@
-"""Looking at runs: listings, columns, groups, lineage, comparisons, reports, the workspace in a browser."""
+"""Looking at runs: listings, columns, groups, lineage, comparisons, reports, the workspace in a
+browser.
+"""
 
 from __future__ import annotations
 
@@ -49,8 +51,12 @@ class ListedRuns(Titled, list[Run]):
     def view(self) -> View:
         """What a notebook or a terminal shows of it: the first rows."""
         homes = dict.fromkeys(run.path.parent.parent for run in self)
-        known = {run["path"]: run for home in homes for run in every_run(warn=ignore, workspace=home)}
-        return Listing([known[str(run.path)] for run in self if str(run.path) in known], "runs", usual_columns).view()
+        known = {
+            run["path"]: run for home in homes for run in every_run(warn=ignore, workspace=home)
+        }
+        return Listing(
+            [known[str(run.path)] for run in self if str(run.path) in known], "runs", usual_columns
+        ).view()
 
 
 @takes(
@@ -62,11 +68,11 @@ class ListedRuns(Titled, list[Run]):
     },
 )
 def runs(options: ListOptions) -> Listing:
-    """Summaries of runs, ordered by name (run_9 before run_10): all, or those for which an expression holds, such as
-    "seed < 5".
+    """Summaries of runs, ordered by name (run_9 before run_10): all, or those for which an
+    expression holds, such as "seed < 5".
 
-    returns  a list of dictionaries with the keys of `qexp ls --json`, which notebooks show as a table; `to_pandas()`
-             makes a data frame of it, and `compare` and others take it as runs
+    returns  a list of dictionaries with the keys of `qexp ls --json`, which notebooks show as a
+             table; `to_pandas()` makes a data frame of it, and `compare` and others take it as runs
 
     >>> "mogi_quick_0" in [run["name"] for run in qexp.runs("seed < 5", sort="created")]
     True
@@ -84,7 +90,9 @@ def listed(summaries: Iterable[Summary], options: ListOptions) -> list[Summary]:
     """
     values, names = columns(list(summaries)), None
     if options.launch is not None:
-        names = set(launchers.find_launch(options.launch, workspaces.find(options.workspace)).record().asked)
+        names = set(
+            launchers.find_launch(options.launch, workspaces.find(options.workspace)).record().asked
+        )
     runs = choose(values, options, names)
     for text in values.warnings:
         options.warn(text)
@@ -104,12 +112,24 @@ class Status(Titled):
 
     def counts_in_words(self) -> str:
         """The number of runs in each state."""
-        return ", ".join(f"{count:,} {State(state).words}" for state, count in self.counts.items()) or "no runs"
+        return (
+            ", ".join(f"{count:,} {State(state).words}" for state, count in self.counts.items())
+            or "no runs"
+        )
 
     def sizes_in_words(self) -> str:
         """What takes room on the disk; empty if that was not looked at."""
-        uses = {"runs": "runs", "trash": "trash", "cache": "cache of data", "free": "free on this disk"}
-        return ", ".join(f"{in_bytes(self.sizes[key])} {words}" for key, words in uses.items() if key in self.sizes)
+        uses = {
+            "runs": "runs",
+            "trash": "trash",
+            "cache": "cache of data",
+            "free": "free on this disk",
+        }
+        return ", ".join(
+            f"{in_bytes(self.sizes[key])} {words}"
+            for key, words in uses.items()
+            if key in self.sizes
+        )
 
     def view(self) -> View:
         """What a notebook or a terminal shows of it."""
@@ -125,10 +145,13 @@ class Status(Titled):
 
 
 @checks_keywords
-def status(*, sizes: bool = True, warn: Report = as_warning, workspace: str | Path | None = None) -> Status:
+def status(
+    *, sizes: bool = True, warn: Report = as_warning, workspace: str | Path | None = None
+) -> Status:
     """Numbers of runs by state, running and waiting runs, and disk use.
 
-    sizes  look at the size of every file, which takes a second for ten thousand runs; else `sizes` is empty
+    sizes  look at the size of every file, which takes a second for ten thousand runs; else `sizes`
+           is empty
 
     >>> qexp.status(sizes=False).counts["done"] > 0
     True
@@ -144,15 +167,28 @@ def status(*, sizes: bool = True, warn: Report = as_warning, workspace: str | Pa
         from qexp.upkeep import trash as trashes
 
         trash, runs = files.size_of(trashes.folder(home)), files.size_of(home.runs)
-        linked = [path for path in home.runs.iterdir() if path.is_symlink()] if home.runs.is_dir() else []
+        linked = (
+            [path for path in home.runs.iterdir() if path.is_symlink()]
+            if home.runs.is_dir()
+            else []
+        )
         runs += sum(files.size_of(path) for path in linked)  # runs that are kept elsewhere
         free = disk_usage(home.root).free
-        measured = {"runs": runs - trash, "trash": trash, "cache": files.size_of(cache_folder()), "free": free}
+        measured = {
+            "runs": runs - trash,
+            "trash": trash,
+            "cache": files.size_of(cache_folder()),
+            "free": free,
+        }
     return Status(counts, sorted(unfinished, key=lambda run: run["created"] or ""), measured)
 
 
 def every_run(
-    remote: str | None = None, *, refresh: bool = True, warn: Report = as_warning, workspace: str | Path | None = None
+    remote: str | None = None,
+    *,
+    refresh: bool = True,
+    warn: Report = as_warning,
+    workspace: str | Path | None = None,
 ) -> list[Summary]:
     """Summaries of all runs.
 
@@ -171,7 +207,11 @@ def every_run(
 
 
 def ordered(
-    summaries: list[Summary], sort: str | None = None, reverse: bool = False, *, warn: Report = as_warning
+    summaries: list[Summary],
+    sort: str | None = None,
+    reverse: bool = False,
+    *,
+    warn: Report = as_warning,
 ) -> list[Summary]:
     """Summaries in the order of a field; runs without the field come last.
 
@@ -183,7 +223,9 @@ def ordered(
     """
     if sort is None or not summaries:
         return summaries[::-1] if reverse else summaries
-    return ordered_by(summaries, sort, reverse, [value for (value,) in rows(summaries, [sort], warn=warn)])
+    return ordered_by(
+        summaries, sort, reverse, [value for (value,) in rows(summaries, [sort], warn=warn)]
+    )
 
 
 def columns(summaries: Sequence[Summary]) -> Columns:
@@ -193,11 +235,16 @@ def columns(summaries: Sequence[Summary]) -> Columns:
     [0.003]
     """
     if isinstance(summaries, str) or not all(isinstance(run, Mapping) for run in summaries):
-        raise QexpError(f"{shortened(repr(summaries))} are no runs of a listing; give them first, such as qexp.runs()")
+        raise QexpError(
+            f"{shortened(repr(summaries))} are no runs of a listing; give them first, such as"
+            " qexp.runs()"
+        )
     return Columns(summaries)
 
 
-def rows(summaries: Sequence[Summary], fields: Sequence[str], *, warn: Report = as_warning) -> list[list[Any]]:
+def rows(
+    summaries: Sequence[Summary], fields: Sequence[str], *, warn: Report = as_warning
+) -> list[list[Any]]:
     """Per run the values of fields; `warn` receives what cannot be read.
 
     fields  such as "seed", "results.test.depth.mae", or a key of the spec
@@ -213,7 +260,10 @@ def rows(summaries: Sequence[Summary], fields: Sequence[str], *, warn: Report = 
 
 
 def groups(
-    summaries: Sequence[Summary], *fields: str | Sequence[str], means: Sequence[str] = (), warn: Report = as_warning
+    summaries: Sequence[Summary],
+    *fields: str | Sequence[str],
+    means: Sequence[str] = (),
+    warn: Report = as_warning,
 ) -> list[dict[str, Any]]:
     """Groups of runs with the same values of fields: number, states, and mean test errors of each.
 
@@ -230,7 +280,8 @@ def groups(
 
 
 def ancestors(summaries: Sequence[Summary], among: Iterable[Summary]) -> Mapping[str, Any]:
-    """Per run the names of the runs that it was pretrained from, directly and indirectly, the nearest first.
+    """Per run the names of the runs that it was pretrained from, directly and indirectly, the
+    nearest first.
 
     >>> qexp.api.ancestors(qexp.runs("name == 'mogi_quick_0'"), qexp.runs())["mogi_quick_0"]
     []
@@ -248,7 +299,8 @@ def tree(summaries: Sequence[Summary], among: Iterable[Summary]) -> list[TreeRun
 
 
 def chosen(runs: Sequence[Runs], options: MoreRuns) -> list[str]:
-    """Names, paths and patterns of runs, and the names of those that have all of some tags and are of a launch.
+    """Names, paths and patterns of runs, and the names of those that have all of some tags and are
+    of a launch.
 
     Raises NotFoundError for tags that no run has.
     """
@@ -256,19 +308,25 @@ def chosen(runs: Sequence[Runs], options: MoreRuns) -> list[str]:
     if not tags and options.launch is None:
         return names
     summaries = every_run(warn=ignore, workspace=options.workspace)
-    found = [run["name"] for run in listed(summaries, tags=tags, launch=options.launch, workspace=options.workspace)]
+    found = [
+        run["name"]
+        for run in listed(summaries, tags=tags, launch=options.launch, workspace=options.workspace)
+    ]
     if not found:
         raise NotFoundError(f"no run matches{unknown_tags(summaries, tags)}")
     return [*names, *found]
 
 
-@takes(ComparisonOptions, elsewhere={"all": "all metrics are compared; `metrics` and `outputs` choose some"})
+@takes(
+    ComparisonOptions,
+    elsewhere={"all": "all metrics are compared; `metrics` and `outputs` choose some"},
+)
 def compare(*runs: Runs, options: ComparisonOptions) -> ShownComparison | ShownSeedComparison:
-    """Compare runs, or groups of runs that differ by their seed: of a pattern, or of several specs with several seeds
-    each; see `qexp compare`.
+    """Compare runs, or groups of runs that differ by their seed: of a pattern, or of several specs
+    with several seeds each; see `qexp compare`.
 
-    runs        `Run` objects, names, unique prefixes, paths, patterns such as "mogi_*", folders of studies, and lists
-                of them
+    runs        `Run` objects, names, unique prefixes, paths, patterns such as "mogi_*", folders of
+                studies, and lists of them
 
     >>> qexp.compare(*qexp.sweep("mogi_quick", seeds=range(2)))
     <comparison of mogi_quick_0, mogi_quick_1>
@@ -281,16 +339,19 @@ def compare(*runs: Runs, options: ComparisonOptions) -> ShownComparison | ShownS
     catalog = Catalog(workspaces.find(options.workspace), options.warn)
     with use_style(None, options.width):
         comparison = compare_named(chosen(runs, options), catalog, options)
-    wanted = ([names] if isinstance(names, str) else names for names in (options.metrics, options.outputs))
+    wanted = (
+        [names] if isinstance(names, str) else names for names in (options.metrics, options.outputs)
+    )
     return compared(only(comparison, *wanted))
 
 
 @takes(ReportOptions)
 def report(*runs: Runs, options: ReportOptions) -> Path:
-    """Write a report: all that is known about one run, or a comparison of several; see `qexp report`.
+    """Write a report: all that is known about one run, or a comparison of several; see `qexp
+    report`.
 
-    runs       `Run` objects, names, unique prefixes, paths, patterns such as "mogi_*", folders of studies, and lists
-               of them; all runs if left out
+    runs       `Run` objects, names, unique prefixes, paths, patterns such as "mogi_*", folders of
+               studies, and lists of them; all runs if left out
     returns    the path of the file
     Raises QexpError before anything is written.
 
@@ -308,11 +369,19 @@ def report(*runs: Runs, options: ReportOptions) -> Path:
     home = workspaces.find(options.workspace)
     reported = runs_of_report(names, Catalog(home))
     words = [Path(name).name or name for name in named]
-    words += [*([f"launch {options.launch}"] if options.launch else []), *(f"tag {tag}" for tag in options.tags)]
-    called, searches = ", ".join(words) or "all runs", [*filter(None, (search_of(name, home) for name in names))]
+    words += [
+        *([f"launch {options.launch}"] if options.launch else []),
+        *(f"tag {tag}" for tag in options.tags),
+    ]
+    called = ", ".join(words) or "all runs"
+    searches = [*filter(None, (search_of(name, home) for name in names))]
     single = next(iter(reported)) if len(reported) == 1 else None
     # Letters that need no quotes in a shell.
-    name = single.name if single else re.sub(r"[^A-Za-z0-9._-]+", "-", called).strip("-.")[:80] or "report"
+    name = (
+        single.name
+        if single
+        else re.sub(r"[^A-Za-z0-9._-]+", "-", called).strip("-.")[:80] or "report"
+    )
     target = Path(f"{name}.html" if options.to is None else options.to)
     if options.pdf:
         target = target.with_suffix(".pdf")

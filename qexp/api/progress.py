@@ -1,4 +1,6 @@
-"""Progress of trainings and of pools: a bar and a live table on a terminal or in a notebook, elsewhere a few lines."""
+"""Progress of trainings and of pools: a bar and a live table on a terminal or in a notebook,
+elsewhere a few lines.
+"""
 
 from __future__ import annotations
 
@@ -60,7 +62,9 @@ def _mime(content: RenderableType) -> dict[str, str]:
 
 
 class TrainingDisplay(Display):
-    """A bar with loss, validation and time left on a terminal or in a notebook; otherwise about ten lines per run."""
+    """A bar with loss, validation and time left on a terminal or in a notebook; otherwise about ten
+    lines per run.
+    """
 
     def __init__(self) -> None:
         self._bar: Progress | None = None
@@ -76,7 +80,9 @@ class TrainingDisplay(Display):
             message(f"{name}: continues after epoch {done} of {epochs}")
         if on_a_terminal() or in_a_kernel():
             self._bar = progress_bar("epoch", "losses")
-            self._task = self._bar.add_task(name, total=epochs, completed=done, epoch=f"{done}/{epochs}", losses="")
+            self._task = self._bar.add_task(
+                name, total=epochs, completed=done, epoch=f"{done}/{epochs}", losses=""
+            )
             if in_a_kernel():
                 self._cell = Cell(self._bar.get_renderable)
             else:
@@ -91,23 +97,35 @@ class TrainingDisplay(Display):
     def _show(self, epoch: int, completed: float) -> None:
         if self._bar is None or self._task is None:
             return
-        self._bar.update(self._task, completed=completed, epoch=f"{epoch}/{self._epochs}", losses=self._losses)
+        self._bar.update(
+            self._task, completed=completed, epoch=f"{epoch}/{self._epochs}", losses=self._losses
+        )
         if self._cell is not None:
             self._cell.update()
 
     def epoch(self, line: dict[str, Any], seconds: float) -> None:
-        epoch, rate = line["epoch"], line.get("learning_rate")  # which programs of others need not have
+        # which programs of others need not have
+        epoch, rate = line["epoch"], line.get("learning_rate")
         losses = {"loss": line["train"]["loss"], "validation": line["validation"]["loss"]}
-        self._losses = "  ".join(f"{words} {loss:.4g}" for words, loss in losses.items() if loss is not None)
+        self._losses = "  ".join(
+            f"{words} {loss:.4g}" for words, loss in losses.items() if loss is not None
+        )
         self._show(epoch, epoch)
-        if self._bar is None and (epoch in (1, self._epochs) or epoch % max(self._epochs // 10, 1) == 0):
+        if self._bar is None and (
+            epoch in (1, self._epochs) or epoch % max(self._epochs // 10, 1) == 0
+        ):
             rated = f"  rate {rate:.2g}" if rate is not None else ""  # for which a bar has no room
-            message(f"epoch {epoch}/{self._epochs}{self._of}  {self._losses}{rated}  {seconds:.2f} s/epoch")
+            message(
+                f"epoch {epoch}/{self._epochs}{self._of}  {self._losses}{rated}  {seconds:.2f}"
+                " s/epoch"
+            )
 
     def stop(self) -> None:
         if self._cell is not None and self._bar is not None:
             (task,) = self._bar.tasks
-            self._cell.end(f"{task.description}: epoch {task.fields['epoch']}  {self._losses}".rstrip())
+            self._cell.end(
+                f"{task.description}: epoch {task.fields['epoch']}  {self._losses}".rstrip()
+            )
         elif self._bar is not None:
             self._bar.stop()
         self._bar = self._cell = None
@@ -143,7 +161,10 @@ class PoolDisplay(Watcher):
         from rich.live import Live
 
         self._live = Live(
-            console=Console(stderr=True), transient=True, refresh_per_second=4, get_renderable=self._table
+            console=Console(stderr=True),
+            transient=True,
+            refresh_per_second=4,
+            get_renderable=self._table,
         )
         self._live.start()
 
@@ -159,7 +180,9 @@ class PoolDisplay(Watcher):
         self._running.pop(run, None)
         self._states[run] = state
         self._seconds.append(seconds)
-        self._say(f"{run}: {state.words} after {seconds:.1f} s ({len(self._states)} of {self._total})")
+        self._say(
+            f"{run}: {state.words} after {seconds:.1f} s ({len(self._states)} of {self._total})"
+        )
 
     def not_started(self, run: str, why: str) -> None:
         if why not in self._troubles:  # on a full disk it is the same for all of them
@@ -167,7 +190,9 @@ class PoolDisplay(Watcher):
             self._say(f"{run}: not started: {why}")
 
     def stopping(self) -> None:
-        self._say("stopping: nothing new starts, running ones write a checkpoint; once more to kill them")
+        self._say(
+            "stopping: nothing new starts, running ones write a checkpoint; once more to kill them"
+        )
 
     def stop(self) -> None:
         if self._live is not None:
@@ -189,28 +214,44 @@ class PoolDisplay(Watcher):
         from rich.table import Table
 
         waiting = self._total - len(self._states) - len(self._running)
-        counts = f"{len(self._states)} of {self._total} ended, {len(self._running)} running, {waiting} waiting"
+        counts = (
+            f"{len(self._states)} of {self._total} ended, {len(self._running)} running, {waiting}"
+            " waiting"
+        )
         table = Table(box=None, pad_edge=False)
         for column in ("run", "epoch", "validation", "time", "left"):
             table.add_column(column, justify="left" if column == "run" else "right", no_wrap=True)
-        name_width = None if self._live is None else max(20, self._live.console.width - OTHER_COLUMNS)
+        name_width = (
+            None if self._live is None else max(20, self._live.console.width - OTHER_COLUMNS)
+        )
         now, ends, left_of = time.monotonic(), list(self._seconds), dict[str, float]()
         for run, started in self._running.items():
             seconds, line = now - started, self._lines.get(run)
             epoch, loss, left = "-", "-", "-"
             if line is not None:
                 epoch = f"{line['epoch']} of {line['of']}" if line.get("of") else str(line["epoch"])
-                loss = "-" if line["validation"]["loss"] is None else f"{line['validation']['loss']:.4g}"
+                loss = (
+                    "-"
+                    if line["validation"]["loss"] is None
+                    else f"{line['validation']['loss']:.4g}"
+                )
                 if line.get("of"):
                     ends.append(seconds * line["of"] / line["epoch"])
                     left_of[run] = ends[-1] - seconds
                     left = _in_words(left_of[run])
             table.add_row(
-                run if name_width is None else without_middle(run, name_width), epoch, loss, f"{seconds:.0f} s", left
+                run if name_width is None else without_middle(run, name_width),
+                epoch,
+                loss,
+                f"{seconds:.0f} s",
+                left,
             )
         if ends and (self._running or waiting):
             usual = sum(ends) / len(ends)
-            to_do = sum(left_of.get(run, max(0.0, usual - now + start)) for run, start in self._running.items())
+            to_do = sum(
+                left_of.get(run, max(0.0, usual - now + start))
+                for run, start in self._running.items()
+            )
             all_left = (to_do + waiting * usual) / max(1, len(self._running))
             counts += f", about {_in_words(all_left)} left"
         return Group(counts, table)
@@ -229,7 +270,9 @@ class Show(Protocol):
     """Shows how far something is."""
 
     def __call__(self, share: float, words: str, name: str | None = None) -> None:
-        """share: what is done, of 1; words: the same in words; name: of what is being done now, if that changes."""
+        """share: what is done, of 1; words: the same in words; name: of what is being done now, if
+        that changes.
+        """
 
 
 def _seen() -> bool:
@@ -239,7 +282,9 @@ def _seen() -> bool:
 
 @contextmanager
 def bar(name: str) -> Iterator[Show]:
-    """A bar with the time left on a terminal and in a notebook, once there is something to show; elsewhere lines."""
+    """A bar with the time left on a terminal and in a notebook, once there is something to show;
+    elsewhere lines.
+    """
     if not _seen():
         yield _lines(name) if DISPLAYED.get() else lambda share, words, name=None: None
         return
@@ -260,7 +305,8 @@ def bar(name: str) -> Iterator[Show]:
         if drawn.live.is_started:  # else it would print an empty line
             drawn.stop()
         for cell in cells:
-            cell.end("")  # as on a terminal: the last words were about something that had just begun
+            # as on a terminal: the last words were about something that had just begun
+            cell.end("")
 
 
 SECONDS_OF_LINE = 60.0
@@ -317,7 +363,9 @@ class _Told(logging.Handler):
 
 @contextmanager
 def warnings_told(tell: Report) -> Iterator[None]:
-    """Tells the warnings of runs that are trained in the meantime; few open the log of a run that went well."""
+    """Tells the warnings of runs that are trained in the meantime; few open the log of a run that
+    went well.
+    """
     handler = _Told(tell)
     LOG.addHandler(handler)
     try:
@@ -332,7 +380,10 @@ def _below_the_cell(text: str) -> None:
 
     text = cleaned(in_python(text))
     style = "border-left: 5px solid #d98e04; padding: .2rem .7rem; white-space: pre-wrap"
-    shown = {"text/plain": f"warning: {text}", "text/html": f'<div style="{style}">{escape(text)}</div>'}
+    shown = {
+        "text/plain": f"warning: {text}",
+        "text/html": f'<div style="{style}">{escape(text)}</div>',
+    }
     DisplayHandle().display(shown, raw=True)
 
 
@@ -342,7 +393,9 @@ def _on_stderr(text: str) -> None:
 
 @contextmanager
 def notices() -> Iterator[Report]:
-    """Takes warnings, and shows them with those of runs that are trained in the meantime, unless the program logs."""
+    """Takes warnings, and shows them with those of runs that are trained in the meantime, unless
+    the program logs.
+    """
     told: AbstractContextManager[None] = nullcontext()
     if in_a_kernel():
         told = warnings_told(_below_the_cell)
@@ -356,7 +409,9 @@ def notices() -> Iterator[Report]:
 
 
 def display_of(display: Any) -> Display | None:
-    """A display that was given; else a bar on a terminal and in a notebook, and nothing elsewhere, or for False."""
+    """A display that was given; else a bar on a terminal and in a notebook, and nothing elsewhere,
+    or for False.
+    """
     if display is None or display is True:
         return TrainingDisplay() if _seen() else None
     return None if display is False else display

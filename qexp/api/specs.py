@@ -49,7 +49,9 @@ EXAMPLES = PACKAGE / "examples" if (PACKAGE / "examples/specs").is_dir() else PA
 """Where the shipped specs and data are: inside an installed package, at the root of a checkout."""
 
 STAND_INS = "*/stand_in_*.csv"
-"""The data that are shipped: synthetic, so that every example runs. Other files beside them are not shipped."""
+"""The data that are shipped: synthetic, so that every example runs. Other files beside them are not
+shipped.
+"""
 
 
 @dataclass(frozen=True, repr=False)
@@ -78,12 +80,14 @@ class Validation(Titled):
         if self.wrong:
             count = len(self.files)
             return f"{count} spec{'s' * (count != 1)}, {self.wrong} with problems"
-        waiting = f", {self.waiting} wait{'s' * (self.waiting == 1)} for data" if self.waiting else ""
+        waiting = (
+            f", {self.waiting} wait{'s' * (self.waiting == 1)} for data" if self.waiting else ""
+        )
         return f"{self.right} spec{' is' if self.right == 1 else 's are'} right{waiting}"
 
     def remarks(self) -> list[str]:
-        """The warnings; of those alike the first, with the other files: of data that a command makes, it is the same
-        command, of others all but the names between quotation marks.
+        """The warnings; of those alike the first, with the other files: of data that a command
+        makes, it is the same command, of others all but the names between quotation marks.
         """
         alike: dict[Any, list[Problem]] = {}
         for warning in self.warnings:
@@ -93,12 +97,16 @@ class Validation(Titled):
         texts = []
         for first, *others in alike.values():
             files = list(dict.fromkeys(other.file for other in others if other.file != first.file))
-            texts.append(f"{first}" + (f"; {len(files)} more like it: {some(files)}" if files else ""))
+            texts.append(
+                f"{first}" + (f"; {len(files)} more like it: {some(files)}" if files else "")
+            )
         return texts
 
     def view(self) -> View:
         """What a notebook or a terminal shows of it."""
-        return View(self.in_words, cautions=self.remarks(), error="\n".join(map(str, self.problems)))
+        return View(
+            self.in_words, cautions=self.remarks(), error="\n".join(map(str, self.problems))
+        )
 
 
 def validate(
@@ -106,14 +114,17 @@ def validate(
 ) -> Validation:
     """Check spec files for everything that can be checked without training.
 
-    files  a path or several; a name, such as "mogi_cnn", stands for the specs of that name in specs/; all if left out
+    files  a path or several; a name, such as "mogi_cnn", stands for the specs of that name in
+           specs/; all if left out
     Raises NotFoundError if there are none.
 
     >>> qexp.validate("specs/datasets/mogi.json")
     <1 spec is right>
     """
     home = workspaces.find(workspace)
-    everything = sorted(path for kind in FOLDERS.values() for path in (home.specs / kind).glob("*.json"))
+    everything = sorted(
+        path for kind in FOLDERS.values() for path in (home.specs / kind).glob("*.json")
+    )
     named = [files] if isinstance(files, str | Path) else files or ()
     paths = [path for file in named for path in _of_name(file, everything)] or everything
     if not paths:
@@ -126,12 +137,21 @@ def validate(
     findings = {path: examine(path, cache) for path in paths}
     awaited = dict.fromkeys(waiting for finding in findings.values() for waiting in finding.awaited)
     problems = dict.fromkeys(
-        problem for finding in findings.values() for problem in finding.problems if problem not in awaited
+        problem
+        for finding in findings.values()
+        for problem in finding.problems
+        if problem not in awaited
     )
     right = [path for path, finding in findings.items() if not finding.problems]
     doubtful = dict.fromkeys(problem for path in right for problem in findings[path].warnings)
     wrong = len({problem.file for problem in problems})
-    return Validation(paths, list(problems), [*awaited, *doubtful], len(right), waiting=len(paths) - len(right) - wrong)
+    return Validation(
+        paths,
+        list(problems),
+        [*awaited, *doubtful],
+        len(right),
+        waiting=len(paths) - len(right) - wrong,
+    )
 
 
 def _of_name(file: str | Path, everything: Sequence[Path]) -> list[Path]:
@@ -139,16 +159,19 @@ def _of_name(file: str | Path, everything: Sequence[Path]) -> list[Path]:
     if Path(file).suffix or Path(file).exists():
         return [Path(file)]
     if not (own := [path for path in everything if path.stem == str(file)]):
-        raise NotFoundError(f"no spec '{file}'; {suggestion(str(file), {path.stem for path in everything})}")
+        raise NotFoundError(
+            f"no spec '{file}'; {suggestion(str(file), {path.stem for path in everything})}"
+        )
     return own
 
 
 def specs(kind: str | None = None, *, workspace: str | Path | None = None) -> Listing:
-    """The specs of a workspace: `kind`, `name`, `path`, `runs` (how many there are), `description`, `problem`.
+    """The specs of a workspace: `kind`, `name`, `path`, `runs` (how many there are), `description`,
+    `problem`.
 
     kind  dataset, model or experience; all kinds if left out
-    returns  a list of dictionaries, which notebooks show as a table; `to_pandas()` makes a data frame of it. `problem`
-             is None, or why the file cannot be read
+    returns  a list of dictionaries, which notebooks show as a table; `to_pandas()` makes a data
+             frame of it. `problem` is None, or why the file cannot be read
 
     >>> "mogi_quick" in [spec["name"] for spec in qexp.specs("experience")]
     True
@@ -157,7 +180,11 @@ def specs(kind: str | None = None, *, workspace: str | Path | None = None) -> Li
 
     kinds = FOLDERS if kind is None else [_require_kind(kind)]
     home = workspaces.find(workspace)
-    counts = Counter((kind, run.get(kind)) for run in every_run(warn=ignore, workspace=home.root) for kind in FOLDERS)
+    counts = Counter(
+        (kind, run.get(kind))
+        for run in every_run(warn=ignore, workspace=home.root)
+        for kind in FOLDERS
+    )
     rows = []
     for kind in kinds:
         for path in sorted((home.specs / FOLDERS[kind]).glob("*.json")):
@@ -170,7 +197,12 @@ def specs(kind: str | None = None, *, workspace: str | Path | None = None) -> Li
                 spec_in(kind, path, home)  # what it extends can be read, too
             except QexpError as error:
                 problem = str(error)
-            about = {"kind": kind, "name": path.stem, "path": str(path), "runs": counts[kind, path.stem]}
+            about = {
+                "kind": kind,
+                "name": path.stem,
+                "path": str(path),
+                "runs": counts[kind, path.stem],
+            }
             rows.append({**about, "description": description, "problem": problem})
     return Listing(rows, "specs", _columns)
 
@@ -178,7 +210,13 @@ def specs(kind: str | None = None, *, workspace: str | Path | None = None) -> Li
 def _columns(specs: Sequence[dict[str, Any]]) -> list[Column]:
     from qexp.runs.columns import Column
 
-    names = ["kind", "name", "runs", "description", *(["problem"] if any(spec["problem"] for spec in specs) else [])]
+    names = [
+        "kind",
+        "name",
+        "runs",
+        "description",
+        *(["problem"] if any(spec["problem"] for spec in specs) else []),
+    ]
     return [Column(name, name, partial(_text, name), name == "runs") for name in names]
 
 
@@ -236,8 +274,8 @@ def init(directory: str | Path, *, kind: str | Sequence[str] = ()) -> None:
     """Create a workspace with working examples.
 
     directory  where it is made; the folder is made, too, if there is none
-    kind       volcano, rows, fields, spectra: the examples of its tutorial alone; bare: empty folders; or several. All
-               examples if left out
+    kind       volcano, rows, fields, spectra: the examples of its tutorial alone; bare: empty
+               folders; or several. All examples if left out
     Raises QexpError if the directory is a workspace already.
 
     >>> qexp.init("my-volcano", kind="volcano")
@@ -249,7 +287,9 @@ def init(directory: str | Path, *, kind: str | Sequence[str] = ()) -> None:
     if kinds:
         shipped = list(_example_files(kinds, EXAMPLES))
     else:
-        shipped = [file for file in specs.rglob("*") if "__pycache__" not in file.parts] + [*data.glob(STAND_INS)]
+        shipped = [file for file in specs.rglob("*") if "__pycache__" not in file.parts] + [
+            *data.glob(STAND_INS)
+        ]
     files.make_folder(directory)
     with files.writing(f"to {directory}"), folders.drafted(directory / "specs") as draft:
         for folder in FOLDERS.values():
@@ -257,25 +297,36 @@ def init(directory: str | Path, *, kind: str | Sequence[str] = ()) -> None:
         _copy((file for file in shipped if file.is_relative_to(specs)), specs, draft)
         _copy((file for file in shipped if file.is_relative_to(data)), data, directory / "data")
         (directory / "data").mkdir(exist_ok=True)
-        for name, text in ((".gitignore", IGNORED), *((("README.md", README),) if not shipped else ())):
+        for name, text in (
+            (".gitignore", IGNORED),
+            *((("README.md", README),) if not shipped else ()),
+        ):
             if not (directory / name).exists():
                 (directory / name).write_text(text)
         draft.rename(directory / "specs")  # which makes it a workspace
 
 
 def _example_files(kinds: Collection[str], root: Path) -> Iterator[Path]:
-    """The shipped specs of some kinds, and the data that they need, below the folder that holds specs/ and data/.
+    """The shipped specs of some kinds, and the data that they need, below the folder that holds
+    specs/ and data/.
 
     Raises QexpError if there is no such kind.
     """
     if unknown := [kind for kind in kinds if kind not in KINDS_OF_EXAMPLES]:
-        raise QexpError(f"`kind={unknown[0]}`: there are no such examples; {suggestion(unknown[0], KINDS_OF_EXAMPLES)}")
-    waiting = [root / "specs" / f"{name}.json" for kind in kinds for name in KINDS_OF_EXAMPLES[kind]]
+        raise QexpError(
+            f"`kind={unknown[0]}`: there are no such examples;"
+            f" {suggestion(unknown[0], KINDS_OF_EXAMPLES)}"
+        )
+    waiting = [
+        root / "specs" / f"{name}.json" for kind in kinds for name in KINDS_OF_EXAMPLES[kind]
+    ]
     for file in waiting:
         yield file
         document = read(file)
         waiting += [
-            root / "specs" / FOLDERS[kind] / f"{document[kind]}.json" for kind in REFERENCES if kind in document
+            root / "specs" / FOLDERS[kind] / f"{document[kind]}.json"
+            for kind in REFERENCES
+            if kind in document
         ]
         if document.get("stand_in"):
             yield root / "data" / document["stand_in"]
@@ -293,7 +344,8 @@ def _copy(sources: Iterable[Path], source: Path, target: Path) -> None:
 
 @takes(NewOptions)
 def new(options: NewOptions) -> list[Path]:
-    """Write first specs for data, simulations in files or an observation, which can be run as they are; see `qexp new`.
+    """Write first specs for data, simulations in files or an observation, which can be run as they
+    are; see `qexp new`.
 
     returns  the paths of the new files
     Raises QexpError if one of them exists already, or if the file is of another kind.
@@ -320,20 +372,23 @@ def dataset(
 ) -> str:
     """Write simulations as data/NAME.npz, and a dataset of the type `simulated` that has them.
 
-    theta    parameters, (simulation, parameter), in numpy, torch or pandas; columns that have names, as those of data
-             frames, structured arrays, xarray and dictionaries, are taken by name, and contradictions are refused
-    x        what was observed with them, (simulation, value), (simulation, y, x), (simulation, channel, y, x) or
-             (simulation, y, x, channel). Names of the values of vectors are kept: what is observed is then taken by
-             name, too
-    names    of the parameters, in the order of columns without names; if left out those of the prior, of a data frame,
-             or theta1 and on
-    prior    what the parameters were drawn from: a frozen distribution of scipy.stats or a distribution of torch for
-             each, in a list or a dictionary, or one of torch for all; that of the simulations if left out
+    theta    parameters, (simulation, parameter), in numpy, torch or pandas; columns that have
+             names, as those of data frames, structured arrays, xarray and dictionaries, are taken
+             by name, and contradictions are refused
+    x        what was observed with them, (simulation, value), (simulation, y, x), (simulation,
+             channel, y, x) or (simulation, y, x, channel). Names of the values of vectors are kept:
+             what is observed is then taken by name, too
+    names    of the parameters, in the order of columns without names; if left out those of the
+             prior, of a data frame, or theta1 and on
+    prior    what the parameters were drawn from: a frozen distribution of scipy.stats or a
+             distribution of torch for each, in a list or a dictionary, or one of torch for all;
+             that of the simulations if left out
     units    parameter → its unit
     groups   (simulation,): those with equal ones stay in one part
     name     of the dataset
     axes     of x, such as ["simulation", "y", "x", "channel"], where channels could be another axis
-    returns  the name, which `posterior`, `samples` and others take. A dataset of that name with the same content stays
+    returns  the name, which `posterior`, `samples` and others take. A dataset of that name with the
+             same content stays
     Raises QexpError if another one is there, and SpecError.
 
     >>> import numpy as np
@@ -345,7 +400,15 @@ def dataset(
 
     with notices() as tell:
         for text in new_simulations(
-            workspaces.find(workspace, create=True), name, theta, x, names, prior, units=units, groups=groups, axes=axes
+            workspaces.find(workspace, create=True),
+            name,
+            theta,
+            x,
+            names,
+            prior,
+            units=units,
+            groups=groups,
+            axes=axes,
         ):
             tell(text)
     return name
@@ -356,9 +419,11 @@ def dataset(
 
 @takes(SampleOptions)
 def samples(options: SampleOptions) -> xarray.Dataset:
-    """Samples of a part of a dataset, with the dimension `sample` and units in the attributes; see `qexp data show`.
+    """Samples of a part of a dataset, with the dimension `sample` and units in the attributes; see
+    `qexp data show`.
 
-    The first samples of a larger `count` have the same true values, but other noise, which is drawn for all together.
+    The first samples of a larger `count` have the same true values, but other noise, which is drawn
+    for all together.
 
     Raises QexpError and SpecError.
 
@@ -373,13 +438,16 @@ def samples(options: SampleOptions) -> xarray.Dataset:
 
 @takes(ImageOptions)
 def images(options: ImageOptions) -> xarray.Dataset:
-    """Images of a simulated dataset at chosen values, in the variables' units; others have their fixed values.
+    """Images of a simulated dataset at chosen values, in the variables' units; others have their
+    fixed values.
 
-    Those over a variable are at the centres of its cells, as of a matrix; see `qexp data show --at`.
+    Those over a variable are at the centres of its cells, as of a matrix; see `qexp data show
+    --at`.
 
-    returns  image → (variables of `over`, y, x), with coordinates in the units of the spec; NaN for impossible sources,
-             and for pixels that noise hides
-    Raises QexpError for a variable that varies and has no value, and for values that no source can have.
+    returns  image → (variables of `over`, y, x), with coordinates in the units of the spec; NaN for
+             impossible sources, and for pixels that noise hides
+    Raises QexpError for a variable that varies and has no value, and for values that no source can
+    have.
 
     >>> images = qexp.images("mogi", at={"delta_volume": 2.0}, over={"depth": (1, 3, 4)})
     >>> images["displacement"].sizes["depth"]
@@ -392,11 +460,13 @@ def images(options: ImageOptions) -> xarray.Dataset:
 
 @takes(ShowImagesOptions)
 def show_images(options: ShowImagesOptions) -> Pictures:
-    """Draw the images at chosen values, over one or two variables as a grid; see `images` and `show_data`.
+    """Draw the images at chosen values, over one or two variables as a grid; see `images` and
+    `show_data`.
 
     returns  the paths of the pictures, one per image and format
 
-    >>> pictures = qexp.show_images("mogi", at={"delta_volume": 2.0}, over={"depth": (1, 3, 4)}, out="look")
+    >>> depths = {"depth": (1, 3, 4)}
+    >>> pictures = qexp.show_images("mogi", at={"delta_volume": 2.0}, over=depths, out="look")
     >>> pictures[0].name
     'at_displacement.png'
     """
@@ -412,7 +482,8 @@ def show_images(options: ShowImagesOptions) -> Pictures:
 def show_data(options: ShowOptions) -> ShownLook:
     """Numbers and figures of a part of a dataset; see `qexp data show`.
 
-    returns  `samples`, the `summary` of each variable, a `proposal` of typical values, and the paths of the `figures`
+    returns  `samples`, the `summary` of each variable, a `proposal` of typical values, and the
+             paths of the `figures`
     Raises QexpError and SpecError.
 
     >>> look = qexp.show_data("mogi", "test", count=3, out="look")
@@ -429,16 +500,22 @@ def show_data(options: ShowOptions) -> ShownLook:
 
 def _folder_of(options: PictureOptions, name: str, home: Workspace) -> Path:
     """The folder of the figures of a dataset or experience."""
-    return home.root / "figures" / Path(name).stem if options.out is None else target_outside_of_runs(options.out)
+    return (
+        home.root / "figures" / Path(name).stem
+        if options.out is None
+        else target_outside_of_runs(options.out)
+    )
 
 
 @takes(SimulateOptions)
 def simulate(options: SimulateOptions) -> list[Path]:
-    """Simulate samples of a dataset once, in files that training then reads; see `qexp data simulate`.
+    """Simulate samples of a dataset once, in files that training then reads; see `qexp data
+    simulate`.
 
-    returns  the file of the simulations, data/NAME.nc, and the spec of their dataset, specs/datasets/NAME.json
-    Raises QexpError for a mistake in the simulator's code, or where the name has other simulations; RunFailedError if
-    all failed. Interrupted at any time, it continues where it was.
+    returns  the file of the simulations, data/NAME.nc, and the spec of their dataset,
+             specs/datasets/NAME.json
+    Raises QexpError for a mistake in the simulator's code, or where the name has other simulations;
+    RunFailedError if all failed. Interrupted at any time, it continues where it was.
 
     >>> [file, spec] = qexp.simulate("mogi", 20)
     >>> qexp.samples("mogi_simulated", count=20)["depth"].sizes
@@ -451,7 +528,8 @@ def simulate(options: SimulateOptions) -> list[Path]:
 
 @takes(SubmitSimulationsOptions)
 def submit_simulations(options: SubmitSimulationsOptions) -> Submitted:
-    """Simulate on a cluster, by `jobs` processes, the last of which writes the dataset; see `simulate`.
+    """Simulate on a cluster, by `jobs` processes, the last of which writes the dataset; see
+    `simulate`.
 
     returns  `jobs`: process → job, and the `folder` of the launch
 
@@ -506,7 +584,8 @@ def make_xrf(options: XrfOptions) -> xrf.WrittenCores:
 
 @takes(ObservationOptions)
 def make_observation(options: ObservationOptions) -> observation.WrittenObservation:
-    """Simulate two satellite tracks and GNSS stations above a source, in files; see `qexp data observation`.
+    """Simulate two satellite tracks and GNSS stations above a source, in files; see `qexp data
+    observation`.
 
     returns     the `folder`, the `command` that reads its files, and the `truth` that was put in
 
@@ -517,4 +596,6 @@ def make_observation(options: ObservationOptions) -> observation.WrittenObservat
     from qexp.examples.observation import write
     from qexp.kinds.tables import tables_here
 
-    return write(replace(options, out=target_outside_of_runs(options.out)), tables_here(options.workspace))
+    return write(
+        replace(options, out=target_outside_of_runs(options.out)), tables_here(options.workspace)
+    )

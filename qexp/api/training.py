@@ -49,7 +49,8 @@ if TYPE_CHECKING:
     },
 )
 def run(experience: str | Path, options: RunOptions) -> Run:
-    """Train an experience with one seed in this process; a run that is done already is returned as it is.
+    """Train an experience with one seed in this process; a run that is done already is returned as
+    it is.
 
     Raises QexpError: SpecError for a wrong spec, RunFailedError, InterruptedRunError.
 
@@ -62,11 +63,17 @@ def run(experience: str | Path, options: RunOptions) -> Run:
         raise QexpError(f"`experience={experience}`: {one}")
     training = {field.name: getattr(options, field.name) for field in fields(Training)}
     order = Order(experience, [options.seed], **training)
-    return train(order, name=options.name, workspace=options.workspace, display=display_of(options.display))[0]
+    return train(
+        order, name=options.name, workspace=options.workspace, display=display_of(options.display)
+    )[0]
 
 
 def train(
-    order: Order, *, name: str | None = None, workspace: str | Path | None = None, display: Display | None = None
+    order: Order,
+    *,
+    name: str | None = None,
+    workspace: str | Path | None = None,
+    display: Display | None = None,
 ) -> tuple[Run, bool]:
     """Train the only run of an order in this process. Returns it, and False if it was done already.
 
@@ -85,7 +92,9 @@ def train(
     return Run(directory), trained
 
 
-def prepare(order: Order, *, name: str | None = None, workspace: str | Path | None = None) -> CheckedOrder:
+def prepare(
+    order: Order, *, name: str | None = None, workspace: str | Path | None = None
+) -> CheckedOrder:
     """Check an order, and see which of its runs exist already; nothing is written.
 
     name     of the only run of the order, as for `train`
@@ -117,13 +126,21 @@ def launch(
     most      the largest number of runs that may be started; more are an error
     detached  return at once; a process of its own runs the pool
 
-    >>> launched = qexp.api.launch(qexp.api.prepare(qexp.Order("mogi_quick", [0], {"batch_size": [16]})))
+    >>> order = qexp.Order("mogi_quick", [0], {"batch_size": [16]})
+    >>> launched = qexp.api.launch(qexp.api.prepare(order))
     >>> [str(state) for state in launched.states.values()]
     ['done']
     """
     from qexp.runs.launch import launch_runs
 
-    return launch_runs(prepared, workspaces.find(workspace), watched=watched, tell=tell, most=most, detached=detached)
+    return launch_runs(
+        prepared,
+        workspaces.find(workspace),
+        watched=watched,
+        tell=tell,
+        most=most,
+        detached=detached,
+    )
 
 
 @takes(
@@ -135,10 +152,11 @@ def launch(
     },
 )
 def sweep(options: SweepOptions) -> ListedRuns:
-    """Train all combinations of experiences, seeds and a grid; runs that are done already are not trained again.
+    """Train all combinations of experiences, seeds and a grid; runs that are done already are not
+    trained again.
 
-    returns  all runs of the sweep, as a list that a notebook shows as a table, including those done before; with a
-             cluster as soon as they are submitted
+    returns  all runs of the sweep, as a list that a notebook shows as a table, including those done
+             before; with a cluster as soon as they are submitted
 
     >>> runs = qexp.sweep("mogi_quick", seeds=range(2), grid={"learning_rate": [1e-3, 3e-3]})
     >>> [run.seed for run in runs]
@@ -148,13 +166,21 @@ def sweep(options: SweepOptions) -> ListedRuns:
     prepared = prepare(options.order, workspace=home.root)
     with notices() as tell:
         load, new = prepared.workload, prepared.nothing_to_resume
-        for text in (*prepared.warnings, *load.stand_ins, *load.left_in_words, *([new] if new else [])):
+        for text in (
+            *prepared.warnings,
+            *load.stand_ins,
+            *load.left_in_words,
+            *([new] if new else []),
+        ):
             tell(text)
         launched = launch(prepared, watched=watcher_of(options.watched), workspace=home.root)
         states = launched.states if launched is not None and launched.states else {}
         for state in dict.fromkeys(states.values()):
             if str(state) != "done":
-                tell(f"{state.words}: {some([name for name, other in states.items() if other is state])}")
+                tell(
+                    f"{state.words}:"
+                    f" {some([name for name, other in states.items() if other is state])}"
+                )
     there = [plan.name for plan in prepared.plans if (home.runs / plan.name).exists()]
     return ListedRuns(open_run(name, workspace=home.root) for name in there)
 
@@ -173,27 +199,32 @@ def posterior(
 ) -> Run:
     """Train a network that gives the posterior of a simulator's parameters, whatever is observed.
 
-    Parameters are drawn from the prior, and simulated, once: a dataset of simulations, a model and an experience of the
-    same name are written, which are yours to change: the next call takes model and experience as they are.
+    Parameters are drawn from the prior, and simulated, once: a dataset of simulations, a model and
+    an experience of the same name are written, which are yours to change: the next call takes model
+    and experience as they are.
 
-    simulator    a function of parameters, (simulation, parameter), that returns what is observed, (simulation, value),
-                 (simulation, y, x) or (simulation, y, x, channel): of a tensor if the prior is one of torch, else of a
-                 numpy array. Or one of the parameters of a single simulation, (parameter,): it is called for each, and
-                 the same call goes on where another ended. Or the name of a dataset of simulations
+    simulator    a function of parameters, (simulation, parameter), that returns what is observed,
+                 (simulation, value), (simulation, y, x) or (simulation, y, x, channel): of a tensor
+                 if the prior is one of torch, else of a numpy array. Or one of the parameters of a
+                 single simulation, (parameter,): it is called for each, and the same call goes on
+                 where another ended. Or the name of a dataset of simulations
     prior        as for `dataset`, which has one already
     simulations  how many are made
-    at_once      how many a function of all parameters is given at a time, after which the same call goes on; else all
+    at_once      how many a function of all parameters is given at a time, after which the same call
+                 goes on; else all
     names        of the parameters; theta1 and on, or those of the prior, if left out
     name         of the dataset, the model and the experience; that of the function if left out
     axes         of what is observed, as for `dataset`
     options      further ones of `run`, such as `seed` and `overrides`
     returns      the run: `run.posterior(observed=x)` draws from the posterior
-    Raises QexpError, as `run` and `dataset` do, and for another simulator or prior under the same name.
+    Raises QexpError, as `run` and `dataset` do, and for another simulator or prior under the same
+    name.
 
     >>> import numpy as np
     >>> import scipy.stats
     >>> def cooling(theta):
-    ...     return theta[:, :1] * np.exp(-np.outer(theta[:, 1], range(5))) + np.random.normal(0, 0.1, (len(theta), 5))
+    ...     curves = theta[:, :1] * np.exp(-np.outer(theta[:, 1], range(5)))
+    ...     return curves + np.random.normal(0, 0.1, curves.shape)
     >>> prior = {"start": scipy.stats.uniform(1, 4), "rate": scipy.stats.uniform(0, 1)}
     >>> run = qexp.posterior(cooling, prior, simulations=500, overrides={"epochs": 2})
     >>> run.posterior(observed=[2.0, 1.2, 0.7, 0.5, 0.3], draws=100)["rate"].shape
@@ -204,16 +235,25 @@ def posterior(
     if isinstance(simulator, str):
         home, called = workspaces.find(workspace), simulator
         if prior is not None or names or name:
-            raise QexpError(f"`prior`, `names`, `name`: '{simulator}' is a dataset, which has them; leave them out")
+            raise QexpError(
+                f"`prior`, `names`, `name`: '{simulator}' is a dataset, which has them; leave"
+                " them out"
+            )
     else:
         called = name or str(getattr(simulator, "__name__", ""))
         if not called.isidentifier() and name is None:
             raise QexpError(f"`name`: the simulator is called '{called}'; give the dataset a name")
-        for option, count in {"simulations": simulations, "at_once": 1 if at_once is None else at_once}.items():
+        for option, count in {
+            "simulations": simulations,
+            "at_once": 1 if at_once is None else at_once,
+        }.items():
             if not isinstance(count, Real) or count < 1 or count % 1:
                 raise QexpError(f"`{option}={count}`: a whole number, at least 1")
         home = workspaces.find(workspace, create=True)
-        with displayed(options.get("display")), counted(uncounted, "simulating", "simulations") as done:
+        with (
+            displayed(options.get("display")),
+            counted(uncounted, "simulating", "simulations") as done,
+        ):
             more = {"counted": done, "axes": axes, "at_once": at_once and int(at_once)}
             new_simulations(home, called, int(simulations), simulator, names, prior, **more)
     if not (home.specs / FOLDERS["experience"] / f"{called}.json").exists():
@@ -223,7 +263,8 @@ def posterior(
 
 @takes(DistilOptions)
 def distil(run: str | Path | Run, options: DistilOptions) -> Run:
-    """Train one network to estimate what all networks of a run on rows estimate together; see `qexp distil`.
+    """Train one network to estimate what all networks of a run on rows estimate together; see `qexp
+    distil`.
 
     run      whose networks it stands for
 
@@ -235,7 +276,9 @@ def distil(run: str | Path | Run, options: DistilOptions) -> Run:
 
     home = workspaces.find(options.workspace)
     teacher = open_run(run, workspace=options.workspace, trust_code=options.trust_code).directory
-    spec, keep_errors = load_stage(teacher.training_spec()["dataset"], "distil")(teacher, home, options)
+    spec, keep_errors = load_stage(teacher.training_spec()["dataset"], "distil")(
+        teacher, home, options
+    )
     resume = (home.runs / f"{spec.stem}_{options.seed}").exists()
     order = Order(str(spec), [options.seed], device=options.device, resume=resume)
     try:
@@ -250,14 +293,16 @@ def distil(run: str | Path | Run, options: DistilOptions) -> Run:
 
 @takes(StudiedOptions)
 def study(options: StudiedOptions) -> ShownStudy:
-    """Train the missing runs of experiences, seeds and a grid, and draw a metric over the grid; see `qexp study`.
+    """Train the missing runs of experiences, seeds and a grid, and draw a metric over the grid; see
+    `qexp study`.
 
     `pretrain` is left out; the first key of the grid is the horizontal axis of the figure.
 
-    returns      its `results()` and `differences()` are tables, its `document()` all numbers, as is the data frame of
-                 its `to_pandas()`
+    returns      its `results()` and `differences()` are tables, its `document()` all numbers, as is
+                 the data frame of its `to_pandas()`
 
-    >>> study = qexp.study("mogi_quick", seeds=range(2), grid={"learning_rate": [1e-3, 3e-3]}, metric="depth.mae")
+    >>> grid = {"learning_rate": [1e-3, 3e-3]}
+    >>> study = qexp.study("mogi_quick", seeds=range(2), grid=grid, metric="depth.mae")
     >>> study
     <study of depth mae over learning_rate>
     """
@@ -270,11 +315,13 @@ def study(options: StudiedOptions) -> ShownStudy:
 
 @takes(StudiedOptions)
 def planned_study(options: StudiedOptions) -> tuple[list[Plan], bool]:
-    """The runs that `study` would train now, and whether that is all: some can only be planned after pretraining.
+    """The runs that `study` would train now, and whether that is all: some can only be planned
+    after pretraining.
 
-    >>> plans, whole = qexp.api.planned_study("mogi_quick", seeds=range(2), grid={"epochs": [5, 6]}, metric="depth.mae")
+    >>> planned = qexp.api.planned_study
+    >>> plans, whole = planned("mogi_quick", seeds=[0], grid={"epochs": [5, 6]}, metric="depth.mae")
     >>> len(plans), whole
-    (4, True)
+    (2, True)
     """
     from qexp.comparison.study import StudyOrder, plan_study
 
@@ -283,14 +330,17 @@ def planned_study(options: StudiedOptions) -> tuple[list[Plan], bool]:
 
 @takes(Tuning)
 def tune(options: Tuning) -> ShownTuned:
-    """Search the values of keys with which an experience has the lowest validation error; see `qexp tune`.
+    """Search the values of keys with which an experience has the lowest validation error; see `qexp
+    tune`.
 
-    The test part is not evaluated until the search is over; then the best is trained with fresh seeds.
+    The test part is not evaluated until the search is over; then the best is trained with fresh
+    seeds.
 
-    returns  its `results()` is a table of the best trials, its `document()` holds all of them; `best` are the best
-             trials, and `final` the runs of which the test part was evaluated
+    returns  its `results()` is a table of the best trials, its `document()` holds all of them;
+             `best` are the best trials, and `final` the runs of which the test part was evaluated
 
-    >>> tuned = qexp.tune("mogi_quick", space={"learning_rate": "log:1e-3:1e-2"}, trials=3, final_seeds=1)
+    >>> space = {"learning_rate": "log:1e-3:1e-2"}
+    >>> tuned = qexp.tune("mogi_quick", space=space, trials=3, final_seeds=1)
     >>> len(tuned.trials)
     3
     """
@@ -319,7 +369,8 @@ def search_at(reference: str, *, workspace: str | Path | None = None) -> ShownTu
 
 
 def refresh(*, warn: Report = as_warning, workspace: str | Path | None = None) -> None:
-    """Add new runs to the catalog, if that is quick; `warn` receives a line for each run that cannot be read.
+    """Add new runs to the catalog, if that is quick; `warn` receives a line for each run that
+    cannot be read.
 
     >>> qexp.api.refresh()
     """
@@ -363,7 +414,9 @@ class Stopped:
     """Why it could not be stopped; there is no state then."""
 
 
-def stop(references: Runs, *, now: bool = False, workspace: str | Path | None = None) -> Iterator[Stopped]:
+def stop(
+    references: Runs, *, now: bool = False, workspace: str | Path | None = None
+) -> Iterator[Stopped]:
     """Stop runs, here or on a cluster, and wait for their ends. Yields the outcome of each.
 
     references  names, unique prefixes, paths, and patterns such as "mogi_*"
@@ -387,7 +440,8 @@ def stop(references: Runs, *, now: bool = False, workspace: str | Path | None = 
 
 
 def stop_launch(launch: str, *, workspace: str | Path | None = None) -> dict[str, State]:
-    """Start no more runs of a launch, stop the running ones, and wait for their ends. Returns run → state.
+    """Start no more runs of a launch, stop the running ones, and wait for their ends. Returns run →
+    state.
 
     launch  its id, or "last"
 

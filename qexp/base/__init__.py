@@ -1,1 +1,3 @@
-"""What everything else stands on: files, tables, quantities. It knows no physics, no specs and no runs."""
+"""What everything else stands on: files, tables, quantities. It knows no physics, no specs and no
+runs.
+"""

@@ -18,8 +18,9 @@ NAMES_LISTED = 12
 
 
 def columns_of(values: Any) -> dict[str, Any]:
-    """Name → column of a data frame, a structured array, a data set of xarray, a dictionary or a named tuple, or of an
-    array of xarray with labels along its last dimension; empty for what has no names but 0, 1, 2. Raises QexpError.
+    """Name → column of a data frame, a structured array, a data set of xarray, a dictionary or a
+    named tuple, or of an array of xarray with labels along its last dimension; empty for what has
+    no names but 0, 1, 2. Raises QexpError.
     """
     values = values._asdict() if hasattr(values, "_asdict") else values
     labels: Any = getattr(getattr(values, "dtype", None), "names", None)
@@ -34,7 +35,11 @@ def columns_of(values: Any) -> dict[str, Any]:
     names = [f"{label:.6g}" if isinstance(label, float) else str(label) for label in labels]
     if repeated := {name for name in names if names.count(name) > 1}:
         raise QexpError(f"the column '{min(repeated)}' is there twice; give each another name")
-    return {} if labels == [*range(len(labels))] else {n: values[of] for n, of in zip(names, labels, strict=True)}
+    return (
+        {}
+        if labels == [*range(len(labels))]
+        else {n: values[of] for n, of in zip(names, labels, strict=True)}
+    )
 
 
 def by_name(values: Any, what: str, known: Sequence[str] = (), whose: str = "") -> Any:
@@ -44,18 +49,30 @@ def by_name(values: Any, what: str, known: Sequence[str] = (), whose: str = "") 
     whose  words for who has these names
     Raises QexpError if some of them are not there.
     """
-    of_row = known and hasattr(values, "to_frame") and hasattr(values, "index")  # whose labels are the columns
-    if not (columns := columns_of(dict(zip(values.index, values, strict=True)) if of_row else values)):
+    # whose labels are the columns
+    of_row = known and hasattr(values, "to_frame") and hasattr(values, "index")
+    if not (
+        columns := columns_of(dict(zip(values.index, values, strict=True)) if of_row else values)
+    ):
         return values
     if not {*known} <= {*columns}:
         there, wanted = (some(list(names), NAMES_LISTED) for names in (columns, known))
-        raise QexpError(f"{what} has the columns {there}, but {whose} {wanted}; rename what is the same")
-    taken = {name: columns[name] for name in known or columns}
-    arrays = [np.asarray(of.detach().cpu() if hasattr(of, "detach") else of) for of in taken.values()]
-    if len(shapes := {array.shape for array in arrays}) > 1 or arrays[0].ndim > 1:
-        raise QexpError(f"{what}: each of {some(list(taken))} has a number for each row, but there are {shapes}")
-    if texts := [name for name, array in zip(taken, arrays, strict=True) if array.dtype.kind in "USmM"]:
         raise QexpError(
-            f"{what}: '{texts[0]}' holds texts or dates, but numbers are needed; leave it out, or convert it"
+            f"{what} has the columns {there}, but {whose} {wanted}; rename what is the same"
+        )
+    taken = {name: columns[name] for name in known or columns}
+    arrays = [
+        np.asarray(of.detach().cpu() if hasattr(of, "detach") else of) for of in taken.values()
+    ]
+    if len(shapes := {array.shape for array in arrays}) > 1 or arrays[0].ndim > 1:
+        raise QexpError(
+            f"{what}: each of {some(list(taken))} has a number for each row, but there are {shapes}"
+        )
+    if texts := [
+        name for name, array in zip(taken, arrays, strict=True) if array.dtype.kind in "USmM"
+    ]:
+        raise QexpError(
+            f"{what}: '{texts[0]}' holds texts or dates, but numbers are needed; leave it out, or"
+            " convert it"
         )
     return np.stack(arrays, axis=-1)

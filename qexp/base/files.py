@@ -1,4 +1,6 @@
-"""Files that are complete or missing: written under another name, synced, renamed; their sizes, hashes, ages, locks."""
+"""Files that are complete or missing: written under another name, synced, renamed; their sizes,
+hashes, ages, locks.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +25,9 @@ TEMPORARY = re.compile(
     r"\.(?P<whole>.+(?P<suffix>\.(jsonl?|safetensors|nc|npy|png|pdf|svg|html?|csv|parquet|txt|sh|onnx|pt2?|zip)))"
     r"\.[a-z0-9_]{8}(?P=suffix)?"
 )
-"""Temporary names that `replacing` and `beside` give an incomplete file; `whole` is its final name."""
+"""Temporary names that `replacing` and `beside` give an incomplete file; `whole` is its final
+name.
+"""
 
 
 def stem_of(path: Path) -> str:
@@ -33,11 +37,15 @@ def stem_of(path: Path) -> str:
 
 def safe(name: str) -> str:
     """A name, such as a track's, as that of a file; empty if nothing is left of it."""
-    return "".join(letter if letter.isalnum() or letter in "-_." else "_" for letter in name).lstrip(".")
+    return "".join(
+        letter if letter.isalnum() or letter in "-_." else "_" for letter in name
+    ).lstrip(".")
 
 
 def real_path(path: Path) -> Path:
-    """A path with all links followed, as `Path.resolve`, which fails if another process removes a link meanwhile."""
+    """A path with all links followed, as `Path.resolve`, which fails if another process removes a
+    link meanwhile.
+    """
     while True:
         with suppress(FileNotFoundError):
             return path.resolve()
@@ -51,7 +59,9 @@ def make_folder(path: Path) -> None:
 
 @contextmanager
 def writing(where: Path | str) -> Iterator[None]:
-    """Errors of the file system become QexpError: that it is impossible to write `where`, a file or `to` a folder."""
+    """Errors of the file system become QexpError: that it is impossible to write `where`, a file or
+    `to` a folder.
+    """
     try:
         yield
     except OSError as error:
@@ -83,7 +93,9 @@ def replacing(path: Path) -> Iterator[IO[bytes]]:
 
 @contextmanager
 def beside(path: Path) -> Iterator[Path]:
-    """The same for libraries that open a file by its name: the path of a temporary file with the same suffix."""
+    """The same for libraries that open a file by its name: the path of a temporary file with the
+    same suffix.
+    """
     with _draft(path, path.suffix) as (handle, temporary):
         os.close(handle)
         yield temporary
@@ -99,8 +111,8 @@ _DRAFTS: dict[Path, Path] = {}
 def drafted_in(folder: Path, below: Path) -> Iterator[None]:
     """A context in which files below `below` are first written in `folder`, then renamed.
 
-    If another process deletes the folder, this one can no longer replace files below `below`: the renaming fails, and
-    TakenOverError is raised.
+    If another process deletes the folder, this one can no longer replace files below `below`: the
+    renaming fails, and TakenOverError is raised.
     """
     root = below.absolute()
     _DRAFTS[root] = folder
@@ -131,7 +143,9 @@ def _draft(path: Path, suffix: str) -> Iterator[tuple[int, Path]]:
     except FileNotFoundError:
         gone = temporary if home == drafts else drafts
         if gone is not None and not os.path.lexists(gone):
-            raise TakenOverError(f"{gone} is gone: another process took over what this one was writing") from None
+            raise TakenOverError(
+                f"{gone} is gone: another process took over what this one was writing"
+            ) from None
         raise
     finally:
         if temporary is not None:
@@ -161,15 +175,19 @@ def sync_folder(folder: Path) -> None:
 
 
 def size_of(path: Path) -> int:
-    """The size in bytes of a file, or of all files below a folder; links inside a folder are not followed."""
+    """The size in bytes of a file, or of all files below a folder; links inside a folder are not
+    followed.
+    """
     try:
         if not path.is_dir():
             return path.lstat().st_size
         with os.scandir(path) as entries:
             return sum(
-                size_of(Path(entry))
-                if entry.is_dir(follow_symlinks=False)
-                else entry.stat(follow_symlinks=False).st_size
+                (
+                    size_of(Path(entry))
+                    if entry.is_dir(follow_symlinks=False)
+                    else entry.stat(follow_symlinks=False).st_size
+                )
                 for entry in entries
             )
     except FileNotFoundError:  # temporary files may vanish meanwhile
@@ -186,11 +204,12 @@ def in_bytes(size: float) -> str:
 
 
 def require_plain(path: Path, largest: int | None = None) -> None:
-    """Raises DamagedError for a pipe, a device and a link to one, and for a file of more than `largest` bytes; OSError
-    if there is none.
+    """Raises DamagedError for a pipe, a device and a link to one, and for a file of more than
+    `largest` bytes; OSError if there is none.
     """
     status = path.stat()
-    # Opening a named pipe would wait until another process writes to it; opening a folder is an error by itself.
+    # Opening a named pipe would wait until another process writes to it; opening a folder is an
+    # error by itself.
     if not (stat.S_ISREG(status.st_mode) or stat.S_ISDIR(status.st_mode)):
         raise DamagedError(f"{path} cannot be read: it is not a plain file")
     if largest is not None and status.st_size > largest:
@@ -198,7 +217,8 @@ def require_plain(path: Path, largest: int | None = None) -> None:
 
 
 def read_bytes(path: Path, largest: int | None = None) -> bytes:
-    """The content of a plain file. Raises FileNotFoundError if it is missing, DamagedError if it cannot be read.
+    """The content of a plain file. Raises FileNotFoundError if it is missing, DamagedError if it
+    cannot be read.
 
     largest  its largest size [bytes], of a file that others wrote
     """
@@ -219,7 +239,8 @@ def sha256_of(path: Path) -> str:
 
 # The age of files by the clock of the file system that they lie on.
 #
-# On a network file system that is the server's clock. The clock of this machine, or of another one, may be wrong.
+# On a network file system that is the server's clock. The clock of this machine, or of another one,
+# may be wrong.
 
 
 def age(file: Path) -> float:
@@ -234,8 +255,11 @@ def now_at(path: Path) -> float:
 
 
 def _now(path: Path, device: int) -> float:
-    """The present time of the file system of `path`; this machine's own if nothing can be written there."""
-    for folder in path.absolute().parents[:4]:  # a user may have write access to the run, but not to its attempt
+    """The present time of the file system of `path`; this machine's own if nothing can be written
+    there.
+    """
+    # a user may have write access to the run, but not to its attempt
+    for folder in path.absolute().parents[:4]:
         try:
             with tempfile.TemporaryFile(dir=folder, prefix=".clock-") as written:
                 status = os.fstat(written.fileno())
@@ -251,9 +275,11 @@ def _now(path: Path, device: int) -> float:
 
 @contextmanager
 def locked(file: Path, seconds: float = 10.0) -> Iterator[None]:
-    """Hold the lock of a file, `<file>.lock`. Write access to the folder suffices, even if another user made the lock.
+    """Hold the lock of a file, `<file>.lock`. Write access to the folder suffices, even if another
+    user made the lock.
 
-    Raises QexpError if another process holds it for `seconds`, OSError if the folder cannot be written to.
+    Raises QexpError if another process holds it for `seconds`, OSError if the folder cannot be
+    written to.
     """
     lock = file.with_name(f"{file.name}.lock")
     mode = 0o644 | (lock.parent.stat().st_mode & (stat.S_IWGRP | stat.S_IWOTH))
@@ -277,7 +303,9 @@ def _remove(lock: Path, seconds: float) -> None:
             if time.monotonic() > deadline:
                 raise Timeout(str(lock))
             time.sleep(0.05)
-        if os.fstat(file.fileno()).st_nlink:  # else another process has removed it, and a new one may be in use
+        if os.fstat(
+            file.fileno()
+        ).st_nlink:  # else another process has removed it, and a new one may be in use
             lock.unlink()
 
 

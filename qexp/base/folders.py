@@ -14,28 +14,42 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from qexp.base.files import TEMPORARY, locked, make_folder, now_at, sync_folder, write_bytes, writing
+from qexp.base.files import (
+    TEMPORARY,
+    locked,
+    make_folder,
+    now_at,
+    sync_folder,
+    write_bytes,
+    writing,
+)
 from qexp.base.machine import terminable
 from qexp.errors import QexpError
 
-# Folders that appear complete or not at all, also if the process that writes them is killed at any moment.
+# Folders that appear complete or not at all, also if the process that writes them is killed at any
+# moment.
 #
-# A folder NAME is filled as `.NAME.<8 digits>.draft` beside it, which its process keeps locked, and is then given its
-# name. An older NAME is exchanged with it in one step, or, where the file system cannot do that, becomes
-# `.NAME.<8 digits>.former` before. Therefore a draft whose lock is free can be deleted; a former folder is complete, is
-# put back where NAME is missing, and is only deleted, as a draft, where NAME is there.
+# A folder NAME is filled as `.NAME.<8 digits>.draft` beside it, which its process keeps locked, and
+# is then given its name. An older NAME is exchanged with it in one step, or, where the file system
+# cannot do that, becomes `.NAME.<8 digits>.former` before. Therefore a draft whose lock is free can
+# be deleted; a former folder is complete, is put back where NAME is missing, and is only deleted,
+# as a draft, where NAME is there.
 
 
 LEFTOVER = re.compile(r"\.(?P<whole>.+)\.[0-9a-f]{8}\.(?P<kind>draft|former)", re.DOTALL)
 """Names of drafts and of former folders; `whole` is the final name."""
 
 STALE_SECONDS = 3600.0
-"""Seconds without a change after which a file, or a folder that cannot be locked, counts as left by a dead process."""
+"""Seconds without a change after which a file, or a folder that cannot be locked, counts as left by
+a dead process.
+"""
 
 
 @contextmanager
 def drafted(target: Path) -> Iterator[Path]:
-    """A new, locked folder beside the target, deleted at the end unless it was given its name. Raises OSError."""
+    """A new, locked folder beside the target, deleted at the end unless it was given its name.
+    Raises OSError.
+    """
     draft, handle = _beside(target, "draft"), None
     try:
         while handle is None:
@@ -55,7 +69,9 @@ def drafted(target: Path) -> Iterator[Path]:
 
 @contextmanager
 def new_draft(target: Path) -> Iterator[Path]:
-    """The same after `clear`, in a folder that is made if there is none. Raises QexpError if there cannot be one."""
+    """The same after `clear`, in a folder that is made if there is none. Raises QexpError if there
+    cannot be one.
+    """
     make_folder(target.parent)
     clear(target)
     with ExitStack() as until_the_end:
@@ -65,7 +81,9 @@ def new_draft(target: Path) -> Iterator[Path]:
 
 
 def put(draft: Path, target: Path) -> None:
-    """Give a complete draft its name, in place of the folder of that name, which is deleted then. Raises OSError."""
+    """Give a complete draft its name, in place of the folder of that name, which is deleted then.
+    Raises OSError.
+    """
     if not _exchange(draft, target):
         try:
             _take_turns(draft, target)
@@ -77,7 +95,8 @@ def put(draft: Path, target: Path) -> None:
 
 
 def put_unless(exists: Callable[[], bool], draft: Path, target: Path) -> bool:
-    """Put a complete draft in its place unless something is there that counts; of several processes one at a time.
+    """Put a complete draft in its place unless something is there that counts; of several processes
+    one at a time.
 
     exists  whether it is; raises QexpError if something else is there
     """
@@ -89,11 +108,15 @@ def put_unless(exists: Callable[[], bool], draft: Path, target: Path) -> bool:
 
 
 def restore(target: Path) -> bool:
-    """Put back a folder that was moved away by a process which was killed before it put another one in its place."""
+    """Put back a folder that was moved away by a process which was killed before it put another one
+    in its place.
+    """
     if os.path.lexists(target):
         return False
     with suppress(OSError):
-        for former in sorted(_leftovers_of(target, "former"), key=lambda path: path.lstat().st_ctime, reverse=True):
+        for former in sorted(
+            _leftovers_of(target, "former"), key=lambda path: path.lstat().st_ctime, reverse=True
+        ):
             former.rename(target)
             sync_folder(target.parent)
             return True
@@ -101,8 +124,8 @@ def restore(target: Path) -> bool:
 
 
 def clear(target: Path) -> None:
-    """Restore a folder, and delete what killed processes have left of it, or of a file, beside it; what cannot be
-    deleted stays.
+    """Restore a folder, and delete what killed processes have left of it, or of a file, beside it;
+    what cannot be deleted stays.
     """
     restore(target)
     with suppress(OSError):
@@ -143,13 +166,16 @@ def target_of(leftover: Path) -> Path:
 
 
 def delete(leftover: Path) -> None:
-    """Delete what a killed process has left. Raises QexpError if it is in use, or all that there is; OSError."""
+    """Delete what a killed process has left. Raises QexpError if it is in use, or all that there
+    is; OSError.
+    """
     if not is_draft(leftover):
         condemned = _beside(target_of(leftover), "draft")
         if is_lost(leftover):
             raise QexpError(f"{leftover.name} is all that there is of {target_of(leftover).name}")
         leftover.rename(condemned)  # incomplete from now on
-        shutil.rmtree(condemned)  # the lock of a complete folder is of a process that has just put it in its place
+        # the lock of a complete folder is of a process that has just put it in its place
+        shutil.rmtree(condemned)
         return
     with _at_work(leftover) as at_work:
         if at_work:
@@ -159,15 +185,18 @@ def delete(leftover: Path) -> None:
 
 @contextmanager
 def _at_work(draft: Path) -> Iterator[bool]:
-    """Whether a process is at work on a draft; if not, none begins before the end of the block. Raises OSError.
+    """Whether a process is at work on a draft; if not, none begins before the end of the block.
+    Raises OSError.
 
-    It holds the lock of the draft or, where folders cannot be locked, has changed something in it lately.
+    It holds the lock of the draft or, where folders cannot be locked, has changed something in it
+    lately.
     """
     handle = os.open(draft, os.O_RDONLY)
     try:
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            at_work = not os.path.samestat(os.fstat(handle), draft.stat())  # another one has its name by now
+            # another one has its name by now
+            at_work = not os.path.samestat(os.fstat(handle), draft.stat())
         except BlockingIOError:
             at_work = True
         except FileNotFoundError:
@@ -193,11 +222,16 @@ def is_stale_temporary(path: Path) -> bool:
 
 
 def last_change(path: Path) -> float:
-    """Time of the last status change of a file, or of anything in a folder; unlike mtime it cannot be set back.
+    """Time of the last status change of a file, or of anything in a folder; unlike mtime it cannot
+    be set back.
 
     Raises OSError if files vanish meanwhile because a process is at work.
     """
-    below = (Path(parent) / name for parent, folders, names in os.walk(path) for name in (*folders, *names))
+    below = (
+        Path(parent) / name
+        for parent, folders, names in os.walk(path)
+        for name in (*folders, *names)
+    )
     return max(inside.lstat().st_ctime for inside in (path, *below))
 
 
@@ -207,11 +241,17 @@ def _beside(target: Path, kind: str) -> Path:
 
 def _leftovers_of(target: Path, kind: str) -> list[Path]:
     matches = ((path, LEFTOVER.fullmatch(path.name)) for path in target.parent.iterdir())
-    return [path for path, match in matches if match and (match["whole"], match["kind"]) == (target.name, kind)]
+    return [
+        path
+        for path, match in matches
+        if match and (match["whole"], match["kind"]) == (target.name, kind)
+    ]
 
 
 def _locked(draft: Path) -> int | None:
-    """The handle that holds the lock of a new draft until it is closed; None if the draft was deleted meanwhile."""
+    """The handle that holds the lock of a new draft until it is closed; None if the draft was
+    deleted meanwhile.
+    """
     with suppress(FileNotFoundError), ExitStack() as unless_returned:
         handle = os.open(draft, os.O_RDONLY)
         unless_returned.callback(os.close, handle)
@@ -224,7 +264,9 @@ def _locked(draft: Path) -> int | None:
 
 
 def _take_turns(draft: Path, target: Path) -> None:
-    """Rename a draft to its name, and before that a folder of that name to a former one. Raises OSError."""
+    """Rename a draft to its name, and before that a folder of that name to a former one. Raises
+    OSError.
+    """
     while True:
         try:
             draft.rename(target)
@@ -238,7 +280,9 @@ def _take_turns(draft: Path, target: Path) -> None:
 
 
 def _exchange(draft: Path, target: Path) -> bool:
-    """Exchange the names of two folders in one step; False where there is no second folder, or no such step."""
+    """Exchange the names of two folders in one step; False where there is no second folder, or no
+    such step.
+    """
     renameat2 = _renameat2()
     if renameat2 is None or target.is_symlink() or not target.is_dir():
         return False
@@ -259,7 +303,9 @@ def _renameat2() -> Any:
 
 
 def names_in(target: Path) -> set[str]:
-    """The names in a folder, none if it does not exist. Raises QexpError where a folder cannot be."""
+    """The names in a folder, none if it does not exist. Raises QexpError where a folder cannot
+    be.
+    """
     try:
         return {path.name for path in target.iterdir()} if target.exists() else set()
     except NotADirectoryError:
@@ -269,7 +315,8 @@ def names_in(target: Path) -> set[str]:
 
 
 def write_folder(target: Path, contents: Mapping[str, bytes]) -> None:
-    """Create a folder with all its files, or nothing; an old folder is deleted when the new one is complete.
+    """Create a folder with all its files, or nothing; an old folder is deleted when the new one is
+    complete.
 
     contents  name → content; names may have folders in them
     """

@@ -1,4 +1,6 @@
-"""Documents of JSON, lines of JSON, CSV and NetCDF files: read with an error that names the file, written at once."""
+"""Documents of JSON, lines of JSON, CSV and NetCDF files: read with an error that names the file,
+written at once.
+"""
 
 from __future__ import annotations
 
@@ -31,7 +33,9 @@ def write_csv(path: Path, columns: Iterable[str], rows: Iterable[Iterable[Any]])
 def csv_text(columns: Iterable[str], rows: Iterable[Iterable[Any]]) -> str:
     """A header line, then a line for each row; None is an empty cell, and no cell is a formula."""
     text = io.StringIO()
-    csv.writer(text, lineterminator="\n").writerows(map(_no_formula, row) for row in (columns, *rows))
+    csv.writer(text, lineterminator="\n").writerows(
+        map(_no_formula, row) for row in (columns, *rows)
+    )
     return text.getvalue()
 
 
@@ -57,13 +61,18 @@ def json_bytes(document: Any) -> bytes:
     import orjson
 
     marked = with_marks(document)
-    return orjson.dumps(marked, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE | orjson.OPT_SERIALIZE_NUMPY)
+    return orjson.dumps(
+        marked, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE | orjson.OPT_SERIALIZE_NUMPY
+    )
 
 
 def with_marks(document: Any) -> Any:
-    """The document with null for NaN and infinity, and, if there are any, a list of their places as `not_finite`."""
+    """The document with null for NaN and infinity, and, if there are any, a list of their places as
+    `not_finite`.
+    """
     with suppress(ValueError):
-        json.dumps(document, allow_nan=False, default=str)  # quicker than a look at each number from here
+        # quicker than a look at each number from here
+        json.dumps(document, allow_nan=False, default=str)
         return document
     marks: dict[str, str] = {}
 
@@ -72,7 +81,10 @@ def with_marks(document: Any) -> Any:
             marks[path] = str(value)
             return None
         if isinstance(value, dict):
-            return {key: cleaned(item, f"{path}.{key}" if path else str(key)) for key, item in value.items()}
+            return {
+                key: cleaned(item, f"{path}.{key}" if path else str(key))
+                for key, item in value.items()
+            }
         if isinstance(value, list | tuple):
             return [cleaned(item, f"{path}[{index}]") for index, item in enumerate(value)]
         return value
@@ -86,7 +98,9 @@ DEEPEST_JSON = 100
 
 
 def read_json(path: Path) -> Any:
-    """Read a file that `write_json` wrote. Raises FileNotFoundError, and DamagedError if it is not JSON."""
+    """Read a file that `write_json` wrote. Raises FileNotFoundError, and DamagedError if it is not
+    JSON.
+    """
     import orjson
 
     content = read_bytes(path)
@@ -95,12 +109,16 @@ def read_json(path: Path) -> Any:
     except orjson.JSONDecodeError as error:
         raise DamagedError(f"{path} cannot be read: {error}") from error
     if _too_deep(document):
-        raise DamagedError(f"{path} cannot be read: it is nested more than {DEEPEST_JSON} levels deep")
+        raise DamagedError(
+            f"{path} cannot be read: it is nested more than {DEEPEST_JSON} levels deep"
+        )
     return document
 
 
 def object_in(path: Path) -> dict[str, Any]:
-    """The JSON object in a file; empty if there is no file, if it cannot be read, or if it holds something else."""
+    """The JSON object in a file; empty if there is no file, if it cannot be read, or if it holds
+    something else.
+    """
     with suppress(FileNotFoundError, DamagedError):
         document = read_json(path)
         return document if isinstance(document, dict) else {}
@@ -111,16 +129,29 @@ def _too_deep(document: Any) -> bool:
     level = [document]
     for _ in range(DEEPEST_JSON):
         nested = [value for value in level if isinstance(value, dict | list)]
-        level = [item for value in nested for item in (value.values() if isinstance(value, dict) else value)]
+        level = [
+            item
+            for value in nested
+            for item in (value.values() if isinstance(value, dict) else value)
+        ]
         if not level:
             return False
     return True
 
 
 BROKEN_NETCDF = (
-    OSError, ValueError, TypeError, LookupError, RuntimeError, AttributeError, ArithmeticError, AssertionError,
-    MemoryError, zlib.error, lzma.LZMAError,
-)  # fmt: skip
+    OSError,
+    ValueError,
+    TypeError,
+    LookupError,
+    RuntimeError,
+    AttributeError,
+    ArithmeticError,
+    AssertionError,
+    MemoryError,
+    zlib.error,
+    lzma.LZMAError,
+)
 """Errors that h5py, h5netcdf, scipy, zarr and xarray raise for damaged files."""
 
 
@@ -129,7 +160,9 @@ BROKEN_NUMPY = (OSError, ValueError, EOFError, SyntaxError, TokenError)
 
 
 def require_own_numbers(file: h5py.File) -> None:
-    """Raise OSError if an open file takes numbers from others: its hash knows nothing of them, and they may be any."""
+    """Raise OSError if an open file takes numbers from others: its hash knows nothing of them, and
+    they may be any.
+    """
     import h5py
 
     links: list[tuple[str, Any]] = []
@@ -139,15 +172,23 @@ def require_own_numbers(file: h5py.File) -> None:
         raise OSError("it has links of an unknown kind") from None
     for name, link in links:
         there: Any = file[name] if isinstance(link, h5py.HardLink) else None
-        numbers = getattr(there, "is_virtual", False) or getattr(there, "external", None)  # groups have neither
+        # groups have neither
+        numbers = getattr(there, "is_virtual", False) or getattr(there, "external", None)
         if numbers or isinstance(link, h5py.ExternalLink):
-            raise OSError(f"'{name}' is in another file, which is not followed; copy its numbers into this one")
+            raise OSError(
+                f"'{name}' is in another file, which is not followed; copy its numbers into"
+                " this one"
+            )
         if chunk := getattr(there, "chunks", None):
-            require_bounded(name, math.prod(chunk) * there.dtype.itemsize, there.id.get_storage_size)
+            require_bounded(
+                name, math.prod(chunk) * there.dtype.itemsize, there.id.get_storage_size
+            )
 
 
 LARGEST_CHUNK, MOST_INFLATED = 2**28, 200
-"""Bytes of a chunk, and times as many as its array has in the file, that are decoded without doubt."""
+"""Bytes of a chunk, and times as many as its array has in the file, that are decoded without
+doubt.
+"""
 
 
 def require_bounded(name: str, size: int, stored: Callable[[], int]) -> None:
@@ -162,7 +203,9 @@ def require_bounded(name: str, size: int, stored: Callable[[], int]) -> None:
 
 
 def require_hdf5(path: Path) -> None:
-    """Raise DamagedError if the layout of an existing HDF5 or NetCDF 4 file cannot be read, or it holds nothing."""
+    """Raise DamagedError if the layout of an existing HDF5 or NetCDF 4 file cannot be read, or it
+    holds nothing.
+    """
     import h5py
 
     try:
@@ -186,12 +229,16 @@ def read_netcdf(path: Path) -> xarray.Dataset:
         raise FileNotFoundError(f"there is no {path}")
     require_hdf5(path)  # h5netcdf prints a traceback beside its error
     try:
-        return xarray.load_dataset(path, engine="h5netcdf", decode_times=False, decode_timedelta=False)
+        return xarray.load_dataset(
+            path, engine="h5netcdf", decode_times=False, decode_timedelta=False
+        )
     except BROKEN_NETCDF as error:
         raise DamagedError(f"{path} cannot be read: {error}") from error
 
 
-def write_netcdf(path: Path, table: xarray.Dataset, encoding: Mapping[str, Any] | None = None) -> None:
+def write_netcdf(
+    path: Path, table: xarray.Dataset, encoding: Mapping[str, Any] | None = None
+) -> None:
     """Replace a NetCDF file in one step.
 
     encoding  variable → how it is stored, as xarray takes it
@@ -200,7 +247,9 @@ def write_netcdf(path: Path, table: xarray.Dataset, encoding: Mapping[str, Any] 
 
 
 def read_lines(path: Path) -> Iterator[dict[str, Any]]:
-    """The JSON lines of a file, none if it is missing; torn ones, whose writing was interrupted, are left out."""
+    """The JSON lines of a file, none if it is missing; torn ones, whose writing was interrupted,
+    are left out.
+    """
     with suppress(FileNotFoundError):
         for line in read_bytes(path).splitlines(keepends=True):
             if (document := whole_line(line)) is not None:
@@ -208,7 +257,9 @@ def read_lines(path: Path) -> Iterator[dict[str, Any]]:
 
 
 def whole_line(line: bytes) -> dict[str, Any] | None:
-    """The JSON object of a line; None if the line is torn (without its end) or is not a JSON object."""
+    """The JSON object of a line; None if the line is torn (without its end) or is not a JSON
+    object.
+    """
     import orjson
 
     if not line.endswith(b"\n"):

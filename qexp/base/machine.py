@@ -24,15 +24,24 @@ if TYPE_CHECKING:
 LARGEST_MEMORY = 64 * 10**12
 """More bytes than any machine has: the value if the memory is unknown."""
 
-NO_MEMORY = ("MemoryError", "DefaultCPUAllocator: ", "CUDA out of memory", "CUBLAS_STATUS_ALLOC_FAILED")
-"""Messages of Python and torch when memory is exhausted; for the CPU torch raises a plain RuntimeError."""
+NO_MEMORY = (
+    "MemoryError",
+    "DefaultCPUAllocator: ",
+    "CUDA out of memory",
+    "CUBLAS_STATUS_ALLOC_FAILED",
+)
+"""Messages of Python and torch when memory is exhausted; for the CPU torch raises a plain
+RuntimeError.
+"""
 
 CGROUPS = Path("/sys/fs/cgroup")
 OWN_CGROUPS = Path("/proc/self/cgroup")
 
 
 def memory() -> int:
-    """Bytes of memory: the machine's, or the limit of a container, a scheduler or `ulimit -v` if that is lower."""
+    """Bytes of memory: the machine's, or the limit of a container, a scheduler or `ulimit -v` if
+    that is lower.
+    """
     limits = [LARGEST_MEMORY, *cgroup_limits()]
     with suppress(ValueError, OSError):  # the system does not report it
         limits.append(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))
@@ -46,7 +55,9 @@ def ran_out_of_memory(error: BaseException) -> bool:
     """Whether an error means that memory is exhausted: Python's, torch's, or the system's."""
     if isinstance(error, OSError):
         return error.errno == errno.ENOMEM
-    return isinstance(error, MemoryError) or (isinstance(error, RuntimeError) and says_no_memory(str(error)))
+    return isinstance(error, MemoryError) or (
+        isinstance(error, RuntimeError) and says_no_memory(str(error))
+    )
 
 
 def says_no_memory(text: str) -> bool:
@@ -55,7 +66,8 @@ def says_no_memory(text: str) -> bool:
 
 
 def memory_kills(groups: Path = OWN_CGROUPS, root: Path = CGROUPS) -> int:
-    """The number of processes of this control group that the system has killed so far because memory ran out.
+    """The number of processes of this control group that the system has killed so far because
+    memory ran out.
 
     0 where the system does not count them.
     """
@@ -66,14 +78,17 @@ def memory_kills(groups: Path = OWN_CGROUPS, root: Path = CGROUPS) -> int:
 
 
 def cgroup_limits(groups: Path = OWN_CGROUPS, root: Path = CGROUPS) -> Iterator[int]:
-    """Memory limits of this process's control groups and their parents, in bytes; of cgroup versions 1 and 2."""
+    """Memory limits of this process's control groups and their parents, in bytes; of cgroup
+    versions 1 and 2.
+    """
     for file in _memory_files("memory.max", "memory.limit_in_bytes", groups, root):
         with suppress(OSError, ValueError):  # missing, or "max"
             yield int(file.read_text())
 
 
 def _memory_files(second: str, first: str, groups: Path, root: Path) -> Iterator[Path]:
-    """Where a file on memory may be, of this process's control groups and their parents; the innermost first.
+    """Where a file on memory may be, of this process's control groups and their parents; the
+    innermost first.
 
     second, first  its name in cgroup version 2, and in version 1
     """
@@ -103,8 +118,9 @@ TRIM_THRESHOLD, MMAP_THRESHOLD = -1, -3
 """Parameters of glibc's `mallopt`, by their numbers in malloc.h [bytes]."""
 
 KEPT = {TRIM_THRESHOLD: 2**30, MMAP_THRESHOLD: 2**26}
-"""Free memory that stays with the process, and the size of the largest arrays that share it. Larger arrays may leave
-gaps that take more memory than the time is worth."""
+"""Free memory that stays with the process, and the size of the largest arrays that share it. Larger
+arrays may leave gaps that take more memory than the time is worth.
+"""
 
 ADAPTED = {TRIM_THRESHOLD: 2**26, MMAP_THRESHOLD: 2**25}
 """The largest values that glibc adapts both to by itself."""
@@ -114,13 +130,14 @@ ADAPTED = {TRIM_THRESHOLD: 2**26, MMAP_THRESHOLD: 2**25}
 def freed_memory_kept() -> Iterator[None]:
     """Inside the block, keep memory that is freed for the next operations that need some.
 
-    By default glibc returns large arrays to the system as soon as they are freed, and gets them again for the next
-    batch, page by page and filled with zeros. That took 4 to 40 % of the time of training on a CPU. Keeping them
-    changes no result.
-    Does nothing with another C library, or where the environment has settings of the user's own: `MALLOC_…`,
-    `GLIBC_TUNABLES`.
+    By default glibc returns large arrays to the system as soon as they are freed, and gets them
+    again for the next batch, page by page and filled with zeros. That took 4 to 40 % of the time of
+    training on a CPU. Keeping them changes no result.
+    Does nothing with another C library, or where the environment has settings of the user's own:
+    `MALLOC_…`, `GLIBC_TUNABLES`.
     """
-    library, chosen = None, any(name.startswith("MALLOC_") or name == "GLIBC_TUNABLES" for name in os.environ)
+    library = None
+    chosen = any(name.startswith("MALLOC_") or name == "GLIBC_TUNABLES" for name in os.environ)
     if sys.platform == "linux" and not chosen:
         import ctypes  # takes milliseconds, which commands that only read need not wait for
 
@@ -151,9 +168,10 @@ TURNS = "10000"
 def wait_without_spinning() -> None:
     """Let threads that wait at the end of an operation sleep soon instead of keeping a core busy.
 
-    By default they spin for milliseconds. On a machine with other work they take this time from the threads that they
-    wait for: a training step on two threads then takes twenty times as long. Must be called before torch is loaded;
-    changes no result. `OMP_WAIT_POLICY` and `GOMP_SPINCOUNT` in the environment take precedence.
+    By default they spin for milliseconds. On a machine with other work they take this time from the
+    threads that they wait for: a training step on two threads then takes twenty times as long. Must
+    be called before torch is loaded; changes no result. `OMP_WAIT_POLICY` and `GOMP_SPINCOUNT` in
+    the environment take precedence.
     """
     if not {"OMP_WAIT_POLICY", "GOMP_SPINCOUNT"} & os.environ.keys():
         os.environ["GOMP_SPINCOUNT"] = TURNS
@@ -196,7 +214,8 @@ def start_child(
     output     takes what it prints; this process's own output if it is None
     variables  its environment variables besides those of this process
     folder     its working directory
-    apart      whether it leads a session of its own, where Ctrl-C on a terminal reaches it from this process only
+    apart      whether it leads a session of its own, where Ctrl-C on a terminal reaches it from
+               this process only
     pass_on    numbers of open files that it inherits
     """
     import subprocess
@@ -225,14 +244,16 @@ SECONDS_TO_HEAR = 2.0
 """Seconds in which a signal to all processes of a job has reached each of them."""
 
 ASKED_TO_END = (-signal.SIGTERM, 128 + signal.SIGTERM, 130)
-"""Exit codes of a child that SIGTERM has killed, as Python and as a shell give it, and of qexp that was interrupted."""
+"""Exit codes of a child that SIGTERM has killed, as Python and as a shell give it, and of qexp that
+was interrupted.
+"""
 
 
 def ended_with_all(code: int, interrupted: Callable[[], bool]) -> bool:
     """Whether a child has ended because this process is asked to end as well.
 
-    A scheduler may send SIGTERM to all processes of a job one after the other, and the child may end before this one
-    hears of it, which is waited for.
+    A scheduler may send SIGTERM to all processes of a job one after the other, and the child may
+    end before this one hears of it, which is waited for.
     """
     deadline = time.monotonic() + SECONDS_TO_HEAR
     while code in ASKED_TO_END and not interrupted() and time.monotonic() < deadline:
@@ -241,8 +262,12 @@ def ended_with_all(code: int, interrupted: Callable[[], bool]) -> bool:
 
 
 @contextmanager
-def handled(numbers: Iterable[signal.Signals], handler: Callable[[int, FrameType | None], None]) -> Iterator[None]:
-    """Handle these signals inside the block, then restore the former handlers; no effect outside the main thread."""
+def handled(
+    numbers: Iterable[signal.Signals], handler: Callable[[int, FrameType | None], None]
+) -> Iterator[None]:
+    """Handle these signals inside the block, then restore the former handlers; no effect outside
+    the main thread.
+    """
     if threading.current_thread() is not threading.main_thread():
         yield
         return
@@ -256,20 +281,26 @@ def handled(numbers: Iterable[signal.Signals], handler: Callable[[int, FrameType
 
 @contextmanager
 def terminable(*more: signal.Signals) -> Iterator[None]:
-    """Raise KeyboardInterrupt on SIGTERM, a closed terminal and `more`, so that the process ends as after Ctrl-C."""
+    """Raise KeyboardInterrupt on SIGTERM, a closed terminal and `more`, so that the process ends as
+    after Ctrl-C.
+    """
 
     def interrupt(number: int, frame: FrameType | None) -> None:
         raise KeyboardInterrupt
 
     numbers = (signal.SIGTERM, signal.SIGHUP, *more)
     # A signal that the parent process ignores (as nohup does with a closed terminal) stays ignored.
-    with handled([number for number in numbers if signal.getsignal(number) is not signal.SIG_IGN], interrupt):
+    with handled(
+        [number for number in numbers if signal.getsignal(number) is not signal.SIG_IGN], interrupt
+    ):
         yield
 
 
 @contextmanager
 def in_background(name: str, work: Callable[[threading.Event], None]) -> Iterator[None]:
-    """Work in a thread of that name until the block ends, which sets the event that the work gets."""
+    """Work in a thread of that name until the block ends, which sets the event that the work
+    gets.
+    """
     ended = threading.Event()
     thread = threading.Thread(target=work, args=(ended,), name=name, daemon=True)
     thread.start()
@@ -288,7 +319,9 @@ def visible_gpus() -> list[str]:
     if chosen is not None:
         return [gpu for gpu in chosen.split(",") if gpu]
     try:
-        listing = subprocess.run(["nvidia-smi", "-L"], capture_output=True, text=True, timeout=20, check=True).stdout
+        listing = subprocess.run(
+            ["nvidia-smi", "-L"], capture_output=True, text=True, timeout=20, check=True
+        ).stdout
     except (OSError, subprocess.SubprocessError):
         return []
     return [str(index) for index in range(listing.count("GPU "))]
@@ -307,12 +340,21 @@ WIDE_TERMINAL = 100
 
 
 def progress_bar(*fields: str) -> Progress:
-    """A bar with a description, some fields, and the time left, which disappears when it is done."""
+    """A bar with a description, some fields, and the time left, which disappears when it is
+    done.
+    """
     from rich.console import Console
-    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+    from rich.progress import (
+        BarColumn,
+        Progress,
+        TextColumn,
+        TimeElapsedColumn,
+        TimeRemainingColumn,
+    )
 
     console = Console(stderr=True)
-    elapsed = [TimeElapsedColumn()] if console.width >= WIDE_TERMINAL else []  # which else cuts the time left
+    # which else cuts the time left
+    elapsed = [TimeElapsedColumn()] if console.width >= WIDE_TERMINAL else []
     of_fields = [TextColumn(f"{{task.fields[{field}]}}") for field in fields]
     times = [*elapsed, TextColumn("left"), TimeRemainingColumn()]
     head = TextColumn("{task.description}"), BarColumn(bar_width=24)

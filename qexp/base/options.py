@@ -1,7 +1,8 @@
-"""Options of a command, each declared once: a field of a frozen dataclass, with its help and its form in the shell.
+"""Options of a command, each declared once: a field of a frozen dataclass, with its help and its
+form in the shell.
 
-The shell makes an option of each field, a Python function takes the fields as keywords, the engine takes the object
-whole, and a job on a cluster gets it back as words of a command line:
+The shell makes an option of each field, a Python function takes the fields as keywords, the engine
+takes the object whole, and a job on a cluster gets it back as words of a command line:
 
     @dataclass(frozen=True)
     class Repeats(Opening):
@@ -40,7 +41,8 @@ DOCSTRING_WIDTH = 120
 class Option:
     """The form of a field in the shell.
 
-    help      a sentence for the shell and for the docstring; other fields stand between backquotes in it
+    help      a sentence for the shell and for the docstring; other fields stand between backquotes
+              in it
     also      a sentence that the shell alone adds, such as "Repeat for more."
     example   a value of it in Python, where that does not go without saying
     flags     how it is written; `--field-name` if there are none
@@ -69,7 +71,9 @@ class Option:
 
 
 def option(default: Any, help: str, *flags: str, **form: Any) -> Any:
-    """A field of options with this default; see `Option`. `...` stands for a field without a default."""
+    """A field of options with this default; see `Option`. `...` stands for a field without a
+    default.
+    """
     about = {"option": Option(help, flags, **form)}
     if default is ...:
         return dataclasses.field(metadata=about)
@@ -81,8 +85,8 @@ def option(default: Any, help: str, *flags: str, **form: Any) -> Any:
 def print_width() -> Any:
     """A field for the width of figures in print."""
     help = (
-        "Width for print: one column of a page (3.35 inches) or two (6.7), with texts of 8 points, laid out for that; "
-        "PNG with 300 dots per inch."
+        "Width for print: one column of a page (3.35 inches) or two (6.7), with texts of 8 points,"
+        " laid out for that; PNG with 300 dots per inch."
     )
     return option(None, help, metavar="single|double")
 
@@ -90,9 +94,15 @@ def print_width() -> Any:
 def figure_formats() -> Any:
     """A field for the formats in which figures are written."""
     return option(
-        ("png",), "File format.", "--format", also="Repeat for more. png if left out.", metavar="png|pdf|svg",
-        shell=list[str], complete="figure_formats", example='("png", "pdf")',
-    )  # fmt: skip
+        ("png",),
+        "File format.",
+        "--format",
+        also="Repeat for more. png if left out.",
+        metavar="png|pdf|svg",
+        shell=list[str],
+        complete="figure_formats",
+        example='("png", "pdf")',
+    )
 
 
 def python_only(default: Any, help: str) -> Any:
@@ -125,7 +135,10 @@ def own_first(options: type[Any]) -> list[dataclasses.Field[Any]]:
     others = [base for base in options.__mro__[1:] if dataclasses.is_dataclass(base)]
     inherited = {field.name for base in others for field in dataclasses.fields(base)}
     fields = dataclasses.fields(options)
-    return sorted(fields, key=lambda field: (bool(field.kw_only), bool(field.kw_only) and field.name in inherited))
+    return sorted(
+        fields,
+        key=lambda field: (bool(field.kw_only), bool(field.kw_only) and field.name in inherited),
+    )
 
 
 def _option_of(field: dataclasses.Field[Any]) -> Option:
@@ -176,7 +189,9 @@ Counted = Callable[[int, int], None]
 def as_warning(text: str) -> None:
     """A warning of Python, at the line outside of qexp that led to it."""
     frame, level = sys._getframe(1), 2
-    while frame.f_back is not None and frame.f_globals.get("__name__", "").partition(".")[0] == "qexp":
+    while (
+        frame.f_back is not None and frame.f_globals.get("__name__", "").partition(".")[0] == "qexp"
+    ):
         frame, level = frame.f_back, level + 1
     warnings.warn(in_python(text), stacklevel=level)
 
@@ -205,14 +220,18 @@ def displayed(display: Any) -> Iterator[None]:
 class Displaying:
     """Options of what shows its progress."""
 
-    display: Any = python_only(None, "Shows the progress: a bar on a terminal or notebook if left out; False: none.")
+    display: Any = python_only(
+        None, "Shows the progress: a bar on a terminal or notebook if left out; False: none."
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
 class Trusting:
     """Options of a command that may execute the code of runs."""
 
-    trust_code: bool = option(False, "Execute the code of imported runs, code/extensions.py; only if you trust it.")
+    trust_code: bool = option(
+        False, "Execute the code of imported runs, code/extensions.py; only if you trust it."
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -223,7 +242,10 @@ class OnDevice:
 @dataclass(frozen=True, kw_only=True)
 class InWorkspace:
     workspace: str | Path | None = option(
-        None, "The directory that holds specs/; searched upwards if left out.", metavar="DIR", shell=str
+        None,
+        "The directory that holds specs/; searched upwards if left out.",
+        metavar="DIR",
+        shell=str,
     )
 
 
@@ -246,7 +268,9 @@ Keywords = ParamSpec("Keywords")
 
 
 def is_number(value: Any) -> bool:
-    """Whether a value is a number, also one of NumPy; True and False are none, though Python counts with them."""
+    """Whether a value is a number, also one of NumPy; True and False are none, though Python counts
+    with them.
+    """
     return hasattr(value, "__float__") and not isinstance(value, bool)
 
 
@@ -270,12 +294,20 @@ class Kind:
     of_files: bool = False
 
 
-TEXTS = Kind("a list of texts", lambda value: isinstance(value, str | Iterable) and not isinstance(value, bytes))
+TEXTS = Kind(
+    "a list of texts",
+    lambda value: isinstance(value, str | Iterable) and not isinstance(value, bytes),
+)
 PATHS = dataclasses.replace(TEXTS, of_files=True)
-DICTIONARY, ANYTHING = Kind("a dictionary", lambda value: isinstance(value, Mapping)), Kind("", lambda value: True)
+DICTIONARY, ANYTHING = (
+    Kind("a dictionary", lambda value: isinstance(value, Mapping)),
+    Kind("", lambda value: True),
+)
 
 KINDS = {
-    "bool": Kind("True or False", lambda value: isinstance(value, int) or hasattr(value, "__bool__"), bool),
+    "bool": Kind(
+        "True or False", lambda value: isinstance(value, int) or hasattr(value, "__bool__"), bool
+    ),
     "int": Kind("a whole number", _is_whole, int),
     "float": Kind("a number", is_number, float),
     "Path": Kind("a path", lambda value: isinstance(value, str | os.PathLike), Path, of_files=True),
@@ -283,17 +315,23 @@ KINDS = {
     **dict.fromkeys(("Collection[str]", "Iterable[str]", "Sequence[str]"), TEXTS),
     "Sequence[str | Path]": PATHS,
 }
-"""A word of an annotation → what such values are; the shell reads the first of them that an annotation has."""
+"""A word of an annotation → what such values are; the shell reads the first of them that an
+annotation has.
+"""
 
 
 @cache
 def kinds_of(annotation: str) -> tuple[Kind, ...]:
-    """What the values of an annotation are besides None, in its order; a word that is not in the table is anything.
+    """What the values of an annotation are besides None, in its order; a word that is not in the
+    table is anything.
 
-    The texts of annotations are enough for that: to look up what they mean would load modules that start-up needs not.
+    The texts of annotations are enough for that: to look up what they mean would load modules that
+    start-up needs not.
     """
     words = [word for word in re.split(r" \| (?![^\[]*\])", annotation) if word != "None"]
-    return tuple(DICTIONARY if word.startswith("Mapping[") else KINDS.get(word, ANYTHING) for word in words)
+    return tuple(
+        DICTIONARY if word.startswith("Mapping[") else KINDS.get(word, ANYTHING) for word in words
+    )
 
 
 NAMES_OF_SPECS = ("experience", "dataset", "model")
@@ -326,7 +364,9 @@ class Argument:
         return value is None or (value is False and self.is_path)
 
     def read(self, value: Any) -> Any:
-        """A value as the function takes it: a text alone is a list of one, and not its letters. Raises QexpError."""
+        """A value as the function takes it: a text alone is a list of one, and not its letters.
+        Raises QexpError.
+        """
         if isinstance(value, str | Path) and self.kinds[0] in (TEXTS, PATHS):
             return [value]
         if any(kind.fits(value) for kind in self.kinds):
@@ -344,14 +384,17 @@ class Argument:
 
 
 class takes(Generic[Keywords, Options]):  # noqa: N801 - a decorator
-    """Lets a function of options, and of what they are for, take the fields of the options as keywords.
+    """Lets a function of options, and of what they are for, take the fields of the options as
+    keywords.
 
     Its docstring gets a line for each of them, before that of what it returns and its example.
 
     elsewhere  keyword that the function does not have, or not of several values → what has it
     """
 
-    def __init__(self, options: Callable[Keywords, Options], elsewhere: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self, options: Callable[Keywords, Options], elsewhere: Mapping[str, str] | None = None
+    ) -> None:
         self._options, self._elsewhere = options, elsewhere or {}
 
     @overload
@@ -365,7 +408,9 @@ class takes(Generic[Keywords, Options]):  # noqa: N801 - a decorator
     def __call__(self, function: Callable[..., Any]) -> Callable[..., Any]:
         make: Any = self._options
         declared = inspect.signature(function)
-        subjects = [parameter for parameter in declared.parameters.values() if parameter.name != "options"]
+        subjects = [
+            parameter for parameter in declared.parameters.values() if parameter.name != "options"
+        ]
         several = bool(subjects) and subjects[-1].kind is inspect.Parameter.VAR_POSITIONAL
         signature = declared.replace(parameters=[*subjects, *self._keywords(by_name=several)])
         fields = {field.name: self._argument(field) for field in own_first(make)}
@@ -377,8 +422,12 @@ class takes(Generic[Keywords, Options]):  # noqa: N801 - a decorator
                 given += given.pop()
             for name, value in bound.items():
                 if value is True and fields[name].is_path:
-                    raise TypeError(f"{function.__name__}: `{name}` is a path, or left out, and not True")
-            there = {name: value for name, value in bound.items() if not fields[name].is_left_out(value)}
+                    raise TypeError(
+                        f"{function.__name__}: `{name}` is a path, or left out, and not True"
+                    )
+            there = {
+                name: value for name, value in bound.items() if not fields[name].is_left_out(value)
+            }
             options = make(**{name: fields[name].read(value) for name, value in there.items()})
             with displayed(getattr(options, "display", None)):
                 return function(*given, options=options)
@@ -401,7 +450,9 @@ class takes(Generic[Keywords, Options]):  # noqa: N801 - a decorator
 
     def _argument(self, field: dataclasses.Field[Any]) -> Argument:
         example = getattr(field.metadata.get("option"), "example", "")
-        return Argument(field.name, kinds_of(str(field.type)), example, self._elsewhere.get(field.name, ""))
+        return Argument(
+            field.name, kinds_of(str(field.type)), example, self._elsewhere.get(field.name, "")
+        )
 
 
 def checks_keywords(function: Callable[Keywords, Returned]) -> Callable[Keywords, Returned]:
@@ -436,7 +487,9 @@ def _bound(
     except TypeError as error:
         unknown = next((name for name in keywords if name not in signature.parameters), "")
         declared = in_shell(options) if options else ()
-        in_the_shell = {flag.lstrip("-"): field.name for field, _ in declared for flag in flags_of(field)}
+        in_the_shell = {
+            flag.lstrip("-"): field.name for field, _ in declared for flag in flags_of(field)
+        }
         several = "; give several as one list" if "too many positional" in str(error) else ""
         other = in_the_shell.get(unknown, OTHER_NAMES.get(unknown))
         if elsewhere and unknown in elsewhere:
@@ -449,7 +502,9 @@ def _bound(
 
 
 def documented(docstring: str, options: type[Any]) -> str:
-    """A docstring with a line for each field, before those of what is returned and raised, and before the example."""
+    """A docstring with a line for each field, before those of what is returned and raised, and
+    before the example.
+    """
     meanings = {field.name: help_of(field) for field in own_first(options)}
     lines = docstring.splitlines()
     ends = ("returns ", "Raises ", ">>> ")
@@ -459,7 +514,10 @@ def documented(docstring: str, options: type[Any]) -> str:
         line
         for name, meaning in meanings.items()
         for line in textwrap.wrap(
-            f"{name:{width}}{meaning}", DOCSTRING_WIDTH - 4, subsequent_indent=" " * width, break_on_hyphens=False
+            f"{name:{width}}{meaning}",
+            DOCSTRING_WIDTH - 4,
+            subsequent_indent=" " * width,
+            break_on_hyphens=False,
         )
     ]
     rest = [*([""] if lines[end:] and lines[end].startswith(">>> ") else []), *lines[end:]]

@@ -1,8 +1,9 @@
 """The physical quantities of specs: unit, SI factor, limits. They are declared here alone.
 
-Specs, figures and NetCDF attributes use the units below; `physics` works in SI. A variable of a second
-view carries a suffix (`incidence_1`), and one of a named source a prefix (`chamber.depth`); both are the same quantity
-as the one without it. A dataset with `"angles": "degrees"` has its angles in degrees.
+Specs, figures and NetCDF attributes use the units below; `physics` works in SI. A variable of a
+second view carries a suffix (`incidence_1`), and one of a named source a prefix (`chamber.depth`);
+both are the same quantity as the one without it. A dataset with `"angles": "degrees"` has its
+angles in degrees.
 """
 
 from __future__ import annotations
@@ -37,14 +38,19 @@ class Quantity:
     period: float | None = None
     """Values that differ by it mean the same, in `unit`."""
     plausible: tuple[float, float] | None = None
-    """Least and largest value that nature has, in `unit`: the prior of an amplitude that is given no other."""
+    """Least and largest value that nature has, in `unit`: the prior of an amplitude that is given
+    no other.
+    """
     name: str = ""
-    """What readers call it, if that is not the variable's name in words; of qexp's own variables alone."""
+    """What readers call it, if that is not the variable's name in words; of qexp's own variables
+    alone.
+    """
     symbol: str = ""
     """How formulas and axes of figures write it; of qexp's own variables alone."""
     natural_zero: bool = True
-    """Whether zero is the absence of the quantity, so that errors relative to its value mean something: not so for
-    positions and directions."""
+    """Whether zero is the absence of the quantity, so that errors relative to its value mean
+    something: not so for positions and directions.
+    """
 
     @property
     def least(self) -> float | None:
@@ -63,8 +69,14 @@ class Quantity:
 
     @property
     def in_another_unit(self) -> str:
-        """The end of an error on a value beyond a limit: what to write if it is in another unit; empty if none is."""
-        return f'; if angles are in degrees, add "{ANGLES}": "{DEGREES}" to the dataset' if self.unit == RADIAN else ""
+        """The end of an error on a value beyond a limit: what to write if it is in another unit;
+        empty if none is.
+        """
+        return (
+            f'; if angles are in degrees, add "{ANGLES}": "{DEGREES}" to the dataset'
+            if self.unit == RADIAN
+            else ""
+        )
 
 
 Quantities = Mapping[str, Quantity]
@@ -89,43 +101,63 @@ NOISE = "noise"
 
 QUANTITIES: dict[str, Quantity] = {
     "depth": LENGTH("depth of the source below the flat surface, positive downwards", above=0.0),
-    "delta_volume": VOLUME("volume change of the source, inflation positive", name="volume change", symbol="ΔV"),
+    "delta_volume": VOLUME(
+        "volume change of the source, inflation positive", name="volume change", symbol="ΔV"
+    ),
     "x": POSITION("position of the source east of the image centre"),
     "y": POSITION("position of the source north of the image centre"),
     "x_res": LENGTH("width of a pixel, eastwards", above=0.0, name="pixel width"),
     "y_res": LENGTH("height of a pixel, northwards", above=0.0, name="pixel height"),
     "azimuth": ANGLE(
-        "horizontal direction of the look from satellite to ground, counter-clockwise from east", period=TURN
+        "horizontal direction of the look from satellite to ground, counter-clockwise from east",
+        period=TURN,
     ),
     "incidence": TILT("angle between the line of sight and the vertical"),
     "heading": BEARING("direction in which the satellite flies, clockwise from north"),
     "radius": LENGTH("radius of the source", above=0.0),
     "semi_major": LENGTH("half the long axis of the spheroid", above=0.0, name="semi-major axis"),
-    "semi_minor": LENGTH("half of each of the two short axes of the spheroid", above=0.0, name="semi-minor axis"),
+    "semi_minor": LENGTH(
+        "half of each of the two short axes of the spheroid", above=0.0, name="semi-minor axis"
+    ),
     "a_x": LENGTH("half the axis of the source along its own x", at_least=0.0, name="semi-axis x"),
     "a_y": LENGTH("half the axis of the source along its own y", at_least=0.0, name="semi-axis y"),
     "a_z": LENGTH("half the axis of the source along its own z", at_least=0.0, name="semi-axis z"),
     "length": LENGTH("length of the rectangle along its strike", above=0.0),
     "width": LENGTH("width of the rectangle along its dip", above=0.0),
     "strike": BEARING("direction of the source, clockwise from north"),
-    "dip": TILT("angle between the rectangle and the horizontal, downwards to the right of its strike"),
+    "dip": TILT(
+        "angle between the rectangle and the horizontal, downwards to the right of its strike"
+    ),
     "plunge": TILT("angle between the long axis of the spheroid and the horizontal"),
     **{
-        f"omega_{axis}": BEARING(f"clockwise rotation of the source about {axis}", name=f"rotation about {axis}")
+        f"omega_{axis}": BEARING(
+            f"clockwise rotation of the source about {axis}", name=f"rotation about {axis}"
+        )
         for axis in "xyz"
     },
     "pressure_over_mu": Quantity(
-        "", 1.0, "pressure change of the source over the shear modulus, inflation positive", plausible=(-0.05, 0.05),
-        name="pressure change over shear modulus", symbol="ΔP/μ",
+        "",
+        1.0,
+        "pressure change of the source over the shear modulus, inflation positive",
+        plausible=(-0.05, 0.05),
+        name="pressure change over shear modulus",
+        symbol="ΔP/μ",
     ),
     "strike_slip": SLIP("slip along the strike, left-lateral positive", name="strike slip"),
     "dip_slip": SLIP("slip along the dip, positive where the upper side moves up"),
     "opening": SLIP("opening of the source, closing negative"),
-    **{f"potency_{axis}": VOLUME(f"opening times area of the crack normal to the source's {axis}") for axis in "xyz"},
-    "displacement": Quantity("m", 1.0, "displacement of the surface along the line of sight, toward the satellite"),
+    **{
+        f"potency_{axis}": VOLUME(f"opening times area of the crack normal to the source's {axis}")
+        for axis in "xyz"
+    },
+    "displacement": Quantity(
+        "m", 1.0, "displacement of the surface along the line of sight, toward the satellite"
+    ),
     "mask": Quantity("", 1.0, "1 where a pixel of the displacement image is seen, else 0"),
-    "noise": Quantity("m", 1.0, "standard deviation of the noise on a displacement image", at_least=0.0),
-}  # fmt: skip
+    "noise": Quantity(
+        "m", 1.0, "standard deviation of the noise on a displacement image", at_least=0.0
+    ),
+}
 """Name of a variable in a spec → its quantity."""
 
 DIMENSIONLESS = Quantity("", 1.0, "no unit declared")
@@ -134,12 +166,16 @@ _VIEW_SUFFIX = re.compile(r"_[1-9][0-9]*$")
 
 
 def base_name(variable: str) -> str:
-    """The variable without its source and view: `depth` for `chamber.depth`, `incidence` for `incidence_1`."""
+    """The variable without its source and view: `depth` for `chamber.depth`, `incidence` for
+    `incidence_1`.
+    """
     return _VIEW_SUFFIX.sub("", variable.rpartition(".")[2])
 
 
 def channels_of(image: str, images: Container[str]) -> list[str]:
-    """The images that the channels of one array are, of which this is the first: `image`, `image_1` and on."""
+    """The images that the channels of one array are, of which this is the first: `image`, `image_1`
+    and on.
+    """
     return [image, *takewhile(images.__contains__, (f"{image}_{number}" for number in count(1)))]
 
 
@@ -152,8 +188,8 @@ def quantity(variable: str, quantities: Quantities) -> Quantity:
 
 
 def of_dataset(dataset: Mapping[str, Any], quantities: Quantities) -> Quantities:
-    """The quantities in the units of a dataset, by its document: those given, with angles in degrees if it says so, and
-    its own variables in the unit that it gives them.
+    """The quantities in the units of a dataset, by its document: those given, with angles in
+    degrees if it says so, and its own variables in the unit that it gives them.
     """
     own = {
         name: Quantity(unit, UNITS.get(unit, ("", 1.0))[1], name.replace("_", " "))
@@ -165,14 +201,20 @@ def of_dataset(dataset: Mapping[str, Any], quantities: Quantities) -> Quantities
 
 
 def with_periods(quantities: Quantities, periods: Mapping[str, float]) -> Quantities:
-    """The quantities with those of some variables repeating after a period, in their unit; variable → period."""
-    repeating = {name: replace(quantity(name, quantities), period=period) for name, period in periods.items()}
+    """The quantities with those of some variables repeating after a period, in their unit; variable
+    → period.
+    """
+    repeating = {
+        name: replace(quantity(name, quantities), period=period) for name, period in periods.items()
+    }
     return {**quantities, **repeating} if repeating else quantities
 
 
 def periods_of(names: Iterable[str], quantities: Quantities) -> dict[str, float]:
     """Variable → the period of its quantity, in its unit, for those that have one."""
-    return {name: period for name in names if (period := quantity(name, quantities).period) is not None}
+    return {
+        name: period for name in names if (period := quantity(name, quantities).period) is not None
+    }
 
 
 def in_degrees(quantities: Quantities) -> Quantities:
@@ -180,11 +222,16 @@ def in_degrees(quantities: Quantities) -> Quantities:
     converted = dict(quantities)
     for name, angle in quantities.items():
         if angle.unit == RADIAN:
-            limits = {key: getattr(angle, key) for key in ("above", "at_least", "at_most", "period")}
-            degrees: dict[str, Any] = {
-                key: None if limit is None else round(math.degrees(limit), 12) for key, limit in limits.items()
+            limits = {
+                key: getattr(angle, key) for key in ("above", "at_least", "at_most", "period")
             }
-            converted[name] = replace(angle, unit=DEGREE, si_factor=math.radians(angle.si_factor), **degrees)
+            degrees: dict[str, Any] = {
+                key: None if limit is None else round(math.degrees(limit), 12)
+                for key, limit in limits.items()
+            }
+            converted[name] = replace(
+                angle, unit=DEGREE, si_factor=math.radians(angle.si_factor), **degrees
+            )
     return converted
 
 
@@ -199,10 +246,11 @@ OF_VIEWS = frozenset((*VIEW_KEYS, "displacement", "mask"))
 
 
 def in_words(variable: str, views: Sequence[str] = ()) -> str:
-    """A variable for readers: `volume change`, and `chamber volume change` for `chamber.delta_volume`.
+    """A variable for readers: `volume change`, and `chamber volume change` for
+    `chamber.delta_volume`.
 
-    views  names of the views in their order, empty for one without a name: `descending displacement` for
-           `displacement_1`
+    views  names of the views in their order, empty for one without a name: `descending
+           displacement` for `displacement_1`
     """
     base = base_name(variable)
     words = QUANTITIES[base].name if base in QUANTITIES else ""
@@ -213,7 +261,9 @@ def in_words(variable: str, views: Sequence[str] = ()) -> str:
 
 
 def in_symbols(variable: str, views: Sequence[str] = ()) -> str:
-    """A variable as formulas write it: `ΔV`, and `chamber ΔV` for `chamber.delta_volume`; in words without a symbol."""
+    """A variable as formulas write it: `ΔV`, and `chamber ΔV` for `chamber.delta_volume`; in words
+    without a symbol.
+    """
     base = base_name(variable)
     symbol = QUANTITIES[base].symbol if base in QUANTITIES else ""
     words = in_words(variable, views)
@@ -221,7 +271,8 @@ def in_symbols(variable: str, views: Sequence[str] = ()) -> str:
 
 
 def name_of_view(variable: str, views: Sequence[str]) -> str:
-    """The name of the view that a variable belongs to; empty if that has none, or if the variable is not of a view.
+    """The name of the view that a variable belongs to; empty if that has none, or if the variable
+    is not of a view.
 
     views  names of the views in their order, empty for one without a name
     """
@@ -244,12 +295,16 @@ _EXPONENT = re.compile(r"(?<![A-Za-z0-9])([A-Za-z]+)(-?[0-9]+)(?![A-Za-z0-9(])")
 _SYMBOL = re.compile(
     r"(da|[YZEPTGMkhdcmunpf])?(m|g|s|A|K|Pa|J|W|Hz|V|rad)|days?|h|d|yr|years?|deg|(kilo|centi|milli)?metres?"
 )
-"""What is a unit and no chemical formula or other word, such as CO2 or log10, if a positive number follows it."""
+"""What is a unit and no chemical formula or other word, such as CO2 or log10, if a positive number
+follows it.
+"""
 SUPERSCRIPTS = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 
 
 def typeset(unit: str) -> str:
-    """A unit as printed: `m year⁻¹` for `m year-1`, as NetCDF files write it; `log10(Pa s)` and `CO2` as they are."""
+    """A unit as printed: `m year⁻¹` for `m year-1`, as NetCDF files write it; `log10(Pa s)` and
+    `CO2` as they are.
+    """
 
     def raised(found: re.Match[str]) -> str:
         symbol, exponent = found.groups()
@@ -260,7 +315,9 @@ def typeset(unit: str) -> str:
 
 
 def quantity_in_words(value: float, unit: str) -> str:
-    """A number of three digits with its unit, for a sentence: `0.0117 × 10⁶ m³`, `−1.2 km`; all digits of `1675 mm`."""
+    """A number of three digits with its unit, for a sentence: `0.0117 × 10⁶ m³`, `−1.2 km`; all
+    digits of `1675 mm`.
+    """
     number = f"{value:.0f}" if 999.5 <= abs(value) < 1e6 else f"{value:#.3g}".rstrip(".")
     return number_with_unit(number.replace("-", "−"), typeset(unit))
 
@@ -271,7 +328,9 @@ def brief(value: float) -> str:
 
 
 def number_with_unit(number: str, unit: str) -> str:
-    """A printed number, perhaps with its uncertainty: `0.0117 × 10⁶ m³`, `(3.04 ± 0.03) × 10⁶ m³`, `1.2 km`."""
+    """A printed number, perhaps with its uncertainty: `0.0117 × 10⁶ m³`, `(3.04 ± 0.03) × 10⁶ m³`,
+    `1.2 km`.
+    """
     if not unit[:1].isdigit():
         return f"{number} {unit}".rstrip()
     return f"({number}) × {unit}" if any(sign in number for sign in "±[") else f"{number} × {unit}"
@@ -279,8 +338,12 @@ def number_with_unit(number: str, unit: str) -> str:
 
 UNITS: Mapping[str, tuple[str, float]] = {
     **dict.fromkeys(("m", "metre", "meter", "metres", "meters"), ("length", 1.0)),
-    **dict.fromkeys(("cm", "centimetre", "centimeter", "centimetres", "centimeters"), ("length", 1e-2)),
-    **dict.fromkeys(("mm", "millimetre", "millimeter", "millimetres", "millimeters"), ("length", 1e-3)),
+    **dict.fromkeys(
+        ("cm", "centimetre", "centimeter", "centimetres", "centimeters"), ("length", 1e-2)
+    ),
+    **dict.fromkeys(
+        ("mm", "millimetre", "millimeter", "millimetres", "millimeters"), ("length", 1e-3)
+    ),
     **dict.fromkeys(("km", "kilometre", "kilometer", "kilometres", "kilometers"), ("length", 1e3)),
     **dict.fromkeys(("m3", "m³", "m^3"), ("volume", 1.0)),
     **dict.fromkeys(("10⁶ m³", "10^6 m3", "1e6 m3", "Mm3"), ("volume", 1e6)),
@@ -292,17 +355,25 @@ UNITS: Mapping[str, tuple[str, float]] = {
 
 
 def conversion(unit: str, target: str) -> float | None:
-    """The factor from one unit to another, such as 0.01 from cm to m; None if they are unlike or unknown."""
+    """The factor from one unit to another, such as 0.01 from cm to m; None if they are unlike or
+    unknown.
+    """
     if unit.strip() == target:
         return 1.0
-    (kind, size), (other, target_size) = (UNITS.get(name.strip(), ("", 0.0)) for name in (unit, target))
+    (kind, size), (other, target_size) = (
+        UNITS.get(name.strip(), ("", 0.0)) for name in (unit, target)
+    )
     return size / target_size if kind and kind == other else None
 
 
 def alike(unit: str) -> list[str]:
     """Short names of the units that can be converted to a unit."""
     kind = UNITS.get(unit, ("", 0.0))[0]
-    return [name for name, (other, _) in UNITS.items() if kind and other == kind and len(name) < len("metre")]
+    return [
+        name
+        for name, (other, _) in UNITS.items()
+        if kind and other == kind and len(name) < len("metre")
+    ]
 
 
 def nearest(estimate: ArrayLike, truth: ArrayLike, period: float | None) -> NDArray[Any]:
@@ -330,11 +401,15 @@ def module_name(variable: str) -> str:
 
 
 def of_transform(variable: str) -> str:
-    """The transform of a variable, as the names of its tensors begin: `transforms.chamber:depth`."""
+    """The transform of a variable, as the names of its tensors begin:
+    `transforms.chamber:depth`.
+    """
     return f"{TRANSFORMS}.{module_name(variable)}"
 
 
 def transformed_by(tensor: str) -> str | None:
-    """The variable whose transform has a tensor, by the tensor's name; None for a weight of the network."""
+    """The variable whose transform has a tensor, by the tensor's name; None for a weight of the
+    network.
+    """
     part, _, rest = tensor.partition(".")
     return rest.partition(".")[0].replace(":", ".") if part == TRANSFORMS else None

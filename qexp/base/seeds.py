@@ -1,6 +1,8 @@
-"""Random streams: each use of random numbers has its own, derived from the seed, its purpose and the epoch.
+"""Random streams: each use of random numbers has its own, derived from the seed, its purpose and
+the epoch.
 
-Adding a use therefore changes no other, and an epoch can be reproduced without replaying earlier ones.
+Adding a use therefore changes no other, and an epoch can be reproduced without replaying earlier
+ones.
 """
 
 from __future__ import annotations
@@ -28,7 +30,9 @@ def require_seed(seed: Any) -> int:
     with suppress(TypeError):
         if not isinstance(seed, bool) and 0 <= (number := operator.index(seed)) <= LARGEST_SEED:
             return number
-    shown = "too large" if isinstance(seed, int) and abs(seed) > LARGEST_SEED else shortened(str(seed))
+    shown = (
+        "too large" if isinstance(seed, int) and abs(seed) > LARGEST_SEED else shortened(str(seed))
+    )
     raise QexpError(f"`seed={shown}`: a seed is a whole number from 0 on, less than 2^63")
 
 
@@ -60,7 +64,9 @@ class Seeds:
 
     @contextmanager
     def globally(self, *purpose: str | int) -> Iterator[None]:
-        """Seed the streams of Python, NumPy and torch, which code of others may draw from; restore them at the end."""
+        """Seed the streams of Python, NumPy and torch, which code of others may draw from; restore
+        them at the end.
+        """
         import numpy as np
         import torch
 

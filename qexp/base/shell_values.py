@@ -1,4 +1,5 @@
-"""Texts of options of the shell as the values that they stand for, where several commands have such options.
+"""Texts of options of the shell as the values that they stand for, where several commands have such
+options.
 
 Each function takes the name of the option, for errors.
 """
@@ -19,14 +20,18 @@ KEEP_ONE = "keep one"
 
 
 def pairs(
-    option: str, texts: Iterable[str], form: str, read: Callable[[str], Value], twice: str = KEEP_ONE
+    option: str,
+    texts: Iterable[str],
+    form: str,
+    read: Callable[[str], Value],
+    twice: str = KEEP_ONE,
 ) -> dict[str, Value]:
     """`["depth=2"]` → `{"depth": read("2")}`.
 
     form   how such a text is written
     twice  what to do if a name is given twice
-    Raises QexpError for a text without a name, for a value that `read` refuses with ValueError, and for a name that is
-    given twice.
+    Raises QexpError for a text without a name, for a value that `read` refuses with ValueError, and
+    for a name that is given twice.
     """
     pairs: dict[str, Value] = {}
     for text in texts:
@@ -39,7 +44,10 @@ def pairs(
         except ValueError:
             several = text.split(",")
             if len(several) > 1 and all("=" in one for one in several):
-                form = f"give the option for each: {' '.join(f'{option} {one.strip()}' for one in several)}"
+                form = (
+                    "give the option for each:"
+                    f" {' '.join(f'{option} {one.strip()}' for one in several)}"
+                )
             raise QexpError(f"{option} {shortened(text)}: {form}") from None
         if is_twice:
             raise QexpError(f"{option} {shortened(name)} is given twice; {twice}")
@@ -66,13 +74,17 @@ def text_of(text: str) -> str:
 
 
 COLUMNS = (
-    "write NAME=OTHER, such as 414nm=R415, or the positions of all columns, such as 2,3,4; where a name has a comma or "
-    "a '=', JSON: '{\"NAME\": \"OTHER\"}'"
+    "write NAME=OTHER, such as 414nm=R415, or the positions of all columns, such as 2,3,4; where a"
+    " name has a comma or a '=', JSON: '{\"NAME\": \"OTHER\"}'"
 )
 
 
-def read_columns(option: str, texts: Sequence[str], twice: str = KEEP_ONE) -> dict[str, str] | list[int]:
-    """`a=b,c=d` and `{"a": "b", "c": "d"}` → {a: b, c: d}; `2,3` → [2, 3]; `twice` as of `pairs`."""
+def read_columns(
+    option: str, texts: Sequence[str], twice: str = KEEP_ONE
+) -> dict[str, str] | list[int]:
+    """`a=b,c=d` and `{"a": "b", "c": "d"}` → {a: b, c: d}; `2,3` → [2, 3]; `twice` as of
+    `pairs`.
+    """
     objects = [text for text in texts if text.startswith("{")]
     parts = [part.strip() for text in texts if text not in objects for part in text.split(",")]
     if not objects and all(re.fullmatch(r"[0-9]{1,9}", part) for part in parts):
@@ -96,5 +108,13 @@ def column_words(columns: Mapping[str, str] | Sequence[int]) -> list[str]:
     """Columns as the shell takes them."""
     if not isinstance(columns, Mapping):
         return [",".join(map(str, columns))]
-    plain = all(name == name.strip(" {") and not {*",="} & {*name} for name in (*columns, *columns.values()))
-    return [",".join(f"{name}={other}" for name, other in columns.items()) if plain else json.dumps(dict(columns))]
+    plain = all(
+        name == name.strip(" {") and not {*",="} & {*name} for name in (*columns, *columns.values())
+    )
+    return [
+        (
+            ",".join(f"{name}={other}" for name, other in columns.items())
+            if plain
+            else json.dumps(dict(columns))
+        )
+    ]

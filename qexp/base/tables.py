@@ -1,7 +1,9 @@
-"""Tables: literal dictionaries from a name in a spec to an `Entry`, which knows how to build an object.
+"""Tables: literal dictionaries from a name in a spec to an `Entry`, which knows how to build an
+object.
 
-The positional-only arguments of a builder come from the program, such as the shape of an input; all others are the
-parameters of the spec, so that they and their defaults can be read from the builder's signature.
+The positional-only arguments of a builder come from the program, such as the shape of an input; all
+others are the parameters of the spec, so that they and their defaults can be read from the
+builder's signature.
 """
 
 from __future__ import annotations
@@ -25,7 +27,9 @@ class Entry:
     """An entry of a table: what a name in a spec stands for."""
 
     build: Callable[..., Any]
-    """Builds the object. Its positional-only arguments come from the program, all others from the spec."""
+    """Builds the object. Its positional-only arguments come from the program, all others from the
+    spec.
+    """
     parameters: Mapping[str, Any]
     """JSON Schema of the parameters; see `properties`."""
     help: str
@@ -39,7 +43,8 @@ class Entry:
         return {
             name: parameter.default
             for name, parameter in inspect.signature(self.build).parameters.items()
-            if name in self.parameters.get("properties", {}) and parameter.default is not inspect.Parameter.empty
+            if name in self.parameters.get("properties", {})
+            and parameter.default is not inspect.Parameter.empty
         }
 
     @cached_property
@@ -48,7 +53,11 @@ class Entry:
         if "required" in self.parameters:
             return list(self.parameters["required"])
         names = inspect.signature(self.build).parameters
-        return [name for name in names if name in self.parameters.get("properties", {}) and name not in self.defaults]
+        return [
+            name
+            for name in names
+            if name in self.parameters.get("properties", {}) and name not in self.defaults
+        ]
 
     def schema(self) -> dict[str, Any]:
         """The whole JSON Schema of the parameters; unknown ones are errors."""
@@ -58,7 +67,12 @@ class Entry:
             for name, schema in self.parameters.get("properties", {}).items()
         }
         required = {"required": self.required} if self.required else {}
-        limits = {**self.parameters, **required, "properties": properties, "additionalProperties": False}
+        limits = {
+            **self.parameters,
+            **required,
+            "properties": properties,
+            "additionalProperties": False,
+        }
         return {"type": "object", "x-noun": "parameter", **limits}
 
 
@@ -67,7 +81,9 @@ def properties(**schemas: Mapping[str, Any]) -> dict[str, Any]:
     return {"properties": schemas}
 
 
-def integer(description: str = "", least: int | None = None, most: int | None = None, **more: Any) -> dict[str, Any]:
+def integer(
+    description: str = "", least: int | None = None, most: int | None = None, **more: Any
+) -> dict[str, Any]:
     """The JSON Schema of a whole number between two bounds."""
     return _schema("integer", description, minimum=least, maximum=most, **more)
 
@@ -82,12 +98,21 @@ def number(
     **more: Any,
 ) -> dict[str, Any]:
     """The JSON Schema of a number: at least or above one bound, at most or below another."""
-    bounds: dict[str, Any] = {"minimum": least, "maximum": most, "exclusiveMinimum": above, "exclusiveMaximum": below}
+    bounds: dict[str, Any] = {
+        "minimum": least,
+        "maximum": most,
+        "exclusiveMinimum": above,
+        "exclusiveMaximum": below,
+    }
     return _schema("number", description, **bounds, **more)
 
 
 def array(
-    items: Mapping[str, Any], description: str = "", least: int = 1, most: int | None = None, **more: Any
+    items: Mapping[str, Any],
+    description: str = "",
+    least: int = 1,
+    most: int | None = None,
+    **more: Any,
 ) -> dict[str, Any]:
     """The JSON Schema of a list with a number of items between two bounds."""
     return _schema("array", description, items=dict(items), minItems=least, maxItems=most, **more)
@@ -99,7 +124,11 @@ def choice(values: Iterable[Any], description: str = "", **more: Any) -> dict[st
 
 
 def _schema(
-    kind: str | None, description: str, left_out: str | None = None, message: str | None = None, **rest: Any
+    kind: str | None,
+    description: str,
+    left_out: str | None = None,
+    message: str | None = None,
+    **rest: Any,
 ) -> dict[str, Any]:
     """A JSON Schema without what is None.
 
@@ -107,17 +136,23 @@ def _schema(
     message   what is wrong with a value that does not fit, in place of words for its limits
     """
     words = {"x-left-out": left_out, "x-message": message, "description": description or None}
-    return {key: value for key, value in {"type": kind, **rest, **words}.items() if value is not None}
+    return {
+        key: value for key, value in {"type": kind, **rest, **words}.items() if value is not None
+    }
 
 
 Table = Mapping[str, Entry]
 
 Tables = Mapping[str, Mapping[str, Any]]
-"""Name → table. The table `quantities` maps a variable to its `quantities.Quantity`; all others hold entries."""
+"""Name → table. The table `quantities` maps a variable to its `quantities.Quantity`; all others
+hold entries.
+"""
 
 
 def built(table: Table, description: Mapping[str, Any], *context: Any) -> Any:
-    """Build the object that `{"type": …, "parameters": …}` describes; `context` holds the positional arguments."""
+    """Build the object that `{"type": …, "parameters": …}` describes; `context` holds the
+    positional arguments.
+    """
     return table[description["type"]].build(*context, **description.get("parameters", {}))
 
 
@@ -139,10 +174,12 @@ def built_within(table: Table, noun: str, entry: str | Mapping[str, Any]) -> Any
 
 
 def long_form(value: Any, table: Table, key: str = "type") -> dict[str, Any]:
-    """`"adam"` or `["adam", {…}]` → `{"type": "adam", "parameters": {…}}`, every parameter written out.
+    """`"adam"` or `["adam", {…}]` → `{"type": "adam", "parameters": {…}}`, every parameter written
+    out.
 
-    A parameter whose schema has `"x-left-out": "default"` is written only where it is not its default, so that specs
-    without it stay as they were before it came; with `"always"`, it changes nothing and is never written.
+    A parameter whose schema has `"x-left-out": "default"` is written only where it is not its
+    default, so that specs without it stay as they were before it came; with `"always"`, it changes
+    nothing and is never written.
     """
     if isinstance(value, str):
         value = {key: value}
@@ -160,10 +197,11 @@ def long_form(value: Any, table: Table, key: str = "type") -> dict[str, Any]:
 
 # Tables to which installed packages add: a package names its entries in its metadata, by table.
 #
-# An entry point of the group `qexp.losses` is an entry of the table of losses, its name the entry's. The metadata are
-# read, and the code of a package is executed, only where a name is looked up that is not built in, or where all are
-# listed: never for `qexp ls`, `show` and `--help`. A package is code that a user installed, as qexp is: its version is
-# in the `environment.json` of a run, among all packages, and not in the digest, which has none of qexp and torch.
+# An entry point of the group `qexp.losses` is an entry of the table of losses, its name the
+# entry's. The metadata are read, and the code of a package is executed, only where a name is looked
+# up that is not built in, or where all are listed: never for `qexp ls`, `show` and `--help`. A
+# package is code that a user installed, as qexp is: its version is in the `environment.json` of a
+# run, among all packages, and not in the digest, which has none of qexp and torch.
 
 
 T = TypeVar("T")
@@ -172,14 +210,18 @@ T = TypeVar("T")
 @cache
 def entry_points() -> Mapping[str, list[EntryPoint]]:
     """Group → the entry points of installed packages, of all groups that begin with `qexp.`."""
-    from importlib import metadata  # takes a hundredth of a second, and the reading of all packages more
+    # takes a hundredth of a second, and the reading of all packages more
+    from importlib import metadata
 
     found = metadata.entry_points()
-    return {group: [*found.select(group=group)] for group in found.groups if group.startswith("qexp.")}
+    return {
+        group: [*found.select(group=group)] for group in found.groups if group.startswith("qexp.")
+    }
 
 
 class OpenTable(Mapping[str, T]):
-    """A literal table, and the entries that installed packages add to it; a workspace's own entry precedes theirs.
+    """A literal table, and the entries that installed packages add to it; a workspace's own entry
+    precedes theirs.
 
     name      of the table; the group of its entry points is `qexp.NAME`
     built_in  name → entry
@@ -188,7 +230,11 @@ class OpenTable(Mapping[str, T]):
     """
 
     def __init__(
-        self, name: str, built_in: Mapping[str, T], trouble: Callable[[Any], str | None], added: Mapping[str, T] = {}
+        self,
+        name: str,
+        built_in: Mapping[str, T],
+        trouble: Callable[[Any], str | None],
+        added: Mapping[str, T] = {},
     ) -> None:
         self.name, self.built_in, self.trouble = name, built_in, trouble
         self.own = {**built_in, **added}
@@ -206,10 +252,12 @@ class OpenTable(Mapping[str, T]):
         points: dict[str, EntryPoint] = {}
         for point in entry_points().get(f"qexp.{self.name}", ()):
             other = points.get(point.name)
-            if point.name in self.built_in or (other is not None and other != point):  # one may lie on the path twice
+            # one may lie on the path twice
+            if point.name in self.built_in or (other is not None and other != point):
                 raise QexpError(
-                    f"the package {_origin(point)} has '{point.name}' in its entry points of qexp.{self.name}, which "
-                    f"{_origin(other) if other else 'qexp itself'} has already; rename or uninstall one of them"
+                    f"the package {_origin(point)} has '{point.name}' in its entry points of"
+                    f" qexp.{self.name}, which {_origin(other) if other else 'qexp itself'} has"
+                    " already; rename or uninstall one of them"
                 )
             points[point.name] = point
         return {name: point for name, point in points.items() if name not in self.own}
@@ -224,7 +272,11 @@ class OpenTable(Mapping[str, T]):
 
     def __iter__(self) -> Iterator[str]:
         yield from self.own
-        yield from (name for name, point in self._points().items() if loaded(point, self.trouble) is not None)
+        yield from (
+            name
+            for name, point in self._points().items()
+            if loaded(point, self.trouble) is not None
+        )
 
     def __len__(self) -> int:
         return sum(1 for _ in self)

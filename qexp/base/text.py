@@ -1,4 +1,6 @@
-"""Texts with a form: dotted paths into documents, placeholders in commands, tables in Markdown and LaTeX."""
+"""Texts with a form: dotted paths into documents, placeholders in commands, tables in Markdown and
+LaTeX.
+"""
 
 from __future__ import annotations
 
@@ -19,8 +21,8 @@ Steps = Sequence[str | int]
 def keys_of(steps: Steps, document: Any) -> list[str | int]:
     """A path, divided at all dots, as the keys of a document: `["fixed", "chamber.depth"]`.
 
-    Of the keys that a path may continue with, the longest is taken. A new key that begins like others with a dot has
-    two steps: `chamber.x` beside `chamber.depth`.
+    Of the keys that a path may continue with, the longest is taken. A new key that begins like
+    others with a dot has two steps: `chamber.x` beside `chamber.depth`.
     """
     keys: list[str | int] = []
     while steps:
@@ -41,7 +43,9 @@ NOTHING = object()
 
 
 def value_at(document: Any, steps: Steps, below_null: Any = NOTHING) -> Any:
-    """The value at a path in a document; NOTHING if a key is missing, and what is given for that below null."""
+    """The value at a path in a document; NOTHING if a key is missing, and what is given for that
+    below null.
+    """
     for key in keys_of(steps, document):
         step = str(key)
         if document is None:
@@ -56,18 +60,26 @@ def value_at(document: Any, steps: Steps, below_null: Any = NOTHING) -> Any:
 
 
 def is_index(step: str) -> bool:
-    """Whether a step of a dotted path is a list index; one of more than nine digits is taken as a key."""
+    """Whether a step of a dotted path is a list index; one of more than nine digits is taken as a
+    key.
+    """
     return step.isdecimal() and step.isascii() and len(step) <= 9
 
 
 def _steps_of_key(steps: Steps, document: Mapping[str, Any]) -> int:
     alike = len(steps) > 1 and any(key.startswith(f"{steps[0]}.") for key in document)
-    known = (count for count in range(len(steps), 0, -1) if ".".join(map(str, steps[:count])) in document)
+    known = (
+        count for count in range(len(steps), 0, -1) if ".".join(map(str, steps[:count])) in document
+    )
     return next(known, 2 if alike else 1)
 
 
-def leaves(document: Mapping[str, Any], before: str = "", separator: str = ".") -> Iterator[tuple[str, Any]]:
-    """The dotted paths of a document with their values; a list is one value, as is an empty object."""
+def leaves(
+    document: Mapping[str, Any], before: str = "", separator: str = "."
+) -> Iterator[tuple[str, Any]]:
+    """The dotted paths of a document with their values; a list is one value, as is an empty
+    object.
+    """
     for key, value in document.items():
         if isinstance(value, Mapping) and value:
             yield from leaves(value, f"{before}{key}{separator}", separator)
@@ -98,9 +110,15 @@ def number_in(text: str) -> float | None:
 
 
 def natural(text: str) -> list[tuple[float, str]]:
-    """A key by which numbers sort as numbers, also inside of words: 0.001 before 0.003, `run_9` before `run_10`."""
+    """A key by which numbers sort as numbers, also inside of words: 0.001 before 0.003, `run_9`
+    before `run_10`.
+    """
     pieces = _NUMBER.split(text)  # words and numbers by turns
-    return [(float(piece), "") if index % 2 else (math.inf, piece) for index, piece in enumerate(pieces) if piece]
+    return [
+        (float(piece), "") if index % 2 else (math.inf, piece)
+        for index, piece in enumerate(pieces)
+        if piece
+    ]
 
 
 _NUMBER = re.compile(r"((?:(?<![\w.])-)?\d+(?:\.\d+)?(?:[eE][-+]?\d+)?)", re.ASCII)
@@ -108,15 +126,18 @@ _NUMBER = re.compile(r"((?:(?<![\w.])-)?\d+(?:\.\d+)?(?:[eE][-+]?\d+)?)", re.ASC
 
 # Placeholders in commands: `python plot.py {run.path}`; `{{` and `}}` stand for braces.
 #
-# A command is divided into words first, as a shell does it, and values are put into the words afterwards; no shell is
-# called. A value with spaces, quotes or a semicolon therefore stays inside its word.
+# A command is divided into words first, as a shell does it, and values are put into the words
+# afterwards; no shell is called. A value with spaces, quotes or a semicolon therefore stays inside
+# its word.
 
 
 PIECE = re.compile(r"\{\{|\}\}|\{([^{}]*)\}|[{}]")
 
 
 def words_of(command: str) -> list[str]:
-    """The words of a command. Raises ValueError, in words for the user, if a quotation or a brace is left open."""
+    """The words of a command. Raises ValueError, in words for the user, if a quotation or a brace
+    is left open.
+    """
     try:
         words = shlex.split(command)
     except ValueError as error:
@@ -133,18 +154,26 @@ def names_in(text: str) -> list[str]:
 
 
 def single_brace(text: str) -> str | None:
-    """The first brace that neither belongs to a placeholder nor is doubled; None if there is none."""
+    """The first brace that neither belongs to a placeholder nor is doubled; None if there is
+    none.
+    """
     return next((match[0] for match in PIECE.finditer(text) if match[0] in ("{", "}")), None)
 
 
 def trouble_with_command(command: str, placeholders: Collection[str]) -> str | None:
-    """What is wrong with a command in whose words these placeholders may stand, in words; None if nothing is."""
+    """What is wrong with a command in whose words these placeholders may stand, in words; None if
+    nothing is.
+    """
     try:
         names = [name for word in words_of(command) for name in names_in(word)]
     except ValueError as error:
         return str(error)
     unknown = next((name for name in names if name not in placeholders), None)
-    return None if unknown is None else f"has no placeholder {{{unknown}}}; {suggestion(unknown, placeholders)}"
+    return (
+        None
+        if unknown is None
+        else f"has no placeholder {{{unknown}}}; {suggestion(unknown, placeholders)}"
+    )
 
 
 def filled(text: str, value: Callable[[str], str]) -> str:
@@ -178,21 +207,34 @@ def markdown(tables: Sequence[Table], remarks: Sequence[str] = ()) -> str:
 def _markdown_lines(table: Table) -> Iterator[str]:
     yield f"{_markdown_text(table.title)}:\n"
     yield "| " + " | ".join(map(_markdown_text, table.columns)) + " |"
-    yield "| " + " | ".join("---:" if column in table.right else "---" for column in table.columns) + " |"
+    yield (
+        "| "
+        + " | ".join("---:" if column in table.right else "---" for column in table.columns)
+        + " |"
+    )
     for i, row in enumerate(table.rows):
         cells = [_markdown_text(cell) for cell in row]
-        yield "| " + " | ".join(f"**{c}**" if (i, j) in table.strong else c for j, c in enumerate(cells)) + " |"
+        yield (
+            "| "
+            + " | ".join(f"**{c}**" if (i, j) in table.strong else c for j, c in enumerate(cells))
+            + " |"
+        )
 
 
 def _markdown_text(text: str) -> str:
-    """Text with Markdown's special characters escaped; an underscore inside a word is not special."""
+    """Text with Markdown's special characters escaped; an underscore inside a word is not
+    special.
+    """
     escaped = re.sub(r"([\\`*|<>~]|\](?=[(\[:]))", r"\\\1", " ".join(text.split()))
     return re.sub(r"(?<!\w)_|_(?!\w)", r"\\_", escaped)
 
 
 def latex(tables: Sequence[Table], remarks: Sequence[str] = ()) -> str:
     """One float per table, preceded by the remarks as comments."""
-    head = ["% needs \\usepackage{booktabs,graphicx}", *(f"% {' '.join(text.split())}" for text in remarks)]
+    head = [
+        "% needs \\usepackage{booktabs,graphicx}",
+        *(f"% {' '.join(text.split())}" for text in remarks),
+    ]
     return "\n".join([*head, *(line for table in tables for line in _latex_lines(table))]) + "\n"
 
 
@@ -223,10 +265,17 @@ SUPERSCRIPTS = str.maketrans("⁰¹²³⁴⁵⁶⁷⁸⁹⁻", "0123456789-")
 
 def _latex_text(text: str) -> str:
     """Any text in plain LaTeX; powers become superscripts, the minus of a number a minus sign."""
-    from pylatexenc.latexencode import RULE_REGEX, UnicodeToLatexConversionRule, UnicodeToLatexEncoder
+    from pylatexenc.latexencode import (
+        RULE_REGEX,
+        UnicodeToLatexConversionRule,
+        UnicodeToLatexEncoder,
+    )
 
     rules = [
-        (re.compile(r"[⁰¹²³⁴⁵⁶⁷⁸⁹⁻]+"), lambda match: f"\\ensuremath{{^{{{match[0].translate(SUPERSCRIPTS)}}}}}"),
+        (
+            re.compile(r"[⁰¹²³⁴⁵⁶⁷⁸⁹⁻]+"),
+            lambda match: f"\\ensuremath{{^{{{match[0].translate(SUPERSCRIPTS)}}}}}",
+        ),
         (re.compile(r"(?<!\w)-(?=[\d.])"), r"\\ensuremath{-}"),
         (re.compile(r"-(?=-)"), r"-{}"),  # two hyphens would become a dash
         (re.compile(r"\|"), r"\\textbar{}"),
@@ -245,23 +294,28 @@ def _latex_text(text: str) -> str:
 
 
 def cleaned(text: str) -> str:
-    r"""A text whose control characters, which would act on a terminal, are written as escapes: \x1b, \u202e.
+    r"""A text whose control characters, which would act on a terminal, are written as escapes:
+    \x1b, \u202e.
 
     Lines and tabs stay.
     """
     if text.replace("\n", "").isprintable():
         return text
     return "".join(
-        letter
-        # Spaces of some width are not printable, but harmless.
-        if letter in "\n\t" or letter.isprintable() or unicodedata.category(letter) == "Zs"
-        else letter.encode("unicode_escape").decode()
+        (
+            letter
+            # Spaces of some width are not printable, but harmless.
+            if letter in "\n\t" or letter.isprintable() or unicodedata.category(letter) == "Zs"
+            else letter.encode("unicode_escape").decode()
+        )
         for letter in text
     )
 
 
 def width_of(text: str) -> int:
-    """Columns of a terminal that a line takes: letters of East Asia take two, marks upon others none."""
+    """Columns of a terminal that a line takes: letters of East Asia take two, marks upon others
+    none.
+    """
     if text.isascii():
         return len(text)
     letters = [letter for letter in text if not unicodedata.combining(letter)]
@@ -278,7 +332,10 @@ def without_middle(text: str, width: int) -> str:
     if width_of(text) <= width:
         return text
     kept = min(width, len(text)) - 1
-    while width_of(shorter := f"{text[: kept - kept // 2]}…{text[len(text) - kept // 2 :]}") > width and kept:
+    while (
+        width_of(shorter := f"{text[: kept - kept // 2]}…{text[len(text) - kept // 2 :]}") > width
+        and kept
+    ):
         kept -= 1
     return shorter
 
@@ -288,6 +345,8 @@ def in_one_line(text: str) -> str:
 
 
 def key_in_words(path: str) -> str:
-    """A key of a spec for readers: `model, dense: filters` for `model.operations.dense.parameters.filters`."""
+    """A key of a spec for readers: `model, dense: filters` for
+    `model.operations.dense.parameters.filters`.
+    """
     steps = [step for step in path.split(".") if step not in ("operations", "parameters")]
     return f"{', '.join(steps[:-1])}: {steps[-1]}" if len(steps) > 1 else "".join(steps) or path

@@ -39,7 +39,9 @@ class Workspace:
         return self.specs / "extensions.py" if self.own_extensions is None else self.own_extensions
 
     def settings(self) -> dict[str, Any]:
-        """The content of `qexp.toml`, empty if there is none. Raises QexpError if it cannot be read."""
+        """The content of `qexp.toml`, empty if there is none. Raises QexpError if it cannot be
+        read.
+        """
         path = self.root / "qexp.toml"
         try:
             return tomllib.loads(path.read_text(encoding="utf-8"))
@@ -49,7 +51,9 @@ class Workspace:
             raise QexpError(f"{self.shown(path)} cannot be read: {error}") from None
 
     def shown(self, path: Path) -> str:
-        """A path for messages: relative to the current directory if it lies below that, else absolute."""
+        """A path for messages: relative to the current directory if it lies below that, else
+        absolute.
+        """
         try:
             return str(path.absolute().relative_to(Path.cwd()))
         except ValueError:
@@ -57,7 +61,8 @@ class Workspace:
 
 
 def find(root: str | Path | None = None, *, create: bool = False) -> Workspace:
-    """The workspace at a root, else at `QEXP_WORKSPACE`, else the nearest directory upwards that holds `specs/`.
+    """The workspace at a root, else at `QEXP_WORKSPACE`, else the nearest directory upwards that
+    holds `specs/`.
 
     create  make the current folder one if neither names one, and there is none
     """
@@ -65,7 +70,8 @@ def find(root: str | Path | None = None, *, create: bool = False) -> Workspace:
         folder = Path(name).absolute()
         if not (folder / "specs").is_dir():
             raise NotFoundError(
-                f"{folder} is not a workspace: it has no folder specs/; make one with: qexp init {name}"
+                f"{folder} is not a workspace: it has no folder specs/; make one with: qexp init"
+                f" {name}"
             )
         return Workspace(folder)
     here = Path.cwd()
@@ -76,5 +82,6 @@ def find(root: str | Path | None = None, *, create: bool = False) -> Workspace:
         make_folder(here / "specs")
         return Workspace(here)
     raise NotFoundError(
-        f"no workspace: neither {here} nor a directory above it holds specs/; make one with: qexp init DIR"
+        f"no workspace: neither {here} nor a directory above it holds specs/; make one with: qexp"
+        " init DIR"
     )

@@ -20,7 +20,15 @@ from typer.main import get_command
 from qexp.base.machine import on_a_terminal
 from qexp.base.workspace import VARIABLE
 from qexp.cli import completion
-from qexp.cli.console import CheckedGroup, PlainCommand, WorkspaceOption, error, message, result, say_at_work
+from qexp.cli.console import (
+    CheckedGroup,
+    PlainCommand,
+    WorkspaceOption,
+    error,
+    message,
+    result,
+    say_at_work,
+)
 from qexp.errors import QexpError, hint
 
 ALLOCATIONS = 5_000
@@ -29,27 +37,53 @@ ALLOCATIONS = 5_000
 GROUPS = {
     "Train": dict.fromkeys(("run", "rerun", "study", "tune", "distil", "wait", "stop"), "training"),
     "Look": {
-        "ls": "listing", "status": "training",
-        **dict.fromkeys(("show", "compare", "report", "serve", "figures", "logs", "where"), "listing"),
+        "ls": "listing",
+        "status": "training",
+        **dict.fromkeys(
+            ("show", "compare", "report", "serve", "figures", "logs", "where"), "listing"
+        ),
     },
     "Trust": {
-        **dict.fromkeys(("matrix", "evaluate", "limit", "intervals", "calibrate"), "estimation"), "verify": "keeping",
+        **dict.fromkeys(("matrix", "evaluate", "limit", "intervals", "calibrate"), "estimation"),
+        "verify": "keeping",
     },
     "Use": {
-        "predict": "estimation", "observe": "deformation", "invert": "deformation", "export": "keeping",
+        "predict": "estimation",
+        "observe": "deformation",
+        "invert": "deformation",
+        "export": "keeping",
         "action": "keeping",
     },
     "Keep": dict.fromkeys(
-        ("tag", "note", "rm", "restore", "purge", "push", "pull", "import", "import-weights", "import-runs"), "keeping"
+        (
+            "tag",
+            "note",
+            "rm",
+            "restore",
+            "purge",
+            "push",
+            "pull",
+            "import",
+            "import-weights",
+            "import-runs",
+        ),
+        "keeping",
     ),
-    "Specs and data": dict.fromkeys(("init", "new", "specs", "validate", "tables", "schema", "data"), "specs"),
+    "Specs and data": dict.fromkeys(
+        ("init", "new", "specs", "validate", "tables", "schema", "data"), "specs"
+    ),
     "Repair": dict.fromkeys(("doctor", "reindex"), "keeping"),
-}  # fmt: skip
+}
 """The commands as `qexp --help` groups them → the module of `qexp.cli` that has them."""
 
 DOORS = {
     "Interferograms or GNSS: no network is needed": ("observe", "invert"),
-    "A simulator (in Python: qexp.posterior), or data in files": ("new", "matrix", "calibrate", "predict"),
+    "A simulator (in Python: qexp.posterior), or data in files": (
+        "new",
+        "matrix",
+        "calibrate",
+        "predict",
+    ),
     "Runs to train, compare and keep (of a script: qexp.track)": (
         "init",
         "run",
@@ -62,13 +96,33 @@ DOORS = {
         "doctor",
     ),
 }
-"""The commands of daily work, by what users have, which are all that `qexp --help` shows without `--all`."""
+"""The commands of daily work, by what users have, which are all that `qexp --help` shows without
+`--all`.
+"""
 
 SLOW = {
-    *GROUPS["Train"], *GROUPS["Trust"], "compare", "report", "serve", "figures", "predict", "observe", "invert",
-    "export", "push", "pull", "import", "import-weights", "import-runs", "new", "validate", "tables", "schema", "data",
+    *GROUPS["Train"],
+    *GROUPS["Trust"],
+    "compare",
+    "report",
+    "serve",
+    "figures",
+    "predict",
+    "observe",
+    "invert",
+    "export",
+    "push",
+    "pull",
+    "import",
+    "import-weights",
+    "import-runs",
+    "new",
+    "validate",
+    "tables",
+    "schema",
+    "data",
     "doctor",
-} - {"wait", "stop"}  # fmt: skip
+} - {"wait", "stop"}
 """Those that may take longer than a second, and say at once that they are at work."""
 
 HIDDEN = {"execute": "processes", "supervise": "processes", "train-folds": "processes"}
@@ -113,7 +167,9 @@ class _Loaded(Mapping[str, Any]):
     """The commands by name, each of which is loaded, with its module, when it is asked for."""
 
     panels: ClassVar = {name: title for title, modules in GROUPS.items() for name in modules}
-    modules: ClassVar = {name: module for group in (*GROUPS.values(), HIDDEN) for name, module in group.items()}
+    modules: ClassVar = {
+        name: module for group in (*GROUPS.values(), HIDDEN) for name, module in group.items()
+    }
 
     def __getitem__(self, name: str) -> Any:
         module = import_module(f"qexp.cli.{self.modules[name]}")
@@ -139,7 +195,9 @@ class _Commands(CheckedGroup):
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
         if args and args[0] not in _Loaded.modules and not ctx.resilient_parsing:
             guesses = [right for right, typed in GUESSES.items() if args[0] in typed]
-            question = f"; did you mean '{guesses[0]}'?" if guesses else hint(args[0], _Loaded.panels)
+            question = (
+                f"; did you mean '{guesses[0]}'?" if guesses else hint(args[0], _Loaded.panels)
+            )
             ctx.fail(f"No such command '{args[0]}'{question or '; see them with: qexp --help'}")
         if args and args[0] in SLOW and not ctx.resilient_parsing and on_a_terminal():
             ctx.call_on_close(say_at_work())
@@ -151,10 +209,13 @@ class _Commands(CheckedGroup):
         panels = _Loaded.panels
         if "--all" not in ctx.meta.get("before", ()):
             panels = {name: door for door, names in DOORS.items() for name in names}
-            listing.params = [option for option in self.params if option.name in ("workspace", "everything")]
+            listing.params = [
+                option for option in self.params if option.name in ("workspace", "everything")
+            ]
             listing.epilog = "All commands: qexp --all. The options of one: qexp COMMAND --help."
         listing.commands = {
-            name: TyperCommand(name, help=summaries[name], rich_help_panel=panel) for name, panel in panels.items()
+            name: TyperCommand(name, help=summaries[name], rich_help_panel=panel)
+            for name, panel in panels.items()
         }
         CheckedGroup.format_help(listing, ctx, formatter)
 
@@ -172,7 +233,11 @@ class _Commands(CheckedGroup):
         except (QexpError, OSError) as mistake:
             if ctx.params.get("debug"):
                 raise
-            error(mistake if isinstance(mistake, QexpError) else f"the operating system reports: {mistake}")
+            error(
+                mistake
+                if isinstance(mistake, QexpError)
+                else f"the operating system reports: {mistake}"
+            )
             raise typer.Exit(mistake.exit_code if isinstance(mistake, QexpError) else 1) from None
         except KeyboardInterrupt:
             message("interrupted")
@@ -184,7 +249,10 @@ app = typer.Typer(
     cls=_Commands,
     no_args_is_help=True,
     pretty_exceptions_enable=False,
-    help="Declare experiments in JSON, train networks that invert models, and see where they can be trusted.",
+    help=(
+        "Declare experiments in JSON, train networks that invert models, and see where they can be"
+        " trusted."
+    ),
 )
 
 
@@ -211,10 +279,16 @@ def options(
     workspace: WorkspaceOption = None,
     debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
     everything: Annotated[
-        bool, typer.Option("--all", is_eager=True, callback=_print_all, help="Show all commands and options.")
+        bool,
+        typer.Option(
+            "--all", is_eager=True, callback=_print_all, help="Show all commands and options."
+        ),
     ] = False,
     version: Annotated[
-        bool, typer.Option("--version", is_eager=True, callback=_print_version, help="Print the version of qexp.")
+        bool,
+        typer.Option(
+            "--version", is_eager=True, callback=_print_version, help="Print the version of qexp."
+        ),
     ] = False,
 ) -> None:
     if workspace == "":
@@ -231,8 +305,9 @@ def options(
 def _collect_less() -> None:
     """Collect garbage less often, and not once more when the process ends.
 
-    Loading torch makes 250,000 objects that stay; looking at them again and again while it loads, and once more at the
-    end, took a quarter of the time of a brief run. Not for other programs that import qexp.
+    Loading torch makes 250,000 objects that stay; looking at them again and again while it loads,
+    and once more at the end, took a quarter of the time of a brief run. Not for other programs that
+    import qexp.
     """
     gc.set_threshold(ALLOCATIONS)
     atexit.register(gc.freeze)  # before others register functions, so that it is called after them
@@ -241,8 +316,11 @@ def _collect_less() -> None:
 def main() -> None:
     """What the console script calls."""
     _collect_less()
-    warnings.formatwarning = lambda message, category, filename, lineno, line=None: f"warning: {message}\n"
-    if "_QEXP_COMPLETE" in os.environ:  # an error would be printed into the line that is being typed
+    warnings.formatwarning = lambda message, category, filename, lineno, line=None: (
+        f"warning: {message}\n"
+    )
+    # an error would be printed into the line that is being typed
+    if "_QEXP_COMPLETE" in os.environ:
         sys.stderr = Path(os.devnull).open("w")  # noqa: SIM115 - open as long as the process
     for name in ("stdout", "stderr"):
         if getattr(sys, name) is None:  # closed by the caller

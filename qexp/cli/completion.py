@@ -1,7 +1,8 @@
 """What the shell completes: names of runs, specs, tables and their entries, states and columns.
 
-It reads names of files and a list of the names of tables; it imports nothing that takes time and writes nothing. Where
-it cannot read, it offers nothing: the line that is being typed is no place for an error.
+It reads names of files and a list of the names of tables; it imports nothing that takes time and
+writes nothing. Where it cannot read, it offers nothing: the line that is being typed is no place
+for an error.
 """
 
 from __future__ import annotations
@@ -23,7 +24,9 @@ from qexp.base.workspace import Workspace, find
 from qexp.errors import QexpError
 
 PLAIN = re.compile(r"[A-Za-z0-9_.,+=/-]+")
-"""Words that no shell takes for anything else; others would need quotes, and are left to be typed."""
+"""Words that no shell takes for anything else; others would need quotes, and are left to be
+typed.
+"""
 
 NAMES = Path(__file__).with_name("names.json")
 
@@ -38,7 +41,11 @@ def _offer(names: Names) -> Completion:
     def offer(ctx: typer.Context, incomplete: str) -> list[str]:
         try:
             return sorted(
-                {name for name in names(ctx, incomplete) if name.startswith(incomplete) and PLAIN.fullmatch(name)}
+                {
+                    name
+                    for name in names(ctx, incomplete)
+                    if name.startswith(incomplete) and PLAIN.fullmatch(name)
+                }
             )
         except (QexpError, OSError, SyntaxError, ValueError):
             return []
@@ -48,16 +55,23 @@ def _offer(names: Names) -> Completion:
 
 @_offer
 def runs(ctx: typer.Context, incomplete: str) -> Iterator[str]:
-    # The names of ten thousand directories are there in a twentieth of the time that their catalog takes to read.
+    # The names of ten thousand directories are there in a twentieth of the time that their catalog
+    # takes to read.
     with os.scandir(_workspace(ctx).runs) as entries:
         for entry in entries:
-            if entry.name.startswith(incomplete) and not entry.name.startswith(".") and entry.is_dir():
+            if (
+                entry.name.startswith(incomplete)
+                and not entry.name.startswith(".")
+                and entry.is_dir()
+            ):
                 yield entry.name
 
 
 @_offer
 def run_and_files(ctx: typer.Context, incomplete: str) -> Iterable[str]:
-    """A run as the first word, then files and folders: a shell that is given words offers no others."""
+    """A run as the first word, then files and folders: a shell that is given words offers no
+    others.
+    """
     if not (ctx.params.get("run_and_files") or ctx.params.get("run")):
         return runs(ctx, incomplete)
     folder, name = os.path.split(incomplete)
@@ -65,12 +79,17 @@ def run_and_files(ctx: typer.Context, incomplete: str) -> Iterable[str]:
         return [
             f"{Path(folder, entry.name)}{os.sep * entry.is_dir()}"
             for entry in entries
-            if entry.name.startswith(name) and (name.startswith(".") or not entry.name.startswith("."))
+            if entry.name.startswith(name)
+            and (name.startswith(".") or not entry.name.startswith("."))
         ]
 
 
 def _specs(folder: str) -> Completion:
-    return _offer(lambda ctx, incomplete: [path.stem for path in (_workspace(ctx).specs / folder).glob("*.json")])
+    return _offer(
+        lambda ctx, incomplete: [
+            path.stem for path in (_workspace(ctx).specs / folder).glob("*.json")
+        ]
+    )
 
 
 experiences, datasets, models = map(_specs, ("experiences", "datasets", "models"))
@@ -100,7 +119,9 @@ figure_formats = _choices("figure formats")
 weight_rules = _choices("rules of weights")
 parts = _choices("parts")
 figures = _choices("figures")
-"""Of all kinds of dataset: which a run has is in its spec, which is not read while a line is being typed."""
+"""Of all kinds of dataset: which a run has is in its spec, which is not read while a line is being
+typed.
+"""
 
 
 @_offer
@@ -134,7 +155,9 @@ def _entries_of(table: str | None, ctx: typer.Context) -> Iterator[str]:
 
 @_offer
 def keys(ctx: typer.Context, incomplete: str) -> Iterator[str]:
-    """Keys of the specs that the line names so far, or of the spec of its run; the last of several joined by , or +."""
+    """Keys of the specs that the line names so far, or of the spec of its run; the last of several
+    joined by , or +.
+    """
     specs = [_resolved(ctx, name) for name in ctx.params.get("experiences") or ctx.args]
     return _keys_of([*specs, *_specs_of_runs(ctx)], incomplete)
 
@@ -148,7 +171,10 @@ def keys_of_pretraining(ctx: typer.Context, incomplete: str) -> Iterator[str]:
 def _keys_of(experiences: Iterable[dict[str, Any]], incomplete: str) -> Iterator[str]:
     before = incomplete[: max(map(incomplete.rfind, ",+")) + 1]
     for experience in filter(None, experiences):
-        paths = [*written_names()["choices"]["keys of experiences"], *(path for path, _ in leaves(experience))]
+        paths = [
+            *written_names()["choices"]["keys of experiences"],
+            *(path for path, _ in leaves(experience)),
+        ]
         yield from (f"{before}{path}=" for path in paths)
 
 
@@ -158,22 +184,31 @@ def variables(ctx: typer.Context, incomplete: str) -> Iterator[str]:
     if name := ctx.params.get("dataset"):
         from qexp.spec.resolution import locate, spec_in
 
-        documents = [spec_in("dataset", locate("dataset", name, _workspace(ctx)), _workspace(ctx)).document]
+        documents = [
+            spec_in("dataset", locate("dataset", name, _workspace(ctx)), _workspace(ctx)).document
+        ]
     else:
         documents = [spec.get("dataset", {}) for spec in _specs_of_runs(ctx)]
     for document in documents:
-        names = [*document.get("varyings", ()), *document.get("fixed", ()), *document.get("distributions", ())]
+        names = [
+            *document.get("varyings", ()),
+            *document.get("fixed", ()),
+            *document.get("distributions", ()),
+        ]
         yield from (f"{variable}=" for variable in names)
 
 
 def _specs_of_runs(ctx: typer.Context) -> list[dict[str, Any]]:
-    """That of the run that the line names so far; words before an option without its value are not assigned to
-    arguments.
+    """That of the run that the line names so far; words before an option without its value are not
+    assigned to arguments.
     """
     from qexp.base.formats import object_in
 
     named = [ctx.params.get(name) or () for name in ("run", "runs")]
-    runs = [*(run for runs in named for run in ([runs] if isinstance(runs, str) else runs)), *ctx.args][:1]
+    runs = [
+        *(run for runs in named for run in ([runs] if isinstance(runs, str) else runs)),
+        *ctx.args,
+    ][:1]
     return [object_in(_workspace(ctx).runs / run / "spec.json") for run in runs]
 
 
@@ -188,7 +223,9 @@ def _resolved(ctx: typer.Context, name: str) -> dict[str, Any]:
 
 @_offer
 def columns(ctx: typer.Context, incomplete: str) -> Iterator[str]:
-    """The last of several names with commas between them: fields of records, results, and keys of specs."""
+    """The last of several names with commas between them: fields of records, results, and keys of
+    specs.
+    """
     before, comma, _ = incomplete.rpartition(",")
     return (f"{before}{comma}{name}" for name in _fields(_workspace(ctx).runs))
 
@@ -209,7 +246,9 @@ def profiles(ctx: typer.Context, incomplete: str) -> Iterable[str]:
     """Of all schedulers: the tables in their tables of qexp.toml."""
     from qexp.jobs.launchers import all_profiles
 
-    return {name for profiles in all_profiles(_workspace(ctx).settings()).values() for name in profiles}
+    return {
+        name for profiles in all_profiles(_workspace(ctx).settings()).values() for name in profiles
+    }
 
 
 @_offer
@@ -224,8 +263,8 @@ def _folders(path: Path) -> list[str]:
 
 
 def _fields(folder: Path) -> Iterator[str]:
-    """Fields that all runs have, and what the first run with results has besides: those of a workspace are much alike,
-    and opening them all would take too long.
+    """Fields that all runs have, and what the first run with results has besides: those of a
+    workspace are much alike, and opening them all would take too long.
     """
     from qexp.runs.catalog import KEPT
     from qexp.store.directory import RunDirectory
@@ -240,17 +279,26 @@ def _fields(folder: Path) -> Iterator[str]:
         except QexpError:
             continue
         if results:
-            for document in (results, {key: value for key, value in spec.items() if key != "model"}):
+            for document in (
+                results,
+                {key: value for key, value in spec.items() if key != "model"},
+            ):
                 yield from (path for path, _ in leaves(document))
             return
 
 
 def _workspace(ctx: typer.Context) -> Workspace:
-    """The one that the line names so far, before or after the command, else the one that is found."""
-    return find(ctx.params.get("workspace") or (ctx.parent.params.get("workspace") if ctx.parent else None))
+    """The one that the line names so far, before or after the command, else the one that is
+    found.
+    """
+    return find(
+        ctx.params.get("workspace") or (ctx.parent.params.get("workspace") if ctx.parent else None)
+    )
 
 
 def written_names() -> dict[str, Any]:
-    """What commands are for, and the names of built-in tables and choices, which `qexp.cli.names` has written down."""
+    """What commands are for, and the names of built-in tables and choices, which `qexp.cli.names`
+    has written down.
+    """
     names: dict[str, Any] = json.loads(NAMES.read_bytes())
     return names

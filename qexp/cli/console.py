@@ -1,7 +1,8 @@
-"""What commands have in common: how they print, the options and arguments that several take, and their help.
+"""What commands have in common: how they print, the options and arguments that several take, and
+their help.
 
-Results go to stdout, messages and progress to stderr, colours and bars to a terminal only. Records, specs and logs may
-come from others, so no text reaches a terminal without being `cleaned` here.
+Results go to stdout, messages and progress to stderr, colours and bars to a terminal only. Records,
+specs and logs may come from others, so no text reaches a terminal without being `cleaned` here.
 """
 
 from __future__ import annotations
@@ -35,10 +36,16 @@ if TYPE_CHECKING:
 
 WorkspaceOption = Annotated[
     str | None,
-    typer.Option("--workspace", metavar="DIR", help="The directory that holds specs/; searched upwards if left out."),
+    typer.Option(
+        "--workspace",
+        metavar="DIR",
+        help="The directory that holds specs/; searched upwards if left out.",
+    ),
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")]
-LatexOption = Annotated[bool, typer.Option("--latex", help="Print LaTeX tables, which need booktabs and graphicx.")]
+LatexOption = Annotated[
+    bool, typer.Option("--latex", help="Print LaTeX tables, which need booktabs and graphicx.")
+]
 
 BOLD, RED, GREEN, YELLOW, CYAN = "1", "31", "32", "33", "36"  # of ANSI terminals
 
@@ -74,7 +81,9 @@ def error(*mistakes: str | QexpError) -> None:
 
 
 def say_at_work() -> Callable[[], None]:
-    """Write a line to the terminal that disappears before anything else is written there; returns what removes it."""
+    """Write a line to the terminal that disappears before anything else is written there; returns
+    what removes it.
+    """
 
     def remove() -> None:
         for stream in (sys.stdout, sys.stderr):
@@ -116,15 +125,18 @@ def print_csv(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
     sys.stdout.write(cleaned(text) if sys.stdout.isatty() else text)
 
 
-def print_table(columns: Sequence[str], rows: Sequence[Sequence[str]], right: Sequence[str] = ()) -> None:
-    """Aligned columns. A terminal gets a table that fits its width, units below the titles, a bold head and coloured
-    states; a pipe all columns, a line for each row.
+def print_table(
+    columns: Sequence[str], rows: Sequence[Sequence[str]], right: Sequence[str] = ()
+) -> None:
+    """Aligned columns. A terminal gets a table that fits its width, units below the titles, a bold
+    head and coloured states; a pipe all columns, a line for each row.
 
     right  the columns that are aligned to the right
     """
     width, left_out = terminal_width(), list[str]()
     if width is None:
-        head, lines = [list(map(in_one_line, columns))], [[[in_one_line(cell)] for cell in row] for row in rows]
+        head = [list(map(in_one_line, columns))]
+        lines = [[[in_one_line(cell)] for cell in row] for row in rows]
         widths = [
             max(map(width_of, cells))
             for cells in zip(*head, *([cell[0] for cell in row] for row in lines), strict=True)
@@ -141,13 +153,17 @@ def print_table(columns: Sequence[str], rows: Sequence[Sequence[str]], right: Se
             print(_line(texts, widths, aligned, STATE_STYLES.get if styled else lambda _: None))
     if left_out and width is not None:
         kept = ", ".join(
-            UNIT.sub(lambda found: f"{found[1]} {found[2].replace(' ', NO_BREAK)}", text) for text in left_out
+            UNIT.sub(lambda found: f"{found[1]} {found[2].replace(' ', NO_BREAK)}", text)
+            for text in left_out
         )
         print_sentence(f"no room in {width} columns: {kept}; see them with: | less -S")
 
 
 def _line(
-    texts: Sequence[str], widths: Sequence[int], right: Sequence[bool], style: Callable[[str], str | None]
+    texts: Sequence[str],
+    widths: Sequence[int],
+    right: Sequence[bool],
+    style: Callable[[str], str | None],
 ) -> str:
     cells = []
     for text, width, at_right in zip(texts, widths, right, strict=True):
@@ -161,11 +177,16 @@ def print_sentence(text: str) -> None:
     """A sentence in one line; a terminal breaks it between words."""
     width = terminal_width()
     line = in_one_line(text)
-    print(line if width is None else textwrap.fill(line, width, break_long_words=False, break_on_hyphens=False))
+    print(
+        line
+        if width is None
+        else textwrap.fill(line, width, break_long_words=False, break_on_hyphens=False)
+    )
 
 
 def print_entry(key: str, text: str, width: int, before: str = "") -> None:
-    """A key and what belongs to it; further lines are set in, so that none can pass for another key's.
+    """A key and what belongs to it; further lines are set in, so that none can pass for another
+    key's.
 
     width   of the keys
     before  stands before each line
@@ -175,14 +196,18 @@ def print_entry(key: str, text: str, width: int, before: str = "") -> None:
     for line in cleaned(text).split("\n"):
         broken = [line]
         if columns is not None and columns - len(further) >= LEAST_FLOWING_WIDTH:
-            broken = textwrap.wrap(line, columns - len(further), break_long_words=False, break_on_hyphens=False)
+            broken = textwrap.wrap(
+                line, columns - len(further), break_long_words=False, break_on_hyphens=False
+            )
         for piece_of_line in broken or [""]:
             print(f"{first}{piece_of_line}".rstrip())
             first = further
 
 
 def print_parts(parts: Iterable[Table | str]) -> None:
-    """Tables with their titles, each after an empty line unless it is the first part, and sentences."""
+    """Tables with their titles, each after an empty line unless it is the first part, and
+    sentences.
+    """
     for number, part in enumerate(parts):
         if isinstance(part, str):
             print_sentence(part)
@@ -199,11 +224,14 @@ def print_parts(parts: Iterable[Table | str]) -> None:
 GAP = "  "
 
 LEAST_FLOWING_WIDTH, EASY_FLOWING_WIDTH = 20, 32
-"""Least width of a last column of words that continues below itself, rather than being left out; and the width for
-which other texts are shortened."""
+"""Least width of a last column of words that continues below itself, rather than being left out;
+and the width for which other texts are shortened.
+"""
 
 NAME_WIDTH, TEXT_WIDTH = 28, 20
-"""Widths to which names in the first column, and other texts, are shortened where room is wanted."""
+"""Widths to which names in the first column, and other texts, are shortened where room is
+wanted.
+"""
 
 NO_BREAK = "\u00a0"
 
@@ -228,17 +256,30 @@ class Fitted(NamedTuple):
     """Titles of the columns that do not fit, and of those whose texts are shortened."""
 
 
-def fit(columns: Sequence[str], rows: Sequence[Sequence[str]], right: Sequence[str], width: int) -> Fitted:
-    """A table that is not wider than that: titles are folded, words continue below themselves, names are shortened in
-    their middle, and then columns are left out, the last one first.
+def fit(
+    columns: Sequence[str], rows: Sequence[Sequence[str]], right: Sequence[str], width: int
+) -> Fitted:
+    """A table that is not wider than that: titles are folded, words continue below themselves,
+    names are shortened in their middle, and then columns are left out, the last one first.
     """
     titles = [in_one_line(column) for column in columns]
     units = [found[2] if (found := UNIT.fullmatch(title)) else "" for title in titles]
-    names = [title.removesuffix(f" {unit}") if unit else title for title, unit in zip(titles, units, strict=True)]
-    cells = [[in_one_line(cell) for cell in _as_printed(columns[at], rows, at, right)] for at in range(len(columns))]
-    widest = [max(map(width_of, [unit, *column])) for unit, column in zip(units, cells, strict=True)]
+    names = [
+        title.removesuffix(f" {unit}") if unit else title
+        for title, unit in zip(titles, units, strict=True)
+    ]
+    cells = [
+        [in_one_line(cell) for cell in _as_printed(columns[at], rows, at, right)]
+        for at in range(len(columns))
+    ]
+    widest = [
+        max(map(width_of, [unit, *column])) for unit, column in zip(units, cells, strict=True)
+    ]
     folded = [[name] for name in names]
-    if _total([max(wide, width_of(name)) for wide, name in zip(widest, names, strict=True)]) > width:
+    if (
+        _total([max(wide, width_of(name)) for wide, name in zip(widest, names, strict=True)])
+        > width
+    ):
         folded = [
             textwrap.wrap(name, max(1, wide, _longest_word(name)), break_on_hyphens=False) or [""]
             for wide, name in zip(widest, names, strict=True)
@@ -257,20 +298,33 @@ def fit(columns: Sequence[str], rows: Sequence[Sequence[str]], right: Sequence[s
         room = width - _total([*before, 0])
         if room >= texts[shown - 1]:
             widths = [*before, room]
-    while _total(widths) > width and _total(widths := _squeezed(whole[:shown], texts, width)) > width and shown > 1:
+    while (
+        _total(widths) > width
+        and _total(widths := _squeezed(whole[:shown], texts, width)) > width
+        and shown > 1
+    ):
         shown -= 1
     widths = [min(wide, width) for wide in widths[:shown]]
     height = max(map(len, folded[:shown]))
-    head = [[*lines] for lines in zip(*([""] * (height - len(lines)) + lines for lines in folded[:shown]), strict=True)]
+    head = [
+        [*lines]
+        for lines in zip(
+            *([""] * (height - len(lines)) + lines for lines in folded[:shown]), strict=True
+        )
+    ]
     if any(units[:shown]):
         head.append(units[:shown])
-    lines = [[_broken(row[at], widths[at]) for at in range(shown)] for row in zip(*cells, strict=True)]
+    lines = [
+        [_broken(row[at], widths[at]) for at in range(shown)] for row in zip(*cells, strict=True)
+    ]
     cut = [at for at in range(shown) if any(_longest_word(cell) > widths[at] for cell in cells[at])]
     left_out = [*(f"all of '{names[at]}'" for at in cut), *titles[shown:]]
     return Fitted(head, lines, widths, left_out)
 
 
-def _as_printed(column: str, rows: Sequence[Sequence[str]], at: int, right: Sequence[str]) -> list[str]:
+def _as_printed(
+    column: str, rows: Sequence[Sequence[str]], at: int, right: Sequence[str]
+) -> list[str]:
     """The cells of a column; numbers below each other have their decimal points so."""
     cells = [row[at] for row in rows]
     return [text.translate(_PLAIN) for text in aligned(cells)] if column in right else cells
@@ -285,7 +339,8 @@ def _total(widths: Sequence[int]) -> int:
 
 
 def _squeezed(widths: Sequence[int], least: Mapping[int, int], room: int) -> list[int]:
-    """Widths of columns of which some are made narrower, the widest first, until all have room or none can be narrower.
+    """Widths of columns of which some are made narrower, the widest first, until all have room or
+    none can be narrower.
 
     least  column that can be narrower → its least width
     """
@@ -296,7 +351,9 @@ def _squeezed(widths: Sequence[int], least: Mapping[int, int], room: int) -> lis
             break
         widest = max(wide, key=lambda at: squeezed[at])
         next_wide = max((squeezed[at] for at in wide if squeezed[at] < squeezed[widest]), default=0)
-        squeezed[widest] = max(squeezed[widest] - excess, min(next_wide, squeezed[widest] - 1), least[widest])
+        squeezed[widest] = max(
+            squeezed[widest] - excess, min(next_wide, squeezed[widest] - 1), least[widest]
+        )
     return squeezed
 
 
@@ -317,7 +374,9 @@ def _broken(text: str, width: int) -> list[str]:
 
 
 def is_for_a_cluster(options: LaunchOptions) -> bool:
-    """Whether jobs are asked for. Raises QexpError for options of a scheduler where they are not."""
+    """Whether jobs are asked for. Raises QexpError for options of a scheduler where they are
+    not.
+    """
     from qexp.jobs.launchers import LOCAL  # which most commands do not need
 
     if options.launcher == LOCAL and options.profile is None and options.options:
@@ -332,8 +391,8 @@ def print_submitted(submitted: Submitted, workspace: str | Path | None) -> None:
 
 # Arguments that several commands take, with what the shell completes for them, and help texts.
 #
-# Rich would read words in square brackets, such as [actions.NAME], as markup, and typer would keep the ends of a
-# docstring's lines.
+# Rich would read words in square brackets, such as [actions.NAME], as markup, and typer would keep
+# the ends of a docstring's lines.
 
 
 class PlainCommand(TyperCommand):
@@ -345,7 +404,9 @@ class PlainCommand(TyperCommand):
 
     def get_help_option(self, ctx: Any) -> Any:
         about = super().get_help_option(ctx)
-        if about is not None and any(getattr(each, "rich_help_panel", None) for each in self.params):
+        if about is not None and any(
+            getattr(each, "rich_help_panel", None) for each in self.params
+        ):
             about.rich_help_panel = OTHERS  # type: ignore[attr-defined]
         return about
 
@@ -364,7 +425,9 @@ class PlainGroup(TyperGroup):
 
 
 def _escape_command(command: Any) -> Any:
-    """A copy of a command whose help, and that of its parameters, is as rich and typer take plain text."""
+    """A copy of a command whose help, and that of its parameters, is as rich and typer take plain
+    text.
+    """
     escaped = _escape(command)
     escaped.params = [_escape(parameter) for parameter in command.params]
     return escaped
@@ -373,7 +436,9 @@ def _escape_command(command: Any) -> Any:
 def _escape(helped: Any) -> Any:
     escaped = copy.copy(helped)
     if text := getattr(helped, "help", None):
-        escaped.help = _escaped("\n\n".join(" ".join(paragraph.split()) for paragraph in text.split("\n\n")))
+        escaped.help = _escaped(
+            "\n\n".join(" ".join(paragraph.split()) for paragraph in text.split("\n\n"))
+        )
     return escaped
 
 
@@ -383,7 +448,9 @@ def _escaped(text: str) -> str:
     return escape(text)
 
 
-RunArgument = Annotated[str, typer.Argument(help="A run: name, unique prefix or path.", autocompletion=completion.runs)]
+RunArgument = Annotated[
+    str, typer.Argument(help="A run: name, unique prefix or path.", autocompletion=completion.runs)
+]
 RUNS = typer.Argument(
     metavar="RUN...",
     help="Runs: names, unique prefixes, paths, or quoted patterns such as 'mogi_*'.",
@@ -393,34 +460,47 @@ RunsArgument = Annotated[list[str], RUNS]
 SpecFilesArgument = Annotated[
     list[Path] | None,
     typer.Argument(
-        help="Spec files to check, or names of specs; all of specs/ if left out.", autocompletion=completion.spec_files
+        help="Spec files to check, or names of specs; all of specs/ if left out.",
+        autocompletion=completion.spec_files,
     ),
 ]
 KindArgument = Annotated[
-    str, typer.Argument(metavar="dataset|model|experience", help="The kind of spec.", autocompletion=completion.kinds)
+    str,
+    typer.Argument(
+        metavar="dataset|model|experience",
+        help="The kind of spec.",
+        autocompletion=completion.kinds,
+    ),
 ]
 TableArgument = Annotated[
     str | None,
     typer.Argument(
-        help="A table, such as modules or quantities; all tables if left out.", autocompletion=completion.tables
+        help="A table, such as modules or quantities; all tables if left out.",
+        autocompletion=completion.tables,
     ),
 ]
 EntryArgument = Annotated[
     str | None,
     typer.Argument(
-        help="An entry of the table, to show its parameters and an example.", autocompletion=completion.entries
+        help="An entry of the table, to show its parameters and an example.",
+        autocompletion=completion.entries,
     ),
 ]
 TrashedArgument = Annotated[
     str | None,
     typer.Argument(
-        metavar="[NAME]", help="A removed run: its name, or its name in the trash.", autocompletion=completion.trashed
+        metavar="[NAME]",
+        help="A removed run: its name, or its name in the trash.",
+        autocompletion=completion.trashed,
     ),
 ]
 
 
-def named_once(words: Sequence[str] | None, by_option: Sequence[str] | None, example: str) -> list[str]:
-    """The runs that a command line names, with words or with --run. Raises QexpError for none, and for two choices.
+def named_once(
+    words: Sequence[str] | None, by_option: Sequence[str] | None, example: str
+) -> list[str]:
+    """The runs that a command line names, with words or with --run. Raises QexpError for none, and
+    for two choices.
 
     example  a command line, for the error
     """
@@ -428,15 +508,18 @@ def named_once(words: Sequence[str] | None, by_option: Sequence[str] | None, exa
     if not (first or second):
         raise QexpError(f"name the run: {example}")
     if first and second and first != second:
-        raise QexpError(f"both {' '.join(first)} and --run {' '.join(second)} name a run; keep one of them: {example}")
+        raise QexpError(
+            f"both {' '.join(first)} and --run {' '.join(second)} name a run; keep one of them:"
+            f" {example}"
+        )
     return first or second
 
 
 class CheckedGroup(PlainGroup):
     """Commands that refuse options with an empty value, and two values of an option that takes one.
 
-    A shell's variable that is not set gives an empty value; an empty path would be the current folder. Of two values
-    the first would be lost without a word.
+    A shell's variable that is not set gives an empty value; an empty path would be the current
+    folder. Of two values the first would be lost without a word.
     """
 
     def parse_args(self, ctx: Any, args: list[str]) -> Any:
@@ -451,7 +534,9 @@ class CheckedGroup(PlainGroup):
         name, command, words = super().resolve_command(ctx, args)
         if command is not None and not ctx.resilient_parsing:
             FLAGS.clear()
-            FLAGS.update({name: max(each.opts, key=len) for name, each in _options_of(command).items()})
+            FLAGS.update(
+                {name: max(each.opts, key=len) for name, each in _options_of(command).items()}
+            )
             _require_values(command, typer.Context(command, parent=ctx, info_name=name), words)
         return name, command, words
 
@@ -461,7 +546,9 @@ def _options_of(command: Any) -> dict[str, Any]:
 
 
 def _meant_by(option: str, known: Collection[str]) -> str | None:
-    """What to write in place of an option that a command does not have: a key of a spec, or another word for it."""
+    """What to write in place of an option that a command does not have: a key of a spec, or another
+    word for it.
+    """
     keys = completion.written_names()["choices"]["keys of experiences"] if "--set" in known else []
     key = option.strip("-").replace("-", "_")
     if key in keys:
@@ -476,7 +563,9 @@ def _meant_by(option: str, known: Collection[str]) -> str | None:
 
 
 def _require_values(command: Any, context: Any, words: list[str]) -> None:
-    """Raise QexpError for an option with an empty value, and for one that takes one value and is given several."""
+    """Raise QexpError for an option with an empty value, and for one that takes one value and is
+    given several.
+    """
     options = _options_of(command)
     try:
         values, _, order = command.make_parser(context).parse_args(list(words))
@@ -491,19 +580,32 @@ def _require_values(command: Any, context: Any, words: list[str]) -> None:
             raise QexpError(f"{options[name].opts[0]} is empty; give it a value, or leave it out")
     for name, times in Counter(each.name for each in order).items():
         repeated = options.get(name)
-        if repeated is None or times == 1 or repeated.multiple or repeated.is_flag or repeated.count:
+        if (
+            repeated is None
+            or times == 1
+            or repeated.multiple
+            or repeated.is_flag
+            or repeated.count
+        ):
             continue
         if "," in (repeated.metavar or ""):
             given = [word for option, word in pairwise(words) if option in repeated.opts]
-            raise QexpError(f"{repeated.opts[0]} is given {times} times; write {repeated.opts[0]} {','.join(given)}")
-        raise QexpError(f"{repeated.opts[0]} is given {times} times, but takes one value; keep one of them")
+            raise QexpError(
+                f"{repeated.opts[0]} is given {times} times; write {repeated.opts[0]}"
+                f" {','.join(given)}"
+            )
+        raise QexpError(
+            f"{repeated.opts[0]} is given {times} times, but takes one value; keep one of them"
+        )
 
 
 # Options that are declared as fields of a dataclass.
 
 
 EVERYDAY, OTHERS = "Everyday", "Others"
-"""Titles of the first and the last box of options in the help of a command that has several boxes."""
+"""Titles of the first and the last box of options in the help of a command that has several
+boxes.
+"""
 
 
 def with_options(
@@ -514,7 +616,8 @@ def with_options(
 ) -> Callable[[Callable[..., None]], Callable[..., None]]:
     """A command that is given the fields of dataclasses as options of the shell.
 
-    declared    the classes of some of its parameters; fields of the same name are one option, that of the first
+    declared    the classes of some of its parameters; fields of the same name are one option, that
+                of the first
     everyday    parameters that its help shows first
     leave_out   fields that are not given, or in another way
     with_words  from what is given to the same with fields that stand among its words, such as a run
@@ -522,21 +625,35 @@ def with_options(
 
     def decorate(command: Callable[..., None]) -> Callable[..., None]:
         parameters = inspect.signature(command, eval_str=True).parameters
-        kinds = {name: each.annotation for name, each in parameters.items() if each.annotation in declared}
-        fields = {
-            name: [pair for pair in in_shell(kind) if pair[0].name not in leave_out] for name, kind in kinds.items()
+        kinds = {
+            name: each.annotation
+            for name, each in parameters.items()
+            if each.annotation in declared
         }
-        flags = {field.name: flags_of(field)[-1] for several in fields.values() for field, _ in several}
+        fields = {
+            name: [pair for pair in in_shell(kind) if pair[0].name not in leave_out]
+            for name, kind in kinds.items()
+        }
+        flags = {
+            field.name: flags_of(field)[-1] for several in fields.values() for field, _ in several
+        }
 
         def call(**values: Any) -> None:
             values = with_words(values)
             options = {
                 name: kinds[name](
-                    **{field.name: _value_of(field, about, flags, values[field.name]) for field, about in several}
+                    **{
+                        field.name: _value_of(field, about, flags, values[field.name])
+                        for field, about in several
+                    }
                 )
                 for name, several in fields.items()
             }
-            others = {name: value for name, value in values.items() if name in parameters and name not in kinds}
+            others = {
+                name: value
+                for name, value in values.items()
+                if name in parameters and name not in kinds
+            }
             command(**others, **options)
 
         in_signature: dict[str, inspect.Parameter] = {}
@@ -547,14 +664,22 @@ def with_options(
             else:
                 in_signature[name] = parameter.replace(kind=parameter.KEYWORD_ONLY)
         panels = dict.fromkeys(everyday, EVERYDAY)
-        for title, names in (pair for kind in declared for pair in getattr(kind, "panels", {}).items()):
+        for title, names in (
+            pair for kind in declared for pair in getattr(kind, "panels", {}).items()
+        ):
             panels |= {name: title for name in names if name not in everyday}
         order = {name: position for position, name in enumerate(panels)}
         rest = OTHERS if panels else None
-        in_panels = [_in_panel(parameter, panels.get(name, rest)) for name, parameter in in_signature.items()]
+        in_panels = [
+            _in_panel(parameter, panels.get(name, rest)) for name, parameter in in_signature.items()
+        ]
         in_panels.sort(key=lambda parameter: order.get(parameter.name, len(order)))
         call.__signature__ = inspect.Signature(in_panels)  # type: ignore[attr-defined]
-        call.__doc__, call.__name__, call.__module__ = command.__doc__, command.__name__, command.__module__
+        call.__doc__, call.__name__, call.__module__ = (
+            command.__doc__,
+            command.__name__,
+            command.__module__,
+        )
         call.__annotations__ = {}
         return call
 
@@ -575,13 +700,25 @@ def _parameter(field: Any, about: Option, flags: Mapping[str, str]) -> inspect.P
         declared = typer.Argument(help=text, metavar=about.metavar, autocompletion=complete)
     else:
         declared = typer.Option(
-            *flags_of(field), help=text, metavar=about.metavar, autocompletion=complete, show_default=about.shown
+            *flags_of(field),
+            help=text,
+            metavar=about.metavar,
+            autocompletion=complete,
+            show_default=about.shown,
         )
     usual = inspect.Parameter.empty if default is ... else default
-    if about.optional or about.read is not None or default is None or isinstance(default, tuple | dict):
+    if (
+        about.optional
+        or about.read is not None
+        or default is None
+        or isinstance(default, tuple | dict)
+    ):
         kind, usual = kind | None, None
     return inspect.Parameter(
-        field.name, inspect.Parameter.KEYWORD_ONLY, default=usual, annotation=Annotated[kind, declared]
+        field.name,
+        inspect.Parameter.KEYWORD_ONLY,
+        default=usual,
+        annotation=Annotated[kind, declared],
     )
 
 

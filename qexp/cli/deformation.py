@@ -12,34 +12,61 @@ import typer
 from qexp import api
 from qexp.base.options import ignore
 from qexp.cli import completion
-from qexp.cli.console import JsonOption, message, named_once, print_json, print_parts, result, warning, with_options
+from qexp.cli.console import (
+    JsonOption,
+    message,
+    named_once,
+    print_json,
+    print_parts,
+    result,
+    warning,
+    with_options,
+)
 from qexp.deformation.options import InvertOptions, ObserveOptions
 from qexp.deformation.tables import fit_words, sampling_words, tables, track_words
 from qexp.errors import QexpError, some
 
 # qexp observe
 
-FORMATS = completion.written_names()["choices"].get("formats of observations", ())  # none while `make names` runs
+# none while `make names` runs
+FORMATS = completion.written_names()["choices"].get("formats of observations", ())
 FilesArgument = Annotated[
     list[Path] | None,
-    typer.Argument(metavar="FILE...", help=f"One file for each track, of any of these: {'; '.join(FORMATS)}."),
+    typer.Argument(
+        metavar="FILE...", help=f"One file for each track, of any of these: {'; '.join(FORMATS)}."
+    ),
 ]
 NoFigureOption = Annotated[bool, typer.Option("--no-figure", help="Draw no figure.")]
 
 
 @with_options(
     ObserveOptions,
-    everyday=("to", "incidence", "heading", "unit", "gnss", "gnss_unit", "crs", "reduce", "noise", "dem"),
+    everyday=(
+        "to",
+        "incidence",
+        "heading",
+        "unit",
+        "gnss",
+        "gnss_unit",
+        "crs",
+        "reduce",
+        "noise",
+        "dem",
+    ),
 )
 def observe(
-    options: ObserveOptions, files: FilesArgument = None, no_figure: NoFigureOption = False, as_json: JsonOption = False
+    options: ObserveOptions,
+    files: FilesArgument = None,
+    no_figure: NoFigureOption = False,
+    as_json: JsonOption = False,
 ) -> None:
     """Read observed displacements into one file, which qexp invert reads.
 
-    Each file is a track of its own. Text files without a header have the columns east, north, line-of-sight
-    displacement (m, positive toward the satellite), error, and the unit vector east, north, up from the ground to the
-    satellite. Points with missing numbers are masked. Without --to the observation is only described; an observation
-    file can be given again, to look at it or to change its noise.
+    Each file is a track of its own. Text files without a header have the columns east, north,
+    line-of-sight displacement (m, positive toward the satellite), error, and the unit vector east,
+    north, up from the ground to the satellite. Points with missing numbers are masked. Without --to
+    the observation is only described; an observation file can be given again, to look at it or to
+    change its noise.
     """
     if no_figure and options.figure is not None:
         raise QexpError("--figure and --no-figure contradict each other; keep one")
@@ -50,13 +77,18 @@ def observe(
     observed = api.observe(files or [], **{**vars(options), **here})
     if as_json:
         warning(*observed.warnings)
-        tracks, written = [track.document() for track in observed.tracks], [*map(str, observed.files)]
+        tracks = [track.document() for track in observed.tracks]
+        written = [*map(str, observed.files)]
         print_json({"tracks": tracks, "files": written, "warnings": list(observed.warnings)})
         return
     for track in observed.tracks:
         message(f"{track.name}: {track_words(track)}")
         if track.noise is not None:
-            how = f", from {observed.estimates[track.name].how}" if track.name in observed.estimates else ""
+            how = (
+                f", from {observed.estimates[track.name].how}"
+                if track.name in observed.estimates
+                else ""
+            )
             error = "; errors are the square root of the nugget" if track.error_is_nugget else ""
             message(f"{track.name}: noise {track.noise.words}{error}{how}")
     warning(*observed.warnings)
@@ -73,8 +105,10 @@ def _history() -> str:
 
 OBSERVATION = typer.Argument(
     metavar="[RUN] OBS.nc",
-    help="An observation file of qexp observe; before it, if a network is to estimate the source, its run, in place of "
-    "--run.",
+    help=(
+        "An observation file of qexp observe; before it, if a network is to estimate the source,"
+        " its run, in place of --run."
+    ),
     autocompletion=completion.run_and_files,
 )
 
@@ -84,32 +118,47 @@ def _run_and_observation(values: dict[str, Any]) -> dict[str, Any]:
     if len(first) > 1:
         raise QexpError(f"{some(words)}: give one observation file, or a run and then the file")
     by_option = None if values["run"] is None else [values["run"]]
-    run = named_once(first, by_option, f"qexp invert RUN {observation}") if first or by_option else [None]
+    run = (
+        named_once(first, by_option, f"qexp invert RUN {observation}")
+        if first or by_option
+        else [None]
+    )
     return {**values, "run_and_observation": [observation], "run": run[0]}
 
 
-@with_options(InvertOptions, everyday=("source", "bounds", "fixed", "posterior", "to"), with_words=_run_and_observation)
+@with_options(
+    InvertOptions,
+    everyday=("source", "bounds", "fixed", "posterior", "to"),
+    with_words=_run_and_observation,
+)
 def invert(
-    run_and_observation: Annotated[list[str], OBSERVATION], options: InvertOptions, as_json: JsonOption = False
+    run_and_observation: Annotated[list[str], OBSERVATION],
+    options: InvertOptions,
+    as_json: JsonOption = False,
 ) -> None:
     """Estimate the source of an observed deformation, with standard errors.
 
-    With a run, its network estimates the source within a second, from the data resampled to its own pixels, and
-    --refine follows the estimate to the minimum of least squares, also from starts around it, as far away as the
-    network's errors on similar test samples. Without a run, the minimum is searched from many starts. Least squares are
-    weighted by the full covariance of each track's noise; offsets and ramps are estimated along with the source.
+    With a run, its network estimates the source within a second, from the data resampled to its own
+    pixels, and --refine follows the estimate to the minimum of least squares, also from starts
+    around it, as far away as the network's errors on similar test samples. Without a run, the
+    minimum is searched from many starts. Least squares are weighted by the full covariance of each
+    track's noise; offsets and ramps are estimated along with the source.
 
-    Positions are in metres of the observation's reference system, all else in the units of specs. Scaled errors are the
-    standard errors times the root of the reduced χ² where that is above 1. The 95 % intervals are those of the profile
-    likelihood, with the same factor; they also hold where parameters trade off. An interval
-    without zero does not mean that there is a source, because its position was searched for: the reduced χ² and the BIC
-    say that, and a warning is given by them.
+    Positions are in metres of the observation's reference system, all else in the units of specs.
+    Scaled errors are the standard errors times the root of the reduced χ² where that is above 1.
+    The 95 % intervals are those of the profile likelihood, with the same factor; they also hold
+    where parameters trade off. An interval
+    without zero does not mean that there is a source, because its position was searched for: the
+    reduced χ² and the BIC say that, and a warning is given by them.
 
-    With --posterior, all sources that explain the data are drawn in proportion to how well they do: priors are those of
-    the run's training data, or uniform between bounds; without bounds, amplitudes are uniform over plausible values.
-    Offsets, ramps and the size of the noise are integrated over.
+    With --posterior, all sources that explain the data are drawn in proportion to how well they do:
+    priors are those of the run's training data, or uniform between bounds; without bounds,
+    amplitudes are uniform over plausible values. Offsets, ramps and the size of the noise are
+    integrated over.
     """
-    inversion = api.invert(run_and_observation[0], **{**vars(options), "history": _history(), "warn": warning})
+    inversion = api.invert(
+        run_and_observation[0], **{**vars(options), "history": _history(), "warn": warning}
+    )
     if as_json:
         print_json(inversion.document())
     else:

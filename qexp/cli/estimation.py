@@ -58,19 +58,30 @@ QUIET_SECONDS = 10.0
 
 OF_SEVERAL_SEEDS = typer.Argument(
     metavar="RUN...",
-    help="A finished run: name, unique prefix or path. Several that differ by their seed alone, or a quoted pattern "
-    "such as 'mogi_[0-9]*', get a matrix each, and mean, bias and standard deviation over the seeds.",
+    help=(
+        "A finished run: name, unique prefix or path. Several that differ by their seed alone, or a"
+        " quoted pattern such as 'mogi_[0-9]*', get a matrix each, and mean, bias and standard"
+        " deviation over the seeds."
+    ),
     autocompletion=completion.runs,
 )
 RunsOption = Annotated[
     list[str] | None,
-    typer.Option("--run", metavar="RUN", help="A run, instead of a word; repeat.", autocompletion=completion.runs),
+    typer.Option(
+        "--run",
+        metavar="RUN",
+        help="A run, instead of a word; repeat.",
+        autocompletion=completion.runs,
+    ),
 ]
 SeedsOption = Annotated[
     str | None,
     typer.Option(
         metavar="A:B",
-        help="Runs with these seeds, 0:5 for 0 to 4, or 0,2,5; RUN is then their name without it, as their experience.",
+        help=(
+            "Runs with these seeds, 0:5 for 0 to 4, or 0,2,5; RUN is then their name without it, as"
+            " their experience."
+        ),
     ),
 ]
 
@@ -99,11 +110,20 @@ def matrix(
     if record.get("remark"):
         message(record["remark"])
     for image, size in record.get("averaged", {}).items():
-        message(f"refined are means of {size} × {size} pixels of {image}, which has too many for a full covariance")
+        message(
+            f"refined are means of {size} × {size} pixels of {image}, which has too many for a full"
+            " covariance"
+        )
     if record.get("not_refined"):
-        message(f"{record['not_refined']:,} of {cells:,} cells are not refined: they show too few pixels")
+        message(
+            f"{record['not_refined']:,} of {cells:,} cells are not refined: they show too few"
+            " pixels"
+        )
     if record.get("unseen"):
-        message(f"{record['unseen']:,} of {cells:,} cells do not show the source: there the bound means little")
+        message(
+            f"{record['unseen']:,} of {cells:,} cells do not show the source: there the bound means"
+            " little"
+        )
     if record.get("left_out"):
         why = f": {record['why_left_out']}" if record["why_left_out"] else ""
         message(f"{record['left_out']:,} of {cells:,} cells are left out{why}")
@@ -116,12 +136,16 @@ def _print_errors(record: dict[str, Any]) -> None:
     errors = {"mean_absolute_error": "mean |error|"}
     if "runs" in record:
         of_one = {"mean_absolute_error_of_one": "mean |error| of one network (mean over seeds)"}
-        errors = {key: words for key, words in of_one.items() if key in record}  # no record of older versions has it
+        # no record of older versions has it
+        errors = {key: words for key, words in of_one.items() if key in record}
         noise = ", over the noise too" if record.get("repeats", 1) > 1 else ""
         errors["mean_absolute_error"] = f"of the mean of their estimates{noise}"
     if "refined_mean_absolute_error" in record:
         errors["refined_mean_absolute_error"] = "refined"
-        errors |= {"median_absolute_error": "median |error|", "refined_median_absolute_error": "refined"}
+        errors |= {
+            "median_absolute_error": "median |error|",
+            "refined_median_absolute_error": "refined",
+        }
     bounds = {"median_over_bound": "median sd / bound", "median_refined_over_bound": "refined"}
     errors |= {key: words for key, words in bounds.items() if key in record}
     rows = [
@@ -142,7 +166,9 @@ def _how_long() -> Callable[[int, int], None]:
         elif not told and (seconds := time.monotonic() - began) > QUIET_SECONDS and done < cells:
             told = True
             seconds_left = seconds / (done - first) * (cells - done)
-            how_long = "less than a minute" if seconds_left < 60 else f"about {seconds_left / 60:.0f} min"
+            how_long = (
+                "less than a minute" if seconds_left < 60 else f"about {seconds_left / 60:.0f} min"
+            )
             message(f"{done:,} of {cells:,} cells are refined; the others take {how_long}")
 
     return refined
@@ -153,46 +179,62 @@ def _how_long() -> Callable[[int, int], None]:
 
 RUN_AND_FILES = typer.Argument(
     metavar="RUN [FILE|FOLDER]...",
-    help="A finished run: name, unique prefix or path, or a quoted pattern of runs that differ by their seed alone, "
-    "which are one estimator; then what to estimate, in place of --input. Several files need a folder as --output.",
+    help=(
+        "A finished run: name, unique prefix or path, or a quoted pattern of runs that differ by"
+        " their seed alone, which are one estimator; then what to estimate, in place of --input."
+        " Several files need a folder as --output."
+    ),
     autocompletion=completion.run_and_files,
 )
 
 
 def _run_and_files(values: dict[str, Any]) -> dict[str, Any]:
-    """Values with the run and the files to estimate, whether they are given as words or by options."""
+    """Values with the run and the files to estimate, whether they are given as words or by
+    options.
+    """
     words, run, source = values["run_and_files"] or [], values["run"], values["source"]
-    is_file = bool(words and run) and Path(words[0]).exists() and not Path(words[0], "run.json").exists()
+    is_file = (
+        bool(words and run) and Path(words[0]).exists() and not Path(words[0], "run.json").exists()
+    )
     first, files = ([], words) if is_file else (words[:1], words[1:])
     example = f"qexp predict RUN FILE --output {values['target']}"
     run = named_once(first, run, example)
     if not files and source is None:
         raise QexpError(f"name what to estimate: {example}")
     if files and source is not None and files != [source]:
-        raise QexpError(f"both {files[0]} and --input {source} are to be estimated; keep one of them: {example}")
+        raise QexpError(
+            f"both {files[0]} and --input {source} are to be estimated; keep one of them: {example}"
+        )
     if files:
         source = files[0] if len(files) == 1 else files
     return {**values, "run": run, "source": source}
 
 
-@with_options(SubmitOptions, everyday=("target", "columns", "unit", "interval"), with_words=_run_and_files)
+@with_options(
+    SubmitOptions, everyday=("target", "columns", "unit", "interval"), with_words=_run_and_files
+)
 def predict(
-    options: SubmitOptions, run_and_files: Annotated[list[str] | None, RUN_AND_FILES] = None, run: RunsOption = None
+    options: SubmitOptions,
+    run_and_files: Annotated[list[str] | None, RUN_AND_FILES] = None,
+    run: RunsOption = None,
 ) -> None:
     """Estimate the images, rows, fields or spectra in files.
 
-    They are read in chunks that need little memory. Images are found by the names of the run's inputs, with rows
-    that run northwards, and converted to their units; those unlike the training data are counted. Columns of rows
-    are found by name, or as --columns says, or by number in a file without names; fields by name, and slopes are
-    computed from the surface. Rows get their ensemble standard deviation, spectra a figure along each core, and
-    both get intervals, by the errors of held-out data. Files that the same run has estimated already are skipped,
-    so that an interrupted command can be repeated. A cluster gets a job for each file of a folder.
+    They are read in chunks that need little memory. Images are found by the names of the run's
+    inputs, with rows that run northwards, and converted to their units; those unlike the training
+    data are counted. Columns of rows are found by name, or as --columns says, or by number in a
+    file without names; fields by name, and slopes are computed from the surface. Rows get their
+    ensemble standard deviation, spectra a figure along each core, and both get intervals, by the
+    errors of held-out data. Files that the same run has estimated already are skipped, so that an
+    interrupted command can be repeated. A cluster gets a job for each file of a folder.
     """
     assert run is not None
     if is_for_a_cluster(options):
         print_submitted(api.submit_predictions(run, **vars(options)), options.workspace)
         return
-    options_of_files = {field.name: getattr(options, field.name) for field in fields(PredictOptions)}
+    options_of_files = {
+        field.name: getattr(options, field.name) for field in fields(PredictOptions)
+    }
     try:
         api.predict(run, **{**options_of_files, "each": _print_outcome})
     except PartlyFailedError as failed:  # each error is printed already
@@ -206,7 +248,10 @@ def _print_outcome(outcome: Prediction | QexpError) -> None:
         message(f"{outcome.target} exists already")
     else:
         warning(*outcome.warnings)
-        message(f"{outcome.target}: {outcome.remarks[0]}" + "".join(f"\n  {text}" for text in outcome.remarks[1:]))
+        message(
+            f"{outcome.target}: {outcome.remarks[0]}"
+            + "".join(f"\n  {text}" for text in outcome.remarks[1:])
+        )
         result(*outcome.files)
 
 
@@ -214,9 +259,9 @@ def _print_outcome(outcome: Prediction | QexpError) -> None:
 def evaluate(run: RunArgument, options: EvaluateOptions, as_json: JsonOption = False) -> None:
     """Evaluate a finished run on data other than its own test part.
 
-    Errors, intervals, tables and figures are kept in the run, in evaluations/NAME/, without training or fitting
-    anything. A warning says if the data are not independent of those that the run was trained on, or if that is
-    unknown. Samples without truth are left out and counted.
+    Errors, intervals, tables and figures are kept in the run, in evaluations/NAME/, without
+    training or fitting anything. A warning says if the data are not independent of those that the
+    run was trained on, or if that is unknown. Samples without truth are left out and counted.
     """
     from qexp.results.errors import independence_in_words
 
@@ -234,13 +279,18 @@ def evaluate(run: RunArgument, options: EvaluateOptions, as_json: JsonOption = F
 
 @with_options(IntervalsOptions)
 def intervals(
-    run: RunArgument, options: IntervalsOptions, as_json: JsonOption = False, as_latex: LatexOption = False
+    run: RunArgument,
+    options: IntervalsOptions,
+    as_json: JsonOption = False,
+    as_latex: LatexOption = False,
 ) -> None:
-    """Say how many held-out rows or spectra lie in intervals from the errors of the others, overall and by group.
+    """Say how many held-out rows or spectra lie in intervals from the errors of the others, overall
+    and by group.
 
-    Training does this at its end; for runs of older versions it is done here. Each interval is as wide as
-    the errors of other rows, or of other groups where whole groups are held out, require for its coverage: this is
-    conformal prediction, on the scale of the loss. The interval of every row is kept in results/intervals.csv.
+    Training does this at its end; for runs of older versions it is done here. Each interval is as
+    wide as the errors of other rows, or of other groups where whole groups are held out, require
+    for its coverage: this is conformal prediction, on the scale of the loss. The interval of every
+    row is kept in results/intervals.csv.
     """
     from qexp.results.intervals import INTERVALS_OF_ROWS, interval_tables
 
@@ -261,20 +311,27 @@ def intervals(
         return
     print_parts(parts)
     if not parts:
-        message(f"there are no intervals: all held-out data are of one {covered.unit}, so there are no other errors")
+        message(
+            f"there are no intervals: all held-out data are of one {covered.unit}, so there are no"
+            " other errors"
+        )
     else:
-        message(f"the interval of every row: {find(options.workspace).shown(directory.results / INTERVALS_OF_ROWS)}")
+        message(
+            "the interval of every row:"
+            f" {find(options.workspace).shown(directory.results / INTERVALS_OF_ROWS)}"
+        )
 
 
 @with_options(CalibrateOptions)
 def calibrate(runs: RunsArgument, options: CalibrateOptions, as_json: JsonOption = False) -> None:
     """Test whether the posteriors of runs are too narrow, too wide or biased.
 
-    New observations are simulated from values drawn from the prior. It is counted how often the posteriors' intervals
-    and regions contain these values, and what ranks the values have: overall, and by where the estimates lie. The
-    result is kept in the run and shown with it. Several runs are tested one after the other, with a line for each at
-    the end; --json then prints an object with the result of each run. With --ensemble their mixture is tested, and the
-    result is kept in comparisons/ensembles/.
+    New observations are simulated from values drawn from the prior. It is counted how often the
+    posteriors' intervals and regions contain these values, and what ranks the values have: overall,
+    and by where the estimates lie. The result is kept in the run and shown with it. Several runs
+    are tested one after the other, with a line for each at the end; --json then prints an object
+    with the result of each run. With --ensemble their mixture is tested, and the result is kept in
+    comparisons/ensembles/.
     """
     from qexp.results.calibration import calibration_tables, table_of_runs, what_would_be_noticed
     from qexp.runs.catalog import is_pattern
@@ -288,7 +345,9 @@ def calibrate(runs: RunsArgument, options: CalibrateOptions, as_json: JsonOption
     with bar("calibrating") as show:
         for before, run in enumerate(runs_to_calibrate):
 
-            def on_observation(done: int, count: int, before: int = before, name: str = run.name) -> None:
+            def on_observation(
+                done: int, count: int, before: int = before, name: str = run.name
+            ) -> None:
                 words = f"{name}: " if len(runs_to_calibrate) > 1 else ""
                 share = (before + done / count) / len(runs_to_calibrate)
                 show(share, f"{words}{done:,} of {count:,} observations")
@@ -304,14 +363,23 @@ def calibrate(runs: RunsArgument, options: CalibrateOptions, as_json: JsonOption
         documents = {name: calibration.document() for name, calibration in calibrations.items()}
         print_json(documents if several else next(iter(documents.values())))
     elif several and calibrations:
-        print_parts([table_of_runs(calibrations), *dict.fromkeys(map(what_would_be_noticed, calibrations.values()))])
+        print_parts(
+            [
+                table_of_runs(calibrations),
+                *dict.fromkeys(map(what_would_be_noticed, calibrations.values())),
+            ]
+        )
     else:
         print_parts(calibration_tables(calibrations.values()))
     error(*(f"{name}: {why}" for name, why in failures.items()))
     if failures:
         raise typer.Exit(4 if calibrations else next(iter(failures.values())).exit_code)
     if not as_json:
-        message("kept in the run, with tables and figures:" if not several else "kept in the runs, with figures:")
+        message(
+            "kept in the run, with tables and figures:"
+            if not several
+            else "kept in the runs, with figures:"
+        )
         result(*(workspace.shown(run.directory.results) for run in runs_to_calibrate))
 
 
@@ -334,11 +402,12 @@ def _run_or_dataset(values: dict[str, Any]) -> dict[str, Any]:
 def limit(options: LimitOptions, as_json: JsonOption = False) -> None:
     """Compute the errors of the exact posteriors of simulated images with noise.
 
-    The posterior of each test sample is integrated over up to two unknown variables, and sampled by importance if there
-    are more. Variables that the network takes as inputs count as known. The prior is the whole distribution of each
-    variable, training and test intervals. On average over that prior (--part all) no method has a mean absolute error
-    below that of the posterior median (mae), nor a root mean square error below that of the posterior mean (rmse). Over
-    the test intervals alone a method that knew these could do better.
+    The posterior of each test sample is integrated over up to two unknown variables, and sampled by
+    importance if there are more. Variables that the network takes as inputs count as known. The
+    prior is the whole distribution of each variable, training and test intervals. On average over
+    that prior (--part all) no method has a mean absolute error below that of the posterior median
+    (mae), nor a root mean square error below that of the posterior mean (rmse). Over the test
+    intervals alone a method that knew these could do better.
     """
     least = api.limit(**{**vars(options), "warn": warning})
     if as_json:

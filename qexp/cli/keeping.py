@@ -1,4 +1,6 @@
-"""qexp action, tag, note, rm, restore, purge, doctor, reindex, export, import, push, pull, import-weights, verify"""
+"""qexp action, tag, note, rm, restore, purge, doctor, reindex, export, import, push, pull,
+import-weights, verify
+"""
 
 from __future__ import annotations
 
@@ -35,7 +37,14 @@ from qexp.cli.console import (
     with_options,
 )
 from qexp.errors import NotFoundError, QexpError, some, suggestion
-from qexp.runs.options import ExportOptions, ImportOptions, PullOptions, PurgeOptions, PushOptions, VerifyOptions
+from qexp.runs.options import (
+    ExportOptions,
+    ImportOptions,
+    PullOptions,
+    PurgeOptions,
+    PushOptions,
+    VerifyOptions,
+)
 from qexp.runs.order import WeightsOrder
 
 if TYPE_CHECKING:
@@ -57,8 +66,9 @@ def action(
 ) -> None:
     """Run a command of your own on runs: its output is kept in actions/NAME of each run.
 
-    The command is divided into words before {run.path}, {run.seed}, {run.test.depth.mae} or any other column is filled
-    in, and no shell is called. It starts in the workspace, and writes to {action.path}, also in QEXP_ACTION_DIR.
+    The command is divided into words before {run.path}, {run.seed}, {run.test.depth.mae} or any
+    other column is filled in, and no shell is called. It starts in the workspace, and writes to
+    {action.path}, also in QEXP_ACTION_DIR.
     """
     if name is None:
         _print_actions(as_json, workspace)
@@ -94,27 +104,34 @@ def _print_actions(as_json: bool, workspace: str | None) -> None:
         print_table(list(actions[0]), [list(action.values()) for action in actions])
     else:
         message(
-            'no actions; define one in qexp.toml: [actions.NAME] and below it command = "python plot.py {run.path}"'
+            'no actions; define one in qexp.toml: [actions.NAME] and below it command = "python'
+            ' plot.py {run.path}"'
         )
 
 
 def tag(
     runs: RunsArgument,
     add: Annotated[
-        list[str] | None, typer.Option("--add", "-a", metavar="TAG", help="Add a tag; repeat for more.")
+        list[str] | None,
+        typer.Option("--add", "-a", metavar="TAG", help="Add a tag; repeat for more."),
     ] = None,
     remove: Annotated[
-        list[str] | None, typer.Option("--remove", "-r", metavar="TAG", help="Remove a tag; repeat for more.")
+        list[str] | None,
+        typer.Option("--remove", "-r", metavar="TAG", help="Remove a tag; repeat for more."),
     ] = None,
     workspace: WorkspaceOption = None,
 ) -> None:
-    """Add and remove tags of runs, also during training; without options, print them. See `qexp ls --tag TAG`."""
+    """Add and remove tags of runs, also during training; without options, print them. See `qexp ls
+    --tag TAG`.
+    """
     try:
         chosen = api.open_runs(runs, workspace=workspace)
     except NotFoundError as error:
         if len(runs) > 1:
             tags = shlex.join(word for tag in [*(add or []), runs[-1]] for word in ("--add", tag))
-            raise NotFoundError(f"{error}; a tag is added by --add: qexp tag {shlex.quote(runs[0])} {tags}") from None
+            raise NotFoundError(
+                f"{error}; a tag is added by --add: qexp tag {shlex.quote(runs[0])} {tags}"
+            ) from None
         raise
     if not add and not remove:
         print_table(["name", "tags"], [[run.name, " ".join(run.record["tags"])] for run in chosen])
@@ -130,7 +147,8 @@ def tag(
 def note(
     run: RunArgument,
     text: Annotated[
-        str | None, typer.Argument(help="The new note; '' deletes it. The note is printed if left out.")
+        str | None,
+        typer.Argument(help="The new note; '' deletes it. The note is printed if left out."),
     ] = None,
     workspace: WorkspaceOption = None,
 ) -> None:
@@ -154,8 +172,15 @@ def rm(
     workspace: WorkspaceOption = None,
 ) -> None:
     """Move runs to the trash, from which `qexp restore` brings them back."""
-    removed = api.remove(runs, stop=stop_them, confirm=None if yes else _confirm_removal, workspace=workspace)
-    message(*(f"{run.name} is in the trash; restore it with: qexp restore {run.name}" for run in removed))
+    removed = api.remove(
+        runs, stop=stop_them, confirm=None if yes else _confirm_removal, workspace=workspace
+    )
+    message(
+        *(
+            f"{run.name} is in the trash; restore it with: qexp restore {run.name}"
+            for run in removed
+        )
+    )
 
 
 def _confirm_removal(names: Sequence[str]) -> None:
@@ -183,7 +208,10 @@ def restore(run: TrashedArgument = None, workspace: WorkspaceOption = None) -> N
     if not entries:
         message("the trash is empty")
         return
-    rows = [[run.name, f"{run.since:%Y-%m-%d %H:%M}", in_bytes(size_of(run.data)), run.path.name] for run in entries]
+    rows = [
+        [run.name, f"{run.since:%Y-%m-%d %H:%M}", in_bytes(size_of(run.data)), run.path.name]
+        for run in entries
+    ]
     print_table(["run", "removed", "size", "name in the trash"], rows, right=["size"])
 
 
@@ -195,7 +223,10 @@ def purge(
         bool,
         typer.Option(
             "--cache",
-            help="Delete cached training arrays of all your workspaces instead; they are made again when needed.",
+            help=(
+                "Delete cached training arrays of all your workspaces instead; they are made again"
+                " when needed."
+            ),
         ),
     ] = False,
 ) -> None:
@@ -207,7 +238,12 @@ def purge(
         return
     done = api.purge(**{**vars(options), "confirm": None if yes else _confirm_purge})
     error(*done.problems)
-    message(*(f"{name} is no longer in the trash: another process restored or deleted it" for name in done.gone))
+    message(
+        *(
+            f"{name} is no longer in the trash: another process restored or deleted it"
+            for name in done.gone
+        )
+    )
     total = len(done.names) + len(done.problems) + len(done.gone)
     if not total:
         message("nothing to delete")
@@ -218,7 +254,8 @@ def purge(
 
 
 def _confirm_purge(doomed: Sequence[Trashed]) -> None:
-    size, names = in_bytes(sum(size_of(entry.data) for entry in doomed)), some([entry.name for entry in doomed], 8)
+    size = in_bytes(sum(size_of(entry.data) for entry in doomed))
+    names = some([entry.name for entry in doomed], 8)
     question = f"delete {len(doomed)} run{'s' * (len(doomed) != 1)} permanently ({size}): {names}"
     if not sys.stdin.isatty():
         raise QexpError(f"this would {question}; without a terminal to ask on, add --yes")
@@ -226,7 +263,9 @@ def _confirm_purge(doomed: Sequence[Trashed]) -> None:
 
 
 def doctor(
-    fix: Annotated[bool, typer.Option("--fix", help="Repair what can be repaired without loss.")] = False,
+    fix: Annotated[
+        bool, typer.Option("--fix", help="Repair what can be repaired without loss.")
+    ] = False,
     as_json: JsonOption = False,
     workspace: WorkspaceOption = None,
 ) -> None:
@@ -242,7 +281,9 @@ def doctor(
         for finding in findings:
             path = home.shown(finding.where)
             where = path if path.isprintable() else repr(path)
-            result(f"{where}: {finding.what}\n    {'repaired' if finding.repaired else finding.advice}")
+            result(
+                f"{where}: {finding.what}\n    {'repaired' if finding.repaired else finding.advice}"
+            )
     remaining = [finding for finding in findings if not finding.repaired]
     damaged = sum(finding.damaged for finding in remaining)
     counts = f"{len(findings)} found, {len(findings) - len(remaining)} repaired, {damaged} damaged"
@@ -259,14 +300,21 @@ def reindex(workspace: WorkspaceOption = None) -> None:
 
 @with_options(ExportOptions)
 def export(run: RunArgument, options: ExportOptions) -> None:
-    """Export a run to an archive with checksums, which `qexp import` reads; or its network to a folder.
+    """Export a run to an archive with checksums, which `qexp import` reads; or its network to a
+    folder.
 
-    The network can be used without qexp, and as ONNX without torch; a README in the folder explains how.
+    The network can be used without qexp, and as ONNX without torch; a README in the folder explains
+    how.
     """
     to = Path(options.to)
     if api.is_archive(to) or options.format == "mlflow":
-        if words := words_of(options, ("to", "trust_code", "workspace", "format" * (options.format == "mlflow"))):
-            raise QexpError(f"{words[0]} is for networks, but --to {to} is an archive of the run; give a folder's name")
+        if words := words_of(
+            options, ("to", "trust_code", "workspace", "format" * (options.format == "mlflow"))
+        ):
+            raise QexpError(
+                f"{words[0]} is for networks, but --to {to} is an archive of the run; give a"
+                " folder's name"
+            )
         chosen = api.open_run(run, workspace=options.workspace)
         chosen.export(to, options.format)
         message(f"{chosen.name} is in {to}, {in_bytes(to.stat().st_size)}")
@@ -274,20 +322,29 @@ def export(run: RunArgument, options: ExportOptions) -> None:
     chosen = api.open_run(run, trust_code=options.trust_code, workspace=options.workspace)
     exported = api.export_network(chosen, **vars(options))
     networks = exported.about["networks"]
-    whose = f"the network of {chosen.name}" if networks == 1 else f"the {networks} networks of {chosen.name}"
+    whose = (
+        f"the network of {chosen.name}"
+        if networks == 1
+        else f"the {networks} networks of {chosen.name}"
+    )
     sizes = ", ".join(f"{name} {in_bytes(size)}" for name, size in exported.files.items())
     message(f"{to} holds {whose}: {sizes}")
 
 
 @with_options(ImportOptions)
 def import_(
-    file: Annotated[Path, typer.Argument(help="An archive that `qexp export` wrote.")], options: ImportOptions
+    file: Annotated[Path, typer.Argument(help="An archive that `qexp export` wrote.")],
+    options: ImportOptions,
 ) -> None:
     """Import the run of an archive; the whole archive is checked before anything is written."""
     run = api.import_run(file, **vars(options))
     message(f"{run.name} is in {find(options.workspace).shown(run.path)}")
     if run.own_code:
-        executed = "commands execute from now on" if options.trust_code else "is not executed without --trust-code"
+        executed = (
+            "commands execute from now on"
+            if options.trust_code
+            else "is not executed without --trust-code"
+        )
         warning(f"the run contains code, which {executed}: {run.own_code}")
 
 
@@ -295,13 +352,17 @@ def import_runs(
     path: Annotated[
         Path,
         typer.Argument(
-            help="A project of Qanat, or the YAML of an experiment; mlflow.db or mlruns; a folder of TensorBoard, "
-            "Sacred or DVCLive."
+            help=(
+                "A project of Qanat, or the YAML of an experiment; mlflow.db or mlruns; a folder of"
+                " TensorBoard, "
+                "Sacred or DVCLive."
+            )
         ),
     ],
     workspace: WorkspaceOption = None,
 ) -> None:
-    """Read the finished runs of another tracker, for tables and comparisons; those that are there already stay.
+    """Read the finished runs of another tracker, for tables and comparisons; those that are there
+    already stay.
 
     Of an experiment of Qanat, as YAML, experiences are written.
     """
@@ -316,30 +377,38 @@ def import_runs(
 # qexp push and pull
 
 
-RemoteArgument = Annotated[str, typer.Argument(help="A URL, the path of a folder, or a name in qexp.toml.")]
+RemoteArgument = Annotated[
+    str, typer.Argument(help="A URL, the path of a folder, or a name in qexp.toml.")
+]
 
 
 @with_options(PushOptions)
 def push(remote: RemoteArgument, options: PushOptions) -> None:
-    """Push runs to a remote: a folder, or an address such as ssh://HOST/FOLDER or s3://BUCKET/FOLDER.
+    """Push runs to a remote: a folder, or an address such as ssh://HOST/FOLDER or
+    s3://BUCKET/FOLDER.
 
-    Only what is missing there is sent; each run appears when all of it is there. Matrices, evaluations and figures are
-    parts of their run.
+    Only what is missing there is sent; each run appears when all of it is there. Matrices,
+    evaluations and figures are parts of their run.
     """
     _end_transfer(api.push(remote, **vars(options)), "pushed")
 
 
 @with_options(PullOptions)
 def pull(remote: RemoteArgument, options: PullOptions) -> None:
-    """Pull runs from a remote; each appears when all of it is here and checked, and its code is not executed."""
+    """Pull runs from a remote; each appears when all of it is here and checked, and its code is not
+    executed.
+    """
     _end_transfer(api.pull(remote, **vars(options)), "pulled")
 
 
 def _end_transfer(transfer: Transfer, verb: str) -> None:
     """Say what was done, and end with the exit code of that."""
     error(*transfer.failed.values())
-    count, runs = len(transfer.sizes), f"{len(transfer.done):,} run{'s' * (len(transfer.done) != 1)} {verb}"
-    files = f" ({count:,} file{'s' * (count != 1)}, {in_bytes(sum(transfer.sizes))})" if count else ""
+    count = len(transfer.sizes)
+    runs = f"{len(transfer.done):,} run{'s' * (len(transfer.done) != 1)} {verb}"
+    files = (
+        f" ({count:,} file{'s' * (count != 1)}, {in_bytes(sum(transfer.sizes))})" if count else ""
+    )
     again = "; the same command goes on" if transfer.interrupted else ""
     message(f"{runs}{files}, {len(transfer.there):,} there already{again}")
     if transfer.interrupted:
@@ -350,29 +419,46 @@ def _end_transfer(transfer: Transfer, verb: str) -> None:
 
 @with_options(WeightsOrder)
 def import_weights(options: WeightsOrder) -> None:
-    """Make a finished run of weights that another program trained: PyTorch, safetensors or Keras."""
+    """Make a finished run of weights that another program trained: PyTorch, safetensors or
+    Keras.
+    """
     run = api.import_weights(**vars(options))
     record = run.directory.record()
     origin = record.foreign_weights
     assert origin is not None
     left_out = "".join(f", {count} left out ({why})" for why, count in origin.left_out.items())
     message(f"{run.name}: {origin.taken} tensors by the rules '{origin.rules}'{left_out}")
-    message(*(f"transform of '{variable}': {from_where}" for variable, from_where in origin.transforms.items()))
+    message(
+        *(
+            f"transform of '{variable}': {from_where}"
+            for variable, from_where in origin.transforms.items()
+        )
+    )
     if origin.azimuth:
         azimuths = f"azimuths {math.degrees(origin.azimuth):+g}°, as the run's dataset makes"
-        message(f"trained on images at {azimuths}: {', '.join(record.overrides[len(options.overrides) :])}")
+        message(
+            f"trained on images at {azimuths}:"
+            f" {', '.join(record.overrides[len(options.overrides) :])}"
+        )
     warning(*origin.remarks, *([record.caution] if record.caution else []))
     if not run.spec["transforms"]:
         message("no transforms: the network takes and makes values in the units of the dataset")
     message(
-        f"{run.name} is in {find(options.workspace).shown(run.path)}: model {record.model}, dataset {record.dataset}"
+        f"{run.name} is in {find(options.workspace).shown(run.path)}: model {record.model}, dataset"
+        f" {record.dataset}"
     )
 
 
 @with_options(VerifyOptions, Opening)
-def verify(run: RunArgument, options: VerifyOptions, opening: Opening, as_json: JsonOption = False) -> None:
-    """Repeat a finished run in another folder and compare all results bit by bit; exit with 1 if they differ."""
-    verification = api.open_run(run, **vars(opening)).verify(**{**vars(options), "display": TrainingDisplay()})
+def verify(
+    run: RunArgument, options: VerifyOptions, opening: Opening, as_json: JsonOption = False
+) -> None:
+    """Repeat a finished run in another folder and compare all results bit by bit; exit with 1 if
+    they differ.
+    """
+    verification = api.open_run(run, **vars(opening)).verify(
+        **{**vars(options), "display": TrainingDisplay()}
+    )
     if as_json:
         print_json(verification.document())
     else:

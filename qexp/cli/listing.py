@@ -64,7 +64,9 @@ Run = dict[str, Any]
 
 
 def rows_of(runs: list[Run], fields: Sequence[str]) -> list[list[Any]]:
-    """The values of fields, which may be in the runs' specs or directories; what cannot be read is a warning."""
+    """The values of fields, which may be in the runs' specs or directories; what cannot be read is
+    a warning.
+    """
     _warn_of_cautions(api.columns(runs), fields)
     return api.rows(runs, fields, warn=warning)
 
@@ -91,7 +93,11 @@ def documents(runs: list[Run], fields: list[str] | None, size: bool) -> list[Run
     if not added:
         return runs
     values = [dict(zip(added, row, strict=True)) for row in rows_of(runs, added)]
-    return values if fields is not None else [run | more for run, more in zip(runs, values, strict=True)]
+    return (
+        values
+        if fields is not None
+        else [run | more for run, more in zip(runs, values, strict=True)]
+    )
 
 
 def print_runs(runs: list[Run], columns: Sequence[Column]) -> None:
@@ -99,7 +105,9 @@ def print_runs(runs: list[Run], columns: Sequence[Column]) -> None:
 
 
 def print_tree(runs: list[Run], everything: list[Run], size: bool) -> None:
-    """The runs as a tree, each below the one that it was pretrained from, whether that is listed or gone."""
+    """The runs as a tree, each below the one that it was pretrained from, whether that is listed or
+    gone.
+    """
 
     def label(branch: TreeRun) -> str:
         *above, here = branch.followed or [None]
@@ -110,7 +118,10 @@ def print_tree(runs: list[Run], everything: list[Run], size: bool) -> None:
     branches = api.tree(runs, everything)
     columns = columns_of([branch.run for branch in branches if branch.run is not None], None, size)
     rows = [
-        [label(branch), *("" if branch.run is None else column.text(branch.run) for column in columns[1:])]
+        [
+            label(branch),
+            *("" if branch.run is None else column.text(branch.run) for column in columns[1:]),
+        ]
         for branch in branches
     ]
     _print_rows(rows, columns)
@@ -122,8 +133,8 @@ def _print_rows(rows: list[list[str]], columns: Sequence[Column]) -> None:
 
 
 def print_groups(runs: list[Run], options: ListOptions, form: ListForm) -> None:
-    """A row per group: how many runs, in which states, and the mean and standard deviation of their errors, or of
-    other columns; in the order of the means of the column to sort by, which is shown.
+    """A row per group: how many runs, in which states, and the mean and standard deviation of their
+    errors, or of other columns; in the order of the means of the column to sort by, which is shown.
     """
     sort, size, fields, columns = options.sort, form.size, form.group or (), form.columns
     sorted_by = [] if sort is None or sort in fields else rows_of(runs, [sort])
@@ -145,7 +156,9 @@ def print_groups(runs: list[Run], options: ListOptions, form: ListForm) -> None:
         if size:
             group["size"] = sum(bytes_ for (bytes_,) in rows_of(members, ["size"]))
     if form.as_json:
-        print_json([dict(zip(fields, group.pop("values"), strict=True)) | group for group in groups])
+        print_json(
+            [dict(zip(fields, group.pop("values"), strict=True)) | group for group in groups]
+        )
     elif form.as_csv:
         _print_groups_as_csv(groups, fields, columns or (), size)
     elif groups:
@@ -154,27 +167,41 @@ def print_groups(runs: list[Run], options: ListOptions, form: ListForm) -> None:
         titles = {column: column_of(column, values).title for column in columns or ()}
         table = group_table(groups, fields, units_of(runs), titles or None)
         rows = [
-            [*row, *([in_bytes(group["size"])] if size else [])] for row, group in zip(table.rows, groups, strict=True)
+            [*row, *([in_bytes(group["size"])] if size else [])]
+            for row, group in zip(table.rows, groups, strict=True)
         ]
-        print_table([*table.columns, *(["size"] if size else [])], rows, right=[*table.right, "size"])
+        print_table(
+            [*table.columns, *(["size"] if size else [])], rows, right=[*table.right, "size"]
+        )
         for caution in dict.fromkeys(run["caution"] for run in runs if run["caution"]):
-            result(f"{caution}: {', '.join(run['name'] for run in runs if run['caution'] == caution)}")
+            result(
+                f"{caution}: {', '.join(run['name'] for run in runs if run['caution'] == caution)}"
+            )
     else:
         message("no runs to group")
 
 
-def _print_groups_as_csv(groups: list[Run], fields: Sequence[str], shown: Sequence[str], size: bool) -> None:
+def _print_groups_as_csv(
+    groups: list[Run], fields: Sequence[str], shown: Sequence[str], size: bool
+) -> None:
     states = list(dict.fromkeys(state for group in groups for state in group["states"]))
     keys = ("n", "mean", "std")
-    numbers = [(output, key) for output in outputs_of_groups(groups) for key in keys] if not shown else []
+    numbers = (
+        [(output, key) for output in outputs_of_groups(groups) for key in keys] if not shown else []
+    )
     columns = [*fields, "n", *states, *(".".join((*of_output, key)) for of_output, key in numbers)]
     columns += [f"{column.removeprefix('results.')}.{key}" for column in shown for key in keys]
     rows = []
     for group in groups:
         counts = [group["n"], *(group["states"].get(state, 0) for state in states)]
-        errors = [group[part].get(output, {}).get(metric, {}).get(key) for (part, output, metric), key in numbers]
+        errors = [
+            group[part].get(output, {}).get(metric, {}).get(key)
+            for (part, output, metric), key in numbers
+        ]
         errors += [group["means"][column][key] for column in shown for key in keys]
-        rows.append([*map(in_csv, group["values"]), *counts, *errors, *([group["size"]] if size else [])])
+        rows.append(
+            [*map(in_csv, group["values"]), *counts, *errors, *([group["size"]] if size else [])]
+        )
     print_csv([*columns, *(["size"] if size else [])], rows)
 
 
@@ -192,7 +219,9 @@ def _names(option: str, text: str) -> list[str]:
     """Fields with commas between them."""
     names = [name.strip() for name in text.split(",")]
     if not all(names):
-        raise QexpError(f"{option} {text!r}: a name is empty; write, for example, seed,learning_rate")
+        raise QexpError(
+            f"{option} {text!r}: a name is empty; write, for example, seed,learning_rate"
+        )
     return names
 
 
@@ -200,25 +229,43 @@ def _names(option: str, text: str) -> list[str]:
 class ListForm:
     """What is printed of runs, and how."""
 
-    limit: int | None = option(None, "At most N runs: the first ones by --sort, else the newest.", metavar="N")
+    limit: int | None = option(
+        None, "At most N runs: the first ones by --sort, else the newest.", metavar="N"
+    )
     columns: list[str] | None = option(
-        None, "Columns: fields of the record, metrics (test.depth.mae), keys of the spec (learning_rate).",
-        metavar="FIELD,FIELD", shell=str, read=_names, complete="columns",
-    )  # fmt: skip
+        None,
+        "Columns: fields of the record, metrics (test.depth.mae), keys of the spec"
+        " (learning_rate).",
+        metavar="FIELD,FIELD",
+        shell=str,
+        read=_names,
+        complete="columns",
+    )
     size: bool = option(False, "Add the size of the run directory.")
     group: list[str] | None = option(
-        None, "One row per value of a field, or per combination of values of several, with the mean errors of the "
-        "runs, or the means of --columns.", metavar="FIELD,...", shell=str, read=_names, complete="columns",
-    )  # fmt: skip
-    lineage: bool = option(False, "Show a tree, each run below the one that it was pretrained from.")
+        None,
+        "One row per value of a field, or per combination of values of several, with the mean"
+        " errors of the runs, or the means of --columns.",
+        metavar="FIELD,...",
+        shell=str,
+        read=_names,
+        complete="columns",
+    )
+    lineage: bool = option(
+        False, "Show a tree, each run below the one that it was pretrained from."
+    )
     as_json: bool = option(False, "Print JSON instead of text.", "--json")
     as_csv: bool = option(False, "Print CSV.", "--csv")
     names: bool = option(False, "Print names only.", "-q", "--quiet")
     everything: bool = option(
-        False, f"List all runs; a terminal shows only the newest {ROWS_ON_TERMINAL} otherwise.", "--all"
+        False,
+        f"List all runs; a terminal shows only the newest {ROWS_ON_TERMINAL} otherwise.",
+        "--all",
     )
     refresh: bool = option(
-        True, "Look for changed runs first, or print the catalog as it is.", "--refresh/--no-refresh"
+        True,
+        "Look for changed runs first, or print the catalog as it is.",
+        "--refresh/--no-refresh",
     )
 
     def __post_init__(self) -> None:
@@ -226,18 +273,23 @@ class ListForm:
             raise QexpError(f"--limit {self.limit}: at least one run")
 
 
-@with_options(ListOptions, ListForm, everyday=("where", "status", "tags", "launch", "sort", "group", "columns"))
+@with_options(
+    ListOptions,
+    ListForm,
+    everyday=("where", "status", "tags", "launch", "sort", "group", "columns"),
+)
 def ls(
     options: ListOptions,
     form: ListForm,
     patterns: Annotated[
         list[str] | None,
         typer.Argument(
-            metavar="[RUN...]", help="Names, or quoted patterns such as 'mogi_*'; all runs if left out.",
+            metavar="[RUN...]",
+            help="Names, or quoted patterns such as 'mogi_*'; all runs if left out.",
             autocompletion=completion.runs,
         ),
     ] = None,
-) -> None:  # fmt: skip
+) -> None:
     """List runs: their states, validation errors (to choose by) and test errors."""
     from qexp.runs.catalog import matching
 
@@ -245,11 +297,21 @@ def ls(
     if form.names and (form.group is not None or fields is not None or size):
         raise QexpError("--quiet prints names alone; leave out --columns, --size and --group")
     if options.remote is not None and (size or form.lineage or options.launch is not None):
-        raise QexpError("--remote lists what a remote knows of runs; leave out --size, --lineage and --launch")
+        raise QexpError(
+            "--remote lists what a remote knows of runs; leave out --size, --lineage and --launch"
+        )
     if form.lineage and (fields is not None or form.group is not None or form.as_csv or form.names):
-        raise QexpError("--lineage shows whole rows as a tree; leave out --columns, --group, --csv and --quiet")
-    every_run = api.every_run(options.remote, refresh=form.refresh, warn=warning, workspace=options.workspace)
-    named = {name for pattern in patterns or () for name in matching(pattern, [run["name"] for run in every_run])}
+        raise QexpError(
+            "--lineage shows whole rows as a tree; leave out --columns, --group, --csv and --quiet"
+        )
+    every_run = api.every_run(
+        options.remote, refresh=form.refresh, warn=warning, workspace=options.workspace
+    )
+    named = {
+        name
+        for pattern in patterns or ()
+        for name in matching(pattern, [run["name"] for run in every_run])
+    }
     among = [run for run in every_run if run["name"] in named] if patterns else every_run
     runs = api.listed(among, **{**vars(options), "warn": warning})
     if form.group is not None:
@@ -258,12 +320,15 @@ def ls(
     if fields is not None or form.as_csv:
         metrics = dict.fromkeys(path for run in runs for path, _ in leaves(run["results"]))
         fields = fields or [*IN_CSV, *(changed_columns(runs) if runs else []), *metrics]
-        fields += ["caution"] if "caution" not in fields and any(run["caution"] for run in runs) else []
+        fields += (
+            ["caution"] if "caution" not in fields and any(run["caution"] for run in runs) else []
+        )
     if form.limit is not None:
         runs = api.newest(runs, form.limit) if options.sort is None else runs[: form.limit]
     if form.as_json:
         objects = documents(runs, fields, size)
-        if form.lineage:  # the runs that each was pretrained from, directly and indirectly, nearest first
+        # the runs that each was pretrained from, directly and indirectly, nearest first
+        if form.lineage:
             ancestors = api.ancestors(runs, every_run)
             objects = [{**run, "ancestors": ancestors[run["name"]]} for run in objects]
         print_json(objects)
@@ -344,7 +409,11 @@ def _files(run: Path) -> Iterator[str]:
     """What a reader may want to open; the folds' own files are left out."""
     by_folder: dict[Path, list[Path]] = {}
     for path in sorted(run.rglob("*")):
-        if path.is_file() and path.suffix in SHOWN_SUFFIXES and not path.is_relative_to(run / "folds"):
+        if (
+            path.is_file()
+            and path.suffix in SHOWN_SUFFIXES
+            and not path.is_relative_to(run / "folds")
+        ):
             by_folder.setdefault(path.parent, []).append(path)
     for folder, paths in by_folder.items():
         if folder.parent.name == "figures" and len(paths) > MOST_PICTURES:
@@ -355,9 +424,12 @@ def _files(run: Path) -> Iterator[str]:
 
 def logs(
     run: RunArgument,
-    follow: Annotated[bool, typer.Option("--follow", "-f", help="Print new lines until the run ends.")] = False,
+    follow: Annotated[
+        bool, typer.Option("--follow", "-f", help="Print new lines until the run ends.")
+    ] = False,
     attempt: Annotated[
-        int | None, typer.Option(min=1, metavar="N", help="Number of the attempt; the last one if left out.")
+        int | None,
+        typer.Option(min=1, metavar="N", help="Number of the attempt; the last one if left out."),
     ] = None,
     workspace: WorkspaceOption = None,
 ) -> None:
@@ -384,7 +456,10 @@ def where(run: RunArgument, workspace: WorkspaceOption = None) -> None:
 
 COMPARED = typer.Argument(
     metavar="RUN RUN...",
-    help="Runs: names, unique prefixes, paths, quoted patterns such as 'mogi_cnn_*', or the folder of a study.",
+    help=(
+        "Runs: names, unique prefixes, paths, quoted patterns such as 'mogi_cnn_*', or the folder"
+        " of a study."
+    ),
     autocompletion=completion.runs,
 )
 
@@ -394,22 +469,28 @@ def compare(
     options: ComparisonOptions,
     runs: Annotated[list[str] | None, COMPARED] = None,
     as_json: JsonOption = False,
-    as_csv: Annotated[bool, typer.Option("--csv", help="Print the results as CSV, with all digits.")] = False,
+    as_csv: Annotated[
+        bool, typer.Option("--csv", help="Print the results as CSV, with all digits.")
+    ] = False,
     as_markdown: Annotated[bool, typer.Option("--markdown", help="Print Markdown tables.")] = False,
     as_latex: LatexOption = False,
     everything: Annotated[
-        bool, typer.Option("--all", help="Print all metrics, and the difference of every two groups in each.")
+        bool,
+        typer.Option(
+            "--all", help="Print all metrics, and the difference of every two groups in each."
+        ),
     ] = False,
 ) -> None:
     """Compare runs: which are better, in what and by how much.
 
-    A summary and the main metric of each output are printed, and a picture shows differences of specs, curves and
-    matrices; --csv, --markdown and --latex have all metrics, and draw no pictures.
+    A summary and the main metric of each output are printed, and a picture shows differences of
+    specs, curves and matrices; --csv, --markdown and --latex have all metrics, and draw no
+    pictures.
 
-    With a pattern, or with several seeds of several specs, groups of runs that differ only by seed are compared: mean,
-    standard deviation and Student's 95 % interval per group, and for every two groups the difference over the seeds
-    that both have, or of their means if they have no two seeds in common. A group is called better only if the interval
-    of that difference excludes 0.
+    With a pattern, or with several seeds of several specs, groups of runs that differ only by seed
+    are compared: mean, standard deviation and Student's 95 % interval per group, and for every two
+    groups the difference over the seeds that both have, or of their means if they have no two seeds
+    in common. A group is called better only if the interval of that difference excludes 0.
     """
     from qexp.comparison.compare import plain_rows, remarks, tables
 
@@ -417,8 +498,13 @@ def compare(
     if sum((as_json, as_csv, as_markdown, as_latex)) > 1:
         raise QexpError("--json, --csv, --markdown and --latex exclude each other; take one")
     if everything and (options.metrics or as_json or as_file):
-        raise QexpError("--all is for a terminal's tables of all metrics; leave out --all, or --metric and other forms")
-    comparison = api.compare(*(runs or []), **{**vars(options), "figures": not as_file, "warn": warning})
+        raise QexpError(
+            "--all is for a terminal's tables of all metrics; leave out --all, or --metric and"
+            " other forms"
+        )
+    comparison = api.compare(
+        *(runs or []), **{**vars(options), "figures": not as_file, "warn": warning}
+    )
     if as_json:
         print_json(comparison.document())
     elif as_csv:
@@ -431,10 +517,16 @@ def compare(
         _print_comparison(comparison, everything or bool(options.metrics), options.workspace)
 
 
-def _print_comparison(comparison: Comparison | SeedComparison, all_metrics: bool, workspace: str | Path | None) -> None:
+def _print_comparison(
+    comparison: Comparison | SeedComparison, all_metrics: bool, workspace: str | Path | None
+) -> None:
     from qexp.comparison.summary import overview
 
-    print_parts(overview(comparison, all_metrics=all_metrics, more="see them with --all, or one with --metric {}"))
+    print_parts(
+        overview(
+            comparison, all_metrics=all_metrics, more="see them with --all, or one with --metric {}"
+        )
+    )
     if comparison.figures:
         result("pictures:", *map(find(workspace).shown, comparison.figures))
 
@@ -446,17 +538,21 @@ def report(
         list[str] | None,
         typer.Argument(
             metavar="[RUN|PATTERN|STUDY]...",
-            help="Runs: names, unique prefixes, paths, quoted patterns such as 'mogi_*', or the folder of a study; all "
-            "runs if left out.",
+            help=(
+                "Runs: names, unique prefixes, paths, quoted patterns such as 'mogi_*', or the"
+                " folder of a study; all "
+                "runs if left out."
+            ),
             autocompletion=completion.runs,
         ),
     ] = None,
 ) -> None:
     """Write a report: one HTML file that opens in any browser.
 
-    Of one run it shows the results, matrices and estimates to explore with the mouse or the keyboard, the learning
-    curves, the spec, the origin, and the command that makes it again. Several runs are compared over their seeds and
-    over what was swept. An earlier HTML report is replaced, another file only with --overwrite.
+    Of one run it shows the results, matrices and estimates to explore with the mouse or the
+    keyboard, the learning curves, the spec, the origin, and the command that makes it again.
+    Several runs are compared over their seeds and over what was swept. An earlier HTML report is
+    replaced, another file only with --overwrite.
     """
     path = api.report(*(runs or []), **vars(options))
     result(path)
@@ -468,8 +564,9 @@ def report(
 def figures(runs: RunsArgument, options: FiguresOptions, workspace: WorkspaceOption = None) -> None:
     """Draw the figures of finished runs again, from the numbers in their directories.
 
-    Of files of draws, such as estimates_posterior.nc of qexp predict, the corner plot of a sample is drawn, and of
-    several files their posteriors over each other: of a network and the known likelihood, or of two runs.
+    Of files of draws, such as estimates_posterior.nc of qexp predict, the corner plot of a sample
+    is drawn, and of several files their posteriors over each other: of a network and the known
+    likelihood, or of two runs.
     """
     from qexp.api.handles import files_of_draws
 
@@ -493,9 +590,10 @@ def figures(runs: RunsArgument, options: FiguresOptions, workspace: WorkspaceOpt
 def serve(options: ServeOptions) -> None:
     """Show the workspace in a browser: runs while they train, matrices, comparisons.
 
-    The pages only read, unless --allow-changes is given. From another machine, use a tunnel: ssh -L 8700:localhost:8700
-    HOST. Requests need a token if changes are allowed, or if other machines can connect; it is part of the
-    address that is printed, random unless the environment variable QEXP_TOKEN gives one. Ctrl-C ends the server.
+    The pages only read, unless --allow-changes is given. From another machine, use a tunnel: ssh -L
+    8700:localhost:8700 HOST. Requests need a token if changes are allowed, or if other machines can
+    connect; it is part of the address that is printed, random unless the environment variable
+    QEXP_TOKEN gives one. Ctrl-C ends the server.
     """
 
     def listening(address: str) -> None:

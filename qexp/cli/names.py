@@ -1,6 +1,7 @@
 """Names for shell completion and `qexp --help`, which have no time to load what defines them.
 
-`python -m qexp.cli.names` (or `make names`) writes them to `names.json`; a test checks that the file is current.
+`python -m qexp.cli.names` (or `make names`) writes them to `names.json`; a test checks that the
+file is current.
 """
 
 from __future__ import annotations
@@ -12,7 +13,9 @@ from qexp.cli.completion import NAMES
 
 
 def document() -> dict[str, dict[str, Any]]:
-    """What `names.json` should hold: command → what it is for, table → names of its entries, other choices → values."""
+    """What `names.json` should hold: command → what it is for, table → names of its entries, other
+    choices → values.
+    """
     from typer.main import get_command
 
     from qexp.cli import GROUPS, app
@@ -31,12 +34,16 @@ def document() -> dict[str, dict[str, Any]]:
 
     tables = {**BUILT_IN, **tables_of_types(BUILT_IN)}
     choices = {
-        "keys of experiences": {key for each in WRITTEN.values() for key in each.schema()["properties"]} - {"type"},
+        "keys of experiences": (
+            {key for each in WRITTEN.values() for key in each.schema()["properties"]} - {"type"}
+        ),
         "export formats": FORMATS,
         "formats of observations": [reader.help for reader in READERS.built_in.values()],
         "figure formats": FIGURE_FORMATS,
         "parts": PARTS,
-        "figures": {figure for name in KINDS.built_in for figure in kind_named(name).load("figures")},
+        "figures": {
+            figure for name in KINDS.built_in for figure in kind_named(name).load("figures")
+        },
         "kinds of examples": EXAMPLES,
         "kinds of specs": FOLDERS,
         "rules of weights": shipped(),
@@ -58,7 +65,10 @@ def text() -> str:
     """JSON with a line for each command, table and choice."""
     parts = []
     for part, entries in document().items():
-        lines = [f"  {json.dumps(name)}: {json.dumps(value, ensure_ascii=False)}" for name, value in entries.items()]
+        lines = [
+            f"  {json.dumps(name)}: {json.dumps(value, ensure_ascii=False)}"
+            for name, value in entries.items()
+        ]
         parts.append(f" {json.dumps(part)}: {{\n" + ",\n".join(lines) + "\n }")
     return "{\n" + ",\n".join(parts) + "\n}\n"
 

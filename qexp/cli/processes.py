@@ -1,4 +1,6 @@
-"""What runs, pools and schedulers start: qexp execute, supervise, train-folds, several for one run"""
+"""What runs, pools and schedulers start: qexp execute, supervise, train-folds, several for one
+run
+"""
 
 from __future__ import annotations
 
@@ -15,16 +17,25 @@ from qexp.cli.console import WorkspaceOption
 
 def execute(
     directories: Annotated[
-        list[Path], typer.Argument(metavar="DIRECTORY...", help="A prepared run's directory, or those of a stack.")
+        list[Path],
+        typer.Argument(
+            metavar="DIRECTORY...", help="A prepared run's directory, or those of a stack."
+        ),
     ],
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
     threads: Annotated[
-        int | None, typer.Option(min=1, help="Maximum number of threads; that of the machine if left out.")
+        int | None,
+        typer.Option(min=1, help="Maximum number of threads; that of the machine if left out."),
     ] = None,
-    wrap: Annotated[str, typer.Option(metavar="COMMAND", help="The command that starts the run's process.")] = "",
-    python: Annotated[str, typer.Option(metavar="PROGRAM", help="The interpreter inside the wrap.")] = sys.executable,
+    wrap: Annotated[
+        str, typer.Option(metavar="COMMAND", help="The command that starts the run's process.")
+    ] = "",
+    python: Annotated[
+        str, typer.Option(metavar="PROGRAM", help="The interpreter inside the wrap.")
+    ] = sys.executable,
     inside: Annotated[
-        str | None, typer.Option(metavar="COMMAND", help="The command around this process, for the record.")
+        str | None,
+        typer.Option(metavar="COMMAND", help="The command around this process, for the record."),
     ] = None,
 ) -> None:
     """Train the prepared run in a directory, or those of a stack side by side."""
@@ -36,7 +47,10 @@ def execute(
         from qexp.runs.execute import execute_stack
 
         if wrap:
-            raise QexpError("these runs share a stack, which a wrap cannot start; start them with --option wrap=")
+            raise QexpError(
+                "these runs share a stack, which a wrap cannot start; start them with --option"
+                " wrap="
+            )
         execute_stack(runs, device, None, threads, inside)
         return
     (run,) = runs
@@ -57,7 +71,8 @@ def execute(
 
 
 def supervise(
-    launch: Annotated[str, typer.Argument(help="A launch: its id, or last.")], workspace: WorkspaceOption = None
+    launch: Annotated[str, typer.Argument(help="A launch: its id, or last.")],
+    workspace: WorkspaceOption = None,
 ) -> None:
     """Run the prepared runs of a launch."""
     from qexp.api.progress import PoolDisplay
@@ -69,7 +84,9 @@ def supervise(
 
     home = find(workspace)
     detached = launchers.find_launch(launch, home)
-    states, _ = run_here(detached, [RunDirectory(home.runs / name) for name in detached.record().runs], PoolDisplay())
+    states, _ = run_here(
+        detached, [RunDirectory(home.runs / name) for name in detached.record().runs], PoolDisplay()
+    )
     if set(states.values()) != {State.DONE}:
         raise typer.Exit(4)
 
@@ -80,7 +97,8 @@ def supervise(
 def train_folds(
     directory: Annotated[Path, typer.Argument(help="A run's directory.")],
     drafts: Annotated[
-        Path | None, typer.Option(help="The folder in which the run's process writes its files first.")
+        Path | None,
+        typer.Option(help="The folder in which the run's process writes its files first."),
     ] = None,
 ) -> None:
     """Train the batches of folds whose numbers come in, a line each."""
@@ -91,14 +109,19 @@ def train_folds(
 
     run = RunDirectory(directory.absolute())
     work = load_stage(run.spec()["dataset"], "folds").work
-    with freed_memory_kept(), drafted_in(drafts, below=run.path) if drafts is not None else nullcontext():
+    with (
+        freed_memory_kept(),
+        drafted_in(drafts, below=run.path) if drafts is not None else nullcontext(),
+    ):
         finished = work(run, sys.stdin, sys.stdout)
     if not finished:
         raise typer.Exit(130)
 
 
 def has_the_run() -> bool:
-    """Whether this process does what the command line says; the others compute gradients for it, and have returned."""
+    """Whether this process does what the command line says; the others compute gradients for it,
+    and have returned.
+    """
     from qexp.runs.execute import is_first
 
     return is_first()

@@ -37,7 +37,13 @@ from qexp.cli.console import (
 )
 from qexp.errors import NotFoundError, QexpError, some, suggestion
 from qexp.examples.options import IceOptions, ObservationOptions, XrfOptions
-from qexp.kinds.options import NewOptions, ShowImagesOptions, ShowOptions, SimulateOptions, SubmitSimulationsOptions
+from qexp.kinds.options import (
+    NewOptions,
+    ShowImagesOptions,
+    ShowOptions,
+    SimulateOptions,
+    SubmitSimulationsOptions,
+)
 from qexp.spec.schema import HEADINGS, rows_of
 
 if TYPE_CHECKING:
@@ -49,16 +55,23 @@ def init(
     kind: Annotated[
         list[str] | None,
         typer.Option(
-            metavar="volcano|rows|fields|spectra|bare", autocompletion=completion.examples,
-            help="The examples of one tutorial alone, or empty folders. Repeat for more; all examples if left out.",
+            metavar="volcano|rows|fields|spectra|bare",
+            autocompletion=completion.examples,
+            help=(
+                "The examples of one tutorial alone, or empty folders. Repeat for more; all"
+                " examples if left out."
+            ),
         ),
     ] = None,
-) -> None:  # fmt: skip
+) -> None:
     """Create a workspace with working examples."""
     api.init(directory, kind=kind or ())
     first = sorted(path.stem for path in (directory / "specs/experiences").glob("*.json"))
     if not first:
-        places = f"{directory / 'specs'}/datasets, models and experiences, and files of data into {directory / 'data'}"
+        places = (
+            f"{directory / 'specs'}/datasets, models and experiences, and files of data into"
+            f" {directory / 'data'}"
+        )
         message(f"created a workspace; put your specs into {places}")
         return
     there = f"  cd {shlex.quote(str(directory))}\n" if directory.resolve() != Path.cwd() else ""
@@ -77,7 +90,10 @@ def new(options: NewOptions) -> None:
     written = api.new(**vars(options))
     result(*map(home.shown, written))
     if any(json.loads(path.read_text()).get("missing") == "drop" for path in written):
-        message('rows with gaps are left out; "missing": "median" in the dataset would fill in those of inputs')
+        message(
+            'rows with gaps are left out; "missing": "median" in the dataset would fill in those of'
+            " inputs"
+        )
     follows = "new experience" if options.kind == "dataset" else "run"
     message(f"next: look through the specs, then: qexp {follows} {shlex.quote(written[0].stem)}")
 
@@ -86,13 +102,17 @@ def specs(
     kind: Annotated[
         str | None,
         typer.Argument(
-            metavar="dataset|model|experience", help="A kind of spec; all if left out.", autocompletion=completion.kinds
+            metavar="dataset|model|experience",
+            help="A kind of spec; all if left out.",
+            autocompletion=completion.kinds,
         ),
     ] = None,
     as_json: JsonOption = False,
     workspace: WorkspaceOption = None,
 ) -> None:
-    """List the workspace's datasets, models and experiences, with their descriptions and numbers of runs."""
+    """List the workspace's datasets, models and experiences, with their descriptions and numbers of
+    runs.
+    """
     specs = api.specs(kind, workspace=workspace)
     if as_json:
         print_json(specs)
@@ -106,7 +126,9 @@ def specs(
 
 
 def schema(kind: KindArgument, workspace: WorkspaceOption = None) -> None:
-    """Print the JSON Schema of a kind of spec, including the parameters of table entries, for use in editors."""
+    """Print the JSON Schema of a kind of spec, including the parameters of table entries, for use
+    in editors.
+    """
     print_json(api.schema(kind, workspace=workspace))
 
 
@@ -116,7 +138,9 @@ def tables(
     as_json: JsonOption = False,
     workspace: WorkspaceOption = None,
 ) -> None:
-    """Show the names that specs may use: tables, their entries, parameters, defaults and an example."""
+    """Show the names that specs may use: tables, their entries, parameters, defaults and an
+    example.
+    """
     tables = api.tables(workspace=workspace)
     if table == "quantities":
         _print_quantities(tables["quantities"], name, as_json)
@@ -125,7 +149,9 @@ def tables(
         if as_json:
             print_json({key: list(entries) for key, entries in tables.items()})
         else:
-            print_table(["table", "entries"], [[key, ", ".join(entries)] for key, entries in tables.items()])
+            print_table(
+                ["table", "entries"], [[key, ", ".join(entries)] for key, entries in tables.items()]
+            )
         return
     if table not in tables:
         raise NotFoundError(f"no table '{table}'; {suggestion(table, tables)}")
@@ -156,17 +182,26 @@ def _print_quantities(quantities: Quantities, name: str | None, as_json: bool) -
     chosen = quantities if name is None else {name: quantities[name]}
     if as_json:
         keys = ("unit", "si_factor", "description", "plausible")
-        print_json({name: {key: getattr(quantity, key) for key in keys} for name, quantity in chosen.items()})
+        print_json(
+            {
+                name: {key: getattr(quantity, key) for key in keys}
+                for name, quantity in chosen.items()
+            }
+        )
         return
     rows = []
     for key, quantity in chosen.items():
         plausible = "" if quantity.plausible is None else "{:g} to {:g}".format(*quantity.plausible)
-        rows.append([key, quantity.unit, f"{quantity.si_factor:g}", plausible, quantity.description])
+        rows.append(
+            [key, quantity.unit, f"{quantity.si_factor:g}", plausible, quantity.description]
+        )
     print_table(["variable", "unit", "in SI", "plausible", "meaning"], rows, right=["in SI"])
 
 
 def validate(files: SpecFilesArgument = None, workspace: WorkspaceOption = None) -> None:
-    """Check spec files for everything that can be checked without training; exit with 2 if there are problems."""
+    """Check spec files for everything that can be checked without training; exit with 2 if there
+    are problems.
+    """
     validation = api.validate(files, workspace=workspace)
     warning(*validation.remarks())
     message(*validation.problems, validation.in_words)
@@ -190,10 +225,11 @@ app = typer.Typer(
 def show(samples: ShowOptions, images: ShowImagesOptions, as_json: JsonOption = False) -> None:
     """Look at a dataset: samples as pictures with their values, histograms, and a table of numbers.
 
-    Held-out intervals are grey in histograms, and groups such as cores have a figure of their own. For images and
-    fields, typical values to divide them by are printed as a piece of a spec.
+    Held-out intervals are grey in histograms, and groups such as cores have a figure of their own.
+    For images and fields, typical values to divide them by are printed as a piece of a spec.
 
-    --at and --over draw images of simulated sources at chosen values instead: one, or a grid of them.
+    --at and --over draw images of simulated sources at chosen values instead: one, or a grid of
+    them.
     """
     home = find(samples.workspace)
     if images.at or images.over or images.noise:
@@ -207,13 +243,23 @@ def show(samples: ShowOptions, images: ShowImagesOptions, as_json: JsonOption = 
     figures = [home.shown(path) for path in look.figures]
     message(*look.remarks)
     if as_json:
-        print_json({
-            "name": look.name, "part": look.part, "parts": list(look.parts), "caution": look.caution,
-            "variables": list(look.summary), "proposal": look.proposal, "figures": figures,
-        })  # fmt: skip
+        print_json(
+            {
+                "name": look.name,
+                "part": look.part,
+                "parts": list(look.parts),
+                "caution": look.caution,
+                "variables": list(look.summary),
+                "proposal": look.proposal,
+                "figures": figures,
+            }
+        )
         return
     others = [part for part in look.parts if part != look.part]
-    message(f"{look.name}, {look.part} ({f'other parts: {some(others, 8)}' if others else 'the only part'})")
+    message(
+        f"{look.name}, {look.part}"
+        f" ({f'other parts: {some(others, 8)}' if others else 'the only part'})"
+    )
     print_parts([look.table()])
     if look.proposal is not None:
         message("typical values, from the 99th percentile of the sizes:")
@@ -226,9 +272,9 @@ def show(samples: ShowOptions, images: ShowImagesOptions, as_json: JsonOption = 
 def simulate(options: SubmitSimulationsOptions) -> None:
     """Simulate samples of a dataset once, for training by a simulator that is slow.
 
-    They are kept in data/NAME.nc, without noise, and specs/datasets/NAME.json is the dataset that reads them. After an
-    interruption the same command continues; several of it, in other shells or on other machines, share the work.
-    Simulations that fail are counted.
+    They are kept in data/NAME.nc, without noise, and specs/datasets/NAME.json is the dataset that
+    reads them. After an interruption the same command continues; several of it, in other shells or
+    on other machines, share the work. Simulations that fail are counted.
     """
     if is_for_a_cluster(options):
         print_submitted(api.submit_simulations(**vars(options)), options.workspace)
@@ -244,13 +290,14 @@ def simulate(options: SubmitSimulationsOptions) -> None:
 def ice(options: IceOptions) -> None:
     """Simulate glaciers: shallow ice on random beds, in the format of 2Dto2D-DLE.
 
-    Each is a folder with an ex.nc: thickness, surface, bed and velocities over time. The same seed gives the
-    same files.
+    Each is a folder with an ex.nc: thickness, surface, bed and velocities over time. The same seed
+    gives the same files.
     """
     with terminable():
         glaciers = api.make_ice(**vars(options))
     result(*(glacier.folder for glacier in glaciers))
-    steps, seconds = sum(glacier.steps for glacier in glaciers), sum(glacier.seconds for glacier in glaciers)
+    steps = sum(glacier.steps for glacier in glaciers)
+    seconds = sum(glacier.seconds for glacier in glaciers)
     each = f"{steps:,} time steps, {seconds / (len(glaciers) * options.frames):.2g} s a frame"
     message(f"{len(glaciers)} glaciers of {options.frames} frames in {seconds:.3g} s: {each}")
 
@@ -258,27 +305,31 @@ def ice(options: IceOptions) -> None:
 @app.command(cls=PlainCommand)
 @with_options(XrfOptions)
 def xrf(options: XrfOptions) -> None:
-    """Simulate XRF spectra of sediment cores, in the layout of published ones: spe/, target/, info.csv, val.csv.
+    """Simulate XRF spectra of sediment cores, in the layout of published ones: spe/, target/,
+    info.csv, val.csv.
 
-    All are in pretrain/, those with CaCO3 and TOC, in wt%, in caco3/ and toc/ as well. The same seed gives the same
-    files.
+    All are in pretrain/, those with CaCO3 and TOC, in wt%, in caco3/ and toc/ as well. The same
+    seed gives the same files.
     """
     started = time.perf_counter()
     with terminable():
         spectra = api.make_xrf(**vars(options))
     result(*spectra.folders)
-    labelled = f"{spectra.labelled:,} of them with CaCO3 and TOC, in {time.perf_counter() - started:.3g} s"
+    labelled = (
+        f"{spectra.labelled:,} of them with CaCO3 and TOC, in {time.perf_counter() - started:.3g} s"
+    )
     message(f"{spectra.spectra:,} spectra of {options.cores} cores, {labelled}")
 
 
 @app.command(cls=PlainCommand)
 @with_options(ObservationOptions)
 def observation(options: ObservationOptions) -> None:
-    """Simulate what satellites and GNSS stations see of a source below a volcano, in files for qexp observe.
+    """Simulate what satellites and GNSS stations see of a source below a volcano, in files for qexp
+    observe.
 
-    Two tracks as GeoTIFF, with correlated noise, offsets and gaps; elevations, on which the displacement depends as
-    qexp invert computes it; a table of stations; and truth.json, which says what was put in. The same seed gives the
-    same files.
+    Two tracks as GeoTIFF, with correlated noise, offsets and gaps; elevations, on which the
+    displacement depends as qexp invert computes it; a table of stations; and truth.json, which says
+    what was put in. The same seed gives the same files.
     """
     with terminable():
         made = api.make_observation(**vars(options))  # type: ignore[no-untyped-call]  # of options that extend others mypy loses the signature

@@ -65,9 +65,11 @@ class Starting:
     """What is to be started of an order."""
 
     points: Path | None = option(
-        None, 'Train one run per point of a file: JSON, [{"KEY.PATH": VALUE, ...}, ...], or TOML, tables named points.',
+        None,
+        'Train one run per point of a file: JSON, [{"KEY.PATH": VALUE, ...}, ...], or TOML, tables'
+        " named points.",
         metavar="FILE",
-    )  # fmt: skip
+    )
     dry_run: bool = option(False, "List the runs that would be started, and start none.")
     yes: bool = option(False, f"Start more than {MANY_RUNS:,} runs, which is refused otherwise.")
 
@@ -81,46 +83,69 @@ class Starting:
 class StartingRuns(Starting):
     """What `qexp run` is told besides its order."""
 
-    seed: int | None = option(None, "Random seed of the run; 0 if left out.", metavar="N", shell=str, read=read_seed)
+    seed: int | None = option(
+        None, "Random seed of the run; 0 if left out.", metavar="N", shell=str, read=read_seed
+    )
     name: str | None = option(
-        None, "Name of a single run; {digest} in it is that of its spec. If left out <experience>_<seed>, with a "
-        "digest between them if --set or --grid change the spec, and a run that has the same spec and seed already is "
-        "not trained again.",
-    )  # fmt: skip
+        None,
+        "Name of a single run; {digest} in it is that of its spec. If left out <experience>_<seed>,"
+        " with a digest between them if --set or --grid change the spec, and a run that has the"
+        " same spec and seed already is not trained again.",
+    )
     done: Path | None = option(
-        None, "File that gets the names of the runs once all of them are done, now or before: what a rule of Snakemake "
-        "or make has as its output.", metavar="FILE",
-    )  # fmt: skip
+        None,
+        "File that gets the names of the runs once all of them are done, now or before: what a rule"
+        " of Snakemake or make has as its output.",
+        metavar="FILE",
+    )
     detach: bool = option(False, "Return at once; the runs continue in the background.")
 
 
-@with_options(Order, StartingRuns, everyday=("seed", "seeds", "overrides", "grid", "name", "jobs", "resume", "dry_run"))
+@with_options(
+    Order,
+    StartingRuns,
+    everyday=("seed", "seeds", "overrides", "grid", "name", "jobs", "resume", "dry_run"),
+)
 def run(order: Order, start: StartingRuns, workspace: WorkspaceOption = None) -> None:
     """Train experiences and test them: one run, or a sweep over seeds and a grid."""
     several, name = order.seeds != USUAL_SEEDS, start.name
     if start.seed is not None:
         if several:
-            raise QexpError("--seed and --seeds exclude each other; --seeds trains one run per seed")
+            raise QexpError(
+                "--seed and --seeds exclude each other; --seeds trains one run per seed"
+            )
         order = replace(order, seeds=[start.seed])
     elif several and len(order.seeds) == 1 and order.seeds[0] > 1:
-        message(f"one run, with seed {order.seeds[0]}; for {order.seeds[0]} of them: --seeds 0:{order.seeds[0]}")
+        message(
+            f"one run, with seed {order.seeds[0]}; for {order.seeds[0]} of them: --seeds"
+            f" 0:{order.seeds[0]}"
+        )
     order = _with_points(order, start.points)
     single = len(order.references) == 1 and not several and not order.grid
     elsewhere = order.options or order.profile or order.launcher != LOCAL
-    if start.done is not None and (start.dry_run or start.detach or order.profile or order.launcher != LOCAL):
-        raise QexpError("--done is for runs that this command trains itself; a cluster's job can call it with --done")
+    if start.done is not None and (
+        start.dry_run or start.detach or order.profile or order.launcher != LOCAL
+    ):
+        raise QexpError(
+            "--done is for runs that this command trains itself; a cluster's job can call it with"
+            " --done"
+        )
     if single and not (order.only_failed or start.dry_run or start.detach or elsewhere):
         if order.jobs not in (None, 1):
             raise QexpError("-j is for several runs; add --seeds or --grid")
         with warnings_told(warning):
-            trained, now = api.train(order, name=name, workspace=workspace, display=TrainingDisplay())
+            trained, now = api.train(
+                order, name=name, workspace=workspace, display=TrainingDisplay()
+            )
         if not now:
             message(f"{trained.name} is done already; nothing to do")
         print_trained(trained, workspace)
         _write_names(start.done, [trained.name])
         return
     if name is not None and not single:
-        raise QexpError("--name is for a single run; runs of sweeps are named by experience, change and seed")
+        raise QexpError(
+            "--name is for a single run; runs of sweeps are named by experience, change and seed"
+        )
     _write_names(start.done, _run_sweep(order, start, workspace))
 
 
@@ -131,11 +156,16 @@ def _write_names(file: Path | None, names: Sequence[str]) -> None:
 
 
 def _with_points(order: Order, points: Path | None) -> Order:
-    """An order with the points of a file as an axis of its grid. Raises QexpError for a value among the experiences."""
+    """An order with the points of a file as an axis of its grid. Raises QexpError for a value among
+    the experiences.
+    """
     for word in order.references:
         if "=" in word and not Path(word).exists():
             several = "--grid" if "," in word else "--set"
-            raise QexpError(f"{word} is no experience; if it belongs to --grid or --set, repeat that: {several} {word}")
+            raise QexpError(
+                f"{word} is no experience; if it belongs to --grid or --set, repeat that: {several}"
+                f" {word}"
+            )
     return order if points is None else replace(order, grid={**read_points(points), **order.grid})
 
 
@@ -145,9 +175,13 @@ def print_trained(trained: api.Run, workspace: str | Path | None) -> None:
 
     api.refresh(warn=warning, workspace=workspace)
     record = trained.directory.record()
-    print_parts([*own_results(trained.directory, record), *estimators(record), *field_errors(record)])
+    print_parts(
+        [*own_results(trained.directory, record), *estimators(record), *field_errors(record)]
+    )
     work = "" if record.kind == "program" else "of training, "
-    message(f"{trained.name}: {record.seconds:.1f} s {work}in {find(workspace).shown(trained.path)}")
+    message(
+        f"{trained.name}: {record.seconds:.1f} s {work}in {find(workspace).shown(trained.path)}"
+    )
 
 
 def _run_sweep(order: api.Order, start: StartingRuns, workspace: str | None) -> list[str]:
@@ -166,7 +200,12 @@ def _run_sweep(order: api.Order, start: StartingRuns, workspace: str | None) -> 
             message("nothing to run")
         return names
     launched = api.launch(
-        checked_order, watched=PoolDisplay, tell=message, most=start.most, detached=start.detach, workspace=workspace
+        checked_order,
+        watched=PoolDisplay,
+        tell=message,
+        most=start.most,
+        detached=start.detach,
+        workspace=workspace,
     )
     if launched is None:
         message("nothing to run")
@@ -175,7 +214,10 @@ def _run_sweep(order: api.Order, start: StartingRuns, workspace: str | None) -> 
     elif launched.jobs is not None:
         result(*(f"{run}  {job}" for run, job in launched.jobs.items()))
     elif launched.states is None:
-        message(f"the launch continues in the background; follow it with: qexp ls --launch {launched.launch.id}")
+        message(
+            "the launch continues in the background; follow it with: qexp ls --launch"
+            f" {launched.launch.id}"
+        )
         result(launched.launch.id)
     else:
         api.refresh(warn=warning, workspace=workspace)
@@ -187,7 +229,9 @@ def _print_plans(plans: Sequence[Plan]) -> None:
     result(*("  ".join([plan.name, *plan.overrides]) for plan in plans))
 
 
-def _end(states: dict[str, State], stopped: bool, count: int, workload: Workload, resumed: bool) -> None:
+def _end(
+    states: dict[str, State], stopped: bool, count: int, workload: Workload, resumed: bool
+) -> None:
     """Print how the runs of a pool ended, and exit with the matching code."""
     ended = [f"{number} {state.words}" for state, number in Counter(states.values()).items()]
     if len(states) < count:
@@ -203,23 +247,28 @@ def _end(states: dict[str, State], stopped: bool, count: int, workload: Workload
 
 @with_options(RerunOptions, Opening)
 def rerun(run: RunArgument, options: RerunOptions, opening: Opening) -> None:
-    """Train the spec that a run holds once more, as a new run, even if the files in specs/ have changed since.
+    """Train the spec that a run holds once more, as a new run, even if the files in specs/ have
+    changed since.
 
-    The run's own copy of specs/extensions.py is used. The new run is kept, and can have another seed or other values;
-    'qexp verify' instead repeats a run in a temporary folder, and compares every bit.
+    The run's own copy of specs/extensions.py is used. The new run is kept, and can have another
+    seed or other values; 'qexp verify' instead repeats a run in a temporary folder, and compares
+    every bit.
     """
     with warnings_told(warning):
-        trained = api.open_run(run, **vars(opening)).rerun(**{**vars(options), "display": TrainingDisplay()})
+        trained = api.open_run(run, **vars(opening)).rerun(
+            **{**vars(options), "display": TrainingDisplay()}
+        )
     print_trained(trained, opening.workspace)
 
 
 @with_options(DistilOptions)
 def distil(run: RunArgument, options: DistilOptions) -> None:
-    """Train one small network on what all networks of a run on rows estimate together, to estimate much faster.
+    """Train one small network on what all networks of a run on rows estimate together, to estimate
+    much faster.
 
-    Its table and its experience are written to data/distilled/ and specs/experiences/. A tenth of the rows is held out:
-    over these its test errors are differences from the ensemble. Its estimates have no intervals. The same command goes
-    on with a run that was interrupted.
+    Its table and its experience are written to data/distilled/ and specs/experiences/. A tenth of
+    the rows is held out: over these its test errors are differences from the ensemble. Its
+    estimates have no intervals. The same command goes on with a run that was interrupted.
     """
     from qexp.results.distilled import Distilled
 
@@ -231,7 +280,9 @@ def distil(run: RunArgument, options: DistilOptions) -> None:
 # qexp study
 
 
-StudySeedsOption = Annotated[str, typer.Option(metavar="A:B", help="Train one run per seed: 0:5 for 0 to 4, or 0,2,5.")]
+StudySeedsOption = Annotated[
+    str, typer.Option(metavar="A:B", help="Train one run per seed: 0:5 for 0 to 4, or 0,2,5.")
+]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -241,19 +292,33 @@ class PretrainingOptions:
     panels: ClassVar = {"What is trained": ("pretrain_experience",)}
 
     pretrain_experience: str | None = option(
-        None, "Train this first; experiences with 'pretrain' in their spec start from its run.", "--pretrain",
-        metavar="EXPERIENCE", complete="experiences",
-    )  # fmt: skip
+        None,
+        "Train this first; experiences with 'pretrain' in their spec start from its run.",
+        "--pretrain",
+        metavar="EXPERIENCE",
+        complete="experiences",
+    )
     pretrain_grid: Mapping[str, list[Any]] = option(
-        {}, "Values of a key of the pretraining; they precede those of --grid.", metavar="KEY.PATH=A,B",
-        shell=list[str], read=read_grid, complete="keys_of_pretraining",
-    )  # fmt: skip
+        {},
+        "Values of a key of the pretraining; they precede those of --grid.",
+        metavar="KEY.PATH=A,B",
+        shell=list[str],
+        read=read_grid,
+        complete="keys_of_pretraining",
+    )
     pretrain_overrides: Mapping[str, Any] = option(
-        {}, "Override a value of the spec of --pretrain.", "--pretrain-set", metavar="KEY.PATH=VALUE",
-        shell=list[str], read=read_overrides, complete="keys_of_pretraining",
-    )  # fmt: skip
+        {},
+        "Override a value of the spec of --pretrain.",
+        "--pretrain-set",
+        metavar="KEY.PATH=VALUE",
+        shell=list[str],
+        read=read_overrides,
+        complete="keys_of_pretraining",
+    )
     pretrain_seed: str = option(
-        "0", "Seed of the pretraining; 'same': each run starts from one with its own seed.", metavar="SEED"
+        "0",
+        "Seed of the pretraining; 'same': each run starts from one with its own seed.",
+        metavar="SEED",
     )
 
     @property
@@ -262,16 +327,25 @@ class PretrainingOptions:
         seed = self.pretrain_seed
         if self.pretrain_experience is None:
             if self.pretrain_grid or self.pretrain_overrides or seed != "0":
-                raise QexpError("--pretrain-grid, --pretrain-set and --pretrain-seed are for --pretrain EXPERIENCE")
+                raise QexpError(
+                    "--pretrain-grid, --pretrain-set and --pretrain-seed are for --pretrain"
+                    " EXPERIENCE"
+                )
             return None
         of_all = int(seed) if seed.isdecimal() and len(seed) <= MOST_DIGITS else seed
-        return api.Pretraining(self.pretrain_experience, self.pretrain_grid, self.pretrain_overrides, of_all)
+        return api.Pretraining(
+            self.pretrain_experience, self.pretrain_grid, self.pretrain_overrides, of_all
+        )
 
 
 @with_options(
-    Order, StudyOptions, PretrainingOptions, Starting, everyday=("seeds", "overrides", "grid", "metric", "jobs"),
+    Order,
+    StudyOptions,
+    PretrainingOptions,
+    Starting,
+    everyday=("seeds", "overrides", "grid", "metric", "jobs"),
     leave_out=("seeds", "pretrain", "allow_leak", "storage_path", "resume"),
-)  # fmt: skip
+)
 def study(
     order: Order,
     options: StudyOptions,
@@ -280,12 +354,13 @@ def study(
     seeds: StudySeedsOption = f"0:{STUDY_SEEDS.stop}",
     as_json: JsonOption = False,
 ) -> None:
-    """Train experiences over a grid and seeds, and draw a metric over the grid: one table, one figure.
+    """Train experiences over a grid and seeds, and draw a metric over the grid: one table, one
+    figure.
 
-    Runs that are done are not repeated, and interrupted ones continue; repeating the command draws the same.
-    The command waits for the jobs of a cluster.
-    The folder holds study.csv with a row for each run, table.csv with means, Student's 95 % intervals and paired
-    differences between every two experiences, and study.png.
+    Runs that are done are not repeated, and interrupted ones continue; repeating the command draws
+    the same. The command waits for the jobs of a cluster.
+    The folder holds study.csv with a row for each run, table.csv with means, Student's 95 %
+    intervals and paired differences between every two experiences, and study.png.
     """
     order = _with_points(replace(order, seeds=read_seeds("--seeds", seeds)), start.points)
     options = replace(options, pretraining=first.pretraining)
@@ -310,7 +385,12 @@ def study(
             print_parts([table])
             result("")
         result(*finished.remarks(), *map(find(options.workspace).shown, finished.files))
-    warning(*(f"{name} is {state.words}, and is not counted" for name, state in finished.unfinished.items()))
+    warning(
+        *(
+            f"{name} is {state.words}, and is not counted"
+            for name, state in finished.unfinished.items()
+        )
+    )
     raise typer.Exit(4 if finished.unfinished else 0)
 
 
@@ -322,9 +402,9 @@ def study(
 def tune(tuning: Tuning, as_json: JsonOption = False) -> None:
     """Search the values of keys that give the lowest validation error, by trials.
 
-    Each trial is a run whose test part is not evaluated. When the search is over, the best is trained with fresh seeds,
-    and only then tested. The folder holds table.csv with a row for each trial, study.csv with one for each run,
-    study.png and tune.json.
+    Each trial is a run whose test part is not evaluated. When the search is over, the best is
+    trained with fresh seeds, and only then tested. The folder holds table.csv with a row for each
+    trial, study.csv with one for each run, study.png and tune.json.
     """
     try:
         tuned = api.tune(**{**vars(tuning), "watched": PoolDisplay})
@@ -343,7 +423,9 @@ SHOWN_RUNS = 20
 
 
 def status(as_json: JsonOption = False, workspace: WorkspaceOption = None) -> None:
-    """Show how many runs are in each state, which are running or waiting, and how much disk space they use."""
+    """Show how many runs are in each state, which are running or waiting, and how much disk space
+    they use.
+    """
     status = api.status(warn=warning, workspace=workspace)
     if as_json:
         print_json(status.document())
@@ -370,17 +452,23 @@ def wait(
         ),
     ] = None,
     timeout: Annotated[
-        float | None, typer.Option(metavar="SECONDS", min=0, help="Give up after this time, and exit with 2.")
+        float | None,
+        typer.Option(metavar="SECONDS", min=0, help="Give up after this time, and exit with 2."),
     ] = None,
     workspace: WorkspaceOption = None,
 ) -> None:
-    """Wait until runs have ended; exit with 0 if all are done, 1 if a single run failed, 4 if one of several did."""
+    """Wait until runs have ended; exit with 0 if all are done, 1 if a single run failed, 4 if one
+    of several did.
+    """
     if not (runs or launch):
         raise QexpError("name the runs to wait for, or a launch: --launch last")
     states: list[State] = []
     damaged: list[DamagedError] = []
     for run, state in api.wait(runs or [], timeout, launch=launch, workspace=workspace):
-        message(f"{run.name}: {state.words}{', and no process will start it' * (state is State.CREATED)}")
+        message(
+            f"{run.name}:"
+            f" {state.words}{', and no process will start it' * (state is State.CREATED)}"
+        )
         states.append(state)
         if state is State.DAMAGED:
             try:
@@ -397,7 +485,11 @@ def wait(
 def stop(
     runs: Annotated[
         list[str] | None,
-        typer.Argument(metavar="RUN...", help="Runs: names, unique prefixes or paths.", autocompletion=completion.runs),
+        typer.Argument(
+            metavar="RUN...",
+            help="Runs: names, unique prefixes or paths.",
+            autocompletion=completion.runs,
+        ),
     ] = None,
     launch: Annotated[
         str | None,
@@ -407,14 +499,23 @@ def stop(
             autocompletion=completion.launches,
         ),
     ] = None,
-    now: Annotated[bool, typer.Option("--now", help="Kill them at once; the last checkpoint remains.")] = False,
+    now: Annotated[
+        bool, typer.Option("--now", help="Kill them at once; the last checkpoint remains.")
+    ] = False,
     workspace: WorkspaceOption = None,
 ) -> None:
-    """Stop runs, here or on a cluster: they write a checkpoint and end as interrupted; `run --resume` continues."""
+    """Stop runs, here or on a cluster: they write a checkpoint and end as interrupted; `run
+    --resume` continues.
+    """
     if launch is not None:
         if runs or now:
             raise QexpError("--launch stops all runs of a launch; leave out run names and --now")
-        message(*(f"{name}: {state}" for name, state in api.stop_launch(launch, workspace=workspace).items()))
+        message(
+            *(
+                f"{name}: {state}"
+                for name, state in api.stop_launch(launch, workspace=workspace).items()
+            )
+        )
         return
     if not runs:
         raise QexpError("name the runs to stop, or a launch: --launch last")

@@ -1,4 +1,6 @@
-"""Comparison of runs: differences between their specs, and their results as tables. Needs no torch."""
+"""Comparison of runs: differences between their specs, and their results as tables. Needs no
+torch.
+"""
 
 from __future__ import annotations
 
@@ -53,7 +55,9 @@ from qexp.store.record import Record, meaning_of
 
 @dataclass(frozen=True)
 class MetricRow:
-    """One metric of one output with a value per run; `best` are the indices of the runs that are best in validation."""
+    """One metric of one output with a value per run; `best` are the indices of the runs that are
+    best in validation.
+    """
 
     output: str
     metric: str
@@ -61,7 +65,9 @@ class MetricRow:
     unit: str
     values: list[float | None]
     validation: list[float | None]
-    """The same on the validation part, by which runs are chosen; None where that is not another part."""
+    """The same on the validation part, by which runs are chosen; None where that is not another
+    part.
+    """
     best: list[int]
     """Empty if it is unknown which values are better, or if the runs cannot be compared."""
 
@@ -70,7 +76,12 @@ class MetricRow:
         return any(value is not None for value in self.validation)
 
     def document(self) -> dict[str, Any]:
-        about = {"output": self.output, "metric": self.metric, "direction": self.meaning.best, "unit": self.unit}
+        about = {
+            "output": self.output,
+            "metric": self.metric,
+            "direction": self.meaning.best,
+            "unit": self.unit,
+        }
         return {**about, "values": self.values, "validation": self.validation, "best": self.best}
 
 
@@ -95,7 +106,11 @@ class Comparison:
     @property
     def caveat(self) -> str:
         """Why none of the runs is called the best; empty if nothing speaks against it."""
-        return f"the runs answer different questions: {self.differing_data}" if self.differing_data else ""
+        return (
+            f"the runs answer different questions: {self.differing_data}"
+            if self.differing_data
+            else ""
+        )
 
     def document(self) -> dict[str, Any]:
         return {
@@ -120,13 +135,18 @@ def compare_named(
         groups, untested = with_results(seed_groups(chosen))
         if untested:
             part = PARTS[chosen[0].part]
-            options.warn(f"without results on a {part} part, and left out: {some([one.name for one in untested], 4)}")
+            options.warn(
+                f"without results on a {part} part, and left out:"
+                f" {some([one.name for one in untested], 4)}"
+            )
         comparison = compare_across_seeds(groups)
         return with_figures(comparison, catalog.workspace) if options.figures else comparison
     return compare([run.directory for run in chosen], catalog.workspace, options)
 
 
-def compare(directories: Sequence[RunDirectory], workspace: Workspace, options: ComparisonOptions) -> Comparison:
+def compare(
+    directories: Sequence[RunDirectory], workspace: Workspace, options: ComparisonOptions
+) -> Comparison:
     """Compare two or more runs.
 
     Raises NotFoundError if a run has no such evaluation.
@@ -134,28 +154,43 @@ def compare(directories: Sequence[RunDirectory], workspace: Workspace, options: 
     names, evaluation = [directory.name for directory in directories], options.evaluation
     if len(set(names)) < len(names):
         raise QexpError("the same run is named twice")
-    evaluations = [find_evaluation(directory, evaluation) for directory in directories] if evaluation else []
+    evaluations = (
+        [find_evaluation(directory, evaluation) for directory in directories] if evaluation else []
+    )
     contents = {directory.evaluation().content for directory in evaluations}
     evaluated: Sequence[RunDirectory] = evaluations or directories
     records = [directory.record() for directory in evaluated]
     units = {output: unit for record in records for output, unit in record.units.items()}
     specs = [directory.spec() for directory in directories]
     states = Watch().states(directories)
-    part = compared_part([] if evaluations else [record.results for record in records], options.part)
+    part = compared_part(
+        [] if evaluations else [record.results for record in records], options.part
+    )
     if evaluations:
-        differing = f"their evaluations '{evaluation}' are of different samples" if len(contents) > 1 else None
+        differing = (
+            f"their evaluations '{evaluation}' are of different samples"
+            if len(contents) > 1
+            else None
+        )
     else:
         differing = differing_parts(specs, part)
     parts = [directory.part for directory in evaluations] or [part] * len(records)
     shown = [record.results.get(own, {}) for record, own in zip(records, parts, strict=True)]
     # An evaluation is no validation, and of different samples none is the best.
-    choice = [{} if evaluations or differing else record.results.get("validation", {}) for record in records]
+    choice = [
+        {} if evaluations or differing else record.results.get("validation", {})
+        for record in records
+    ]
     return Comparison(
         [with_caution(record.name, record.caution) for record in records],
         {kind: [getattr(record, kind) for record in records] for kind in ("model", "dataset")},
         differences(specs),
         [*_rows(records, shown, choice, part), *_rows_of_capabilities(evaluated, units)],
-        draw_runs(directories, workspace.root / "comparisons" / folder_name(names)) if options.figures else [],
+        (
+            draw_runs(directories, workspace.root / "comparisons" / folder_name(names))
+            if options.figures
+            else []
+        ),
         evaluation,
         differing,
         PARTS[part],
@@ -172,22 +207,38 @@ def _rows(
 ) -> Iterator[MetricRow]:
     for output, name in outputs_and_metrics(shown):
         units = [record.units[output] for record in records if output in record.units]
-        values, validation = ([of.get(output, {}).get(name) for of in numbers] for numbers in (shown, choice))
+        values, validation = (
+            [of.get(output, {}).get(name) for of in numbers] for numbers in (shown, choice)
+        )
         meaning = meaning_of(name, [record.metrics for record in records])
         badness = [None if value is None else meaning.badness(value) for value in validation]
         known = [value for value in badness if value is not None]
         best = [at for at, value in enumerate(badness) if len(known) > 1 and value == min(known)]
         if part == "validation":
             validation = [None] * len(values)
-        yield MetricRow(output, name, meaning, meaning.in_unit(units[0] if units else ""), values, validation, best)
+        yield MetricRow(
+            output,
+            name,
+            meaning,
+            meaning.in_unit(units[0] if units else ""),
+            values,
+            validation,
+            best,
+        )
 
 
-def _rows_of_capabilities(directories: Sequence[RunDirectory], units: Mapping[str, str]) -> Iterator[MetricRow]:
-    """Such as coverage and widths of the posteriors of calibrated runs; which are better depends on both."""
+def _rows_of_capabilities(
+    directories: Sequence[RunDirectory], units: Mapping[str, str]
+) -> Iterator[MetricRow]:
+    """Such as coverage and widths of the posteriors of calibrated runs; which are better depends on
+    both.
+    """
     columns = [compared_columns(directory) for directory in directories]
     for output, name in outputs_and_metrics(columns):
         values = [of_run.get(output, {}).get(name) for of_run in columns]
-        yield MetricRow(output, name, UNKNOWN, unit_of(output, name, units), values, [None] * len(values), [])
+        yield MetricRow(
+            output, name, UNKNOWN, unit_of(output, name, units), values, [None] * len(values), []
+        )
 
 
 # Tables of comparisons: rounded texts for readers, and plain numbers for programs.
@@ -215,12 +266,20 @@ def differing_specs(comparison: Comparison | SeedComparison) -> Table | None:
         if kind == "model" and len(set(comparison.specs[kind])) > 1:
             continue
         rows.append([path, *(without_end(value, LONGEST_VALUE) for value in values)])
-    return Table("Differences between the specs", ["spec", *comparison.names], rows) if comparison.differences else None
+    return (
+        Table("Differences between the specs", ["spec", *comparison.names], rows)
+        if comparison.differences
+        else None
+    )
 
 
 def results_of_runs(comparison: Comparison) -> Table:
-    """A table of metrics per run; the best value of each row of the validation part is highlighted."""
-    rows, strong, part = list[list[str]](), set[tuple[int, int]](), comparison.evaluation or comparison.part
+    """A table of metrics per run; the best value of each row of the validation part is
+    highlighted.
+    """
+    rows = list[list[str]]()
+    strong = set[tuple[int, int]]()
+    part = comparison.evaluation or comparison.part
     for row in comparison.results:
         strong |= {(len(rows), 3 + at) for at in row.best}
         if row.is_validated:
@@ -231,23 +290,40 @@ def results_of_runs(comparison: Comparison) -> Table:
 
 
 def _of_part(row: MetricRow, values: Sequence[float | None], part: str) -> list[str]:
-    return [row.output, row.metric, part, *(number(value, row.meaning) for value in values), row.unit]
+    return [
+        row.output,
+        row.metric,
+        part,
+        *(number(value, row.meaning) for value in values),
+        row.unit,
+    ]
 
 
 def groups_of_seeds(comparison: SeedComparison) -> Table:
     rows = []
     for group in comparison.groups:
         left_out = left_out_words(group.left_out, comparison.missing(group))
-        rows.append([group.name, str(len(group.counted)), ranges(group.counted) or NONE, left_out or NONE])
-    return Table("Runs that differ by seed only", ["group", "n", "seeds", "not counted"], rows, frozenset({"n"}))
+        rows.append(
+            [group.name, str(len(group.counted)), ranges(group.counted) or NONE, left_out or NONE]
+        )
+    return Table(
+        "Runs that differ by seed only",
+        ["group", "n", "seeds", "not counted"],
+        rows,
+        frozenset({"n"}),
+    )
 
 
 def results_of_groups(comparison: SeedComparison) -> Table:
-    return _over_seeds(comparison.results, f"Results {on(comparison)} over seeds", _metric(comparison))
+    return _over_seeds(
+        comparison.results, f"Results {on(comparison)} over seeds", _metric(comparison)
+    )
 
 
 def calibrations_of_groups(comparison: SeedComparison) -> Table | None:
-    """Coverage and widths of intervals over seeds, and how many runs passed their tests; None without any."""
+    """Coverage and widths of intervals over seeds, and how many runs passed their tests; None
+    without any.
+    """
     rows = comparison.calibrations
     return _over_seeds(rows, "Calibration over seeds", "metric") if rows else None
 
@@ -265,7 +341,10 @@ def cells_of(row: GroupRow) -> list[str]:
         return [*of_mean(None, row.meaning), NONE, NONE]
     if _passed(row.metric):
         return [str(estimate.n), f"{sum(row.values.values()):.0f} of {estimate.n}", *[NONE] * 3]
-    return [*of_mean(estimate, row.meaning), *_rounded(estimate, row.meaning, estimate.least, estimate.greatest)]
+    return [
+        *of_mean(estimate, row.meaning),
+        *_rounded(estimate, row.meaning, estimate.least, estimate.greatest),
+    ]
 
 
 def _passed(metric: str) -> bool:
@@ -273,40 +352,67 @@ def _passed(metric: str) -> bool:
 
 
 def on(comparison: Comparison | SeedComparison) -> str:
-    return f"on the {comparison.part} part" if comparison.evaluation is None else f"on {comparison.evaluation}"
+    return (
+        f"on the {comparison.part} part"
+        if comparison.evaluation is None
+        else f"on {comparison.evaluation}"
+    )
 
 
 def _metric(comparison: Comparison | SeedComparison) -> str:
     """Title of the column of metrics."""
-    return f"{comparison.part} metric" if comparison.evaluation is None else f"metric {on(comparison)}"
+    return (
+        f"{comparison.part} metric" if comparison.evaluation is None else f"metric {on(comparison)}"
+    )
 
 
 def differences_of(pair: Pair, comparison: SeedComparison) -> Table:
-    """The differences of two groups of a comparison; the better group is named if the interval excludes 0."""
+    """The differences of two groups of a comparison; the better group is named if the interval
+    excludes 0.
+    """
     rows = [
-        [row.output, _name(row), *of_mean(row.estimate, row.meaning), row.unit, row.better or NONE] for row in pair.rows
+        [row.output, _name(row), *of_mean(row.estimate, row.meaning), row.unit, row.better or NONE]
+        for row in pair.rows
     ]
     how = UNPAIRED if pair.not_paired else f"seed by seed ({ranges(pair.seeds)})"
     title = f"{pair.first} minus {pair.second}, {how}"
-    columns = ["output", _metric(comparison), "n", "difference ± deviation", AT_ONCE, "unit", "better"]
+    columns = [
+        "output",
+        _metric(comparison),
+        "n",
+        "difference ± deviation",
+        AT_ONCE,
+        "unit",
+        "better",
+    ]
     return Table(title, columns, rows, frozenset(columns[2:5]))
 
 
-def remarks(comparison: Comparison | SeedComparison, letters: Mapping[str, str] | None = None) -> list[str]:
+def remarks(
+    comparison: Comparison | SeedComparison, letters: Mapping[str, str] | None = None
+) -> list[str]:
     """Remarks that a reader of the tables needs.
 
     letters  group → what it is called, if not by its name
     """
     called = letters or {name: name for name in comparison.names}
     unknown = dict.fromkeys(
-        row.metric for row in comparison.results if row.meaning.best is None and not is_of_capability(row.metric)
+        row.metric
+        for row in comparison.results
+        if row.meaning.best is None and not is_of_capability(row.metric)
     )
-    sentences = [f"the runs do not say which values of {name} are better, or contradict each other" for name in unknown]
+    sentences = [
+        f"the runs do not say which values of {name} are better, or contradict each other"
+        for name in unknown
+    ]
     if isinstance(comparison, Comparison):
         return [
             *([comparison.caveat] if comparison.caveat else []),
             *sentences,
-            *(f"{name} is {state}, and was not evaluated" for name, state in comparison.without.items()),
+            *(
+                f"{name} is {state}, and was not evaluated"
+                for name, state in comparison.without.items()
+            ),
         ]
     unpaired: dict[str, list[str]] = {}
     for pair in comparison.pairs:
@@ -317,19 +423,31 @@ def remarks(comparison: Comparison | SeedComparison, letters: Mapping[str, str] 
     sentences += [f"{', '.join(names)} {how_and_why}" for how_and_why, names in unpaired.items()]
     if any(_passed(row.metric) for row in comparison.calibrations):
         sentences.append(
-            f"calibration.{PASSED}: runs in whose posteriors no test finds a fault; of right posteriors, "
-            f"{100 * (1 - SIGNIFICANT_P):.0f} % pass"
+            f"calibration.{PASSED}: runs in whose posteriors no test finds a fault; of right"
+            f" posteriors, {100 * (1 - SIGNIFICANT_P):.0f} % pass"
         )
     for row in comparison.results:
         if row.not_finite:
             seeds = f"seed{'s' * (len(row.not_finite) > 1)} {ranges(row.not_finite)}"
             what = measure(row.output, row.metric)
-            sentences.append(f"{called[row.group]}: no finite {what} for {seeds}; not counted there")
+            sentences.append(
+                f"{called[row.group]}: no finite {what} for {seeds}; not counted there"
+            )
     if any(pair.rows for pair in comparison.pairs):
         shown = {row.metric for pair in comparison.pairs for row in pair.rows}
-        together = max(count for metric, count in comparison.simultaneous.items() if metric in shown)
-        kind = "difference" if any(pair.rows and pair.not_paired for pair in comparison.pairs) else "paired difference"
-        family = f", family-wise over {together} differences of a metric (Bonferroni)" if together > 1 else ""
+        together = max(
+            count for metric, count in comparison.simultaneous.items() if metric in shown
+        )
+        kind = (
+            "difference"
+            if any(pair.rows and pair.not_paired for pair in comparison.pairs)
+            else "paired difference"
+        )
+        family = (
+            f", family-wise over {together} differences of a metric (Bonferroni)"
+            if together > 1
+            else ""
+        )
         sentences.append(f"better: the {INTERVAL} of the {kind} excludes 0{family}")
     return sentences
 
@@ -351,16 +469,36 @@ def plain_rows(comparison: Comparison | SeedComparison) -> tuple[list[str], list
         rows: list[list[Any]] = []
         for of_metric in comparison.results:
             key = [of_metric.output, of_metric.metric]
-            part = "" if is_of_capability(of_metric.metric) else comparison.evaluation or comparison.part
+            part = (
+                ""
+                if is_of_capability(of_metric.metric)
+                else comparison.evaluation or comparison.part
+            )
             if of_metric.is_validated:
                 rows.append([*key, "validation", of_metric.unit, *of_metric.validation])
             rows.append([*key, part, of_metric.unit, *of_metric.values])
         return ["output", "metric", "part", "unit", *comparison.names], rows
     columns = [
-        "group", "minus", "output", "metric", "unit", "n", "mean", "standard_deviation", "interval_low",
-        "interval_high", "min", "max", "better", "seeds", "not_counted",
-    ]  # fmt: skip
-    left_out = {group.name: left_out_words(group.left_out, comparison.missing(group)) for group in comparison.groups}
+        "group",
+        "minus",
+        "output",
+        "metric",
+        "unit",
+        "n",
+        "mean",
+        "standard_deviation",
+        "interval_low",
+        "interval_high",
+        "min",
+        "max",
+        "better",
+        "seeds",
+        "not_counted",
+    ]
+    left_out = {
+        group.name: left_out_words(group.left_out, comparison.missing(group))
+        for group in comparison.groups
+    }
     rows = []
     for row in (*comparison.results, *comparison.calibrations):
         not_finite = f"{ranges(row.not_finite)} not finite" if row.not_finite else ""
@@ -372,7 +510,9 @@ def plain_rows(comparison: Comparison | SeedComparison) -> tuple[list[str], list
             rows.append([group.name, *[""] * 4, 0, *[""] * 8, left_out[group.name]])
     for pair in comparison.pairs:
         if not pair.rows:
-            rows.append([pair.first, pair.second, *[""] * 11, _in_words(pair.seeds), pair.not_paired])
+            rows.append(
+                [pair.first, pair.second, *[""] * 11, _in_words(pair.seeds), pair.not_paired]
+            )
         for compared in pair.rows:
             key = [pair.first, pair.second, compared.output, _name(compared), compared.unit]
             seeds, how = _in_words(compared.seeds), UNPAIRED if pair.not_paired else ""
@@ -382,7 +522,10 @@ def plain_rows(comparison: Comparison | SeedComparison) -> tuple[list[str], list
 
 def ranges(seeds: Iterable[int]) -> str:
     """Numbers as ranges: `0-4, 7` for 0, 1, 2, 3, 4, 7."""
-    runs = [[seed for _, seed in run] for _, run in groupby(enumerate(sorted(seeds)), lambda pair: pair[1] - pair[0])]
+    runs = [
+        [seed for _, seed in run]
+        for _, run in groupby(enumerate(sorted(seeds)), lambda pair: pair[1] - pair[0])
+    ]
     return ", ".join(f"{run[0]}-{run[-1]}" if len(run) > 1 else str(run[0]) for run in runs)
 
 
@@ -397,7 +540,12 @@ def _in_words(seeds: Iterable[int]) -> str:
 def left_out_words(runs: Iterable[LeftOut], missing: Sequence[int]) -> str:
     """`seed 2 failed (sound_2); seeds 3-4 missing`: a bare number would be read as how many."""
     words = [f"seed {run.seed} {run.why} ({run.run})" for run in runs]
-    return "; ".join([*words, *([f"seed{'s' * (len(missing) != 1)} {ranges(missing)} missing"] if missing else [])])
+    return "; ".join(
+        [
+            *words,
+            *([f"seed{'s' * (len(missing) != 1)} {ranges(missing)} missing"] if missing else []),
+        ]
+    )
 
 
 def of_mean(estimate: Estimate | None, meaning: Meaning) -> list[str]:
@@ -409,7 +557,11 @@ def of_mean(estimate: Estimate | None, meaning: Meaning) -> list[str]:
     if estimate.standard_deviation is None:
         return [str(estimate.n), *with_interval(estimate.mean, estimate.interval)]
     form = rounding_of_interval(estimate.interval, estimate.mean, estimate.standard_deviation)
-    interval = f"[{estimate.mean:.4g}, {estimate.mean:.4g}]" if form is None else form.interval(*estimate.interval)
+    interval = (
+        f"[{estimate.mean:.4g}, {estimate.mean:.4g}]"
+        if form is None
+        else form.interval(*estimate.interval)
+    )
     return [str(estimate.n), measured(estimate.mean, estimate.standard_deviation), interval]
 
 
@@ -424,4 +576,11 @@ def _plain(over_seeds: Estimate | None) -> list[Any]:
     if over_seeds is None:
         return [0, *[""] * 6]
     ends = over_seeds.interval or ("", "")
-    return [over_seeds.n, over_seeds.mean, over_seeds.standard_deviation, *ends, over_seeds.least, over_seeds.greatest]
+    return [
+        over_seeds.n,
+        over_seeds.mean,
+        over_seeds.standard_deviation,
+        *ends,
+        over_seeds.least,
+        over_seeds.greatest,
+    ]

@@ -20,7 +20,9 @@ from qexp.store.directory import MATRIX, MATRIX_RECORD, RunDirectory, with_cauti
 
 def with_figures(comparison: SeedComparison, workspace: Workspace) -> SeedComparison:
     """The comparison with its figures drawn and saved in `comparisons/` in the workspace."""
-    names = [re.sub(r"[^A-Za-z0-9._-]+", "-", group.name).strip("-.") for group in comparison.groups]
+    names = [
+        re.sub(r"[^A-Za-z0-9._-]+", "-", group.name).strip("-.") for group in comparison.groups
+    ]
     runs = [str(run.directory.path) for group in comparison.groups for run in group.runs]
     # With a hash of the runs, so that comparisons do not overwrite each other's figures.
     place = workspace.root / "comparisons" / f"{_listed(names)}--{_hash(runs)}"
@@ -32,7 +34,9 @@ LONGEST_FOLDER_NAME = 60
 
 
 def folder_name(runs: Sequence[str]) -> str:
-    """The name of the folder for figures of some runs: their names or, of many, the first, their number and a hash."""
+    """The name of the folder for figures of some runs: their names or, of many, the first, their
+    number and a hash.
+    """
     names = _listed(runs)
     return names if names == "--".join(runs) else f"{names}--{_hash(runs)}"
 
@@ -61,7 +65,8 @@ def draw_runs(directories: Sequence[RunDirectory], folder: Path) -> list[Path]:
         units = {output: unit for record in records for output, unit in record.units.items()}
         save(learning_curves(curves, units), drawn[-1])
     of_runs = {
-        name: {record.seed: directory} for name, record, directory in zip(names, records, directories, strict=True)
+        name: {record.seed: directory}
+        for name, record, directory in zip(names, records, directories, strict=True)
     }
     return drawn_anew([*drawn, *draw_matrices(of_runs, folder)], folder)
 
@@ -78,12 +83,18 @@ def draw_groups(comparison: SeedComparison, folder: Path) -> Iterator[Path]:
     make_folder(folder)
     curves = {}
     for group in comparison.groups:
-        if lines_of_runs := [lines for run in group.counted.values() if (lines := run.directory.metrics())]:
+        if lines_of_runs := [
+            lines for run in group.counted.values() if (lines := run.directory.metrics())
+        ]:
             curves[group.name] = lines_of_runs
     if curves:
-        losses_differ = any(path.partition(".")[0] in ("losses", "transforms") for path in comparison.differences)
+        losses_differ = any(
+            path.partition(".")[0] in ("losses", "transforms") for path in comparison.differences
+        )
         loss = "each group's own" if losses_differ else OF_WHAT
-        if not losses_differ and any(group.runs[0].summary.get("kind") == "program" for group in comparison.groups):
+        if not losses_differ and any(
+            group.runs[0].summary.get("kind") == "program" for group in comparison.groups
+        ):
             loss = "as logged"
         save(learning_bands(curves, loss, comparison.units), folder / "learning_bands.png")
         yield folder / "learning_bands.png"
@@ -94,10 +105,14 @@ def draw_groups(comparison: SeedComparison, folder: Path) -> Iterator[Path]:
             errors.setdefault(row.output, {})[row.group] = of_seeds
     if errors:
         picture = folder / f"{'evaluation' if comparison.evaluation else comparison.part}{ERRORS}"
-        save(errors_of_seeds(errors, comparison.units, comparison.evaluation or comparison.part), picture)
+        save(
+            errors_of_seeds(errors, comparison.units, comparison.evaluation or comparison.part),
+            picture,
+        )
         yield picture
     directories = {
-        group.name: {seed: run.directory for seed, run in group.counted.items()} for group in comparison.groups
+        group.name: {seed: run.directory for seed, run in group.counted.items()}
+        for group in comparison.groups
     }
     yield from draw_matrices(directories, folder)
 
@@ -107,9 +122,11 @@ MOST_PANELS = 12
 
 
 def draw_matrices(runs: Mapping[str, Mapping[int, RunDirectory]], folder: Path) -> Iterator[Path]:
-    """Figures of matrices of the same data set side by side, one for those over the same cells; of a single none.
+    """Figures of matrices of the same data set side by side, one for those over the same cells; of
+    a single none.
 
-    runs  title → seed → run; matrices of several seeds are drawn as the mean of their absolute errors
+    runs  title → seed → run; matrices of several seeds are drawn as the mean of their absolute
+          errors
     """
     from qexp.figures.canvas import save
     from qexp.trust.matrix_figures import side_by_side
@@ -119,7 +136,9 @@ def draw_matrices(runs: Mapping[str, Mapping[int, RunDirectory]], folder: Path) 
         for seed, directory in of_seeds.items():
             for name in directory.matrix_names():
                 record = read_json(directory.matrices / name / MATRIX_RECORD)
-                cells = json.dumps([record["axes"], record["fixed"], list(record["mean_absolute_error"])])
+                cells = json.dumps(
+                    [record["axes"], record["fixed"], list(record["mean_absolute_error"])]
+                )
                 alike = of_data.setdefault(record["dataset"], {}).setdefault(cells, {})
                 panel = title if seed not in alike.get(title, {}) else f"{title}: {name}"
                 alike.setdefault(panel, {})[seed] = directory.matrices / name / MATRIX, record
@@ -130,9 +149,18 @@ def draw_matrices(runs: Mapping[str, Mapping[int, RunDirectory]], folder: Path) 
             for first in range(0, len(alike), MOST_PANELS)
         ]
         for number, part in enumerate(parts if sum(map(len, parts)) > 1 else [], 1):
-            of_several = f" ({number} of {len(parts)}: over other cells, or of further runs)" if len(parts) > 1 else ""
-            titles = {panel: _of_seeds(panel, list(of_panel), runs) for panel, of_panel in part.items()}
-            tables = {titles[panel]: [read_netcdf(path) for path, _ in part[panel].values()] for panel in part}
+            of_several = (
+                f" ({number} of {len(parts)}: over other cells, or of further runs)"
+                if len(parts) > 1
+                else ""
+            )
+            titles = {
+                panel: _of_seeds(panel, list(of_panel), runs) for panel, of_panel in part.items()
+            }
+            tables = {
+                titles[panel]: [read_netcdf(path) for path, _ in part[panel].values()]
+                for panel in part
+            }
             records = {titles[panel]: next(iter(part[panel].values()))[1] for panel in part}
             views = next(iter(records.values())).get("views", ())
             make_folder(folder)
@@ -141,20 +169,30 @@ def draw_matrices(runs: Mapping[str, Mapping[int, RunDirectory]], folder: Path) 
             yield path
 
 
-def _of_seeds(panel: str, seeds: Sequence[int], runs: Mapping[str, Mapping[int, RunDirectory]]) -> str:
+def _of_seeds(
+    panel: str, seeds: Sequence[int], runs: Mapping[str, Mapping[int, RunDirectory]]
+) -> str:
     """Title of a panel, with the seeds that it stands for if its group has several."""
-    count = max(len(of_seeds) for title, of_seeds in runs.items() if panel == title or panel.startswith(f"{title}: "))
+    count = max(
+        len(of_seeds)
+        for title, of_seeds in runs.items()
+        if panel == title or panel.startswith(f"{title}: ")
+    )
     if len(seeds) == 1:
         return panel if count == 1 else f"{panel}, seed {seeds[0]} alone, of {count}"
     return f"{panel}, mean over {len(seeds)}{f' of {count}' * (len(seeds) < count)} seeds"
 
 
-PICTURES = re.compile(r"(learning_(bands|curves)|(test|validation|training|evaluation)_errors|matrix_.+)\.png")
+PICTURES = re.compile(
+    r"(learning_(bands|curves)|(test|validation|training|evaluation)_errors|matrix_.+)\.png"
+)
 """Names of the pictures of comparisons."""
 
 
 def drawn_anew(pictures: Iterable[Path], folder: Path) -> list[Path]:
-    """The pictures, once they are drawn; what an earlier comparison drew in the folder and this one did not is gone."""
+    """The pictures, once they are drawn; what an earlier comparison drew in the folder and this one
+    did not is gone.
+    """
     drawn = list(pictures)
     for path in folder.glob("*.png"):
         if PICTURES.fullmatch(path.name) and path not in drawn and not path.name.endswith(ERRORS):

@@ -1,4 +1,6 @@
-"""Comparison of experiences by runs with several seeds: their mean results, and which one is better."""
+"""Comparison of experiences by runs with several seeds: their mean results, and which one is
+better.
+"""
 
 from __future__ import annotations
 
@@ -52,7 +54,9 @@ class ComparedRun:
 
     @property
     def digest(self) -> str:
-        """The digest, equal for runs that differ by seed only; the run's name if its record has none."""
+        """The digest, equal for runs that differ by seed only; the run's name if its record has
+        none.
+        """
         return self.summary["digest"] or self.name
 
     @property
@@ -107,7 +111,9 @@ class SeedGroup:
     @property
     def untested(self) -> bool:
         """Whether all its runs are done without results to compare."""
-        return not self.counted and all(exclusion.why.startswith(WITHOUT) for exclusion in self.left_out)
+        return not self.counted and all(
+            exclusion.why.startswith(WITHOUT) for exclusion in self.left_out
+        )
 
     @property
     def seeds(self) -> set[int]:
@@ -116,7 +122,9 @@ class SeedGroup:
 
     def mean(self, part: str, output: str, metric: str) -> float | None:
         """A metric on a part of the data, over the runs that count; None where none has it."""
-        results = [run.summary["results"].get(part, {}).get(output, {}) for run in self.counted.values()]
+        results = [
+            run.summary["results"].get(part, {}).get(output, {}) for run in self.counted.values()
+        ]
         values = [value for of_run in results if (value := of_run.get(metric)) is not None]
         return fmean(values) if values else None
 
@@ -135,34 +143,46 @@ def _objection(run: ComparedRun) -> str | None:
 
 
 def runs_to_compare(
-    arguments: Sequence[str], catalog: Catalog, evaluation: str | None = None, part: str | None = None
+    arguments: Sequence[str],
+    catalog: Catalog,
+    evaluation: str | None = None,
+    part: str | None = None,
 ) -> list[ComparedRun]:
-    """The runs given by patterns, names, unique prefixes or paths; each belongs to the first argument it matches.
+    """The runs given by patterns, names, unique prefixes or paths; each belongs to the first
+    argument it matches.
 
     evaluation  whose results are compared, instead of those of the runs' own parts
     part        see `compared_part`
-    Raises NotFoundError for an argument without a match, QexpError for one that matches only runs listed before.
+    Raises NotFoundError for an argument without a match, QexpError for one that matches only runs
+    listed before.
     """
     summaries = catalog.runs() if any(map(is_pattern, arguments)) else []
     chosen: dict[Path, ComparedRun] = {}
     damaged: list[str] = []
-    """Errors of damaged runs that match a pattern; they are left out, and the catalog warns about them."""
+    """Errors of damaged runs that match a pattern; they are left out, and the catalog warns about
+    them.
+    """
     for argument in arguments:
         before = len(chosen) + len(damaged)
         for run in _named(argument, summaries, catalog):
             if run.summary["state"] == State.DAMAGED:
                 damaged.append(run.summary["error"])
             else:
-                chosen.setdefault(real_path(run.directory.path), replace(run, evaluation=evaluation))
+                chosen.setdefault(
+                    real_path(run.directory.path), replace(run, evaluation=evaluation)
+                )
         if len(chosen) + len(damaged) == before:
             raise QexpError(
-                f"the same run is named twice: '{argument}' matches only runs that were already listed; remove it"
+                f"the same run is named twice: '{argument}' matches only runs that were already"
+                " listed; remove it"
             )
     if len(chosen) < 2:
         if damaged:
             raise DamagedError(damaged[0])
         only = "".join(
-            f", and '{argument}' matches only {run.name}" for run in chosen.values() for argument in arguments
+            f", and '{argument}' matches only {run.name}"
+            for run in chosen.values()
+            for argument in arguments
         )
         raise QexpError(f"compare needs at least two runs{only}")
     return of_one_part(list(chosen.values()), part)
@@ -182,7 +202,10 @@ def compared_part(results: Sequence[Mapping[str, Numbers]], asked: str | None = 
         return asked or (there or ["test"])[0]
     if asked not in PARTS:
         raise QexpError(f"`part={asked}`: no such part; {suggestion(asked, PARTS)}")
-    raise QexpError(f"`part={asked}`: none of the runs has results on a {PARTS[asked]} part; they have {some(there)}")
+    raise QexpError(
+        f"`part={asked}`: none of the runs has results on a {PARTS[asked]} part; they have"
+        f" {some(there)}"
+    )
 
 
 def of_one_part(runs: Sequence[ComparedRun], asked: str | None = None) -> list[ComparedRun]:
@@ -201,7 +224,9 @@ STUDY_FILES = STUDY, "table.csv", "study.png"
 """That, the table of its results, and its figure."""
 
 TRIAL = "trial"
-"""What the column `use` says of runs of a search whose test part is not evaluated; they are no runs of a study."""
+"""What the column `use` says of runs of a search whose test part is not evaluated; they are no runs
+of a study.
+"""
 
 
 def study_folder(reference: str, workspace: Workspace) -> Path | None:
@@ -213,7 +238,8 @@ def study_folder(reference: str, workspace: Workspace) -> Path | None:
 
 
 def runs_of_study(reference: str, catalog: Catalog) -> list[RunDirectory] | None:
-    """The runs of a study, or those of the best of a search; None if there is no study of that name or folder.
+    """The runs of a study, or those of the best of a search; None if there is no study of that name
+    or folder.
 
     Raises QexpError for a study whose table names no runs.
     """
@@ -221,9 +247,13 @@ def runs_of_study(reference: str, catalog: Catalog) -> list[RunDirectory] | None
         return None
     table = folder / STUDY
     lines = lines_of(table)
-    names = dict.fromkeys(Path(line.get("run") or "").name for line in lines if line.get("use") != TRIAL)
+    names = dict.fromkeys(
+        Path(line.get("run") or "").name for line in lines if line.get("use") != TRIAL
+    )
     if lines and not names:
-        raise QexpError(f"{folder}: the search is not over, so that none of its runs has results on a test part")
+        raise QexpError(
+            f"{folder}: the search is not over, so that none of its runs has results on a test part"
+        )
     if not names or "" in names:
         raise QexpError(f"{table} names no runs; write it again with qexp study")
     return [RunDirectory(catalog.workspace.runs / name) for name in names]
@@ -238,12 +268,16 @@ def lines_of(table: Path) -> list[dict[str, str]]:
         return []
 
 
-def _named(argument: str, summaries: Sequence[dict[str, Any]], catalog: Catalog) -> Iterator[ComparedRun]:
+def _named(
+    argument: str, summaries: Sequence[dict[str, Any]], catalog: Catalog
+) -> Iterator[ComparedRun]:
     if not is_pattern(argument):
         of_study = runs_of_study(argument, catalog)
         for directory in of_study or ():
             if (state := Watch().state(directory)).readable:
-                yield ComparedRun(directory, {**directory.record().document(), "state": state}, argument)
+                yield ComparedRun(
+                    directory, {**directory.record().document(), "state": state}, argument
+                )
         if of_study is not None:
             return
         directory = find_run(argument, catalog, or_all(argument))
@@ -256,24 +290,30 @@ def _named(argument: str, summaries: Sequence[dict[str, Any]], catalog: Catalog)
 
 
 def differ_by_seed(chosen: Sequence[ComparedRun], *, gathered: bool = False) -> bool:
-    """Whether to compare groups instead of runs: if there is a pattern, or any of several specs has two seeds.
+    """Whether to compare groups instead of runs: if there is a pattern, or any of several specs has
+    two seeds.
 
-    gathered  whether the runs are those of a launch or a tag, where seeds of a single spec are a group, too
+    gathered  whether the runs are those of a launch or a tag, where seeds of a single spec are a
+              group, too
     """
     seeds = Counter(digest for digest, _ in {(run.digest, run.seed) for run in chosen})
-    return any(run.pattern for run in chosen) or (len(seeds) > 1 - gathered and max(seeds.values()) > 1)
+    return any(run.pattern for run in chosen) or (
+        len(seeds) > 1 - gathered and max(seeds.values()) > 1
+    )
 
 
 def seed_groups(chosen: Sequence[ComparedRun]) -> list[SeedGroup]:
-    """The runs of each pattern, and those given by name, grouped by digest, in the one order of terminals, pages and
-    figures, where the k-th group has the k-th colour: patterns and experiences as they were named, and among them by
-    the values of what was changed, numbers as numbers.
+    """The runs of each pattern, and those given by name, grouped by digest, in the one order of
+    terminals, pages and figures, where the k-th group has the k-th colour: patterns and experiences
+    as they were named, and among them by the values of what was changed, numbers as numbers.
     """
     by_group: dict[tuple[str | None, str], list[ComparedRun]] = {}
     for run in chosen:
         by_group.setdefault((run.pattern, run.digest), []).append(run)
     members = list(by_group.values())
-    named = list(dict.fromkeys((runs[0].pattern, runs[0].summary["experience"]) for runs in members))
+    named = list(
+        dict.fromkeys((runs[0].pattern, runs[0].summary["experience"]) for runs in members)
+    )
     values = _values_of_changes([runs[0] for runs in members])
 
     def place(index: int) -> tuple[Any, ...]:
@@ -282,12 +322,20 @@ def seed_groups(chosen: Sequence[ComparedRun]) -> list[SeedGroup]:
         return named.index((first.pattern, first.summary["experience"])), of_group
 
     order = sorted(range(len(members)), key=place)
-    changes = _telling_changes([members[index][0] for index in order], [values[index] for index in order])
-    choices = [_possible_names(members[index][0], of_group) for index, of_group in zip(order, changes, strict=True)]
+    changes = _telling_changes(
+        [members[index][0] for index in order], [values[index] for index in order]
+    )
+    choices = [
+        _possible_names(members[index][0], of_group)
+        for index, of_group in zip(order, changes, strict=True)
+    ]
     uses = [Counter(names) for names in zip(*choices, strict=True)]
     return [
         SeedGroup(
-            next((name for name, of_all in zip(names, uses, strict=True) if of_all[name] == 1), names[-1]),
+            next(
+                (name for name, of_all in zip(names, uses, strict=True) if of_all[name] == 1),
+                names[-1],
+            ),
             members[index],
         )
         for names, index in zip(choices, order, strict=True)
@@ -295,16 +343,20 @@ def seed_groups(chosen: Sequence[ComparedRun]) -> list[SeedGroup]:
 
 
 def with_results(groups: Sequence[SeedGroup]) -> tuple[list[SeedGroup], list[SeedGroup]]:
-    """The groups to compare, and those whose runs are all done without results, such as trials of a search, which are
-    not tested; all are compared where none has any.
+    """The groups to compare, and those whose runs are all done without results, such as trials of a
+    search, which are not tested; all are compared where none has any.
     """
     if not any(group.counted for group in groups):
         return list(groups), []
-    return [group for group in groups if not group.untested], [group for group in groups if group.untested]
+    return [group for group in groups if not group.untested], [
+        group for group in groups if group.untested
+    ]
 
 
 def _values_of_changes(firsts: Sequence[ComparedRun]) -> list[dict[str, str]]:
-    """Per run the value of every key that was changed in one of them; one that was not changed has it from its spec."""
+    """Per run the value of every key that was changed in one of them; one that was not changed has
+    it from its spec.
+    """
     changed = [_changed(run) for run in firsts]
     keys = dict.fromkeys(key for of_run in changed for key in of_run)
     specs = [run.directory.spec() if keys else {} for run in firsts]
@@ -312,40 +364,59 @@ def _values_of_changes(firsts: Sequence[ComparedRun]) -> list[dict[str, str]]:
     def value(own: Mapping[str, str], spec: Mapping[str, Any], key: str) -> str:
         written = value_at(spec, steps(key))
         # A name of a model or a dataset stands for all that is below it.
-        return own.get(key, ABSENT) if written is NOTHING or isinstance(written, dict) else value_text(written)
+        return (
+            own.get(key, ABSENT)
+            if written is NOTHING or isinstance(written, dict)
+            else value_text(written)
+        )
 
-    return [{key: value(own, spec, key) for key in keys} for own, spec in zip(changed, specs, strict=True)]
+    return [
+        {key: value(own, spec, key) for key in keys}
+        for own, spec in zip(changed, specs, strict=True)
+    ]
 
 
 def _changed(run: ComparedRun) -> dict[str, str]:
     return dict(change.partition("=")[::2] for change in run.summary["overrides"])
 
 
-def _telling_changes(firsts: Sequence[ComparedRun], values: Sequence[Mapping[str, str]]) -> Iterator[list[str]]:
-    """Per group the changes that tell it from others: of its own, or of another group of its experience."""
+def _telling_changes(
+    firsts: Sequence[ComparedRun], values: Sequence[Mapping[str, str]]
+) -> Iterator[list[str]]:
+    """Per group the changes that tell it from others: of its own, or of another group of its
+    experience.
+    """
     for first, of_group in zip(firsts, values, strict=True):
         own = _changed(first)
         if len(firsts) == 1:
             yield first.summary["overrides"]
             continue
         experience = first.summary["experience"]
-        alike = [other for run, other in zip(firsts, values, strict=True) if run.summary["experience"] == experience]
+        alike = [
+            other
+            for run, other in zip(firsts, values, strict=True)
+            if run.summary["experience"] == experience
+        ]
         yield [
             f"{key}={value}"
             for key, value in of_group.items()
-            if value != ABSENT and any(other[key] != value for other in (values if key in own else alike))
+            if value != ABSENT
+            and any(other[key] != value for other in (values if key in own else alike))
         ]
 
 
 def _possible_names(first: ComparedRun, changes: Sequence[str]) -> list[str]:
-    """Experience and changes that tell it from others, and with more, for groups of which that is equal."""
+    """Experience and changes that tell it from others, and with more, for groups of which that is
+    equal.
+    """
     words = " ".join(" ".join([first.summary["experience"] or first.name, *changes]).split())
     plain = with_caution(words, first.summary["caution"])
     pattern, digest = first.pattern or first.name, first.digest[:8]
     return [plain, f"{plain} ({pattern})", f"{plain} ({digest})", f"{plain} ({pattern}, {digest})"]
 
 
-# Numbers of groups of runs that differ by seed only: their mean over the seeds, and how far the seeds differ.
+# Numbers of groups of runs that differ by seed only: their mean over the seeds, and how far the
+# seeds differ.
 
 
 @dataclass(frozen=True)
@@ -367,7 +438,12 @@ class GroupRow:
 
 def units_of_groups(groups: Sequence[SeedGroup]) -> dict[str, str]:
     """Output → its unit in the runs' records."""
-    return {name: unit for group in groups for run in group.runs for name, unit in run.summary["units"].items()}
+    return {
+        name: unit
+        for group in groups
+        for run in group.runs
+        for name, unit in run.summary["units"].items()
+    }
 
 
 Numbers = Mapping[str, Mapping[str, Any]]
@@ -375,7 +451,9 @@ Numbers = Mapping[str, Mapping[str, Any]]
 
 
 def outputs_and_metrics(runs: Sequence[Numbers]) -> list[tuple[str, str]]:
-    """Every output of some runs with every metric that one of them has of it, in the order of the outputs."""
+    """Every output of some runs with every metric that one of them has of it, in the order of the
+    outputs.
+    """
     metrics: dict[str, dict[str, None]] = {}
     for numbers in runs:
         for output, of_output in numbers.items():
@@ -390,24 +468,36 @@ def rows_of_results(groups: Sequence[SeedGroup]) -> Iterator[GroupRow]:
     for output, name in outputs_and_metrics([run.numbers for run in runs]):
         meaning = meaning_of(name, recorded)
         for group in groups:
-            numbers = {seed: run.numbers.get(output, {}).get(name) for seed, run in group.counted.items()}
+            numbers = {
+                seed: run.numbers.get(output, {}).get(name) for seed, run in group.counted.items()
+            }
             if not any(name in run.numbers.get(output, {}) for run in group.counted.values()):
                 continue
-            values = {seed: value for seed, value in numbers.items() if value is not None and math.isfinite(value)}
-            mean = estimate(list(values.values()), meaning.limits(values.values())) if values else None
-            unit, not_finite = meaning.in_unit(units.get(output, "")), [seed for seed in numbers if seed not in values]
+            values = {
+                seed: value
+                for seed, value in numbers.items()
+                if value is not None and math.isfinite(value)
+            }
+            mean = (
+                estimate(list(values.values()), meaning.limits(values.values())) if values else None
+            )
+            unit = meaning.in_unit(units.get(output, ""))
+            not_finite = [seed for seed in numbers if seed not in values]
             yield GroupRow(group.name, output, name, meaning, unit, mean, values, not_finite)
 
 
 def rows_of_capabilities(groups: Sequence[SeedGroup]) -> Iterator[GroupRow]:
-    """Such as coverage and widths of the intervals of calibrated runs, and whether they passed; see `qexp calibrate`.
+    """Such as coverage and widths of the intervals of calibrated runs, and whether they passed; see
+    `qexp calibrate`.
 
     Runs without them are no part of the mean. p-values have none.
     """
     units = units_of_groups(groups)
     columns = {
         group.name: {
-            seed: compared_columns(find_evaluation(run.directory, run.evaluation) if run.evaluation else run.directory)
+            seed: compared_columns(
+                find_evaluation(run.directory, run.evaluation) if run.evaluation else run.directory
+            )
             for seed, run in group.counted.items()
         }
         for group in groups
@@ -421,11 +511,14 @@ def rows_of_capabilities(groups: Sequence[SeedGroup]) -> Iterator[GroupRow]:
             values = {seed: value for seed, value in numbers.items() if value is not None}
             if values:
                 mean = estimate(list(values.values()))
-                yield GroupRow(group, output, name, UNKNOWN, unit_of(output, name, units), mean, values, [])
+                yield GroupRow(
+                    group, output, name, UNKNOWN, unit_of(output, name, units), mean, values, []
+                )
 
 
-# Runs with equal seeds have the same test samples. Differences between two groups are therefore paired by seed, which
-# removes the variation that the samples add to both. Groups without two common seeds are independent samples.
+# Runs with equal seeds have the same test samples. Differences between two groups are therefore
+# paired by seed, which removes the variation that the samples add to both. Groups without two
+# common seeds are independent samples.
 
 
 @dataclass(frozen=True)
@@ -439,9 +532,13 @@ class PairRow:
     seeds: list[int]
     """By which it is paired; none where it is the difference of two independent means."""
     estimate: Estimate
-    """With an interval that holds together with those of this metric of all outputs and pairs of groups."""
+    """With an interval that holds together with those of this metric of all outputs and pairs of
+    groups.
+    """
     better: str | None
-    """The better group; None if the interval of the mean difference contains 0, or the direction is unknown."""
+    """The better group; None if the interval of the mean difference contains 0, or the direction is
+    unknown.
+    """
 
     @property
     def absolute(self) -> bool:
@@ -473,7 +570,9 @@ class SeedComparison:
     pairs: list[Pair]
     figures: list[Path]
     simultaneous: Mapping[str, int] = field(default_factory=dict)
-    """Metric → number of its differences, of all outputs and pairs, whose intervals hold together."""
+    """Metric → number of its differences, of all outputs and pairs, whose intervals hold
+    together.
+    """
 
     @property
     def names(self) -> list[str]:
@@ -504,7 +603,9 @@ class SeedComparison:
         )
 
     def missing(self, group: SeedGroup) -> list[int]:
-        """Seeds for which another group has a run, but this one does not; of groups without a common seed none is."""
+        """Seeds for which another group has a run, but this one does not; of groups without a
+        common seed none is.
+        """
         alike = [other.seeds for other in self.groups if other.seeds & group.seeds]
         return sorted(set().union(*alike) - group.seeds)
 
@@ -521,10 +622,16 @@ class SeedComparison:
             "calibrations": [_document(row) for row in self.calibrations],
             "pairs": [
                 {
-                    **{key: getattr(pair, key) for key in ("first", "second", "seeds", "not_paired")},
+                    **{
+                        key: getattr(pair, key)
+                        for key in ("first", "second", "seeds", "not_paired")
+                    },
                     "differences": [
                         {
-                            **{key: getattr(row, key) for key in ("output", "metric", "absolute", "unit", "seeds")},
+                            **{
+                                key: getattr(row, key)
+                                for key in ("output", "metric", "absolute", "unit", "seeds")
+                            },
                             **_numbers(row.estimate),
                             "excludes_zero": row.estimate.excludes_zero,
                             "better": row.better,
@@ -541,7 +648,10 @@ class SeedComparison:
         summary = group.runs[0].summary
         return {
             "name": group.name,
-            **{key: summary[key] for key in ("experience", "dataset", "model", "overrides", "digest")},
+            **{
+                key: summary[key]
+                for key in ("experience", "dataset", "model", "overrides", "digest")
+            },
             "pattern": group.runs[0].pattern,
             "runs": [run.name for run in group.counted.values()],
             "seeds": list(group.counted),
@@ -565,14 +675,22 @@ def _numbers(over_seeds: Estimate | None) -> dict[str, Any]:
     if over_seeds is None:
         return {"n": 0, **dict.fromkeys(("mean", "standard_deviation", "interval", "min", "max"))}
     spread = {"standard_deviation": over_seeds.standard_deviation, "interval": over_seeds.interval}
-    return {"n": over_seeds.n, "mean": over_seeds.mean, **spread, "min": over_seeds.least, "max": over_seeds.greatest}
+    return {
+        "n": over_seeds.n,
+        "mean": over_seeds.mean,
+        **spread,
+        "min": over_seeds.least,
+        "max": over_seeds.greatest,
+    }
 
 
 def compare_across_seeds(groups: Sequence[SeedGroup]) -> SeedComparison:
     """Compare one or more groups of runs, every two of them; without figures."""
     if not any(group.counted for group in groups):
         states = ", ".join(
-            f"{exclusion.run} is {exclusion.why}" for group in groups for exclusion in group.left_out[:3]
+            f"{exclusion.run} is {exclusion.why}"
+            for group in groups
+            for exclusion in group.left_out[:3]
         )
         raise QexpError(f"there is nothing to compare: {states}")
     specs = _specs(groups)
@@ -583,11 +701,14 @@ def compare_across_seeds(groups: Sequence[SeedGroup]) -> SeedComparison:
         for i, j in combinations(range(len(groups)), 2)
     ]
     together = Counter(row.metric for pair in pairs for row in pair.rows)
-    return replace(alone, pairs=[_simultaneously(pair, together) for pair in pairs], simultaneous=together)
+    return replace(
+        alone, pairs=[_simultaneously(pair, together) for pair in pairs], simultaneous=together
+    )
 
 
 def _simultaneously(pair: Pair, together: Mapping[str, int]) -> Pair:
-    """A pair with intervals of a metric that hold for all of its differences at once, and what is better by them.
+    """A pair with intervals of a metric that hold for all of its differences at once, and what is
+    better by them.
 
     Between equal groups, single intervals would leave out zero in one difference of twenty.
     """
@@ -596,18 +717,26 @@ def _simultaneously(pair: Pair, together: Mapping[str, int]) -> Pair:
         difference = simultaneous(row.estimate, together[row.metric])
         better = None
         if difference.excludes_zero and row.meaning.best is not None:
-            better = pair.first if (difference.mean > 0) == (row.meaning.best == HIGHEST) else pair.second
+            better = (
+                pair.first
+                if (difference.mean > 0) == (row.meaning.best == HIGHEST)
+                else pair.second
+            )
         rows.append(replace(row, estimate=difference, better=better))
     return replace(pair, rows=rows)
 
 
 def results_across_seeds(groups: Sequence[SeedGroup]) -> SeedComparison:
-    """The results of each group, without paired differences; none for groups of which no run is done."""
+    """The results of each group, without paired differences; none for groups of which no run is
+    done.
+    """
     return _each_alone(groups, _specs(groups))
 
 
 def same_samples(groups: Sequence[SeedGroup]) -> list[int]:
-    """For each group, the number of the first one that is evaluated on the same samples for equal seeds."""
+    """For each group, the number of the first one that is evaluated on the same samples for equal
+    seeds.
+    """
     specs, firsts = _specs(groups), list[int]()
     for number, group in enumerate(groups):
         alike = (
@@ -624,15 +753,22 @@ def _specs(groups: Sequence[SeedGroup]) -> list[dict[str, Any]]:
 
 
 def _each_alone(groups: Sequence[SeedGroup], specs: Sequence[dict[str, Any]]) -> SeedComparison:
-    kinds = {kind: [group.runs[0].summary[kind] for group in groups] for kind in ("model", "dataset")}
+    kinds = {
+        kind: [group.runs[0].summary[kind] for group in groups] for kind in ("model", "dataset")
+    }
     results, calibrations = list(rows_of_results(groups)), list(rows_of_capabilities(groups))
     return SeedComparison(list(groups), kinds, differences(specs), results, calibrations, [], [])
 
 
 def _differing_data(
-    first: SeedGroup, second: SeedGroup, spec_of_first: Mapping[str, Any], spec_of_second: Mapping[str, Any]
+    first: SeedGroup,
+    second: SeedGroup,
+    spec_of_first: Mapping[str, Any],
+    spec_of_second: Mapping[str, Any],
 ) -> str | None:
-    """How the samples differ on which two groups are compared for equal seeds, in words; None if they do not."""
+    """How the samples differ on which two groups are compared for equal seeds, in words; None if
+    they do not.
+    """
     counted = [*first.counted.values(), *second.counted.values()]
     if counted and counted[0].evaluation is not None:
         return "evaluated on different samples" if len({run.data for run in counted}) > 1 else None
@@ -640,22 +776,31 @@ def _differing_data(
 
 
 def differing_parts(specs: Sequence[Mapping[str, Any]], part: str) -> str | None:
-    """How a part of the data differs between runs with the same seed, in words; None if it does not."""
+    """How a part of the data differs between runs with the same seed, in words; None if it does
+    not.
+    """
     if len({type_name(spec) for spec in specs}) > 1:
         return f"evaluated by different programs, whose {PARTS[part]} samples cannot be compared"
     dividing = () if part == "test" else DIVIDING
-    deciding = [{**type_of(spec).test_part(dict(spec)), **{key: spec.get(key) for key in dividing}} for spec in specs]
+    deciding = [
+        {**type_of(spec).test_part(dict(spec)), **{key: spec.get(key) for key in dividing}}
+        for spec in specs
+    ]
     paths = list(differences(deciding))
     where = f"evaluated on different {PARTS[part]} parts"
     return f"{where}: {some(paths, 4)} differ{'s' * (len(paths) == 1)}" if paths else None
 
 
 def common_seeds(first: SeedGroup, second: SeedGroup) -> list[int]:
-    """Those that count in both groups, which are compared seed by seed if there are two at least."""
+    """Those that count in both groups, which are compared seed by seed if there are two at
+    least.
+    """
     return [seed for seed in first.counted if seed in second.counted]
 
 
-def _pair(first: SeedGroup, second: SeedGroup, differing: str | None, results: Sequence[GroupRow]) -> Pair:
+def _pair(
+    first: SeedGroup, second: SeedGroup, differing: str | None, results: Sequence[GroupRow]
+) -> Pair:
     """Differences of two groups.
 
     differing  how their test samples differ, so that no difference is taken
@@ -663,20 +808,28 @@ def _pair(first: SeedGroup, second: SeedGroup, differing: str | None, results: S
     seeds, why = common_seeds(first, second), differing
     if why is None and len(seeds) < 2:
         why = f"only seed {seeds[0]} in common" if seeds else "no seed in common"
-    rows = [] if differing else list(_rows_of_pair(first.name, second.name, results, paired=why is None))
+    rows = (
+        []
+        if differing
+        else list(_rows_of_pair(first.name, second.name, results, paired=why is None))
+    )
     if not (rows or differing):
         why = f"{why}; an interval needs two" if why else "no metric in common"
     return Pair(first.name, second.name, seeds, why, rows)
 
 
-def _rows_of_pair(first: str, second: str, results: Sequence[GroupRow], *, paired: bool) -> Iterator[PairRow]:
+def _rows_of_pair(
+    first: str, second: str, results: Sequence[GroupRow], *, paired: bool
+) -> Iterator[PairRow]:
     others = {(row.output, row.metric): row for row in results if row.group == second}
     for row in results:
         other = others.get((row.output, row.metric))
         if row.group != first or other is None:
             continue
         seeds = [seed for seed in row.values if seed in other.values] if paired else []
-        difference = _paired_difference(row, other, seeds) if paired else unpaired_difference(row, other)
+        difference = (
+            _paired_difference(row, other, seeds) if paired else unpaired_difference(row, other)
+        )
         if difference is not None:
             yield PairRow(row.output, row.metric, row.meaning, row.unit, seeds, difference, None)
 
@@ -688,10 +841,16 @@ def _paired_difference(row: GroupRow, other: GroupRow, seeds: Sequence[int]) -> 
 
 def sizes(row: GroupRow) -> dict[int, float]:
     """Seed → the value that is compared: without its sign if the metric is best at zero."""
-    return {seed: abs(value) for seed, value in row.values.items()} if row.meaning.best == ZERO else row.values
+    return (
+        {seed: abs(value) for seed, value in row.values.items()}
+        if row.meaning.best == ZERO
+        else row.values
+    )
 
 
 def unpaired_difference(row: GroupRow, other: GroupRow) -> Estimate | None:
-    """The difference of the means of two groups, as independent samples; None for fewer than two values of each."""
+    """The difference of the means of two groups, as independent samples; None for fewer than two
+    values of each.
+    """
     first, second = (list(sizes(each).values()) for each in (row, other))
     return difference_of_means(first, second) if min(len(first), len(second)) > 1 else None

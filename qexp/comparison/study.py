@@ -1,4 +1,6 @@
-"""Studies: experiences over a grid and seeds, trained where runs are missing, with one table and one figure."""
+"""Studies: experiences over a grid and seeds, trained where runs are missing, with one table and
+one figure.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +18,14 @@ from qexp.base.quantities import in_symbols
 from qexp.base.text import Table
 from qexp.base.workspace import Workspace
 from qexp.comparison.compare import differences_of, plain_rows, ranges, remarks, results_of_groups
-from qexp.comparison.seeds import STUDY_FILES, ComparedRun, SeedComparison, SeedGroup, compare_across_seeds, lines_of
+from qexp.comparison.seeds import (
+    STUDY_FILES,
+    ComparedRun,
+    SeedComparison,
+    SeedGroup,
+    compare_across_seeds,
+    lines_of,
+)
 from qexp.errors import InterruptedRunError, QexpError, RunFailedError, some, suggestion
 from qexp.figures.canvas import require_width, save, use_style
 from qexp.figures.seeds import Line, OfSeeds, study_panels
@@ -44,7 +53,11 @@ Point = tuple[str | None, ...]
 
 _LAST_STEP = re.compile(r"[^.]+(?:\.\d+)*$", re.ASCII)
 
-IN_WORDS = {"sizes.0": "training samples", "sizes.1": "validation samples", "sizes.2": "test samples"}
+IN_WORDS = {
+    "sizes.0": "training samples",
+    "sizes.1": "validation samples",
+    "sizes.2": "test samples",
+}
 """Name of an axis → what it is called where the name tells little."""
 
 
@@ -56,8 +69,8 @@ class StudyAxis:
     """Its name, the full keys, is that of the axis in files."""
     of_pretraining: bool
     name: str
-    """The last step of the keys, `sizes.0` where that is the number of an entry, if it is the same for all keys and not
-    for another axis; else all keys.
+    """The last step of the keys, `sizes.0` where that is the number of an entry, if it is the same
+    for all keys and not for another axis; else all keys.
     """
 
     @property
@@ -79,12 +92,16 @@ class StudyOrder:
     """The runs of a study, and what is drawn of them."""
 
     runs: Order
-    """The runs other than those of pretraining, which use the same settings; its `pretrain` is not used."""
+    """The runs other than those of pretraining, which use the same settings; its `pretrain` is not
+    used.
+    """
     options: StudyOptions
 
     @property
     def fixed(self) -> dict[str, Any]:
-        """What is set at all points: key → value, `pretraining.KEY` for that of the runs that others start from."""
+        """What is set at all points: key → value, `pretraining.KEY` for that of the runs that
+        others start from.
+        """
         fixed = dict(self.runs.overrides)
         if (first := self.options.pretraining) is not None:
             fixed |= {"pretraining": first.experience}
@@ -98,24 +115,43 @@ class StudyOrder:
         axes = [*before, *grids.axes_of(self.runs.grid)]
         if not axes:
             raise QexpError(
-                "a study varies the value of a key; give `grid`, for example `grid={'labelled': [10, 100, 'all']}`"
+                "a study varies the value of a key; give `grid`, for example `grid={'labelled':"
+                " [10, 100, 'all']}`"
             )
         steps = [{_LAST_STEP.findall(key)[-1] for key in axis.keys} for axis in axes]
-        names = [min(last) if len(last) == 1 else axis.name for axis, last in zip(axes, steps, strict=True)]
+        names = [
+            min(last) if len(last) == 1 else axis.name
+            for axis, last in zip(axes, steps, strict=True)
+        ]
         return [
             StudyAxis(axis, index < len(before), name if names.count(name) == 1 else axis.name)
             for index, (axis, name) in enumerate(zip(axes, names, strict=True))
         ]
 
-    def order(self, experience: str, seeds: Sequence[int], grid: Grid, overrides: Overrides) -> Order:
-        """An order for some of its runs. Interrupted runs are resumed, so that repeating a study completes it."""
-        return replace(self.runs, experiences=[experience], seeds=seeds, grid=grid, overrides=overrides, resume=True)
+    def order(
+        self, experience: str, seeds: Sequence[int], grid: Grid, overrides: Overrides
+    ) -> Order:
+        """An order for some of its runs. Interrupted runs are resumed, so that repeating a study
+        completes it.
+        """
+        return replace(
+            self.runs,
+            experiences=[experience],
+            seeds=seeds,
+            grid=grid,
+            overrides=overrides,
+            resume=True,
+        )
 
     def pretraining_order(self) -> Order | None:
-        """The order of the pretraining runs; None without pretraining. Raises QexpError for an invalid seed of it."""
+        """The order of the pretraining runs; None without pretraining. Raises QexpError for an
+        invalid seed of it.
+        """
         if (first := self.options.pretraining) is None:
             return None
-        return self.order(first.experience, first.seeds(self.runs.seeds), first.grid, first.overrides)
+        return self.order(
+            first.experience, first.seeds(self.runs.seeds), first.grid, first.overrides
+        )
 
 
 @dataclass(frozen=True)
@@ -139,11 +175,15 @@ class Measured:
 def check_study(study: StudyOrder, axes: Sequence[StudyAxis], workspace: Workspace) -> Measured:
     """What is drawn; checks all specs of the study.
 
-    Raises QexpError for an invalid spec, value or seed, an experience that is named twice, a metric that is not
-    reported, or pretraining that no experience uses.
+    Raises QexpError for an invalid spec, value or seed, an experience that is named twice, a metric
+    that is not reported, or pretraining that no experience uses.
     """
     pretraining, runs = study.options.pretraining, study.runs
-    require_few(len(runs.seeds) * len(runs.references) * math.prod(len(axis.of_grid.values) for axis in axes))
+    require_few(
+        len(runs.seeds)
+        * len(runs.references)
+        * math.prod(len(axis.of_grid.values) for axis in axes)
+    )
     check_seeds(runs.seeds)
     if twice := next((name for name in runs.references if runs.references.count(name) > 1), None):
         raise QexpError(f"the experience {twice} is named twice; name each once")
@@ -166,15 +206,22 @@ def check_study(study: StudyOrder, axes: Sequence[StudyAxis], workspace: Workspa
         if outputs is None:
             continue
         if output not in outputs:
-            raise QexpError(f"`metric={name}`: {reference} has no output '{output}'; {suggestion(output, outputs)}")
+            raise QexpError(
+                f"`metric={name}`: {reference} has no output '{output}';"
+                f" {suggestion(output, outputs)}"
+            )
         reported = asked_for(document["metrics"].get(output, []))
         if metric not in reported:
             raise QexpError(
-                f"`metric={name}`: {reference} reports no '{metric}'; {suggestion(metric, [*reported, *outputs])}"
+                f"`metric={name}`: {reference} reports no '{metric}';"
+                f" {suggestion(metric, [*reported, *outputs])}"
             )
-    if pretraining is not None and not any(document.get("pretrain") for document in documents.values()):
+    if pretraining is not None and not any(
+        document.get("pretrain") for document in documents.values()
+    ):
         raise QexpError(
-            f"`pretrain={pretraining.experience}`: none of {', '.join(runs.references)} has 'pretrain' in its spec"
+            f"`pretrain={pretraining.experience}`: none of {', '.join(runs.references)} has"
+            " 'pretrain' in its spec"
         )
     return measured
 
@@ -188,16 +235,22 @@ def _measured(study: StudyOrder, document: Document) -> Measured:
     if name.startswith("validation."):
         of_test = name.removeprefix("validation.")
         raise QexpError(
-            f"`metric={name}`: a study draws errors of the test part, `metric={of_test}`; to choose by those of the "
-            "validation part, list the runs with the column of that name"
+            f"`metric={name}`: a study draws errors of the test part, `metric={of_test}`; to choose"
+            " by those of the validation part, list the runs with the column of that name"
         )
     output, _, metric = name.removeprefix("test.").rpartition(".")
     if not output and firsts is None:
         first = study.runs.references[0]
-        raise QexpError(f"the outputs of {first} are unknown before it has run; give `metric=OUTPUT.METRIC`")
+        raise QexpError(
+            f"the outputs of {first} are unknown before it has run; give `metric=OUTPUT.METRIC`"
+        )
     if not output and firsts:
         output, metric = (metric, MAIN_METRIC) if metric in firsts else (firsts[0], metric)
-    return Measured(output, metric, usual=firsts is not None and [output] == firsts[:1] and metric == MAIN_METRIC)
+    return Measured(
+        output,
+        metric,
+        usual=firsts is not None and [output] == firsts[:1] and metric == MAIN_METRIC,
+    )
 
 
 # The runs of a study, and the pretraining run of each.
@@ -223,8 +276,12 @@ def parents_of(study: StudyOrder, axes: Sequence[StudyAxis], pretrained: Sequenc
     first, seeds = study.options.pretraining, study.runs.seeds
     assert first is not None
     seeds_of_pretraining = first.seeds(seeds)
-    starts = itertools.product(points([axis for axis in axes if axis.of_pretraining]), seeds_of_pretraining)
-    names: dict[tuple[Point, int], str] = {start: plan.name for start, plan in zip(starts, pretrained, strict=True)}
+    starts = itertools.product(
+        points([axis for axis in axes if axis.of_pretraining]), seeds_of_pretraining
+    )
+    names: dict[tuple[Point, int], str] = {
+        start: plan.name for start, plan in zip(starts, pretrained, strict=True)
+    }
     if first.seed == SAME:
         return names
     return {(point, seed): name for (point, _), name in names.items() for seed in seeds}
@@ -255,7 +312,8 @@ def members_of(
 def _orders(
     study: StudyOrder, independent: Point, parents: Parents, workspace: Workspace
 ) -> Iterator[tuple[Point, Order]]:
-    """Values of the pretraining axes and an order, for each set of runs with the same pretraining run, or without one.
+    """Values of the pretraining axes and an order, for each set of runs with the same pretraining
+    run, or without one.
 
     independent  the values for an experience without pretraining
     """
@@ -273,7 +331,9 @@ def _orders(
 
 
 def _pretrain_key(reference: str, overrides: Overrides, workspace: Workspace) -> str | None:
-    """The key of an experience that names its pretraining run; None for an experience without pretraining."""
+    """The key of an experience that names its pretraining run; None for an experience without
+    pretraining.
+    """
     changes = [resolution.override(*change) for change in overrides.items()]
     written = resolution.experience(reference, changes, workspace).document.get("pretrain")
     if written is None:
@@ -288,7 +348,9 @@ def _merge(orders: Sequence[CheckedOrder]) -> CheckedOrder:
     names = [plan.name for plan in plans]
     if len(set(names)) < len(names):
         name = next(name for name in names if names.count(name) > 1)
-        raise QexpError(f"two runs of the study are the same, {name}; name every experience and value once")
+        raise QexpError(
+            f"two runs of the study are the same, {name}; name every experience and value once"
+        )
     merged = Workload(
         [plan for workload in workloads for plan in workload.new],
         [plan for workload in workloads for plan in workload.again],
@@ -299,7 +361,8 @@ def _merge(orders: Sequence[CheckedOrder]) -> CheckedOrder:
     return replace(orders[0], plans=plans, workload=merged)
 
 
-# The results of a study: a comparison of its experiences at each point, and tables of all comparisons.
+# The results of a study: a comparison of its experiences at each point, and tables of all
+# comparisons.
 
 
 @dataclass(frozen=True)
@@ -333,7 +396,9 @@ class Study:
         return ", ".join(f"{key}={value_text(value)}" for key, value in self.fixed.items())
 
     def results(self) -> Table:
-        """A table with a row per experience and value; axes that an experience does not depend on are left empty."""
+        """A table with a row per experience and value; axes that an experience does not depend on
+        are left empty.
+        """
         rows, columns, listed = [], [*self.axes], set()
         for compared in self.points:
             table = results_of_groups(compared.comparison)
@@ -347,22 +412,32 @@ class Study:
         return Table(title, columns, rows, frozenset(columns[len(self.axes) + 1 : -1]))
 
     def differences(self) -> list[Table]:
-        """A table per pair of experiences: the differences, paired by seed if seeds are common, for every value."""
+        """A table per pair of experiences: the differences, paired by seed if seeds are common, for
+        every value.
+        """
         rows: dict[str, list[list[str]]] = {}
         columns: list[str] = []
         for compared in self.points:
             for pair in compared.comparison.pairs:
                 if pair.rows:
                     table = differences_of(pair, compared.comparison)
-                    columns = [*(IN_WORDS.get(name, name) for name in self.axes), *table.columns[2:]]
-                    cells_of_pair = [[*(value or NONE for value in compared.point), *cells[2:]] for cells in table.rows]
+                    columns = [
+                        *(IN_WORDS.get(name, name) for name in self.axes),
+                        *table.columns[2:],
+                    ]
+                    cells_of_pair = [
+                        [*(value or NONE for value in compared.point), *cells[2:]]
+                        for cells in table.rows
+                    ]
                     title = table.title.removesuffix(f" ({ranges(pair.seeds)})")
                     rows.setdefault(title, []).extend(cells_of_pair)
         right = frozenset(columns[len(self.axes) : len(self.axes) + 3])
         return [Table(title, columns, of_pair, right) for title, of_pair in rows.items()]
 
     def remarks(self) -> list[str]:
-        return list(dict.fromkeys(text for compared in self.points for text in remarks(compared.comparison)))
+        return list(
+            dict.fromkeys(text for compared in self.points for text in remarks(compared.comparison))
+        )
 
     def document(self) -> dict[str, Any]:
         return {
@@ -372,7 +447,10 @@ class Study:
             "metric": self.metric,
             "unit": self.unit,
             "points": [
-                {"values": dict(zip(self.axes, compared.point, strict=True)), **compared.comparison.document()}
+                {
+                    "values": dict(zip(self.axes, compared.point, strict=True)),
+                    **compared.comparison.document(),
+                }
                 for compared in self.points
             ],
             "unfinished": dict(self.unfinished),
@@ -382,7 +460,11 @@ class Study:
 
 
 def compare_points(
-    runs: Mapping[str, ComparedRun], members: Sequence[Member], axes: Sequence[StudyAxis], output: str, metric: str
+    runs: Mapping[str, ComparedRun],
+    members: Sequence[Member],
+    axes: Sequence[StudyAxis],
+    output: str,
+    metric: str,
 ) -> Iterator[PointComparison]:
     """The comparisons at all points where a run is done.
 
@@ -396,7 +478,9 @@ def compare_points(
                 member
                 for member in members
                 if member.experience == reference
-                and all(own in (None, value) for own, value in zip(member.point, point, strict=True))
+                and all(
+                    own in (None, value) for own, value in zip(member.point, point, strict=True)
+                )
             ]
             chosen = [runs[member.plan.name] for member in members_here if member.plan.name in runs]
             if chosen:
@@ -404,7 +488,9 @@ def compare_points(
                 groups.append(SeedGroup(with_caution(experience, caution), chosen))
                 points_of_groups[groups[-1].name] = members_here[0].point
         if any(group.counted for group in groups):
-            studied = compare_across_seeds(groups).only(lambda row: (row.output, row.metric) == (output, metric))
+            studied = compare_across_seeds(groups).only(
+                lambda row: (row.output, row.metric) == (output, metric)
+            )
             yield PointComparison(point, studied, points_of_groups)
 
 
@@ -413,9 +499,12 @@ def compare_points(
 RUNS, VALUES, FIGURE = STUDY_FILES
 
 
-def _with_fixed(study: Study, columns: list[str], rows: list[list[Any]]) -> tuple[list[str], list[list[Any]]]:
+def _with_fixed(
+    study: Study, columns: list[str], rows: list[list[Any]]
+) -> tuple[list[str], list[list[Any]]]:
     """A table with a column for each key that is set at all points."""
-    names = [f"overrides.{key}" if key in columns else key for key in study.fixed]  # an axis of pretraining has the key
+    # an axis of pretraining has the key
+    names = [f"overrides.{key}" if key in columns else key for key in study.fixed]
     return [*columns, *names], [[*row, *map(value_text, study.fixed.values())] for row in rows]
 
 
@@ -423,9 +512,17 @@ def _run_rows(
     members: Sequence[Member], axes: Sequence[StudyAxis], runs: Mapping[str, ComparedRun]
 ) -> tuple[list[str], list[list[Any]]]:
     """Columns and rows of the table of runs, with all test metrics."""
-    tests = {name: run.numbers if run.summary["state"] == State.DONE else {} for name, run in runs.items()}
-    metrics = list(dict.fromkeys((output, name) for test in tests.values() for output in test for name in test[output]))
-    keys, of_metrics = [axis.of_grid.name for axis in axes], [f"{output}.{name}" for output, name in metrics]
+    tests = {
+        name: run.numbers if run.summary["state"] == State.DONE else {}
+        for name, run in runs.items()
+    }
+    metrics = list(
+        dict.fromkeys(
+            (output, name) for test in tests.values() for output in test for name in test[output]
+        )
+    )
+    keys = [axis.of_grid.name for axis in axes]
+    of_metrics = [f"{output}.{name}" for output, name in metrics]
     columns = ["experience", *keys, "seed", "run", "start", "state", *of_metrics]
     rows = []
     for member in members:
@@ -438,7 +535,9 @@ def _run_rows(
 
 
 def _value_rows(study: Study, axes: Sequence[StudyAxis]) -> tuple[list[str], list[list[Any]]]:
-    """Columns and rows of the results: per experience and value, and, with a `minus`, per pair of experiences."""
+    """Columns and rows of the results: per experience and value, and, with a `minus`, per pair of
+    experiences.
+    """
     columns: list[str] = []
     row_by_key: dict[tuple[str | None, ...], list[Any]] = {}
     for compared in study.points:
@@ -446,7 +545,8 @@ def _value_rows(study: Study, axes: Sequence[StudyAxis]) -> tuple[list[str], lis
         for group, minus, *rest in rows:
             key = (group, minus, *(compared.point if minus else compared.point_of_group[group]))
             row_by_key.setdefault(key, [*key, *rest])
-    ordered = sorted(row_by_key.values(), key=lambda row: bool(row[1]))  # differences last; the sort is stable
+    # differences last; the sort is stable
+    ordered = sorted(row_by_key.values(), key=lambda row: bool(row[1]))
     return ["experience", "minus", *(axis.of_grid.name for axis in axes), *columns[2:]], ordered
 
 
@@ -454,23 +554,34 @@ def _draw(study: Study, axes: Sequence[StudyAxis], numbers: Mapping[str, float])
     panels: dict[str, dict[str, Line]] = {}
     for compared in study.points:
         first, *further = compared.point
-        title = ", ".join(f"{axis.label} {value}" for axis, value in zip(axes[1:], further, strict=True))
+        title = ", ".join(
+            f"{axis.label} {value}" for axis, value in zip(axes[1:], further, strict=True)
+        )
         lines = panels.setdefault(title, {})
         for row in compared.comparison.results:
             if row.estimate is not None:
-                line = lines.setdefault(row.group, Line({}, constant=compared.point_of_group[row.group][0] is None))
-                line.spots[first] = OfSeeds(list(row.values.values()), row.estimate.mean, row.estimate.interval)
+                line = lines.setdefault(
+                    row.group, Line({}, constant=compared.point_of_group[row.group][0] is None)
+                )
+                line.spots[first] = OfSeeds(
+                    list(row.values.values()), row.estimate.mean, row.estimate.interval
+                )
     unit = f" ({study.unit})" if study.unit else ""
     words = f"test {metric_in_words(study.metric)} of {in_symbols(study.output)}{unit}"
     floor = -0.5 if study.metric == "r2" else None  # which has no lower bound
     values = axes[0].of_grid.texts
-    figure = study_panels(panels, axes[0].label, values, words, numbers, floor, study.fixed_in_words)
+    figure = study_panels(
+        panels, axes[0].label, values, words, numbers, floor, study.fixed_in_words
+    )
     save(figure, study.folder / FIGURE)
 
 
 def _numbers(axis: StudyAxis, members: Sequence[Member], workspace: Workspace) -> dict[str, float]:
-    """Value → number of training samples, for a value such as `all` labelled spectra; empty if that is unknown."""
-    plans = {member.point[0]: member.plan for member in reversed(members)}  # the first of several seeds
+    """Value → number of training samples, for a value such as `all` labelled spectra; empty if that
+    is unknown.
+    """
+    # the first of several seeds
+    plans = {member.point[0]: member.plan for member in reversed(members)}
     key = axis.of_grid.keys[0] if len(axis.of_grid.keys) == 1 else ""
     words = [
         word
@@ -496,17 +607,21 @@ def run_study(study: StudyOrder, workspace: Workspace, watched: Callable[[], Wat
     """Train the missing runs of a study, then write its tables and its figure.
 
     watched  returns the watcher of a launch
-    Raises QexpError, before any run starts, for unknown specs, values or metrics, and for a folder that holds another
-    study; RunFailedError if a pretraining run is not done; InterruptedRunError after a signal: the same call continues
-    the study.
+    Raises QexpError, before any run starts, for unknown specs, values or metrics, and for a folder
+    that holds another study; RunFailedError if a pretraining run is not done; InterruptedRunError
+    after a signal: the same call continues the study.
     """
     axes, measured, out = _checked(study, workspace)
     parents: Parents = {}
     if (order := study.pretraining_order()) is not None:
         pretraining = launch.check_order(order, workspace)
         states = _run(pretraining, workspace, study.options, watched)
-        if unfinished := [(name, state) for name, state in states.items() if state is not State.DONE]:
-            raise RunFailedError(f"pretraining runs are not done: {_states_in_words(unfinished)}; see qexp logs")
+        if unfinished := [
+            (name, state) for name, state in states.items() if state is not State.DONE
+        ]:
+            raise RunFailedError(
+                f"pretraining runs are not done: {_states_in_words(unfinished)}; see qexp logs"
+            )
         parents = parents_of(study, axes, pretraining.plans)
     members, checked = members_of(study, axes, parents, workspace)
     _require_own(out, members, measured, workspace)
@@ -515,7 +630,8 @@ def run_study(study: StudyOrder, workspace: Workspace, watched: Callable[[], Wat
 
 
 def plan_study(study: StudyOrder, workspace: Workspace) -> tuple[list[Plan], bool]:
-    """The runs that would start, and whether these are all: pretrained runs are planned when pretraining is done.
+    """The runs that would start, and whether these are all: pretrained runs are planned when
+    pretraining is done.
 
     `tell` receives what `run_study` would tell before it starts runs, and where it would write.
     Raises QexpError for unknown specs, values or metrics.
@@ -538,33 +654,53 @@ def plan_study(study: StudyOrder, workspace: Workspace) -> tuple[list[Plan], boo
 
 
 def _checked(study: StudyOrder, workspace: Workspace) -> tuple[list[StudyAxis], Measured, Path]:
-    """The axes of a study, what is drawn, and its folder. Raises QexpError, as `check_study` does."""
+    """The axes of a study, what is drawn, and its folder. Raises QexpError, as `check_study`
+    does.
+    """
     require_width(study.options.width)
     axes = study.axes()
     measured = check_study(study, axes, workspace)
     out = study.options.out
-    folder = _folder(study, axes, measured, workspace) if out is None else target_outside_of_runs(out)
+    folder = (
+        _folder(study, axes, measured, workspace) if out is None else target_outside_of_runs(out)
+    )
     return axes, measured, folder
 
 
-def _folder(study: StudyOrder, axes: Sequence[StudyAxis], measured: Measured, workspace: Workspace) -> Path:
-    """Named after what is varied, the metric if it is not the usual one, and a digest of what is set, as of runs."""
+def _folder(
+    study: StudyOrder, axes: Sequence[StudyAxis], measured: Measured, workspace: Workspace
+) -> Path:
+    """Named after what is varied, the metric if it is not the usual one, and a digest of what is
+    set, as of runs.
+    """
     words = [Path(study.runs.references[0]).stem, *(axis.name for axis in axes)]
     words += [] if measured.usual else [measured.key]
     words += [digest(dict(study.fixed))[:6]] if study.fixed else []
     return workspace.root / "studies" / re.sub(r"[^A-Za-z0-9._-]+", "-", "_".join(words))
 
 
-def _require_own(folder: Path, members: Sequence[Member], measured: Measured, workspace: Workspace) -> None:
-    """Raise QexpError if a folder holds another study: runs that are not of this one, or another metric."""
+def _require_own(
+    folder: Path, members: Sequence[Member], measured: Measured, workspace: Workspace
+) -> None:
+    """Raise QexpError if a folder holds another study: runs that are not of this one, or another
+    metric.
+    """
     ours = {member.plan.name for member in members}
-    others = [name for row in lines_of(folder / RUNS) if (name := row.get("run")) and name not in ours]
-    metrics = {f"{row['output']} {row['metric']}" for row in lines_of(folder / VALUES) if row.get("metric")}
+    others = [
+        name for row in lines_of(folder / RUNS) if (name := row.get("run")) and name not in ours
+    ]
+    metrics = {
+        f"{row['output']} {row['metric']}" for row in lines_of(folder / VALUES) if row.get("metric")
+    }
     if others or metrics - {measured.words}:
-        what = f"other runs, {some(list(dict.fromkeys(others)))}" if others else f"{', '.join(sorted(metrics))}"
+        what = (
+            f"other runs, {some(list(dict.fromkeys(others)))}"
+            if others
+            else f"{', '.join(sorted(metrics))}"
+        )
         raise QexpError(
-            f"{workspace.shown(folder)} holds a study of {what}, which would be lost; choose another folder with "
-            "`out`, or delete that one"
+            f"{workspace.shown(folder)} holds a study of {what}, which would be lost; choose"
+            " another folder with `out`, or delete that one"
         )
 
 
@@ -576,13 +712,19 @@ def _tell_of(checked: CheckedOrder, tell: Callable[[str], None]) -> None:
     if workload.done:
         tell(f"{len(workload.done)} done already")
     if workload.again:
-        tell(f"{len(workload.again)} begun already, which continue: {some([plan.name for plan in workload.again])}")
+        tell(
+            f"{len(workload.again)} begun already, which continue:"
+            f" {some([plan.name for plan in workload.again])}"
+        )
     for text in workload.left_in_words:
         tell(text)
 
 
 def _run(
-    checked: CheckedOrder, workspace: Workspace, options: StudyOptions, watched: Callable[[], Watcher]
+    checked: CheckedOrder,
+    workspace: Workspace,
+    options: StudyOptions,
+    watched: Callable[[], Watcher],
 ) -> dict[str, State]:
     """Run a checked order and wait for runs that other processes execute. Returns run → state."""
     tell = options.tell
@@ -591,7 +733,9 @@ def _run(
     if pool is not None and pool.stopped:
         raise InterruptedRunError("the study was interrupted; repeat the command to continue")
     directories = [RunDirectory(workspace.runs / plan.name) for plan in checked.plans]
-    under_way = [directory for directory, state in Watch().states(directories).items() if state.at_work]
+    under_way = [
+        directory for directory, state in Watch().states(directories).items() if state.at_work
+    ]
     if under_way:
         tell(f"waiting for {len(under_way)} run{'s' * (len(under_way) != 1)}")
         for _ in endings(under_way):
@@ -607,23 +751,32 @@ def _collect(
     workspace: Workspace,
     out: Path,
 ) -> Study:
-    """The results of the runs, written to the study's folder in place of those of the same study when it had fewer.
+    """The results of the runs, written to the study's folder in place of those of the same study
+    when it had fewer.
 
     Raises RunFailedError if no run is done.
     """
     states = Watch().states([RunDirectory(workspace.runs / member.plan.name) for member in members])
     runs = {
-        directory.name: ComparedRun(directory, {**directory.record().document(), "state": state}, None)
+        directory.name: ComparedRun(
+            directory, {**directory.record().document(), "state": state}, None
+        )
         for directory, state in states.items()
         if state.readable
     }
     points = list(compare_points(runs, members, axes, measured.output, measured.metric))
-    unfinished = {directory.name: state for directory, state in states.items() if state is not State.DONE}
+    unfinished = {
+        directory.name: state for directory, state in states.items() if state is not State.DONE
+    }
     if not points:
-        raise RunFailedError(f"no run of the study is done: {_states_in_words(list(unfinished.items())[:3])}")
+        raise RunFailedError(
+            f"no run of the study is done: {_states_in_words(list(unfinished.items())[:3])}"
+        )
     unit = next((row.unit for compared in points for row in compared.comparison.results), "")
     names, paths = [axis.name for axis in axes], [out / name for name in STUDY_FILES]
-    study = Study(names, order.fixed, measured.output, measured.metric, unit, points, unfinished, out, paths)
+    study = Study(
+        names, order.fixed, measured.output, measured.metric, unit, points, unfinished, out, paths
+    )
     with use_style(None, order.options.width):
         make_folder(out)
         write_csv(out / RUNS, *_with_fixed(study, *_run_rows(members, axes, runs)))

@@ -1,1 +1,3 @@
-"""Sources of deformation estimated from real observations: files become an observation, an observation a source."""
+"""Sources of deformation estimated from real observations: files become an observation, an
+observation a source.
+"""

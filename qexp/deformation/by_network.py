@@ -1,4 +1,6 @@
-"""The estimate of a trained network for an observation, on the network's own grid: the start of a refinement."""
+"""The estimate of a trained network for an observation, on the network's own grid: the start of a
+refinement.
+"""
 
 from __future__ import annotations
 
@@ -29,7 +31,9 @@ from qexp.simulation.noise import LinearNoise
 from qexp.simulation.views import GNSS
 
 PROBABILITIES = np.linspace(0.005, 0.995, 9)
-"""Quantiles of angles that vary in the training data, between which the directions of a view lie."""
+"""Quantiles of angles that vary in the training data, between which the directions of a view
+lie.
+"""
 
 
 @dataclass(frozen=True)
@@ -40,7 +44,8 @@ class SeenView:
     height, width  in pixels
     pixel         width and height of a pixel [m]
     directions    (direction, 3)  unit vectors to the satellite that occur in its training data
-    seen          (height, width)  False where the training data never have a value; None: everywhere
+    seen          (height, width)  False where the training data never have a value; None:
+                                   everywhere
     name          of the view in its dataset; empty if it has none
     look          side to which the satellite looks
     middle        where pixel (height / 2, width / 2) lies: east, north [m]
@@ -58,7 +63,9 @@ class SeenView:
 
     @property
     def called(self) -> str:
-        """The input and the view's name, if it has one, for messages: `'displacement_1' (descending)`."""
+        """The input and the view's name, if it has one, for messages: `'displacement_1'
+        (descending)`.
+        """
         return f"'{self.image}'" + (f" ({self.name})" if self.name else "")
 
     @property
@@ -76,16 +83,30 @@ def views_of(dataset: GeneratedDataset, inputs: Collection[str]) -> list[SeenVie
         view = dataset.view(image)
         if view.points is not None or view.measures == GNSS:
             raise QexpError(
-                f"the run was trained on the points of its own '{image}', which other observations do not have; "
-                "a network for qexp invert --run takes radar images on a grid"
+                f"the run was trained on the points of its own '{image}', which other observations"
+                " do not have; a network for qexp invert --run takes radar images on a grid"
             )
         _, height, width = view.shape(dataset.size)
-        sides = dataset.pixel_sizes(image, {name: np.array([typical(dataset, name)]) for name in dataset.test})
+        sides = dataset.pixel_sizes(
+            image, {name: np.array([typical(dataset, name)]) for name in dataset.test}
+        )
         pixel = float(sides[0][0]), float(sides[1][0])
         visible = None if view.visible is None else view.visible.reshape(height, width).numpy()
         directions = _directions(dataset, image, f"_{number}" if number else "")
         side: Look = "right" if view.look == RIGHT else "left"
-        views.append(SeenView(image, height, width, pixel, directions, visible, view.name, side, dataset.middle(image)))
+        views.append(
+            SeenView(
+                image,
+                height,
+                width,
+                pixel,
+                directions,
+                visible,
+                view.name,
+                side,
+                dataset.middle(image),
+            )
+        )
     if not views:
         raise QexpError("no input of the run is an image of displacement, which qexp invert needs")
     return views
@@ -106,7 +127,10 @@ def _directions(dataset: GeneratedDataset, image: str, suffix: str) -> Array:
     view = dataset.view(image)
     names = view.required(suffix, dataset.variables)[:2]  # azimuth or heading, and incidence
     if lacking := [f"'{name}'" for name in names if name not in dataset.variables]:
-        raise QexpError(f"nothing says from where '{image}' is seen; give the dataset {' and '.join(lacking)}, fixed")
+        raise QexpError(
+            f"nothing says from where '{image}' is seen; give the dataset {' and '.join(lacking)},"
+            " fixed"
+        )
     angles = [torch.from_numpy(_values(dataset, name) * dataset.si_factor(name)) for name in names]
     toward, incidence = (angle.flatten() for angle in torch.meshgrid(*angles, indexing="ij"))
     if base_name(names[0]) == "heading":
@@ -115,14 +139,17 @@ def _directions(dataset: GeneratedDataset, image: str, suffix: str) -> Array:
 
 
 def tracks_of(views: Sequence[SeenView], observation: Observation) -> Mapping[str, Track]:
-    """Image → the track that is seen from its direction, each track once. Raises QexpError if a view has none."""
+    """Image → the track that is seen from its direction, each track once. Raises QexpError if a
+    view has none.
+    """
     from scipy.optimize import linear_sum_assignment
 
     radar = [track for track in observation.tracks if track.kind == "radar"]
     if len(radar) < len(views):
         raise QexpError(
-            f"the run takes {len(views)} views, {', '.join(view.words for view in views)}, but the observation has "
-            f"{len(radar)} radar track{'' if len(radar) == 1 else 's'}; use a run with as many views, or no `run`"
+            f"the run takes {len(views)} views, {', '.join(view.words for view in views)}, but the"
+            f" observation has {len(radar)} radar track{'' if len(radar) == 1 else 's'}; use a run"
+            " with as many views, or no `run`"
         )
     means = [track.where_observed().direction.mean(axis=0) for track in radar]
     looks = [mean / np.linalg.norm(mean) for mean in means]
@@ -133,10 +160,12 @@ def tracks_of(views: Sequence[SeenView], observation: Observation) -> Mapping[st
         view, track = views[row], radar[column]
         if angles[row, column] > SIGHT_TOLERANCE:
             pairs = zip(radar, looks, strict=True)
-            tracks = ", ".join(f"'{other.name}' ({_seen_from(look, other.look)})" for other, look in pairs)
+            tracks = ", ".join(
+                f"'{other.name}' ({_seen_from(look, other.look)})" for other, look in pairs
+            )
             raise QexpError(
-                f"no track is seen from the direction of the run's {view.words}: the nearest deviates by "
-                f"{angles[row, column]:.0f}°; the observation has {tracks}"
+                f"no track is seen from the direction of the run's {view.words}: the nearest"
+                f" deviates by {angles[row, column]:.0f}°; the observation has {tracks}"
             )
         assigned[view.image] = track
     return assigned
@@ -144,10 +173,14 @@ def tracks_of(views: Sequence[SeenView], observation: Observation) -> Mapping[st
 
 def _seen_from(direction: Array, look: Look | None) -> str:
     incidence, heading = angles_of(direction[None], look)
-    return f"incidence {incidence[0]:.1f}°, heading {heading[0]:.1f}°{', looking left' * (look == 'left')}"
+    return (
+        f"incidence {incidence[0]:.1f}°, heading"
+        f" {heading[0]:.1f}°{', looking left' * (look == 'left')}"
+    )
 
 
-# Images of a track on the grid of a network: means over its pixels, with what no point is seen in filled or masked.
+# Images of a track on the grid of a network: means over its pixels, with what no point is seen in
+# filled or masked.
 
 LARGEST_SPACING = 3.0
 """Of the points of a track, in pixels: an image of more distant ones would be made of gaps."""
@@ -156,9 +189,11 @@ LEAST_SEEN = 0.02
 
 
 def image_of(track: Track, view: SeenView, centre: tuple[float, float]) -> Array:
-    """The points that count as means over the pixels of a view, (height, width) [m], whose origin lies at a centre [m].
+    """The points that count as means over the pixels of a view, (height, width) [m], whose origin
+    lies at a centre [m].
 
-    Rows go from south to north; NaN where no point is seen. The mean of a cell fills all of its pixels.
+    Rows go from south to north; NaN where no point is seen. The mean of a cell fills all of its
+    pixels.
 
     Raises QexpError if the points are too far apart for the pixels, or lie outside of the image.
     """
@@ -166,13 +201,16 @@ def image_of(track: Track, view: SeenView, centre: tuple[float, float]) -> Array
     apart = spacing(points.x, points.y) if points.spread is None else 0.0  # cells lie side by side
     if apart > LARGEST_SPACING * max(view.pixel):
         raise QexpError(
-            f"the pixels of the run's {view.called} are {view.pixel[0]:g} × {view.pixel[1]:g} m, but the points of "
-            f"track '{track.name}' are {apart:.4g} m apart; use a run with larger pixels, or reduce the data less"
+            f"the pixels of the run's {view.called} are {view.pixel[0]:g} × {view.pixel[1]:g} m,"
+            f" but the points of track '{track.name}' are {apart:.4g} m apart; use a run with"
+            " larger pixels, or reduce the data less"
         )
     x, y, displacement, weight = _places_of(points, min(view.pixel))
     column, row = (
         np.floor((along - middle) / step + count / 2 + 0.5).astype(np.int64)
-        for along, middle, step, count in zip((x, y), centre, view.pixel, (view.width, view.height), strict=True)
+        for along, middle, step, count in zip(
+            (x, y), centre, view.pixel, (view.width, view.height), strict=True
+        )
     )
     inside = (column >= 0) & (column < view.width) & (row >= 0) & (row < view.height)
     flat, size = row[inside] * view.width + column[inside], view.height * view.width
@@ -184,15 +222,18 @@ def image_of(track: Track, view: SeenView, centre: tuple[float, float]) -> Array
         values[~view.seen] = np.nan
     if np.isfinite(values).mean() < LEAST_SEEN:
         raise QexpError(
-            f"track '{track.name}' has points in {np.isfinite(values).mean():.1%} of the pixels of the run's "
-            f"{view.called}, {view.width} × {view.height} of {view.pixel[0]:g} × {view.pixel[1]:g} m around "
-            f"{centre[0]:.0f}, {centre[1]:.0f}; give the centre of the deformation with `centre`"
+            f"track '{track.name}' has points in {np.isfinite(values).mean():.1%} of the pixels of"
+            f" the run's {view.called}, {view.width} × {view.height} of {view.pixel[0]:g} ×"
+            f" {view.pixel[1]:g} m around {centre[0]:.0f}, {centre[1]:.0f}; give the centre of the"
+            " deformation with `centre`"
         )
     return values
 
 
 def _places_of(track: Track, pixel: float) -> tuple[Array, Array, Array, Array]:
-    """East, north, displacement and weight of points; means of cells stand in several places, half a pixel apart."""
+    """East, north, displacement and weight of points; means of cells stand in several places, half
+    a pixel apart.
+    """
     if track.spread is None or track.count is None:
         return track.x, track.y, track.displacement, np.ones(len(track.x))
     from qexp.deformation.maps import sides_of  # loads what draws
@@ -225,7 +266,9 @@ def without_edge(values: Array) -> tuple[Array, float]:
 
 
 def fill_gaps(values: Array) -> Array:
-    """The image with gaps interpolated linearly from the pixels around them, and by the nearest one at its edges."""
+    """The image with gaps interpolated linearly from the pixels around them, and by the nearest one
+    at its edges.
+    """
     from scipy.interpolate import griddata
 
     finite = np.isfinite(values)
@@ -236,13 +279,19 @@ def fill_gaps(values: Array) -> Array:
     nearest = griddata(positions, values[finite], gaps, method="nearest")
     # Fewer pixels, or those on a line, span no triangle.
     spans = np.linalg.matrix_rank(positions - positions.mean(axis=0)) == 2
-    linear = griddata(positions, values[finite], gaps, method="linear") if spans else np.full(len(gaps), np.nan)
+    linear = (
+        griddata(positions, values[finite], gaps, method="linear")
+        if spans
+        else np.full(len(gaps), np.nan)
+    )
     image[~finite] = np.where(np.isfinite(linear), linear, nearest)
     return image
 
 
 def peak_of(tracks: Sequence[Track], pixel: float) -> tuple[float, float]:
-    """Where the displacement differs most from the median of its track [m], after means over cells of some pixels."""
+    """Where the displacement differs most from the median of its track [m], after means over cells
+    of some pixels.
+    """
     best, peak = -1.0, (0.0, 0.0)
     for track in tracks:
         points = track.where_observed()
@@ -250,7 +299,9 @@ def peak_of(tracks: Sequence[Track], pixel: float) -> tuple[float, float]:
         cells = np.stack([np.floor(points.x / size), np.floor(points.y / size)], axis=1)
         _, cell, counts = np.unique(cells, axis=0, return_inverse=True, return_counts=True)
         cell = cell.ravel()
-        away = np.abs(np.bincount(cell, weights=points.displacement - np.median(points.displacement)) / counts)
+        away = np.abs(
+            np.bincount(cell, weights=points.displacement - np.median(points.displacement)) / counts
+        )
         away = np.where(counts >= min(4, counts.max()), away, 0.0)
         top = int(away.argmax())
         if away[top] > best:
@@ -259,17 +310,21 @@ def peak_of(tracks: Sequence[Track], pixel: float) -> tuple[float, float]:
     return peak
 
 
-# Starts near a network's estimate: values that the truth may have, by the errors of the network on test samples.
+# Starts near a network's estimate: values that the truth may have, by the errors of the network on
+# test samples.
 #
-# Least squares may have several minima close together, and the estimate itself need not lead to the lowest. How far the
-# truth may be from it, and in which directions, is told by the test samples whose estimates are most like it.
+# Least squares may have several minima close together, and the estimate itself need not lead to the
+# lowest. How far the truth may be from it, and in which directions, is told by the test samples
+# whose estimates are most like it.
 
 ALIKE_SAMPLES = 100
 """Test samples whose errors an estimate may have."""
 
 
 class Tested(NamedTuple):
-    """An output of test samples, (sample,) each, in its unit; and the period after which its values repeat, if any."""
+    """An output of test samples, (sample,) each, in its unit; and the period after which its values
+    repeat, if any.
+    """
 
     truth: Array
     estimate: Array
@@ -304,7 +359,9 @@ ENDS = (0.025, 0.975)
 MUCH_FILLED = 0.3
 """Share of interpolated pixels above which they are remarked on."""
 RECENTRED_PIXELS = 2.0
-"""Distance of a source from the centre of the image, in pixels, from which the image is centred anew."""
+"""Distance of a source from the centre of the image, in pixels, from which the image is centred
+anew.
+"""
 
 
 Images = Mapping[str, NDArray[np.float32]]
@@ -313,19 +370,23 @@ Images = Mapping[str, NDArray[np.float32]]
 
 @dataclass(frozen=True, kw_only=True)
 class TrainedNetwork:
-    """A network that was trained on images of deformation, as the inversion of an observation asks it.
+    """A network that was trained on images of deformation, as the inversion of an observation asks
+    it.
 
     run       the name of its run
     dataset   on which it was trained
     sources   what moved the ground there
     words     what they are: `mogi`, or `mogi chamber and okada dike`
-    periods   output → the period after which its values repeat, in its unit, where it was trained so
+    periods   output → the period after which its values repeat, in its unit, where it was trained
+              so
     inputs    their names
     estimate  (inputs) → output → its estimate, in its unit
-    interval  (inputs, probabilities of both ends) → output → the ends, in its unit; None without posterior head
+    interval  (inputs, probabilities of both ends) → output → the ends, in its unit; None without
+              posterior head
     trained   output → where its training data lie
     tested    () → output → its test samples; None if the run has none
-    outside   (inputs, estimates, image → its track) → sentences on what lies outside of the training data
+    outside   (inputs, estimates, image → its track) → sentences on what lies outside of the
+              training data
     """
 
     run: str
@@ -356,37 +417,55 @@ class TrainedNetwork:
 
 
 STARTS_NEAR = 8
-"""Of a refinement: the network's estimate and others near it, unless another number is asked for."""
+"""Of a refinement: the network's estimate and others near it, unless another number is asked
+for.
+"""
 
 
-def by_network(observation: Observation, network: TrainedNetwork, options: InvertOptions) -> list[Inversion]:
-    """An observation inverted by a trained network, and from its estimate by least squares if they are asked for.
+def by_network(
+    observation: Observation, network: TrainedNetwork, options: InvertOptions
+) -> list[Inversion]:
+    """An observation inverted by a trained network, and from its estimate by least squares if they
+    are asked for.
 
-    Without a `centre` the network's images lie around the largest displacement, and then, if it estimates a position,
-    around that. If it knows no offsets but tracks may have them, it also estimates the source from images without the
-    median of their edge, which is an offset where the source is small against the image, but else signal; that estimate
-    counts which explains the observation better. Least squares start there, or at the edge of the training data.
-    Raises QexpError for a run whose views or pixels do not fit the observation.
+    Without a `centre` the network's images lie around the largest displacement, and then, if it
+    estimates a position, around that. If it knows no offsets but tracks may have them, it also
+    estimates the source from images without the median of their edge, which is an offset where the
+    source is small against the image, but else signal; that estimate counts which explains the
+    observation better. Least squares start there, or at the edge of the training data. Raises
+    QexpError for a run whose views or pixels do not fit the observation.
     """
     dataset, tracks = network.dataset, tracks_of(network.views, observation)
-    doubtful = options.offsets != NONE and not all(_knows_offsets(network, view) for view in network.views)
+    doubtful = options.offsets != NONE and not all(
+        _knows_offsets(network, view) for view in network.views
+    )
     looks = [
-        _look(network, tracks, options.centre, less_edges) for less_edges in ((False, True) if doubtful else (False,))
+        _look(network, tracks, options.centre, less_edges)
+        for less_edges in ((False, True) if doubtful else (False,))
     ]
-    at, inputs, estimates, remarks = min(looks, key=lambda look: _unexplained(network, tracks, *look[:3:2]))
+    at, inputs, estimates, remarks = min(
+        looks, key=lambda look: _unexplained(network, tracks, *look[:3:2])
+    )
     units = Units(dataset.quantities, at)
     values, start, missing = _start(network, estimates)
-    outside = network.outside(inputs, estimates, {image: track.name for image, track in tracks.items()})
+    outside = network.outside(
+        inputs, estimates, {image: track.name for image, track in tracks.items()}
+    )
     remarks += [*missing, *outside]
     document = {
         "run": network.run,
-        "parameters": {display_name(name): units.from_si(name, value) for name, value in values.items()},
+        "parameters": {
+            display_name(name): units.from_si(name, value) for name, value in values.items()
+        },
         "views": {image: track.name for image, track in tracks.items()},
         "centre": list(at),
         "outside": outside,
     }
-    # What all training data share belongs to the model, but for the position: theirs is that of the image.
-    constant = [name for name in start if name in dataset.fixed and base_name(name) not in ("x", "y")]
+    # What all training data share belongs to the model, but for the position: theirs is that of the
+    # image.
+    constant = [
+        name for name in start if name in dataset.fixed and base_name(name) not in ("x", "y")
+    ]
     intervals: dict[str, tuple[float, float]] = {}
     if network.interval is not None:
         for name, (low, high) in network.interval(inputs, ENDS).items():
@@ -395,22 +474,32 @@ def by_network(observation: Observation, network: TrainedNetwork, options: Inver
     near = []
     if options.least_squares:
         count, tested = (options.starts or STARTS_NEAR) - 1, network.tested()
-        others = values_nearby(tested, estimates, count, options.seed) if tested and count > 0 else []
+        others = (
+            values_nearby(tested, estimates, count, options.seed) if tested and count > 0 else []
+        )
         near = [_start(network, other)[1] for other in others]
     else:
         start = values
         whose = "the estimate and its intervals are" if intervals else "the estimate is"
         remarks.append(f"{whose} the network's; `refine=True` gives standard errors")
-    candidate = Candidate(network.words, network.sources, units, start, near, constant, distributions, intervals)
+    candidate = Candidate(
+        network.words, network.sources, units, start, near, constant, distributions, intervals
+    )
     return [estimate_sources(observation, candidate, options, network=document, remarks=remarks)]
 
 
 def _knows_offsets(network: TrainedNetwork, view: SeenView) -> bool:
-    return any(isinstance(component.noise, LinearNoise) for component in network.dataset.noise.on(view.image))
+    return any(
+        isinstance(component.noise, LinearNoise)
+        for component in network.dataset.noise.on(view.image)
+    )
 
 
 def _look(
-    network: TrainedNetwork, tracks: Mapping[str, Track], centre: tuple[float, float] | None, less_edges: bool
+    network: TrainedNetwork,
+    tracks: Mapping[str, Track],
+    centre: tuple[float, float] | None,
+    less_edges: bool,
 ) -> tuple[tuple[float, float], Images, dict[str, float], list[str]]:
     """The centre of the images, and what `_at` says there.
 
@@ -424,15 +513,24 @@ def _look(
 
 
 def _unexplained(
-    network: TrainedNetwork, tracks: Mapping[str, Track], centre: tuple[float, float], estimates: Mapping[str, float]
+    network: TrainedNetwork,
+    tracks: Mapping[str, Track],
+    centre: tuple[float, float],
+    estimates: Mapping[str, float],
 ) -> float:
-    """The sum of squares of what an estimate leaves of the tracks, each with an offset, in units of their errors."""
+    """The sum of squares of what an estimate leaves of the tracks, each with an offset, in units of
+    their errors.
+    """
     points = [track.where_observed() for track in tracks.values()]
-    model, (values, *_) = deformation_of(network.sources, points, centre), _start(network, estimates)
+    model, (values, *_) = (
+        deformation_of(network.sources, points, centre),
+        _start(network, estimates),
+    )
     at = torch.tensor([[values[name] for name in model.names]], dtype=torch.float64)
     if not bool(model.possible(at).all()):
         return math.inf
-    moved, left = np.split(model(at)[0].numpy(), np.cumsum([track.size for track in points])[:-1]), 0.0
+    moved = np.split(model(at)[0].numpy(), np.cumsum([track.size for track in points])[:-1])
+    left = 0.0
     for track, of_track in zip(points, moved, strict=True):
         remainder = track.displacement - of_track
         left += float(np.square((remainder - remainder.mean()) / track.error).sum())
@@ -440,11 +538,16 @@ def _unexplained(
 
 
 def _at(
-    network: TrainedNetwork, tracks: Mapping[str, Track], centre: tuple[float, float], less_edges: bool
+    network: TrainedNetwork,
+    tracks: Mapping[str, Track],
+    centre: tuple[float, float],
+    less_edges: bool,
 ) -> tuple[Images, dict[str, float], list[str]]:
-    """The inputs around a centre, the outputs in their units, and remarks on what was changed in the images.
+    """The inputs around a centre, the outputs in their units, and remarks on what was changed in
+    the images.
 
-    less_edges  whether images of views without offsets in training have the median of their edge subtracted
+    less_edges  whether images of views without offsets in training have the median of their edge
+                subtracted
     """
     wanted, remarks = network.inputs, []
     inputs: dict[str, NDArray[np.float32]] = {}
@@ -455,8 +558,9 @@ def _at(
         if less_edges and not _knows_offsets(network, view):
             values, offset = without_edge(values)
             remarks.append(
-                f"{track.name}: the median of its edge, {offset:.3g} m, was taken for its offset and subtracted for "
-                "the network, which was trained without offsets; `offsets=none` subtracts nothing"
+                f"{track.name}: the median of its edge, {offset:.3g} m, was taken for its offset"
+                " and subtracted for the network, which was trained without offsets;"
+                " `offsets=none` subtracts nothing"
             )
         if mask_of(view.image) in wanted:
             inputs[mask_of(view.image)] = (~gaps).astype(np.float32)[None, None]
@@ -465,8 +569,8 @@ def _at(
             values = fill_gaps(values)
             if gaps.mean() > MUCH_FILLED:
                 remarks.append(
-                    f"{track.name}: {gaps.mean():.0%} of the network's pixels have no point and were interpolated; "
-                    "train a network that takes masks as inputs to avoid that"
+                    f"{track.name}: {gaps.mean():.0%} of the network's pixels have no point and"
+                    " were interpolated; train a network that takes masks as inputs to avoid that"
                 )
         inputs[view.image] = values.astype(np.float32)[None, None]
     for name in wanted:
@@ -476,18 +580,25 @@ def _at(
 
 
 def _scalar(network: TrainedNetwork, name: str, tracks: Mapping[str, Track]) -> float:
-    """The value of an input that is a number: of the geometry of a view's track, else that of the training data."""
+    """The value of an input that is a number: of the geometry of a view's track, else that of the
+    training data.
+    """
     base, image = base_name(name), f"displacement{name.removeprefix(base_name(name))}"
     if base in ("incidence", "azimuth", "heading") and image in tracks:
         incidence, heading = (
-            float(angle[0]) for angle in angles_of(tracks[image].where_observed().direction.mean(axis=0)[None])
+            float(angle[0])
+            for angle in angles_of(tracks[image].where_observed().direction.mean(axis=0)[None])
         )
         flown = heading if network.dataset.view(image).look == RIGHT else heading + 180
         degrees = {"incidence": incidence, "heading": flown, "azimuth": -heading}[base]
         of_angle = quantity(base, network.dataset.quantities)
         # 192° and −168° are the same direction, but not to a network.
         return float(
-            nearest(math.radians(degrees) / of_angle.si_factor, typical(network.dataset, name), of_angle.period)
+            nearest(
+                math.radians(degrees) / of_angle.si_factor,
+                typical(network.dataset, name),
+                of_angle.period,
+            )
         )
     if base == "noise":
         return float(np.mean([track.where_observed().error.mean() for track in tracks.values()]))
@@ -497,13 +608,17 @@ def _scalar(network: TrainedNetwork, name: str, tracks: Mapping[str, Track]) -> 
 def _position(
     network: TrainedNetwork, estimates: Mapping[str, float], centre: tuple[float, float]
 ) -> tuple[float, float] | None:
-    """The position of the first source, if the network estimates it, off the centre of the images and inside them."""
+    """The position of the first source, if the network estimates it, off the centre of the images
+    and inside them.
+    """
     names = network.sources[0].columns[:2]
     if not all(name in estimates for name in names):
         return None
     east, north = (estimates[name] * network.dataset.si_factor(name) for name in names)
     view = network.views[0]
-    inside = abs(east) < view.width * view.pixel[0] / 2 and abs(north) < view.height * view.pixel[1] / 2
+    inside = (
+        abs(east) < view.width * view.pixel[0] / 2 and abs(north) < view.height * view.pixel[1] / 2
+    )
     if math.hypot(east, north) < RECENTRED_PIXELS * max(view.pixel) or not inside:
         return None
     return centre[0] + east, centre[1] + north
@@ -512,13 +627,16 @@ def _position(
 def _start(
     network: TrainedNetwork, estimates: Mapping[str, float]
 ) -> tuple[dict[str, float], dict[str, float], list[str]]:
-    """Column → estimate, and → start of a refinement, in SI units; and remarks on those that are not estimated."""
+    """Column → estimate, and → start of a refinement, in SI units; and remarks on those that are
+    not estimated.
+    """
     values, start, missing = {}, {}, []
     for name in (name for source in network.sources for name in source.columns):
         value = estimates[name] if name in estimates else typical(network.dataset, name)
         if name not in estimates and name not in network.dataset.fixed:
             missing.append(
-                f"{display_name(name)} is not estimated by the network; it starts at the median of the training data"
+                f"{display_name(name)} is not estimated by the network; it starts at the median of"
+                " the training data"
             )
         factor, trained = network.dataset.si_factor(name), network.trained.get(name)
         values[name] = factor * value

@@ -1,4 +1,6 @@
-"""Whether what a fit leaves of an observation is the declared noise, and which mistake in the data would explain it."""
+"""Whether what a fit leaves of an observation is the declared noise, and which mistake in the data
+would explain it.
+"""
 
 from __future__ import annotations
 
@@ -26,14 +28,16 @@ SIGNIFICANT = 1e-3
 DOUBTED = 0.05
 """p-value below which it is tried whether a mistake explains them."""
 UNCERTAIN = 3.0
-"""Reduced χ² up to which residuals may well be noise of the estimated type: the sill of a semivariogram is uncertain by
-half of it and more, and its range too."""
+"""Reduced χ² up to which residuals may well be noise of the estimated type: the sill of a
+semivariogram is uncertain by half of it and more, and its range too.
+"""
 
 
 def of_residuals(
     problem: Problem, fit: Fit, tracks: Sequence[Track], wanted: Sequence[Search], seed: int
 ) -> tuple[Misfit, list[str]]:
-    """Tests of the whitened residuals at the minimum, (1,) each; and sentences if they are not the declared noise.
+    """Tests of the whitened residuals at the minimum, (1,) each; and sentences if they are not the
+    declared noise.
 
     Blocks extend over the area of each track.
     """
@@ -43,16 +47,27 @@ def of_residuals(
     tests = misfit(residuals, blocks, len(fit.coordinates.free) + problem.weighting.nuisances)
     sums = [float(np.square(residuals[0, where]).sum()) for where in slices]
     larger, otherwise = _larger_than_noise(tests, sums, fit.chi2_reduced, tracks)
-    better = _explained(problem, fit, tracks, wanted, seed, bool(larger) or float(tests.p_value[0]) < DOUBTED)
-    said = [f"{larger or 'the tracks contradict each other'}: {better or otherwise}"] if larger or better else []
-    return tests, [*said, *_smaller_than_noise(sums, sum(track.size for track in tracks) - fit.degrees, tracks)]
+    better = _explained(
+        problem, fit, tracks, wanted, seed, bool(larger) or float(tests.p_value[0]) < DOUBTED
+    )
+    said = (
+        [f"{larger or 'the tracks contradict each other'}: {better or otherwise}"]
+        if larger or better
+        else []
+    )
+    return tests, [
+        *said,
+        *_smaller_than_noise(sums, sum(track.size for track in tracks) - fit.degrees, tracks),
+    ]
 
 
 def _is_estimated(track: Track) -> bool:
     return track.noise is not None and track.noise.estimated
 
 
-def _smaller_than_noise(sums: Sequence[float], unknowns: int, tracks: Sequence[Track]) -> Iterator[str]:
+def _smaller_than_noise(
+    sums: Sequence[float], unknowns: int, tracks: Sequence[Track]
+) -> Iterator[str]:
     """A sentence for each track whose residuals are smaller than its declared noise can be.
 
     sums      of the squares of the whitened residuals of each track
@@ -68,29 +83,34 @@ def _smaller_than_noise(sums: Sequence[float], unknowns: int, tracks: Sequence[T
         )
         if degrees > 0 and p_value < SIGNIFICANT:
             yield (
-                f"the residuals of '{track.name}' are smaller than its noise ({_amount(p_value)}, χ² {total:.3g} of "
-                f"{track.size:,} points): its errors are too large, or its values were smoothed or interpolated; "
-                "standard errors are too large then, and this track counts for less than it could"
+                f"the residuals of '{track.name}' are smaller than its noise ({_amount(p_value)},"
+                f" χ² {total:.3g} of {track.size:,} points): its errors are too large, or its"
+                " values were smoothed or interpolated; standard errors are too large then, and"
+                " this track counts for less than it could"
             )
 
 
 def _larger_than_noise(
     tests: Misfit, sums: Sequence[float], chi2_reduced: float, tracks: Sequence[Track]
 ) -> tuple[str, str]:
-    """What is said if the residuals are more than the declared noise, and what may be the reason; empty if not.
+    """What is said if the residuals are more than the declared noise, and what may be the reason;
+    empty if not.
 
-    The tests take the noise as known. Of noise that was estimated the size alone is uncertain by a factor of about two,
-    which they would call a misfit: then only residuals that are larger by more than that are, and those of tracks whose
-    errors were declared beside it, such as stations.
+    The tests take the noise as known. Of noise that was estimated the size alone is uncertain by a
+    factor of about two, which they would call a misfit: then only residuals that are larger by more
+    than that are, and those of tracks whose errors were declared beside it, such as stations.
 
     sums  of the squares of the whitened residuals of each track
     """
     check = "; check headings, units and signs" * (len(tracks) > 1)
     known = [index for index, track in enumerate(tracks) if not _is_estimated(track)]
     if len(known) < len(tracks) and chi2_reduced >= UNCERTAIN:
-        return f"the residuals are larger than the estimated noise (reduced χ² {chi2_reduced:.3g})", (
-            "no source of this type explains the observation, or the area from which its noise was estimated is "
-            f"quieter than the rest{check}"
+        return (
+            f"the residuals are larger than the estimated noise (reduced χ² {chi2_reduced:.3g})",
+            (
+                "no source of this type explains the observation, or the area from which its noise"
+                f" was estimated is quieter than the rest{check}"
+            ),
         )
     if not known:
         return "", ""
@@ -99,8 +119,15 @@ def _larger_than_noise(
     if len(known) < len(tracks) or float(tests.p_value[0]) >= SIGNIFICANT:
         if (p_value := len(known) * math.exp(logs[worst])) >= SIGNIFICANT:
             return "", ""
-        return f"the residuals of '{tracks[worst].name}' are not its declared noise ({_amount(p_value)})", (
-            f"the tracks contradict each other, or no source of this type explains all of them{check}"
+        return (
+            (
+                f"the residuals of '{tracks[worst].name}' are not its declared noise"
+                f" ({_amount(p_value)})"
+            ),
+            (
+                "the tracks contradict each other, or no source of this type explains all of"
+                f" them{check}"
+            ),
         )
     each = (
         "they are larger everywhere",
@@ -109,8 +136,12 @@ def _larger_than_noise(
     )
     like = each[int(tests.logs[:, 0].argmin())]
     amount = _amount(float(tests.p_value[0]))
-    return f"the residuals are not the declared noise ({amount}, reduced χ² {chi2_reduced:.3g})", (
-        f"{like}; either no source of this type explains the observation, or its noise is stronger than declared{check}"
+    return (
+        f"the residuals are not the declared noise ({amount}, reduced χ² {chi2_reduced:.3g})",
+        (
+            f"{like}; either no source of this type explains the observation, or its noise is"
+            f" stronger than declared{check}"
+        ),
     )
 
 
@@ -127,9 +158,11 @@ LEAST_TOLD = 1e-6
 def further(
     problem: Problem, fit: Fit, number: int, some: Tensor | None = None
 ) -> Callable[[Tensor], tuple[Tensor, Tensor]]:
-    """Signals in a track, (signal, point) [m] → scores, (signal,), and information, (signal, signal), of their amounts.
+    """Signals in a track, (signal, point) [m] → scores, (signal,), and information, (signal,
+    signal), of their amounts.
 
-    All other unknowns are free: the amounts are information⁻¹ score, and their covariance is information⁻¹.
+    All other unknowns are free: the amounts are information⁻¹ score, and their covariance is
+    information⁻¹.
 
     some  numbers of the points of the track that are used; None: all
     """
@@ -143,21 +176,31 @@ def further(
     def told(signals: Tensor) -> tuple[Tensor, Tensor]:
         signals = weighting.of_block(number, signals)
         through = signals @ jacobian.mT
-        return signals @ residual, signals @ signals.mT - through @ torch.from_numpy(fit.covariance) @ through.mT
+        return (
+            signals @ residual,
+            signals @ signals.mT - through @ torch.from_numpy(fit.covariance) @ through.mT,
+        )
 
     return told
 
 
 def factors(problem: Problem, fit: Fit) -> list[tuple[float, float] | None]:
-    """Of each track the factor of the sources' displacement that fits it best beside the other tracks, and its standard
-    error by the declared noise: 1 for right data. None where the others do not tell it.
+    """Of each track the factor of the sources' displacement that fits it best beside the other
+    tracks, and its standard error by the declared noise: 1 for right data. None where the others do
+    not tell it.
     """
     found: list[tuple[float, float] | None] = []
     model = problem.model(torch.from_numpy(fit.values)[None])
     for number, where in enumerate(problem.weighting.slices):
-        score, information = (float(part) for part in further(problem, fit, number)(model[:, where]))
+        score, information = (
+            float(part) for part in further(problem, fit, number)(model[:, where])
+        )
         whole = float(problem.weighting.of_block(number, model[:, where]).square().sum())
-        found.append((1 + score / information, information**-0.5) if information > LEAST_TOLD * whole else None)
+        found.append(
+            (1 + score / information, information**-0.5)
+            if information > LEAST_TOLD * whole
+            else None
+        )
     return found
 
 
@@ -168,7 +211,8 @@ def factors(problem: Problem, fit: Fit) -> list[tuple[float, float] | None]:
 class Mistake:
     """A mistake in an observation, which turned tracks, or added signals to one.
 
-    words  what was done as if it had not been made, or how to say so, by the problem then and its fit
+    words  what was done as if it had not been made, or how to say so, by the problem then and its
+           fit
     turns  number of a track → the matrix by which its directions are multiplied to undo it
     track  number of the one to which signals were added
     added  a problem → signals, (signal, point of the track) [m]; None: none were
@@ -207,13 +251,18 @@ def _turn(angle: float) -> Tensor:
 def _of_radar(tracks: Sequence[Track]) -> Iterator[Mistake]:
     """Wrong headings and looks."""
     radar = {number: track for number, track in enumerate(tracks) if track.kind == "radar"}
-    headings = {number: math.atan2(*track.direction.mean(axis=0)[1::-1]) for number, track in radar.items()}
+    headings = {
+        number: math.atan2(*track.direction.mean(axis=0)[1::-1]) for number, track in radar.items()
+    }
     for first, second in combinations(radar, 2):
         angle = headings[second] - headings[first]
         words = f"with the headings of '{tracks[first].name}' and '{tracks[second].name}' exchanged"
         yield Mistake(words, {first: _turn(angle), second: _turn(-angle)})
     for number, track in radar.items():
-        words = f"with '{track.name}' seen from the other side (its look, or its heading turned by 180°)"
+        words = (
+            f"with '{track.name}' seen from the other side (its look, or its heading turned by"
+            " 180°)"
+        )
         yield Mistake(words, {number: _turn(math.pi)})
 
 
@@ -230,11 +279,16 @@ def _scaled(track: Track, number: int, about: float) -> Mistake:
         power = math.copysign(10.0 ** round(math.log10(abs(factor))), factor)
         if power == 1 or abs(factor / power - 1) > max(3 * error / abs(change), ROUND):
             why = "their unit, wavelength or projection to the line of sight?"
-            return f"with the displacements of '{track.name}' multiplied by {1 / factor:.3g} ({why})"
+            return (
+                f"with the displacements of '{track.name}' multiplied by {1 / factor:.3g} ({why})"
+            )
         if power == -1:
             return f"with the sign of '{track.name}' turned"
         others = f", or those of all others by {power:g}"  # as the size of the source is free
-        return f"with the displacements of '{track.name}' multiplied by {1 / power:g}{others} (their unit?)"
+        return (
+            f"with the displacements of '{track.name}' multiplied by {1 / power:g}{others} (their"
+            " unit?)"
+        )
 
     return Mistake(words, {number: about * torch.eye(3, dtype=torch.float64)})
 
@@ -249,7 +303,10 @@ def _common_motion(problem: Problem, fit: Fit, track: Track, number: int) -> Mis
 
     def words(problem: Problem, fit: Fit) -> str:
         amounts = ", ".join(f"{fit.nuisances[number].amounts[name]:.3g} m {name}" for name in names)
-        return f"without a motion that all stations of '{track.name}' share ({amounts}: a plate, or another frame?)"
+        return (
+            f"without a motion that all stations of '{track.name}' share ({amounts}: a plate, or"
+            " another frame?)"
+        )
 
     scores, information = further(problem, fit, number)(motions(problem))
     if int(torch.linalg.matrix_rank(information, rtol=LEAST_TOLD)) < len(axes):
@@ -259,14 +316,16 @@ def _common_motion(problem: Problem, fit: Fit, track: Track, number: int) -> Mis
 
 
 MOST_TESTED, MOST_GENERATIONS = 1000, 40
-"""Points of a track, drawn at random, by which steps are searched; and generations of that search, at most."""
+"""Points of a track, drawn at random, by which steps are searched; and generations of that search,
+at most.
+"""
 LEAST_STEP = 0.03
 """Share of the points of a track that a step must move, and leave."""
 
 
 def _step(problem: Problem, fit: Fit, track: Track, number: int) -> Mistake | None:
-    """A part of a track that is shifted, as after an unwrapping error: the most likely of parts that two lines at right
-    angles cut off.
+    """A part of a track that is shifted, as after an unwrapping error: the most likely of parts
+    that two lines at right angles cut off.
     """
     from scipy.optimize import differential_evolution
 
@@ -275,14 +334,20 @@ def _step(problem: Problem, fit: Fit, track: Track, number: int) -> Mistake | No
 
     def within(cut: Array, places: Tensor) -> Tensor:
         turn, *ends = cut.tolist()
-        return ((places - middle) / extent @ _turn(turn)[:2, :2] <= torch.tensor(ends)).all(dim=1).double()
+        return (
+            ((places - middle) / extent @ _turn(turn)[:2, :2] <= torch.tensor(ends))
+            .all(dim=1)
+            .double()
+        )
 
     def loss(cuts: Array) -> Array:
         masks = torch.stack([within(cut, everywhere[some]) for cut in cuts.T])
         scores, information = told(masks)
         known = information.diagonal()
         enough = (masks.mean(dim=1) - 0.5).abs() <= 0.5 - LEAST_STEP
-        gains = torch.where(enough & (known > LEAST_TOLD * known.max()), scores.square() / known, 0.0)
+        gains = torch.where(
+            enough & (known > LEAST_TOLD * known.max()), scores.square() / known, 0.0
+        )
         return -gains.numpy()
 
     def words(problem: Problem, fit: Fit) -> str:
@@ -292,39 +357,56 @@ def _step(problem: Problem, fit: Fit, track: Track, number: int) -> Mistake | No
             there, amount, share = ~there, -amount, 1 - share
         place = f"{track.x[there].mean():,.0f} east, {track.y[there].mean():,.0f} north"
         return (
-            f"with {share:.0%} of the points of '{track.name}', those around {place}, {1e3 * abs(amount):.3g} mm "
-            f"{'lower' if amount > 0 else 'higher'}, as after an unwrapping error,"
+            f"with {share:.0%} of the points of '{track.name}', those around {place},"
+            f" {1e3 * abs(amount):.3g} mm {'lower' if amount > 0 else 'higher'}, as after an"
+            " unwrapping error,"
         )
 
     everywhere = positions(problem)
     middle, extent = everywhere.mean(dim=0), everywhere.std(dim=0).clamp(min=1)
     some = torch.from_numpy(np.random.default_rng(0).permutation(len(everywhere))[:MOST_TESTED])
     told = further(problem, fit, number, some)
-    ranges, together = [(0, 2 * math.pi), (-2, 2), (-2, 2)], {"vectorized": True, "updating": "deferred"}
-    found = differential_evolution(loss, ranges, maxiter=MOST_GENERATIONS, rng=0, polish=False, **together)
+    ranges = [(0, 2 * math.pi), (-2, 2), (-2, 2)]
+    together = {"vectorized": True, "updating": "deferred"}
+    found = differential_evolution(
+        loss, ranges, maxiter=MOST_GENERATIONS, rng=0, polish=False, **together
+    )
     if not found.fun:
         return None
     gain, tried = -float(found.fun), found.nfev * len(found.population)
-    return Mistake(words, {}, number, lambda problem: within(found.x, positions(problem))[None], ["step"], gain, tried)
+    return Mistake(
+        words,
+        {},
+        number,
+        lambda problem: within(found.x, positions(problem))[None],
+        ["step"],
+        gain,
+        tried,
+    )
 
 
 # The fit repeated without each mistake.
 
 STARTS_WITHOUT = 8
 TOLERANCE_WITHOUT, SEARCH_WITHOUT = 1e-3, ((8, 3), (22, 1))
-"""Tolerance, and most iterations from each start and how many are then kept, in turn; only what may explain the data is
-followed to its minimum."""
+"""Tolerance, and most iterations from each start and how many are then kept, in turn; only what may
+explain the data is followed to its minimum.
+"""
 ALIKE_COST = 10.0
 """Difference of χ², times its reduced value, up to which two mistakes explain data equally well."""
 EXPLAINED_SHARE = 0.8
-"""Of what χ² is larger than the degrees of freedom: a step takes up some of what any wrong source leaves."""
+"""Of what χ² is larger than the degrees of freedom: a step takes up some of what any wrong source
+leaves.
+"""
 MOST_SAID = 3
 SILENT = 1e6
 """Errors of a track that is to say nothing [m]."""
 
 
 def _again(problem: Problem, fit: Fit, wanted: Sequence[Search], seed: int) -> tuple[float, Tensor]:
-    """χ² and the values, (1, parameter), of the lowest minimum that is met from a fit and from some starts, roughly."""
+    """χ² and the values, (1, parameter), of the lowest minimum that is met from a fit and from some
+    starts, roughly.
+    """
     begin = torch.from_numpy(fit.values)[None]
     if all(wanted[index].can_be_drawn for index in problem.coordinates.free):
         begin = torch.cat([begin, starts(problem, wanted, STARTS_WITHOUT, seed)])
@@ -335,11 +417,17 @@ def _again(problem: Problem, fit: Fit, wanted: Sequence[Search], seed: int) -> t
 
 
 def _explained(
-    problem: Problem, fit: Fit, tracks: Sequence[Track], wanted: Sequence[Search], seed: int, doubted: bool
+    problem: Problem,
+    fit: Fit,
+    tracks: Sequence[Track],
+    wanted: Sequence[Search],
+    seed: int,
+    doubted: bool,
 ) -> str:
     """Without which mistakes the data are explained, if there are any.
 
-    doubted  whether the residuals may be larger than the noise; if not, only what a linear test shows is tried
+    doubted  whether the residuals may be larger than the noise; if not, only what a linear test
+             shows is tried
     """
     if not np.isfinite(fit.covariance).all():
         return ""
@@ -350,9 +438,14 @@ def _explained(
     )
     mistakes = [mistake for mistake in linear if mistake is not None]
     alarms = [
-        mistake.p_value(mistake.gain, max(least, (fit.chi2 - mistake.gain) / fit.degrees)) for mistake in mistakes
+        mistake.p_value(mistake.gain, max(least, (fit.chi2 - mistake.gain) / fit.degrees))
+        for mistake in mistakes
     ]
-    alarms += [math.exp(float(log_chdtrc(1, ((f[0] - 1) / f[1]) ** 2 / least))) for f in factors(problem, fit) if f]
+    alarms += [
+        math.exp(float(log_chdtrc(1, ((f[0] - 1) / f[1]) ** 2 / least)))
+        for f in factors(problem, fit)
+        if f
+    ]
     if not doubted and min(alarms, default=1.0) * len(alarms) >= SIGNIFICANT:
         return ""
     quick = problem.to_search(seed)
@@ -367,12 +460,17 @@ def _explained(
     before = _again(quick, fit, wanted, seed)[0] if fits else 0.0
     for rough, values, mistake in fits[:MOST_SAID]:
         scale = max(1.0, rough / quick.degrees)
-        if rough > fits[0][0] + ALIKE_COST * scale or mistake.p_value(max(before - rough, 0.0), scale) > DOUBTED:
+        if (
+            rough > fits[0][0] + ALIKE_COST * scale
+            or mistake.p_value(max(before - rough, 0.0), scale) > DOUBTED
+        ):
             break
         whole = mistake.without(problem)
         again = best(whole, torch.cat([values, torch.from_numpy(fit.values)[None]]), seed)
         gain, scale = fit.chi2 - again.chi2, max(least, again.chi2_reduced)
-        explained = again.chi2_reduced <= UNCERTAIN and gain > EXPLAINED_SHARE * (fit.chi2 - fit.degrees)
+        explained = again.chi2_reduced <= UNCERTAIN and gain > EXPLAINED_SHARE * (
+            fit.chi2 - fit.degrees
+        )
         if explained and len(mistakes) * mistake.p_value(gain, scale) < SIGNIFICANT:
             words = mistake.words if isinstance(mistake.words, str) else mistake.words(whole, again)
             said.append(f"{words} the reduced χ² is {again.chi2_reduced:.3g}")
@@ -383,15 +481,21 @@ def _between(
     problem: Problem, fit: Fit, tracks: Sequence[Track], wanted: Sequence[Search], seed: int
 ) -> Iterator[Mistake]:
     """Mistakes of one track beside the others."""
-    if all(source.looks is None for source in problem.model.sources):  # they are known from all sides
+    # they are known from all sides
+    if all(source.looks is None for source in problem.model.sources):
         yield from _of_radar(tracks)
     blocks = problem.weighting.blocks
     for number, (track, where) in enumerate(zip(tracks, problem.weighting.slices, strict=True)):
         if problem.degrees <= where.stop - where.start:  # the others determine nothing
             continue
-        others = Weighting([block.with_error(SILENT * (block is blocks[number])) for block in blocks])
+        others = Weighting(
+            [block.with_error(SILENT * (block is blocks[number])) for block in blocks]
+        )
         by_others = Problem(problem.model, others, problem.data, problem.coordinates, True)
         signal = problem.model(_again(by_others, fit, wanted, seed)[1])
-        signal, data = (problem.weighting.of_block(number, values[0, where]) for values in (signal, problem.data))
+        signal, data = (
+            problem.weighting.of_block(number, values[0, where])
+            for values in (signal, problem.data)
+        )
         if about := float(signal @ data / signal.square().sum().clamp(min=1e-300)):
             yield _scaled(track, number, about)

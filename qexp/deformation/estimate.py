@@ -1,4 +1,6 @@
-"""One model estimated from an observation: the problem, its minimum, and the result in users' units."""
+"""One model estimated from an observation: the problem, its minimum, and the result in users'
+units.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +20,12 @@ from qexp.base.quantities import Quantities, base_name, in_degrees
 from qexp.base.tables import Tables
 from qexp.deformation.contradictions import factors, of_residuals
 from qexp.deformation.options import BETWEEN, PER_TRACK, SEARCHING, TESTING, InvertOptions
-from qexp.deformation.posterior import NOISE_IS_ESTIMATED, SourcePosterior, noise_is_estimated, source_posterior
+from qexp.deformation.posterior import (
+    NOISE_IS_ESTIMATED,
+    SourcePosterior,
+    noise_is_estimated,
+    source_posterior,
+)
 from qexp.errors import QexpError, some
 from qexp.inference.descriptions import ROTATIONS, Descriptions, descriptions_of
 from qexp.inference.fit import (
@@ -40,7 +47,14 @@ from qexp.inference.fit import (
     threshold,
     unneeded_sources,
 )
-from qexp.inference.least_squares import STARTS, Problem, angle_beside, covariances, deformation_of, starts
+from qexp.inference.least_squares import (
+    STARTS,
+    Problem,
+    angle_beside,
+    covariances,
+    deformation_of,
+    starts,
+)
 from qexp.inference.parameters import (
     Search,
     Units,
@@ -59,8 +73,10 @@ from qexp.simulation.distributions import Distribution
 from qexp.simulation.generators import Source
 
 NORMAL, MOST_UNLIKE = 1.96, 3.0
-"""Half of the width of 95 % intervals in errors to first order where these hold, and the largest factor of their width
-from which on they do not, as with a size at a bound that trades off against a pressure."""
+"""Half of the width of 95 % intervals in errors to first order where these hold, and the largest
+factor of their width from which on they do not, as with a size at a bound that trades off against a
+pressure.
+"""
 
 
 @dataclass(frozen=True)
@@ -73,7 +89,8 @@ class Estimate:
     scaled_error    the same times √χ²_reduced where that is above 1
     residual_error  by the covariance of the residuals themselves
     interval95      by the profile likelihood, with errors scaled likewise
-    open_ends       whether its low and its high end are those of the search or of bounds, because the data give none
+    open_ends       whether its low and its high end are those of the search or of bounds, because
+                    the data give none
     """
 
     value: float
@@ -88,7 +105,9 @@ class Estimate:
 
     @property
     def has_error(self) -> bool:
-        """Whether there is an error to first order, and the interval agrees with it: else it says nothing."""
+        """Whether there is an error to first order, and the interval agrees with it: else it says
+        nothing.
+        """
         if self.scaled_error is None or self.interval95 is None:
             return self.scaled_error is not None
         low, high = self.interval95
@@ -102,7 +121,9 @@ class Estimate:
             "scaled_error": self.scaled_error,
             "interval95": None if self.interval95 is None else list(self.interval95),
         }
-        ends = [end for end, is_open in zip(("low", "high"), self.open_ends, strict=True) if is_open]
+        ends = [
+            end for end, is_open in zip(("low", "high"), self.open_ends, strict=True) if is_open
+        ]
         return {**document, "open_ends": ends} if ends else document
 
 
@@ -114,10 +135,12 @@ class TrackResult:
     error     that of the declared noise, of which a correlated part may be offset or ramp [m]
     offset    that was estimated [m]; 0 without
     n         points that count
-    factor    of the sources' displacement that fits the track best beside the others, which is 1 for right data, and
-              its standard error; None where the others do not tell it, as of a single track
+    factor    of the sources' displacement that fits the track best beside the others, which is 1
+              for right data, and its standard error; None where the others do not tell it, as of a
+              single track
     offset_error, ramp, ramp_error  [m]; east and north, [m per km]; None if they were not estimated
-    model     (point,)  displacement by the sources [m], at all points of the track, also those that do not count
+    model     (point,)  displacement by the sources [m], at all points of the track, also those that
+                        do not count
     surface   (point,)  offset and ramp [m]
     residual  (point,)  displacement minus model and surface [m]; NaN at points that do not count
     """
@@ -154,13 +177,15 @@ class Inversion:
     parameters     name → estimate
     tracks         name → what is left of it
     correlations   (parameter, parameter) of the estimated ones, named by `estimated`
-    chi2, degrees  sum of squared residuals by the declared noise; points minus all that was estimated
+    chi2, degrees  sum of squared residuals by the declared noise; points minus all that was
+                   estimated
     unknowns       parameters, offsets and ramps that were estimated
     iterations     of the start that ended in the minimum
     starts, agreeing  number of starts, and of those that ended in this minimum
     seconds        that estimating took, once everything was loaded
     network        what the network said, or None
-    misfit         tests of the residuals of a fit against the declared noise; None for a network's estimate alone
+    misfit         tests of the residuals of a fit against the declared noise; None for a network's
+                   estimate alone
     remarks        sentences that a reader of the result should know
     """
 
@@ -200,7 +225,9 @@ class Inversion:
             "parameters": {name: part.document() for name, part in self.parameters.items()},
             "tracks": {name: part.document() for name, part in self.tracks.items()},
             "chi2_reduced": self.chi2_reduced,
-            "misfit": self.misfit and {name: float(getattr(self.misfit, name)[0]) for name in P_VALUES},
+            "misfit": (
+                self.misfit and {name: float(getattr(self.misfit, name)[0]) for name in P_VALUES}
+            ),
             "iterations": self.iterations,
             "seconds": self.seconds,
             "network": None if self.network is None else dict(self.network),
@@ -208,23 +235,34 @@ class Inversion:
         }
         if self.posterior is not None:
             document["posterior"] = self.posterior.document()
-        return {**document, "comparison": [dict(part) for part in self.rivals]} if self.rivals else document
+        return (
+            {**document, "comparison": [dict(part) for part in self.rivals]}
+            if self.rivals
+            else document
+        )
 
 
 # Several models of one observation, compared by information criteria.
 
 
 def compare_candidates(candidates: Sequence[Inversion]) -> list[Mapping[str, Any]]:
-    """The criteria of candidates for one observation, the best by AICc first; differences are those to the best."""
+    """The criteria of candidates for one observation, the best by AICc first; differences are those
+    to the best.
+    """
     least = min(candidate.log_determinant for candidate in candidates)
     rows: list[dict[str, Any]] = []
     for candidate in candidates:
         misfit = candidate.chi2 + candidate.log_determinant - least
         numbers = misfit, candidate.observation.size, candidate.unknowns
         row = {name: getattr(candidate, name) for name in ("source", "unknowns", "chi2_reduced")}
-        rows.append({**row, "aicc": aicc(*numbers), "bic": bic(*numbers), "seconds": candidate.seconds})
+        rows.append(
+            {**row, "aicc": aicc(*numbers), "bic": bic(*numbers), "seconds": candidate.seconds}
+        )
     best = {name: min(row[name] for row in rows) for name in ("aicc", "bic")}
-    rows = [{**row, "delta_aicc": row["aicc"] - best["aicc"], "delta_bic": row["bic"] - best["bic"]} for row in rows]
+    rows = [
+        {**row, "delta_aicc": row["aicc"] - best["aicc"], "delta_bic": row["bic"] - best["bic"]}
+        for row in rows
+    ]
     return sorted(rows, key=lambda row: row["aicc"])
 
 
@@ -236,8 +274,10 @@ class Candidate:
     start  column → value in SI units relative to the origin, from a network; None: many starts
     near   more such starts
     held   columns that keep the value of the start unless bounds are given for them
-    distributions  column → its distribution in the training data of a network, in its unit relative to the origin
-    intervals      column → ends of its 95 % interval by a network's posterior head, in SI units relative to the origin
+    distributions  column → its distribution in the training data of a network, in its unit relative
+                   to the origin
+    intervals      column → ends of its 95 % interval by a network's posterior head, in SI units
+                   relative to the origin
     """
 
     text: str
@@ -257,7 +297,9 @@ class Candidate:
 def centre_of(observation: Observation) -> tuple[float, float]:
     """The mean position of the points that count, which keeps the numbers of positions small."""
     tracks = [track.where_observed() for track in observation.tracks]
-    x, y = (np.concatenate([getattr(track, axis) for track in tracks]).mean() for axis in ("x", "y"))
+    x, y = (
+        np.concatenate([getattr(track, axis) for track in tracks]).mean() for axis in ("x", "y")
+    )
     return float(x), float(y)
 
 
@@ -272,10 +314,12 @@ def estimate_sources(
 ) -> Inversion:
     """The sources of an observation by least squares, weighted by the covariance of its noise.
 
-    Without least squares the sources are those of the start, without errors; only offsets and ramps are estimated.
-    Where the posterior holds sources that fit better, the search begins once more, at the best of them.
+    Without least squares the sources are those of the start, without errors; only offsets and ramps
+    are estimated. Where the posterior holds sources that fit better, the search begins once more,
+    at the best of them.
 
-    others  parameters of other candidates, which may be fixed or bounded without being an error here
+    others  parameters of other candidates, which may be fixed or bounded without being an error
+            here
     Raises QexpError.
     """
     inversion = _estimate(observation, candidate, options, others, network, remarks)
@@ -295,11 +339,15 @@ def _estimate(
 ) -> Inversion:
     began, units = time.perf_counter(), candidate.units
     tracks = [track.where_observed() for track in observation.tracks]
-    stations = np.concatenate([np.stack([track.x, track.y], axis=1) for track in tracks]) - np.asarray(units.origin)
+    stations = np.concatenate(
+        [np.stack([track.x, track.y], axis=1) for track in tracks]
+    ) - np.asarray(units.origin)
     fixed, bounds = _held(candidate, options, others, stations)
     searched = searches(candidate.sources, stations, units.quantities, bounds)
     nuisances = {"offsets": options.offsets == PER_TRACK, "ramps": options.ramps}
-    problem = prepare_problem(tracks, candidate.sources, searched, fixed, **nuisances, origin=units.origin)
+    problem = prepare_problem(
+        tracks, candidate.sources, searched, fixed, **nuisances, origin=units.origin
+    )
     options.on_stage(candidate.text, SEARCHING, 0.0)
     fit, profile = _fit(problem, tracks, searched, candidate, options, fixed), None
     problem, fit, of_errors = _with_errors(problem, fit, searched, candidate, tracks, options.seed)
@@ -308,25 +356,51 @@ def _estimate(
     of_source = [*of_errors, *equal.words()]
     if options.least_squares:
         options.on_stage(candidate.text, BETWEEN, 0.0)
-        fit, profile = _shown_with_intervals(problem, fit, equal, options.counted(candidate.text, BETWEEN))
+        fit, profile = _shown_with_intervals(
+            problem, fit, equal, options.counted(candidate.text, BETWEEN)
+        )
         options.on_stage(candidate.text, TESTING, 0.0)
         of_source += _unneeded(problem, fit, tracks, candidate, searched, options.seed)
     seconds = time.perf_counter() - began
-    parameters = _parameters(fit, candidate, profile, problem, tracks) if profile else _of_network(fit, candidate)
+    parameters = (
+        _parameters(fit, candidate, profile, problem, tracks)
+        if profile
+        else _of_network(fit, candidate)
+    )
     results = _tracks(observation, problem, fit, units, options.least_squares)
-    tested = of_residuals(problem, fit, tracks, searched, options.seed) if options.least_squares else (None, [])
-    nothing_known = list(only_prior(problem, fit, searched, candidate.distributions) if options.posterior else ())
+    tested = (
+        of_residuals(problem, fit, tracks, searched, options.seed)
+        if options.least_squares
+        else (None, [])
+    )
+    nothing_known = list(
+        only_prior(problem, fit, searched, candidate.distributions) if options.posterior else ()
+    )
     posterior = None
     if options.posterior and not nothing_known:
-        posterior = source_posterior(problem, fit, searched, equal, units, candidate.distributions, options, tracks)
+        posterior = source_posterior(
+            problem, fit, searched, equal, units, candidate.distributions, options, tracks
+        )
     is_estimated = [NOISE_IS_ESTIMATED] * (options.least_squares and noise_is_estimated(tracks))
     return Inversion(
-        source=candidate.text, observation=observation, parameters=parameters, tracks=results,
+        source=candidate.text,
+        observation=observation,
+        parameters=parameters,
+        tracks=results,
         estimated=[display_name(name) for name in fit.coordinates.names],
         correlations=correlations(fit),
-        chi2=fit.chi2, degrees=fit.degrees, unknowns=len(fit.coordinates.free) + problem.weighting.nuisances,
-        iterations=fit.iterations, starts=fit.starts, agreeing=fit.agreeing, converged=fit.converged, seconds=seconds,
-        network=network, misfit=tested[0], posterior=posterior, log_determinant=problem.weighting.log_determinant,
+        chi2=fit.chi2,
+        degrees=fit.degrees,
+        unknowns=len(fit.coordinates.free) + problem.weighting.nuisances,
+        iterations=fit.iterations,
+        starts=fit.starts,
+        agreeing=fit.agreeing,
+        converged=fit.converged,
+        seconds=seconds,
+        network=network,
+        misfit=tested[0],
+        posterior=posterior,
+        log_determinant=problem.weighting.log_determinant,
         remarks=[
             *remarks,
             *_remarks(fit, problem, searched, options.least_squares),
@@ -334,7 +408,7 @@ def _estimate(
             *tested[1],
             *([*is_estimated, *nothing_known] if posterior is None else posterior.remarks),
         ],
-    )  # fmt: skip
+    )
 
 
 def _held(
@@ -345,9 +419,9 @@ def _held(
     for name, value in (*options.fixed.items(), *lowest.items()):
         if name.rpartition(".")[2] == "depth" and -math.inf < value < 0:
             raise QexpError(
-                f"`{'fixed' if name in options.fixed else 'bounds'}[{name}]`: depths are positive, downwards from "
-                "where elevations are 0; for a source above, subtract a level below it from all elevations, such as "
-                "1000 m: depths then count from there"
+                f"`{'fixed' if name in options.fixed else 'bounds'}[{name}]`: depths are positive,"
+                " downwards from where elevations are 0; for a source above, subtract a level"
+                " below it from all elevations, such as 1000 m: depths then count from there"
             )
     fixed = {
         column: fixed_in_si(column, options.fixed[name], units, name)
@@ -365,9 +439,13 @@ def _held(
             if column in bounds:
                 require_near(search, "bounds", *bounds[column], units)
     if candidate.start is not None:
-        fixed = {name: candidate.start[name] for name in candidate.held if name not in bounds} | fixed
+        fixed = {
+            name: candidate.start[name] for name in candidate.held if name not in bounds
+        } | fixed
     if fixed.keys() >= set(candidate.columns):
-        raise QexpError("`fixed`: all parameters of the source are fixed; leave one to be estimated")
+        raise QexpError(
+            "`fixed`: all parameters of the source are fixed; leave one to be estimated"
+        )
     return fixed, bounds
 
 
@@ -379,61 +457,90 @@ def _fit(
     options: InvertOptions,
     fixed: Mapping[str, float],
 ) -> Fit:
-    """The lowest minimum from many starts, or from those of a network; its estimate itself if that is not refined."""
+    """The lowest minimum from many starts, or from those of a network; its estimate itself if that
+    is not refined.
+    """
     if candidate.start is None:
-        begin = starts(problem.to_search(options.seed), wanted, options.starts or STARTS, options.seed)
+        begin = starts(
+            problem.to_search(options.seed), wanted, options.starts or STARTS, options.seed
+        )
         if candidate.near:
             begin = torch.cat([_begin(problem, candidate.near, fixed), begin])
         fit = best(problem, begin, options.seed, on_step=options.counted(candidate.text, SEARCHING))
         # Around sources that the data hardly show there are no end of minima.
         if fit.chi2_reduced < POOR_CHI2 and (
-            not shows_source(problem, fit) or _unneeded(problem, fit, tracks, candidate, wanted, options.seed)
+            not shows_source(problem, fit)
+            or _unneeded(problem, fit, tracks, candidate, wanted, options.seed)
         ):
             return fit
         return best_around(problem, fit, AGREED, options.seed)
     if options.least_squares:
-        return refine_fit(problem, _begin(problem, [candidate.start, *candidate.near], fixed), wanted, options.seed)
+        return refine_fit(
+            problem,
+            _begin(problem, [candidate.start, *candidate.near], fixed),
+            wanted,
+            options.seed,
+        )
     return at_values(problem, _begin(problem, [candidate.start], fixed))
 
 
 MUCH_WIDER = 1.4
-"""Times by which errors of a source that is an approximation widen intervals, from which on a sentence says so: they
-then tell as much of these as of the noise."""
+"""Times by which errors of a source that is an approximation widen intervals, from which on a
+sentence says so: they then tell as much of these as of the noise.
+"""
 
 
 def _with_errors(
-    problem: Problem, fit: Fit, wanted: Sequence[Search], candidate: Candidate, tracks: Sequence[Track], seed: int
+    problem: Problem,
+    fit: Fit,
+    wanted: Sequence[Search],
+    candidate: Candidate,
+    tracks: Sequence[Track],
+    seed: int,
 ) -> tuple[Problem, Fit, list[str]]:
-    """The problem with the mean errors of its sources, if any is an approximation, taken from these, and what is left
-    in the covariance; its minimum; and sentences on errors that are large or hardly known.
+    """The problem with the mean errors of its sources, if any is an approximation, taken from
+    these, and what is left in the covariance; its minimum; and sentences on errors that are large
+    or hardly known.
     """
     values = torch.from_numpy(fit.values)
     model = problem.model.corrected(values)
     errors = model.errors(values)
     if not len(errors):
         return problem, fit, []
-    corrected = Problem(model, problem.weighting.with_errors(errors), problem.data, problem.coordinates)
-    found = replace(refine_fit(corrected, values[None], wanted, seed), starts=fit.starts, agreeing=fit.agreeing)
+    corrected = Problem(
+        model, problem.weighting.with_errors(errors), problem.data, problem.coordinates
+    )
+    found = replace(
+        refine_fit(corrected, values[None], wanted, seed), starts=fit.starts, agreeing=fit.agreeing
+    )
     remarks = list(_seen_from_beside(tracks, candidate))
     advice = "" if remarks else "; simulate more sources like this one, and train again"
     remarks += [source.doubt for source in model.sources if source.doubt]
     blocks, variance = problem.weighting.blocks, errors.square().sum(dim=0).numpy()
     noise = np.concatenate(
-        [block.error**2 if block.covariance is None else block.covariance.diagonal() for block in blocks]
+        [
+            block.error**2 if block.covariance is None else block.covariance.diagonal()
+            for block in blocks
+        ]
     )
     before, after = fit.covariance.diagonal(), found.covariance.diagonal()
     wider = math.sqrt(np.divide(after, before, out=np.ones(len(after)), where=before > 0).max())
     if wider > MUCH_WIDER or variance.mean() > noise.mean():
-        error, most, of_noise = (1e3 * math.sqrt(of) for of in (variance.mean(), variance.max(), noise.mean()))
+        error, most, of_noise = (
+            1e3 * math.sqrt(of) for of in (variance.mean(), variance.max(), noise.mean())
+        )
         remarks.append(
-            f"{candidate.text} errs by {error:.2g} mm (RMS at the points, up to {most:.2g} mm), beside noise of "
-            f"{of_noise:.2g} mm, which makes intervals up to {wider:.3g} times as wide as by the noise alone{advice}"
+            f"{candidate.text} errs by {error:.2g} mm (RMS at the points, up to {most:.2g} mm),"
+            f" beside noise of {of_noise:.2g} mm, which makes intervals up to {wider:.3g} times as"
+            f" wide as by the noise alone{advice}"
         )
     return corrected, found, remarks
 
 
 LEAST_BESIDE = 0.5
-"""Angle between the line of sight of a track and those along which a source is known that is said [degrees]."""
+"""Angle between the line of sight of a track and those along which a source is known that is said
+[degrees].
+"""
 
 
 def _seen_from_beside(tracks: Sequence[Track], candidate: Candidate) -> Iterator[str]:
@@ -441,22 +548,30 @@ def _seen_from_beside(tracks: Sequence[Track], candidate: Candidate) -> Iterator
         if (angle := angle_beside(source, track, candidate.units.origin)) >= LEAST_BESIDE:
             share = 100 * math.sin(math.radians(angle))
             yield (
-                f"'{track.name}' is seen from {angle:.1f}° beside the images of the source: {share:.2g} % of the "
-                "displacement counts as an error there; simulate displacements east, north and up, which tell all "
-                "directions"
+                f"'{track.name}' is seen from {angle:.1f}° beside the images of the source:"
+                f" {share:.2g} % of the displacement counts as an error there; simulate"
+                " displacements east, north and up, which tell all directions"
             )
 
 
-def _shown_with_intervals(problem: Problem, fit: Fit, equal: Descriptions, on_end: Counted) -> tuple[Fit, Profile]:
+def _shown_with_intervals(
+    problem: Problem, fit: Fit, equal: Descriptions, on_end: Counted
+) -> tuple[Fit, Profile]:
     """A fit in the description that is shown, and its intervals."""
     fit, profile = with_intervals(problem, _as_chosen(problem, fit, equal), on_end)
-    if (chosen := _as_chosen(problem, fit, equal)) is not fit:  # profiles found a lower minimum in another one
+    if (
+        chosen := _as_chosen(problem, fit, equal)
+    ) is not fit:  # profiles found a lower minimum in another one
         fit, profile = with_intervals(problem, chosen, on_end)
     # Rotations are shown as the smallest ones.
     turns = np.zeros(len(fit.values))
     for index in fit.coordinates.free:
         parameter = fit.coordinates.parameters[index]
-        if base_name(parameter.name) in ROTATIONS and parameter.period and 2 * fit.values[index] > parameter.period:
+        if (
+            base_name(parameter.name) in ROTATIONS
+            and parameter.period
+            and 2 * fit.values[index] > parameter.period
+        ):
             turns[index] = -parameter.period
     of_free = turns[fit.coordinates.free]
     profile = replace(profile, low=profile.low + of_free, high=profile.high + of_free)
@@ -469,40 +584,61 @@ def _as_chosen(problem: Problem, fit: Fit, equal: Descriptions) -> Fit:
     if np.allclose(values, fit.values, rtol=1e-9):
         return fit
     same = at_values(problem, torch.from_numpy(values)[None])
-    return replace(same, iterations=fit.iterations, converged=fit.converged, agreeing=fit.agreeing, starts=fit.starts)
+    return replace(
+        same,
+        iterations=fit.iterations,
+        converged=fit.converged,
+        agreeing=fit.agreeing,
+        starts=fit.starts,
+    )
 
 
 def _unneeded(
-    problem: Problem, fit: Fit, tracks: Sequence[Track], candidate: Candidate, wanted: Sequence[Search], seed: int
+    problem: Problem,
+    fit: Fit,
+    tracks: Sequence[Track],
+    candidate: Candidate,
+    wanted: Sequence[Search],
+    seed: int,
 ) -> list[str]:
     if not shows_source(problem, fit):  # none is needed
         return []
     sources = problem.model.sources
     unneeded = unneeded_sources(problem, fit, tracks, sources, wanted, candidate.units.origin, seed)
     return [
-        f"by BIC the observation does not show '{name}': the reduced χ² is {fit.chi2_reduced:.4g} with it and "
-        f"{chi2:.4g} without; leave it out: its parameters are not meaningful, and make the others less certain"
+        f"by BIC the observation does not show '{name}': the reduced χ² is {fit.chi2_reduced:.4g}"
+        f" with it and {chi2:.4g} without; leave it out: its parameters are not meaningful, and"
+        " make the others less certain"
         for name, chi2 in unneeded.items()
     ]
 
 
-def _begin(problem: Problem, near: Sequence[Mapping[str, float]], fixed: Mapping[str, float]) -> torch.Tensor:
+def _begin(
+    problem: Problem, near: Sequence[Mapping[str, float]], fixed: Mapping[str, float]
+) -> torch.Tensor:
     """Values of all parameters, (start, parameter) in SI units, of those that are possible sources.
 
     Raises QexpError if none is.
     """
     names = [parameter.name for parameter in problem.coordinates.parameters]
-    begin = torch.tensor([[fixed.get(name, start[name]) for name in names] for start in near], dtype=torch.float64)
+    begin = torch.tensor(
+        [[fixed.get(name, start[name]) for name in names] for start in near], dtype=torch.float64
+    )
     possible = problem.model.possible(begin)
     if not bool(possible.any()):
-        raise QexpError("the network's estimate is not a possible source: it breaks the surface or lies above it")
+        raise QexpError(
+            "the network's estimate is not a possible source: it breaks the surface or lies"
+            " above it"
+        )
     return begin[possible]
 
 
 def _parameters(
     fit: Fit, candidate: Candidate, profile: Profile, problem: Problem, tracks: list[Track]
 ) -> dict[str, Estimate]:
-    units, errors, of_residuals = candidate.units, standard_errors(fit), residual_errors(fit, problem, tracks)
+    units = candidate.units
+    errors = standard_errors(fit)
+    of_residuals = residual_errors(fit, problem, tracks)
     numbers = {index: number for number, index in enumerate(fit.coordinates.free)}
     estimates = {}
     for index, column in enumerate(parameter.name for parameter in fit.coordinates.parameters):
@@ -516,7 +652,9 @@ def _parameters(
             None if deviations is None or at_bound else float(deviations[number]) / factor
             for deviations in (errors, scale(fit) * errors, of_residuals)
         )
-        low, high = (units.from_si(column, float(ends[number])) for ends in (profile.low, profile.high))
+        low, high = (
+            units.from_si(column, float(ends[number])) for ends in (profile.low, profile.high)
+        )
         open_ends = bool(profile.open_low[number]), bool(profile.open_high[number])
         estimates[display_name(column)] = Estimate(
             value, unit, standard, scaled, residual, (low, high), open_ends, at_bound=at_bound
@@ -528,10 +666,18 @@ def _of_network(fit: Fit, candidate: Candidate) -> dict[str, Estimate]:
     """The estimates of a network, with the intervals of its posterior head if it has one."""
     estimates, units = {}, candidate.units
     for index, column in enumerate(parameter.name for parameter in fit.coordinates.parameters):
-        value, ends = units.from_si(column, float(fit.values[index])), candidate.intervals.get(column)
-        interval = None if ends is None else (units.from_si(column, ends[0]), units.from_si(column, ends[1]))
+        value = units.from_si(column, float(fit.values[index]))
+        ends = candidate.intervals.get(column)
+        interval = (
+            None
+            if ends is None
+            else (units.from_si(column, ends[0]), units.from_si(column, ends[1]))
+        )
         estimates[display_name(column)] = Estimate(
-            value, units.unit_of(column), interval95=interval, fixed=index not in fit.coordinates.free
+            value,
+            units.unit_of(column),
+            interval95=interval,
+            fixed=index not in fit.coordinates.free,
         )
     return estimates
 
@@ -547,7 +693,9 @@ def _tracks(
         ramp_east, ramp_north = (amounts.get(name, 0.0) for name in RAMP)
         # The ramp is zero at the mean of the points that count.
         east, north = (track.x - points.x.mean()) / 1e3, (track.y - points.y.mean()) / 1e3
-        located = np.isfinite(track.x) & np.isfinite(track.y) & np.isfinite(track.direction.sum(axis=1))
+        located = (
+            np.isfinite(track.x) & np.isfinite(track.y) & np.isfinite(track.direction.sum(axis=1))
+        )
         if track.elevation is not None:
             located &= np.isfinite(track.elevation)
         model, residuals = np.full((2, len(track.x)), np.nan)
@@ -556,7 +704,9 @@ def _tracks(
         residuals[track.observed] = residual
         results[track.name] = TrackResult(
             rms=float(np.sqrt(np.mean(residual**2))),
-            error=math.sqrt(np.mean(points.error**2) + (0.0 if track.noise is None else track.noise.sill)),
+            error=math.sqrt(
+                np.mean(points.error**2) + (0.0 if track.noise is None else track.noise.sill)
+            ),
             offset=amounts.get("offset", 0.0),
             n=track.size,
             offset_error=errors.get("offset"),
@@ -573,47 +723,58 @@ def _tracks(
 RAMP = ("ramp_east", "ramp_north")
 
 
-def _remarks(fit: Fit, problem: Problem, wanted: Sequence[Search], least_squares: bool) -> Iterator[str]:
+def _remarks(
+    fit: Fit, problem: Problem, wanted: Sequence[Search], least_squares: bool
+) -> Iterator[str]:
     if not shows_source(problem, fit):
         without = problem.chi2_without_source / (problem.model.points - problem.weighting.nuisances)
         both = f"the reduced χ² is {fit.chi2_reduced:.4g} with the source and {without:.4g} without"
         yield (
-            f"by BIC the observation shows no source: {both}; its parameters are not meaningful. Its position is that "
-            "of the largest noise: an interval of an amplitude that leaves out zero is no sign of a source, and "
-            "intervals of the position are too narrow"
+            f"by BIC the observation shows no source: {both}; its parameters are not meaningful."
+            " Its position is that of the largest noise: an interval of an amplitude that leaves"
+            " out zero is no sign of a source, and intervals of the position are too narrow"
             if least_squares
-            else f"by BIC the network's estimate does not explain the observation: {both}; either the network is wrong "
-            "here, or there is no source; `refine=True` searches for the source that fits best, and tells which"
+            else (
+                f"by BIC the network's estimate does not explain the observation: {both}; either"
+                " the network is wrong here, or there is no source; `refine=True` searches for the"
+                " source that fits best, and tells which"
+            )
         )
     if not fit.converged:
-        yield f"the estimate did not converge within {fit.iterations} iterations; fix or bound a parameter"
+        yield (
+            f"the estimate did not converge within {fit.iterations} iterations; fix or bound a"
+            " parameter"
+        )
     bounded = {search.parameter.name for search in wanted if search.bounded}
     for column, fall in falls_beyond(problem, fit).items():
-        if column in bounded and fall > threshold(fit) ** 2:  # of the bounds of the search, open intervals tell
+        # of the bounds of the search, open intervals tell
+        if column in bounded and fall > threshold(fit) ** 2:
             yield (
-                f"{display_name(column)} is at a bound, and the data ask for a value beyond it (χ² lower by some "
-                f"{fall:.2g}): widen `bounds`, or fix it"
+                f"{display_name(column)} is at a bound, and the data ask for a value beyond it (χ²"
+                f" lower by some {fall:.2g}): widen `bounds`, or fix it"
             )
     if not np.isfinite(fit.covariance).all():
         yield "the observation does not determine all parameters; fix one with `fixed`"
     if names := inseparable(fit, problem):
         yield (
-            f"{', '.join(names[:-1])} and {names[-1]} cannot be distinguished: only a combination of them is "
-            "determined; `posterior` shows what they may be, or fix one with `fixed`"
+            f"{', '.join(names[:-1])} and {names[-1]} cannot be distinguished: only a combination"
+            " of them is determined; `posterior` shows what they may be, or fix one with `fixed`"
         )
     if there := [display_name(name) for name in edges(problem, fit)]:
         yield (
-            f"the estimate lies at the edge of the sources that the model describes: with {some(there, 8)} a little "
-            "different it would reach the surface, or break another of the model's rules. Standard errors are not "
-            f"meaningful there, and intervals and posteriors end at the edge; `bounds` of {some(there, 8)} keep away "
-            "from it"
+            "the estimate lies at the edge of the sources that the model describes: with"
+            f" {some(there, 8)} a little different it would reach the surface, or break another of"
+            " the model's rules. Standard errors are not meaningful there, and intervals and"
+            f" posteriors end at the edge; `bounds` of {some(there, 8)} keep away from it"
         )
 
 
 def only_prior(
     problem: Problem, fit: Fit, wanted: Sequence[Search], distributions: Mapping[str, Distribution]
 ) -> Iterator[str]:
-    """Why there is no posterior, if the data show no source and it would be a prior that nobody gave."""
+    """Why there is no posterior, if the data show no source and it would be a prior that nobody
+    gave.
+    """
     open_names = [
         display_name(search.parameter.name)
         for search in wanted
@@ -625,18 +786,21 @@ def only_prior(
     ]
     if open_names and not shows_source(problem, fit):
         yield (
-            "there is no posterior: the data hardly show a source, so that it would follow the values between which "
-            f"sources are searched, which nobody gave; give `bounds` of {some(open_names, 8)} to have that of your "
-            "prior"
+            "there is no posterior: the data hardly show a source, so that it would follow the"
+            " values between which sources are searched, which nobody gave; give `bounds` of"
+            f" {some(open_names, 8)} to have that of your prior"
         )
 
 
 ALIKE = 0.99
-"""Absolute correlation from which on sizes and amplitudes with errors above themselves are not told apart."""
+"""Absolute correlation from which on sizes and amplitudes with errors above themselves are not told
+apart.
+"""
 
 
 def inseparable(fit: Fit, problem: Problem) -> list[str]:
-    """Names of the sizes and amplitudes that trade off against each other, of which the data tell none.
+    """Names of the sizes and amplitudes that trade off against each other, of which the data tell
+    none.
 
     One at a bound counts as free: nothing but the bound tells its value.
     """
@@ -645,7 +809,9 @@ def inseparable(fit: Fit, problem: Problem) -> list[str]:
     errors, values = standard_errors(fit), np.abs(fit.values[fit.coordinates.free])
     uncertain = [
         number
-        for number, parameter in enumerate(fit.coordinates.parameters[index] for index in fit.coordinates.free)
+        for number, parameter in enumerate(
+            fit.coordinates.parameters[index] for index in fit.coordinates.free
+        )
         if (parameter.logarithmic or parameter.linear) and errors[number] > values[number]
     ]
     strong = np.abs(correlations(fit)[np.ix_(uncertain, uncertain)]) > ALIKE
@@ -659,12 +825,18 @@ def inseparable(fit: Fit, problem: Problem) -> list[str]:
 # Inversions by least squares alone.
 
 
-def by_least_squares(observation: Observation, options: InvertOptions, tables: Tables) -> list[Inversion]:
+def by_least_squares(
+    observation: Observation, options: InvertOptions, tables: Tables
+) -> list[Inversion]:
     """An observation inverted for each of the sources, the best by AICc first."""
-    quantities: Quantities = in_degrees(tables["quantities"]) if options.degrees else tables["quantities"]
+    quantities: Quantities = (
+        in_degrees(tables["quantities"]) if options.degrees else tables["quantities"]
+    )
     units = Units(quantities, options.centre or centre_of(observation))
     sources = options.sources
-    candidates = [Candidate(text, sources_named(text, tables["generators"]), units) for text in sources]
+    candidates = [
+        Candidate(text, sources_named(text, tables["generators"]), units) for text in sources
+    ]
     names = [display_name(column) for candidate in candidates for column in candidate.columns]
     inversions = [
         estimate_sources(observation, candidate, options, others=names if len(sources) > 1 else ())
@@ -672,5 +844,6 @@ def by_least_squares(observation: Observation, options: InvertOptions, tables: T
     ]
     if len(inversions) == 1:
         return inversions
-    rivals, by_source = compare_candidates(inversions), {inversion.source: inversion for inversion in inversions}
+    rivals = compare_candidates(inversions)
+    by_source = {inversion.source: inversion for inversion in inversions}
     return [replace(by_source[rival["source"]], rivals=rivals) for rival in rivals]

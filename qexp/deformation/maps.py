@@ -1,4 +1,6 @@
-"""Maps of observations, of the model that explains them, and of what is left; semivariograms of their noise."""
+"""Maps of observations, of the model that explains them, and of what is left; semivariograms of
+their noise.
+"""
 
 from __future__ import annotations
 
@@ -60,18 +62,27 @@ class Stations:
 def stations_of(map: Maps, values: Array) -> Stations:
     """The components of stations, which are at one place, put together; values: (point,)."""
     direction, names = map.track.direction, map.track.station
-    positions, first, owners = np.unique(map.positions, axis=0, return_index=True, return_inverse=True)
+    positions, first, owners = np.unique(
+        map.positions, axis=0, return_index=True, return_inverse=True
+    )
     vectors, counts = np.zeros((2, len(positions), 3))
     np.add.at(vectors, owners.ravel(), direction * values[:, None])
     np.add.at(counts, owners.ravel(), direction**2)
     # Both horizontal components must be there, since neither lies along an axis of the map.
     counts[:, :2] = counts[:, :2].sum(axis=1, keepdims=True) / 2
     vectors[counts < 0.99] = np.nan
-    return Stations(positions, vectors, [""] * len(first) if names is None else [str(names[index]) for index in first])
+    return Stations(
+        positions,
+        vectors,
+        [""] * len(first) if names is None else [str(names[index]) for index in first],
+    )
 
 
-def _name_stations(axis: Axes, map: Maps, scale: Scale, marks: Sequence[tuple[float, float]] = ()) -> None:
-    """Write the names beside the dots, where there is room between dots, arrows, marks and other names.
+def _name_stations(
+    axis: Axes, map: Maps, scale: Scale, marks: Sequence[tuple[float, float]] = ()
+) -> None:
+    """Write the names beside the dots, where there is room between dots, arrows, marks and other
+    names.
 
     marks  other points to keep free
     The limits of the axis must be set. Nothing is written if the stations are too many.
@@ -82,8 +93,12 @@ def _name_stations(axis: Axes, map: Maps, scale: Scale, marks: Sequence[tuple[fl
     if len(stations.positions) > MOST_NAMED or inches < sized(NAMED_FROM):
         return
     key = [_box_of_key(axis, map, map.data, scale)] if scale.longest > 0 else []
-    taken = axis.transData.inverted().transform(axis.transAxes.transform(np.concatenate([BAR, *key])))
-    others = np.concatenate([_along_arrows(axis, map, map.data, scale), taken, np.reshape(marks, (-1, 2))])
+    taken = axis.transData.inverted().transform(
+        axis.transAxes.transform(np.concatenate([BAR, *key]))
+    )
+    others = np.concatenate(
+        [_along_arrows(axis, map, map.data, scale), taken, np.reshape(marks, (-1, 2))]
+    )
     name_points(axis, [stations.names[row] for row in rows], stations.positions[rows], others)
 
 
@@ -93,10 +108,14 @@ PANEL, IN_COLUMN = 2.9, 2.2
 """Length of the longer side of a panel, and in a narrow figure [inch]."""
 
 ACROSS, DOWN, LEFT = 0.3, 0.42, 0.85
-"""Distances between panels, of which those in a column have titles if folded, and margin on their left [inch]."""
+"""Distances between panels, of which those in a column have titles if folded, and margin on their
+left [inch].
+"""
 
 BARS, LINE = 0.62, 0.15
-"""Height for colour bars below the panels, with labels of one line; and for each further line [inch]."""
+"""Height for colour bars below the panels, with labels of one line; and for each further line
+[inch].
+"""
 
 GROUND = "0.85"
 """The grey behind points, on which those that hardly moved, which are white, are seen."""
@@ -150,7 +169,8 @@ def _length(sides: tuple[float, float], scale: Scale) -> float:
 
 
 def draw_tracks(observation: Observation, title: str) -> Figure:
-    """A map per track of the displacement along the line of sight; of stations, arrows and coloured vertical ones.
+    """A map per track of the displacement along the line of sight; of stations, arrows and coloured
+    vertical ones.
 
     Points that are masked are dark. An arrow shows the flight of the satellite, a short line
     its look; to the right if nothing tells the side.
@@ -165,7 +185,12 @@ def draw_tracks(observation: Observation, title: str) -> Figure:
         located = track.select(np.isfinite(track.x) & np.isfinite(track.y))
         hidden = located.select(~located.observed)
         if 0 < len(hidden.x) <= MOST_DOTS:
-            axis.scatter(hidden.x / 1000, hidden.y / 1000, color="0.6", **_squares(axis, located.x, located.y))
+            axis.scatter(
+                hidden.x / 1000,
+                hidden.y / 1000,
+                color="0.6",
+                **_squares(axis, located.x, located.y),
+            )
         _draw_map(axis, map, map.data, scale)
         _label(axis, map.track.name, *place_of(axis, len(maps)))
         if map.stations:
@@ -180,8 +205,8 @@ def draw_tracks(observation: Observation, title: str) -> Figure:
 def _grid(
     count: int, columns: int, frame: Frame, observation: Observation, *, fold: bool, lines: int = 1
 ) -> tuple[Figure, list[Axes]]:
-    """Maps of one frame with the shades of the ground, the first with a scale bar, and room below for colour bars whose
-    labels have some lines.
+    """Maps of one frame with the shades of the ground, the first with a scale bar, and room below
+    for colour bars whose labels have some lines.
     """
     west, east, south, north = frame
     wide, tall = east - west, north - south
@@ -204,7 +229,9 @@ def _grid(
     return figure, axes
 
 
-def _colour_bar(figure: Figure, axes: Sequence[Axes], scale: Scale, words: str, lines: int = 1) -> None:
+def _colour_bar(
+    figure: Figure, axes: Sequence[Axes], scale: Scale, words: str, lines: int = 1
+) -> None:
     """A colour bar below all panels that have its colours.
 
     lines  of the longest label beside it
@@ -229,15 +256,21 @@ def _colour_bar(figure: Figure, axes: Sequence[Axes], scale: Scale, words: str, 
 
 
 def _towards(maps: Sequence[Maps], unit: str, what: str = "") -> str:
-    """What the colours are, the component that they show, and what has none, as short as a narrow figure needs it."""
-    flat = any(np.isnan(stations_of(map, map.data).vectors[:, 2]).any() for map in maps if map.stations)
+    """What the colours are, the component that they show, and what has none, as short as a narrow
+    figure needs it.
+    """
+    flat = any(
+        np.isnan(stations_of(map, map.data).vectors[:, 2]).any() for map in maps if map.stations
+    )
     words = {frozenset({False}): "toward the satellite", frozenset({True}): "up"}
     seen = words.get(frozenset(map.stations for map in maps), "toward the satellite, or up")
     return f"{seen} ({unit}); black: no vertical" if flat else f"{what}{seen} ({unit})"
 
 
 def scale_of(displacements: Sequence[Array]) -> tuple[float, str, float]:
-    """Half the width of a colour scale around zero in a readable unit; the unit, and its number in a metre."""
+    """Half the width of a colour scale around zero in a readable unit; the unit, and its number in
+    a metre.
+    """
     reach = max(float(np.percentile(np.abs(values), 99.5)) for values in displacements) or 1e-3
     unit, factor = next((unit, factor) for unit, factor, least in UNITS if reach >= least)
     return reach * factor, unit, factor
@@ -253,9 +286,13 @@ def frame_of(drawn: Sequence[tuple[Maps, Array, Scale]]) -> Frame:
     drawn  map, what is shown of it, and the scale
     """
     points = np.concatenate([map.positions for map, _, _ in drawn])
-    frame, arrows = _frame(points), [(stations_of(map, values), scale) for map, values, scale in drawn if map.stations]
+    frame = _frame(points)
+    arrows = [(stations_of(map, values), scale) for map, values, scale in drawn if map.stations]
     for _ in range(10 if arrows else 0):  # as a wider map has longer arrows
-        tips = [of.positions + _length(frame[:2], scale) * np.nan_to_num(of.vectors[:, :2]) for of, scale in arrows]
+        tips = [
+            of.positions + _length(frame[:2], scale) * np.nan_to_num(of.vectors[:, :2])
+            for of, scale in arrows
+        ]
         frame = _frame(np.concatenate([points, *tips]))
     return frame
 
@@ -267,9 +304,12 @@ def _frame(points: Array) -> Frame:
 
 
 def _draw_points(axis: Axes, map: Maps, values: Array, scale: Scale) -> None:
-    """Points as squares of about their cells' size; of averaged points as large as these, of very many as means."""
+    """Points as squares of about their cells' size; of averaged points as large as these, of very
+    many as means.
+    """
     (x, y), values, track = map.positions.T, scale.factor * values, map.track
-    if track.spread is not None and track.count is not None:  # as rectangles, about as large as the cells
+    # as rectangles, about as large as the cells
+    if track.spread is not None and track.count is not None:
         from matplotlib.collections import PolyCollection
 
         corners = np.array([[-0.5, -0.5], [0.5, -0.5], [0.5, 0.5], [-0.5, 0.5]])
@@ -280,7 +320,8 @@ def _draw_points(axis: Axes, map: Maps, values: Array, scale: Scale) -> None:
         axis.add_collection(drawn)
     elif len(x) > MOST_DOTS:  # as the means of cells, which a panel can show
         spans = np.array([np.ptp(x), np.ptp(y)])
-        # At least three points to a cell on average: cells narrower than a grid's pixels would leave gaps.
+        # At least three points to a cell on average: cells narrower than a grid's pixels would
+        # leave gaps.
         cell = max(spans.max() / CELLS, float(np.sqrt(3 * spans.prod() / len(x))))
         bins = np.maximum((spans / cell).astype(int), 1)
         sums, columns, rows = np.histogram2d(x, y, bins, weights=values)
@@ -292,7 +333,9 @@ def _draw_points(axis: Axes, map: Maps, values: Array, scale: Scale) -> None:
 
 
 def _squares(axis: Axes, x: Array, y: Array) -> dict[str, Any]:
-    """How points are drawn as squares that fill the distance between them; x, y in m, the axis in km."""
+    """How points are drawn as squares that fill the distance between them; x, y in m, the axis in
+    km.
+    """
     inches = axis.get_window_extent().width / axis.figure.dpi
     side = 72 * inches * spacing(x, y) / 1000 / float(np.ptp(axis.get_xlim()))
     size = float(np.clip(1.15 * side, 1.2, 14.0)) ** 2
@@ -315,7 +358,8 @@ def _coloured(colours: ScalarMappable) -> dict[str, Any]:
 
 
 def _draw_map(axis: Axes, map: Maps, values: Array, scale: Scale) -> None:
-    """Points in colours; of stations the horizontal components as arrows, the vertical one as the dot's colour.
+    """Points in colours; of stations the horizontal components as arrows, the vertical one as the
+    dot's colour.
 
     Stations without a vertical one are small black dots, as white is none of zero.
     """
@@ -326,9 +370,13 @@ def _draw_map(axis: Axes, map: Maps, values: Array, scale: Scale) -> None:
     positions, vectors = stations.positions, stations.vectors
     outlined: dict[str, Any] = {"edgecolors": "0.2", "linewidths": 0.6, "zorder": 3}
     up = np.isfinite(vectors[:, 2])
-    axis.scatter(positions[~up, 0], positions[~up, 1], sized(8), NOT_MEASURED, linewidths=0, zorder=3)
+    axis.scatter(
+        positions[~up, 0], positions[~up, 1], sized(8), NOT_MEASURED, linewidths=0, zorder=3
+    )
     colours = {**_coloured(scale.colours), **outlined}
-    axis.scatter(positions[up, 0], positions[up, 1], sized(18), scale.factor * vectors[up, 2], **colours)
+    axis.scatter(
+        positions[up, 0], positions[up, 1], sized(18), scale.factor * vectors[up, 2], **colours
+    )
     moved = np.isfinite(vectors[:, :2]).all(axis=1)
     if scale.longest <= 0 or not moved.any():
         return
@@ -340,9 +388,15 @@ def _draw_map(axis: Axes, map: Maps, values: Array, scale: Scale) -> None:
     words, step = _key(scale)
     (_, low), (right, high) = _box_of_key(axis, map, values, scale)[[0, -1]]
     axis.quiverkey(
-        arrows, right - ARROW * step / scale.longest, (low + high) / 2, step, words, labelpos="W", labelsep=0.05,
+        arrows,
+        right - ARROW * step / scale.longest,
+        (low + high) / 2,
+        step,
+        words,
+        labelpos="W",
+        labelsep=0.05,
         fontproperties={"size": small()},
-    )  # fmt: skip
+    )
 
 
 def _key(scale: Scale) -> tuple[str, float]:
@@ -352,7 +406,8 @@ def _key(scale: Scale) -> tuple[str, float]:
 
 
 def _box_of_key(axis: Axes, map: Maps, values: Array, scale: Scale) -> Array:
-    """Points of a grid over the corner for the arrow that explains the others, (point, 2), as shares of the axes.
+    """Points of a grid over the corner for the arrow that explains the others, (point, 2), as
+    shares of the axes.
 
     It is the one in which fewest arrows are, but for that of the scale bar.
     """
@@ -361,12 +416,16 @@ def _box_of_key(axis: Axes, map: Maps, values: Array, scale: Scale) -> Array:
     words, step = _key(scale)
     inches = axis.get_window_extent().width / axis.figure.dpi
     wide = ARROW * step / scale.longest + sized(0.05 + 0.07 * len(words)) / inches
-    taken = axis.transAxes.inverted().transform(axis.transData.transform(_along_arrows(axis, map, values, scale)))
+    taken = axis.transAxes.inverted().transform(
+        axis.transData.transform(_along_arrows(axis, map, values, scale))
+    )
     taken = np.concatenate([taken, BAR])
     corners = [(0.96 - wide, 0.02), (0.96 - wide, 0.86), (0.04, 0.86)]
     boxes = [Bbox.from_bounds(*corner, wide, 0.12) for corner in corners]
     box = min(boxes, key=lambda box: box.padded(0.03).count_contains(taken))
-    return np.stack(np.meshgrid(np.linspace(box.x0, box.x1, 8), np.linspace(box.y0, box.y1, 3)), -1).reshape(-1, 2)
+    return np.stack(
+        np.meshgrid(np.linspace(box.x0, box.x1, 8), np.linspace(box.y0, box.y1, 3)), -1
+    ).reshape(-1, 2)
 
 
 def _mark_flight(axis: Axes, direction: Array, side: Look | None) -> None:
@@ -378,12 +437,21 @@ def _mark_flight(axis: Axes, direction: Array, side: Look | None) -> None:
     look = float(np.degrees(np.arctan2(-mean[0, 1], -mean[0, 0])))
     size = min(axis.get_window_extent().width / axis.figure.dpi / sized(2.0), 1.0)
     settings: dict[str, Any] = {
-        "transform": axis.transAxes, "units": "inches", "scale_units": "inches", "scale": 1.0, "color": "0.15",
-        "width": 0.016, "clip_on": False,
-    }  # fmt: skip
-    axis.quiver([0.91], [0.88], [0.34 * size], [0.0], angles=[90 - heading], pivot="middle", **settings)
+        "transform": axis.transAxes,
+        "units": "inches",
+        "scale_units": "inches",
+        "scale": 1.0,
+        "color": "0.15",
+        "width": 0.016,
+        "clip_on": False,
+    }
+    axis.quiver(
+        [0.91], [0.88], [0.34 * size], [0.0], angles=[90 - heading], pivot="middle", **settings
+    )
     bare: dict[str, Any] = {"headwidth": 1, "headlength": 0, "headaxislength": 0}
-    axis.quiver([0.91], [0.88], [0.13 * size], [0.0], angles=[look], pivot="tail", **bare, **settings)
+    axis.quiver(
+        [0.91], [0.88], [0.13 * size], [0.0], angles=[look], pivot="tail", **bare, **settings
+    )
 
 
 def _draw_scale_bar(axis: Axes) -> None:
@@ -394,11 +462,24 @@ def _draw_scale_bar(axis: Axes) -> None:
     length = _round_below((east - west) / 4)
     start, level = west + 0.06 * (east - west), south + 0.06 * (north - south)
     halo = [withStroke(linewidth=sized(3), foreground=GROUND)]
-    axis.plot([start, start + length], [level] * 2, color="black", linewidth=sized(2), path_effects=halo, zorder=5)
+    axis.plot(
+        [start, start + length],
+        [level] * 2,
+        color="black",
+        linewidth=sized(2),
+        path_effects=halo,
+        zorder=5,
+    )
     axis.text(
-        start, level + 0.02 * (north - south), f"{length:g} km" if length >= 1 else f"{1000 * length:g} m",
-        ha="left", va="bottom", fontsize=small(), path_effects=halo, zorder=5,
-    )  # fmt: skip
+        start,
+        level + 0.02 * (north - south),
+        f"{length:g} km" if length >= 1 else f"{1000 * length:g} m",
+        ha="left",
+        va="bottom",
+        fontsize=small(),
+        path_effects=halo,
+        zorder=5,
+    )
 
 
 def _round_below(length: float) -> float:
@@ -413,30 +494,41 @@ LIGHT = 315.0, 45.0
 """Azimuth and height of the sun above the ground: in the north-west, as on most maps [degrees]."""
 
 SHADES, DARKEST, BRIGHTEST, LIGHT_CELLS = 1.5, 0.4, 0.2, 300
-"""Opacity of a shade for the change of light that it stands for, of the darkest and of the brightest at most, which
-would make colours pale; cells along the longer side."""
+"""Opacity of a shade for the change of light that it stands for, of the darkest and of the
+brightest at most, which would make colours pale; cells along the longer side.
+"""
 
 FEWEST_HEIGHTS = 1000
-"""Between fewer points, such as the means of a few large cells, the ground is guesswork, and not shaded."""
+"""Between fewer points, such as the means of a few large cells, the ground is guesswork, and not
+shaded.
+"""
 
 
 def _shades(tracks: Sequence[Track], frame: Frame) -> Array | None:
-    """Black and white of different opacity over a frame, by the track with most elevations, (row, column, 4), the
-    southernmost row first: above colours they leave these their hue. None if too few elevations are known.
+    """Black and white of different opacity over a frame, by the track with most elevations, (row,
+    column, 4), the southernmost row first: above colours they leave these their hue. None if too
+    few elevations are known.
     """
     from matplotlib.colors import LightSource
     from scipy.interpolate import griddata
 
     radar = [track for track in tracks if track.kind == "radar" and track.elevation is not None]
-    known = [track.select(np.isfinite(track.x + track.y + np.asarray(track.elevation))) for track in radar]
+    known = [
+        track.select(np.isfinite(track.x + track.y + np.asarray(track.elevation)))
+        for track in radar
+    ]
     best = max(known, key=lambda track: len(track.x), default=None)
     if best is None or len(best.x) < FEWEST_HEIGHTS:
         return None
     best = best.thinned(MOST_DOTS, np.random.default_rng(0))
     west, east, south, north = (1000 * edge for edge in frame)
     step = max(east - west, north - south) / LIGHT_CELLS
-    places = np.meshgrid(np.arange(west + step / 2, east, step), np.arange(south + step / 2, north, step))
-    up, across = np.gradient(griddata((best.x, best.y), best.elevation, tuple(places), "cubic", rescale=True), step)
+    places = np.meshgrid(
+        np.arange(west + step / 2, east, step), np.arange(south + step / 2, north, step)
+    )
+    up, across = np.gradient(
+        griddata((best.x, best.y), best.elevation, tuple(places), "cubic", rescale=True), step
+    )
     normals = np.stack([-across, -up, np.ones_like(up)], axis=-1)
     light = LightSource(*LIGHT).direction
     # Not LightSource.hillshade: that stretches any ground to black and white, a plain's noise, too.
@@ -460,9 +552,13 @@ def _draw_graticule(axis: Axes, degrees: pyproj.Transformer) -> None:
         (axis.yaxis, parallels, latitude, latitude[:, 0], y, "NS"),
     ):
         if len(values):
-            axis.contour(x, y, field, values, colors="0.3", linewidths=sized(0.4), alpha=0.5, zorder=1.8)
+            axis.contour(
+                x, y, field, values, colors="0.3", linewidths=sized(0.4), alpha=0.5, zorder=1.8
+            )
         places = np.interp(values, at_edge, along)
-        words = dict(zip(places.tolist(), _in_degrees((values + 180) % 360 - 180, sides), strict=True))
+        words = dict(
+            zip(places.tolist(), _in_degrees((values + 180) % 360 - 180, sides), strict=True)
+        )
         ticked.set_ticks(places)
         ticked.set_major_formatter(FuncFormatter(lambda at, _, words=words: words.get(at, "")))
 
@@ -489,12 +585,15 @@ def _label(axis: Axes, heading: str, left: bool, lowest: bool, row: str = "") ->
     axis.set_title(heading, fontsize=sized(9))
     axis.spines[["top", "right"]].set_visible(True)
     axis.tick_params(labelsize=small(), labelleft=left, labelbottom=lowest)
-    axis.set_ylabel("\n".join(filter(None, [row, axis.get_ylabel()])) if left else "", fontsize=sized(9))
+    axis.set_ylabel(
+        "\n".join(filter(None, [row, axis.get_ylabel()])) if left else "", fontsize=sized(9)
+    )
     axis.set_xlabel(axis.get_xlabel() if lowest else "")
 
 
 def _ticks_across(axis: Axes, values: Array, more: int = 0) -> Array:
-    """Values along the horizontal axis whose numbers do not touch each other, nor those of the map beside it.
+    """Values along the horizontal axis whose numbers do not touch each other, nor those of the map
+    beside it.
 
     values  ascending, at even distances from the western to the eastern side
     more    characters of each number for its unit
@@ -502,17 +601,22 @@ def _ticks_across(axis: Axes, values: Array, more: int = 0) -> Array:
     from matplotlib.ticker import MaxNLocator
 
     inches, (west, east) = axis.get_window_extent().width / axis.figure.dpi, axis.get_xlim()
-    beyond, most = sized(ACROSS / (4 if narrow() else 2) - 0.04), max(int(inches / sized(0.55 + 0.07 * more)), 2)
+    beyond = sized(ACROSS / (4 if narrow() else 2) - 0.04)
+    most = max(int(inches / sized(0.55 + 0.07 * more)), 2)
     candidates = []
     for bins in range(1, most + 3):
-        ticks = np.asarray(MaxNLocator(bins, min_n_ticks=1, steps=[1, 2, 5, 10]).tick_values(*values[[0, -1]]))
+        ticks = np.asarray(
+            MaxNLocator(bins, min_n_ticks=1, steps=[1, 2, 5, 10]).tick_values(*values[[0, -1]])
+        )
         ticks = ticks[(ticks >= values[0]) & (ticks <= values[-1])]
         at = np.interp(ticks, values, np.linspace(west, east, len(values)))
         halves = sized(0.036) * np.array([len(f"{tick:g}") + more for tick in ticks])
         to_edge = np.minimum(at - west, east - at) * inches / (east - west)
         inside = to_edge >= np.maximum(halves - beyond, 0)
         for step in (1, 2):
-            apart = np.diff(at[inside][::step]) * inches / (east - west) >= 2 * halves.max(initial=0)
+            apart = np.diff(at[inside][::step]) * inches / (east - west) >= 2 * halves.max(
+                initial=0
+            )
             candidates += [ticks[inside][::step]] * bool(apart.all())
     return max((ticks for ticks in candidates if len(ticks) <= most), key=len)
 
@@ -561,31 +665,54 @@ def inversion_maps(
     less: str,
     observation: Observation = NOWHERE,
 ) -> Figure:
-    """A row per track with the observed displacement and the model on one scale, and the residual on its own.
+    """A row per track with the observed displacement and the model on one scale, and the residual
+    on its own.
 
     sources      positions east, north [km], which are marked
-    less         what is subtracted from the observed displacement, such as "offset and ramp", or nothing
+    less         what is subtracted from the observed displacement, such as "offset and ramp", or
+                 nothing
     observation  whose elevations shade the maps, and whose system tells where they lie
     """
     shown = _scale_over(maps, ("data", "model"))
     left = _scale_over(maps, ("residual",))
     scales = {"data": shown, "model": shown, "residual": left}
-    frame = frame_of([(map, getattr(map, what), scale) for map in maps for what, scale in scales.items()])
+    frame = frame_of(
+        [(map, getattr(map, what), scale) for map in maps for what, scale in scales.items()]
+    )
     words = _towards(maps, shown.unit)
-    words = words.replace("; ", ";\n") if narrow() else words  # beside the other bar there is no room
+    # beside the other bar there is no room
+    words = words.replace("; ", ";\n") if narrow() else words
     lines = 1 + words.count("\n")
-    figure, axes = _grid(len(SYMBOLS) * len(maps), len(SYMBOLS), frame, observation, fold=False, lines=lines)
+    figure, axes = _grid(
+        len(SYMBOLS) * len(maps), len(SYMBOLS), frame, observation, fold=False, lines=lines
+    )
     for index, (axis, (map, what)) in enumerate(zip(axes, product(maps, SYMBOLS), strict=True)):
         scale = scales[what]
         _draw_map(axis, map, getattr(map, what), scale)
         heading = f"{SYMBOLS[what]},\nless {less}" if less and what == "data" else SYMBOLS[what]
-        _label(axis, heading if index < len(SYMBOLS) else "", *place_of(axis, len(axes)), map.track.name)
+        _label(
+            axis,
+            heading if index < len(SYMBOLS) else "",
+            *place_of(axis, len(axes)),
+            map.track.name,
+        )
         for east, north in sources:
             for colour, width in (("white", 2.6), ("black", 1.2)):
-                axis.plot(east, north, "+", color=colour, markersize=sized(7 + width), mew=sized(width), zorder=4)
+                axis.plot(
+                    east,
+                    north,
+                    "+",
+                    color=colour,
+                    markersize=sized(7 + width),
+                    mew=sized(width),
+                    zorder=4,
+                )
         if map.stations and what == "data":
             _name_stations(axis, map, scale, sources)
-    columns = [[axis for number, axis in enumerate(axes) if (number % 3 == 2) == last] for last in (False, True)]
+    columns = [
+        [axis for number, axis in enumerate(axes) if (number % 3 == 2) == last]
+        for last in (False, True)
+    ]
     _colour_bar(figure, columns[0], shown, words, lines)
     _colour_bar(figure, columns[1], left, f"residual ({left.unit})", lines)
     add_title(figure, title)
@@ -595,7 +722,9 @@ def inversion_maps(
 def residual_maps(
     candidates: Sequence[tuple[str, Sequence[Maps]]], title: str, observation: Observation = NOWHERE
 ) -> Figure:
-    """A row per candidate with the residuals of all tracks, on one scale; `observation` as in `inversion_maps`."""
+    """A row per candidate with the residuals of all tracks, on one scale; `observation` as in
+    `inversion_maps`.
+    """
     maps = [map for _, of_candidate in candidates for map in of_candidate]
     columns, scale = len(candidates[0][1]), _scale_over(maps, ("residual",))
     frame = frame_of([(map, map.residual, scale) for map in maps])
@@ -616,7 +745,9 @@ def _scale_over(maps: Sequence[Maps], kinds: Sequence[str]) -> Scale:
 
     shown = [(map, getattr(map, what)) for map in maps for what in kinds]
     vectors = [stations_of(map, values).vectors for map, values in shown if map.stations]
-    longest = max((float(np.hypot(*np.nan_to_num(of[:, :2]).T).max(initial=0)) for of in vectors), default=0.0)
+    longest = max(
+        (float(np.hypot(*np.nan_to_num(of[:, :2]).T).max(initial=0)) for of in vectors), default=0.0
+    )
     reach, unit, factor = scale_of([values for _, values in shown])
     pointed = extend(factor * np.concatenate([values for _, values in shown]), -reach, reach)
     return Scale(unit, factor, ScalarMappable(Normalize(-reach, reach), "RdBu_r"), longest, pointed)
@@ -629,7 +760,8 @@ WIDE, HIGH = 4.4, 3.4
 
 
 def draw_semivariograms(estimates: Mapping[str, NoiseEstimate], title: str) -> Figure:
-    """A panel per track: the bins, the best model as a line with its nugget, sill and range, and the other one.
+    """A panel per track: the bins, the best model as a line with its nugget, sill and range, and
+    the other one.
 
     estimates  name of the track → its estimate
     """
@@ -649,14 +781,23 @@ def draw_semivariograms(estimates: Mapping[str, NoiseEstimate], title: str) -> F
 def _draw(axis: Axes, name: str, estimate: NoiseEstimate) -> None:
     measured, best = estimate.measured, estimate.best
     far = measured.longest
-    top = 1e6 * max(float(measured.value.max()), best.nugget + best.sill if estimate.levels_off else 0.0)
+    top = 1e6 * max(
+        float(measured.value.max()), best.nugget + best.sill if estimate.levels_off else 0.0
+    )
     distance = np.linspace(0, far, 300)
     for index, noise in enumerate(estimate.fits.values()):
         colour, line = ("0.6", "--") if index else (COLOURS[1], "-")
         # Of each track another type may fit best: the titles say which.
         fits, label = 1e6 * model(distance, noise), "other model" if index else "best model"
         axis.plot(distance / 1000, fits, line, color=colour, linewidth=sized(1.5), label=label)
-    axis.plot(measured.distance / 1000, 1e6 * measured.value, "o", color=COLOURS[0], markersize=sized(4), label="data")
+    axis.plot(
+        measured.distance / 1000,
+        1e6 * measured.value,
+        "o",
+        color=COLOURS[0],
+        markersize=sized(4),
+        label="data",
+    )
     settings: dict[str, Any] = {"color": "0.45", "linewidth": sized(0.8), "linestyle": ":"}
     sill = f"sill {1e6 * best.sill:.3g} mm², range {best.range / 1000:.3g} km"
     levels = {f"nugget {1e6 * best.nugget:.2g} mm²": best.nugget}
@@ -665,9 +806,14 @@ def _draw(axis: Axes, name: str, estimate: NoiseEstimate) -> None:
         axis.axvline(best.range / 1000, **settings)
     for number, level in enumerate(levels.values()):
         axis.axhline(
-            1e6 * level, **settings, label="nugget, nugget + sill, range" if number == 0 and len(levels) > 1 else None
+            1e6 * level,
+            **settings,
+            label="nugget, nugget + sill, range" if number == 0 and len(levels) > 1 else None,
         )
     axis.set_xlim(0, far / 1000)
     axis.set_ylim(0, 1.12 * top)
-    words = [f"{best.type}: {sill if estimate.levels_off else 'does not level off'},", next(iter(levels))]
+    words = [
+        f"{best.type}: {sill if estimate.levels_off else 'does not level off'},",
+        next(iter(levels)),
+    ]
     axis.set_title("\n".join([name, *words]), fontsize=small())

@@ -1,4 +1,6 @@
-"""Files are read, brought into one coordinate reference system, and written as one observation with its noise."""
+"""Files are read, brought into one coordinate reference system, and written as one observation with
+its noise.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +18,15 @@ from qexp.deformation.options import ESTIMATE, NONE, ObserveOptions
 from qexp.deformation.per_file import Request, count_of, requests_of
 from qexp.errors import NotFoundError, QexpError
 from qexp.figures.canvas import require_formats, require_width, save, use_style
-from qexp.observations.noise import MOST_CORRELATED, NoiseEstimate, SignalFree, beyond, declared, with_noise, within
+from qexp.observations.noise import (
+    MOST_CORRELATED,
+    NoiseEstimate,
+    SignalFree,
+    beyond,
+    declared,
+    with_noise,
+    within,
+)
 from qexp.observations.observation import (
     CorrelatedNoise,
     Look,
@@ -50,16 +60,22 @@ class Observed:
 
 
 def observe(
-    sources: Sequence[Path], options: ObserveOptions, to: Path | None = None, figures: Sequence[Path] = ()
+    sources: Sequence[Path],
+    options: ObserveOptions,
+    to: Path | None = None,
+    figures: Sequence[Path] = (),
 ) -> Observed:
     """Read files of satellite tracks and of GNSS stations as one observation, and write it.
 
     to       the observation file; None: it is not written
-    figures  the map of the tracks in each format; semivariograms are drawn beside it, with `_noise` behind the name
+    figures  the map of the tracks in each format; semivariograms are drawn beside it, with `_noise`
+             behind the name
     Raises QexpError before anything is written.
     """
     require_width(options.width)
-    require_targets(to, [path for figure in figures for path in pictures_of(figure)], options.overwrite)
+    require_targets(
+        to, [path for figure in figures for path in pictures_of(figure)], options.overwrite
+    )
     requests = requests_of(sources, options)
     readings, units = _read(requests, options.crs)
     _require_one_error(readings, options)
@@ -71,13 +87,19 @@ def observe(
     require_overlap(observation)
     twice = list(stations_twice(observation))
     # Before points are averaged: the means of cells have another semivariogram.
-    observation, estimates = with_noises(observation, options, lambda: _points(readings, observation))
-    sizes = [reading.size or len(track.x) for reading in readings.values() for track in reading.tracks]
+    observation, estimates = with_noises(
+        observation, options, lambda: _points(readings, observation)
+    )
+    sizes = [
+        reading.size or len(track.x) for reading in readings.values() for track in reading.tracks
+    ]
     if (plan := requests[0].options.reduction) is not None:  # the same for all files
         plan_here = plan.in_system(observation.crs)
         means = tuple(reduced_points(track, plan_here) for track in observation.tracks)
         observation = replace(observation, tracks=means)
-    warnings = [f"{path}: {text}" for path, reading in readings.items() for text in reading.warnings]
+    warnings = [
+        f"{path}: {text}" for path, reading in readings.items() for text in reading.warnings
+    ]
     warnings += [*_tiny_errors(readings), *twice, *_unlike(observation, units_by_track)]
     each = zip(observation.tracks, sizes, strict=True)
     summaries = [summary_of(track, size, observation.crs) for track, size in each]
@@ -86,7 +108,10 @@ def observe(
     warnings += [*_cells_of_noise(observation, plan), *_too_many_correlated(observation)]
     files = []
     if to is not None:
-        counts = [f"{track.name}: {track.points:,} points count, {track.masked:,} do not" for track in summaries]
+        counts = [
+            f"{track.name}: {track.points:,} points count, {track.masked:,} do not"
+            for track in summaries
+        ]
         write_observation(observation, to, options.history, "\n".join(counts + warnings))
         files.append(to)
     for figure in figures:
@@ -95,7 +120,9 @@ def observe(
     return Observed(observation, summaries, warnings, files, estimates)
 
 
-def _read(requests: Sequence[Request], crs: str | None) -> tuple[dict[str, Reading], dict[str, ReadOptions]]:
+def _read(
+    requests: Sequence[Request], crs: str | None
+) -> tuple[dict[str, Reading], dict[str, ReadOptions]]:
     """What the files hold, and the units of those that take one; both by the files' names.
 
     crs  of coordinates that name none themselves
@@ -104,16 +131,24 @@ def _read(requests: Sequence[Request], crs: str | None) -> tuple[dict[str, Readi
     units: dict[str, ReadOptions] = {}
     files = Counter(request.path for request in requests)
     for request in requests:
-        path, reader, options, key = request.path, request.reader, request.options, str(request.path)
+        path = request.path
+        reader = request.reader
+        options = request.options
+        key = str(request.path)
         if files[path] > 1 and options.variable is not None:
-            options, key = replace(options, name=options.name or options.variable), f"{path}, '{options.variable}'"
+            options, key = (
+                replace(options, name=options.name or options.variable),
+                f"{path}, '{options.variable}'",
+            )
         if key in readings:
             raise QexpError(f"{key} is given twice")
         reading = reader.read(path, options)
         if "north" in reader.takes:
             reading = by_north(reading, options.north, crs)
         if reading.look is not None:
-            reading = replace(reading, tracks=tuple(replace(track, look=reading.look) for track in reading.tracks))
+            reading = replace(
+                reading, tracks=tuple(replace(track, look=reading.look) for track in reading.tracks)
+            )
         readings[key] = reading
         if "unit" in reader.takes:
             units[key] = options
@@ -121,30 +156,45 @@ def _read(requests: Sequence[Request], crs: str | None) -> tuple[dict[str, Readi
 
 
 def _distinct_names(readings: Mapping[str, Reading]) -> dict[str, Reading]:
-    """The readings, with the part of their files' paths that differs before names that several of them have."""
+    """The readings, with the part of their files' paths that differs before names that several of
+    them have.
+    """
     files = Counter(track.name for reading in readings.values() for track in reading.tracks)
     paths = {path: Path(path).absolute() for path in readings}
     apart = dict(readings)
     for name in [name for name, count in files.items() if count > 1]:
-        sharing = [path for path, reading in readings.items() if name in [track.name for track in reading.tracks]]
+        sharing = [
+            path
+            for path, reading in readings.items()
+            if name in [track.name for track in reading.tracks]
+        ]
         ways = [tuple(reversed(paths[path].with_suffix("").parts)) for path in sharing]
-        level = next((parts for parts in zip(*ways, strict=False) if len(set(parts)) == len(parts)), None)
+        level = next(
+            (parts for parts in zip(*ways, strict=False) if len(set(parts)) == len(parts)), None
+        )
         for path, part in zip(sharing, level or (), strict=False):
             tracks = (
-                replace(track, name=f"{part}_{name}") if track.name == name else track for track in apart[path].tracks
+                replace(track, name=f"{part}_{name}") if track.name == name else track
+                for track in apart[path].tracks
             )
             apart[path] = replace(apart[path], tracks=tuple(tracks))
     return apart
 
 
 def _points(readings: Mapping[str, Reading], observation: Observation) -> Mapping[str, Track]:
-    """Points of the tracks that their readers have reduced, by name, in the system of the observation."""
+    """Points of the tracks that their readers have reduced, by name, in the system of the
+    observation.
+    """
     drawn = {
         path: replace(reading, tracks=(reading.points(),))
         for path, reading in readings.items()
         if reading.points is not None
     }
-    return {track.name: track for track in in_one_system(drawn, observation.crs).tracks} if drawn else {}
+    return (
+        {track.name: track for track in in_one_system(drawn, observation.crs).tracks}
+        if drawn
+        else {}
+    )
 
 
 def require_targets(to: Path | None, pictures: Sequence[Path], overwrite: bool) -> None:
@@ -153,7 +203,9 @@ def require_targets(to: Path | None, pictures: Sequence[Path], overwrite: bool) 
         raise QexpError(f"`to={to}`: an observation file is NetCDF; let its name end in .nc")
     for path in ([] if to is None else [to]) + [*pictures]:
         if path.exists() and not overwrite:
-            raise QexpError(f"{path} exists already; choose another name, or replace it with `overwrite=True`")
+            raise QexpError(
+                f"{path} exists already; choose another name, or replace it with `overwrite=True`"
+            )
         if not path.absolute().parent.is_dir():
             raise NotFoundError(f"{path}: there is no folder {path.parent}")
 
@@ -165,7 +217,9 @@ def _sources(readings: Mapping[str, Reading]) -> str:
 # What a user should look at, in the tracks beside each other and in their noise.
 
 DOUBTED_ERROR_RATIO, DOUBTED_DISPLACEMENT_RATIO = 3.0, 100.0
-"""Ratio of a track's errors and its largest displacement, and of those of two tracks, from which units are doubted."""
+"""Ratio of a track's errors and its largest displacement, and of those of two tracks, from which
+units are doubted.
+"""
 SMALL_DISPLACEMENT = 2e-4
 """Displacements [m] below which all of a track's are doubted."""
 LEAST_ERROR = 5e-5
@@ -178,8 +232,9 @@ def _tiny_errors(readings: Mapping[str, Reading]) -> Iterator[str]:
             of_one = track.error if track.count is None else track.error * np.sqrt(track.count)
             if track.size and (error := float(np.median(of_one))) < LEAST_ERROR:
                 yield (
-                    f"{path}: the errors are {1e3 * error:.2g} mm, less than any that are measured; they count in the "
-                    "unit of the displacements; of variances, write the square roots"
+                    f"{path}: the errors are {1e3 * error:.2g} mm, less than any that are measured;"
+                    " they count in the unit of the displacements; of variances, write the square"
+                    " roots"
                 )
 
 
@@ -189,17 +244,20 @@ def _unlike(observation: Observation, units: Mapping[str, ReadOptions]) -> Itera
     units  of the files of tracks, by the tracks' names; not of those that have units of their own
     """
     largest = {
-        track.name: float(np.abs(track.where_observed().displacement).max(initial=0.0)) for track in observation.tracks
+        track.name: float(np.abs(track.where_observed().displacement).max(initial=0.0))
+        for track in observation.tracks
     }
     moved = {name: most for name, most in largest.items() if most > 0}
     if not moved:
         return
     for track in observation.tracks:
-        if (error := float(np.median(track.where_observed().error))) > DOUBTED_ERROR_RATIO * largest[track.name]:
+        if (
+            error := float(np.median(track.where_observed().error))
+        ) > DOUBTED_ERROR_RATIO * largest[track.name]:
             yield (
-                f"the errors of '{track.name}' are {error:.3g} m, but its displacements only up to "
-                f"{largest[track.name]:.3g} m; `error` counts in `unit`, of tables of `gnss` in `gnss_unit`, and in m "
-                "without these, whatever headers say"
+                f"the errors of '{track.name}' are {error:.3g} m, but its displacements only up to"
+                f" {largest[track.name]:.3g} m; `error` counts in `unit`, of tables of `gnss` in"
+                " `gnss_unit`, and in m without these, whatever headers say"
             )
     least, most = min(moved, key=lambda name: moved[name]), max(moved, key=lambda name: moved[name])
     smaller = "mm" if moved[most] > LARGE_DISPLACEMENT else "cm"
@@ -209,47 +267,61 @@ def _unlike(observation: Observation, units: Mapping[str, ReadOptions]) -> Itera
         another, metres = "`unit` where its file is read", "`unit=m` where its file is read"
     if moved[most] > DOUBTED_DISPLACEMENT_RATIO * moved[least]:
         yield (
-            f"the displacements of '{most}' are up to {moved[most]:.3g} m, {moved[most] / moved[least]:,.0f} times "
-            f"those of '{least}', up to {moved[least]:.3g} m; if their units differ, give that of '{most}': {another}"
+            f"the displacements of '{most}' are up to {moved[most]:.3g} m,"
+            f" {moved[most] / moved[least]:,.0f} times those of '{least}', up to {moved[least]:.3g}"
+            f" m; if their units differ, give that of '{most}': {another}"
         )
     elif moved[most] < SMALL_DISPLACEMENT:
-        yield f"all displacements are less than {1e3 * moved[most]:.2g} mm; if they are in metres, say so: {metres}"
+        yield (
+            f"all displacements are less than {1e3 * moved[most]:.2g} mm; if they are in metres,"
+            f" say so: {metres}"
+        )
 
 
 def _require_one_error(readings: Mapping[str, Reading], options: ObserveOptions) -> None:
     """Raises QexpError where one number of `error` would be of several lengths, or is of no use."""
-    used = {path: reading.error_unit for path, reading in readings.items() if reading.error_unit is not None}
+    used = {
+        path: reading.error_unit
+        for path, reading in readings.items()
+        if reading.error_unit is not None
+    }
     errors = options.error if isinstance(options.error, Sequence) else [options.error]
     if options.error is not None and not used:
-        raise QexpError(f"`error` has no effect: {', '.join(readings)} has errors of its own; leave it out")
+        raise QexpError(
+            f"`error` has no effect: {', '.join(readings)} has errors of its own; leave it out"
+        )
     if len(set(used.values())) > 1 and len(errors) == 1:
         words = ", ".join(f"in {unit} for {path}" for path, unit in used.items())
         raise QexpError(
-            f"`error={errors[0]:g}` would count {words}; give each file its own, in order, those of `gnss` last: "
-            f"`error={[round(0.003 / METRES[unit], 4) for unit in used.values()]}`"
+            f"`error={errors[0]:g}` would count {words}; give each file its own, in order, those of"
+            f" `gnss` last: `error={[round(0.003 / METRES[unit], 4) for unit in used.values()]}`"
         )
 
 
 MOST_FROM_NORTH = 60.0
-"""Of headings from north or south, beyond which few satellites fly [degrees]; those that turn back at 80° and more of
-latitude do nowhere else."""
+"""Of headings from north or south, beyond which few satellites fly [degrees]; those that turn back
+at 80° and more of latitude do nowhere else.
+"""
 
 
 def _unusual_headings(options: ObserveOptions, tracks: Sequence[TrackSummary]) -> Iterator[str]:
-    """Doubts where tracks have their own incidences, but one heading, or a heading that is an azimuth, as it seems."""
+    """Doubts where tracks have their own incidences, but one heading, or a heading that is an
+    azimuth, as it seems.
+    """
     if count_of(options.incidence) > 1 and count_of(options.heading) == 1:
         yield (
-            "all tracks have one heading, but each its own incidence; if they are ascending and descending, give each "
-            "its heading, in order: `heading=[-13, 193]`"
+            "all tracks have one heading, but each its own incidence; if they are ascending and"
+            " descending, give each its heading, in order: `heading=[-13, 193]`"
         )
     for track in tracks:
         if track.look and track.heading and abs(abs(track.heading) - 90) < 90 - MOST_FROM_NORTH:
             yield (
-                f"the heading of '{track.name}' is {track.heading:.0f}°, far from north and south, as that of few "
-                "satellites; if this is the azimuth of the line of sight, from the ground to a satellite that looks to "
-                f"its right, the heading is azimuth + 90°, here {(track.heading + 270) % 360 - 180:.0f}°, of azimuths "
-                "that count clockwise from north; of those that count anticlockwise from north, as in ISCE and MintPy, "
-                f"it is 90° − azimuth, here {(270 - track.heading) % 360 - 180:.0f}°"
+                f"the heading of '{track.name}' is {track.heading:.0f}°, far from north and south,"
+                " as that of few satellites; if this is the azimuth of the line of sight, from the"
+                " ground to a satellite that looks to its right, the heading is azimuth + 90°,"
+                f" here {(track.heading + 270) % 360 - 180:.0f}°, of azimuths that count clockwise"
+                " from north; of those that count anticlockwise from north, as in ISCE and MintPy,"
+                f" it is 90° − azimuth, here {(270 - track.heading) % 360 - 180:.0f}°"
             )
 
 
@@ -260,15 +332,17 @@ def _cells_of_noise(observation: Observation, plan: Reduction | None) -> Iterato
             continue
         if plan.criterion.passes_over(whole := float(track.where_observed().displacement.std())):
             yield (
-                f"all displacements of '{track.name}' have a standard deviation of {whole:.2g} m, so that the quadtree "
-                f"splits no cell; its threshold is in m, such as `reduce=quadtree:{max(whole / 2, 1e-4):.1g}`"
+                f"all displacements of '{track.name}' have a standard deviation of {whole:.2g} m,"
+                " so that the quadtree splits no cell; its threshold is in m, such as"
+                f" `reduce=quadtree:{max(whole / 2, 1e-4):.1g}`"
             )
         if not plan.criterion.follows(deviation := _deviation(track)):
             continue
         yield (
-            f"the noise of '{track.name}' has a standard deviation of {deviation:.2g} m, by which the quadtree splits "
-            "cells without a signal: they follow the noise, so that residuals come out larger than it, by some 10 % "
-            f"in χ²; observe it again with a higher threshold, such as `reduce=quadtree:{2 * deviation:.1g}`"
+            f"the noise of '{track.name}' has a standard deviation of {deviation:.2g} m, by which"
+            " the quadtree splits cells without a signal: they follow the noise, so that residuals"
+            " come out larger than it, by some 10 % in χ²; observe it again with a higher"
+            f" threshold, such as `reduce=quadtree:{2 * deviation:.1g}`"
         )
 
 
@@ -282,41 +356,60 @@ THRESHOLDS_TO_TRY = [digit * 10.0**power for power in range(-4, 1) for digit in 
 
 
 def _too_many_correlated(observation: Observation) -> Iterator[str]:
-    """What to do with an observation that `qexp invert` refuses, with the finest quadtree that it takes."""
-    large = [track for track in observation.tracks if track.noise and track.noise.sill and track.size > MOST_CORRELATED]
+    """What to do with an observation that `qexp invert` refuses, with the finest quadtree that it
+    takes.
+    """
+    large = [
+        track
+        for track in observation.tracks
+        if track.noise and track.noise.sill and track.size > MOST_CORRELATED
+    ]
     if not large:
         return
-    words = ", ".join(f"{track.name} has {track.size:,} points with correlated noise" for track in large)
+    words = ", ".join(
+        f"{track.name} has {track.size:,} points with correlated noise" for track in large
+    )
     refused = f"{words}: `qexp invert` weighs at most {MOST_CORRELATED:,} of a track"
     for threshold in [step for step in THRESHOLDS_TO_TRY if step > max(map(_deviation, large))]:
-        most = max(reduced_points(track, reduction(f"quadtree:{threshold:g}")).size for track in large)
+        most = max(
+            reduced_points(track, reduction(f"quadtree:{threshold:g}")).size for track in large
+        )
         if most <= MOST_CORRELATED:
-            yield f"{refused}; observe it again with `reduce=quadtree:{threshold:g}`, which leaves {most:,} at most"
+            yield (
+                f"{refused}; observe it again with `reduce=quadtree:{threshold:g}`, which leaves"
+                f" {most:,} at most"
+            )
             return
-    yield f"{refused}; observe the original files with a coarser `reduce`"  # as means are not averaged again
+    yield (  # as means are not averaged again
+        f"{refused}; observe the original files with a coarser `reduce`"
+    )
 
 
 LARGEST_NOISE = 0.025
-"""Standard deviation of the noise of a track [m] beyond which an estimate is doubted: few atmospheres have more."""
+"""Standard deviation of the noise of a track [m] beyond which an estimate is doubted: few
+atmospheres have more.
+"""
 
 
 def _doubts(name: str, estimate: NoiseEstimate) -> Iterator[str]:
     if (deviation := math.sqrt(estimate.best.sill + estimate.best.nugget)) > LARGEST_NOISE:
         yield (
-            f"the noise of '{name}' is estimated as {1e3 * deviation:.0f} mm, more than that of nearly all radar "
-            "images: a part of the signal counts as noise where one point source does not explain all tracks, as with "
-            "exchanged headings; check headings, signs and units, or name an area without a signal by "
-            "`noise_area` or `noise_mask`"
+            f"the noise of '{name}' is estimated as {1e3 * deviation:.0f} mm, more than that of"
+            " nearly all radar images: a part of the signal counts as noise where one point source"
+            " does not explain all tracks, as with exchanged headings; check headings, signs and"
+            " units, or name an area without a signal by `noise_area` or `noise_mask`"
         )
     if not estimate.levels_off:
         yield (
-            f"the semivariogram of '{name}' does not level off, so that sill and range are only lower limits; if a "
-            "ramp is in the data, `noise_ramp=True` subtracts it; otherwise choose a larger part without signal"
+            f"the semivariogram of '{name}' does not level off, so that sill and range are only"
+            " lower limits; if a ramp is in the data, `noise_ramp=True` subtracts it; otherwise"
+            " choose a larger part without signal"
         )
     if not estimate.resolved:
         yield (
-            f"the noise of '{name}' is correlated over less than the {estimate.measured.distance[0]:.4g} m between its "
-            "nearest points, if at all, so that sill, range and nugget cannot be determined separately"
+            f"the noise of '{name}' is correlated over less than the"
+            f" {estimate.measured.distance[0]:.4g} m between its nearest points, if at all, so that"
+            " sill, range and nugget cannot be determined separately"
         )
 
 
@@ -326,9 +419,11 @@ def _doubts(name: str, estimate: NoiseEstimate) -> Iterator[str]:
 def with_noises(
     observation: Observation, options: ObserveOptions, points: Callable[[], Mapping[str, Track]]
 ) -> tuple[Observation, Mapping[str, NoiseEstimate]]:
-    """The observation with the noises of the options, and those of them that were estimated, by track.
+    """The observation with the noises of the options, and those of them that were estimated, by
+    track.
 
-    points  gives some points of each track that holds means of cells: means have another semivariogram
+    points  gives some points of each track that holds means of cells: means have another
+            semivariogram
     Raises QexpError.
     """
     radar = [track for track in observation.tracks if track.kind == "radar"]
@@ -341,8 +436,9 @@ def with_noises(
         for track in unknown:
             if track.count is not None and track.name not in drawn:
                 raise QexpError(
-                    f"track '{track.name}' holds means of cells, from which the noise of points cannot be estimated; "
-                    "give `noise=estimate` together with `reduce` where the files are read, or declare the noise"
+                    f"track '{track.name}' holds means of cells, from which the noise of points"
+                    " cannot be estimated; give `noise=estimate` together with `reduce` where the"
+                    " files are read, or declare the noise"
                 )
         unknown = [track if track.count is None else drawn[track.name] for track in unknown]
     estimates = _estimates(unknown, options)
@@ -354,7 +450,11 @@ def with_noises(
         elif word == NONE:
             tracks.append(replace(track, noise=None))
         else:
-            noise = replace(estimates[track.name].best, estimated=True) if word == ESTIMATE else declared(word)
+            noise = (
+                replace(estimates[track.name].best, estimated=True)
+                if word == ESTIMATE
+                else declared(word)
+            )
             tracks.append(with_noise(track, noise, options.keep_errors))
     return replace(observation, tracks=tuple(tracks)), estimates
 
@@ -365,17 +465,21 @@ def _require_use(options: ObserveOptions, radar: Sequence[Track]) -> None:
         raise QexpError("`noise`: there is no satellite track; stations have errors of their own")
     if len(options.noises) > 1 and len(options.noises) != len(radar):
         raise QexpError(
-            f"`noise` is given {len(options.noises)} times; give it once for all, or once for each of the {len(radar)} "
-            f"satellite tracks: {', '.join(track.name for track in radar)}"
+            f"`noise` is given {len(options.noises)} times; give it once for all, or once for each"
+            f" of the {len(radar)} satellite tracks: {', '.join(track.name for track in radar)}"
         )
     if options.noise_area is not None and options.noise_mask is not None:
-        raise QexpError("`noise_area` and `noise_mask` both name the area without a signal; keep one")
+        raise QexpError(
+            "`noise_area` and `noise_mask` both name the area without a signal; keep one"
+        )
     values = {name: getattr(options, name) for name in ("noise_area", "noise_mask", "noise_ramp")}
     useless = [name for name, value in values.items() if value is not None and value is not False]
     if useless and ESTIMATE not in options.noises:
         raise QexpError(f"`{useless[0]}` has no effect without `noise={ESTIMATE}`")
     if options.keep_errors and not set(options.noises) - {NONE}:
-        raise QexpError("`keep_errors` has no effect without a noise; nothing else replaces the errors")
+        raise QexpError(
+            "`keep_errors` has no effect without a noise; nothing else replaces the errors"
+        )
 
 
 def _estimates(tracks: Sequence[Track], options: ObserveOptions) -> Mapping[str, NoiseEstimate]:
@@ -385,9 +489,13 @@ def _estimates(tracks: Sequence[Track], options: ObserveOptions) -> Mapping[str,
 
     signal_free: SignalFree | None = None
     if options.noise_area is not None:
-        west, east, south, north = _numbers("`noise_area`", options.noise_area, "EAST0,EAST1,NORTH0,NORTH1")
+        west, east, south, north = _numbers(
+            "`noise_area`", options.noise_area, "EAST0,EAST1,NORTH0,NORTH1"
+        )
         if not (west < east and south < north):
-            raise QexpError("`noise_area`: write EAST0,EAST1,NORTH0,NORTH1 in m, the smaller of two first")
+            raise QexpError(
+                "`noise_area`: write EAST0,EAST1,NORTH0,NORTH1 in m, the smaller of two first"
+            )
         signal_free = within(west, east, south, north)
     if options.noise_mask is not None:
         signal_free = beyond(*_numbers("`noise_mask`", options.noise_mask, "EAST,NORTH,RADIUS"))
@@ -425,8 +533,9 @@ class TrackSummary:
     true_heading: float | None
     """The same from true north."""
     look: Look | None
-    """Side to which the satellite looks; None for GNSS, and if not known: headings are then those of a right-looking
-    satellite."""
+    """Side to which the satellite looks; None for GNSS, and if not known: headings are then those
+    of a right-looking satellite.
+    """
     rms: float
     """Root mean square of the displacements."""
     error: float
@@ -437,7 +546,9 @@ class TrackSummary:
 
     @property
     def error_is_nugget(self) -> bool:
-        return self.noise is not None and math.isclose(self.error**2, self.noise.nugget, rel_tol=1e-6)
+        return self.noise is not None and math.isclose(
+            self.error**2, self.noise.nugget, rel_tol=1e-6
+        )
 
     def document(self) -> dict[str, Any]:
         return asdict(self)
@@ -455,28 +566,51 @@ def summary_of(track: Track, size: int, crs: str | None) -> TrackSummary:
     if track.kind == "radar":
         mean = observed.direction.mean(axis=0, keepdims=True)
         incidence, heading = (float(angle[0]) for angle in angles_of(mean, track.look))
-        turn = 0.0 if crs is None else np.degrees(convergence(crs_of(crs), observed.x, observed.y)).mean()
+        turn = (
+            0.0
+            if crs is None
+            else np.degrees(convergence(crs_of(crs), observed.x, observed.y)).mean()
+        )
         true_heading = float((heading + turn + 180) % 360 - 180)
-    east, north = ((float(values.min()), float(values.max())) for values in (observed.x, observed.y))
+    east, north = (
+        (float(values.min()), float(values.max())) for values in (observed.x, observed.y)
+    )
     return TrackSummary(
-        track.name, track.kind, observed.size, averaged, max(size - (averaged or observed.size), 0), east, north,
-        incidence, heading, true_heading, track.look, float(np.sqrt(np.mean(observed.displacement**2))),
-        float(np.median(observed.error)), track.noise,
+        track.name,
+        track.kind,
+        observed.size,
+        averaged,
+        max(size - (averaged or observed.size), 0),
+        east,
+        north,
+        incidence,
+        heading,
+        true_heading,
+        track.look,
+        float(np.sqrt(np.mean(observed.displacement**2))),
+        float(np.median(observed.error)),
+        track.noise,
         None if observed.station is None else list(dict.fromkeys(observed.station.tolist())),
-    )  # fmt: skip
+    )
 
 
 # Figures of an observation: its tracks as maps, and the semivariograms of their noise.
 
 
 def pictures_of(figure: Path) -> tuple[Path, Path]:
-    """The map, and the semivariograms beside it. Raises QexpError for a format that there is not."""
+    """The map, and the semivariograms beside it. Raises QexpError for a format that there is
+    not.
+    """
     require_formats([figure.suffix[1:]])
     return figure, figure.with_name(f"{figure.stem}_noise{figure.suffix}")
 
 
 def draw(
-    observation: Observation, estimates: Mapping[str, NoiseEstimate], figure: Path, title: str, options: ObserveOptions
+    observation: Observation,
+    estimates: Mapping[str, NoiseEstimate],
+    figure: Path,
+    title: str,
+    options: ObserveOptions,
 ) -> list[Path]:
     """Draw the map, and the semivariograms if there are any; returns the paths of the figures."""
     map_path, noise_path = pictures_of(figure)
@@ -484,5 +618,8 @@ def draw(
         save(draw_tracks(observation, title), map_path)
         if not estimates:
             return [map_path]
-        save(draw_semivariograms(estimates, f"{title}: semivariograms without the signal"), noise_path)
+        save(
+            draw_semivariograms(estimates, f"{title}: semivariograms without the signal"),
+            noise_path,
+        )
     return [map_path, noise_path]

@@ -1,4 +1,6 @@
-"""What observe and invert are asked for. Lengths are in m, angles in degrees, unless a field says otherwise."""
+"""What observe and invert are asked for. Lengths are in m, angles in degrees, unless a field says
+otherwise.
+"""
 
 from __future__ import annotations
 
@@ -36,7 +38,11 @@ METHODS = ("auto", "sampler")
 
 FIGURE_ENDINGS = (".png", ".pdf", ".svg")
 
-STAGES = SEARCHING, BETWEEN, TESTING = ("searching the best fit", "finding intervals", "testing the residuals")
+STAGES = SEARCHING, BETWEEN, TESTING = (
+    "searching the best fit",
+    "finding intervals",
+    "testing the residuals",
+)
 """What is done for a source, in order."""
 
 Staged = Callable[[str, str, float], None]
@@ -49,8 +55,8 @@ def unstaged(source: str, stage: str, share: float) -> None: ...
 USUAL_DRAWS, MOST_DRAWS = 2000, 1_000_000
 
 IN_TWO_FILES = (
-    "a name is for all files that have such a column; of grids give `variable` for each, and of tables with other "
-    "names make an observation of each and join these"
+    "a name is for all files that have such a column; of grids give `variable` for each, and of"
+    " tables with other names make an observation of each and join these"
 )
 """What to do if files have one thing in columns of two names."""
 
@@ -83,7 +89,9 @@ def read_numbers(option: str, text: str) -> list[float]:
     try:
         return [finite(number) for number in text.split(",")]
     except ValueError:
-        raise QexpError(f"{option} {shortened(text)}: write numbers with commas between them") from None
+        raise QexpError(
+            f"{option} {shortened(text)}: write numbers with commas between them"
+        ) from None
 
 
 def read_numbers_of_files(option: str, texts: Sequence[str]) -> list[float]:
@@ -108,7 +116,9 @@ def read_position(option: str, text: str) -> tuple[float, float]:
     try:
         east, north = map(finite, text.split(","))
     except ValueError:
-        raise QexpError(f"{option} {shortened(text)}: write EAST,NORTH in metres, such as 426000,4519000") from None
+        raise QexpError(
+            f"{option} {shortened(text)}: write EAST,NORTH in metres, such as 426000,4519000"
+        ) from None
     return east, north
 
 
@@ -127,170 +137,293 @@ class ObserveOptions:
 
     panels: ClassVar = {
         "Files": (
-            "gnss", "name", "columns", "band", "variable", "epochs", "bounds", "nodata", "coherence",
-            "least_coherence", "dem",
+            "gnss",
+            "name",
+            "columns",
+            "band",
+            "variable",
+            "epochs",
+            "bounds",
+            "nodata",
+            "coherence",
+            "least_coherence",
+            "dem",
         ),
         "Geometry": ("crs", "incidence", "heading", "look", "north", "direction", "geometry"),
         "Units": ("unit", "gnss_unit", "error", "phase", "wavelength", "sensor"),
         "Noise": ("noise", "noise_area", "noise_mask", "noise_ramp", "keep_errors"),
         "Reduction": ("reduce", "smallest_cell", "largest_cell", "least_share"),
-        "Output": ("to", "figure", "no_figure", "formats", "style", "width", "overwrite", "as_json"),
-    }  # fmt: skip
+        "Output": (
+            "to",
+            "figure",
+            "no_figure",
+            "formats",
+            "style",
+            "width",
+            "overwrite",
+            "as_json",
+        ),
+    }
 
     to: str | Path | None = option(
-        None, "The observation file to write; without it the observation is only described.", metavar="OBS.nc"
+        None,
+        "The observation file to write; without it the observation is only described.",
+        metavar="OBS.nc",
     )
     _: KW_ONLY
     gnss: Sequence[str | Path] = option(
-        (), "A table of GNSS stations, with any header or none.", also="Repeat for more.", metavar="FILE",
+        (),
+        "A table of GNSS stations, with any header or none.",
+        also="Repeat for more.",
+        metavar="FILE",
         shell=list[Path],
-    )  # fmt: skip
+    )
     name: Each = option(
-        None, "Name of the track; the file's name if left out. One for each file.", also="Repeat it.",
-        metavar="TRACK", shell=list[str],
-    )  # fmt: skip
+        None,
+        "Name of the track; the file's name if left out. One for each file.",
+        also="Repeat it.",
+        metavar="TRACK",
+        shell=list[str],
+    )
     columns: Mapping[str, str | int] | Sequence[int] | None = option(
-        None, "What the columns of tables hold, by name or position from 1: east, north (or longitude, latitude), los, "
-        "error, los_east, los_north, los_up (or incidence, heading), elevation; of GNSS tables displacement_east, …, "
-        "error_east, …; each for the files that have such a column. Or the positions of east, north, los, error and "
-        "the vector, in this order.",
-        metavar="WHAT=COLUMN,...|N,N,...", shell=list[str], read=partial(read_columns, twice=IN_TWO_FILES),
-    )  # fmt: skip
+        None,
+        "What the columns of tables hold, by name or position from 1: east, north (or longitude,"
+        " latitude), los, error, los_east, los_north, los_up (or incidence, heading), elevation; of"
+        " GNSS tables displacement_east, …, error_east, …; each for the files that have such a"
+        " column. Or the positions of east, north, los, error and the vector, in this order.",
+        metavar="WHAT=COLUMN,...|N,N,...",
+        shell=list[str],
+        read=partial(read_columns, twice=IN_TWO_FILES),
+    )
     unit: Each = option(
-        None, "Unit of displacements and errors, m if left out; once for all files, or for each. Not for `gnss`.",
-        metavar="m|cm|mm", shell=list[str],
-    )  # fmt: skip
+        None,
+        "Unit of displacements and errors, m if left out; once for all files, or for each. Not for"
+        " `gnss`.",
+        metavar="m|cm|mm",
+        shell=list[str],
+    )
     gnss_unit: str | Sequence[str] = option(
-        (), "Unit in the tables of `gnss`, m if left out or what their header says; once, or for each.",
-        metavar="m|cm|mm", shell=list[str],
-    )  # fmt: skip
+        (),
+        "Unit in the tables of `gnss`, m if left out or what their header says; once, or for each.",
+        metavar="m|cm|mm",
+        shell=list[str],
+    )
     error: float | Sequence[float] | None = option(
-        None, "Standard deviation of displacements whose file has none, in the unit of `unit`, for tables of `gnss` in "
-        "that of `gnss_unit`; not needed where the noise is estimated. Once, or for each file, tables of `gnss` last.",
-        metavar="NUMBER", shell=list[str], read=read_numbers_of_files,
-    )  # fmt: skip
+        None,
+        "Standard deviation of displacements whose file has none, in the unit of `unit`, for tables"
+        " of `gnss` in that of `gnss_unit`; not needed where the noise is estimated. Once, or for"
+        " each file, tables of `gnss` last.",
+        metavar="NUMBER",
+        shell=list[str],
+        read=read_numbers_of_files,
+    )
     nodata: Sequence[float] = option(
-        (), "A number that means no data in any of the files, besides those that they name.", also="Repeat for more.",
-        metavar="NUMBER", shell=list[float],
-    )  # fmt: skip
+        (),
+        "A number that means no data in any of the files, besides those that they name.",
+        also="Repeat for more.",
+        metavar="NUMBER",
+        shell=list[float],
+    )
     crs: str | None = option(
-        None, "Coordinate reference system of the observation, and of coordinates whose file names none. Geographic "
-        "coordinates (EPSG:4326, or columns longitude and latitude) are projected to it, or to the UTM zone of their "
-        "centre.", metavar="EPSG:CODE",
-    )  # fmt: skip
+        None,
+        "Coordinate reference system of the observation, and of coordinates whose file names none."
+        " Geographic coordinates (EPSG:4326, or columns longitude and latitude) are projected to"
+        " it, or to the UTM zone of their centre.",
+        metavar="EPSG:CODE",
+    )
     incidence: Angles = option(
-        None, "Incidence of files without lines of sight, from the vertical, or a raster of it; once, or for each "
-        "file, such as 36,41.", metavar="DEGREES|FILE", shell=list[str], read=read_numbers_or_files,
-    )  # fmt: skip
+        None,
+        "Incidence of files without lines of sight, from the vertical, or a raster of it; once, or"
+        " for each file, such as 36,41.",
+        metavar="DEGREES|FILE",
+        shell=list[str],
+        read=read_numbers_or_files,
+    )
     heading: Angles = option(
-        None, "Direction of flight, clockwise from north, such as -10 or 190, or a raster; once, or for each "
-        "file, such as -12,-168.",
-        metavar="DEGREES|FILE", shell=list[str], read=read_numbers_or_files,
-    )  # fmt: skip
+        None,
+        "Direction of flight, clockwise from north, such as -10 or 190, or a raster; once, or for"
+        " each file, such as -12,-168.",
+        metavar="DEGREES|FILE",
+        shell=list[str],
+        read=read_numbers_or_files,
+    )
     look: Each = option(
-        None, "Side to which the satellite looks, right if left out; once for all files with headings, in columns or "
-        "by `heading`, or for each of them.", metavar="right|left", shell=list[str],
-    )  # fmt: skip
+        None,
+        "Side to which the satellite looks, right if left out; once for all files with headings, in"
+        " columns or by `heading`, or for each of them.",
+        metavar="right|left",
+        shell=list[str],
+    )
     north: Each = option(
-        None, "North to which lines of sight and components of stations refer in a file of projected coordinates: grid "
-        "(the default) or true. They are rotated to the observation's grid north. Once, or for each file.",
-        metavar="true|grid", shell=list[str],
-    )  # fmt: skip
-    phase: bool | None = option(None, "Grids hold unwrapped phase in radians, which needs `wavelength` or `sensor`.")
+        None,
+        "North to which lines of sight and components of stations refer in a file of projected"
+        " coordinates: grid (the default) or true. They are rotated to the observation's grid"
+        " north. Once, or for each file.",
+        metavar="true|grid",
+        shell=list[str],
+    )
+    phase: bool | None = option(
+        None, "Grids hold unwrapped phase in radians, which needs `wavelength` or `sensor`."
+    )
     wavelength: float | Sequence[float] | None = option(
-        None, "Wavelength of the radar; grids then hold phase, and displacements are phase × (−wavelength / 4π). Once, "
-        "or for each file.", metavar="METRES", shell=list[float],
-    )  # fmt: skip
+        None,
+        "Wavelength of the radar; grids then hold phase, and displacements are phase × (−wavelength"
+        " / 4π). Once, or for each file.",
+        metavar="METRES",
+        shell=list[float],
+    )
     sensor: Each = option(
-        None, "A satellite in place of its wavelength, such as sentinel-1, cosmo-skymed, terrasar-x, alos-2 or "
-        "envisat.", metavar="NAME", shell=list[str],
-    )  # fmt: skip
+        None,
+        "A satellite in place of its wavelength, such as sentinel-1, cosmo-skymed, terrasar-x,"
+        " alos-2 or envisat.",
+        metavar="NAME",
+        shell=list[str],
+    )
     direction: Sequence[str | Path] | Sequence[Sequence[str | Path]] | None = option(
-        None, "Rasters of the components of the unit vector from the ground to the satellite; once, or for each file.",
-        metavar="EAST,NORTH,UP", shell=list[str], read=read_three_files,
-    )  # fmt: skip
+        None,
+        "Rasters of the components of the unit vector from the ground to the satellite; once, or"
+        " for each file.",
+        metavar="EAST,NORTH,UP",
+        shell=list[str],
+        read=read_three_files,
+    )
     coherence: Files = option(
-        None, "Raster of coherence on the same grid; once, or for each file.", metavar="FILE", shell=list[Path]
+        None,
+        "Raster of coherence on the same grid; once, or for each file.",
+        metavar="FILE",
+        shell=list[Path],
     )
     least_coherence: float | None = option(
         None, "Pixels of less coherence are masked; 0.3 if left out.", metavar="NUMBER"
     )
     dem: Files = option(
-        None, "Raster of elevations in m on the same grid; once, or for each file.", metavar="FILE", shell=list[Path]
+        None,
+        "Raster of elevations in m on the same grid; once, or for each file.",
+        metavar="FILE",
+        shell=list[Path],
     )
-    band: int | None = option(None, "Band to read where a GeoTIFF has several, from 1.", metavar="N")
+    band: int | None = option(
+        None, "Band to read where a GeoTIFF has several, from 1.", metavar="N"
+    )
     variable: Each = option(
-        None, "Variable to read where a NetCDF or HDF5 file has several.", metavar="NAME", shell=list[str]
+        None,
+        "Variable to read where a NetCDF or HDF5 file has several.",
+        metavar="NAME",
+        shell=list[str],
     )
     epochs: Sequence[str] | None = option(
-        None, "First and last date of a time series of MintPy or LiCSBAS, such as 20200131 and 20200212; the "
-        "first is subtracted from the last.", metavar="FIRST,LAST", shell=str, read=lambda _, text: text.split(","),
-    )  # fmt: skip
+        None,
+        "First and last date of a time series of MintPy or LiCSBAS, such as 20200131 and 20200212;"
+        " the first is subtracted from the last.",
+        metavar="FIRST,LAST",
+        shell=str,
+        read=lambda _, text: text.split(","),
+    )
     geometry: Files = option(
-        None, "File with the line of sight, geometryGeo.h5, if it is not where MintPy puts it.", metavar="FILE",
+        None,
+        "File with the line of sight, geometryGeo.h5, if it is not where MintPy puts it.",
+        metavar="FILE",
         shell=list[Path],
-    )  # fmt: skip
+    )
     bounds: Sequence[float] | None = option(
-        None, "Part of a grid to read: west, east, south and north in the file's own coordinates, metres or degrees.",
-        metavar="WEST,EAST,SOUTH,NORTH", shell=str, read=read_numbers,
-    )  # fmt: skip
+        None,
+        "Part of a grid to read: west, east, south and north in the file's own coordinates, metres"
+        " or degrees.",
+        metavar="WEST,EAST,SOUTH,NORTH",
+        shell=str,
+        read=read_numbers,
+    )
     reduce: str | None = option(
-        None, "Average pixels or points over square cells, which are split until: quadtree:T, the standard deviation "
-        "in each is at most T m; resolution:T,DEPTH,EAST,NORTH, each is needed at most T (0 to 1) for a point source "
-        "at this depth (m) and place; or uniform:N, cells of N × N pixels.", metavar="CRITERION:NUMBERS",
-    )  # fmt: skip
+        None,
+        "Average pixels or points over square cells, which are split until: quadtree:T, the"
+        " standard deviation in each is at most T m; resolution:T,DEPTH,EAST,NORTH, each is needed"
+        " at most T (0 to 1) for a point source at this depth (m) and place; or uniform:N, cells of"
+        " N × N pixels.",
+        metavar="CRITERION:NUMBERS",
+    )
     smallest_cell: int | None = option(
-        None, "Side of the smallest cells; for points, in median distances to the nearest point.", metavar="PIXELS"
+        None,
+        "Side of the smallest cells; for points, in median distances to the nearest point.",
+        metavar="PIXELS",
     )
     largest_cell: int | None = option(
-        None, "Side of the largest cells; an eighth of the grid's side if left out.", metavar="PIXELS"
+        None,
+        "Side of the largest cells; an eighth of the grid's side if left out.",
+        metavar="PIXELS",
     )
     least_share: float | None = option(
-        None, "Share of a cell's pixels that must be observed, 0.5 if left out; cells with less are split or dropped.",
+        None,
+        "Share of a cell's pixels that must be observed, 0.5 if left out; cells with less are split"
+        " or dropped.",
         metavar="SHARE",
-    )  # fmt: skip
+    )
     noise: str | Sequence[str] = option(
-        (), "Correlated noise: estimated from the semivariogram of points without signal, or declared (exponential or "
-        "gaussian; m², m, m²), or none. Errors become the square root of the nugget. Once, or for each track.",
-        metavar="estimate|none|TYPE:SILL,RANGE,NUGGET", shell=list[str],
-    )  # fmt: skip
+        (),
+        "Correlated noise: estimated from the semivariogram of points without signal, or declared"
+        " (exponential or gaussian; m², m, m²), or none. Errors become the square root of the"
+        " nugget. Once, or for each track.",
+        metavar="estimate|none|TYPE:SILL,RANGE,NUGGET",
+        shell=list[str],
+    )
     noise_area: Sequence[float] | None = option(
-        None, "Estimate the noise in this rectangle, which the signal does not reach: east, east, north, north in "
-        "metres. If left out, the best-fitting point source is subtracted, and the points that it moves most are not "
-        "used.", metavar="EAST0,EAST1,NORTH0,NORTH1", shell=str, read=read_numbers,
-    )  # fmt: skip
+        None,
+        "Estimate the noise in this rectangle, which the signal does not reach: east, east, north,"
+        " north in metres. If left out, the best-fitting point source is subtracted, and the points"
+        " that it moves most are not used.",
+        metavar="EAST0,EAST1,NORTH0,NORTH1",
+        shell=str,
+        read=read_numbers,
+    )
     noise_mask: Sequence[float] | None = option(
-        None, "Estimate the noise outside this circle: east, north and radius in metres.",
-        metavar="EAST,NORTH,RADIUS", shell=str, read=read_numbers,
-    )  # fmt: skip
-    noise_ramp: bool = option(False, "Subtract a plane before the noise is estimated, such as that of orbits.")
+        None,
+        "Estimate the noise outside this circle: east, north and radius in metres.",
+        metavar="EAST,NORTH,RADIUS",
+        shell=str,
+        read=read_numbers,
+    )
+    noise_ramp: bool = option(
+        False, "Subtract a plane before the noise is estimated, such as that of orbits."
+    )
     keep_errors: bool = option(False, "Keep the errors of the files beside the correlated noise.")
     figure: str | Path | None = option(
-        None, "Map of the tracks, with NAME_noise for semivariograms.", also="Beside the file of --to if left out.",
+        None,
+        "Map of the tracks, with NAME_noise for semivariograms.",
+        also="Beside the file of --to if left out.",
         metavar="FILE.png|pdf|svg",
-    )  # fmt: skip
+    )
     formats: Sequence[str] = figure_formats()
-    style: str | Path | None = option(None, "A matplotlib style file: fonts, sizes, lines.", metavar="FILE.mplstyle")
+    style: str | Path | None = option(
+        None, "A matplotlib style file: fonts, sizes, lines.", metavar="FILE.mplstyle"
+    )
     width: str | None = print_width()
     overwrite: bool = option(False, "Replace existing files.")
-    history: str = python_only("qexp.observe", "How it was made, for the file's attribute of that name")
+    history: str = python_only(
+        "qexp.observe", "How it was made, for the file's attribute of that name"
+    )
     warn: Report = python_only(as_warning, "Receives each of the `warnings`")
 
     @property
     def noises(self) -> Sequence[str]:
-        """One noise for all radar tracks, or one for each in order; none leaves them as they are."""
+        """One noise for all radar tracks, or one for each in order; none leaves them as they
+        are.
+        """
         return [self.noise] if isinstance(self.noise, str) else self.noise
 
     @property
     def pictures(self) -> list[Path]:
-        """The map of the tracks in each format. Raises QexpError if the figure's own name says another one."""
+        """The map of the tracks in each format. Raises QexpError if the figure's own name says
+        another one.
+        """
         if self.figure is None:
             return []
         figure = Path(self.figure)
         if tuple(self.formats) == ("png",):
             return [figure]
         if figure.suffix in FIGURE_ENDINGS:
-            raise QexpError(f"`figure={figure}`: its ending is its format; leave that out where `formats` says it")
+            raise QexpError(
+                f"`figure={figure}`: its ending is its format; leave that out where `formats`"
+                " says it"
+            )
         return [figure.with_name(f"{figure.name}.{ending}") for ending in self.formats]
 
     @property
@@ -304,7 +437,9 @@ EMULATOR = "run:"
 
 @dataclass(frozen=True)
 class InvertOptions(Computing, Displaying):
-    """Options of `qexp invert`. Raises QexpError for values that cannot be, and for options that exclude each other."""
+    """Options of `qexp invert`. Raises QexpError for values that cannot be, and for options that
+    exclude each other.
+    """
 
     panels: ClassVar = {
         "Sources": ("source", "fixed", "bounds", "offsets", "ramps", "starts", "seed"),
@@ -315,45 +450,78 @@ class InvertOptions(Computing, Displaying):
 
     _: KW_ONLY
     run: Any = option(
-        None, "A finished run, whose network estimates the source: name, unique prefix or path.", shell=str,
-        metavar="RUN", complete="runs",
-    )  # fmt: skip
-    refine: bool = option(False, "Refine the network's estimate by least squares on the original points.")
+        None,
+        "A finished run, whose network estimates the source: name, unique prefix or path.",
+        shell=str,
+        metavar="RUN",
+        complete="runs",
+    )
+    refine: bool = option(
+        False, "Refine the network's estimate by least squares on the original points."
+    )
     centre: tuple[float, float] | None = option(
-        None, "East and north of the centre of the images of `run`, in metres, the largest displacement if left out; "
-        "or of an emulator's, which move with its source if left out.",
-        metavar="EAST,NORTH", shell=str, read=read_position,
-    )  # fmt: skip
+        None,
+        "East and north of the centre of the images of `run`, in metres, the largest displacement"
+        " if left out; or of an emulator's, which move with its source if left out.",
+        metavar="EAST,NORTH",
+        shell=str,
+        read=read_position,
+    )
     source: str | Sequence[str] | None = option(
-        None, "Source to estimate, several joined by '+'; mogi if left out; run:NAME is an emulator. Of several, the "
-        "best by AICc and BIC.", also="Repeat it to compare them.", metavar="NAME[+NAME]", shell=list[str],
+        None,
+        "Source to estimate, several joined by '+'; mogi if left out; run:NAME is an emulator. Of"
+        " several, the best by AICc and BIC.",
+        also="Repeat it to compare them.",
+        metavar="NAME[+NAME]",
+        shell=list[str],
         complete="sources",
-    )  # fmt: skip
+    )
     offsets: str = option(
-        PER_TRACK, "Estimate a constant offset for each radar track, too, or for none; with none, nothing is "
-        "subtracted for a network that was trained without offsets.", metavar="per-track|none",
-    )  # fmt: skip
+        PER_TRACK,
+        "Estimate a constant offset for each radar track, too, or for none; with none, nothing is "
+        "subtracted for a network that was trained without offsets.",
+        metavar="per-track|none",
+    )
     ramps: bool = option(False, "Estimate a plane for each radar track, too.")
     fixed: Mapping[str, float] = option(
-        {}, "Value of a parameter that is not to be estimated, such as depth=2 (km) or east=426000 (m).", "--fix",
+        {},
+        "Value of a parameter that is not to be estimated, such as depth=2 (km) or east=426000"
+        " (m).",
+        "--fix",
         example='{"depth": 2}',
-        also="Repeat for more.", metavar="PARAMETER=VALUE", shell=list[str], read=read_values,
-    )  # fmt: skip
+        also="Repeat for more.",
+        metavar="PARAMETER=VALUE",
+        shell=list[str],
+        read=read_values,
+    )
     bounds: Mapping[str, tuple[float, float]] = option(
-        {}, "Limits of an estimate, such as depth=0.5:5.", also="Repeat for more.",
-        example='{"depth": (0.5, 5)}', metavar="PARAMETER=LOW:HIGH",
-        shell=list[str], read=read_bounds,
-    )  # fmt: skip
+        {},
+        "Limits of an estimate, such as depth=0.5:5.",
+        also="Repeat for more.",
+        example='{"depth": (0.5, 5)}',
+        metavar="PARAMETER=LOW:HIGH",
+        shell=list[str],
+        read=read_bounds,
+    )
     starts: int | None = option(
-        None, "Starts of the search: 32, distributed over all parameters; with `run` 8, near the network's estimate.",
-        metavar="N", shown=False,
-    )  # fmt: skip
-    posterior: bool = option(False, "Also draw from the posterior: intervals, correlations, and files of `to`.")
-    draws: int | None = option(None, "Number of draws from the posterior; 2,000 if left out.", metavar="N")
+        None,
+        "Starts of the search: 32, distributed over all parameters; with `run` 8, near the"
+        " network's estimate.",
+        metavar="N",
+        shown=False,
+    )
+    posterior: bool = option(
+        False, "Also draw from the posterior: intervals, correlations, and files of `to`."
+    )
+    draws: int | None = option(
+        None, "Number of draws from the posterior; 2,000 if left out.", metavar="N"
+    )
     method: str | None = option(
-        None, "How the posterior is found; if left out importance sampling, and chains where that cannot be trusted.",
+        None,
+        "How the posterior is found; if left out importance sampling, and chains where that cannot"
+        " be trusted.",
         metavar="|".join(METHODS),
-    )  # fmt: skip
+    )
     declared_noise: bool = option(
         False, "In the posterior, errors count as declared, rather than up to an unknown factor."
     )
@@ -363,28 +531,42 @@ class InvertOptions(Computing, Displaying):
         None, "A new folder for tables (JSON, CSV, NetCDF), maps, GeoTIFF and KML.", metavar="DIR"
     )
     spacing: float | None = option(
-        None, "Size of the cells of GeoTIFF files of scattered points, which get none without it.", metavar="METRES"
+        None,
+        "Size of the cells of GeoTIFF files of scattered points, which get none without it.",
+        metavar="METRES",
     )
     overwrite: bool = option(False, "Replace the folder of an earlier inversion.")
     formats: Sequence[str] = figure_formats()
     width: str | None = print_width()
     on_drawn: Counted = python_only(
-        uncounted, "Takes the number of draws from the posterior that are tried, and of all at most; a bar if left out"
+        uncounted,
+        "Takes the number of draws from the posterior that are tried, and of all at most; a bar if"
+        " left out",
     )
     on_stage: Staged = python_only(
-        unstaged, "Takes the source that is estimated, what is done for it, and the share of that; a bar if left out"
+        unstaged,
+        "Takes the source that is estimated, what is done for it, and the share of that; a bar if"
+        " left out",
     )
-    history: str = python_only("qexp.invert", "How it was made, for the files' attribute of that name")
+    history: str = python_only(
+        "qexp.invert", "How it was made, for the files' attribute of that name"
+    )
     warn: Report = python_only(as_warning, "Receives each of the `remarks`")
 
     def counted(self, source: str, stage: str) -> Counted:
-        """What tells `on_stage` how much of a stage is done, of the number of its steps, and of all at most."""
+        """What tells `on_stage` how much of a stage is done, of the number of its steps, and of all
+        at most.
+        """
         return lambda done, of: self.on_stage(source, stage, done / max(of, 1))
 
     @property
     def sources(self) -> list[str]:
         """The models that are compared."""
-        return [self.source or "mogi"] if self.source is None or isinstance(self.source, str) else list(self.source)
+        return (
+            [self.source or "mogi"]
+            if self.source is None or isinstance(self.source, str)
+            else list(self.source)
+        )
 
     @property
     def emulators(self) -> list[str]:
@@ -411,22 +593,38 @@ class InvertOptions(Computing, Displaying):
         require_seed(self.seed)
         for name, (low, high) in self.bounds.items():
             if not low < high:
-                raise QexpError(f"`bounds[{name}]`: the upper bound, {high:g}, must be above the lower one, {low:g}")
+                raise QexpError(
+                    f"`bounds[{name}]`: the upper bound, {high:g}, must be above the lower one,"
+                    f" {low:g}"
+                )
         for name in self.sources:
             if self.sources.count(name) > 1:
                 raise QexpError(f"`source={name}` is given twice")
         for name in self.fixed:
             if name in self.bounds:
                 raise QexpError(f"`fixed[{name}]`: it has bounds, too; fix it or bound it")
-        if not self.posterior and (self.draws is not None or self.method is not None or self.declared_noise):
-            raise QexpError("`draws`, `method` and `declared_noise` are for a posterior; add `posterior=True`")
+        if not self.posterior and (
+            self.draws is not None or self.method is not None or self.declared_noise
+        ):
+            raise QexpError(
+                "`draws`, `method` and `declared_noise` are for a posterior; add `posterior=True`"
+            )
         if self.run is None and (self.refine or (self.centre is not None and not self.emulators)):
-            raise QexpError("`refine` and `centre` are for a network's estimate; name its run with `run`")
+            raise QexpError(
+                "`refine` and `centre` are for a network's estimate; name its run with `run`"
+            )
         if self.run is not None and (self.source is not None or self.degrees):
-            raise QexpError("`source` and `degrees` do not go with `run`: a network knows its sources and their units")
+            raise QexpError(
+                "`source` and `degrees` do not go with `run`: a network knows its sources and their"
+                " units"
+            )
         if not self.least_squares and (self.fixed or self.bounds):
             raise QexpError(
-                "`fixed` and `bounds` are for least squares, and not for a network's estimate; add `refine=True`"
+                "`fixed` and `bounds` are for least squares, and not for a network's estimate; add"
+                " `refine=True`"
             )
         if self.to is None and (self.spacing is not None or self.overwrite):
-            raise QexpError("`spacing` and `overwrite` are for the files of `to`; name their folder, or leave them out")
+            raise QexpError(
+                "`spacing` and `overwrite` are for the files of `to`; name their folder, or leave"
+                " them out"
+            )

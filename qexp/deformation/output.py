@@ -1,4 +1,6 @@
-"""The files of an inversion: numbers, maps, draws of a posterior, and rasters for geographic information systems."""
+"""The files of an inversion: numbers, maps, draws of a posterior, and rasters for geographic
+information systems.
+"""
 
 from __future__ import annotations
 
@@ -42,11 +44,15 @@ TOLERANCE = 1e-3
 """Largest deviation of a point from a grid, in cells."""
 
 
-def geotiff(track: Track, result: TrackResult, crs: str | None, spacing: float | None) -> bytes | None:
-    """A GeoTIFF of a radar track with the bands displacement, model and residual [m], NaN where there is no point.
+def geotiff(
+    track: Track, result: TrackResult, crs: str | None, spacing: float | None
+) -> bytes | None:
+    """A GeoTIFF of a radar track with the bands displacement, model and residual [m], NaN where
+    there is no point.
 
-    spacing  side of the cells of scattered points, which get the mean of their points [m]; None: only of points that
-             are those of a grid. Returns None for others, and for GNSS stations.
+    spacing  side of the cells of scattered points, which get the mean of their points [m]; None:
+             only of points that are those of a grid. Returns None for others, and for GNSS
+             stations.
     """
     if (steps := _sides_of_cells(track, spacing)) is None:
         return None
@@ -56,7 +62,10 @@ def geotiff(track: Track, result: TrackResult, crs: str | None, spacing: float |
     rows, bottom = _cells(y, steps[1])
     width, height = int(columns.max()) + 1, int(rows.max()) + 1
     if width * height > MOST_CELLS:
-        raise QexpError(f"`spacing={steps[0]:g}`: {width:,} × {height:,} cells are too many; choose a larger one")
+        raise QexpError(
+            f"`spacing={steps[0]:g}`: {width:,} × {height:,} cells are too many; choose a"
+            " larger one"
+        )
     flat = (height - 1 - rows) * width + columns
     displacement = np.where(track.observed, track.displacement, np.nan)
     values = {"displacement": displacement, "model": result.model, "residual": result.residual}
@@ -82,7 +91,9 @@ def _steps(x: Array, y: Array) -> tuple[float, float] | None:
 
 
 def _cells(along: Array, step: float) -> tuple[NDArray[np.int64], float]:
-    """The number of each point's cell, and the edge of cell 0; the first point is the centre of its cell."""
+    """The number of each point's cell, and the edge of cell 0; the first point is the centre of its
+    cell.
+    """
     first = float(along.min()) - step / 2
     return np.floor((along - first) / step + 1e-6).astype(np.int64), first
 
@@ -99,7 +110,9 @@ def _sides_of_cells(track: Track, spacing: float | None) -> tuple[float, float] 
     if track.kind != "radar":
         return None
     located = np.isfinite(track.x) & np.isfinite(track.y)
-    return _steps(track.x[located], track.y[located]) or (None if spacing is None else (spacing, spacing))
+    return _steps(track.x[located], track.y[located]) or (
+        None if spacing is None else (spacing, spacing)
+    )
 
 
 def _means(flat: NDArray[np.int64], values: Array, height: int, width: int) -> Array:
@@ -120,14 +133,25 @@ POSTERIOR_FORMAT = "qexp posterior 1"
 
 def fitted_of(inversion: Inversion) -> dict[str, tuple[float, str]]:
     """The value of the best fit of each parameter, and its unit."""
-    return {name: (estimate.value, estimate.unit) for name, estimate in inversion.parameters.items()}
+    return {
+        name: (estimate.value, estimate.unit) for name, estimate in inversion.parameters.items()
+    }
 
 
-def corner_of(posterior: SourcePosterior, title: str, fitted: Mapping[str, tuple[float, str]]) -> Figure:
+def corner_of(
+    posterior: SourcePosterior, title: str, fitted: Mapping[str, tuple[float, str]]
+) -> Figure:
     """The draws of each parameter, and of each two of them; `fitted` is that of `fitted_of`."""
     drawn = [
-        Drawn(name, parameter.unit, {"": values}, _mark(*fitted.get(name, (math.nan, "")), parameter.unit))
-        for (name, parameter), values in zip(posterior.parameters.items(), posterior.all.T, strict=True)
+        Drawn(
+            name,
+            parameter.unit,
+            {"": values},
+            _mark(*fitted.get(name, (math.nan, "")), parameter.unit),
+        )
+        for (name, parameter), values in zip(
+            posterior.parameters.items(), posterior.all.T, strict=True
+        )
     ]
     return corner(drawn, f"{title}: {len(posterior.all):,} draws")
 
@@ -139,7 +163,9 @@ def _mark(value: float, unit: str, target: str) -> float | None:
 
 
 def _posterior_netcdf(inversion: Inversion, posterior: SourcePosterior, history: str) -> bytes:
-    """NetCDF-4 with the groups of ArviZ' InferenceData: posterior, its statistics, and data, observed and predicted."""
+    """NetCDF-4 with the groups of ArviZ' InferenceData: posterior, its statistics, and data,
+    observed and predicted.
+    """
     import xarray
 
     both = ("chain", "draw")
@@ -158,26 +184,49 @@ def _posterior_netcdf(inversion: Inversion, posterior: SourcePosterior, history:
     if posterior.noise_factor is not None:
         words = {"units": "1", "long_name": "factor of the declared errors"}
         draws_group["noise_factor"] = (both, posterior.noise_factor, words)
-    statistics = xarray.Dataset({"lp": (both, posterior.log_density, {"long_name": "logarithm of the density"})}, axes)
+    statistics = xarray.Dataset(
+        {"lp": (both, posterior.log_density, {"long_name": "logarithm of the density"})}, axes
+    )
     observed = [track.where_observed() for track in inversion.observation.tracks]
-    tracks = {"track": ("point", np.repeat([track.name for track in observed], [track.size for track in observed]))}
+    tracks = {
+        "track": (
+            "point",
+            np.repeat([track.name for track in observed], [track.size for track in observed]),
+        )
+    }
     measured = np.concatenate([track.displacement for track in observed])
     data = xarray.Dataset({"displacement": ("point", measured, {"units": "m"})}, tracks)
     predicted = xarray.Dataset(
-        {"displacement": ((*both, "point"), posterior.predicted.astype(np.float32), {"units": "m"})},
+        {
+            "displacement": (
+                (*both, "point"),
+                posterior.predicted.astype(np.float32),
+                {"units": "m"},
+            )
+        },
         {"chain": axes["chain"], "draw": np.arange(posterior.predicted.shape[1]), **tracks},
     )
-    diagnostics = {"pareto_k": posterior.found.pareto_k, "ess": posterior.found.ess, "r_hat": posterior.found.r_hat}
+    diagnostics = {
+        "pareto_k": posterior.found.pareto_k,
+        "ess": posterior.found.ess,
+        "r_hat": posterior.found.r_hat,
+    }
     about = {
-        "qexp_format": POSTERIOR_FORMAT, "title": f"posterior of {inversion.source}", "inference_library": "qexp",
+        "qexp_format": POSTERIOR_FORMAT,
+        "title": f"posterior of {inversion.source}",
+        "inference_library": "qexp",
         "history": history,
-        "method": posterior.found.method, "remarks": "; ".join(posterior.remarks),
+        "method": posterior.found.method,
+        "remarks": "; ".join(posterior.remarks),
         **{name: value for name, value in diagnostics.items() if value is not None},
-    }  # fmt: skip
+    }
     tree = xarray.DataTree(xarray.Dataset(attrs=about))
     groups = {
-        "posterior": draws_group, "sample_stats": statistics, "posterior_predictive": predicted, "observed_data": data
-    }  # fmt: skip
+        "posterior": draws_group,
+        "sample_stats": statistics,
+        "posterior_predictive": predicted,
+        "observed_data": data,
+    }
     for name, group in groups.items():
         group.attrs = {"inference_library": "qexp"}
         tree[name] = xarray.DataTree(group)
@@ -201,21 +250,42 @@ def _latex(posterior: SourcePosterior, source: str) -> str:
 
 # The files of an inversion: numbers, maps, and rasters for geographic information systems.
 
-RESULT, PARAMETERS, TABLE, PLACES, MAPS, COMPARISON, RESIDUALS = (
-    "result.json", "parameters.csv", "result.nc", "result.kml", "maps", "comparison.csv", "residuals",
-)  # fmt: skip
+RESULT = "result.json"
+PARAMETERS = "parameters.csv"
+TABLE = "result.nc"
+PLACES = "result.kml"
+MAPS = "maps"
+COMPARISON = "comparison.csv"
+RESIDUALS = "residuals"
 STATIONS = "stations.csv"
 
 FORMAT = "qexp inversion 1"
 
 COLUMNS = (
-    "parameter", "value", "unit", "standard_error", "scaled_error", "residual_error", "low95", "high95", "fixed",
-)  # fmt: skip
+    "parameter",
+    "value",
+    "unit",
+    "standard_error",
+    "scaled_error",
+    "residual_error",
+    "low95",
+    "high95",
+    "fixed",
+)
 
 OF_STATIONS = (
-    "track", "station", "x (m)", "y (m)", "along_x", "along_y", "up", "displacement (m)", "error (m)", "model (m)",
+    "track",
+    "station",
+    "x (m)",
+    "y (m)",
+    "along_x",
+    "along_y",
+    "up",
+    "displacement (m)",
+    "error (m)",
+    "model (m)",
     "residual (m)",
-)  # fmt: skip
+)
 """The components' directions are along the axes of x and y, and up."""
 
 DIGITS = 10
@@ -223,22 +293,29 @@ DIGITS = 10
 
 
 def require_room(target: Path, overwrite: bool) -> None:
-    """Raises QexpError for a folder that has other content than that of an inversion, or that without `overwrite`."""
+    """Raises QexpError for a folder that has other content than that of an inversion, or that
+    without `overwrite`.
+    """
     names, written = names_in(target), set[str]()
     if names and not overwrite:
         raise QexpError(
-            f"`to={target}`: the folder is not empty; choose another; `overwrite=True` replaces an earlier inversion"
+            f"`to={target}`: the folder is not empty; choose another; `overwrite=True` replaces an"
+            " earlier inversion"
         )
     with suppress(QexpError, OSError):
         document = formats.read_json(target / RESULT)
         if isinstance(document, dict) and document.get("qexp_format") == FORMAT:
             written = {str(name).partition("/")[0] for name in document["files"]}
     if others := sorted(names - written):
-        raise QexpError(f"`to={target}`: `overwrite=True` replaces earlier inversions only, and this has {others[0]}")
+        raise QexpError(
+            f"`to={target}`: `overwrite=True` replaces earlier inversions only, and this has"
+            f" {others[0]}"
+        )
 
 
 def write(target: Path, inversions: Sequence[Inversion], options: InvertOptions) -> None:
-    """Write the folder of an inversion, whole or not at all; each of several candidates has a folder in it.
+    """Write the folder of an inversion, whole or not at all; each of several candidates has a
+    folder in it.
 
     inversions  the best first
     """
@@ -248,14 +325,23 @@ def write(target: Path, inversions: Sequence[Inversion], options: InvertOptions)
     if len(inversions) > 1:
         for inversion in inversions:
             of_candidate = _contents(inversion, options)
-            contents |= {f"{inversion.source}/{name}": content for name, content in of_candidate.items()}
+            contents |= {
+                f"{inversion.source}/{name}": content for name, content in of_candidate.items()
+            }
         rows = [list(rival.values()) for rival in best.rivals]
         contents[COMPARISON] = formats.csv_text(best.rivals[0], rows).encode()
         if draws_at_once():
             title = f"Residuals of {', '.join(inversion.source for inversion in inversions)}"
             maps = [(inversion.source, _maps(inversion)) for inversion in inversions]
-            contents |= _pictures(RESIDUALS, residual_maps(maps, title, best.observation), options.formats)
-    document = {"qexp_format": FORMAT, **detailed(best), "history": history, "files": sorted(contents)}
+            contents |= _pictures(
+                RESIDUALS, residual_maps(maps, title, best.observation), options.formats
+            )
+    document = {
+        "qexp_format": FORMAT,
+        **detailed(best),
+        "history": history,
+        "files": sorted(contents),
+    }
     contents[RESULT] = formats.json_bytes(document)
     write_folder(target, contents)
 
@@ -270,7 +356,9 @@ def _contents(inversion: Inversion, options: InvertOptions) -> dict[str, bytes]:
         for name, estimate in inversion.parameters.items()
     ]  # fmt: skip
     contents = {
-        RESULT: formats.json_bytes({"qexp_format": FORMAT, **detailed(inversion), "history": history}),
+        RESULT: formats.json_bytes(
+            {"qexp_format": FORMAT, **detailed(inversion), "history": history}
+        ),
         PARAMETERS: formats.csv_text(COLUMNS, rows).encode(),
         TABLE: _netcdf(inversion, history),
     }
@@ -287,7 +375,9 @@ def _contents(inversion: Inversion, options: InvertOptions) -> dict[str, bytes]:
     if any(track.kind == "gnss" for track in inversion.observation.tracks):
         contents[STATIONS] = formats.csv_text(OF_STATIONS, list(_of_stations(inversion))).encode()
     for track in inversion.observation.tracks:
-        raster = geotiff(track, inversion.tracks[track.name], inversion.observation.crs, options.spacing)
+        raster = geotiff(
+            track, inversion.tracks[track.name], inversion.observation.crs, options.spacing
+        )
         if raster is not None:
             contents[f"{safe(track.name) or 'track'}.tif"] = raster
     return contents
@@ -302,10 +392,18 @@ def detailed(inversion: Inversion) -> dict[str, Any]:
     """All numbers of a result: what `--json` prints, and more."""
     document = inversion.document()
     for name, estimate in inversion.parameters.items():
-        more = {"residual_error": estimate.residual_error, "fixed": estimate.fixed, "at_bound": estimate.at_bound}
+        more = {
+            "residual_error": estimate.residual_error,
+            "fixed": estimate.fixed,
+            "at_bound": estimate.at_bound,
+        }
         document["parameters"][name] |= more
     for name, track in inversion.tracks.items():
-        nuisances = {"offset_error": track.offset_error, "ramp": track.ramp, "ramp_error": track.ramp_error}
+        nuisances = {
+            "offset_error": track.offset_error,
+            "ramp": track.ramp,
+            "ramp_error": track.ramp_error,
+        }
         document["tracks"][name] |= nuisances
     correlations = {
         name: dict(zip(inversion.estimated, row, strict=True))
@@ -329,10 +427,19 @@ def _of_stations(inversion: Inversion) -> Iterator[list[Any]]:
     """The components of all stations that are observed."""
     for track in inversion.observation.tracks:
         if track.kind == "gnss":
-            points, result, where = track.where_observed(), inversion.tracks[track.name], track.observed
+            points = track.where_observed()
+            result = inversion.tracks[track.name]
+            where = track.observed
             names = [""] * points.size if points.station is None else points.station.tolist()
             modelled = result.model[where], result.residual[where]
-            numbers = (points.x, points.y, *points.direction.T, points.displacement, points.error, *modelled)
+            numbers = (
+                points.x,
+                points.y,
+                *points.direction.T,
+                points.displacement,
+                points.error,
+                *modelled,
+            )
             for name, *row in zip(names, *(values.tolist() for values in numbers), strict=True):
                 yield [track.name, name, *(round(value, DIGITS) for value in row)]
 
@@ -346,7 +453,9 @@ def _netcdf(inversion: Inversion, history: str) -> bytes:
         "residual": "displacement less model, offset and ramp",
     }
     for name, text in words.items():
-        values = np.concatenate([getattr(inversion.tracks[track.name], name) for track in inversion.observation.tracks])
+        values = np.concatenate(
+            [getattr(inversion.tracks[track.name], name) for track in inversion.observation.tracks]
+        )
         table[name] = ("point", values, {"units": "m", "long_name": text})
         if inversion.observation.crs is not None:
             table[name].attrs["grid_mapping"] = "crs"
@@ -356,9 +465,12 @@ def _netcdf(inversion: Inversion, history: str) -> bytes:
         stated = {key: error for key, error in errors.items() if error is not None}
         table[name] = ((), estimate.value, attributes | stated)
     table.attrs |= {
-        "title": f"estimated sources: {inversion.source}", "source": "qexp invert",
-        "chi2_reduced": inversion.chi2_reduced, **({"history": history} if history else {}), "qexp_format": FORMAT,
-    }  # fmt: skip
+        "title": f"estimated sources: {inversion.source}",
+        "source": "qexp invert",
+        "chi2_reduced": inversion.chi2_reduced,
+        **({"history": history} if history else {}),
+        "qexp_format": FORMAT,
+    }
     return encoded(table)
 
 
@@ -366,9 +478,15 @@ def maps_of(inversion: Inversion) -> Figure:
     """Maps of the data, the model and the residuals of each track."""
     subtracted = {"offset": "offset_error", "ramp": "ramp"}
     tracks = inversion.tracks.values()
-    less = [name for name, field in subtracted.items() if any(getattr(track, field) is not None for track in tracks)]
+    less = [
+        name
+        for name, field in subtracted.items()
+        if any(getattr(track, field) is not None for track in tracks)
+    ]
     maps, sources = _maps(inversion), _centres(inversion)
-    return inversion_maps(maps, sources, _title(inversion), " and ".join(less), inversion.observation)
+    return inversion_maps(
+        maps, sources, _title(inversion), " and ".join(less), inversion.observation
+    )
 
 
 def _maps(inversion: Inversion) -> list[Maps]:
@@ -381,7 +499,11 @@ def _maps(inversion: Inversion) -> list[Maps]:
 
 def _prefixes(inversion: Inversion) -> list[str]:
     """How the names of the parameters of each source begin."""
-    return [name.removesuffix("east") for name in inversion.parameters if name.rpartition(".")[2] == "east"]
+    return [
+        name.removesuffix("east")
+        for name in inversion.parameters
+        if name.rpartition(".")[2] == "east"
+    ]
 
 
 def _centres(inversion: Inversion) -> list[tuple[float, float]]:
@@ -394,8 +516,9 @@ def _centres(inversion: Inversion) -> list[tuple[float, float]]:
 
 
 def kml(inversion: Inversion) -> bytes | None:
-    """The sources as places for Google Earth and geographic information systems, with their parameters; of rectangles
-    the outline, as it is seen from above. None where it is not known where on the Earth they lie.
+    """The sources as places for Google Earth and geographic information systems, with their
+    parameters; of rectangles the outline, as it is seen from above. None where it is not known
+    where on the Earth they lie.
     """
     if (degrees := geographic(inversion.observation.crs)) is None:
         return None
@@ -414,26 +537,38 @@ def kml(inversion: Inversion) -> bytes | None:
         ElementTree.SubElement(place, "description").text = "\n".join(lines)
         shapes = ElementTree.SubElement(place, "MultiGeometry")
         centre = np.array([[1000 * east, 1000 * north]])
-        for kind, points in (("Point", centre), ("LineString", centre + _outline(inversion, prefix))):
+        for kind, points in (
+            ("Point", centre),
+            ("LineString", centre + _outline(inversion, prefix)),
+        ):
             if len(points):
-                shape, at = ElementTree.SubElement(shapes, kind), np.transpose(degrees.transform(*points.T))
-                ElementTree.SubElement(shape, "coordinates").text = " ".join(f"{x:.8f},{y:.8f}" for x, y in at)
+                shape = ElementTree.SubElement(shapes, kind)
+                at = np.transpose(degrees.transform(*points.T))
+                ElementTree.SubElement(shape, "coordinates").text = " ".join(
+                    f"{x:.8f},{y:.8f}" for x, y in at
+                )
     return bytes(ElementTree.tostring(root, encoding="utf-8", xml_declaration=True))
 
 
 def _outline(inversion: Inversion, prefix: str) -> Array:
-    """Corners of a rectangle from its centre, east and north, the first one again at the end, (5, 2) [m]; (0, 2) for a
-    source of another shape.
+    """Corners of a rectangle from its centre, east and north, the first one again at the end, (5,
+    2) [m]; (0, 2) for a source of another shape.
     """
     units = {"length": "m", "width": "m", "strike": "rad", "dip": "rad"}
     found = {name: inversion.parameters.get(prefix + name) for name in units}
-    shape = [_mark(one.value, one.unit, units[name]) or 0.0 for name, one in found.items() if one is not None]
+    shape = [
+        _mark(one.value, one.unit, units[name]) or 0.0
+        for name, one in found.items()
+        if one is not None
+    ]
     if len(shape) < len(units):
         return np.zeros((0, 2))
     length, width, strike, dip = shape
     along = length / 2 * np.array([math.sin(strike), math.cos(strike)])
     across = width / 2 * math.cos(dip) * np.array([math.cos(strike), -math.sin(strike)])
-    return np.array([along + across, along - across, -along - across, across - along, along + across])
+    return np.array(
+        [along + across, along - across, -along - across, across - along, along + across]
+    )
 
 
 def _title(inversion: Inversion) -> str:
@@ -441,7 +576,9 @@ def _title(inversion: Inversion) -> str:
     depths = []
     for name, estimate in inversion.parameters.items():
         if name.rpartition(".")[2] in ("depth", "delta_volume"):
-            value = printed(measured(estimate.value, estimate.scaled_error if estimate.has_error else None))
+            value = printed(
+                measured(estimate.value, estimate.scaled_error if estimate.has_error else None)
+            )
             depths.append(f"{in_symbols(name)} {number_with_unit(value, estimate.unit)}")
     words = [inversion.source, *depths, chi2_words(inversion)]
     return " · ".join(word.replace(" ", "\u00a0") for word in words)

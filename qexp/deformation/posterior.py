@@ -1,4 +1,6 @@
-"""The posterior of the sources of an observation in users' units: draws, intervals, and how they were found."""
+"""The posterior of the sources of an observation in users' units: draws, intervals, and how they
+were found.
+"""
 
 from __future__ import annotations
 
@@ -33,12 +35,13 @@ PREDICTED = 200
 """Draws, of all chains together, for which data are simulated."""
 
 EDGE, CROWDED = 2.5, 0.05
-"""Absolute score beyond which a draw lies at an edge of the prior, where one in eighty of an even one does; and the
-share of draws there beyond which that is said."""
+"""Absolute score beyond which a draw lies at an edge of the prior, where one in eighty of an even
+one does; and the share of draws there beyond which that is said.
+"""
 
 NOISE_IS_ESTIMATED = (
-    "the noise was estimated from the same data, but its type, range and nugget count as known: intervals are somewhat "
-    "too narrow"
+    "the noise was estimated from the same data, but its type, range and nugget count as known:"
+    " intervals are somewhat too narrow"
 )
 
 
@@ -49,8 +52,8 @@ class ParameterPosterior:
     low, high              of the central 90 % interval
     interval95             of the central 95 % interval, to stand beside those of least squares
     prior, least, largest  what its prior is, in words, and the values between which it lies
-    at_edge                share of the draws at an edge of the prior, in the outer eightieth of what lies between the
-                           values; of an angle all around None
+    at_edge                share of the draws at an edge of the prior, in the outer eightieth of
+                           what lies between the values; of an angle all around None
     """
 
     unit: str
@@ -78,7 +81,11 @@ class ParameterPosterior:
             "interval90": [self.low, self.high],
             "interval95": [*self.interval95],
             "unit": self.unit,
-            "prior": {"distribution": self.prior, "between": [self.least, self.largest], "at_edge": self.at_edge},
+            "prior": {
+                "distribution": self.prior,
+                "between": [self.least, self.largest],
+                "at_edge": self.at_edge,
+            },
         }
 
 
@@ -89,12 +96,14 @@ class SourcePosterior:
     parameters    name → its posterior
     draws         (chain, draw, parameter) in the parameters' units
     log_density   (chain, draw)  in the scores of the prior, but for a constant
-    noise_factor  (chain, draw)  what the declared errors are multiplied with; None if they count as they are
-    predicted     (chain, some, point)  data that such sources and the noise would give at the points of the observation
-                  [m], for draws that are evenly spaced in each chain: the posterior predictive distribution
+    noise_factor  (chain, draw)  what the declared errors are multiplied with; None if they count as
+                                 they are
+    predicted     (chain, some, point)  data that such sources and the noise would give at the
+                  points of the observation [m], for draws that are evenly spaced in each chain: the
+                  posterior predictive distribution
     found         how the draws were found
-    better        column → value in SI units relative to the origin, of a source that fits better than the estimate, by
-                  more than its intervals reach; None if there is none
+    better        column → value in SI units relative to the origin, of a source that fits better
+                  than the estimate, by more than its intervals reach; None if there is none
     seconds       that took
     """
 
@@ -109,7 +118,10 @@ class SourcePosterior:
     remarks: Sequence[str]
 
     def __repr__(self) -> str:
-        return f"<posterior of {', '.join(self.parameters)}: {len(self.all):,} draws by {self.found.method}>"
+        return (
+            f"<posterior of {', '.join(self.parameters)}: {len(self.all):,} draws by"
+            f" {self.found.method}>"
+        )
 
     @property
     def all(self) -> Array:
@@ -142,7 +154,9 @@ class SourcePosterior:
             "ess": self.found.ess,
             "r_hat": self.found.r_hat,
             "noise_factor": self.typical_noise_factor,
-            "parameters": {name: posterior.document() for name, posterior in self.parameters.items()},
+            "parameters": {
+                name: posterior.document() for name, posterior in self.parameters.items()
+            },
             "correlations": {name: dict(zip(names, row, strict=True)) for name, row in rows},
             "remarks": list(self.remarks),
             "seconds": self.seconds,
@@ -162,18 +176,28 @@ def source_posterior(
     """The posterior of the free parameters of a problem.
 
     equal          of the sources; of equal ones draws are those that are shown
-    distributions  column → its prior, in its unit relative to the origin; others are uniform between their bounds
+    distributions  column → its prior, in its unit relative to the origin; others are uniform
+                   between their bounds
     """
     began = time.perf_counter()
     prior = _prior(problem, searches, units, distributions)
     observed = observed_posterior(
-        problem, fit, searches, prior, method=options.method or METHODS[0], count=options.draws or USUAL_DRAWS,
-        unknown_level=not options.declared_noise, seed=options.seed, on_drawn=options.on_drawn,
-    )  # fmt: skip
+        problem,
+        fit,
+        searches,
+        prior,
+        method=options.method or METHODS[0],
+        count=options.draws or USUAL_DRAWS,
+        unknown_level=not options.declared_noise,
+        seed=options.seed,
+        on_drawn=options.on_drawn,
+    )
     draws = _in_units(observed, problem, fit, equal, units)
     seconds = time.perf_counter() - began
     parameters = {
-        display_name(marginal.name): _summary(marginal, draws[:, column], observed.draws.all[:, column], units)
+        display_name(marginal.name): _summary(
+            marginal, draws[:, column], observed.draws.all[:, column], units
+        )
         for column, marginal in enumerate(observed.prior.marginals)
     }
     bounded = {display_name(search.parameter.name) for search in searches if search.bounded}
@@ -184,25 +208,40 @@ def source_posterior(
     if not options.declared_noise:
         levels = np.sqrt(chi2 / random.chisquare(observed.degrees, len(chi2))).reshape(chains)
     cut = [
-        f"{posterior.at_edge:.0%} of the posterior of {name} lies at an edge of its prior: the result depends on the "
-        "prior's bounds; give others with `bounds`"
+        f"{posterior.at_edge:.0%} of the posterior of {name} lies at an edge of its prior: the"
+        " result depends on the prior's bounds; give others with `bounds`"
         for name, posterior in parameters.items()
         if posterior.is_cut and name not in bounded
     ]
     better, wrong = None, []
     if options.least_squares and fit.chi2 - chi2.min() > threshold(fit) ** 2:
         values = observed.prior.values(observed.draws.all[[chi2.argmin()]])[0].tolist()
-        better = {search.parameter.name: value for search, value in zip(searches, values, strict=True)}
+        better = {
+            search.parameter.name: value for search, value in zip(searches, values, strict=True)
+        }
         wrong = [
-            "the posterior has sources that fit better than the estimate: the reduced χ² is "
-            f"{chi2.min() / fit.degrees:.4g} with them and {fit.chi2_reduced:.4g} with it; give more `starts`"
+            "the posterior has sources that fit better than the estimate: the reduced χ² is"
+            f" {chi2.min() / fit.degrees:.4g} with them and {fit.chi2_reduced:.4g} with it; give"
+            " more `starts`"
         ]
-    remarks = [*wrong, *observed.draws.doubts, *cut, *[NOISE_IS_ESTIMATED] * noise_is_estimated(tracks)]
+    remarks = [
+        *wrong,
+        *observed.draws.doubts,
+        *cut,
+        *[NOISE_IS_ESTIMATED] * noise_is_estimated(tracks),
+    ]
     predicted = _predicted(problem, observed, levels, options.seed)
     return SourcePosterior(
-        parameters, draws.reshape(*chains, -1), observed.log.reshape(chains), levels, predicted, observed.draws,
-        better, seconds, remarks,
-    )  # fmt: skip
+        parameters,
+        draws.reshape(*chains, -1),
+        observed.log.reshape(chains),
+        levels,
+        predicted,
+        observed.draws,
+        better,
+        seconds,
+        remarks,
+    )
 
 
 def noise_is_estimated(tracks: Sequence[Track]) -> bool:
@@ -210,24 +249,38 @@ def noise_is_estimated(tracks: Sequence[Track]) -> bool:
 
 
 def _prior(
-    problem: Problem, searches: Sequence[Search], units: Units, distributions: Mapping[str, Distribution]
+    problem: Problem,
+    searches: Sequence[Search],
+    units: Units,
+    distributions: Mapping[str, Distribution],
 ) -> Prior:
-    """As a run's training data are distributed; uniform between bounds, or by what is plausible, see `_uninformed`.
+    """As a run's training data are distributed; uniform between bounds, or by what is plausible,
+    see `_uninformed`.
 
     No prior depends on the estimate, which follows the noise of the data.
     """
     fixed, names, marginals = problem.coordinates.fixed, problem.coordinates.names, []
-    turning = {names[column] for tilt in problem.coordinates.tilts for column in (tilt.angle, tilt.strike)}
+    turning = {
+        names[column] for tilt in problem.coordinates.tilts for column in (tilt.angle, tilt.strike)
+    }
     free = [search for search in searches if search.parameter.name not in fixed]
-    powers = Counter[str]()  # of a size, in the product of the strengths of all free amplitudes without bounds
+    powers = Counter[
+        str
+    ]()  # of a size, in the product of the strengths of all free amplitudes without bounds
     for search in free:
         powers.update(search.parameter.powers)
     for search in free:
         name, parameter = search.parameter.name, search.parameter
         if name in distributions:
-            factor = quantity(name, units.quantities).si_factor  # also of positions, which results have in metres
-            marginals.append(of_training(name, distributions[name], factor, parameter.low, parameter.high))
-        elif name in turning:  # a dip of 100° is one of 80° to the other side, so that each source counts once
+            factor = quantity(
+                name, units.quantities
+            ).si_factor  # also of positions, which results have in metres
+            marginals.append(
+                of_training(name, distributions[name], factor, parameter.low, parameter.high)
+            )
+        elif (
+            name in turning
+        ):  # a dip of 100° is one of 80° to the other side, so that each source counts once
             marginals.append(uniform(name, 0.0, math.pi, math.pi))
         elif parameter.period is not None:
             marginals.append(uniform(name, 0.0, parameter.period, parameter.period))
@@ -239,10 +292,11 @@ def _prior(
 def _uninformed(search: Search, units: Units, exponent: int) -> Marginal:
     """Uniform between bounds, or those that are plausible for an amplitude.
 
-    The data show strengths, such as P a³ of the pressure P and the radius a of a sphere, or potencies, slips times
-    length times width, and little of what is multiplied. Of a size without bounds the density is in proportion to its
-    power in the product of all strengths: with uniform densities of the amplitudes, strengths and sizes then have
-    uniform ones, where uniform densities of amplitudes and sizes would let the smallest sizes count most.
+    The data show strengths, such as P a³ of the pressure P and the radius a of a sphere, or
+    potencies, slips times length times width, and little of what is multiplied. Of a size without
+    bounds the density is in proportion to its power in the product of all strengths: with uniform
+    densities of the amplitudes, strengths and sizes then have uniform ones, where uniform densities
+    of amplitudes and sizes would let the smallest sizes count most.
     """
     parameter = search.parameter
     low, high = parameter.low, parameter.high
@@ -255,16 +309,23 @@ def _uninformed(search: Search, units: Units, exponent: int) -> Marginal:
     if not (math.isfinite(high - low) and low < high):
         name = display_name(parameter.name)
         raise QexpError(
-            f"`posterior`: nothing tells which values of {name} are plausible: give it two bounds, "
-            f"`bounds={ {name: ('LOW', 'HIGH')} }`, or declare a quantity with plausible=(low, high)"
+            f"`posterior`: nothing tells which values of {name} are plausible: give it two bounds,"
+            f" `bounds={ {name: ('LOW', 'HIGH')} }`, or declare a quantity with plausible=(low,"
+            " high)"
         )
     return uniform(parameter.name, low, high)
 
 
-def _in_units(observed: ObservedPosterior, problem: Problem, fit: Fit, equal: Descriptions, units: Units) -> Array:
-    """The draws, (draw, free parameter), in users' units; angles with a period within half of it around the fit."""
+def _in_units(
+    observed: ObservedPosterior, problem: Problem, fit: Fit, equal: Descriptions, units: Units
+) -> Array:
+    """The draws, (draw, free parameter), in users' units; angles with a period within half of it
+    around the fit.
+    """
     coordinates = problem.coordinates
-    at, _ = within_limits(coordinates.from_values(observed.prior.values(observed.draws.all)), coordinates.tilts)
+    at, _ = within_limits(
+        coordinates.from_values(observed.prior.values(observed.draws.all)), coordinates.tilts
+    )
     values = equal.chosen(coordinates.values(at).numpy())
     columns = []
     for column in coordinates.free:
@@ -276,22 +337,41 @@ def _in_units(observed: ObservedPosterior, problem: Problem, fit: Fit, equal: De
 
 def _summary(marginal: Marginal, draws: Array, scores: Array, units: Units) -> ParameterPosterior:
     tail = (1 - COVERAGE) / 2
-    low, median, high, least95, most95 = map(float, np.quantile(draws, [tail, 0.5, 1 - tail, 0.025, 0.975]))
+    low, median, high, least95, most95 = map(
+        float, np.quantile(draws, [tail, 0.5, 1 - tail, 0.025, 0.975])
+    )
     least, largest = (units.from_si(marginal.name, end) for end in (marginal.low, marginal.high))
     edges = np.abs(marginal.between_bounds(scores)) > EDGE
     at_edge = None if marginal.period is not None else float(edges.mean())
     return ParameterPosterior(
-        units.unit_of(marginal.name), median, float(draws.mean()), float(draws.std(ddof=1)), low, high,
-        (least95, most95), marginal.words, least, largest, at_edge,
-    )  # fmt: skip
+        units.unit_of(marginal.name),
+        median,
+        float(draws.mean()),
+        float(draws.std(ddof=1)),
+        low,
+        high,
+        (least95, most95),
+        marginal.words,
+        least,
+        largest,
+        at_edge,
+    )
 
 
-def _predicted(problem: Problem, observed: ObservedPosterior, levels: Array | None, seed: int) -> Array:
+def _predicted(
+    problem: Problem, observed: ObservedPosterior, levels: Array | None, seed: int
+) -> Array:
     scores = observed.draws.scores
     chains, draws = scores.shape[:2]
-    some = np.linspace(0, draws, max(1, min(draws, PREDICTED // chains)), endpoint=False, dtype=np.int64)
+    some = np.linspace(
+        0, draws, max(1, min(draws, PREDICTED // chains)), endpoint=False, dtype=np.int64
+    )
     values = observed.prior.values(scores[:, some].reshape(chains * len(some), -1))
-    factors = torch.ones(len(values)) if levels is None else torch.from_numpy(levels[:, some].ravel())
+    factors = (
+        torch.ones(len(values)) if levels is None else torch.from_numpy(levels[:, some].ravel())
+    )
     random = Seeds(seed).torch(torch.device("cpu"), "posterior predictive")
-    drawn = problem.weighting.simulated(problem.model(values), problem.data, factors.double(), random)
+    drawn = problem.weighting.simulated(
+        problem.model(values), problem.data, factors.double(), random
+    )
     return drawn.numpy().reshape(chains, len(some), -1)

@@ -1,4 +1,6 @@
-"""The noise of tracks from what is left of them without their signal: that of the best-fitting point source."""
+"""The noise of tracks from what is left of them without their signal: that of the best-fitting
+point source.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +15,13 @@ from qexp.base.quantities import QUANTITIES
 from qexp.inference.fit import best, prepare_problem
 from qexp.inference.least_squares import Deformation, deformation_of, starts
 from qexp.inference.parameters import searches
-from qexp.observations.noise import LEAST_POINTS, NoiseEstimate, SignalFree, estimate_of, require_enough
+from qexp.observations.noise import (
+    LEAST_POINTS,
+    NoiseEstimate,
+    SignalFree,
+    estimate_of,
+    require_enough,
+)
 from qexp.observations.observation import Track
 from qexp.simulation.generators import GENERATORS
 
@@ -26,10 +34,14 @@ DEPTHS = (0.02, 0.5)
 """Depths that are searched, as shares of the diagonal of the extent."""
 
 NEGLIGIBLE = 0.1
-"""Points whose displacement by the source is less than this share of the largest are left in the noise."""
+"""Points whose displacement by the source is less than this share of the largest are left in the
+noise.
+"""
 
 LEAST_SHARE = 0.25
-"""If the source moves more of the points than the rest, all points less the source's displacement are taken."""
+"""If the source moves more of the points than the rest, all points less the source's displacement
+are taken.
+"""
 
 LEAST_GAIN = 40.0
 """Least reduction of χ² that counts as a source; in noise alone the search gains 10, rarely 40."""
@@ -54,20 +66,28 @@ class PointSource:
     def words(self) -> str:
         values = dict(zip(self.model.names, self.values[0].tolist(), strict=True))
         east, north = values["x"] + self.origin[0], values["y"] + self.origin[1]
-        return f"a point source at {east:.0f} east, {north:.0f} north, {values['depth'] / 1000:.2g} km deep"
+        return (
+            f"a point source at {east:.0f} east, {north:.0f} north, {values['depth'] / 1000:.2g} km"
+            " deep"
+        )
 
     def displacement(self, track: Track) -> Array:
         """Along the directions of a track, (point,) [m]."""
-        return np.asarray(deformation_of(self.model.sources, [_level(track)], self.origin)(self.values)[0].numpy())
+        return np.asarray(
+            deformation_of(self.model.sources, [_level(track)], self.origin)(self.values)[0].numpy()
+        )
 
 
 def _level(track: Track) -> Track:
-    """The track as if on level ground at sea level, so that sources may lie anywhere below any ground."""
+    """The track as if on level ground at sea level, so that sources may lie anywhere below any
+    ground.
+    """
     return replace(track, elevation=None, spread=None)
 
 
 def best_point_source(tracks: Sequence[Track]) -> PointSource:
-    """The Mogi source that fits the points of all tracks best, weighted by their noise, each with an offset of its own.
+    """The Mogi source that fits the points of all tracks best, weighted by their noise, each with
+    an offset of its own.
 
     tracks  whose points all count
     """
@@ -78,7 +98,11 @@ def best_point_source(tracks: Sequence[Track]) -> PointSource:
     positions = positions - origin
     diagonal = float(np.hypot(*np.ptp(positions, axis=0)))
     (west, south), (east, north) = positions.min(axis=0), positions.max(axis=0) + 1e-6 * diagonal
-    bounds = {"x": (west, east), "y": (south, north), "depth": (DEPTHS[0] * diagonal, DEPTHS[1] * diagonal)}
+    bounds = {
+        "x": (west, east),
+        "y": (south, north),
+        "depth": (DEPTHS[0] * diagonal, DEPTHS[1] * diagonal),
+    }
     sources = GENERATORS["mogi"].build().sources
     wanted = searches(sources, positions, QUANTITIES, bounds)
     problem = prepare_problem(thin, sources, wanted, {}, offsets=True, ramps=False, origin=origin)
@@ -92,8 +116,9 @@ def estimate_noise(
 ) -> list[NoiseEstimate]:
     """The noise of each radar track, from what is not signal.
 
-    signal_free  where only noise is observed. Without it the best-fitting point source of all tracks is subtracted, and
-                 the points that it moves most are left out; a source that noise alone could imitate is none
+    signal_free  where only noise is observed. Without it the best-fitting point source of all
+                 tracks is subtracted, and the points that it moves most are left out; a source that
+                 noise alone could imitate is none
     planes       subtract a plane from what is left of each track, such as that of orbits
     Raises QexpError if a track has too few points.
     """
@@ -102,22 +127,40 @@ def estimate_noise(
         require_enough(track, track.observed)
     if signal_free is not None:
         how = "the given points without signal"
-        return [estimate_of(track, signal_free(track), track.displacement, how, planes) for track in observed]
+        return [
+            estimate_of(track, signal_free(track), track.displacement, how, planes)
+            for track in observed
+        ]
     source = best_point_source([replace(track, noise=None) for track in observed])
     pairs = ((track, _without(source, track, planes).best) for track in observed)
-    noisy = [replace(track, noise=noise, error=np.full(track.size, noise.nugget**0.5)) for track, noise in pairs]
+    noisy = [
+        replace(track, noise=noise, error=np.full(track.size, noise.nugget**0.5))
+        for track, noise in pairs
+    ]
     source = best_point_source(noisy)
     if source.gain >= LEAST_GAIN:
         return [_without(source, track, planes) for track in observed]
     how = "all points, as no source is significant"
-    return [estimate_of(track, track.observed, track.displacement, how, planes) for track in observed]
+    return [
+        estimate_of(track, track.observed, track.displacement, how, planes) for track in observed
+    ]
 
 
 def _without(source: PointSource, track: Track, planes: bool) -> NoiseEstimate:
-    """The noise from points that a source hardly moves, or from all if they are too few, less its displacement."""
+    """The noise from points that a source hardly moves, or from all if they are too few, less its
+    displacement.
+    """
     moved = source.displacement(track)
     remainder = track.displacement - moved
     far = np.asarray(np.abs(moved) < NEGLIGIBLE * np.abs(moved).max())
     if far.sum() >= max(LEAST_SHARE * track.size, LEAST_POINTS):
-        return estimate_of(track, far, remainder, f"points far from {source.words}, less its displacement", planes)
-    return estimate_of(track, track.observed, remainder, f"all points less the displacement of {source.words}", planes)
+        return estimate_of(
+            track, far, remainder, f"points far from {source.words}, less its displacement", planes
+        )
+    return estimate_of(
+        track,
+        track.observed,
+        remainder,
+        f"all points less the displacement of {source.words}",
+        planes,
+    )

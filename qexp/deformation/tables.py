@@ -23,7 +23,11 @@ SAID = 0.05
 def track_words(track: TrackSummary) -> str:
     """A track in a line."""
     names = "" if track.stations is None else f" {some(track.stations, 8)}"
-    counted = f"point{'s' * (track.points != 1)}" if track.kind == "radar" else f"components of GNSS stations{names}"
+    counted = (
+        f"point{'s' * (track.points != 1)}"
+        if track.kind == "radar"
+        else f"components of GNSS stations{names}"
+    )
     if track.averaged is not None:
         counted = f"means of {track.averaged:,} points"
     masked = f", {track.masked:,} masked" if track.masked else ""
@@ -35,21 +39,50 @@ def track_words(track: TrackSummary) -> str:
         if abs(track.heading - track.true_heading) >= SAID:
             view += f" from grid north ({track.true_heading:.1f}° from true north)"
         view += {"left": ", looking left", None: " if it looks right"}.get(track.look, "")
-    return f"{track.points:,} {counted}{masked}, {extent}{view}, RMS {track.rms:.4g} m, error {track.error:.3g} m"
+    return (
+        f"{track.points:,} {counted}{masked}, {extent}{view}, RMS {track.rms:.4g} m, error"
+        f" {track.error:.3g} m"
+    )
 
 
 def tables_of_tracks(tracks: Sequence[TrackSummary]) -> Iterator[Table]:
     """The tracks of an observation, and the correlated noise of those that have some."""
-    columns = ["track", "points", "east (km)", "north (km)", "incidence (°)", "heading (°)", "RMS (m)", "error (m)"]
+    columns = [
+        "track",
+        "points",
+        "east (km)",
+        "north (km)",
+        "incidence (°)",
+        "heading (°)",
+        "RMS (m)",
+        "error (m)",
+    ]
     # Of lines of sight alone the heading is known if the satellite looks right, as nearly all do.
     unknown = any(track.kind == "radar" and track.look is None for track in tracks)
-    title = f"Headings are from true north{', where nothing tells the look of a satellite that looks right' * unknown}."
+    title = (
+        "Headings are from true"
+        f" north{', where nothing tells the look of a satellite that looks right' * unknown}."
+    )
     rows, noises = [], []
     for track in tracks:
-        sides = [f"{low / 1000:,.1f} to {high / 1000:,.1f}" for low, high in (track.east, track.north)]
-        angles = ["" if angle is None else f"{angle:.1f}" for angle in (track.incidence, track.true_heading)]
+        sides = [
+            f"{low / 1000:,.1f} to {high / 1000:,.1f}" for low, high in (track.east, track.north)
+        ]
+        angles = [
+            "" if angle is None else f"{angle:.1f}"
+            for angle in (track.incidence, track.true_heading)
+        ]
         angles[1] += ", looks left" if track.look == "left" else ""
-        rows.append([track.name, f"{track.points:,}", *sides, *angles, f"{track.rms:.3g}", f"{track.error:.3g}"])
+        rows.append(
+            [
+                track.name,
+                f"{track.points:,}",
+                *sides,
+                *angles,
+                f"{track.rms:.3g}",
+                f"{track.error:.3g}",
+            ]
+        )
         if (noise := track.noise) is not None:
             numbers = [noise.sill, noise.range / 1000, noise.nugget]
             noises.append([track.name, noise.type, *(f"{part:.3g}" for part in numbers)])
@@ -64,7 +97,9 @@ def tables_of_tracks(tracks: Sequence[TrackSummary]) -> Iterator[Table]:
 LONG = 1e4
 """Values without an error from here on are written in full, as metres are."""
 UNDETERMINED = 1e9
-"""Values and errors from here on are of what the data hardly determine; all of their digits would fill the table."""
+"""Values and errors from here on are of what the data hardly determine; all of their digits would
+fill the table.
+"""
 
 
 def tables(inversion: Inversion) -> Iterator[Table]:
@@ -85,14 +120,24 @@ def tables(inversion: Inversion) -> Iterator[Table]:
         columns, rows = ["source", "unknowns", "reduced χ²", "ΔAICc", "ΔBIC"], []
         for rival in inversion.rivals:
             differences = [f"{rival[key]:.1f}" for key in ("delta_aicc", "delta_bic")]
-            rows.append([rival["source"], str(rival["unknowns"]), number(rival["chi2_reduced"]), *differences])
+            rows.append(
+                [
+                    rival["source"],
+                    str(rival["unknowns"]),
+                    number(rival["chi2_reduced"]),
+                    *differences,
+                ]
+            )
         yield Table("", columns, rows, frozenset(columns[1:]))
 
 
 def table_of_parameters(inversion: Inversion) -> Table:
-    columns, rows = ["parameter", "unit", "value", "standard error", "scaled error", "95 % interval"], []
+    columns = ["parameter", "unit", "value", "standard error", "scaled error", "95 % interval"]
+    rows = []
     for name, estimate in inversion.parameters.items():
-        errors = [digits(error, error) for error in (estimate.standard_error, estimate.scaled_error)]
+        errors = [
+            digits(error, error) for error in (estimate.standard_error, estimate.scaled_error)
+        ]
         if estimate.fixed or estimate.at_bound:
             errors = ["fixed" if estimate.fixed else "at bound", ""]
         elif estimate.scaled_error is not None and not estimate.has_error:
@@ -105,17 +150,24 @@ def values_in_words(inversion: Inversion) -> Iterator[str]:
     """Each parameter with its error and unit."""
     for name, estimate in inversion.parameters.items():
         value, error = _value(estimate), digits(estimate.scaled_error, estimate.scaled_error)
-        yield f"{name} {number_with_unit(f'{value} ± {error}' if estimate.has_error else value, estimate.unit)}"
+        yield (
+            f"{name}"
+            f" {number_with_unit(f'{value} ± {error}' if estimate.has_error else value, estimate.unit)}"
+        )
 
 
 def fit_words(inversion: Inversion) -> str:
     """How well the sources explain the data, and how they were found."""
-    searched = f"{inversion.agreeing} of {inversion.starts} starts ended there, " if inversion.starts > 1 else ""
+    searched = (
+        f"{inversion.agreeing} of {inversion.starts} starts ended there, "
+        if inversion.starts > 1
+        else ""
+    )
     whole = sum(rival["seconds"] for rival in inversion.rivals)
     of_all = f" ({_in_seconds(whole)} for all sources)" if inversion.rivals else ""
     return (
-        f"{inversion.source}: {chi2_words(inversion)}, {searched}{inversion.iterations} iterations, "
-        f"{_in_seconds(inversion.seconds)}{of_all}"
+        f"{inversion.source}: {chi2_words(inversion)}, {searched}{inversion.iterations} iterations,"
+        f" {_in_seconds(inversion.seconds)}{of_all}"
     )
 
 
@@ -140,7 +192,9 @@ def _interval(estimate: Estimate) -> str:
     low, high = estimate.interval95
     width, near, far = (high - low) / 4, *sorted((abs(low), abs(high)))
     spans = low * high > 0 and far > 10 * near  # several magnitudes
-    ends = [digits(end, min(width, abs(end) / 10 or width) if spans else width) for end in (low, high)]
+    ends = [
+        digits(end, min(width, abs(end) / 10 or width) if spans else width) for end in (low, high)
+    ]
     if all(estimate.open_ends):
         return "not determined"
     if any(estimate.open_ends):
@@ -154,7 +208,10 @@ def table_of_posterior(posterior: SourcePosterior) -> Table:
         low, high = parameter.interval95
         width = (high - low) / 4
         ends = f"{digits(low, width)} to {digits(high, width)}"
-        prior = f"{parameter.prior}, {_end(parameter.least, parameter)} to {_end(parameter.largest, parameter)}"
+        prior = (
+            f"{parameter.prior}, {_end(parameter.least, parameter)} to"
+            f" {_end(parameter.largest, parameter)}"
+        )
         prior += f", {parameter.at_edge:.0%} at its edge" if parameter.is_cut else ""
         rows.append([name, parameter.unit, digits(parameter.median, width), ends, prior])
     return Table("", columns, rows, frozenset(columns[2:3]))
@@ -190,7 +247,12 @@ def digits(value: float | None, error: float | None) -> str:
         return ""
     if error is None and LONG <= abs(value) < UNDETERMINED:  # a position, by a network
         return f"{value:,.0f}"
-    if error is None or not math.isfinite(error) or error <= 0 or max(abs(value), error) >= UNDETERMINED:
+    if (
+        error is None
+        or not math.isfinite(error)
+        or error <= 0
+        or max(abs(value), error) >= UNDETERMINED
+    ):
         return f"{value:.6g}" if error is None or error <= 0 else f"{value:.3g}"
     decimals = max(0, 1 - math.floor(math.log10(error)))
     return f"{value:,.{decimals}f}" if decimals < 12 else f"{value:.6g}"

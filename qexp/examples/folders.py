@@ -1,4 +1,6 @@
-"""Writing a folder of synthetic data: it appears complete or not at all, and never replaces anything else."""
+"""Writing a folder of synthetic data: it appears complete or not at all, and never replaces
+anything else.
+"""
 
 from __future__ import annotations
 
@@ -31,17 +33,26 @@ def new_folder(out: Path, heading: str, overwrite: bool) -> Iterator[Path]:
 def require_free(out: Path, heading: str, overwrite: bool) -> None:
     """Raises QexpError unless `out` does not exist, is empty, or may be overwritten."""
     try:
-        if Path.cwd().is_relative_to(out.resolve()):  # replacing it would leave the shell in a deleted folder
-            raise QexpError(f"`out={out}` is where this command was started, or above it; give a folder below")
+        # replacing it would leave the shell in a deleted folder
+        if Path.cwd().is_relative_to(out.resolve()):
+            raise QexpError(
+                f"`out={out}` is where this command was started, or above it; give a folder below"
+            )
         if not out.exists() or (out.is_dir() and not any(out.iterdir())):
             return
         if not out.is_dir():
             raise QexpError(f"`out={out}` is a file; give a folder that is not there yet")
         readme = out / README
-        ours = readme.is_file() and readme.read_text(encoding="utf-8", errors="replace").startswith(f"{heading}\n")
+        ours = readme.is_file() and readme.read_text(encoding="utf-8", errors="replace").startswith(
+            f"{heading}\n"
+        )
     except OSError as error:
         raise QexpError(f"`out={out}`: {error.strerror or error}") from error
     if not ours:
-        raise QexpError(f"`out={out}` holds something else already; give a folder that is not there yet")
+        raise QexpError(
+            f"`out={out}` holds something else already; give a folder that is not there yet"
+        )
     if not overwrite:
-        raise QexpError(f"`out={out}` is there already; `overwrite=True` replaces it, another `out` keeps it")
+        raise QexpError(
+            f"`out={out}` is there already; `overwrite=True` replaces it, another `out` keeps it"
+        )

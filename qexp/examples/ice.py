@@ -30,7 +30,9 @@ from qexp.physics.ice import DENSITY, GRAVITY
 Map = NDArray[np.float64]
 
 LARGEST_MASSIF = 16e3
-"""Largest width of the land with ice [m]; a much wider frame shows more of the lowland around it."""
+"""Largest width of the land with ice [m]; a much wider frame shows more of the lowland around
+it.
+"""
 
 SHARE_OF_FRAME = 0.76
 """Largest width of the land with ice, as a share of the frame."""
@@ -44,12 +46,16 @@ ROUNDING = 0.0035
 
 @dataclass(frozen=True)
 class Climate:
-    """The mass balance increases with altitude, up to a limit; the climate cools and then warms again."""
+    """The mass balance increases with altitude, up to a limit; the climate cools and then warms
+    again.
+    """
 
     equilibrium_line: float
     """Altitude of the equilibrium line at the beginning and at the end [m]."""
     descent: float
-    """Descent of the equilibrium line during the first half of the time; it rises again in the second half [m]."""
+    """Descent of the equilibrium line during the first half of the time; it rises again in the
+    second half [m].
+    """
     gradient: float
     """Gradient of the mass balance with altitude [m a-1 m-1]."""
     greatest: float
@@ -80,7 +86,9 @@ class GlacierKind:
     duration: Range
 
 
-def glacier(seeds: Seeds, number: int, size: int, spacing: float, arrhenius: Range, sliding: Range) -> Glacier:
+def glacier(
+    seeds: Seeds, number: int, size: int, spacing: float, arrhenius: Range, sliding: Range
+) -> Glacier:
     """The glacier of a number, independent of all others; every second one is an ice cap.
 
     size                cells along x and y
@@ -121,10 +129,13 @@ def landscape(kind: GlacierKind, random: np.random.Generator, size: int, spacing
     along, across = np.cos(turn) * x + np.sin(turn) * y, np.cos(turn) * y - np.sin(turn) * x
     massif = massif_width(size, spacing)
     bed = kind.bed(random, along, across, massif)
-    # Towards the frame the land falls more and more, down to a plain, so that ice ends before the frame.
+    # Towards the frame the land falls more and more, down to a plain, so that ice ends before the
+    # frame.
     distance = np.hypot(x, y) / massif
     bed = bed - 0.6 * massif * np.clip(distance - 0.32, 0, None) ** 2
-    bed = -lowest([-bed, np.full_like(bed, -bed[distance < REACH].min())], rounding=ROUNDING * massif)
+    bed = -lowest(
+        [-bed, np.full_like(bed, -bed[distance < REACH].min())], rounding=ROUNDING * massif
+    )
     hills = roughness(random, size, spacing, length=random.uniform(0.05, 0.1) * massif)
     return np.asarray(bed + random.uniform(0.0018, 0.004) * massif * hills)
 
@@ -134,17 +145,21 @@ def roughness(random: np.random.Generator, size: int, spacing: float, length: fl
     margin = int(np.ceil(4 * length / spacing))
     smooth = gaussian_filter(random.standard_normal((size + 2 * margin,) * 2), length / spacing)
     inside = smooth[margin : margin + size, margin : margin + size]
-    deviation = spacing / (2 * np.sqrt(np.pi) * length)  # standard deviation of white noise after the filter
+    # standard deviation of white noise after the filter
+    deviation = spacing / (2 * np.sqrt(np.pi) * length)
     return np.asarray(inside / deviation)
 
 
 def valley(random: np.random.Generator, along: Map, across: Map, massif: float) -> Map:
-    """A trunk that winds down from a cirque, with tributaries that hang above it, all inside one crest.
+    """A trunk that winds down from a cirque, with tributaries that hang above it, all inside one
+    crest.
 
     The cross section of each is a parabola up to its crest, behind which the land falls.
     """
     head, summit = -random.uniform(0.18, 0.26) * massif, random.uniform(2600, 3600)
-    steep, flat, fading = random.uniform(0.1, 0.22), random.uniform(0.04, 0.1), random.uniform(0.1, 0.2) * massif
+    steep = random.uniform(0.1, 0.22)
+    flat = random.uniform(0.04, 0.1)
+    fading = random.uniform(0.1, 0.2) * massif
     bend, wave = random.uniform(0, 0.04) * massif, random.uniform(0.5, 0.9) * massif
     phase = random.uniform(0, 2 * np.pi)
     width, wall = random.uniform(0.14, 0.18) * massif, random.uniform(0.02, 0.03) * massif
@@ -166,10 +181,15 @@ def valley(random: np.random.Generator, along: Map, across: Map, massif: float) 
         length, narrow = width * random.uniform(0.9, 1.3), width * random.uniform(0.5, 0.7)
         # From the junction up the tributary, which points up the trunk, too, and aside from it.
         east, north = along - junction, side * (across - middle(junction))
-        upwards, aside = np.cos(turn) * north - np.sin(turn) * east, np.cos(turn) * east + np.sin(turn) * north
+        upwards = np.cos(turn) * north - np.sin(turn) * east
+        aside = np.cos(turn) * east + np.sin(turn) * north
         position = np.clip(upwards, 0, length)
         distance = np.hypot(aside, upwards - position)
-        hanging = floor(junction) + random.uniform(0.002, 0.007) * massif + random.uniform(0.12, 0.2) * position
+        hanging = (
+            floor(junction)
+            + random.uniform(0.002, 0.007) * massif
+            + random.uniform(0.12, 0.2) * position
+        )
         inside.append(hanging + wall * (distance / narrow) ** 2)
         outside.append(hanging + 0.8 * wall - fall * (distance - narrow))
     crest = -lowest([-surface for surface in outside], rounding=ROUNDING * massif)
@@ -177,9 +197,12 @@ def valley(random: np.random.Generator, along: Map, across: Map, massif: float) 
 
 
 def cap(random: np.random.Generator, along: Map, across: Map, massif: float) -> Map:
-    """An upland, flat in its middle, from which the land falls on all sides and troughs lead out."""
+    """An upland, flat in its middle, from which the land falls on all sides and troughs lead
+    out.
+    """
     stretch = random.uniform(1.0, 1.3)
-    radius, angle = np.hypot(along / stretch, across * stretch), np.arctan2(across * stretch, along / stretch)
+    radius = np.hypot(along / stretch, across * stretch)
+    angle = np.arctan2(across * stretch, along / stretch)
     rim = random.uniform(0.16, 0.26) * massif
     bed = random.uniform(900, 1900) - random.uniform(0.06, 0.16) * (np.hypot(radius, rim) - rim)
     reach = (radius / rim * np.exp(1 - radius / rim)) ** 2
@@ -198,12 +221,17 @@ def lowest(surfaces: list[Map], rounding: float) -> Map:
 
 
 KINDS: dict[str, GlacierKind] = {
-    "valley": GlacierKind(valley, (0.15, 0.25), gradient=(0.005, 0.009), greatest=(1.0, 2.2), duration=(200, 420)),
-    "cap": GlacierKind(cap, (0.1, 0.18), gradient=(0.004, 0.007), greatest=(0.6, 1.6), duration=(300, 600)),
+    "valley": GlacierKind(
+        valley, (0.15, 0.25), gradient=(0.005, 0.009), greatest=(1.0, 2.2), duration=(200, 420)
+    ),
+    "cap": GlacierKind(
+        cap, (0.1, 0.18), gradient=(0.004, 0.007), greatest=(0.6, 1.6), duration=(300, 600)
+    ),
 }
 
 
-# Ice over time, and its velocities. Units are those of glaciology; this file converts them to those of `physics.ice`.
+# Ice over time, and its velocities. Units are those of glaciology; this file converts them to those
+# of `physics.ice`.
 
 YEAR = 365.242198781 * 86400
 """The year of UDUNITS [s], with which other software converts the units of the files."""
@@ -226,44 +254,69 @@ def check(options: IceOptions, test: int) -> None:
     too_small = f"a frame of {frame:g} m; glaciers need 3000 m or more"
     sound = [
         (1 <= glaciers <= 100_000, f"`glaciers={glaciers}`: from 1 to 100000"),
-        (0 <= test < max(glaciers, 1), f"`test={test}`: from 0 to one less than there are glaciers, {glaciers - 1}"),
+        (
+            0 <= test < max(glaciers, 1),
+            f"`test={test}`: from 0 to one less than there are glaciers, {glaciers - 1}",
+        ),
         (1 <= options.frames <= 10_000, f"`frames={options.frames}`: from 1 to 10000"),
-        (16 <= options.size <= 1024, f"`size={options.size}`: from 16 to 1024 cells along each side"),
+        (
+            16 <= options.size <= 1024,
+            f"`size={options.size}`: from 16 to 1024 cells along each side",
+        ),
         (20 <= options.spacing <= 1000, f"`spacing={options.spacing:g}`: from 20 to 1000 metres"),
         (frame >= 3000, f"`size={options.size}` and `spacing={options.spacing:g}`: {too_small}"),
-        (0 < low <= high <= 1000, f"`arrhenius={low:g}:{high:g}`: LOW:HIGH in MPa⁻³ a⁻¹, above 0, up to 1000"),
-        (0 <= least <= most <= 1000, f"`sliding={least:g}:{most:g}`: LOW:HIGH in km MPa⁻³ a⁻¹, from 0 to 1000"),
-        (coupling is None or 0 < coupling <= 100, f"`coupling={coupling}`: in ice thicknesses, above 0, up to 100"),
+        (
+            0 < low <= high <= 1000,
+            f"`arrhenius={low:g}:{high:g}`: LOW:HIGH in MPa⁻³ a⁻¹, above 0, up to 1000",
+        ),
+        (
+            0 <= least <= most <= 1000,
+            f"`sliding={least:g}:{most:g}`: LOW:HIGH in km MPa⁻³ a⁻¹, from 0 to 1000",
+        ),
+        (
+            coupling is None or 0 < coupling <= 100,
+            f"`coupling={coupling}`: in ice thicknesses, above 0, up to 100",
+        ),
     ]
     if wrong := [message for right, message in sound if not right]:
         raise QexpError("\n".join(wrong))
 
 
 def grow(
-    glacier: Glacier, spacing: float, frames: int, watch: Callable[[float], None] = lambda year: None
+    glacier: Glacier,
+    spacing: float,
+    frames: int,
+    watch: Callable[[float], None] = lambda year: None,
 ) -> Iterator[Tensor]:
     """The thickness of a glacier at evenly spaced times up to its age: (row, column) [m].
 
     watch  is called with the year after each time step
 
-    One glacier at a time: on a processor a batch of twelve is 1.6 times as fast per step, but its fastest ice sets the
-    time step, so that it takes 2.7 times as many steps.
+    One glacier at a time: on a processor a batch of twelve is 1.6 times as fast per step, but its
+    fastest ice sets the time step, so that it takes 2.7 times as many steps.
     """
     climate, bed = glacier.climate, torch.from_numpy(glacier.bed)[None]
 
     def balance(surface: Tensor, time: Tensor) -> Tensor:
         passed = time / (YEAR * glacier.duration)
         line = climate.equilibrium_line - climate.descent * 4 * passed * (1 - passed)
-        return (climate.gradient * (surface - line[:, None, None])).clamp(max=climate.greatest) / YEAR
+        return (climate.gradient * (surface - line[:, None, None])).clamp(
+            max=climate.greatest
+        ) / YEAR
 
     thickness, start = torch.zeros_like(bed), bed.new_zeros(1)
     arrhenius = bed.new_tensor([glacier.arrhenius * ARRHENIUS])
     sliding = bed.new_tensor([glacier.sliding * SLIDING])
-    steps: dict[str, Any] = {"longest": LONGEST_STEP * YEAR, "watch": lambda time: watch(time.item() / YEAR)}
+    steps: dict[str, Any] = {
+        "longest": LONGEST_STEP * YEAR,
+        "watch": lambda time: watch(time.item() / YEAR),
+    }
     with torch.inference_mode():
         for frame in range(1, frames + 1):
             end = bed.new_tensor([YEAR * glacier.duration * frame / frames])
-            grown = ice.evolve(thickness, bed, balance, spacing, arrhenius, sliding, start, end, **steps)
+            grown = ice.evolve(
+                thickness, bed, balance, spacing, arrhenius, sliding, start, end, **steps
+            )
             thickness, start = grown.thickness, end
             yield thickness[0]
 
@@ -273,8 +326,8 @@ def fields(
 ) -> dict[str, NDArray[np.float32]]:
     """All variables of a frame, (row, column), in the units of the file.
 
-    The velocities follow from the thickness, surface and coefficients as rounded for the file, with the slopes that
-    `numpy.gradient` computes from that surface.
+    The velocities follow from the thickness, surface and coefficients as rounded for the file, with
+    the slopes that `numpy.gradient` computes from that surface.
     """
     depth = thickness.numpy().astype(np.float32)
     bed = glacier.bed.astype(np.float32)
@@ -295,10 +348,16 @@ def fields(
     variables = {"thk": depth, "usurf": surface, "topg": bed}
     for name, velocity in {"bar": mean, "velsurf": top, "velbase": basal}.items():
         variables |= {f"u{name}": velocity[..., 0], f"v{name}": velocity[..., 1]}
-    return {**variables, "arrhenius": arrhenius, "slidingco": sliding, "strflowctrl": arrhenius + sliding}
+    return {
+        **variables,
+        "arrhenius": arrhenius,
+        "slidingco": sliding,
+        "strflowctrl": arrhenius + sliding,
+    }
 
 
-# Folders of synthetic glaciers in the format of 2Dto2D-DLE: one `ex.nc` each, all variables (time, y, x).
+# Folders of synthetic glaciers in the format of 2Dto2D-DLE: one `ex.nc` each, all variables (time,
+# y, x).
 
 
 class Variable(NamedTuple):
@@ -309,17 +368,29 @@ class Variable(NamedTuple):
 
 VARIABLES: dict[str, Variable] = {
     "thk": Variable("m", "ice thickness", "land_ice_thickness"),
-    "usurf": Variable("m", "altitude of the ice surface, of the bed where there is no ice", "surface_altitude"),
+    "usurf": Variable(
+        "m", "altitude of the ice surface, of the bed where there is no ice", "surface_altitude"
+    ),
     "topg": Variable("m", "altitude of the bed", "bedrock_altitude"),
-    "ubar": Variable("m year-1", "velocity along x, mean over the depth", "land_ice_vertical_mean_x_velocity"),
-    "vbar": Variable("m year-1", "velocity along y, mean over the depth", "land_ice_vertical_mean_y_velocity"),
-    "uvelsurf": Variable("m year-1", "velocity along x at the surface", "land_ice_surface_x_velocity"),
-    "vvelsurf": Variable("m year-1", "velocity along y at the surface", "land_ice_surface_y_velocity"),
+    "ubar": Variable(
+        "m year-1", "velocity along x, mean over the depth", "land_ice_vertical_mean_x_velocity"
+    ),
+    "vbar": Variable(
+        "m year-1", "velocity along y, mean over the depth", "land_ice_vertical_mean_y_velocity"
+    ),
+    "uvelsurf": Variable(
+        "m year-1", "velocity along x at the surface", "land_ice_surface_x_velocity"
+    ),
+    "vvelsurf": Variable(
+        "m year-1", "velocity along y at the surface", "land_ice_surface_y_velocity"
+    ),
     "uvelbase": Variable("m year-1", "velocity along x at the base", "land_ice_basal_x_velocity"),
     "vvelbase": Variable("m year-1", "velocity along y at the base", "land_ice_basal_y_velocity"),
     "arrhenius": Variable("MPa-3 year-1", "rate factor of Glen's flow law"),
     "slidingco": Variable("km MPa-3 year-1", "coefficient of Weertman's sliding law"),
-    "strflowctrl": Variable("1", "strength of the flow: numerical values of arrhenius and slidingco added"),
+    "strflowctrl": Variable(
+        "1", "strength of the flow: numerical values of arrhenius and slidingco added"
+    ),
 }
 
 COORDINATES: dict[str, Variable] = {
@@ -333,16 +404,17 @@ COORDINATES: dict[str, Variable] = {
 HEADING = "# Simulated glaciers"
 
 PHYSICS = (
-    "Isothermal shallow ice on a random bed: Glen's flow law with exponent 3, Weertman sliding with the cube of the "
-    f"basal shear stress, density {DENSITY:g} kg m-3, gravity {GRAVITY:g} m s-2, a year of "
-    f"{YEAR / 86400:.9f} days. Mass balance: the gradient times the height above the equilibrium line, up to the "
-    "greatest balance; the line descends until half of the time has passed and then rises again. The simulation "
-    "starts without ice. Velocities are those of the cells' thickness and of the central differences of their surface."
+    "Isothermal shallow ice on a random bed: Glen's flow law with exponent 3, Weertman sliding"
+    f" with the cube of the basal shear stress, density {DENSITY:g} kg m-3, gravity {GRAVITY:g} m"
+    f" s-2, a year of {YEAR / 86400:.9f} days. Mass balance: the gradient times the height above"
+    " the equilibrium line, up to the greatest balance; the line descends until half of the time"
+    " has passed and then rises again. The simulation starts without ice. Velocities are those of"
+    " the cells' thickness and of the central differences of their surface."
 )
 
 COUPLED = (
-    "Then each cell's flux of ice was distributed over the ice around it, with Gaussian weights of a standard "
-    "deviation of {:g} / 2 times its thickness: a test for networks, not glaciology."
+    "Then each cell's flux of ice was distributed over the ice around it, with Gaussian weights of"
+    " a standard deviation of {:g} / 2 times its thickness: a test for networks, not glaciology."
 )
 
 
@@ -356,10 +428,12 @@ class WrittenGlacier(NamedTuple):
 
 
 def write(options: IceOptions) -> list[WrittenGlacier]:
-    """Make glaciers, and write OUT/test/NAME/ex.nc of the first `test` of them and OUT/train/NAME/ex.nc of the others.
+    """Make glaciers, and write OUT/test/NAME/ex.nc of the first `test` of them and
+    OUT/train/NAME/ex.nc of the others.
 
-    OUT appears when all glaciers are finished. A glacier has the same bits however many others are made with it.
-    Raises QexpError if an option is wrong, if something else is at OUT, or if it cannot be written.
+    OUT appears when all glaciers are finished. A glacier has the same bits however many others are
+    made with it. Raises QexpError if an option is wrong, if something else is at OUT, or if it
+    cannot be written.
     """
     out, glaciers = Path(options.out), options.glaciers
     test = min(max(glaciers // 4, 1), glaciers - 1) if options.test is None else options.test
@@ -369,10 +443,17 @@ def write(options: IceOptions) -> list[WrittenGlacier]:
     with new_folder(out, HEADING, options.overwrite) as folder, threads(1):
         for number in range(glaciers):
             part = "test" if number < test else "train"
-            random = glacier(seeds, number, options.size, options.spacing, options.arrhenius, options.sliding)
+            random = glacier(
+                seeds, number, options.size, options.spacing, options.arrhenius, options.sliding
+            )
             years: list[float] = []
 
-            def count(year: float, grown: Glacier = random, number: int = number, years: list[float] = years) -> None:
+            def count(
+                year: float,
+                grown: Glacier = random,
+                number: int = number,
+                years: list[float] = years,
+            ) -> None:
                 years.append(year)
                 options.watch(grown.name, (number + year / grown.duration) / glaciers)
 
@@ -380,8 +461,12 @@ def write(options: IceOptions) -> list[WrittenGlacier]:
             states = list(grow(random, options.spacing, options.frames, count))
             seconds = time.perf_counter() - started
             files.make_folder(folder / part / random.name)
-            files.write_bytes(folder / part / random.name / "ex.nc", _netcdf(random, number, states, options))
-            written.append(WrittenGlacier(out / part / random.name, options.frames, len(years), seconds))
+            files.write_bytes(
+                folder / part / random.name / "ex.nc", _netcdf(random, number, states, options)
+            )
+            written.append(
+                WrittenGlacier(out / part / random.name, options.frames, len(years), seconds)
+            )
         files.write_bytes(folder / README, _readme(options, test).encode())
     return written
 
@@ -396,17 +481,28 @@ def _netcdf(glacier: Glacier, number: int, states: list[Tensor], options: IceOpt
     with h5netcdf.File(content, "w") as file:
         file.attrs.update(_attributes(glacier, number, options))
         file.dimensions = {"time": options.frames, "y": options.size, "x": options.size}
-        for (name, described), values in zip(COORDINATES.items(), (years, centres, centres), strict=True):
+        for (name, described), values in zip(
+            COORDINATES.items(), (years, centres, centres), strict=True
+        ):
             _describe(file.create_variable(name, (name,), data=values), described)
         for name, described in VARIABLES.items():
             stacked = np.stack([frame[name] for frame in frames])
-            packed = {"chunks": (1, *stacked.shape[1:]), "compression": "gzip", "compression_opts": 4, "shuffle": True}
-            _describe(file.create_variable(name, tuple(COORDINATES), data=stacked, **packed), described)
+            packed = {
+                "chunks": (1, *stacked.shape[1:]),
+                "compression": "gzip",
+                "compression_opts": 4,
+                "shuffle": True,
+            }
+            _describe(
+                file.create_variable(name, tuple(COORDINATES), data=stacked, **packed), described
+            )
     return content.getvalue()
 
 
 def _describe(variable: Any, described: Variable) -> None:
-    variable.attrs.update({name: text for name, text in described._asdict().items() if text is not None})
+    variable.attrs.update(
+        {name: text for name, text in described._asdict().items() if text is not None}
+    )
 
 
 def _attributes(glacier: Glacier, number: int, options: IceOptions) -> dict[str, str | float | int]:
@@ -414,7 +510,9 @@ def _attributes(glacier: Glacier, number: int, options: IceOptions) -> dict[str,
     return {
         "Conventions": "CF-1.11",
         "title": f"{glacier.name}, a simulated glacier",
-        "source": PHYSICS + ("" if options.coupling is None else " " + COUPLED.format(options.coupling)),
+        "source": (
+            PHYSICS + ("" if options.coupling is None else " " + COUPLED.format(options.coupling))
+        ),
         "history": f"qexp data ice {options}",
         "number": number,
         "kind": glacier.kind,

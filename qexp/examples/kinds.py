@@ -6,9 +6,15 @@ from collections.abc import Mapping
 
 EXAMPLES: Mapping[str, tuple[str, ...]] = {
     "volcano": ("experiences/mogi_quick",),
-    "rows": ("experiences/lunar_tio2", "experiences/lunar_tio2_by_mission", "datasets/lunar_tio2_features"),
+    "rows": (
+        "experiences/lunar_tio2",
+        "experiences/lunar_tio2_by_mission",
+        "datasets/lunar_tio2_features",
+    ),
     "fields": ("experiences/ice_cnn",),
     "spectra": ("experiences/msm_small", "experiences/toc_finetune", "experiences/toc_scratch"),
     "bare": (),
 }
-"""Kind → its specs, those of its tutorial; an experience brings the dataset and model that it names."""
+"""Kind → its specs, those of its tutorial; an experience brings the dataset and model that it
+names.
+"""

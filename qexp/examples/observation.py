@@ -1,4 +1,5 @@
-"""A volcano that was observed: two satellite tracks and GNSS stations of a known source, in files as people have them.
+"""A volcano that was observed: two satellite tracks and GNSS stations of a known source, in files
+as people have them.
 
 Lengths are in metres. Images are (row, column), the northernmost row first.
 """
@@ -42,10 +43,13 @@ from qexp.simulation.noise import Decorrelation, Grid, Noise
 from qexp.simulation.noise_models import NOISES
 from qexp.simulation.views import DISPLACEMENT, GNSS, View
 
-CRS, CENTRE = "EPSG:32633", (426_000.0, 4_519_000.0)  # of the images: a zone of UTM, east and north of their middle
-TRACKS = {"ascending": (39, -12), "descending": (34, -168)}  # incidence and heading [degrees], as of Sentinel-1
+# of the images: a zone of UTM, east and north of their middle
+CRS, CENTRE = "EPSG:32633", (426_000.0, 4_519_000.0)
+# incidence and heading [degrees], as of Sentinel-1
+TRACKS = {"ascending": (39, -12), "descending": (34, -168)}
 GNSS_ERRORS = (0.002, 0.002, 0.005)  # standard deviations east, north and up
-USUAL = {"mogi": {"depth": 3.0, "delta_volume": 6.0}}  # source → values of parameters that are not given
+# source → values of parameters that are not given
+USUAL = {"mogi": {"depth": 3.0, "delta_volume": 6.0}}
 LIMITS = {
     "size": (20, 2000), "spacing": (1, 1000), "stations": (1, 100), "summit": (0, 9000), "water": (0, 0.8),
     "gaps": (0, 0.8), "offset": (0, 100), "ramp": (0, 100),
@@ -71,30 +75,46 @@ class WrittenObservation(NamedTuple):
 
 
 def write(options: ObservationOptions, tables: Tables) -> WrittenObservation:
-    """Write a GeoTIFF of each track, elevations, a table of stations, and truth.json with all that was put in.
+    """Write a GeoTIFF of each track, elevations, a table of stations, and truth.json with all that
+    was put in.
 
-    OUT appears when all is finished. Every use of random numbers has its own: more stations change no image. Raises
-    QexpError if an option is wrong, if something else is at OUT, or if it cannot be written.
+    OUT appears when all is finished. Every use of random numbers has its own: more stations change
+    no image. Raises QexpError if an option is wrong, if something else is at OUT, or if it cannot
+    be written.
     """
     values = [(name, getattr(options, name), *ends) for name, ends in LIMITS.items()]
-    if wrong := [f"`{name}={value:g}`: from {a:g} to {b:g}" for name, value, a, b in values if not a <= value <= b]:
+    if wrong := [
+        f"`{name}={value:g}`: from {a:g} to {b:g}"
+        for name, value, a, b in values
+        if not a <= value <= b
+    ]:
         raise QexpError("\n".join(wrong))
     out, seeds, unit = Path(options.out), Seeds(options.seed), options.unit
     ground = ground_of(options, seeds)
     moved, parameters = displacement(options, tables, ground, seeds)
     tracks: Truth = {}
-    truth = {"source": options.source, "parameters": parameters, "noise": options.noise, "tracks": tracks}
+    truth = {
+        "source": options.source,
+        "parameters": parameters,
+        "noise": options.noise,
+        "tracks": tracks,
+    }
     (west, north), pixel = ground.places[0] + CENTRE, (options.spacing, options.spacing)
     corner = west - options.spacing / 2, north + options.spacing / 2
     content = {"dem.tif": encoded({"elevation": ground.elevation}, corner, pixel, CRS)}
     for name in TRACKS:
         image, tracks[name] = seen(name, moved, ground, options, seeds)
-        content[f"{name}.tif"] = encoded({"displacement": image / in_metres(unit)}, corner, pixel, CRS, unit)
+        content[f"{name}.tif"] = encoded(
+            {"displacement": image / in_metres(unit)}, corner, pixel, CRS, unit
+        )
     content["gnss.csv"] = stations(moved, ground, options, seeds).encode()
     images = " ".join(f"{out}/{name}.tif" for name in TRACKS)
     sight = "--incidence {},{} --heading {},{}".format(*np.transpose([*TRACKS.values()]).ravel())
     others = f"--unit {unit} --dem {out}/dem.tif --gnss {out}/gnss.csv --gnss-unit {unit}"
-    command = f"qexp observe {images} {sight} {others} --reduce quadtree:0.008 --noise estimate --to {out}.nc"
+    command = (
+        f"qexp observe {images} {sight} {others} --reduce quadtree:0.008 --noise estimate --to"
+        f" {out}.nc"
+    )
     about = ABOUT.format(HEADING, out, options, command)
     content |= {"truth.json": formats.json_bytes(truth), README: about.encode()}
     with terminable(), new_folder(out, HEADING, options.overwrite) as folder:
@@ -104,7 +124,9 @@ def write(options: ObservationOptions, tables: Tables) -> WrittenObservation:
 
 
 class Ground(NamedTuple):
-    """Where pixels lie, east and north of the middle, (pixel, 2); images of their elevation, and of where water is."""
+    """Where pixels lie, east and north of the middle, (pixel, 2); images of their elevation, and of
+    where water is.
+    """
 
     places: Array
     elevation: Array
@@ -125,8 +147,11 @@ def ground_of(options: ObservationOptions, seeds: Seeds) -> Ground:
     return Ground(places, elevation, shape < shore)
 
 
-def displacement(options: ObservationOptions, tables: Tables, ground: Ground, seeds: Seeds) -> tuple[Array, Truth]:
-    """Displacement of the pixels, (row, column, 3) east, north, up; parameters as results of `qexp invert` have them.
+def displacement(
+    options: ObservationOptions, tables: Tables, ground: Ground, seeds: Seeds
+) -> tuple[Array, Truth]:
+    """Displacement of the pixels, (row, column, 3) east, north, up; parameters as results of `qexp
+    invert` have them.
 
     Raises QexpError for sources that cannot be.
     """
@@ -137,11 +162,21 @@ def displacement(options: ObservationOptions, tables: Tables, ground: Ground, se
     for source in sources:
         places = np.round(CENTRE + random.uniform(-reach, reach, 2)).tolist()
         values |= zip(source.columns, places, strict=False)  # the first two
-    values |= {column: options.at[name] for column, name in in_columns(options.at, sources, "at", ()).items()}
+    values |= {
+        column: options.at[name]
+        for column, name in in_columns(options.at, sources, "at", ()).items()
+    }
     wanted = searches(sources, ground.places, units.quantities, {})
-    if missing := [display_name(column) for each in wanted if (column := each.parameter.name) not in values]:
-        raise QexpError(f"`source={options.source}`: give the value of {some(missing, 12)} with `at`")
-    in_si = {name: fixed_in_si(name, value, units, display_name(name), "at") for name, value in values.items()}
+    if missing := [
+        display_name(column) for each in wanted if (column := each.parameter.name) not in values
+    ]:
+        raise QexpError(
+            f"`source={options.source}`: give the value of {some(missing, 12)} with `at`"
+        )
+    in_si = {
+        name: fixed_in_si(name, value, units, display_name(name), "at")
+        for name, value in values.items()
+    }
     for each in wanted:
         require_near(each, "at", in_si[each.parameter.name], in_si[each.parameter.name], units)
     heights = torch.from_numpy(ground.elevation.ravel()) if options.summit else None
@@ -150,44 +185,77 @@ def displacement(options: ObservationOptions, tables: Tables, ground: Ground, se
     arrays = {name: np.array([value]) for name, value in in_si.items()}
     if unmet := [words for words, holds in generator.unmet(arrays).items() if holds.any()]:
         raise QexpError("\n".join(f"`at`: {words}" for words in unmet))
-    moved = generator.simulate({name: torch.from_numpy(value) for name, value in arrays.items()}, 0, 0)[DISPLACEMENT]
-    parameters = {display_name(name): {"value": value, "unit": units.unit_of(name)} for name, value in values.items()}
+    moved = generator.simulate(
+        {name: torch.from_numpy(value) for name, value in arrays.items()}, 0, 0
+    )[DISPLACEMENT]
+    parameters = {
+        display_name(name): {"value": value, "unit": units.unit_of(name)}
+        for name, value in values.items()
+    }
     return moved[0, :, :, 0].T.numpy().reshape(*ground.elevation.shape, 3), parameters
 
 
-def seen(track: str, moved: Array, ground: Ground, options: ObservationOptions, seeds: Seeds) -> tuple[Array, Truth]:
-    """The image of a track, NaN where it sees nothing; its direction, offset, and slopes east and north [m/km]."""
+def seen(
+    track: str, moved: Array, ground: Ground, options: ObservationOptions, seeds: Seeds
+) -> tuple[Array, Truth]:
+    """The image of a track, NaN where it sees nothing; its direction, offset, and slopes east and
+    north [m/km].
+    """
     incidence, heading = TRACKS[track]
-    offset, *slopes = seeds.numpy("observation", track).normal(0, [options.offset, options.ramp, options.ramp]).tolist()
+    offset, *slopes = (
+        seeds.numpy("observation", track)
+        .normal(0, [options.offset, options.ramp, options.ramp])
+        .tolist()
+    )
     image = moved @ direction_toward(np.array([incidence]), np.array([heading]))[0]
     image += offset + (ground.places / 1e3 @ slopes).reshape(image.shape)
 
     def drawn(noise: Noise, purpose: str) -> Array:
         pixel = torch.tensor([options.spacing])
         field = noise.draw(
-            1, Grid(image.shape[0], image.shape[1], pixel, pixel), seeds.torch("cpu", "observation", track, purpose)
+            1,
+            Grid(image.shape[0], image.shape[1], pixel, pixel),
+            seeds.torch("cpu", "observation", track, purpose),
         )
         return field[0].double().numpy()
 
     if options.noise != "none":
         noise = declared(options.noise)
-        image += drawn(NOISES[noise.type].build(range=noise.range / 1e3, sill=noise.sill, nugget=noise.nugget), "noise")
-    lost = ground.water | (drawn(Decorrelation(options.gaps, patch_size=0.6), "gaps") > 0 if options.gaps else False)
+        image += drawn(
+            NOISES[noise.type].build(range=noise.range / 1e3, sill=noise.sill, nugget=noise.nugget),
+            "noise",
+        )
+    lost = ground.water | (
+        drawn(Decorrelation(options.gaps, patch_size=0.6), "gaps") > 0 if options.gaps else False
+    )
     about = {"incidence": incidence, "heading": heading, "offset": offset, "ramp": slopes}
     return np.where(lost, np.nan, image), about
 
 
 def stations(moved: Array, ground: Ground, options: ObservationOptions, seeds: Seeds) -> str:
-    """A table of stations on land, closer together near the summit: displacements along true east and north, and up."""
+    """A table of stations on land, closer together near the summit: displacements along true east
+    and north, and up.
+    """
     import pyproj
 
     random, metres = seeds.numpy("observation", "stations"), in_metres(options.unit)
-    likely = ~ground.water.ravel() * np.exp(-np.hypot(*ground.places.T) / (0.25 * options.size * options.spacing))
+    likely = ~ground.water.ravel() * np.exp(
+        -np.hypot(*ground.places.T) / (0.25 * options.size * options.spacing)
+    )
     chosen = random.choice(len(likely), options.stations, replace=False, p=likely / likely.sum())
     x, y = (ground.places[chosen] + CENTRE).T
     measured = turned(moved.reshape(-1, 3)[chosen], -convergence(crs_of(CRS), x, y))
     measured += random.normal(0, GNSS_ERRORS, measured.shape)
-    places = *pyproj.Transformer.from_crs(CRS, 4326, always_xy=True).transform(x, y), ground.elevation.ravel()[chosen]
-    rows = np.stack([*places, *measured.round(5).T / metres, *np.outer(GNSS_ERRORS, np.ones(len(x))) / metres], axis=1)
-    lines = [f"ST{number:02d},{','.join(f'{value:.8g}' for value in row)}" for number, row in enumerate(rows, 1)]
+    places = (
+        *pyproj.Transformer.from_crs(CRS, 4326, always_xy=True).transform(x, y),
+        ground.elevation.ravel()[chosen],
+    )
+    rows = np.stack(
+        [*places, *measured.round(5).T / metres, *np.outer(GNSS_ERRORS, np.ones(len(x))) / metres],
+        axis=1,
+    )
+    lines = [
+        f"ST{number:02d},{','.join(f'{value:.8g}' for value in row)}"
+        for number, row in enumerate(rows, 1)
+    ]
     return "\n".join(["station,lon,lat,height,E,N,U,sE,sN,sU", *lines, ""])

@@ -1,8 +1,8 @@
 """Synthetic spectra of sediment cores, as counted by an XRF core scanner, in folders.
 
-A core lies in one of a few basins and resembles the other cores there. The dry sediment is carbonate, clay, silica and
-organic matter, whose shares drift along the core, jump, and are cut by layers of events; pore water with sea salt fills
-the rest.
+A core lies in one of a few basins and resembles the other cores there. The dry sediment is
+carbonate, clay, silica and organic matter, whose shares drift along the core, jump, and are cut by
+layers of events; pore water with sea salt fills the rest.
 """
 
 from __future__ import annotations
@@ -33,10 +33,12 @@ MATTER = "C106H175O42N16P"
 """Mean marine plankton after Anderson (1995), Deep-Sea Res. I 42, 1675-1680: 54 % carbon."""
 
 PHASES: dict[str, dict[str, float]] = {
-    # Foraminifera and nannofossils: 1,000 to 2,000 ppm of strontium (Turekian and Wedepohl 1961, Geol. Soc. Am. Bull.
-    # 72, 175-192, on deep-sea carbonates; their manganese and magnesium are partly those of clay).
+    # Foraminifera and nannofossils: 1,000 to 2,000 ppm of strontium (Turekian and Wedepohl 1961,
+    # Geol. Soc. Am. Bull. 72, 175-192, on deep-sea carbonates; their manganese and magnesium are
+    # partly those of clay).
     "carbonate": {"CaCO3": 1.0, "Mg": 3e-3, "Sr": 1.4e-3, "Mn": 4e-4},
-    # Post-Archean average shale, which is rich in illite (Taylor and McLennan 1985, The Continental Crust, table 2.9).
+    # Post-Archean average shale, which is rich in illite (Taylor and McLennan 1985, The Continental
+    # Crust, table 2.9).
     "clay": {
         "SiO2": 0.628, "TiO2": 0.010, "Al2O3": 0.189, "FeO": 0.065, "MnO": 0.0011, "MgO": 0.022, "CaO": 0.013,
         "Na2O": 0.012, "K2O": 0.037, "P2O5": 0.0016, "H2O": 0.05,
@@ -44,9 +46,10 @@ PHASES: dict[str, dict[str, float]] = {
     },
     # Opal with 6 % of water, and silt of quartz with some feldspar and zircon.
     "silica": {"SiO2": 0.94, "H2O": 0.04, "Al2O3": 0.012, "K2O": 0.006, "FeO": 0.004, "TiO2": 0.001, "Zr": 150e-6},
-    # Bromine: 3 to 10 mg per g of organic carbon (Mayer and others 2007, Mar. Chem. 107, 244-254; Ziegler and others
-    # 2008, Geochem. Geophys. Geosyst. 9, Q05009). Sulphur, bound and as sulphide: below the 0.36 per carbon of
-    # normal marine sediments (Berner and Raiswell 1983, Geochim. Cosmochim. Acta 47, 855-862) in well-aired ones.
+    # Bromine: 3 to 10 mg per g of organic carbon (Mayer and others 2007, Mar. Chem. 107, 244-254;
+    # Ziegler and others 2008, Geochem. Geophys. Geosyst. 9, Q05009). Sulphur, bound and as
+    # sulphide: below the 0.36 per carbon of normal marine sediments (Berner and Raiswell 1983,
+    # Geochim. Cosmochim. Acta 47, 855-862) in well-aired ones.
     "organic": {MATTER: 1.0, "Br": 3.2e-3, "S": 0.10},
 }  # fmt: skip
 """Phase → compound or element → mass, per mass of the phase."""
@@ -79,24 +82,26 @@ VARIATIONS: dict[tuple[str, str], tuple[float, float]] = {
     ("organic", "Br"): (0.3, 0.08),
     ("organic", "S"): (0.5, 0.2),
 }
-"""Phase and element whose content in it varies, by provenance, productivity or diagenesis → standard deviations of its
-logarithm between cores and along a core. The other elements are fixed.
+"""Phase and element whose content in it varies, by provenance, productivity or diagenesis →
+standard deviations of its logarithm between cores and along a core. The other elements are fixed.
 """
 
 RATIOS = ("carbonate", "silica", "organic")
-"""Phases that are drawn by the logarithm of their ratio to clay; then dry shares are those ratios over their sum."""
+"""Phases that are drawn by the logarithm of their ratio to clay; then dry shares are those ratios
+over their sum.
+"""
 
 
 SPREADS = {
-    # The range of surface sediments of the oceans: carbonate from nothing to 90 % (Archer 1996, Global Biogeochem.
-    # Cycles 10, 159-174), organic carbon from 0.1 to some per cent (Seiter and others 2004, Deep-Sea Res. I 51,
-    # 2001-2026).
+    # The range of surface sediments of the oceans: carbonate from nothing to 90 % (Archer 1996,
+    # Global Biogeochem. Cycles 10, 159-174), organic carbon from 0.1 to some per cent (Seiter and
+    # others 2004, Deep-Sea Res. I 51, 2001-2026).
     "carbonate": (-0.3, 1.1, 0.5, 0.6, 0.12),
     "silica": (-0.8, 0.6, 0.35, 0.3, 0.12),
     "organic": (-3.6, 0.7, 0.35, 0.3, 0.10),
 }
-"""Phase → mean of the logarithm of its ratio to clay, and its standard deviations: between basins, between cores, and
-along a core over SLOW_LENGTH and over FAST_LENGTH.
+"""Phase → mean of the logarithm of its ratio to clay, and its standard deviations: between basins,
+between cores, and along a core over SLOW_LENGTH and over FAST_LENGTH.
 """
 
 BASINS = 8
@@ -121,13 +126,19 @@ THICKNESS = (10.0, 120.0)
 """Least and largest thickness of such a layer, uniform in its logarithm [mm]."""
 
 WATER, WATER_CORES, WATER_ALONG = 0.35, 0.25, 0.08
-"""Median water share of the mass of the half-dried surface; deviations of its logit between and along cores."""
+"""Median water share of the mass of the half-dried surface; deviations of its logit between and
+along cores.
+"""
 
 SALINITY = 0.15
-"""Standard deviation between cores of the logarithm of the pore water's salt, since cores dry in storage."""
+"""Standard deviation between cores of the logarithm of the pore water's salt, since cores dry in
+storage.
+"""
 
 BASIN_PART = 0.7
-"""Share of the variation between cores that is between basins: the correlation of cores of one basin."""
+"""Share of the variation between cores that is between basins: the correlation of cores of one
+basin.
+"""
 
 
 class Core(NamedTuple):
@@ -137,7 +148,9 @@ class Core(NamedTuple):
     shares: dict[str, Array]
     """Phase → (depth,) share of the mass of the dry sediment, as drawn; together one."""
     elements: Array
-    """(depth, element) mass fractions of the wet sediment in the order of ELEMENTS; together one."""
+    """(depth, element) mass fractions of the wet sediment in the order of ELEMENTS; together
+    one.
+    """
     carbonate: Array
     """(depth,) CaCO3 in the dry sediment, without salt [wt%]"""
     carbon: Array
@@ -153,11 +166,17 @@ def core(seeds: Seeds, number: int, depths: int, step: float) -> Core:
     basin = int(of_core.integers(BASINS))
     of_basin = seeds.numpy("xrf", "basin", basin)
     shares = _shares(seeds, number, of_basin, of_core, depths, step)
-    dry, carbonate, carbon = _mixed(shares, _factors(seeds, number, of_basin, of_core, depths, step))
+    dry, carbonate, carbon = _mixed(
+        shares, _factors(seeds, number, of_basin, of_core, depths, step)
+    )
     logit = np.log(WATER / (1 - WATER)) + WATER_CORES * of_core.standard_normal()
-    logit = logit + WATER_ALONG * drift(seeds.numpy("xrf", number, "water"), depths, 1, step / SLOW_LENGTH)
+    logit = logit + WATER_ALONG * drift(
+        seeds.numpy("xrf", number, "water"), depths, 1, step / SLOW_LENGTH
+    )
     wet = 1 / (1 + np.exp(-logit))
-    salts = {name: mass * np.exp(SALINITY * of_core.standard_normal()) for name, mass in SEA_SALT.items()}
+    salts = {
+        name: mass * np.exp(SALINITY * of_core.standard_normal()) for name, mass in SEA_SALT.items()
+    }
     water = _fractions({"H2O": 1.0, **salts})
     return Core(basin, shares, (1 - wet) * dry + wet * water, carbonate, carbon)
 
@@ -170,16 +189,27 @@ def drift(random: np.random.Generator, depths: int, processes: int, step: float)
     values = random.standard_normal((depths, processes))
     correlation = np.exp(-step)
     for depth in range(1, depths):
-        values[depth] = correlation * values[depth - 1] + np.sqrt(1 - correlation**2) * values[depth]
+        values[depth] = (
+            correlation * values[depth - 1] + np.sqrt(1 - correlation**2) * values[depth]
+        )
     return values
 
 
 def _shares(
-    seeds: Seeds, number: int, of_basin: np.random.Generator, of_core: np.random.Generator, depths: int, step: float
+    seeds: Seeds,
+    number: int,
+    of_basin: np.random.Generator,
+    of_core: np.random.Generator,
+    depths: int,
+    step: float,
 ) -> dict[str, Array]:
     """Phase → (depth,)"""
     mean, basins, cores, slow, fast = np.array([SPREADS[phase] for phase in RATIOS]).T
-    level = mean + basins * of_basin.standard_normal(len(RATIOS)) + cores * of_core.standard_normal(len(RATIOS))
+    level = (
+        mean
+        + basins * of_basin.standard_normal(len(RATIOS))
+        + cores * of_core.standard_normal(len(RATIOS))
+    )
     logarithms = (
         level
         + slow * _regimes(seeds.numpy("xrf", number, "slow"), depths, step)
@@ -192,11 +222,16 @@ def _shares(
 
 
 def _regimes(random: np.random.Generator, depths: int, step: float) -> Array:
-    """(depth, ratio) a slow drift that restarts where the regime changes: a hiatus, a change of the climate."""
+    """(depth, ratio) a slow drift that restarts where the regime changes: a hiatus, a change of the
+    climate.
+    """
     values, correlation = np.empty((depths, len(RATIOS))), np.exp(-step / SLOW_LENGTH)
     for depth in range(depths):
-        fresh, anew = random.standard_normal(len(RATIOS)), random.random() < step / SHIFT_EVERY or depth == 0
-        values[depth] = fresh if anew else correlation * values[depth - 1] + np.sqrt(1 - correlation**2) * fresh
+        fresh = random.standard_normal(len(RATIOS))
+        anew = random.random() < step / SHIFT_EVERY or depth == 0
+        values[depth] = (
+            fresh if anew else correlation * values[depth - 1] + np.sqrt(1 - correlation**2) * fresh
+        )
     return values
 
 
@@ -213,9 +248,16 @@ def _layers(random: np.random.Generator, depths: int, step: float) -> Array:
 
 
 def _factors(
-    seeds: Seeds, number: int, of_basin: np.random.Generator, of_core: np.random.Generator, depths: int, step: float
+    seeds: Seeds,
+    number: int,
+    of_basin: np.random.Generator,
+    of_core: np.random.Generator,
+    depths: int,
+    step: float,
 ) -> dict[tuple[str, str], Array]:
-    """(phase, element) → (depth,) factor of an element's usual content in a phase; its median is 1."""
+    """(phase, element) → (depth,) factor of an element's usual content in a phase; its median is
+    1.
+    """
     between, along = np.array(list(VARIATIONS.values())).T
     count = len(VARIATIONS)
     constant = np.sqrt(BASIN_PART) * of_basin.standard_normal(count)
@@ -224,7 +266,9 @@ def _factors(
     return dict(zip(VARIATIONS, np.exp(between * constant + along * varying).T, strict=True))
 
 
-def _mixed(shares: dict[str, Array], factors: dict[tuple[str, str], Array]) -> tuple[Array, Array, Array]:
+def _mixed(
+    shares: dict[str, Array], factors: dict[tuple[str, str], Array]
+) -> tuple[Array, Array, Array]:
     """Dry sediment: (depth, element) mass fractions, CaCO3 and organic carbon [wt%]."""
     masses = np.zeros((len(shares["clay"]), len(ELEMENTS)))
     for phase, share in shares.items():
@@ -240,7 +284,9 @@ def _mixed(shares: dict[str, Array], factors: dict[tuple[str, str], Array]) -> t
 
 
 def _fractions(compounds: dict[str, float]) -> Array:
-    """(element,) mass fractions of a mixture of compounds and elements, whose masses need not add up to one."""
+    """(element,) mass fractions of a mixture of compounds and elements, whose masses need not add
+    up to one.
+    """
     fractions = np.zeros(len(ELEMENTS))
     for formula, mass in compounds.items():
         for element, share in xrf.mass_fractions(formula).items():
@@ -273,9 +319,16 @@ def _depth(scanned: Scan, depth: int) -> str:
 
 COLUMNS: Mapping[str, Column] = {
     "filename": Column("of the spectrum under `spe/`, and of its target", file_name),
-    "dirname": Column("name of the file of the spectrum under `spe/`, and of its target", file_name),
-    "composite_id": Column("of the spectrum", lambda scan, depth: f"{scan.name}_{_depth(scan, depth).zfill(5)}"),
-    "cps": Column("counts per second", lambda scan, depth: f"{scan.counts[depth].sum() / scan.scanner.live_time:.0f}"),
+    "dirname": Column(
+        "name of the file of the spectrum under `spe/`, and of its target", file_name
+    ),
+    "composite_id": Column(
+        "of the spectrum", lambda scan, depth: f"{scan.name}_{_depth(scan, depth).zfill(5)}"
+    ),
+    "cps": Column(
+        "counts per second",
+        lambda scan, depth: f"{scan.counts[depth].sum() / scan.scanner.live_time:.0f}",
+    ),
     "core": Column("", lambda scan, depth: scan.name),
     "depth": Column("of the middle of the spectrum below the top of the core [mm]", _depth),
     "composite_depth_mm": Column("of the middle of the spectrum below the top of the core", _depth),
@@ -305,7 +358,9 @@ class Layout:
 LAYOUTS: Mapping[str, Layout] = {
     "plain": Layout(
         folders={ALL: "pretrain", CACO3: "caco3", TOC: "toc"},
-        columns=dict.fromkeys((ALL, CACO3, TOC), ("filename", "core", "depth", "voltage", "current", "live_time")),
+        columns=dict.fromkeys(
+            (ALL, CACO3, TOC), ("filename", "core", "depth", "voltage", "current", "live_time")
+        ),
     ),
     # Lee et al. (2024), arXiv:2410.12330: the data published with the code.
     "max": Layout(
@@ -321,13 +376,15 @@ LAYOUTS: Mapping[str, Layout] = {
 }
 
 
-# The scanner. Energies are in eV, lengths along the core in mm; this file converts the units of the files to those of
-# `physics`.
+# The scanner. Energies are in eV, lengths along the core in mm; this file converts the units of the
+# files to those of `physics`.
 
 CHANNELS = 2048
 
 GAIN = 20.0
-"""Energy per channel [eV]: spectra reach 41 keV; with a tube at 10 kV they are empty above 10 keV."""
+"""Energy per channel [eV]: spectra reach 41 keV; with a tube at 10 kV they are empty above 10
+keV.
+"""
 
 ANODE = "Rh"
 
@@ -342,9 +399,14 @@ LOWEST_ENERGY = 900.0
 BIN = 40.0
 """Step of the tube's continuum [eV], finer than the detector resolves."""
 
-COVER = (xrf.Layer("C3H6", 0.9e3 * 4e-6 / np.sin(ANGLE)), xrf.Layer("H2O", 998 * 10e-6 / np.sin(ANGLE)))
-"""A foil of 4 µm that keeps the scanner clean, and 10 µm of water below it, which take much of the light of aluminium
-and silicon (Tjallingii and others 2007, Geochem. Geophys. Geosyst. 8, Q02004). Light passes them in and out."""
+COVER = (
+    xrf.Layer("C3H6", 0.9e3 * 4e-6 / np.sin(ANGLE)),
+    xrf.Layer("H2O", 998 * 10e-6 / np.sin(ANGLE)),
+)
+"""A foil of 4 µm that keeps the scanner clean, and 10 µm of water below it, which take much of the
+light of aluminium and silicon (Tjallingii and others 2007, Geochem. Geophys. Geosyst. 8, Q02004).
+Light passes them in and out.
+"""
 
 HELIUM = xrf.Layer("He", 0.1664 * 0.02)
 
@@ -361,22 +423,29 @@ RESOLVING_TIME = 2.5e-7
 """Time within which two photons are counted as one, for a fast shaper [s]."""
 
 CURRENTS = {10: (0.8, 2.0), 30: (0.25, 0.8)}
-"""Voltage [kV] → range of the tube's current [mA], for some ten thousand counts a second at either."""
+"""Voltage [kV] → range of the tube's current [mA], for some ten thousand counts a second at
+either.
+"""
 
 LIVE_TIMES = (10.0, 15.0, 20.0, 30.0)
 """[s]"""
 
 ACCEPTANCE = 3e-5
-"""Solid angle of the beam on the core times that of the detector [sr2]; the distance that the scanner keeps to a core
-changes it by ACCEPTANCE_DEVIATION, as a logarithm."""
+"""Solid angle of the beam on the core times that of the detector [sr2]; the distance that the
+scanner keeps to a core changes it by ACCEPTANCE_DEVIATION, as a logarithm.
+"""
 
 ACCEPTANCE_DEVIATION = 0.1
 
 GAIN_DEVIATION, OFFSET_DEVIATION = 5e-4, 5.0
-"""Standard deviations of the calibration between cores: of the gain, as a share, and of the offset [eV]."""
+"""Standard deviations of the calibration between cores: of the gain, as a share, and of the offset
+[eV].
+"""
 
 NOISE, NOISE_DEVIATION = 75.0, 5.0
-"""Noise of the electronics, full width at half maximum [eV]; with that of the pairs 140 eV at manganese K alpha."""
+"""Noise of the electronics, full width at half maximum [eV]; with that of the pairs 140 eV at
+manganese K alpha.
+"""
 
 STEP = 10
 """Distance between spectra [mm]."""
@@ -394,11 +463,20 @@ def check(options: XrfOptions, test: int, validation: int) -> None:
     in_kv = f"in kV, {' or '.join(map(str, CURRENTS))}, or both as {possible}"
     sound = [
         (1 <= cores <= 1000, f"`cores={cores}`: from 1 to 1000"),
-        (0 <= test < max(cores, 1), f"`test={test}`: from 0 to one less than there are cores, {cores - 1}"),
+        (
+            0 <= test < max(cores, 1),
+            f"`test={test}`: from 0 to one less than there are cores, {cores - 1}",
+        ),
         (0 <= validation <= max(rest, 0), f"`validation={validation}`: {others}, {rest}"),
         (1 <= spectra <= 10_000, f"`spectra={spectra}`: from 1 to 10000"),
-        (0 <= labelled <= spectra, f"`labelled={labelled}`: from 0 to the spectra of a core, {spectra}"),
-        (options.voltage and set(options.voltage) <= set(CURRENTS), f"`voltage={voltage}`: {in_kv}"),
+        (
+            0 <= labelled <= spectra,
+            f"`labelled={labelled}`: from 0 to the spectra of a core, {spectra}",
+        ),
+        (
+            options.voltage and set(options.voltage) <= set(CURRENTS),
+            f"`voltage={voltage}`: {in_kv}",
+        ),
     ]
     if wrong := [message for right, message in sound if not right]:
         raise QexpError("\n".join(wrong))
@@ -474,7 +552,9 @@ def count_rates(elements: Array, scanner: Scanner) -> Array:
 def arrivals(elements: Array, scanner: Scanner) -> Array:
     """The mean count rates of a detector without pile-up."""
     tables, energies, detected = _optics(scanner.voltage)
-    light = np.concatenate([xrf.fluorescence(elements, tables), xrf.scattering(elements, tables)], axis=1)
+    light = np.concatenate(
+        [xrf.fluorescence(elements, tables), xrf.scattering(elements, tables)], axis=1
+    )
     widths = np.concatenate([np.zeros(len(tables.lines)), tables.widths])
     per_ampere = (light * detected) @ xrf.response(energies, widths, scanner.detector)
     return scanner.acceptance * scanner.current / 1000 * per_ampere
@@ -482,12 +562,18 @@ def arrivals(elements: Array, scanner: Scanner) -> Array:
 
 @lru_cache
 def _optics(voltage: int) -> tuple[xrf.Interactions, Array, Array]:
-    """What a voltage does in each element, the energies that come back, and the share of them that is stopped."""
+    """What a voltage does in each element, the energies that come back, and the share of them that
+    is stopped.
+    """
     tube = xrf.beam(ANODE, 1000.0 * voltage, TAKE_OFF, LOWEST_ENERGY, BIN)
     filtered = xrf.Beam(tube.energies, tube.photons * xrf.transmission(TUBE_PATH, tube.energies))
     tables = xrf.interactions(ELEMENTS, filtered, ANGLE, ANGLE, LOWEST_ENERGY, 1000.0 * voltage)
     energies = np.concatenate([[line.energy for line in tables.lines], tables.scattered_energies])
-    return tables, energies, xrf.transmission(DETECTOR_PATH, energies) * xrf.efficiency(energies, SILICON)
+    return (
+        tables,
+        energies,
+        xrf.transmission(DETECTOR_PATH, energies) * xrf.efficiency(energies, SILICON),
+    )
 
 
 def measure(seeds: Seeds, number: int, drawn: Core) -> tuple[Array, Array]:
@@ -503,14 +589,21 @@ def measure(seeds: Seeds, number: int, drawn: Core) -> tuple[Array, Array]:
 
 def labelled_depths(options: XrfOptions) -> list[int]:
     """The spectra of a core with targets, at the centres of equal parts of it."""
-    return [(2 * part + 1) * options.spectra // (2 * options.labelled) for part in range(options.labelled)]
+    return [
+        (2 * part + 1) * options.spectra // (2 * options.labelled)
+        for part in range(options.labelled)
+    ]
 
 
-# Folders of synthetic XRF spectra, in the layout of published spectra of cores for masked modelling.
+# Folders of synthetic XRF spectra, in the layout of published spectra of cores for masked
+# modelling.
 
 HEADING = "# Simulated XRF spectra of sediment cores"
 
-TARGETS: dict[str, Callable[[Scan], Iterable[float]]] = {CACO3: lambda scan: scan.caco3, TOC: lambda scan: scan.toc}
+TARGETS: dict[str, Callable[[Scan], Iterable[float]]] = {
+    CACO3: lambda scan: scan.caco3,
+    TOC: lambda scan: scan.toc,
+}
 """Data set of labelled spectra → their targets [wt%]."""
 
 PHYSICS = f"""\
@@ -530,13 +623,15 @@ class WrittenCores(NamedTuple):
 
 
 def write(options: XrfOptions) -> WrittenCores:
-    """Make cores, and write OUT/{pretrain,caco3,toc}/{test,train}/ with info.csv, spe/ and, for labels, target/.
+    """Make cores, and write OUT/{pretrain,caco3,toc}/{test,train}/ with info.csv, spe/ and, for
+    labels, target/.
 
-    The first ones are for the test, a quarter, but at least one, if left out; the next ones are listed in val.csv, a
-    sixth of those that remain if left out.
+    The first ones are for the test, a quarter, but at least one, if left out; the next ones are
+    listed in val.csv, a sixth of those that remain if left out.
 
-    OUT appears when all cores are finished. A core has the same bytes however many others are made with it.
-    Raises QexpError if an option is wrong, if something else is at OUT, or if it cannot be written.
+    OUT appears when all cores are finished. A core has the same bytes however many others are made
+    with it. Raises QexpError if an option is wrong, if something else is at OUT, or if it cannot be
+    written.
     """
     out, cores = Path(options.out), options.cores
     test = min(max(cores // 4, 1), cores - 1) if options.test is None else options.test
@@ -561,7 +656,13 @@ def write(options: XrfOptions) -> WrittenCores:
             for name, data_set in folders.items():
                 depths = range(options.spectra) if name == ALL else labelled
                 _write_files(folder / data_set / part, scanned, depths, name, form.end)
-                lists.add(name, data_set / part, scanned, depths, validated=test <= number < test + validation)
+                lists.add(
+                    name,
+                    data_set / part,
+                    scanned,
+                    depths,
+                    validated=test <= number < test + validation,
+                )
         for path, lines in lists.with_subsets(seeds).items():
             _write(folder / path, lines)
         files.write_bytes(folder / README, _readme(options, test, validation).encode())
@@ -577,10 +678,14 @@ class _Lists:
         self._lines: dict[Path, list[str]] = {}
         self._trained_on: dict[Path, list[str]] = {}
 
-    def add(self, name: str, folder: Path, scanned: Scan, depths: Iterable[int], validated: bool) -> None:
+    def add(
+        self, name: str, folder: Path, scanned: Scan, depths: Iterable[int], validated: bool
+    ) -> None:
         """Add a core's spectra to the lists of a part of a data set."""
         columns = self._layout.columns[name]
-        lines = [",".join(COLUMNS[column].cell(scanned, depth) for column in columns) for depth in depths]
+        lines = [
+            ",".join(COLUMNS[column].cell(scanned, depth) for column in columns) for depth in depths
+        ]
         if not (validated and self._layout.apart):
             self._lines.setdefault(folder / "info.csv", [",".join(columns)]).extend(lines)
         if validated:
@@ -596,7 +701,10 @@ class _Lists:
             for count in self._layout.subsets:
                 if count < len(lines):
                     some = [lines[row] for row in sorted(order[:count])]
-                    lists[folder / f"info_{count}.csv"] = [self._lines[folder / "info.csv"][0], *some]
+                    lists[folder / f"info_{count}.csv"] = [
+                        self._lines[folder / "info.csv"][0],
+                        *some,
+                    ]
         return lists
 
 
@@ -609,7 +717,9 @@ def _write_files(folder: Path, scanned: Scan, depths: Iterable[int], name: str, 
 
 
 def _write(path: Path, lines: Iterable[str], end: str = "\n") -> None:
-    """Write a file of the temporary folder without waiting for the disk, since there are thousands."""
+    """Write a file of the temporary folder without waiting for the disk, since there are
+    thousands.
+    """
     with files.writing(path):
         path.write_bytes(("\n".join(lines) + end).encode())
 

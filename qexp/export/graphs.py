@@ -1,4 +1,6 @@
-"""Networks in file formats for other programs: ONNX and TorchScript, as graphs of modules, and Keras."""
+"""Networks in file formats for other programs: ONNX and TorchScript, as graphs of modules, and
+Keras.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +21,14 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from qexp.errors import extra
-from qexp.networks.layers import ChannelsLast, Concatenate, Doubling, ExponentialActivation, SameConv2d, UNet
+from qexp.networks.layers import (
+    ChannelsLast,
+    Concatenate,
+    Doubling,
+    ExponentialActivation,
+    SameConv2d,
+    UNet,
+)
 from qexp.networks.network import Network
 from qexp.networks.portable import Positional
 from qexp.networks.shapes import Shape
@@ -28,7 +37,9 @@ Sides = tuple[int | str, ...]
 """(batch, ...): numbers, or names and expressions of names for sides of any size."""
 
 TOLERANCE = 1e-4
-"""Largest accepted difference between a graph and its network, relative to the field's largest magnitude."""
+"""Largest accepted difference between a graph and its network, relative to the field's largest
+magnitude.
+"""
 
 LONGEST_EXPRESSION = 24
 """Largest number of characters of an expression for a side that is still readable."""
@@ -40,7 +51,9 @@ class GraphError(Exception):
 
 @dataclass(frozen=True)
 class Graph:
-    """A network in the form in which it is written: a program of torch, or the layers of another library."""
+    """A network in the form in which it is written: a program of torch, or the layers of another
+    library.
+    """
 
     program: Any
     inputs: Sequence[Sides]
@@ -61,30 +74,41 @@ def capture(module: nn.Module, shapes: Sequence[Shape], free_frame: bool) -> Gra
 
     shapes      shapes of the inputs, without the batch
     free_frame  whether images may have any height and width
-    Raises GraphError for an operation that a graph cannot hold, or a structure that depends on the size.
+    Raises GraphError for an operation that a graph cannot hold, or a structure that depends on the
+    size.
     """
     free = [[0, 2, 3] if free_frame and len(shape) == 3 else [0] for shape in shapes]
     dynamic = tuple(dict.fromkeys(axes, torch.export.Dim.DYNAMIC) for axes in free)
     with _exporting(RuntimeError, ValueError, IndexError, TypeError, AttributeError):
         # The tracer takes a side of 1 as constant.
-        program = torch.export.export(module, _samples(shapes, 2, 2 if free_frame else 0), dynamic_shapes=(dynamic,))
+        program = torch.export.export(
+            module, _samples(shapes, 2, 2 if free_frame else 0), dynamic_shapes=(dynamic,)
+        )
         _forget_examples(program)
         _require_agreement(module, program, shapes, free_frame)
     return _with_names(program, free)
 
 
 def _samples(shapes: Sequence[Shape], batch: int, larger: int) -> tuple[Tensor, ...]:
-    """Example inputs with values valid for every transform; frames are enlarged by some cells, unequally by side."""
+    """Example inputs with values valid for every transform; frames are enlarged by some cells,
+    unequally by side.
+    """
     random = torch.Generator().manual_seed(0)
     samples = []
     for shape in shapes:
-        sides = (shape[0], shape[1] + larger, shape[2] + larger + 1) if larger and len(shape) == 3 else shape
+        sides = (
+            (shape[0], shape[1] + larger, shape[2] + larger + 1)
+            if larger and len(shape) == 3
+            else shape
+        )
         samples.append(torch.rand(batch, *sides, generator=random) * 0.9 + 0.1)
     return tuple(samples)
 
 
 def _forget_examples(program: torch.export.ExportedProgram) -> None:
-    """Remove run-time checks of sizes and types, which no format can hold and which fail for small frames."""
+    """Remove run-time checks of sizes and types, which no format can hold and which fail for small
+    frames.
+    """
     graph = program.graph
     for node in reversed(graph.nodes):
         if node.op == "call_function" and "_assert" in str(node.target):
@@ -93,7 +117,10 @@ def _forget_examples(program: torch.export.ExportedProgram) -> None:
 
 
 def _require_agreement(
-    module: nn.Module, program: torch.export.ExportedProgram, shapes: Sequence[Shape], free_frame: bool
+    module: nn.Module,
+    program: torch.export.ExportedProgram,
+    shapes: Sequence[Shape],
+    free_frame: bool,
 ) -> None:
     """Raise ValueError if the graph is correct for its example inputs only."""
     graph = program.module(check_guards=False)
@@ -102,28 +129,42 @@ def _require_agreement(
         for theirs, ours in zip(graph(*values), module(*values), strict=True):
             finite = ours[ours.isfinite()]
             allowed = TOLERANCE * (finite.abs().max().item() if finite.numel() else 0.0)
-            if theirs.shape != ours.shape or not torch.allclose(theirs, ours, rtol=0, atol=allowed, equal_nan=True):
-                raise ValueError(f"the graph differs from the network for {batch} samples of {list(values[0].shape)}")
+            if theirs.shape != ours.shape or not torch.allclose(
+                theirs, ours, rtol=0, atol=allowed, equal_nan=True
+            ):
+                raise ValueError(
+                    f"the graph differs from the network for {batch} samples of"
+                    f" {list(values[0].shape)}"
+                )
 
 
 def _with_names(program: torch.export.ExportedProgram, free: Sequence[Sequence[int]]) -> Graph:
     """Give sides of any size the names batch, height and width instead of torch's names."""
     values = {node.name: node.meta.get("val") for node in program.graph.nodes}
     inputs = [values[name] for name in program.graph_signature.user_inputs if isinstance(name, str)]
-    outputs = [values[name] for name in program.graph_signature.user_outputs if isinstance(name, str)]
+    outputs = [
+        values[name] for name in program.graph_signature.user_outputs if isinstance(name, str)
+    ]
     names: dict[str, str] = {}
     kinds = {0: "batch", 2: "height", 3: "width"}
     for index, (value, axes) in enumerate(zip(inputs, free, strict=True)):
         for axis in axes:
             name = kinds[axis]
-            in_use = axis > 0 and name in names.values()  # inputs that are never combined can differ in size
+            # inputs that are never combined can differ in size
+            in_use = axis > 0 and name in names.values()
             names.setdefault(str(value.shape[axis]), f"{name}_{index}" if in_use else name)
 
     def name_of(index: int, axis: int, side: int | torch.SymInt) -> int | str:
         if isinstance(side, int):
             return side
-        words = re.sub(r"\bs\d+\b", lambda symbol: names[symbol[0]], str(side)).removeprefix("(").removesuffix(")")
-        return words if len(words) <= LONGEST_EXPRESSION else f"{kinds.get(axis, 'size')}_made_{index}"
+        words = (
+            re.sub(r"\bs\d+\b", lambda symbol: names[symbol[0]], str(side))
+            .removeprefix("(")
+            .removesuffix(")")
+        )
+        return (
+            words if len(words) <= LONGEST_EXPRESSION else f"{kinds.get(axis, 'size')}_made_{index}"
+        )
 
     def sides(values: Sequence[Tensor]) -> list[Sides]:
         return [
@@ -138,7 +179,8 @@ def _with_names(program: torch.export.ExportedProgram, free: Sequence[Sequence[i
 def _exporting(*refusals: type[Exception]) -> Iterator[None]:
     """Without gradients and the exporters' messages on their internals and deprecations.
 
-    Refusals become a GraphError of the first line of the original one; exporters wrap it in advice to their developers.
+    Refusals become a GraphError of the first line of the original one; exporters wrap it in advice
+    to their developers.
     """
     logger = logging.getLogger("torch")
     level = logger.level
@@ -160,15 +202,22 @@ def _exporting(*refusals: type[Exception]) -> Iterator[None]:
 
 
 def onnx_bytes(
-    graph: Graph, inputs: Sequence[NamedTensor], outputs: Sequence[NamedTensor], facts: Mapping[str, str]
+    graph: Graph,
+    inputs: Sequence[NamedTensor],
+    outputs: Sequence[NamedTensor],
+    facts: Mapping[str, str],
 ) -> bytes:
-    """The content of an .onnx file with `facts` as metadata. Raises GraphError for an operation without equivalent."""
+    """The content of an .onnx file with `facts` as metadata. Raises GraphError for an operation
+    without equivalent.
+    """
     with extra("export"):
         import onnx
         import onnxscript  # noqa: F401 - torch.onnx needs it
 
     # torch calls values inside after operations: an output may have such a name, too.
-    names = {f"qexp.value.{number}": tensor.name for number, tensor in enumerate((*inputs, *outputs))}
+    names = {
+        f"qexp.value.{number}": tensor.name for number, tensor in enumerate((*inputs, *outputs))
+    }
     with _exporting(RuntimeError):
         exported = torch.onnx.export(
             graph.program,
@@ -227,7 +276,8 @@ def _translations() -> dict[Callable[..., Any], Callable[..., Any]]:
         return op.Div(op.Sub(number, op.Mod(number, by)), by)
 
     def log_of_one_and(number: Any) -> Any:
-        # The logarithm of the rounded sum, corrected for rounding (Goldberg 1991, ACM Comput. Surv. 23, theorem 4).
+        # The logarithm of the rounded sum, corrected for rounding (Goldberg 1991, ACM Comput. Surv.
+        # 23, theorem 4).
         one = op.CastLike(1.0, number)
         total = op.Add(number, one)
         logarithm = op.Mul(op.Log(total), op.Div(number, op.Sub(total, one)))
@@ -244,22 +294,36 @@ def _translations() -> dict[Callable[..., Any], Callable[..., Any]]:
 
 
 def torchscript_bytes(
-    graph: Graph, inputs: Sequence[NamedTensor], outputs: Sequence[NamedTensor], facts: Mapping[str, str]
+    graph: Graph,
+    inputs: Sequence[NamedTensor],
+    outputs: Sequence[NamedTensor],
+    facts: Mapping[str, str],
 ) -> bytes:
-    """The content of a file for `torch.jit.load` with `facts` as extra files; tensors are identified by their order."""
+    """The content of a file for `torch.jit.load` with `facts` as extra files; tensors are
+    identified by their order.
+    """
     program: torch.export.ExportedProgram = graph.program
     called = [node.target for node in program.graph.nodes if node.op == "call_function"]
     if any("_functorch" in getattr(target, "__module__", "") for target in called):
         # TorchScript has no calls of `torch.vmap`: stacks of networks become plain products.
         with _exporting():
-            program = program.run_decompositions({})  # traces the network again: as slow as the export
+            # traces the network again: as slow as the export
+            program = program.run_decompositions({})
             _forget_examples(program)
     module = program.module(check_guards=False).requires_grad_(False)
     steps = module.graph
-    names = {torch.ops.aten.sym_size.int: torch.ops.aten.size, torch.sym_max: max, torch.sym_min: min}
+    names = {
+        torch.ops.aten.sym_size.int: torch.ops.aten.size,
+        torch.sym_max: max,
+        torch.sym_min: min,
+    }
     for node in steps.nodes:
         if node.op == "call_function":
-            packet = node.target.overloadpacket if isinstance(node.target, torch._ops.OpOverload) else node.target
+            packet = (
+                node.target.overloadpacket
+                if isinstance(node.target, torch._ops.OpOverload)
+                else node.target
+            )
             node.target = names.get(node.target, packet)
     steps.set_codegen(torch.fx.graph.CodeGen())
     content = io.BytesIO()
@@ -269,10 +333,12 @@ def torchscript_bytes(
     return content.getvalue()
 
 
-# Keras: networks from fields to fields, written without Keras: `model.h5`, as 2Dto2D-DLE stores them.
+# Keras: networks from fields to fields, written without Keras: `model.h5`, as 2Dto2D-DLE stores
+# them.
 #
-# The form is the HDF5 one of Keras 2, which Keras 3 reads as well: the layers as JSON in an attribute, their weights in
-# groups. Fields are the channels of one input, (batch, height, width, field), and of one output.
+# The form is the HDF5 one of Keras 2, which Keras 3 reads as well: the layers as JSON in an
+# attribute, their weights in groups. Fields are the channels of one input, (batch, height, width,
+# field), and of one output.
 
 
 KERAS_VERSION = "2.15.0"
@@ -319,22 +385,29 @@ class Layers(list[Layer]):
         **config: Any,
     ) -> str:
         """Add a layer; returns its name."""
-        name = name or f"{class_name.lower()}_{sum(layer.class_name == class_name for layer in self)}"
+        name = (
+            name or f"{class_name.lower()}_{sum(layer.class_name == class_name for layer in self)}"
+        )
         config = {"name": name, "dtype": "float32", **config}
         self.append(Layer(name, class_name, config, tuple(sources), weights or {}))
         return name
 
     def apply(self, module: nn.Module, source: str) -> str:
-        """Add the layers of a module on the result of a layer; returns the name of the last. Raises GraphError."""
+        """Add the layers of a module on the result of a layer; returns the name of the last. Raises
+        GraphError.
+        """
         if type(module) in ACTIVATIONS:
             return self.add("Activation", [source], activation=ACTIVATIONS[type(module)])
         if type(module) not in MODULES:
-            raise GraphError(f"there is no Keras layer for {type(module).__name__}; use onnx or torchscript")
+            raise GraphError(
+                f"there is no Keras layer for {type(module).__name__}; use onnx or torchscript"
+            )
         return MODULES[type(module)](self, module, source)
 
 
 def keras_model(module: nn.Module, shapes: Sequence[Shape], free_frame: bool) -> Graph:
-    """The layers of a network whose inputs are fields that are joined at once, and whose outputs are fields.
+    """The layers of a network whose inputs are fields that are joined at once, and whose outputs
+    are fields.
 
     shapes      shapes of the inputs, without the batch
     free_frame  whether frames may have any height and width
@@ -342,16 +415,27 @@ def keras_model(module: nn.Module, shapes: Sequence[Shape], free_frame: bool) ->
     """
     network = module.module if isinstance(module, Positional) else module
     if not isinstance(network, Network):
-        raise GraphError("a Keras model is one network with its transforms outside; leave out `physical`")
+        raise GraphError(
+            "a Keras model is one network with its transforms outside; leave out `physical`"
+        )
     outputs = list(network.shapes.values())
-    if any(len(shape) != 3 or shape[0] != 1 for shape in [*shapes, *outputs]) or len(network.branches) != 1:
-        raise GraphError("only a network with one branch, from fields to fields, can be written as a Keras model")
+    if (
+        any(len(shape) != 3 or shape[0] != 1 for shape in [*shapes, *outputs])
+        or len(network.branches) != 1
+    ):
+        raise GraphError(
+            "only a network with one branch, from fields to fields, can be written as a Keras model"
+        )
     branch = network.branches[0]
     operations = [network.operations[name] for name in branch.operations]
     if len(branch.sources) > 1 and not isinstance(operations.pop(0), Concatenate):
-        raise GraphError(f"its first operation '{branch.operations[0]}' has no Keras form; use 'concatenate'")
+        raise GraphError(
+            f"its first operation '{branch.operations[0]}' has no Keras form; use 'concatenate'"
+        )
     if branch.sources != tuple(network.inputs) or branch.targets != tuple(network.outputs):
-        raise GraphError("its branch must take all inputs and make all outputs, in the order of the experience")
+        raise GraphError(
+            "its branch must take all inputs and make all outputs, in the order of the experience"
+        )
     sides = (None, None) if free_frame else shapes[0][1:]
     layers = Layers()
     last = layers.add("InputLayer", [], name=INPUT, batch_input_shape=[None, *sides, len(shapes)])
@@ -371,8 +455,15 @@ def _convolution(layers: Layers, module: Any, source: str) -> str:
     if isinstance(module, SameConv2d):
         return _with_kernel(layers, "Conv2D", module, source, "same")
     padded = module.padding != (0, 0)
-    keeps_size = all(side == 2 * around + 1 for side, around in zip(module.kernel_size, module.padding, strict=True))
-    if module.dilation != (1, 1) or module.groups != 1 or (padded and not (keeps_size and module.stride == (1, 1))):
+    keeps_size = all(
+        side == 2 * around + 1
+        for side, around in zip(module.kernel_size, module.padding, strict=True)
+    )
+    if (
+        module.dilation != (1, 1)
+        or module.groups != 1
+        or (padded and not (keeps_size and module.stride == (1, 1)))
+    ):
         raise GraphError(f"there is no Keras layer for {module}")
     return _with_kernel(layers, "Conv2D", module, source, "same" if padded else "valid")
 
@@ -380,29 +471,42 @@ def _convolution(layers: Layers, module: Any, source: str) -> str:
 def _transposed(layers: Layers, module: Any, source: str) -> str:
     if isinstance(module, Doubling):
         return _with_kernel(layers, "Conv2DTranspose", module, source, "same")
-    if module.padding != (0, 0) or module.output_padding != (0, 0) or module.stride != module.kernel_size:
+    if (
+        module.padding != (0, 0)
+        or module.output_padding != (0, 0)
+        or module.stride != module.kernel_size
+    ):
         raise GraphError(f"there is no Keras layer for {module}")
     return _with_kernel(layers, "Conv2DTranspose", module, source, "valid")
 
 
 def _with_kernel(layers: Layers, class_name: str, module: Any, source: str, padding: str) -> str:
-    # (height, width, input, output); (height, width, output, input) of a transposed one, as of a convolution back.
+    # (height, width, input, output); (height, width, output, input) of a transposed one, as of a
+    # convolution back.
     kernel = _array(module.weight).transpose(2, 3, 1, 0)
     weights = {"kernel": np.ascontiguousarray(kernel)}
     if module.bias is not None:
         weights["bias"] = _array(module.bias)
     filters = kernel.shape[3 if class_name == "Conv2D" else 2]
-    config = {"filters": filters, "kernel_size": list(kernel.shape[:2]), "strides": list(module.stride)}
+    config = {
+        "filters": filters,
+        "kernel_size": list(kernel.shape[:2]),
+        "strides": list(module.stride),
+    }
     config |= {"padding": padding, "data_format": "channels_last", "activation": "linear"}
     return layers.add(class_name, [source], weights, **config, use_bias="bias" in weights)
 
 
 def _u_net(layers: Layers, module: UNet, source: str) -> str:
-    """The layers of a U-Net for frames that its blocks divide: Keras has no layer that pads as much as is missing."""
+    """The layers of a U-Net for frames that its blocks divide: Keras has no layer that pads as much
+    as is missing.
+    """
     passed: list[str] = []
     for level, block in enumerate(module.down):
         if level:
-            source = layers.add("MaxPooling2D", [source], pool_size=[2, 2], strides=[2, 2], padding="valid")
+            source = layers.add(
+                "MaxPooling2D", [source], pool_size=[2, 2], strides=[2, 2], padding="valid"
+            )
         source = layers.apply(block, source)
         passed.append(source)
     for widen, block, beside in zip(module.widen, module.up, passed[-2::-1], strict=True):
@@ -422,7 +526,9 @@ MODULES: Mapping[type[nn.Module], Callable[[Layers, Any, str], str]] = {
     nn.Identity: lambda layers, module, source: source,
     nn.Dropout: lambda layers, module, source: layers.add("Dropout", [source], rate=module.p),
     nn.ELU: lambda layers, module, source: layers.add("ELU", [source], alpha=module.alpha),
-    nn.LeakyReLU: lambda layers, module, source: layers.add("LeakyReLU", [source], alpha=module.negative_slope),
+    nn.LeakyReLU: lambda layers, module, source: layers.add(
+        "LeakyReLU", [source], alpha=module.negative_slope
+    ),
     nn.ReLU6: lambda layers, module, source: layers.add("ReLU", [source], max_value=6.0),
     nn.Softmax: lambda layers, module, source: layers.add("Softmax", [source], axis=-1),
 }
@@ -434,9 +540,14 @@ def _array(weight: Tensor) -> NDArray[np.float32]:
 
 
 def h5_bytes(
-    model: Graph, inputs: Sequence[NamedTensor], outputs: Sequence[NamedTensor], facts: Mapping[str, str]
+    model: Graph,
+    inputs: Sequence[NamedTensor],
+    outputs: Sequence[NamedTensor],
+    facts: Mapping[str, str],
 ) -> bytes:
-    """The content of a `model.h5`, with `facts` and the names of the fields as further attributes."""
+    """The content of a `model.h5`, with `facts` and the names of the fields as further
+    attributes.
+    """
     import h5py
 
     layers = model.program
@@ -444,7 +555,9 @@ def h5_bytes(
     versions = {"keras_version": KERAS_VERSION, "backend": "tensorflow"}
     with h5py.File(content, "w") as file:
         ports = {"inputs": inputs, "outputs": outputs}
-        fields = {key: ",".join(tensor.name for tensor in tensors) for key, tensors in ports.items()}
+        fields = {
+            key: ",".join(tensor.name for tensor in tensors) for key, tensors in ports.items()
+        }
         extra = {f"qexp_{name}": text for name, text in {**facts, **fields}.items()}
         file.attrs.update({**versions, **extra, "model_config": json.dumps(_config(layers))})
         weights = file.create_group("model_weights")
@@ -469,7 +582,9 @@ def _config(layers: Sequence[Layer]) -> dict[str, Any]:
                     "class_name": layer.class_name,
                     "config": layer.config,
                     "name": layer.name,
-                    "inbound_nodes": [[[source, 0, 0, {}] for source in layer.sources]] if layer.sources else [],
+                    "inbound_nodes": (
+                        [[[source, 0, 0, {}] for source in layer.sources]] if layer.sources else []
+                    ),
                 }
                 for layer in layers
             ],
@@ -480,7 +595,11 @@ def _config(layers: Sequence[Layer]) -> dict[str, Any]:
 
 
 def _texts(names: Sequence[str]) -> NDArray[np.bytes_]:
-    return np.array([name.encode() for name in names], dtype="S") if names else np.array([], dtype="S1")
+    return (
+        np.array([name.encode() for name in names], dtype="S")
+        if names
+        else np.array([], dtype="S1")
+    )
 
 
 # All formats.
@@ -490,11 +609,17 @@ def _texts(names: Sequence[str]) -> NDArray[np.bytes_]:
 class NetworkFormat:
     file: str
     capture: Callable[[nn.Module, Sequence[Shape], bool], Graph]
-    """Takes a module, the shapes of its inputs, and whether images may have any size; raises GraphError."""
+    """Takes a module, the shapes of its inputs, and whether images may have any size; raises
+    GraphError.
+    """
     write: Callable[[Graph, Sequence[NamedTensor], Sequence[NamedTensor], Mapping[str, str]], bytes]
-    """Takes what was captured, inputs and outputs, and facts on the run; returns the content of the file."""
+    """Takes what was captured, inputs and outputs, and facts on the run; returns the content of the
+    file.
+    """
     example: str
-    """Python code that loads the file beside `network.json` and calls it on `inputs`, a dictionary of arrays."""
+    """Python code that loads the file beside `network.json` and calls it on `inputs`, a dictionary
+    of arrays.
+    """
 
 
 FORMATS: dict[str, NetworkFormat] = {

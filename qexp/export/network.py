@@ -1,4 +1,6 @@
-"""Export of a finished run's network to a folder, for programs without qexp (and, with ONNX, without torch)."""
+"""Export of a finished run's network to a folder, for programs without qexp (and, with ONNX,
+without torch).
+"""
 
 from __future__ import annotations
 
@@ -23,7 +25,13 @@ from qexp.kinds.networks import load_models
 from qexp.kinds.tables import tables_of
 from qexp.networks.estimator import Estimator
 from qexp.networks.heads import FlowHead
-from qexp.networks.portable import EnsembleLoop, MeanAndSpread, Positional, StackedEnsemble, WithinLimits
+from qexp.networks.portable import (
+    EnsembleLoop,
+    MeanAndSpread,
+    Positional,
+    StackedEnsemble,
+    WithinLimits,
+)
 from qexp.networks.transforms import Chain, Scale, Transform
 from qexp.runs.options import ExportOptions
 from qexp.spec.experiences import units_of
@@ -60,7 +68,9 @@ def graph_outputs(models: Sequence[Estimator]) -> list[GraphTensor]:
     ]
 
 
-def origin_of(directory: RunDirectory, models: Sequence[Estimator], format: str, physical: bool) -> Document:
+def origin_of(
+    directory: RunDirectory, models: Sequence[Estimator], format: str, physical: bool
+) -> Document:
     """The entries of `network.json` on the network's origin and format."""
     record, spec = directory.record(), directory.training_spec()
     return {
@@ -96,7 +106,9 @@ def ports(directory: RunDirectory, models: Sequence[Estimator], graph: Graph) ->
         meaning = quantity(variable, quantities)
         names = columns.get(variable) if isinstance(columns, dict) else None
         view = name_of_view(variable, names_of_views)
-        transforms = [model.transforms[variable] for model in models if variable in model.transforms]
+        transforms = [
+            model.transforms[variable] for model in models if variable in model.transforms
+        ]
         return {
             "name": tensor.name,
             "variable": variable,
@@ -104,37 +116,57 @@ def ports(directory: RunDirectory, models: Sequence[Estimator], graph: Graph) ->
             "shape": list(sides),
             "dtype": "float32",
             "unit": units[variable],
-            "description": meaning.description if meaning.unit and meaning.unit == units[variable] else "",
+            "description": (
+                meaning.description if meaning.unit and meaning.unit == units[variable] else ""
+            ),
             **({"view": view} if view else {}),
             **({"columns": names} if isinstance(names, list) else {}),
-            "transform": transform_document(spec["transforms"][variable], transforms, tables["transforms"])
-            if transforms
-            else None,
-            **({"limits": spec["limits"][variable]} if tensor.limited and variable in spec.get("limits", {}) else {}),
+            "transform": (
+                transform_document(spec["transforms"][variable], transforms, tables["transforms"])
+                if transforms
+                else None
+            ),
+            **(
+                {"limits": spec["limits"][variable]}
+                if tensor.limited and variable in spec.get("limits", {})
+                else {}
+            ),
         }
 
     inputs = [GraphTensor(name, name) for name in models[0].takes]
     taken = models[0].takes  # names in a graph are unique, and an output may also be an input
-    outputs = [replace(one, name=estimate_of(one.name)) if one.name in taken else one for one in graph_outputs(models)]
+    outputs = [
+        replace(one, name=estimate_of(one.name)) if one.name in taken else one
+        for one in graph_outputs(models)
+    ]
     return {
         "inputs": [port(tensor, sides) for tensor, sides in zip(inputs, graph.inputs, strict=True)],
-        "outputs": [port(tensor, sides) for tensor, sides in zip(outputs, graph.outputs, strict=True)],
+        "outputs": [
+            port(tensor, sides) for tensor, sides in zip(outputs, graph.outputs, strict=True)
+        ],
     }
 
 
-def transform_document(description: str | Mapping[str, Any], transforms: Sequence[Transform], table: Table) -> Document:
+def transform_document(
+    description: str | Mapping[str, Any], transforms: Sequence[Transform], table: Table
+) -> Document:
     """A transform described so that a reader can apply it: formulas, parameters, and fitted values.
 
     transforms  the transform of one network, or of several that differ only in their fitted values
     """
-    long_form: Document = {"type": description} if isinstance(description, str) else dict(description)
+    long_form: Document = (
+        {"type": description} if isinstance(description, str) else dict(description)
+    )
     first = transforms[0]
     if isinstance(first, Chain):
         steps = zip(*(chain.steps for chain in transforms if isinstance(chain, Chain)), strict=True)
         descriptions = long_form["parameters"]["of"]
         return {
             "type": long_form["type"],
-            "steps": [transform_document(each, step, table) for each, step in zip(descriptions, steps, strict=True)],
+            "steps": [
+                transform_document(each, step, table)
+                for each, step in zip(descriptions, steps, strict=True)
+            ],
         }
     fitted: Any = {name: tensor.tolist() for name, tensor in first.named_buffers()}
     return {
@@ -143,15 +175,19 @@ def transform_document(description: str | Mapping[str, Any], transforms: Sequenc
         "formula": first.formula,
         "inverse": first.inverse_formula,
         "parameters": {**table[long_form["type"]].defaults, **long_form.get("parameters", {})},
-        "fitted": fitted if len(transforms) == 1 or not fitted else f"by each of {len(transforms)} networks",
+        "fitted": (
+            fitted
+            if len(transforms) == 1 or not fitted
+            else f"by each of {len(transforms)} networks"
+        ),
     }
 
 
 def dle_fields(model: Estimator, physical: bool) -> dict[str, str]:
     """File → names and scales of fields, in the form that 2Dto2D-DLE stores beside a network.
 
-    Inputs are divided by the scales and outputs multiplied; scales are 1 if the graph contains the transforms. Empty
-    unless all variables are fields whose transforms are plain scales.
+    Inputs are divided by the scales and outputs multiplied; scales are 1 if the graph contains the
+    transforms. Empty unless all variables are fields whose transforms are plain scales.
     """
     network = model.network
     contents = {}
@@ -162,7 +198,8 @@ def dle_fields(model: Estimator, physical: bool) -> dict[str, str]:
             scale = transform.typical if isinstance(transform, Scale) else 1.0
             line = f"{name} {scale:.6f} \n"
             is_field = len(shape) == 3 and shape[0] == 1
-            is_exact = abs(float(line.split()[1]) - scale) <= 1e-6 * abs(scale)  # six digits suffice
+            # six digits suffice
+            is_exact = abs(float(line.split()[1]) - scale) <= 1e-6 * abs(scale)
             if not (is_field and is_exact and isinstance(transform, Scale | None)):
                 return {}
             lines.append(line)
@@ -177,14 +214,21 @@ def readme(about: Document, divided: bool) -> str:
     """
     kind = FORMATS[about["format"]]
     shapes = {
-        port["name"]: tuple(EXAMPLE_SIDES.get(str(side).split("_")[0], side) for side in port["shape"])
+        port["name"]: tuple(
+            EXAMPLE_SIDES.get(str(side).split("_")[0], side) for side in port["shape"]
+        )
         for port in about["inputs"]
     }
-    inputs = ", ".join(f'"{name}": numpy.ones({shape}, dtype="float32")' for name, shape in shapes.items())
+    inputs = ", ".join(
+        f'"{name}": numpy.ones({shape}, dtype="float32")' for name, shape in shapes.items()
+    )
     parts = [
         f"# The network of {about['run']}",
-        f"Trained with qexp {about['qexp']} (seed {about['seed']}) on `{about['trained_on']['dataset']}`; "
-        "`network.json` describes the data and everything below.",
+        (
+            f"Trained with qexp {about['qexp']} (seed {about['seed']}) on"
+            f" `{about['trained_on']['dataset']}`; `network.json` describes the data and everything"
+            " below."
+        ),
         *([f"**Caution:** {about['caution']}."] if "caution" in about else []),
         "In this folder, with your own values in place of ones:",
         f"```python\n{kind.example.format(inputs=inputs)}```",
@@ -214,7 +258,10 @@ expressions of `value`, an array of the shape above, and of the numbers under `p
 several `steps` is applied first and inverted last. `own` in an `inverse` is the input of the same name before that
 step."""
 
-GAPS = "A missing input is NaN, which the network fills in as in training; a row without any input has no estimate."
+GAPS = (
+    "A missing input is NaN, which the network fills in as in training; a row without any input has"
+    " no estimate."
+)
 
 DIVIDED = f"""\
 `{DLE_INPUTS}` and `{DLE_OUTPUTS}` hold the divisor of each field, in the order of the channels, in the form of
@@ -223,7 +270,11 @@ DIVIDED = f"""\
 
 def port_in_words(port: Document, in_units: bool) -> str:
     """One line on an input or output: description, columns and unit."""
-    seen_as = "" if in_units or port["transform"] is None else ", transformed by " + _name(port["transform"])
+    seen_as = (
+        ""
+        if in_units or port["transform"] is None
+        else ", transformed by " + _name(port["transform"])
+    )
     parts = [
         port.get("statistic"),
         port["description"],
@@ -242,10 +293,26 @@ def _name(transform: Document) -> str:
 
 ABOUT, README = "network.json", "README.md"
 
-OURS = frozenset({ABOUT, README, DLE_INPUTS, DLE_OUTPUTS, *(kind.file for kind in FORMATS.values())})
+OURS = frozenset(
+    {ABOUT, README, DLE_INPUTS, DLE_OUTPUTS, *(kind.file for kind in FORMATS.values())}
+)
 """All possible files of an exported folder."""
 
-OF_FILES = {".zip", ".tar", ".zst", ".gz", ".tgz", ".bz2", ".xz", ".7z", ".json", ".onnx", ".pt", ".pth", ".pt2"}
+OF_FILES = {
+    ".zip",
+    ".tar",
+    ".zst",
+    ".gz",
+    ".tgz",
+    ".bz2",
+    ".xz",
+    ".7z",
+    ".json",
+    ".onnx",
+    ".pt",
+    ".pth",
+    ".pt2",
+}
 """Suffixes of archives, which are not accepted for folders."""
 
 
@@ -259,12 +326,13 @@ class Exported:
 
 
 def export_network(directory: RunDirectory, options: ExportOptions) -> Exported:
-    """Write a run's network, its inputs and outputs, and a README to a folder, which appears complete or not at all.
+    """Write a run's network, its inputs and outputs, and a README to a folder, which appears
+    complete or not at all.
 
-    The networks of several folds become one graph with their mean and standard deviation; their transforms differ, and
-    must be inside.
-    Raises QexpError for a run that is not done, an unknown format, an existing folder, or a network with operations
-    that the format cannot hold.
+    The networks of several folds become one graph with their mean and standard deviation; their
+    transforms differ, and must be inside.
+    Raises QexpError for a run that is not done, an unknown format, an existing folder, or a network
+    with operations that the format cannot hold.
     """
     target, format, physical = Path(options.to), options.format or "onnx", options.physical
     if format not in FORMATS:
@@ -272,13 +340,25 @@ def export_network(directory: RunDirectory, options: ExportOptions) -> Exported:
     _require_room(target, options.overwrite)
     models = load_models(directory, torch.device("cpu"))
     if not physical and (len(models) > 1 or models[0].imputation is not None):
-        what = f"{len(models)} networks, one or more per fold, whose transforms were fitted to different rows"
-        what = what if len(models) > 1 else "gaps in its inputs filled in, before they are transformed"
-        raise QexpError(f"{directory.name} has {what}; add `physical=True`, which includes the transforms in the graph")
-    if flows := [name for name, module in models[0].network.operations.items() if isinstance(module, FlowHead)]:
+        what = (
+            f"{len(models)} networks, one or more per fold, whose transforms were fitted to"
+            " different rows"
+        )
+        what = (
+            what if len(models) > 1 else "gaps in its inputs filled in, before they are transformed"
+        )
         raise QexpError(
-            f"{directory.name}: the medians of '{flows[0]}', a flow_posterior, need draws, which no exported network "
-            "makes; train one with a gaussian_posterior or a mixture_posterior"
+            f"{directory.name} has {what}; add `physical=True`, which includes the transforms in"
+            " the graph"
+        )
+    if flows := [
+        name
+        for name, module in models[0].network.operations.items()
+        if isinstance(module, FlowHead)
+    ]:
+        raise QexpError(
+            f"{directory.name}: the medians of '{flows[0]}', a flow_posterior, need draws, which no"
+            " exported network makes; train one with a gaussian_posterior or a mixture_posterior"
         )
     about, graph = _graph(directory, models, format, physical)
     scales = dle_fields(models[0], physical)
@@ -292,20 +372,27 @@ def export_network(directory: RunDirectory, options: ExportOptions) -> Exported:
     return Exported(target, {name: len(content) for name, content in contents.items()}, about)
 
 
-def _graph(directory: RunDirectory, models: Sequence[Estimator], format: str, physical: bool) -> tuple[Document, bytes]:
+def _graph(
+    directory: RunDirectory, models: Sequence[Estimator], format: str, physical: bool
+) -> tuple[Document, bytes]:
     """The content of `network.json`, and of the graph's file."""
     shapes = list(models[0].takes.values())
     origin = origin_of(directory, models, format, physical)
-    facts: dict[str, str] = {key: str(origin[key]) for key in ("run", "digest", "caution") if key in origin}
+    facts: dict[str, str] = {
+        key: str(origin[key]) for key in ("run", "digest", "caution") if key in origin
+    }
     troubles = []
     for module in _modules(directory, models, physical):
-        for free_frame in (True, False):  # a network that goes by the size of its frame has no graph for any
+        # a network that goes by the size of its frame has no graph for any
+        for free_frame in (True, False):
             try:
                 graph = FORMATS[format].capture(module, shapes, free_frame)
                 about = origin | ports(directory, models, graph)
                 inputs, outputs = (
                     [
-                        NamedTensor(port["name"], tuple(port["shape"]), port_in_words(port, physical))
+                        NamedTensor(
+                            port["name"], tuple(port["shape"]), port_in_words(port, physical)
+                        )
                         for port in about[key]
                     ]
                     for key in ("inputs", "outputs")
@@ -316,13 +403,19 @@ def _graph(directory: RunDirectory, models: Sequence[Estimator], format: str, ph
     raise QexpError(f"{directory.name}: its network cannot be written as {format}: {troubles[-1]}")
 
 
-def _modules(directory: RunDirectory, models: Sequence[Estimator], physical: bool) -> Iterator[nn.Module]:
+def _modules(
+    directory: RunDirectory, models: Sequence[Estimator], physical: bool
+) -> Iterator[nn.Module]:
     """Candidate modules for the graph, those with the shortest graph first."""
     network = models[0].network
     if len(models) == 1:
-        yield Positional(WithinLimits(models[0]) if physical else network, models[0].takes, network.outputs)
+        yield Positional(
+            WithinLimits(models[0]) if physical else network, models[0].takes, network.outputs
+        )
     else:
-        groups: dict[str, list[Estimator]] = {}  # those of one layout, by the hyper-parameters that a fold has chosen
+        groups: dict[
+            str, list[Estimator]
+        ] = {}  # those of one layout, by the hyper-parameters that a fold has chosen
         rest = iter(models)
         for fold in directory.all_folds():
             of_fold = fold.record().fold
@@ -340,14 +433,18 @@ def _modules(directory: RunDirectory, models: Sequence[Estimator], physical: boo
 def _require_room(target: Path, overwrite: bool) -> None:
     if target.suffix.lower() in OF_FILES:
         raise QexpError(
-            f"`to={target}`: a network is written to a folder, whose name does not end in {target.suffix}; an archive "
-            "of the run ends in .zip"
+            f"`to={target}`: a network is written to a folder, whose name does not end in"
+            f" {target.suffix}; an archive of the run ends in .zip"
         )
     names = names_in(target)
     if names and not overwrite:
         raise QexpError(
-            f"`to={target}`: the folder is not empty; choose another; `overwrite=True` replaces an earlier export"
+            f"`to={target}`: the folder is not empty; choose another; `overwrite=True` replaces an"
+            " earlier export"
         )
     if names and (ABOUT not in names or names - OURS):
         other = min(names - OURS, default="no " + ABOUT)
-        raise QexpError(f"`to={target}`: `overwrite=True` replaces nothing but earlier exports, and this has {other}")
+        raise QexpError(
+            f"`to={target}`: `overwrite=True` replaces nothing but earlier exports, and this has"
+            f" {other}"
+        )

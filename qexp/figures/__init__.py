@@ -1,1 +1,3 @@
-"""Pictures of plain numbers. They know nothing of runs or specs, and matplotlib is loaded when one is drawn."""
+"""Pictures of plain numbers. They know nothing of runs or specs, and matplotlib is loaded when one
+is drawn.
+"""

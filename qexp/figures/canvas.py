@@ -34,17 +34,21 @@ if TYPE_CHECKING:
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 
 
-# Sizes. Figures are laid out for texts of ten points, whatever the size of the style's font: all that is not a panel
-# grows with it, see `sized`.
+# Sizes. Figures are laid out for texts of ten points, whatever the size of the style's font: all
+# that is not a panel grows with it, see `sized`.
 
 WIDTHS = {"single": 3.35, "double": 6.7}
 """Name → exact width of a figure for print: one column of a page or two [inch]."""
 
 SCREEN_WIDTH = 8.375
-"""Largest width of other figures [inch]: reduced to two columns they have the texts of figures for print."""
+"""Largest width of other figures [inch]: reduced to two columns they have the texts of figures for
+print.
+"""
 
 PRINT = {"font.size": 8.0, "savefig.dpi": 300.0, "pdf.fonttype": 42}
-"""Settings for print: texts of eight points, pixels for paper, and fonts that editors of PDF files can read."""
+"""Settings for print: texts of eight points, pixels for paper, and fonts that editors of PDF files
+can read.
+"""
 
 LEAST_TEXT = 8.75
 """Size of the smallest texts [point]: 7 points in print."""
@@ -79,12 +83,15 @@ def exact() -> bool:
 
 
 def narrow() -> bool:
-    """Whether figures are as narrow as a column of a page, so that panels stand below each other."""
+    """Whether figures are as narrow as a column of a page, so that panels stand below each
+    other.
+    """
     return page_width() < sized(6.0)
 
 
 def fitting(axis: Axes, *words: str, size: float = 10.0, upright: bool = False) -> str:
-    """The first of some texts that fits beside an axis in a line; if none does, the last one in several.
+    """The first of some texts that fits beside an axis in a line; if none does, the last one in
+    several.
 
     upright  whether it stands beside the vertical axis
     """
@@ -99,13 +106,17 @@ def characters(size: float = LEAST_TEXT, inches: float | None = None) -> int:
     return max(int(72 * width / (0.56 * sized(size))), 5)
 
 
-def columns_of(count: int, width: float, most: int = 99, height: float = 0.0, *, square: bool = False) -> int:
-    """How many of `count` panels lie side by side: as many as the page has room for, evenly over the rows.
+def columns_of(
+    count: int, width: float, most: int = 99, height: float = 0.0, *, square: bool = False
+) -> int:
+    """How many of `count` panels lie side by side: as many as the page has room for, evenly over
+    the rows.
 
     width   of a panel with its margins; it may become narrower by some [inch]
-    height  the least one of a row [inch]; in print, panels become narrower still where more rows than a page has
-            would be needed
-    square  whether panels keep their shape, so that the height is that of a panel that is as wide as it says
+    height  the least one of a row [inch]; in print, panels become narrower still where more rows
+            than a page has would be needed
+    square  whether panels keep their shape, so that the height is that of a panel that is as wide
+            as it says
     """
     scale, room = _scale(), page_width()
     columns = max(min(count, most, int(room / (SHRUNK_TO * scale * width))), 1)
@@ -118,24 +129,29 @@ def columns_of(count: int, width: float, most: int = 99, height: float = 0.0, *,
 
 
 SHRUNK_TO, FLATTENED_TO, GROWN_TO = 0.66, 0.85, 1.25
-"""How much narrower panels become before they get another row, how much less high with that, and how much higher as
-they become wider."""
+"""How much narrower panels become before they get another row, how much less high with that, and
+how much higher as they become wider.
+"""
 
 PAGE_HEIGHT = 8.4
-"""Height that the panels of a figure for print have at most, if they can: with title and legend it fits a page [inch].
+"""Height that the panels of a figure for print have at most, if they can: with title and legend it
+fits a page [inch].
 """
 
 NARROWEST_PANEL, LOWEST_AXES = 1.9, 1.05
-"""Least width of a panel with its margins, and least height within its axes, to fit a page [inch]."""
+"""Least width of a panel with its margins, and least height within its axes, to fit a page
+[inch].
+"""
 
 STACKED_HEIGHT, ABOVE = 2.0, 0.36
-"""Height of one of several panels below each other in a narrow figure that share their horizontal axis, with its
-title; and of the title, which is all that is between them [inch]."""
+"""Height of one of several panels below each other in a narrow figure that share their horizontal
+axis, with its title; and of the title, which is all that is between them [inch].
+"""
 
 
 def on_a_page(rows: int, height: float, beside: float = 0.0) -> float:
-    """The height of a panel within its axes: lower in print, if so many of them, with what is above, between and below
-    them, are higher than a page [inch].
+    """The height of a panel within its axes: lower in print, if so many of them, with what is
+    above, between and below them, are higher than a page [inch].
     """
     room = (PAGE_HEIGHT - beside) / rows
     return min(height, max(room, sized(LOWEST_AXES))) if exact() else height
@@ -147,9 +163,16 @@ def _scale() -> float:
 
 
 def subplots(
-    rows: int, columns: int, width: float, height: float, count: int | None = None, *, shared: bool = False
+    rows: int,
+    columns: int,
+    width: float,
+    height: float,
+    count: int | None = None,
+    *,
+    shared: bool = False,
 ) -> tuple[Figure, list[list[Axes]]]:
-    """A figure with a grid of axes that matplotlib lays out by their labels; sizes of one panel in inches.
+    """A figure with a grid of axes that matplotlib lays out by their labels; sizes of one panel in
+    inches.
 
     count   how many are there, row by row, if not all
     shared  whether they have the same horizontal axis, see `share_below`
@@ -161,7 +184,9 @@ def subplots(
     if shared and narrow() and rows > 1:
         high = sized(STACKED_HEIGHT)
     between = 0.0 if shared else labels
-    high = on_a_page(rows, high - sized(ABOVE), labels + (rows - 1) * between + rows * sized(ABOVE)) + sized(ABOVE)
+    high = on_a_page(
+        rows, high - sized(ABOVE), labels + (rows - 1) * between + rows * sized(ABOVE)
+    ) + sized(ABOVE)
     figure = blank(wide * factor, rows * high + labels + (rows - 1) * between)
     figure.set_layout_engine("constrained")
     grid = figure.subplots(rows, columns, squeeze=False)
@@ -175,7 +200,8 @@ def subplots(
 def folded(
     count: int, width: float, height: float, most: int = 99, *, shared: bool = False
 ) -> tuple[Figure, list[Axes]]:
-    """`count` panels in as many rows as the page needs, laid out by their labels; sizes of one panel in inches.
+    """`count` panels in as many rows as the page needs, laid out by their labels; sizes of one
+    panel in inches.
 
     shared  whether they have the same horizontal axis, see `share_below`
     """
@@ -185,7 +211,8 @@ def folded(
 
 
 def share_below(axes: Sequence[Axes], *, left: bool = False) -> None:
-    """Leave label and numbers of a horizontal axis that all panels share to those without another one below them.
+    """Leave label and numbers of a horizontal axis that all panels share to those without another
+    one below them.
 
     left  whether they share the vertical axis, too, which is left to the first ones of the rows
     """
@@ -206,7 +233,9 @@ def share_below(axes: Sequence[Axes], *, left: bool = False) -> None:
 
 
 def place_of(axis: Axes, count: int) -> tuple[bool, bool]:
-    """Whether a panel is the first one of its row, and whether none of `count` panels is below it."""
+    """Whether a panel is the first one of its row, and whether none of `count` panels is below
+    it.
+    """
     spec = axis.get_subplotspec()
     assert spec is not None
     columns = spec.get_gridspec().ncols
@@ -214,7 +243,9 @@ def place_of(axis: Axes, count: int) -> tuple[bool, bool]:
 
 
 def label_outer(axis: Axes, count: int, x: str, y: str, size: float) -> None:
-    """Labels and numbers along y if a panel is the first one of its row, and along x if none of `count` is below it."""
+    """Labels and numbers along y if a panel is the first one of its row, and along x if none of
+    `count` is below it.
+    """
     first, lowest = place_of(axis, count)
     axis.tick_params(labelsize=small(), labelleft=first, labelbottom=lowest)
     if first:
@@ -243,8 +274,9 @@ def blank(width: float, height: float) -> Figure:
 
 
 LEFT, RIGHT, BOTTOM, TOP, BETWEEN, DOWN = 0.7, 0.15, 0.52, 0.45, 0.75, 0.85
-"""Margins of panels in rows, in inches: room for the labels of an axis with numbers of up to five characters. They
-grow with the texts, see `sized`."""
+"""Margins of panels in rows, in inches: room for the labels of an axis with numbers of up to five
+characters. They grow with the texts, see `sized`.
+"""
 
 TITLE = 1.0
 """Height of panel titles; without it matplotlib would measure all labels to find it."""
@@ -262,24 +294,36 @@ def panels(
     shared: bool = False,
     down: float = DOWN,
 ) -> tuple[Figure, list[Axes]]:
-    """Panels in as many rows as the page needs, with fixed margins: a layout by the labels' sizes takes longer than
-    drawing.
+    """Panels in as many rows as the page needs, with fixed margins: a layout by the labels' sizes
+    takes longer than drawing.
 
     width, height  of one panel with its margins [inch]
-    left, top      margins [inch]; the first panel is widened by that on its left if it is larger than LEFT
+    left, top      margins [inch]; the first panel is widened by that on its left if it is larger
+                   than LEFT
     square         whether panels keep their shape
     stretch        least and greatest factor of their height, as they become narrower or wider
     shared         whether they have the same horizontal axis, see `share_below`
     down           distance between panels below each other that do not share it [inch]
     """
     down, high = ABOVE if shared else down, height - BOTTOM - top
-    wide, least = width + sized(max(left - LEFT, 0)) / _scale(), height if square else LOWEST_AXES + down
+    wide = width + sized(max(left - LEFT, 0)) / _scale()
+    least = height if square else LOWEST_AXES + down
     columns = columns_of(count, wide, height=least, square=square)
     if shared and narrow() and count > columns:
         high = STACKED_HEIGHT - ABOVE
     inner = width - (LEFT + RIGHT + (columns - 1) * BETWEEN) / columns
     return panel_grid(
-        count, columns, inner, high, BETWEEN, down, left=left, top=top, square=square, stretch=stretch, fold=False
+        count,
+        columns,
+        inner,
+        high,
+        BETWEEN,
+        down,
+        left=left,
+        top=top,
+        square=square,
+        stretch=stretch,
+        fold=False,
     )
 
 
@@ -290,21 +334,30 @@ LINE_HEIGHT = 0.19
 def add_title(figure: Figure, text: str, note: str = "", caption: str = "") -> None:
     """A title over panels, for which it makes room; below it, in bold, the caution on the numbers.
 
-    caption  what explains the figure, in small type below all else; legends below the panels must be there already
+    caption  what explains the figure, in small type below all else; legends below the panels must
+             be there already
     """
     width, below, taken = float(figure.get_figwidth()), 0.0, 0.0
-    lines = [line.removesuffix(" ·") for line in wrap(text, characters(9, width - 0.1)).split("\n")] if text else [""]
+    lines = (
+        [line.removesuffix(" ·") for line in wrap(text, characters(9, width - 0.1)).split("\n")]
+        if text
+        else [""]
+    )
     if caption:
         explained = wrap(caption, characters(inches=width - 0.2))
         below = sized(0.1 + 0.16 * (explained.count("\n") + 1))
-        figure.text(0.1, 0.05, explained, va="bottom", fontsize=small(), transform=figure.dpi_scale_trans)
+        figure.text(
+            0.1, 0.05, explained, va="bottom", fontsize=small(), transform=figure.dpi_scale_trans
+        )
         for legend in figure.legends:
-            legend.set_bbox_to_anchor((0, below, width, 1), figure.dpi_scale_trans)  # the layout forgets it then
+            # the layout forgets it then
+            legend.set_bbox_to_anchor((0, below, width, 1), figure.dpi_scale_trans)
             taken = sized(0.1) + legend.get_window_extent().height / figure.dpi
     make_room(figure, sized(LINE_HEIGHT) * (len(lines) - 1), below)
     if figure.get_layout_engine() is not None:
         height = float(figure.get_figheight())
-        if below and (words := figure.get_supxlabel()):  # which the layout would leave at the lower edge
+        # which the layout would leave at the lower edge
+        if below and (words := figure.get_supxlabel()):
             figure.supxlabel(words, y=below / height, fontsize=sized(10))
             taken = sized(0.2)
         share = (below + taken) / height
@@ -321,7 +374,10 @@ def make_room(figure: Figure, above: float = 0.0, below: float = 0.0) -> None:
     """Make a figure higher, whose panels stay as they are [inch]."""
     height = float(figure.get_figheight())
     higher = height + above + below
-    bottom, top = ((height * share + below) / higher for share in (figure.subplotpars.bottom, figure.subplotpars.top))
+    bottom, top = (
+        (height * share + below) / higher
+        for share in (figure.subplotpars.bottom, figure.subplotpars.top)
+    )
     figure.set_figheight(higher)
     if figure.get_layout_engine() is None:
         figure.subplots_adjust(bottom=bottom, top=top)
@@ -332,27 +388,41 @@ def make_room(figure: Figure, above: float = 0.0, below: float = 0.0) -> None:
 
 
 def add_note(figure: Figure, note: str, below: float = 0.04) -> None:
-    """Write the caution on a figure's numbers in bold; `below` is its distance from the upper edge [inch]."""
+    """Write the caution on a figure's numbers in bold; `below` is its distance from the upper edge
+    [inch].
+    """
     at = 1 - below / figure.get_size_inches()[1]
-    figure.text(0.5, at, note, ha="center", va="top", fontsize=sized(9), color=COLOURS[1], weight="bold")
+    figure.text(
+        0.5, at, note, ha="center", va="top", fontsize=sized(9), color=COLOURS[1], weight="bold"
+    )
 
 
 def legend_below(figure: Figure, *axes: Axes, shown: int = 2) -> None:
-    """One legend for all panels, below them, of what some of them show: as many columns as the figure has room for.
+    """One legend for all panels, below them, of what some of them show: as many columns as the
+    figure has room for.
 
     shown  fewest entries of a legend that tells something
     """
-    entries = {label: handle for axis in axes for handle, label in zip(*axis.get_legend_handles_labels(), strict=True)}
+    entries = {
+        label: handle
+        for axis in axes
+        for handle, label in zip(*axis.get_legend_handles_labels(), strict=True)
+    }
     if len(entries) < shown:
         return
     room = characters(inches=float(figure.get_figwidth())) - 4
     lines = [wrap(label, room) for label in entries]
-    longest = max(len(line) for label in lines for line in label.split("\n")) + 8  # with the sample of its line
+    # with the sample of its line
+    longest = max(len(line) for label in lines for line in label.split("\n")) + 8
     columns = max(min(len(lines), (room + 4) // longest), 1)
-    lengths = [sum(text.count("\n") + 1 for text in column) for column in np.array_split(lines, columns)]
+    lengths = [
+        sum(text.count("\n") + 1 for text in column) for column in np.array_split(lines, columns)
+    ]
     make_room(figure, below=sized(0.1 + LINE_HEIGHT * max(lengths)))
     place: Any = "lower center" if figure.get_layout_engine() is None else "outside lower center"
-    figure.legend(list(entries.values()), lines, loc=place, ncols=columns, fontsize=small(), frameon=False)
+    figure.legend(
+        list(entries.values()), lines, loc=place, ncols=columns, fontsize=small(), frameon=False
+    )
 
 
 ALIKE_ENDS = 5.0
@@ -360,15 +430,25 @@ ALIKE_ENDS = 5.0
 
 
 def plain_numbers(*axes: XAxis | YAxis) -> None:
-    """Label logarithmic axes with 0.02, 0.05, 0.1 instead of powers of ten, if the margin has room for them. Several
-    get the same ticks: as many as there is room for on each. To be called after everything is drawn.
+    """Label logarithmic axes with 0.02, 0.05, 0.1 instead of powers of ten, if the margin has room
+    for them. Several get the same ticks: as many as there is room for on each. To be called after
+    everything is drawn.
     """
-    from matplotlib.ticker import FuncFormatter, Locator, LogLocator, MaxNLocator, NullLocator, ScalarFormatter
+    from matplotlib.ticker import (
+        FuncFormatter,
+        Locator,
+        LogLocator,
+        MaxNLocator,
+        NullLocator,
+        ScalarFormatter,
+    )
 
     axes[0].axes.autoscale_view()
     low, high = axes[0].get_view_interval()
     alike, ordinary = high < ALIKE_ENDS * low, low >= 1e-3 and high < 1e4
-    subs = (1.0,) if high >= 1000 * low else min((_ticks_in_a_decade(axis) for axis in axes), key=len)
+    subs = (
+        (1.0,) if high >= 1000 * low else min((_ticks_in_a_decade(axis) for axis in axes), key=len)
+    )
     subs = (1.0, 2.0, 3.0, 5.0, 7.0) if alike else subs
 
     def label(value: float, _: int | None = None) -> str:
@@ -407,7 +487,9 @@ def whole_numbers(axis: XAxis | YAxis) -> None:
     """Label whole numbers only, such as epochs."""
     from matplotlib.ticker import MaxNLocator
 
-    axis.set_major_locator(MaxNLocator("auto", steps=[1, 2, 2.5, 5, 10], integer=True, min_n_ticks=1))
+    axis.set_major_locator(
+        MaxNLocator("auto", steps=[1, 2, 2.5, 5, 10], integer=True, min_n_ticks=1)
+    )
 
 
 def extend(values: NDArray[np.floating], least: float, most: float) -> str:
@@ -463,10 +545,14 @@ def encode(figure: Figure, ending: str) -> bytes:
 
 
 def compact_svg(figure: Figure) -> bytes:
-    """A figure as a small SVG for pages: texts stay texts, and curves are rounded to a hundredth of a point."""
+    """A figure as a small SVG for pages: texts stay texts, and curves are rounded to a hundredth of
+    a point.
+    """
     import matplotlib
 
-    with matplotlib.rc_context({"svg.fonttype": "none", "font.sans-serif": ["DejaVu Sans", "Verdana"]}):
+    with matplotlib.rc_context(
+        {"svg.fonttype": "none", "font.sans-serif": ["DejaVu Sans", "Verdana"]}
+    ):
         content = encode(figure, "svg")
     content = re.sub(rb' d="[^"]*"', lambda path: re.sub(rb"(\.\d\d)\d+", rb"\1", path[0]), content)
     return re.sub(rb"\s+", b" ", content[content.index(b"<svg") :])
@@ -474,7 +560,9 @@ def compact_svg(figure: Figure) -> bytes:
 
 @contextmanager
 def _layout_done(figure: Figure, ending: str) -> Iterator[None]:
-    """Lay out a figure for a PNG once; matplotlib would draw it for its layout, and again for the file."""
+    """Lay out a figure for a PNG once; matplotlib would draw it for its layout, and again for the
+    file.
+    """
     engine, dpi = figure.get_layout_engine(), figure.dpi
     if ending != "png" or engine is None:
         fit_numbers(figure)
@@ -490,22 +578,28 @@ def _layout_done(figure: Figure, ending: str) -> Iterator[None]:
         figure.dpi = dpi
 
 
-# Numbers along axes: as many as do not touch each other, and room for them. Only a figure whose values are known has
-# them, so that this is done before it is written.
+# Numbers along axes: as many as do not touch each other, and room for them. Only a figure whose
+# values are known has them, so that this is done before it is written.
 
 GAP, EDGE = 0.4, 0.03
-"""Least distance between numbers side by side, as a share of their size, and between a label and the edge [inch]."""
+"""Least distance between numbers side by side, as a share of their size, and between a label and
+the edge [inch].
+"""
 
 
 def fit_numbers(figure: Figure) -> None:
-    """Lay out a figure, and leave out ticks whose numbers would touch; fixed margins grow where numbers are longer."""
+    """Lay out a figure, and leave out ticks whose numbers would touch; fixed margins grow where
+    numbers are longer.
+    """
     from matplotlib.axes import Axes
 
     axes, engine = figure.findobj(Axes), figure.get_layout_engine()
     for _ in range(3):  # panels that keep their shape have moved within their places
         if engine is not None:
             engine.execute(figure)
-        fewer = [_thin_out(axis) for each in axes if _placed(each) for axis in (each.xaxis, each.yaxis)]
+        fewer = [
+            _thin_out(axis) for each in axes if _placed(each) for axis in (each.xaxis, each.yaxis)
+        ]
         if not (any(fewer) if engine is not None else _widen_margins(figure)):
             return
 
@@ -518,7 +612,9 @@ def _placed(axes: Axes) -> bool:
 
 
 def _thin_out(axis: XAxis | YAxis) -> bool:
-    """Reduce the ticks of an axis until their numbers or names are apart. Returns whether there are fewer."""
+    """Reduce the ticks of an axis until their numbers or names are apart. Returns whether there are
+    fewer.
+    """
     from matplotlib.ticker import FixedLocator, FuncFormatter, ScalarFormatter
 
     formatter = axis.get_major_formatter()
@@ -556,7 +652,9 @@ def _touch(axis: XAxis | YAxis, boxes: Sequence[Bbox]) -> bool:
 
 
 def _widen_margins(figure: Figure) -> bool:
-    """Give the panels of a grid the room that their numbers and labels take beside them. Returns whether they moved."""
+    """Give the panels of a grid the room that their numbers and labels take beside them. Returns
+    whether they moved.
+    """
     places = [place for each in figure.axes if (place := each.get_subplotspec()) is not None]
     if len(places) < len(figure.axes) or len({id(place.get_gridspec()) for place in places}) != 1:
         return False  # something stands where nothing moves it
@@ -566,7 +664,9 @@ def _widen_margins(figure: Figure) -> bool:
     for axes, place in zip(figure.axes, places, strict=True):
         panel = axes.get_position(original=True)
         start, end = panel.x0 * width, panel.x1 * width
-        boxes = [box for axis in (axes.xaxis, axes.yaxis) if (box := axis.get_tightbbox()) is not None]
+        boxes = [
+            box for axis in (axes.xaxis, axes.yaxis) if (box := axis.get_tightbbox()) is not None
+        ]
         before = start - min((box.x0 for box in boxes), default=start)
         if place.colspan.start == 0:
             left = max(left, before)
@@ -575,7 +675,9 @@ def _widen_margins(figure: Figure) -> bool:
         if place.colspan.stop == columns:
             right = max(right, max((box.x1 for box in boxes), default=end) - end)
     edge, parameters = EDGE * figure.dpi, figure.subplotpars
-    cell = width * (parameters.right - parameters.left) / (columns + (columns - 1) * parameters.wspace)
+    cell = (
+        width * (parameters.right - parameters.left) / (columns + (columns - 1) * parameters.wspace)
+    )
     margins = width * parameters.left, width * (1 - parameters.right), cell * parameters.wspace
     left, right, between = (
         max(now, needed + edge) if needed > now else now
@@ -593,10 +695,14 @@ DRAWING = "QEXP_FIGURES"
 
 
 def draws_at_once() -> bool:
-    """Whether runs and matrices draw their figures themselves. Raises QexpError for a value but yes and no."""
+    """Whether runs and matrices draw their figures themselves. Raises QexpError for a value but yes
+    and no.
+    """
     value = os.environ.get(DRAWING, "yes")
     if value not in ("yes", "no"):
-        raise QexpError(f"{DRAWING}={value}: 'yes' or 'no', whether runs and matrices draw their figures")
+        raise QexpError(
+            f"{DRAWING}={value}: 'yes' or 'no', whether runs and matrices draw their figures"
+        )
     return value == "yes"
 
 
@@ -605,14 +711,19 @@ TOGETHER = re.compile(r"(?<=[\d⁰¹²³⁴-⁹×±]) (?=[%°×±\d]|\w{1,2}\b)"
 
 
 def wrap(text: str, width: int) -> str:
-    """A text in the fewest lines of at most `width` characters, all about as long: none has only the last word.
+    """A text in the fewest lines of at most `width` characters, all about as long: none has only
+    the last word.
 
     Numbers stay with their units, and a dollar sign is shown as such and does not start a formula.
     """
     text = TOGETHER.sub("\u00a0", text)
     lines = textwrap.wrap(text, width)
     longest = max(map(len, re.split(r"[\n ]", text)))  # spaces that do not break belong to a word
-    while len(lines) > 1 and longest < width and len(narrower := textwrap.wrap(text, width - 1)) == len(lines):
+    while (
+        len(lines) > 1
+        and longest < width
+        and len(narrower := textwrap.wrap(text, width - 1)) == len(lines)
+    ):
         lines, width = narrower, width - 1
     return "\n".join(line.replace("$", r"\$").replace("\u00a0", " ") for line in lines)
 
@@ -639,25 +750,34 @@ def panel_grid(
     square: bool = False,
     stretch: tuple[float, float] = (FLATTENED_TO, GROWN_TO),
 ) -> tuple[Figure, list[Axes]]:
-    """`count` panels, row by row, at most `columns` in a row; for a title above all see `add_title`.
+    """`count` panels, row by row, at most `columns` in a row; for a title above all see
+    `add_title`.
 
     width, height             of a panel within its axes [inch]
     across, down              distances between neighbouring axes, for their labels [inch]
     left, right, top, bottom  margins [inch]
-    fold                      whether there are fewer in a row where the page has no room for as many
+    fold                      whether there are fewer in a row where the page has no room for as
+                              many
     square                    whether panels keep their shape
-    stretch                   least and greatest factor of their height, as they become narrower or wider
+    stretch                   least and greatest factor of their height, as they become narrower or
+                              wider
     """
     columns, scale, room = min(count, columns), _scale(), page_width()
     left, right, bottom, top, across, down = map(sized, (left, right, bottom, top, across, down))
     width, height = width * scale, height * scale
     if fold:
         least_widths = SHRUNK_TO * width, sized(LOWEST_AXES)
-        fitting, narrowest = (int((room - left - right + across) / (least + across)) for least in least_widths)
+        fitting, narrowest = (
+            int((room - left - right + across) / (least + across)) for least in least_widths
+        )
         beside, most = top + bottom - down, columns
         least = (SHRUNK_TO * height if square else sized(LOWEST_AXES)) + down
         columns = max(min(columns, fitting), 1)
-        while exact() and beside + -(-count // columns) * least > PAGE_HEIGHT and columns < min(narrowest, most):
+        while (
+            exact()
+            and beside + -(-count // columns) * least > PAGE_HEIGHT
+            and columns < min(narrowest, most)
+        ):
             columns += 1
         columns = -(-count // -(-count // columns))
     rows = -(-count // columns)
@@ -665,16 +785,24 @@ def panel_grid(
     if spare < 0 or exact():
         factor = 1 + spare / (columns * width)
         if square and factor > GROWN_TO:  # what is left stands beside the panels
-            left, right = (margin + (factor - GROWN_TO) * columns * width / 2 for margin in (left, right))
+            left, right = (
+                margin + (factor - GROWN_TO) * columns * width / 2 for margin in (left, right)
+            )
             factor = GROWN_TO
-        width, height = width * factor, height * (factor if square else min(max(factor, stretch[0]), stretch[1]))
+        width = width * factor
+        height = height * (factor if square else min(max(factor, stretch[0]), stretch[1]))
     if not square:
         height = on_a_page(rows, height, top + bottom + (rows - 1) * down)
     wide = left + columns * width + (columns - 1) * across + right
     tall = top + rows * height + (rows - 1) * down + bottom
     figure = blank(wide, tall)
     figure.subplots_adjust(
-        left / wide, bottom / tall, 1 - right / wide, 1 - top / tall, wspace=across / width, hspace=down / height
+        left / wide,
+        bottom / tall,
+        1 - right / wide,
+        1 - top / tall,
+        wspace=across / width,
+        hspace=down / height,
     )
     axes = [figure.add_subplot(rows, columns, number + 1) for number in range(count)]
     for axis in axes:
@@ -689,7 +817,8 @@ WIDTH_OF_CHARACTER = 0.068
 def row_panels(
     count: int, width: float, labels: Sequence[str], height: float, top: float = TOP
 ) -> tuple[Figure, list[Axes]]:
-    """Panels side by side or below each other, in which a row belongs to each label; these stand beside the first.
+    """Panels side by side or below each other, in which a row belongs to each label; these stand
+    beside the first.
 
     width   of a panel [inch]
     height  of a row with a label of one line [inch]
@@ -703,7 +832,9 @@ def row_panels(
     for axis in axes:
         axis.set_ylim(len(labels) - 0.4, -0.6)
         named = place_of(axis, count)[0]
-        axis.set_yticks(range(len(labels)), labels if named else [""] * len(labels), fontsize=small())
+        axis.set_yticks(
+            range(len(labels)), labels if named else [""] * len(labels), fontsize=small()
+        )
         axis.tick_params(axis="y", length=0)
         axis.grid(axis="x", alpha=0.25, linewidth=0.5)
     return figure, axes
@@ -716,14 +847,23 @@ def wrap_label(text: str) -> str:
 
 # Matplotlib style files: other fonts, sizes and colours of the frame for the same figures.
 
-NOT_OF_FIGURES = ("backend", "backend_fallback", "interactive", "toolbar", "webagg", "savefig.format")
+NOT_OF_FIGURES = (
+    "backend",
+    "backend_fallback",
+    "interactive",
+    "toolbar",
+    "webagg",
+    "savefig.format",
+)
 """Settings of matplotlib that do not change the look of a figure; a style cannot change them."""
 
 
 def require_width(width: str | None) -> None:
     """Raise QexpError for a width of figures that there is not."""
     if width is not None and width not in WIDTHS:
-        raise QexpError(f"`width={width}`: no such width of figures; choose from {', '.join(WIDTHS)}")
+        raise QexpError(
+            f"`width={width}`: no such width of figures; choose from {', '.join(WIDTHS)}"
+        )
 
 
 @contextmanager
@@ -750,7 +890,9 @@ def use_style(file: Path | None, width: str | None = None) -> Iterator[None]:
 
 
 def read_style(file: Path) -> RcParams:
-    """The settings of a matplotlib style file. Raises QexpError that names the line of each mistake."""
+    """The settings of a matplotlib style file. Raises QexpError that names the line of each
+    mistake.
+    """
     import matplotlib
 
     if not file.is_file():
@@ -768,7 +910,8 @@ def read_style(file: Path) -> RcParams:
         log.propagate = before
     if mistakes.messages:
         raise QexpError("\n".join(mistakes.messages))
-    for program in ("latex", "dvipng") if settings.get("text.usetex") else ():  # by which LaTeX writes all texts
+    # by which LaTeX writes all texts
+    for program in ("latex", "dvipng") if settings.get("text.usetex") else ():
         if shutil.which(program) is None:
             lack = f"there is no program '{program}'"
             raise QexpError(f"{file}: text.usetex needs LaTeX, and {lack}; leave that line out")
@@ -778,7 +921,9 @@ def read_style(file: Path) -> RcParams:
 
 
 class _Mistakes(logging.Handler):
-    """The problems of which matplotlib only warns when it reads a style file: it says the line of each."""
+    """The problems of which matplotlib only warns when it reads a style file: it says the line of
+    each.
+    """
 
     def __init__(self) -> None:
         super().__init__(logging.WARNING)

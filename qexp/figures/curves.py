@@ -23,7 +23,11 @@ Lines = Sequence[Mapping[str, Any]]
 
 def outputs_of(line: Mapping[str, Any]) -> list[str]:
     """Those with errors that are drawn, which programs of others need not have."""
-    of_outputs = {name: of_one for name, of_one in line["validation"].items() if name not in ("loss", "losses")}
+    of_outputs = {
+        name: of_one
+        for name, of_one in line["validation"].items()
+        if name not in ("loss", "losses")
+    }
     return [name for name, metrics in of_outputs.items() if MAIN_METRIC in metrics]
 
 
@@ -33,11 +37,14 @@ def positions(lines: Lines) -> list[float]:
 
 
 def over_epochs(runs: Sequence[Lines], *keys: str) -> Array:
-    """A row per run and a column per epoch: the numbers to which keys of the lines lead, such as `train`, `loss`.
+    """A row per run and a column per epoch: the numbers to which keys of the lines lead, such as
+    `train`, `loss`.
 
     NaN after a run's end and for what is missing or not finite.
     """
-    table = np.full((len(runs), max((line["epoch"] for lines in runs for line in lines), default=0)), np.nan)
+    table = np.full(
+        (len(runs), max((line["epoch"] for lines in runs for line in lines), default=0)), np.nan
+    )
     for row, lines in zip(table, runs, strict=True):
         for line in lines:
             value: Any = line
@@ -50,7 +57,8 @@ def over_epochs(runs: Sequence[Lines], *keys: str) -> Array:
 def middle_half(table: Array) -> Array:
     """Lower quartile, median and upper quartile of each column, (3, column).
 
-    NaN where more than half of the rows have no value: those of the others would be of different runs.
+    NaN where more than half of the rows have no value: those of the others would be of different
+    runs.
     """
     quartiles = np.full((3, table.shape[1]), np.nan)
     columns = np.isfinite(table).sum(axis=0) >= max(len(table) / 2, 1)
@@ -65,25 +73,40 @@ def learning_curves(runs: Mapping[str, Lines], units: Mapping[str, str], note: s
     units  output → its unit
     note   caution on the numbers of a single run, may be empty; several runs have it in their names
     """
-    outputs = list(dict.fromkeys(name for lines in runs.values() for line in lines[:1] for name in outputs_of(line)))
-    figure, (losses, *errors) = canvas.panels(1 + len(outputs), 4.2, 3.4, top=0.6 if note else 0.35, shared=True)
+    outputs = list(
+        dict.fromkeys(
+            name for lines in runs.values() for line in lines[:1] for name in outputs_of(line)
+        )
+    )
+    figure, (losses, *errors) = canvas.panels(
+        1 + len(outputs), 4.2, 3.4, top=0.6 if note else 0.35, shared=True
+    )
     for number, (name, lines) in enumerate(runs.items()):
         colour, prefix = canvas.COLOURS[number % len(canvas.COLOURS)], f"{name}, " * (len(runs) > 1)
         _draw_curve(losses, lines, ("train", "loss"), colour, f"{prefix}training")
         _draw_curve(losses, lines, ("validation", "loss"), colour, f"{prefix}validation")
         for axis, output in zip(errors, outputs, strict=True):
-            _draw_curve(axis, lines, ("validation", output, MAIN_METRIC), colour, f"{prefix}validation")
+            _draw_curve(
+                axis, lines, ("validation", output, MAIN_METRIC), colour, f"{prefix}validation"
+            )
             if any(output in line.get("test", {}) for line in lines):
                 _draw_curve(axis, lines, ("test", output, MAIN_METRIC), colour, f"{prefix}test")
     for axis in (losses, *errors):
-        _finish(axis, np.concatenate([np.zeros(0), *(np.asarray(line.get_ydata()) for line in axis.get_lines())]))
+        _finish(
+            axis,
+            np.concatenate(
+                [np.zeros(0), *(np.asarray(line.get_ydata()) for line in axis.get_lines())]
+            ),
+        )
     _describe((losses, *errors), outputs, units, OF_WHAT, (", validation", ""))
     best = [line for lines in runs.values() for line in lines if line["best"]]
     if best and len(runs) == 1:
         (at,) = positions(best[-1:])
         losses.axvline(at, color="0.6", linewidth=0.8, linestyle=":", label=f"kept: epoch {at}")
     canvas.make_room(
-        figure, above=canvas.sized(canvas.LINE_HEIGHT) * max(axis.get_title().count("\n") for axis in (losses, *errors))
+        figure,
+        above=canvas.sized(canvas.LINE_HEIGHT)
+        * max(axis.get_title().count("\n") for axis in (losses, *errors)),
     )
     canvas.legend_below(figure, losses, *errors)
     if note:
@@ -103,11 +126,21 @@ def _draw_curve(axis: Axes, lines: Lines, keys: Sequence[str], colour: str, word
     if keys[0] == "test":  # which may not be computed after every epoch
         epochs, values = epochs[np.isfinite(values)], values[np.isfinite(values)]
     style, width = LINES[keys[0]]
-    axis.plot(epochs, values, style, color=colour, linewidth=width, label=words, marker=_marker(len(values)))
+    axis.plot(
+        epochs,
+        values,
+        style,
+        color=colour,
+        linewidth=width,
+        label=words,
+        marker=_marker(len(values)),
+    )
 
 
 def _finish(axis: Axes, values: Array) -> None:
-    """Whole epochs, and a logarithmic scale of positive values: losses of posterior heads are negative."""
+    """Whole epochs, and a logarithmic scale of positive values: losses of posterior heads are
+    negative.
+    """
     axis.set_xlabel("epoch")
     canvas.whole_numbers(axis.xaxis)
     values = values[np.isfinite(values)]
@@ -122,9 +155,15 @@ OF_WHAT = "of transformed values"
 
 
 def _describe(
-    axes: Sequence[Axes], outputs: Sequence[str], units: Mapping[str, str], of_what: str, ends: Sequence[str]
+    axes: Sequence[Axes],
+    outputs: Sequence[str],
+    units: Mapping[str, str],
+    of_what: str,
+    ends: Sequence[str],
 ) -> None:
-    """Titles and labels of the panel of losses, and of the errors of each output, whose title has one of the ends."""
+    """Titles and labels of the panel of losses, and of the errors of each output, whose title has
+    one of the ends.
+    """
     axes[0].set_ylabel(canvas.fitting(axes[0], f"loss ({of_what})", upright=True))
     axes[0].set_title("loss", fontsize=canvas.sized(10), y=canvas.TITLE)
     for axis, output in zip(axes[1:], outputs, strict=True):
@@ -135,7 +174,11 @@ def _describe(
         if axis.get_yscale() == "log":
             label = axis.get_ylabel().replace("\n", " ").removesuffix(")")
             axis.set_ylabel(
-                canvas.fitting(axis, f"{label}{', ' if '(' in label else ' ('}{canvas.LOGARITHMIC})", upright=True)
+                canvas.fitting(
+                    axis,
+                    f"{label}{', ' if '(' in label else ' ('}{canvas.LOGARITHMIC})",
+                    upright=True,
+                )
             )
     canvas.share_below(axes)
 
@@ -146,20 +189,34 @@ def _marker(count: int) -> str | None:
 
 
 def fold_curves(folds: Sequence[Lines], chosen: Sequence[int | None], note: str) -> Figure:
-    """Training and validation loss over epochs: a thin line per fold, the median thick, chosen epochs as dots.
+    """Training and validation loss over epochs: a thin line per fold, the median thick, chosen
+    epochs as dots.
 
     chosen  the epoch whose weights each fold keeps; None for folds without validation
     note    caution on the numbers, may be empty
     """
-    tables = {part: over_epochs(folds, key, "loss") for part, key in (("training", "train"), ("validation",) * 2)}
+    tables = {
+        part: over_epochs(folds, key, "loss")
+        for part, key in (("training", "train"), ("validation",) * 2)
+    }
     if not np.isfinite(tables["validation"]).any():
         del tables["validation"]  # networks trained on all training rows have no validation loss
     figure, axes = canvas.panels(len(tables), 4.6, 3.7, shared=True)
     values = np.concatenate([table[np.isfinite(table)] for table in tables.values()])
-    points = [(epoch, tables["validation"][row, epoch - 1]) for row, epoch in enumerate(chosen) if epoch is not None]
+    points = [
+        (epoch, tables["validation"][row, epoch - 1])
+        for row, epoch in enumerate(chosen)
+        if epoch is not None
+    ]
     if points:
         words = f"chosen epoch, median {np.median([epoch for epoch, _ in points]):g}"
-        settings: dict[str, Any] = {"color": canvas.COLOURS[6], "markersize": 3.2, "alpha": 0.7, "mew": 0, "zorder": 4}
+        settings: dict[str, Any] = {
+            "color": canvas.COLOURS[6],
+            "markersize": 3.2,
+            "alpha": 0.7,
+            "mew": 0,
+            "zorder": 4,
+        }
         axes[1].plot(*zip(*points, strict=True), "o", label=words, **settings)
     for axis, (part, table), colour in zip(axes, tables.items(), canvas.COLOURS, strict=False):
         _draw_folds(axis, part, table, colour)
@@ -182,9 +239,18 @@ def _draw_folds(axis: Axes, part: str, table: Array, colour: str) -> None:
     epochs = np.arange(1, table.shape[1] + 1)
     opacity = float(np.clip(6 / max(len(table), 1), 0.15, 0.6))
     lines = [np.column_stack([epochs, values]) for values in table]
-    axis.add_collection(LineCollection(lines, colors=colour, linewidths=0.6, alpha=opacity, label=f"{part}: a fold"))
+    axis.add_collection(
+        LineCollection(lines, colors=colour, linewidths=0.6, alpha=opacity, label=f"{part}: a fold")
+    )
     _, median, _ = middle_half(table)
-    axis.plot(epochs, median, color=colour, linewidth=2.2, marker=_marker(len(epochs)), label=f"{part}: median")
+    axis.plot(
+        epochs,
+        median,
+        color=colour,
+        linewidth=2.2,
+        marker=_marker(len(epochs)),
+        label=f"{part}: median",
+    )
     axis.autoscale_view()
 
 
@@ -192,11 +258,16 @@ STYLES = ("-", "--", "-.", ":")
 """Line styles, for groups that have the same colour."""
 
 FEW_RUNS = 10
-"""Largest number of runs whose band shows the whole range; for more runs it shows the middle half."""
+"""Largest number of runs whose band shows the whole range; for more runs it shows the middle
+half.
+"""
 
 
-def learning_bands(groups: Mapping[str, Sequence[Lines]], loss: str, units: Mapping[str, str]) -> Figure:
-    """Validation loss and the validation error of each output over epochs: the median of each group, in a band.
+def learning_bands(
+    groups: Mapping[str, Sequence[Lines]], loss: str, units: Mapping[str, str]
+) -> Figure:
+    """Validation loss and the validation error of each output over epochs: the median of each
+    group, in a band.
 
     groups  name → for each run, the lines of its `metrics.jsonl`
     loss    what the losses are of, in the label of their axis
@@ -205,12 +276,21 @@ def learning_bands(groups: Mapping[str, Sequence[Lines]], loss: str, units: Mapp
     runs = [lines for of_group in groups.values() for lines in of_group]
     outputs = list(dict.fromkeys(name for lines in runs for name in outputs_of(lines[0])))
     figure, axes = canvas.folded(1 + len(outputs), 4.2, 3.2, shared=True)
-    for axis, keys in zip(axes, (("loss",), *((output, MAIN_METRIC) for output in outputs)), strict=True):
-        tables = {name: over_epochs(of_group, "validation", *keys) for name, of_group in groups.items()}
+    for axis, keys in zip(
+        axes, (("loss",), *((output, MAIN_METRIC) for output in outputs)), strict=True
+    ):
+        tables = {
+            name: over_epochs(of_group, "validation", *keys) for name, of_group in groups.items()
+        }
         for index, (name, table) in enumerate(tables.items()):
             style = STYLES[index // len(canvas.COLOURS) % len(STYLES)]
             _draw_band(
-                axis, name, table, canvas.COLOURS[index % len(canvas.COLOURS)], style, min(0.2, 0.8 / len(groups))
+                axis,
+                name,
+                table,
+                canvas.COLOURS[index % len(canvas.COLOURS)],
+                style,
+                min(0.2, 0.8 / len(groups)),
             )
         _finish(axis, np.concatenate([table.ravel() for table in tables.values()]))
     _describe(axes, outputs, units, loss, ("",))
@@ -229,7 +309,9 @@ def middle_and_band(table: Array) -> tuple[Array, Array, Array]:
     return middle, lower, upper
 
 
-def _draw_band(axis: Axes, name: str, table: Array, colour: str, style: str, opacity: float) -> None:
+def _draw_band(
+    axis: Axes, name: str, table: Array, colour: str, style: str, opacity: float
+) -> None:
     """The line is thin after some of the runs have ended."""
     present = np.isfinite(table)
     columns = np.flatnonzero(present.any(axis=0))
@@ -249,7 +331,11 @@ def _explanation(groups: Mapping[str, Sequence[Lines]]) -> str:
     sizes = [len(runs) for runs in groups.values()]
     reach = "the middle half of the seeds"
     if min(sizes) <= FEW_RUNS:
-        of_many = f", of more than {FEW_RUNS} seeds the middle half" if max(sizes) > FEW_RUNS else ""
+        of_many = (
+            f", of more than {FEW_RUNS} seeds the middle half" if max(sizes) > FEW_RUNS else ""
+        )
         reach = f"range over seeds{of_many}"
     ended = any(len({lines[-1]["epoch"] for lines in runs}) > 1 for runs in groups.values())
-    return f"line: median; band: {reach}" + ("; thin: only the seeds that continue" if ended else "")
+    return f"line: median; band: {reach}" + (
+        "; thin: only the seeds that continue" if ended else ""
+    )

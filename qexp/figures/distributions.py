@@ -46,10 +46,14 @@ PANEL_WIDTH, NARROW_WIDTH, PANEL_HEIGHT, PANELS_IN_A_ROW = 2.7, 2.0, 1.6, 3
 """Width of a panel, and in a narrow figure, and height [inch]; and panels in a row."""
 
 BINS, DECADES = 40, 1.8
-"""Number of bins; powers of ten between the 1st and 99th percentile above which the axis is logarithmic."""
+"""Number of bins; powers of ten between the 1st and 99th percentile above which the axis is
+logarithmic.
+"""
 
 MANY_VALUES = 1000
-"""Number of values from which on the outermost ones are left out: a few would squeeze all others into a bin."""
+"""Number of values from which on the outermost ones are left out: a few would squeeze all others
+into a bin.
+"""
 
 SHADE = "0.85"
 """The grey of held-out values."""
@@ -69,19 +73,24 @@ class Histogram:
 
 
 def histograms(variables: Sequence[Histogram], title: str, counted: str = "values") -> Figure:
-    """A panel per variable: the share of its values in each bin, an outline per part if there are several.
+    """A panel per variable: the share of its values in each bin, an outline per part if there are
+    several.
 
-    Ends of held-out intervals are edges of bins; the share of a bin that is narrower or wider by that is that of the
-    usual width.
+    Ends of held-out intervals are edges of bins; the share of a bin that is narrower or wider by
+    that is that of the usual width.
 
     counted  what the values are of, such as "rows"
     """
     width = NARROW_WIDTH if narrow() else PANEL_WIDTH
-    figure, axes = panel_grid(len(variables), PANELS_IN_A_ROW, width, PANEL_HEIGHT, across=0.5, down=0.7, top=0.42)
+    figure, axes = panel_grid(
+        len(variables), PANELS_IN_A_ROW, width, PANEL_HEIGHT, across=0.5, down=0.7, top=0.42
+    )
     parts = list(dict.fromkeys(part for variable in variables for part in variable.values))
     for axis, variable in zip(axes, variables, strict=True):
         _draw(axis, variable, parts)
-    cut = any(len(values) >= MANY_VALUES for variable in variables for values in variable.values.values())
+    cut = any(
+        len(values) >= MANY_VALUES for variable in variables for values in variable.values.values()
+    )
     for axis in axes:
         if place_of(axis, len(axes))[0]:
             axis.set_ylabel(f"share of {counted} (%)", fontsize=small())
@@ -94,7 +103,10 @@ def histograms(variables: Sequence[Histogram], title: str, counted: str = "value
 
 
 def _draw(axis: Axes, variable: Histogram, parts: Sequence[str]) -> None:
-    finite = {part: values[np.isfinite(values)].astype(np.float64) for part, values in variable.values.items()}
+    finite = {
+        part: values[np.isfinite(values)].astype(np.float64)
+        for part, values in variable.values.items()
+    }
     usual = _edges(np.concatenate(list(finite.values())))
     logarithmic = usual[0] > 0 and not np.allclose(np.diff(usual), usual[1] - usual[0])
     if logarithmic:
@@ -119,7 +131,9 @@ def _draw(axis: Axes, variable: Histogram, parts: Sequence[str]) -> None:
 
 
 def _with_ends(edges: Array, ends: Sequence[float], along: Callable[[Array], Array]) -> Array:
-    """Edges of bins with some others among them, in whose place the edges within half a bin of them are left out."""
+    """Edges of bins with some others among them, in whose place the edges within half a bin of them
+    are left out.
+    """
     inside = np.array([end for end in ends if edges[0] < end < edges[-1]])
     if not len(inside):
         return edges
@@ -130,7 +144,9 @@ def _with_ends(edges: Array, ends: Sequence[float], along: Callable[[Array], Arr
 
 
 def _edges(values: Array) -> Array:
-    """Edges of the bins over all values, without the outermost of many; in equal ratios if they span powers of ten."""
+    """Edges of the bins over all values, without the outermost of many; in equal ratios if they
+    span powers of ten.
+    """
     if not len(values):
         return np.linspace(0.0, 1.0, BINS + 1)
     low, fairly_low, fairly_high, high = np.percentile(values, (0.1, 1, 99, 99.9))
@@ -166,17 +182,33 @@ def values_by_group(
     order_of_parts         as they are coloured
     """
     of_group, of_part = np.asarray(groups, dtype=str), np.asarray(parts, dtype=str)
-    first = {group: order_of_parts.index(of_part[of_group == group][0]) for group in dict.fromkeys(of_group.tolist())}
+    first = {
+        group: order_of_parts.index(of_part[of_group == group][0])
+        for group in dict.fromkeys(of_group.tolist())
+    }
     order = sorted(first, key=lambda group: (first[group], group))
-    drawn, colours = order[:MOST_GROUPS], {part: COLOURS[row % len(COLOURS)] for row, part in enumerate(order_of_parts)}
-    labels = [f"{wrap(group, 200)[:LONGEST_GROUP]} ({(of_group == group).sum()})" for group in drawn]
+    drawn = order[:MOST_GROUPS]
+    colours = {part: COLOURS[row % len(COLOURS)] for row, part in enumerate(order_of_parts)}
+    labels = [
+        f"{wrap(group, 200)[:LONGEST_GROUP]} ({(of_group == group).sum()})" for group in drawn
+    ]
     figure, (axis,) = row_panels(1, 5.2, labels, 0.17)
     for line, group in enumerate(drawn):
         for part, colour in colours.items():
             points = values[(of_group == group) & (of_part == part) & np.isfinite(values)]
-            axis.plot(points, np.full(len(points), line), "o", color=colour, markersize=sized(3.5), alpha=0.5, mew=0)
+            axis.plot(
+                points,
+                np.full(len(points), line),
+                "o",
+                color=colour,
+                markersize=sized(3.5),
+                alpha=0.5,
+                mew=0,
+            )
             if len(points):
-                axis.plot([np.median(points)] * 2, [line - 0.4, line + 0.4], color=colour, linewidth=1.6)
+                axis.plot(
+                    [np.median(points)] * 2, [line - 0.4, line + 0.4], color=colour, linewidth=1.6
+                )
     axis.set_xlabel(label(name, typeset(unit)), fontsize=sized(9))
     axis.tick_params(axis="x", labelsize=small())
     axis.xaxis.get_offset_text().set_fontsize(small())
@@ -184,7 +216,9 @@ def values_by_group(
         for part, colour in colours.items():
             axis.plot([], [], "o", color=colour, label=part, markersize=sized(4))
         legend_below(figure, axis)
-    left_out = f"; the first {MOST_GROUPS} of {len(order)} groups" if len(order) > len(drawn) else ""
+    left_out = (
+        f"; the first {MOST_GROUPS} of {len(order)} groups" if len(order) > len(drawn) else ""
+    )
     add_title(figure, title, caption=f"bars: medians; in brackets: number of points{left_out}")
     return figure
 
@@ -208,14 +242,17 @@ SHARES = 0.5, 0.95
 """Shares of the draws inside the contours."""
 
 FEW_DRAWS = 400
-"""Fewer draws are points: a density smoothed over 4π · 2² of 48² cells has islands around single ones of 200, and none
-of 500."""
+"""Fewer draws are points: a density smoothed over 4π · 2² of 48² cells has islands around single
+ones of 200, and none of 500.
+"""
 
 SHADES = 0.2, 0.45
 """Opacity between the contours, and within the inner one."""
 
 OUTER_SHARE, OUTER_OF_SEVERAL = 0.001, 0.01
-"""Share of the draws beyond each end of an axis; likewise where posteriors are compared, of which some are wide."""
+"""Share of the draws beyond each end of an axis; likewise where posteriors are compared, of which
+some are wide.
+"""
 
 
 LINES = "-", "--", ":", "-."
@@ -237,26 +274,38 @@ class Drawn:
 
 
 FAR_MEDIAN = 100.0
-"""Medians further from zero than this multiple of the width of their draws are left out of the numbers on axes."""
+"""Medians further from zero than this multiple of the width of their draws are left out of the
+numbers on axes.
+"""
 
 
 def corner(parameters: Sequence[Drawn], title: str, marked: str = "best fit") -> Figure:
-    """Histograms with median and central 95 % interval on the diagonal; below it contours around 50 and 95 % of
-    the draws, or few draws as points.
+    """Histograms with median and central 95 % interval on the diagonal; below it contours around 50
+    and 95 % of the draws, or few draws as points.
 
-    Parameters that are far from zero, such as coordinates, are drawn as their offset from the median. Several
-    posteriors are drawn over each other, as densities without medians and intervals, with a legend.
+    Parameters that are far from zero, such as coordinates, are drawn as their offset from the
+    median. Several posteriors are drawn over each other, as densities without medians and
+    intervals, with a legend.
     marked  what the marks are
     """
     count, parameters = len(parameters), [_offset(parameter) for parameter in parameters]
     several = len(parameters[0].values) > 1
     outer = OUTER_OF_SEVERAL if several else OUTER_SHARE
-    margins: dict[str, Any] = {"left": LEFT + 0.2 * narrow(), "right": RIGHT, "top": TOP, "bottom": BOTTOM}
-    figure, axes = panel_grid(count**2, count, PANEL, PANEL, BETWEEN, BETWEEN, fold=False, square=True, **margins)
+    margins: dict[str, Any] = {
+        "left": LEFT + 0.2 * narrow(),
+        "right": RIGHT,
+        "top": TOP,
+        "bottom": BOTTOM,
+    }
+    figure, axes = panel_grid(
+        count**2, count, PANEL, PANEL, BETWEEN, BETWEEN, fold=False, square=True, **margins
+    )
     ranges = []
     for parameter in parameters:
         shown = [] if parameter.mark is None else [parameter.mark]
-        lows, highs = zip(*(_ends(draws, outer, shown) for draws in parameter.values.values()), strict=True)
+        lows, highs = zip(
+            *(_ends(draws, outer, shown) for draws in parameter.values.values()), strict=True
+        )
         ranges.append((min(lows), max(highs)))
     for axis, (row, column) in zip(axes, product(range(count), repeat=2), strict=True):
         across, down = parameters[column], parameters[row]
@@ -270,20 +319,35 @@ def corner(parameters: Sequence[Drawn], title: str, marked: str = "best fit") ->
         else:
             _draw_pair(axis, across.values, down.values, ranges[column], ranges[row])
             if across.mark is not None and down.mark is not None:
-                axis.plot(across.mark, down.mark, "+", color="black", markersize=sized(8), markeredgewidth=sized(1.2))
+                axis.plot(
+                    across.mark,
+                    down.mark,
+                    "+",
+                    color="black",
+                    markersize=sized(8),
+                    markeredgewidth=sized(1.2),
+                )
         _label(axis, across, down, last=row == count - 1, first=column == 0 and row > 0)
     legend_below(figure, *axes, shown=1)
     caption = []
     if narrow():  # labels have no room for what they are from
-        caption += [f"{one.name} from {one.origin:,.12g} {one.unit}" for one in parameters if one.origin]
+        caption += [
+            f"{one.name} from {one.origin:,.12g} {one.unit}" for one in parameters if one.origin
+        ]
     if several and count > 1:
-        caption += [f"lines around {' and '.join(f'{100 * share:.0f} %' for share in SHARES)} of the draws"]
+        caption += [
+            f"lines around {' and '.join(f'{100 * share:.0f} %' for share in SHARES)} of the draws"
+        ]
     add_title(figure, title, caption="; ".join(caption))
     return figure
 
 
-def _ends(values: Array, outer: float = OUTER_SHARE, shown: Sequence[float] = ()) -> tuple[float, float]:
-    """Ends of an axis that shows all but the outermost draws of a posterior, and some other values."""
+def _ends(
+    values: Array, outer: float = OUTER_SHARE, shown: Sequence[float] = ()
+) -> tuple[float, float]:
+    """Ends of an axis that shows all but the outermost draws of a posterior, and some other
+    values.
+    """
     inner = [*map(float, np.quantile(values, [outer, 1 - outer])), *shown]
     low, high = min(inner), max(inner)
     margin = 0.08 * (high - low) or 0.5
@@ -293,7 +357,9 @@ def _ends(values: Array, outer: float = OUTER_SHARE, shown: Sequence[float] = ()
 def _offset(parameter: Drawn) -> Drawn:
     """A parameter less about its median, where its first digits are the same in all draws."""
     draws = np.concatenate(list(parameter.values.values()))
-    low, median, high = (float(value) for value in np.quantile(draws, [OUTER_SHARE, 0.5, 1 - OUTER_SHARE]))
+    low, median, high = (
+        float(value) for value in np.quantile(draws, [OUTER_SHARE, 0.5, 1 - OUTER_SHARE])
+    )
     width = high - low
     if width <= 0 or abs(median) < FAR_MEDIAN * width:
         return parameter
@@ -317,7 +383,9 @@ def _draw_histogram(axis: Axes, posteriors: Mapping[str, Array], ends: tuple[flo
         low, median, high = np.quantile(values, [0.025, 0.5, 0.975])
         axis.axvline(median, color=COLOURS[1], linewidth=1.2, label="median")
         for end in (low, high):
-            axis.axvline(end, color=COLOURS[1], linewidth=0.9, linestyle="--", label="95 % interval")
+            axis.axvline(
+                end, color=COLOURS[1], linewidth=0.9, linestyle="--", label="95 % interval"
+            )
     axis.set_xlim(*ends)
     axis.set_ylim(bottom=0)
     axis.set_yticks([])
@@ -326,21 +394,39 @@ def _draw_histogram(axis: Axes, posteriors: Mapping[str, Array], ends: tuple[flo
 
 def _line(number: int) -> dict[str, Any]:
     """How the outline of a posterior is drawn."""
-    return {"color": COLOURS[number % len(COLOURS)], "linestyle": LINES[number % len(LINES)], "linewidth": 1.2}
+    return {
+        "color": COLOURS[number % len(COLOURS)],
+        "linestyle": LINES[number % len(LINES)],
+        "linewidth": 1.2,
+    }
 
 
-def _draw_pair(axis: Axes, across: Mapping[str, Array], down: Mapping[str, Array], *ends: tuple[float, float]) -> None:
+def _draw_pair(
+    axis: Axes, across: Mapping[str, Array], down: Mapping[str, Array], *ends: tuple[float, float]
+) -> None:
     several = len(across) > 1
     for number, pair in enumerate(zip(across.values(), down.values(), strict=True)):
         style = _line(number)
         if len(pair[0]) < FEW_DRAWS:
-            dots: dict[str, Any] = {"color": style["color"], "markersize": sized(2.5), "alpha": 0.6, "mew": 0}
+            dots: dict[str, Any] = {
+                "color": style["color"],
+                "markersize": sized(2.5),
+                "alpha": 0.6,
+                "mew": 0,
+            }
             axis.plot(*pair, "o", label=None if several else "draw", **dots)
             continue
         *middles, density, heights = _density(*pair)
         fills = [(style["color"], shade) for shade in SHADES]
         if not several:
-            axis.plot(*(draws[::4] for draws in pair), ".", color="0.7", markersize=1.0, rasterized=True, zorder=0)
+            axis.plot(
+                *(draws[::4] for draws in pair),
+                ".",
+                color="0.7",
+                markersize=1.0,
+                rasterized=True,
+                zorder=0,
+            )
             for share, fill in zip(sorted(SHARES, reverse=True), fills, strict=True):
                 words = f"around {100 * share:.0f} % of the draws"
                 axis.fill([], [], facecolor=fill, edgecolor=style["color"], label=words)
@@ -353,11 +439,13 @@ def _draw_pair(axis: Axes, across: Mapping[str, Array], down: Mapping[str, Array
 
 
 def _density(across: Array, down: Array) -> tuple[Array, Array, Array, list[float]]:
-    """The middles of cells along both axes, the smoothed density of draws in them, and its heights around SHARES."""
+    """The middles of cells along both axes, the smoothed density of draws in them, and its heights
+    around SHARES.
+    """
     from scipy.ndimage import gaussian_filter
 
-    # Cells of its own, as a posterior that is much narrower than another one would be smoothed away; with some more
-    # around it, in which lines close.
+    # Cells of its own, as a posterior that is much narrower than another one would be smoothed
+    # away; with some more around it, in which lines close.
     around, ends = round(3 * SMOOTHED_CELLS), [_ends(across), _ends(down)]
     beyond = [around * (high - low) / CELLS for low, high in ends]
     own = [(low - more, high + more) for (low, high), more in zip(ends, beyond, strict=True)]
@@ -385,7 +473,8 @@ def _label(axis: Axes, across: Drawn, down: Drawn, *, last: bool, first: bool) -
 
 
 def _inner_ticks(low: float, high: float, inches: float) -> list[float]:
-    """Ticks whose labels do not touch each other, nor those of the next panel: two at least where they have room.
+    """Ticks whose labels do not touch each other, nor those of the next panel: two at least where
+    they have room.
 
     inches  from the low to the high end
     """
@@ -398,11 +487,20 @@ def _inner_ticks(low: float, high: float, inches: float) -> list[float]:
         inner = [tick for tick in ticks if low + edge <= tick <= high - edge]
         chosen = chosen or inner
         if narrow():  # the outermost two, between whose labels and those of the next panel is room
-            ends = [(tick, sized(0.035 * len(f"{tick:.6g}")) - BETWEEN / 3) for tick in ticks if low < tick < high]
-            inner = [tick for tick, beyond in ends if beyond <= inches * min(tick - low, high - tick) / (high - low)]
+            ends = [
+                (tick, sized(0.035 * len(f"{tick:.6g}")) - BETWEEN / 3)
+                for tick in ticks
+                if low < tick < high
+            ]
+            inner = [
+                tick
+                for tick, beyond in ends
+                if beyond <= inches * min(tick - low, high - tick) / (high - low)
+            ]
             inner = inner[:: max(len(inner) - 1, 1)]
         if len(inner) > 1:
-            apart, widest = inches * (inner[1] - inner[0]) / (high - low), max(len(f"{tick:.6g}") for tick in inner)
+            apart = inches * (inner[1] - inner[0]) / (high - low)
+            widest = max(len(f"{tick:.6g}") for tick in inner)
             if apart >= sized(0.07 * widest + 0.02) or not narrow():
                 return inner
     return chosen
@@ -416,18 +514,24 @@ def _words(parameter: Drawn, inches: float) -> str:
     return wrap(words.replace("10⁶ m³", "10⁶\u00a0m³"), room)
 
 
-# The corner plot of draws in files, as `predict`, `invert` and ArviZ write them; of several files over each other.
+# The corner plot of draws in files, as `predict`, `invert` and ArviZ write them; of several files
+# over each other.
 
 OF_DRAWS = "_posterior.nc"
 """How a file of draws ends that lies beside a file of estimates."""
 
 
 def draw_corner(
-    paths: Sequence[Path], sample: str = "", to: Path | None = None, formats: Sequence[str] = ("png",)
+    paths: Sequence[Path],
+    sample: str = "",
+    to: Path | None = None,
+    formats: Sequence[str] = ("png",),
 ) -> list[Path]:
-    """Draw the posteriors of one sample: of the parameters that all files have, in the units of the first file.
+    """Draw the posteriors of one sample: of the parameters that all files have, in the units of the
+    first file.
 
-    sample  its name; if empty, the first one with draws in the first file, which is then looked for in the others
+    sample  its name; if empty, the first one with draws in the first file, which is then looked for
+            in the others
     to      folder for the pictures; None: that of the first file
     Returns the pictures. Raises QexpError.
     """
@@ -442,8 +546,16 @@ def draw_corner(
             factor = conversion(of.attrs["units"], units.setdefault(name, of.attrs["units"]))
             if factor is not None:
                 draws.setdefault(name, {})[f"{path.name}: {whose}"] = factor * of.values.ravel()
-                truth |= {name: factor * of.attrs["true"]} if np.isfinite(of.attrs.get("true", np.nan)) else {}
-    shared = [Drawn(name, units[name], of, truth.get(name)) for name, of in draws.items() if len(of) == len(paths)]
+                truth |= (
+                    {name: factor * of.attrs["true"]}
+                    if np.isfinite(of.attrs.get("true", np.nan))
+                    else {}
+                )
+    shared = [
+        Drawn(name, units[name], of, truth.get(name))
+        for name, of in draws.items()
+        if len(of) == len(paths)
+    ]
     if not shared:
         raise QexpError(f"{paths[-1]} has no parameter of the others: {some([*draws])}")
     which = f"sample {sample}" if sample else "one observation"
@@ -457,33 +569,50 @@ def draw_corner(
 
 
 def _of_sample(path: Path, sample: str) -> tuple[xarray.Dataset, str]:
-    """Parameter → draws of a sample, with its true value if the estimates beside them have it; and whose they are."""
+    """Parameter → draws of a sample, with its true value if the estimates beside them have it; and
+    whose they are.
+    """
     import xarray
 
     require_file(path)
     require_hdf5(path)
     estimates = path.with_name(f"{path.name.removesuffix(OF_DRAWS)}.nc")
-    beside = read_netcdf(estimates) if estimates.is_file() and estimates != path else xarray.Dataset()
+    beside = (
+        read_netcdf(estimates) if estimates.is_file() and estimates != path else xarray.Dataset()
+    )
     try:
         with xarray.open_datatree(path, engine="h5netcdf", decode_times=False) as tree:
             table, about = tree.children.get("posterior", tree).to_dataset(), tree.attrs
-            table = table[[name for name, of in table.items() if {*of.dims} - {"sample"} == {"chain", "draw"}]]
+            table = table[
+                [name for name, of in table.items() if {*of.dims} - {"sample"} == {"chain", "draw"}]
+            ]
             if "sample" in table.dims:
-                names, first = [str(name) for name in table["sample"].values], next(iter(table.values()))
-                seen = (name for at, name in enumerate(names) if np.isfinite(first.isel(sample=at)).all())
+                names = [str(name) for name in table["sample"].values]
+                first = next(iter(table.values()))
+                seen = (
+                    name
+                    for at, name in enumerate(names)
+                    if np.isfinite(first.isel(sample=at)).all()
+                )
                 if (sample := sample or next(seen, "")) not in names:
-                    raise QexpError(f"{path} has no draws of a sample '{sample}'; {suggestion(sample, names)}")
+                    raise QexpError(
+                        f"{path} has no draws of a sample '{sample}'; {suggestion(sample, names)}"
+                    )
                 table = table.isel(sample=(row := names.index(sample)))
             table.load()
     except BROKEN_NETCDF as error:
         raise QexpError(f"{path} cannot be read as a file of draws: {error}") from error
     if not table or not all(np.isfinite(of).all() for of in table.values()):
-        raise QexpError(f"{path} has no draws of sample '{sample}', as estimates with `draws` have them")
+        raise QexpError(
+            f"{path} has no draws of sample '{sample}', as estimates with `draws` have them"
+        )
     for name, of in table.items():
         of.attrs.setdefault("units", "")
         if {name, estimate_of(str(name))} <= {*beside} and beside[name].dtype.kind == "f":
             factor = conversion(beside[name].attrs.get("units", of.units), of.units)
             of.attrs |= {} if factor is None else {"true": factor * float(beside[name][row])}
     whose = [about.get("run") or about.get("title", ""), about.get("caution", "")]
-    whose += ["by the likelihood"] * ("posteriors" in about) + ["recalibrated"] * ("recalibrated" in about)
+    whose += ["by the likelihood"] * ("posteriors" in about) + ["recalibrated"] * (
+        "recalibrated" in about
+    )
     return table.assign_attrs(sample=sample), ", ".join(filter(None, whose)) or "draws"

@@ -1,4 +1,6 @@
-"""Pieces of figures of estimates: equal axes with the identity line, errors in a corner, names beside points."""
+"""Pieces of figures of estimates: equal axes with the identity line, errors in a corner, names
+beside points.
+"""
 
 from __future__ import annotations
 
@@ -25,8 +27,11 @@ DECADE = 10.0
 """Positive values that span more than this factor may lie on logarithmic axes."""
 
 
-def make_equal(axis: Axes, values: Sequence[Array], logarithmic: bool = False) -> tuple[float, float]:
-    """Give both axes the limits of all values with a margin, and draw the identity line. Returns the limits.
+def make_equal(
+    axis: Axes, values: Sequence[Array], logarithmic: bool = False
+) -> tuple[float, float]:
+    """Give both axes the limits of all values with a margin, and draw the identity line. Returns
+    the limits.
 
     logarithmic  whether positive values of different sizes have logarithmic axes
     """
@@ -58,11 +63,22 @@ def write_errors(axis: Axes, measured: Array, estimated: Array, unit: str) -> Te
     if len(measured):
         words += f"\nRMSE = {quantity_in_words(root_mean_squared_error(estimated, measured), unit)}"
         words += f"\nR² = {coefficient_of_determination(estimated, measured):.3f}".replace("-", "−")
-    x, y = axis.transAxes.inverted().transform(axis.transData.transform(np.stack([measured, estimated], axis=1))).T
+    x, y = (
+        axis.transAxes.inverted()
+        .transform(axis.transData.transform(np.stack([measured, estimated], axis=1)))
+        .T
+    )
     above, below = ((x < 0.4) & (y > 0.78)).sum(), ((x > 0.6) & (y < 0.22)).sum()
-    corner, horizontal, vertical = ((0.97, 0.03), "right", "bottom") if below < above else ((0.03, 0.97), "left", "top")
+    corner, horizontal, vertical = (
+        ((0.97, 0.03), "right", "bottom") if below < above else ((0.03, 0.97), "left", "top")
+    )
     box = {"facecolor": "white", "edgecolor": "none", "alpha": 0.85, "pad": 1.5}
-    drawn: dict[str, Any] = {"transform": axis.transAxes, "fontsize": small(), "zorder": 4, "bbox": box}
+    drawn: dict[str, Any] = {
+        "transform": axis.transAxes,
+        "fontsize": small(),
+        "zorder": 4,
+        "bbox": box,
+    }
     return axis.text(*corner, words, ha=horizontal, va=vertical, **drawn)
 
 
@@ -77,7 +93,12 @@ MARGIN = 2.0
 
 
 def name_points(
-    axis: Axes, names: Sequence[str], points: Array, others: Array, texts: Sequence[Text] = (), far: float = np.inf
+    axis: Axes,
+    names: Sequence[str],
+    points: Array,
+    others: Array,
+    texts: Sequence[Text] = (),
+    far: float = np.inf,
 ) -> None:
     """Write names beside points, each where it covers least.
 
@@ -96,7 +117,15 @@ def name_points(
     obstacles = axis.transData.transform(others)
     for name, point, (x, y) in zip(names, points, axis.transData.transform(points), strict=True):
         words = wrap(without_end(name, LONGEST_NAME), LONGEST_NAME)
-        text = axis.annotate(words, point, (0, 0), textcoords="offset points", va="bottom", fontsize=small(), zorder=4)
+        text = axis.annotate(
+            words,
+            point,
+            (0, 0),
+            textcoords="offset points",
+            va="bottom",
+            fontsize=small(),
+            zorder=4,
+        )
         width, height = text.get_window_extent().size
         candidates: list[tuple[int, float, float, int, Bbox, Array]] = []
         for distance, across, up in product(DISTANCES, (1, 0, -1), (0, 1, -1)):
@@ -109,7 +138,9 @@ def name_points(
                 line = np.linspace((x, y), np.clip((x, y), box.min, box.max), 12)
                 crossed = sum(other.count_contains(line) for other in boxes)
                 covered = box.padded(MARGIN * pixels).count_contains(obstacles)
-                candidates.append((crossed, covered + distance / far, distance, len(candidates), box, line))
+                candidates.append(
+                    (crossed, covered + distance / far, distance, len(candidates), box, line)
+                )
         if not candidates:
             text.remove()
             continue

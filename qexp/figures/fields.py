@@ -1,4 +1,6 @@
-"""Pictures of fields over time: truth, estimate and difference, on scales that do not change with time."""
+"""Pictures of fields over time: truth, estimate and difference, on scales that do not change with
+time.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +12,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qexp.base.quantities import typeset
-from qexp.figures.canvas import blank, characters, exact, extend, narrow, page_width, sized, small, wrap
+from qexp.figures.canvas import (
+    blank,
+    characters,
+    exact,
+    extend,
+    narrow,
+    page_width,
+    sized,
+    small,
+    wrap,
+)
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -24,17 +36,22 @@ NO_DATA = "0.88"
 """The grey of cells without values."""
 
 LEFT, TOP, BOTTOM = 0.65, 0.72, 0.5
-"""Margins of the figure; then those between panels and around the colour bars, and the sizes of both [inch]."""
+"""Margins of the figure; then those between panels and around the colour bars, and the sizes of
+both [inch].
+"""
 BETWEEN, ROWS_BETWEEN = 0.2, 0.52
 BAR, BAR_GAP, BAR_LABELS = 0.11, 0.08, 0.78
 PANEL = 2.7
 LEAST_HEIGHT = 1.3
 RIGHT, LINES_MORE, BAR_LABELS_UNDER, LEAST_ABOVE_BARS = 0.15, 0.1, 0.42, 0.7
-"""In a narrow figure: right margin, a further line of titles, labels below colour bars, and least height of a panel.
+"""In a narrow figure: right margin, a further line of titles, labels below colour bars, and least
+height of a panel.
 """
 
 MOST_CELLS = 600
-"""Largest number of cells along a side of a panel: of larger fields every second, third, ... cell is drawn."""
+"""Largest number of cells along a side of a panel: of larger fields every second, third, ... cell
+is drawn.
+"""
 
 
 @dataclass(frozen=True)
@@ -58,7 +75,8 @@ class Extent:
 
 
 def extent(x: Sequence[float] | None, y: Sequence[float] | None, size: tuple[int, int]) -> Extent:
-    """The extent of cells with centres x and y [m], in km; in cells without coordinates, or with a single one.
+    """The extent of cells with centres x and y [m], in km; in cells without coordinates, or with a
+    single one.
 
     size  height and width, in cells
     """
@@ -77,9 +95,13 @@ def thinned(field: Array) -> Array:
 
 
 def draw_moments(
-    moments: Sequence[Moment], units: Mapping[str, str], vectors: Sequence[tuple[str, str]], where: Extent
+    moments: Sequence[Moment],
+    units: Mapping[str, str],
+    vectors: Sequence[tuple[str, str]],
+    where: Extent,
 ) -> Iterator[Figure]:
-    """A figure per moment, with a row per output and per length of a vector: truth, estimate, estimate − truth.
+    """A figure per moment, with a row per output and per length of a vector: truth, estimate,
+    estimate − truth.
 
     The same figure is redrawn each time: save it before taking the next.
 
@@ -127,21 +149,34 @@ class _Row:
     signed: bool
 
 
-def _rows(moments: Sequence[Moment], units: Mapping[str, str], vectors: Sequence[tuple[str, str]]) -> Iterator[_Row]:
+def _rows(
+    moments: Sequence[Moment], units: Mapping[str, str], vectors: Sequence[tuple[str, str]]
+) -> Iterator[_Row]:
     components = {name for pair in vectors for name in pair}
     both = [moment.truths for moment in moments], [moment.estimates for moment in moments]
     for name in moments[0].truths:
         truths, estimates = ([outputs[name] for outputs in fields] for fields in both)
         low, high = np.percentile(_finite(truths), (1, 99)) if len(_finite(truths)) else (0.0, 0.0)
-        yield _Row(name, typeset(units.get(name, "")), truths, estimates, name in components or bool(low < 0 < high))
+        yield _Row(
+            name,
+            typeset(units.get(name, "")),
+            truths,
+            estimates,
+            name in components or bool(low < 0 < high),
+        )
         for x, y in vectors:
             if name == y:
-                truths, estimates = ([np.hypot(outputs[x], outputs[y]) for outputs in fields] for fields in both)
-                yield _Row(f"|({x}, {y})|", typeset(units.get(x, "")), truths, estimates, signed=False)
+                truths, estimates = (
+                    [np.hypot(outputs[x], outputs[y]) for outputs in fields] for fields in both
+                )
+                yield _Row(
+                    f"|({x}, {y})|", typeset(units.get(x, "")), truths, estimates, signed=False
+                )
 
 
 def _lay_out(rows: int, where: Extent) -> tuple[Figure, Text, list[list[Axes]]]:
-    """A figure, its title, and per row the axes of truth, estimate, their colour bar, difference, its colour bar.
+    """A figure, its title, and per row the axes of truth, estimate, their colour bar, difference,
+    its colour bar.
 
     In a narrow figure the bars are below the panels, else beside them.
     """
@@ -180,28 +215,48 @@ def _lay_out(rows: int, where: Extent) -> tuple[Figure, Text, list[list[Axes]]]:
             if last:
                 axis.set_xlabel(f"x ({where.unit})", fontsize=sized(9))
         truth.set_ylabel(f"y ({where.unit})", fontsize=sized(9))
-    return figure, figure.text(0.5, 1 - 0.08 / tall, "", ha="center", va="top", fontsize=sized(10)), grid
+    return (
+        figure,
+        figure.text(0.5, 1 - 0.08 / tall, "", ha="center", va="top", fontsize=sized(10)),
+        grid,
+    )
 
 
-def _begin(figure: Figure, axes: Sequence[Axes], row: _Row, where: Extent) -> tuple[list[AxesImage], Text]:
-    """The empty images of a row, and the title of the last one, which gives the size of the differences."""
+def _begin(
+    figure: Figure, axes: Sequence[Axes], row: _Row, where: Extent
+) -> tuple[list[AxesImage], Text]:
+    """The empty images of a row, and the title of the last one, which gives the size of the
+    differences.
+    """
     truth, estimate, scale_bar, difference, difference_bar = axes
     values = _finite([*row.truths, *row.estimates])
-    differences = _finite([estimate - truth for estimate, truth in zip(row.estimates, row.truths, strict=True)])
+    differences = _finite(
+        [estimate - truth for estimate, truth in zip(row.estimates, row.truths, strict=True)]
+    )
     low, high = limits_of(values, row.signed)
     # The few largest differences may exceed the scale.
     reach = (float(np.percentile(np.abs(differences), 99)) if len(differences) else 1.0) or 1.0
     colours = "RdBu_r" if row.signed else "viridis"
     ends = where.left, where.right, where.bottom, where.top
-    settings: dict[str, Any] = {"origin": "lower", "extent": ends, "aspect": "auto", "interpolation": "nearest"}
+    settings: dict[str, Any] = {
+        "origin": "lower",
+        "extent": ends,
+        "aspect": "auto",
+        "interpolation": "nearest",
+    }
     empty = np.full_like(row.truths[0], np.nan)
-    images = [axis.imshow(empty, cmap=colours, vmin=low, vmax=high, **settings) for axis in (truth, estimate)]
+    images = [
+        axis.imshow(empty, cmap=colours, vmin=low, vmax=high, **settings)
+        for axis in (truth, estimate)
+    ]
     images.append(difference.imshow(empty, cmap="PuOr_r", vmin=-reach, vmax=reach, **settings))
     for image, bar, pointed in (
         (images[1], scale_bar, extend(values, low, high)),
         (images[2], difference_bar, extend(differences, -reach, reach)),
     ):
-        figure.colorbar(image, cax=bar, extend=pointed, orientation="horizontal" if narrow() else "vertical")
+        figure.colorbar(
+            image, cax=bar, extend=pointed, orientation="horizontal" if narrow() else "vertical"
+        )
         bar.tick_params(labelsize=small())
         (bar.xaxis if narrow() else bar.yaxis).set_label_text(row.unit, fontsize=sized(9))
     for axis in (truth, estimate, difference):

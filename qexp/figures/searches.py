@@ -1,4 +1,6 @@
-"""Figures of a search: the errors of its trials in their order, against each key that was varied, and with all keys."""
+"""Figures of a search: the errors of its trials in their order, against each key that was varied,
+and with all keys.
+"""
 
 from __future__ import annotations
 
@@ -32,7 +34,9 @@ class Varied:
     """The texts that were chosen from, in their order; empty for a range."""
     log: bool
     importance: float | None = None
-    """Its share of what the values explain of the error; None if there are too few trials to say."""
+    """Its share of what the values explain of the error; None if there are too few trials to
+    say.
+    """
 
 
 def search_panels(
@@ -44,8 +48,8 @@ def search_panels(
     highest: bool = False,
     title: str,
 ) -> Figure:
-    """Panels of the errors of all trials in their order with the best so far, and against each key; with several keys,
-    a line through the values of each trial.
+    """Panels of the errors of all trials in their order with the best so far, and against each key;
+    with several keys, a line through the values of each trial.
 
     measured  label of the errors
     errors    of each trial; NaN for one without; of one that was given up, that of its last epoch
@@ -85,10 +89,14 @@ def search_panels(
 
 
 def front(
-    labels: Sequence[str], errors: Sequence[Sequence[float]], keys: Sequence[Varied], best: Sequence[bool], title: str
+    labels: Sequence[str],
+    errors: Sequence[Sequence[float]],
+    keys: Sequence[Varied],
+    best: Sequence[bool],
+    title: str,
 ) -> Figure:
-    """The first two errors of all trials against each other, those of which none is better in all, and a line through
-    the values and errors of each trial.
+    """The first two errors of all trials against each other, those of which none is better in all,
+    and a line through the values and errors of each trial.
     """
     figure, (panel,), (below,) = _folded(1, 7.0, 3.8, row_below=True)
     table, strong = np.array(errors, dtype=float), np.array(best)
@@ -96,18 +104,29 @@ def front(
     chosen = table[strong][np.argsort(table[strong, 0])]
     steps = "-D" if len(labels) == 2 else "D"
     panel.plot(
-        chosen[:, 0], chosen[:, 1], steps, color=BEST, markersize=5, linewidth=0.8, label="none is better in all"
+        chosen[:, 0],
+        chosen[:, 1],
+        steps,
+        color=BEST,
+        markersize=5,
+        linewidth=0.8,
+        label="none is better in all",
     )
     panel.set_xlabel(labels[0])
     panel.set_ylabel(labels[1])
-    measured = [Varied(label.split(": ")[-1], table[:, number], [], log=False) for number, label in enumerate(labels)]
+    measured = [
+        Varied(label.split(": ")[-1], table[:, number], [], log=False)
+        for number, label in enumerate(labels)
+    ]
     _coordinates(below, [*keys, *measured], strong, "")
     canvas.legend_below(figure, panel, shown=1)
     canvas.add_title(figure, title)
     return figure
 
 
-def _folded(count: int, width: float, height: float, *, row_below: bool) -> tuple[Figure, list[Axes], list[Axes]]:
+def _folded(
+    count: int, width: float, height: float, *, row_below: bool
+) -> tuple[Figure, list[Axes], list[Axes]]:
     """Panels, and one below them that is as wide as the figure, if there shall be one."""
     columns = canvas.columns_of(count, width, 3)
     figure, grid = canvas.subplots(-(-count // columns) + row_below, columns, width, height, count)
@@ -120,8 +139,11 @@ def _folded(count: int, width: float, height: float, *, row_below: bool) -> tupl
 
 
 def _coordinates(panel: Axes, axes: Sequence[Varied], strong: np.ndarray, label: str) -> None:
-    """A line through the values of each trial on parallel axes; bold for strong ones (parallel coordinates)."""
-    lines, room = np.empty((len(strong), len(axes))), canvas.characters(inches=canvas.page_width() / (len(axes) + 1))
+    """A line through the values of each trial on parallel axes; bold for strong ones (parallel
+    coordinates).
+    """
+    lines = np.empty((len(strong), len(axes)))
+    room = canvas.characters(inches=canvas.page_width() / (len(axes) + 1))
     for number, axis in enumerate(axes):
         lines[:, number], ticks = _on_axis(axis)
         panel.axvline(number, color="black", linewidth=0.8)
@@ -129,11 +151,25 @@ def _coordinates(panel: Axes, axes: Sequence[Varied], strong: np.ndarray, label:
         name = canvas.wrap(_words(axis.name), room * (1 + (len(axes) > 4)) - 1)
         beside: dict[str, Any] = {"textcoords": "offset points", "fontsize": canvas.small()}
         panel.annotate(
-            name, (number, 0), (0, -canvas.sized(lower)), ("data", "axes fraction"), va="top", ha="center", **beside
+            name,
+            (number, 0),
+            (0, -canvas.sized(lower)),
+            ("data", "axes fraction"),
+            va="top",
+            ha="center",
+            **beside,
         )
         aside, side = (-4, "right") if number == 0 else (4, "left")
         for at, text in ticks:
-            panel.annotate(canvas.wrap(text, room), (number, at), (aside, 0), va="center", ha=side, bbox=BOX, **beside)
+            panel.annotate(
+                canvas.wrap(text, room),
+                (number, at),
+                (aside, 0),
+                va="center",
+                ha=side,
+                bbox=BOX,
+                **beside,
+            )
     whole = np.isfinite(lines).all(axis=1)
     panel.plot(lines[whole & ~strong].T, color=TRIED, alpha=0.3, linewidth=0.8)
     panel.plot(lines[whole & strong].T, color=BEST, linewidth=1.5, label=label)
@@ -152,7 +188,9 @@ def _on_axis(axis: Varied) -> tuple[np.ndarray, list[tuple[float, str]]]:
     low, high = np.nanmin(numbers), np.nanmax(numbers)
     if low == high:
         return np.where(np.isfinite(numbers), 0.5, np.nan), [(0.5, f"{low:.3g}")]
-    scaled, (start, end) = (np.log(numbers), np.log([low, high])) if axis.log else (numbers, (low, high))
+    scaled, (start, end) = (
+        (np.log(numbers), np.log([low, high])) if axis.log else (numbers, (low, high))
+    )
     return (scaled - start) / (end - start), [(0.0, f"{low:.3g}"), (1.0, f"{high:.3g}")]
 
 
@@ -161,16 +199,20 @@ def _words(name: str) -> str:
     return ", ".join(key_in_words(one).replace("_", " ") for one in name.split("+"))
 
 
-def _against_key(panel: Axes, key: Varied, values: np.ndarray, pruned: np.ndarray, best: int) -> None:
+def _against_key(
+    panel: Axes, key: Varied, values: np.ndarray, pruned: np.ndarray, best: int
+) -> None:
     """The errors of all trials against the values of a key, with its importance."""
     if key.choices:
         where = np.array([key.choices.index(str(value)) for value in key.values], dtype=float)
         panel.set_xticks(
-            range(len(key.choices)), [canvas.wrap(name, max(42 // len(key.choices), 5)) for name in key.choices]
+            range(len(key.choices)),
+            [canvas.wrap(name, max(42 // len(key.choices), 5)) for name in key.choices],
         )
         panel.set_xlim(-0.5, len(key.choices) - 0.5)
         if None in map(number_in, key.choices):  # numbers beside their tick would be read as others
-            where += np.random.default_rng(0).uniform(-0.15, 0.15, len(where))  # else equal values hide each other
+            # else equal values hide each other
+            where += np.random.default_rng(0).uniform(-0.15, 0.15, len(where))
         _scatter(panel, where, values, pruned, best)
     else:
         _scatter(panel, np.asarray(key.values, dtype=float), values, pruned, best)
@@ -181,8 +223,14 @@ def _against_key(panel: Axes, key: Varied, values: np.ndarray, pruned: np.ndarra
         panel.set_title(f"importance {100 * key.importance:.0f} %", fontsize=canvas.sized(9))
 
 
-def _scatter(panel: Axes, where: np.ndarray, values: np.ndarray, pruned: np.ndarray, best: int) -> None:
-    panel.plot(where[~pruned], values[~pruned], "o", color=TRIED, markersize=4, alpha=0.6, label="trial")
+def _scatter(
+    panel: Axes, where: np.ndarray, values: np.ndarray, pruned: np.ndarray, best: int
+) -> None:
+    panel.plot(
+        where[~pruned], values[~pruned], "o", color=TRIED, markersize=4, alpha=0.6, label="trial"
+    )
     if pruned.any():
-        panel.plot(where[pruned], values[pruned], "x", color=PRUNED, markersize=4, label="given up early")
+        panel.plot(
+            where[pruned], values[pruned], "x", color=PRUNED, markersize=4, label="given up early"
+        )
     panel.plot(where[best], values[best], "D", color=BEST, markersize=6, label="best")

@@ -52,7 +52,8 @@ class OfSeeds:
 def errors_of_seeds(
     outputs: Mapping[str, Mapping[str, OfSeeds]], units: Mapping[str, str], part: str = "test"
 ) -> Figure:
-    """A panel per output, a row per group: a dot per seed, and below them the mean with its interval.
+    """A panel per output, a row per group: a dot per seed, and below them the mean with its
+    interval.
 
     outputs  output → group → its errors
     units    output → its unit
@@ -67,15 +68,24 @@ def errors_of_seeds(
         axis.set_title(f"{in_words(output)}, {part}", fontsize=sized(10), y=TITLE)
     told = scales_differ(*(axis.xaxis for axis in axes))
     for axis, output in zip(axes, outputs, strict=True):
-        beside = [typeset(units.get(output, "")), LOGARITHMIC if told and axis.get_xscale() == "log" else ""]
-        words = (with_unit(of_metric, ", ".join(filter(None, beside))) for of_metric in ("mean absolute error", "MAE"))
+        beside = [
+            typeset(units.get(output, "")),
+            LOGARITHMIC if told and axis.get_xscale() == "log" else "",
+        ]
+        words = (
+            with_unit(of_metric, ", ".join(filter(None, beside)))
+            for of_metric in ("mean absolute error", "MAE")
+        )
         axis.set_xlabel(fitting(axis, *words))
-    add_title(figure, "", caption="dots: seeds; diamond and line: mean and its 95 % interval (Student)")
+    add_title(
+        figure, "", caption="dots: seeds; diamond and line: mean and its 95 % interval (Student)"
+    )
     return figure
 
 
 def values_in_rows(values: Mapping[str, OfSeeds], words: str, strong: str = "") -> Figure:
-    """A row for each value with its interval, and the seeds whose mean it is, if any, as dots above.
+    """A row for each value with its interval, and the seeds whose mean it is, if any, as dots
+    above.
 
     words   what is measured, with its unit
     strong  the name of the row that stands out
@@ -88,24 +98,38 @@ def values_in_rows(values: Mapping[str, OfSeeds], words: str, strong: str = "") 
     return figure
 
 
-def _draw_rows(axis: Axes, names: Sequence[str], groups: Mapping[str, OfSeeds], colours: Mapping[str, str]) -> None:
+def _draw_rows(
+    axis: Axes, names: Sequence[str], groups: Mapping[str, OfSeeds], colours: Mapping[str, str]
+) -> None:
     values = np.array([value for row in groups.values() for value in (*row.values, row.mean)])
     values = values[np.isfinite(values)]
-    logarithmic = len(values) > 0 and values.min() > 0 and values.max() > LOGARITHMIC_ERRORS * values.min()
+    logarithmic = (
+        len(values) > 0 and values.min() > 0 and values.max() > LOGARITHMIC_ERRORS * values.min()
+    )
     if logarithmic:
         axis.set_xscale("log")
-    # An interval that reaches zero has no end on a logarithmic axis; an arrow shows that it continues.
+    # An interval that reaches zero has no end on a logarithmic axis; an arrow shows that it
+    # continues.
     left = values.min() / 2 if logarithmic else -np.inf
     for row, name in enumerate(names):
         if name not in groups:
             continue
         group, below = groups[name], 0.15 if groups[name].values else 0.0
         settings: dict[str, Any] = {"color": colours[name], "markersize": 5}
-        axis.plot(group.values, np.full(len(group.values), row - 0.15), "o", alpha=0.55, markeredgewidth=0, **settings)
+        axis.plot(
+            group.values,
+            np.full(len(group.values), row - 0.15),
+            "o",
+            alpha=0.55,
+            markeredgewidth=0,
+            **settings,
+        )
         axis.plot(group.mean, row + below, "D", **settings)
         if group.interval is not None:
             low, high = group.interval
-            axis.plot([max(low, left), high], [row + below] * 2, "-", color=colours[name], linewidth=1.8)
+            axis.plot(
+                [max(low, left), high], [row + below] * 2, "-", color=colours[name], linewidth=1.8
+            )
             if low < left:
                 axis.plot(left, row + below, "<", clip_on=False, **settings)
     if logarithmic:
@@ -126,11 +150,14 @@ NEAR_LABELS = 0.06
 """Smallest distance between labels, as a share of the axis; nearer ones would touch."""
 
 DODGE, ASIDE = 9.0, 3.5
-"""Offsets between neighbouring experiences, and between a mean and the dots of its seeds [point]."""
+"""Offsets between neighbouring experiences, and between a mean and the dots of its seeds
+[point].
+"""
 
 MARGIN, CUT = 0.08, 1.0
-"""Space above and below what is drawn, as a share of the range of dots and means; and how far an interval is drawn
-beyond these, as a share of it: those of two seeds are very wide."""
+"""Space above and below what is drawn, as a share of the range of dots and means; and how far an
+interval is drawn beyond these, as a share of it: those of two seeds are very wide.
+"""
 
 
 @dataclass(frozen=True)
@@ -156,12 +183,15 @@ def layout_of(values: Sequence[str], numbers: Mapping[str, float] | None = None)
     """The positions of values, some of which may be words.
 
     values   as written
-    numbers  word → the number that it stands for, such as the size of `all`; other words are placed after the largest
-             number, or side by side if there are no numbers
+    numbers  word → the number that it stands for, such as the size of `all`; other words are placed
+             after the largest number, or side by side if there are no numbers
     """
     number_of = {text: number for text in values if (number := _number(text)) is not None}
     number_of |= {text: number for text, number in (numbers or {}).items() if text in values}
-    labels = {text: f"{text} ({number_of[text]:g})" if text in (numbers or {}) else text for text in values}
+    labels = {
+        text: f"{text} ({number_of[text]:g})" if text in (numbers or {}) else text
+        for text in values
+    }
     if not number_of:
         return ValueAxis({text: float(index) for index, text in enumerate(values)}, labels, False)
     ascending = sorted(number_of.values())
@@ -189,14 +219,16 @@ def study_panels(
     floor: float | None = None,
     fixed: str = "",
 ) -> Figure:
-    """A panel for each combination of further keys: a line of means for each experience, with its intervals as a band.
+    """A panel for each combination of further keys: a line of means for each experience, with its
+    intervals as a band.
 
     panels    title → experience → its values
     axis      name of the key whose values are along the horizontal axis
     values    of that key, as written
     measured  label of the other axis
     numbers   word → the number that it stands for
-    floor     values below it are counted in the caption and not drawn: one failure would flatten everything else
+    floor     values below it are counted in the caption and not drawn: one failure would flatten
+              everything else
     fixed     what is the same for all, for the title
     """
     layout = layout_of(values, numbers)
@@ -209,7 +241,15 @@ def study_panels(
         for index, name in enumerate(names):
             if name in lines:
                 beside = index - (len(names) - 1) / 2
-                _draw(panel, name, lines[name], layout, COLOURS[index % len(COLOURS)], beside, (low, high))
+                _draw(
+                    panel,
+                    name,
+                    lines[name],
+                    layout,
+                    COLOURS[index % len(COLOURS)],
+                    beside,
+                    (low, high),
+                )
         _label(panel, layout, axis)
         panel.set_ylim(low, high)
         panel.set_ylabel(measured)
@@ -217,20 +257,38 @@ def study_panels(
     share_below(axes)
     legend_below(figure, axes[0])
     title = "; ".join([*names[: len(names) == 1], *([fixed] if fixed else [])])
-    bands = "; band" if any(line.constant for lines in panels.values() for line in lines.values()) else ""
+    bands = (
+        "; band"
+        if any(line.constant for lines in panels.values() for line in lines.values())
+        else ""
+    )
     words = f"dots: seeds; diamond and bar{bands}: mean and its 95 % interval (Student)"
     hidden = f"; {below} dot{'s' * (below != 1)} below {floor:g} not shown" if below else ""
-    spots = [spot for lines in panels.values() for line in lines.values() for spot in line.spots.values()]
+    spots = [
+        spot for lines in panels.values() for line in lines.values() for spot in line.spots.values()
+    ]
     ends = [end for spot in spots for end in spot.interval or ()]
-    cut = "; arrows: intervals that go on beyond the frame" if any(not low <= end <= high for end in ends) else ""
+    cut = (
+        "; arrows: intervals that go on beyond the frame"
+        if any(not low <= end <= high for end in ends)
+        else ""
+    )
     add_title(figure, title, caption=words + hidden + cut)
     return figure
 
 
 def _draw(
-    axis: Axes, name: str, line: Line, layout: ValueAxis, colour: str, beside: float, limits: tuple[float, float]
+    axis: Axes,
+    name: str,
+    line: Line,
+    layout: ValueAxis,
+    colour: str,
+    beside: float,
+    limits: tuple[float, float],
 ) -> None:
-    """Dots, means and intervals of an experience; an interval that goes on beyond the limits ends in an arrow."""
+    """Dots, means and intervals of an experience; an interval that goes on beyond the limits ends
+    in an arrow.
+    """
     from matplotlib.transforms import ScaledTranslation
 
     assert axis.figure is not None
@@ -239,13 +297,23 @@ def _draw(
         axis.axhline(spot.mean, color=colour, linewidth=1.4, linestyle="--", label=name)
         if spot.interval is not None:
             axis.axhspan(*spot.interval, color=colour, alpha=0.12, linewidth=0)
-            _mark_ends(axis, spot.interval, limits, 0.99, color=colour, transform=axis.get_yaxis_transform())
+            _mark_ends(
+                axis,
+                spot.interval,
+                limits,
+                0.99,
+                color=colour,
+                transform=axis.get_yaxis_transform(),
+            )
         return
     where = sorted(line.spots, key=lambda text: layout.positions[text])
     x = [layout.positions[text] for text in where]
     spots = [line.spots[text] for text in where]
-    # Means are joined by a thin line for the eye, and have a bar each: a band would suggest data between them.
-    beside_means = axis.transData + ScaledTranslation(DODGE * beside / 72, 0, axis.figure.dpi_scale_trans)
+    # Means are joined by a thin line for the eye, and have a bar each: a band would suggest data
+    # between them.
+    beside_means = axis.transData + ScaledTranslation(
+        DODGE * beside / 72, 0, axis.figure.dpi_scale_trans
+    )
     drawn: dict[str, Any] = {"color": colour, "transform": beside_means}
     axis.plot(x, [spot.mean for spot in spots], "-", linewidth=0.8, alpha=0.6, **drawn)
     axis.plot(x, [spot.mean for spot in spots], "D", markersize=4.5, label=name, **drawn)
@@ -253,13 +321,17 @@ def _draw(
     for at, (low, high) in zip(x, ends, strict=True):
         axis.plot([at, at], [low, high], "-", linewidth=1.6, solid_capstyle="butt", **drawn)
         _mark_ends(axis, (low, high), limits, at, **drawn)
-    moved = axis.transData + ScaledTranslation((DODGE * beside + ASIDE) / 72, 0, axis.figure.dpi_scale_trans)
+    moved = axis.transData + ScaledTranslation(
+        (DODGE * beside + ASIDE) / 72, 0, axis.figure.dpi_scale_trans
+    )
     dots: dict[str, Any] = {"color": colour, "markersize": 3.5, "alpha": 0.45, "markeredgewidth": 0}
     for at, spot in zip(x, spots, strict=True):
         axis.plot([at] * len(spot.values), spot.values, "o", transform=moved, **dots)
 
 
-def _mark_ends(axis: Axes, interval: tuple[float, float], limits: tuple[float, float], at: float, **drawn: Any) -> None:
+def _mark_ends(
+    axis: Axes, interval: tuple[float, float], limits: tuple[float, float], at: float, **drawn: Any
+) -> None:
     for end, limit, marker in zip(interval, limits, "v^", strict=True):
         if not limits[0] <= end <= limits[1]:
             axis.plot(at, limit, marker, markersize=6, clip_on=False, **drawn)
@@ -296,9 +368,15 @@ def _apart(layout: ValueAxis, scaled: NDArray[np.floating]) -> Iterator[str]:
         yield wrap(layout.labels[text], 12) if has_room[text] else ""
 
 
-def floored(panels: Mapping[str, Mapping[str, Line]], floor: float | None) -> tuple[float, float, int]:
-    """The limits of an axis, cut at a floor if values are below it, and the number of dots below it."""
-    spots = [spot for lines in panels.values() for line in lines.values() for spot in line.spots.values()]
+def floored(
+    panels: Mapping[str, Mapping[str, Line]], floor: float | None
+) -> tuple[float, float, int]:
+    """The limits of an axis, cut at a floor if values are below it, and the number of dots below
+    it.
+    """
+    spots = [
+        spot for lines in panels.values() for line in lines.values() for spot in line.spots.values()
+    ]
     values = np.array([value for spot in spots for value in (*spot.values, spot.mean)])
     ends = np.array([end for spot in spots for end in spot.interval or ()])
     low, high, below = float(values.min()), float(values.max()), 0

@@ -28,11 +28,12 @@ LARGEST_FILE = 1_000_000
 """Largest document of rules [bytes]."""
 
 PLACEHOLDER = re.compile(r"\{(?:(\d+)\*)?([a-z_]+)(?:\+(\d+))?\}")
-"""In the name of a weight: `{layer}`, `{2*layer}` or `{2*layer+1}`, of a named group of the pattern.
+"""In the name of a weight: `{layer}`, `{2*layer}` or `{2*layer+1}`, of a named group of the
+pattern.
 
-`{last}` is the number of the operation's last layer. With a group `number`, `{rank}` is its place among the numbers of
-all names that match, counted from 0, since Keras counts layers through a session, and `{weighted}` the layer of that
-rank among those of the operation that have weights.
+`{last}` is the number of the operation's last layer. With a group `number`, `{rank}` is its place
+among the numbers of all names that match, counted from 0, since Keras counts layers through a
+session, and `{weighted}` the layer of that rank among those of the operation that have weights.
 """
 
 RANKED = ("rank", "weighted")
@@ -45,13 +46,19 @@ class Rule:
     pattern: re.Pattern[str]
     """Of the whole name. A group `operation`, if there is one, names the operation of the model."""
     module: str | None = None
-    """The module of the operation that has the weight; of the only such operation if the pattern does not name it."""
+    """The module of the operation that has the weight; of the only such operation if the pattern
+    does not name it.
+    """
     variable: str | None = None
-    """The variable whose fitted transform has the number, instead of an operation; `$output` for the only output."""
+    """The variable whose fitted transform has the number, instead of an operation; `$output` for
+    the only output.
+    """
     to: str | None = None
     """The weight, by its name in the operation or the transform."""
     equals: str | float | None = None
-    """Instead of `to`: what the tensor must be equal to; a constant of the operation, by name, or a number."""
+    """Instead of `to`: what the tensor must be equal to; a constant of the operation, by name, or a
+    number.
+    """
     steps: tuple[Mapping[str, Any], ...] = ()
     """How the tensor is rearranged, in order; see `rearranged`."""
 
@@ -69,7 +76,9 @@ class Rules:
     left_out: tuple[tuple[re.Pattern[str], str], ...]
     """Names of tensors that a network does not need, and why."""
     population: bool
-    """Whether standard deviations of its scalers are those of the population (divided by n, as scikit-learn does)."""
+    """Whether standard deviations of its scalers are those of the population (divided by n, as
+    scikit-learn does).
+    """
     azimuth: float
     """The images that its networks were trained on are those of an azimuth larger by this [rad]."""
     azimuth_holds_at: Mapping[str, float]
@@ -95,9 +104,15 @@ def read_rules(file: Path) -> Rules:
 def shipped() -> Mapping[str, Rules]:
     """The rules that come with qexp, by name."""
     folder = files("qexp.foreign") / "rules"
-    names = sorted(file.name.removesuffix(".json") for file in folder.iterdir() if file.name.endswith(".json"))
-    documents = {name: json.loads((folder / f"{name}.json").read_text(encoding="utf-8")) for name in names}
-    return {name: parse_rules(document, name, f"{name}.json") for name, document in documents.items()}
+    names = sorted(
+        file.name.removesuffix(".json") for file in folder.iterdir() if file.name.endswith(".json")
+    )
+    documents = {
+        name: json.loads((folder / f"{name}.json").read_text(encoding="utf-8")) for name in names
+    }
+    return {
+        name: parse_rules(document, name, f"{name}.json") for name, document in documents.items()
+    }
 
 
 def find_rules(reference: str) -> Rules:
@@ -148,19 +163,27 @@ def _in_patterns(document: Mapping[str, Any], file: str) -> list[Problem]:
             try:
                 groups = set(re.compile(rule["from"]).groupindex)
             except (re.error, RecursionError, OverflowError) as error:
-                problems.append(Problem(file, (key, index, "from"), f"is not a regular expression: {error}"))
+                problems.append(
+                    Problem(file, (key, index, "from"), f"is not a regular expression: {error}")
+                )
                 continue
             groups |= {"last", *(RANKED if "number" in groups else ())}
             needed = {placeholder[2] for placeholder in PLACEHOLDER.finditer(rule.get("to", ""))}
             problems += [
-                Problem(file, (key, index, "to"), f"'{{{name}}}' is not a group of 'from'; write (?P<{name}>…) there")
+                Problem(
+                    file,
+                    (key, index, "to"),
+                    f"'{{{name}}}' is not a group of 'from'; write (?P<{name}>…) there",
+                )
                 for name in sorted(needed - groups)
             ]
     return problems
 
 
 LARGEST_DIFFERENCE = 1e-3
-"""Largest difference of a tensor that must be equal to a constant of the network, which is computed in other ways."""
+"""Largest difference of a tensor that must be equal to a constant of the network, which is computed
+in other ways.
+"""
 
 COUNTERS = "num_batches_tracked"
 """Ending of numbers that torch counts in training, which other programs do not have."""
@@ -201,16 +224,23 @@ def account_by(rules: Rules, tensors: Mapping[str, StoredTensor], target: Target
     account = Account(rules)
     for name in tensors:
         _match(name, account, tensors, target)
-    shapes = {name: tuple(tensor.shape) for name, tensor in target.model.network.state_dict(prefix="network.").items()}
+    shapes = {
+        name: tuple(tensor.shape)
+        for name, tensor in target.model.network.state_dict(prefix="network.").items()
+    }
     for name, (source, steps) in account.sources.items():
         _check_shape(name, source, steps, tensors[source].shape, account, target, shapes)
     for name, shape in shapes.items():
         if name not in account.sources and not name.endswith(COUNTERS):
-            account.problems.append(f"missing: {name} {list(shape)}, for which the file has no tensor")
+            account.problems.append(
+                f"missing: {name} {list(shape)}, for which the file has no tensor"
+            )
     return account
 
 
-def _match(name: str, account: Account, tensors: Mapping[str, StoredTensor], target: Target) -> None:
+def _match(
+    name: str, account: Account, tensors: Mapping[str, StoredTensor], target: Target
+) -> None:
     """Note what the rules say of one tensor."""
     rules, inner_name = account.rules, _within(name, account.rules.within)
     has_rule, lacking = False, list[str]()
@@ -229,7 +259,9 @@ def _match(name: str, account: Account, tensors: Mapping[str, StoredTensor], tar
         names = (_within(other, rules.within) for other in tensors)
         weight = f"{prefix}.{_fill(rule, match, names, target, prefix)}"
         if weight in account.sources:
-            account.problems.append(f"twice: {weight} would be {account.sources[weight][0]} and {name}")
+            account.problems.append(
+                f"twice: {weight} would be {account.sources[weight][0]} and {name}"
+            )
         account.sources[weight] = (name, rule.steps)
     account.matched += has_rule or bool(lacking)
     if has_rule:
@@ -258,7 +290,9 @@ def _within(name: str, keys: Sequence[str]) -> str:
 
 
 def _prefix(rule: Rule, match: re.Match[str], target: Target) -> str | None:
-    """The operation or transform that a rule is about, as the names of its tensors begin; None if there is none."""
+    """The operation or transform that a rule is about, as the names of its tensors begin; None if
+    there is none.
+    """
     if rule.variable is not None:
         outputs = target.model.network.outputs
         variable = outputs[0] if rule.variable == "$output" and len(outputs) == 1 else rule.variable
@@ -274,18 +308,27 @@ def _prefix(rule: Rule, match: re.Match[str], target: Target) -> str | None:
     return f"network.operations.{operations[0]}" if len(operations) == 1 else None
 
 
-def _fill(rule: Rule, match: re.Match[str], names: Iterable[str], target: Target, prefix: str) -> str:
+def _fill(
+    rule: Rule, match: re.Match[str], names: Iterable[str], target: Target, prefix: str
+) -> str:
     """The name of a weight with the groups of the pattern inserted."""
     to, groups = rule.to or "", dict(match.groupdict())
     operation = target.model.get_submodule(prefix)
     groups.setdefault("last", str(sum(1 for _ in operation.children()) - 1))
     if any(placeholder[2] in RANKED for placeholder in PLACEHOLDER.finditer(to)):
-        numbers = {_number(other) for name in names if (other := rule.pattern.fullmatch(name)) is not None}
+        numbers = {
+            _number(other) for name in names if (other := rule.pattern.fullmatch(name)) is not None
+        }
         rank = sorted(numbers).index(_number(match))
         weighted = [
-            name for name, layer in operation.named_modules() if next(layer.parameters(False), None) is not None
+            name
+            for name, layer in operation.named_modules()
+            if next(layer.parameters(False), None) is not None
         ]
-        groups |= {"rank": str(rank), "weighted": weighted[rank] if rank < len(weighted) else f"layer {rank}"}
+        groups |= {
+            "rank": str(rank),
+            "weighted": weighted[rank] if rank < len(weighted) else f"layer {rank}",
+        }
 
     def insert(placeholder: re.Match[str]) -> str:
         factor, name, addend = placeholder.groups()
@@ -303,7 +346,13 @@ def _number(match: re.Match[str]) -> int:
 
 
 def _check_shape(
-    name: str, source: str, steps: Steps, shape: Shape, account: Account, target: Target, shapes: Mapping[str, Shape]
+    name: str,
+    source: str,
+    steps: Steps,
+    shape: Shape,
+    account: Account,
+    target: Target,
+    shapes: Mapping[str, Shape],
 ) -> None:
     if transformed_by(name) is not None:
         if name not in dict(target.model.named_buffers()):
@@ -313,20 +362,33 @@ def _check_shape(
         account.problems.append(f"left over: {source} {list(shape)}, since the model has no {name}")
         return
     try:
-        result = tuple(rearranged(torch.empty(shape, device="meta"), steps, _input_of(name, target)).shape)
+        result = tuple(
+            rearranged(torch.empty(shape, device="meta"), steps, _input_of(name, target)).shape
+        )
     except (RuntimeError, IndexError, ValueError) as error:
         first = str(error).splitlines()[0]
-        account.problems.append(f"{source} {list(shape)} cannot be rearranged for {name} {list(shapes[name])}: {first}")
+        account.problems.append(
+            f"{source} {list(shape)} cannot be rearranged for {name} {list(shapes[name])}: {first}"
+        )
         return
     if result != shapes[name]:
         rearranged_as = f", as {list(result)}" if result != shape else ""
-        account.problems.append(f"{source} is {list(shape)}{rearranged_as}, but {name} is {list(shapes[name])}")
+        account.problems.append(
+            f"{source} is {list(shape)}{rearranged_as}, but {name} is {list(shapes[name])}"
+        )
 
 
 def _input_of(name: str, target: Target) -> Shape | None:
     """The shape of the input of the operation that a tensor belongs to."""
     operations = target.inputs.items()
-    return next((shape for operation, shape in operations if name.startswith(f"network.operations.{operation}.")), None)
+    return next(
+        (
+            shape
+            for operation, shape in operations
+            if name.startswith(f"network.operations.{operation}.")
+        ),
+        None,
+    )
 
 
 def rearranged(tensor: Tensor, steps: Steps, of_input: Shape | None = None) -> Tensor:
@@ -336,7 +398,8 @@ def rearranged(tensor: Tensor, steps: Steps, of_input: Shape | None = None) -> T
     squeeze    drop an axis of length 1
     reshape    another shape, -1 for what remains
     slice      [axis, first, end]; null for the end of the axis
-    flattened  "channels_last": the last axis counts pixels with their channels last, and is ordered anew
+    flattened  "channels_last": the last axis counts pixels with their channels last, and is ordered
+               anew
 
     of_input  the shape of the operation's input, (channel, height, width), for `flattened`
     Raises RuntimeError, IndexError or ValueError for a tensor of another shape.
@@ -352,41 +415,73 @@ def rearranged(tensor: Tensor, steps: Steps, of_input: Shape | None = None) -> T
             case {"reshape": shape}:
                 tensor = tensor.reshape(shape)
             case {"slice": [axis, first, end]}:
-                tensor = tensor.narrow(axis, first, (tensor.shape[axis] if end is None else end) - first)
+                tensor = tensor.narrow(
+                    axis, first, (tensor.shape[axis] if end is None else end) - first
+                )
             case {"flattened": _} if of_input is not None and len(of_input) == 3:
                 channels, *sides = of_input
                 tensor = tensor.unflatten(-1, (*sides, channels)).movedim(-1, -3).flatten(-3)
     return tensor
 
 
-def values(account: Account, tensors: Mapping[str, StoredTensor], target: Target) -> dict[str, Tensor]:
+def values(
+    account: Account, tensors: Mapping[str, StoredTensor], target: Target
+) -> dict[str, Tensor]:
     """The tensors of a model that an account takes from the file."""
     return {
-        name: tensors[source].read().flatten().float()
-        if transformed_by(name) is not None
-        else rearranged(tensors[source].read(), steps, _input_of(name, target)).contiguous()
+        name: (
+            tensors[source].read().flatten().float()
+            if transformed_by(name) is not None
+            else rearranged(tensors[source].read(), steps, _input_of(name, target)).contiguous()
+        )
         for name, (source, steps) in account.sources.items()
     }
 
 
-def unequal(account: Account, tensors: Mapping[str, StoredTensor], model: Estimator) -> Iterator[str]:
-    """Problems of tensors that must be equal to constants of the model, which has its values by now."""
+def unequal(
+    account: Account, tensors: Mapping[str, StoredTensor], model: Estimator
+) -> Iterator[str]:
+    """Problems of tensors that must be equal to constants of the model, which has its values by
+    now.
+    """
     for name, prefix, rule in account.equal:
         tensor = rearranged(tensors[name].read(), rule.steps)
-        constant = getattr(model.get_submodule(prefix), rule.equals) if isinstance(rule.equals, str) else rule.equals
+        constant = (
+            getattr(model.get_submodule(prefix), rule.equals)
+            if isinstance(rule.equals, str)
+            else rule.equals
+        )
         expected = torch.as_tensor(constant, dtype=tensor.dtype)
         if expected.dim() and expected.shape != tensor.shape:
-            yield f"{name} is {list(tensor.shape)}, but '{rule.equals}' of {prefix} is {list(expected.shape)}"
+            yield (
+                f"{name} is {list(tensor.shape)}, but '{rule.equals}' of {prefix} is"
+                f" {list(expected.shape)}"
+            )
         elif not bool(((tensor - expected).abs() <= LARGEST_DIFFERENCE).all()):
-            what = f"'{rule.equals}' of {prefix}" if isinstance(rule.equals, str) else f"{rule.equals:g}"
+            what = (
+                f"'{rule.equals}' of {prefix}"
+                if isinstance(rule.equals, str)
+                else f"{rule.equals:g}"
+            )
             yield f"{name} differs from {what}, which is fixed here"
 
 
-def other_settings(account: Account, settings: Mapping[str, Mapping[str, Any]], model: nn.Module) -> Iterator[str]:
-    """Problems of normalisations to whose variances another number is added than in the file's network."""
+def other_settings(
+    account: Account, settings: Mapping[str, Mapping[str, Any]], model: nn.Module
+) -> Iterator[str]:
+    """Problems of normalisations to whose variances another number is added than in the file's
+    network.
+    """
     for name, (source, _) in account.sources.items():
         there = settings.get(source.rpartition("/")[0], {}).get("epsilon")
         owner = model.get_submodule(name.rpartition(".")[0])
         here = getattr(owner, "eps", None)
-        if isinstance(there, float) and isinstance(here, float) and abs(there - here) > 1e-3 * max(there, here):
-            yield f"{source}: adds epsilon {there:g} to variances, but {name} adds {here:g}; set it in the model"
+        if (
+            isinstance(there, float)
+            and isinstance(here, float)
+            and abs(there - here) > 1e-3 * max(there, here)
+        ):
+            yield (
+                f"{source}: adds epsilon {there:g} to variances, but {name} adds {here:g}; set it"
+                " in the model"
+            )

@@ -26,7 +26,9 @@ from qexp.errors import NotFoundError, QexpError
 from qexp.networks.shapes import Shape
 
 MOST_ENTRIES = 100_000
-"""Largest number of entries that are read of a file of PyTorch's; the largest networks have some thousand."""
+"""Largest number of entries that are read of a file of PyTorch's; the largest networks have some
+thousand.
+"""
 
 DEEPEST_NETWORK = 32
 """Largest nesting of networks in the description of a network."""
@@ -59,8 +61,8 @@ class Contents:
 
 # PyTorch's files of weights, `.pth` and `.ckpt`: tensors in dictionaries.
 #
-# They are pickles. Only torch's reader for weights is used, which knows tensors and plain containers, and refuses
-# everything that a pickle could execute.
+# They are pickles. Only torch's reader for weights is used, which knows tensors and plain
+# containers, and refuses everything that a pickle could execute.
 
 REFUSED = re.compile(r"GLOBAL ([\w.]+)")
 """What a pickle asks for, in the words in which torch refuses it."""
@@ -68,21 +70,29 @@ REFUSED = re.compile(r"GLOBAL ([\w.]+)")
 
 @contextmanager
 def open_pytorch(file: Path) -> Iterator[Contents]:
-    """The tensors of a file, named by the keys on the way to them: `state_dict.fc.weight`. Raises WeightsFileError."""
+    """The tensors of a file, named by the keys on the way to them: `state_dict.fc.weight`. Raises
+    WeightsFileError.
+    """
     _require_stored_plainly(file)
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # about archives of TorchScript, which are refused below
+            # about archives of TorchScript, which are refused below
+            warnings.simplefilter("ignore")
             content = torch.load(file, map_location="cpu", weights_only=True)
     except OSError as error:
         raise WeightsFileError(file, f"cannot be read: {error.strerror or error}") from None
-    except Exception as error:  # whatever bytes that are no pickle of torch, or a hostile one, make its reader raise
+    except (
+        Exception
+        # whatever bytes that are no pickle of torch, or a hostile one, make its reader raise
+    ) as error:
         raise WeightsFileError(file, _why(error)) from None
     yield Contents(dict(_tensors(content, file)))
 
 
 def _require_stored_plainly(file: Path) -> None:
-    """Raise WeightsFileError for an archive that would grow when it is read; torch compresses nothing."""
+    """Raise WeightsFileError for an archive that would grow when it is read; torch compresses
+    nothing.
+    """
     try:
         with zipfile.ZipFile(file) as archive:
             members = archive.infolist()
@@ -90,17 +100,23 @@ def _require_stored_plainly(file: Path) -> None:
         return  # not an archive, or a damaged one, which torch refuses
     stored = all(member.compress_type == zipfile.ZIP_STORED for member in members)
     if not stored or sum(member.file_size for member in members) > file.stat().st_size:
-        raise WeightsFileError(file, "is a compressed archive, which torch does not write; save it again in torch")
+        raise WeightsFileError(
+            file, "is a compressed archive, which torch does not write; save it again in torch"
+        )
 
 
 def _why(error: Exception) -> str:
     message = str(error)
     if isinstance(error, pickle.UnpicklingError):  # torch's own words advise to execute the file
         refused = REFUSED.search(message)
-        what = f": '{refused[1]}', which would have to be executed to read it, and is not" if refused else ""
+        what = (
+            f": '{refused[1]}', which would have to be executed to read it, and is not"
+            if refused
+            else ""
+        )
         return (
-            f"holds something other than tensors{what}; in the program that wrote it, save the tensors alone: "
-            "torch.save(model.state_dict(), FILE)"
+            f"holds something other than tensors{what}; in the program that wrote it, save the"
+            " tensors alone: torch.save(model.state_dict(), FILE)"
         )
     if "TorchScript" in message:
         return "is a program of TorchScript, which is not executed; save model.state_dict() instead"
@@ -109,7 +125,9 @@ def _why(error: Exception) -> str:
 
 
 def _tensors(content: Any, file: Path) -> Iterator[tuple[str, StoredTensor]]:
-    """Dotted name → tensor, for all tensors in nested dictionaries and lists; numbers and texts are no weights."""
+    """Dotted name → tensor, for all tensors in nested dictionaries and lists; numbers and texts are
+    no weights.
+    """
     waiting: list[tuple[str, Any]] = [("", content)]
     for _ in range(MOST_ENTRIES):
         if not waiting:
@@ -119,29 +137,48 @@ def _tensors(content: Any, file: Path) -> Iterator[tuple[str, StoredTensor]]:
             yield name, _stored_pytorch(value, name, file)
         elif isinstance(value, dict | list | tuple):
             entries = value.items() if isinstance(value, dict) else enumerate(value)
-            waiting += reversed([(f"{name}.{key}" if name else str(key), entry) for key, entry in entries])
+            waiting += reversed(
+                [(f"{name}.{key}" if name else str(key), entry) for key, entry in entries]
+            )
     raise WeightsFileError(file, f"has more than {MOST_ENTRIES:,} entries")
 
 
 def _stored_pytorch(tensor: Tensor, name: str, file: Path) -> StoredTensor:
-    if tensor.layout != torch.strided or tensor.is_quantized or tensor.is_complex() or tensor.is_meta:
-        raise WeightsFileError(file, f"'{name}' is not a plain tensor: {tensor.layout}, {tensor.dtype}")
+    if (
+        tensor.layout != torch.strided
+        or tensor.is_quantized
+        or tensor.is_complex()
+        or tensor.is_meta
+    ):
+        raise WeightsFileError(
+            file, f"'{name}' is not a plain tensor: {tensor.layout}, {tensor.dtype}"
+        )
     if tensor.numel() * tensor.element_size() > tensor.untyped_storage().nbytes():
-        raise WeightsFileError(file, f"'{name}' is declared as {list(tensor.shape)}, but has fewer numbers than that")
+        raise WeightsFileError(
+            file, f"'{name}' is declared as {list(tensor.shape)}, but has fewer numbers than that"
+        )
     return StoredTensor(tuple(tensor.shape), lambda: plain(tensor))
 
 
 def plain(tensor: Tensor) -> Tensor:
     """A copy in single precision; of whole numbers, the numbers."""
-    return tensor.detach().to(torch.float32 if tensor.is_floating_point() else torch.int64).contiguous().clone()
+    return (
+        tensor.detach()
+        .to(torch.float32 if tensor.is_floating_point() else torch.int64)
+        .contiguous()
+        .clone()
+    )
 
 
-# Arrays in an HDF5 file of unknown origin: only what lies in the file itself, as plain numbers, is read.
+# Arrays in an HDF5 file of unknown origin: only what lies in the file itself, as plain numbers, is
+# read.
 
 
 @contextmanager
 def open_hdf5(source: Path | io.BytesIO, file: Path) -> Iterator[h5py.File]:
-    """An HDF5 file for reading; `file` is its name in errors. Raises WeightsFileError, also for damage found later."""
+    """An HDF5 file for reading; `file` is its name in errors. Raises WeightsFileError, also for
+    damage found later.
+    """
     try:
         with h5py.File(source, "r") as content:
             yield content
@@ -153,13 +190,18 @@ def open_hdf5(source: Path | io.BytesIO, file: Path) -> Iterator[h5py.File]:
 
 
 def arrays_in(content: h5py.File, file: Path) -> dict[str, StoredTensor]:
-    """Path in the file → array. Links out of the file and arrays that lie elsewhere are errors, and not followed."""
+    """Path in the file → array. Links out of the file and arrays that lie elsewhere are errors, and
+    not followed.
+    """
     links: list[tuple[str, Any]] = []
-    content.visititems_links(lambda *link: links.append(link))  # into each group once: they may contain each other
+    # into each group once: they may contain each other
+    content.visititems_links(lambda *link: links.append(link))
     arrays: dict[str, StoredTensor] = {}
     for path, link in sorted(links, key=lambda link: link[0]):
         if not isinstance(link, h5py.HardLink):
-            raise WeightsFileError(file, f"'{path}' is a link to another place, which is not followed")
+            raise WeightsFileError(
+                file, f"'{path}' is a link to another place, which is not followed"
+            )
         entry = content[path]
         if isinstance(entry, h5py.Datatype):
             raise WeightsFileError(file, f"'{path}' is neither a group nor an array")
@@ -171,28 +213,41 @@ def arrays_in(content: h5py.File, file: Path) -> dict[str, StoredTensor]:
 def _stored_hdf5(array: h5py.Dataset, path: str, file: Path) -> StoredTensor:
     settings = array.id.get_create_plist()
     if array.is_virtual or settings.get_external_count():
-        raise WeightsFileError(file, f"the numbers of '{path}' lie in another file, which is not read")
+        raise WeightsFileError(
+            file, f"the numbers of '{path}' lie in another file, which is not read"
+        )
     if array.dtype.kind not in "fiu" or array.shape is None:
         raise WeightsFileError(file, f"'{path}' does not hold numbers")
     if settings.get_nfilters():
-        raise WeightsFileError(file, f"'{path}' is compressed, as Keras does not write it; save it again in Keras")
+        raise WeightsFileError(
+            file, f"'{path}' is compressed, as Keras does not write it; save it again in Keras"
+        )
     size = int(np.prod(array.shape, dtype=object)) * array.dtype.itemsize
     if array.id.get_storage_size() < size:
         raise WeightsFileError(
-            file, f"'{path}' is declared as {list(array.shape)}, but the file holds fewer numbers than that"
+            file,
+            f"'{path}' is declared as {list(array.shape)}, but the file holds fewer numbers than"
+            " that",
         )
     return StoredTensor(tuple(array.shape), lambda: _from_numpy(array[()]))
 
 
 def _from_numpy(array: Any) -> Tensor:
-    with np.errstate(over="ignore"):  # what is too large for single precision is infinite, which is refused later
-        return plain(torch.from_numpy(np.asarray(array, dtype=np.float32 if array.dtype.kind == "f" else np.int64)))
+    # what is too large for single precision is infinite, which is refused later
+    with np.errstate(over="ignore"):
+        return plain(
+            torch.from_numpy(
+                np.asarray(array, dtype=np.float32 if array.dtype.kind == "f" else np.int64)
+            )
+        )
 
 
-# Keras' files of weights, `.h5` and `.keras`, without TensorFlow: every weight by its layer, `conv2d_1/kernel`.
+# Keras' files of weights, `.h5` and `.keras`, without TensorFlow: every weight by its layer,
+# `conv2d_1/kernel`.
 #
-# `.h5` has the names of layers and weights in its paths. `.keras` is an archive of a description of the network and of
-# an HDF5 file in which weights are numbered, layer by layer, in the order of the description.
+# `.h5` has the names of layers and weights in its paths. `.keras` is an archive of a description of
+# the network and of an HDF5 file in which weights are numbered, layer by layer, in the order of the
+# description.
 
 CONFIG, WEIGHTS = "config.json", "model.weights.h5"
 
@@ -205,7 +260,10 @@ NORMALISATION = ("gamma", "beta")
 RUNNING = ("moving_mean", "moving_variance")
 
 VARIABLES: Mapping[str, tuple[str, ...]] = {
-    **dict.fromkeys(("Dense", "Conv1D", "Conv2D", "Conv3D", "Conv1DTranspose", "Conv2DTranspose"), ("kernel", "bias")),
+    **dict.fromkeys(
+        ("Dense", "Conv1D", "Conv2D", "Conv3D", "Conv1DTranspose", "Conv2DTranspose"),
+        ("kernel", "bias"),
+    ),
     "BatchNormalization": (*NORMALISATION, *RUNNING),
     "LayerNormalization": NORMALISATION,
 }
@@ -236,7 +294,9 @@ def open_keras(file: Path) -> Iterator[Contents]:
     with open_hdf5(io.BytesIO(weights), file) as content:
         arrays = {
             # Early versions of Keras 3 had another name for the folder of the layers.
-            names.get(path.replace("_layer_checkpoint_dependencies", "layers").replace("\\", "/"), path): array
+            names.get(
+                path.replace("_layer_checkpoint_dependencies", "layers").replace("\\", "/"), path
+            ): array
             for path, array in arrays_in(content, file).items()
         }
         yield Contents(arrays, _settings(config))
@@ -249,10 +309,20 @@ def _unpacked(file: Path) -> tuple[bytes, bytes]:
             for name in (CONFIG, WEIGHTS):
                 if name not in sizes:
                     raise WeightsFileError(file, f"has no {name}, as archives of Keras 3 have")
-            if sum(sizes[name] for name in (CONFIG, WEIGHTS)) > LARGEST_GROWTH * file.stat().st_size:
+            if (
+                sum(sizes[name] for name in (CONFIG, WEIGHTS))
+                > LARGEST_GROWTH * file.stat().st_size
+            ):
                 raise WeightsFileError(file, "would become too large when it is unpacked")
             return archive.read(CONFIG), archive.read(WEIGHTS)
-    except (zipfile.BadZipFile, OSError, NotImplementedError, ValueError, EOFError, RuntimeError) as error:
+    except (
+        zipfile.BadZipFile,
+        OSError,
+        NotImplementedError,
+        ValueError,
+        EOFError,
+        RuntimeError,
+    ) as error:
         raise WeightsFileError(file, f"is damaged, or not an archive of Keras 3: {error}") from None
 
 
@@ -264,16 +334,28 @@ def _parsed(description: str | bytes, file: Path) -> dict[str, Any]:
 
 
 def _by_layer(arrays: Mapping[str, StoredTensor]) -> dict[str, StoredTensor]:
-    """`layer/weight` → array; whole paths if two would have the same name, and for what belongs to no layer."""
+    """`layer/weight` → array; whole paths if two would have the same name, and for what belongs to
+    no layer.
+    """
     of_model = any(path.startswith(f"{MODEL}/") for path in arrays)
-    paths = [path for path in arrays if (path.startswith(f"{MODEL}/") if of_model else not path.startswith(OPTIMIZER))]
-    names = {path: "/".join(path.removesuffix(":0").split("/")[-2:]) for path in paths if not NUMBERED.fullmatch(path)}
+    paths = [
+        path
+        for path in arrays
+        if (path.startswith(f"{MODEL}/") if of_model else not path.startswith(OPTIMIZER))
+    ]
+    names = {
+        path: "/".join(path.removesuffix(":0").split("/")[-2:])
+        for path in paths
+        if not NUMBERED.fullmatch(path)
+    }
     if len(set(names.values())) < len(names):
         names = {path: path.removeprefix(f"{MODEL}/").removesuffix(":0") for path in names}
     return {names.get(path, path): array for path, array in arrays.items()}
 
 
-def _layers(config: Mapping[str, Any], depth: int = 0) -> Iterator[tuple[str, str, Mapping[str, Any]]]:
+def _layers(
+    config: Mapping[str, Any], depth: int = 0
+) -> Iterator[tuple[str, str, Mapping[str, Any]]]:
     """Class, name and settings of the layers of a network or of one that is a layer, in order."""
     inner = config.get("config")
     layers = inner.get("layers") if isinstance(inner, dict) else inner
@@ -297,12 +379,18 @@ def _numbered(config: Mapping[str, Any], before: str, depth: int = 0) -> Iterato
     """
     counts: dict[str, int] = {}
     for kind, name, layer in _layers(config, depth):
-        snake_case = re.sub(r"([a-z])([A-Z])", r"\1_\2", re.sub(r"(.)([A-Z][a-z]+)", r"\1_\2", kind)).lower()
+        snake_case = re.sub(
+            r"([a-z])([A-Z])", r"\1_\2", re.sub(r"(.)([A-Z][a-z]+)", r"\1_\2", kind)
+        ).lower()
         number = counts[snake_case] = counts.get(snake_case, -1) + 1
         path = f"{before}layers/{snake_case}{f'_{number}' if number else ''}"
-        absent = [weight for setting, weight in ABSENT.items() if layer["config"].get(setting) is False]
+        absent = [
+            weight for setting, weight in ABSENT.items() if layer["config"].get(setting) is False
+        ]
         weights = [weight for weight in VARIABLES.get(kind, ()) if weight not in absent]
-        yield from ((f"{path}/vars/{index}", f"{name}/{weight}") for index, weight in enumerate(weights))
+        yield from (
+            (f"{path}/vars/{index}", f"{name}/{weight}") for index, weight in enumerate(weights)
+        )
         yield from _numbered(layer, f"{path}/", depth + 1)
 
 
@@ -313,8 +401,17 @@ def _numbered(config: Mapping[str, Any], before: str, depth: int = 0) -> Iterato
 def open_numpy(file: Path) -> Iterator[Contents]:
     """The array of a file, without a name. Raises WeightsFileError; pickled objects are refused."""
     try:
-        array = np.load(file, mmap_mode="r", allow_pickle=False)  # the header cannot ask for more than the file has
-    except (ValueError, OSError, EOFError, SyntaxError, TokenError, OverflowError, MemoryError) as error:
+        # the header cannot ask for more than the file has
+        array = np.load(file, mmap_mode="r", allow_pickle=False)
+    except (
+        ValueError,
+        OSError,
+        EOFError,
+        SyntaxError,
+        TokenError,
+        OverflowError,
+        MemoryError,
+    ) as error:
         raise WeightsFileError(file, f"is damaged, or not a file of NumPy: {error}") from None
     if not isinstance(array, np.ndarray) or array.dtype.kind not in "fiu":
         raise WeightsFileError(file, "must hold a single array of numbers (.npy)")
@@ -332,7 +429,8 @@ def open_safetensors(file: Path) -> Iterator[Contents]:
             yield Contents(
                 {
                     name: StoredTensor(
-                        tuple(content.get_slice(name).get_shape()), partial(_read_safetensors, content, name, file)
+                        tuple(content.get_slice(name).get_shape()),
+                        partial(_read_safetensors, content, name, file),
                     )
                     for name in content.keys()  # noqa: SIM118 - not a dict
                 }
@@ -351,7 +449,9 @@ def _read_safetensors(content: Any, name: str, file: Path) -> Tensor:
 # The formats in which other programs keep weights, by the suffix of the file.
 
 
-FORMATS: Mapping[str, tuple[tuple[str, ...], Callable[[Path], AbstractContextManager[Contents]]]] = {
+FORMATS: Mapping[
+    str, tuple[tuple[str, ...], Callable[[Path], AbstractContextManager[Contents]]]
+] = {
     "pytorch": ((".pth", ".pt", ".ckpt", ".bin"), open_pytorch),
     "safetensors": ((".safetensors",), open_safetensors),
     "keras_h5": ((".h5", ".hdf5"), open_h5),
@@ -362,14 +462,18 @@ FORMATS: Mapping[str, tuple[tuple[str, ...], Callable[[Path], AbstractContextMan
 
 
 def format_of(file: Path) -> str:
-    """The name of a file's format, by its suffix. Raises QexpError for another one, and NotFoundError."""
+    """The name of a file's format, by its suffix. Raises QexpError for another one, and
+    NotFoundError.
+    """
     if not file.exists():
         raise NotFoundError(f"{file}: there is no such file")
     if not file.is_file():
         raise QexpError(f"{file}: is not a file")
     names = {suffix: name for name, (suffixes, _) in FORMATS.items() for suffix in suffixes}
     if file.suffix.lower() not in names:
-        raise QexpError(f"{file}: the format is known by the suffix, which must be one of {', '.join(names)}")
+        raise QexpError(
+            f"{file}: the format is known by the suffix, which must be one of {', '.join(names)}"
+        )
     return names[file.suffix.lower()]
 
 

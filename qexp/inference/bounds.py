@@ -1,4 +1,6 @@
-"""The Cramér–Rao bound in the cells of a matrix: the least error that unbiased estimates can have there."""
+"""The Cramér–Rao bound in the cells of a matrix: the least error that unbiased estimates can have
+there.
+"""
 
 from __future__ import annotations
 
@@ -20,10 +22,11 @@ from qexp.inference.refinement import CELLS_TOGETHER, Refinement, possible_cells
 class Bounds:
     """NaN in cells, or of samples, that are not possible, or that show too few pixels.
 
-    deviations  output → the bound, (cell,), in the output's unit; infinite where the data do not determine it
+    deviations  output → the bound, (cell,), in the output's unit; infinite where the data do not
+                determine it
     signal      signal-to-noise ratio, (cell,), see `least_squares.bounds`
-    seen        (cell,): 1 where the data show the source, 0 where they do not and the bound means little, because no
-                estimate is unbiased there
+    seen        (cell,): 1 where the data show the source, 0 where they do not and the bound means
+                little, because no estimate is unbiased there
     """
 
     deviations: Mapping[str, Array]
@@ -40,28 +43,38 @@ def bounds_of_cells(likelihood: Refinement, random: torch.Generator) -> Bounds:
     """
     grid, constants, outputs = likelihood.grid, likelihood.constants, likelihood.outputs
     if quiet := likelihood.weights.quiet:
-        raise QexpError(f"`bound`: {some(quiet)} has no noise, which alone makes a bound; leave `bound` out")
+        raise QexpError(
+            f"`bound`: {some(quiet)} has no noise, which alone makes a bound; leave `bound` out"
+        )
     cells = int(np.prod([axis.cells for axis in grid]))
     deviations = {name: np.full(cells, np.nan) for name in outputs}
     signal, seen = np.full(cells, np.nan), np.full(cells, np.nan)
     source = likelihood.source.with_only_fixed(constants)
     for numbers, values, _ in possible_cells(source, grid):
-        truth = {name: values.get(name, np.full(len(numbers), constants.get(name, np.nan))) for name in outputs}
+        truth = {
+            name: values.get(name, np.full(len(numbers), constants.get(name, np.nan)))
+            for name in outputs
+        }
         bounds = bounds_of_samples(likelihood, source.observe(values, random), values, truth)
         for name, deviation in bounds.deviations.items():
             deviations[name][numbers] = deviation
         signal[numbers], seen[numbers] = bounds.signal, bounds.seen
     if np.isnan(signal).all():
         raise QexpError(
-            "`bound`: no cell has noise, which alone makes a bound; give it a level, such as `fixed={'noise': 0.01}`"
+            "`bound`: no cell has noise, which alone makes a bound; give it a level, such as"
+            " `fixed={'noise': 0.01}`"
         )
     return Bounds(deviations, signal, seen)
 
 
 def bounds_of_samples(
-    likelihood: Refinement, samples: Mapping[str, Tensor], given: Mapping[str, Array], truth: Mapping[str, Array]
+    likelihood: Refinement,
+    samples: Mapping[str, Tensor],
+    given: Mapping[str, Array],
+    truth: Mapping[str, Array],
 ) -> Bounds:
-    """The bounds at the true values of samples, for the pixels that these show; NaN beyond the bounds of a search.
+    """The bounds at the true values of samples, for the pixels that these show; NaN beyond the
+    bounds of a search.
 
     given  variable → value for each sample in its unit, of those that vary and are no unknowns
     truth  unknown → its true values, (sample,), in its unit
@@ -84,7 +97,9 @@ def bounds_of_samples(
                     true = likelihood.source.si_factor(parameter.name) * truth[parameter.name][part]
                     reached &= np.isclose(start, true, rtol=1e-6)
             for name, column in zip(problem.coordinates.names, least.unbind(dim=1), strict=True):
-                deviations[name][part] = np.where(reached, column.numpy() / likelihood.source.si_factor(name), np.nan)
+                deviations[name][part] = np.where(
+                    reached, column.numpy() / likelihood.source.si_factor(name), np.nan
+                )
             signal[part] = np.where(reached, ratio.numpy(), np.nan)
             seen[part] = np.where(reached, would_show_source(problem, ratio).numpy(), np.nan)
     return Bounds(deviations, signal, seen)

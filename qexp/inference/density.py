@@ -31,7 +31,8 @@ class Marginal:
     """The prior of a free parameter; all in SI units.
 
     quantile  probability → value
-    low, high  the smallest and the largest value; those of the distribution may lie beyond and are then cut off
+    low, high  the smallest and the largest value; those of the distribution may lie beyond and are
+               then cut off
     words     what it is, for readers
     share     value → probability; None: found in a table of the quantiles
     period    of an angle whose prior goes all around
@@ -46,8 +47,8 @@ class Marginal:
     share: Callable[[Array], Array] | None = None
 
     def between_bounds(self, score: Array) -> Array:
-        """Where values lie: the score that a uniform distribution between the bounds gives them, or, of a distribution
-        of training data, their own.
+        """Where values lie: the score that a uniform distribution between the bounds gives them,
+        or, of a distribution of training data, their own.
         """
         if self.share is None:
             return score
@@ -56,14 +57,20 @@ class Marginal:
 
     def value(self, score: Array) -> Array:
         first, last = self._ends
-        values = self.quantile(first + ndtr(np.clip(score, -SCORE_SPAN, SCORE_SPAN)) * (last - first))
+        values = self.quantile(
+            first + ndtr(np.clip(score, -SCORE_SPAN, SCORE_SPAN)) * (last - first)
+        )
         return np.asarray(np.clip(values, self.low, self.high))
 
     def score(self, value: Array) -> Array:
         """Of a value; of one beyond the ends, the score of the nearer end."""
         value = self.within_turn(value)
         if self.share is not None:
-            return np.asarray(np.clip(ndtri(np.clip(self.share(np.asarray(value)), 0.0, 1.0)), -SCORE_SPAN, SCORE_SPAN))
+            return np.asarray(
+                np.clip(
+                    ndtri(np.clip(self.share(np.asarray(value)), 0.0, 1.0)), -SCORE_SPAN, SCORE_SPAN
+                )
+            )
         return np.asarray(np.interp(value, self.value(TABLE), TABLE))
 
     def within_turn(self, value: Array) -> Array:
@@ -71,8 +78,8 @@ class Marginal:
         return value if self.period is None else self.low + (value - self.low) % self.period
 
     def around(self, values: Array) -> Marginal:
-        """Of an angle: the same with both ends in the middle of the widest gap between some values, opposite to a
-        single one; of anything else, the same.
+        """Of an angle: the same with both ends in the middle of the widest gap between some values,
+        opposite to a single one; of anything else, the same.
         """
         if self.period is None:
             return self
@@ -89,7 +96,9 @@ class Marginal:
         ends = self.quantile(np.array([0.0, 1.0]))
         if self.low <= ends[0] and self.high >= ends[1]:
             return 0.0, 1.0
-        first, last = np.interp([self.low, self.high], self.quantile(ndtr(TABLE)), ndtr(TABLE), left=0.0, right=1.0)
+        first, last = np.interp(
+            [self.low, self.high], self.quantile(ndtr(TABLE)), ndtr(TABLE), left=0.0, right=1.0
+        )
         return float(first), float(last)
 
 
@@ -97,7 +106,13 @@ def uniform(name: str, low: float, high: float, period: float | None = None) -> 
     """Every value between two bounds is equally likely."""
     size = high - low
     return Marginal(
-        name, lambda share: low + share * size, low, high, "uniform", period, lambda value: (value - low) / size
+        name,
+        lambda share: low + share * size,
+        low,
+        high,
+        "uniform",
+        period,
+        lambda value: (value - low) / size,
     )
 
 
@@ -115,14 +130,20 @@ def power(name: str, low: float, high: float, exponent: int) -> Marginal:
 
 
 def of_training(
-    name: str, distribution: Distribution, factor: float, low: float = -math.inf, high: float = math.inf
+    name: str,
+    distribution: Distribution,
+    factor: float,
+    low: float = -math.inf,
+    high: float = math.inf,
 ) -> Marginal:
-    """The distribution of a variable of a dataset, in the unit of which the variable's own is `factor`; cut off at
-    bounds.
+    """The distribution of a variable of a dataset, in the unit of which the variable's own is
+    `factor`; cut off at bounds.
     """
     least, largest = (factor * end for end in distribution.support())
     low, high = max(low, least), min(high, largest)
-    return Marginal(name, lambda share: factor * distribution.quantile(share), low, high, "of the training data")
+    return Marginal(
+        name, lambda share: factor * distribution.quantile(share), low, high, "of the training data"
+    )
 
 
 class Prior:
@@ -133,7 +154,9 @@ class Prior:
     fixed      name → value of the others, in SI units
     """
 
-    def __init__(self, names: Sequence[str], marginals: Sequence[Marginal], fixed: Mapping[str, float]) -> None:
+    def __init__(
+        self, names: Sequence[str], marginals: Sequence[Marginal], fixed: Mapping[str, float]
+    ) -> None:
         self.names, self.marginals, self.fixed = tuple(names), tuple(marginals), dict(fixed)
         self.free = [marginal.name for marginal in marginals]
         self._each = [(self.names.index(marginal.name), marginal) for marginal in marginals]
@@ -148,8 +171,14 @@ class Prior:
         return torch.from_numpy(values)
 
     def turned(self, values: Array) -> Array:
-        """Values of all parameters with each angle turned by half its period in turn, (angle, parameter)."""
-        halves = [(column, marginal.period / 2) for column, marginal in self._each if marginal.period is not None]
+        """Values of all parameters with each angle turned by half its period in turn, (angle,
+        parameter).
+        """
+        halves = [
+            (column, marginal.period / 2)
+            for column, marginal in self._each
+            if marginal.period is not None
+        ]
         turned = np.tile(values, (len(halves), 1))
         for row, (column, half) in zip(turned, halves, strict=True):
             row[column] += half
@@ -157,14 +186,23 @@ class Prior:
 
     def scores(self, values: Array) -> Array:
         """Scores, (draw, free parameter), of the values of all parameters, (draw, parameter)."""
-        return np.stack([marginal.score(values[:, column]) for column, marginal in self._each], axis=1)
+        return np.stack(
+            [marginal.score(values[:, column]) for column, marginal in self._each], axis=1
+        )
 
     def around(self, values: Array) -> Prior:
-        """The same, with the ends of angles far from modes, (mode, parameter), so that none is cut in two."""
-        return Prior(self.names, [marginal.around(values[:, column]) for column, marginal in self._each], self.fixed)
+        """The same, with the ends of angles far from modes, (mode, parameter), so that none is cut
+        in two.
+        """
+        return Prior(
+            self.names,
+            [marginal.around(values[:, column]) for column, marginal in self._each],
+            self.fixed,
+        )
 
 
-# What sources would look like in data whose noise is independent and of variance 1, in as few numbers as possible.
+# What sources would look like in data whose noise is independent and of variance 1, in as few
+# numbers as possible.
 
 NEGLIGIBLE_SINGULAR_VALUE = 1e-7
 """Share of the largest singular value below which a direction of signals is left out."""
@@ -196,13 +234,19 @@ class Signals:
     """
 
     def __init__(
-        self, model: Model, whiten: Callable[[Tensor], Tensor], data: Tensor, rest: Tensor | None = None
+        self,
+        model: Model,
+        whiten: Callable[[Tensor], Tensor],
+        data: Tensor,
+        rest: Tensor | None = None,
     ) -> None:
         self.model, self.whiten, self.data = model, whiten, data
         self.rest = data.new_zeros(len(data)) if rest is None else rest
 
     def __call__(self, values: Tensor) -> Tensor:
-        """(source, number) of the values of all parameters, (source, parameter); NaN if impossible."""
+        """(source, number) of the values of all parameters, (source, parameter); NaN if
+        impossible.
+        """
         possible = self.model.possible(values)
         signals = self.data.new_full((len(values), self.data.shape[1]), torch.nan)
         if possible.any():
@@ -216,35 +260,43 @@ class Signals:
         return Signals(self.model, self.whiten, self.data[row], self.rest[row])
 
     def tabulated(self, prior: Prior, tested: Tensor, tolerance: float) -> Signals | None:
-        """The same, of one or two unknowns, by a model that is computed once, on a grid, and interpolated; None where
-        that takes too much memory or is not accurate. Arguments as of `reduced`.
+        """The same, of one or two unknowns, by a model that is computed once, on a grid, and
+        interpolated; None where that takes too much memory or is not accurate. Arguments as of
+        `reduced`.
         """
         if len(prior.free) > 2 or NODES ** len(prior.free) * self.model.points > MOST_TABULATED:
             return None
         table = Signals(Tabulated(self.model, prior), self.whiten, self.data, self.rest)
         return table if self._are_those(table, tested, tolerance) else None
 
-    def reduced(self, spanning: Tensor, tested: Tensor | None = None, tolerance: float = 0.0) -> Signals | None:
-        """Signals in a basis of those of some sources, by empirical interpolation; None where that has no advantage or
-        is not accurate.
+    def reduced(
+        self, spanning: Tensor, tested: Tensor | None = None, tolerance: float = 0.0
+    ) -> Signals | None:
+        """Signals in a basis of those of some sources, by empirical interpolation; None where that
+        has no advantage or is not accurate.
 
         spanning   (source, parameter)  sources that span the basis
         tested     (source, parameter)  others, on which it is tested; None: it is not
         tolerance  largest error, relative to the signal
 
-        The basis are the left singular vectors of displacements; as many points determine the coefficients, chosen by a
-        QR decomposition with pivots (Drmač and Gugercin 2016, SIAM J. Sci. Comput. 38, A631-A648). Computing a
-        likelihood this way is reduced-order quadrature (Antil et al. 2013, J. Sci. Comput. 57, 604-637).
+        The basis are the left singular vectors of displacements; as many points determine the
+        coefficients, chosen by a QR decomposition with pivots (Drmač and Gugercin 2016, SIAM J.
+        Sci. Comput. 38, A631-A648). Computing a likelihood this way is reduced-order quadrature
+        (Antil et al. 2013, J. Sci. Comput. 57, 604-637).
         """
         return self.in_basis(self.lengthless(spanning), tested, tolerance)
 
     def lengthless(self, values: Tensor) -> Tensor:
-        """What possible sources that are seen move points by, (source, point), over the length of their signals."""
+        """What possible sources that are seen move points by, (source, point), over the length of
+        their signals.
+        """
         moved = self.model(values[self.model.possible(values)])
         lengths: Tensor = self.whiten(moved).norm(dim=1)
         return moved[lengths > 0] / lengths[lengths > 0, None]
 
-    def in_basis(self, moved: Tensor, tested: Tensor | None = None, tolerance: float = 0.0) -> Signals | None:
+    def in_basis(
+        self, moved: Tensor, tested: Tensor | None = None, tolerance: float = 0.0
+    ) -> Signals | None:
         """Signals in a basis of such displacements, as `reduced` makes it."""
         if not len(moved):
             return None
@@ -254,15 +306,20 @@ class Signals:
             return None
         _, pivots = qr(basis.numpy(), mode="r", pivoting=True)
         points = torch.from_numpy(np.sort(pivots[: len(basis)])).long()
-        vectors, triangle = torch.linalg.qr(self.whiten(basis).mT)  # (point, number), (number, basis)
+        # (point, number), (number, basis)
+        vectors, triangle = torch.linalg.qr(self.whiten(basis).mT)
         turn = torch.linalg.pinv(basis[:, points]) @ triangle.mT
         data = self.data @ vectors
         rest = (self.data.square().sum(dim=1) - data.square().sum(dim=1)).clamp(min=0)
         few = Signals(self.model.at(points), lambda displacements: displacements @ turn, data, rest)
-        accurate = tested is None or self._are_those(lambda values: few(values) @ vectors.mT, tested, tolerance)
+        accurate = tested is None or self._are_those(
+            lambda values: few(values) @ vectors.mT, tested, tolerance
+        )
         return few if accurate else None
 
-    def _are_those(self, others: Callable[[Tensor], Tensor], tested: Tensor, tolerance: float) -> bool:
+    def _are_those(
+        self, others: Callable[[Tensor], Tensor], tested: Tensor, tolerance: float
+    ) -> bool:
         possible = tested[self.model.possible(tested)]
         exact = self(possible)
         return bool(((others(possible) - exact).norm(dim=1) <= tolerance * exact.norm(dim=1)).all())
@@ -273,14 +330,19 @@ NODES, MOST_TABULATED = 121, 50_000_000
 
 
 class Tabulated:
-    """A model between its values on a grid of one or two unknowns, or of their logarithms, by cubic splines."""
+    """A model between its values on a grid of one or two unknowns, or of their logarithms, by cubic
+    splines.
+    """
 
     def __init__(self, model: Model, prior: Prior) -> None:
-        from scipy.interpolate import NdBSpline, make_interp_spline  # which inversions should not wait for
+        # which inversions should not wait for
+        from scipy.interpolate import NdBSpline, make_interp_spline
 
         self.points, self.possible = model.points, model.possible
         lines = [prior.values(np.outer(TABLE, unit)) for unit in np.eye(len(prior.free))]
-        within = [line[model.possible(line)][[0, -1], column].numpy() for column, line in enumerate(lines)]
+        within = [
+            line[model.possible(line)][[0, -1], column].numpy() for column, line in enumerate(lines)
+        ]
         self._logarithmic = np.array(within)[:, 0] > 0
         low, high = self._places(np.stack(within, axis=1))
         axes = np.linspace(low, high, NODES, axis=1)
@@ -312,21 +374,28 @@ def whole_signals(problem: Problem, noise: float = 1.0) -> Signals:
 
     noise  the standard deviation of the noise in units of that by which the problem weights
     """
-    return Signals(problem.model, lambda moved: problem.weighting(moved) / noise, problem.weighted / noise)
+    return Signals(
+        problem.model, lambda moved: problem.weighting(moved) / noise, problem.weighted / noise
+    )
 
 
 # The posterior density of sources, in the scores of their prior.
 
 Density = Callable[[Array], Array]
-"""The logarithm of a density but for a constant, (draw,), of (draw, coordinate); −inf where it is zero."""
+"""The logarithm of a density but for a constant, (draw,), of (draw, coordinate); −inf where it is
+zero.
+"""
 
 SCORE_STEP = 1e-4
-"""Of a difference of scores; larger than of other coordinates, as values near the ends of a prior change slowly."""
+"""Of a difference of scores; larger than of other coordinates, as values near the ends of a prior
+change slowly.
+"""
 
 
 @dataclass(frozen=True)
 class Level:
-    """The noise level of one observation: the standard deviation of all its noise is proportional to it.
+    """The noise level of one observation: the standard deviation of all its noise is proportional
+    to it.
 
     marginal   its prior
     reference  the level by whose noise signals and data are whitened
@@ -338,7 +407,9 @@ class Level:
     points: int
 
     def log_likelihood(self, chi2: Array, score: Array) -> Array:
-        """Of the level with this score, for the sum of squares by the reference; but for a constant."""
+        """Of the level with this score, for the sum of squares by the reference; but for a
+        constant.
+        """
         relative = self.relative(score)
         with np.errstate(divide="ignore", invalid="ignore"):
             return np.asarray(-0.5 * chi2 / np.square(relative) - self.points * np.log(relative))
@@ -353,7 +424,9 @@ class Level:
         return float(TABLE[np.argmax(np.nan_to_num(log, nan=-np.inf))])
 
     def curvature(self, chi2: float, score: float) -> float:
-        """Of minus the logarithm of the posterior at its mode, with the expected squares of the level's slope."""
+        """Of minus the logarithm of the posterior at its mode, with the expected squares of the
+        level's slope.
+        """
         ends = np.clip(score + SCORE_STEP * np.array([-1.0, 1.0]), -SCORE_SPAN, SCORE_SPAN)
         low, high = np.log(np.maximum(self.relative(ends), np.finfo(float).tiny))
         relative = float(self.relative(np.asarray(score)))
@@ -362,14 +435,17 @@ class Level:
 
 @dataclass(frozen=True)
 class PosteriorDensity:
-    """The posterior of the free parameters of one observation, in scores z that are standard normal under the prior.
+    """The posterior of the free parameters of one observation, in scores z that are standard normal
+    under the prior.
 
-    Its logarithm is that of the likelihood − |z|² / 2, but for a constant. With offsets and ramps projected out of
-    data and signals, the likelihood of χ² is that after integrating over them with a flat prior.
+    Its logarithm is that of the likelihood − |z|² / 2, but for a constant. With offsets and ramps
+    projected out of data and signals, the likelihood of χ² is that after integrating over them with
+    a flat prior.
 
     level    the noise level if it is unknown, whose score is then the last one
-    degrees  points less nuisances, if the size of the noise is unknown and no score: the likelihood is then integrated
-             over a factor by which all errors are multiplied, with Jeffreys' prior
+    degrees  points less nuisances, if the size of the noise is unknown and no score: the likelihood
+             is then integrated over a factor by which all errors are multiplied, with Jeffreys'
+             prior
     """
 
     signals: Signals
@@ -382,7 +458,9 @@ class PosteriorDensity:
         return np.where(np.isnan(log) | (np.abs(scores) > SCORE_SPAN).any(axis=1), -np.inf, log)
 
     def weight(self, chi2: float) -> float:
-        """Of residuals whose squares add up to χ², see `PenalisedSquares`; 1 unless the size of noise is unknown."""
+        """Of residuals whose squares add up to χ², see `PenalisedSquares`; 1 unless the size of
+        noise is unknown.
+        """
         return 1.0 if self.degrees is None else math.sqrt(self.degrees / chi2)
 
     def values(self, scores: Array) -> Tensor:
@@ -403,13 +481,16 @@ class PosteriorDensity:
 class PenalisedSquares:
     """Sums of squared residuals and of squared scores, whose minima are the modes of posteriors.
 
-    weight  what residuals are multiplied with: 1 for declared errors, their size relative to the true ones otherwise
-    which   (problem,)  the observation, of those of the signals, that each problem belongs to; None: problems are the
-            observations, or share the only one
+    weight  what residuals are multiplied with: 1 for declared errors, their size relative to the
+            true ones otherwise
+    which   (problem,)  the observation, of those of the signals, that each problem belongs to;
+            None: problems are the observations, or share the only one
     Implements `least_squares.SumsOfSquares`.
     """
 
-    def __init__(self, signals: Signals, prior: Prior, weight: float = 1.0, which: Tensor | None = None) -> None:
+    def __init__(
+        self, signals: Signals, prior: Prior, weight: float = 1.0, which: Tensor | None = None
+    ) -> None:
         self.signals, self.prior, self.weight, self.which = signals, prior, weight, which
 
     def normal_equations(self, coordinates: Tensor, which: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -423,8 +504,12 @@ class PenalisedSquares:
         data = self.signals.data if len(self.signals.data) == 1 else self.signals.data[observations]
         residuals = middle - self.weight * data
         sides = torch.isfinite(after[..., :1]).double() + torch.isfinite(before[..., :1]).double()
-        after, before = (torch.where(torch.isfinite(end), end, middle[:, None]) for end in (after, before))
+        after, before = (
+            torch.where(torch.isfinite(end), end, middle[:, None]) for end in (after, before)
+        )
         jacobian = (after - before) / (SCORE_STEP * sides.clamp(min=1))
         cost = 0.5 * (residuals.square().sum(dim=1) + coordinates.square().sum(dim=1))
         gradient = (jacobian @ residuals[..., None])[..., 0] + coordinates
-        return of_possible(cost, gradient, jacobian @ jacobian.mT + torch.eye(free, dtype=torch.float64))
+        return of_possible(
+            cost, gradient, jacobian @ jacobian.mT + torch.eye(free, dtype=torch.float64)
+        )

@@ -1,4 +1,6 @@
-"""Equal descriptions of a source: other values of its parameters that give the same displacements."""
+"""Equal descriptions of a source: other values of its parameters that give the same
+displacements.
+"""
 
 from __future__ import annotations
 
@@ -24,7 +26,8 @@ SAME_DISPLACEMENT = 1e-9
 class Descriptions:
     """What may be exchanged among the parameters of sources; numbers are those of columns.
 
-    axes   (source, 6)            three rotations, and what belongs to each of the three axes, such as potencies
+    axes   (source, 6)            three rotations, and what belongs to each of the three axes, such
+                                  as potencies
     alike  (group)(source, column)  sources of one type
     """
 
@@ -48,12 +51,16 @@ class Descriptions:
         return chosen
 
     def _strength(self, values: Array, columns: Sequence[int]) -> Array:
-        """The sum of the amplitudes of a source without their signs, each times its powers of the sizes."""
+        """The sum of the amplitudes of a source without their signs, each times its powers of the
+        sizes.
+        """
         number = {parameter.name: column for column, parameter in enumerate(self.parameters)}
         strength = np.zeros(len(values))
         for column in columns:
             if (amplitude := self.parameters[column]).linear:
-                sizes = (values[:, number[name]] ** power for name, power in amplitude.powers.items())
+                sizes = (
+                    values[:, number[name]] ** power for name, power in amplitude.powers.items()
+                )
                 strength += math.prod(sizes, start=np.abs(values[:, column]))
         return strength
 
@@ -61,18 +68,24 @@ class Descriptions:
         """What was chosen among which descriptions."""
         names = [display_name(parameter.name) for parameter in self.parameters]
         sentences = [
-            f"{' ≥ '.join(names[column] for column in six[3:])} by choice: exchanged together with their axes they "
-            "give 6 equal descriptions of the source, of which this is the one with the smallest rotations; where two "
-            "are equal within their errors, their axes are not determined"
+            f"{' ≥ '.join(names[column] for column in six[3:])} by choice: exchanged together with"
+            " their axes they give 6 equal descriptions of the source, of which this is the one"
+            " with the smallest rotations; where two are equal within their errors, their axes are"
+            " not determined"
             for six in self.axes
         ]
         for group in self.alike:
             strongest = names[group[0][0]].rpartition(".")[0]
-            sentences.append(f"sources of one type can be numbered in any order; {strongest} is the strongest here")
+            sentences.append(
+                f"sources of one type can be numbered in any order; {strongest} is the strongest"
+                " here"
+            )
         return sentences
 
 
-def descriptions_of(sources: Sequence[Source], searches: Sequence[Search], fixed: Collection[str]) -> Descriptions:
+def descriptions_of(
+    sources: Sequence[Source], searches: Sequence[Search], fixed: Collection[str]
+) -> Descriptions:
     """Those of sources whose parameters nobody fixed or bounded.
 
     searches  of each column of the sources
@@ -93,8 +106,14 @@ def descriptions_of(sources: Sequence[Source], searches: Sequence[Search], fixed
 
 
 def _axes_of(source: Source) -> tuple[str, ...]:
-    """The rotations of a source and the variables that belong to its axes, found by its kernel alone; or nothing."""
-    stems = [variable[:-2] for variable in source.variables if variable.endswith("_x") and variable not in ROTATIONS]
+    """The rotations of a source and the variables that belong to its axes, found by its kernel
+    alone; or nothing.
+    """
+    stems = [
+        variable[:-2]
+        for variable in source.variables
+        if variable.endswith("_x") and variable not in ROTATIONS
+    ]
     for stem in stems if {*ROTATIONS} <= {*source.variables} else ():
         six = (*ROTATIONS, f"{stem}_x", f"{stem}_y", f"{stem}_z")
         if not {*six} <= {*source.variables}:
@@ -104,9 +123,13 @@ def _axes_of(source: Source) -> tuple[str, ...]:
         values[:, columns] = [0.3, -0.2, 0.5, 1.0, 3.0, 2.0]
         other = values.copy()
         other[:, columns] = _with_axes_in_order(values[:, columns])
-        stations = torch.tensor([[[300.0, 500.0], [-800.0, 200.0], [100.0, -900.0]]], dtype=torch.float64)
+        stations = torch.tensor(
+            [[[300.0, 500.0], [-800.0, 200.0], [100.0, -900.0]]], dtype=torch.float64
+        )
         try:
-            first, second = (source.kernel(torch.from_numpy(each), stations) for each in (values, other))
+            first, second = (
+                source.kernel(torch.from_numpy(each), stations) for each in (values, other)
+            )
         except ValueError:  # no such source is possible
             continue
         if bool((first - second).abs().max() <= SAME_DISPLACEMENT * first.abs().max()):
@@ -126,7 +149,8 @@ def _with_axes_in_order(six: Array) -> Array:
     axes = clockwise_rotation(*torch.from_numpy(six[:, :3]).unbind(-1)).numpy()
     axes = np.take_along_axis(axes, order[:, None, :], axis=2)
     candidates = []
-    for signs in itertools.product((1.0, -1.0), repeat=2):  # which way an axis points does not matter
+    # which way an axis points does not matter
+    for signs in itertools.product((1.0, -1.0), repeat=2):
         turned = axes * np.array([*signs, 1.0])
         turned[..., 2] *= np.linalg.det(turned)[:, None]
         # R = Rz Ry Rx, clockwise: about fixed axes, x first

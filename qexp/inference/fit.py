@@ -1,4 +1,6 @@
-"""Sources estimated from the tracks of an observation: the best of several starts, its errors, and what it leaves."""
+"""Sources estimated from the tracks of an observation: the best of several starts, its errors, and
+what it leaves.
+"""
 
 from __future__ import annotations
 
@@ -22,27 +24,37 @@ from qexp.observations.observation import Track
 from qexp.simulation.generators import Source
 
 ROUGH_SEARCH = 1e-5, 60
-"""Tolerance and most iterations of a search from many starts; the best of them are then followed to the minimum."""
+"""Tolerance and most iterations of a search from many starts; the best of them are then followed to
+the minimum.
+"""
 FOLLOWED_MINIMA = 4
 """Minima of a search that are followed with all points, unless another number is asked for."""
 UNLIKELY_COST, HIGHER_COST = 10.0, 0.5
-"""Minima of a search are not followed with all points if their costs are higher than the lowest by the first of these,
-times the reduced χ² there; and not to the end if they are then higher by the second."""
+"""Minima of a search are not followed with all points if their costs are higher than the lowest by
+the first of these, times the reduced χ² there; and not to the end if they are then higher by the
+second.
+"""
 SAME_MINIMUM = 1e-4
 """Starts of a search ended in the same minimum if their costs differ by less than this share."""
 AGREED = 3
-"""How many of a search's starts must agree on the lowest minimum, times the reduced χ² there where that is above 1."""
+"""How many of a search's starts must agree on the lowest minimum, times the reduced χ² there where
+that is above 1.
+"""
 STARTS_AROUND, SPREADS, FARTHEST = 7, (2.0, 8.0, 16.0), 2.0
-"""Starts around a minimum, for each number of times that they are spread wider than its errors, which count as larger
-where it fits poorly; and how far these are at most, in coordinates."""
+"""Starts around a minimum, for each number of times that they are spread wider than its errors,
+which count as larger where it fits poorly; and how far these are at most, in coordinates.
+"""
 ROUNDS_AROUND, FAILED_ROUNDS, LOWER_COST = 8, 2, 0.99
-"""How often starts are drawn around the lowest minima at most, and in succession without an end that is lower; and the
-share of the cost below which an end is lower."""
+"""How often starts are drawn around the lowest minima at most, and in succession without an end
+that is lower; and the share of the cost below which an end is lower.
+"""
 
 
 @dataclass(frozen=True)
 class Nuisances:
-    """Offset and ramp of a track: amounts and standard errors, by the name of the column [m, m per km]."""
+    """Offset and ramp of a track: amounts and standard errors, by the name of the column [m, m per
+    km].
+    """
 
     amounts: Mapping[str, float]
     errors: Mapping[str, float]
@@ -54,8 +66,9 @@ class Fit:
 
     values      (parameter,)       of all parameters of the sources
     coordinates                    of the free parameters
-    covariance  (free, free)       of the free parameters' coordinates, by the declared noise, and 0 of those at
-                                   bounds, which are held; not finite where the observation does not determine them
+    covariance  (free, free)       of the free parameters' coordinates, by the declared noise, and 0
+                                   of those at bounds, which are held; not finite where the
+                                   observation does not determine them
     chi2                           sum of squared residuals in units of their standard deviations
     degrees                        points minus all that was estimated
     iterations                     those of the start that ended there
@@ -112,16 +125,20 @@ def prepare_problem(
     unknown = len(coordinates.free) + weighting.nuisances
     if model.points <= unknown:
         raise QexpError(
-            f"{model.points:,} points cannot determine {unknown} unknowns ({len(coordinates.free)} parameters of "
-            f"sources, {weighting.nuisances} offsets and ramps); fix parameters with `fixed`, or leave out `offsets` "
-            "and `ramps`"
+            f"{model.points:,} points cannot determine {unknown} unknowns ({len(coordinates.free)}"
+            f" parameters of sources, {weighting.nuisances} offsets and ramps); fix parameters with"
+            " `fixed`, or leave out `offsets` and `ramps`"
         )
     data = torch.from_numpy(np.concatenate([track.displacement for track in tracks]))
     return Problem(model, weighting, data[None], coordinates)
 
 
 def best(
-    problem: Problem, starts: Tensor, seed: int = 0, followed: int = FOLLOWED_MINIMA, on_step: Counted = uncounted
+    problem: Problem,
+    starts: Tensor,
+    seed: int = 0,
+    followed: int = FOLLOWED_MINIMA,
+    on_step: Counted = uncounted,
 ) -> Fit:
     """The lowest of the minima that starts lead to.
 
@@ -134,20 +151,26 @@ def best(
     search = problem.to_search(seed)
     rough = search.minimum(starts, *ROUGH_SEARCH, on_step)
     # Dislocations that are nearly level may as well dip to one of their other sides.
-    other = along_the_other_side(rough.coordinates[_different(rough.cost)[:followed]], problem.coordinates.tilts)
+    other = along_the_other_side(
+        rough.coordinates[_different(rough.cost)[:followed]], problem.coordinates.tilts
+    )
     if len(other):
         rough = rough.and_those(search.minimum(problem.coordinates.values(other), *ROUGH_SEARCH))
     _require_possible(rough)
     rivals = _different(rough.cost)[:followed]
     leads = _likely(rough, rivals, UNLIKELY_COST, search)
-    with_all = problem.quick().minimum(problem.coordinates.values(rough.coordinates[leads]), *ROUGH_SEARCH)
+    with_all = problem.quick().minimum(
+        problem.coordinates.values(rough.coordinates[leads]), *ROUGH_SEARCH
+    )
     _require_possible(with_all)
     promising = _likely(with_all, _different(with_all.cost), HIGHER_COST, problem)
     minima = problem.minimum(problem.coordinates.values(with_all.coordinates[promising]))
     _require_possible(minima)
     lowest = int(minima.cost.argmin())
     lead = promising[lowest]
-    iterations = rough.iterations[leads[lead]] + with_all.iterations[lead] + minima.iterations[lowest]
+    iterations = (
+        rough.iterations[leads[lead]] + with_all.iterations[lead] + minima.iterations[lowest]
+    )
     ended_there = rough.cost[leads][_alike(with_all.cost, with_all.cost[lead])]
     agreeing = int(_alike(rough.cost[: len(starts), None], ended_there).any(dim=1).sum())
     values = problem.coordinates.values(rough.coordinates[rivals])
@@ -155,17 +178,20 @@ def best(
 
 
 def best_around(problem: Problem, fit: Fit, agreed: int, seed: int = 0) -> Fit:
-    """The lowest of the minima to which starts around a fit, and around what these lead to, come; or the fit itself.
+    """The lowest of the minima to which starts around a fit, and around what these lead to, come;
+    or the fit itself.
 
-    Where a source is much stronger than the noise, there are many minima of sources that hardly overlap with it, most
-    of them in long valleys that lead to lower ones.
+    Where a source is much stronger than the noise, there are many minima of sources that hardly
+    overlap with it, most of them in long valleys that lead to lower ones.
 
-    agreed  number of starts that must agree on the lowest minimum, times the reduced χ² there where that is above 1;
-            more starts follow only as long as fewer do
+    agreed  number of starts that must agree on the lowest minimum, times the reduced χ² there where
+            that is above 1; more starts follow only as long as fewer do
     """
     if fit.agreeing >= agreed * max(1.0, fit.chi2_reduced):
         return fit
-    search, coordinates, best_yet = problem.to_search(seed), problem.coordinates, torch.from_numpy(fit.values)[None]
+    search = problem.to_search(seed)
+    coordinates = problem.coordinates
+    best_yet = torch.from_numpy(fit.values)[None]
     minima = search.minimum(torch.cat([best_yet, fit.rivals[:FOLLOWED_MINIMA]]), *ROUGH_SEARCH)
     known, random, failed = len(minima.cost), torch.Generator().manual_seed(seed), 0
     for _ in range(ROUNDS_AROUND):
@@ -173,7 +199,9 @@ def best_around(problem: Problem, fit: Fit, agreed: int, seed: int = 0) -> Fit:
         minima = minima.and_those(search.minimum(starts, *ROUGH_SEARCH))
         lowest = minima.cost.min()
         failed = 0 if lowest < LOWER_COST * before else failed + 1
-        if failed == FAILED_ROUNDS or _alike(minima.cost, lowest).sum() >= agreed * _excess(search, lowest):
+        if failed == FAILED_ROUNDS or _alike(minima.cost, lowest).sum() >= agreed * _excess(
+            search, lowest
+        ):
             break
     lowest_few = coordinates.values(minima.coordinates[_different(minima.cost)[:FOLLOWED_MINIMA]])
     found, around = best(problem, torch.cat([best_yet, lowest_few]), seed), minima.cost[known:]
@@ -198,13 +226,17 @@ def _starts_around(search: Problem, minima: Minima, random: torch.Generator) -> 
         for spread in SPREADS:
             drawn = torch.randn(STARTS_AROUND, len(errors), generator=random, dtype=torch.float64)
             away = (spread * errors.clamp(max=1.0) * drawn).clamp(-FARTHEST, FARTHEST) @ axes.mT
-            starts.append((minima.coordinates[lead] + away).clamp(coordinates.low, coordinates.high))
+            starts.append(
+                (minima.coordinates[lead] + away).clamp(coordinates.low, coordinates.high)
+            )
     values = coordinates.values(torch.cat(starts))
     return values[search.model.possible(values)]
 
 
 def _likely(minima: Minima, which: Sequence[int], higher: float, problem: Problem) -> list[int]:
-    """Those whose costs are not higher than the lowest by more than this, times the reduced χ² there."""
+    """Those whose costs are not higher than the lowest by more than this, times the reduced χ²
+    there.
+    """
     lowest = float(minima.cost.min())
     highest = lowest + higher * max(1.0, 2 * lowest / problem.model.points)
     return [minimum for minimum in which if minima.cost[minimum] <= highest]
@@ -212,7 +244,9 @@ def _likely(minima: Minima, which: Sequence[int], higher: float, problem: Proble
 
 def _require_possible(minima: Minima) -> None:
     if not bool(torch.isfinite(minima.cost).any()):
-        raise QexpError("no start is a possible source: each breaks the surface or lies above it; start deeper")
+        raise QexpError(
+            "no start is a possible source: each breaks the surface or lies above it; start deeper"
+        )
 
 
 def _alike(costs: Tensor, other: Tensor) -> Tensor:
@@ -224,7 +258,9 @@ def _different(costs: Tensor) -> list[int]:
     """A start for each minimum, the lowest first."""
     leads: list[int] = []
     for index in costs.argsort().tolist():
-        if math.isfinite(costs[index]) and not (leads and bool(_alike(costs[index], costs[leads[-1]]))):
+        if math.isfinite(costs[index]) and not (
+            leads and bool(_alike(costs[index], costs[leads[-1]]))
+        ):
             leads.append(index)
     return leads
 
@@ -239,7 +275,9 @@ def at_values(problem: Problem, values: Tensor) -> Fit:
     return _fit(problem, Minima(coordinates, cost, information, first, first == 0), 0, 1, 1, values)
 
 
-def _fit(problem: Problem, best: Minima, iterations: int, agreeing: int, starts: int, rivals: Tensor) -> Fit:
+def _fit(
+    problem: Problem, best: Minima, iterations: int, agreeing: int, starts: int, rivals: Tensor
+) -> Fit:
     coordinates, weighting = problem.coordinates, problem.weighting
     at, cost = best.coordinates[0], float(best.cost)
     model, slopes = problem.derivatives(at[None])
@@ -254,7 +292,9 @@ def _fit(problem: Problem, best: Minima, iterations: int, agreeing: int, starts:
     for block, of_block, their_variances, where in rows:
         residual[where] -= torch.from_numpy(block.nuisances).double() @ of_block
         pairs = (of_block.tolist(), their_variances.sqrt().tolist())
-        nuisances.append(Nuisances(*(dict(zip(block.words, numbers, strict=True)) for numbers in pairs)))
+        nuisances.append(
+            Nuisances(*(dict(zip(block.words, numbers, strict=True)) for numbers in pairs))
+        )
     return Fit(
         values=coordinates.wrapped(coordinates.values(at[None]))[0].numpy(),
         coordinates=coordinates,
@@ -264,7 +304,9 @@ def _fit(problem: Problem, best: Minima, iterations: int, agreeing: int, starts:
         degrees=problem.degrees,
         iterations=iterations,
         converged=bool(best.converged),
-        at_bounds=tuple(name for name, there in zip(coordinates.names, at_bounds.tolist(), strict=True) if there),
+        at_bounds=tuple(
+            name for name, there in zip(coordinates.names, at_bounds.tolist(), strict=True) if there
+        ),
         nuisances=tuple(nuisances),
         residual=tuple(residual[where].numpy() for where in weighting.slices),
         agreeing=agreeing,
@@ -277,8 +319,9 @@ def _fit(problem: Problem, best: Minima, iterations: int, agreeing: int, starts:
 # Least squares from an estimate, such as a network's.
 
 STARTS_NEAR = 16
-"""Starts at the estimate's position, spread over all other parameters, if one of these is an angle: its estimate may
-be wrong by half a turn. Without an angle there are few local minima."""
+"""Starts at the estimate's position, spread over all other parameters, if one of these is an angle:
+its estimate may be wrong by half a turn. Without an angle there are few local minima.
+"""
 POOR_CHI2 = 2.0
 """Reduced χ² above which a fit is poor, so that the search is repeated."""
 STARTS_FAR = 64
@@ -288,11 +331,12 @@ MANY_MINIMA = 16
 
 
 def refine_fit(problem: Problem, near: Tensor, searches: Sequence[Search], seed: int) -> Fit:
-    """The lowest minimum reached from an estimate, from starts near it and, if necessary, from starts elsewhere.
+    """The lowest minimum reached from an estimate, from starts near it and, if necessary, from
+    starts elsewhere.
 
-    The search goes on around the lowest minima if they fit poorly. It is repeated from starts over the whole range of
-    the parameters if the fit stays poor, or the data show no significant source: there are then many minima of about
-    the same cost, and the estimate may be far from the lowest.
+    The search goes on around the lowest minima if they fit poorly. It is repeated from starts over
+    the whole range of the parameters if the fit stays poor, or the data show no significant source:
+    there are then many minima of about the same cost, and the estimate may be far from the lowest.
 
     near      (start, parameter)  values of all parameters in SI units
     searches  of each parameter
@@ -301,7 +345,11 @@ def refine_fit(problem: Problem, near: Tensor, searches: Sequence[Search], seed:
     search, coordinates = problem.to_search(seed), problem.coordinates
     if any(coordinates.parameters[index].period is not None for index in coordinates.free):
         in_place = [
-            replace(span, low=value, high=value) if base_name(span.parameter.name) in POSITIONS else span
+            (
+                replace(span, low=value, high=value)
+                if base_name(span.parameter.name) in POSITIONS
+                else span
+            )
             for span, value in zip(searches, near[0].tolist(), strict=True)
         ]
         near = torch.cat([near, starts(search, in_place, STARTS_NEAR, seed)])
@@ -309,17 +357,21 @@ def refine_fit(problem: Problem, near: Tensor, searches: Sequence[Search], seed:
     if fit.chi2_reduced <= POOR_CHI2 and shows_source(problem, fit):
         return fit
     elsewhere = starts(search, searches, STARTS_FAR, seed)
-    fit = best(problem, torch.cat([torch.from_numpy(fit.values)[None], elsewhere]), seed, MANY_MINIMA)
+    fit = best(
+        problem, torch.cat([torch.from_numpy(fit.values)[None], elsewhere]), seed, MANY_MINIMA
+    )
     return best_around(problem, fit, 1, seed)
 
 
-# How sure estimates are: standard errors and correlations of a fit, and the threshold of its intervals.
+# How sure estimates are: standard errors and correlations of a fit, and the threshold of its
+# intervals.
 
 LEVEL = 0.95
 
 
 def standard_errors(fit: Fit) -> Array:
-    """Errors of the free parameters to first order by the declared noise, (free,) in SI units; 0 at bounds.
+    """Errors of the free parameters to first order by the declared noise, (free,) in SI units; 0 at
+    bounds.
 
     Those of the inverse of JᵀC⁻¹J, nuisances included.
     """
@@ -328,7 +380,9 @@ def standard_errors(fit: Fit) -> Array:
 
 
 def correlations(fit: Fit) -> Array:
-    """Of the errors of the free parameters, (free, free); of the logarithm of depths and sizes; 0 at bounds."""
+    """Of the errors of the free parameters, (free, free); of the logarithm of depths and sizes; 0
+    at bounds.
+    """
     slopes, errors = fit.coordinates.slopes(torch.from_numpy(fit.at)[None]), standard_errors(fit)
     with np.errstate(invalid="ignore"):
         products = np.outer(errors, errors)
@@ -344,25 +398,30 @@ def scale(fit: Fit) -> float:
 def threshold(fit: Fit) -> float:
     """The root of the increase of χ² at the ends of 95 % intervals.
 
-    That of a normal distribution; of Student's t with the degrees of freedom where errors are scaled, because then the
-    residuals give the size of the noise.
+    That of a normal distribution; of Student's t with the degrees of freedom where errors are
+    scaled, because then the residuals give the size of the noise.
     """
     from scipy import special  # quick, unlike scipy.stats
 
     tail = 0.5 + LEVEL / 2
     factor = scale(fit)
-    return float(special.ndtri(tail)) if factor == 1.0 else factor * float(special.stdtrit(fit.degrees, tail))
+    return (
+        float(special.ndtri(tail))
+        if factor == 1.0
+        else factor * float(special.stdtrit(fit.degrees, tail))
+    )
 
 
 # Information criteria: whether more parameters explain data better than chance would.
 
 
 def aicc(chi2: float, points: int, unknowns: int) -> float:
-    """Akaike's information criterion with its correction for few points, but for a constant; smaller is better.
+    """Akaike's information criterion with its correction for few points, but for a constant;
+    smaller is better.
 
-    The size of the noise counts as one more unknown, so that errors that were declared too small or too large by a
-    factor do not decide: N ln(χ²/N) + 2K + 2K(K + 1)/(N − K − 1), K = unknowns + 1. Infinite for too few points.
-    Hurvich and Tsai (1989), Biometrika 76, 297-307.
+    The size of the noise counts as one more unknown, so that errors that were declared too small or
+    too large by a factor do not decide: N ln(χ²/N) + 2K + 2K(K + 1)/(N − K − 1), K = unknowns + 1.
+    Infinite for too few points. Hurvich and Tsai (1989), Biometrika 76, 297-307.
     """
     count = unknowns + 1
     if points <= count + 1:
@@ -390,7 +449,9 @@ def shows_source(problem: Problem, fit: Fit) -> bool:
 
 
 NESTED_STARTS = 12
-"""Starts from which a part of the sources is estimated again, besides that at which it already is."""
+"""Starts from which a part of the sources is estimated again, besides that at which it already
+is.
+"""
 
 
 def unneeded_sources(
@@ -402,23 +463,33 @@ def unneeded_sources(
     origin: tuple[float, float],
     seed: int,
 ) -> dict[str, float]:
-    """Of several sources those without which BIC is lower: name → reduced χ² of the others, estimated again.
+    """Of several sources those without which BIC is lower: name → reduced χ² of the others,
+    estimated again.
 
     searches  of each column of the sources; of those of one type, the last one is left out
     """
     unneeded, last = {}, {source.type: source for source in sources}
     for left_out in last.values() if len(sources) > 1 else ():
-        kept = [number for number, search in enumerate(searches) if search.parameter.name not in left_out.columns]
+        kept = [
+            number
+            for number, search in enumerate(searches)
+            if search.parameter.name not in left_out.columns
+        ]
         rest, fixed = [searches[number] for number in kept], problem.coordinates.fixed
         if {search.parameter.name for search in rest} <= fixed.keys():
             continue
         coordinates = Coordinates([search.parameter for search in rest], fixed)
-        model = deformation_of([source for source in sources if source is not left_out], tracks, origin)
+        model = deformation_of(
+            [source for source in sources if source is not left_out], tracks, origin
+        )
         nested = Problem(model, problem.weighting, problem.data, coordinates)
         begin = torch.from_numpy(fit.values[kept])[None]
-        if all(rest[number].can_be_drawn for number in coordinates.free):  # else the fit itself began elsewhere
+        # else the fit itself began elsewhere
+        if all(rest[number].can_be_drawn for number in coordinates.free):
             begin = torch.cat([begin, starts(nested.to_search(seed), rest, NESTED_STARTS, seed)])
-        without, points, nuisances = best(nested, begin, seed), model.points, problem.weighting.nuisances
+        without = best(nested, begin, seed)
+        points = model.points
+        nuisances = problem.weighting.nuisances
         lost = len(fit.coordinates.free) - len(coordinates.free)
         if lost and bic(without.chi2, points, nuisances) <= bic(fit.chi2, points, nuisances + lost):
             unneeded[left_out.name] = without.chi2_reduced
@@ -436,20 +507,24 @@ def would_show_source(problem: Problem, signal: Tensor) -> Tensor:
     return torch.tensor([bic(chi2, points, nuisances) > least for chi2 in expected.tolist()])
 
 
-# Errors of estimates by the covariance that the residuals themselves have, whatever noise was declared.
+# Errors of estimates by the covariance that the residuals themselves have, whatever noise was
+# declared.
 
 
 def residual_errors(fit: Fit, problem: Problem, tracks: list[Track]) -> Array | None:
-    """Standard errors of the free parameters in SI units, (free,), by the covariance of the residuals of each track.
+    """Standard errors of the free parameters in SI units, (free,), by the covariance of the
+    residuals of each track.
 
-    The estimate is linear in the data to first order, with the weights K = (JᵀC⁻¹J)⁻¹ JᵀC⁻¹ (offsets and ramps
-    included), so that K Ĉ Kᵀ is its covariance for noise of any covariance Ĉ: here nugget and exponential that fit the
-    semivariogram of the track's residuals (the "sandwich" of White 1980, Econometrica 48, 817-838). Components of GNSS
-    stations count as independent, with the variance of their residuals. None for a track of more than MOST_CORRELATED
-    points, or without enough points for a semivariogram.
+    The estimate is linear in the data to first order, with the weights K = (JᵀC⁻¹J)⁻¹ JᵀC⁻¹
+    (offsets and ramps included), so that K Ĉ Kᵀ is its covariance for noise of any covariance Ĉ:
+    here nugget and exponential that fit the semivariogram of the track's residuals (the "sandwich"
+    of White 1980, Econometrica 48, 817-838). Components of GNSS stations count as independent, with
+    the variance of their residuals. None for a track of more than MOST_CORRELATED points, or
+    without enough points for a semivariogram.
     """
     weighting = problem.weighting
-    weights = weighting.adjoint(weighting(fit.jacobian))  # C⁻¹ times the Jacobian without nuisances, (free, point)
+    # C⁻¹ times the Jacobian without nuisances, (free, point)
+    weights = weighting.adjoint(weighting(fit.jacobian))
     middle = torch.zeros(len(weights), len(weights), dtype=weights.dtype)
     for track, residual, where in zip(tracks, fit.residual, weighting.slices, strict=True):
         of_track = weights[:, where]

@@ -73,41 +73,61 @@ class Likelihood:
         return values / self.factors[self.names[column]]
 
     def scores(self, estimates: Mapping[str, Array], otherwise: Array) -> Array:
-        """Scores of estimates, (observation, free parameter), with those of `otherwise` where there is none."""
+        """Scores of estimates, (observation, free parameter), with those of `otherwise` where there
+        is none.
+        """
         scores = otherwise.copy()
         for column, marginal in enumerate(self.prior.marginals):
             if marginal.name in estimates:
-                values = np.asarray(estimates[marginal.name], dtype=np.float64) * self.factors[marginal.name]
-                scores[:, column] = np.where(np.isfinite(values), marginal.score(values), scores[:, column])
+                values = (
+                    np.asarray(estimates[marginal.name], dtype=np.float64)
+                    * self.factors[marginal.name]
+                )
+                scores[:, column] = np.where(
+                    np.isfinite(values), marginal.score(values), scores[:, column]
+                )
         return scores
 
 
 def prior_of(dataset: GeneratedDataset, name: str, factor: float) -> Marginal:
-    """The prior of a variable, in the unit of which its own is `factor`; around the circle for all directions."""
+    """The prior of a variable, in the unit of which its own is `factor`; around the circle for all
+    directions.
+    """
     distribution, period = dataset.distributions[name], quantity(name, dataset.quantities).period
     low, shares = distribution.support()[0], np.linspace(0.0, 1.0, 9)
-    if period is not None and np.allclose(distribution.quantile(shares), low + shares * period, rtol=1e-6):
+    if period is not None and np.allclose(
+        distribution.quantile(shares), low + shares * period, rtol=1e-6
+    ):
         return uniform(name, factor * low, factor * low + factor * period, factor * period)
     return of_training(name, distribution, factor)
 
 
 def usual_level(dataset: GeneratedDataset, images: Sequence[str]) -> float:
-    """The median of the unknown noise level. Raises QexpError if there is noise that it does not scale."""
+    """The median of the unknown noise level. Raises QexpError if there is noise that it does not
+    scale.
+    """
     for image in images:
         added = dataset.noise.added(image)
-        if dataset.view(image).measures == GNSS or not added or not all(noise.of_unit_variance for noise in added):
+        if (
+            dataset.view(image).measures == GNSS
+            or not added
+            or not all(noise.of_unit_variance for noise in added)
+        ):
             raise QexpError(
-                f"'{NOISE}' varies and is not given, but '{image}' has noise that it does not scale; put it into "
-                "'fixed' in a copy of the dataset, or declare the noise without amplitudes of its own"
+                f"'{NOISE}' varies and is not given, but '{image}' has noise that it does not"
+                " scale; put it into 'fixed' in a copy of the dataset, or declare the noise"
+                " without amplitudes of its own"
             )
     return float(dataset.distributions[NOISE].quantile(np.array(0.5)))
 
 
-# The likelihoods of all observations of a dataset, by the displacements of sources or by simulated images.
+# The likelihoods of all observations of a dataset, by the displacements of sources or by simulated
+# images.
 
 
 class Likelihoods:
-    """The likelihoods of a dataset's observations: what they share, such as factors of covariances, is kept.
+    """The likelihoods of a dataset's observations: what they share, such as factors of covariances,
+    is kept.
 
     images     the names of those that are seen
     known      variables that are given beside the images; `given` are those of them that vary
@@ -117,7 +137,12 @@ class Likelihoods:
     """
 
     def __init__(
-        self, dataset: GeneratedDataset, images: Sequence[str], known: Collection[str] = (), *, averaging: bool = True
+        self,
+        dataset: GeneratedDataset,
+        images: Sequence[str],
+        known: Collection[str] = (),
+        *,
+        averaging: bool = True,
     ) -> None:
         self.dataset, self.images, self._averaging = dataset, list(images), averaging
         self.given = [name for name in dataset.test if name in known]
@@ -125,21 +150,28 @@ class Likelihoods:
         if trouble := next(troubles(dataset, images, self.names), None):
             raise QexpError(trouble)
         if self.names == [NOISE]:
-            raise QexpError(f"only '{NOISE}' is unknown; posteriors by the likelihood need another unknown, too")
+            raise QexpError(
+                f"only '{NOISE}' is unknown; posteriors by the likelihood need another unknown, too"
+            )
         level = {NOISE: usual_level(dataset, images)} if NOISE in self.names else {}
         self._source = dataset.with_fixed(level) if level else dataset
         """With the usual noise level, if it is unknown."""
         self._free = [name for name in self.names if name != NOISE]
-        self._each = self._of_sources if _are_of_sources(dataset, images, self.names) else self._of_images
+        self._each = (
+            self._of_sources if _are_of_sources(dataset, images, self.names) else self._of_images
+        )
         self._refinement = lru_cache(1)(self._refinement_of)
         self._pixels = Pixels(dataset, images)
         self._weights = Weights(
-            dataset, {image: available.numpy() for image, available in self._pixels.available.items()}
+            dataset,
+            {image: available.numpy() for image, available in self._pixels.available.items()},
         )
 
     def __call__(self, samples: Mapping[str, Tensor]) -> Iterator[tuple[Numbers, Likelihood]]:
         """Numbers of observations, as the dataset makes them, and their likelihood."""
-        return self._each(samples, {name: samples[name][:, 0].double().numpy() for name in self.given})
+        return self._each(
+            samples, {name: samples[name][:, 0].double().numpy() for name in self.given}
+        )
 
     def _refinement_of(self, axes: tuple[tuple[str, float, float], ...]) -> Refinement:
         """The least squares of the sources; axes: given variable, least and largest value."""
@@ -150,7 +182,9 @@ class Likelihoods:
         self, samples: Mapping[str, Tensor], given: Mapping[str, Array]
     ) -> Iterator[tuple[Numbers, Likelihood]]:
         """By displacements of few points."""
-        axes = tuple((name, float(values.min()), float(values.max())) for name, values in given.items())
+        axes = tuple(
+            (name, float(values.min()), float(values.max())) for name, values in given.items()
+        )
         refinement = self._refinement(axes)
         data = refinement.pixels.numbers_of(samples)
         factors = {name: self.dataset.si_factor(name) for name in self.dataset.test}
@@ -158,12 +192,25 @@ class Likelihoods:
             visible = refinement.fitted(mask) > 0
             problem = refinement.problem(data[group], shared, mask if visible else None)
             columns = [parameter.name for parameter in problem.coordinates.parameters]
-            marginals = [prior_of(self.dataset, name, factors[name]) for name in columns if name in self._free]
-            prior = Prior(columns, marginals, {name: shared[name] for name in columns if name not in self._free})
+            marginals = [
+                prior_of(self.dataset, name, factors[name])
+                for name in columns
+                if name in self._free
+            ]
+            prior = Prior(
+                columns,
+                marginals,
+                {name: shared[name] for name in columns if name not in self._free},
+            )
             noise = refinement.weights.scale(shared)
             signals = whole_signals(problem, noise if visible else math.inf)
             points = problem.model.points - problem.weighting.nuisances
-            yield group, Likelihood(signals, prior, self._level(noise, points if visible else 0, factors), factors)
+            yield (
+                group,
+                Likelihood(
+                    signals, prior, self._level(noise, points if visible else 0, factors), factors
+                ),
+            )
 
     def _of_images(
         self, samples: Mapping[str, Tensor], given: Mapping[str, Array]
@@ -175,8 +222,11 @@ class Likelihoods:
         for group, shared, mask in alike(self._pixels.masks(samples), given):
             visible = bool(mask.any())
             mask = mask if visible else np.ones_like(mask)
-            source, numbers = self._source.with_fixed(shared), torch.from_numpy(np.flatnonzero(mask))
-            fixed = {name: value * self.dataset.si_factor(name) for name, value in source.fixed.items()}
+            source = self._source.with_fixed(shared)
+            numbers = torch.from_numpy(np.flatnonzero(mask))
+            fixed = {
+                name: value * self.dataset.si_factor(name) for name, value in source.fixed.items()
+            }
             weighting, noise = self._weights(fixed, mask), self._weights.scale(fixed)
             divisor = noise if visible else math.inf
             signals = Signals(
@@ -189,7 +239,11 @@ class Likelihoods:
 
     def _level(self, noise: float, points: int, factors: Mapping[str, float]) -> Level | None:
         """That of observations whose signals are whitened by this level, if it is unknown."""
-        return Level(prior_of(self.dataset, NOISE, factors[NOISE]), noise, points) if NOISE in self.names else None
+        return (
+            Level(prior_of(self.dataset, NOISE, factors[NOISE]), noise, points)
+            if NOISE in self.names
+            else None
+        )
 
 
 def _whitened(weighting: Weighting, noise: float, values: Tensor) -> Tensor:
@@ -197,31 +251,44 @@ def _whitened(weighting: Weighting, noise: float, values: Tensor) -> Tensor:
 
 
 def _are_of_sources(dataset: GeneratedDataset, images: Sequence[str], names: Sequence[str]) -> bool:
-    """Whether all unknowns are parameters of sources of deformation, whose displacements are all seen."""
+    """Whether all unknowns are parameters of sources of deformation, whose displacements are all
+    seen.
+    """
     generator = dataset.generator
     if not isinstance(generator, DeformationImages) or set(dataset.images) - set(images):
         return False
-    return not set(names) - {NOISE} - {name for source in generator.sources for name in source.columns}
+    return (
+        not set(names) - {NOISE} - {name for source in generator.sources for name in source.columns}
+    )
 
 
 # Posteriors of simulated observations: what a known likelihood says, wherever a network starts.
 
 SPANNING_SOURCES, TESTED_SOURCES, WIDER_SPREAD = 400, 100, 1.3
-"""Sources that span the basis of signals, and those on which it is tested; the first spread wider than the prior."""
+"""Sources that span the basis of signals, and those on which it is tested; the first spread wider
+than the prior.
+"""
 
 POOL_SOURCES, STARTS, NEIGHBOURS = 512, 5, 8
-"""Sources drawn from the prior; how many of them are the starts for each observation besides what is given: the
-likeliest, of those first that are likelier than so many around them, as there may be several modes."""
+"""Sources drawn from the prior; how many of them are the starts for each observation besides what
+is given: the likeliest, of those first that are likelier than so many around them, as there may be
+several modes.
+"""
 
 MOST_POOLS = 200
-"""Such pools that are drawn, one after the other, until there are enough possible sources among them."""
+"""Such pools that are drawn, one after the other, until there are enough possible sources among
+them.
+"""
 
 HELD_BACK = 1e-4
-"""At most the share of observations of sources that the prior draws that are taken for ones of sources beyond it."""
+"""At most the share of observations of sources that the prior draws that are taken for ones of
+sources beyond it.
+"""
 
 NEAR_MODE, MISSED_SHARE = 0.01, 0.02
-"""Share of a mode's draws that lie farther from it than those that are near; and share of the posterior of modes that
-no draw is near from which on draws are doubted."""
+"""Share of a mode's draws that lie farther from it than those that are near; and share of the
+posterior of modes that no draw is near from which on draws are doubted.
+"""
 
 SEARCHED_TOGETHER = 64
 """Observations whose modes are searched together."""
@@ -255,8 +322,9 @@ def posteriors(
     """Draws from the posteriors of all unknown variables of simulated observations.
 
     samples  observations, as the dataset makes them
-    start    variable → an estimate for each observation, in its unit, from which a mode is searched; of variables that
-             are left out, the likeliest of draws from the prior is taken, as for all without a start
+    start    variable → an estimate for each observation, in its unit, from which a mode is
+             searched; of variables that are left out, the likeliest of draws from the prior is
+             taken, as for all without a start
     count    draws for each observation
     """
     names, random = likelihoods.names, np.random.default_rng(seed)
@@ -267,7 +335,11 @@ def posteriors(
         values[posterior.observation] = posterior.values(drawn.all[:count], names)
         on_observation(len(draws))
     ess = np.array([draws[observation].ess for observation in range(len(values))])
-    doubts = {observation: draws[observation].doubts for observation in sorted(draws) if draws[observation].doubts}
+    doubts = {
+        observation: draws[observation].doubts
+        for observation in sorted(draws)
+        if draws[observation].doubts
+    }
     return PosteriorDraws(tuple(names), values, ess, doubts)
 
 
@@ -293,15 +365,17 @@ class Approximated:
         return replace(drawn, doubts=(*drawn.doubts, *self._missed(drawn.all), *self._held_back))
 
     def _missed(self, draws: Array) -> Iterator[str]:
-        """That no draw lies near a mode that holds a share of the posterior, by Laplace's approximation."""
+        """That no draw lies near a mode that holds a share of the posterior, by Laplace's
+        approximation.
+        """
         near = self.proposal.distances(draws) < chdtri(draws.shape[1], NEAR_MODE)
         if (missed := float(self.proposal.shares[~near.any(axis=0)].sum())) > MISSED_SHARE:
             yield f"no draw lies near some modes that hold about {missed:.0%} of the posterior"
 
     @property
     def _held_back(self) -> Iterator[str]:
-        """That sources beyond the prior fit far better: what χ² would lose at the mode without the prior, to first
-        order, is far more than of observations of sources that the prior draws.
+        """That sources beyond the prior fit far better: what χ² would lose at the mode without the
+        prior, to first order, is far more than of observations of sources that the prior draws.
         """
         level, free = self.density.level, len(self.density.prior.free)
         mode = self.proposal.centres[:1]
@@ -310,13 +384,18 @@ class Approximated:
         scores = torch.from_numpy(mode[:, :free])
         _, slope, curvature = squares.normal_equations(scores, torch.zeros(1, dtype=torch.long))
         of_data = slope - scores, curvature - torch.eye(free, dtype=torch.float64)
-        gain = float((of_data[0] @ torch.linalg.pinv(of_data[1][0], hermitian=True) @ of_data[0].mT)[0, 0])
+        gain = float(
+            (of_data[0] @ torch.linalg.pinv(of_data[1][0], hermitian=True) @ of_data[0].mT)[0, 0]
+        )
         if gain > chdtri(2 * free, HELD_BACK):
             yield f"a source beyond the prior fits far better: its χ² is less by some {gain:.0f}"
 
     def values(self, scores: Array, names: Sequence[str]) -> Array:
         """Values of draws, (draw, variable) in the variables' units, of scores."""
-        return np.stack([self.value(name, scores[:, self.likelihood.names.index(name)]) for name in names], axis=1)
+        return np.stack(
+            [self.value(name, scores[:, self.likelihood.names.index(name)]) for name in names],
+            axis=1,
+        )
 
     def value(self, name: str, scores: Array) -> Array:
         """Values of a variable, in its unit, of its scores."""
@@ -333,21 +412,34 @@ def approximated(
 ) -> Iterator[Approximated]:
     """The posteriors of observations; those of the same likelihood one after the other.
 
-    tabulating  whether images by an emulator, which take long, are computed once on a grid and interpolated
+    tabulating  whether images by an emulator, which take long, are computed once on a grid and
+                interpolated
     """
     for group, likelihood in likelihoods(samples):
         prior, free = likelihood.prior, len(likelihood.prior.free)
         spanning = WIDER_SPREAD * random.standard_normal((SPANNING_SOURCES, free))
         tested = random.standard_normal((TESTED_SOURCES, free))
-        fewer = likelihood.signals.reduced(prior.values(spanning), prior.values(tested), SIGNAL_TOLERANCE)
+        fewer = likelihood.signals.reduced(
+            prior.values(spanning), prior.values(tested), SIGNAL_TOLERANCE
+        )
         signals = fewer or likelihood.signals
         if tabulating and likelihoods.dataset.model is not None:
             signals = signals.tabulated(prior, prior.values(tested), SIGNAL_TOLERANCE) or signals
-        estimates = None if start is None else {name: np.asarray(values)[group] for name, values in start.items()}
+        estimates = (
+            None
+            if start is None
+            else {name: np.asarray(values)[group] for name, values in start.items()}
+        )
         starts = _starts(likelihood, signals, estimates, random)
-        if likelihood.level is not None or any(marginal.period is not None for marginal in prior.marginals):
-            pairs: Iterator[tuple[PosteriorDensity, Mixture]] = (  # each with its angles turned, and a noise level
-                search_modes(signals.of_observation(observation), prior, of_observation, likelihood.level)
+        if likelihood.level is not None or any(
+            marginal.period is not None for marginal in prior.marginals
+        ):
+            pairs: Iterator[
+                tuple[PosteriorDensity, Mixture]
+            ] = (  # each with its angles turned, and a noise level
+                search_modes(
+                    signals.of_observation(observation), prior, of_observation, likelihood.level
+                )
                 for observation, of_observation in enumerate(starts)
             )
         else:
@@ -357,22 +449,28 @@ def approximated(
 
 
 def _starts(
-    likelihood: Likelihood, signals: Signals, start: Mapping[str, Array] | None, random: np.random.Generator
+    likelihood: Likelihood,
+    signals: Signals,
+    start: Mapping[str, Array] | None,
+    random: np.random.Generator,
 ) -> Array:
-    """(observation, start, free parameter), scores: the given one, and the likeliest of a pool of draws."""
+    """(observation, start, free parameter), scores: the given one, and the likeliest of a pool of
+    draws.
+    """
     prior = likelihood.prior
     pool, of_pool = np.zeros((0, len(prior.free))), signals.data[:0]
     for _ in range(MOST_POOLS):
         draws = random.standard_normal((POOL_SOURCES, len(prior.free)))
         of_draws = signals(prior.values(draws))
         possible = torch.isfinite(of_draws[:, 0])
-        pool, of_pool = np.concatenate([pool, draws[possible.numpy()]]), torch.cat([of_pool, of_draws[possible]])
+        pool = np.concatenate([pool, draws[possible.numpy()]])
+        of_pool = torch.cat([of_pool, of_draws[possible]])
         if len(pool) >= STARTS:
             break
     else:
         raise QexpError(
-            f"{len(pool) or 'none'} of {MOST_POOLS * POOL_SOURCES:,} draws from the distributions is a possible "
-            "source; choose others"
+            f"{len(pool) or 'none'} of {MOST_POOLS * POOL_SOURCES:,} draws from the distributions"
+            " is a possible source; choose others"
         )
     squares = of_pool.square().sum(dim=1) + torch.from_numpy(np.square(pool).sum(axis=1))
     misfits = (squares - 2 * signals.data @ of_pool.mT).numpy()
@@ -385,19 +483,24 @@ def _starts(
     return np.concatenate([estimates[:, None], pool[likeliest]], axis=1)
 
 
-def _together(likelihood: Likelihood, signals: Signals, starts: Array) -> Iterator[tuple[PosteriorDensity, Mixture]]:
+def _together(
+    likelihood: Likelihood, signals: Signals, starts: Array
+) -> Iterator[tuple[PosteriorDensity, Mixture]]:
     """The posterior of each observation, with the modes of many searched at a time."""
     _, each, free = starts.shape
     for first in range(0, len(starts), SEARCHED_TOGETHER):
         some = np.arange(first, min(first + SEARCHED_TOGETHER, len(starts)))
         which = torch.from_numpy(np.repeat(some, each))
-        minima = modes(PenalisedSquares(signals, likelihood.prior, which=which), starts[some].reshape(-1, free))
+        minima = modes(
+            PenalisedSquares(signals, likelihood.prior, which=which), starts[some].reshape(-1, free)
+        )
         for index, observation in enumerate(some.tolist()):
             density = PosteriorDensity(signals.of_observation(observation), likelihood.prior)
             yield density, laplace(density, minima.select(range(index * each, (index + 1) * each)))
 
 
-# Posteriors of a user's images by the likelihood of the dataset that a network was trained on, from its estimates.
+# Posteriors of a user's images by the likelihood of the dataset that a network was trained on, from
+# its estimates.
 
 BY_LIKELIHOOD = "by the likelihood of the dataset's declared noise, with its distributions as prior"
 
@@ -413,13 +516,16 @@ class ImagePosteriors:
     Raises QexpError if the likelihood of the images is not known.
     """
 
-    def __init__(self, dataset: GeneratedDataset, inputs: Collection[str], quantities: Quantities) -> None:
+    def __init__(
+        self, dataset: GeneratedDataset, inputs: Collection[str], quantities: Quantities
+    ) -> None:
         images = [name for name in dataset.images if name in inputs]
         for name in images:
             if mask_of(name) in dataset.shapes() and mask_of(name) not in inputs:
                 raise QexpError(
-                    f"`refined`: the training data hide pixels of '{name}', but the network takes no mask of it, so "
-                    f"that which pixels an image shows is unknown; train a network with the input '{mask_of(name)}'"
+                    f"`refined`: the training data hide pixels of '{name}', but the network takes"
+                    " no mask of it, so that which pixels an image shows is unknown; train a"
+                    f" network with the input '{mask_of(name)}'"
                 )
         try:
             self._likelihoods = Likelihoods(dataset, images, inputs)
@@ -441,16 +547,28 @@ class ImagePosteriors:
         inputs     of the network, (sample, ...) in their units, 0 where a mask hides a pixel
         estimates  output → (sample,), in its unit, from which modes are searched
         """
-        samples = {name: torch.from_numpy(np.ascontiguousarray(values)) for name, values in inputs.items()}
-        start = {name: np.asarray(column, np.float64) for name, column in estimates.items() if name in self.names}
+        samples = {
+            name: torch.from_numpy(np.ascontiguousarray(values)) for name, values in inputs.items()
+        }
+        start = {
+            name: np.asarray(column, np.float64)
+            for name, column in estimates.items()
+            if name in self.names
+        }
         return posteriors(self._likelihoods, samples, start, count=count, seed=seed)
 
     def around(self, draws: PosteriorDraws) -> Array:
-        """The draws, (sample, draw, variable), those of directions moved by whole periods around their mean."""
+        """The draws, (sample, draw, variable), those of directions moved by whole periods around
+        their mean.
+        """
         values = draws.values.copy()
         for column, name in enumerate(draws.names):
             if (period := self.periods.get(name)) is not None:
                 weights = np.ones(values.shape[1])
-                means = [circular_moments(angles, weights, period)[0] for angles in values[:, :, column]]
-                values[:, :, column] = nearest(values[:, :, column], np.array(means)[:, None], period)
+                means = [
+                    circular_moments(angles, weights, period)[0] for angles in values[:, :, column]
+                ]
+                values[:, :, column] = nearest(
+                    values[:, :, column], np.array(means)[:, None], period
+                )
         return values

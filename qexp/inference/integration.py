@@ -21,13 +21,17 @@ NODES_OF_AXIS = (41, 81, 161, 321)
 """Along each axis of a grid, the next number where the one before is too coarse."""
 
 SETTLED_CHANGE = 0.001
-"""Largest change of mean and median by grids half as fine, in standard deviations; else the grid is too coarse."""
+"""Largest change of mean and median by grids half as fine, in standard deviations; else the grid is
+too coarse.
+"""
 
 NEGLIGIBLE_LOG_DENSITY = 14.0
 """Where the logarithm of a density is so far below the largest, it does not matter."""
 
 MOST_GRIDS, FILLED_SHARE = 20, 0.5
-"""Grids that close in one after the other; and the share of the nodes along each axis that matter in the last one."""
+"""Grids that close in one after the other; and the share of the nodes along each axis that matter
+in the last one.
+"""
 
 
 @dataclass(frozen=True)
@@ -44,7 +48,8 @@ class Unknown:
 
 @dataclass(frozen=True)
 class Grid:
-    """A density at nodes that are spread along the axes of a proposal: scores are centre + root · node.
+    """A density at nodes that are spread along the axes of a proposal: scores are centre + root ·
+    node.
 
     root  (coordinate, axis); one coordinate, `first`, changes along the first axis alone
     axes  nodes along each
@@ -60,19 +65,34 @@ class Grid:
     def draws(self, count: int, random: np.random.Generator) -> Array:
         """(draw, coordinate), spread evenly over the cells around nodes."""
         share = np.cumsum(self.mass.ravel())
-        chosen = np.minimum(np.searchsorted(share, random.random(count) * share[-1], side="right"), len(share) - 1)
+        chosen = np.minimum(
+            np.searchsorted(share, random.random(count) * share[-1], side="right"), len(share) - 1
+        )
         pairs = zip(self.axes, np.unravel_index(chosen, self.mass.shape), strict=True)
-        steps = [axis[cell] + (axis[1] - axis[0]) * random.uniform(-0.5, 0.5, count) for axis, cell in pairs]
+        steps = [
+            axis[cell] + (axis[1] - axis[0]) * random.uniform(-0.5, 0.5, count)
+            for axis, cell in pairs
+        ]
         return np.asarray(self.centre + np.stack(steps, axis=1) @ self.root.T)
 
     def moments(self, unknown: Unknown, every: int = 1) -> Array:
-        """Mean, median and standard deviation of the unknown of coordinate `first`, (3,), by nodes or every second."""
+        """Mean, median and standard deviation of the unknown of coordinate `first`, (3,), by nodes
+        or every second.
+        """
         axis = self.centre[self.first] + self.root[self.first, 0] * self.axes[0][::every]
-        mass = self.mass[::every, ...] if self.mass.ndim == 1 else self.mass[::every, ::every].sum(axis=1)
+        mass = (
+            self.mass[::every, ...]
+            if self.mass.ndim == 1
+            else self.mass[::every, ::every].sum(axis=1)
+        )
         density = make_interp_spline(axis, mass, k=5)
         if unknown.period is not None:
             points = np.linspace(axis[0], axis[-1], 4001)
-            return np.array(circular_moments(unknown.value(points), np.maximum(density(points), 0.0), unknown.period))
+            return np.array(
+                circular_moments(
+                    unknown.value(points), np.maximum(density(points), 0.0), unknown.period
+                )
+            )
         values = unknown.value(axis)
         mean = mass @ values / mass.sum()
         deviation = np.sqrt(mass @ np.square(values - mean) / mass.sum())
@@ -83,8 +103,11 @@ class Grid:
         return np.array([mean, float(unknown.value(np.asarray(median))), deviation])
 
 
-def moments(density: Density, proposal: Mixture, unknowns: Sequence[Unknown]) -> tuple[Array, Array]:
-    """Mean and median of each unknown of a density, (2, unknown); and those by a grid that is half as fine.
+def moments(
+    density: Density, proposal: Mixture, unknowns: Sequence[Unknown]
+) -> tuple[Array, Array]:
+    """Mean and median of each unknown of a density, (2, unknown); and those by a grid that is half
+    as fine.
 
     proposal  around all modes of the density
     """
@@ -93,19 +116,25 @@ def moments(density: Density, proposal: Mixture, unknowns: Sequence[Unknown]) ->
         for nodes in NODES_OF_AXIS:
             grid = grid_of(density, proposal, first, nodes)
             fine, half = grid.moments(unknown), grid.moments(unknown, every=2)
-            if (np.abs(nearest(half[:2], fine[:2], unknown.period) - fine[:2]) <= SETTLED_CHANGE * fine[2]).all():
+            if (
+                np.abs(nearest(half[:2], fine[:2], unknown.period) - fine[:2])
+                <= SETTLED_CHANGE * fine[2]
+            ).all():
                 break
         pairs.append((fine[:2], half[:2]))
     fine, half = (np.array(moments).T for moments in zip(*pairs, strict=True))
     return fine, half
 
 
-def grid_of(density: Density, proposal: Mixture, first: int = 0, nodes: int = NODES_OF_AXIS[-2]) -> Grid:
+def grid_of(
+    density: Density, proposal: Mixture, first: int = 0, nodes: int = NODES_OF_AXIS[-2]
+) -> Grid:
     """A density on a grid that closes in on what matters of it.
 
     first  the coordinate that changes along the first axis alone
     """
-    # The mean of the proposal, and a root of its covariance in whose first axis alone the coordinate changes.
+    # The mean of the proposal, and a root of its covariance in whose first axis alone the
+    # coordinate changes.
     shares = proposal.shares / proposal.shares.sum()
     centre = shares @ proposal.centres
     apart = proposal.centres - centre
@@ -113,14 +142,17 @@ def grid_of(density: Density, proposal: Mixture, first: int = 0, nodes: int = NO
     order = [first, *(other for other in range(len(centre)) if other != first)]
     root = np.empty_like(each[0])
     root[order] = np.linalg.cholesky(np.einsum("k,kij->ij", shares, each)[np.ix_(order, order)])
-    draws = proposal.draws(1000, np.random.default_rng(0))  # they tell how far the first grid reaches
+    # they tell how far the first grid reaches
+    draws = proposal.draws(1000, np.random.default_rng(0))
     log = density(draws)
     within = np.linalg.solve(root, (draws - centre).T)[:, log > log.max() - NEGLIGIBLE_LOG_DENSITY]
     low, high = within.min(axis=1), within.max(axis=1)
     for _ in range(MOST_GRIDS):
         axes = [np.linspace(*ends, nodes) for ends in zip(low, high, strict=True)]
         meshes = np.meshgrid(*axes, indexing="ij")
-        log = density(centre + np.stack([mesh.ravel() for mesh in meshes], axis=1) @ root.T).reshape(meshes[0].shape)
+        log = density(
+            centre + np.stack([mesh.ravel() for mesh in meshes], axis=1) @ root.T
+        ).reshape(meshes[0].shape)
         where = np.nonzero(log > log.max() - NEGLIGIBLE_LOG_DENSITY)
         start, end = (np.array([edge(axis) for axis in where]) for edge in (np.min, np.max))
         below, above = start == 0, end == nodes - 1
@@ -136,20 +168,24 @@ def grid_of(density: Density, proposal: Mixture, first: int = 0, nodes: int = NO
 
 
 def circular_moments(values: Array, weights: Array, period: float) -> tuple[float, float, float]:
-    """Mean, median and standard deviation of a distribution on a circle; mean and median from 0 up to the period.
+    """Mean, median and standard deviation of a distribution on a circle; mean and median from 0 up
+    to the period.
 
     values   (value,) in any order and any turn
     weights  (value,) but for a factor
 
-    The mean has the least mean squared difference from all values by the shorter way round, the median the least mean
-    absolute one. Cut between two neighbours, the circle is a line; the least of all cuts is that of the circle (Hotz
-    and Huckemann 2015, Ann. Inst. Stat. Math. 67, 177-193). The standard deviation is about the mean.
+    The mean has the least mean squared difference from all values by the shorter way round, the
+    median the least mean absolute one. Cut between two neighbours, the circle is a line; the least
+    of all cuts is that of the circle (Hotz and Huckemann 2015, Ann. Inst. Stat. Math. 67, 177-193).
+    The standard deviation is about the mean.
     """
     turned = values % period
     order = np.argsort(turned, kind="stable")
     count, share = len(order), weights[order] / weights.sum()
     line, of_line = np.concatenate([turned[order], turned[order] + period]), np.tile(share, 2)
-    below, first, second = (np.concatenate([[0.0], np.cumsum(of_line * line**power)]) for power in (0, 1, 2))
+    below, first, second = (
+        np.concatenate([[0.0], np.cumsum(of_line * line**power)]) for power in (0, 1, 2)
+    )
     cuts = np.arange(count)
     means = first[cuts + count] - first[cuts]
     variances = second[cuts + count] - second[cuts] - means**2

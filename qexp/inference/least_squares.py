@@ -21,28 +21,44 @@ from qexp.simulation.generators import Source
 
 MOST_ITERATIONS = 300
 STEP_TOLERANCE = 1e-10
-"""A problem has converged if no coordinate moves by more than this; coordinates are of the order of 1."""
+"""A problem has converged if no coordinate moves by more than this; coordinates are of the order of
+1.
+"""
 REDUCTION_TOLERANCE = 1e-10
-"""A problem has converged if a step reduces the cost by less than this share, and is not expected to reduce it more."""
+"""A problem has converged if a step reduces the cost by less than this share, and is not expected
+to reduce it more.
+"""
 SIGHT_TOLERANCE = 5.0
-"""Largest angle between the line of sight of a track and those along which a source is known [degrees]."""
+"""Largest angle between the line of sight of a track and those along which a source is known
+[degrees].
+"""
 GRADIENT_TOLERANCE = 1e-9
-"""A problem has converged if the cosine between the residuals and each column of the Jacobian is below this."""
+"""A problem has converged if the cosine between the residuals and each column of the Jacobian is
+below this.
+"""
 
 
 class SumsOfSquares(Protocol):
-    """Problems of the same parameters, each of which minimises half of its sum of squared residuals."""
+    """Problems of the same parameters, each of which minimises half of its sum of squared
+    residuals.
+    """
 
     def normal_equations(self, coordinates: Tensor, which: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Half of the sum of squares of the problems `which`, (problem,), at (problem, coordinate); inf outside of the
-        domain of the model. The gradient Jᵀr, (problem, coordinate); and JᵀJ, (problem, coordinate, coordinate).
+        """Half of the sum of squares of the problems `which`, (problem,), at (problem, coordinate);
+        inf outside of the domain of the model. The gradient Jᵀr, (problem, coordinate); and JᵀJ,
+        (problem, coordinate, coordinate).
         """
 
 
-def of_possible(cost: Tensor, gradient: Tensor, information: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Normal equations, with infinite costs and no slopes where the cost is NaN: outside of the domain of the model."""
+def of_possible(
+    cost: Tensor, gradient: Tensor, information: Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Normal equations, with infinite costs and no slopes where the cost is NaN: outside of the
+    domain of the model.
+    """
     outside = torch.isnan(cost)
-    cost, gradient = cost.masked_fill(outside, torch.inf), gradient.masked_fill(outside[:, None], 0.0)
+    cost = cost.masked_fill(outside, torch.inf)
+    gradient = gradient.masked_fill(outside[:, None], 0.0)
     return cost, gradient, information.masked_fill(outside[:, None, None], 0.0)
 
 
@@ -50,10 +66,12 @@ class Minima(NamedTuple):
     """Where the iterations of each problem ended.
 
     coordinates  (problem, coordinate)
-    cost         (problem,)  half of the sum of squared residuals; inf if the start was outside of the model's domain
+    cost         (problem,)  half of the sum of squared residuals; inf if the start was outside of
+                             the model's domain
     information  (problem, coordinate, coordinate)  JᵀJ
     iterations   (problem,)  steps tried
-    converged    (problem,)  whether a test of convergence was met, and not the largest number of iterations
+    converged    (problem,)  whether a test of convergence was met, and not the largest number of
+                             iterations
     """
 
     coordinates: Tensor
@@ -72,10 +90,11 @@ class Minima(NamedTuple):
 
 
 class Descents:
-    """Problems that are minimised side by side, each from when it begins, or begins again, to its end.
+    """Problems that are minimised side by side, each from when it begins, or begins again, to its
+    end.
 
-    Levenberg (1944), Marquardt (1963), with the damping of Nielsen (1999). Coordinates at a bound that the gradient
-    pushes outwards are held; steps that cross a bound end at it.
+    Levenberg (1944), Marquardt (1963), with the damping of Nielsen (1999). Coordinates at a bound
+    that the gradient pushes outwards are held; steps that cross a bound end at it.
 
     shape            problems, coordinates
     tolerance        share of the cost by which a step must reduce it; see REDUCTION_TOLERANCE
@@ -83,9 +102,13 @@ class Descents:
     active           (problem,)  numbers of those that have begun and not ended
     """
 
-    def __init__(self, problems: SumsOfSquares, shape: torch.Size, tolerance: float, most_iterations: int) -> None:
+    def __init__(
+        self, problems: SumsOfSquares, shape: torch.Size, tolerance: float, most_iterations: int
+    ) -> None:
         self.problems, self.tolerance, self.most_iterations = problems, tolerance, most_iterations
-        self._at, self._low, self._high, self._gradient, self._scale = torch.zeros(5, *shape, dtype=torch.float64)
+        self._at, self._low, self._high, self._gradient, self._scale = torch.zeros(
+            5, *shape, dtype=torch.float64
+        )
         self._cost, self._damping, self._growth = torch.zeros(3, shape[0], dtype=torch.float64)
         self._information = torch.zeros(*shape, shape[1], dtype=torch.float64)
         self._iterations = torch.zeros(shape[0], dtype=torch.long)
@@ -102,7 +125,12 @@ class Descents:
         returns  those that begin outside of the model's domain, which have ended there
         """
         self._low[which], self._high[which], self._at[which] = low, high, start.clamp(low, high)
-        self._damping[which], self._growth[which], self._iterations[which], self._converged[which] = 1e-3, 2.0, 0, False
+        (
+            self._damping[which],
+            self._growth[which],
+            self._iterations[which],
+            self._converged[which],
+        ) = (1e-3, 2.0, 0, False)
         self.evaluate(which)
         self._scale[which] = self._information[which].diagonal(dim1=-2, dim2=-1)
         possible = torch.isfinite(self._cost[which])
@@ -120,14 +148,17 @@ class Descents:
         slopes = self._gradient[before].masked_fill(held, 0.0).abs()
         columns = self._information[before].diagonal(dim1=-2, dim2=-1).sqrt()
         residuals = (2 * self._cost[before]).sqrt()
-        flat = (slopes <= GRADIENT_TOLERANCE * columns * residuals[:, None]).all(dim=-1)  # zero but for rounding
+        # zero but for rounding
+        flat = (slopes <= GRADIENT_TOLERANCE * columns * residuals[:, None]).all(dim=-1)
         self._converged[before[flat]] = True
         tried, ended = before[~flat], flat
         if len(tried):
             self._iterations[tried] += 1
             settled = self._moved(tried, held[~flat])
             self._converged[tried[settled]] = True
-            stuck = (self._damping[tried] > 1e16) | (self._iterations[tried] >= self.most_iterations)
+            stuck = (self._damping[tried] > 1e16) | (
+                self._iterations[tried] >= self.most_iterations
+            )
             ended = flat.masked_scatter(~flat, settled | stuck)
         self.active = before[~ended]
         return before[ended]
@@ -135,22 +166,31 @@ class Descents:
     def _held(self, which: Tensor) -> Tensor:
         """The coordinates at a bound that the gradient pushes outwards, (problem, coordinate)."""
         at, gradient = self._at[which], self._gradient[which]
-        held: Tensor = ((at <= self._low[which]) & (gradient > 0)) | ((at >= self._high[which]) & (gradient < 0))
+        held: Tensor = ((at <= self._low[which]) & (gradient > 0)) | (
+            (at >= self._high[which]) & (gradient < 0)
+        )
         return held
 
     def _moved(self, which: Tensor, held: Tensor) -> Tensor:
-        """Try a step of the problems `which` along what is not held; returns which of them have converged."""
+        """Try a step of the problems `which` along what is not held; returns which of them have
+        converged.
+        """
         at, before, gradient, information = (
             part[which] for part in (self._at, self._cost, self._gradient, self._information)
         )
         damped = _damped_step(gradient, information, self._scale[which], self._damping[which], held)
         trial = (at + damped).clamp(self._low[which], self._high[which])
         step = trial - at
-        expected = -(gradient * step).sum(-1) - 0.5 * torch.einsum("bi,bij,bj->b", step, information, step)
-        # Most steps succeed and need the derivatives, too, which cost little once the residuals are weighted.
+        expected = -(gradient * step).sum(-1) - 0.5 * torch.einsum(
+            "bi,bij,bj->b", step, information, step
+        )
+        # Most steps succeed and need the derivatives, too, which cost little once the residuals are
+        # weighted.
         after, new_gradient, new_information = self.problems.normal_equations(trial, which)
         reduced = before - after
-        ratio = torch.nan_to_num(reduced / expected.clamp(min=torch.finfo(step.dtype).tiny), nan=-1.0, neginf=-1.0)
+        ratio = torch.nan_to_num(
+            reduced / expected.clamp(min=torch.finfo(step.dtype).tiny), nan=-1.0, neginf=-1.0
+        )
         better = reduced > 0
         self._damping[which] *= torch.where(
             better, (1 - (2 * ratio.clamp(0, 1) - 1) ** 3).clamp(min=1 / 10), self._growth[which]
@@ -177,13 +217,16 @@ def minimise(
     most_iterations: int,
     on_step: Counted = uncounted,
 ) -> Minima:
-    """Minimise every problem from its start, (problem, coordinate), between bounds, likewise or (coordinate,).
+    """Minimise every problem from its start, (problem, coordinate), between bounds, likewise or
+    (coordinate,).
 
     tolerance, most_iterations  see `Descents`
     on_step                     takes the number of iterations, and of all at most
     """
     descents = Descents(problems, start.shape, tolerance, most_iterations)
-    descents.begin(torch.arange(len(start)), start, low.expand(start.shape), high.expand(start.shape))
+    descents.begin(
+        torch.arange(len(start)), start, low.expand(start.shape), high.expand(start.shape)
+    )
     for iteration in range(most_iterations):
         on_step(iteration, most_iterations)
         if not len(descents.active):
@@ -192,7 +235,9 @@ def minimise(
     return descents.minima
 
 
-def _damped_step(gradient: Tensor, information: Tensor, scale: Tensor, damping: Tensor, fixed: Tensor) -> Tensor:
+def _damped_step(
+    gradient: Tensor, information: Tensor, scale: Tensor, damping: Tensor, fixed: Tensor
+) -> Tensor:
     """−(JᵀJ + λ D)⁻¹ Jᵀr over the coordinates that are not held."""
     free = ~fixed
     both = free[:, :, None] & free[:, None, :]
@@ -208,7 +253,9 @@ def _damped_step(gradient: Tensor, information: Tensor, scale: Tensor, damping: 
 # The displacement that sources cause along given directions, as a function of all their parameters.
 
 
-def deformation_of(sources: Sequence[Source], tracks: Sequence[Track], origin: tuple[float, float]) -> Deformation:
+def deformation_of(
+    sources: Sequence[Source], tracks: Sequence[Track], origin: tuple[float, float]
+) -> Deformation:
     """The sum of sources as tracks see it, at all of their points in order.
 
     origin  east, north of the position (0, 0) of sources [m]
@@ -218,8 +265,9 @@ def deformation_of(sources: Sequence[Source], tracks: Sequence[Track], origin: t
     for track, source in product(tracks, sources):
         if (angle := angle_beside(source, track, origin)) > SIGHT_TOLERANCE:
             raise QexpError(
-                f"track '{track.name}' is not seen from where the images of the source are: its direction deviates by "
-                f"{angle:.0f}° from theirs; simulate displacements east, north and up, which tell all directions"
+                f"track '{track.name}' is not seen from where the images of the source are: its"
+                f" direction deviates by {angle:.0f}° from theirs; simulate displacements east,"
+                " north and up, which tell all directions"
             )
     direction = torch.from_numpy(np.concatenate([track.direction for track in tracks]))
     elevation, spread = (where_known(tracks, name, 0.0) for name in ("elevation", "spread"))
@@ -235,7 +283,9 @@ def deformation_of(sources: Sequence[Source], tracks: Sequence[Track], origin: t
 
 
 def angle_beside(source: Source, track: Track, origin: tuple[float, float]) -> float:
-    """The median angle between the line of sight of a track and those along which a source is known [degrees]."""
+    """The median angle between the line of sight of a track and those along which a source is known
+    [degrees].
+    """
     points = torch.from_numpy(np.stack([track.x, track.y], axis=1) - np.array(origin))
     sines = _sines_beside(source, points, torch.from_numpy(track.direction))
     sines = sines[source.elsewhere(points)]
@@ -243,7 +293,9 @@ def angle_beside(source: Source, track: Track, origin: tuple[float, float]) -> f
 
 
 def _sines_beside(source: Source, points: Tensor, direction: Tensor) -> Tensor:
-    """Sines of the angles between directions and those along which a source is known there, (point,)."""
+    """Sines of the angles between directions and those along which a source is known there,
+    (point,).
+    """
     if source.looks is None:
         return torch.zeros(len(points), dtype=torch.float64)
     across = direction - direction @ torch.linalg.pinv(source.looks) @ source.looks
@@ -251,7 +303,9 @@ def _sines_beside(source: Source, points: Tensor, direction: Tensor) -> Tensor:
 
 
 class Means(NamedTuple):
-    """Means over places: of each place the number of its mean, counted from 0, and its weight in it, (place,)."""
+    """Means over places: of each place the number of its mean, counted from 0, and its weight in
+    it, (place,).
+    """
 
     owner: Tensor
     weight: Tensor
@@ -266,24 +320,29 @@ class Means(NamedTuple):
     def __call__(self, values: Tensor) -> Tensor:
         """(..., mean) of (..., place)"""
         weighted = values * self.weight
-        return weighted.new_zeros(*values.shape[:-1], self.points).index_add_(-1, self.owner, weighted)
+        return weighted.new_zeros(*values.shape[:-1], self.points).index_add_(
+            -1, self.owner, weighted
+        )
 
 
 def places_in_cells(spread: Tensor, count: Tensor) -> tuple[Tensor, Means]:
-    """Places in cells, from their middles, (place, 2) [m], whose weighted means have the means over all of the cells.
+    """Places in cells, from their middles, (place, 2) [m], whose weighted means have the means over
+    all of the cells.
 
     spread  (cell, 2)  standard deviation east and north of the pixels of a cell [m]
     count   (cell,)    their number
 
-    Gauss's rule along each axis for as many equally distant pixels as the cell has: three nodes, exact up to the fifth
-    derivatives; a cell of four pixels has these, and a single point itself.
+    Gauss's rule along each axis for as many equally distant pixels as the cell has: three nodes,
+    exact up to the fifth derivatives; a cell of four pixels has these, and a single point itself.
     """
     pixels = count.double().clamp(min=4)
     kurtosis = 0.6 * (3 * pixels - 7) / (pixels - 1)  # along an axis, of the root of all pixels
     outer = torch.where((spread == 0).all(dim=1), 0.0, 0.5 / kurtosis)
     weights = torch.stack([outer, 1 - 2 * outer, outer])
     nodes = torch.stack([-kurtosis.sqrt(), torch.zeros_like(outer), kurtosis.sqrt()])
-    away = torch.stack(torch.broadcast_tensors(nodes[:, None], nodes), dim=-1).flatten(0, 1) * spread
+    away = (
+        torch.stack(torch.broadcast_tensors(nodes[:, None], nodes), dim=-1).flatten(0, 1) * spread
+    )
     weight = (weights[:, None] * weights).flatten(0, 1)
     used = weight > 1e-9
     return away[used], Means(torch.arange(len(count)).expand(9, -1)[used], weight[used], len(count))
@@ -295,7 +354,8 @@ class Deformation:
     sources    each with its columns; several need names of their own
     stations   (place, 2)           east, north [m]
     direction  (place, 3)           unit vectors east, north, up
-    elevation  (place,)             above the level from which depths count [m], or None; see `physics.geometry`
+    elevation  (place,)             above the level from which depths count [m], or None; see
+                                    `physics.geometry`
     means      of places, if points are that; else each point is a place
     """
 
@@ -309,7 +369,12 @@ class Deformation:
     ) -> None:
         self.sources = tuple(sources)
         self.points = len(stations) if means is None else means.points
-        self.stations, self.direction, self.elevation, self._means = stations, direction, elevation, means
+        self.stations, self.direction, self.elevation, self._means = (
+            stations,
+            direction,
+            elevation,
+            means,
+        )
         self.names = [name for source in sources for name in source.columns]
         self._widths = [len(source.columns) for source in sources]
         self._lowest = 0.0 if elevation is None else float(elevation.min())
@@ -320,16 +385,24 @@ class Deformation:
         return self.stations if self._means is None else self._means(self.stations.mT).mT
 
     def in_middles(self) -> Deformation:
-        """The same in the middle of each mean's places, which is quicker, and enough to tell minima apart."""
+        """The same in the middle of each mean's places, which is quicker, and enough to tell minima
+        apart.
+        """
         if (means := self._means) is None:
             return self
         some = copy(self)
-        some._means, some.stations, some.direction = None, self.positions, means(self.direction.mT).mT
+        some._means, some.stations, some.direction = (
+            None,
+            self.positions,
+            means(self.direction.mT).mT,
+        )
         some.elevation = None if self.elevation is None else means(self.elevation)
         return some
 
     def places(self) -> tuple[Deformation, Callable[[Tensor], Tensor]]:
-        """The same with each place as a point; and the means over places, (..., place) → (..., point)."""
+        """The same with each place as a point; and the means over places, (..., place) → (...,
+        point).
+        """
         some = copy(self)
         some.points, some._means = len(self.stations), None
         if self._means is None:
@@ -350,20 +423,29 @@ class Deformation:
         if self._means is not None:
             number = torch.full((self.points,), -1).index_put_((points,), torch.arange(len(points)))
             rows = torch.isin(self._means.owner, points).nonzero()[:, 0]
-            some._means = Means(number[self._means.owner[rows]], self._means.weight[rows], len(points))
+            some._means = Means(
+                number[self._means.owner[rows]], self._means.weight[rows], len(points)
+            )
         some.stations, some.direction = self.stations[rows], self.direction[rows]
         some.elevation = None if self.elevation is None else self.elevation[rows]
         return some
 
     def __call__(self, parameters: Tensor) -> Tensor:
-        """Displacement, (problem, point) [m], of parameters in the order of `names`, (problem, parameter), SI units."""
+        """Displacement, (problem, point) [m], of parameters in the order of `names`, (problem,
+        parameter), SI units.
+        """
         each = zip(self.sources, parameters.split(self._widths, dim=1), strict=True)
-        moved = [source.displacements(columns, self.stations[None], self.elevation) for source, columns in each]
+        moved = [
+            source.displacements(columns, self.stations[None], self.elevation)
+            for source, columns in each
+        ]
         along: Tensor = (sum(moved[1:], moved[0]) * self.direction).sum(dim=-1)
         return along if self._means is None else self._means(along)
 
     def corrected(self, values: Tensor) -> Deformation:
-        """The same, but sources whose kernels are approximations less what they err near such values, (parameter,)."""
+        """The same, but sources whose kernels are approximations less what they err near such
+        values, (parameter,).
+        """
         some, each = copy(self), zip(self.sources, values.split(self._widths), strict=True)
         some.sources = tuple(
             source if source.corrected is None else source.corrected(columns).with_name(source.name)
@@ -372,8 +454,8 @@ class Deformation:
         return some
 
     def errors(self, values: Tensor) -> Tensor:
-        """What sources that were corrected near such values, (parameter,), may still err: (sample, point) [m], whose
-        sum of squares is their variance. No samples if none is an approximation.
+        """What sources that were corrected near such values, (parameter,), may still err: (sample,
+        point) [m], whose sum of squares is their variance. No samples if none is an approximation.
         """
         samples = [self.stations.new_zeros(0, len(self.stations))]
         for source, columns in zip(self.sources, values.split(self._widths), strict=True):
@@ -385,21 +467,30 @@ class Deformation:
         return along if self._means is None else self._means(along)
 
     def _unseen(self, source: Source, columns: Tensor) -> Tensor:
-        """What a source may move points across the directions along which it is known, as far as they are seen from
-        beside these, (3, place) [m]: as much as along them, and outwards from a point below the middle.
+        """What a source may move points across the directions along which it is known, as far as
+        they are seen from beside these, (3, place) [m]: as much as along them, and outwards from a
+        point below the middle.
         """
-        moved = source.displacements(columns[None], self.stations[None], self.elevation)[0].norm(dim=1)
+        moved = source.displacements(columns[None], self.stations[None], self.elevation)[0].norm(
+            dim=1
+        )
         weights = moved.square() + torch.finfo(moved.dtype).tiny
         away = self.stations - weights @ self.stations / weights.sum()
         depth = (weights @ away.square().sum(dim=1) / weights.sum()).sqrt().clamp(min=1.0)
         outwards = torch.column_stack([away, depth.expand(len(away))])
-        across: Tensor = moved * _sines_beside(source, self.stations, self.direction) / outwards.norm(dim=1)
+        across: Tensor = (
+            moved * _sines_beside(source, self.stations, self.direction) / outwards.norm(dim=1)
+        )
         return across * outwards.mT
 
     def possible(self, parameters: Tensor) -> Tensor:
-        """Whether the sources of each problem lie below the ground and are else as the model requires, (problem,)."""
+        """Whether the sources of each problem lie below the ground and are else as the model
+        requires, (problem,).
+        """
         possible = torch.isfinite(parameters).all(dim=-1)
-        for source, columns in zip(self.sources, parameters.detach().split(self._widths, dim=1), strict=True):
+        for source, columns in zip(
+            self.sources, parameters.detach().split(self._widths, dim=1), strict=True
+        ):
             values = dict(zip(source.variables, columns.numpy().T, strict=True))
             depth = values.get("depth", np.ones(len(columns)))
             if not source.ranges:  # else it is known on the ground, whatever its form
@@ -409,30 +500,47 @@ class Deformation:
         return possible
 
 
-# Least-squares problems of deformation: one model and weighting, the data of one observation or of many.
+# Least-squares problems of deformation: one model and weighting, the data of one observation or of
+# many.
 
 MOST_NUMBERS = 65536
-"""Displacements that are computed together: more would not fit the processor's caches any better."""
+"""Displacements that are computed together: more would not fit the processor's caches any
+better.
+"""
 
 STEP = 1e-5
-"""Of a difference of coordinates: about the cube root of the rounding error, which is best for central differences."""
+"""Of a difference of coordinates: about the cube root of the rounding error, which is best for
+central differences.
+"""
 
 MOST_SEARCHED = 400
 """Points of a block in a search; what it finds is then followed with all points."""
 
 
 class Problem:
-    """The data of problems that share model, points and weights; nuisances are solved with the parameters.
+    """The data of problems that share model, points and weights; nuisances are solved with the
+    parameters.
 
     data       (problem, point) [m]; or (1, point), which all starts share
-    one_sided  derivatives are differences to one side, which take half of the time and are good enough for a search
+    one_sided  derivatives are differences to one side, which take half of the time and are good
+               enough for a search
     Implements `SumsOfSquares`.
     """
 
     def __init__(
-        self, model: Deformation, weighting: Weighting, data: Tensor, coordinates: Coordinates, one_sided: bool = False
+        self,
+        model: Deformation,
+        weighting: Weighting,
+        data: Tensor,
+        coordinates: Coordinates,
+        one_sided: bool = False,
     ) -> None:
-        self.model, self.weighting, self.coordinates, self.one_sided = model, weighting, coordinates, one_sided
+        self.model, self.weighting, self.coordinates, self.one_sided = (
+            model,
+            weighting,
+            coordinates,
+            one_sided,
+        )
         self.data = data.double()
         self.whiten: Callable[[Tensor], Tensor] = weighting
         self.weighted = weighting(self.data)
@@ -454,25 +562,33 @@ class Problem:
     def with_parameter(self, parameter: Parameter) -> Problem:
         """The same, but for the coordinate of one parameter."""
         coordinates = self.coordinates
-        others = [parameter if other.name == parameter.name else other for other in coordinates.parameters]
+        others = [
+            parameter if other.name == parameter.name else other for other in coordinates.parameters
+        ]
         changed = copy(self)
         changed.coordinates, changed._searches = Coordinates(others, coordinates.fixed), {}
         return changed
 
     def to_search(self, seed: int) -> Problem:
-        """The same for a quick search: with at most MOST_SEARCHED points of each block, drawn at random; means as if
-        they were measured in their middles.
+        """The same for a quick search: with at most MOST_SEARCHED points of each block, drawn at
+        random; means as if they were measured in their middles.
         """
         if seed in self._searches:
             return self._searches[seed]
         random, slices = np.random.default_rng(seed), self.weighting.slices
         chosen = [
-            np.sort(random.choice(np.arange(where.start, where.stop), MOST_SEARCHED, replace=False))
-            if where.stop - where.start > MOST_SEARCHED
-            else np.arange(where.start, where.stop)
+            (
+                np.sort(
+                    random.choice(np.arange(where.start, where.stop), MOST_SEARCHED, replace=False)
+                )
+                if where.stop - where.start > MOST_SEARCHED
+                else np.arange(where.start, where.stop)
+            )
             for where in slices
         ]
-        weighting = self.weighting.select([some - where.start for some, where in zip(chosen, slices, strict=True)])
+        weighting = self.weighting.select(
+            [some - where.start for some, where in zip(chosen, slices, strict=True)]
+        )
         points = torch.from_numpy(np.concatenate(chosen))
         model = self.model.in_middles().at(points)
         search = Problem(model, weighting, self.data[:, points], self.coordinates, one_sided=True)
@@ -490,14 +606,17 @@ class Problem:
         return of_possible(*(torch.cat(columns) for columns in zip(*parts, strict=True)))
 
     def strengthened(self, coordinates: Tensor, amplitudes: list[int]) -> tuple[Tensor, Tensor]:
-        """Sources whose amplitudes are multiplied by the best common factor, (source, coordinate), and half of their
-        sums of squares, (source,); infinite outside of the model's domain. Of a problem with data of its own.
+        """Sources whose amplitudes are multiplied by the best common factor, (source, coordinate),
+        and half of their sums of squares, (source,); infinite outside of the model's domain. Of a
+        problem with data of its own.
 
         amplitudes  numbers of their coordinates; none of them: sources stay as they are
         """
         parts = []
         for rows in coordinates.split(max(MOST_NUMBERS // self.model.points, 1)):
-            signals = self.whiten(self._displacements(rows, torch.zeros(len(rows), dtype=torch.long)))
+            signals = self.whiten(
+                self._displacements(rows, torch.zeros(len(rows), dtype=torch.long))
+            )
             factor = torch.ones(len(rows), 1, dtype=rows.dtype)
             if amplitudes:
                 factor = (signals @ self.weighted.mT) / signals.square().sum(dim=1, keepdim=True)
@@ -507,19 +626,25 @@ class Problem:
         return moved, costs.nan_to_num(nan=torch.inf)
 
     def linearised(self, coordinates: Tensor, which: Tensor) -> tuple[Tensor, Tensor]:
-        """Weighted residuals model − data, (problem, point), and their Jacobian, (problem, coordinate, point)."""
+        """Weighted residuals model − data, (problem, point), and their Jacobian, (problem,
+        coordinate, point).
+        """
         model, slopes = self.derivatives(coordinates, which)
         weighted = self.whiten(torch.cat([model[:, None], slopes], dim=1))
         data = self.weighted if len(self.weighted) == 1 else self.weighted[which]
         return weighted[:, 0] - data, weighted[:, 1:]
 
-    def derivatives(self, coordinates: Tensor, which: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """The model, (problem, point) [m], and its derivatives by the coordinates, (problem, coordinate, point).
+    def derivatives(
+        self, coordinates: Tensor, which: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """The model, (problem, point) [m], and its derivatives by the coordinates, (problem,
+        coordinate, point).
 
-        By central differences of coordinates that are of the order of 1, in double precision: their errors are below
-        1e-9 of a derivative, and all of them are one batch for the kernel, which takes a tenth of the time of automatic
-        differentiation. Where one of the two ends is no possible source, the difference is to the middle. NaN for
-        problems outside of the model's domain.
+        By central differences of coordinates that are of the order of 1, in double precision: their
+        errors are below 1e-9 of a derivative, and all of them are one batch for the kernel, which
+        takes a tenth of the time of automatic differentiation. Where one of the two ends is no
+        possible source, the difference is to the middle. NaN for problems outside of the model's
+        domain.
         """
         steps = STEP * torch.eye(coordinates.shape[1], dtype=torch.float64)
         which = torch.zeros(len(coordinates), dtype=torch.long) if which is None else which
@@ -530,9 +655,13 @@ class Problem:
         before = torch.full_like(after, torch.nan)
         needed = torch.isnan(after[..., 0]) if self.one_sided else torch.full(after.shape[:2], True)
         if needed.any():
-            before[needed] = self._displacements((coordinates[:, None] - steps)[needed], owner[:, 1:][needed])
+            before[needed] = self._displacements(
+                (coordinates[:, None] - steps)[needed], owner[:, 1:][needed]
+            )
         there = torch.isfinite(after[..., :1]).double() + torch.isfinite(before[..., :1]).double()
-        after, before = (torch.where(torch.isfinite(end), end, middle[:, None]) for end in (after, before))
+        after, before = (
+            torch.where(torch.isfinite(end), end, middle[:, None]) for end in (after, before)
+        )
         return middle, (after - before) / (STEP * there.clamp(min=1))
 
     def minimum(
@@ -542,17 +671,29 @@ class Problem:
         most_iterations: int = MOST_ITERATIONS,
         on_step: Counted = uncounted,
     ) -> Minima:
-        """Minimise from each row of `start`, values of all parameters in SI units, (problem, parameter).
+        """Minimise from each row of `start`, values of all parameters in SI units, (problem,
+        parameter).
 
         tolerance, most_iterations, on_step  see `minimise`
         """
         low, high = self.coordinates.low, self.coordinates.high
-        minima = minimise(self, self.coordinates.from_values(start), low, high, tolerance, most_iterations, on_step)
+        minima = minimise(
+            self,
+            self.coordinates.from_values(start),
+            low,
+            high,
+            tolerance,
+            most_iterations,
+            on_step,
+        )
         at, signs = within_limits(minima.coordinates, self.coordinates.tilts)
-        return minima._replace(coordinates=at, information=minima.information * signs[:, :, None] * signs[:, None, :])
+        return minima._replace(
+            coordinates=at, information=minima.information * signs[:, :, None] * signs[:, None, :]
+        )
 
     def values(self, coordinates: Tensor, which: Tensor) -> tuple[Tensor, Tensor]:
-        """Values of all parameters, (source, parameter), of (source, coordinate), and whether they are within bounds.
+        """Values of all parameters, (source, parameter), of (source, coordinate), and whether they
+        are within bounds.
 
         which  the problem of each source
         """
@@ -570,7 +711,8 @@ class Problem:
         return moved.view(*coordinates.shape[:-1], self.model.points)
 
 
-# Fisher information of deformation: how well data determine the parameters of a source, whatever the estimator.
+# Fisher information of deformation: how well data determine the parameters of a source, whatever
+# the estimator.
 
 
 def covariances(information: Tensor) -> Tensor:
@@ -582,26 +724,31 @@ def covariances(information: Tensor) -> Tensor:
     of_units = unit[..., :, None] * unit[..., None, :]
     inverse, failed = torch.linalg.inv_ex(information / of_units)
     positive = (inverse.diagonal(dim1=-2, dim2=-1) > 0).all(dim=-1)
-    covariance: Tensor = (inverse / of_units).masked_fill(((failed != 0) | ~positive)[..., None, None], torch.inf)
+    covariance: Tensor = (inverse / of_units).masked_fill(
+        ((failed != 0) | ~positive)[..., None, None], torch.inf
+    )
     return covariance
 
 
 def bounds(problem: Problem, values: Tensor) -> tuple[Tensor, Tensor]:
     """The Cramér–Rao bound at true values: the least standard deviation of unbiased estimates.
 
-    Of Gaussian noise with covariance C and a model with Jacobian J by the free parameters, it is the root of the
-    diagonal of (JᵀC⁻¹J)⁻¹; nuisances count as unknowns (Kay 1993, Fundamentals of Statistical Signal Processing I,
-    eq. 3.31).
+    Of Gaussian noise with covariance C and a model with Jacobian J by the free parameters, it is
+    the root of the diagonal of (JᵀC⁻¹J)⁻¹; nuisances count as unknowns (Kay 1993, Fundamentals of
+    Statistical Signal Processing I, eq. 3.31).
 
     values   (problem, parameter)  true values of all parameters in SI units
-    returns  (problem, free parameter) in SI units, infinite where the data do not determine it; and the
-             signal-to-noise ratio, (problem,): the root of χ² of the displacement that nuisances do not explain
+    returns  (problem, free parameter) in SI units, infinite where the data do not determine it; and
+             the signal-to-noise ratio, (problem,): the root of χ² of the displacement that
+             nuisances do not explain
     """
     coordinates = problem.coordinates.from_values(values)
     model, slopes = problem.derivatives(coordinates)
     weighted = problem.weighting(torch.cat([model[:, None], slopes], dim=1))
     signal, jacobian = weighted[:, 0], weighted[:, 1:]
-    return problem.coordinates.deviations(coordinates, covariances(jacobian @ jacobian.mT)), signal.norm(dim=-1)
+    return problem.coordinates.deviations(
+        coordinates, covariances(jacobian @ jacobian.mT)
+    ), signal.norm(dim=-1)
 
 
 # Starts of a search for the global minimum, spread evenly over all parameters.
@@ -615,9 +762,10 @@ MOST_DRAWN = 1 << 16
 def starts(problem: Problem, searches: Sequence[Search], count: int, seed: int) -> Tensor:
     """Values of all parameters in SI units, (start, parameter).
 
-    Parameters that are neither fixed nor amplitudes are drawn by a scrambled Sobol sequence, between the limits of
-    their search; those that are no possible source are left out. Amplitudes are then the best ones by linear least
-    squares. Raises QexpError if the limits leave no possible source, or a parameter has none.
+    Parameters that are neither fixed nor amplitudes are drawn by a scrambled Sobol sequence,
+    between the limits of their search; those that are no possible source are left out. Amplitudes
+    are then the best ones by linear least squares. Raises QexpError if the limits leave no possible
+    source, or a parameter has none.
     """
     coordinates = problem.coordinates
     free = [searches[index] for index in coordinates.free]
@@ -625,12 +773,16 @@ def starts(problem: Problem, searches: Sequence[Search], count: int, seed: int) 
         if not search.can_be_drawn:
             name = search.parameter.name
             raise QexpError(
-                f"{name} is neither an amplitude, nor an angle, nor a length, so that nothing tells where its estimate "
-                f"may lie: give it `bounds={ {name: ('LOW', 'HIGH')} }`, or a value by `fixed`; or limits or a unit of "
-                f"length in QUANTITIES['{name.rpartition('.')[2]}']"
+                f"{name} is neither an amplitude, nor an angle, nor a length, so that nothing tells"
+                f" where its estimate may lie: give it `bounds={ {name: ('LOW', 'HIGH')} }`, or a"
+                " value by `fixed`; or limits or a unit of length in"
+                f" QUANTITIES['{name.rpartition('.')[2]}']"
             )
     low, high = (
-        torch.tensor([search.parameter.coordinate(getattr(search, end)) for search in free], dtype=torch.float64)
+        torch.tensor(
+            [search.parameter.coordinate(getattr(search, end)) for search in free],
+            dtype=torch.float64,
+        )
         for end in ("low", "high")
     )
     sequence = SobolEngine(len(free), scramble=True, seed=seed)
@@ -638,7 +790,10 @@ def starts(problem: Problem, searches: Sequence[Search], count: int, seed: int) 
     while len(possible) < count:
         power = power + 1 if power else max(count - 1, 1).bit_length()
         if 1 << power > MOST_DRAWN:
-            raise QexpError("the bounds leave no possible source for a start; widen them, for example to larger depths")
+            raise QexpError(
+                "the bounds leave no possible source for a start; widen them, for example to larger"
+                " depths"
+            )
         sequence.reset()  # a Sobol sequence is even over its first 2^power points
         candidates = low + sequence.draw(1 << power, dtype=torch.float64) * (high - low)
         possible = candidates[problem.model.possible(coordinates.values(candidates))]
@@ -646,7 +801,9 @@ def starts(problem: Problem, searches: Sequence[Search], count: int, seed: int) 
 
 
 def _with_best_amplitudes(problem: Problem, at: Tensor) -> Tensor:
-    """The coordinates with amplitudes by linear least squares, (start, coordinate), within their bounds."""
+    """The coordinates with amplitudes by linear least squares, (start, coordinate), within their
+    bounds.
+    """
     if not (linear := problem.coordinates.linear):
         return at
     at = at.clone()

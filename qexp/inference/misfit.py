@@ -1,4 +1,6 @@
-"""Whether images are anything that a simulator could have made, by the residuals that the best source leaves."""
+"""Whether images are anything that a simulator could have made, by the residuals that the best
+source leaves.
+"""
 
 from __future__ import annotations
 
@@ -18,10 +20,14 @@ from qexp.simulation.dataset import GeneratedDataset
 from qexp.simulation.generators import DeformationImages
 
 STARTS, SEED = 16, 0
-"""Number of starts over the whole range of sources, and the seed by which they are drawn, where a fit is doubtful."""
+"""Number of starts over the whole range of sources, and the seed by which they are drawn, where a
+fit is doubtful.
+"""
 
 DOUBTFUL_P = 0.01
-"""p-value below which the search of a source is repeated from more starts: the fit may have missed the best one."""
+"""p-value below which the search of a source is repeated from more starts: the fit may have missed
+the best one.
+"""
 
 
 class ImageMisfit:
@@ -29,19 +35,21 @@ class ImageMisfit:
 
     source   the dataset on which the network was trained
     outputs  of the network
-    Raises QexpError for datasets whose noise, or whose sources, are not those of a known likelihood.
+    Raises QexpError for datasets whose noise, or whose sources, are not those of a known
+    likelihood.
     """
 
     def __init__(self, source: GeneratedDataset, outputs: Sequence[str]) -> None:
         if not isinstance(source.generator, DeformationImages):
             raise QexpError(
-                "`misfit` fits sources of deformation that qexp simulates, and the run learned from other simulations; "
-                "leave it out: the column 'outside' counts what no training sample is like"
+                "`misfit` fits sources of deformation that qexp simulates, and the run learned from"
+                " other simulations; leave it out: the column 'outside' counts what no training"
+                " sample is like"
             )
         if unknown := [name for name in source.test if name not in outputs]:
             raise QexpError(
-                f"`misfit`: '{unknown[0]}' varies in the training data, but is no output of the network; leave "
-                "`misfit` out"
+                f"`misfit`: '{unknown[0]}' varies in the training data, but is no output of the"
+                " network; leave `misfit` out"
             )
         self._refinement = Refinement(source, [], source.fixed, outputs)
         quiet = self._refinement.weights.quiet
@@ -49,14 +57,19 @@ class ImageMisfit:
             quiet = source.images
         if quiet:
             raise QexpError(
-                f"`misfit`: '{quiet[0]}' has no noise in the training data, so that no residual is possible; train on "
-                "a dataset with noise like that of the observed data, such as mogi_noisy, or leave `misfit` out"
+                f"`misfit`: '{quiet[0]}' has no noise in the training data, so that no residual is"
+                " possible; train on a dataset with noise like that of the observed data, such as"
+                " mogi_noisy, or leave `misfit` out"
             )
 
-    def __call__(self, inputs: Mapping[str, NDArray[np.float32]], estimates: Mapping[str, Array]) -> Array:
-        """The p-value of the residuals of the best source, (sample,); NaN where too few pixels are seen.
+    def __call__(
+        self, inputs: Mapping[str, NDArray[np.float32]], estimates: Mapping[str, Array]
+    ) -> Array:
+        """The p-value of the residuals of the best source, (sample,); NaN where too few pixels are
+        seen.
 
-        The network's estimates are the starts of least squares, in the outputs' units, (sample,) each.
+        The network's estimates are the starts of least squares, in the outputs' units, (sample,)
+        each.
         """
         refinement = self._refinement
         samples = {name: torch.from_numpy(values) for name, values in inputs.items()}
@@ -66,11 +79,15 @@ class ImageMisfit:
             if not refinement.enough(mask):
                 continue
             problem = refinement.problem(data[group], shared, mask)
-            starts = refinement.starts(problem, {name: np.asarray(values)[group] for name, values in estimates.items()})
+            starts = refinement.starts(
+                problem, {name: np.asarray(values)[group] for name, values in estimates.items()}
+            )
             scale = refinement.weights.scale(shared)
             p_values[group] = _p_values(problem, problem.minimum(starts).coordinates, scale)
             for row in np.flatnonzero(p_values[group] < DOUBTFUL_P):
-                single = Problem(problem.model, problem.weighting, problem.data[[row]], problem.coordinates)
+                single = Problem(
+                    problem.model, problem.weighting, problem.data[[row]], problem.coordinates
+                )
                 others = spread_starts(single.to_search(SEED), refinement.searches(), STARTS, SEED)
                 fit = best(single, torch.cat([starts[[row]], others]))
                 p_values[group[row]] = _p_values(single, torch.from_numpy(fit.at)[None], scale)[0]

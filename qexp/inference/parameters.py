@@ -1,4 +1,6 @@
-"""The parameters of sources: where they may lie, and the coordinates in which a search for them moves."""
+"""The parameters of sources: where they may lie, and the coordinates in which a search for them
+moves.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +21,8 @@ from qexp.simulation.generators import PLACE, DeformationImages, Source
 
 @dataclass(frozen=True)
 class Search:
-    """A parameter, and the interval in which starts of a search are drawn; of amplitudes it is not used. SI units.
+    """A parameter, and the interval in which starts of a search are drawn; of amplitudes it is not
+    used. SI units.
 
     bounded  whether somebody gave the parameter's bounds
     closed   whether its source is not known beyond the interval
@@ -37,15 +40,19 @@ class Search:
 
 
 def searches(
-    sources: Sequence[Source], stations: Array, quantities: Quantities, bounds: Mapping[str, tuple[float, float]]
+    sources: Sequence[Source],
+    stations: Array,
+    quantities: Quantities,
+    bounds: Mapping[str, tuple[float, float]],
 ) -> list[Search]:
     """A search for each column of the sources.
 
     stations  (point, 2)  east, north [m]; their extent gives the range of places and of sizes
     bounds    column → lowest and highest value in SI units, which replace the usual ones
 
-    A parameter has no range if neither its quantity nor bounds tell it; `starts` then refuses to draw it. Those of a
-    source that is known only in some ranges lie there. Raises QexpError for points beyond its reach.
+    A parameter has no range if neither its quantity nor bounds tell it; `starts` then refuses to
+    draw it. Those of a source that is known only in some ranges lie there. Raises QexpError for
+    points beyond its reach.
     """
     lowest, highest = stations.min(axis=0), stations.max(axis=0)
     extent = float((highest - lowest).max()) or 1.0
@@ -61,7 +68,9 @@ def searches(
             if variable in ("x", "y"):
                 axis = ("x", "y").index(variable)
                 low, high = float(lowest[axis]), float(highest[axis])
-                search = Search(Parameter(name, low - extent, high + extent, scale=extent / 10), low, high)
+                search = Search(
+                    Parameter(name, low - extent, high + extent, scale=extent / 10), low, high
+                )
             elif variable in linear:
                 search = _amplitude(name, meaning, source)
             elif meaning.period is not None:
@@ -86,7 +95,9 @@ def _in_range(name: str, ends: tuple[float, float], bounds: tuple[float, float] 
     low, high = bounds or ends
     logarithmic = low > 0 and high > MANY_TIMES * low
     scale = math.sqrt(low * high) if logarithmic else (high - low) / 4
-    return Search(Parameter(name, low, high, scale, logarithmic), low, high, bounds is not None, closed=True)
+    return Search(
+        Parameter(name, low, high, scale, logarithmic), low, high, bounds is not None, closed=True
+    )
 
 
 def _within_reach(source: Source, stations: Array) -> dict[str, tuple[float, float]]:
@@ -98,27 +109,33 @@ def _within_reach(source: Source, stations: Array) -> dict[str, tuple[float, flo
     west, east, south, north = source.extent
     ends = {
         name: (float(last) - high, float(first) - low)
-        for name, first, last, low, high in zip(("x", "y"), lowest, highest, (west, south), (east, north), strict=True)
+        for name, first, last, low, high in zip(
+            ("x", "y"), lowest, highest, (west, south), (east, north), strict=True
+        )
     }
     moves = "x" in source.variables and "x" not in source.ranges
     if any(low > high or not (moves or low <= 0 <= high) for low, high in ends.values()):
         wide, tall = (highest - lowest) / 1e3
         raise QexpError(
-            f"the points extend over {wide:.3g} × {tall:.3g} km, but images of the source only over "
-            f"{(east - west) / 1e3:.3g} × {(north - south) / 1e3:.3g} km, so that some lie outside; crop the "
-            "observation with qexp observe --bounds, or give the images' centre with `centre`"
+            f"the points extend over {wide:.3g} × {tall:.3g} km, but images of the source only over"
+            f" {(east - west) / 1e3:.3g} × {(north - south) / 1e3:.3g} km, so that some lie"
+            " outside; crop the observation with qexp observe --bounds, or give the images' centre"
+            " with `centre`"
         )
     return ends
 
 
 TRIALS, NEGLIGIBLE_BEND = 64, 1e-9
-"""Random sources tried to find the amplitudes among variables; and what counts as no difference of displacements."""
+"""Random sources tried to find the amplitudes among variables; and what counts as no difference of
+displacements.
+"""
 TRIAL_DEPTH, TRIAL_SIZES = 1e4, (2e2, 2e3)
 """Of these sources [m]."""
 
 
 def amplitudes(source: Source, quantities: Quantities) -> list[str]:
-    """The variables of a source in which its displacements are linear, together; found by its kernel alone.
+    """The variables of a source in which its displacements are linear, together; found by its
+    kernel alone.
 
     Of variables whose product counts, such as an area and a slip, the last one is an amplitude.
     """
@@ -144,7 +161,9 @@ def amplitudes(source: Source, quantities: Quantities) -> list[str]:
 
 
 def _trial(source: Source, quantities: Quantities) -> tuple[dict[str, float] | None, Tensor]:
-    """A possible source, variable → value in SI units, or None if none is found; and stations, (1, station, 2)."""
+    """A possible source, variable → value in SI units, or None if none is found; and stations, (1,
+    station, 2).
+    """
     random = np.random.default_rng(0)
     stations = torch.from_numpy(random.uniform(-TRIAL_DEPTH, TRIAL_DEPTH, (1, 8, 2)))
     for _ in range(TRIALS):
@@ -173,7 +192,8 @@ def _trial_value(meaning: Quantity, random: np.random.Generator) -> float:
     if conversion(meaning.unit, "m") is not None:
         return float(random.uniform(*TRIAL_SIZES))
     if meaning.at_most is not None and meaning.least is not None:
-        value = float(random.uniform(meaning.least, meaning.at_most)) / 3  # so that three times it is within limits
+        # so that three times it is within limits
+        value = float(random.uniform(meaning.least, meaning.at_most)) / 3
         return meaning.si_factor * value
     return meaning.si_factor
 
@@ -183,7 +203,11 @@ def _amplitude(name: str, meaning: Quantity, source: Source) -> Search:
     low = -math.inf if meaning.least is None else meaning.si_factor * meaning.least
     high = math.inf if meaning.at_most is None else meaning.si_factor * meaning.at_most
     unbounded = math.isinf(low) and math.isinf(high)
-    powers = {prefix + size: power for size, power in source.strengths.get(variable, {}).items()} if unbounded else {}
+    powers = (
+        {prefix + size: power for size, power in source.strengths.get(variable, {}).items()}
+        if unbounded
+        else {}
+    )
     parameter = Parameter(name, low, high, scale=meaning.si_factor, powers=powers, linear=True)
     return Search(parameter, -meaning.si_factor, meaning.si_factor)
 
@@ -194,10 +218,16 @@ def _length(name: str, meaning: Quantity, extent: float) -> Search:
     To both sides of zero if it may be negative.
     """
     if meaning.least is not None and meaning.least < 0:
-        return Search(Parameter(name, -2 * extent, 2 * extent, extent / 10), -extent / 2, extent / 2)
+        return Search(
+            Parameter(name, -2 * extent, 2 * extent, extent / 10), -extent / 2, extent / 2
+        )
     low, high = (0.02, 0.5) if base_name(name) == "depth" else (0.01, 0.3)
     scale = math.sqrt(low * high) * extent
-    return Search(Parameter(name, 1e-3 * extent, 2 * extent, scale, logarithmic=True), low * extent, high * extent)
+    return Search(
+        Parameter(name, 1e-3 * extent, 2 * extent, scale, logarithmic=True),
+        low * extent,
+        high * extent,
+    )
 
 
 def _within(search: Search, bounds: tuple[float, float]) -> Search:
@@ -211,7 +241,8 @@ def _within(search: Search, bounds: tuple[float, float]) -> Search:
     return Search(bounded, first, last, bounded=True)
 
 
-# Parameters in coordinates in which least squares are well scaled: logarithms, or multiples of a typical size.
+# Parameters in coordinates in which least squares are well scaled: logarithms, or multiples of a
+# typical size.
 
 
 @dataclass(frozen=True)
@@ -220,13 +251,16 @@ class Parameter:
 
     low, high    bounds of estimates; infinite where there is none
     scale        a typical size
-    logarithmic  whether its coordinate is its logarithm: for parameters that are positive, such as depth
+    logarithmic  whether its coordinate is its logarithm: for parameters that are positive, such as
+                 depth
     negative     whether it is the logarithm of minus the value
     period       of an angle, which is wrapped to 0 … period at the end; None for anything else
-    powers       of an amplitude: name of a size → power. The coordinate is that of the amplitude times these powers of
-                 the sizes, in units of their scales: of a pressure and the radius of its sphere hardly more than the
-                 product P a³ can be told from displacements, so that P and a would be strongly correlated
-    linear       whether it is an amplitude: displacements are linear in it, as long as no size or place changes
+    powers       of an amplitude: name of a size → power. The coordinate is that of the amplitude
+                 times these powers of the sizes, in units of their scales: of a pressure and the
+                 radius of its sphere hardly more than the product P a³ can be told from
+                 displacements, so that P and a would be strongly correlated
+    linear       whether it is an amplitude: displacements are linear in it, as long as no size or
+                 place changes
     """
 
     name: str
@@ -267,22 +301,34 @@ class Coordinates:
     def __init__(self, parameters: Sequence[Parameter], fixed: dict[str, float]) -> None:
         self.parameters = tuple(parameters)
         self.fixed = dict(fixed)
-        self.free = [index for index, parameter in enumerate(parameters) if parameter.name not in fixed]
+        self.free = [
+            index for index, parameter in enumerate(parameters) if parameter.name not in fixed
+        ]
         estimated = [self.parameters[index] for index in self.free]
         self.names = [parameter.name for parameter in estimated]
         self.linear = [column for column, parameter in enumerate(estimated) if parameter.linear]
         """Numbers of the free amplitudes."""
         self.logarithmic = torch.tensor([parameter.logarithmic for parameter in estimated])
         self.scale = torch.tensor(
-            [-1.0 if parameter.negative else parameter.scale for parameter in estimated], dtype=torch.float64
+            [-1.0 if parameter.negative else parameter.scale for parameter in estimated],
+            dtype=torch.float64,
         )
         """Of one that is a logarithm only the sign counts."""
-        self.low, self.high = torch.tensor([parameter.ends for parameter in estimated], dtype=torch.float64).unbind(1)
-        self._sizes = torch.tensor([parameter.scale for parameter in self.parameters], dtype=torch.float64)
+        self.low, self.high = torch.tensor(
+            [parameter.ends for parameter in estimated], dtype=torch.float64
+        ).unbind(1)
+        self._sizes = torch.tensor(
+            [parameter.scale for parameter in self.parameters], dtype=torch.float64
+        )
         self._powers: Tensor | None = None
-        """Of sizes that multiply each free parameter, (free, parameter); None if no amplitude is multiplied by any."""
+        """Of sizes that multiply each free parameter, (free, parameter); None if no amplitude is
+        multiplied by any.
+        """
         if any(parameter.powers for parameter in estimated):
-            rows = [[float(amplitude.powers.get(size.name, 0)) for size in self.parameters] for amplitude in estimated]
+            rows = [
+                [float(amplitude.powers.get(size.name, 0)) for size in self.parameters]
+                for amplitude in estimated
+            ]
             self._powers = torch.tensor(rows, dtype=torch.float64)
         self.tilts = free_tilts(self.names, self.low, self.high, fixed)
         """Those that go past their limits; see `within_limits`."""
@@ -296,17 +342,25 @@ class Coordinates:
         """Values of all parameters, (problem, parameter), of (problem, coordinate)."""
         exponential = torch.where(self.logarithmic, coordinates, 0.0).exp() * self.scale.sign()
         free = torch.where(self.logarithmic, exponential, coordinates * self.scale)
-        values = self._template.expand(len(coordinates), -1).index_copy(1, torch.tensor(self.free), free)
+        values = self._template.expand(len(coordinates), -1).index_copy(
+            1, torch.tensor(self.free), free
+        )
         if self._powers is None:
             return values
         return values.index_copy(1, torch.tensor(self.free), free / self._strengths(values))
 
     def within(self, coordinates: Tensor) -> Tensor:
-        """Whether all coordinates lie within their bounds, (problem,); also of values that were rounded at a bound."""
-        return ((coordinates >= self.low - ROUNDING) & (coordinates <= self.high + ROUNDING)).all(dim=-1)
+        """Whether all coordinates lie within their bounds, (problem,); also of values that were
+        rounded at a bound.
+        """
+        return ((coordinates >= self.low - ROUNDING) & (coordinates <= self.high + ROUNDING)).all(
+            dim=-1
+        )
 
     def from_values(self, values: Tensor) -> Tensor:
-        """Coordinates, (problem, coordinate), of the values of all parameters, (problem, parameter)."""
+        """Coordinates, (problem, coordinate), of the values of all parameters, (problem,
+        parameter).
+        """
         free = values[:, self.free].double()
         if self._powers is not None:
             free = free * self._strengths(values.double())
@@ -314,18 +368,25 @@ class Coordinates:
         return torch.where(self.logarithmic, inside.log(), free / self.scale)
 
     def slopes(self, coordinates: Tensor) -> Tensor:
-        """Derivatives of the free parameters by the coordinates, (problem, parameter, coordinate)."""
+        """Derivatives of the free parameters by the coordinates, (problem, parameter,
+        coordinate).
+        """
         values = self.values(coordinates)
         free = values[:, self.free]
         diagonal = torch.where(self.logarithmic, free, self.scale)
         if self._powers is None:
             return torch.diag_embed(diagonal)
-        return torch.diag_embed(diagonal / self._strengths(values)) - free[:, :, None] * self._powers[:, self.free]
+        return (
+            torch.diag_embed(diagonal / self._strengths(values))
+            - free[:, :, None] * self._powers[:, self.free]
+        )
 
     def deviations(self, coordinates: Tensor, covariance: Tensor) -> Tensor:
-        """Standard deviations of the free parameters to first order, (problem, parameter) in SI units.
+        """Standard deviations of the free parameters to first order, (problem, parameter) in SI
+        units.
 
-        covariance  of the coordinates, (problem, coordinate, coordinate); infinite where it is not known
+        covariance  of the coordinates, (problem, coordinate, coordinate); infinite where it is not
+                    known
         """
         slopes = self.slopes(coordinates)
         variance = (slopes @ covariance @ slopes.mT).diagonal(dim1=-2, dim2=-1)
@@ -333,7 +394,9 @@ class Coordinates:
         return torch.where(finite, variance, torch.inf).clamp(min=0).sqrt()
 
     def _strengths(self, values: Tensor) -> Tensor:
-        """What each free parameter is multiplied by, (problem, free parameter); 1 but for amplitudes."""
+        """What each free parameter is multiplied by, (problem, free parameter); 1 but for
+        amplitudes.
+        """
         powers = self._powers
         assert powers is not None
         used = (powers != 0).any(dim=0)
@@ -342,7 +405,11 @@ class Coordinates:
     def wrapped(self, values: Tensor) -> Tensor:
         """The values of all parameters, angles with a period between 0 and the period."""
         columns = [
-            column if parameter.period is None or parameter.name in self.fixed else column.remainder(parameter.period)
+            (
+                column
+                if parameter.period is None or parameter.name in self.fixed
+                else column.remainder(parameter.period)
+            )
             for parameter, column in zip(self.parameters, values.unbind(-1), strict=True)
         ]
         return torch.stack(columns, dim=-1)
@@ -350,9 +417,9 @@ class Coordinates:
 
 # Dips and plunges that go past 0 and 90° while a minimum is sought.
 #
-# A dike that dips by 89° to the right of its strike hardly differs from one that dips by 89° to the left. With dips
-# between 0 and 90°, the strike of one is opposite to that of the other, and iterations that had to stop at 90° would
-# not get from one to the other.
+# A dike that dips by 89° to the right of its strike hardly differs from one that dips by 89° to the
+# left. With dips between 0 and 90°, the strike of one is opposite to that of the other, and
+# iterations that had to stop at 90° would not get from one to the other.
 
 RIGHT_ANGLE = math.pi / 2
 LEVEL_DIP = math.radians(20)
@@ -364,7 +431,8 @@ class Tilt:
     """The angle of a source with the horizontal, and what is written differently past its limits.
 
     angle, strike  numbers of their coordinates, which are in radians
-    strike_slip, dip_slip, length, width  those of the coordinates of a dislocation, where they are free
+    strike_slip, dip_slip, length, width  those of the coordinates of a dislocation, where they are
+                                          free
     """
 
     angle: int
@@ -375,11 +443,14 @@ class Tilt:
     width: int | None = None
 
 
-def free_tilts(names: Sequence[str], low: Tensor, high: Tensor, fixed: Mapping[str, float]) -> list[Tilt]:
+def free_tilts(
+    names: Sequence[str], low: Tensor, high: Tensor, fixed: Mapping[str, float]
+) -> list[Tilt]:
     """The tilts among coordinates that may go past 0 and 90°.
 
     names      of the coordinates
-    low, high  (coordinate,)  their bounds: those that were asked for hold, of a tilt and of what changes with it
+    low, high  (coordinate,)  their bounds: those that were asked for hold, of a tilt and of what
+                              changes with it
     fixed      name → value of parameters that have no coordinate
     """
     numbers = {name: index for index, name in enumerate(names)}
@@ -391,11 +462,21 @@ def free_tilts(names: Sequence[str], low: Tensor, high: Tensor, fixed: Mapping[s
         source = name.removesuffix(base_name(name))
         turning = [source + variable for variable in ("strike", "strike_slip", "dip_slip")]
         within = [
-            numbers[column] for column in turning if column in numbers and torch.isfinite(low + high)[numbers[column]]
+            numbers[column]
+            for column in turning
+            if column in numbers and torch.isfinite(low + high)[numbers[column]]
         ]
-        if turning[0] in numbers and not within and not any(fixed.get(column) for column in turning):
+        if (
+            turning[0] in numbers
+            and not within
+            and not any(fixed.get(column) for column in turning)
+        ):
             others = ("strike", "strike_slip", "dip_slip", "length", "width")
-            slips = {variable: numbers[source + variable] for variable in others if source + variable in numbers}
+            slips = {
+                variable: numbers[source + variable]
+                for variable in others
+                if source + variable in numbers
+            }
             tilts.append(Tilt(angle, **slips))
     return tilts
 
@@ -409,7 +490,9 @@ def within_limits(coordinates: Tensor, tilts: Sequence[Tilt]) -> tuple[Tensor, T
     at, signs = coordinates.clone(), torch.ones_like(coordinates)
     for tilt in tilts:
         at[:, tilt.angle] = at[:, tilt.angle].remainder(2 * math.pi)
-        strike_slip, dip_slip = ([] if slip is None else [slip] for slip in (tilt.strike_slip, tilt.dip_slip))
+        strike_slip, dip_slip = (
+            [] if slip is None else [slip] for slip in (tilt.strike_slip, tilt.dip_slip)
+        )
         for limit, changing in ((math.pi, strike_slip + dip_slip), (RIGHT_ANGLE, dip_slip)):
             past = at[:, tilt.angle] > limit
             at[:, tilt.angle] = torch.where(past, 2 * limit - at[:, tilt.angle], at[:, tilt.angle])
@@ -421,13 +504,14 @@ def within_limits(coordinates: Tensor, tilts: Sequence[Tilt]) -> tuple[Tensor, T
 
 
 def along_the_other_side(coordinates: Tensor, tilts: Sequence[Tilt]) -> Tensor:
-    """Sources of which one dislocation is nearly level, with it level and striking along its other side.
+    """Sources of which one dislocation is nearly level, with it level and striking along its other
+    side.
 
     coordinates  (problem, coordinate)  with tilts within their limits
     returns      (other problem, coordinate)
 
-    From there it can dip to the two sides to which it cannot dip otherwise. With one slip alone there is none: its
-    direction is that of one side.
+    From there it can dip to the two sides to which it cannot dip otherwise. With one slip alone
+    there is none: its direction is that of one side.
     """
     rows = [coordinates[:0]]
     for tilt in tilts:
@@ -439,7 +523,9 @@ def along_the_other_side(coordinates: Tensor, tilts: Sequence[Tilt]) -> Tensor:
         other[:, tilt.strike] += RIGHT_ANGLE
         other[:, [tilt.length, tilt.width]] = other[:, [tilt.width, tilt.length]]
         if slips:
-            other[:, slips] = other[:, slips[::-1]] * torch.tensor([-1.0, 1.0], dtype=other.dtype, device=other.device)
+            other[:, slips] = other[:, slips[::-1]] * torch.tensor(
+                [-1.0, 1.0], dtype=other.dtype, device=other.device
+            )
         rows.append(other)
     return torch.cat(rows)
 
@@ -447,7 +533,9 @@ def along_the_other_side(coordinates: Tensor, tilts: Sequence[Tilt]) -> Tensor:
 # Sources by name, and their parameters as users write them.
 
 POSITIONS = {"x": "east", "y": "north"}
-"""Variable of specs → its name in results, where positions are absolute: in metres of the observation's system."""
+"""Variable of specs → its name in results, where positions are absolute: in metres of the
+observation's system.
+"""
 
 Bounds = tuple[float, float]
 
@@ -473,7 +561,9 @@ class Units:
 
     def factor(self, column: str) -> float:
         """One unit in SI units."""
-        return 1.0 if base_name(column) in POSITIONS else quantity(column, self.quantities).si_factor
+        return (
+            1.0 if base_name(column) in POSITIONS else quantity(column, self.quantities).si_factor
+        )
 
     def from_si(self, column: str, value: float) -> float:
         return value / self.factor(column) + self._zero(column)
@@ -482,7 +572,11 @@ class Units:
         return (value - self._zero(column)) * self.factor(column)
 
     def violation(self, column: str, value: float) -> str | None:
-        return None if base_name(column) in POSITIONS else quantity(column, self.quantities).violation(value)
+        return (
+            None
+            if base_name(column) in POSITIONS
+            else quantity(column, self.quantities).violation(value)
+        )
 
     def hint(self, column: str) -> str:
         """The end of an error on a value beyond the limits of an angle in radians."""
@@ -494,18 +588,26 @@ class Units:
 
 
 def sources_named(text: str, generators: Table) -> list[Source]:
-    """`mogi` → the source of that name in the table of generators; `mogi+okada` → both, each with its name.
+    """`mogi` → the source of that name in the table of generators; `mogi+okada` → both, each with
+    its name.
 
-    Sources of the same type are numbered: `mogi+mogi` has `mogi_1.depth` and `mogi_2.depth`. Raises QexpError.
+    Sources of the same type are numbered: `mogi+mogi` has `mogi_1.depth` and `mogi_2.depth`. Raises
+    QexpError.
     """
     types = [word.strip() for word in text.split("+")]
     sources = []
     for index, word in enumerate(types):
         if word not in generators:
-            raise QexpError(f"`source={text}`: no source '{word}'; {hint(word, generators, '') or _known(generators)}")
+            raise QexpError(
+                f"`source={text}`: no source '{word}';"
+                f" {hint(word, generators, '') or _known(generators)}"
+            )
         generator = generators[word].build()
         if not isinstance(generator, DeformationImages):
-            raise QexpError(f"`source={text}`: '{word}' is no source of deformation in a half-space, which this needs")
+            raise QexpError(
+                f"`source={text}`: '{word}' is no source of deformation in a half-space, which this"
+                " needs"
+            )
         number = f"_{types[: index + 1].count(word)}" if types.count(word) > 1 else ""
         (source,) = generator.sources
         sources.append(source.with_name(word + number) if len(types) > 1 else source)
@@ -514,12 +616,18 @@ def sources_named(text: str, generators: Table) -> list[Source]:
 
 def _known(generators: Table) -> str:
     """The sources with what they are, without their variables."""
-    lines = [f"  {name}: {entry.help.rpartition(': ')[0] or entry.help}" for name, entry in generators.items()]
+    lines = [
+        f"  {name}: {entry.help.rpartition(': ')[0] or entry.help}"
+        for name, entry in generators.items()
+    ]
     return "\n".join(["known:", *lines])
 
 
 def in_columns(
-    names: Mapping[str, float] | Mapping[str, Bounds], sources: Sequence[Source], option: str, others: Sequence[str]
+    names: Mapping[str, float] | Mapping[str, Bounds],
+    sources: Sequence[Source],
+    option: str,
+    others: Sequence[str],
 ) -> dict[str, str]:
     """Column of the sources → the name under which something is given for it.
 
@@ -532,9 +640,14 @@ def in_columns(
         if name in columns:
             given_names[columns[name]] = name
         elif name.rpartition(".")[2] in POSITIONS:
-            raise QexpError(f"`{option}[{name}]`: positions are absolute here; use {display_name(name)}, in metres")
+            raise QexpError(
+                f"`{option}[{name}]`: positions are absolute here; use {display_name(name)}, in"
+                " metres"
+            )
         elif name not in others:
-            raise QexpError(f"`{option}[{name}]`: the source has no such parameter; {suggestion(name, columns)}")
+            raise QexpError(
+                f"`{option}[{name}]`: the source has no such parameter; {suggestion(name, columns)}"
+            )
     return given_names
 
 
@@ -543,7 +656,9 @@ def bounds_in_si(column: str, bounds: Bounds, units: Units, name: str) -> Bounds
     low, high = bounds
     for value in (low or high, high):  # a depth may have no limit but 0
         if math.isfinite(value) and (violation := units.violation(column, value)):
-            raise QexpError(f"`bounds[{name}]`: {violation}, but a bound is {value:g}{units.hint(column)}")
+            raise QexpError(
+                f"`bounds[{name}]`: {violation}, but a bound is {value:g}{units.hint(column)}"
+            )
     return units.to_si(column, low), units.to_si(column, high)
 
 
@@ -558,7 +673,8 @@ FARTHEST_RATIO = 5.0
 
 
 def require_near(usual: Search, option: str, low: float, high: float, units: Units) -> None:
-    """Raises QexpError for a value, or an interval, far beyond where a search goes without it; SI units.
+    """Raises QexpError for a value, or an interval, far beyond where a search goes without it; SI
+    units.
 
     Or beyond that at all, if the source is not known there.
 
@@ -568,18 +684,25 @@ def require_near(usual: Search, option: str, low: float, high: float, units: Uni
     if not math.isfinite(largest - least):
         return
     name, unit = display_name(column), units.unit_of(column)
-    ends, goes = ([units.from_si(column, end) for end in pair] for pair in ((low, high), (least, largest)))
+    ends, goes = (
+        [units.from_si(column, end) for end in pair] for pair in ((low, high), (least, largest))
+    )
     if usual.closed and (low < least or high > largest):
         known = f"{goes[0]:.6g} to {goes[1]:.6g} {unit}".rstrip()
-        raise QexpError(f"`{option}[{name}]`: the source is known only for {name} from {known}; stay within that")
+        raise QexpError(
+            f"`{option}[{name}]`: the source is known only for {name} from {known}; stay within"
+            " that"
+        )
     reach = (FARTHEST_RATIO - 1) / 2 * (largest - least)
     beyond = low > (FARTHEST_RATIO * largest if usual.parameter.logarithmic else largest + reach)
     if not beyond and (usual.parameter.logarithmic or high >= least - reach):
         return
     question = ""
     if unit == "km" and all(least <= end / 1e3 <= largest for end in (low, high)):
-        question = f"; did you mean {name}={':'.join(f'{end / 1e3:.6g}' for end in dict.fromkeys(ends))}?"
+        question = (
+            f"; did you mean {name}={':'.join(f'{end / 1e3:.6g}' for end in dict.fromkeys(ends))}?"
+        )
     raise QexpError(
-        f"`{option}[{name}]`: {name} is in {unit}, and {ends[0]:,.6g} {unit} is far beyond what the data reach; a "
-        f"search goes from {goes[0]:,.6g} to {goes[1]:,.6g} {unit}{question}"
+        f"`{option}[{name}]`: {name} is in {unit}, and {ends[0]:,.6g} {unit} is far beyond what the"
+        f" data reach; a search goes from {goes[0]:,.6g} to {goes[1]:,.6g} {unit}{question}"
     )

@@ -1,4 +1,6 @@
-"""Posteriors by a known likelihood: their modes, draws from them, and those of the sources of an observation."""
+"""Posteriors by a known likelihood: their modes, draws from them, and those of the sources of an
+observation.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +13,15 @@ import torch
 
 from qexp.base.arrays import Array
 from qexp.base.options import Counted
-from qexp.inference.density import Density, Level, PenalisedSquares, PosteriorDensity, Prior, Signals, whole_signals
+from qexp.inference.density import (
+    Density,
+    Level,
+    PenalisedSquares,
+    PosteriorDensity,
+    Prior,
+    Signals,
+    whole_signals,
+)
 from qexp.inference.fit import Fit
 from qexp.inference.least_squares import Minima, Problem, SumsOfSquares, minimise, starts
 from qexp.inference.parameters import Search
@@ -32,11 +42,14 @@ Sample = Callable[[PosteriorDensity, Mixture, int, np.random.Generator], Draws]
 """A way to draw: density, proposal, number of draws, and randomness → draws."""
 
 SEARCHED_STARTS, FOLLOWED_STARTS = 16, 3
-"""Starts of a search for further modes; and how many of these, the highest, are followed with all points."""
+"""Starts of a search for further modes; and how many of these, the highest, are followed with all
+points.
+"""
 
 STARTS_AROUND, SPREADS_OF_STARTS, MODE_ROUNDS, SAME_NOISE = 24, (1.0, 2.0, 8.0), 6, 0.99
-"""Starts around modes, for each number of times that they are as wide as the posterior; searches with all points at
-most; and share of χ² down to which the noise counts as of the same size."""
+"""Starts around modes, for each number of times that they are as wide as the posterior; searches
+with all points at most; and share of χ² down to which the noise counts as of the same size.
+"""
 
 
 @dataclass(frozen=True)
@@ -70,9 +83,11 @@ def observed_posterior(
 ) -> ObservedPosterior:
     """Draws from the posterior of the free parameters of a problem.
 
-    fit            its best minimum of least squares, near which a mode is expected; others are searched
+    fit            its best minimum of least squares, near which a mode is expected; others are
+                   searched
     searches       of each parameter
-    prior          of the free parameters; angles on a circle are turned so that its ends lie opposite to the fit
+    prior          of the free parameters; angles on a circle are turned so that its ends lie
+                   opposite to the fit
     method         a name from `sampling.METHODS`
     on_drawn       takes the number of draws that are tried, and of all at most
     unknown_level  whether the size of the noise is unknown, by a factor that all errors share
@@ -80,19 +95,28 @@ def observed_posterior(
     random = np.random.default_rng(seed)
     prior = prior.around(fit.values[None])
     degrees = problem.model.points - problem.weighting.nuisances
-    density = PosteriorDensity(whole_signals(problem), prior, degrees=degrees if unknown_level else None)
-    search = problem.to_search(seed)  # modes are searched from the fit, and from what fewer points find
+    density = PosteriorDensity(
+        whole_signals(problem), prior, degrees=degrees if unknown_level else None
+    )
+    # modes are searched from the fit, and from what fewer points find
+    search = problem.to_search(seed)
     starting = prior.scores(starts(search, searches, SEARCHED_STARTS, seed).numpy())
-    minima = modes(PenalisedSquares(whole_signals(search), prior, density.weight(fit.chi2)), starting)
+    minima = modes(
+        PenalisedSquares(whole_signals(search), prior, density.weight(fit.chi2)), starting
+    )
     followed = minima.coordinates.numpy()[likely(minima, FOLLOWED_STARTS)]
     starting = np.concatenate([prior.scores(fit.values[None]), followed])
     proposal, weight = around_modes(density, starting, fit.chi2, np.random.default_rng(seed))
     amplitudes = [problem.coordinates.names[column] for column in problem.coordinates.linear]
 
-    def sample(density: PosteriorDensity, proposal: Mixture, count: int, random: np.random.Generator) -> Draws:
+    def sample(
+        density: PosteriorDensity, proposal: Mixture, count: int, random: np.random.Generator
+    ) -> Draws:
         """In coordinates in which amplitudes are standardised."""
         coordinates = StandardisedAmplitudes(density, amplitudes, weight)
-        draws = METHODS[method](coordinates, coordinates.transform(proposal), count, random, on_drawn=on_drawn)
+        draws = METHODS[method](
+            coordinates, coordinates.transform(proposal), count, random, on_drawn=on_drawn
+        )
         return replace(draws, scores=coordinates.scores(draws.all).reshape(draws.scores.shape))
 
     draws, density = draws_of(density, proposal, sample, count, random)
@@ -102,17 +126,23 @@ def observed_posterior(
 def around_modes(
     density: PosteriorDensity, starts: Array, chi2: float, random: np.random.Generator
 ) -> tuple[Mixture, float]:
-    """A proposal around the modes that starts lead to, and the weight of residuals, see `density.PenalisedSquares`.
+    """A proposal around the modes that starts lead to, and the weight of residuals, see
+    `density.PenalisedSquares`.
 
     chi2  of the best source that is known, which tells the size of the noise if it is unknown
-    Where some sources around are impossible, modes are searched there until there are no more: beside points that are
-    close to a source near the surface there are modes of their own. One that fits better tells the size of the noise.
+    Where some sources around are impossible, modes are searched there until there are no more:
+    beside points that are close to a source near the surface there are modes of their own. One that
+    fits better tells the size of the noise.
     """
     found = 0
     for _ in range(MODE_ROUNDS):
         weight = density.weight(chi2)
-        proposal = laplace(density, modes(PenalisedSquares(density.signals, density.prior, weight), starts))
-        around = [proposal.wider(spread).draws(STARTS_AROUND, random) for spread in SPREADS_OF_STARTS]
+        proposal = laplace(
+            density, modes(PenalisedSquares(density.signals, density.prior, weight), starts)
+        )
+        around = [
+            proposal.wider(spread).draws(STARTS_AROUND, random) for spread in SPREADS_OF_STARTS
+        ]
         starts = np.concatenate([proposal.centres, *around])
         possible = density.signals.model.possible(density.values(starts)).numpy()
         before, chi2 = chi2, min(chi2, float(density.chi2(proposal.centres).min()))
@@ -131,15 +161,21 @@ WIDER_SPREAD = 1.5
 """Factor by which the sources that span the basis are spread wider than the posterior."""
 
 CLOSE_LOG_DENSITY, MOST_BASES = 0.1, 3
-"""Largest standard deviation of the error of the logarithm of the density that reduced signals may make; and how often
-a larger basis is sought before draws are weighted by the density from all points."""
+"""Largest standard deviation of the error of the logarithm of the density that reduced signals may
+make; and how often a larger basis is sought before draws are weighted by the density from all
+points.
+"""
 
 
 def draws_of(
-    exact: PosteriorDensity, proposal: Mixture, sample: Sample, count: int, random: np.random.Generator
+    exact: PosteriorDensity,
+    proposal: Mixture,
+    sample: Sample,
+    count: int,
+    random: np.random.Generator,
 ) -> tuple[Draws, PosteriorDensity]:
-    """Draws from a posterior by signals at all points, with fewer numbers where these are accurate; and the density
-    that was used.
+    """Draws from a posterior by signals at all points, with fewer numbers where these are accurate;
+    and the density that was used.
     """
     scores = proposal.wider(WIDER_SPREAD).draws(SPANNING_SOURCES, random)
     for _ in range(MOST_BASES):
@@ -149,7 +185,9 @@ def draws_of(
         draws = sample(density, proposal, count, random)
         if error_of(exact, density, draws.all, random) <= CLOSE_LOG_DENSITY:
             return draws, density
-        more, some, first, second = (random.choice(draws.all, SPANNING_SOURCES // 2) for _ in range(4))
+        more, some, first, second = (
+            random.choice(draws.all, SPANNING_SOURCES // 2) for _ in range(4)
+        )
         # Some are moved along the differences of others, so that they reach a little farther.
         scores = np.concatenate([scores, more, some + 0.3 * (first - second)])
     return _corrected(draws, exact, density, random), density
@@ -163,7 +201,9 @@ def error_of(exact: Density, density: Density, draws: Array, random: np.random.G
     return error if math.isfinite(error) else math.inf
 
 
-def _corrected(draws: Draws, exact: Density, density: Density, random: np.random.Generator) -> Draws:
+def _corrected(
+    draws: Draws, exact: Density, density: Density, random: np.random.Generator
+) -> Draws:
     """Draws from the exact density, of those of one that is close to it, by their weights."""
     scores = draws.all
     with np.errstate(invalid="ignore"):
@@ -171,7 +211,9 @@ def _corrected(draws: Draws, exact: Density, density: Density, random: np.random
     weights, pareto_k = smooth_weights(logarithms)
     chosen, ess = scores[resample(weights, len(scores), random)], effective(weights)
     doubts = (*draws.doubts, *doubts_of(pareto_k, ess, len(scores)))
-    return replace(draws, scores=chosen[None], pareto_k=pareto_k, ess=min(draws.ess, ess), doubts=doubts)
+    return replace(
+        draws, scores=chosen[None], pareto_k=pareto_k, ess=min(draws.ess, ess), doubts=doubts
+    )
 
 
 # Modes of posteriors, and Laplace's approximation around them.
@@ -196,7 +238,8 @@ def modes(squares: SumsOfSquares, starts: Array) -> Minima:
 
 
 def laplace(density: Density, minima: Minima) -> Mixture:
-    """Student's t around each distinct mode, in proportion to its share of the posterior by Laplace's method.
+    """Student's t around each distinct mode, in proportion to its share of the posterior by
+    Laplace's method.
 
     The covariance is the inverse of the Gauss-Newton approximation of the curvature.
     """
@@ -233,15 +276,17 @@ def _distinct(centres: Array, curvature: Array, values: Array) -> list[int]:
 def search_modes(
     signals: Signals, prior: Prior, starts: Array, level: Level | None
 ) -> tuple[PosteriorDensity, Mixture]:
-    """The posterior of the one observation of these signals, and a proposal for it around its modes.
+    """The posterior of the one observation of these signals, and a proposal for it around its
+    modes.
 
     starts  (start, free parameter), scores, the best first
     level   of the noise if it is unknown
-    The ends of the prior's angles are moved away from the modes, and the best mode is tried turned by half a period:
-    a source whose strike is turned so may look much the same.
+    The ends of the prior's angles are moved away from the modes, and the best mode is tried turned
+    by half a period: a source whose strike is turned so may look much the same.
     """
     values, best = prior.values(starts), [0]
-    for turn in range(4):  # each with the angles of the modes, and the noise level of the best one, before
+    # each with the angles of the modes, and the noise level of the best one, before
+    for turn in range(4):
         prior = prior.around(values[best].numpy())
         if turn == 1:
             values = torch.cat([values, torch.from_numpy(prior.turned(values[best[0]].numpy()))])
@@ -262,7 +307,9 @@ def _with_level(minima: Minima, sources: PosteriorDensity, level: Level) -> Mini
     """Modes with the likeliest level of each as the last coordinate."""
     chi2 = np.nan_to_num(sources.chi2(minima.coordinates.numpy()), nan=np.inf)
     scores = [level.likeliest(squares) for squares in chi2]
-    coordinates = torch.cat([minima.coordinates, torch.tensor(scores, dtype=torch.float64)[:, None]], dim=1)
+    coordinates = torch.cat(
+        [minima.coordinates, torch.tensor(scores, dtype=torch.float64)[:, None]], dim=1
+    )
     count, free = minima.coordinates.shape
     information = torch.zeros(count, free + 1, free + 1, dtype=torch.float64)
     information[:, :free, :free] = minima.information

@@ -1,4 +1,6 @@
-"""Least squares of simulated observations: weights by the noise, refined estimates, and their bound."""
+"""Least squares of simulated observations: weights by the noise, refined estimates, and their
+bound.
+"""
 
 from __future__ import annotations
 
@@ -57,13 +59,17 @@ def axes_of(axes: Mapping[str, Any], argument: str) -> list[MatrixAxis]:
         except (TypeError, ValueError):
             wanted = "low, high and a whole number of cells, such as (0, 4, 128)"
             raise QexpError(f"`{argument}[{variable}]`: give {wanted}, not {ends!r}") from None
-        grid.append(check_axis(MatrixAxis(variable, low, high, int(cells)), f"`{argument}[{variable}]`"))
+        grid.append(
+            check_axis(MatrixAxis(variable, low, high, int(cells)), f"`{argument}[{variable}]`")
+        )
     return grid
 
 
 def check_axis(axis: MatrixAxis, source: str) -> MatrixAxis:
     if not (np.isfinite(axis.low) and np.isfinite(axis.high)) or not axis.low < axis.high:
-        raise QexpError(f"{source}: the axis must rise, but goes from {axis.low:g} to {axis.high:g}")
+        raise QexpError(
+            f"{source}: the axis must rise, but goes from {axis.low:g} to {axis.high:g}"
+        )
     if axis.cells < 1:
         raise QexpError(f"{source}: an axis needs at least one cell")
     if axis.cells > MOST_CELLS:
@@ -71,7 +77,9 @@ def check_axis(axis: MatrixAxis, source: str) -> MatrixAxis:
     return axis
 
 
-def values_at(grid: Sequence[MatrixAxis], cells: NDArray[np.intp]) -> dict[str, NDArray[np.float64]]:
+def values_at(
+    grid: Sequence[MatrixAxis], cells: NDArray[np.intp]
+) -> dict[str, NDArray[np.float64]]:
     """The true values of the axes in some cells, (cell,) each; the last axis is the fastest."""
     indices = np.unravel_index(cells, tuple(axis.cells for axis in grid))
     return {axis.variable: axis.centres[index] for axis, index in zip(grid, indices, strict=True)}
@@ -80,8 +88,8 @@ def values_at(grid: Sequence[MatrixAxis], cells: NDArray[np.intp]) -> dict[str, 
 def possible_cells(
     source: GeneratedDataset, grid: Sequence[MatrixAxis]
 ) -> Iterator[tuple[NDArray[np.intp], dict[str, NDArray[np.float64]], int]]:
-    """Of each block with cells that are possible their numbers and true values, (cell,) each; and how many cells since
-    the last of these blocks are not.
+    """Of each block with cells that are possible their numbers and true values, (cell,) each; and
+    how many cells since the last of these blocks are not.
     """
     impossible, count = 0, math.prod(axis.cells for axis in grid)
     for start in range(0, count, BLOCK):
@@ -90,14 +98,21 @@ def possible_cells(
         possible = source.possible(values, len(block))
         impossible += int((~possible).sum())
         if possible.any():
-            yield block[possible], {name: column[possible] for name, column in values.items()}, impossible
+            yield (
+                block[possible],
+                {name: column[possible] for name, column in values.items()},
+                impossible,
+            )
             impossible = 0
 
 
-# Least squares in the cells of a matrix: estimates refined through the model that made the observations.
+# Least squares in the cells of a matrix: estimates refined through the model that made the
+# observations.
 
 DEEPER_FACTOR, MOST_DEEPER = 1.25, 12
-"""Factor by which, and how often, the depths of a start are increased that would break the surface."""
+"""Factor by which, and how often, the depths of a start are increased that would break the
+surface.
+"""
 CELLS_TOGETHER = 16
 """Cells that are solved together at most; each core takes some at a time."""
 KEPT_SCENES = 256
@@ -111,7 +126,8 @@ class Scene:
     stations    (number, 2)  east, north of each number that is fitted [m]
     direction   (number, 3)  along which it is measured
     elevation   (number,)    [m], or None
-    searches    of the parameters of the sources, with bounds that depend on the extent of the stations
+    searches    of the parameters of the sources, with bounds that depend on the extent of the
+                stations
     """
 
     stations: Tensor
@@ -121,16 +137,19 @@ class Scene:
 
 
 class Refinement:
-    """Estimates of a network, refined by least squares with weights from the full covariance of the dataset's noise.
+    """Estimates of a network, refined by least squares with weights from the full covariance of the
+    dataset's noise.
 
-    Cells of the same geometry, noise and hidden pixels are solved together. Of images with too many pixels for a full
-    covariance, means of blocks are fitted that show all of their pixels, with the covariance of these means.
-    Parameters of sources that are not among the outputs have their true values.
+    Cells of the same geometry, noise and hidden pixels are solved together. Of images with too many
+    pixels for a full covariance, means of blocks are fitted that show all of their pixels, with the
+    covariance of these means. Parameters of sources that are not among the outputs have their true
+    values.
 
     source     the dataset of the matrix
     constants  variable → value of those that are no axes
     outputs    the estimated variables
-    averaging  whether means of blocks are fitted where images have too many pixels; otherwise these are refused
+    averaging  whether means of blocks are fitted where images have too many pixels; otherwise these
+               are refused
     Raises QexpError unless all outputs are parameters of sources.
     """
 
@@ -145,13 +164,20 @@ class Refinement:
         generator = source.generator
         if not isinstance(generator, DeformationImages):
             raise QexpError(
-                "`refine`, `bound`: they need sources whose formula is known, which images by an emulator or by a "
-                "generator of your own do not have; leave them out"
+                "`refine`, `bound`: they need sources whose formula is known, which images by an"
+                " emulator or by a generator of your own do not have; leave them out"
             )
-        self.source, self.outputs, self._generator, self.grid = source, list(outputs), generator, list(grid)
+        self.source, self.outputs, self._generator, self.grid = (
+            source,
+            list(outputs),
+            generator,
+            list(grid),
+        )
         self._columns = [name for kernel in generator.sources for name in kernel.columns]
         if others := [name for name in outputs if name not in self._columns]:
-            raise QexpError(f"`refine`, `bound`: {some(others)} is no parameter of a source; leave them out")
+            raise QexpError(
+                f"`refine`, `bound`: {some(others)} is no parameter of a source; leave them out"
+            )
         given = [axis.variable for axis in grid if axis.variable not in outputs]
         self._given = sorted(given, key=lambda name: name != NOISE and base_name(name) not in SIZED)
         self.constants = constants
@@ -160,10 +186,16 @@ class Refinement:
         self.pixels = Pixels(source, source.images)
         blocks = {name: blocks_of(name, source) for name in source.images} if averaging else {}
         self.blocks = {name: of_image for name, of_image in blocks.items() if of_image is not None}
-        """Image → blocks of pixels whose means are fitted, of those that have too many pixels with correlated noise."""
+        """Image → blocks of pixels whose means are fitted, of those that have too many pixels with
+        correlated noise.
+        """
         self._averages = Averages(self.pixels.available, self.blocks) if self.blocks else None
         weighted = {
-            name: np.ones(math.prod(self.blocks[name].shape), np.bool_) if name in self.blocks else available.numpy()
+            name: (
+                np.ones(math.prod(self.blocks[name].shape), np.bool_)
+                if name in self.blocks
+                else available.numpy()
+            )
             for name, available in self.pixels.available.items()
         }
         self.weights = Weights(source, weighted, self.blocks)
@@ -177,7 +209,8 @@ class Refinement:
         estimates: Mapping[str, Array],
         on_refined: Callable[[int], None] = lambda count: None,
     ) -> dict[str, Array]:
-        """Refined estimates, output → (cell,); NaN where fewer pixels are seen than there are unknowns.
+        """Refined estimates, output → (cell,); NaN where fewer pixels are seen than there are
+        unknowns.
 
         samples     the observations of some cells, as the dataset makes them
         values      axis → true values, (cell,)
@@ -189,11 +222,15 @@ class Refinement:
 
         def refine(cells: NDArray[np.intp], shared: Mapping[str, float], mask: Mask) -> int:
             problem = self.problem(data[cells], shared, mask)
-            minima = problem.minimum(self.starts(problem, {name: values[cells] for name, values in estimates.items()}))
+            minima = problem.minimum(
+                self.starts(problem, {name: values[cells] for name, values in estimates.items()})
+            )
             parameters = problem.coordinates.values(minima.coordinates)
             for column, name in enumerate(self._columns):
                 if name in refined:
-                    refined[name][cells] = (parameters[:, column] / self.source.si_factor(name)).numpy()
+                    refined[name][cells] = (
+                        parameters[:, column] / self.source.si_factor(name)
+                    ).numpy()
             return len(cells)
 
         threads = torch.get_num_threads()
@@ -216,7 +253,8 @@ class Refinement:
     def alike(
         self, samples: Mapping[str, Tensor], values: Mapping[str, Array]
     ) -> Iterator[tuple[NDArray[np.intp], dict[str, float], Mask]]:
-        """Cells that share all but the estimated parameters: their numbers, what they share, and what is seen of them.
+        """Cells that share all but the estimated parameters: their numbers, what they share, and
+        what is seen of them.
 
         samples, values  as for a call
         Yields (cell,), variable → value in SI units, and (number,) of the numbers of `pixels`.
@@ -227,19 +265,25 @@ class Refinement:
             yield cells, {**self._in_si, **in_si}, mask
 
     def enough(self, mask: Mask) -> bool:
-        """Whether so much is seen that there are not fewer numbers to fit than unknowns, by what `alike` says is."""
+        """Whether so much is seen that there are not fewer numbers to fit than unknowns, by what
+        `alike` says is.
+        """
         return self.fitted(mask) >= len(self.outputs)
 
     def fitted(self, mask: Mask) -> int:
         """How many numbers are fitted."""
         return int((mask if self._averages is None else self._averages.complete(mask)[1]).sum())
 
-    def problem(self, data: Tensor, shared: Mapping[str, float] | None = None, mask: Mask | None = None) -> Problem:
+    def problem(
+        self, data: Tensor, shared: Mapping[str, float] | None = None, mask: Mask | None = None
+    ) -> Problem:
         """The least-squares problems of samples.
 
         data    (sample, number) [m], see `Pixels.numbers_of`
-        shared  variable → value in SI units, which the samples share, of those that are not estimated
-        mask    (number,), False for pixels that are hidden in all of these samples; None if there are none
+        shared  variable → value in SI units, which the samples share, of those that are not
+                estimated
+        mask    (number,), False for pixels that are hidden in all of these samples; None if there
+                are none
         """
         shared = self._in_si if shared is None else shared
         fixed = {name: shared[name] for name in self._columns if name not in self.outputs}
@@ -261,7 +305,8 @@ class Refinement:
         return self._scenes(tuple(self._in_si[name] for name in self._geometry)).searches
 
     def starts(self, problem: Problem, estimates: Mapping[str, Array]) -> Tensor:
-        """Where the least squares of samples start, (sample, parameter) in SI units, for estimates of the outputs.
+        """Where the least squares of samples start, (sample, parameter) in SI units, for estimates
+        of the outputs.
 
         Sources that would break the surface start deeper.
         """
@@ -271,9 +316,13 @@ class Refinement:
                 start[:, column] = problem.coordinates.fixed[parameter.name]
             else:
                 estimated = estimates[parameter.name] * self.source.si_factor(parameter.name)
-                start[:, column] = torch.from_numpy(estimated).nan_to_num().clamp(parameter.low, parameter.high)
+                start[:, column] = (
+                    torch.from_numpy(estimated).nan_to_num().clamp(parameter.low, parameter.high)
+                )
         fixed = problem.coordinates.fixed
-        depths = torch.tensor([base_name(name) == "depth" and name not in fixed for name in self._columns])
+        depths = torch.tensor(
+            [base_name(name) == "depth" and name not in fixed for name in self._columns]
+        )
         for _ in range(MOST_DEEPER):
             wrong = ~problem.model.possible(start)
             if not wrong.any():
@@ -283,24 +332,41 @@ class Refinement:
 
     def _scene(self, values: tuple[float, ...]) -> Scene:
         """The scene of the values of the geometry's variables, in SI units."""
-        geometry = dict(zip(self._geometry, torch.tensor(values, dtype=torch.float64)[:, None], strict=True))
+        geometry = dict(
+            zip(self._geometry, torch.tensor(values, dtype=torch.float64)[:, None], strict=True)
+        )
         parts = [self._stations(name, geometry) for name in self.source.images]
-        stations, direction, elevation = (torch.cat(part)[self.pixels.numbers] for part in zip(*parts, strict=True))
+        stations, direction, elevation = (
+            torch.cat(part)[self.pixels.numbers] for part in zip(*parts, strict=True)
+        )
         heights = elevation if bool((elevation != 0).any()) else None
         of_parameters = self._generator.sources, stations.numpy(), self.source.quantities
         usual = {search.parameter.name: search.parameter for search in searches(*of_parameters, {})}
         wider = {}  # bounds where an axis reaches beyond the usual ones
         for axis in self.grid:
             if (parameter := usual.get(axis.variable)) is not None:
-                least, most = (float(axis.centres[end]) * self.source.si_factor(axis.variable) for end in (0, -1))
+                least, most = (
+                    float(axis.centres[end]) * self.source.si_factor(axis.variable)
+                    for end in (0, -1)
+                )
                 if least < parameter.low or most > parameter.high:
-                    wider[axis.variable] = (min(parameter.low, least / 2), max(parameter.high, 2 * most))
+                    wider[axis.variable] = (
+                        min(parameter.low, least / 2),
+                        max(parameter.high, 2 * most),
+                    )
         return Scene(stations, direction, heights, searches(*of_parameters, wider))
 
-    def _stations(self, image: str, geometry: Mapping[str, Tensor]) -> tuple[Tensor, Tensor, Tensor]:
-        """Station, direction and elevation of each number of an image, (number, 2), (number, 3) and (number,)."""
-        positions, view = self.source.layout(image, geometry).positions()[0], self.source.view(image)
-        heights = torch.zeros(len(positions)) if view.elevation is None else view.elevation.flatten()
+    def _stations(
+        self, image: str, geometry: Mapping[str, Tensor]
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Station, direction and elevation of each number of an image, (number, 2), (number, 3) and
+        (number,).
+        """
+        positions = self.source.layout(image, geometry).positions()[0]
+        view = self.source.view(image)
+        heights = (
+            torch.zeros(len(positions)) if view.elevation is None else view.elevation.flatten()
+        )
         if view.measures != GNSS:
             direction = self._generator.direction(image, geometry)
             return positions, direction.expand(len(positions), -1), heights.double()

@@ -53,7 +53,9 @@ class Mixture:
         normal = random.standard_normal((count, self.centres.shape[1]))
         stretch = np.sqrt(T_DEGREES / random.chisquare(T_DEGREES, count))
         component = np.minimum(chosen, components - 1)
-        moved = self.centres[component] + stretch[:, None] * np.einsum("nij,nj->ni", self.roots[component], normal)
+        moved = self.centres[component] + stretch[:, None] * np.einsum(
+            "nij,nj->ni", self.roots[component], normal
+        )
         return np.where((chosen < components)[:, None], moved, normal)
 
     def wider(self, factor: float) -> Mixture:
@@ -65,19 +67,24 @@ class Mixture:
         return np.asarray(np.logaddexp.reduce(self._parts(draws)[0], axis=1))
 
     def distances(self, draws: Array) -> Array:
-        """Squared distances from the components' centres in units of their scales, (draw, component)."""
+        """Squared distances from the components' centres in units of their scales, (draw,
+        component).
+        """
         return self._parts(draws)[1]
 
     def fitted(self, draws: Array, weights: Array) -> Mixture:
-        """The mixture that weighted draws are most likely from, by expectation and maximisation from this one.
+        """The mixture that weighted draws are most likely from, by expectation and maximisation
+        from this one.
 
-        Peel and McLachlan (2000), Stat. Comput. 10, 339-348; with weights, Cappé, Douc, Guillin, Marin and Robert
-        (2008), Stat. Comput. 18, 447-459.
+        Peel and McLachlan (2000), Stat. Comput. 10, 339-348; with weights, Cappé, Douc, Guillin,
+        Marin and Robert (2008), Stat. Comput. 18, 447-459.
         """
         now, size, count = self, draws.shape[1], weights.sum() ** 2 / np.square(weights).sum()
         for _ in range(EM_ROUNDS):
             parts, distances = now._parts(draws)
-            belongs = np.exp(parts - np.logaddexp.reduce(parts, axis=1, keepdims=True)) * weights[:, None]
+            belongs = (
+                np.exp(parts - np.logaddexp.reduce(parts, axis=1, keepdims=True)) * weights[:, None]
+            )
             # The least share of the prior keeps weights bounded wherever the likelihood is.
             belongs, of_prior = belongs[:, :-1], max(OF_PRIOR, float(belongs[:, -1].sum()))
             shares = belongs.sum(axis=0)
@@ -89,8 +96,8 @@ class Mixture:
             centres = pulled.T @ draws / pulled.sum(axis=0)[:, None]
             apart = draws[None] - centres[:, None]
             scales = ((apart * pulled.T[..., None]).swapaxes(1, 2) @ apart) / shares[:, None, None]
-            # Those with few effective draws are moved towards the mean of all: alone they would be too small for what
-            # lies between the draws.
+            # Those with few effective draws are moved towards the mean of all: alone they would be
+            # too small for what lies between the draws.
             mean = np.einsum("k,kij->ij", shares / shares.sum(), scales)
             effective_draws = (shares * count)[:, None, None]
             scales = (effective_draws * scales + (size + 2) * mean) / (effective_draws + size + 2)
@@ -98,8 +105,8 @@ class Mixture:
         return now
 
     def _parts(self, draws: Array) -> tuple[Array, Array]:
-        """Logarithms of share times density by each component and last the prior, (draw, component + 1); and squared
-        distances in units of the components' scales, (draw, component).
+        """Logarithms of share times density by each component and last the prior, (draw, component
+        + 1); and squared distances in units of the components' scales, (draw, component).
         """
         size, count = draws.shape[1], len(self.shares)
         inverse, offsets, constants = self._prepared
@@ -111,19 +118,25 @@ class Mixture:
 
     @cached_property
     def _prepared(self) -> tuple[Array, Array, Array]:
-        """The inverses of all roots, one below the other; these times the centres; and logarithms of share times
-        density at the centres.
+        """The inverses of all roots, one below the other; these times the centres; and logarithms
+        of share times density at the centres.
         """
         size = self.centres.shape[1]
         inverse: Array = np.asarray(np.linalg.inv(self.roots), dtype=np.float64)
         volume = np.log(np.diagonal(self.roots, axis1=1, axis2=2)).sum(axis=1)
-        constant = gammaln((T_DEGREES + size) / 2) - gammaln(T_DEGREES / 2) - 0.5 * size * np.log(T_DEGREES * np.pi)
+        constant = (
+            gammaln((T_DEGREES + size) / 2)
+            - gammaln(T_DEGREES / 2)
+            - 0.5 * size * np.log(T_DEGREES * np.pi)
+        )
         offsets = np.einsum("kij,kj->ki", inverse, self.centres).ravel()
         constants: Array = constant - volume + np.log(self.shares)
         return inverse.reshape(-1, size), offsets, constants
 
 
-def mixture(log_shares: Sequence[float] | Array, centres: Array, covariances: Array, of_prior: float) -> Mixture:
+def mixture(
+    log_shares: Sequence[float] | Array, centres: Array, covariances: Array, of_prior: float
+) -> Mixture:
     """Components with these relative shares."""
     log = np.asarray(log_shares, dtype=np.float64)
     shares = np.exp(log - np.logaddexp.reduce(log)) * (1 - of_prior)
@@ -138,13 +151,16 @@ def _roots(covariances: Array) -> Array:
     return np.asarray(np.linalg.cholesky(safe))
 
 
-# Importance sampling: proposals that are adapted to the posterior, smoothed weights, and draws without weights.
+# Importance sampling: proposals that are adapted to the posterior, smoothed weights, and draws
+# without weights.
 
 GOOD_EFFECTIVE_SHARE, GOOD_PARETO_K = 0.6, 0.5
 """Share of effective draws from which on, and k̂ up to which a proposal is not adapted further."""
 
 DRAWS_PER_COORDINATE, MOST_ROUNDS = 300, 6
-"""Draws of the first two rounds for each coordinate, of which later ones have more; and most rounds."""
+"""Draws of the first two rounds for each coordinate, of which later ones have more; and most
+rounds.
+"""
 
 COMPONENTS_PER_ROUND = 4
 """Of a proposal, times the number of rounds."""
@@ -163,7 +179,8 @@ class Weighted:
     proposal  from which they were drawn
     scores    (draw, coordinate)
     weights   (draw,)  they add up to 1
-    pareto_k  the shape of the largest weights: above a limit, see `doubts_of`, estimates from them cannot be trusted
+    pareto_k  the shape of the largest weights: above a limit, see `doubts_of`, estimates from them
+              cannot be trusted
     ess       number of draws of equal weights that would be as good
     """
 
@@ -176,13 +193,21 @@ class Weighted:
     @property
     def good(self) -> bool:
         """Whether no better proposal is needed."""
-        return self.pareto_k <= GOOD_PARETO_K and self.ess >= GOOD_EFFECTIVE_SHARE * len(self.weights)
+        return self.pareto_k <= GOOD_PARETO_K and self.ess >= GOOD_EFFECTIVE_SHARE * len(
+            self.weights
+        )
 
 
 def sample_weighted(
-    density: Density, proposal: Mixture, random: np.random.Generator, draws: int, on_drawn: Counted = uncounted
+    density: Density,
+    proposal: Mixture,
+    random: np.random.Generator,
+    draws: int,
+    on_drawn: Counted = uncounted,
 ) -> Weighted:
-    """Weighted draws of a density, with the proposal adapted to it, and once more if the weights are not good."""
+    """Weighted draws of a density, with the proposal adapted to it, and once more if the weights
+    are not good.
+    """
     count = max(LEAST_PROPOSALS, math.ceil(PROPOSALS_PER_DRAW * draws))
     close = adapt(density, proposal, random, lambda done, most: on_drawn(done, most + count))
     weights = draw_weighted(density, close, random, count)
@@ -192,7 +217,9 @@ def sample_weighted(
     return again if again.pareto_k < weights.pareto_k else weights
 
 
-def draw_weighted(density: Density, proposal: Mixture, random: np.random.Generator, count: int) -> Weighted:
+def draw_weighted(
+    density: Density, proposal: Mixture, random: np.random.Generator, count: int
+) -> Weighted:
     """Draws of a proposal, with Pareto-smoothed weights."""
     scores = proposal.draws(count, random)
     return _with_weights(proposal, scores, density(scores))
@@ -200,13 +227,17 @@ def draw_weighted(density: Density, proposal: Mixture, random: np.random.Generat
 
 def _with_weights(proposal: Mixture, scores: Array, values: Array) -> Weighted:
     weights, shape = smooth_weights(values - proposal.log_density(scores))
-    return Weighted(proposal, scores, weights, shape, effective(weights) if math.isfinite(shape) else 0.0)
+    return Weighted(
+        proposal, scores, weights, shape, effective(weights) if math.isfinite(shape) else 0.0
+    )
 
 
 def smooth_weights(logarithms: Array) -> tuple[Array, float]:
-    """Pareto-smoothed weights, which add up to 1, and k̂; of logarithms of weights, but for a constant.
+    """Pareto-smoothed weights, which add up to 1, and k̂; of logarithms of weights, but for a
+    constant.
 
-    k̂ is infinite where all weights are zero, or the largest cannot be told apart: so far from all that was drawn.
+    k̂ is infinite where all weights are zero, or the largest cannot be told apart: so far from all
+    that was drawn.
     """
     with extra("posterior"):
         from arviz_stats.base import array_stats  # loads xarray and pandas where they are installed
@@ -214,7 +245,8 @@ def smooth_weights(logarithms: Array) -> tuple[Array, float]:
     if np.isfinite(highest := logarithms.max()):
         # Refused where all but one of the largest are zero.
         with suppress(ValueError), np.errstate(all="ignore"):
-            smooth, shape = array_stats.psislw(np.minimum(highest - logarithms, LOG_WEIGHT_SPAN))  # of negatives
+            # of negatives
+            smooth, shape = array_stats.psislw(np.minimum(highest - logarithms, LOG_WEIGHT_SPAN))
             weights = np.exp(smooth - smooth.max())
             return weights / weights.sum(), float(shape)
     return np.full(len(logarithms), 1 / len(logarithms)), math.inf
@@ -225,11 +257,13 @@ def effective(weights: Array) -> float:
     return float(weights.sum() ** 2 / np.square(weights).sum())
 
 
-def adapt(density: Density, proposal: Mixture, random: np.random.Generator, on_drawn: Counted = uncounted) -> Mixture:
+def adapt(
+    density: Density, proposal: Mixture, random: np.random.Generator, on_drawn: Counted = uncounted
+) -> Mixture:
     """A proposal that is as close to the density as some rounds of draws make it.
 
-    Draws of all rounds count, each as if it came from the mixture of their proposals in proportion to how many draws
-    each gave (Cornuet, Marin, Mira and Robert 2012, Scand. J. Stat. 39, 798-812).
+    Draws of all rounds count, each as if it came from the mixture of their proposals in proportion
+    to how many draws each gave (Cornuet, Marin, Mira and Robert 2012, Scand. J. Stat. 39, 798-812).
     """
     best, highest = proposal, -1.0  # share of effective draws
     size = proposal.centres.shape[1]
@@ -244,10 +278,14 @@ def adapt(density: Density, proposal: Mixture, random: np.random.Generator, on_d
             best, highest = proposal, drawn.ess / len(new)
         if drawn.good:
             break
-        scores, values, used = np.concatenate([scores, new]), np.concatenate([values, of_new]), [*used, proposal]
+        scores = np.concatenate([scores, new])
+        values = np.concatenate([values, of_new])
+        used = [*used, proposal]
         shares = np.log([1 + round // 2 for round in range(len(used))])
         pairs = zip(shares, used, strict=True)
-        mean = np.logaddexp.reduce([share + proposed.log_density(scores) for share, proposed in pairs])
+        mean = np.logaddexp.reduce(
+            [share + proposed.log_density(scores) for share, proposed in pairs]
+        )
         with np.errstate(invalid="ignore"):
             weights = np.exp(values - mean - (values - mean).max())
         if not np.isfinite(weights).all():
@@ -255,7 +293,9 @@ def adapt(density: Density, proposal: Mixture, random: np.random.Generator, on_d
         weights = np.minimum(weights, weights.mean() * math.sqrt(len(weights)))  # Ionides (2008)
         weights /= weights.sum()
         # At least five effective draws for each coordinate of a component.
-        components = max(1, min(COMPONENTS_PER_ROUND * len(used), int(effective(weights) / (5 * size))))
+        components = max(
+            1, min(COMPONENTS_PER_ROUND * len(used), int(effective(weights) / (5 * size)))
+        )
         centres, around = scores[resample(weights, components, random)], scores - weights @ scores
         spread = (weights[:, None] * around).T @ around / components ** (2 / size)
         even = mixture(np.zeros(components), centres, np.tile(spread, (components, 1, 1)), OF_PRIOR)
@@ -269,29 +309,36 @@ OF_PRIOR = 0.05
 
 
 def resample(weights: Array, count: int, random: np.random.Generator) -> NDArray[np.intp]:
-    """Numbers of draws in proportion to their weights, systematically, in random order (Kitagawa 1996)."""
+    """Numbers of draws in proportion to their weights, systematically, in random order (Kitagawa
+    1996).
+    """
     at = (np.arange(count) + random.random()) / count
     chosen = np.minimum(np.searchsorted(np.cumsum(weights / weights.sum()), at), len(weights) - 1)
     return np.asarray(random.permutation(chosen))
 
 
-# Coordinates in which amplitudes are nearly independent of the other parameters of sources, and nearly normal.
+# Coordinates in which amplitudes are nearly independent of the other parameters of sources, and
+# nearly normal.
 #
-# Displacements are linear in amplitudes, such as a pressure. Given the shape of the sources, amplitudes therefore have
-# a normal distribution, whose mean and width follow from linear least squares. How far they are from that mean, in
-# units of that width, is their coordinate; all other parameters keep their scores. Ridges between an amplitude and a
-# size, along which the posterior is long, bent and thin, become straight and wide.
+# Displacements are linear in amplitudes, such as a pressure. Given the shape of the sources,
+# amplitudes therefore have a normal distribution, whose mean and width follow from linear least
+# squares. How far they are from that mean, in units of that width, is their coordinate; all other
+# parameters keep their scores. Ridges between an amplitude and a size, along which the posterior is
+# long, bent and thin, become straight and wide.
 
 
 class StandardisedAmplitudes:
     """Scores of shapes and standardised amplitudes ↔ scores of all free parameters.
 
     posterior   of which these are the coordinates
-    amplitudes  names of the free parameters to which displacements are linear if all others are given
+    amplitudes  names of the free parameters to which displacements are linear if all others are
+                given
     weight      see `density.PenalisedSquares`
     """
 
-    def __init__(self, posterior: PosteriorDensity, amplitudes: Sequence[str], weight: float) -> None:
+    def __init__(
+        self, posterior: PosteriorDensity, amplitudes: Sequence[str], weight: float
+    ) -> None:
         self.posterior, self.weight = posterior, weight
         prior = posterior.prior
         self._linear = [prior.free.index(name) for name in amplitudes]
@@ -299,7 +346,9 @@ class StandardisedAmplitudes:
         self._marginals = [prior.marginals[index] for index in self._linear]
         middle = [marginal.value(np.array([-1.0, 0.0, 1.0])) for marginal in self._marginals]
         self._mean = torch.tensor([float(values[1]) for values in middle], dtype=torch.float64)
-        self._size = torch.tensor([float(values[2] - values[0]) / 2 for values in middle], dtype=torch.float64)
+        self._size = torch.tensor(
+            [float(values[2] - values[0]) / 2 for values in middle], dtype=torch.float64
+        )
 
     def __call__(self, coordinates: Array) -> Array:
         """The logarithm of the density of coordinates, (draw,), of (draw, coordinate)."""
@@ -324,10 +373,14 @@ class StandardisedAmplitudes:
         scales = roots @ roots.swapaxes(1, 2)
         scales[:, self._linear, :] = scales[:, :, self._linear] = 0.0
         scales[:, self._linear, self._linear] = 1.0
-        return Mixture(proposal.shares, centres, np.asarray(np.linalg.cholesky(scales)), proposal.of_prior)
+        return Mixture(
+            proposal.shares, centres, np.asarray(np.linalg.cholesky(scales)), proposal.of_prior
+        )
 
     def _with_stretch(self, coordinates: Array) -> tuple[Array, Array]:
-        """Scores, and the logarithm of the volume that a unit of these coordinates has in them, (draw,)."""
+        """Scores, and the logarithm of the volume that a unit of these coordinates has in them,
+        (draw,).
+        """
         scores = coordinates.copy()
         mean, triangle = self._conditional(coordinates)
         standardised = torch.from_numpy(coordinates[:, self._linear])[..., None]
@@ -345,8 +398,9 @@ class StandardisedAmplitudes:
         return scores, stretch
 
     def _conditional(self, coordinates: Array) -> tuple[Tensor, Tensor]:
-        """Mean of the amplitudes given the shapes, (draw, amplitude), in units of their prior's width; and the Cholesky
-        factor of the inverse of their covariance, (draw, amplitude, amplitude).
+        """Mean of the amplitudes given the shapes, (draw, amplitude), in units of their prior's
+        width; and the Cholesky factor of the inverse of their covariance, (draw, amplitude,
+        amplitude).
         """
         prior, signals = self.posterior.prior, self.posterior.signals
         values = prior.values(coordinates)
@@ -369,23 +423,32 @@ class StandardisedAmplitudes:
 # Markov chains of many walkers that move along the differences between one another.
 
 LEAST_WALKERS, WALKERS_PER_COORDINATE, WALKER_GROUPS = 200, 20, 4
-"""Number of walkers: the first, or for many coordinates the second for each; and of groups of them, between which R̂
-tells a difference, as each walker alone has too few draws."""
+"""Number of walkers: the first, or for many coordinates the second for each; and of groups of them,
+between which R̂ tells a difference, as each walker alone has too few draws.
+"""
 
 BURN_IN, STEPS, MOST_STEPS = 100, 200, 1600
-"""Steps that are left out; steps after which chains are tested, each time after twice as many; and most steps."""
+"""Steps that are left out; steps after which chains are tested, each time after twice as many; and
+most steps.
+"""
 
 MIXED_R_HAT, ENOUGH_DRAWS = 1.01, 800.0
 """Largest R̂ and least effective number of draws with which chains end."""
 
 
 def _independent(proposal: Mixture) -> Any:
-    """A move of emcee to draws of a proposal, wherever the walker is: between modes, and wherever the proposal fits."""
+    """A move of emcee to draws of a proposal, wherever the walker is: between modes, and wherever
+    the proposal fits.
+    """
     import emcee
 
     class Independent(emcee.moves.RedBlueMove):  # type: ignore[misc]
-        def get_proposal(self, s: Array, c: Array, random: np.random.RandomState) -> tuple[Array, Array]:
-            """New positions of the walkers `s`, and the logarithm of the ratio that corrects their acceptance."""
+        def get_proposal(
+            self, s: Array, c: Array, random: np.random.RandomState
+        ) -> tuple[Array, Array]:
+            """New positions of the walkers `s`, and the logarithm of the ratio that corrects their
+            acceptance.
+            """
             new = proposal.draws(len(s), np.random.default_rng(random.randint(2**31)))
             new = new[random.permutation(len(s))]
             return new, proposal.log_density(s) - proposal.log_density(new)
@@ -394,12 +457,18 @@ def _independent(proposal: Mixture) -> Any:
 
 
 def walk(
-    density: Density, proposal: Mixture, starts: Array, random: np.random.Generator, on_drawn: Counted = uncounted
+    density: Density,
+    proposal: Mixture,
+    starts: Array,
+    random: np.random.Generator,
+    on_drawn: Counted = uncounted,
 ) -> Draws:
-    """Walk from starts, (start, coordinate), that are spread about as widely as the density, until chains are mixed.
+    """Walk from starts, (start, coordinate), that are spread about as widely as the density, until
+    chains are mixed.
 
-    Some moves are to draws of the proposal, which importance sampling has fitted; others are along the differences of
-    walkers (ter Braak 2006; ter Braak and Vrugt 2008) or stretch them (Goodman and Weare 2010).
+    Some moves are to draws of the proposal, which importance sampling has fitted; others are along
+    the differences of walkers (ter Braak 2006; ter Braak and Vrugt 2008) or stretch them (Goodman
+    and Weare 2010).
     """
     with extra("posterior"):
         import emcee  # loads scipy.stats, in half a second
@@ -441,15 +510,17 @@ def walk(
 def _judge_chains(scores: Array) -> Draws:
     """All draws of walkers, (walker, step, coordinate), and whether they can be trusted.
 
-    By the largest rank-normalised split R̂ of a coordinate, between groups of walkers (Vehtari et al. 2021, Bayesian
-    Anal. 16, 667-718), and the least effective number of draws of a coordinate, in the bulk or the tails.
+    By the largest rank-normalised split R̂ of a coordinate, between groups of walkers (Vehtari et
+    al. 2021, Bayesian Anal. 16, 667-718), and the least effective number of draws of a coordinate,
+    in the bulk or the tails.
     """
     with extra("posterior"):
         from arviz_stats.base import array_stats
 
     each = [scores[..., index] for index in range(scores.shape[2])]
     groups = [
-        draws.reshape(WALKER_GROUPS, -1, draws.shape[1]).swapaxes(1, 2).reshape(WALKER_GROUPS, -1) for draws in each
+        draws.reshape(WALKER_GROUPS, -1, draws.shape[1]).swapaxes(1, 2).reshape(WALKER_GROUPS, -1)
+        for draws in each
     ]
     r_hat = max(float(array_stats.rhat(group)) for group in groups)
     bulk = min(float(array_stats.ess(draws, method="bulk")) for draws in each)
@@ -504,7 +575,9 @@ def by_sampler(
     weights: Weighted | None = None,
     on_drawn: Counted = uncounted,
 ) -> Draws:
-    """Draws by chains that start where importance sampling found the posterior: from weights, if there are any yet."""
+    """Draws by chains that start where importance sampling found the posterior: from weights, if
+    there are any yet.
+    """
     weights = weights or sample_weighted(density, proposal, random, count, on_drawn)
     starts = weights.scores[resample(weights.weights, STARTS, random)]
     chains = walk(density, weights.proposal, starts, random, on_drawn)
@@ -514,10 +587,14 @@ def by_sampler(
 
 
 def by_either(
-    density: Density, proposal: Mixture, count: int, random: np.random.Generator, on_drawn: Counted = uncounted
+    density: Density,
+    proposal: Mixture,
+    count: int,
+    random: np.random.Generator,
+    on_drawn: Counted = uncounted,
 ) -> Draws:
-    """Draws from a mixture that is adapted to the posterior, resampled by their weights; and by chains from there if
-    these are not to be trusted.
+    """Draws from a mixture that is adapted to the posterior, resampled by their weights; and by
+    chains from there if these are not to be trusted.
     """
     weights = sample_weighted(density, proposal, random, count, on_drawn)
     chosen = weights.scores[resample(weights.weights, count, random)]
@@ -531,9 +608,20 @@ METHODS: dict[str, Callable[..., Draws]] = {"auto": by_either, "sampler": by_sam
 
 def doubts_of(pareto_k: float, ess: float, draws: int) -> tuple[str, ...]:
     """Why weights are not to be trusted."""
-    limit = min(1 - 1 / math.log10(draws), 0.7)  # Vehtari et al. (2024), J. Mach. Learn. Res. 25, 72
+    # Vehtari et al. (2024), J. Mach. Learn. Res. 25, 72
+    limit = min(1 - 1 / math.log10(draws), 0.7)
     if not pareto_k <= limit:
-        return (f"the largest weights are too unequal: Pareto k̂ is {pareto_k:.2f}, and should be at most {limit:.2f}",)
+        return (
+            (
+                f"the largest weights are too unequal: Pareto k̂ is {pareto_k:.2f}, and should be"
+                f" at most {limit:.2f}"
+            ),
+        )
     if ess < FEW_EFFECTIVE_DRAWS:
-        return (f"the weights leave {ess:.0f} effective draws, and should leave {FEW_EFFECTIVE_DRAWS:.0f}",)
+        return (
+            (
+                f"the weights leave {ess:.0f} effective draws, and should leave"
+                f" {FEW_EFFECTIVE_DRAWS:.0f}"
+            ),
+        )
     return ()

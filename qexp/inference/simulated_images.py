@@ -1,4 +1,6 @@
-"""Simulated images: whether their likelihood is known, samples that share it, and weights by their noise."""
+"""Simulated images: whether their likelihood is known, samples that share it, and weights by their
+noise.
+"""
 
 from __future__ import annotations
 
@@ -24,24 +26,44 @@ from qexp.simulation.views import GNSS, SIZED
 Mask = NDArray[np.bool_]
 
 
-def troubles(dataset: GeneratedDataset, images: Sequence[str], names: Sequence[str]) -> Iterator[str]:
-    """Why the likelihood of the images is not known, and what would work; names: of the unknown variables."""
+def troubles(
+    dataset: GeneratedDataset, images: Sequence[str], names: Sequence[str]
+) -> Iterator[str]:
+    """Why the likelihood of the images is not known, and what would work; names: of the unknown
+    variables.
+    """
     if not dataset.simulates and dataset.model is None:
-        yield "its images are simulations in files; an 'emulator' of the dataset would make those of other values"
+        yield (
+            "its images are simulations in files; an 'emulator' of the dataset would make those of"
+            " other values"
+        )
     if not dataset.test:
-        yield "no variable of the dataset varies, so that nothing is to be estimated; put one into 'varyings'"
+        yield (
+            "no variable of the dataset varies, so that nothing is to be estimated; put one into"
+            " 'varyings'"
+        )
     if not images:
         yield "the network takes no image of the dataset, so that there is no likelihood"
     if not names:
-        yield f"all that varies is given ({', '.join(dataset.test)}), so that nothing is to be estimated"
-    sized = [name for name in names if base_name(name) in SIZED]
-    if sized and any(not isinstance(noise, WhiteNoise) for image in images for noise in dataset.noise.added(image)):
         yield (
-            f"'{sized[0]}' varies and is not given, and with it the covariance of correlated noise; put it into "
-            "'fixed' in a copy of the dataset"
+            f"all that varies is given ({', '.join(dataset.test)}), so that nothing is to be"
+            " estimated"
+        )
+    sized = [name for name in names if base_name(name) in SIZED]
+    if sized and any(
+        not isinstance(noise, WhiteNoise)
+        for image in images
+        for noise in dataset.noise.added(image)
+    ):
+        yield (
+            f"'{sized[0]}' varies and is not given, and with it the covariance of correlated noise;"
+            " put it into 'fixed' in a copy of the dataset"
         )
     if silent := [name for name in images if not has_noise(dataset, name)]:
-        yield f"'{silent[0]}' has no noise, so that estimates could be exact; declare noise in the dataset"
+        yield (
+            f"'{silent[0]}' has no noise, so that estimates could be exact; declare noise in the"
+            " dataset"
+        )
 
 
 def has_noise(dataset: GeneratedDataset, image: str) -> bool:
@@ -60,7 +82,8 @@ BLOCK = 256
 
 
 class Pixels:
-    """The numbers of all images of a dataset for which there can be data, one image after the other.
+    """The numbers of all images of a dataset for which there can be data, one image after the
+    other.
 
     available  image → whether there can be, for each of its numbers
     numbers    the same for those of all images
@@ -77,7 +100,11 @@ class Pixels:
 
     def numbers_of(self, images: Mapping[str, Tensor]) -> Tensor:
         """(sample, number), of (sample, ...) of each image."""
-        return torch.cat([images[image].flatten(1) for image in self.available], dim=1).cpu().double()[:, self.numbers]
+        return (
+            torch.cat([images[image].flatten(1) for image in self.available], dim=1)
+            .cpu()
+            .double()[:, self.numbers]
+        )
 
     def masks(self, samples: Mapping[str, Tensor]) -> Mask:
         """Which of the numbers each sample shows, (sample, number)."""
@@ -85,11 +112,17 @@ class Pixels:
         for name in self.available:
             image, mask_image = samples[name], samples.get(mask_of(name))
             everywhere = torch.ones(image.shape, dtype=torch.bool)
-            parts.append((everywhere if mask_image is None else (mask_image.cpu() > 0).expand(image.shape)).flatten(1))
+            parts.append(
+                (
+                    everywhere if mask_image is None else (mask_image.cpu() > 0).expand(image.shape)
+                ).flatten(1)
+            )
         return torch.cat(parts, dim=1)[:, self.numbers].numpy()
 
 
-def alike(masks: Mask, given: Mapping[str, Array]) -> Iterator[tuple[NDArray[np.intp], dict[str, float], Mask]]:
+def alike(
+    masks: Mask, given: Mapping[str, Array]
+) -> Iterator[tuple[NDArray[np.intp], dict[str, float], Mask]]:
     """Samples of which the same numbers are seen, and for which the same values are given.
 
     masks  (sample, number)
@@ -98,7 +131,9 @@ def alike(masks: Mask, given: Mapping[str, Array]) -> Iterator[tuple[NDArray[np.
     """
     rows = np.stack(list(given.values()), axis=1) if given else np.zeros((len(masks), 0))
     groups: dict[tuple[tuple[float, ...], bytes], list[int]] = {}
-    for sample, (row, mask) in enumerate(zip(rows.tolist(), np.packbits(masks, axis=1), strict=True)):
+    for sample, (row, mask) in enumerate(
+        zip(rows.tolist(), np.packbits(masks, axis=1), strict=True)
+    ):
         groups.setdefault((tuple(row), mask.tobytes()), []).append(sample)
     for (row, _), samples in sorted(groups.items()):
         yield np.array(samples), dict(zip(given, row, strict=True)), masks[samples[0]]
@@ -107,11 +142,14 @@ def alike(masks: Mask, given: Mapping[str, Array]) -> Iterator[tuple[NDArray[np.
 class SimulatedImages:
     """Numbers of the images of a dataset as a function of its unknowns; implements `density.Model`.
 
-    names    the unknowns, in the order of the columns of values, in their own units; nothing else varies in the dataset
+    names    the unknowns, in the order of the columns of values, in their own units; nothing else
+             varies in the dataset
     numbers  of those of `pixels`
     """
 
-    def __init__(self, dataset: GeneratedDataset, names: Sequence[str], pixels: Pixels, numbers: Tensor) -> None:
+    def __init__(
+        self, dataset: GeneratedDataset, names: Sequence[str], pixels: Pixels, numbers: Tensor
+    ) -> None:
         self.dataset, self.names, self.pixels, self.numbers = dataset, tuple(names), pixels, numbers
         self.points = len(numbers)
 
@@ -133,7 +171,9 @@ class SimulatedImages:
 # Weights by the covariance of a dataset's noise, between the pixels that a sample shows.
 
 QUIET_DEVIATION = 1e-4
-"""Standard deviation that is taken for the data of views without noise [m]; with any, all of them weigh the same."""
+"""Standard deviation that is taken for the data of views without noise [m]; with any, all of them
+weigh the same.
+"""
 MOST_KEPT = 1_000_000_000
 """Bytes of covariances and their factors that are kept, because other samples may have the same."""
 
@@ -141,13 +181,17 @@ MOST_KEPT = 1_000_000_000
 class Weights:
     """The weights of samples of a dataset; those that were used last are kept.
 
-    available  image → whether there are data, for each of its numbers; hidden pixels of single samples are among them
+    available  image → whether there are data, for each of its numbers; hidden pixels of single
+               samples are among them
     blocks image → the blocks whose means its numbers are, where they are not its pixels
     Raises QexpError where the full covariance would be too large.
     """
 
     def __init__(
-        self, source: GeneratedDataset, available: Mapping[str, Mask], blocks: Mapping[str, Blocks] | None = None
+        self,
+        source: GeneratedDataset,
+        available: Mapping[str, Mask],
+        blocks: Mapping[str, Blocks] | None = None,
     ) -> None:
         self._source, self._available, self._blocks = source, dict(available), dict(blocks or {})
         self._sizes = [name for name in source.variables if base_name(name) in SIZED]
@@ -157,9 +201,11 @@ class Weights:
         )
         correlated = [image for image, noises in added.items() if not _all_white(noises)]
         size = sum(8 * len(available[image]) ** 2 for image in correlated)
-        most = min(MOST_KEPT // max(3 * size, 1) or 1, 1024)  # a covariance, and what was taken from it, and its factor
+        # a covariance, and what was taken from it, and its factor
+        most = min(MOST_KEPT // max(3 * size, 1) or 1, 1024)
         hiding = any(source.noise.hides(image) for image in available)
-        self._kept = lru_cache(1 if hiding else most)(self._weighting)  # other samples hardly show the same pixels
+        # other samples hardly show the same pixels
+        self._kept = lru_cache(1 if hiding else most)(self._weighting)
         self._covariances = lru_cache(most * max(len(correlated), 1))(self._covariance)
 
     def __call__(self, values: Mapping[str, float], mask: Mask) -> Weighting:
@@ -171,10 +217,14 @@ class Weights:
         level = values.get(NOISE, 0.0)
         if level and self._proportional:
             level = 1.0  # the minimum is the same for every level, and so the factors can be
-        return self._kept(tuple(values.get(name, math.nan) for name in self._sizes), level, mask.tobytes())
+        return self._kept(
+            tuple(values.get(name, math.nan) for name in self._sizes), level, mask.tobytes()
+        )
 
     def scale(self, values: Mapping[str, float]) -> float:
-        """The standard deviation of the noise over that of the weights; 0 where there is no noise."""
+        """The standard deviation of the noise over that of the weights; 0 where there is no
+        noise.
+        """
         return values.get(NOISE, 0.0) if self._proportional else 1.0
 
     @property
@@ -195,7 +245,9 @@ class Weights:
     def _block(self, image: str, sizes: tuple[float, ...], level: float, mask: Mask) -> Block:
         numbers, view = int(mask.sum()), self._source.view(image)
         error, covariance = np.full(numbers, QUIET_DEVIATION), None
-        added = [noise for noise in added_to(image, self._source) if level or not noise.of_unit_variance]
+        added = [
+            noise for noise in added_to(image, self._source) if level or not noise.of_unit_variance
+        ]
         white = [noise for noise in added if isinstance(noise, WhiteNoise)]
         if view.measures == GNSS:
             if view.errors is not None:
@@ -213,19 +265,23 @@ class Weights:
     def _covariance(self, image: str, sizes: tuple[float, ...], level: float) -> Tensor:
         """Between all numbers of an image that are shown, (number, number) [m²]."""
         geometry = {
-            name: torch.tensor([size], dtype=torch.float64) for name, size in zip(self._sizes, sizes, strict=True)
+            name: torch.tensor([size], dtype=torch.float64)
+            for name, size in zip(self._sizes, sizes, strict=True)
         }
         layout, noise = self._source.layout(image, geometry), self._source.noise
         if image in self._blocks:
             assert isinstance(layout, Grid)
             try:
                 covariance = noise.covariance_of_means(image, layout, level, self._blocks[image])
-            except ValueError as error:  # of noise from a workspace, which knows no way for many pixels
+            except (
+                ValueError
+            ) as error:  # of noise from a workspace, which knows no way for many pixels
                 raise QexpError(f"`refine`: {image}: {error}") from error
         elif (pixels := len(self._available[image])) > MOST_TO_FACTOR:
             raise QexpError(
-                f"'{image}' has {pixels:,} pixels with correlated noise, whose covariance matrix can be factored for "
-                f"at most {MOST_TO_FACTOR:,}; make the dataset's images smaller, with larger pixels"
+                f"'{image}' has {pixels:,} pixels with correlated noise, whose covariance matrix"
+                f" can be factored for at most {MOST_TO_FACTOR:,}; make the dataset's images"
+                " smaller, with larger pixels"
             )
         else:
             covariance = noise.covariance(image, layout, level)
@@ -246,7 +302,8 @@ def _all_white(noises: Sequence[Noise]) -> bool:
 
 
 def blocks_of(image: str, source: GeneratedDataset) -> Blocks | None:
-    """The smallest blocks of pixels of an image whose means have a covariance that is not too large.
+    """The smallest blocks of pixels of an image whose means have a covariance that is not too
+    large.
 
     None if that of its pixels is not, or is diagonal. Raises QexpError for scattered points.
     """
@@ -256,10 +313,12 @@ def blocks_of(image: str, source: GeneratedDataset) -> Blocks | None:
         return None
     if view.points is not None:
         raise QexpError(
-            f"`refine`, `bound`: {image} has {height:,} points with correlated noise, and their full covariance is "
-            f"used up to {MOST_CORRELATED:,}: take fewer points, or white noise"
+            f"`refine`, `bound`: {image} has {height:,} points with correlated noise, and their"
+            f" full covariance is used up to {MOST_CORRELATED:,}: take fewer points, or white noise"
         )
-    size = next(size for size in count(2) if math.prod(Blocks(height, width, size).shape) <= MOST_CORRELATED)
+    size = next(
+        size for size in count(2) if math.prod(Blocks(height, width, size).shape) <= MOST_CORRELATED
+    )
     return Blocks(height, width, size)
 
 

@@ -1,4 +1,6 @@
-"""Weights by the full covariance of the noise, with the offset and the ramp of each track solved exactly."""
+"""Weights by the full covariance of the noise, with the offset and the ramp of each track solved
+exactly.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +19,9 @@ from qexp.observations.noise import MOST_CORRELATED, covariance_matrix
 from qexp.observations.observation import Track
 
 LEAST_INDEPENDENT = 10 * np.finfo(np.float64).eps
-"""Share, per point of a track, of a point's variance that those before it must leave; rounding errors are as large."""
+"""Share, per point of a track, of a point's variance that those before it must leave; rounding
+errors are as large.
+"""
 
 
 @dataclass(frozen=True)
@@ -25,8 +29,10 @@ class Block:
     """Points whose noise is independent of that of all others: those of a track.
 
     name        of the track
-    error       (point,)         standard deviation of the noise that is independent from point to point [m]
-    covariance  (point, point)   of all noise, where it is correlated [m²]; None: that of the independent noise alone
+    error       (point,)         standard deviation of the noise that is independent from point to
+                                 point [m]
+    covariance  (point, point)   of all noise, where it is correlated [m²]; None: that of the
+                                 independent noise alone
     nuisances   (point, column)  what is added in any amount to the displacement, such as a constant
     words       name of each column
     """
@@ -50,7 +56,8 @@ class Block:
         return replace(self, error=np.hypot(self.error, deviation), covariance=total)
 
     def with_errors(self, errors: Array) -> Block:
-        """The same with further errors, of which these samples, (sample, point) [m], have the covariance as their sum.
+        """The same with further errors, of which these samples, (sample, point) [m], have the
+        covariance as their sum.
 
         Raises QexpError for more points than can be weighted by a full covariance.
         """
@@ -62,16 +69,20 @@ class Block:
 class Weighting:
     """Residuals of all points → residuals of unit variance, without what nuisances explain.
 
-    With C = L Lᵀ the covariance of a block and A its nuisances, a residual r becomes P L⁻¹ r, where P takes away all
-    that the columns of L⁻¹A span. The sum of squares is then that of r − A b with the best b: nuisances need no
-    iteration (Golub and Pereyra 1973, for nuisances that do not depend on other parameters).
-    Raises QexpError for a covariance that is not positive definite, and for nuisances that points cannot tell apart.
+    With C = L Lᵀ the covariance of a block and A its nuisances, a residual r becomes P L⁻¹ r, where
+    P takes away all that the columns of L⁻¹A span. The sum of squares is then that of r − A b with
+    the best b: nuisances need no iteration (Golub and Pereyra 1973, for nuisances that do not
+    depend on other parameters).
+    Raises QexpError for a covariance that is not positive definite, and for nuisances that points
+    cannot tell apart.
     """
 
     def __init__(self, blocks: Sequence[Block]) -> None:
         self.blocks = tuple(blocks)
         ends = np.cumsum([len(block.error) for block in blocks]).tolist()
-        self.slices = [slice(end - len(block.error), end) for end, block in zip(ends, blocks, strict=True)]
+        self.slices = [
+            slice(end - len(block.error), end) for end, block in zip(ends, blocks, strict=True)
+        ]
         self.nuisances = sum(block.nuisances.shape[1] for block in blocks)
         """Number of all columns of nuisances."""
         factors = [_factor(block) for block in blocks]
@@ -82,24 +93,33 @@ class Weighting:
     @property
     def log_determinant(self) -> float:
         """Of the covariance of all blocks, by which likelihoods of different covariances differ."""
-        diagonals = (factor if factor.dim() == 1 else factor.diagonal() for _, factor, *_ in self._parts)
+        diagonals = (
+            factor if factor.dim() == 1 else factor.diagonal() for _, factor, *_ in self._parts
+        )
         return sum(2 * float(diagonal.log().sum()) for diagonal in diagonals)
 
     def with_errors(self, errors: Tensor) -> Weighting:
-        """That with further errors, whose samples are (sample, point) [m]; see `Block.with_errors`."""
+        """That with further errors, whose samples are (sample, point) [m]; see
+        `Block.with_errors`.
+        """
         pairs = zip(self.blocks, self.slices, strict=True)
         return Weighting([block.with_errors(errors[:, where].numpy()) for block, where in pairs])
 
     def select(self, points: Sequence[NDArray[np.int64]]) -> Weighting:
         """That of some points of each block."""
-        return Weighting([block.select(some) for block, some in zip(self.blocks, points, strict=True)])
+        return Weighting(
+            [block.select(some) for block, some in zip(self.blocks, points, strict=True)]
+        )
 
     def with_nuisances(self, number: int, columns: Tensor, words: Sequence[str]) -> Weighting:
         """That with further nuisances of a block, (column, point)."""
         changed, block = copy(self), self.blocks[number]
         more = np.concatenate([block.nuisances, columns.mT.numpy()], axis=1)
         block = replace(block, nuisances=more, words=(*block.words, *words))
-        changed.blocks, parts = (*self.blocks[:number], block, *self.blocks[number + 1 :]), [*self._parts]
+        changed.blocks, parts = (
+            (*self.blocks[:number], block, *self.blocks[number + 1 :]),
+            [*self._parts],
+        )
         where, factor, *_ = parts[number]
         parts[number] = (where, factor, *_basis(block, factor))
         changed._parts, changed.nuisances = parts, self.nuisances + len(columns)
@@ -107,7 +127,9 @@ class Weighting:
 
     def __call__(self, values: Tensor) -> Tensor:
         """Weighted values, without nuisances, of (..., point)."""
-        parts = [self.of_block(number, values[..., where]) for number, where in enumerate(self.slices)]
+        parts = [
+            self.of_block(number, values[..., where]) for number, where in enumerate(self.slices)
+        ]
         return torch.cat(parts, dim=-1)
 
     def of_block(self, number: int, values: Tensor) -> Tensor:
@@ -117,16 +139,22 @@ class Weighting:
         return whitened - (whitened @ basis) @ basis.mT if basis.shape[1] else whitened
 
     def adjoint(self, weighted: Tensor) -> Tensor:
-        """L⁻ᵀ times weighted values, (row, point): of the weighted Jacobian, how estimates depend on the data."""
+        """L⁻ᵀ times weighted values, (row, point): of the weighted Jacobian, how estimates depend
+        on the data.
+        """
         parts = []
         for where, factor, *_ in self._parts:
             rows = weighted[:, where]
             solve = torch.linalg.solve_triangular
-            parts.append(rows / factor if factor.dim() == 1 else solve(factor.mT, rows.mT, upper=True).mT)
+            parts.append(
+                rows / factor if factor.dim() == 1 else solve(factor.mT, rows.mT, upper=True).mT
+            )
         return torch.cat(parts, dim=-1)
 
     def solved(self, residuals: Tensor) -> list[Tensor]:
-        """The best amounts of each block's nuisances, (..., column), for data minus model, (..., point)."""
+        """The best amounts of each block's nuisances, (..., column), for data minus model, (...,
+        point).
+        """
         return [
             torch.linalg.solve_triangular(
                 triangle, (_whitened(residuals[..., where], factor) @ basis)[..., None], upper=True
@@ -134,8 +162,11 @@ class Weighting:
             for where, factor, basis, triangle in self._parts
         ]
 
-    def simulated(self, models: Tensor, data: Tensor, levels: Tensor, random: torch.Generator) -> Tensor:
-        """Data that could be seen in place of `data`, (draw, point) [m]: models with noise, and with nuisances.
+    def simulated(
+        self, models: Tensor, data: Tensor, levels: Tensor, random: torch.Generator
+    ) -> Tensor:
+        """Data that could be seen in place of `data`, (draw, point) [m]: models with noise, and
+        with nuisances.
 
         models  (draw, point) [m]
         levels  (draw,)  factors of the errors
@@ -143,9 +174,12 @@ class Weighting:
         """
         drawn = models.clone()
         amounts = self.solved(data - models)
-        for block, (where, factor, _, triangle), amount in zip(self.blocks, self._parts, amounts, strict=True):
+        for block, (where, factor, _, triangle), amount in zip(
+            self.blocks, self._parts, amounts, strict=True
+        ):
             scatter, noise = (
-                torch.randn(len(models), size, generator=random, dtype=models.dtype) * levels[:, None]
+                torch.randn(len(models), size, generator=random, dtype=models.dtype)
+                * levels[:, None]
                 for size in (len(triangle), len(block.error))
             )
             amount = amount + torch.linalg.solve_triangular(triangle, scatter.mT, upper=True).mT
@@ -193,27 +227,33 @@ def track_block(track: Track, offset: bool, ramp: bool) -> Block:
 def _require_few(track: str, points: int) -> None:
     if points > MOST_CORRELATED:
         raise QexpError(
-            f"track '{track}' has {points:,} points with correlated errors; at most {MOST_CORRELATED:,} can be "
-            "weighted by their full covariance: reduce them first with qexp observe --reduce"
+            f"track '{track}' has {points:,} points with correlated errors; at most"
+            f" {MOST_CORRELATED:,} can be weighted by their full covariance: reduce them first with"
+            " qexp observe --reduce"
         )
 
 
 def _factor(block: Block) -> Tensor:
-    """The errors of a block, (point,), or the lower Cholesky factor of its covariance, (point, point)."""
+    """The errors of a block, (point,), or the lower Cholesky factor of its covariance, (point,
+    point).
+    """
     if block.covariance is None:
         return torch.from_numpy(block.error).double()
     total = torch.from_numpy(block.covariance).double()
-    # numpy asks for large pages of memory, torch does not: that takes twice the time for thousands of points.
+    # numpy asks for large pages of memory, torch does not: that takes twice the time for thousands
+    # of points.
     factor, failed = torch.from_numpy(np.empty(total.shape)).mT, torch.zeros((), dtype=torch.int32)
     torch.linalg.cholesky_ex(total, out=(factor, failed))
     independent = factor.diagonal().square() / total.diagonal()
-    # In exact arithmetic a pivot would be 0 where rounding errors leave a positive one, by which all would be divided.
+    # In exact arithmetic a pivot would be 0 where rounding errors leave a positive one, by which
+    # all would be divided.
     least = LEAST_INDEPENDENT * len(independent)
     worst = int(failed) or (int(independent.argmin()) + 1 if independent.min() < least else 0)
     if worst:
         raise QexpError(
-            f"track '{block.name}': the covariance of its noise is not positive definite: point {worst} is "
-            "determined by those before it; give points that lie close together a larger independent error (nugget)"
+            f"track '{block.name}': the covariance of its noise is not positive definite: point"
+            f" {worst} is determined by those before it; give points that lie close together a"
+            " larger independent error (nugget)"
         )
     return factor
 
@@ -223,7 +263,9 @@ def _whitened(values: Tensor, factor: Tensor) -> Tensor:
     if factor.dim() == 1:
         return torch.div(values, factor)
     rows = values.reshape(-1, values.shape[-1])
-    whitened: Tensor = torch.linalg.solve_triangular(factor, rows.mT, upper=False).mT.reshape(values.shape)
+    whitened: Tensor = torch.linalg.solve_triangular(factor, rows.mT, upper=False).mT.reshape(
+        values.shape
+    )
     return whitened
 
 
@@ -234,9 +276,12 @@ def _basis(block: Block, factor: Tensor) -> tuple[Tensor, Tensor]:
         return columns, columns.new_zeros(0, 0)
     basis, triangle = torch.linalg.qr(_whitened(columns.mT, factor).mT)
     diagonal = triangle.diagonal().abs()
-    if triangle.shape[0] < triangle.shape[1] or bool((diagonal <= 1e-9 * triangle.norm(dim=0)).any()):
+    if triangle.shape[0] < triangle.shape[1] or bool(
+        (diagonal <= 1e-9 * triangle.norm(dim=0)).any()
+    ):
         raise QexpError(
-            f"track '{block.name}': its {len(columns)} points cannot separate {' and '.join(block.words)}; they lie "
-            "on a line or are too few; leave out `ramps` or `offsets`"
+            f"track '{block.name}': its {len(columns)} points cannot separate"
+            f" {' and '.join(block.words)}; they lie on a line or are too few; leave out `ramps` or"
+            " `offsets`"
         )
     return basis, triangle

@@ -12,7 +12,18 @@ from xml.etree import ElementTree
 
 from qexp.errors import QexpError, SchedulerError
 from qexp.jobs import scheduler
-from qexp.jobs.scheduler import CODES, OWN, Acceptor, Array, Option, PassedOn, Scheduler, array_of, call, found
+from qexp.jobs.scheduler import (
+    CODES,
+    OWN,
+    Acceptor,
+    Array,
+    Option,
+    PassedOn,
+    Scheduler,
+    array_of,
+    call,
+    found,
+)
 from qexp.store.record import State
 
 FLAGS: dict[str, str] = {"queue": "q", "project": "P", "pe": "pe", "resources": "l"}
@@ -36,10 +47,14 @@ OPTIONS: dict[str, Acceptor] = {
     **scheduler.OPTIONS,
     "queue": Option(r"[\w.,@*-]+", "the name of a queue, or several with commas between"),
     "project": Option(r"[\w.-]+", "the name of a project"),
-    "pe": Option(r"[\w.*-]+ [1-9]\d*", 'a parallel environment and the number of slots, such as "smp 4"'),
+    "pe": Option(
+        r"[\w.*-]+ [1-9]\d*", 'a parallel environment and the number of slots, such as "smp 4"'
+    ),
     "memory": Option(r"\d+(\.\d+)?[KMGTkmgt]?", "the memory per slot, such as 4G or 500M"),
     "resources": Option(r"[^\s\x00-\x1f]+", 'more resources, such as "gpu=1,mem_free=4G"'),
-    "options": PassedOn("qsub", TAKEN, r"[A-Za-z@][A-Za-z_]*", "an option of", 'M = "me@example.org", m = "a"'),
+    "options": PassedOn(
+        "qsub", TAKEN, r"[A-Za-z@][A-Za-z_]*", "an option of", 'M = "me@example.org", m = "a"'
+    ),
 }
 
 # What Grid Engine says of jobs that it has accepted.
@@ -76,14 +91,17 @@ def read_list(answer: str) -> dict[str, State | str]:
         silent = parent.tag == "Queue-List" and "u" in parent.findtext("state", "")
         for entry in parent.findall("job_list"):
             letters = entry.findtext("state", "")
-            said: State | str = State.QUEUED if "q" in letters and "d" not in letters else State.RUNNING
+            said: State | str = (
+                State.QUEUED if "q" in letters and "d" not in letters else State.RUNNING
+            )
             if entry.get("state") == "zombie":
                 said = ENDED
             elif silent:
                 said = SILENT
             elif "E" in letters:  # it waits until somebody clears the error
                 said = State.FAILED
-            array, tasks = entry.findtext("JB_job_number", ""), scheduler.numbers(entry.findtext("tasks", ""))
+            array = entry.findtext("JB_job_number", "")
+            tasks = scheduler.numbers(entry.findtext("tasks", ""))
             listed |= {f"{array}.{task}": said for task in tasks}
     return listed
 
@@ -99,14 +117,19 @@ def _accounted(jobs: Collection[str]) -> dict[str, State] | None:
                 continue
             return None
         for entry in re.split(r"^=+\s*$", answer, flags=re.MULTILINE):
-            fields = dict(line.split(None, 1) for line in entry.splitlines() if len(line.split()) > 1)
-            ended[f"{array}.{fields.get('taskid', '').strip()}"] = _end(fields)  # of several starts the last one counts
+            fields = dict(
+                line.split(None, 1) for line in entry.splitlines() if len(line.split()) > 1
+            )
+            job = f"{array}.{fields.get('taskid', '').strip()}"
+            ended[job] = _end(fields)  # of several starts the last one counts
     return {job: state for job, state in ended.items() if job in jobs and state is not None}
 
 
 def _end(fields: Mapping[str, str]) -> State | None:
     """The state for an entry of the accounting; None if the job then waited again."""
-    failed, code = (int(re.match(r"\d*", fields.get(key, ""))[0] or 0) for key in ("failed", "exit_status"))  # type: ignore[index]
+    failed, code = (
+        int(re.sub(r"\D.*", "", fields.get(key, "")) or 0) for key in ("failed", "exit_status")
+    )
     if failed in (24, 25):
         return None
     # It ended by itself, and at most what followed failed; 30: with exit code 100.
@@ -132,7 +155,9 @@ def _amount(text: str) -> float:
 
 def _accounting_seconds() -> float:
     settings = call("qconf", "-sconf")
-    interval = found(r"accounting_flush_time=([\d:]+)", settings) or found(r"\bflush_time=([\d:]+)", settings)
+    interval = found(r"accounting_flush_time=([\d:]+)", settings) or found(
+        r"\bflush_time=([\d:]+)", settings
+    )
     return min(LATE_SECONDS + scheduler.seconds_of(interval or "15"), scheduler.ANSWER_SECONDS)
 
 
@@ -144,7 +169,8 @@ class GridEngine(Scheduler):
     begin = "line=$SGE_TASK_ID restarts=${RESTARTED:-0} cores=${NSLOTS:-1}"
     # The script begins a moment after the time that Grid Engine counts.
     signals = (
-        "# All processes get SIGUSR1 before they are suspended, and SIGUSR2 before they are killed.\n"
+        "# All processes get SIGUSR1 before they are suspended, and SIGUSR2 before they are"
+        " killed.\n"
         "trap '' USR1\n"
         """trap '[ -z "$hard" ] || [ "$SECONDS" -lt $((hard - 5)) ] || time_is_up=yes; stop' USR2"""
     )
@@ -153,8 +179,8 @@ class GridEngine(Scheduler):
     def states(self, jobs: Iterable[str]) -> dict[str, State]:
         """See `Scheduler`.
 
-        Only the master knows which jobs wait and run. How a job ended is known to the accounting alone, and some
-        seconds later; a job that was deleted before it began is never there.
+        Only the master knows which jobs wait and run. How a job ended is known to the accounting
+        alone, and some seconds later; a job that was deleted before it began is never there.
         """
         wanted = set(jobs)
         try:
@@ -163,7 +189,9 @@ class GridEngine(Scheduler):
             if (ended := _accounted(wanted)) and ended.keys() == wanted:
                 return ended
             raise
-        states = {job: said for job, said in listed.items() if job in wanted and isinstance(said, State)}
+        states = {
+            job: said for job, said in listed.items() if job in wanted and isinstance(said, State)
+        }
         gone = {job for job in wanted if listed.get(job, ENDED) == ENDED}
         ended = _accounted(gone)
         if ended is None:
@@ -197,15 +225,46 @@ class GridEngine(Scheduler):
         launch, options = array.launch, array.launch.options
         limits = {"time": "h_rt", "memory": "h_vmem"}
         name = re.sub(r"[^\w.-]", "_", f"qexp-{launch.name}")
-        cluster = f"{self.variables[-1]}={self.cluster() or ''}"  # compute nodes may not be allowed to ask
+        cluster = (  # compute nodes may not be allowed to ask
+            f"{self.variables[-1]}={self.cluster() or ''}"
+        )
         return [
             *("qsub", "-terse", "-N", name, "-t", f"1-{len(array.lines)}"),
             *(["-tc", str(launch.at_most)] if launch.at_most else []),
-            *("-C", "", "-S", "/bin/bash", "-V", "-b", "n", "-o", "/dev/null", "-j", "y", "-notify", "-v", cluster),
+            *(
+                "-C",
+                "",
+                "-S",
+                "/bin/bash",
+                "-V",
+                "-b",
+                "n",
+                "-o",
+                "/dev/null",
+                "-j",
+                "y",
+                "-notify",
+                "-v",
+                cluster,
+            ),
             *("-r", "y" if options["requeue"] == "true" else "n"),
-            *(word for key, name in limits.items() if key in options for word in ("-l", f"{name}={options[key]}")),
-            *(word for key, flag in FLAGS.items() if key in options for word in (f"-{flag}", *options[key].split(" "))),
-            *(word for passed_on in options.get("options", {}).items() for word in _passed_on(*passed_on)),
+            *(
+                word
+                for key, name in limits.items()
+                if key in options
+                for word in ("-l", f"{name}={options[key]}")
+            ),
+            *(
+                word
+                for key, flag in FLAGS.items()
+                if key in options
+                for word in (f"-{flag}", *options[key].split(" "))
+            ),
+            *(
+                word
+                for passed_on in options.get("options", {}).items()
+                for word in _passed_on(*passed_on)
+            ),
             *(["-hold_jid", array.before] if array.before else []),
             array.script,
         ]

@@ -1,4 +1,6 @@
-"""HTCondor as a launcher: runs and commands are the jobs of clusters, submitted and followed by its Python bindings."""
+"""HTCondor as a launcher: runs and commands are the jobs of clusters, submitted and followed by its
+Python bindings.
+"""
 
 from __future__ import annotations
 
@@ -12,10 +14,25 @@ from typing import Any
 from qexp.base import files
 from qexp.errors import QexpError, SchedulerError, extra
 from qexp.jobs import scheduler
-from qexp.jobs.scheduler import CODES, OWN, Acceptor, Array, Option, PassedOn, Scheduler, array_of, seconds_of
+from qexp.jobs.scheduler import (
+    CODES,
+    OWN,
+    Acceptor,
+    Array,
+    Option,
+    PassedOn,
+    Scheduler,
+    array_of,
+    seconds_of,
+)
 from qexp.store.record import State
 
-FLAGS = {"cpus": "request_cpus", "memory": "request_memory", "gpus": "request_gpus", "requirements": "requirements"}
+FLAGS = {
+    "cpus": "request_cpus",
+    "memory": "request_memory",
+    "gpus": "request_gpus",
+    "requirements": "requirements",
+}
 """Option → the command of a submit description that takes its value unchanged."""
 
 TAKEN = scheduler.taken(
@@ -32,15 +49,21 @@ OPTIONS: dict[str, Acceptor] = {
     "cpus": scheduler.CPUS,
     "memory": Option(r"\d+ ?[KMGT]?B?", "the memory per run, such as 4GB; without a unit in MB"),
     "gpus": Option(r"\d+", "the number of GPUs per run"),
-    "requirements": Option(r"[^\x00-\x1f]+", "what a machine must have, such as 'OpSysMajorVer >= 9'"),
-    "options": PassedOn("submit descriptions", TAKEN, r"[A-Za-z+][\w.]*", "a command of", 'notify_user = "me@a.org"'),
+    "requirements": Option(
+        r"[^\x00-\x1f]+", "what a machine must have, such as 'OpSysMajorVer >= 9'"
+    ),
+    "options": PassedOn(
+        "submit descriptions", TAKEN, r"[A-Za-z+][\w.]*", "a command of", 'notify_user = "me@a.org"'
+    ),
 }
 
 LOG = "events.log"
 """File in the folder of a launch with the events of its jobs."""
 
 HELD = {1: State.QUEUED, 34: State.OUT_OF_MEMORY, 46: State.TIMEOUT, 47: State.TIMEOUT}
-"""Code of the reason for holding a job → state: held by its user; over its memory or time. Others are failures."""
+"""Code of the reason for holding a job → state: held by its user; over its memory or time. Others
+are failures.
+"""
 
 EVENTS = scheduler.by_word(
     {
@@ -79,7 +102,11 @@ def read_events(log: Path) -> tuple[dict[str, State], set[str]]:
                 state = HELD.get(event.get("HoldReasonCode", 0), State.FAILED)
             elif kind == "JOB_TERMINATED":
                 normal = event.get("TerminatedNormally")
-                code = event.get("ReturnValue", 1) if normal else 128 + event.get("TerminatedBySignal", 0)
+                code = (
+                    event.get("ReturnValue", 1)
+                    if normal
+                    else 128 + event.get("TerminatedBySignal", 0)
+                )
                 state = CODES.get(code, State.FAILED)
             if state is not None:
                 states[f"{cluster}.{event.proc}"] = state
@@ -100,7 +127,9 @@ begun=output/.$0_$line
 
     def states(self, jobs: Mapping[str, Path | None]) -> dict[str, State]:
         states: dict[str, State] = {}
-        for folder in {folder for folder in jobs.values() if folder is not None and (folder / LOG).is_file()}:
+        for folder in {
+            folder for folder in jobs.values() if folder is not None and (folder / LOG).is_file()
+        }:
             seen, clusters = read_events(folder / LOG)
             # Of a cluster that is limited, jobs come into being one after another.
             for job in (job for job, its in jobs.items() if its == folder):
@@ -132,21 +161,37 @@ begun=output/.$0_$line
     def description(self, array: Array) -> str:
         launch, options, folder = array.launch, array.launch.options, str(array.folder)
         if re.search(r'["$\x00-\x1f]', folder):
-            raise QexpError(f"{folder}: HTCondor takes no $, quotation marks or line breaks; move the workspace")
-        environment = zip(self.variables, ("$(Cluster)", "$(Process)", self.cluster() or ""), strict=True)
+            raise QexpError(
+                f"{folder}: HTCondor takes no $, quotation marks or line breaks; move the workspace"
+            )
+        environment = zip(
+            self.variables, ("$(Cluster)", "$(Process)", self.cluster() or ""), strict=True
+        )
         lines = {
-            "universe": "vanilla", "executable": "/bin/bash", "transfer_executable": "false",
-            "arguments": f'"{array.script} $(Process)"', "initialdir": folder, "log": f"{folder}/{LOG}",
-            "batch_name": launch.name, "should_transfer_files": "NO",
+            "universe": "vanilla",
+            "executable": "/bin/bash",
+            "transfer_executable": "false",
+            "arguments": f'"{array.script} $(Process)"',
+            "initialdir": folder,
+            "log": f"{folder}/{LOG}",
+            "batch_name": launch.name,
+            "should_transfer_files": "NO",
             "getenv": ", ".join(["*", *(f"!*{part}*" for part in scheduler.SECRETS)]),
             "environment": f'"{" ".join(map("=".join, environment))}"',
-            "job_max_vacate_time": options["signal"], "on_exit_remove": "ExitBySignal || ExitCode != 99",
-        }  # fmt: skip
+            "job_max_vacate_time": options["signal"],
+            "on_exit_remove": "ExitBySignal || ExitCode != 99",
+        }
         if launch.at_most:
             lines["max_materialize"] = str(launch.at_most)
         if "time" in options:
             lines["allowed_execute_duration"] = str(seconds_of(options["time"]))
         lines |= {flag: options[key] for key, flag in FLAGS.items() if key in options}
         passed_on = options.get("options", {}).items()
-        lines |= {key: str(value).lower() if isinstance(value, bool) else value for key, value in passed_on}
-        return "".join(f"{key} = {value}\n" for key, value in lines.items()) + f"queue {len(array.lines)}\n"
+        lines |= {
+            key: str(value).lower() if isinstance(value, bool) else value
+            for key, value in passed_on
+        }
+        return (
+            "".join(f"{key} = {value}\n" for key, value in lines.items())
+            + f"queue {len(array.lines)}\n"
+        )

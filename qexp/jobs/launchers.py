@@ -46,18 +46,26 @@ LAUNCHERS: OpenTable[Scheduler | None] = OpenTable("launchers", {
     "gridengine": GridEngine(),
     "htcondor": HTCondor(),
 }, lambda entry: None if hasattr(entry, "submit_commands") else "is no launcher")  # fmt: skip
-"""Name → scheduler; None for the local pool, which starts the processes of runs itself. Packages may add theirs."""
+"""Name → scheduler; None for the local pool, which starts the processes of runs itself. Packages
+may add theirs.
+"""
 
 
 def scheduler_of(launcher: str) -> Scheduler | None:
-    """The scheduler of a launcher, None for the local pool. Raises QexpError for an unknown launcher."""
+    """The scheduler of a launcher, None for the local pool. Raises QexpError for an unknown
+    launcher.
+    """
     if launcher not in LAUNCHERS:
-        raise QexpError(f"`launcher={launcher}`: no such launcher; {suggestion(launcher, LAUNCHERS)}")
+        raise QexpError(
+            f"`launcher={launcher}`: no such launcher; {suggestion(launcher, LAUNCHERS)}"
+        )
     return LAUNCHERS[launcher]
 
 
 def read_options(option: str, texts: Sequence[str]) -> dict[str, str | list[str]]:
-    """`["time=2:00:00"]` → `{"time": "2:00:00"}`; a key that is repeated gets the list of its values."""
+    """`["time=2:00:00"]` → `{"time": "2:00:00"}`; a key that is repeated gets the list of its
+    values.
+    """
     read: dict[str, list[str]] = {}
     for text in texts:
         key, equals, value = text.partition("=")
@@ -76,14 +84,23 @@ class LaunchOptions:
         metavar="|".join(LAUNCHERS.built_in), complete="launchers",
     )  # fmt: skip
     options: Mapping[str, Any] = option(
-        {}, "Options of the launcher, such as time=2:00:00, options.mail-user=me@a.org or wrap='program args'; these "
-        "override qexp.toml.", "--option", also="Repeat for more.",
-        example='{"time": "2:00:00"}', metavar="KEY=VALUE", shell=list[str], read=read_options,
-    )  # fmt: skip
+        {},
+        "Options of the launcher, such as time=2:00:00, options.mail-user=me@a.org or wrap='program"
+        " args'; these override qexp.toml.",
+        "--option",
+        also="Repeat for more.",
+        example='{"time": "2:00:00"}',
+        metavar="KEY=VALUE",
+        shell=list[str],
+        read=read_options,
+    )
     profile: str | None = option(
-        None, "Options of a scheduler by name: table [SCHEDULER.NAME] in qexp.toml, on top of [SCHEDULER].",
-        metavar="NAME", complete="profiles",
-    )  # fmt: skip
+        None,
+        "Options of a scheduler by name: table [SCHEDULER.NAME] in qexp.toml, on top of"
+        " [SCHEDULER].",
+        metavar="NAME",
+        complete="profiles",
+    )
 
 
 AROUND: dict[str, Option] = {
@@ -93,27 +110,39 @@ AROUND: dict[str, Option] = {
         only_text=True,
         trouble=lambda command: trouble_with_command(command, WRAP_PLACEHOLDERS),
     ),
-    "python": Option(r"[^\x00-\x1f\x7f]+", "the Python interpreter inside the wrap", only_text=True),
+    "python": Option(
+        r"[^\x00-\x1f\x7f]+", "the Python interpreter inside the wrap", only_text=True
+    ),
 }
 """Options of all launchers, the local pool included, also at the top of qexp.toml."""
 
 
 def options_of(
-    launcher: str, settings: Mapping[str, Any], chosen: Mapping[str, Any], profile: str | None = None
+    launcher: str,
+    settings: Mapping[str, Any],
+    chosen: Mapping[str, Any],
+    profile: str | None = None,
 ) -> Chosen:
     """The options of a launch, see `launch_options`. Raises QexpError for invalid ones."""
     scheduler = scheduler_of(launcher)
     common = {key: value for key, value in settings.items() if key in AROUND}
     if scheduler is not None:
-        return launch_options(launcher, {**scheduler.options, **AROUND}, settings, chosen, profile, common)
+        return launch_options(
+            launcher, {**scheduler.options, **AROUND}, settings, chosen, profile, common
+        )
     if unknown := [key for key in chosen if key not in AROUND]:
-        known, others = ", ".join(sorted(AROUND)), ", ".join(name for name, other in LAUNCHERS.items() if other)
-        raise QexpError(f"`launcher={launcher}` has no option '{unknown[0]}'; known: {known}. Others are for: {others}")
+        known = ", ".join(sorted(AROUND))
+        others = ", ".join(name for name, other in LAUNCHERS.items() if other)
+        raise QexpError(
+            f"`launcher={launcher}` has no option '{unknown[0]}'; known: {known}. Others are for:"
+            f" {others}"
+        )
     return launch_options(launcher, AROUND, {}, chosen, None, common)
 
 
 def launcher_with(launcher: str, profile: str | None, settings: Mapping[str, Any]) -> str:
-    """The launcher to use: the given one, or, if that is the local one, the scheduler that has the profile.
+    """The launcher to use: the given one, or, if that is the local one, the scheduler that has the
+    profile.
 
     Raises QexpError if none or several have it.
     """
@@ -124,7 +153,9 @@ def launcher_with(launcher: str, profile: str | None, settings: Mapping[str, Any
     if len(having) == 1:
         return having[0]
     if having:
-        raise QexpError(f"`profile={profile}`: {' and '.join(having)} have such a profile; add `launcher`")
+        raise QexpError(
+            f"`profile={profile}`: {' and '.join(having)} have such a profile; add `launcher`"
+        )
     names = sorted({name for profiles in profiles_by_launcher.values() for name in profiles})
     tables = " or ".join(f"[{name}.{profile}]" for name in profiles_by_launcher)
     way_out = suggestion(profile, names) if names else "write its options below that line"
@@ -148,11 +179,15 @@ def all_profiles(settings: Mapping[str, Any]) -> dict[str, list[str]]:
 
 
 def this_job(workspace: Path) -> JobRecord | None:
-    """The scheduler's job of this process, as it is stored in a run's record; None if no scheduler started it."""
+    """The scheduler's job of this process, as it is stored in a run's record; None if no scheduler
+    started it.
+    """
     for name, scheduler in LAUNCHERS.items():
         if scheduler is not None and (job := scheduler.this_job()) is not None:
             identifier, cluster = job
-            return JobRecord(launcher=name, id=identifier, workspace=str(workspace), cluster=cluster or None)
+            return JobRecord(
+                launcher=name, id=identifier, workspace=str(workspace), cluster=cluster or None
+            )
     return None
 
 
@@ -160,7 +195,9 @@ def this_job(workspace: Path) -> JobRecord | None:
 
 
 WITHOUT_RUNS = {"predict": "prediction", "data simulate": "simulation"}
-"""Command that may be a launch without runs → what that is called; `prediction.json` is its record in its folder."""
+"""Command that may be a launch without runs → what that is called; `prediction.json` is its record
+in its folder.
+"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -218,7 +255,9 @@ class Launch:
         return self.folder / "heartbeat"
 
     def pool(self) -> Process | None:
-        """The process that runs the launch's local pool, or was killed in it; None if it has none."""
+        """The process that runs the launch's local pool, or was killed in it; None if it has
+        none.
+        """
         with suppress(FileNotFoundError, DamagedError):
             return Process.read(self.pool_file)
         return None
@@ -229,7 +268,8 @@ class Launch:
         return process is not None and alive(process, self.heartbeat)
 
     def take(self, run: str, turn: str) -> bool:
-        """Settle whether a run that waits in the pool starts; return False if that was settled before.
+        """Settle whether a run that waits in the pool starts; return False if that was settled
+        before.
 
         turn  "started" by the pool, or "withdrawn" by a user; the first of the two counts
         """
@@ -241,7 +281,9 @@ class Launch:
                     file.write(turn)
             except FileExistsError:
                 return False
-            except OSError:  # a full disk still has room for an empty file; delete it, nothing is settled
+            except (
+                OSError
+            ):  # a full disk still has room for an empty file; delete it, nothing is settled
                 turn_file.unlink(missing_ok=True)
                 raise
         return True
@@ -269,26 +311,33 @@ def find_launch(reference: str, workspace: Workspace) -> Launch:
     """A launch by its id, a unique prefix of it, or `last`. Raises NotFoundError."""
     folder, ids = workspace.runs / ".launches", [launch.id for launch in all_launches(workspace)]
     if reference == "last" and not ids:
-        raise NotFoundError("there is no launch yet; a sweep makes one: qexp run EXPERIENCE --seeds 0:3")
+        raise NotFoundError(
+            "there is no launch yet; a sweep makes one: qexp run EXPERIENCE --seeds 0:3"
+        )
     begun = any(launch.startswith(reference) for launch in ids)
     for record in sorted(folder.glob("*/*.json")) if reference and not begun else ():
         if record.stem in WITHOUT_RUNS.values() and record.parent.name.startswith(reference):
             raise NotFoundError(
-                f"launch {record.parent.name} is a {record.stem}, which has no runs; {workspace.shown(record)} has its "
-                "jobs: end them with the scheduler's own command"
+                f"launch {record.parent.name} is a {record.stem}, which has no runs;"
+                f" {workspace.shown(record)} has its jobs: end them with the scheduler's own"
+                " command"
             )
     return Launch(folder / launch_among(ids, reference))
 
 
 def launch_among(ids: list[str], reference: str) -> str:
-    """The id that a reference is or alone begins, or the last one for `last`. Raises NotFoundError."""
+    """The id that a reference is or alone begins, or the last one for `last`. Raises
+    NotFoundError.
+    """
     found = [launch for launch in ids if reference and launch.startswith(reference)]
     if reference == "last":
         found = ids[-1:]
     elif reference in found:
         return reference
     if len(found) > 1:
-        raise NotFoundError(f"'{reference}' begins the ids of {len(found)} launches; write more of it")
+        raise NotFoundError(
+            f"'{reference}' begins the ids of {len(found)} launches; write more of it"
+        )
     if not found:
         raise NotFoundError(f"no launch '{reference}'; {suggestion(reference, ids[-8:])}")
     return found[0]
@@ -296,11 +345,15 @@ def launch_among(ids: list[str], reference: str) -> str:
 
 def all_launches(workspace: Workspace) -> list[Launch]:
     """All launches, the oldest first."""
-    return [Launch(path.parent) for path in sorted((workspace.runs / ".launches").glob("*/launch.json"))]
+    return [
+        Launch(path.parent) for path in sorted((workspace.runs / ".launches").glob("*/launch.json"))
+    ]
 
 
 def claim_launch(workspace: Workspace) -> Launch:
-    """Create the folder of a new launch; its id is the time, with a number if two start in the same second."""
+    """Create the folder of a new launch; its id is the time, with a number if two start in the same
+    second.
+    """
     parent = workspace.runs / ".launches"
     files.make_folder(parent)
     stamp = datetime.now(UTC).strftime("%Y%m%d-%H%M%S")
@@ -313,7 +366,9 @@ def claim_launch(workspace: Workspace) -> Launch:
                 continue
         files.make_folder(folder / "output")
         return Launch(folder)
-    raise QexpError(f"{parent} has a thousand launches from this second; check which program starts them")
+    raise QexpError(
+        f"{parent} has a thousand launches from this second; check which program starts them"
+    )
 
 
 @dataclass(frozen=True)
@@ -321,7 +376,9 @@ class Submitted:
     """Commands submitted to a scheduler."""
 
     folder: Path
-    """Folder of the launch: script, commands, their record, and in `output/` the output of the tasks."""
+    """Folder of the launch: script, commands, their record, and in `output/` the output of the
+    tasks.
+    """
     jobs: dict[str, str]
     """File to be written, or process → its job."""
 
@@ -334,7 +391,8 @@ def submit(
     directory: RunDirectory,
     arguments: Mapping[str, Sequence[str]],
 ) -> Submitted:
-    """Submit a command of qexp several times, in a launch without runs. Raises SchedulerError if that is refused.
+    """Submit a command of qexp several times, in a launch without runs. Raises SchedulerError if
+    that is refused.
 
     command    one of `WITHOUT_RUNS`
     directory  the run that it is for
@@ -344,10 +402,20 @@ def submit(
     assert scheduler is not None, "local work needs no launch"
     around, record_file = wrap_of(settings), folder / f"{WITHOUT_RUNS[command]}.json"
     place = ["--workspace", str(workspace.root.absolute())]
-    commands = [around.around(directory, *command.split(), *words, *place) for words in arguments.values()]
-    record = {"run": directory.name, "launcher": launcher, "settings": settings, "commands": commands, "jobs": {}}
+    commands = [
+        around.around(directory, *command.split(), *words, *place) for words in arguments.values()
+    ]
+    record = {
+        "run": directory.name,
+        "launcher": launcher,
+        "settings": settings,
+        "commands": commands,
+        "jobs": {},
+    }
     formats.write_json(record_file, record)
-    jobs = scheduler.submit_commands(Submission(folder, f"{command.split()[-1]}-{directory.name}", settings), commands)
+    jobs = scheduler.submit_commands(
+        Submission(folder, f"{command.split()[-1]}-{directory.name}", settings), commands
+    )
     job_of = dict(zip(arguments, jobs, strict=True))
     formats.write_json(record_file, {**record, "jobs": job_of})
     return Submitted(folder, job_of)
@@ -367,18 +435,25 @@ class Watcher:
     def stop(self) -> None: ...
 
 
-# Final states of a launch's jobs, stored in its folder: schedulers forget jobs some time after their end.
+# Final states of a launch's jobs, stored in its folder: schedulers forget jobs some time after
+# their end.
 
 
 LOCK_SECONDS = 60.0
-"""Seconds to wait for other writers before giving up; states that are not stored can be queried again."""
+"""Seconds to wait for other writers before giving up; states that are not stored can be queried
+again.
+"""
 
 
 def remember_states(folder: Path, states: Mapping[str, State]) -> None:
     """Store the final states of jobs; a job that waits or runs (again) is removed from the file."""
 
     def merged() -> dict[str, State]:
-        return {job: state for job, state in {**stored_states(folder), **states}.items() if not state.at_work}
+        return {
+            job: state
+            for job, state in {**stored_states(folder), **states}.items()
+            if not state.at_work
+        }
 
     if merged() == stored_states(folder):
         return
@@ -388,6 +463,10 @@ def remember_states(folder: Path, states: Mapping[str, State]) -> None:
 
 
 def stored_states(folder: Path) -> dict[str, State]:
-    """Job → its stored state; empty if the file cannot be read, as the states can be queried again."""
+    """Job → its stored state; empty if the file cannot be read, as the states can be queried
+    again.
+    """
     stored = formats.object_in(folder / "states.json").items()
-    return {job: State(state) for job, state in stored if isinstance(state, str) and state in WRITTEN}
+    return {
+        job: State(state) for job, state in stored if isinstance(state, str) and state in WRITTEN
+    }

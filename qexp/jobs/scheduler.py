@@ -1,4 +1,5 @@
-"""A scheduler of a cluster: the options of a launch, the command around a run, and what is submitted, as job arrays.
+"""A scheduler of a cluster: the options of a launch, the command around a run, and what is
+submitted, as job arrays.
 
 An array is a shell script that starts once for each of a list of runs.
 """
@@ -57,7 +58,9 @@ class Option:
         return [] if self.several else self.default
 
     def accept(self, value: Any) -> Value:
-        """The value in its own form. Raises ValueError with words that continue after the name of the option."""
+        """The value in its own form. Raises ValueError with words that continue after the name of
+        the option.
+        """
         values = value if self.several and isinstance(value, list | tuple) else [value]
         # TOML and Python write booleans differently.
         texts = [str(item).lower() if isinstance(item, bool) else str(item) for item in values]
@@ -87,20 +90,30 @@ class PassedOn:
 
     def accept(self, value: Any) -> Value:
         if not isinstance(value, Mapping):
-            raise ValueError(f" must be a table, such as options = {{{self.example}}}, not {value!r}")
+            raise ValueError(
+                f" must be a table, such as options = {{{self.example}}}, not {value!r}"
+            )
         return {name: self._accept(name, option) for name, option in value.items()}
 
     def _accept(self, name: str, value: Any) -> str | bool:
         if re.fullmatch(self.pattern, name) is None:
-            raise ValueError(f".{name}: give {self.names} {self.program}, without hyphens before it")
+            raise ValueError(
+                f".{name}: give {self.names} {self.program}, without hyphens before it"
+            )
         # Programs complete the beginning of a name.
         for other, instead in self.reserved.items():
             if other == name or (other.startswith(name) and len(name) > 2):
                 raise ValueError(f".{name} cannot be passed on to {self.program}: {instead}")
         if isinstance(value, bool):
             return value
-        if not isinstance(value, str | int | float) or re.fullmatch(r"[^\x00-\x1f\x7f]+", str(value)) is None:
-            raise ValueError(f".{name} cannot be {value!r}; give a text or a number in one line, or true for no value")
+        if (
+            not isinstance(value, str | int | float)
+            or re.fullmatch(r"[^\x00-\x1f\x7f]+", str(value)) is None
+        ):
+            raise ValueError(
+                f".{name} cannot be {value!r}; give a text or a number in one line, or true for no"
+                " value"
+            )
         return {"true": True, "false": False}.get(str(value), str(value))
 
 
@@ -117,14 +130,18 @@ def launch_options(
 ) -> Chosen:
     """The options of a launch, checked and with defaults. Raises QexpError that lists all mistakes.
 
-    settings  the workspace's settings from qexp.toml; the options are in the table with the launcher's name
+    settings  the workspace's settings from qexp.toml; the options are in the table with the
+              launcher's name
     chosen    options from the command line; they take precedence
     profile   name of a table in that table, whose options precede those around it
     common    options from qexp.toml that apply to every launcher, if no other value is given
     """
     table = settings.get(launcher, {})
     if not isinstance(table, Mapping):
-        raise QexpError(f"qexp.toml: {launcher} must be a table; write [{launcher}] and below it a line per option")
+        raise QexpError(
+            f"qexp.toml: {launcher} must be a table; write [{launcher}] and below it a line per"
+            " option"
+        )
     profiles = profiles_of(launcher, acceptors, settings)
     mistakes: list[str] = []
 
@@ -141,14 +158,25 @@ def launch_options(
                 mistakes.append(f"{where}: {key}{wrong}")
         return chosen
 
-    options: Chosen = {key: option.without for key, option in acceptors.items() if option.without is not None}
+    options: Chosen = {
+        key: option.without for key, option in acceptors.items() if option.without is not None
+    }
     layers = [accept("qexp.toml", common)]
-    layers.append(accept(f"qexp.toml at [{launcher}]", {k: v for k, v in table.items() if k not in profiles}))
-    profile_options = {name: accept(f"qexp.toml at [{launcher}.{name}]", values) for name, values in profiles.items()}
+    layers.append(
+        accept(f"qexp.toml at [{launcher}]", {k: v for k, v in table.items() if k not in profiles})
+    )
+    profile_options = {
+        name: accept(f"qexp.toml at [{launcher}.{name}]", values)
+        for name, values in profiles.items()
+    }
     if profile is not None:
         if profile not in profiles:
             named = f"[{launcher}.{profile}]"
-            others = suggestion(profile, profiles) if profiles else f"write {named} and below it its options"
+            others = (
+                suggestion(profile, profiles)
+                if profiles
+                else f"write {named} and below it its options"
+            )
             raise QexpError(f"`profile={profile}`: qexp.toml has no table {named}; {others}")
         layers.append(profile_options[profile])
     layers.append(accept("`options`", _nested(chosen, acceptors)))
@@ -157,20 +185,34 @@ def launch_options(
     for layer in layers:
         for key, value in layer.items():
             before = options.get(key)
-            options[key] = {**before, **value} if isinstance(before, dict) and isinstance(value, dict) else value
+            options[key] = (
+                {**before, **value}
+                if isinstance(before, dict) and isinstance(value, dict)
+                else value
+            )
     return options
 
 
-def profiles_of(launcher: str, acceptors: Mapping[str, Acceptor], settings: Mapping[str, Any]) -> dict[str, Any]:
-    """Profile → its options, unchecked: the tables in the launcher's table that are not an option themselves."""
+def profiles_of(
+    launcher: str, acceptors: Mapping[str, Acceptor], settings: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Profile → its options, unchecked: the tables in the launcher's table that are not an option
+    themselves.
+    """
     table = settings.get(launcher, {})
     if not isinstance(table, Mapping):
         return {}
-    return {key: value for key, value in table.items() if isinstance(value, Mapping) and key not in acceptors}
+    return {
+        key: value
+        for key, value in table.items()
+        if isinstance(value, Mapping) and key not in acceptors
+    }
 
 
 def _nested(chosen: Mapping[str, Any], acceptors: Mapping[str, Acceptor]) -> dict[str, Any]:
-    """The options of a command line, where `options.mail-user` is an option of the table `options`."""
+    """The options of a command line, where `options.mail-user` is an option of the table
+    `options`.
+    """
     nested: dict[str, Any] = {}
     for key, value in chosen.items():
         table, dot, name = key.partition(".")
@@ -197,7 +239,8 @@ class Submission:
     at_most: int | None = None
 
 
-# The command around a run: a container, a profiler, or any other program that starts the one it is given.
+# The command around a run: a container, a profiler, or any other program that starts the one it is
+# given.
 
 
 WRAP_PLACEHOLDERS = {
@@ -226,7 +269,10 @@ class Wrap:
         workspace = directory.path.absolute().parent.parent
         folders = {"run": directory.path, "workspace": workspace, "data": workspace / "data"}
         # Links are followed, because a container sees only the folders that it is given.
-        return [filled(word, lambda name: str(folders[name].resolve())) for word in words_of(self.command)]
+        return [
+            filled(word, lambda name: str(folders[name].resolve()))
+            for word in words_of(self.command)
+        ]
 
     def arguments(self) -> list[str]:
         """The options of `qexp execute` that stand for it."""
@@ -241,7 +287,9 @@ def wrap_of(options: Mapping[str, Any]) -> Wrap:
 
 
 TIME_IS_UP = 124
-"""Exit code of a job whose run was stopped before the time limit: schedulers may rewrite the run's own code, 130."""
+"""Exit code of a job whose run was stopped before the time limit: schedulers may rewrite the run's
+own code, 130.
+"""
 
 ANSWER_SECONDS = 60.0
 """Seconds after which a scheduler that has not answered counts as unreachable."""
@@ -251,7 +299,9 @@ JOBS_PER_CALL = 1000
 
 CODES = {0: State.DONE, 99: State.TIMEOUT, TIME_IS_UP: State.TIMEOUT, 137: State.OUT_OF_MEMORY}
 CODES |= dict.fromkeys((130, 138, 140), State.INTERRUPTED)
-"""Exit code → state, for others than failures; 128 and more are signals, here KILL of the run, INT, USR1, USR2."""
+"""Exit code → state, for others than failures; 128 and more are signals, here KILL of the run, INT,
+USR1, USR2.
+"""
 
 
 def parts(items: Sequence[T], size: int = JOBS_PER_CALL) -> Iterator[Sequence[T]]:
@@ -300,17 +350,25 @@ def call(
     require(command[0])
     output = {"capture_output": True, "text": True, "errors": "replace"}
     try:
-        answer = subprocess.run(command, cwd=cwd, env=environment, timeout=timeout, check=False, **output)  # type: ignore[call-overload]
+        answer = subprocess.run(
+            command, cwd=cwd, env=environment, timeout=timeout, check=False, **output
+        )  # type: ignore[call-overload]
     except subprocess.TimeoutExpired:
         raise SchedulerError(f"{command[0]} has not answered for {ANSWER_SECONDS:.0f} s") from None
     if answer.returncode:
-        message = answer.stderr.strip() or answer.stdout.strip() or f"no message, exit code {answer.returncode}"
+        message = (
+            answer.stderr.strip()
+            or answer.stdout.strip()
+            or f"no message, exit code {answer.returncode}"
+        )
         raise SchedulerError(f"{command[0]} refused:\n{message}")
     return str(answer.stdout)
 
 
 SECRETS = ("_TOKEN", "_KEY", "SECRET", "PASSW")
-"""In the names of variables that jobs do not get where all users of a cluster can list what jobs got."""
+"""In the names of variables that jobs do not get where all users of a cluster can list what jobs
+got.
+"""
 
 
 def found(pattern: str, answer: str) -> str | None:
@@ -325,10 +383,15 @@ def found(pattern: str, answer: str) -> str | None:
 OPTIONS: dict[str, Acceptor] = {
     "time": Option(r"\d+:[0-5]\d:[0-5]\d", 'hours, minutes and seconds, such as "4:00:00"'),
     "signal": Option(
-        r"[1-9]\d{0,4}", "whole seconds before the time limit, from 1 to 65535", default="60", largest=65535
+        r"[1-9]\d{0,4}",
+        "whole seconds before the time limit, from 1 to 65535",
+        default="60",
+        largest=65535,
     ),
     "requeue": Option(r"true|false", "true or false", default="false"),
-    "setup": Option(r"[^\x00-\x1f\x7f]+", "shell lines to run before a run, one text each", several=True),
+    "setup": Option(
+        r"[^\x00-\x1f\x7f]+", "shell lines to run before a run, one text each", several=True
+    ),
 }
 
 CPUS = Option(r"[1-9]\d*", "the number of CPUs per run, from 1 on")
@@ -337,12 +400,15 @@ OWN = "qexp sets it itself"
 
 
 def taken(flags: Mapping[str, str], others: Mapping[str, str]) -> dict[str, str]:
-    """Option of a scheduler's program that cannot be passed on → what to write instead, or what sets it.
+    """Option of a scheduler's program that cannot be passed on → what to write instead, or what
+    sets it.
 
     flags   option of a launch → the one that takes its value unchanged
     others  all others, with spaces between those that have the same answer → the answer
     """
-    around = {flag: f"write it as {key} = ... in the table around it" for key, flag in flags.items()}
+    around = {
+        flag: f"write it as {key} = ... in the table around it" for key, flag in flags.items()
+    }
     return around | by_word(others)
 
 
@@ -420,7 +486,9 @@ eval "exec $command"
 
 
 def together(directories: Iterable[RunDirectory]) -> list[list[RunDirectory]]:
-    """Runs by the process that trains them: those of one stack together, in the place of the first of them."""
+    """Runs by the process that trains them: those of one stack together, in the place of the first
+    of them.
+    """
     groups: dict[str, list[RunDirectory]] = {}
     for directory in directories:
         name = f"run {directory.name}"
@@ -438,7 +506,8 @@ class Array:
     number  from 1
     before  the id of the array after whose end it starts; None if it may start at once
     runs    whether it starts runs, not other commands
-    lines   its list: the directory of a run in each, or those of a stack with tabs between them; or the commands
+    lines   its list: the directory of a run in each, or those of a stack with tabs between them; or
+            the commands
     """
 
     launch: Submission
@@ -461,80 +530,108 @@ class Array:
 
     @property
     def output(self) -> str:
-        """What the names of its tasks' files of output begin with; the number of a line from 0 follows."""
+        """What the names of its tasks' files of output begin with; the number of a line from 0
+        follows.
+        """
         return f"array_{self.number}/" if self.runs else f"output/{self.number}_"
 
 
 class Scheduler:
-    """Starts submitted jobs when resources allow, and reports their states for some time after their end.
+    """Starts submitted jobs when resources allow, and reports their states for some time after
+    their end.
 
-    A job has a text as its id. Jobs have the states of runs; a cancelled job is interrupted. What is declared here is
-    what a scheduler of job arrays adds; one of another kind has its own methods, as far as they are public.
+    A job has a text as its id. Jobs have the states of runs; a cancelled job is interrupted. What
+    is declared here is what a scheduler of job arrays adds; one of another kind has its own
+    methods, as far as they are public.
     """
 
     options: Mapping[str, Acceptor]  # in qexp.toml and after --option
 
     name: str  # in messages
-    output_name: str  # file in a run's directory with the output of its process and of the scheduler itself
+    output_name: (
+        str  # file in a run's directory with the output of its process and of the scheduler itself
+    )
     job: str = "{array}.{task}"  # what the job of a task is called
     first: int = 0  # the number of an array's first task
-    variables: tuple[str, str, str]  # in the environment of a job: its array, its task, the name of its cluster
+    # in the environment of a job: its array, its task, the name of its cluster
+    variables: tuple[str, str, str]
     warns: bool = False  # whether the scheduler tells the script that the time is nearly up
 
     # Lines of its scripts.
-    begin: str  # sets `line`, the task's number from 1, `cores`, and `restarts`, how often it was started again
-    signals: str = ""  # traps from the start on: they call `stop`, after `time_is_up=yes` if the time is nearly up
+    # sets `line`, the task's number from 1, `cores`, and `restarts`, how often it was started again
+    begin: str
+    signals: (
+        str
+        # traps from the start on: they call `stop`, after `time_is_up=yes` if the time is nearly up
+    ) = ""
     heard: str = "trap 'signalled=yes' TERM"  # a trap of SIGTERM once the run may have started
     requeue: str = "exit 99"  # has the scheduler start the task once more
 
     longest: Callable[[], int]  # the largest number of tasks in an array
     command: Callable[[Array], list[str]]  # the words that submit one
-    submit_array: Callable[[Array, Sequence[str]], str]  # submits it by them and returns its id; raises SchedulerError
-    end: Callable[[Sequence[str]], None]  # ends jobs, or whole arrays; a run must get SIGTERM and time for a checkpoint
-    ask_cluster: Callable[[], str | None]  # the name of the cluster; raises QexpError if it cannot be reached
+    # submits it by them and returns its id; raises SchedulerError
+    submit_array: Callable[[Array, Sequence[str]], str]
+    # ends jobs, or whole arrays; a run must get SIGTERM and time for a checkpoint
+    end: Callable[[Sequence[str]], None]
+    # the name of the cluster; raises QexpError if it cannot be reached
+    ask_cluster: Callable[[], str | None]
 
     def states(self, jobs: Mapping[str, Path | None]) -> dict[str, State]:
         """Job → current state; jobs that the scheduler no longer lists are left out.
 
         jobs  job → the folder of its launch, if that is known
-        Raises SchedulerError if it does not answer, QexpError if it cannot be reached from this machine.
+        Raises SchedulerError if it does not answer, QexpError if it cannot be reached from this
+        machine.
         """
         raise NotImplementedError
 
-    def submit(self, submission: Submission, runs: Sequence[RunDirectory], device: str = "auto") -> dict[str, str]:
-        """Submit runs as arrays of at most the length that the cluster accepts; a stack is one task. Returns run → job.
+    def submit(
+        self, submission: Submission, runs: Sequence[RunDirectory], device: str = "auto"
+    ) -> dict[str, str]:
+        """Submit runs as arrays of at most the length that the cluster accepts; a stack is one
+        task. Returns run → job.
 
-        Each is started by `python -m qexp execute DIR --device DEVICE`, with the `arguments` of a wrap in the options.
-        The folder of the launch gets `array_1.sh`, `runs_1.txt` and, in `output/`, links to the runs' output.
-        Raises SchedulerError if the scheduler refuses; jobs accepted by then are cancelled.
+        Each is started by `python -m qexp execute DIR --device DEVICE`, with the `arguments` of a
+        wrap in the options. The folder of the launch gets `array_1.sh`, `runs_1.txt` and, in
+        `output/`, links to the runs' output. Raises SchedulerError if the scheduler refuses; jobs
+        accepted by then are cancelled.
         """
         groups = together(runs)
         lines = ["\t".join(str(run.path.absolute()) for run in group) for group in groups]
         jobs = self._submit(submission, True, lines, device)
         return {run.name: job for group, job in zip(groups, jobs, strict=True) for run in group}
 
-    def submit_commands(self, submission: Submission, commands: Sequence[Sequence[str]]) -> list[str]:
+    def submit_commands(
+        self, submission: Submission, commands: Sequence[Sequence[str]]
+    ) -> list[str]:
         """Submit commands other than runs, likewise. Returns a job for each.
 
-        The folder of the launch gets `array_1.sh`, `commands_1.txt` and, in `output/`, the output of the commands.
+        The folder of the launch gets `array_1.sh`, `commands_1.txt` and, in `output/`, the output
+        of the commands.
         """
         return self._submit(submission, False, [shlex.join(words) for words in commands])
 
     def cancel(self, jobs: Mapping[str, Path | None]) -> dict[str, State]:
-        """Cancel jobs that wait or run. Returns job → INTERRUPTED for those whose end no process will record."""
+        """Cancel jobs that wait or run. Returns job → INTERRUPTED for those whose end no process
+        will record.
+        """
         before = self.states(jobs)
         for part in parts([job for job in jobs if before.get(job, State.RUNNING).at_work]):
             self.end(part)
         return {job: State.INTERRUPTED for job, state in before.items() if state is State.QUEUED}
 
     def this_job(self) -> tuple[str, str | None] | None:
-        """The job of this process and the name of its cluster, if known; None if it is no job of this scheduler."""
+        """The job of this process and the name of its cluster, if known; None if it is no job of
+        this scheduler.
+        """
         array, task, cluster = (os.environ.get(variable, "") for variable in self.variables)
         is_task = array.isdecimal() and task.isdecimal()
         return (self.job.format(array=array, task=task), cluster or None) if is_task else None
 
     def cluster(self) -> str | None:
-        """The name of the cluster, also on a compute node that may not ask for it; None if there is none here."""
+        """The name of the cluster, also on a compute node that may not ask for it; None if there is
+        none here.
+        """
         try:
             return self.ask_cluster()
         except QexpError:
@@ -564,7 +661,9 @@ class Scheduler:
             wrap="".join(f"{shlex.quote(word)} " for word in wrap_of(options).arguments()),
         )
 
-    def _submit(self, launch: Submission, runs: bool, lines: Sequence[str], device: str = "") -> list[str]:
+    def _submit(
+        self, launch: Submission, runs: bool, lines: Sequence[str], device: str = ""
+    ) -> list[str]:
         """Submit a list, part by part. Returns the job of each of its lines."""
         longest = max(self.longest(), 1)
         files.make_folder(launch.folder / "output")
@@ -572,33 +671,51 @@ class Scheduler:
         try:
             submitted = len(list(launch.folder.glob("array_*.sh")))  # a launch may get further jobs
             for number, part in enumerate(parts(lines, longest), submitted + 1):
-                # The limit holds for each array alone: arrays run one after another to keep `at_most` overall.
+                # The limit holds for each array alone: arrays run one after another to keep
+                # `at_most` overall.
                 before = list(arrays)[-1] if arrays and launch.at_most else None
                 array = Array(launch, number, before, runs, part)
                 command = self.command(array)
                 self._write_list(array)
-                files.write_bytes(array.folder / array.script, os.fsencode(self.script(array, command, device)))
+                files.write_bytes(
+                    array.folder / array.script, os.fsencode(self.script(array, command, device))
+                )
                 arrays[self.submit_array(array, command)] = len(part)
         except BaseException:
             if arrays:
                 self.end([*arrays])
             raise
-        tasks = ((array_id, self.first + line) for array_id, count in arrays.items() for line in range(count))
+        tasks = (
+            (array_id, self.first + line)
+            for array_id, count in arrays.items()
+            for line in range(count)
+        )
         return [self.job.format(array=array_id, task=task) for array_id, task in tasks]
 
     def _write_list(self, array: Array) -> None:
         """Write the list of an array, and link the output of runs."""
         if broken := next((line for line in array.lines if "\n" in line or "\r" in line), None):
-            raise QexpError(f"{broken!r}: {self.name} does not accept a path with a line break; move the workspace")
-        files.write_bytes(array.folder / array.list_file, os.fsencode("".join(f"{line}\n" for line in array.lines)))
+            raise QexpError(
+                f"{broken!r}: {self.name} does not accept a path with a line break; move the"
+                " workspace"
+            )
+        files.write_bytes(
+            array.folder / array.list_file,
+            os.fsencode("".join(f"{line}\n" for line in array.lines)),
+        )
         if not array.runs:
             return
         files.make_folder(array.folder / array.output)
         with files.writing(f"to {array.folder}"):
-            # A scheduler can put a task's number into the name of its output file, but not a run's name.
+            # A scheduler can put a task's number into the name of its output file, but not a run's
+            # name.
             for task, line in enumerate(array.lines):
-                runs = [Path(path) for path in line.split("\t")]  # a stack's output is in its first run
-                for link in (f"{array.output}{task}.txt", *(f"output/{run.name}.txt" for run in runs)):
+                # a stack's output is in its first run
+                runs = [Path(path) for path in line.split("\t")]
+                for link in (
+                    f"{array.output}{task}.txt",
+                    *(f"output/{run.name}.txt" for run in runs),
+                ):
                     (array.folder / link).unlink(missing_ok=True)
                     (array.folder / link).symlink_to(runs[0] / self.output_name)
 
@@ -606,7 +723,8 @@ class Scheduler:
 def limits(options: Mapping[str, Any]) -> tuple[str, str]:
     """Seconds after which a run is told to stop, and is killed; empty without a time limit.
 
-    Not by a soft limit of the scheduler: Grid Engine takes it for the hard one when a job starts again.
+    Not by a soft limit of the scheduler: Grid Engine takes it for the hard one when a job starts
+    again.
     """
     if "time" not in options:
         return "", ""

@@ -8,14 +8,29 @@ from typing import Any
 
 from qexp.errors import QexpError, SchedulerError
 from qexp.jobs import scheduler
-from qexp.jobs.scheduler import OWN, TIME_IS_UP, Acceptor, Array, Option, PassedOn, Scheduler, array_of, by_word, found
+from qexp.jobs.scheduler import (
+    OWN,
+    TIME_IS_UP,
+    Acceptor,
+    Array,
+    Option,
+    PassedOn,
+    Scheduler,
+    array_of,
+    by_word,
+    found,
+)
 from qexp.store.record import State
 
 STATES = by_word(
     {
-        "PENDING CONFIGURING REQUEUED REQUEUE_HOLD REQUEUE_FED RESV_DEL_HOLD SPECIAL_EXIT POWER_UP_NODE": State.QUEUED,
+        "PENDING CONFIGURING REQUEUED REQUEUE_HOLD REQUEUE_FED RESV_DEL_HOLD SPECIAL_EXIT POWER_UP_NODE": (
+            State.QUEUED
+        ),
         # A completing job may still be requeued: its final state is known only later.
-        "RUNNING COMPLETING SUSPENDED STOPPED RESIZING SIGNALING STAGE_OUT EXPEDITING": State.RUNNING,
+        "RUNNING COMPLETING SUSPENDED STOPPED RESIZING SIGNALING STAGE_OUT EXPEDITING": (
+            State.RUNNING
+        ),
         "COMPLETED": State.DONE,
         "FAILED": State.FAILED,
         "TIMEOUT DEADLINE": State.TIMEOUT,
@@ -28,7 +43,9 @@ STATES = by_word(
 
 
 def read_states(answer: str) -> Iterator[tuple[str, State]]:
-    """Job → state from lines such as `123_[4-9%2]|PENDING|0:0` of sacct or squeue; unknown states are left out."""
+    """Job → state from lines such as `123_[4-9%2]|PENDING|0:0` of sacct or squeue; unknown states
+    are left out.
+    """
     for line in answer.splitlines():
         job, _, rest = line.strip().partition("|")
         word, _, ending = rest.partition("|")
@@ -42,19 +59,22 @@ def _state(word: str, ending: str) -> State | None:
     state = STATES.get(word.split()[0].rstrip("+") if word.split() else "")
     if state is not State.FAILED:
         return state
-    # sacct writes exit code and signal as `124:0`, and subtracts 128 from codes of 128 or more; squeue the status of
-    # wait(2).
+    # sacct writes exit code and signal as `124:0`, and subtracts 128 from codes of 128 or more;
+    # squeue the status of wait(2).
     before, colon, after = ending.strip().partition(":")
     first, second = (int(text) if text.isdecimal() else 0 for text in (before, after))
     code, signal = (first, second) if colon else (first >> 8, first & 127)
     if code == TIME_IS_UP:
         return State.TIMEOUT
-    # Without cgroups Slurm kills the whole job when it needs too much memory, and reports a failure.
+    # Without cgroups Slurm kills the whole job when it needs too much memory, and reports a
+    # failure.
     return State.OUT_OF_MEMORY if signal == 9 else State.FAILED
 
 
 def _tasks(job: str) -> list[str]:
-    """The tasks of an array: `123_[4-6,9%2]` → 123_4, 123_5, 123_6, 123_9; any other job stands for itself."""
+    """The tasks of an array: `123_[4-6,9%2]` → 123_4, 123_5, 123_6, 123_9; any other job stands for
+    itself.
+    """
     array, bracket, tasks = job.partition("_[")
     numbers = scheduler.numbers(tasks.rstrip("]").partition("%")[0])
     return [f"{array}_{number}" for number in numbers] if bracket else [job]
@@ -63,18 +83,28 @@ def _tasks(job: str) -> list[str]:
 _TIME = r"\d+(:\d{1,2}){0,2}|\d+-\d{1,2}(:\d{1,2}){0,2}|UNLIMITED"
 
 FLAGS: dict[str, str] = {
-    "partition": "partition", "account": "account", "time": "time", "cpus": "cpus-per-task", "memory": "mem",
-    "gres": "gres", "qos": "qos", "constraint": "constraint",
-}  # fmt: skip
+    "partition": "partition",
+    "account": "account",
+    "time": "time",
+    "cpus": "cpus-per-task",
+    "memory": "mem",
+    "gres": "gres",
+    "qos": "qos",
+    "constraint": "constraint",
+}
 """Option → the option of sbatch that takes its value unchanged."""
 
 TAKEN = scheduler.taken(
     FLAGS,
     {
-        "signal": "write it as signal = 60, the seconds before the time limit, in the table around it",
+        "signal": (
+            "write it as signal = 60, the seconds before the time limit, in the table around it"
+        ),
         "requeue": "write it as requeue = true in the table around it",
         "no-requeue": "write it as requeue = false in the table around it",
-        "wrap": "write it as wrap = ..., which is the command around each run, in the table around it",
+        "wrap": (
+            "write it as wrap = ..., which is the command around each run, in the table around it"
+        ),
         "job-name": f"{OWN}, to the name of the launch; --tag and --note describe runs",
         "array": f"{OWN}, to a task for each run; -j limits how many run at a time",
         "dependency kill-on-invalid-dep": f"{OWN}, between the arrays of a launch",
@@ -85,9 +115,15 @@ TAKEN = scheduler.taken(
         "parsable quiet verbose": f"{OWN}, to read the number of the job",
         "test-only": "it would submit nothing; see the runs of a command with --dry-run",
         "wait": "wait for runs with: qexp wait",
-        "clusters": "qexp asks the cluster of this machine for its jobs; submit from a machine of the other one",
+        "clusters": (
+            "qexp asks the cluster of this machine for its jobs; submit from a machine of the"
+            " other one"
+        ),
         "ntasks": "a run is one task; give it cores with cpus = ... in the table around it",
-        "export-file": 'the jobs get the environment of the command; set variables with setup = ["export NAME=VALUE"]',
+        "export-file": (
+            'the jobs get the environment of the command; set variables with setup = ["export'
+            ' NAME=VALUE"]'
+        ),
         "help usage version": "it would submit nothing",
     },
 )
@@ -96,7 +132,9 @@ OPTIONS: dict[str, Acceptor] = {
     **scheduler.OPTIONS,
     "partition": Option(r"[\w.,-]+", "the name of a partition, or several with commas between"),
     "account": Option(r"[\w.-]+", "the name of an account"),
-    "time": Option(_TIME, 'minutes, or a text such as "4:00:00" or "1-12:00:00" (days-hours:minutes:seconds)'),
+    "time": Option(
+        _TIME, 'minutes, or a text such as "4:00:00" or "1-12:00:00" (days-hours:minutes:seconds)'
+    ),
     "cpus": scheduler.CPUS,
     "memory": Option(r"\d+[KMGTkmgt]?", "the memory per run, such as 4G or 500M"),
     "gres": Option(r"[\w.:,/-]+", "generic resources, such as gpu:1"),
@@ -107,19 +145,31 @@ OPTIONS: dict[str, Acceptor] = {
 
 CONFIGURATION = ("scontrol", "show", "config")
 
-LISTED = ("squeue", "--array", "--states=all", "--noheader", "--Format=jobarrayid:|,state:|,exit_code:|")
+LISTED = (
+    "squeue",
+    "--array",
+    "--states=all",
+    "--noheader",
+    "--Format=jobarrayid:|,state:|,exit_code:|",
+)
 
 ACCOUNTED = ("sacct", "--allocations", "--parsable2", "--noheader", "--format=JobID,State,ExitCode")
 
 
 def call(*command: str, **how: Any) -> str:
-    """See `scheduler.call`; no variables of the user change the output, and lists of tasks are not abbreviated."""
-    variables = {key: value for key, value in os.environ.items() if not key.startswith(("SQUEUE_", "SACCT_"))}
+    """See `scheduler.call`; no variables of the user change the output, and lists of tasks are not
+    abbreviated.
+    """
+    variables = {
+        key: value for key, value in os.environ.items() if not key.startswith(("SQUEUE_", "SACCT_"))
+    }
     return scheduler.call(*command, environment={**variables, "SLURM_BITSTR_LEN": "0"}, **how)
 
 
 def _answers(command: Sequence[str], jobs: Iterable[str], harmless: str) -> dict[str, State]:
-    """Job → state, for the arrays of jobs; an error with harmless words means that some are not known."""
+    """Job → state, for the arrays of jobs; an error with harmless words means that some are not
+    known.
+    """
     states: dict[str, State] = {}
     for part in scheduler.parts(sorted({array_of(job) for job in jobs})):
         try:
@@ -141,8 +191,8 @@ class Slurm(Scheduler):
         "cores=${SLURM_CPUS_PER_TASK:-${SLURM_CPUS_ON_NODE:-1}}"
     )
     signals = (
-        "# Slurm sends SIGUSR1 to this script alone, when the time is nearly up, but SIGTERM to all processes.\n"
-        "trap 'time_is_up=yes; stop' USR1"
+        "# Slurm sends SIGUSR1 to this script alone, when the time is nearly up, but SIGTERM to all"
+        " processes.\ntrap 'time_is_up=yes; stop' USR1"
     )
     requeue = 'scontrol requeue "${SLURM_ARRAY_JOB_ID}_${SLURM_ARRAY_TASK_ID}"'
     options = OPTIONS
@@ -150,8 +200,9 @@ class Slurm(Scheduler):
     def states(self, jobs: Iterable[str]) -> dict[str, State]:
         """See `Scheduler`.
 
-        Only the controller knows which jobs wait and run, and it forgets a job some minutes after its end; the
-        accounting database, where there is one, keeps ended jobs for long, but is updated seconds late.
+        Only the controller knows which jobs wait and run, and it forgets a job some minutes after
+        its end; the accounting database, where there is one, keeps ended jobs for long, but is
+        updated seconds late.
         """
         wanted = set(jobs)
         try:
@@ -167,7 +218,8 @@ class Slurm(Scheduler):
         known = {array_of(job) for job in accounted if "_" in job}
         for job in forgotten:
             state = accounted.get(job, State.QUEUED if array_of(job) in known else None)
-            # In the accounting a task that was cancelled before it began stays pending for ever, or is missing.
+            # In the accounting a task that was cancelled before it began stays pending for ever, or
+            # is missing.
             if state is State.QUEUED:
                 states[job] = State.INTERRUPTED
             elif state is not None and not state.at_work:
@@ -189,7 +241,9 @@ class Slurm(Scheduler):
         launch, options = array.launch, array.launch.options
         folder = str(array.folder)
         if "\\" in folder:
-            raise QexpError(f"{folder}: Slurm does not accept a path with a backslash; move the workspace")
+            raise QexpError(
+                f"{folder}: Slurm does not accept a path with a backslash; move the workspace"
+            )
         folder = folder.replace("%", "%%")  # sbatch replaces patterns such as %a in file names
         passed_on = options.get("options", {}).items()
         return [
@@ -202,7 +256,11 @@ class Slurm(Scheduler):
             f"--signal=B:USR1@{options['signal']}",
             "--requeue" if options["requeue"] == "true" else "--no-requeue",
             *(f"--{flag}={options[key]}" for key, flag in FLAGS.items() if key in options),
-            *(f"--{flag}" if value is True else f"--{flag}={value}" for flag, value in passed_on if value is not False),
+            *(
+                f"--{flag}" if value is True else f"--{flag}={value}"
+                for flag, value in passed_on
+                if value is not False
+            ),
             *([f"--dependency=afterany:{array.before}"] if array.before else []),
             array.script,
         ]

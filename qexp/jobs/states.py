@@ -1,4 +1,6 @@
-"""The current state of runs, from their processes, launches and jobs; waiting for runs, and stopping them."""
+"""The current state of runs, from their processes, launches and jobs; waiting for runs, and
+stopping them.
+"""
 
 from __future__ import annotations
 
@@ -38,9 +40,13 @@ SECONDS_ACROSS_A_NETWORK = 60.0
 
 
 def state_now(
-    directory: RunDirectory, state: State, attempt: AttemptRecord | None, report: Report | None = None
+    directory: RunDirectory,
+    state: State,
+    attempt: AttemptRecord | None,
+    report: Report | None = None,
 ) -> State:
-    """The current state of a run: the state in its record unless its launcher or its process contradict it.
+    """The current state of a run: the state in its record unless its launcher or its process
+    contradict it.
 
     A run whose process has ended without recording that is lost.
     attempt  the last attempt if its process has not recorded its end
@@ -48,7 +54,8 @@ def state_now(
     """
     reported = report if isinstance(report, State) else None
     if state is State.INTERRUPTED and reported in (State.QUEUED, State.TIMEOUT, State.PREEMPTED):
-        return reported  # the process knows that it was stopped, but neither why nor whether it will be restarted
+        # the process knows that it was stopped, but neither why nor whether it will be restarted
+        return reported
     if not state.unfinished:
         return state
     if reported is State.DONE:
@@ -57,12 +64,21 @@ def state_now(
         return reported
     if attempt is None:
         return State.LOST if report == FORGOTTEN and not _heard_just_now(directory) else state
-    return state if alive(attempt.process, directory.attempt(attempt.number) / "heartbeat") else State.LOST
+    return (
+        state
+        if alive(attempt.process, directory.attempt(attempt.number) / "heartbeat")
+        else State.LOST
+    )
 
 
 def _heard_just_now(directory: RunDirectory) -> bool:
-    """Whether an attempt, possibly one not yet visible in the record here, was alive within the last minute."""
-    return any(fresh(heartbeat, SECONDS_ACROSS_A_NETWORK) for heartbeat in directory.path.glob("attempts/*/heartbeat"))
+    """Whether an attempt, possibly one not yet visible in the record here, was alive within the
+    last minute.
+    """
+    return any(
+        fresh(heartbeat, SECONDS_ACROSS_A_NETWORK)
+        for heartbeat in directory.path.glob("attempts/*/heartbeat")
+    )
 
 
 # Which launcher owns each run, the local pool or a scheduler, and the state that it reports.
@@ -77,7 +93,9 @@ FILE = "jobs.json"
 
 @dataclass(frozen=True)
 class Job:
-    """A run in the hands of a launcher: a job of a scheduler, or a run that waits in the local pool of a launch."""
+    """A run in the hands of a launcher: a job of a scheduler, or a run that waits in the local pool
+    of a launch.
+    """
 
     launcher: str
     """Its key in `LAUNCHERS`."""
@@ -102,14 +120,16 @@ def add_jobs(launch: Launch, jobs: Mapping[str, str], cluster: str | None) -> No
     workspace = str(launch.folder.absolute().parents[2])
     with suppress(FileNotFoundError):
         jobs = {**formats.read_json(launch.folder / FILE)["jobs"], **jobs}
-    formats.write_json(launch.folder / FILE, {"cluster": cluster, "workspace": workspace, "jobs": jobs})
+    formats.write_json(
+        launch.folder / FILE, {"cluster": cluster, "workspace": workspace, "jobs": jobs}
+    )
 
 
 def jobs_of(records: Mapping[RunDirectory, Record]) -> dict[RunDirectory, Job]:
     """Run → its job, for runs that a scheduler may still report on or that wait in a local pool.
 
-    Only jobs submitted from this workspace count: a run from elsewhere has no job here, even if another job has its
-    number.
+    Only jobs submitted from this workspace count: a run from elsewhere has no job here, even if
+    another job has its number.
     """
     own_jobs = {directory: _job_in_record(record) for directory, record in records.items()}
     reportable = {
@@ -125,12 +145,22 @@ def jobs_of(records: Mapping[RunDirectory, Record]) -> dict[RunDirectory, Job]:
     jobs = {}
     for directory, record in reportable.items():
         job, latest = own_jobs[directory], submitted[directory.path.parent].get(directory.name)
-        if latest is not None and (record.state is State.QUEUED or (job is not None and latest.id == job.id)):
-            jobs[directory] = latest  # of a queued run, the record's own job is that of an earlier attempt
-        elif job is not None and record.job is not None and _is_of(directory.path.parent, record.job.workspace):
+        if latest is not None and (
+            record.state is State.QUEUED or (job is not None and latest.id == job.id)
+        ):
+            jobs[directory] = (
+                latest  # of a queued run, the record's own job is that of an earlier attempt
+            )
+        elif (
+            job is not None
+            and record.job is not None
+            and _is_of(directory.path.parent, record.job.workspace)
+        ):
             jobs[directory] = job
         elif record.state is State.QUEUED and record.launch is not None:
-            jobs[directory] = Job(LOCAL, record.launch, directory.path.parent / ".launches" / record.launch)
+            jobs[directory] = Job(
+                LOCAL, record.launch, directory.path.parent / ".launches" / record.launch
+            )
         elif record.state is State.QUEUED and job is not None:
             jobs[directory] = NOBODYS
     return jobs
@@ -140,12 +170,16 @@ def require_here(name: str, job: Job) -> None:
     """Raise QexpError if a run's job belongs to another cluster than this machine."""
     scheduler = LAUNCHERS[job.launcher]
     if scheduler is not None and _is_elsewhere(job, scheduler.cluster()):
-        raise QexpError(f"{name} is job {job.id} of the cluster {job.cluster}; stop it on a machine of that cluster")
+        raise QexpError(
+            f"{name} is job {job.id} of the cluster {job.cluster}; stop it on a machine of that"
+            " cluster"
+        )
 
 
 def by_scheduler(jobs: Collection[Job]) -> Iterator[tuple[str, Scheduler, list[Job]]]:
     """Name, scheduler and its jobs, for each scheduler that has some of the jobs."""
-    for name in dict.fromkeys(job.launcher for job in jobs):  # packages with others need not be loaded
+    # packages with others need not be loaded
+    for name in dict.fromkeys(job.launcher for job in jobs):
         scheduler = LAUNCHERS[name]
         if scheduler is not None:
             yield name, scheduler, [job for job in jobs if job.launcher == name]
@@ -182,19 +216,27 @@ def _submitted_jobs(runs: Path, names: Collection[str]) -> dict[str, Job]:
         document = formats.object_in(file)
         if not isinstance(document.get("jobs"), dict):
             continue
-        jobs_here = {name: job for name, job in document["jobs"].items() if name in names and isinstance(job, str)}
+        jobs_here = {
+            name: job
+            for name, job in document["jobs"].items()
+            if name in names and isinstance(job, str)
+        }
         if not jobs_here:
             continue
         if _is_of(runs, document.get("workspace")) is False:
             latest |= dict.fromkeys(jobs_here, NOBODYS)
         elif (launcher := _launcher(file.parent)) is not None:
             cluster = document.get("cluster") if isinstance(document.get("cluster"), str) else None
-            latest |= {name: Job(launcher, job, file.parent, cluster) for name, job in jobs_here.items()}
+            latest |= {
+                name: Job(launcher, job, file.parent, cluster) for name, job in jobs_here.items()
+            }
     return latest
 
 
 def _is_of(runs: Path, workspace: Any) -> bool | None:
-    """Whether `workspace` is the workspace of these runs; None if it no longer exists at its path."""
+    """Whether `workspace` is the workspace of these runs; None if it no longer exists at its
+    path.
+    """
     if not isinstance(workspace, str):
         return None
     here = runs.absolute().parent
@@ -218,7 +260,9 @@ def _launcher(folder: Path) -> str | None:
 
 
 class Reports:
-    """The states of jobs reported by their launchers; a scheduler is queried for all jobs at once, every `PAUSE`."""
+    """The states of jobs reported by their launchers; a scheduler is queried for all jobs at once,
+    every `PAUSE`.
+    """
 
     def __init__(self) -> None:
         self._words: dict[Job, Report] = {}
@@ -233,22 +277,45 @@ class Reports:
         submitted = {job for job in jobs.values() if job.submitted}
         if submitted and time.monotonic() - self._asked >= PAUSE:
             for name, scheduler, jobs_there in by_scheduler(submitted):
-                if name not in self._clusters and any(job.cluster is not None for job in jobs_there):
+                if name not in self._clusters and any(
+                    job.cluster is not None for job in jobs_there
+                ):
                     self._clusters[name] = scheduler.cluster()
-                here = [job for job in jobs_there if not _is_elsewhere(job, self._clusters.get(name))]
+                here = [
+                    job for job in jobs_there if not _is_elsewhere(job, self._clusters.get(name))
+                ]
                 self._ask(scheduler, here, jobs_there)
             self._asked = time.monotonic()
         waiting = {directory: job for directory, job in jobs.items() if not job.submitted}
-        at_work = {job for job in set(waiting.values()) if job.launch is not None and Launch(job.launch).pool_works()}
-        words = {directory: self._words[job] for directory, job in jobs.items() if job in self._words}
-        return words | {directory: _of_pool(directory, job, job in at_work) for directory, job in waiting.items()}
+        at_work = {
+            job
+            for job in set(waiting.values())
+            if job.launch is not None and Launch(job.launch).pool_works()
+        }
+        words = {
+            directory: self._words[job] for directory, job in jobs.items() if job in self._words
+        }
+        return words | {
+            directory: _of_pool(directory, job, job in at_work)
+            for directory, job in waiting.items()
+        }
 
     def _ask(self, scheduler: Scheduler, here: Collection[Job], jobs: Collection[Job]) -> None:
-        """Update the reports: of jobs on this cluster from the scheduler, of all jobs from their launch folders."""
-        final = {job: word for job, word in self._words.items() if word == FORGOTTEN or not word.unfinished}
+        """Update the reports: of jobs on this cluster from the scheduler, of all jobs from their
+        launch folders.
+        """
+        final = {
+            job: word
+            for job, word in self._words.items()
+            if word == FORGOTTEN or not word.unfinished
+        }
         for folder in {job.launch for job in jobs if job.launch is not None}:
             remembered = launchers.stored_states(folder)
-            final |= {job: remembered[job.id] for job in jobs if job.launch == folder and job.id in remembered}
+            final |= {
+                job: remembered[job.id]
+                for job in jobs
+                if job.launch == folder and job.id in remembered
+            }
         self._words |= final
         try:
             reported = scheduler.states({job.id: job.launch for job in here})
@@ -259,7 +326,9 @@ class Reports:
 
 
 def _of_pool(directory: RunDirectory, job: Job, at_work: bool) -> State:
-    """The state of a run in a local pool: if the pool's process has ended, the run will not start by itself."""
+    """The state of a run in a local pool: if the pool's process has ended, the run will not start
+    by itself.
+    """
     if job.launch is not None and Launch(job.launch).withdrawn(directory.name):
         return State.INTERRUPTED
     return State.QUEUED if at_work else State.CREATED
@@ -269,7 +338,9 @@ def _of_pool(directory: RunDirectory, job: Job, at_work: bool) -> State:
 
 
 SECONDS_TO_START = 20.0
-"""Seconds after which a prepared run that has not started counts as abandoned: a run normally starts at once."""
+"""Seconds after which a prepared run that has not started counts as abandoned: a run normally
+starts at once.
+"""
 
 FIRST_PAUSE, LONGEST_PAUSE = 0.1, 2.0
 """Seconds between two checks; short at first, for runs that end soon."""
@@ -302,8 +373,11 @@ class Watch:
         return self.states([directory])[directory]
 
 
-def endings(directories: Iterable[RunDirectory], timeout: float | None = None) -> Iterator[tuple[RunDirectory, State]]:
-    """Each run with its state when it has ended, or as CREATED if it was prepared but never started.
+def endings(
+    directories: Iterable[RunDirectory], timeout: float | None = None
+) -> Iterator[tuple[RunDirectory, State]]:
+    """Each run with its state when it has ended, or as CREATED if it was prepared but never
+    started.
 
     Raises QexpError after a timeout, naming those that have not ended.
     """
@@ -313,14 +387,20 @@ def endings(directories: Iterable[RunDirectory], timeout: float | None = None) -
     pause = FIRST_PAUSE
     while True:
         states = watch.states(waiting)
-        ended = {run: state for run, state in states.items() if not state.unfinished or _is_abandoned(run, state)}
+        ended = {
+            run: state
+            for run, state in states.items()
+            if not state.unfinished or _is_abandoned(run, state)
+        }
         yield from ended.items()
         waiting = [directory for directory in waiting if directory not in ended]
         if not waiting:
             return
         remaining = deadline - time.monotonic()
         if not remaining > 0:
-            unfinished = ", ".join(f"{directory.name} ({states[directory]})" for directory in waiting)
+            unfinished = ", ".join(
+                f"{directory.name} ({states[directory]})" for directory in waiting
+            )
             raise QexpError(f"after {timeout:g} s not yet ended: {unfinished}")
         time.sleep(min(pause, remaining))
         pause = min(1.5 * pause, LONGEST_PAUSE)
@@ -341,7 +421,9 @@ def require_done(directory: RunDirectory) -> None:
         how = f"; finish it first: {record.continued_by(directory.name)}" if state.resumable else ""
         raise QexpError(f"{directory.name} is {state.words}, not done{how}")
     if not is_complete(directory):
-        raise QexpError(f"{directory.name} is recorded as done, but some of its results are missing")
+        raise QexpError(
+            f"{directory.name} is recorded as done, but some of its results are missing"
+        )
 
 
 # The logs of a run's attempts: read once, or followed while they grow.
@@ -354,7 +436,9 @@ LOG_PIECE = 1 << 16
 
 
 def read_log(directory: RunDirectory, attempt: int | None = None) -> Iterator[str]:
-    """The log of an attempt (default: the last), in pieces. Raises NotFoundError if it does not exist."""
+    """The log of an attempt (default: the last), in pieces. Raises NotFoundError if it does not
+    exist.
+    """
     number = attempt or max(attempts(directory), default=None)
     if number is None:
         raise NotFoundError(f"{directory.name} has no log yet: it is {Watch().state(directory)}")
@@ -363,13 +447,16 @@ def read_log(directory: RunDirectory, attempt: int | None = None) -> Iterator[st
 
 
 def follow_log(directory: RunDirectory, attempt: int | None = None) -> Iterator[str]:
-    """The log with everything added until the run ends; if no attempt is given, later attempts follow as well."""
+    """The log with everything added until the run ends; if no attempt is given, later attempts
+    follow as well.
+    """
     if attempt is not None:
         _require_attempt(directory, attempt)
     watch, number = Watch(), attempt or max(attempts(directory), default=0)
     tail = Tail(directory.attempt(number) / "log.txt")
     while True:
-        # State before log: an attempt that had ended or was replaced by now adds nothing after this read.
+        # State before log: an attempt that had ended or was replaced by now adds nothing after this
+        # read.
         ended = not watch.state(directory).unfinished
         later = [other for other in attempts(directory) if other > number]
         yield from tail.grown()
@@ -394,7 +481,8 @@ class Tail:
 
     def __init__(self, path: Path, read: int = 0) -> None:
         self._path, self.read = path, read
-        self._decoder = codecs.getincrementaldecoder("utf-8")("replace")  # a piece can end inside a character
+        # a piece can end inside a character
+        self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
 
     @property
     def understood(self) -> int:
@@ -424,9 +512,10 @@ STOP_PAUSE = 0.1
 def ask_to_stop(directory: RunDirectory, now: bool = False) -> bool:
     """Send the signal, or cancel the job; returns False if the run is not at work.
 
-    now  kill it without a new checkpoint; its state is then lost, and it resumes from its last checkpoint
-    Raises QexpError for a run on another machine or of another user, NotFoundError, or DamagedError for a record that
-    cannot be read.
+    now  kill it without a new checkpoint; its state is then lost, and it resumes from its last
+         checkpoint
+    Raises QexpError for a run on another machine or of another user, NotFoundError, or DamagedError
+    for a record that cannot be read.
     """
     record = directory.record()
     state = Watch().state(directory)
@@ -439,7 +528,10 @@ def ask_to_stop(directory: RunDirectory, now: bool = False) -> bool:
             raise QexpError(f"{of_scheduler}, which cannot be killed from here; drop `now=True`")
         if record.stack is not None:
             if attempt is None:
-                raise QexpError(f"{of_scheduler}, in which all runs of its stack wait; stop its launch with `launch`")
+                raise QexpError(
+                    f"{of_scheduler}, in which all runs of its stack wait; stop its launch with"
+                    " `launch`"
+                )
             (directory.attempt(attempt.number) / STOP).touch()
             return True
         require_here(directory.name, job)
@@ -476,7 +568,8 @@ def require_stoppable(directory: RunDirectory) -> None:
 
 
 def stop_launch(launch: Launch, runs: Path) -> dict[str, State]:
-    """Withdraw the waiting runs of a launch, stop the running ones, and wait for their end. Returns run → state.
+    """Withdraw the waiting runs of a launch, stop the running ones, and wait for their end. Returns
+    run → state.
 
     runs  the folder of the workspace's runs
     """
@@ -485,7 +578,9 @@ def stop_launch(launch: Launch, runs: Path) -> dict[str, State]:
         _signal(f"launch {launch.id}", pool, launch.heartbeat, signal.SIGTERM)
         while launch.pool_works():  # the pool ends after its runs
             time.sleep(STOP_PAUSE)
-    at_work = [directory for directory, state in Watch().states(directories).items() if state.at_work]
+    at_work = [
+        directory for directory, state in Watch().states(directories).items() if state.at_work
+    ]
     jobs = jobs_of({directory: directory.record() for directory in at_work})
     handed_over = {directory: job for directory, job in jobs.items() if job.submitted}
     for directory, job in handed_over.items():
@@ -513,8 +608,12 @@ def _cancel(jobs: Collection[Job]) -> None:
 
 
 def signal_attempt(directory: RunDirectory, attempt: AttemptRecord, number: int) -> bool:
-    """Send a signal to the process of an attempt; returns False if it has ended. Raises QexpError if it is not here."""
-    return _signal(directory.name, attempt.process, directory.attempt(attempt.number) / "heartbeat", number)
+    """Send a signal to the process of an attempt; returns False if it has ended. Raises QexpError
+    if it is not here.
+    """
+    return _signal(
+        directory.name, attempt.process, directory.attempt(attempt.number) / "heartbeat", number
+    )
 
 
 def _signal(name: str, process: Process, heartbeat: Path, number: int) -> bool:
@@ -529,7 +628,8 @@ def _signal(name: str, process: Process, heartbeat: Path, number: int) -> bool:
     except ProcessLookupError:
         return False
     try:
-        # The handle stays with one process even if its number is reused; so its identity is checked only now.
+        # The handle stays with one process even if its number is reused; so its identity is checked
+        # only now.
         if not alive(process, heartbeat) or number_in_view(process) != pid:
             return False
         if handle is None:
@@ -552,10 +652,13 @@ def _not_here(name: str, process: Process) -> QexpError:
     if host != socket.gethostname():
         return QexpError(f"{name} runs on {host}, as process {pid}; stop it there")
     if process.pid_namespace != pid_namespace():
-        return QexpError(f"{name} runs in another container on {host}, as process {pid} there; stop it there")
+        return QexpError(
+            f"{name} runs in another container on {host}, as process {pid} there; stop it there"
+        )
     return QexpError(
-        f"{name} runs on another machine that is also called {host}, as process {pid}, or this machine was "
-        "restarted a few minutes ago and the run is dead; stop it there, or try again later"
+        f"{name} runs on another machine that is also called {host}, as process {pid}, or this"
+        " machine was restarted a few minutes ago and the run is dead; stop it there, or try again"
+        " later"
     )
 
 
@@ -566,6 +669,7 @@ def _handle(pid: int) -> int | None:
     try:
         return os.pidfd_open(pid)
     except OSError as error:
-        if error.errno in (errno.ENOSYS, errno.EPERM):  # old kernels and containers that do not allow it
+        # old kernels and containers that do not allow it
+        if error.errno in (errno.ENOSYS, errno.EPERM):
             return None
         raise

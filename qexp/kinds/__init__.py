@@ -1,1 +1,3 @@
-"""The kinds of dataset, a folder each, and what they share: from specs to objects, and from networks to results."""
+"""The kinds of dataset, a folder each, and what they share: from specs to objects, and from
+networks to results.
+"""

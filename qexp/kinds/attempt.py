@@ -1,4 +1,6 @@
-"""One process's work on a run, from its directory to its results; its display, and the numbers of its results."""
+"""One process's work on a run, from its directory to its results; its display, and the numbers of
+its results.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +13,15 @@ from typing import TYPE_CHECKING, Any
 
 from qexp.base.tables import Tables
 from qexp.store.directory import RunDirectory
-from qexp.store.record import ComparisonRow, Feature, FieldErrors, GroupErrors, Intervals, Numbers, Record
+from qexp.store.record import (
+    ComparisonRow,
+    Feature,
+    FieldErrors,
+    GroupErrors,
+    Intervals,
+    Numbers,
+    Record,
+)
 
 if TYPE_CHECKING:
     import torch
@@ -23,7 +33,9 @@ class Display:
     """Shows the progress of a run, epoch by epoch; this one shows nothing."""
 
     def start(self, name: str, epochs: int, done: int, of: str = "") -> None:
-        """The run starts, after `done` epochs of an earlier attempt; `of`: what they are of, if it is not the run."""
+        """The run starts, after `done` epochs of an earlier attempt; `of`: what they are of, if it
+        is not the run.
+        """
 
     def batch(self, epoch: int, batch: int, batches: int) -> None:
         """A batch of an epoch is done."""
@@ -37,7 +49,9 @@ class Display:
 
 @dataclass
 class OwnRecord:
-    """The record of a run in the memory of the process that trains it; only this process changes it."""
+    """The record of a run in the memory of the process that trains it; only this process changes
+    it.
+    """
 
     directory: RunDirectory
     record: Record
@@ -127,7 +141,8 @@ class Results:
     errors      fields only: cells, errors of vectors, seconds per frame
     groups      errors by core, folder or group of rows, without those of all test samples
     features    rows only: the input columns in order, with the range of the training data
-    targets     data from files: the outputs, with the range of their true values in the training data
+    targets     data from files: the outputs, with the range of their true values in the training
+                data
     units       programs only: units of outputs that were unknown before
     remarks     evaluations only: how many samples lie outside the training data
     """

@@ -1,4 +1,6 @@
-"""Runs that differ by their seed alone, as one estimator: their networks stand where those of the folds of a run do."""
+"""Runs that differ by their seed alone, as one estimator: their networks stand where those of the
+folds of a run do.
+"""
 
 from __future__ import annotations
 
@@ -45,12 +47,16 @@ class EnsembleDirectory(RunDirectory):
         return self.runs[0].evaluation_file()
 
     def record(self) -> Record:
-        """That of the first run, with the cautions and the widest ranges of the training data of all."""
+        """That of the first run, with the cautions and the widest ranges of the training data of
+        all.
+        """
         records = [run.record() for run in self.runs]
         cautions = dict.fromkeys(record.caution for record in records if record.caution)
         features, targets = (
             tuple(map(_widest, zip(*columns, strict=True)))
-            for columns in zip(*((record.features, record.targets) for record in records), strict=True)
+            for columns in zip(
+                *((record.features, record.targets) for record in records), strict=True
+            )
         )
         return replace(records[0], caution="; ".join(cautions), features=features, targets=targets)
 
@@ -78,26 +84,36 @@ def require_seeds(directories: Sequence[RunDirectory]) -> None:
     specs = []
     for directory in directories:
         spec = directory.training_spec()
-        if isinstance(spec.get("pretrain"), dict):  # the run that it was pretrained from may follow its seed
-            spec = {**spec, "pretrain": {key: value for key, value in spec["pretrain"].items() if key != "run"}}
+        # the run that it was pretrained from may follow its seed
+        if isinstance(spec.get("pretrain"), dict):
+            spec = {
+                **spec,
+                "pretrain": {key: value for key, value in spec["pretrain"].items() if key != "run"},
+            }
         specs.append(spec)
         by_spec.setdefault(canonical(spec), []).append(directory.name)
     if len(by_spec) > 1:
-        groups = "; ".join(", ".join(names[:3]) + " …" * (len(names) > 3) for names in by_spec.values())
+        groups = "; ".join(
+            ", ".join(names[:3]) + " …" * (len(names) > 3) for names in by_spec.values()
+        )
         keys = some(list(differences(specs)), 3)
         raise QexpError(
-            "an ensemble, or a mean over seeds, is of runs that differ by their seed alone; these have "
-            f"{len(by_spec)} specs: {groups}; they differ in {keys}"
+            "an ensemble, or a mean over seeds, is of runs that differ by their seed alone; these"
+            f" have {len(by_spec)} specs: {groups}; they differ in {keys}"
         )
     seeds: dict[int, str] = {}
     for directory in directories:
         other = seeds.setdefault(directory.record().seed, directory.name)
         if other != directory.name:
-            raise QexpError(f"{other} and {directory.name} have the same seed and spec; leave one of them out")
+            raise QexpError(
+                f"{other} and {directory.name} have the same seed and spec; leave one of them out"
+            )
 
 
 def stem(names: Sequence[str]) -> str:
-    """What the names of runs have in common, `mogi` for mogi_0 and mogi_1; else the first of them and their number."""
+    """What the names of runs have in common, `mogi` for mogi_0 and mogi_1; else the first of them
+    and their number.
+    """
     alike = takewhile(lambda letters: len(set(letters)) == 1, zip(*names, strict=False))
     common = "".join(letters[0] for letters in alike).rstrip("0123456789").rstrip("._-")
     return common if NAME.fullmatch(common) else f"{names[0]}_and_{len(names) - 1}"

@@ -1,4 +1,6 @@
-"""What is to be evaluated on other data, the data opened for it, and their independence of a run and its ancestors."""
+"""What is to be evaluated on other data, the data opened for it, and their independence of a run
+and its ancestors.
+"""
 
 from __future__ import annotations
 
@@ -45,7 +47,9 @@ class Independence:
     def of(
         cls, shared: Sequence[str], unknown: Sequence[str], compared: str, caution: str = TRAINED_ON
     ) -> Independence:
-        """Not independent if anything is shared, unknown if anything is unknown, else independent."""
+        """Not independent if anything is shared, unknown if anything is unknown, else
+        independent.
+        """
         if shared:
             return cls(False, tuple(shared), caution)
         return cls(None, tuple(unknown)) if unknown else cls(True, (compared,))
@@ -94,7 +98,9 @@ class EvaluationRequest:
 
     @cached_property
     def trained(self) -> Any:
-        """The dataset that the run was trained on. Raises DatasetError if it is not there any more, or has changed."""
+        """The dataset that the run was trained on. Raises DatasetError if it is not there any more,
+        or has changed.
+        """
         return dataset_of(self.spec["dataset"], self.tables, self.workspace)
 
     @property
@@ -118,8 +124,9 @@ class EvaluationRequest:
         lacking = ", ".join(f"'{name}'" for name in names)
         files = self.source if self.source is not None else "FILES"
         return QexpError(
-            f"{self.name} has no {lacking}, so that estimates cannot be compared with the truth; estimates alone are "
-            f"made by: qexp predict {self.directory.name} {files} --output FILE"
+            f"{self.name} has no {lacking}, so that estimates cannot be compared with the truth;"
+            f" estimates alone are made by: qexp predict {self.directory.name} {files} --output"
+            " FILE"
         )
 
 
@@ -129,8 +136,10 @@ class EvaluationData:
 
     document       the dataset as a document, with the hash of its content
     usual          the part that is evaluated if none is asked for
-    independence   compares them with the data that a run was trained on: the run itself, or one that it started from
-    evaluate       estimates them with the networks of the run, and writes tables to the attempt's directory
+    independence   compares them with the data that a run was trained on: the run itself, or one
+                   that it started from
+    evaluate       estimates them with the networks of the run, and writes tables to the attempt's
+                   directory
     """
 
     document: Document
@@ -147,7 +156,8 @@ def trained_on(copies: int, total: int, of_groups: int = 0) -> str:
     """The caution of data of which some are not independent: how many of all.
 
     copies     that were trained on
-    of_groups  that were, or belong to a group of which some were; they are counted if none were trained on
+    of_groups  that were, or belong to a group of which some were; they are counted if none were
+               trained on
     """
     words, count = (TRAINED_ON, copies) if copies else (GROUPS_TRAINED_ON, of_groups)
     return words if count >= total else f"partly {words} ({count:,} of {total:,})"
@@ -159,12 +169,16 @@ def one_of(words: Sequence[str]) -> str:
 
 
 def independence_of(request: EvaluationRequest, data: EvaluationData) -> Independence:
-    """Whether data are independent of those that a run, and those that it started from, were trained on."""
+    """Whether data are independent of those that a run, and those that it started from, were
+    trained on.
+    """
     record = request.directory.record()
     if record.foreign_weights is not None:
         return _unknown(f"{request.directory.name} has weights of another program")
     every = [data.independence(request)]
-    if not documents_of(request.spec["dataset"]).keeps_hashes:  # where the run keeps those of its ancestors, too
+    if not documents_of(
+        request.spec["dataset"]
+    ).keeps_hashes:  # where the run keeps those of its ancestors, too
         every += [_of_ancestor(ancestor, request, data) for ancestor in record.lineage]
     shared, unknown = (
         dict.fromkeys(reason for part in every if part.known is known for reason in part.reasons)
@@ -173,24 +187,37 @@ def independence_of(request: EvaluationRequest, data: EvaluationData) -> Indepen
     if shared:
         cautions = {part.caution for part in every if part.known is False}
         of_training = list(cautions - {VALIDATED}) or list(cautions)
-        return Independence(False, tuple(shared), of_training[0] if len(of_training) == 1 else TRAINED_ON)
+        return Independence(
+            False, tuple(shared), of_training[0] if len(of_training) == 1 else TRAINED_ON
+        )
     return Independence(None, tuple(unknown)) if unknown else every[0]
 
 
-def _of_ancestor(ancestor: Ancestor, request: EvaluationRequest, data: EvaluationData) -> Independence:
+def _of_ancestor(
+    ancestor: Ancestor, request: EvaluationRequest, data: EvaluationData
+) -> Independence:
     try:
         directory = run_named(ancestor.name, request.workspace)
         record, spec = directory.record(), directory.spec()
         same = (record.digest, record.seed) == (ancestor.digest, ancestor.seed)
         if record.foreign_weights is not None:
-            return _unknown(f"{ancestor.name}, from which it started, has weights of another program")
+            return _unknown(
+                f"{ancestor.name}, from which it started, has weights of another program"
+            )
         if not same or documents_of(spec["dataset"]) is not documents_of(request.spec["dataset"]):
-            return _unknown(f"it started from {ancestor.name}, which no longer exists or has data of another kind")
+            return _unknown(
+                f"it started from {ancestor.name}, which no longer exists or has data of another"
+                " kind"
+            )
         tables = tables_of(directory)
     except (NotFoundError, DamagedError, UntrustedCodeError) as error:
         return _unknown(f"it started from {ancestor.name}, which cannot be read: {error}")
-    independence = data.independence(replace(request, directory=directory, spec=spec, tables=tables))
-    reasons = tuple(f"{ancestor.name}, from which it started: {text}" for text in independence.reasons)
+    independence = data.independence(
+        replace(request, directory=directory, spec=spec, tables=tables)
+    )
+    reasons = tuple(
+        f"{ancestor.name}, from which it started: {text}" for text in independence.reasons
+    )
     return Independence(independence.known, reasons, independence.caution)
 
 

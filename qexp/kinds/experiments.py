@@ -22,7 +22,13 @@ from qexp.errors import DatasetError, Problem, QexpError, SpecError, nearest, su
 from qexp.kinds import files
 from qexp.kinds.kind import Dataset, KindData
 from qexp.kinds.memory import memory_of_experience, memory_of_model
-from qexp.kinds.networks import build_transforms, in_heads, metrics_of, network_of, of_several_numbers
+from qexp.kinds.networks import (
+    build_transforms,
+    in_heads,
+    metrics_of,
+    network_of,
+    of_several_numbers,
+)
 from qexp.kinds.objects import data_kind
 from qexp.kinds.tables import tables_with
 from qexp.networks.network import BranchError, Network, layers_above
@@ -35,11 +41,14 @@ from qexp.spec.resolution import FOLDERS, Override, Written
 from qexp.spec.validation import without_unread
 
 MOST_CACHED = 16
-"""Number of datasets that a command keeps open, and of models that it keeps in mind, for the next specs."""
+"""Number of datasets that a command keeps open, and of models that it keeps in mind, for the next
+specs.
+"""
 
 
 class SpecCache:
-    """Datasets and models of experiences by their documents, each opened or laid out once however many specs name it.
+    """Datasets and models of experiences by their documents, each opened or laid out once however
+    many specs name it.
 
     available  bytes of memory of the machine that will train them; of this machine if left out
     """
@@ -51,20 +60,28 @@ class SpecCache:
         self._opened = remembered(lambda text: self._open(json.loads(text)))
         self._found_in_model = remembered(lambda text: list(self._in_model(json.loads(text))))
         self._read = remembered(
-            lambda kind, text, overridden: without_unread(kind, json.loads(text), tables, overridden)
+            lambda kind, text, overridden: without_unread(
+                kind, json.loads(text), tables, overridden
+            )
         )
         self.digests_of_files: dict[str, str | None] = {}
-        """Experience → its digest without overrides, None if it is wrong without them; see `is_unchanged`."""
+        """Experience → its digest without overrides, None if it is wrong without them; see
+        `is_unchanged`.
+        """
 
     def without_unread(
         self, kind: str, document: Document, overridden: Collection[Where] = ()
     ) -> tuple[Document, list[Finding]]:
-        """A dataset or model without what nothing reads, and warnings about that; see `validation.without_unread`."""
+        """A dataset or model without what nothing reads, and warnings about that; see
+        `validation.without_unread`.
+        """
         document, warnings = self._read(kind, json.dumps(document), tuple(overridden))
         return copy.deepcopy(document), warnings
 
     def dataset(self, document: Document) -> tuple[Dataset | None, list[Finding]]:
-        """The dataset of a document, None if it cannot be opened, and all problems of the document by itself."""
+        """The dataset of a document, None if it cannot be opened, and all problems of the document
+        by itself.
+        """
         return self._opened(json.dumps(document))
 
     def findings_in_model(self, document: Document) -> list[Finding]:
@@ -91,7 +108,12 @@ class SpecCache:
         if findings := validation.findings("dataset", document, self.tables):
             return None, findings
         try:
-            return data_kind(document).checked_dataset(filled_in(document), self.tables, self.workspace), []
+            return (
+                data_kind(document).checked_dataset(
+                    filled_in(document), self.tables, self.workspace
+                ),
+                [],
+            )
         except DatasetError as error:
             return None, list(error.findings)
 
@@ -112,7 +134,9 @@ class Check:
 
 
 def _follow(loaded: resolution.Loaded, cache: SpecCache) -> tuple[Dataset | None, list[Problem]]:
-    """Open the dataset of an experience, and let its specs follow it; returns also the problems of both."""
+    """Open the dataset of an experience, and let its specs follow it; returns also the problems of
+    both.
+    """
     document = loaded.document.get("dataset")
     if not isinstance(document, dict):
         return None, []
@@ -128,8 +152,12 @@ def _follow(loaded: resolution.Loaded, cache: SpecCache) -> tuple[Dataset | None
     return dataset, problems
 
 
-def leave_out_unread(loaded: resolution.Loaded, changes: list[Override], cache: SpecCache) -> list[Problem]:
-    """Leave out what nothing reads of an experience, its dataset and its model; returns warnings about it."""
+def leave_out_unread(
+    loaded: resolution.Loaded, changes: list[Override], cache: SpecCache
+) -> list[Problem]:
+    """Leave out what nothing reads of an experience, its dataset and its model; returns warnings
+    about it.
+    """
     warnings = []
     for kind in resolution.REFERENCES if type_of(loaded.document).trains else ():
         document = loaded.document.get(kind)
@@ -138,7 +166,9 @@ def leave_out_unread(loaded: resolution.Loaded, changes: list[Override], cache: 
             loaded.document[kind], findings = cache.without_unread(kind, document, overridden)
             warnings += loaded.problems(kind, findings)
     overridden = [change.path for change in changes]
-    loaded.document, findings = without_unread("experience", loaded.document, cache.tables, overridden)
+    loaded.document, findings = without_unread(
+        "experience", loaded.document, cache.tables, overridden
+    )
     return loaded.problems("experience", findings) + warnings
 
 
@@ -167,41 +197,75 @@ def _in_whole(document: Document, dataset: Dataset, cache: SpecCache) -> Iterato
             if network.shapes[name] != shape:
                 why = f"its values are {written(shape)}; end the branch"
                 if shape != shapes[name]:
-                    why = f"its transform makes {written(shape)} of its values; give it a branch of its own that ends"
-                message = f"the model makes {written(network.shapes[name])} for '{name}', but {why} with that shape"
+                    why = (
+                        f"its transform makes {written(shape)} of its values; give it a branch of"
+                        " its own that ends"
+                    )
+                message = (
+                    f"the model makes {written(network.shapes[name])} for '{name}', but {why} with"
+                    " that shape"
+                )
                 yield ("outputs", index), message
     yield from kind.findings(document, dataset, tables, network, cache.available)
     if network is not None and not any(True for _ in network.parameters()):
-        yield ("model",), "no operation of the model has weights, so that nothing can be trained; add one, as 'denses'"
+        yield (
+            ("model",),
+            (
+                "no operation of the model has weights, so that nothing can be trained; add one, as"
+                " 'denses'"
+            ),
+        )
     called = [one["type"] for one in document["additional_callbacks"]]
     if "test_evaluate" in called and not document.get("test", True):
         where = ("additional_callbacks", called.index("test_evaluate"))
         yield where, "looks at the test part, which 'test' keeps unseen; leave it out"
     yield from _in_pretrain(document, network)
-    if network is not None and document.get("layer_decay", 1.0) < 1 and not any(layers_above(network).values()):
-        yield ("layer_decay",), "no operation of the model has numbered layers, as 'masked_encoder' has; leave it out"
-    for key, arguments in (("optimizer", ([torch.nn.Parameter(torch.zeros(1))], 0.1)), ("schedule", ())):
+    if (
+        network is not None
+        and document.get("layer_decay", 1.0) < 1
+        and not any(layers_above(network).values())
+    ):
+        yield (
+            ("layer_decay",),
+            "no operation of the model has numbered layers, as 'masked_encoder' has; leave it out",
+        )
+    for key, arguments in (
+        ("optimizer", ([torch.nn.Parameter(torch.zeros(1))], 0.1)),
+        ("schedule", ()),
+    ):
         try:  # whether it can be built with its parameters
             built(tables[f"{key}s"], document[key], *arguments)
         except ValueError as error:
             yield (key, "parameters"), str(error)
 
 
-def _in_names(document: Document, shapes: Mapping[str, Shape] | None, model: Document | None) -> Iterator[Finding]:
-    """Inputs and outputs that the dataset or the model does not have; None stands for one that is wrong itself."""
+def _in_names(
+    document: Document, shapes: Mapping[str, Shape] | None, model: Document | None
+) -> Iterator[Finding]:
+    """Inputs and outputs that the dataset or the model does not have; None stands for one that is
+    wrong itself.
+    """
     lists = [document.get(key) for key in ("inputs", "outputs")]
-    if not all(isinstance(names, list) and all(isinstance(name, str) for name in names) for names in lists):
+    if not all(
+        isinstance(names, list) and all(isinstance(name, str) for name in names) for names in lists
+    ):
         return
     for key, noun in (("inputs", "input"), ("outputs", "output")):
         for index, name in enumerate(document[key]):
             if shapes is not None and name not in shapes:
                 yield (key, index), f"the dataset has no '{name}'; {suggestion(name, shapes)}"
             elif model is not None and name not in model[key]:
-                yield (key, index), f"the model has no {noun} '{name}'; {suggestion(name, model[key])}"
+                yield (
+                    (key, index),
+                    f"the model has no {noun} '{name}'; {suggestion(name, model[key])}",
+                )
             elif shapes is None or model is None or key == "outputs":
                 continue
             elif (size := from_spec(model[key][name]["size"])) != (shape := shapes[name]):
-                message = f"its shape in the dataset is {written(shape)}, but the model's input is {written(size)}"
+                message = (
+                    f"its shape in the dataset is {written(shape)}, but the model's input is"
+                    f" {written(size)}"
+                )
                 yield (key, index), message
 
 
@@ -212,35 +276,59 @@ def _in_pretrain(document: Document, network: Network | None) -> Iterator[Findin
     for key in ("operations", "freeze"):
         for index, name in enumerate(pretrain[key] or []):
             if name not in operations:
-                yield ("pretrain", key, index), f"the model has no operation '{name}'; {suggestion(name, operations)}"
+                yield (
+                    ("pretrain", key, index),
+                    f"the model has no operation '{name}'; {suggestion(name, operations)}",
+                )
     if network is not None and (frozen := pretrain["freeze"]):
-        learning = {name for name, operation in network.operations.items() if any(True for _ in operation.parameters())}
+        learning = {
+            name
+            for name, operation in network.operations.items()
+            if any(True for _ in operation.parameters())
+        }
         if learning <= set(frozen):
-            message = "all operations with weights are frozen, and nothing is left to train; freeze fewer"
+            message = (
+                "all operations with weights are frozen, and nothing is left to train; freeze fewer"
+            )
             yield ("pretrain", "freeze"), message
 
 
 # What is still found in an experience in which something is wrong already.
 #
-# Experience, dataset and model can only be checked together if each is right by itself: otherwise the check fails, or
-# repeats in other words what is wrong already. But who corrects a spec wants to hear everything at once, not one more
-# thing after each correction. So whatever is wrong is made right first where nothing else depends on it: a misspelt
-# input or output gets the name that the dataset has, and a key such as `epochs`, if it is wrong, missing or misspelt, a
-# value that is right in every experience. If the experience is right then, all of it is checked, and what is found
-# about the keys that were made right is left out. If it is not, inputs and outputs alone are looked for in dataset and
-# model.
+# Experience, dataset and model can only be checked together if each is right by itself: otherwise
+# the check fails, or repeats in other words what is wrong already. But who corrects a spec wants to
+# hear everything at once, not one more thing after each correction. So whatever is wrong is made
+# right first where nothing else depends on it: a misspelt input or output gets the name that the
+# dataset has, and a key such as `epochs`, if it is wrong, missing or misspelt, a value that is
+# right in every experience. If the experience is right then, all of it is checked, and what is
+# found about the keys that were made right is left out. If it is not, inputs and outputs alone are
+# looked for in dataset and model.
 
 
 STAND_INS: Document = {
-    "epochs": 1, "batch_size": 32, "learning_rate": 0.001, "optimizer": "adam", "schedule": "constant",
-    "additional_callbacks": [], "metrics": {}, "gradient_clip": None, "precision": "float32", "keep": "best",
-    "pretrain": None, "limits": {}, "description": "",
-}  # fmt: skip
-"""Key of an experience, on which no other depends → a right value of it, with which the others are checked."""
+    "epochs": 1,
+    "batch_size": 32,
+    "learning_rate": 0.001,
+    "optimizer": "adam",
+    "schedule": "constant",
+    "additional_callbacks": [],
+    "metrics": {},
+    "gradient_clip": None,
+    "precision": "float32",
+    "keep": "best",
+    "pretrain": None,
+    "limits": {},
+    "description": "",
+}
+"""Key of an experience, on which no other depends → a right value of it, with which the others are
+checked.
+"""
 
 
 def _rightly_named(document: Document, known: Collection[str]) -> Document:
-    """The experience with the dataset's names in place of misspelt inputs and outputs, so that these are told once."""
+    """The experience with the dataset's names in place of misspelt inputs and outputs, so that
+    these are told once.
+    """
     right = {}
     for key in ("inputs", "outputs"):
         meant = [name if name in known else nearest(name, known) or name for name in document[key]]
@@ -251,7 +339,8 @@ def _rightly_named(document: Document, known: Collection[str]) -> Document:
 def _in_corrected(
     document: Document, wrong: set[str | int], dataset: Dataset, cache: SpecCache
 ) -> list[Finding] | None:
-    """The problems besides what is wrong, once defaults are filled in; None if the experience cannot be made right.
+    """The problems besides what is wrong, once defaults are filled in; None if the experience
+    cannot be made right.
 
     document  with dataset and model inserted, which are right by themselves
     wrong     its keys that are wrong
@@ -259,21 +348,34 @@ def _in_corrected(
     of_type, kind = type_of(document), data_kind(document["dataset"])
     schema = of_type.schema()
     keys = schema["properties"]
-    given = {key: value for key, value in document.items() if key in keys or nearest(key, keys) not in STAND_INS}
+    given = {
+        key: value
+        for key, value in document.items()
+        if key in keys or nearest(key, keys) not in STAND_INS
+    }
     doubted = wrong | {key for key in schema["required"] if key not in given}
     right = given | {key: value for key, value in STAND_INS.items() if key in doubted}
     as_written = {**right, **dict.fromkeys(resolution.REFERENCES, "")}
     if validation.findings("experience", as_written, cache.tables, document["dataset"]["type"]):
         return None
-    whole = kind.completed(of_type.with_defaults(right, cache.tables), cache.tables, cache.workspace)
-    return [(path, text) for path, text in _in_whole(whole, dataset, cache) if path and path[0] not in doubted]
+    whole = kind.completed(
+        of_type.with_defaults(right, cache.tables), cache.tables, cache.workspace
+    )
+    return [
+        (path, text)
+        for path, text in _in_whole(whole, dataset, cache)
+        if path and path[0] not in doubted
+    ]
 
 
-# The types of experience, as objects: one line each. See `qexp.spec.experiences` for their documents.
+# The types of experience, as objects: one line each. See `qexp.spec.experiences` for their
+# documents.
 
 
 class ExperienceObjects(ABC):
-    """What qexp does with a type of experience before it runs. Documents have been checked, or are resolved."""
+    """What qexp does with a type of experience before it runs. Documents have been checked, or are
+    resolved.
+    """
 
     @abstractmethod
     def check(self, loaded: resolution.Loaded, warnings: list[Problem], cache: SpecCache) -> Check:
@@ -297,18 +399,28 @@ class TrainingObjects(ExperienceObjects):
         tables, workspace, available = cache.tables, cache.workspace, cache.available
         dataset, problems = _follow(loaded, cache)
         document = loaded.document
-        references = {kind: loaded.name for kind in resolution.REFERENCES if isinstance(document.get(kind), dict)}
+        references = {
+            kind: loaded.name
+            for kind in resolution.REFERENCES
+            if isinstance(document.get(kind), dict)
+        }
         dataset_type = document["dataset"].get("type") if "dataset" in references else None
         shapes = None if dataset is None else dataset.shapes()
         misspelt = list(_in_names(document, shapes, None))
         if shapes is not None and misspelt:
             document = _rightly_named(document, shapes)
-        findings = validation.findings("experience", {**document, **references}, tables, dataset_type)
+        findings = validation.findings(
+            "experience", {**document, **references}, tables, dataset_type
+        )
         problems = loaded.problems("experience", [*misspelt, *findings]) + problems
         in_model = cache.findings_in_model(document["model"]) if "model" in references else []
         problems += loaded.problems("model", in_model)
         if problems or dataset is None:
-            model = None if in_model or "model" not in references or follows(document["model"]) else document["model"]
+            model = (
+                None
+                if in_model or "model" not in references or follows(document["model"])
+                else document["model"]
+            )
             others = None
             if dataset is not None and model is not None and not follows(document):
                 wrong = {path[0] if path else "" for path, _ in findings}
@@ -316,7 +428,9 @@ class TrainingObjects(ExperienceObjects):
             if others is None:
                 others = list(_in_names(document, shapes, model))
             others = [finding for finding in others if finding[0] not in dict(misspelt)]
-            return Check(loaded, dataset, problems + loaded.problems("experience", others), warnings)
+            return Check(
+                loaded, dataset, problems + loaded.problems("experience", others), warnings
+            )
         kind = data_kind(document["dataset"])
         document = type_of(document).with_defaults(document, tables)
         warnings += loaded.problems("experience", type_of(document).doubts(document))
@@ -328,7 +442,9 @@ class TrainingObjects(ExperienceObjects):
         network = network_of(document["model"], document["inputs"], document["outputs"], tables)
         problems = loaded.problems("model", kind.findings_in_model(dataset, network, tables))
         samples = kind.samples(document, dataset)
-        for kind_of_spec, finding in memory_of_experience(document, samples, network, tables, available):
+        for kind_of_spec, finding in memory_of_experience(
+            document, samples, network, tables, available
+        ):
             problems += loaded.problems(kind_of_spec, [finding])
         return Check(loaded, dataset, problems, warnings)
 
@@ -338,11 +454,19 @@ class TrainingObjects(ExperienceObjects):
 
     def meanings(self, spec: Document, tables: Tables) -> dict[str, dict[str, Any]]:
         of_outputs = metrics_of(spec, tables).values()
-        return {name: asdict(metric.meaning) for metrics in of_outputs for name, metric in metrics.items()}
+        return {
+            name: asdict(metric.meaning)
+            for metrics in of_outputs
+            for name, metric in metrics.items()
+        }
 
     def extensions(self, workspace: Workspace) -> str:
         try:
-            return workspace.extensions.read_text(encoding="utf-8") if workspace.extensions.is_file() else ""
+            return (
+                workspace.extensions.read_text(encoding="utf-8")
+                if workspace.extensions.is_file()
+                else ""
+            )
         except UnicodeDecodeError:
             raise QexpError(f"{workspace.extensions} is not UTF-8 text; save it as UTF-8") from None
 
@@ -351,9 +475,14 @@ class CommandObjects(ExperienceObjects):
     def check(self, loaded: resolution.Loaded, warnings: list[Problem], cache: SpecCache) -> Check:
         doubts: list[Finding] = []
         if not (findings := validation.findings("experience", loaded.document, cache.tables)):
-            document = loaded.document = type_of(loaded.document).with_defaults(loaded.document, cache.tables)
+            document = loaded.document = type_of(loaded.document).with_defaults(
+                loaded.document, cache.tables
+            )
             findings = list(_in_files(document, cache.workspace))
-            doubts = [*type_of(document).doubts(document), *_unlisted_files(document, cache.workspace)]
+            doubts = [
+                *type_of(document).doubts(document),
+                *_unlisted_files(document, cache.workspace),
+            ]
         warnings += loaded.problems("experience", () if findings else doubts)
         return Check(loaded, None, loaded.problems("experience", findings), warnings)
 
@@ -366,7 +495,10 @@ class CommandObjects(ExperienceObjects):
         return dict(spec["metrics"])
 
 
-TYPES: Mapping[str, ExperienceObjects] = {"training": TrainingObjects(), "command": CommandObjects()}
+TYPES: Mapping[str, ExperienceObjects] = {
+    "training": TrainingObjects(),
+    "command": CommandObjects(),
+}
 """The value of `type` in an experience → its type."""
 
 
@@ -376,11 +508,15 @@ def objects_of(experience: Mapping[str, Any]) -> ExperienceObjects:
 
 
 def data_of(experience: Document) -> KindData[Any] | None:
-    """What makes the dataset and the samples of an experience that trains a network; None for one of a program."""
+    """What makes the dataset and the samples of an experience that trains a network; None for one
+    of a program.
+    """
     return data_kind(experience["dataset"]) if type_of(experience).trains else None
 
 
-def check(reference: str | resolution.Unwritten, changes: list[Override], cache: SpecCache) -> Check:
+def check(
+    reference: str | resolution.Unwritten, changes: list[Override], cache: SpecCache
+) -> Check:
     """Read an experience, open its dataset if it has one, and check it."""
     try:
         loaded = resolution.experience(reference, changes, cache.workspace)
@@ -404,14 +540,19 @@ def _in_files(document: Document, workspace: Workspace) -> Iterator[Finding]:
 
 
 def _unlisted_files(document: Document, workspace: Workspace) -> Iterator[Finding]:
-    """Warnings about words of the command that are files of the workspace, but not among those that are hashed."""
+    """Warnings about words of the command that are files of the workspace, but not among those that
+    are hashed.
+    """
     hashed = {*document["files"], *document["data"]}
     for index, word in enumerate(document["command"]):
         if word in hashed or word.startswith("/"):
             continue
         with suppress(OSError):  # the word is too long to be a path
             if (workspace.root / word).is_file():
-                message = "is a file of the workspace, but not among 'files': later changes of it would not be noticed"
+                message = (
+                    "is a file of the workspace, but not among 'files': later changes of it would"
+                    " not be noticed"
+                )
                 yield ("command", index), f"'{word}' {message}"
 
 
@@ -469,7 +610,9 @@ def experience(
 
 
 def setting_of(problem: Problem, keys: Iterable[str]) -> str | None:
-    """Which of the dotted keys that were set is what a problem is about; None if it is of the file."""
+    """Which of the dotted keys that were set is what a problem is about; None if it is of the
+    file.
+    """
     for key in keys:
         first, *rest = way = resolution.steps(key)
         for place in (way, tuple(rest) if first in resolution.REFERENCES else ()):
@@ -484,7 +627,9 @@ def _of_setting(problem: Problem, overrides: resolution.Overrides) -> Problem:
     return problem if key is None else replace(problem, file=f"`overrides[{key}]`")
 
 
-def is_unchanged(first: Experience, reference: str, overrides: resolution.Overrides, cache: SpecCache) -> bool:
+def is_unchanged(
+    first: Experience, reference: str, overrides: resolution.Overrides, cache: SpecCache
+) -> bool:
     """Whether an experience is that of its file, because overrides set what it says anyway.
 
     cache  that with which it was read
@@ -494,17 +639,23 @@ def is_unchanged(first: Experience, reference: str, overrides: resolution.Overri
     if reference not in cache.digests_of_files:
         changes = [resolution.override(key, value) for key, value in overrides.items()]
         # The unchanged dataset may be large, or absent: it is opened only if this is the same one.
-        if _dataset_in_meaning(reference, changes, cache) != _dataset_in_meaning(reference, [], cache):
+        if _dataset_in_meaning(reference, changes, cache) != _dataset_in_meaning(
+            reference, [], cache
+        ):
             return False
         try:
-            cache.digests_of_files[reference] = experience(reference, {}, cache.workspace, cache).digest
+            cache.digests_of_files[reference] = experience(
+                reference, {}, cache.workspace, cache
+            ).digest
         except SpecError:  # it is wrong without the overrides
             cache.digests_of_files[reference] = None
     return cache.digests_of_files[reference] == first.digest
 
 
 def _dataset_in_meaning(reference: str, changes: list[Override], cache: SpecCache) -> str:
-    """The dataset of an experience with its defaults, as canonical text; empty if the experience cannot be read."""
+    """The dataset of an experience with its defaults, as canonical text; empty if the experience
+    cannot be read.
+    """
     try:
         loaded = resolution.experience(reference, changes, cache.workspace)
     except SpecError:
@@ -517,14 +668,18 @@ def _dataset_in_meaning(reference: str, changes: list[Override], cache: SpecCach
 
 
 def candidates(spec: Document, tables: Tables) -> list[tuple[Document, Document]]:
-    """All combinations of the values in `select` of a resolved experience: values, and the experience with them."""
+    """All combinations of the values in `select` of a resolved experience: values, and the
+    experience with them.
+    """
     return [
-        (chosen, type_of(document).with_defaults(document, tables)) for chosen, document in resolution.candidates(spec)
+        (chosen, type_of(document).with_defaults(document, tables))
+        for chosen, document in resolution.candidates(spec)
     ]
 
 
 def spec_cache(workspace: Workspace, memory: int | None = None) -> SpecCache:
-    """Opens the datasets and lays out the models that the specs of a workspace name, each when it is first needed.
+    """Opens the datasets and lays out the models that the specs of a workspace name, each when it
+    is first needed.
 
     memory  of the machine that will train [bytes]; of this machine if left out
     """
@@ -532,7 +687,9 @@ def spec_cache(workspace: Workspace, memory: int | None = None) -> SpecCache:
 
 
 def examine(path: Path, cache: SpecCache) -> Check:
-    """Check one spec file, whatever it contains; warnings are also on rows or fields, where these may be mistakes."""
+    """Check one spec file, whatever it contains; warnings are also on rows or fields, where these
+    may be mistakes.
+    """
     try:
         if (kind := spec_kind(path, cache.workspace)) == "experience":
             return _examine_experience(path, cache)
@@ -573,7 +730,10 @@ def _awaited(document: Any, cache: SpecCache) -> list[Finding]:
 def _data_warnings(document: Any, dataset: Dataset | None) -> list[Finding]:
     if dataset is None:
         return []
-    return [*(((), text) for text in dataset.warnings), *data_kind(document).remarks(document, dataset)]
+    return [
+        *(((), text) for text in dataset.warnings),
+        *data_kind(document).remarks(document, dataset),
+    ]
 
 
 def _read(path: Path, kind: str, cache: SpecCache) -> tuple[Written, list[Finding]]:
@@ -589,10 +749,13 @@ def spec_kind(path: Path, workspace: Workspace) -> str:
         if path.absolute().parent.name == folder:
             return kind
     document = reading.read(path)
-    if isinstance(parent := document.get(resolution.EXTENDS), str):  # what it changes may be of any kind
+    # what it changes may be of any kind
+    if isinstance(parent := document.get(resolution.EXTENDS), str):
         named = [kind for kind, folder in FOLDERS.items() if Path(parent).parent.name == folder]
         homes = {kind: workspace.specs / FOLDERS[kind] for kind in FOLDERS}
-        named += [kind for kind, home in homes.items() if resolution.is_there(home / f"{parent}.json")]
+        named += [
+            kind for kind, home in homes.items() if resolution.is_there(home / f"{parent}.json")
+        ]
         if len(named) == 1:
             return named[0]
     if type_name(document) == document.get("type"):
@@ -612,7 +775,9 @@ def read_dataset(reference: str, cache: SpecCache) -> tuple[Path, Document]:
 
 
 def open_dataset(reference: str, cache: SpecCache) -> tuple[str, Document, Dataset]:
-    """Name, resolved document and object of a dataset spec. Raises SpecError with all its problems."""
+    """Name, resolved document and object of a dataset spec. Raises SpecError with all its
+    problems.
+    """
     path = resolution.locate("dataset", reference, cache.workspace)
     written, _ = _read(path, "dataset", cache)
     dataset, findings = cache.dataset(written.document)

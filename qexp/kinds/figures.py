@@ -1,4 +1,6 @@
-"""The figures of a run, drawn from the files in its directory: no training, no network, no torch."""
+"""The figures of a run, drawn from the files in its directory: no training, no network, no
+torch.
+"""
 
 from __future__ import annotations
 
@@ -15,11 +17,27 @@ from qexp.base import files, formats
 from qexp.base.outputs import PERIOD, estimate_of, high_of, low_of, outputs_among
 from qexp.base.quantities import in_words, label, nearest, typeset
 from qexp.errors import QexpError, hint
-from qexp.figures.canvas import COLOURS, FORMATS, add_title, require_formats, row_panels, save, sized, use_style, wrap
+from qexp.figures.canvas import (
+    COLOURS,
+    FORMATS,
+    add_title,
+    require_formats,
+    row_panels,
+    save,
+    sized,
+    use_style,
+    wrap,
+)
 from qexp.figures.curves import fold_curves as curves_of_folds, learning_curves
 from qexp.figures.distributions import MOST_GROUPS
 from qexp.jobs.states import Watch
-from qexp.results.intervals import INTERVALS_OF_ROWS, USUAL_COVERAGE, Coverage, intervals_of, percent
+from qexp.results.intervals import (
+    INTERVALS_OF_ROWS,
+    USUAL_COVERAGE,
+    Coverage,
+    intervals_of,
+    percent,
+)
 from qexp.spec.experiences import type_of
 from qexp.spec.kinds import load_stage
 from qexp.store.directory import RunDirectory
@@ -32,12 +50,15 @@ if TYPE_CHECKING:
 
 
 def coverage_by_group(groups: Sequence[Coverage], unit: str, title: str, note: str) -> Figure:
-    """A line per group: the share of its rows that lie in their intervals, with its range, and the mean width.
+    """A line per group: the share of its rows that lie in their intervals, with its range, and the
+    mean width.
 
     groups  of one output and interval, all rows first
     """
     drawn, output, expected = groups[:MOST_GROUPS], groups[0].output, groups[0].promised
-    labels = [f"{wrap(group.name or 'all', 200)[:30]}  ({group.covered} of {group.n})" for group in drawn]
+    labels = [
+        f"{wrap(group.name or 'all', 200)[:30]}  ({group.covered} of {group.n})" for group in drawn
+    ]
     figure, (shares, widths) = row_panels(2, 3.4, labels, 0.22)
     shares.axvline(expected, color="0.6", linewidth=1, zorder=1)
     for line, group in enumerate(drawn):
@@ -45,13 +66,23 @@ def coverage_by_group(groups: Sequence[Coverage], unit: str, title: str, note: s
         # What an interval of the right coverage would hardly give stands out.
         colour = COLOURS[0] if low <= expected <= high else COLOURS[1]
         shares.plot(
-            [low, high], [line] * 2, color=COLOURS[0], linewidth=1.3, alpha=0.45, solid_capstyle="butt", zorder=2
+            [low, high],
+            [line] * 2,
+            color=COLOURS[0],
+            linewidth=1.3,
+            alpha=0.45,
+            solid_capstyle="butt",
+            zorder=2,
         )
-        shares.plot(group.covered / group.n, line, "o", color=colour, markersize=sized(4), mew=0, zorder=3)
+        shares.plot(
+            group.covered / group.n, line, "o", color=colour, markersize=sized(4), mew=0, zorder=3
+        )
     lowest = min(min(group.range[0], group.covered / group.n) for group in drawn)
     shares.set_xlim(max(np.floor(10 * lowest - 0.5) / 10, 0.0) - 0.02, 1.02)
     shares.set_xlabel(f"share in {percent(expected)} intervals")
-    lengths = np.array([np.nan if group.mean_width is None else group.mean_width for group in drawn])
+    lengths = np.array(
+        [np.nan if group.mean_width is None else group.mean_width for group in drawn]
+    )
     widths.plot(lengths, np.arange(len(drawn)), "o", color=COLOURS[0], markersize=sized(4), mew=0)
     finite = lengths[np.isfinite(lengths)]
     if len(finite) and finite.max() > 10 * finite.min() > 0:
@@ -61,7 +92,9 @@ def coverage_by_group(groups: Sequence[Coverage], unit: str, title: str, note: s
     widths.set_xlabel(label(f"mean width, {output}", typeset(unit)))
     for axis in (shares, widths) if len(drawn) > 1 else ():
         axis.axhline(0.5, color="0.75", linewidth=0.8)
-    left_out = f"; the first {MOST_GROUPS} of {len(groups)} lines" if len(groups) > len(drawn) else ""
+    left_out = (
+        f"; the first {MOST_GROUPS} of {len(groups)} lines" if len(groups) > len(drawn) else ""
+    )
     add_title(figure, title, note, f"lines: 95 % ranges{left_out}")
     return figure
 
@@ -70,8 +103,9 @@ def coverage_by_group(groups: Sequence[Coverage], unit: str, title: str, note: s
 
 
 Pictures = Iterator[tuple[Path, "Figure"]]
-"""The path of each picture in the run's directory, without ending, and its figure; empty if the run has no such
-figure. A figure may be redrawn for the next picture: save each before taking the next."""
+"""The path of each picture in the run's directory, without ending, and its figure; empty if the run
+has no such figure. A figure may be redrawn for the next picture: save each before taking the next.
+"""
 
 FigureOfRun = Callable[[RunDirectory], Pictures]
 """A function that draws a figure of a run. Raises MissingNumbersError and DamagedError."""
@@ -81,7 +115,9 @@ FIGURES_FOLDER = Path("results/figures")
 
 
 OF_TRAINING = ("learning_curve", "fold_curves", "matrix", "calibration_")
-"""How figures of a run's training, matrices and calibrations begin, which evaluations on other data do not have."""
+"""How figures of a run's training, matrices and calibrations begin, which evaluations on other data
+do not have.
+"""
 
 
 class MissingNumbersError(QexpError):
@@ -89,7 +125,9 @@ class MissingNumbersError(QexpError):
 
 
 def table(path: Path, needed: Iterable[str] = ()) -> xarray.Dataset:
-    """A whole NetCDF file. Raises MissingNumbersError if the file or a needed variable is missing."""
+    """A whole NetCDF file. Raises MissingNumbersError if the file or a needed variable is
+    missing.
+    """
     try:
         variables = formats.read_netcdf(path)
     except FileNotFoundError as error:
@@ -113,7 +151,9 @@ def numbers(texts: Iterable[str]) -> NDArray[np.float64]:
     return np.array([float(text) if text else np.nan for text in texts])
 
 
-def missing(what: str, remedy: str = "run the experience again under another `name`") -> MissingNumbersError:
+def missing(
+    what: str, remedy: str = "run the experience again under another `name`"
+) -> MissingNumbersError:
     return MissingNumbersError(f"{what}; older versions of qexp did not write that: {remedy}")
 
 
@@ -132,8 +172,12 @@ def truth_and_estimate(table: xarray.Dataset, output: str) -> tuple[NDArray[Any]
     return truth, nearest(estimate.values, truth, estimate.attrs.get(PERIOD))
 
 
-def ends_of_intervals(directory: RunDirectory, output: str) -> tuple[NDArray[np.float64], NDArray[np.float64]] | None:
-    """Lower and upper end of the interval of each test row, (row,) each; None if they are not kept."""
+def ends_of_intervals(
+    directory: RunDirectory, output: str
+) -> tuple[NDArray[np.float64], NDArray[np.float64]] | None:
+    """Lower and upper end of the interval of each test row, (row,) each; None if they are not
+    kept.
+    """
     path = directory.results / INTERVALS_OF_ROWS
     if not path.is_file():
         return None
@@ -148,7 +192,9 @@ def intervals_in_words(directory: RunDirectory) -> str:
 
 
 def coverage(directory: RunDirectory) -> Pictures:
-    """How many test rows lie in their intervals, and how wide these are, by group; no figure if that is unknown."""
+    """How many test rows lie in their intervals, and how wide these are, by group; no figure if
+    that is unknown.
+    """
     if (intervals := intervals_of(directory)) is None:
         return
     record, others = directory.record(), "held-out data"
@@ -207,10 +253,11 @@ def draw(
     formats   of `FORMATS`: each figure is written in all of them
     style     a matplotlib style file, and the width for print, see `use_style`
     only      names of figures; all figures of the run if empty
-    left_out  called with the reason for each figure whose numbers an older version of qexp did not write
+    left_out  called with the reason for each figure whose numbers an older version of qexp did not
+              write
     to        folder for the pictures; None: in the run, where they replace earlier ones
-    Raises QexpError if the run has no results yet, if an argument is wrong, or if a figure that `only` names, or all of
-    them, cannot be drawn.
+    Raises QexpError if the run has no results yet, if an argument is wrong, or if a figure that
+    `only` names, or all of them, cannot be drawn.
     """
     if not (figures := figures_of(directory)):
         raise QexpError(f"{directory.name} is a run of a program, of which qexp draws no figures")
@@ -224,11 +271,18 @@ def draw(
             before = len(drawn)
             try:
                 for picture, figure in pictures(directory):
-                    # One file per format, or a single one if the name of the figure already has an ending.
+                    # One file per format, or a single one if the name of the figure already has an
+                    # ending.
                     single = picture.suffix.removeprefix(".") in FORMATS
-                    for name_of_file in [picture] if single else [f"{picture}.{ending}" for ending in formats]:
+                    for name_of_file in (
+                        [picture] if single else [f"{picture}.{ending}" for ending in formats]
+                    ):
                         parts = Path(name_of_file).parts
-                        below = [part for part in parts if to is None or part not in ("results", "figures")]
+                        below = [
+                            part
+                            for part in parts
+                            if to is None or part not in ("results", "figures")
+                        ]
                         path = (to or directory.path).joinpath(*below)
                         files.make_folder(path.parent)
                         save(figure, path)
@@ -237,7 +291,9 @@ def draw(
                 missing.append(f"{directory.name}: '{name}' is not drawn: {lack}")
             else:
                 if name in only and len(drawn) == before:
-                    missing.append(f"{directory.name}: '{name}' is not drawn: the run has no numbers for it")
+                    missing.append(
+                        f"{directory.name}: '{name}' is not drawn: the run has no numbers for it"
+                    )
     if missing and (only or not drawn):
         raise QexpError("\n".join(missing))
     for reason in missing:
@@ -246,21 +302,29 @@ def draw(
 
 
 def figures_of(directory: RunDirectory) -> Mapping[str, FigureOfRun]:
-    """The figures that a run of its type and its kind of dataset, or an evaluation of it, can have, by name."""
+    """The figures that a run of its type and its kind of dataset, or an evaluation of it, can have,
+    by name.
+    """
     spec = directory.spec()
     if not type_of(spec).trains:
         return {}
     figures: Mapping[str, FigureOfRun] = load_stage(spec["dataset"], "figures")
     if isinstance(directory, EvaluationDirectory):
-        return {name: figure for name, figure in figures.items() if not name.startswith(OF_TRAINING)}
+        return {
+            name: figure for name, figure in figures.items() if not name.startswith(OF_TRAINING)
+        }
     return figures
 
 
-def _check(directory: RunDirectory, figures: Collection[str], formats: Sequence[str], only: Collection[str]) -> None:
+def _check(
+    directory: RunDirectory, figures: Collection[str], formats: Sequence[str], only: Collection[str]
+) -> None:
     require_formats(formats)
     for name in only:
         if name not in figures:
-            meant = hint(name.replace(" ", "_"), figures) or f"; its figures are {', '.join(figures)}"
+            meant = (
+                hint(name.replace(" ", "_"), figures) or f"; its figures are {', '.join(figures)}"
+            )
             raise QexpError(f"{directory.name} has no figure '{name}'{meant}")
     file = directory.evaluation_file()
     if file.is_file():
@@ -268,7 +332,8 @@ def _check(directory: RunDirectory, figures: Collection[str], formats: Sequence[
     record, state = directory.record(), Watch().state(directory)
     if record.foreign_weights is not None:
         raise QexpError(
-            f"{directory.name} has weights from elsewhere and was not evaluated; its matrices have figures of their own"
+            f"{directory.name} has weights from elsewhere and was not evaluated; its matrices have"
+            " figures of their own"
         )
     where = file.relative_to(directory.path)
     if state is State.DONE:
@@ -276,4 +341,7 @@ def _check(directory: RunDirectory, figures: Collection[str], formats: Sequence[
         raise QexpError(f"{directory.name} is done, but {where} is gone; run it again: {again}")
     named = [] if record.name == f"{record.experience}_{record.seed}" else ["--name", record.name]
     finish = shlex.join([*record.command, *named, "--resume"])
-    raise QexpError(f"{directory.name} is {state.words} and has no results to draw, no {where}; finish it: {finish}")
+    raise QexpError(
+        f"{directory.name} is {state.words} and has no results to draw, no {where}; finish it:"
+        f" {finish}"
+    )

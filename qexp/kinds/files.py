@@ -18,7 +18,8 @@ from qexp.spec.reading import Document, Finding
 
 
 def find_data_file(path: str, folders: Iterable[Path], recorded: str = "") -> Path:
-    """The file of a relative path, from the first folder that has it. Raises TableError, listing these folders.
+    """The file of a relative path, from the first folder that has it. Raises TableError, listing
+    these folders.
 
     recorded  where the file was when the run was prepared, which is searched first
     """
@@ -30,7 +31,8 @@ def find_data_file(path: str, folders: Iterable[Path], recorded: str = "") -> Pa
         raise TableError(f"there is no file {path}{near}")
     paths = ", ".join(map(str, candidates)) or "nowhere"
     raise TableError(
-        f"there is no file '{path}'{near}; looked for {paths}; put the file there, or add its folder to QEXP_DATA"
+        f"there is no file '{path}'{near}; looked for {paths}; put the file there, or add its"
+        " folder to QEXP_DATA"
     )
 
 
@@ -44,20 +46,26 @@ def _nearest_neighbour(paths: Sequence[Path]) -> str:
 
 
 def fingerprint(path: Path) -> str:
-    """SHA-256 of a file's content, in hexadecimal; of one with others beside it that are read with it, of all these.
+    """SHA-256 of a file's content, in hexadecimal; of one with others beside it that are read with
+    it, of all these.
 
     Raises TableError.
     """
     with explained(path):
         hashes = list(map(sha256_of, [path, *beside(path)]))
-        return hashes[0] if len(hashes) == 1 else hashlib.sha256("".join(hashes).encode()).hexdigest()
+        return (
+            hashes[0] if len(hashes) == 1 else hashlib.sha256("".join(hashes).encode()).hexdigest()
+        )
 
 
-# The files and data that a program names: where they are, and hashes of their content. Loads no torch.
+# The files and data that a program names: where they are, and hashes of their content. Loads no
+# torch.
 
 
 def program_path(name: str, root: Path) -> Path:
-    """A file or folder below the workspace `root`, or anywhere if its path is absolute. Raises QexpError."""
+    """A file or folder below the workspace `root`, or anywhere if its path is absolute. Raises
+    QexpError.
+    """
     path = root / name
     if path.exists():
         return path
@@ -66,8 +74,8 @@ def program_path(name: str, root: Path) -> Path:
 
 
 def program_fingerprint(name: str, root: Path) -> str:
-    """SHA-256 of a file's content in hexadecimal; of a folder, of the names and contents of all files below it, also by
-    links to folders.
+    """SHA-256 of a file's content in hexadecimal; of a folder, of the names and contents of all
+    files below it, also by links to folders.
 
     Raises QexpError. Hashes of files that have not changed since are kept in the cache.
     """
@@ -84,11 +92,16 @@ def program_fingerprint(name: str, root: Path) -> str:
 
 
 def _below(folder: Path, around: Sequence[Path] = ()) -> Iterator[Path]:
-    """All files in a folder, those of links to folders, too. Raises QexpError for a link to a folder around it."""
+    """All files in a folder, those of links to folders, too. Raises QexpError for a link to a
+    folder around it.
+    """
     around = [*around, folder.resolve()]
     for path in folder.iterdir():
         if path.is_dir() and path.resolve() in around:
-            raise QexpError(f"'{path}' is a link to a folder around it; remove it, or name what is in there one by one")
+            raise QexpError(
+                f"'{path}' is a link to a folder around it; remove it, or name what is in there one"
+                " by one"
+            )
         if path.is_dir():
             yield from _below(path, around)
         elif path.is_file():
@@ -121,7 +134,8 @@ def data_folder(
     is_there: Callable[[Path], bool] = Path.is_dir,
     what: str = "folder",
 ) -> Path:
-    """The folder of a dataset: where it was when the run was prepared, else in data/ or a folder of QEXP_DATA.
+    """The folder of a dataset: where it was when the run was prepared, else in data/ or a folder of
+    QEXP_DATA.
 
     is_there  tests a path; whether it is a folder, if left out
     what      name of the kind of file in errors
@@ -132,9 +146,15 @@ def data_folder(
     if (path := next(filter(is_there, paths), None)) is not None:
         return path
     command = document["made_by"]
-    way_out = f"make it with: {command}" if command else f"put it there, or add the folder that holds it to {DATA}"
+    way_out = (
+        f"make it with: {command}"
+        if command
+        else f"put it there, or add the folder that holds it to {DATA}"
+    )
     searched = ", ".join(dict.fromkeys(map(str, paths)))
-    raise DatasetError([(("path",), f"there is no {what} '{document['path']}'; looked for {searched}; {way_out}")])
+    raise DatasetError(
+        [(("path",), f"there is no {what} '{document['path']}'; looked for {searched}; {way_out}")]
+    )
 
 
 def data_candidates(path: str, folders: Iterable[Path]) -> list[Path]:
@@ -145,7 +165,10 @@ def data_candidates(path: str, folders: Iterable[Path]) -> list[Path]:
 def data_folders(workspace: Workspace | None) -> list[Path]:
     """The folders that are searched for data: the workspace's own, and those of QEXP_DATA."""
     of_workspace = [workspace.root / "data"] if workspace is not None else []
-    return [*of_workspace, *(Path(folder) for folder in os.environ.get(DATA, "").split(os.pathsep) if folder)]
+    return [
+        *of_workspace,
+        *(Path(folder) for folder in os.environ.get(DATA, "").split(os.pathsep) if folder),
+    ]
 
 
 def refuse(findings: Iterable[Finding]) -> None:
@@ -164,10 +187,11 @@ def as_finding(kind: type[QexpError] = QexpError) -> Iterator[None]:
 
 
 def data_file(document: Document, workspace: Workspace | None) -> tuple[Path, bool]:
-    """The file of a dataset: where it was when the run was prepared, else in data/ or a folder of QEXP_DATA; and
-    whether it is the stand-in for a file that was not found.
+    """The file of a dataset: where it was when the run was prepared, else in data/ or a folder of
+    QEXP_DATA; and whether it is the stand-in for a file that was not found.
 
-    If it is not found, its stand-in is searched, unless the run was prepared: it then needs the file that it had.
+    If it is not found, its stand-in is searched, unless the run was prepared: it then needs the
+    file that it had.
     """
     stood_in = bool(document["stand_in"] and document.get("stood_in"))
     keys = ["path", "stand_in"]

@@ -1,4 +1,6 @@
-"""Intervals by the errors of held-out samples: of these themselves, of other data, and of new rows and spectra."""
+"""Intervals by the errors of held-out samples: of these themselves, of other data, and of new rows
+and spectra.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +25,14 @@ from qexp.kinds.tables import tables_of
 from qexp.metrics import conformal
 from qexp.metrics.conformal import Scale
 from qexp.networks.estimator import Estimator, mean
-from qexp.results.intervals import INTERVALS, INTERVALS_OF_ROWS, OVERALL, USUAL_COVERAGE, Coverage, HeldOutIntervals
+from qexp.results.intervals import (
+    INTERVALS,
+    INTERVALS_OF_ROWS,
+    OVERALL,
+    USUAL_COVERAGE,
+    Coverage,
+    HeldOutIntervals,
+)
 from qexp.spec.kinds import TEST_PREDICTIONS, documents_of, load_stage
 from qexp.store.directory import RunDirectory
 
@@ -38,7 +47,8 @@ class ExchangeableUnits(NamedTuple):
 
     unit   kind of the units that are exchangeable: `row`, or the kind of group that is held out
     by     kind of the groups by which coverage is listed; None if there are none
-    folds  the folds that hold out each sample, (sample,), which are several if they are repeated; empty without folds
+    folds  the folds that hold out each sample, (sample,), which are several if they are repeated;
+           empty without folds
     """
 
     unit: str
@@ -46,16 +56,19 @@ class ExchangeableUnits(NamedTuple):
     folds: Sequence[tuple[str, ...]]
 
 
-# The held-out estimates of a run and their errors, read from its files: what intervals are made from.
+# The held-out estimates of a run and their errors, read from its files: what intervals are made
+# from.
 
 
 @dataclass(frozen=True)
 class HeldOutEstimates:
-    """One output's estimates of held-out rows or spectra; `unit` and `by` are those of `ExchangeableUnits`.
+    """One output's estimates of held-out rows or spectra; `unit` and `by` are those of
+    `ExchangeableUnits`.
 
     quantiles  probability → quantiles of a posterior head, (row,); empty where the output has none
     units      the unit of each row, as numbers from 0; likewise below (row,)
-    patterns   the folds that hold a row out, which are several if they are repeated; empty for a run without folds
+    patterns   the folds that hold a row out, which are several if they are repeated; empty for a
+               run without folds
     pattern    that of each row, by its place in `patterns`
     """
 
@@ -72,9 +85,11 @@ class HeldOutEstimates:
     pattern: NDArray[np.int64]
 
     def probabilities(self, coverage: float) -> tuple[float, ...]:
-        """Of the quantiles that intervals of a coverage are laid around; none if that is the estimate.
+        """Of the quantiles that intervals of a coverage are laid around; none if that is the
+        estimate.
 
-        Those of the head's own interval whose probability is nearest: any are right once they are corrected.
+        Those of the head's own interval whose probability is nearest: any are right once they are
+        corrected.
         """
         lower = [probability for probability in self.quantiles if probability < 0.5]
         if not lower:
@@ -83,12 +98,18 @@ class HeldOutEstimates:
         return low, min(self.quantiles, key=lambda probability: abs(1 - low - probability))
 
     def start(self, coverage: float) -> tuple[Array, Array]:
-        """What intervals of a coverage are laid around, in the output's unit: two quantiles, or twice the estimate."""
-        around = [self.quantiles[probability] for probability in self.probabilities(coverage)] or [self.estimate]
+        """What intervals of a coverage are laid around, in the output's unit: two quantiles, or
+        twice the estimate.
+        """
+        around = [self.quantiles[probability] for probability in self.probabilities(coverage)] or [
+            self.estimate
+        ]
         return around[0], around[-1]
 
     def scores(self, coverage: float) -> Array:
-        """How far true values lie outside of it, (row,); absolute errors if that is the estimate."""
+        """How far true values lie outside of it, (row,); absolute errors if that is the
+        estimate.
+        """
         return self.scale.scores(*self.start(coverage), self.truth)
 
     @property
@@ -98,12 +119,19 @@ class HeldOutEstimates:
 
 
 def read_held_out(directory: RunDirectory) -> list[HeldOutEstimates]:
-    """The held-out estimates of a run on rows or spectra, by output. Raises QexpError if it has none."""
+    """The held-out estimates of a run on rows or spectra, by output. Raises QexpError if it has
+    none.
+    """
     spec = directory.training_spec()
     if len(directory.members) > 1:
-        raise QexpError(f"{directory.name}: intervals by held-out errors are those of one run; leave `interval` out")
+        raise QexpError(
+            f"{directory.name}: intervals by held-out errors are those of one run; leave"
+            " `interval` out"
+        )
     try:
-        units_of: Callable[[RunDirectory, Any], ExchangeableUnits] = load_stage(spec["dataset"], "held_out")
+        units_of: Callable[[RunDirectory, Any], ExchangeableUnits] = load_stage(
+            spec["dataset"], "held_out"
+        )
     except QexpError as error:
         raise QexpError(f"{directory.name}: {error}") from None
     if not (outputs := documents_of(spec["dataset"]).numbers_among(spec["outputs"])):
@@ -118,26 +146,37 @@ def read_held_out(directory: RunDirectory) -> list[HeldOutEstimates]:
     shared = unit, units, by, groups, patterns, pattern
     held_out = []
     for output in outputs:
-        truth, estimate = (predictions[name].values.astype(np.float64) for name in (output, estimate_of(output)))
-        scale, quantiles = scale_of(spec, tables, output, truth), quantiles_among(predictions, output)
+        truth, estimate = (
+            predictions[name].values.astype(np.float64) for name in (output, estimate_of(output))
+        )
+        scale = scale_of(spec, tables, output, truth)
+        quantiles = quantiles_among(predictions, output)
         held_out.append(HeldOutEstimates(output, scale, truth, estimate, quantiles, *shared))
     return held_out
 
 
 def quantiles_among(predictions: xarray.Dataset, output: str) -> dict[float, Array]:
-    """Probability → quantiles of an output; empty if it is of no posterior head, or the run of an older version."""
+    """Probability → quantiles of an output; empty if it is of no posterior head, or the run of an
+    older version.
+    """
     if quantile_of(output) not in predictions:
         return {}
     quantiles = predictions[quantile_of(output)].astype(np.float64)
     probabilities = quantiles["quantile"].values
-    return {float(probability): quantiles.sel(quantile=probability).values for probability in probabilities}
+    return {
+        float(probability): quantiles.sel(quantile=probability).values
+        for probability in probabilities
+    }
 
 
 def read_test_predictions(directory: RunDirectory) -> xarray.Dataset:
     """The file of a run's test predictions. Raises QexpError or DamagedError."""
     path = directory.results / TEST_PREDICTIONS
     if not path.is_file():
-        raise QexpError(f"{directory.name} has no held-out estimates ({path} is missing), so its errors are unknown")
+        raise QexpError(
+            f"{directory.name} has no held-out estimates ({path} is missing), so its errors are"
+            " unknown"
+        )
     return formats.read_netcdf(path)
 
 
@@ -150,14 +189,16 @@ COVERAGES = (0.5, 0.68, 0.9, 0.95)
 """Coverages that are counted."""
 
 TIE_SHARE = 1e-6
-"""Share of a true value within which it counts as the end of an interval: estimates have single precision."""
+"""Share of a true value within which it counts as the end of an interval: estimates have single
+precision.
+"""
 
 
 def keep_intervals(directory: RunDirectory) -> HeldOutIntervals:
     """Write the intervals of a run's held-out rows into its results, and how many rows they cover.
 
-    Each row gets its interval from the errors of all other units: it is a row that is new to the rule.
-    Raises QexpError if the run has no held-out estimates.
+    Each row gets its interval from the errors of all other units: it is a row that is new to the
+    rule. Raises QexpError if the run has no held-out estimates.
     """
     outputs = read_held_out(directory)
     most = conformal.promised(outputs[0].count - 1)
@@ -169,7 +210,9 @@ def keep_intervals(directory: RunDirectory) -> HeldOutIntervals:
         for counted in count_covered(rows, coverage, most, intervals_of_rows(rows, coverage))
     ]
     if coverages:
-        write_intervals(directory, {rows.output: intervals_of_rows(rows, USUAL_COVERAGE) for rows in outputs})
+        write_intervals(
+            directory, {rows.output: intervals_of_rows(rows, USUAL_COVERAGE) for rows in outputs}
+        )
     for counted in coverages:
         if counted.of == OVERALL and counted.interval == USUAL_COVERAGE:
             words = "intervals of 90 %% cover %d of %d held-out rows of %s"
@@ -184,10 +227,11 @@ def keep_intervals_of(
     folds: Sequence[str],
     by: str | None,
 ) -> None:
-    """Write the intervals of evaluated rows or spectra, as the run's held-out errors promise them, and how many they
-    cover; nothing if the run has no held-out errors.
+    """Write the intervals of evaluated rows or spectra, as the run's held-out errors promise them,
+    and how many they cover; nothing if the run has no held-out errors.
 
-    estimates  output → what each fold estimates of the rows; of posterior heads with all `HELD_OUT_QUANTILES`
+    estimates  output → what each fold estimates of the rows; of posterior heads with all
+               `HELD_OUT_QUANTILES`
     folds      their names; a run without folds has one with an empty name
     by         kind of the groups by which coverage is listed
     """
@@ -203,7 +247,11 @@ def keep_intervals_of(
         ends = {name: rule.ends(estimates[name]) for name, rule in rules.items()}
         for rows in outputs:
             truth = predictions[rows.output].values.astype(np.float64)
-            groups = np.zeros(len(truth), dtype=str) if by is None else predictions[by].values.astype(str)
+            groups = (
+                np.zeros(len(truth), dtype=str)
+                if by is None
+                else predictions[by].values.astype(str)
+            )
             evaluated = replace(rows, truth=truth, by=by, groups=groups)
             coverages += count_covered(evaluated, coverage, most, ends[rows.output])
         if coverage == USUAL_COVERAGE:
@@ -216,8 +264,11 @@ def _write_coverages(
     directory: RunDirectory, outputs: Sequence[HeldOutEstimates], coverages: Sequence[Coverage]
 ) -> HeldOutIntervals:
     """outputs  the held-out estimates that the intervals are made from"""
-    heads = tuple(rows.output for rows in outputs if rows.quantiles)  # their intervals are laid around quantiles
-    intervals = HeldOutIntervals(unit=outputs[0].unit, units=outputs[0].count, heads=heads, coverages=tuple(coverages))
+    # their intervals are laid around quantiles
+    heads = tuple(rows.output for rows in outputs if rows.quantiles)
+    intervals = HeldOutIntervals(
+        unit=outputs[0].unit, units=outputs[0].count, heads=heads, coverages=tuple(coverages)
+    )
     formats.write_json(directory.results / INTERVALS, intervals.document())
     return intervals
 
@@ -225,7 +276,8 @@ def _write_coverages(
 def intervals_of_rows(rows: HeldOutEstimates, coverage: float) -> tuple[Array, Array]:
     """Lower and upper end of each row's interval, (row,), from the scores of all other units.
 
-    If these are too few for the coverage, it is the largest that they allow: that of their largest error.
+    If these are too few for the coverage, it is the largest that they allow: that of their largest
+    error.
     """
     attained = min(coverage, conformal.promised(rows.count - 1))
     radius = conformal.of_others(rows.scores(attained), rows.units, attained)
@@ -249,7 +301,9 @@ def count_covered(
     if rows.by is not None:
         parts += [(rows.by, str(name), rows.groups == name) for name in np.unique(rows.groups)]
     for kind, name, members in parts:
-        width, count, number = float((high - low)[members].mean()), int(covered[members].sum()), int(members.sum())
+        width = float((high - low)[members].mean())
+        count = int(covered[members].sum())
+        number = int(members.sum())
         share = binomtest(count, number).proportion_ci(confidence_level=0.95, method="exact")
         yield Coverage(
             output=rows.output,
@@ -294,27 +348,37 @@ class FoldEstimates:
 
 
 def means_of_folds(
-    model: Estimator, output: str, values: Tensor, sizes: Sequence[int], probabilities: Sequence[float]
+    model: Estimator,
+    output: str,
+    values: Tensor,
+    sizes: Sequence[int],
+    probabilities: Sequence[float],
 ) -> FoldEstimates:
     """The mean over the networks of each fold, as each fold estimated what it held out.
 
     model   any of the networks
-    values  estimates of an output before limits, (network, row, 1), fold by fold; followed by quantiles of these
-            probabilities if the output is of a posterior head
+    values  estimates of an output before limits, (network, row, 1), fold by fold; followed by
+            quantiles of these probabilities if the output is of a posterior head
     sizes   the number of networks of each fold
     """
     of_folds = values.split(list(sizes))
     columns = [
-        torch.stack([mean(model, output, of_fold[..., [column]])[..., 0] for of_fold in of_folds]).cpu().numpy()
+        torch.stack([mean(model, output, of_fold[..., [column]])[..., 0] for of_fold in of_folds])
+        .cpu()
+        .numpy()
         for column in range(values.shape[-1])
     ]
     return FoldEstimates(columns[0], dict(zip(probabilities, columns[1:], strict=False)))
 
 
 def networks_of_folds(directory: RunDirectory) -> dict[str, int]:
-    """Fold → the number of its networks, in their order; of a run without folds one, under an empty name."""
+    """Fold → the number of its networks, in their order; of a run without folds one, under an empty
+    name.
+    """
     folds = {fold.path.name: fold.record().fold for fold in directory.all_folds()}
-    return {name: len(fold.networks or ()) for name, fold in folds.items() if fold is not None} or {"": 1}
+    return {name: len(fold.networks or ()) for name, fold in folds.items() if fold is not None} or {
+        "": 1
+    }
 
 
 # Intervals of new rows and spectra, by the errors of those that a run held out.
@@ -328,8 +392,10 @@ MOST_SCORES = 200
 class Rule:
     """How the intervals of one output follow from the estimates of all folds.
 
-    probabilities  of the quantiles of a posterior head that scores are laid around; none: around the estimate
-    shares         (pattern, fold): the share of each fold in the estimates of the rows with that pattern of folds
+    probabilities  of the quantiles of a posterior head that scores are laid around; none: around
+                   the estimate
+    shares         (pattern, fold): the share of each fold in the estimates of the rows with that
+                   pattern of folds
     scores         (score,); likewise the pattern and the weight of each
     """
 
@@ -343,10 +409,17 @@ class Rule:
 
     def ends(self, estimates: FoldEstimates) -> tuple[Array, Array]:
         """Lower and upper end, (row,) each, in the output's unit; NaN without an estimate."""
-        around = [estimates.quantiles[probability] for probability in self.probabilities] or [estimates.estimate]
-        starts = [self.shares @ nearest(values, values[:1], self.scale.period).astype(np.float64) for values in around]
+        around = [estimates.quantiles[probability] for probability in self.probabilities] or [
+            estimates.estimate
+        ]
+        starts = [
+            self.shares @ nearest(values, values[:1], self.scale.period).astype(np.float64)
+            for values in around
+        ]
         lower, upper = self.scale.forwarded(starts[0], starts[-1])
-        low, high = conformal.cross_interval(lower, upper, self.scores, self.pattern, self.weight, self.coverage)
+        low, high = conformal.cross_interval(
+            lower, upper, self.scores, self.pattern, self.weight, self.coverage
+        )
         unknown = np.isnan(estimates.estimate).any(axis=0)
         low, high = self.scale.ends(low, high)
         return np.where(unknown, np.nan, low), np.where(unknown, np.nan, high)
@@ -368,7 +441,11 @@ class NewIntervals:
     @property
     def probabilities(self) -> tuple[float, ...]:
         """Of all quantiles of posterior heads that the rules need."""
-        return tuple(sorted({probability for rule in self.rules.values() for probability in rule.probabilities}))
+        return tuple(
+            sorted(
+                {probability for rule in self.rules.values() for probability in rule.probabilities}
+            )
+        )
 
     @property
     def words(self) -> str:
@@ -376,11 +453,16 @@ class NewIntervals:
         return f"{100 * self.coverage:.3g} % intervals for {self.rows}"
 
 
-def new_intervals(directory: RunDirectory, coverage: float | None, folds: Sequence[str]) -> NewIntervals | None:
-    """The rules for new rows of a finished run; None if none were asked for and the run has no held-out errors.
+def new_intervals(
+    directory: RunDirectory, coverage: float | None, folds: Sequence[str]
+) -> NewIntervals | None:
+    """The rules for new rows of a finished run; None if none were asked for and the run has no
+    held-out errors.
 
-    coverage  what the intervals must promise; if left out, 90 % or as much as the number of rows or groups allows
-    folds     the names of the run's folds, in the order of `Rule.ends`; one empty name for a run without folds
+    coverage  what the intervals must promise; if left out, 90 % or as much as the number of rows or
+              groups allows
+    folds     the names of the run's folds, in the order of `Rule.ends`; one empty name for a run
+              without folds
     Raises QexpError for a coverage that the run cannot promise.
     """
     if coverage is not None:
@@ -398,7 +480,9 @@ def require_coverage(interval: float | None) -> None:
 
 
 def rules_of_run(directory: RunDirectory, coverage: float, folds: Sequence[str]) -> NewIntervals:
-    """The rules for a coverage. Raises QexpError if the run cannot promise it, or has no held-out errors."""
+    """The rules for a coverage. Raises QexpError if the run cannot promise it, or has no held-out
+    errors.
+    """
     require_coverage(coverage)
     outputs = read_held_out(directory)
     most, unit = conformal.promised(outputs[0].count), outputs[0].unit
@@ -406,30 +490,44 @@ def rules_of_run(directory: RunDirectory, coverage: float, folds: Sequence[str])
         held_out = f"{outputs[0].count} {'rows' if unit == ROW else f'groups ({unit})'}"
         rounded_down = np.floor(1000 * most) / 1000  # so that it can be asked for
         raise QexpError(
-            f"`interval={coverage:g}`: {directory.name} held out {held_out}, which promise no more than "
-            f"{rounded_down:g}; ask for that"
+            f"`interval={coverage:g}`: {directory.name} held out {held_out}, which promise no more"
+            f" than {rounded_down:g}; ask for that"
         )
     return rules_of(outputs, coverage, folds)
 
 
-def rules_of(outputs: Sequence[HeldOutEstimates], coverage: float, folds: Sequence[str]) -> NewIntervals:
+def rules_of(
+    outputs: Sequence[HeldOutEstimates], coverage: float, folds: Sequence[str]
+) -> NewIntervals:
     """The rules for a coverage, or for the largest that the number of rows or groups allows.
 
     outputs  the held-out rows of a run; `folds` as for `new_intervals`
     """
     attained = min(coverage, conformal.promised(outputs[0].count))
     rules, unit = {rows.output: _rule(rows, attained, folds) for rows in outputs}, outputs[0].unit
-    rows_in_words = "new rows like those of the training data" if unit == ROW else f"rows of a new {unit}"
+    rows_in_words = (
+        "new rows like those of the training data" if unit == ROW else f"rows of a new {unit}"
+    )
     return NewIntervals(attained, rows_in_words, rules)
 
 
 def _rule(rows: HeldOutEstimates, coverage: float, folds: Sequence[str]) -> Rule:
     patterns = [pattern or ("",) for pattern in rows.patterns]
-    shares = np.array([[pattern.count(fold) / len(pattern) for fold in folds] for pattern in patterns])
+    shares = np.array(
+        [[pattern.count(fold) / len(pattern) for fold in folds] for pattern in patterns]
+    )
     weight, scores = conformal.weights(rows.units), rows.scores(coverage)
     probabilities = rows.probabilities(coverage)
     if len(patterns) == 1:  # one network: the quantile alone says all
         radius = conformal.quantile(scores, weight, coverage)
-        return Rule(rows.scale, probabilities, shares, radius[None], np.zeros(1, np.int64), np.ones(1), coverage)
+        return Rule(
+            rows.scale,
+            probabilities,
+            shares,
+            radius[None],
+            np.zeros(1, np.int64),
+            np.ones(1),
+            coverage,
+        )
     fewer = conformal.thinned(scores, rows.pattern, weight, MOST_SCORES, coverage)
     return Rule(rows.scale, probabilities, shares, *fewer, coverage)

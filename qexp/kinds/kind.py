@@ -56,14 +56,16 @@ class Doubts:
 class KindData(ABC, Generic[D]):
     """A kind of dataset.
 
-    Documents of datasets have been checked against their schema, and the defaults of the schema are filled in; they may
-    be in short or long form. Experiences are resolved.
+    Documents of datasets have been checked against their schema, and the defaults of the schema are
+    filled in; they may be in short or long form. Experiences are resolved.
     """
 
     pretrainable: bool = True
     """Whether a run can start from the weights of another run."""
     several_networks: bool = False
-    """Whether several networks are trained, or several chunks of a file estimated, at a time, with one thread each."""
+    """Whether several networks are trained, or several chunks of a file estimated, at a time, with
+    one thread each.
+    """
     several_numbers: bool = False
     """Whether outputs may have transforms that make several numbers of each value."""
     all_samples: ClassVar[Mapping[str, str]] = {}
@@ -73,12 +75,15 @@ class KindData(ABC, Generic[D]):
     def dataset(self, document: Document, tables: Tables, workspace: Workspace | None) -> D:
         """The dataset of a document.
 
-        workspace  searched for its files, besides the place recorded in the document and `QEXP_DATA`
+        workspace  searched for its files, besides the place recorded in the document and
+                   `QEXP_DATA`
         Raises DatasetError with all problems of its files.
         """
 
     def checked_dataset(self, document: Document, tables: Tables, workspace: Workspace | None) -> D:
-        """Like `dataset`, for a document that was not checked beyond its schema. Raises DatasetError."""
+        """Like `dataset`, for a document that was not checked beyond its schema. Raises
+        DatasetError.
+        """
         return self.dataset(document, tables, workspace)
 
     def remarks(self, document: Document, dataset: D) -> Iterator[Finding]:
@@ -86,7 +91,9 @@ class KindData(ABC, Generic[D]):
         return iter(())
 
     def folder(self, document: Document, workspace: Workspace | None) -> Path | None:
-        """Where the files of a dataset are, if it may give the command that makes them. Raises DatasetError."""
+        """Where the files of a dataset are, if it may give the command that makes them. Raises
+        DatasetError.
+        """
         return None
 
     def awaited(self, document: Document, workspace: Workspace | None) -> list[Finding]:
@@ -98,33 +105,53 @@ class KindData(ABC, Generic[D]):
                 return list(error.findings)
         return []
 
-    def roles(self, document: Document, workspace: Workspace | None) -> tuple[list[str], list[str]] | None:
-        """Names of the inputs and of the outputs that a checked dataset lists; None if it does not tell them apart."""
+    def roles(
+        self, document: Document, workspace: Workspace | None
+    ) -> tuple[list[str], list[str]] | None:
+        """Names of the inputs and of the outputs that a checked dataset lists; None if it does not
+        tell them apart.
+        """
         inputs, outputs = document.get("inputs"), document.get("outputs")
-        return ([*inputs], [*outputs]) if isinstance(inputs, dict) and isinstance(outputs, dict) else None
+        return (
+            ([*inputs], [*outputs])
+            if isinstance(inputs, dict) and isinstance(outputs, dict)
+            else None
+        )
 
     def unread(self, document: Document, workspace: Workspace) -> list[Finding]:
-        """Problems of an experience that does not read what its dataset says is read; paths are in the dataset."""
+        """Problems of an experience that does not read what its dataset says is read; paths are in
+        the dataset.
+        """
         return []
 
     def completed(self, document: Document, tables: Tables, workspace: Workspace) -> Document:
-        """The experience, with values that follow from its dataset filled in. Raises DatasetError."""
+        """The experience, with values that follow from its dataset filled in. Raises
+        DatasetError.
+        """
         return document
 
     def turned(self, document: Document, angle: float) -> dict[str, Any]:
-        """Dotted key → new value: the changes of a dataset that turn the looks of its views by an angle [rad].
+        """Dotted key → new value: the changes of a dataset that turn the looks of its views by an
+        angle [rad].
 
         Raises QexpError if that is not possible.
         """
         return {}
 
     def pinned(self, document: Document, dataset: D, workspace: Workspace) -> Document:
-        """The dataset's whole document with the hash of its files, so that the digest depends on their content."""
+        """The dataset's whole document with the hash of its files, so that the digest depends on
+        their content.
+        """
         return document
 
     @abstractmethod
     def findings(
-        self, document: Document, dataset: D, tables: Tables, network: Network | None, available: int
+        self,
+        document: Document,
+        dataset: D,
+        tables: Tables,
+        network: Network | None,
+        available: int,
     ) -> Iterator[Finding]:
         """All problems of an experience on this dataset, besides transforms that cannot be built.
 
@@ -136,40 +163,65 @@ class KindData(ABC, Generic[D]):
         """Problems of a model on this dataset; paths are in the model."""
         for name, operation in network.operations.items():
             if isinstance(operation, MatchedFilters):
-                message = "matched filters need a dataset whose images a model makes, and this one has none"
+                message = (
+                    "matched filters need a dataset whose images a model makes, and this one has"
+                    " none"
+                )
                 yield ("operations", name), message
 
-    def match_filters(self, operation: MatchedFilters, image: str, document: Document, tables: Tables) -> None:
-        """Give matched filters of an input their images, of a kind in whose models `findings_in_model` allows them."""
+    def match_filters(
+        self, operation: MatchedFilters, image: str, document: Document, tables: Tables
+    ) -> None:
+        """Give matched filters of an input their images, of a kind in whose models
+        `findings_in_model` allows them.
+        """
         raise NotImplementedError
 
-    def data(self, spec: Document, dataset: D, tables: Tables, seeds: Seeds, device: torch.device) -> Data:
-        """The samples of a resolved experience, for a run that trains one network; those for training on demand."""
+    def data(
+        self, spec: Document, dataset: D, tables: Tables, seeds: Seeds, device: torch.device
+    ) -> Data:
+        """The samples of a resolved experience, for a run that trains one network; those for
+        training on demand.
+        """
         raise NotImplementedError
 
-    def to_fit(self, spec: Document, dataset: D, tables: Tables, seeds: Seeds) -> Mapping[str, torch.Tensor]:
-        """The samples to which the transforms of a single network are fitted: those of the training part."""
+    def to_fit(
+        self, spec: Document, dataset: D, tables: Tables, seeds: Seeds
+    ) -> Mapping[str, torch.Tensor]:
+        """The samples to which the transforms of a single network are fitted: those of the training
+        part.
+        """
         return self.data(spec, dataset, tables, seeds, torch.device("cpu")).to_fit()
 
     def ranges(self, spec: Document, dataset: D) -> tuple[Feature, ...]:
-        """Columns of the inputs with their least and greatest value; none for kinds whose inputs have no columns."""
+        """Columns of the inputs with their least and greatest value; none for kinds whose inputs
+        have no columns.
+        """
         return ()
 
-    def parts(self, dataset: D, spec: Document | None, tables: Tables, seed: int) -> Mapping[str, Any]:
-        """Name of a part → its rows, patches or quantile intervals, by which the dataset gives samples.
+    def parts(
+        self, dataset: D, spec: Document | None, tables: Tables, seed: int
+    ) -> Mapping[str, Any]:
+        """Name of a part → its rows, patches or quantile intervals, by which the dataset gives
+        samples.
 
-        spec  a resolved experience, whose split divides the dataset; None: the parts that the dataset itself has
+        spec  a resolved experience, whose split divides the dataset; None: the parts that the
+              dataset itself has
         Raises SplitError and DatasetError.
         """
         raise NotImplementedError
 
     @abstractmethod
     def samples(self, document: Document, dataset: D) -> Samples:
-        """The number of training samples in an epoch, and the memory of the samples that are kept."""
+        """The number of training samples in an epoch, and the memory of the samples that are
+        kept.
+        """
 
-    def sizes(self, spec: Document, dataset: D, tables: Tables, seed: int) -> tuple[int, ...] | None:
-        """Numbers of training samples of an epoch, of validation and of test samples, for a kind whose runs can be
-        stacked; those of the test part may be left out.
+    def sizes(
+        self, spec: Document, dataset: D, tables: Tables, seed: int
+    ) -> tuple[int, ...] | None:
+        """Numbers of training samples of an epoch, of validation and of test samples, for a kind
+        whose runs can be stacked; those of the test part may be left out.
         """
         return None
 
@@ -197,11 +249,16 @@ class KindFolds:
     load: Callable[[RunDirectory], dict[str, list[Estimator]]]
     """Fold → its networks. Raises QexpError that names unfinished folds."""
     work: Callable[[RunDirectory, IO[str], IO[str]], bool]
-    """(directory, orders, answers) → trains folds in a process of its own; False if it was asked to stop."""
+    """(directory, orders, answers) → trains folds in a process of its own; False if it was asked to
+    stop.
+    """
 
 
-def one_fold(split: Split, rows: Rows, column: Column, random: np.random.Generator, advice: str) -> tuple[Rows, Rows]:
-    """The rows that a split keeps and those that it holds out. Raises SplitError if it does so more than once.
+def one_fold(
+    split: Split, rows: Rows, column: Column, random: np.random.Generator, advice: str
+) -> tuple[Rows, Rows]:
+    """The rows that a split keeps and those that it holds out. Raises SplitError if it does so more
+    than once.
 
     advice  added to the error if the split makes several parts
     """

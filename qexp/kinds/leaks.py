@@ -1,4 +1,6 @@
-"""Test spectra that were used for training, found by the hashes of their counts, whatever their names and files."""
+"""Test spectra that were used for training, found by the hashes of their counts, whatever their
+names and files.
+"""
 
 from __future__ import annotations
 
@@ -36,7 +38,9 @@ class Spectra(Protocol):
 
 @dataclass(frozen=True)
 class Exposed:
-    """Training and validation samples of a run, and its test samples, as rows of a dataset with their hashes."""
+    """Training and validation samples of a run, and its test samples, as rows of a dataset with
+    their hashes.
+    """
 
     spectra: Spectra
     trained: Rows
@@ -64,8 +68,11 @@ class Overlap:
 def seen_of(spectra: Spectra, rows: Rows) -> dict[str, list[str]]:
     """Core → the sorted hashes of its spectra among some rows, each once."""
     hashes: dict[str, set[str]] = {}
-    for core, hash_ in zip(spectra.cores[rows].tolist(), spectra.hashes[rows].tolist(), strict=True):
-        hashes.setdefault(core, set()).add(sys.intern(hash_))  # runs with different seeds have the same hashes
+    for core, hash_ in zip(
+        spectra.cores[rows].tolist(), spectra.hashes[rows].tolist(), strict=True
+    ):
+        # runs with different seeds have the same hashes
+        hashes.setdefault(core, set()).add(sys.intern(hash_))
     return {core: sorted(hashes[core]) for core in sorted(hashes)}
 
 
@@ -74,15 +81,21 @@ def overlaps_with(spectra: Spectra, test: Rows, trained_on: Seen) -> list[Overla
     cores, hashes = spectra.cores[test].tolist(), spectra.hashes[test].tolist()
     hashes_trained_on = {hash_ for of_core in trained_on.values() for hash_ in of_core}
     tested = Counter(cores)
-    leaked = Counter(core for core, hash_ in zip(cores, hashes, strict=True) if hash_ in hashes_trained_on)
+    leaked = Counter(
+        core for core, hash_ in zip(cores, hashes, strict=True) if hash_ in hashes_trained_on
+    )
     of_test = set(hashes)
-    others = {core: sum(hash_ not in of_test for hash_ in trained_on.get(core, [])) for core in tested}
+    others = {
+        core: sum(hash_ not in of_test for hash_ in trained_on.get(core, [])) for core in tested
+    }
     shared = sorted(core for core in tested if leaked[core] or others[core])
     return [Overlap(core, tested[core], leaked[core], others[core]) for core in shared]
 
 
 def overlaps_within(spectra: Spectra, train: Rows, validation: Rows, test: Rows) -> list[Finding]:
-    """Problems of a split: spectra, or spectra of one core, both in the test part and in another one."""
+    """Problems of a split: spectra, or spectra of one core, both in the test part and in another
+    one.
+    """
     overlaps = overlaps_with(spectra, test, seen_of(spectra, np.union1d(train, validation)))
     of_spectra = [overlap for overlap in overlaps if overlap.leaked]
     of_cores = [overlap for overlap in overlaps if not overlap.leaked]
@@ -91,7 +104,9 @@ def overlaps_within(spectra: Spectra, train: Rows, validation: Rows, test: Rows)
         "each core must be in one part only, but some are tested and trained on": of_cores,
     }
     return [
-        (("split",), f"{problem}: {overlap_in_words(leaks)}; {WAY_OUT}") for problem, leaks in problems.items() if leaks
+        (("split",), f"{problem}: {overlap_in_words(leaks)}; {WAY_OUT}")
+        for problem, leaks in problems.items()
+        if leaks
     ]
 
 

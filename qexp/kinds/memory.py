@@ -1,4 +1,6 @@
-"""Memory that training takes: whether the weights and the samples of an experience are too large for this machine."""
+"""Memory that training takes: whether the weights and the samples of an experience are too large
+for this machine.
+"""
 
 from __future__ import annotations
 
@@ -39,7 +41,9 @@ class Samples:
     of_epoch: int
     """Number of training samples, at least those of an epoch."""
     kept: float = 0
-    """Bytes of the samples in memory at a time: all of an epoch, or those that are not for training."""
+    """Bytes of the samples in memory at a time: all of an epoch, or those that are not for
+    training.
+    """
     key: str = "batch_size"
     """Key of the experience for their number."""
 
@@ -47,7 +51,9 @@ class Samples:
 def memory_of_model(network: Network, available: int) -> Iterator[Finding]:
     """Problems of a model whose weights could not be trained."""
     copies = dict.fromkeys(network.operations, WEIGHTS_AND_GRADIENTS)
-    yield from (finding for _, finding in _too_large(_of_operations(network, copies), Samples(0), available))
+    yield from (
+        finding for _, finding in _too_large(_of_operations(network, copies), Samples(0), available)
+    )
 
 
 def memory_of_experience(
@@ -58,7 +64,10 @@ def memory_of_experience(
     pretrain = document["pretrain"]
     if pretrain is not None and pretrain["epochs_frozen"] is None:
         copies |= dict.fromkeys(pretrain["freeze"], 1)  # these weights are never trained
-    weights = {name: document.get("members", 1) * size for name, size in _of_operations(network, copies).items()}
+    weights = {
+        name: document.get("members", 1) * size
+        for name, size in _of_operations(network, copies).items()
+    }
     batch = min(document["batch_size"], samples.of_epoch)
     of_batch = BYTES_OF_NUMBER * batch * sum(map(math.prod, network.inputs.values()))
     if of_batch > samples.kept:
@@ -66,8 +75,11 @@ def memory_of_experience(
     yield from _too_large(weights, samples, available)
 
 
-def _too_large(weights: Mapping[str, float], samples: Samples, available: int) -> Iterator[tuple[str, Finding]]:
-    """Findings if weights and samples, without what is computed of them, are much larger than this machine's memory.
+def _too_large(
+    weights: Mapping[str, float], samples: Samples, available: int
+) -> Iterator[tuple[str, Finding]]:
+    """Findings if weights and samples, without what is computed of them, are much larger than this
+    machine's memory.
 
     weights  operation → bytes of its weights, with everything of the same size that training keeps
     """
@@ -75,14 +87,21 @@ def _too_large(weights: Mapping[str, float], samples: Samples, available: int) -
     total = of_weights + samples.kept
     if total <= TOLERATED_EXCESS * available:
         return
-    has = f"this machine has {in_bytes(available)}" if available < machine.LARGEST_MEMORY else "no machine has as much"
+    has = (
+        f"this machine has {in_bytes(available)}"
+        if available < machine.LARGEST_MEMORY
+        else "no machine has as much"
+    )
     comparison = f"training takes {in_bytes(total)}, but {has}"
     if of_weights >= samples.kept:
         name = max(weights, key=lambda name: weights[name])
         message = f"{in_bytes(weights[name])} to train its weights: {comparison}; make it smaller"
         yield "model", (("operations", name), message)
     else:
-        yield "experience", ((samples.key,), f"{in_bytes(samples.kept)} for samples: {comparison}; use fewer")
+        yield (
+            "experience",
+            ((samples.key,), f"{in_bytes(samples.kept)} for samples: {comparison}; use fewer"),
+        )
 
 
 def _of_operations(network: Network, copies: Mapping[str, float]) -> dict[str, float]:
@@ -103,5 +122,7 @@ def _state(document: Document, tables: Tables) -> float:
     optimizer = built(tables["optimizers"], document["optimizer"], [weight], 0.1)
     optimizer.step()
     values = [value for state in optimizer.state.values() for value in state.values()]
-    tensors = [value for value in values if isinstance(value, torch.Tensor) and value.shape == weight.shape]
+    tensors = [
+        value for value in values if isinstance(value, torch.Tensor) and value.shape == weight.shape
+    ]
     return sum(tensor.numel() for tensor in tensors) / weight.numel()

@@ -1,4 +1,6 @@
-"""Networks of checked documents and of finished runs, with transforms, weights, posterior heads and metrics."""
+"""Networks of checked documents and of finished runs, with transforms, weights, posterior heads and
+metrics.
+"""
 
 from __future__ import annotations
 
@@ -44,12 +46,22 @@ def transforms_of(spec: Document, tables: Tables) -> dict[str, Transform]:
 
 
 def periods_of(transforms: Mapping[str, Transform]) -> dict[str, float]:
-    """Variable → the period after which its values repeat, in its own unit, where its transform has one."""
-    return {name: transform.period for name, transform in transforms.items() if transform.period is not None}
+    """Variable → the period after which its values repeat, in its own unit, where its transform has
+    one.
+    """
+    return {
+        name: transform.period
+        for name, transform in transforms.items()
+        if transform.period is not None
+    }
 
 
-def build_transforms(document: Document, tables: Tables) -> tuple[dict[str, Transform], list[Finding]]:
-    """The transforms of an experience that can be built, and the problems of the parameters of the others."""
+def build_transforms(
+    document: Document, tables: Tables
+) -> tuple[dict[str, Transform], list[Finding]]:
+    """The transforms of an experience that can be built, and the problems of the parameters of the
+    others.
+    """
     transforms: dict[str, Transform] = {}
     findings: list[Finding] = []
     for name, value in document["transforms"].items():
@@ -60,7 +72,9 @@ def build_transforms(document: Document, tables: Tables) -> tuple[dict[str, Tran
     return transforms, findings
 
 
-def of_several_numbers(document: Document, transforms: Mapping[str, Transform], allowed: bool) -> Iterator[Finding]:
+def of_several_numbers(
+    document: Document, transforms: Mapping[str, Transform], allowed: bool
+) -> Iterator[Finding]:
     """Problems of transforms that make several numbers of each value, as that of an angle does.
 
     allowed  whether the kind of dataset takes them at all
@@ -69,7 +83,10 @@ def of_several_numbers(document: Document, transforms: Mapping[str, Transform], 
         if (numbers := transform.shape((1,))[0]) == 1:
             continue
         if name in document["inputs"]:
-            yield ("transforms", name), f"makes {numbers} numbers of each value, which only outputs can have"
+            yield (
+                ("transforms", name),
+                f"makes {numbers} numbers of each value, which only outputs can have",
+            )
         elif not allowed:
             which = "which only networks on generated and tabular datasets can learn"
             yield ("transforms", name), f"makes {numbers} numbers of each value, {which}"
@@ -80,22 +97,30 @@ def try_transform(
 ) -> Iterator[Finding]:
     """Problems of transformed values, with a transform that is fitted to others.
 
-    element  what the elements of a sample are, if those that are the same in all samples are to be named
+    element  what the elements of a sample are, if those that are the same in all samples are to be
+             named
     """
     try:
         transform.fit(to_fit)
         finite = torch.isfinite(transform(values))
     except ValueError as error:
-        same = (to_fit.amax(dim=0) == to_fit.amin(dim=0)).nonzero()[:, 0].tolist() if element else []
+        same = (
+            (to_fit.amax(dim=0) == to_fit.amin(dim=0)).nonzero()[:, 0].tolist() if element else []
+        )
         examples = f", as in {element} {some([str(index) for index in same])}" if same else ""
         yield ("transforms", name), f"{error}{examples}"
         return
     if not finite.all():
-        message = f"{values[~finite][0]:g} becomes infinite or undefined; use another transform for '{name}'"
+        message = (
+            f"{values[~finite][0]:g} becomes infinite or undefined; use another transform for"
+            f" '{name}'"
+        )
         yield ("transforms", name), message
 
 
-def in_periods(name: str, transform: Transform, quantity: Quantity, support: tuple[float, float]) -> Iterator[Finding]:
+def in_periods(
+    name: str, transform: Transform, quantity: Quantity, support: tuple[float, float]
+) -> Iterator[Finding]:
     """Whether the period of an output's transform is that of its quantity, or half of it.
 
     support  least and greatest possible value, for a quantity without a period
@@ -106,42 +131,70 @@ def in_periods(name: str, transform: Transform, quantity: Quantity, support: tup
     own, period = transform.period, quantity.period
     if period is not None:
         if not any(math.isclose(own, possible, rel_tol=1e-6) for possible in (period, period / 2)):
-            remedy = f'set "period" to {period!r}, or to {period / 2!r} for lines without a direction'
-            yield where, f"has the period {own:.10g}, but '{name}' repeats after {period:.10g}{unit}; {remedy}"
+            remedy = (
+                f'set "period" to {period!r}, or to {period / 2!r} for lines without a direction'
+            )
+            yield (
+                where,
+                (
+                    f"has the period {own:.10g}, but '{name}' repeats after {period:.10g}{unit};"
+                    f" {remedy}"
+                ),
+            )
     elif support[1] - support[0] > own * (1 + 1e-6):
-        span = f"values from {support[0]:g} to {support[1]:g}{unit} span more than one period of {own:.10g}"
+        span = (
+            f"values from {support[0]:g} to {support[1]:g}{unit} span more than one period of"
+            f" {own:.10g}"
+        )
         remedy = 'set a longer "period", or use another transform'
         yield where, f"{span}, and '{name}' is not known to repeat; {remedy}"
 
 
-# Networks of checked documents: laid out, with transforms, and with the weights of a finished run, ready to estimate.
+# Networks of checked documents: laid out, with transforms, and with the weights of a finished run,
+# ready to estimate.
 
 
-def network_of(document: Document, inputs: Iterable[str], outputs: Iterable[str], tables: Tables) -> Network:
-    """The network of a checked model document, laid out without allocating its weights. Raises BranchError."""
+def network_of(
+    document: Document, inputs: Iterable[str], outputs: Iterable[str], tables: Tables
+) -> Network:
+    """The network of a checked model document, laid out without allocating its weights. Raises
+    BranchError.
+    """
     sizes: dict[str, Shape] = {name: from_spec(document["inputs"][name]["size"]) for name in inputs}
-    operations = {name: _operation(value, tables["modules"]) for name, value in document["operations"].items()}
+    operations = {
+        name: _operation(value, tables["modules"]) for name, value in document["operations"].items()
+    }
     branches = [
-        Branch(tuple(listed(branch["x_name"])), tuple(listed(branch["y_name"])), tuple(branch["operations"]))
+        Branch(
+            tuple(listed(branch["x_name"])),
+            tuple(listed(branch["y_name"])),
+            tuple(branch["operations"]),
+        )
         for branch in document["branches"]
     ]
     return Network(sizes, list(outputs), operations, branches)
 
 
 def in_batches(document: Document, network: Network, sizes: Collection[int]) -> Iterator[Finding]:
-    """Whether an epoch ends with a batch of one sample, on which a layer of the network cannot be trained.
+    """Whether an epoch ends with a batch of one sample, on which a layer of the network cannot be
+    trained.
 
     sizes  numbers of training samples of the networks that are trained
     """
     alone = sorted(size for size in sizes if size % document["batch_size"] == 1)
     if alone and _normalises_over_samples(network):
         single = f"the last of the batches of {alone[0]:,} samples has a single sample"
-        yield ("batch_size",), f"{single}, which a 'batch_norm' cannot normalise; choose another size"
+        yield (
+            ("batch_size",),
+            f"{single}, which a 'batch_norm' cannot normalise; choose another size",
+        )
 
 
 def _normalises_over_samples(network: Network) -> bool:
     """Whether some layer cannot be trained on a single sample."""
-    samples = {name: torch.empty(1, *shape, device="meta") for name, shape in network.inputs.items()}
+    samples = {
+        name: torch.empty(1, *shape, device="meta") for name, shape in network.inputs.items()
+    }
     network.train()
     try:
         with torch.no_grad():
@@ -184,16 +237,23 @@ def model_of(spec: Document, tables: Tables) -> Estimator:
 
 
 def imputation_of(spec: Document) -> Imputation | None:
-    """What fills gaps in the inputs of a resolved experience, not fitted yet; None if its rows have none."""
-    if not isinstance(rule := spec.get("dataset", {}).get("missing"), dict):  # of other rules the name alone is written
+    """What fills gaps in the inputs of a resolved experience, not fitted yet; None if its rows have
+    none.
+    """
+    # of other rules the name alone is written
+    if not isinstance(rule := spec.get("dataset", {}).get("missing"), dict):
         return None
     columns, indicator = spec["dataset"]["inputs"], rule["parameters"]["indicator"]
     measured = {name: columns[name] for name in spec["inputs"] if name in columns}
     return Imputation(rule["type"], measured, indicator if indicator in spec["inputs"] else None)
 
 
-def trained_model(spec: Document, tables: Tables, weights: Mapping[str, torch.Tensor], file: Path) -> Estimator:
-    """A model with weights from a file, ready to predict. Raises DamagedError if they do not belong to it."""
+def trained_model(
+    spec: Document, tables: Tables, weights: Mapping[str, torch.Tensor], file: Path
+) -> Estimator:
+    """A model with weights from a file, ready to predict. Raises DamagedError if they do not belong
+    to it.
+    """
     model = model_of(spec, tables)
     initialise(model.network, Seeds(0))  # allocates memory; the values come from `weights`
     checkpoint.load(model, weights, file)
@@ -201,29 +261,42 @@ def trained_model(spec: Document, tables: Tables, weights: Mapping[str, torch.Te
         shape = model.network.inputs.get(name) or model.network.shapes[name]
         try:  # fitted values may have any number of channels
             values = torch.ones(1, *shape)
-            transformed = transform(values if transform.needs_own else transform.inverse(values)).shape[1:]
+            transformed = transform(
+                values if transform.needs_own else transform.inverse(values)
+            ).shape[1:]
         except RuntimeError:
             transformed = None
         if transformed != shape:
-            raise DamagedError(f"{file} is damaged: the transform of '{name}' was not fitted to {written(shape)}")
+            raise DamagedError(
+                f"{file} is damaged: the transform of '{name}' was not fitted to {written(shape)}"
+            )
     return model.eval()
 
 
 def load_model(directory: RunDirectory, device: torch.device) -> Estimator:
-    """The model of a finished run with its best weights, ready to predict. Raises QexpError for several networks."""
+    """The model of a finished run with its best weights, ready to predict. Raises QexpError for
+    several networks.
+    """
     models = load_models(directory, device)
     if directory.all_folds() or len(models) > 1:
-        raise QexpError(f"{directory.name} has {len(models)} networks, of folds or seeds; this needs a run with one")
+        raise QexpError(
+            f"{directory.name} has {len(models)} networks, of folds or seeds; this needs a run"
+            " with one"
+        )
     return models[0]
 
 
 def load_models(directory: RunDirectory, device: torch.device) -> list[Estimator]:
-    """The model of a finished run, or all models of its folds or of an ensemble, ready to predict. Raises QexpError."""
+    """The model of a finished run, or all models of its folds or of an ensemble, ready to predict.
+    Raises QexpError.
+    """
     return [model for of_fold in load_folds(directory, device).values() for model in of_fold]
 
 
 def load_folds(directory: RunDirectory, device: torch.device) -> dict[str, list[Estimator]]:
-    """Fold → its models, ready to predict; of a run without folds its model, under an empty name. Raises QexpError."""
+    """Fold → its models, ready to predict; of a run without folds its model, under an empty name.
+    Raises QexpError.
+    """
     if len(directory.members) > 1:
         each = [load_folds(member, device) for member in directory.members]
         return {fold: [model for folds in each for model in folds[fold]] for fold in each[0]}
@@ -234,7 +307,13 @@ def load_folds(directory: RunDirectory, device: torch.device) -> dict[str, list[
     else:
         require_done(directory)
         weights, _ = checkpoint.read(directory.best_weights)
-        models = {"": [trained_model(directory.spec(), tables_of(directory), weights, directory.best_weights)]}
+        models = {
+            "": [
+                trained_model(
+                    directory.spec(), tables_of(directory), weights, directory.best_weights
+                )
+            ]
+        }
     return {fold: [model.to(device) for model in of_fold] for fold, of_fold in models.items()}
 
 
@@ -247,38 +326,69 @@ FAR_VALUE = 6.0
 
 def outputs_of_heads(document: Document, modules: Table) -> dict[str, str]:
     """Output → the posterior head that makes it, in a checked model."""
-    return {output: head for head, outputs in heads_in(document["model"], modules).items() for output in outputs}
+    return {
+        output: head
+        for head, outputs in heads_in(document["model"], modules).items()
+        for output in outputs
+    }
 
 
 def in_heads(
-    document: Document, tables: Tables, shapes: Mapping[str, tuple[int, ...]], transforms: Mapping[str, Transform]
+    document: Document,
+    tables: Tables,
+    shapes: Mapping[str, tuple[int, ...]],
+    transforms: Mapping[str, Transform],
 ) -> Iterator[Finding]:
-    """Whether losses, transforms and shapes of an experience are those that its posterior heads need."""
+    """Whether losses, transforms and shapes of an experience are those that its posterior heads
+    need.
+    """
     of_head = outputs_of_heads(document, tables["modules"])
     outputs, losses = document["outputs"], document["losses"]
     for name, head in of_head.items():
         if name not in outputs:
-            yield ("outputs",), f"the posterior head '{head}' makes '{name}', too, which is not listed; add it"
+            yield (
+                ("outputs",),
+                f"the posterior head '{head}' makes '{name}', too, which is not listed; add it",
+            )
     for index, name in enumerate(outputs):
         loss = losses[name]["type"]
         if name in of_head and loss != OF_POSTERIORS:
-            yield ("losses", name), f"'{name}' is made by a posterior head, whose loss is '{OF_POSTERIORS}'"
+            yield (
+                ("losses", name),
+                f"'{name}' is made by a posterior head, whose loss is '{OF_POSTERIORS}'",
+            )
         if name not in of_head and loss == OF_POSTERIORS:
-            remedy = f"end the branch of '{name}' with one, such as 'gaussian_posterior', or choose another loss"
-            yield ("losses", name), f"'{OF_POSTERIORS}' is for outputs of a posterior head; {remedy}"
+            remedy = (
+                f"end the branch of '{name}' with one, such as 'gaussian_posterior', or choose"
+                " another loss"
+            )
+            yield (
+                ("losses", name),
+                f"'{OF_POSTERIORS}' is for outputs of a posterior head; {remedy}",
+            )
         if name in of_head and name in shapes and shapes[name] != (1,):
-            yield ("outputs", index), f"a posterior head makes single numbers, but '{name}' has several"
+            yield (
+                ("outputs", index),
+                f"a posterior head makes single numbers, but '{name}' has several",
+            )
         if name in of_head and name in transforms and transforms[name].shape((1,)) != (1,):
             remedy = "leave the transform out, which takes the prior's"
             yield ("transforms", name), f"a posterior head makes one number of each value; {remedy}"
 
 
 def beyond_prior(
-    document: Document, tables: Tables, distributions: Mapping[str, Distribution], transforms: Mapping[str, Transform]
+    document: Document,
+    tables: Tables,
+    distributions: Mapping[str, Distribution],
+    transforms: Mapping[str, Transform],
 ) -> Iterator[Finding]:
     """Transforms whose inverse reaches values that the prior excludes."""
     for name in outputs_of_heads(document, tables["modules"]):
-        if name not in distributions or name not in transforms or transforms[name].shape((1,)) != (1,):
+        if (
+            name not in distributions
+            or name not in transforms
+            or transforms[name].shape((1,)) != (1,)
+        ):
             continue
         low, high = distributions[name].support()
         ends = torch.tensor([[-FAR_VALUE], [FAR_VALUE]], dtype=torch.float64)
@@ -301,7 +411,8 @@ CLOSE_RESTORED = 1e-6
 def scale_of(spec: dict[str, Any], tables: Tables, output: str, truth: Array) -> Scale:
     """The scale of an output's transform, or its own unit if that does not go one way and back.
 
-    What a transform fits is a linear function, on which intervals do not depend; so it is fitted to the true values.
+    What a transform fits is a linear function, on which intervals do not depend; so it is fitted to
+    the true values.
 
     truth  (row,), true values of the output
     """
@@ -309,7 +420,12 @@ def scale_of(spec: dict[str, Any], tables: Tables, output: str, truth: Array) ->
     transform = transforms_of(spec, tables).get(output)
     period = transform.period if transform is not None else None
     own_unit = Scale(low=limits.low, high=limits.high, period=period)
-    if transform is None or transform.shape((1,)) != (1,) or transform.needs_own or np.ptp(truth) == 0:
+    if (
+        transform is None
+        or transform.shape((1,)) != (1,)
+        or transform.needs_own
+        or np.ptp(truth) == 0
+    ):
         return own_unit
     transform.fit(column_of(truth))
     scale = Scale(on_arrays(transform), on_arrays(transform.inverse), limits.low, limits.high)
@@ -340,11 +456,16 @@ def on_arrays(function: Callable[[torch.Tensor], torch.Tensor]) -> Any:
 
 
 def metrics_of(spec: Document, tables: Tables) -> dict[str, Metrics]:
-    """output → the metrics that are reported of it; errors of angles are taken by the shorter way round."""
+    """output → the metrics that are reported of it; errors of angles are taken by the shorter way
+    round.
+    """
     periods = periods_of_outputs(spec, tables)
     return {
         output: with_period(
-            {name: tables["metrics"][name].build() for name in asked_for(spec["metrics"].get(output, []))},
+            {
+                name: tables["metrics"][name].build()
+                for name in asked_for(spec["metrics"].get(output, []))
+            },
             periods.get(output),
         )
         for output in spec["outputs"]
@@ -352,13 +473,20 @@ def metrics_of(spec: Document, tables: Tables) -> dict[str, Metrics]:
 
 
 def periods_of_outputs(spec: Document, tables: Tables) -> dict[str, float]:
-    """output → the period after which its values repeat, in its own unit: of its transform, or else of its quantity."""
-    periods = documents_of(spec["dataset"]).periods(spec["outputs"], spec["dataset"], tables["quantities"])
+    """output → the period after which its values repeat, in its own unit: of its transform, or else
+    of its quantity.
+    """
+    periods = documents_of(spec["dataset"]).periods(
+        spec["outputs"], spec["dataset"], tables["quantities"]
+    )
     return periods | periods_of(transforms_of(spec, tables))
 
 
-def of_training_mean(document: Document, outputs: Sequence[str], why: str, tables: Tables) -> Iterator[Finding]:
-    """Problems of metrics of outputs whose training targets have no mean: the metrics must not depend on it.
+def of_training_mean(
+    document: Document, outputs: Sequence[str], why: str, tables: Tables
+) -> Iterator[Finding]:
+    """Problems of metrics of outputs whose training targets have no mean: the metrics must not
+    depend on it.
 
     why  why there is none, for the message
     """
@@ -366,17 +494,26 @@ def of_training_mean(document: Document, outputs: Sequence[str], why: str, table
         for name in names:
             metric = tables["metrics"][name].build()
             if output in outputs and isinstance(metric, Metric) and metric.against is not None:
-                message = f"'{name}' compares with the mean of the training targets, but {why}; use 'r2'"
+                message = (
+                    f"'{name}' compares with the mean of the training targets, but {why}; use 'r2'"
+                )
                 yield ("metrics", output), message
 
 
-def of_sums_only(document: Document, outputs: Sequence[str], pieces: str, tables: Tables) -> Iterator[Finding]:
-    """Problems of metrics of outputs that are evaluated piece by piece: the metrics must be additive.
+def of_sums_only(
+    document: Document, outputs: Sequence[str], pieces: str, tables: Tables
+) -> Iterator[Finding]:
+    """Problems of metrics of outputs that are evaluated piece by piece: the metrics must be
+    additive.
 
     pieces  what errors call the pieces, in the plural
     """
     metrics = {name: entry.build() for name, entry in tables["metrics"].items()}
-    of_sums = [name for name, metric in metrics.items() if isinstance(metric, Metric) and metric.additive is not None]
+    of_sums = [
+        name
+        for name, metric in metrics.items()
+        if isinstance(metric, Metric) and metric.additive is not None
+    ]
     for output, names in document["metrics"].items():
         for name in names:
             if output in outputs and name not in of_sums:

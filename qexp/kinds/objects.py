@@ -1,4 +1,6 @@
-"""Objects made of documents that have been checked: datasets, models with weights, recipes, samples, devices."""
+"""Objects made of documents that have been checked: datasets, models with weights, recipes,
+samples, devices.
+"""
 
 from __future__ import annotations
 
@@ -50,17 +52,23 @@ def initial_model(spec: Document, tables: Tables, seeds: Seeds) -> Estimator:
     for branch in model.network.branches:
         for name in branch.operations[:1]:  # a branch may have none at all
             if isinstance(filters := model.network.operations[name], MatchedFilters):
-                data_kind(spec["dataset"]).match_filters(filters, branch.sources[0], spec["dataset"], tables)
+                data_kind(spec["dataset"]).match_filters(
+                    filters, branch.sources[0], spec["dataset"], tables
+                )
     return model
 
 
 def recipe_of(spec: Document, tables: Tables) -> Recipe:
     optimizer, pretrain, epochs = spec["optimizer"], spec["pretrain"], int(spec["epochs"])
-    build_optimizer: Callable[..., torch.optim.Optimizer] = tables["optimizers"][optimizer["type"]].build
+    build_optimizer: Callable[..., torch.optim.Optimizer] = tables["optimizers"][
+        optimizer["type"]
+    ].build
     return Recipe(
         losses={
             name: built(tables["losses"], spec["losses"][outputs[0]])
-            for name, outputs in learned(spec["outputs"], heads_in(spec["model"], tables["modules"])).items()
+            for name, outputs in learned(
+                spec["outputs"], heads_in(spec["model"], tables["modules"])
+            ).items()
         },
         metrics=metrics_of(spec, tables),
         optimizer=partial(build_optimizer, **optimizer["parameters"]),
@@ -79,9 +87,12 @@ def recipe_of(spec: Document, tables: Tables) -> Recipe:
 
 
 def fit_transforms(
-    model: Estimator, to_fit: Callable[[], Mapping[str, torch.Tensor]], fitted_before: Collection[str] = ()
+    model: Estimator,
+    to_fit: Callable[[], Mapping[str, torch.Tensor]],
+    fitted_before: Collection[str] = (),
 ) -> list[str]:
-    """Fit the adaptive transforms to training samples, except those of some variables. Returns the variables.
+    """Fit the adaptive transforms to training samples, except those of some variables. Returns the
+    variables.
 
     to_fit  makes the samples, if a transform needs them
     """
@@ -109,7 +120,9 @@ def device_of(name: str) -> torch.device:
     if name.startswith("cuda") and not torch.cuda.is_available():
         raise QexpError("`device=cuda`: torch finds no usable GPU here; try `device=cpu`")
     if name.startswith("cuda:") and int(name[5:]) >= torch.cuda.device_count():
-        raise QexpError(f"`device={name}`: there are {torch.cuda.device_count()} GPUs, counted from 0")
+        raise QexpError(
+            f"`device={name}`: there are {torch.cuda.device_count()} GPUs, counted from 0"
+        )
     return torch.device(name)
 
 
@@ -117,17 +130,22 @@ def device_of(name: str) -> torch.device:
 
 
 SMALL_BATCH = 1e8
-"""Floating-point operations in the forward pass of a batch below which a second thread slows it down."""
+"""Floating-point operations in the forward pass of a batch below which a second thread slows it
+down.
+"""
 
 
 def threads_for(spec: Document, tables: Tables, batch_size: int | None = None) -> int:
-    """The number of threads to use in training; it depends only on the spec and on the machine's settings.
+    """The number of threads to use in training; it depends only on the spec and on the machine's
+    settings.
 
-    Threads wait for each other at the end of every operation. With short operations that takes most of the time, and
-    on a busy machine nearly all of it: a small network then trains ten times as fast on one thread.
-    `OMP_NUM_THREADS` is respected. Stacks of networks have one thread each; several cores train several stacks.
+    Threads wait for each other at the end of every operation. With short operations that takes most
+    of the time, and on a busy machine nearly all of it: a small network then trains ten times as
+    fast on one thread. `OMP_NUM_THREADS` is respected. Stacks of networks have one thread each;
+    several cores train several stacks.
 
-    batch_size  samples that go through the network at a time; that of the spec, for training, if left out
+    batch_size  samples that go through the network at a time; that of the spec, for training, if
+                left out
     """
     available = torch.get_num_threads()
     if data_kind(spec["dataset"]).several_networks:
@@ -150,6 +168,8 @@ def threads_to_predict(spec: Document, tables: Tables, device: torch.device) -> 
 
 
 def batches_at_once() -> int:
-    """How many batches to estimate at a time, each with the present number of threads; on all cores."""
+    """How many batches to estimate at a time, each with the present number of threads; on all
+    cores.
+    """
     cores = os.environ.get("OMP_NUM_THREADS") or usable_cores() or 1
     return max(int(cores) // torch.get_num_threads(), 1)

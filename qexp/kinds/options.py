@@ -1,4 +1,6 @@
-"""What matrix, predict, evaluate, intervals, calibrate, limit, figures and data show are asked for."""
+"""What matrix, predict, evaluate, intervals, calibrate, limit, figures and data show are asked
+for.
+"""
 
 from __future__ import annotations
 
@@ -37,7 +39,9 @@ OnProgress = Callable[[int, float], None]
 """Receives how many images, rows or frames are estimated, and the share of the file."""
 
 Watched = Callable[[str, Path], AbstractContextManager[OnProgress]]
-"""From what is counted, such as "rows", and a file that is estimated, what is shown its progress."""
+"""From what is counted, such as "rows", and a file that is estimated, what is shown its
+progress.
+"""
 
 
 def read_axes(option: str, texts: Sequence[str]) -> dict[str, tuple[float, float, int]]:
@@ -56,7 +60,10 @@ def read_units(option: str, texts: Sequence[str]) -> str | dict[str, str]:
     if len(parts) == 1 and parts[0] and "=" not in parts[0]:
         return parts[0]
     return pairs(
-        option, parts, "write one unit, such as mm, or NAME=UNIT for each input", lambda unit: text_of(unit.strip())
+        option,
+        parts,
+        "write one unit, such as mm, or NAME=UNIT for each input",
+        lambda unit: text_of(unit.strip()),
     )
 
 
@@ -70,28 +77,52 @@ class NewOptions(InWorkspace):
     """Options of `qexp new`."""
 
     kind: str | None = option(
-        None, "What is written: a dataset, or an experience with its model and, for a file, its dataset; an "
-        "experience if left out beside `source`.", metavar="[dataset|experience]", argument=True,
-    )  # fmt: skip
-    name: str | None = option(None, "Name of the new specs; that of `source` if left out.", argument=True)
+        None,
+        "What is written: a dataset, or an experience with its model and, for a file, its dataset;"
+        " an experience if left out beside `source`.",
+        metavar="[dataset|experience]",
+        argument=True,
+    )
+    name: str | None = option(
+        None, "Name of the new specs; that of `source` if left out.", argument=True
+    )
     file: str | Path | None = option(
-        None, "A table (CSV, Parquet); a folder with train/ and test/, each with folders of NetCDF or npy files; arrays"
-        " of simulations (NetCDF, HDF5, npz, Zarr), and a table of that name if they lack the parameters; a folder of "
-        "images, and the table that names them; or an observation of qexp observe. Without it the experience is for "
-        "the dataset of its name.", metavar="[FILE|FOLDER]", shell=str, argument=True,
-    )  # fmt: skip
+        None,
+        "A table (CSV, Parquet); a folder with train/ and test/, each with folders of NetCDF or npy"
+        " files; arrays of simulations (NetCDF, HDF5, npz, Zarr), and a table of that name if they"
+        " lack the parameters; a folder of images, and the table that names them; or an observation"
+        " of qexp observe. Without it the experience is for the dataset of its name.",
+        metavar="[FILE|FOLDER]",
+        shell=str,
+        argument=True,
+    )
     _: KW_ONLY
     source: str | Path | None = option(
-        None, "The file or folder, for an experience of its name.", "--from", metavar="FILE|FOLDER", shell=str
+        None,
+        "The file or folder, for an experience of its name.",
+        "--from",
+        metavar="FILE|FOLDER",
+        shell=str,
     )
     outputs: Sequence[str] = option(
-        (), "Column or field that is estimated; the last one of numbers, or all of simulations, if left out.",
-        "--output", also="Repeat for more.", metavar="COLUMN", shell=list[str], example='("moisture",)',
-    )  # fmt: skip
+        (),
+        "Column or field that is estimated; the last one of numbers, or all of simulations, if left"
+        " out.",
+        "--output",
+        also="Repeat for more.",
+        metavar="COLUMN",
+        shell=list[str],
+        example='("moisture",)',
+    )
     groups: Sequence[str] = option(
-        (), "Column whose rows of one value are held out together, such as a site.", "--group",
-        also="Repeat for more.", metavar="COLUMN", shell=list[str], example='("field",)',
-    )  # fmt: skip
+        (),
+        "Column whose rows of one value are held out together, such as a site.",
+        "--group",
+        also="Repeat for more.",
+        metavar="COLUMN",
+        shell=list[str],
+        example='("field",)',
+    )
 
     def divided(self, names: Sequence[str], where: str, what: str) -> tuple[list[str], list[str]]:
         """Inputs and outputs: those that are named, else the last; the others are inputs.
@@ -102,7 +133,9 @@ class NewOptions(InWorkspace):
         for name in self.outputs:
             if name not in names:
                 known = suggestion(name, names)
-                raise QexpError(f"`outputs={[name]}`: '{name}' is none of the {what} of {where}; {known}")
+                raise QexpError(
+                    f"`outputs={[name]}`: '{name}' is none of the {what} of {where}; {known}"
+                )
         outputs = list(self.outputs) or list(names[-1:])
         inputs = [name for name in names if name not in outputs]
         if not inputs:
@@ -115,41 +148,64 @@ class MatrixOptions(Computing, Displaying):
     """Options of `qexp matrix`."""
 
     dataset: str | None = option(
-        None, "Name or path of a dataset spec, which generates the observations; the run's own dataset if left out.",
+        None,
+        "Name or path of a dataset spec, which generates the observations; the run's own dataset if"
+        " left out.",
         complete="datasets",
-    )  # fmt: skip
+    )
     _: KW_ONLY
     axes: Mapping[str, tuple[float, float, int]] = option(
-        {}, "Axis of true values: variable, and low, high and number of cells. The axes of the dataset if left out.",
-        "--axis", also="Repeat for more.",
-        example='{"depth": (0, 4, 128)}', metavar="VARIABLE=LOW:HIGH:CELLS", shell=list[str], read=read_axes,
+        {},
+        "Axis of true values: variable, and low, high and number of cells. The axes of the dataset"
+        " if left out.",
+        "--axis",
+        also="Repeat for more.",
+        example='{"depth": (0, 4, 128)}',
+        metavar="VARIABLE=LOW:HIGH:CELLS",
+        shell=list[str],
+        read=read_axes,
         complete="variables",
-    )  # fmt: skip
+    )
     fixed: Mapping[str, float] = option(
-        {}, "Value of a variable that is not an axis.", "--fix", also="Repeat for more.",
-        example='{"x": 0.5}', metavar="VARIABLE=VALUE",
-        shell=list[str], read=read_values, complete="variables",
-    )  # fmt: skip
+        {},
+        "Value of a variable that is not an axis.",
+        "--fix",
+        also="Repeat for more.",
+        example='{"x": 0.5}',
+        metavar="VARIABLE=VALUE",
+        shell=list[str],
+        read=read_values,
+        complete="variables",
+    )
     repeats: int = option(1, "Noise realisations per cell.", metavar="N")
     seed: int = option(0, "Random seed of the noise.")
     name: str | None = option(
-        None, "Name of the matrix in the run; that of the dataset if left out. The same matrix is not computed again.",
+        None,
+        "Name of the matrix in the run; that of the dataset if left out. The same matrix is not"
+        " computed again.",
         metavar="NAME",
-    )  # fmt: skip
-    force: bool = option(False, "Replace a matrix of the same name that was made with other settings.")
+    )
+    force: bool = option(
+        False, "Replace a matrix of the same name that was made with other settings."
+    )
     npy: bool = option(False, "Also write the .npy arrays of VDI.")
     refine: bool = option(
-        False, "Also refine every estimate by least squares that start at it, with the weights of the dataset's noise."
+        False,
+        "Also refine every estimate by least squares that start at it, with the weights of the"
+        " dataset's noise.",
     )
     bound: bool = option(
-        False, "Also compute the Cramér-Rao bound, the least standard deviation of unbiased estimates; with `repeats`, "
-        "the ratio of the network's to it.",
-    )  # fmt: skip
+        False,
+        "Also compute the Cramér-Rao bound, the least standard deviation of unbiased estimates;"
+        " with `repeats`, the ratio of the network's to it.",
+    )
     on_refined: Counted = python_only(
         uncounted, "Takes the number of cells that are refined, and of all; a bar if left out"
     )
     tell: Report = python_only(ignore, "Receives a line for each matrix that existed already")
-    warn: Report = python_only(as_warning, "Receives a line on each axis or value that the training data do not have")
+    warn: Report = python_only(
+        as_warning, "Receives a line on each axis or value that the training data do not have"
+    )
 
     def __post_init__(self) -> None:
         if self.repeats < 1:
@@ -168,65 +224,101 @@ class PredictOptions(Computing, Displaying):
     }
 
     source: str | Path | Sequence[str | Path] = option(
-        ..., "Images: a NetCDF, npz, npy or GeoTIFF file with samples first, a folder with a npy or GeoTIFF file per "
-        "input, or a folder of such files and folders. Rows: a CSV, Parquet or NetCDF file, or a folder of them. "
-        "Fields: a NetCDF file, a folder with ex.nc or npy files, or a folder of such folders. Spectra: a folder with "
-        "spe/, a folder of files, or a table with one per row.", "--input", metavar="FILE|FOLDER", shell=str,
+        ...,
+        "Images: a NetCDF, npz, npy or GeoTIFF file with samples first, a folder with a npy or"
+        " GeoTIFF file per input, or a folder of such files and folders. Rows: a CSV, Parquet or"
+        " NetCDF file, or a folder of them. Fields: a NetCDF file, a folder with ex.nc or npy"
+        " files, or a folder of such folders. Spectra: a folder with spe/, a folder of files, or a"
+        " table with one per row.",
+        "--input",
+        metavar="FILE|FOLDER",
+        shell=str,
         optional=True,
-    )  # fmt: skip
+    )
     target: str | Path = option(
-        ..., "Output: a folder for a folder of files or of folders, a NetCDF file for fields, a table (NetCDF, CSV or "
-        "Parquet) for images and spectra. Files that the same run has estimated already are left as they are.",
-        "--output", metavar="FILE|FOLDER",
-    )  # fmt: skip
+        ...,
+        "Output: a folder for a folder of files or of folders, a NetCDF file for fields, a table"
+        " (NetCDF, CSV or Parquet) for images and spectra. Files that the same run has estimated"
+        " already are left as they are.",
+        "--output",
+        metavar="FILE|FOLDER",
+    )
     _: KW_ONLY
-    chunk: int | None = option(None, "Images, rows, frames or spectra in memory at a time.", metavar="N")
+    chunk: int | None = option(
+        None, "Images, rows, frames or spectra in memory at a time.", metavar="N"
+    )
     columns: Columns | None = option(
-        None, "Columns of rows, or variables of images, with other names than in the training data: the run's name and "
-        "the file's; of rows also the positions of the run's columns in the file, in order, counted from 1.",
+        None,
+        "Columns of rows, or variables of images, with other names than in the training data: the"
+        " run's name and the file's; of rows also the positions of the run's columns in the file,"
+        " in order, counted from 1.",
         also="Repeat for more; write JSON where a name has a comma or a '='.",
-        metavar="NAME=OTHER,...|N,N,...", shell=list[str], read=read_columns, write=column_words,
-    )  # fmt: skip
+        metavar="NAME=OTHER,...|N,N,...",
+        shell=list[str],
+        read=read_columns,
+        write=column_words,
+    )
     unit: str | Mapping[str, str] | None = option(
-        None, "Unit of images whose file gives none or another: of all, or of one input.", also="Repeat for more.",
-        example='{"displacement": "mm"}', metavar="UNIT|NAME=UNIT", shell=list[str], read=read_units,
+        None,
+        "Unit of images whose file gives none or another: of all, or of one input.",
+        also="Repeat for more.",
+        example='{"displacement": "mm"}',
+        metavar="UNIT|NAME=UNIT",
+        shell=list[str],
+        read=read_units,
         write=unit_words,
-    )  # fmt: skip
+    )
     interval: float | None = option(
-        None, "Coverage of the intervals of rows, spectra and posteriors of images; 0.9 if left out, or less "
-        "where there are too few held-out errors of rows or spectra to promise that.", metavar="SHARE",
-    )  # fmt: skip
+        None,
+        "Coverage of the intervals of rows, spectra and posteriors of images; 0.9 if left out, or"
+        " less where there are too few held-out errors of rows or spectra to promise that.",
+        metavar="SHARE",
+    )
     draws: int | None = option(
-        None, "Images, rows and spectra, with a posterior head or `refined`: also write this number of draws from the "
-        "posterior of each, for ArviZ, into a file beside the estimates, and a corner plot of the first.", metavar="N",
-    )  # fmt: skip
+        None,
+        "Images, rows and spectra, with a posterior head or `refined`: also write this number of"
+        " draws from the posterior of each, for ArviZ, into a file beside the estimates, and a"
+        " corner plot of the first.",
+        metavar="N",
+    )
     refined: bool = option(
-        False, "Images of a simulated dataset: intervals and draws are of the posteriors by the known likelihood, "
-        "which the network's estimates only start; estimates are their medians. For runs with or without a posterior "
-        "head.",
-    )  # fmt: skip
+        False,
+        "Images of a simulated dataset: intervals and draws are of the posteriors by the known"
+        " likelihood, which the network's estimates only start; estimates are their medians. For"
+        " runs with or without a posterior head.",
+    )
     recalibrated: str | None = option(
-        None, "Images, with a posterior head: intervals and draws are as wide as the observations of a calibration "
-        "demand, by where the estimates lie. PART is that of `qexp calibrate --part`. Right for images that are like "
-        "these.", metavar="PART", complete="parts",
-    )  # fmt: skip
+        None,
+        "Images, with a posterior head: intervals and draws are as wide as the observations of a"
+        " calibration demand, by where the estimates lie. PART is that of `qexp calibrate --part`."
+        " Right for images that are like these.",
+        metavar="PART",
+        complete="parts",
+    )
     misfit: bool = option(
-        False, "Images: also compare each with what the simulator of the training data makes, by p-values of the "
-        "residuals of the best source, found by least squares, and of the network's features.",
-    )  # fmt: skip
+        False,
+        "Images: also compare each with what the simulator of the training data makes, by p-values"
+        " of the residuals of the best source, found by least squares, and of the network's"
+        " features.",
+    )
     overwrite: bool = option(False, "Replace existing estimates.")
     watched: Watched | None = python_only(
         None, "Makes the object that is shown the progress of a file; a bar if left out"
     )
     each: Callable[[Any], None] | None = python_only(
-        None, "Receives each prediction, or the error, as soon as a file is done; if left out, the warnings of each "
-        "are issued, such as of images unlike the training data",
-    )  # fmt: skip
+        None,
+        "Receives each prediction, or the error, as soon as a file is done; if left out, the"
+        " warnings of each are issued, such as of images unlike the training data",
+    )
 
     @property
     def sources(self) -> list[Path]:
         """The files and folders of `source`."""
-        return [Path(self.source)] if isinstance(self.source, str | Path) else [*map(Path, self.source)]
+        return (
+            [Path(self.source)]
+            if isinstance(self.source, str | Path)
+            else [*map(Path, self.source)]
+        )
 
     def __post_init__(self) -> None:
         if isinstance(self.columns, str):  # as the shell takes it
@@ -239,7 +331,10 @@ class PredictOptions(Computing, Displaying):
 def require_one_of(options: PredictOptions | CalibrateOptions) -> None:
     """Raise QexpError where posteriors are asked for that are of the likelihood and of the head."""
     if options.refined and options.recalibrated is not None:
-        raise QexpError("`recalibrated` is for the network's own posteriors, not for `refined` ones; leave one out")
+        raise QexpError(
+            "`recalibrated` is for the network's own posteriors, not for `refined` ones; leave"
+            " one out"
+        )
 
 
 @dataclass(frozen=True)
@@ -257,17 +352,29 @@ class DistilOptions(Computing):
     """Options of `qexp distil`."""
 
     rows: str | Path | None = option(
-        None, "Rows that need no true values, such as a part of the map to estimate: a file as for `predict`. If left "
-        "out, the run's own rows and rows between each and its nearest ones.", metavar="FILE",
-    )  # fmt: skip
+        None,
+        "Rows that need no true values, such as a part of the map to estimate: a file as for"
+        " `predict`. If left out, the run's own rows and rows between each and its nearest ones.",
+        metavar="FILE",
+    )
     columns: Columns | None = option(
-        None, "Columns of the file with other names than in the training data, as for `predict`.",
-        metavar="NAME=OTHER,...|N,N,...", shell=list[str], read=read_columns, write=column_words,
-    )  # fmt: skip
+        None,
+        "Columns of the file with other names than in the training data, as for `predict`.",
+        metavar="NAME=OTHER,...|N,N,...",
+        shell=list[str],
+        read=read_columns,
+        write=column_words,
+    )
     _: KW_ONLY
-    name: str | None = option(None, "Name of the new experience; RUN_distilled if left out.", metavar="NAME")
-    seed: int = option(0, "Random seed of the run: which rows are drawn and held out, and its initial weights.")
-    display: Any = python_only(None, "Shows the progress of training: a bar on a terminal and in a notebook.")
+    name: str | None = option(
+        None, "Name of the new experience; RUN_distilled if left out.", metavar="NAME"
+    )
+    seed: int = option(
+        0, "Random seed of the run: which rows are drawn and held out, and its initial weights."
+    )
+    display: Any = python_only(
+        None, "Shows the progress of training: a bar on a terminal and in a notebook."
+    )
 
     def __post_init__(self) -> None:
         require_seed(self.seed)
@@ -278,24 +385,35 @@ class EvaluateOptions(Computing):
     """Options of `qexp evaluate`."""
 
     dataset: str | None = option(
-        None, "Name or path of a dataset spec of the kind that the run was trained on; the run's own if left out.",
+        None,
+        "Name or path of a dataset spec of the kind that the run was trained on; the run's own if"
+        " left out.",
         complete="datasets",
-    )  # fmt: skip
+    )
     _: KW_ONLY
     input: str | Path | None = option(
-        None, "Data in the form of the run's own: a table or a folder of tables; a folder of fields, or of folders of "
-        "fields; spectra.", metavar="FILE|FOLDER",
-    )  # fmt: skip
+        None,
+        "Data in the form of the run's own: a table or a folder of tables; a folder of fields, or"
+        " of folders of fields; spectra.",
+        metavar="FILE|FOLDER",
+    )
     part: str | None = option(
-        None, "Part of the data; if left out, test where the data have such a part, else all.",
-        metavar="train|validation|test|all", complete="parts",
-    )  # fmt: skip
+        None,
+        "Part of the data; if left out, test where the data have such a part, else all.",
+        metavar="train|validation|test|all",
+        complete="parts",
+    )
     seed: int = option(
-        0, "Random seed of simulated samples, masks and intervals; with the run's own dataset and its own seed they "
-        "are those of the run.",
-    )  # fmt: skip
-    name: str | None = option(None, "Name of the evaluation; that of the data if left out.", metavar="NAME")
-    force: bool = option(False, "Replace an evaluation of the same name that was made with other settings.")
+        0,
+        "Random seed of simulated samples, masks and intervals; with the run's own dataset and its"
+        " own seed they are those of the run.",
+    )
+    name: str | None = option(
+        None, "Name of the evaluation; that of the data if left out.", metavar="NAME"
+    )
+    force: bool = option(
+        False, "Replace an evaluation of the same name that was made with other settings."
+    )
     warn: Report = python_only(as_warning, "Receives a line for each figure that cannot be drawn")
 
     def __post_init__(self) -> None:
@@ -317,38 +435,57 @@ MOST_DRAWS, MOST_NUMBERS = 10_000_000, 1_000_000_000
 class CalibrateOptions(Computing, Displaying):
     """Options of `qexp calibrate`. Raises QexpError for numbers that cannot be."""
 
-    observations: int = option(2000, "Values drawn from the prior, each for a simulated observation.", metavar="N")
+    observations: int = option(
+        2000, "Values drawn from the prior, each for a simulated observation.", metavar="N"
+    )
     draws: int = option(1000, "Draws from the posterior of each observation.", metavar="N")
     part: str | None = option(
-        None, "Part of the distributions: all is the whole prior, as an observer may meet it. If left out, all, and of "
-        "simulations in files the test part.",
-        metavar="train|validation|test|all", complete="parts",
-    )  # fmt: skip
+        None,
+        "Part of the distributions: all is the whole prior, as an observer may meet it. If left"
+        " out, all, and of simulations in files the test part.",
+        metavar="train|validation|test|all",
+        complete="parts",
+    )
     seed: int = option(0, "Random seed of observations and draws.", metavar="N")
     exact: int = option(
-        0, "Also compare N of the posteriors with the exact ones, for up to two variables: widths, and how well a "
-        "classifier distinguishes the draws (C2ST).", metavar="N",
-    )  # fmt: skip
+        0,
+        "Also compare N of the posteriors with the exact ones, for up to two variables: widths, and"
+        " how well a classifier distinguishes the draws (C2ST).",
+        metavar="N",
+    )
     refined: bool = option(
-        False, "Test the posteriors by the known likelihood, found from the network's estimates, instead of those of "
-        "the network's head.",
-    )  # fmt: skip
+        False,
+        "Test the posteriors by the known likelihood, found from the network's estimates, instead"
+        " of those of the network's head.",
+    )
     recalibrated: str | None = option(
-        None, "Test the posteriors that `qexp predict --recalibrated PART` gives, on other observations than those of "
-        "that calibration.", metavar="PART", complete="parts",
-    )  # fmt: skip
+        None,
+        "Test the posteriors that `qexp predict --recalibrated PART` gives, on other observations"
+        " than those of that calibration.",
+        metavar="PART",
+        complete="parts",
+    )
     dataset: str | None = option(
-        None, "Dataset whose simulations test the posteriors, such as fresh ones, in place of the run's own: name or "
-        "path of its spec.", metavar="NAME", complete="datasets",
-    )  # fmt: skip
+        None,
+        "Dataset whose simulations test the posteriors, such as fresh ones, in place of the run's"
+        " own: name or path of its spec.",
+        metavar="NAME",
+        complete="datasets",
+    )
     ensemble: bool = option(
-        False, "Test the mixture of runs that differ by their seed alone as one posterior, instead of each run."
+        False,
+        "Test the mixture of runs that differ by their seed alone as one posterior, instead of each"
+        " run.",
     )
     theta: Any = python_only(
-        None, "Parameters of given simulations that test them: by names, or (simulation, parameter) as the outputs"
+        None,
+        "Parameters of given simulations that test them: by names, or (simulation, parameter) as"
+        " the outputs",
     )
     observed: Any = python_only(
-        None, "What these simulated: (simulation, ...) of the only input, or input → such arrays; see `Run.predict`"
+        None,
+        "What these simulated: (simulation, ...) of the only input, or input → such arrays; see"
+        " `Run.predict`",
     )
     on_observation: Counted = python_only(
         uncounted, "Takes the number of observations that are done, and of all; a bar if left out"
@@ -358,26 +495,35 @@ class CalibrateOptions(Computing, Displaying):
     def __post_init__(self) -> None:
         require_one_of(self)
         if (self.theta is None) != (self.observed is None):
-            raise QexpError("`theta` and `observed` belong together: parameters, and what they simulated")
+            raise QexpError(
+                "`theta` and `observed` belong together: parameters, and what they simulated"
+            )
         given = [name for name in ("theta", "dataset", "part") if getattr(self, name) is not None]
         if len(given) > 1:
-            raise QexpError(f"`{given[0]}` and `{given[1]}` both say which observations test the posteriors; give one")
+            raise QexpError(
+                f"`{given[0]}` and `{given[1]}` both say which observations test the posteriors;"
+                " give one"
+            )
         if not LEAST_OBSERVATIONS <= self.observations <= MOST_DRAWS:
             raise QexpError(
-                f"`observations={self.observations}`: from {LEAST_OBSERVATIONS}, as fewer could show no fault at all, "
-                f"to {MOST_DRAWS:,}"
+                f"`observations={self.observations}`: from {LEAST_OBSERVATIONS}, as fewer could"
+                f" show no fault at all, to {MOST_DRAWS:,}"
             )
         if not LEAST_DRAWS <= self.draws <= MOST_DRAWS:
             raise QexpError(
-                f"`draws={self.draws}`: from {LEAST_DRAWS}, for the ends of 90 % intervals, to {MOST_DRAWS:,}"
+                f"`draws={self.draws}`: from {LEAST_DRAWS}, for the ends of 90 % intervals, to"
+                f" {MOST_DRAWS:,}"
             )
         if self.observations * self.draws > MOST_NUMBERS:
             raise QexpError(
-                f"`observations={self.observations}` with `draws={self.draws}`: {self.observations * self.draws:,} "
-                f"numbers of each output are too many; at most {MOST_NUMBERS:,}"
+                f"`observations={self.observations}` with `draws={self.draws}`:"
+                f" {self.observations * self.draws:,} numbers of each output are too many; at most"
+                f" {MOST_NUMBERS:,}"
             )
         if not 0 <= self.exact <= self.observations:
-            raise QexpError(f"`exact={self.exact}`: from 0 to the number of observations, {self.observations}")
+            raise QexpError(
+                f"`exact={self.exact}`: from 0 to the number of observations, {self.observations}"
+            )
         require_seed(self.seed)
 
 
@@ -389,29 +535,44 @@ class LimitOptions(Opening, Displaying):
     """Options of `qexp limit`."""
 
     dataset: str | None = option(
-        None, "Name or path of a dataset spec.", also="Or a run, as with --run, unless a dataset has that name.",
-        metavar="RUN|DATASET", argument=True, complete="runs_and_datasets",
-    )  # fmt: skip
+        None,
+        "Name or path of a dataset spec.",
+        also="Or a run, as with --run, unless a dataset has that name.",
+        metavar="RUN|DATASET",
+        argument=True,
+        complete="runs_and_datasets",
+    )
     _: KW_ONLY
     run: Any = option(
-        None, "In place of a dataset: a run, for its own test samples and the images that it takes. The limit is kept "
-        "in the run and shown with it.", metavar="RUN", shell=str, complete="runs",
-    )  # fmt: skip
+        None,
+        "In place of a dataset: a run, for its own test samples and the images that it takes. The"
+        " limit is kept in the run and shown with it.",
+        metavar="RUN",
+        shell=str,
+        complete="runs",
+    )
     part: str | None = option(
-        None, "Where the samples are drawn from: the test part, as for runs and if left out, or the whole prior, over "
-        "which no method has smaller errors on average.", metavar="test|all",
-    )  # fmt: skip
-    seed: int | None = option(None, "Random seed of the samples, as of a run; 0 if left out.", metavar="N")
+        None,
+        "Where the samples are drawn from: the test part, as for runs and if left out, or the whole"
+        " prior, over which no method has smaller errors on average.",
+        metavar="test|all",
+    )
+    seed: int | None = option(
+        None, "Random seed of the samples, as of a run; 0 if left out.", metavar="N"
+    )
     samples: int | None = option(
-        None, "Number of samples; 1,000 if left out. A run with that seed and as many test samples has these.",
+        None,
+        "Number of samples; 1,000 if left out. A run with that seed and as many test samples has"
+        " these.",
         metavar="N",
-    )  # fmt: skip
+    )
     on_sample: Counted = python_only(
         uncounted, "Takes the number of samples that are done, and of all; a bar if left out"
     )
     warn: Report = python_only(
         as_warning,
-        "Receives a line if the figure of the run's test estimates, to which the limit is added, cannot be drawn",
+        "Receives a line if the figure of the run's test estimates, to which the limit is added,"
+        " cannot be drawn",
     )
 
     def __post_init__(self) -> None:
@@ -419,12 +580,13 @@ class LimitOptions(Opening, Displaying):
             raise QexpError("name a dataset, or a run by `run=NAME`; not both")
         if self.run is not None and (self.part, self.seed, self.samples) != (None, None, None):
             raise QexpError(
-                "`part`, `seed` and `samples` do not go with `run`: the limit is that of the run's own test samples"
+                "`part`, `seed` and `samples` do not go with `run`: the limit is that of the run's"
+                " own test samples"
             )
         if self.samples is not None and not 2 <= self.samples <= MOST_SAMPLES:
             raise QexpError(
-                f"`samples={self.samples}`: from two, from whose errors standard errors can be computed, to "
-                f"{MOST_SAMPLES:,}"
+                f"`samples={self.samples}`: from two, from whose errors standard errors can be"
+                f" computed, to {MOST_SAMPLES:,}"
             )
         require_seed(self.seed or 0)
 
@@ -436,19 +598,33 @@ class LimitOptions(Opening, Displaying):
 class SimulateOptions(InWorkspace, Displaying):
     """Options of `qexp data simulate`."""
 
-    dataset: str = option(..., "Name or path of the spec of a simulated dataset.", argument=True, complete="datasets")
+    dataset: str = option(
+        ..., "Name or path of the spec of a simulated dataset.", argument=True, complete="datasets"
+    )
     count: int = option(..., "Number of simulations.", metavar="N")
     _: KW_ONLY
-    seed: int = option(0, "Random seed, of the parameters and of a simulator that is random itself.")
-    name: str | None = option(None, "Name of the new dataset and of its file; DATASET_simulated if left out.")
+    seed: int = option(
+        0, "Random seed, of the parameters and of a simulator that is random itself."
+    )
+    name: str | None = option(
+        None, "Name of the new dataset and of its file; DATASET_simulated if left out."
+    )
     jobs: int = option(
-        1, "Number of processes, or on a cluster of jobs, that share the work.", "-j", "--jobs", metavar="N"
+        1,
+        "Number of processes, or on a cluster of jobs, that share the work.",
+        "-j",
+        "--jobs",
+        metavar="N",
     )
     watch: Watch = python_only(
-        unwatched, "Receives how many simulations there are, in words, and their share of all; a bar if left out"
+        unwatched,
+        "Receives how many simulations there are, in words, and their share of all; a bar if"
+        " left out",
     )
     tell: Report = python_only(ignore, "Receives a line if the simulations are there already")
-    warn: Report = python_only(as_warning, "Receives doubts about the dataset, and how many simulations failed")
+    warn: Report = python_only(
+        as_warning, "Receives doubts about the dataset, and how many simulations failed"
+    )
 
 
 @dataclass(frozen=True)
@@ -465,7 +641,9 @@ class DrawingOptions:
 
     _: KW_ONLY
     formats: Sequence[str] = figure_formats()
-    style: str | Path | None = option(None, "A matplotlib style file: fonts, sizes, lines.", metavar="FILE.mplstyle")
+    style: str | Path | None = option(
+        None, "A matplotlib style file: fonts, sizes, lines.", metavar="FILE.mplstyle"
+    )
     width: str | None = print_width()
 
     @property
@@ -480,18 +658,26 @@ class FiguresOptions(DrawingOptions):
 
     _: KW_ONLY
     only: Collection[str] = option(
-        (), "Draw only the figure with this name; of files of draws the sample, the first one if left out.",
-        also="Repeat for more.", metavar="NAME", shell=list[str],
+        (),
+        "Draw only the figure with this name; of files of draws the sample, the first one if left"
+        " out.",
+        also="Repeat for more.",
+        metavar="NAME",
+        shell=list[str],
         complete="figures",
-    )  # fmt: skip
+    )
     evaluation: str | None = option(
-        None, "Use the evaluation of this name instead of the runs' own results.", metavar="NAME",
+        None,
+        "Use the evaluation of this name instead of the runs' own results.",
+        metavar="NAME",
         complete="evaluations",
-    )  # fmt: skip
+    )
     to: str | Path | None = option(
-        None, "Folder for the pictures, with one for each run; in the run if left out, in place of earlier ones.",
+        None,
+        "Folder for the pictures, with one for each run; in the run if left out, in place of"
+        " earlier ones.",
         metavar="DIR",
-    )  # fmt: skip
+    )
     warn: Report = python_only(as_warning, "Receives why a figure is left out")
 
 
@@ -500,18 +686,26 @@ class SampleOptions(InWorkspace):
     """Samples of a dataset."""
 
     dataset: str | None = option(
-        None, "Name or path of a dataset spec; may be left out with `experience`.", metavar="[DATASET]", argument=True,
+        None,
+        "Name or path of a dataset spec; may be left out with `experience`.",
+        metavar="[DATASET]",
+        argument=True,
         complete="datasets",
-    )  # fmt: skip
+    )
     part: str | None = option(
-        None, "Part to show: train, validation, test, all, or a fold; train if left out, or all of undivided data.",
+        None,
+        "Part to show: train, validation, test, all, or a fold; train if left out, or all of"
+        " undivided data.",
         metavar="NAME",
-    )  # fmt: skip
+    )
     count: int = option(9, "Number of samples.", metavar="N")
     seed: int = option(0, "Random seed: of a run whose split is shown, and of the samples.")
     _: KW_ONLY
     experience: str | None = option(
-        None, "Show the parts into which this experience divides its dataset.", metavar="NAME", complete="experiences"
+        None,
+        "Show the parts into which this experience divides its dataset.",
+        metavar="NAME",
+        complete="experiences",
     )
 
 
@@ -521,14 +715,25 @@ class ImageOptions(InWorkspace):
 
     dataset: str = option(..., "Name or path of a dataset spec.", argument=True)
     at: Mapping[str, float] = option(
-        {}, "Draw the image of a simulated source with these values, without noise.", also="Repeat for more.",
-        example='{"depth": 2}', metavar="VARIABLE=VALUE,...", shell=list[str],
-        read=lambda name, texts: read_values(name, [text for several in texts for text in several.split(",")]),
-    )  # fmt: skip
+        {},
+        "Draw the image of a simulated source with these values, without noise.",
+        also="Repeat for more.",
+        example='{"depth": 2}',
+        metavar="VARIABLE=VALUE,...",
+        shell=list[str],
+        read=lambda name, texts: read_values(
+            name, [text for several in texts for text in several.split(",")]
+        ),
+    )
     over: Mapping[str, tuple[float, float, int]] = option(
-        {}, "Draw a grid of images over this variable.", also="Repeat for a second one.",
-        example='{"depth": (1, 4, 3)}', metavar="VARIABLE=LOW:HIGH:CELLS", shell=list[str], read=read_axes,
-    )  # fmt: skip
+        {},
+        "Draw a grid of images over this variable.",
+        also="Repeat for a second one.",
+        example='{"depth": (1, 4, 3)}',
+        metavar="VARIABLE=LOW:HIGH:CELLS",
+        shell=list[str],
+        read=read_axes,
+    )
     _: KW_ONLY
     noise: bool = option(False, "With `at`, `over`: add the dataset's noise.")
     seed: int = option(0, "Random seed of the noise.")
@@ -540,7 +745,9 @@ class PictureOptions(DrawingOptions):
 
     _: KW_ONLY
     out: str | Path | None = option(
-        None, "Folder of the figures; figures/DATASET in the workspace if left out.", metavar="FOLDER"
+        None,
+        "Folder of the figures; figures/DATASET in the workspace if left out.",
+        metavar="FOLDER",
     )
 
 

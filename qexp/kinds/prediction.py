@@ -1,4 +1,6 @@
-"""Estimates of files: the one way that all kinds of data go, and what they share: columns, counts, draws, reuse."""
+"""Estimates of files: the one way that all kinds of data go, and what they share: columns, counts,
+draws, reuse.
+"""
 
 from __future__ import annotations
 
@@ -46,16 +48,24 @@ WORDS = b"words"
 """Metadata key of a column with the same text in every row; holds that text."""
 
 CAUTION = "caution"
-"""Column with the run's caution in every row, if it has one; a NetCDF file has it once, as an attribute."""
+"""Column with the run's caution in every row, if it has one; a NetCDF file has it once, as an
+attribute.
+"""
 
 OUTSIDE = "outside"
-"""Column with the number of features of a row, or of statistics of an image, outside the range of the training data."""
+"""Column with the number of features of a row, or of statistics of an image, outside the range of
+the training data.
+"""
 
 ESTIMATES_OUTSIDE = "estimates_outside"
-"""Column with the number of a sample's estimates that lie beyond those values of the outputs that were trained on."""
+"""Column with the number of a sample's estimates that lie beyond those values of the outputs that
+were trained on.
+"""
 
 MOST_DATA, ALL_DATA = "99 % of the training data", "the range of the training data"
-"""What ranges hold, in words: those between the EDGES, and those from the least to the greatest value."""
+"""What ranges hold, in words: those between the EDGES, and those from the least to the greatest
+value.
+"""
 
 
 Array = NDArray[np.float32]
@@ -75,11 +85,14 @@ class InputArrays:
     @cached_property
     def columns(self) -> Mapping[str, Sequence[str]]:
         """Input → the names of its values, where the data that it was trained on have some."""
-        columns: Mapping[str, Sequence[str]] = self.directory.training_spec()["dataset"].get(self.named, {})
+        columns: Mapping[str, Sequence[str]] = self.directory.training_spec()["dataset"].get(
+            self.named, {}
+        )
         return columns
 
     def numbers(self, name: str, given: ArrayLike) -> NDArray[np.float32]:
-        """The numbers of an input in its unit, columns that have names by these; what is masked is NaN.
+        """The numbers of an input in its unit, columns that have names by these; what is masked is
+        NaN.
 
         Raises QexpError for another unit, and other names.
         """
@@ -87,11 +100,16 @@ class InputArrays:
         named = by_name(given, f"'{name}'", known, "the run was trained on") if known else given
         try:
             return np.ma.filled(np.ma.asarray(named, dtype=np.float32), np.nan)
-        except (TypeError, ValueError) as error:  # such as texts, complex numbers and lists of different lengths
+        except (
+            TypeError,
+            ValueError,
+        ) as error:  # such as texts, complex numbers and lists of different lengths
             raise QexpError(f"'{name}' is no array of numbers: {error}") from None
 
     def within_turn(self, name: str, values: Tensor) -> Tensor:
-        """An input, (sample, ...), moved by whole turns to the directions of the training data, if it is one."""
+        """An input, (sample, ...), moved by whole turns to the directions of the training data, if
+        it is one.
+        """
         return values
 
 
@@ -100,13 +118,15 @@ class RefinedArrays:
     """Posteriors of arrays by a known likelihood.
 
     units  unknown variable → its unit, in the order of the draws
-    draw   from input → (sample, ...), the network's estimates, output → (sample,), the number of draws and a seed to
-           values, (draw, sample, variable), and sample → why its draws are not to be trusted. Raises QexpError for
-           missing values
+    draw   from input → (sample, ...), the network's estimates, output → (sample,), the number of
+           draws and a seed to values, (draw, sample, variable), and sample → why its draws are not
+           to be trusted. Raises QexpError for missing values
     """
 
     units: Mapping[str, str]
-    draw: Callable[[Arrays, Arrays, int, int], tuple[NDArray[np.floating], Mapping[int, Sequence[str]]]]
+    draw: Callable[
+        [Arrays, Arrays, int, int], tuple[NDArray[np.floating], Mapping[int, Sequence[str]]]
+    ]
 
 
 @dataclass(frozen=True)
@@ -128,12 +148,16 @@ class FileKind:
     refined: Callable[[RunDirectory, Estimator], RefinedArrays] | None = None
     """Posteriors of arrays by a known likelihood; None where there is none."""
     recalibrated: Callable[[RunDirectory, Ensemble, str], Ensemble] | None = None
-    """Networks whose posteriors are as wide as a kept calibration on a part demands; None where there is none."""
+    """Networks whose posteriors are as wide as a kept calibration on a part demands; None where
+    there is none.
+    """
 
 
 @dataclass(frozen=True)
 class Prediction:
-    """The result of predicting a file: what its record counts is also an attribute, such as `prediction.rows`."""
+    """The result of predicting a file: what its record counts is also an attribute, such as
+    `prediction.rows`.
+    """
 
     source: Path
     target: Path
@@ -167,7 +191,9 @@ class FileModel(ABC):
     trained: Mapping[str, TrainedRange] = field(default_factory=dict)
     """Output → where its training data lie, where that is known."""
     origin: Mapping[str, str] = field(default_factory=dict)
-    """The origin that is written to every output: run, digest and caution, such as "selected on the test data"."""
+    """The origin that is written to every output: run, digest and caution, such as "selected on the
+    test data".
+    """
     intervals: NewIntervals | None = None
     """By the errors of held-out samples, if the run has some."""
     draws: SampleDraws | None = None
@@ -184,7 +210,10 @@ class FileModel(ABC):
     @property
     def attributes(self) -> dict[str, str]:
         """What a file says of all of its samples."""
-        return {**self.origin, **({} if self.intervals is None else {"interval": self.intervals.words})}
+        return {
+            **self.origin,
+            **({} if self.intervals is None else {"interval": self.intervals.words}),
+        }
 
     @property
     def attributes_of_draws(self) -> dict[str, str]:
@@ -204,7 +233,8 @@ class FileModel(ABC):
         overwrite: bool = False,
         progress: OnProgress = no_progress,
     ) -> Prediction:
-        """Estimate a file in memory that does not grow with its size; a record is written beside as `<file>.json`.
+        """Estimate a file in memory that does not grow with its size; a record is written beside as
+        `<file>.json`.
 
         A file that the same run made from the same data is left as it is.
         chunk  samples in memory at a time; does not affect the file
@@ -226,11 +256,13 @@ class FileModel(ABC):
                     draw_corner([file_of_draws(target)])
         remarks, warnings = estimation.remarks(record), estimation.warnings(record)
         results = [target, *estimation.further_files(record)]
-        return Prediction(source, target, made, results, remarks, warnings, estimation.counts(record))
+        return Prediction(
+            source, target, made, results, remarks, warnings, estimation.counts(record)
+        )
 
     def remarks(self, record: Mapping[str, Any], count: int, samples: str = "") -> list[str]:
-        """What intervals are, and what the record of a file of so many estimates says of those outside the training
-        data, and at limits.
+        """What intervals are, and what the record of a file of so many estimates says of those
+        outside the training data, and at limits.
 
         samples  what is counted, if it is not what the file has a row for
         """
@@ -241,9 +273,14 @@ class FileModel(ABC):
             phrases.append(f"{samples}{outside:,} with estimates outside {self.extent} ({phrase})")
         for name, number in record.get("at_limits", {}).items():
             if number:
-                phrases.append(at_limits(name, self.limits[name], self.outputs.get(name, ""), number, count))
+                phrases.append(
+                    at_limits(name, self.limits[name], self.outputs.get(name, ""), number, count)
+                )
         if self.draws is not None and count > 1:
-            phrases.append("corner plot of the first sample with draws; of others: qexp figures FILE --only SAMPLE")
+            phrases.append(
+                "corner plot of the first sample with draws; of others: qexp figures FILE --only"
+                " SAMPLE"
+            )
         return phrases
 
 
@@ -263,8 +300,13 @@ class Estimation(ABC, Generic[M]):
 
     @property
     def settings(self) -> dict[str, Any]:
-        """What the file depends on besides the run and what is read; values that are None do not count."""
-        return {"interval": self.model.coverage, "draws": self.model.draws and self.model.draws.count}
+        """What the file depends on besides the run and what is read; values that are None do not
+        count.
+        """
+        return {
+            "interval": self.model.coverage,
+            "draws": self.model.draws and self.model.draws.count,
+        }
 
     @abstractmethod
     def write(self, chunk: int | None, progress: OnProgress) -> dict[str, Any]:
@@ -337,7 +379,8 @@ class TableEstimation(Estimation[M]):
     def schema(self, netcdf: bool) -> pa.Schema:
         """The columns of the new file.
 
-        netcdf  whether it is a NetCDF file, which has the caution among its attributes, and no `/` in names
+        netcdf  whether it is a NetCDF file, which has the caution among its attributes, and no `/`
+                in names
         """
 
     @abstractmethod
@@ -353,25 +396,41 @@ class TableEstimation(Estimation[M]):
         schema = self.schema(target.suffix == ".nc")
         drawn: AbstractContextManager[AddDraws] = nullcontext(lambda names, values: None)
         if model.draws is not None:
-            drawn = model.draws.new_file(file_of_draws(target), model.attributes_of_draws, self.numbered)
-        with new_file_of_rows(target, schema, self.grid, model.attributes) as sink, drawn as add_draws:
+            drawn = model.draws.new_file(
+                file_of_draws(target), model.attributes_of_draws, self.numbered
+            )
+        with (
+            new_file_of_rows(target, schema, self.grid, model.attributes) as sink,
+            drawn as add_draws,
+        ):
             for piece in self.pieces(chunk, add_draws):
                 self.count += piece.count
                 sink.write(piece.table(schema, tally.add(piece.estimates, piece.count)))
                 progress(self.count, piece.done)
             entries = self.finish()
-        return {self.counted: self.count, **entries, **tally.document(), "units": dict(model.outputs)}
+        return {
+            self.counted: self.count,
+            **entries,
+            **tally.document(),
+            "units": dict(model.outputs),
+        }
 
 
 class EstimateTally:
-    """Counts of estimates beyond the ranges of the training data, and at limits, accumulated piece by piece."""
+    """Counts of estimates beyond the ranges of the training data, and at limits, accumulated piece
+    by piece.
+    """
 
     def __init__(self, model: FileModel) -> None:
         self._limits, self._trained, self._samples = model.limits, model.trained, 0
-        self._at_limits, self._beyond = dict.fromkeys(model.limits, 0), dict.fromkeys(model.trained, 0)
+        self._at_limits, self._beyond = (
+            dict.fromkeys(model.limits, 0),
+            dict.fromkeys(model.trained, 0),
+        )
 
     def add(self, estimates: Mapping[str, NDArray[np.floating]], count: int) -> NDArray[np.int16]:
-        """The number of outputs of each of `count` samples whose estimates lie beyond, (sample,), which is added.
+        """The number of outputs of each of `count` samples whose estimates lie beyond, (sample,),
+        which is added.
 
         estimates  output → (sample,)
         """
@@ -388,7 +447,11 @@ class EstimateTally:
 
     def document(self) -> dict[str, Any]:
         """What the record of the file says of it."""
-        beyond = {ESTIMATES_OUTSIDE: self._samples, f"{ESTIMATES_OUTSIDE}_in": self._beyond} if self._trained else {}
+        beyond = (
+            {ESTIMATES_OUTSIDE: self._samples, f"{ESTIMATES_OUTSIDE}_in": self._beyond}
+            if self._trained
+            else {}
+        )
         return {**beyond, **({"at_limits": self._at_limits} if self._limits else {})}
 
 
@@ -419,7 +482,9 @@ class WithoutEstimate:
         return [f"{count:,} without an estimate, because {reason} ({listing})"] if count else []
 
 
-def of_run(directory: RunDirectory, outputs: Iterable[str], periods: Mapping[str, float]) -> dict[str, Any]:
+def of_run(
+    directory: RunDirectory, outputs: Iterable[str], periods: Mapping[str, float]
+) -> dict[str, Any]:
     """What a `FileModel` of any kind has from its run: outputs, limits, training ranges and origin.
 
     periods  output → the period after which its values repeat, if they do
@@ -444,23 +509,31 @@ def require_there(source: Path) -> None:
 
 
 def named_after(source: Path, target: Path, ending: str) -> Path:
-    """The file to write: `target`, or a file in it, if that is a folder, which is named after the source."""
+    """The file to write: `target`, or a file in it, if that is a folder, which is named after the
+    source.
+    """
     return target / f"{files.stem_of(source)}{ending}" if target.is_dir() else target
 
 
 def require_not_read(target: Path, sources: Iterable[Path]) -> None:
     """Raise QexpError if a file to write is one of those that are read."""
     if target.resolve() in {source.resolve() for source in sources}:
-        raise QexpError(f"{target}: the estimates would be written over what is read; give another `target`")
+        raise QexpError(
+            f"{target}: the estimates would be written over what is read; give another `target`"
+        )
 
 
 def require_different_targets(pairs: Iterable[tuple[Path, Path]]) -> None:
-    """Raise QexpError if two files would be written to one, or to files that differ by their endings alone."""
+    """Raise QexpError if two files would be written to one, or to files that differ by their
+    endings alone.
+    """
     sources: dict[Path, Path] = {}
     for source, target in pairs:
         stem = target.with_suffix("")  # what is drawn is named after the stem alone
         if (first := sources.setdefault(stem, source)) is not source:
-            raise QexpError(f"{first} and {source} would both be written to {stem}; rename one of them")
+            raise QexpError(
+                f"{first} and {source} would both be written to {stem}; rename one of them"
+            )
 
 
 T = TypeVar("T")
@@ -488,7 +561,9 @@ def read_ahead(pieces: Iterator[T], path: Path) -> Generator[T, None, None]:
 # Columns of new files.
 
 
-def new_column(name: str, kind: pa.DataType, unit: str = "", description: str = "", limits: str = "") -> pa.Field:
+def new_column(
+    name: str, kind: pa.DataType, unit: str = "", description: str = "", limits: str = ""
+) -> pa.Field:
     """A column that says what it is."""
     import pyarrow as pa
 
@@ -497,7 +572,8 @@ def new_column(name: str, kind: pa.DataType, unit: str = "", description: str = 
 
 
 def closing_columns(model: FileModel, netcdf: bool, extent: str = ALL_DATA) -> list[pa.Field]:
-    """The last columns of a file: the number of estimates outside of the training data, and the run's caution.
+    """The last columns of a file: the number of estimates outside of the training data, and the
+    run's caution.
 
     netcdf  whether the file has the caution among its attributes
     extent  what the ranges of the training data hold, in words
@@ -506,14 +582,19 @@ def closing_columns(model: FileModel, netcdf: bool, extent: str = ALL_DATA) -> l
 
     columns = []
     if model.trained:
-        columns.append(new_column(ESTIMATES_OUTSIDE, pa.int16(), description=f"estimates outside {extent}"))
+        columns.append(
+            new_column(ESTIMATES_OUTSIDE, pa.int16(), description=f"estimates outside {extent}")
+        )
     if (caution := model.origin.get("caution", "")) and not netcdf:
         columns.append(pa.field(CAUTION, pa.string(), metadata={WORDS: caution.encode()}))
     return columns
 
 
-def new_names(columns: Iterable[str], others: Iterable[pa.Field], netcdf: bool = False) -> dict[str, str]:
-    """Column → its name in the predictions: its own, or `unnamed`, with `_given` at its end if other columns have that.
+def new_names(
+    columns: Iterable[str], others: Iterable[pa.Field], netcdf: bool = False
+) -> dict[str, str]:
+    """Column → its name in the predictions: its own, or `unnamed`, with `_given` at its end if
+    other columns have that.
 
     others  whose titles with units, as a header of CSV has them, are taken, too
     netcdf  write `_` for `/`, which would make groups of variables in NetCDF
@@ -540,7 +621,8 @@ def trained_ranges(
 ) -> dict[str, TrainedRange]:
     """Output → the range between the EDGES of its distribution.
 
-    Without outputs that do not vary, and without those that repeat and have all directions in the training data.
+    Without outputs that do not vary, and without those that repeat and have all directions in the
+    training data.
 
     quantities  of the dataset, with the periods of what the network learns as angles
     """
@@ -556,7 +638,8 @@ def trained_ranges(
 
 
 def ranges_of_targets(record: Record, periods: Mapping[str, float]) -> dict[str, TrainedRange]:
-    """Output → the range of its true values in the training data, as a run recorded it; empty for older runs.
+    """Output → the range of its true values in the training data, as a run recorded it; empty for
+    older runs.
 
     periods  output → the period after which its values repeat, if they do
     """
@@ -571,7 +654,8 @@ def ranges_of_targets(record: Record, periods: Mapping[str, float]) -> dict[str,
 class TrainingExtent:
     """What a run's training data extend over, to say of arrays how many samples lie outside.
 
-    inputs     from input → (sample, ...) to the name of a number, such as a feature → whether it is outside, (sample,)
+    inputs     from input → (sample, ...) to the name of a number, such as a feature → whether it is
+               outside, (sample,)
     estimates  output → the range of its training data; `words` says what such ranges hold
     """
 
@@ -580,18 +664,27 @@ class TrainingExtent:
     words: str = ALL_DATA
 
     def remarks(self, inputs: Arrays, estimates: Mapping[str, NDArray[Any]]) -> list[str]:
-        """A sentence on samples with inputs outside, and one on those with estimates outside; estimates (sample, 1)."""
+        """A sentence on samples with inputs outside, and one on those with estimates outside;
+        estimates (sample, 1).
+        """
         beyond = {
             name: known.beyond(estimates[name]).reshape(-1)
             for name, known in self.estimates.items()
             if name in estimates
         }
         sentences = []
-        for what, where, outside in (("inputs", ALL_DATA, self.inputs(inputs)), ("estimates", self.words, beyond)):
+        for what, where, outside in (
+            ("inputs", ALL_DATA, self.inputs(inputs)),
+            ("estimates", self.words, beyond),
+        ):
             either = np.any(list(outside.values()), axis=0) if outside else np.zeros(0, np.bool_)
             if count := int(either.sum()):
-                names = "; ".join(f"{name}: {int(some.sum()):,}" for name, some in outside.items() if some.any())
-                sentences.append(f"{count:,} of {len(either):,} samples have {what} outside {where} ({names})")
+                names = "; ".join(
+                    f"{name}: {int(some.sum()):,}" for name, some in outside.items() if some.any()
+                )
+                sentences.append(
+                    f"{count:,} of {len(either):,} samples have {what} outside {where} ({names})"
+                )
         return sentences
 
 
@@ -605,7 +698,9 @@ SAMPLES_TOGETHER = 64
 """Samples whose draws lie together in a chunk of the file."""
 
 AddDraws = Callable[[Sequence[str] | range, Array], None]
-"""Takes the names of further samples, or their numbers in the file, and their draws, (draw, sample, output)."""
+"""Takes the names of further samples, or their numbers in the file, and their draws, (draw, sample,
+output).
+"""
 
 
 @dataclass(frozen=True)
@@ -622,15 +717,21 @@ class SampleDraws:
     def draw(self, posterior: Posterior, first: int) -> Array:
         """Draws from a posterior, (draw, sample, output).
 
-        first  the number of the first sample, by which the draws are the same in whatever chunks samples are read
+        first  the number of the first sample, by which the draws are the same in whatever chunks
+               samples are read
         """
-        return posterior.draws(self.count, Seeds(0).torch(posterior.device, "draws", first)).cpu().numpy()
+        return (
+            posterior.draws(self.count, Seeds(0).torch(posterior.device, "draws", first))
+            .cpu()
+            .numpy()
+        )
 
     @contextmanager
     def new_file(self, path: Path, about: Mapping[str, str], numbered: bool) -> Iterator[AddDraws]:
         """A function that adds the draws of samples to a new file.
 
-        NetCDF with a group `posterior`, as ArviZ takes it: each output has (chain, draw, sample), one chain.
+        NetCDF with a group `posterior`, as ArviZ takes it: each output has (chain, draw, sample),
+        one chain.
         about     attributes of the file
         numbered  whether samples have numbers instead of names
         """
@@ -660,7 +761,9 @@ class SampleDraws:
         group.create_variable("sample", ("sample",), np.int64 if numbered else h5py.string_dtype())
         dimensions, chunks = ("chain", "draw", "sample"), (1, self.count, SAMPLES_TOGETHER)
         for name, unit in self.units.items():
-            variable = group.create_variable(name, dimensions, np.float32, chunks=chunks, fillvalue=np.nan)
+            variable = group.create_variable(
+                name, dimensions, np.float32, chunks=chunks, fillvalue=np.nan
+            )
             variable.attrs["units"] = unit
         return group
 
@@ -673,7 +776,8 @@ def file_of_draws(target: Path) -> Path:
 def draws_of(
     network: Network, record: Record, count: int | None, refined: Mapping[str, str] | None = None
 ) -> SampleDraws | None:
-    """The draws that are asked for, if any. Raises QexpError for a network without a posterior head.
+    """The draws that are asked for, if any. Raises QexpError for a network without a posterior
+    head.
 
     refined  unknown variable → unit of posteriors by the known likelihood, if these are drawn from
     """
@@ -688,20 +792,25 @@ def draws_of(
 def require_draws(count: int, words: str) -> None:
     """Raise QexpError for a number of draws that cannot be; words: it, as it was given."""
     if not 1 <= count <= MOST_DRAWS:
-        raise QexpError(f"{words}: at least one" + (f", at most {MOST_DRAWS:,}" if count > MOST_DRAWS else ""))
+        raise QexpError(
+            f"{words}: at least one" + (f", at most {MOST_DRAWS:,}" if count > MOST_DRAWS else "")
+        )
 
 
 def units_of_heads(network: Network, record: Record) -> dict[str, str]:
     """Output of a posterior head → unit, in the order of draws."""
-    return {name: record.units.get(name, "") for outputs in network.heads.values() for name in outputs}
+    return {
+        name: record.units.get(name, "") for outputs in network.heads.values() for name in outputs
+    }
 
 
 def require_heads(network: Network, record: Record, option: str) -> None:
     """Raises QexpError for a network without a posterior head, which `option` needs."""
     if not network.heads:
         raise QexpError(
-            f"{option} needs posteriors, but the network of {record.name} ends in no posterior head, such as "
-            "'gaussian_posterior'; leave it out, or, for images of a simulated dataset, add `refined=True`"
+            f"{option} needs posteriors, but the network of {record.name} ends in no posterior"
+            " head, such as 'gaussian_posterior'; leave it out, or, for images of a simulated"
+            " dataset, add `refined=True`"
         )
 
 
@@ -715,7 +824,9 @@ DIFFERENCES = {
     "interval": "was made with other intervals, or without any; see `interval`",
     "draws": "was made with another number of draws, or without any; see `draws`",
 }
-"""Entry of the record of a predicted file that says what it was made from → what is said of a file with another one."""
+"""Entry of the record of a predicted file that says what it was made from → what is said of a file
+with another one.
+"""
 
 
 def identity(path: Path) -> dict[str, Any]:
@@ -731,7 +842,8 @@ def _name_of(identities: Any) -> str:
 
 
 def reusable(source: Path, target: Path, key: Mapping[str, Any]) -> dict[str, Any] | None:
-    """The record of an existing file that was made from the same run and input; None if it or its draws are missing.
+    """The record of an existing file that was made from the same run and input; None if it or its
+    draws are missing.
 
     key  entries of DIFFERENCES; and `misfit`, if p-values are asked for
     Raises QexpError if the file was made otherwise or was changed.

@@ -34,23 +34,40 @@ class Variable:
     missing: int = 0
     """Missing values besides those that are NaN, such as of rows that were left out."""
     view: str | None = None
-    """The view whose image or number it is, by its name; None for variables of datasets whose views have no names."""
+    """The view whose image or number it is, by its name; None for variables of datasets whose views
+    have no names.
+    """
 
     def summary(self) -> dict[str, Any]:
-        """Name, view, unit, number of values, minimum, percentiles, maximum, largest size, and missing values."""
+        """Name, view, unit, number of values, minimum, percentiles, maximum, largest size, and
+        missing values.
+        """
         finite = self.values[np.isfinite(self.values)].astype(np.float64)
         ends = [math.nan] * 5
         if len(finite):
-            ends = [float(finite.min()), *map(float, np.percentile(finite, (5, 50, 95))), float(finite.max())]
+            ends = [
+                float(finite.min()),
+                *map(float, np.percentile(finite, (5, 50, 95))),
+                float(finite.max()),
+            ]
         keys = ("minimum", "5 %", "median", "95 %", "maximum")
         numbers = dict(zip(keys, ends, strict=True))
         numbers["max |value|"] = max(abs(ends[0]), abs(ends[-1]))
         missing = self.missing + len(self.values) - len(finite)
         view = {} if self.view is None else {"view": self.view}
-        return {"variable": self.name, **view, "unit": self.unit, "n": len(finite), **numbers, "missing": missing}
+        return {
+            "variable": self.name,
+            **view,
+            "unit": self.unit,
+            "n": len(finite),
+            **numbers,
+            "missing": missing,
+        }
 
     def typical(self) -> float:
-        """A round number near the 99th percentile of the sizes, by which values can be divided; 1 if all are 0."""
+        """A round number near the 99th percentile of the sizes, by which values can be divided; 1
+        if all are 0.
+        """
         finite = np.abs(self.values[np.isfinite(self.values)])
         size = float(np.percentile(finite, 99)) if len(finite) else 0.0
         return float(f"{size:.1g}") if size > 0 else 1.0
@@ -86,10 +103,14 @@ class Preview(ABC, Generic[D, P]):
 
     @abstractmethod
     def variables(self, samples: xarray.Dataset) -> list[Variable]:
-        """The values of the part, or of as many samples as can be read in a second; `samples` are drawn already."""
+        """The values of the part, or of as many samples as can be read in a second; `samples` are
+        drawn already.
+        """
 
     @abstractmethod
-    def pictures(self, samples: xarray.Dataset, variables: Sequence[Variable], title: str) -> Pictures:
+    def pictures(
+        self, samples: xarray.Dataset, variables: Sequence[Variable], title: str
+    ) -> Pictures:
         """Figures of the samples and of the variables."""
 
     def remarks(self) -> list[str]:
@@ -97,13 +118,18 @@ class Preview(ABC, Generic[D, P]):
         return []
 
     def proposal(self, variables: Sequence[Variable]) -> dict[str, Any] | None:
-        """Typical values of fields and images, as keys of a dataset or an experience; None if it has neither."""
+        """Typical values of fields and images, as keys of a dataset or an experience; None if it
+        has neither.
+        """
         return None
 
     def histograms(self, variables: Sequence[Variable], title: str) -> tuple[str, Figure]:
         from qexp.figures.distributions import Histogram, histograms
 
-        drawn = [Histogram(variable.name, variable.unit, {self.part: variable.values}) for variable in variables]
+        drawn = [
+            Histogram(variable.name, variable.unit, {self.part: variable.values})
+            for variable in variables
+        ]
         return "histograms", histograms(drawn, title, self.counted)
 
     def over_all(self, title: str, words: str) -> str:

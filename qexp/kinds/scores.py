@@ -1,4 +1,6 @@
-"""Scores of evaluated samples: metrics with intervals, errors by group, and the file of true values and estimates."""
+"""Scores of evaluated samples: metrics with intervals, errors by group, and the file of true values
+and estimates.
+"""
 
 from __future__ import annotations
 
@@ -30,7 +32,9 @@ TABLE = "errors.csv"
 """File in `results` with errors by group."""
 
 HEAD = ("of", "name", "n", "output", "unit")
-"""Columns of the table before those of metrics: what kind of group, which one, number of values, and output."""
+"""Columns of the table before those of metrics: what kind of group, which one, number of values,
+and output.
+"""
 
 MOST_RECORDED = 100
 """Most groups that a record holds; of more only the table does."""
@@ -42,7 +46,8 @@ class Scores:
 
     by      what kind of group, such as "core"; None if errors are not listed by group
     groups  the name of each sample's group, (sample,)
-    alike   samples of one value resemble each other, so that intervals are over these, (sample,); None if none do
+    alike   samples of one value resemble each other, so that intervals are over these, (sample,);
+            None if none do
     """
 
     by: str | None = None
@@ -53,12 +58,19 @@ class Scores:
     errors: list[GroupErrors] = field(default_factory=list)
 
     def add(
-        self, output: str, metrics: Metrics, estimate: Array, truth: Array, training_mean: ArrayLike = math.nan
+        self,
+        output: str,
+        metrics: Metrics,
+        estimate: Array,
+        truth: Array,
+        training_mean: ArrayLike = math.nan,
     ) -> None:
         """training_mean  of the output's training targets: a number, or one per sample"""
         complete, finite = with_training_mean(metrics, training_mean), np.isfinite(estimate).all()
         self.results[output] = evaluate(complete, estimate, truth)
-        self.intervals[output] = jackknife_intervals(complete, estimate, truth, self.alike) if finite else {}
+        self.intervals[output] = (
+            jackknife_intervals(complete, estimate, truth, self.alike) if finite else {}
+        )
         self.errors += self._by_group(output, metrics, estimate, truth, training_mean)
 
     def _by_group(
@@ -67,7 +79,8 @@ class Scores:
         """The errors of an output on all test samples, then on those of each group, by name."""
         if self.by is None or self.groups is None:
             return
-        names, means = self.groups.astype(str), np.broadcast_to(np.asarray(training_mean, np.float64), truth.shape)
+        names = self.groups.astype(str)
+        means = np.broadcast_to(np.asarray(training_mean, np.float64), truth.shape)
         of_groups = [(self.by, name, np.flatnonzero(names == name)) for name in np.unique(names)]
         for of, name, rows in [(OVERALL, "", np.arange(len(truth))), *of_groups]:
             values = evaluate(with_training_mean(metrics, means[rows]), estimate[rows], truth[rows])
@@ -75,11 +88,17 @@ class Scores:
 
     def document(self, part: str, **further: Any) -> Results:
         """further  what else the record says"""
-        return Results({part: self.results}, {part: self.intervals}, groups=recorded(self.errors), **further)
+        return Results(
+            {part: self.results}, {part: self.intervals}, groups=recorded(self.errors), **further
+        )
 
 
-def errors_of_group(kind: str, name: str, count: int, output: str, metrics: Mapping[str, float]) -> GroupErrors:
-    """One group's errors; null where a metric is undefined, as R² is for a single sample or a constant truth."""
+def errors_of_group(
+    kind: str, name: str, count: int, output: str, metrics: Mapping[str, float]
+) -> GroupErrors:
+    """One group's errors; null where a metric is undefined, as R² is for a single sample or a
+    constant truth.
+    """
     defined = {metric: value if math.isfinite(value) else None for metric, value in metrics.items()}
     return GroupErrors(of=kind, name=name, n=count, output=output, metrics=defined)
 
@@ -90,18 +109,33 @@ def recorded(errors: Sequence[GroupErrors]) -> tuple[GroupErrors, ...]:
     return groups if len({group.name for group in groups}) <= MOST_RECORDED else ()
 
 
-def write_errors(directory: RunDirectory, errors: Sequence[GroupErrors], units: Mapping[str, str], note: str) -> None:
+def write_errors(
+    directory: RunDirectory, errors: Sequence[GroupErrors], units: Mapping[str, str], note: str
+) -> None:
     """A line per group and output; cells of undefined metrics are empty."""
     metrics = list(dict.fromkeys(name for group in errors for name in group.metrics))
     lines = [
-        [group.of, group.name, group.n, group.output, units.get(group.output, ""), *map(group.metrics.get, metrics)]
+        [
+            group.of,
+            group.name,
+            group.n,
+            group.output,
+            units.get(group.output, ""),
+            *map(group.metrics.get, metrics),
+        ]
         for group in errors
     ]
-    write_table(directory.results / TABLE, dict(zip([*HEAD, *metrics], zip(*lines, strict=True), strict=True)), note)
+    write_table(
+        directory.results / TABLE,
+        dict(zip([*HEAD, *metrics], zip(*lines, strict=True), strict=True)),
+        note,
+    )
 
 
 def write_table(path: Path, table: Mapping[str, Sequence[Any]], note: str) -> None:
-    """Write columns of equal length as CSV; None is an empty cell, and a note is repeated in every line."""
+    """Write columns of equal length as CSV; None is an empty cell, and a note is repeated in every
+    line.
+    """
     columns = {**table, "caution": [note] * len(next(iter(table.values())))} if note else table
     formats.write_csv(path, columns, zip(*columns.values(), strict=True))
 
@@ -114,21 +148,31 @@ Column = tuple[Any, Mapping[str, Any]]
 
 
 def columns_of_output(
-    output: str, unit: str, truth: Array, estimate: Array, words: str, limits: Limits, period: float | None = None
+    output: str,
+    unit: str,
+    truth: Array,
+    estimate: Array,
+    words: str,
+    limits: Limits,
+    period: float | None = None,
 ) -> dict[str, Column]:
     """The true values and the estimates of an output.
 
     words   what the estimates are
     period  after which the output's values repeat, if they do
     """
-    more = attributes_of_limits(output, limits, unit, estimate) | ({} if period is None else {PERIOD: period})
+    more = attributes_of_limits(output, limits, unit, estimate) | (
+        {} if period is None else {PERIOD: period}
+    )
     return {
         output: (truth, {"units": unit, "long_name": f"{output}: measured"}),
         estimate_of(output): (estimate, {"units": unit, "long_name": f"{output}: {words}", **more}),
     }
 
 
-def attributes_of_limits(output: str, limits: Limits, unit: str, estimate: NDArray[np.floating]) -> dict[str, Any]:
+def attributes_of_limits(
+    output: str, limits: Limits, unit: str, estimate: NDArray[np.floating]
+) -> dict[str, Any]:
     """Log how many estimates of an output lie at its limits; returns attributes that say the same.
 
     Empty, and no line in the log, for an output without limits.
@@ -159,7 +203,9 @@ def write_test_predictions(
     """
     import xarray
 
-    variables: dict[str, Any] = {name: (sample, values.astype(object)) for name, values in texts.items()}
+    variables: dict[str, Any] = {
+        name: (sample, values.astype(object)) for name, values in texts.items()
+    }
     for name, (values, words) in columns.items():
         variables[name] = ((sample, "quantile")[: np.ndim(values)], np.asarray(values), words)
     coordinates = {sample: numbers, **({"quantile": list(probabilities)} if probabilities else {})}
@@ -168,5 +214,12 @@ def write_test_predictions(
 
 
 def attributes(directory: RunDirectory, note: str, **about: Any) -> dict[str, Any]:
-    """What a file of results says of itself: the run, the part, `about`, and a caution if there is one."""
-    return {"run": directory.name, "part": directory.part, **about, **({"caution": note} if note else {})}
+    """What a file of results says of itself: the run, the part, `about`, and a caution if there is
+    one.
+    """
+    return {
+        "run": directory.name,
+        "part": directory.part,
+        **about,
+        **({"caution": note} if note else {}),
+    }

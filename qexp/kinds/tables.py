@@ -50,7 +50,8 @@ _JOINED: dict[tuple[bytes, bool], Tables] = {}
 
 
 def tables_of(directory: RunDirectory) -> Tables:
-    """The tables for a run's spec: those of qexp and of packages, and the entries of its own code, which is executed.
+    """The tables for a run's spec: those of qexp and of packages, and the entries of its own code,
+    which is executed.
 
     Raises UntrustedCodeError for an imported run whose code the user has not trusted.
     """
@@ -59,12 +60,15 @@ def tables_of(directory: RunDirectory) -> Tables:
 
 
 def tables_with(extensions: Path, *, of_a_run: bool = False) -> Tables:
-    """The tables of qexp and of installed packages, with the entries that a workspace's `extensions.py`, if it exists,
-    adds to them. Those of a package that have such a name are not used.
+    """The tables of qexp and of installed packages, with the entries that a workspace's
+    `extensions.py`, if it exists, adds to them. Those of a package that have such a name are not
+    used.
 
-    The file may define `MODULES = {...}`, `GENERATORS = {...}` and so on, dictionaries of `qexp.extend.Entry`,
-    `QUANTITIES`, of `qexp.extend.Quantity`, and `KINDS`, of `qexp.extend.Kind`. It is executed once in a process.
-    of_a_run  whether it is a run's copy, whose entries replace built-in ones of their names, which were added later
+    The file may define `MODULES = {...}`, `GENERATORS = {...}` and so on, dictionaries of
+    `qexp.extend.Entry`, `QUANTITIES`, of `qexp.extend.Quantity`, and `KINDS`, of
+    `qexp.extend.Kind`. It is executed once in a process.
+    of_a_run  whether it is a run's copy, whose entries replace built-in ones of their names, which
+              were added later
     Raises QexpError for an entry that has the name of a built-in one.
     """
     if not extensions.is_file():
@@ -87,9 +91,16 @@ def _joined(variables: Mapping[str, Any], extensions: Path, reserved: Tables) ->
         added = _added(variables, name, reserved[name], extensions)
         tables[name] = OpenTable(name, table.built_in, table.trouble, added)
     for name, value in variables.items():
-        of_entries = isinstance(value, dict) and value and all(isinstance(entry, Entry) for entry in value.values())
+        of_entries = (
+            isinstance(value, dict)
+            and value
+            and all(isinstance(entry, Entry) for entry in value.values())
+        )
         if of_entries and name.isupper() and name.lower() not in BUILT_IN:
-            raise QexpError(f"{extensions}: no table {name}; {suggestion(name, [key.upper() for key in BUILT_IN])}")
+            raise QexpError(
+                f"{extensions}: no table {name};"
+                f" {suggestion(name, [key.upper() for key in BUILT_IN])}"
+            )
     return tables
 
 
@@ -97,8 +108,14 @@ def _trouble_with_quantity(quantity: Quantity) -> str | None:
     """Why a quantity cannot be used, such as for arguments in another order."""
     texts = {name: getattr(quantity, name) for name in ("unit", "description", "name", "symbol")}
     limits = {name: getattr(quantity, name) for name in ("above", "at_least", "at_most", "period")}
-    numbers = {"si_factor": quantity.si_factor, **{name: each for name, each in limits.items() if each is not None}}
-    order = 'the arguments are Quantity(unit, si_factor, description), such as Quantity("km", 1e3, "depth")'
+    numbers = {
+        "si_factor": quantity.si_factor,
+        **{name: each for name, each in limits.items() if each is not None},
+    }
+    order = (
+        'the arguments are Quantity(unit, si_factor, description), such as Quantity("km", 1e3,'
+        ' "depth")'
+    )
     for name, value in texts.items():
         if not isinstance(value, str):
             return f"its {name} must be a text, but is {value!r}; {order}"
@@ -106,9 +123,15 @@ def _trouble_with_quantity(quantity: Quantity) -> str | None:
         if not isinstance(value, int | float) or isinstance(value, bool):
             return f"its {name} must be a number, but is {value!r}; {order}"
     ends = quantity.plausible
-    if ends is not None and not (isinstance(ends, tuple | list) and len(ends) == 2 and ends[0] < ends[1]):
+    if ends is not None and not (
+        isinstance(ends, tuple | list) and len(ends) == 2 and ends[0] < ends[1]
+    ):
         return f"its plausible must be (low, high) with low < high, but is {ends!r}"
-    return None if quantity.si_factor > 0 else f"its si_factor must be greater than 0, but is {quantity.si_factor:g}"
+    return (
+        None
+        if quantity.si_factor > 0
+        else f"its si_factor must be greater than 0, but is {quantity.si_factor:g}"
+    )
 
 
 def _trouble_with(table: str, entry: Any) -> str | None:
@@ -128,7 +151,11 @@ def _trouble_with(table: str, entry: Any) -> str | None:
     try:
         metric = entry.build()
     except Exception as error:  # a user's code may raise any error
-        return f"cannot be built: {error}" if isinstance(error, ValueError) else f"cannot be built: {error!r}"
+        return (
+            f"cannot be built: {error}"
+            if isinstance(error, ValueError)
+            else f"cannot be built: {error!r}"
+        )
     if isinstance(metric, Metric):
         return _trouble_with_sums(metric.additive) if metric.additive else None
     return (
@@ -138,7 +165,9 @@ def _trouble_with(table: str, entry: Any) -> str | None:
 
 
 def _trouble_with_sums(additive: Additive) -> str | None:
-    """Why an additive metric has no interval, which is seen before training rather than after it."""
+    """Why an additive metric has no interval, which is seen before training rather than after
+    it.
+    """
     try:
         terms = additive.pieces(np.full((2, 1), 1.5), np.array([[1.0], [2.0]]))
     except Exception:  # a user's code may raise any error on samples that are no images, or too few
@@ -151,7 +180,9 @@ def _trouble_with_sums(additive: Additive) -> str | None:
 
 
 def tables_here(workspace: str | Path | None = None) -> Tables:
-    """The tables of the workspace named or found; those of none where there is none and none was asked for."""
+    """The tables of the workspace named or found; those of none where there is none and none was
+    asked for.
+    """
     try:
         return tables_with(find(workspace).extensions)
     except NotFoundError:
@@ -160,7 +191,9 @@ def tables_here(workspace: str | Path | None = None) -> Tables:
         return OPEN
 
 
-def _added(variables: Mapping[str, Any], table: str, reserved: Mapping[str, Any], extensions: Path) -> dict[str, Any]:
+def _added(
+    variables: Mapping[str, Any], table: str, reserved: Mapping[str, Any], extensions: Path
+) -> dict[str, Any]:
     """The entries of one of an extension's tables. Raises QexpError where it is no such table."""
     name = table.upper()
     added = variables.get(name, {})
@@ -175,8 +208,13 @@ def _added(variables: Mapping[str, Any], table: str, reserved: Mapping[str, Any]
         if (built_in := reserved.get(entry_name)) is None:
             continue
         # A workspace's quantity may have limits and words of its own.
-        if not isinstance(entry, Quantity) or (entry.unit, entry.si_factor) != (built_in.unit, built_in.si_factor):
-            raise QexpError(f"{extensions}: {name} has '{entry_name}', which qexp has already; rename it")
+        if not isinstance(entry, Quantity) or (entry.unit, entry.si_factor) != (
+            built_in.unit,
+            built_in.si_factor,
+        ):
+            raise QexpError(
+                f"{extensions}: {name} has '{entry_name}', which qexp has already; rename it"
+            )
     return added
 
 

@@ -1,4 +1,6 @@
-"""Training the single network of a run, alone or beside others, and the files that it writes to the run's directory."""
+"""Training the single network of a run, alone or beside others, and the files that it writes to the
+run's directory.
+"""
 
 from __future__ import annotations
 
@@ -36,7 +38,9 @@ Ended = Results | BaseException | None
 
 
 class NetworkTraining:
-    """The stage `train` of a kind whose runs have one network each: of one run, or of several in a stack."""
+    """The stage `train` of a kind whose runs have one network each: of one run, or of several in a
+    stack.
+    """
 
     def __init__(self, evaluate: Evaluate) -> None:
         self._evaluate = evaluate
@@ -56,7 +60,10 @@ class NetworkTraining:
         return self._results(attempt, trainer)
 
     def side_by_side(
-        self, attempts: Mapping[int, Attempt], stack: StackPlace, ended: Callable[[Attempt, Ended], None]
+        self,
+        attempts: Mapping[int, Attempt],
+        stack: StackPlace,
+        ended: Callable[[Attempt, Ended], None],
     ) -> None:
         """Train and evaluate the runs of a stack, by their places; each is told how it ends."""
         open_files, members = {place: ExitStack() for place in attempts}, list[Member]()
@@ -72,7 +79,9 @@ class NetworkTraining:
                     trainer = _prepare(attempt)
                     listener = open_files[place].enter_context(_followed(attempt, trainer))
                     steps, interrupted = steps_of(attempt.spec), attempt.interrupted
-                    members.append(Member(place, trainer, steps, listener, interrupted, attempt.alone))
+                    members.append(
+                        Member(place, trainer, steps, listener, interrupted, attempt.alone)
+                    )
             except Exception as error:
                 end(place, error)
         left = {member.place: member for member in members}
@@ -120,7 +129,9 @@ def steps_of(spec: Mapping[str, Any]) -> str:
 def _prepare(attempt: Attempt) -> Trainer:
     """The trainer with model and data, at the last checkpoint if there is one."""
     spec, seeds = attempt.spec, Seeds(attempt.seed)
-    data = data_kind(spec["dataset"]).data(spec, attempt.dataset, attempt.tables, seeds, attempt.device)
+    data = data_kind(spec["dataset"]).data(
+        spec, attempt.dataset, attempt.tables, seeds, attempt.device
+    )
     model = initial_model(spec, attempt.tables, seeds).to(attempt.device)
     pretrained = attempt.directory.checkpoints / "pretrained.safetensors"
     if pretrained.exists():
@@ -128,7 +139,10 @@ def _prepare(attempt: Attempt) -> Trainer:
     else:
         fit_transforms(model, data.to_fit)
     recipe = recipe_of(spec, attempt.tables)
-    metrics = {name: with_training_mean(own, data.training_mean(name)) for name, own in recipe.metrics.items()}
+    metrics = {
+        name: with_training_mean(own, data.training_mean(name))
+        for name, own in recipe.metrics.items()
+    }
     recipe = replace(recipe, metrics=metrics)
     trainer = Trainer(model, data, recipe, seeds, attempt.device, attempt.directory.checkpoints)
     trainer.resume()
@@ -140,10 +154,12 @@ def _prepare(attempt: Attempt) -> Trainer:
 
 @contextmanager
 def _followed(attempt: Attempt, trainer: Trainer) -> Iterator[TrainingListener]:
-    """A listener that writes what a run is trained to its directory, and shows it, until the block ends."""
+    """A listener that writes what a run is trained to its directory, and shows it, until the block
+    ends.
+    """
     directory, done = attempt.directory, trainer.progress.epoch - 1
-    # Drop the lines of epochs that will be trained again. It is always a new file, so that an earlier attempt that
-    # still has the old one open does not append to it.
+    # Drop the lines of epochs that will be trained again. It is always a new file, so that an
+    # earlier attempt that still has the old one open does not append to it.
     lines = [line for line in read_lines(directory.metrics_file) if line["epoch"] <= done]
     write_lines(directory.metrics_file, lines)
     if done:
@@ -162,8 +178,8 @@ def _followed(attempt: Attempt, trainer: Trainer) -> Iterator[TrainingListener]:
 
 
 def _start_from(file: Path, model: Estimator, data: Data, attempt: Attempt) -> None:
-    """Load weights of another run into a model: all of them, or those of the listed operations. Transforms that are not
-    loaded are fitted here.
+    """Load weights of another run into a model: all of them, or those of the listed operations.
+    Transforms that are not loaded are fitted here.
     """
     tensors, operations = checkpoint.read(file)[0], provenance.operations_taken(attempt.spec)
     if operations is None:
@@ -180,7 +196,12 @@ class _Listener(TrainingListener):
     """Writes the numbers of an epoch to the metrics, the events, the log and the display."""
 
     def __init__(self, lines: IO[str], events: EventWriter, attempt: Attempt) -> None:
-        self._lines, self._events, self._display, self._own = lines, events, attempt.display, attempt.own
+        self._lines, self._events, self._display, self._own = (
+            lines,
+            events,
+            attempt.display,
+            attempt.own,
+        )
 
     def batch_done(self, epoch: int, batch: int, batches: int) -> None:
         self._display.batch(epoch, batch, batches)
@@ -191,10 +212,15 @@ class _Listener(TrainingListener):
         self._lines.flush()
         self._events.epoch(line)
         self._display.epoch(line, seconds)
-        losses, best = (line["train"]["loss"], line["validation"]["loss"]), " (best)" if line["best"] else ""
-        log.info("epoch %d: loss %.6g, validation %.6g%s, %.3f s", line["epoch"], *losses, best, seconds)
+        losses = (line["train"]["loss"], line["validation"]["loss"])
+        best = " (best)" if line["best"] else ""
+        log.info(
+            "epoch %d: loss %.6g, validation %.6g%s, %.3f s", line["epoch"], *losses, best, seconds
+        )
 
     def checkpoint_written(self, progress: Progress) -> None:
         self._events.flush()
-        epochs = replace(self._own.record.epochs, done=progress.epoch - 1, best=progress.best_epoch or None)
+        epochs = replace(
+            self._own.record.epochs, done=progress.epoch - 1, best=progress.best_epoch or None
+        )
         self._own.note(epochs=epochs)

@@ -32,7 +32,8 @@ Description = Mapping[str, Any]
 
 
 def names(baselines: Sequence[Description], table: Table) -> list[str]:
-    """The types; if one occurs several times, with the parameters that are not defaults: `ridge (penalties 1, 0.1)`.
+    """The types; if one occurs several times, with the parameters that are not defaults: `ridge
+    (penalties 1, 0.1)`.
 
     Two names are equal only if the baselines are; see `repeated`.
     """
@@ -45,7 +46,9 @@ def names(baselines: Sequence[Description], table: Table) -> list[str]:
             for name, value in baseline["parameters"].items()
             if name not in defaults or _in_words(value) != _in_words(defaults[name])
         ]
-        names.append(f"{kind} ({'; '.join(changes)})" if types.count(kind) > 1 and changes else kind)
+        names.append(
+            f"{kind} ({'; '.join(changes)})" if types.count(kind) > 1 and changes else kind
+        )
     return names
 
 
@@ -62,10 +65,11 @@ def _in_words(value: Any) -> str:
     return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value)
 
 
-# Baselines: scikit-learn's estimators of one output from a few columns, and the hyper-parameters to try.
+# Baselines: scikit-learn's estimators of one output from a few columns, and the hyper-parameters to
+# try.
 #
-# They get standardized inputs and a standardized target. The choices are the builders' defaults: round numbers around
-# scikit-learn's own defaults, few enough that dozens of folds take seconds.
+# They get standardized inputs and a standardized target. The choices are the builders' defaults:
+# round numbers around scikit-learn's own defaults, few enough that dozens of folds take seconds.
 
 Choice = Mapping[str, float]
 """Hyper-parameter → its value."""
@@ -78,8 +82,9 @@ class Baseline:
     choices: Sequence[Choice]
     """At least one, simpler ones first: of two with equal errors the first is selected."""
     estimate: Callable[[Array, Array, Array, Sequence[Choice], int], Array]
-    """inputs (row, column), target (row,), other inputs (other row, column), choices, seed → (choice, other row).
-    All choices at once, since some estimators compute them together."""
+    """inputs (row, column), target (row,), other inputs (other row, column), choices, seed →
+    (choice, other row). All choices at once, since some estimators compute them together.
+    """
     transformed: bool = True
     """Whether it learns the transformed target, if the experience transforms it."""
     takes_gaps: bool = False
@@ -87,7 +92,9 @@ class Baseline:
 
 
 def mean() -> Baseline:
-    def estimate(inputs: Array, target: Array, others: Array, choices: Sequence[Choice], seed: int) -> Array:
+    def estimate(
+        inputs: Array, target: Array, others: Array, choices: Sequence[Choice], seed: int
+    ) -> Array:
         return np.full((len(choices), len(others)), target.mean())
 
     # The mean of logarithms is not the mean of the values, and a worse constant.
@@ -95,21 +102,41 @@ def mean() -> Baseline:
 
 
 def ridge(
-    penalties: Sequence[float] = (1000.0, 300.0, 100.0, 30.0, 10.0, 3.0, 1.0, 0.3, 0.1, 0.03, 0.01, 0.003, 0.001),
+    penalties: Sequence[float] = (
+        1000.0,
+        300.0,
+        100.0,
+        30.0,
+        10.0,
+        3.0,
+        1.0,
+        0.3,
+        0.1,
+        0.03,
+        0.01,
+        0.003,
+        0.001,
+    ),
 ) -> Baseline:
-    def estimate(inputs: Array, target: Array, others: Array, choices: Sequence[Choice], seed: int) -> Array:
+    def estimate(
+        inputs: Array, target: Array, others: Array, choices: Sequence[Choice], seed: int
+    ) -> Array:
         from sklearn.linear_model import Ridge
 
         # One target per penalty: all are solved with a single decomposition of the inputs.
         targets = np.repeat(target[:, None], len(choices), axis=1)
-        fitted = Ridge(alpha=[choice["penalty"] for choice in choices], solver="svd").fit(inputs, targets)
+        fitted = Ridge(alpha=[choice["penalty"] for choice in choices], solver="svd").fit(
+            inputs, targets
+        )
         return np.asarray(fitted.predict(others)).reshape(len(others), len(choices)).T
 
     return Baseline([{"penalty": penalty} for penalty in penalties], estimate)
 
 
 def pls(components: Sequence[int] = (1, 2, 3, 4, 5, 6, 7, 8)) -> Baseline:
-    def estimate(inputs: Array, target: Array, others: Array, choices: Sequence[Choice], seed: int) -> Array:
+    def estimate(
+        inputs: Array, target: Array, others: Array, choices: Sequence[Choice], seed: int
+    ) -> Array:
         from sklearn.cross_decomposition import PLSRegression
 
         # At most as many components as the rank of the inputs; with that many it is least squares.
@@ -119,11 +146,16 @@ def pls(components: Sequence[int] = (1, 2, 3, 4, 5, 6, 7, 8)) -> Baseline:
             return np.full((len(choices), len(others)), target.mean())
         with warnings.catch_warnings():
             # Components after those that explain the whole target are zero.
-            warnings.filterwarnings("ignore", message="y residual is constant", category=UserWarning)
+            warnings.filterwarnings(
+                "ignore", message="y residual is constant", category=UserWarning
+            )
             fitted = PLSRegression(max(wanted), scale=False).fit(inputs, target)
-        # The first components do not depend on the later ones: one fit gives the estimates for all choices.
+        # The first components do not depend on the later ones: one fit gives the estimates for all
+        # choices.
         scores, loadings = fitted.transform(others), fitted.y_loadings_[0]
-        return np.asarray(target.mean() + np.stack([scores[:, :number] @ loadings[:number] for number in wanted]))
+        return np.asarray(
+            target.mean() + np.stack([scores[:, :number] @ loadings[:number] for number in wanted])
+        )
 
     return Baseline([{"components": number} for number in components], estimate)
 
@@ -133,26 +165,38 @@ def svr(
     gammas: Sequence[float] = (0.001, 0.01, 0.1, 1.0),
     epsilons: Sequence[float] = (0.1,),
 ) -> Baseline:
-    def estimate(inputs: Array, target: Array, others: Array, choices: Sequence[Choice], seed: int) -> Array:
+    def estimate(
+        inputs: Array, target: Array, others: Array, choices: Sequence[Choice], seed: int
+    ) -> Array:
         from sklearn.svm import SVR
 
-        machines = [SVR(C=choice["cost"], gamma=choice["gamma"], epsilon=choice["epsilon"]) for choice in choices]
+        machines = [
+            SVR(C=choice["cost"], gamma=choice["gamma"], epsilon=choice["epsilon"])
+            for choice in choices
+        ]
         return np.stack([machine.fit(inputs, target).predict(others) for machine in machines])
 
     choices = [
-        {"cost": cost, "gamma": gamma, "epsilon": epsilon} for cost, gamma, epsilon in product(costs, gammas, epsilons)
+        {"cost": cost, "gamma": gamma, "epsilon": epsilon}
+        for cost, gamma, epsilon in product(costs, gammas, epsilons)
     ]
     return Baseline(choices, estimate)
 
 
 MOST_ROWS = 5000
-"""Limit for a Gaussian process, whose time grows with the cube of the rows, and its memory with their square."""
+"""Limit for a Gaussian process, whose time grows with the cube of the rows, and its memory with
+their square.
+"""
 
 
 def gaussian_process(restarts: int = 1) -> Baseline:
-    """Gaussian process regression. Its estimates raise ValueError for more than `MOST_ROWS` rows."""
+    """Gaussian process regression. Its estimates raise ValueError for more than `MOST_ROWS`
+    rows.
+    """
 
-    def estimate(inputs: Array, target: Array, others: Array, choices: Sequence[Choice], seed: int) -> Array:
+    def estimate(
+        inputs: Array, target: Array, others: Array, choices: Sequence[Choice], seed: int
+    ) -> Array:
         from sklearn.exceptions import ConvergenceWarning
         from sklearn.gaussian_process import GaussianProcessRegressor
         from sklearn.gaussian_process.kernels import RBF, ConstantKernel, WhiteKernel
@@ -162,10 +206,13 @@ def gaussian_process(restarts: int = 1) -> Baseline:
                 f"gaussian_process: {len(target)} training rows, but at most {MOST_ROWS} are "
                 "possible, since its time grows with their cube; leave it out of the baselines"
             )
-        kernel = ConstantKernel(1.0, (1e-3, 1e4)) * RBF(3.0, (1e-1, 1e3)) + WhiteKernel(0.1, (1e-6, 1e1))
+        kernel = ConstantKernel(1.0, (1e-3, 1e4)) * RBF(3.0, (1e-1, 1e3)) + WhiteKernel(
+            0.1, (1e-6, 1e1)
+        )
         process = GaussianProcessRegressor(kernel, n_restarts_optimizer=restarts, random_state=seed)
         with warnings.catch_warnings():
-            # A kernel's parameter at its bound is a valid result: no noise, for example, or no effect.
+            # A kernel's parameter at its bound is a valid result: no noise, for example, or no
+            # effect.
             warnings.simplefilter("ignore", ConvergenceWarning)
             estimates = process.fit(inputs, target).predict(others)
         return np.asarray(estimates)[None]
@@ -175,10 +222,14 @@ def gaussian_process(restarts: int = 1) -> Baseline:
 
 
 def extra_trees(trees: int = 100) -> Baseline:
-    def estimate(inputs: Array, target: Array, others: Array, choices: Sequence[Choice], seed: int) -> Array:
+    def estimate(
+        inputs: Array, target: Array, others: Array, choices: Sequence[Choice], seed: int
+    ) -> Array:
         from sklearn.ensemble import ExtraTreesRegressor
 
-        return np.asarray(ExtraTreesRegressor(trees, random_state=seed).fit(inputs, target).predict(others))[None]
+        return np.asarray(
+            ExtraTreesRegressor(trees, random_state=seed).fit(inputs, target).predict(others)
+        )[None]
 
     return Baseline([{}], estimate)
 
@@ -188,12 +239,17 @@ LEAVES = {"max_leaf_nodes": 8, "min_samples_leaf": 5}
 
 
 def gradient_boosting(trees: Sequence[int] = (10, 30, 100)) -> Baseline:
-    def estimate(inputs: Array, target: Array, others: Array, choices: Sequence[Choice], seed: int) -> Array:
+    def estimate(
+        inputs: Array, target: Array, others: Array, choices: Sequence[Choice], seed: int
+    ) -> Array:
         from sklearn.ensemble import HistGradientBoostingRegressor
         from threadpoolctl import threadpool_limits
 
-        # The first trees do not depend on the later ones: one fit gives the estimates for all numbers.
-        boosting = HistGradientBoostingRegressor(max_iter=max(trees), early_stopping=False, random_state=seed, **LEAVES)
+        # The first trees do not depend on the later ones: one fit gives the estimates for all
+        # numbers.
+        boosting = HistGradientBoostingRegressor(
+            max_iter=max(trees), early_stopping=False, random_state=seed, **LEAVES
+        )
         with threadpool_limits(1, "openmp"):  # several are slower for tables, and round differently
             stages = [*boosting.fit(inputs, target).staged_predict(others)]
         return np.stack([stages[int(choice["trees"]) - 1] for choice in choices])
@@ -212,16 +268,23 @@ BASELINES: dict[str, Entry] = {
     ),
     "ridge": Entry(
         build=ridge,
-        parameters=properties(penalties=array(POSITIVE, "penalties to choose from by cross-validation")),
+        parameters=properties(
+            penalties=array(POSITIVE, "penalties to choose from by cross-validation")
+        ),
         help="Ridge regression: linear in the inputs, with a penalty on the squared coefficients.",
         example={"type": "ridge", "parameters": {"penalties": [10.0, 1.0, 0.1]}},
     ),
     "pls": Entry(
         build=pls,
         parameters=properties(
-            components=array(integer(least=1), "numbers of components to choose from by cross-validation")
+            components=array(
+                integer(least=1), "numbers of components to choose from by cross-validation"
+            )
         ),
-        help="Partial least squares: linear in the few components of the inputs that covary most with the target.",
+        help=(
+            "Partial least squares: linear in the few components of the inputs that covary most"
+            " with the target."
+        ),
         example={"type": "pls", "parameters": {"components": [1, 2, 3, 4]}},
     ),
     "svr": Entry(
@@ -231,13 +294,22 @@ BASELINES: dict[str, Entry] = {
             gammas=array(POSITIVE, "kernels exp(−gamma · squared distance) to choose from"),
             epsilons=array(POSITIVE, "errors that cost nothing, to choose from"),
         ),
-        help="Support vector regression with a Gaussian kernel; cost and epsilon apply to standardized values.",
-        example={"type": "svr", "parameters": {"costs": [1.0, 10.0], "gammas": [0.1], "epsilons": [0.1]}},
+        help=(
+            "Support vector regression with a Gaussian kernel; cost and epsilon apply to"
+            " standardized values."
+        ),
+        example={
+            "type": "svr",
+            "parameters": {"costs": [1.0, 10.0], "gammas": [0.1], "epsilons": [0.1]},
+        },
     ),
     "gaussian_process": Entry(
         build=gaussian_process,
         parameters=properties(restarts=integer("further random starts of the fit", least=0)),
-        help="Gaussian process with a squared-exponential kernel and noise, fitted by maximum likelihood.",
+        help=(
+            "Gaussian process with a squared-exponential kernel and noise, fitted by maximum"
+            " likelihood."
+        ),
         example={"type": "gaussian_process", "parameters": {"restarts": 0}},
     ),
     "extra_trees": Entry(
@@ -248,13 +320,18 @@ BASELINES: dict[str, Entry] = {
     ),
     "gradient_boosting": Entry(
         build=gradient_boosting,
-        parameters=properties(trees=array(integer(least=1), "numbers of trees to choose from by cross-validation")),
-        help="Gradient boosting: each tree learns what those before it left; values may be missing.",
+        parameters=properties(
+            trees=array(integer(least=1), "numbers of trees to choose from by cross-validation")
+        ),
+        help=(
+            "Gradient boosting: each tree learns what those before it left; values may be missing."
+        ),
         example={"type": "gradient_boosting", "parameters": {"trees": [10, 100]}},
     ),
 }
 
-# Nested cross-validation of baselines: each fold selects, scales and fits a baseline on its training rows alone.
+# Nested cross-validation of baselines: each fold selects, scales and fits a baseline on its
+# training rows alone.
 
 
 Split = tuple[Rows, Rows]
@@ -264,7 +341,9 @@ InnerSplits = Callable[[Rows], Sequence[Split]]
 """A function that splits row numbers into training and test rows."""
 
 BaselineTransform = tuple[Callable[[Array], Array], Callable[[Array], Array]]
-"""A transform of the target and its inverse. Linear ones have no effect, since targets are standardized."""
+"""A transform of the target and its inverse. Linear ones have no effect, since targets are
+standardized.
+"""
 
 
 def cross_validated(
@@ -284,22 +363,28 @@ def cross_validated(
     inputs      (row, column)
     targets     (row, output); each output is estimated separately
     transforms  one per output
-    completed   training rows → the inputs of all rows without gaps, by what these rows tell, for baselines that take
-                none; what it adds are further columns
+    completed   training rows → the inputs of all rows without gaps, by what these rows tell, for
+                baselines that take none; what it adds are further columns
 
-    The hyper-parameters of a fold are those with the lowest squared error, in the target's own unit, over all estimates
-    of its inner folds. The result of a fold does not depend on other folds.
+    The hyper-parameters of a fold are those with the lowest squared error, in the target's own
+    unit, over all estimates of its inner folds. The result of a fold does not depend on other
+    folds.
     Raises ValueError for values that are not finite, and for inner folds outside the training rows.
     """
     features, true = np.asarray(inputs, dtype=np.float64), np.asarray(targets, dtype=np.float64)
     outputs = [
-        _Output(baseline, features, target, transform, seed, None if baseline.takes_gaps else completed)
+        _Output(
+            baseline, features, target, transform, seed, None if baseline.takes_gaps else completed
+        )
         for target, transform in zip(true.T, transforms or [None] * true.shape[1], strict=True)
     ]
     total, times = np.zeros_like(true), np.zeros(len(true), dtype=np.int64)
     for train, test in folds:
         choices = [output.choose(train, inner) for output in outputs]
-        columns = [output.estimate(train, test, [choice])[0] for output, choice in zip(outputs, choices, strict=True)]
+        columns = [
+            output.estimate(train, test, [choice])[0]
+            for output, choice in zip(outputs, choices, strict=True)
+        ]
         total[test] += np.stack(columns, axis=1)
         times[test] += 1
     values = np.full_like(true, np.nan)
@@ -330,15 +415,26 @@ class _Output:
         return choices[int(np.argmin(np.where(np.isfinite(squared), squared, np.inf)))]
 
     def estimate(self, train: Rows, test: Rows, choices: Sequence[Choice]) -> Array:
-        """Estimates of the test rows, (choice, test row), in the target's own unit, fitted to the training rows."""
-        forward, inverse = self.transform if self.transform and self.baseline.transformed else (unchanged, unchanged)
+        """Estimates of the test rows, (choice, test row), in the target's own unit, fitted to the
+        training rows.
+        """
+        forward, inverse = (
+            self.transform
+            if self.transform and self.baseline.transformed
+            else (unchanged, unchanged)
+        )
         target = np.asarray(forward(self.target[train]))
         inputs = self.inputs if self.completed is None else np.asarray(self.completed(train))
         checked = np.where(np.isnan(inputs), 0, inputs) if self.baseline.takes_gaps else inputs
-        finite = np.isfinite(np.concatenate([checked[train].sum(axis=1) + target, checked[test].sum(axis=1)]))
+        finite = np.isfinite(
+            np.concatenate([checked[train].sum(axis=1) + target, checked[test].sum(axis=1)])
+        )
         if not finite.all():
             row = np.concatenate([train, test])[~finite][0]
-            raise ValueError(f"row {row} has an input or target that is not a finite number, or whose transform is not")
+            raise ValueError(
+                f"row {row} has an input or target that is not a finite number, or whose transform"
+                " is not"
+            )
         center, spread = target.mean(), target.std()
         if np.ptp(target) == 0:  # the computed deviation of equal values may differ from 0
             scaled = np.zeros((len(choices), len(test)))
@@ -349,20 +445,28 @@ class _Output:
             scaler = StandardScaler().fit(inputs[train])
             features, others = (scaler.transform(inputs[rows]) for rows in (train, test))
             seed = Seeds(self.seed).number("baseline") % 2**32
-            scaled = self.baseline.estimate(features, (target - center) / spread, others, choices, seed)
+            scaled = self.baseline.estimate(
+                features, (target - center) / spread, others, choices, seed
+            )
         with np.errstate(over="ignore"):
             return np.asarray(inverse(center + spread * scaled))
 
 
 def _inner(train: Rows, inner: InnerSplits) -> Sequence[Split]:
     splits = inner(train)
-    strangers = sorted(set(np.concatenate([rows for split in splits for rows in split]).tolist()) - set(train.tolist()))
+    strangers = sorted(
+        set(np.concatenate([rows for split in splits for rows in split]).tolist())
+        - set(train.tolist())
+    )
     if strangers:
-        raise ValueError(f"the inner folds use rows that are not training rows of their fold: {strangers[:5]}")
+        raise ValueError(
+            f"the inner folds use rows that are not training rows of their fold: {strangers[:5]}"
+        )
     return splits
 
 
-# The network and its baselines compared on the same held-out rows: errors of each, and their differences.
+# The network and its baselines compared on the same held-out rows: errors of each, and their
+# differences.
 
 
 def compared_estimators(
@@ -375,17 +479,20 @@ def compared_estimators(
 ) -> list[dict[str, Any]]:
     """A row per output and estimator, of plain values that go into a JSON file.
 
-    estimators  name → (row, output) in the outputs' own units, NaN for rows that no fold held out; `NETWORK` among them
+    estimators  name → (row, output) in the outputs' own units, NaN for rows that no fold held out;
+                `NETWORK` among them
     truth       (row, output)
     units       output → unit, in the order of the columns
     groups      (row,) the group of each row, such as a sample that was measured several times
-    notes       name → a remark that is shown with the estimator's numbers: "selected on the test data"
+    notes       name → a remark that is shown with the estimator's numbers: "selected on the test
+                data"
     periods     output → the period after which its values repeat, for those whose values do
 
-    Keys: `output`, `unit`, `estimator`, `note`, `n` (rows), `groups` (their number, None where rows are drawn); `rmse`,
-    `mae`, `r2`, `bias`, each with `…_interval`; `difference`, the RMSE less that of the network, and
-    `difference_interval`. Numbers are None for an estimator without a finite estimate of some row that another one has
-    an estimate of; differences are None for the network itself.
+    Keys: `output`, `unit`, `estimator`, `note`, `n` (rows), `groups` (their number, None where rows
+    are drawn); `rmse`, `mae`, `r2`, `bias`, each with `…_interval`; `difference`, the RMSE less
+    that of the network, and `difference_interval`. Numbers are None for an estimator without a
+    finite estimate of some row that another one has an estimate of; differences are None for the
+    network itself.
     """
     true = np.asarray(truth, dtype=np.float64)
     estimated = {name: np.asarray(values, dtype=np.float64) for name, values in estimators.items()}
@@ -393,12 +500,19 @@ def compared_estimators(
     group, rows = None if groups is None else np.asarray(groups)[held_out], list[dict[str, Any]]()
     notes, periods = notes or {}, periods or {}
     for column, (output, unit) in enumerate(units.items()):
-        metrics = with_period({metric: METRICS[metric].build() for metric in SHOWN}, periods.get(output))
+        metrics = with_period(
+            {metric: METRICS[metric].build() for metric in SHOWN}, periods.get(output)
+        )
         measured = true[held_out, column]
         network = estimated[NETWORK][held_out, column]
         for name, values in estimated.items():
             estimate = values[held_out, column]
-            row: dict[str, Any] = {"output": output, "unit": unit, "estimator": name, "note": notes.get(name, "")}
+            row: dict[str, Any] = {
+                "output": output,
+                "unit": unit,
+                "estimator": name,
+                "note": notes.get(name, ""),
+            }
             row |= {"n": len(measured), "groups": None if group is None else len(np.unique(group))}
             row |= _numbers(metrics, estimate, measured, group)
             row |= {"difference": None, "difference_interval": None}
@@ -409,7 +523,9 @@ def compared_estimators(
     return rows
 
 
-def _numbers(metrics: Metrics, estimate: Array, truth: Array, groups: NDArray[Any] | None) -> dict[str, Any]:
+def _numbers(
+    metrics: Metrics, estimate: Array, truth: Array, groups: NDArray[Any] | None
+) -> dict[str, Any]:
     if not _usable(estimate, truth):
         return {key: None for metric in SHOWN for key in (metric, f"{metric}_interval")}
     numbers: dict[str, Any] = {}

@@ -30,24 +30,32 @@ mean_absolute_error = Additive(lambda estimate, truth, centre: [np.abs(estimate 
 
 mean_squared_error = Additive(lambda estimate, truth, centre: [np.square(estimate - truth)], _mean)
 
-root_mean_squared_error = Additive(mean_squared_error.terms, lambda sums, count: np.sqrt(sums[0] / count))
+root_mean_squared_error = Additive(
+    mean_squared_error.terms, lambda sums, count: np.sqrt(sums[0] / count)
+)
 
 bias = Additive(lambda estimate, truth, centre: [estimate - truth], _mean)
 """Mean of estimate − truth."""
 
 coefficient_of_determination = Additive(
-    lambda estimate, truth, centre: [np.square(estimate - truth), truth - centre, np.square(truth - centre)],
+    lambda estimate, truth, centre: [
+        np.square(estimate - truth),
+        truth - centre,
+        np.square(truth - centre),
+    ],
     lambda sums, count: _share_explained(sums[0], sums[2] - sums[1] ** 2 / count),
 )
 """1 − residual sum of squares / total sum of squares; NaN if the truth is constant."""
 
 
 def determination_against(training_mean: ArrayLike) -> Additive:
-    """1 − residual sum of squares / sum of squared deviations of the truth from the mean of the training targets.
+    """1 − residual sum of squares / sum of squared deviations of the truth from the mean of the
+    training targets.
 
-    The share of the error of that mean, the best constant guess from the training data, that a model removes. Test data
-    with another mean make it larger than the coefficient of determination, which compares with the mean of the test
-    data. NaN if the training mean is unknown, or if all truths equal it.
+    The share of the error of that mean, the best constant guess from the training data, that a
+    model removes. Test data with another mean make it larger than the coefficient of determination,
+    which compares with the mean of the test data. NaN if the training mean is unknown, or if all
+    truths equal it.
 
     training_mean  a number, or one per sample, (sample,)
     """
@@ -58,7 +66,9 @@ def determination_against(training_mean: ArrayLike) -> Additive:
     )
 
 
-mean_relative_error = Additive(lambda estimate, truth, centre: [_relative_errors(estimate, truth)], _mean)
+mean_relative_error = Additive(
+    lambda estimate, truth, centre: [_relative_errors(estimate, truth)], _mean
+)
 """Mean of |estimate − truth| / |truth|, in percent."""
 
 
@@ -67,19 +77,28 @@ def _entry(name: str, help: str, metric: Metric) -> Entry:
 
 
 METRICS: dict[str, Entry] = {
-    "mae": _entry("mae", "Mean absolute error.", Metric(mean_absolute_error, name="MAE", best="lowest", unit="{unit}")),
+    "mae": _entry(
+        "mae",
+        "Mean absolute error.",
+        Metric(mean_absolute_error, name="MAE", best="lowest", unit="{unit}"),
+    ),
     "rmse": _entry(
         "rmse",
         "Root of the mean squared error.",
         Metric(root_mean_squared_error, name="RMSE", best="lowest", unit="{unit}"),
     ),
     "mse": _entry(
-        "mse", "Mean squared error.", Metric(mean_squared_error, name="MSE", best="lowest", unit="({unit})²")
+        "mse",
+        "Mean squared error.",
+        Metric(mean_squared_error, name="MSE", best="lowest", unit="({unit})²"),
     ),
-    "bias": _entry("bias", "Mean of estimate − truth.", Metric(bias, name="bias", best="zero", unit="{unit}")),
+    "bias": _entry(
+        "bias", "Mean of estimate − truth.", Metric(bias, name="bias", best="zero", unit="{unit}")
+    ),
     "r2": _entry(
         "r2",
-        "Coefficient of determination R²: 1 is perfect, 0 as good as the mean of the true values, below 0 worse.",
+        "Coefficient of determination R²: 1 is perfect, 0 as good as the mean of the true values,"
+        " below 0 worse.",
         Metric(coefficient_of_determination, name="R²", best="highest", unit=""),
     ),
     "r2_training_mean": _entry(
@@ -112,7 +131,9 @@ METRICS: dict[str, Entry] = {
 
 
 def metric_in_words(key: str) -> str:
-    """A metric for readers: `R²` for `r2`; of an extension, and of other columns, the key in words."""
+    """A metric for readers: `R²` for `r2`; of an extension, and of other columns, the key in
+    words.
+    """
     name = METRICS[key].build().name if key in METRICS else ""
     return name or key.replace("_", " ").replace(".", ", ")
 
@@ -122,5 +143,7 @@ ALWAYS = ("mae", "rmse", "bias", "r2", "mre")
 
 
 def asked_for(names: Iterable[str]) -> list[str]:
-    """The names of the metrics to report for an output: those of `ALWAYS`, and those of the experience."""
+    """The names of the metrics to report for an output: those of `ALWAYS`, and those of the
+    experience.
+    """
     return list(dict.fromkeys([*ALWAYS, *names]))

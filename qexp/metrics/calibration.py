@@ -1,4 +1,6 @@
-"""Whether posteriors and intervals are as sure as they claim, and residuals those of the declared noise."""
+"""Whether posteriors and intervals are as sure as they claim, and residuals those of the declared
+noise.
+"""
 
 from __future__ import annotations
 
@@ -32,11 +34,15 @@ class IntervalShare:
     expected: tuple[float, float]
     """Where the share lies for calibrated intervals, with probability `RANGE_LEVEL`."""
     p_value: float
-    """Probability of a number as far from the expected one, for calibrated intervals (exact, two-sided)."""
+    """Probability of a number as far from the expected one, for calibrated intervals (exact,
+    two-sided).
+    """
 
 
 def coverage(inside: NDArray[np.bool_], probability: float) -> IntervalShare:
-    """Count true values inside their intervals, (observation,), beside what the binomial distribution expects."""
+    """Count true values inside their intervals, (observation,), beside what the binomial
+    distribution expects.
+    """
     count, hits = len(inside), int(inside.sum())
     low, high = expected(count, probability)
     p_value = float(binomtest(hits, count, probability).pvalue)
@@ -52,17 +58,20 @@ def coverages(levels: Array) -> list[IntervalShare]:
 
 
 def expected(count: int, probability: float) -> tuple[int, int]:
-    """How many of `count` calibrated intervals hold their true value: a range of probability `RANGE_LEVEL` or more."""
+    """How many of `count` calibrated intervals hold their true value: a range of probability
+    `RANGE_LEVEL` or more.
+    """
     outside = (1 - RANGE_LEVEL) / 2
     return int(binom.ppf(outside, count, probability)), int(binom.isf(outside, count, probability))
 
 
-# Where intervals are too narrow: how many true values they hold in cells, and how that depends on coordinates.
+# Where intervals are too narrow: how many true values they hold in cells, and how that depends on
+# coordinates.
 #
-# Intervals that are calibrated on average can be too narrow for some data and too wide for others. Given the data, and
-# so in every cell of coordinates that are computed from the data (such as posterior medians), those of right posteriors
-# hold the truth with their probability. In cells of the true values they do not: at the ends of the prior the truth
-# lies at the ends of its posterior.
+# Intervals that are calibrated on average can be too narrow for some data and too wide for others.
+# Given the data, and so in every cell of coordinates that are computed from the data (such as
+# posterior medians), those of right posteriors hold the truth with their probability. In cells of
+# the true values they do not: at the ends of the prior the truth lies at the ends of its posterior.
 
 FEW_OBSERVATIONS = 20
 """Observations in a cell below which nothing is said of it."""
@@ -93,14 +102,21 @@ class Cells:
 
     @property
     def wrong(self) -> NDArray[np.int64]:
-        """-1 where intervals are too narrow, 1 where they are too wide, beyond chance in that many cells; else 0.
+        """-1 where intervals are too narrow, 1 where they are too wide, beyond chance in that many
+        cells; else 0.
 
-        Holm (1979), A simple sequentially rejective multiple test procedure, Scandinavian J. of Statistics 6, 65-70.
+        Holm (1979), A simple sequentially rejective multiple test procedure, Scandinavian J. of
+        Statistics 6, 65-70.
         """
         signs = np.zeros(self.count.shape, dtype=np.int64)
         cells = [tuple(cell) for cell in np.argwhere(~self.few)]
-        chances = [binomtest(int(self.inside[cell]), int(self.count[cell]), self.probability).pvalue for cell in cells]
-        for remaining, index in zip(range(len(cells), 0, -1), np.argsort(chances, kind="stable"), strict=True):
+        chances = [
+            binomtest(int(self.inside[cell]), int(self.count[cell]), self.probability).pvalue
+            for cell in cells
+        ]
+        for remaining, index in zip(
+            range(len(cells), 0, -1), np.argsort(chances, kind="stable"), strict=True
+        ):
             if chances[index] > SIGNIFICANT_P / remaining:
                 break
             cell = cells[index]
@@ -122,7 +138,9 @@ def cells(inside: NDArray[np.bool_], coordinates: Array, number: int, probabilit
 
 
 def cells_along(count: int, axes: int, probability: float) -> int:
-    """The number of cells along each axis: as many as show it where the coverage in one of them is lower by 0.1."""
+    """The number of cells along each axis: as many as show it where the coverage in one of them is
+    lower by 0.1.
+    """
     for number in range(10, 2, -1):
         in_each = count // number**axes
         if in_each and probability - expected(in_each, probability)[0] / in_each <= 0.1:
@@ -131,28 +149,33 @@ def cells_along(count: int, axes: int, probability: float) -> int:
 
 
 PERMUTATIONS, FEW_PERMUTATIONS = 1000, 10
-"""Number of permutations of a test; if fewer than so many are as extreme, their tail is that of a distribution."""
+"""Number of permutations of a test; if fewer than so many are as extreme, their tail is that of a
+distribution.
+"""
 
 OBSERVATIONS_PER_TERM = 10
 """Least number of them for each term of a regression with products of coordinates."""
 
 
 def trend(inside: NDArray[np.bool_], coordinates: Array) -> float:
-    """p-value of the hypothesis that whether intervals hold the truth, (observation,), does not depend on coordinates,
-    (observation, axis), between 0 and 1: of the sum of squares that a quadratic regression explains, or one without
-    products for few observations. Where the share is lowest is for cells to say: at the ends of the data the regression
-    extrapolates.
+    """p-value of the hypothesis that whether intervals hold the truth, (observation,), does not
+    depend on coordinates, (observation, axis), between 0 and 1: of the sum of squares that a
+    quadratic regression explains, or one without products for few observations. Where the share is
+    lowest is for cells to say: at the ends of the data the regression extrapolates.
 
-    By permutation, and so exact for any number of observations and axes, where p is at least FEW_PERMUTATIONS of
-    PERMUTATIONS; smaller ones by Pearson's distribution of type III with the moments of the permutations.
-    Zhao, Dalmasso, Izbicki and Lee (2021), Diagnostics for conditional density models and Bayesian inference
-    algorithms, UAI, arXiv:2102.10473; Winkler et al. (2016), NeuroImage 141, 502-516, section 2.3, for the tail.
+    By permutation, and so exact for any number of observations and axes, where p is at least
+    FEW_PERMUTATIONS of PERMUTATIONS; smaller ones by Pearson's distribution of type III with the
+    moments of the permutations. Zhao, Dalmasso, Izbicki and Lee (2021), Diagnostics for conditional
+    density models and Bayesian inference algorithms, UAI, arXiv:2102.10473; Winkler et al. (2016),
+    NeuroImage 141, 502-516, section 2.3, for the tail.
     """
     centred, axes = coordinates - 0.5, range(coordinates.shape[1])
     pairs = list(combinations_with_replacement(axes, 2))
     if len(centred) < OBSERVATIONS_PER_TERM * (len(axes) + len(pairs)):
         pairs = [(axis, axis) for axis in axes]
-    terms = np.column_stack([centred, *(centred[:, first] * centred[:, second] for first, second in pairs)])
+    terms = np.column_stack(
+        [centred, *(centred[:, first] * centred[:, second] for first, second in pairs)]
+    )
     basis, sizes, _ = np.linalg.svd(terms - terms.mean(axis=0), full_matrices=False)
     basis = basis[:, sizes > ROUNDING * max(sizes.max(), 1.0)]
     values = inside - inside.mean()
@@ -171,7 +194,8 @@ def _permutations(count: int) -> NDArray[np.int64]:
     return np.argsort(np.random.default_rng(0).random((PERMUTATIONS, count)), axis=1)
 
 
-# Whether residuals are those of the declared noise: tests of whitened residuals, each exact for Gaussian noise.
+# Whether residuals are those of the declared noise: tests of whitened residuals, each exact for
+# Gaussian noise.
 
 BLOCKS = 8
 """Blocks along each side of the area in which points lie."""
@@ -182,12 +206,15 @@ FEWEST_POINTS = 4
 
 @dataclass(frozen=True)
 class Misfit:
-    """p-values of the hypothesis that residuals are nothing but the declared noise, (observation,) each.
+    """p-values of the hypothesis that residuals are nothing but the declared noise, (observation,)
+    each.
 
     total   sum of squares of all points: noise that is stronger than declared
-    smooth  sum of squares of the blocks' means: what varies over distances as long as a block, as another source does
+    smooth  sum of squares of the blocks' means: what varies over distances as long as a block, as
+            another source does
     local   largest sum of squares of a block: a fault in one place, such as an unwrapping error
-    logs    logarithms of all three, (3, observation), which tell them apart where they are too small for numbers
+    logs    logarithms of all three, (3, observation), which tell them apart where they are too
+            small for numbers
     """
 
     total: Array
@@ -203,13 +230,15 @@ class Misfit:
 
 
 def misfit(whitened: Array, blocks: NDArray[np.intp], unknowns: int) -> Misfit:
-    """Tests of residuals, (observation, point), in units of the noise and independent of each other.
+    """Tests of residuals, (observation, point), in units of the noise and independent of each
+    other.
 
     blocks    (point,)  number of the block that each point lies in, from 0 on; see `blocks_of`
     unknowns  values that were fitted to each observation, among them offsets
 
-    Sums of squares of n independent standard normal numbers follow χ² with n degrees of freedom. Fitting takes away
-    from them: `total` counts the unknowns; the two others do not, and are conservative by that.
+    Sums of squares of n independent standard normal numbers follow χ² with n degrees of freedom.
+    Fitting takes away from them: `total` counts the unknowns; the two others do not, and are
+    conservative by that.
     """
     squares = np.square(whitened)
     degrees, sums = max(whitened.shape[1] - unknowns, 1), squares.sum(axis=1)
@@ -219,7 +248,8 @@ def misfit(whitened: Array, blocks: NDArray[np.intp], unknowns: int) -> Misfit:
     if not len(used):
         ones = np.ones(len(whitened))
         return Misfit(total, ones, ones, np.stack([log_total, 0 * ones, 0 * ones]))
-    membership, sizes = (blocks[:, None] == used).astype(np.float64), counts[used].astype(np.float64)
+    membership = (blocks[:, None] == used).astype(np.float64)
+    sizes = counts[used].astype(np.float64)
     means, within = whitened @ membership / np.sqrt(sizes), squares @ membership
     beyond, smooth = chdtrc(sizes, within).min(axis=1), np.square(means).sum(axis=1)
     log_local = np.log(len(used)) + log_chdtrc(sizes, within).min(axis=1)
@@ -232,9 +262,12 @@ def misfit(whitened: Array, blocks: NDArray[np.intp], unknowns: int) -> Misfit:
 
 
 def log_chdtrc(degrees: Array | int, chi2: Array | float) -> Array:
-    """The logarithm of the probability of a larger χ², also where the probability is too small for a number."""
+    """The logarithm of the probability of a larger χ², also where the probability is too small for
+    a number.
+    """
     a, x = np.asarray(degrees) / 2, np.maximum(np.asarray(chi2) / 2, 1e-300)
-    far, probability = a * np.log(x) - x - gammaln(a) - np.log(np.maximum(x - a + 1, 1)), chdtrc(degrees, chi2)
+    far = a * np.log(x) - x - gammaln(a) - np.log(np.maximum(x - a + 1, 1))
+    probability = chdtrc(degrees, chi2)
     # Where it is 0, by the first term of a continued fraction.
     return np.asarray(np.where(probability > 0, np.log(np.maximum(probability, 1e-320)), far))
 
@@ -262,19 +295,24 @@ def blocks_of(x: Array, y: Array) -> NDArray[np.intp]:
     return numbers[0] * BLOCKS + numbers[1]
 
 
-# Where true values lie among draws of their posteriors: numbers that are uniform if the posteriors are right.
+# Where true values lie among draws of their posteriors: numbers that are uniform if the posteriors
+# are right.
 
 
-def positions(truth: Array, draws: Array, random: np.random.Generator, effective: Array | None = None) -> Array:
-    """The share of draws below each true value, between 0 and 1: uniform if truth and draws have one distribution.
+def positions(
+    truth: Array, draws: Array, random: np.random.Generator, effective: Array | None = None
+) -> Array:
+    """The share of draws below each true value, between 0 and 1: uniform if truth and draws have
+    one distribution.
 
     truth      (observation,)
     draws      (observation, draw)
-    effective  (observation,), numbers of independent draws that they are worth; all are independent if left out. Of
-               others every second, third, ... draw is used
-    Ranks have ties, and are whole numbers: both are filled by a uniform random number, which makes the distribution of
-    positions exactly uniform for any number of draws.
-    Talts et al. (2018), Validating Bayesian inference algorithms with simulation-based calibration, arXiv:1804.06788.
+    effective  (observation,), numbers of independent draws that they are worth; all are independent
+               if left out. Of others every second, third, ... draw is used
+    Ranks have ties, and are whole numbers: both are filled by a uniform random number, which makes
+    the distribution of positions exactly uniform for any number of draws.
+    Talts et al. (2018), Validating Bayesian inference algorithms with simulation-based calibration,
+    arXiv:1804.06788.
     """
     used = np.ones(draws.shape, dtype=bool)
     if effective is not None:
@@ -286,27 +324,36 @@ def positions(truth: Array, draws: Array, random: np.random.Generator, effective
     return np.asarray((below + random.random(len(truth)) * (equal + 1)) / (used.sum(axis=1) + 1))
 
 
-def density_levels(truth: Array, draws: Array, random: np.random.Generator, effective: Array | None = None) -> Array:
+def density_levels(
+    truth: Array, draws: Array, random: np.random.Generator, effective: Array | None = None
+) -> Array:
     """The probability in the smallest region of highest density that holds each true value.
 
     truth  (observation,), log densities of the true values under their posteriors
     draws  (observation, draw), those of the draws
-    The region that holds a share of the probability holds the truth in that share of observations, if the posteriors
-    are right: the levels are uniform.
-    Hermans et al. (2022), A trust crisis in simulation-based inference?, Transactions on Machine Learning Research.
+    The region that holds a share of the probability holds the truth in that share of observations,
+    if the posteriors are right: the levels are uniform.
+    Hermans et al. (2022), A trust crisis in simulation-based inference?, Transactions on Machine
+    Learning Research.
     """
     return positions(-truth, -draws, random, effective)
 
 
 def reference_levels(
-    truth: Array, draws: Array, references: Array, random: np.random.Generator, effective: Array | None = None
+    truth: Array,
+    draws: Array,
+    references: Array,
+    random: np.random.Generator,
+    effective: Array | None = None,
 ) -> Array:
-    """The posterior probability of the ball around a reference point on whose surface the true values lie.
+    """The posterior probability of the ball around a reference point on whose surface the true
+    values lie.
 
     truth       (observation, variable), in coordinates in which distances have a meaning
     draws       (observation, draw, variable)
     references  (observation, variable), points that do not depend on the true values
-    Lemos et al. (2023), Sampling-based accuracy testing of posterior estimators (TARP), ICML, arXiv:2302.03026.
+    Lemos et al. (2023), Sampling-based accuracy testing of posterior estimators (TARP), ICML,
+    arXiv:2302.03026.
     """
     of_truth = np.linalg.norm(truth - references, axis=-1)
     of_draws = np.linalg.norm(draws - references[:, None], axis=-1)
@@ -314,7 +361,9 @@ def reference_levels(
 
 
 def central_levels(of_truth: Array) -> Array:
-    """The probability in the smallest central interval that holds each true value, from its position."""
+    """The probability in the smallest central interval that holds each true value, from its
+    position.
+    """
     return np.abs(2 * of_truth - 1)
 
 
@@ -325,7 +374,9 @@ RESAMPLES = 1000
 
 @dataclass(frozen=True)
 class RelativeWidth:
-    """The median ratio of the widths of intervals, with its 95 % interval over observations by bootstrap."""
+    """The median ratio of the widths of intervals, with its 95 % interval over observations by
+    bootstrap.
+    """
 
     count: int
     median: float
@@ -333,7 +384,9 @@ class RelativeWidth:
 
 
 def relative_width(widths: Array, exact: Array, random: np.random.Generator) -> RelativeWidth:
-    """Compare widths of intervals, (observation,), with those of the exact posteriors of the same observations."""
+    """Compare widths of intervals, (observation,), with those of the exact posteriors of the same
+    observations.
+    """
     ratios = widths / exact
     chosen = random.integers(len(ratios), size=(RESAMPLES, len(ratios)))
     low, high = np.quantile(np.median(ratios[chosen], axis=1), (0.025, 0.975))
@@ -346,7 +399,8 @@ def widths(draws: Array, probability: float) -> Array:
     return np.asarray(high - low)
 
 
-# Whether numbers between 0 and 1 are uniform: their distribution function in a simultaneous band, and a p-value.
+# Whether numbers between 0 and 1 are uniform: their distribution function in a simultaneous band,
+# and a p-value.
 
 MOST_POINTS = 100
 """Equally distant points at which distribution functions are compared."""
@@ -360,7 +414,9 @@ NOTICED_POWER = 0.9
 
 @dataclass(frozen=True)
 class Uniformity:
-    """The empirical distribution function of numbers that should be uniform, and its simultaneous band."""
+    """The empirical distribution function of numbers that should be uniform, and its simultaneous
+    band.
+    """
 
     count: int
     points: Array
@@ -375,10 +431,11 @@ class Uniformity:
 def uniformity(values: Array) -> Uniformity:
     """Compare numbers between 0 and 1 with the uniform distribution.
 
-    The band has the same pointwise probability at all points, chosen so that uniform numbers stay inside everywhere
-    with probability `CONFIDENCE`.
-    Säilynoja, Bürkner and Vehtari (2022), Graphical test for discrete uniformity and its applications in
-    goodness-of-fit evaluation and multiple sample comparison, Statistics and Computing 32, 32.
+    The band has the same pointwise probability at all points, chosen so that uniform numbers stay
+    inside everywhere with probability `CONFIDENCE`.
+    Säilynoja, Bürkner and Vehtari (2022), Graphical test for discrete uniformity and its
+    applications in goodness-of-fit evaluation and multiple sample comparison, Statistics and
+    Computing 32, 32.
     """
     count = len(values)
     points = points_for(count)
@@ -387,7 +444,9 @@ def uniformity(values: Array) -> Uniformity:
     least = float(2 * tails.min() * (1 + ROUNDING))
     lower, upper = band(count)
     p_value = 1.0 if least >= 1 else 1 - inside(*_counts(count, least), points, count)
-    return Uniformity(count, points, below / count, lower / count, upper / count, float(np.clip(p_value, 0, 1)))
+    return Uniformity(
+        count, points, below / count, lower / count, upper / count, float(np.clip(p_value, 0, 1))
+    )
 
 
 def points_for(count: int) -> Array:
@@ -398,7 +457,9 @@ def points_for(count: int) -> Array:
 
 @lru_cache(maxsize=32)
 def band(count: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Least and greatest numbers of `count` uniform ones below each of `points_for(count)`, simultaneously."""
+    """Least and greatest numbers of `count` uniform ones below each of `points_for(count)`,
+    simultaneously.
+    """
     points = points_for(count)
     low, high = (1 - CONFIDENCE) / (2 * len(points) + 2), 1 - CONFIDENCE
     # Bisection, as the probability is a step function of the pointwise one.
@@ -412,7 +473,9 @@ def band(count: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
 
 
 def _counts(count: int, outside: float) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Numbers below each point such that fewer, and more, have probability of at most `outside` / 2."""
+    """Numbers below each point such that fewer, and more, have probability of at most `outside` /
+    2.
+    """
     points, half = points_for(count), outside / 2
     lower = binom.ppf(half, count, points)
     lower += binom.cdf(lower, count, points) <= half
@@ -420,12 +483,14 @@ def _counts(count: int, outside: float) -> tuple[NDArray[np.int64], NDArray[np.i
 
 
 def inside(lower: NDArray[np.int64], upper: NDArray[np.int64], shares: Array, count: int) -> float:
-    """The probability that of `count` independent numbers between `lower` and `upper` lie below each of some points.
+    """The probability that of `count` independent numbers between `lower` and `upper` lie below
+    each of some points.
 
     shares  the probability that a number lies below each point
-    The numbers are a Poisson process under the condition that it has `count` events, which makes one step from point to
-    point a convolution: Moscovich and Nadler (2017), Fast calculation of boundary crossing probabilities for Poisson
-    processes, Statistics and Probability Letters 123, 177-182.
+    The numbers are a Poisson process under the condition that it has `count` events, which makes
+    one step from point to point a convolution: Moscovich and Nadler (2017), Fast calculation of
+    boundary crossing probabilities for Poisson processes, Statistics and Probability Letters 123,
+    177-182.
     """
     first, weights = 0, np.ones(1)
     steps = np.diff(np.concatenate([[0.0], shares, [1.0]]))
@@ -438,24 +503,33 @@ def inside(lower: NDArray[np.int64], upper: NDArray[np.int64], shares: Array, co
 
 @dataclass(frozen=True)
 class Power:
-    """Which faults of posteriors a number of observations shows, with probability `NOTICED_POWER`."""
+    """Which faults of posteriors a number of observations shows, with probability
+    `NOTICED_POWER`.
+    """
 
     narrow: float
-    """Ratio of the widths of intervals that are too narrow to the right ones, at which that is noticed."""
+    """Ratio of the widths of intervals that are too narrow to the right ones, at which that is
+    noticed.
+    """
     shift: float
     """Shift of the medians that is noticed, in standard deviations of the posteriors."""
 
 
 @lru_cache(maxsize=32)
 def power(count: int) -> Power:
-    """What positions of `count` true values can show, for normal posteriors. Zero and infinity where nothing would."""
+    """What positions of `count` true values can show, for normal posteriors. Zero and infinity
+    where nothing would.
+    """
     points, bounds = points_for(count), band(count)
     at = norm.ppf(points)
 
     def lacking(shares: Callable[[float], Array]) -> Callable[[float], float]:
         return lambda size: NOTICED_POWER - (1 - inside(*bounds, shares(size), count))
 
-    narrow, shifted = lacking(lambda ratio: norm.cdf(ratio * at)), lacking(lambda shift: norm.cdf(at + shift))
+    narrow, shifted = (
+        lacking(lambda ratio: norm.cdf(ratio * at)),
+        lacking(lambda shift: norm.cdf(at + shift)),
+    )
     least, most = 1e-3, 10.0
     return Power(
         float(brentq(narrow, least, 1.0, xtol=1e-4)) if narrow(least) < 0 else 0.0,
@@ -469,12 +543,13 @@ CLASSIFIER = "scikit-learn's MLPClassifier, two hidden layers of ten units per v
 
 
 def distinguished(first: Array, second: Array, seed: int) -> float:
-    """The share of draws of two distributions whose origin the classifier finds, cross-validated; 0.5 if alike.
+    """The share of draws of two distributions whose origin the classifier finds, cross-validated;
+    0.5 if alike.
 
     first, second  (draw, variable), as many each
-    Lopez-Paz and Oquab (2017), Revisiting classifier two-sample tests, ICLR; with the classifier, the standardisation
-    by the first distribution and the five folds of Lueckmann et al. (2021), Benchmarking simulation-based inference,
-    AISTATS.
+    Lopez-Paz and Oquab (2017), Revisiting classifier two-sample tests, ICLR; with the classifier,
+    the standardisation by the first distribution and the five folds of Lueckmann et al. (2021),
+    Benchmarking simulation-based inference, AISTATS.
     """
     from sklearn.exceptions import ConvergenceWarning
     from sklearn.model_selection import KFold, cross_val_score
@@ -484,7 +559,9 @@ def distinguished(first: Array, second: Array, seed: int) -> float:
     both = (np.concatenate([first, second]) - mean) / np.where(deviation > 0, deviation, 1.0)
     origin = np.repeat([0, 1], [len(first), len(second)])
     units = 10 * first.shape[1]
-    classifier = MLPClassifier((units, units), activation="relu", solver="adam", max_iter=10_000, random_state=seed)
+    classifier = MLPClassifier(
+        (units, units), activation="relu", solver="adam", max_iter=10_000, random_state=seed
+    )
     folds = KFold(n_splits=5, shuffle=True, random_state=seed)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)

@@ -1,14 +1,15 @@
 """Conformal intervals: how wrong held-out estimates were says how wrong a new one may be.
 
-A score says how wrong an estimate was that was held out: its absolute error, on a scale on which intervals are
-symmetrical, or how far the truth lies outside of an interval that was estimated (negative inside). If units (single
-rows, or groups such as the cores that are held out together) are exchangeable, a new unit is as likely to have any rank
-among n known ones: so n scores hold with probability `coverage` if the quantile is taken at ⌈coverage · (n + 1)⌉ of
-them, whatever the distribution of the errors and however poor the estimates.
+A score says how wrong an estimate was that was held out: its absolute error, on a scale on which
+intervals are symmetrical, or how far the truth lies outside of an interval that was estimated
+(negative inside). If units (single rows, or groups such as the cores that are held out together)
+are exchangeable, a new unit is as likely to have any rank among n known ones: so n scores hold with
+probability `coverage` if the quantile is taken at ⌈coverage · (n + 1)⌉ of them, whatever the
+distribution of the errors and however poor the estimates.
 
 Papadopoulos et al. (2002), ECML, 345-356; Lei et al. (2018), J. Am. Stat. Assoc. 113, 1094-1111.
-Of intervals: Romano, Patterson and Candès (2019), Conformalized quantile regression, NeurIPS, arXiv:1905.03222.
-Of groups: Lee, Barber and Willett (2023), arXiv:2306.06342.
+Of intervals: Romano, Patterson and Candès (2019), Conformalized quantile regression, NeurIPS,
+arXiv:1905.03222. Of groups: Lee, Barber and Willett (2023), arXiv:2306.06342.
 """
 
 from __future__ import annotations
@@ -27,7 +28,8 @@ ROUNDING = 1e-9
 
 
 def promised(units: int) -> float:
-    """The largest coverage that a number of exchangeable units can promise for a new one: n / (n + 1).
+    """The largest coverage that a number of exchangeable units can promise for a new one: n / (n +
+    1).
 
     It is that of the largest score; a larger coverage would need an infinite interval.
     """
@@ -46,7 +48,8 @@ def weights(units: NDArray[np.int64]) -> Array:
 
 
 def quantile(scores: Array, weight: Array, coverage: float) -> Array:
-    """The least value that scores with a weight of at least `coverage` do not exceed; infinite if all have less.
+    """The least value that scores with a weight of at least `coverage` do not exceed; infinite if
+    all have less.
 
     scores   (..., score)
     weight   (score,), see `weights`
@@ -64,14 +67,17 @@ def quantile(scores: Array, weight: Array, coverage: float) -> Array:
 
 
 def of_others(scores: Array, units: NDArray[np.int64], coverage: float) -> Array:
-    """For each score the quantile of the scores of all other units, (score,); infinite if there are too few.
+    """For each score the quantile of the scores of all other units, (score,); infinite if there are
+    too few.
 
-    So a held-out estimate gets its interval as a new one would: its own error, and those of its group, say nothing.
+    So a held-out estimate gets its interval as a new one would: its own error, and those of its
+    group, say nothing.
     """
     counts = np.bincount(units)
     present = np.flatnonzero(counts)
     order = np.argsort(scores, kind="stable")
-    if len(present) == len(scores):  # every score is a unit: one of two neighbouring ranks, by where its own lies
+    # every score is a unit: one of two neighbouring ranks, by where its own lies
+    if len(present) == len(scores):
         wanted = int(np.ceil(len(scores) * (coverage - ROUNDING)))
         if wanted >= len(scores):
             return np.full(len(scores), np.inf)
@@ -88,25 +94,36 @@ def of_others(scores: Array, units: NDArray[np.int64], coverage: float) -> Array
 
 
 def cross_interval(
-    lower: Array, upper: Array, scores: Array, fold: NDArray[np.int64], weight: Array, coverage: float
+    lower: Array,
+    upper: Array,
+    scores: Array,
+    fold: NDArray[np.int64],
+    weight: Array,
+    coverage: float,
 ) -> tuple[Array, Array]:
-    """The interval of new rows from the estimates of all folds: CV+, and jackknife+ where each fold holds one row out.
+    """The interval of new rows from the estimates of all folds: CV+, and jackknife+ where each fold
+    holds one row out.
 
-    Each score is laid around the interval of the fold that it comes from, so that intervals are wider where the folds
-    disagree. Both ends of such an interval are the estimate where scores are absolute errors. It covers a new row with
-    at least 2 · coverage - 1, whatever the networks, and close to `coverage` unless they are unstable: Barber et al.
-    (2021), Ann. Stat. 49, 486-507; of groups as in `weights`.
+    Each score is laid around the interval of the fold that it comes from, so that intervals are
+    wider where the folds disagree. Both ends of such an interval are the estimate where scores are
+    absolute errors. It covers a new row with at least 2 · coverage - 1, whatever the networks, and
+    close to `coverage` unless they are unstable: Barber et al. (2021), Ann. Stat. 49, 486-507; of
+    groups as in `weights`.
 
     lower, upper  (fold, row), on the scale of the scores
     scores        (score,), and the fold of each
     returns       lower and upper end, (row,) each; infinite if there are too few scores
     """
     low, high = lower[fold].T, upper[fold].T
-    return uncrossed(-quantile(scores - low, weight, coverage), quantile(scores + high, weight, coverage))
+    return uncrossed(
+        -quantile(scores - low, weight, coverage), quantile(scores + high, weight, coverage)
+    )
 
 
 def uncrossed(low: Array, high: Array) -> tuple[Array, Array]:
-    """Intervals; those whose ends have passed each other, by negative scores, are the point in between."""
+    """Intervals; those whose ends have passed each other, by negative scores, are the point in
+    between.
+    """
     crossed = low > high
     middle = np.where(crossed, low, 0) / 2 + np.where(crossed, high, 0) / 2
     return np.where(crossed, middle, low), np.where(crossed, middle, high)
@@ -115,10 +132,12 @@ def uncrossed(low: Array, high: Array) -> tuple[Array, Array]:
 def thinned(
     scores: Array, fold: NDArray[np.int64], weight: Array, most: int, coverage: float
 ) -> tuple[Array, NDArray[np.int64], Array]:
-    """About `most` scores, or two per fold if that is more, in place of many: scores, folds and weights.
+    """About `most` scores, or two per fold if that is more, in place of many: scores, folds and
+    weights.
 
-    Of each fold evenly spaced quantiles are kept, and that of the coverage, each with the weight of the scores up to
-    it. So intervals are never narrower than by all scores, and hardly wider where the folds agree.
+    Of each fold evenly spaced quantiles are kept, and that of the coverage, each with the weight of
+    the scores up to it. So intervals are never narrower than by all scores, and hardly wider where
+    the folds agree.
     """
     if len(scores) <= most:
         return scores, fold, weight
@@ -130,9 +149,15 @@ def thinned(
         rows = np.flatnonzero(fold == number)
         rows = rows[np.argsort(scores[rows], kind="stable")]
         total = np.cumsum(weight[rows])
-        ends = np.unique(np.minimum(np.searchsorted(total, total[-1] * (levels - ROUNDING)), len(rows) - 1))
-        parts.append((scores[rows[ends]], np.full(len(ends), number), np.diff(total[ends], prepend=0.0)))
-    fewer_scores, of_folds, fewer_weights = (np.concatenate(values) for values in zip(*parts, strict=True))
+        ends = np.unique(
+            np.minimum(np.searchsorted(total, total[-1] * (levels - ROUNDING)), len(rows) - 1)
+        )
+        parts.append(
+            (scores[rows[ends]], np.full(len(ends), number), np.diff(total[ends], prepend=0.0))
+        )
+    fewer_scores, of_folds, fewer_weights = (
+        np.concatenate(values) for values in zip(*parts, strict=True)
+    )
     return fewer_scores, of_folds, fewer_weights
 
 
@@ -145,7 +170,8 @@ def unchanged(values: Array) -> Array:
 
 @dataclass(frozen=True)
 class Scale:
-    """A monotonic function of an output and its inverse, such as a logarithm: intervals of factors, not of sums.
+    """A monotonic function of an output and its inverse, such as a logarithm: intervals of factors,
+    not of sums.
 
     low, high  limits of the output in its own unit; None: no limit on that side
     period     after which its values repeat, if they do
@@ -158,12 +184,15 @@ class Scale:
     period: float | None = None
 
     def scores(self, low: ArrayLike, high: ArrayLike, truth: ArrayLike) -> Array:
-        """How far true values lie outside of intervals on this scale, (row,); negative inside, infinite without one.
+        """How far true values lie outside of intervals on this scale, (row,); negative inside,
+        infinite without one.
 
         The ends of both sides are the estimate for an absolute error.
         """
         true = np.asarray(truth, dtype=np.float64)
-        lower, upper = self.forwarded(nearest(low, true, self.period), nearest(high, true, self.period))
+        lower, upper = self.forwarded(
+            nearest(low, true, self.period), nearest(high, true, self.period)
+        )
         with np.errstate(invalid="ignore", divide="ignore"):
             scaled = self.forward(true)
             outside = np.maximum(lower - scaled, scaled - upper)
@@ -176,7 +205,9 @@ class Scale:
         return np.minimum(*ends), np.maximum(*ends)
 
     def ends(self, low: Array, high: Array) -> tuple[Array, Array]:
-        """An interval on this scale in the output's own unit, within its limits; of a decreasing scale turned round."""
+        """An interval on this scale in the output's own unit, within its limits; of a decreasing
+        scale turned round.
+        """
         with np.errstate(over="ignore", invalid="ignore"):
             ends = self.inverse(low), self.inverse(high)
         lower, upper = np.minimum(*ends), np.maximum(*ends)
@@ -185,6 +216,8 @@ class Scale:
         return np.clip(lower, self.low, self.high), np.clip(upper, self.low, self.high)
 
     def around(self, low: ArrayLike, high: ArrayLike, radius: Array) -> tuple[Array, Array]:
-        """Intervals that are moved outwards by radii on this scale, (row,); inwards by negative ones."""
+        """Intervals that are moved outwards by radii on this scale, (row,); inwards by negative
+        ones.
+        """
         lower, upper = self.forwarded(low, high)
         return self.ends(*uncrossed(lower - radius, upper + radius))

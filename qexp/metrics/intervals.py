@@ -25,7 +25,9 @@ class Estimate:
     n: int
     mean: float
     standard_deviation: float | None
-    """Sample standard deviation, with n − 1; None for a single value, and for a difference of two means."""
+    """Sample standard deviation, with n − 1; None for a single value, and for a difference of two
+    means.
+    """
     interval: tuple[float, float] | None
     """Confidence interval of the mean, at `LEVEL`; None for a single value."""
     least: float
@@ -40,14 +42,18 @@ class Estimate:
         return self.interval is not None and not self.interval[0] <= 0 <= self.interval[1]
 
 
-def estimate(values: Sequence[float], limits: tuple[float, float] = (-math.inf, math.inf)) -> Estimate:
+def estimate(
+    values: Sequence[float], limits: tuple[float, float] = (-math.inf, math.inf)
+) -> Estimate:
     """Mean, sample standard deviation and Student's interval of the mean.
 
     values  (n,), finite, at least one
-    limits  between which the mean lies in any case: an interval of errors ends at 0, which takes nothing true from it
-    The interval is mean ± t · s / √n, t being the quantile of Student's distribution with n − 1 degrees of freedom: it
-    contains the true mean with probability `LEVEL` if the values are normally distributed. For differences between
-    pairs it corresponds to the paired t-test. Student (1908), Biometrika 6, 1-25.
+    limits  between which the mean lies in any case: an interval of errors ends at 0, which takes
+            nothing true from it
+    The interval is mean ± t · s / √n, t being the quantile of Student's distribution with n − 1
+    degrees of freedom: it contains the true mean with probability `LEVEL` if the values are
+    normally distributed. For differences between pairs it corresponds to the paired t-test. Student
+    (1908), Biometrika 6, 1-25.
     """
     n = len(values)
     # The statistics module sums exactly: equal values have a deviation of exactly 0.
@@ -62,33 +68,42 @@ def estimate(values: Sequence[float], limits: tuple[float, float] = (-math.inf, 
 
 
 def difference_of_means(first: Sequence[float], second: Sequence[float]) -> Estimate:
-    """The mean of a sample minus that of another one, which is independent of it, and Welch's interval.
+    """The mean of a sample minus that of another one, which is independent of it, and Welch's
+    interval.
 
     first, second  (n,), finite, at least two each; their variances may differ
-    The degrees of freedom are those of Welch and Satterthwaite (Welch 1947, Biometrika 34, 28-35), and 1 for two values
-    beside more, where they would be too many: for normal values, 2 to 20 each, and a ratio of standard deviations up to
-    10, such an interval contains the true difference in 93 to 98 of 100 cases, or in more for two beside more.
+    The degrees of freedom are those of Welch and Satterthwaite (Welch 1947, Biometrika 34, 28-35),
+    and 1 for two values beside more, where they would be too many: for normal values, 2 to 20 each,
+    and a ratio of standard deviations up to 10, such an interval contains the true difference in 93
+    to 98 of 100 cases, or in more for two beside more.
     """
     one, other = estimate(first), estimate(second)
     variances = [(each.standard_error or 0.0) ** 2 for each in (one, other)]
-    mean, error, degrees = one.mean - other.mean, math.sqrt(sum(variances)), one.degrees + other.degrees
+    mean = one.mean - other.mean
+    error = math.sqrt(sum(variances))
+    degrees = one.degrees + other.degrees
     if min(one.n, other.n) == 2 < max(one.n, other.n):
         degrees = 1.0
     elif error:
-        degrees = sum(variances) ** 2 / (variances[0] ** 2 / one.degrees + variances[1] ** 2 / other.degrees)
+        degrees = sum(variances) ** 2 / (
+            variances[0] ** 2 / one.degrees + variances[1] ** 2 / other.degrees
+        )
     ends = one.least - other.greatest, one.greatest - other.least
     return simultaneous(Estimate(one.n + other.n, mean, None, None, *ends, error, degrees), 1)
 
 
 def simultaneous(estimate: Estimate, comparisons: int) -> Estimate:
-    """An estimate with an interval that holds together with those of others, all with probability `LEVEL`.
+    """An estimate with an interval that holds together with those of others, all with probability
+    `LEVEL`.
 
-    comparisons  number of intervals, each of which then has the level 1 − (1 − LEVEL) / comparisons (Bonferroni; Dunn
-                 1961, J. Am. Stat. Assoc. 56, 52-64)
+    comparisons  number of intervals, each of which then has the level 1 − (1 − LEVEL) / comparisons
+                 (Bonferroni; Dunn 1961, J. Am. Stat. Assoc. 56, 52-64)
     """
     if estimate.standard_error is None:
         return estimate
-    half_width = quantile(1 - (1 - LEVEL) / comparisons / 2, estimate.degrees) * estimate.standard_error
+    half_width = (
+        quantile(1 - (1 - LEVEL) / comparisons / 2, estimate.degrees) * estimate.standard_error
+    )
     return replace(estimate, interval=(estimate.mean - half_width, estimate.mean + half_width))
 
 
@@ -99,7 +114,8 @@ def quantile(probability: float, degrees_of_freedom: float) -> float:
     return float(t.ppf(probability, degrees_of_freedom))
 
 
-# Confidence intervals of a metric over a few held-out rows, from its values without each row or each group.
+# Confidence intervals of a metric over a few held-out rows, from its values without each row or
+# each group.
 #
 # Rows of one group are not independent: if rows belong to groups, whole groups are left out.
 
@@ -111,19 +127,22 @@ BELOW_ONE = Scale(lambda values: np.log(1 - values), lambda values: 1 - np.exp(v
 """Scales on which errors of metrics are nearly normal."""
 
 
-def interval(metric: Metric, estimate: ArrayLike, truth: ArrayLike, groups: ArrayLike | None = None) -> Interval | None:
+def interval(
+    metric: Metric, estimate: ArrayLike, truth: ArrayLike, groups: ArrayLike | None = None
+) -> Interval | None:
     """The 95 % interval of an additive metric over held-out rows.
 
-    None if there are fewer than two rows (or groups), or if the metric is undefined without one of them, as R² is for a
-    constant truth, or an error of a row without an estimate.
+    None if there are fewer than two rows (or groups), or if the metric is undefined without one of
+    them, as R² is for a constant truth, or an error of a row without an estimate.
 
     estimate, truth, groups  (row,)
 
-    The jackknife's estimate of bias and standard error (Efron 1982, The Jackknife, the Bootstrap and Other Resampling
-    Plans, ch. 2 and 3) with Student's t. Errors are taken on a logarithmic scale, metrics such as R² by what is missing
-    to 1, so that no end lies below zero or above one. For normal errors, 3 to 55 equal groups or rows, such an interval
-    contains the true RMSE, MAE or R² in 91 to 96 of 100 cases; for errors with heavy tails (Student's t with three
-    degrees of freedom) the true RMSE in 77 to 85 only, since a sample may lack the outliers.
+    The jackknife's estimate of bias and standard error (Efron 1982, The Jackknife, the Bootstrap
+    and Other Resampling Plans, ch. 2 and 3) with Student's t. Errors are taken on a logarithmic
+    scale, metrics such as R² by what is missing to 1, so that no end lies below zero or above one.
+    For normal errors, 3 to 55 equal groups or rows, such an interval contains the true RMSE, MAE or
+    R² in 91 to 96 of 100 cases; for errors with heavy tails (Student's t with three degrees of
+    freedom) the true RMSE in 77 to 85 only, since a sample may lack the outliers.
     """
     size, totals = _of_groups([_additive(metric).centred(estimate, truth)], groups)
     return _interval(metric, totals[0], size)
@@ -143,7 +162,8 @@ def intervals(
 def intervals_over_pieces(pieces: Sequence[Sums]) -> dict[str, Interval | None]:
     """Metric → its interval over pieces of data, such as folders, of which only the sums are known.
 
-    Whole pieces are left out, as groups are; there are no intervals over fewer than two pieces with values.
+    Whole pieces are left out, as groups are; there are no intervals over fewer than two pieces with
+    values.
     """
     filled = [piece for piece in pieces if piece.totals]
     ends: dict[str, Interval | None] = {}
@@ -156,12 +176,22 @@ def intervals_over_pieces(pieces: Sequence[Sums]) -> dict[str, Interval | None]:
 
 
 def difference(
-    metric: Metric, first: ArrayLike, second: ArrayLike, truth: ArrayLike, groups: ArrayLike | None = None
+    metric: Metric,
+    first: ArrayLike,
+    second: ArrayLike,
+    truth: ArrayLike,
+    groups: ArrayLike | None = None,
 ) -> tuple[float, Interval | None]:
-    """The metric of the first estimator minus that of the second, over the same rows, with its interval."""
+    """The metric of the first estimator minus that of the second, over the same rows, with its
+    interval.
+    """
     additive = _additive(metric)
-    size, totals = _of_groups([additive.centred(estimate, truth) for estimate in (first, second)], groups)
-    (value, without), (other_value, other_without) = (_values(additive, sums, size) for sums in totals)
+    size, totals = _of_groups(
+        [additive.centred(estimate, truth) for estimate in (first, second)], groups
+    )
+    (value, without), (other_value, other_without) = (
+        _values(additive, sums, size) for sums in totals
+    )
     apart = value - other_value
     return apart, _ends(apart, without - other_without, size, PLAIN)
 
@@ -172,22 +202,30 @@ def _additive(metric: Metric) -> Additive:
     return metric.additive
 
 
-def _of_groups(estimators: Sequence[Sequence[Array]], groups: ArrayLike | None) -> tuple[Array, list[list[Array]]]:
-    """The number of rows of each group, (group,), and for each estimator the sums of its terms, each (group,).
+def _of_groups(
+    estimators: Sequence[Sequence[Array]], groups: ArrayLike | None
+) -> tuple[Array, list[list[Array]]]:
+    """The number of rows of each group, (group,), and for each estimator the sums of its terms,
+    each (group,).
 
     estimators  the terms of each, (row,); without groups each row is one
     """
     rows = np.arange(len(estimators[0][0]))
     group = rows if groups is None else np.unique(np.asarray(groups), return_inverse=True)[1]
     size = np.bincount(group).astype(np.float64)
-    return size, [[np.bincount(group, weights=term).astype(np.float64) for term in terms] for terms in estimators]
+    return size, [
+        [np.bincount(group, weights=term).astype(np.float64) for term in terms]
+        for terms in estimators
+    ]
 
 
 def _values(additive: Additive, sums: Sequence[Array], size: Array) -> tuple[float, Array]:
     """The metric of all groups, and of all but each, (group,)."""
     with np.errstate(divide="ignore", invalid="ignore"):
         without = additive.value([total.sum() - total for total in sums], size.sum() - size)
-    return additive.of_sums(int(size.sum()), [total.sum() for total in sums]), np.asarray(without, dtype=np.float64)
+    return additive.of_sums(int(size.sum()), [total.sum() for total in sums]), np.asarray(
+        without, dtype=np.float64
+    )
 
 
 def _interval(metric: Metric, sums: Sequence[Array], size: Array) -> Interval | None:
@@ -219,5 +257,8 @@ def _ends(value: float, without: Array, size: Array, scale: Scale) -> Interval |
     freedom = max(1.0, float(size.sum() ** 2 / np.square(size).sum()) - 1)
     half_width = quantile((1 + LEVEL) / 2, freedom) * error
     with np.errstate(over="ignore"):
-        low, high = sorted(float(end) for end in scale.inverse(np.array([centre - half_width, centre + half_width])))
+        low, high = sorted(
+            float(end)
+            for end in scale.inverse(np.array([centre - half_width, centre + half_width]))
+        )
     return (low, high) if math.isfinite(low) and math.isfinite(high) else None

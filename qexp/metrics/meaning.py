@@ -1,4 +1,5 @@
-"""What a metric means, such as its best value, and numbers for readers: only the digits that are significant.
+"""What a metric means, such as its best value, and numbers for readers: only the digits that are
+significant.
 
 Records contain it, so that results of metrics from extensions are read correctly, too.
 """
@@ -18,7 +19,9 @@ BEST = (LOWEST, HIGHEST, ZERO)
 """Which values are better; `zero`: those closest to zero, from either side."""
 
 MAIN_METRIC = "mae"
-"""The metric by which listings, curves and comparisons show an output at a glance: every run reports it."""
+"""The metric by which listings, curves and comparisons show an output at a glance: every run
+reports it.
+"""
 
 NETWORK = "network"
 """The estimator that the others are compared with."""
@@ -50,9 +53,11 @@ class Meaning:
         return {LOWEST: value, HIGHEST: -value, ZERO: abs(value)}[self.best]
 
     def limits(self, values: Iterable[float]) -> tuple[float, float]:
-        """The least and the greatest possible value, given some: errors in a unit are not below 0, R² is not above 1.
+        """The least and the greatest possible value, given some: errors in a unit are not below 0,
+        R² is not above 1.
 
-        Numbers without a unit of which the lowest are best, such as logarithms of probabilities, have no limits.
+        Numbers without a unit of which the lowest are best, such as logarithms of probabilities,
+        have no limits.
         """
         numbers = list(values)
         if self.best == LOWEST and self.unit and min(numbers, default=0) >= 0:
@@ -66,7 +71,9 @@ UNKNOWN = Meaning()
 
 
 def main_metric(metrics: Iterable[str]) -> str | None:
-    """The metric of an output that is shown at a glance: `MAIN_METRIC`, or the first one of others."""
+    """The metric of an output that is shown at a glance: `MAIN_METRIC`, or the first one of
+    others.
+    """
     names = list(metrics)
     return MAIN_METRIC if MAIN_METRIC in names else next(iter(names), None)
 
@@ -81,7 +88,9 @@ NONE = "-"
 
 
 class Numbers(str):
-    """A text for readers with the numbers it was made of: one, or a mean and its deviation, or two ends."""
+    """A text for readers with the numbers it was made of: one, or a mean and its deviation, or two
+    ends.
+    """
 
     values: tuple[float, ...]
 
@@ -93,7 +102,8 @@ class Numbers(str):
 
 
 def number(value: float | None, meaning: Meaning = UNKNOWN) -> str:
-    """A number with four significant digits; of a share such as R² three decimals, or two digits of its distance to 1.
+    """A number with four significant digits; of a share such as R² three decimals, or two digits of
+    its distance to 1.
 
     meaning  that of the number
 
@@ -110,7 +120,9 @@ def number(value: float | None, meaning: Meaning = UNKNOWN) -> str:
 
 @dataclass(frozen=True)
 class Rounding:
-    """A rounding to a number of decimals; very small and very large numbers get a power of ten as a factor."""
+    """A rounding to a number of decimals; very small and very large numbers get a power of ten as a
+    factor.
+    """
 
     decimals: int
     exponent: int = 0
@@ -122,7 +134,8 @@ class Rounding:
 
     def number(self, value: float) -> str:
         digits = self.bare(value)
-        return Numbers(digits + self._power if float(digits) else digits, value)  # no power of ten of 0
+        # no power of ten of 0
+        return Numbers(digits + self._power if float(digits) else digits, value)
 
     def with_deviation(self, mean: float, deviation: float) -> str:
         pair = f"{self.bare(mean)} ± {self.bare(deviation)}"
@@ -144,21 +157,27 @@ def rounding(value: float, uncertainty: float) -> Rounding:
 
 
 SKEWED_SHARE = 20
-"""Least share of an interval's width, 1 to this, that numbers are rounded by: its shorter side may be nothing."""
+"""Least share of an interval's width, 1 to this, that numbers are rounded by: its shorter side may
+be nothing.
+"""
 
 FINEST_RATIO = 100
 """Largest ratio of an interval around zero to the uncertainty by which its number is rounded."""
 
 TELLING_RATIO = 100
-"""Largest ratio of an interval's ends, from a tenth to ten times the value, that says something of its size."""
+"""Largest ratio of an interval's ends, from a tenth to ten times the value, that says something of
+its size.
+"""
 
 
 def with_interval(
     value: float, ends: Sequence[float] | None, meaning: Meaning = UNKNOWN, over: str = ""
 ) -> tuple[str, str]:
-    """A number and its interval for readers: the number with three digits at least, unless it may be zero.
+    """A number and its interval for readers: the number with three digits at least, unless it may
+    be zero.
 
-    over  what the interval is over, such as `2 groups`: if it tells nothing, that these are too few is said instead
+    over  what the interval is over, such as `2 groups`: if it tells nothing, that these are too few
+          is said instead
     """
     text = number(value, meaning)
     if ends is None:
@@ -176,7 +195,9 @@ def with_interval(
 
 
 def tells_nothing(ends: Sequence[float] | None, meaning: Meaning) -> bool:
-    """Whether an interval leaves open even the order of magnitude, of errors or of what is missing to an R² of 1."""
+    """Whether an interval leaves open even the order of magnitude, of errors or of what is missing
+    to an R² of 1.
+    """
     if ends is None:
         return False
     low, high = (1 - ends[1], 1 - ends[0]) if meaning.is_share else ends
@@ -184,11 +205,16 @@ def tells_nothing(ends: Sequence[float] | None, meaning: Meaning) -> bool:
 
 
 DIGITS_KEPT = 1e-12
-"""Half an interval, as a share of its value, at which it is that of rounding in double precision."""
+"""Half an interval, as a share of its value, at which it is that of rounding in double
+precision.
+"""
 
 
-def rounding_of_interval(ends: Sequence[float], value: float, deviation: float | None) -> Rounding | None:
-    """The rounding that leaves two significant digits of half an interval; None if that has no width or no end.
+def rounding_of_interval(
+    ends: Sequence[float], value: float, deviation: float | None
+) -> Rounding | None:
+    """The rounding that leaves two significant digits of half an interval; None if that has no
+    width or no end.
 
     value      that the interval belongs to
     deviation  written beside it, whose digits it has if that is smaller
@@ -200,12 +226,16 @@ def rounding_of_interval(ends: Sequence[float], value: float, deviation: float |
 
 
 def _order(value: float) -> int:
-    """Exponent of the first significant digit after rounding to two: 0 for 1.0 to 9.9, 1 for 9.96, which becomes 10."""
+    """Exponent of the first significant digit after rounding to two: 0 for 1.0 to 9.9, 1 for 9.96,
+    which becomes 10.
+    """
     return int(f"{value:.1e}".partition("e")[2])
 
 
 def measured(mean: float, deviation: float | None) -> str:
-    """A value with its deviation, such as `0.00972 ± 0.00040`; four significant digits if that is missing or zero."""
+    """A value with its deviation, such as `0.00972 ± 0.00040`; four significant digits if that is
+    missing or zero.
+    """
     if deviation is None:
         return number(mean)
     if deviation == 0 or not math.isfinite(deviation):
@@ -224,7 +254,9 @@ FIGURE_SPACE, POINT_SPACE = "\u2007", "\u2008"
 """As wide as a digit, and as a decimal point."""
 
 ALIKE_RATIO = 100
-"""Ratio of the largest to the smallest number of a column up to which all have the same number of decimals."""
+"""Ratio of the largest to the smallest number of a column up to which all have the same number of
+decimals.
+"""
 
 
 def printed(text: str) -> str:
@@ -232,14 +264,18 @@ def printed(text: str) -> str:
     if text == NONE:
         return "–"
     signed = _MINUS.sub("−", text)
-    return _POWER.sub(lambda found: f" × 10{(found[1].strip('+') + found[2]).translate(SUPERSCRIPTS)}", signed)
+    return _POWER.sub(
+        lambda found: f" × 10{(found[1].strip('+') + found[2]).translate(SUPERSCRIPTS)}", signed
+    )
 
 
 def aligned(cells: Sequence[str]) -> list[str]:
-    """The cells of a column as they are printed: decimal points are below each other if the column is set to the right.
+    """The cells of a column as they are printed: decimal points are below each other if the column
+    is set to the right.
 
-    Numbers of similar size get the same decimals, so that no digit is missing below another; all else is filled up with
-    spaces. Cells whose numbers are unknown, because they are no `Numbers`, keep their digits.
+    Numbers of similar size get the same decimals, so that no digit is missing below another; all
+    else is filled up with spaces. Cells whose numbers are unknown, because they are no `Numbers`,
+    keep their digits.
     """
     texts = _with_equal_decimals(cells)
     ends = [None if _POWER.search(text) else _DECIMALS.search(text) for text in texts]
@@ -247,14 +283,20 @@ def aligned(cells: Sequence[str]) -> list[str]:
     most = max((count for count in decimals if count is not None), default=0)
     return [
         printed(text)
-        + (FIGURE_SPACE * (most - count) + POINT_SPACE * (not count and most > 0) if count is not None else "")
+        + (
+            FIGURE_SPACE * (most - count) + POINT_SPACE * (not count and most > 0)
+            if count is not None
+            else ""
+        )
         for text, count in zip(texts, decimals, strict=True)
     ]
 
 
 def _with_equal_decimals(cells: Sequence[str]) -> list[str]:
     single: dict[str, float] = {
-        cell: cell.values[0] for cell in cells if isinstance(cell, Numbers) and len(cell.values) == 1
+        cell: cell.values[0]
+        for cell in cells
+        if isinstance(cell, Numbers) and len(cell.values) == 1
     }
     sizes = [abs(value) for value in single.values() if value]
     decimals = max((len(cell.partition(".")[2]) for cell in single), default=0)

@@ -1,7 +1,9 @@
-"""Metrics: numbers that measure the quality of an output's estimates, computed in the output's own unit.
+"""Metrics: numbers that measure the quality of an output's estimates, computed in the output's own
+unit.
 
-Most metrics are additive: functions of sums over the samples. Their terms and that function determine the value for
-given estimates, for estimates that come in chunks, and for all rows but some.
+Most metrics are additive: functions of sums over the samples. Their terms and that function
+determine the value for given estimates, for estimates that come in chunks, and for all rows but
+some.
 """
 
 from __future__ import annotations
@@ -29,11 +31,14 @@ class Additive:
     terms: Callable[[Array, Array, float], Sequence[Array]]
     """estimate, truth, centre → the terms to sum, each with a value per sample.
 
-    The centre is a number near the truths, or 0 if they come in chunks. Sums of squares of `truth - centre` have more
-    correct digits than those of the truth; apart from this the metric must not depend on it.
+    The centre is a number near the truths, or 0 if they come in chunks. Sums of squares of `truth -
+    centre` have more correct digits than those of the truth; apart from this the metric must not
+    depend on it.
     """
     value: Callable[[Sequence[Any], Any], Any]
-    """Sums of the terms, number of samples → the metric, NaN if it is undefined; for numbers and for arrays."""
+    """Sums of the terms, number of samples → the metric, NaN if it is undefined; for numbers and
+    for arrays.
+    """
 
     def __call__(self, estimate: ArrayLike, truth: ArrayLike) -> float:
         """The metric of all samples."""
@@ -49,10 +54,15 @@ class Additive:
         """The terms of some of the samples."""
         estimated, true = (np.asarray(values, dtype=np.float64) for values in (estimate, truth))
         with np.errstate(divide="ignore", invalid="ignore"):
-            terms = [np.asarray(term, dtype=np.float64) for term in self.terms(estimated, true, centre)]
+            terms = [
+                np.asarray(term, dtype=np.float64) for term in self.terms(estimated, true, centre)
+            ]
         if any(term.shape != terms[0].shape or term.shape[:1] != true.shape[:1] for term in terms):
             shapes = ", ".join(str(term.shape) for term in terms)
-            raise QexpError(f"the terms of an additive metric, {shapes}, must have a value per sample of {true.shape}")
+            raise QexpError(
+                f"the terms of an additive metric, {shapes}, must have a value per sample of"
+                f" {true.shape}"
+            )
         return terms
 
     def of_sums(self, count: int, sums: Sequence[float]) -> float:
@@ -64,13 +74,15 @@ class Additive:
 class Metric:
     """A metric, as built by a table's entry: `Metric(function, best="highest", unit="")`.
 
-    compute  estimate, truth, both (sample, ...) → a number: an `Additive`, or any function if the metric is not
-             additive, such as a median
+    compute  estimate, truth, both (sample, ...) → a number: an `Additive`, or any function if the
+             metric is not additive, such as a median
     best     which values are better: "lowest", "highest", or "zero" (those closest to zero)
-    unit     unit of the values, with `{unit}` for the output's: "{unit}", "({unit})²", "%", "" for none
+    unit     unit of the values, with `{unit}` for the output's: "{unit}", "({unit})²", "%", "" for
+             none
     name     what readers call it, such as "R²"; its key in words if left out
-    against  for a metric that depends on the mean of the training targets: that mean, a number or one per sample → what
-             computes the metric; `compute` is then that of an unknown mean, NaN
+    against  for a metric that depends on the mean of the training targets: that mean, a number or
+             one per sample → what computes the metric; `compute` is then that of an unknown mean,
+             NaN
     Raises ValueError if `best` or `unit` is missing or unknown.
     """
 
@@ -83,12 +95,19 @@ class Metric:
 
     def __post_init__(self) -> None:
         if self.best not in BEST:
-            problem = "does not say" if self.best == _UNSAID else f"says {self.best!r}, which is no word for"
-            raise ValueError(f'a metric {problem} which values are better; write best="lowest", "highest" or "zero"')
+            problem = (
+                "does not say"
+                if self.best == _UNSAID
+                else f"says {self.best!r}, which is no word for"
+            )
+            raise ValueError(
+                f'a metric {problem} which values are better; write best="lowest", "highest" or'
+                ' "zero"'
+            )
         if self.unit == _UNSAID or not isinstance(self.unit, str):
             raise ValueError(
-                'a metric does not say the unit of its values; write unit="" for none, "%", or "{unit}" for the '
-                'output\'s, as in "({unit})²"'
+                'a metric does not say the unit of its values; write unit="" for none, "%", or'
+                ' "{unit}" for the output\'s, as in "({unit})²"'
             )
         if not callable(self.compute):
             raise ValueError("a metric needs a function of estimate and truth, or an Additive")
@@ -107,7 +126,8 @@ Metrics = Mapping[str, Metric]
 
 
 def with_training_mean(metrics: Metrics, mean: ArrayLike) -> dict[str, Metric]:
-    """The metrics of an output, those that depend on the mean of the training targets with that mean.
+    """The metrics of an output, those that depend on the mean of the training targets with that
+    mean.
 
     mean  a number, or one per sample, (sample,), for samples that belong to several networks
     """
@@ -168,22 +188,35 @@ class Sums:
         }
 
     def _additive(self) -> list[tuple[str, Additive]]:
-        return [(name, metric.additive) for name, metric in self.metrics.items() if metric.additive is not None]
+        return [
+            (name, metric.additive)
+            for name, metric in self.metrics.items()
+            if metric.additive is not None
+        ]
 
 
-# Quantities that repeat with a period, such as a strike of 0° and 360°: errors by the shorter way round.
+# Quantities that repeat with a period, such as a strike of 0° and 360°: errors by the shorter way
+# round.
 
 
 def with_period(metrics: Metrics, period: float | None) -> Metrics:
     """The metrics of an output whose values repeat with a period; unchanged for None."""
-    return metrics if period is None else {name: _periodic(metric, period) for name, metric in metrics.items()}
+    return (
+        metrics
+        if period is None
+        else {name: _periodic(metric, period) for name, metric in metrics.items()}
+    )
 
 
 def _periodic(metric: Metric, period: float) -> Metric:
     def of_nearest(compute: Any) -> Any:
         if isinstance(compute, Additive):
             return replace(compute, terms=of_nearest(compute.terms))
-        return lambda estimate, truth, *centre: compute(nearest(estimate, truth, period), truth, *centre)
+        return lambda estimate, truth, *centre: compute(
+            nearest(estimate, truth, period), truth, *centre
+        )
 
-    against = None if (of_mean := metric.against) is None else lambda mean: of_nearest(of_mean(mean))
+    against = (
+        None if (of_mean := metric.against) is None else lambda mean: of_nearest(of_mean(mean))
+    )
     return replace(metric, compute=of_nearest(metric.compute), against=against)

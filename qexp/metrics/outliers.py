@@ -24,7 +24,9 @@ class TrainedRange:
     period: float | None = None
 
     def moved(self, values: Any) -> NDArray[Any]:
-        """Values, those that repeat moved by whole periods to within half a period of the middle of the range."""
+        """Values, those that repeat moved by whole periods to within half a period of the middle of
+        the range.
+        """
         return nearest(values, (self.low + self.high) / 2, self.period)
 
     def beyond(self, values: Any) -> NDArray[np.bool_]:
@@ -36,13 +38,19 @@ class TrainedRange:
 # Vectors: each of their numbers by itself, and all of them together.
 
 SHARE = 1 / 600
-"""Of fresh vectors like those of training that each of three rules finds outside: together some 0.5 %."""
+"""Of fresh vectors like those of training that each of three rules finds outside: together some 0.5
+%.
+"""
 
 MOST_REFERENCES, FEWEST_VECTORS = 1024, 4
-"""Vectors that others are compared with, at most; and how many there must be, at least, to say anything."""
+"""Vectors that others are compared with, at most; and how many there must be, at least, to say
+anything.
+"""
 
 TOP_SHARE, MOST_TOP = 1 / 20, 20
-"""Share of values, and their largest number, whose exponential tail is continued beyond the greatest one."""
+"""Share of values, and their largest number, whose exponential tail is continued beyond the
+greatest one.
+"""
 
 ROUNDING = 1e-5
 """Of values in single precision, in units of their spread."""
@@ -53,52 +61,75 @@ COMPARED_TOGETHER = 4096
 class TrainingVectors:
     """Where training vectors, (vector, number), lie.
 
-    Numbers are compared as arsinh((x − median) / spread), in which the tails of most distributions fall off
-    exponentially or faster. One half of the vectors are references, by the other half the rules are made:
+    Numbers are compared as arsinh((x − median) / spread), in which the tails of most distributions
+    fall off exponentially or faster. One half of the vectors are references, by the other half the
+    rules are made:
 
-    - Each number has limits, that share beyond the tail of its own training values which all numbers together may
-      exceed.
-    - The distance to the nearest reference has one, once as numbers are, which finds gaps between them, such as between
-      the modes of two clusters, and once in units of their covariance, shrunk (Ledoit and Wolf 2004, J. Multivar. Anal.
-      88, 365-411), which finds what lies off a curve or a plane on which all of them are.
+    - Each number has limits, that share beyond the tail of its own training values which all
+      numbers together may exceed.
+    - The distance to the nearest reference has one, once as numbers are, which finds gaps between
+      them, such as between the modes of two clusters, and once in units of their covariance, shrunk
+      (Ledoit and Wolf 2004, J. Multivar. Anal. 88, 365-411), which finds what lies off a curve or a
+      plane on which all of them are.
 
-    The limits of both kinds are those quantiles of the other half, so that fresh vectors are outside as seldom as
-    these, whatever their distribution; a little more by their number, as few tell rare quantiles badly.
+    The limits of both kinds are those quantiles of the other half, so that fresh vectors are
+    outside as seldom as these, whatever their distribution; a little more by their number, as few
+    tell rare quantiles badly.
     """
 
     def __init__(self, vectors: Array) -> None:
         known = np.asarray(vectors, np.float64)[: 2 * MOST_REFERENCES]
         references, others = np.array_split(known, 2)
-        self._step = float((known == np.round(known)).all())  # counts have not shown all that is possible
+        # counts have not shown all that is possible
+        self._step = float((known == np.round(known)).all())
         self._middle, self._spread = _scale(known, self._step)
         of_references, of_others = self._scaled(references), self._scaled(others)
         margin = 1 + 1 / np.sqrt(len(others))
         low, high = self._limits(references)
         with np.errstate(divide="ignore", invalid="ignore"):
-            needed = np.nan_to_num(np.where(of_others > 0, of_others / high, of_others / low), posinf=0.0)
+            needed = np.nan_to_num(
+                np.where(of_others > 0, of_others / high, of_others / low), posinf=0.0
+            )
         factor = margin * max(1.0, float(_exceeded_by(needed.max(axis=1), SHARE)))
         low_of_all, high_of_all = self._limits(known)
-        unknown = (low == high) & (low_of_all != high_of_all)  # such as of an amount of rain that is mostly 0
+        # such as of an amount of rain that is mostly 0
+        unknown = (low == high) & (low_of_all != high_of_all)
         self._low = np.where(unknown, -np.inf, factor * low_of_all)
         self._high = np.where(unknown, np.inf, factor * high_of_all)
         self._references, self._centre = of_references, of_references.mean(axis=0)
-        self._basis, self._weights, self._rest = _whitening(of_references - self._centre, self._step / self._spread)
+        self._basis, self._weights, self._rest = _whitening(
+            of_references - self._centre, self._step / self._spread
+        )
         self._whitened = self._coordinates(of_references)
-        self._farthest = margin * np.array([_exceeded_by(far, SHARE) for far in self._distances(of_others)])
+        self._farthest = margin * np.array(
+            [_exceeded_by(far, SHARE) for far in self._distances(of_others)]
+        )
 
     def limits(self) -> tuple[Array, Array]:
         """The least and the greatest value of each number that is not outside."""
         with np.errstate(over="ignore"):
-            low, high = (self._middle + self._spread * np.sinh(end) for end in (self._low, self._high))
+            low, high = (
+                self._middle + self._spread * np.sinh(end) for end in (self._low, self._high)
+            )
         return low, high
 
     def outside(self, vectors: Array) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
-        """Whether each number is, (vector, number), and whether all together are, (vector,); none that is NaN is."""
+        """Whether each number is, (vector, number), and whether all together are, (vector,); none
+        that is NaN is.
+        """
         scaled = self._scaled(np.asarray(vectors, np.float64))
         each = (scaled < self._low - ROUNDING) | (scaled > self._high + ROUNDING)
         together = [
-            np.any([far > end * (1 + ROUNDING) for far, end in zip(distances, self._farthest, strict=True)], axis=0)
-            for distances in map(self._distances, np.array_split(scaled, 1 + len(scaled) // COMPARED_TOGETHER))
+            np.any(
+                [
+                    far > end * (1 + ROUNDING)
+                    for far, end in zip(distances, self._farthest, strict=True)
+                ],
+                axis=0,
+            )
+            for distances in map(
+                self._distances, np.array_split(scaled, 1 + len(scaled) // COMPARED_TOGETHER)
+            )
         ]
         return each, np.concatenate(together)
 
@@ -113,16 +144,24 @@ class TrainingVectors:
         return np.minimum(low, self._scaled(least)), np.maximum(high, self._scaled(greatest))
 
     def _coordinates(self, scaled: Array) -> Array:
-        """Along the directions in which references differ, each with their standard deviation as its unit."""
+        """Along the directions in which references differ, each with their standard deviation as
+        its unit.
+        """
         return np.asarray((scaled - self._centre) @ self._basis.T * self._weights)
 
     def _distances(self, scaled: Array) -> tuple[Array, Array]:
-        """To the nearest reference: of the numbers as they are, and in units of their covariance; (vector,) each."""
+        """To the nearest reference: of the numbers as they are, and in units of their covariance;
+        (vector,) each.
+        """
         centred = scaled - self._centre
         with np.errstate(invalid="ignore", over="ignore"):
-            besides = np.square(centred).sum(axis=1) - np.square(centred @ self._basis.T).sum(axis=1)
+            besides = np.square(centred).sum(axis=1) - np.square(centred @ self._basis.T).sum(
+                axis=1
+            )
             whitened = np.square(_nearest(self._coordinates(scaled), self._whitened))
-            return _nearest(scaled, self._references), np.sqrt(whitened + besides.clip(min=0) / self._rest)
+            return _nearest(scaled, self._references), np.sqrt(
+                whitened + besides.clip(min=0) / self._rest
+            )
 
 
 def _scale(vectors: Array, step: float) -> tuple[Array, Array]:
@@ -135,7 +174,9 @@ def _scale(vectors: Array, step: float) -> tuple[Array, Array]:
 
 
 def _exceeded_by(values: Array, share: float) -> Array:
-    """What a share of further values, of the same distribution as these along the first axis, exceeds."""
+    """What a share of further values, of the same distribution as these along the first axis,
+    exceeds.
+    """
     count = len(values)
     most = max(1, min(max(int(TOP_SHARE * count), 2), MOST_TOP, count - 1))
     ordered = -np.sort(-values, axis=0)
@@ -145,8 +186,9 @@ def _exceeded_by(values: Array, share: float) -> Array:
 
 
 def _whitening(centred: Array, steps: Array) -> tuple[Array, Array, float]:
-    """Directions in which vectors differ, (direction, number), one over their standard deviations, and the variance in
-    all others, by a covariance that is shrunk and has the variance of counts between two steps.
+    """Directions in which vectors differ, (direction, number), one over their standard deviations,
+    and the variance in all others, by a covariance that is shrunk and has the variance of counts
+    between two steps.
     """
     from sklearn.covariance import ledoit_wolf_shrinkage  # half a second to load
 
@@ -158,5 +200,9 @@ def _whitening(centred: Array, steps: Array) -> tuple[Array, Array, float]:
 
 
 def _nearest(points: Array, references: Array) -> Array:
-    squares = np.square(points).sum(axis=1)[:, None] + np.square(references).sum(axis=1) - 2 * points @ references.T
+    squares = (
+        np.square(points).sum(axis=1)[:, None]
+        + np.square(references).sum(axis=1)
+        - 2 * points @ references.T
+    )
     return np.asarray(np.sqrt(squares.min(axis=1).clip(min=0)))

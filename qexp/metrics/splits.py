@@ -1,6 +1,7 @@
 """Splits: how rows are divided into folds, and rows that are copies of others.
 
-A split uses row numbers and the values of columns only; another split can divide the training rows of a fold again.
+A split uses row numbers and the values of columns only; another split can divide the training rows
+of a fold again.
 """
 
 from __future__ import annotations
@@ -62,18 +63,24 @@ class KFold:
 
     def __init__(self, folds: int = 5, shuffle: bool = True, repeats: int = 1) -> None:
         if repeats > 1 and not shuffle:
-            raise SplitError("repeats", "without 'shuffle' all repeats are the same; leave out one of them")
+            raise SplitError(
+                "repeats", "without 'shuffle' all repeats are the same; leave out one of them"
+            )
         self._folds, self._shuffle, self._repeats = folds, shuffle, repeats
 
     def folds(self, rows: Rows, column: Column, random: np.random.Generator) -> list[Fold]:
         if self._folds > len(rows):
-            raise SplitError("folds", f"{self._folds} folds of {len(rows)} rows; use at most {len(rows)}")
+            raise SplitError(
+                "folds", f"{self._folds} folds of {len(rows)} rows; use at most {len(rows)}"
+            )
         folds = []
         for repeat in range(1, self._repeats + 1):
             order = random.permutation(len(rows)) if self._shuffle else np.arange(len(rows))
             parts = _holding_out(rows, [rows[part] for part in np.array_split(order, self._folds)])
             folds += (
-                parts if self._repeats == 1 else [replace(fold, name=f"{repeat:02d}-{fold.name}") for fold in parts]
+                parts
+                if self._repeats == 1
+                else [replace(fold, name=f"{repeat:02d}-{fold.name}") for fold in parts]
             )
         return folds
 
@@ -87,16 +94,24 @@ class GroupKFold:
         groups, number, counts = np.unique(values, return_inverse=True, return_counts=True)
         if len(groups) < 2:
             raise SplitError(
-                "by", f"all {len(rows)} rows have the same '{self._by}', so that holding it out leaves no training rows"
+                "by",
+                f"all {len(rows)} rows have the same '{self._by}', so that holding it out leaves no"
+                " training rows",
             )
         if self._folds is None:
-            return _holding_out(rows, [rows[values == group] for group in groups], _folder_names(list(groups)))
+            return _holding_out(
+                rows, [rows[values == group] for group in groups], _folder_names(list(groups))
+            )
         if self._folds > len(groups):
             raise SplitError(
-                "folds", f"{self._folds} folds of {len(groups)} groups; use at most {len(groups)}, or leave it out"
+                "folds",
+                f"{self._folds} folds of {len(groups)} groups; use at most {len(groups)}, or leave"
+                " it out",
             )
-        # Parts of about the same size: the largest group first, each to the part with the fewest rows so far.
-        shuffled = random.permutation(len(groups))  # so that the seed decides between groups of equal size
+        # Parts of about the same size: the largest group first, each to the part with the fewest
+        # rows so far.
+        # so that the seed decides between groups of equal size
+        shuffled = random.permutation(len(groups))
         owner, sizes = np.empty(len(groups), dtype=np.int64), np.zeros(self._folds, dtype=np.int64)
         for index in shuffled[np.argsort(-counts[shuffled], kind="stable")]:
             owner[index] = np.argmin(sizes)
@@ -112,10 +127,15 @@ class HeldOut:
         labels = column(self._by)
         for value in self._values:
             if value not in labels:
-                raise SplitError("values", f"no row has the {self._by} '{value}'; {suggestion(value, set(labels))}")
+                raise SplitError(
+                    "values",
+                    f"no row has the {self._by} '{value}'; {suggestion(value, set(labels))}",
+                )
         held_out = np.isin(labels[rows], list(self._values))
         if held_out.all():
-            raise SplitError("values", f"all {len(rows)} rows are held out, which leaves no training rows")
+            raise SplitError(
+                "values", f"all {len(rows)} rows are held out, which leaves no training rows"
+            )
         if not held_out.any():
             raise SplitError("values", f"none of the {len(rows)} rows is held out")
         return _holding_out(rows, [rows[held_out]], ["held_out"])
@@ -127,13 +147,18 @@ class Parts:
         for part in ("test", "validation"):
             held_out = parts == part
             if held_out.all():
-                raise SplitError(None, f"all {len(rows)} rows belong to the {part} part, which leaves no training rows")
+                raise SplitError(
+                    None,
+                    f"all {len(rows)} rows belong to the {part} part, which leaves no training"
+                    " rows",
+                )
             if held_out.any():
                 return _holding_out(rows, [rows[held_out]], ["held_out"])
         raise SplitError(
             None,
-            f"none of the {len(rows)} rows belongs to a test or a validation part by its file; choose another split, "
-            'such as {"type": "random_groups", "parameters": {"by": "core", "share": 0.2}}',
+            f"none of the {len(rows)} rows belongs to a test or a validation part by its file;"
+            ' choose another split, such as {"type": "random_groups", "parameters": {"by":'
+            ' "core", "share": 0.2}}',
         )
 
 
@@ -145,7 +170,8 @@ class Random:
         count = round(self._share * len(rows))
         if not 0 < count < len(rows):
             raise SplitError(
-                "share", f"{self._share:g} of {len(rows)} rows is {'none' if count == 0 else 'all of them'}"
+                "share",
+                f"{self._share:g} of {len(rows)} rows is {'none' if count == 0 else 'all of them'}",
             )
         return _holding_out(rows, [random.permutation(rows)[:count] for _ in range(self._repeats)])
 
@@ -161,7 +187,8 @@ class RandomGroups:
         if count >= len(groups):
             raise SplitError(
                 "share",
-                f"{self._share:g} of {len(groups)} different '{self._by}' leaves no training rows; take less, or the "
+                f"{self._share:g} of {len(groups)} different '{self._by}' leaves no training rows;"
+                " take less, or the "
                 "last rows of each for validation: {"
                 f'"type": "time_block", "parameters": {{"by": "{self._by}"}}}}',
             )
@@ -183,12 +210,16 @@ class TimeBlock:
             if not 0 < count < len(of_group):
                 where = "" if self._by is None else f" with the {self._by} '{group}'"
                 what = "none" if count == 0 else "all of them"
-                raise SplitError("share", f"{self._share:g} of {len(of_group)} rows{where} is {what}")
+                raise SplitError(
+                    "share", f"{self._share:g} of {len(of_group)} rows{where} is {what}"
+                )
             blocks.append(of_group[-count:])
         return _holding_out(rows, [np.concatenate(blocks)], ["held_out"])
 
 
-def _holding_out(rows: Rows, parts: Sequence[Rows], names: Sequence[str] | None = None) -> list[Fold]:
+def _holding_out(
+    rows: Rows, parts: Sequence[Rows], names: Sequence[str] | None = None
+) -> list[Fold]:
     """A fold for each part; without names the parts are numbered from 1."""
     if len(rows) < 2:
         raise SplitError(None, f"{len(rows)} rows cannot be divided; at least two are needed")
@@ -201,7 +232,9 @@ def _holding_out(rows: Rows, parts: Sequence[Rows], names: Sequence[str] | None 
 
 
 def _folder_names(groups: Sequence[str]) -> list[str]:
-    """The groups' names as names of folders, distinct even where upper and lower case are the same."""
+    """The groups' names as names of folders, distinct even where upper and lower case are the
+    same.
+    """
     names: list[str] = []
     for group in groups:
         plain = re.sub(r"[^\w.+-]+", "_", group).strip("._-")[:60] or "unnamed"
@@ -213,20 +246,29 @@ def _folder_names(groups: Sequence[str]) -> list[str]:
     return names
 
 
-BY = {"type": "string", "description": "a column of the file, or a group of the dataset; for fields: folder or time"}
+BY = {
+    "type": "string",
+    "description": "a column of the file, or a group of the dataset; for fields: folder or time",
+}
 REPEATS = integer("number of repetitions, each with new random folds", least=1, most=99)
 SHARE = number(above=0, below=1)
 FOLDS = integer("number of folds", least=2)
 
 SPLITS: dict[str, Entry] = {
     "leave_one_out": Entry(
-        LeaveOneOut, {}, "Leave-one-out: every row is held out once, alone.", {"type": "leave_one_out"}
+        LeaveOneOut,
+        {},
+        "Leave-one-out: every row is held out once, alone.",
+        {"type": "leave_one_out"},
     ),
     "k_fold": Entry(
         build=KFold,
         parameters=properties(
             folds=FOLDS,
-            shuffle={"type": "boolean", "description": "in random order, by the seed; false: in the order of the file"},
+            shuffle={
+                "type": "boolean",
+                "description": "in random order, by the seed; false: in the order of the file",
+            },
             repeats=REPEATS,
         ),
         help="k-fold: the rows in parts of equal size, each held out once.",
@@ -236,7 +278,11 @@ SPLITS: dict[str, Entry] = {
         build=GroupKFold,
         parameters=properties(
             by=BY,
-            folds={**FOLDS, "type": ["integer", "null"], "description": "number of folds; null: one for each group"},
+            folds={
+                **FOLDS,
+                "type": ["integer", "null"],
+                "description": "number of folds; null: one for each group",
+            },
         ),
         help="Group k-fold: rows of one group are held out together.",
         example={"type": "group_k_fold", "parameters": {"by": "mission"}},
@@ -244,21 +290,29 @@ SPLITS: dict[str, Entry] = {
     "held_out": Entry(
         build=HeldOut,
         parameters=properties(
-            by=BY, values=array({"type": "string"}, "rows with one of these values are held out", uniqueItems=True)
+            by=BY,
+            values=array(
+                {"type": "string"}, "rows with one of these values are held out", uniqueItems=True
+            ),
         ),
         help="One fold: the rows with certain values in a column.",
-        example={"type": "held_out", "parameters": {"by": "core", "values": ["PS97/085", "PS97/093"]}},
+        example={
+            "type": "held_out",
+            "parameters": {"by": "core", "values": ["PS97/085", "PS97/093"]},
+        },
     ),
     "parts": Entry(
         Parts,
         {},
-        "One fold: the rows that the files assign to the test part or, if there are none, to validation.",
+        "One fold: the rows that the files assign to the test part or, if there are none, to"
+        " validation.",
         {"type": "parts"},
     ),
     "random": Entry(
         build=Random,
         parameters=properties(
-            share={**SHARE, "description": "fraction of the rows that is held out in each repeat"}, repeats=REPEATS
+            share={**SHARE, "description": "fraction of the rows that is held out in each repeat"},
+            repeats=REPEATS,
         ),
         help="A random fraction of the rows, drawn again in every repeat.",
         example={"type": "random", "parameters": {"share": 0.2, "repeats": 10}},
@@ -275,7 +329,10 @@ SPLITS: dict[str, Entry] = {
             by={
                 **BY,
                 "type": ["string", "null"],
-                "description": "the last rows of each group in this column are held out; null: of the whole file",
+                "description": (
+                    "the last rows of each group in this column are held out; null: of the whole"
+                    " file"
+                ),
             },
             share={**SHARE, "description": "fraction of the rows of each group"},
         ),
@@ -284,14 +341,16 @@ SPLITS: dict[str, Entry] = {
     ),
 }
 
-# Rows of numbers that are copies of other rows: the same in single precision, or but for rounding or noise.
+# Rows of numbers that are copies of other rows: the same in single precision, or but for rounding
+# or noise.
 
 
 Numbers = NDArray[np.int64]
 
 NEAR_DEVIATIONS = (1e-2, 1e-3)
-"""Rows are nearly the same if none of their columns differs by more than this number of its standard deviations: by the
-first one at which copies are told from chance, as rows may lie densely."""
+"""Rows are nearly the same if none of their columns differs by more than this number of its
+standard deviations: by the first one at which copies are told from chance, as rows may lie densely.
+"""
 
 WIDER_FACTOR = 3
 """How many times farther rows are counted, to see how many lie so near by chance."""
@@ -308,15 +367,20 @@ MOST_VALUES = 10**7
 
 @dataclass(frozen=True)
 class Copies:
-    """The rows of a table in sets of copies, (row,): numbers of the sets of equal rows, and of nearly equal ones."""
+    """The rows of a table in sets of copies, (row,): numbers of the sets of equal rows, and of
+    nearly equal ones.
+    """
 
     equal: Numbers
     alike: Numbers
 
     def among(self, some: Numbers, others: Numbers) -> tuple[Numbers, Numbers]:
-        """Those of some rows that are equal to one of the others, and those that are only nearly so."""
+        """Those of some rows that are equal to one of the others, and those that are only nearly
+        so.
+        """
         equal, alike = (
-            np.bincount(sets[others], minlength=len(sets))[sets[some]] > 0 for sets in (self.equal, self.alike)
+            np.bincount(sets[others], minlength=len(sets))[sets[some]] > 0
+            for sets in (self.equal, self.alike)
         )
         return some[equal], some[alike & ~equal]
 
@@ -324,8 +388,9 @@ class Copies:
 def copies(columns: Array) -> Copies:
     """The copies among the rows of a table, (row, column).
 
-    Nearly equal rows are copies if there are more of them than chance explains: in a space that rows fill, at least
-    `WIDER_FACTOR` times as many pairs lie within `WIDER_FACTOR` times a distance. For equal rows see `chance`.
+    Nearly equal rows are copies if there are more of them than chance explains: in a space that
+    rows fill, at least `WIDER_FACTOR` times as many pairs lie within `WIDER_FACTOR` times a
+    distance. For equal rows see `chance`.
     """
     numbers = np.asarray(columns, dtype=np.float64)
     first, equal = _distinct(numbers)
@@ -336,10 +401,11 @@ def copies(columns: Array) -> Copies:
 
 
 def chance(some: Array, others: Array) -> int:
-    """The largest number of some rows that may equal one of the others by chance, as columns have few distinct values.
+    """The largest number of some rows that may equal one of the others by chance, as columns have
+    few distinct values.
 
-    Each column of the others is shuffled, which keeps its values and takes the rows apart. Where one with fractions
-    tells all different rows apart, chance makes none equal.
+    Each column of the others is shuffled, which keeps its values and takes the rows apart. Where
+    one with fractions tells all different rows apart, chance makes none equal.
     """
     different = len(_distinct(others)[0])
     if any((column % 1).any() and len(np.unique(column)) >= different for column in others.T):
@@ -352,7 +418,9 @@ def chance(some: Array, others: Array) -> int:
 
 
 def _distinct(numbers: Array) -> tuple[Numbers, Numbers]:
-    """The first row of each set of rows that are equal in single precision, and the set of each row."""
+    """The first row of each set of rows that are equal in single precision, and the set of each
+    row.
+    """
     single = np.ascontiguousarray(numbers, dtype=np.float32) + np.float32(0)  # -0 is 0
     rows = single.view(np.dtype((np.void, single.dtype.itemsize * single.shape[1])))[:, 0]
     _, first, inverse = np.unique(rows, return_index=True, return_inverse=True)
@@ -366,7 +434,8 @@ def _joined(rows: Array) -> Numbers:
     from scipy.spatial import cKDTree
 
     count = len(rows)
-    # The standard deviation of each column; where a few values are far off, as of the half of the values between.
+    # The standard deviation of each column; where a few values are far off, as of the half of the
+    # values between.
     quarter, three_quarters = np.quantile(rows, [0.25, 0.75], axis=0)
     deviation, of_half = rows.std(axis=0), (three_quarters - quarter) / 1.349
     scale = np.where(of_half > 0, np.minimum(deviation, of_half), deviation)
@@ -374,18 +443,25 @@ def _joined(rows: Array) -> Numbers:
         return np.arange(count)
     tree = cKDTree(rows[:, scale > 0] / scale[scale > 0])
     farthest = WIDER_FACTOR * NEAR_DEVIATIONS[0]
-    distance, index = tree.query(tree.data, min(NEIGHBOURS + 1, count), p=np.inf, distance_upper_bound=farthest)
+    distance, index = tree.query(
+        tree.data, min(NEIGHBOURS + 1, count), p=np.inf, distance_upper_bound=farthest
+    )
     for within in NEAR_DEVIATIONS:
-        crowded = distance[:, -1] <= WIDER_FACTOR * within  # rows that may have more than these neighbours
+        # rows that may have more than these neighbours
+        crowded = distance[:, -1] <= WIDER_FACTOR * within
         near, farther = (
             int((distance[~crowded] <= reach).sum())
-            + int(tree.query_ball_point(tree.data[crowded], reach, p=np.inf, return_length=True).sum())
+            + int(
+                tree.query_ball_point(tree.data[crowded], reach, p=np.inf, return_length=True).sum()
+            )
             - count  # a row is its own nearest
             for reach in (within, WIDER_FACTOR * within)
         )
         most = (farther - near) / (WIDER_FACTOR - 1)  # pairs that lie near by chance
         if near - most > near / 4 + 4 * most**0.5:
             row, neighbour = np.nonzero(distance <= within)
-            pairs = coo_array((np.ones(len(row), dtype=bool), (row, index[row, neighbour])), shape=(count, count))
+            pairs = coo_array(
+                (np.ones(len(row), dtype=bool), (row, index[row, neighbour])), shape=(count, count)
+            )
             return np.asarray(connected_components(pairs, directed=False)[1], dtype=np.int64)
     return np.arange(count)

@@ -1,1 +1,3 @@
-"""Networks, made from plain arguments: their operations, their training, and estimates of them in users' units."""
+"""Networks, made from plain arguments: their operations, their training, and estimates of them in
+users' units.
+"""

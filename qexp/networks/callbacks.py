@@ -15,7 +15,9 @@ class Epoch:
     """What a callback sees of an epoch, and through which it acts on the training."""
 
     state: Any
-    """A `Progress`, or the like, with what callbacks change: `learning_rate_factor` and `stopped`."""
+    """A `Progress`, or the like, with what callbacks change: `learning_rate_factor` and
+    `stopped`.
+    """
     line: dict[str, Any]
     """The epoch's line of `metrics.jsonl`, to which a callback may add."""
     validation_loss: float
@@ -42,7 +44,9 @@ class Callback:
         """Called after validation."""
 
     def state(self) -> dict[str, Any]:
-        """Plain JSON values from which `restore` continues as if training had never been interrupted."""
+        """Plain JSON values from which `restore` continues as if training had never been
+        interrupted.
+        """
         return {name: value for name, value in vars(self).items() if not name.startswith("_")}
 
     def restore(self, state: dict[str, Any]) -> None:
@@ -51,10 +55,12 @@ class Callback:
 
 
 class ReduceOnPlateau(Callback):
-    """Multiply the learning rate by `factor` when a loss has not improved for `patience` epochs; 0 counts as 1.
+    """Multiply the learning rate by `factor` when a loss has not improved for `patience` epochs; 0
+    counts as 1.
 
     min_delta           an improvement is a loss below best · (1 − min_relative_delta) − min_delta
-    min_relative_delta  torch's `threshold` with its `threshold_mode` "rel"; its patience is this one less 1
+    min_relative_delta  torch's `threshold` with its `threshold_mode` "rel"; its patience is this
+                        one less 1
     monitor             val_loss or loss, that on training samples
     mode, verbose       of Keras; they change nothing
     """
@@ -80,7 +86,8 @@ class ReduceOnPlateau(Callback):
         if self.cooling > 0:
             self.cooling, self.epochs_waited = self.cooling - 1, 0
         loss = _monitored(epoch, self._monitor)
-        share = 1 - math.copysign(self._min_relative_delta, self.best)  # of a negative loss, less is further from zero
+        # of a negative loss, less is further from zero
+        share = 1 - math.copysign(self._min_relative_delta, self.best)
         if loss < self.best * share - self._min_delta:
             self.best, self.epochs_waited = loss, 0
         elif self.cooling == 0:
@@ -91,7 +98,8 @@ class ReduceOnPlateau(Callback):
 
 
 class EarlyStopping(Callback):
-    """End the run when the loss on validation or on training samples has not improved for `patience` epochs.
+    """End the run when the loss on validation or on training samples has not improved for
+    `patience` epochs.
 
     patience       0 counts as 1, as in Keras
     mode, verbose  of Keras; they change nothing
@@ -129,7 +137,9 @@ def _monitored(epoch: Epoch, monitor: str) -> float:
 
 
 class TestEvaluate(Callback):
-    """Add the test metrics to every epoch's line. No choice depends on them: neither the epoch nor when to stop."""
+    """Add the test metrics to every epoch's line. No choice depends on them: neither the epoch nor
+    when to stop.
+    """
 
     def after_epoch(self, epoch: Epoch) -> None:
         epoch.line["test"] = epoch.evaluate_test()
@@ -160,7 +170,8 @@ CALLBACKS: dict[str, Entry] = {
             patience=PATIENCE,
             min_delta=MIN_DELTA,
             min_relative_delta=number(
-                "the same as a fraction of the lowest loss so far, as torch counts; both can be set",
+                "the same as a fraction of the lowest loss so far, as torch counts; both can"
+                " be set",
                 least=0,
                 below=1,
                 left_out="default",
@@ -170,12 +181,18 @@ CALLBACKS: dict[str, Entry] = {
             monitor=choice(
                 ["val_loss", "loss"],
                 "the loss on validation samples, or on training samples",
-                message="only the validation loss, 'val_loss', and the training loss, 'loss', are monitored",
+                message=(
+                    "only the validation loss, 'val_loss', and the training loss, 'loss', are"
+                    " monitored"
+                ),
                 left_out="default",
             ),
             **OF_KERAS,
         ),
-        help="Lower the learning rate when the validation loss, or the training loss, stops improving.",
+        help=(
+            "Lower the learning rate when the validation loss, or the training loss, stops"
+            " improving."
+        ),
         example={"type": "reduce_on_plateau", "parameters": {"patience": 8}},
     ),
     "early_stopping": Entry(
@@ -186,8 +203,10 @@ CALLBACKS: dict[str, Entry] = {
             monitor=choice(
                 ["validation", "train", "val_loss", "loss"],
                 "part of the data whose loss is monitored, or Keras's name of that loss",
-                message="only the loss on validation samples, 'val_loss' or 'validation', and that on "
-                "training samples, 'loss' or 'train', are monitored",
+                message=(
+                    "only the loss on validation samples, 'val_loss' or 'validation', and that on "
+                    "training samples, 'loss' or 'train', are monitored"
+                ),
             ),
             **OF_KERAS,
         ),

@@ -1,4 +1,6 @@
-"""Checkpoints, and the weights of the epoch that is kept: that of the lowest validation loss, or the last."""
+"""Checkpoints, and the weights of the epoch that is kept: that of the lowest validation loss, or
+the last.
+"""
 
 from __future__ import annotations
 
@@ -26,7 +28,9 @@ def write(path: Path, tensors: Mapping[str, Tensor], document: Mapping[str, Any]
 
 
 def read(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """The tensors and the document of a checkpoint. Raises DamagedError if it is missing or was not written by qexp."""
+    """The tensors and the document of a checkpoint. Raises DamagedError if it is missing or was not
+    written by qexp.
+    """
     with _open(path) as file:
         tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a dict
         try:
@@ -45,7 +49,9 @@ def understood(path: Path) -> Iterator[None]:
         yield
     except (AttributeError, KeyError, RuntimeError, TypeError, ValueError) as error:
         why = f"'{error.args[0]}' is missing" if isinstance(error, KeyError) else str(error)
-        raise DamagedError(f"{path} is damaged: it is not the state of this training: {why}") from error
+        raise DamagedError(
+            f"{path} is damaged: it is not the state of this training: {why}"
+        ) from error
 
 
 def shapes(path: Path) -> dict[str, list[int]]:
@@ -55,7 +61,9 @@ def shapes(path: Path) -> dict[str, list[int]]:
 
 
 def load(model: nn.Module, tensors: Mapping[str, Tensor], path: Path) -> None:
-    """Give a model the weights read from `path`. Raises DamagedError if names or shapes differ, or for NaN."""
+    """Give a model the weights read from `path`. Raises DamagedError if names or shapes differ, or
+    for NaN.
+    """
     load_diverged(model, tensors, path)
     require_numbers(model.state_dict(), path)
 
@@ -66,7 +74,9 @@ def load_diverged(model: nn.Module, tensors: Mapping[str, Tensor], path: Path) -
         model.load_state_dict(tensors)
     except RuntimeError as error:  # the first line only says that there is an error
         differences = "; ".join(line.strip() for line in str(error).splitlines()[1:])
-        raise DamagedError(f"{path} is damaged: its weights do not fit the run's model: {differences}") from None
+        raise DamagedError(
+            f"{path} is damaged: its weights do not fit the run's model: {differences}"
+        ) from None
 
 
 def require_numbers(tensors: Mapping[str, Tensor], path: Path) -> None:
@@ -106,13 +116,17 @@ def restore_optimizer(optimizer: torch.optim.Optimizer, tensors: Mapping[str, Te
         if name.startswith(f"{OPTIMIZER}."):
             _, index, slot = name.split(".")
             state.setdefault(int(index), {})[slot] = tensor
-    optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
+    optimizer.load_state_dict(
+        {"state": state, "param_groups": optimizer.state_dict()["param_groups"]}
+    )
 
 
 # The weights of the epoch that is kept (`Recipe.keep`).
 
 ALIGNMENT = 16
-"""Every weight starts at a multiple of this many numbers, so that vectorised code rounds alike for all networks."""
+"""Every weight starts at a multiple of this many numbers, so that vectorised code rounds alike for
+all networks.
+"""
 
 
 class WeightLayout:
@@ -146,7 +160,9 @@ def is_kept(loss: float, best_loss: float, keep: str) -> bool:
 
 
 class BestWeights:
-    """A copy of a model's weights at its best epoch, in memory and in `path` (`best.safetensors`)."""
+    """A copy of a model's weights at its best epoch, in memory and in `path`
+    (`best.safetensors`).
+    """
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -155,16 +171,22 @@ class BestWeights:
 
     def keep(self, model: nn.Module) -> None:
         """Copy the model's present weights."""
-        self._tensors = {name: tensor.detach().clone() for name, tensor in model.state_dict().items()}
+        self._tensors = {
+            name: tensor.detach().clone() for name, tensor in model.state_dict().items()
+        }
         self._unwritten = True
 
     def load_into(self, model: nn.Module) -> None:
-        """Load the weights of the best epoch into the model. `keep` or `read` must have been called before."""
+        """Load the weights of the best epoch into the model. `keep` or `read` must have been called
+        before.
+        """
         assert self._tensors is not None
         model.load_state_dict(self._tensors)
 
     def write(self, epoch: int, loss: float) -> None:
-        """Write the weights, with their epoch and its validation loss, unless they are written already."""
+        """Write the weights, with their epoch and its validation loss, unless they are written
+        already.
+        """
         if self._tensors is not None and self._unwritten:
             write(self.path, self._tensors, {"epoch": epoch, "loss": loss})
             self._unwritten = False
@@ -178,10 +200,14 @@ class BestWeights:
 class BestRows:
     """The weights at their best epoch of all networks of a stack, each in a row of one matrix."""
 
-    def __init__(self, layout: WeightLayout, modules: Sequence[nn.Module], device: torch.device) -> None:
+    def __init__(
+        self, layout: WeightLayout, modules: Sequence[nn.Module], device: torch.device
+    ) -> None:
         """modules  the networks, all of one layout, with their initial weights"""
         self._layout = layout
-        self.weights = torch.stack([layout.row(dict(module.named_parameters())) for module in modules]).to(device)
+        self.weights = torch.stack(
+            [layout.row(dict(module.named_parameters())) for module in modules]
+        ).to(device)
         """(network, number)"""
         self.buffers = {
             name: torch.stack([dict(module.named_buffers())[name] for module in modules]).to(device)
@@ -206,7 +232,10 @@ class BestRows:
 
     def tensors(self) -> dict[str, Tensor]:
         """All weights and buffers, by their names in a checkpoint."""
-        return {"kept": self.weights, **{f"kept.{name}": values for name, values in self.buffers.items()}}
+        return {
+            "kept": self.weights,
+            **{f"kept.{name}": values for name, values in self.buffers.items()},
+        }
 
     def restore(self, tensors: Mapping[str, Tensor]) -> None:
         """Load the weights and buffers of a checkpoint."""

@@ -1,4 +1,6 @@
-"""A network with its transforms as an estimator in users' units: alone, as one of an ensemble, with a posterior."""
+"""A network with its transforms as an estimator in users' units: alone, as one of an ensemble, with
+a posterior.
+"""
 
 from __future__ import annotations
 
@@ -25,7 +27,9 @@ FAR_VALUE = 1e3
 """A transformed value that no density reaches."""
 
 EDGE, SINGLE = 1e-9, 2**-23
-"""Parts of a bounded range, and of its ends, by which values at these may lie beyond: draws have single precision."""
+"""Parts of a bounded range, and of its ends, by which values at these may lie beyond: draws have
+single precision.
+"""
 
 
 class Posterior:
@@ -35,14 +39,18 @@ class Posterior:
     transforms  output → its transform; outputs without one are not transformed
     """
 
-    def __init__(self, densities: Mapping[tuple[str, ...], Density], transforms: Mapping[str, Transform]) -> None:
+    def __init__(
+        self, densities: Mapping[tuple[str, ...], Density], transforms: Mapping[str, Transform]
+    ) -> None:
         self._densities, self._transforms = dict(densities), dict(transforms)
         self.names: list[str] = [name for outputs in densities for name in outputs]
         self.device = next(iter(densities.values())).device
 
     @torch.no_grad()
     def draws(self, count: int, random: torch.Generator | None = None) -> Tensor:
-        """Independent draws, (draw, sample, output), in the outputs' units; outputs in the order of `names`."""
+        """Independent draws, (draw, sample, output), in the outputs' units; outputs in the order of
+        `names`.
+        """
         draws = self._transformed_draws(count, random)
         columns = [self._inverse(name, draws[..., index]) for index, name in enumerate(self.names)]
         return torch.stack(columns, dim=-1)
@@ -51,15 +59,20 @@ class Posterior:
     def quantiles(self, probabilities: Sequence[float]) -> dict[str, Tensor]:
         """Output → quantiles, (sample, probability), in its unit."""
         levels = torch.tensor(list(probabilities), dtype=torch.float64)
-        quantiles = torch.cat([density.quantiles(levels) for density in self._densities.values()], dim=1)
+        quantiles = torch.cat(
+            [density.quantiles(levels) for density in self._densities.values()], dim=1
+        )
         # A transform may reverse the order, such as a division by a negative number.
         return {
-            name: self._inverse(name, quantiles[:, index]).sort(dim=-1).values for index, name in enumerate(self.names)
+            name: self._inverse(name, quantiles[:, index]).sort(dim=-1).values
+            for index, name in enumerate(self.names)
         }
 
     @torch.no_grad()
     def correlations(self) -> dict[tuple[str, str], Tensor]:
-        """Pair of outputs → their rank correlation (Spearman), (sample,), of draws that are the same at each call."""
+        """Pair of outputs → their rank correlation (Spearman), (sample,), of draws that are the
+        same at each call.
+        """
         draws = self._transformed_draws(1000, torch.Generator(self.device).manual_seed(0))
         # Of 1000 draws correlations are known to 0.03 or better.
         ranks = draws.argsort(dim=0).argsort(dim=0).double()
@@ -70,12 +83,16 @@ class Posterior:
         }
 
     def within(self) -> dict[str, Tensor]:
-        """Of several networks output → the root of the mean variance of their posteriors, (sample,), in its unit."""
+        """Of several networks output → the root of the mean variance of their posteriors,
+        (sample,), in its unit.
+        """
         return {}
 
     @torch.no_grad()
     def log_prob(self, values: Tensor) -> Tensor:
-        """The logarithm of the density, (..., sample), of (..., sample, output) in the outputs' units."""
+        """The logarithm of the density, (..., sample), of (..., sample, output) in the outputs'
+        units.
+        """
         transformed, slopes = [], []
         for index, name in enumerate(self.names):
             column = values[..., index].detach().reshape(-1, 1).requires_grad_()
@@ -92,7 +109,9 @@ class Posterior:
         return log_prob
 
     def log_prob_within(self, values: Tensor) -> Tensor:
-        """The same of values in double precision, and −∞ where no draw can lie, such as beyond the ends of a prior."""
+        """The same of values in double precision, and −∞ where no draw can lie, such as beyond the
+        ends of a prior.
+        """
         inside, columns = torch.ones(values.shape[:-1], dtype=torch.bool, device=values.device), []
         for index, name in enumerate(self.names):
             ends = self._inverse(name, values.new_tensor([-FAR_VALUE, FAR_VALUE])).sort().values
@@ -101,10 +120,16 @@ class Posterior:
             column = values[..., index]
             inside &= (column >= low) & (column <= high)
             columns.append(column.clamp(*ends))
-        return self.log_prob(torch.stack(columns, dim=-1)).nan_to_num(nan=-math.inf).where(inside, -math.inf)
+        return (
+            self.log_prob(torch.stack(columns, dim=-1))
+            .nan_to_num(nan=-math.inf)
+            .where(inside, -math.inf)
+        )
 
     def _transformed_draws(self, count: int, random: torch.Generator | None) -> Tensor:
-        return torch.cat([density.draws(count, random) for density in self._densities.values()], dim=-1)
+        return torch.cat(
+            [density.draws(count, random) for density in self._densities.values()], dim=-1
+        )
 
     def _inverse(self, name: str, values: Tensor) -> Tensor:
         """Back to the unit of an output, in the same shape."""
@@ -114,23 +139,35 @@ class Posterior:
 
 
 LEVELS = 400
-"""Quantiles of each network, at equal steps of probability, that stand for its posterior in a mixture."""
+"""Quantiles of each network, at equal steps of probability, that stand for its posterior in a
+mixture.
+"""
 
 
 class PosteriorMixture(Posterior):
     """The mixture of the posteriors of several networks, with equal weights."""
 
     def __init__(self, posteriors: Sequence[Posterior]) -> None:
-        self.parts, self.names, self.device = list(posteriors), posteriors[0].names, posteriors[0].device
+        self.parts, self.names, self.device = (
+            list(posteriors),
+            posteriors[0].names,
+            posteriors[0].device,
+        )
 
     def draws(self, count: int, random: torch.Generator | None = None) -> Tensor:
-        """As of `Posterior`, in random order. Each network makes the same number of draws; where `count` cannot be
-        divided, those that make one more are chosen at random.
+        """As of `Posterior`, in random order. Each network makes the same number of draws; where
+        `count` cannot be divided, those that make one more are chosen at random.
         """
         share, rest = divmod(count, len(self.parts))
-        with_one_more = torch.randperm(len(self.parts), generator=random, device=self.device)[:rest].tolist()
+        with_one_more = torch.randperm(len(self.parts), generator=random, device=self.device)[
+            :rest
+        ].tolist()
         counts = [share + (index in with_one_more) for index in range(len(self.parts))]
-        draws = [part.draws(count, random) for part, count in zip(self.parts, counts, strict=True) if count]
+        draws = [
+            part.draws(count, random)
+            for part, count in zip(self.parts, counts, strict=True)
+            if count
+        ]
         return torch.cat(draws)[torch.randperm(count, generator=random, device=self.device)]
 
     _transformed_draws = draws  # each network has its own transforms
@@ -138,17 +175,25 @@ class PosteriorMixture(Posterior):
     @cached_property
     def _levels(self) -> dict[str, Tensor]:
         """Output → quantiles of each network, (network, sample, level)."""
-        each = [part.quantiles([(level + 0.5) / LEVELS for level in range(LEVELS)]) for part in self.parts]
+        each = [
+            part.quantiles([(level + 0.5) / LEVELS for level in range(LEVELS)])
+            for part in self.parts
+        ]
         return {name: torch.stack([of[name] for of in each]) for name in self.names}
 
     def quantiles(self, probabilities: Sequence[float]) -> dict[str, Tensor]:
         """As of `Posterior`, to a thousandth of probability."""
         at = torch.tensor(list(probabilities))
         pooled = {name: levels.transpose(0, 1).flatten(1) for name, levels in self._levels.items()}
-        return {name: torch.quantile(values, at.to(values), dim=1).T for name, values in pooled.items()}
+        return {
+            name: torch.quantile(values, at.to(values), dim=1).T for name, values in pooled.items()
+        }
 
     def within(self) -> dict[str, Tensor]:
-        return {name: levels.var(dim=-1, correction=0).mean(dim=0).sqrt() for name, levels in self._levels.items()}
+        return {
+            name: levels.var(dim=-1, correction=0).mean(dim=0).sqrt()
+            for name, levels in self._levels.items()
+        }
 
     def log_prob(self, values: Tensor) -> Tensor:
         return self._mean([part.log_prob(values) for part in self.parts])
@@ -173,7 +218,9 @@ BLOCK_OF_SCALARS = 2**14
 
 
 class Transforms(nn.ModuleDict):
-    """Transforms by their variables, whose names may hold dots (`chamber.depth`); torch's own names hold `:` there."""
+    """Transforms by their variables, whose names may hold dots (`chamber.depth`); torch's own names
+    hold `:` there.
+    """
 
     def __init__(self, transforms: Mapping[str, Transform]) -> None:
         super().__init__(transforms)
@@ -223,7 +270,9 @@ class Estimator(nn.Module):
 
     @property
     def periods(self) -> dict[str, float]:
-        """Output → the period after which its values repeat, in its own unit, where its transform has one."""
+        """Output → the period after which its values repeat, in its own unit, where its transform
+        has one.
+        """
         return {
             name: transform.period
             for name, transform in self.transforms.items()
@@ -232,7 +281,9 @@ class Estimator(nn.Module):
 
     @property
     def takes(self) -> dict[str, Shape]:
-        """Input that samples must have → its shape: all of the network's but the indicator of their gaps."""
+        """Input that samples must have → its shape: all of the network's but the indicator of their
+        gaps.
+        """
         made = None if self.imputation is None else self.imputation.indicator
         return {name: shape for name, shape in self.network.inputs.items() if name != made}
 
@@ -245,11 +296,14 @@ class Estimator(nn.Module):
         return self.transforms[name](values) if name in self.transforms else values
 
     def transformed_in_blocks(self, name: str, values: Tensor) -> Tensor:
-        """The same bits, some samples at a time, so that intermediate results stay in the processor's cache."""
+        """The same bits, some samples at a time, so that intermediate results stay in the
+        processor's cache.
+        """
         return torch.cat([self.transformed(name, block) for block in values.split(_block(values))])
 
     def forward(self, samples: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Estimates of all outputs, (batch, ...), in the outputs' own units, before they are limited.
+        """Estimates of all outputs, (batch, ...), in the outputs' own units, before they are
+        limited.
 
         An ensemble's spread is that of these: limits would hide how far its networks differ.
         """
@@ -260,20 +314,30 @@ class Estimator(nn.Module):
         samples = self.completed(samples)
         return {name: self.transformed(name, samples[name]) for name in self.network.inputs}
 
-    def in_units(self, outputs: Mapping[str, Tensor], samples: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """The network's transformed outputs in their own units, by the inverse transforms, and within their limits.
+    def in_units(
+        self, outputs: Mapping[str, Tensor], samples: Mapping[str, Tensor]
+    ) -> dict[str, Tensor]:
+        """The network's transformed outputs in their own units, by the inverse transforms, and
+        within their limits.
 
-        samples  the inputs in their own units, which some inverse transforms need (of an output that is also an input)
+        samples  the inputs in their own units, which some inverse transforms need (of an output
+                 that is also an input)
         """
         return self.limited(self.unlimited(outputs, samples))
 
     def limited(self, estimates: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Estimates of outputs, each within its limits."""
-        return {name: self.limits.get(name, NO_LIMITS)(values) for name, values in estimates.items()}
+        return {
+            name: self.limits.get(name, NO_LIMITS)(values) for name, values in estimates.items()
+        }
 
-    def unlimited(self, outputs: Mapping[str, Tensor], samples: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    def unlimited(
+        self, outputs: Mapping[str, Tensor], samples: Mapping[str, Tensor]
+    ) -> dict[str, Tensor]:
         """Like `in_units`, before limits."""
-        return {name: self._inverse(name, values.float(), samples) for name, values in outputs.items()}
+        return {
+            name: self._inverse(name, values.float(), samples) for name, values in outputs.items()
+        }
 
     def _inverse(self, name: str, values: Tensor, samples: Mapping[str, Tensor]) -> Tensor:
         if name not in self.transforms:
@@ -284,19 +348,26 @@ class Estimator(nn.Module):
         blocks = zip(values.split(BATCH), samples[name].split(BATCH), strict=True)
         return torch.cat([transform.inverse(block, own) for block, own in blocks])
 
-    def estimate(self, samples: Mapping[str, Tensor], batch_size: int | None = None) -> dict[str, Tensor]:
+    def estimate(
+        self, samples: Mapping[str, Tensor], batch_size: int | None = None
+    ) -> dict[str, Tensor]:
         """Estimates of all outputs, (sample, ...), in their units and within their limits.
 
         Batched, in evaluation mode, without gradients.
         """
 
         def unlimited(batch: dict[str, Tensor]) -> dict[str, Tensor]:
-            inputs = {name: self.transformed_in_blocks(name, values) for name, values in self.completed(batch).items()}
+            inputs = {
+                name: self.transformed_in_blocks(name, values)
+                for name, values in self.completed(batch).items()
+            }
             return self.unlimited(self.network(inputs), batch)
 
         return self.limited(self._in_batches(unlimited, samples, batch_size))
 
-    def outputs(self, inputs: Mapping[str, Tensor], batch_size: int | None = None) -> dict[str, Tensor]:
+    def outputs(
+        self, inputs: Mapping[str, Tensor], batch_size: int | None = None
+    ) -> dict[str, Tensor]:
         """The network's outputs, still transformed, for inputs that are already transformed."""
         return self._in_batches(self.network, inputs, batch_size)
 
@@ -308,18 +379,26 @@ class Estimator(nn.Module):
         """
         if not self.network.heads:
             raise QexpError(
-                f"the network estimates {', '.join(self.network.outputs)} without a posterior; end its branch with a "
-                "posterior head, such as 'gaussian_posterior', and train it again"
+                f"the network estimates {', '.join(self.network.outputs)} without a posterior; end"
+                " its branch with a posterior head, such as 'gaussian_posterior', and train it"
+                " again"
             )
         features = self.features(self.inputs(samples), batch_size)
         densities = {
-            outputs: self.network.density(name, features[name]) for name, outputs in self.network.heads.items()
+            outputs: self.network.density(name, features[name])
+            for name, outputs in self.network.heads.items()
         }
         outputs = self.network.outputs
-        return Posterior(densities, {name: each for name, each in self.transforms.items() if name in outputs})
+        return Posterior(
+            densities, {name: each for name, each in self.transforms.items() if name in outputs}
+        )
 
-    def features(self, inputs: Mapping[str, Tensor], batch_size: int | None = None) -> dict[str, Tensor]:
-        """The network's features, see `Network.features`, for inputs that are already transformed."""
+    def features(
+        self, inputs: Mapping[str, Tensor], batch_size: int | None = None
+    ) -> dict[str, Tensor]:
+        """The network's features, see `Network.features`, for inputs that are already
+        transformed.
+        """
         return self._in_batches(self.network.features, inputs, batch_size)
 
     def _batch_size(self) -> int:
@@ -344,7 +423,9 @@ class Estimator(nn.Module):
 
 
 def _block(values: Tensor) -> int:
-    """Samples to transform at a time on a CPU: a power of two, and of numbers whole vectors of the processor."""
+    """Samples to transform at a time on a CPU: a power of two, and of numbers whole vectors of the
+    processor.
+    """
     numbers = max(values[:1].numel(), 1)
     block = BATCH if numbers > 1 else BLOCK_OF_SCALARS
     while block * numbers > BLOCK_NUMBERS and block * numbers % 128 == 0:
@@ -374,13 +455,19 @@ def _batches(
 CACHED_NUMBERS = 1 << 16
 """Activations of one layer, in numbers, that fit into a processor's cache beside the weights."""
 NUMBERS_TOGETHER = 8 * CACHED_NUMBERS
-"""Likewise of all whole batches that are one: small products cost little more than the calls that make them."""
+"""Likewise of all whole batches that are one: small products cost little more than the calls that
+make them.
+"""
 BATCHES = (64, 4096)
 """Smallest and largest batch, in samples."""
 TENSORS_AT_ONCE = 8
-"""Of the widest layer's size, that a forward pass holds on a GPU, with those that a convolution reads."""
+"""Of the widest layer's size, that a forward pass holds on a GPU, with those that a convolution
+reads.
+"""
 SHARE_OF_GPU = 1 / 64
-"""Of its whole memory, for one batch: several threads have one each, and batches of equal size give the same bits."""
+"""Of its whole memory, for one batch: several threads have one each, and batches of equal size give
+the same bits.
+"""
 
 
 def numbers_on_gpu(device: torch.device, networks: int = 1) -> int:
@@ -392,8 +479,9 @@ def numbers_on_gpu(device: torch.device, networks: int = 1) -> int:
 class Ensemble:
     """Estimators with the same inputs and outputs, each with its own weights and transforms.
 
-    On a CPU the networks take turns on batches that stay in the cache, which is as fast as matrix products of stacked
-    weights, and faster than torch.func's vmap. On a GPU all are one computation, of batches that fill its memory.
+    On a CPU the networks take turns on batches that stay in the cache, which is as fast as matrix
+    products of stacked weights, and faster than torch.func's vmap. On a GPU all are one
+    computation, of batches that fill its memory.
     """
 
     recalibrated = ""
@@ -406,12 +494,17 @@ class Ensemble:
         self._together = batch_for(self.network, NUMBERS_TOGETHER) // self.batch
         self._stacked: Callable[[Mapping[str, Tensor]], dict[str, Tensor]] | None = None
         device = _device_of(self.network)
-        if device.type == "cuda" and len(models) > 1 and (stacked := in_one_computation(self.models)):
+        if (
+            device.type == "cuda"
+            and len(models) > 1
+            and (stacked := in_one_computation(self.models))
+        ):
             self._stacked, self._together = stacked, 1
             self.batch = batch_for(self.network, numbers_on_gpu(device, len(models)))
 
     def estimate(self, samples: Mapping[str, Tensor], *, spread: bool = False) -> dict[str, Tensor]:
-        """Output → the mean, or the estimates of a single network as itself makes them; see `Estimator.estimate`.
+        """Output → the mean, or the estimates of a single network as itself makes them; see
+        `Estimator.estimate`.
 
         spread  also `<output>_spread`, the standard deviation over the networks
         """
@@ -419,7 +512,11 @@ class Ensemble:
             return self.models[0].estimate(samples)
         both = self.mean_and_spread(samples)
         means, spreads = ({name: pair[which] for name, pair in both.items()} for which in range(2))
-        return means | {spread_of(name): values for name, values in spreads.items()} if spread else means
+        return (
+            means | {spread_of(name): values for name, values in spreads.items()}
+            if spread
+            else means
+        )
 
     def posterior(self, samples: Mapping[str, Tensor]) -> Posterior:
         """That of a single network, or the mixture over all; see `Estimator.posterior`."""
@@ -427,14 +524,18 @@ class Ensemble:
         return PosteriorMixture(posteriors) if len(posteriors) > 1 else posteriors[0]
 
     def mean_and_spread(self, samples: Mapping[str, Tensor]) -> dict[str, tuple[Tensor, Tensor]]:
-        """Output → mean and standard deviation over the networks, (sample, ...), in the output's own unit.
+        """Output → mean and standard deviation over the networks, (sample, ...), in the output's
+        own unit.
 
-        The mean is taken of transformed values, as the losses are: of logarithms where a logarithm is learned; it lies
-        within the output's limits. The standard deviation is that of the estimates before they are limited, of an
-        angle by the shorter way round; NaN if there is only one network.
+        The mean is taken of transformed values, as the losses are: of logarithms where a logarithm
+        is learned; it lies within the output's limits. The standard deviation is that of the
+        estimates before they are limited, of an angle by the shorter way round; NaN if there is
+        only one network.
         """
         first = self.models[0]
-        both = self.reduced(samples, lambda name, values: [mean(first, name, values), spread(first, name, values)])
+        both = self.reduced(
+            samples, lambda name, values: [mean(first, name, values), spread(first, name, values)]
+        )
         return {name: (means, spreads) for name, (means, spreads) in both.items()}
 
     @torch.no_grad()
@@ -444,41 +545,63 @@ class Ensemble:
         reduce: Callable[[str, Tensor], Sequence[Tensor]],
         probabilities: Sequence[float] = (),
     ) -> dict[str, list[Tensor]]:
-        """Output → what is made of the estimates of all networks, batch by batch; (sample, ...) each.
+        """Output → what is made of the estimates of all networks, batch by batch; (sample, ...)
+        each.
 
-        reduce         output, its estimates before limits, (network, sample, ...) → tensors, (sample, ...) each
-        probabilities  of quantiles that follow the estimates of outputs of posterior heads: (sample, 1 + probability)
+        reduce         output, its estimates before limits, (network, sample, ...) → tensors,
+                       (sample, ...) each
+        probabilities  of quantiles that follow the estimates of outputs of posterior heads:
+                       (sample, 1 + probability)
         """
         batches: dict[str, list[Sequence[Tensor]]] = {name: [] for name in self.network.outputs}
         for batch in _batches(self.network, samples, self.batch, self._together):
             estimates = self._estimates(batch, probabilities)
             for name, parts in batches.items():
                 parts.append(reduce(name, estimates[name]))
-        return {name: [torch.cat(column) for column in zip(*parts, strict=True)] for name, parts in batches.items()}
+        return {
+            name: [torch.cat(column) for column in zip(*parts, strict=True)]
+            for name, parts in batches.items()
+        }
 
-    def _estimates(self, samples: Mapping[str, Tensor], probabilities: Sequence[float]) -> dict[str, Tensor]:
+    def _estimates(
+        self, samples: Mapping[str, Tensor], probabilities: Sequence[float]
+    ) -> dict[str, Tensor]:
         """Output → what `with_quantiles` makes of each network, (network, sample, ...)."""
         if self._stacked is not None and not (probabilities and self.network.heads):
             return self._stacked(samples)
         each = [with_quantiles(model, samples, probabilities) for model in self.models]
-        return {name: torch.stack([of_model[name] for of_model in each]) for name in self.network.outputs}
+        return {
+            name: torch.stack([of_model[name] for of_model in each])
+            for name in self.network.outputs
+        }
 
 
-def in_one_computation(models: Sequence[Estimator]) -> Callable[[Mapping[str, Tensor]], dict[str, Tensor]] | None:
-    """The estimates of all networks, (network, sample, ...), without a loop over them; None if theirs cannot be so."""
+def in_one_computation(
+    models: Sequence[Estimator],
+) -> Callable[[Mapping[str, Tensor]], dict[str, Tensor]] | None:
+    """The estimates of all networks, (network, sample, ...), without a loop over them; None if
+    theirs cannot be so.
+    """
     first, stacked = models[0], torch.func.stack_module_state(list(models))
 
     def estimates(samples: Mapping[str, Tensor]) -> dict[str, Tensor]:
         result: dict[str, Tensor] = torch.func.vmap(
-            lambda weights, buffers: torch.func.functional_call(first, (weights, buffers), (samples,))
+            lambda weights, buffers: torch.func.functional_call(
+                first, (weights, buffers), (samples,)
+            )
         )(*stacked)
         return result
 
     device = next(first.parameters()).device
     try:
         with torch.no_grad():
-            estimates({name: torch.zeros(2, *shape, device=device) for name, shape in first.takes.items()})
-    except (RuntimeError, ValueError):  # what torch.func raises for an operation or a transform that looks at values
+            estimates(
+                {name: torch.zeros(2, *shape, device=device) for name, shape in first.takes.items()}
+            )
+    except (
+        RuntimeError,
+        ValueError,
+    ):  # what torch.func raises for an operation or a transform that looks at values
         return None
     return estimates
 
@@ -486,21 +609,27 @@ def in_one_computation(models: Sequence[Estimator]) -> Callable[[Mapping[str, Te
 def with_quantiles(
     model: Estimator, samples: Mapping[str, Tensor], probabilities: Sequence[float]
 ) -> dict[str, Tensor]:
-    """Output → estimates before limits; of a posterior head's, followed by quantiles, (sample, 1 + probability)."""
+    """Output → estimates before limits; of a posterior head's, followed by quantiles, (sample, 1 +
+    probability).
+    """
     estimates: dict[str, Tensor] = model(samples)
     if not probabilities or not model.network.heads:
         return estimates
     quantiles = model.posterior(samples).quantiles(probabilities)
     return {
-        name: torch.cat([values, quantiles[name].to(values)], dim=1) if name in quantiles else values
+        name: (
+            torch.cat([values, quantiles[name].to(values)], dim=1) if name in quantiles else values
+        )
         for name, values in estimates.items()
     }
 
 
 def mean(model: Estimator, output: str, values: Tensor) -> Tensor:
-    """The mean of an output's estimates, (network, sample, ...), over the networks, taken of transformed values.
+    """The mean of an output's estimates, (network, sample, ...), over the networks, taken of
+    transformed values.
 
-    model  any of the networks: fitted transforms differ by a linear function only, which does not change the mean
+    model  any of the networks: fitted transforms differ by a linear function only, which does not
+           change the mean
     returns (sample, ...), within the output's limits
     """
     return model.limited({output: _mean(model, output, values)})[output]
@@ -517,7 +646,8 @@ def _mean(model: Estimator, output: str, values: Tensor) -> Tensor:
 
 
 def spread(model: Estimator, output: str, values: Tensor) -> Tensor:
-    """The sample standard deviation over the first dimension, of estimates as in `mean`; NaN if its length is 1.
+    """The sample standard deviation over the first dimension, of estimates as in `mean`; NaN if its
+    length is 1.
 
     Values that repeat are moved by whole periods to within half a period of their mean.
     """
@@ -531,7 +661,9 @@ def spread(model: Estimator, output: str, values: Tensor) -> Tensor:
 
 @torch.no_grad()
 def batch_for(network: Network, numbers: int = CACHED_NUMBERS) -> int:
-    """The batch size, a power of two, for which the network's widest layer has at most so many activations."""
+    """The batch size, a power of two, for which the network's widest layer has at most so many
+    activations.
+    """
     widest = 1
 
     def measure(_: nn.Module, __: object, result: object) -> None:
@@ -543,7 +675,9 @@ def batch_for(network: Network, numbers: int = CACHED_NUMBERS) -> int:
         for module in network.modules():
             hooks.enter_context(module.register_forward_hook(measure))
         device = _device_of(network)
-        network({name: torch.zeros(1, *shape, device=device) for name, shape in network.inputs.items()})
+        network(
+            {name: torch.zeros(1, *shape, device=device) for name, shape in network.inputs.items()}
+        )
     least, most = BATCHES
     fitting = 1 << (numbers // widest).bit_length() - 1 if widest <= numbers else least
     return min(max(fitting, least), most)
@@ -552,19 +686,24 @@ def batch_for(network: Network, numbers: int = CACHED_NUMBERS) -> int:
 # Saliency: how much the values of an input contribute to an estimate.
 
 
-def input_times_gradient(model: Estimator, samples: Mapping[str, Tensor], output: str, of: str) -> Tensor:
-    """An input, as the network sees it, times the gradient of an estimate with respect to it, in the output's unit.
+def input_times_gradient(
+    model: Estimator, samples: Mapping[str, Tensor], output: str, of: str
+) -> Tensor:
+    """An input, as the network sees it, times the gradient of an estimate with respect to it, in
+    the output's unit.
 
     samples  input → (sample, ...) in its unit
     of       the input
     returns  in the shape of the input, (sample, ...)
 
-    Positive where a value raises the estimate. For a linear network without transforms it is weight × input, and its
-    sum is the estimate without the constant term; an affine transform of the output only scales it. Otherwise it is the
-    first-order share of each value, which is small where the network is saturated. Estimates are taken before they are
-    limited, since beyond a limit all gradients are zero.
-    Gradient as saliency: Simonyan, Vedaldi and Zisserman (2014), ICLR workshop, arXiv:1312.6034, eq. 3 to 4; times the
-    input: Shrikumar, Greenside, Shcherbina and Kundaje (2017), arXiv:1605.01713, section 2.
+    Positive where a value raises the estimate. For a linear network without transforms it is weight
+    × input, and its sum is the estimate without the constant term; an affine transform of the
+    output only scales it. Otherwise it is the first-order share of each value, which is small where
+    the network is saturated. Estimates are taken before they are limited, since beyond a limit all
+    gradients are zero.
+    Gradient as saliency: Simonyan, Vedaldi and Zisserman (2014), ICLR workshop, arXiv:1312.6034,
+    eq. 3 to 4; times the input: Shrikumar, Greenside, Shcherbina and Kundaje (2017),
+    arXiv:1605.01713, section 2.
     """
     with evaluating(model), torch.enable_grad():
         inputs = model.inputs(samples)

@@ -1,4 +1,6 @@
-"""How unlike its training samples a network finds an observation, by the features of its last layers."""
+"""How unlike its training samples a network finds an observation, by the features of its last
+layers.
+"""
 
 from __future__ import annotations
 
@@ -16,19 +18,22 @@ from qexp.networks.estimator import Estimator
 from qexp.networks.network import Network
 
 UNUSUAL_SHARE = 0.005
-"""Share of training samples with features as far from their mean, below which an observation is said to be unlike them.
-The least share that is found is 1 in 513 where there are 1,024 training samples."""
+"""Share of training samples with features as far from their mean, below which an observation is
+said to be unlike them. The least share that is found is 1 in 513 where there are 1,024 training
+samples.
+"""
 
 
 class FeatureDistance:
     """Mahalanobis distances of features from their mean over training samples, as p-values.
 
     model      the trained network
-    reference  training samples: the covariance comes from one half of them, the usual distances from the other
+    reference  training samples: the covariance comes from one half of them, the usual distances
+               from the other
 
-    Features are what the last linear layer takes, or the posterior head. The distance is that of Lee et al. (2018,
-    arXiv:1807.03888), with the covariance shrunk, as some features hardly vary (Ledoit and Wolf 2004, J. Multivar.
-    Anal. 88, 365-411).
+    Features are what the last linear layer takes, or the posterior head. The distance is that of
+    Lee et al. (2018, arXiv:1807.03888), with the covariance shrunk, as some features hardly vary
+    (Ledoit and Wolf 2004, J. Multivar. Anal. 88, 365-411).
     """
 
     def __init__(self, model: Estimator, reference: Mapping[str, Tensor]) -> None:
@@ -44,12 +49,17 @@ class FeatureDistance:
         self._distances: Array = np.sort(self._covariance.mahalanobis(scaled[half:]))
 
     def p_values(self, inputs: Mapping[str, NDArray[np.float32]]) -> Array:
-        """The share of training samples whose features lie as far from their mean, (sample,); never 0.
+        """The share of training samples whose features lie as far from their mean, (sample,); never
+        0.
 
         inputs  of the network, (sample, ...) each
         """
-        samples = {name: torch.from_numpy(values).to(self._device) for name, values in inputs.items()}
-        distances: Array = self._covariance.mahalanobis(self._scaled(hidden_features(self._model, samples)))
+        samples = {
+            name: torch.from_numpy(values).to(self._device) for name, values in inputs.items()
+        }
+        distances: Array = self._covariance.mahalanobis(
+            self._scaled(hidden_features(self._model, samples))
+        )
         nearer: NDArray[np.intp] = np.searchsorted(self._distances, distances)
         of_all = 1 + len(self._distances)
         return (of_all - nearer) / of_all
@@ -59,23 +69,34 @@ class FeatureDistance:
 
 
 def hidden_features(model: Estimator, samples: Mapping[str, Tensor]) -> Array:
-    """What the last layer of each output takes, (sample, feature): the posterior head, or else the last linear or
-    convolutional layer on the way to it.
+    """What the last layer of each output takes, (sample, feature): the posterior head, or else the
+    last linear or convolutional layer on the way to it.
     """
     network, caught = model.network, []
-    layers = [layer for name in network.outputs for layer in _layers_making(network, name, len(network.branches))]
+    layers = [
+        layer
+        for name in network.outputs
+        for layer in _layers_making(network, name, len(network.branches))
+    ]
     if not layers:
-        raise QexpError("`misfit`: the network has no linear or convolutional layer whose features could be compared")
+        raise QexpError(
+            "`misfit`: the network has no linear or convolutional layer whose features could be"
+            " compared"
+        )
     with ExitStack() as hooks:
         for layer in dict.fromkeys(layers):
-            hook = layer.register_forward_pre_hook(lambda _, inputs: caught.append(inputs[0].flatten(1)))
+            hook = layer.register_forward_pre_hook(
+                lambda _, inputs: caught.append(inputs[0].flatten(1))
+            )
             hooks.enter_context(hook)
         model.estimate(samples, batch_size=len(samples[next(iter(network.inputs))]))
     return torch.cat(caught, dim=1).double().cpu().numpy()
 
 
 def _layers_making(network: Network, name: str, before: int) -> list[nn.Module]:
-    """The last layer of the latest branch, of those `before` one, that makes a value; or of what it starts from."""
+    """The last layer of the latest branch, of those `before` one, that makes a value; or of what it
+    starts from.
+    """
     for index in reversed(range(before)):
         branch = network.branches[index]
         if name in branch.targets:
@@ -88,6 +109,8 @@ def _layers_making(network: Network, name: str, before: int) -> list[nn.Module]:
                 if isinstance(layer, nn.Linear | nn.Conv2d | nn.Conv1d)
             ]
             return layers[-1:] or [
-                layer for source in branch.sources for layer in _layers_making(network, source, index)
+                layer
+                for source in branch.sources
+                for layer in _layers_making(network, source, index)
             ]
     return []

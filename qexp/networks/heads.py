@@ -1,4 +1,6 @@
-"""Posterior heads: operations that end a branch in a probability density of several outputs together."""
+"""Posterior heads: operations that end a branch in a probability density of several outputs
+together.
+"""
 
 from __future__ import annotations
 
@@ -47,7 +49,8 @@ class Head(nn.Module, ABC):
     """The last operation of a branch: from features to the density of its outputs.
 
     outputs  how many
-    As an operation among others it makes the outputs' medians, (batch, output), which are the estimates.
+    As an operation among others it makes the outputs' medians, (batch, output), which are the
+    estimates.
     """
 
     def __init__(self, outputs: int) -> None:
@@ -67,13 +70,19 @@ class Head(nn.Module, ABC):
 # Gaussian densities with full covariance, and mixtures of them.
 
 LARGEST_LOGARITHM = 14.0
-"""Of a diagonal element of a precision's factor; reached by tanh, so that no step of training can overflow."""
+"""Of a diagonal element of a precision's factor; reached by tanh, so that no step of training can
+overflow.
+"""
 
 BISECTIONS = 40
-"""Of an interval of some standard deviations: what is left is below the rounding error of single precision."""
+"""Of an interval of some standard deviations: what is left is below the rounding error of single
+precision.
+"""
 
 TAIL = 6.0
-"""Standard deviations beyond the components' means within which the quantiles of a mixture are searched."""
+"""Standard deviations beyond the components' means within which the quantiles of a mixture are
+searched.
+"""
 
 
 class Gaussian(Density):
@@ -91,7 +100,13 @@ class Gaussian(Density):
         return self.log_volume() - half - 0.5 * self.mean.shape[-1] * math.log(2 * math.pi)
 
     def draws(self, count: int, random: torch.Generator | None = None) -> Tensor:
-        normal = torch.randn(count, *self.mean.shape, generator=random, dtype=self.mean.dtype, device=self.mean.device)
+        normal = torch.randn(
+            count,
+            *self.mean.shape,
+            generator=random,
+            dtype=self.mean.dtype,
+            device=self.mean.device,
+        )
         return self.values(normal)
 
     def quantiles(self, probabilities: Tensor) -> Tensor:
@@ -107,7 +122,9 @@ class Gaussian(Density):
         return deviations
 
     def scores(self, values: Tensor) -> Tensor:
-        """Lᵀ (value − μ), (..., sample, output): standard normal if the values have this density."""
+        """Lᵀ (value − μ), (..., sample, output): standard normal if the values have this
+        density.
+        """
         return (self.factor * (values - self.mean)[..., :, None]).sum(-2)
 
     def values(self, scores: Tensor) -> Tensor:
@@ -121,18 +138,25 @@ class Gaussian(Density):
     def _root(self) -> Tensor:
         """L⁻ᵀ, whose product with its transpose is the covariance.
 
-        By substitution in plain operations: few outputs make it quick, and exported networks can hold it.
+        By substitution in plain operations: few outputs make it quick, and exported networks can
+        hold it.
         """
         size = self.factor.shape[-1]
         inverse: list[list[Tensor]] = []
         for row in range(size):
             pivot = self.factor[..., row, row].reciprocal()
             columns = [
-                -pivot * sum(self.factor[..., row, step] * inverse[step][column] for step in range(column, row))
+                -pivot
+                * sum(
+                    self.factor[..., row, step] * inverse[step][column]
+                    for step in range(column, row)
+                )
                 for column in range(row)
             ]
             inverse.append([*columns, pivot, *[torch.zeros_like(pivot)] * (size - row - 1)])
-        return torch.stack([torch.stack(column, dim=-1) for column in zip(*inverse, strict=True)], dim=-2)
+        return torch.stack(
+            [torch.stack(column, dim=-1) for column in zip(*inverse, strict=True)], dim=-2
+        )
 
 
 class Mixture(Density):
@@ -146,12 +170,16 @@ class Mixture(Density):
         self.log_weights, self.components, self.device = log_weights, components, log_weights.device
 
     def log_prob(self, values: Tensor) -> Tensor:
-        return torch.logsumexp(self.log_weights + self.components.log_prob(values[..., None, :]), dim=-1)
+        return torch.logsumexp(
+            self.log_weights + self.components.log_prob(values[..., None, :]), dim=-1
+        )
 
     def draws(self, count: int, random: torch.Generator | None = None) -> Tensor:
         weights = self.log_weights.exp()
         finite = weights.isfinite().all(dim=-1, keepdim=True)
-        chosen = torch.multinomial(weights.where(finite, 1), count, replacement=True, generator=random).T
+        chosen = torch.multinomial(
+            weights.where(finite, 1), count, replacement=True, generator=random
+        ).T
         of_each = self.components.draws(count, random)
         index = chosen[..., None, None].expand(*chosen.shape, 1, of_each.shape[-1])
         return of_each.gather(-2, index).squeeze(-2).where(finite, torch.nan)
@@ -171,13 +199,17 @@ class Mixture(Density):
 
 
 class _Numbers(nn.Linear):
-    """The linear layer that makes a density's numbers, small at first: the density then begins as a standard normal."""
+    """The linear layer that makes a density's numbers, small at first: the density then begins as a
+    standard normal.
+    """
 
     initial_scale = 0.05
 
 
 class _Factors(nn.Module):
-    """Numbers of a network → means and factors of precisions, whose diagonal is larger than `least`."""
+    """Numbers of a network → means and factors of precisions, whose diagonal is larger than
+    `least`.
+    """
 
     basis: Tensor
 
@@ -191,10 +223,17 @@ class _Factors(nn.Module):
 
     def forward(self, numbers: Tensor) -> Gaussian:
         """numbers  (..., number)"""
-        mean, logarithm, below = numbers.split([self.outputs, self.outputs, self.basis.shape[0]], dim=-1)
-        diagonal = (LARGEST_LOGARITHM * torch.tanh(logarithm / LARGEST_LOGARITHM)).exp() + self.least
-        # Elements below the diagonal are in units of their column's: a correlation then takes a number of order 1.
-        lower = (below @ self.basis).unflatten(-1, (self.outputs, self.outputs)) * diagonal[..., None, :]
+        mean, logarithm, below = numbers.split(
+            [self.outputs, self.outputs, self.basis.shape[0]], dim=-1
+        )
+        diagonal = (
+            LARGEST_LOGARITHM * torch.tanh(logarithm / LARGEST_LOGARITHM)
+        ).exp() + self.least
+        # Elements below the diagonal are in units of their column's: a correlation then takes a
+        # number of order 1.
+        lower = (below @ self.basis).unflatten(-1, (self.outputs, self.outputs)) * diagonal[
+            ..., None, :
+        ]
         return Gaussian(mean, lower + torch.diag_embed(diagonal))
 
 
@@ -219,15 +258,21 @@ class MixtureHead(Head):
     """A linear layer that makes the weights, means and precisions of several normal densities.
 
     components  how many
-    widest      standard deviation of a transformed output, given those after it, that no component reaches: draws of
-                one that hardly any sample needs could lie anywhere
+    widest      standard deviation of a transformed output, given those after it, that no component
+                reaches: draws of one that hardly any sample needs could lie anywhere
     temperature  of the softmax that makes the weights
     """
 
     centres: Tensor
 
     def __init__(
-        self, shape: Shape, outputs: int, /, components: int = 4, widest: float | None = None, temperature: float = 1.0
+        self,
+        shape: Shape,
+        outputs: int,
+        /,
+        components: int = 4,
+        widest: float | None = None,
+        temperature: float = 1.0,
     ) -> None:
         super().__init__(outputs)
         self.components, self.temperature = components, temperature
@@ -249,7 +294,9 @@ QUASI_RANDOM = 128
 """Points of a Sobol sequence, the same for every sample, by which quantiles are found."""
 
 MOST_AT_ONCE = 2**18
-"""Numbers that are drawn together: the inverse of a spline needs some hundred times their memory."""
+"""Numbers that are drawn together: the inverse of a spline needs some hundred times their
+memory.
+"""
 
 
 class Flow(Density):
@@ -267,7 +314,9 @@ class Flow(Density):
 
     def draws(self, count: int, random: torch.Generator | None = None) -> Tensor:
         mean = self.gaussian.mean
-        return self._of_normal(torch.randn(count, *mean.shape, generator=random, device=mean.device))
+        return self._of_normal(
+            torch.randn(count, *mean.shape, generator=random, device=mean.device)
+        )
 
     def quantiles(self, probabilities: Tensor) -> Tensor:
         mean = self.gaussian.mean
@@ -278,14 +327,17 @@ class Flow(Density):
     def _of_normal(self, normal: Tensor) -> Tensor:
         """Draws, (draw, sample, output), from standard normal numbers."""
         size = max(1, MOST_AT_ONCE // max(1, normal[0].numel()))
-        return self.gaussian.values(torch.cat([self.flow.transform.inv(part) for part in normal.split(size)]))
+        return self.gaussian.values(
+            torch.cat([self.flow.transform.inv(part) for part in normal.split(size)])
+        )
 
 
 class FlowHead(GaussianHead):
-    """A neural spline flow (Durkan et al. 2019) after a linear layer that makes the scale: autoregressive, conditional.
+    """A neural spline flow (Durkan et al. 2019) after a linear layer that makes the scale:
+    autoregressive, conditional.
 
-    Splines act within five standard deviations; the Gaussian density that they bend makes them independent of how
-    narrow a posterior is.
+    Splines act within five standard deviations; the Gaussian density that they bend makes them
+    independent of how narrow a posterior is.
 
     transforms  number of splines, one after the other
     units       width of each hidden layer of the networks that make their knots from the features
@@ -293,7 +345,13 @@ class FlowHead(GaussianHead):
     """
 
     def __init__(
-        self, shape: Shape, outputs: int, /, transforms: int = 2, units: Sequence[int] = (64, 64), bins: int = 8
+        self,
+        shape: Shape,
+        outputs: int,
+        /,
+        transforms: int = 2,
+        units: Sequence[int] = (64, 64),
+        bins: int = 8,
     ) -> None:
         with extra("posterior"):
             from zuko.flows import NSF
@@ -301,7 +359,13 @@ class FlowHead(GaussianHead):
         super().__init__(shape, outputs)
         device = torch.empty(0).device
         with torch.device("cpu"):  # zuko makes masks by operations that the meta device lacks
-            flow = NSF(outputs, math.prod(shape), bins=bins, transforms=transforms, hidden_features=list(units))
+            flow = NSF(
+                outputs,
+                math.prod(shape),
+                bins=bins,
+                transforms=transforms,
+                hidden_features=list(units),
+            )
         self.flow = flow.to(device)
 
     def density(self, features: Tensor) -> Flow:
@@ -310,14 +374,17 @@ class FlowHead(GaussianHead):
 
 @dataclass(frozen=True)
 class HeadEntry(Entry):
-    """An operation whose builder gets the shape of its input and the number of outputs, and makes a `Head`."""
+    """An operation whose builder gets the shape of its input and the number of outputs, and makes a
+    `Head`.
+    """
 
 
 HEADS: dict[str, Entry] = {
     "gaussian_posterior": HeadEntry(
         GaussianHead,
         {},
-        "Posterior of all outputs of a branch: a normal density with full covariance, of transformed values.",
+        "Posterior of all outputs of a branch: a normal density with full covariance, of"
+        " transformed values.",
         {"module": "gaussian_posterior"},
     ),
     "mixture_posterior": HeadEntry(
@@ -330,19 +397,34 @@ HEADS: dict[str, Entry] = {
                 type=["number", "null"],
                 left_out="default",
             ),
-            temperature=number("of the softmax of the weights; below 1 they part sooner", above=0, left_out="default"),
+            temperature=number(
+                "of the softmax of the weights; below 1 they part sooner",
+                above=0,
+                left_out="default",
+            ),
         ),
-        help="Posterior of all outputs of a branch: a mixture of normal densities with full covariances.",
+        help=(
+            "Posterior of all outputs of a branch: a mixture of normal densities with full"
+            " covariances."
+        ),
         example={"module": "mixture_posterior", "parameters": {"components": 3}},
     ),
     "flow_posterior": HeadEntry(
         build=FlowHead,
         parameters=properties(
             transforms=integer("number of splines, one after the other", 1, 20),
-            units=array(integer("", 1), "width of each hidden layer of the networks that make their knots", 1, 20),
+            units=array(
+                integer("", 1),
+                "width of each hidden layer of the networks that make their knots",
+                1,
+                20,
+            ),
             bins=integer("pieces of a spline", 2, 64),
         ),
-        help="Posterior of all outputs of a branch: a normalizing flow of splines, for densities of any form.",
+        help=(
+            "Posterior of all outputs of a branch: a normalizing flow of splines, for densities of"
+            " any form."
+        ),
         example={"module": "flow_posterior", "parameters": {"transforms": 2, "units": [32, 32]}},
     ),
 }

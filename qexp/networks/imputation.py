@@ -19,22 +19,27 @@ REGRESSION, ROUNDS = "regression", 10
 class Imputation(FittedModule):
     """Fills gaps in the inputs of rows, by what the rows tell that it is fitted to.
 
-    A gap gets the mean or median of its column; by regression then, round by round and column by column, the value of a
-    linear function of the row's other columns, within the column's range: van Buuren and Groothuis-Oudshoorn (2011),
-    J. Stat. Softw. 45(3), without random draws. A row without any value stays as it is.
+    A gap gets the mean or median of its column; by regression then, round by round and column by
+    column, the value of a linear function of the row's other columns, within the column's range:
+    van Buuren and Groothuis-Oudshoorn (2011), J. Stat. Softw. 45(3), without random draws. A row
+    without any value stays as it is.
 
     by         "mean", "median", or "regression"
     columns    input → its columns
-    indicator  name of a further input with a column for each other: 1 where it had a gap, unless no row had one there
-               while a network learned; None: there is no such input
+    indicator  name of a further input with a column for each other: 1 where it had a gap, unless no
+               row had one there while a network learned; None: there is no such input
     """
 
     statistics: Tensor
-    """(4, column): what first fills a gap, the least and the largest value, and whether a row had a gap."""
+    """(4, column): what first fills a gap, the least and the largest value, and whether a row had a
+    gap.
+    """
     lines: Tensor
     """(column, column + 1): the weights of the other columns, and the offset."""
 
-    def __init__(self, by: str, columns: Mapping[str, Sequence[str]], indicator: str | None = None) -> None:
+    def __init__(
+        self, by: str, columns: Mapping[str, Sequence[str]], indicator: str | None = None
+    ) -> None:
         super().__init__()
         self.by, self.columns, self.indicator = by, dict(columns), indicator
         self.register_buffer("statistics", torch.zeros(4, 1))
@@ -45,13 +50,21 @@ class Imputation(FittedModule):
         from sklearn.impute import SimpleImputer  # takes a second to load
 
         values = self._joined(samples).double().cpu().numpy()
-        if empty := without_values(values, [name for names in self.columns.values() for name in names]):
+        if empty := without_values(
+            values, [name for names in self.columns.values() for name in names]
+        ):
             raise QexpError(empty)
-        fill = SimpleImputer(strategy="median" if self.by == "median" else "mean").fit(values).statistics_
+        fill = (
+            SimpleImputer(strategy="median" if self.by == "median" else "mean")
+            .fit(values)
+            .statistics_
+        )
         gaps_known = np.isnan(values).any(axis=0)
         ends = np.nanmin(values, axis=0), np.nanmax(values, axis=0)
         self.statistics = torch.from_numpy(np.stack([fill, *ends, gaps_known]))
-        self.lines = torch.from_numpy(_regressions(values) if self.by == REGRESSION else np.zeros((0, 0)))
+        self.lines = torch.from_numpy(
+            _regressions(values) if self.by == REGRESSION else np.zeros((0, 0))
+        )
 
     def forward(self, samples: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """The samples without gaps, and with their indicator."""
@@ -61,10 +74,18 @@ class Imputation(FittedModule):
         filled = torch.where(gaps, fill, values.double())
         columns = torch.arange(values.shape[1], device=values.device)
         for column in [*range(len(self.lines))] * ROUNDS:
-            value = (filled * self.lines[column, :-1]).sum(dim=1, keepdim=True) + self.lines[column, -1]
-            filled = torch.where(gaps & (columns == column), value.clamp(low[column], high[column]), filled)
+            value = (filled * self.lines[column, :-1]).sum(dim=1, keepdim=True) + self.lines[
+                column, -1
+            ]
+            filled = torch.where(
+                gaps & (columns == column), value.clamp(low[column], high[column]), filled
+            )
         parts = filled.to(values.dtype).split([*map(len, self.columns.values())], dim=1)
-        indicator = {} if self.indicator is None else {self.indicator: (gaps & gaps_known.bool()).to(values.dtype)}
+        indicator = (
+            {}
+            if self.indicator is None
+            else {self.indicator: (gaps & gaps_known.bool()).to(values.dtype)}
+        )
         return {**samples, **dict(zip(self.columns, parts, strict=True)), **indicator}
 
     def _joined(self, samples: Mapping[str, Tensor]) -> Tensor:
@@ -73,21 +94,29 @@ class Imputation(FittedModule):
 
 def without_values(values: NDArray[np.floating], columns: Sequence[str]) -> str:
     """What is said of columns of (row, column) without any value; empty if there are none."""
-    empty = [f"'{name}'" for name, gaps in zip(columns, np.isnan(values).T, strict=True) if gaps.all()]
+    empty = [
+        f"'{name}'" for name, gaps in zip(columns, np.isnan(values).T, strict=True) if gaps.all()
+    ]
     way_out = "leave it out of the inputs, or hold out fewer rows together"
-    return f"none of {len(values)} training rows has a value in column {some(empty)}: {way_out}" if empty else ""
+    return (
+        f"none of {len(values)} training rows has a value in column {some(empty)}: {way_out}"
+        if empty
+        else ""
+    )
 
 
 def _regressions(values: NDArray[np.float64]) -> NDArray[np.float64]:
     """Each column as a linear function of the others, see `Imputation.lines`."""
     from sklearn.exceptions import ConvergenceWarning
-    from sklearn.experimental import enable_iterative_imputer  # noqa: F401 - else the next cannot be imported
+    from sklearn.experimental import enable_iterative_imputer  # noqa: F401 - lets the next be imported
     from sklearn.impute import IterativeImputer
 
     center, spread = np.nanmean(values, axis=0), np.nanstd(values, axis=0)
     spread[spread == 0] = 1
     with warnings.catch_warnings(action="ignore", category=ConvergenceWarning):
-        steps = IterativeImputer(max_iter=ROUNDS).fit((values - center) / spread).imputation_sequence_
+        steps = (
+            IterativeImputer(max_iter=ROUNDS).fit((values - center) / spread).imputation_sequence_
+        )
     lines = np.column_stack([np.diag(center) * 0, center])
     for column, others, line in steps[-len(center) :]:
         lines[column, others] = line.coef_ * spread[column] / spread[others]

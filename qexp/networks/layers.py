@@ -1,4 +1,6 @@
-"""Layers that a branch is made of: activations, dense layers, convolutions, pooling, and maps from fields to fields."""
+"""Layers that a branch is made of: activations, dense layers, convolutions, pooling, and maps from
+fields to fields.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +17,9 @@ from qexp.networks.shapes import Shape, ShapeError, require_image, written
 
 
 class AsinhActivation(nn.Module):
-    """asinh(x): linear near zero, logarithmic for large values of either sign, such as features of many magnitudes."""
+    """asinh(x): linear near zero, logarithmic for large values of either sign, such as features of
+    many magnitudes.
+    """
 
     def forward(self, x: Tensor) -> Tensor:
         return torch.asinh(x)
@@ -62,7 +66,9 @@ ACTIVATION_NAME = {"enum": list(ACTIVATIONS)}
 
 
 ONE_DNN: Callable[..., Tensor] | None = getattr(torch.ops.mkldnn, "_linear_pointwise", None)
-"""oneDNN's matrix product, if this build of torch has it; on AMD's processors twice as fast as torch's own (MKL)."""
+"""oneDNN's matrix product, if this build of torch has it; on AMD's processors twice as fast as
+torch's own (MKL).
+"""
 
 
 def product(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
@@ -74,9 +80,16 @@ def product(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
 
 
 def denses(
-    shape: Shape, /, filters: Sequence[int], activation: str = "leaky_relu", bias: bool = False, l2: float = 0.0
+    shape: Shape,
+    /,
+    filters: Sequence[int],
+    activation: str = "leaky_relu",
+    bias: bool = False,
+    l2: float = 0.0,
 ) -> nn.Module:
-    """Fully connected layers on the flattened input, with the activation between them; by default without bias."""
+    """Fully connected layers on the flattened input, with the activation between them; by default
+    without bias.
+    """
     return mlp(shape, filters[:-1], filters[-1], activation, bias=bias)
 
 
@@ -93,8 +106,9 @@ def mlp(
 ) -> nn.Module:
     """Dense layers of `units`, each with activation and dropout, then a linear one of `outputs`.
 
-    With an `initial_scale` much smaller than 1 the network starts nearly linear and learns the largest effects first,
-    so that few epochs give a smooth function, which suits a few dozen noisy samples. See `initialise`.
+    With an `initial_scale` much smaller than 1 the network starts nearly linear and learns the
+    largest effects first, so that few epochs give a smooth function, which suits a few dozen noisy
+    samples. See `initialise`.
     """
     layers: list[nn.Module] = [nn.Flatten()]
     width = math.prod(shape)
@@ -115,9 +129,13 @@ def batch_norm(shape: Shape, /, momentum: float = 0.1, epsilon: float = 1e-5) ->
 
 
 def layer_norm(shape: Shape, /, epsilon: float = 1e-6) -> nn.Module:
-    """Layer normalisation of a sample's values, or of each of its tokens, with weight and bias (Ba et al. 2016)."""
+    """Layer normalisation of a sample's values, or of each of its tokens, with weight and bias (Ba
+    et al. 2016).
+    """
     if len(shape) > 2:
-        raise ShapeError(f"takes [values] or [tokens, values], but its input is {written(shape)}; use batch_norm")
+        raise ShapeError(
+            f"takes [values] or [tokens, values], but its input is {written(shape)}; use batch_norm"
+        )
     return nn.LayerNorm(shape[-1], epsilon)
 
 
@@ -131,13 +149,19 @@ class Concatenate(nn.Module):
         super().__init__()
         if not isinstance(shapes, list):
             raise ShapeError(
-                f"joins several inputs, but has one, {written(shapes)}; list several as 'x_name', or leave it out"
+                f"joins several inputs, but has one, {written(shapes)}; list several as 'x_name',"
+                " or leave it out"
             )
         if len({shape[1:] for shape in shapes}) > 1:
-            raise ShapeError(f"cannot join inputs of sizes {', '.join(written(shape) for shape in shapes)}")
+            raise ShapeError(
+                f"cannot join inputs of sizes {', '.join(written(shape) for shape in shapes)}"
+            )
         last = len(shapes[0])
         if axis not in (-1, last):
-            raise ShapeError(f"joins channels or features, the last axis: 'axis' must be -1 or {last}, but is {axis}")
+            raise ShapeError(
+                f"joins channels or features, the last axis: 'axis' must be -1 or {last}, but is"
+                f" {axis}"
+            )
 
     def forward(self, tensors: list[Tensor]) -> Tensor:
         return torch.cat(tensors, dim=1)
@@ -162,7 +186,10 @@ def convolutions(
     layers: list[nn.Module] = []
     for count in filters:
         convolution = SameConv2d if padding == "same" else nn.Conv2d
-        layers += [convolution(channels, count, kernel_size, stride, bias=bias), ACTIVATIONS[activation]()]
+        layers += [
+            convolution(channels, count, kernel_size, stride, bias=bias),
+            ACTIVATIONS[activation](),
+        ]
         channels = count
     return nn.Sequential(*layers)
 
@@ -171,7 +198,9 @@ class SameConv2d(nn.Conv2d):
     """A convolution with ceil(side / stride) results per side, whatever the size of its input."""
 
     def forward(self, x: Tensor) -> Tensor:
-        (top, bottom), (left, right) = map(same_padding, x.shape[-2:], self.kernel_size, self.stride)
+        (top, bottom), (left, right) = map(
+            same_padding, x.shape[-2:], self.kernel_size, self.stride
+        )
         # In an export the operations must be the same for frames of all sizes.
         if not torch.compiler.is_exporting() and top == bottom and left == right:
             return functional.conv2d(x, self.weight, self.bias, self.stride, (top, left))
@@ -180,7 +209,9 @@ class SameConv2d(nn.Conv2d):
 
 
 def same_padding(side: int, kernel_size: int, stride: int) -> tuple[int, int]:
-    """Pixels before and after, for ceil(side / stride) results; the odd one goes after, as in Keras."""
+    """Pixels before and after, for ceil(side / stride) results; the odd one goes after, as in
+    Keras.
+    """
     results = (side + stride - 1) // stride
     total = torch.sym_max((results - 1) * stride + kernel_size - side, 0)
     return total // 2, total - total // 2
@@ -201,7 +232,9 @@ class ResnetBlock(nn.Module):
     ) -> None:
         super().__init__()
         channels = require_image(shape)[0]
-        layers = list(convolutions(shape, filters, kernel_size, activation=activation).children())[:-1]
+        layers = list(convolutions(shape, filters, kernel_size, activation=activation).children())[
+            :-1
+        ]
         self.convolutions = nn.Sequential(*layers)
         self.shortcut = nn.Conv2d(channels, filters[-1], 1)
         self.adds = merge == "add"
@@ -212,7 +245,8 @@ class ResnetBlock(nn.Module):
 
 
 class ChannelAttention(nn.Module):
-    """Multiplies each channel by a weight from 0 to 1, made by dense layers of the means of all channels.
+    """Multiplies each channel by a weight from 0 to 1, made by dense layers of the means of all
+    channels.
 
     Leaky ReLU after the first layer, then sigmoid.
     """
@@ -225,7 +259,10 @@ class ChannelAttention(nn.Module):
             raise ShapeError(f"{channels}, but its input has {width}; set the last to {width}")
         layers: list[nn.Module] = []
         for position, count in enumerate(filters):
-            layers += [nn.Linear(width, count), ACTIVATIONS["leaky_relu" if position == 0 else "sigmoid"]()]
+            layers += [
+                nn.Linear(width, count),
+                ACTIVATIONS["leaky_relu" if position == 0 else "sigmoid"](),
+            ]
             width = count
         self.weigh = nn.Sequential(*layers)
 
@@ -249,9 +286,14 @@ def pooling(
     strides: Sides | None = None,
     padding: str = "valid",
 ) -> nn.Module:
-    """What a layer makes of each window, (batch, channel, height, width); `valid` and `same` are it by its padding."""
+    """What a layer makes of each window, (batch, channel, height, width); `valid` and `same` are it
+    by its padding.
+    """
     require_image(shape)
-    pairs = [(sides, sides) if isinstance(sides, int) else tuple(sides) for sides in (pool_size, strides or pool_size)]
+    pairs = [
+        (sides, sides) if isinstance(sides, int) else tuple(sides)
+        for sides in (pool_size, strides or pool_size)
+    ]
     return (same if padding == "same" else valid)(*pairs)
 
 
@@ -263,7 +305,9 @@ class SamePool2d(nn.Module):
         self.window, self.steps = window, steps
 
     def _padded(self, x: Tensor, value: float) -> Tensor:
-        """The images with a value around them, of which there is one pixel more at the end if the number is odd."""
+        """The images with a value around them, of which there is one pixel more at the end if the
+        number is odd.
+        """
         (top, bottom), (left, right) = map(same_padding, x.shape[-2:], self.window, self.steps)
         return functional.pad(x, (left, right, top, bottom), value=value)
 
@@ -280,7 +324,9 @@ class SameAvgPool2d(SamePool2d):
 
     def forward(self, x: Tensor) -> Tensor:
         means = functional.avg_pool2d(self._padded(x, 0.0), self.window, self.steps)
-        shares = functional.avg_pool2d(self._padded(torch.ones_like(x[:1, :1]), 0.0), self.window, self.steps)
+        shares = functional.avg_pool2d(
+            self._padded(torch.ones_like(x[:1, :1]), 0.0), self.window, self.steps
+        )
         return means.div(shares)
 
 
@@ -308,7 +354,8 @@ def dle_cnn(
     slope: float = NEGATIVE_SLOPE,
     dropout: float = 0.0,
 ) -> nn.Module:
-    """2Dto2D-DLE's convolutional network: layers of one width, then a linear combination of the last one's channels.
+    """2Dto2D-DLE's convolutional network: layers of one width, then a linear combination of the
+    last one's channels.
 
     dropout  fraction of each layer's values that is set to zero in training
     Jouvet et al. (2021), J. Glaciol. 68 (270), 651-664.
@@ -323,7 +370,8 @@ def dle_cnn(
 
 @dataclass(frozen=True)
 class Between:
-    """What follows every convolution: the activation, None for a leaky ReLU of some slope, and dropout.
+    """What follows every convolution: the activation, None for a leaky ReLU of some slope, and
+    dropout.
 
     Raises ShapeError for a slope that another activation would leave unused.
     """
@@ -335,8 +383,8 @@ class Between:
     def __post_init__(self) -> None:
         if self.activation is not None and self.slope != NEGATIVE_SLOPE:
             raise ShapeError(
-                f"slope {self.slope:g} is that of the leaky ReLU, but the activation is '{self.activation}'; leave out "
-                "one of the two"
+                f"slope {self.slope:g} is that of the leaky ReLU, but the activation is"
+                f" '{self.activation}'; leave out one of the two"
             )
 
     def modules(self) -> list[nn.Module]:
@@ -346,7 +394,9 @@ class Between:
 
 
 class ChannelsLast(nn.Sequential):
-    """Keeps the channels of a cell contiguous in memory (channels last): a quarter faster on a CPU."""
+    """Keeps the channels of a cell contiguous in memory (channels last): a quarter faster on a
+    CPU.
+    """
 
     def forward(self, x: Tensor) -> Tensor:
         x = x.contiguous(memory_format=torch.channels_last)
@@ -356,14 +406,16 @@ class ChannelsLast(nn.Sequential):
 
 
 class UNet(nn.Module):
-    """A U-Net: blocks of two convolutions on successively coarser cells, and back, with skip connections.
+    """A U-Net: blocks of two convolutions on successively coarser cells, and back, with skip
+    connections.
 
-    upsampling  bare: a 2 x 2 transposed convolution; convolved: one of `kernel_size` with the activation, then a
-                convolution before the finer block is joined, as 2Dto2D-DLE's, whose `slope` is 0.3
+    upsampling  bare: a 2 x 2 transposed convolution; convolved: one of `kernel_size` with the
+                activation, then a convolution before the finer block is joined, as 2Dto2D-DLE's,
+                whose `slope` is 0.3
     dropout     fraction of the values after each convolution that is set to zero in training
     Ronneberger et al. (2015), MICCAI, 234-241; zero padding keeps the size of the frame.
-    A frame of any size is padded with zeros to a multiple of 2^(blocks - 1), and the result is cropped.
-    Raises ShapeError if the patches that it is laid out for are not such a multiple.
+    A frame of any size is padded with zeros to a multiple of 2^(blocks - 1), and the result is
+    cropped. Raises ShapeError if the patches that it is laid out for are not such a multiple.
     """
 
     def __init__(
@@ -385,8 +437,9 @@ class UNet(nn.Module):
         self.multiple = 2 ** (blocks - 1)
         if rows % self.multiple or columns % self.multiple:
             raise ShapeError(
-                f"{blocks} blocks halve a side {blocks - 1} times, so that patches must be a multiple of "
-                f"{self.multiple} cells, but are {rows} × {columns}; change patch_size, or take fewer blocks"
+                f"{blocks} blocks halve a side {blocks - 1} times, so that patches must be a"
+                f" multiple of {self.multiple} cells, but are {rows} × {columns}; change"
+                " patch_size, or take fewer blocks"
             )
         between, widen = Between(activation, slope, dropout), UPSAMPLINGS[upsampling]
         widths = [filters * 2**level for level in range(blocks)]
@@ -398,7 +451,9 @@ class UNet(nn.Module):
             widen(coarse, fine, kernel_size, between)
             for fine, coarse in zip(widths[-2::-1], widths[:0:-1], strict=True)
         )
-        self.up = nn.ModuleList(_block(2 * fine, fine, kernel_size, between) for fine in widths[-2::-1])
+        self.up = nn.ModuleList(
+            _block(2 * fine, fine, kernel_size, between) for fine in widths[-2::-1]
+        )
         self.head = nn.Conv2d(widths[0], outputs, 1)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -418,12 +473,15 @@ class UNet(nn.Module):
 class Doubling(nn.ConvTranspose2d):
     """A transposed convolution of an odd kernel that doubles each side.
 
-    Kernels are laid around the cells as in Keras with the padding "same", so that its weights give the same values.
+    Kernels are laid around the cells as in Keras with the padding "same", so that its weights give
+    the same values.
     """
 
     def __init__(self, channels: int, filters: int, kernel_size: int) -> None:
         around = max(kernel_size - 2, 0) // 2
-        super().__init__(channels, filters, kernel_size, 2, around, output_padding=int(kernel_size == 1))
+        super().__init__(
+            channels, filters, kernel_size, 2, around, output_padding=int(kernel_size == 1)
+        )
 
     def forward(self, x: Tensor, output_size: list[int] | None = None) -> Tensor:
         doubled = super().forward(x, output_size)
@@ -433,10 +491,14 @@ class Doubling(nn.ConvTranspose2d):
 UPSAMPLINGS: dict[str, Callable[[int, int, int, Between], nn.Module]] = {
     "bare": lambda coarse, fine, kernel_size, between: nn.ConvTranspose2d(coarse, fine, 2, 2),
     "convolved": lambda coarse, fine, kernel_size, between: nn.Sequential(
-        Doubling(coarse, fine, kernel_size), *between.modules(), *_convolution(fine, fine, kernel_size, between)
+        Doubling(coarse, fine, kernel_size),
+        *between.modules(),
+        *_convolution(fine, fine, kernel_size, between),
     ),
 }
-"""Name → what doubles the sides of a block: made of the channels before and after, the kernel's size, and so on."""
+"""Name → what doubles the sides of a block: made of the channels before and after, the kernel's
+size, and so on.
+"""
 
 
 def _block(channels: int, filters: int, kernel_size: int, between: Between) -> nn.Sequential:
@@ -444,8 +506,14 @@ def _block(channels: int, filters: int, kernel_size: int, between: Between) -> n
     return nn.Sequential(*first, *_convolution(filters, filters, kernel_size, between))
 
 
-def _convolution(channels: int, filters: int, kernel_size: int, between: Between) -> list[nn.Module]:
-    """A convolution that keeps the size, and what follows it. Raises ShapeError for an even kernel."""
+def _convolution(
+    channels: int, filters: int, kernel_size: int, between: Between
+) -> list[nn.Module]:
+    """A convolution that keeps the size, and what follows it. Raises ShapeError for an even
+    kernel.
+    """
     if kernel_size % 2 == 0:
-        raise ShapeError(f"kernel_size {kernel_size}: must be odd, so that cells stay where they are")
+        raise ShapeError(
+            f"kernel_size {kernel_size}: must be odd, so that cells stay where they are"
+        )
     return [nn.Conv2d(channels, filters, kernel_size, padding=kernel_size // 2), *between.modules()]

@@ -1,6 +1,7 @@
 """Losses
 
-That of a posterior head takes a density in place of the estimate, and the true values of all its outputs together.
+That of a posterior head takes a density in place of the estimate, and the true values of all its
+outputs together.
 """
 
 from __future__ import annotations
@@ -51,19 +52,29 @@ def negative_log_likelihood(density: Density, truth: Tensor) -> Tensor:
 LOSSES: dict[str, Entry] = {
     "mse": Entry(lambda: functional.mse_loss, {}, "Mean squared error.", {"type": "mse"}),
     "mae": Entry(
-        lambda: functional.l1_loss, {}, "Mean absolute error; its minimum is the conditional median.", {"type": "mae"}
+        lambda: functional.l1_loss,
+        {},
+        "Mean absolute error; its minimum is the conditional median.",
+        {"type": "mae"},
     ),
-    "mre": Entry(lambda: mean_relative_error, {}, "Mean relative error, in percent.", {"type": "mre"}),
+    "mre": Entry(
+        lambda: mean_relative_error, {}, "Mean relative error, in percent.", {"type": "mre"}
+    ),
     "power": Entry(
         build=power,
         parameters=properties(exponent=number("the power", least=1)),
-        help="Mean of |error| to a power: 1 gives the conditional median, 2 the mean, large powers the mid-range.",
+        help=(
+            "Mean of |error| to a power: 1 gives the conditional median, 2 the mean, large powers"
+            " the mid-range."
+        ),
         example={"type": "power", "parameters": {"exponent": 3}},
     ),
     "huber": Entry(
         build=huber,
         parameters=properties(
-            delta=number("error at which one form turns into the other, of transformed values", above=0)
+            delta=number(
+                "error at which one form turns into the other, of transformed values", above=0
+            )
         ),
         help="Squared error up to delta, absolute error beyond.",
         example={"type": "huber", "parameters": {"delta": 1.0}},
@@ -71,16 +82,22 @@ LOSSES: dict[str, Entry] = {
     OF_POSTERIORS: Entry(
         lambda: negative_log_likelihood,
         {},
-        "Negative logarithm of the posterior density at the true values; the loss of all outputs of a posterior head.",
+        "Negative logarithm of the posterior density at the true values; the loss of all outputs of"
+        " a posterior head.",
         {"type": OF_POSTERIORS},
     ),
 }
 
 
 def losses_of(
-    network: Network, losses: Mapping[str, Loss], features: Mapping[str, Tensor], truth: Mapping[str, Tensor]
+    network: Network,
+    losses: Mapping[str, Loss],
+    features: Mapping[str, Tensor],
+    truth: Mapping[str, Tensor],
 ) -> list[Tensor]:
-    """The losses, () each, of what a network makes, by its `features`, of samples with the transformed true values."""
+    """The losses, () each, of what a network makes, by its `features`, of samples with the
+    transformed true values.
+    """
     values = []
     for name, loss in losses.items():
         if name in network.heads:
@@ -92,5 +109,7 @@ def losses_of(
 
 
 def total(losses: list[Tensor], penalty: Tensor | None) -> Tensor:
-    """The objective that is minimised: the sum of the outputs' losses, and the weight penalty, if there is one."""
+    """The objective that is minimised: the sum of the outputs' losses, and the weight penalty, if
+    there is one.
+    """
     return reduce(operator.add, losses if penalty is None else [*losses, penalty])

@@ -1,6 +1,8 @@
-"""A masked autoencoder of spectra: an encoder of some patches of neighbouring channels, and a decoder of all.
+"""A masked autoencoder of spectra: an encoder of some patches of neighbouring channels, and a
+decoder of all.
 
-On AMD's processors it is twice as fast as MKL's, which torch uses for single precision; on others it is as fast.
+On AMD's processors it is twice as fast as MKL's, which torch uses for single precision; on others
+it is as fast.
 """
 
 from __future__ import annotations
@@ -24,7 +26,12 @@ class Linear(nn.Linear):
 
     def forward(self, x: Tensor) -> Tensor:
         single_precision = x.dtype == torch.float32 and not torch.is_autocast_enabled("cpu")
-        if ONE_DNN is None or torch.compiler.is_exporting() or x.device.type != "cpu" or not single_precision:
+        if (
+            ONE_DNN is None
+            or torch.compiler.is_exporting()
+            or x.device.type != "cpu"
+            or not single_precision
+        ):
             return functional.linear(x, self.weight, self.bias)
         apply: Callable[..., Tensor] = _Linear.apply
         return apply(x, self.weight, self.bias)
@@ -59,7 +66,11 @@ class _Linear(torch.autograd.Function):
     def vmap(info: Any, in_dims: tuple[int | None, ...], *arguments: Tensor) -> tuple[Tensor, int]:
         """The rule for `vmap`: several networks, each with weights of its own."""
         x, weight, bias = (
-            tensor.expand(info.batch_size, *tensor.shape) if axis is None else tensor.movedim(axis, 0)
+            (
+                tensor.expand(info.batch_size, *tensor.shape)
+                if axis is None
+                else tensor.movedim(axis, 0)
+            )
             for tensor, axis in zip(arguments, in_dims, strict=True)
         )
         return torch.baddbmm(bias[:, None], x.flatten(1, -2), weight.mT).view(*x.shape[:-1], -1), 0
@@ -75,10 +86,12 @@ EPSILON = 1e-6
 
 
 class TransformerBlock(nn.Module):
-    """Attention, then a two-layer perceptron on each token; both on normalised values, each with a shortcut.
+    """Attention, then a two-layer perceptron on each token; both on normalised values, each with a
+    shortcut.
 
-    layer_scale  initial value of the trained factors of both branches, one for each number of a token; None for none.
-                 With a small one the network starts nearly linear (Touvron et al. 2021, section 3: LayerScale)
+    layer_scale  initial value of the trained factors of both branches, one for each number of a
+                 token; None for none. With a small one the network starts nearly linear (Touvron et
+                 al. 2021, section 3: LayerScale)
     """
 
     def __init__(self, width: int, heads: int, layer_scale: float | None = None) -> None:
@@ -88,15 +101,20 @@ class TransformerBlock(nn.Module):
         self.queries_keys_values = Linear(width, 3 * width)
         self.attended = Linear(width, width)
         self.before_layers = nn.LayerNorm(width, EPSILON)
-        self.layers = nn.Sequential(Linear(width, EXPANSION * width), nn.GELU(), Linear(EXPANSION * width, width))
+        self.layers = nn.Sequential(
+            Linear(width, EXPANSION * width), nn.GELU(), Linear(EXPANSION * width, width)
+        )
         self.scale_of_attention, self.scale_of_layers = (
-            nn.Identity() if layer_scale is None else LayerScale(width, layer_scale) for _ in range(2)
+            nn.Identity() if layer_scale is None else LayerScale(width, layer_scale)
+            for _ in range(2)
         )
 
     def forward(self, tokens: Tensor) -> Tensor:
         """(sample, token, width) → the same."""
         samples, count, width = tokens.shape
-        split = self.queries_keys_values(self.before_attention(tokens)).view(samples, count, 3, self.heads, -1)
+        split = self.queries_keys_values(self.before_attention(tokens)).view(
+            samples, count, 3, self.heads, -1
+        )
         values = functional.scaled_dot_product_attention(*split.permute(2, 0, 3, 1, 4).unbind(0))
         attended = self.attended(values.transpose(1, 2).reshape(samples, count, width))
         tokens = tokens + self.scale_of_attention(attended)
@@ -116,17 +134,22 @@ class LayerScale(nn.Module):
 
 
 def positions(count: int, width: int) -> Tensor:
-    """Sines and cosines of `count` positions, (position, width): Vaswani et al. (2017), section 3.5."""
+    """Sines and cosines of `count` positions, (position, width): Vaswani et al. (2017), section
+    3.5.
+    """
     wavelengths = 10000 ** (torch.arange(width // 2, dtype=torch.float64) * 2 / width)
     angles = torch.arange(count, dtype=torch.float64)[:, None] / wavelengths
     return torch.cat([angles.sin(), angles.cos()], dim=1).float()
 
 
-# Patches of neighbouring channels of a spectrum: which of them a mask hides, and linear layers on each.
+# Patches of neighbouring channels of a spectrum: which of them a mask hides, and linear layers on
+# each.
 
 
 def visible_patches(numbers: Tensor, mask_ratio: float) -> Tensor:
-    """Random numbers, (sample, patch) → ascending indices of the visible patches, (sample, visible patch)."""
+    """Random numbers, (sample, patch) → ascending indices of the visible patches, (sample, visible
+    patch).
+    """
     count = visible_count(numbers.shape[1], mask_ratio)
     return numbers.topk(count, dim=1, largest=False).indices.sort(dim=1).values
 
@@ -155,16 +178,20 @@ class AlikePatches(Linear):
         super().__init__(inputs, outputs)
 
     def forward(self, values: Tensor, picked: Tensor | None = None) -> Tensor:
-        """(sample, patch, input) → (sample, patch, output); only of the patches `picked`, (sample, picked)."""
+        """(sample, patch, input) → (sample, patch, output); only of the patches `picked`, (sample,
+        picked).
+        """
         return super().forward(values if picked is None else picked_patches(values, picked))
 
 
 class OwnPatches(nn.Module):
-    """A linear layer for each patch, for spectra whose patches always cover the same energies; one matrix for all.
+    """A linear layer for each patch, for spectra whose patches always cover the same energies; one
+    matrix for all.
 
-    Relations between the lines of one element are then nearly linear in the input, and learned early.
-    The matrix is (output, channel of the spectrum) if it `embeds`, which is from the channels of each patch to its
-    token; else, from tokens to channels, it is (channel of the spectrum, input).
+    Relations between the lines of one element are then nearly linear in the input, and learned
+    early. The matrix is (output, channel of the spectrum) if it `embeds`, which is from the
+    channels of each patch to its token; else, from tokens to channels, it is (channel of the
+    spectrum, input).
     """
 
     def __init__(self, embeds: bool, patches: int, inputs: int, outputs: int) -> None:
@@ -176,7 +203,9 @@ class OwnPatches(nn.Module):
         self.bias = nn.Parameter(torch.zeros(patches, 1, outputs))
 
     def forward(self, values: Tensor, picked: Tensor | None = None) -> Tensor:
-        """(sample, patch, input) → (sample, patch, output); only of the patches `picked`, (sample, picked)."""
+        """(sample, patch, input) → (sample, patch, output); only of the patches `picked`, (sample,
+        picked).
+        """
         if self.embeds:
             layers = self.weight.unflatten(1, (self.patches, -1)).permute(1, 2, 0)
         else:
@@ -192,8 +221,9 @@ EMBEDDINGS: dict[str, Patches] = {"alike": AlikePatches, "own": partial(OwnPatch
 CHANNELS: dict[str, Patches] = {"alike": AlikePatches, "own": partial(OwnPatches, False)}
 
 
-# The mask comes as an input, a random number for each patch, (sample, patch): the patches with the smallest numbers are
-# visible. Networks draw no random numbers themselves, so that a mask can be reproduced, stored, and used in evaluation.
+# The mask comes as an input, a random number for each patch, (sample, patch): the patches with the
+# smallest numbers are visible. Networks draw no random numbers themselves, so that a mask can be
+# reproduced, stored, and used in evaluation.
 #
 # After He et al. (2022), Masked autoencoders are scalable vision learners, in one dimension.
 
@@ -207,7 +237,9 @@ class Size:
     heads: int
 
     def blocks(self, layer_scale: float | None) -> nn.Sequential:
-        return nn.Sequential(*(TransformerBlock(self.width, self.heads, layer_scale) for _ in range(self.depth)))
+        return nn.Sequential(
+            *(TransformerBlock(self.width, self.heads, layer_scale) for _ in range(self.depth))
+        )
 
 
 ENCODERS = {"tiny": Size(32, 2, 2), "small": Size(64, 3, 4), "base": Size(768, 12, 12)}
@@ -215,12 +247,13 @@ DECODERS = {"tiny": Size(32, 1, 2), "small": Size(64, 1, 2), "base": Size(512, 8
 
 
 class Encoder(nn.Module):
-    """Spectra → tokens: a class token, and one for each patch that the random numbers of a second input do not mask.
+    """Spectra → tokens: a class token, and one for each patch that the random numbers of a second
+    input do not mask.
 
     mask_ratio  fraction of the patches that is masked, if random numbers are given with the spectra
     patches     "alike": all are embedded with the same weights; "own": each has its own
-    last_norm   whether a last layer norm is applied; without it the tokens' mean is nearly linear in the spectrum as
-                long as the blocks change little
+    last_norm   whether a last layer norm is applied; without it the tokens' mean is nearly linear
+                in the spectrum as long as the blocks change little
     Raises ShapeError if the patches do not divide a spectrum.
     """
 
@@ -244,7 +277,10 @@ class Encoder(nn.Module):
         spectrum, numbers = (shape[0], shape[1:]) if isinstance(shape, list) else (shape, [])
         count = _number_of_patches(spectrum, patch_size, numbers)
         if len(numbers) > 1:
-            raise ShapeError(f"takes a spectrum and the random numbers of its mask, but has {1 + len(numbers)} inputs")
+            raise ShapeError(
+                f"takes a spectrum and the random numbers of its mask, but has {1 + len(numbers)}"
+                " inputs"
+            )
         of_size = _size(ENCODERS[size], width, depth, heads)
         self.patch_size, self.mask_ratio = patch_size, mask_ratio
         self.embedding = EMBEDDINGS[patches](count, patch_size, of_size.width)
@@ -255,16 +291,22 @@ class Encoder(nn.Module):
         self.norm = nn.LayerNorm(of_size.width, EPSILON) if last_norm else nn.Identity()
 
     def forward(self, inputs: Tensor | Sequence[Tensor]) -> Tensor:
-        """(sample, length), alone or with random numbers, (sample, patch) → (sample, 1 + visible patch, width)."""
+        """(sample, length), alone or with random numbers, (sample, patch) → (sample, 1 + visible
+        patch, width).
+        """
         spectra, numbers = (inputs, None) if isinstance(inputs, Tensor) else inputs
         patches = spectra.unflatten(-1, (-1, self.patch_size))
         visible = None if numbers is None else visible_patches(numbers, self.mask_ratio)
-        tokens = self.embedding(patches, visible) + (self.positions if visible is None else self.positions[visible])
+        tokens = self.embedding(patches, visible) + (
+            self.positions if visible is None else self.positions[visible]
+        )
         tokens = torch.cat([self.class_token.expand(tokens.shape[0], -1, -1), tokens], dim=1)
         return cast(Tensor, self.norm(self.blocks(tokens)))
 
     def layer_of(self, weight: str) -> int:
-        """0 for the embedding, then one layer for each block; the last norm belongs to the operation that follows."""
+        """0 for the embedding, then one layer for each block; the last norm belongs to the
+        operation that follows.
+        """
         first, *rest = weight.split(".")
         if first == "blocks":
             return 1 + int(rest[0])
@@ -272,14 +314,17 @@ class Encoder(nn.Module):
 
 
 class Decoder(nn.Module):
-    """Tokens of the visible patches, the spectrum and the random numbers of its mask → the whole spectrum.
+    """Tokens of the visible patches, the spectrum and the random numbers of its mask → the whole
+    spectrum.
 
     Without blocks it is linear in the tokens.
 
-    loss_on  "masked": visible patches are copied to the output, so that only masked ones contribute to the loss
-    patches  "alike": the channels of all patches are made with the same weights; "own": each has its own
-    reads    "tokens": the tokens of all visible patches; "class": the class token alone; "mean": the mean of the
-             other tokens alone
+    loss_on  "masked": visible patches are copied to the output, so that only masked ones contribute
+             to the loss
+    patches  "alike": the channels of all patches are made with the same weights; "own": each has
+             its own
+    reads    "tokens": the tokens of all visible patches; "class": the class token alone; "mean":
+             the mean of the other tokens alone
     Raises ShapeError if the inputs do not fit each other.
     """
 
@@ -303,15 +348,17 @@ class Decoder(nn.Module):
         super().__init__()
         if not isinstance(shape, list) or len(shape) != 3:
             raise ShapeError(
-                "takes three inputs: an encoder's tokens, the spectrum, and the random numbers of its mask"
+                "takes three inputs: an encoder's tokens, the spectrum, and the random numbers of"
+                " its mask"
             )
         tokens, spectrum, numbers = shape
         count = _number_of_patches(spectrum, patch_size, [numbers])
         visible = visible_count(count, mask_ratio)
         if len(tokens) != 2 or tokens[0] != 1 + visible:
             raise ShapeError(
-                f"a mask_ratio of {mask_ratio:g} leaves a class token and {visible} of {count} patches, but its "
-                f"first input is {written(tokens)}; give encoder and decoder the same mask_ratio and patch_size"
+                f"a mask_ratio of {mask_ratio:g} leaves a class token and {visible} of {count}"
+                f" patches, but its first input is {written(tokens)}; give encoder and decoder the"
+                " same mask_ratio and patch_size"
             )
         of_size = _size(DECODERS[size], width, depth, heads)
         self.patch_size, self.mask_ratio, self.reads = patch_size, mask_ratio, reads
@@ -346,7 +393,9 @@ class Decoder(nn.Module):
 
 
 class TokenPooling(nn.Module):
-    """One vector of an encoder's tokens: the class token of a sample, or the mean of its patches'."""
+    """One vector of an encoder's tokens: the class token of a sample, or the mean of its
+    patches'.
+    """
 
     def __init__(self, shape: Shape, /, of: str = "class") -> None:
         super().__init__()
@@ -360,11 +409,15 @@ class TokenPooling(nn.Module):
 
 
 def _size(of_name: Size, width: int | None, depth: int | None, heads: int | None) -> Size:
-    size = Size(width or of_name.width, of_name.depth if depth is None else depth, heads or of_name.heads)
+    size = Size(
+        width or of_name.width, of_name.depth if depth is None else depth, heads or of_name.heads
+    )
     shared = math.lcm(2, size.heads)  # positions are pairs of a sine and a cosine
     if size.width % shared:
         near = max(round(size.width / shared), 1) * shared
-        raise ShapeError(f"{size.heads} heads cannot share a width of {size.width}; a width of {near} would do")
+        raise ShapeError(
+            f"{size.heads} heads cannot share a width of {size.width}; a width of {near} would do"
+        )
     return size
 
 
@@ -373,13 +426,21 @@ def _number_of_patches(spectrum: Shape, patch_size: int, numbers: Sequence[Shape
         raise ShapeError(f"takes a spectrum [channels], but its input is {written(spectrum)}")
     if spectrum[0] % patch_size:
         # By distance from the given size; 1 comes last.
-        sizes = (size for distance in range(patch_size) for size in (patch_size - distance, patch_size + distance))
+        sizes = (
+            size
+            for distance in range(patch_size)
+            for size in (patch_size - distance, patch_size + distance)
+        )
         nearest = next(size for size in sizes if spectrum[0] % size == 0)
-        raise ShapeError(f"patches of {patch_size} channels do not divide a spectrum of {spectrum[0]}; {nearest} would")
+        raise ShapeError(
+            f"patches of {patch_size} channels do not divide a spectrum of {spectrum[0]}; {nearest}"
+            " would"
+        )
     for of_mask in numbers:
         if of_mask != (spectrum[0] // patch_size,):
             raise ShapeError(
-                f"a spectrum of {spectrum[0]} channels has {spectrum[0] // patch_size} patches of {patch_size}, but "
-                f"its mask is {written(of_mask)}; give the dataset and the model the same patch_size"
+                f"a spectrum of {spectrum[0]} channels has {spectrum[0] // patch_size} patches of"
+                f" {patch_size}, but its mask is {written(of_mask)}; give the dataset and the model"
+                " the same patch_size"
             )
     return spectrum[0] // patch_size

@@ -1,4 +1,5 @@
-"""The operations that a model spec can name. A builder gets the shape of its input first, then the spec's parameters.
+"""The operations that a model spec can name. A builder gets the shape of its input first, then the
+spec's parameters.
 
 The number of layers is limited, because laying out a network takes some time for each.
 """
@@ -28,7 +29,9 @@ FILTERS = {**COUNTS, "description": "output channels of each convolution"}
 BIAS = {"type": "boolean", "description": "whether a trained constant is added"}
 EPSILON = number("added to the variance, so that nothing is divided by zero", above=0)
 LENGTH = integer("length of the kernel, in positions", 1, 10_000)
-L2 = number("weight penalty: this times the sum of the squared weights is added to the loss", least=0)
+L2 = number(
+    "weight penalty: this times the sum of the squared weights is added to the loss", least=0
+)
 KERNEL = integer("side of the square kernel, in pixels", 1)
 CHANNELS = {
     "type": ["integer", "string"],
@@ -38,7 +41,9 @@ CHANNELS = {
     "description": 'output channels, one for each field; "from dataset": those of all outputs',
 }
 OF_FIELDS = {
-    "activation": choice([*layers.ACTIVATIONS, None], "after each convolution; null: leaky ReLU of `slope`"),
+    "activation": choice(
+        [*layers.ACTIVATIONS, None], "after each convolution; null: leaky ReLU of `slope`"
+    ),
     "l2": L2,
     "slope": number("slope of the leaky ReLU for negative values", left_out="default"),
     "dropout": number(
@@ -68,15 +73,24 @@ OF_POOLING = properties(
 )
 OF_TRANSFORMER = {
     "patch_size": integer("channels of a patch; must divide the length of a spectrum", 1, 65536),
-    "mask_ratio": number("fraction of the patches that is masked; the same for encoder and decoder", least=0, below=1),
-    "patches": choice(["alike", "own"], "whether all patches share the weights of the layer next to the spectrum"),
+    "mask_ratio": number(
+        "fraction of the patches that is masked; the same for encoder and decoder", least=0, below=1
+    ),
+    "patches": choice(
+        ["alike", "own"], "whether all patches share the weights of the layer next to the spectrum"
+    ),
     "layer_scale": number(
-        "LayerScale: initial value of the trained factors of a block's residual branches; null: none",
+        "LayerScale: initial value of the trained factors of a block's residual branches; null:"
+        " none",
         above=0,
         type=["number", "null"],
     ),
     **{
-        name: {**limits, "type": ["integer", "null"], "description": f"{meaning}; that of `size` if null"}
+        name: {
+            **limits,
+            "type": ["integer", "null"],
+            "description": f"{meaning}; that of `size` if null",
+        }
         for name, limits, meaning in (
             ("width", COUNT, "length of a token"),
             ("depth", DEPTH, "number of transformer blocks"),
@@ -87,17 +101,19 @@ OF_TRANSFORMER = {
 OF_DECODER = {"minimum": 0, "description": "as for the encoder; 0 makes a linear decoder"}
 
 
-# Matched filters: linear features that follow from the physics and are not trained; and what is made of these.
+# Matched filters: linear features that follow from the physics and are not trained; and what is
+# made of these.
 
 
 class MatchedFilters(nn.Module):
     """The amplitude of each of several templates in an image, in standard deviations of the noise.
 
-    The templates are images of a source at `count` values of a variable from `low` to `high`, evenly spaced in their
-    logarithms. For an image y in units of the noise's standard deviation, templates g and noise of correlation C
-    a feature is g·C⁻¹y / √(g·C⁻¹g): of all linear features the one with the largest ratio of signal to noise, and for
-    Gaussian noise and a known shape a sufficient one (Turin 1960, IRE Trans. Inf. Theory 6, 311-329).
-    The filters are constants, saved with the weights; until `match` is called they all compute the image's mean.
+    The templates are images of a source at `count` values of a variable from `low` to `high`,
+    evenly spaced in their logarithms. For an image y in units of the noise's standard deviation,
+    templates g and noise of correlation C a feature is g·C⁻¹y / √(g·C⁻¹g): of all linear features
+    the one with the largest ratio of signal to noise, and for Gaussian noise and a known shape a
+    sufficient one (Turin 1960, IRE Trans. Inf. Theory 6, 311-329). The filters are constants, saved
+    with the weights; until `match` is called they all compute the image's mean.
     """
 
     filters: Tensor
@@ -113,7 +129,9 @@ class MatchedFilters(nn.Module):
 
     def match(self, templates: Tensor, whitened: Tensor) -> None:
         """Set the filters from the templates g and C⁻¹g, (count, *shape) both."""
-        signal_to_noise = (templates.double() * whitened.double()).flatten(1).sum(1, keepdim=True).sqrt()
+        signal_to_noise = (
+            (templates.double() * whitened.double()).flatten(1).sum(1, keepdim=True).sqrt()
+        )
         self.filters = (whitened.double().flatten(1) / signal_to_noise).to(self.filters)
 
     def forward(self, images: Tensor) -> Tensor:
@@ -121,17 +139,20 @@ class MatchedFilters(nn.Module):
 
 
 class NeighbourDifferences(nn.Module):
-    """Features (batch, n) → (batch, 2 n − 1): these, and the differences of neighbouring ones times a factor.
+    """Features (batch, n) → (batch, 2 n − 1): these, and the differences of neighbouring ones times
+    a factor.
 
-    Where features are logarithms of amplitudes, such as asinh of `matched_filters`, the differences depend on what the
-    source looks like but not on its strength. They are small beside the features themselves: a network learns to use
-    them sooner where they are magnified.
+    Where features are logarithms of amplitudes, such as asinh of `matched_filters`, the differences
+    depend on what the source looks like but not on its strength. They are small beside the features
+    themselves: a network learns to use them sooner where they are magnified.
     """
 
     def __init__(self, shape: Shape, /, factor: float = 10.0) -> None:
         super().__init__()
         if len(shape) != 1 or shape[0] < 2:
-            raise ShapeError(f"takes a row of two or more features, but its input is {written(shape)}")
+            raise ShapeError(
+                f"takes a row of two or more features, but its input is {written(shape)}"
+            )
         self.factor = factor
 
     def forward(self, row: Tensor) -> Tensor:
@@ -140,7 +161,8 @@ class NeighbourDifferences(nn.Module):
 
 @dataclass(frozen=True)
 class JoiningEntry(Entry):
-    """An operation that takes several inputs: its builder gets a list of shapes, its module a list of tensors.
+    """An operation that takes several inputs: its builder gets a list of shapes, its module a list
+    of tensors.
 
     If a branch starts from a single value, they get its shape and its tensor instead.
     """
@@ -149,9 +171,15 @@ class JoiningEntry(Entry):
 _CONCATENATE = JoiningEntry(
     build=layers.Concatenate,
     parameters=properties(
-        axis=integer("the axis of the channels or features in Keras's order: the last, -1", left_out="default")
+        axis=integer(
+            "the axis of the channels or features in Keras's order: the last, -1",
+            left_out="default",
+        )
     ),
-    help="Join several inputs along their channels; the only operation that takes a list as `x_name`.",
+    help=(
+        "Join several inputs along their channels; the only operation that takes a list as"
+        " `x_name`."
+    ),
     example={"module": "concatenate"},
 )
 
@@ -162,37 +190,57 @@ MODULES: dict[str, Entry] = {
             filters=FILTERS,
             kernel_size=KERNEL,
             stride=integer("stride of every convolution", 1),
-            padding=choice(["same", "valid"], "same: zeros around the image, so that its size stays; valid: none"),
+            padding=choice(
+                ["same", "valid"],
+                "same: zeros around the image, so that its size stays; valid: none",
+            ),
             activation={**layers.ACTIVATION_NAME, "description": "after every convolution"},
             bias=BIAS,
             l2=L2,
         ),
         help="Successive convolutions, each followed by an activation.",
-        example={"module": "conv", "parameters": {"filters": [16, 32], "kernel_size": 3, "stride": 2}},
+        example={
+            "module": "conv",
+            "parameters": {"filters": [16, 32], "kernel_size": 3, "stride": 2},
+        },
     ),
     "resnet_block": Entry(
         build=layers.ResnetBlock,
         parameters=properties(
             filters=FILTERS,
             kernel_size=KERNEL,
-            activation={**layers.ACTIVATION_NAME, "description": "between the convolutions, not after the last"},
+            activation={
+                **layers.ACTIVATION_NAME,
+                "description": "between the convolutions, not after the last",
+            },
             merge=choice(["concatenate", "add"], "how the shortcut joins the convolutions"),
             l2=L2,
         ),
-        help="Convolutions beside a 1x1 shortcut, joined by concatenation (VDI's, the default) or addition.",
+        help=(
+            "Convolutions beside a 1x1 shortcut, joined by concatenation (VDI's, the default) or"
+            " addition."
+        ),
         example={"module": "resnet_block", "parameters": {"filters": [8, 8], "merge": "add"}},
     ),
     "attention": Entry(
         build=layers.ChannelAttention,
-        parameters=properties(filters={**COUNTS, "description": "width of each layer of that small network"}, l2=L2),
-        help="Channel attention (VDI): each channel is weighted by a small network on the channels' means.",
+        parameters=properties(
+            filters={**COUNTS, "description": "width of each layer of that small network"}, l2=L2
+        ),
+        help=(
+            "Channel attention (VDI): each channel is weighted by a small network on the channels'"
+            " means."
+        ),
         example={"module": "attention", "parameters": {"filters": [4, 8]}},
     ),
     "denses": Entry(
         build=layers.denses,
         parameters=properties(
             filters={**COUNTS, "description": "width of each layer"},
-            activation={**layers.ACTIVATION_NAME, "description": "between the layers, not after the last"},
+            activation={
+                **layers.ACTIVATION_NAME,
+                "description": "between the layers, not after the last",
+            },
             bias=BIAS,
             l2=L2,
         ),
@@ -201,7 +249,9 @@ MODULES: dict[str, Entry] = {
     ),
     "activation": Entry(
         build=lambda shape, /, activation: layers.ACTIVATIONS[activation](),
-        parameters=properties(activation={**layers.ACTIVATION_NAME, "description": "name of the function"}),
+        parameters=properties(
+            activation={**layers.ACTIVATION_NAME, "description": "name of the function"}
+        ),
         help="An activation function on every value.",
         example={"module": "activation", "parameters": {"activation": "relu"}},
     ),
@@ -218,14 +268,19 @@ MODULES: dict[str, Entry] = {
         example={"module": "average_pooling", "parameters": {"pool_size": 2}},
     ),
     "global_average": Entry(
-        layers.global_average, {}, "Mean of each channel over the whole image.", {"module": "global_average"}
+        layers.global_average,
+        {},
+        "Mean of each channel over the whole image.",
+        {"module": "global_average"},
     ),
     "concatenate": _CONCATENATE,
     "concatenation": _CONCATENATE,
     "batch_norm": Entry(
         build=layers.batch_norm,
         parameters=properties(
-            momentum=number("weight of a new batch in the running means and variances", above=0, most=1),
+            momentum=number(
+                "weight of a new batch in the running means and variances", above=0, most=1
+            ),
             epsilon=EPSILON,
         ),
         help="Normalise each channel over the batch (running means and variances when predicting).",
@@ -246,12 +301,20 @@ MODULES: dict[str, Entry] = {
     "matched_filters": Entry(
         build=MatchedFilters,
         parameters=properties(
-            variable={"type": "string", "description": "varying variable of the dataset, such as depth"},
+            variable={
+                "type": "string",
+                "description": "varying variable of the dataset, such as depth",
+            },
             low=number("its smallest value, in its own unit", above=0),
             high=number("its largest value", above=0),
-            count=integer("number of filters, evenly spaced in the logarithm of the variable", 1, 100_000),
+            count=integer(
+                "number of filters, evenly spaced in the logarithm of the variable", 1, 100_000
+            ),
         ),
-        help="Matched filters: images of the dataset's source at several values of a variable, whitened by the noise.",
+        help=(
+            "Matched filters: images of the dataset's source at several values of a variable,"
+            " whitened by the noise."
+        ),
         example={
             "module": "matched_filters",
             "parameters": {"variable": "depth", "low": 0.1, "high": 10.0, "count": 8},
@@ -260,9 +323,14 @@ MODULES: dict[str, Entry] = {
     "neighbour_differences": Entry(
         build=NeighbourDifferences,
         parameters=properties(
-            factor=number("what differences are multiplied by, to be of the size of the features", above=0)
+            factor=number(
+                "what differences are multiplied by, to be of the size of the features", above=0
+            )
         ),
-        help="A row of features and the differences of neighbours: log-ratios, after matched filters and asinh.",
+        help=(
+            "A row of features and the differences of neighbours: log-ratios, after matched filters"
+            " and asinh."
+        ),
         example={"module": "neighbour_differences", "parameters": {"factor": 10.0}},
     ),
     "conv1d": Entry(
@@ -278,11 +346,17 @@ MODULES: dict[str, Entry] = {
             },
             activation={**layers.ACTIVATION_NAME, "description": "after every convolution"},
             use_bias=BIAS,
-            batch_norm={"type": "boolean", "description": "normalise between convolution and activation"},
+            batch_norm={
+                "type": "boolean",
+                "description": "normalise between convolution and activation",
+            },
             l2=L2,
         ),
         help="Convolutions along a row of values: [length], or [length, channels].",
-        example={"module": "conv1d", "parameters": {"filters": [16, 32], "strides": [1, 2], "batch_norm": True}},
+        example={
+            "module": "conv1d",
+            "parameters": {"filters": [16, 32], "strides": [1, 2], "batch_norm": True},
+        },
     ),
     "one_d_cnn": Entry(
         build=one_d_cnn,
@@ -290,28 +364,45 @@ MODULES: dict[str, Entry] = {
             units=integer("width of the linear layer at the end", 1),
             filters={
                 **COUNTS,
-                "description": "the first layer with more channels than the one before halves the length",
+                "description": (
+                    "the first layer with more channels than the one before halves the length"
+                ),
             },
             kernel_size=LENGTH,
             l2=L2,
         ),
-        help="Convolutions along a row of values with batch norm and ReLU; mean over positions; linear layer (DL-IM).",
+        help=(
+            "Convolutions along a row of values with batch norm and ReLU; mean over positions;"
+            " linear layer (DL-IM)."
+        ),
         example={"module": "one_d_cnn", "parameters": {"filters": [16, 16, 32]}},
     ),
     "mlp": Entry(
         build=layers.mlp,
         parameters=properties(
             units={**COUNTS, "description": "width of each hidden layer"},
-            outputs={**CHANNELS, "description": 'width of the linear layer at the end, or "from dataset"'},
+            outputs={
+                **CHANNELS,
+                "description": 'width of the linear layer at the end, or "from dataset"',
+            },
             activation={**layers.ACTIVATION_NAME, "description": "after each hidden layer"},
-            dropout=number("fraction of each hidden layer's values that is set to zero in training", least=0, below=1),
+            dropout=number(
+                "fraction of each hidden layer's values that is set to zero in training",
+                least=0,
+                below=1,
+            ),
             bias=BIAS,
             l2=L2,
             initial_scale=number(
-                "initial weights are uniform within ± this / √inputs; null: Glorot's", above=0, type=["number", "null"]
+                "initial weights are uniform within ± this / √inputs; null: Glorot's",
+                above=0,
+                type=["number", "null"],
             ),
         ),
-        help="Multilayer perceptron: hidden layers with an activation, then a linear layer, on the flattened input.",
+        help=(
+            "Multilayer perceptron: hidden layers with an activation, then a linear layer, on the"
+            " flattened input."
+        ),
         example={"module": "mlp", "parameters": {"units": [32, 16], "activation": "tanh"}},
     ),
     "dle_cnn": Entry(
@@ -336,22 +427,31 @@ MODULES: dict[str, Entry] = {
             **OF_FIELDS,
             upsampling=choice(
                 [*layers.UPSAMPLINGS],
-                "bare: a 2x2 transposed convolution; convolved: one of kernel_size with the activation, then a "
-                "convolution",
+                "bare: a 2x2 transposed convolution; convolved: one of kernel_size with the"
+                " activation, then a convolution",
                 left_out="default",
             ),
         ),
-        help="A U-Net from fields to fields, of any height and width; 2Dto2D-DLE's with convolved upsampling.",
+        help=(
+            "A U-Net from fields to fields, of any height and width; 2Dto2D-DLE's with convolved"
+            " upsampling."
+        ),
         example={"module": "dle_unet", "parameters": {"outputs": 2, "blocks": 3, "filters": 8}},
     ),
     "masked_encoder": JoiningEntry(
         build=Encoder,
         parameters=properties(
             size=choice([*ENCODERS], "base: 768 wide, 12 deep, 12 heads"),
-            last_norm={"type": "boolean", "description": "whether a final layer norm is applied to the tokens"},
+            last_norm={
+                "type": "boolean",
+                "description": "whether a final layer norm is applied to the tokens",
+            },
             **OF_TRANSFORMER,
         ),
-        help="A transformer on the patches of a spectrum; with a mask as second input, on its visible patches alone.",
+        help=(
+            "A transformer on the patches of a spectrum; with a mask as second input, on its"
+            " visible patches alone."
+        ),
         example={"module": "masked_encoder", "parameters": {"size": "tiny", "mask_ratio": 0.5}},
     ),
     "masked_decoder": JoiningEntry(
@@ -363,20 +463,28 @@ MODULES: dict[str, Entry] = {
                 "tokens: those of all visible patches; or the class token, or their mean, alone",
             ),
             loss_on=choice(
-                ["masked", "all"], "masked: visible patches are copied to the output; all: they are predicted, too"
+                ["masked", "all"],
+                "masked: visible patches are copied to the output; all: they are predicted, too",
             ),
             **{**OF_TRANSFORMER, "depth": {**OF_TRANSFORMER["depth"], **OF_DECODER}},
         ),
-        help="A light transformer that predicts masked patches from an encoder's tokens, the spectrum and its mask.",
+        help=(
+            "A light transformer that predicts masked patches from an encoder's tokens, the"
+            " spectrum and its mask."
+        ),
         example={"module": "masked_decoder", "parameters": {"size": "tiny", "mask_ratio": 0.5}},
     ),
     "token_pooling": Entry(
         build=TokenPooling,
-        parameters=properties(of=choice(["class", "mean"], "the class token, or the mean of the patches'")),
+        parameters=properties(
+            of=choice(["class", "mean"], "the class token, or the mean of the patches'")
+        ),
         help="An encoder's tokens pooled to one vector, as the input of a regression head.",
         example={"module": "token_pooling", "parameters": {"of": "mean"}},
     ),
-    "flatten": Entry(lambda shape, /: nn.Flatten(), {}, "Flatten all values into one row.", {"module": "flatten"}),
+    "flatten": Entry(
+        lambda shape, /: nn.Flatten(), {}, "Flatten all values into one row.", {"module": "flatten"}
+    ),
     **HEADS,
 }
 

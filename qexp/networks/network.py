@@ -59,8 +59,8 @@ class Network(nn.Module):
 
     inputs    variable → shape (channel, height, width) or (feature,)
     outputs   names of values that branches make
-    Raises BranchError for the first operation that does not fit its input. The network is laid out on the meta device;
-    `initialise` gives it memory and initial weights.
+    Raises BranchError for the first operation that does not fit its input. The network is laid out
+    on the meta device; `initialise` gives it memory and initial weights.
     """
 
     def __init__(
@@ -76,7 +76,9 @@ class Network(nn.Module):
         self.builders: dict[str, Callable[[], nn.Module]] = {}
         """Operation → a function that builds it again; see `initialise`."""
         self.input_shapes: dict[str, Shape | list[Shape]] = {}
-        """Operation → the shape of its input where it is first used; of one that joins, the shapes."""
+        """Operation → the shape of its input where it is first used; of one that joins, the
+        shapes.
+        """
         self.heads: dict[str, tuple[str, ...]] = {}
         """Operation that is a posterior head → its outputs."""
         self._penalties: dict[str, float] = {}
@@ -91,54 +93,88 @@ class Network(nn.Module):
                         if operations[name].ends:
                             self._require_end(name, branches, index, position)
                         value = self._lay_out(name, operations[name], value, len(branch.targets))
-                    except (ShapeError, RuntimeError, ValueError, IndexError, TypeError, OverflowError) as error:
+                    except (
+                        ShapeError,
+                        RuntimeError,
+                        ValueError,
+                        IndexError,
+                        TypeError,
+                        OverflowError,
+                    ) as error:
                         raise BranchError(index, position, _explain(name, value, error)) from error
                 if isinstance(value, list):
                     raise BranchError(
-                        index, 0, f"several inputs ({', '.join(branch.sources)}) and no operation that joins them"
+                        index,
+                        0,
+                        f"several inputs ({', '.join(branch.sources)}) and no operation that joins"
+                        " them",
                     )
                 if value.shape[1] % len(branch.targets):
                     raise BranchError(
                         index,
                         max(len(branch.operations) - 1, 0),
-                        f"makes {written(_shape(value))}, whose {value.shape[1]} channels cannot be divided among "
-                        f"{', '.join(branch.targets)}; make {len(branch.targets)}, or a multiple of it",
+                        f"makes {written(_shape(value))}, whose {value.shape[1]} channels cannot be"
+                        f" divided among {', '.join(branch.targets)}; make {len(branch.targets)},"
+                        " or a multiple of it",
                     )
                 values.update(_divide(value, branch))
         self.shapes = {name: _shape(values[name]) for name in outputs}
 
-    def _require_end(self, name: str, branches: Sequence[Branch], index: int, position: int) -> None:
-        """Raise ShapeError unless a posterior head ends one branch, in outputs; else note its outputs."""
+    def _require_end(
+        self, name: str, branches: Sequence[Branch], index: int, position: int
+    ) -> None:
+        """Raise ShapeError unless a posterior head ends one branch, in outputs; else note its
+        outputs.
+        """
         branch = branches[index]
         if sum(other.operations.count(name) for other in branches) > 1:
-            raise ShapeError("is a posterior head, which is used once; give each branch a head of its own")
+            raise ShapeError(
+                "is a posterior head, which is used once; give each branch a head of its own"
+            )
         if position < len(branch.operations) - 1:
             raise ShapeError("is a posterior head, which ends a branch; leave out what follows it")
         if inner := [one for one in branch.targets if one not in self.outputs]:
-            raise ShapeError(f"is a posterior head, but '{inner[0]}' is no output; name outputs alone as 'y_name'")
+            raise ShapeError(
+                f"is a posterior head, but '{inner[0]}' is no output; name outputs alone as"
+                " 'y_name'"
+            )
         later = {source for one in branches[index + 1 :] for source in one.sources}
         if used := [one for one in branch.targets if one in later]:
             raise ShapeError(
-                f"is a posterior head, so that no branch can start from '{used[0]}'; start before the head"
+                f"is a posterior head, so that no branch can start from '{used[0]}'; start before"
+                " the head"
             )
         if name in self.outputs:
             raise ShapeError("is a posterior head with the name of an output; rename the operation")
         self.heads[name] = branch.targets
 
-    def _lay_out(self, name: str, operation: Operation, value: Tensor | list[Tensor], targets: int) -> Tensor:
+    def _lay_out(
+        self, name: str, operation: Operation, value: Tensor | list[Tensor], targets: int
+    ) -> Tensor:
         if isinstance(value, list) and not operation.joins:
             raise ShapeError("takes one input; join several with a 'concatenate' first")
         if name not in self.operations:
-            shape = [_shape(tensor) for tensor in value] if isinstance(value, list) else _shape(value)
-            self.builders[name] = partial(operation.build, shape, *([targets] if operation.ends else []))
+            shape = (
+                [_shape(tensor) for tensor in value] if isinstance(value, list) else _shape(value)
+            )
+            self.builders[name] = partial(
+                operation.build, shape, *([targets] if operation.ends else [])
+            )
             self.input_shapes[name] = shape
             with torch.device("meta"):
                 self.operations[name] = self.builders[name]().eval()
             if operation.l2:
                 self._penalties[name] = operation.l2
-        self._layers += sum(1 for layer in self.operations[name].modules() if not any(True for _ in layer.children()))
+        self._layers += sum(
+            1
+            for layer in self.operations[name].modules()
+            if not any(True for _ in layer.children())
+        )
         if self._layers > MOST_LAYERS:
-            raise ShapeError(f"brings the network to {self._layers:,} layers; at most {MOST_LAYERS:,} are possible")
+            raise ShapeError(
+                f"brings the network to {self._layers:,} layers; at most {MOST_LAYERS:,} are"
+                " possible"
+            )
         result = self.operations[name](value)
         if not isinstance(result, Tensor):
             raise ShapeError(f"must make one tensor, but makes a {type(result).__name__}")
@@ -147,7 +183,8 @@ class Network(nn.Module):
         samples = len(value[0] if isinstance(value, list) else value)
         if result.dim() < 2 or len(result) != samples:
             raise ShapeError(
-                f"makes a tensor of shape {list(result.shape)} from {samples} samples, not (sample, channel, ...)"
+                f"makes a tensor of shape {list(result.shape)} from {samples} samples, not (sample,"
+                " channel, ...)"
             )
         return result
 
@@ -163,7 +200,9 @@ class Network(nn.Module):
         return self.finished(self.features(inputs))
 
     def features(self, inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Outputs for a batch, and in place of those of a posterior head, by its name, what it takes."""
+        """Outputs for a batch, and in place of those of a posterior head, by its name, what it
+        takes.
+        """
         values = dict(inputs)
         for branch in self.branches:
             value: Tensor | list[Tensor] = _gather(values, branch)
@@ -184,7 +223,9 @@ class Network(nn.Module):
 
     @property
     def learned(self) -> dict[str, tuple[str, ...]]:
-        """What is trained by a loss of its own: each output, or all outputs of a posterior head by its name."""
+        """What is trained by a loss of its own: each output, or all outputs of a posterior head by
+        its name.
+        """
         return learned(self.outputs, self.heads)
 
     def density(self, name: str, features: Tensor) -> Density:
@@ -194,7 +235,9 @@ class Network(nn.Module):
         return head.density(features.float())
 
     def penalty(self) -> Tensor | None:
-        """The sum of the squared weights, each operation's times its `l2`; None if no operation has any."""
+        """The sum of the squared weights, each operation's times its `l2`; None if no operation has
+        any.
+        """
         terms = [
             factor * parameter.square().sum()
             for name, factor in self._penalties.items()
@@ -204,25 +247,35 @@ class Network(nn.Module):
         return torch.stack(terms).sum() if terms else None
 
 
-def learned(outputs: Iterable[str], heads: Mapping[str, tuple[str, ...]]) -> dict[str, tuple[str, ...]]:
-    """Each output that no posterior head makes, by its name, and the outputs of each head by its name."""
+def learned(
+    outputs: Iterable[str], heads: Mapping[str, tuple[str, ...]]
+) -> dict[str, tuple[str, ...]]:
+    """Each output that no posterior head makes, by its name, and the outputs of each head by its
+    name.
+    """
     of_heads = {output for names in heads.values() for output in names}
     return {**{name: (name,) for name in outputs if name not in of_heads}, **heads}
 
 
 @runtime_checkable
 class Layered(Protocol):
-    """An operation that consists of layers, such as a transformer, for a learning rate that decays by layer."""
+    """An operation that consists of layers, such as a transformer, for a learning rate that decays
+    by layer.
+    """
 
     @property
     def layers(self) -> int: ...
 
     def layer_of(self, weight: str) -> int:
-        """The layer of a weight, by its name: 0 for the lowest, `layers` if it belongs to the next operation."""
+        """The layer of a weight, by its name: 0 for the lowest, `layers` if it belongs to the next
+        operation.
+        """
 
 
 def layers_above(network: Network) -> dict[str, int]:
-    """Name of a weight → the number of layers of its operation above it; only for operations that are `Layered`."""
+    """Name of a weight → the number of layers of its operation above it; only for operations that
+    are `Layered`.
+    """
     return {
         f"operations.{name}.{weight}": operation.layers - operation.layer_of(weight)
         for name, operation in network.operations.items()
@@ -232,9 +285,16 @@ def layers_above(network: Network) -> dict[str, int]:
 
 
 def operations_per_sample(network: Network) -> int:
-    """Floating-point operations of a forward pass, counted on the meta device (no memory, no time)."""
-    samples = {name: torch.empty(1, *shape, device="meta") for name, shape in network.inputs.items()}
-    state = {name: tensor.to("meta") for name, tensor in [*network.named_parameters(), *network.named_buffers()]}
+    """Floating-point operations of a forward pass, counted on the meta device (no memory, no
+    time).
+    """
+    samples = {
+        name: torch.empty(1, *shape, device="meta") for name, shape in network.inputs.items()
+    }
+    state = {
+        name: tensor.to("meta")
+        for name, tensor in [*network.named_parameters(), *network.named_buffers()]
+    }
     with evaluating(network), torch.no_grad():
         with ShapeRules() as rules:
             functional_call(network, state, (samples,))
@@ -259,29 +319,46 @@ def evaluating(module: nn.Module) -> Iterator[None]:
 
 
 def refusal(network: Network, height: int, width: int) -> str | None:
-    """Why a network cannot take frames of a height and width, or None; checked on the meta device."""
-    state = {name: tensor.to("meta") for name, tensor in [*network.named_parameters(), *network.named_buffers()]}
-    samples = {name: torch.empty(1, shape[0], height, width, device="meta") for name, shape in network.inputs.items()}
+    """Why a network cannot take frames of a height and width, or None; checked on the meta
+    device.
+    """
+    state = {
+        name: tensor.to("meta")
+        for name, tensor in [*network.named_parameters(), *network.named_buffers()]
+    }
+    samples = {
+        name: torch.empty(1, shape[0], height, width, device="meta")
+        for name, shape in network.inputs.items()
+    }
     frames = f"frames of {height} x {width} cells"
     try:
         with torch.no_grad(), ShapeRules():
             outputs = functional_call(network, state, (samples,))
     except (RuntimeError, ValueError) as error:
         patch = " x ".join(map(str, next(iter(network.inputs.values()))[1:]))
-        return f"the network takes patches of {patch} cells, but not {frames}: {str(error).splitlines()[0]}"
+        return (
+            f"the network takes patches of {patch} cells, but not {frames}:"
+            f" {str(error).splitlines()[0]}"
+        )
     for name, value in outputs.items():
         if tuple(value.shape[2:]) != (height, width):
-            return f"the network makes {' x '.join(map(str, value.shape[2:]))} cells of '{name}' from {frames}"
+            return (
+                f"the network makes {' x '.join(map(str, value.shape[2:]))} cells of '{name}' from"
+                f" {frames}"
+            )
     return None
 
 
 def initialise(network: Network, seeds: Seeds) -> None:
-    """Give every weight memory and its initial value: Glorot-uniform, biases zero (Glorot and Bengio 2010).
+    """Give every weight memory and its initial value: Glorot-uniform, biases zero (Glorot and
+    Bengio 2010).
 
-    If an operation, or a layer of it, has an `initial_scale`, its weights are uniform within ± initial_scale / √inputs
-    instead; 1 is torch's default. Convolutions over sequences keep torch's initialisation, as published networks have
-    it, and so do modules that are neither convolutional nor linear.
-    Each operation draws from its own stream of random numbers, so that adding one does not change the others.
+    If an operation, or a layer of it, has an `initial_scale`, its weights are uniform within ±
+    initial_scale / √inputs instead; 1 is torch's default. Convolutions over sequences keep torch's
+    initialisation, as published networks have it, and so do modules that are neither convolutional
+    nor linear.
+    Each operation draws from its own stream of random numbers, so that adding one does not change
+    the others.
     """
     for name, build in network.builders.items():
         with torch.random.fork_rng(devices=[]):
@@ -323,7 +400,9 @@ def _explain(name: str, value: Tensor | list[Tensor], error: Exception) -> str:
         return f"operation '{name}': {reason}"
     if "overflow" in reason:
         return f"operation '{name}' is too large for any machine: {reason}"
-    sizes = ", ".join(written(_shape(tensor)) for tensor in (value if isinstance(value, list) else [value]))
+    sizes = ", ".join(
+        written(_shape(tensor)) for tensor in (value if isinstance(value, list) else [value])
+    )
     return f"operation '{name}' does not fit its input {sizes}: {reason}"
 
 

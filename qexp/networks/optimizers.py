@@ -1,7 +1,8 @@
 """Optimizers, and schedules of their learning rate.
 
-Their first step loads the compiler, only to tell it to leave them alone. That takes two thirds of a second, a quarter
-of what a process takes to begin with training, and no optimizer of qexp is compiled.
+Their first step loads the compiler, only to tell it to leave them alone. That takes two thirds of a
+second, a quarter of what a process takes to begin with training, and no optimizer of qexp is
+compiled.
 """
 
 from __future__ import annotations
@@ -23,8 +24,13 @@ Kind = TypeVar("Kind", bound=type[Optimizer])
 
 
 def uncompiled(kind: Kind) -> Kind:
-    """The same optimizer, with the same numbers, by the functions that torch wraps for its compiler."""
-    wrapped = {name: getattr(kind, name) for name in ("add_param_group", "zero_grad", "state_dict", "load_state_dict")}
+    """The same optimizer, with the same numbers, by the functions that torch wraps for its
+    compiler.
+    """
+    wrapped = {
+        name: getattr(kind, name)
+        for name in ("add_param_group", "zero_grad", "state_dict", "load_state_dict")
+    }
     functions = {name: inspect.unwrap(function) for name, function in wrapped.items()}
     step_with_gradients = inspect.unwrap(kind.step)
 
@@ -35,7 +41,8 @@ def uncompiled(kind: Kind) -> Kind:
     return type(kind.__name__, (kind,), {**functions, "step": step})  # type: ignore[return-value]
 
 
-# Optimizers. A builder gets the network's weights and the learning rate first, then the spec's parameters.
+# Optimizers. A builder gets the network's weights and the learning rate first, then the spec's
+# parameters.
 
 Weights = Sequence[Parameter] | Sequence[dict[str, Any]]
 """The weights that an optimizer trains, or groups of them as in torch."""
@@ -50,26 +57,45 @@ def adam(
     epsilon: float = 1e-7,
     weight_decay: float = 0.0,
 ) -> torch.optim.Optimizer:
-    """Adam; weight decay is added to the gradient (L2), or, with torch's AdamW as `kind`, decoupled from it."""
+    """Adam; weight decay is added to the gradient (L2), or, with torch's AdamW as `kind`, decoupled
+    from it.
+    """
     first, second = map(float, betas)
     return uncompiled(kind)(
-        weights, lr=learning_rate, betas=(first, second), eps=epsilon, weight_decay=weight_decay, fused=True
+        weights,
+        lr=learning_rate,
+        betas=(first, second),
+        eps=epsilon,
+        weight_decay=weight_decay,
+        fused=True,
     )
 
 
 def sgd(
-    weights: Weights, learning_rate: float, /, momentum: float = 0.0, nesterov: bool = False, weight_decay: float = 0.0
+    weights: Weights,
+    learning_rate: float,
+    /,
+    momentum: float = 0.0,
+    nesterov: bool = False,
+    weight_decay: float = 0.0,
 ) -> torch.optim.Optimizer:
     """Gradient descent. Raises ValueError for `nesterov` without momentum."""
     if nesterov and momentum <= 0:
         raise ValueError("'nesterov' needs a 'momentum' greater than 0")
     return uncompiled(torch.optim.SGD)(
-        weights, lr=learning_rate, momentum=momentum, nesterov=nesterov, weight_decay=weight_decay, fused=True
+        weights,
+        lr=learning_rate,
+        momentum=momentum,
+        nesterov=nesterov,
+        weight_decay=weight_decay,
+        fused=True,
     )
 
 
 class Muon(torch.optim.Optimizer):
-    """torch's Muon for matrices; AdamW, at a share of the learning rate, for all other parameters (biases, norms)."""
+    """torch's Muon for matrices; AdamW, at a share of the learning rate, for all other parameters
+    (biases, norms).
+    """
 
     def __init__(
         self,
@@ -84,10 +110,19 @@ class Muon(torch.optim.Optimizer):
             weight if isinstance(weight, dict) else {"params": [weight]} for weight in weights
         ]
         apart = [
-            {**group, "params": chosen, "factor": group.get("factor", 1.0) * share, "of_matrices": of_matrices}
+            {
+                **group,
+                "params": chosen,
+                "factor": group.get("factor", 1.0) * share,
+                "of_matrices": of_matrices,
+            }
             for group in groups
             for of_matrices, share in ((True, 1.0), (False, rate_of_others))
-            if (chosen := [weight for weight in group["params"] if (weight.ndim == 2) is of_matrices])
+            if (
+                chosen := [
+                    weight for weight in group["params"] if (weight.ndim == 2) is of_matrices
+                ]
+            )
         ]
         for group in apart:
             group["lr"] = learning_rate * group["factor"]
@@ -95,29 +130,43 @@ class Muon(torch.optim.Optimizer):
         matrices, others = self._groups(True), self._groups(False)
         self._inner: list[tuple[bool, torch.optim.Optimizer]] = []
         if matrices:
-            muon = uncompiled(torch.optim.Muon)(matrices, learning_rate, weight_decay=weight_decay, momentum=momentum)
+            muon = uncompiled(torch.optim.Muon)(
+                matrices, learning_rate, weight_decay=weight_decay, momentum=momentum
+            )
             self._inner.append((True, muon))
         if others:
-            self._inner.append((False, uncompiled(torch.optim.AdamW)(others, weight_decay=weight_decay, fused=True)))
+            self._inner.append(
+                (
+                    False,
+                    uncompiled(torch.optim.AdamW)(others, weight_decay=weight_decay, fused=True),
+                )
+            )
 
     def _groups(self, of_matrices: bool) -> list[dict[str, Any]]:
         return [group for group in self.param_groups if group["of_matrices"] is of_matrices]
 
     def step(self, closure: None = None) -> None:  # type: ignore[override]  # no optimizer here takes a closure
         for of_matrices, inner in self._inner:
-            # Loading a checkpoint replaced the dictionaries that were shared with the two optimizers.
+            # Loading a checkpoint replaced the dictionaries that were shared with the two
+            # optimizers.
             inner.param_groups, inner.state = self._groups(of_matrices), self.state
             inner.step()
 
 
-BETAS = array(number(least=0, below=1), "decay of the running means of the gradient and of its square", 2, 2)
-EPSILON = number("added to the root of the mean square, so that nothing is divided by zero", above=0)
+BETAS = array(
+    number(least=0, below=1), "decay of the running means of the gradient and of its square", 2, 2
+)
+EPSILON = number(
+    "added to the root of the mean square, so that nothing is divided by zero", above=0
+)
 DECAY = number("in every step weights shrink by this times the learning rate", least=0)
 ADDED_DECAY = {**DECAY, "description": "this factor times the weight is added to its gradient"}
 MOMENTUM = number("share of the last step's direction that is kept", least=0, below=1)
 
 OF_MATRICES = ("muon",)
-"""Optimizers that treat a weight as a matrix; all others update each number independently of the others."""
+"""Optimizers that treat a weight as a matrix; all others update each number independently of the
+others.
+"""
 
 OPTIMIZERS: dict[str, Entry] = {
     "adam": Entry(
@@ -138,17 +187,24 @@ OPTIMIZERS: dict[str, Entry] = {
             momentum=MOMENTUM,
             weight_decay=DECAY,
             rate_of_others=number(
-                "learning rate of AdamW for biases and norms, relative to that of the matrices", above=0
+                "learning rate of AdamW for biases and norms, relative to that of the matrices",
+                above=0,
             ),
         ),
-        help="Muon (Jordan et al. 2024): orthogonalised momentum, equal step length in every singular direction.",
+        help=(
+            "Muon (Jordan et al. 2024): orthogonalised momentum, equal step length in every"
+            " singular direction."
+        ),
         example={"type": "muon", "parameters": {"rate_of_others": 0.1}},
     ),
     "sgd": Entry(
         build=sgd,
         parameters=properties(
             momentum=MOMENTUM,
-            nesterov={"type": "boolean", "description": "whether the gradient is looked up one step ahead (Nesterov)"},
+            nesterov={
+                "type": "boolean",
+                "description": "whether the gradient is looked up one step ahead (Nesterov)",
+            },
             weight_decay=ADDED_DECAY,
         ),
         help="Stochastic gradient descent, optionally with momentum.",
@@ -157,9 +213,11 @@ OPTIMIZERS: dict[str, Entry] = {
 }
 
 
-# Schedules: the factor of the spec's `learning_rate`, as a function of the progress of training from 0 to 1.
+# Schedules: the factor of the spec's `learning_rate`, as a function of the progress of training
+# from 0 to 1.
 #
-# They depend on the progress or the number of the epoch alone, so that a resumed run needs no further state.
+# They depend on the progress or the number of the epoch alone, so that a resumed run needs no
+# further state.
 
 Schedule = Callable[[float], float]
 """Progress of training, from 0 to 1 → the factor of the learning rate."""
@@ -193,7 +251,9 @@ def cosine(final: float = 0.0) -> Schedule:
 
 
 def one_cycle(warm_up: float = 0.3, initial: float = 0.04, final: float = 4e-6) -> Schedule:
-    """Cosine rise from `initial` to 1 over the fraction `warm_up`, then cosine decay to `final` (Smith 2018)."""
+    """Cosine rise from `initial` to 1 over the fraction `warm_up`, then cosine decay to `final`
+    (Smith 2018).
+    """
 
     def factor(progress: float) -> float:
         if progress < warm_up:
@@ -204,7 +264,9 @@ def one_cycle(warm_up: float = 0.3, initial: float = 0.04, final: float = 4e-6) 
 
 
 def warm_up_cosine(warm_up: float = 0.1, initial: float = 0.0, final: float = 0.0) -> Schedule:
-    """Linear rise from `initial` to 1 over the fraction `warm_up` of the run, then cosine decay to `final`."""
+    """Linear rise from `initial` to 1 over the fraction `warm_up` of the run, then cosine decay to
+    `final`.
+    """
 
     def factor(progress: float) -> float:
         if progress < warm_up:
@@ -217,10 +279,11 @@ def warm_up_cosine(warm_up: float = 0.1, initial: float = 0.0, final: float = 0.
 def warm_up_level_cosine(
     warm_up_epochs: int = 5, initial: float = 0.5, level_epochs: int = 5, final: float = 0.0
 ) -> ByEpoch:
-    """Linear rise from `initial` to 1 over some epochs, 1 for some more, then cosine decay to `final`.
+    """Linear rise from `initial` to 1 over some epochs, 1 for some more, then cosine decay to
+    `final`.
 
-    The factor changes between epochs only, as with torch's LinearLR and CosineAnnealingLR in a SequentialLR. A run with
-    fewer epochs ends before the decay does.
+    The factor changes between epochs only, as with torch's LinearLR and CosineAnnealingLR in a
+    SequentialLR. A run with fewer epochs ends before the decay does.
     """
 
     def factor(epoch: int, epochs: int) -> float:
@@ -248,7 +311,9 @@ SCHEDULES: dict[str, Entry] = {
     "constant": Entry(constant, {}, "Constant learning rate.", {"type": "constant"}),
     "cosine": Entry(
         build=cosine,
-        parameters=properties(final={**FACTOR, "description": "rate at the end, as a fraction of the peak"}),
+        parameters=properties(
+            final={**FACTOR, "description": "rate at the end, as a fraction of the peak"}
+        ),
         help="Cosine decay from the learning rate to a fraction of it.",
         example={"type": "cosine", "parameters": {"final": 0.01}},
     ),
@@ -272,7 +337,13 @@ SCHEDULES: dict[str, Entry] = {
             level_epochs={**EPOCHS, "description": "epochs at the peak, before the decay"},
             final={**FACTOR, "description": "rate at the end, as a fraction of the peak"},
         ),
-        help="Linear warm-up and a plateau, both in epochs, then cosine decay; the rate changes between epochs only.",
-        example={"type": "warm_up_level_cosine", "parameters": {"warm_up_epochs": 5, "level_epochs": 5}},
+        help=(
+            "Linear warm-up and a plateau, both in epochs, then cosine decay; the rate changes"
+            " between epochs only."
+        ),
+        example={
+            "type": "warm_up_level_cosine",
+            "parameters": {"warm_up_epochs": 5, "level_epochs": 5},
+        },
     ),
 }

@@ -15,7 +15,9 @@ from qexp.networks.training import Samples
 
 
 class Positional(nn.Module):
-    """A module of named tensors with positional ones: inputs in order → a tuple of outputs in order."""
+    """A module of named tensors with positional ones: inputs in order → a tuple of outputs in
+    order.
+    """
 
     def __init__(self, module: nn.Module, inputs: Iterable[str], outputs: Iterable[str]) -> None:
         super().__init__()
@@ -46,11 +48,14 @@ class EnsembleLoop(nn.Module):
 
     def forward(self, samples: Samples) -> dict[str, Tensor]:
         estimates = [model(samples) for model in self.models]
-        return {name: torch.stack([of_model[name] for of_model in estimates]) for name in estimates[0]}
+        return {
+            name: torch.stack([of_model[name] for of_model in estimates]) for name in estimates[0]
+        }
 
 
 class StackedEnsemble(nn.Module):
-    """The networks of an ensemble, of one layout, in one batched computation: output → (network, sample, ...).
+    """The networks of an ensemble, of one layout, in one batched computation: output → (network,
+    sample, ...).
 
     A thousand small networks are then a graph of dozens of operations and not of thousands.
     """
@@ -61,16 +66,20 @@ class StackedEnsemble(nn.Module):
         self.names = [*weights, *buffers]
         for index, tensor in enumerate([*weights.values(), *buffers.values()]):
             self.register_buffer(f"state_{index}", tensor.detach())
-        self.layout = [copy.deepcopy(models[0]).to("meta")]  # in a list, so that its weights are no parameters
+        # in a list, so that its weights are no parameters
+        self.layout = [copy.deepcopy(models[0]).to("meta")]
 
     def forward(self, samples: Samples) -> dict[str, Tensor]:
         states = {name: self.get_buffer(f"state_{index}") for index, name in enumerate(self.names)}
-        estimates: dict[str, Tensor] = torch.vmap(lambda state: functional_call(self.layout[0], state, samples))(states)
+        estimates: dict[str, Tensor] = torch.vmap(
+            lambda state: functional_call(self.layout[0], state, samples)
+        )(states)
         return estimates
 
 
 class MeanAndSpread(nn.Module):
-    """`Ensemble.mean_and_spread` as a module: each output, and its standard deviation as `<output>_spread`.
+    """`Ensemble.mean_and_spread` as a module: each output, and its standard deviation as
+    `<output>_spread`.
 
     groups  modules that return output → (network, sample, ...)
     model   one of the networks, by whose transforms the mean is taken
@@ -86,5 +95,8 @@ class MeanAndSpread(nn.Module):
         outputs = {}
         for name in model.network.outputs:
             values = torch.cat([of_group[name] for of_group in estimates])
-            outputs[name], outputs[spread_of(name)] = mean(model, name, values), spread(model, name, values)
+            outputs[name], outputs[spread_of(name)] = (
+                mean(model, name, values),
+                spread(model, name, values),
+            )
         return outputs

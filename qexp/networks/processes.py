@@ -1,7 +1,9 @@
-"""Several processes that train one network: each computes the gradients of its samples of a batch, and they are added.
+"""Several processes that train one network: each computes the gradients of its samples of a batch,
+and they are added.
 
-All have the same weights, and draw the random numbers of the whole batch, so that losses are those of one process but
-for rounding. The first has the run: its record and files, validation and evaluation.
+All have the same weights, and draw the random numbers of the whole batch, so that losses are those
+of one process but for rounding. The first has the run: its record and files, validation and
+evaluation.
 """
 
 from __future__ import annotations
@@ -24,7 +26,9 @@ from qexp.base.machine import FINDING, STARTED_TOGETHER
 from qexp.errors import QexpError
 
 LONGEST_WAIT = timedelta(minutes=30)
-"""For a process that lives but does not answer, because it validates or writes; an ended one is noticed at once."""
+"""For a process that lives but does not answer, because it validates or writes; an ended one is
+noticed at once.
+"""
 
 T = TypeVar("T")
 
@@ -35,7 +39,9 @@ class Processes:
     def __init__(self, rank: int = 0, count: int = 1) -> None:
         self.first, self.count, self._rank = rank == 0, count, rank
         self._samples, self._share = 0, 1.0
-        """Samples of the present batch, of all processes, and the share of its losses that is computed here."""
+        """Samples of the present batch, of all processes, and the share of its losses that is
+        computed here.
+        """
         self._mine: slice | None = None
         """Which samples are computed here; None if all are, in each process."""
 
@@ -52,7 +58,9 @@ class Processes:
         return here if self.count == 1 else bool(_add(torch.tensor(float(here))))
 
     def mine(self, samples: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
-        """The samples of a batch that this process computes: all, if they are fewer than there are processes."""
+        """The samples of a batch that this process computes: all, if they are fewer than there are
+        processes.
+        """
         self._samples = size = len(next(iter(samples.values())))
         if self.count == 1 or size < self.count:
             self._mine, self._share = None, 1 / self.count
@@ -61,8 +69,12 @@ class Processes:
         self._mine, self._share = slice(start, stop), (stop - start) / size
         return {name: values[self._mine] for name, values in samples.items()}
 
-    def backward(self, objective: Tensor, losses: Sequence[Tensor], weights: Sequence[Tensor]) -> Any:
-        """Set the gradients of an objective, a mean over samples. Returns the losses of the whole batch, (loss,)."""
+    def backward(
+        self, objective: Tensor, losses: Sequence[Tensor], weights: Sequence[Tensor]
+    ) -> Any:
+        """Set the gradients of an objective, a mean over samples. Returns the losses of the whole
+        batch, (loss,).
+        """
         means = torch.stack([loss.detach() for loss in losses])
         if self.count == 1:
             objective.backward()
@@ -70,7 +82,9 @@ class Processes:
         (objective * self._share).backward()
         gradients = [weight.grad for weight in weights if weight.grad is not None]
         added = [self._share * means, *gradients]
-        sums = _add(torch.cat([values.reshape(-1) for values in added])).split([values.numel() for values in added])
+        sums = _add(torch.cat([values.reshape(-1) for values in added])).split(
+            [values.numel() for values in added]
+        )
         for gradient, total in zip(gradients, sums[1:], strict=True):
             gradient.copy_(total.view_as(gradient))
         return sums[0]
@@ -87,7 +101,9 @@ class Processes:
         if self._mine is None or not module.training:
             return type(module).forward(module, x)
         # Random numbers are drawn in the order of memory, which differs if channels are last.
-        ones = x.new_empty_strided([self._samples, *x.shape[1:]], [x[0].numel(), *x.stride()[1:]]).fill_(1)
+        ones = x.new_empty_strided(
+            [self._samples, *x.shape[1:]], [x[0].numel(), *x.stride()[1:]]
+        ).fill_(1)
         return x * functional.dropout(ones, module.p)[self._mine]
 
     def _normalised(self, module: Any, x: Tensor) -> Any:
@@ -137,7 +153,9 @@ def _answers() -> Iterator[None]:
     try:
         yield
     except RuntimeError as error:
-        raise QexpError(f"another of the {STARTED_TOGETHER} processes has ended, or did not answer") from error
+        raise QexpError(
+            f"another of the {STARTED_TOGETHER} processes has ended, or did not answer"
+        ) from error
 
 
 class _Sum(torch.autograd.Function):

@@ -1,9 +1,11 @@
-"""Operations on rows of values, such as the bands of a spectrum, and dense networks of several layers.
+"""Operations on rows of values, such as the bands of a spectrum, and dense networks of several
+layers.
 
-Convolutions and normalisations are written for a stack of networks of one architecture, each with its own weights. A
-single network is a stack of one, so that its results have the same bits as in a larger stack. In memory values are
-ordered as (network, channel, position, sample): a convolution is then one matrix product per network, and values that
-are normalised together are contiguous. Modules take and return the usual (sample, channel, position).
+Convolutions and normalisations are written for a stack of networks of one architecture, each with
+its own weights. A single network is a stack of one, so that its results have the same bits as in a
+larger stack. In memory values are ordered as (network, channel, position, sample): a convolution is
+then one matrix product per network, and values that are normalised together are contiguous. Modules
+take and return the usual (sample, channel, position).
 """
 
 from __future__ import annotations
@@ -31,14 +33,20 @@ def sequence_convolutions(
     batch_norm: bool = False,
     l2: float = 0.0,
 ) -> nn.Module:
-    """Convolutions one after another, each followed by batch normalisation if `batch_norm`, and by the activation."""
+    """Convolutions one after another, each followed by batch normalisation if `batch_norm`, and by
+    the activation.
+    """
     steps = [strides] * len(filters) if isinstance(strides, int) else list(strides)
     if len(steps) != len(filters):
         raise ShapeError(
-            f"{len(steps)} strides {steps} for {len(filters)} filters {list(filters)}; give one stride for each, or one"
+            f"{len(steps)} strides {steps} for {len(filters)} filters {list(filters)}; give one"
+            " stride for each, or one"
         )
     if len(shape) > 2:
-        raise ShapeError(f"needs a row of values [length] or [length, channels], but its input is {written(shape)}")
+        raise ShapeError(
+            "needs a row of values [length] or [length, channels], but its input is"
+            f" {written(shape)}"
+        )
     layers: list[nn.Module] = [AsSequence()]
     channels = shape[0] if len(shape) == 2 else 1
     for count, step in zip(filters, steps, strict=True):
@@ -58,14 +66,17 @@ def one_d_cnn(
     kernel_size: int = 3,
     l2: float = 0.0,
 ) -> nn.Module:
-    """Convolutions without bias, each with batch normalisation and ReLU; the mean over positions; a linear layer.
+    """Convolutions without bias, each with batch normalisation and ReLU; the mean over positions; a
+    linear layer.
 
     The first convolution with more channels than the one before it halves the length.
     """
     wider = [count > before for before, count in pairwise(filters)]
     first = wider.index(True) + 1 if any(wider) else len(filters)
     strides = [2 if position == first else 1 for position in range(len(filters))]
-    blocks = sequence_convolutions(shape, filters, kernel_size, strides, use_bias=False, batch_norm=True)
+    blocks = sequence_convolutions(
+        shape, filters, kernel_size, strides, use_bias=False, batch_norm=True
+    )
     network = nn.Sequential(*blocks.children(), MeanOfPositions(), nn.Linear(filters[-1], units))
     network.initial_scale = 1.0  # type: ignore[assignment] # torch's own initialisation, as in DL-IM
     return network
@@ -89,7 +100,9 @@ class MeanOfPositions(nn.Module):
 
 
 class SequenceConvolution(nn.Conv1d):
-    """A convolution whose kernel is centred on every stride-th position, with zeros beyond the ends."""
+    """A convolution whose kernel is centred on every stride-th position, with zeros beyond the
+    ends.
+    """
 
     def forward(self, x: Tensor) -> Tensor:
         if torch.compiler.is_exporting():
@@ -103,11 +116,15 @@ class SequenceConvolution(nn.Conv1d):
         return y if self.bias is None else y + self.bias[:, None]
 
     def _as_product(self, x: Tensor) -> Tensor:
-        """The same by standard operations; `vmap` of torch's convolution needs a fixed batch size."""
+        """The same by standard operations; `vmap` of torch's convolution needs a fixed batch
+        size.
+        """
         (kernel_size,), (stride,) = self.kernel_size, self.stride
         last = (x.shape[-1] - 1) // stride * stride
         padded = functional.pad(x, ((kernel_size - 1) // 2, kernel_size))
-        windows = [padded[..., offset : offset + last + 1 : stride] for offset in range(kernel_size)]
+        windows = [
+            padded[..., offset : offset + last + 1 : stride] for offset in range(kernel_size)
+        ]
         results = self.weight.flatten(1) @ torch.stack(windows, dim=2).flatten(1, 2)
         return results if self.bias is None else results + self.bias[:, None]
 
@@ -119,37 +136,49 @@ class SequenceNorm(nn.BatchNorm1d):
         if x.dim() == 2:
             single: Tensor = self(x[..., None]).squeeze(-1)
             return single
-        if torch.compiler.is_exporting():  # of a trained network; standard operations cannot write into buffers
+        # of a trained network; standard operations cannot write into buffers
+        if torch.compiler.is_exporting():
             assert self.running_mean is not None
             assert self.running_var is not None
             factor = self.weight / torch.sqrt(self.running_var + self.eps)
             return x * factor[:, None] + (self.bias - self.running_mean * factor)[:, None]
         if self.training and x.shape[0] * x.shape[2] < 2:
-            raise ValueError(f"cannot normalise one value per channel; its input is {list(x.shape)}")
+            raise ValueError(
+                f"cannot normalise one value per channel; its input is {list(x.shape)}"
+            )
         if self.training and self.num_batches_tracked is not None:
             self.num_batches_tracked.add_(1)
         weights = (self.weight, self.bias, self.running_mean, self.running_var)
         with_network = [weight[None] for weight in weights if weight is not None]
-        y: Tensor = _apply(_Normalisation, x[None], *with_network, self.training, self.momentum, self.eps)[0].squeeze(0)
+        y: Tensor = _apply(
+            _Normalisation, x[None], *with_network, self.training, self.momentum, self.eps
+        )[0].squeeze(0)
         return y
 
 
 def _apply(operation: type[torch.autograd.Function], *arguments: Any) -> Any:
     if torch.is_grad_enabled() or torch._C._are_functorch_transforms_active():
         return operation.apply(*arguments)
-    # The same without what a gradient needs, for which torch looks at the function's signature at every call.
+    # The same without what a gradient needs, for which torch looks at the function's signature at
+    # every call.
     return operation.forward(*arguments)
 
 
 class _PerNetwork(torch.autograd.Function):
-    """Tensors have a leading dimension for networks: of length 1, or under `vmap` the number of networks."""
+    """Tensors have a leading dimension for networks: of length 1, or under `vmap` the number of
+    networks.
+    """
 
     @classmethod
     def vmap(cls, info: Any, in_dims: Sequence[int | None], *arguments: Any) -> Any:
         def of_networks(value: Any, axis: int | None) -> Any:
             if not isinstance(value, Tensor):
                 return value
-            of_each = value.expand(info.batch_size, *value.shape) if axis is None else value.movedim(axis, 0)
+            of_each = (
+                value.expand(info.batch_size, *value.shape)
+                if axis is None
+                else value.movedim(axis, 0)
+            )
             return of_each.flatten(0, 1)
 
         results = _apply(cls, *map(of_networks, arguments, in_dims))
@@ -159,7 +188,9 @@ class _PerNetwork(torch.autograd.Function):
 
 
 class _Convolution(_PerNetwork):
-    """(network, sample, channel, position) and (network, filter, channel, kernel) → (…, filter, position)."""
+    """(network, sample, channel, position) and (network, filter, channel, kernel) → (…, filter,
+    position).
+    """
 
     @staticmethod
     def forward(x: Tensor, weight: Tensor, stride: int) -> tuple[Tensor, Tensor]:
@@ -170,7 +201,9 @@ class _Convolution(_PerNetwork):
         return y.view(networks, filters, results, samples).permute(0, 3, 1, 2), columns
 
     @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Tensor, Tensor, int], output: tuple[Tensor, Tensor]) -> None:
+    def setup_context(
+        ctx: Any, inputs: tuple[Tensor, Tensor, int], output: tuple[Tensor, Tensor]
+    ) -> None:
         x, weight, ctx.stride = inputs
         ctx.mark_non_differentiable(output[1])
         ctx.set_materialize_grads(False)
@@ -178,7 +211,9 @@ class _Convolution(_PerNetwork):
         ctx.length = x.shape[-1]
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor, _: Tensor) -> tuple[Tensor | None, Tensor | None, None]:
+    def backward(
+        ctx: Any, gradient: Tensor, _: Tensor
+    ) -> tuple[Tensor | None, Tensor | None, None]:
         weight, columns = ctx.saved_tensors
         flat = gradient.permute(0, 2, 3, 1).flatten(2)
         to_x = to_weight = None
@@ -191,7 +226,9 @@ class _Convolution(_PerNetwork):
 
 
 class _Normalisation(_PerNetwork):
-    """(network, sample, channel, position), normalised per network and channel; running means are updated in place."""
+    """(network, sample, channel, position), normalised per network and channel; running means are
+    updated in place.
+    """
 
     @staticmethod
     def forward(
@@ -221,7 +258,9 @@ class _Normalisation(_PerNetwork):
         return y.view(values.shape).permute(0, 3, 1, 2), mean, inverse_deviation
 
     @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor, Tensor]) -> None:
+    def setup_context(
+        ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor, Tensor]
+    ) -> None:
         x, weight, _, running_mean, running_variance, ctx.training, _, ctx.epsilon = inputs
         _, mean, inverse_deviation = output
         ctx.mark_non_differentiable(mean, inverse_deviation)
@@ -231,7 +270,9 @@ class _Normalisation(_PerNetwork):
     @staticmethod
     def backward(ctx: Any, gradient: Tensor, *_: Tensor) -> tuple[Tensor | None, ...]:
         x, *state = ctx.saved_tensors
-        together, gradients = (each.permute(0, 2, 3, 1).flatten(2).flatten(0, 1)[None] for each in (x, gradient))
+        together, gradients = (
+            each.permute(0, 2, 3, 1).flatten(2).flatten(0, 1)[None] for each in (x, gradient)
+        )
         networks, _, channels, length = x.shape
         to_x, to_weight, to_bias = torch.ops.aten.native_batch_norm_backward(
             gradients,
@@ -243,12 +284,16 @@ class _Normalisation(_PerNetwork):
         )
         if to_x is not None:
             to_x = to_x.view(networks, channels, length, -1).permute(0, 3, 1, 2)
-        to_weight, to_bias = (each if each is None else each.view(networks, channels) for each in (to_weight, to_bias))
+        to_weight, to_bias = (
+            each if each is None else each.view(networks, channels) for each in (to_weight, to_bias)
+        )
         return to_x, to_weight, to_bias, None, None, None, None, None
 
 
 class _Mean(_PerNetwork):
-    """The mean over positions of (network, sample, channel, position); its gradient has the memory order of values."""
+    """The mean over positions of (network, sample, channel, position); its gradient has the memory
+    order of values.
+    """
 
     @staticmethod
     def forward(x: Tensor) -> Tensor:
@@ -265,7 +310,9 @@ class _Mean(_PerNetwork):
 
 
 def _columns(values: Tensor, kernel_size: int, stride: int) -> Tensor:
-    """(network, channel, position, sample) → the inputs of each result, (network, channel, kernel, result, sample)."""
+    """(network, channel, position, sample) → the inputs of each result, (network, channel, kernel,
+    result, sample).
+    """
     networks, channels, length, samples = values.shape
     columns = values.new_empty(networks, channels, kernel_size, -(-length // stride), samples)
     for offset, results, inputs in _windows(length, kernel_size, stride):
@@ -291,7 +338,9 @@ def _summed_columns(columns: Tensor, length: int, stride: int) -> Tensor:
 
 
 def _windows(length: int, kernel_size: int, stride: int) -> list[tuple[int, slice, slice]]:
-    """For each offset in the kernel: the results whose input there is not padding, and these inputs' positions."""
+    """For each offset in the kernel: the results whose input there is not padding, and these
+    inputs' positions.
+    """
     before = (kernel_size - 1) // 2
     windows = []
     for offset in range(kernel_size):
@@ -300,18 +349,27 @@ def _windows(length: int, kernel_size: int, stride: int) -> list[tuple[int, slic
         start = first * stride + offset - before
         stop = last * stride + offset - before + 1
         results = slice(first, max(last + 1, first))
-        windows.append((offset, results, slice(start, stop, stride) if last >= first else slice(0, 0)))
+        windows.append(
+            (offset, results, slice(start, stop, stride) if last >= first else slice(0, 0))
+        )
     return windows
 
 
 LARGE_PRODUCT = 1e6
-"""Operations in a matrix product above which one call per network is faster than one call for all."""
+"""Operations in a matrix product above which one call per network is faster than one call for
+all.
+"""
 
 
 def _products(a: Tensor, b: Tensor) -> Tensor:
     """(network, i, j) · (network, j, k) → (network, i, k)."""
     operations = 2 * a.shape[1] * a.shape[2] * b.shape[2]
-    if ONE_DNN is None or operations < LARGE_PRODUCT or a.dtype != torch.float32 or a.device.type != "cpu":
+    if (
+        ONE_DNN is None
+        or operations < LARGE_PRODUCT
+        or a.dtype != torch.float32
+        or a.device.type != "cpu"
+    ):
         return torch.bmm(a, b)
     if len(a) == 1:
         return product(a[0], b[0].mT)[None]

@@ -34,41 +34,54 @@ def written(shape: Shape) -> str:
 def require_image(shape: Shape) -> Shape:
     """Raises ShapeError unless the shape is (channel, height, width)."""
     if len(shape) != 3:
-        raise ShapeError(f"needs an image [height, width, channels], but its input is {written(shape)}")
+        raise ShapeError(
+            f"needs an image [height, width, channels], but its input is {written(shape)}"
+        )
     return shape
 
 
 def is_vector(shape: Shape) -> bool:
-    """Whether a sample is values in a row, or of several components in rows beside each other, and no image."""
+    """Whether a sample is values in a row, or of several components in rows beside each other, and
+    no image.
+    """
     return len(shape) == 3 and 1 in shape[1:]
 
 
 def forms(shape: Shape, last_first: bool = False) -> dict[Shape, bool]:
-    """The shapes of arrays that may hold a sample → whether their channels are last, in the order of preference.
+    """The shapes of arrays that may hold a sample → whether their channels are last, in the order
+    of preference.
 
-    Axes of length 1 may be left out, so that (20,) is a vector, (1, 1, 20), and (3, 20) or (20, 3) are (3, 20, 1).
+    Axes of length 1 may be left out, so that (20,) is a vector, (1, 1, 20), and (3, 20) or (20, 3)
+    are (3, 20, 1).
     last_first  whether channels are last rather than first where they may be both
     """
     made: dict[Shape, bool] = {}
     for last in (last_first, not last_first):
         sides = (*shape[1:], shape[0]) if last else shape
         ones = [axis for axis, side in enumerate(sides) if side == 1]
-        for left_out in chain.from_iterable(combinations(ones, count) for count in range(len(ones) + 1)):
+        for left_out in chain.from_iterable(
+            combinations(ones, count) for count in range(len(ones) + 1)
+        ):
             form = tuple(side for axis, side in enumerate(sides) if axis not in left_out)
             made.setdefault(form, last and len(shape) == 3 and shape[0] > 1)
     return made
 
 
 AXES = {"simulation": 0, "channel": 1, "component": 1, "y": 2, "station": 2, "x": 3, "value": 3}
-"""Name of an axis → its place among simulation, channel, y and x, in whose order observations are kept."""
+"""Name of an axis → its place among simulation, channel, y and x, in whose order observations are
+kept.
+"""
 
 
 def order_of(shape: Shape, wanted: Shape, *told: Sequence[str]) -> Sequence[int]:
-    """In which the axes of an array are sample, channel, y and x, so that it holds samples of a shape; else empty.
+    """In which the axes of an array are sample, channel, y and x, so that it holds samples of a
+    shape; else empty.
 
     told  the names of all axes, of which the first may be unknown; the first that fit count
     """
-    for names in (names for axes in told for names in (axes, [name for name in axes if name != "simulation"])):
+    for names in (
+        names for axes in told for names in (axes, [name for name in axes if name != "simulation"])
+    ):
         places = [AXES.get(name, -1 if index else 0) for index, name in enumerate(names)]
         order = sorted(range(len(places)), key=places.__getitem__)
         if len(places) == len(shape) and -1 not in places:
@@ -81,18 +94,21 @@ def order_of(shape: Shape, wanted: Shape, *told: Sequence[str]) -> Sequence[int]
 Sizes = Sequence[int]
 
 Result = tuple[Sizes, int] | None
-"""Shape of the result, and floating-point operations; None if torch must decide, or gives the better error."""
+"""Shape of the result, and floating-point operations; None if torch must decide, or gives the
+better error.
+"""
 
 
 class ShapeRules(TorchFunctionMode):
-    """A context in which common operations on the meta device get their shapes from the rules here, not from torch's.
+    """A context in which common operations on the meta device get their shapes from the rules here,
+    not from torch's.
 
-    Torch's rules load its compiler, 820 modules: 0.8 s of processor time in each process, where laying a network of
-    images out by the rules here takes 5 ms; `qexp validate` of an experience takes 1.7 s with them and 2.6 s without.
-    Operations that have no rule here use torch's.
+    Torch's rules load its compiler, 820 modules: 0.8 s of processor time in each process, where
+    laying a network of images out by the rules here takes 5 ms; `qexp validate` of an experience
+    takes 1.7 s with them and 2.6 s without. Operations that have no rule here use torch's.
 
-    operations  floating-point operations of matrix products and convolutions so far; a multiply-add counts as two,
-                as in torch
+    operations  floating-point operations of matrix products and convolutions so far; a multiply-add
+                counts as two, as in torch
     complete    whether these are all: False once torch was called for an operation that may compute
     """
 
@@ -101,12 +117,20 @@ class ShapeRules(TorchFunctionMode):
         self.operations, self.complete = 0, True
 
     def __torch_function__(
-        self, function: Any, types: Any, args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None
+        self,
+        function: Any,
+        types: Any,
+        args: Sequence[Any] = (),
+        kwargs: Mapping[str, Any] | None = None,
     ) -> Any:
         rule = RULES.get(function)
         if rule is not None and isinstance(args[0], Tensor | list | tuple):
             first = args[0] if isinstance(args[0], Tensor) else args[0][0]
-            result = rule(*args, **(kwargs or {})) if isinstance(first, Tensor) and first.is_meta else None
+            result = (
+                rule(*args, **(kwargs or {}))
+                if isinstance(first, Tensor) and first.is_meta
+                else None
+            )
             if result is not None and all(side > 0 for side in result[0]):
                 self.operations += result[1]
                 return torch.empty(result[0], dtype=first.dtype, device="meta")
@@ -115,9 +139,23 @@ class ShapeRules(TorchFunctionMode):
 
 
 OF_SHAPE = frozenset(
-    ("__get__", "__getitem__", "chunk", "contiguous", "dim", "empty", "flatten", "is_contiguous", "numel", "pad",
-     "reshape", "size", "sym_max", "view")
-)  # fmt: skip
+    (
+        "__get__",
+        "__getitem__",
+        "chunk",
+        "contiguous",
+        "dim",
+        "empty",
+        "flatten",
+        "is_contiguous",
+        "numel",
+        "pad",
+        "reshape",
+        "size",
+        "sym_max",
+        "view",
+    )
+)
 """Functions that only read a tensor's properties, or change its view."""
 
 
@@ -160,9 +198,13 @@ def _transposed_convolution(
     settings = (_each(value, count) for value in (stride, padding, output_padding, dilation))
     sides = [
         (side - 1) * step - 2 * around + apart * (wide - 1) + more + 1
-        for side, wide, step, around, more, apart in zip(x.shape[2:], weight.shape[2:], *settings, strict=True)
+        for side, wide, step, around, more, apart in zip(
+            x.shape[2:], weight.shape[2:], *settings, strict=True
+        )
     ]
-    return (x.shape[0], weight.shape[1], *sides), 2 * math.prod(x.shape) * math.prod(weight.shape[1:])
+    return (x.shape[0], weight.shape[1], *sides), 2 * math.prod(x.shape) * math.prod(
+        weight.shape[1:]
+    )
 
 
 def _average_pooled(
@@ -182,7 +224,10 @@ def _average_pooled(
 def _joined(tensors: Sequence[Tensor], dim: int = 0, **options: Any) -> Result:
     first, others = tensors[0].shape, [tensor.shape for tensor in tensors]
     along = dim % len(first)
-    if any((*shape[:along], *shape[along + 1 :]) != (*first[:along], *first[along + 1 :]) for shape in others):
+    if any(
+        (*shape[:along], *shape[along + 1 :]) != (*first[:along], *first[along + 1 :])
+        for shape in others
+    ):
         return None
     return (*first[:along], sum(shape[along] for shape in others), *first[along + 1 :]), 0
 
@@ -198,15 +243,25 @@ def _combined(x: Tensor, other: Any, **options: Any) -> Result:
         return None
 
 
-def _mean(x: Tensor, dim: int | Sizes | None = None, keepdim: bool = False, **options: Any) -> Result:
+def _mean(
+    x: Tensor, dim: int | Sizes | None = None, keepdim: bool = False, **options: Any
+) -> Result:
     if dim is None or options:
         return None
     over = {axis % x.dim() for axis in ([dim] if isinstance(dim, int) else dim)}
-    return [1 if axis in over else side for axis, side in enumerate(x.shape) if keepdim or axis not in over], 0
+    return [
+        1 if axis in over else side
+        for axis, side in enumerate(x.shape)
+        if keepdim or axis not in over
+    ], 0
 
 
 def _windows(
-    sides: Sizes, kernel: int | Sizes, stride: int | Sizes | None, padding: int | Sizes, dilation: int | Sizes = 1
+    sides: Sizes,
+    kernel: int | Sizes,
+    stride: int | Sizes | None,
+    padding: int | Sizes,
+    dilation: int | Sizes = 1,
 ) -> list[int]:
     """The number of windows along each side; without a stride they do not overlap."""
     count, stride = len(sides), stride or kernel
@@ -227,29 +282,53 @@ RULES: Mapping[Callable[..., Any], Callable[..., Result]] = {
         (torch.matmul, Tensor.matmul, Tensor.__matmul__),
         lambda x, other: _linear(x, other.mT) if other.dim() == 2 else None,
     ),
-    **dict.fromkeys((functional.conv1d, functional.conv2d, torch.conv1d, torch.conv2d), _convolution),
+    **dict.fromkeys(
+        (functional.conv1d, functional.conv2d, torch.conv1d, torch.conv2d), _convolution
+    ),
     **dict.fromkeys((functional.conv_transpose2d, torch.conv_transpose2d), _transposed_convolution),
     functional.avg_pool2d: _average_pooled,
     **dict.fromkeys(
         (functional.max_pool2d, torch.max_pool2d),
-        lambda x, kernel_size, stride=None, padding=0, dilation=1, ceil_mode=False, return_indices=False:
-            _average_pooled(x, kernel_size, stride, padding, ceil_mode or return_indices, dilation=dilation),
+        lambda x, kernel_size, stride=None, padding=0, dilation=1, ceil_mode=False, return_indices=False: (
+            _average_pooled(
+                x, kernel_size, stride, padding, ceil_mode or return_indices, dilation=dilation
+            )
+        ),
     ),
-    functional.adaptive_avg_pool2d: (
-        lambda x, output_size: ((*x.shape[:2], *_each(output_size, 2)), 0) if x.dim() == 4 else None
+    functional.adaptive_avg_pool2d: lambda x, output_size: (
+        ((*x.shape[:2], *_each(output_size, 2)), 0) if x.dim() == 4 else None
     ),
     torch.cat: _joined,
     **dict.fromkeys((Tensor.mul, Tensor.add, Tensor.sub), _combined),
-    Tensor.div: lambda x, other, **options: _combined(x, other) if x.is_floating_point() and not options else None,
+    Tensor.div: lambda x, other, **options: (
+        _combined(x, other) if x.is_floating_point() and not options else None
+    ),
     Tensor.mean: _mean,
     **dict.fromkeys(
         (
-            functional.silu, functional.leaky_relu, functional.relu, functional.elu, functional.selu,
-            functional.gelu, functional.hardtanh, functional.mish, functional.softsign, functional.softmax,
-            functional.softplus, functional.hardsigmoid, functional.log_softmax, functional.threshold,
-            functional.dropout, functional.batch_norm, functional.layer_norm,
-            torch.sigmoid, torch.tanh, torch.asinh, torch.exp, torch.ones_like,
+            functional.silu,
+            functional.leaky_relu,
+            functional.relu,
+            functional.elu,
+            functional.selu,
+            functional.gelu,
+            functional.hardtanh,
+            functional.mish,
+            functional.softsign,
+            functional.softmax,
+            functional.softplus,
+            functional.hardsigmoid,
+            functional.log_softmax,
+            functional.threshold,
+            functional.dropout,
+            functional.batch_norm,
+            functional.layer_norm,
+            torch.sigmoid,
+            torch.tanh,
+            torch.asinh,
+            torch.exp,
+            torch.ones_like,
         ),
         lambda x, *more, **options: (x.shape, 0),
     ),
-}  # fmt: skip
+}

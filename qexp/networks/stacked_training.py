@@ -35,7 +35,9 @@ log = logging.getLogger("qexp.run")
 Tensors = dict[str, Tensor]
 
 FACTORS = ""
-"""The name, which no variable has, of the factors of learning rates beside the samples of a step."""
+"""The name, which no variable has, of the factors of learning rates beside the samples of a
+step.
+"""
 
 
 class LossModule(nn.Module):
@@ -46,14 +48,18 @@ class LossModule(nn.Module):
         self.network, self._recipe = network, recipe
 
     def forward(self, samples: Tensors) -> tuple[Tensor, Tensor]:
-        """The objective to minimise, (), and the losses, (output,), of transformed samples, (sample, ...) each."""
+        """The objective to minimise, (), and the losses, (output,), of transformed samples,
+        (sample, ...) each.
+        """
         features = self.network.features({name: samples[name] for name in self.network.inputs})
         losses = losses_of(self.network, self._recipe.losses, features, samples)
         return total(losses, self.network.penalty()), torch.stack(losses)
 
 
 def can_be_stacked(network: Network, recipe: Recipe) -> bool:
-    """Whether networks with this one's architecture can be trained in one computation, by a try with two samples."""
+    """Whether networks with this one's architecture can be trained in one computation, by a try
+    with two samples.
+    """
     module = LossModule(with_norms_for_stacks(copy.deepcopy(network)), recipe).train()
     if not all(weight.requires_grad for weight in module.parameters()):
         return False
@@ -82,7 +88,9 @@ class _Features(nn.Module):
 
 
 def with_norms_for_stacks(network: Network) -> Network:
-    """Replace batch normalisation of rows, in place: torch's own rounds differently in a stack than alone."""
+    """Replace batch normalisation of rows, in place: torch's own rounds differently in a stack than
+    alone.
+    """
     for module in list(network.modules()):
         for name, child in module.named_children():
             if type(child) is nn.BatchNorm1d:
@@ -102,7 +110,9 @@ class Group:
 
     @property
     def state(self) -> Tensors:
-        """The optimizer's state by name: (network, number) for what each weight has, else a single number."""
+        """The optimizer's state by name: (network, number) for what each weight has, else a single
+        number.
+        """
         state: Tensors = self.optimizer.state[self.weights]
         return state
 
@@ -117,12 +127,14 @@ class Group:
 
 
 class StackedNetworks:
-    """Networks of one architecture, each a row of one matrix of weights, and their steps in one computation.
+    """Networks of one architecture, each a row of one matrix of weights, and their steps in one
+    computation.
 
     module   a network of theirs followed by its losses; its own weights are not used
     weights  (network, number), in rows of the layout
     buffers  name → (network, ...)
-    recipes  how neighbouring networks are trained, and how many they are; precision and losses are those of the first
+    recipes  how neighbouring networks are trained, and how many they are; precision and losses are
+             those of the first
     Optimizers must update each number independently, with steps in proportion to the learning rate.
     """
 
@@ -147,13 +159,18 @@ class StackedNetworks:
             rows = slice(first, first + count)
             of_group = nn.Parameter(weights[rows])
             of_group.grad = gradients[rows]
-            self.groups.append(Group(rows, recipe, of_group, recipe.optimizer([of_group], recipe.learning_rate)))
+            self.groups.append(
+                Group(rows, recipe, of_group, recipe.optimizer([of_group], recipe.learning_rate))
+            )
             first += count
         optimizers = [group.optimizer for group in self.groups]
-        self._steps = Steps(self._step, optimizers, lambda: [weights, *self.buffers.values()], weights.device)
+        self._steps = Steps(
+            self._step, optimizers, lambda: [weights, *self.buffers.values()], weights.device
+        )
 
     def step(self, samples: Tensors, rates: Sequence[float], factors: Tensor | None) -> Tensor:
-        """Train all networks on a batch, (network, sample, ...); returns their losses, (network, output).
+        """Train all networks on a batch, (network, sample, ...); returns their losses, (network,
+        output).
 
         rates    the learning rate of each group
         factors  of the rates, (network, 1) or (network, number); None if all are 1
@@ -164,27 +181,36 @@ class StackedNetworks:
         samples = dict(given)
         factors = samples.pop(FACTORS, None)
         objectives, losses = self.evaluate(samples)
-        gradients = torch.autograd.grad(objectives.sum(), list(self.views.values()), allow_unused=True)
+        gradients = torch.autograd.grad(
+            objectives.sum(), list(self.views.values()), allow_unused=True
+        )
         for view, gradient in zip(self._gradients.values(), gradients, strict=True):
             view.zero_() if gradient is None else view.copy_(gradient)
         before = None if factors is None else self.weights.clone()
         for group in self.groups:
             group.step()
-        if (
-            before is not None and factors is not None
-        ):  # steps are proportional to the rate; `lerp` with a factor of 1 changes no bit
+        # steps are proportional to the rate; `lerp` with a factor of 1 changes no bit
+        if before is not None and factors is not None:
             self.weights.copy_(torch.lerp(before, self.weights, factors))
         return losses.detach()
 
     def evaluate(self, samples: Tensors) -> tuple[Tensor, Tensor]:
-        """The objective that each network minimises, (network,), and its losses, (network, output)."""
-        with torch.autocast(self.weights.device.type, self._cast) if self._cast else contextlib.nullcontext():
+        """The objective that each network minimises, (network,), and its losses, (network,
+        output).
+        """
+        with (
+            torch.autocast(self.weights.device.type, self._cast)
+            if self._cast
+            else contextlib.nullcontext()
+        ):
             pair: tuple[Tensor, Tensor] = self._of_each(self.module, samples)
         return pair
 
     @torch.no_grad()
     def features(self, inputs: Tensors) -> Tensors:
-        """What each network makes of inputs, (network, sample, ...), without its posterior heads; see `Network`."""
+        """What each network makes of inputs, (network, sample, ...), without its posterior heads;
+        see `Network`.
+        """
         self.module.eval()
         features: Tensors = self._of_each(_Features(self.module.network), inputs)
         return features
@@ -192,12 +218,15 @@ class StackedNetworks:
     def _of_each(self, module: nn.Module, samples: Tensors) -> Any:
         """What a module that holds a network as `network` makes of the samples of each."""
         return vmap(
-            lambda weights, buffers, own: functional_call(module, (weights, buffers), (own,)), randomness="different"
+            lambda weights, buffers, own: functional_call(module, (weights, buffers), (own,)),
+            randomness="different",
         )(self.views, self.buffers, samples)
 
     def rates(self, epoch: int, batch: int, batches: int) -> list[float]:
         """The scheduled learning rate of each group."""
-        return [training.scheduled_rate(group.recipe, epoch, batch, batches) for group in self.groups]
+        return [
+            training.scheduled_rate(group.recipe, epoch, batch, batches) for group in self.groups
+        ]
 
 
 # The lines of `metrics.jsonl` of a stack: one per epoch and network, kept as a row of numbers.
@@ -208,7 +237,8 @@ Line = dict[str, Any]
 def line_of(numbers: Sequence[float], epoch: int, names: Sequence[str]) -> Line:
     """An epoch's line from its numbers.
 
-    numbers  learning rate, training losses, validation losses if there are any, 1 if the epoch is the best so far
+    numbers  learning rate, training losses, validation losses if there are any, 1 if the epoch is
+             the best so far
     names    names of the outputs, in the order of the losses
     """
     rate, *losses, best = numbers
@@ -226,14 +256,21 @@ def line_of(numbers: Sequence[float], epoch: int, names: Sequence[str]) -> Line:
 
 
 def mean_of_networks(numbers: Array, epoch: int, names: Sequence[str]) -> Line:
-    """The mean line of several networks, of (network, number); best only if it is the best epoch so far of them all."""
-    return line_of([*numbers[:, :-1].mean(axis=0).tolist(), float(numbers[:, -1].all())], epoch, names)
+    """The mean line of several networks, of (network, number); best only if it is the best epoch so
+    far of them all.
+    """
+    return line_of(
+        [*numbers[:, :-1].mean(axis=0).tolist(), float(numbers[:, -1].all())], epoch, names
+    )
 
 
-# The tasks of a stack: a network and its data, how its training ended, and which tasks can share a stack.
+# The tasks of a stack: a network and its data, how its training ended, and which tasks can share a
+# stack.
 
 OPERATIONS_AT_ONCE = 3e9
-"""In the forward pass of a step: a larger stack is no faster, because its activations no longer fit into the cache."""
+"""In the forward pass of a step: a larger stack is no faster, because its activations no longer fit
+into the cache.
+"""
 
 LARGEST_STACK = 512
 
@@ -275,25 +312,33 @@ class Outcome:
 
 
 def stack_size(network: Network, batch_size: int) -> int:
-    """The number of such networks to train together; 1 if a stack would be no faster, and with dropout.
+    """The number of such networks to train together; 1 if a stack would be no faster, and with
+    dropout.
 
-    Dropout draws from one stream of random numbers for the whole stack, and would depend on the other networks.
+    Dropout draws from one stream of random numbers for the whole stack, and would depend on the
+    other networks.
     """
-    if any(isinstance(module, nn.modules.dropout._DropoutNd) and module.p > 0 for module in network.modules()):
+    if any(
+        isinstance(module, nn.modules.dropout._DropoutNd) and module.p > 0
+        for module in network.modules()
+    ):
         return 1
     operations = operations_per_sample(copy.deepcopy(network).to("meta").eval()) * batch_size
     return max(1, min(LARGEST_STACK, int(OPERATIONS_AT_ONCE / max(operations, 1))))
 
 
-# The networks differ in their weights, their rows and their fitted transforms. Every step is one batched pass over all
-# of them (`torch.func`). The weights of each are a row of one matrix, so that an optimizer's step is one operation,
-# too. A trained network does not depend on the others in its stack, to the last bit. For activations that torch rounds
-# differently by their place in memory (gelu, silu and other smooth ones), it depends on them by about 1e-7 per step.
+# The networks differ in their weights, their rows and their fitted transforms. Every step is one
+# batched pass over all of them (`torch.func`). The weights of each are a row of one matrix, so that
+# an optimizer's step is one operation, too. A trained network does not depend on the others in its
+# stack, to the last bit. For activations that torch rounds differently by their place in memory
+# (gelu, silu and other smooth ones), it depends on them by about 1e-7 per step.
 
 
 class StackListener(Protocol):
     def epoch_done(self, epoch: int, line: Line | None, seconds: float) -> None:
-        """line  the mean over the networks, as of `metrics.jsonl`; None if all of them have ended"""
+        """line  the mean over the networks, as of `metrics.jsonl`; None if all of them have
+        ended
+        """
 
     def checkpoint_written(self, epoch: int) -> None: ...
 
@@ -301,7 +346,8 @@ class StackListener(Protocol):
 class Stack:
     """Trains the networks of several tasks side by side.
 
-    tasks   of one architecture, with names of their own and the same numbers of rows; see `stack_size` for how many
+    tasks   of one architecture, with names of their own and the same numbers of rows; see
+            `stack_size` for how many
     folder  gets `stack.safetensors`, from which training resumes
     Optimizers must update each number independently, with steps in proportion to the learning rate.
     Raises ValueError for callbacks of tasks without validation rows.
@@ -309,33 +355,52 @@ class Stack:
 
     _networks: StackedNetworks
 
-    def __init__(self, tasks: Sequence[Task], recipe: Recipe, device: torch.device, folder: Path) -> None:
+    def __init__(
+        self, tasks: Sequence[Task], recipe: Recipe, device: torch.device, folder: Path
+    ) -> None:
         if tasks[0].validation is None and tasks[0].callbacks:
-            raise ValueError(f"{tasks[0].name} has no validation rows, which callbacks need; leave the callbacks out")
+            raise ValueError(
+                f"{tasks[0].name} has no validation rows, which callbacks need; leave the"
+                " callbacks out"
+            )
         self.tasks, self.recipe, self.device, self.folder = list(tasks), recipe, device, folder
         self.outcomes = [Outcome() for _ in tasks]
         self.epochs_done = 0
         self._train_size = len(next(iter(tasks[0].train.values())))
         self.batches = math.ceil(self._train_size / recipe.batch_size)
         self._small = stack_size(tasks[0].model.network, recipe.batch_size) > 1
-        self._module = LossModule(with_norms_for_stacks(copy.deepcopy(tasks[0].model.network)), recipe)
+        self._module = LossModule(
+            with_norms_for_stacks(copy.deepcopy(tasks[0].model.network)), recipe
+        )
         for task in tasks:
             task.model.to(device)
-        self._train = [self._transformed(position, task.train, "training") for position, task in enumerate(tasks)]
+        self._train = [
+            self._transformed(position, task.train, "training")
+            for position, task in enumerate(tasks)
+        ]
         self._validation = [
-            self._transformed(position, task.validation, "validation") if task.validation is not None else {}
+            (
+                self._transformed(position, task.validation, "validation")
+                if task.validation is not None
+                else {}
+            )
             for position, task in enumerate(tasks)
         ]
         self._layout = WeightLayout(self._module)
-        self._best = BestRows(self._layout, [LossModule(task.model.network, recipe) for task in tasks], device)
+        self._best = BestRows(
+            self._layout, [LossModule(task.model.network, recipe) for task in tasks], device
+        )
         columns = 2 + len(recipe.losses) * (1 if tasks[0].validation is None else 2)
-        self._history = torch.full((len(tasks), recipe.epochs, columns), math.nan, dtype=torch.float64)
+        self._history = torch.full(
+            (len(tasks), recipe.epochs, columns), math.nan, dtype=torch.float64
+        )
         self._enter()
 
     def run(self, listener: StackListener, interrupted: Callable[[], bool]) -> bool:
         """Train to the end, or until `interrupted()` between two epochs. True if it got to the end.
 
-        At the end every model has the weights of its kept epoch; `outcomes` has a result for each task.
+        At the end every model has the weights of its kept epoch; `outcomes` has a result for each
+        task.
         """
         checkpointed_at, unwritten = time.monotonic(), False
         with own_random_state(self.device), deterministic():
@@ -361,7 +426,9 @@ class Stack:
         return bool(self._positions) and self.epochs_done < self.recipe.epochs
 
     def curve(self, position: int) -> Tensor:
-        """A task's epochs so far, (epoch, number), as `line_of` makes a line of `metrics.jsonl` of the numbers."""
+        """A task's epochs so far, (epoch, number), as `line_of` makes a line of `metrics.jsonl` of
+        the numbers.
+        """
         history = self._history[position]
         return history[~history[:, 0].isnan()]
 
@@ -391,7 +458,9 @@ class Stack:
             if self._goes_on():
                 networks = self._networks
                 networks.weights.copy_(tensors["weights"])
-                networks.buffers = {name: tensors[f"buffers.{name}"].to(self.device) for name in networks.buffers}
+                networks.buffers = {
+                    name: tensors[f"buffers.{name}"].to(self.device) for name in networks.buffers
+                }
                 checkpoint.restore_optimizer(networks.groups[0].optimizer, tensors)
         return self.epochs_done
 
@@ -406,7 +475,9 @@ class Stack:
 
     def _enter(self) -> None:
         """Start to train the tasks that have not ended from their kept weights."""
-        self._positions = [position for position, outcome in enumerate(self.outcomes) if not outcome.ended]
+        self._positions = [
+            position for position, outcome in enumerate(self.outcomes) if not outcome.ended
+        ]
         self._take(self._best.weights, self._best.buffers, self._in_company(self._positions))
 
     def _leave(self, remaining: list[int]) -> None:
@@ -417,34 +488,60 @@ class Stack:
         self._take(before.weights, before.buffers, rows)
         if rows:
             self._networks.groups[0].state.update(
-                (name, value[rows] if isinstance(value, Tensor) and value.shape == before.weights.shape else value)
+                (
+                    name,
+                    (
+                        value[rows]
+                        if isinstance(value, Tensor) and value.shape == before.weights.shape
+                        else value
+                    ),
+                )
                 for name, value in before.groups[0].state.items()
             )
 
     def _in_company(self, rows: list[int]) -> list[int]:
-        """The rows to compute. A single one is doubled: products may round differently for one network than for two."""
+        """The rows to compute. A single one is doubled: products may round differently for one
+        network than for two.
+        """
         return rows * 2 if len(rows) == 1 and self._small else rows
 
     def _take(self, weights: Tensor, buffers: Tensors, rows: list[int]) -> None:
-        """Copy rows of weights and buffers; stack the samples of the current networks, (network, sample, ...)."""
+        """Copy rows of weights and buffers; stack the samples of the current networks, (network,
+        sample, ...).
+        """
         self._inputs = self._stacked(self._train)
         self._held_out = self._stacked(self._validation)
         taken = {name: values[rows] for name, values in buffers.items()}
-        self._networks = StackedNetworks(self._module, self._layout, weights[rows], taken, [(self.recipe, len(rows))])
+        self._networks = StackedNetworks(
+            self._module, self._layout, weights[rows], taken, [(self.recipe, len(rows))]
+        )
 
     def _stacked(self, samples: Sequence[Tensors]) -> Tensors:
         of_each = [samples[position] for position in self._in_company(self._positions)]
-        return {name: torch.stack([tensors[name] for tensors in of_each]) for name in of_each[0]} if of_each else {}
+        return (
+            {name: torch.stack([tensors[name] for tensors in of_each]) for name in of_each[0]}
+            if of_each
+            else {}
+        )
 
     def _train_epoch(self) -> Tensor:
-        """Train all current networks for an epoch; returns their losses, (batch, network, output)."""
+        """Train all current networks for an epoch; returns their losses, (batch, network,
+        output).
+        """
         epoch, size = self.epochs_done + 1, self.recipe.batch_size
-        trained = [(self.tasks[position], self.outcomes[position]) for position in self._in_company(self._positions)]
+        trained = [
+            (self.tasks[position], self.outcomes[position])
+            for position in self._in_company(self._positions)
+        ]
         orders = torch.stack([task.order(epoch) for task, _ in trained]).to(self.device)
         rows = torch.arange(len(orders), device=self.device)[:, None]
-        shuffled = {name: values[rows, orders].split(size, dim=1) for name, values in self._inputs.items()}
+        shuffled = {
+            name: values[rows, orders].split(size, dim=1) for name, values in self._inputs.items()
+        }
         factors = [[outcome.learning_rate_factor] for _, outcome in trained]
-        on_device = None if factors == [[1.0]] * len(factors) else torch.tensor(factors, device=self.device)
+        on_device = (
+            None if factors == [[1.0]] * len(factors) else torch.tensor(factors, device=self.device)
+        )
         if (seed := self.tasks[self._positions[0]].dropout_seed) is not None:
             torch.manual_seed(seed(epoch))
         self._module.train()
@@ -462,15 +559,21 @@ class Stack:
         rows = next(iter(self._held_out.values())).shape[1]
         parts = []
         for start in range(0, rows, BATCH):
-            batch = {name: values[:, start : start + BATCH] for name, values in self._held_out.items()}
+            batch = {
+                name: values[:, start : start + BATCH] for name, values in self._held_out.items()
+            }
             _, losses = self._networks.evaluate(batch)
             parts.append(losses * (min(BATCH, rows - start) / rows))
         return torch.stack(parts).sum(0).cpu()
 
     def _close_epoch(self, batch_losses: Tensor) -> Line | None:
-        """Validate, keep the weights of each network at its best, run the callbacks. Returns the epoch's mean line."""
+        """Validate, keep the weights of each network at its best, run the callbacks. Returns the
+        epoch's mean line.
+        """
         names = list(self.recipe.losses)
-        means = training.mean_losses(batch_losses, self.recipe.batch_size, self._train_size).tolist()
+        means = training.mean_losses(
+            batch_losses, self.recipe.batch_size, self._train_size
+        ).tolist()
         validated = self._validate().double().tolist() if self._held_out else None
         sound = torch.isfinite(batch_losses).flatten(2).all(-1).all(0).tolist()
         epoch = self.epochs_done + 1
@@ -478,10 +581,16 @@ class Stack:
         better, written, numbers = [], [], []
         for row, position in enumerate(self._positions):
             task, outcome = self.tasks[position], self.outcomes[position]
-            problem = None if sound[row] else training.divergence(batch_losses[:, row], self.recipe, epoch)
+            problem = (
+                None
+                if sound[row]
+                else training.divergence(batch_losses[:, row], self.recipe, epoch)
+            )
             loss = math.nan if validated is None else sum(validated[row])
             if problem is None and validated is not None and not math.isfinite(loss):
-                problem = f"the validation loss of epoch {epoch} is {loss}; try a lower learning rate"
+                problem = (
+                    f"the validation loss of epoch {epoch} is {loss}; try a lower learning rate"
+                )
             if problem is not None:
                 outcome.failed = f"{task.name}: {problem}"
                 continue
@@ -500,13 +609,17 @@ class Stack:
             self._history[written, epoch - 1] = torch.tensor(numbers, dtype=torch.float64)
         self._keep(better)
         self.epochs_done = epoch
-        remaining = [row for row, position in enumerate(self._positions) if not self.outcomes[position].ended]
+        remaining = [
+            row for row, position in enumerate(self._positions) if not self.outcomes[position].ended
+        ]
         if len(remaining) < len(self._positions):
             self._leave(remaining)
         return mean_of_networks(np.array(numbers), epoch, names) if numbers else None
 
     def _keep(self, rows: list[int]) -> None:
-        """Copy the weights of networks, unless the last epoch's are kept and another follows for all of them."""
+        """Copy the weights of networks, unless the last epoch's are kept and another follows for
+        all of them.
+        """
         stops = any(self.outcomes[position].ended for position in self._positions)
         if self.recipe.keep == "last" and self.epochs_done + 1 < self.recipe.epochs and not stops:
             return
@@ -534,4 +647,6 @@ class Stack:
 
 
 def _no_test_part() -> dict[str, dict[str, float]]:
-    raise ValueError("networks of a stack have no test part; leave out the callback 'test_evaluate'")
+    raise ValueError(
+        "networks of a stack have no test part; leave out the callback 'test_evaluate'"
+    )

@@ -1,9 +1,11 @@
-"""Steps of training on a GPU: those of small networks recorded as a graph, those of large ones compiled.
+"""Steps of training on a GPU: those of small networks recorded as a graph, those of large ones
+compiled.
 
-The operations of a small network take less time than Python needs to launch them, one by one. A recorded step is
-launched as a whole; Python's code runs while it is recorded, and not again. So whatever changes from step to step is in
-tensors: samples, learning rates, weights, the optimizer's state, and the state of the random numbers.
-In a large network it is the operations themselves that take the time; the compiler joins those that wait for memory.
+The operations of a small network take less time than Python needs to launch them, one by one. A
+recorded step is launched as a whole; Python's code runs while it is recorded, and not again. So
+whatever changes from step to step is in tensors: samples, learning rates, weights, the optimizer's
+state, and the state of the random numbers. In a large network it is the operations themselves that
+take the time; the compiler joins those that wait for memory.
 """
 
 from __future__ import annotations
@@ -43,7 +45,9 @@ class Graph:
 
 
 Record = Callable[[Callable[[], None], Callable[[], Tensor]], Graph]
-"""Runs a function to warm up, and records a step; raises an exception if the step cannot be recorded."""
+"""Runs a function to warm up, and records a step; raises an exception if the step cannot be
+recorded.
+"""
 
 
 def cuda_graph(warm_up: Callable[[], None], step: Callable[[], Tensor]) -> Graph:
@@ -52,7 +56,8 @@ def cuda_graph(warm_up: Callable[[], None], step: Callable[[], Tensor]) -> Graph
     stream.wait_stream(torch.cuda.current_stream())
     with torch.cuda.stream(stream):
         with warnings.catch_warnings(action="ignore"):  # that this mode of torch is a prototype
-            torch.cuda.set_sync_debug_mode("error")  # found out here: a record that breaks off can leave torch unusable
+            # found out here: a record that breaks off can leave torch unusable
+            torch.cuda.set_sync_debug_mode("error")
         try:
             warm_up()
         finally:
@@ -74,7 +79,9 @@ LARGE = 10_000_000
 """Weights of a network from which on it is compiled, and its steps are not recorded."""
 
 WARM_UP = 3
-"""Steps before the one that is recorded: libraries choose their algorithms, optimizers make their state."""
+"""Steps before the one that is recorded: libraries choose their algorithms, optimizers make their
+state.
+"""
 
 TOLERANCE = 1e-3
 """Relative, between the losses of recorded steps and of the same steps launched one by one."""
@@ -84,14 +91,15 @@ class Steps:
     """The steps of a training, on its device.
 
     step        samples → losses; it changes weights by the learning rates of the optimizers' groups
-    optimizers  update each number independently of the others, by a learning rate that may be a tensor
+    optimizers  update each number independently of the others, by a learning rate that may be a
+                tensor
     changed     returns all other tensors that a step changes: weights and buffers
     device      where all of them are; None to launch all operations one by one
     network     by whose `features` the step makes those of samples, if it may be compiled
 
-    The first step with samples of a shape is recorded, and replayed from then on, so that a step's bits do not depend
-    on how many were made before. Where a step cannot be recorded, or recorded steps do not make the losses of others,
-    operations are launched one by one.
+    The first step with samples of a shape is recorded, and replayed from then on, so that a step's
+    bits do not depend on how many were made before. Where a step cannot be recorded, or recorded
+    steps do not make the losses of others, operations are launched one by one.
     """
 
     features: Callable[[Samples], dict[str, Tensor]]
@@ -105,10 +113,17 @@ class Steps:
         device: torch.device | None,
         network: Network | None = None,
     ) -> None:
-        self._step, self._optimizers, self._changed, self._network = step, optimizers, changed, network
+        self._step, self._optimizers, self._changed, self._network = (
+            step,
+            optimizers,
+            changed,
+            network,
+        )
         self._device = device or torch.device("cpu")
         of_device = self._device.type if os.environ.get(VARIABLE) != "0" else ""
-        large = network is not None and sum(weight.numel() for weight in network.parameters()) >= LARGE
+        large = (
+            network is not None and sum(weight.numel() for weight in network.parameters()) >= LARGE
+        )
         self._to_compile = large and of_device in COMPILED_ON
         self._record = None if large else RECORDERS.get(of_device)
         self._recorded: dict[object, tuple[Graph, Samples]] = {}
@@ -154,16 +169,22 @@ class Steps:
         try:
             with self._unchanged():
                 graph = self._record(
-                    lambda: seen.extend(self._step(own).clone() for _ in range(WARM_UP)), lambda: self._capturable(own)
+                    lambda: seen.extend(self._step(own).clone() for _ in range(WARM_UP)),
+                    lambda: self._capturable(own),
                 )
             with self._unchanged():
                 for _ in range(WARM_UP):
                     graph.replay()
                     recorded.append(graph.losses.clone())
-            if not torch.allclose(torch.stack(recorded), torch.stack(seen), rtol=TOLERANCE, equal_nan=True):
+            if not torch.allclose(
+                torch.stack(recorded), torch.stack(seen), rtol=TOLERANCE, equal_nan=True
+            ):
                 raise ValueError("recorded steps make other losses, as if it counted its calls")
         except Exception as error:  # whatever an operation or a loss does that cannot be recorded
-            log.info("operations are launched one by one; a step is not recorded: %s", shortened(repr(error)))
+            log.info(
+                "operations are launched one by one; a step is not recorded: %s",
+                shortened(repr(error)),
+            )
             self._record = None
             self._recorded.clear()
             self._set(rates)
@@ -176,9 +197,12 @@ class Steps:
         os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(cache_folder() / "compiled"))
         from torch._inductor import config
 
-        config.deterministic = True  # no choice between kernels by their speed, which would change bits
+        config.deterministic = (
+            True  # no choice between kernels by their speed, which would change bits
+        )
         self._to_compile, started = False, time.perf_counter()
-        # Each shape is compiled by itself, so that the kernels of a batch do not depend on those before it.
+        # Each shape is compiled by itself, so that the kernels of a batch do not depend on those
+        # before it.
         self.features = torch.compile(self._network.features, dynamic=False)
         try:
             with self._unchanged():
@@ -204,7 +228,9 @@ class Steps:
 
     @contextmanager
     def _unchanged(self) -> Iterator[None]:
-        """Restore weights, buffers, random numbers and the optimizers' state; what is new in that is set to zero."""
+        """Restore weights, buffers, random numbers and the optimizers' state; what is new in that
+        is set to zero.
+        """
         before = [(tensor, tensor.clone()) for tensor in [*self._changed(), *self._state()]]
         random = random_state(self._device)
         try:
@@ -221,7 +247,12 @@ class Steps:
 
     def _state(self) -> list[Tensor]:
         slots = [slots for optimizer in self._optimizers for slots in optimizer.state.values()]
-        return [value for of_weight in slots for value in of_weight.values() if isinstance(value, Tensor)]
+        return [
+            value
+            for of_weight in slots
+            for value in of_weight.values()
+            if isinstance(value, Tensor)
+        ]
 
 
 # torch's random numbers.

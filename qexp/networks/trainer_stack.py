@@ -1,11 +1,14 @@
-"""Several runs trained side by side: their networks in one stack, each run with a trainer of its own.
+"""Several runs trained side by side: their networks in one stack, each run with a trainer of its
+own.
 
-Each step is one computation for all networks. Everything else is done for each run as if it were alone: its samples,
-validation, best epoch, callbacks and checkpoints, from which it resumes beside other runs.
+Each step is one computation for all networks. Everything else is done for each run as if it were
+alone: its samples, validation, best epoch, callbacks and checkpoints, from which it resumes beside
+other runs.
 
-The bits of a run depend on the size of its stack, on its place there and on the seed of the stack's dropout, but not on
-the other runs. So places stay: one that no run has, or whose run has ended, is computed with the samples of another
-run, and nothing is made of it. A run that is ahead of the others, after an interruption, waits for them.
+The bits of a run depend on the size of its stack, on its place there and on the seed of the stack's
+dropout, but not on the other runs. So places stay: one that no run has, or whose run has ended, is
+computed with the samples of another run, and nothing is made of it. A run that is ahead of the
+others, after an interruption, waits for them.
 """
 
 from __future__ import annotations
@@ -25,8 +28,20 @@ from qexp.base.seeds import Seeds
 from qexp.networks import training
 from qexp.networks.checkpoint import WeightLayout
 from qexp.networks.estimator import BATCH
-from qexp.networks.stacked_training import Group, LossModule, StackedNetworks, Tensors, with_norms_for_stacks
-from qexp.networks.training import Samples, Trainer, TrainingListener, deterministic, own_random_state
+from qexp.networks.stacked_training import (
+    Group,
+    LossModule,
+    StackedNetworks,
+    Tensors,
+    with_norms_for_stacks,
+)
+from qexp.networks.training import (
+    Samples,
+    Trainer,
+    TrainingListener,
+    deterministic,
+    own_random_state,
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,7 +49,8 @@ class Member:
     """A run in a stack.
 
     place        its place, counted from 0
-    steps        what says how its weights are changed; neighbours for which it is equal share an optimizer
+    steps        what says how its weights are changed; neighbours for which it is equal share an
+                 optimizer
     interrupted  returns whether the run was asked to end
     alone        a context in which only this run is at work, for what is logged
     """
@@ -68,17 +84,24 @@ class TrainerStack:
     members  runs of one architecture, with the same numbers of epochs, batches and samples
     size     number of places
     seeds    of the stack: its dropout
-    ended    hears of each run that ends before its training does: with its error, or None if it was interrupted
+    ended    hears of each run that ends before its training does: with its error, or None if it was
+             interrupted
     """
 
     def __init__(
-        self, members: Sequence[Member], size: int, seeds: Seeds, ended: Callable[[Member, Exception | None], None]
+        self,
+        members: Sequence[Member],
+        size: int,
+        seeds: Seeds,
+        ended: Callable[[Member, Exception | None], None],
     ) -> None:
         self._size, self._seeds, self._ended = size, seeds, ended
         self._members = [member for member in members if member.trainer.goes_on]
         """Those that are trained."""
         first = self._members[0]
-        module = LossModule(with_norms_for_stacks(copy.deepcopy(first.trainer.model.network)), first.trainer.recipe)
+        module = LossModule(
+            with_norms_for_stacks(copy.deepcopy(first.trainer.model.network)), first.trainer.recipe
+        )
         self._layout = WeightLayout(module)
         self._joining = {member: self._state_of(member) for member in self._members}
         """Those that have not joined in yet, with where they stand."""
@@ -90,12 +113,17 @@ class TrainerStack:
             module,
             self._layout,
             torch.stack([state.weights for state in states]),
-            {name: torch.stack([state.buffers[name] for state in states]) for name in states[0].buffers},
+            {
+                name: torch.stack([state.buffers[name] for state in states])
+                for name in states[0].buffers
+            },
             [(group[0].trainer.recipe, len(group)) for group in groups],
         )
 
     def run(self) -> None:
-        """Train to the end: the models of all runs that have not ended before have their last weights then."""
+        """Train to the end: the models of all runs that have not ended before have their last
+        weights then.
+        """
         with own_random_state(self._networks.weights.device), deterministic():
             checkpointed_at = time.monotonic()
             while self._members:
@@ -105,10 +133,15 @@ class TrainerStack:
                 if not self._members:
                     return
                 epoch = min(member.trainer.progress.epoch for member in self._members)
-                abreast = [member for member in self._members if member.trainer.progress.epoch == epoch]
+                abreast = [
+                    member for member in self._members if member.trainer.progress.epoch == epoch
+                ]
                 self._train(epoch, abreast)
                 past = time.monotonic() - checkpointed_at > training.SECONDS_BETWEEN_CHECKPOINTS
-                self._each([member for member in abreast if past or not member.trainer.goes_on], self._write_checkpoint)
+                self._each(
+                    [member for member in abreast if past or not member.trainer.goes_on],
+                    self._write_checkpoint,
+                )
                 if past:
                     checkpointed_at = time.monotonic()
                 self._members = [member for member in self._members if member.trainer.goes_on]
@@ -140,11 +173,15 @@ class TrainerStack:
 
         self._each(members, close)
 
-    def _steps(self, epoch: int, members: Sequence[Member], batches: dict[Member, Callable[[int], Samples]]) -> Tensor:
+    def _steps(
+        self, epoch: int, members: Sequence[Member], batches: dict[Member, Callable[[int], Samples]]
+    ) -> Tensor:
         """The losses of an epoch's steps, (batch, network, loss)."""
         networks, in_places = self._networks, self._in_places(members)
         factors = torch.stack([self._factors[member] for member in in_places])
-        factors *= torch.tensor([[member.trainer.progress.learning_rate_factor] for member in in_places])
+        factors *= torch.tensor(
+            [[member.trainer.progress.learning_rate_factor] for member in in_places]
+        )
         on_device = None if bool((factors == 1).all()) else factors.to(networks.weights)
         torch.manual_seed(self._seeds.number("train", epoch, "dropout"))
         networks.module.train()
@@ -152,7 +189,8 @@ class TrainerStack:
         for batch in range(count):
             samples = {member: batches[member](batch) for member in members}
             stacked = {
-                name: torch.stack([samples[member][name] for member in in_places]) for name in samples[members[0]]
+                name: torch.stack([samples[member][name] for member in in_places])
+                for name in samples[members[0]]
             }
             losses.append(networks.step(stacked, networks.rates(epoch, batch, count), on_device))
             for member in members:
@@ -166,7 +204,10 @@ class TrainerStack:
         count = len(next(iter(inputs.values()))[0])
         parts = [
             self._networks.features(
-                {name: torch.stack([own[start : start + BATCH] for own in values]) for name, values in inputs.items()}
+                {
+                    name: torch.stack([own[start : start + BATCH] for own in values])
+                    for name, values in inputs.items()
+                }
             )
             for start in range(0, count, BATCH)
         ]

@@ -1,4 +1,6 @@
-"""The training of a network: whether it starts afresh or from a checkpoint, it ends with the same bits."""
+"""The training of a network: whether it starts afresh or from a checkpoint, it ends with the same
+bits.
+"""
 
 from __future__ import annotations
 
@@ -43,8 +45,11 @@ def deterministic() -> Iterator[None]:
     settings: Any = torch.utils.deterministic
     before = torch.get_deterministic_debug_mode()
     fill = settings.fill_uninitialized_memory
-    torch.set_deterministic_debug_mode("warn")  # torch.use_deterministic_algorithms would load torch's compiler
-    settings.fill_uninitialized_memory = False  # it costs time, and no uninitialised memory is read here
+    # torch.use_deterministic_algorithms would load torch's compiler
+    torch.set_deterministic_debug_mode("warn")
+    settings.fill_uninitialized_memory = (
+        False  # it costs time, and no uninitialised memory is read here
+    )
     try:
         yield
     finally:
@@ -70,7 +75,9 @@ class EventWriter:
         self._writer = EventFileWriter(str(folder))
         if epochs_kept:
             restart = SessionLog(status=SessionLog.START)
-            self._writer.add_event(Event(wall_time=time.time(), step=epochs_kept + 1, session_log=restart))
+            self._writer.add_event(
+                Event(wall_time=time.time(), step=epochs_kept + 1, session_log=restart)
+            )
 
     def epoch(self, line: Mapping[str, Any]) -> None:
         """Write the numbers of an epoch's line."""
@@ -80,7 +87,9 @@ class EventWriter:
             if isinstance(value, float)
         ]
         self._writer.add_event(
-            self._event(wall_time=time.time(), step=line["epoch"], summary=self._summary(value=values))
+            self._event(
+                wall_time=time.time(), step=line["epoch"], summary=self._summary(value=values)
+            )
         )
 
     def flush(self) -> None:
@@ -116,9 +125,13 @@ class Recipe:
     gradient_clip: float | None = None
     precision: str = "float32"
     keep: str = "best"
-    """The epoch whose weights are the result: "best", with the lowest validation loss, or "last"."""
+    """The epoch whose weights are the result: "best", with the lowest validation loss, or
+    "last".
+    """
     layer_decay: float = 1.0
-    """A weight's learning rate is multiplied by this once for each layer above it; see `layers_above`."""
+    """A weight's learning rate is multiplied by this once for each layer above it; see
+    `layers_above`.
+    """
     frozen: Sequence[str] = ()
     """Frozen operations: weights and batch statistics are fixed, dropout is off."""
     epochs_frozen: int | None = None
@@ -130,7 +143,9 @@ class Recipe:
 
 
 class Data(ABC):
-    """The samples. Training samples may differ from epoch to epoch; validation and test samples never do."""
+    """The samples. Training samples may differ from epoch to epoch; validation and test samples
+    never do.
+    """
 
     train_size: int
     """Training samples per epoch."""
@@ -146,11 +161,15 @@ class Data(ABC):
         """Training samples to which transforms are fitted."""
 
     def counted(self, output: str, samples: Samples) -> Tensor | None:
-        """The values of an output that its metrics are computed from: booleans in its shape; None for all."""
+        """The values of an output that its metrics are computed from: booleans in its shape; None
+        for all.
+        """
         return None
 
     def training_mean(self, output: str) -> float:
-        """The mean of the training targets of an output, in its unit; NaN if there is no such mean."""
+        """The mean of the training targets of an output, in its unit; NaN if there is no such
+        mean.
+        """
         return math.nan
 
 
@@ -180,7 +199,9 @@ class DivergedError(Exception):
 
 
 class TrainingListener:
-    """Hears of training, and ignores it: batches counted from 1, lines of `metrics.jsonl`, duration of an epoch."""
+    """Hears of training, and ignores it: batches counted from 1, lines of `metrics.jsonl`, duration
+    of an epoch.
+    """
 
     def batch_done(self, epoch: int, batch: int, batches: int) -> None: ...
     def epoch_done(self, line: dict[str, Any], seconds: float) -> None: ...
@@ -204,14 +225,21 @@ class Progress:
 
 
 class Trainer:
-    """Trains a model and keeps its two checkpoints; of several processes the first validates and writes.
+    """Trains a model and keeps its two checkpoints; of several processes the first validates and
+    writes.
 
     folder  gets `best.safetensors` (the weights of the epoch that is kept, see Recipe) and
             `last.safetensors` (weights, optimizer and progress, from which training resumes)
     """
 
     def __init__(
-        self, model: Estimator, data: Data, recipe: Recipe, seeds: Seeds, device: torch.device, folder: Path
+        self,
+        model: Estimator,
+        data: Data,
+        recipe: Recipe,
+        seeds: Seeds,
+        device: torch.device,
+        folder: Path,
     ) -> None:
         self.processes = together()
         self.processes.adapt(model.network)
@@ -234,7 +262,8 @@ class Trainer:
         """Whether anything was trained since the last checkpoint."""
 
     def run(self, listener: TrainingListener, interrupted: Callable[[], bool]) -> bool:
-        """Train to the end, then load the best weights; or until `interrupted()`. True if it got to the end.
+        """Train to the end, then load the best weights; or until `interrupted()`. True if it got to
+        the end.
 
         Raises DivergedError, naming the epoch and the batch, when a loss is NaN or infinite.
         """
@@ -266,7 +295,9 @@ class Trainer:
         return self.progress.epoch <= self.recipe.epochs and self.progress.stopped is None
 
     def resume(self) -> int:
-        """Load `last.safetensors`, if it exists. Returns the number of complete epochs. Raises DamagedError."""
+        """Load `last.safetensors`, if it exists. Returns the number of complete epochs. Raises
+        DamagedError.
+        """
         path = self.folder / "last.safetensors"
         if not path.exists():
             return 0
@@ -279,7 +310,8 @@ class Trainer:
                 callback.restore(state)
         weights = {name: tensors[name] for name in self.model.state_dict() if name in tensors}
         losses = tensors["progress.batch_losses"]
-        # After a loss of NaN the weights are NaN, too; `close_epoch` then names the batch in which training diverged.
+        # After a loss of NaN the weights are NaN, too; `close_epoch` then names the batch in which
+        # training diverged.
         load = checkpoint.load if torch.isfinite(losses).all() else checkpoint.load_diverged
         load(self.model, weights, path)
         with checkpoint.understood(path):
@@ -299,14 +331,17 @@ class Trainer:
         for name, metrics in self.recipe.metrics.items():
             counted = self.data.counted(name, samples)
             cells: Any = ... if counted is None else counted
-            values[name] = evaluate(metrics, estimates[name][cells].cpu().numpy(), samples[name][cells].cpu().numpy())
+            values[name] = evaluate(
+                metrics, estimates[name][cells].cpu().numpy(), samples[name][cells].cpu().numpy()
+            )
         return values
 
     def _groups(self) -> list[dict[str, Any]]:
-        """Weights by the `factor` of their learning rate, and by whether they are frozen in some epochs.
+        """Weights by the `factor` of their learning rate, and by whether they are frozen in some
+        epochs.
 
-        Weights that are frozen at first need a group of their own: in torch's fused gradient descent with momentum
-        either all weights of a group have had a step, or none.
+        Weights that are frozen at first need a group of their own: in torch's fused gradient
+        descent with momentum either all weights of a group have had a step, or none.
         """
         above = layers_above(self.model.network)
         freezable = {id(weight) for weights in self._freezable.values() for weight in weights}
@@ -318,7 +353,9 @@ class Trainer:
         return [{"params": group, "factor": factor} for (factor, _), group in groups.items()]
 
     def _weights_to_freeze(self) -> dict[str, list[nn.Parameter]]:
-        """Operation that is frozen in some epochs → its weights. Raises QexpError if no others are left to train."""
+        """Operation that is frozen in some epochs → its weights. Raises QexpError if no others are
+        left to train.
+        """
         operations = self.model.network.operations
         to_freeze = {
             name: [weight for weight in operations[name].parameters() if weight.requires_grad]
@@ -327,14 +364,19 @@ class Trainer:
         freezable = {id(weight) for group in to_freeze.values() for weight in group}
         if to_freeze and not {id(weight) for weight in self.weights} - freezable:
             raise QexpError(
-                f"no weights are left to train: all belong to {', '.join(to_freeze)}; freeze fewer operations"
+                f"no weights are left to train: all belong to {', '.join(to_freeze)}; freeze fewer"
+                " operations"
             )
         return to_freeze
 
     def train_epoch(self, listener: TrainingListener, interrupted: Callable[[], bool]) -> bool:
-        """Train on the remaining batches of the current epoch; False if interrupted between two of them."""
+        """Train on the remaining batches of the current epoch; False if interrupted between two of
+        them.
+        """
         progress, recipe = self.progress, self.recipe
-        batch = self.data.epoch(progress.epoch, recipe.batch_size, partial(transformed, self.model, part="training"))
+        batch = self.data.epoch(
+            progress.epoch, recipe.batch_size, partial(transformed, self.model, part="training")
+        )
         if progress.batch == 0:
             torch.manual_seed(self.seeds.number("train", progress.epoch, "dropout"))
         elif self._dropout_state is not None:
@@ -364,14 +406,17 @@ class Trainer:
             features = self._steps.features({name: samples[name] for name in network.inputs})
         losses = losses_of(network, recipe.losses, features, samples)
         self.optimizer.zero_grad(set_to_none=True)
-        batch_losses: Tensor = self.processes.backward(total(losses, network.penalty()), losses, self.weights)
+        batch_losses: Tensor = self.processes.backward(
+            total(losses, network.penalty()), losses, self.weights
+        )
         if recipe.gradient_clip is not None:
             nn.utils.clip_grad_norm_(self.weights, recipe.gradient_clip)
         self.optimizer.step()
         return batch_losses
 
     def close_epoch(self) -> dict[str, Any]:
-        """Validate, keep the weights if they are the best, run the callbacks. Returns the epoch's line.
+        """Validate, keep the weights if they are the best, run the callbacks. Returns the epoch's
+        line.
 
         Raises DivergedError if a loss is NaN or infinite.
         """
@@ -391,12 +436,18 @@ class Trainer:
         line: dict[str, Any] = {
             "epoch": progress.epoch,
             "learning_rate": self._learning_rate(),
-            "train": {"loss": means.sum().item(), "losses": dict(zip(self.recipe.losses, means.tolist(), strict=True))},
+            "train": {
+                "loss": means.sum().item(),
+                "losses": dict(zip(self.recipe.losses, means.tolist(), strict=True)),
+            },
             "validation": self._validated(features()),
         }
         loss = line["validation"]["loss"]
         if not math.isfinite(loss):
-            raise DivergedError(f"the validation loss of epoch {progress.epoch} is {loss}; try a lower learning rate")
+            raise DivergedError(
+                f"the validation loss of epoch {progress.epoch} is {loss}; try a lower learning"
+                " rate"
+            )
         if is_kept(loss, progress.best_loss, self.recipe.keep):
             progress.best_loss, progress.best_epoch = loss, progress.epoch
             self._best.keep(self.model)
@@ -413,19 +464,26 @@ class Trainer:
         return transformed(self.model, self.data.validation, "validation")
 
     def _validated(self, features: Samples) -> dict[str, Any]:
-        """Losses on transformed values, metrics in the outputs' units; one forward pass for both."""
+        """Losses on transformed values, metrics in the outputs' units; one forward pass for
+        both.
+        """
         network = self.model.network
         with torch.no_grad():
             values = losses_of(network, self.recipe.losses, features, self.validation)
             outputs = network.finished(features)
         losses = dict(zip(self.recipe.losses, [loss.item() for loss in values], strict=True))
-        metrics = self._metrics(self.model.in_units(outputs, self.data.validation), self.data.validation)
+        metrics = self._metrics(
+            self.model.in_units(outputs, self.data.validation), self.data.validation
+        )
         return {"loss": sum(losses.values()), "losses": losses, **metrics}
 
     def _learning_rate(self) -> float:
         progress = self.progress
         batch = min(progress.batch, self.batches - 1)
-        return scheduled_rate(self.recipe, progress.epoch, batch, self.batches) * progress.learning_rate_factor
+        return (
+            scheduled_rate(self.recipe, progress.epoch, batch, self.batches)
+            * progress.learning_rate_factor
+        )
 
     def write_checkpoint(self, listener: TrainingListener) -> None:
         """Write both checkpoints, unless nothing was trained since the last ones."""
@@ -433,9 +491,16 @@ class Trainer:
             return
         self._best.write(self.progress.best_epoch, self.progress.best_loss)
         self.progress.callbacks = [callback.state() for callback in self.recipe.callbacks]
-        extra = {"progress.batch_losses": torch.stack(self._batch_losses) if self._batch_losses else torch.zeros(0)}
+        extra = {
+            "progress.batch_losses": (
+                torch.stack(self._batch_losses) if self._batch_losses else torch.zeros(0)
+            )
+        }
         if self.progress.batch:  # an epoch starts from a seed of its own
-            extra |= {f"progress.random.{name}": state for name, state in random_state(self.device).items()}
+            extra |= {
+                f"progress.random.{name}": state
+                for name, state in random_state(self.device).items()
+            }
         checkpoint.write(
             self.folder / "last.safetensors",
             {**self.model.state_dict(), **checkpoint.optimizer_tensors(self.optimizer), **extra},
@@ -447,27 +512,38 @@ class Trainer:
 
 @torch.no_grad()
 def transformed(model: Estimator, samples: Samples, part: str) -> dict[str, Tensor]:
-    """The transformed inputs and outputs, (sample, ...) each. Raises DivergedError if an output is not finite then."""
+    """The transformed inputs and outputs, (sample, ...) each. Raises DivergedError if an output is
+    not finite then.
+    """
     samples = model.completed(samples)
     values = {
         name: model.transformed_in_blocks(name, samples[name])
-        for name in dict.fromkeys([*model.network.inputs, *model.network.outputs])  # an output may also be an input
+        # an output may also be an input
+        for name in dict.fromkeys([*model.network.inputs, *model.network.outputs])
     }
     for name in model.network.outputs:
         if not torch.isfinite(values[name]).all():
-            raise DivergedError(f"the transform of '{name}' is NaN or infinite for some {part} values")
+            raise DivergedError(
+                f"the transform of '{name}' is NaN or infinite for some {part} values"
+            )
     return values
 
 
 def mean_losses(batch_losses: Tensor, batch_size: int, train_size: int) -> Tensor:
-    """Means over all samples, (...), in float64, from means over batches, (batch, ...); the last may be smaller."""
+    """Means over all samples, (...), in float64, from means over batches, (batch, ...); the last
+    may be smaller.
+    """
     per_batch = torch.full((len(batch_losses),), float(batch_size), dtype=torch.float64)
     per_batch[-1] = train_size - batch_size * (len(batch_losses) - 1)
-    return (batch_losses.double() * per_batch.view(-1, *[1] * (batch_losses.dim() - 1))).sum(0) / train_size
+    return (batch_losses.double() * per_batch.view(-1, *[1] * (batch_losses.dim() - 1))).sum(
+        0
+    ) / train_size
 
 
 def divergence(batch_losses: Tensor, recipe: Recipe, epoch: int) -> str | None:
-    """The message for the first of an epoch's losses, (batch, output), that is NaN or infinite, or None."""
+    """The message for the first of an epoch's losses, (batch, output), that is NaN or infinite, or
+    None.
+    """
     bad = (~torch.isfinite(batch_losses)).any(1).nonzero()
     if not len(bad):
         return None

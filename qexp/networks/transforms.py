@@ -1,4 +1,6 @@
-"""The base class of transforms: a torch module, so that fitted numbers are buffers, saved with the weights."""
+"""The base class of transforms: a torch module, so that fitted numbers are buffers, saved with the
+weights.
+"""
 
 from __future__ import annotations
 
@@ -18,31 +20,46 @@ from qexp.simulation.distributions import DISTRIBUTIONS, Distribution
 
 
 class Transform(nn.Module):
-    """Maps a variable, (batch, ...) in its own unit, to the values that a network sees, and back."""
+    """Maps a variable, (batch, ...) in its own unit, to the values that a network sees, and
+    back.
+    """
 
     formula: str | None = None
-    """`forward` as a numpy expression of `value`, (batch, ...), of the parameters and of fitted numbers."""
+    """`forward` as a numpy expression of `value`, (batch, ...), of the parameters and of fitted
+    numbers.
+    """
     inverse_formula: str | None = None
-    """`inverse` as a numpy expression; of `own`, too, the samples' values in the variable's unit, if `needs_own`."""
+    """`inverse` as a numpy expression; of `own`, too, the samples' values in the variable's unit,
+    if `needs_own`.
+    """
     needs_own: bool = False
-    """Whether the inverse needs `own`, so that an output with this transform must also be an input."""
+    """Whether the inverse needs `own`, so that an output with this transform must also be an
+    input.
+    """
 
     period: float | None = None
-    """The difference after which values mean the same, in the variable's unit, if the transform knows one."""
+    """The difference after which values mean the same, in the variable's unit, if the transform
+    knows one.
+    """
 
     def shape(self, values: Shape) -> Shape:
-        """The shape of transformed values, of that of the values, without the batch; another one is for outputs."""
+        """The shape of transformed values, of that of the values, without the batch; another one is
+        for outputs.
+        """
         return values
 
     def fit(self, values: Tensor) -> None:
-        """Fit to training values, (sample, ...); most transforms have nothing to fit. Raises ValueError."""
+        """Fit to training values, (sample, ...); most transforms have nothing to fit. Raises
+        ValueError.
+        """
 
     def forward(self, values: Tensor) -> Tensor:
         """Values in the variable's unit, (batch, ...) → transformed values, (batch, ...)."""
         return values
 
     def inverse(self, values: Tensor, own: Tensor | None = None) -> Tensor:
-        """Back to the variable's unit. `own` are the samples' values in it, if the variable is also an input.
+        """Back to the variable's unit. `own` are the samples' values in it, if the variable is also
+        an input.
 
         Raises ValueError if `own` is needed and not given.
         """
@@ -62,7 +79,9 @@ class Transform(nn.Module):
 
 
 class Asinh(Transform):
-    """asinh(value / scale): linear below the scale, logarithmic above, for values of either sign."""
+    """asinh(value / scale): linear below the scale, logarithmic above, for values of either
+    sign.
+    """
 
     formula = "arcsinh(value / scale)"
     inverse_formula = "sinh(value) * scale"
@@ -72,10 +91,12 @@ class Asinh(Transform):
         self.scale = scale
 
     def forward(self, values: Tensor) -> Tensor:
-        # log(a + sqrt(a² + 1)), in a form that is accurate near zero: six times as fast as torch.asinh on a CPU, where
-        # this is a large part of a small network's epoch.
+        # log(a + sqrt(a² + 1)), in a form that is accurate near zero: six times as fast as
+        # torch.asinh on a CPU, where this is a large part of a small network's epoch.
         size = values.abs() / self.scale
-        return torch.log1p(size + size * (size / (1 + torch.sqrt(1 + size * size)))).copysign(values)
+        return torch.log1p(size + size * (size / (1 + torch.sqrt(1 + size * size)))).copysign(
+            values
+        )
 
     def inverse(self, values: Tensor, own: Tensor | None = None) -> Tensor:
         return torch.sinh(values) * self.scale
@@ -94,7 +115,11 @@ class Log(Transform):
         return torch.exp(values)
 
     def domain_error(self, low: float, high: float) -> str | None:
-        return f"a logarithm needs positive values, but they reach down to {low:g}" if low < 0 or high <= 0 else None
+        return (
+            f"a logarithm needs positive values, but they reach down to {low:g}"
+            if low < 0 or high <= 0
+            else None
+        )
 
 
 class Log1p(Transform):
@@ -110,11 +135,17 @@ class Log1p(Transform):
         return torch.expm1(values)
 
     def domain_error(self, low: float, high: float) -> str | None:
-        return f"ln(1 + value) needs values greater than -1, but they reach down to {low:g}" if low <= -1 else None
+        return (
+            f"ln(1 + value) needs values greater than -1, but they reach down to {low:g}"
+            if low <= -1
+            else None
+        )
 
 
 class Anscombe(Transform):
-    """2 √(value + 3/8): gives counts with Poisson noise a standard deviation of about 1 (Anscombe 1948)."""
+    """2 √(value + 3/8): gives counts with Poisson noise a standard deviation of about 1 (Anscombe
+    1948).
+    """
 
     formula = "2 * sqrt(value + 0.375)"
     inverse_formula = "(value / 2) ** 2 - 0.375"
@@ -172,14 +203,17 @@ class PerSample(Transform):
     def inverse(self, values: Tensor, own: Tensor | None = None) -> Tensor:
         if own is None:
             raise ValueError(
-                "'per_sample' scales by the sample's own mean and deviation, which are known only if the "
-                "output is also an input; give this output another transform, such as 'standardize'"
+                "'per_sample' scales by the sample's own mean and deviation, which are known only"
+                " if the output is also an input; give this output another transform, such as"
+                " 'standardize'"
             )
         mean, deviation = _of_each(own)
         return values * deviation + mean
 
     def domain_error(self, low: float, high: float) -> str | None:
-        return f"values that are all {low:g} have a standard deviation of 0" if low == high else None
+        return (
+            f"values that are all {low:g} have a standard deviation of 0" if low == high else None
+        )
 
     def bounds(self, low: float, high: float) -> tuple[float, float]:
         return -math.inf, math.inf
@@ -193,13 +227,18 @@ def _of_each(values: Tensor) -> tuple[Tensor, Tensor]:
 
 
 class LogRatios(Transform):
-    """ln(value / reference) of every column but the reference, and ln(reference): brightness and colours.
+    """ln(value / reference) of every column but the reference, and ln(reference): brightness and
+    colours.
 
     reference  column by which the others are divided, counted from 0
     """
 
-    formula = "where(arange(value.shape[1]) == reference, log(value), log(value / value[:, [reference]]))"
-    inverse_formula = "exp(where(arange(value.shape[1]) == reference, value, value + value[:, [reference]]))"
+    formula = (
+        "where(arange(value.shape[1]) == reference, log(value), log(value / value[:, [reference]]))"
+    )
+    inverse_formula = (
+        "exp(where(arange(value.shape[1]) == reference, value, value + value[:, [reference]]))"
+    )
 
     def __init__(self, reference: int = 0) -> None:
         super().__init__()
@@ -207,7 +246,9 @@ class LogRatios(Transform):
 
     def forward(self, values: Tensor) -> Tensor:
         if not self.reference < values.shape[1]:
-            raise ValueError(f"reference {self.reference} is not one of the columns 0 to {values.shape[1] - 1}")
+            raise ValueError(
+                f"reference {self.reference} is not one of the columns 0 to {values.shape[1] - 1}"
+            )
         logs = torch.log(values)
         return torch.where(self._is_reference(logs), logs, logs - logs[:, [self.reference]])
 
@@ -219,7 +260,11 @@ class LogRatios(Transform):
         return torch.arange(values.shape[1], device=values.device) == self.reference
 
     def domain_error(self, low: float, high: float) -> str | None:
-        return f"a logarithm needs positive values, but they reach down to {low:g}" if low <= 0 else None
+        return (
+            f"a logarithm needs positive values, but they reach down to {low:g}"
+            if low <= 0
+            else None
+        )
 
     def bounds(self, low: float, high: float) -> tuple[float, float]:
         return -math.inf, math.inf
@@ -231,11 +276,15 @@ class LogRatios(Transform):
 class FittedModule(nn.Module):
     """A module whose buffers are fitted to training values, and have another shape before."""
 
-    def _load_from_state_dict(self, state_dict: dict[str, Tensor], prefix: str, *rest: object) -> None:
+    def _load_from_state_dict(
+        self, state_dict: dict[str, Tensor], prefix: str, *rest: object
+    ) -> None:
         # Make room for the fitted buffers.
         for name, buffer in list(self.named_buffers()):
             if prefix + name in state_dict:
-                setattr(self, name, torch.empty_like(state_dict[prefix + name], device=buffer.device))
+                setattr(
+                    self, name, torch.empty_like(state_dict[prefix + name], device=buffer.device)
+                )
         super()._load_from_state_dict(state_dict, prefix, *rest)
 
 
@@ -251,9 +300,10 @@ def _but_channels(values: Tensor) -> list[int]:
 class Standardize(Fitted):
     """Mean 0 and standard deviation 1 over the training part, per channel.
 
-    deviation  "channel": each channel has its own; "all": one for all channels, the root of their mean variance, so
-               that noise of equal size in all channels stays equal; "value": each place has its own mean and its own
-               deviation, as the numbers of a vector need that are different things
+    deviation  "channel": each channel has its own; "all": one for all channels, the root of their
+               mean variance, so that noise of equal size in all channels stays equal; "value": each
+               place has its own mean and its own deviation, as the numbers of a vector need that
+               are different things
     """
 
     formula = "(value - mean) / deviation"
@@ -290,14 +340,18 @@ class Standardize(Fitted):
 
 
 class Adapted(Fitted):
-    """Mean 0 and standard deviation 1 of each number of a vector, on a scale that its training values choose.
+    """Mean 0 and standard deviation 1 of each number of a vector, on a scale that its training
+    values choose.
 
-    Beside values over decades, or few that are very large, the others are alike in units of the standard deviation:
+    Beside values over decades, or few that are very large, the others are alike in units of the
+    standard deviation:
     ordinary values  as they are
-    counts           their root, which makes Poisson and binomial noise as strong for few as for many (Bartlett 1936)
+    counts           their root, which makes Poisson and binomial noise as strong for few as for
+                     many (Bartlett 1936)
     heavy tails      asinh: linear below the median size, logarithmic above
     over decades     asinh that is logarithmic from the smallest tenth of the sizes on; counts, too
-    Sizes are distances from the median, or from the short end of what is skewed. What never varies says nothing.
+    Sizes are distances from the median, or from the short end of what is skewed. What never varies
+    says nothing.
     """
 
     formula = (
@@ -305,8 +359,8 @@ class Adapted(Fitted):
         " arcsinh((value - centre) / scale)) - mean) / deviation"
     )
     inverse_formula = (
-        "where(power > 0, sign(value * deviation + mean) * abs(value * deviation + mean) ** (1 / where(power > 0,"
-        " power, 1)), sinh(value * deviation + mean)) * scale + centre"
+        "where(power > 0, sign(value * deviation + mean) * abs(value * deviation + mean) ** (1 /"
+        " where(power > 0, power, 1)), sinh(value * deviation + mean)) * scale + centre"
     )
 
     power: Tensor
@@ -323,7 +377,9 @@ class Adapted(Fitted):
             self.register_buffer(name, torch.ones(1))
 
     def fit(self, values: Tensor) -> None:
-        chosen = np.array([_suitable(column) for column in values.flatten(1).double().cpu().numpy().T])
+        chosen = np.array(
+            [_suitable(column) for column in values.flatten(1).double().cpu().numpy().T]
+        )
         for name, numbers in zip(("power", "centre", "scale"), chosen.T, strict=True):
             setattr(self, name, torch.from_numpy(numbers).to(values).view(1, *values.shape[1:]))
         deviation, mean = torch.std_mean(self._scaled(values).double(), dim=0, keepdim=True)
@@ -335,15 +391,21 @@ class Adapted(Fitted):
     def inverse(self, values: Tensor, own: Tensor | None = None) -> Tensor:
         scaled = values * self.deviation + self.mean
         root = scaled.abs() ** (1 / self.power.where(self.power > 0, 1.0))
-        return torch.where(self.power > 0, root.copysign(scaled), torch.sinh(scaled)) * self.scale + self.centre
+        return (
+            torch.where(self.power > 0, root.copysign(scaled), torch.sinh(scaled)) * self.scale
+            + self.centre
+        )
 
     def _scaled(self, values: Tensor) -> Tensor:
         distance = (values - self.centre) / self.scale
-        return torch.where(self.power > 0, distance.abs().pow(self.power).copysign(distance), torch.asinh(distance))
+        return torch.where(
+            self.power > 0, distance.abs().pow(self.power).copysign(distance), torch.asinh(distance)
+        )
 
 
 SKEWED, HEAVY, DECADES = 4, 60, 500
-"""Ratio of the sides of the middle 90 %, and of the largest sizes to the smallest tenth, from where values are so.
+"""Ratio of the sides of the middle 90 %, and of the largest sizes to the smallest tenth, from where
+values are so.
 
 The second is 22 for normal values.
 """
@@ -373,7 +435,9 @@ def _suitable(values: NDArray[np.float64]) -> tuple[float, float, float]:
 
 
 def over_decades(values: NDArray[np.float64]) -> bool:
-    """Whether any number of vectors, (sample, value), lies over decades, and is learned by its logarithm."""
+    """Whether any number of vectors, (sample, value), lies over decades, and is learned by its
+    logarithm.
+    """
     for column in values.T:
         power, centre, scale = _suitable(column)
         if power == 0 and np.quantile(np.abs(column - centre), 0.995) > DECADES * scale:
@@ -413,20 +477,25 @@ class MinMax(Fitted):
 
 
 class PrincipalComponents(Fitted):
-    """Coefficients of the principal components of the training part: a few numbers for each image or spectrum.
+    """Coefficients of the principal components of the training part: a few numbers for each image
+    or spectrum.
 
     count  of the components: those along which the values differ most
 
-    Coefficients are divided by the root of the mean of all squared differences, so that equal errors of coefficients
-    are equal errors of the values; the inverse leaves out what other components would add.
-    Jolliffe (2002), Principal Component Analysis; the decomposition is that of Halko and others (2011).
+    Coefficients are divided by the root of the mean of all squared differences, so that equal
+    errors of coefficients are equal errors of the values; the inverse leaves out what other
+    components would add.
+    Jolliffe (2002), Principal Component Analysis; the decomposition is that of Halko and others
+    (2011).
     """
 
     formula = (
         "(value - mean).reshape(value.shape[0], -1)"
         " @ (components / (components[:1] ** 2).sum()).reshape(components.shape[0], -1).T"
     )
-    inverse_formula = "(value @ components.reshape(value.shape[1], -1)).reshape(-1, *components.shape[1:]) + mean"
+    inverse_formula = (
+        "(value @ components.reshape(value.shape[1], -1)).reshape(-1, *components.shape[1:]) + mean"
+    )
 
     mean: Tensor
     components: Tensor
@@ -445,7 +514,10 @@ class PrincipalComponents(Fitted):
 
         flat = values.flatten(1).double().cpu().numpy()
         if self.count > min(flat.shape):
-            most = f"{len(flat):,} samples of {flat.shape[1]:,} values have at most {min(flat.shape):,}"
+            most = (
+                f"{len(flat):,} samples of {flat.shape[1]:,} values have at most"
+                f" {min(flat.shape):,}"
+            )
             raise ValueError(f"there are no {self.count} principal components: {most}")
         differences = flat - flat.mean(axis=0)
         size = np.sqrt(np.square(differences).mean())
@@ -458,15 +530,23 @@ class PrincipalComponents(Fitted):
 
     def forward(self, values: Tensor) -> Tensor:
         basis = self.components.flatten(1)
-        coefficients: Tensor = (values - self.mean).flatten(1) @ (basis / basis[:1].square().sum()).mT
+        coefficients: Tensor = (values - self.mean).flatten(1) @ (
+            basis / basis[:1].square().sum()
+        ).mT
         return coefficients
 
     def inverse(self, values: Tensor, own: Tensor | None = None) -> Tensor:
-        differences: Tensor = (values @ self.components.flatten(1)).unflatten(1, self.components.shape[1:])
+        differences: Tensor = (values @ self.components.flatten(1)).unflatten(
+            1, self.components.shape[1:]
+        )
         return differences + self.mean
 
     def domain_error(self, low: float, high: float) -> str | None:
-        return "a single number has no components; they are for images" if math.isfinite(high - low) else None
+        return (
+            "a single number has no components; they are for images"
+            if math.isfinite(high - low)
+            else None
+        )
 
     def bounds(self, low: float, high: float) -> tuple[float, float]:
         return -math.inf, math.inf
@@ -479,19 +559,21 @@ TURN = 2 * math.pi
 
 
 class Angle(Transform):
-    """The cosine and sine of values that repeat, so that a strike of 359° is a neighbour of one of 1°.
+    """The cosine and sine of values that repeat, so that a strike of 359° is a neighbour of one of
+    1°.
 
-    period  the difference after which values mean the same, in the variable's unit: 2π rad or 360° for directions,
-            half of it for lines without a direction
+    period  the difference after which values mean the same, in the variable's unit: 2π rad or 360°
+            for directions, half of it for lines without a direction
 
-    The network learns two numbers for each value, (batch, 2 channels, ...): first all cosines, then all sines. The
-    inverse is the direction in which they point, from 0 up to the period; their length has no effect.
-    Mardia and Jupp (2000), Directional Statistics, chapter 2.
+    The network learns two numbers for each value, (batch, 2 channels, ...): first all cosines, then
+    all sines. The inverse is the direction in which they point, from 0 up to the period; their
+    length has no effect. Mardia and Jupp (2000), Directional Statistics, chapter 2.
     """
 
     formula = "concatenate([cos(value * 2 * pi / period), sin(value * 2 * pi / period)], axis=1)"
     inverse_formula = (
-        "arctan2(value[:, value.shape[1] // 2 :], value[:, : value.shape[1] // 2]) * period / (2 * pi) % period"
+        "arctan2(value[:, value.shape[1] // 2 :], value[:, : value.shape[1] // 2]) * period / (2 *"
+        " pi) % period"
     )
     period: float
 
@@ -524,13 +606,17 @@ SCORE_SPAN = 7.0
 
 POWER = 12
 NODES = 2**POWER + 1
-"""Scores at which the distribution is tabulated; linear between them to a few parts in a million."""
+"""Scores at which the distribution is tabulated; linear between them to a few parts in a
+million.
+"""
 
 
 class NormalScore(Transform):
-    """Φ⁻¹ of a value's probability under a distribution, whose values then have a standard normal distribution.
+    """Φ⁻¹ of a value's probability under a distribution, whose values then have a standard normal
+    distribution.
 
-    distribution  `{"type": …, "parameters": …}`; its support bounds whatever comes back by the inverse
+    distribution  `{"type": …, "parameters": …}`; its support bounds whatever comes back by the
+                  inverse
     """
 
     formula = f"interp(value, nodes, linspace(-{SCORE_SPAN:g}, {SCORE_SPAN:g}, len(nodes)))"
@@ -548,19 +634,23 @@ class NormalScore(Transform):
         exact = values.double().clamp(self.nodes[0], self.nodes[-1])
         if torch.compiler.is_exporting():
             below = torch.zeros_like(exact, dtype=torch.long)
-            for power in reversed(range(POWER)):  # a binary search in operations that exported networks can hold
+            # a binary search in operations that exported networks can hold
+            for power in reversed(range(POWER)):
                 further = below + 2**power
                 below = torch.where(self.nodes[further] <= exact, further, below)
         else:
             below = (torch.searchsorted(self.nodes, exact, right=True) - 1).clamp(0, NODES - 2)
         low, high = self.nodes[below], self.nodes[below + 1]
-        width = (high - low).clamp(min=torch.finfo(low.dtype).tiny)  # of the last two nodes, far from zero, it may be 0
+        # of the last two nodes, far from zero, it may be 0
+        width = (high - low).clamp(min=torch.finfo(low.dtype).tiny)
         position = below + (exact - low) / width
         scores: Tensor = position * (2 * SCORE_SPAN / (NODES - 1)) - SCORE_SPAN
         return scores.to(values)
 
     def inverse(self, values: Tensor, own: Tensor | None = None) -> Tensor:
-        position = (values.double().clamp(-SCORE_SPAN, SCORE_SPAN) + SCORE_SPAN) * ((NODES - 1) / (2 * SCORE_SPAN))
+        position = (values.double().clamp(-SCORE_SPAN, SCORE_SPAN) + SCORE_SPAN) * (
+            (NODES - 1) / (2 * SCORE_SPAN)
+        )
         below = position.detach().floor().clamp(0, NODES - 2).long()
         low, high = self.nodes[below], self.nodes[below + 1]
         result: Tensor = low + (position - below) * (high - low)
@@ -570,8 +660,8 @@ class NormalScore(Transform):
         least, greatest = self.distribution.support()
         if low < least or high > greatest:
             return (
-                f"values reach from {low:g} to {high:g}, but the transform's distribution lies between {least:g} and "
-                f"{greatest:g}"
+                f"values reach from {low:g} to {high:g}, but the transform's distribution lies"
+                f" between {least:g} and {greatest:g}"
             )
         return None
 
@@ -589,12 +679,17 @@ class Chain(Transform):
 
     def __init__(self, of: Sequence[str | Mapping[str, Any]]) -> None:
         super().__init__()
-        steps: list[Transform] = [built_within(TRANSFORMS, "transform", description) for description in of]
+        steps: list[Transform] = [
+            built_within(TRANSFORMS, "transform", description) for description in of
+        ]
         self.steps = nn.ModuleList(steps)
         self.needs_own = any(step.needs_own for step in steps)
         self.period = next((step.period for step in steps), None)
         if any(step.period is not None for step in steps[1:]):
-            raise ValueError("a transform that makes several numbers of each value, as 'angle' does, must come first")
+            raise ValueError(
+                "a transform that makes several numbers of each value, as 'angle' does, must come"
+                " first"
+            )
 
     def shape(self, values: Shape) -> Shape:
         for step in self._transforms():
@@ -634,16 +729,29 @@ class Chain(Transform):
 TRANSFORMS: dict[str, Entry] = {
     "asinh": Entry(
         build=Asinh,
-        parameters=properties(scale=number("value at which the function turns from linear to logarithmic", above=0)),
-        help="asinh(value / scale): linear below the scale (in the variable's unit), logarithmic above.",
+        parameters=properties(
+            scale=number("value at which the function turns from linear to logarithmic", above=0)
+        ),
+        help=(
+            "asinh(value / scale): linear below the scale (in the variable's unit), logarithmic"
+            " above."
+        ),
         example={"type": "asinh", "parameters": {"scale": 0.01}},
     ),
-    "log": Entry(Log, {}, "Natural logarithm, for positive variables that span orders of magnitude.", {"type": "log"}),
-    "log1p": Entry(Log1p, {}, "Natural logarithm of 1 + value, for counts that may be zero.", {"type": "log1p"}),
+    "log": Entry(
+        Log,
+        {},
+        "Natural logarithm, for positive variables that span orders of magnitude.",
+        {"type": "log"},
+    ),
+    "log1p": Entry(
+        Log1p, {}, "Natural logarithm of 1 + value, for counts that may be zero.", {"type": "log1p"}
+    ),
     "anscombe": Entry(
         Anscombe,
         {},
-        "Twice the square root of value + 3/8, for counts: stabilises the variance of Poisson noise.",
+        "Twice the square root of value + 3/8, for counts: stabilises the variance of Poisson"
+        " noise.",
         {"type": "anscombe"},
     ),
     "per_sample": Entry(
@@ -655,20 +763,27 @@ TRANSFORMS: dict[str, Entry] = {
     "log_ratios": Entry(
         build=LogRatios,
         parameters=properties(reference=integer("column, from 0", least=0)),
-        help="Logarithm of one column, and of the ratios of all others to it (brightness and colours).",
+        help=(
+            "Logarithm of one column, and of the ratios of all others to it (brightness and"
+            " colours)."
+        ),
         example={"type": "log_ratios", "parameters": {"reference": 1}},
     ),
     "chain": Entry(
         build=Chain,
         parameters=properties(
-            of=array({"type": ["string", "object"], "x-entry-of": "transforms"}, "names or descriptions")
+            of=array(
+                {"type": ["string", "object"], "x-entry-of": "transforms"}, "names or descriptions"
+            )
         ),
         help="Several transforms, one after the other.",
         example={"type": "chain", "parameters": {"of": ["log", "standardize"]}},
     ),
     "scale": Entry(
         build=Scale,
-        parameters=properties(typical=number("typical value", message="must not be 0") | {"not": {"const": 0}}),
+        parameters=properties(
+            typical=number("typical value", message="must not be 0") | {"not": {"const": 0}}
+        ),
         help="Division by a typical value.",
         example={"type": "scale", "parameters": {"typical": 2000.0}},
     ),
@@ -677,7 +792,8 @@ TRANSFORMS: dict[str, Entry] = {
         parameters=properties(
             deviation=choice(
                 ["channel", "all", "value"],
-                "standard deviation of each channel, or one for all; value: all of a sample have their own, and mean",
+                "standard deviation of each channel, or one for all; value: all of a sample have"
+                " their own, and mean",
             )
         ),
         help="Mean 0, standard deviation 1 per channel, fitted to the training part.",
@@ -686,27 +802,34 @@ TRANSFORMS: dict[str, Entry] = {
     "adapted": Entry(
         Adapted,
         {},
-        "Each number of a vector as its values need: unchanged, its root (counts), asinh (heavy tails); standardized.",
+        "Each number of a vector as its values need: unchanged, its root (counts), asinh (heavy"
+        " tails); standardized.",
         {"type": "adapted"},
     ),
     "principal_components": Entry(
         build=PrincipalComponents,
         parameters=properties(count=integer("number of components", least=1)),
-        help="Coefficients of the principal components of the training part; for outputs that are images.",
+        help=(
+            "Coefficients of the principal components of the training part; for outputs that are"
+            " images."
+        ),
         example={"type": "principal_components", "parameters": {"count": 3}},
     ),
     "angle": Entry(
         build=Angle,
         parameters=properties(
             period=number(
-                "period of the values, in the variable's unit: 360 for degrees, 180 for lines without a direction",
+                "period of the values, in the variable's unit: 360 for degrees, 180 for lines"
+                " without a direction",
                 above=0,
             )
         ),
         help="Cosine and sine of a periodic value, such as a strike; for outputs.",
         example={"type": "angle", "parameters": {"period": 360}},
     ),
-    "minmax": Entry(MinMax, {}, "Range 0 to 1 per channel, fitted to the training part.", {"type": "minmax"}),
+    "minmax": Entry(
+        MinMax, {}, "Range 0 to 1 per channel, fitted to the training part.", {"type": "minmax"}
+    ),
     "normal_score": Entry(
         build=NormalScore,
         parameters=properties(
@@ -716,10 +839,15 @@ TRANSFORMS: dict[str, Entry] = {
                 "description": "distribution of the values",
             }
         ),
-        help="Standard normal quantile of a value's probability under a distribution; for outputs of posterior heads.",
+        help=(
+            "Standard normal quantile of a value's probability under a distribution; for outputs of"
+            " posterior heads."
+        ),
         example={
             "type": "normal_score",
-            "parameters": {"distribution": {"type": "uniform", "parameters": {"a": 0.0, "b": 10.0}}},
+            "parameters": {
+                "distribution": {"type": "uniform", "parameters": {"a": 0.0, "b": 10.0}}
+            },
         },
     ),
 }

@@ -1,1 +1,3 @@
-"""Real observations of deformation: what programs and observatories write, as one file that `qexp invert` reads."""
+"""Real observations of deformation: what programs and observatories write, as one file that `qexp
+invert` reads.
+"""

@@ -1,4 +1,6 @@
-"""The noise of tracks: as declared, or fitted to the semivariogram of points that hold noise alone."""
+"""The noise of tracks: as declared, or fitted to the semivariogram of points that hold noise
+alone.
+"""
 
 from __future__ import annotations
 
@@ -28,7 +30,9 @@ SignalFree = Callable[[Track], NDArray[np.bool_]]
 
 def within(west: float, east: float, south: float, north: float) -> SignalFree:
     """Those in a rectangle, in the observation's coordinates [m]."""
-    return lambda track: (track.x >= west) & (track.x <= east) & (track.y >= south) & (track.y <= north)
+    return lambda track: (
+        (track.x >= west) & (track.x <= east) & (track.y >= south) & (track.y <= north)
+    )
 
 
 def beyond(east: float, north: float, radius: float) -> SignalFree:
@@ -59,7 +63,9 @@ class NoiseEstimate:
 
     @property
     def levels_off(self) -> bool:
-        """Whether the semivariogram reaches its sill; if not, only lower limits of sill and range are known."""
+        """Whether the semivariogram reaches its sill; if not, only lower limits of sill and range
+        are known.
+        """
         return self.best.range < 0.99 * LARGEST_RANGE * self.measured.longest
 
     @property
@@ -69,10 +75,14 @@ class NoiseEstimate:
 
 
 def declared(text: str) -> CorrelatedNoise:
-    """`exponential:2.3e-5,10200,3e-6` → that noise. Raises QexpError for another form, and for impossible numbers."""
+    """`exponential:2.3e-5,10200,3e-6` → that noise. Raises QexpError for another form, and for
+    impossible numbers.
+    """
     kind, _, numbers_text = text.partition(":")
     if kind not in TYPES:
-        raise QexpError(f"`noise={text}`: no noise '{kind}'; {suggestion(kind, (*TYPES, 'estimate', 'none'))}")
+        raise QexpError(
+            f"`noise={text}`: no noise '{kind}'; {suggestion(kind, (*TYPES, 'estimate', 'none'))}"
+        )
     if numbers_text.count(",") == 1:  # without a nugget
         numbers_text += ",0"
     try:
@@ -81,8 +91,8 @@ def declared(text: str) -> CorrelatedNoise:
         raise QexpError(f"`noise={text}`: {FORM}") from None
     if sill <= 0 or reach <= 0 or nugget < 0:
         raise QexpError(
-            f"`noise={text}`: the covariance is not positive definite; sill and range must be positive, and the nugget "
-            "must not be negative"
+            f"`noise={text}`: the covariance is not positive definite; sill and range must be"
+            " positive, and the nugget must not be negative"
         )
     return CorrelatedNoise(kind, sill, reach, nugget)
 
@@ -103,13 +113,15 @@ def with_noise(track: Track, noise: CorrelatedNoise, keep_errors: bool) -> Track
         np.linalg.cholesky(covariance_matrix(points, noise) + np.diag(points.error**2))
     except np.linalg.LinAlgError:
         raise QexpError(
-            f"track '{track.name}': the covariance of its noise ({noise.words}) is not positive definite in "
-            "floating-point numbers; give it a larger nugget, or a shorter range"
+            f"track '{track.name}': the covariance of its noise ({noise.words}) is not positive"
+            " definite in floating-point numbers; give it a larger nugget, or a shorter range"
         ) from None
     return noisy
 
 
-def estimate_of(track: Track, where: NDArray[np.bool_], values: Array, how: str, planes: bool) -> NoiseEstimate:
+def estimate_of(
+    track: Track, where: NDArray[np.bool_], values: Array, how: str, planes: bool
+) -> NoiseEstimate:
     """The noise of a track from its semivariogram.
 
     where   (point,)  which points hold noise alone
@@ -138,15 +150,20 @@ def require_enough(track: Track, chosen: NDArray[np.bool_]) -> None:
     count = int(chosen.sum())
     if count < LEAST_POINTS:
         raise QexpError(
-            f"track '{track.name}': {count:,} of its {track.size:,} points are left to estimate the noise from, but "
-            f"{LEAST_POINTS} are needed; choose a larger `noise_area`, or declare the noise: `noise={TYPES[0]}:…`"
+            f"track '{track.name}': {count:,} of its {track.size:,} points are left to estimate the"
+            f" noise from, but {LEAST_POINTS} are needed; choose a larger `noise_area`, or declare"
+            f" the noise: `noise={TYPES[0]}:…`"
         )
     if not max(np.ptp(track.x[chosen]), np.ptp(track.y[chosen])) > 0:
         raise QexpError(
-            f"track '{track.name}': all its points lie at one place, so that the range of its noise is undefined"
+            f"track '{track.name}': all its points lie at one place, so that the range of its noise"
+            " is undefined"
         )
     if not np.ptp(track.displacement[chosen]) > 0:
-        raise QexpError(f"track '{track.name}': all its points have the same displacement, so that it has no noise")
+        raise QexpError(
+            f"track '{track.name}': all its points have the same displacement, so that it has no"
+            " noise"
+        )
 
 
 # Semivariograms of scattered points, and the covariance functions that fit them.
@@ -163,8 +180,9 @@ TYPES = ("exponential", "gaussian")
 """Covariance functions of `qexp.physics.random_fields` that noise of tracks may have."""
 
 LEAST_NUGGET = 1e-4
-"""Smallest nugget that is fitted, as a share of the largest semivariance: without one the covariance matrix of dense
-points cannot be inverted."""
+"""Smallest nugget that is fitted, as a share of the largest semivariance: without one the
+covariance matrix of dense points cannot be inverted.
+"""
 
 LARGEST_RANGE = 2.0
 """Largest range that is fitted, as a multiple of the largest distance."""
@@ -187,8 +205,8 @@ class Semivariogram:
 
 
 def semivariogram(x: Array, y: Array, values: Array) -> Semivariogram:
-    """The semivariogram of points, in BINS bins of equal width, up to a third of the diagonal of their extent: of pairs
-    that are further apart they hold few independent ones.
+    """The semivariogram of points, in BINS bins of equal width, up to a third of the diagonal of
+    their extent: of pairs that are further apart they hold few independent ones.
 
     x, y, values  (point,)  [m]
     Bins of fewer than 30 pairs are left out. Matheron (1963), Econ. Geol. 58, 1246-1266.
@@ -201,14 +219,16 @@ def semivariogram(x: Array, y: Array, values: Array) -> Semivariogram:
     else:
         random, most = np.random.default_rng(0), MOST_POINTS * (MOST_POINTS - 1) // 2
         first, second = random.integers(0, len(x), (2, most))
-        distance, squared = np.hypot(x[first] - x[second], y[first] - y[second]), (values[first] - values[second]) ** 2
+        distance = np.hypot(x[first] - x[second], y[first] - y[second])
+        squared = (values[first] - values[second]) ** 2
     near = (distance < limit) & (distance > 0)
     distance, squared = distance[near], squared[near]
     index = (distance / limit * BINS).astype(np.int64)
     pairs = np.bincount(index, minlength=BINS)
     enough = pairs >= 30
     means, halves = (
-        np.bincount(index, weights=what, minlength=BINS)[enough] / pairs[enough] for what in (distance, squared / 2)
+        np.bincount(index, weights=what, minlength=BINS)[enough] / pairs[enough]
+        for what in (distance, squared / 2)
     )
     return Semivariogram(means, halves, pairs[enough], limit)
 
@@ -230,12 +250,16 @@ def covariance(distance: Array, noise: CorrelatedNoise) -> Array:
     if noise.type not in TYPES:
         raise QexpError(f"no covariance function '{noise.type}'; choose from {', '.join(TYPES)}")
     function = getattr(random_fields, noise.type)
-    return np.asarray(function(torch.from_numpy(np.asarray(distance, np.float64)), noise.sill, noise.range).numpy())
+    return np.asarray(
+        function(
+            torch.from_numpy(np.asarray(distance, np.float64)), noise.sill, noise.range
+        ).numpy()
+    )
 
 
 def covariance_rows(x: Array, y: Array, noise: CorrelatedNoise) -> Iterator[tuple[slice, Array]]:
-    """Rows of the correlated part of a noise between points at x, y [m], (point, point), as many as a processor's cache
-    holds: which, and (row, point) [m²].
+    """Rows of the correlated part of a noise between points at x, y [m], (point, point), as many as
+    a processor's cache holds: which, and (row, point) [m²].
     """
     import torch
 
@@ -250,7 +274,8 @@ def covariance_rows(x: Array, y: Array, noise: CorrelatedNoise) -> Iterator[tupl
 def covariance_matrix(track: Track, noise: CorrelatedNoise) -> Array:
     """The correlated part of a noise between the points of a track: (point, point) [m²].
 
-    That of points that are means is the mean over all pairs of their pixels, see `covariance_of_means`.
+    That of points that are means is the mean over all pairs of their pixels, see
+    `covariance_of_means`.
     """
     if track.count is not None and track.spread is not None:
         return covariance_of_means(track.x, track.y, track.count, track.spread, noise)
@@ -263,54 +288,77 @@ def covariance_matrix(track: Track, noise: CorrelatedNoise) -> Array:
 # The noise of means of cells: what is correlated is averaged less than what is independent.
 
 NODES = 8
-"""Of Gauss and Legendre's quadrature between the kinks of a density, for cells that lie close together."""
+"""Of Gauss and Legendre's quadrature between the kinks of a density, for cells that lie close
+together.
+"""
 NEAR = 1.0
-"""Distance of the middles of two cells, in sums of their widths, up to which that quadrature is needed."""
+"""Distance of the middles of two cells, in sums of their widths, up to which that quadrature is
+needed.
+"""
 MOST_ROWS_OF_CELL = 16
 """Rows and columns of pixels by which a cell is taken to be filled; more make no difference."""
 NARROW = 1e-3
 """Width of cells, in ranges of the noise, below which they are points."""
 
 
-def covariance_of_means(x: Array, y: Array, count: Array, spread: Array, noise: CorrelatedNoise) -> Array:
-    """The covariance of means over cells: the mean of the covariance over all pairs of their points [m²].
+def covariance_of_means(
+    x: Array, y: Array, count: Array, spread: Array, noise: CorrelatedNoise
+) -> Array:
+    """The covariance of means over cells: the mean of the covariance over all pairs of their points
+    [m²].
 
     x, y     (cell,)       mean positions [m]
     count    (cell,)       number of points
     spread   (cell, 2)     standard deviation of their positions east and north [m]
     returns  (cell, cell)
 
-    A cell counts as a rectangle that its points fill evenly. Between the middles alone differences of neighbours would
-    seem too noisy, by a half and more, however small the cells are: an exponential covariance has a cusp at zero.
-    Sudhaus and Jónsson (2009), Geophys. J. Int. 176, 389-404, take the mean over all pairs of pixels.
+    A cell counts as a rectangle that its points fill evenly. Between the middles alone differences
+    of neighbours would seem too noisy, by a half and more, however small the cells are: an
+    exponential covariance has a cusp at zero. Sudhaus and Jónsson (2009), Geophys. J. Int. 176,
+    389-404, take the mean over all pairs of pixels.
     """
     if noise.type == "gaussian":
-        east, north = (_gaussian_means(along, spread[:, axis], noise.range) for axis, along in enumerate((x, y)))
+        east, north = (
+            _gaussian_means(along, spread[:, axis], noise.range)
+            for axis, along in enumerate((x, y))
+        )
         smooth = noise.sill * east * north
-        # Few points in a cell that is much wider than the range do not fill it: each is as noisy as ever.
-        smooth[np.diag_indices_from(smooth)] = np.maximum(smooth.diagonal(), _within(count, spread, noise))
+        # Few points in a cell that is much wider than the range do not fill it: each is as noisy as
+        # ever.
+        smooth[np.diag_indices_from(smooth)] = np.maximum(
+            smooth.diagonal(), _within(count, spread, noise)
+        )
         return smooth
     between, places = np.empty((len(x), len(x))), np.stack([x, y], axis=1)
     near: list[NDArray[np.int64]] = []
     for start in range(0, len(x), ROWS):
         rows = slice(start, start + ROWS)
-        apart = np.abs(places[rows, None] - places[start:])  # the matrix is symmetric: its upper triangle
+        # the matrix is symmetric: its upper triangle
+        apart = np.abs(places[rows, None] - places[start:])
         both = np.square(spread[rows, None]) + np.square(spread[start:])
         close = (apart < NEAR * WIDTH * (spread[rows, None] + spread[start:])).all(axis=2)
         near.append(np.argwhere(np.triu(close, 1)) + start)
         east, north = np.moveaxis(np.sqrt(both, out=both), 2, 0)
-        corners = [np.hypot(apart[..., 0] + i * east, apart[..., 1] + j * north) for i in (-1, 1) for j in (-1, 1)]
+        corners = [
+            np.hypot(apart[..., 0] + i * east, apart[..., 1] + j * north)
+            for i in (-1, 1)
+            for j in (-1, 1)
+        ]
         between[rows, start:] = sum(covariance(corner, noise) for corner in corners) / 4
         between[start:, rows] = between[rows, start:].T
     first, second = np.concatenate(near).T
     for pairs in np.array_split(np.arange(len(first)), max(1, len(first) // ROWS)):
         one, other = first[pairs], second[pairs]
         (east, of_east), (north, of_north) = (
-            _differences(places[one, axis] - places[other, axis], spread[one, axis], spread[other, axis])
+            _differences(
+                places[one, axis] - places[other, axis], spread[one, axis], spread[other, axis]
+            )
             for axis in (0, 1)
         )
         values = covariance(np.hypot(east[:, :, None], north[:, None]), noise)
-        between[one, other] = between[other, one] = np.einsum("pij,pi,pj->p", values, of_east, of_north)
+        between[one, other] = between[other, one] = np.einsum(
+            "pij,pi,pj->p", values, of_east, of_north
+        )
     between[np.diag_indices_from(between)] = _within(count, spread, noise)
     return between
 
@@ -327,14 +375,20 @@ def _within(count: Array, spread: Array, noise: CorrelatedNoise) -> Array:
     shape = np.minimum(np.stack([columns, rows], axis=1), MOST_ROWS_OF_CELL).astype(np.int64)
     shape[spread == 0] = 1
     grid, several = shape.prod(axis=1), np.maximum(count, 2)
-    # Where the grid has not as many points as the cell, pairs of different ones keep their mean squared distance.
+    # Where the grid has not as many points as the cell, pairs of different ones keep their mean
+    # squared distance.
     stretch = np.sqrt(np.where(grid > 1, (1 - 1 / grid) / (1 - 1 / several), 1))
     mean = np.empty(len(count))
     for across in np.unique(shape, axis=0):
         alike = (shape == across).all(axis=1)
-        steps = (stretch[:, None] * spread)[alike] * np.sqrt(12 / np.maximum(np.square(across) - 1, 1))
+        steps = (stretch[:, None] * spread)[alike] * np.sqrt(
+            12 / np.maximum(np.square(across) - 1, 1)
+        )
         lags = [np.arange(size) for size in across]
-        shares = [np.where(lag == 0, 1, 2) * (size - lag) / size**2 for lag, size in zip(lags, across, strict=True)]
+        shares = [
+            np.where(lag == 0, 1, 2) * (size - lag) / size**2
+            for lag, size in zip(lags, across, strict=True)
+        ]
         distance = np.hypot((lags[0] * steps[:, :1])[:, :, None], (lags[1] * steps[:, 1:])[:, None])
         mean[alike] = np.einsum("cij,i,j->c", covariance(distance, noise), *shares)
     of_different = (mean - noise.sill / grid) / np.maximum(1 - 1 / grid, 0.5)
@@ -342,7 +396,8 @@ def _within(count: Array, spread: Array, noise: CorrelatedNoise) -> Array:
 
 
 def _differences(apart: Array, first: Array, second: Array) -> tuple[Array, Array]:
-    """Differences of two coordinates that are uniform around their means, and their weights, (pair, node) each.
+    """Differences of two coordinates that are uniform around their means, and their weights, (pair,
+    node) each.
 
     apart          (pair,)  difference of the means [m]
     first, second  (pair,)  standard deviations [m]
@@ -365,11 +420,15 @@ def _differences(apart: Array, first: Array, second: Array) -> tuple[Array, Arra
 
 
 def _gaussian_means(along: Array, spread: Array, reach: float) -> Array:
-    """The mean of exp(−(difference / range)²) over pairs of coordinates, uniform around their means, (cell, cell)."""
+    """The mean of exp(−(difference / range)²) over pairs of coordinates, uniform around their
+    means, (cell, cell).
+    """
     from scipy.special import erf
 
     def integrated_twice(scaled: Array) -> Array:
-        return np.asarray(0.5 * (np.sqrt(np.pi) * scaled * erf(scaled) + np.exp(-np.square(scaled))))
+        return np.asarray(
+            0.5 * (np.sqrt(np.pi) * scaled * erf(scaled) + np.exp(-np.square(scaled)))
+        )
 
     half = np.maximum(WIDTH * spread / reach, NARROW) / 2
     apart = (along[:, None] - along) / reach
@@ -382,10 +441,11 @@ def _gaussian_means(along: Array, spread: Array, reach: float) -> Array:
 def fit(measured: Semivariogram, type: str) -> tuple[CorrelatedNoise, float]:
     """The noise of a type whose semivariogram fits best, and its misfit.
 
-    Bins have the weight pairs / distance²: those of far points vary together from sample to sample and say little,
-    those of near points fix the nugget and the type (Pebesma 2004, Comput. Geosci. 30, 683-691). The misfit is the
-    weighted root mean square of the residuals [m²]. Sill, range and nugget are kept positive; see
-    LEAST_NUGGET and LARGEST_RANGE. Raises ValueError if there are too few bins, or no noise.
+    Bins have the weight pairs / distance²: those of far points vary together from sample to sample
+    and say little, those of near points fix the nugget and the type (Pebesma 2004, Comput. Geosci.
+    30, 683-691). The misfit is the weighted root mean square of the residuals [m²]. Sill, range and
+    nugget are kept positive; see LEAST_NUGGET and LARGEST_RANGE. Raises ValueError if there are too
+    few bins, or no noise.
     """
     from scipy.optimize import curve_fit
 
@@ -400,17 +460,26 @@ def fit(measured: Semivariogram, type: str) -> tuple[CorrelatedNoise, float]:
 
     weights = np.sqrt(measured.pairs) / measured.distance
     weights /= np.sqrt(np.mean(weights**2))
-    lowest, highest = (1e-6, 0.1 * float(measured.distance[0]) / far, LEAST_NUGGET), (20.0, LARGEST_RANGE, 1.5)
+    lowest = (1e-6, 0.1 * float(measured.distance[0]) / far, LEAST_NUGGET)
+    highest = (20.0, LARGEST_RANGE, 1.5)
     best: tuple[float, Array] | None = None
     for start in (0.1, 0.3, 1.0):  # from one start alone the fit may end at a bound
         parameters, _ = curve_fit(
-            scaled, measured.distance / far, measured.value / top, p0=(0.8, start, 0.1), sigma=1 / weights,
-            bounds=(lowest, highest), max_nfev=2000,
-        )  # fmt: skip
+            scaled,
+            measured.distance / far,
+            measured.value / top,
+            p0=(0.8, start, 0.1),
+            sigma=1 / weights,
+            bounds=(lowest, highest),
+            max_nfev=2000,
+        )
         residual = weights * (scaled(measured.distance / far, *parameters) - measured.value / top)
         misfit = float(np.sqrt(np.mean(residual**2)))
         if best is None or misfit < best[0] * (1 - 1e-9):
             best = misfit, parameters
     assert best is not None
     misfit, (sill, reach, nugget) = best
-    return CorrelatedNoise(type, float(sill * top), float(reach * far), float(nugget * top)), misfit * top
+    return (
+        CorrelatedNoise(type, float(sill * top), float(reach * far), float(nugget * top)),
+        misfit * top,
+    )

@@ -33,13 +33,14 @@ LARGEST = 1e5
 
 @dataclass(frozen=True)
 class CorrelatedNoise:
-    """The part of a track's noise that is correlated in space: covariance `sill` f(distance / range).
+    """The part of a track's noise that is correlated in space: covariance `sill` f(distance /
+    range).
 
     type      a function of `qexp.physics.random_fields`: "exponential" or "gaussian"
     sill      covariance of points that are infinitely close [m²]
     range     distance at which the covariance is 1/e of it [m]
-    nugget    variance of the part that is independent from point to point, as estimated with the others [m²]; what
-              counts in an inversion are the errors of the points
+    nugget    variance of the part that is independent from point to point, as estimated with the
+              others [m²]; what counts in an inversion are the errors of the points
     estimated  whether these numbers are estimates from the same track, with their errors
     """
 
@@ -51,26 +52,33 @@ class CorrelatedNoise:
 
     @property
     def words(self) -> str:
-        return f"{self.type}, sill {self.sill:.3g} m², range {self.range / 1000:.3g} km, nugget {self.nugget:.3g} m²"
+        return (
+            f"{self.type}, sill {self.sill:.3g} m², range {self.range / 1000:.3g} km, nugget"
+            f" {self.nugget:.3g} m²"
+        )
 
 
 @dataclass(frozen=True, repr=False)
 class Track:
     """The points of one satellite track, or the components of GNSS stations.
 
-    x, y          (point,)    position east and north in the observation's coordinate reference system [m]
-    displacement  (point,)    along the direction, positive toward it [m]; not finite where it is not observed
-    error         (point,)    standard deviation of the noise that is independent from point to point [m]
-    direction     (point, 3)  unit vector along x, along y and up: from the ground toward the satellite, or a component
-                              of a GNSS station
+    x, y          (point,)    position east and north in the observation's coordinate reference
+                              system [m]
+    displacement  (point,)    along the direction, positive toward it [m]; not finite where it is
+                              not observed
+    error         (point,)    standard deviation of the noise that is independent from point to
+                              point [m]
+    direction     (point, 3)  unit vector along x, along y and up: from the ground toward the
+                              satellite, or a component of a GNSS station
     observed      (point,)    whether the point counts
     elevation     (point,)    above the level from which depths count [m], or None
     noise                     the correlated part of the noise, or None
     station       (point,)    names of GNSS stations, or None
-    count         (point,)    how many pixels or points each is the mean of, or None for points that are no means
+    count         (point,)    how many pixels or points each is the mean of, or None for points that
+                              are no means
     spread        (point, 2)  standard deviation of their positions east and north [m], or None
-    look                      side of its flight to which the satellite looks, without which lines of sight do not tell
-                              the heading; None: not known
+    look                      side of its flight to which the satellite looks, without which lines
+                              of sight do not tell the heading; None: not known
     """
 
     name: str
@@ -98,20 +106,37 @@ class Track:
 
     def select(self, points: NDArray[np.bool_] | NDArray[np.int64]) -> Track:
         """The track with these points only, in their order."""
-        of_points = {name: getattr(self, name)[points] for name in ARRAYS if getattr(self, name) is not None}
+        of_points = {
+            name: getattr(self, name)[points] for name in ARRAYS if getattr(self, name) is not None
+        }
         return replace(self, **of_points)
 
     def thinned(self, most: int, random: np.random.Generator) -> Track:
         """The track with at most `most` of its points, drawn at random."""
         count = len(self.x)
-        return self if count <= most else self.select(np.sort(random.choice(count, most, replace=False)))
+        return (
+            self
+            if count <= most
+            else self.select(np.sort(random.choice(count, most, replace=False)))
+        )
 
     def where_observed(self) -> Track:
         """The track with the points that count."""
         return self.select(self.observed)
 
 
-ARRAYS = ("x", "y", "displacement", "error", "direction", "observed", "elevation", "station", "count", "spread")
+ARRAYS = (
+    "x",
+    "y",
+    "displacement",
+    "error",
+    "direction",
+    "observed",
+    "elevation",
+    "station",
+    "count",
+    "spread",
+)
 
 
 def where_known(tracks: Sequence[Track], name: str, otherwise: float | str) -> NDArray[Any] | None:
@@ -140,7 +165,10 @@ class Observation:
     crs: str | None = None
 
     def __repr__(self) -> str:
-        return f"<observation of {', '.join(f'{track.name}: {track.size:,} points' for track in self.tracks)}>"
+        return (
+            "<observation of"
+            f" {', '.join(f'{track.name}: {track.size:,} points' for track in self.tracks)}>"
+        )
 
     @property
     def size(self) -> int:
@@ -152,7 +180,9 @@ class Observation:
 
 
 def require_sound(observation: Observation, source: str) -> Observation:
-    """The observation itself. Raises QexpError that lists all that is wrong with it, `source` ahead of each line."""
+    """The observation itself. Raises QexpError that lists all that is wrong with it, `source` ahead
+    of each line.
+    """
     counts = Counter(track.name for track in observation.tracks)
     wrong = [] if counts else ["it has no tracks"]
     for name, count in sorted(counts.items()):
@@ -172,26 +202,38 @@ def _problems_of(track: Track) -> Iterator[str]:
     points = track.where_observed()
     for name in ("x", "y", "displacement", "error"):
         if missing := int((~np.isfinite(getattr(points, name))).sum()):
-            yield f"'{name}' is missing or infinite at {missing:,} of {points.size:,} points; mask them"
+            yield (
+                f"'{name}' is missing or infinite at {missing:,} of {points.size:,} points; mask"
+                " them"
+            )
     if (largest := float(np.abs(points.displacement).max(initial=0.0))) > LARGEST:
-        yield f"displacements of up to {largest:.3g} m are impossible; name the gaps of the file, or its unit"
+        yield (
+            f"displacements of up to {largest:.3g} m are impossible; name the gaps of the file, or"
+            " its unit"
+        )
     if (exact := points.select(points.error <= 0)).size:
-        places = [f"{east:.0f} east, {north:.0f} north" for east, north in zip(exact.x, exact.y, strict=True)]
+        places = [
+            f"{east:.0f} east, {north:.0f} north"
+            for east, north in zip(exact.x, exact.y, strict=True)
+        ]
         names = list(dict.fromkeys(places if exact.station is None else exact.station.tolist()))
         yield (
-            f"the error of {exact.size:,} points is not positive ({some(names)}); give each a standard deviation in m, "
-            "or leave them out, such as a reference station, whose displacement is 0 by definition"
+            f"the error of {exact.size:,} points is not positive ({some(names)}); give each a"
+            " standard deviation in m, or leave them out, such as a reference station, whose"
+            " displacement is 0 by definition"
         )
     length = np.linalg.norm(points.direction, axis=1)
     if bad := int((~(np.abs(length - 1) <= UNIT_TOLERANCE)).sum()):
         yield (
-            f"the line of sight is not a unit vector at {bad:,} points: lengths are {np.nanmin(length):g} to "
-            f"{np.nanmax(length):g}, but must be 1; check the order of the columns"
+            f"the line of sight is not a unit vector at {bad:,} points: lengths are"
+            f" {np.nanmin(length):g} to {np.nanmax(length):g}, but must be 1; check the order of"
+            " the columns"
         )
     elif track.kind == "radar" and (bad := int((points.direction[:, 2] <= 0).sum())):
         yield (
-            f"the line of sight points down at {bad:,} points, but must lead from the ground to the satellite; "
-            "reverse its sign, and that of the displacements if they are positive away from the satellite"
+            f"the line of sight points down at {bad:,} points, but must lead from the ground to the"
+            " satellite; reverse its sign, and that of the displacements if they are positive away"
+            " from the satellite"
         )
 
 
@@ -202,9 +244,13 @@ Box = tuple[float, float, float, float]
 
 
 def require_overlap(observation: Observation) -> None:
-    """Raise QexpError if some radar tracks share no area with the others, not even by way of further ones."""
+    """Raise QexpError if some radar tracks share no area with the others, not even by way of
+    further ones.
+    """
     seen = [track.where_observed() for track in observation.tracks if track.kind == "radar"]
-    boxes = {track.name: (track.x.min(), track.x.max(), track.y.min(), track.y.max()) for track in seen}
+    boxes = {
+        track.name: (track.x.min(), track.x.max(), track.y.min(), track.y.max()) for track in seen
+    }
     if not boxes:
         return
     first, *apart = boxes
@@ -216,8 +262,9 @@ def require_overlap(observation: Observation) -> None:
     if apart:
         here, there = _extent(boxes[apart[0]]), _extent(boxes[first])
         raise QexpError(
-            f"track '{apart[0]}' ({here}) does not overlap with '{first}' ({there}), so that they did not see the same "
-            "event; make an observation of each, or check the coordinate reference systems of the files"
+            f"track '{apart[0]}' ({here}) does not overlap with '{first}' ({there}), so that they"
+            " did not see the same event; make an observation of each, or check the coordinate"
+            " reference systems of the files"
         )
 
 
@@ -239,13 +286,15 @@ SAME_DISPLACEMENT = 1e-6
 
 
 def stations_twice(observation: Observation) -> Iterator[str]:
-    """The stations that are there twice, with other displacements. Raises QexpError for the same data twice."""
+    """The stations that are there twice, with other displacements. Raises QexpError for the same
+    data twice.
+    """
     tracks = [track.where_observed() for track in observation.tracks]
     for first, second in combinations([track for track in tracks if track.kind == "radar"], 2):
         if first.size == second.size and _alike(first, second):
             raise QexpError(
-                f"the tracks '{first.name}' and '{second.name}' hold the same {first.size:,} points, which would count "
-                "twice; leave one out"
+                f"the tracks '{first.name}' and '{second.name}' hold the same {first.size:,}"
+                " points, which would count twice; leave one out"
             )
     stations = [track for track in tracks if track.kind == "gnss"]
     pairs = list(_pairs_of_entries(stations)) if stations else []
@@ -254,8 +303,13 @@ def stations_twice(observation: Observation) -> Iterator[str]:
     for where in dict.fromkeys(where for where, _ in of_all):
         names = list(dict.fromkeys(name for there, name in of_all if there == where))
         if equal := [name for name in names if alike[where, name] == of_all[where, name]]:
-            raise QexpError(f"{_named(equal)} {where}, with the same displacements, which would count twice")
-        yield f"{_named(names)} {where}, with different displacements, of which all count; is one to go?"
+            raise QexpError(
+                f"{_named(equal)} {where}, with the same displacements, which would count twice"
+            )
+        yield (
+            f"{_named(names)} {where}, with different displacements, of which all count; is one"
+            " to go?"
+        )
 
 
 def _named(names: Sequence[str]) -> str:
@@ -265,16 +319,21 @@ def _named(names: Sequence[str]) -> str:
 def _alike(first: Track, second: Track) -> bool:
     """Whether two tracks of one size have the same points and displacements."""
     apart = np.hypot(first.x - second.x, first.y - second.y) < ONE_POINT_DISTANCE
-    views, moved = np.abs(first.direction - second.direction), np.abs(first.displacement - second.displacement)
+    views = np.abs(first.direction - second.direction)
+    moved = np.abs(first.displacement - second.displacement)
     return bool(apart.all() and (views < 1e-3).all() and (moved < SAME_DISPLACEMENT).all())
 
 
 def _pairs_of_entries(tracks: Sequence[Track]) -> Iterator[tuple[str, str, bool]]:
-    """Two entries for the same component of a station: in which tracks, its name, and whether they are equal."""
+    """Two entries for the same component of a station: in which tracks, its name, and whether they
+    are equal.
+    """
     from scipy.spatial import KDTree
 
     owners = np.repeat([track.name for track in tracks], [track.size for track in tracks])
-    names = np.concatenate([np.full(track.size, "") if track.station is None else track.station for track in tracks])
+    names = np.concatenate(
+        [np.full(track.size, "") if track.station is None else track.station for track in tracks]
+    )
     places = np.concatenate([np.stack([track.x, track.y], axis=1) for track in tracks])
     directions = np.concatenate([track.direction for track in tracks])
     displacements = np.concatenate([track.displacement for track in tracks])
@@ -284,10 +343,18 @@ def _pairs_of_entries(tracks: Sequence[Track]) -> Iterator[tuple[str, str, bool]
         if np.abs(directions[first] - directions[second]).max() < 1e-2 and (
             names[first] == names[second] if named else near
         ):
-            name = names[first] or names[second] or "at {:.0f} east, {:.0f} north".format(*places[first])
+            name = (
+                names[first]
+                or names[second]
+                or "at {:.0f} east, {:.0f} north".format(*places[first])
+            )
             here, there = owners[first], owners[second]
             where = f"twice in '{here}'" if here == there else f"in '{here}' and in '{there}'"
-            yield where, str(name), bool(abs(displacements[first] - displacements[second]) < SAME_DISPLACEMENT)
+            yield (
+                where,
+                str(name),
+                bool(abs(displacements[first] - displacements[second]) < SAME_DISPLACEMENT),
+            )
 
 
 NORTHS = ("true", "grid")
@@ -295,7 +362,8 @@ NORTHS = ("true", "grid")
 
 
 def convergence(crs: pyproj.CRS | None, x: Array, y: Array) -> Array:
-    """The meridian convergence at points: the angle by which true north lies to the left of grid north [rad].
+    """The meridian convergence at points: the angle by which true north lies to the left of grid
+    north [rad].
 
     crs      projected; in any other one, and without one, both norths are the same
     x, y     (point,)  in this system
@@ -314,7 +382,8 @@ def convergence(crs: pyproj.CRS | None, x: Array, y: Array) -> Array:
 def turned(direction: Array, angle: Array) -> Array:
     """Vectors turned to the left, counter-clockwise from above.
 
-    By the convergence, components along true east and north become components along the axes of the grid.
+    By the convergence, components along true east and north become components along the axes of the
+    grid.
 
     direction  (point, 3)  east, north, up
     angle      (point,)    [rad]
@@ -347,7 +416,9 @@ SOME: Mapping[str, tuple[str, str]] = {
 NOISE_UNITS = {"sill": "m2", "range": "m", "nugget": "m2"}
 
 
-def write_observation(observation: Observation, path: Path, history: str = "", comment: str = "") -> None:
+def write_observation(
+    observation: Observation, path: Path, history: str = "", comment: str = ""
+) -> None:
     """Write an observation as NetCDF, whole or not at all.
 
     history  how it was made, for the attribute of that name
@@ -355,25 +426,39 @@ def write_observation(observation: Observation, path: Path, history: str = "", c
     """
     require_sound(observation, str(path))
     table = as_table(observation)
-    table.attrs |= {name: text for name, text in (("history", history), ("comment", comment)) if text}
+    table.attrs |= {
+        name: text for name, text in (("history", history), ("comment", comment)) if text
+    }
     files.write_bytes(path, encoded(table))
 
 
 def encoded(table: xarray.Dataset) -> bytes:
-    """The content of a NetCDF file with numbers along `point` compressed, by which damage is found, too."""
+    """The content of a NetCDF file with numbers along `point` compressed, by which damage is found,
+    too.
+    """
     numbers = [
-        name for name, values in table.variables.items() if values.dims[:1] == ("point",) and values.dtype.kind != "O"
+        name
+        for name, values in table.variables.items()
+        if values.dims[:1] == ("point",) and values.dtype.kind != "O"
     ]
-    return bytes(table.to_netcdf(engine="h5netcdf", encoding={str(name): {"zlib": True} for name in numbers}))
+    return bytes(
+        table.to_netcdf(engine="h5netcdf", encoding={str(name): {"zlib": True} for name in numbers})
+    )
 
 
 def as_table(observation: Observation) -> xarray.Dataset:
-    """The observation as xarray's dataset: variables along `point`, properties of tracks along `track`."""
+    """The observation as xarray's dataset: variables along `point`, properties of tracks along
+    `track`.
+    """
     import xarray
 
     tracks = observation.tracks
     points: dict[str, Any] = {
-        name: ("point", np.concatenate([getattr(track, name) for track in tracks]), {"units": unit, "long_name": words})
+        name: (
+            "point",
+            np.concatenate([getattr(track, name) for track in tracks]),
+            {"units": unit, "long_name": words},
+        )
         for name, (unit, words) in WORDS.items()
     }
     for name, (unit, words) in SOME.items():
@@ -381,8 +466,14 @@ def as_table(observation: Observation) -> xarray.Dataset:
             dimensions = ("point", "horizontal")[: values.ndim]
             points[name] = (dimensions, values, {"units": unit, "long_name": words})
     if (names := where_known(tracks, "station", "")) is not None:
-        points["station"] = ("point", names.astype(object), {"long_name": "name of the GNSS station"})
-    words = "unit vector along x, y and up: from the ground to the satellite, or a station's component"
+        points["station"] = (
+            "point",
+            names.astype(object),
+            {"long_name": "name of the GNSS station"},
+        )
+    words = (
+        "unit vector along x, y and up: from the ground to the satellite, or a station's component"
+    )
     directions = np.concatenate([track.direction for track in tracks])
     points["direction"] = (("point", "component"), directions, {"units": "1", "long_name": words})
     flags = {"flag_values": np.array([0, 1], np.int8), "flag_meanings": "masked observed"}
@@ -393,7 +484,9 @@ def as_table(observation: Observation) -> xarray.Dataset:
     points["track_name"] = ("track", np.array([track.name for track in tracks], dtype=object))
     points["track_kind"] = ("track", np.array([track.kind for track in tracks], dtype=object))
     looks = np.array([track.look or "" for track in tracks], dtype=object)
-    about_looks = {"long_name": "side of its flight to which the satellite looks; empty where it is not known"}
+    about_looks = {
+        "long_name": "side of its flight to which the satellite looks; empty where it is not known"
+    }
     points["track_look"] = ("track", looks, about_looks)
     points |= _noise_variables(tracks)
     if observation.crs is not None:
@@ -411,11 +504,18 @@ def _noise_variables(tracks: tuple[Track, ...]) -> dict[str, Any]:
         return {}
     noises = [track.noise for track in tracks]
     variables: dict[str, Any] = {
-        "noise_type": ("track", np.array(["" if noise is None else noise.type for noise in noises], dtype=object))
+        "noise_type": (
+            "track",
+            np.array(["" if noise is None else noise.type for noise in noises], dtype=object),
+        )
     }
     for name, unit in NOISE_UNITS.items():
         values = np.array([np.nan if noise is None else getattr(noise, name) for noise in noises])
-        variables[f"noise_{name}"] = ("track", values, {"units": unit, "long_name": f"{name} of the correlated noise"})
+        variables[f"noise_{name}"] = (
+            "track",
+            values,
+            {"units": unit, "long_name": f"{name} of the correlated noise"},
+        )
     estimated = np.array([noise is not None and noise.estimated for noise in noises], dtype=np.int8)
     words = "1 where the noise was estimated from the track itself, 0 where it was declared"
     variables["noise_estimated"] = ("track", estimated, {"long_name": words})
@@ -433,16 +533,21 @@ def is_observation(path: Path) -> bool:
 
 
 def read_observation(path: Path) -> Observation:
-    """Read an observation file. Raises NotFoundError, and QexpError for any other file or one that is not sound."""
+    """Read an observation file. Raises NotFoundError, and QexpError for any other file or one that
+    is not sound.
+    """
     files.require_file(path)
     try:
         table = formats.read_netcdf(path)
     except DamagedError as error:
         raise QexpError(
-            f"{path} is not an observation file, or is damaged: {error}; make one with: qexp observe FILE --to OBS.nc"
+            f"{path} is not an observation file, or is damaged: {error}; make one with: qexp"
+            " observe FILE --to OBS.nc"
         ) from None
     if table.attrs.get("qexp_format") != FORMAT:
-        raise QexpError(f"{path} is not an observation file; make one with: qexp observe {path} --to OBS.nc")
+        raise QexpError(
+            f"{path} is not an observation file; make one with: qexp observe {path} --to OBS.nc"
+        )
     try:
         observation = _observation(table)
     except (LookupError, ValueError, TypeError, AttributeError) as error:
@@ -452,23 +557,41 @@ def read_observation(path: Path) -> Observation:
 
 def _observation(table: xarray.Dataset) -> Observation:
     tracks = []
-    for index, (name, kind) in enumerate(zip(table["track_name"].values, table["track_kind"].values, strict=True)):
+    for index, (name, kind) in enumerate(
+        zip(table["track_name"].values, table["track_kind"].values, strict=True)
+    ):
         if kind not in get_args(Kind):
             raise ValueError(f"the kind '{kind}' of the track '{name}' is unknown")
         rows = table["track"].values == index
         numbers = [variable for variable in (*WORDS, *SOME) if variable in table]
         arrays = {variable: table[variable].values[rows].astype(np.float64) for variable in numbers}
-        arrays = {name: values for name, values in arrays.items() if name in WORDS or not np.isnan(values).all()}
-        direction, observed = table["direction"].values[rows].astype(np.float64), table["mask"].values[rows] == 1
-        station = table["station"].values[rows].astype(np.str_) if "station" in table else np.zeros(0, np.str_)
-        text = table["track_look"].values[index] if "track_look" in table else ""  # no file of older versions has it
+        arrays = {
+            name: values
+            for name, values in arrays.items()
+            if name in WORDS or not np.isnan(values).all()
+        }
+        direction = table["direction"].values[rows].astype(np.float64)
+        observed = table["mask"].values[rows] == 1
+        station = (
+            table["station"].values[rows].astype(np.str_)
+            if "station" in table
+            else np.zeros(0, np.str_)
+        )
+        # no file of older versions has it
+        text = table["track_look"].values[index] if "track_look" in table else ""
         look = next((side for side in get_args(Look) if side == text), None)
         tracks.append(
             Track(
-                str(name), kind, **arrays, direction=direction, observed=observed, noise=_noise_of(table, index),
-                station=station if (station != "").any() else None, look=look,
+                str(name),
+                kind,
+                **arrays,
+                direction=direction,
+                observed=observed,
+                noise=_noise_of(table, index),
+                station=station if (station != "").any() else None,
+                look=look,
             )
-        )  # fmt: skip
+        )
     return Observation(tuple(tracks), table["crs"].attrs["crs_wkt"] if "crs" in table else None)
 
 

@@ -1,4 +1,6 @@
-"""Coordinate reference systems: geographic coordinates become metres, and all tracks lie in one system."""
+"""Coordinate reference systems: geographic coordinates become metres, and all tracks lie in one
+system.
+"""
 
 from __future__ import annotations
 
@@ -18,11 +20,14 @@ if TYPE_CHECKING:
     import pyproj
 
 LARGEST_IN_DEGREES = 100.0
-"""Extent of points [degrees, or m] up to which they are taken for geographic ones that are passed off as metres."""
+"""Extent of points [degrees, or m] up to which they are taken for geographic ones that are passed
+off as metres.
+"""
 
 MOST_STRETCHED = 0.02
-"""By how much a projected system may make lengths longer or shorter, as a share; national systems and zones of UTM do
-by less than 0.002 where they are used."""
+"""By how much a projected system may make lengths longer or shorter, as a share; national systems
+and zones of UTM do by less than 0.002 where they are used.
+"""
 
 
 def crs_of(text: str, source: str | None = None) -> pyproj.CRS:
@@ -38,36 +43,43 @@ def crs_of(text: str, source: str | None = None) -> pyproj.CRS:
     try:
         crs = pyproj.CRS.from_user_input(text)
     except pyproj.exceptions.CRSError:
-        raise QexpError(f"{source_text}: not a coordinate reference system; write one such as EPSG:32633") from None
+        raise QexpError(
+            f"{source_text}: not a coordinate reference system; write one such as EPSG:32633"
+        ) from None
     if crs.is_compound:
         crs = crs.sub_crs_list[0]
     if not (crs.is_geographic or crs.is_projected or crs.is_engineering) or crs.is_geocentric:
-        raise QexpError(f"{source_text}: '{crs.name}' has no east and north; use one such as EPSG:32633")
+        raise QexpError(
+            f"{source_text}: '{crs.name}' has no east and north; use one such as EPSG:32633"
+        )
     return crs
 
 
 def geographic(crs: str | None) -> pyproj.Transformer | None:
-    """From x and y to longitude and latitude in WGS 84 [degrees]; None for plain metres, for a system that has no place
-    on the Earth, and without pyproj.
+    """From x and y to longitude and latitude in WGS 84 [degrees]; None for plain metres, for a
+    system that has no place on the Earth, and without pyproj.
     """
     if crs is None or find_spec("pyproj") is None:
         return None
     import pyproj
 
     system = crs_of(crs)
-    return pyproj.Transformer.from_crs(system, 4326, always_xy=True) if system.geodetic_crs else None
+    return (
+        pyproj.Transformer.from_crs(system, 4326, always_xy=True) if system.geodetic_crs else None
+    )
 
 
 def in_one_system(readings: Mapping[str, Reading], requested: str | None) -> Observation:
     """All tracks in one system with metres.
 
     readings   file → what was read from it
-    requested  the system to use; also that of coordinates whose file names none, which may be a geographic one
-    Without it: the first file's that is projected. Geographic coordinates go to the UTM zone of their centre, and so do
-    those in a system that makes lengths longer or shorter there by more than MOST_STRETCHED. Files that name no system
-    and none requested: plain metres.
-    Directions refer to the north of their own coordinates in what was read, unless it says otherwise, and to that of
-    x and y in what is returned.
+    requested  the system to use; also that of coordinates whose file names none, which may be a
+               geographic one
+    Without it: the first file's that is projected. Geographic coordinates go to the UTM zone of
+    their centre, and so do those in a system that makes lengths longer or shorter there by more
+    than MOST_STRETCHED. Files that name no system and none requested: plain metres.
+    Directions refer to the north of their own coordinates in what was read, unless it says
+    otherwise, and to that of x and y in what is returned.
     Raises QexpError.
     """
     chosen = None if requested is None else crs_of(requested)
@@ -77,9 +89,17 @@ def in_one_system(readings: Mapping[str, Reading], requested: str | None) -> Obs
     }
     if chosen is None and len({crs is None for crs in systems.values()}) > 1:
         lacking = ", ".join(source for source, crs in systems.items() if crs is None)
-        code = next((crs.to_epsg() for crs in systems.values() if crs is not None and crs.is_projected), None) or "…"
+        code = (
+            next(
+                (crs.to_epsg() for crs in systems.values() if crs is not None and crs.is_projected),
+                None,
+            )
+            or "…"
+        )
         known = "names no coordinate reference system, but other files do"
-        raise QexpError(f"{lacking}: {known}; say in which its coordinates are, such as `crs=EPSG:{code}`")
+        raise QexpError(
+            f"{lacking}: {known}; say in which its coordinates are, such as `crs=EPSG:{code}`"
+        )
     for source, reading in readings.items():
         _require_plausible(source, reading.tracks, systems[source])
     target = _target(chosen, readings, systems)
@@ -89,13 +109,16 @@ def in_one_system(readings: Mapping[str, Reading], requested: str | None) -> Obs
         north = crs if reading.north == "grid" else None
         moved += (
             _along_grid(track, before, north, target)
-            for track, before in zip(_moved(source, reading.tracks, crs, target), reading.tracks, strict=True)
+            for track, before in zip(
+                _moved(source, reading.tracks, crs, target), reading.tracks, strict=True
+            )
         )
     return Observation(tuple(moved), None if target is None else target.to_wkt())
 
 
 def by_north(reading: Reading, north: str | None, crs: str | None) -> Reading:
-    """A reading whose directions refer to the north that was asked for; None: to that of its coordinates.
+    """A reading whose directions refer to the north that was asked for; None: to that of its
+    coordinates.
 
     crs  of coordinates that name none themselves
     """
@@ -106,18 +129,23 @@ def by_north(reading: Reading, north: str | None, crs: str | None) -> Reading:
     system = reading.crs or crs
     if system is None:
         return reading
-    turns = [np.degrees(np.abs(convergence(crs_of(system), track.x, track.y))).max() for track in reading.tracks]
+    turns = [
+        np.degrees(np.abs(convergence(crs_of(system), track.x, track.y))).max()
+        for track in reading.tracks
+    ]
     if max(turns) < 1.0:  # degrees, from which on it matters to which north directions refer
         return reading
     doubt = (
-        f"lines of sight are assumed to refer to grid north, which differs from true north by up to {max(turns):.1f}° "
-        "here; say which with `north=grid` or `north=true`"
+        "lines of sight are assumed to refer to grid north, which differs from true north by up to"
+        f" {max(turns):.1f}° here; say which with `north=grid` or `north=true`"
     )
     return replace(reading, warnings=(*reading.warnings, doubt))
 
 
 def _target(
-    chosen: pyproj.CRS | None, readings: Mapping[str, Reading], systems: Mapping[str, pyproj.CRS | None]
+    chosen: pyproj.CRS | None,
+    readings: Mapping[str, Reading],
+    systems: Mapping[str, pyproj.CRS | None],
 ) -> pyproj.CRS | None:
     named = {source: crs for source, crs in systems.items() if crs is not None}
     if not named:
@@ -127,17 +155,22 @@ def _target(
     if first is not None:
         if (units := {axis.unit_name for axis in first.axis_info[:2]}) - {"metre", "meter", "m"}:
             raise QexpError(
-                f"the coordinate reference system '{first.name}' has the unit {', '.join(sorted(units))}; choose one "
-                "in metres, such as `crs=EPSG:32633`"
+                f"the coordinate reference system '{first.name}' has the unit"
+                f" {', '.join(sorted(units))}; choose one in metres, such as `crs=EPSG:32633`"
             )
         if not first.is_projected:
             return first
-    centre = _centre([(track, named[source]) for source in named for track in readings[source].tracks], named)
+    centre = _centre(
+        [(track, named[source]) for source in named for track in readings[source].tracks], named
+    )
     return first if first is not None and _keeps_lengths(first, *centre) else utm_zone(*centre)
 
 
-def _centre(tracks: Sequence[tuple[Track, pyproj.CRS]], files: Iterable[str]) -> tuple[float, float]:
-    """Longitude and latitude of the middle of the observed points of tracks in their systems [degrees].
+def _centre(
+    tracks: Sequence[tuple[Track, pyproj.CRS]], files: Iterable[str]
+) -> tuple[float, float]:
+    """Longitude and latitude of the middle of the observed points of tracks in their systems
+    [degrees].
 
     files  from which they were read
     """
@@ -146,35 +179,43 @@ def _centre(tracks: Sequence[tuple[Track, pyproj.CRS]], files: Iterable[str]) ->
     moved = []
     for track, crs in tracks:
         points = track.where_observed()
-        moved.append(pyproj.Transformer.from_crs(crs, 4326, always_xy=True).transform(points.x, points.y))
+        moved.append(
+            pyproj.Transformer.from_crs(crs, 4326, always_xy=True).transform(points.x, points.y)
+        )
     x, y = (np.concatenate(values) for values in zip(*moved, strict=True))
     x, y = (values[np.isfinite(x) & np.isfinite(y)] for values in (x, y))
     if not len(x):
         raise QexpError(
-            f"{', '.join(files)}: none of the points is observed; all are masked, missing, or outside the area of "
-            "their coordinate reference system"
+            f"{', '.join(files)}: none of the points is observed; all are masked, missing, or"
+            " outside the area of their coordinate reference system"
         )
     around = np.radians(x)
-    longitude = np.degrees(np.arctan2(np.sin(around).mean(), np.cos(around).mean()))  # also across 180°
+    # also across 180°
+    longitude = np.degrees(np.arctan2(np.sin(around).mean(), np.cos(around).mean()))
     return float(longitude), float(y.min() + y.max()) / 2
 
 
 def _keeps_lengths(crs: pyproj.CRS, longitude: float, latitude: float) -> bool:
-    """Whether a projected system is true to scale at a place, as Web Mercator is not but at the equator.
+    """Whether a projected system is true to scale at a place, as Web Mercator is not but at the
+    equator.
 
     Raises QexpError if it is not, and not meant for the place either.
     """
     import pyproj
 
     scales = pyproj.Proj(crs).get_factors(longitude, latitude)
-    if all(abs(scale - 1) <= MOST_STRETCHED for scale in (scales.meridional_scale, scales.parallel_scale)):
+    if all(
+        abs(scale - 1) <= MOST_STRETCHED
+        for scale in (scales.meridional_scale, scales.parallel_scale)
+    ):
         return True
     if (area := crs.area_of_use) is not None:
         wide = (area.east - area.west) % 360 or 360.0
         if not (area.south <= latitude <= area.north and (longitude - area.west) % 360 <= wide):
             raise QexpError(
-                f"with the coordinate reference system '{crs.name}' the points lie around {longitude:.4g}° east, "
-                f"{latitude:.4g}° north, outside its area of use; check `crs`"
+                f"with the coordinate reference system '{crs.name}' the points lie around"
+                f" {longitude:.4g}° east, {latitude:.4g}° north, outside its area of use; check"
+                " `crs`"
             )
     return False
 
@@ -184,12 +225,17 @@ def utm_zone(longitude: float, latitude: float) -> pyproj.CRS:
     import pyproj
 
     if abs(latitude) > 84:
-        raise QexpError(f"no UTM zone at the latitude {latitude:g}°; choose a system with `crs`, such as EPSG:3413")
+        raise QexpError(
+            f"no UTM zone at the latitude {latitude:g}°; choose a system with `crs`, such as"
+            " EPSG:3413"
+        )
     zone = int((longitude + 180) // 6) % 60 + 1
     return pyproj.CRS.from_epsg((32600 if latitude >= 0 else 32700) + zone)
 
 
-def _along_grid(track: Track, before: Track, north: pyproj.CRS | None, target: pyproj.CRS | None) -> Track:
+def _along_grid(
+    track: Track, before: Track, north: pyproj.CRS | None, target: pyproj.CRS | None
+) -> Track:
     """A track whose directions refer to the north of the grid.
 
     before  the track at its own x and y
@@ -201,7 +247,9 @@ def _along_grid(track: Track, before: Track, north: pyproj.CRS | None, target: p
     return replace(track, direction=turned(track.direction, angle)) if angle.any() else track
 
 
-def _moved(source: str, tracks: Sequence[Track], crs: pyproj.CRS | None, target: pyproj.CRS | None) -> Iterator[Track]:
+def _moved(
+    source: str, tracks: Sequence[Track], crs: pyproj.CRS | None, target: pyproj.CRS | None
+) -> Iterator[Track]:
     if crs is None or target is None or crs.equals(target, ignore_axis_order=True):
         yield from tracks
         return
@@ -209,12 +257,14 @@ def _moved(source: str, tracks: Sequence[Track], crs: pyproj.CRS | None, target:
 
     transformer = pyproj.Transformer.from_crs(crs, target, always_xy=True)
     for track in tracks:
-        x, y = (np.asarray(values, np.float64) for values in transformer.transform(track.x, track.y))
+        x, y = (
+            np.asarray(values, np.float64) for values in transformer.transform(track.x, track.y)
+        )
         lost = track.observed & ~(np.isfinite(x) & np.isfinite(y))
         if lost.any():
             raise QexpError(
-                f"{source}: {lost.sum():,} points of '{track.name}' cannot be projected; are they in another system "
-                f"than '{crs.name}'?"
+                f"{source}: {lost.sum():,} points of '{track.name}' cannot be projected; are they"
+                f" in another system than '{crs.name}'?"
             )
         yield replace(track, x=x, y=y)
 
@@ -229,13 +279,14 @@ def _require_plausible(source: str, tracks: Sequence[Track], crs: pyproj.CRS | N
         if crs is not None and crs.is_geographic:
             if not degrees:
                 raise QexpError(
-                    f"{source}: x {_range(x)}, y {_range(y)} are not longitude and latitude in degrees; in metres, "
-                    "give their own system, such as `crs=EPSG:32633`, or swap the columns"
+                    f"{source}: x {_range(x)}, y {_range(y)} are not longitude and latitude in"
+                    " degrees; in metres, give their own system, such as `crs=EPSG:32633`, or swap"
+                    " the columns"
                 )
         elif degrees and max(np.ptp(x), np.ptp(y)) < LARGEST_IN_DEGREES:
             raise QexpError(
-                f"{source}: x {_range(x)}, y {_range(y)} look like longitude and latitude, not like metres; if so, "
-                "give `crs=EPSG:4326`; coordinates in km must be written in metres"
+                f"{source}: x {_range(x)}, y {_range(y)} look like longitude and latitude, not like"
+                " metres; if so, give `crs=EPSG:4326`; coordinates in km must be written in metres"
             )
 
 

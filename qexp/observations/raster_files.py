@@ -21,11 +21,14 @@ from qexp.rows.geotiff import is_placed, open_raster as open_with_gdal, read_ban
 
 GEOTIFF = (".tif", ".tiff", ".vrt")
 NETCDF = (".grd", ".nc", ".nc4")
-CONVERSION = "write binaries of LiCSBAS or GAMMA as GeoTIFF first (LiCSBAS_flt2geotiff.py, data2geotiff)"
+CONVERSION = (
+    "write binaries of LiCSBAS or GAMMA as GeoTIFF first (LiCSBAS_flt2geotiff.py, data2geotiff)"
+)
 
 
 def open_raster(path: Path, band: int | None = None, variable: str | None = None) -> Raster:
-    """Open a raster of any format that is known. Raises NotFoundError, and QexpError if it cannot be read.
+    """Open a raster of any format that is known. Raises NotFoundError, and QexpError if it cannot
+    be read.
 
     band      of a GeoTIFF with several, from 1
     variable  of a NetCDF or HDF5 file with several over a grid
@@ -36,18 +39,26 @@ def open_raster(path: Path, band: int | None = None, variable: str | None = None
     if ending in NETCDF:
         return open_netcdf(path, variable)
     if ending in HDF5:
-        return open_licsbas(path, variable or "") if is_series(path) else open_mintpy(path, variable)
+        return (
+            open_licsbas(path, variable or "") if is_series(path) else open_mintpy(path, variable)
+        )
     files.require_file(path)
     raise QexpError(f"{path}: rasters end in {', '.join((*GEOTIFF, *NETCDF, *HDF5))}; {CONVERSION}")
 
 
 def open_coherence(path: Path) -> Raster:
-    """A raster of coherence between 0 and 1, of which bytes hold percent or 255ths; or of a mask, 0 and 1."""
+    """A raster of coherence between 0 and 1, of which bytes hold percent or 255ths; or of a mask, 0
+    and 1.
+    """
     raster = open_raster(path)
     if raster.type != "uint8":
         return raster
     largest = max(
-        (float(np.nanmax(raster.read(piece), initial=0.0)) for piece in raster.layout.whole.pieces(2048)), default=0.0
+        (
+            float(np.nanmax(raster.read(piece), initial=0.0))
+            for piece in raster.layout.whole.pieces(2048)
+        ),
+        default=0.0,
     )
     scale = next((scale for scale in (1, 100) if largest <= scale), 255)
     return replace(raster, read=lambda window: raster.read(window) / scale)
@@ -62,7 +73,8 @@ ELEVATION_UNITS = {
 
 
 def open_elevation(path: Path, layout: Layout) -> Raster:
-    """A raster of elevations [m] at the pixels of a grid, interpolated between its own if these are others.
+    """A raster of elevations [m] at the pixels of a grid, interpolated between its own if these are
+    others.
 
     In MintPy's files of geometry it is the dataset `height`, in LiCSBAS's time series `hgt`.
     """
@@ -83,24 +95,30 @@ def open_geotiff(path: Path, band: int | None = None) -> Raster:
 
     band  counted from 1; needed if the file has several
 
-    Raises QexpError if the file cannot be read or places no pixels. Values of the types for whole numbers are
-    multiplied by the band's scale, and its offset is added.
+    Raises QexpError if the file cannot be read or places no pixels. Values of the types for whole
+    numbers are multiplied by the band's scale, and its offset is added.
     """
     import rasterio
 
     with open_with_gdal(path) as dataset:
         if band is None and dataset.count > 1:
-            names = ", ".join(f"{number} {text or ''}".strip() for number, text in enumerate(dataset.descriptions, 1))
+            names = ", ".join(
+                f"{number} {text or ''}".strip()
+                for number, text in enumerate(dataset.descriptions, 1)
+            )
             raise QexpError(f"{path} has {dataset.count} bands ({names}); name one with `band`")
         number = 1 if band is None else band
         if not 1 <= number <= dataset.count:
             raise QexpError(f"{path} has no band {number}; it has {dataset.count}, counted from 1")
         if not is_placed(dataset):
-            raise QexpError(f"{path} does not say where its pixels lie (no geotransform); georeference it first")
+            raise QexpError(
+                f"{path} does not say where its pixels lie (no geotransform); georeference it first"
+            )
         transform = tuple(float(number) for number in dataset.transform)[:6]
         crs = dataset.crs.to_wkt() if dataset.crs else None
         layout = Layout((dataset.height, dataset.width), transform, crs)  # type: ignore[arg-type]
-        unit, source = dataset.units[number - 1] or "", f"{path}, band {number}" if dataset.count > 1 else str(path)
+        unit = dataset.units[number - 1] or ""
+        source = f"{path}, band {number}" if dataset.count > 1 else str(path)
         gaps, kind = dataset.nodatavals[number - 1] is not None, dataset.dtypes[number - 1]
 
     def read(window: Window) -> Array:
@@ -119,7 +137,9 @@ if TYPE_CHECKING:
 GAPS = ("_FillValue", "missing_value")
 """Attributes of a variable or of a whole file with the values that mean no data."""
 EVEN = 1e-3
-"""Largest deviation of the steps of an axis from their mean, as a share of it, times the number of steps."""
+"""Largest deviation of the steps of an axis from their mean, as a share of it, times the number of
+steps.
+"""
 EAST = ("x", "lon", "longitude", "easting", "east")
 NORTH = ("y", "lat", "latitude", "northing", "north")
 """Names of axes along which x and y grow."""
@@ -136,7 +156,9 @@ def open_netcdf(path: Path, variable: str | None = None) -> Raster:
         name = _field_name(path, table, variable)
         field = table[name]
         rows, columns = _axes(field)
-        (y, down, height), (x, across, width) = (_axis(path, table, axis) for axis in (rows, columns))
+        (y, down, height), (x, across, width) = (
+            _axis(path, table, axis) for axis in (rows, columns)
+        )
         layout = centred((height, width), (y, x), (down, across), _crs(table, field))
         unit = str(field.attrs.get("units", ""))
         low, high = _valid_range(field)
@@ -149,7 +171,9 @@ def open_netcdf(path: Path, variable: str | None = None) -> Raster:
             cut = table[name].isel({rows: slice(*window[:2]), columns: slice(*window[2:])})
             single = [dimension for dimension in cut.dims if dimension not in (rows, columns)]
             try:
-                values = np.asarray(cut.squeeze(single).transpose(rows, columns).values, dtype=np.float64)
+                values = np.asarray(
+                    cut.squeeze(single).transpose(rows, columns).values, dtype=np.float64
+                )
             except DAMAGED as error:
                 raise QexpError(f"{path} cannot be read: {error}") from None
         values = without(values, of_all)
@@ -160,12 +184,19 @@ def open_netcdf(path: Path, variable: str | None = None) -> Raster:
 
 def _numbers(attribute: Any) -> list[float]:
     """The numbers of an attribute of a file, some of which are written as texts."""
-    return [number for value in np.ravel(attribute) if (number := number_in(as_text(value))) is not None]
+    return [
+        number for value in np.ravel(attribute) if (number := number_in(as_text(value))) is not None
+    ]
 
 
 def _valid_range(field: xarray.DataArray) -> tuple[float, float]:
-    """Between which values data lie, by the conventions CF; packed files give them as they are stored."""
-    scale, offset = (float(field.encoding.get(name, value)) for name, value in (("scale_factor", 1), ("add_offset", 0)))
+    """Between which values data lie, by the conventions CF; packed files give them as they are
+    stored.
+    """
+    scale, offset = (
+        float(field.encoding.get(name, value))
+        for name, value in (("scale_factor", 1), ("add_offset", 0))
+    )
     ends = _numbers(field.attrs.get("valid_range", ()))
     if len(ends) != 2:
         usual = {"valid_min": -np.inf, "valid_max": np.inf}
@@ -175,35 +206,45 @@ def _valid_range(field: xarray.DataArray) -> tuple[float, float]:
 
 
 def _field_name(path: Path, table: xarray.Dataset, variable: str | None) -> str:
-    fields = [str(name) for name, field in table.data_vars.items() if sum(size > 1 for size in field.shape) == 2]
+    fields = [
+        str(name)
+        for name, field in table.data_vars.items()
+        if sum(size > 1 for size in field.shape) == 2
+    ]
     if variable is None and len(fields) == 1:
         return fields[0]
-    deeper = [field for field in table.data_vars.values() if sum(size > 1 for size in field.shape) > 2]
+    deeper = [
+        field for field in table.data_vars.values() if sum(size > 1 for size in field.shape) > 2
+    ]
     if not fields and deeper:
         sizes = [(name, size) for name, size in deeper[0].sizes.items() if size > 1][:-2]
         words = ", and ".join(f"{size} values along '{name}'" for name, size in sizes)
         taken = ", ".join(f"{name}=-1" for name, _ in sizes)
         raise QexpError(
-            f"{path}: '{deeper[0].name}' has {words}, but a track is one map; take one, or a difference: "
-            f"xarray.open_dataset('{path.name}').isel({taken}).to_netcdf('one.nc')"
+            f"{path}: '{deeper[0].name}' has {words}, but a track is one map; take one, or a"
+            f" difference: xarray.open_dataset('{path.name}').isel({taken}).to_netcdf('one.nc')"
         )
     if not table.variables and (groups := _groups(path)):
         raise QexpError(
-            f"{path} has its variables in groups: {', '.join(groups)}; write that of the displacement to a file of its "
-            f"own: xarray.open_dataset('{path.name}', group='{groups[-1]}').to_netcdf('one.nc')"
+            f"{path} has its variables in groups: {', '.join(groups)}; write that of the"
+            f" displacement to a file of its own: xarray.open_dataset('{path.name}',"
+            f" group='{groups[-1]}').to_netcdf('one.nc')"
         )
     if not fields:
         raise QexpError(
-            f"{path}: no variable lies over a grid of two dimensions; it has {', '.join(map(str, table))}; write "
-            "a grid of GMT before version 4 in its format of today (gmt grdconvert)"
+            f"{path}: no variable lies over a grid of two dimensions; it has"
+            f" {', '.join(map(str, table))}; write a grid of GMT before version 4 in its format of"
+            " today (gmt grdconvert)"
         )
     if variable is None:
         raise QexpError(
-            f"{path} has {len(fields)} variables over a grid: {', '.join(fields)}; name one: `variable={fields[0]}`; "
-            "for a track of each, give the file once for each"
+            f"{path} has {len(fields)} variables over a grid: {', '.join(fields)}; name one:"
+            f" `variable={fields[0]}`; for a track of each, give the file once for each"
         )
     if variable not in fields:
-        raise QexpError(f"{path} has no variable '{variable}' over a grid; {suggestion(variable, fields)}")
+        raise QexpError(
+            f"{path} has no variable '{variable}' over a grid; {suggestion(variable, fields)}"
+        )
     return variable
 
 
@@ -217,7 +258,9 @@ def _groups(path: Path) -> list[str]:
 
 def _axes(field: xarray.DataArray) -> tuple[str, str]:
     """Dimensions along north and east: the last one is east, unless the file says the reverse."""
-    first, last = (str(name) for name, size in zip(field.dims, field.shape, strict=True) if size > 1)
+    first, last = (
+        str(name) for name, size in zip(field.dims, field.shape, strict=True) if size > 1
+    )
 
     def is_east(name: str) -> bool:
         axis = str(field[name].attrs.get("axis", "")) if name in field.coords else ""
@@ -227,36 +270,55 @@ def _axes(field: xarray.DataArray) -> tuple[str, str]:
 
 
 def _axis(path: Path, table: xarray.Dataset, name: str) -> tuple[float, float, int]:
-    """The first of evenly spaced centres of pixels, the step from one to the next, and their number."""
+    """The first of evenly spaced centres of pixels, the step from one to the next, and their
+    number.
+    """
     if name not in table.coords:
-        placed = [f"'{other}'" for other in table.variables if str(other).lower() in {*EAST, *NORTH}]
-        maybe = f"; if they are in {', '.join(placed)}, resample to a grid along x and y, or write a table of points"
+        placed = [
+            f"'{other}'" for other in table.variables if str(other).lower() in {*EAST, *NORTH}
+        ]
+        maybe = (
+            f"; if they are in {', '.join(placed)}, resample to a grid along x and y, or write a"
+            " table of points"
+        )
         raise QexpError(
-            f"{path}: the dimension '{name}' has no coordinate, so that the positions of pixels are unknown"
-            + (maybe if len(placed) > 1 else "")
+            f"{path}: the dimension '{name}' has no coordinate, so that the positions of pixels are"
+            " unknown" + (maybe if len(placed) > 1 else "")
         )
     values = np.asarray(table[name].values, dtype=np.float64)
     if name.lower() in ("lon", "long", "longitude"):  # those on both sides of 180°
         values = np.unwrap(values, period=360.0)
     if len(values) < 2 or not np.isfinite(values).all():
-        raise QexpError(f"{path}: the coordinate '{name}' must have at least two values, none missing")
+        raise QexpError(
+            f"{path}: the coordinate '{name}' must have at least two values, none missing"
+        )
     first, step = float(values[0]), float(values[-1] - values[0]) / (len(values) - 1)
     even = first + step * np.arange(len(values))
     if not step or np.abs(values - even).max() > EVEN * abs(step) * max(1.0, len(values) ** 0.5):
         raise QexpError(
-            f"{path}: the coordinate '{name}' is not evenly spaced; resample the grid, or write its points as text"
+            f"{path}: the coordinate '{name}' is not evenly spaced; resample the grid, or write its"
+            " points as text"
         )
     return first, step, len(values)
 
 
 def _crs(table: xarray.Dataset, field: xarray.DataArray) -> str | None:
-    """By the conventions CF: the variable that `grid_mapping` names, or longitude and latitude by their units."""
+    """By the conventions CF: the variable that `grid_mapping` names, or longitude and latitude by
+    their units.
+    """
     name = field.encoding.get("grid_mapping", field.attrs.get("grid_mapping"))
     names = [name] if name in table.variables else ["crs", "spatial_ref"]
     variables = [name for name in names if name in table.variables]
-    units = [str(table[axis].attrs.get("units", "")).lower() for axis in field.dims if axis in table.coords]
+    units = [
+        str(table[axis].attrs.get("units", "")).lower()
+        for axis in field.dims
+        if axis in table.coords
+    ]
     axes = {str(axis).lower() for axis in field.dims}
-    degrees = sum(unit.startswith(("degrees_east", "degrees_north", "degree_east", "degree_north")) for unit in units)
+    degrees = sum(
+        unit.startswith(("degrees_east", "degrees_north", "degree_east", "degree_north"))
+        for unit in units
+    )
     geographic = degrees == 2 or {"lon", "lat"} <= axes
     if not variables and not geographic:
         return None
@@ -299,7 +361,9 @@ def fields_of(path: Path) -> list[str]:
         return [str(name) for name, dataset in file.items() if getattr(dataset, "ndim", 0) == 2]
 
 
-def open_field(path: Path, name: str, layout: Callable[[Any], Layout], unit: str, nodata: str | None = None) -> Raster:
+def open_field(
+    path: Path, name: str, layout: Callable[[Any], Layout], unit: str, nodata: str | None = None
+) -> Raster:
     """A dataset over the grid of a file. Raises QexpError.
 
     unit    of those that name none
@@ -315,30 +379,42 @@ def open_field(path: Path, name: str, layout: Callable[[Any], Layout], unit: str
 
     def read(window: Window) -> Array:
         with open_hdf5(path) as file:
-            return _without_data(file[name][window.top : window.bottom, window.left : window.right], nodata)
+            return _without_data(
+                file[name][window.top : window.bottom, window.left : window.right], nodata
+            )
 
     return Raster(f"{path}, dataset '{name}'", grid, unit, read, nodata is not None, kind)
 
 
 def displacement_between(
-    path: Path, series: str, days: str, epochs: Sequence[str], layout: Layout, unit: str, nodata: str | None = None
+    path: Path,
+    series: str,
+    days: str,
+    epochs: Sequence[str],
+    layout: Layout,
+    unit: str,
+    nodata: str | None = None,
 ) -> Raster:
-    """The displacement between two days of a time series. Raises QexpError for other days, and for one twice.
+    """The displacement between two days of a time series. Raises QexpError for other days, and for
+    one twice.
 
     series, days  names of the datasets (day, row, column) and (day,); days are written as 20200131
     epochs        the first day and the last
     nodata        as in `open_field`
     """
     if len(epochs) != 2:
-        raise QexpError(f"`epochs={','.join(epochs)}`: write the first day and the last, such as 20200131,20200212")
+        raise QexpError(
+            f"`epochs={','.join(epochs)}`: write the first day and the last, such as"
+            " 20200131,20200212"
+        )
     first, last = epochs
     with open_hdf5(path) as file:
         dates = [as_text(date) for date in file[days][()]]
     for day in epochs:
         if day not in dates:
             raise QexpError(
-                f"{path} has no epoch {day}; {suggestion(day, dates)} There are {len(dates)}, from {dates[0]} to "
-                f"{dates[-1]}"
+                f"{path} has no epoch {day}; {suggestion(day, dates)} There are {len(dates)}, from"
+                f" {dates[0]} to {dates[-1]}"
             )
     before, after = dates.index(first), dates.index(last)
     if before == after:
@@ -347,7 +423,9 @@ def displacement_between(
     def read(window: Window) -> Array:
         cut = slice(*window[:2]), slice(*window[2:])
         with open_hdf5(path) as file:
-            start, end = (_without_data(file[series][(index, *cut)], nodata) for index in (before, after))
+            start, end = (
+                _without_data(file[series][(index, *cut)], nodata) for index in (before, after)
+            )
         return end - start
 
     return Raster(f"{path}, {first} to {last}", layout, unit, read, nodata is not None)
@@ -375,7 +453,10 @@ def is_series(path: Path) -> bool:
 def open_licsbas(path: Path, name: str) -> Raster:
     """A dataset over the grid. Raises QexpError."""
     return open_field(
-        path, name, lambda file: _licsbas_layout(path, file), "mm/yr" if name in (VELOCITY, ERROR) else ""
+        path,
+        name,
+        lambda file: _licsbas_layout(path, file),
+        "mm/yr" if name in (VELOCITY, ERROR) else "",
     )
 
 
@@ -388,12 +469,15 @@ def open_licsbas_difference(path: Path, epochs: Sequence[str]) -> Raster:
 
 def _licsbas_layout(path: Path, file: Any) -> Layout:
     if not set(file) >= set(CORNER):
-        raise QexpError(f"{path} is in radar coordinates; geocode the interferograms that LiCSBAS takes")
+        raise QexpError(
+            f"{path} is in radar coordinates; geocode the interferograms that LiCSBAS takes"
+        )
     latitude, longitude, down, across = (float(file[name][()]) for name in CORNER)
     return centred(file[SERIES].shape[1:], (latitude, longitude), (down, across), "EPSG:4326")
 
 
-# The HDF5 files of MintPy: datasets in the root over one grid, all else in attributes that are texts.
+# The HDF5 files of MintPy: datasets in the root over one grid, all else in attributes that are
+# texts.
 
 
 def attributes_of(path: Path) -> dict[str, str]:
@@ -402,32 +486,51 @@ def attributes_of(path: Path) -> dict[str, str]:
 
 
 def open_mintpy(path: Path, dataset: str | None = None) -> Raster:
-    """A dataset over the grid; that after which the type of the file is named, if it is left out. Raises QexpError."""
+    """A dataset over the grid; that after which the type of the file is named, if it is left out.
+    Raises QexpError.
+    """
     attributes = attributes_of(path)
     name = dataset or attributes.get("FILE_TYPE", "")
     if dataset is None and name not in (fields := fields_of(path)):
         if len(fields) != 1:
-            raise QexpError(f"{path} has several datasets over a grid: {', '.join(fields)}; name one with `variable`")
+            raise QexpError(
+                f"{path} has several datasets over a grid: {', '.join(fields)}; name one with"
+                " `variable`"
+            )
         (name,) = fields
     return open_field(
-        path, name, lambda file: _mintpy_layout(path, attributes, file[name].shape), attributes.get("UNIT", ""),
+        path,
+        name,
+        lambda file: _mintpy_layout(path, attributes, file[name].shape),
+        attributes.get("UNIT", ""),
         attributes.get("NO_DATA_VALUE"),
-    )  # fmt: skip
+    )
 
 
 def open_mintpy_difference(path: Path, epochs: Sequence[str]) -> Raster:
-    """The displacement between two days of a time series, written as in the file: 20200131. Raises QexpError."""
+    """The displacement between two days of a time series, written as in the file: 20200131. Raises
+    QexpError.
+    """
     attributes = attributes_of(path)
     with open_hdf5(path) as file:
         if "timeseries" not in file or "date" not in file:
-            raise QexpError(f"{path} has no datasets 'timeseries' and 'date', as time series of MintPy have")
+            raise QexpError(
+                f"{path} has no datasets 'timeseries' and 'date', as time series of MintPy have"
+            )
         shape = file["timeseries"].shape
     if len(shape) != 3:
-        raise QexpError(f"{path}: 'timeseries' has {len(shape)} dimensions, not those of time, y and x")
+        raise QexpError(
+            f"{path}: 'timeseries' has {len(shape)} dimensions, not those of time, y and x"
+        )
     return displacement_between(
-        path, "timeseries", "date", epochs, _mintpy_layout(path, attributes, shape[1:]), attributes.get("UNIT", "m"),
+        path,
+        "timeseries",
+        "date",
+        epochs,
+        _mintpy_layout(path, attributes, shape[1:]),
+        attributes.get("UNIT", "m"),
         attributes.get("NO_DATA_VALUE"),
-    )  # fmt: skip
+    )
 
 
 def attribute(path: Path, attributes: dict[str, str], name: str) -> float:
@@ -444,8 +547,12 @@ def _mintpy_layout(path: Path, attributes: dict[str, str], shape: tuple[int, int
     """Where the pixels lie: X_FIRST and Y_FIRST are the outer corner of the first one."""
     if "X_FIRST" not in attributes and "Y_FIRST" not in attributes:
         raise QexpError(f"{path} is in radar coordinates; geocode it first (MintPy: geocode.py)")
-    x, across, y, down = (attribute(path, attributes, name) for name in ("X_FIRST", "X_STEP", "Y_FIRST", "Y_STEP"))
-    return Layout((int(shape[0]), int(shape[1])), (across, 0.0, x, 0.0, down, y), _mintpy_crs(attributes))
+    x, across, y, down = (
+        attribute(path, attributes, name) for name in ("X_FIRST", "X_STEP", "Y_FIRST", "Y_STEP")
+    )
+    return Layout(
+        (int(shape[0]), int(shape[1])), (across, 0.0, x, 0.0, down, y), _mintpy_crs(attributes)
+    )
 
 
 def _mintpy_crs(attributes: dict[str, str]) -> str | None:

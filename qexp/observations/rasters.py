@@ -44,8 +44,8 @@ class Layout:
     """Where the pixels of a grid lie.
 
     shape      rows and columns
-    transform  a, b, c, d, e, f: the corner of column i and row j lies at x = a i + b j + c, y = d i + e j + f, in the
-               units of the coordinate reference system
+    transform  a, b, c, d, e, f: the corner of column i and row j lies at x = a i + b j + c, y = d i
+               + e j + f, in the units of the coordinate reference system
     crs        the system as well-known text, or None if the file names none
     """
 
@@ -57,7 +57,9 @@ class Layout:
     def whole(self) -> Window:
         return Window(0, self.shape[0], 0, self.shape[1])
 
-    def at(self, column: NDArray[np.floating] | float, row: NDArray[np.floating] | float) -> tuple[Array, Array]:
+    def at(
+        self, column: NDArray[np.floating] | float, row: NDArray[np.floating] | float
+    ) -> tuple[Array, Array]:
         """Positions x, y of columns and rows; the centre of the first pixel is at 0.5, 0.5."""
         a, b, c, d, e, f = self.transform
         return np.asarray(a * column + b * row + c), np.asarray(d * column + e * row + f)
@@ -70,7 +72,8 @@ class Layout:
 
     def positions(self, window: Window) -> tuple[Array, Array]:
         """The centres of the pixels of a window, row by row: x (pixel,), y (pixel,)."""
-        rows, columns = np.arange(window.top, window.bottom) + 0.5, np.arange(window.left, window.right) + 0.5
+        rows = np.arange(window.top, window.bottom) + 0.5
+        columns = np.arange(window.left, window.right) + 0.5
         if self.transform[1] == 0 == self.transform[3]:  # as nearly all grids are
             x, y = self.at(columns, 0.0)[0], self.at(0.0, rows)[1]
             return np.tile(x, len(rows)), np.repeat(y, len(columns))
@@ -80,7 +83,9 @@ class Layout:
     def corners(self) -> Array:
         """The four outer corners, (corner, 2)."""
         height, width = self.shape
-        return np.stack(self.at(np.array([0, width, width, 0.0]), np.array([0, 0, height, height])), axis=-1)
+        return np.stack(
+            self.at(np.array([0, width, width, 0.0]), np.array([0, 0, height, height])), axis=-1
+        )
 
     @property
     def extent(self) -> tuple[float, float, float, float]:
@@ -96,7 +101,9 @@ class Layout:
 
     @property
     def metres(self) -> tuple[float, float]:
-        """The lengths of one unit of x and of y at the middle of the grid [m]; along a sphere, if it is of angles."""
+        """The lengths of one unit of x and of y at the middle of the grid [m]; along a sphere, if
+        it is of angles.
+        """
         if not _is_geographic(self.crs):
             return 1.0, 1.0
         latitude = np.radians(self.corners[:, 1].mean())
@@ -104,7 +111,8 @@ class Layout:
         return float(degree * np.cos(latitude)), float(degree)
 
     def within(self, bounds: Sequence[float], source: str) -> Window:
-        """The smallest window that holds every pixel centre inside of bounds: west, east, south, north.
+        """The smallest window that holds every pixel centre inside of bounds: west, east, south,
+        north.
 
         Raises QexpError if they are swapped, or if no pixel lies inside.
         """
@@ -112,16 +120,20 @@ class Layout:
             raise QexpError(f"`bounds={write_numbers(bounds)}`: write WEST,EAST,SOUTH,NORTH")
         west, east, south, north = bounds
         if not (west < east and south < north):
-            raise QexpError(f"`bounds={write_numbers(bounds)}`: swapped or empty; write WEST,EAST,SOUTH,NORTH")
-        columns, rows = self.indices(np.array([west, east, east, west]), np.array([south, south, north, north]))
+            raise QexpError(
+                f"`bounds={write_numbers(bounds)}`: swapped or empty; write WEST,EAST,SOUTH,NORTH"
+            )
+        columns, rows = self.indices(
+            np.array([west, east, east, west]), np.array([south, south, north, north])
+        )
         (top, bottom), (left, right) = (
             (max(0, int(np.ceil(low.min() - 0.5))), min(count, int(np.floor(low.max() - 0.5)) + 1))
             for low, count in ((rows, self.shape[0]), (columns, self.shape[1]))
         )
         if top >= bottom or left >= right:
             raise QexpError(
-                f"{source}: no pixel lies within the bounds {write_numbers(bounds)}; the grid extends over "
-                f"{write_numbers(self.extent)} in its own coordinates"
+                f"{source}: no pixel lies within the bounds {write_numbers(bounds)}; the grid"
+                f" extends over {write_numbers(self.extent)} in its own coordinates"
             )
         return Window(top, bottom, left, right)
 
@@ -133,12 +145,17 @@ class Layout:
     def __str__(self) -> str:
         height, width = self.shape
         return (
-            f"{height:,} × {width:,} pixels of {self.pixel[0]:g} × {self.pixel[1]:g} over {write_numbers(self.extent)}"
+            f"{height:,} × {width:,} pixels of {self.pixel[0]:g} × {self.pixel[1]:g} over"
+            f" {write_numbers(self.extent)}"
         )
 
 
-def centred(shape: tuple[int, int], first: tuple[float, float], step: tuple[float, float], crs: str | None) -> Layout:
-    """The grid whose first pixel has its centre at `first`, and its sides along the axes; y before x in both."""
+def centred(
+    shape: tuple[int, int], first: tuple[float, float], step: tuple[float, float], crs: str | None
+) -> Layout:
+    """The grid whose first pixel has its centre at `first`, and its sides along the axes; y before
+    x in both.
+    """
     (y, x), (down, across) = first, step
     return Layout(shape, (across, 0.0, x - across / 2, 0.0, down, y - down / 2), crs)
 
@@ -154,7 +171,8 @@ class Raster:
     source  the file, and what of it is read, as errors name it
     unit    of the values, as the file tells, or ""
     read    values of a window, (row, column); NaN where the file has none
-    gaps    whether the file names the value of pixels without data, so that zeros are values like others
+    gaps    whether the file names the value of pixels without data, so that zeros are values like
+            others
     type    of the stored numbers, such as "float32"
     """
 
@@ -169,8 +187,8 @@ class Raster:
         """Raise QexpError if another raster has other pixels."""
         if not self.layout.same_as(other.layout):
             raise QexpError(
-                f"{other.source} has another grid than {self.source}: {other.layout}, not {self.layout}; resample one "
-                "to the other's grid"
+                f"{other.source} has another grid than {self.source}: {other.layout}, not"
+                f" {self.layout}; resample one to the other's grid"
             )
 
 
@@ -180,21 +198,24 @@ class Raster:
 def resampled(raster: Raster, layout: Layout) -> Raster:
     """A smooth field at the pixel centres of another grid, by linear interpolation between its own.
 
-    NaN beyond its pixel centres, and beside its gaps. Both grids may be of different coordinate reference systems; a
-    raster without one is taken to be in that of the grid. Raises QexpError if the grids have no pixel in common.
+    NaN beyond its pixel centres, and beside its gaps. Both grids may be of different coordinate
+    reference systems; a raster without one is taken to be in that of the grid. Raises QexpError if
+    the grids have no pixel in common.
     """
     x, y = _in_its_system(raster, layout, *layout.corners.T)
     west, east, south, north = raster.layout.extent
     if x.max() < west or x.min() > east or y.max() < south or y.min() > north:
         raise QexpError(
-            f"{raster.source} does not cover the grid: {raster.layout}, but the grid has {layout}; are they in "
-            "different coordinate reference systems?"
+            f"{raster.source} does not cover the grid: {raster.layout}, but the grid has {layout};"
+            " are they in different coordinate reference systems?"
         )
 
     def read(window: Window) -> Array:
         from scipy.ndimage import map_coordinates
 
-        column, row = raster.layout.indices(*_in_its_system(raster, layout, *layout.positions(window)))
+        column, row = raster.layout.indices(
+            *_in_its_system(raster, layout, *layout.positions(window))
+        )
         # Pixel centres lie at whole numbers; what cannot be transformed lies outside.
         column, row = (np.where(np.isfinite(line), line - 0.5, -9.0) for line in (column, row))
         height, width = raster.layout.shape
@@ -210,7 +231,9 @@ def resampled(raster: Raster, layout: Layout) -> Raster:
 
 
 def _in_its_system(raster: Raster, layout: Layout, x: Array, y: Array) -> tuple[Array, Array]:
-    """Positions of a grid in the raster's coordinate reference system; longitudes counted as the raster's are."""
+    """Positions of a grid in the raster's coordinate reference system; longitudes counted as the
+    raster's are.
+    """
     crs = raster.layout.crs or layout.crs
     if raster.layout.crs is not None and layout.crs is not None:
         with extra("geo"):

@@ -1,4 +1,5 @@
-"""Readers of observations: those of LiCSAR, LiCSBAS and MintPy, and the table of all, by which one is found for a file.
+"""Readers of observations: those of LiCSAR, LiCSBAS and MintPy, and the table of all, by which one
+is found for a file.
 
 A new one is a module with a function that reads its files, and a line in `READERS`.
 """
@@ -57,18 +58,27 @@ BESIDE = (".", "..", "metadata", "../metadata", "../../metadata")
 
 
 def is_licsar(path: Path) -> bool:
-    return bool(_interferograms(path)) if path.is_dir() else path.is_file() and path.name.endswith(LICSAR_PHASE)
+    return (
+        bool(_interferograms(path))
+        if path.is_dir()
+        else path.is_file() and path.name.endswith(LICSAR_PHASE)
+    )
 
 
 def _interferograms(folder: Path) -> list[Path]:
-    return sorted(path for depth in ("", "*/", "interferograms/*/") for path in folder.glob(f"{depth}*{LICSAR_PHASE}"))
+    return sorted(
+        path
+        for depth in ("", "*/", "interferograms/*/")
+        for path in folder.glob(f"{depth}*{LICSAR_PHASE}")
+    )
 
 
 def read_licsar(path: Path, options: ReadOptions) -> Reading:
-    """Read an interferogram of Sentinel-1, or the only one of a folder: phase [rad] that grows away from the satellite.
+    """Read an interferogram of Sentinel-1, or the only one of a folder: phase [rad] that grows away
+    from the satellite.
 
-    The components east, north and up of the unit vector to the satellite are in files beside it, *.geo.E.tif and so on,
-    and the coherence in *.geo.cc.tif, as bytes up to 255.
+    The components east, north and up of the unit vector to the satellite are in files beside it,
+    *.geo.E.tif and so on, and the coherence in *.geo.cc.tif, as bytes up to 255.
     """
     files = _interferograms(path) if path.is_dir() else [path]
     if len(files) > 1:
@@ -78,12 +88,16 @@ def read_licsar(path: Path, options: ReadOptions) -> Reading:
     name = file.name.removesuffix(LICSAR_PHASE)
     field = in_crs(replace(open_geotiff(file, options.band), unit="rad"), options.crs)
     given = options.gives_sight
-    direction = direction_of(field, options) if given else from_components(field, *_licsar_components(file))
+    direction = (
+        direction_of(field, options) if given else from_components(field, *_licsar_components(file))
+    )
     beside = file.with_name(f"{name}{LICSAR_COHERENCE}")
     wanted = options.least_coherence is not None and options.coherence is None and beside.is_file()
     coherence = open_coherence(beside) if wanted else None
     wavelength = wavelength_of("sentinel-1")
-    scene = scene_of(options.name or name, field, direction, options, wavelength, coherence=coherence)
+    scene = scene_of(
+        options.name or name, field, direction, options, wavelength, coherence=coherence
+    )
     reading = reading_of(scene, options)
     return reading if given else replace(reading, look="right")  # as Sentinel-1 does
 
@@ -91,17 +105,19 @@ def read_licsar(path: Path, options: ReadOptions) -> Reading:
 def _licsar_components(file: Path) -> list[Raster]:
     """Rasters of the components of the vector to the satellite."""
     for folder in BESIDE:
-        files = [sorted((file.parent / folder).glob(f"*.geo.{name}.tif")) for name in LICSAR_COMPONENTS]
+        files = [
+            sorted((file.parent / folder).glob(f"*.geo.{name}.tif")) for name in LICSAR_COMPONENTS
+        ]
         if all(len(component) == 1 for component in files):
             return [open_geotiff(component) for (component,) in files]
         if any(len(component) > 1 for component in files):
             raise QexpError(
-                f"{(file.parent / folder).resolve()} has the line of sight of several frames; name that of {file.name} "
-                "with `direction=EAST,NORTH,UP`"
+                f"{(file.parent / folder).resolve()} has the line of sight of several frames; name"
+                f" that of {file.name} with `direction=EAST,NORTH,UP`"
             )
     raise QexpError(
-        f"{file}: there are no *.geo.E.tif, *.geo.N.tif and *.geo.U.tif beside it or in the folder 'metadata'; give "
-        "`direction=EAST,NORTH,UP`, or `incidence` and `heading` in degrees"
+        f"{file}: there are no *.geo.E.tif, *.geo.N.tif and *.geo.U.tif beside it or in the folder"
+        " 'metadata'; give `direction=EAST,NORTH,UP`, or `incidence` and `heading` in degrees"
     )
 
 
@@ -113,13 +129,14 @@ COMPONENTS = ("E.geo", "N.geo", "U.geo")
 def read_licsbas(path: Path, options: ReadOptions) -> Reading:
     """Read a velocity, which counts as the displacement of one year, or the difference of two days.
 
-    Displacements are toward the satellite, in mm; pixels that are 0 have none. A velocity has its standard deviation as
-    error, unless one is given. The unit vector to the satellite and masks are those of the file.
+    Displacements are toward the satellite, in mm; pixels that are 0 have none. A velocity has its
+    standard deviation as error, unless one is given. The unit vector to the satellite and masks are
+    those of the file.
     """
     if (options.epochs is None) == (options.variable is None):
         raise QexpError(
-            f"{path} is a time series; name either the days before and after, `epochs=('20200131', '20200212')`, or "
-            f"its velocity, `variable={VELOCITY}`"
+            f"{path} is a time series; name either the days before and after, `epochs=('20200131',"
+            f" '20200212')`, or its velocity, `variable={VELOCITY}`"
         )
     fields, error = fields_of(path), None
     if options.epochs is not None:
@@ -128,20 +145,23 @@ def read_licsbas(path: Path, options: ReadOptions) -> Reading:
         field = open_licsbas(path, options.variable or VELOCITY)
         if not field.unit and options.unit is None:
             raise QexpError(
-                f"{field.source} does not have the name that LiCSBAS gives to velocities ({VELOCITY}); if it holds "
-                "displacements, give their unit: `unit=mm`"
+                f"{field.source} does not have the name that LiCSBAS gives to velocities"
+                f" ({VELOCITY}); if it holds displacements, give their unit: `unit=mm`"
             )
         error = open_licsbas(path, ERROR) if field.unit and ERROR in fields else None
     given = options.gives_sight
     if not given and not {*COMPONENTS} <= {*fields}:
         raise QexpError(
-            f"{path}: the line of sight is not known: there are no {', '.join(COMPONENTS)} in it; give GeoTIFFs of "
-            "them (LiCSBAS_flt2geotiff.py), `direction=EAST,NORTH,UP`, or `incidence` and `heading` in degrees"
+            f"{path}: the line of sight is not known: there are no {', '.join(COMPONENTS)} in it;"
+            " give GeoTIFFs of them (LiCSBAS_flt2geotiff.py), `direction=EAST,NORTH,UP`, or"
+            " `incidence` and `heading` in degrees"
         )
     components = () if given else (open_licsbas(path, name) for name in COMPONENTS)
     direction = direction_of(field, options) if given else from_components(field, *components)
     coherent = options.least_coherence is not None and options.coherence is None
-    masks = [open_licsbas(path, name) for name in ("mask", "coh_avg")[: 1 + coherent] if name in fields]
+    masks = [
+        open_licsbas(path, name) for name in ("mask", "coh_avg")[: 1 + coherent] if name in fields
+    ]
 
     def least(window: Window) -> Array:
         """Of a mask of 0 and 1, and coherence."""
@@ -149,7 +169,9 @@ def read_licsbas(path: Path, options: ReadOptions) -> Reading:
 
     coherence = replace(masks[0], read=least) if masks else None
     name = options.name or path.name.split(".")[0]
-    return reading_of(scene_of(name, field, direction, options, error=error, coherence=coherence), options)
+    return reading_of(
+        scene_of(name, field, direction, options, error=error, coherence=coherence), options
+    )
 
 
 # Velocities and time series of MintPy, with the angles of its file of geometry.
@@ -162,25 +184,32 @@ GEOMETRY = (
 
 
 def read_mintpy(path: Path, options: ReadOptions) -> Reading:
-    """Read a velocity, which counts as the displacement of one year, or the difference of two epochs.
+    """Read a velocity, which counts as the displacement of one year, or the difference of two
+    epochs.
 
-    Displacements are toward the satellite [m]. A velocity has its standard deviation as error, unless one is given.
+    Displacements are toward the satellite [m]. A velocity has its standard deviation as error,
+    unless one is given.
     """
     attributes = attributes_of(path)
     kind, error = attributes.get("FILE_TYPE", ""), None
     if kind == "timeseries":
         if options.epochs is None:
             raise QexpError(
-                f"{path} is a time series; name the days before and after: `epochs=('20200131', '20200212')`"
+                f"{path} is a time series; name the days before and after: `epochs=('20200131',"
+                " '20200212')`"
             )
         field = open_mintpy_difference(path, options.epochs)
     elif options.epochs is not None:
         raise QexpError(f"{path} holds '{kind}', not a time series; leave `epochs` out")
     elif kind in ("ifgramStack", "geometry", "HDFEOS", ""):
-        words = f"has MintPy's type '{kind}'" if kind else "has no attribute FILE_TYPE, as MintPy's files do"
+        words = (
+            f"has MintPy's type '{kind}'"
+            if kind
+            else "has no attribute FILE_TYPE, as MintPy's files do"
+        )
         raise QexpError(
-            f"{path} {_product(path) or words}; only MintPy's velocities and time series can be read; write others as "
-            "GeoTIFF"
+            f"{path} {_product(path) or words}; only MintPy's velocities and time series can be"
+            " read; write others as GeoTIFF"
         )
     else:
         field = open_mintpy(path, options.variable)
@@ -188,15 +217,24 @@ def read_mintpy(path: Path, options: ReadOptions) -> Reading:
         error = open_mintpy(path, deviation) if deviation in fields_of(path) else None
     direction = _mintpy_direction(path, field, attributes, options)
     wavelength = attribute(path, attributes, "WAVELENGTH") if "WAVELENGTH" in attributes else None
-    scene = scene_of(options.name or path.stem, in_crs(field, options.crs), direction, options, wavelength, error)
+    scene = scene_of(
+        options.name or path.stem, in_crs(field, options.crs), direction, options, wavelength, error
+    )
     reading = reading_of(scene, options)
-    return replace(reading, look=options.look or (_side(path, attributes) if SIDE in attributes else reading.look))
+    return replace(
+        reading,
+        look=options.look or (_side(path, attributes) if SIDE in attributes else reading.look),
+    )
 
 
 def _product(path: Path) -> str:
     """What a file of NISAR is, and how its phase is read; empty for others."""
     with open_hdf5(path) as file:
-        products = [name for name in file.get("science/LSAR", ()) if name in ("GUNW", "GOFF", "RUNW", "RIFG", "GCOV")]
+        products = [
+            name
+            for name in file.get("science/LSAR", ())
+            if name in ("GUNW", "GOFF", "RUNW", "RIFG", "GCOV")
+        ]
         phases: list[str] = []
         file.visit(lambda name: phases.append(name) if name.endswith("/unwrappedPhase") else None)
     if not products:
@@ -204,13 +242,16 @@ def _product(path: Path) -> str:
     how = ", without unwrapped phase"
     if phases:
         how = (
-            f"; write its phase (radians) as GeoTIFF, `gdal_translate NETCDF:{path}:/{phases[0]} phase.tif`, read it "
-            "with `sensor=nisar` (its wavelength), `incidence`, `heading` and `look=left`"
+            f"; write its phase (radians) as GeoTIFF, `gdal_translate NETCDF:{path}:/{phases[0]}"
+            " phase.tif`, read it with `sensor=nisar` (its wavelength), `incidence`, `heading` and"
+            " `look=left`"
         )
     return f"is a product of NISAR, {products[0]}{how}"
 
 
-def _mintpy_direction(path: Path, field: Raster, attributes: dict[str, str], options: ReadOptions) -> Direction:
+def _mintpy_direction(
+    path: Path, field: Raster, attributes: dict[str, str], options: ReadOptions
+) -> Direction:
     """By the command line; else by the angles of the file of geometry.
 
     There the azimuth is that of the vector to the satellite, counter-clockwise from north.
@@ -225,16 +266,22 @@ def _mintpy_direction(path: Path, field: Raster, attributes: dict[str, str], opt
     geometry = options.geometry or next((file for file in beside if file.is_file()), None)
     if geometry is None:
         raise QexpError(
-            f"{path}: no file of geometry beside it; name MintPy's with `geometry=geometryGeo.h5`, or give `incidence` "
-            "and `heading` in degrees"
+            f"{path}: no file of geometry beside it; name MintPy's with `geometry=geometryGeo.h5`,"
+            " or give `incidence` and `heading` in degrees"
         )
     incidence = open_mintpy(geometry, "incidenceAngle")
     if "azimuthAngle" in fields_of(geometry):
         azimuth = open_mintpy(geometry, "azimuthAngle")
-        return from_angles(field, incidence, replace(azimuth, read=lambda window: 90 - azimuth.read(window)))
+        return from_angles(
+            field, incidence, replace(azimuth, read=lambda window: 90 - azimuth.read(window))
+        )
     if "HEADING" not in attributes:
-        raise QexpError(f"{geometry} has no azimuthAngle; give `incidence` and `heading` in degrees")
-    return from_angles(field, incidence, attribute(path, attributes, "HEADING"), _side(path, attributes))
+        raise QexpError(
+            f"{geometry} has no azimuthAngle; give `incidence` and `heading` in degrees"
+        )
+    return from_angles(
+        field, incidence, attribute(path, attributes, "HEADING"), _side(path, attributes)
+    )
 
 
 SIDE = "ANTENNA_SIDE"
@@ -256,11 +303,13 @@ def sight_of_vectors(path: Path, requested: Columns) -> Collection[str]:
 class Reader:
     """Reads the files of a format.
 
-    takes     the fields of `ReadOptions` that have an effect on such a file; those that have none are refused
+    takes     the fields of `ReadOptions` that have an effect on such a file; those that have none
+              are refused
     help      what the files are, for `qexp observe --help`, errors and the reference
     stations  whether they hold components of GNSS stations, so that `gnss` takes them, too
     columns   what `columns` can name in them; None: nothing
-    sight     which of incidence, heading and look a file has itself, by its path and the columns of the command line
+    sight     which of incidence, heading and look a file has itself, by its path and the columns of
+              the command line
     """
 
     recognises: Callable[[Path], bool]
@@ -279,9 +328,22 @@ REDUCING = ("reduce", "smallest_cell", "largest_cell", "least_share")
 OF_TABLES = ("name", "crs", "columns", "unit", "error", "nodata", "north")
 OF_SIGHT = ("incidence", "heading", "look")
 OF_GRIDS = (
-    "name", "crs", "error", "unit", "nodata", "north", "wavelength", "sensor", *OF_SIGHT, "direction", "coherence",
-    "least_coherence", "dem", "bounds", *REDUCING,
-)  # fmt: skip
+    "name",
+    "crs",
+    "error",
+    "unit",
+    "nodata",
+    "north",
+    "wavelength",
+    "sensor",
+    *OF_SIGHT,
+    "direction",
+    "coherence",
+    "least_coherence",
+    "dem",
+    "bounds",
+    *REDUCING,
+)
 OF_SERIES = (*OF_GRIDS, "variable", "epochs")
 
 
@@ -290,51 +352,100 @@ def read_again(path: Path, options: ReadOptions) -> Reading:
     return Reading(observation.tracks, observation.crs)
 
 
-READERS: OpenTable[Reader] = OpenTable("readers", {
-    "observation": Reader(is_observation, read_again, ("crs", *REDUCING), "observation files, to be joined or changed"),
-    "licsbas": Reader(
-        is_series, read_licsbas, OF_SERIES, "velocities and time series of LiCSBAS", sight=sight_of_vectors
-    ),
-    "gnss": Reader(
-        tables.is_gnss, tables.read_gnss, OF_TABLES, "tables of GNSS stations", stations=True, columns=tables.GNSS
-    ),
-    "points": Reader(
-        tables.is_text, tables.read_points, (*OF_TABLES, *OF_SIGHT, *REDUCING),
-        "text and CSV files of points of a track", columns=tables.RADAR, sight=tables.sight_in_columns,
-    ),
-    "licsar": Reader(
-        is_licsar, read_licsar, (*OF_GRIDS, "band"), "interferograms of LiCSAR, or a folder with one",
-        sight=sight_of_vectors,
-    ),
-    "mintpy": Reader(
-        lambda path: path.is_file() and path.suffix.lower() in HDF5, read_mintpy, (*OF_SERIES, "geometry"),
-        "velocities and time series of MintPy", sight=sight_of_vectors,
-    ),
-    "grid": Reader(
-        lambda path: path.is_file() and path.suffix.lower() in (*GEOTIFF, *NETCDF), read_grid,
-        (*OF_GRIDS, "columns", "phase", "band", "variable"), "GeoTIFF, NetCDF and GMT grids", columns={"los": ()},
-    ),
-}, lambda entry: None if isinstance(entry, Reader) else "is no qexp.extend.Reader")  # fmt: skip
+READERS: OpenTable[Reader] = OpenTable(
+    "readers",
+    {
+        "observation": Reader(
+            is_observation,
+            read_again,
+            ("crs", *REDUCING),
+            "observation files, to be joined or changed",
+        ),
+        "licsbas": Reader(
+            is_series,
+            read_licsbas,
+            OF_SERIES,
+            "velocities and time series of LiCSBAS",
+            sight=sight_of_vectors,
+        ),
+        "gnss": Reader(
+            tables.is_gnss,
+            tables.read_gnss,
+            OF_TABLES,
+            "tables of GNSS stations",
+            stations=True,
+            columns=tables.GNSS,
+        ),
+        "points": Reader(
+            tables.is_text,
+            tables.read_points,
+            (*OF_TABLES, *OF_SIGHT, *REDUCING),
+            "text and CSV files of points of a track",
+            columns=tables.RADAR,
+            sight=tables.sight_in_columns,
+        ),
+        "licsar": Reader(
+            is_licsar,
+            read_licsar,
+            (*OF_GRIDS, "band"),
+            "interferograms of LiCSAR, or a folder with one",
+            sight=sight_of_vectors,
+        ),
+        "mintpy": Reader(
+            lambda path: path.is_file() and path.suffix.lower() in HDF5,
+            read_mintpy,
+            (*OF_SERIES, "geometry"),
+            "velocities and time series of MintPy",
+            sight=sight_of_vectors,
+        ),
+        "grid": Reader(
+            lambda path: path.is_file() and path.suffix.lower() in (*GEOTIFF, *NETCDF),
+            read_grid,
+            (*OF_GRIDS, "columns", "phase", "band", "variable"),
+            "GeoTIFF, NetCDF and GMT grids",
+            columns={"los": ()},
+        ),
+    },
+    lambda entry: None if isinstance(entry, Reader) else "is no qexp.extend.Reader",
+)
 """Name → reader."""
 
 
 AS_POINTS = (
-    "write its points as CSV with the columns longitude, latitude, los (m, toward the satellite), incidence and heading"
+    "write its points as CSV with the columns longitude, latitude, los (m, toward the satellite),"
+    " incidence and heading"
 )
-RASTERS = (".img", ".hdr", ".dim", ".bil", ".bip", ".bsq", ".unw", ".geo", ".int", ".rsc", ".xml", ".kmz")
+RASTERS = (
+    ".img",
+    ".hdr",
+    ".dim",
+    ".bil",
+    ".bip",
+    ".bsq",
+    ".unw",
+    ".geo",
+    ".int",
+    ".rsc",
+    ".xml",
+    ".kmz",
+)
 OTHERS = {
     ".mat": (
-        f"is a file of Matlab, as for GBIS; {AS_POINTS}: scipy.io.loadmat, of version 7.3 h5py.File, reads its Lon, "
-        "Lat, Phase (rad; displacements are Phase × (−wavelength / 4π)), Inc and Heading"
+        f"is a file of Matlab, as for GBIS; {AS_POINTS}: scipy.io.loadmat, of version 7.3"
+        " h5py.File, reads its Lon, Lat, Phase (rad; displacements are Phase × (−wavelength /"
+        " 4π)), Inc and Heading"
     ),
-    **dict.fromkeys((".npz", ".npy", ".yml"), (
-        f"holds arrays of NumPy or a scene of Kite; {AS_POINTS} (Kite's theta is 90° − incidence, and its phi the "
-        "azimuth of the line of sight, anticlockwise from east, both in radians)"
-    )),
-    **dict.fromkeys(RASTERS, (
-        "is a raster of ENVI, SNAP, ISCE or the like; write it as GeoTIFF: gdal_translate {path} {path.stem}.tif"
-    )),
-}  # fmt: skip
+    **dict.fromkeys(
+        (".npz", ".npy", ".yml"),
+        f"holds arrays of NumPy or a scene of Kite; {AS_POINTS} (Kite's theta is 90° − incidence,"
+        " and its phi the azimuth of the line of sight, anticlockwise from east, both in radians)",
+    ),
+    **dict.fromkeys(
+        RASTERS,
+        "is a raster of ENVI, SNAP, ISCE or the like; write it as GeoTIFF: gdal_translate {path}"
+        " {path.stem}.tif",
+    ),
+}
 """Ending of files of other programs → what they are, and how they are converted."""
 
 
@@ -344,19 +455,27 @@ def in_turn() -> list[Reader]:
 
 
 def reader_of(path: Path, requested: Columns) -> Reader:
-    """The reader of a file or folder, which holds no stations if `columns` names a displacement along a line of sight.
+    """The reader of a file or folder, which holds no stations if `columns` names a displacement
+    along a line of sight.
 
     Raises NotFoundError, or QexpError if none knows it.
     """
     if not path.exists():
         a_number = re.fullmatch(r"-?[0-9.]+", str(path))
-        hint = f"; write an option of several values once for each, such as --incidence {path}" if a_number else ""
+        hint = (
+            f"; write an option of several values once for each, such as --incidence {path}"
+            if a_number
+            else ""
+        )
         raise NotFoundError(f"{path}: there is no such file{hint}")
     for reader in in_turn():
         if reader.recognises(path) and not (reader.stations and tables.has_los(path, requested)):
             return reader
     if path.is_dir():
-        raise QexpError(f"{path} is a folder without interferograms of LiCSAR (*.geo.unw.tif); name the file to read")
+        raise QexpError(
+            f"{path} is a folder without interferograms of LiCSAR (*.geo.unw.tif); name the file to"
+            " read"
+        )
     if path.is_file():
         with path.open("rb") as file:
             if file.read(2) in UTF_16:
@@ -368,6 +487,8 @@ def reader_of(path: Path, requested: Columns) -> Reader:
 
 
 def reader_of_stations(path: Path) -> Reader:
-    """The reader of a file of GNSS stations; that of any table, whose columns the user names, if none recognises it."""
+    """The reader of a file of GNSS stations; that of any table, whose columns the user names, if
+    none recognises it.
+    """
     of_stations = (reader for reader in in_turn() if reader.stations)
     return next((reader for reader in of_stations if reader.recognises(path)), READERS["gnss"])

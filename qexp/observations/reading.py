@@ -19,7 +19,9 @@ METRES = {"m": 1.0, "cm": 1e-2, "mm": 1e-3}
 """Unit of displacements → metres."""
 
 ASSUMED_ERROR = 0.01
-"""Of displacements [m] until the noise gives their errors; the same in all tracks, so that they count alike."""
+"""Of displacements [m] until the noise gives their errors; the same in all tracks, so that they
+count alike.
+"""
 
 Columns = Mapping[str, str] | Sequence[int] | None
 """What columns hold → their names or positions; or positions in the usual order."""
@@ -27,11 +29,14 @@ Columns = Mapping[str, str] | Sequence[int] | None
 
 @dataclass(frozen=True)
 class ReadOptions:
-    """How one file is read: the options of `qexp observe` for this file alone; None where nothing is said.
+    """How one file is read: the options of `qexp observe` for this file alone; None where nothing
+    is said.
 
-    incidence, heading, look, direction  a line of sight for a file that has none, as angles or as rasters of a vector
+    incidence, heading, look, direction  a line of sight for a file that has none, as angles or as
+                                         rasters of a vector
     unit           in which displacements and errors of the file count
-    unit_option    how the unit of this file alone is given, with {} for it, such as "`unit=['m', '{}']`", for messages
+    unit_option    how the unit of this file alone is given, with {} for it, such as "`unit=['m',
+                   '{}']`", for messages
     error          of a file that has none
     error_follows  whether the noise will give the errors, so that none need be given
     nodata         values that mean no data, besides those that the file names
@@ -69,7 +74,9 @@ class ReadOptions:
     @property
     def gives_sight(self) -> bool:
         """Whether there is a line of sight, or a part of one."""
-        return any(value is not None for value in (self.direction, self.incidence, self.heading, self.look))
+        return any(
+            value is not None for value in (self.direction, self.incidence, self.heading, self.look)
+        )
 
     @property
     def metres(self) -> float:
@@ -92,13 +99,16 @@ class ReadOptions:
 
     @property
     def reduction(self) -> Reduction | None:
-        """How points become fewer; None if they stay. Raises QexpError for a criterion that is not known."""
+        """How points become fewer; None if they stay. Raises QexpError for a criterion that is not
+        known.
+        """
         sizes = (self.smallest_cell, self.largest_cell, self.least_share)
         if self.reduce is not None:
             return reduction(self.reduce, *sizes)
         if any(size is not None for size in sizes):
             raise QexpError(
-                "`smallest_cell`, `largest_cell` and `least_share` need a criterion: `reduce=quadtree:0.005`"
+                "`smallest_cell`, `largest_cell` and `least_share` need a criterion:"
+                " `reduce=quadtree:0.005`"
             )
         return None
 
@@ -106,7 +116,9 @@ class ReadOptions:
 def in_metres(unit: str, option: str = "unit") -> float:
     """Raises QexpError for a unit that displacements do not have."""
     if unit not in METRES:
-        raise QexpError(f"`{option}={unit}`: no unit of displacements; choose from {', '.join(METRES)}")
+        raise QexpError(
+            f"`{option}={unit}`: no unit of displacements; choose from {', '.join(METRES)}"
+        )
     return METRES[unit]
 
 
@@ -114,15 +126,17 @@ def in_metres(unit: str, option: str = "unit") -> float:
 class Reading:
     """The tracks of a file.
 
-    crs       of their x and y, as any text that pyproj takes; if it is geographic, x and y are longitude and
-              latitude [degrees] still; None if the file does not say
+    crs       of their x and y, as any text that pyproj takes; if it is geographic, x and y are
+              longitude and latitude [degrees] still; None if the file does not say
     warnings  sentences about what the user should look at
-    north     to which north their directions refer: true or grid, that of x and y; for longitude and latitude it is the
-              same
-    points    of tracks that hold means of cells: draws some of the points as they were before, for the noise
+    north     to which north their directions refer: true or grid, that of x and y; for longitude
+              and latitude it is the same
+    points    of tracks that hold means of cells: draws some of the points as they were before, for
+              the noise
     size      how many pixels were read where the track holds means of them
     error_unit  in which the number of `error` counted; None if it was not used
-    look      side to which the satellite looks; None if only lines of sight are known, or if tracks say it themselves
+    look      side to which the satellite looks; None if only lines of sight are known, or if tracks
+              say it themselves
     """
 
     tracks: tuple[Track, ...]
@@ -136,7 +150,9 @@ class Reading:
 
 
 def without(values: Array, nodata: Sequence[float]) -> Array:
-    """The values with NaN where they are one of those that mean no data, which files may hold in single precision."""
+    """The values with NaN where they are one of those that mean no data, which files may hold in
+    single precision.
+    """
     for code in nodata:
         values = np.where(np.isclose(values, code, rtol=1e-6, atol=0.0), np.nan, values)
     return values
@@ -152,7 +168,8 @@ def masked_where_missing(track: Track) -> Track:
 
 
 def direction_toward(incidence: Array, heading: Array, look: str = "right") -> Array:
-    """Unit vectors from the ground to the satellite, (−cos h sin i, sin h sin i, cos i) for a right-looking one.
+    """Unit vectors from the ground to the satellite, (−cos h sin i, sin h sin i, cos i) for a
+    right-looking one.
 
     incidence  (point,)    from the vertical [degrees]
     heading    (point,)    of the flight, clockwise from north [degrees]
@@ -164,7 +181,9 @@ def direction_toward(incidence: Array, heading: Array, look: str = "right") -> A
         raise QexpError(f"`look={look}`: a satellite looks right or left of its flight")
     steep, along = np.radians(incidence), np.radians(heading)
     across = side[look] * np.sin(steep)
-    return np.stack(np.broadcast_arrays(-np.cos(along) * across, np.sin(along) * across, np.cos(steep)), axis=-1)
+    return np.stack(
+        np.broadcast_arrays(-np.cos(along) * across, np.sin(along) * across, np.cos(steep)), axis=-1
+    )
 
 
 def angles_of(direction: Array, look: Look | None = None) -> tuple[Array, Array]:
@@ -172,7 +191,9 @@ def angles_of(direction: Array, look: Look | None = None) -> tuple[Array, Array]
 
     look  right or left of the flight; None, not known: that of a right-looking one
     """
-    incidence = np.degrees(np.arccos(np.clip(direction[:, 2] / np.linalg.norm(direction, axis=1), -1, 1)))
+    incidence = np.degrees(
+        np.arccos(np.clip(direction[:, 2] / np.linalg.norm(direction, axis=1), -1, 1))
+    )
     side = -1 if look == "left" else 1
     return incidence, np.degrees(np.arctan2(side * direction[:, 1], -side * direction[:, 0]))
 
@@ -180,26 +201,40 @@ def angles_of(direction: Array, look: Look | None = None) -> tuple[Array, Array]
 LARGE_DISPLACEMENT = 20.0
 """Displacements beyond these metres are suspected to be in another unit."""
 UNUSUAL_DISPLACEMENT = 1.0
-"""The same where neither the file nor the user names their unit: centimetres may be taken for metres."""
+"""The same where neither the file nor the user names their unit: centimetres may be taken for
+metres.
+"""
 
 
-def suspicions(largest: float, named: bool, options: ReadOptions, hint: str = "") -> tuple[str, ...]:
+def suspicions(
+    largest: float, named: bool, options: ReadOptions, hint: str = ""
+) -> tuple[str, ...]:
     """What makes displacements of this largest absolute value [m] suspicious.
 
     named  whether the file names their unit
     """
-    if not largest > (LARGE_DISPLACEMENT if named or options.unit is not None else UNUSUAL_DISPLACEMENT):
+    if not largest > (
+        LARGE_DISPLACEMENT if named or options.unit is not None else UNUSUAL_DISPLACEMENT
+    ):
         return ()
     unit = "mm" if largest > LARGE_DISPLACEMENT else "cm"
     option = options.with_unit(unit)
     if options.unit is None and "[" in option:  # of several files
-        option = f"`{options.of_unit}={unit}` if all files are in it, or {option} if only this one is"
-    return (f"displacements of up to {largest:,.4g} m; if they are not in metres, give their unit: {option}{hint}",)
+        option = (
+            f"`{options.of_unit}={unit}` if all files are in it, or {option} if only this one is"
+        )
+    return (
+        (
+            f"displacements of up to {largest:,.4g} m; if they are not in metres, give their unit:"
+            f" {option}{hint}"
+        ),
+    )
 
 
 RADIANS = (
-    "radians, multiply them by 180/π; of the angles of a look vector (HyP3's lv_theta from the horizontal, lv_phi from "
-    "east) make its components cos(theta) cos(phi), cos(theta) sin(phi), sin(theta), for `direction=EAST,NORTH,UP`"
+    "radians, multiply them by 180/π; of the angles of a look vector (HyP3's lv_theta from the"
+    " horizontal, lv_phi from east) make its components cos(theta) cos(phi), cos(theta) sin(phi),"
+    " sin(theta), for `direction=EAST,NORTH,UP`"
 )
 
 
@@ -208,27 +243,27 @@ def require_degrees(incidence: Array, source: str) -> None:
     angles = incidence[np.isfinite(incidence)]
     if len(angles) and not (angles.min() >= 0 and angles.max() < 90):
         raise QexpError(
-            f"{source}: the incidence lies between {angles.min():g} and {angles.max():g}; it is an angle from the "
-            "vertical, from 0 to 90 degrees"
+            f"{source}: the incidence lies between {angles.min():g} and {angles.max():g}; it is an"
+            " angle from the vertical, from 0 to 90 degrees"
         )
     if len(angles) and 0 < angles.max() < 2:  # no satellite looks down more steeply
         raise QexpError(
-            f"{source}: an incidence of up to {angles.max():g} degrees is not possible for a satellite; if it is in "
-            + _in_degrees(incidence)
+            f"{source}: an incidence of up to {angles.max():g} degrees is not possible for a"
+            " satellite; if it is in " + _in_degrees(incidence)
         )
 
 
 def require_heading_in_degrees(heading: Array, source: str) -> None:
-    """Raises QexpError for one of more than a full turn, and for headings that are all within ±π: no radar satellite
-    flies so close to north or south.
+    """Raises QexpError for one of more than a full turn, and for headings that are all within ±π:
+    no radar satellite flies so close to north or south.
     """
     angles = heading[np.isfinite(heading)]
     if heading.size == 1 and not np.abs(heading).max() <= 360:
         raise QexpError(f"{source}: a heading is an angle from north, in degrees from -360 to 360")
     if 0 < np.abs(angles).max(initial=0.0) <= np.pi:
         raise QexpError(
-            f"{source}: headings of {angles.min():.3g} to {angles.max():.3g} degrees are those of no satellite; if "
-            f"they are in {_in_degrees(heading)}"
+            f"{source}: headings of {angles.min():.3g} to {angles.max():.3g} degrees are those of"
+            f" no satellite; if they are in {_in_degrees(heading)}"
         )
 
 
@@ -238,11 +273,14 @@ def _in_degrees(angles: Array) -> str:
 
 
 CODE_RATIO = 10.0
-"""Ratio to the largest of all other values from which on one that is repeated exactly is a code for no data."""
+"""Ratio to the largest of all other values from which on one that is repeated exactly is a code for
+no data.
+"""
 
 
 def codes_among(values: NDArray[np.floating], factor: float = 1.0) -> list[float]:
-    """The values that stand for no data: usual codes, and one that is repeated exactly, far from others in any unit.
+    """The values that stand for no data: usual codes, and one that is repeated exactly, far from
+    others in any unit.
 
     factor  by which the values were multiplied
     """
@@ -250,7 +288,9 @@ def codes_among(values: NDArray[np.floating], factor: float = 1.0) -> list[float
         return []
     ends = np.array([values.min(), values.max()])  # NaN if one of the values is
     known = values.reshape(-1) if np.isfinite(ends).all() else values[np.isfinite(values)]
-    if found := codes(known, factor) if len(known) < values.size or usual_codes(ends, factor).any() else []:
+    if found := (
+        codes(known, factor) if len(known) < values.size or usual_codes(ends, factor).any() else []
+    ):
         known = known[~np.isin(known, found)]
     if not len(known):
         return found

@@ -1,8 +1,9 @@
-"""Reduction: many pixels or points to the means of fewer cells, small where it matters and large elsewhere.
+"""Reduction: many pixels or points to the means of fewer cells, small where it matters and large
+elsewhere.
 
-Cells are squares of pixels that are split into four, again and again. The mean of a cell has the mean of its points'
-positions, displacements and directions, and the error of a mean of independent errors. Noise that is correlated between
-points has the covariance of `noise.covariance_of_means`.
+Cells are squares of pixels that are split into four, again and again. The mean of a cell has the
+mean of its points' positions, displacements and directions, and the error of a mean of independent
+errors. Noise that is correlated between points has the covariance of `noise.covariance_of_means`.
 """
 
 from __future__ import annotations
@@ -33,8 +34,10 @@ class Reduction:
 
     criterion  says which cells are split
     smallest   side of the smallest cells [pixels]; None for one that fits the size of the grid
-    largest    side of the largest cells [pixels], likewise; at most, as it is the smallest times a power of two
-    share      of a cell's pixels that must be observed; cells with less are split, and dropped if they are the smallest
+    largest    side of the largest cells [pixels], likewise; at most, as it is the smallest times a
+               power of two
+    share      of a cell's pixels that must be observed; cells with less are split, and dropped if
+               they are the smallest
     """
 
     criterion: Criterion
@@ -47,16 +50,23 @@ class Reduction:
             if size is not None and not 1 <= size <= PIECE:
                 raise QexpError(f"cells of {size:,} × {size:,} pixels: a side has 1 to {PIECE:,}")
         if self.smallest and self.largest and self.smallest > self.largest:
-            raise QexpError(f"the smallest cells, of {self.smallest} pixels, exceed the largest, of {self.largest}")
+            raise QexpError(
+                f"the smallest cells, of {self.smallest} pixels, exceed the largest, of"
+                f" {self.largest}"
+            )
         if not 0 <= self.share <= 1:
-            raise QexpError(f"the share of observed pixels is {self.share:g}, but must lie between 0 and 1")
+            raise QexpError(
+                f"the share of observed pixels is {self.share:g}, but must lie between 0 and 1"
+            )
 
     def in_system(self, crs: str | None) -> Reduction:
         """The same for points in a coordinate reference system; see `Criterion.in_system`."""
         return replace(self, criterion=self.criterion.in_system(crs))
 
     def sizes(self, shape: tuple[int, int]) -> tuple[int, int]:
-        """The side of the smallest cells [pixels], and how often the largest ones are halved to get there."""
+        """The side of the smallest cells [pixels], and how often the largest ones are halved to get
+        there.
+        """
         if self.criterion.side is not None:
             return self.criterion.side, 0
         smallest = self.smallest or min(_power_of_two(max(shape) / SMALL), self.largest or PIECE)
@@ -72,7 +82,9 @@ def _power_of_two(size: float) -> int:
 def reduction(
     text: str, smallest: int | None = None, largest: int | None = None, share: float | None = None
 ) -> Reduction:
-    """The reduction of a text such as `quadtree:0.005`: a criterion of `CRITERIA` and its numbers. Raises QexpError."""
+    """The reduction of a text such as `quadtree:0.005`: a criterion of `CRITERIA` and its numbers.
+    Raises QexpError.
+    """
     name, _, numbers = text.partition(":")
     if name not in CRITERIA:
         criteria = ", ".join(entry.form for entry in CRITERIA.values())
@@ -80,7 +92,9 @@ def reduction(
     try:
         criterion = CRITERIA[name].build(*(float(number) for number in numbers.split(",")))
     except (TypeError, ValueError):
-        raise QexpError(f"`reduce={text}`: write {CRITERIA[name].form}, {CRITERIA[name].help}") from None
+        raise QexpError(
+            f"`reduce={text}`: write {CRITERIA[name].form}, {CRITERIA[name].help}"
+        ) from None
     if criterion.side is not None and (smallest or largest):
         option = "`smallest_cell`" if smallest else "`largest_cell`"
         raise QexpError(f"`reduce={text}`: all cells have one size; leave {option} out")
@@ -88,7 +102,9 @@ def reduction(
     return plan if share is None else replace(plan, share=share)
 
 
-def reduced(blocks: InBlocks, shape: tuple[int, int], metres: tuple[float, float], plan: Reduction) -> Track:
+def reduced(
+    blocks: InBlocks, shape: tuple[int, int], metres: tuple[float, float], plan: Reduction
+) -> Track:
     """The means of cells, with the number of points in each as `count`.
 
     shape   rows and columns of pixels
@@ -101,20 +117,24 @@ def reduced(blocks: InBlocks, shape: tuple[int, int], metres: tuple[float, float
     if plan.criterion.local:
         several = max(PIECE // largest, 1)
         base = _Base(side, levels, (min(several, across[0]), min(several, across[1])))
-        parts = [_means(partial(iter, [block]), base, plan, metres) for block in blocks(several * largest)]
+        parts = [
+            _means(partial(iter, [block]), base, plan, metres)
+            for block in blocks(several * largest)
+        ]
     else:
         base = _Base(side, levels, across)
         if base.size > MOST_CELLS:
             raise QexpError(
-                f"{shape[0]:,} × {shape[1]:,} pixels are {base.size:,} cells of {side} × {side}, more than the "
-                f"{MOST_CELLS:,} that are looked at together; take larger ones, such as `smallest_cell` {side * 4}"
+                f"{shape[0]:,} × {shape[1]:,} pixels are {base.size:,} cells of {side} × {side},"
+                f" more than the {MOST_CELLS:,} that are looked at together; take larger ones, such"
+                f" as `smallest_cell` {side * 4}"
             )
         parts = [_means(lambda: blocks(PIECE), base, plan, metres)]
     means = [part for part in parts if part is not None]
     if not means:
         raise QexpError(
-            f"no cell has observed pixels on {plan.share:.0%} of its area; give a lower `least_share`, or a "
-            f"`smallest_cell` below {side} pixels"
+            f"no cell has observed pixels on {plan.share:.0%} of its area; give a lower"
+            f" `least_share`, or a `smallest_cell` below {side} pixels"
         )
     return joined(means)
 
@@ -126,12 +146,15 @@ def reduced_points(track: Track, plan: Reduction) -> Track:
     """
     if track.kind != "radar" or track.count is not None or not track.size:
         return track
-    return replace(reduced(*_scattered(track), (1.0, 1.0), plan), noise=track.noise, look=track.look)
+    return replace(
+        reduced(*_scattered(track), (1.0, 1.0), plan), noise=track.noise, look=track.look
+    )
 
 
 @dataclass(frozen=True)
 class _Base:
-    """The smallest cells of a part of the pixels, whose first row and column are multiples of its height and width.
+    """The smallest cells of a part of the pixels, whose first row and column are multiples of its
+    height and width.
 
     side     of a smallest cell [pixels]
     levels   how often a largest cell is halved
@@ -157,15 +180,25 @@ class _Base:
 
 
 def _means(
-    blocks: Callable[[], Iterable[Pixels]], base: _Base, plan: Reduction, metres: tuple[float, float]
+    blocks: Callable[[], Iterable[Pixels]],
+    base: _Base,
+    plan: Reduction,
+    metres: tuple[float, float],
 ) -> Track | None:
-    """The means of the cells of some blocks, which are gone through twice; None if no cell is left."""
+    """The means of the cells of some blocks, which are gone through twice; None if no cell is
+    left.
+    """
     sums: list[Array] = []
     for block in blocks():
         points = block.where_observed()
         cells = base.cells(points)
-        counts = [np.bincount(base.cells(block), minlength=base.size), np.bincount(cells, minlength=base.size)]
-        features = [np.bincount(cells, feature, base.size) for feature in plan.criterion.features(points)]
+        counts = [
+            np.bincount(base.cells(block), minlength=base.size),
+            np.bincount(cells, minlength=base.size),
+        ]
+        features = [
+            np.bincount(cells, feature, base.size) for feature in plan.criterion.features(points)
+        ]
         lines = [total.astype(np.float64) for total in (*counts, *features)]
         sums = [total + part for total, part in zip(sums, lines, strict=True)] if sums else lines
     label = _leaves(np.stack(sums).reshape(-1, *base.shape), base.levels, plan, metres).ravel()
@@ -181,8 +214,16 @@ def _means(
         x, y = track.x - origin[0], track.y - origin[1]  # so that their squares keep their digits
         elevation = np.full(len(x), np.nan) if track.elevation is None else track.elevation
         parts = (
-            np.ones(len(x)), x, y, x**2, y**2, track.displacement, track.error**2, *track.direction.T, elevation
-        )  # fmt: skip
+            np.ones(len(x)),
+            x,
+            y,
+            x**2,
+            y**2,
+            track.displacement,
+            track.error**2,
+            *track.direction.T,
+            elevation,
+        )
         for row, weights in enumerate(parts):
             totals[row] += np.bincount(cell[cell >= 0], weights[cell >= 0], count)
     return _track(name, origin, totals, metres)
@@ -195,7 +236,9 @@ def _leaves(sums: Array, levels: int, plan: Reduction, metres: tuple[float, floa
     """
     pyramid = [sums]
     for _ in range(levels):
-        pyramid.append(pyramid[-1].reshape(len(sums), sums.shape[1] >> len(pyramid), 2, -1, 2).sum(axis=(2, 4)))
+        pyramid.append(
+            pyramid[-1].reshape(len(sums), sums.shape[1] >> len(pyramid), 2, -1, 2).sum(axis=(2, 4))
+        )
     leaf = [np.zeros(level.shape[1:], bool) for level in pyramid]
     leaf[levels] = pyramid[levels][1] > 0
     while True:
@@ -212,18 +255,34 @@ def _leaves(sums: Array, levels: int, plan: Reduction, metres: tuple[float, floa
             parents = np.zeros_like(leaf[level])
             parents[leaf[level]] = splits[level]
             leaf[level] &= ~parents
-            leaf[level - 1] |= np.repeat(np.repeat(parents, 2, axis=0), 2, axis=1) & (pyramid[level - 1][1] > 0)
+            leaf[level - 1] |= np.repeat(np.repeat(parents, 2, axis=0), 2, axis=1) & (
+                pyramid[level - 1][1] > 0
+            )
     leaf[0] &= sums[1] >= plan.share * sums[0]
     label, first = np.full(sums.shape[1:], -1), 0
     for level, mask in enumerate(leaf):
         numbers = np.full(mask.shape, -1)
         numbers[mask] = first + np.arange(mask.sum())
         first += int(mask.sum())
-        label = np.maximum(label, np.repeat(np.repeat(numbers, 1 << level, axis=0), 1 << level, axis=1))
+        label = np.maximum(
+            label, np.repeat(np.repeat(numbers, 1 << level, axis=0), 1 << level, axis=1)
+        )
     return label
 
 
-MEANS = ("count", "x", "y", "xx", "yy", "displacement", "squared_error", "east", "north", "up", "elevation")
+MEANS = (
+    "count",
+    "x",
+    "y",
+    "xx",
+    "yy",
+    "displacement",
+    "squared_error",
+    "east",
+    "north",
+    "up",
+    "elevation",
+)
 """The sums from which the means of cells are made."""
 
 
@@ -231,10 +290,22 @@ def _track(name: str, origin: Array, totals: Array, metres: tuple[float, float])
     number, means = totals[0], dict(zip(MEANS, totals / totals[0], strict=True))
     direction = np.stack([means[name] for name in ("east", "north", "up")], axis=1)
     variance = np.stack([means["xx"] - means["x"] ** 2, means["yy"] - means["y"] ** 2], axis=1)
-    x, y, error = means["x"] + origin[0], means["y"] + origin[1], np.sqrt(means["squared_error"] / number)
+    x = means["x"] + origin[0]
+    y = means["y"] + origin[1]
+    error = np.sqrt(means["squared_error"] / number)
     direction /= np.linalg.norm(direction, axis=1, keepdims=True)
     elevation = None if np.isnan(means["elevation"]).all() else means["elevation"]
-    track = Track(name, "radar", x, y, means["displacement"], error, direction, np.ones(len(number), bool), elevation)
+    track = Track(
+        name,
+        "radar",
+        x,
+        y,
+        means["displacement"],
+        error,
+        direction,
+        np.ones(len(number), bool),
+        elevation,
+    )
     return replace(track, count=number, spread=np.sqrt(np.maximum(variance, 0)) * metres)
 
 
@@ -249,15 +320,18 @@ class Criterion:
     local     whether a cell can be judged without the others
     side      of cells that are all of one size [pixels]; None if there are several sizes
     features  properties of points, (point,) each, of which a cell has the sums
-    splits    whether cells are to be split, (cell,); for counts, (cell,), of observed points, sums, (feature, cell), of
-              the features over these points, and the metres of one unit of x and of y
+    splits    whether cells are to be split, (cell,); for counts, (cell,), of observed points, sums,
+              (feature, cell), of the features over these points, and the metres of one unit of x
+              and of y
     """
 
     local: ClassVar[bool] = True
     side: int | None = None
 
     def in_system(self, crs: str | None) -> Criterion:
-        """The criterion for points in a coordinate reference system. Raises QexpError if its place is not one there."""
+        """The criterion for points in a coordinate reference system. Raises QexpError if its place
+        is not one there.
+        """
         return self
 
     def features(self, pixels: Pixels) -> Iterator[Array]:
@@ -290,7 +364,9 @@ class Quadtree(Criterion):
 
     def features(self, pixels: Pixels) -> Iterator[Array]:
         # About their mean, so that sums of squares keep their digits.
-        value = pixels.track.displacement - (pixels.track.displacement.mean() if len(pixels.row) else 0.0)
+        value = pixels.track.displacement - (
+            pixels.track.displacement.mean() if len(pixels.row) else 0.0
+        )
         yield from (value, value**2)
 
     def splits(self, counts: Array, sums: Array, metres: tuple[float, float]) -> Flags:
@@ -306,13 +382,16 @@ class Quadtree(Criterion):
 
 @dataclass(frozen=True)
 class Resolution(Criterion):
-    """Splits a cell whose datum is needed more than a threshold for a point source at a given place.
+    """Splits a cell whose datum is needed more than a threshold for a point source at a given
+    place.
 
-    The datum of each cell counts alike. What is needed of it is its element on the diagonal of the data resolution
-    matrix N = G (GᵀG)⁻¹ Gᵀ, between 0 and 1, where G holds the derivatives of the displacement of Mogi's source with
-    respect to its position, depth and volume change, and a column for an offset; the elements add up to 5.
-    The displacements themselves play no part, and neither does their noise.
-    Lohman and Simons (2005), Geochem. Geophys. Geosyst. 6, Q01007, with a point in place of a fault.
+    The datum of each cell counts alike. What is needed of it is its element on the diagonal of the
+    data resolution matrix N = G (GᵀG)⁻¹ Gᵀ, between 0 and 1, where G holds the derivatives of the
+    displacement of Mogi's source with respect to its position, depth and volume change, and a
+    column for an offset; the elements add up to 5. The displacements themselves play no part, and
+    neither does their noise.
+    Lohman and Simons (2005), Geochem. Geophys. Geosyst. 6, Q01007, with a point in place of a
+    fault.
 
     threshold    of the elements
     depth        of the source [m]
@@ -339,11 +418,14 @@ class Resolution(Criterion):
         system = pyproj.CRS.from_user_input(crs)
         if system.is_geographic and not degrees:
             raise QexpError(
-                f"the source at {self.east:.0f}, {self.north:.0f}: the grid is in longitude and latitude; give these"
+                f"the source at {self.east:.0f}, {self.north:.0f}: the grid is in longitude and"
+                " latitude; give these"
             )
         if system.is_geographic or not degrees:
             return self
-        east, north = pyproj.Transformer.from_crs(4326, system, always_xy=True).transform(self.east, self.north)
+        east, north = pyproj.Transformer.from_crs(4326, system, always_xy=True).transform(
+            self.east, self.north
+        )
         return replace(self, east=float(east), north=float(north))
 
     def features(self, pixels: Pixels) -> Iterator[Array]:
@@ -371,12 +453,15 @@ class Entry(NamedTuple):
 
 CRITERIA: Mapping[str, Entry] = {
     "quadtree": Entry(
-        Quadtree, "quadtree:THRESHOLD", "cells whose displacements have at most this standard deviation [m]"
+        Quadtree,
+        "quadtree:THRESHOLD",
+        "cells whose displacements have at most this standard deviation [m]",
     ),
     "resolution": Entry(
         Resolution,
         "resolution:THRESHOLD,DEPTH,EAST,NORTH",
-        "cells that are small near a source at this depth [m] and place, independently of the displacements",
+        "cells that are small near a source at this depth [m] and place, independently of the"
+        " displacements",
     ),
     "uniform": Entry(lambda side: Uniform(_whole(side)), "uniform:N", "cells of N × N pixels"),
 }
@@ -395,11 +480,20 @@ def data_resolution(stations: Array, direction: Array, depth: float) -> Array:
 
     from qexp.physics.point import mogi
 
-    source = torch.tensor([0.0, 0.0, depth, 1.0], dtype=torch.float64).repeat(len(stations), 1).requires_grad_()
-    along_sight = mogi(source, torch.as_tensor(stations)[:, None])[:, 0] * torch.as_tensor(direction)
-    (derivatives,) = torch.autograd.grad(along_sight.sum(), source)  # of each datum, as each has a source of its own
+    source = (
+        torch.tensor([0.0, 0.0, depth, 1.0], dtype=torch.float64)
+        .repeat(len(stations), 1)
+        .requires_grad_()
+    )
+    along_sight = mogi(source, torch.as_tensor(stations)[:, None])[:, 0] * torch.as_tensor(
+        direction
+    )
+    # of each datum, as each has a source of its own
+    (derivatives,) = torch.autograd.grad(along_sight.sum(), source)
     design = torch.cat([derivatives, torch.ones_like(derivatives[:, :1])], dim=1)
-    basis, sizes, _ = torch.linalg.svd(design / torch.linalg.norm(design, dim=0), full_matrices=False)
+    basis, sizes, _ = torch.linalg.svd(
+        design / torch.linalg.norm(design, dim=0), full_matrices=False
+    )
     return np.asarray(basis[:, sizes > sizes[0] * 1e-12].square().sum(dim=1).numpy())
 
 
@@ -435,20 +529,24 @@ InBlocks = Callable[[int], Iterator[Pixels]]
 
 
 def _scattered(track: Track) -> tuple[InBlocks, tuple[int, int]]:
-    """The points of a track that count, on pixels as wide as the median distance from a point to the nearest other; and
-    rows and columns of these pixels.
+    """The points of a track that count, on pixels as wide as the median distance from a point to
+    the nearest other; and rows and columns of these pixels.
     """
     from scipy.spatial import cKDTree
 
     points = track.where_observed()
     positions = np.stack([points.x, points.y], axis=1)
-    nearest = cKDTree(positions).query(positions, k=2)[0][:, 1] if len(positions) > 1 else np.ones(1)
+    nearest = (
+        cKDTree(positions).query(positions, k=2)[0][:, 1] if len(positions) > 1 else np.ones(1)
+    )
     apart = nearest[nearest > 0]
     step = float(np.median(apart)) if len(apart) else 1.0
     column, row = np.round((positions - positions.min(axis=0)) / step).astype(np.int64).T
 
     def blocks(side: int) -> Iterator[Pixels]:
-        block = np.unique(np.stack([row // side, column // side]), axis=1, return_inverse=True)[1].ravel()
+        block = np.unique(np.stack([row // side, column // side]), axis=1, return_inverse=True)[
+            1
+        ].ravel()
         order = np.argsort(block, kind="stable")
         for some in np.split(order, np.flatnonzero(np.diff(block[order])) + 1):
             yield Pixels(points.select(some), row[some], column[some])
@@ -460,5 +558,7 @@ def joined(parts: list[Track]) -> Track:
     """The points of parts of one track, one part after the other."""
     first = parts[0]
     names = [name for name in ARRAYS if getattr(first, name) is not None]
-    arrays: dict[str, Any] = {name: np.concatenate([getattr(part, name) for part in parts]) for name in names}
+    arrays: dict[str, Any] = {
+        name: np.concatenate([getattr(part, name) for part in parts]) for name in names
+    }
     return replace(first, **arrays)

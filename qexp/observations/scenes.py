@@ -42,17 +42,23 @@ SAMPLED_PIXELS = 50_000
 def read_grid(path: Path, options: ReadOptions) -> Reading:
     """Read one field of displacement or phase over a grid. Raises QexpError."""
     field = in_crs(open_raster(path, options.band, _variable(path, options)), options.crs)
-    return reading_of(scene_of(options.name or path.stem, field, direction_of(field, options), options), options)
+    return reading_of(
+        scene_of(options.name or path.stem, field, direction_of(field, options), options), options
+    )
 
 
 def _variable(path: Path, options: ReadOptions) -> str | None:
     """The variable of a grid that the command line names, as such or as the column `los`."""
     if options.columns is None:
         return options.variable
-    if path.suffix.lower() in GEOTIFF or not isinstance(options.columns, Mapping) or {*options.columns} != {"los"}:
+    if (
+        path.suffix.lower() in GEOTIFF
+        or not isinstance(options.columns, Mapping)
+        or {*options.columns} != {"los"}
+    ):
         raise QexpError(
-            f"{path} is a grid, of which `columns={{'los': 'VARIABLE'}}` names the displacement in NetCDF; leave the "
-            "rest out"
+            f"{path} is a grid, of which `columns={{'los': 'VARIABLE'}}` names the displacement in"
+            " NetCDF; leave the rest out"
         )
     if options.variable is not None:
         raise QexpError("`variable` and `columns` both name the displacement; leave one out")
@@ -65,8 +71,8 @@ def in_crs(field: Raster, crs: str | None) -> Raster:
         return field
     if crs is None:
         raise QexpError(
-            f"{field.source} does not say in which coordinate reference system it is; name it, such as `crs` "
-            f"EPSG:32633, or EPSG:4326 for longitude and latitude (it has {field.layout})"
+            f"{field.source} does not say in which coordinate reference system it is; name it, such"
+            f" as `crs` EPSG:32633, or EPSG:4326 for longitude and latitude (it has {field.layout})"
         )
     return replace(field, layout=replace(field.layout, crs=crs))
 
@@ -80,22 +86,25 @@ def scene_of(
     error: float | Raster | None = None,
     coherence: Raster | None = None,
 ) -> Scene:
-    """The scene of a field with what the command line adds to it, or has in place of what the file tells.
+    """The scene of a field with what the command line adds to it, or has in place of what the file
+    tells.
 
     wavelength, error, coherence   what the file tells
     """
     metres, phase = displacement_of(field, options, wavelength)
     if options.nodata:
         stored = field.read
-        field = replace(field, read=lambda window: without(stored(window), options.nodata), gaps=True)
+        field = replace(
+            field, read=lambda window: without(stored(window), options.nodata), gaps=True
+        )
     if options.error is not None:
         error = options.error * (1.0 if phase else options.metres)
     if error is None and options.error_follows:
         error = ASSUMED_ERROR
     if error is None:
         raise QexpError(
-            f"{field.source} has no errors; give the standard deviation of its displacements, such as `error=0.005` "
-            "(in metres, or in the unit of `unit`)"
+            f"{field.source} has no errors; give the standard deviation of its displacements, such"
+            " as `error=0.005` (in metres, or in the unit of `unit`)"
         )
     if isinstance(error, float) and not error > 0:
         raise QexpError(f"`error={error:g}`: a standard deviation is positive")
@@ -119,14 +128,20 @@ NO_UNIT = ("", "1", "-", "none", "unknown")
 
 
 def unit_of(field: Raster) -> tuple[str, bool]:
-    """The unit of displacement that a file gives its field, as it is written here; and whether it is that per year."""
+    """The unit of displacement that a file gives its field, as it is written here; and whether it
+    is that per year.
+    """
     given = field.unit.strip().lower()
     unit = PER_YEAR.sub("", given)
     return next((short for short in METRES if UNITS.get(unit) == UNITS[short]), unit), unit != given
 
 
-def displacement_of(field: Raster, options: ReadOptions, wavelength: float | None) -> tuple[float, bool]:
-    """The displacement toward the satellite of one unit of a field [m], and whether the field is phase."""
+def displacement_of(
+    field: Raster, options: ReadOptions, wavelength: float | None
+) -> tuple[float, bool]:
+    """The displacement toward the satellite of one unit of a field [m], and whether the field is
+    phase.
+    """
     unit, _ = unit_of(field)
     has_wavelength = options.wavelength is not None or options.sensor is not None
     if options.wavelength is not None and options.sensor is not None:
@@ -136,20 +151,22 @@ def displacement_of(field: Raster, options: ReadOptions, wavelength: float | Non
             raise QexpError(f"{field.source}: phase is in radians; leave `unit={options.unit}` out")
         if unit in METRES:
             raise QexpError(
-                f"{field.source} is in {unit}, so it is not phase; leave `phase`, `wavelength` and `sensor` out"
+                f"{field.source} is in {unit}, so it is not phase; leave `phase`, `wavelength` and"
+                " `sensor` out"
             )
         length = options.wavelength if options.sensor is None else wavelength_of(options.sensor)
         length = wavelength if length is None else length
         if length is None:
             raise QexpError(
-                f"{field.source} is phase, which needs the radar's wavelength to become displacement; give it in m, "
-                "such as `wavelength=0.0555`, or name the satellite: `sensor=sentinel-1`"
+                f"{field.source} is phase, which needs the radar's wavelength to become"
+                " displacement; give it in m, such as `wavelength=0.0555`, or name the satellite:"
+                " `sensor=sentinel-1`"
             )
         return metres_per_radian(length), True
     if unit not in (*NO_UNIT, *METRES) and options.unit is None:
         raise QexpError(
-            f"{field.source} is in '{field.unit}', which is no unit of displacements here; convert it to m, cm or "
-            f"mm, or say in which of them it is, such as {options.with_unit('m')}"
+            f"{field.source} is in '{field.unit}', which is no unit of displacements here; convert"
+            f" it to m, cm or mm, or say in which of them it is, such as {options.with_unit('m')}"
         )
     if unit in METRES and options.unit is not None and unit != options.unit:
         raise QexpError(f"{field.source} gives its unit as {unit}, but `unit` says {options.unit}")
@@ -160,16 +177,19 @@ def reading_of(scene: Scene, options: ReadOptions) -> Reading:
     """The points of a scene, or the means of its cells where a reduction is asked for."""
     if scene.window.size > MOST_PIXELS:
         raise QexpError(
-            f"{scene.field.source}: {scene.window.size:,} pixels are too many; name a part of it with `bounds`"
+            f"{scene.field.source}: {scene.window.size:,} pixels are too many; name a part of it"
+            " with `bounds`"
         )
     said = []
     while (content := scene.content()).codes:
         said += [
-            f"{count:,} pixel{'s are' if count > 1 else ' is'} exactly {code:g}, far from all others; "
-            f"{'they count' if count > 1 else 'it counts'} as without data"
+            f"{count:,} pixel{'s are' if count > 1 else ' is'} exactly {code:g}, far from all"
+            f" others; {'they count' if count > 1 else 'it counts'} as without data"
             for code, count in content.codes.items()
         ]
-        scene = replace(scene, codes=(*scene.codes, *content.codes), field=replace(scene.field, gaps=True))
+        scene = replace(
+            scene, codes=(*scene.codes, *content.codes), field=replace(scene.field, gaps=True)
+        )
     if content.zeros:
         said.append(
             f"{content.zeros:,} pixels are exactly 0, as are others beside them; they count as "
@@ -177,26 +197,41 @@ def reading_of(scene: Scene, options: ReadOptions) -> Reading:
         )
     if content.largest is None:
         raise QexpError(
-            f"{scene.field.source}: none of its {scene.window.size:,} pixels is observed; all are missing, or 0"
+            f"{scene.field.source}: none of its {scene.window.size:,} pixels is observed; all are"
+            " missing, or 0"
         )
-    plan, unit = options.reduction, "m" if scene.phase and options.error is not None else options.error_unit
+    plan = options.reduction
+    unit = "m" if scene.phase and options.error is not None else options.error_unit
     crs, warnings = scene.field.layout.crs, (*said, *scene.warnings(content, options))
     look = (options.look or "right") if options.gives_sight and options.direction is None else None
     if plan is None:
         if scene.window.size > MOST_POINTS:
             height, width = scene.window.shape
             raise QexpError(
-                f"{scene.field.source} has {height:,} × {width:,} pixels, of which at most {MOST_POINTS:,} can become "
-                "points; reduce them with `reduce=quadtree:0.005`, or take a part with `bounds=WEST,EAST,SOUTH,NORTH`"
+                f"{scene.field.source} has {height:,} × {width:,} pixels, of which at most"
+                f" {MOST_POINTS:,} can become points; reduce them with `reduce=quadtree:0.005`, or"
+                " take a part with `bounds=WEST,EAST,SOUTH,NORTH`"
             )
         return Reading((scene.track(scene.window),), crs, warnings, error_unit=unit, look=look)
     size = scene.window.size
-    means = reduced(scene.blocks, scene.window.shape, scene.field.layout.metres, plan.in_system(crs))
-    return Reading((means,), crs, warnings, points=lambda: _some_points(scene), size=size, error_unit=unit, look=look)
+    means = reduced(
+        scene.blocks, scene.window.shape, scene.field.layout.metres, plan.in_system(crs)
+    )
+    return Reading(
+        (means,),
+        crs,
+        warnings,
+        points=lambda: _some_points(scene),
+        size=size,
+        error_unit=unit,
+        look=look,
+    )
 
 
 def _some_points(scene: Scene) -> Track:
-    """Observed pixels, drawn at random with a fixed seed: some SAMPLED_PIXELS where all are observed."""
+    """Observed pixels, drawn at random with a fixed seed: some SAMPLED_PIXELS where all are
+    observed.
+    """
     random, share = np.random.default_rng(0), min(SAMPLED_PIXELS / scene.window.size, 1.0)
     parts = []
     for piece in scene.window.pieces(PIECE_SIDE):
@@ -212,7 +247,9 @@ MOST_POINTS = 4_000_000
 PIECE_SIDE = 2048
 """Side of the squares in which larger scenes are read, in pixels."""
 WRAPPED_PHASE_SPANS, JUMP_OF_WRAPPED_PHASE = (0.9, 1.02), 0.9
-"""Shares of 2π that nearly all phase spans where it is wrapped; and of a step between neighbours that is a jump."""
+"""Shares of 2π that nearly all phase spans where it is wrapped; and of a step between neighbours
+that is a jump.
+"""
 
 
 @dataclass(frozen=True)
@@ -221,7 +258,8 @@ class Content:
 
     largest  absolute value of those that are measured; None if none is
     codes    values without data, as it seems, each with the number of its pixels
-    zeros    number of pixels that are 0, as are some beside them, in a file that names another value for gaps
+    zeros    number of pixels that are 0, as are some beside them, in a file that names another
+             value for gaps
     wrapped  whether it is phase that is wrapped
     """
 
@@ -237,7 +275,8 @@ class Scene:
 
     scale      displacement toward the satellite of one unit of the field [m]
     phase      whether the field is phase
-    error      standard deviation of displacements [m], the same everywhere or a raster in the unit of the field
+    error      standard deviation of displacements [m], the same everywhere or a raster in the unit
+               of the field
     coherence  raster, and the least coherence of pixels that count
     elevation  raster of elevations [m]
     window     the part of the grid that was asked for
@@ -278,14 +317,24 @@ class Scene:
         displacement = np.where(observed, values * self.scale, np.nan)
         x, y = self.field.layout.positions(window)
         observed &= error > 0
-        track = Track(self.name, "radar", x, y, displacement, error, self.direction(window), observed, elevation)
+        track = Track(
+            self.name,
+            "radar",
+            x,
+            y,
+            displacement,
+            error,
+            self.direction(window),
+            observed,
+            elevation,
+        )
         return masked_where_missing(track)
 
     def _measured(self, window: Window) -> tuple[Array, Flags, Flags]:
         """Values of a window, (row, column), which of them are measured, and which zeros are not.
 
-        Codes are not; nor are zeros where the file does not name another value for gaps, and those of measured, not
-        whole numbers that touch another zero: no measurement is exactly 0 twice.
+        Codes are not; nor are zeros where the file does not name another value for gaps, and those
+        of measured, not whole numbers that touch another zero: no measurement is exactly 0 twice.
         """
         height, width = self.field.layout.shape
         top, left = max(window.top - 1, 0), max(window.left - 1, 0)
@@ -299,13 +348,16 @@ class Scene:
         measured = np.isfinite(values) & ~zeros & ~np.isin(values, self.codes)
         rows, columns = (
             slice(first, first + size)
-            for first, size in zip((window.top - top, window.left - left), window.shape, strict=True)
+            for first, size in zip(
+                (window.top - top, window.left - left), window.shape, strict=True
+            )
         )
         return values[rows, columns], measured[rows, columns], zeros[rows, columns]
 
     def content(self) -> Content:
         """What its values tell of themselves, from all of them."""
-        extremes, count = list[float](), Counter[float]()  # of each piece what tells whether there is a code
+        # of each piece what tells whether there is a code
+        extremes, count = list[float](), Counter[float]()
         zeros, jumps, ends = 0, 0, [math.inf, -math.inf]
         for piece in self.window.pieces(PIECE_SIDE):
             values, measured, gaps = self._measured(piece)
@@ -336,30 +388,53 @@ class Scene:
     def blocks(self, side: int) -> Iterator[Pixels]:
         """All pixels, in squares whose corners are multiples of `side` from the upper left one."""
         for piece in self.window.pieces(side):
-            row, column = np.mgrid[piece.top : piece.bottom, piece.left : piece.right].reshape(2, -1)
+            row, column = np.mgrid[piece.top : piece.bottom, piece.left : piece.right].reshape(
+                2, -1
+            )
             yield Pixels(self.track(piece), row - self.window.top, column - self.window.left)
 
     def warnings(self, content: Content, options: ReadOptions) -> tuple[str, ...]:
-        """What makes a field of this content suspicious, and that velocities count as displacements."""
+        """What makes a field of this content suspicious, and that velocities count as
+        displacements.
+        """
         unit, per_year = unit_of(self.field)
         doubts: tuple[str, ...] = ()
         if content.wrapped:
-            doubts = ("nearly all phase lies within 2π and jumps by that, as wrapped phase does; unwrap it first",)
+            doubts = (
+                (
+                    "nearly all phase lies within 2π and jumps by that, as wrapped phase does;"
+                    " unwrap it first"
+                ),
+            )
         elif not self.phase:
             assert content.largest is not None
             doubts = suspicions(
-                content.largest * self.scale, unit in METRES, options, ", or for phase `wavelength` or `sensor`"
+                content.largest * self.scale,
+                unit in METRES,
+                options,
+                ", or for phase `wavelength` or `sensor`",
             )
         if options.epochs is not None and options.epochs[0] > options.epochs[-1]:
             first, last = options.epochs
-            doubts += (f"{first} is subtracted from {last}, the earlier day: uplift comes out as subsidence",)
-        return (*doubts, "velocities are read as the displacements of one year") if per_year else doubts
+            doubts += (
+                (
+                    f"{first} is subtracted from {last}, the earlier day: uplift comes out as"
+                    " subsidence"
+                ),
+            )
+        return (
+            (*doubts, "velocities are read as the displacements of one year")
+            if per_year
+            else doubts
+        )
 
 
 # Lines of sight over a grid: from angles or components, as numbers or rasters.
 
 Direction = Callable[[Window], Array]
-"""Unit vectors from the ground to the satellite at the pixels of a window, (pixel, 3); NaN where they are not known."""
+"""Unit vectors from the ground to the satellite at the pixels of a window, (pixel, 3); NaN where
+they are not known.
+"""
 
 
 def direction_of(field: Raster, options: ReadOptions) -> Direction:
@@ -367,7 +442,9 @@ def direction_of(field: Raster, options: ReadOptions) -> Direction:
 
     Raises QexpError if it gives none or two, or rasters of other grids.
     """
-    angles = [name for name in ("incidence", "heading", "look") if getattr(options, name) is not None]
+    angles = [
+        name for name in ("incidence", "heading", "look") if getattr(options, name) is not None
+    ]
     if options.direction is not None:
         if angles:
             raise QexpError(f"`direction` gives the whole line of sight; leave `{angles[0]}` out")
@@ -375,16 +452,20 @@ def direction_of(field: Raster, options: ReadOptions) -> Direction:
     for name in ("incidence", "heading"):
         if name not in angles:
             raise QexpError(
-                f"{field.source}: the line of sight is unknown, as `{name}` is missing; give `incidence` and "
-                "`heading`, in degrees or as rasters of the same grid, or rasters of the unit vector to the satellite: "
-                "`direction=EAST,NORTH,UP`"
+                f"{field.source}: the line of sight is unknown, as `{name}` is missing; give"
+                " `incidence` and `heading`, in degrees or as rasters of the same grid, or rasters"
+                " of the unit vector to the satellite: `direction=EAST,NORTH,UP`"
             )
     values = (getattr(options, name) for name in ("incidence", "heading"))
-    incidence, heading = (open_raster(value) if isinstance(value, Path) else value for value in values)
+    incidence, heading = (
+        open_raster(value) if isinstance(value, Path) else value for value in values
+    )
     return from_angles(field, incidence, heading, options.look or "right")
 
 
-def from_angles(field: Raster, incidence: float | Raster, heading: float | Raster, look: str = "right") -> Direction:
+def from_angles(
+    field: Raster, incidence: float | Raster, heading: float | Raster, look: str = "right"
+) -> Direction:
     """Lines of sight from incidence and heading [degrees]."""
     for angle in (incidence, heading):
         if isinstance(angle, Raster):
@@ -399,7 +480,11 @@ def from_angles(field: Raster, incidence: float | Raster, heading: float | Raste
 
     def direction(window: Window) -> Array:
         steep, along = (
-            known(angle.read(window).ravel()) if isinstance(angle, Raster) else np.full(window.size, angle)
+            (
+                known(angle.read(window).ravel())
+                if isinstance(angle, Raster)
+                else np.full(window.size, angle)
+            )
             for angle in (incidence, heading)
         )
         if isinstance(incidence, Raster):
@@ -413,7 +498,9 @@ def from_angles(field: Raster, incidence: float | Raster, heading: float | Raste
 
 
 def from_components(field: Raster, *components: Raster) -> Direction:
-    """Lines of sight from rasters of their components east, north and up; pixels where all are 0 have none."""
+    """Lines of sight from rasters of their components east, north and up; pixels where all are 0
+    have none.
+    """
     for component in components:
         field.require_same_grid(component)
 
@@ -423,8 +510,9 @@ def from_components(field: Raster, *components: Raster) -> Direction:
         length[length == 0] = np.nan
         if (np.abs(length - 1) > UNIT_TOLERANCE).any():
             raise QexpError(
-                f"{', '.join(component.source for component in components)} are not the components "
-                f"of unit vectors: lengths are {np.nanmin(length):g} to {np.nanmax(length):g}, but must be 1"
+                f"{', '.join(component.source for component in components)} are not the components"
+                f" of unit vectors: lengths are {np.nanmin(length):g} to {np.nanmax(length):g}, but"
+                " must be 1"
             )
         return np.stack([east, north, up], axis=-1)
 
@@ -437,13 +525,28 @@ SPEED_OF_LIGHT = 299_792_458.0
 """[m/s]"""
 
 FREQUENCIES: Mapping[str, float] = {
-    "alos": 1.270e9, "alos-2": 1.2575e9, "cosmo-skymed": 9.60e9, "envisat": 5.331e9, "ers": 5.300e9, "iceye": 9.65e9,
-    "jers-1": 1.275e9, "nisar": 1.2575e9, "nisar-s": 3.2e9, "paz": 9.65e9, "radarsat-1": 5.300e9,
-    "radarsat-2": 5.405e9, "radarsat-constellation": 5.405e9, "saocom": 1.27414e9, "sentinel-1": 5.405e9,
-    "tandem-x": 9.65e9, "terrasar-x": 9.65e9, "uavsar": 1.2575e9,
-}  # fmt: skip
-"""Satellite → carrier frequency [Hz], as its operator publishes it. ALOS-2 has three, by mode and swath: 1.2365, 1.2575
-and 1.2785 GHz; here is the one of its finest images. NISAR's is that of its radar in the L band.
+    "alos": 1.270e9,
+    "alos-2": 1.2575e9,
+    "cosmo-skymed": 9.60e9,
+    "envisat": 5.331e9,
+    "ers": 5.300e9,
+    "iceye": 9.65e9,
+    "jers-1": 1.275e9,
+    "nisar": 1.2575e9,
+    "nisar-s": 3.2e9,
+    "paz": 9.65e9,
+    "radarsat-1": 5.300e9,
+    "radarsat-2": 5.405e9,
+    "radarsat-constellation": 5.405e9,
+    "saocom": 1.27414e9,
+    "sentinel-1": 5.405e9,
+    "tandem-x": 9.65e9,
+    "terrasar-x": 9.65e9,
+    "uavsar": 1.2575e9,
+}
+"""Satellite → carrier frequency [Hz], as its operator publishes it. ALOS-2 has three, by mode and
+swath: 1.2365, 1.2575 and 1.2785 GHz; here is the one of its finest images. NISAR's is that of its
+radar in the L band.
 """
 
 
@@ -451,17 +554,21 @@ def wavelength_of(sensor: str) -> float:
     """The wavelength of a satellite's radar [m]. Raises QexpError for one that is not known."""
     name = sensor.lower().replace("_", "-").replace(" ", "-")
     if name not in FREQUENCIES:
-        raise QexpError(f"no satellite '{sensor}'; {suggestion(name, FREQUENCIES)}; or give `wavelength` in m")
+        raise QexpError(
+            f"no satellite '{sensor}'; {suggestion(name, FREQUENCIES)}; or give `wavelength` in m"
+        )
     return SPEED_OF_LIGHT / FREQUENCIES[name]
 
 
 def metres_per_radian(wavelength: float) -> float:
-    """The displacement toward the satellite of one radian of unwrapped phase: −λ/4π [m]; phase grows with range.
+    """The displacement toward the satellite of one radian of unwrapped phase: −λ/4π [m]; phase
+    grows with range.
 
     Raises QexpError for a wavelength that no radar satellite has.
     """
     if not 0.01 <= wavelength <= 1.0:
         raise QexpError(
-            f"a wavelength of {wavelength:g} m is not that of a radar; give it in m, such as 0.0555 for Sentinel-1"
+            f"a wavelength of {wavelength:g} m is not that of a radar; give it in m, such as 0.0555"
+            " for Sentinel-1"
         )
     return -wavelength / (4 * math.pi)

@@ -48,16 +48,27 @@ def read_points(path: Path, options: ReadOptions) -> Reading:
     require_one_unit(table, columns, ["los", "error"], options)
     if "error" not in columns and options.error is None and not options.error_follows:
         raise QexpError(
-            f"{path} has no column of errors; give the standard deviation of its displacements, such as `error=0.005` "
-            "(in metres, or in the unit of `unit`), or say which column holds it: `columns={'error': 'NAME'}`"
+            f"{path} has no column of errors; give the standard deviation of its displacements,"
+            " such as `error=0.005` (in metres, or in the unit of `unit`), or say which column"
+            " holds it: `columns={'error': 'NAME'}`"
         )
-    east, north, moved = table.numbers(columns[x]), table.numbers(columns[y]), lengths(table, columns, "los", options)
-    error = np.full(table.count, ASSUMED_ERROR if options.error is None else options.error * options.metres)
+    east = table.numbers(columns[x])
+    north = table.numbers(columns[y])
+    moved = lengths(table, columns, "los", options)
+    error = np.full(
+        table.count, ASSUMED_ERROR if options.error is None else options.error * options.metres
+    )
     if "error" in columns:
         error = lengths(table, columns, "error", options)
-    elevation = elevations(known_numbers(table, columns, "elevation")) if "elevation" in columns else None
-    toward, observed, name = _direction(table, columns, options), np.ones(table.count, bool), options.name or path.stem
-    masked = masked_where_missing(Track(name, "radar", east, north, moved, error, toward, observed, elevation))
+    elevation = (
+        elevations(known_numbers(table, columns, "elevation")) if "elevation" in columns else None
+    )
+    toward = _direction(table, columns, options)
+    observed = np.ones(table.count, bool)
+    name = options.name or path.stem
+    masked = masked_where_missing(
+        Track(name, "radar", east, north, moved, error, toward, observed, elevation)
+    )
     counted = np.flatnonzero(masked.observed)
     rows = np.column_stack([east, north, moved, toward])[counted]
     repeated = np.delete(counted, np.unique(rows, axis=0, return_index=True)[1])
@@ -68,17 +79,26 @@ def read_points(path: Path, options: ReadOptions) -> Reading:
     doubts += (*codes_said(table, columns, ("los", "error", "elevation")),)
     if len(repeated):
         doubts += (
-            f"{len(repeated):,} of {table.count:,} points repeat another's place, displacement and line of sight; each "
-            "counts once",
+            (
+                f"{len(repeated):,} of {table.count:,} points repeat another's place, displacement"
+                " and line of sight; each counts once"
+            ),
         )
     extent = float(max(np.ptp(points.x), np.ptp(points.y))) if points.size else 0.0
     degrees = bool((np.abs(points.x) <= 360).all() and (np.abs(points.y) <= 90).all())
     # Kilometres may be taken for metres; degrees are refused elsewhere, once the system is known.
     if not geographic and not degrees and 0 < extent < 100:
-        doubts += (f"the points lie within {extent:.3g} m; if their coordinates are in km, write them in metres",)
+        doubts += (
+            (
+                f"the points lie within {extent:.3g} m; if their coordinates are in km, write them"
+                " in metres"
+            ),
+        )
     unit = None if "error" in columns else options.error_unit
     look = None if columns.keys() & {*VECTOR} else options.look or "right"
-    return Reading((masked,), GEOGRAPHIC if geographic else None, doubts, error_unit=unit, look=look)
+    return Reading(
+        (masked,), GEOGRAPHIC if geographic else None, doubts, error_unit=unit, look=look
+    )
 
 
 def _require_one_epoch(path: Path, stations: NDArray[np.str_]) -> None:
@@ -86,19 +106,26 @@ def _require_one_epoch(path: Path, stations: NDArray[np.str_]) -> None:
     names, counts = np.unique(stations, return_counts=True)
     if (most := int(counts.max(initial=0))) > MOST_ROWS_OF_STATION:
         raise QexpError(
-            f"{path}: station {names[counts.argmax()]} has {most:,} rows, as in a time series; give one row for each "
-            "station: its displacement between two times, such as the difference of the means before and after"
+            f"{path}: station {names[counts.argmax()]} has {most:,} rows, as in a time series; give"
+            " one row for each station: its displacement between two times, such as the difference"
+            " of the means before and after"
         )
 
 
 def _direction(table: TextTable, columns: Mapping[str, int], options: ReadOptions) -> Array:
-    """Lines of sight from columns of the vector, or from incidence and heading, which are columns or numbers."""
+    """Lines of sight from columns of the vector, or from incidence and heading, which are columns
+    or numbers.
+    """
     of_vector = [name for name in VECTOR if name in columns]
-    angles_given = [name for name in ("incidence", "heading", "look") if getattr(options, name) is not None]
+    angles_given = [
+        name for name in ("incidence", "heading", "look") if getattr(options, name) is not None
+    ]
     if of_vector:
         require_columns(table, columns, VECTOR)
         if angles_given:
-            raise QexpError(f"{table.path} has the line of sight in columns; leave `{angles_given[0]}` out")
+            raise QexpError(
+                f"{table.path} has the line of sight in columns; leave `{angles_given[0]}` out"
+            )
         return np.stack([table.numbers(columns[name]) for name in VECTOR], axis=1)
     angles = {}
     for name in ("incidence", "heading"):
@@ -108,7 +135,9 @@ def _direction(table: TextTable, columns: Mapping[str, int], options: ReadOption
         if name in columns:
             angles[name] = table.numbers(columns[name])
             if name == "heading":
-                require_heading_in_degrees(angles[name], f"{table.path}, {table.titled(columns[name])}")
+                require_heading_in_degrees(
+                    angles[name], f"{table.path}, {table.titled(columns[name])}"
+                )
         elif value is None:
             alike = {
                 word: named
@@ -118,14 +147,14 @@ def _direction(table: TextTable, columns: Mapping[str, int], options: ReadOption
             }
             known = f", or say which columns hold them: `columns={alike}`" if alike else ""
             raise QexpError(
-                f"{table.path}: nothing says where the satellite is; give `incidence` and `heading` in degrees{known}, "
-                "or columns with the unit vector from the ground to it: "
-                "`columns={'los_east': 'E', 'los_north': 'N', 'los_up': 'U'}`"
+                f"{table.path}: nothing says where the satellite is; give `incidence` and `heading`"
+                f" in degrees{known}, or columns with the unit vector from the ground to it:"
+                " `columns={'los_east': 'E', 'los_north': 'N', 'los_up': 'U'}`"
             )
         elif isinstance(value, Path):
             raise QexpError(
-                f"`{name}={value}`: points need a number of degrees, for several files one for each, "
-                f"`{name}=[39, 34]`, or a column: `columns={ {name: 'NAME'} }`"
+                f"`{name}={value}`: points need a number of degrees, for several files one for"
+                f" each, `{name}=[39, 34]`, or a column: `columns={ {name: 'NAME'} }`"
             )
         else:
             angles[name] = np.full(table.count, value)
@@ -142,7 +171,9 @@ MOST_ROWS_OF_STATION = 2
 
 
 def is_gnss(path: Path) -> bool:
-    """Whether a text file has a header with components of displacements, or a name before its numbers."""
+    """Whether a text file has a header with components of displacements, or a name before its
+    numbers.
+    """
     if not is_text(path):
         return False
     try:
@@ -154,18 +185,23 @@ def is_gnss(path: Path) -> bool:
     columns, along = _columns(table, None), {"los", *RADAR["los"]}
     positions = {"east", "north"} <= columns.keys() or {"longitude", "latitude"} <= columns.keys()
     components = {"displacement_east", "displacement_north"} <= columns.keys()
-    return positions and components and not any(plain_name(name)[0] in along for name in table.names)
+    return (
+        positions and components and not any(plain_name(name)[0] in along for name in table.names)
+    )
 
 
 def read_gnss(path: Path, options: ReadOptions) -> Reading:
-    """Read the components of stations: one entry of the track per station and component. Raises QexpError.
+    """Read the components of stations: one entry of the track per station and component. Raises
+    QexpError.
 
-    Without a header: name, east, north, displacements east, north and up, and their three errors. The component up
-    may be missing.
+    Without a header: name, east, north, displacements east, north and up, and their three errors.
+    The component up may be missing.
     """
     table = replace(read_text_table(path, names_of(GNSS)), nodata=options.nodata)
     columns = _columns(table, options.columns)
-    (x, y), geographic = position_columns(table, columns, ["displacement_east", "displacement_north"])
+    (x, y), geographic = position_columns(
+        table, columns, ["displacement_east", "displacement_north"]
+    )
     components = [name for name in COMPONENTS if f"displacement_{name}" in columns]
     roles = [f"{what}_{name}" for what in ("displacement", "error") for name in components]
     require_one_unit(table, columns, [*roles, "error"], options)
@@ -175,14 +211,15 @@ def read_gnss(path: Path, options: ReadOptions) -> Reading:
         if role is None and options.error is None:
             lacking = [f"error_{one}" for one in components if f"error_{one}" not in columns]
             raise QexpError(
-                f"{path} has no errors of the component {name}; say which columns hold them, "
-                f"`columns={dict.fromkeys(lacking, 'NAME')}`, or give one number in the unit of `gnss_unit`, "
-                f"{options.unit or 'm'}: `error={0.003 / options.metres:g}`"
+                f"{path} has no errors of the component {name}; say which columns hold them,"
+                f" `columns={dict.fromkeys(lacking, 'NAME')}`, or give one number in the unit of"
+                f" `gnss_unit`, {options.unit or 'm'}: `error={0.003 / options.metres:g}`"
             )
         of_all = np.full(count, (options.error or 0) * options.metres)
         errors.append(of_all if role is None else lengths(table, columns, role, options))
         used = used or role is None
-    width, stations = len(components), table.texts(columns["station"]) if "station" in columns else None
+    width = len(components)
+    stations = table.texts(columns["station"]) if "station" in columns else None
     if stations is not None:
         if not table.names and options.columns is None:
             _require_no_decimals(path, stations)
@@ -192,11 +229,18 @@ def read_gnss(path: Path, options: ReadOptions) -> Reading:
         "gnss",
         np.repeat(table.numbers(columns[x]), width),
         np.repeat(table.numbers(columns[y]), width),
-        np.stack([lengths(table, columns, f"displacement_{name}", options) for name in components], axis=1).ravel(),
+        np.stack(
+            [lengths(table, columns, f"displacement_{name}", options) for name in components],
+            axis=1,
+        ).ravel(),
         np.stack(errors, axis=1).ravel(),
         np.tile(np.eye(3)[[COMPONENTS.index(name) for name in components]], (count, 1)),
         np.ones(count * width, bool),
-        np.repeat(elevations(known_numbers(table, columns, "elevation")), width) if "elevation" in columns else None,
+        (
+            np.repeat(elevations(known_numbers(table, columns, "elevation")), width)
+            if "elevation" in columns
+            else None
+        ),
         station=None if stations is None else np.repeat(stations, width),
     )
     masked = masked_where_missing(track)
@@ -213,23 +257,35 @@ def read_gnss(path: Path, options: ReadOptions) -> Reading:
 
 def _require_no_decimals(path: Path, stations: Iterable[object]) -> None:
     """Raise QexpError if the names of stations are numbers with decimals, such as longitudes."""
-    if number := next((name for name in map(str, stations) if "." in name and is_number(name)), None):
+    if number := next(
+        (name for name in map(str, stations) if "." in name and is_number(name)), None
+    ):
         raise QexpError(
-            f"{path}: without a header the columns are {', '.join(OF_GNSS)}, but the first holds numbers, such as "
-            f"{float(number):g}; say which is which: `columns={ {'longitude': '1', 'latitude': '2'} }` and so on"
+            f"{path}: without a header the columns are {', '.join(OF_GNSS)}, but the first holds"
+            f" numbers, such as {float(number):g}; say which is which:"
+            f" `columns={ {'longitude': '1', 'latitude': '2'} }` and so on"
         )
 
 
 def _unread(table: TextTable, columns: Mapping[str, int]) -> Iterator[str]:
     """Columns that may hold the vertical displacement, where none is read."""
-    unread = [f"'{name}'" for number, name in enumerate(table.names or ()) if number not in columns.values()]
+    unread = [
+        f"'{name}'"
+        for number, name in enumerate(table.names or ())
+        if number not in columns.values()
+    ]
     if "displacement_up" not in columns and unread:
         known = "`columns={'displacement_up': 'NAME'}`"
-        yield f"no vertical displacement is read; if one of the columns {', '.join(unread)} holds it, say so: {known}"
+        yield (
+            f"no vertical displacement is read; if one of the columns {', '.join(unread)} holds it,"
+            f" say so: {known}"
+        )
 
 
 def _columns(table: TextTable, requested: Columns) -> dict[str, int]:
-    """What columns hold; beside longitude, latitude and `up`, those named east and north are displacements."""
+    """What columns hold; beside longitude, latitude and `up`, those named east and north are
+    displacements.
+    """
     columns = columns_of(table, requested, GNSS, OF_GNSS)
     if {"longitude", "latitude", "east", "north", "displacement_up"} <= columns.keys() and not (
         {"displacement_east", "displacement_north"} & columns.keys()
@@ -238,11 +294,13 @@ def _columns(table: TextTable, requested: Columns) -> dict[str, int]:
     return columns
 
 
-# Which column of a table holds what: by the names on the command line, by well-known names, or by the usual order.
+# Which column of a table holds what: by the names on the command line, by well-known names, or by
+# the usual order.
 
 Roles = Mapping[str, Sequence[str]]
-"""What a column holds → the names by which it is known, in lower case, besides that of the role, which is the first one
-unless it is named."""
+"""What a column holds → the names by which it is known, in lower case, besides that of the role,
+which is the first one unless it is named.
+"""
 
 POSITIONS: Roles = {
     "east": ("easting", "utm_east", "utme", "x_utm", "east", "x"),
@@ -265,8 +323,30 @@ GNSS: Roles = {
     **POSITIONS,
     "station": ("name", "site", "stat", "sta", "id"),
     "displacement_east": ("e", "de", "ue", "ve", "disp_e", "east_displacement", "d_east", "east"),
-    "displacement_north": ("n", "dn", "un", "vn", "disp_n", "north_displacement", "d_north", "north"),
-    "displacement_up": ("u", "du", "uu", "uz", "dz", "v", "uv", "vu", "disp_u", "up_displacement", "d_up", "up"),
+    "displacement_north": (
+        "n",
+        "dn",
+        "un",
+        "vn",
+        "disp_n",
+        "north_displacement",
+        "d_north",
+        "north",
+    ),
+    "displacement_up": (
+        "u",
+        "du",
+        "uu",
+        "uz",
+        "dz",
+        "v",
+        "uv",
+        "vu",
+        "disp_u",
+        "up_displacement",
+        "d_up",
+        "up",
+    ),
     "error": (),
     "error_east": ("se", "sigma_e", "sigma_east", "err_e", "std_e", "east_error"),
     "error_north": ("sn", "sigma_n", "sigma_north", "err_n", "std_n", "north_error"),
@@ -285,7 +365,9 @@ UNIT = re.compile(r"^(?P<name>.*?)(?:\s*[\[(]\s*(?P<braced>mm|cm|m)\s*[\])]|_(?P
 def plain_name(name: str) -> tuple[str, str | None]:
     """`LOS (mm)` → `los` and its unit `mm`; None where the name has no unit."""
     match = UNIT.match(name.strip())
-    words, unit = (name, None) if match is None else (match["name"], match["braced"] or match["plain"])
+    words, unit = (
+        (name, None) if match is None else (match["name"], match["braced"] or match["plain"])
+    )
     return words.strip().lower().replace(" ", "_"), unit
 
 
@@ -293,60 +375,88 @@ def names_of(roles: Roles) -> set[str]:
     return set(roles) | set(chain.from_iterable(roles.values()))
 
 
-def columns_of(table: TextTable, requested: Columns, roles: Roles, order: Sequence[str]) -> dict[str, int]:
-    """What columns hold → their index. Raises QexpError for unknown names and for a file of another width."""
+def columns_of(
+    table: TextTable, requested: Columns, roles: Roles, order: Sequence[str]
+) -> dict[str, int]:
+    """What columns hold → their index. Raises QexpError for unknown names and for a file of another
+    width.
+    """
     if requested is not None and not isinstance(requested, Mapping):
         if len(requested) > len(order):
             raise QexpError(
-                f"`columns`: {len(requested)} positions, but only {len(order)} are known: {', '.join(order)}"
+                f"`columns`: {len(requested)} positions, but only {len(order)} are known:"
+                f" {', '.join(order)}"
             )
-        return {role: _position(table, str(position), role) for role, position in zip(order, requested, strict=False)}
+        return {
+            role: _position(table, str(position), role)
+            for role, position in zip(order, requested, strict=False)
+        }
     widths = {3, 4, len(order)} if order[0] == "east" else {len(order), len(order) - 3}
-    usual = {role: index for index, role in enumerate(order[: table.width])} if table.width in widths else {}
+    usual = (
+        {role: index for index, role in enumerate(order[: table.width])}
+        if table.width in widths
+        else {}
+    )
     if requested:
         return _as_asked(table, requested, roles, usual)
     recognised = _by_name(table, roles) if table.names else usual
     if not recognised and not table.names:
         raise QexpError(
-            f"{table.path}: {table.width} columns without a header; without one they are {', '.join(order)} "
-            f"({' or '.join(map(str, sorted(widths)))} of them). Otherwise say which is which, such as "
-            f"`columns={ {order[0]: '1', order[1]: '2', order[2]: '5'} }`"
+            f"{table.path}: {table.width} columns without a header; without one they are"
+            f" {', '.join(order)} ({' or '.join(map(str, sorted(widths)))} of them). Otherwise say"
+            f" which is which, such as `columns={ {order[0]: '1', order[1]: '2', order[2]: '5'} }`"
         )
     return recognised
 
 
 def has_los(path: Path, requested: Columns) -> bool:
-    """Whether the command line names a column of a table as the displacement along the line of sight."""
+    """Whether the command line names a column of a table as the displacement along the line of
+    sight.
+    """
     asked = requested if isinstance(requested, Mapping) else {}
     named = [column for word, column in asked.items() if word.lower() in ("los", *RADAR["los"])]
     return bool(named) and (named[0].isdecimal() or named[0] in _head(path, RADAR).names)
 
 
 def sight_in_columns(path: Path, requested: Columns) -> Collection[str]:
-    """What a table tells of the line of sight in columns, by their names or those of the command line.
+    """What a table tells of the line of sight in columns, by their names or those of the command
+    line.
 
     A unit vector is all of it: incidence, heading and look.
     """
     table = _head(path, RADAR)
     if isinstance(requested, Mapping):
-        requested = {word: name for word, name in requested.items() if name in table.names or name.isdecimal()}
+        requested = {
+            word: name
+            for word, name in requested.items()
+            if name in table.names or name.isdecimal()
+        }
     try:
         known = columns_of(table, requested, RADAR, OF_RADAR).keys()
     except QexpError:  # which is raised again as it is read
         return ()
-    return ("incidence", "heading", "look") if known & {*VECTOR} else known & {"incidence", "heading"}
+    return (
+        ("incidence", "heading", "look") if known & {*VECTOR} else known & {"incidence", "heading"}
+    )
 
 
-def asked_of_each(tables: Mapping[Path, Roles], columns: Mapping[str, str]) -> dict[Path, dict[str, str]]:
+def asked_of_each(
+    tables: Mapping[Path, Roles], columns: Mapping[str, str]
+) -> dict[Path, dict[str, str]]:
     """Those columns of the command line that each table has, or else each grid.
 
-    What none has is left to those that know what it would hold, or else to all, to be refused as they are read.
+    What none has is left to those that know what it would hold, or else to all, to be refused as
+    they are read.
     """
     names = {path: _head(path, roles).names for path, roles in tables.items() if is_text(path)}
     shares: dict[Path, dict[str, str]] = {path: {} for path in tables}
     for word, column in columns.items():
         knowing = [path for path, roles in tables.items() if word.lower() in names_of(roles)]
-        having = [path for path in knowing if path in names and (column in names[path] or column.isdecimal())]
+        having = [
+            path
+            for path in knowing
+            if path in names and (column in names[path] or column.isdecimal())
+        ]
         for path in having or [path for path in knowing if path not in names] or knowing or tables:
             shares[path][word] = column
     return shares
@@ -359,46 +469,70 @@ def _by_name(table: TextTable, roles: Roles, taken: Collection[int] = ()) -> dic
     for role, words in roles.items():
         # A name that two columns have tells nothing.
         known = words if role in words else (role, *words)
-        index = next((free.index(word) for word in known if word in free and plain.count(word) == 1), None)
+        index = next(
+            (free.index(word) for word in known if word in free and plain.count(word) == 1), None
+        )
         if index is not None and index not in columns.values():
             columns[role] = index
     return columns
 
 
-def _as_asked(table: TextTable, requested: Mapping[str, str], roles: Roles, usual: dict[str, int]) -> dict[str, int]:
+def _as_asked(
+    table: TextTable, requested: Mapping[str, str], roles: Roles, usual: dict[str, int]
+) -> dict[str, int]:
     """The columns of the command line, with those that are known by name besides."""
     columns: dict[str, int] = {}
     for word, column in requested.items():
         role = next((role for role, words in roles.items() if word.lower() in (role, *words)), None)
         if role is None:
-            raise QexpError(f"`columns[{word}]`: no column holds '{word}'; {suggestion(word, roles)}")
+            raise QexpError(
+                f"`columns[{word}]`: no column holds '{word}'; {suggestion(word, roles)}"
+            )
         if (shared := table.names.count(column)) > 1:
             places = [
-                f"`columns={ {word: str(place)} }`" for place, name in enumerate(table.names, 1) if name == column
+                f"`columns={ {word: str(place)} }`"
+                for place, name in enumerate(table.names, 1)
+                if name == column
             ]
-            raise QexpError(f"{table.path}: {shared} columns are called '{column}'; write {' or '.join(places)}")
+            raise QexpError(
+                f"{table.path}: {shared} columns are called '{column}'; write {' or '.join(places)}"
+            )
         if column in table.names:
             columns[role] = table.names.index(column)
         elif column.isdecimal():
             columns[role] = _position(table, column, role)
         elif table.names:
-            raise QexpError(f"{table.path} has no column '{column}'; {suggestion(column, table.names)}")
+            raise QexpError(
+                f"{table.path} has no column '{column}'; {suggestion(column, table.names)}"
+            )
         else:
             raise QexpError(
-                f"{table.path} has no header with '{column}'; give its position, such as `columns={ {word: '1'} }`"
+                f"{table.path} has no header with '{column}'; give its position, such as"
+                f" `columns={ {word: '1'} }`"
             )
     plane, sphere = {"east", "north"}, {"longitude", "latitude"}
-    unwanted = next((instead for asked, instead in ((plane, sphere), (sphere, plane)) if asked & columns.keys()), set())
+    unwanted = next(
+        (
+            instead
+            for asked, instead in ((plane, sphere), (sphere, plane))
+            if asked & columns.keys()
+        ),
+        set(),
+    )
     recognised = _by_name(table, roles, columns.values()) if table.names else usual
     others = {
-        role: index for role, index in recognised.items() if role not in unwanted and index not in columns.values()
+        role: index
+        for role, index in recognised.items()
+        if role not in unwanted and index not in columns.values()
     }
     return {**others, **columns}
 
 
 def _position(table: TextTable, text: str, role: str) -> int:
     if not 1 <= int(text) <= table.width:
-        raise QexpError(f"`columns`: {role} is column {text}, but {table.path} has {table.width} columns")
+        raise QexpError(
+            f"`columns`: {role} is column {text}, but {table.path} has {table.width} columns"
+        )
     return int(text) - 1
 
 
@@ -406,8 +540,12 @@ def require_columns(table: TextTable, columns: Mapping[str, int], roles: Sequenc
     if missing := [role for role in roles if role not in columns]:
         names = f"; its columns are {', '.join(table.names)}" if table.names else ""
         free = [_unique_name(table, index) for index in _unknown_columns(table, columns)]
-        example = {role: free[index] if index < len(free) else "NAME" for index, role in enumerate(missing)}
-        example |= {role: str(place) for role in missing if (place := _first_of_several(table, role))}
+        example = {
+            role: free[index] if index < len(free) else "NAME" for index, role in enumerate(missing)
+        }
+        example |= {
+            role: str(place) for role in missing if (place := _first_of_several(table, role))
+        }
         words = ", ".join(missing)
         if missing[:2] == ["east", "north"]:
             words = words.replace("east, north", "east, north (or longitude, latitude)")
@@ -421,7 +559,10 @@ def _first_of_several(table: TextTable, role: str) -> int | None:
     """The position of the first of several columns of one name that is known to hold a role."""
     words = {role, *RADAR.get(role, ()), *GNSS.get(role, ())}
     plain = [plain_name(name)[0] for name in table.names]
-    return next((place for place, name in enumerate(plain, 1) if name in words and plain.count(name) > 1), None)
+    return next(
+        (place for place, name in enumerate(plain, 1) if name in words and plain.count(name) > 1),
+        None,
+    )
 
 
 def _unique_name(table: TextTable, index: int) -> str:
@@ -435,7 +576,11 @@ def _unknown_columns(table: TextTable, columns: Mapping[str, int]) -> Iterator[i
     known = names_of(RADAR) | names_of(GNSS)
     for index, cells in enumerate(table.parts[0].columns):
         named = table.names and plain_name(table.names[index])[0] in known
-        if index not in columns.values() and not named and any(map(is_number, map(str, cells[:HEAD_LINES]))):
+        if (
+            index not in columns.values()
+            and not named
+            and any(map(is_number, map(str, cells[:HEAD_LINES])))
+        ):
             yield index
 
 
@@ -447,20 +592,28 @@ def position_columns(
     besides  what other columns must hold; all that is missing is named at once
     """
     # Projected ones count where a table has both.
-    geographic = {"longitude", "latitude"} <= columns.keys() and not {"east", "north"} <= columns.keys()
+    geographic = {"longitude", "latitude"} <= columns.keys() and not {
+        "east",
+        "north",
+    } <= columns.keys()
     names = ("longitude", "latitude") if geographic else ("east", "north")
     require_columns(table, columns, (*names, *besides))
     return names, geographic
 
 
 def lengths(table: TextTable, columns: Mapping[str, int], role: str, options: ReadOptions) -> Array:
-    """A column of displacements or errors [m]. Raises QexpError if the header and --unit name different units."""
+    """A column of displacements or errors [m]. Raises QexpError if the header and --unit name
+    different units.
+    """
     unit = unit_of(table, columns, role)
     if unit is not None and options.unit is not None and unit != options.unit:
         raise QexpError(
-            f"{table.path}: {table.titled(columns[role])} is in {unit}, but `{options.of_unit}` says {options.unit}"
+            f"{table.path}: {table.titled(columns[role])} is in {unit}, but `{options.of_unit}`"
+            f" says {options.unit}"
         )
-    return known_numbers(table, columns, role) * in_metres(unit or options.unit or "m", options.of_unit)
+    return known_numbers(table, columns, role) * in_metres(
+        unit or options.unit or "m", options.of_unit
+    )
 
 
 def known_numbers(table: TextTable, columns: Mapping[str, int], role: str) -> Array:
@@ -471,7 +624,9 @@ def known_numbers(table: TextTable, columns: Mapping[str, int], role: str) -> Ar
 
 
 MOST_ZEROS = 10
-"""Times as often as any other number zero may be there as a displacement; more often it is a code."""
+"""Times as often as any other number zero may be there as a displacement; more often it is a
+code.
+"""
 
 
 def codes_of(numbers: Array, role: str) -> list[float]:
@@ -489,18 +644,28 @@ def codes_said(table: TextTable, columns: Mapping[str, int], roles: Sequence[str
     for role in (role for role in roles if role in columns):
         numbers, where = table.numbers(columns[role]), table.titled(columns[role])
         for code in codes_of(numbers, role):
-            why = "far from all others" if code else f"over {MOST_ZEROS} times as often as any other"
+            why = (
+                "far from all others" if code else f"over {MOST_ZEROS} times as often as any other"
+            )
             count = int((numbers == code).sum())
-            yield f"{count:,} values of {where} are exactly {code:g}, {why}; they count as without data"
+            yield (
+                f"{count:,} values of {where} are exactly {code:g}, {why}; they count as without"
+                " data"
+            )
         if role.startswith("displacement") and len(numbers) > 1 and not numbers.any():
-            yield f"all values of {where} are 0; if this component was not measured, leave the column out"
+            yield (
+                f"all values of {where} are 0; if this component was not measured, leave the"
+                " column out"
+            )
 
 
 def unit_of(table: TextTable, columns: Mapping[str, int], role: str) -> str | None:
     return plain_name(table.names[columns[role]])[1] if table.names else None
 
 
-def require_one_unit(table: TextTable, columns: Mapping[str, int], roles: Sequence[str], options: ReadOptions) -> None:
+def require_one_unit(
+    table: TextTable, columns: Mapping[str, int], roles: Sequence[str], options: ReadOptions
+) -> None:
     """Raises QexpError if the header names the unit of some of these columns but not of others."""
     if not table.names or options.unit is not None:
         return
@@ -509,20 +674,24 @@ def require_one_unit(table: TextTable, columns: Mapping[str, int], roles: Sequen
     silent = [role for role, unit in unit_by_role.items() if unit is None]
     if silent and named - {"m"}:
         raise QexpError(
-            f"{table.path}: the header names the unit {', '.join(sorted(named))} of some columns, but none of "
-            f"{', '.join(table.titled(columns[role]) for role in silent)}; write it behind each name, such as "
-            f"'{table.names[columns[silent[0]]]} (mm)'; units are {', '.join(METRES)}"
+            f"{table.path}: the header names the unit {', '.join(sorted(named))} of some columns,"
+            f" but none of {', '.join(table.titled(columns[role]) for role in silent)}; write it"
+            f" behind each name, such as '{table.names[columns[silent[0]]]} (mm)'; units are"
+            f" {', '.join(METRES)}"
         )
 
 
-# Tables in text files: cells separated by spaces, tabs, commas or semicolons, comments and rulers, maybe a header.
+# Tables in text files: cells separated by spaces, tabs, commas or semicolons, comments and rulers,
+# maybe a header.
 
 SEPARATORS = ("\t", ";", ",", "|")
 """Looked for in this order; without them cells are separated by spaces."""
 SEPARATED_BY = {"\t": "tabs", ";": "semicolons", ",": "commas", "|": "bars", None: "spaces"}
 
 COMMENTS = "#%>!"
-"""With which comments begin: those of Matlab's files with %, segments of GMT with >. One with # may follow cells."""
+"""With which comments begin: those of Matlab's files with %, segments of GMT with >. One with # may
+follow cells.
+"""
 
 RULER = re.compile(r"([*=_~-])\1{2,}[\s*=_~+|-]*")
 """A line below a header, such as of asterisks."""
@@ -534,15 +703,34 @@ HEAD_LINES = 1000
 """Lines from which a table is recognised."""
 
 ENDINGS = (
-    "", ".txt", ".csv", ".dat", ".tsv", ".xy", ".xyz", ".xyd", ".lld", ".asc", ".gnss", ".gps", ".obs", ".llde",
-    ".tenv3", ".enu", ".neu", ".gmt", ".vel",
-)  # fmt: skip
+    "",
+    ".txt",
+    ".csv",
+    ".dat",
+    ".tsv",
+    ".xy",
+    ".xyz",
+    ".xyd",
+    ".lld",
+    ".asc",
+    ".gnss",
+    ".gps",
+    ".obs",
+    ".llde",
+    ".tenv3",
+    ".enu",
+    ".neu",
+    ".gmt",
+    ".vel",
+)
 """Of the names of text files."""
 
 
 @dataclass(frozen=True)
 class Rows:
-    """Some rows of a file: their lines, counted from 1, and their columns, as numbers where all cells are numbers."""
+    """Some rows of a file: their lines, counted from 1, and their columns, as numbers where all
+    cells are numbers.
+    """
 
     lines: Sequence[int]
     columns: Sequence[Array | Sequence[str]]
@@ -581,16 +769,24 @@ class TextTable:
                 try:
                     numbers[index] = as_number(cell)
                 except ValueError as error:
-                    wrong.append(f"{self.path}: line {line}, {self.titled(column)}: '{cell[:40]}' {error}")
+                    wrong.append(
+                        f"{self.path}: line {line}, {self.titled(column)}: '{cell[:40]}' {error}"
+                    )
             values.append(numbers)
         if wrong:
-            raise TableError("\n".join(wrong[:SHOWN] + ([f"and {len(wrong) - SHOWN} more"] * (len(wrong) > SHOWN))))
+            raise TableError(
+                "\n".join(
+                    wrong[:SHOWN] + ([f"and {len(wrong) - SHOWN} more"] * (len(wrong) > SHOWN))
+                )
+            )
         return without(np.concatenate(values), self.nodata)
 
     def texts(self, column: int) -> NDArray[np.str_]:
         """The texts of a column; numbers as short as they can be written."""
         cells = chain.from_iterable(part.columns[column] for part in self.parts)
-        return np.array([cell if isinstance(cell, str) else f"{cell:.17g}" for cell in cells], dtype=np.str_)
+        return np.array(
+            [cell if isinstance(cell, str) else f"{cell:.17g}" for cell in cells], dtype=np.str_
+        )
 
     def titled(self, column: int) -> str:
         return f"column '{self.names[column]}'" if self.names else f"column {column + 1}"
@@ -604,7 +800,9 @@ def is_text(path: Path) -> bool:
         return b"\0" not in file.read(4096)
 
 
-def read_text_table(path: Path, header_words: Collection[str], most: int | None = None) -> TextTable:
+def read_text_table(
+    path: Path, header_words: Collection[str], most: int | None = None
+) -> TextTable:
     """Read the cells of a text file.
 
     header_words  words, in lower case, by which a comment above the first row is known as a header
@@ -639,18 +837,24 @@ def read_text_table(path: Path, header_words: Collection[str], most: int | None 
             if ragged := [(line, len(words)) for line, words in some if len(words) != width]:
                 raise _not_a_table(path, separator, width, ragged, texts)
             columns = zip(*(words for _, words in some), strict=True)
-            parts.append(Rows([line for line, _ in some], [_as_numbers(column) for column in columns]))
+            parts.append(
+                Rows([line for line, _ in some], [_as_numbers(column) for column in columns])
+            )
     if not parts:
         raise TableError(f"{path} has a header, but no rows")
     return TextTable(path, [name.strip() for name in names], width, parts)
 
 
 def _separator(texts: Sequence[str]) -> str | None:
-    """What separates the cells of most lines; None: spaces, also where only names of stations have a tab behind."""
+    """What separates the cells of most lines; None: spaces, also where only names of stations have
+    a tab behind.
+    """
     for mark in SEPARATORS:
         if sum(mark in text for text in texts) > len(texts) / 2:
             cells = texts[-1].split(mark)
-            alone = all(len(cell.split()) < 2 or not all(map(is_number, cell.split())) for cell in cells)
+            alone = all(
+                len(cell.split()) < 2 or not all(map(is_number, cell.split())) for cell in cells
+            )
             return mark if alone else None
     return None
 
@@ -661,7 +865,9 @@ def _head(path: Path, roles: Roles) -> TextTable:
 
 
 def _without_comment(line: str) -> str:
-    """A line without its comment; empty for a comment, such as a segment header of GMT, and for a ruler."""
+    """A line without its comment; empty for a comment, such as a segment header of GMT, and for a
+    ruler.
+    """
     text = line.split("#")[0]
     if not text.strip() or text.lstrip()[0] in COMMENTS or RULER.fullmatch(text.strip()):
         return ""
@@ -669,22 +875,31 @@ def _without_comment(line: str) -> str:
 
 
 def _not_a_table(
-    path: Path, separator: str | None, width: int, ragged: Sequence[tuple[int, int]], texts: Sequence[tuple[int, str]]
+    path: Path,
+    separator: str | None,
+    width: int,
+    ragged: Sequence[tuple[int, int]],
+    texts: Sequence[tuple[int, str]],
 ) -> TableError:
-    """That lines have another number of cells, with the first lines of the file and how they were read."""
+    """That lines have another number of cells, with the first lines of the file and how they were
+    read.
+    """
     lines = "; ".join(f"line {line} has {count} cells" for line, count in ragged[:SHOWN])
     more = f"; and {len(ragged) - SHOWN} more" if len(ragged) > SHOWN else ""
     shown = "\n".join(f"  line {line}: {text[:80]}" for line, text in texts[:3])
     has_both = separator is None and any("\t" in text for _, text in texts)
     mixed = "tabs and spaces are mixed, so that blank cells are lost: keep one of them; " * has_both
     return TableError(
-        f"{path}: {lines}{more}, but there are {width} columns in most lines, separated by {SEPARATED_BY[separator]}; "
-        f"{mixed}comments begin with #{', '.join(['', *COMMENTS[1:]])}. The first lines are\n{shown}"
+        f"{path}: {lines}{more}, but there are {width} columns in most lines, separated by"
+        f" {SEPARATED_BY[separator]}; {mixed}comments begin with #{', '.join(['', *COMMENTS[1:]])}."
+        f" The first lines are\n{shown}"
     )
 
 
 def _as_numbers(cells: Sequence[str]) -> Array | Sequence[str]:
-    """Numbers, unless zeros ahead of some tell that they are names, such as of the stations 0022 and 22."""
+    """Numbers, unless zeros ahead of some tell that they are names, such as of the stations 0022
+    and 22.
+    """
     if not any(cell[:1] == "0" and cell.isdecimal() and len(cell) > 1 for cell in cells):
         with suppress(ValueError):
             return np.array(cells, dtype=np.float64)
@@ -695,14 +910,23 @@ def _cells(text: str, separator: str | None) -> list[str]:
     if separator is None:
         return text.split()
     if '"' in text:
-        return [cell.strip() for cell in next(csv.reader([text], delimiter=separator, skipinitialspace=True))]
+        return [
+            cell.strip()
+            for cell in next(csv.reader([text], delimiter=separator, skipinitialspace=True))
+        ]
     return [cell.strip() for cell in text.split(separator)]
 
 
-def _header_in_comment(line: str, separator: str | None, width: int, header_words: Collection[str]) -> list[str]:
+def _header_in_comment(
+    line: str, separator: str | None, width: int, header_words: Collection[str]
+) -> list[str]:
     """The names in a comment right above the first row, if at least two of them are known words."""
     if line.lstrip()[:1] not in {*COMMENTS}:
         return []
     words = line.lstrip().lstrip(COMMENTS).strip()
     cells = _cells(words, separator if separator is not None and separator in words else None)
-    return cells if len(cells) == width and len({cell.lower() for cell in cells} & set(header_words)) >= 2 else []
+    return (
+        cells
+        if len(cells) == width and len({cell.lower() for cell in cells} & set(header_words)) >= 2
+        else []
+    )

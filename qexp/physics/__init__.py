@@ -1,1 +1,3 @@
-"""Physics: batched, differentiable functions on tensors, in SI units, without specs, files or global state."""
+"""Physics: batched, differentiable functions on tensors, in SI units, without specs, files or
+global state.
+"""

@@ -26,8 +26,9 @@ LEAST_DEPTH = 0.01
 """Of a crack, in radii; NODES of the quadrature have enough nodes for this."""
 
 MOST_TOGETHER = 128
-"""Equations of cracks that are solved together. With several threads, torch and MKL give wrong solutions of batches of
-systems with more than 150, or fail (https://github.com/pytorch/pytorch/issues/142815); a system alone is solved right.
+"""Equations of cracks that are solved together. With several threads, torch and MKL give wrong
+solutions of batches of systems with more than 150, or fail
+(https://github.com/pytorch/pytorch/issues/142815); a system alone is solved right.
 """
 
 
@@ -39,26 +40,34 @@ class _Crack(NamedTuple):
     node: Tensor
     """Positions t between the centre, 0, and the rim, 1."""
     opening: Tensor
-    """Weighted values of the function phi: the crack is open by its integral over phi(t) / sqrt(t^2 - r^2)."""
+    """Weighted values of the function phi: the crack is open by its integral over phi(t) / sqrt(t^2
+    - r^2).
+    """
     slip: Tensor
-    """Weighted values of the function psi, in the same way for the outward motion of the roof against the floor."""
+    """Weighted values of the function psi, in the same way for the outward motion of the roof
+    against the floor.
+    """
 
 
 def penny(source: Tensor, stations: Tensor, poisson_ratio: float = 0.25) -> Tensor:
-    """Displacement of the flat surface of an elastic half-space by horizontal circular cracks under pressure.
+    """Displacement of the flat surface of an elastic half-space by horizontal circular cracks under
+    pressure.
 
     source    (batch, 5)           east, north, depth, radius [m], pressure over shear modulus
     stations  (station, 2)         east, north [m]; or (batch, station, 2), each source with its own
     returns   (batch, station, 3)  displacement east, north, up [m]
 
-    Exact for any ratio of depth to radius: opening and slip of the crack are those that leave its faces
-    with the pressure alone, stresses reflected by the surface included. Proportional to one minus Poisson's ratio.
-    Raises ValueError if depth or radius is not positive, or if a crack is wider than a hundred times its depth.
-    Fialko, Khazan and Simons (2001), Geophys. J. Int. 146, 181-190: two coupled Fredholm equations of the second kind,
-    solved at the nodes of a Gauss-Legendre rule that converges as exp(-4 asinh(depth / radius) nodes).
+    Exact for any ratio of depth to radius: opening and slip of the crack are those that leave its
+    faces with the pressure alone, stresses reflected by the surface included. Proportional to one
+    minus Poisson's ratio. Raises ValueError if depth or radius is not positive, or if a crack is
+    wider than a hundred times its depth. Fialko, Khazan and Simons (2001), Geophys. J. Int. 146,
+    181-190: two coupled Fredholm equations of the second kind, solved at the nodes of a
+    Gauss-Legendre rule that converges as exp(-4 asinh(depth / radius) nodes).
     """
     _require_cracks(source[:, 2], source[:, 3])
-    depth, radius, strength = source[:, 2, None], source[:, 3, None], 2 * (1 - poisson_ratio) * source[:, 4, None]
+    depth = source[:, 2, None]
+    radius = source[:, 3, None]
+    strength = 2 * (1 - poisson_ratio) * source[:, 4, None]
     east, north = ((stations - source[:, None, :2]) / radius[..., None]).unbind(-1)
     displacement = east.new_empty(*east.shape, 3)
     for members, displaced in _blocks(depth.double() / radius.double(), east):
@@ -72,36 +81,43 @@ def _rings(source: Tensor) -> Tensor:
     """Points of cracks on their rims, and within: (batch, point, 3) east, north, depth [m]."""
     _require_cracks(source[:, 2], source[:, 3])
     centre, radius = source.detach()[:, None, :3], source.detach()[:, None, 3:4]
-    ring = torch.tensor([[0, 0], [1, 0], [-1, 0], [0, 1], [0, -1], [0.5, 0], [-0.5, 0], [0, 0.5], [0, -0.5]])
+    ring = torch.tensor(
+        [[0, 0], [1, 0], [-1, 0], [0, 1], [0, -1], [0.5, 0], [-0.5, 0], [0, 0.5], [0, -0.5]]
+    )
     return centre + radius * torch.nn.functional.pad(ring, (0, 1)).to(source)
 
 
 penny_image = KernelImage(penny, _rings)
-"""The displacement of `penny` along a direction, on a grid: each column has one east, each row one north."""
+"""The displacement of `penny` along a direction, on a grid: each column has one east, each row one
+north.
+"""
 
 
 def _displacement(crack: _Crack, squared_radius: Tensor) -> tuple[Tensor, Tensor]:
     """Displacement outward over the distance from the axis, and up; both (batch, station).
 
-    The integrals over products of exp(-k h), sin(k t) or cos(k t), and Bessel functions of k r are parts of algebraic
-    functions of the complex distance rho = sqrt(r^2 + c^2) from a point at the complex depth c = h - i t. With
-    q = 1 / rho and beta = h (phi + i psi), the displacement is the imaginary part of the integral over t of
+    The integrals over products of exp(-k h), sin(k t) or cos(k t), and Bessel functions of k r are
+    parts of algebraic functions of the complex distance rho = sqrt(r^2 + c^2) from a point at the
+    complex depth c = h - i t. With q = 1 / rho and beta = h (phi + i psi), the displacement is the
+    imaginary part of the integral over t of
 
         up         (phi - psi h / t) q + c beta q^3
         outward/r  beta q^3 + psi / t (1 - (h + i t) q) / (rho + c)
 
-    which is nowhere singular, the axis included. Real and imaginary parts are written out, since arithmetic
-    with complex tensors takes several times longer.
+    which is nowhere singular, the axis included. Real and imaginary parts are written out, since
+    arithmetic with complex tensors takes several times longer.
     """
     outward, up = torch.zeros_like(squared_radius), torch.zeros_like(squared_radius)
     h, together = crack.depth, max(1, TOGETHER // max(1, squared_radius.numel()))
     for t, phi, psi in zip(*(values.split(together) for values in crack[1:]), strict=True):
-        real, imaginary = squared_radius + (h - t) * (h + t), 2 * h * t  # of rho^2, and minus the one of rho^2
+        # of rho^2, and minus the one of rho^2
+        real, imaginary = squared_radius + (h - t) * (h + t), 2 * h * t
         modulus = torch.sqrt(real.square() + imaginary.square())
         larger = ((modulus + real.abs()) / 2).sqrt()
         smaller = imaginary / (2 * larger)
         deep = real > 0
-        rho_real, rho_imaginary = torch.where(deep, larger, smaller), torch.where(deep, smaller, larger)
+        rho_real = torch.where(deep, larger, smaller)
+        rho_imaginary = torch.where(deep, smaller, larger)
         inverse = modulus.reciprocal()
         q_real, q_imaginary = rho_real * inverse, rho_imaginary * inverse
         square_real, square_imaginary = real * inverse * inverse, imaginary * inverse * inverse
@@ -113,8 +129,15 @@ def _displacement(crack: _Crack, squared_radius: Tensor) -> tuple[Tensor, Tensor
         rest_real, rest_imaginary = 1 - h * q_real + t * q_imaginary, -h * q_imaginary - t * q_real
         quotient = rest_imaginary * sum_real + rest_real * sum_imaginary
         rest = psi / t * quotient / (sum_real.square() + sum_imaginary.square())
-        terms = (phi - psi * h / t) * q_imaginary, h * beta_imaginary, t * beta_real, beta_imaginary, rest
-        for first, second, third, fourth, fifth in zip(*terms, strict=True):  # always in this order: the same bits
+        terms = (
+            (phi - psi * h / t) * q_imaginary,
+            h * beta_imaginary,
+            t * beta_real,
+            beta_imaginary,
+            rest,
+        )
+        # always in this order: the same bits
+        for first, second, third, fourth, fifth in zip(*terms, strict=True):
             up, outward = up + first + second - third, outward + fourth + fifth
     return outward, up
 
@@ -125,13 +148,17 @@ def _require_cracks(depth: Tensor, radius: Tensor) -> None:
     if not (depth >= LEAST_DEPTH * radius).all():
         worst = int((depth / radius).argmin())
         raise ValueError(
-            f"source {worst} is too wide for its depth: it is {depth[worst]:g} m deep and its radius is "
-            f"{radius[worst]:g} m; the radius may be at most {1 / LEAST_DEPTH:g} times the depth"
+            f"source {worst} is too wide for its depth: it is {depth[worst]:g} m deep and its"
+            f" radius is {radius[worst]:g} m; the radius may be at most {1 / LEAST_DEPTH:g} times"
+            " the depth"
         )
 
 
-def _blocks(depth: Tensor, stations: Tensor) -> Iterator[tuple[Tensor, Callable[[Tensor], tuple[Tensor, Tensor]]]]:
-    """Numbers in the batch of the cracks that are computed together, and their displacement by squared radius.
+def _blocks(
+    depth: Tensor, stations: Tensor
+) -> Iterator[tuple[Tensor, Callable[[Tensor], tuple[Tensor, Tensor]]]]:
+    """Numbers in the batch of the cracks that are computed together, and their displacement by
+    squared radius.
 
     depth     (batch, 1)        in radii
     stations  (batch, station)  of any numbers
@@ -149,11 +176,12 @@ def _blocks(depth: Tensor, stations: Tensor) -> Iterator[tuple[Tensor, Callable[
         yield members, partial(_displacement, crack)
 
 
-# In double precision, the displacement is interpolated between that of other cracks. Times (r^2 + c^2)^(3/2), where
-# c^2 = h^2 + 1, it is a function of x = (c^2 - r^2) / (c^2 + r^2), which is 1 on the axis and -1 far away. Opening and
-# slip are analytic, so that only the rim and its reflections make branch points, i h, -i h and beyond; in radius over
-# depth, 1 / h, they are i, -i and beyond. With h x = sinh(y asinh(h)) and 1 / h = sinh(v), Chebyshev's polynomials
-# converge as exp(-asinh(pi / length) degree) in intervals of y asinh(h) and v (Trefethen 2013, Approximation Theory and
+# In double precision, the displacement is interpolated between that of other cracks. Times (r^2 +
+# c^2)^(3/2), where c^2 = h^2 + 1, it is a function of x = (c^2 - r^2) / (c^2 + r^2), which is 1 on
+# the axis and -1 far away. Opening and slip are analytic, so that only the rim and its reflections
+# make branch points, i h, -i h and beyond; in radius over depth, 1 / h, they are i, -i and beyond.
+# With h x = sinh(y asinh(h)) and 1 / h = sinh(v), Chebyshev's polynomials converge as exp(-asinh(pi
+# / length) degree) in intervals of y asinh(h) and v (Trefethen 2013, Approximation Theory and
 # Approximation Practice, theorem 8.2).
 
 INTERVALS = 6
@@ -161,14 +189,20 @@ RANGE = math.asinh(1 / LEAST_DEPTH) / INTERVALS
 """Number of the intervals of v in which cracks are alike, and their length."""
 
 WIDE, WIDE_ERROR = 4, 1e-11
-"""Number of an interval, counted from 0, and the error that is left there and beyond: rounding errors are larger."""
+"""Number of an interval, counted from 0, and the error that is left there and beyond: rounding
+errors are larger.
+"""
 
 
 def _between(depth: Tensor, number: int, squared_radius: Tensor) -> tuple[Tensor, Tensor]:
-    """`_displacement` of cracks of an interval, without solving for each; depth (batch, 1) in radii."""
+    """`_displacement` of cracks of an interval, without solving for each; depth (batch, 1) in
+    radii.
+    """
     table, most, scale = _table(number).to(depth.device), (number + 1) * RANGE, depth.square() + 1
     near = torch.asinh(math.sinh(most) * (scale - squared_radius) / (scale + squared_radius)) / most
-    deep = torch.stack(chebyshev_polynomials(2 * (torch.asinh(1 / depth) / RANGE - number) - 1, table.shape[2]))
+    deep = torch.stack(
+        chebyshev_polynomials(2 * (torch.asinh(1 / depth) / RANGE - number) - 1, table.shape[2])
+    )
     coefficients = (table @ deep.flatten(1)).unflatten(2, depth.shape)
     sums = (coefficients * torch.stack(chebyshev_polynomials(near, table.shape[1]))).sum(1)
     outward, up = sums / (scale + squared_radius) ** 1.5
@@ -178,14 +212,18 @@ def _between(depth: Tensor, number: int, squared_radius: Tensor) -> tuple[Tensor
 @lru_cache
 @torch.no_grad()
 def _table(number: int) -> Tensor:
-    """Coefficients of the displacement outward over distance, and up over depth: (2, degree in y, degree in v)."""
+    """Coefficients of the displacement outward over distance, and up over depth: (2, degree in y,
+    degree in v).
+    """
     falls = -math.log(ERROR[torch.float64] if number < WIDE else WIDE_ERROR)
     most, wide = (number + 1) * RANGE, math.sinh((number + 1) * RANGE)
     rates = math.asinh(math.pi / RANGE), math.asinh(math.pi / 2 / most), 4 * math.asinh(1 / wide)
     *degrees, count = (math.ceil(1 + falls / rate) for rate in rates)
     v, y = (chebyshev_angles(n).cos() for n in degrees)
     x, values = torch.sinh(y * most) / wide, []
-    for h in (1 / torch.sinh((number + (1 + v) / 2) * RANGE))[:, None].split(max(1, 2**18 // count**2)):
+    for h in (1 / torch.sinh((number + (1 + v) / 2) * RANGE))[:, None].split(
+        max(1, 2**18 // count**2)
+    ):
         scale = 2 * (h.square() + 1) / (1 + x)
         outward, up = _displacement(_crack(h, count), scale - h.square() - 1)
         values.append(torch.stack([outward, up / h]) * scale**1.5)
@@ -197,7 +235,8 @@ def _crack(depth: Tensor, count: int) -> _Crack:
     """Solve for opening and slip; depth (batch, 1) in radii.
 
     After Fialko and others (2001): with x = k h and j(u) = sin(u) / u - cos(u), the tractions
-    reflected by the surface make phi and psi differ from 2 / pi t and 0 by the kernels (times 2 / pi)
+    reflected by the surface make phi and psi differ from 2 / pi t and 0 by the kernels (times 2 /
+    pi)
 
         opening, opening   integral over k of (1 + 2 x + 2 x^2) exp(-2 x) sin(k t) sin(k s)
         opening, slip      integral over k of -2 x^2 exp(-2 x) sin(k t) j(k s)
@@ -210,14 +249,24 @@ def _crack(depth: Tensor, count: int) -> _Crack:
     difference, total = t - s, t + s
     near, far = 4 * h**2 + difference**2, 4 * h**2 + total**2
     openings = _openings(h, near) - _openings(h, far)
-    crossed = 2 * h**2 * (difference * (16 * h**2 - near) / near**3 + total * (16 * h**2 - far) / far**3)
+    crossed = (
+        2 * h**2 * (difference * (16 * h**2 - near) / near**3 + total * (16 * h**2 - far) / far**3)
+    )
     crossed = crossed - h**2 / s * ((8 * h**2 - near) / near**2 - (8 * h**2 - far) / far**2)
-    slips = h / (t * s) * (_slips_by_parts(h, near) - _slips_by_parts(h, far)) + _slips(h, near) + _slips(h, far)
+    slips = (
+        h / (t * s) * (_slips_by_parts(h, near) - _slips_by_parts(h, far))
+        + _slips(h, near)
+        + _slips(h, far)
+    )
     kernel = torch.cat([torch.cat([openings, crossed], 2), torch.cat([crossed.mT, slips], 2)], 1)
-    system = torch.eye(2 * count, dtype=depth.dtype, device=depth.device) - 2 / torch.pi * kernel * weights.repeat(2)
+    system = torch.eye(
+        2 * count, dtype=depth.dtype, device=depth.device
+    ) - 2 / torch.pi * kernel * weights.repeat(2)
     full_space = torch.cat([2 / torch.pi * points, torch.zeros_like(points)]).expand(len(depth), -1)
     if 2 * count > MOST_TOGETHER:
-        solution = torch.stack([torch.linalg.solve(*crack) for crack in zip(system, full_space, strict=True)])
+        solution = torch.stack(
+            [torch.linalg.solve(*crack) for crack in zip(system, full_space, strict=True)]
+        )
     else:
         solution = torch.linalg.solve(system, full_space)
     opening, slip = solution.unflatten(1, (2, count)).unbind(1)

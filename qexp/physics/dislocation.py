@@ -1,4 +1,6 @@
-"""Rectangular dislocations in an elastic half-space: dikes, sills, faults, and three of them crossed."""
+"""Rectangular dislocations in an elastic half-space: dikes, sills, faults, and three of them
+crossed.
+"""
 
 from __future__ import annotations
 
@@ -10,32 +12,41 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from qexp.physics.geometry import clockwise_rotation, depth_below, require_not_above_ground, require_not_negative
+from qexp.physics.geometry import (
+    clockwise_rotation,
+    depth_below,
+    require_not_above_ground,
+    require_not_negative,
+)
 from qexp.physics.interpolation import KernelImage
 
 LOWERED_SHARE = 1e-12
 """Of its depth, by which a source that touches the surface is lowered."""
 
 STEEP = {torch.float64: 0.05, torch.float32: 1e-3}
-"""Horizontal part of the unit vector along an edge below which power series are used, for results in either precision:
-what is in closed form loses its square in precision, and is three times as fast."""
+"""Horizontal part of the unit vector along an edge below which power series are used, for results
+in either precision: what is in closed form loses its square in precision, and is three times as
+fast.
+"""
 
 
 def okada(source: Tensor, stations: Tensor, poisson_ratio: float = 0.25) -> Tensor:
     """Displacement of the flat surface of an elastic half-space by a rectangular dislocation.
 
-    source    (batch, 10)          east, north, depth of the centre [m], length along strike, width along dip [m],
-                                   strike, dip [rad], strike slip, dip slip, opening [m]
-    stations  (station, 2)         east, north [m]; or (batch, station, 2), each source with its own; a third column as
-                                   of `geometry.depth_below`
+    source    (batch, 10)          east, north, depth of the centre [m], length along strike, width
+                                   along dip [m], strike, dip [rad], strike slip, dip slip, opening
+                                   [m]
+    stations  (station, 2)         east, north [m]; or (batch, station, 2), each source with its
+                                   own; a third column as of `geometry.depth_below`
     returns   (batch, station, 3)  displacement east, north, up [m]
 
-    Strike is clockwise from north, and the plane dips to the right of it. Strike slip is positive if left-lateral,
-    dip slip if the hanging wall moves up (a thrust). A dip of exactly 90° is as accurate as any other; a negative one
-    dips to the left, with the signs of Okada's formulas. Uniform slip over a plane in a uniform half-space; where the
-    upper edge touches the surface, a station on it moves by the mean of both sides, and the displacement of its ends
-    has no limit. Computed in double precision. Raises ValueError if depth is not positive, length or width is negative,
-    or the upper edge lies above the surface.
+    Strike is clockwise from north, and the plane dips to the right of it. Strike slip is positive
+    if left-lateral, dip slip if the hanging wall moves up (a thrust). A dip of exactly 90° is as
+    accurate as any other; a negative one dips to the left, with the signs of Okada's formulas.
+    Uniform slip over a plane in a uniform half-space; where the upper edge touches the surface, a
+    station on it moves by the mean of both sides, and the displacement of its ends has no limit.
+    Computed in double precision. Raises ValueError if depth is not positive, length or width is
+    negative, or the upper edge lies above the surface.
     Okada (1985), Bull. Seismol. Soc. Am. 75, 1135-1154; in the form of `qexp.physics.dislocation`.
     """
     at = _columns(source, stations)
@@ -43,7 +54,9 @@ def okada(source: Tensor, stations: Tensor, poisson_ratio: float = 0.25) -> Tens
     planes = _planes(source)
 
     def displacement(rows: Tensor, steep: bool) -> Tensor:
-        return surface_displacement(planes.of(rows), _rows(at, rows), poisson_ratio, source.dtype, steep, level=True)
+        return surface_displacement(
+            planes.of(rows), _rows(at, rows), poisson_ratio, source.dtype, steep, level=True
+        )
 
     return _steep_and_others(planes, source.dtype, displacement).mT.to(source.dtype)
 
@@ -51,18 +64,19 @@ def okada(source: Tensor, stations: Tensor, poisson_ratio: float = 0.25) -> Tens
 def cdm(source: Tensor, stations: Tensor, poisson_ratio: float = 0.25) -> Tensor:
     """Displacement of the flat surface of an elastic half-space by a compound dislocation model.
 
-    source    (batch, 10)          east, north, depth of the centre [m], omega_x, omega_y, omega_z [rad],
-                                   semi-axes a_x, a_y, a_z [m], opening [m]
-    stations  (station, 2)         east, north [m]; or (batch, station, 2), each source with its own; a third column as
-                                   of `geometry.depth_below`
+    source    (batch, 10)          east, north, depth of the centre [m], omega_x, omega_y, omega_z
+                                   [rad], semi-axes a_x, a_y, a_z [m], opening [m]
+    stations  (station, 2)         east, north [m]; or (batch, station, 2), each source with its
+                                   own; a third column as of `geometry.depth_below`
     returns   (batch, station, 3)  displacement east, north, up [m]
 
-    Three rectangles through one centre, each at right angles to the others, open by the same amount. Before rotation
-    they span the semi-axes a_y and a_z, a_x and a_z, a_x and a_y along east, north and up; the rotation is
-    R = Rz Ry Rx of `clockwise_rotation`. The potency is 4 (a_x a_y + a_x a_z + a_y a_z) opening [m3]; it is not the
-    change of a cavity's volume. A semi-axis of zero leaves one rectangle, the limit of small ones is `pcdm`. Computed
-    in double precision. Raises ValueError if depth is not positive, a semi-axis is negative, or a corner lies above
-    the surface.
+    Three rectangles through one centre, each at right angles to the others, open by the same
+    amount. Before rotation they span the semi-axes a_y and a_z, a_x and a_z, a_x and a_y along
+    east, north and up; the rotation is R = Rz Ry Rx of `clockwise_rotation`. The potency is 4 (a_x
+    a_y + a_x a_z + a_y a_z) opening [m3]; it is not the change of a cavity's volume. A semi-axis of
+    zero leaves one rectangle, the limit of small ones is `pcdm`. Computed in double precision.
+    Raises ValueError if depth is not positive, a semi-axis is negative, or a corner lies above the
+    surface.
     Nikkhoo, Walter, Lundgren and Prats-Iraola (2017), Geophys. J. Int. 208, 877-894; in the form of
     `qexp.physics.dislocation`.
     """
@@ -78,7 +92,12 @@ def cdm(source: Tensor, stations: Tensor, poisson_ratio: float = 0.25) -> Tensor
             moved
             for group in groups
             for moved in surface_displacement(
-                Rectangles(*(torch.cat([part[rows] for part in parts]) for parts in zip(*group, strict=True))),
+                Rectangles(
+                    *(
+                        torch.cat([part[rows] for part in parts])
+                        for parts in zip(*group, strict=True)
+                    )
+                ),
                 _rows(at, rows).repeat(len(group) if len(at) > 1 else 1, 1, 1),
                 poisson_ratio,
                 source.dtype,
@@ -114,17 +133,25 @@ def _around_crossed(source: Tensor) -> Tensor:
 
 
 okada_image = KernelImage(okada, _around_planes)
-"""The displacement of `okada` along a direction, on a grid: each column has one east, each row one north."""
+"""The displacement of `okada` along a direction, on a grid: each column has one east, each row one
+north.
+"""
 
 cdm_image = KernelImage(cdm, _around_crossed)
-"""The displacement of `cdm` along a direction, on a grid: each column has one east, each row one north."""
+"""The displacement of `cdm` along a direction, on a grid: each column has one east, each row one
+north.
+"""
 
 
 def _steep_and_others(
     rectangles: Rectangles, precision: torch.dtype, displacement: Callable[[Tensor, bool], Tensor]
 ) -> Tensor:
-    """Displacements, in the order of the sources, of those with nearly vertical second edges and of the others."""
-    steep = rectangles.axes[:, :2, 1].detach().square().sum(-1).sqrt() < STEEP.get(precision, STEEP[torch.float64])
+    """Displacements, in the order of the sources, of those with nearly vertical second edges and of
+    the others.
+    """
+    steep = rectangles.axes[:, :2, 1].detach().square().sum(-1).sqrt() < STEEP.get(
+        precision, STEEP[torch.float64]
+    )
     if not steep.any() or steep.all():
         return displacement(torch.arange(len(steep), device=steep.device), bool(steep.any()))
     rows = [steep.nonzero().squeeze(-1), (~steep).nonzero().squeeze(-1)]
@@ -170,7 +197,9 @@ def _planes(source: Tensor) -> Rectangles:
 
 
 def _crossed(source: Tensor) -> tuple[Rectangles, Rectangles, Rectangles]:
-    """The rectangles of sources of `cdm`: the axis nearest to the vertical is the second edge of the last two."""
+    """The rectangles of sources of `cdm`: the axis nearest to the vertical is the second edge of
+    the last two.
+    """
     source = source.double()
     axes, semi_axes = clockwise_rotation(*source[:, 3:6].unbind(-1)), source[:, 6:9]
     order = axes[:, 2].abs().argsort()  # the model stays the same if its axes change their names
@@ -194,8 +223,8 @@ def _half_height_of_crossed(source: Tensor) -> Tensor:
 
 
 def _columns(source: Tensor, stations: Tensor) -> Tensor:
-    """East and north of stations, (batch or 1, 2, station), in double precision; and the depth below each, (batch, 3,
-    station), where they have an elevation.
+    """East and north of stations, (batch or 1, 2, station), in double precision; and the depth
+    below each, (batch, 3, station), where they have an elevation.
     """
     columns = stations.double().mT if stations.dim() == 3 else stations.double().mT[None]
     if columns.shape[1] == 2:
@@ -204,38 +233,46 @@ def _columns(source: Tensor, stations: Tensor) -> Tensor:
     return torch.cat([columns[:, :2].expand(len(source), -1, -1), depth[:, None]], dim=1)
 
 
-# A rectangular dislocation of any orientation, seen at the surface of an elastic half-space, in closed form.
+# A rectangular dislocation of any orientation, seen at the surface of an elastic half-space, in
+# closed form.
 #
-# With r = (east, north, z) from a point of the source up to the station, R its length, n the normal of the rectangle
-# and b its Burgers vector (the movement of the side that n points to, against the other), the displacement of the
-# surface is
+# With r = (east, north, z) from a point of the source up to the station, R its length, n the normal
+# of the rectangle and b its Burgers vector (the movement of the side that n points to, against the
+# other), the displacement of the surface is
 #
 #     2π u = b Ω + h ∇S − (1 − 2ν) ∇W,    h = n·r,    Ω = ∬ h/R³,    S = ∬ b·∇(1/R),
 #     W = ∬ (ẑ×b · ∇)(ẑ×n · ∇) χ,         χ = z ln(R + z) − R.
 #
-# That is Volterra's integral over the displacement below a force on the surface (Boussinesq 1885, Cerruti 1882) by
-# reciprocity: the terms without ν are those of an incompressible full space, twice, and χ is harmonic, with χ₃₃ = 1/R.
-# One derivative is integrated away and the edges remain, and along an edge of direction t all is closed at the corners:
-# these are the expressions of Okada (1985) for a level edge, and of Comninou and Dundurs (1975) for any other.
+# That is Volterra's integral over the displacement below a force on the surface (Boussinesq 1885,
+# Cerruti 1882) by reciprocity: the terms without ν are those of an incompressible full space,
+# twice, and χ is harmonic, with χ₃₃ = 1/R. One derivative is integrated away and the edges remain,
+# and along an edge of direction t all is closed at the corners: these are the expressions of Okada
+# (1985) for a level edge, and of Comninou and Dundurs (1975) for any other.
 #
-# Along an edge, with l = r·t, T = t₁ + i t₂, C = 1 + t₃, ρ = east + i north, and up to constants that cancel,
+# Along an edge, with l = r·t, T = t₁ + i t₂, C = 1 + t₃, ρ = east + i north, and up to constants
+# that cancel,
 #
 #     Λ = ∫ χ₃₃ dl = ln(R + l) = −∫ (χ₁₁ + χ₂₂) dl
-#     P = ∫ (χ₁₃ + i χ₂₃) dl = (2/T*) ln(1 + x) + T Λ/C,    x = −T* κ,    κ = (ρ − T (l + z)/C) / (C (R + l))
+#     P = ∫ (χ₁₃ + i χ₂₃) dl = (2/T*) ln(1 + x) + T Λ/C,    x = −T* κ,    κ = (ρ − T (l + z)/C) / (C
+#         (R + l))
 #     Q = ∫ (χ₁₁ − χ₂₂ + 2i χ₁₂) dl = (2/T*) (−ρ/(R + z) − t₃ P + T Λ/2)
 #
-# where |1 + x|² = 2 (R + z) / (C (R + l)). For an edge that points up nothing meets the cut of the logarithm below the
-# surface. Near the vertical, where T vanishes, powers of κ take the place of what would be divided by it:
+# where |1 + x|² = 2 (R + z) / (C (R + l)). For an edge that points up nothing meets the cut of the
+# logarithm below the surface. Near the vertical, where T vanishes, powers of κ take the place of
+# what would be divided by it:
 #
 #     P = −2κ (1 − x/2 + x²/3 − …) + T Λ/C
 #     Q = 4κ² (−1/2 + 2x/3 − 3x²/4 + …) − 4 (T/C) κ (1 − x/2 + x²/3 − …) + T² Λ/C²
 
 FEWEST_TERMS = 2
-"""Of the series, beyond the first: even for exactly vertical edges two, whose factors have derivatives."""
+"""Of the series, beyond the first: even for exactly vertical edges two, whose factors have
+derivatives.
+"""
 
 STATIONS_AT_A_TIME = {torch.float64: 2**15, torch.float32: 2**13}
-"""Of all sources of a block together, for results in either precision, whose last digits depend on it: what was
-simulated in single precision has the same bits as before."""
+"""Of all sources of a block together, for results in either precision, whose last digits depend on
+it: what was simulated in single precision has the same bits as before.
+"""
 
 
 def surface_displacement(
@@ -248,10 +285,13 @@ def surface_displacement(
 ) -> Tensor:
     """Displacement of the surface.
 
-    stations  (batch or 1, 2, station)  east and north [m]; or also the depth of the centre below them, (batch, 3, ...)
+    stations  (batch or 1, 2, station)  east and north [m]; or also the depth of the centre below
+                                        them, (batch, 3, ...)
     precision                           of the sources
-    steep                               whether the second edges are nearly vertical, or none is; first ones never
-    level                               whether first edges are horizontal: they add nothing to W then
+    steep                               whether the second edges are nearly vertical, or none is;
+                                        first ones never
+    level                               whether first edges are horizontal: they add nothing to W
+                                        then
     returns   (batch, 3, station)       east, north, up [m]
     """
     rectangles, terms = rectangles.with_edges_upward(), 0
@@ -263,8 +303,18 @@ def surface_displacement(
     stations = stations.expand(len(factors), -1, -1)
     together = STATIONS_AT_A_TIME.get(precision, STATIONS_AT_A_TIME[torch.float32])
     size = max(1, together // max(1, stations.shape[-1]))
-    blocks = zip(factors.split(size), stations.split(size), *(part.split(size) for part in rectangles), strict=True)
-    return torch.cat([_sum(factor, fields_of(Rectangles(*block), at, terms, level)) for factor, at, *block in blocks])
+    blocks = zip(
+        factors.split(size),
+        stations.split(size),
+        *(part.split(size) for part in rectangles),
+        strict=True,
+    )
+    return torch.cat(
+        [
+            _sum(factor, fields_of(Rectangles(*block), at, terms, level))
+            for factor, at, *block in blocks
+        ]
+    )
 
 
 def _sum(factors: Tensor, fields: Iterator[Tensor]) -> Tensor:
@@ -295,13 +345,19 @@ def _factors(rectangles: Rectangles, poisson_ratio: float, terms: int, level: bo
         along, side = axes[..., edge], axes[..., 1 - edge]
         strength = (2 * poisson_ratio - 1) * (strike.real * side[:, 0] + strike.imag * side[:, 1])
         weights = _Weights.of(along, turned, strength)
-        factors += _of_steep_edge(weights, axes, terms) if terms and edge else _of_edge(weights, along, rectangles)
+        factors += (
+            _of_steep_edge(weights, axes, terms)
+            if terms and edge
+            else _of_edge(weights, along, rectangles)
+        )
     return torch.stack(factors, -1)
 
 
 @dataclass(frozen=True)
 class _Weights:
-    """Factors of Λ, P and Q in −(1 − 2ν) ∇W toward east, north and up, (batch, 3); the real part of products."""
+    """Factors of Λ, P and Q in −(1 − 2ν) ∇W toward east, north and up, (batch, 3); the real part of
+    products.
+    """
 
     logarithm: Tensor
     up: Tensor
@@ -313,7 +369,9 @@ class _Weights:
 
     @classmethod
     def of(cls, along: Tensor, turned: Tensor, strength: Tensor) -> _Weights:
-        """Of v·M·b with M the tensor of integrals and b horizontal: v₃ Re(b* P) + (Re(v* b* Q) − Λ Re(v* b))/2."""
+        """Of v·M·b with M the tensor of integrals and b horizontal: v₃ Re(b* P) + (Re(v* b* Q) − Λ
+        Re(v* b))/2.
+        """
         east, north, upward = torch.eye(3, dtype=along.dtype, device=along.device)
         toward = torch.complex(east, -north)
         turned, strength = turned[:, None], strength[:, None]
@@ -337,9 +395,15 @@ def _of_edge(weights: _Weights, along: Tensor, rectangles: Rectangles) -> list[T
     offsets = [torch.complex(corner[:, 0], corner[:, 1]) for corner in corners]
     return [
         weights.logarithm
-        + (through * (tangent / one_and_up - 1 / mirrored) + weights.horizontal * tangent / mirrored).real,
+        + (
+            through * (tangent / one_and_up - 1 / mirrored)
+            + weights.horizontal * tangent / mirrored
+        ).real,
         (through / mirrored).real,
-        *(sign * (position * offset[:, None]).real for sign, offset in zip((1, -1, -1, 1), offsets, strict=True)),
+        *(
+            sign * (position * offset[:, None]).real
+            for sign, offset in zip((1, -1, -1, 1), offsets, strict=True)
+        ),
         position.real,
         -position.imag,
         2 * (through / mirrored).imag,
@@ -365,10 +429,13 @@ def _turned(vector: Tensor) -> Tensor:
     return torch.complex(-vector[..., 1], vector[..., 0])
 
 
-# Rectangles below the surface, seen from their corners: what a rectangle adds up, for every station.
+# Rectangles below the surface, seen from their corners: what a rectangle adds up, for every
+# station.
 
 LEAST_SUM = 1e-150
-"""[m] Least R + l, so that its logarithm is finite on the line through a level edge at the surface."""
+"""[m] Least R + l, so that its logarithm is finite on the line through a level edge at the
+surface.
+"""
 
 
 class Rectangles(NamedTuple):
@@ -379,7 +446,9 @@ class Rectangles(NamedTuple):
     least_depth: Tensor
     """What touches the surface lies a trifle below it, where all terms are finite: (batch,) [m]."""
     axes: Tensor
-    """Columns: unit vectors east, north, up of the first edge, the second edge, the normal: (batch, 3, 3)."""
+    """Columns: unit vectors east, north, up of the first edge, the second edge, the normal: (batch,
+    3, 3).
+    """
     semi_axes: Tensor
     """Half the length of both edges: (batch, 2) [m]."""
     burgers: Tensor
@@ -390,28 +459,38 @@ class Rectangles(NamedTuple):
 
     def with_edges_upward(self) -> Rectangles:
         """The same rectangles, their edges turned so that none points down; the normal stays."""
-        downward = (self.axes[:, 2] < 0) & torch.tensor([True, True, False], device=self.axes.device)
+        downward = (self.axes[:, 2] < 0) & torch.tensor(
+            [True, True, False], device=self.axes.device
+        )
         sign = torch.where(downward, -1.0, 1.0).to(self.axes)
         return self._replace(axes=self.axes * sign[:, None], burgers=self.burgers * sign)
 
 
-def fields_of(rectangles: Rectangles, stations: Tensor, terms: int, level: bool) -> Iterator[Tensor]:
+def fields_of(
+    rectangles: Rectangles, stations: Tensor, terms: int, level: bool
+) -> Iterator[Tensor]:
     """What depends on the stations, summed over the corners: (batch, 1, station) each."""
     corners = _Corners.of(rectangles, stations, level)
     (first, other_first), (second, other_second) = corners.first, corners.second
     across, square = corners.across, corners.across.square()
-    beyond = [distance + corners.second[index % 2] for index, distance in enumerate(corners.distance)]
-    yield _half_solid_angle([far + corners.first[index // 2] for index, far in enumerate(beyond)], across, square)
+    beyond = [
+        distance + corners.second[index % 2] for index, distance in enumerate(corners.distance)
+    ]
+    yield _half_solid_angle(
+        [far + corners.first[index // 2] for index, far in enumerate(beyond)], across, square
+    )
     # The difference of 1/(R (R + l)) at the ends of an edge, for both edges of a direction.
     products = [distance * far for distance, far in zip(corners.distance, beyond, strict=True)]
     near, far = ((products[k + 1] - products[k]) / (products[k] * products[k + 1]) for k in (0, 2))
     yield across * torch.addcmul(first * near, other_first, far, value=-1)
     yield square * (near - far)
-    # Along the first edges R + l may vanish: 1/(R (R + l)) is (1 − l/R)/(R² − l²), of which the 1 cancels.
+    # Along the first edges R + l may vanish: 1/(R (R + l)) is (1 − l/R)/(R² − l²), of which the 1
+    # cancels.
     inverse = [distance.reciprocal() for distance in corners.distance]
     yield across * _mixed_difference(inverse)
     near, far = (
-        torch.addcmul(other_first * inverse[k + 2], first, inverse[k], value=-1) / torch.addcmul(square, along, along)
+        torch.addcmul(other_first * inverse[k + 2], first, inverse[k], value=-1)
+        / torch.addcmul(square, along, along)
         for k, along in enumerate(corners.second)
     )
     yield across * torch.addcmul(second * near, other_second, far, value=-1)
@@ -423,15 +502,18 @@ def fields_of(rectangles: Rectangles, stations: Tensor, terms: int, level: bool)
     else:
         yield from _along_edges(corners, beyond, 1)
     if not level:
-        beyond = [distance + corners.first[index // 2] for index, distance in enumerate(corners.distance)]
+        beyond = [
+            distance + corners.first[index // 2] for index, distance in enumerate(corners.distance)
+        ]
         yield from _along_edges(corners, [far.clamp(min=LEAST_SUM) for far in beyond], 0)
 
 
 class _Corners(NamedTuple):
-    """From the corners to the stations: (batch, 1, station), or (batch, 1, 1) if the same for all stations.
+    """From the corners to the stations: (batch, 1, station), or (batch, 1, 1) if the same for all
+    stations.
 
-    Two values are those of the ends + and − of an edge, four those of the ends ++, +−, −+, −− of the first and second
-    edge, whose terms are added with the signs +, −, −, +.
+    Two values are those of the ends + and − of an edge, four those of the ends ++, +−, −+, −− of
+    the first and second edge, whose terms are added with the signs +, −, −, +.
     """
 
     axes: Tensor
@@ -451,11 +533,16 @@ class _Corners(NamedTuple):
         centre_east, centre_north, depth = rectangles.centre[:, :, None, None].unbind(1)
         east, north = stations[:, :1] - centre_east, stations[:, 1:2] - centre_north
         depth = torch.maximum(
-            stations[:, 2:] if stations.shape[1] > 2 else depth, rectangles.least_depth[:, None, None]
+            stations[:, 2:] if stations.shape[1] > 2 else depth,
+            rectangles.least_depth[:, None, None],
         )
         axes = rectangles.axes[..., None, None]
         along_first, along_second, across = (
-            torch.addcmul(torch.addcmul(axes[:, 2, axis] * depth, axes[:, 0, axis], east), axes[:, 1, axis], north)
+            torch.addcmul(
+                torch.addcmul(axes[:, 2, axis] * depth, axes[:, 0, axis], east),
+                axes[:, 1, axis],
+                north,
+            )
             for axis in range(3)
         )
         semi_first, semi_second = rectangles.semi_axes[..., None, None].unbind(1)
@@ -474,12 +561,16 @@ class _Corners(NamedTuple):
             second=second,
             across=across,
             height=heights,
-            distance=[torch.addcmul(other, along, along).sqrt() for along in first for other in from_first],
+            distance=[
+                torch.addcmul(other, along, along).sqrt() for along in first for other in from_first
+            ],
         )
 
 
 def _half_solid_angle(beyond: list[Tensor], across: Tensor, square: Tensor) -> Tensor:
-    """Ω/2, the sum of arg(R + a + b + i h): less than π, so that one arctangent of the product gives it."""
+    """Ω/2, the sum of arg(R + a + b + i h): less than π, so that one arctangent of the product
+    gives it.
+    """
     a, b, c, d = beyond
     along, other_along = torch.addcmul(-square, a, d), torch.addcmul(-square, b, c)
     aside, other_aside = a + d, b + c
@@ -491,7 +582,9 @@ def _half_solid_angle(beyond: list[Tensor], across: Tensor, square: Tensor) -> T
 def _along_edges(corners: _Corners, beyond: list[Tensor], edge: int) -> Iterator[Tensor]:
     """The parts of Λ, P and Q of edges that are not steep."""
     yield _logarithm_of_ratio(beyond)
-    past_top = [distance + height for distance, height in zip(corners.distance, corners.height, strict=True)]
+    past_top = [
+        distance + height for distance, height in zip(corners.distance, corners.height, strict=True)
+    ]
     yield _logarithm_of_ratio(past_top)
     inverse = [far.reciprocal() for far in past_top]
     yield from inverse
@@ -506,7 +599,8 @@ def _along_edges(corners: _Corners, beyond: list[Tensor], edge: int) -> Iterator
     along, beside = (corners.second, corners.first) if edge else (corners.first, corners.second)
     ends = (0, 1, 2, 3) if edge else (0, 2, 1, 3)
     lean = [
-        corners.distance[index] + torch.addcmul(corners.height[index] * shrunk, along[end % 2], shrunk)
+        corners.distance[index]
+        + torch.addcmul(corners.height[index] * shrunk, along[end % 2], shrunk)
         for end, index in enumerate(ends)
     ]
     across = skew * corners.across
@@ -522,7 +616,9 @@ def _along_edges(corners: _Corners, beyond: list[Tensor], edge: int) -> Iterator
 
 
 def _powers(corners: _Corners, beyond: list[Tensor], highest: int) -> Iterator[Tensor]:
-    """The powers 1, 2, … of (a + i h)/(C (R + l)): real and imaginary parts, with h as it is to the left of a."""
+    """The powers 1, 2, … of (a + i h)/(C (R + l)): real and imaginary parts, with h as it is to the
+    left of a.
+    """
     axes = corners.axes[..., 0, 0]
     first, normal = upended(axes, 0), upended(axes, 2)
     handedness = (normal.imag * first.real - normal.real * first.imag).sign()[..., None]
@@ -532,7 +628,8 @@ def _powers(corners: _Corners, beyond: list[Tensor], highest: int) -> Iterator[T
     imaginaries = [across * scale for scale in inverse]
     # z² = 2 Re(z) z − |z|²
     squares = [
-        torch.addcmul(real.square(), imaginary, imaginary) for real, imaginary in zip(reals, imaginaries, strict=True)
+        torch.addcmul(real.square(), imaginary, imaginary)
+        for real, imaginary in zip(reals, imaginaries, strict=True)
     ]
     twice = [2 * real for real in reals]
     before = ([torch.ones_like(real) for real in reals], [torch.zeros_like(real) for real in reals])
@@ -541,7 +638,10 @@ def _powers(corners: _Corners, beyond: list[Tensor], highest: int) -> Iterator[T
         yield from (_mixed_difference(part) for part in now)
         if power < highest - 1:
             later = tuple(
-                [torch.addcmul(a * b, c, d, value=-1) for a, b, c, d in zip(twice, part, squares, last, strict=True)]
+                [
+                    torch.addcmul(a * b, c, d, value=-1)
+                    for a, b, c, d in zip(twice, part, squares, last, strict=True)
+                ]
                 for part, last in zip(now, before, strict=True)
             )
             before, now = now, (later[0], later[1])
@@ -556,7 +656,9 @@ def _logarithm_of_ratio(values: list[Tensor]) -> Tensor:
 
 
 def upended(axes: Tensor, axis: int) -> Tensor:
-    """An axis at right angles to the second edge, turned with that into the vertical: (batch, 1), of modulus 1."""
+    """An axis at right angles to the second edge, turned with that into the vertical: (batch, 1),
+    of modulus 1.
+    """
     edge, other = axes[..., 1], axes[..., axis]
     tangent = torch.complex(edge[:, :1], edge[:, 1:2])
     return torch.complex(other[:, :1], other[:, 1:2]) - tangent * other[:, 2:] / (1 + edge[:, 2:])

@@ -1,12 +1,13 @@
 """Ellipsoidal cavities under pressure in an elastic half-space.
 
-A prolate spheroid under pressure strains an unbounded body as a uniform moment density in its volume does
-(Eshelby 1957, Proc. R. Soc. A 241, 376-396), and its volume as strain nuclei on the line between its foci. Yang,
-Davis and Dieterich (1988) put the nuclei of a half-space there. Their integrals along that line have a closed form,
-which loses its digits where the spheroid is vertical, horizontal, nearly a sphere, or small against its depth; here
-they are taken by Gauss-Legendre quadrature. It converges as the power -2 n of the ratio of axes by which a
-confocal ellipse can grow before it touches the surface, so that some five to fifteen nodes suffice, and no geometry
-is a special one.
+A prolate spheroid under pressure strains an unbounded body as a uniform moment density in its
+volume does (Eshelby 1957, Proc. R. Soc. A 241, 376-396), and its volume as strain nuclei on the
+line between its foci. Yang, Davis and Dieterich (1988) put the nuclei of a half-space there. Their
+integrals along that line have a closed form, which loses its digits where the spheroid is vertical,
+horizontal, nearly a sphere, or small against its depth; here they are taken by Gauss-Legendre
+quadrature. It converges as the power -2 n of the ratio of axes by which a confocal ellipse can grow
+before it touches the surface, so that some five to fifteen nodes suffice, and no geometry is a
+special one.
 """
 
 from __future__ import annotations
@@ -42,10 +43,14 @@ SERIES_ECCENTRICITY = 0.3
 TERMS = 32
 
 SMALL_FOCAL_DISTANCE = 0.25
-"""Distance between the foci, as a fraction of the depth, below which images are as sharp as those of point sources."""
+"""Distance between the foci, as a fraction of the depth, below which images are as sharp as those
+of point sources.
+"""
 
 LONGEST_SPHEROID = 100
-"""Times its width that any spheroid below the surface may be long; longer ones must not come close to the surface."""
+"""Times its width that any spheroid below the surface may be long; longer ones must not come close
+to the surface.
+"""
 
 
 class _Spheroids(NamedTuple):
@@ -59,7 +64,9 @@ class _Spheroids(NamedTuple):
     """Of the unit vector along the axis."""
     downward: Tensor
     pair: Tensor
-    """Weight of the force pairs along the axis, which are distributed as the parabola 1 - s^2 between the foci."""
+    """Weight of the force pairs along the axis, which are distributed as the parabola 1 - s^2
+    between the foci.
+    """
     isotropic: Tensor
     """Weight of the centres of dilatation that are so distributed."""
     ends: Tensor
@@ -69,7 +76,9 @@ class _Spheroids(NamedTuple):
 
 
 class _Line(NamedTuple):
-    """Sources as nuclei on the lines between the foci; tensors (batch, 1), with nodes (batch, node)."""
+    """Sources as nuclei on the lines between the foci; tensors (batch, 1), with nodes (batch,
+    node).
+    """
 
     depth: Tensor
     """Or (batch, station)."""
@@ -78,27 +87,32 @@ class _Line(NamedTuple):
     node: Tensor
     """Position along the axis [m]."""
     directed: Tensor
-    """Weight of 3 q^2 r / R^5, with q the distance along the axis and r = (across, along, up), as below."""
+    """Weight of 3 q^2 r / R^5, with q the distance along the axis and r = (across, along, up), as
+    below.
+    """
     isotropic: Tensor
     """Weight of r / R^3."""
     sheared: Tensor
 
 
 def yang(source: Tensor, stations: Tensor, poisson_ratio: float = 0.25) -> Tensor:
-    """Displacement of the flat surface of an elastic half-space by prolate spheroidal cavities under pressure.
+    """Displacement of the flat surface of an elastic half-space by prolate spheroidal cavities
+    under pressure.
 
-    source    (batch, 8)           east, north, depth of the centre, semi-major, semi-minor axis [m], strike,
-                                   plunge [rad], pressure over shear modulus
-    stations  (station, 2)         east, north [m]; or (batch, station, 2), each source with its own; a third column as
-                                   of `geometry.depth_below`
+    source    (batch, 8)           east, north, depth of the centre, semi-major, semi-minor axis
+                                   [m], strike, plunge [rad], pressure over shear modulus
+    stations  (station, 2)         east, north [m]; or (batch, station, 2), each source with its
+                                   own; a third column as of `geometry.depth_below`
     returns   (batch, station, 3)  displacement east, north, up [m]
 
-    The long axis plunges down toward the strike, clockwise from north; plunge counts from the horizontal. The two
-    other axes are equal, and not longer. Any plunge will do, and a sphere: then it is the leading order of `mctigue`.
-    The pressure is that on the cavity in an unbounded body, as published: stress that the surface reflects onto it is
-    not answered, which matters at depths below two semi-axes or so. Raises ValueError where a spheroid breaks
-    the surface, has an axis that is not positive, is wider than long, or is a needle that comes close to the surface.
-    Yang, Davis and Dieterich (1988), J. Geophys. Res. 93(B5), 4249-4257, with moments for any Poisson's ratio.
+    The long axis plunges down toward the strike, clockwise from north; plunge counts from the
+    horizontal. The two other axes are equal, and not longer. Any plunge will do, and a sphere: then
+    it is the leading order of `mctigue`. The pressure is that on the cavity in an unbounded body,
+    as published: stress that the surface reflects onto it is not answered, which matters at depths
+    below two semi-axes or so. Raises ValueError where a spheroid breaks the surface, has an axis
+    that is not positive, is wider than long, or is a needle that comes close to the surface. Yang,
+    Davis and Dieterich (1988), J. Geophys. Res. 93(B5), 4249-4257, with moments for any Poisson's
+    ratio.
     """
     depth = depth_below(source, stations)
     lowest = torch.cat([source[:, :2], depth.amin(1, keepdim=True), source[:, 3:]], dim=1)
@@ -108,15 +122,22 @@ def yang(source: Tensor, stations: Tensor, poisson_ratio: float = 0.25) -> Tenso
     x, y = east * cos - north * sin, east * sin + north * cos
     displacement = x.new_empty(*x.shape, 3)
     for members, line in _blocks(_spheroids(lowest.double(), poisson_ratio), x.dtype, x.shape[1]):
-        across, along, up = _displacement(x[members], y[members], line._replace(depth=depth[members].to(x.dtype)))
+        across, along, up = _displacement(
+            x[members], y[members], line._replace(depth=depth[members].to(x.dtype))
+        )
         to_east, to_north = cos[members], sin[members]
-        moved = torch.stack([across * to_east + along * to_north, along * to_east - across * to_north, up], dim=-1)
+        moved = torch.stack(
+            [across * to_east + along * to_north, along * to_east - across * to_north, up], dim=-1
+        )
         displacement.index_copy_(0, members, moved)
     return displacement
 
 
-def yang_image(source: Tensor, east: Tensor, north: Tensor, direction: Tensor, poisson_ratio: float = 0.25) -> Tensor:
-    """The displacement of `yang` along a direction, on a grid: each column has one east, each row one north.
+def yang_image(
+    source: Tensor, east: Tensor, north: Tensor, direction: Tensor, poisson_ratio: float = 0.25
+) -> Tensor:
+    """The displacement of `yang` along a direction, on a grid: each column has one east, each row
+    one north.
 
     Arguments, result and accuracy are those of a `KernelImage`. Raises ValueError as `yang` does.
     """
@@ -125,7 +146,10 @@ def yang_image(source: Tensor, east: Tensor, north: Tensor, direction: Tensor, p
     strike = source[:, 5, None, None]
     cos, sin = torch.cos(strike), torch.sin(strike)
     toward_east, toward_north, toward_up = direction[:, :, None, None].unbind(1)
-    look = torch.cat([toward_east * cos - toward_north * sin, toward_east * sin + toward_north * cos, toward_up], dim=1)
+    look = torch.cat(
+        [toward_east * cos - toward_north * sin, toward_east * sin + toward_north * cos, toward_up],
+        dim=1,
+    )
 
     def evaluate(members: Tensor, east: Tensor, north: Tensor) -> Tensor:
         image = east.new_empty(len(members), north.shape[1] * east.shape[1])
@@ -138,7 +162,9 @@ def yang_image(source: Tensor, east: Tensor, north: Tensor, direction: Tensor, p
             y = (column * sin[rows] + row * cos[rows]).flatten(1)
             toward_across, toward_along, toward_up = look[rows].unbind(1)
             across, along, up = _displacement(x, y, line)
-            displacement = torch.addcmul(torch.addcmul(toward_across * across, toward_along, along), toward_up, up)
+            displacement = torch.addcmul(
+                torch.addcmul(toward_across * across, toward_along, along), toward_up, up
+            )
             image = image.index_copy_(0, block, displacement)
         return image.view(len(members), north.shape[1], east.shape[1])
 
@@ -151,20 +177,24 @@ def _focal_points(source: Tensor) -> Tensor:
     """(batch, 3, 3) east, north, depth of the foci and the point between them."""
     semi_major, semi_minor, strike, plunge = source[:, 3:7].unbind(-1)
     horizontal = torch.cos(plunge)
-    axis = torch.stack([horizontal * torch.sin(strike), horizontal * torch.cos(strike), torch.sin(plunge)], dim=-1)
+    axis = torch.stack(
+        [horizontal * torch.sin(strike), horizontal * torch.cos(strike), torch.sin(plunge)], dim=-1
+    )
     focus = ((semi_major - semi_minor) * (semi_major + semi_minor)).sqrt()
     along = torch.linspace(-1, 1, 3, dtype=source.dtype, device=source.device)
     return source[:, None, :3] + (focus[:, None] * along)[..., None] * axis[:, None, :]
 
 
 def _displacement(x: Tensor, y: Tensor, line: _Line) -> tuple[Tensor, Tensor, Tensor]:
-    """Displacement across the axis, along its horizontal projection, and up; all (batch, station) [m].
+    """Displacement across the axis, along its horizontal projection, and up; all (batch, station)
+    [m].
 
     x, y  (batch, station)  offset of the stations from the centre, across and along [m]
 
-    A moment tensor n n + m I at a depth D, seen from the surface: with t = 1 - 2 nu and r = (x, y, D), it is
-    1 / (4 pi mu) [3 q^2 r / R^5 - t cos^2(plunge) I + (2 t m - 2 nu) r / R^3], where I are the I1, I3 and I5
-    of Okada (1985), Bull. Seismol. Soc. Am. 75, 1135-1154, equations 10 and 11.
+    A moment tensor n n + m I at a depth D, seen from the surface: with t = 1 - 2 nu and r = (x, y,
+    D), it is 1 / (4 pi mu) [3 q^2 r / R^5 - t cos^2(plunge) I + (2 t m - 2 nu) r / R^3], where I
+    are the I1, I3 and I5 of Okada (1985), Bull. Seismol. Soc. Am. 75, 1135-1154, equations 10 and
+    11.
     """
     depths = cycle(line.depth.split(BLOCK, 1))  # as many, or one for all
     parts = [
@@ -195,9 +225,11 @@ def _displacement_of_some(x: Tensor, y: Tensor, line: _Line) -> tuple[Tensor, Te
         squared_distance = square + off_axis
         inverse = squared_distance.rsqrt()
         inverse_square = inverse.square()
-        radial = torch.addcmul(isotropic, directed, square * inverse_square) * (inverse * inverse_square)
-        # With T = R + depth, K = 1 / (R T^2) and L = K T, the surface adds x (3 K - A), y (K - A) and L - B, where
-        # A = x^2 K (1 / R^2 + 2 / (R T)) and B = x^2 L (1 / R^2 + 1 / (R T)).
+        radial = torch.addcmul(isotropic, directed, square * inverse_square) * (
+            inverse * inverse_square
+        )
+        # With T = R + depth, K = 1 / (R T^2) and L = K T, the surface adds x (3 K - A), y (K - A)
+        # and L - B, where A = x^2 K (1 / R^2 + 2 / (R T)) and B = x^2 L (1 / R^2 + 1 / (R T)).
         shrink = torch.addcmul(depth, squared_distance, inverse).reciprocal()
         longer = inverse * shrink
         other = beside * longer
@@ -220,16 +252,19 @@ def _require_spheroids(source: Tensor) -> None:
     if not (semi_major >= semi_minor).all():
         worst = int((semi_major - semi_minor).argmin())
         raise ValueError(
-            f"semi_major must be at least semi_minor; source {worst} has {semi_major[worst]:g} m and "
-            f"{semi_minor[worst]:g} m"
+            f"semi_major must be at least semi_minor; source {worst} has {semi_major[worst]:g} m"
+            f" and {semi_minor[worst]:g} m"
         )
-    require_below_ground(depth, torch.hypot(semi_major * torch.sin(plunge), semi_minor * torch.cos(plunge)))
+    require_below_ground(
+        depth, torch.hypot(semi_major * torch.sin(plunge), semi_minor * torch.cos(plunge))
+    )
 
 
 def _blocks(
     spheroids: _Spheroids, dtype: torch.dtype, stations: int, numbers: Tensor | None = None
 ) -> Iterator[tuple[Tensor, _Line]]:
-    """Numbers in the batch of the sources that are computed together, and their lines, for stations (batch, n).
+    """Numbers in the batch of the sources that are computed together, and their lines, for stations
+    (batch, n).
 
     numbers  (batch,), those of the sources in errors, if they are part of a larger batch
     """
@@ -242,23 +277,27 @@ def _blocks(
 @torch.no_grad()
 def _node_counts(spheroids: _Spheroids, dtype: torch.dtype, numbers: Tensor | None) -> Tensor:
     """(batch,) numbers of nodes, SHORT_LINE for `_short_line`."""
-    # Of the confocal spheroid that touches the surface: complex points of the line at distance 0 lie as far away.
+    # Of the confocal spheroid that touches the surface: complex points of the line at distance 0
+    # lie as far away.
     depth, fall = spheroids.depth, spheroids.focus * spheroids.downward
-    wide, narrow = torch.hypot(depth, spheroids.focus * spheroids.horizontal), ((depth - fall) * (depth + fall)).sqrt()
+    wide = torch.hypot(depth, spheroids.focus * spheroids.horizontal)
+    narrow = ((depth - fall) * (depth + fall)).sqrt()
     counts = enough_nodes(2 * torch.log((wide + narrow) / spheroids.focus), dtype)
     if not (counts > 0).all():
         worst = int(counts.argmin())
         number = worst if numbers is None else int(numbers[worst])
         raise ValueError(
-            f"source {number} is too slender for how close it comes to the surface: the depth of its centre is "
-            f"{depth[worst, 0]:g} m, and that of its upper focus only {depth[worst, 0] - fall[worst, 0]:g} m; make it "
-            "wider or deeper"
+            f"source {number} is too slender for how close it comes to the surface: the depth of"
+            f" its centre is {depth[worst, 0]:g} m, and that of its upper focus only"
+            f" {depth[worst, 0] - fall[worst, 0]:g} m; make it wider or deeper"
         )
     return torch.where(spheroids.focus < _short(dtype) * depth, SHORT_LINE, counts).squeeze(1)
 
 
 def _short(dtype: torch.dtype) -> float:
-    """Distance between the foci, as a fraction of twice the depth, below which `_short_line` is exact to rounding."""
+    """Distance between the foci, as a fraction of twice the depth, below which `_short_line` is
+    exact to rounding.
+    """
     return 3e-4 if dtype == torch.float64 else 3e-2
 
 
@@ -269,7 +308,8 @@ def _spheroids(source: Tensor, poisson_ratio: float) -> _Spheroids:
     squared_focus = (semi_major - semi_minor) * (semi_major + semi_minor)
     eccentricity = squared_focus / semi_major.square()
     factor, share = _shape_factors(eccentricity, flat)
-    # Eshelby's equations for the strain of a cavity under pressure, with everything cancelled that can be.
+    # Eshelby's equations for the strain of a cavity under pressure, with everything cancelled that
+    # can be.
     determinant = tension * (1 - share).square() + 2 * factor * (flat * (1 - share) + 1 + share)
     strength = pressure * semi_major * semi_minor.square() * (1 - poisson_ratio) / (2 * determinant)
     pair, horizontal = -2 * eccentricity * factor * strength, torch.cos(plunge)
@@ -307,7 +347,8 @@ def _line(spheroids: _Spheroids, count: int, short: float) -> _Line:
 def _short_line(squared_focus: Tensor, reach: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Nodes at 0 and +-reach, and weights with the right moments up to the third.
 
-    For lines shorter than `reach`, down to length zero: it is smooth in the square of the length, whose root is not.
+    For lines shorter than `reach`, down to length zero: it is smooth in the square of the length,
+    whose root is not.
     """
     ratio = squared_focus / reach.square()
     node = reach * torch.tensor([-1.0, 0.0, 1.0], dtype=reach.dtype, device=reach.device)
@@ -317,11 +358,13 @@ def _short_line(squared_focus: Tensor, reach: Tensor) -> tuple[Tensor, Tensor, T
 
 
 def _shape_factors(eccentricity: Tensor, flat: Tensor) -> tuple[Tensor, Tensor]:
-    """Integrals over a prolate spheroid of squared eccentricity e^2 = 1 - flat: (N_b - N_a) / e^2 and N_a.
+    """Integrals over a prolate spheroid of squared eccentricity e^2 = 1 - flat: (N_b - N_a) / e^2
+    and N_a.
 
     N_a and N_b are the depolarisation factors along its long and its other axes, N_a + 2 N_b = 1.
     """
-    small, large = eccentricity.clamp(max=SERIES_ECCENTRICITY), eccentricity.clamp(min=SERIES_ECCENTRICITY)
+    small = eccentricity.clamp(max=SERIES_ECCENTRICITY)
+    large = eccentricity.clamp(min=SERIES_ECCENTRICITY)
     third = fifth = torch.zeros_like(small)
     for term in reversed(range(TERMS if (eccentricity < SERIES_ECCENTRICITY).any() else 0)):
         third, fifth = third * small + 1 / (2 * term + 3), fifth * small + 1 / (2 * term + 5)
@@ -335,23 +378,56 @@ def _shape_factors(eccentricity: Tensor, flat: Tensor) -> tuple[Tensor, Tensor]:
 
 # Gauss-Legendre quadrature with as many nodes as each source of a batch needs.
 
-NODES = (4, 5, 6, 7, 8, 10, 12, 14, 16, 20, 24, 32, 40, 48, 64, 96, 128, 192, 256, 384, 512, 768, 1024, 1536, 2048)
-"""Numbers of nodes to choose from, so that sources that need about as many can be computed together."""
+NODES = (
+    4,
+    5,
+    6,
+    7,
+    8,
+    10,
+    12,
+    14,
+    16,
+    20,
+    24,
+    32,
+    40,
+    48,
+    64,
+    96,
+    128,
+    192,
+    256,
+    384,
+    512,
+    768,
+    1024,
+    1536,
+    2048,
+)
+"""Numbers of nodes to choose from, so that sources that need about as many can be computed
+together.
+"""
 
 ERROR = {torch.float64: 5e-15, torch.float32: 1e-6}
-"""Largest power of the rate of convergence that is left; the error of the integral is some ten times as large."""
+"""Largest power of the rate of convergence that is left; the error of the integral is some ten
+times as large.
+"""
 
 
 @lru_cache
 def gauss_legendre(count: int) -> tuple[Tensor, Tensor]:
-    """Nodes between -1 and 1, ascending, and their weights: (count,) each, with double precision."""
+    """Nodes between -1 and 1, ascending, and their weights: (count,) each, with double
+    precision.
+    """
     points, weights = roots_legendre(count)
     return torch.from_numpy(points), torch.from_numpy(weights)
 
 
 @torch.no_grad()
 def enough_nodes(rate: Tensor, dtype: torch.dtype) -> Tensor:
-    """How many nodes each integral needs for the digits of a type of numbers; 0 where no number of NODES is enough.
+    """How many nodes each integral needs for the digits of a type of numbers; 0 where no number of
+    NODES is enough.
 
     rate  (batch,)  the error falls as exp(-rate * nodes)
     """
@@ -361,12 +437,14 @@ def enough_nodes(rate: Tensor, dtype: torch.dtype) -> Tensor:
 
 
 def alike(counts: Tensor, at_most: Callable[[int], int]) -> Iterator[tuple[int, Tensor]]:
-    """The batch in blocks of sources that need about as many nodes, and no more of them than `at_most` of this number.
+    """The batch in blocks of sources that need about as many nodes, and no more of them than
+    `at_most` of this number.
 
     About as many are three quarters or more.
 
     counts  (batch,)
-    yields  the largest number of nodes that a source of the block needs, and the numbers of these in the batch
+    yields  the largest number of nodes that a source of the block needs, and the numbers of these
+            in the batch
     """
     order = counts.argsort(descending=True, stable=True)
     needed = counts[order].tolist()

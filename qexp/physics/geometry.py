@@ -9,12 +9,15 @@ from torch import Tensor
 
 
 def pixel_axis(count: int, spacing: Tensor) -> Tensor:
-    """Positions of the pixels along one axis of an image; pixel `count // 2` of an even count is the origin.
+    """Positions of the pixels along one axis of an image; pixel `count // 2` of an even count is
+    the origin.
 
     spacing  (batch,)        distance between neighbouring pixels [m]
     returns  (batch, count)  [m]; pixel i lies at (i - count/2) spacing
     """
-    return spacing[:, None] * (torch.arange(count, dtype=spacing.dtype, device=spacing.device) - count / 2)
+    return spacing[:, None] * (
+        torch.arange(count, dtype=spacing.dtype, device=spacing.device) - count / 2
+    )
 
 
 def grid(east: Tensor, north: Tensor) -> Tensor:
@@ -32,13 +35,15 @@ def grid(east: Tensor, north: Tensor) -> Tensor:
 def line_of_sight(azimuth: Tensor, incidence: Tensor) -> Tensor:
     """Unit vector from the ground toward the satellite.
 
-    azimuth    (batch,)    horizontal direction of the look from satellite to ground, counter-clockwise from east [rad]
+    azimuth    (batch,)    horizontal direction of the look from satellite to ground,
+                           counter-clockwise from east [rad]
     incidence  (batch,)    angle from the vertical [rad]
     returns    (batch, 3)  east, north, up
     """
     horizontal = torch.sin(incidence)
     return torch.stack(
-        [-torch.cos(azimuth) * horizontal, -torch.sin(azimuth) * horizontal, torch.cos(incidence)], dim=-1
+        [-torch.cos(azimuth) * horizontal, -torch.sin(azimuth) * horizontal, torch.cos(incidence)],
+        dim=-1,
     )
 
 
@@ -57,22 +62,26 @@ RIGHT, LEFT = "right", "left"
 
 
 def azimuth_of_heading(heading: Tensor, look: str = RIGHT) -> Tensor:
-    """The horizontal direction of the look of a satellite that flies in a direction, for `line_of_sight`.
+    """The horizontal direction of the look of a satellite that flies in a direction, for
+    `line_of_sight`.
 
     heading  (batch,)  direction of flight, clockwise from north [rad]
     look     RIGHT or LEFT of the path
-    returns  (batch,)  horizontal direction of the look from satellite to ground, counter-clockwise from east [rad]
+    returns  (batch,)  horizontal direction of the look from satellite to ground, counter-clockwise
+                       from east [rad]
 
-    To the right the unit vector from the ground to the satellite is (-cos h sin i, sin h sin i, cos i), for a heading h
-    and an incidence i; to the left its horizontal part is the opposite.
+    To the right the unit vector from the ground to the satellite is (-cos h sin i, sin h sin i, cos
+    i), for a heading h and an incidence i; to the left its horizontal part is the opposite.
     """
     return -heading if look == RIGHT else torch.pi - heading
 
 
 def distances(points: Tensor, others: Tensor) -> Tensor:
-    """Distance of every place from every other: (point, other) [m], for (point, 2) and (other, 2) [m].
+    """Distance of every place from every other: (point, other) [m], for (point, 2) and (other, 2)
+    [m].
 
-    By differences: products would lose most digits of coordinates that are large, such as northings.
+    By differences: products would lose most digits of coordinates that are large, such as
+    northings.
     """
     return torch.cdist(points, others, compute_mode="donot_use_mm_for_euclid_dist")
 
@@ -83,11 +92,14 @@ def distances(points: Tensor, others: Tensor) -> Tensor:
 def clockwise_rotation(omega_x: Tensor, omega_y: Tensor, omega_z: Tensor) -> Tensor:
     """R = Rz Ry Rx, the rotation about east first, then about north, then about the vertical.
 
-    omega_x, omega_y, omega_z  (batch,)       [rad], clockwise for one who looks along the axis's negative direction
+    omega_x, omega_y, omega_z  (batch,)       [rad], clockwise for one who looks along the axis's
+                                              negative direction
     returns                    (batch, 3, 3)  axis i of the source is column i: east, north, up
     """
     unit, zero = torch.ones_like(omega_x), torch.zeros_like(omega_x)
-    (cx, sx), (cy, sy), (cz, sz) = ((omega.cos(), omega.sin()) for omega in (omega_x, omega_y, omega_z))
+    (cx, sx), (cy, sy), (cz, sz) = (
+        (omega.cos(), omega.sin()) for omega in (omega_x, omega_y, omega_z)
+    )
     about_x = torch.stack([unit, zero, zero, zero, cx, sx, zero, -sx, cx], -1).unflatten(-1, (3, 3))
     about_y = torch.stack([cy, zero, -sy, zero, unit, zero, sy, zero, cy], -1).unflatten(-1, (3, 3))
     about_z = torch.stack([cz, sz, zero, -sz, cz, zero, zero, zero, unit], -1).unflatten(-1, (3, 3))
@@ -102,9 +114,14 @@ STATIONS = 65536
 
 
 def over_topography(
-    kernel: Callable[[Tensor, Tensor], Tensor], source: Tensor, stations: Tensor, elevation: Tensor, depth: int = 2
+    kernel: Callable[[Tensor, Tensor], Tensor],
+    source: Tensor,
+    stations: Tensor,
+    elevation: Tensor,
+    depth: int = 2,
 ) -> Tensor:
-    """The displacement by a kernel, with the depth of the source counted from the elevation of each station.
+    """The displacement by a kernel, with the depth of the source counted from the elevation of each
+    station.
 
     kernel     sources (batch, k), stations (batch, station, 2) → displacement (batch, station, 3)
     source     (batch, k)                            its depth counted from elevation 0 [m]
@@ -113,9 +130,9 @@ def over_topography(
     depth      number of the column of the source's depth
     returns    (batch, station, 3)                   displacement east, north, up [m]
 
-    The varying-depth correction: under each station the ground is a half-space whose surface passes through it. An
-    approximation: slopes neither tilt nor concentrate the stresses. Raises ValueError as the kernel does, also if a
-    source is above the lowest station.
+    The varying-depth correction: under each station the ground is a half-space whose surface passes
+    through it. An approximation: slopes neither tilt nor concentrate the stresses. Raises
+    ValueError as the kernel does, also if a source is above the lowest station.
     Williams and Wadge (1998), Geophys. Res. Lett. 25, 1549-1552.
     """
     count = len(elevation)
@@ -124,15 +141,18 @@ def over_topography(
     stations = stations.expand(len(source), -1, -1)
     samples = max(1, STATIONS // count)
     blocks = [
-        kernel((sources[:, None, :] + lifted).flatten(0, 1), positions.reshape(-1, 1, 2)).reshape(-1, count, 3)
+        kernel((sources[:, None, :] + lifted).flatten(0, 1), positions.reshape(-1, 1, 2)).reshape(
+            -1, count, 3
+        )
         for sources, positions in zip(source.split(samples), stations.split(samples), strict=True)
     ]
     return torch.cat(blocks)
 
 
 def depth_below(source: Tensor, stations: Tensor) -> Tensor:
-    """Depths of sources, (batch, 1); or below each station, (batch, station), where these have a third column, the
-    elevation from which depths count: of kernels that need no source for each station.
+    """Depths of sources, (batch, 1); or below each station, (batch, station), where these have a
+    third column, the elevation from which depths count: of kernels that need no source for each
+    station.
     """
     depth = source[:, 2, None]
     return depth if stations.shape[-1] == 2 else depth + stations[..., 2].to(source)
@@ -164,7 +184,9 @@ def require_below_ground(depth: Tensor, half_height: Tensor) -> None:
 
 
 def require_not_above_ground(depth: Tensor, half_height: Tensor) -> None:
-    """The same for sources that may touch the surface, which their highest point misses by some last digits."""
+    """The same for sources that may touch the surface, which their highest point misses by some
+    last digits.
+    """
     require_positive("depth", depth, "in metres downwards")
     rounding = 16 * torch.finfo(depth.dtype).eps
     _require(depth >= half_height * (1 - rounding), depth, half_height, "at least")
@@ -174,6 +196,7 @@ def _require(holds: Tensor, depth: Tensor, half_height: Tensor, demand: str) -> 
     if not holds.all():
         worst = int((depth - half_height).argmin())
         raise ValueError(
-            f"source {worst} breaks the surface: its centre is {depth[worst]:g} m deep and its top "
-            f"{half_height[worst]:g} m above that; its depth must be {demand} {half_height[worst]:g} m"
+            f"source {worst} breaks the surface: its centre is {depth[worst]:g} m deep and its top"
+            f" {half_height[worst]:g} m above that; its depth must be {demand}"
+            f" {half_height[worst]:g} m"
         )

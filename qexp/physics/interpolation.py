@@ -1,10 +1,11 @@
 """Images of displacement from fewer points than pixels.
 
-The displacement by a buried source is an analytic function of the position on the surface: complex positions at which
-it is singular are as far from the real ones as the source is deep. A Chebyshev interpolant converges exponentially
-with a rate that these singularities fix (Trefethen 2013, Approximation Theory and Approximation Practice, chapter 8).
-In u, with positions x0 + depth sinh(u), the image is about as smooth near the source as far from it, so that some
-16 x 16 points give an image of any size to single precision.
+The displacement by a buried source is an analytic function of the position on the surface: complex
+positions at which it is singular are as far from the real ones as the source is deep. A Chebyshev
+interpolant converges exponentially with a rate that these singularities fix (Trefethen 2013,
+Approximation Theory and Approximation Practice, chapter 8). In u, with positions x0 + depth
+sinh(u), the image is about as smooth near the source as far from it, so that some 16 x 16 points
+give an image of any size to single precision.
 """
 
 from __future__ import annotations
@@ -20,42 +21,55 @@ from torch import Tensor
 from qexp.physics.geometry import grid, project
 
 COUNTS = (8, 12, 16, 20, 24, 32, 40, 48, 64, 80, 96, 128, 256)
-"""Points along an axis to choose from; where none is enough, or there are no more pixels, each pixel is computed."""
+"""Points along an axis to choose from; where none is enough, or there are no more pixels, each
+pixel is computed.
+"""
 
 MOST_POINTS = 1 << 22
 """Pixels of large images that are computed at once."""
 
 ERROR = {torch.float64: 1e-16, torch.float32: 2e-6}
-"""Largest power of the rate of convergence that is left; the error is up to a hundred times as large."""
+"""Largest power of the rate of convergence that is left; the error is up to a hundred times as
+large.
+"""
 
 ERROR_BESIDE = 1e-13
-"""The same for sources beside the image: its displacements are much smaller than those near the singularities, to which
-the error is relative."""
+"""The same for sources beside the image: its displacements are much smaller than those near the
+singularities, to which the error is relative.
+"""
 
 
 Evaluate = Callable[[Tensor, Tensor, Tensor], Tensor]
-"""Numbers of sources in the batch (n,), and east (n, width) and north (n, height) of their grids -> images (n, height,
-width)."""
+"""Numbers of sources in the batch (n,), and east (n, width) and north (n, height) of their grids ->
+images (n, height, width).
+"""
 
 
-def smooth_image(evaluate: Evaluate, singular: Tensor, east: Tensor, north: Tensor, order: int | Tensor = 0) -> Tensor:
-    """Images on a grid, from `evaluate` on a grid of fewer points; `KernelImage` says to which error.
+def smooth_image(
+    evaluate: Evaluate, singular: Tensor, east: Tensor, north: Tensor, order: int | Tensor = 0
+) -> Tensor:
+    """Images on a grid, from `evaluate` on a grid of fewer points; `KernelImage` says to which
+    error.
 
-    singular   (batch, point, 3)        east, north, depth of the outermost points of each source [m]
+    singular   (batch, point, 3)        east, north, depth of the outermost points of each source
+                                        [m]
     east       (batch or 1, width)      [m]
     north      (batch or 1, height)     [m]
-    order      power of the number of points by which errors are larger: for singularities sharper than those of
-               1 / R^2; of all sources, or of each, (batch,)
+    order      power of the number of points by which errors are larger: for singularities sharper
+               than those of 1 / R^2; of all sources, or of each, (batch,)
     returns    (batch, height, width)
     """
     batch, height, width = len(singular), north.shape[-1], east.shape[-1]
     east, north = east.expand(batch, -1), north.expand(batch, -1)
     across, along = (
-        _stretching(positions, singular[..., axis], singular[..., 2]) for axis, positions in enumerate((east, north))
+        _stretching(positions, singular[..., axis], singular[..., 2])
+        for axis, positions in enumerate((east, north))
     )
     stretched_east, stretched_north = _stretched(east, across), _stretched(north, along)
     beside = _beside(stretched_east) | _beside(stretched_north)
-    error = torch.where(beside, ERROR_BESIDE, 1.0).clamp(max=ERROR.get(east.dtype, ERROR[torch.float32]))
+    error = torch.where(beside, ERROR_BESIDE, 1.0).clamp(
+        max=ERROR.get(east.dtype, ERROR[torch.float32])
+    )
     counts = _counts(torch.minimum(across.rate, along.rate), error, order, max(height, width))
     image = east.new_empty(batch, height, width)
     for count in counts.unique().tolist():
@@ -78,7 +92,9 @@ def smooth_image(evaluate: Evaluate, singular: Tensor, east: Tensor, north: Tens
 
 
 def _in_blocks(evaluate: Evaluate, members: Tensor, east: Tensor, north: Tensor) -> Tensor:
-    """Images on a grid, of images larger than any of COUNTS a limited number of pixels at a time."""
+    """Images on a grid, of images larger than any of COUNTS a limited number of pixels at a
+    time.
+    """
     height, width = north.shape[1], east.shape[1]
     if max(height, width) <= COUNTS[-1]:
         return evaluate(members, east, north)
@@ -87,7 +103,9 @@ def _in_blocks(evaluate: Evaluate, members: Tensor, east: Tensor, north: Tensor)
     parts = zip(members.split(images), east.split(images), north.split(images), strict=True)
     return torch.cat(
         [
-            torch.cat([evaluate(some, columns, block) for block in all_rows.split(rows, dim=1)], dim=1)
+            torch.cat(
+                [evaluate(some, columns, block) for block in all_rows.split(rows, dim=1)], dim=1
+            )
             for some, columns, all_rows in parts
         ]
     )
@@ -95,10 +113,13 @@ def _in_blocks(evaluate: Evaluate, members: Tensor, east: Tensor, north: Tensor)
 
 @dataclass(frozen=True)
 class KernelImage:
-    """The displacement by a kernel along a direction, on a grid: each column has one east, each row one north.
+    """The displacement by a kernel along a direction, on a grid: each column has one east, each row
+    one north.
 
-    kernel    sources (batch, variable) and stations (batch, station, 2) -> displacement (batch, station, 3) [m]
-    singular  sources -> the outermost points of each, (batch, point, 3) [m]; raises ValueError as the kernel does
+    kernel    sources (batch, variable) and stations (batch, station, 2) -> displacement (batch,
+              station, 3) [m]
+    singular  sources -> the outermost points of each, (batch, point, 3) [m]; raises ValueError as
+              the kernel does
     order     as for `smooth_image`
 
     Called with sources and
@@ -108,8 +129,9 @@ class KernelImage:
     direction  (batch, 3)                 unit vectors east, north, up
     returns    (batch, height, width)     [m], positive along the direction
 
-    Interpolated from fewer points: with the source in or near the image to some 1e-6 of its largest displacement in
-    double precision, and 3e-5 in single precision; far beside it to 5e-4 in single precision.
+    Interpolated from fewer points: with the source in or near the image to some 1e-6 of its largest
+    displacement in double precision, and 3e-5 in single precision; far beside it to 5e-4 in single
+    precision.
     """
 
     kernel: Callable[..., Tensor]
@@ -117,11 +139,18 @@ class KernelImage:
     order: int = 0
 
     def __call__(
-        self, source: Tensor, east: Tensor, north: Tensor, direction: Tensor, poisson_ratio: float = 0.25
+        self,
+        source: Tensor,
+        east: Tensor,
+        north: Tensor,
+        direction: Tensor,
+        poisson_ratio: float = 0.25,
     ) -> Tensor:
         def evaluate(members: Tensor, east: Tensor, north: Tensor) -> Tensor:
             displacement = self.kernel(source[members], grid(east, north), poisson_ratio)
-            return project(displacement, direction[members]).view(len(members), north.shape[1], east.shape[1])
+            return project(displacement, direction[members]).view(
+                len(members), north.shape[1], east.shape[1]
+            )
 
         return smooth_image(evaluate, self.singular(source), east, north, self.order)
 
@@ -141,12 +170,21 @@ def _stretching(positions: Tensor, real: Tensor, depth: Tensor) -> _Stretching:
     positions, real, depth = positions.double(), real.double(), depth.double()
     centre = (real.amin(1, keepdim=True) + real.amax(1, keepdim=True)) / 2
     scale = depth.amin(1, keepdim=True)
-    first, last = (torch.asinh((end(positions, 1, keepdim=True) - centre) / scale) for end in (torch.amin, torch.amax))
+    first, last = (
+        torch.asinh((end(positions, 1, keepdim=True) - centre) / scale)
+        for end in (torch.amin, torch.amax)
+    )
     singular = torch.asinh(torch.complex(real - centre, depth) / scale)
     # The inverse of sinh has two values in the upper half-plane.
     singular = torch.cat([singular, math.pi * 1j - singular], dim=1)
     position = (2 * singular - first - last) / (last - first)
-    rate = (position + torch.sqrt(position - 1) * torch.sqrt(position + 1)).abs().log().abs().amin(1, keepdim=True)
+    rate = (
+        (position + torch.sqrt(position - 1) * torch.sqrt(position + 1))
+        .abs()
+        .log()
+        .abs()
+        .amin(1, keepdim=True)
+    )
     return _Stretching(centre, scale, rate)
 
 
@@ -182,7 +220,8 @@ def _beside(stretched: _Stretched) -> Tensor:
 def _points(
     positions: Tensor, stretched: _Stretched, stretching: _Stretching, members: Tensor, count: int
 ) -> tuple[Tensor, Tensor | None]:
-    """Chebyshev points of some members of the batch, (member, count), and their polynomials, (member, count, n).
+    """Chebyshev points of some members of the batch, (member, count), and their polynomials,
+    (member, count, n).
 
     If there are no more positions than points, the positions themselves, and None.
     """
@@ -190,7 +229,9 @@ def _points(
         return positions[members], None
     centre, scale, _ = (values[members].to(positions.dtype) for values in stretching)
     x, first, last = (values[members] for values in stretched)
-    points = centre + scale * torch.sinh((first + last + (last - first) * torch.cos(chebyshev_angles(count).to(x))) / 2)
+    points = centre + scale * torch.sinh(
+        (first + last + (last - first) * torch.cos(chebyshev_angles(count).to(x))) / 2
+    )
     return points, torch.stack(chebyshev_polynomials(x, count), dim=1)
 
 
@@ -200,7 +241,9 @@ def chebyshev_angles(count: int) -> Tensor:
 
 
 def chebyshev_analysis(count: int) -> Tensor:
-    """What values at Chebyshev points are multiplied by, from the right, to make coefficients; (count, count)."""
+    """What values at Chebyshev points are multiplied by, from the right, to make coefficients;
+    (count, count).
+    """
     analysis = 2 / count * torch.cos(chebyshev_angles(count)[:, None] * torch.arange(count))
     analysis[:, 0] /= 2
     return analysis

@@ -5,14 +5,21 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from qexp.physics.geometry import clockwise_rotation, depth_below, require_below_ground, require_positive
+from qexp.physics.geometry import (
+    clockwise_rotation,
+    depth_below,
+    require_below_ground,
+    require_positive,
+)
 from qexp.physics.interpolation import KernelImage
 
 BLOCK = 128
 """Images made at a time, so that intermediate results stay in the processor's cache."""
 
 ORDER = 2
-"""Sharpness of point sources, see `smooth_image`: they fall as 1 / R^5, which others smooth over their extent."""
+"""Sharpness of point sources, see `smooth_image`: they fall as 1 / R^5, which others smooth over
+their extent.
+"""
 
 
 def mogi(source: Tensor, stations: Tensor, poisson_ratio: float = 0.25) -> Tensor:
@@ -31,15 +38,20 @@ def mogi(source: Tensor, stations: Tensor, poisson_ratio: float = 0.25) -> Tenso
     along_east, along_north = stations[..., 0] - east, stations[..., 1] - north
     offset = torch.stack([along_east, along_north, depth.expand_as(along_east)], dim=-1)
     squared_distance = offset.square().sum(dim=-1, keepdim=True)
-    return (1 - poisson_ratio) / torch.pi * volume_change[..., None] * offset / squared_distance**1.5
+    return (
+        (1 - poisson_ratio) / torch.pi * volume_change[..., None] * offset / squared_distance**1.5
+    )
 
 
-def mogi_image(source: Tensor, east: Tensor, north: Tensor, direction: Tensor, poisson_ratio: float = 0.25) -> Tensor:
-    """The displacement of `mogi` along a direction, on a grid: each column has one east, each row one north.
+def mogi_image(
+    source: Tensor, east: Tensor, north: Tensor, direction: Tensor, poisson_ratio: float = 0.25
+) -> Tensor:
+    """The displacement of `mogi` along a direction, on a grid: each column has one east, each row
+    one north.
 
-    Arguments and result are those of a `KernelImage`. Equal to projecting `mogi`, but distance and dot product are sums
-    of a row and a column, so that only a handful of operations touch every pixel, in blocks. Raises ValueError if a
-    depth is not positive.
+    Arguments and result are those of a `KernelImage`. Equal to projecting `mogi`, but distance and
+    dot product are sums of a row and a column, so that only a handful of operations touch every
+    pixel, in blocks. Raises ValueError if a depth is not positive.
     """
     source_east, source_north, depth, volume_change = source[:, None, :].unbind(-1)
     require_positive("depth", depth, "in metres downwards")
@@ -58,48 +70,55 @@ def mogi_image(source: Tensor, east: Tensor, north: Tensor, direction: Tensor, p
 
 
 def mctigue(source: Tensor, stations: Tensor, poisson_ratio: float = 0.25) -> Tensor:
-    """Displacement of the flat surface of an elastic half-space by spherical cavities under pressure.
+    """Displacement of the flat surface of an elastic half-space by spherical cavities under
+    pressure.
 
-    source    (batch, 5)           east, north, depth of the centre, radius [m], pressure over shear modulus
+    source    (batch, 5)           east, north, depth of the centre, radius [m], pressure over shear
+                                   modulus
     stations  (station, 2)         east, north [m]; or (batch, station, 2), each source with its own
     returns   (batch, station, 3)  displacement east, north, up [m]
 
-    Both orders of McTigue's expansion in radius over depth. The third power is that of `mogi`, with a volume
-    change of pi radius^3 pressure / shear modulus. The sixth is the answer of the cavity to the stress that the
-    free surface reflects onto it, with nu Poisson's ratio, d the depth and R the distance from the centre:
+    Both orders of McTigue's expansion in radius over depth. The third power is that of `mogi`, with
+    a volume change of pi radius^3 pressure / shear modulus. The sixth is the answer of the cavity
+    to the stress that the free surface reflects onto it, with nu Poisson's ratio, d the depth and R
+    the distance from the centre:
 
-        u = (1 - nu) a^3 P/mu r/R^3 [1 + (a/d)^3 (15 (2 - nu) (d/R)^2 - 2 (1 + nu)) / (4 (7 - 5 nu))]
+        u = (1 - nu) a^3 P/mu r/R^3 [1 + (a/d)^3 (15 (2 - nu) (d/R)^2 - 2 (1 + nu)) / (4 (7 - 5
+        nu))]
 
-    Deviations are of the order (a/d)^8. Raises ValueError if a sphere breaks the surface or its radius is not positive.
-    McTigue (1987), J. Geophys. Res. 92(B12), 12931-12940, equations 52 and 53 in closed form.
+    Deviations are of the order (a/d)^8. Raises ValueError if a sphere breaks the surface or its
+    radius is not positive. McTigue (1987), J. Geophys. Res. 92(B12), 12931-12940, equations 52 and
+    53 in closed form.
     """
     _require_spheres(source)
     east, north, depth, radius, pressure = source[:, None, :].unbind(-1)
     along_east, along_north = stations[..., 0] - east, stations[..., 1] - north
     offset = torch.stack([along_east, along_north, depth.expand_as(along_east)], dim=-1)
     squared_distance = offset.square().sum(dim=-1)
-    reflected = (15 * (2 - poisson_ratio) * depth**2 / squared_distance - 2 * (1 + poisson_ratio)) / (
-        4 * (7 - 5 * poisson_ratio)
-    )
+    reflected = (
+        15 * (2 - poisson_ratio) * depth**2 / squared_distance - 2 * (1 + poisson_ratio)
+    ) / (4 * (7 - 5 * poisson_ratio))
     strength = (1 - poisson_ratio) * pressure * radius**3 / squared_distance**1.5
     return (strength * (1 + (radius / depth) ** 3 * reflected))[..., None] * offset
 
 
 def pcdm(source: Tensor, stations: Tensor, poisson_ratio: float = 0.25) -> Tensor:
-    """Displacement of the flat surface of an elastic half-space by a point compound dislocation model.
+    """Displacement of the flat surface of an elastic half-space by a point compound dislocation
+    model.
 
     source    (batch, 9)           east, north, depth [m], omega_x, omega_y, omega_z [rad],
                                    potency_x, potency_y, potency_z [m3]
-    stations  (station, 2)         east, north [m]; or (batch, station, 2), each source with its own; a third column as
-                                   of `geometry.depth_below`
+    stations  (station, 2)         east, north [m]; or (batch, station, 2), each source with its
+                                   own; a third column as of `geometry.depth_below`
     returns   (batch, station, 3)  displacement east, north, up [m]
 
     Three point tensile dislocations at right angles; the normal of each is a column of R = Rz Ry Rx
-    (`clockwise_rotation`), its potency is area times opening. Holds for sources much smaller than their depth. Three
-    equal potencies with the sum V equal `mogi` with a volume change of V (1 + ν)/(3 (1 − ν)). Potencies of
-    opposite sign are allowed, though no single cavity has them. Raises ValueError if a depth is not positive.
-    Nikkhoo, Walter, Lundgren and Prats-Iraola (2017), Geophys. J. Int. 208, 877-894. A tensile point of normal n:
-    2π u = V (3 (n·r)² r/R⁵ − (1 − 2ν) ∇(ẑ×n · ∇)² χ), χ = z ln(R + z) − R, which is Okada (1985), eq. 10, turned.
+    (`clockwise_rotation`), its potency is area times opening. Holds for sources much smaller than
+    their depth. Three equal potencies with the sum V equal `mogi` with a volume change of V (1 +
+    ν)/(3 (1 − ν)). Potencies of opposite sign are allowed, though no single cavity has them. Raises
+    ValueError if a depth is not positive. Nikkhoo, Walter, Lundgren and Prats-Iraola (2017),
+    Geophys. J. Int. 208, 877-894. A tensile point of normal n: 2π u = V (3 (n·r)² r/R⁵ − (1 − 2ν)
+    ∇(ẑ×n · ∇)² χ), χ = z ln(R + z) − R, which is Okada (1985), eq. 10, turned.
     """
     (east, north), depth = source[:, None, :2].unbind(-1), depth_below(source, stations)
     require_positive("depth", depth, "in metres downwards")
@@ -120,7 +139,9 @@ def pcdm(source: Tensor, stations: Tensor, poisson_ratio: float = 0.25) -> Tenso
     beyond = distance + depth
     sideways = (trace[..., None] * horizontal + 2 * along) / (distance * beyond.square())[..., None]
     outward = squared * (3 * distance + depth) / (distance * beyond) ** 3
-    upward = (trace - squared * (2 * distance + depth) / (squared_distance * beyond)) / (distance * beyond)
+    upward = (trace - squared * (2 * distance + depth) / (squared_distance * beyond)) / (
+        distance * beyond
+    )
     surface = torch.cat([sideways - outward[..., None] * horizontal, upward[..., None]], -1)
     return (whole_space - (1 - 2 * poisson_ratio) * surface) / (2 * torch.pi)
 
@@ -136,10 +157,14 @@ def _centres(source: Tensor) -> Tensor:
 
 
 mctigue_image = KernelImage(mctigue, _centres_of_spheres, order=ORDER)
-"""The displacement of `mctigue` along a direction, on a grid: each column has one east, each row one north."""
+"""The displacement of `mctigue` along a direction, on a grid: each column has one east, each row
+one north.
+"""
 
 pcdm_image = KernelImage(pcdm, _centres, order=ORDER)
-"""The displacement of `pcdm` along a direction, on a grid: each column has one east, each row one north."""
+"""The displacement of `pcdm` along a direction, on a grid: each column has one east, each row one
+north.
+"""
 
 
 def _require_spheres(source: Tensor) -> None:

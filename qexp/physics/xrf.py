@@ -1,15 +1,18 @@
-"""X-ray fluorescence and scattering of a thick, flat, homogeneous sample, from the tube to the detector.
+"""X-ray fluorescence and scattering of a thick, flat, homogeneous sample, from the tube to the
+detector.
 
-Fundamental parameters, after Sherman (1955), Spectrochim. Acta 7, 283-306, equation for primary fluorescence. For an
-element of mass fraction c, and N(E) incident photons of energy E at an angle a, the line i observed at an angle b is
+Fundamental parameters, after Sherman (1955), Spectrochim. Acta 7, 283-306, equation for primary
+fluorescence. For an element of mass fraction c, and N(E) incident photons of energy E at an angle
+a, the line i observed at an angle b is
 
     N_i = c / (4 pi) * sum over E of N(E) p_i v_i(E) / sin(a) / (mu(E) / sin(a) + mu(E_i) / sin(b))
 
-photons per solid angle, with the vacancies v_i per mass, p_i photons of the line per vacancy, and the attenuation mu of
-the whole sample. Scattering is single, by the same integral over the depth with differential cross-sections.
+photons per solid angle, with the vacancies v_i per mass, p_i photons of the line per vacancy, and
+the attenuation mu of the whole sample. Scattering is single, by the same integral over the depth
+with differential cross-sections.
 
-Neglected: secondary fluorescence (some per cent of the lines of K with much Ca, of Ti and Mn with much Fe), multiple
-scattering, roughness and grains, layers, the divergence of the beam.
+Neglected: secondary fluorescence (some per cent of the lines of K with much Ca, of Ti and Mn with
+much Fe), multiple scattering, roughness and grains, layers, the divergence of the beam.
 """
 
 from __future__ import annotations
@@ -26,9 +29,10 @@ from scipy.special import ndtr
 FINE_STRUCTURE = 1 / 137.036
 
 MOMENTUM = 0.65
-"""Standard deviation of an electron's momentum along the scattering vector, in atomic units, which widens the Compton
-peaks of the light elements in sediments (about the width of oxygen's profile in Biggs, Mendelsohn and
-Mann 1975, At. Data Nucl. Data Tables 16, 201-309)."""
+"""Standard deviation of an electron's momentum along the scattering vector, in atomic units, which
+widens the Compton peaks of the light elements in sediments (about the width of oxygen's profile in
+Biggs, Mendelsohn and Mann 1975, At. Data Nucl. Data Tables 16, 201-309).
+"""
 
 
 @dataclass(frozen=True)
@@ -57,11 +61,17 @@ class Interactions:
 
 
 def interactions(
-    elements: Sequence[str], beam: Beam, incidence: float, exit: float, lowest: float, highest: float
+    elements: Sequence[str],
+    beam: Beam,
+    incidence: float,
+    exit: float,
+    lowest: float,
+    highest: float,
 ) -> Interactions:
     """Cross-sections of elements for a beam, with angles from the surface of the sample [rad].
 
-    Lines from the lowest to the highest energy [eV] are counted. Beam, normal and detector lie in a plane.
+    Lines from the lowest to the highest energy [eV] are counted. Beam, normal and detector lie in a
+    plane.
     """
     angle = np.pi - incidence - exit
     emitted = tuple(line for element in elements for line in lines(element, lowest, highest))
@@ -73,7 +83,9 @@ def interactions(
         elements=tuple(elements),
         lines=emitted,
         owner=tuple(elements.index(line.element) for line in emitted),
-        excited=np.stack([per_mass * vacancies_of[line.element][line.shell] * line.photons for line in emitted])
+        excited=np.stack(
+            [per_mass * vacancies_of[line.element][line.shell] * line.photons for line in emitted]
+        )
         / (4 * np.pi),
         inward=attenuation(elements, beam.energies) / np.sin(incidence),
         outward=attenuation(elements, np.array([line.energy for line in emitted])) / np.sin(exit),
@@ -90,11 +102,15 @@ def fluorescence(mass_fractions: Array, cross_sections: Interactions) -> Array:
     """Primary fluorescence of samples.
 
     mass_fractions  (sample, element)  add up to one
-    returns         (sample, line)     [photons s-1 sr-1 A-1] for a beam in photons s-1 sr-1 A-1 on all of the sample
+    returns         (sample, line)     [photons s-1 sr-1 A-1] for a beam in photons s-1 sr-1 A-1 on
+                                       all of the sample
     """
-    inward, outward = mass_fractions @ cross_sections.inward, mass_fractions @ cross_sections.outward
+    inward = mass_fractions @ cross_sections.inward
+    outward = mass_fractions @ cross_sections.outward
     photons = np.empty((len(mass_fractions), len(cross_sections.lines)))
-    for index, (owner, excited) in enumerate(zip(cross_sections.owner, cross_sections.excited, strict=True)):
+    for index, (owner, excited) in enumerate(
+        zip(cross_sections.owner, cross_sections.excited, strict=True)
+    ):
         exciting = np.flatnonzero(excited)
         attenuated = inward[:, exciting] + outward[:, index, None]
         photons[:, index] = mass_fractions[:, owner] * (excited[exciting] / attenuated).sum(axis=1)
@@ -102,24 +118,37 @@ def fluorescence(mass_fractions: Array, cross_sections: Interactions) -> Array:
 
 
 def scattering(mass_fractions: Array, cross_sections: Interactions) -> Array:
-    """Singly scattered light, (sample, 2 energy), at `scattered_energies`; arguments and units as in `fluorescence`."""
+    """Singly scattered light, (sample, 2 energy), at `scattered_energies`; arguments and units as
+    in `fluorescence`.
+    """
     inward = mass_fractions @ cross_sections.inward
-    elastic = mass_fractions @ cross_sections.elastic / (inward + mass_fractions @ cross_sections.elastic_outward)
-    inelastic = mass_fractions @ cross_sections.inelastic / (inward + mass_fractions @ cross_sections.inelastic_outward)
+    elastic = (
+        mass_fractions
+        @ cross_sections.elastic
+        / (inward + mass_fractions @ cross_sections.elastic_outward)
+    )
+    inelastic = (
+        mass_fractions
+        @ cross_sections.inelastic
+        / (inward + mass_fractions @ cross_sections.inelastic_outward)
+    )
     return np.concatenate([elastic, inelastic], axis=1)
 
 
 # The light of an X-ray tube: bremsstrahlung and the lines of its anode.
 #
-# Ebel (1999), X-Ray Spectrom. 28, 255-266, for the continuum and the K lines, and Ebel (2003), X-Ray Spectrom. 32,
-# 46-51, for the L lines: Kramers' law with an exponent near one, electrons that are stopped and scattered back, and
-# absorption on the way out of the anode. Their formulas are in keV, g cm-2 and mA; here all units are eV, kg m-2 and A.
+# Ebel (1999), X-Ray Spectrom. 28, 255-266, for the continuum and the K lines, and Ebel (2003),
+# X-Ray Spectrom. 32, 46-51, for the L lines: Kramers' law with an exponent near one, electrons that
+# are stopped and scattered back, and absorption on the way out of the anode. Their formulas are in
+# keV, g cm-2 and mA; here all units are eV, kg m-2 and A.
 
 CONTINUUM = 1.35e9 * 1e3 / 1e3
 """[photons s-1 sr-1 A-1 eV-1]"""
 
 CHARACTERISTIC = {"K": 5e13 * 1e3, "L1": 0.71e13 * 1e3, "L2": 2.70e13 * 1e3, "L3": 4.94e13 * 1e3}
-"""[photons s-1 sr-1 A-1]; those of L1 and L2 are for anodes from mercury on, and less for lighter ones."""
+"""[photons s-1 sr-1 A-1]; those of L1 and L2 are for anodes from mercury on, and less for lighter
+ones.
+"""
 
 STOPPING = {"K": (2, 0.35), "L": (8, 0.25)}
 """Electrons of the shell, and the constant of its cross-section."""
@@ -139,7 +168,8 @@ def beam(anode: str, voltage: float, take_off: float, lowest: float, step: float
 
     anode     an element
     voltage   [V]
-    take_off  angle between the surface of the anode, which the electrons meet at a right angle, and the light
+    take_off  angle between the surface of the anode, which the electrons meet at a right angle, and
+              the light
     step      width of the bins [eV]; the continuum ends in the last whole one below the voltage
     """
     edges = np.arange(lowest, voltage + step / 2, step)
@@ -175,14 +205,21 @@ def _ionised(anode: str, shell: str, voltage: float) -> float:
 
 
 def _escaping(anode: str, voltage: float, least: Array, energies: Array, take_off: float) -> Array:
-    """Fraction of the light that leaves the anode; electrons emit it at energies of at least `least` [eV]."""
+    """Fraction of the light that leaves the anode; electrons emit it at energies of at least
+    `least` [eV].
+    """
     number, volts = xraydb.atomic_number(anode), voltage / 1000
     power = 0.1382 - 0.9211 / np.sqrt(number)
     logarithm = np.log(number)
-    returned = volts**power * (0.1904 - 0.2236 * logarithm + 0.1292 * logarithm**2 - 0.0149 * logarithm**3)
+    returned = volts**power * (
+        0.1904 - 0.2236 * logarithm + 0.1292 * logarithm**2 - 0.0149 * logarithm**3
+    )
     # In g cm-2, which is 10 kg m-2; mean ionisation energy in keV.
     deepest = (
-        molar_mass(anode) * 1000 / number * (0.787e-5 * np.sqrt(0.0135 * number) * volts**1.5 + 0.735e-6 * volts**2)
+        molar_mass(anode)
+        * 1000
+        / number
+        * (0.787e-5 * np.sqrt(0.0135 * number) * volts**1.5 + 0.735e-6 * volts**2)
     )
     slowed = np.log(voltage / least)
     depth = deepest * 10 * slowed * (0.49269 - 1.0987 * returned + 0.78557 * returned**2)
@@ -191,13 +228,16 @@ def _escaping(anode: str, voltage: float, least: Array, energies: Array, take_of
     return np.asarray(-np.expm1(-thickness) / thickness)
 
 
-# A silicon drift detector: transmission of its window, absorption in the silicon, and its energy response.
+# A silicon drift detector: transmission of its window, absorption in the silicon, and its energy
+# response.
 #
-# Energies are in eV, areal densities in kg m-2, channels count from 0: channel k holds energies from offset + k gain
-# to offset + (k + 1) gain.
+# Energies are in eV, areal densities in kg m-2, channels count from 0: channel k holds energies
+# from offset + k gain to offset + (k + 1) gain.
 
 FANO = 0.115
-"""Fano factor of silicon: variance of the number of pairs over its mean (Lechner et al. 1996, NIM A 377, 206-208)."""
+"""Fano factor of silicon: variance of the number of pairs over its mean (Lechner et al. 1996, NIM A
+377, 206-208).
+"""
 
 PAIR = 3.65
 """Energy that a pair of charges takes in cold silicon [eV]."""
@@ -227,7 +267,9 @@ class Detector:
     thickness: float
     """Areal density of the silicon [kg m-2]."""
     shelf: float
-    """Fraction of the counts whose charge is collected incompletely; the collected part is uniformly distributed."""
+    """Fraction of the counts whose charge is collected incompletely; the collected part is
+    uniformly distributed.
+    """
 
 
 def transmission(layers: Sequence[Layer], energies: Array) -> Array:
@@ -245,7 +287,9 @@ def efficiency(energies: Array, thickness: float) -> Array:
 
 
 def full_width(energies: Array, noise: float) -> Array:
-    """Full width of a line at half maximum, from electronic noise and that of the number of pairs, Fano (1947) [eV]."""
+    """Full width of a line at half maximum, from electronic noise and that of the number of pairs,
+    Fano (1947) [eV].
+    """
     return np.asarray(np.sqrt(noise**2 + FULL_WIDTH**2 * FANO * PAIR * energies))
 
 
@@ -255,10 +299,11 @@ def escape_line() -> float:
 
 
 def escaping(energies: Array) -> Array:
-    """Fraction of the absorbed photons whose silicon K photon escapes through the face of the detector.
+    """Fraction of the absorbed photons whose silicon K photon escapes through the face of the
+    detector.
 
-    Reed and Ware (1972), J. Phys. E 5, 582-587, for light at a right angle: the escaping part of the K photons from
-    the depths at which the light is absorbed.
+    Reed and Ware (1972), J. Phys. E 5, 582-587, for light at a right angle: the escaping part of
+    the K photons from the depths at which the light is absorbed.
     """
     absorbing = attenuation(["Si"], energies)[0]
     absorbed_again = attenuation(["Si"], np.array([escape_line()]))[0, 0]
@@ -268,7 +313,8 @@ def escaping(energies: Array) -> Array:
 
 
 def response(energies: Array, widths: Array, detector: Detector) -> Array:
-    """(energy, channel) probabilities that an absorbed photon is counted; their sums are 1, but less near the edges.
+    """(energy, channel) probabilities that an absorbed photon is counted; their sums are 1, but
+    less near the edges.
 
     widths  (energy,) standard deviation of the photons' energies before detection [eV]
     """
@@ -277,7 +323,9 @@ def response(energies: Array, widths: Array, detector: Detector) -> Array:
     counted: Array = (1 - lost)[:, None] * _peaks(energies, np.sqrt(variance), detector)
     rest = energies - escape_line()
     escaped = np.flatnonzero(lost)
-    spread = np.square(full_width(rest[escaped], detector.noise) / FULL_WIDTH) + np.square(widths[escaped])
+    spread = np.square(full_width(rest[escaped], detector.noise) / FULL_WIDTH) + np.square(
+        widths[escaped]
+    )
     counted[escaped] += lost[escaped, None] * _peaks(rest[escaped], np.sqrt(spread), detector)
     # Incomplete charge lowers an energy to any value between zero and itself.
     edges = np.clip(channel_edges(detector), 0, energies[:, None])
@@ -306,14 +354,16 @@ def _peaks(centres: Array, deviations: Array, detector: Detector) -> Array:
 
 
 def piled_up(rates: Array, resolving_time: float, detector: Detector) -> Array:
-    """Count rates with pile-up: photons that arrive too close together are counted as one with their total energy.
+    """Count rates with pile-up: photons that arrive too close together are counted as one with
+    their total energy.
 
     rates           (sample, channel)  photons that arrive per time, by their energy [s-1]
     resolving_time  time within which two photons are not resolved [s]
     returns         (sample, channel)  [s-1]
 
-    A fraction 1 - exp(-rate time) of the counts are sums of two photons; sums of three are neglected. Photons are
-    conserved, a sum counting once for two, and so is energy, except for sums beyond the last channel.
+    A fraction 1 - exp(-rate time) of the counts are sums of two photons; sums of three are
+    neglected. Photons are conserved, a sum counting once for two, and so is energy, except for sums
+    beyond the last channel.
     """
     total = rates.sum(axis=1, keepdims=True)
     double = -np.expm1(-total * resolving_time)
@@ -327,7 +377,9 @@ def piled_up(rates: Array, resolving_time: float, detector: Detector) -> Array:
     shifted = (1 - part) * _shifted(sums, channels) + part * _shifted(sums, channels + 1)
     counts = total / (1 + double)
     # Rounding in the transform makes some zeros slightly negative.
-    return np.asarray(np.maximum(counts * ((1 - double) * share + double * shifted[:, : detector.channels]), 0))
+    return np.asarray(
+        np.maximum(counts * ((1 - double) * share + double * shifted[:, : detector.channels]), 0)
+    )
 
 
 def _shifted(values: Array, by: int) -> Array:
@@ -338,9 +390,10 @@ def _shifted(values: Array, by: int) -> Array:
 
 # Interaction of X-rays with the elements: the tables of xraydb in SI units.
 #
-# Energies are in eV, cross-sections per mass in m2 kg-1. Attenuation, fluorescence yields, jump ratios, transition
-# probabilities and Coster-Kronig transitions are those of Elam, Ravel and Sieber (2002), Radiat. Phys. Chem. 63,
-# 121-128; form factors are those of Waasmaier and Kirfel (1995), Acta Cryst. A51, 416-431.
+# Energies are in eV, cross-sections per mass in m2 kg-1. Attenuation, fluorescence yields, jump
+# ratios, transition probabilities and Coster-Kronig transitions are those of Elam, Ravel and Sieber
+# (2002), Radiat. Phys. Chem. 63, 121-128; form factors are those of Waasmaier and Kirfel (1995),
+# Acta Cryst. A51, 416-431.
 
 Array = NDArray[np.float64]
 
@@ -371,7 +424,9 @@ class Line:
 
 
 def lines(element: str, lowest: float, highest: float = np.inf) -> list[Line]:
-    """The lines of an element that can be excited by photons or electrons of the highest energy, from the lowest on."""
+    """The lines of an element that can be excited by photons or electrons of the highest energy,
+    from the lowest on.
+    """
     edges = xraydb.xray_edges(element)
     return [
         Line(element, name, shell, line.energy, edges[shell].fyield * line.intensity)
@@ -395,8 +450,8 @@ def attenuation(elements: Sequence[str], energies: Array) -> Array:
 def vacancies(element: str, energies: Array) -> dict[str, Array]:
     """Shell → (energy,) cross-section per mass for a vacancy in it by a photon [m2 kg-1].
 
-    A photon is absorbed by the innermost shells that it can ionise, in proportions given by the jump ratios; then
-    Coster-Kronig transitions move vacancies outwards among the L shells.
+    A photon is absorbed by the innermost shells that it can ionise, in proportions given by the
+    jump ratios; then Coster-Kronig transitions move vacancies outwards among the L shells.
     """
     photoelectric = _elam(element, energies, "photo")
     edges, remaining, direct = xraydb.xray_edges(element), np.ones_like(energies), {}
@@ -414,18 +469,25 @@ def vacancies(element: str, energies: Array) -> dict[str, Array]:
 
 
 def rayleigh(elements: Sequence[str], energies: Array, angle: float) -> Array:
-    """(element, energy) elastic scattering of unpolarised light through an angle, per solid angle [m2 kg-1 sr-1]."""
+    """(element, energy) elastic scattering of unpolarised light through an angle, per solid angle
+    [m2 kg-1 sr-1].
+    """
     momentum = np.sin(angle / 2) * energies / 12398.42  # energy times wavelength [eV Å]
     thomson = ELECTRON_RADIUS**2 * (1 + np.cos(angle) ** 2) / 2
     return np.stack(
-        [thomson * xraydb.f0(element, momentum) ** 2 * AVOGADRO / molar_mass(element) for element in elements]
+        [
+            thomson * xraydb.f0(element, momentum) ** 2 * AVOGADRO / molar_mass(element)
+            for element in elements
+        ]
     )
 
 
 def compton(elements: Sequence[str], energies: Array, angle: float) -> Array:
-    """(element, energy) inelastic scattering of unpolarised light through an angle, per solid angle [m2 kg-1 sr-1].
+    """(element, energy) inelastic scattering of unpolarised light through an angle, per solid angle
+    [m2 kg-1 sr-1].
 
-    The cross-section of the atom, with the angular distribution of a free electron (Klein and Nishina 1929).
+    The cross-section of the atom, with the angular distribution of a free electron (Klein and
+    Nishina 1929).
     """
     integral = np.stack([_elam(element, energies, "incoh") for element in elements])
     angles = np.linspace(0, np.pi, 181)
@@ -451,7 +513,9 @@ def molar_mass(element: str) -> float:
 
 def mass_fractions(formula: str) -> dict[str, float]:
     """Element → mass fraction in a compound: `mass_fractions("CaCO3")["Ca"]` is 0.4."""
-    masses = {element: count * molar_mass(element) for element, count in xraydb.chemparse(formula).items()}
+    masses = {
+        element: count * molar_mass(element) for element, count in xraydb.chemparse(formula).items()
+    }
     return {element: mass / sum(masses.values()) for element, mass in masses.items()}
 
 

@@ -2,7 +2,8 @@
 
 qexp-remote.json     its form, and an id
 objects/ab/cdef…     contents by their SHA-256; never changed
-runs/NAME~3.json     the third version of a run: record, and path → hash of its files; never changed either
+runs/NAME~3.json     the third version of a run: record, and path → hash of its files; never changed
+                     either
 launches/ID.json     the record of a launch
 …/incoming-…         files that are being written, where a place has names to change, and a lock
 """
@@ -32,22 +33,29 @@ from qexp.upkeep.archive import quoted
 MARKER, VERSION, DRAFT = "qexp-remote.json", 1, "incoming-"
 
 AT_ONCE = 8
-"""Files of a run that are transferred at once; those of a folder wait together until they are on the disk."""
+"""Files of a run that are transferred at once; those of a folder wait together until they are on
+the disk.
+"""
 
 T = TypeVar("T")
 R = TypeVar("R")
 
 SSH = {"known_hosts": (), "connect_timeout": 20, "keepalive_interval": 15}
-"""Hosts are known by ~/.ssh/known_hosts, which sshfs leaves out by itself; a connection that was cut is noticed."""
+"""Hosts are known by ~/.ssh/known_hosts, which sshfs leaves out by itself; a connection that was
+cut is noticed.
+"""
 
-S3 = {"connect_timeout": 10, "read_timeout": 60, "retries": {"max_attempts": 0}}  # s3fs tries again itself
+# s3fs tries again itself
+S3 = {"connect_timeout": 10, "read_timeout": 60, "retries": {"max_attempts": 0}}
 
 PROTOCOLS: dict[str, tuple[str, bool, dict[str, Any]]] = {
     **dict.fromkeys(("file", "local"), ("fsspec", True, {})),
     **dict.fromkeys(("ssh", "sftp"), ("sshfs", True, SSH)),
     "s3": ("s3fs", False, {"config_kwargs": S3}),
 }
-"""Protocol → the library, whether an unfinished file can be seen and is named when it is whole, and options."""
+"""Protocol → the library, whether an unfinished file can be seen and is named when it is whole, and
+options.
+"""
 
 TROUBLES = {
     "No space left|[Qq]uota exceeded": "is full",
@@ -55,7 +63,9 @@ TROUBLES = {
     "PermissionError|ermission denied|redentials": "refuses access with these credentials",
     "": "cannot be reached, or the connection was cut",
 }
-"""Pattern in the type and the text of an error → what it says of the remote; the first that is found."""
+"""Pattern in the type and the text of an error → what it says of the remote; the first that is
+found.
+"""
 
 
 class RemoteError(QexpError):
@@ -64,14 +74,26 @@ class RemoteError(QexpError):
 
 @contextmanager
 def reported(remote: str) -> Iterator[None]:
-    """Errors of a file system become errors about the remote; what exists, or does not, is left to the caller."""
+    """Errors of a file system become errors about the remote; what exists, or does not, is left to
+    the caller.
+    """
     try:
         yield
-    except (FileNotFoundError, FileExistsError, ImportError, TypeError, ValueError, QexpError, CancelledError):
+    except (
+        FileNotFoundError,
+        FileExistsError,
+        ImportError,
+        TypeError,
+        ValueError,
+        QexpError,
+        CancelledError,
+    ):
         raise
     except Exception as error:
         kind, text = type(error).__name__, " ".join(str(error).split())
-        trouble = next(words for pattern, words in TROUBLES.items() if re.search(pattern, f"{kind}: {text}"))
+        trouble = next(
+            words for pattern, words in TROUBLES.items() if re.search(pattern, f"{kind}: {text}")
+        )
         raise RemoteError(f"{remote} {trouble}: {text or kind}") from error
 
 
@@ -103,7 +125,9 @@ class Remote:
             return list(pool.map(action, items))
 
     def read(self, path: str) -> bytes:
-        """The content of a file. Raises FileNotFoundError, and DamagedError for a device, a pipe or a folder."""
+        """The content of a file. Raises FileNotFoundError, and DamagedError for a device, a pipe or
+        a folder.
+        """
         place = Path(f"{self.root}/{path}")
         if self.is_folder and place.exists() and not place.is_file():
             raise DamagedError(f"{self.shown}/{path} is no regular file")
@@ -116,14 +140,22 @@ class Remote:
         with suppress(FileNotFoundError), reported(self.shown):
             self.system.invalidate_cache()
             listed = self.system.ls(place, detail=True)
-            names = {entry["name"].rstrip("/").rpartition("/")[2]: entry.get("size") for entry in listed}
-            return {name: size for name, size in names.items() if name not in ("", place.rpartition("/")[2])}
+            names = {
+                entry["name"].rstrip("/").rpartition("/")[2]: entry.get("size") for entry in listed
+            }
+            return {
+                name: size
+                for name, size in names.items()
+                if name not in ("", place.rpartition("/")[2])
+            }
         return {}
 
     def write(self, path: str, content: bytes | Path) -> None:
-        """Put a file in place in one step: a new one with this content, or a copy of a file, which may replace another.
+        """Put a file in place in one step: a new one with this content, or a copy of a file, which
+        may replace another.
 
-        Raises FileExistsError for a new one where somebody has put one, and NotFoundError if the remote is gone.
+        Raises FileExistsError for a new one where somebody has put one, and NotFoundError if the
+        remote is gone.
         """
         if self.root.startswith("http"):
             raise RemoteError(f"{self.shown} is for reading only")
@@ -137,7 +169,9 @@ class Remote:
                 else:
                     self.system.pipe_file(target, content, mode="create")
         except FileNotFoundError as error:
-            raise NotFoundError(f"{self.shown} does not exist, and cannot be made: {error}") from error
+            raise NotFoundError(
+                f"{self.shown} does not exist, and cannot be made: {error}"
+            ) from error
 
     def _write_beside(self, path: str, content: bytes | Path) -> None:
         """Write a file beside its place, and rename it; what is there is removed after an error."""
@@ -152,7 +186,8 @@ class Remote:
                 if self.is_folder:
                     files.sync(Path(draft))
                 self._rename_to_new(draft, target)
-            # Of a folder fsspec would look at every path several times, and sshfs at every folder above a file.
+            # Of a folder fsspec would look at every path several times, and sshfs at every folder
+            # above a file.
             elif self.is_folder:
                 shutil.copyfile(content, draft)
                 files.sync(Path(draft))
@@ -185,7 +220,8 @@ class Remote:
         from asyncssh import SFTPError
 
         try:
-            self._sftp(lambda channel: channel.rename(draft, target))  # SFTP's own, which replaces nothing
+            # SFTP's own, which replaces nothing
+            self._sftp(lambda channel: channel.rename(draft, target))
         except SFTPError as error:
             raise FileExistsError(target) if self.system.exists(target) else error from None
 
@@ -220,7 +256,9 @@ class Remote:
         self._objects[folder][name] = size
         return True
 
-    def fetch(self, contents: Mapping[Path, tuple[str, int]], require_going_on: Callable[[], None]) -> None:
+    def fetch(
+        self, contents: Mapping[Path, tuple[str, int]], require_going_on: Callable[[], None]
+    ) -> None:
         """Write contents, by their SHA-256 and size, to files here; no more of one than its size.
 
         require_going_on  called before each; its error ends all
@@ -235,15 +273,17 @@ class Remote:
                 if self.is_folder:
                     if Path(place).is_file() and Path(place).stat().st_size <= size:
                         shutil.copyfile(place, target)
-                elif not self.renames or self.system.size(place) <= size:  # by SFTP, parts come in any order
+                elif (
+                    not self.renames or self.system.size(place) <= size
+                ):  # by SFTP, parts come in any order
                     self.system.get_file(place, str(target), callback=_counted(size))
 
         self.each(get, contents)
         for target, (sha256, _) in contents.items():
             if not target.is_file() or files.sha256_of(target) != sha256:
                 raise DamagedError(
-                    f"{self.shown}/{place_of(sha256)} is damaged or gone; where the run still is, `qexp push --check` "
-                    "repairs it"
+                    f"{self.shown}/{place_of(sha256)} is damaged or gone; where the run still is,"
+                    " `qexp push --check` repairs it"
                 )
 
 
@@ -252,7 +292,9 @@ class _TooMuchError(ValueError):
 
 
 def _counted(most: int) -> Any:
-    """What fsspec tells of a content while it comes. Raises _TooMuchError for more than its size."""
+    """What fsspec tells of a content while it comes. Raises _TooMuchError for more than its
+    size.
+    """
     from fsspec.callbacks import Callback
 
     def require(size: int | None, value: int) -> None:
@@ -279,12 +321,14 @@ def open_remote(named: str, workspace: Workspace, create: bool = False) -> Remot
     from fsspec.asyn import get_loop  # not loaded by other commands
     from fsspec.core import url_to_fs
 
-    get_loop().set_exception_handler(lambda loop, context: None)  # of tasks whose result nobody waits for any more
+    # of tasks whose result nobody waits for any more
+    get_loop().set_exception_handler(lambda loop, context: None)
     library, renames, defaults = PROTOCOLS.get(protocol, ("fsspec", False, {}))
     try:
         with reported(shown), extra("remote"):
             module = __import__(library)
-            if library == "s3fs":  # which tries again after some errors, but not after those of the server itself
+            # which tries again after some errors, but not after those of the server itself
+            if library == "s3fs":
                 module.set_custom_error_handler(_is_of_server)
             system, root = url_to_fs(url, skip_instance_cache=True, **{**defaults, **options})
             remote = Remote(shown, system, root.rstrip("/"), renames)
@@ -295,13 +339,17 @@ def open_remote(named: str, workspace: Workspace, create: bool = False) -> Remot
 
 
 def without_secrets(url: str) -> str:
-    """A URL without user, password and query, as far as they may reach: a password may hold any of @/?#; itself."""
+    """A URL without user, password and query, as far as they may reach: a password may hold any of
+    @/?#; itself.
+    """
     protocol, mark, rest = url.partition("://")
     if not mark:
         return url
     first, *others = re.split(r"[/?#]", rest)
     behind, (user, _, shown) = rest[len(first) :], first.rpartition("@")
-    is_password = ":" in (user or re.sub(r":\d*$", "", first)) or (":" in first and "@" in "".join(others[:1]))
+    is_password = ":" in (user or re.sub(r":\d*$", "", first)) or (
+        ":" in first and "@" in "".join(others[:1])
+    )
     shown = behind.rpartition("@")[2] if is_password and "@" in behind else shown + behind
     return f"{protocol}://{re.split('[?#;]', shown)[0]}"
 
@@ -325,22 +373,33 @@ def _address(named: str, workspace: Workspace) -> tuple[str, dict[str, Any]]:
     remotes = remotes if isinstance(remotes, Mapping) else {}
     if named in remotes:
         table = {"url": remotes[named]} if isinstance(remotes[named], str) else remotes[named]
-        url, options = (table.get("url"), table.get("options", {})) if isinstance(table, dict) else (None, {})
-        if isinstance(url, str) and isinstance(options, dict) and not table.keys() - {"url", "options"}:
+        url, options = (
+            (table.get("url"), table.get("options", {})) if isinstance(table, dict) else (None, {})
+        )
+        if (
+            isinstance(url, str)
+            and isinstance(options, dict)
+            and not table.keys() - {"url", "options"}
+        ):
             return url, options
-        raise QexpError(f'qexp.toml at remotes.{named}: write url = "…", and options = {{…}} if it needs any')
+        raise QexpError(
+            f'qexp.toml at remotes.{named}: write url = "…", and options = {{…}} if it needs any'
+        )
     if "://" in named:
         return named, {}
     if "/" in named or named in (".", ".."):
         return str(Path(named).expanduser().absolute()), {}
     raise NotFoundError(
-        f"no remote '{named}' in qexp.toml{hint(named, remotes)}; give a URL, a folder as ./{named}, or add "
+        f"no remote '{named}' in qexp.toml{hint(named, remotes)}; give a URL, a folder as"
+        f" ./{named}, or add "
         f'a table [remotes] with {named} = "URL"'
     )
 
 
 def _id_of(remote: Remote, create: bool) -> str:
-    """The id of a remote. Raises NotFoundError where there is none, and nothing is to be created."""
+    """The id of a remote. Raises NotFoundError where there is none, and nothing is to be
+    created.
+    """
     try:
         marker = orjson.loads(remote.read(MARKER))
     except orjson.JSONDecodeError:
@@ -363,8 +422,13 @@ def _id_of(remote: Remote, create: bool) -> str:
 
 
 def require_known_form(document: Any, name: str, where: str) -> None:
-    """Raise QexpError for a document of a later version of qexp, DamagedError for one of something else."""
+    """Raise QexpError for a document of a later version of qexp, DamagedError for one of something
+    else.
+    """
     if not isinstance(document, dict) or document.get("format") != name:
         raise DamagedError(f"{where} is damaged: qexp did not write it")
     if document.get("version") != VERSION:
-        raise QexpError(f"{where} was made by qexp {quoted(str(document.get('qexp')))}, in a form unknown to this one")
+        raise QexpError(
+            f"{where} was made by qexp {quoted(str(document.get('qexp')))}, in a form unknown to"
+            " this one"
+        )

@@ -75,7 +75,8 @@ class Version(Part):
         return {path: entry[0] for path, entry in self.files.items()}
 
     def hash_of(self, path: str, file: Path, look: tuple[int, int, int]) -> str:
-        """The hash of a file, which is read unless it surely is as it was when this version was made.
+        """The hash of a file, which is read unless it surely is as it was when this version was
+        made.
 
         look  of the file, as `look_of` returns it
         """
@@ -111,10 +112,15 @@ def read_version(remote: Remote, name: str, number: int) -> Version:
         document = orjson.loads(remote.read(path_of(name, number)))
         require_known_form(document, "qexp run", where)
         version = Version.from_document(document)
-        sizes = {**dict.fromkeys(version.folders), **{path: entry[1] for path, entry in version.files.items()}}
+        sizes = {
+            **dict.fromkeys(version.folders),
+            **{path: entry[1] for path, entry in version.files.items()},
+        }
         archive.require_safe({f"{name}/{path}": size for path, size in sizes.items()})
         for path, (sha256, *numbers) in version.files.items():
-            if not re.fullmatch("[0-9a-f]{64}", sha256) or not all(0 <= one < 1 << 40 for one in numbers):
+            if not re.fullmatch("[0-9a-f]{64}", sha256) or not all(
+                0 <= one < 1 << 40 for one in numbers
+            ):
                 raise ValueError(f"{archive.quoted(path)} has no hash, size, permissions and time")
     except FileNotFoundError:
         raise DamagedError(f"{where} is gone") from None
@@ -126,7 +132,9 @@ def read_version(remote: Remote, name: str, number: int) -> Version:
 
 
 def summaries(remote: Remote) -> list[dict[str, Any]]:
-    """The runs of a remote as listings have them, by the newest version of each; `path` is that in the remote."""
+    """The runs of a remote as listings have them, by the newest version of each; `path` is that in
+    the remote.
+    """
     newest = newest_versions(remote)
 
     def summary(name: str) -> dict[str, Any]:
@@ -154,19 +162,26 @@ def read_common(file: Path, name: str, record: Record) -> Common | None:
     """What is known of a run and its versions of that name."""
     with suppress(FileNotFoundError, DamagedError):
         common = Common.read(file)
-        return common if (common.name, identity(common.record)) == (name, identity(record)) else None
+        return (
+            common if (common.name, identity(common.record)) == (name, identity(record)) else None
+        )
     return None
 
 
 def write_common(file: Path, name: str, number: int, here: Version) -> None:
-    # Neither synced nor replaced in one step: what cannot be read is as unknown as what is not there.
+    # Neither synced nor replaced in one step: what cannot be read is as unknown as what is not
+    # there.
     with suppress(QexpError, OSError):  # of a full disk
         files.make_folder(file.parent)
-        file.write_bytes(formats.json_bytes(Common(**vars(here), name=name, number=number).document()))
+        file.write_bytes(
+            formats.json_bytes(Common(**vars(here), name=name, number=number).document())
+        )
 
 
 def version_of(directory: RunDirectory, record: Record, known: Version | None = None) -> Version:
-    """A run with this record as a version, with its state as of now. Files that are as in a known one are not read."""
+    """A run with this record as a version, with its state as of now. Files that are as in a known
+    one are not read.
+    """
     pushed, members = now(), archive.members_of(directory)[1:]
     entries, folders = dict[str, Entry](), list[str]()
     for file, name, about in members:
@@ -174,10 +189,17 @@ def version_of(directory: RunDirectory, record: Record, known: Version | None = 
         if stat.S_ISDIR(about.st_mode):
             folders.append(path)
         else:
-            entries[path] = (known.hash_of(path, file, look) if known else files.sha256_of(file), *look)
+            entries[path] = (
+                known.hash_of(path, file, look) if known else files.sha256_of(file),
+                *look,
+            )
     return Version(
         pushed=pushed,
-        record=record if record.state is State.DONE else replace(record, state=Watch().state(directory)),
+        record=(
+            record
+            if record.state is State.DONE
+            else replace(record, state=Watch().state(directory))
+        ),
         evaluations=evaluations_of(directory.path),
         files=entries,
         folders=tuple(folders),
@@ -216,10 +238,16 @@ class Transfer:
         if self.stopped.is_set():
             raise CancelledError
 
-    def run_all(self, names: Collection[str], job: Callable[[str], bool], options: SharingOptions) -> bool:
-        """Transfer runs by a function that returns whether there was anything to do. Returns whether all are done."""
+    def run_all(
+        self, names: Collection[str], job: Callable[[str], bool], options: SharingOptions
+    ) -> bool:
+        """Transfer runs by a function that returns whether there was anything to do. Returns
+        whether all are done.
+        """
         if options.name is not None and len(names) != 1:
-            raise QexpError(f"`name={options.name}` is for a single run, and {len(names)} are named")
+            raise QexpError(
+                f"`name={options.name}` is for a single run, and {len(names)} are named"
+            )
 
         def transfer(name: str) -> None:
             try:
@@ -237,7 +265,9 @@ class Transfer:
             try:
                 with terminable():
                     options.count(0, len(names))
-                    for number, ended in enumerate(as_completed([pool.submit(transfer, name) for name in names]), 1):
+                    for number, ended in enumerate(
+                        as_completed([pool.submit(transfer, name) for name in names]), 1
+                    ):
                         ended.result()
                         if self.stopped.is_set():
                             break
@@ -254,7 +284,9 @@ class Transfer:
         return self.workspace.runs / ".remotes" / self.remote.id / f"{run}.json"
 
 
-def push(runs: Sequence[RunDirectory], remote: Remote, workspace: Workspace, options: PushOptions) -> Transfer:
+def push(
+    runs: Sequence[RunDirectory], remote: Remote, workspace: Workspace, options: PushOptions
+) -> Transfer:
     """Push runs: the contents that the remote lacks, and then of each run what makes it visible."""
     newest, busy, transfer = newest_versions(remote), in_use(runs), Transfer(remote, workspace)
     named = {run.name: run for run in runs}
@@ -271,8 +303,12 @@ def push(runs: Sequence[RunDirectory], remote: Remote, workspace: Workspace, opt
 
 
 def _push(transfer: Transfer, directory: RunDirectory, name: str, newest: int, check: bool) -> bool:
-    """Push a run unless its newest version is what is here. Returns whether there was anything to do."""
-    remote, file, before = transfer.remote, transfer.common_file(directory.name), len(transfer.sizes)
+    """Push a run unless its newest version is what is here. Returns whether there was anything to
+    do.
+    """
+    remote = transfer.remote
+    file = transfer.common_file(directory.name)
+    before = len(transfer.sizes)
     record = directory.record()
     common = read_common(file, name, record)
     here = version_of(directory, record, None if check else common)
@@ -282,11 +318,13 @@ def _push(transfer: Transfer, directory: RunDirectory, name: str, newest: int, c
         there = read_version(remote, name, newest)
         if identity(there.record) != identity(here.record):
             made = f"prepared at {there.record.created}"
-            raise QexpError(f"{remote.shown} has another run {name}, {made}; push this one with `name`")
+            raise QexpError(
+                f"{remote.shown} has another run {name}, {made}; push this one with `name`"
+            )
         if there.hashes != here.hashes:
             raise QexpError(
-                f"{name} was changed in {remote.shown} since it was last the same there and here; push this one with "
-                "`name`, or pull that one with `name`"
+                f"{name} was changed in {remote.shown} since it was last the same there and here;"
+                " push this one with `name`, or pull that one with `name`"
             )
 
     def send(path: str) -> None:
@@ -294,7 +332,9 @@ def _push(transfer: Transfer, directory: RunDirectory, name: str, newest: int, c
         file, (sha256, size, *_) = directory.path / path, here.files[path]
         if remote.send(file, sha256, check):
             if here.hash_of(path, file, look_of(file.stat())) != sha256:
-                raise QexpError(f"{file} was changed while it was pushed; push again when nothing writes to it")
+                raise QexpError(
+                    f"{file} was changed while it was pushed; push again when nothing writes to it"
+                )
             transfer.sizes.append(size)
 
     if check or not same:
@@ -314,12 +354,16 @@ def pull(remote: Remote, workspace: Workspace, options: PullOptions) -> Transfer
     """Pull runs, all or those that are named; each appears when all of it is here and checked."""
     launch = None if options.launch is None else _launch_in(remote, options.launch)
     newest, transfer = newest_versions(remote), Transfer(remote, workspace)
-    launched = [*launch.runs, *(name for name in launch.done_before if name in newest)] if launch else []
+    launched = (
+        [*launch.runs, *(name for name in launch.done_before if name in newest)] if launch else []
+    )
     named = _named([*options.runs, *launched], newest)
     files.make_folder(workspace.runs)
 
     def job(run: str) -> bool:
-        return _pull(transfer, run, newest[run], require_name(options.name or run), options.trust_code)
+        return _pull(
+            transfer, run, newest[run], require_name(options.name or run), options.trust_code
+        )
 
     if transfer.run_all(named, job, options) and launch is not None:
         _write_launch(launch, workspace)
@@ -338,8 +382,12 @@ def _named(references: Sequence[str], known: Collection[str]) -> list[str]:
 
 
 def _pull(transfer: Transfer, run: str, number: int, name: str, trust_code: bool) -> bool:
-    """Pull a version of a run unless it is here. Returns whether the run here was made or replaced."""
-    remote, file, target = transfer.remote, transfer.common_file(name), transfer.workspace.runs / name
+    """Pull a version of a run unless it is here. Returns whether the run here was made or
+    replaced.
+    """
+    remote = transfer.remote
+    file = transfer.common_file(name)
+    target = transfer.workspace.runs / name
     exists = os.path.lexists(target)
     record = RunDirectory(target).record() if exists else None
     common = read_common(file, run, record) if record else None
@@ -349,7 +397,8 @@ def _pull(transfer: Transfer, run: str, number: int, name: str, trust_code: bool
     if record:
         if identity(version.record) != identity(record):
             raise QexpError(
-                f"{name} in {remote.shown} is another run than {name} here; pull it under another name with `name`"
+                f"{name} in {remote.shown} is another run than {name} here; pull it under another"
+                " name with `name`"
             )
         here = version_of(RunDirectory(target), record, common)
         if here.hashes == version.hashes:
@@ -357,13 +406,21 @@ def _pull(transfer: Transfer, run: str, number: int, name: str, trust_code: bool
             return False
         as_pulled = common is not None and here.hashes == common.hashes
         if not as_pulled or target.is_symlink() or in_use([RunDirectory(target)]):
-            why = "is newer, and the one here is a link, or at work" if as_pulled else "differs from what is here"
-            raise QexpError(f"{name} in {remote.shown} {why}; pull it under another name with `name`")
+            why = (
+                "is newer, and the one here is a link, or at work"
+                if as_pulled
+                else "differs from what is here"
+            )
+            raise QexpError(
+                f"{name} in {remote.shown} {why}; pull it under another name with `name`"
+            )
     if len(version.files) > MANY_FILES:
         as_warning(f"{run} has {len(version.files):,} files, which may take minutes")
     size = sum(entry[1] for entry in version.files.values())
     if size > shutil.disk_usage(target.parent).free:
-        raise QexpError(f"{run} has {files.in_bytes(size)}, more than the free space on the disk of runs/")
+        raise QexpError(
+            f"{run} has {files.in_bytes(size)}, more than the free space on the disk of runs/"
+        )
     with folders.drafted(target) as draft:
         directory, where = RunDirectory(draft / run), f"{remote.shown}/{path_of(run, number)}"
         _fetch(transfer, version, directory.path)
@@ -386,7 +443,8 @@ def _fetch(transfer: Transfer, version: Version, folder: Path) -> None:
         (folder / path).mkdir(parents=True, exist_ok=True)
 
     transfer.remote.fetch(
-        {folder / path: (entry[0], entry[1]) for path, entry in version.files.items()}, transfer.require_going_on
+        {folder / path: (entry[0], entry[1]) for path, entry in version.files.items()},
+        transfer.require_going_on,
     )
     for path, (_, size, mode, changed) in version.files.items():
         (folder / path).chmod(archive.permissions(mode))
@@ -408,7 +466,9 @@ def _push_launch(launch: Launch, remote: Remote) -> None:
 
 def _launch_in(remote: Remote, reference: str) -> LaunchRecord:
     """A launch in a remote, by its id, a unique prefix of it, or `last`."""
-    ids = sorted(match[1] for name in remote.sizes("launches") if (match := LAUNCH_FILE.fullmatch(name)))
+    ids = sorted(
+        match[1] for name in remote.sizes("launches") if (match := LAUNCH_FILE.fullmatch(name))
+    )
     found = launch_among(ids, reference)
     path = f"launches/{found}.json"
     try:
@@ -422,6 +482,8 @@ def _write_launch(launch: LaunchRecord, workspace: Workspace) -> None:
     here = Launch(workspace.runs / ".launches" / launch.id)
     if not here.record_file.exists():
         files.make_folder(here.folder)
-        formats.write_json(here.record_file, replace(launch, launcher="local", settings={}).document())
+        formats.write_json(
+            here.record_file, replace(launch, launcher="local", settings={}).document()
+        )
     elif here.record().runs != launch.runs:
         raise QexpError(f"there is another launch {launch.id} here; its runs were pulled")

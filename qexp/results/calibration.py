@@ -1,6 +1,8 @@
-"""How sure the posteriors of a run may be: `results/calibration.json`, and its numbers in `calibration.nc`.
+"""How sure the posteriors of a run may be: `results/calibration.json`, and its numbers in
+`calibration.nc`.
 
-Those are of the network's head and the whole prior; other kinds have names of their own: `calibration_refined.json`.
+Those are of the network's head and the whole prior; other kinds have names of their own:
+`calibration_refined.json`.
 """
 
 from __future__ import annotations
@@ -23,8 +25,8 @@ from qexp.store.directory import RunDirectory
 from qexp.store.documents import Part
 
 HEAD, REFINED, RECALIBRATED = "head", "refined", "recalibrated"
-"""Whose posteriors are tested: the network head's, those of the likelihood, found from the network's estimates, or the
-head's as an earlier calibration widens them.
+"""Whose posteriors are tested: the network head's, those of the likelihood, found from the
+network's estimates, or the head's as an earlier calibration widens them.
 """
 KINDS = HEAD, REFINED, RECALIBRATED
 
@@ -38,7 +40,9 @@ FEW_OBSERVATIONS = 20
 """Observations in a cell below which nothing is said of it."""
 
 INTERVAL = 0.9
-"""Probability of the intervals whose widths are reported, and whose coverage is looked at in cells."""
+"""Probability of the intervals whose widths are reported, and whose coverage is looked at in
+cells.
+"""
 
 WELL_ABOVE = 10.0
 """Signal-to-noise ratio from which widths are compared with the Cramér–Rao bound."""
@@ -47,13 +51,19 @@ CLEAR_ERRORS = 3.0
 """Standard errors from where a mean is called too high or too low."""
 
 TELLING_RATIO = 0.85
-"""Ratio of widths that so many observations must show before silence is called calibrated: about 500 do."""
+"""Ratio of widths that so many observations must show before silence is called calibrated: about
+500 do.
+"""
 
 SLIGHT_DIFFERENCE = 0.03
-"""Difference of the share of truths in 90 % intervals from 0.9 below which their width is called slightly wrong."""
+"""Difference of the share of truths in 90 % intervals from 0.9 below which their width is called
+slightly wrong.
+"""
 
 SIGNIFICANT_P = 0.05
-"""Probability with which the tests of a calibration together find any fault in calibrated posteriors (Bonferroni)."""
+"""Probability with which the tests of a calibration together find any fault in calibrated
+posteriors (Bonferroni).
+"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,7 +94,9 @@ class CellShare(Part):
 
 @dataclass(frozen=True, kw_only=True)
 class LocalCoverage(Part):
-    """Where the 90 % intervals of an output are too narrow or too wide, by where the estimates lie."""
+    """Where the 90 % intervals of an output are too narrow or too wide, by where the estimates
+    lie.
+    """
 
     LEFT_OUT = ("fewest", "most")
 
@@ -97,7 +109,9 @@ class LocalCoverage(Part):
     wide: int
     """Those whose intervals are too wide beyond chance."""
     p_value: float
-    """Of a regression of whether intervals hold the truth on all estimates, against a constant share."""
+    """Of a regression of whether intervals hold the truth on all estimates, against a constant
+    share.
+    """
     fewest: CellShare | None = None
     """The cell in which the fewest intervals hold the truth, if one has enough observations."""
     most: CellShare | None = None
@@ -122,7 +136,9 @@ class WidthRatio(Part):
 
 @dataclass(frozen=True, kw_only=True)
 class BoundRatio(Part):
-    """The median ratio of widths of 90 % intervals to 3.29 standard deviations of the Cramér–Rao bound."""
+    """The median ratio of widths of 90 % intervals to 3.29 standard deviations of the Cramér–Rao
+    bound.
+    """
 
     median: float
     """Below 1 is possible: the bound is asymptotic, and knows no prior."""
@@ -143,11 +159,15 @@ class OutputCalibration(Part):
     unit: str
     """Unit of the output."""
     p_value: float
-    """Of the ranks of the true values: the probability that those in calibrated posteriors leave the band as far."""
+    """Of the ranks of the true values: the probability that those in calibrated posteriors leave
+    the band as far.
+    """
     mean_position: float
     """Mean share of draws below the true value: 0.5 if medians are right."""
     spread: float
-    """Mean square of the positions' distance from 0.5, times 12: 1 if right, more if posteriors are too narrow."""
+    """Mean square of the positions' distance from 0.5, times 12: 1 if right, more if posteriors are
+    too narrow.
+    """
     width: float
     """Median width of 90 % intervals, in the output's unit."""
     coverage: tuple[CoverageShare, ...]
@@ -157,10 +177,14 @@ class OutputCalibration(Part):
     width_ratio: WidthRatio | None = None
     """Widths beside those of exact posteriors, if these were computed."""
     bound_ratio: BoundRatio | None = None
-    """Widths beside the Cramér–Rao bound, if there is one and exact posteriors were not computed."""
+    """Widths beside the Cramér–Rao bound, if there is one and exact posteriors were not
+    computed.
+    """
 
     def width_fault(self, observations: int) -> str:
-        """`narrow` or `wide` if the mean square of positions says so, whose standard error is known; or nothing."""
+        """`narrow` or `wide` if the mean square of positions says so, whose standard error is
+        known; or nothing.
+        """
         spread = self.spread - 1
         if abs(spread) <= CLEAR_ERRORS * math.sqrt(0.8 / observations):
             return ""
@@ -187,7 +211,11 @@ class OutputCalibration(Part):
         """Whether the output is calibrated, in some words."""
         observations, least = calibration.observations, calibration.least
         if self.p_value < least:
-            slightly = "slightly " if abs(self.coverage_of_interval.share - INTERVAL) < SLIGHT_DIFFERENCE else ""
+            slightly = (
+                "slightly "
+                if abs(self.coverage_of_interval.share - INTERVAL) < SLIGHT_DIFFERENCE
+                else ""
+            )
             width, median = self.width_fault(observations), self.median_fault(observations)
             faults = [f"{slightly}too {width}"] if width else []
             faults += [f"medians too {median}"] if median else []
@@ -221,7 +249,9 @@ class Regions(Part):
 
 @dataclass(frozen=True, kw_only=True)
 class ExactComparison(Part):
-    """Draws beside those of exact posteriors of the same observations, distinguished by a classifier."""
+    """Draws beside those of exact posteriors of the same observations, distinguished by a
+    classifier.
+    """
 
     observations: int
     """Number of observations."""
@@ -250,11 +280,17 @@ class Calibration(Part):
     recalibrated: str = ""
     """The part whose calibration widened the posteriors; empty if none did."""
     caution: str = ""
-    """Why even sound posteriors would not be calibrated on these observations; empty if they would."""
+    """Why even sound posteriors would not be calibrated on these observations; empty if they
+    would.
+    """
     doubted: int = 0
-    """Number of observations whose draws are, by the diagnostics of their method, not to be trusted."""
+    """Number of observations whose draws are, by the diagnostics of their method, not to be
+    trusted.
+    """
     part: str
-    """Part of the distributions that the values were drawn from: all, train, validation or test; or given."""
+    """Part of the distributions that the values were drawn from: all, train, validation or test; or
+    given.
+    """
     seed: int
     """Of the observations and draws."""
     observations: int
@@ -264,9 +300,13 @@ class Calibration(Part):
     created: str
     """When it was made, in UTC."""
     notices_narrow: float
-    """Ratio of widths of too narrow intervals to calibrated ones that ranks show in nine of ten cases; 0 if none."""
+    """Ratio of widths of too narrow intervals to calibrated ones that ranks show in nine of ten
+    cases; 0 if none.
+    """
     notices_shift: float | None
-    """Shift of medians, in posterior standard deviations, that ranks show in nine of ten cases; null if none."""
+    """Shift of medians, in posterior standard deviations, that ranks show in nine of ten cases;
+    null if none.
+    """
     outputs: Mapping[str, OutputCalibration] = field(default_factory=dict)
     """Output → its calibration."""
     density: Regions | None = None
@@ -278,7 +318,9 @@ class Calibration(Part):
 
     @classmethod
     def from_document(cls, document: Any) -> Self:
-        """Read a document, also one of the time when `observations` were called `draws`, and `draws` `samples`."""
+        """Read a document, also one of the time when `observations` were called `draws`, and
+        `draws` `samples`.
+        """
         if isinstance(document, dict) and "samples" in document:
             today = {"draws": "observations", "samples": "draws"}
             document = {today.get(key, key): value for key, value in document.items()}
@@ -286,7 +328,9 @@ class Calibration(Part):
 
     @property
     def kind(self) -> str:
-        """`head`, `refined` or `recalibrated`; with the part, if values are not from the whole prior: `head_train`."""
+        """`head`, `refined` or `recalibrated`; with the part, if values are not from the whole
+        prior: `head_train`.
+        """
         return self._posteriors if self.part == WHOLE else f"{self._posteriors}_{self.part}"
 
     @property
@@ -299,19 +343,29 @@ class Calibration(Part):
 
     @property
     def kind_in_words(self) -> str:
-        """`head`, `refined`, `head, training part`: whose posteriors, and where they were tested."""
-        return self._posteriors if self.part == WHOLE else f"{self._posteriors}, {self.part_in_words}"
+        """`head`, `refined`, `head, training part`: whose posteriors, and where they were
+        tested.
+        """
+        return (
+            self._posteriors if self.part == WHOLE else f"{self._posteriors}, {self.part_in_words}"
+        )
 
     @property
     def regions(self) -> dict[str, Regions]:
-        """Regions of all outputs together, by name; none for a single output, of which the ranks say all."""
+        """Regions of all outputs together, by name; none for a single output, of which the ranks
+        say all.
+        """
         regions = {"density": self.density, "balls": self.balls} if len(self.outputs) > 1 else {}
         return {name: region for name, region in regions.items() if region is not None}
 
     @property
     def p_values(self) -> list[float]:
         """Of all tests: of the ranks and of the places of each output, and of regions of all."""
-        of_outputs = [p_value for output in self.outputs.values() for p_value in (output.p_value, output.local.p_value)]
+        of_outputs = [
+            p_value
+            for output in self.outputs.values()
+            for p_value in (output.p_value, output.local.p_value)
+        ]
         return [*of_outputs, *(region.p_value for region in self.regions.values())]
 
     @property
@@ -339,14 +393,21 @@ PARTS = {
 
 
 def with_verdict(calibration: Calibration) -> Calibration:
-    """A calibration that says in a line what its tests find: `depth: slightly too wide; 2,000 observations`."""
-    words = [f"{in_words(name)}: {output.verdict(calibration)}" for name, output in calibration.outputs.items()]
+    """A calibration that says in a line what its tests find: `depth: slightly too wide; 2,000
+    observations`.
+    """
+    words = [
+        f"{in_words(name)}: {output.verdict(calibration)}"
+        for name, output in calibration.outputs.items()
+    ]
     words += [
         f"{REGIONS[name]} hold the truth {region.fault} than they should"
         for name, region in calibration.regions.items()
         if region.p_value < calibration.least
     ]
-    part = {WHOLE: "", GIVEN: " that were given"}.get(calibration.part, f" of the part '{calibration.part}'")
+    part = {WHOLE: "", GIVEN: " that were given"}.get(
+        calibration.part, f" of the part '{calibration.part}'"
+    )
     words.append(f"{calibration.observations:,} observations{part}")
     if calibration.doubted:
         words.append(f"{calibration.doubted:,} of them with samples that are not to be trusted")
@@ -355,13 +416,17 @@ def with_verdict(calibration: Calibration) -> Calibration:
     if head and wrong:
         # Longer training makes narrow posteriors narrower.
         narrow = any(of.width_fault(calibration.observations) == "narrow" for of in wrong)
-        words.append(f"{'' if narrow else 'longer training, '}more simulations or a recalibration may help")
+        words.append(
+            f"{'' if narrow else 'longer training, '}more simulations or a recalibration may help"
+        )
     words += ["see the caution"] if calibration.caution else []
     return replace(calibration, verdict="; ".join(words))
 
 
 def name_of_file(kind: str, ending: str) -> str:
-    """The file, in a run's `results`, of a kind of calibration: of what is recorded (json), or of its numbers (nc)."""
+    """The file, in a run's `results`, of a kind of calibration: of what is recorded (json), or of
+    its numbers (nc).
+    """
     return f"calibration.{ending}" if kind == HEAD else f"calibration_{kind}.{ending}"
 
 
@@ -382,8 +447,8 @@ RECORD = "record"
 
 
 def record_to_restore(numbers: Path) -> bytes | None:
-    """What is recorded of numbers whose calibration was killed before it was written; None where it was, and b"" where
-    it is unknown.
+    """What is recorded of numbers whose calibration was killed before it was written; None where it
+    was, and b"" where it is unknown.
     """
     import h5py
 
@@ -391,7 +456,8 @@ def record_to_restore(numbers: Path) -> bytes | None:
     try:
         with h5py.File(numbers) as file:
             formats.require_own_numbers(file)
-            created, text = file.attrs["created"], bytes(file[RECORD][()]) if RECORD in file else b""
+            created = file.attrs["created"]
+            text = bytes(file[RECORD][()]) if RECORD in file else b""
     except (OSError, KeyError):
         return b""
     with suppress(FileNotFoundError):
@@ -401,11 +467,16 @@ def record_to_restore(numbers: Path) -> bytes | None:
 
 
 def keep_calibration(directory: RunDirectory, calibration: Calibration, numbers: bytes) -> None:
-    """Write a calibration into a run, in place of the one of its kind; `numbers` is the content of a NetCDF file."""
+    """Write a calibration into a run, in place of the one of its kind; `numbers` is the content of
+    a NetCDF file.
+    """
     files.make_folder(directory.results)
     document = formats.json_bytes(calibration.document())
-    record, table = (directory.results / name_of_file(calibration.kind, ending) for ending in ("json", "nc"))
-    # Both are complete before either replaces an earlier one; of the numbers alone the record can be written again.
+    record, table = (
+        directory.results / name_of_file(calibration.kind, ending) for ending in ("json", "nc")
+    )
+    # Both are complete before either replaces an earlier one; of the numbers alone the record can
+    # be written again.
     with files.replacing(record) as of_record, files.replacing(table) as of_numbers:
         of_numbers.write(numbers)
         of_record.write(document)
@@ -413,7 +484,9 @@ def keep_calibration(directory: RunDirectory, calibration: Calibration, numbers:
 
 
 class Calibrations(Results):
-    """All kinds of calibration of a run; its columns also have how often the intervals of held-out rows hold them."""
+    """All kinds of calibration of a run; its columns also have how often the intervals of held-out
+    rows hold them.
+    """
 
     section = "Calibration"
     drawn_by = "qexp.web.drawings:calibration_drawings"
@@ -424,7 +497,9 @@ class Calibrations(Results):
         return calibrations_of(self.directory)
 
     def document(self) -> dict[str, Any]:
-        documents = {kind: calibration.document() for kind, calibration in self.calibrations.items()}
+        documents = {
+            kind: calibration.document() for kind, calibration in self.calibrations.items()
+        }
         return {"calibration": next(iter(documents.values()), None), "calibrations": documents}
 
     def tables(self) -> Parts:
@@ -436,7 +511,8 @@ class Calibrations(Results):
     def columns(self) -> Columns:
         columns: Columns = {}
         intervals = intervals_of(self.directory)
-        for coverage in [] if intervals is None else intervals.overall:  # of all held-out rows together
+        # of all held-out rows together
+        for coverage in [] if intervals is None else intervals.overall:
             if coverage.n:
                 numbers = columns.setdefault(coverage.output, {})
                 numbers[f"coverage_{100 * coverage.interval:.0f}"] = coverage.covered / coverage.n
@@ -457,7 +533,10 @@ class Calibrations(Results):
 
     @staticmethod
     def possible_columns(units: Mapping[str, str]) -> dict[str, str]:
-        outputs = [*((output, unit, OF_OUTPUT) for output, unit in units.items()), (JOINT, "", OF_ALL)]
+        outputs = [
+            *((output, unit, OF_OUTPUT) for output, unit in units.items()),
+            (JOINT, "", OF_ALL),
+        ]
         return {
             f"calibration.{output}.{_column(kind, name)}": unit if name == WIDTH else ""
             for output, unit, names in outputs
@@ -468,12 +547,19 @@ class Calibrations(Results):
 
 # Columns of listings.
 #
-# `calibration.depth.coverage_90` is of the network's head on the whole prior, or of held-out rows; of other kinds of
-# calibration it is `calibration.depth.refined.coverage_90`. So nothing is compared that is not alike.
+# `calibration.depth.coverage_90` is of the network's head on the whole prior, or of held-out rows;
+# of other kinds of calibration it is `calibration.depth.refined.coverage_90`. So nothing is
+# compared that is not alike.
 
 WIDTH = "width"
 
-OF_OUTPUT = (*(f"coverage_{percent}" for percent in (50, 68, 90, 95)), "p_value", WIDTH, "width_ratio", "bound_ratio")
+OF_OUTPUT = (
+    *(f"coverage_{percent}" for percent in (50, 68, 90, 95)),
+    "p_value",
+    WIDTH,
+    "width_ratio",
+    "bound_ratio",
+)
 """Last steps of columns on one output."""
 
 OF_ALL = ("passed", "density_p_value", "balls_p_value", "c2st")
@@ -498,7 +584,10 @@ def _column(kind: str, name: str) -> str:
 def _columns_of(calibration: Calibration) -> Columns:
     columns: Columns = {}
     for name, output in calibration.outputs.items():
-        numbers = {f"coverage_{100 * coverage.probability:.0f}": coverage.share for coverage in output.coverage}
+        numbers = {
+            f"coverage_{100 * coverage.probability:.0f}": coverage.share
+            for coverage in output.coverage
+        }
         ratios = {"width_ratio": output.width_ratio, "bound_ratio": output.bound_ratio}
         medians = {key: ratio.median for key, ratio in ratios.items() if ratio is not None}
         columns[name] = {**numbers, "p_value": output.p_value, WIDTH: output.width, **medians}
@@ -513,15 +602,21 @@ def _columns_of(calibration: Calibration) -> Columns:
 
 # Calibrations for readers: a table, and verdicts in sentences.
 #
-# Among the tests of a calibration the least p-value is small by chance: what is called a fault has a probability of at
-# most `SIGNIFICANT_P` for all tests together (Bonferroni).
+# Among the tests of a calibration the least p-value is small by chance: what is called a fault has
+# a probability of at most `SIGNIFICANT_P` for all tests together (Bonferroni).
 
 
 def calibration_tables(calibrations: Collection[Calibration]) -> Parts:
-    """All that is said of the calibrations of a run: verdicts, one table, and each in turn; nothing without any."""
+    """All that is said of the calibrations of a run: verdicts, one table, and each in turn; nothing
+    without any.
+    """
     several = len(calibrations) > 1
     for calibration in calibrations:
-        yield f"{calibration.kind_in_words}: {calibration.verdict}" if several else calibration.verdict
+        yield (
+            f"{calibration.kind_in_words}: {calibration.verdict}"
+            if several
+            else calibration.verdict
+        )
     if calibrations:
         yield _table_of_kinds(calibrations)
     for calibration in calibrations:
@@ -530,12 +625,18 @@ def calibration_tables(calibrations: Collection[Calibration]) -> Parts:
 
 def table_of_runs(calibrations: Mapping[str, Calibration]) -> Table:
     """A line for each run: its 90 % intervals, and whether a test finds a fault."""
-    names = list(dict.fromkeys(name for calibration in calibrations.values() for name in calibration.outputs))
+    names = list(
+        dict.fromkeys(name for calibration in calibrations.values() for name in calibration.outputs)
+    )
     ratios = _ratios(calibrations.values())
     exact = any(calibration.exact for calibration in calibrations.values())
     columns = ["run", "tests"]
     for name in names:
-        columns += [f"{name} in {100 * INTERVAL:g} %", f"{name} width", *(f"{name} / {ratio}" for ratio in ratios)]
+        columns += [
+            f"{name} in {100 * INTERVAL:g} %",
+            f"{name} width",
+            *(f"{name} / {ratio}" for ratio in ratios),
+        ]
     columns += ["C2ST"] if exact else []
     rows = []
     for run, calibration in calibrations.items():
@@ -547,7 +648,9 @@ def table_of_runs(calibrations: Mapping[str, Calibration]) -> Table:
                 share = f"{100 * output.coverage_of_interval.share:.1f} %"
                 cells += [share, output.width_in_words, *_widths_beside(output, ratios)]
         if exact:
-            cells.append(NONE if calibration.exact is None else f"{100 * calibration.exact.accuracy:.1f} %")
+            cells.append(
+                NONE if calibration.exact is None else f"{100 * calibration.exact.accuracy:.1f} %"
+            )
         faults, tests = calibration.faults, len(calibration.p_values)
         rows.append([run, f"{faults} of {tests} find a fault" if faults else "passed", *cells])
     kinds = dict.fromkeys(calibration.kind_in_words for calibration in calibrations.values())
@@ -557,7 +660,8 @@ def table_of_runs(calibrations: Mapping[str, Calibration]) -> Table:
 def _ratios(calibrations: Iterable[Calibration]) -> list[str]:
     """What widths of any of the calibrations are compared with."""
     outputs = [output for calibration in calibrations for output in calibration.outputs.values()]
-    exact, bound = any(output.width_ratio for output in outputs), any(output.bound_ratio for output in outputs)
+    exact = any(output.width_ratio for output in outputs)
+    bound = any(output.bound_ratio for output in outputs)
     return [*(["exact"] if exact else []), *(["bound"] if bound else [])]
 
 
@@ -569,7 +673,10 @@ def _widths_beside(output: OutputCalibration, ratios: Sequence[str]) -> list[str
 def _table_of_kinds(calibrations: Collection[Calibration]) -> Table:
     """A row per output and kind of calibration, then one for each kind of region of all outputs."""
     several, ratios = len(calibrations) > 1, _ratios(calibrations)
-    shares = [f"in {100 * coverage.probability:g} %" for coverage in next(iter(calibrations)).balls.coverage]
+    shares = [
+        f"in {100 * coverage.probability:g} %"
+        for coverage in next(iter(calibrations)).balls.coverage
+    ]
     texts = ["of", *(["posteriors"] if several else [])]
     columns = [*texts, *shares, "p", "median width", *(f"width / {name}" for name in ratios)]
     rows = []
@@ -578,7 +685,14 @@ def _table_of_kinds(calibrations: Collection[Calibration]) -> Table:
             if (output := calibration.outputs.get(name)) is not None:
                 kind = [calibration.kind_in_words] if several else []
                 cells = [*_percents(output.coverage), chance(output.p_value), output.width_in_words]
-                rows.append([f"intervals of {in_words(name)}", *kind, *cells, *_widths_beside(output, ratios)])
+                rows.append(
+                    [
+                        f"intervals of {in_words(name)}",
+                        *kind,
+                        *cells,
+                        *_widths_beside(output, ratios),
+                    ]
+                )
     for name, words in REGIONS.items():
         for calibration in calibrations:
             if (region := calibration.regions.get(name)) is not None:
@@ -594,21 +708,25 @@ def _percents(coverage: Iterable[CoverageShare]) -> list[str]:
 
 
 def _sentences(calibration: Calibration) -> Iterator[str]:
-    by = "the likelihood, from the network's estimates" if calibration.refined else "the network's posterior head"
+    by = (
+        "the likelihood, from the network's estimates"
+        if calibration.refined
+        else "the network's posterior head"
+    )
     if calibration.recalibrated:
         by += f", recalibrated by the {PARTS[calibration.recalibrated]}"
     drawn = "given" if calibration.part == GIVEN else f"drawn from the {calibration.part_in_words}"
     yield (
-        f"calibration: {calibration.observations:,} observations of {calibration.dataset}, {drawn} (seed "
-        f"{calibration.seed}), {calibration.draws:,} draws from the posterior of each, by {by}; "
-        f"{_expected(calibration)}"
+        f"calibration: {calibration.observations:,} observations of {calibration.dataset}, {drawn}"
+        f" (seed {calibration.seed}), {calibration.draws:,} draws from the posterior of each, by"
+        f" {by}; {_expected(calibration)}"
     )
     if calibration.caution:
         yield calibration.caution
     if calibration.doubted:
         yield (
-            f"of {calibration.doubted:,} observations the samples are not to be trusted, by the diagnostics of their "
-            "method"
+            f"of {calibration.doubted:,} observations the samples are not to be trusted, by the"
+            " diagnostics of their method"
         )
     for name, output in calibration.outputs.items():
         yield from _of_intervals(name, output, calibration)
@@ -617,13 +735,17 @@ def _sentences(calibration: Calibration) -> Iterator[str]:
         yield from _of_widths(name, output)
     if any(output.bound_ratio for output in calibration.outputs.values()):
         yield "this bound is asymptotic and knows no prior: ratios below one are possible"
-    yield from _jointly({REGIONS[name]: region for name, region in calibration.regions.items()}, calibration.least)
+    yield from _jointly(
+        {REGIONS[name]: region for name, region in calibration.regions.items()}, calibration.least
+    )
     if (exact := calibration.exact) is not None:
-        share, error, most = (100 * accuracy for accuracy in (exact.accuracy, exact.standard_error, exact.largest))
+        share, error, most = (
+            100 * accuracy for accuracy in (exact.accuracy, exact.standard_error, exact.largest)
+        )
         yield (
-            f"a classifier distinguishes the draws of {exact.observations} posteriors from those of exact ones in "
-            f"{share:.1f} ± {error:.1f} % of cases (C2ST: 50 % if they are equal; for the worst {most:.0f} %; "
-            f"{exact.classifier})"
+            f"a classifier distinguishes the draws of {exact.observations} posteriors from those of"
+            f" exact ones in {share:.1f} ± {error:.1f} % of cases (C2ST: 50 % if they are equal;"
+            f" for the worst {most:.0f} %; {exact.classifier})"
         )
     yield what_would_be_noticed(calibration)
 
@@ -631,7 +753,10 @@ def _sentences(calibration: Calibration) -> Iterator[str]:
 def _expected(calibration: Calibration) -> str:
     coverage = next(iter(calibration.outputs.values())).coverage_of_interval
     low, high = (100 * end for end in coverage.expected)
-    return f"right {100 * coverage.probability:g} % intervals hold {low:.1f} to {high:.1f} % of so many"
+    return (
+        f"right {100 * coverage.probability:g} % intervals hold {low:.1f} to {high:.1f} % of so"
+        " many"
+    )
 
 
 # What the table shows without a fault is not said again.
@@ -662,7 +787,10 @@ def _of_ranks(name: str, output: OutputCalibration, calibration: Calibration) ->
         faults.append(f"medians tend to be too {fault}, as {below}")
     if fault := output.width_fault(calibration.observations):
         faults.append(f"posteriors tend to be too {fault}")
-    yield f"{words} are not uniform ({equal}): {'; '.join(faults) or 'the shape of the posteriors is wrong'}"
+    yield (
+        f"{words} are not uniform ({equal}):"
+        f" {'; '.join(faults) or 'the shape of the posteriors is wrong'}"
+    )
 
 
 def _of_cells(name: str, local: LocalCoverage, calibration: Calibration) -> Iterator[str]:
@@ -671,7 +799,9 @@ def _of_cells(name: str, local: LocalCoverage, calibration: Calibration) -> Iter
     if not local.cells:
         yield f"where {words} are wrong is unknown: no cell has enough observations"
         return
-    cells = f"{local.cells} cells of estimated {' and '.join(in_words(axis) for axis in local.axes)}"
+    cells = (
+        f"{local.cells} cells of estimated {' and '.join(in_words(axis) for axis in local.axes)}"
+    )
     wrong = " and ".join(local.wrong_in_words)
     clearly = f"; they are {wrong} of {cells}" if wrong else ""
     if local.p_value >= calibration.least:
@@ -679,17 +809,23 @@ def _of_cells(name: str, local: LocalCoverage, calibration: Calibration) -> Iter
             yield f"{words} are {wrong} of {cells}"
         return
     chances = equals(local.p_value, calibration.least)
-    depends = f"{words} hold the truth more often in some places than in others ({chances}){clearly}"
+    depends = (
+        f"{words} hold the truth more often in some places than in others ({chances}){clearly}"
+    )
     if local.fewest is None or local.most is None:
         yield depends
         return
-    yield f"{depends}: in single cells from {_cell(local.fewest, calibration)} to {_cell(local.most, calibration)}"
+    yield (
+        f"{depends}: in single cells from {_cell(local.fewest, calibration)} to"
+        f" {_cell(local.most, calibration)}"
+    )
 
 
 def _cell(cell: CellShare, calibration: Calibration) -> str:
     """`84 % (of 51 with depth 1.2 to 1.4 km, volume change 0.3 to 0.5 × 10⁶ m³)`."""
     ends = ", ".join(
-        f"{in_words(name)} {number_with_unit(f'{low:.3g} to {high:.3g}', calibration.outputs[name].unit)}"
+        f"{in_words(name)}"
+        f" {number_with_unit(f'{low:.3g} to {high:.3g}', calibration.outputs[name].unit)}"
         for name, (low, high) in cell.between.items()
     )
     return f"{100 * cell.share:.0f} % (of {cell.observations:,} with {ends})"
@@ -700,15 +836,17 @@ def _of_widths(name: str, output: OutputCalibration) -> Iterator[str]:
     if (exact := output.width_ratio) is not None:
         low, high = exact.interval
         yield (
-            f"the 90 % intervals of {in_words(name)} are {_ratio(exact.median)} times as wide as those of exact "
-            f"posteriors (median, with 95 % interval {_ratio(low)} to {_ratio(high)})"
+            f"the 90 % intervals of {in_words(name)} are {_ratio(exact.median)} times as wide as"
+            f" those of exact posteriors (median, with 95 % interval {_ratio(low)} to"
+            f" {_ratio(high)})"
         )
     if (bound := output.bound_ratio) is not None:
         low, high = bound.interval
         yield (
-            f"the 90 % intervals of {in_words(name)} are {_ratio(bound.median)} times as wide as 3.29 standard "
-            f"deviations of the Cramér–Rao bound (median of the {bound.observations:,} of {bound.of:,} observations "
-            f"with a signal-to-noise ratio above {WELL_ABOVE:g}, with 95 % interval {_ratio(low)} to {_ratio(high)})"
+            f"the 90 % intervals of {in_words(name)} are {_ratio(bound.median)} times as wide as"
+            " 3.29 standard deviations of the Cramér–Rao bound (median of the"
+            f" {bound.observations:,} of {bound.of:,} observations with a signal-to-noise ratio"
+            f" above {WELL_ABOVE:g}, with 95 % interval {_ratio(low)} to {_ratio(high)})"
         )
 
 
@@ -721,20 +859,26 @@ def _jointly(regions: Mapping[str, Regions], least: float) -> Iterator[str]:
     wrong = {words: region for words, region in regions.items() if region.p_value < least}
     for words, region in wrong.items():
         yield (
-            f"{words} hold the truth {region.fault} than they should ({equals(region.p_value, least)}): those of "
-            f"{100 * region.worst.probability:g} % in {100 * region.worst.share:.1f} % of observations"
+            f"{words} hold the truth {region.fault} than they should"
+            f" ({equals(region.p_value, least)}): those of {100 * region.worst.probability:g} % in"
+            f" {100 * region.worst.share:.1f} % of observations"
         )
 
 
 def what_would_be_noticed(calibration: Calibration) -> str:
-    """Which faults this number of observations would show, so that nobody takes silence for soundness."""
+    """Which faults this number of observations would show, so that nobody takes silence for
+    soundness.
+    """
     observations = f"{calibration.observations:,} observations"
     if not calibration.notices_narrow or calibration.notices_shift is None:
-        return f"{observations} would show hardly any fault, so that silence means little; take more"
+        return (
+            f"{observations} would show hardly any fault, so that silence means little; take more"
+        )
     return (
-        f"power of the test: had posteriors been {100 * (1 - calibration.notices_narrow):.0f} % too narrow, or their "
-        f"medians off by {calibration.notices_shift:.2g} of their standard deviations, the ranks of {observations} "
-        "would show it in nine of ten cases; smaller faults can stay unseen"
+        f"power of the test: had posteriors been {100 * (1 - calibration.notices_narrow):.0f} % too"
+        f" narrow, or their medians off by {calibration.notices_shift:.2g} of their standard"
+        f" deviations, the ranks of {observations} would show it in nine of ten cases; smaller"
+        " faults can stay unseen"
     )
 
 

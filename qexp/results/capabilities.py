@@ -1,4 +1,6 @@
-"""What each capability hands over to be shown of a run, by `show`, `ls`, `compare`, pages, reports and notebooks."""
+"""What each capability hands over to be shown of a run, by `show`, `ls`, `compare`, pages, reports
+and notebooks.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +24,8 @@ CAPABILITIES = {
     "held_out_intervals": "qexp.results.intervals:IntervalsOfRows",
     "calibration": "qexp.results.calibration:Calibrations",
 }
-"""Name → its `Results`, as "module:class", loaded when they are shown; in the order in which they are.
+"""Name → its `Results`, as "module:class", loaded when they are shown; in the order in which they
+are.
 
 Its columns in listings begin with the name: `calibration.depth.coverage_90`.
 """
@@ -31,19 +34,25 @@ MOST_GROUPS = 40
 """Most lines of numbers by group."""
 
 Parts = Iterator[Table | str]
-"""Tables with their titles and units, and the sentences that belong to them, in the order in which they are read."""
+"""Tables with their titles and units, and the sentences that belong to them, in the order in which
+they are read.
+"""
 
 Columns = dict[str, dict[str, float]]
 """Output → the rest of a column's name → number."""
 
 
 class Results:
-    """What a run, or an evaluation of it, has of one capability. Methods that are left out have nothing to show."""
+    """What a run, or an evaluation of it, has of one capability. Methods that are left out have
+    nothing to show.
+    """
 
     section: ClassVar[str] = "Results"
     """Title of the section of a page; neighbours in the table with the same title share it."""
     drawn_by: ClassVar[str] = ""
-    """What draws it for pages and notebooks, as "module:function" of the directory; `figures` are shown if empty."""
+    """What draws it for pages and notebooks, as "module:function" of the directory; `figures` are
+    shown if empty.
+    """
     folded: ClassVar[str] = ""
     """Title under which a notebook folds what is drawn; it is seen at once if empty."""
 
@@ -98,18 +107,29 @@ def results_of(directory: RunDirectory, record: Record | None = None) -> list[Re
 
 def documents_of(directory: RunDirectory) -> dict[str, Any]:
     """All keys that `qexp show RUN --json` adds to a record for its results."""
-    evaluations = {evaluation.name: evaluation.evaluation().document() for evaluation in evaluations_of(directory)}
-    documents = {key: value for results in results_of(directory) for key, value in results.document().items()}
+    evaluations = {
+        evaluation.name: evaluation.evaluation().document()
+        for evaluation in evaluations_of(directory)
+    }
+    documents = {
+        key: value for results in results_of(directory) for key, value in results.document().items()
+    }
     return {"evaluations": evaluations, **documents}
 
 
 def possible_columns(units: Mapping[str, str]) -> dict[str, str]:
     """All columns of capabilities that runs can have → unit. `units`: output → unit."""
-    return {column: unit for name in CAPABILITIES for column, unit in class_of(name).possible_columns(units).items()}
+    return {
+        column: unit
+        for name in CAPABILITIES
+        for column, unit in class_of(name).possible_columns(units).items()
+    }
 
 
 def compared_columns(directory: RunDirectory) -> Columns:
-    """Output → a column's name without the output, as in `calibration.width` → number: by which runs are compared."""
+    """Output → a column's name without the output, as in `calibration.width` → number: by which
+    runs are compared.
+    """
     columns: Columns = {}
     for capability, results in zip(CAPABILITIES, results_of(directory), strict=True):
         for output, numbers in results.compared().items():

@@ -1,4 +1,6 @@
-"""The errors of a network that learned another run's estimates, beside that run's: `results/distilled.json`."""
+"""The errors of a network that learned another run's estimates, beside that run's:
+`results/distilled.json`.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +19,9 @@ DISTILLED = "distilled.json"
 
 @dataclass(frozen=True, kw_only=True)
 class ErrorsOfBoth(Part):
-    """Root mean square errors of one output over the measured rows of the ensemble's data, in its unit."""
+    """Root mean square errors of one output over the measured rows of the ensemble's data, in its
+    unit.
+    """
 
     of_network: float
     """Of the network."""
@@ -50,11 +54,26 @@ class Distilled(Results):
         if (kept := self.kept) is None:
             return
         taught = self.directory.spec()["dataset"]["estimates_of"]
-        yield f"learned: estimates of {taught['run']}, of {taught['rows']}; test errors: over a tenth of these rows"
+        yield (
+            f"learned: estimates of {taught['run']}, of {taught['rows']}; test errors: over a tenth"
+            " of these rows"
+        )
         columns = ["output", "RMSE", "ensemble's", "ensemble's, held out", "unit"]
         rows = [
-            [output, *map(number, (both.of_network, both.of_run, both.held_out)), self.record.units[output]]
+            [
+                output,
+                *map(number, (both.of_network, both.of_run, both.held_out)),
+                self.record.units[output],
+            ]
             for output, both in kept.errors.items()
         ]
-        yield Table(f"errors over {kept.measured_rows:,} measured rows", columns, rows, frozenset(columns[1:4]))
-        yield "the ensemble, from which the network learned, has seen them; held out: by its networks that have not"
+        yield Table(
+            f"errors over {kept.measured_rows:,} measured rows",
+            columns,
+            rows,
+            frozenset(columns[1:4]),
+        )
+        yield (
+            "the ensemble, from which the network learned, has seen them; held out: by its networks"
+            " that have not"
+        )

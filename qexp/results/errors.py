@@ -1,4 +1,6 @@
-"""The errors of a run, or of an evaluation on other data: by metric, beside baselines, on whole frames, by group."""
+"""The errors of a run, or of an evaluation on other data: by metric, beside baselines, on whole
+frames, by group.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +15,16 @@ from qexp.base.quantities import QUANTITIES, number_with_unit, quantity, with_un
 from qexp.base.text import Table
 from qexp.errors import some
 from qexp.metrics.built_in import ALWAYS
-from qexp.metrics.meaning import MAIN_METRIC, NETWORK, NONE, OUTPUT, Meaning, number, tells_nothing, with_interval
+from qexp.metrics.meaning import (
+    MAIN_METRIC,
+    NETWORK,
+    NONE,
+    OUTPUT,
+    Meaning,
+    number,
+    tells_nothing,
+    with_interval,
+)
 from qexp.results.capabilities import MOST_GROUPS, Parts, Results
 from qexp.store.directory import RunDirectory
 from qexp.store.evaluations import EvaluationDirectory, EvaluationRecord
@@ -27,11 +38,21 @@ class Errors(Results):
     drawn_by = "qexp.web.run_page:baselines_drawn"
 
     def tables(self) -> Parts:
-        evaluation = self.directory.evaluation() if isinstance(self.directory, EvaluationDirectory) else None
+        evaluation = (
+            self.directory.evaluation() if isinstance(self.directory, EvaluationDirectory) else None
+        )
         if evaluation is None:
             return chain(own_results(self.directory, self.record), self._further())
-        words = f"evaluation {evaluation.name}: {evaluation_in_words(evaluation)}", independence_in_words(evaluation)
-        return chain(words, evaluation.warnings, results_with_intervals(self.record), self._on_frames_and_by_group())
+        words = (
+            f"evaluation {evaluation.name}: {evaluation_in_words(evaluation)}",
+            independence_in_words(evaluation),
+        )
+        return chain(
+            words,
+            evaluation.warnings,
+            results_with_intervals(self.record),
+            self._on_frames_and_by_group(),
+        )
 
     def tables_of_page(self) -> Parts:
         """With the intervals of metrics, where there are any."""
@@ -50,11 +71,18 @@ class Errors(Results):
 
 
 def own_results(directory: RunDirectory, record: Record) -> Parts:
-    """The numbers of a run; of a program that gave none the files that it wrote; nothing before there are any."""
+    """The numbers of a run; of a program that gave none the files that it wrote; nothing before
+    there are any.
+    """
     if record.results:
         of_all = [
-            # What the experience asks for has no room last: a terminal leaves out the columns on the right.
-            ([part, output], output, {name: metrics[name] for name in sorted(metrics, key=ALWAYS.__contains__)})
+            # What the experience asks for has no room last: a terminal leaves out the columns on
+            # the right.
+            (
+                [part, output],
+                output,
+                {name: metrics[name] for name in sorted(metrics, key=ALWAYS.__contains__)},
+            )
             for part, outputs in record.results.items()
             for output, metrics in outputs.items()
         ]
@@ -63,16 +91,26 @@ def own_results(directory: RunDirectory, record: Record) -> Parts:
             yield record.caution
         if select := directory.spec().get("select"):
             folds = [fold.record().fold for fold in directory.all_folds()]
-            yield from choices_in_words(select, [fold.chosen for fold in folds if fold and fold.chosen])
+            yield from choices_in_words(
+                select, [fold.chosen for fold in folds if fold and fold.chosen]
+            )
         yield from _hard_to_read(directory, record)
     elif (written := directory.written_by_program()) is not None:
-        rows = [[name, files.in_bytes(file["bytes"]), file["sha256"][:16]] for name, file in written.items()]
+        rows = [
+            [name, files.in_bytes(file["bytes"]), file["sha256"][:16]]
+            for name, file in written.items()
+        ]
         if rows:
-            yield Table("", ["file", "size", "sha256"], rows[:MOST_FILES], frozenset(("size", "sha256")))
+            yield Table(
+                "", ["file", "size", "sha256"], rows[:MOST_FILES], frozenset(("size", "sha256"))
+            )
             if len(rows) > MOST_FILES:
                 yield f"and {len(rows) - MOST_FILES:,} more files"
         else:
-            yield "The program gave no numbers and wrote no files into its run's folder; what it printed is in the log."
+            yield (
+                "The program gave no numbers and wrote no files into its run's folder; what it"
+                " printed is in the log."
+            )
         if record.caution:
             yield record.caution
 
@@ -81,8 +119,11 @@ MOST_CHOICES = 12
 """Values of a key, by the number of folds that chose them, that are told."""
 
 
-def choices_in_words(select: Mapping[str, Sequence[Any]], chosen: Sequence[Mapping[str, Any]]) -> Iterator[str]:
-    """How many folds chose which value, for each key with several; a value that ends the list may not be the best.
+def choices_in_words(
+    select: Mapping[str, Sequence[Any]], chosen: Sequence[Mapping[str, Any]]
+) -> Iterator[str]:
+    """How many folds chose which value, for each key with several; a value that ends the list may
+    not be the best.
 
     select  key → values to choose from
     chosen  per fold key → value
@@ -96,8 +137,12 @@ def choices_in_words(select: Mapping[str, Sequence[Any]], chosen: Sequence[Mappi
         if others := counts.total() - sum(count for _, count in shown):
             words += f", others in {others}"
         lists = [value if isinstance(value, list) else [value] for value in values]
-        numbers = "," not in key and all(type(number) in (int, float) for one in lists for number in one)
-        ends = [json.dumps(values[lists.index(end(lists))]) for end in (min, max)] if numbers else []
+        numbers = "," not in key and all(
+            type(number) in (int, float) for one in lists for number in one
+        )
+        ends = (
+            [json.dumps(values[lists.index(end(lists))]) for end in (min, max)] if numbers else []
+        )
         most = counts.most_common(1)[0][0]
         hint = f"; {most} ends the list, and values beyond it may be better" if most in ends else ""
         yield f"{key}, chosen on inner folds: {words}{hint}"
@@ -110,14 +155,18 @@ def _hard_to_read(directory: RunDirectory, record: Record) -> Parts:
     if not isinstance(dataset, dict) or not any(dataset.get("varyings", {}).values()):
         return
     if narrow := [name for name, metrics in of_test.items() if (metrics.get("r2") or 0) < 0]:
-        words = f"R² of {some(narrow)} may be below 0 with small errors, as held-out intervals are narrow"
+        words = (
+            f"R² of {some(narrow)} may be below 0 with small errors, as held-out intervals are"
+            " narrow"
+        )
         yield f"{words}: see 'Held-out intervals' in the documentation's explanations"
 
 
 def results_with_intervals(record: Record) -> Parts:
     """A row per output and metric, with the 95 % interval where there is one; then the caution."""
     rows = []
-    groups = {(group.of, group.name) for group in record.groups if group.of != "file"}  # rows of a file are single ones
+    # rows of a file are single ones
+    groups = {(group.of, group.name) for group in record.groups if group.of != "file"}
     over = _groups(len(groups)) if groups else ""
     for part, outputs in record.results.items():
         for output, metrics in outputs.items():
@@ -143,7 +192,11 @@ RELATIVE = ("mre", "median_relative_error")
 
 def shown(output: str, metric: str, value: float | None, meaning: Meaning) -> str:
     """A metric of an output for readers."""
-    return NONE if metric in RELATIVE and not quantity(output, QUANTITIES).natural_zero else number(value, meaning)
+    return (
+        NONE
+        if metric in RELATIVE and not quantity(output, QUANTITIES).natural_zero
+        else number(value, meaning)
+    )
 
 
 def _groups(count: int) -> str:
@@ -158,7 +211,10 @@ def field_errors(record: Record) -> Parts:
     rows = []
     for vector, values in errors.vectors.items():
         unit = record.units.get(vector.partition(", ")[0], "")
-        lengths = [number_with_unit(number(value), unit) for value in (values.mean_error, values.mean_speed)]
+        lengths = [
+            number_with_unit(number(value), unit)
+            for value in (values.mean_error, values.mean_speed)
+        ]
         rows.append([f"({vector})", *lengths, f"{number(values.percent)} %"])
     if rows:
         columns = ["vector", "mean error", "mean speed", "error / speed"]
@@ -168,8 +224,8 @@ def field_errors(record: Record) -> Parts:
     threads = f", {errors.threads} {called}" if errors.device == "cpu" else ""
     milliseconds = number(1000 * errors.seconds_per_frame)
     yield (
-        f"whole test frames, {errors.cells:,} cells; the network takes {milliseconds} ms for a frame of "
-        f"{height} x {width} cells ({errors.device}{threads})"
+        f"whole test frames, {errors.cells:,} cells; the network takes {milliseconds} ms for a"
+        f" frame of {height} x {width} cells ({errors.device}{threads})"
     )
 
 
@@ -178,7 +234,8 @@ def group_errors(record: Record) -> Parts:
     for kind in dict.fromkeys(group.of for group in record.groups):
         groups = [group for group in record.groups if group.of == kind]
         of_all = [
-            ([group.name, f"{group.n:,}", group.output], group.output, group.metrics) for group in groups[:MOST_GROUPS]
+            ([group.name, f"{group.n:,}", group.output], group.output, group.metrics)
+            for group in groups[:MOST_GROUPS]
         ]
         yield _of_metrics([kind, "n", "output"], of_all, record)
         if len(groups) > MOST_GROUPS:
@@ -186,18 +243,24 @@ def group_errors(record: Record) -> Parts:
 
 
 def _of_metrics(
-    words: list[str], rows: Sequence[tuple[list[str], str, Mapping[str, float | None]]], record: Record
+    words: list[str],
+    rows: Sequence[tuple[list[str], str, Mapping[str, float | None]]],
+    record: Record,
 ) -> Table:
-    """A column per metric, whose unit stands in the title where it is that of all rows, else in the column `unit`.
+    """A column per metric, whose unit stands in the title where it is that of all rows, else in the
+    column `unit`.
 
     words  titles of the columns before the metrics
     rows   their cells, an output, and its metrics
     """
     meanings = {
-        name: meaning_of(name, [record.metrics]) for name in dict.fromkeys(key for row in rows for key in row[2])
+        name: meaning_of(name, [record.metrics])
+        for name in dict.fromkeys(key for row in rows for key in row[2])
     }
     for name in RELATIVE:  # left out where all come from true values near zero
-        if name in meanings and all(number(row[2].get(name), meanings[name]).startswith(">") for row in rows):
+        if name in meanings and all(
+            number(row[2].get(name), meanings[name]).startswith(">") for row in rows
+        ):
             del meanings[name]
     units = [record.units.get(output, "") for _, output, _ in rows]
     in_titles, titles = len(set(units)) == 1, []
@@ -209,7 +272,12 @@ def _of_metrics(
         numbers = []
         for name, meaning in meanings.items():
             text = shown(output, name, metrics.get(name), meaning)
-            own = OUTPUT in meaning.unit and meaning.unit != OUTPUT and not in_titles and metrics.get(name) is not None
+            own = (
+                OUTPUT in meaning.unit
+                and meaning.unit != OUTPUT
+                and not in_titles
+                and metrics.get(name) is not None
+            )
             numbers.append(f"{text} {meaning.in_unit(unit)}" if own else text)
         cells.append([*before, *([] if in_titles else [unit]), *numbers])
     columns = [*words, *([] if in_titles else ["unit"]), *titles]
@@ -221,7 +289,10 @@ def _of_metrics(
 
 def evaluation_in_words(evaluation: EvaluationRecord) -> str:
     """`the part 'test' of mogi_test, 100 samples, seed 0`."""
-    words = [f"the part '{evaluation.part}' of {evaluation.dataset}", f"{evaluation.samples:,} samples"]
+    words = [
+        f"the part '{evaluation.part}' of {evaluation.dataset}",
+        f"{evaluation.samples:,} samples",
+    ]
     words += [f"{evaluation.left_out:,} left out"] if evaluation.left_out else []
     words += [f"mean of {evaluation.networks} networks"] if evaluation.networks > 1 else []
     return ", ".join([*words, f"seed {evaluation.seed}"])
@@ -237,8 +308,8 @@ def independence_in_words(evaluation: EvaluationRecord) -> str:
     return f"{words[evaluation.independent]}: {'; '.join(evaluation.reasons)}"
 
 
-# The network among its baselines, on the rows that were held out: rows of `qexp.metrics.baselines.compared_estimators`,
-# possibly read from JSON.
+# The network among its baselines, on the rows that were held out: rows of
+# `qexp.metrics.baselines.compared_estimators`, possibly read from JSON.
 
 Row = Mapping[str, Any]
 
@@ -265,14 +336,21 @@ def remarks(rows: Sequence[Row]) -> list[str]:
     texts = [f"{', '.join(names)}: {note}" for note, names in estimators_by_note.items() if note]
     if any(row["rmse_interval"] for row in rows):
         counts = sorted({row["groups"] for row in rows if row["groups"]})
-        units = f"{' or '.join(map(str, counts))} groups of held-out rows" if counts else "held-out rows"
+        units = (
+            f"{' or '.join(map(str, counts))} groups of held-out rows"
+            if counts
+            else "held-out rows"
+        )
         texts.append(f"in brackets: 95 % intervals over {units}, by the jackknife")
         if unclear := dict.fromkeys(row["estimator"] for row in rows if _unclear(row, "rmse")):
-            texts.append(f"{', '.join(unclear)}: too few {'groups' if counts else 'rows'} for an interval of the RMSE")
+            texts.append(
+                f"{', '.join(unclear)}: too few {'groups' if counts else 'rows'} for an interval of"
+                " the RMSE"
+            )
     if any(row["difference"] is not None for row in rows):
         texts.append(
-            f"against the {NETWORK}: difference of the RMSE over the same rows, positive if the {NETWORK} is better; "
-            "not significant if the interval in brackets includes 0"
+            f"against the {NETWORK}: difference of the RMSE over the same rows, positive if the"
+            f" {NETWORK} is better; not significant if the interval in brackets includes 0"
         )
     for name in dict.fromkeys(row["estimator"] for row in rows if row["rmse"] is None):
         texts.append(f"{name}: not evaluated, because some of its estimates are not finite")
@@ -282,7 +360,14 @@ def remarks(rows: Sequence[Row]) -> list[str]:
 def _estimators_of_output(output: str, rows: Sequence[Row]) -> Table:
     unit = f" ({rows[0]['unit']})" if rows[0]["unit"] else ""
     ordered = sorted(rows, key=lambda row: float("inf") if row["rmse"] is None else row["rmse"])
-    columns = ["estimator", f"RMSE{unit}", f"against the {NETWORK}{unit}", f"MAE{unit}", "R²", f"bias{unit}"]
+    columns = [
+        "estimator",
+        f"RMSE{unit}",
+        f"against the {NETWORK}{unit}",
+        f"MAE{unit}",
+        "R²",
+        f"bias{unit}",
+    ]
     texts = [
         [
             f"{row['estimator']} ({row['note']})" if row["note"] else str(row["estimator"]),
@@ -308,7 +393,8 @@ def _texts(row: Row, name: str) -> tuple[str, str]:
     value, ends = row[name], row[f"{name}_interval"]
     if value is None:
         return NONE, NONE
-    nothing = ends is not None and ends[1] - ends[0] <= 1e-9 * row["rmse"]  # wide by floating-point errors
+    # wide by floating-point errors
+    nothing = ends is not None and ends[1] - ends[0] <= 1e-9 * row["rmse"]
     return with_interval(value, None if nothing else ends, meaning_of(name, ()))
 
 

@@ -1,4 +1,6 @@
-"""How many held-out rows the intervals of the other rows' errors cover: `results/intervals.json` of a run."""
+"""How many held-out rows the intervals of the other rows' errors cover: `results/intervals.json` of
+a run.
+"""
 
 from __future__ import annotations
 
@@ -58,7 +60,9 @@ class HeldOutIntervals(Part):
     units: int
     """Number of units."""
     heads: tuple[str, ...] = ()
-    """Outputs whose intervals are laid around quantiles of a posterior head; those of others around the estimate."""
+    """Outputs whose intervals are laid around quantiles of a posterior head; those of others around
+    the estimate.
+    """
     coverages: tuple[Coverage, ...]
     """By output and interval: of all rows, then by group."""
 
@@ -74,8 +78,12 @@ class HeldOutIntervals(Part):
 
     @property
     def promise(self) -> float:
-        """By what the intervals of rows are named: `USUAL_COVERAGE`, or as much as the number of units allows."""
-        usual = [coverage.promised for coverage in self.overall if coverage.interval == USUAL_COVERAGE]
+        """By what the intervals of rows are named: `USUAL_COVERAGE`, or as much as the number of
+        units allows.
+        """
+        usual = [
+            coverage.promised for coverage in self.overall if coverage.interval == USUAL_COVERAGE
+        ]
         return min(usual, default=USUAL_COVERAGE)
 
     @property
@@ -85,13 +93,17 @@ class HeldOutIntervals(Part):
 
 
 def intervals_of(directory: RunDirectory) -> HeldOutIntervals | None:
-    """The intervals that are kept in a run or in an evaluation, if they are. Raises DamagedError."""
+    """The intervals that are kept in a run or in an evaluation, if they are. Raises
+    DamagedError.
+    """
     file = directory.results / INTERVALS
     return HeldOutIntervals.read(file) if file.is_file() else None
 
 
 class IntervalsOfRows(Results):
-    """Of held-out rows; in an evaluation, of its rows, whose intervals are those that predictions have."""
+    """Of held-out rows; in an evaluation, of its rows, whose intervals are those that predictions
+    have.
+    """
 
     folded = "how many rows lie in their intervals"
 
@@ -111,11 +123,14 @@ class IntervalsOfRows(Results):
         return sorted(self.directory.results.glob("figures/coverage*.png"))
 
 
-def interval_tables(intervals: HeldOutIntervals, units: Mapping[str, str], *, held_out: bool = True) -> Parts:
+def interval_tables(
+    intervals: HeldOutIntervals, units: Mapping[str, str], *, held_out: bool = True
+) -> Parts:
     """Coverage and width of the intervals of rows: of all, then by group.
 
     units     output → unit
-    held_out  whether each interval is from the errors of the other rows among them; false: from those of the run
+    held_out  whether each interval is from the errors of the other rows among them; false: from
+              those of the run
     """
     if not intervals.coverages:
         return
@@ -127,30 +142,45 @@ def interval_tables(intervals: HeldOutIntervals, units: Mapping[str, str], *, he
         title = f"intervals from the errors of {others} of the run"
     of_outputs = {units.get(coverage.output, "") for coverage in intervals.coverages}
     # In the title, where all have the same.
-    width, units = ("mean width", units) if len(of_outputs) > 1 else (with_unit("mean width", *of_outputs), {})
+    width, units = (
+        ("mean width", units) if len(of_outputs) > 1 else (with_unit("mean width", *of_outputs), {})
+    )
     columns = ["output", "interval", "covered", "share", "95 % range", width]
     named = {(coverage.output, coverage.promised): coverage for coverage in intervals.overall}
-    rows = [_row(coverage, units) for coverage in named.values()]  # wider ones than can be promised are all the same
+    # wider ones than can be promised are all the same
+    rows = [_row(coverage, units) for coverage in named.values()]
     yield Table(title, columns, rows, frozenset(columns[1:]))
     if intervals.heads:
         yield (
-            f"the intervals of {' and '.join(intervals.heads)} are those of the network's posterior, widened or "
-            f"narrowed until they hold as many of the {intervals.unit_in_words} as they should; where it is less sure, "
-            "they are wider"
+            f"the intervals of {' and '.join(intervals.heads)} are those of the network's"
+            " posterior, widened or narrowed until they hold as many of the"
+            f" {intervals.unit_in_words} as they should; where it is less sure, they are wider"
         )
     if held_out:
         yield _meaning(intervals)
-    if short := [coverage for coverage in intervals.overall if coverage.promised < coverage.interval]:
+    if short := [
+        coverage for coverage in intervals.overall if coverage.promised < coverage.interval
+    ]:
         yield (
-            f"{others} can promise only {percent(short[0].promised)}: these intervals are as wide as the largest error"
+            f"{others} can promise only {percent(short[0].promised)}: these intervals are as wide"
+            " as the largest error"
         )
-    if groups := [group for group in intervals.coverages if group.of != OVERALL and group.interval == USUAL_COVERAGE]:
+    if groups := [
+        group
+        for group in intervals.coverages
+        if group.of != OVERALL and group.interval == USUAL_COVERAGE
+    ]:
         columns = [groups[0].of, "output", "n", "covered", width]
         rows = [
             [group.name, group.output, f"{group.n:,}", f"{group.covered:,}", _width(group, units)]
             for group in groups[:MOST_GROUPS]
         ]
-        yield Table(f"{percent(groups[0].promised)} intervals by {groups[0].of}", columns, rows, frozenset(columns[2:]))
+        yield Table(
+            f"{percent(groups[0].promised)} intervals by {groups[0].of}",
+            columns,
+            rows,
+            frozenset(columns[2:]),
+        )
     if len(groups) > MOST_GROUPS:
         yield f"and {len(groups) - MOST_GROUPS:,} more in results/intervals.json"
 
@@ -174,19 +204,22 @@ def _row(coverage: Coverage, units: Mapping[str, str]) -> list[str]:
 def _width(coverage: Coverage, units: Mapping[str, str]) -> str:
     if coverage.mean_width is None:
         return NONE
-    return number_with_unit(f"{coverage.mean_width:#.3g}".rstrip("."), units.get(coverage.output, ""))
+    return number_with_unit(
+        f"{coverage.mean_width:#.3g}".rstrip("."), units.get(coverage.output, "")
+    )
 
 
 def _meaning(intervals: HeldOutIntervals) -> str:
     """What the coverage is that of, and what it does not show."""
     if intervals.unit != "row":
         return (
-            f"these intervals hold for rows of a new {intervals.unit}: that of each row is from the errors of other "
-            "groups; the 95 % range is that of independent rows, and should be wider where rows of a group are alike"
+            f"these intervals hold for rows of a new {intervals.unit}: that of each row is from the"
+            " errors of other groups; the 95 % range is that of independent rows, and should be"
+            " wider where rows of a group are alike"
         )
     group = next((coverage.of for coverage in intervals.coverages if coverage.of != OVERALL), None)
     new = f", and not for those of a new {group}; for that, hold out whole groups" if group else ""
     return (
-        f"these intervals hold for new rows like these{new}; over all rows together the share is right by "
-        "construction, so look at the widths and at single groups"
+        f"these intervals hold for new rows like these{new}; over all rows together the share is"
+        " right by construction, so look at the widths and at single groups"
     )

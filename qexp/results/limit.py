@@ -1,4 +1,6 @@
-"""The limit of a dataset: the errors of exact posteriors of a run's test samples, `results/limit.json`."""
+"""The limit of a dataset: the errors of exact posteriors of a run's test samples,
+`results/limit.json`.
+"""
 
 from __future__ import annotations
 
@@ -32,15 +34,18 @@ class LeastErrors(Part):
     rmse_error: float
     """Standard error of `rmse`, over samples."""
     difference: float
-    """Mean difference of the medians from those by grids half as fine, or by half of the draws, relative to `mae`."""
+    """Mean difference of the medians from those by grids half as fine, or by half of the draws,
+    relative to `mae`.
+    """
 
 
 @dataclass(frozen=True, kw_only=True)
 class Limit(Part):
-    """The limit of a dataset: the errors of the exact posteriors of its samples, with its whole distributions as prior.
+    """The limit of a dataset: the errors of the exact posteriors of its samples, with its whole
+    distributions as prior.
 
-    Over samples of that prior they are the least that any method can reach on average. Over the intervals that are held
-    out for the test they are not: who knew these could do better.
+    Over samples of that prior they are the least that any method can reach on average. Over the
+    intervals that are held out for the test they are not: who knew these could do better.
     """
 
     dataset: str
@@ -50,7 +55,9 @@ class Limit(Part):
     samples: int
     """Number of samples."""
     whole: bool = False
-    """Whether the samples are drawn from the whole prior; false: from its test part, where some of it is held out."""
+    """Whether the samples are drawn from the whole prior; false: from its test part, where some of
+    it is held out.
+    """
     images: tuple[str, ...]
     """Images that the posteriors are based on."""
     given: tuple[str, ...] = ()
@@ -64,29 +71,42 @@ class Limit(Part):
 
     @property
     def meaning(self) -> str:
-        """Whether the errors are the least possible, in words, and what is known besides the images."""
+        """Whether the errors are the least possible, in words, and what is known besides the
+        images.
+        """
         if self.whole:
-            least = "on average over that prior, from which the samples are drawn, no method has smaller errors"
+            least = (
+                "on average over that prior, from which the samples are drawn, no method has"
+                " smaller errors"
+            )
         else:
             least = (
-                "the samples are those of its held-out intervals: a method that knew these could have smaller errors"
+                "the samples are those of its held-out intervals: a method that knew these could"
+                " have smaller errors"
             )
         return least + (f"; known of each sample: {', '.join(self.given)}" if self.given else "")
 
     def parts(self) -> Parts:
         rows = [
-            [name, errors.unit, measured(errors.mae, errors.mae_error), measured(errors.rmse, errors.rmse_error)]
+            [
+                name,
+                errors.unit,
+                measured(errors.mae, errors.mae_error),
+                measured(errors.rmse, errors.rmse_error),
+            ]
             for name, errors in self.variables.items()
         ]
         yield Table("", ["variable", "unit", "mae", "rmse"], rows, frozenset(("mae", "rmse")))
         largest = max(errors.difference for errors in self.variables.values())
         prior = "the whole prior" if self.whole else "the test part"
         yield (
-            "errors of the exact posterior median (mae) and mean (rmse) ± standard errors, over "
-            f"{self.samples:,} samples of {prior} of {self.dataset} with seed {self.seed}; the prior has the dataset's "
-            f"whole distributions; {self.meaning}"
+            "errors of the exact posterior median (mae) and mean (rmse) ± standard errors, over"
+            f" {self.samples:,} samples of {prior} of {self.dataset} with seed {self.seed}; the"
+            f" prior has the dataset's whole distributions; {self.meaning}"
         )
-        coarser = "half of the draws changes" if self.sampled else "grids that are half as fine change"
+        coarser = (
+            "half of the draws changes" if self.sampled else "grids that are half as fine change"
+        )
         yield f"{coarser} the medians by {100 * largest:.2g} % of these errors at most, on average"
 
     @property
@@ -94,7 +114,10 @@ class Limit(Part):
         """That some posteriors are not to be trusted; empty if all are."""
         if not self.doubted:
             return ""
-        return f"the draws of {self.doubted:,} posteriors are not to be trusted: too few of them are effective"
+        return (
+            f"the draws of {self.doubted:,} posteriors are not to be trusted: too few of them are"
+            " effective"
+        )
 
 
 def limit_of(directory: RunDirectory) -> Limit | None:
@@ -123,7 +146,10 @@ class LimitBeside(Results):
             spec = self.directory.spec()
             if type_of(spec).has_limit(spec):
                 command = f"qexp limit {self.record.name}"
-                yield f"errors of the exact posteriors of the same samples are not known yet: {command}"
+                yield (
+                    "errors of the exact posteriors of the same samples are not known yet:"
+                    f" {command}"
+                )
 
     def tables_of_page(self) -> Parts:
         if self.limit is None:
@@ -139,6 +165,6 @@ class LimitBeside(Results):
         columns = ["output", "metric", "value", "limit", "ratio", "unit"]
         yield Table("errors beside the limit", columns, rows, frozenset(columns[2:5]))
         yield (
-            "limit: errors of the exact posterior median (mae) and mean (rmse) of the same samples; the prior has the "
-            f"dataset's whole distributions; {self.limit.meaning}"
+            "limit: errors of the exact posterior median (mae) and mean (rmse) of the same"
+            f" samples; the prior has the dataset's whole distributions; {self.limit.meaning}"
         )

@@ -1,7 +1,7 @@
 """A cache of prepared arrays in files, which are mapped into memory.
 
-The name of a file is a hash of everything it was made from: other data, another spec or another version of this code
-gives another file. The cache can be deleted at any time.
+The name of a file is a hash of everything it was made from: other data, another spec or another
+version of this code gives another file. The cache can be deleted at any time.
 """
 
 from __future__ import annotations
@@ -33,7 +33,9 @@ VARIABLE = "QEXP_CACHE"
 """Environment variable: the folder of the cache, instead of `~/.cache/qexp`."""
 
 THOROUGHLY = "QEXP_CACHE_CHECK"
-"""Environment variable: whether arrays are compared with their hashes before they are used, as `verify` does."""
+"""Environment variable: whether arrays are compared with their hashes before they are used, as
+`verify` does.
+"""
 
 ARRAY, NOTE = "f32", "note"
 """Endings of files."""
@@ -50,7 +52,9 @@ def cache_folder() -> Path:
 
 
 def content_hash(path: Path) -> str:
-    """SHA-256 of a file's content in hexadecimal, cached until the file's size, time of change or inode changes."""
+    """SHA-256 of a file's content in hexadecimal, cached until the file's size, time of change or
+    inode changes.
+    """
     key = ("content", *file_state(path))
     if (known := note(key)) is not None:
         return str(known["sha256"])
@@ -73,7 +77,8 @@ def note(key: Sequence[Any]) -> dict[str, Any] | None:
 def _read_note(path: Path) -> dict[str, Any] | None:
     with contextlib.suppress(OSError, QexpError):
         digest, _, content = files.read_bytes(path).partition(b"\n")
-        if hashlib.sha256(content).hexdigest().encode() == digest:  # else it is damaged, or of an older version
+        # else it is damaged, or of an older version
+        if hashlib.sha256(content).hexdigest().encode() == digest:
             os.utime(path)  # for `unused_for`
             document: dict[str, Any] = json.loads(content)
             return document
@@ -104,7 +109,9 @@ MAPPED_AROUND = 2**16
 
 
 class CachedArray:
-    """A file of the cache with an array in single precision, of which only accessed parts are read."""
+    """A file of the cache with an array in single precision, of which only accessed parts are
+    read.
+    """
 
     def __init__(self, path: Path, shape: tuple[int, ...]) -> None:
         self.path, self.shape, self._read = path, shape, 0
@@ -119,7 +126,8 @@ class CachedArray:
         return np.frombuffer(self._map, dtype=np.float32).reshape(self.shape)
 
     def note_read(self, count: int) -> None:
-        """Count bytes that were read; from time to time mapped memory is returned, so that it does not grow.
+        """Count bytes that were read; from time to time mapped memory is returned, so that it does
+        not grow.
 
         The system keeps the content in its file cache while it has free memory.
         """
@@ -143,7 +151,9 @@ def _is_whole(path: Path, size: int | None = None, thoroughly: bool = False) -> 
     if not path.is_file() or (size is not None and path.stat().st_size != size):
         return False
     about, state = _read_note(_note_of(path)), list(file_state(path)[1:])
-    if about is None or (about["state"] == state and not (thoroughly or os.environ.get(THOROUGHLY))):
+    if about is None or (
+        about["state"] == state and not (thoroughly or os.environ.get(THOROUGHLY))
+    ):
         return about is not None
     if (is_whole := files.sha256_of(path) == str(about["sha256"])) and about["state"] != state:
         _write_note(_note_of(path), {**about, "state": state})
@@ -163,13 +173,17 @@ def damaged() -> Iterator[Path]:
                 yield path
 
 
-def cached_by_content(shape: tuple[int, ...], blocks: Iterable[Array], key: Callable[[], Sequence[Any]]) -> CachedArray:
-    """The array of a key that is known only after all blocks were read; an existing file of that key is kept.
+def cached_by_content(
+    shape: tuple[int, ...], blocks: Iterable[Array], key: Callable[[], Sequence[Any]]
+) -> CachedArray:
+    """The array of a key that is known only after all blocks were read; an existing file of that
+    key is kept.
 
     Raises QexpError if it cannot be written.
     """
     with _room_for(shape) as folder:
-        handle, name = tempfile.mkstemp(prefix=".", suffix=".f32", dir=folder)  # an abandoned one is purged, too
+        # an abandoned one is purged, too
+        handle, name = tempfile.mkstemp(prefix=".", suffix=".f32", dir=folder)
         draft, digest = Path(name), hashlib.sha256()
         try:
             with os.fdopen(handle, "wb") as file:
@@ -193,19 +207,22 @@ def cached_by_content(shape: tuple[int, ...], blocks: Iterable[Array], key: Call
 
 @contextlib.contextmanager
 def _room_for(shape: tuple[int, ...]) -> Iterator[Path]:
-    """The folder of the arrays, with enough free space for one of a shape. Raises QexpError if writing fails."""
+    """The folder of the arrays, with enough free space for one of a shape. Raises QexpError if
+    writing fails.
+    """
     folder, size = cache_folder() / "arrays", 4 * math.prod(shape)
     try:
         folder.mkdir(parents=True, exist_ok=True)
         if (free := shutil.disk_usage(folder).free) < size:
             raise QexpError(
-                f"prepared data take {size / 1e6:.1f} MB, but {folder} has {free / 1e6:.1f} MB left; "
-                f"make room, or name another folder with {VARIABLE}"
+                f"prepared data take {size / 1e6:.1f} MB, but {folder} has {free / 1e6:.1f} MB"
+                f" left; make room, or name another folder with {VARIABLE}"
             )
         yield folder
     except OSError as error:
         raise QexpError(
-            f"prepared data cannot be kept in {folder}: {error.strerror or error}; name another folder with {VARIABLE}"
+            f"prepared data cannot be kept in {folder}: {error.strerror or error}; name another"
+            f" folder with {VARIABLE}"
         ) from error
 
 

@@ -28,8 +28,8 @@ DAMAGED = formats.BROKEN_NETCDF
 
 
 def open_dataset(path: Path, group: str | None = None) -> xarray.Dataset:
-    """Open a file of the classic format or of NetCDF 4, or one of its groups. Raises NotFoundError, and TableError for
-    any other.
+    """Open a file of the classic format or of NetCDF 4, or one of its groups. Raises NotFoundError,
+    and TableError for any other.
     """
     import h5py
     import xarray
@@ -39,12 +39,18 @@ def open_dataset(path: Path, group: str | None = None) -> xarray.Dataset:
         engine = "scipy" if file.read(len(NETCDF_3)) == NETCDF_3 else "h5netcdf"
     try:
         if engine == "h5netcdf":
-            with h5py.File(path) as hdf5:  # where this fails, h5netcdf prints a traceback beside its error
+            with h5py.File(
+                path
+            ) as hdf5:  # where this fails, h5netcdf prints a traceback beside its error
                 hdf5.attrs.get("_nc3_strict")
                 formats.require_own_numbers(hdf5)
         # Plain HDF5, whose dimensions have no names, is read like NetCDF.
-        own: dict[str, Any] = {"phony_dims": "access", "group": group} if engine == "h5netcdf" else {}
-        return xarray.open_dataset(path, engine=engine, decode_times=False, decode_timedelta=False, cache=False, **own)
+        own: dict[str, Any] = (
+            {"phony_dims": "access", "group": group} if engine == "h5netcdf" else {}
+        )
+        return xarray.open_dataset(
+            path, engine=engine, decode_times=False, decode_timedelta=False, cache=False, **own
+        )
     except DAMAGED as error:
         raise TableError(f"{path} cannot be read as NetCDF: {error}") from None
 
@@ -69,13 +75,21 @@ class NetcdfTable(Table):
         for name in names:
             variable, first = self._data.variables[name], self._data.variables[names[0]].dims
             if not 1 <= variable.ndim <= 2 or set(variable.dims) != set(first):
-                like = f", like '{names[0]}' along {_write_dimensions(first)}" if name != names[0] else ""
+                like = (
+                    f", like '{names[0]}' along {_write_dimensions(first)}"
+                    if name != names[0]
+                    else ""
+                )
                 return (
-                    f"{self.path}: variable '{name}': it lies along {_write_dimensions(variable.dims)}; all "
-                    f"features must lie along the same one or two dimensions{like}"
+                    f"{self.path}: variable '{name}': it lies along"
+                    f" {_write_dimensions(variable.dims)}; all features must lie along the same one"
+                    f" or two dimensions{like}"
                 )
             if not np.issubdtype(variable.dtype, np.number):
-                return f"{self.path}: variable '{name}': its type is {variable.dtype}; save it as numbers"
+                return (
+                    f"{self.path}: variable '{name}': its type is {variable.dtype}; save it as"
+                    " numbers"
+                )
         return None
 
     def vector(self, name: str) -> int | None:
@@ -85,7 +99,9 @@ class NetcdfTable(Table):
         return int(self._data.variables[name].shape[1])
 
     def others(self, features: Sequence[str]) -> list[str]:
-        """Dimensions of a grid without coordinates, which are numbered from 0, and variables along these dimensions."""
+        """Dimensions of a grid without coordinates, which are numbered from 0, and variables along
+        these dimensions.
+        """
         dimensions = self._dimensions(features[0])
         counted = [name for name in dimensions if len(dimensions) == 2 and name not in self.names]
         beside = ((name, self._variable(name).dims) for name in super().others(features))
@@ -95,20 +111,30 @@ class NetcdfTable(Table):
         import pyarrow as pa
 
         kinds = [self._variable(name).dtype for name in names]
-        plain = [pa.from_numpy_dtype(kind) if kind.kind in "iufb" else pa.string() for kind in kinds]
+        plain = [
+            pa.from_numpy_dtype(kind) if kind.kind in "iufb" else pa.string() for kind in kinds
+        ]
         return pa.schema(list(zip(names, plain, strict=True)))
 
     def grid(self, features: Sequence[str]) -> Grid | None:
         dimensions = self._dimensions(features[0])
         if len(dimensions) == 1:
             return None
-        along_one = {name: line for name in self.others(features) if (line := self._variable(name)).ndim == 1}
-        coordinates = {name: (str(line.dims[0]), np.asarray(line.values)) for name, line in along_one.items()}
+        along_one = {
+            name: line for name in self.others(features) if (line := self._variable(name)).ndim == 1
+        }
+        coordinates = {
+            name: (str(line.dims[0]), np.asarray(line.values)) for name, line in along_one.items()
+        }
         return Grid({name: int(self._data.sizes[name]) for name in dimensions}, coordinates)
 
     def _dimensions(self, name: str) -> list[str]:
-        """The dimensions whose cells are the rows of a variable; a vector extends along one more."""
-        return [str(dimension) for dimension in self._data.variables[name].dims][: 1 if name in self._vectors else None]
+        """The dimensions whose cells are the rows of a variable; a vector extends along one
+        more.
+        """
+        return [str(dimension) for dimension in self._data.variables[name].dims][
+            : 1 if name in self._vectors else None
+        ]
 
     def _variable(self, name: str) -> Any:
         """A variable of the file, or the indices of a dimension without coordinates."""
@@ -126,7 +152,8 @@ class NetcdfTable(Table):
         (along, total), *across = sizes.items()
         lines = max(size // max(math.prod(count for _, count in across), 1), 1)
         chunk = (self._data.variables[first].encoding.get("chunksizes") or (1,))[0]
-        if chunk <= 4 * lines:  # whole compressed chunks of the file, so that none is decompressed twice
+        # whole compressed chunks of the file, so that none is decompressed twice
+        if chunk <= 4 * lines:
             lines = max(lines // chunk, 1) * chunk
         for start in range(0, total, lines):
             stop = min(start + lines, total)
@@ -136,10 +163,14 @@ class NetcdfTable(Table):
                     for name, kind in types.items()
                 ]
             except DAMAGED as error:
-                raise TableError(f"{self.path} cannot be read further than row {start}: {error}") from None
+                raise TableError(
+                    f"{self.path} cannot be read further than row {start}: {error}"
+                ) from None
             yield pa.table(columns, names=list(types)), stop / total
 
-    def _column(self, name: str, kind: pa.DataType, lines: slice, sizes: Mapping[str, int]) -> pa.Array:
+    def _column(
+        self, name: str, kind: pa.DataType, lines: slice, sizes: Mapping[str, int]
+    ) -> pa.Array:
         """The values of a column for some lines of the first dimension, (row,)."""
         import pyarrow as pa
 
@@ -150,14 +181,19 @@ class NetcdfTable(Table):
         values = variable.set_dims(sizes).values.ravel()
         if not pa.types.is_string(kind):
             return pa.array(values)
-        texts = [text.decode(errors="replace") if isinstance(text, bytes) else str(text) for text in values.tolist()]
+        texts = [
+            text.decode(errors="replace") if isinstance(text, bytes) else str(text)
+            for text in values.tolist()
+        ]
         return pa.array(texts, kind)
 
 
 class NetcdfSink:
     """Writes rows as NetCDF 4: over the grid that they were read from, otherwise along `row`."""
 
-    def __init__(self, path: Path, schema: pa.Schema, grid: Grid | None, origin: Mapping[str, str]) -> None:
+    def __init__(
+        self, path: Path, schema: pa.Schema, grid: Grid | None, origin: Mapping[str, str]
+    ) -> None:
         import h5netcdf.legacyapi
 
         self._file = h5netcdf.legacyapi.Dataset(path, "w")
@@ -179,12 +215,17 @@ class NetcdfSink:
         for field in self._fields:
             kind = _numpy_type(field.type)
             fill = np.nan if kind is not str and np.dtype(kind).kind == "f" else None
-            variable = self._file.createVariable(field.name, kind, tuple(sizes), chunksizes=chunks, fill_value=fill)
+            variable = self._file.createVariable(
+                field.name, kind, tuple(sizes), chunksizes=chunks, fill_value=fill
+            )
             self._describe(variable, field)
 
     def _describe(self, variable: Any, field: pa.Field) -> None:
         for key, text in (field.metadata or {}).items():
-            variable.setncattr({b"unit": "units", b"description": "long_name"}.get(key, key.decode()), text.decode())
+            variable.setncattr(
+                {b"unit": "units", b"description": "long_name"}.get(key, key.decode()),
+                text.decode(),
+            )
 
     def write(self, rows: pa.Table) -> None:
         start, stop = self._written, self._written + rows.num_rows
@@ -194,7 +235,9 @@ class NetcdfSink:
         for field in self._fields:
             values = _filled(rows[field.name], field.type)
             variable = self._file.variables[field.name]
-            variable[lines] = values if len(variable.dimensions) == 1 else values.reshape(-1, self._per_line)
+            variable[lines] = (
+                values if len(variable.dimensions) == 1 else values.reshape(-1, self._per_line)
+            )
         self._written = stop
 
     def close(self) -> None:
@@ -214,7 +257,9 @@ def _numpy_type(kind: pa.DataType) -> Any:
 
 
 def _filled(column: pa.ChunkedArray, kind: pa.DataType) -> NDArray[Any]:
-    """Values as numpy types; missing ones become NaN, an empty text, or the smallest whole number."""
+    """Values as numpy types; missing ones become NaN, an empty text, or the smallest whole
+    number.
+    """
     import pyarrow as pa
 
     wanted = _numpy_type(kind)
@@ -242,7 +287,9 @@ class ParquetTable(Table):
         import pyarrow.parquet
 
         try:
-            self._file = pyarrow.parquet.ParquetFile(self.path, buffer_size=BUFFER, pre_buffer=False)
+            self._file = pyarrow.parquet.ParquetFile(
+                self.path, buffer_size=BUFFER, pre_buffer=False
+            )
         except pa.ArrowInvalid as error:
             raise TableError(f"{self.path} cannot be read as Parquet: {error}") from None
         self._schema = self._file.schema_arrow
@@ -284,8 +331,11 @@ def _as(column: pa.Array, kind: pa.DataType) -> pa.Array:
     import pyarrow.types as types
 
     if types.is_floating(kind) and types.is_decimal(column.type):
-        return column.cast("float64")  # Arrow would round it twice when converting to single precision
-    if types.is_floating(kind) and (types.is_integer(column.type) or types.is_floating(column.type)):
+        # Arrow would round it twice when converting to single precision
+        return column.cast("float64")
+    if types.is_floating(kind) and (
+        types.is_integer(column.type) or types.is_floating(column.type)
+    ):
         return column
     column = column.cast(kind, safe=False)
     if types.is_string(kind):

@@ -10,14 +10,17 @@ from qexp.base.arrays import Array
 MOST_CELLS = 1000
 """Largest number of cells along an axis."""
 SPARSE_RATIO = 4
-"""Largest ratio of a grid's cells to its rows; with more cells the rows are treated as scattered points."""
+"""Largest ratio of a grid's cells to its rows; with more cells the rows are treated as scattered
+points.
+"""
 
 
 class CellMeans:
-    """Sums of values over cells, whose size is doubled whenever the rows extend over more than `MOST_CELLS` cells.
+    """Sums of values over cells, whose size is doubled whenever the rows extend over more than
+    `MOST_CELLS` cells.
 
-    A cell is one step of the grid on which the first rows lie, so that each cell inside gets a row; for scattered rows
-    it has about the mean area per row.
+    A cell is one step of the grid on which the first rows lie, so that each cell inside gets a row;
+    for scattered rows it has about the mean area per row.
     """
 
     def __init__(self, values: int) -> None:
@@ -33,15 +36,21 @@ class CellMeans:
         """Numbers of the first column and row in the sums."""
 
     def add(self, x: Array, y: Array, values: Array) -> None:
-        """Add rows at positions, (row,), with values, (row, value); rows with NaN or infinity are left out."""
+        """Add rows at positions, (row,), with values, (row, value); rows with NaN or infinity are
+        left out.
+        """
         finite = np.isfinite(x) & np.isfinite(y) & np.isfinite(values).all(axis=1)
         points, values = np.stack([x[finite], y[finite]]), values[finite]
         if not len(values):
             return
         if not self.counts.size:
             self._unit, self._origin = steps(points), points.min(axis=1)
-        cells = np.floor((points - self._origin[:, None]) / self._unit[:, None] + 0.5).astype(np.int64)
-        columns, rows = (self._placed(along, axis) for axis, along in enumerate(cells >> self._doubled[:, None]))
+        cells = np.floor((points - self._origin[:, None]) / self._unit[:, None] + 0.5).astype(
+            np.int64
+        )
+        columns, rows = (
+            self._placed(along, axis) for axis, along in enumerate(cells >> self._doubled[:, None])
+        )
         height, width = self.counts.shape
         flat = rows * width + columns
         self.counts += np.bincount(flat, minlength=height * width).reshape(height, width)
@@ -51,31 +60,41 @@ class CellMeans:
 
     def means(self) -> NDArray[np.float64]:
         """The means, (value, y, x), NaN in cells without rows."""
-        return np.divide(self.sums, self.counts, out=np.full_like(self.sums, np.nan), where=self.counts > 0)
+        return np.divide(
+            self.sums, self.counts, out=np.full_like(self.sums, np.nan), where=self.counts > 0
+        )
 
     @property
     def extent(self) -> tuple[float, float, float, float]:
         """Left, right, lower and upper edge of the map."""
         cell = self._unit * 2.0**self._doubled
         low = self._origin - self._unit / 2 + self._first * cell
-        (left, bottom), (right, top) = low.tolist(), (low + np.array(self.counts.shape[::-1]) * cell).tolist()
+        (left, bottom), (right, top) = (
+            low.tolist(),
+            (low + np.array(self.counts.shape[::-1]) * cell).tolist(),
+        )
         return left, right, bottom, top
 
     def _placed(self, cells: NDArray[np.int64], axis: int) -> NDArray[np.int64]:
         """The places of cells along x (0) or y (1) in the sums, which get room for them.
 
-        Pairs of neighbouring cells, an even one and the odd one after it, are added up until all are few enough.
+        Pairs of neighbouring cells, an even one and the odd one after it, are added up until all
+        are few enough.
         """
         dimension = -1 - axis
         own = self._first[axis] + np.arange(self.counts.shape[dimension])
         while np.ptp(np.append(own, cells)) >= MOST_CELLS:
             self._doubled[axis] += 1
             cells, (own, pairs) = cells >> 1, np.unique(own >> 1, return_index=True)
-            self.counts, self.sums = (np.add.reduceat(of, pairs, dimension) for of in (self.counts, self.sums))
+            self.counts, self.sums = (
+                np.add.reduceat(of, pairs, dimension) for of in (self.counts, self.sums)
+            )
         every = np.append(own, cells)
         low, high = int(every.min()), int(every.max())
         room = [(0, 0)] * 3  # of (value, y, x)
-        room[dimension] = (int(own[0]) - low, high - int(own[-1])) if len(own) else (0, high - low + 1)
+        room[dimension] = (
+            (int(own[0]) - low, high - int(own[-1])) if len(own) else (0, high - low + 1)
+        )
         if any(room[dimension]):
             self.counts, self.sums = np.pad(self.counts, room[1:]), np.pad(self.sums, room)
         self._first[axis] = low
@@ -83,7 +102,9 @@ class CellMeans:
 
 
 def steps(points: Array) -> Array:
-    """The steps along x and y of the grid on which points, (2, point), lie; or of a grid of the same density."""
+    """The steps along x and y of the grid on which points, (2, point), lie; or of a grid of the
+    same density.
+    """
     different = [np.unique(line) for line in points]
     if len(different[0]) * len(different[1]) <= SPARSE_RATIO * points.shape[1]:
         step = np.array([_step(line) for line in different])
@@ -95,7 +116,9 @@ def steps(points: Array) -> Array:
 
 
 def _step(ascending: Array) -> float:
-    """The step between sorted values; 0 for a single value. Even steps are averaged, which reduces rounding errors."""
+    """The step between sorted values; 0 for a single value. Even steps are averaged, which reduces
+    rounding errors.
+    """
     if len(ascending) < 2:
         return 0.0
     gaps = np.diff(ascending)

@@ -11,7 +11,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
 from qexp.base.quantities import with_unit
-from qexp.rows.table import MISSING, Grid, Piece, Table, TableError, Types, as_number, explained, is_number
+from qexp.rows.table import (
+    MISSING,
+    Grid,
+    Piece,
+    Table,
+    TableError,
+    Types,
+    as_number,
+    explained,
+    is_number,
+)
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -23,18 +33,28 @@ FIRST_ROWS = 1 << 15
 INDEX = "index"
 """The name of a first column without a name."""
 LAST = "\0"
-"""Name of the last column, which is always read: it shows whether the file ends within quotation marks."""
+"""Name of the last column, which is always read: it shows whether the file ends within quotation
+marks.
+"""
 SEPARATORS = {";": "semicolons", "\t": "tabs"}
 """Separators that are refused, by name."""
 WORDS = {
     "unexpected end of data": "a quotation mark is opened here and never closed",
-    "',' expected after '\"'": "text follows a closing quotation mark; is an earlier one not closed?",
+    "',' expected after '\"'": (
+        "text follows a closing quotation mark; is an earlier one not closed?"
+    ),
     f"field larger than field limit ({csv.field_size_limit()})": (
-        f"a cell has more than {csv.field_size_limit():,} characters; is a quotation mark not closed?"
+        f"a cell has more than {csv.field_size_limit():,} characters; is a quotation mark not"
+        " closed?"
     ),
 }
 """Error of Python's reader → a clearer message."""
-NULLS = [f"{before}{word}{after}" for word in MISSING for before in ("", " ", "  ") for after in ("", " ", "  ")]
+NULLS = [
+    f"{before}{word}{after}"
+    for word in MISSING
+    for before in ("", " ", "  ")
+    for after in ("", " ", "  ")
+]
 NULLS += [" " * width for width in range(5, 40)]
 """Cells without a number: Arrow compares them with their spaces."""
 PROBLEM = re.compile(
@@ -47,7 +67,9 @@ PROBLEM = re.compile(
 
 
 class CsvTable(Table):
-    """A CSV file with a header, or, if the features are known, without one, as DL-IM writes its pixels."""
+    """A CSV file with a header, or, if the features are known, without one, as DL-IM writes its
+    pixels.
+    """
 
     def _open(self) -> None:
         with _text(self.path) as file:
@@ -59,8 +81,8 @@ class CsvTable(Table):
         for character, word in SEPARATORS.items():
             if character in joined and len(self.names) <= joined.count(character):
                 raise TableError(
-                    f"the columns of {self.path} are separated by {word}; save it with commas, and with points in its "
-                    "numbers"
+                    f"the columns of {self.path} are separated by {word}; save it with commas, and"
+                    " with points in its numbers"
                 )
         self._lines_of_names, self._records_of_names = line, 1
 
@@ -72,12 +94,15 @@ class CsvTable(Table):
         if all(map(is_number, self.names)) and not set(features) <= set(self.names):
             if positions is not None:
                 names = dict(zip(positions, features, strict=True))
-                self.names = [names.get(number, f"column {number}") for number in range(1, 1 + len(self.names))]
+                self.names = [
+                    names.get(number, f"column {number}")
+                    for number in range(1, 1 + len(self.names))
+                ]
             elif len(self.names) != 1 + len(features):
                 expected = ", ".join(features[:20]) + (", …" if len(features) > 20 else "")
                 raise TableError(
-                    f"{self.path}: {len(self.names)} columns without names; without a header there must be "
-                    f"{1 + len(features)}: an index, then {expected}"
+                    f"{self.path}: {len(self.names)} columns without names; without a header there"
+                    f" must be {1 + len(features)}: an index, then {expected}"
                 )
             else:
                 self.names = [INDEX, *features]
@@ -86,16 +111,22 @@ class CsvTable(Table):
             self.names[0] = INDEX
 
     def row_numbers(self, numbers: Sequence[int]) -> list[int]:
-        """Row numbers as in an editor: the header is row 1; a record with line breaks has its last line's number."""
+        """Row numbers as in an editor: the header is row 1; a record with line breaks has its last
+        line's number.
+        """
         row_of = dict.fromkeys(numbers, 0)
         first = self._records_of_names
         with _text(self.path) as file:
-            rows = islice(records(file, self.path, strict=False), first, first + max(numbers, default=-1) + 1)
+            rows = islice(
+                records(file, self.path, strict=False), first, first + max(numbers, default=-1) + 1
+            )
             row_of |= {record: row for record, (row, _) in enumerate(rows) if record in row_of}
         return [row_of[record] for record in numbers]
 
     def types(self, names: Sequence[str]) -> pa.Schema:
-        """Whole numbers, numbers or text, inferred from the first rows; text if rewriting changes a number."""
+        """Whole numbers, numbers or text, inferred from the first rows; text if rewriting changes a
+        number.
+        """
         import pyarrow as pa
 
         if not names:
@@ -111,7 +142,8 @@ class CsvTable(Table):
         last = self.names[-1] if self.names[-1] in types else LAST
         columns = {last: pa.binary(), **types}
         try:
-            # Arrow's own file: its thread reads ahead, also when Python ends, and a file of Python's would need Python.
+            # Arrow's own file: its thread reads ahead, also when Python ends, and a file of
+            # Python's would need Python.
             with pa.OSFile(str(self.path)) as file:
                 head = file.read(SMALLEST_BLOCK)
                 file.seek(0)
@@ -122,14 +154,23 @@ class CsvTable(Table):
                     skip_rows=self._lines_of_names,
                     use_threads=False,
                 )
-                conversion = ConvertOptions(column_types=columns, include_columns=list(columns), null_values=NULLS)
-                for batch in open_csv(file, reading, ParseOptions(newlines_in_values=True), conversion):
+                conversion = ConvertOptions(
+                    column_types=columns, include_columns=list(columns), null_values=NULLS
+                )
+                for batch in open_csv(
+                    file, reading, ParseOptions(newlines_in_values=True), conversion
+                ):
                     end = batch[last][-1].as_py() if batch.num_rows else end
                     done = min(file.tell() / total, 1.0)
                     for start in range(0, batch.num_rows, size):
-                        yield pa.Table.from_batches([batch.slice(start, size)]).select(list(types)), done
+                        yield (
+                            pa.Table.from_batches([batch.slice(start, size)]).select(list(types)),
+                            done,
+                        )
         except pa.ArrowInvalid as error:
-            with _text(self.path) as file:  # what is wrong with quotation marks makes all else wrong
+            with _text(
+                self.path
+            ) as file:  # what is wrong with quotation marks makes all else wrong
                 rows = sum(1 for _ in records(file, self.path))
             if rows > self._records_of_names:
                 raise TableError(f"{self.path}: {self._explained(str(error))}") from None
@@ -144,7 +185,9 @@ class CsvTable(Table):
         (row,) = self.row_numbers([int(match["row"] or match["ragged"]) - self._lines_of_names - 1])
         if match["count"]:
             quote = "; quote texts with commas" if int(match["count"]) > len(self.names) else ""
-            return f"row {row}: {match['count']} cells, but there are {len(self.names)} columns{quote}"
+            return (
+                f"row {row}: {match['count']} cells, but there are {len(self.names)} columns{quote}"
+            )
         cell = f"row {row}, column '{self.names[int(match['column'])]}'"
         if match["value"] is None:
             return f"{cell}: is not UTF-8 text; save the file as UTF-8"
@@ -156,7 +199,9 @@ class CsvTable(Table):
         return f"{cell}: '{match['value'][:40]}' {problem}"
 
     def _require_closed_quotes(self) -> None:
-        """Raises TableError if the file ends within quotation marks; Arrow reads all rows after the mark as a cell."""
+        """Raises TableError if the file ends within quotation marks; Arrow reads all rows after the
+        mark as a cell.
+        """
         end, last = "end", [""]
         before = row = 0
         with _text(self.path) as file:
@@ -172,8 +217,11 @@ def read_records(path: Path) -> Iterator[tuple[int, list[str]]]:
         yield from records(file, path)
 
 
-def records(file: TextIO, path: Path, strict: bool = True, more: Iterable[str] = ()) -> Iterator[tuple[int, list[str]]]:
-    """Row number and cells of all lines that are not blank; the number is that of a record's last line.
+def records(
+    file: TextIO, path: Path, strict: bool = True, more: Iterable[str] = ()
+) -> Iterator[tuple[int, list[str]]]:
+    """Row number and cells of all lines that are not blank; the number is that of a record's last
+    line.
 
     strict  refuse text after a closing quotation mark, and a mark that is not closed
     more    lines to read after those of the file
@@ -200,7 +248,9 @@ def _lines(file: TextIO, path: Path) -> Iterator[str]:
 
 
 def _text(path: Path) -> TextIO:
-    """A file opened as text; bytes that are not UTF-8 are an error only in columns that are read."""
+    """A file opened as text; bytes that are not UTF-8 are an error only in columns that are
+    read.
+    """
     return path.open(encoding="utf-8-sig", errors="surrogateescape", newline="")
 
 
@@ -213,7 +263,11 @@ def _type_of(column: pa.ChunkedArray) -> pa.DataType:
         return pa.string()
     with suppress(pa.ArrowInvalid):
         numbers = texts.cast(pa.int64())
-        return pa.int64() if pc.all(pc.equal(numbers.cast(pa.string()), texts)).as_py() else pa.string()
+        return (
+            pa.int64()
+            if pc.all(pc.equal(numbers.cast(pa.string()), texts)).as_py()
+            else pa.string()
+        )
     with suppress(pa.ArrowInvalid):
         texts.cast(pa.float64())
         return pa.float64()
@@ -231,12 +285,16 @@ class CsvSink:
     Numbers have the fewest digits that restore the same value.
     """
 
-    def __init__(self, path: Path, schema: pa.Schema, grid: Grid | None, origin: Mapping[str, str]) -> None:
+    def __init__(
+        self, path: Path, schema: pa.Schema, grid: Grid | None, origin: Mapping[str, str]
+    ) -> None:
         import pyarrow as pa
         import pyarrow.csv
 
         self._titles = [title(field) for field in schema]
-        titled = pa.schema([field.with_name(own) for field, own in zip(schema, self._titles, strict=True)])
+        titled = pa.schema(
+            [field.with_name(own) for field, own in zip(schema, self._titles, strict=True)]
+        )
         plain = not any(mark in own for own in self._titles for mark in ',"\r\n')
         options = pyarrow.csv.WriteOptions(quoting_header="none" if plain else "needed")
         self._writer = pyarrow.csv.CSVWriter(str(path), titled, write_options=options)

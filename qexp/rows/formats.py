@@ -1,4 +1,6 @@
-"""The formats of files of rows, by the suffix of their name, and how their columns are named and read in chunks."""
+"""The formats of files of rows, by the suffix of their name, and how their columns are named and
+read in chunks.
+"""
 
 from __future__ import annotations
 
@@ -22,34 +24,46 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 Columns = Mapping[str, str] | Sequence[int]
-"""Feature → its column in the file, for features whose column has another name; or the positions of the features'
-columns in the file, counted from 1, in the order of the features."""
+"""Feature → its column in the file, for features whose column has another name; or the positions of
+the features' columns in the file, counted from 1, in the order of the features.
+"""
 
 
 def require_columns(columns: Columns, features: Sequence[str]) -> None:
-    """Raise QexpError for names that are not features, positions of another number, and columns given twice."""
+    """Raise QexpError for names that are not features, positions of another number, and columns
+    given twice.
+    """
     if isinstance(columns, Mapping):
         for name, other in columns.items():
             if name not in features and other in features:
                 raise QexpError(
-                    f"`columns`: the run's column '{other}' stands before the file's '{name}': write {other}={name}"
+                    f"`columns`: the run's column '{other}' stands before the file's '{name}':"
+                    f" write {other}={name}"
                 )
             if name not in features:
-                raise QexpError(f"`columns`: the run has no column '{name}'; {suggestion(name, features)}")
+                raise QexpError(
+                    f"`columns`: the run has no column '{name}'; {suggestion(name, features)}"
+                )
         sources = [f"'{columns.get(name, name)}'" for name in features]
     else:
         if len(columns) != len(features):
             raise QexpError(
-                f"`columns`: {len(columns)} positions, but the run has {len(features)} columns of input: "
-                f"{', '.join(features)}; give the position of each, in this order"
+                f"`columns`: {len(columns)} positions, but the run has {len(features)} columns of"
+                f" input: {', '.join(features)}; give the position of each, in this order"
             )
         if least := [position for position in columns if position < 1]:
             raise QexpError(f"`columns`: there is no column {least[0]}; the first one is 1")
         sources = [str(position) for position in columns]
     for source, count in Counter(sources).items():
         if count > 1:
-            both = [f"'{name}'" for name, column in zip(features, sources, strict=True) if column == source]
-            raise QexpError(f"`columns`: column {source} of the file is given to {' and '.join(both)}")
+            both = [
+                f"'{name}'"
+                for name, column in zip(features, sources, strict=True)
+                if column == source
+            ]
+            raise QexpError(
+                f"`columns`: column {source} of the file is given to {' and '.join(both)}"
+            )
 
 
 # Rows in chunks: features as a matrix, and the columns that are kept beside them.
@@ -76,11 +90,20 @@ class Rows:
     """
 
     def __init__(
-        self, table: Table, features: Sequence[str], kept: pa.Schema | None = None, number: pa.DataType | None = None
+        self,
+        table: Table,
+        features: Sequence[str],
+        kept: pa.Schema | None = None,
+        number: pa.DataType | None = None,
     ) -> None:
         import pyarrow as pa
 
-        self.path, self.units, self._table, self.features = table.path, table.units, table, list(features)
+        self.path, self.units, self._table, self.features = (
+            table.path,
+            table.units,
+            table,
+            list(features),
+        )
         table.require_numbers(features)
         others = table.others(features) if kept is None else kept.names
         table.require(name for name in dict.fromkeys(others) if name in table.names)
@@ -94,7 +117,11 @@ class Rows:
     def chunks(self, size: int) -> Iterator[Chunk]:
         """All rows in order, about `size` at a time; of a grid, whole lines. Raises TableError."""
         for rows, done in self._table.pieces(self._types, size):
-            yield Chunk(feature_matrix([rows[name] for name in self.features]), rows.select(self.kept.names), done)
+            yield Chunk(
+                feature_matrix([rows[name] for name in self.features]),
+                rows.select(self.kept.names),
+                done,
+            )
 
 
 def in_equal_chunks(chunks: Iterator[Chunk], size: int) -> Iterator[Chunk]:
@@ -117,13 +144,20 @@ def in_equal_chunks(chunks: Iterator[Chunk], size: int) -> Iterator[Chunk]:
 
 
 def feature_matrix(columns: Sequence[Any]) -> NDArray[np.float32]:
-    """Arrow columns of numbers, or one of vectors → (row, column), NaN for nulls; each column is contiguous."""
+    """Arrow columns of numbers, or one of vectors → (row, column), NaN for nulls; each column is
+    contiguous.
+    """
     import pyarrow.types as types
 
     if len(columns) == 1 and types.is_fixed_size_list(columns[0].type):
-        return np.asarray(columns[0].combine_chunks().flatten().to_numpy()).reshape(len(columns[0]), -1)
-    matrix = np.empty((len(columns[0]) if columns else 0, len(columns)), dtype=np.float32, order="F")
-    with np.errstate(over="ignore"):  # numbers that are too large for single precision become infinite
+        return np.asarray(columns[0].combine_chunks().flatten().to_numpy()).reshape(
+            len(columns[0]), -1
+        )
+    matrix = np.empty(
+        (len(columns[0]) if columns else 0, len(columns)), dtype=np.float32, order="F"
+    )
+    # numbers that are too large for single precision become infinite
+    with np.errstate(over="ignore"):
         for index, column in enumerate(columns):
             matrix[:, index] = column.to_numpy()
     return matrix
@@ -176,9 +210,11 @@ def open_table(
 
 
 def open_rows(path: Path, features: Sequence[str], columns: Columns | None = None) -> Rows:
-    """Open a file of rows with named columns. Raises NotFoundError, or TableError if it cannot be read.
+    """Open a file of rows with named columns. Raises NotFoundError, or TableError if it cannot be
+    read.
 
-    columns  names or positions of the features in the file, where they differ from the features' own names
+    columns  names or positions of the features in the file, where they differ from the features'
+             own names
     """
     if columns is None or isinstance(columns, Mapping):
         names = [(columns or {}).get(name, name) for name in features]
@@ -186,11 +222,15 @@ def open_rows(path: Path, features: Sequence[str], columns: Columns | None = Non
         try:
             return Rows(table, names)
         except TableError as error:
-            lacking = [name for name in features if name not in (columns or {}) and name not in table.names]
+            lacking = [
+                name for name in features if name not in (columns or {}) and name not in table.names
+            ]
             meant = {name: nearest(name, table.names) for name in lacking}
             if not meant or None in meant.values() or len(set(meant.values())) < len(meant):
                 raise
-            raise TableError(f"{error}\nif so, say it: `columns={ {**(columns or {}), **meant} }`") from None
+            raise TableError(
+                f"{error}\nif so, say it: `columns={ {**(columns or {}), **meant} }`"
+            ) from None
     table = open_table(path, unnamed=features, positions=columns)
     if (greatest := max(columns)) > len(table.names):
         raise TableError(f"{table.path} has {len(table.names)} columns, and no column {greatest}")
@@ -198,7 +238,9 @@ def open_rows(path: Path, features: Sequence[str], columns: Columns | None = Non
 
 
 @contextmanager
-def new_file_of_rows(path: Path, schema: pa.Schema, grid: Grid | None, origin: Mapping[str, str]) -> Iterator[Sink]:
+def new_file_of_rows(
+    path: Path, schema: pa.Schema, grid: Grid | None, origin: Mapping[str, str]
+) -> Iterator[Sink]:
     """A new file to add rows to, which appears once it is complete, and not at all after an error.
 
     origin  run, digest and caution, written into the file if its format has a place for them

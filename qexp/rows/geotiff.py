@@ -1,4 +1,6 @@
-"""GeoTIFF and other rasters that GDAL reads: their values with gaps (nodata) as NaN, where north is; and a new one."""
+"""GeoTIFF and other rasters that GDAL reads: their values with gaps (nodata) as NaN, where north
+is; and a new one.
+"""
 
 from __future__ import annotations
 
@@ -20,38 +22,56 @@ if TYPE_CHECKING:
 
 
 def open_raster(path: Path) -> rasterio.DatasetReader:
-    """Open a file with rasterio. Raises NotFoundError, and TableError if it cannot be read or holds no real numbers."""
+    """Open a file with rasterio. Raises NotFoundError, and TableError if it cannot be read or holds
+    no real numbers.
+    """
     with extra("geo"):
         import rasterio
 
     files.require_file(path)
     try:
-        with warnings.catch_warnings():  # what follows from pixels that are not placed is said where it matters
+        # what follows from pixels that are not placed is said where it matters
+        with warnings.catch_warnings():
             warnings.simplefilter("ignore", rasterio.errors.NotGeoreferencedWarning)
             # By its content, GDAL would also open a list of other files.
-            dataset = rasterio.open(path, driver="GTiff" if path.suffix.lower() in (".tif", ".tiff") else None)
+            dataset = rasterio.open(
+                path, driver="GTiff" if path.suffix.lower() in (".tif", ".tiff") else None
+            )
     except rasterio.errors.RasterioError as error:
         raise TableError(f"{path} cannot be read as a raster: {error}") from None
     other = sorted({kind for kind in dataset.dtypes if np.dtype(kind).kind not in "biuf"})
     if other:
-        raise TableError(f"{path} holds {', '.join(other)}, not real numbers; save the displacement as float32")
+        raise TableError(
+            f"{path} holds {', '.join(other)}, not real numbers; save the displacement as float32"
+        )
     return dataset
 
 
 def beside(path: Path) -> list[Path]:
-    """The files that GDAL reads with a GeoTIFF, if they change where its pixels lie or what they hold; those with
-    statistics alone do not, nor those of other files. Raises as `open_raster`.
+    """The files that GDAL reads with a GeoTIFF, if they change where its pixels lie or what they
+    hold; those with statistics alone do not, nor those of other files. Raises as `open_raster`.
     """
     if path.suffix.lower() not in (".tif", ".tiff") or not path.is_file():
         return []
-    names = path.name + ".aux.xml", path.name + ".msk", *(path.stem + of for of in (".tfw", ".TFW", ".wld"))
+    names = (
+        path.name + ".aux.xml",
+        path.name + ".msk",
+        *(path.stem + of for of in (".tfw", ".TFW", ".wld")),
+    )
     there = [file for name in names if (file := path.with_name(name)).is_file()]
     if not there:
         return []
     import rasterio
 
     def said(raster: rasterio.DatasetReader) -> str:
-        about = raster.transform, raster.crs, raster.nodatavals, raster.scales, raster.offsets, raster.units
+        about = (
+            raster.transform,
+            raster.crs,
+            raster.nodatavals,
+            raster.scales,
+            raster.offsets,
+            raster.units,
+        )
         return repr((about, raster.descriptions, raster.mask_flag_enums))
 
     apart = rasterio.Env(GDAL_DISABLE_READDIR_ON_OPEN="EMPTY_DIR")
@@ -79,9 +99,16 @@ def encoded(
     stacked = np.stack([*bands.values()]).astype(np.float32)
     with MemoryFile() as memory:
         with memory.open(
-            driver="GTiff", count=len(stacked), height=stacked.shape[1], width=stacked.shape[2], dtype="float32",
-            crs=crs, transform=from_origin(*corner, *steps), nodata=np.nan, compress="deflate",
-        ) as raster:  # fmt: skip
+            driver="GTiff",
+            count=len(stacked),
+            height=stacked.shape[1],
+            width=stacked.shape[2],
+            dtype="float32",
+            crs=crs,
+            transform=from_origin(*corner, *steps),
+            nodata=np.nan,
+            compress="deflate",
+        ) as raster:
             raster.write(stacked)
             for index, name in enumerate(bands, start=1):
                 raster.set_band_description(index, name)
@@ -94,7 +121,9 @@ def is_placed(dataset: rasterio.DatasetReader) -> bool:
     return not dataset.transform.is_identity
 
 
-def read_bands(dataset: rasterio.DatasetReader, bands: Sequence[int], window: Window | None = None) -> Array:
+def read_bands(
+    dataset: rasterio.DatasetReader, bands: Sequence[int], window: Window | None = None
+) -> Array:
     """Values of bands in the order of the file, (band, row, column); NaN where they have no data.
 
     Stored numbers are multiplied by the band's scale, and its offset is added.
@@ -109,7 +138,8 @@ def read_bands(dataset: rasterio.DatasetReader, bands: Sequence[int], window: Wi
     except rasterio.errors.RasterioError as error:
         number = f"{bands[0]} to {bands[-1]}" if len(bands) > 1 else f"{bands[0]}"
         raise TableError(
-            f"{dataset.name}, band {number}, cannot be read; is it whole? {error.__cause__ or error}"
+            f"{dataset.name}, band {number}, cannot be read; is it whole?"
+            f" {error.__cause__ or error}"
         ) from None
     values: Array = stored.astype(np.float64).filled(np.nan)
     for index, band in enumerate(bands):
@@ -120,14 +150,16 @@ def read_bands(dataset: rasterio.DatasetReader, bands: Sequence[int], window: Wi
 
 
 def northwards(dataset: rasterio.DatasetReader) -> tuple[slice, slice]:
-    """Which rows and columns of the file to take so that they run northwards and eastwards: all, in this order or that.
+    """Which rows and columns of the file to take so that they run northwards and eastwards: all, in
+    this order or that.
 
     Raises TableError if neither runs along the other axis of the file's grid.
     """
     transform: Any = dataset.transform
     if transform.b or transform.d:
         raise TableError(
-            f"{dataset.name}: its rows do not run along a parallel of its grid; warp it to a north-up grid"
+            f"{dataset.name}: its rows do not run along a parallel of its grid; warp it to a"
+            " north-up grid"
         )
     upwards = is_placed(dataset) and transform.e > 0
     return slice(None, None, 1 if upwards else -1), slice(None, None, -1 if transform.a < 0 else 1)

@@ -20,18 +20,46 @@ from qexp.errors import QexpError, suggestion
 if TYPE_CHECKING:
     import pyarrow as pa
 
-MISSING = ("", "NA", "N/A", "n/a", "#N/A", "<NA>", "NaN", "nan", "NAN", "-nan", "null", "NULL", "None")
+MISSING = (
+    "",
+    "NA",
+    "N/A",
+    "n/a",
+    "#N/A",
+    "<NA>",
+    "NaN",
+    "nan",
+    "NAN",
+    "-nan",
+    "null",
+    "NULL",
+    "None",
+)
 """Spellings of a missing number in text files."""
 
 SHOWN = 5
 """Number of cells, rows or names that an error lists; the rest is counted."""
 
-NINES = [(digits, round(10.0**digits - 10.0**-decimals, decimals)) for digits in range(2, 7) for decimals in range(4)]
-NO_DATA = [*(-of for _, of in NINES), *(of for digits, of in NINES if digits > 2), -999.25, -32768, 32767]
+NINES = [
+    (digits, round(10.0**digits - 10.0**-decimals, decimals))
+    for digits in range(2, 7)
+    for decimals in range(4)
+]
+NO_DATA = [
+    *(-of for _, of in NINES),
+    *(of for digits, of in NINES if digits > 2),
+    -999.25,
+    -32768,
+    32767,
+]
 HUGE_NUMBER = 1e20
-"""Numbers that often stand for no data where no other is like them: these, such as -99.9, and all that are as large."""
+"""Numbers that often stand for no data where no other is like them: these, such as -99.9, and all
+that are as large.
+"""
 
-LIKE_A_CODE = 'far from all others: a code for no data? leave the cell empty, with "missing": "drop"'
+LIKE_A_CODE = (
+    'far from all others: a code for no data? leave the cell empty, with "missing": "drop"'
+)
 
 TITLE = re.compile(r"(?P<name>.*\S)\s*[(\[](?P<unit>[^()\[\]]*)[)\]]\s*")
 """`depth (km)`, `depth [km]`."""
@@ -54,7 +82,8 @@ class TableError(QexpError):
 
 
 def codes(values: NDArray[np.floating], factor: float = 1.0) -> list[float]:
-    """The numbers of a column or field that stand for no data, as it seems: far from all others by these.
+    """The numbers of a column or field that stand for no data, as it seems: far from all others by
+    these.
 
     factor  by which the values were multiplied
     """
@@ -64,11 +93,14 @@ def codes(values: NDArray[np.floating], factor: float = 1.0) -> list[float]:
     others = values[~usual]
     low, high = float(others.min()), float(others.max())
     far = max(high - low, abs(low), abs(high))
-    return [code for code in np.unique(values[usual]).tolist() if max(low - code, code - high) > far]
+    return [
+        code for code in np.unique(values[usual]).tolist() if max(low - code, code - high) > far
+    ]
 
 
 def usual_codes(values: NDArray[np.floating], factor: float = 1.0) -> NDArray[np.bool_]:
-    """Which values are numbers that often stand for no data, in double or single precision; factor: as of `codes`.
+    """Which values are numbers that often stand for no data, in double or single precision; factor:
+    as of `codes`.
 
     None where neither the least nor the largest is one.
     """
@@ -118,8 +150,9 @@ ROWS_OF_PIECE = 1 << 16
 """Rows read at a time when whole columns are read."""
 
 Types = Mapping[str, "pa.DataType"]
-"""Requested columns in order → the types to read them as. A floating type applies only where text is converted;
-formats that store numbers return them in the stored type."""
+"""Requested columns in order → the types to read them as. A floating type applies only where text
+is converted; formats that store numbers return them in the stored type.
+"""
 
 Piece = tuple["pa.Table", float]
 """Some rows, and the fraction of the file that has been read with them, from 0 to 1."""
@@ -127,7 +160,9 @@ Piece = tuple["pa.Table", float]
 
 @dataclass(frozen=True)
 class Grid:
-    """The raster whose cells are the rows, in row-major order: the last dimension varies fastest."""
+    """The raster whose cells are the rows, in row-major order: the last dimension varies
+    fastest.
+    """
 
     sizes: Mapping[str, int]
     coordinates: Mapping[str, tuple[str, NDArray[Any]]] = field(default_factory=dict)
@@ -184,15 +219,23 @@ class Table(ABC):
         return [record + 1 for record in records]
 
     def rows_shown(self, records: Sequence[int] | NDArray[np.integer]) -> str:
-        """Records counted from 0, by their row numbers, for messages: `rows 5, 9, 12 and 31 more`."""
-        return write_list("row", self.row_numbers([int(record) for record in records[:SHOWN]]), len(records))
+        """Records counted from 0, by their row numbers, for messages: `rows 5, 9, 12 and 31
+        more`.
+        """
+        return write_list(
+            "row", self.row_numbers([int(record) for record in records[:SHOWN]]), len(records)
+        )
 
     def trouble_with(self, name: str) -> str | None:
         """Why a name does not identify a column (missing, or repeated), or None."""
         count = self.names.count(name)
         if count == 0:
             return f"{self.path} has no column '{name}'; {suggestion(name, set(self.names))}"
-        return None if count == 1 else f"{self.path} has {count} columns called '{name}'; rename all but one"
+        return (
+            None
+            if count == 1
+            else f"{self.path} has {count} columns called '{name}'; rename all but one"
+        )
 
     def require(self, names: Iterable[str]) -> None:
         """Raises TableError if a name does not identify a column."""
@@ -213,7 +256,9 @@ class Table(ABC):
             raise TableError(trouble)
 
     def pieces(self, types: Types, size: int) -> Iterator[Piece]:
-        """Columns of all rows in order, about `size` rows at a time; NaN or null where a number is missing."""
+        """Columns of all rows in order, about `size` rows at a time; NaN or null where a number is
+        missing.
+        """
         import pyarrow as pa
 
         rows = 0
@@ -228,7 +273,9 @@ class Table(ABC):
     def read(
         self, numbers: Iterable[str], texts: Iterable[str]
     ) -> tuple[dict[str, NDArray[np.float64]], dict[str, NDArray[np.str_]]]:
-        """Whole columns: of numbers, NaN where one is missing, and of texts, without surrounding spaces."""
+        """Whole columns: of numbers, NaN where one is missing, and of texts, without surrounding
+        spaces.
+        """
         import pyarrow as pa
 
         numbers_of: dict[str, list[NDArray[np.float64]]] = {name: [] for name in numbers}
@@ -251,7 +298,9 @@ class Table(ABC):
 
 @contextmanager
 def explained(path: Path, *others: type[Exception]) -> Iterator[None]:
-    """Turn errors of the system, of encoding and of formats into a TableError that names the file."""
+    """Turn errors of the system, of encoding and of formats into a TableError that names the
+    file.
+    """
     errors: tuple[type[Exception], ...] = (OSError, *others)
     try:
         yield

@@ -1,4 +1,6 @@
-"""Samples that may never have been measured or computed: constant ones among others, copies, and copies of targets."""
+"""Samples that may never have been measured or computed: constant ones among others, copies, and
+copies of targets.
+"""
 
 from __future__ import annotations
 
@@ -14,21 +16,27 @@ from qexp.rows import array_cache
 from qexp.rows.array_cache import CachedArray
 
 NATURAL_SHARE = 0.1
-"""Nearly constant samples for each constant one from which on these are natural, as counts of 0 are; or half of all."""
+"""Nearly constant samples for each constant one from which on these are natural, as counts of 0
+are; or half of all.
+"""
 
 BY_CHANCE = 1e-6
 """Probability of a stretch of constant samples from which on chance does not explain it."""
 
 EXPLAINED = 1e-3
-"""p-value of two samples' parameters being alike below which these explain which ones are constant."""
+"""p-value of two samples' parameters being alike below which these explain which ones are
+constant.
+"""
 
 FEW_VALUES, FINE_STEPS, SINGLE = 16, 1e4, 1e-7
-"""Samples of fewer different values that are whole multiples of a step, of which their largest is at most so many, are
-equal by chance; the last is the rounding in single precision.
+"""Samples of fewer different values that are whole multiples of a step, of which their largest is
+at most so many, are equal by chance; the last is the rounding in single precision.
 """
 
 ALIKE = 0.05
-"""Difference of the ranks of a parameter, of the number of samples, below which rounded samples are equal naturally."""
+"""Difference of the ranks of a parameter, of the number of samples, below which rounded samples are
+equal naturally.
+"""
 
 NUMBERS_TOGETHER = 2**22
 
@@ -41,7 +49,9 @@ Values = NDArray[np.floating]
 Numbers = NDArray[np.int64]
 
 
-def found_in(array: CachedArray, which: Sequence[Any], read: Read, visible: NDArray[np.bool_] | None = None) -> Found:
+def found_in(
+    array: CachedArray, which: Sequence[Any], read: Read, visible: NDArray[np.bool_] | None = None
+) -> Found:
     """What `unmeasured` finds in an array of the cache, kept there.
 
     which  of its values are read
@@ -57,8 +67,9 @@ def found_in(array: CachedArray, which: Sequence[Any], read: Read, visible: NDAr
 def unmeasured(read: Read, count: int, visible: NDArray[np.bool_] | None = None) -> Found:
     """What samples tell of themselves.
 
-    `constant` are numbers of samples, `value` is theirs if it is the same, `natural` whether they are among the others;
-    `copies`: a sample, an earlier one that it equals, and whether both have rounded values.
+    `constant` are numbers of samples, `value` is theirs if it is the same, `natural` whether they
+    are among the others; `copies`: a sample, an earlier one that it equals, and whether both have
+    rounded values.
 
     read     from numbers of samples to their values, (sample, ...)
     visible  which values of a sample count; all if left out
@@ -66,7 +77,11 @@ def unmeasured(read: Read, count: int, visible: NDArray[np.bool_] | None = None)
 
     def values_of(rows: NDArray[np.int64]) -> NDArray[Any]:
         values = read(rows)
-        return values.reshape(len(rows), -1) if visible is None else values[..., visible].reshape(len(rows), -1)
+        return (
+            values.reshape(len(rows), -1)
+            if visible is None
+            else values[..., visible].reshape(len(rows), -1)
+        )
 
     (low, high, share), mark = np.zeros((3, count)), np.zeros(count, np.int64)
     size = values_of(np.arange(1)).shape[1]
@@ -74,7 +89,9 @@ def unmeasured(read: Read, count: int, visible: NDArray[np.bool_] | None = None)
         some = np.arange(start, min(start + step, count))
         values = values_of(some)
         low[some], high[some] = values.min(axis=1), values.max(axis=1)
-        ends = [((values == end[some, None]).sum(axis=1) - 1) / max(size - 1, 1) for end in (low, high)]
+        ends = [
+            ((values == end[some, None]).sum(axis=1) - 1) / max(size - 1, 1) for end in (low, high)
+        ]
         share[some] = np.max([*ends, (values == 0).mean(axis=1)], axis=0)
         mark[some] = [hash(of.tobytes()) for of in values]
     constant = (low == high) & ((size > 1) | (low == 0))
@@ -88,14 +105,24 @@ def unmeasured(read: Read, count: int, visible: NDArray[np.bool_] | None = None)
     numbers = _stretch(numbers, count) if natural and len(numbers) else numbers
     value = float(low[numbers[0]]) if len(numbers) and not np.ptp(low[numbers]) else None
     _, first, of = np.unique(mark, return_index=True, return_inverse=True)
-    repeated = np.flatnonzero((first[of] != np.arange(count)) & (low < high) & np.isfinite(high - low))
-    coarse = {row: _coarse(values_of(np.array([row]))[0]) for row in {*first[of[repeated]].tolist()}}
-    copies = [[row, original, coarse[original]] for row in repeated.tolist() for original in [int(first[of[row]])]]
+    repeated = np.flatnonzero(
+        (first[of] != np.arange(count)) & (low < high) & np.isfinite(high - low)
+    )
+    coarse = {
+        row: _coarse(values_of(np.array([row]))[0]) for row in {*first[of[repeated]].tolist()}
+    }
+    copies = [
+        [row, original, coarse[original]]
+        for row in repeated.tolist()
+        for original in [int(first[of[row]])]
+    ]
     copies = [copy for copy in copies if copy[2] is not None]
     return {"constant": numbers.tolist(), "value": value, "natural": natural, "copies": copies}
 
 
-def in_words(found: Found, what: str, samples: str, usable: NDArray[np.bool_], parameters: Values) -> Iterator[str]:
+def in_words(
+    found: Found, what: str, samples: str, usable: NDArray[np.bool_], parameters: Values
+) -> Iterator[str]:
     """What is said of what `unmeasured` found.
 
     what        the name of what is constant, or the same
@@ -120,27 +147,38 @@ def in_words(found: Found, what: str, samples: str, usable: NDArray[np.bool_], p
         row, original = int(rows[differ][0]), int(originals[differ][0])
         which = f"the first: that of {row} is that of {original}"
         although = ", although their parameters differ" if parameters.shape[1] else ""
-        yield f"{what} is exactly that of another one in {int(differ.sum()):,} {of_all} ({which}){although}: {WAY_OUT}"
+        yield (
+            f"{what} is exactly that of another one in {int(differ.sum()):,} {of_all}"
+            f" ({which}){although}: {WAY_OUT}"
+        )
 
 
 WAY_OUT = "were they measured or computed, and written?"
 
 
 def targets_among(inputs: Mapping[str, Values], outputs: Mapping[str, Values]) -> Iterator[str]:
-    """What is said of inputs that are a linear function of an output, (sample,) each, as copies of it are."""
+    """What is said of inputs that are a linear function of an output, (sample,) each, as copies of
+    it are.
+    """
     for target, all_wanted in outputs.items():
         for name, column in inputs.items():
             of, wanted = (values[~np.isnan(column)] for values in (column, all_wanted))
             if len(of) <= FEWEST or not np.ptp(of) or not np.ptp(wanted):
                 continue
             if 1 - np.corrcoef(of, wanted)[0, 1] ** 2 < LINEAR:
-                what = "the output" if np.allclose(of, wanted, 1e-3) else "a linear function of the output"
+                what = (
+                    "the output"
+                    if np.allclose(of, wanted, 1e-3)
+                    else "a linear function of the output"
+                )
                 way_out = "leave it out, unless it is known where the output is not"
                 yield f"'{name}' is {what} '{target}', which a network learns to copy: {way_out}"
 
 
 FEWEST, LINEAR = 4, 1e-6
-"""Samples that a line always fits; share of the variance that it leaves where rounding alone does."""
+"""Samples that a line always fits; share of the variance that it leaves where rounding alone
+does.
+"""
 
 
 def _explained(numbers: Numbers, usable: NDArray[np.bool_], parameters: Values) -> bool:
@@ -162,7 +200,9 @@ def _stretch(numbers: Numbers, count: int) -> Numbers:
 
 
 def _coarse(values: NDArray[Any]) -> bool | None:
-    """Whether values are whole multiples of a step; None if there are so few of them that chance repeats them."""
+    """Whether values are whole multiples of a step; None if there are so few of them that chance
+    repeats them.
+    """
     steps = values * 10.0 ** math.floor(math.log10(FINE_STEPS / np.abs(values).max()))
     coarse = bool((np.abs(steps - np.round(steps)) < FINE_STEPS * SINGLE).all())
     return None if coarse and len(np.unique(values)) < FEW_VALUES else coarse

@@ -34,31 +34,63 @@ TEXTS = "vlen-utf8"
 """The codec without which objects (`|O`) may be anything."""
 
 CODECS = {
-    *("adler32", "astype", "bitround", "blosc", "bytes", "bz2", "crc32", "crc32c", "delta", "fixedscaleoffset"),
-    *("fletcher32", "gzip", "lz4", "lzma", "packbits", "quantize", "sharding_indexed", "shuffle", "transpose"),
+    *(
+        "adler32",
+        "astype",
+        "bitround",
+        "blosc",
+        "bytes",
+        "bz2",
+        "crc32",
+        "crc32c",
+        "delta",
+        "fixedscaleoffset",
+    ),
+    *(
+        "fletcher32",
+        "gzip",
+        "lz4",
+        "lzma",
+        "packbits",
+        "quantize",
+        "sharding_indexed",
+        "shuffle",
+        "transpose",
+    ),
     *("zlib", "zstd", TEXTS),
 }
 """Those that turn bytes into numbers and texts, and do nothing else."""
 
 
 def open_store(path: Path) -> xarray.Dataset:
-    """Open a store of version 2 or 3. Raises MissingExtraError, and TableError if it cannot be read, or must not be."""
+    """Open a store of version 2 or 3. Raises MissingExtraError, and TableError if it cannot be
+    read, or must not be.
+    """
     with extra("zarr"):
         import xarray
         import zarr  # noqa: F401 - xarray's own error names no extra
     for library, least in LEAST_VERSIONS.items():
-        there, needed = ([*map(int, re.findall(r"\d+", of))] for of in (metadata.version(library), least))
+        there, needed = (
+            [*map(int, re.findall(r"\d+", of))] for of in (metadata.version(library), least)
+        )
         if there < needed:
-            raise MissingExtraError(f"{path}: this needs a newer {library}: pip install '{library}>={least}'")
+            raise MissingExtraError(
+                f"{path}: this needs a newer {library}: pip install '{library}>={least}'"
+            )
     try:
         for file in path.rglob("*"):
             if not (stat.S_ISREG(mode := file.lstat().st_mode) or stat.S_ISDIR(mode)):
-                raise TableError(f"{file} is a link or no plain file; copy what it stands for into the store")
+                raise TableError(
+                    f"{file} is a link or no plain file; copy what it stands for into the store"
+                )
             if file.name in (".zarray", "zarr.json"):
                 _require_known(file)
         # Consolidated copies of the descriptions are not read.
-        data = xarray.open_dataset(path, engine="zarr", decode_cf=False, consolidated=False, cache=False)
-        for variable in data.variables.values():  # the value of chunks without a file, which zarr itself sets to 0
+        data = xarray.open_dataset(
+            path, engine="zarr", decode_cf=False, consolidated=False, cache=False
+        )
+        # the value of chunks without a file, which zarr itself sets to 0
+        for variable in data.variables.values():
             if variable.attrs.get("_FillValue") == 0:
                 del variable.attrs["_FillValue"]
         return xarray.decode_cf(data, decode_times=False, decode_timedelta=False)
@@ -71,17 +103,39 @@ def _require_known(file: Path) -> None:
     document = json.loads(files.read_bytes(file, LARGEST_DESCRIPTION))
     if not isinstance(document, dict) or document.get("node_type") == "group":
         return
-    codecs = {*_codecs([document.get(key) for key in ("filters", "compressor", "codecs", "storage_transformers")])}
+    codecs = {
+        *_codecs(
+            [
+                document.get(key)
+                for key in ("filters", "compressor", "codecs", "storage_transformers")
+            ]
+        )
+    }
     if unknown := sorted(codecs - CODECS):
-        raise TableError(f"{file}: codec '{unknown[0]}' is not decoded here; known: {', '.join(sorted(CODECS))}")
+        raise TableError(
+            f"{file}: codec '{unknown[0]}' is not decoded here; known: {', '.join(sorted(CODECS))}"
+        )
     declared = document.get("dtype", document.get("data_type"))
     kind = declared.get("name") if isinstance(declared, dict) else declared
-    if not isinstance(kind, str) or not TYPES.fullmatch(kind) or (kind == "|O" and TEXTS not in codecs):
-        raise TableError(f"{file}: values of the type {kind} are not decoded here; save numbers, or texts as {TEXTS}")
-    grid = document.get("chunk_grid", {}).get("configuration", {}).get("chunk_shape", document.get("chunks"))
+    if (
+        not isinstance(kind, str)
+        or not TYPES.fullmatch(kind)
+        or (kind == "|O" and TEXTS not in codecs)
+    ):
+        raise TableError(
+            f"{file}: values of the type {kind} are not decoded here; save numbers, or texts as"
+            f" {TEXTS}"
+        )
+    grid = (
+        document.get("chunk_grid", {})
+        .get("configuration", {})
+        .get("chunk_shape", document.get("chunks"))
+    )
     width = re.search(r"[SU](\d+)|length_bytes\D+(\d+)", json.dumps(declared))
     size = math.prod(grid) * (4 * int(width[1] or width[2]) if width else 8)
-    formats.require_bounded(str(file.parent), size, lambda: sum(of.stat().st_size for of in file.parent.rglob("*")))
+    formats.require_bounded(
+        str(file.parent), size, lambda: sum(of.stat().st_size for of in file.parent.rglob("*"))
+    )
 
 
 def _codecs(steps: Any) -> Iterator[str]:
@@ -94,4 +148,6 @@ def _codecs(steps: Any) -> Iterator[str]:
     elif isinstance(steps, dict):
         inner = steps.get("configuration")
         others = inner.values() if isinstance(inner, dict) else []
-        yield from _codecs([steps.get("id"), steps.get("name"), *(of for of in others if not isinstance(of, str))])
+        yield from _codecs(
+            [steps.get("id"), steps.get("name"), *(of for of in others if not isinstance(of, str))]
+        )

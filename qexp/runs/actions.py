@@ -48,20 +48,31 @@ def actions_of(workspace: Workspace) -> dict[str, Action]:
     """Name → action. Raises QexpError that lists all mistakes."""
     table = workspace.settings().get("actions", {})
     if not isinstance(table, Mapping):
-        raise QexpError('qexp.toml: actions must be tables; write [actions.NAME] and below it command = "..."')
+        raise QexpError(
+            'qexp.toml: actions must be tables; write [actions.NAME] and below it command = "..."'
+        )
     mistakes: list[str] = []
     for name, document in table.items():
-        mistakes += [f"qexp.toml at [actions.{name}]: {text}" for text in _mistakes_in(name, document)]
+        mistakes += [
+            f"qexp.toml at [actions.{name}]: {text}" for text in _mistakes_in(name, document)
+        ]
     if mistakes:
         raise QexpError("\n".join(mistakes))
-    return {name: Action(name, document["command"], document.get("help", "")) for name, document in table.items()}
+    return {
+        name: Action(name, document["command"], document.get("help", ""))
+        for name, document in table.items()
+    }
 
 
 def find_action(name: str, workspace: Workspace) -> Action:
     """Raises NotFoundError with similar names."""
     actions = actions_of(workspace)
     if name not in actions:
-        others = suggestion(name, actions) if actions else f'write [actions.{name}] and below it command = "..."'
+        others = (
+            suggestion(name, actions)
+            if actions
+            else f'write [actions.{name}] and below it command = "..."'
+        )
         raise NotFoundError(f"qexp.toml has no action '{name}'; {others}")
     return actions[name]
 
@@ -71,26 +82,42 @@ def _mistakes_in(name: str, document: Any) -> list[str]:
         return ["a name has small letters, digits, - and _"]
     if not isinstance(document, Mapping):
         return ['must be a table with command = "..."']
-    mistakes = [f"no key '{key}'; {suggestion(key, ACTION_KEYS)}" for key in document if key not in ACTION_KEYS]
+    mistakes = [
+        f"no key '{key}'; {suggestion(key, ACTION_KEYS)}"
+        for key in document
+        if key not in ACTION_KEYS
+    ]
     if not all(isinstance(document.get(key, ""), str) for key in ACTION_KEYS):
         return [*mistakes, "command and help are texts"]
     command = document.get("command", "")
     if not command.strip() or not command.isprintable():
-        return [*mistakes, 'give the command in one line, such as command = "python plot.py {run.path}"']
+        return [
+            *mistakes,
+            'give the command in one line, such as command = "python plot.py {run.path}"',
+        ]
     try:
         names = [field for word in words_of(command) for field in names_in(word)]
     except ValueError as error:
         return [*mistakes, f"command {error}"]
     placeholders = [*ACTION_PLACEHOLDERS, "run.seed", "run.state"]
-    unknown = [name for name in names if name not in placeholders and not re.fullmatch(r"run\.[^.\s]\S*", name)]
-    return mistakes + [f"command has no placeholder {{{name}}}; {suggestion(name, placeholders)}" for name in unknown]
+    unknown = [
+        name
+        for name in names
+        if name not in placeholders and not re.fullmatch(r"run\.[^.\s]\S*", name)
+    ]
+    return mistakes + [
+        f"command has no placeholder {{{name}}}; {suggestion(name, placeholders)}"
+        for name in unknown
+    ]
 
 
 # Running an action on a run: its output is in the run's `actions/NAME/`, complete or not at all.
 
 
 FAILED = ".failed"
-"""Ends the name of the folder of an action that failed, while the output of an earlier success is kept beside it."""
+"""Ends the name of the folder of an action that failed, while the output of an earlier success is
+kept beside it.
+"""
 
 INTERRUPTED = "interrupted"
 
@@ -110,14 +137,18 @@ class Acted:
         return bool(self.record["state"] == "done")
 
 
-def run_action(action: Action, directory: RunDirectory, summary: Mapping[str, Any], workspace: Workspace) -> Acted:
-    """Run an action's program on a run, in the workspace as its current folder, and wait for its end.
+def run_action(
+    action: Action, directory: RunDirectory, summary: Mapping[str, Any], workspace: Workspace
+) -> Acted:
+    """Run an action's program on a run, in the workspace as its current folder, and wait for its
+    end.
 
     summary  the run, as the catalog lists it
-    The program gets QEXP_ACTION_DIR, the folder to write to, QEXP_RUN and QEXP_WORKSPACE. Its folder replaces that of
-    an earlier success only if it succeeds.
-    Raises QexpError for a placeholder without a value and if the action is at work on this run already; after a signal,
-    KeyboardInterrupt, when the program has ended and its record is written.
+    The program gets QEXP_ACTION_DIR, the folder to write to, QEXP_RUN and QEXP_WORKSPACE. Its
+    folder replaces that of an earlier success only if it succeeds.
+    Raises QexpError for a placeholder without a value and if the action is at work on this run
+    already; after a signal, KeyboardInterrupt, when the program has ended and its record is
+    written.
     """
     values = _values(action, summary)
     parent = directory.path / "actions"
@@ -127,12 +158,17 @@ def run_action(action: Action, directory: RunDirectory, summary: Mapping[str, An
             until_the_end.enter_context(files.locked(parent / action.name, 0))
         except QexpError:
             raise QexpError(
-                f"the action '{action.name}' is already running on {directory.name}; wait for its end"
+                f"the action '{action.name}' is already running on {directory.name}; wait for"
+                " its end"
             ) from None
         for name in (action.name, f"{action.name}{FAILED}"):
             folders.clear(parent / name)
         with folders.drafted(parent / action.name) as draft:
-            values |= {"action.path": str(draft), "action.name": action.name, "workspace": str(workspace.root)}
+            values |= {
+                "action.path": str(draft),
+                "action.name": action.name,
+                "workspace": str(workspace.root),
+            }
             words = [filled(word, values.__getitem__) for word in action.words]
             record = _carry_out(action, words, draft, directory, workspace)
             folder = _put_result(draft, parent / action.name, record)
@@ -142,7 +178,9 @@ def run_action(action: Action, directory: RunDirectory, summary: Mapping[str, An
 
 
 def states_of(directory: RunDirectory) -> dict[str, str]:
-    """Name of each action that was run on a run → done, failed or interrupted, by the last time it was run."""
+    """Name of each action that was run on a run → done, failed or interrupted, by the last time it
+    was run.
+    """
     states = {}
     for file in sorted((directory.path / "actions").glob("[!.]*/record.json")):
         if record := formats.object_in(file):
@@ -151,7 +189,9 @@ def states_of(directory: RunDirectory) -> dict[str, str]:
 
 
 def _values(action: Action, summary: Mapping[str, Any]) -> dict[str, str]:
-    """Placeholder → its value for a run. Raises QexpError for those that the run has no value for."""
+    """Placeholder → its value for a run. Raises QexpError for those that the run has no value
+    for.
+    """
     name, listing = summary["name"], Columns([dict(summary)])
     values = {}
     for field in dict.fromkeys(field for word in action.words for field in names_in(word)):
@@ -160,11 +200,14 @@ def _values(action: Action, summary: Mapping[str, Any]) -> dict[str, str]:
         (value,) = listing.values(field.removeprefix("run."))
         if value is None:
             raise QexpError(
-                f"{name} has no value for {{{field}}} in the action '{action.name}'; its state is {summary['state']}"
+                f"{name} has no value for {{{field}}} in the action '{action.name}'; its state is"
+                f" {summary['state']}"
             )
         values[field] = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
         if "\0" in values[field]:
-            raise QexpError(f"{name}: {{{field}}} cannot be passed to a program, it holds a null character")
+            raise QexpError(
+                f"{name}: {{{field}}} cannot be passed to a program, it holds a null character"
+            )
     return values
 
 
@@ -176,15 +219,27 @@ def _carry_out(
     code = provenance.keep_code_state(workspace.root, draft / "code")
     with suppress(OSError):
         (draft / "code").rmdir()  # nothing differs from the commit
-    record: dict[str, Any] = {"action": action.name, "run": directory.name, "command": action.command, "argv": words}
+    record: dict[str, Any] = {
+        "action": action.name,
+        "run": directory.name,
+        "command": action.command,
+        "argv": words,
+    }
     record |= {"directory": str(workspace.root), "started": now(), "code": code.document()}
-    variables = {"QEXP_ACTION_DIR": str(draft), "QEXP_RUN": str(directory.path), VARIABLE: str(workspace.root)}
+    variables = {
+        "QEXP_ACTION_DIR": str(draft),
+        "QEXP_RUN": str(directory.path),
+        VARIABLE: str(workspace.root),
+    }
     interrupted, exit_code, error = False, None, None
     with (draft / "log.txt").open("wb") as output, terminable():
         try:
             process = start_child(words, output, variables, folder=workspace.root)
         except (OSError, ValueError) as refused:
-            error = f"cannot start {shlex.quote(words[0])}: {getattr(refused, 'strerror', None) or refused}"
+            error = (
+                f"cannot start {shlex.quote(words[0])}:"
+                f" {getattr(refused, 'strerror', None) or refused}"
+            )
         else:
             interrupted = _wait(process)
             exit_code = process.returncode
@@ -197,7 +252,9 @@ def _carry_out(
 
 
 def _wait(process: subprocess.Popen[bytes]) -> bool:
-    """Wait for the end of a program; after a signal, end it and what it started. Returns whether there was a signal."""
+    """Wait for the end of a program; after a signal, end it and what it started. Returns whether
+    there was a signal.
+    """
     try:
         process.wait()
         return False
@@ -215,7 +272,10 @@ def _wait(process: subprocess.Popen[bytes]) -> bool:
 def _put_result(draft: Path, target: Path, record: Mapping[str, Any]) -> Path:
     """Rename a draft to its final name. Returns that."""
     failed = target.with_name(f"{target.name}{FAILED}")
-    if record["state"] != "done" and formats.object_in(target / "record.json").get("state") == "done":
+    if (
+        record["state"] != "done"
+        and formats.object_in(target / "record.json").get("state") == "done"
+    ):
         target = failed
     folders.put(draft, target)
     if target != failed:

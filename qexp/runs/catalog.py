@@ -30,22 +30,27 @@ from qexp.store.evaluations import summaries
 from qexp.store.record import NAME, AttemptRecord, JobRecord, Record, State
 
 COARSE_SECONDS, FINE_SECONDS = 2.0, 0.05
-"""Seconds within which two changes may get the same time: on file systems with whole seconds, and on others."""
+"""Seconds within which two changes may get the same time: on file systems with whole seconds, and
+on others.
+"""
 
 LONGEST_LISTING = 600.0
-"""Largest duration of a listing [s]. Files that change during it are later than `now`; far later times are ignored."""
+"""Largest duration of a listing [s]. Files that change during it are later than `now`; far later
+times are ignored.
+"""
 
 Stamp = list[int]
 
 
 def stamp_of(run: str) -> Stamp | None:
-    """Time, size and inode of the record and, if there are any, of annotations and evaluations; None without a record.
+    """Time, size and inode of the record and, if there are any, of annotations and evaluations;
+    None without a record.
 
-    Raises OSError if they cannot be accessed. Both files are always replaced, so that their inodes change; the folder
-    of evaluations changes its time when one is added, replaced or removed.
+    Raises OSError if they cannot be accessed. Both files are always replaced, so that their inodes
+    change; the folder of evaluations changes its time when one is added, replaced or removed.
     """
-    # Texts instead of Paths, because with 10,000 runs Paths take most of the time. `os.access` before `os.stat` for
-    # the same reason: raising an error takes longer than both calls.
+    # Texts instead of Paths, because with 10,000 runs Paths take most of the time. `os.access`
+    # before `os.stat` for the same reason: raising an error takes longer than both calls.
     stamp = _of_file(f"{run}/run.json")
     if stamp is None:
         return None
@@ -89,7 +94,8 @@ HEAD = re.compile(rb'\{"written":\{"1":\{"form":(\d+),"crc32":(\d+)\}\}[,}]')
 class CheckedStorage(Storage):
     """TinyDB's storage as one file that is replaced atomically, and read without a lock.
 
-    A checksum proves that this class wrote the file, so that its rows need not be checked one by one.
+    A checksum proves that this class wrote the file, so that its rows need not be checked one by
+    one.
     """
 
     def __init__(self, path: Path) -> None:
@@ -124,7 +130,9 @@ def _require_tables(path: Path, content: bytes) -> None:
     except orjson.JSONDecodeError as error:
         raise DamagedError(f"{path} is damaged: {error}") from None
     rows = tables.get("runs", {}) if isinstance(tables, dict) else None
-    if not isinstance(rows, dict) or not all(isinstance(row, dict) and "summary" in row for row in rows.values()):
+    if not isinstance(rows, dict) or not all(
+        isinstance(row, dict) and "summary" in row for row in rows.values()
+    ):
         raise DamagedError(f"{path} is damaged: it is not a table of runs")
 
 
@@ -132,13 +140,35 @@ SMALL_CATALOG = 1_000_000
 """Largest size [bytes] of a catalog that can be updated in about 30 ms (about 1,200 runs)."""
 
 KEPT = (
-    "name", "experience", "dataset", "model", "seed", "state", "created", "started", "ended", "digest", "overrides",
-    "tags", "note", "parents", "units", "epochs", "seconds", "error", "results", "launch", "job", "folds", "caution",
+    "name",
+    "experience",
+    "dataset",
+    "model",
+    "seed",
+    "state",
+    "created",
+    "started",
+    "ended",
+    "digest",
+    "overrides",
+    "tags",
+    "note",
+    "parents",
+    "units",
+    "epochs",
+    "seconds",
+    "error",
+    "results",
+    "launch",
+    "job",
+    "folds",
+    "caution",
     "kind",
-)  # fmt: skip
+)
 """Keys of a record that the catalog stores."""
 
-SUMMARY_KEYS, ROW_KEYS = frozenset((*KEPT, "evaluations")), frozenset(("stamp", "summary", "attempt"))
+SUMMARY_KEYS = frozenset((*KEPT, "evaluations"))
+ROW_KEYS = frozenset(("stamp", "summary", "attempt"))
 
 OPEN_ENDED = frozenset(state.value for state in State if state.open_ended)
 """States in which a run's launcher or process may know more than its record."""
@@ -155,7 +185,9 @@ class Catalog:
 
     workspace: Workspace
     warn: Callable[[str], None] = ignore
-    """Receives messages about runs and files that could not be read; listings continue without them."""
+    """Receives messages about runs and files that could not be read; listings continue without
+    them.
+    """
 
     @property
     def path(self) -> Path:
@@ -172,16 +204,19 @@ class Catalog:
             return self._as_of_now(self._refresh() if refresh else self._usable_rows(), Reports())
 
     def recorded(self) -> list[dict[str, Any]]:
-        """A summary of every run as its record has it, sorted by name: a state may be outdated, and nobody is asked."""
+        """A summary of every run as its record has it, sorted by name: a state may be outdated, and
+        nobody is asked.
+        """
         with _without_collection():
             rows = self._refresh()
             return [rows[name]["summary"] for name in sorted(rows, key=natural)]
 
     def follow(self, *, as_recorded: bool = False) -> Callable[[], list[dict[str, Any]]]:
-        """A function that gives what `runs` gives, or what `recorded` gives, in any order, for repeated calls.
+        """A function that gives what `runs` gives, or what `recorded` gives, in any order, for
+        repeated calls.
 
-        It keeps the rows in memory, reads only what has changed since its last call, and neither locks nor writes the
-        catalog.
+        It keeps the rows in memory, reads only what has changed since its last call, and neither
+        locks nor writes the catalog.
         """
         try:
             rows = self._stored_rows()
@@ -203,8 +238,8 @@ class Catalog:
     def refresh_if_small(self) -> None:
         """Update the file if it is small, for programs that read it directly.
 
-        qexp does not depend on it: listings check for changes themselves. So the end of a run is not delayed when the
-        workspace holds ten thousand runs.
+        qexp does not depend on it: listings check for changes themselves. So the end of a run is
+        not delayed when the workspace holds ten thousand runs.
         """
         with suppress(FileNotFoundError):
             if self.path.stat().st_size > SMALL_CATALOG:
@@ -220,7 +255,11 @@ class Catalog:
         """The names of directories that may be runs, in no particular order."""
         try:
             with os.scandir(self.workspace.runs) as entries:
-                return [entry.name for entry in entries if not entry.name.startswith(".") and _is_folder(entry)]
+                return [
+                    entry.name
+                    for entry in entries
+                    if not entry.name.startswith(".") and _is_folder(entry)
+                ]
         except FileNotFoundError:
             return []
         except OSError as error:
@@ -236,10 +275,14 @@ class Catalog:
         return {**rows, **fresh, **damaged}
 
     def _update(self, stored: Rows) -> tuple[Rows, Rows, Rows]:
-        """The rows that still hold, those of runs that are new or have changed, and those of damaged runs."""
+        """The rows that still hold, those of runs that are new or have changed, and those of
+        damaged runs.
+        """
         stamps, damaged = self._stamps()
         rows = {
-            name: stored[name] for name, stamp in stamps.items() if name in stored and stored[name]["stamp"] == stamp
+            name: stored[name]
+            for name, stamp in stamps.items()
+            if name in stored and stored[name]["stamp"] == stamp
         }
         fresh, damaged_inside = self._read(name for name in stamps if name not in rows)
         damaged |= damaged_inside
@@ -259,7 +302,10 @@ class Catalog:
             if stamp is not None and NAME.fullmatch(name):
                 stamps[name] = stamp
             elif stamp is not None:
-                self.warn(f"{str(self.workspace.runs / name)!r} is not a valid run name; rename the directory")
+                self.warn(
+                    f"{str(self.workspace.runs / name)!r} is not a valid run name; rename the"
+                    " directory"
+                )
         return stamps, damaged
 
     def _read(self, names: Iterable[str]) -> tuple[Rows, dict[str, str]]:
@@ -290,16 +336,23 @@ class Catalog:
 
     def _stored_rows(self) -> Rows:
         rows = CheckedStorage(self.path).read().get("runs", {}).values()
-        if not all(row.keys() >= ROW_KEYS and row["summary"].keys() >= SUMMARY_KEYS for row in rows):
+        if not all(
+            row.keys() >= ROW_KEYS and row["summary"].keys() >= SUMMARY_KEYS for row in rows
+        ):
             raise DamagedError(f"{self.path} is of another version of qexp")
         return {row["summary"]["name"]: row for row in rows}
 
     def _save(self, fresh: Rows, gone: Iterable[str]) -> None:
         """Update the file; if it cannot be written, warn and continue."""
         try:
-            # TinyDB reads and writes for each change; the cache reads once, and writes at the end, all under the lock.
+            # TinyDB reads and writes for each change; the cache reads once, and writes at the end,
+            # all under the lock.
             storage = CachingMiddleware(CheckedStorage)  # type: ignore[no-untyped-call]
-            with files.writing(self.path), locked(self.path), TinyDB(self.path, storage=storage) as database:
+            with (
+                files.writing(self.path),
+                locked(self.path),
+                TinyDB(self.path, storage=storage) as database,
+            ):
                 table = database.table("runs", cache_size=0)
                 numbers = {row["summary"]["name"]: row.doc_id for row in table.all()}
                 table.remove(doc_ids=[numbers[name] for name in {*gone, *fresh} if name in numbers])
@@ -317,8 +370,8 @@ class Catalog:
             self.warn(f"cannot remove {self.path}: {error.strerror}")
 
     def _as_of_now(self, rows: Rows, reports: Reports) -> list[dict[str, Any]]:
-        """The summaries, sorted by name, with the current states: of runs whose records may be outdated, the launchers
-        are asked.
+        """The summaries, sorted by name, with the current states: of runs whose records may be
+        outdated, the launchers are asked.
         """
         runs = str(self.workspace.runs)
         open_ended = {
@@ -326,13 +379,17 @@ class Catalog:
             for name, row in rows.items()
             if row["summary"]["state"] in OPEN_ENDED
         }
-        words = {directory.name: word for directory, word in reports.words(jobs_of(open_ended)).items()}
+        words = {
+            directory.name: word for directory, word in reports.words(jobs_of(open_ended)).items()
+        }
         return [_as_of_now(rows[name], runs, words.get(name)) for name in sorted(rows, key=natural)]
 
 
 @contextmanager
 def _without_collection() -> Iterator[None]:
-    """Switch garbage collection off: it scans repeatedly while a million lasting objects are created."""
+    """Switch garbage collection off: it scans repeatedly while a million lasting objects are
+    created.
+    """
     before = gc.isenabled()
     gc.disable()
     try:
@@ -355,7 +412,13 @@ def _as_of_now(row: dict[str, Any], runs: str, word: Report | None) -> dict[str,
 def _handed_over(summary: Mapping[str, Any]) -> Record:
     """As much of the record as names the run's launcher."""
     job = None if summary["job"] is None else JobRecord.from_document(summary["job"])
-    return Record(name=summary["name"], seed=0, state=State(summary["state"]), job=job, launch=summary["launch"])
+    return Record(
+        name=summary["name"],
+        seed=0,
+        state=State(summary["state"]),
+        job=job,
+        launch=summary["launch"],
+    )
 
 
 def _row(directory: RunDirectory, stamp: list[int] | None) -> dict[str, Any]:
@@ -367,7 +430,9 @@ def _row(directory: RunDirectory, stamp: list[int] | None) -> dict[str, Any]:
 
 
 def _row_of_damaged(name: str, why: str) -> dict[str, Any]:
-    """The row of a run whose record cannot be read. It is not stored: the record is checked every time."""
+    """The row of a run whose record cannot be read. It is not stored: the record is checked every
+    time.
+    """
     blank = Record(name=name, seed=0, state=State.LOST).document()
     unknown = {"seed": None, "epochs": None, "state": State.DAMAGED.value, "error": why}
     summary = {key: blank[key] for key in KEPT} | unknown | {"evaluations": {}}
@@ -421,7 +486,8 @@ def by_prefix(reference: str, names: Collection[str], several: str = "") -> str:
     if matching:
         first_names = ", ".join(sorted(matching, key=natural)[:8])
         raise NotFoundError(
-            f"'{reference}' is a prefix of {len(matching)} run names: {first_names}; write more of it{several}"
+            f"'{reference}' is a prefix of {len(matching)} run names: {first_names}; write more of"
+            f" it{several}"
         )
     what = OTHER_FILES.get(Path(reference).suffix.lower(), "")
     raise NotFoundError(f"no run '{reference}'; {what or suggestion(reference, names)}")
@@ -444,16 +510,22 @@ def is_pattern(reference: str) -> bool:
 
 
 def matching(pattern: str, names: Iterable[str]) -> list[str]:
-    """The names that match a pattern such as 'mogi_*', in natural order. Raises NotFoundError if there are none."""
+    """The names that match a pattern such as 'mogi_*', in natural order. Raises NotFoundError if
+    there are none.
+    """
     all_names = list(names)
     matched = [name for name in all_names if fnmatchcase(name, pattern)]
     if not matched:
-        raise NotFoundError(f"no run matches '{pattern}'; {suggestion(WILDCARD.split(pattern)[0], all_names)}")
+        raise NotFoundError(
+            f"no run matches '{pattern}'; {suggestion(WILDCARD.split(pattern)[0], all_names)}"
+        )
     return matched
 
 
 def named_runs(references: Iterable[str], catalog: Catalog) -> list[RunDirectory]:
-    """The runs that match the references, each once. Raises NotFoundError for a reference without a match."""
+    """The runs that match the references, each once. Raises NotFoundError for a reference without a
+    match.
+    """
     directories: dict[Path, RunDirectory] = {}
     for reference in references:
         if is_pattern(reference):

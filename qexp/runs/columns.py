@@ -20,7 +20,16 @@ from qexp.base.files import in_bytes
 from qexp.base.options import is_number
 from qexp.base.quantities import with_unit
 from qexp.base.text import NOTHING, RESULT, Table, measure, number_in, output_and_metric, value_at
-from qexp.errors import LONGEST_SHOWN, DamagedError, NotFoundError, QexpError, nearest, shortened, some, suggestion
+from qexp.errors import (
+    LONGEST_SHOWN,
+    DamagedError,
+    NotFoundError,
+    QexpError,
+    nearest,
+    shortened,
+    some,
+    suggestion,
+)
 from qexp.metrics.meaning import MAIN_METRIC, NONE, UNKNOWN, Meaning, main_metric, measured, number
 from qexp.results.capabilities import CAPABILITIES, class_of, possible_columns
 from qexp.runs.options import ListOptions
@@ -29,10 +38,14 @@ from qexp.store.provenance import Summary
 from qexp.store.record import LISTED, Record, meaning_of
 
 Look = Callable[[str], Callable[[Summary], Any]]
-"""Name of a field → function from a run's summary to the value of that field; None for a run without it."""
+"""Name of a field → function from a run's summary to the value of that field; None for a run
+without it.
+"""
 
 MOST_LEVELS = 50
-"""Largest nesting depth of an expression; a field with a dozen dots and a few brackets has depth twenty."""
+"""Largest nesting depth of an expression; a field with a dozen dots and a few brackets has depth
+twenty.
+"""
 
 _COMPARISONS: dict[type[ast.cmpop], Callable[[Any, Any], bool]] = {
     ast.Eq: operator.eq,
@@ -61,7 +74,9 @@ Truth = bool | Unknown
 
 
 def _joined(parts: Iterable[Any], deciding: bool) -> Truth:
-    """`or` of parts if true decides, `and` if false does; unknown if one is unknown and none decides."""
+    """`or` of parts if true decides, `and` if false does; unknown if one is unknown and none
+    decides.
+    """
     joined: Truth = not deciding
     for part in parts:
         if part is UNKNOWN_TRUTH:
@@ -78,27 +93,44 @@ Doubts = dict[int, QexpError | None]
 def selected(runs: Iterable[Summary], text: str, look: Look | None = None) -> list[Summary]:
     """The runs for which an expression holds, such as `seed < 5 and experience == 'mogi_cnn'`.
 
-    Dots lead into a field: `results.test.depth.mae < 0.1`; names with other characters than letters, digits and
-    underscores go into brackets: `evaluations["new-cores"].all['TOC%'].mae`. Of a value that a
-    run lacks, less, greater and `in` are neither true nor false, also with `not` before them; it equals null alone. A
-    field is looked up only for runs for which the rest of the expression does not decide already.
+    Dots lead into a field: `results.test.depth.mae < 0.1`; names with other characters than
+    letters, digits and underscores go into brackets: `evaluations["new-cores"].all['TOC%'].mae`. Of
+    a value that a
+    run lacks, less, greater and `in` are neither true nor false, also with `not` before them; it
+    equals null alone. A field is looked up only for runs for which the rest of the expression does
+    not decide already.
 
-    Raises QexpError for what is no such expression, and for a comparison that can hold for none of the runs, such as of
-    a text with a number; where it can for some, it is neither true nor false for the others.
+    Raises QexpError for what is no such expression, and for a comparison that can hold for none of
+    the runs, such as of a text with a number; where it can for some, it is neither true nor false
+    for the others.
     """
     try:
         tree = ast.parse(_with_indices(text.strip()), mode="eval")
-    except (SyntaxError, ValueError, RecursionError, MemoryError) as error:  # the last: nested too deep
-        where = f" at column {error.offset}" if isinstance(error, SyntaxError) and error.offset else ""
+    except (
+        SyntaxError,
+        ValueError,
+        RecursionError,
+        MemoryError,
+    ) as error:  # the last: nested too deep
+        where = (
+            f" at column {error.offset}" if isinstance(error, SyntaxError) and error.offset else ""
+        )
         words = repr(shortened(text))
         example = "results.test['TOC%'].mae < 1" if "%." in text else "seed < 5"
-        write = f'write "{meant}"' if (meant := _in_python(text)) else f'write, for example, "{example}"'
+        write = (
+            f'write "{meant}"'
+            if (meant := _in_python(text))
+            else f'write, for example, "{example}"'
+        )
         raise QexpError(f"`where`: cannot understand {words}{where}; {write}") from None
     level: list[ast.AST] = [tree]
-    for _ in range(MOST_LEVELS):  # without recursion, so that the recursive functions below are safe
+    # without recursion, so that the recursive functions below are safe
+    for _ in range(MOST_LEVELS):
         level = [child for node in level for child in ast.iter_child_nodes(node)]
     if level:
-        raise QexpError(f"`where`: more than {MOST_LEVELS} steps inside each other: {shortened(text)!r}")
+        raise QexpError(
+            f"`where`: more than {MOST_LEVELS} steps inside each other: {shortened(text)!r}"
+        )
     constants = [node.value for node in ast.walk(tree) if isinstance(node, ast.Constant)]
     if any(isinstance(value, int) and abs(value) >= 2**63 for value in constants):
         raise QexpError(f"`where`: a number must be less than 2^63: {shortened(text)!r}")
@@ -116,16 +148,24 @@ QUOTED = re.compile(r"""('[^']*'|"[^"]*")""")
 
 
 def _with_indices(text: str) -> str:
-    """An expression with entries of lists, `sizes.0`, as Python has those of a mapping: `sizes['0']`."""
+    """An expression with entries of lists, `sizes.0`, as Python has those of a mapping:
+    `sizes['0']`.
+    """
     parts = QUOTED.split(text)
     parts[::2] = [re.sub(r"([A-Za-z_]\w*)\.(\d+)\b", r"\1['\2']", part) for part in parts[::2]]
     return "".join(parts)
 
 
 def _in_python(text: str) -> str | None:
-    """An expression with `=`, `&&` and `||`, as other languages have them, in the words of this one."""
+    """An expression with `=`, `&&` and `||`, as other languages have them, in the words of this
+    one.
+    """
     parts = QUOTED.split(text)
-    for pattern, word in ((r"\s*&&\s*", " and "), (r"\s*\|\|\s*", " or "), (r"\s*(?<![=<>!])={1,2}(?!=)\s*", " == ")):
+    for pattern, word in (
+        (r"\s*&&\s*", " and "),
+        (r"\s*\|\|\s*", " or "),
+        (r"\s*(?<![=<>!])={1,2}(?!=)\s*", " == "),
+    ):
         parts[::2] = [re.sub(pattern, word, part) for part in parts[::2]]
     meant = "".join(parts).strip()
     try:
@@ -135,12 +175,16 @@ def _in_python(text: str) -> str | None:
 
 
 def compared(column: str, value: Any) -> Any:
-    """What a column is compared, sorted and grouped by: bare `epochs` is their number in the spec."""
+    """What a column is compared, sorted and grouped by: bare `epochs` is their number in the
+    spec.
+    """
     return value["of"] or None if column == "epochs" and isinstance(value, dict) else value
 
 
 def field(summary: Summary, path: str) -> Any:
-    """The value of a dotted field in a summary; None if missing. Raises QexpError if no summary has such a field."""
+    """The value of a dotted field in a summary; None if missing. Raises QexpError if no summary has
+    such a field.
+    """
     first, *rest = steps(path)
     if first not in summary:
         raise QexpError(f"no field '{first}'; {suggestion(first, summary)}")
@@ -152,11 +196,16 @@ BRACKETS = re.compile(r"""\[(?:"([^"]*)"|'([^']*)')\]""")
 
 
 def steps(path: str) -> list[str]:
-    """The keys of a dotted path; one in brackets and quotes may hold dots: `evaluations["core.2"].test`."""
+    """The keys of a dotted path; one in brackets and quotes may hold dots:
+    `evaluations["core.2"].test`.
+    """
     start, *pieces = BRACKETS.split(path)
     keys = start.split(".") if start or not pieces else []
     for in_double, in_single, rest in zip(pieces[::3], pieces[1::3], pieces[2::3], strict=True):
-        keys += [in_single if in_double is None else in_double, *(rest.removeprefix(".").split(".") if rest else [])]
+        keys += [
+            in_single if in_double is None else in_double,
+            *(rest.removeprefix(".").split(".") if rest else []),
+        ]
     return keys
 
 
@@ -168,18 +217,28 @@ def newest(summaries: list[Summary], count: int) -> list[Summary]:
     >>> len(qexp.api.newest(qexp.runs(), 1))
     1
     """
-    names = {run["name"] for run in sorted(summaries, key=lambda run: run["created"] or "")[-count:]}
+    names = {
+        run["name"] for run in sorted(summaries, key=lambda run: run["created"] or "")[-count:]
+    }
     return [run for run in summaries if run["name"] in names]
 
 
 def unknown_tags(summaries: Sequence[Summary], tags: Iterable[str]) -> str:
     """The end of a message about tags that no run has; empty if there are none."""
     known = {tag for run in summaries for tag in run["tags"]}
-    return "".join(f"; no run has the tag '{tag}', {suggestion(tag, known)}" for tag in tags if tag not in known)
+    return "".join(
+        f"; no run has the tag '{tag}', {suggestion(tag, known)}"
+        for tag in tags
+        if tag not in known
+    )
 
 
-def _compiled(node: ast.expr, text: str, look: Look, compare: Callable[..., Truth]) -> Callable[[Summary], Any]:
-    """A function from a run to the value of a part of an expression. Raises QexpError for what cannot be one."""
+def _compiled(
+    node: ast.expr, text: str, look: Look, compare: Callable[..., Truth]
+) -> Callable[[Summary], Any]:
+    """A function from a run to the value of a part of an expression. Raises QexpError for what
+    cannot be one.
+    """
     match node:
         case ast.BoolOp(op=junction, values=values):
             parts = [_compiled(value, text, look, compare) for value in values]
@@ -187,7 +246,9 @@ def _compiled(node: ast.expr, text: str, look: Look, compare: Callable[..., Trut
             return lambda run: _joined((part(run) for part in parts), deciding)
         case ast.UnaryOp(op=ast.Not(), operand=operand):
             inner = _compiled(operand, text, look, compare)
-            return lambda run: UNKNOWN_TRUTH if (value := inner(run)) is UNKNOWN_TRUTH else not value
+            return lambda run: (
+                UNKNOWN_TRUTH if (value := inner(run)) is UNKNOWN_TRUTH else not value
+            )
         case ast.UnaryOp(op=ast.USub(), operand=operand):
             inner = _compiled(operand, text, look, compare)
             return lambda run: _negative(inner(run))
@@ -195,7 +256,9 @@ def _compiled(node: ast.expr, text: str, look: Look, compare: Callable[..., Trut
             parts = [_compiled(value, text, look, compare) for value in (left, *others)]
 
             def holds(run: Summary) -> Truth:
-                values = [(side, part(run)) for side, part in zip((left, *others), parts, strict=True)]
+                values = [
+                    (side, part(run)) for side, part in zip((left, *others), parts, strict=True)
+                ]
                 return _joined(map(compare, operators, values, values[1:]), deciding=False)
 
             return holds
@@ -211,13 +274,19 @@ def _compiled(node: ast.expr, text: str, look: Look, compare: Callable[..., Trut
         case ast.Name(id=name):
             value_of = look(name)
             return lambda run: compared(name, value_of(run))
-        case ast.Attribute(value=inside) | ast.Subscript(value=inside, slice=ast.Constant(value=str())):
+        case (
+            ast.Attribute(value=inside)
+            | ast.Subscript(value=inside, slice=ast.Constant(value=str()))
+        ):
             if not isinstance(inside, ast.Attribute | ast.Name | ast.Subscript):
-                raise QexpError(f"`where`: a dot must follow a field, as in results.test.depth.mae: {text!r}")
+                raise QexpError(
+                    f"`where`: a dot must follow a field, as in results.test.depth.mae: {text!r}"
+                )
             _compiled(inside, text, look, compare)
             return look(ast.unparse(node))
     raise QexpError(
-        f"`where`: only comparisons, and, or, not, in, numbers and texts are allowed, not {ast.unparse(node)!r}"
+        "`where`: only comparisons, and, or, not, in, numbers and texts are allowed, not"
+        f" {ast.unparse(node)!r}"
     )
 
 
@@ -232,11 +301,19 @@ def _negative(number: Any) -> Any:
 _EQUAL = (ast.Eq, ast.NotEq, ast.Is, ast.IsNot)
 
 
-def _compare(doubts: Doubts, comparison: ast.cmpop, left: tuple[ast.expr, Any], right: tuple[ast.expr, Any]) -> Truth:
-    """Whether a comparison holds; unknown, which is a doubt with what to write, for values for which none could."""
+def _compare(
+    doubts: Doubts, comparison: ast.cmpop, left: tuple[ast.expr, Any], right: tuple[ast.expr, Any]
+) -> Truth:
+    """Whether a comparison holds; unknown, which is a doubt with what to write, for values for
+    which none could.
+    """
     a, b = _as_compared(*left, right[1]), _as_compared(*right, left[1])
     if a is None or b is None:
-        return _COMPARISONS[type(comparison)](a, b) if isinstance(comparison, _EQUAL) else UNKNOWN_TRUTH
+        return (
+            _COMPARISONS[type(comparison)](a, b)
+            if isinstance(comparison, _EQUAL)
+            else UNKNOWN_TRUTH
+        )
     meant, truth = _meant(comparison, left[0], a, right[0], b), False
     try:
         truth = meant is None and _COMPARISONS[type(comparison)](a, b)
@@ -251,7 +328,9 @@ def _compare(doubts: Doubts, comparison: ast.cmpop, left: tuple[ast.expr, Any], 
 
 
 def _as_compared(node: ast.expr, value: Any, other: Any) -> Any:
-    """A value of a run; a text that reads as a number, such as "inf", as one if it is compared with one."""
+    """A value of a run; a text that reads as a number, such as "inf", as one if it is compared with
+    one.
+    """
     if isinstance(node, ast.Constant) or not isinstance(value, str) or not is_number(other):
         return value
     number = number_in(value)
@@ -266,41 +345,72 @@ def _within(a: Any, b: Any) -> bool:
 
 
 def _meant(comparison: ast.cmpop, left: ast.expr, a: Any, right: ast.expr, b: Any) -> str | None:
-    """What is wrong with a comparison that holds for no values of these kinds, and what to write; None if it may."""
+    """What is wrong with a comparison that holds for no values of these kinds, and what to write;
+    None if it may.
+    """
     first, second = ast.unparse(left), ast.unparse(right)
     if isinstance(comparison, ast.In | ast.NotIn):
         word = "in" if isinstance(comparison, ast.In) else "not in"
         if is_number(b) or isinstance(b, bool):
-            brackets = f"write {first} {word} [{second}]" if isinstance(right, ast.Constant) else f"it is {_kind(b)}"
+            brackets = (
+                f"write {first} {word} [{second}]"
+                if isinstance(right, ast.Constant)
+                else f"it is {_kind(b)}"
+            )
             return f"behind '{word}' stands a list or a text; {brackets}"
-        if isinstance(a, list) and (isinstance(b, str) or not any(isinstance(item, list) for item in b)):
+        if isinstance(a, list) and (
+            isinstance(b, str) or not any(isinstance(item, list) for item in b)
+        ):
             items = right.elts if isinstance(right, ast.List | ast.Tuple) else [right]
-            joined = (" or " if word == "in" else " and ").join(f"{ast.unparse(item)} {word} {first}" for item in items)
+            joined = (" or " if word == "in" else " and ").join(
+                f"{ast.unparse(item)} {word} {first}" for item in items
+            )
             return f"{first} is a list; write {joined}"
         return None
-    for name, value, text, other, node in ((first, a, second, b, right), (second, b, first, a, left)):
+    for name, value, text, other, node in (
+        (first, a, second, b, right),
+        (second, b, first, a, left),
+    ):
         if isinstance(value, dict) and not isinstance(other, dict):
-            return f"{name} has the fields {some(list(value))}" + (f"; write {name}.{next(iter(value))}" * bool(value))
+            return f"{name} has the fields {some(list(value))}" + (
+                f"; write {name}.{next(iter(value))}" * bool(value)
+            )
         if isinstance(value, list) and not isinstance(other, list | dict):
             word = "not in" if isinstance(comparison, ast.NotEq | ast.IsNot) else "in"
-            return f"{name} is a list; write {text} {word} {name}" if isinstance(comparison, _EQUAL) else None
+            return (
+                f"{name} is a list; write {text} {word} {name}"
+                if isinstance(comparison, _EQUAL)
+                else None
+            )
         if is_number(value) and isinstance(other, bool):  # which Python takes for 0 and 1
             return f"{name} is a number, and {text} is {_kind(other)}"
         reads_as_number = isinstance(other, str) and number_in(other) is not None
         if is_number(value) and reads_as_number and isinstance(comparison, _EQUAL):
             constant = isinstance(node, ast.Constant)
-            return f"{name} is a number; write {other}" if constant else f"{text} is a text; write {str(value)!r}"
+            return (
+                f"{name} is a number; write {other}"
+                if constant
+                else f"{text} is a text; write {str(value)!r}"
+            )
     return None
 
 
 def _kind(value: Any) -> str:
-    return {bool: "true or false", int: "a number", float: "a number", str: "a text", list: "a list"}.get(
-        type(value), "several fields"
-    )
+    return {
+        bool: "true or false",
+        int: "a number",
+        float: "a number",
+        str: "a text",
+        list: "a list",
+    }.get(type(value), "several fields")
 
 
-def ordered(summaries: list[Summary], by: str, reverse: bool, values: Sequence[Any]) -> list[Summary]:
-    """The runs sorted by a field, of which they have these values; runs without it come last. Raises QexpError."""
+def ordered(
+    summaries: list[Summary], by: str, reverse: bool, values: Sequence[Any]
+) -> list[Summary]:
+    """The runs sorted by a field, of which they have these values; runs without it come last.
+    Raises QexpError.
+    """
     keyed = [(compared(by, value), run) for value, run in zip(values, summaries, strict=True)]
     having = [pair for pair in keyed if isinstance(pair[0], int | float | str)]
     if len({isinstance(value, str) for value, _ in having}) > 1 or (
@@ -311,7 +421,9 @@ def ordered(summaries: list[Summary], by: str, reverse: bool, values: Sequence[A
             "name a field inside, as in results.test.depth.mae"
         )
     having.sort(key=lambda pair: pair[0], reverse=reverse)
-    return [run for _, run in having] + [run for value, run in keyed if not isinstance(value, int | float | str)]
+    return [run for _, run in having] + [
+        run for value, run in keyed if not isinstance(value, int | float | str)
+    ]
 
 
 PARTS = ("test", "validation", "train")
@@ -320,7 +432,9 @@ SHOWN_PARTS = ("validation", "test")
 """Those of a listing: the part to choose by, and what it is worth."""
 
 LOSS = "validation.loss"
-"""The column of the validation loss of the best epoch, which it was chosen by: of `metrics.jsonl`, not the results."""
+"""The column of the validation loss of the best epoch, which it was chosen by: of `metrics.jsonl`,
+not the results.
+"""
 
 FIELDS = frozenset(field.name for field in fields(Record)) - {"others"}
 
@@ -331,11 +445,12 @@ TEXTS = ("name", "state", "experience", "dataset", "model")
 class Columns:
     """The values of columns for some runs.
 
-    A column is a field of the summary or of the record (`seed`, `epochs.best`, `code.commit`), a metric
-    (`test.depth.mae`, with or without `results.` before it, or `evaluations.NAME.test.depth.mae`), a key of the spec
-    (`learning_rate`, `dataset.fixed.noise`, with or without `spec.` before it), of a calibration
-    (`calibration.depth.coverage_90`), or `size`, the bytes of the directory. Files are read only for values that are
-    not in the summaries.
+    A column is a field of the summary or of the record (`seed`, `epochs.best`, `code.commit`), a
+    metric (`test.depth.mae`, with or without `results.` before it, or
+    `evaluations.NAME.test.depth.mae`), a key of the spec (`learning_rate`, `dataset.fixed.noise`,
+    with or without `spec.` before it), of a calibration (`calibration.depth.coverage_90`), or
+    `size`, the bytes of the directory. Files are read only for values that are not in the
+    summaries.
     """
 
     def __init__(self, runs: Sequence[Summary]) -> None:
@@ -347,20 +462,28 @@ class Columns:
         self._has_value: dict[str, bool | None] = {}
         """Column of `one_by_one` → whether a run has it; None if no run was looked at."""
         self._spec = cache(lambda path: self._read(RunDirectory(Path(path)).spec_as_written))
-        self._record = cache(lambda path: self._read(lambda: RunDirectory(Path(path)).record().document()))
+        self._record = cache(
+            lambda path: self._read(lambda: RunDirectory(Path(path)).record().document())
+        )
         self._loss = cache(lambda path: self._read(lambda: _loss_of_best(RunDirectory(Path(path)))))
         self._results = cache(
-            lambda capability, path: self._read(class_of(capability)(RunDirectory(Path(path))).columns)
+            lambda capability, path: self._read(
+                class_of(capability)(RunDirectory(Path(path))).columns
+            )
         )
 
     def over(self, runs: Sequence[Summary]) -> Columns:
-        """The columns of other runs; values of specs that have been read once are not read again."""
+        """The columns of other runs; values of specs that have been read once are not read
+        again.
+        """
         columns = Columns(runs)
         columns._of_specs = self._of_specs
         return columns
 
     def values(self, column: str) -> list[Any]:
-        """One value per run, None if missing. Raises QexpError with similar names if no run can have the column."""
+        """One value per run, None if missing. Raises QexpError with similar names if no run can
+        have the column.
+        """
         look = self._lookup(column)
         values = [look(run) for run in self.runs]
         if values and all(value is NOTHING for value in values):
@@ -368,7 +491,8 @@ class Columns:
         return [None if value is NOTHING else value for value in values]
 
     def one_by_one(self, column: str) -> Callable[[Summary], Any]:
-        """A function run → value, None if missing, that reads files of a run only when it is called for that run.
+        """A function run → value, None if missing, that reads files of a run only when it is called
+        for that run.
 
         If it finds no value for any run, `require_found` says so.
         """
@@ -385,14 +509,16 @@ class Columns:
         return value_of
 
     def require_found(self) -> None:
-        """Raise QexpError, with similar names, if `one_by_one` looked for a column that no run can have."""
+        """Raise QexpError, with similar names, if `one_by_one` looked for a column that no run can
+        have.
+        """
         for column, has_value in self._has_value.items():
             if has_value is False:
                 self._require_possible(column, in_condition=True)
 
     def _require_possible(self, column: str, *, in_condition: bool = False) -> None:
-        """Raise QexpError, with similar names, unless one of the runs can have the column once it is done, or
-        calibrated.
+        """Raise QexpError, with similar names, unless one of the runs can have the column once it
+        is done, or calibrated.
 
         in_condition  it may be a text without its quotation marks
         """
@@ -400,9 +526,13 @@ class Columns:
         output, metric = output_and_metric(rest)
         units = units_of(self.runs)
         of_capabilities = possible_columns(units)
-        if column.removeprefix("results.") == LOSS or column.removeprefix("spec.") in changed_keys(self.runs):
+        if column.removeprefix("results.") == LOSS or column.removeprefix("spec.") in changed_keys(
+            self.runs
+        ):
             return
-        if column in of_capabilities or (part in PARTS and output in units and self.meaning(metric) != UNKNOWN):
+        if column in of_capabilities or (
+            part in PARTS and output in units and self.meaning(metric) != UNKNOWN
+        ):
             return
         fields = {*FIELDS, *self.runs[0], "size"}
         specs = [path for run in self.runs[:20] for path in _paths(self._spec(run["path"]))]
@@ -419,7 +549,11 @@ class Columns:
             meant = f"did you mean '{inside[0]}'?"
             meant += f" Others with {column}: {some(inside[1:])}" if inside[1:] else ""
         ends = f"{part}.", f".{rest}"
-        if rest and (of_all := sorted(path for path in deep if path.startswith(ends[0]) and path.endswith(ends[1]))):
+        if rest and (
+            of_all := sorted(
+                path for path in deep if path.startswith(ends[0]) and path.endswith(ends[1])
+            )
+        ):
             meant = f"each output has its own: {some(of_all)}"
         if column in ("parameters", "params"):
             meant = "the number of weights of the network is 'weights'"
@@ -431,7 +565,9 @@ class Columns:
             meant = "what --set changed is 'overrides'"
         elif in_condition and column == "tag":
             meant = "for runs with a tag, write 'TAG' in tags"
-        elif in_condition and any(column in (*run["tags"], *map(run.get, TEXTS)) for run in self.runs):
+        elif in_condition and any(
+            column in (*run["tags"], *map(run.get, TEXTS)) for run in self.runs
+        ):
             meant = f"a text has quotation marks: '{column}'"
         raise QexpError(f"no field '{shortened(column)}'; {meant}{unread}")
 
@@ -442,7 +578,9 @@ class Columns:
         return first in summary and not (rest and isinstance(summary[first], str))
 
     def _lookup(self, column: str) -> Callable[[Summary], Any]:
-        """A function run → value: the first of summary, record and spec that has the column's first key."""
+        """A function run → value: the first of summary, record and spec that has the column's first
+        key.
+        """
         first, *rest = path = steps(column)
         summary = self.runs[0] if self.runs else {}
         if column == "size":
@@ -457,7 +595,8 @@ class Columns:
             return lambda run: _result(run["results"], path)
         if first in CAPABILITIES:
             return lambda run: value_at(self._results(first, run["path"]), rest, None)
-        # The record's `metrics` describe how results are read; as a column `metrics` refers to the spec.
+        # The record's `metrics` describe how results are read; as a column `metrics` refers to the
+        # spec.
         if first in FIELDS and first not in (*summary, "metrics"):
             return lambda run: value_at(self._record(run["path"]), path, None)
         return lambda run: self._in_spec(run, path)
@@ -476,7 +615,9 @@ class Columns:
             return NOTHING
 
     def unit(self, column: str) -> str:
-        """The unit of a metric of the runs or of their evaluations; empty for other columns and for numbers without."""
+        """The unit of a metric of the runs or of their evaluations; empty for other columns and for
+        numbers without.
+        """
         path, units = steps(column), units_of(self.runs)
         if path[0] in ("results", EVALUATIONS):
             path = path[1:] if path[0] == "results" else path[2:]
@@ -487,23 +628,37 @@ class Columns:
         return self.meaning(metric).in_unit(units[output]) if output in units else ""
 
     def cautions(self, column: str) -> list[str]:
-        """Per run whose value of a column is of an evaluation with a caution: its name and the caution."""
+        """Per run whose value of a column is of an evaluation with a caution: its name and the
+        caution.
+        """
         name = path[1] if len(path := steps(column)) > 2 and path[0] == EVALUATIONS else None
-        cautions = {run["name"]: run["evaluations"].get(name, {}).get("caution") for run in self.runs}
+        cautions = {
+            run["name"]: run["evaluations"].get(name, {}).get("caution") for run in self.runs
+        }
         return [f"{run} on {name}: {caution}" for run, caution in cautions.items() if caution]
 
     def meaning(self, metric: str) -> Meaning:
-        """Direction and unit of a metric; those of custom metrics are taken from the runs' records."""
+        """Direction and unit of a metric; those of custom metrics are taken from the runs'
+        records.
+        """
         from qexp.metrics.built_in import METRICS
 
         records = [] if metric in METRICS else [self._record(run["path"]) for run in self.runs]
-        return meaning_of(metric, [record["metrics"] for record in records if isinstance(record, dict)])
+        return meaning_of(
+            metric, [record["metrics"] for record in records if isinstance(record, dict)]
+        )
 
 
 def _result(results: Mapping[str, Any], path: Sequence[str]) -> Any:
-    """A number of the results; `test.mse` is that of the only output of a program that names none."""
+    """A number of the results; `test.mse` is that of the only output of a program that names
+    none.
+    """
     found = value_at(results, path, None)
-    return value_at(results, [path[0], RESULT, *path[1:]], None) if found in (None, NOTHING) and path[1:] else found
+    return (
+        value_at(results, [path[0], RESULT, *path[1:]], None)
+        if found in (None, NOTHING) and path[1:]
+        else found
+    )
 
 
 def _loss_of_best(directory: RunDirectory) -> Any:
@@ -519,17 +674,31 @@ def changed_keys(runs: Sequence[Summary]) -> list[str]:
 
 
 def changed_columns(runs: Sequence[Summary]) -> list[str]:
-    """The columns of these keys: `learning_rate`, but `spec.epochs` where a summary has a field of that name."""
-    return [f"spec.{key}" if key.partition(".")[0] in runs[0] else key for key in changed_keys(runs)]
+    """The columns of these keys: `learning_rate`, but `spec.epochs` where a summary has a field of
+    that name.
+    """
+    return [
+        f"spec.{key}" if key.partition(".")[0] in runs[0] else key for key in changed_keys(runs)
+    ]
 
 
 def _fields_with(word: str, paths: Collection[str]) -> list[str]:
-    """The fields that have a word in their path and nothing below them, the errors on test data first."""
+    """The fields that have a word in their path and nothing below them, the errors on test data
+    first.
+    """
     above = {path.rpartition(".")[0] for path in paths}
-    found = [path for path in paths if path not in above and not path.startswith(("results.", "spec."))]
+    found = [
+        path for path in paths if path not in above and not path.startswith(("results.", "spec."))
+    ]
     found = [path for path in found if word in re.split(r"[\W_]+", path) or word in path.split(".")]
     return sorted(
-        found, key=lambda path: (not path.startswith("test"), not path.endswith(MAIN_METRIC), len(path), path)
+        found,
+        key=lambda path: (
+            not path.startswith("test"),
+            not path.endswith(MAIN_METRIC),
+            len(path),
+            path,
+        ),
     )
 
 
@@ -541,11 +710,15 @@ def _paths(document: Any, before: str = "") -> Iterator[str]:
             yield from _paths(value, f"{before}{key}.")
 
 
-# Listings: the runs that are chosen, and columns and groups of them with cells as texts, for the shell and for pages.
+# Listings: the runs that are chosen, and columns and groups of them with cells as texts, for the
+# shell and for pages.
 
 
-def choose(columns: Columns, options: ListOptions, names: Collection[str] | None = None) -> list[Summary]:
-    """The runs of some columns in a state, with all of the tags and one of the names, that match an expression.
+def choose(
+    columns: Columns, options: ListOptions, names: Collection[str] | None = None
+) -> list[Summary]:
+    """The runs of some columns in a state, with all of the tags and one of the names, that match an
+    expression.
 
     Raises QexpError for an invalid expression or an unknown state.
     """
@@ -553,7 +726,9 @@ def choose(columns: Columns, options: ListOptions, names: Collection[str] | None
     if status is not None and status not in LISTED:
         raise QexpError(f"`status={status}`: no such state; {suggestion(status, LISTED)}")
     wanted = set(options.tags)
-    runs = [run for run in columns.runs if status in (None, run["state"]) and wanted <= {*run["tags"]}]
+    runs = [
+        run for run in columns.runs if status in (None, run["state"]) and wanted <= {*run["tags"]}
+    ]
     if where is not None:
         runs = selected(runs, where, columns.one_by_one)
         columns.require_found()
@@ -572,7 +747,9 @@ class Column:
 
 
 def changes(runs: Sequence[Summary]) -> dict[str, list[str]]:
-    """Run → what was set in it, or in another run with the same spec, so that equal specs read alike."""
+    """Run → what was set in it, or in another run with the same spec, so that equal specs read
+    alike.
+    """
     of_spec: dict[str, dict[str, str]] = {}
     for run in runs:
         of_spec.setdefault(run.get("digest") or run["name"], {}).update(
@@ -582,8 +759,8 @@ def changes(runs: Sequence[Summary]) -> dict[str, list[str]]:
 
 
 def usual_columns(runs: Sequence[Summary], without: Collection[str] = ()) -> list[Column]:
-    """Name and changes, state and progress, the main metric of each output on the validation part, which runs are
-    chosen by, with that on the test part beside it, and labels if a run has any.
+    """Name and changes, state and progress, the main metric of each output on the validation part,
+    which runs are chosen by, with that on the test part beside it, and labels if a run has any.
 
     without  changes that are not shown
     """
@@ -592,12 +769,18 @@ def usual_columns(runs: Sequence[Summary], without: Collection[str] = ()) -> lis
     def set_in(run: Summary) -> str:
         return str(in_csv([change for change in changed[run["name"]] if change not in without]))
 
-    units, used = units_of(runs), {key for key in ("overrides", "tags", "caution") if any(run[key] for run in runs)}
+    units = units_of(runs)
+    used = {key for key in ("overrides", "tags", "caution") if any(run[key] for run in runs)}
     return [
         Column("name", "name", lambda run: str(run["name"])),
         *([Column("set", "overrides", set_in)] if "overrides" in used else []),
         Column("state", "state", lambda run: str(run["state"])),
-        Column("seed", "seed", lambda run: NONE if run["seed"] is None else str(run["seed"]), numeric=True),
+        Column(
+            "seed",
+            "seed",
+            lambda run: NONE if run["seed"] is None else str(run["seed"]),
+            numeric=True,
+        ),
         Column("epochs", "epochs.done", progress, numeric=True),
         *(
             Column(error_title(*path, units), ".".join(path), partial(_error, path), numeric=True)
@@ -618,11 +801,15 @@ def _label(key: str, run: Summary) -> str:
 
 
 def column_of(field: str, columns: Columns) -> Column:
-    """The column of any field, with its unit. Raises QexpError with similar names if no run can have it."""
+    """The column of any field, with its unit. Raises QexpError with similar names if no run can
+    have it.
+    """
     values, unit = columns.values(field), columns.unit(field)
     by_run = {run["name"]: value for run, value in zip(columns.runs, values, strict=True)}
     numeric = all(value is None or is_number(value) for value in values)
-    return Column(with_unit(field, unit), field, lambda run: cell(field, by_run[run["name"]]), numeric)
+    return Column(
+        with_unit(field, unit), field, lambda run: cell(field, by_run[run["name"]]), numeric
+    )
 
 
 def groups(
@@ -631,12 +818,14 @@ def groups(
     values: Sequence[Sequence[Any]],
     means: Mapping[str, Sequence[Any]] | None = None,
 ) -> list[dict[str, Any]]:
-    """Groups of runs with the same values, in order of first appearance: number, states and mean errors.
+    """Groups of runs with the same values, in order of first appearance: number, states and mean
+    errors.
 
     values   those of the fields of each run, by which to group
-    means    column → values of the runs, whose means are wanted besides: `means` of a group, column → n, mean, std
-    returns  for each group `values`, `runs`, `n`, `states` (state → count), `validation` and `test` (output → mae, or
-             the main metric of a program → n, mean, std)
+    means    column → values of the runs, whose means are wanted besides: `means` of a group, column
+             → n, mean, std
+    returns  for each group `values`, `runs`, `n`, `states` (state → count), `validation` and `test`
+             (output → mae, or the main metric of a program → n, mean, std)
     """
     shown = _main_metrics([run["results"] for run in runs])
     members: dict[str, list[int]] = {}
@@ -649,7 +838,10 @@ def groups(
             "runs": [runs[index] for index in indices],
             "n": len(indices),
             "states": dict(Counter(runs[index]["state"] for index in indices).most_common()),
-            **{part: _mean_errors([runs[index] for index in indices], part, shown) for part in SHOWN_PARTS},
+            **{
+                part: _mean_errors([runs[index] for index in indices], part, shown)
+                for part in SHOWN_PARTS
+            },
             **({"means": _means(means, indices)} if means else {}),
         }
         for indices in members.values()
@@ -671,12 +863,17 @@ def _mean_errors(
 def _means(means: Mapping[str, Sequence[Any]], indices: Sequence[int]) -> dict[str, dict[str, Any]]:
     of_group = {column: [values[index] for index in indices] for column, values in means.items()}
     for column, values in of_group.items():
-        if odd := next((value for value in values if value is not None and not is_number(value)), None):
+        if odd := next(
+            (value for value in values if value is not None and not is_number(value)), None
+        ):
             raise QexpError(
-                f"`columns={column}`: a group has means of numbers, and {shortened(str(odd))} is none; leave out "
-                "the column, or name it in `group`"
+                f"`columns={column}`: a group has means of numbers, and {shortened(str(odd))} is"
+                " none; leave out the column, or name it in `group`"
             )
-    return {column: _mean([value for value in values if value is not None]) for column, values in of_group.items()}
+    return {
+        column: _mean([value for value in values if value is not None])
+        for column, values in of_group.items()
+    }
 
 
 def _mean(values: Sequence[float]) -> dict[str, Any]:
@@ -693,8 +890,8 @@ def group_table(
     units: Mapping[str, str],
     shown: Mapping[str, str] | None = None,
 ) -> Table:
-    """A row per group: the values of the fields, how many runs, in which states, and their mean errors; or the
-    means of columns that are shown instead.
+    """A row per group: the values of the fields, how many runs, in which states, and their mean
+    errors; or the means of columns that are shown instead.
 
     shown  column → its title
     """
@@ -706,9 +903,11 @@ def group_table(
             str(group["n"]),
             ", ".join(f"{count} {state}" for state, count in group["states"].items()),
             *(
-                measured(errors[output][metric]["mean"], errors[output][metric]["std"])
-                if output in (errors := group[part])
-                else NONE
+                (
+                    measured(errors[output][metric]["mean"], errors[output][metric]["std"])
+                    if output in (errors := group[part])
+                    else NONE
+                )
                 for part, output, metric in outputs
             ),
             *(
@@ -728,7 +927,9 @@ def outputs_of_groups(groups: Sequence[dict[str, Any]]) -> list[tuple[str, str, 
 
 
 def _main_metrics(results: Sequence[Mapping[str, Any]]) -> list[tuple[str, str, str]]:
-    """Part, output and the output's main metric, which is another one where a program lacks the usual."""
+    """Part, output and the output's main metric, which is another one where a program lacks the
+    usual.
+    """
     metrics: dict[str, dict[str, dict[str, None]]] = {}
     for of_run in results:
         for part in SHOWN_PARTS:

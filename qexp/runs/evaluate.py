@@ -1,6 +1,8 @@
-"""Evaluation of a finished run on data other than its own test part, kept in `evaluations/NAME/` of the run.
+"""Evaluation of a finished run on data other than its own test part, kept in `evaluations/NAME/` of
+the run.
 
-The networks, and the transforms as they were fitted in training, are those of the run; nothing is fitted to the data.
+The networks, and the transforms as they were fitted in training, are those of the run; nothing is
+fitted to the data.
 """
 
 from __future__ import annotations
@@ -54,20 +56,27 @@ class Evaluation:
 
 
 def evaluate(directory: RunDirectory, workspace: Workspace, options: EvaluateOptions) -> Evaluation:
-    """Evaluate a finished run on a dataset, on files in the form of its own, or on its own dataset if neither is named.
+    """Evaluate a finished run on a dataset, on files in the form of its own, or on its own dataset
+    if neither is named.
 
     Raises QexpError.
     """
     canvas.draws_at_once()  # a wrong setting is refused before anything is made
     require_done(directory)
     if len(directory.members) > 1:
-        raise QexpError(f"{directory.name}: an evaluation is kept in its run; evaluate each of them")
+        raise QexpError(
+            f"{directory.name}: an evaluation is kept in its run; evaluate each of them"
+        )
     request, usual_name = _request(directory, workspace, options)
     data: EvaluationData = load_stage(request.spec["dataset"], "evaluate")(request)
-    plain = re.sub(r"[^A-Za-z0-9._-]+", "_", usual_name).strip("._-")  # a folder may be called `TOC%`
+    # a folder may be called `TOC%`
+    plain = re.sub(r"[^A-Za-z0-9._-]+", "_", usual_name).strip("._-")
     name = options.name or (plain if data.part == data.usual else f"{plain}_{data.part}")
     if not NAME.fullmatch(name):
-        raise QexpError(f"{name!r} is not a valid name for an evaluation; choose another with `name`: {IN_NAMES}")
+        raise QexpError(
+            f"{name!r} is not a valid name for an evaluation; choose another with `name`:"
+            f" {IN_NAMES}"
+        )
     # Of all that the results depend on: the run's weights, the data, the part and the seed.
     trained, networks = directory.record(), directory.all_folds() or [directory]
     weights = [fingerprint(network.best_weights).sha256 for network in networks]
@@ -79,22 +88,38 @@ def evaluate(directory: RunDirectory, workspace: Workspace, options: EvaluateOpt
     # A scheduler or a closed terminal ends it as Ctrl-C does: without a trace.
     with terminable(), folders.new_draft(target) as folder:
         dataset = usual_name if options.input is None else str(options.input)
-        record = _evaluate(request, data, _record(request, data, name, dataset, digest_of_all), folder)
+        record = _evaluate(
+            request, data, _record(request, data, name, dataset, digest_of_all), folder
+        )
         if canvas.draws_at_once():
-            figures.draw(EvaluationDirectory(folder, directory.code_trusted, record), left_out=options.warn)
+            figures.draw(
+                EvaluationDirectory(folder, directory.code_trusted, record), left_out=options.warn
+            )
         formats.write_json(folder / evaluations.RECORD, record.document())
         # With --force one is there, or one without a record, which no evaluation is.
         new = folders.put_unless(
-            lambda: not options.force and bool(_existing(directory, name, digest_of_all)), folder, target
+            lambda: not options.force and bool(_existing(directory, name, digest_of_all)),
+            folder,
+            target,
         )
     return Evaluation(evaluations.find_evaluation(directory, name), new)
 
 
-def _request(directory: RunDirectory, workspace: Workspace, options: EvaluateOptions) -> tuple[EvaluationRequest, str]:
+def _request(
+    directory: RunDirectory, workspace: Workspace, options: EvaluateOptions
+) -> tuple[EvaluationRequest, str]:
     """What is asked for, and the usual name of the data."""
     tables, spec = tables_of(directory), directory.training_spec()
     request = EvaluationRequest(
-        directory, spec, tables, workspace, spec["dataset"], None, options.part, options.seed, device_of(options.device)
+        directory,
+        spec,
+        tables,
+        workspace,
+        spec["dataset"],
+        None,
+        options.part,
+        options.seed,
+        device_of(options.device),
     )
     if options.input is not None:
         source = Path(options.input)
@@ -104,8 +129,9 @@ def _request(directory: RunDirectory, workspace: Workspace, options: EvaluateOpt
     name, document, _ = open_dataset(options.dataset, SpecCache(tables, workspace))
     if load_stage(document, "evaluate") is not load_stage(spec["dataset"], "evaluate"):
         raise QexpError(
-            f"{directory.name} was trained on a dataset of the type '{spec['dataset']['type']}', but '{name}' "
-            f"has the type '{document['type']}'; a run is evaluated on data of its own type"
+            f"{directory.name} was trained on a dataset of the type '{spec['dataset']['type']}',"
+            f" but '{name}' has the type '{document['type']}'; a run is evaluated on data of its"
+            " own type"
         )
     document, remark = azimuths.as_trained(document, directory.record())
     document["units"] = documents_of(document).units(
@@ -115,21 +141,25 @@ def _request(directory: RunDirectory, workspace: Workspace, options: EvaluateOpt
 
 
 def _content(request: EvaluationRequest, data: EvaluationData) -> str:
-    """Of the data, by the hash of their files or else their document, of the part and of the seed."""
+    """Of the data, by the hash of their files or else their document, of the part and of the
+    seed.
+    """
     dataset = data.document.get("fingerprint", data.document)
     return digest({"dataset": dataset, "part": data.part, "seed": request.seed})
 
 
 def _existing(directory: RunDirectory, name: str, digest_of_all: str) -> EvaluationDirectory | None:
-    """The evaluation of that name and digest; None if there is none. Raises QexpError if it has another digest."""
+    """The evaluation of that name and digest; None if there is none. Raises QexpError if it has
+    another digest.
+    """
     try:
         evaluation = evaluations.find_evaluation(directory, name)
     except NotFoundError:
         return None
     if evaluation.evaluation().digest != digest_of_all:
         raise QexpError(
-            f"{directory.name} has an evaluation '{name}' of other data, another part or another seed; choose another "
-            "`name`, or replace it with `force=True`"
+            f"{directory.name} has an evaluation '{name}' of other data, another part or another"
+            " seed; choose another `name`, or replace it with `force=True`"
         )
     return evaluation
 
@@ -139,7 +169,10 @@ def _record(
 ) -> EvaluationRecord:
     """The record without results."""
     run, independence = request.directory.record(), independence_of(request, data)
-    cautions = [caution_of_data(request.spec), caution_of_data({**request.spec, "dataset": data.document})]
+    cautions = [
+        caution_of_data(request.spec),
+        caution_of_data({**request.spec, "dataset": data.document}),
+    ]
     cautions += [independence.caution] if independence.known is False else []
     return EvaluationRecord(
         name=name,

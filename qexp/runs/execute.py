@@ -57,13 +57,15 @@ def execute(
     dataset: Dataset | None = None,
     wrap: str | None = None,
 ) -> None:
-    """Train and evaluate a prepared or interrupted run in this process, from its last checkpoint; or run its program.
+    """Train and evaluate a prepared or interrupted run in this process, from its last checkpoint;
+    or run its program.
 
     threads  most threads to use; all of the machine if left out
     dataset  the run's dataset, if it is already open; else it is opened here
     wrap     the command around this process, for the record
-    Returns when the run is done. Raises RunFailedError or InterruptedRunError after the record says so, and, before
-    anything is written, UntrustedCodeError, and QexpError for a wrong `QEXP_FIGURES`.
+    Returns when the run is done. Raises RunFailedError or InterruptedRunError after the record says
+    so, and, before anything is written, UntrustedCodeError, and QexpError for a wrong
+    `QEXP_FIGURES`.
     """
     record = directory.record()
     if record.state is State.DONE:
@@ -78,7 +80,8 @@ def execute(
     canvas.draws_at_once()
     # From here on a signal cannot leave a record that says "running".
     with _watched_signals() as interrupted, take_lease(directory, wrap) as lease:
-        own = OwnRecord(directory, directory.record())  # read again: the last holder of the lease may have written
+        # read again: the last holder of the lease may have written
+        own = OwnRecord(directory, directory.record())
         if own.record.state is State.DONE:
             withdraw(lease)
             return
@@ -93,18 +96,28 @@ def execute(
                 raise KeyboardInterrupt
             keep(results, own)
     if outcome.error is not None:
-        raise _not_done(directory, outcome.state, _last_line(outcome.error), lease.attempt) from outcome.error
+        raise _not_done(
+            directory, outcome.state, _last_line(outcome.error), lease.attempt
+        ) from outcome.error
 
 
 def require_executable(record: Record) -> None:
-    """Raises QexpError for a run that a script logged, which alone can go on with it, or repeat it."""
+    """Raises QexpError for a run that a script logged, which alone can go on with it, or repeat
+    it.
+    """
     if record.script is not None:
-        go_on = "" if record.state is State.DONE else f", or go on: {record.continued_by(record.name)}"
-        raise QexpError(f"{record.name} was logged by a script; start that: {shlex.join(record.command)}{go_on}")
+        go_on = (
+            "" if record.state is State.DONE else f", or go on: {record.continued_by(record.name)}"
+        )
+        raise QexpError(
+            f"{record.name} was logged by a script; start that: {shlex.join(record.command)}{go_on}"
+        )
 
 
 def require_processes_for(spec: Mapping[str, Any]) -> None:
-    """Raises QexpError if this process was started together with others that cannot work on that spec with it."""
+    """Raises QexpError if this process was started together with others that cannot work on that
+    spec with it.
+    """
     if machine.STARTED_TOGETHER == 1:
         return
     from qexp.kinds.objects import data_kind
@@ -116,9 +129,15 @@ def require_processes_for(spec: Mapping[str, Any]) -> None:
     elif type_of(spec).outputs(dict(spec)) is None:
         why = "a program is started by one; let the command of the experience start several"
     elif data_kind(spec["dataset"]).several_networks:
-        why = "these networks are many small ones, trained side by side in one process; start it without torchrun"
+        why = (
+            "these networks are many small ones, trained side by side in one process; start it"
+            " without torchrun"
+        )
     elif own := {loss["type"] for loss in spec["losses"].values()} - LOSSES.keys():
-        why = f"the loss '{min(own)}' is the workspace's own, perhaps no mean over samples; start it without torchrun"
+        why = (
+            f"the loss '{min(own)}' is the workspace's own, perhaps no mean over samples; start it"
+            " without torchrun"
+        )
     else:
         return
     raise QexpError(f"{machine.STARTED_TOGETHER} processes were started together, but {why}")
@@ -129,12 +148,17 @@ SECONDS_TO_JOIN = 5.0
 
 
 def is_first() -> bool:
-    """Whether this is the first of several processes; the others return when they have trained along with it."""
+    """Whether this is the first of several processes; the others return when they have trained
+    along with it.
+    """
     if machine.STARTED_TOGETHER == 1:
         return True
     from qexp.networks.processes import join
 
-    waits = f"waits for the others of {machine.STARTED_TOGETHER} processes; without torchrun, unset WORLD_SIZE"
+    waits = (
+        f"waits for the others of {machine.STARTED_TOGETHER} processes; without torchrun, unset"
+        " WORLD_SIZE"
+    )
     said = threading.Timer(SECONDS_TO_JOIN, log.warning, [waits])
     said.daemon = True
     said.start()
@@ -166,7 +190,9 @@ def _begin(own: OwnRecord, lease: Lease, wrap: str | None) -> None:
         replace(attempt, state=State.LOST) if attempt.state is State.RUNNING else attempt
         for attempt in own.record.attempts
     ]
-    this = AttemptRecord(number=lease.number, process=lease.process, started=now(), state=State.RUNNING, wrap=wrap)
+    this = AttemptRecord(
+        number=lease.number, process=lease.process, started=now(), state=State.RUNNING, wrap=wrap
+    )
     try:
         own.note(
             attempts=(*earlier, this),
@@ -194,7 +220,8 @@ class Outcome:
 
 @contextmanager
 def recorded(own: OwnRecord, lease: Lease, wrap: str | None = None) -> Iterator[Outcome]:
-    """The work of an attempt, which is logged and alive to others; how it ends is recorded, and is the outcome.
+    """The work of an attempt, which is logged and alive to others; how it ends is recorded, and is
+    the outcome.
 
     wrap  the command around this process
     No exception leaves the block but TakenOverError. In a forked process nothing is recorded.
@@ -214,7 +241,12 @@ def recorded(own: OwnRecord, lease: Lease, wrap: str | None = None) -> Iterator[
     ):
         try:
             _begin(own, lease, wrap)
-            log.info("run %s, process %d, attempt %s", lease.directory.name, os.getpid(), lease.attempt.name)
+            log.info(
+                "run %s, process %d, attempt %s",
+                lease.directory.name,
+                os.getpid(),
+                lease.attempt.name,
+            )
             try:
                 yield outcome
             except TakenOverError:
@@ -240,9 +272,16 @@ def _end(own: OwnRecord, outcome: Outcome) -> None:
     *earlier, last = own.record.attempts
     if outcome.state is State.DONE:
         weights = filter(Path.is_file, own.directory.weight_files())
-        hashes = {file.relative_to(own.directory.path).as_posix(): files.sha256_of(file) for file in weights}
+        hashes = {
+            file.relative_to(own.directory.path).as_posix(): files.sha256_of(file)
+            for file in weights
+        }
         own.keep(hashes=hashes or None)
-    own.note(attempts=(*earlier, replace(last, ended=now(), state=outcome.state)), state=outcome.state, ended=now())
+    own.note(
+        attempts=(*earlier, replace(last, ended=now(), state=outcome.state)),
+        state=outcome.state,
+        ended=now(),
+    )
     notify_of_attempt(own.directory, own.record)
 
 
@@ -254,7 +293,11 @@ def _state_after(error: BaseException) -> State:
 
 def keep(results: Results, own: OwnRecord, *, drawn: bool = False) -> None:
     """Put the results into the record, and draw the figures, unless they are drawn."""
-    numbers = {field.name: getattr(results, field.name) for field in fields(results) if field.name != "remarks"}
+    numbers = {
+        field.name: getattr(results, field.name)
+        for field in fields(results)
+        if field.name != "remarks"
+    }
     own.keep(**{**numbers, "units": {**own.record.units, **results.units}})
     directory = own.directory
     if drawn or not figures.figures_of(directory):
@@ -300,7 +343,9 @@ def _logging_to(path: Path, directory: RunDirectory) -> Iterator[None]:
 
 @contextmanager
 def _logging_of_runs() -> Iterator[None]:
-    """What is logged goes to the files of runs alone; around the blocks of several runs, which end in any order."""
+    """What is logged goes to the files of runs alone; around the blocks of several runs, which end
+    in any order.
+    """
     before = log.level, log.propagate
     log.setLevel(logging.INFO)
     log.propagate = False
@@ -313,10 +358,11 @@ def _logging_of_runs() -> Iterator[None]:
 
 @contextmanager
 def _watched_signals() -> Iterator[Callable[[], bool]]:
-    """Note the first SIGINT or SIGTERM, so that training can end in order; a second SIGINT interrupts at once.
+    """Note the first SIGINT or SIGTERM, so that training can end in order; a second SIGINT
+    interrupts at once.
 
-    A second SIGTERM does not: it is sent if two of `qexp stop`, a pool and a scheduler end the run, and the checkpoint
-    must still be written. A process that does not end is killed by them.
+    A second SIGTERM does not: it is sent if two of `qexp stop`, a pool and a scheduler end the run,
+    and the checkpoint must still be written. A process that does not end is killed by them.
     """
     received = threading.Event()
 
@@ -333,7 +379,9 @@ def _watched_signals() -> Iterator[Callable[[], bool]]:
 
 
 def train_and_evaluate(work: Work) -> Results | None:
-    """By the kind of the dataset; None if interrupted, or if this is not the first of several processes."""
+    """By the kind of the dataset; None if interrupted, or if this is not the first of several
+    processes.
+    """
     with _on_device(work) as (device, cores, environment):
         return _stage(work)(_attempt(work, device, cores, environment))  # type: ignore[no-any-return]
 
@@ -344,7 +392,9 @@ def _stage(work: Work) -> Any:
 
 @contextmanager
 def _on_device(work: Work) -> Iterator[tuple[torch.device, int, dict[str, Any]]]:
-    """The device to train on, with the number of threads for a network; the number of usable cores; the environment."""
+    """The device to train on, with the number of threads for a network; the number of usable cores;
+    the environment.
+    """
     import torch
 
     from qexp.kinds.objects import device_of, threads_for
@@ -354,13 +404,18 @@ def _on_device(work: Work) -> Iterator[tuple[torch.device, int, dict[str, Any]]]
     if (processes := together()).first:
         processes.of_first((work.own.directory.path.absolute(), work.device, work.threads))
     cores = torch.get_num_threads()
-    with machine.threads(cores), machine.freed_memory_kept():  # training sets its own number of threads
+    # training sets its own number of threads
+    with machine.threads(cores), machine.freed_memory_kept():
         device = device_of(work.device)
         if device.type == "cpu":
             wanted = threads_for(work.spec, tables_of(work.own.directory))
             torch.set_num_threads(min(wanted, work.threads or wanted))
         called = torch.cuda.get_device_name(device) if device.type == "cuda" else str(device)
-        yield device, cores, provenance.environment(called, torch.get_num_threads(), provenance.of_torch(called))
+        yield (
+            device,
+            cores,
+            provenance.environment(called, torch.get_num_threads(), provenance.of_torch(called)),
+        )
 
 
 def _attempt(work: Work, device: torch.device, cores: int, environment: dict[str, Any]) -> Attempt:
@@ -373,7 +428,9 @@ def _attempt(work: Work, device: torch.device, cores: int, environment: dict[str
     if processes.count > 1 and processes.first:
         backend = "nccl" if device.type == "cuda" else "gloo"
         *earlier, this = work.own.record.attempts
-        work.own.keep(attempts=(*earlier, replace(this, processes=processes.count, backend=backend)))
+        work.own.keep(
+            attempts=(*earlier, replace(this, processes=processes.count, backend=backend))
+        )
         log.info("%d processes, %s", processes.count, backend)
     if stack is not None:
         environment = {**environment, "stack": {"size": stack.size, "place": stack.place}}
@@ -403,20 +460,27 @@ TYPES: Mapping[str, Callable[[Work], Results | None]] = {
     "training": train_and_evaluate,
     "command": lambda work: import_module("qexp.runs.program").results_of(work),
 }
-"""The value of `type` in an experience → what does the work of a run; what programs need is loaded for them alone."""
+"""The value of `type` in an experience → what does the work of a run; what programs need is loaded
+for them alone.
+"""
 
 
-# Executing the runs of a stack, side by side in this process. Each has its lease, its log and the record of its end as
-# if it were alone; when one fails, or is stopped, the others go on.
+# Executing the runs of a stack, side by side in this process. Each has its lease, its log and the
+# record of its end as if it were alone; when one fails, or is stopped, the others go on.
 
 
 class _InStack:
     """A run of a stack, from its lease to the record of its end."""
 
     def __init__(
-        self, directory: RunDirectory, device: str, display: Display, threads: int | None, wrap: str | None,
+        self,
+        directory: RunDirectory,
+        device: str,
+        display: Display,
+        threads: int | None,
+        wrap: str | None,
         interrupted: Callable[[], bool],
-    ) -> None:  # fmt: skip
+    ) -> None:
         with _at_work(directory), ExitStack() as opening:
             self.lease = opening.enter_context(take_lease(directory, wrap))
             self.own = OwnRecord(directory, directory.record())
@@ -448,8 +512,8 @@ def execute_stack(
 ) -> None:
     """Train and evaluate runs of one stack in this process, as far as they are not done.
 
-    Returns when all are done. Raises InterruptedRunError for one that can go on, else RunFailedError, after the records
-    say so, and QexpError for one that cannot be executed.
+    Returns when all are done. Raises InterruptedRunError for one that can go on, else
+    RunFailedError, after the records say so, and QexpError for one that cannot be executed.
     """
     if machine.STARTED_TOGETHER > 1:
         raise QexpError("runs of a stack are trained in one process; start them without torchrun")
@@ -463,7 +527,11 @@ def execute_stack(
         try:
             for directory in todo:
                 try:
-                    members.append(_InStack(directory, device, display or Display(), threads, wrap, interrupted))
+                    members.append(
+                        _InStack(
+                            directory, device, display or Display(), threads, wrap, interrupted
+                        )
+                    )
                 except QexpError as error:  # such as that another process works on it
                     errors.append(error)
             if members:
@@ -476,7 +544,9 @@ def execute_stack(
     for member in members:
         directory, outcome = member.own.directory, member.outcome
         if outcome.error is not None:
-            errors.append(_not_done(directory, outcome.state, _last_line(outcome.error), member.lease.attempt))
+            errors.append(
+                _not_done(directory, outcome.state, _last_line(outcome.error), member.lease.attempt)
+            )
     if errors:
         raise next((error for error in errors if isinstance(error, InterruptedRunError)), errors[0])
 
@@ -500,7 +570,9 @@ def _train_side_by_side(members: Sequence[_InStack]) -> None:
             assert member.own.record.stack is not None
             try:
                 with _at_work(member.own.directory):
-                    attempts[member.own.record.stack.place] = _attempt(member.work, device, cores, environment)
+                    attempts[member.own.record.stack.place] = _attempt(
+                        member.work, device, cores, environment
+                    )
             except Exception as error:
                 member.end(error)
         if attempts:
@@ -521,23 +593,30 @@ RUNS_TO_DRAW = 4
 
 
 def drawn_by_others(directories: Sequence[RunDirectory], processes: int) -> set[RunDirectory]:
-    """Those of evaluated runs whose figures other processes have drawn: all, where that is faster than one by one."""
+    """Those of evaluated runs whose figures other processes have drawn: all, where that is faster
+    than one by one.
+    """
     count = min(processes, len(directories) // RUNS_TO_DRAW) if canvas.draws_at_once() else 0
     if count < 2:
         return set()
-    parts = [[str(one.path.absolute()) for one in directories[first::count]] for first in range(count)]
+    parts = [
+        [str(one.path.absolute()) for one in directories[first::count]] for first in range(count)
+    ]
     root = str(directories[0].path.absolute().parent.parent)
     command = [sys.executable, "-m", "qexp", "figures", "--workspace", root]
     with Path(os.devnull).open("wb") as nowhere:
         children = [start_child([*command, *part], nowhere, apart=False) for part in parts]
     codes = [child.wait() for child in children]
-    return {one for first, code in enumerate(codes) if code == 0 for one in directories[first::count]}
+    return {
+        one for first, code in enumerate(codes) if code == 0 for one in directories[first::count]
+    }
 
 
 # Executing a run inside a wrap: another program starts the process of the run.
 #
-# The wrap may replace itself by that process, wait for it, or start it in a container. Signals are sent to the
-# run's own process, as soon as the record names it, and the end of the run counts, not that of the wrap.
+# The wrap may replace itself by that process, wait for it, or start it in a container. Signals are
+# sent to the run's own process, as soon as the record names it, and the end of the run counts, not
+# that of the wrap.
 
 
 PAUSE = 0.1
@@ -545,20 +624,29 @@ PAUSE = 0.1
 
 
 def execute_wrapped(
-    directory: RunDirectory, wrap: Wrap, device: str = "auto", threads: int | None = None, *, apart: bool = False
+    directory: RunDirectory,
+    wrap: Wrap,
+    device: str = "auto",
+    threads: int | None = None,
+    *,
+    apart: bool = False,
 ) -> None:
-    """Train and evaluate a prepared or interrupted run in a process that the wrap starts, and wait for its end.
+    """Train and evaluate a prepared or interrupted run in a process that the wrap starts, and wait
+    for its end.
 
-    apart  whether the wrap gets a process group of its own, so that Ctrl-C on a terminal reaches it through this
-           process only, which passes it on to the run alone
-    Raises RunFailedError or InterruptedRunError after the record says so; before anything starts, UntrustedCodeError.
+    apart  whether the wrap gets a process group of its own, so that Ctrl-C on a terminal reaches it
+           through this process only, which passes it on to the run alone
+    Raises RunFailedError or InterruptedRunError after the record says so; before anything starts,
+    UntrustedCodeError.
     """
     if directory.record().state is State.DONE:
         return
     directory.require_trust()
     before = max(attempts(directory), default=0)
     options = [] if threads is None else ["--threads", str(threads)]
-    words = wrap.around(directory, "execute", str(directory.path.absolute()), "--device", device, *options)
+    words = wrap.around(
+        directory, "execute", str(directory.path.absolute()), "--device", device, *options
+    )
     around = shlex.join(wrap.words(directory))
     received: list[int] = []
     watched = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
@@ -567,12 +655,16 @@ def execute_wrapped(
         try:
             process = start_child([*words, "--inside", around], apart=apart)
         except OSError as error:
-            raise _never_began(directory, f"the wrap cannot be started: {error.strerror}: {words[0]}", False) from None
+            raise _never_began(
+                directory, f"the wrap cannot be started: {error.strerror}: {words[0]}", False
+            ) from None
         wrapped, passed = _Wrapped(directory, before, process), 0
         while not wrapped.ended():
             for number in received[passed:]:
                 # The first as SIGTERM, as Ctrl-C a second time ends a run without a checkpoint.
-                wrapped.send(signal.SIGINT if passed and number == signal.SIGINT else signal.SIGTERM)
+                wrapped.send(
+                    signal.SIGINT if passed and number == signal.SIGINT else signal.SIGTERM
+                )
                 passed += 1
         stopped = ended_with_all(wrapped.code or 0, lambda: bool(received))
     _report(wrapped, around, stopped)
@@ -609,7 +701,9 @@ class _Wrapped:
         return False
 
     def send(self, number: signal.Signals) -> None:
-        """Send a signal to the run's process, or, before that has begun, to all processes of the wrap."""
+        """Send a signal to the run's process, or, before that has begun, to all processes of the
+        wrap.
+        """
         attempt = self.attempt()
         if attempt is not None and attempt.ended is None:
             try:
@@ -633,24 +727,40 @@ def _report(wrapped: _Wrapped, around: str, stopped: bool) -> None:
     directory, attempt = wrapped.directory, wrapped.attempt()
     if attempt is None:
         raise _never_began(
-            directory, f"the wrap ended with {_words(wrapped.code)} before the run began: {around}", stopped
+            directory,
+            f"the wrap ended with {_words(wrapped.code)} before the run began: {around}",
+            stopped,
         )
     state = attempt.state if attempt.state is not State.RUNNING else State.LOST
     if state is not State.DONE:
-        why = directory.record().error or f"its process is gone, and the wrap ended with {_words(wrapped.code)}"
+        why = (
+            directory.record().error
+            or f"its process is gone, and the wrap ended with {_words(wrapped.code)}"
+        )
         raise _not_done(directory, state, why, directory.attempt(attempt.number))
     if wrapped.code:
-        log.warning("%s is done, but its wrap ended with %s: %s", directory.name, _words(wrapped.code), around)
+        log.warning(
+            "%s is done, but its wrap ended with %s: %s",
+            directory.name,
+            _words(wrapped.code),
+            around,
+        )
 
 
-def _never_began(directory: RunDirectory, why: str, stopped: bool) -> RunFailedError | InterruptedRunError:
-    """The error for a wrap that did not start the run; a run that was never at work before gets it into its record."""
+def _never_began(
+    directory: RunDirectory, why: str, stopped: bool
+) -> RunFailedError | InterruptedRunError:
+    """The error for a wrap that did not start the run; a run that was never at work before gets it
+    into its record.
+    """
     record = directory.record()
     state = State.INTERRUPTED if stopped else State.FAILED
     if record.state in (State.CREATED, State.QUEUED):
         directory.write(replace(record, state=state, ended=now(), error=None if stopped else why))
     if stopped:
-        return InterruptedRunError(f"{directory.name} was interrupted before it began; continue with `resume=True`")
+        return InterruptedRunError(
+            f"{directory.name} was interrupted before it began; continue with `resume=True`"
+        )
     return RunFailedError(f"{directory.name} failed: {why}")
 
 

@@ -16,7 +16,9 @@ from qexp.store.provenance import lineage_text
 from qexp.store.record import CodeState, Epochs, FoldCount, Imported, Record
 
 
-def facts(directory: RunDirectory, record: Record, state: str, warn: Callable[[str], None]) -> list[tuple[str, str]]:
+def facts(
+    directory: RunDirectory, record: Record, state: str, warn: Callable[[str], None]
+) -> list[tuple[str, str]]:
     """Key → text, in the order in which they are shown; what a run does not have is left out.
 
     warn  receives a line if the environment cannot be read
@@ -54,7 +56,12 @@ def facts(directory: RunDirectory, record: Record, state: str, warn: Callable[[s
         ("code", _code(record.code)),
         ("software", _software(environment)),
         ("machine", _machine(environment)),
-        ("settings", " ".join(f"{name}={value}" for name, value in (environment.get("variables") or {}).items())),
+        (
+            "settings",
+            " ".join(
+                f"{name}={value}" for name, value in (environment.get("variables") or {}).items()
+            ),
+        ),
         ("digest", record.digest[:16]),
         ("pretrained", f"from {before}" if before else ""),
         ("rerun of", record.rerun_of),
@@ -62,7 +69,12 @@ def facts(directory: RunDirectory, record: Record, state: str, warn: Callable[[s
         *_foreign_weights(record),
         ("matrices", ", ".join(directory.matrix_names())),
         ("evaluations", ", ".join(evaluations.names(directory))),
-        ("actions", ", ".join(name if state == "done" else f"{name} ({state})" for name, state in actions.items())),
+        (
+            "actions",
+            ", ".join(
+                name if state == "done" else f"{name} ({state})" for name, state in actions.items()
+            ),
+        ),
         ("tags", ", ".join(record.tags)),
         ("note", record.note),
         ("path", str(directory.path)),
@@ -72,7 +84,9 @@ def facts(directory: RunDirectory, record: Record, state: str, warn: Callable[[s
 
 def _moment(stamp: str | None) -> str:
     """A time for readers, which records have with milliseconds."""
-    return f"{stamp[:19].replace('T', ' ')} UTC" if stamp and stamp.endswith("+00:00") else stamp or ""
+    return (
+        f"{stamp[:19].replace('T', ' ')} UTC" if stamp and stamp.endswith("+00:00") else stamp or ""
+    )
 
 
 def _attempts(record: Record) -> str:
@@ -93,13 +107,19 @@ def _epochs(epochs: Epochs) -> str:
 def _folds(folds: FoldCount | None) -> str:
     if folds is None:
         return ""
-    return f"{folds.done} of {folds.of}" + (f", failed: {', '.join(folds.failed)}" if folds.failed else "")
+    return f"{folds.done} of {folds.of}" + (
+        f", failed: {', '.join(folds.failed)}" if folds.failed else ""
+    )
 
 
 def _imported(imported: Imported | None) -> str:
     if imported is None:
         return ""
-    of_code = {True: "; code that it brings is trusted", False: "; code that it brings is not trusted", None: ""}
+    of_code = {
+        True: "; code that it brings is trusted",
+        False: "; code that it brings is not trusted",
+        None: "",
+    }
     folder = f"; its files are in {imported.was['folder']}" if "folder" in imported.was else ""
     return f"from {imported.archive}, {imported.time}{folder}{of_code[imported.code_trusted]}"
 
@@ -129,8 +149,12 @@ def _software(environment: dict[str, Any]) -> str:
     commit = (environment.get("qexp") or {}).get("commit")
     state = f" at {commit[:12]}" if commit else ""
     words = [f"qexp {packages.get('qexp', '')}{state}"] if packages else []
-    words += [f"Python {environment['python'].partition(' ')[0]}"] if environment.get("python") else []
-    words += [f"{name} {packages[name]}" for name in ("torch", "numpy", "scipy") if name in packages]
+    words += (
+        [f"Python {environment['python'].partition(' ')[0]}"] if environment.get("python") else []
+    )
+    words += [
+        f"{name} {packages[name]}" for name in ("torch", "numpy", "scipy") if name in packages
+    ]
     return ", ".join(words)
 
 
@@ -150,7 +174,8 @@ def _code(code: CodeState) -> str:
     return code.commit[:12] + (f", with changes (kept in code/{without})" if code.dirty else "")
 
 
-# The record of a run together with what its other files say of it: its state, matrices, results of capabilities.
+# The record of a run together with what its other files say of it: its state, matrices, results of
+# capabilities.
 
 
 def shown_record(directory: RunDirectory) -> dict[str, Any]:

@@ -1,4 +1,6 @@
-"""The metrics and the progress of a program of others, followed while it runs: its lines become the run's epochs."""
+"""The metrics and the progress of a program of others, followed while it runs: its lines become the
+run's epochs.
+"""
 
 from __future__ import annotations
 
@@ -34,14 +36,18 @@ PARTS = {
     **dict.fromkeys(("val", "valid", "validation", "eval", "dev"), "validation"),
     "test": "test",
 }
-"""How a name begins → the part of the data that it is about; that of another name is the training part."""
+"""How a name begins → the part of the data that it is about; that of another name is the training
+part.
+"""
 
 POSITIONS, RATES = ("epoch", "step"), ("learning_rate", "lr")
 
 
 @cache
 def place(name: str) -> tuple[str, str, str]:
-    """Part, output and metric of a name, `val_depth.mae`; the output `losses` has those of each output."""
+    """Part, output and metric of a name, `val_depth.mae`; the output `losses` has those of each
+    output.
+    """
     start = re.fullmatch(rf"({'|'.join(PARTS)})[/._ -]+(.+)", name, re.IGNORECASE)
     part, rest = (PARTS[start[1].lower()], start[2]) if start else ("train", name)
     *outputs, metric = (re.sub(r"[^A-Za-z0-9_-]+", "_", word) for word in re.split(r"[/.]", rest))
@@ -70,10 +76,15 @@ class Steps:
         """The best of the steps before the last, of which more may be logged."""
 
     def add(self, row: Mapping[str, float], step: float | None) -> Line:
-        """The line of a step, with what was logged of it before. Raises QexpError for a step before the last."""
+        """The line of a step, with what was logged of it before. Raises QexpError for a step before
+        the last.
+        """
         step = self.step + 1 if step is None else step
         if not math.isfinite(step) or (self.count and step < self.step):
-            raise QexpError(f"step {step:g} after step {self.step:g}: steps count upwards; leave it out to count on")
+            raise QexpError(
+                f"step {step:g} after step {self.step:g}: steps count upwards; leave it out to"
+                " count on"
+            )
         if step != self.step or not self.count:
             self.count, self.step = self.count + 1, step
             self._line, self._earlier = line_of({}, self.count, step), (self.best, self._lowest)
@@ -153,7 +164,8 @@ def _put(row: Row, line: Line) -> Line:
 def row_of(line: Line) -> Row:
     """The numbers of a line, by names that `place` understands."""
     numbers = leaves({part: line[part] for part in RESULT_PARTS if part in line})
-    known = ((name, value) for name, value in numbers if value is not None or name.count(".") > 1)  # a loss may be none
+    # a loss may be none
+    known = ((name, value) for name, value in numbers if value is not None or name.count(".") > 1)
     return {name: math.nan if value is None else value for name, value in known}
 
 
@@ -194,8 +206,8 @@ def rows_in(content: bytes, names: list[str]) -> list[Row]:
 
 
 def printed_rows(pattern: re.Pattern[str], content: bytes) -> list[Row]:
-    """The numbers in the named groups of a pattern, a row for each of its matches in a line or a bar; others are left
-    out.
+    """The numbers in the named groups of a pattern, a row for each of its matches in a line or a
+    bar; others are left out.
     """
     lines = re.split(r"[\r\n]+", content.decode("utf-8", "replace"))
     found = [match.groupdict() for line in lines for match in pattern.finditer(line)]
@@ -207,13 +219,19 @@ def printed_rows(pattern: re.Pattern[str], content: bytes) -> list[Row]:
 SHARE_OF_TIME = 0.05
 """Of its time that a run spends on following."""
 CHUNK_BYTES, KNOWN_BYTES = 1 << 22, 1 << 12
-"""Bytes that are read at a time, and those before the end of what was read by which a file is known again."""
+"""Bytes that are read at a time, and those before the end of what was read by which a file is known
+again.
+"""
 
 
 class MetricsFile:
-    """JSON lines or CSV that a program appends to, or writes anew; the file may appear late, and be rotated."""
+    """JSON lines or CSV that a program appends to, or writes anew; the file may appear late, and be
+    rotated.
+    """
 
-    def __init__(self, path: Path, kept_in: Path, *, again: bool, pattern: str | None = None) -> None:
+    def __init__(
+        self, path: Path, kept_in: Path, *, again: bool, pattern: str | None = None
+    ) -> None:
         """kept_in  the run's file of epochs
         again    whether the program continues what an earlier attempt began
         pattern  by which numbers are found, in text of any form
@@ -261,7 +279,9 @@ class MetricsFile:
             formats.write_lines(self._kept_in, self.epochs)
 
     def _chunks(self, last: bool) -> Iterator[tuple[bool, list[Row]]]:
-        """Rows that were not read yet, some at a time, and whether they are the first of the file."""
+        """Rows that were not read yet, some at a time, and whether they are the first of the
+        file.
+        """
         file = self._file
         file.seek(self._done - len(self._known))
         if file.read(len(self._known)) != self._known:
@@ -277,7 +297,9 @@ class MetricsFile:
 
     def _rows(self, content: bytes, begins: bool) -> Iterator[tuple[bool, list[Row]]]:
         self._done, self._known = self._done + len(content), (self._known + content)[-KNOWN_BYTES:]
-        rows = printed_rows(self._pattern, content) if self._pattern else rows_in(content, self._names)
+        rows = (
+            printed_rows(self._pattern, content) if self._pattern else rows_in(content, self._names)
+        )
         if rows:
             yield begins and not self._pattern, rows
 
@@ -292,12 +314,14 @@ END_BYTES = 8192
 
 
 def counted(log_file: Path, start: int, progress_file: Path) -> tuple[int, int] | None:
-    """How many of how many are done, by the last bar of tqdm in the log, or as Qanat reads it in `progress.txt`: such a
-    bar, or `count_total=N` and on each line how many more are done.
+    """How many of how many are done, by the last bar of tqdm in the log, or as Qanat reads it in
+    `progress.txt`: such a bar, or `count_total=N` and on each line how many more are done.
     """
     for file, begin in ((progress_file, 0), (log_file, start)):
         with suppress(OSError, ValueError), file.open("rb") as written:
-            if file is progress_file and (first := written.readline(99)).startswith(b"count_total="):
+            if file is progress_file and (first := written.readline(99)).startswith(
+                b"count_total="
+            ):
                 total, steps = int(first[12:]), written.read().split()
                 return total if b"finished" in steps else min(sum(map(int, steps)), total), total
             written.seek(max(begin, written.seek(0, os.SEEK_END) - END_BYTES))
@@ -323,11 +347,16 @@ class Progress:
         pattern = work.spec.get("numbers")
         self._declared = bool(work.spec.get("metrics_file") or pattern)
         # While it runs, `metrics.jsonl` may become the program's own.
-        self._kept_in, self._usual = self._own.directory.results / EPOCHS, self._own.directory.path / METRICS
+        self._kept_in, self._usual = (
+            self._own.directory.results / EPOCHS,
+            self._own.directory.path / METRICS,
+        )
         if again and self._usual.exists() and not self._kept_in.exists():
             self._usual.replace(self._kept_in)
         followed = self._log if pattern else metrics
-        self._metrics: MetricsFile | None = MetricsFile(followed, self._kept_in, again=again, pattern=pattern)
+        self._metrics: MetricsFile | None = MetricsFile(
+            followed, self._kept_in, again=again, pattern=pattern
+        )
         of = work.spec["parameters"].get("epochs")
         self._of = of if isinstance(of, int) else 0
         if not again:
@@ -349,7 +378,10 @@ class Progress:
                     self._own.note(epochs=epochs)
         except TakenOverError:
             raise
-        except (OSError, QexpError) as error:  # such as a full disk, which need not end a program that writes elsewhere
+        except (
+            OSError,
+            QexpError,
+        ) as error:  # such as a full disk, which need not end a program that writes elsewhere
             log.warning("its metrics are not followed any further: %s", error)
             self._metrics = None
 

@@ -1,13 +1,15 @@
-"""The parent of a program that a run starts: a process that outlives a killed qexp, and ends what the program started.
+"""The parent of a program that a run starts: a process that outlives a killed qexp, and ends what
+the program started.
 
-Run as a file, without the rest of qexp: `python -I -S guard.py CONTROL STATUS WORD...`. It starts the words as a
-program in a session of its own, and writes to the file descriptor STATUS, a line each, `started PID` or `failed ERRNO`,
-then `ended STATUS` as `os.waitpid` gives it. From CONTROL it reads single bytes: `T` asks the program to end (SIGTERM),
-`K` kills it. When the other end of CONTROL is closed, because qexp was killed, it kills the program, too.
+Run as a file, without the rest of qexp: `python -I -S guard.py CONTROL STATUS WORD...`. It starts
+the words as a program in a session of its own, and writes to the file descriptor STATUS, a line
+each, `started PID` or `failed ERRNO`, then `ended STATUS` as `os.waitpid` gives it. From CONTROL it
+reads single bytes: `T` asks the program to end (SIGTERM), `K` kills it. When the other end of
+CONTROL is closed, because qexp was killed, it kills the program, too.
 
-It is over only when every process that the program started is: also those in the background, in groups and sessions of
-their own. On Linux they become children of this process when their parents end (see prctl(2), PR_SET_CHILD_SUBREAPER).
-Elsewhere only the program's group is killed.
+It is over only when every process that the program started is: also those in the background, in
+groups and sessions of their own. On Linux they become children of this process when their parents
+end (see prctl(2), PR_SET_CHILD_SUBREAPER). Elsewhere only the program's group is killed.
 """
 
 from __future__ import annotations
@@ -26,7 +28,9 @@ ASK, KILL = b"T", b"K"
 PR_SET_PDEATHSIG, PR_SET_CHILD_SUBREAPER = 1, 36
 
 OWN = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT, signal.SIGUSR1, signal.SIGUSR2)
-"""Signals that a scheduler may send to all processes of a job; qexp decides when the program ends."""
+"""Signals that a scheduler may send to all processes of a job; qexp decides when the program
+ends.
+"""
 
 
 def main(control: int, status: int, words: list[str]) -> None:
@@ -85,12 +89,17 @@ def _start(words: list[str], status: int) -> int | None:
     os.close(writer)
     trouble = os.read(reader, 16)
     os.close(reader)
-    os.write(status, f"failed {trouble.decode()}\n".encode() if trouble else f"started {program}\n".encode())
+    os.write(
+        status,
+        f"failed {trouble.decode()}\n".encode() if trouble else f"started {program}\n".encode(),
+    )
     return None if trouble else program
 
 
 def _serve(program: int, control: int, wake: int) -> int | None:
-    """Wait until the program ends, or is to be killed; pass requests on to it. Returns its status if it has ended."""
+    """Wait until the program ends, or is to be killed; pass requests on to it. Returns its status
+    if it has ended.
+    """
     while True:
         # Not `waitid`, which could leave the program unreaped: on macOS Python has it from 3.13 on.
         reaped, ended = os.waitpid(program, os.WNOHANG)
@@ -109,8 +118,11 @@ def _serve(program: int, control: int, wake: int) -> int | None:
 
 
 def _end_others() -> None:
-    """Kill and reap what is left of the program's processes; children of a killed process become children of this."""
-    deadline = time.monotonic() + 10.0  # the system may hold up killed processes, on a file server for example
+    """Kill and reap what is left of the program's processes; children of a killed process become
+    children of this.
+    """
+    # the system may hold up killed processes, on a file server for example
+    deadline = time.monotonic() + 10.0
     while time.monotonic() < deadline:
         for child in _children():
             with suppress(ProcessLookupError, PermissionError):
@@ -131,7 +143,10 @@ def _children() -> list[int]:
     except OSError:
         return []
     for name in numbers:
-        with suppress(OSError, IndexError, ValueError), open(f"/proc/{name}/stat", "rb") as file:  # noqa: PTH123 - as above
+        with (
+            suppress(OSError, IndexError, ValueError),
+            open(f"/proc/{name}/stat", "rb") as file,  # noqa: PTH123 - as above
+        ):
             # The program's name, in parentheses, may contain spaces and parentheses.
             if int(file.read().rpartition(b")")[2].split()[1]) == os.getpid():
                 children.append(int(name))

@@ -41,7 +41,9 @@ from qexp.store.record import Epochs, ForeignFile, ForeignWeights, Record, State
 
 
 def experience_of(order: WeightsOrder, workspace: Workspace) -> Experience:
-    """The experience that gives model, dataset and transforms. Raises QexpError that says what to name."""
+    """The experience that gives model, dataset and transforms. Raises QexpError that says what to
+    name.
+    """
     overrides = dict(order.overrides)
     if order.experience is not None:
         names = {"model": order.model, "dataset": order.dataset}
@@ -49,16 +51,20 @@ def experience_of(order: WeightsOrder, workspace: Workspace) -> Experience:
         reference: str | Unwritten = str(order.experience)
     elif order.model is None:
         raise QexpError(
-            "give `experience`, whose model, dataset and transforms the run gets, or `model` for the experience that "
-            "has this model"
+            "give `experience`, whose model, dataset and transforms the run gets, or `model` for"
+            " the experience that has this model"
         )
     elif order.dataset is not None:
         reference = _untrained(order.model, str(order.dataset), workspace)
     else:
-        reference = _with_model(order.model, workspace) or _on_fitting_dataset(order.model, workspace)
+        reference = _with_model(order.model, workspace) or _on_fitting_dataset(
+            order.model, workspace
+        )
     chosen = experience(reference, overrides, workspace)
     if not type_of(chosen.document).trains:
-        raise QexpError(f"{chosen.name} runs a program and has no network; name an experience that trains one")
+        raise QexpError(
+            f"{chosen.name} runs a program and has no network; name an experience that trains one"
+        )
     # It starts from this file, whatever it was to start from.
     return replace(chosen, document={**chosen.document, "pretrain": None})
 
@@ -68,7 +74,9 @@ SHARED = ("dataset", "inputs", "outputs", "transforms")
 
 
 def _with_model(model: str, workspace: Workspace) -> str | None:
-    """The experience of the workspace that has a model, the first of several that use it in the same way, or None."""
+    """The experience of the workspace that has a model, the first of several that use it in the
+    same way, or None.
+    """
     name = _name(model)
     uses = {
         path.stem: json.dumps([document.get(key) for key in SHARED], sort_keys=True)
@@ -97,15 +105,20 @@ def _on_fitting_dataset(model: str, workspace: Workspace) -> Unwritten:
     if len(fitting) == 1:
         return fitting[0]
     names = ", ".join(candidate.document["dataset"] for candidate in fitting)
-    which = f"; these datasets have its inputs and outputs: {names}" if fitting else ", and no dataset fits it"
+    which = (
+        f"; these datasets have its inputs and outputs: {names}"
+        if fitting
+        else ", and no dataset fits it"
+    )
     raise QexpError(
-        f"no experience has the model '{_name(model)}'{which}; name a dataset with `dataset`, or with `experience` an "
-        "experience, which has transforms as well"
+        f"no experience has the model '{_name(model)}'{which}; name a dataset with `dataset`, or"
+        " with `experience` an experience, which has transforms as well"
     )
 
 
 def _untrained(model: str, dataset: str, workspace: Workspace) -> Unwritten:
-    """An experience of a model and a dataset, without transforms: the network takes and makes values in their units.
+    """An experience of a model and a dataset, without transforms: the network takes and makes
+    values in their units.
 
     Raises SpecError if there is no such model or dataset, QexpError if they cannot be read.
     """
@@ -117,7 +130,11 @@ def _untrained(model: str, dataset: str, workspace: Workspace) -> Unwritten:
     document = {
         "model": model,
         "dataset": dataset,
-        "inputs": list(described["inputs"]) if isinstance(described.get("inputs"), dict) else described.get("inputs"),
+        "inputs": (
+            list(described["inputs"])
+            if isinstance(described.get("inputs"), dict)
+            else described.get("inputs")
+        ),
         "outputs": outputs,
         "epochs": 1,
         "batch_size": 1,
@@ -127,7 +144,9 @@ def _untrained(model: str, dataset: str, workspace: Workspace) -> Unwritten:
         "losses": dict.fromkeys(outputs, "mse") if isinstance(outputs, list) else {},
         **(documents_named(kind).untrained if isinstance(kind, str) and kind in KINDS else {}),
     }
-    return Unwritten(_name(model), f"the model '{_name(model)}' with the dataset '{_name(dataset)}'", document)
+    return Unwritten(
+        _name(model), f"the model '{_name(model)}' with the dataset '{_name(dataset)}'", document
+    )
 
 
 def _name(reference: str) -> str:
@@ -149,7 +168,11 @@ MOST_NAMES = 20
 
 
 def target_of(model: Estimator, spec: Mapping[str, Any]) -> Target:
-    shapes = {name: shape for name, shape in model.network.input_shapes.items() if isinstance(shape, tuple)}
+    shapes = {
+        name: shape
+        for name, shape in model.network.input_shapes.items()
+        if isinstance(shape, tuple)
+    }
     modules = {name: operation["module"] for name, operation in spec["model"]["operations"].items()}
     return Target(model, modules, shapes)
 
@@ -157,20 +180,29 @@ def target_of(model: Estimator, spec: Mapping[str, Any]) -> Target:
 def contents_of(order: WeightsOrder, stack: ExitStack) -> Contents:
     """The tensors of the file and of the further files, which stay open until the stack ends."""
     if weight_files.format_of(order.path) == "numpy":
-        raise QexpError(f"{order.path}: holds a single array without a name; a network needs a file of several")
+        raise QexpError(
+            f"{order.path}: holds a single array without a name; a network needs a file of several"
+        )
     main = stack.enter_context(weight_files.open_weights(order.path))
     tensors: dict[str, StoredTensor] = dict(main.tensors)
     for name, file in order.others.items():
-        for inner_name, tensor in stack.enter_context(weight_files.open_weights(file)).tensors.items():
+        for inner_name, tensor in stack.enter_context(
+            weight_files.open_weights(file)
+        ).tensors.items():
             key = f"{name}.{inner_name}" if inner_name else name
             if key in tensors:
-                raise QexpError(f"`also={name}={file}`: {order.path} has a tensor '{key}', too; choose another name")
+                raise QexpError(
+                    f"`also={name}={file}`: {order.path} has a tensor '{key}', too; choose another"
+                    " name"
+                )
             tensors[key] = tensor
     return Contents(tensors, main.settings)
 
 
 def account_of(order: WeightsOrder, tensors: Mapping[str, StoredTensor], target: Target) -> Account:
-    """The account by the rules that were named, or by the only ones that fit. Raises QexpError with all problems."""
+    """The account by the rules that were named, or by the only ones that fit. Raises QexpError with
+    all problems.
+    """
     candidates = [find_rules(order.rules)] if order.rules else list(shipped().values())
     accounts = [fitting.account_by(rules, tensors, target) for rules in candidates]
     fitting_accounts = [account for account in accounts if not account.problems]
@@ -183,8 +215,8 @@ def account_of(order: WeightsOrder, tensors: Mapping[str, StoredTensor], target:
     if not nearest.matched:
         names = ", ".join(list(tensors)[:MOST_NAMES]) + (", …" if len(tensors) > MOST_NAMES else "")
         raise QexpError(
-            f"{order.path}: no rules are known for its tensors, {names}; rules that qexp has: {', '.join(shipped())}; "
-            "write your own and name them with `rules` RULES.json"
+            f"{order.path}: no rules are known for its tensors, {names}; rules that qexp has:"
+            f" {', '.join(shipped())}; write your own and name them with `rules` RULES.json"
         )
     raise QexpError(not_fitting(order.path, nearest.rules, nearest.problems))
 
@@ -197,22 +229,36 @@ def not_fitting(file: Path, rules: Rules, problems: Sequence[str]) -> str:
 
 
 def with_values(
-    order: WeightsOrder, account: Account, contents: Contents, target: Target, experience: Experience
+    order: WeightsOrder,
+    account: Account,
+    contents: Contents,
+    target: Target,
+    experience: Experience,
 ) -> tuple[Estimator, dict[str, str]]:
-    """The model with the weights of the file and fitted transforms, and the origin of each transform's numbers."""
+    """The model with the weights of the file and fitted transforms, and the origin of each
+    transform's numbers.
+    """
     model = initial_model(experience.document, experience.tables, Seeds(order.seed))
     values = fitting.values(account, contents.tensors, target)
     problems = [
         *fitting.unequal(account, contents.tensors, model),
         *fitting.other_settings(account, contents.settings, model),
-        *(f"{name} holds values that are not finite" for name, tensor in values.items() if not tensor.isfinite().all()),
+        *(
+            f"{name} holds values that are not finite"
+            for name, tensor in values.items()
+            if not tensor.isfinite().all()
+        ),
         *_incomplete_transforms(values, model),
     ]
     if problems:
         raise QexpError(not_fitting(order.path, account.rules, problems))
     origins = _fit_transforms(order, account.rules, values, model, experience)
     state = model.state_dict() | {
-        name: _per_channel(variable, tensor, model) if (variable := transformed_by(name)) is not None else tensor
+        name: (
+            _per_channel(variable, tensor, model)
+            if (variable := transformed_by(name)) is not None
+            else tensor
+        )
         for name, tensor in values.items()
     }
     checkpoint.load(model, state, order.path)
@@ -228,12 +274,17 @@ def _incomplete_transforms(values: Mapping[str, Tensor], model: Estimator) -> It
         shape = model.network.inputs.get(variable) or model.network.shapes[variable]
         for name in sorted(needed & values.keys()):
             if len(values[name]) not in (1, shape[0]):
-                yield f"{name} has {len(values[name])} values, but '{variable}' has {shape[0]} channels or columns"
+                yield (
+                    f"{name} has {len(values[name])} values, but '{variable}' has {shape[0]}"
+                    " channels or columns"
+                )
 
 
 def _transforms_in(values: Mapping[str, Tensor]) -> list[str]:
     """Variables whose fitted transforms are in the files."""
-    return list(dict.fromkeys(variable for name in values if (variable := transformed_by(name)) is not None))
+    return list(
+        dict.fromkeys(variable for name in values if (variable := transformed_by(name)) is not None)
+    )
 
 
 def _per_channel(variable: str, values: Tensor, model: Estimator) -> Tensor:
@@ -243,7 +294,11 @@ def _per_channel(variable: str, values: Tensor, model: Estimator) -> Tensor:
 
 
 def _fit_transforms(
-    order: WeightsOrder, rules: Rules, values: Mapping[str, Tensor], model: Estimator, experience: Experience
+    order: WeightsOrder,
+    rules: Rules,
+    values: Mapping[str, Tensor],
+    model: Estimator,
+    experience: Experience,
 ) -> dict[str, str]:
     spec = experience.document
     kind = data_kind(spec["dataset"])
@@ -260,13 +315,17 @@ def _fit_transforms(
             _divide_by_n(model.transforms[name], len(samples[name]))
     return {
         **dict.fromkeys(in_files, "from the files"),
-        **dict.fromkeys(fitted, f"fitted to the training data of {experience.dataset_name}, seed {order.seed}"),
+        **dict.fromkeys(
+            fitted, f"fitted to the training data of {experience.dataset_name}, seed {order.seed}"
+        ),
     }
 
 
 @torch.no_grad()
 def _divide_by_n(transform: torch.nn.Module, count: int) -> None:
-    """Make deviations of a sample, divided by n - 1, those of the population, which the other program uses."""
+    """Make deviations of a sample, divided by n - 1, those of the population, which the other
+    program uses.
+    """
     for name, buffer in transform.named_buffers():
         if name.endswith("deviation"):
             buffer.mul_(((count - 1) / count) ** 0.5)
@@ -275,7 +334,8 @@ def _divide_by_n(transform: torch.nn.Module, count: int) -> None:
 def import_weights(order: WeightsOrder, workspace: Workspace) -> RunDirectory:
     """Make a finished run of weights from a file. Nothing is written if anything does not fit.
 
-    Raises QexpError: for a file that cannot be read, tensors that are left over, missing, or of another shape.
+    Raises QexpError: for a file that cannot be read, tensors that are left over, missing, or of
+    another shape.
     """
     require_name(order.to)
     require_seed(order.seed)
@@ -322,7 +382,12 @@ def _fill(
         rules=account.rules.name,
         time=now(),
         taken=len(account.sources),
-        left_out=Counter([*account.left_out.values(), *["equal to constants of the network"] * len(_equal(account))]),
+        left_out=Counter(
+            [
+                *account.left_out.values(),
+                *["equal to constants of the network"] * len(_equal(account)),
+            ]
+        ),
         transforms=transforms,
         azimuth=turned.azimuth,
         remarks=turned.remarks,
@@ -331,7 +396,8 @@ def _fill(
     formats.write_json(draft / "weights.json", _account_document(account, transforms))
     formats.write_json(draft / "spec.json", spec)
     formats.write_json(
-        draft / "environment.json", provenance.environment("cpu", torch.get_num_threads(), provenance.of_torch("cpu"))
+        draft / "environment.json",
+        provenance.environment("cpu", torch.get_num_threads(), provenance.of_torch("cpu")),
     )
     texts = [text for text in (experience.extensions, origin.weights.sha256) if text]
     units = units_of(spec, experience.tables["quantities"])
@@ -364,7 +430,12 @@ def _fill(
 
 def _file(path: Path) -> ForeignFile:
     fingerprint = provenance.fingerprint(path)
-    return ForeignFile(name=path.name, path=str(path.absolute()), sha256=fingerprint.sha256, bytes=fingerprint.bytes)
+    return ForeignFile(
+        name=path.name,
+        path=str(path.absolute()),
+        sha256=fingerprint.sha256,
+        bytes=fingerprint.bytes,
+    )
 
 
 def _equal(account: Account) -> list[str]:

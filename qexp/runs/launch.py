@@ -1,4 +1,6 @@
-"""Runs started: one in this process, or a sweep that is handed to the pool of this machine or to a scheduler."""
+"""Runs started: one in this process, or a sweep that is handed to the pool of this machine or to a
+scheduler.
+"""
 
 from __future__ import annotations
 
@@ -36,14 +38,30 @@ from qexp.runs import stacks
 from qexp.runs.execute import execute, execute_wrapped, require_processes_for
 from qexp.runs.notice import notify_of_launch, words_to_notify
 from qexp.runs.order import Order
-from qexp.runs.plan import named, named_after, of_seed, plan_run, same_before, same_text, standing, sweep, with_pretrain
+from qexp.runs.plan import (
+    named,
+    named_after,
+    of_seed,
+    plan_run,
+    same_before,
+    same_text,
+    standing,
+    sweep,
+    with_pretrain,
+)
 from qexp.runs.prepare import Plan, prepare
-from qexp.store.directory import RunDirectory, add_annotations, require_valid_annotations, storage_place
+from qexp.store.directory import (
+    RunDirectory,
+    add_annotations,
+    require_valid_annotations,
+    storage_place,
+)
 from qexp.store.process import beating, this_process
 from qexp.store.provenance import usable_cores
 from qexp.store.record import State, now
 
-# Start of a run in this process: a finished run is left alone, an interrupted one is resumed on request.
+# Start of a run in this process: a finished run is left alone, an interrupted one is resumed on
+# request.
 
 
 log = logging.getLogger("qexp.run")
@@ -55,8 +73,9 @@ def start(
     """Prepare and execute the only run of an order. Returns it, and whether it was trained now.
 
     order  of one experience and one seed, without a grid
-    name   `<experience>_<seed>` if left out, with a short digest between them if overrides change the spec; then an
-           existing run with the same spec and seed stands for it, whatever its name
+    name   `<experience>_<seed>` if left out, with a short digest between them if overrides change
+           the spec; then an existing run with the same spec and seed stands for it, whatever its
+           name
     A wrap in qexp.toml starts the run in a process of its own, which shows its progress itself.
     """
     (reference,), (seed,) = order.references, order.seeds
@@ -70,15 +89,22 @@ def start(
     planned = named(plan_run(experience, seed, usual, workspace), usual if name is None else name)
     require_processes_for(planned.spec)
     if name is None and (same := same_before([planned], workspace, order.resume)):
-        log.warning("%s; to train it under another name, give one with `name`", same_text(usual, same[usual]))
+        log.warning(
+            "%s; to train it under another name, give one with `name`",
+            same_text(usual, same[usual]),
+        )
         planned = replace(planned, name=same[usual])
     directory = RunDirectory(workspace.runs / planned.name)
     try:
-        directory = prepare(replace(planned, tags=order.tags, note=order.note), workspace, order.storage)
+        directory = prepare(
+            replace(planned, tags=order.tags, note=order.note), workspace, order.storage
+        )
         if order.resume:
             log.warning("%s", nothing_to_resume([planned]))
     except FileExistsError:
-        if not goes_on(planned.name, standing(planned, workspace, Watch().state(directory)), order.resume):
+        if not goes_on(
+            planned.name, standing(planned, workspace, Watch().state(directory)), order.resume
+        ):
             return directory, False
         if order.trust_code:
             directory.trust()
@@ -90,11 +116,16 @@ def start(
 
 
 def wrap_here(workspace: Workspace, options: Mapping[str, Any], device: str) -> Wrap:
-    """The command around a run that is started here. Raises QexpError for a device that does not exist."""
+    """The command around a run that is started here. Raises QexpError for a device that does not
+    exist.
+    """
     words_to_notify(workspace)
     wrap = wrap_of(options_of(LOCAL, workspace.settings(), options))
     if wrap and machine.STARTED_TOGETHER > 1:
-        raise QexpError(f"the wrap starts the run in a process of its own; leave out torchrun, or the wrap: {wrap}")
+        raise QexpError(
+            "the wrap starts the run in a process of its own; leave out torchrun, or the wrap:"
+            f" {wrap}"
+        )
     if wrap:  # inside a container there may be another device
         require_device_name(device)
     else:
@@ -103,7 +134,11 @@ def wrap_here(workspace: Workspace, options: Mapping[str, Any], device: str) -> 
 
 
 def execute_here(
-    directory: RunDirectory, wrap: Wrap, device: str, display: Display | None, dataset: Dataset | None
+    directory: RunDirectory,
+    wrap: Wrap,
+    device: str,
+    display: Display | None,
+    dataset: Dataset | None,
 ) -> None:
     """Execute a prepared run in this process, or inside the command around it."""
     if wrap:
@@ -113,7 +148,9 @@ def execute_here(
 
 
 def goes_on(name: str, state: State | None, resume: bool) -> bool:
-    """Whether to execute the existing run of that name. Raises QexpError if the user must decide."""
+    """Whether to execute the existing run of that name. Raises QexpError if the user must
+    decide.
+    """
     if state is State.DONE:
         return False
     if state is not None and state.at_work:
@@ -121,15 +158,19 @@ def goes_on(name: str, state: State | None, resume: bool) -> bool:
     if resume or state is State.CREATED:
         return True
     raise QexpError(
-        f"{name} is {(state or State.GONE).words}; continue with `resume=True`, or start a new run with another `name`"
+        f"{name} is {(state or State.GONE).words}; continue with `resume=True`, or start a new run"
+        " with another `name`"
     )
 
 
-# The local pool: runs on this machine, each in a process of its own, with a limit on how many run at a time.
+# The local pool: runs on this machine, each in a process of its own, with a limit on how many run
+# at a time.
 
 
 SECONDS_BETWEEN_LOOKS = 0.25
-"""Seconds between two checks of the runs' progress and of signals; the end of a run is noticed at once."""
+"""Seconds between two checks of the runs' progress and of signals; the end of a run is noticed at
+once.
+"""
 
 MOST_JOBS = 1000
 """Runs at a time on one machine."""
@@ -139,11 +180,14 @@ TAIL = 8192
 
 
 class Pool:
-    """Runs prepared run directories. A run that crashes or cannot be started does not stop the others.
+    """Runs prepared run directories. A run that crashes or cannot be started does not stop the
+    others.
 
-    more  gives further runs, those of one process at a time, while a place is free; none if there are no more
+    more  gives further runs, those of one process at a time, while a place is free; none if there
+          are no more
 
-    After a first SIGINT or SIGTERM no run is started and running ones write a checkpoint; a second kills them.
+    After a first SIGINT or SIGTERM no run is started and running ones write a checkpoint; a second
+    kills them.
     """
 
     def __init__(
@@ -175,8 +219,12 @@ class Pool:
         """Run all; returns run → final state. Runs that were never started are left out."""
         states: dict[str, State] = {}
         watcher.start(self._names)
-        with handled((signal.SIGINT, signal.SIGTERM), lambda number, frame: self._signals.append(number)):
-            workers = [threading.Thread(target=self._work, args=(gpu,), daemon=True) for gpu in self._slots]
+        with handled(
+            (signal.SIGINT, signal.SIGTERM), lambda number, frame: self._signals.append(number)
+        ):
+            workers = [
+                threading.Thread(target=self._work, args=(gpu,), daemon=True) for gpu in self._slots
+            ]
             for worker in workers:
                 worker.start()
             announced: set[str] = set()
@@ -220,9 +268,13 @@ class Pool:
                     return
                 started, taken = time.monotonic(), list[RunDirectory]()
                 try:
-                    taken = [run for run in directories if self._launch.take(run.name, "started")]  # unless withdrawn
+                    # unless withdrawn
+                    taken = [run for run in directories if self._launch.take(run.name, "started")]
                     process = self._begin(taken, gpu) if taken else None
-                except (QexpError, OSError) as error:  # for example a full disk; the other runs are still tried
+                except (
+                    QexpError,
+                    OSError,
+                ) as error:  # for example a full disk; the other runs are still tried
                     self._end(directories, str(error), started)
                     continue
                 self._end([run for run in directories if run not in taken], None, started)
@@ -252,10 +304,18 @@ class Pool:
             self._error = error
             return None
 
-    def _begin(self, directories: Sequence[RunDirectory], gpu: str | None) -> subprocess.Popen[bytes]:
+    def _begin(
+        self, directories: Sequence[RunDirectory], gpu: str | None
+    ) -> subprocess.Popen[bytes]:
         paths = [str(directory.path) for directory in directories]
         command = [sys.executable, "-m", "qexp", "execute", *paths]
-        options = ["--device", self._device, "--threads", str(self._threads), *self._wrap.arguments()]
+        options = [
+            "--device",
+            self._device,
+            "--threads",
+            str(self._threads),
+            *self._wrap.arguments(),
+        ]
         visible = {} if gpu is None else {"CUDA_VISIBLE_DEVICES": gpu}
         with self._launch.output(directories[0].name).open("ab") as output:
             return start_child([*command, *options], output, visible)
@@ -273,7 +333,9 @@ class Pool:
 def _last_lines(
     directories: Iterable[RunDirectory], epochs_of: Callable[[RunDirectory], int | None]
 ) -> dict[str, dict[str, Any]]:
-    """Run → the metrics of its last complete epoch, if it has any, and `of` how many epochs it is."""
+    """Run → the metrics of its last complete epoch, if it has any, and `of` how many epochs it
+    is.
+    """
     found: dict[str, dict[str, Any]] = {}
     for directory in directories:
         with suppress(OSError, IndexError, ValueError), directory.metrics_file.open("rb") as file:
@@ -288,7 +350,8 @@ def _epochs_of(directory: RunDirectory) -> int | None:
     return directory.spec().get("epochs")
 
 
-# A sweep: its order, the check against existing runs, its launch, and handing the runs to a launcher.
+# A sweep: its order, the check against existing runs, its launch, and handing the runs to a
+# launcher.
 
 
 @dataclass(frozen=True)
@@ -302,7 +365,9 @@ class Workload:
     left: dict[str, State]
     """Name → state of existing runs that are not done and will not run now."""
     same: dict[str, str] = field(default_factory=dict)
-    """Usual name → existing run of another name with the same spec and seed, which stands for it."""
+    """Usual name → existing run of another name with the same spec and seed, which stands for
+    it.
+    """
 
     @property
     def stand_ins(self) -> list[str]:
@@ -315,9 +380,14 @@ class Workload:
         by_state: dict[State, list[str]] = {}
         for name, state in self.left.items():
             by_state.setdefault(state, []).append(name)
-        hints = {state: "" if state.at_work else "; repeat with `only_failed=True`" for state in by_state}
+        hints = {
+            state: "" if state.at_work else "; repeat with `only_failed=True`" for state in by_state
+        }
         hints |= {state: "; continue with `resume=True`" for state in by_state if state.resumable}
-        return [f"left alone, {state.words}: {some(names)}{hints[state]}" for state, names in by_state.items()]
+        return [
+            f"left alone, {state.words}: {some(names)}{hints[state]}"
+            for state, names in by_state.items()
+        ]
 
 
 @dataclass(frozen=True, repr=False)
@@ -333,14 +403,20 @@ class CheckedOrder:
     def warnings(self) -> list[str]:
         """Of the specs that are trained now, each once."""
         return list(
-            dict.fromkeys(text for plan in (*self.workload.again, *self.workload.new) for text in plan.warnings)
+            dict.fromkeys(
+                text
+                for plan in (*self.workload.again, *self.workload.new)
+                for text in plan.warnings
+            )
         )
 
     @property
     def nothing_to_resume(self) -> str:
         """A sentence if runs were to continue, and all that are to run are new; else empty."""
         load = self.workload
-        return nothing_to_resume(load.new) if self.order.resume and load.new and not load.again else ""
+        return (
+            nothing_to_resume(load.new) if self.order.resume and load.new and not load.again else ""
+        )
 
     def __repr__(self) -> str:
         names = some([plan.name for plan in self.plans])
@@ -349,44 +425,58 @@ class CheckedOrder:
 
 
 def nothing_to_resume(new: Sequence[Plan]) -> str:
-    return f"nothing to resume: no interrupted run has this spec and seed; new: {some([plan.name for plan in new])}"
+    return (
+        "nothing to resume: no interrupted run has this spec and seed; new:"
+        f" {some([plan.name for plan in new])}"
+    )
 
 
 def check_order(order: Order, workspace: Workspace, name: str | None = None) -> CheckedOrder:
     """Check an order against existing runs; nothing is written.
 
-    name  of the only run of the order; runs without it are named by experience, change and seed, and an existing run
-          with the same spec and seed stands for them, whatever its name
+    name  of the only run of the order; runs without it are named by experience, change and seed,
+          and an existing run with the same spec and seed stands for them, whatever its name
     """
     if machine.STARTED_TOGETHER > 1:
-        raise QexpError("torchrun is for one run; for several, start qexp without, and make it their `wrap`")
+        raise QexpError(
+            "torchrun is for one run; for several, start qexp without, and make it their `wrap`"
+        )
     if order.jobs is not None and order.jobs < 1:
         raise QexpError(f"`jobs={order.jobs}`: at least one run at a time")
     if order.stack is not None and order.stack < 1:
-        raise QexpError(f"`stack={order.stack}`: at least one run in a stack, which is each by itself")
+        raise QexpError(
+            f"`stack={order.stack}`: at least one run in a stack, which is each by itself"
+        )
     storage_place(order.storage, workspace)
     require_valid_annotations(order.tags, order.note)
     words_to_notify(workspace)
     launcher, options = settled(order, workspace)
     order = replace(order, launcher=launcher)
     if (order.stack or 1) > 1 and wrap_of(options):
-        raise QexpError(f"`stack={order.stack}`: a wrap starts each run by itself; leave one of the two out")
+        raise QexpError(
+            f"`stack={order.stack}`: a wrap starts each run by itself; leave one of the two out"
+        )
     require_device_name(order.device)
     if LAUNCHERS[order.launcher] is None and (order.jobs or 1) > MOST_JOBS:
         raise QexpError(f"`jobs={order.jobs}`: at most {MOST_JOBS:,} runs at a time on one machine")
-    if LAUNCHERS[order.launcher] is None and not wrap_of(options):  # else the node or the container checks
+    # else the node or the container checks
+    if LAUNCHERS[order.launcher] is None and not wrap_of(options):
         device_of(order.device)
     settings = {"jobs": order.jobs, "device": order.device, "options": options}
     if order.profile is not None:
         settings["profile"] = order.profile
     overrides = with_pretrain(order.overrides, order.pretrain, order.allow_leak)
-    planned = sweep(order.references, order.seeds, order.grid, overrides, workspace, memory_of(order))
+    planned = sweep(
+        order.references, order.seeds, order.grid, overrides, workspace, memory_of(order)
+    )
     same: dict[str, str] = {}
     if name is None:
         same = same_before(planned, workspace, order.resume)
         planned = [replace(plan, name=same.get(plan.name, plan.name)) for plan in planned]
     elif len(planned) != 1:
-        raise QexpError(f"`name={name}`: it is for a single run, and these are {len(planned):,}; leave it out")
+        raise QexpError(
+            f"`name={name}`: it is for a single run, and these are {len(planned):,}; leave it out"
+        )
     else:
         planned = [named(planned[0], name)]
     workload = workload_of(planned, workspace, resume=order.resume, only_failed=order.only_failed)
@@ -398,21 +488,27 @@ def check_order(order: Order, workspace: Workspace, name: str | None = None) -> 
 
 
 def memory_of(order: Order) -> int | None:
-    """Memory of the machine that will train [bytes]; None for this machine. A cluster's memory is unknown here."""
+    """Memory of the machine that will train [bytes]; None for this machine. A cluster's memory is
+    unknown here.
+    """
     return None if scheduler_of(order.launcher) is None else machine.LARGEST_MEMORY
 
 
 def stack_size(checked_order: CheckedOrder) -> int | None:
     """The number of runs in a stack; None for as many as are worth it on this machine."""
     order = checked_order.order
-    elsewhere = scheduler_of(order.launcher) is not None or wrap_of(checked_order.settings["options"])
+    elsewhere = scheduler_of(order.launcher) is not None or wrap_of(
+        checked_order.settings["options"]
+    )
     return 1 if order.stack is None and elsewhere else order.stack
 
 
 def workload_of(
     plans: Sequence[Plan], workspace: Workspace, *, resume: bool = False, only_failed: bool = False
 ) -> Workload:
-    """The plans to run now, and the others. Raises QexpError that lists all names taken by other runs."""
+    """The plans to run now, and the others. Raises QexpError that lists all names taken by other
+    runs.
+    """
     workload = Workload([], [], [], {})
     mistakes = []
     # All states in one call, so that a scheduler is queried only once.
@@ -428,7 +524,9 @@ def workload_of(
                 workload.new.append(plan)
         elif state is State.DONE:
             workload.done.append(plan)
-        elif state is State.CREATED or (state.without_result if only_failed else resume and state.resumable):
+        elif state is State.CREATED or (
+            state.without_result if only_failed else resume and state.resumable
+        ):
             workload.again.append(plan)
         else:
             workload.left[plan.name] = state
@@ -437,14 +535,28 @@ def workload_of(
     return workload
 
 
-def open_launch(checked_order: CheckedOrder, workspace: Workspace) -> tuple[Launch, list[RunDirectory]]:
-    """Write the launch's record and prepare its runs. Returns the launch and its runs, existing ones first."""
+def open_launch(
+    checked_order: CheckedOrder, workspace: Workspace
+) -> tuple[Launch, list[RunDirectory]]:
+    """Write the launch's record and prepare its runs. Returns the launch and its runs, existing
+    ones first.
+    """
     workload, order = checked_order.workload, checked_order.order
     launch = launchers.claim_launch(workspace)
     names = [plan.name for plan in (*workload.again, *workload.new)]
     done = [plan.name for plan in workload.done]
-    record: dict[str, Any] = {"id": launch.id, "created": now(), "argv": sys.argv, "launcher": order.launcher}
-    record |= {"settings": checked_order.settings, "runs": names, "left": workload.left, "done_before": done}
+    record: dict[str, Any] = {
+        "id": launch.id,
+        "created": now(),
+        "argv": sys.argv,
+        "launcher": order.launcher,
+    }
+    record |= {
+        "settings": checked_order.settings,
+        "runs": names,
+        "left": workload.left,
+        "done_before": done,
+    }
     formats.write_json(launch.record_file, record)
     return launch, _prepared(launch, [checked_order], workspace, launch.id, order.jobs or 1)
 
@@ -452,26 +564,39 @@ def open_launch(checked_order: CheckedOrder, workspace: Workspace) -> tuple[Laun
 def add_to_launch(
     launch: Launch, checked_orders: Sequence[CheckedOrder], workspace: Workspace, stack: str
 ) -> list[RunDirectory]:
-    """Prepare the runs of further orders, which differ in their overrides, for a launch that is at work. Returns them,
-    existing ones first.
+    """Prepare the runs of further orders, which differ in their overrides, for a launch that is at
+    work. Returns them, existing ones first.
 
     stack  beginning of the names of the stacks that new runs are in
     """
     loads, record = [checked.workload for checked in checked_orders], launch.record()
     names = [plan.name for load in loads for plan in (*load.again, *load.new)]
     done = [plan.name for load in loads for plan in load.done]
-    runs, before = (tuple(dict.fromkeys(all_of)) for all_of in ([*record.runs, *names], [*record.done_before, *done]))
-    formats.write_json(launch.record_file, replace(record, runs=runs, done_before=before).document())
+    runs, before = (
+        tuple(dict.fromkeys(all_of))
+        for all_of in ([*record.runs, *names], [*record.done_before, *done])
+    )
+    formats.write_json(
+        launch.record_file, replace(record, runs=runs, done_before=before).document()
+    )
     return _prepared(launch, checked_orders, workspace, stack, 1)
 
 
 def _prepared(
-    launch: Launch, checked_orders: Sequence[CheckedOrder], workspace: Workspace, stack: str, jobs: int
+    launch: Launch,
+    checked_orders: Sequence[CheckedOrder],
+    workspace: Workspace,
+    stack: str,
+    jobs: int,
 ) -> list[RunDirectory]:
-    """The runs of orders that are to run, existing ones first; new ones are prepared for a launch."""
+    """The runs of orders that are to run, existing ones first; new ones are prepared for a
+    launch.
+    """
     order, size = checked_orders[0].order, stack_size(checked_orders[0])
     directories = [
-        RunDirectory(workspace.runs / plan.name) for checked in checked_orders for plan in checked.workload.again
+        RunDirectory(workspace.runs / plan.name)
+        for checked in checked_orders
+        for plan in checked.workload.again
     ]
     for directory in directories:
         if order.trust_code:
@@ -495,7 +620,9 @@ class Launched:
     jobs: dict[str, str] | None = None
     """Run → job, if a scheduler starts the runs."""
     states: dict[str, State] | None = None
-    """Run → final state, if the runs were in a pool of this process; runs that were never started are left out."""
+    """Run → final state, if the runs were in a pool of this process; runs that were never started
+    are left out.
+    """
     stopped: bool = False
     """Whether a signal ended the pool."""
 
@@ -509,7 +636,8 @@ def launch_runs(
     most: int | None = None,
     detached: bool = False,
 ) -> Launched | None:
-    """Submit the runs of a checked order, or run them here or in a background process; None if there are none.
+    """Submit the runs of a checked order, or run them here or in a background process; None if
+    there are none.
 
     watched   returns the pool's watcher
     tell      receives the launch's id before anything starts
@@ -540,14 +668,17 @@ def run_here(
     watcher: Watcher,
     more: Callable[[], list[RunDirectory]] | None = None,
 ) -> tuple[dict[str, State], bool]:
-    """Run the launch in a pool of this process. Returns run → final state, and whether a signal ended the pool.
+    """Run the launch in a pool of this process. Returns run → final state, and whether a signal
+    ended the pool.
 
     more  see `Pool`
     """
     settings = launch.record().settings
     jobs, device = settings["jobs"], settings["device"]
     gpus = machine.visible_gpus() if device in ("auto", "cuda") else []
-    pool = Pool(launch, directories, jobs or 1, device, gpus, wrap_of(settings.get("options", {})), more)
+    pool = Pool(
+        launch, directories, jobs or 1, device, gpus, wrap_of(settings.get("options", {})), more
+    )
     with _supervised(launch):
         return pool.run(watcher), pool.stopped
 
@@ -560,7 +691,8 @@ def _supervised(launch: Launch) -> Iterator[None]:
         try:
             yield
         finally:
-            launch.pool_file.unlink(missing_ok=True)  # a kernel outlives its pool, and is not to be stopped with it
+            # a kernel outlives its pool, and is not to be stopped with it
+            launch.pool_file.unlink(missing_ok=True)
     notify_of_launch(launch)
 
 
@@ -575,10 +707,11 @@ def run_and_wait(
     watcher: Watcher,
     more: Callable[[], list[RunDirectory]] = list,
 ) -> bool:
-    """Run a launch here, or keep `jobs` of its runs with its scheduler, until all have ended. Returns whether a signal
-    ended that early; jobs that were submitted go on.
+    """Run a launch here, or keep `jobs` of its runs with its scheduler, until all have ended.
+    Returns whether a signal ended that early; jobs that were submitted go on.
 
-    more  gives further runs, those of one process at a time; those that a scheduler has already are only waited for
+    more  gives further runs, those of one process at a time; those that a scheduler has already are
+          only waited for
     """
     scheduler = LAUNCHERS[checked_order.order.launcher]
     if scheduler is None:
@@ -593,7 +726,10 @@ def run_and_wait(
     epochs_of = cache(_epochs_of)  # of these runs alone: later a name may be another run's
     begun = time.monotonic()
     watcher.start([])
-    with handled((signal.SIGINT, signal.SIGTERM), lambda number, frame: signals.append(number)), _supervised(launch):
+    with (
+        handled((signal.SIGINT, signal.SIGTERM), lambda number, frame: signals.append(number)),
+        _supervised(launch),
+    ):
         while not signals:
             places = (checked_order.order.jobs or 1) - len(together(waiting))
             new = list(chain(*islice(iter(following, []), places)))
@@ -621,15 +757,22 @@ def at_work(directory: RunDirectory) -> bool:
 
 
 def submit(
-    launch: Launch, directories: Sequence[RunDirectory], checked_order: CheckedOrder, scheduler: Scheduler
+    launch: Launch,
+    directories: Sequence[RunDirectory],
+    checked_order: CheckedOrder,
+    scheduler: Scheduler,
 ) -> dict[str, str]:
-    """Submit the launch to a scheduler. Returns run → job. Raises SchedulerError and restores the runs' records."""
+    """Submit the launch to a scheduler. Returns run → job. Raises SchedulerError and restores the
+    runs' records.
+    """
     order = checked_order.order
     before = {directory: directory.record() for directory in directories}
     for directory, record in before.items():
         directory.write(replace(record, state=State.QUEUED))
     try:
-        submission = Submission(launch.folder, launch.id, checked_order.settings["options"], order.jobs)
+        submission = Submission(
+            launch.folder, launch.id, checked_order.settings["options"], order.jobs
+        )
         jobs = scheduler.submit(submission, directories, order.device)
     except BaseException:
         for directory, record in before.items():
@@ -641,4 +784,8 @@ def submit(
 
 def detach(launch: Launch, workspace: Workspace) -> None:
     with (launch.folder / "pool.txt").open("ab") as output:
-        start_child([sys.executable, "-m", "qexp", "supervise", launch.id], output, {VARIABLE: str(workspace.root)})
+        start_child(
+            [sys.executable, "-m", "qexp", "supervise", launch.id],
+            output,
+            {VARIABLE: str(workspace.root)},
+        )

@@ -1,4 +1,6 @@
-"""A look at data before anything is trained on them: one part of a dataset is opened, summarised and drawn."""
+"""A look at data before anything is trained on them: one part of a dataset is opened, summarised
+and drawn.
+"""
 
 from __future__ import annotations
 
@@ -39,7 +41,9 @@ class Look:
     """Such as "made with stand-in data"; empty if there is none."""
     samples: xarray.Dataset
     summary: Sequence[dict[str, Any]]
-    """Per variable, or column of one: number of values, minimum, percentiles, maximum, missing values."""
+    """Per variable, or column of one: number of values, minimum, percentiles, maximum, missing
+    values.
+    """
     proposal: dict[str, Any] | None
     """Typical values for the network's transforms, as keys of a spec."""
     remarks: Sequence[str]
@@ -49,7 +53,9 @@ class Look:
         """The summary of each variable."""
         keys = list(self.summary[0])
         rows = [[_cell(variable[key]) for key in keys] for variable in self.summary]
-        return Table("", keys, rows, frozenset(key for key in keys if key not in ("variable", "unit")))
+        return Table(
+            "", keys, rows, frozenset(key for key in keys if key not in ("variable", "unit"))
+        )
 
 
 def _cell(value: Any) -> str:
@@ -59,13 +65,17 @@ def _cell(value: Any) -> str:
 
 
 def look(workspace: Workspace, options: ShowOptions, folder: Path | None) -> Look:
-    """Summarise a part of a dataset and draw its figures, `PART_NAME.FORMAT` each, into a folder if there is one.
+    """Summarise a part of a dataset and draw its figures, `PART_NAME.FORMAT` each, into a folder if
+    there is one.
 
     Raises QexpError and SpecError before anything is written.
     """
     require_formats(options.formats)
     if options.count > MOST_SHOWN:
-        raise QexpError(f"`count={options.count}`: at most {MOST_SHOWN} can be shown; `qexp.samples` gives any number")
+        raise QexpError(
+            f"`count={options.count}`: at most {MOST_SHOWN} can be shown; `qexp.samples` gives any"
+            " number"
+        )
     name, view = open_view(workspace, options)
     samples = samples_of(view, options.count)
     variables = view.variables(samples)
@@ -73,7 +83,9 @@ def look(workspace: Workspace, options: ShowOptions, folder: Path | None) -> Loo
     if folder is not None:
         with use_style(*options.drawn_with):
             caution = f" ({view.caution})" if view.caution else ""
-            for figure, picture in view.pictures(samples, variables, f"{name}, {view.part}{caution}"):
+            for figure, picture in view.pictures(
+                samples, variables, f"{name}, {view.part}{caution}"
+            ):
                 files.make_folder(folder)
                 for ending in options.formats:
                     paths.append(folder / f"{view.part}_{figure}.{ending}")
@@ -81,7 +93,9 @@ def look(workspace: Workspace, options: ShowOptions, folder: Path | None) -> Loo
     summary = [variable.summary() for variable in variables]
     remarks = [*view.dataset.warnings, *view.remarks()]
     proposal = view.proposal(variables)
-    return Look(name, view.part, list(view.parts), view.caution, samples, summary, proposal, remarks, paths)
+    return Look(
+        name, view.part, list(view.parts), view.caution, samples, summary, proposal, remarks, paths
+    )
 
 
 def samples_of(view: Preview[Any, Any], count: int) -> xarray.Dataset:
@@ -92,7 +106,8 @@ def samples_of(view: Preview[Any, Any], count: int) -> xarray.Dataset:
 
 
 def open_view(workspace: Workspace, chosen: SampleOptions) -> tuple[str, Preview[Any, Any]]:
-    """Name of the dataset or experience, and the view of a part: `train`, or else the first, if none is named.
+    """Name of the dataset or experience, and the view of a part: `train`, or else the first, if
+    none is named.
 
     Raises QexpError and SpecError.
     """
@@ -103,16 +118,26 @@ def open_view(workspace: Workspace, chosen: SampleOptions) -> tuple[str, Preview
         plan = experiments.experience(experience, {}, workspace)
         name, data, own_dataset = plan.name, plan.dataset, plan.dataset_name
         if data is None:
-            raise QexpError(f"'{name}' has no dataset that qexp could open: its program reads its own data")
+            raise QexpError(
+                f"'{name}' has no dataset that qexp could open: its program reads its own data"
+            )
         if dataset is not None and Path(dataset).stem != own_dataset:
-            raise QexpError(f"the dataset of '{name}' is '{own_dataset}', not '{dataset}'; leave '{dataset}' out")
+            raise QexpError(
+                f"the dataset of '{name}' is '{own_dataset}', not '{dataset}'; leave"
+                f" '{dataset}' out"
+            )
         document = plan.document["dataset"]
         spec, tables = plan.document, plan.tables
     else:
         assert dataset is not None
-        files_of = [workspace.specs / FOLDERS[kind] / f"{dataset}.json" for kind in ("experience", "dataset")]
+        files_of = [
+            workspace.specs / FOLDERS[kind] / f"{dataset}.json"
+            for kind in ("experience", "dataset")
+        ]
         if [file.is_file() for file in files_of] == [True, False]:
-            raise QexpError(f"'{dataset}' is an experience; show its data with `experience={dataset}`")
+            raise QexpError(
+                f"'{dataset}' is an experience; show its data with `experience={dataset}`"
+            )
         cache = spec_cache(workspace)
         name, document, data = open_dataset(dataset, cache)
         spec, tables = None, cache.tables
@@ -126,5 +151,7 @@ def open_view(workspace: Workspace, chosen: SampleOptions) -> tuple[str, Preview
     part = usual if chosen.part is None else chosen.part
     if part not in parts:
         hint = " (an experience divides it further: `experience=NAME`)" if spec is None else ""
-        raise QexpError(f"`part={part}`: '{name}' has no such part; {suggestion(part, parts)}{hint}")
+        raise QexpError(
+            f"`part={part}`: '{name}' has no such part; {suggestion(part, parts)}{hint}"
+        )
     return name, view(data, parts, part, chosen.seed, tables["quantities"], caution)

@@ -1,4 +1,6 @@
-"""Messages to whoever waits: the command `notify` in qexp.toml, which is started when a launch ends or a run fails."""
+"""Messages to whoever waits: the command `notify` in qexp.toml, which is started when a launch ends
+or a run fails.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +12,14 @@ from contextlib import suppress
 from itertools import pairwise
 from pathlib import Path
 
-from qexp.base.text import filled, in_one_line, names_in, trouble_with_command, without_end, words_of
+from qexp.base.text import (
+    filled,
+    in_one_line,
+    names_in,
+    trouble_with_command,
+    without_end,
+    words_of,
+)
 from qexp.base.workspace import Workspace
 from qexp.errors import DamagedError, QexpError, some
 from qexp.jobs.launchers import Launch, find_launch
@@ -39,28 +48,40 @@ def words_to_notify(workspace: Workspace) -> list[str]:
     """The words of the command, empty if there is none. Raises QexpError for one that is wrong."""
     command = workspace.settings().get("notify", "")
     if not isinstance(command, str):
-        raise QexpError('qexp.toml: notify is a command, such as notify = "mail -s {message} me@home"')
+        raise QexpError(
+            'qexp.toml: notify is a command, such as notify = "mail -s {message} me@home"'
+        )
     if trouble := trouble_with_command(command, PLACEHOLDERS):
         raise QexpError(f"qexp.toml: notify {trouble}")
     words = words_of(command)
     for at, (flag, text) in enumerate(pairwise(words), start=1):
         programs = [Path(word).name for word in words[:at]]
-        executed = "ssh" in programs or (re.fullmatch(r"-\w*[ce]", flag) and any(map(INTERPRETER.fullmatch, programs)))
+        executed = "ssh" in programs or (
+            re.fullmatch(r"-\w*[ce]", flag) and any(map(INTERPRETER.fullmatch, programs))
+        )
         names = [name for name in names_in(text) if name in FREE_TEXTS]
         if executed and names:
-            how = f"read the input, or give it as a word of its own: sh -c 'echo \"$1\"' sh {{{names[0]}}}"
+            how = (
+                "read the input, or give it as a word of its own: sh -c 'echo \"$1\"' sh"
+                f" {{{names[0]}}}"
+            )
             raise QexpError(f"qexp.toml: notify would execute what stands in {{{names[0]}}}; {how}")
     return words
 
 
 def notify_of_attempt(directory: RunDirectory, record: Record) -> None:
-    """An attempt has ended: the run may have failed, and be the last one of a launch, which no pool waits for."""
-    workspace, name, state = Workspace(directory.path.absolute().parent.parent), directory.name, record.state
+    """An attempt has ended: the run may have failed, and be the last one of a launch, which no pool
+    waits for.
+    """
+    workspace = Workspace(directory.path.absolute().parent.parent)
+    name = directory.name
+    state = record.state
     if state.without_result and not state.resumable:
         _notify(workspace, name, state.words, f"{name} {state.words}: {record.error}")
     if record.job is None or record.launch is None:
         return
-    with suppress(QexpError, FileExistsError):  # that another job, which ended at the same time, has said it
+    # that another job, which ended at the same time, has said it
+    with suppress(QexpError, FileExistsError):
         if not words_to_notify(workspace):
             return
         launch = find_launch(record.launch, workspace)
@@ -86,7 +107,9 @@ def notify_of_launch(launch: Launch) -> None:
 
 
 def _notify(workspace: Workspace, name: str, state: str, message: str) -> None:
-    """Start the command, with the message as its input, too; that it fails is no more than a warning."""
+    """Start the command, with the message as its input, too; that it fails is no more than a
+    warning.
+    """
     try:
         words = words_to_notify(workspace)
         if not words:

@@ -30,24 +30,39 @@ class ListOptions(InWorkspace):
     """Conditions that runs of a listing fulfil, all of them, and their order."""
 
     where: str | None = option(
-        None, "Only runs that fulfil a condition on columns, such as \"seed < 5 and test.depth.mae < 0.1 and "
-        "learning_rate == 1e-3 and code.commit != null\".", metavar="EXPRESSION", complete="columns",
-    )  # fmt: skip
+        None,
+        'Only runs that fulfil a condition on columns, such as "seed < 5 and test.depth.mae < 0.1'
+        ' and learning_rate == 1e-3 and code.commit != null".',
+        metavar="EXPRESSION",
+        complete="columns",
+    )
     _: KW_ONLY
     status: str | None = option(None, "Only runs in this state.", complete="states")
     tags: Iterable[str] = option(
-        (), "Only runs with this tag.", "--tag", also="Repeat to require several.", metavar="TAG", shell=list[str]
+        (),
+        "Only runs with this tag.",
+        "--tag",
+        also="Repeat to require several.",
+        metavar="TAG",
+        shell=list[str],
     )
     launch: str | None = option(
-        None, "Only runs that were started together, by the id of their launch, or 'last'.", metavar="ID",
+        None,
+        "Only runs that were started together, by the id of their launch, or 'last'.",
+        metavar="ID",
         complete="launches",
-    )  # fmt: skip
+    )
     sort: str | None = option(
-        None, "Order by a field, such as created or test.depth.mae.", metavar="FIELD", complete="columns"
+        None,
+        "Order by a field, such as created or test.depth.mae.",
+        metavar="FIELD",
+        complete="columns",
     )
     reverse: bool = option(False, "Reverse the order.")
     remote: str | None = option(
-        None, "List the runs of a remote: a URL, a folder, or a name in qexp.toml.", metavar="REMOTE"
+        None,
+        "List the runs of a remote: a URL, a folder, or a name in qexp.toml.",
+        metavar="REMOTE",
     )
     warn: Report = python_only(ignore, "Receives a line for each run that cannot be read")
 
@@ -57,13 +72,20 @@ class MoreRuns(InWorkspace):
     """Runs besides those that are named."""
 
     tags: Iterable[str] = option(
-        (), "Also the runs with this tag, besides those named.", "--tag", also="Repeat to require several.",
-        metavar="TAG", shell=list[str],
-    )  # fmt: skip
+        (),
+        "Also the runs with this tag, besides those named.",
+        "--tag",
+        also="Repeat to require several.",
+        metavar="TAG",
+        shell=list[str],
+    )
     launch: str | None = option(
-        None, "Also the runs of a launch, or 'last', besides those named; with `tags` those that have it.",
-        metavar="ID", complete="launches",
-    )  # fmt: skip
+        None,
+        "Also the runs of a launch, or 'last', besides those named; with `tags` those that"
+        " have it.",
+        metavar="ID",
+        complete="launches",
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,20 +93,36 @@ class ComparisonOptions(MoreRuns):
     """Options of `qexp compare`."""
 
     evaluation: str | None = option(
-        None, "Use the evaluation of this name instead of the runs' own results.", metavar="NAME",
+        None,
+        "Use the evaluation of this name instead of the runs' own results.",
+        metavar="NAME",
         complete="evaluations",
-    )  # fmt: skip
+    )
     part: str | None = option(
-        None, "The part of the data whose results are compared: validation to choose by, test to report.",
-        metavar="test|validation|train", complete="parts",
-    )  # fmt: skip
-    width: str | None = option(None, "Width of the figures for print, see qexp figures.", metavar="single|double")
+        None,
+        "The part of the data whose results are compared: validation to choose by, test to report.",
+        metavar="test|validation|train",
+        complete="parts",
+    )
+    width: str | None = option(
+        None, "Width of the figures for print, see qexp figures.", metavar="single|double"
+    )
     metrics: str | Sequence[str] = option(
-        (), "Only this metric, such as rmse.", "--metric", also="Repeat for more.", metavar="METRIC", shell=list[str],
+        (),
+        "Only this metric, such as rmse.",
+        "--metric",
+        also="Repeat for more.",
+        metavar="METRIC",
+        shell=list[str],
         complete="metrics",
-    )  # fmt: skip
+    )
     outputs: str | Sequence[str] = option(
-        (), "Only this output.", "--output", also="Repeat for more.", metavar="OUTPUT", shell=list[str]
+        (),
+        "Only this output.",
+        "--output",
+        also="Repeat for more.",
+        metavar="OUTPUT",
+        shell=list[str],
     )
     figures: bool = python_only(True, "Draw pictures into `comparisons/` in the workspace.")
     warn: Report = python_only(as_warning, "Receives a line for each run that cannot be read.")
@@ -95,15 +133,23 @@ class ReportFile:
     """The file of a report, and what stands in it besides the runs."""
 
     to: str | Path | None = option(
-        None, "The file to write; if left out, named after the run or the comparison, in the current folder.",
-        metavar="FILE.html", shell=Path,
-    )  # fmt: skip
+        None,
+        "The file to write; if left out, named after the run or the comparison, in the current"
+        " folder.",
+        metavar="FILE.html",
+        shell=Path,
+    )
     _: KW_ONLY
-    title: str = option("", "Title; the name of the run, or the experiences, if left out.", metavar="TEXT")
+    title: str = option(
+        "", "Title; the name of the run, or the experiences, if left out.", metavar="TEXT"
+    )
     text: str | Path = option(
-        "", "Your words at the top, plain or in Markdown (tables, no pictures): a file, or the text itself.",
-        metavar="FILE|TEXT", shell=str,
-    )  # fmt: skip
+        "",
+        "Your words at the top, plain or in Markdown (tables, no pictures): a file, or the text"
+        " itself.",
+        metavar="FILE|TEXT",
+        shell=str,
+    )
     full: bool = option(False, "Show paths, the machine and its settings, too.")
     overwrite: bool = option(False, "Replace an existing file that is not an HTML report of qexp.")
 
@@ -120,9 +166,11 @@ class ExportOptions(Opening):
     """Options of `qexp export`; for an archive `to` alone, and what opens the run."""
 
     to: str | Path = option(
-        ..., "For the run: a new file .zip, or MLflow's database. For its network: a folder.", metavar="FILE|DIR",
+        ...,
+        "For the run: a new file .zip, or MLflow's database. For its network: a folder.",
+        metavar="FILE|DIR",
         shell=Path,
-    )  # fmt: skip
+    )
     format: str | None = option(
         None,
         "Format of the network, onnx if left out; or mlflow.",
@@ -131,9 +179,10 @@ class ExportOptions(Opening):
     )
     _: KW_ONLY
     physical: bool = option(
-        False, "Include the transforms in the network: physical units in and out; needed for a run with networks of "
-        "several folds.",
-    )  # fmt: skip
+        False,
+        "Include the transforms in the network: physical units in and out; needed for a run with"
+        " networks of several folds.",
+    )
     overwrite: bool = option(False, "Replace a network that was exported before.")
 
 
@@ -142,7 +191,9 @@ class ImportOptions(Opening):
     """Options of `qexp import`."""
 
     name: str | None = option(None, "New name of the run; its own if left out.")
-    trust_code: bool = option(False, "Allow commands to execute the run's code, code/extensions.py, from now on.")
+    trust_code: bool = option(
+        False, "Allow commands to execute the run's code, code/extensions.py, from now on."
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -162,15 +213,20 @@ class SharingOptions(InWorkspace, Displaying):
     """Options of `qexp push` and `qexp pull`."""
 
     runs: Iterable[str] = option(
-        (), "Runs: names, unique prefixes, or quoted patterns such as 'mogi_*'; all if left out.", metavar="[RUN...]",
-        shell=list[str], argument=True,
-    )  # fmt: skip
+        (),
+        "Runs: names, unique prefixes, or quoted patterns such as 'mogi_*'; all if left out.",
+        metavar="[RUN...]",
+        shell=list[str],
+        argument=True,
+    )
     _: KW_ONLY
     name: str | None = option(None, "Name that a single run gets there; its own if left out.")
     launch: str | None = option(
         None, "Runs that were started together, by the id of their launch, or 'last'.", metavar="ID"
     )
-    count: Counted = python_only(uncounted, "Takes the number of runs that are done, and of all; a bar if left out")
+    count: Counted = python_only(
+        uncounted, "Takes the number of runs that are done, and of all; a bar if left out"
+    )
 
 
 @dataclass(frozen=True)
@@ -178,7 +234,9 @@ class PushOptions(SharingOptions):
     """Options of `qexp push`."""
 
     _: KW_ONLY
-    check: bool = option(False, "Read the files that are there, and replace those that are damaged.")
+    check: bool = option(
+        False, "Read the files that are there, and replace those that are damaged."
+    )
 
 
 @dataclass(frozen=True)
@@ -194,8 +252,8 @@ def read_age(option: str, text: str) -> timedelta:
     match = re.fullmatch(r"([0-9]{1,6})([mhdw])", text)
     if not match:
         raise QexpError(
-            f"{option} {shortened(text)}: write a number and one of m, h, d, w (minutes, hours, days, weeks), as in "
-            "30d or 12h"
+            f"{option} {shortened(text)}: write a number and one of m, h, d, w (minutes, hours,"
+            " days, weeks), as in 30d or 12h"
         )
     return timedelta(**{UNITS[match[2]]: int(match[1])})
 
@@ -205,12 +263,18 @@ class PurgeOptions(InWorkspace):
     """Options of `qexp purge`."""
 
     older_than: timedelta | None = option(
-        None, "Only what was removed, or last used, longer ago than this: 30d, 12h, 90m, 2w.",
-        example="timedelta(days=30)", metavar="AGE", shell=str, read=read_age,
-    )  # fmt: skip
+        None,
+        "Only what was removed, or last used, longer ago than this: 30d, 12h, 90m, 2w.",
+        example="timedelta(days=30)",
+        metavar="AGE",
+        shell=str,
+        read=read_age,
+    )
     _: KW_ONLY
     confirm: Callable[[Sequence[Any]], None] | None = python_only(
-        None, "Receives the runs before any is deleted, if there are any; an exception that it raises ends the call"
+        None,
+        "Receives the runs before any is deleted, if there are any; an exception that it raises"
+        " ends the call",
     )
 
 
@@ -222,14 +286,19 @@ class ServeOptions(InWorkspace):
     _: KW_ONLY
     port: int = option(8700, "The port, up to 65535; 0 for any that is free.", metavar="N")
     host: str = option(
-        "127.0.0.1", "The address to listen on; 0.0.0.0 for all. Other machines need the token that is shown.",
+        "127.0.0.1",
+        "The address to listen on; 0.0.0.0 for all. Other machines need the token that is shown.",
         metavar="ADDRESS",
-    )  # fmt: skip
+    )
     prefix: str = option("", "The path below which a proxy shows the pages.", metavar="/PATH")
     names: Iterable[str] = option(
-        (), "Also answer requests for this host, as behind a proxy.", "--allow-host", also="Repeat for more.",
-        metavar="NAME", shell=list[str],
-    )  # fmt: skip
+        (),
+        "Also answer requests for this host, as behind a proxy.",
+        "--allow-host",
+        also="Repeat for more.",
+        metavar="NAME",
+        shell=list[str],
+    )
     allow_changes: bool = option(False, "Let pages tag, annotate, stop, remove and restore runs.")
 
     def __post_init__(self) -> None:

@@ -35,14 +35,16 @@ LARGEST_COUNT = 1_000_000
 """Seeds of one command; a range of more is not written out as a list."""
 
 GRID = (
-    "write key.path=value,value, for example --grid learning_rate=1e-3,3e-3; a.b+c.d=1,2 gives two keys the same "
-    "value, a.b,c.d=1:2,3:4 a value each"
+    "write key.path=value,value, for example --grid learning_rate=1e-3,3e-3; a.b+c.d=1,2 gives two"
+    " keys the same value, a.b,c.d=1:2,3:4 a value each"
 )
 
 LARGEST_RANGE = 10_000
 """Values of `lin:` and `log:`."""
 
-RANGE = re.compile(r"([A-Za-z]\w*:)?[-+]?[\d.]+(e[-+]?\d+)?(:[-+]?[\d.]+(e[-+]?\d+)?)+", re.IGNORECASE)
+RANGE = re.compile(
+    r"([A-Za-z]\w*:)?[-+]?[\d.]+(e[-+]?\d+)?(:[-+]?[\d.]+(e[-+]?\d+)?)+", re.IGNORECASE
+)
 """Numbers with colons between them, perhaps behind a word."""
 
 DIGITS = 6
@@ -53,7 +55,9 @@ def read_seed(option: str, text: str) -> int:
     """`3` → 3, and `3.0`, as programs write it that count in floating point."""
     match = re.fullmatch(r"(\d+)(?:\.0*)?", text.strip())
     if match is None or len(match[1]) > MOST_DIGITS:
-        several = f"; for several: --seeds {text}" if re.fullmatch("[0-9]+([:,][0-9]+)+", text) else ""
+        several = (
+            f"; for several: --seeds {text}" if re.fullmatch("[0-9]+([:,][0-9]+)+", text) else ""
+        )
         raise QexpError(f"{option} {shortened(text)}: a seed is a whole number from 0 on{several}")
     return int(match[1])
 
@@ -72,14 +76,22 @@ def _range(part: str, where: str) -> range:
     """where  the option as an error repeats it"""
     numbers = part.split(":")
     if len(numbers) > 3 or not all(number.isdecimal() for number in numbers):
-        raise QexpError(f"{where}: write 0:10 for 0 to 9, 0:10:2 for every second of them, or a list such as 0,2,5")
+        raise QexpError(
+            f"{where}: write 0:10 for 0 to 9, 0:10:2 for every second of them, or a list such as"
+            " 0,2,5"
+        )
     if max(map(len, numbers)) > MOST_DIGITS:
         raise QexpError(f"{where}: a seed must be less than 2^63")
     low, high, step = (*map(int, numbers), *((int(numbers[0]) + 1, 1)[len(numbers) - 1 :]))
     if high <= low or step < 1:
-        raise QexpError(f"{where}: the range {part} is empty; A:B goes from A to B - 1, so B must be larger than A")
+        raise QexpError(
+            f"{where}: the range {part} is empty; A:B goes from A to B - 1, so B must be larger"
+            " than A"
+        )
     if (high - low) // step > LARGEST_COUNT:
-        raise QexpError(f"{where}: {(high - low) // step:,} seeds are too many; the limit is {LARGEST_COUNT:,}")
+        raise QexpError(
+            f"{where}: {(high - low) // step:,} seeds are too many; the limit is {LARGEST_COUNT:,}"
+        )
     return range(low, high, step)
 
 
@@ -90,11 +102,15 @@ def read_overrides(option: str, texts: Sequence[str]) -> dict[str, Any]:
         key, equals, value = text.partition("=")
         quoted = shortened(text)
         if not equals or not key or any(not step for step in key.split(".")):
-            raise QexpError(f"{option} {quoted}: write key.path=value, for example {option} epochs=20")
+            raise QexpError(
+                f"{option} {quoted}: write key.path=value, for example {option} epochs=20"
+            )
         if not text.isprintable():
             raise QexpError(f"{option} {quoted!r}: has characters that cannot be printed")
         if key in read:
-            raise QexpError(f"{option} {shortened(key)} is given twice, but takes one value; keep one of them")
+            raise QexpError(
+                f"{option} {shortened(key)} is given twice, but takes one value; keep one of them"
+            )
         read[key] = _value(value, f"{option} {shortened(key)}")
     return read
 
@@ -105,10 +121,11 @@ def _value(text: str, name: str) -> Any:
 
 
 def read_grid(option: str, texts: Sequence[str]) -> dict[str, list[Any]]:
-    """`["learning_rate=1e-3,3e-3"]` → `{"learning_rate": [0.001, 0.003]}`. Commas inside [], {} and "" stay.
+    """`["learning_rate=1e-3,3e-3"]` → `{"learning_rate": [0.001, 0.003]}`. Commas inside [], {} and
+    "" stay.
 
-    `a=log:1e-4:1e-2:3` stands for three values at equal ratios, `lin:` for equal steps. Keys with commas between them
-    get a value each: `["a,b=1:2,3:4"]` → `{"a,b": [[1, 2], [3, 4]]}`.
+    `a=log:1e-4:1e-2:3` stands for three values at equal ratios, `lin:` for equal steps. Keys with
+    commas between them get a value each: `["a,b=1:2,3:4"]` → `{"a,b": [[1, 2], [3, 4]]}`.
     """
     read: dict[str, list[Any]] = {}
     for text in texts:
@@ -120,17 +137,22 @@ def read_grid(option: str, texts: Sequence[str]) -> dict[str, list[Any]]:
         if not all(values):
             raise QexpError(f"{where}: a value is empty")
         if key in read:
-            raise QexpError(f"{option} {key} is given twice; list all its values in one: {option} {key}=A,B")
+            raise QexpError(
+                f"{option} {key} is given twice; list all its values in one: {option} {key}=A,B"
+            )
         name = f"{option} {shortened(key)}"
         if "," in key:
             read[key] = [[_value(part, name) for part in _split(value, ":")] for value in values]
         else:
-            read[key] = [item for value in values for item in _spaced(value, where) or [_value(value, name)]]
+            read[key] = [
+                item for value in values for item in _spaced(value, where) or [_value(value, name)]
+            ]
     return read
 
 
 def _spaced(text: str, where: str) -> list[int | float] | None:
-    """The values of `lin:LOW:HIGH:N` and `log:LOW:HIGH:N`, both ends included; None for another text.
+    """The values of `lin:LOW:HIGH:N` and `log:LOW:HIGH:N`, both ends included; None for another
+    text.
 
     Raises QexpError for a range of another form, which would be a text.
     """
@@ -138,55 +160,85 @@ def _spaced(text: str, where: str) -> list[int | float] | None:
     if spacing not in ("lin", "log") or not colon:
         if RANGE.fullmatch(text):
             raise QexpError(
-                f"{where}: {text} is no range that is known; write lin:FIRST:LAST:N for N values at equal steps, "
-                f"log:FIRST:LAST:N at equal ratios, or a list, A,B; a text has quotation marks: '\"{text}\"'"
+                f"{where}: {text} is no range that is known; write lin:FIRST:LAST:N for N values at"
+                " equal steps, log:FIRST:LAST:N at equal ratios, or a list, A,B; a text has"
+                f" quotation marks: '\"{text}\"'"
             )
         return None
     try:
         first, last, count = rest.split(":")
         low, high, number = float(first), float(last), int(count)
-        sound = math.isfinite(low) and math.isfinite(high) and low != high and 2 <= number <= LARGEST_RANGE
+        sound = (
+            math.isfinite(low)
+            and math.isfinite(high)
+            and low != high
+            and 2 <= number <= LARGEST_RANGE
+        )
         if not sound or (spacing == "log" and min(low, high) <= 0):
             raise ValueError
     except ValueError:
         numbers = "two positive numbers" if spacing == "log" else "two numbers"
         raise QexpError(
-            f"{where}: write {spacing}:FIRST:LAST:N, {numbers} and how many values to take, 2 to {LARGEST_RANGE:,}, "
-            f"for example {spacing}:1e-4:1e-2:5"
+            f"{where}: write {spacing}:FIRST:LAST:N, {numbers} and how many values to take, 2 to"
+            f" {LARGEST_RANGE:,}, for example {spacing}:1e-4:1e-2:5"
         ) from None
     import numpy  # takes a tenth of a second, which other texts need not wait for
 
     values = (numpy.geomspace if spacing == "log" else numpy.linspace)(low, high, number).tolist()
     rounded = [low, *(float(f"{value:.{DIGITS}g}") for value in values[1:-1]), high]
-    return [int(value) for value in rounded] if all(value.is_integer() for value in rounded) else list(rounded)
+    return (
+        [int(value) for value in rounded]
+        if all(value.is_integer() for value in rounded)
+        else list(rounded)
+    )
 
 
 def read_points(path: Path) -> dict[str, list[Any]]:
-    """The grid of a file of points: a JSON list of objects, or `[[points]]` tables in TOML, which set the same keys.
+    """The grid of a file of points: a JSON list of objects, or `[[points]]` tables in TOML, which
+    set the same keys.
 
-    `[{"a": 1, "b": 2}, {"a": 3, "b": 4}]` → `{"a,b": [[1, 2], [3, 4]]}`. Raises QexpError for a file of another form.
+    `[{"a": 1, "b": 2}, {"a": 3, "b": 4}]` → `{"a,b": [[1, 2], [3, 4]]}`. Raises QexpError for a
+    file of another form.
     """
     if path.suffix.lower() in (".yaml", ".yml"):
         raise QexpError(
-            f"`points={path}`: YAML is not read; write JSON, such as "
-            '[{"learning_rate": 1e-3, "batch_size": 16}], or a .toml file with tables named [[points]]'
+            f'`points={path}`: YAML is not read; write JSON, such as [{{"learning_rate": 1e-3,'
+            ' "batch_size": 16}], or a .toml file with tables named [[points]]'
         )
     try:
         text = path.read_text(encoding="utf-8")
-        points = tomllib.loads(text).get("points") if path.suffix == ".toml" else parse_value(text, f"`points={path}`")
+        points = (
+            tomllib.loads(text).get("points")
+            if path.suffix == ".toml"
+            else parse_value(text, f"`points={path}`")
+        )
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError, RecursionError) as error:
         reason = error.strerror if isinstance(error, OSError) else error
         raise QexpError(f"`points={path}`: cannot be read: {reason}") from None
-    form = 'a list of objects, as in [{"learning_rate": 1e-3, "batch_size": 16}], or [[points]] in a .toml file'
-    if not isinstance(points, list) or not points or not all(isinstance(point, dict) and point for point in points):
+    form = (
+        'a list of objects, as in [{"learning_rate": 1e-3, "batch_size": 16}], or [[points]] in a'
+        " .toml file"
+    )
+    if (
+        not isinstance(points, list)
+        or not points
+        or not all(isinstance(point, dict) and point for point in points)
+    ):
         raise QexpError(f"`points={path}`: must be {form}")
     keys = list(points[0])
     for number, point in enumerate(points, start=1):
         if point.keys() != set(keys):
-            raise QexpError(f"`points={path}`: point {number} sets {', '.join(point)}, the first {', '.join(keys)}")
+            raise QexpError(
+                f"`points={path}`: point {number} sets {', '.join(point)}, the first"
+                f" {', '.join(keys)}"
+            )
     if any(re.search("[+,]", key) for key in keys):
         raise QexpError(f"`points={path}`: a key holds '+' or ','; give each key its own value")
-    return {",".join(keys): [[point[key] for key in keys] if len(keys) > 1 else point[keys[0]] for point in points]}
+    return {
+        ",".join(keys): [
+            [point[key] for key in keys] if len(keys) > 1 else point[keys[0]] for point in points
+        ]
+    }
 
 
 def _split(text: str, separator: str) -> Iterator[str]:
@@ -214,9 +266,16 @@ class NewRuns:
     """What new runs have besides what they are made from."""
 
     overrides: Mapping[str, Any] = option(
-        {}, "Override a value of the spec, by its dotted key.", "--set", also="For example epochs=20; repeat for more.",
-        example='{"epochs": 20}', metavar="KEY.PATH=VALUE", shell=list[str], read=read_overrides, complete="keys",
-    )  # fmt: skip
+        {},
+        "Override a value of the spec, by its dotted key.",
+        "--set",
+        also="For example epochs=20; repeat for more.",
+        example='{"epochs": 20}',
+        metavar="KEY.PATH=VALUE",
+        shell=list[str],
+        read=read_overrides,
+        complete="keys",
+    )
     tags: Sequence[str] = option(
         (), "Tag each new run.", "--tag", also="Repeat for more.", metavar="TAG", shell=list[str]
     )
@@ -240,10 +299,15 @@ class StoredRuns(NewRuns):
 @dataclass(frozen=True, kw_only=True)
 class Training(StoredRuns, Trusting, OnDevice):
     pretrain: str | None = option(
-        None, "Start from the best weights of this run; {seed} in its name stands for the seed of each run, as in "
-        "'mogi_{seed}'. The experience says which operations take them.", metavar="RUN", complete="runs",
-    )  # fmt: skip
-    allow_leak: bool = option(False, "Allow test spectra that were also used for training; every output is marked.")
+        None,
+        "Start from the best weights of this run; {seed} in its name stands for the seed of each"
+        " run, as in 'mogi_{seed}'. The experience says which operations take them.",
+        metavar="RUN",
+        complete="runs",
+    )
+    allow_leak: bool = option(
+        False, "Allow test spectra that were also used for training; every output is marked."
+    )
     resume: bool = option(False, "Continue interrupted runs.")
 
 
@@ -253,9 +317,11 @@ class RunOptions(Training, InWorkspace, Displaying):
 
     seed: int = option(0, "Random seed of the run.")
     name: str | None = option(
-        None, "Name of a single run; if left out <experience>_<seed>, with a digest between them if `overrides` or "
-        "`grid` change the spec, and a run that has the same spec and seed already is not trained again.",
-    )  # fmt: skip
+        None,
+        "Name of a single run; if left out <experience>_<seed>, with a digest between them if"
+        " `overrides` or `grid` change the spec, and a run that has the same spec and seed already"
+        " is not trained again.",
+    )
 
 
 @dataclass(frozen=True)
@@ -263,55 +329,100 @@ class Order(Training, LaunchOptions):
     """Runs to be trained: each experience with each combination of grid values, and each seed."""
 
     panels: ClassVar = {
-        "What is trained": ("seed", "seeds", "overrides", "grid", "points", "pretrain", "allow_leak"),
+        "What is trained": (
+            "seed",
+            "seeds",
+            "overrides",
+            "grid",
+            "points",
+            "pretrain",
+            "allow_leak",
+        ),
         "Names and notes": ("name", "tags", "note", "storage_path"),
         "Where": ("device", "jobs", "stack", "launcher", "options", "profile", "detach"),
         "Which of the runs": ("resume", "only_failed", "dry_run", "yes"),
     }
 
     experiences: str | Path | Sequence[str | Path] = option(
-        ..., "Names or paths of experience specs.", metavar="EXPERIENCE...", shell=list[str], argument=True,
+        ...,
+        "Names or paths of experience specs.",
+        metavar="EXPERIENCE...",
+        shell=list[str],
+        argument=True,
         complete="experiences",
-    )  # fmt: skip
+    )
     seeds: Sequence[int] = option(
-        USUAL_SEEDS, "Train one run per seed.", also="0:10 for 0 to 9, or 0,2,5.", example="range(10)", metavar="A:B",
-        shell=str, read=read_seeds,
-    )  # fmt: skip
+        USUAL_SEEDS,
+        "Train one run per seed.",
+        also="0:10 for 0 to 9, or 0,2,5.",
+        example="range(10)",
+        metavar="A:B",
+        shell=str,
+        read=read_seeds,
+    )
     grid: Mapping[str, Sequence[Any]] = option(
-        {}, "Train one run per value of a dotted key, such as learning_rate; several keys give all combinations. "
-        "Keys with + between them get the same value, keys with commas between them a value each.",
-        also="Write A,B or log:1e-4:1e-2:5 or lin:0:1:5, and a.b,c.d=1:2,3:4 for keys that change together; repeat "
-        "for more.",
-        example='{"learning_rate": [1e-3, 3e-3], "a,b": [(1, 3), (2, 4)]}', metavar="KEY.PATH=A,B", shell=list[str],
-        read=read_grid, complete="keys",
-    )  # fmt: skip
+        {},
+        "Train one run per value of a dotted key, such as learning_rate; several keys give all"
+        " combinations. Keys with + between them get the same value, keys with commas between them"
+        " a value each.",
+        also=(
+            "Write A,B or log:1e-4:1e-2:5 or lin:0:1:5, and a.b,c.d=1:2,3:4 for keys that change"
+            " together; repeat for more."
+        ),
+        example='{"learning_rate": [1e-3, 3e-3], "a,b": [(1, 3), (2, 4)]}',
+        metavar="KEY.PATH=A,B",
+        shell=list[str],
+        read=read_grid,
+        complete="keys",
+    )
     _: KW_ONLY
-    only_failed: bool = option(False, "Repeat the runs that ended without a result, and start no others.")
+    only_failed: bool = option(
+        False, "Repeat the runs that ended without a result, and start no others."
+    )
     jobs: int | None = option(
-        None, "Maximum number of runs at a time; if left out 1 on this machine, and no limit on a cluster.", "-j",
-        "--jobs", metavar="N",
-    )  # fmt: skip
+        None,
+        "Maximum number of runs at a time; if left out 1 on this machine, and no limit on a"
+        " cluster.",
+        "-j",
+        "--jobs",
+        metavar="N",
+    )
 
     stack: int | None = option(
-        None, "Number of runs that one process trains side by side, of those that differ in seed or in numbers that "
-        "change no shape; 1: each by itself. If left out as many as are faster so on this machine.", metavar="N",
-    )  # fmt: skip
+        None,
+        "Number of runs that one process trains side by side, of those that differ in seed or in"
+        " numbers that change no shape; 1: each by itself. If left out as many as are faster so on"
+        " this machine.",
+        metavar="N",
+    )
 
     def __post_init__(self) -> None:
         if isinstance(self.seeds, str):
-            raise QexpError(f"`seeds={self.seeds}`: give whole numbers, such as seeds=range(5) or seeds=[0, 2]")
+            raise QexpError(
+                f"`seeds={self.seeds}`: give whole numbers, such as seeds=range(5) or seeds=[0, 2]"
+            )
         if isinstance(self.seeds, int):
-            some = f"seeds=[{self.seeds}] for seed {self.seeds}, seeds=range({self.seeds}) for as many seeds"
+            some = (
+                f"seeds=[{self.seeds}] for seed {self.seeds}, seeds=range({self.seeds}) for as many"
+                " seeds"
+            )
             raise QexpError(f"`seeds={self.seeds}`: give a list, {some}")
         if twice := [key for key in self.grid if key in self.overrides]:
-            raise QexpError(f"`overrides[{twice[0]}]`: `grid` has values of '{twice[0]}', too; keep one of them")
+            raise QexpError(
+                f"`overrides[{twice[0]}]`: `grid` has values of '{twice[0]}', too; keep one of them"
+            )
 
     @property
     def references(self) -> list[str]:
         """The experiences as a list of strings. Raises QexpError for what cannot be one."""
         if not isinstance(self.experiences, str | Path | Iterable):
-            raise QexpError(f"`experiences={self.experiences}`: give the name of an experience, or a list of several")
-        experiences = [self.experiences] if isinstance(self.experiences, str | Path) else self.experiences
+            raise QexpError(
+                f"`experiences={self.experiences}`: give the name of an experience, or a list of"
+                " several"
+            )
+        experiences = (
+            [self.experiences] if isinstance(self.experiences, str | Path) else self.experiences
+        )
         return [str(experience) for experience in experiences]
 
 
@@ -321,8 +432,8 @@ class Watched(InWorkspace, Displaying):
 
     watched: Callable[[], Any] | bool | None = python_only(
         None,
-        "Makes the object that is shown the progress of a local pool; if left out, a table on a terminal and in a "
-        "notebook; False: nothing",
+        "Makes the object that is shown the progress of a local pool; if left out, a table on a"
+        " terminal and in a notebook; False: nothing",
     )
 
 
@@ -344,7 +455,10 @@ class SweepOptions(Order, Watched):
         others = [field for field in fields(self) if field.name in of_order]
         besides = [field.name for field in others if getattr(self, field.name) != default_of(field)]
         if besides:
-            raise QexpError(f"`{besides[0]}`: the Order has its own; name experiences instead of it, or leave this out")
+            raise QexpError(
+                f"`{besides[0]}`: the Order has its own; name experiences instead of it, or leave"
+                " this out"
+            )
         return whole
 
 
@@ -363,7 +477,9 @@ class Pretraining:
     overrides: Mapping[str, Any] = field(default_factory=dict)
     """Dotted key → value, as in `Order`."""
     seed: int | str = 0
-    """The seed of the run that all start from, or "same": each starts from a run with its own seed."""
+    """The seed of the run that all start from, or "same": each starts from a run with its own
+    seed.
+    """
 
     def seeds(self, of_others: Sequence[int]) -> Sequence[int]:
         """The seeds that it is trained with.
@@ -373,7 +489,10 @@ class Pretraining:
         """
         if isinstance(self.seed, str):
             if self.seed != SAME:
-                raise QexpError(f"`pretrain_seed={self.seed}`: give a seed, or '{SAME}' for the seed of each run")
+                raise QexpError(
+                    f"`pretrain_seed={self.seed}`: give a seed, or '{SAME}' for the seed of"
+                    " each run"
+                )
             return of_others
         return [self.seed]
 
@@ -382,12 +501,17 @@ class Pretraining:
 class RerunOptions(NewRuns, OnDevice, Displaying):
     """Options of `qexp rerun`."""
 
-    name: str | None = option(None, "Name of the new run; RUN_rerun if left out, with a number if there is such a run.")
+    name: str | None = option(
+        None, "Name of the new run; RUN_rerun if left out, with a number if there is such a run."
+    )
     seed: int | None = option(None, "Random seed; that of the run if left out.")
     at_commit: bool = option(
-        False, "Use qexp's code at the commit that trained the run, from its git repository, unchanged."
+        False,
+        "Use qexp's code at the commit that trained the run, from its git repository, unchanged.",
     )
-    resume: bool = option(False, "Continue the run itself, which was interrupted, instead of a new run.")
+    resume: bool = option(
+        False, "Continue the run itself, which was interrupted, instead of a new run."
+    )
 
     @property
     def changes(self) -> bool:
@@ -400,20 +524,27 @@ class StudyOptions(Watched):
     """Options of `qexp study` besides its order."""
 
     pretraining: Pretraining | None = python_only(
-        None, "An experience that is trained first, for each value of a grid of its own; the experiences of the order "
-        "that have `pretrain` in their spec start from its runs",
-    )  # fmt: skip
+        None,
+        "An experience that is trained first, for each value of a grid of its own; the experiences"
+        " of the order that have `pretrain` in their spec start from its runs",
+    )
     metric: str | None = option(
-        None, "The metric to draw, such as toc.rmse; mae of the first output if left out.", metavar="OUTPUT.METRIC"
+        None,
+        "The metric to draw, such as toc.rmse; mae of the first output if left out.",
+        metavar="OUTPUT.METRIC",
     )
     out: str | Path | None = option(
-        None, "Folder for study.csv, table.csv and study.png; studies/<experience>_<keys>, with the metric "
-        "if it is not the usual one, and a digest if `overrides` change the spec, if left out.",
+        None,
+        "Folder for study.csv, table.csv and study.png; studies/<experience>_<keys>, with the"
+        " metric if it is not the usual one, and a digest if `overrides` change the spec, if left"
+        " out.",
         metavar="FOLDER",
-    )  # fmt: skip
+    )
     width: str | None = print_width()
     tell: Report = python_only(ignore, "Receives what is trained now and what is done already")
-    most: int | None = python_only(None, "The largest number of runs that may be started; more are an error")
+    most: int | None = python_only(
+        None, "The largest number of runs that may be started; more are an error"
+    )
 
 
 @dataclass(frozen=True)
@@ -434,32 +565,56 @@ class WeightsOrder(StoredRuns, InWorkspace):
     """A file of weights, the name of the run that gets them, and what that run is made of."""
 
     file: str | Path = option(
-        ..., "Weights: .pth, .pt, .ckpt, .bin, .safetensors, .h5, .hdf5 or .keras.", metavar="FILE", argument=True
+        ...,
+        "Weights: .pth, .pt, .ckpt, .bin, .safetensors, .h5, .hdf5 or .keras.",
+        metavar="FILE",
+        argument=True,
     )
     to: str = option(..., "Name of the new run.", metavar="NAME")
     _: KW_ONLY
     model: str | None = option(
-        None, "The model that the weights are for; alone, the experience that has it gives dataset and transforms, or "
-        "the only dataset that fits it, without transforms.", metavar="MODEL", complete="models",
-    )  # fmt: skip
+        None,
+        "The model that the weights are for; alone, the experience that has it gives dataset and"
+        " transforms, or the only dataset that fits it, without transforms.",
+        metavar="MODEL",
+        complete="models",
+    )
     experience: str | Path | None = option(
-        None, "The experience whose model, dataset and transforms the run gets.", metavar="EXPERIENCE", shell=str,
+        None,
+        "The experience whose model, dataset and transforms the run gets.",
+        metavar="EXPERIENCE",
+        shell=str,
         complete="experiences",
-    )  # fmt: skip
+    )
     dataset: str | Path | None = option(
-        None, "The dataset, instead of the experience's; without an experience the run has no transforms.",
-        metavar="DATASET", shell=str, complete="datasets",
-    )  # fmt: skip
+        None,
+        "The dataset, instead of the experience's; without an experience the run has no"
+        " transforms.",
+        metavar="DATASET",
+        shell=str,
+        complete="datasets",
+    )
     rules: str | None = option(
-        None, "Rules that rename the tensors: a name, such as dl_im, dle, max or vdi, or a file, RULES.json; those "
-        "that fit if left out.", "--map", metavar="RULES", complete="weight_rules",
-    )  # fmt: skip
+        None,
+        "Rules that rename the tensors: a name, such as dl_im, dle, max or vdi, or a file,"
+        " RULES.json; those that fit if left out.",
+        "--map",
+        metavar="RULES",
+        complete="weight_rules",
+    )
     also: Mapping[str, str | Path] = option(
-        {}, "A further tensor, or a file of several, which are then called `name.tensor`; .npy is read, too.",
-        also="For example target_mean=target_mean.pth; repeat for more.", example='{"target_mean": "mean.pth"}',
-        metavar="NAME=FILE", shell=list[str], read=read_files,
-    )  # fmt: skip
-    seed: int = option(0, "Seed of the training samples to which transforms are fitted that are not in the files.")
+        {},
+        "A further tensor, or a file of several, which are then called `name.tensor`; .npy is read,"
+        " too.",
+        also="For example target_mean=target_mean.pth; repeat for more.",
+        example='{"target_mean": "mean.pth"}',
+        metavar="NAME=FILE",
+        shell=list[str],
+        read=read_files,
+    )
+    seed: int = option(
+        0, "Seed of the training samples to which transforms are fitted that are not in the files."
+    )
 
     @property
     def path(self) -> Path:

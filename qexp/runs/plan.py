@@ -1,4 +1,6 @@
-"""Plans of runs: an experience with one seed, or the product of experiences, seeds and a grid of changes."""
+"""Plans of runs: an experience with one seed, or the product of experiences, seeds and a grid of
+changes.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +20,14 @@ from qexp.base.workspace import Workspace
 from qexp.errors import NotFoundError, Problem, QexpError, SpecError, UntrustedCodeError, some
 from qexp.jobs.states import Watch, require_done
 from qexp.kinds import experiments, leaks
-from qexp.kinds.experiments import Experience, SpecCache, data_of, is_unchanged, objects_of, spec_cache
+from qexp.kinds.experiments import (
+    Experience,
+    SpecCache,
+    data_of,
+    is_unchanged,
+    objects_of,
+    spec_cache,
+)
 from qexp.kinds.leaks import Exposed
 from qexp.kinds.networks import model_of, trained_model
 from qexp.kinds.objects import data_kind
@@ -39,8 +48,8 @@ from qexp.store.record import State, require_name
 Grid = Mapping[str, Sequence[Any]]
 """Dotted key → values: `{"learning_rate": [1e-3, 3e-3]}`.
 
-Keys with + between them, `a.b+c.d`, get the same value. Keys with commas between them get a value each, step by step:
-`{"learning_rate,batch_size": [(1e-3, 16), (3e-3, 32)]}`.
+Keys with + between them, `a.b+c.d`, get the same value. Keys with commas between them get a value
+each, step by step: `{"learning_rate,batch_size": [(1e-3, 16), (3e-3, 32)]}`.
 """
 
 
@@ -67,7 +76,11 @@ class GridAxis:
         """Per value what is set."""
         parts = self.parts
         return [
-            {key: item for part, item in zip(parts, value if len(parts) > 1 else [value], strict=True) for key in part}
+            {
+                key: item
+                for part, item in zip(parts, value if len(parts) > 1 else [value], strict=True)
+                for key in part
+            }
             for value in self.values
         ]
 
@@ -75,16 +88,22 @@ class GridAxis:
     def texts(self) -> list[str]:
         """The values as a command takes them: `0.001`, or `0.001:16` for several keys."""
         several = len(self.parts) > 1
-        return [":".join(map(value_text, value)) if several else value_text(value) for value in self.values]
+        return [
+            ":".join(map(value_text, value)) if several else value_text(value)
+            for value in self.values
+        ]
 
 
 def axes_of(grid: Grid, argument: str = "grid") -> list[GridAxis]:
-    """The axes of a grid, checked. Raises QexpError for an axis without values, and for what is given twice."""
+    """The axes of a grid, checked. Raises QexpError for an axis without values, and for what is
+    given twice.
+    """
     axes = [_axis(f"`{argument}[{name}]`", name, values) for name, values in grid.items()]
     keys = Counter(key for axis in axes for key in axis.keys)
     if twice := next((key for key, times in keys.items() if times > 1), None):
         raise QexpError(
-            f"`{argument}[{twice}]` is given twice; list all its values in one: `{argument}={ {twice: ['A', 'B']} }`"
+            f"`{argument}[{twice}]` is given twice; list all its values in one:"
+            f" `{argument}={ {twice: ['A', 'B']} }`"
         )
     return axes
 
@@ -94,14 +113,18 @@ def _axis(where: str, name: str, values: Sequence[Any]) -> GridAxis:
         raise QexpError(f"{where}: give a list of values, not {values!r}")
     axis = GridAxis(name, tuple(reading.plain(value, where) for value in values))
     if not all(axis.keys):
-        raise QexpError(f"{where}: a key is empty; write, for example, learning_rate, a.b+c.d or a.b,c.d")
+        raise QexpError(
+            f"{where}: a key is empty; write, for example, learning_rate, a.b+c.d or a.b,c.d"
+        )
     if not axis.values:
         raise QexpError(f"{where}: there is no value; give at least one")
     wanted = len(axis.parts)
     if wanted > 1:
         for value in axis.values:
             if not isinstance(value, list) or len(value) != wanted:
-                raise QexpError(f"{where}: {value_text(value)} is not {wanted} values, one for each key")
+                raise QexpError(
+                    f"{where}: {value_text(value)} is not {wanted} values, one for each key"
+                )
     twice, times = Counter(axis.texts).most_common(1)[0]
     if times > 1:
         raise QexpError(f"{where}: the value {twice} is given twice; two runs would be the same")
@@ -122,7 +145,8 @@ def at_point(
     cache: SpecCache,
     grid: str = "grid",
 ) -> Experience:
-    """An experience at a point of a grid. Raises SpecError, which names the axis that set what is wrong.
+    """An experience at a point of a grid. Raises SpecError, which names the axis that set what is
+    wrong.
 
     overrides  all, with those of the point
     grid       name of the argument
@@ -130,7 +154,9 @@ def at_point(
     try:
         return experiments.experience(reference, overrides, cache.workspace, cache)
     except SpecError as error:
-        raise SpecError([_of_axis(problem, axes, point, grid) for problem in error.problems]) from None
+        raise SpecError(
+            [_of_axis(problem, axes, point, grid) for problem in error.problems]
+        ) from None
 
 
 def _of_axis(problem: Problem, axes: Sequence[GridAxis], point: Overrides, grid: str) -> Problem:
@@ -139,7 +165,9 @@ def _of_axis(problem: Problem, axes: Sequence[GridAxis], point: Overrides, grid:
         return problem
     axis = next(axis for axis in axes if key in axis.keys)
     several = f"`{grid}={ {f'{key}.0': list(axis.values)} }`"
-    message = re.sub(r"`overrides=[^`]*`", several if axis.name == key else r"\g<0>", problem.message)
+    message = re.sub(
+        r"`overrides=[^`]*`", several if axis.name == key else r"\g<0>", problem.message
+    )
     return Problem(f"`{grid}[{axis.name}]`", problem.path, message)
 
 
@@ -162,8 +190,10 @@ class Exposure:
 class Exposures:
     """The spectra that an experience's runs are trained on, for each seed.
 
-    A split can depend on the seed, so it is made for every seed; equal splits are compared only once.
-    parent  the pretraining run; spectra that it or its ancestors were trained on may not be tested on
+    A split can depend on the seed, so it is made for every seed; equal splits are compared only
+    once.
+    parent  the pretraining run; spectra that it or its ancestors were trained on may not be tested
+            on
     """
 
     def __init__(self, experience: Experience, parent: RunDirectory | None) -> None:
@@ -176,7 +206,9 @@ class Exposures:
         self._known: dict[bytes, Exposure] = {}
 
     def of_seed(self, seed: int) -> Exposure:
-        """The spectra of one seed. Raises QexpError if test spectra were used for training without permission."""
+        """The spectra of one seed. Raises QexpError if test spectra were used for training without
+        permission.
+        """
         experience = self._experience
         if (data := data_of(experience.document)) is None:
             return Exposure()
@@ -184,7 +216,9 @@ class Exposures:
         if (exposed := data.exposed(*subject)) is None:
             doubts = data.doubts(*subject)
             return Exposure(caution=doubts.caution, warnings=doubts.warnings)
-        key = hashlib.sha256(b"|".join((exposed.trained.tobytes(), exposed.test.tobytes()))).digest()
+        key = hashlib.sha256(
+            b"|".join((exposed.trained.tobytes(), exposed.test.tobytes()))
+        ).digest()
         if key not in self._known:
             self._known[key] = self._compared(exposed, seed)
         return self._known[key]
@@ -195,27 +229,35 @@ class Exposures:
         same_names: dict[str, list[leaks.Overlap]] = {}
         for run, of_run in {ITSELF: spectra, **self._before}.items():
             for overlap in leaks.overlaps_with(exposed.spectra, exposed.test, of_run):
-                (leaked if overlap.leaked or run == ITSELF else same_names).setdefault(run, []).append(overlap)
+                (leaked if overlap.leaked or run == ITSELF else same_names).setdefault(
+                    run, []
+                ).append(overlap)
         if leaked and not self._experience.document.get("allow_leak"):
-            parts = "\n".join(f"  {run}: {leaks.overlap_in_words(overlaps)}" for run, overlaps in leaked.items())
+            parts = "\n".join(
+                f"  {run}: {leaks.overlap_in_words(overlaps)}" for run, overlaps in leaked.items()
+            )
             raise QexpError(
-                f"{self._experience.name} with seed {seed} would be tested on spectra that were used for training by\n"
-                f"{parts}\n"
-                "hold other cores out, start from another run, or continue with `allow_leak=True`, which marks "
-                "every output"
+                f"{self._experience.name} with seed {seed} would be tested on spectra that were"
+                f" used for training by\n{parts}\nhold other cores out, start from another run, or"
+                " continue with `allow_leak=True`, which marks every output"
             )
         warnings = [
             f"{run} was trained on other spectra of cores that have the name of a test core: "
             f"{leaks.overlap_in_words(overlaps)}"
             for run, overlaps in same_names.items()
         ]
-        cautions = [leaks.overlap_caution([overlap for overlaps in leaked.values() for overlap in overlaps])]
+        cautions = [
+            leaks.overlap_caution([overlap for overlaps in leaked.values() for overlap in overlaps])
+        ]
         cautions += [OF_UNKNOWN_TRAINING] if self._unknown else []
-        return Exposure(spectra, "; ".join(caution for caution in cautions if caution), tuple(warnings))
+        return Exposure(
+            spectra, "; ".join(caution for caution in cautions if caution), tuple(warnings)
+        )
 
 
 def standing(plan: Plan, workspace: Workspace, state: State) -> State | None:
-    """The state of the planned run if it exists, else None. Raises QexpError if another run has its name.
+    """The state of the planned run if it exists, else None. Raises QexpError if another run has its
+    name.
 
     state  its current state, see `Watch`
     """
@@ -224,23 +266,41 @@ def standing(plan: Plan, workspace: Workspace, state: State) -> State | None:
         record = directory.record()
     except NotFoundError:
         if directory.path.exists() or directory.path.is_symlink():
-            raise QexpError(f"{directory.path} exists and is not a run; choose another `name`") from None
+            raise QexpError(
+                f"{directory.path} exists and is not a run; choose another `name`"
+            ) from None
         return None
     if record.foreign_weights is not None:
-        raise QexpError(f"a run {plan.name} with weights from elsewhere exists already; choose another `name`")
+        raise QexpError(
+            f"a run {plan.name} with weights from elsewhere exists already; choose another `name`"
+        )
     if (record.digest, record.seed) != (plan.digest, plan.seed):
         what = "seed" if record.digest == plan.digest else "spec"
-        go_on = f", or continue it with its own: qexp rerun {plan.name} --resume" if state.resumable else ""
-        differs = _how_differs(plan, directory) if what == "spec" else f"its seed is {record.seed}, not {plan.seed}"
+        go_on = (
+            f", or continue it with its own: qexp rerun {plan.name} --resume"
+            if state.resumable
+            else ""
+        )
+        differs = (
+            _how_differs(plan, directory)
+            if what == "spec"
+            else f"its seed is {record.seed}, not {plan.seed}"
+        )
         if record.digest != plan.digest and _extensions_alone_differ(plan, directory):
             what = "specs/extensions.py (the spec is the same)"
-            files = f"{workspace.shown(directory.extensions)} {workspace.shown(workspace.extensions)}"
+            files = (
+                f"{workspace.shown(directory.extensions)} {workspace.shown(workspace.extensions)}"
+            )
             differs = f"see what differs: diff {files}"
         raise QexpError(
-            f"a run {plan.name} with another {what} exists already; choose another name with `name`{go_on}; {differs}"
+            f"a run {plan.name} with another {what} exists already; choose another name with"
+            f" `name`{go_on}; {differs}"
         )
     if state is State.DONE and not is_complete(directory):
-        raise QexpError(f"{plan.name} is recorded as done, but some of its results are missing; choose another `name`")
+        raise QexpError(
+            f"{plan.name} is recorded as done, but some of its results are missing; choose another"
+            " `name`"
+        )
     return state
 
 
@@ -253,15 +313,18 @@ def _how_differs(plan: Plan, directory: RunDirectory) -> str:
 
 def _extensions_alone_differ(plan: Plan, directory: RunDirectory) -> bool:
     """Whether an existing run has the spec of a planned one, but other code of the workspace."""
-    its_own = directory.extensions.read_text(encoding="utf-8") if directory.extensions.is_file() else ""
+    its_own = (
+        directory.extensions.read_text(encoding="utf-8") if directory.extensions.is_file() else ""
+    )
     return its_own != plan.extensions and canonical(directory.spec()) == canonical(plan.spec)
 
 
 def same_before(plans: Sequence[Plan], workspace: Workspace, resume: bool) -> dict[str, str]:
-    """Planned name → the name of an existing run with the same spec and seed, for plans whose own name is free.
+    """Planned name → the name of an existing run with the same spec and seed, for plans whose own
+    name is free.
 
-    Only runs that are done stand for a plan, and, to be resumed, those that can be; one with a name that a user gave,
-    as for a repetition, only if there is no other.
+    Only runs that are done stand for a plan, and, to be resumed, those that can be; one with a name
+    that a user gave, as for a repetition, only if there is no other.
     """
     free = [plan for plan in plans if not os.path.lexists(workspace.runs / plan.name)]
     if not free or not workspace.runs.is_dir():
@@ -269,7 +332,8 @@ def same_before(plans: Sequence[Plan], workspace: Workspace, resume: bool) -> di
     wanted = {(plan.digest, plan.seed): plan.name for plan in free}
     others_by_plan: dict[str, list[str]] = {}
     for run in sorted(Catalog(workspace).recorded(), key=_is_given):
-        made_here = run["kind"] in ("trained", "program")  # by a spec and a seed; imported weights have another origin
+        # by a spec and a seed; imported weights have another origin
+        made_here = run["kind"] in ("trained", "program")
         if made_here and (name := wanted.get((run["digest"], run["seed"]))) is not None:
             others_by_plan.setdefault(name, []).append(run["name"])
     same: dict[str, str] = {}
@@ -284,7 +348,9 @@ def same_before(plans: Sequence[Plan], workspace: Workspace, resume: bool) -> di
 
 def _is_given(run: Mapping[str, Any]) -> bool:
     """Whether a run has another name than that by experience, change and seed."""
-    return not re.fullmatch(rf"{re.escape(run['experience'])}(_[0-9a-f]+)?_{run['seed']}", run["name"])
+    return not re.fullmatch(
+        rf"{re.escape(run['experience'])}(_[0-9a-f]+)?_{run['seed']}", run["name"]
+    )
 
 
 def same_text(name: str, other: str) -> str:
@@ -307,7 +373,8 @@ def plan_run(experience: Experience, seed: int, name: str, workspace: Workspace)
 
 
 def _plans(experience: Experience, names: Mapping[int, str], workspace: Workspace) -> list[Plan]:
-    """The plans of an experience's runs; everything that does not depend on the seed is checked once.
+    """The plans of an experience's runs; everything that does not depend on the seed is checked
+    once.
 
     names  seed → name of its run
     """
@@ -318,7 +385,9 @@ def _plans(experience: Experience, names: Mapping[int, str], workspace: Workspac
     parent_spec = parent.spec() if parent else {}
     texts = [experience.extensions, parent.record().digest] if parent else [experience.extensions]
     shapes = checkpoint.shapes(parent.best_weights) if parent else {}
-    transforms = provenance.transforms_taken(experience.document, parent_spec, shapes) if parent else ()
+    transforms = (
+        provenance.transforms_taken(experience.document, parent_spec, shapes) if parent else ()
+    )
     units = units_of(experience.document, experience.tables["quantities"])
     plan = Plan(
         name="",
@@ -367,7 +436,8 @@ def sweep(
 ) -> list[Plan]:
     """The plans of all combinations; seeds vary fastest.
 
-    A run is named `<experience>_<seed>`, with a short digest between them if overrides change the spec.
+    A run is named `<experience>_<seed>`, with a short digest between them if overrides change the
+    spec.
 
     memory  memory of the machine that will train [bytes]; default: of this machine
     """
@@ -391,37 +461,53 @@ def sweep(
         names.setdefault((plan.digest, plan.seed), []).append(plan.name)
     if double := next((alike for alike in names.values() if len(alike) > 1), None):
         both = " and ".join(dict.fromkeys(double))
-        raise QexpError(f"two runs of the sweep are the same, {both}; name every experience and value once")
+        raise QexpError(
+            f"two runs of the sweep are the same, {both}; name every experience and value once"
+        )
     return plans
 
 
 def of_seed(overrides: Overrides, seed: int) -> Overrides:
     """Overrides with the seed of a run for `{seed}` in the name of its pretraining run."""
     return {
-        key: value.replace(SEED, str(seed)) if key in PRETRAINED and isinstance(value, str) else value
+        key: (
+            value.replace(SEED, str(seed))
+            if key in PRETRAINED and isinstance(value, str)
+            else value
+        )
         for key, value in overrides.items()
     }
 
 
 def require_few(runs: int) -> None:
-    """Raise QexpError for more than `LARGEST_SWEEP` runs; checked before listing them, which could take hours."""
+    """Raise QexpError for more than `LARGEST_SWEEP` runs; checked before listing them, which could
+    take hours.
+    """
     if runs > LARGEST_SWEEP:
         raise QexpError(f"{runs:,} runs are too many; the limit is {LARGEST_SWEEP:,}")
 
 
 def named(plan: Plan, name: str) -> Plan:
-    """The plan under a name, in which `{digest}` stands for the first digits of that of its spec and parent."""
+    """The plan under a name, in which `{digest}` stands for the first digits of that of its spec
+    and parent.
+    """
     return replace(plan, name=require_name(name.replace("{digest}", plan.digest[:6])))
 
 
-def named_after(experience: Experience, reference: str, overrides: Overrides, cache: SpecCache) -> str:
-    """What runs of an experience are called, before their seed: with a digest if overrides have changed it."""
+def named_after(
+    experience: Experience, reference: str, overrides: Overrides, cache: SpecCache
+) -> str:
+    """What runs of an experience are called, before their seed: with a digest if overrides have
+    changed it.
+    """
     changed = "" if is_unchanged(experience, reference, overrides, cache) else experience.digest[:6]
     return "_".join(word for word in (experience.name, changed) if word)
 
 
 def check_seeds(seeds: Sequence[int]) -> list[int]:
-    """The seeds of a sweep. Raises QexpError if there are too many or none, or if one is given twice."""
+    """The seeds of a sweep. Raises QexpError if there are too many or none, or if one is given
+    twice.
+    """
     require_few(len(seeds))
     if not len(seeds):
         raise QexpError("seeds: no seed; give at least one")
@@ -446,16 +532,26 @@ def _parent(reference: str, experience: Experience, workspace: Workspace) -> Run
     """The pretraining run, whose weights must exist and fit."""
     parent = find_run(reference, Catalog(workspace))
     own_kind = not is_known(parent.spec_as_written().get("dataset"))  # which its code would define
-    if own_kind and parent.extensions.is_file() and parent.workspace.runs.resolve() != workspace.runs.resolve():
-        raise UntrustedCodeError(f"{parent.path} has code of its own, which is not executed; export and import the run")
+    if (
+        own_kind
+        and parent.extensions.is_file()
+        and parent.workspace.runs.resolve() != workspace.runs.resolve()
+    ):
+        raise UntrustedCodeError(
+            f"{parent.path} has code of its own, which is not executed; export and import the run"
+        )
     require_done(parent)
     parent.training_spec()
     if parent.all_folds():
         raise QexpError(
-            f"{parent.name} has the networks of {len(parent.all_folds())} folds; `pretrain` takes a run with one"
+            f"{parent.name} has the networks of {len(parent.all_folds())} folds; `pretrain` takes a"
+            " run with one"
         )
     if not data_kind(experience.document["dataset"]).pretrainable:
-        raise QexpError(f"the networks of {experience.name}'s folds are initialised at random; leave `pretrain` out")
+        raise QexpError(
+            f"the networks of {experience.name}'s folds are initialised at random; leave"
+            " `pretrain` out"
+        )
     _require_own_weights(parent)
     model = model_of(experience.document, experience.tables)
     operations = provenance.operations_taken(experience.document)
@@ -469,11 +565,14 @@ def _parent(reference: str, experience: Experience, workspace: Workspace) -> Run
         if ours.get(name) != theirs.get(name) and not name.startswith("transforms.")
     ]
     if lines:
-        raise QexpError(f"the weights of {parent.name} do not fit this model:\n  " + "\n  ".join(lines))
+        raise QexpError(
+            f"the weights of {parent.name} do not fit this model:\n  " + "\n  ".join(lines)
+        )
     for name in operations or []:
         if not provenance.tensors_of_operations(ours, [name]):
             raise QexpError(
-                f"the operation '{name}' has no weights to take from {parent.name}; leave it out of 'pretrain'"
+                f"the operation '{name}' has no weights to take from {parent.name}; leave it out of"
+                " 'pretrain'"
             )
     return parent
 
@@ -492,7 +591,8 @@ def _require_own_weights(parent: RunDirectory) -> None:
 
 
 def _differences(parent: str, spec: dict[str, Any], document: dict[str, Any]) -> list[str]:
-    """Warnings about operations (such as heads) and inputs that differ from the pretraining run despite equal shapes.
+    """Warnings about operations (such as heads) and inputs that differ from the pretraining run
+    despite equal shapes.
 
     spec  the resolved experience of the pretraining run
     """
@@ -509,6 +609,11 @@ def _differences(parent: str, spec: dict[str, Any], document: dict[str, Any]) ->
     for name in document["inputs"]:
         scaled = [experience["transforms"].get(name) for experience in (document, spec)]
         if name in spec["inputs"] and scaled[0] != scaled[1]:
-            differing.append(f"transforms.{name} {json.dumps(scaled[0])} (there {json.dumps(scaled[1])})")
-    warning = f"the weights of {parent} fit, but were trained with different parameters: {', '.join(differing)}"
+            differing.append(
+                f"transforms.{name} {json.dumps(scaled[0])} (there {json.dumps(scaled[1])})"
+            )
+    warning = (
+        f"the weights of {parent} fit, but were trained with different parameters:"
+        f" {', '.join(differing)}"
+    )
     return [warning] if differing else []

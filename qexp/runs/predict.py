@@ -69,18 +69,23 @@ class Predictor:
     def predict(
         self, inputs: Mapping[str, ArrayLike], warn: Callable[[str], None] = ignore
     ) -> dict[str, NDArray[np.float32]]:
-        """Estimates of all outputs, (sample,) each, in the outputs' units; the mean over the networks of all folds.
+        """Estimates of all outputs, (sample,) each, in the outputs' units; the mean over the
+        networks of all folds.
 
-        inputs  variable → (sample, height, width), (sample, height, width, channel), (sample, column) or (sample,), in
-                the variable's unit; without the sample axis for a single one, which gives estimates without it.
-                Height and width are those of training, or any that a network of fields takes; directions such as a
-                heading may be written with any number of whole turns
+        inputs  variable → (sample, height, width), (sample, height, width, channel), (sample,
+                column) or (sample,), in the variable's unit; without the sample axis for a single
+                one, which gives estimates without it. Height and width are those of training, or
+                any that a network of fields takes; directions such as a heading may be written with
+                any number of whole turns
         warn    receives sentences on samples that lie outside the training data
         Raises QexpError for a missing or unknown input or one of another shape.
         """
         tensors, single = self._batch(inputs)
         estimated = self._estimated(tensors, warn)
-        arrays = {name: array[:, 0] if array.shape[1:] == (1,) else array for name, array in estimated.items()}
+        arrays = {
+            name: array[:, 0] if array.shape[1:] == (1,) else array
+            for name, array in estimated.items()
+        }
         return {name: array[0] for name, array in arrays.items()} if single else arrays
 
     def _estimated(
@@ -93,7 +98,10 @@ class Predictor:
         return estimated
 
     def _remark(
-        self, tensors: Mapping[str, torch.Tensor], estimated: Mapping[str, NDArray[Any]], warn: Callable[[str], None]
+        self,
+        tensors: Mapping[str, torch.Tensor],
+        estimated: Mapping[str, NDArray[Any]],
+        warn: Callable[[str], None],
     ) -> None:
         if self._extent is not None:
             given = {name: values.cpu().numpy() for name, values in tensors.items()}
@@ -101,19 +109,31 @@ class Predictor:
                 warn(sentence)
 
     def _means(self, tensors: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-        """The mean over the networks; of frames of another size than in training, which may be large, one by one."""
-        if all(tensors[name].shape[1:] == shape for name, shape in self.ensemble.models[0].takes.items()):
+        """The mean over the networks; of frames of another size than in training, which may be
+        large, one by one.
+        """
+        if all(
+            tensors[name].shape[1:] == shape
+            for name, shape in self.ensemble.models[0].takes.items()
+        ):
             parts = [tensors]
         else:
             count = len(next(iter(tensors.values())))
-            parts = [{name: values[[index]] for name, values in tensors.items()} for index in range(count)]
+            parts = [
+                {name: values[[index]] for name, values in tensors.items()}
+                for index in range(count)
+            ]
         estimates = [self.ensemble.mean_and_spread(part) for part in parts]
         return {name: torch.cat([part[name][0] for part in estimates]) for name in estimates[0]}
 
-    def interval(self, inputs: Mapping[str, ArrayLike], coverage: float) -> dict[str, tuple[NDArray[Any], ...]]:
-        """Lower and upper ends of the intervals of rows or spectra, in the shape of their estimates; see `predict`.
+    def interval(
+        self, inputs: Mapping[str, ArrayLike], coverage: float
+    ) -> dict[str, tuple[NDArray[Any], ...]]:
+        """Lower and upper ends of the intervals of rows or spectra, in the shape of their
+        estimates; see `predict`.
 
-        Raises QexpError as `predict` does, and for a run whose held-out errors do not promise this coverage.
+        Raises QexpError as `predict` does, and for a run whose held-out errors do not promise this
+        coverage.
         """
         sizes, first = networks_of_folds(self.directory), self.ensemble.models[0]
         intervals = rules_of_run(self.directory, coverage, list(sizes))
@@ -121,13 +141,18 @@ class Predictor:
         tensors, single = self._batch(inputs)
 
         def ends(name: str, values: torch.Tensor) -> list[torch.Tensor]:
-            low, high = rules[name].ends(means_of_folds(first, name, values, list(sizes.values()), probabilities))
+            low, high = rules[name].ends(
+                means_of_folds(first, name, values, list(sizes.values()), probabilities)
+            )
             return [torch.from_numpy(np.stack([low, high], axis=1))]
 
         with threads(self._threads):
             reduced = self.ensemble.reduced(tensors, ends, probabilities)
         columns = {name: both.numpy().astype(np.float32).T for name, (both,) in reduced.items()}
-        return {name: (low[0], high[0]) if single else (low, high) for name, (low, high) in columns.items()}
+        return {
+            name: (low[0], high[0]) if single else (low, high)
+            for name, (low, high) in columns.items()
+        }
 
     def posterior(
         self,
@@ -140,11 +165,13 @@ class Predictor:
         """Draws from the joint posterior of the outputs of posterior heads, in their units.
 
         inputs        as for `predict`
-        recalibrated  the part whose calibration tells how wide they are; None: as the head makes them
+        recalibrated  the part whose calibration tells how wide they are; None: as the head makes
+                      them
         warn          receives sentences on samples that lie outside the training data
-        returns       output → (chain, draw, sample), one chain, as ArviZ takes them; (chain, draw) for a single sample
-        Of several networks, such as those of folds, each makes an equal share of the draws: their mixture.
-        Raises QexpError as `predict` does, and for a network without posterior head.
+        returns       output → (chain, draw, sample), one chain, as ArviZ takes them; (chain, draw)
+                      for a single sample
+        Of several networks, such as those of folds, each makes an equal share of the draws: their
+        mixture. Raises QexpError as `predict` does, and for a network without posterior head.
         """
         require_draws(draws, f"{draws} draws")
         tensors, single = self._complete_batch(inputs)
@@ -153,13 +180,19 @@ class Predictor:
             made = posterior.draws(draws, torch.Generator(self.device).manual_seed(seed))
             known = made if draws >= DRAWS_OF_MEDIAN else posterior.draws(DRAWS_OF_MEDIAN)
             medians = known.median(dim=0).values.cpu().numpy()
-        self._remark(tensors, {name: medians[:, [index]] for index, name in enumerate(posterior.names)}, warn)
-        return _for_arviz(made.cpu().numpy(), {name: self.units.get(name, "") for name in posterior.names}, single)
+        self._remark(
+            tensors, {name: medians[:, [index]] for index, name in enumerate(posterior.names)}, warn
+        )
+        return _for_arviz(
+            made.cpu().numpy(), {name: self.units.get(name, "") for name in posterior.names}, single
+        )
 
     def log_prob(
         self, theta: Any, inputs: Mapping[str, ArrayLike], warn: Callable[[str], None] = ignore
     ) -> NDArray[np.float64]:
-        """The logarithm of the posterior's density, of values of the outputs of posterior heads; see `Run.log_prob`."""
+        """The logarithm of the posterior's density, of values of the outputs of posterior heads;
+        see `Run.log_prob`.
+        """
         tensors, single = self._complete_batch(inputs)
         with threads(self._threads), torch.no_grad():
             posterior = self.ensemble.posterior(tensors)
@@ -167,53 +200,78 @@ class Predictor:
             shape = values.shape[:-1] if single else values.shape[:-1] or (1,)
             if not single and shape[-1] not in (1, count):
                 raise QexpError(
-                    f"`theta` has the shape {shape}, whose last axis must be that of the {count} samples, or have the "
-                    "length 1 for values that are the same for all: theta[..., None]"
+                    f"`theta` has the shape {shape}, whose last axis must be that of the {count}"
+                    " samples, or have the length 1 for values that are the same for all:"
+                    " theta[..., None]"
                 )
             rows = values.reshape(-1, 1 if single else shape[-1], values.shape[-1])
             rows = np.broadcast_to(rows, (len(rows), count, rows.shape[-1]))
             parts = np.array_split(rows, 1 + rows.size // VALUES_TOGETHER)
-            made = [posterior.log_prob_within(torch.from_numpy(part.copy()).to(self.device)) for part in parts]
+            made = [
+                posterior.log_prob_within(torch.from_numpy(part.copy()).to(self.device))
+                for part in parts
+            ]
         self._remark(tensors, {}, warn)
         density = torch.cat(made).double().cpu().numpy()
         return np.asarray(density.reshape(shape if single else (*shape[:-1], count)))
 
-    def simulated(self, theta: Any, observed: Any) -> tuple[dict[str, NDArray[np.float64]], dict[str, torch.Tensor]]:
-        """Simulations that `calibrate` is given: parameter → (simulation,), and input → (simulation, ...)."""
+    def simulated(
+        self, theta: Any, observed: Any
+    ) -> tuple[dict[str, NDArray[np.float64]], dict[str, torch.Tensor]]:
+        """Simulations that `calibrate` is given: parameter → (simulation,), and input →
+        (simulation, ...).
+        """
         wanted = self.ensemble.models[0].takes
         named = isinstance(observed, Mapping) and {*observed} <= {*wanted}
         if not named and len(wanted) > 1:
-            raise QexpError(f"`observed`: the run takes {some(list(wanted))}; give a dictionary of these names")
-        tensors, single = self._complete_batch(observed if named else {next(iter(wanted)): observed})
+            raise QexpError(
+                f"`observed`: the run takes {some(list(wanted))}; give a dictionary of these names"
+            )
+        tensors, single = self._complete_batch(
+            observed if named else {next(iter(wanted)): observed}
+        )
         heads = [name for outputs in self.network.heads.values() for name in outputs]
         names = heads or list(self.network.outputs)
         values = _in_columns(by_name(theta, "`theta`", names, "the posterior is of"), names)
         count = len(next(iter(tensors.values())))
         if single or values.shape[:-1] != (count,):
-            raise QexpError(f"`theta` has the shape {values.shape}, but there are {count:,} observations")
+            raise QexpError(
+                f"`theta` has the shape {values.shape}, but there are {count:,} observations"
+            )
         return dict(zip(names, values.T, strict=True)), tensors
 
     def refined(
         self, inputs: Mapping[str, ArrayLike], draws: int, seed: int, warn: Callable[[str], None]
     ) -> xarray.Dataset:
-        """As `posterior`, by the known likelihood of simulated images; with or without posterior head.
+        """As `posterior`, by the known likelihood of simulated images; with or without posterior
+        head.
 
         warn  receives a sentence on samples whose draws are not to be trusted
         """
         require_draws(draws, f"{draws} draws")
         tensors, single = self._batch(inputs)
         with threads(self._threads):
-            means = {name: mean for name, (mean, _) in self.ensemble.mean_and_spread(tensors).items()}
+            means = {
+                name: mean for name, (mean, _) in self.ensemble.mean_and_spread(tensors).items()
+            }
             start = {name: mean[:, 0].cpu().numpy() for name, mean in means.items()}
             arrays = {name: values.cpu().numpy() for name, values in tensors.items()}
             values, doubts = self._refined.draw(arrays, start, draws, seed)
         if doubts:
-            samples = f" of {len(doubts)} of {values.shape[1]} samples ({some(list(map(str, doubts)), 3)})"
-            warn(f"the draws{'' if single else samples} are not to be trusted: {next(iter(doubts.values()))[0]}")
+            samples = (
+                f" of {len(doubts)} of {values.shape[1]} samples"
+                f" ({some(list(map(str, doubts)), 3)})"
+            )
+            warn(
+                f"the draws{'' if single else samples} are not to be trusted:"
+                f" {next(iter(doubts.values()))[0]}"
+            )
         return _for_arviz(values, self._refined.units, single)
 
     def _size_of_frames(self, arrays: Mapping[str, NDArray[np.float32]]) -> tuple[int, int] | None:
-        """Height and width of arrays of another size than in training, if the network takes them."""
+        """Height and width of arrays of another size than in training, if the network takes
+        them.
+        """
         for name, shape in self.ensemble.models[0].takes.items():
             sides, usual = arrays[name].shape, (*shape[1:], shape[0])
             as_in_training = sides in (usual, usual[:2]) or sides[1:] in (usual, usual[:2])
@@ -253,22 +311,31 @@ class Predictor:
             raise not_meant("refined", self.directory, kind)
         return kind.refined(self.directory, self.ensemble.models[0])
 
-    def _complete_batch(self, inputs: Mapping[str, ArrayLike]) -> tuple[dict[str, torch.Tensor], bool]:
+    def _complete_batch(
+        self, inputs: Mapping[str, ArrayLike]
+    ) -> tuple[dict[str, torch.Tensor], bool]:
         """As `_batch`. Raises QexpError for values that are missing or infinite, too."""
         tensors, single = self._batch(inputs)
         for name, values in self.ensemble.models[0].completed(tensors).items():
             if missing := int((~torch.isfinite(values)).sum()):
-                raise QexpError(f"'{name}' has {missing:,} missing or infinite values, for which no posterior is known")
+                raise QexpError(
+                    f"'{name}' has {missing:,} missing or infinite values, for which no posterior"
+                    " is known"
+                )
         return tensors, single
 
     def _batch(self, inputs: Mapping[str, ArrayLike]) -> tuple[dict[str, torch.Tensor], bool]:
-        """The inputs as tensors on the device, (sample, ...), and whether it was a single sample."""
+        """The inputs as tensors on the device, (sample, ...), and whether it was a single
+        sample.
+        """
         wanted = self.ensemble.models[0].takes
         inputs = dict(inputs)
         for name, given in inputs.items():
             if isinstance(given, str | Path):
                 called = f"qexp.predict({self.directory.name!r}, {str(given)!r})"
-                raise QexpError(f"`{name}={str(given)!r}`: give an array; a file is read by {called}")
+                raise QexpError(
+                    f"`{name}={str(given)!r}`: give an array; a file is read by {called}"
+                )
         for name in [*inputs]:
             inputs |= _in_channels(inputs[name], channels_of(name, wanted), inputs)
         for name in inputs:
@@ -296,14 +363,19 @@ def _for_arviz(draws: NDArray[Any], units: Mapping[str, str], single: bool) -> x
     dimensions = ("chain", "draw") if single else ("chain", "draw", "sample")
     values = draws[None, :, 0] if single else draws[None]
     variables = {
-        name: (dimensions, values[..., index], {"units": unit}) for index, (name, unit) in enumerate(units.items())
+        name: (dimensions, values[..., index], {"units": unit})
+        for index, (name, unit) in enumerate(units.items())
     }
-    coordinates = {name: np.arange(size) for name, size in zip(dimensions, values.shape, strict=False)}
+    coordinates = {
+        name: np.arange(size) for name, size in zip(dimensions, values.shape, strict=False)
+    }
     return xarray.Dataset(variables, coordinates)
 
 
 def _in_columns(theta: Any, names: Sequence[str]) -> NDArray[np.float64]:
-    """(..., name): columns of these names, or along the last axis in their order. Raises QexpError for others."""
+    """(..., name): columns of these names, or along the last axis in their order. Raises QexpError
+    for others.
+    """
     words = f"the posterior is of {', '.join(names)}"
     try:
         if columns := columns_of(theta):
@@ -312,19 +384,26 @@ def _in_columns(theta: Any, names: Sequence[str]) -> NDArray[np.float64]:
             arrays = [np.asarray(columns[name], np.float64) for name in names]
             values = np.stack(np.broadcast_arrays(*arrays), axis=-1)
         else:
-            values = np.asarray(theta.detach().cpu() if hasattr(theta, "detach") else theta, np.float64)
+            values = np.asarray(
+                theta.detach().cpu() if hasattr(theta, "detach") else theta, np.float64
+            )
             values = values[..., None] if len(names) == 1 and values.shape[-1:] != (1,) else values
     except (TypeError, ValueError) as error:
         raise QexpError(f"`theta`: {error}; {words}") from None
     if values.shape[-1:] != (len(names),):
-        raise QexpError(f"`theta` has the shape {values.shape}, but {words}, one for each place of its last axis")
+        raise QexpError(
+            f"`theta` has the shape {values.shape}, but {words}, one for each place of its last"
+            " axis"
+        )
     if missing := int(np.isnan(values).sum()):
         raise QexpError(f"`theta` has {missing:,} missing values")
     return np.asarray(values)
 
 
 def _in_channels(array: Any, images: Sequence[str], given: Container[str]) -> dict[str, ArrayLike]:
-    """Image → the channel of an array that it is, where all but the first of the images are not given."""
+    """Image → the channel of an array that it is, where all but the first of the images are not
+    given.
+    """
     if len(images) == 1 or any(image in given for image in images[1:]):
         return {}
     values = array if hasattr(array, "shape") else np.asarray(array)
@@ -348,17 +427,24 @@ def _as_batch(name: str, array: NDArray[np.float32], shape: Shape) -> tuple[torc
     one = " or ".join(str(list(form)) for form in dict.fromkeys([usual, shortest]))
     several = str(["sample", *shortest]).replace("'", "")
     raise QexpError(
-        f"'{name}' must have samples of shape {one}, several of them as {several}, but the array is {list(array.shape)}"
+        f"'{name}' must have samples of shape {one}, several of them as {several}, but the array is"
+        f" {list(array.shape)}"
     )
 
 
 MEANT = {
     "columns": "`columns` is for rows and images",
     "unit": "`unit` is for images",
-    "interval": "`interval` is for rows and spectra, whose held-out errors make intervals, and for posterior heads",
+    "interval": (
+        "`interval` is for rows and spectra, whose held-out errors make intervals, and for"
+        " posterior heads"
+    ),
     "draws": "`draws` is for networks with a posterior head",
     "misfit": "`misfit` is for images, which a simulator makes",
-    "recalibrated": "`recalibrated` is for posterior heads on images, of which simulations can show how sure they are",
+    "recalibrated": (
+        "`recalibrated` is for posterior heads on images, of which simulations can show how sure"
+        " they are"
+    ),
     "refined": "`refined` is for images that a simulator makes, whose likelihood is known",
 }
 """Field of `PredictOptions` → what it is for."""
@@ -378,18 +464,23 @@ def file_kind(directory: RunDirectory) -> FileKind:
 def targets(directory: RunDirectory, options: PredictOptions) -> list[tuple[Path, Path]]:
     """Pairs of what a run reads, a file or a folder, and the file that it writes.
 
-    The target of a single source: see `FileKind.targets`; of several a folder, with files that are named after them.
-    Raises QexpError.
+    The target of a single source: see `FileKind.targets`; of several a folder, with files that are
+    named after them. Raises QexpError.
     """
-    kind, sources, target = file_kind(directory), options.sources, target_outside_of_runs(options.target)
+    kind = file_kind(directory)
+    sources = options.sources
+    target = target_outside_of_runs(options.target)
     spec = directory.training_spec()
     named = {**_names(spec["dataset"].get("columns")), **_names(options.columns)}
     inputs = [*spec["inputs"], *(named[name] for name in spec["inputs"] if name in named)]
     if len(sources) == 1:
         return kind.targets(sources[0], target, inputs)
     if target.is_file() or target.suffix.lower() in FORMATS:
-        raise QexpError(f"{target}: each of {len(sources)} files has its own file of estimates; give a folder")
-    with TemporaryDirectory() as folder:  # in a folder that exists, files are named after their sources
+        raise QexpError(
+            f"{target}: each of {len(sources)} files has its own file of estimates; give a folder"
+        )
+    # in a folder that exists, files are named after their sources
+    with TemporaryDirectory() as folder:
         found = [pair for source in sources for pair in kind.targets(source, Path(folder), inputs)]
         pairs = [(source, target / new.relative_to(folder)) for source, new in found]
     for _, new in pairs:
@@ -408,7 +499,8 @@ def predict_files(
 ) -> Iterator[Prediction | QexpError]:
     """Predict files one after another; `pairs` come from `targets`.
 
-    yields  the result for each file; the error for a file that cannot be predicted, after which others continue
+    yields  the result for each file; the error for a file that cannot be predicted, after which
+            others continue
     Raises QexpError if the run does not take an option.
     """
     kind = file_kind(directory)
@@ -416,13 +508,25 @@ def predict_files(
         if getattr(options, name) not in (None, False) and name not in kind.takes:
             raise not_meant(name, directory, kind)
     estimate = kind.estimator(directory, options)
-    count = threads_to_predict(directory.training_spec(), tables_of(directory), device_of(options.device))
+    count = threads_to_predict(
+        directory.training_spec(), tables_of(directory), device_of(options.device)
+    )
     for source, target in pairs:
-        watched = nullcontext(no_progress) if options.watched is None else options.watched(kind.counted, source)
+        watched = (
+            nullcontext(no_progress)
+            if options.watched is None
+            else options.watched(kind.counted, source)
+        )
         result: Prediction | QexpError
         try:
             with watched as progress, threads(count), freed_memory_kept():
-                result = estimate(source, target, chunk=options.chunk, overwrite=options.overwrite, progress=progress)
+                result = estimate(
+                    source,
+                    target,
+                    chunk=options.chunk,
+                    overwrite=options.overwrite,
+                    progress=progress,
+                )
         except QexpError as mistake:
             result = mistake
         yield result

@@ -22,7 +22,16 @@ from qexp.spec.experiences import type_of
 from qexp.store import directory, provenance
 from qexp.store.directory import RunDirectory
 from qexp.store.provenance import SEEN, Seen, join_seen, read_seen
-from qexp.store.record import Ancestor, CodeState, Epochs, Record, StackPlace, State, now, require_name
+from qexp.store.record import (
+    Ancestor,
+    CodeState,
+    Epochs,
+    Record,
+    StackPlace,
+    State,
+    now,
+    require_name,
+)
 
 if TYPE_CHECKING:
     from qexp.kinds.experiments import Experience
@@ -33,7 +42,9 @@ FILES = "files"
 
 @dataclass(frozen=True)
 class Plan:
-    """The contents of a new run's directory, as written by `prepare`; see `experiments.Experience` for their origin."""
+    """The contents of a new run's directory, as written by `prepare`; see `experiments.Experience`
+    for their origin.
+    """
 
     name: str
     experience: str
@@ -81,9 +92,22 @@ class Plan:
 
 
 SHARED = (
-    "name", "experience", "dataset", "model", "seed", "digest", "overrides", "launch", "note", "rerun_of", "caution",
-    "units", "metrics", "script", "stack",
-)  # fmt: skip
+    "name",
+    "experience",
+    "dataset",
+    "model",
+    "seed",
+    "digest",
+    "overrides",
+    "launch",
+    "note",
+    "rerun_of",
+    "caution",
+    "units",
+    "metrics",
+    "script",
+    "stack",
+)
 """Fields that the record of a run takes over from its plan."""
 
 
@@ -92,18 +116,25 @@ def prepare(
 ) -> RunDirectory:
     """Write a new run's directory, which appears under its name complete or not at all.
 
-    storage  folder for the directory instead of `runs/`, which then gets a link to it; there its name has an ending
-             of its own, so that another run of that name can be made there after this one is removed
-    like     a run prepared just before, whose state of the code is copied: git is called for the first run only
-    Raises FileExistsError if a run of that name exists, QexpError for a folder that must not hold runs.
+    storage  folder for the directory instead of `runs/`, which then gets a link to it; there its
+             name has an ending of its own, so that another run of that name can be made there after
+             this one is removed
+    like     a run prepared just before, whose state of the code is copied: git is called for the
+             first run only
+    Raises FileExistsError if a run of that name exists, QexpError for a folder that must not hold
+    runs.
     """
     return new_run(plan.name, workspace, storage, lambda draft: _fill(draft, plan, workspace, like))
 
 
-def new_run(name: str, workspace: Workspace, storage: Path | None, fill: Callable[[Path], None]) -> RunDirectory:
-    """A new run's directory, which `fill` writes as a draft, and which appears complete or not at all.
+def new_run(
+    name: str, workspace: Workspace, storage: Path | None, fill: Callable[[Path], None]
+) -> RunDirectory:
+    """A new run's directory, which `fill` writes as a draft, and which appears complete or not at
+    all.
 
-    Raises FileExistsError if a run of that name exists, QexpError for a folder that must not hold runs.
+    Raises FileExistsError if a run of that name exists, QexpError for a folder that must not hold
+    runs.
     """
     require_name(name)
     runs, home = workspace.runs, directory.storage_place(storage, workspace)
@@ -122,12 +153,18 @@ def new_run(name: str, workspace: Workspace, storage: Path | None, fill: Callabl
     except FileExistsError:
         raise
     except OSError as error:
-        raise QexpError(f"cannot write to {home}: {error.strerror or error}; nothing was started") from error
+        raise QexpError(
+            f"cannot write to {home}: {error.strerror or error}; nothing was started"
+        ) from error
     return RunDirectory(runs / name)
 
 
 def keep_code(
-    draft: Path, extensions: str, workspace: Workspace, like: RunDirectory | None = None, checkout: Path | None = None
+    draft: Path,
+    extensions: str,
+    workspace: Workspace,
+    like: RunDirectory | None = None,
+    checkout: Path | None = None,
 ) -> CodeState:
     """Make the folders of a run, and write the state of the code; see `provenance`."""
     for folder in ("code", "attempts", "checkpoints"):
@@ -183,7 +220,9 @@ def _keep_files(plan: Plan, root: Path, folder: Path) -> None:
         copy.parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(root / name, copy)
         if provenance.fingerprint(copy).sha256 != sha256:
-            raise QexpError(f"{root / name} was changed while {plan.name} was prepared; start it again")
+            raise QexpError(
+                f"{root / name} was changed while {plan.name} was prepared; start it again"
+            )
 
 
 def _claim(draft: Path, target: Path, run: Path) -> None:

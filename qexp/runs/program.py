@@ -44,9 +44,11 @@ class Program:
         self.number = int(number)
 
     def ended(self, seconds: float) -> int | None:
-        """Its exit code, or minus the number of the signal that killed it; None if it still runs after `seconds`.
+        """Its exit code, or minus the number of the signal that killed it; None if it still runs
+        after `seconds`.
 
-        It has ended when all processes that it started have. Raises QexpError if its guard was killed.
+        It has ended when all processes that it started have. Raises QexpError if its guard was
+        killed.
         """
         line = self._line(seconds)
         return None if line is None else os.waitstatus_to_exitcode(int(line.partition(" ")[2]))
@@ -66,15 +68,20 @@ class Program:
                 if self.number is not None:
                     with suppress(ProcessLookupError, PermissionError):
                         os.killpg(self.number, signal.SIGKILL)
-                raise QexpError("the process that supervises the program was killed, and the program with it")
+                raise QexpError(
+                    "the process that supervises the program was killed, and the program with it"
+                )
             self._heard += more
         line, _, self._heard = self._heard.partition(b"\n")
         return line.decode()
 
 
 @contextmanager
-def start_program(words: Sequence[str], folder: Path, variables: Mapping[str, str], output: Path) -> Iterator[Program]:
-    """A program, without a shell, which is killed at the end of the block. Its output is appended to a file.
+def start_program(
+    words: Sequence[str], folder: Path, variables: Mapping[str, str], output: Path
+) -> Iterator[Program]:
+    """A program, without a shell, which is killed at the end of the block. Its output is appended
+    to a file.
 
     variables  its environment variables besides those of this process
 
@@ -85,7 +92,9 @@ def start_program(words: Sequence[str], folder: Path, variables: Mapping[str, st
     command = [sys.executable, "-I", "-S", guard.__file__, str(to_read), str(to_write), *words]
     with output.open("ab") as log:
         try:
-            watching = machine.start_child(command, log, variables, folder=folder, pass_on=(to_read, to_write))
+            watching = machine.start_child(
+                command, log, variables, folder=folder, pass_on=(to_read, to_write)
+            )
         except BaseException:
             os.close(control)
             os.close(status)
@@ -104,14 +113,16 @@ def start_program(words: Sequence[str], folder: Path, variables: Mapping[str, st
 log = logging.getLogger("qexp.run")
 
 PARAMETERS, PROGRAM, ENVIRONMENT = "parameters.json", "program.json", "program_environment.txt"
-"""Files: the parameters, in the run; the filled-in command, in the attempt; the program's environment, in the run."""
+"""Files: the parameters, in the run; the filled-in command, in the attempt; the program's
+environment, in the run.
+"""
 
 INPUTS = ("spec.json", "environment.json", PARAMETERS)
 OF_RUN = (*INPUTS, "run.json", ENVIRONMENT, "code", "attempts")
 OF_ATTEMPT = ("log.txt", "command.json", "process.lock", "heartbeat", PROGRAM)
 OF_RESULTS = (RESULTS, WRITTEN, EPOCHS)
-"""Names of qexp in a run's folder, written before the program starts and at any time, in that of an attempt, and in
-`results`.
+"""Names of qexp in a run's folder, written before the program starts and at any time, in that of an
+attempt, and in `results`.
 """
 
 SECONDS_BETWEEN_LOOKS = 0.2
@@ -133,10 +144,14 @@ class Call:
 
     @cached_property
     def workspace(self) -> Path:
-        """The workspace that holds the run; for a run elsewhere, as `verify` makes it, the one that it was made for."""
+        """The workspace that holds the run; for a run elsewhere, as `verify` makes it, the one that
+        it was made for.
+        """
         around = self._run.parent.parent
         return (
-            around if self._run.parent.name == "runs" and (around / "specs").is_dir() else Path(self.work.spec["found"])
+            around
+            if self._run.parent.name == "runs" and (around / "specs").is_dir()
+            else Path(self.work.spec["found"])
         )
 
     @cached_property
@@ -156,7 +171,9 @@ class Call:
 
     @cached_property
     def results(self) -> Path:
-        """The file that the program writes. That of an attempt is no other's: a program may be slow to die."""
+        """The file that the program writes. That of an attempt is no other's: a program may be slow
+        to die.
+        """
         file_name = filled(self.work.spec["results"] or RESULTS, self._without_results.__getitem__)
         if is_told_where(self.work.spec):
             return self.work.attempt.absolute() / Path(file_name).name
@@ -164,7 +181,9 @@ class Call:
 
     @cached_property
     def metrics(self) -> Path:
-        """The file to which the program may append its metrics: `metrics.jsonl` in its run, if none is declared."""
+        """The file to which the program may append its metrics: `metrics.jsonl` in its run, if none
+        is declared.
+        """
         declared = self.work.spec.get("metrics_file", f"{{run}}/{METRICS}")
         return self.folder / filled(declared, self._without_results.__getitem__)
 
@@ -178,12 +197,21 @@ class Call:
     @cached_property
     def added(self) -> dict[str, str]:
         """Environment variables for the program, besides those of this process."""
-        from_spec = {name: filled(text, self.values.__getitem__) for name, text in self.work.spec["env"].items()}
-        from_qexp = {"run": "QEXP_RUN", "seed": "QEXP_SEED", "results": "QEXP_RESULTS", "parameters": "QEXP_PARAMETERS"}
+        from_spec = {
+            name: filled(text, self.values.__getitem__)
+            for name, text in self.work.spec["env"].items()
+        }
+        from_qexp = {
+            "run": "QEXP_RUN",
+            "seed": "QEXP_SEED",
+            "results": "QEXP_RESULTS",
+            "parameters": "QEXP_PARAMETERS",
+        }
         threads = {} if self.work.threads is None else {"OMP_NUM_THREADS": str(self.work.threads)}
         hidden = {"CUDA_VISIBLE_DEVICES": ""} if self.work.device == "cpu" else {}
         return {
-            "PYTHONUNBUFFERED": "1",  # so that `qexp logs -f` shows what a Python program prints at once
+            # so that `qexp logs -f` shows what a Python program prints at once
+            "PYTHONUNBUFFERED": ("1"),
             **{name: value for name, value in threads.items() if name not in os.environ},
             **hidden,
             **from_spec,
@@ -197,7 +225,9 @@ def results_of(work: Work) -> Results | None:
     _require_unchanged(call)
     files.make_folder(call.results.parent)
     formats.write_json(work.own.directory.path / PARAMETERS, work.spec["parameters"])
-    environment = provenance.environment(None if work.device == "auto" else work.device, work.threads, {})
+    environment = provenance.environment(
+        None if work.device == "auto" else work.device, work.threads, {}
+    )
     formats.write_json(work.own.directory.path / "environment.json", environment)
     with ExitStack() as locks:
         if not _is_alone(call, locks):
@@ -205,30 +235,41 @@ def results_of(work: Work) -> Results | None:
         before, seconds = _stamp(call.results), work.own.record.seconds
         _describe(call)
         run = work.own.directory.path.absolute()
-        ours = [*(run / name for name in INPUTS), *(run / "results" / name for name in (RESULTS, WRITTEN))]
+        ours = [
+            *(run / name for name in INPUTS),
+            *(run / "results" / name for name in (RESULTS, WRITTEN)),
+        ]
         of_qexp = {file: _stamp(file) for file in ours if file != call.results}
         try:
             if not _run(call):
                 return None
         finally:
             work.own.keep(seconds=round(seconds + time.perf_counter() - began, 3))
-        if written := [file.relative_to(run).as_posix() for file, stamp in of_qexp.items() if _stamp(file) != stamp]:
+        if written := [
+            file.relative_to(run).as_posix()
+            for file, stamp in of_qexp.items()
+            if _stamp(file) != stamp
+        ]:
             raise ProgramError(  # else it would replace a file of a name that qexp uses
-                f"the program changed {', '.join(written)} in its run's folder, which are files of qexp; give it a "
-                "folder of its own in there, such as {run}/output"
+                f"the program changed {', '.join(written)} in its run's folder, which are files of"
+                " qexp; give it a folder of its own in there, such as {run}/output"
             )
         return _results(call, before)
 
 
 def _require_unchanged(call: Call) -> None:
-    """Raise ProgramError if the program or its data are not those that the run was prepared with."""
+    """Raise ProgramError if the program or its data are not those that the run was prepared
+    with.
+    """
     troubles = list(changed_program_files(call.work.spec["fingerprints"].items(), call.workspace))
     if troubles:
         copies = call.work.own.directory.path / "code" / "files"
         hint = f"; the program's files as they were are in {copies}" if copies.is_dir() else ""
         raise ProgramError("; ".join(troubles) + hint + "; put them back, or start a new run")
     if not call.folder.is_dir():
-        raise ProgramError(f"there is no folder {call.folder}, in which the program is to be started")
+        raise ProgramError(
+            f"there is no folder {call.folder}, in which the program is to be started"
+        )
 
 
 def _is_alone(call: Call, locks: ExitStack) -> bool:
@@ -270,7 +311,13 @@ def _describe(call: Call) -> None:
     words, variables = call.words("environment"), {**os.environ, **call.added}
     try:
         done = subprocess.run(
-            words, cwd=call.folder, env=variables, stdin=subprocess.DEVNULL, capture_output=True, timeout=60, check=True
+            words,
+            cwd=call.folder,
+            env=variables,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            timeout=60,
+            check=True,
         )
     except (OSError, subprocess.SubprocessError) as error:
         log.warning("the program's environment is not kept: %s: %s", shlex.join(words), error)
@@ -295,20 +342,30 @@ def _run(call: Call) -> bool:
             finally:
                 progress.look(last=True)
     except OSError as error:
-        raise ProgramError(f"'{words[0]}' cannot be started in {call.folder}: {error.strerror}") from None
+        raise ProgramError(
+            f"'{words[0]}' cannot be started in {call.folder}: {error.strerror}"
+        ) from None
     if code is None:
         return False
     if code != 0:
         last_words = _last_words(log_file, log_size)
         how = f"exit code {code}" if code > 0 else f"killed by {machine.signal_name(-code)}"
-        no_memory = machine.memory_kills() > killed if code == -signal.SIGKILL else machine.says_no_memory(last_words)
+        no_memory = (
+            machine.memory_kills() > killed
+            if code == -signal.SIGKILL
+            else machine.says_no_memory(last_words)
+        )
         last_line = last_words.strip().rpartition("\n")[2].strip()
-        raise (ProgramMemoryError if no_memory else ProgramError)(how + (f": {last_line[:300]}" if last_line else ""))
+        raise (ProgramMemoryError if no_memory else ProgramError)(
+            how + (f": {last_line[:300]}" if last_line else "")
+        )
     return True
 
 
 def _watch(program: Program, call: Call, progress: followed.Progress) -> int | None:
-    """The exit code of a program; None if the run was interrupted, for which the program has a time of grace."""
+    """The exit code of a program; None if the run was interrupted, for which the program has a time
+    of grace.
+    """
     while (code := program.ended(SECONDS_BETWEEN_LOOKS)) is None:
         progress.look()
         if call.work.interrupted():
@@ -331,14 +388,18 @@ def _last_words(log_file: Path, start: int) -> str:
 
 
 def _results(call: Call, stamp_before: tuple[int, int, int] | None) -> Results:
-    """The numbers in the results file, of which the run keeps a copy; if there are none, its files are its results.
+    """The numbers in the results file, of which the run keeps a copy; if there are none, its files
+    are its results.
 
-    Raises ProgramError if the numbers cannot be used, or are missing although the program was to write them.
+    Raises ProgramError if the numbers cannot be used, or are missing although the program was to
+    write them.
     """
     file, work = call.results, call.work
     copy = work.own.directory.results / RESULTS
     if stamp_before is not None and _stamp(file) == stamp_before:
-        raise ProgramError(f"the program ended without an error, but did not write {file}, which was there before")
+        raise ProgramError(
+            f"the program ended without an error, but did not write {file}, which was there before"
+        )
     try:
         if must_write(work.spec) or file.exists():
             numbers = experiences.read_program_results(file, str(file))
@@ -360,7 +421,10 @@ def _results(call: Call, stamp_before: tuple[int, int, int] | None) -> Results:
     if not numbers:
         run, attempt = work.own.directory.path, work.attempt
         paths = sorted([*_files_below(run, OF_RUN), *_files_below(attempt, OF_ATTEMPT)])
-        written = {path.relative_to(run).as_posix(): provenance.fingerprint(path).document() for path in paths}
+        written = {
+            path.relative_to(run).as_posix(): provenance.fingerprint(path).document()
+            for path in paths
+        }
         formats.write_json(copy.with_name(WRITTEN), written)
         log.info("no numbers; %d files in %s", len(written), work.own.directory.path)
     outputs = dict.fromkeys(output for part in numbers.values() for output in part)

@@ -1,4 +1,6 @@
-"""A new run from the spec that another run holds, by the present code or by the code of that time."""
+"""A new run from the spec that another run holds, by the present code or by the code of that
+time.
+"""
 
 from __future__ import annotations
 
@@ -35,10 +37,11 @@ log = logging.getLogger("qexp.run")
 
 
 def rerun(original: RunDirectory, workspace: Workspace, options: RerunOptions) -> RunDirectory:
-    """Train a run's spec once more as a new run, with the extensions that the run holds. Returns the new run.
+    """Train a run's spec once more as a new run, with the extensions that the run holds. Returns
+    the new run.
 
-    Raises QexpError, before anything is written, for a run that cannot be repeated, a name that is taken, and a commit
-    that is not there.
+    Raises QexpError, before anything is written, for a run that cannot be repeated, a name that is
+    taken, and a commit that is not there.
     """
     record = original.record()
     _require_repeatable(original, record)
@@ -48,7 +51,11 @@ def rerun(original: RunDirectory, workspace: Workspace, options: RerunOptions) -
     experience = _experience(original, record, workspace, options.overrides)
     seed = record.seed if options.seed is None else options.seed
     usual = itertools.chain(("_rerun",), (f"_rerun_{number}" for number in itertools.count(2)))
-    free = (name for end in usual if not os.path.lexists(workspace.runs / (name := f"{original.name}{end}")))
+    free = (
+        name
+        for end in usual
+        if not os.path.lexists(workspace.runs / (name := f"{original.name}{end}"))
+    )
     planned = plan_run(experience, seed, options.name or next(free), workspace)
     planned = replace(planned, tags=tuple(options.tags), note=options.note, rerun_of=record.name)
     if (planned.digest, seed) == (record.digest, record.seed):
@@ -56,7 +63,9 @@ def rerun(original: RunDirectory, workspace: Workspace, options: RerunOptions) -
     for text in planned.warnings:
         log.warning("%s", text)
     if not options.overrides and planned.digest != record.digest:
-        log.warning("files that %s was made from have changed since; its digest is another", record.name)
+        log.warning(
+            "files that %s was made from have changed since; its digest is another", record.name
+        )
     if not options.at_commit:
         directory = _prepare(planned, workspace)
         execute_here(directory, wrap, options.device, options.display, experience.dataset)
@@ -64,19 +73,28 @@ def rerun(original: RunDirectory, workspace: Workspace, options: RerunOptions) -
     if options.overrides:
         raise QexpError("`at_commit` runs the spec as it was written then; leave out `overrides`")
     with _checkout(original) as (checkout, commit):
-        as_then = replace(planned, spec=original.spec_as_written(), digest=record.digest, checkout=checkout)
+        as_then = replace(
+            planned, spec=original.spec_as_written(), digest=record.digest, checkout=checkout
+        )
         directory = _prepare(as_then, workspace)
         _execute_in(checkout, commit, directory, options.device, wrap)
     return directory
 
 
-def continue_run(directory: RunDirectory, workspace: Workspace, options: RerunOptions) -> RunDirectory:
-    """Continue an interrupted run from the spec that it holds, whatever the files in specs/ have become.
+def continue_run(
+    directory: RunDirectory, workspace: Workspace, options: RerunOptions
+) -> RunDirectory:
+    """Continue an interrupted run from the spec that it holds, whatever the files in specs/ have
+    become.
 
-    A finished run is left alone. Raises QexpError for one that is at work or cannot be continued, and for changes.
+    A finished run is left alone. Raises QexpError for one that is at work or cannot be continued,
+    and for changes.
     """
     if options.changes:
-        raise QexpError("`resume` continues the run as it is; leave out `name`, `seed`, `overrides`, `tags` and `note`")
+        raise QexpError(
+            "`resume` continues the run as it is; leave out `name`, `seed`, `overrides`, `tags` and"
+            " `note`"
+        )
     _require_repeatable(directory, directory.record())
     wrap = wrap_here(workspace, {}, options.device)
     if not goes_on(directory.name, Watch().state(directory), resume=True):
@@ -93,7 +111,9 @@ def _require_repeatable(original: RunDirectory, record: Record) -> None:
     if original.path.parent.name == FOLDS:
         raise QexpError(f"{original.name} is a fold; rerun the run that it belongs to")
     if record.foreign_weights is not None:
-        raise QexpError(f"{record.name} has weights that another program trained; there is nothing to repeat")
+        raise QexpError(
+            f"{record.name} has weights that another program trained; there is nothing to repeat"
+        )
     original.require_trust()
     require_executable(record)
 
@@ -124,28 +144,46 @@ def _prepare(planned: Plan, workspace: Workspace) -> RunDirectory:
 
 @contextmanager
 def _checkout(original: RunDirectory) -> Iterator[tuple[Path, str]]:
-    """A checkout of qexp's repository at the commit that trained a run, deleted afterwards, and that commit.
+    """A checkout of qexp's repository at the commit that trained a run, deleted afterwards, and
+    that commit.
 
-    Nothing in the repository itself is changed. Raises QexpError unless the commit is known, and in this repository.
+    Nothing in the repository itself is changed. Raises QexpError unless the commit is known, and in
+    this repository.
     """
     commit = (original.environment().get("qexp") or {}).get("commit")
     if not isinstance(commit, str):
-        raise QexpError(f"{original.name} does not say at which commit qexp trained it; rerun it without `at_commit`")
+        raise QexpError(
+            f"{original.name} does not say at which commit qexp trained it; rerun it without"
+            " `at_commit`"
+        )
     repository = provenance.own_repository()
     if repository is None:
-        raise QexpError("`at_commit`: qexp is installed here without its git repository; clone it, and install that")
+        raise QexpError(
+            "`at_commit`: qexp is installed here without its git repository; clone it, and install"
+            " that"
+        )
     if _git(repository, "cat-file", "-e", f"{commit}^{{commit}}").returncode:
-        raise QexpError(f"`at_commit`: {repository} does not have the commit {commit}; fetch it: git fetch --all")
+        raise QexpError(
+            f"`at_commit`: {repository} does not have the commit {commit}; fetch it: git fetch"
+            " --all"
+        )
     if any((original.path / "code" / name).exists() for name in ("qexp.diff", "changes.diff")):
-        log.warning("the code of %s was changed since its commit; these changes, in code/, are left out", original.name)
-    with tempfile.TemporaryDirectory(prefix="qexp-at-commit-", ignore_cleanup_errors=True) as folder:
+        log.warning(
+            "the code of %s was changed since its commit; these changes, in code/, are left out",
+            original.name,
+        )
+    with tempfile.TemporaryDirectory(
+        prefix="qexp-at-commit-", ignore_cleanup_errors=True
+    ) as folder:
         for arguments in (
             ("clone", "--quiet", "--shared", "--no-checkout", repository, folder),
             ("-C", folder, "checkout", "--quiet", "--detach", commit),
         ):
             process = _git(repository, *arguments)
             if process.returncode:
-                raise QexpError(f"`at_commit`: git {' '.join(arguments)} failed:\n{process.stderr.strip()}")
+                raise QexpError(
+                    f"`at_commit`: git {' '.join(arguments)} failed:\n{process.stderr.strip()}"
+                )
         yield Path(folder), commit
 
 
@@ -154,8 +192,11 @@ def _git(repository: str, *arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, capture_output=True, text=True, errors="replace", check=False)
 
 
-def _execute_in(checkout: Path, commit: str, directory: RunDirectory, device: str, wrap: Wrap) -> None:
-    """Execute a prepared run by the code of a checkout, in a process of its own, inside the command around it.
+def _execute_in(
+    checkout: Path, commit: str, directory: RunDirectory, device: str, wrap: Wrap
+) -> None:
+    """Execute a prepared run by the code of a checkout, in a process of its own, inside the command
+    around it.
 
     Raises RunFailedError or InterruptedRunError after the record says so.
     """
@@ -176,10 +217,13 @@ def _execute_in(checkout: Path, commit: str, directory: RunDirectory, device: st
     record = directory.record()
     if record.state is State.INTERRUPTED:
         raise InterruptedRunError(
-            f"{directory.name} was interrupted; continue it: qexp rerun {directory.name} --at-commit --resume"
+            f"{directory.name} was interrupted; continue it: qexp rerun {directory.name}"
+            " --at-commit --resume"
         )
     if record.state is not State.DONE:
         why = record.error or f"its process ended with exit code {process.returncode}"
         raise RunFailedError(f"{directory.name} failed: {why}\nsee {directory.path / 'attempts'}")
     if (directory.environment().get("qexp") or {}).get("commit") != commit:
-        raise RunFailedError(f"{directory.name} is done, but not by the code of the commit {commit}")
+        raise RunFailedError(
+            f"{directory.name} is done, but not by the code of the commit {commit}"
+        )

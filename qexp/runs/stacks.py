@@ -24,14 +24,20 @@ from qexp.spec.reading import canonical
 from qexp.store.record import StackPlace
 
 ALIKE = ("model", "inputs", "outputs", "losses", "epochs", "batch_size", "precision")
-"""Keys of an experience that are equal for all runs of a stack. What others say is done for each run by itself."""
+"""Keys of an experience that are equal for all runs of a stack. What others say is done for each
+run by itself.
+"""
 
 OPERATIONS_ON_CPU = 3e7
-"""In the forward pass of a step. Up to here a core spends most of its time on what a step costs whatever the network's
-size, and less of it for each run of a stack; beyond, a run alone is as fast (`python -m benchmarks loops`)."""
+"""In the forward pass of a step. Up to here a core spends most of its time on what a step costs
+whatever the network's size, and less of it for each run of a stack; beyond, a run alone is as fast
+(`python -m benchmarks loops`).
+"""
 
 LARGEST_ON_CPU = 8
-"""A larger stack is hardly faster for each of its runs, because the weights no longer fit into the cache."""
+"""A larger stack is hardly faster for each of its runs, because the weights no longer fit into the
+cache.
+"""
 
 OPERATIONS_ON_GPU, LARGEST_ON_GPU = 3e10, 64
 """The same for a GPU: operations of all runs of a stack together."""
@@ -41,9 +47,15 @@ SHARE_OF_MEMORY = 0.5
 
 
 def alike(experience: Experience, seeds: Iterable[int]) -> dict[int, str]:
-    """Seed → what is the same for runs that can be trained side by side; empty if those cannot be in a stack."""
+    """Seed → what is the same for runs that can be trained side by side; empty if those cannot be
+    in a stack.
+    """
     spec, tables = experience.document, experience.tables
-    if not type_of(spec).trains or experience.dataset is None or (spec.get("pretrain") or {}).get("freeze"):
+    if (
+        not type_of(spec).trains
+        or experience.dataset is None
+        or (spec.get("pretrain") or {}).get("freeze")
+    ):
         return {}
     optimizer = spec["optimizer"]["type"]
     if optimizer in OF_MATRICES or tables["optimizers"][optimizer] is not OPTIMIZERS.get(optimizer):
@@ -55,12 +67,15 @@ def alike(experience: Experience, seeds: Iterable[int]) -> dict[int, str]:
     return {seed: f"{same} {sizes}" for seed, sizes in of_seeds.items() if sizes is not None}
 
 
-def in_stacks(plans: Sequence[Plan], stack: str, size: int | None, device: str, jobs: int) -> list[Plan]:
-    """Plans of new runs, with their places in stacks: those that are alike, in their order, divided evenly.
+def in_stacks(
+    plans: Sequence[Plan], stack: str, size: int | None, device: str, jobs: int
+) -> list[Plan]:
+    """Plans of new runs, with their places in stacks: those that are alike, in their order, divided
+    evenly.
 
     stack  beginning of the names of the stacks
-    size   number of runs in a stack; None: as many as train faster side by side than alone, on the device, and so
-           that there is a stack for each of the runs that work at a time, `jobs`
+    size   number of runs in a stack; None: as many as train faster side by side than alone, on the
+           device, and so that there is a stack for each of the runs that work at a time, `jobs`
     """
     if size == 1 or len(plans) < 2:
         return list(plans)
@@ -68,7 +83,9 @@ def in_stacks(plans: Sequence[Plan], stack: str, size: int | None, device: str, 
     of_experience = groupby(enumerate(plans), key=lambda numbered: id(numbered[1].checked))
     for numbered in (list(members) for _, members in of_experience):
         experience = numbered[0][1].checked
-        same = alike(experience, [plan.seed for _, plan in numbered]) if experience is not None else {}
+        same = (
+            alike(experience, [plan.seed for _, plan in numbered]) if experience is not None else {}
+        )
         for index, plan in numbered:
             if plan.seed in same:
                 groups.setdefault(same[plan.seed], []).append(index)
@@ -84,7 +101,10 @@ def in_stacks(plans: Sequence[Plan], stack: str, size: int | None, device: str, 
             if len(members) > 1:
                 for place, index in enumerate(members.tolist()):
                     of_stack = StackPlace(
-                        id=f"{stack}.{number}", size=len(members), place=place, seed=plans[int(members[0])].seed
+                        id=f"{stack}.{number}",
+                        size=len(members),
+                        place=place,
+                        seed=plans[int(members[0])].seed,
                     )
                     placed[index] = replace(plans[index], stack=of_stack)
                 number += 1
@@ -92,7 +112,8 @@ def in_stacks(plans: Sequence[Plan], stack: str, size: int | None, device: str, 
 
 
 def largest(experience: Experience, device: str, size: int | None) -> int:
-    """The number of runs of an experience in a stack: `size`, or as many as are worth it; 1 if they cannot be stacked.
+    """The number of runs of an experience in a stack: `size`, or as many as are worth it; 1 if they
+    cannot be stacked.
 
     device  "auto", "cpu" or "cuda"
     """

@@ -1,4 +1,6 @@
-"""Runs that a script logs by itself: `with qexp.track("fit", parameters={"rate": 0.1}) as run: run.log(loss=0.3)`."""
+"""Runs that a script logs by itself: `with qexp.track("fit", parameters={"rate": 0.1}) as run:
+run.log(loss=0.3)`.
+"""
 
 from __future__ import annotations
 
@@ -76,7 +78,9 @@ class TrackedRun:
         self._counts_epochs = before.of > 0 or (before.done > 0 and before.step is None)
 
     def _open(self, lines: Sequence[Line]) -> None:
-        """Go on after these lines, in a file of its own: none that another process may still have open."""
+        """Go on after these lines, in a file of its own: none that another process may still have
+        open.
+        """
         formats.write_lines(self.directory.metrics_file, lines)
         self._file = self.directory.metrics_file.open("r+b", buffering=0)
         self._steps = followed.Steps(lines)
@@ -93,12 +97,16 @@ class TrackedRun:
 
     @property
     def path(self) -> Path:
-        """The directory of the run; what is written there is pushed, exported and removed with it."""
+        """The directory of the run; what is written there is pushed, exported and removed with
+        it.
+        """
         return self.directory.path
 
     @property
     def seed(self) -> int:
-        """The seed that was given, else the number of runs with equal parameters before: another for each repeat."""
+        """The seed that was given, else the number of runs with equal parameters before: another
+        for each repeat.
+        """
         return self._own.record.seed
 
     @property
@@ -112,17 +120,23 @@ class TrackedRun:
         return int(self._steps.step) if self._steps.step % 1 == 0 else self._steps.step
 
     def log(
-        self, step: float | Mapping[str, Any] | None = None, numbers: Mapping[str, Any] = {}, /, **named: Any
+        self,
+        step: float | Mapping[str, Any] | None = None,
+        numbers: Mapping[str, Any] = {},
+        /,
+        **named: Any,
     ) -> None:
-        """Log numbers of a step, which are kept at once: they survive even the death of the process.
+        """Log numbers of a step, which are kept at once: they survive even the death of the
+        process.
 
-        step     never less than the last; if left out, the number called `step`, else that called `epoch`, else the one
-                 after the last; numbers of the same step are one line
+        step     never less than the last; if left out, the number called `step`, else that called
+                 `epoch`, else the one after the last; numbers of the same step are one line
         numbers  name → number, for names that cannot be keywords: {"val/depth/mae": 0.1}
         named    name = number
-        Names begin with `train_`, `val_` or `test_` (or `/`); others are of the training part. `lr` or `learning_rate`
-        is the learning rate. The first step of a run that is continued may be an earlier one: what was logged from
-        there on is replaced. Raises QexpError for what is not a number, and for a step before the last.
+        Names begin with `train_`, `val_` or `test_` (or `/`); others are of the training part. `lr`
+        or `learning_rate` is the learning rate. The first step of a run that is continued may be an
+        earlier one: what was logged from there on is replaced. Raises QexpError for what is not a
+        number, and for a step before the last.
 
         >>> with qexp.track("fit") as run:
         ...     run.log(loss=0.5, val_loss=0.6)
@@ -140,8 +154,12 @@ class TrackedRun:
             self._require_own()  # the run may have ended meanwhile
             if self._continues and position is not None and position <= self._steps.step:
                 self._file.close()
-                self._open([line for line in self.directory.metrics() if followed.step_of(line) < position])
-                log.info("continues at step %g: what was logged from there on is replaced", position)
+                self._open(
+                    [line for line in self.directory.metrics() if followed.step_of(line) < position]
+                )
+                log.info(
+                    "continues at step %g: what was logged from there on is replaced", position
+                )
             self._continues = False
             steps_before = self._steps.count
             line = self._steps.add(row, position)
@@ -149,7 +167,8 @@ class TrackedRun:
             content = orjson.dumps(line) if self._steps.finite else formats.line_bytes(line)
             if self._steps.count > steps_before:
                 self._start = self._end
-            # A line of the same step takes the place of the last, in one call and never shorter than that.
+            # A line of the same step takes the place of the last, in one call and never shorter
+            # than that.
             self._write(content.rstrip(b"\n").ljust(self._end - self._start - 1) + b"\n")
             if time.monotonic() >= self._next_note:
                 self._note()
@@ -162,13 +181,16 @@ class TrackedRun:
         except OSError as error:
             with suppress(OSError):
                 self._file.truncate(self._start)
-            raise QexpError(f"cannot write to {self.directory.metrics_file}: {error.strerror}") from error
+            raise QexpError(
+                f"cannot write to {self.directory.metrics_file}: {error.strerror}"
+            ) from error
         self._end = self._start + len(content)
 
     def result(self, numbers: Mapping[str, Any] = {}, /, **named: Any) -> None:
         """Keep numbers as results of the run, besides earlier ones: `run.result(rmse=0.1)`.
 
-        numbers  by part, output and metric, {"test": {"depth": {"mae": 0.1}}}; else they are of the part `test`
+        numbers  by part, output and metric, {"test": {"depth": {"mae": 0.1}}}; else they are of the
+                 part `test`
         named    metric = number, of the part `test`
         Without any, the last numbers of each name that were logged are its results.
 
@@ -182,7 +204,10 @@ class TrackedRun:
             self._require_own()
             for part, outputs in given.items():
                 before = self._results.get(part, {})
-                merged = {output: {**before.get(output, {}), **metrics} for output, metrics in outputs.items()}
+                merged = {
+                    output: {**before.get(output, {}), **metrics}
+                    for output, metrics in outputs.items()
+                }
                 self._results = {**self._results, part: {**before, **merged}}
             self._keep_results()
             self._note()
@@ -194,7 +219,8 @@ class TrackedRun:
         self._own.keep(results=self._results, units=units)
 
     def figure(self, figure: Any, name: str = "figure", *, step: float | None = None) -> Path:
-        """Keep a picture with the run: a figure of Matplotlib, or a file. Returns its path in the run.
+        """Keep a picture with the run: a figure of Matplotlib, or a file. Returns its path in the
+        run.
 
         figure  a figure of Matplotlib, or the path of a PNG, JPEG, SVG or PDF file
         name    of the picture, which replaces an earlier one of that name
@@ -214,7 +240,9 @@ class TrackedRun:
         path = Path(figure) if isinstance(figure, str | os.PathLike) else None
         if path is None or path.suffix.lower() not in FIGURES:
             what = f"'{path}'" if path else f"a {type(figure).__name__}"
-            raise QexpError(f"{what} is no figure of Matplotlib, and no file that ends in {', '.join(FIGURES)}")
+            raise QexpError(
+                f"{what} is no figure of Matplotlib, and no file that ends in {', '.join(FIGURES)}"
+            )
         if not path.is_file():
             raise NotFoundError(f"there is no file {path}")
         target = folder / f"{stem}{path.suffix.lower()}"
@@ -224,7 +252,9 @@ class TrackedRun:
     def _require_own(self) -> None:
         if not self._lease.is_own:
             pid = self._lease.process.pid
-            raise QexpError(f"{self.name} is logged by another process, {pid}; log there, or track another run")
+            raise QexpError(
+                f"{self.name} is logged by another process, {pid}; log there, or track another run"
+            )
         if self._lost.is_set():
             raise self._lease.lost()
         if self._file.closed:
@@ -236,7 +266,9 @@ class TrackedRun:
         done, of = self._steps.count, self._own.record.epochs.of
         step = None if self._counts_epochs or not done else self._steps.step
         epochs = Epochs(done=done, of=of if of >= done else 0, best=self._steps.best, step=step)
-        self._own.note(epochs=epochs, seconds=round(self._seconds + time.monotonic() - self._began, 3))
+        self._own.note(
+            epochs=epochs, seconds=round(self._seconds + time.monotonic() - self._began, 3)
+        )
 
     def finish(self) -> Results:
         """The run's results, once its work is done."""
@@ -261,21 +293,26 @@ class TrackedRun:
 def _by_name(what: str, numbers: Mapping[str, Any], named: Mapping[str, Any]) -> dict[str, Any]:
     if isinstance(numbers, Mapping) and all(isinstance(name, str) for name in numbers):
         return {**numbers, **named}
-    raise QexpError(f"{what}: give numbers as name = number, or as a dictionary of texts and numbers")
+    raise QexpError(
+        f"{what}: give numbers as name = number, or as a dictionary of texts and numbers"
+    )
 
 
 def _number(name: str, value: Any) -> float:
-    with suppress(TypeError, ValueError, OverflowError, RuntimeError):  # the last as torch says that there are several
+    # the last as torch says that there are several
+    with suppress(TypeError, ValueError, OverflowError, RuntimeError):
         if not isinstance(value, str | bytes):
             return float(value)
-    shown = "too large" if isinstance(value, int) else repr(str(value)[:60])  # of which Python prints no long one
+    # of which Python prints no long one
+    shown = "too large" if isinstance(value, int) else repr(str(value)[:60])
     raise QexpError(f"run.log: {name} must be a number, but is {shown} ({type(value).__name__})")
 
 
 class Block(AbstractContextManager[TrackedRun]):
     """Holds the lease of a run while a block of code logs it, and records how the block ends.
 
-    In a process that the script forks, leaving the block does nothing. One that is never left ends with Python.
+    In a process that the script forks, leaving the block does nothing. One that is never left ends
+    with Python.
     """
 
     def __init__(self, directory: RunDirectory) -> None:
@@ -303,7 +340,9 @@ def _logged(directory: RunDirectory) -> Iterator[TrackedRun]:
     with nullcontext() if ignored else terminable(), take_lease(directory) as lease:
         own, left = OwnRecord(directory, directory.record()), None
         with recorded(own, lease) as outcome, _copied(lease.attempt / "log.txt"):
-            formats.write_json(directory.path / "environment.json", provenance.environment(None, None, {}))
+            formats.write_json(
+                directory.path / "environment.json", provenance.environment(None, None, {})
+            )
             with closing(TrackedRun(own, lease, outcome.lost)) as run:
                 try:
                     yield run
@@ -363,10 +402,16 @@ def directory_of(
     Raises QexpError for a run that is at work or done, and for parameters other than its own.
     """
     require_name(name)
-    seed, tags = None if seed is None else require_seed(seed), [tags] if isinstance(tags, str) else list(tags)
+    seed = None if seed is None else require_seed(seed)
+    tags = [tags] if isinstance(tags, str) else list(tags)
     require_valid_annotations(tags, note)
     root, script = _script(workspace.root.absolute())
-    spec = {"type": "tracked", "parameters": plain(parameters, "parameters"), **more, "script": script}
+    spec = {
+        "type": "tracked",
+        "parameters": plain(parameters, "parameters"),
+        **more,
+        "script": script,
+    }
     if found := in_schema(spec, TRACKED.schema()):
         raise SpecError([Problem("qexp.track", *finding) for finding in found])
     prints = {script: files.sha256_of(root / script)} if script else {}
@@ -387,7 +432,9 @@ def directory_of(
         spec=spec,
         digest=digest(spec),
         epochs=epochs if isinstance(epochs, int) and epochs > 0 else 0,
-        overrides=tuple(f"parameters.{key}={json.dumps(value)}" for key, value in spec["parameters"].items()),
+        overrides=tuple(
+            f"parameters.{key}={json.dumps(value)}" for key, value in spec["parameters"].items()
+        ),
         metrics=spec["metrics"],
         files=prints,
         root=root,
@@ -401,9 +448,11 @@ def directory_of(
 def _prepared(plan: Plan, workspace: Workspace, with_seed: bool) -> RunDirectory:
     """A run under the first free name: that of the plan, with its seed or a number."""
     files.make_folder(workspace.runs)
-    # One after the other: what many that start at once write down would else be thrown away by all but one.
+    # One after the other: what many that start at once write down would else be thrown away by all
+    # but one.
     with files.locked(workspace.runs / f".track-{plan.name}", LONGEST_WAIT):
-        if not with_seed:  # repeats count within equal parameters, so that settings are compared seed by seed
+        # repeats count within equal parameters, so that settings are compared seed by seed
+        if not with_seed:
             runs = _recorded(Workspace(workspace.root.absolute()))()
             used = {run["seed"] for run in runs if run["digest"] == plan.digest}
             plan = replace(plan, seed=next(free for free in count() if free not in used))
@@ -424,11 +473,15 @@ def _recorded(workspace: Workspace) -> Callable[[], list[dict[str, Any]]]:
 
 
 def _script(workspace: Path) -> tuple[Path, str]:
-    """The file that Python was started with: a folder, the workspace if it lies there, and its path in it. The path is
-    empty in a notebook and at a prompt.
+    """The file that Python was started with: a folder, the workspace if it lies there, and its path
+    in it. The path is empty in a notebook and at a prompt.
     """
     file = getattr(sys.modules["__main__"], "__file__", None)
-    if file is None or not Path(file).is_file() or any(part.endswith("-packages") for part in Path(file).parts):
+    if (
+        file is None
+        or not Path(file).is_file()
+        or any(part.endswith("-packages") for part in Path(file).parts)
+    ):
         return workspace, ""
     script = Path(file).absolute()
     root = workspace if script.is_relative_to(workspace) else script.parent
@@ -445,4 +498,7 @@ def _require_resumable(directory: RunDirectory, spec: Mapping[str, Any]) -> None
     given, before = spec["parameters"], directory.spec()["parameters"]
     if given and given != before:
         names = sorted(name for name in {*given, *before} if given.get(name) != before.get(name))
-        raise QexpError(f"{directory.name} has other parameters: {', '.join(names)}; leave out `resume` for a new run")
+        raise QexpError(
+            f"{directory.name} has other parameters: {', '.join(names)}; leave out `resume` for a"
+            " new run"
+        )

@@ -1,5 +1,5 @@
-"""Runs of other trackers, read into a workspace as runs of programs: Qanat, MLflow, TensorBoard, Sacred, DVCLive; and
-out to MLflow.
+"""Runs of other trackers, read into a workspace as runs of programs: Qanat, MLflow, TensorBoard,
+Sacred, DVCLive; and out to MLflow.
 
 Experiments of Qanat become experiences.
 """
@@ -68,7 +68,8 @@ class Found(NamedTuple):
 
 
 def import_runs(path: Path, workspace: Workspace, on_run: Counted) -> list[RunDirectory]:
-    """The runs that are new. Raises QexpError before anything is written if one of them cannot be read.
+    """The runs that are new. Raises QexpError before anything is written if one of them cannot be
+    read.
 
     on_run  takes the number of runs that are written, and of all
     """
@@ -84,9 +85,13 @@ def import_runs(path: Path, workspace: Workspace, on_run: Counted) -> list[RunDi
         raise QexpError(str(error)) from None
     except (QexpError, OSError):
         raise
-    except Exception as error:  # whatever other programs' readers, and what they read, come to in a damaged store
+    except (
+        Exception
+    ) as error:  # whatever other programs' readers, and what they read, come to in a damaged store
         words = " ".join(str(error).split())[:200]
-        raise QexpError(f"{path} cannot be read, it may be damaged: {type(error).__name__}: {words}") from error
+        raise QexpError(
+            f"{path} cannot be read, it may be damaged: {type(error).__name__}: {words}"
+        ) from error
     return new
 
 
@@ -98,8 +103,11 @@ def _fill(run: Found, path: Path, name: str, draft: Path) -> None:
     epochs = Merged()
     epochs.add(run.rows)
     lines = epochs.lines()
-    results = results_of(without_position({name: value for row in run.rows for name, value in row.items()}))
-    directory, times = RunDirectory(draft), [datetime.fromtimestamp(at, UTC).isoformat() for at in run.seconds]
+    results = results_of(
+        without_position({name: value for row in run.rows for name, value in row.items()})
+    )
+    directory = RunDirectory(draft)
+    times = [datetime.fromtimestamp(at, UTC).isoformat() for at in run.seconds]
     files.make_folder(directory.results)
     formats.write_json(directory.spec_file, spec)
     formats.write_json(directory.results / RESULTS, results)
@@ -124,7 +132,9 @@ def _fill(run: Found, path: Path, name: str, draft: Path) -> None:
             seconds=round(run.seconds[-1] - run.seconds[0], 3),
             digest=digest(spec),
             results=results,
-            overrides=tuple(f"parameters.{key}={json.dumps(value)}" for key, value in parameters.items()),
+            overrides=tuple(
+                f"parameters.{key}={json.dumps(value)}" for key, value in parameters.items()
+            ),
             imported=Imported(archive=str(path), time=now(), was={"name": run.id, **run.was}),
             epochs=Epochs(done=len(lines)),
         )
@@ -156,13 +166,18 @@ def _cases(value: Any, *words: str) -> dict[str, Any]:
 
 WORDS_OF_PYTHON = {"True": True, "False": False, "None": None}
 WORDS_OF_YAML = {
-    **_cases(None, "", "~", "null"), **_cases(True, "true", "yes", "on"), **_cases(False, "false", "no", "off"),
-    **_cases("inf", ".inf", "+.inf"), **_cases("-inf", "-.inf"), **_cases("nan", ".nan"),
-}  # fmt: skip
+    **_cases(None, "", "~", "null"),
+    **_cases(True, "true", "yes", "on"),
+    **_cases(False, "false", "no", "off"),
+    **_cases("inf", ".inf", "+.inf"),
+    **_cases("-inf", "-.inf"),
+    **_cases("nan", ".nan"),
+}
 """Text → what it stands for; what is not finite is no number in JSON."""
 
 NUMBER = re.compile(
-    r"[+-]?(((0|[1-9][\d_]*)(\.[\d_]*)?|\.\d[\d_]*)([eE][+-]?\d+)?|0x[\da-fA-F_]+|0o[0-7_]+|0b[01_]+)", re.ASCII
+    r"[+-]?(((0|[1-9][\d_]*)(\.[\d_]*)?|\.\d[\d_]*)([eE][+-]?\d+)?|0x[\da-fA-F_]+|0o[0-7_]+|0b[01_]+)",
+    re.ASCII,
 )
 """As Python writes them; not 010, which is eight, ten, or the name of something."""
 
@@ -181,73 +196,124 @@ def _scalar(text: str, words: Mapping[str, Any]) -> Any:
 def _found(path: Path) -> Iterator[Found]:
     if not path.exists():
         raise NotFoundError(f"there is no {path}")
-    database = next((file for file in (path / ".qanat/database.db", path / "mlflow.db", path) if file.is_file()), None)
+    database = next(
+        (
+            file
+            for file in (path / ".qanat/database.db", path / "mlflow.db", path)
+            if file.is_file()
+        ),
+        None,
+    )
     if database is not None:
-        with closing(sqlite3.connect(f"{database.absolute().as_uri()}?mode=ro", uri=True)) as connection:
+        with closing(
+            sqlite3.connect(f"{database.absolute().as_uri()}?mode=ro", uri=True)
+        ) as connection:
             try:
                 tables = {name for (name,) in connection.execute("SELECT name FROM sqlite_master")}
                 if "runs_of_experiments" in tables:
                     return (yield from _of_qanat(database, connection))
             except (sqlite3.Error, ValueError) as error:
-                raise QexpError(f"{database} is not a database of a version of Qanat that is known: {error}") from None
+                raise QexpError(
+                    f"{database} is not a database of a version of Qanat that is known: {error}"
+                ) from None
         if {"alembic_version", "latest_metrics"} <= tables:
             return (yield from _of_mlflow(f"sqlite:///{database.absolute()}"))
     elif any(path.glob("*/meta.yaml")):
         for file in path.rglob("*"):  # MLflow opens whatever has the name of its files
             if "artifacts" not in file.parts and not file.is_dir():
-                files.require_plain(file, MOST_BYTES_OF_YAML if file.suffix == ".yaml" else LARGEST_FILE)
+                files.require_plain(
+                    file, MOST_BYTES_OF_YAML if file.suffix == ".yaml" else LARGEST_FILE
+                )
         return (yield from _of_mlflow(path.absolute().as_uri()))
     elif records := sorted(path.glob("*/run.json")):
         return (yield from _of_sacred(records))
-    elif folders := sorted(file.parents[1] for file in [*path.glob("plots/metrics"), *path.glob("*/plots/metrics")]):
+    elif folders := sorted(
+        file.parents[1] for file in [*path.glob("plots/metrics"), *path.glob("*/plots/metrics")]
+    ):
         return (yield from _of_dvclive(folders))
     elif _event_files(path):
         return (yield from _of_tensorboard(path))
     raise QexpError(
-        f"{path} has no runs of Qanat (.qanat/database.db), MLflow (mlruns, mlflow.db), TensorBoard, Sacred "
-        "(1/run.json) or DVCLive (plots/metrics)"
+        f"{path} has no runs of Qanat (.qanat/database.db), MLflow (mlruns, mlflow.db),"
+        " TensorBoard, Sacred (1/run.json) or DVCLive (plots/metrics)"
     )
 
 
 def _of_qanat(file: Path, database: sqlite3.Connection) -> Iterator[Found]:
-    """A run for each group of parameters; their numbers are in `metrics.jsonl` or `metrics.csv`, if there are any."""
+    """A run for each group of parameters; their numbers are in `metrics.jsonl` or `metrics.csv`, if
+    there are any.
+    """
     groups = defaultdict[int, list[Any]](list)
-    for run, values in database.execute('SELECT run_id, "values" FROM groups_of_parameters ORDER BY id'):
+    for run, values in database.execute(
+        'SELECT run_id, "values" FROM groups_of_parameters ORDER BY id'
+    ):
         groups[run].append(_value(json.loads(values or "{}")))
     tags = defaultdict[int, list[str]](list)
     with suppress(sqlite3.OperationalError):  # an early version had none
-        for run, tag in database.execute("SELECT r.run_id, t.name FROM runs_tags r JOIN tags t ON t.id = r.tag_id"):
+        for run, tag in database.execute(
+            "SELECT r.run_id, t.name FROM runs_tags r JOIN tags t ON t.id = r.tag_id"
+        ):
             tags[run].append(tag)
     for number, experiment, begun, ended, status, folder, note, commit in database.execute(
-        "SELECT r.id, e.name, r.launched, r.finished, r.status, r.storage_path, r.description, r.commit_sha "
-        "FROM runs_of_experiments r JOIN experiments e ON e.id = r.experiment_id ORDER BY r.id"
+        "SELECT r.id, e.name, r.launched, r.finished, r.status, r.storage_path, r.description,"
+        " r.commit_sha FROM runs_of_experiments r JOIN experiments e ON e.id = r.experiment_id"
+        " ORDER BY r.id"
     ):
-        seconds = [datetime.fromisoformat(time).timestamp() for time in (begun, ended) if time] or [0.0]
-        for index, parameters in enumerate((groups[number] or [{}]) if status.upper() in STATES else []):
-            home = file.parent.parent / (folder or "-") / (f"group_{index}" if len(groups[number]) > 1 else "")
-            found = [home / name for name in ("metrics.jsonl", "metrics.csv") if (home / name).is_file()]
+        seconds = [datetime.fromisoformat(time).timestamp() for time in (begun, ended) if time] or [
+            0.0
+        ]
+        for index, parameters in enumerate(
+            (groups[number] or [{}]) if status.upper() in STATES else []
+        ):
+            home = (
+                file.parent.parent
+                / (folder or "-")
+                / (f"group_{index}" if len(groups[number]) > 1 else "")
+            )
+            found = [
+                home / name for name in ("metrics.jsonl", "metrics.csv") if (home / name).is_file()
+            ]
             rows = _rows(found[0]) if found else []
             own = f"{file.resolve()}:{number}.{index}"
             state, was = STATES[status.upper()], {"folder": str(home)} if folder else {}
-            yield Found(own, experiment, parameters, rows, seconds, state, note or "", tags[number], commit, was)
+            yield Found(
+                own,
+                experiment,
+                parameters,
+                rows,
+                seconds,
+                state,
+                note or "",
+                tags[number],
+                commit,
+                was,
+            )
 
 
 # An experiment of Qanat as it is declared, in YAML.
 
 
 def import_experiment(file: Path, workspace: Workspace) -> list[Path]:
-    """Write an experience for an experiment, or for each of its files of parameters, with points if there are several.
+    """Write an experience for an experiment, or for each of its files of parameters, with points if
+    there are several.
 
-    Those files lie in the experiment's folder; its actions are added to qexp.toml. Returns what was written; raises
-    QexpError before that.
+    Those files lie in the experiment's folder; its actions are added to qexp.toml. Returns what was
+    written; raises QexpError before that.
     """
     declared = _yaml(file)
     try:
         name, executable = _name(declared["name"]), declared["executable"]
         home = workspace.root / declared.get("path", file.absolute().parent)
         actions = [one for entry in declared.get("actions", []) for one in entry.values()]
-        commands = {one["name"]: shlex.join([*_words(one), "--storage_path", "{run.path}"]) for one in actions}
-        common = {"type": "command", "description": declared.get("description", ""), "files": [executable]}
+        commands = {
+            one["name"]: shlex.join([*_words(one), "--storage_path", "{run.path}"])
+            for one in actions
+        }
+        common = {
+            "type": "command",
+            "description": declared.get("description", ""),
+            "files": [executable],
+        }
         common["dataset"] = ", ".join(declared.get("datasets", []))
         words = _words(declared)
         if not isinstance(common["description"], str):
@@ -256,21 +322,31 @@ def import_experiment(file: Path, workspace: Workspace) -> list[Path]:
         raise QexpError(f"{file} declares no experiment as Qanat does: {error!r}") from None
     if not (workspace.root / executable).is_file():
         raise QexpError(
-            f"{file}: there is no {executable} in {workspace.root}; make the project a workspace: qexp init --kind bare"
+            f"{file}: there is no {executable} in {workspace.root}; make the project a workspace:"
+            " qexp init --kind bare"
         )
     documents, found = dict[Path, Any](), dict[str, list[dict[str, Any]]]()
     for path in sorted(home.rglob("*.y*ml")):
         if points := _points(path):
             if (own := f"{name}_{_name(path.stem)}") in found:
-                raise QexpError(f"{path}: another file of parameters gives the experience {own} already; rename one")
+                raise QexpError(
+                    f"{path}: another file of parameters gives the experience {own} already;"
+                    " rename one"
+                )
             found[own] = points
     for own, points in (found or {name: [{}]}).items():
         options = [
-            word for key in points[0] if key.startswith("-") for word in (key, f"{{parameters.{_parameter(key)}}}")
+            word
+            for key in points[0]
+            if key.startswith("-")
+            for word in (key, f"{{parameters.{_parameter(key)}}}")
         ]
         others = [f"{{parameters.{key}}}" for key in points[0] if not key.startswith("-")]
         values = [{_parameter(key): value for key, value in point.items()} for point in points]
-        command = {"command": [*words, *others, *options, "--storage_path", "{run}"], "parameters": values[0]}
+        command = {
+            "command": [*words, *others, *options, "--storage_path", "{run}"],
+            "parameters": values[0],
+        }
         documents[workspace.specs / f"experiences/{own}.json"] = {**common, **command}
         if len(values) > 1:
             documents[workspace.specs / f"points/{own}.json"] = [
@@ -284,7 +360,10 @@ def import_experiment(file: Path, workspace: Workspace) -> list[Path]:
         files.make_folder(path.parent)
         formats.write_json(path, document)
     if new:
-        tables = [f"\n[actions.{json.dumps(one)}]\ncommand = {json.dumps(command)}\n" for one, command in new.items()]
+        tables = [
+            f"\n[actions.{json.dumps(one)}]\ncommand = {json.dumps(command)}\n"
+            for one, command in new.items()
+        ]
         before = settings.read_bytes() if settings.is_file() else b""
         files.write_bytes(settings, before + "".join(tables).encode())
     return [*documents, *([settings] if new else [])]
@@ -297,11 +376,15 @@ def _words(declared: dict[str, Any]) -> list[str]:
 
 
 MOST_BYTES_OF_YAML, MOST_VALUES_OF_YAML = 1_000_000, 100_000
-"""The second, when all that is repeated by aliases is written out: a few hundred bytes can stand for billions."""
+"""The second, when all that is repeated by aliases is written out: a few hundred bytes can stand
+for billions.
+"""
 
 
 def _yaml(file: Path, scalar: Callable[[str], Any] = str) -> Any:
-    """A document, with what each of its scalars is for a function of its text: for YAML itself `no` is false."""
+    """A document, with what each of its scalars is for a function of its text: for YAML itself `no`
+    is false.
+    """
     with extra("qanat"):
         import yaml
 
@@ -309,15 +392,20 @@ def _yaml(file: Path, scalar: Callable[[str], Any] = str) -> Any:
 
     def read(node: Any) -> Any:
         if next(count) > MOST_VALUES_OF_YAML:
-            raise ValueError(f"more than {MOST_VALUES_OF_YAML:,} values, with those that its aliases repeat")
+            raise ValueError(
+                f"more than {MOST_VALUES_OF_YAML:,} values, with those that its aliases repeat"
+            )
         if isinstance(node, yaml.SequenceNode):
             return [read(one) for one in node.value]
         if not isinstance(node, yaml.MappingNode):
-            return node.value if node.style else scalar(node.value)  # what is in quotation marks is a text
+            # what is in quotation marks is a text
+            return node.value if node.style else scalar(node.value)
         merged = dict[str, Any]()
         for key, value in node.value:
             if key.value == "<<":
-                for one in reversed(value.value if isinstance(value, yaml.SequenceNode) else [value]):
+                for one in reversed(
+                    value.value if isinstance(value, yaml.SequenceNode) else [value]
+                ):
                     merged |= read(one)
         return merged | {key.value: read(value) for key, value in node.value if key.value != "<<"}
 
@@ -328,21 +416,38 @@ def _yaml(file: Path, scalar: Callable[[str], Any] = str) -> Any:
         raise NotFoundError(f"there is no {file}") from None
     except DamagedError as error:
         raise QexpError(str(error)) from None
-    except (yaml.YAMLError, OSError, ValueError, TypeError, AttributeError, RecursionError) as error:
+    except (
+        yaml.YAMLError,
+        OSError,
+        ValueError,
+        TypeError,
+        AttributeError,
+        RecursionError,
+    ) as error:
         raise QexpError(f"{file} cannot be read: {' '.join(str(error).split())}") from None
 
 
 def _points(file: Path) -> list[dict[str, Any]]:
-    """The groups of parameters of a file, as Qanat makes them: each with each value of a range; none of other files."""
+    """The groups of parameters of a file, as Qanat makes them: each with each value of a range;
+    none of other files.
+    """
     document = _yaml(file)
     if not isinstance(document, dict) or not document.keys() & {"fixed_args", "varying_args"}:
         return []
     try:
         varying = document.get("varying_args", {})
         ranges = _arguments(varying.get("range", {}))
-        steps = [{key: value} for key, numbers in ranges.items() for value in _steps(*json.loads(numbers))] or [{}]
+        steps = [
+            {key: value}
+            for key, numbers in ranges.items()
+            for value in _steps(*json.loads(numbers))
+        ] or [{}]
         groups = [_arguments(group) for group in varying.get("groups", [])] or [{}]
-        points = [{**_arguments(document.get("fixed_args", {})), **group, **step} for step in steps for group in groups]
+        points = [
+            {**_arguments(document.get("fixed_args", {})), **group, **step}
+            for step in steps
+            for group in groups
+        ]
     except (TypeError, AttributeError, ValueError, OverflowError) as error:
         raise QexpError(f"{file} has no parameters as Qanat reads them: {error}") from None
     if any(point.keys() != points[0].keys() for point in points):
@@ -352,14 +457,22 @@ def _points(file: Path) -> list[dict[str, Any]]:
 
 def _arguments(given: dict[str, Any]) -> dict[str, Any]:
     """Option, or `pos_0` → value. A list is the word that Qanat makes of it."""
-    named = {f"pos_{key}": value for key, value in given.get("positional", {}).items()} | given.get("options", {})
-    return {key: f"[{', '.join(one)}]" if isinstance(one, list) else _value(one) for key, one in named.items()}
+    named = {f"pos_{key}": value for key, value in given.get("positional", {}).items()} | given.get(
+        "options", {}
+    )
+    return {
+        key: f"[{', '.join(one)}]" if isinstance(one, list) else _value(one)
+        for key, one in named.items()
+    }
 
 
 def _steps(start: float, stop: float, step: float) -> list[float]:
     if not step > 0:
         raise ValueError(f"a range with steps of {step} has no end")
-    return [parse_value(f"{start + step * count:.12g}", "") for count in range(math.ceil((stop - start) / step))]
+    return [
+        parse_value(f"{start + step * count:.12g}", "")
+        for count in range(math.ceil((stop - start) / step))
+    ]
 
 
 Point = tuple[float, ...]
@@ -367,7 +480,9 @@ Point = tuple[float, ...]
 
 
 def _append(curve: list[Point], point: Point) -> None:
-    """In the order of time; a step that falls ends what came later, of a program that crashed and went on."""
+    """In the order of time; a step that falls ends what came later, of a program that crashed and
+    went on.
+    """
     while curve and curve[-1][0] >= point[0]:
         curve.pop()
     curve.append(point)
@@ -378,11 +493,13 @@ def _by_step(numbers: Iterable[tuple[float, str, float]]) -> list[Row]:
     rows = defaultdict[float, dict[str, float]](dict)
     for step, name, number in numbers:
         rows[step][name] = number
-    return [{**rows[step], "epoch": step} for step in sorted(rows)]  # whatever the tracker calls an epoch
+    # whatever the tracker calls an epoch
+    return [{**rows[step], "epoch": step} for step in sorted(rows)]
 
 
 def _client(uri: str) -> MlflowClient:
-    os.environ.setdefault("MLFLOW_ALLOW_FILE_STORE", "true")  # else it refuses the folders that it wrote for years
+    # else it refuses the folders that it wrote for years
+    os.environ.setdefault("MLFLOW_ALLOW_FILE_STORE", "true")
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
     with extra("mlflow"):
         import sqlalchemy  # noqa: F401 - which the slim MLflow needs for databases
@@ -407,25 +524,51 @@ def _of_mlflow(uri: str) -> Iterator[Found]:
                     for key in data.metrics
                     for step, number in _counted(client.get_metric_history(info.run_id, key))
                 )
-                parameters = {key: _scalar(text, WORDS_OF_PYTHON) for key, text in data.params.items()}
-                seconds = [time / 1000 for time in (info.start_time, info.end_time) if time] or [0.0]
-                note = ": ".join(filter(None, (info.run_name, data.tags.get("mlflow.note.content"))))
-                others = [(key, tag) for key, tag in data.tags.items() if not key.startswith(("mlflow.", "qexp."))]
+                parameters = {
+                    key: _scalar(text, WORDS_OF_PYTHON) for key, text in data.params.items()
+                }
+                seconds = [time / 1000 for time in (info.start_time, info.end_time) if time] or [
+                    0.0
+                ]
+                note = ": ".join(
+                    filter(None, (info.run_name, data.tags.get("mlflow.note.content")))
+                )
+                others = [
+                    (key, tag)
+                    for key, tag in data.tags.items()
+                    if not key.startswith(("mlflow.", "qexp."))
+                ]
                 tags = [*data.tags.get("qexp.tags", "").split(), *map("_".join, others)]
-                parent, commit = (data.tags.get(f"mlflow.{name}") for name in ("parentRunId", "source.git.commit"))
+                parent, commit = (
+                    data.tags.get(f"mlflow.{name}") for name in ("parentRunId", "source.git.commit")
+                )
                 was = {"folder": info.artifact_uri} | ({"parent": parent} if parent else {})
                 state = STATES[info.status]
                 yield Found(
-                    info.run_id, experiment.name, parameters, rows, seconds, state, note, tags, commit, was
-                )  # fmt: skip
+                    info.run_id,
+                    experiment.name,
+                    parameters,
+                    rows,
+                    seconds,
+                    state,
+                    note,
+                    tags,
+                    commit,
+                    was,
+                )
     except MlflowException as error:
         raise QexpError(f"MLflow cannot read {uri}: {str(error).splitlines()[0]}") from None
 
 
 def _counted(history: Sequence[Metric]) -> list[Point]:
-    """The steps and numbers of a metric, which are counted in the order of time if it was logged without steps."""
+    """The steps and numbers of a metric, which are counted in the order of time if it was logged
+    without steps.
+    """
     if len(history) > 1 and not any(one.step for one in history):
-        return [(at, one.value) for at, one in enumerate(sorted(history, key=lambda one: one.timestamp), start=1)]
+        return [
+            (at, one.value)
+            for at, one in enumerate(sorted(history, key=lambda one: one.timestamp), start=1)
+        ]
     return [(one.step, one.value) for one in history]
 
 
@@ -436,25 +579,44 @@ def _event_files(path: Path) -> list[Path]:
 def _of_tensorboard(path: Path) -> Iterator[Found]:
     found, sessions = _event_files(path), defaultdict[Path, list[Path]](list)
     folders = sorted({file.parent for file in found})
-    read = {folder: _events([file for file in found if file.parent == folder]) for folder in folders}
+    read = {
+        folder: _events([file for file in found if file.parent == folder]) for folder in folders
+    }
     for folder in [folder for folder in folders if read[folder][0] and folder.parent in read]:
         sessions[folder.parent].append(folder)
     for folder, (first, *others) in reversed(sessions.items()):
         (own, numbers), (below, more) = read[folder], read[first]
         if not own and not numbers:  # of a writer whose sessions are the runs
             del read[folder]
-        elif numbers and not others and len({number[1] for number in more}) < 2:  # by `add_hparams`, of the run itself
+        elif (
+            numbers and not others and len({number[1] for number in more}) < 2
+        ):  # by `add_hparams`, of the run itself
             last = numbers[-1][1]
-            read[folder] = {**own, **below}, [*numbers, *((at, last, name, number) for at, _, name, number in more)]
+            read[folder] = (
+                {**own, **below},
+                [*numbers, *((at, last, name, number) for at, _, name, number in more)],
+            )
             del read[first]
     for folder, (parameters, numbers) in read.items():
-        rows, seconds = _by_step(number[1:] for number in numbers), sorted(number[0] for number in numbers) or [0.0]
+        rows = _by_step(number[1:] for number in numbers)
+        seconds = sorted(number[0] for number in numbers) or [0.0]
         note, place = folder.relative_to(path).as_posix(), str(folder.resolve())
-        yield Found(place, path.resolve().name, parameters, rows, seconds, State.DONE, note, was={"folder": place})
+        yield Found(
+            place,
+            path.resolve().name,
+            parameters,
+            rows,
+            seconds,
+            State.DONE,
+            note,
+            was={"folder": place},
+        )
 
 
 def _events(found: list[Path]) -> tuple[dict[str, Any], list[tuple[float, float, str, float]]]:
-    """Hyper-parameters; and times, steps, names and numbers, as TensorBoard itself reads them after a restart."""
+    """Hyper-parameters; and times, steps, names and numbers, as TensorBoard itself reads them after
+    a restart.
+    """
     from tensorboard.backend.event_processing.event_file_loader import EventFileLoader
     from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
     from tensorboard.util.tensor_util import make_ndarray
@@ -467,16 +629,30 @@ def _events(found: list[Path]) -> tuple[dict[str, Any], list[tuple[float, float,
         for value in event.summary.value:
             if (about := value.metadata.plugin_data).plugin_name == "hparams":
                 given = HParamsPluginData.FromString(about.content).session_start_info.hparams
-                parameters |= {name: getattr(one, one.WhichOneof("kind")) for name, one in given.items()}
-            elif value.HasField("tensor") and (array := make_ndarray(value.tensor)).size == 1 and array.dtype != object:
+                parameters |= {
+                    name: getattr(one, one.WhichOneof("kind")) for name, one in given.items()
+                }
+            elif (
+                value.HasField("tensor")
+                and (array := make_ndarray(value.tensor)).size == 1
+                and array.dtype != object
+            ):
                 _append(curves[value.tag], (event.step, float(array.item()), event.wall_time))
-    numbers = sorted((time, step, tag, number) for tag, curve in curves.items() for step, number, time in curve)
-    whole = {name: int(one) for name, one in parameters.items() if isinstance(one, float) and one.is_integer()}
+    numbers = sorted(
+        (time, step, tag, number) for tag, curve in curves.items() for step, number, time in curve
+    )
+    whole = {
+        name: int(one)
+        for name, one in parameters.items()
+        if isinstance(one, float) and one.is_integer()
+    }
     return _value({**parameters, **whole}), numbers
 
 
 def _of_sacred(records: Sequence[Path]) -> Iterator[Found]:
-    """Of its FileStorageObserver. The numbers that the program returned are those of its last step."""
+    """Of its FileStorageObserver. The numbers that the program returned are those of its last
+    step.
+    """
     for file in records:
         about, folder = _json_in(file), file.parent
         if "experiment" not in about:
@@ -492,10 +668,15 @@ def _of_sacred(records: Sequence[Path]) -> Iterator[Found]:
         ]
         config = _value(config)
         result = about.get("result")
-        rows = [*_by_step(numbers), *_numbers(result if isinstance(result, dict) else {"result": result})]
+        rows = [
+            *_by_step(numbers),
+            *_numbers(result if isinstance(result, dict) else {"result": result}),
+        ]
         times = [about["start_time"], about.get("stop_time") or about["heartbeat"]]
         seconds = [datetime.fromisoformat(time).replace(tzinfo=UTC).timestamp() for time in times]
-        own, name, note = str(folder.resolve()), about["experiment"]["name"], about["meta"].get("comment") or ""
+        own = str(folder.resolve())
+        name = about["experiment"]["name"]
+        note = about["meta"].get("comment") or ""
         commit = next((one["commit"] for one in about["experiment"].get("repositories", [])), None)
         state, was = STATES[about["status"]], {"folder": own}
         yield Found(own, name, config, rows, seconds, state, note, commit=commit, was=was)
@@ -503,16 +684,20 @@ def _of_sacred(records: Sequence[Path]) -> Iterator[Found]:
 
 def _of_dvclive(folders: Sequence[Path]) -> Iterator[Found]:
     for folder in folders:
-        curves, numbers = sorted((folder / "plots/metrics").rglob("*.tsv")), list[tuple[float, str, float]]()
+        curves = sorted((folder / "plots/metrics").rglob("*.tsv"))
+        numbers = list[tuple[float, str, float]]()
         for file in curves:
-            name, curve = file.relative_to(folder / "plots/metrics").with_suffix("").as_posix(), list[Point]()
+            name = file.relative_to(folder / "plots/metrics").with_suffix("").as_posix()
+            curve = list[Point]()
             for row in _rows(file):
                 if len(row) > 1:  # else the number is missing
                     _append(curve, (row["step"], list(row.values())[-1]))
             numbers += [(step, name, number) for step, number in curve]
         rows = [*_by_step(numbers), *_numbers(_json_in(folder / "metrics.json"))]
         there = os.path.lexists(folder / "params.yaml")
-        given = _yaml(folder / "params.yaml", partial(_scalar, words=WORDS_OF_YAML)) if there else {}
+        given = (
+            _yaml(folder / "params.yaml", partial(_scalar, words=WORDS_OF_YAML)) if there else {}
+        )
         parameters = given if isinstance(given, dict) else {}  # an empty file
         seconds = sorted(file.stat().st_mtime for file in curves) or [0.0]  # it keeps no times
         own, experiment = str(folder.resolve()), folder.resolve().parent.name
@@ -525,7 +710,11 @@ LARGEST_FILE = 250_000_000
 
 def _json_in(file: Path) -> dict[str, Any]:
     """A document of Sacred or DVCLive; empty if there is none."""
-    return json.loads(files.read_bytes(file, LARGEST_FILE), object_hook=_unpickled) if os.path.lexists(file) else {}
+    return (
+        json.loads(files.read_bytes(file, LARGEST_FILE), object_hook=_unpickled)
+        if os.path.lexists(file)
+        else {}
+    )
 
 
 def _rows(file: Path) -> list[Row]:
@@ -541,7 +730,11 @@ def _unpickled(document: dict[str, Any]) -> Any:
 
 def _numbers(document: dict[str, Any]) -> list[Row]:
     """Those of a document as a further row of the last step, if there are any."""
-    row = {name: float(value) for name, value in leaves(document) if is_number(value) and name not in POSITIONS}
+    row = {
+        name: float(value)
+        for name, value in leaves(document)
+        if is_number(value) and name not in POSITIONS
+    }
     return [row] if row else []
 
 
@@ -555,29 +748,58 @@ LONGEST_WAIT = 600.0
 def export_to_mlflow(directory: RunDirectory, file: Path) -> None:
     """Add a run to a database of MLflow. Raises QexpError if it has it already."""
     files.make_folder(file.parent)
-    with files.writing(file), files.locked(file, LONGEST_WAIT):  # else one that is at work seems to have been killed
+    # else one that is at work seems to have been killed
+    with files.writing(file), files.locked(file, LONGEST_WAIT):
         _export(directory, file)
 
 
 def _export(directory: RunDirectory, file: Path) -> None:
-    client, record, lines = _client(f"sqlite:///{file.absolute()}"), directory.record(), directory.metrics()
+    client = _client(f"sqlite:///{file.absolute()}")
+    record = directory.record()
+    lines = directory.metrics()
     from mlflow.entities import Metric, Param
     from mlflow.exceptions import MlflowException
 
-    times = [datetime.fromisoformat(at or record.created).timestamp() for at in (record.started, record.ended)]
+    times = [
+        datetime.fromisoformat(at or record.created).timestamp()
+        for at in (record.started, record.ended)
+    ]
     begun, ended = (int(1000 * at) for at in times)
-    numbers = [Metric(name, value, ended, len(lines)) for name, value in leaves(record.results) if value is not None]
+    numbers = [
+        Metric(name, value, ended, len(lines))
+        for name, value in leaves(record.results)
+        if value is not None
+    ]
     for line in lines:
         at = begun + (ended - begun) * line["epoch"] // len(lines)  # even times, as a line has none
-        of_line = leaves({part: line.get(part) for part in ("train", "validation", "test", "learning_rate")})
-        numbers += [Metric(key.replace(".", "/"), one, at, line["epoch"]) for key, one in of_line if one is not None]
-    parameters = [Param(re.sub(r"[^\w./ -]", "_", name), str(value)[:6000]) for name, value in leaves(directory.spec())]
-    tags = {"qexp.created": record.created, "qexp.state": record.state.value, "qexp.seed": str(record.seed)}
-    tags |= {"qexp.digest": record.digest, "qexp.tags": " ".join(record.tags), "mlflow.note.content": record.note}
+        of_line = leaves(
+            {part: line.get(part) for part in ("train", "validation", "test", "learning_rate")}
+        )
+        numbers += [
+            Metric(key.replace(".", "/"), one, at, line["epoch"])
+            for key, one in of_line
+            if one is not None
+        ]
+    parameters = [
+        Param(re.sub(r"[^\w./ -]", "_", name), str(value)[:6000])
+        for name, value in leaves(directory.spec())
+    ]
+    tags = {
+        "qexp.created": record.created,
+        "qexp.state": record.state.value,
+        "qexp.seed": str(record.seed),
+    }
+    tags |= {
+        "qexp.digest": record.digest,
+        "qexp.tags": " ".join(record.tags),
+        "mlflow.note.content": record.note,
+    }
     try:
         there = client.get_experiment_by_name(record.experience)
         artifacts = (file.absolute().parent / "mlartifacts").as_uri()
-        where = there.experiment_id if there else client.create_experiment(record.experience, artifacts)
+        where = (
+            there.experiment_id if there else client.create_experiment(record.experience, artifacts)
+        )
         same = f"attributes.run_name = '{record.name}' AND tags.`qexp.created` = '{record.created}'"
         for earlier in client.search_runs([where], same):
             if earlier.info.status != "RUNNING":
@@ -588,7 +810,11 @@ def _export(directory: RunDirectory, file: Path) -> None:
             client.log_batch(run, numbers, parameters)
             for path in [*directory.path.glob("*.json"), *directory.results.rglob("*")]:
                 if path.is_file() and path.stat().st_size <= MOST_BYTES:
-                    client.log_artifact(run, str(path), path.parent.relative_to(directory.path).as_posix().strip("."))
+                    client.log_artifact(
+                        run,
+                        str(path),
+                        path.parent.relative_to(directory.path).as_posix().strip("."),
+                    )
         except BaseException:
             client.delete_run(run)
             raise

@@ -1,4 +1,6 @@
-"""Simulated datasets: parameters drawn from distributions, and images of them, simulated in batches."""
+"""Simulated datasets: parameters drawn from distributions, and images of them, simulated in
+batches.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +16,13 @@ from torch import Tensor
 from qexp.base.quantities import QUANTITIES, Quantities, base_name, quantity
 from qexp.base.seeds import Seeds
 from qexp.errors import DatasetError
-from qexp.simulation.distributions import Distribution, Interval, divide, gaps, sample as intervals_sample
+from qexp.simulation.distributions import (
+    Distribution,
+    Interval,
+    divide,
+    gaps,
+    sample as intervals_sample,
+)
 from qexp.simulation.generators import Generator, Viewing
 from qexp.simulation.noise import Grid, Layout, Points
 from qexp.simulation.noise_models import NoiseModel
@@ -32,7 +40,9 @@ Intervals = Mapping[str, Sequence[Interval]]
 """Varying variable → its quantile intervals in one part (training, validation or test)."""
 
 Part = Any
-"""What a dataset draws the samples of a part from: `Intervals`, or the numbers of simulations that exist."""
+"""What a dataset draws the samples of a part from: `Intervals`, or the numbers of simulations that
+exist.
+"""
 
 
 class Model(Protocol):
@@ -43,7 +53,9 @@ class Model(Protocol):
         """Parameter → the least and the greatest value for which it is used, in SI units."""
 
     def __call__(self, values: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
-        """Image → (batch, channel, height, width), of parameters, (batch,) or (1,) each, in SI units."""
+        """Image → (batch, channel, height, width), of parameters, (batch,) or (1,) each, in SI
+        units.
+        """
 
     def in_words(self) -> str:
         """What it is, and how large its errors are."""
@@ -54,8 +66,8 @@ class GeneratedDataset:
     """Samples of simulated images and the values that made them.
 
     fixed          variable → value in the variable's unit; may include `noise` [m]
-    held_out       varying variable → the quantile intervals that are left to the test part, ordered and disjoint; if
-                   there are none, each part has the whole distribution
+    held_out       varying variable → the quantile intervals that are left to the test part, ordered
+                   and disjoint; if there are none, each part has the whole distribution
     distributions  varying variable → its distribution
     quantities     the units of variables
     origin         keys of its document that say what its files hold, such as their hash
@@ -75,11 +87,15 @@ class GeneratedDataset:
     warnings: list[str] = field(default_factory=list, init=False)
 
     simulates: ClassVar[bool] = True
-    """Whether a model makes the images of any values, and new samples whenever they are asked for."""
+    """Whether a model makes the images of any values, and new samples whenever they are asked
+    for.
+    """
 
     def __post_init__(self) -> None:
         self.height, self.width = self.size
-        self.held_out = {name: [(low, high) for low, high in ranges] for name, ranges in self.held_out.items()}
+        self.held_out = {
+            name: [(low, high) for low, high in ranges] for name, ranges in self.held_out.items()
+        }
         self.test: Intervals = {name: ranges or [WHOLE] for name, ranges in self.held_out.items()}
 
     @property
@@ -97,17 +113,27 @@ class GeneratedDataset:
         return quantity(variable, self.quantities).si_factor
 
     def with_only_fixed(self, fixed: Mapping[str, float]) -> GeneratedDataset:
-        """The same dataset with only these values fixed; `observe` then takes the values of all other variables."""
+        """The same dataset with only these values fixed; `observe` then takes the values of all
+        other variables.
+        """
         return replace(self, fixed=fixed, held_out={})
 
     def with_fixed(self, values: Mapping[str, float]) -> GeneratedDataset:
         """The same dataset with some of its varying variables fixed at these values."""
         held_out = {name: ranges for name, ranges in self.held_out.items() if name not in values}
-        varying = {name: distribution for name, distribution in self.distributions.items() if name not in values}
-        return replace(self, fixed={**self.fixed, **values}, held_out=held_out, distributions=varying)
+        varying = {
+            name: distribution
+            for name, distribution in self.distributions.items()
+            if name not in values
+        }
+        return replace(
+            self, fixed={**self.fixed, **values}, held_out=held_out, distributions=varying
+        )
 
     def shapes(self) -> dict[str, tuple[int, ...]]:
-        """Every variable of a sample and its shape without the batch: (channel, height, width), or (1,)."""
+        """Every variable of a sample and its shape without the batch: (channel, height, width), or
+        (1,).
+        """
         shapes: dict[str, tuple[int, ...]] = {}
         for image in self.images:
             view = self.view(image)
@@ -126,8 +152,13 @@ class GeneratedDataset:
         return [self.view(image).name for image in self.images]
 
     def parts(self, shares: Sequence[float], seeds: Seeds) -> dict[str, Part]:
-        """Divide the quantiles that are not held out for the test part between training and validation."""
-        divided = {name: divide(test, shares, seeds.numpy("split", name)) for name, test in self.held_out.items()}
+        """Divide the quantiles that are not held out for the test part between training and
+        validation.
+        """
+        divided = {
+            name: divide(test, shares, seeds.numpy("split", name))
+            for name, test in self.held_out.items()
+        }
         return {
             "train": {name: parts[0] for name, parts in divided.items()},
             "validation": {name: parts[1] for name, parts in divided.items()},
@@ -153,11 +184,14 @@ class GeneratedDataset:
     def seen_in_words(self) -> tuple[str, str]:
         """What is said of a sample, and of several, that are `seen`."""
         names = " and ".join(self.test)
-        return f"lies in the training intervals of {names}", f"lie in the training intervals of {names}"
+        return (
+            f"lies in the training intervals of {names}",
+            f"lie in the training intervals of {names}",
+        )
 
     def seen(self, samples: Mapping[str, Values], parts: Mapping[str, Part]) -> NDArray[np.bool_]:
-        """Whether samples, (sample,) each in single precision, lie among those that a run draws for training or
-        validation, in all varying variables.
+        """Whether samples, (sample,) each in single precision, lie among those that a run draws for
+        training or validation, in all varying variables.
 
         parts  of that run
         """
@@ -165,9 +199,16 @@ class GeneratedDataset:
         for name in self.test:
             # A value at an edge is rounded to either side of it.
             edge = np.finfo(np.float32).eps * np.abs(samples[name])
-            of_gaps = [self.distributions[name].quantile(np.asarray(gap)) for gap in gaps(self.held_out[name])]
+            of_gaps = [
+                self.distributions[name].quantile(np.asarray(gap))
+                for gap in gaps(self.held_out[name])
+            ]
             inside &= np.any(
-                [(samples[name] > low + edge) & (samples[name] < high - edge) for low, high in of_gaps], axis=0
+                [
+                    (samples[name] > low + edge) & (samples[name] < high - edge)
+                    for low, high in of_gaps
+                ],
+                axis=0,
             )
         return inside
 
@@ -176,16 +217,28 @@ class GeneratedDataset:
         return count
 
     def sample(
-        self, part: Part, count: int, seeds: Seeds, purpose: Sequence[str | int], device: torch.device
+        self,
+        part: Part,
+        count: int,
+        seeds: Seeds,
+        purpose: Sequence[str | int],
+        device: torch.device,
     ) -> dict[str, Tensor]:
-        """Draw `count` samples of a part: variable → (count, channel, height, width) or (count, 1)."""
-        return self.observe(self.values(part, count, seeds, purpose), seeds.torch(device, *purpose, "noise"))
+        """Draw `count` samples of a part: variable → (count, channel, height, width) or (count,
+        1).
+        """
+        return self.observe(
+            self.values(part, count, seeds, purpose), seeds.torch(device, *purpose, "noise")
+        )
 
-    def values(self, part: Part, count: int, seeds: Seeds, purpose: Sequence[str | int]) -> dict[str, Values]:
+    def values(
+        self, part: Part, count: int, seeds: Seeds, purpose: Sequence[str | int]
+    ) -> dict[str, Values]:
         """The values of the varying variables of `sample`, (count,) each, in the variable's unit.
 
-        Values that are together impossible, such as of a source that breaks the surface, are drawn again, each time
-        from a random stream of its own; `redrawn` counts them. Raises DatasetError if that never ends.
+        Values that are together impossible, such as of a source that breaks the surface, are drawn
+        again, each time from a random stream of its own; `redrawn` counts them. Raises DatasetError
+        if that never ends.
         """
         drawn = self._drawn(part, count, seeds, purpose)
         for attempt in range(1, MOST_DRAWS):
@@ -193,11 +246,17 @@ class GeneratedDataset:
             if not wrong.any():
                 return drawn
             self.redrawn += int(wrong.sum())
-            for name, values in self._drawn(part, int(wrong.sum()), seeds, (*purpose, "again", attempt)).items():
+            for name, values in self._drawn(
+                part, int(wrong.sum()), seeds, (*purpose, "again", attempt)
+            ).items():
                 drawn[name][wrong] = values
-        raise DatasetError([(("varyings",), f"no possible values in {MOST_DRAWS:,} draws: {self.why_not(drawn)}")])
+        raise DatasetError(
+            [(("varyings",), f"no possible values in {MOST_DRAWS:,} draws: {self.why_not(drawn)}")]
+        )
 
-    def _drawn(self, part: Intervals, count: int, seeds: Seeds, purpose: Sequence[str | int]) -> dict[str, Values]:
+    def _drawn(
+        self, part: Intervals, count: int, seeds: Seeds, purpose: Sequence[str | int]
+    ) -> dict[str, Values]:
         drawn = {}
         for name, ranges in part.items():
             # Neither 0 nor 1, where the quantile functions of many distributions are infinite.
@@ -212,7 +271,9 @@ class GeneratedDataset:
             possible &= ~unmet
         return possible
 
-    def impossible(self, part: Intervals, count: int, seeds: Seeds, purpose: Sequence[str | int]) -> tuple[float, str]:
+    def impossible(
+        self, part: Intervals, count: int, seeds: Seeds, purpose: Sequence[str | int]
+    ) -> tuple[float, str]:
         """The share of the draws of a part that are impossible, and what they would have to be."""
         drawn = self._drawn(part, count, seeds, purpose)
         return 1 - float(self.possible(drawn, count).mean()), self.why_not(drawn)
@@ -234,14 +295,24 @@ class GeneratedDataset:
 
     def _in_si(self, values: Mapping[str, Values]) -> dict[str, Values]:
         """All variables, (1,) if fixed, in SI units."""
-        return {name: value * self.si_factor(name) for name, value in self._with_fixed_values(values).items()}
+        return {
+            name: value * self.si_factor(name)
+            for name, value in self._with_fixed_values(values).items()
+        }
 
-    def as_simulated(self, values: Mapping[str, Values], device: torch.device | str = "cpu") -> dict[str, Tensor]:
+    def as_simulated(
+        self, values: Mapping[str, Values], device: torch.device | str = "cpu"
+    ) -> dict[str, Tensor]:
         """The same as a generator takes them, in single precision."""
-        return {name: torch.from_numpy(value).float().to(device) for name, value in self._in_si(values).items()}
+        return {
+            name: torch.from_numpy(value).float().to(device)
+            for name, value in self._in_si(values).items()
+        }
 
     def pixel_sizes(self, image: str, values: Mapping[str, Values]) -> tuple[Values, Values]:
-        """Width and height of the pixels of an image [m], (count,) or (1,), for values as `observe` takes them."""
+        """Width and height of the pixels of an image [m], (count,) or (1,), for values as `observe`
+        takes them.
+        """
         si = {name: torch.from_numpy(value) for name, value in self._in_si(values).items()}
         width, height = self.generator.pixel_sizes(image, si)
         return width.numpy(), height.numpy()
@@ -251,12 +322,16 @@ class GeneratedDataset:
         return 0.0, 0.0
 
     def observe(
-        self, values: Mapping[str, np.ndarray], random: torch.Generator, signals: dict[str, Tensor] | None = None
+        self,
+        values: Mapping[str, np.ndarray],
+        random: torch.Generator,
+        signals: dict[str, Tensor] | None = None,
     ) -> dict[str, Tensor]:
-        """Simulate observations for given values of the varying variables, (count,) each in the variable's unit.
+        """Simulate observations for given values of the varying variables, (count,) each in the
+        variable's unit.
 
-        `random` draws the noise; the samples are made on its device. `signals` are those of the values if they are
-        known, and are changed. Raises DatasetError for impossible values.
+        `random` draws the noise; the samples are made on its device. `signals` are those of the
+        values if they are known, and are changed. Raises DatasetError for impossible values.
         """
         device, count = random.device, len(next(iter(values.values())))
         if not self.possible(values, count).all():
@@ -264,27 +339,41 @@ class GeneratedDataset:
         si = self.as_simulated(values, device)
         noise_level = si.pop("noise", torch.zeros(1, device=device))
         images = self._simulated(si, count) if signals is None else signals
-        errors = {name: of_view for name in images if (of_view := self.view(name).errors) is not None}
+        errors = {
+            name: of_view for name in images if (of_view := self.view(name).errors) is not None
+        }
         streams = Seeds(_number_from(random.clone_state())) if errors else None
-        scattered = {name: image for name, image in images.items() if self.view(name).measures != GNSS}
+        scattered = {
+            name: image for name, image in images.items() if self.view(name).measures != GNSS
+        }
         masks = self.noise.add(scattered, lambda image: self.layout(image, si), noise_level, random)
         if streams is not None:
             _number_from(random)  # the next samples have other errors
             for name, deviations in errors.items():
-                normal = torch.randn(images[name].shape, generator=streams.torch(device, "errors", name), device=device)
+                normal = torch.randn(
+                    images[name].shape,
+                    generator=streams.torch(device, "errors", name),
+                    device=device,
+                )
                 images[name].addcmul_(normal, deviations.to(normal).T[:, :, None])
         for name, image in images.items():
             if (mask := self.view(name).mask(self.size)) is not None:
                 masks[name] = (
-                    masks[name] * mask.to(image) if name in masks else mask.to(image).expand(count, -1, -1, -1)
+                    masks[name] * mask.to(image)
+                    if name in masks
+                    else mask.to(image).expand(count, -1, -1, -1)
                 )
                 image.mul_(masks[name])
         numbers = self._with_fixed_values(values).items()
-        scalars = {name: torch.from_numpy(value).float().to(device).expand(count)[:, None] for name, value in numbers}
+        scalars = {
+            name: torch.from_numpy(value).float().to(device).expand(count)[:, None]
+            for name, value in numbers
+        }
         return {**images, **{mask_of(image): mask for image, mask in masks.items()}, **scalars}
 
     def signals(self, values: Mapping[str, np.ndarray]) -> dict[str, Tensor]:
-        """Images for values as `observe` takes them, without noise and errors, and with nothing hidden.
+        """Images for values as `observe` takes them, without noise and errors, and with nothing
+        hidden.
 
         The values must be possible.
         """
@@ -297,7 +386,9 @@ class GeneratedDataset:
         return {name: _of_each(image, count) for name, image in simulated.items()}
 
     def layout(self, image: str, values: Mapping[str, Tensor]) -> Layout:
-        """Where the pixels or points of an image lie, for variable → (batch,) or (1,), in SI units."""
+        """Where the pixels or points of an image lie, for variable → (batch,) or (1,), in SI
+        units.
+        """
         view = self.view(image)
         if view.points is not None:
             return Points(view.points, view.elevation)
@@ -305,10 +396,11 @@ class GeneratedDataset:
         return Grid(height, width, *self.generator.pixel_sizes(image, values), view.elevation)
 
     def templates(self, image: str, variable: str, values: np.ndarray) -> tuple[Tensor, Tensor]:
-        """Noise-free images for values of one variable, and C⁻¹ times these, (value, channel, height, width) each.
+        """Noise-free images for values of one variable, and C⁻¹ times these, (value, channel,
+        height, width) each.
 
-        The other varying variables have their medians, the noise too; C is the covariance of the noise between pixels,
-        but for a factor, or that of the errors of GNSS stations.
+        The other varying variables have their medians, the noise too; C is the covariance of the
+        noise between pixels, but for a factor, or that of the errors of GNSS stations.
         """
         medians = self._medians(variable)
         at_medians = self.with_only_fixed(medians)
@@ -321,11 +413,15 @@ class GeneratedDataset:
                 return signals, signals
             return signals, signals / view.errors.to(signals).T[:, :, None] ** 2
         layout = self.layout(image, at_medians.as_simulated({}))
-        filtered = self.noise.without_correlation(image, signals[:, 0], layout, medians.get("noise", 0.0))
+        filtered = self.noise.without_correlation(
+            image, signals[:, 0], layout, medians.get("noise", 0.0)
+        )
         return signals, filtered[:, None]
 
     def trouble_with_templates(self, variable: str, values: np.ndarray) -> str:
-        """Why there are no such `templates`: the requirements that their sources do not meet; empty if they do."""
+        """Why there are no such `templates`: the requirements that their sources do not meet; empty
+        if they do.
+        """
         return self.with_only_fixed(self._medians(variable)).why_not({variable: values})
 
     def medians(self, names: Iterable[str]) -> dict[str, float]:
@@ -336,17 +432,27 @@ class GeneratedDataset:
     def _medians(self, variable: str) -> dict[str, float]:
         """The fixed values, and the medians of those that vary, without those of one variable."""
         medians = {name: float(value[0]) for name, value in self.quantiles(0.5).items()}
-        return {name: value for name, value in {**self.fixed, **medians}.items() if name != variable}
+        return {
+            name: value for name, value in {**self.fixed, **medians}.items() if name != variable
+        }
 
     def layouts(self) -> dict[str, Layout]:
-        """The layout of every image that noise is added to, in two samples, which differ in all that varies."""
+        """The layout of every image that noise is added to, in two samples, which differ in all
+        that varies.
+        """
         si = self.as_simulated(self.quantiles(0.25, 0.75))
-        return {image: self.layout(image, si) for image in self.images if self.view(image).measures != GNSS}
+        return {
+            image: self.layout(image, si)
+            for image in self.images
+            if self.view(image).measures != GNSS
+        }
 
     def quantiles(self, *probabilities: float) -> dict[str, Values]:
         """Values of the varying variables, (probability,) each."""
         varying = self.distributions.items()
-        return {name: distribution.quantile(np.array(probabilities)) for name, distribution in varying}
+        return {
+            name: distribution.quantile(np.array(probabilities)) for name, distribution in varying
+        }
 
 
 def mask_of(image: str) -> str:
@@ -360,7 +466,9 @@ def _number_from(random: torch.Generator) -> int:
 
 
 def _of_each(image: Tensor, count: int) -> Tensor:
-    """Images of every sample with channels, (count, channel, height, width), of those, of one, or of one for all."""
+    """Images of every sample with channels, (count, channel, height, width), of those, of one, or
+    of one for all.
+    """
     image = image.detach()  # as of a simulator with a network inside
     of_each = image if len(image) == count else image.expand(count, *image.shape[1:]).clone()
     return of_each if of_each.dim() == 4 else of_each[:, None]

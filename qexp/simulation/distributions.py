@@ -1,4 +1,6 @@
-"""Distributions of varying variables, and the quantiles of them that training, validation and test have."""
+"""Distributions of varying variables, and the quantiles of them that training, validation and test
+have.
+"""
 
 from __future__ import annotations
 
@@ -29,11 +31,15 @@ class Distribution:
         self._quantile, self._support = quantile, support
 
     def quantile(self, probability: Array) -> Array:
-        """The quantiles of probabilities from 0 to 1, in the same shape; the bounds of the support at 0 and 1."""
+        """The quantiles of probabilities from 0 to 1, in the same shape; the bounds of the support
+        at 0 and 1.
+        """
         share, (low, high) = np.asarray(probability, dtype=np.float64), self._support
         with np.errstate(divide="ignore"):
             values = self._quantile(share)
-        return np.asarray(np.where(share == 0, low, np.where(share == 1, high, values)), dtype=np.float64)
+        return np.asarray(
+            np.where(share == 0, low, np.where(share == 1, high, values)), dtype=np.float64
+        )
 
     def support(self) -> tuple[float, float]:
         """Smallest and largest possible value; may be infinite."""
@@ -50,7 +56,9 @@ def log_uniform(low: float, high: float) -> Distribution:
     """Uniform in the logarithm between `low` and `high`."""
     _require_order("low", low, "high", high)
     first, last = np.log(low), np.log(high)
-    return Distribution(lambda share: np.exp(first + share * (last - first)), (float(low), float(high)))
+    return Distribution(
+        lambda share: np.exp(first + share * (last - first)), (float(low), float(high))
+    )
 
 
 def normal(mu: float, sigma: float) -> Distribution:
@@ -74,7 +82,8 @@ def log_normal(mu: float, sigma: float) -> Distribution:
         scale = math.exp(mu)
     except OverflowError:
         raise ValueError(
-            f"'mu' is the mean of the logarithm; exp({mu:g}) is too large to compute; use a smaller one"
+            f"'mu' is the mean of the logarithm; exp({mu:g}) is too large to compute; use a"
+            " smaller one"
         ) from None
     return Distribution(lambda share: np.exp(sigma * ndtri(share)) * scale, (0.0, math.inf))
 
@@ -85,17 +94,23 @@ def exponential(l: float) -> Distribution:  # noqa: E741 - VDI's name for the ra
 
 
 def quantiles(values: list[float]) -> Distribution:
-    """Between `values`, its quantiles at evenly spaced probabilities from 0 to 1, the density is constant."""
+    """Between `values`, its quantiles at evenly spaced probabilities from 0 to 1, the density is
+    constant.
+    """
     knots = np.asarray(values, dtype=np.float64)
     if not (np.diff(knots) > 0).all():
         raise ValueError("'values' must increase, from the lowest value to the highest")
     probabilities = np.linspace(0, 1, len(knots))
-    return Distribution(lambda share: np.interp(share, probabilities, knots), (float(knots[0]), float(knots[-1])))
+    return Distribution(
+        lambda share: np.interp(share, probabilities, knots), (float(knots[0]), float(knots[-1]))
+    )
 
 
 def _require_order(low_name: str, low: float, high_name: str, high: float) -> None:
     if not low < high:
-        raise ValueError(f"'{low_name}' must be less than '{high_name}', but {low} is not less than {high}")
+        raise ValueError(
+            f"'{low_name}' must be less than '{high_name}', but {low} is not less than {high}"
+        )
 
 
 LOW, HIGH = "lowest value", "highest value"
@@ -124,12 +139,16 @@ DISTRIBUTIONS: dict[str, Entry] = {
         build=truncated_normal,
         parameters=properties(**GAUSSIAN, low=number(LOW), high=number(HIGH)),
         help="Gaussian with mean mu and standard deviation sigma, restricted to low ... high.",
-        example={"type": "truncated_normal", "parameters": {"mu": 3.0, "sigma": 1.0, "low": 0.5, "high": 6.0}},
+        example={
+            "type": "truncated_normal",
+            "parameters": {"mu": 3.0, "sigma": 1.0, "low": 0.5, "high": 6.0},
+        },
     ),
     "log_normal": Entry(
         build=log_normal,
         parameters=properties(
-            mu=number("mean of the logarithm"), sigma=number("standard deviation of the logarithm", above=0)
+            mu=number("mean of the logarithm"),
+            sigma=number("standard deviation of the logarithm", above=0),
         ),
         help="The natural logarithm is Gaussian with mean mu and standard deviation sigma.",
         example={"type": "log_normal", "parameters": {"mu": 0.0, "sigma": 1.0}},
@@ -144,7 +163,9 @@ DISTRIBUTIONS: dict[str, Entry] = {
         build=quantiles,
         parameters=properties(
             values={
-                "description": "quantiles at evenly spaced probabilities, the first at 0 and the last at 1",
+                "description": (
+                    "quantiles at evenly spaced probabilities, the first at 0 and the last at 1"
+                ),
                 "type": "array",
                 "items": {"type": "number"},
                 "minItems": 2,
@@ -161,11 +182,14 @@ DIGITS = (7, 12, 17)
 
 
 MOST_OF_TAILS = 100
-"""Of a bounded distribution: its range by that of 99 % of it. Rounding makes the last quantile of a Cauchy finite."""
+"""Of a bounded distribution: its range by that of 99 % of it. Rounding makes the last quantile of a
+Cauchy finite.
+"""
 
 
 def described(quantile: Callable[[Array], Array]) -> dict[str, Any] | None:
-    """The distribution of the table with these quantiles, `{"type": …, "parameters": …}`, to 1e-5 of its spread.
+    """The distribution of the table with these quantiles, `{"type": …, "parameters": …}`, to 1e-5
+    of its spread.
 
     A bounded one that is none of the others is given by its quantiles; any other is None.
 
@@ -199,7 +223,9 @@ MOVING: dict[str, tuple[str, ...]] = {
     "normal": ("mu",),
     "truncated_normal": ("mu", "low", "high"),
 }
-"""Distribution → its parameters that grow by a number where all values grow by it; the others cannot be moved."""
+"""Distribution → its parameters that grow by a number where all values grow by it; the others
+cannot be moved.
+"""
 
 
 # Quantile intervals: which quantiles of a variable belong to training, validation and test.
@@ -222,11 +248,14 @@ def gaps(test: Sequence[Interval]) -> list[Interval]:
     return [(low, high) for low, high in zip(edges[::2], edges[1::2], strict=True) if high > low]
 
 
-def divide(test: Sequence[Interval], shares: Sequence[float], random: np.random.Generator) -> list[list[Interval]]:
+def divide(
+    test: Sequence[Interval], shares: Sequence[float], random: np.random.Generator
+) -> list[list[Interval]]:
     """Divide the gaps between test intervals among the parts (training, validation), as VDI does.
 
-    In every gap each part gets 1 + Poisson(8 · width · 100) sub-intervals with log-normal(0, 0.1) relative sizes that
-    add up to the part's share of the gap; all of them then fill the gap in random order.
+    In every gap each part gets 1 + Poisson(8 · width · 100) sub-intervals with log-normal(0, 0.1)
+    relative sizes that add up to the part's share of the gap; all of them then fill the gap in
+    random order.
 
     shares   fractions of the parts; what they leave of 1 belongs to no part
     returns  for each part its intervals, in increasing order
@@ -251,10 +280,11 @@ def divide(test: Sequence[Interval], shares: Sequence[float], random: np.random.
 
 
 def sample(intervals: Sequence[Interval], uniform: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Quantiles in the intervals: an interval with probability proportional to its width, then uniform in it.
+    """Quantiles in the intervals: an interval with probability proportional to its width, then
+    uniform in it.
 
-    uniform  values in (0, 1), one for each quantile: positions along all intervals laid end to end, which choose
-             both the interval and the quantile in it
+    uniform  values in (0, 1), one for each quantile: positions along all intervals laid end to end,
+             which choose both the interval and the quantile in it
     """
     bounds = np.asarray(intervals, dtype=np.float64)
     ends = np.cumsum(bounds[:, 1] - bounds[:, 0])

@@ -1,4 +1,6 @@
-"""The physical models that can generate a dataset. A new source is a kernel in `physics` and an entry here."""
+"""The physical models that can generate a dataset. A new source is a kernel in `physics` and an
+entry here.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +22,14 @@ from qexp.base.tables import Entry, number, properties
 from qexp.physics.crack import LEAST_DEPTH, penny, penny_image
 from qexp.physics.dislocation import cdm, cdm_image, okada, okada_image
 from qexp.physics.ellipsoid import LONGEST_SPHEROID, yang, yang_image
-from qexp.physics.geometry import azimuth_of_heading, grid, line_of_sight, over_topography, pixel_axis, project
+from qexp.physics.geometry import (
+    azimuth_of_heading,
+    grid,
+    line_of_sight,
+    over_topography,
+    pixel_axis,
+    project,
+)
 from qexp.physics.point import mctigue, mctigue_image, mogi, mogi_image, pcdm, pcdm_image
 from qexp.simulation.views import DISPLACEMENT, GNSS, View
 
@@ -41,18 +50,24 @@ class Generator(Protocol):
         """Image → (batch, height, width), without noise."""
 
     def pixel_sizes(self, image: str, values: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
-        """Width and height of the pixels of an image, (batch,) or (1,) each, in metres: correlated noise needs them."""
+        """Width and height of the pixels of an image, (batch,) or (1,) each, in metres: correlated
+        noise needs them.
+        """
 
 
 @runtime_checkable
 class Viewing(Generator, Protocol):
-    """A generator whose images may have sizes, points and masks of their own, and that cannot simulate all values."""
+    """A generator whose images may have sizes, points and masks of their own, and that cannot
+    simulate all values.
+    """
 
     def view(self, image: str) -> View:
         """The view of an image."""
 
     def unmet(self, values: Mapping[str, Array]) -> dict[str, NDArray[np.bool_]]:
-        """A requirement, in words → whether values, (batch,) or (1,) in SI units, violate it, (batch,) or (1,)."""
+        """A requirement, in words → whether values, (batch,) or (1,) in SI units, violate it,
+        (batch,) or (1,).
+        """
 
 
 GENERATOR_METHODS = {
@@ -77,7 +92,9 @@ SAME_PLACE = 50.0
 
 @dataclass(frozen=True)
 class Requirement:
-    """What a source must be besides within the limits of its variables, such as below the surface."""
+    """What a source must be besides within the limits of its variables, such as below the
+    surface.
+    """
 
     words: str
     """What is required, after "must": `lie below the surface with its upper edge`."""
@@ -91,33 +108,48 @@ class Source:
 
     variables: tuple[str, ...]
     kernel: Callable[..., Tensor]
-    """Sources, (batch, variable), and stations, (batch, station, 2) → displacement, (batch, station, 3); SI units."""
+    """Sources, (batch, variable), and stations, (batch, station, 2) → displacement, (batch,
+    station, 3); SI units.
+    """
     image_kernel: Callable[..., Tensor] | None = None
-    """The same physics, computed directly as an image along a direction, for sources where that is much faster."""
+    """The same physics, computed directly as an image along a direction, for sources where that is
+    much faster.
+    """
     requirements: tuple[Requirement, ...] = ()
     name: str = ""
     """Prefix of its variables: those of a source called `chamber` are `chamber.depth` and so on."""
     strengths: Mapping[str, Mapping[str, int]] = field(default_factory=dict, hash=False)
-    """Amplitude → powers of sizes, by which it is multiplied in what displacements of distant points show: the pressure
-    of a sphere times its radius³. An estimate converges sooner if this is known; it is not needed."""
+    """Amplitude → powers of sizes, by which it is multiplied in what displacements of distant
+    points show: the pressure of a sphere times its radius³. An estimate converges sooner if this is
+    known; it is not needed.
+    """
     ranges: Mapping[str, tuple[float, float]] = field(default_factory=dict, hash=False)
     """Of a source that is known only between some values: variable → these, in SI units."""
     extent: tuple[float, float, float, float] | None = None
     """Of a source that is known only near its position: west, east, south and north of it [m]."""
     looks: Tensor | None = None
-    """Of a source whose displacement is known only along some directions: unit vectors, (look, 3)."""
+    """Of a source whose displacement is known only along some directions: unit vectors, (look,
+    3).
+    """
     places: Tensor | None = None
-    """Of a source that is known at some places, whatever its extent and looks: east and north, (place, 2) [m]."""
+    """Of a source that is known at some places, whatever its extent and looks: east and north,
+    (place, 2) [m].
+    """
     corrected: Callable[[Tensor], Source] | None = None
-    """Of a kernel that is an approximation: a source, (variable,) → this one, less what it errs there on average."""
+    """Of a kernel that is an approximation: a source, (variable,) → this one, less what it errs
+    there on average.
+    """
     errors: Callable[[Tensor], Tensor] | None = None
-    """Of one that was corrected: stations, (1, station, 2) → deviations from that mean, (sample, station, 3), whose sum
-    of squares is their variance."""
+    """Of one that was corrected: stations, (1, station, 2) → deviations from that mean, (sample,
+    station, 3), whose sum of squares is their variance.
+    """
     doubt: str = ""
     """Of one that was corrected: a sentence on why its errors may be larger."""
     takes_elevation: tuple[torch.dtype, ...] = ()
-    """Precisions in which stations of its kernel have a third column, the elevation from which the depth counts there:
-    much faster than a source for each of them, and with the same bits in single precision."""
+    """Precisions in which stations of its kernel have a third column, the elevation from which the
+    depth counts there: much faster than a source for each of them, and with the same bits in single
+    precision.
+    """
 
     def with_name(self, name: str) -> Source:
         """The same source with a name."""
@@ -144,11 +176,15 @@ class Source:
         return torch.stack([values[name].expand(batch) for name in self.columns], dim=-1)
 
     def images(self, source: Tensor, east: Tensor, north: Tensor, direction: Tensor) -> Tensor:
-        """Images along a direction, (batch, height, width), by its kernel for images if it has one."""
+        """Images along a direction, (batch, height, width), by its kernel for images if it has
+        one.
+        """
         if self.image_kernel is not None:
             return self.image_kernel(source, east, north, direction)
         batch, height, width = len(source), north.shape[-1], east.shape[-1]
-        parts = (tensor.expand(batch, -1).split(BLOCK) for tensor in (source, east, north, direction))
+        parts = (
+            tensor.expand(batch, -1).split(BLOCK) for tensor in (source, east, north, direction)
+        )
         blocks = [
             project(self.kernel(sources, grid(columns, rows)), directions)
             for sources, columns, rows, directions in zip(*parts, strict=True)
@@ -157,21 +193,30 @@ class Source:
         return image
 
     def displacements(self, source: Tensor, stations: Tensor, elevation: Tensor | None) -> Tensor:
-        """Displacement of stations, (batch, station, 3), its depth counted from their elevation if they have one."""
+        """Displacement of stations, (batch, station, 3), its depth counted from their elevation if
+        they have one.
+        """
         stations = stations.expand(len(source), -1, -1)
         if elevation is not None and not self.ranges:
             if source.dtype not in self.takes_elevation:
-                return over_topography(self.kernel, source, stations, elevation, self.variables.index("depth"))
-            stations = torch.cat([stations, elevation.to(stations)[:, None].expand(len(source), -1, -1)], dim=-1)
+                return over_topography(
+                    self.kernel, source, stations, elevation, self.variables.index("depth")
+                )
+            stations = torch.cat(
+                [stations, elevation.to(stations)[:, None].expand(len(source), -1, -1)], dim=-1
+            )
         parts = (tensor.split(BLOCK) for tensor in (source, stations))
-        return torch.cat([self.kernel(sources, points) for sources, points in zip(*parts, strict=True)])
+        return torch.cat(
+            [self.kernel(sources, points) for sources, points in zip(*parts, strict=True)]
+        )
 
 
 class DeformationImages:
-    """The deformation by one source, or the sum of several: `displacement`, `displacement_1` of a second view, and on.
+    """The deformation by one source, or the sum of several: `displacement`, `displacement_1` of a
+    second view, and on.
 
-    views  the views in their order; those beyond them, which only variables such as `azimuth_1` mention, are images of
-           the dataset's size
+    views  the views in their order; those beyond them, which only variables such as `azimuth_1`
+           mention, are images of the dataset's size
     """
 
     def __init__(self, *sources: Source, views: Sequence[View] = ()) -> None:
@@ -180,7 +225,11 @@ class DeformationImages:
 
     def required(self, variables: Iterable[str]) -> list[str]:
         mentioned = list(variables)
-        of_views = [name for suffix, view in self._views(mentioned) for name in view.required(suffix, mentioned)]
+        of_views = [
+            name
+            for suffix, view in self._views(mentioned)
+            for name in view.required(suffix, mentioned)
+        ]
         return [*(name for source in self.sources for name in source.columns), *of_views]
 
     def images(self, variables: Iterable[str]) -> list[str]:
@@ -191,8 +240,12 @@ class DeformationImages:
         return self.views[index] if index < len(self.views) else View()
 
     def _views(self, variables: Iterable[str]) -> list[tuple[str, View]]:
-        """Suffix of each view, and the view; the first one always exists and has an empty suffix."""
-        mentioned = {match[1] for name in variables if (match := _OF_A_VIEW.fullmatch(name)) and match[1]}
+        """Suffix of each view, and the view; the first one always exists and has an empty
+        suffix.
+        """
+        mentioned = {
+            match[1] for name in variables if (match := _OF_A_VIEW.fullmatch(name)) and match[1]
+        }
         declared = {f"_{index}" if index else "": view for index, view in enumerate(self.views)}
         suffixes = sorted({"", *mentioned, *declared}, key=lambda suffix: int(suffix[1:] or 0))
         return [(suffix, declared.get(suffix, View())) for suffix in suffixes]
@@ -205,7 +258,9 @@ class DeformationImages:
         """
         batch = max(len(value) for value in values.values())
         return {
-            DISPLACEMENT + suffix: self._draw(view, suffix, values, batch, view.size or (height, width))
+            DISPLACEMENT + suffix: self._draw(
+                view, suffix, values, batch, view.size or (height, width)
+            )
             for suffix, view in self._views(values)
         }
 
@@ -215,7 +270,8 @@ class DeformationImages:
 
     def unmet(self, values: Mapping[str, Array]) -> dict[str, NDArray[np.bool_]]:
         lowest = min(
-            (0.0 if view.elevation is None else float(view.elevation.min()) for view in self.views), default=0.0
+            (0.0 if view.elevation is None else float(view.elevation.min()) for view in self.views),
+            default=0.0,
         )
         unmet = {}
         for source in self.sources:
@@ -224,15 +280,28 @@ class DeformationImages:
             who = f"the source '{source.name}'" if source.name else "the source"
             if lowest:
                 of_source["depth"] = of_source["depth"] + lowest
-                unmet[f"{who} must lie below the lowest ground, {lowest:g} m"] = of_source["depth"] <= 0
+                unmet[f"{who} must lie below the lowest ground, {lowest:g} m"] = (
+                    of_source["depth"] <= 0
+                )
             for requirement in source.requirements:
-                unmet[f"{who} must {requirement.words}"] = ~np.asarray(requirement.holds(of_source), dtype=bool)
+                unmet[f"{who} must {requirement.words}"] = ~np.asarray(
+                    requirement.holds(of_source), dtype=bool
+                )
         return unmet
 
-    def _draw(self, view: View, suffix: str, values: Mapping[str, Tensor], batch: int, size: tuple[int, int]) -> Tensor:
+    def _draw(
+        self,
+        view: View,
+        suffix: str,
+        values: Mapping[str, Tensor],
+        batch: int,
+        size: tuple[int, int],
+    ) -> Tensor:
         """(batch, *size) along the line of sight, or (batch, 3, station, 1)."""
         if view.points is not None:
-            moved = self._displacements(view, values, batch, view.points.to(next(iter(values.values())))[None])
+            moved = self._displacements(
+                view, values, batch, view.points.to(next(iter(values.values())))[None]
+            )
             if view.measures == GNSS:
                 return moved.transpose(1, 2)[..., None]
             return project(moved, self.direction(DISPLACEMENT + suffix, values))[..., None]
@@ -242,32 +311,48 @@ class DeformationImages:
         direction = self.direction(DISPLACEMENT + suffix, values)
         if view.elevation is not None:
             pixels = max(len(east), len(north))
-            moved = self._displacements(view, values, batch, grid(east.expand(pixels, -1), north.expand(pixels, -1)))
+            moved = self._displacements(
+                view, values, batch, grid(east.expand(pixels, -1), north.expand(pixels, -1))
+            )
             displacement: Tensor = project(moved, direction).unflatten(-1, size)
             return displacement
-        images = (source.images(source.argument(values, batch), east, north, direction) for source in self.sources)
+        images = (
+            source.images(source.argument(values, batch), east, north, direction)
+            for source in self.sources
+        )
         return reduce(iadd, images)
 
-    def _displacements(self, view: View, values: Mapping[str, Tensor], batch: int, stations: Tensor) -> Tensor:
+    def _displacements(
+        self, view: View, values: Mapping[str, Tensor], batch: int, stations: Tensor
+    ) -> Tensor:
         """(batch, station, 3)."""
         elevation = None if view.elevation is None else view.elevation.flatten()
         arguments = ((source, source.argument(values, batch)) for source in self.sources)
-        return reduce(iadd, (source.displacements(argument, stations, elevation) for source, argument in arguments))
+        return reduce(
+            iadd,
+            (source.displacements(argument, stations, elevation) for source, argument in arguments),
+        )
 
     def direction(self, image: str, values: Mapping[str, Tensor]) -> Tensor:
-        """Unit vectors from the ground to the satellite of a radar image, (batch, 3); values as for `simulate`."""
-        suffix, batch = image.removeprefix(DISPLACEMENT), max(len(value) for value in values.values())
+        """Unit vectors from the ground to the satellite of a radar image, (batch, 3); values as for
+        `simulate`.
+        """
+        suffix = image.removeprefix(DISPLACEMENT)
+        batch = max(len(value) for value in values.values())
         if (azimuth := values.get("azimuth" + suffix)) is None:
             azimuth = azimuth_of_heading(values["heading" + suffix], self.view(image).look)
         return line_of_sight(azimuth.expand(batch), values["incidence" + suffix].expand(batch))
 
 
-# What sources must be, beyond the limits of their single variables: below the surface, and longer than wide.
+# What sources must be, beyond the limits of their single variables: below the surface, and longer
+# than wide.
 
 Values = Mapping[str, Array]
 
 MARGIN = 1e-5
-"""The part of its depth by which the top of a source must be below the surface: samples are in single precision."""
+"""The part of its depth by which the top of a source must be below the surface: samples are in
+single precision.
+"""
 
 
 def below_surface(words: str, half_height: Callable[[Values], Array]) -> Requirement:
@@ -276,24 +361,38 @@ def below_surface(words: str, half_height: Callable[[Values], Array]) -> Require
     words  the height as a formula of the variables
     """
     return Requirement(
-        f"lie below the surface: depth > {words}", lambda values: values["depth"] * (1 - MARGIN) > half_height(values)
+        f"lie below the surface: depth > {words}",
+        lambda values: values["depth"] * (1 - MARGIN) > half_height(values),
     )
 
 
 def _top_of_spheroid(values: Values) -> Array:
-    return np.hypot(values["semi_major"] * np.sin(values["plunge"]), values["semi_minor"] * np.cos(values["plunge"]))
+    return np.hypot(
+        values["semi_major"] * np.sin(values["plunge"]),
+        values["semi_minor"] * np.cos(values["plunge"]),
+    )
 
 
 def _highest_corner(values: Values) -> Array:
     """Of three rectangles, each of which spans two of the axes after the rotation Rz Ry Rx."""
     omega_x, omega_y = values["omega_x"], values["omega_y"]
-    upwards = (np.sin(omega_y), np.cos(omega_y) * np.sin(omega_x), np.cos(omega_y) * np.cos(omega_x))
+    upwards = (
+        np.sin(omega_y),
+        np.cos(omega_y) * np.sin(omega_x),
+        np.cos(omega_y) * np.cos(omega_x),
+    )
     semi_axes = (values["a_x"], values["a_y"], values["a_z"])
-    reach = np.stack(np.broadcast_arrays(*(axis * np.abs(up) for axis, up in zip(semi_axes, upwards, strict=True))))
+    reach = np.stack(
+        np.broadcast_arrays(
+            *(axis * np.abs(up) for axis, up in zip(semi_axes, upwards, strict=True))
+        )
+    )
     return np.asarray(reach.sum(0) - reach.min(0))
 
 
-PROLATE = Requirement("have semi_major ≥ semi_minor", lambda values: values["semi_major"] >= values["semi_minor"])
+PROLATE = Requirement(
+    "have semi_major ≥ semi_minor", lambda values: values["semi_major"] >= values["semi_minor"]
+)
 
 NOT_TOO_SLENDER = Requirement(
     f"have semi_major ≤ {LONGEST_SPHEROID} semi_minor",
@@ -306,17 +405,23 @@ NOT_TOO_WIDE = Requirement(
 )
 
 
-POISSON_RATIO = properties(poisson_ratio=number("Poisson's ratio of the half-space", least=0, below=0.5))
+POISSON_RATIO = properties(
+    poisson_ratio=number("Poisson's ratio of the half-space", least=0, below=0.5)
+)
 
 PLACE = ("x", "y", "depth")
 """The first variables of every source: its centre."""
 
 
 def half_space(source: Source) -> Callable[..., DeformationImages]:
-    """The builder of a source whose kernels take `poisson_ratio`, of the elastic half-space around it."""
+    """The builder of a source whose kernels take `poisson_ratio`, of the elastic half-space around
+    it.
+    """
 
     def build(poisson_ratio: float = 0.25) -> DeformationImages:
-        image_kernel = source.image_kernel and partial(source.image_kernel, poisson_ratio=poisson_ratio)
+        image_kernel = source.image_kernel and partial(
+            source.image_kernel, poisson_ratio=poisson_ratio
+        )
         kernel = partial(source.kernel, poisson_ratio=poisson_ratio)
         return DeformationImages(replace(source, kernel=kernel, image_kernel=image_kernel))
 
@@ -324,10 +429,15 @@ def half_space(source: Source) -> Callable[..., DeformationImages]:
 
 
 _SOURCES: dict[str, tuple[Source, str]] = {
-    "mogi": (Source((*PLACE, "delta_volume"), mogi, mogi_image), "Point source of a volume change (Mogi 1958)"),
+    "mogi": (
+        Source((*PLACE, "delta_volume"), mogi, mogi_image),
+        "Point source of a volume change (Mogi 1958)",
+    ),
     "mctigue": (
         Source(
-            (*PLACE, "radius", "pressure_over_mu"), mctigue, mctigue_image,
+            (*PLACE, "radius", "pressure_over_mu"),
+            mctigue,
+            mctigue_image,
             (below_surface("radius", lambda values: values["radius"]),),
             strengths={"pressure_over_mu": {"radius": 3}},
         ),
@@ -335,45 +445,73 @@ _SOURCES: dict[str, tuple[Source, str]] = {
     ),
     "pcdm": (
         Source(
-            (*PLACE, "omega_x", "omega_y", "omega_z", "potency_x", "potency_y", "potency_z"), pcdm, pcdm_image,
+            (*PLACE, "omega_x", "omega_y", "omega_z", "potency_x", "potency_y", "potency_z"),
+            pcdm,
+            pcdm_image,
             takes_elevation=(torch.float64,),
         ),
-        "Three mutually perpendicular point cracks, the far field of any opening source (Nikkhoo and others 2017)",
+        (
+            "Three mutually perpendicular point cracks, the far field of any opening source"
+            " (Nikkhoo and others 2017)"
+        ),
     ),
     "yang": (
         Source(
-            (*PLACE, "semi_major", "semi_minor", "strike", "plunge", "pressure_over_mu"), yang, yang_image,
-            (PROLATE, NOT_TOO_SLENDER, below_surface("the height of the spheroid above its centre", _top_of_spheroid)),
-            strengths={"pressure_over_mu": {"semi_major": 1, "semi_minor": 2}}, takes_elevation=(torch.float64,),
+            (*PLACE, "semi_major", "semi_minor", "strike", "plunge", "pressure_over_mu"),
+            yang,
+            yang_image,
+            (
+                PROLATE,
+                NOT_TOO_SLENDER,
+                below_surface("the height of the spheroid above its centre", _top_of_spheroid),
+            ),
+            strengths={"pressure_over_mu": {"semi_major": 1, "semi_minor": 2}},
+            takes_elevation=(torch.float64,),
         ),
         "Pressurised prolate spheroid, such as a conduit (Yang and others 1988)",
     ),
     "penny": (
         Source(
-            (*PLACE, "radius", "pressure_over_mu"), penny, penny_image, (NOT_TOO_WIDE,),
+            (*PLACE, "radius", "pressure_over_mu"),
+            penny,
+            penny_image,
+            (NOT_TOO_WIDE,),
             strengths={"pressure_over_mu": {"radius": 3}},
         ),
         "Pressurised horizontal circular crack, a sill (Fialko and others 2001)",
     ),
     "okada": (
         Source(
-            (*PLACE, "length", "width", "strike", "dip", "strike_slip", "dip_slip", "opening"), okada, okada_image,
-            (below_surface("width/2 · sin(dip)", lambda values: values["width"] / 2 * np.abs(np.sin(values["dip"]))),),
-            strengths={name: {"length": 1, "width": 1} for name in ("strike_slip", "dip_slip", "opening")},
+            (*PLACE, "length", "width", "strike", "dip", "strike_slip", "dip_slip", "opening"),
+            okada,
+            okada_image,
+            (
+                below_surface(
+                    "width/2 · sin(dip)",
+                    lambda values: values["width"] / 2 * np.abs(np.sin(values["dip"])),
+                ),
+            ),
+            strengths={
+                name: {"length": 1, "width": 1} for name in ("strike_slip", "dip_slip", "opening")
+            },
             takes_elevation=(torch.float32, torch.float64),
         ),
         "Rectangular dislocation that slips or opens, such as a fault, dike or sill (Okada 1985)",
     ),
     "cdm": (
         Source(
-            (*PLACE, "omega_x", "omega_y", "omega_z", "a_x", "a_y", "a_z", "opening"), cdm, cdm_image,
+            (*PLACE, "omega_x", "omega_y", "omega_z", "a_x", "a_y", "a_z", "opening"),
+            cdm,
+            cdm_image,
             (below_surface("the height of its corners above its centre", _highest_corner),),
             takes_elevation=(torch.float32, torch.float64),
         ),
-        "Compound dislocation: three mutually perpendicular rectangles with one opening, for chambers of any shape "
-        "(Nikkhoo and others 2017)",
+        (
+            "Compound dislocation: three mutually perpendicular rectangles with one opening, for"
+            " chambers of any shape (Nikkhoo and others 2017)"
+        ),
     ),
-}  # fmt: skip
+}
 
 GENERATORS: dict[str, Entry] = {
     name: Entry(

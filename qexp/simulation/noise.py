@@ -1,4 +1,6 @@
-"""Noise of images and points: white, correlated, of a power law, ramps and offsets, and decorrelated patches."""
+"""Noise of images and points: white, correlated, of a power law, ramps and offsets, and
+decorrelated patches.
+"""
 
 from __future__ import annotations
 
@@ -25,10 +27,14 @@ class Noise(ABC):
     """One component of the noise on a view."""
 
     of_unit_variance: bool = False
-    """Whether it is to be scaled by the dataset's variable `noise`, because no amplitude was declared."""
+    """Whether it is to be scaled by the dataset's variable `noise`, because no amplitude was
+    declared.
+    """
 
     hides: ClassVar[bool] = False
-    """Whether it hides pixels rather than being added to them; `draw` then is 1 where a pixel is hidden, or 0."""
+    """Whether it hides pixels rather than being added to them; `draw` then is 1 where a pixel is
+    hidden, or 0.
+    """
 
     invertible: bool = False
     """Whether its covariance matrix has an inverse in floating-point numbers."""
@@ -46,32 +52,39 @@ class Noise(ABC):
 
     @abstractmethod
     def covariance(self, layout: Layout) -> Tensor | None:
-        """Covariance between the pixels or points of a layout that is the same for all samples: (n, n), float64.
+        """Covariance between the pixels or points of a layout that is the same for all samples: (n,
+        n), float64.
 
         None if it hides pixels.
         """
 
     def covariance_of_means(self, layout: Grid, blocks: Blocks) -> Tensor | None:
-        """Covariance between the means of blocks of pixels, (block, block), float64; None if it hides pixels.
+        """Covariance between the means of blocks of pixels, (block, block), float64; None if it
+        hides pixels.
 
         Raises ValueError for too many pixels, where it needs the covariance between all of them.
         """
         pixels = layout.height * layout.width
         if not self.hides and pixels > MOST_TO_FACTOR:
             raise ValueError(
-                f"the covariance between {pixels:,} pixels is too large; at most {MOST_TO_FACTOR:,} are possible"
+                f"the covariance between {pixels:,} pixels is too large; at most {MOST_TO_FACTOR:,}"
+                " are possible"
             )
         covariance = self.covariance(layout)
         return None if covariance is None else blocks.means(blocks.means(covariance).T)
 
     def without_correlation(self, images: Tensor, layout: Layout) -> Tensor:
-        """C⁻¹ times each image, C the covariance: (count, *layout.shape). Raises ValueError where C has no inverse."""
+        """C⁻¹ times each image, C the covariance: (count, *layout.shape). Raises ValueError where C
+        has no inverse.
+        """
         covariance = self.covariance(layout)
         return images if covariance is None else solved(covariance, images)
 
 
 def solved(covariance: Tensor, images: Tensor) -> Tensor:
-    """C⁻¹ times each image, for a covariance matrix C between its pixels. Raises ValueError if C has no inverse."""
+    """C⁻¹ times each image, for a covariance matrix C between its pixels. Raises ValueError if C
+    has no inverse.
+    """
     factor, trouble = torch.linalg.cholesky_ex(covariance)
     if trouble:
         raise ValueError(
@@ -87,7 +100,8 @@ def solved(covariance: Tensor, images: Tensor) -> Tensor:
 
 @dataclass(frozen=True, eq=False)
 class Grid:
-    """The pixels of an image, row by row; pixel [height // 2, width // 2] of an even count is the origin.
+    """The pixels of an image, row by row; pixel [height // 2, width // 2] of an even count is the
+    origin.
 
     pixel_width, pixel_height  (1,) or (batch,), where samples differ  [m]
     elevation                  (height, width)                         [m], where it is known
@@ -117,7 +131,9 @@ class Grid:
 
     def of_samples(self, block: slice) -> Grid:
         """The layout of some of the samples."""
-        width, height = (size[block] if len(size) > 1 else size for size in (self.pixel_width, self.pixel_height))
+        width, height = (
+            size[block] if len(size) > 1 else size for size in (self.pixel_width, self.pixel_height)
+        )
         return replace(self, pixel_width=width, pixel_height=height)
 
 
@@ -149,7 +165,9 @@ Layout = Grid | Points
 
 
 def distances(layout: Layout) -> Tensor:
-    """Distance between every two pixels or points of a layout that is the same for all samples [m]: (n, n), float64."""
+    """Distance between every two pixels or points of a layout that is the same for all samples [m]:
+    (n, n), float64.
+    """
     positions = layout.positions()[0]
     return geometry.distances(positions, positions)
 
@@ -159,7 +177,9 @@ def distances(layout: Layout) -> Tensor:
 
 @dataclass(frozen=True)
 class Blocks:
-    """Blocks of `size` x `size` pixels of an image; those in its last row and column may be smaller."""
+    """Blocks of `size` x `size` pixels of an image; those in its last row and column may be
+    smaller.
+    """
 
     height: int
     width: int
@@ -181,32 +201,45 @@ class Blocks:
 
     def means(self, values: Tensor) -> Tensor:
         """(block, ...) of (pixel, ...)."""
-        sums = values.new_zeros(math.prod(self.shape), *values.shape[1:]).index_add_(0, self.numbers(), values)
+        sums = values.new_zeros(math.prod(self.shape), *values.shape[1:]).index_add_(
+            0, self.numbers(), values
+        )
         return sums / self.counts().to(sums).view(-1, *[1] * (sums.dim() - 1))
 
     def of_lags(self, covariance: Tensor) -> Tensor:
-        """Covariance between means, (block, block), of noise that is the same everywhere in the image.
+        """Covariance between means, (block, block), of noise that is the same everywhere in the
+        image.
 
         covariance  (height, width)  between two pixels, by the rows and columns between them
         """
         rows, columns = (self._pairs(count) for count in (self.height, self.width))
-        between = torch.einsum("lab,ijl->iajb", torch.einsum("lm,abm->lab", covariance, columns), rows)
+        between = torch.einsum(
+            "lab,ijl->iajb", torch.einsum("lm,abm->lab", covariance, columns), rows
+        )
         return between.reshape(math.prod(self.shape), -1)
 
     def _pairs(self, count: int) -> Tensor:
-        """The share of each distance among all pairs of lines of two blocks, (block, block, distance)."""
+        """The share of each distance among all pairs of lines of two blocks, (block, block,
+        distance).
+        """
         lines = torch.arange(count)
         block = lines // self.size
         share = 1 / torch.bincount(block).double()[block]
         pairs = torch.zeros(int(block[-1]) + 1, int(block[-1]) + 1, count, dtype=torch.float64)
-        indices = (block[:, None].expand(-1, count), block.expand(count, -1), (lines[:, None] - lines).abs())
+        indices = (
+            block[:, None].expand(-1, count),
+            block.expand(count, -1),
+            (lines[:, None] - lines).abs(),
+        )
         return pairs.index_put_(indices, share[:, None] * share, accumulate=True)
 
 
 # White noise, and noise with a covariance that depends on the distance.
 
 CACHED_LAYOUTS = 8
-"""Layouts for which a correlation is kept factored: a dataset has one or a few views, each with its own."""
+"""Layouts for which a correlation is kept factored: a dataset has one or a few views, each with its
+own.
+"""
 
 SEMIVARIOGRAM_TOLERANCE = 0.01
 """Largest relative error of a declared semivariogram."""
@@ -217,7 +250,9 @@ METRES = QUANTITIES["x"].si_factor
 
 @dataclass(frozen=True)
 class Correlation:
-    """A covariance function of unit sill, identified by its parameters: factors are kept for each."""
+    """A covariance function of unit sill, identified by its parameters: factors are kept for
+    each.
+    """
 
     function: Callable[..., Tensor]
     parameters: tuple[float, ...]
@@ -256,13 +291,16 @@ class WhiteNoise(Noise):
 class CorrelatedNoise(Noise):
     """Noise with covariance sill · correlation(distance), and a nugget at distance 0.
 
-    sill    partial sill [m2], the variance of the correlated part; without it, the noise is of unit variance
+    sill    partial sill [m2], the variance of the correlated part; without it, the noise is of unit
+            variance
     nugget  variance of a part that is independent from pixel to pixel [m2]
     """
 
     def __init__(self, correlation: Correlation, sill: float | None, nugget: float = 0.0) -> None:
         if sill is None and nugget > 0:
-            raise ValueError("'nugget' needs 'sill' [m²]; give both, or neither for noise of unit variance")
+            raise ValueError(
+                "'nugget' needs 'sill' [m²]; give both, or neither for noise of unit variance"
+            )
         self.correlation = correlation
         self.of_unit_variance = sill is None
         self.sill = 1.0 if sill is None else sill
@@ -295,7 +333,8 @@ class CorrelatedNoise(Noise):
     def covariance_of_means(self, layout: Grid, blocks: Blocks) -> Tensor:
         lags = (torch.arange(count, dtype=torch.float64) for count in (layout.height, layout.width))
         north, east = (
-            lag * size.double() for lag, size in zip(lags, (layout.pixel_height, layout.pixel_width), strict=True)
+            lag * size.double()
+            for lag, size in zip(lags, (layout.pixel_height, layout.pixel_width), strict=True)
         )
         between = blocks.of_lags(self.sill * self.correlation(torch.hypot(north[:, None], east)))
         between.diagonal().add_(self.nugget / blocks.counts())
@@ -303,11 +342,13 @@ class CorrelatedNoise(Noise):
 
 
 class ExponentialNoise(CorrelatedNoise):
-    """Noise with covariance sill · exp(-distance / range), like that of the atmosphere; range in km.
+    """Noise with covariance sill · exp(-distance / range), like that of the atmosphere; range in
+    km.
 
-    On grids, noise of unit variance has this covariance to a thousandth of the variance, and its samples are those of
-    runs made before a sill could be declared. With a sill, the semivariogram is exact to a hundredth at every distance:
-    where the range is long for the image, the fields are drawn as von Kármán's, which takes three times as long.
+    On grids, noise of unit variance has this covariance to a thousandth of the variance, and its
+    samples are those of runs made before a sill could be declared. With a sill, the semivariogram
+    is exact to a hundredth at every distance: where the range is long for the image, the fields are
+    drawn as von Kármán's, which takes three times as long.
     """
 
     invertible = True
@@ -319,24 +360,34 @@ class ExponentialNoise(CorrelatedNoise):
     def on_grid(self, count: int, layout: Grid, generator: torch.Generator) -> Tensor:
         if not layout.same_for_all:
             sizes = layout.pixel_width, layout.pixel_height
-            amplitude = random_fields.torus_amplitude(layout.height, layout.width, *sizes, self.correlation)
-            return random_fields.correlated_field(count, layout.height, layout.width, amplitude, generator)
+            amplitude = random_fields.torus_amplitude(
+                layout.height, layout.width, *sizes, self.correlation
+            )
+            return random_fields.correlated_field(
+                count, layout.height, layout.width, amplitude, generator
+            )
         key = grid_key(layout, self.correlation, generator.device)
-        # A hundredth of the semivariogram between neighbouring pixels may be lost, as a share of the sill.
+        # A hundredth of the semivariogram between neighbouring pixels may be lost, as a share of
+        # the sill.
         nearest = torch.minimum(layout.pixel_width, layout.pixel_height).double()
         between = self.nugget / self.sill + 1 - self.correlation(nearest).item()
         negligible = min(SEMIVARIOGRAM_TOLERANCE * between, random_fields.COVARIANCE_TOLERANCE)
         if not self.of_unit_variance and _share_lost(key) > negligible:
             return exactly_on_grid(count, layout, self.as_von_karman, generator)
         if layout.height > random_fields.MOST_ROWS_TO_FACTOR:
-            return random_fields.correlated_field(count, layout.height, layout.width, _amplitude(key), generator)
+            return random_fields.correlated_field(
+                count, layout.height, layout.width, _amplitude(key), generator
+            )
         return random_fields.field_of_rows(count, layout.width, _row_factors(key), generator)
 
     def without_correlation(self, images: Tensor, layout: Layout) -> Tensor:
         if isinstance(layout, Points):
             return super().without_correlation(images, layout)
         amplitude = _amplitude(grid_key(layout, self.correlation, images.device))
-        return random_fields.without_correlation(images, amplitude, self.nugget / self.sill) / self.sill
+        return (
+            random_fields.without_correlation(images, amplitude, self.nugget / self.sill)
+            / self.sill
+        )
 
 
 class GaussianNoise(CorrelatedNoise):
@@ -349,22 +400,33 @@ class GaussianNoise(CorrelatedNoise):
         self.invertible = nugget > 0
 
     def on_grid(self, count: int, layout: Grid, generator: torch.Generator) -> Tensor:
-        """The covariance is a product of one between rows and one between columns, which are factored."""
+        """The covariance is a product of one between rows and one between columns, which are
+        factored.
+        """
         rows, columns = (
             random_fields.axis_factors(size, spacing.to(generator.device), self.correlation)
-            for size, spacing in ((layout.height, layout.pixel_height), (layout.width, layout.pixel_width))
+            for size, spacing in (
+                (layout.height, layout.pixel_height),
+                (layout.width, layout.pixel_width),
+            )
         )
         return random_fields.separable_field(count, rows, columns, generator)
 
 
-def exactly_on_grid(count: int, layout: Grid, correlation: Correlation, generator: torch.Generator) -> Tensor:
+def exactly_on_grid(
+    count: int, layout: Grid, correlation: Correlation, generator: torch.Generator
+) -> Tensor:
     """Fields of unit variance and von Kármán's correlation, (count, height, width)."""
     factors = _von_karman_factors(grid_key(layout, correlation, generator.device))
     return random_fields.von_karman_field(count, layout.height, layout.width, factors, generator)
 
 
-def at_points(count: int, layout: Points, correlation: Correlation, generator: torch.Generator) -> Tensor:
-    """Fields of unit variance at scattered points, (count, point): the factored covariance times random numbers."""
+def at_points(
+    count: int, layout: Points, correlation: Correlation, generator: torch.Generator
+) -> Tensor:
+    """Fields of unit variance at scattered points, (count, point): the factored covariance times
+    random numbers.
+    """
     stations = layout.stations.double().cpu().contiguous()
     factor = _factor(stations.numpy().tobytes(), correlation, generator.device)
     return torch.randn(count, len(factor), generator=generator, device=generator.device) @ factor.T
@@ -382,7 +444,9 @@ class GridKey(NamedTuple):
 
     def sizes(self, device: torch.device | None = None) -> tuple[Tensor, Tensor]:
         """Width and height of a pixel, (1,) each."""
-        width, height = (torch.tensor([size], device=device) for size in (self.pixel_width, self.pixel_height))
+        width, height = (
+            torch.tensor([size], device=device) for size in (self.pixel_width, self.pixel_height)
+        )
         return width, height
 
 
@@ -393,12 +457,16 @@ def grid_key(layout: Grid, correlation: Correlation, device: torch.device) -> Gr
 
 @lru_cache(CACHED_LAYOUTS)
 def _amplitude(key: GridKey) -> Tensor:
-    return random_fields.torus_amplitude(key.height, key.width, *key.sizes(key.device), key.correlation)
+    return random_fields.torus_amplitude(
+        key.height, key.width, *key.sizes(key.device), key.correlation
+    )
 
 
 @lru_cache(CACHED_LAYOUTS)
 def _share_lost(key: GridKey) -> float:
-    """The share of the variance that lies in negative eigenvalues of a torus that is not too large."""
+    """The share of the variance that lies in negative eigenvalues of a torus that is not too
+    large.
+    """
     return random_fields.embedded(key.height, key.width, *key.sizes(), key.correlation, 3.0)[1]
 
 
@@ -425,27 +493,35 @@ KOLMOGOROV = -8 / 3
 
 
 class PowerLawNoise(CorrelatedNoise):
-    """Noise whose power spectrum falls as a power of the wave number, down to an outer scale, where it levels off.
+    """Noise whose power spectrum falls as a power of the wave number, down to an outer scale, where
+    it levels off.
 
-    difference_at_1_km  standard deviation of the difference between two points 1 km apart [m]; without it, the noise
-                        is of unit variance
-    outer_scale         [km]; the spectrum is flat at wave numbers well below 1 / outer_scale, so that the noise has a
-                        finite variance, which grows with the outer scale
-    spectral_slope      of the spectrum along a line, -8/3 by default; the two-dimensional one is steeper by 1 (-11/3),
-                        and the variance of a difference grows with distance^(-slope - 1) (distance^(5/3))
+    difference_at_1_km  standard deviation of the difference between two points 1 km apart [m];
+                        without it, the noise is of unit variance
+    outer_scale         [km]; the spectrum is flat at wave numbers well below 1 / outer_scale, so
+                        that the noise has a finite variance, which grows with the outer scale
+    spectral_slope      of the spectrum along a line, -8/3 by default; the two-dimensional one is
+                        steeper by 1 (-11/3), and the variance of a difference grows with
+                        distance^(-slope - 1) (distance^(5/3))
 
-    Tatarski (1961), Wave Propagation in a Turbulent Medium; Hanssen (2001), Radar Interferometry, section 4.7: -8/3
-    below the thickness of the turbulent layer, a few kilometres, and -5/3 above it. The covariance is von Kármán's.
+    Tatarski (1961), Wave Propagation in a Turbulent Medium; Hanssen (2001), Radar Interferometry,
+    section 4.7: -8/3 below the thickness of the turbulent layer, a few kilometres, and -5/3 above
+    it. The covariance is von Kármán's.
     """
 
     invertible = True
     inverted_as_a_matrix = True
 
     def __init__(
-        self, difference_at_1_km: float | None = None, outer_scale: float = 20.0, spectral_slope: float = KOLMOGOROV
+        self,
+        difference_at_1_km: float | None = None,
+        outer_scale: float = 20.0,
+        spectral_slope: float = KOLMOGOROV,
     ) -> None:
         scale, hurst = outer_scale * METRES, (-spectral_slope - 1) / 2
-        sill = difference_at_1_km and random_fields.von_karman_sill(difference_at_1_km, METRES, scale, hurst)
+        sill = difference_at_1_km and random_fields.von_karman_sill(
+            difference_at_1_km, METRES, scale, hurst
+        )
         super().__init__(Correlation(random_fields.von_karman, (scale, hurst)), sill)
 
     def on_grid(self, count: int, layout: Grid, generator: torch.Generator) -> Tensor:
@@ -453,14 +529,18 @@ class PowerLawNoise(CorrelatedNoise):
             return exactly_on_grid(count, layout, self.correlation, generator)
         outer_scale, hurst = self.correlation.parameters
         sizes = layout.pixel_width, layout.pixel_height
-        return random_fields.mixture_field(count, layout.height, layout.width, *sizes, outer_scale, hurst, generator)
+        return random_fields.mixture_field(
+            count, layout.height, layout.width, *sizes, outer_scale, hurst, generator
+        )
 
 
-# Noise that is a few known shapes times random numbers: offsets, ramps, and what grows with the elevation.
+# Noise that is a few known shapes times random numbers: offsets, ramps, and what grows with the
+# elevation.
 
 
 class LinearNoise(Noise):
-    """Columns times independent normal coefficients; it can be solved with the source, or marginalised.
+    """Columns times independent normal coefficients; it can be solved with the source, or
+    marginalised.
 
     deviations  standard deviation of each coefficient a priori, in metres per unit of its column
     """
@@ -469,12 +549,16 @@ class LinearNoise(Noise):
 
     @abstractmethod
     def columns(self, layout: Layout) -> Tensor:
-        """The design matrix of the coefficients, (1 or batch, pixel or point, coefficient); float64, SI units."""
+        """The design matrix of the coefficients, (1 or batch, pixel or point, coefficient);
+        float64, SI units.
+        """
 
     def draw(self, count: int, layout: Layout, generator: torch.Generator) -> Tensor:
         device = generator.device
         normal = torch.randn(count, len(self.deviations), generator=generator, device=device)
-        coefficients = normal.double() * torch.tensor(self.deviations, dtype=torch.float64, device=device)
+        coefficients = normal.double() * torch.tensor(
+            self.deviations, dtype=torch.float64, device=device
+        )
         fields = (coefficients[:, None] @ self.columns(layout).to(device).mT)[:, 0]
         return fields.float().view(count, *layout.shape)
 
@@ -505,24 +589,33 @@ class OffsetNoise(LinearNoise):
 
 
 class RampNoise(LinearNoise):
-    """A plane through zero at x = y = 0, with random slopes east and north; or a surface of second order.
+    """A plane through zero at x = y = 0, with random slopes east and north; or a surface of second
+    order.
 
     slope      standard deviation of either slope, in metres per kilometre
-    quadratic  standard deviation of the coefficients of x², xy and y², in metres per square kilometre
+    quadratic  standard deviation of the coefficients of x², xy and y², in metres per square
+               kilometre
     """
 
     def __init__(self, slope: float, quadratic: float = 0.0) -> None:
         self.curved = quadratic > 0
-        self.deviations = (slope / METRES,) * 2 + (quadratic / METRES**2,) * (3 if self.curved else 0)
+        self.deviations = (slope / METRES,) * 2 + (quadratic / METRES**2,) * (
+            3 if self.curved else 0
+        )
 
     def columns(self, layout: Layout) -> Tensor:
         east, north = layout.positions().unbind(-1)
-        terms = [east, north, *([east.square(), east * north, north.square()] if self.curved else [])]
+        terms = [
+            east,
+            north,
+            *([east.square(), east * north, north.square()] if self.curved else []),
+        ]
         return torch.stack(terms, dim=-1)
 
 
 class StratifiedNoise(LinearNoise):
-    """Noise that is linear in the elevation above its mean in the view, as the stratified troposphere makes it.
+    """Noise that is linear in the elevation above its mean in the view, as the stratified
+    troposphere makes it.
 
     slope  standard deviation of the slope, in metres per kilometre of elevation
     """
@@ -549,9 +642,9 @@ class Decorrelation(Noise):
     share       expected share of hidden pixels; it varies from image to image
     patch_size  mean width of a patch along any line [km]
 
-    The field has the covariance exp(-(distance / r)²). By Rice's formula it falls below the level u = Φ⁻¹(share)
-    exp(-u²/2) / (√2 π r) times in a unit of length, so that the mean width of what is below is share over that.
-    Rice (1945), Bell Syst. Tech. J. 24, 46-156, eq. 3.3-11.
+    The field has the covariance exp(-(distance / r)²). By Rice's formula it falls below the level u
+    = Φ⁻¹(share) exp(-u²/2) / (√2 π r) times in a unit of length, so that the mean width of what is
+    below is share over that. Rice (1945), Bell Syst. Tech. J. 24, 46-156, eq. 3.3-11.
     """
 
     hides: ClassVar[bool] = True

@@ -30,7 +30,9 @@ from qexp.simulation.noise import (
 )
 
 LARGEST_AMPLITUDE = 1_000_000
-"""Of an amplitude, in metres or its square, or per kilometre: beyond all deformation, and far from overflow."""
+"""Of an amplitude, in metres or its square, or per kilometre: beyond all deformation, and far from
+overflow.
+"""
 POSITIVE: dict[str, Any] = {"above": 0, "most": LARGEST_AMPLITUDE}
 
 
@@ -42,7 +44,9 @@ def _amplitude(description: str) -> dict[str, Any]:
 
 _RANGE = number("distance at which the covariance has fallen to 1/e [km]", above=0)
 _SILL = _amplitude("partial sill, the variance of the correlated part [m²]")
-_NUGGET_WORDS = "nugget, the variance of the part that is independent from pixel to pixel; needs `sill` [m²]"
+_NUGGET_WORDS = (
+    "nugget, the variance of the part that is independent from pixel to pixel; needs `sill` [m²]"
+)
 _NUGGET = number(_NUGGET_WORDS, least=0, most=LARGEST_AMPLITUDE, left_out="default")
 
 NOISES: dict[str, Entry] = {
@@ -55,65 +59,97 @@ NOISES: dict[str, Entry] = {
     "exponential": Entry(
         build=ExponentialNoise,
         parameters=properties(range=_RANGE, sill=_SILL, nugget=_NUGGET),
-        help="Spatially correlated, as by the atmosphere: covariance sill exp(-h/range) at distance h, "
-        "semivariogram nugget + sill (1 - exp(-h/range)).",
+        help=(
+            "Spatially correlated, as by the atmosphere: covariance sill exp(-h/range) at distance"
+            " h, semivariogram nugget + sill (1 - exp(-h/range))."
+        ),
         example={"type": "exponential", "parameters": {"range": 2.0}},
     ),
     "gaussian": Entry(
         build=GaussianNoise,
         parameters=properties(range=_RANGE, sill=_SILL, nugget=_NUGGET),
-        help="Spatially correlated and smooth: covariance sill exp(-(h/range)²) at distance h, "
-        "semivariogram nugget + sill (1 - exp(-(h/range)²)).",
+        help=(
+            "Spatially correlated and smooth: covariance sill exp(-(h/range)²) at distance h, "
+            "semivariogram nugget + sill (1 - exp(-(h/range)²))."
+        ),
         example={"type": "gaussian", "parameters": {"range": 5.0, "sill": 2e-5, "nugget": 3e-6}},
     ),
     "power_law": Entry(
         build=PowerLawNoise,
         parameters=properties(
-            difference_at_1_km=_amplitude("standard deviation of the difference between two points 1 km apart [m]"),
+            difference_at_1_km=_amplitude(
+                "standard deviation of the difference between two points 1 km apart [m]"
+            ),
             outer_scale=number(
-                "length beyond which the spectrum levels off, so that the variance is finite [km]", above=0, most=10_000
+                "length beyond which the spectrum levels off, so that the variance is finite [km]",
+                above=0,
+                most=10_000,
             ),
             spectral_slope=number(
-                "slope of the power spectrum along a line; the two-dimensional spectrum is steeper by 1",
+                "slope of the power spectrum along a line; the two-dimensional spectrum is steeper"
+                " by 1",
                 above=-3,
                 below=-1,
             ),
         ),
-        help="Turbulent atmosphere: power spectrum of slope -8/3 along a line, -11/3 in two dimensions (Kolmogorov).",
+        help=(
+            "Turbulent atmosphere: power spectrum of slope -8/3 along a line, -11/3 in two"
+            " dimensions (Kolmogorov)."
+        ),
         example={"type": "power_law", "parameters": {"difference_at_1_km": 0.005}},
     ),
     "stratified": Entry(
         build=StratifiedNoise,
         parameters=properties(
-            slope=number("standard deviation of the slope, in metres per kilometre of elevation", **POSITIVE)
+            slope=number(
+                "standard deviation of the slope, in metres per kilometre of elevation", **POSITIVE
+            )
         ),
-        help="Stratified troposphere: linear in the elevation above the view's mean; the slope is drawn per image.",
+        help=(
+            "Stratified troposphere: linear in the elevation above the view's mean; the slope is"
+            " drawn per image."
+        ),
         example={"type": "stratified", "parameters": {"slope": 0.02}},
     ),
     "ramp": Entry(
         build=RampNoise,
         parameters=properties(
-            slope=number("standard deviation of the slope east and of the slope north [m/km]", **POSITIVE),
+            slope=number(
+                "standard deviation of the slope east and of the slope north [m/km]", **POSITIVE
+            ),
             quadratic=number(
-                "standard deviation of the coefficients of x², xy and y² [m/km²]", least=0, most=LARGEST_AMPLITUDE
+                "standard deviation of the coefficients of x², xy and y² [m/km²]",
+                least=0,
+                most=LARGEST_AMPLITUDE,
             ),
         ),
-        help="Orbital errors: a plane or a quadratic surface that is 0 at x = y = 0, drawn for each image.",
+        help=(
+            "Orbital errors: a plane or a quadratic surface that is 0 at x = y = 0, drawn for each"
+            " image."
+        ),
         example={"type": "ramp", "parameters": {"slope": 0.001}},
     ),
     "offset": Entry(
         build=OffsetNoise,
         parameters=properties(standard_deviation=_amplitude("standard deviation [m]")),
-        help="A constant offset of the whole view, drawn for each image: radar displacements have no absolute zero.",
+        help=(
+            "A constant offset of the whole view, drawn for each image: radar displacements have no"
+            " absolute zero."
+        ),
         example={"type": "offset", "parameters": {"standard_deviation": 0.02}},
     ),
     "decorrelation": Entry(
         build=Decorrelation,
         parameters=properties(
-            share=number("expected share of hidden pixels; it differs from image to image", above=0, below=1),
+            share=number(
+                "expected share of hidden pixels; it differs from image to image", above=0, below=1
+            ),
             patch_size=number("mean width of a hidden patch along a line [km]", above=0),
         ),
-        help="Random patches of hidden pixels: images are 0 there, and so is the variable `mask` (elsewhere 1).",
+        help=(
+            "Random patches of hidden pixels: images are 0 there, and so is the variable `mask`"
+            " (elsewhere 1)."
+        ),
         example={"type": "decorrelation", "parameters": {"share": 0.2, "patch_size": 1.0}},
     ),
 }
@@ -131,7 +167,9 @@ class Component:
     images: frozenset[str] | None = None
     """The images that it is on; None for all."""
     stream: tuple[str | int, ...] | None = None
-    """The purpose of its random numbers, of which every image has a stream; None to take those of the samples."""
+    """The purpose of its random numbers, of which every image has a stream; None to take those of
+    the samples.
+    """
 
 
 @dataclass(frozen=True, eq=False)
@@ -142,7 +180,11 @@ class NoiseModel:
 
     def on(self, image: str) -> list[Component]:
         """The components that an image has."""
-        return [component for component in self.components if component.images is None or image in component.images]
+        return [
+            component
+            for component in self.components
+            if component.images is None or image in component.images
+        ]
 
     def added(self, image: str) -> list[Noise]:
         """The noise that is added to an image, rather than hiding its pixels."""
@@ -154,20 +196,32 @@ class NoiseModel:
 
     def depends_on_pixels(self, image: str) -> bool:
         """Whether the noise of an image depends on the size of its pixels."""
-        return any(not isinstance(component.noise, WhiteNoise | OffsetNoise) for component in self.on(image))
+        return any(
+            not isinstance(component.noise, WhiteNoise | OffsetNoise)
+            for component in self.on(image)
+        )
 
     def add(
-        self, images: Mapping[str, Tensor], layout: Callable[[str], Layout], level: Tensor, random: torch.Generator
+        self,
+        images: Mapping[str, Tensor],
+        layout: Callable[[str], Layout],
+        level: Tensor,
+        random: torch.Generator,
     ) -> dict[str, Tensor]:
         """Add noise to images, in place, and make hidden pixels zero.
 
         images   name → (batch, ...), of as many pixels as its layout
         level    (batch,) or (1,), the value of `noise` [m]
-        returns  name → 1 where a pixel is seen and 0 where not, like the image, for images that can have hidden ones
+        returns  name → 1 where a pixel is seen and 0 where not, like the image, for images that can
+                 have hidden ones
         """
         nothing = not (level != 0).any()
         of_images = {
-            name: [component for component in self.on(name) if not (nothing and component.noise.of_unit_variance)]
+            name: [
+                component
+                for component in self.on(name)
+                if not (nothing and component.noise.of_unit_variance)
+            ]
             for name in images
         }
         if not any(of_images.values()):
@@ -185,18 +239,26 @@ class NoiseModel:
                 block = slice(start, min(start + BLOCK, len(image)))
                 for component, generator in zip(components, generators, strict=True):
                     if component.noise.hides:
-                        hidden = component.noise.draw(len(image[block]), where.of_samples(block), generator)
+                        hidden = component.noise.draw(
+                            len(image[block]), where.of_samples(block), generator
+                        )
                         masks[name][block].mul_(1 - hidden.reshape(image[block].shape))
                     else:
                         scale = level[block] if len(level) > 1 else level
-                        _add(component.noise, image[block], where.of_samples(block), scale, generator)
+                        _add(
+                            component.noise, image[block], where.of_samples(block), scale, generator
+                        )
             if name in masks:
                 image.mul_(masks[name])
         return masks
 
     def covariance(self, image: str, layout: Layout, level: float) -> Tensor:
-        """Covariance between the pixels of an image, for a value of `noise` [m]: (n, n) [m2], float64."""
-        return self._total(image, torch.Size(layout.shape).numel(), level, lambda noise: noise.covariance(layout))
+        """Covariance between the pixels of an image, for a value of `noise` [m]: (n, n) [m2],
+        float64.
+        """
+        return self._total(
+            image, torch.Size(layout.shape).numel(), level, lambda noise: noise.covariance(layout)
+        )
 
     def covariance_of_means(self, image: str, layout: Grid, level: float, blocks: Blocks) -> Tensor:
         """The same between the means of blocks of pixels, (block, block) [m2].
@@ -204,27 +266,41 @@ class NoiseModel:
         Raises ValueError where there are too many pixels for it.
         """
         count = math.prod(blocks.shape)
-        return self._total(image, count, level, lambda noise: noise.covariance_of_means(layout, blocks))
+        return self._total(
+            image, count, level, lambda noise: noise.covariance_of_means(layout, blocks)
+        )
 
-    def _total(self, image: str, count: int, level: float, covariance: Callable[[Noise], Tensor | None]) -> Tensor:
+    def _total(
+        self, image: str, count: int, level: float, covariance: Callable[[Noise], Tensor | None]
+    ) -> Tensor:
         total = torch.zeros(count, count, dtype=torch.float64)
         for component in self.on(image):
             if (of_component := covariance(component.noise)) is not None:
-                total.add_(of_component, alpha=level**2 if component.noise.of_unit_variance else 1.0)
+                total.add_(
+                    of_component, alpha=level**2 if component.noise.of_unit_variance else 1.0
+                )
         return total
 
     def trouble_with_inverse(self, image: str, pixels: int) -> str | None:
-        """Why `without_correlation` is impossible for an image of this number of pixels, in words."""
+        """Why `without_correlation` is impossible for an image of this number of pixels, in
+        words.
+        """
         added = self.added(image)
         if added and not any(noise.invertible for noise in added):
             return "no component is independent from pixel to pixel; add 'white', or a 'nugget'"
         formed = len(added) > 1 or any(noise.inverted_as_a_matrix for noise in added)
         if formed and pixels > MOST_TO_FACTOR:
-            return f"inverting its covariance is possible for at most {MOST_TO_FACTOR:,} pixels, not {pixels:,}"
+            return (
+                f"inverting its covariance is possible for at most {MOST_TO_FACTOR:,} pixels, not"
+                f" {pixels:,}"
+            )
         return None
 
-    def without_correlation(self, image: str, images: Tensor, layout: Layout, level: float) -> Tensor:
-        """C⁻¹ times each image, C the covariance between the pixels of the image of this name, but for a factor.
+    def without_correlation(
+        self, image: str, images: Tensor, layout: Layout, level: float
+    ) -> Tensor:
+        """C⁻¹ times each image, C the covariance between the pixels of the image of this name, but
+        for a factor.
 
         images   (count, *layout.shape)
         level    the value of `noise` [m]; 1 is taken for 0
@@ -241,11 +317,15 @@ class NoiseModel:
             return lambda component, image: random
         seeds = Seeds(int(torch.randint(2**62, (), generator=random, device=random.device)))
         return lambda component, image: (
-            random if component.stream is None else seeds.torch(random.device, *component.stream, image)
+            random
+            if component.stream is None
+            else seeds.torch(random.device, *component.stream, image)
         )
 
 
-def _add(noise: Noise, images: Tensor, layout: Layout, level: Tensor, generator: torch.Generator) -> None:
+def _add(
+    noise: Noise, images: Tensor, layout: Layout, level: Tensor, generator: torch.Generator
+) -> None:
     field = noise.draw(len(images), layout, generator).reshape(images.shape)
     if not noise.of_unit_variance:
         images.add_(field)

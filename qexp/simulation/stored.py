@@ -1,4 +1,6 @@
-"""Simulations that exist: samples are rows of what was simulated, in place of images that a model makes anew."""
+"""Simulations that exist: samples are rows of what was simulated, in place of images that a model
+makes anew.
+"""
 
 from __future__ import annotations
 
@@ -42,7 +44,8 @@ Rows = NDArray[np.int64]
 
 @dataclass(frozen=True, eq=False)
 class StoredObservation:
-    """An observation in all simulations, (simulation, channel, height, width) in single precision, in its unit.
+    """An observation in all simulations, (simulation, channel, height, width) in single precision,
+    in its unit.
 
     channels  those of the array that are its own
     """
@@ -82,8 +85,8 @@ class Simulations:
     groups: Rows
 
     def quantiles(self, name: str) -> list[float]:
-        """Those of a parameter, evenly spaced from its least to its greatest value; equal values are spread a little,
-        so that they increase.
+        """Those of a parameter, evenly spaced from its least to its greatest value; equal values
+        are spread a little, so that they increase.
         """
         shares = np.linspace(0, 1, QUANTILES_KEPT)
         ordered = np.quantile(self.parameters[name][self.usable], shares)
@@ -92,15 +95,18 @@ class Simulations:
 
     def of(self, rows: Rows) -> dict[str, Values]:
         """The parameters of some simulations, and their numbers."""
-        return {**{name: values[rows] for name, values in self.parameters.items()}, SIMULATION: rows.astype(np.float64)}
+        return {
+            **{name: values[rows] for name, values in self.parameters.items()},
+            SIMULATION: rows.astype(np.float64),
+        }
 
 
 class StoredImages:
     """A generator that takes images from files: those of the simulation that a sample names.
 
     model        makes those of other parameters, if there is one
-    simulations  those of the files, or why they cannot be read, which is raised when they are needed; so is why a model
-                 cannot be had
+    simulations  those of the files, or why they cannot be read, which is raised when they are
+                 needed; so is why a model cannot be had
     views        observation → its view
     pixels       observation → width and height of its pixels, and east and north of its middle [m]
     """
@@ -139,16 +145,22 @@ class StoredImages:
         if SIMULATION in values or self.model is None:
             return {}
         outside = {
-            name: (values[name] < low) | (values[name] > high) for name, (low, high) in self.model.ranges.items()
+            name: (values[name] < low) | (values[name] > high)
+            for name, (low, high) in self.model.ranges.items()
         }
-        return {f"'{name}' must lie where the emulator was trained": of for name, of in outside.items()}
+        return {
+            f"'{name}' must lie where the emulator was trained": of for name, of in outside.items()
+        }
 
     def simulate(self, values: Mapping[str, Tensor], height: int, width: int) -> dict[str, Tensor]:
-        """Image → (batch, channel, height, width). Raises QexpError for values that nothing simulates."""
+        """Image → (batch, channel, height, width). Raises QexpError for values that nothing
+        simulates.
+        """
         if SIMULATION not in values:
             if self.model is None:
                 raise QexpError(
-                    "only the parameters in the files were simulated; an 'emulator' of the dataset would make others"
+                    "only the parameters in the files were simulated; an 'emulator' of the dataset"
+                    " would make others"
                 )
             every = dict(zip(values, torch.broadcast_tensors(*values.values()), strict=True))
             return {name: image.float() for name, image in self.model(every).items()}
@@ -165,7 +177,8 @@ class StoredImages:
 class StoredDataset(GeneratedDataset):
     """Samples whose images are simulations that exist; noise is added to them anew each time.
 
-    A part is an array of numbers of simulations. Variables that are no parameter of these, such as `noise`, are drawn.
+    A part is an array of numbers of simulations. Variables that are no parameter of these, such as
+    `noise`, are drawn.
     """
 
     simulates: ClassVar[bool] = False
@@ -179,9 +192,9 @@ class StoredDataset(GeneratedDataset):
     def parts(self, shares: Sequence[float], seeds: Seeds) -> dict[str, Part]:
         """Training and validation divide what is not for the test part at random, in whole groups.
 
-        The test part has the simulations whose parameters lie in held-out intervals, all that have any; none of those
-        with only some of them there is used. Where nothing is held out, the test part is what the shares leave, the
-        same for all seeds.
+        The test part has the simulations whose parameters lie in held-out intervals, all that have
+        any; none of those with only some of them there is used. Where nothing is held out, the test
+        part is what the shares leave, the same for all seeds.
         """
         usable = self.simulations.usable
         groups, inside = self.simulations.groups[usable], self._inside(usable)
@@ -195,10 +208,15 @@ class StoredDataset(GeneratedDataset):
         order = seeds.numpy("split").permutation(np.unique(groups[free]))
         first, second = (round(share * len(order)) for share in np.cumsum(shares).tolist())
         divided = {"train": order[:first], "validation": order[first:second]}
-        return {**{part: usable[free & np.isin(groups, of)] for part, of in divided.items()}, "test": usable[test]}
+        return {
+            **{part: usable[free & np.isin(groups, of)] for part, of in divided.items()},
+            "test": usable[test],
+        }
 
     def _inside(self, rows: Rows) -> NDArray[np.bool_]:
-        """Whether parameters lie in their held-out intervals, (simulation, variable with such intervals)."""
+        """Whether parameters lie in their held-out intervals, (simulation, variable with such
+        intervals).
+        """
         columns = [np.zeros((len(rows), 0), dtype=bool)]
         for name, ranges in self.held_out.items():
             if ranges:
@@ -228,7 +246,8 @@ class StoredDataset(GeneratedDataset):
         """Whether samples have the parameters of simulations that are trained or validated on."""
         known = self.simulations.of(np.concatenate([parts["train"], parts["validation"]]))
         trained, asked = (
-            np.stack([of[name] for name in self.compared], axis=1).astype(np.float32) for of in (known, samples)
+            np.stack([of[name] for name in self.compared], axis=1).astype(np.float32)
+            for of in (known, samples)
         )
         all_trained = {values.tobytes() for values in trained}
         return np.array([values.tobytes() in all_trained for values in asked])
@@ -240,10 +259,16 @@ class StoredDataset(GeneratedDataset):
     def available(self, part: Part, count: int) -> int:
         return min(len(part), count)
 
-    def values(self, part: Part, count: int, seeds: Seeds, purpose: Sequence[str | int]) -> dict[str, Values]:
-        """The parameters of `count` simulations of a part, each once. Raises DatasetError if it has fewer."""
+    def values(
+        self, part: Part, count: int, seeds: Seeds, purpose: Sequence[str | int]
+    ) -> dict[str, Values]:
+        """The parameters of `count` simulations of a part, each once. Raises DatasetError if it has
+        fewer.
+        """
         if count > len(part):
-            raise DatasetError([((), f"this part has {len(part):,} simulations, and {count:,} are asked for")])
+            raise DatasetError(
+                [((), f"this part has {len(part):,} simulations, and {count:,} are asked for")]
+            )
         rows = part[seeds.numpy(*purpose, SIMULATION).permutation(len(part))[:count]]
         known = self.simulations.of(rows)
         others = {name: [WHOLE] for name in self.test if name not in known}

@@ -1,4 +1,6 @@
-"""Views of a deformation: radar images on grids or scattered points, and stations that measure three components."""
+"""Views of a deformation: radar images on grids or scattered points, and stations that measure
+three components.
+"""
 
 from __future__ import annotations
 
@@ -32,7 +34,8 @@ class View:
 
     name        by which noise components name it
     measures    RADAR or GNSS
-    look        side of its path to which the satellite looks, if its direction is given by its heading
+    look        side of its path to which the satellite looks, if its direction is given by its
+                heading
     size        (height, width) of its image; the dataset's if None
     points      (point, 2) east, north [m]: scattered points in place of a grid
     elevation   (height, width) or (point,) [m] above the level from which depths are counted
@@ -55,35 +58,50 @@ class View:
         size  of the dataset's images
         """
         channels = 3 if self.measures == GNSS else 1
-        return (channels, *(self.size or size)) if self.points is None else (channels, len(self.points), 1)
+        return (
+            (channels, *(self.size or size))
+            if self.points is None
+            else (channels, len(self.points), 1)
+        )
 
     def required(self, suffix: str, mentioned: Sequence[str]) -> list[str]:
         """The variables that must have a value, given those that a dataset mentions."""
-        direction = "heading" if "heading" + suffix in mentioned and "azimuth" + suffix not in mentioned else "azimuth"
+        direction = (
+            "heading"
+            if "heading" + suffix in mentioned and "azimuth" + suffix not in mentioned
+            else "azimuth"
+        )
         needed = [] if self.measures == GNSS else [direction, "incidence"]
         return [name + suffix for name in [*needed, *(SIZED if self.points is None else ())]]
 
     def mask(self, size: tuple[int, int]) -> Tensor | None:
-        """(1, height, width), 1 where there are data and else 0; None if there are data everywhere."""
-        return None if self.visible is None else self.visible.float().reshape(1, *self.shape(size)[1:])
+        """(1, height, width), 1 where there are data and else 0; None if there are data
+        everywhere.
+        """
+        return (
+            None if self.visible is None else self.visible.float().reshape(1, *self.shape(size)[1:])
+        )
 
 
 # Files of views: masks and elevations on a grid, scattered points, and elevations of points.
 
 
 def read_grid(path: Path, size: tuple[int, int], name: str) -> Array:
-    """Values on the grid of an image, (height, width); rows from south to north, columns from west to east.
+    """Values on the grid of an image, (height, width); rows from south to north, columns from west
+    to east.
 
     size  of the image, which the file must have
     name  of the variable in a NetCDF file with several
-    An array of numpy has its rows in this order, and so has a NetCDF file without coordinates; with them, NetCDF and
-    GeoTIFF files are turned to it. The first row of a GeoTIFF without coordinates is the northern one.
-    Raises TableError.
+    An array of numpy has its rows in this order, and so has a NetCDF file without coordinates; with
+    them, NetCDF and GeoTIFF files are turned to it. The first row of a GeoTIFF without coordinates
+    is the northern one. Raises TableError.
     """
     values = _read(path, GRIDS, name)
     if values.shape != size:
         shape = " x ".join(map(str, values.shape))
-        raise TableError(f"{path} holds {shape} values, but the image has {size[0]} x {size[1]} (height x width)")
+        raise TableError(
+            f"{path} holds {shape} values, but the image has {size[0]} x {size[1]} (height x width)"
+        )
     return values
 
 
@@ -94,7 +112,9 @@ def read_points(path: Path) -> Array:
     if values.ndim != 2 or not values.size:
         raise TableError(f"{path} must hold a row per point, but has the shape {values.shape}")
     if not np.isfinite(values).all():
-        raise TableError(f"{path}: row {int(np.argmin(np.isfinite(values).all(axis=1))) + 1} has a missing value")
+        raise TableError(
+            f"{path}: row {int(np.argmin(np.isfinite(values).all(axis=1))) + 1} has a missing value"
+        )
     return values
 
 
@@ -118,9 +138,14 @@ def _from_netcdf(path: Path, name: str) -> Array:
     with open_dataset(path) as dataset:
         flat = [variable for variable in dataset.data_vars if dataset[variable].ndim == 2]
         if name not in flat and len(flat) != 1:
-            raise TableError(f"{path} must have a variable '{name}' with two dimensions, or only one such variable")
+            raise TableError(
+                f"{path} must have a variable '{name}' with two dimensions, or only one such"
+                " variable"
+            )
         variable = dataset[name if name in flat else flat[0]]
-        return variable.sortby([dimension for dimension in variable.dims if dimension in variable.coords]).values
+        return variable.sortby(
+            [dimension for dimension in variable.dims if dimension in variable.coords]
+        ).values
 
 
 def _from_geotiff(path: Path, name: str) -> Array:
@@ -131,7 +156,9 @@ def _from_geotiff(path: Path, name: str) -> Array:
 
 def _from_text(path: Path, name: str) -> Array:
     text = path.read_text(encoding="utf-8-sig")
-    lines = [line for line in text.splitlines() if line.strip() and not line.lstrip().startswith("#")]
+    lines = [
+        line for line in text.splitlines() if line.strip() and not line.lstrip().startswith("#")
+    ]
     if not lines:
         raise TableError(f"{path} is empty; it must hold a row per point")
     separator = "," if "," in lines[0] else None
@@ -147,5 +174,9 @@ GRIDS: Mapping[str, Callable[[Path, str], Array]] = {
 }  # fmt: skip
 """Ending → reader of values on a grid."""
 
-LISTS: Mapping[str, Callable[[Path, str], Array]] = {".csv": _from_text, ".txt": _from_text, ".npy": _from_numpy}
+LISTS: Mapping[str, Callable[[Path, str], Array]] = {
+    ".csv": _from_text,
+    ".txt": _from_text,
+    ".npy": _from_numpy,
+}
 """Ending → reader of points."""

@@ -1,1 +1,3 @@
-"""Specs as JSON documents: reading, schemas, references, overrides, digests. Tables are handed in, without torch."""
+"""Specs as JSON documents: reading, schemas, references, overrides, digests. Tables are handed in,
+without torch.
+"""

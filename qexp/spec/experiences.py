@@ -1,4 +1,6 @@
-"""The types of experience, as documents: those that train a network, and those that run a program. Needs no torch."""
+"""The types of experience, as documents: those that train a network, and those that run a program.
+Needs no torch.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +21,13 @@ from qexp.base.tables import Tables, long_form
 from qexp.base.text import RESULT, leaves, names_in, single_brace
 from qexp.errors import Problem, SpecError, suggestion
 from qexp.spec import reading
-from qexp.spec.kinds import all_documents, dataset_with_defaults, documents_named, documents_of, entry_in_words
+from qexp.spec.kinds import (
+    all_documents,
+    dataset_with_defaults,
+    documents_named,
+    documents_of,
+    entry_in_words,
+)
 from qexp.spec.reading import COMMENTARY, Document, Finding, Where, defaults_in, follows
 
 
@@ -27,8 +35,9 @@ class ExperienceType(ABC):
     """A type of experience. "Resolved" documents have all defaults written out."""
 
     trains: bool = False
-    """Whether its runs train networks of qexp, which can predict, with the dataset and model that it names or contains;
-    else its document alone makes a run execute programs."""
+    """Whether its runs train networks of qexp, which can predict, with the dataset and model that
+    it names or contains; else its document alone makes a run execute programs.
+    """
 
     executes: bool = True
     """Whether its runs can be executed from what their directories hold."""
@@ -40,10 +49,18 @@ class ExperienceType(ABC):
     def defaults(self, dataset_type: str | None = None) -> Document:
         """Key → default, without keys that belong to other types of dataset."""
         keys = self.schema()["properties"].items()
-        return defaults_in({"properties": {key: of_key for key, of_key in keys if belongs_to(of_key, dataset_type)}})
+        return defaults_in(
+            {
+                "properties": {
+                    key: of_key for key, of_key in keys if belongs_to(of_key, dataset_type)
+                }
+            }
+        )
 
     def takes(self, document: Document, path: Where) -> Finding | None:
-        """The problem of a value that replaces one of the document, on the command line; None if there is none."""
+        """The problem of a value that replaces one of the document, on the command line; None if
+        there is none.
+        """
         return None
 
     def in_document(self, document: Document, dataset_type: str | None) -> Iterator[Finding]:
@@ -52,7 +69,9 @@ class ExperienceType(ABC):
 
     @abstractmethod
     def with_defaults(self, document: Document, tables: Tables) -> Document:
-        """The resolved document: every default filled in, so that its meaning does not change with later versions."""
+        """The resolved document: every default filled in, so that its meaning does not change with
+        later versions.
+        """
 
     # Of a resolved document
 
@@ -81,7 +100,9 @@ class ExperienceType(ABC):
         return []
 
     def has_limit(self, spec: Document) -> bool:
-        """Whether there are exact posteriors of the test samples, whose errors `qexp limit` may compute."""
+        """Whether there are exact posteriors of the test samples, whose errors `qexp limit` may
+        compute.
+        """
         return False
 
     @abstractmethod
@@ -123,7 +144,8 @@ def read_program_results(file: Path, label: str) -> Numbers:
     """part → output → metric → value; None for null. Raises SpecError with all problems.
 
     label  name of the file in errors
-    A flat object of metrics belongs to the part `test` and the output `result`; an empty one holds no numbers.
+    A flat object of metrics belongs to the part `test` and the output `result`; an empty one holds
+    no numbers.
     """
     return program_results(reading.read(file, label), label)
 
@@ -145,7 +167,10 @@ def _problems(document: Document) -> Iterator[Finding]:
         if part not in RESULT_PARTS:
             yield (part,), f"no part '{part}'; {suggestion(part, RESULT_PARTS)}; {RESULT_FORMS}"
         elif not (isinstance(outputs, dict) and outputs):
-            yield (part,), f"must be an object of outputs, but is {reading.describe(outputs)}; {RESULT_FORMS}"
+            yield (
+                (part,),
+                f"must be an object of outputs, but is {reading.describe(outputs)}; {RESULT_FORMS}",
+            )
         else:
             for output, metrics in outputs.items():
                 yield from _in_output((() if flat else (part, output)), output, metrics)
@@ -153,15 +178,27 @@ def _problems(document: Document) -> Iterator[Finding]:
 
 def _in_output(where: tuple[str, ...], output: str, metrics: Any) -> Iterator[Finding]:
     if not RESULT_NAME.fullmatch(output):
-        yield where, f"'{output}' is not a name; use letters, digits, - and _, beginning with a letter"
+        yield (
+            where,
+            f"'{output}' is not a name; use letters, digits, - and _, beginning with a letter",
+        )
     elif not (isinstance(metrics, dict) and metrics):
-        yield where, f"must be an object of metrics, but is {reading.describe(metrics)}; {RESULT_FORMS}"
+        yield (
+            where,
+            f"must be an object of metrics, but is {reading.describe(metrics)}; {RESULT_FORMS}",
+        )
     else:
         for metric, value in metrics.items():
             if not RESULT_NAME.fullmatch(metric):
-                yield (*where, metric), "is not a name; use letters, digits, - and _, beginning with a letter"
+                yield (
+                    (*where, metric),
+                    "is not a name; use letters, digits, - and _, beginning with a letter",
+                )
             elif value is not None and not is_number(value):
-                yield (*where, metric), f"must be a number or null, but is {reading.describe(value)}"
+                yield (
+                    (*where, metric),
+                    f"must be a number or null, but is {reading.describe(value)}",
+                )
 
 
 # The values of a run that can stand in the words of its command: `{seed}`, `{parameters.rate}`.
@@ -179,7 +216,9 @@ RUN_VALUES = {
 
 
 def run_values(parameters: Mapping[str, Any], prefix: str = "parameters.") -> dict[str, str]:
-    """`{"parameters.rate": "0.1"}`: a text for each parameter; nested ones with a dot between the names."""
+    """`{"parameters.rate": "0.1"}`: a text for each parameter; nested ones with a dot between the
+    names.
+    """
     values: dict[str, str] = {}
     for name, value in parameters.items():
         text = json.dumps(value, ensure_ascii=False, separators=(",", ":"))
@@ -189,7 +228,8 @@ def run_values(parameters: Mapping[str, Any], prefix: str = "parameters.") -> di
     return values
 
 
-# Documents of experiences that run a program: `{"type": "command", "command": ["python", "train.py"]}`.
+# Documents of experiences that run a program: `{"type": "command", "command": ["python",
+# "train.py"]}`.
 
 
 RESULTS = "results.json"
@@ -209,17 +249,25 @@ def texts_in(document: Document) -> Iterator[tuple[Where, str]]:
 
 
 def is_told_where(document: Document) -> bool:
-    """Whether the program is told where to write its results; else it decides that, and `results` says where."""
+    """Whether the program is told where to write its results; else it decides that, and `results`
+    says where.
+    """
     return document["results"] is None or _names_results(document)
 
 
 def must_write(document: Document) -> bool:
-    """Whether the program must write a file of numbers: where it is named, or given to the program in its words."""
+    """Whether the program must write a file of numbers: where it is named, or given to the program
+    in its words.
+    """
     return document["results"] is not None or _names_results(document)
 
 
 def _names_results(document: Document) -> bool:
-    others = [text for where, text in texts_in(document) if where[0] not in ("results", "environment", "metrics_file")]
+    others = [
+        text
+        for where, text in texts_in(document)
+        if where[0] not in ("results", "environment", "metrics_file")
+    ]
     return any("results" in names_in(text) for text in others)
 
 
@@ -230,7 +278,9 @@ def shares_its_results(document: Document) -> bool:
 
 
 def _trouble_with_pattern(pattern: str | None, metrics_file: str | None) -> str | None:
-    """Why numbers cannot be found by a pattern in what a program prints; None if they can, or if there is none."""
+    """Why numbers cannot be found by a pattern in what a program prints; None if they can, or if
+    there is none.
+    """
     if pattern is None:
         return None
     if metrics_file is not None:
@@ -253,7 +303,10 @@ class Command(ExperienceType):
             if not isinstance(parameters, dict):
                 return None
             if str(step) not in parameters:
-                return path[: depth + 1], f"no parameter '{step}'; {suggestion(str(step), parameters)}"
+                return (
+                    path[: depth + 1],
+                    f"no parameter '{step}'; {suggestion(str(step), parameters)}",
+                )
             parameters = parameters[str(step)]
         return None
 
@@ -266,7 +319,13 @@ class Command(ExperienceType):
                 if name not in placeholders:
                     yield where, f"no placeholder '{{{name}}}'; {suggestion(name, placeholders)}"
             if (brace := single_brace(text)) is not None:
-                yield where, f"a single '{brace}'; write '{brace * 2}' for a brace, or a placeholder such as {{seed}}"
+                yield (
+                    where,
+                    (
+                        f"a single '{brace}'; write '{brace * 2}' for a brace, or a placeholder"
+                        " such as {seed}"
+                    ),
+                )
             if "\0" in text:
                 yield where, "holds a null character, which no word of a command can"
         for key in ("command", "resume", "environment"):
@@ -278,7 +337,10 @@ class Command(ExperienceType):
             from qexp.metrics.built_in import METRICS
 
             if name in METRICS:
-                yield ("metrics", name), f"'{name}' is a metric of qexp, whose meaning is known; leave it out"
+                yield (
+                    ("metrics", name),
+                    f"'{name}' is a metric of qexp, whose meaning is known; leave it out",
+                )
         for key in ("files", "data"):
             for index, name in enumerate(document[key]):
                 path = Path(name)
@@ -294,13 +356,18 @@ class Command(ExperienceType):
             differ = "runs with different seeds differ only if the program reads QEXP_SEED"
             yield ("command",), f"no word contains {{seed}}: {differ}"
         if shares_its_results(spec):
-            what = f"all runs write the same file '{spec['results']}', so that they wait for each other"
+            what = (
+                f"all runs write the same file '{spec['results']}', so that they wait for each"
+                " other"
+            )
             yield ("results",), f"{what}; to run several at a time, pass {{results}} to the program"
 
     def with_defaults(self, document: Document, tables: Tables) -> Document:
         spec = {**self.defaults(), **copy.deepcopy(document)}
         spec.pop("$schema", None)
-        spec["metrics"] = {name: {"unit": "", **meaning} for name, meaning in spec["metrics"].items()}
+        spec["metrics"] = {
+            name: {"unit": "", **meaning} for name, meaning in spec["metrics"].items()
+        }
         return spec
 
     def program_files(self, spec: Document) -> Mapping[str, str]:
@@ -309,8 +376,12 @@ class Command(ExperienceType):
     def units(self, spec: Document, quantities: Quantities) -> dict[str, str]:
         return dict(spec["units"])
 
-    def units_of(self, spec: Document, outputs: Iterator[str], quantities: Quantities) -> dict[str, str]:
-        """Units of the outputs of a finished run: as declared, else those of the quantities of these names."""
+    def units_of(
+        self, spec: Document, outputs: Iterator[str], quantities: Quantities
+    ) -> dict[str, str]:
+        """Units of the outputs of a finished run: as declared, else those of the quantities of
+        these names.
+        """
         return {name: spec["units"].get(name, quantity(name, quantities).unit) for name in outputs}
 
     def lines(self, spec: Document) -> dict[str, str]:
@@ -326,7 +397,10 @@ class Command(ExperienceType):
         return brief
 
     def test_part(self, spec: Document) -> Document:
-        return {"dataset": spec["dataset"], "data": {path: spec["fingerprints"][path] for path in spec["data"]}}
+        return {
+            "dataset": spec["dataset"],
+            "data": {path: spec["fingerprints"][path] for path in spec["data"]},
+        }
 
     def evaluated_by(self, spec: Document) -> str:
         return RESULTS
@@ -349,9 +423,14 @@ class Tracked(Command):
         kept = ("description", "parameters", "dataset", "model", "units", "metrics")
         properties = {"type": {"const": "tracked"}, "script": {"type": "string", "default": ""}}
         properties |= {key: command["properties"][key] for key in kept}
-        properties["parameters"] = {**properties["parameters"], "description": "values that the script gave"}
+        properties["parameters"] = {
+            **properties["parameters"],
+            "description": "values that the script gave",
+        }
         return {
-            "description": "a run that a script logs with qexp.track; what it writes, no file in specs/",
+            "description": (
+                "a run that a script logs with qexp.track; what it writes, no file in specs/"
+            ),
             "type": "object",
             "required": ["type"],
             "additionalProperties": False,
@@ -383,12 +462,17 @@ class Training(ExperienceType):
             takers = [name for name, kind in documents.items() if key in kind.schemas["shared"]]
             keys[key] = {"x-dataset": takers, **of_key}
         for name, kind in documents.items():
-            keys |= {key: {"x-dataset": name, **of_key} for key, of_key in kind.schemas["experience"].items()}
+            keys |= {
+                key: {"x-dataset": name, **of_key}
+                for key, of_key in kind.schemas["experience"].items()
+            }
         properties: Document = {}
         for key, of_key in schema["properties"].items():
             properties[key] = of_key
             if key == "split":
-                description = "; ".join(f"{name}: {kind.schemas['split']}" for name, kind in documents.items())
+                description = "; ".join(
+                    f"{name}: {kind.schemas['split']}" for name, kind in documents.items()
+                )
                 properties[key] = {"description": description, **of_key}
                 properties |= keys
         return {**schema, "properties": properties}
@@ -400,27 +484,50 @@ class Training(ExperienceType):
         if dataset_type is not None:
             yield from documents_named(dataset_type).in_experience(document)
         pretrain = document["pretrain"]
-        if isinstance(pretrain, dict) and pretrain.get("epochs_frozen") is not None and not pretrain.get("freeze"):
-            yield ("pretrain", "epochs_frozen"), "nothing is frozen; list operations in 'freeze', or leave it out"
+        if (
+            isinstance(pretrain, dict)
+            and pretrain.get("epochs_frozen") is not None
+            and not pretrain.get("freeze")
+        ):
+            yield (
+                ("pretrain", "epochs_frozen"),
+                "nothing is frozen; list operations in 'freeze', or leave it out",
+            )
         for name, (low, high) in document.get("limits", {}).items():
             if low is None and high is None:
-                yield ("limits", name), "null on both sides limits nothing; give a number, or leave it out"
+                yield (
+                    ("limits", name),
+                    "null on both sides limits nothing; give a number, or leave it out",
+                )
             elif low is not None and high is not None and not low < high:
-                yield ("limits", name), f"the lowest value, {low:g}, must be less than the highest, {high:g}"
+                yield (
+                    ("limits", name),
+                    f"the lowest value, {low:g}, must be less than the highest, {high:g}",
+                )
         for key in ("losses", "metrics", "limits"):
-            for name in document.get(key, {}):  # limits have no default, so that specs without them stay as they were
+            # limits have no default, so that specs without them stay as they were
+            for name in document.get(key, {}):
                 if name not in outputs:
                     yield (key, name), f"'{name}' is not an output; {suggestion(name, outputs)}"
         for index, name in enumerate(outputs):
             if name in OF_ESTIMATES or "/" in name:
                 kept = "an axis" if name in OF_ESTIMATES else "a group"
-                yield ("outputs", index), f"'{name}' is {kept} in files of estimates; give it another name in the data"
+                yield (
+                    ("outputs", index),
+                    f"'{name}' is {kept} in files of estimates; give it another name in the data",
+                )
             if name not in document["losses"]:
-                yield ("outputs", index), f"the output '{name}' has no loss; add $.losses.{name}, for example \"mae\""
+                yield (
+                    ("outputs", index),
+                    f"the output '{name}' has no loss; add $.losses.{name}, for example \"mae\"",
+                )
         variables = [*document["inputs"], *outputs]
         for name in document["transforms"]:
             if name not in variables:
-                yield ("transforms", name), f"'{name}' is neither input nor output; {suggestion(name, variables)}"
+                yield (
+                    ("transforms", name),
+                    f"'{name}' is neither input nor output; {suggestion(name, variables)}",
+                )
 
     def doubts(self, spec: Document) -> Iterator[Finding]:
         return documents_of(spec["dataset"]).doubts_in_experience(spec)
@@ -434,7 +541,8 @@ class Training(ExperienceType):
         model = dict(spec["model"])
         model.pop("$schema", None)
         model["operations"] = {
-            name: long_form(value, tables["modules"], "module") for name, value in model["operations"].items()
+            name: long_form(value, tables["modules"], "module")
+            for name, value in model["operations"].items()
         }
         spec |= {"dataset": dataset_with_defaults(spec["dataset"], tables), "model": model}
         for key in ("optimizer", "schedule"):
@@ -448,10 +556,17 @@ class Training(ExperienceType):
             if isinstance(spec.get(key), str | dict):
                 spec[key] = long_form(spec[key], tables["splits"])
         metrics = spec["metrics"].items()
-        spec["metrics"] = {name: value if isinstance(value, list) else [value] for name, value in metrics}
+        spec["metrics"] = {
+            name: value if isinstance(value, list) else [value] for name, value in metrics
+        }
         if spec["pretrain"] is not None:
-            pretrain = {"run": spec["pretrain"]} if isinstance(spec["pretrain"], str) else spec["pretrain"]
-            spec["pretrain"] = {**defaults_in(self.schema()["properties"]["pretrain"]["then"]), **pretrain}
+            pretrain = (
+                {"run": spec["pretrain"]} if isinstance(spec["pretrain"], str) else spec["pretrain"]
+            )
+            spec["pretrain"] = {
+                **defaults_in(self.schema()["properties"]["pretrain"]["then"]),
+                **pretrain,
+            }
         return spec
 
     def outputs(self, spec: Document) -> list[str] | None:
@@ -468,7 +583,9 @@ class Training(ExperienceType):
         return epochs
 
     def units(self, spec: Document, quantities: Quantities) -> dict[str, str]:
-        return documents_of(spec["dataset"]).units([*spec["inputs"], *spec["outputs"]], spec["dataset"], quantities)
+        return documents_of(spec["dataset"]).units(
+            [*spec["inputs"], *spec["outputs"]], spec["dataset"], quantities
+        )
 
     def cautions(self, spec: Document) -> list[str]:
         return documents_of(spec["dataset"]).cautions(spec)
@@ -486,13 +603,19 @@ class Training(ExperienceType):
         }
         brief |= {key: entry_in_words(spec[key]) for key in ("optimizer", "schedule")}
         for key in ("losses", "transforms"):
-            brief[key] = ", ".join(f"{name} {value['type']}" for name, value in spec[key].items()) or "none"
+            brief[key] = (
+                ", ".join(f"{name} {value['type']}" for name, value in spec[key].items()) or "none"
+            )
         if limits := limits_of(spec):
             brief["limits"] = ", ".join(f"{name} {of_output}" for name, of_output in limits.items())
         return brief
 
     def test_part(self, spec: Document) -> Document:
-        dataset = {key: value for key, value in spec["dataset"].items() if key not in ("description", "matrix")}
+        dataset = {
+            key: value
+            for key, value in spec["dataset"].items()
+            if key not in ("description", "matrix")
+        }
         # A split given as a list of shares divides only the samples outside the test part.
         split = {"split": spec["split"]} if isinstance(spec.get("split"), dict) else {}
         return {"dataset": dataset, "test size": (spec.get("sizes") or [None])[-1], **split}
@@ -514,7 +637,9 @@ def belongs_to(key: Document, dataset_type: str | None) -> bool:
 
 def schema_file(name: str) -> Document:
     """One of the files in `schemas`."""
-    content: Document = json.loads((files("qexp.spec") / "schemas" / f"{name}.json").read_text(encoding="utf-8"))
+    content: Document = json.loads(
+        (files("qexp.spec") / "schemas" / f"{name}.json").read_text(encoding="utf-8")
+    )
     return content
 
 
@@ -523,15 +648,23 @@ TRAINING = "training"
 
 TRACKED = Tracked()
 
-TYPES: Mapping[str, ExperienceType] = {TRAINING: Training(), "command": Command(), "tracked": TRACKED}
+TYPES: Mapping[str, ExperienceType] = {
+    TRAINING: Training(),
+    "command": Command(),
+    "tracked": TRACKED,
+}
 """The value of `type` in an experience → its type."""
 
-WRITTEN: Mapping[str, ExperienceType] = {name: of_type for name, of_type in TYPES.items() if of_type.executes}
+WRITTEN: Mapping[str, ExperienceType] = {
+    name: of_type for name, of_type in TYPES.items() if of_type.executes
+}
 """Those of experiences that people write; a script writes the others."""
 
 
 def type_name(experience: Mapping[str, Any]) -> str:
-    """The name of an experience's type; that of training for a type that does not exist, which is a finding."""
+    """The name of an experience's type; that of training for a type that does not exist, which is a
+    finding.
+    """
     name = experience.get("type", TRAINING)
     return name if isinstance(name, str) and name in TYPES else TRAINING
 
@@ -541,7 +674,9 @@ def type_of(experience: Mapping[str, Any]) -> ExperienceType:
 
 
 def caution(spec: Document) -> str:
-    """The cautions that every table, figure and record of a run must show; empty if there are none."""
+    """The cautions that every table, figure and record of a run must show; empty if there are
+    none.
+    """
     return "; ".join(type_of(spec).cautions(spec))
 
 
@@ -556,14 +691,18 @@ ABSENT = "-"
 
 
 def differences(specs: Sequence[dict[str, Any]]) -> dict[str, list[str]]:
-    """Path → value in each spec as JSON, for paths where the specs differ; descriptions are ignored.
+    """Path → value in each spec as JSON, for paths where the specs differ; descriptions are
+    ignored.
 
     Of specs of different types only the type: they have hardly a path in common.
     """
     types = [type_name(spec) for spec in specs]
     if len(set(types)) > 1:
         return {"type": [json.dumps(name, ensure_ascii=False) for name in types]}
-    written = [{path: json.dumps(value, ensure_ascii=False) for path, value in leaves(spec)} for spec in specs]
+    written = [
+        {path: json.dumps(value, ensure_ascii=False) for path, value in leaves(spec)}
+        for spec in specs
+    ]
     all_paths = dict.fromkeys(path for of_spec in written for path in of_spec)
     paths = [path for path in all_paths if path.rpartition(".")[2] not in COMMENTARY]
     values = {path: [of_spec.get(path, ABSENT) for of_spec in written] for path in paths}
@@ -571,11 +710,16 @@ def differences(specs: Sequence[dict[str, Any]]) -> dict[str, list[str]]:
 
 
 def _entry(path: str, texts: list[str]) -> tuple[str, list[str]]:
-    """Path and values of the one entry in which lists of equal length differ, such as `sizes.0`; else as they are."""
+    """Path and values of the one entry in which lists of equal length differ, such as `sizes.0`;
+    else as they are.
+    """
     if not all(text.startswith("[") for text in texts):
         return path, texts
     lists = [json.loads(text) for text in texts]
-    entries = [[json.dumps(entry, ensure_ascii=False) for entry in of_all] for of_all in zip(*lists, strict=False)]
+    entries = [
+        [json.dumps(entry, ensure_ascii=False) for entry in of_all]
+        for of_all in zip(*lists, strict=False)
+    ]
     differing = [index for index, of_all in enumerate(entries) if len(set(of_all)) > 1]
     if len(differing) != 1 or len({len(one) for one in lists}) > 1:
         return path, texts

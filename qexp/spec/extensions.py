@@ -1,4 +1,6 @@
-"""The code of a workspace or of a run, `extensions.py`: described, and executed once in a process."""
+"""The code of a workspace or of a run, `extensions.py`: described, and executed once in a
+process.
+"""
 
 from __future__ import annotations
 
@@ -18,13 +20,17 @@ MOST_NAMES = 5
 """Largest number of names of one kind in a message."""
 
 _EXECUTED: dict[bytes, Mapping[str, Any]] = {}
-"""Content of an extension → its variables, so that a run's copy of the workspace's file is not executed again."""
+"""Content of an extension → its variables, so that a run's copy of the workspace's file is not
+executed again.
+"""
 
 
 def variables_of(extensions: Path) -> tuple[bytes, Mapping[str, Any]]:
-    """The content of an extension, which is executed, and its variables; its kinds of dataset are known afterwards.
+    """The content of an extension, which is executed, and its variables; its kinds of dataset are
+    known afterwards.
 
-    Raises QexpError if it cannot be executed, or for a kind that is none or has the name of a built-in one.
+    Raises QexpError if it cannot be executed, or for a kind that is none or has the name of a
+    built-in one.
     """
     try:
         content = extensions.read_bytes()
@@ -37,7 +43,9 @@ def variables_of(extensions: Path) -> tuple[bytes, Mapping[str, Any]]:
         try:
             exec(compile(content, str(extensions), "exec"), vars(module))
         except (Exception, SystemExit) as error:  # a user's code may raise any error
-            raise QexpError(f"{extensions} cannot be used: {type(error).__name__}: {error}") from error
+            raise QexpError(
+                f"{extensions} cannot be used: {type(error).__name__}: {error}"
+            ) from error
         _EXECUTED[content] = vars(module)
     add_kinds(_EXECUTED[content].get("KINDS", {}), str(extensions))
     return content, _EXECUTED[content]
@@ -49,7 +57,9 @@ def code_in_words(path: Path) -> str:
     Of code: its size, the tables that it fills, its functions and classes; of a spec: the command.
     """
     if path.suffix == ".json":
-        return "runs: " + _first(ascii(word)[:40] for word in formats.read_json(path).get("command", ()))
+        return "runs: " + _first(
+            ascii(word)[:40] for word in formats.read_json(path).get("command", ())
+        )
     size = f"{path.stat().st_size:,} bytes"
     if path.stat().st_size > 1_000_000:
         return f"{size}, too large to be inspected"

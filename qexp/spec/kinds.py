@@ -1,4 +1,6 @@
-"""The kinds of dataset: one line each; what each stage of a kind needs is loaded when it is asked for."""
+"""The kinds of dataset: one line each; what each stage of a kind needs is loaded when it is asked
+for.
+"""
 
 from __future__ import annotations
 
@@ -29,7 +31,8 @@ TEST_IMAGES = "test_images.nc"
 class Kind:
     """What does the work of each stage on a kind of dataset, or where it is, as "module:name".
 
-    What is named is imported when it is needed: listing runs needs no torch. A stage that is None is refused in words.
+    What is named is imported when it is needed: listing runs needs no torch. A stage that is None
+    is refused in words.
     """
 
     documents: KindDocuments | str
@@ -41,22 +44,33 @@ class Kind:
     folds: Any = None
     """What is done with the folds of a run: a `KindFolds`."""
     held_out: Any = None
-    """(directory, predictions) → which held-out samples are exchangeable, so that their errors make intervals."""
+    """(directory, predictions) → which held-out samples are exchangeable, so that their errors make
+    intervals.
+    """
     evaluate: Any = None
     """(what is asked) → other data, opened to be evaluated."""
     predict: Any = None
     """Estimates of files: a `FileKind`."""
     invert: Any = None
-    """(directory, device) → the network of a run as the inversion of an observation asks it: a `TrainedNetwork`."""
+    """(directory, device) → the network of a run as the inversion of an observation asks it: a
+    `TrainedNetwork`.
+    """
     emulate: Any = None
-    """(directory) → the network of a run in place of the simulator whose images it was trained on."""
+    """(directory) → the network of a run in place of the simulator whose images it was trained
+    on.
+    """
     distil: Any = None
-    """(directory, workspace, options) → the file of an experience of one network that learns what the run's estimate,
-    and what keeps the errors of its finished run, (directory)."""
+    """(directory, workspace, options) → the file of an experience of one network that learns what
+    the run's estimate, and what keeps the errors of its finished run, (directory).
+    """
     simulate: Any = None
-    """Draws samples of a dataset once and keeps them in files: a class, as `qexp.kinds.images.simulate.Simulator`."""
+    """Draws samples of a dataset once and keeps them in files: a class, as
+    `qexp.kinds.images.simulate.Simulator`.
+    """
     new: Any = None
-    """Writes first specs for files: a module with `takes`, `dataset` and `experience`, as `qexp.kinds.rows.new`."""
+    """Writes first specs for files: a module with `takes`, `dataset` and `experience`, as
+    `qexp.kinds.rows.new`.
+    """
     look: Any = None
     """The class of the view of one part of a dataset."""
     figures: Any = None
@@ -71,9 +85,10 @@ class Kind:
 class KindDocuments(ABC):
     """What is needed to read and check the documents of a kind of dataset, and to show its runs.
 
-    schemas  JSON file with these keys: `dataset`, the schema of a dataset spec; `experience`, key → schema of the keys
-             of experiences that only this kind takes; `shared`, the keys it shares with other kinds; `split`, a
-             description of the key `split`; `$defs`, further definitions
+    schemas  JSON file with these keys: `dataset`, the schema of a dataset spec; `experience`, key →
+             schema of the keys of experiences that only this kind takes; `shared`, the keys it
+             shares with other kinds; `split`, a description of the key `split`; `$defs`, further
+             definitions
     """
 
     file: Path
@@ -85,7 +100,9 @@ class KindDocuments(ABC):
     evaluated_by: str = TEST_PREDICTIONS
     """The file in `results` that shows that a run was evaluated on its test part."""
     untrained: ClassVar[Mapping[str, Any]]
-    """Keys that an experience must have on this kind, with values for a network that is not trained."""
+    """Keys that an experience must have on this kind, with values for a network that is not
+    trained.
+    """
     keeps_hashes: bool = False
     """Whether runs keep hashes of their training samples."""
 
@@ -95,15 +112,21 @@ class KindDocuments(ABC):
         return content
 
     def in_dataset(self, dataset: Document, quantities: Quantities) -> Iterator[Finding]:
-        """Problems of a dataset that its schema cannot find; the defaults of its schema are filled in."""
+        """Problems of a dataset that its schema cannot find; the defaults of its schema are filled
+        in.
+        """
         return iter(())
 
     def in_experience(self, experience: Document) -> Iterator[Finding]:
-        """Problems of an experience that its schema cannot find; the defaults of its schema are filled in."""
+        """Problems of an experience that its schema cannot find; the defaults of its schema are
+        filled in.
+        """
         return iter(())
 
     def unread(self, dataset: Document) -> Iterator[Finding]:
-        """Values of a dataset that nothing reads, with a warning each; the document is not checked yet."""
+        """Values of a dataset that nothing reads, with a warning each; the document is not checked
+        yet.
+        """
         return iter(())
 
     def doubts_in_dataset(self, dataset: Document) -> Iterator[Finding]:
@@ -119,15 +142,23 @@ class KindDocuments(ABC):
         return dataset
 
     def numbers_among(self, outputs: Iterable[str]) -> list[str]:
-        """Those of the outputs of a network whose values are numbers, of which each has an error."""
+        """Those of the outputs of a network whose values are numbers, of which each has an
+        error.
+        """
         return list(outputs)
 
-    def units(self, names: Iterable[str], dataset: Document, quantities: Quantities) -> dict[str, str]:
+    def units(
+        self, names: Iterable[str], dataset: Document, quantities: Quantities
+    ) -> dict[str, str]:
         """Units of variables of a resolved dataset."""
         return {name: dataset["units"].get(name, "") for name in names}
 
-    def periods(self, names: Iterable[str], dataset: Document, quantities: Quantities) -> dict[str, float]:
-        """Variables of a resolved dataset whose values repeat, such as angles → their period, in their unit."""
+    def periods(
+        self, names: Iterable[str], dataset: Document, quantities: Quantities
+    ) -> dict[str, float]:
+        """Variables of a resolved dataset whose values repeat, such as angles → their period, in
+        their unit.
+        """
         return {}
 
     def trouble_with(self, evaluation: Path) -> str | None:
@@ -140,7 +171,9 @@ class KindDocuments(ABC):
 
     @abstractmethod
     def summary(self, spec: Document) -> dict[str, str]:
-        """The lines of `qexp show` about the data of a resolved experience: name of the line → text."""
+        """The lines of `qexp show` about the data of a resolved experience: name of the line →
+        text.
+        """
 
     def cautions_of_data(self, spec: Document) -> list[str]:
         """Cautions for all numbers from the data, baselines included."""
@@ -170,7 +203,9 @@ KINDS: OpenTable[Kind | str] = OpenTable("kinds", {
     "gridded": "qexp.kinds.fields",
     "spectra": "qexp.kinds.spectra",
 }, lambda entry: None if isinstance(entry, Kind) else "is no qexp.extend.Kind")  # fmt: skip
-"""Type of the dataset → its kind, or the package that has it as `KIND`; installed packages may add theirs."""
+"""Type of the dataset → its kind, or the package that has it as `KIND`; installed packages may add
+theirs.
+"""
 
 
 def is_known(dataset: object) -> bool:
@@ -188,7 +223,8 @@ def add_kinds(added: Any, origin: str) -> None:
     for name, kind in added.items():
         if not isinstance(name, str) or not isinstance(kind, Kind | str):
             raise QexpError(
-                f"{origin}: KINDS[{name!r}] must be a qexp.extend.Kind, or the name of a package that has one"
+                f"{origin}: KINDS[{name!r}] must be a qexp.extend.Kind, or the name of a package"
+                " that has one"
             )
         if name in KINDS.built_in:
             raise QexpError(f"{origin}: KINDS has '{name}', which qexp has already; rename it")
@@ -210,7 +246,9 @@ def _kind(kind: Kind | str) -> Kind:
 
 WITHOUT = {
     "folds": "are not trained in folds",
-    "held_out": "make no intervals from the errors of held-out samples, as tabular ones and spectra do",
+    "held_out": (
+        "make no intervals from the errors of held-out samples, as tabular ones and spectra do"
+    ),
     "evaluate": "are evaluated on the test part of their run alone",
     "predict": "are not estimated from files",
     "invert": "are no images of deformation, which qexp invert needs",
@@ -225,7 +263,9 @@ WITHOUT = {
 
 
 def load_stage(dataset: Mapping[str, Any], stage: str) -> Any:
-    """What does the work of a stage on a dataset's kind. Raises QexpError if the kind has nothing for it."""
+    """What does the work of a stage on a dataset's kind. Raises QexpError if the kind has nothing
+    for it.
+    """
     implementation = kind_named(dataset["type"]).load(stage)
     if implementation is None:
         raise QexpError(f"datasets of the type '{dataset['type']}' {WITHOUT[stage]}")
@@ -248,7 +288,9 @@ def all_documents() -> dict[str, KindDocuments]:
 
 
 def caution_of_data(spec: Document) -> str:
-    """The cautions that hold for all numbers from the data, baselines included; empty if there are none."""
+    """The cautions that hold for all numbers from the data, baselines included; empty if there are
+    none.
+    """
     return "; ".join(documents_of(spec["dataset"]).cautions_of_data(spec))
 
 

@@ -33,10 +33,14 @@ Document = dict[str, Any]
 LARGEST_INTEGER = 2**63
 
 MOST_LEVELS = 50
-"""Largest nesting of objects and lists; a spec has about ten levels, and the schema check recurses as deep."""
+"""Largest nesting of objects and lists; a spec has about ten levels, and the schema check recurses
+as deep.
+"""
 
 LARGEST_FILE_SIZE = 1_000_000
-"""Largest size [bytes] of a spec, and of a program's results; the largest that people write have about ten thousand."""
+"""Largest size [bytes] of a spec, and of a program's results; the largest that people write have
+about ten thousand.
+"""
 
 _TOO_DEEP = f"nested too deeply to be a spec; at most {MOST_LEVELS} levels of objects and lists"
 
@@ -46,7 +50,9 @@ class _Object(dict[str, Any]):
 
     def __init__(self, pairs: list[tuple[str, Any]]) -> None:
         super().__init__(pairs)
-        self.duplicates = [key for key, count in Counter(key for key, _ in pairs).items() if count > 1]
+        self.duplicates = [
+            key for key, count in Counter(key for key, _ in pairs).items() if count > 1
+        ]
 
 
 def read(path: Path, label: str | None = None) -> Document:
@@ -82,10 +88,15 @@ def parse_value(text: str, name: str) -> Any:
     except json.JSONDecodeError as error:
         where = f"line {error.lineno}, column {error.colno}"
         at, before = text[error.pos : error.pos + 1], text[: error.pos].rstrip()[-1:]
-        end = text[error.pos :].removeprefix(",").lstrip()[:1]  # from Python 3.13 on the error is at the comma
-        comma = "; leave out the comma before it" if "," in (at, before) and end in ("}", "]") else ""
+        # from Python 3.13 on the error is at the comma
+        end = text[error.pos :].removeprefix(",").lstrip()[:1]
+        comma = (
+            "; leave out the comma before it" if "," in (at, before) and end in ("}", "]") else ""
+        )
         hint = "; JSON has no comments" if at in ("/", "#") else comma
-        raise SpecError([Problem(name, (), f"not valid JSON at {where}: {error.msg}{hint}")]) from None
+        raise SpecError(
+            [Problem(name, (), f"not valid JSON at {where}: {error.msg}{hint}")]
+        ) from None
     except RecursionError:
         raise SpecError([Problem(name, (), _TOO_DEEP)]) from None
     except ValueError as error:  # a number with more digits than Python reads
@@ -96,7 +107,9 @@ def parse_value(text: str, name: str) -> Any:
 
 
 def is_json(text: str) -> bool:
-    """Whether a text is JSON, also of a kind that `parse_value` refuses in words; others stand for themselves."""
+    """Whether a text is JSON, also of a kind that `parse_value` refuses in words; others stand for
+    themselves.
+    """
     try:
         json.loads(text)
     except json.JSONDecodeError:
@@ -107,9 +120,11 @@ def is_json(text: str) -> bool:
 
 
 def plain(value: Any, name: str) -> Any:
-    """A Python value as JSON holds it: tuples become lists, NumPy numbers plain ones, objects what they consist of.
+    """A Python value as JSON holds it: tuples become lists, NumPy numbers plain ones, objects what
+    they consist of.
 
-    Raises SpecError for values that JSON cannot hold, and for numbers and texts that no spec may contain.
+    Raises SpecError for values that JSON cannot hold, and for numbers and texts that no spec may
+    contain.
     """
     try:
         text = json.dumps(value, default=_as_json, check_circular=False)
@@ -125,17 +140,24 @@ def _as_json(value: Any) -> Any:
         return value.tolist()
     if isinstance(value, PurePath | Enum):
         return str(value) if isinstance(value, PurePath) else value.value
-    if isinstance(value, Sequence) and not isinstance(value, bytes | bytearray | memoryview):  # such as a range
+    # such as a range
+    if isinstance(value, Sequence) and not isinstance(value, bytes | bytearray | memoryview):
         return list(value)
     if not callable(value):  # functions, classes and networks have attributes, too
         if hasattr(value, "keys"):  # also mappings of libraries that do not say so
             return {key: value[key] for key in value.keys()}  # noqa: SIM118 - what it iterates over may be anything
         if is_dataclass(value):
             return {field.name: getattr(value, field.name) for field in fields(value)}
-        public = {name: one for name, one in getattr(value, "__dict__", {}).items() if not name.startswith("_")}
+        public = {
+            name: one
+            for name, one in getattr(value, "__dict__", {}).items()
+            if not name.startswith("_")
+        }
         if public or "Namespace" in type(value).__name__:  # as argparse makes it
             return public
-    raise TypeError(f"{type(value).__name__} is not a type of JSON; give a number, a text, a list or a dict")
+    raise TypeError(
+        f"{type(value).__name__} is not a type of JSON; give a number, a text, a list or a dict"
+    )
 
 
 def _plain(value: Any, path: Where, name: str, problems: list[Problem]) -> Any:
@@ -143,8 +165,15 @@ def _plain(value: Any, path: Where, name: str, problems: list[Problem]) -> Any:
     if len(path) > MOST_LEVELS:
         raise SpecError([Problem(name, (), _TOO_DEEP)])
     if isinstance(value, _Object):
-        problems += [Problem(name, path, f"a key {trouble}") for key in value if (trouble := _unwritable(key))]
-        problems += [Problem(name, (*path, key), "this key is given twice; keep one") for key in value.duplicates]
+        problems += [
+            Problem(name, path, f"a key {trouble}")
+            for key in value
+            if (trouble := _unwritable(key))
+        ]
+        problems += [
+            Problem(name, (*path, key), "this key is given twice; keep one")
+            for key in value.duplicates
+        ]
         return {key: _plain(item, (*path, key), name, problems) for key, item in value.items()}
     if isinstance(value, list):
         return [_plain(item, (*path, index), name, problems) for index, item in enumerate(value)]
@@ -160,12 +189,17 @@ def _plain(value: Any, path: Where, name: str, problems: list[Problem]) -> Any:
 
 
 def _unwritable(text: str) -> str | None:
-    """Why a text cannot be written to a file, or None: JSON allows escapes that are not characters."""
+    """Why a text cannot be written to a file, or None: JSON allows escapes that are not
+    characters.
+    """
     try:
         text.encode()
     except UnicodeEncodeError as error:
         half = text[error.start].encode("unicode_escape").decode()
-        return f"holds {half}, half of a surrogate pair, which is not a character; write the whole character"
+        return (
+            f"holds {half}, half of a surrogate pair, which is not a character; write the whole"
+            " character"
+        )
     return None
 
 
@@ -178,11 +212,14 @@ def describe(value: Any) -> str:
     return f"{kinds.get(type(value), 'the number')} {text}".strip()
 
 
-# Digests of resolved specs: specs of the same meaning have the same digest, however they are written.
+# Digests of resolved specs: specs of the same meaning have the same digest, however they are
+# written.
 
 
 COMMENTARY = ("description", "found", "found_parameters", "found_emulator", "middles", "made_by")
-"""Keys that do not change what is computed: descriptions, where a file came from, and what follows from its hash."""
+"""Keys that do not change what is computed: descriptions, where a file came from, and what follows
+from its hash.
+"""
 
 
 def listed(names: str | list[str]) -> list[str]:
@@ -193,7 +230,9 @@ def listed(names: str | list[str]) -> list[str]:
 def canonical(document: Any) -> str:
     """JSON with sorted keys, without commentary, and with 1 for 1.0."""
     plain = _canonical(document, is_spec=True)
-    return json.dumps(plain, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+    return json.dumps(
+        plain, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False
+    )
 
 
 def digest(document: Any, *texts: str) -> str:
@@ -205,7 +244,9 @@ def digest(document: Any, *texts: str) -> str:
 
 
 def _canonical(value: Any, is_spec: bool = False) -> Any:
-    """The spec and the specs inside it have no commentary; elsewhere its keys may be names that a user chose."""
+    """The spec and the specs inside it have no commentary; elsewhere its keys may be names that a
+    user chose.
+    """
     if isinstance(value, dict):
         return {
             key: _canonical(item, is_spec and key in ("dataset", "model"))
@@ -219,32 +260,45 @@ def _canonical(value: Any, is_spec: bool = False) -> Any:
 
 def defaults_in(schema: Mapping[str, Any]) -> dict[str, Any]:
     """Key → default, for the properties of a schema that have one."""
-    return {name: copy.deepcopy(value["default"]) for name, value in schema["properties"].items() if "default" in value}
+    return {
+        name: copy.deepcopy(value["default"])
+        for name, value in schema["properties"].items()
+        if "default" in value
+    }
 
 
-# Specs that follow their dataset: what says "from dataset" is filled in from the dataset that is used.
+# Specs that follow their dataset: what says "from dataset" is filled in from the dataset that is
+# used.
 
 
 FROM_DATASET = "from dataset"
-"""Stands for what the dataset decides: inputs and outputs, their sizes and names, and the channels of the outputs."""
+"""Stands for what the dataset decides: inputs and outputs, their sizes and names, and the channels
+of the outputs.
+"""
 
 CHANNELS = "outputs"
 """The parameter of operations that is the number of channels, or values, of all outputs."""
 
 
 def follows(document: Document) -> bool:
-    """Whether a model, or an experience's own keys, cannot be checked without the dataset; of any JSON object."""
+    """Whether a model, or an experience's own keys, cannot be checked without the dataset; of any
+    JSON object.
+    """
     return any(True for _ in _followers(document))
 
 
 def follow_dataset(
-    experience: Document, sizes: Mapping[str, Sequence[int]], roles: tuple[Sequence[str], Sequence[str]] | None
+    experience: Document,
+    sizes: Mapping[str, Sequence[int]],
+    roles: tuple[Sequence[str], Sequence[str]] | None,
 ) -> tuple[Document, list[tuple[str, Finding]]]:
-    """An experience with its dataset and model inserted, as the dataset decides; a single loss is that of every output.
+    """An experience with its dataset and model inserted, as the dataset decides; a single loss is
+    that of every output.
 
     sizes  variable → its size as specs write it, channels last
     roles  names of inputs and of outputs; None if the dataset does not tell them apart
-    Returns also the problems, each with the kind of spec that it is in. The document is not checked yet.
+    Returns also the problems, each with the kind of spec that it is in. The document is not checked
+    yet.
     """
     following = copy.deepcopy(experience)
     problems: list[tuple[str, Finding]] = []
@@ -252,18 +306,27 @@ def follow_dataset(
         if following.get(key) != FROM_DATASET:
             continue
         if roles is None:
-            problems.append(("experience", ((key,), f"this dataset does not say which variables are {key}; list them")))
+            problems.append(
+                (
+                    "experience",
+                    ((key,), f"this dataset does not say which variables are {key}; list them"),
+                )
+            )
         else:
             following[key] = list(roles[position])
     inputs, outputs = (_names(following.get(key)) for key in ("inputs", "outputs"))
     if isinstance(following.get("losses"), str) and outputs is not None:
         following["losses"] = dict.fromkeys(outputs, following["losses"])
     if isinstance(following.get("model"), dict) and inputs is not None and outputs is not None:
-        problems += [("model", finding) for finding in _follow(following["model"], inputs, outputs, sizes)]
+        problems += [
+            ("model", finding) for finding in _follow(following["model"], inputs, outputs, sizes)
+        ]
     return following, problems
 
 
-def _follow(model: Any, inputs: list[str], outputs: list[str], sizes: Mapping[str, Sequence[int]]) -> Iterator[Finding]:
+def _follow(
+    model: Any, inputs: list[str], outputs: list[str], sizes: Mapping[str, Sequence[int]]
+) -> Iterator[Finding]:
     """Fill in a model, in place; yields what the dataset cannot decide."""
     if model.get("inputs") == FROM_DATASET:
         model["inputs"] = {name: {"size": FROM_DATASET} for name in inputs}
@@ -292,7 +355,9 @@ def _followers(document: Document) -> Iterator[Where]:
         parameters = operation.get("parameters") if isinstance(operation, dict) else None
         if isinstance(parameters, dict) and parameters.get(CHANNELS) == FROM_DATASET:
             yield "operations", name, "parameters", CHANNELS
-    for index, branch in enumerate(document["branches"] if isinstance(document.get("branches"), list) else []):
+    for index, branch in enumerate(
+        document["branches"] if isinstance(document.get("branches"), list) else []
+    ):
         for key in ("x_name", "y_name"):
             if isinstance(branch, dict) and branch.get(key) == FROM_DATASET:
                 yield "branches", index, key
@@ -304,4 +369,6 @@ def _items(value: Any) -> list[tuple[str, Any]]:
 
 def _names(value: Any) -> list[str] | None:
     """A list of names; None if it is none."""
-    return value if isinstance(value, list) and all(isinstance(name, str) for name in value) else None
+    return (
+        value if isinstance(value, list) and all(isinstance(name, str) for name in value) else None
+    )

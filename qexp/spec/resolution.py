@@ -27,7 +27,9 @@ REFERENCES = ("dataset", "model")
 
 
 Overrides = Mapping[str, Any]
-"""Dotted key → value, in the order in which they are applied: `{"epochs": 20, "dataset.fixed.noise": 0.01}`."""
+"""Dotted key → value, in the order in which they are applied: `{"epochs": 20,
+"dataset.fixed.noise": 0.01}`.
+"""
 
 
 @dataclass(frozen=True)
@@ -50,15 +52,19 @@ class Override:
 
 
 def override(key: str, value: Any) -> Override:
-    """A checked override. Raises QexpError for an incomplete key, SpecError for a value that JSON cannot hold."""
+    """A checked override. Raises QexpError for an incomplete key, SpecError for a value that JSON
+    cannot hold.
+    """
     if not key or any(not step for step in key.split(".")):
         raise QexpError(
-            f"`overrides[{shortened(key)}]`: a key is empty; write the keys on the way to the value, with points "
-            "between them, for example `overrides={'sizes.0': 20}`"
+            f"`overrides[{shortened(key)}]`: a key is empty; write the keys on the way to the"
+            " value, with points between them, for example `overrides={'sizes.0': 20}`"
         )
     change = Override(key, steps(key), reading.plain(value, f"`overrides[{shortened(key)}]`"))
     if not change.text.isprintable():
-        raise QexpError(f"`overrides`: {shortened(change.text)!r} contains characters that cannot be printed")
+        raise QexpError(
+            f"`overrides`: {shortened(change.text)!r} contains characters that cannot be printed"
+        )
     return change
 
 
@@ -75,7 +81,8 @@ def steps(key: str) -> Where:
 
 
 def locate(kind: str, reference: str, workspace: Workspace, beside: Path | None = None) -> Path:
-    """The file of a spec, by name (`mogi`) or path. Raises SpecError with near names if there is none.
+    """The file of a spec, by name (`mogi`) or path. Raises SpecError with near names if there is
+    none.
 
     beside  the folder of the document that refers to it; a relative path may start there
     """
@@ -96,7 +103,8 @@ def locate(kind: str, reference: str, workspace: Workspace, beside: Path | None 
     meant = suggestion(stem, names)
     if kind == "experience" and stem == reference and is_there(workspace.runs / stem / "run.json"):
         meant = (
-            f"that is a run: qexp rerun {stem} --resume goes on with it, qexp rerun {stem} trains its spec once more"
+            f"that is a run: qexp rerun {stem} --resume goes on with it, qexp rerun {stem} trains"
+            " its spec once more"
         )
     raise SpecError([Problem(workspace.shown(candidates[0]), (), f"no {kind} '{stem}'; {meant}")])
 
@@ -114,10 +122,14 @@ EXTENDS = "extends"
 """The key with the name or path of the spec from which one differs."""
 
 ALMOST = 0.85
-"""Likeness of a key from which on it is that one with a slip, of which nothing more is said then."""
+"""Likeness of a key from which on it is that one with a slip, of which nothing more is said
+then.
+"""
 
 NAMING = ("type", "module", EXTENDS)
-"""Keys that say what an object is: where another one is named, the object is replaced as a whole."""
+"""Keys that say what an object is: where another one is named, the object is replaced as a
+whole.
+"""
 
 NOT_INHERITED = ("description", "$schema")
 """Keys that are about one file."""
@@ -145,7 +157,9 @@ class Written:
 
     def source(self, path: Where) -> Source:
         """The file in which the value at a path stands, or in which it should."""
-        return next(self.sources[path[:n]] for n in range(len(path), -1, -1) if path[:n] in self.sources)
+        return next(
+            self.sources[path[:n]] for n in range(len(path), -1, -1) if path[:n] in self.sources
+        )
 
     def problem(self, path: Where, message: str) -> Problem:
         source = self.source(path)
@@ -153,28 +167,41 @@ class Written:
 
     def part(self, key: str) -> Written:
         """The spec that is written inside this one."""
-        sources = {(): self.source((key,)), **{path[1:]: at for path, at in self.sources.items() if path[:1] == (key,)}}
-        return Written(self.document[key], {path: replace(at, prefix=(key,)) for path, at in sources.items()})
+        sources = {
+            (): self.source((key,)),
+            **{path[1:]: at for path, at in self.sources.items() if path[:1] == (key,)},
+        }
+        return Written(
+            self.document[key], {path: replace(at, prefix=(key,)) for path, at in sources.items()}
+        )
 
 
 def spec_in(kind: str, path: Path, workspace: Workspace, chain: Sequence[Path] = ()) -> Written:
-    """The spec in a file, merged with those that it extends. Raises SpecError if one of them cannot be read.
+    """The spec in a file, merged with those that it extends. Raises SpecError if one of them cannot
+    be read.
 
     chain  files that extend it
     """
     label = workspace.shown(path)
     return _extended(
-        kind, Written(reading.read(path, label), {(): Source(label, path.parent)}), workspace, (*chain, path)
+        kind,
+        Written(reading.read(path, label), {(): Source(label, path.parent)}),
+        workspace,
+        (*chain, path),
     )
 
 
 def _extended(kind: str, own: Written, workspace: Workspace, chain: Sequence[Path] = ()) -> Written:
-    """A spec merged with what it extends. Raises SpecError if that cannot be read, or leads back to the spec."""
+    """A spec merged with what it extends. Raises SpecError if that cannot be read, or leads back to
+    the spec.
+    """
     if not isinstance(own.document, dict):
         return own
     if EXTENDS not in own.document:
         for mistyped in get_close_matches(EXTENDS, own.document, 1, ALMOST):
-            raise SpecError([own.problem((mistyped,), f"unknown key '{mistyped}'; did you mean '{EXTENDS}'?")])
+            raise SpecError(
+                [own.problem((mistyped,), f"unknown key '{mistyped}'; did you mean '{EXTENDS}'?")]
+            )
         return own
 
     def refused(message: str) -> SpecError:
@@ -182,34 +209,52 @@ def _extended(kind: str, own: Written, workspace: Workspace, chain: Sequence[Pat
 
     reference = own.document[EXTENDS]
     if not isinstance(reference, str):
-        raise refused(f"must be the name or path of the {kind} that is extended, but is {reading.describe(reference)}")
+        raise refused(
+            f"must be the name or path of the {kind} that is extended, but is"
+            f" {reading.describe(reference)}"
+        )
     try:
         path = locate(kind, reference, workspace, own.source((EXTENDS,)).beside)
     except SpecError as error:
         others = [
-            other for other, folder in FOLDERS.items() if is_there(workspace.specs / folder / f"{reference}.json")
+            other
+            for other, folder in FOLDERS.items()
+            if is_there(workspace.specs / folder / f"{reference}.json")
         ]
         meant = (
-            f"no {kind} '{reference}': it is a {others[0]}, and a spec extends one of its own kind" if others else None
+            f"no {kind} '{reference}': it is a {others[0]}, and a spec extends one of its own kind"
+            if others
+            else None
         )
         raise refused(meant or error.problems[0].message) from None
     if (folder := path.absolute().parent.name) in {*FOLDERS.values()} - {FOLDERS[kind]}:
-        raise refused(f"{workspace.shown(path)} is among the {folder}; a spec extends one of its own kind")
+        raise refused(
+            f"{workspace.shown(path)} is among the {folder}; a spec extends one of its own kind"
+        )
     if path.resolve() in (files := [file.resolve() for file in chain]):
         circle = [*chain[files.index(path.resolve()) :], path]
-        raise refused(f"a circle: {' → '.join(file.stem for file in circle)}; let one of them extend nothing")
+        raise refused(
+            f"a circle: {' → '.join(file.stem for file in circle)}; let one of them extend nothing"
+        )
     parent = spec_in(kind, path, workspace, chain)
     for key in NOT_INHERITED:
         parent.document.pop(key, None)
     merged = Written(parent.document, {**parent.sources, (): own.source(())})
     # What no key of the parent has a line for is in the parent's file.
     merged.sources |= {(key,): parent.source((key,)) for key in parent.document}
-    _merge(merged.document, {key: value for key, value in own.document.items() if key != EXTENDS}, (), merged, own)
+    _merge(
+        merged.document,
+        {key: value for key, value in own.document.items() if key != EXTENDS},
+        (),
+        merged,
+        own,
+    )
     return merged
 
 
 def _merge(target: Document, changes: Document, at: Where, merged: Written, own: Written) -> None:
-    """Merge changes into an object: objects key by key, everything else is replaced, and null removes a key.
+    """Merge changes into an object: objects key by key, everything else is replaced, and null
+    removes a key.
 
     at      where both are in their specs
     merged  the spec whose sources are kept along
@@ -219,16 +264,23 @@ def _merge(target: Document, changes: Document, at: Where, merged: Written, own:
         path, former = (*at, key), target.get(key)
         if isinstance(value, dict):
             former = _long_form(key, former, value)
-        if isinstance(value, dict) and isinstance(former, dict) and not _names_another(value, former):
+        if (
+            isinstance(value, dict)
+            and isinstance(former, dict)
+            and not _names_another(value, former)
+        ):
             target[key] = former
-            merged.sources |= {(*path, name): merged.source((*path, name)) for name in former}  # as above
+            # as above
+            merged.sources |= {(*path, name): merged.source((*path, name)) for name in former}
             merged.sources[path] = own.source(path)
             _merge(former, value, path, merged, own)
             continue
         for below in [below for below in merged.sources if below[: len(path)] == path]:
             del merged.sources[below]
         merged.sources[path] = own.source(path)
-        merged.sources |= {below: source for below, source in own.sources.items() if below[: len(path)] == path}
+        merged.sources |= {
+            below: source for below, source in own.sources.items() if below[: len(path)] == path
+        }
         if value is None and key in target:
             del target[key]
         else:
@@ -271,7 +323,9 @@ class Unwritten:
     document: Document
 
 
-def experience(reference: str | Unwritten, overrides: Sequence[Override], workspace: Workspace) -> Loaded:
+def experience(
+    reference: str | Unwritten, overrides: Sequence[Override], workspace: Workspace
+) -> Loaded:
     """Read an experience and what it refers to, and apply overrides in their order."""
     if isinstance(reference, Unwritten):
         name = reference.name
@@ -286,12 +340,28 @@ def experience(reference: str | Unwritten, overrides: Sequence[Override], worksp
         if len(change.path) == 1:
             _apply(document, change)
     if "type" in document and document["type"] != type_name(document):
-        wrong = document["type"] if isinstance(document["type"], str) else reading.describe(document["type"])
-        raise SpecError([whole.problem(("type",), f"no experience type '{wrong}'; {suggestion(wrong, WRITTEN)}")])
+        wrong = (
+            document["type"]
+            if isinstance(document["type"], str)
+            else reading.describe(document["type"])
+        )
+        raise SpecError(
+            [
+                whole.problem(
+                    ("type",), f"no experience type '{wrong}'; {suggestion(wrong, WRITTEN)}"
+                )
+            ]
+        )
     of_type = type_of(document)
     if not of_type.executes:
         script = document.get("script") or "in which it was logged"
-        raise SpecError([whole.problem(("type",), f"its runs are logged by a script; start that again: {script}")])
+        raise SpecError(
+            [
+                whole.problem(
+                    ("type",), f"its runs are logged by a script; start that again: {script}"
+                )
+            ]
+        )
     names = {}
     for kind in REFERENCES:
         value = document.get(kind)
@@ -322,9 +392,14 @@ def experience(reference: str | Unwritten, overrides: Sequence[Override], worksp
 
 
 def _apply(document: Document, change: Override) -> None:
-    """Set one value. Missing objects on the way are created; the schema check rejects unknown keys."""
+    """Set one value. Missing objects on the way are created; the schema check rejects unknown
+    keys.
+    """
     if len(change.path) > reading.MOST_LEVELS:
-        raise QexpError(f"{change.label}: {len(change.path):,} nested keys; a spec has at most {reading.MOST_LEVELS}")
+        raise QexpError(
+            f"{change.label}: {len(change.path):,} nested keys; a spec has at most"
+            f" {reading.MOST_LEVELS}"
+        )
     parent: Any = document
     path = keys_of(change.path, document)
     for depth, step in enumerate(path):
@@ -332,14 +407,20 @@ def _apply(document: Document, change: Override) -> None:
         last = depth == len(path) - 1
         if isinstance(parent, list):
             if not isinstance(step, int) or step >= len(parent):
-                raise QexpError(f"{change.label}: {above} is a list of {len(parent)}; number its items from 0")
+                raise QexpError(
+                    f"{change.label}: {above} is a list of {len(parent)}; number its items from 0"
+                )
         elif isinstance(parent, dict):
             step = str(step)
             if not last:
                 value = parent.get(step)
-                parent[step] = {} if value is None else _long_form(step, value, path[depth + 1 : depth + 2])
+                parent[step] = (
+                    {} if value is None else _long_form(step, value, path[depth + 1 : depth + 2])
+                )
         else:
-            raise QexpError(f"{change.label}: {above} has no keys, it is {reading.describe(parent)}")
+            raise QexpError(
+                f"{change.label}: {above} has no keys, it is {reading.describe(parent)}"
+            )
         if last:
             parent[step] = change.value
         else:
@@ -347,14 +428,17 @@ def _apply(document: Document, change: Override) -> None:
 
 
 def replaced(document: Document, key: str, value: Any) -> Document:
-    """The document with one value set, as `--set key=value` would. Raises QexpError if the key's parent has no keys."""
+    """The document with one value set, as `--set key=value` would. Raises QexpError if the key's
+    parent has no keys.
+    """
     changed = copy.deepcopy(document)
     _apply(changed, Override(key, steps(key), copy.deepcopy(value)))
     return changed
 
 
 def with_choice(document: Document, name: str, value: Any) -> Document:
-    """The document with a value of `select`: a list with one for each of the keys if the name has several, `a.b,c.d`.
+    """The document with a value of `select`: a list with one for each of the keys if the name has
+    several, `a.b,c.d`.
 
     Raises QexpError as `replaced` does.
     """
@@ -367,9 +451,11 @@ def with_choice(document: Document, name: str, value: Any) -> Document:
 
 
 def candidates(document: Document) -> list[tuple[Document, Document]]:
-    """All combinations of the values in `select`, in order: the chosen values, and the experience with them.
+    """All combinations of the values in `select`, in order: the chosen values, and the experience
+    with them.
 
-    Without `select` the only one is the experience itself. Complete candidates of a resolved one `with_defaults` again.
+    Without `select` the only one is the experience itself. Complete candidates of a resolved one
+    `with_defaults` again.
     """
     grid = document.get("select") or {}
     combinations = []

@@ -14,15 +14,23 @@ from qexp.spec.reading import Document
 
 
 def whole_schema(kind: str, tables: Tables) -> Document:
-    """The schema of a kind: its file in `schemas/`, with each `x-table` replaced by the entries of that table.
+    """The schema of a kind: its file in `schemas/`, with each `x-table` replaced by the entries of
+    that table.
 
-    A parameter whose schema says `"x-entry-of"` takes an entry of that table, as the transforms of a chain do.
+    A parameter whose schema says `"x-entry-of"` takes an entry of that table, as the transforms of
+    a chain do.
     """
-    schema = {"dataset": _dataset_schema, "experience": _experience_schema}.get(kind, partial(schema_file, kind))()
+    schema = {"dataset": _dataset_schema, "experience": _experience_schema}.get(
+        kind, partial(schema_file, kind)
+    )()
     forms = {"named": _named, "named_or_bare": _named_or_bare, "pair": _pair, "bare": _bare}
     definitions = schema.setdefault("$defs", {})
-    of_tables = {name: definition for name, definition in definitions.items() if "x-table" in definition}
-    references = {definition["x-table"]: f"#/$defs/{name}" for name, definition in of_tables.items()}
+    of_tables = {
+        name: definition for name, definition in definitions.items() if "x-table" in definition
+    }
+    references = {
+        definition["x-table"]: f"#/$defs/{name}" for name, definition in of_tables.items()
+    }
     for name, definition in of_tables.items():
         entries = forms[definition["form"]](definition, tables[definition["x-table"]])
         definitions[name] = _with_references(entries, references)
@@ -30,14 +38,16 @@ def whole_schema(kind: str, tables: Tables) -> Document:
 
 
 EXTENDING = (
-    "name or path of the spec of the same kind from which this one differs: objects are merged key by key, everything "
-    "else is replaced, null removes a key; an object with another 'type' or 'module' is replaced as a whole; the "
-    "description is not taken over"
+    "name or path of the spec of the same kind from which this one differs: objects are merged key"
+    " by key, everything else is replaced, null removes a key; an object with another 'type' or"
+    " 'module' is replaced as a whole; the description is not taken over"
 )
 
 
 def editor_schema(kind: str, tables: Tables) -> Document:
-    """The schema of a kind for editors: a spec that extends another one may have any of the keys, and needs none."""
+    """The schema of a kind for editors: a spec that extends another one may have any of the keys,
+    and needs none.
+    """
     schema = whole_schema(kind, tables)
     head = {key: schema.pop(key) for key in ("$schema", "$id", "title", "description", "$defs")}
     names = schema["properties"]["type"]["enum"] if "type" in schema["properties"] else ()
@@ -46,7 +56,9 @@ def editor_schema(kind: str, tables: Tables) -> Document:
         for part in (schema, *(head["$defs"][name] for name in names))
         for key, of_key in part["properties"].items()
     }
-    extending = {"properties": {"extends": {"description": EXTENDING, "type": "string"}, **described}}
+    extending = {
+        "properties": {"extends": {"description": EXTENDING, "type": "string"}, **described}
+    }
     then = {"type": "object", **extending, "additionalProperties": False}
     return {**head, "if": {"required": ["extends"]}, "then": then, "else": schema}
 
@@ -62,7 +74,9 @@ def _dataset_schema() -> Document:
 
 
 def _experience_schema() -> Document:
-    """The schema of experiences with that of each type, which applies if `type` names it, or if it is left out."""
+    """The schema of experiences with that of each type, which applies if `type` names it, or if it
+    is left out.
+    """
     types = {name: of_type.schema() for name, of_type in WRITTEN.items()}
     head = {key: types[TRAINING].pop(key) for key in ("$schema", "$id", "title")}
     definitions: Document = {}
@@ -79,11 +93,16 @@ def _experience_schema() -> Document:
 
 
 def _by_type(names: Iterable[str], default: str = "") -> Document:
-    """The definition that applies is that of the document's type, or that of the default one without a type."""
+    """The definition that applies is that of the document's type, or that of the default one
+    without a type.
+    """
     return {
         "allOf": [
             {
-                "if": {"properties": {"type": {"const": name}}, **({} if name == default else {"required": ["type"]})},
+                "if": {
+                    "properties": {"type": {"const": name}},
+                    **({} if name == default else {"required": ["type"]}),
+                },
                 "then": {"$ref": f"#/$defs/{name}"},
             }
             for name in names
@@ -106,7 +125,9 @@ def _with_references(schema: Any, references: Mapping[str, str]) -> Any:
 
 
 def tables_of_types(tables: Tables) -> dict[str, Table]:
-    """The types of datasets and of experiences as tables; their entries' parameters are the keys of such a spec."""
+    """The types of datasets and of experiences as tables; their entries' parameters are the keys of
+    such a spec.
+    """
     return {f"{kind}s": _types_in(whole_schema(kind, tables)) for kind in ("dataset", "experience")}
 
 
@@ -120,7 +141,11 @@ def _types_in(schema: Mapping[str, Any]) -> Table:
                     "type": {
                         "enum": [name],
                         "description": "says which keys the spec has",
-                        **({"default": TRAINING} if name == TRAINING and "type" not in needed else {}),
+                        **(
+                            {"default": TRAINING}
+                            if name == TRAINING and "type" not in needed
+                            else {}
+                        ),
                     },
                     **{
                         key: value
@@ -144,18 +169,26 @@ def _bare(definition: Document, table: Table) -> Document:
 
 
 def _named(definition: Document, table: Table) -> Document:
-    """`{"type": "adam", "parameters": {…}}`; models say `module` instead of `type`, and `also` names further keys."""
+    """`{"type": "adam", "parameters": {…}}`; models say `module` instead of `type`, and `also`
+    names further keys.
+    """
     key = definition.get("key", "type")
     choices = []
     for name, entry in table.items():
         then: Document = {"properties": {"parameters": entry.schema()}}
         if entry.required:
             then["required"] = ["parameters"]
-        choices.append({"if": {"properties": {key: {"const": name}}, "required": [key]}, "then": then})
+        choices.append(
+            {"if": {"properties": {key: {"const": name}}, "required": [key]}, "then": then}
+        )
     return {
         "type": "object",
         "required": [key],
-        "properties": {key: _bare(definition, table), "parameters": {"type": "object"}, **definition.get("also", {})},
+        "properties": {
+            key: _bare(definition, table),
+            "parameters": {"type": "object"},
+            **definition.get("also", {}),
+        },
         "additionalProperties": False,
         "allOf": choices,
     }
@@ -164,11 +197,17 @@ def _named(definition: Document, table: Table) -> Document:
 def _named_or_bare(definition: Document, table: Table) -> Document:
     """`"adam"`, or the long form, for entries with parameters."""
     needing_parameters = [
-        {"not": {"const": name}, "x-message": f"'{name}' needs parameters: {json.dumps(entry.example)}"}
+        {
+            "not": {"const": name},
+            "x-message": f"'{name}' needs parameters: {json.dumps(entry.example)}",
+        }
         for name, entry in table.items()
         if entry.required
     ]
-    bare = {**_bare(definition, table), **({"allOf": needing_parameters} if needing_parameters else {})}
+    bare = {
+        **_bare(definition, table),
+        **({"allOf": needing_parameters} if needing_parameters else {}),
+    }
     return {"if": {"type": "string"}, "then": bare, "else": _named(definition, table)}
 
 
@@ -195,12 +234,15 @@ HEADINGS = ("parameter", "values", "default", "meaning")
 
 
 def rows_of(schema: Mapping[str, Any], before: str = "") -> Iterator[list[str]]:
-    """A row per parameter, and below it one per key of the objects that it holds, such as `views[].incidence`.
+    """A row per parameter, and below it one per key of the objects that it holds, such as
+    `views[].incidence`.
 
     before  the beginning of the names
     """
     for name, parameter in schema["properties"].items():
-        default = json.dumps(parameter["default"], ensure_ascii=False) if "default" in parameter else ""
+        default = (
+            json.dumps(parameter["default"], ensure_ascii=False) if "default" in parameter else ""
+        )
         default = "required" if name in schema.get("required", []) else default
         yield [before + name, _range(parameter), default, parameter.get("description", "")]
         is_list = parameter.get("type") == "array"
@@ -231,14 +273,22 @@ REFERENCES = {
 
 
 def _word(kind: str, schema: Mapping[str, Any]) -> str:
-    """A JSON type with its limits and what a list or an object holds, or the name of a definition."""
+    """A JSON type with its limits and what a list or an object holds, or the name of a
+    definition.
+    """
     if kind in ("integer", "number"):
         signs = {"minimum": "≥", "exclusiveMinimum": ">", "maximum": "≤", "exclusiveMaximum": "<"}
-        return " ".join([kind, *(f"{sign} {schema[key]:g}" for key, sign in signs.items() if key in schema)])
+        return " ".join(
+            [kind, *(f"{sign} {schema[key]:g}" for key, sign in signs.items() if key in schema)]
+        )
     if kind == "array":
         return f"list of {_range(schema['items'])}" if "items" in schema else "list"
     values = schema.get("additionalProperties")
-    if kind == "object" and isinstance(values, dict) and (of_values := _range(values)) not in ("any", "object"):
+    if (
+        kind == "object"
+        and isinstance(values, dict)
+        and (of_values := _range(values)) not in ("any", "object")
+    ):
         return f"object of {of_values}"
     if kind == "string" and "$ref" in schema.get("then", {}):
         return _range(schema["then"])

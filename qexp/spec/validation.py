@@ -1,4 +1,6 @@
-"""Problems of a document, in words; what is left out of it with a warning, and old forms that are refused."""
+"""Problems of a document, in words; what is left out of it with a warning, and old forms that are
+refused.
+"""
 
 from __future__ import annotations
 
@@ -32,12 +34,20 @@ def _old_forms(kind: str, document: Document, tables: Tables) -> list[Finding]:
 def _old_distributions(document: Document, tables: Tables) -> Iterator[Finding]:
     distributions = document.get("distributions")
     for variable, value in distributions.items() if isinstance(distributions, dict) else ():
-        if isinstance(value, list) and value and isinstance(value[0], str) and value[0] in tables["distributions"]:
+        if (
+            isinstance(value, list)
+            and value
+            and isinstance(value[0], str)
+            and value[0] in tables["distributions"]
+        ):
             names = tables["distributions"][value[0]].parameters.get("properties", {})
             new = {"type": value[0], "parameters": dict(zip(names, value[1:], strict=False))}
             yield (
                 ("distributions", variable),
-                f"a distribution as a list is an old form, which VDI refuses, too; write {json.dumps(new)}",
+                (
+                    "a distribution as a list is an old form, which VDI refuses, too; write"
+                    f" {json.dumps(new)}"
+                ),
             )
 
 
@@ -53,15 +63,26 @@ def _old_graph(document: Document, tables: Tables) -> Iterator[Finding]:
     first = next(iter(inputs))
     chain: list[str] = []
     graph, following = document.get("graph"), first
-    while isinstance(graph, dict) and isinstance(following := graph.get(following), str) and following not in chain:
+    while (
+        isinstance(graph, dict)
+        and isinstance(following := graph.get(following), str)
+        and following not in chain
+    ):
         chain.append(following)
-    branch = {"x_name": first, "y_name": "middle", "operations": chain or ["resnet_block_1", "down_sample"]}
+    branch = {
+        "x_name": first,
+        "y_name": "middle",
+        "operations": chain or ["resnet_block_1", "down_sample"],
+    }
     # One error for the whole document: every part of it has a new form.
     yield (
         (),
-        "a model with 'graph' is an old form, which VDI refuses, too; write its inputs, outputs and branches "
-        f'instead, for example "inputs": {json.dumps(inputs)}, "outputs": ["depth", "delta_volume"], '
-        f'"branches": [{json.dumps(branch)}, …], and leave out "graph", "architecture" and the module "input"',
+        "a model with 'graph' is an old form, which VDI refuses, too; write its inputs, outputs and"
+        " branches "
+        f'instead, for example "inputs": {json.dumps(inputs)}, "outputs": ["depth",'
+        ' "delta_volume"], '
+        f'"branches": [{json.dumps(branch)}, …], and leave out "graph", "architecture" and the'
+        ' module "input"',
     )
 
 
@@ -69,20 +90,27 @@ def _is_within(where: Where, others: Iterable[Finding]) -> bool:
     return any(where[: len(path)] == path for path, _ in others)
 
 
-# What a document may hold although nothing reads it, as specs of VDI do: it is left out, with a warning.
+# What a document may hold although nothing reads it, as specs of VDI do: it is left out, with a
+# warning.
 
 
 def without_unread(
     kind: str, document: Document, tables: Tables, overridden: Collection[Where] = ()
 ) -> tuple[Document, list[Finding]]:
-    """The document without what nothing reads, and a warning about each thing that is read otherwise than written.
+    """The document without what nothing reads, and a warning about each thing that is read
+    otherwise than written.
 
-    overridden  paths of values that were given on the command line: what nothing reads of these stays, as an error
-    Keys that may be misspelt stay, too, and so do unknown parameters, without which an operation would be another.
+    overridden  paths of values that were given on the command line: what nothing reads of these
+                stays, as an error
+    Keys that may be misspelt stay, too, and so do unknown parameters, without which an operation
+    would be another.
     """
     of_kind = all_documents().get(str(document.get("type"))) if kind == "dataset" else None
     old = _old_forms(kind, document, tables)
-    unread = [*_unknown_keys(document, whole_schema(kind, tables)), *(of_kind.unread(document) if of_kind else ())]
+    unread = [
+        *_unknown_keys(document, whole_schema(kind, tables)),
+        *(of_kind.unread(document) if of_kind else ()),
+    ]
     if kind == "experience":
         unread += _untrained(document)
 
@@ -90,15 +118,22 @@ def without_unread(
         key = "".join(f"{step}." for step in where)
         return any("".join(f"{step}." for step in path).startswith(key) for path in overridden)
 
-    warnings = [finding for finding in unread if not _is_within(finding[0], old) and not is_overridden(finding[0])]
+    warnings = [
+        finding
+        for finding in unread
+        if not _is_within(finding[0], old) and not is_overridden(finding[0])
+    ]
     remaining: Any = copy.deepcopy(document)
-    for (*way, last), _ in reversed(warnings):  # an element of a list before those that come earlier in it
+    # an element of a list before those that come earlier in it
+    for (*way, last), _ in reversed(warnings):
         del reduce(getitem, way, remaining)[last]
     return remaining, [*warnings, *(of_kind.doubts_in_dataset(remaining) if of_kind else ())]
 
 
 def _unknown_keys(document: Document, schema: Document) -> Iterator[Finding]:
-    """The keys of objects that are misspellings neither of a known key nor of one that is missing."""
+    """The keys of objects that are misspellings neither of a known key nor of one that is
+    missing.
+    """
     for error in Draft202012Validator(schema).iter_errors(document):
         rules: Any = error.schema
         if error.validator != "additionalProperties" or rules.get("x-noun") == "parameter":
@@ -107,12 +142,19 @@ def _unknown_keys(document: Document, schema: Document) -> Iterator[Finding]:
         properties = rules.get("properties", {})
         missing = [key for key in rules.get("required", []) if key not in instance]
         for key in instance:
-            if not (nearest(key, properties) or any(nearest(required, [key]) for required in missing)):
-                yield (*error.absolute_path, key), f"nothing reads the key '{key}'; it changes nothing"
+            if not (
+                nearest(key, properties) or any(nearest(required, [key]) for required in missing)
+            ):
+                yield (
+                    (*error.absolute_path, key),
+                    f"nothing reads the key '{key}'; it changes nothing",
+                )
 
 
 def _untrained(document: Document) -> Iterator[Finding]:
-    """Outputs for which the experience has no loss, if it has one for others, and what else it says of them."""
+    """Outputs for which the experience has no loss, if it has one for others, and what else it says
+    of them.
+    """
     outputs, losses = document.get("outputs"), document.get("losses")
     if not isinstance(outputs, list) or not isinstance(losses, dict):
         return
@@ -121,7 +163,10 @@ def _untrained(document: Document) -> Iterator[Finding]:
     misspelt = [name for name in losses if name not in outputs]
     for index, name in enumerate(outputs):
         if isinstance(name, str) and name not in losses and nearest(name, misspelt) is None:
-            yield ("outputs", index), f"'{name}' has no loss, so that nothing would train it: it is left out"
+            yield (
+                ("outputs", index),
+                f"'{name}' has no loss, so that nothing would train it: it is left out",
+            )
             for key in ("metrics", "transforms"):
                 if isinstance(document.get(key), dict) and name in document[key]:
                     yield (key, name), f"the output '{name}', which has no loss, is left out"
@@ -130,23 +175,31 @@ def _untrained(document: Document) -> Iterator[Finding]:
 # Problems of a document, in words: against its schema, and those that a schema cannot express.
 
 
-def findings(kind: str, document: Document, tables: Tables, dataset_type: str | None = None) -> list[Finding]:
+def findings(
+    kind: str, document: Document, tables: Tables, dataset_type: str | None = None
+) -> list[Finding]:
     """All problems of one document that can be found without the other documents.
 
-    dataset_type  type of an experience's dataset; if it is missing or unknown, which the dataset's own findings report,
-                  keys that depend on it are not checked
+    dataset_type  type of an experience's dataset; if it is missing or unknown, which the dataset's
+                  own findings report, keys that depend on it are not checked
     """
     dataset_type = dataset_type if isinstance(dataset_type, str) and dataset_type in KINDS else None
     schema = whole_schema(kind, tables)
     old = _old_forms(kind, document, tables)
-    by_schema = [finding for finding in in_schema(document, schema) if not _is_within(finding[0], old)]
+    by_schema = [
+        finding for finding in in_schema(document, schema) if not _is_within(finding[0], old)
+    ]
     if kind == "experience" and dataset_type is not None:
-        by_schema += _in_keys_of_dataset_types(document, schema["$defs"][type_name(document)], dataset_type)
+        by_schema += _in_keys_of_dataset_types(
+            document, schema["$defs"][type_name(document)], dataset_type
+        )
     if old or by_schema:
         return sorted(old + by_schema, key=lambda finding: [str(step) for step in finding[0]])
     if kind == "experience":
         of_type = type_of(document)
-        return list(of_type.in_document({**of_type.defaults(dataset_type), **document}, dataset_type))
+        return list(
+            of_type.in_document({**of_type.defaults(dataset_type), **document}, dataset_type)
+        )
     if kind == "model":
         return [] if follows(document) else list(_in_model(document))
     return list(documents_of(document).in_dataset(filled_in(document), tables["quantities"]))
@@ -154,7 +207,11 @@ def findings(kind: str, document: Document, tables: Tables, dataset_type: str | 
 
 def in_schema(document: Document, schema: Document) -> list[Finding]:
     """The problems of a document against a JSON Schema."""
-    return [finding for error in Draft202012Validator(schema).iter_errors(document) for finding in _in_words(error)]
+    return [
+        finding
+        for error in Draft202012Validator(schema).iter_errors(document)
+        for finding in _in_words(error)
+    ]
 
 
 def _in_words(error: ValidationError) -> Iterator[Finding]:
@@ -177,7 +234,13 @@ def _in_words(error: ValidationError) -> Iterator[Finding]:
     elif rule == "enum":
         noun = schema.get("x-noun")
         if isinstance(value, str):
-            yield path, f"no {noun or 'choice'} '{value}'; {suggestion(value, [str(choice) for choice in limit])}"
+            yield (
+                path,
+                (
+                    f"no {noun or 'choice'} '{value}';"
+                    f" {suggestion(value, [str(choice) for choice in limit])}"
+                ),
+            )
         else:
             yield path, f"must be the name of a {noun or 'choice'}, but is {describe(value)}"
     elif rule == "type":
@@ -185,11 +248,25 @@ def _in_words(error: ValidationError) -> Iterator[Finding]:
         hint = ""
         if kinds == ["array"]:
             hint = _as_list(path, value, schema)
-        elif kinds == ["object"] and isinstance(value, str) and len(required := schema.get("required", [])) == 1:
-            hint = f"; write {json.dumps({required[0]: value})}"  # the object that it was probably meant to be
-        yield path, f"must be {' or '.join(_KINDS[kind] for kind in kinds)}, but is {describe(value)}{hint}"
+        elif (
+            kinds == ["object"]
+            and isinstance(value, str)
+            and len(required := schema.get("required", [])) == 1
+        ):
+            hint = (  # the object that it was probably meant to be
+                f"; write {json.dumps({required[0]: value})}"
+            )
+        yield (
+            path,
+            (
+                f"must be {' or '.join(_KINDS[kind] for kind in kinds)}, but is"
+                f" {describe(value)}{hint}"
+            ),
+        )
     elif rule == "pattern":
-        rules = schema.get("x-message", "is not a name; use letters, digits, - and _, beginning with a letter")
+        rules = schema.get(
+            "x-message", "is not a name; use letters, digits, - and _, beginning with a letter"
+        )
         yield path, f"'{value}' {rules}"
     elif rule in _LIMITS:
         limit = limit.get("const", limit) if isinstance(limit, dict) else limit
@@ -247,14 +324,21 @@ _LIMITS = {
 }
 
 
-def _in_keys_of_dataset_types(document: Document, schema: Document, dataset_type: str) -> Iterator[Finding]:
-    """Keys of an experience that its type of dataset needs but are missing, or that apply to other types only."""
+def _in_keys_of_dataset_types(
+    document: Document, schema: Document, dataset_type: str
+) -> Iterator[Finding]:
+    """Keys of an experience that its type of dataset needs but are missing, or that apply to other
+    types only.
+    """
     split = document.get("split")
     for key, of_key in schema["properties"].items():
         belongs = belongs_to(of_key, dataset_type)
         if key in document and not belongs:
             types = " and ".join(listed(of_key["x-dataset"]))
-            yield (key,), f"'{key}' is for {types} datasets, but this one is of the type '{dataset_type}'"
+            yield (
+                (key,),
+                f"'{key}' is for {types} datasets, but this one is of the type '{dataset_type}'",
+            )
         if key not in document and belongs and "x-dataset" in of_key and "default" not in of_key:
             yield (), _missing(key, document, schema["properties"])
     of_kind = documents_named(dataset_type)
@@ -270,12 +354,21 @@ def _in_model(document: Document) -> Iterator[Finding]:
         sources, names = listed(branch["x_name"]), {*document["inputs"], *of_branches}
         for name in sources:
             if name not in names:
-                yield (*where, "x_name"), f"no input or earlier branch is called '{name}'; {suggestion(name, names)}"
+                yield (
+                    (*where, "x_name"),
+                    f"no input or earlier branch is called '{name}'; {suggestion(name, names)}",
+                )
         for position, name in enumerate(branch["operations"]):
             if name not in operations:
-                yield (*where, "operations", position), f"no operation '{name}'; {suggestion(name, operations)}"
+                yield (
+                    (*where, "operations", position),
+                    f"no operation '{name}'; {suggestion(name, operations)}",
+                )
         if not branch["operations"] and len(sources) > 1:
-            yield (*where, "operations"), "several inputs, but no operation that joins them; add a 'concatenate'"
+            yield (
+                (*where, "operations"),
+                "several inputs, but no operation that joins them; add a 'concatenate'",
+            )
         of_branches.update(listed(branch["y_name"]))
     for index, name in enumerate(document["outputs"]):
         if name not in of_branches:

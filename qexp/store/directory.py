@@ -64,7 +64,8 @@ class Environment(Part):
     """Environment variables that change results or speed."""
 
 
-# Annotations of a run (tags and a note) by its users, kept apart from the record, which its process writes.
+# Annotations of a run (tags and a note) by its users, kept apart from the record, which its process
+# writes.
 
 
 ANNOTATIONS = "labels.json"
@@ -75,7 +76,9 @@ Annotations = dict[str, Any]
 
 
 def read_annotations(folder: Path) -> Annotations:
-    """The annotations of the run in a folder: `tags` and `note`, those of the two that were ever set."""
+    """The annotations of the run in a folder: `tags` and `note`, those of the two that were ever
+    set.
+    """
     file = folder / ANNOTATIONS
     try:
         annotations = formats.read_json(file)
@@ -87,7 +90,9 @@ def read_annotations(folder: Path) -> Annotations:
         or not all(isinstance(value, kinds.get(key, ())) for key, value in annotations.items())
         or not all(isinstance(tag, str) for tag in annotations.get("tags", ()))
     ):
-        raise DamagedError(f"{file} does not hold tags and a note; repair it, or delete it and set them again")
+        raise DamagedError(
+            f"{file} does not hold tags and a note; repair it, or delete it and set them again"
+        )
     return annotations
 
 
@@ -107,13 +112,17 @@ def add_annotations(folder: Path, tags: Iterable[str], note: str) -> None:
 
 
 def retag(folder: Path, add: Iterable[str] = (), remove: Iterable[str] = ()) -> None:
-    """Add and remove tags. Raises QexpError for a word that is not a valid tag, or that is in both lists."""
+    """Add and remove tags. Raises QexpError for a word that is not a valid tag, or that is in both
+    lists.
+    """
     added, removed = list(dict.fromkeys(map(_tag, add))), {_tag(word) for word in remove}
     for word in added:
         if word in removed:
             raise QexpError(f"'{word}' cannot be added and removed at once")
     with _changed(folder) as annotations:
-        annotations["tags"] = [tag for tag in dict.fromkeys([*annotations["tags"], *added]) if tag not in removed]
+        annotations["tags"] = [
+            tag for tag in dict.fromkeys([*annotations["tags"], *added]) if tag not in removed
+        ]
 
 
 def annotate(folder: Path, text: str) -> None:
@@ -138,7 +147,9 @@ def _tag(word: str) -> str:
 
 @contextmanager
 def _changed(folder: Path) -> Iterator[Annotations]:
-    """The annotations, which are written when the block ends: under a lock, so that nobody undoes another's change."""
+    """The annotations, which are written when the block ends: under a lock, so that nobody undoes
+    another's change.
+    """
     file = folder / ANNOTATIONS
     record = read_record(folder / "run.json")  # its own annotations hold until others are set
     with files.writing(file), locked(file):
@@ -153,11 +164,15 @@ def _changed(folder: Path) -> Iterator[Annotations]:
 FOLDS = "folds"
 
 METRICS, EPOCHS = "metrics.jsonl", "epochs.jsonl"
-"""A line per epoch, in the run; and in `results` of a program that may itself write a file of the first name."""
+"""A line per epoch, in the run; and in `results` of a program that may itself write a file of the
+first name.
+"""
 
 SYSTEM = "system.jsonl"
-"""What a run took of its machine, a line at a time, each with `time` (ISO) and what was measured of `cpu` [percent of
-one core], `memory` [bytes], `gpu` [percent], `gpu_memory` and `disk_free` [bytes]."""
+"""What a run took of its machine, a line at a time, each with `time` (ISO) and what was measured of
+`cpu` [percent of one core], `memory` [bytes], `gpu` [percent], `gpu_memory` and `disk_free`
+[bytes].
+"""
 
 WRITTEN = "files.json"
 """In `results` of a program without numbers: path in the run → hash and size of what it wrote."""
@@ -169,7 +184,9 @@ FRAMES = "frames"
 """The folder of the test frames that are drawn, a file per folder of the dataset."""
 
 PREDICTIONS = "predictions.csv"
-"""Of a run on rows or spectra, with a line per test sample; of a fold, with those that it holds out."""
+"""Of a run on rows or spectra, with a line per test sample; of a fold, with those that it holds
+out.
+"""
 
 RECONSTRUCTIONS = "reconstructions.nc"
 
@@ -205,7 +222,9 @@ class RunDirectory:
 
     path: Path
     code_trusted: bool = field(default=False, compare=False)
-    """Whether to execute the run's own code although the user did not trust it when the run was imported."""
+    """Whether to execute the run's own code although the user did not trust it when the run was
+    imported.
+    """
 
     checkpoints, best_weights = Inside("checkpoints"), Inside("checkpoints/best.safetensors")
     evaluations, matrices, system_file = Inside(EVALUATIONS), Inside("matrices"), Inside(SYSTEM)
@@ -254,7 +273,9 @@ class RunDirectory:
 
     @property
     def metrics_file(self) -> Path:
-        """A line per epoch: `metrics.jsonl`; of a program that runs, or has a file of that name, in `results`."""
+        """A line per epoch: `metrics.jsonl`; of a program that runs, or has a file of that name, in
+        `results`.
+        """
         of_program = self.results / EPOCHS
         return of_program if of_program.exists() else self.path / METRICS
 
@@ -268,7 +289,9 @@ class RunDirectory:
         return self.path / "results"
 
     def weight_files(self) -> list[Path]:
-        """The files of the networks that it trains: one, or one per fold; none for a program. Raises DamagedError."""
+        """The files of the networks that it trains: one, or one per fold; none for a program.
+        Raises DamagedError.
+        """
         from qexp.spec.experiences import type_of  # slow to import; listings do not need it
 
         if not type_of(self.spec()).trains:
@@ -276,16 +299,20 @@ class RunDirectory:
         return [run.best_weights for run in self.all_folds() or [self]]
 
     def require_own_weights(self) -> None:
-        """Raise DamagedError for weights that are not those of which the record of the run has hashes."""
+        """Raise DamagedError for weights that are not those of which the record of the run has
+        hashes.
+        """
         hashes = self.whole.record().hashes or {}
         for file in self.weight_files() if hashes else ():
             known = hashes.get(file.relative_to(self._whole).as_posix())
             if known and file.is_file() and files.sha256_of(file) != known:
-                raise DamagedError(f"{file} is damaged: its bytes have changed since the run was done")
+                raise DamagedError(
+                    f"{file} is damaged: its bytes have changed since the run was done"
+                )
 
     def evaluation_file(self) -> Path:
-        """The file that exists once the run is evaluated: in `results`, or, if its test part is left alone, that of its
-        epochs. Raises DamagedError.
+        """The file that exists once the run is evaluated: in `results`, or, if its test part is
+        left alone, that of its epochs. Raises DamagedError.
         """
         from qexp.spec.experiences import type_of  # as above
 
@@ -303,7 +330,9 @@ class RunDirectory:
         return formats.read_json(file) if file.is_file() else None
 
     def own_code(self) -> Path | None:
-        """The file that makes the run execute code of its own: its extensions, or the spec that names a program."""
+        """The file that makes the run execute code of its own: its extensions, or the spec that
+        names a program.
+        """
         from qexp.spec.experiences import type_of  # as above
 
         if self.extensions.is_file():
@@ -321,7 +350,9 @@ class RunDirectory:
 
     @property
     def held_out(self) -> bool:
-        """Whether `results` are about data that the run itself held out; evaluations are about others."""
+        """Whether `results` are about data that the run itself held out; evaluations are about
+        others.
+        """
         return True
 
     def fold(self, name: str) -> RunDirectory:
@@ -344,7 +375,9 @@ class RunDirectory:
         return True
 
     def record(self) -> Record:
-        """The record as last written, with its annotations. Raises NotFoundError or DamagedError."""
+        """The record as last written, with its annotations. Raises NotFoundError or
+        DamagedError.
+        """
         record = read_record(self.record_file)
         annotations = read_annotations(self.path)
         tags, note = annotations.get("tags", record.tags), annotations.get("note", record.note)
@@ -354,7 +387,9 @@ class RunDirectory:
         formats.write_json(self.record_file, record.document())
 
     def spec(self) -> dict[str, Any]:
-        """The resolved experience with its dataset and model. Raises DamagedError if it is not that of the digest."""
+        """The resolved experience with its dataset and model. Raises DamagedError if it is not that
+        of the digest.
+        """
         from qexp.spec.experiences import type_name
         from qexp.spec.kinds import KINDS  # as above
 
@@ -385,21 +420,33 @@ class RunDirectory:
         return "spec.json was changed, or code/extensions.py removed, after the run was prepared"
 
     def training_spec(self) -> dict[str, Any]:
-        """The resolved experience of a run that trains networks. Raises QexpError for a run without any."""
+        """The resolved experience of a run that trains networks. Raises QexpError for a run without
+        any.
+        """
         from qexp.spec.experiences import type_of  # as above
         from qexp.spec.kinds import documents_of
 
         spec = self.spec()
         if not type_of(spec).trains:
-            raise QexpError(f"{self.name} is a run of a program and has no network of qexp; this needs a trained one")
+            raise QexpError(
+                f"{self.name} is a run of a program and has no network of qexp; this needs a"
+                " trained one"
+            )
         split = spec.get("split")
-        are_shares = isinstance(split, list) and [is_number(of) and 0 <= of <= 1 for of in split] == [True, True]
+        are_shares = isinstance(split, list) and [
+            is_number(of) and 0 <= of <= 1 for of in split
+        ] == [True, True]
         if documents_of(spec["dataset"]).split_by_shares and not are_shares:
-            raise DamagedError(f"{self.spec_file} is damaged: $.split is not two shares, of training and validation")
+            raise DamagedError(
+                f"{self.spec_file} is damaged: $.split is not two shares, of training and"
+                " validation"
+            )
         return spec
 
     def require_trust(self, way_out: str = "repeat the command with `trust_code=True`") -> None:
-        """Raise UntrustedCodeError if the run, or one that contains it, was imported with code that is not trusted."""
+        """Raise UntrustedCodeError if the run, or one that contains it, was imported with code that
+        is not trusted.
+        """
         code = None if self.code_trusted else self.own_code()
         if code is None:
             return
@@ -409,8 +456,9 @@ class RunDirectory:
                 from qexp.spec.extensions import code_in_words
 
                 raise UntrustedCodeError(
-                    f"{self.name} was imported and has code of its own, which is not executed without permission: "
-                    f"{code} ({code_in_words(code)}). Read it; if you trust it, {way_out}"
+                    f"{self.name} was imported and has code of its own, which is not executed"
+                    f" without permission: {code} ({code_in_words(code)}). Read it; if you trust"
+                    f" it, {way_out}"
                 )
 
     def trust(self) -> None:
@@ -430,14 +478,18 @@ class RunDirectory:
         return spec
 
     def environment(self) -> dict[str, Any]:
-        """Code, packages and machine of the last attempt; empty before the first. Raises DamagedError."""
+        """Code, packages and machine of the last attempt; empty before the first. Raises
+        DamagedError.
+        """
         with suppress(FileNotFoundError):
             Environment.read(file := self.path / "environment.json")
             return dict(formats.read_json(file))
         return {}
 
     def metrics(self) -> list[dict[str, Any]]:
-        """One entry per epoch; an incomplete last line is left out. Raises DamagedError for any other bad line."""
+        """One entry per epoch; an incomplete last line is left out. Raises DamagedError for any
+        other bad line.
+        """
         return read_epochs(self.metrics_file)
 
     def system(self) -> list[dict[str, Any]]:
@@ -450,14 +502,19 @@ class RunDirectory:
 
 
 def run_named(name: str, workspace: Workspace) -> RunDirectory:
-    """A run of the workspace that a document names. Raises NotFoundError, also for a path: what was written elsewhere
-    could name a folder elsewhere, whose code would not ask for consent.
+    """A run of the workspace that a document names. Raises NotFoundError, also for a path: what was
+    written elsewhere could name a folder elsewhere, whose code would not ask for consent.
     """
     directory = RunDirectory(workspace.runs / name)
     if not NAME.fullmatch(name):
-        raise NotFoundError(f"'{name}' is not the name of a run in {workspace.runs}, and a path is not followed")
+        raise NotFoundError(
+            f"'{name}' is not the name of a run in {workspace.runs}, and a path is not followed"
+        )
     if not directory.holds_record:
-        way_out = f"if it was removed, bring it back: qexp restore {name}; if it was renamed, rename it back"
+        way_out = (
+            f"if it was removed, bring it back: qexp restore {name}; if it was renamed, rename it"
+            " back"
+        )
         raise NotFoundError(f"there is no run '{name}' in {workspace.runs}; {way_out}")
     return directory
 
@@ -468,23 +525,36 @@ def with_caution(name: str, caution: str) -> str:
 
 
 def is_complete(directory: RunDirectory) -> bool:
-    """Whether all results of a finished run exist; imported weights have none. Raises DamagedError without a spec."""
-    evaluated = directory.evaluation_file().is_file() or directory.record().foreign_weights is not None
+    """Whether all results of a finished run exist; imported weights have none. Raises DamagedError
+    without a spec.
+    """
+    evaluated = (
+        directory.evaluation_file().is_file() or directory.record().foreign_weights is not None
+    )
     return evaluated and all(file.is_file() for file in directory.weight_files())
 
 
 def is_as_prepared(directory: RunDirectory, record: Record, spec: dict[str, Any]) -> bool | None:
-    """Whether spec and extensions still have the digest in the run's record, which was taken when it was prepared.
+    """Whether spec and extensions still have the digest in the run's record, which was taken when
+    it was prepared.
 
-    None if it cannot be checked: the digest of a pretrained run depends on the digest of the run that it started from,
-    which old records lack; a fold has the digest of its run.
+    None if it cannot be checked: the digest of a pretrained run depends on the digest of the run
+    that it started from, which old records lack; a fold has the digest of its run.
     """
     parent = record.lineage[0] if record.lineage else None
     if not record.digest or (parent is not None and parent.digest is None):
         return None
-    extensions = directory.extensions.read_bytes().decode(errors="replace") if directory.extensions.is_file() else ""
+    extensions = (
+        directory.extensions.read_bytes().decode(errors="replace")
+        if directory.extensions.is_file()
+        else ""
+    )
     foreign = record.foreign_weights
-    texts = [extensions, parent.digest if parent else None, foreign.weights.sha256 if foreign else None]
+    texts = [
+        extensions,
+        parent.digest if parent else None,
+        foreign.weights.sha256 if foreign else None,
+    ]
     return digest(spec, *[text for text in texts if text]) == record.digest
 
 
@@ -496,7 +566,8 @@ def is_run(folder: Path) -> bool:
     file = folder / "run.json"
     if not os.path.isfile(file):  # noqa: PTH113 - false, and no error, for a folder that cannot be entered
         return False
-    if any((folder / name).exists() for name in ("spec.json", "attempts", "checkpoints")):  # which every run once had
+    # which every run once had
+    if any((folder / name).exists() for name in ("spec.json", "attempts", "checkpoints")):
         return True
     return {"name", "state", "seed"} <= formats.object_in(file).keys()
 
@@ -508,7 +579,9 @@ def runs_around(path: Path) -> Iterator[Path]:
 
 
 def runs_inside(run: Path) -> list[Path]:
-    """The runs inside a run that are not its own folds. `code/` is skipped: it holds copies of a user's files."""
+    """The runs inside a run that are not its own folds. `code/` is skipped: it holds copies of a
+    user's files.
+    """
     inner = []
     for parent, folders, names in os.walk(run):
         here = Path(parent)
@@ -527,9 +600,11 @@ def names_inside(runs: Sequence[Path], outer: Path) -> str:
 
 
 def storage_place(storage: Path | None, workspace: Workspace) -> Path:
-    """The folder for new runs: `storage`, or `runs/` if that is left out or resolves to `runs/` itself.
+    """The folder for new runs: `storage`, or `runs/` if that is left out or resolves to `runs/`
+    itself.
 
-    Raises QexpError for a folder inside a run, inside `runs/`, or inside a folder that qexp empties itself.
+    Raises QexpError for a folder inside a run, inside `runs/`, or inside a folder that qexp empties
+    itself.
     """
     runs = workspace.runs
     folder = runs if storage is None else storage.absolute()
@@ -537,9 +612,13 @@ def storage_place(storage: Path | None, workspace: Workspace) -> Path:
     if real_folder == real_runs:
         folder = runs
     elif real_runs in real_folder.parents:
-        raise QexpError(f"{folder} lies inside {runs}, which holds nothing but runs; choose a folder outside it")
+        raise QexpError(
+            f"{folder} lies inside {runs}, which holds nothing but runs; choose a folder outside it"
+        )
     elif ours := {".trash", ".launches"}.intersection(real_folder.parts):
-        raise QexpError(f"{folder} lies inside a folder {min(ours)}, which qexp empties; choose another folder")
+        raise QexpError(
+            f"{folder} lies inside a folder {min(ours)}, which qexp empties; choose another folder"
+        )
     require_outside_of_runs(folder)
     return folder
 
@@ -547,15 +626,20 @@ def storage_place(storage: Path | None, workspace: Workspace) -> Path:
 def target_outside_of_runs(target: str | Path) -> Path:
     """The path of a file or folder that a command writes where the user says.
 
-    Raises QexpError for one in `runs/` or `specs/` of a workspace, or in a run: a result never replaces what is there.
+    Raises QexpError for one in `runs/` or `specs/` of a workspace, or in a run: a result never
+    replaces what is there.
     """
     target = Path(target)
     require_outside_of_runs(target)
-    for path in (Path(os.path.abspath(target)), Path(os.path.realpath(target))):  # noqa: PTH100 - links are kept
-        around_it = [folder for folder in (path, *path.parents) if (folder.parent / "specs").is_dir()]
+    absolute = os.path.abspath(target)  # noqa: PTH100 - links are kept
+    for path in (Path(absolute), Path(os.path.realpath(target))):
+        around_it = [
+            folder for folder in (path, *path.parents) if (folder.parent / "specs").is_dir()
+        ]
         if around_it and around_it[0].name in ("runs", "specs"):
             raise QexpError(
-                f"{target} lies inside {around_it[0]}, where such files are not written; choose another folder"
+                f"{target} lies inside {around_it[0]}, where such files are not written; choose"
+                " another folder"
             )
     return target
 
@@ -564,6 +648,6 @@ def require_outside_of_runs(path: Path) -> None:
     """Raise QexpError for a path inside a run."""
     if outer := next(runs_around(path), None):
         raise QexpError(
-            f"{path} lies inside the run {outer}; its contents would be removed and deleted with that run; "
-            "choose a folder outside it"
+            f"{path} lies inside the run {outer}; its contents would be removed and deleted with"
+            " that run; choose a folder outside it"
         )

@@ -1,7 +1,7 @@
 """Parts of JSON documents as frozen dataclasses.
 
-The annotations of the fields declare what a document may hold. Every field is checked when a document is read; unknown
-keys, which a newer version of qexp wrote, are kept and written again.
+The annotations of the fields declare what a document may hold. Every field is checked when a
+document is read; unknown keys, which a newer version of qexp wrote, are kept and written again.
 """
 
 from __future__ import annotations
@@ -58,11 +58,15 @@ class Part:
         values = _read_entries((key, readers[key], value) for key, value in declared.items())
         if missing := [key for key in required if key not in declared]:
             raise MisfitError("is missing", missing[0])
-        return cls(**values, others={key: value for key, value in document.items() if key not in readers})
+        return cls(
+            **values, others={key: value for key, value in document.items() if key not in readers}
+        )
 
     @classmethod
     def read(cls, file: Path) -> Self:
-        """Read a file. Raises FileNotFoundError, or DamagedError with the file and the place in it."""
+        """Read a file. Raises FileNotFoundError, or DamagedError with the file and the place in
+        it.
+        """
         try:
             return cls.from_document(formats.read_json(file))
         except MisfitError as misfit:
@@ -71,7 +75,11 @@ class Part:
     def document(self) -> dict[str, Any]:
         """The JSON document: plain dictionaries, lists, texts and numbers."""
         values = {key: getattr(self, key) for key in _layout(type(self))[0]}  # type: ignore[arg-type]
-        written = {key: value for key, value in values.items() if value is not None or key not in self.LEFT_OUT}
+        written = {
+            key: value
+            for key, value in values.items()
+            if value is not None or key not in self.LEFT_OUT
+        }
         return {key: _plain(value) for key, value in {**written, **self.others}.items()}
 
 
@@ -80,7 +88,11 @@ def _layout(cls: type[Part]) -> tuple[dict[str, Read], list[str]]:
     """The reader of each key, and the required keys."""
     hints = get_type_hints(cls)
     declared = [field for field in own_first(cls) if field.name != "others"]
-    required = [field.name for field in declared if field.default is MISSING and field.default_factory is MISSING]
+    required = [
+        field.name
+        for field in declared
+        if field.default is MISSING and field.default_factory is MISSING
+    ]
     return {field.name: _reader(hints[field.name]) for field in declared}, required
 
 
@@ -111,7 +123,9 @@ def _reader(kind: Any) -> Read:
         return lambda value: None if value is None else read(value)
     if origin is tuple:
         several = inner[-1] is Ellipsis
-        return partial(_read_list, [_reader(item) for item in inner[: 1 if several else None]], several)
+        return partial(
+            _read_list, [_reader(item) for item in inner[: 1 if several else None]], several
+        )
     if isinstance(origin, type) and issubclass(origin, Mapping):
         return partial(_read_mapping, _reader(inner[1]))
     if issubclass(kind, Part):
@@ -128,7 +142,9 @@ _PLAIN: dict[Any, tuple[Any, str]] = {
     float: (int | float, "a number"),
     bool: (bool, "true or false"),
 }
-"""Annotation → accepted types, and what they are in words. In Python, true and false are whole numbers; here not."""
+"""Annotation → accepted types, and what they are in words. In Python, true and false are whole
+numbers; here not.
+"""
 
 
 def _read_plain(kind: Any, value: Any) -> Any:
@@ -145,7 +161,9 @@ def _read_word(words: Mapping[str, StrEnum], value: Any) -> StrEnum:
 
 
 def _read_list(reads: list[Read], several: bool, value: Any) -> tuple[Any, ...]:
-    """A list of any length, of which all items are alike, if there may be several; else one of this length."""
+    """A list of any length, of which all items are alike, if there may be several; else one of this
+    length.
+    """
     if not isinstance(value, list | tuple) or not (several or len(value) == len(reads)):
         raise MisfitError(_instead(value, "a list" if several else f"a list of {len(reads)}"))
     each = reads * len(value) if several else reads

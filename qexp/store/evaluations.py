@@ -23,7 +23,9 @@ GROUPS_TRAINED_ON = "evaluated on groups of the training data"
 """Caution of evaluations on other samples of groups, or cores, that the run was trained on."""
 
 VALIDATED = "evaluated on validation data"
-"""Caution of evaluations on a run's own validation data: not trained on, but they chose the epoch."""
+"""Caution of evaluations on a run's own validation data: not trained on, but they chose the
+epoch.
+"""
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)
@@ -41,9 +43,13 @@ class EvaluationRecord(Outcome):
     seed: int = 0
     """Of the samples and their noise, and of intervals."""
     digest: str
-    """Of the run, the data, the part and the seed: evaluations with equal digests have equal results."""
+    """Of the run, the data, the part and the seed: evaluations with equal digests have equal
+    results.
+    """
     content: str
-    """Of the data, the part and the seed alone: the same for all runs that are evaluated on the same samples."""
+    """Of the data, the part and the seed alone: the same for all runs that are evaluated on the
+    same samples.
+    """
     created: str = ""
     """When it was evaluated, in UTC."""
     samples: int = 0
@@ -53,7 +59,9 @@ class EvaluationRecord(Outcome):
     networks: int = 1
     """Of several networks the mean is evaluated."""
     independent: bool | None = None
-    """Whether the data are independent of those that the run was trained on; None if that is unknown."""
+    """Whether the data are independent of those that the run was trained on; None if that is
+    unknown.
+    """
     reasons: tuple[str, ...] = ()
     """Why they are not independent, or what is unknown; otherwise what was compared."""
     warnings: tuple[str, ...] = ()
@@ -62,7 +70,10 @@ class EvaluationRecord(Outcome):
     """The dataset as a document, with the hash of its content."""
 
     def __repr__(self) -> str:
-        return f"<evaluation {self.name}: {self.samples:,} samples, part {self.part} of {self.dataset}>"
+        return (
+            f"<evaluation {self.name}: {self.samples:,} samples, part {self.part} of"
+            f" {self.dataset}>"
+        )
 
     @property
     def independence(self) -> str:
@@ -141,14 +152,18 @@ def find_evaluation(directory: RunDirectory, name: str) -> EvaluationDirectory:
     if name not in names(directory):
         folders.restore(directory.evaluations / name)
     if name not in (existing := names(directory)):
-        advice = suggestion(name, existing) if existing else f"make it: qexp evaluate {directory.name} --dataset {name}"
+        advice = (
+            suggestion(name, existing)
+            if existing
+            else f"make it: qexp evaluate {directory.name} --dataset {name}"
+        )
         raise NotFoundError(f"{directory.name} has no evaluation '{name}'; {advice}")
     return EvaluationDirectory(directory.evaluations / name, directory.code_trusted)
 
 
 def evaluations_of(directory: RunDirectory) -> Iterator[EvaluationDirectory]:
-    """A run's evaluations by name, with their records; those that cannot be read are left out, and `doctor` reports
-    them.
+    """A run's evaluations by name, with their records; those that cannot be read are left out, and
+    `doctor` reports them.
     """
     for name in names(directory):
         with suppress(DamagedError, NotFoundError):

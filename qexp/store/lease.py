@@ -1,8 +1,10 @@
-"""The lease of a run: the right to write to it, which the newest attempt takes from the earlier ones.
+"""The lease of a run: the right to write to it, which the newest attempt takes from the earlier
+ones.
 
 An attempt writes every file that it replaces in the run's directory to a folder of its own first,
-`attempts/02/lease-<random>`, and renames it from there. The next attempt deletes that folder. A process that was
-considered dead and wakes up, even in the middle of a checkpoint, can therefore no longer replace anything.
+`attempts/02/lease-<random>`, and renames it from there. The next attempt deletes that folder. A
+process that was considered dead and wakes up, even in the middle of a checkpoint, can therefore no
+longer replace anything.
 """
 
 from __future__ import annotations
@@ -21,13 +23,24 @@ from pathlib import Path
 from qexp.base import files, formats
 from qexp.errors import DamagedError, QexpError, TakenOverError
 from qexp.store.directory import RunDirectory
-from qexp.store.process import LOCK, SILENT_SECONDS, Process, alive, beat, holding_lock, in_view, this_process
+from qexp.store.process import (
+    LOCK,
+    SILENT_SECONDS,
+    Process,
+    alive,
+    beat,
+    holding_lock,
+    in_view,
+    this_process,
+)
 from qexp.store.record import State
 
 HEARTBEAT, COMMAND = "heartbeat", "command.json"
 
 STOP = "stop"
-"""File in an attempt's folder that asks a run of a stack to end: a signal would end all runs of its process."""
+"""File in an attempt's folder that asks a run of a stack to end: a signal would end all runs of its
+process.
+"""
 
 LEASE, ENDED = "lease-", ".ended-"
 """Prefixes of the folder of a lease, and of a lease that has ended."""
@@ -63,7 +76,8 @@ class Lease:
         who = f"attempt {later[-1]} has taken over" if later else "it was moved away or deleted"
         who += f", as process {process.pid} on {process.host}" if process else ""
         return TakenOverError(
-            f"{self.directory.name}: {who}; this process, attempt {self.number}, stopped without changing anything"
+            f"{self.directory.name}: {who}; this process, attempt {self.number}, stopped without"
+            " changing anything"
         )
 
 
@@ -77,9 +91,11 @@ def take_lease(directory: RunDirectory, wrap: str | None = None) -> Iterator[Lea
     """Start the next attempt and hold the right to write to the run until the block ends.
 
     wrap  the command around this process
-    Raises QexpError if a process is at work on the run. If several processes try at once, one succeeds.
+    Raises QexpError if a process is at work on the run. If several processes try at once, one
+    succeeds.
     """
-    # Before the check below, so that two processes that check at the same time claim the same number.
+    # Before the check below, so that two processes that check at the same time claim the same
+    # number.
     number = max(attempts(directory), default=0) + 1
     _require_nobody(directory)
     with ExitStack() as until_the_end:
@@ -101,22 +117,34 @@ def withdraw(lease: Lease) -> None:
 
 
 def _require_nobody(directory: RunDirectory) -> None:
-    """Raise QexpError if the last attempt in the record, or a newer one that is not in it yet, is at work."""
+    """Raise QexpError if the last attempt in the record, or a newer one that is not in it yet, is
+    at work.
+    """
     record = directory.record()
     recorded = {attempt.number for attempt in record.attempts}
     last = record.attempts[-1] if record.attempts else None
     if last is not None and last.state is State.RUNNING:
-        _require_dead(last.process, directory.attempt(last.number), record.name, "is running already")
+        _require_dead(
+            last.process, directory.attempt(last.number), record.name, "is running already"
+        )
     for number in attempts(directory):
         attempt = directory.attempt(number)
-        if number not in recorded and any(attempt.glob(f"{LEASE}*")) and (process := _claimant(attempt)):
+        if (
+            number not in recorded
+            and any(attempt.glob(f"{LEASE}*"))
+            and (process := _claimant(attempt))
+        ):
             _require_dead(process, attempt, record.name, "is being started by another process")
 
 
 def _require_dead(process: Process, attempt: Path, name: str, what: str) -> None:
     if not alive(process, attempt / HEARTBEAT):
         return
-    advice = "" if in_view(process) else f"; it counts as dead after {SILENT_SECONDS:.0f} s without a heartbeat"
+    advice = (
+        ""
+        if in_view(process)
+        else f"; it counts as dead after {SILENT_SECONDS:.0f} s without a heartbeat"
+    )
     raise QexpError(f"{name} {what}, as process {process.pid} on {process.host}{advice}")
 
 
@@ -127,7 +155,9 @@ def _claimant(attempt: Path) -> Process | None:
     return None
 
 
-def _claim(directory: RunDirectory, number: int, wrap: str | None, until_the_end: ExitStack) -> Lease:
+def _claim(
+    directory: RunDirectory, number: int, wrap: str | None, until_the_end: ExitStack
+) -> Lease:
     """Create an attempt's folder with its process, a heartbeat and the lease; all appear at once.
 
     until_the_end  what keeps the lock of the process
@@ -142,15 +172,22 @@ def _claim(directory: RunDirectory, number: int, wrap: str | None, until_the_end
             (draft / name).mkdir()
             locks = until_the_end.enter_context(holding_lock(draft))
             lease = replace(lease, process=replace(lease.process, locks=locks or None))
-            command = {"argv": sys.argv, "directory": str(Path.cwd()), "process": lease.process.document()}
+            command = {
+                "argv": sys.argv,
+                "directory": str(Path.cwd()),
+                "process": lease.process.document(),
+            }
             beat(draft / HEARTBEAT)
-            (draft / COMMAND).write_bytes(formats.json_bytes(command if wrap is None else {**command, "wrap": wrap}))
+            (draft / COMMAND).write_bytes(
+                formats.json_bytes(command if wrap is None else {**command, "wrap": wrap})
+            )
             draft.rename(lease.attempt)
         except BaseException:
             shutil.rmtree(draft, ignore_errors=True)
             raise
     except OSError as error:
-        if lease.is_held():  # a file server that repeats the request reports an error although it succeeded
+        # a file server that repeats the request reports an error although it succeeded
+        if lease.is_held():
             return lease
         if error.errno in (errno.EEXIST, errno.ENOTEMPTY, errno.ENOENT):
             raise QexpError(f"{directory.name} is being started by another process") from None
@@ -176,5 +213,6 @@ def _end_others(lease: Lease) -> None:
             withdraw(lease)
             raise QexpError(f"cannot end {other.parent}: {error.strerror}") from error
     for ended in folder.glob(f"*/{ENDED}*"):
-        # Another machine may have the folder open under its old name: only a deleted folder cannot be written to.
+        # Another machine may have the folder open under its old name: only a deleted folder cannot
+        # be written to.
         shutil.rmtree(ended, ignore_errors=True)

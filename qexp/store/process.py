@@ -1,4 +1,6 @@
-"""Heartbeats: a process at work writes to a file, so that other machines can see that it is alive."""
+"""Heartbeats: a process at work writes to a file, so that other machines can see that it is
+alive.
+"""
 
 from __future__ import annotations
 
@@ -29,8 +31,8 @@ SILENT_SECONDS = 20 * HEARTBEAT_SECONDS
 def fresh(heartbeat: Path, within: float = SILENT_SECONDS) -> bool:
     """Whether a heartbeat is at most `within` seconds old by the clock of its file system.
 
-    A heartbeat further than that in the future does not count; a smaller lead is accepted, because some file systems
-    take the time from the machine that writes.
+    A heartbeat further than that in the future does not count; a smaller lead is accepted, because
+    some file systems take the time from the machine that writes.
     """
     try:
         return abs(files.age(heartbeat)) < within
@@ -39,7 +41,8 @@ def fresh(heartbeat: Path, within: float = SILENT_SECONDS) -> bool:
 
 
 def beat(heartbeat: Path) -> None:
-    """Set a heartbeat's time to now by the clock of its file system; create it if needed. Raises OSError.
+    """Set a heartbeat's time to now by the clock of its file system; create it if needed. Raises
+    OSError.
 
     The file is written to, because on some file systems `touch` sets the time of this machine.
     """
@@ -52,12 +55,15 @@ def beat(heartbeat: Path) -> None:
         os.close(handle)
 
 
-def beating(heartbeat: Path, goes_on: Callable[[], bool] = lambda: True) -> AbstractContextManager[None]:
+def beating(
+    heartbeat: Path, goes_on: Callable[[], bool] = lambda: True
+) -> AbstractContextManager[None]:
     """Beat in a thread until the block ends or `goes_on` returns false."""
 
     def keep_on(ended: threading.Event) -> None:
         while goes_on():
-            with suppress(OSError):  # a full disk or a deleted directory is reported by the code that writes there
+            # a full disk or a deleted directory is reported by the code that writes there
+            with suppress(OSError):
                 beat(heartbeat)
             if ended.wait(HEARTBEAT_SECONDS):
                 return
@@ -65,7 +71,8 @@ def beating(heartbeat: Path, goes_on: Callable[[], bool] = lambda: True) -> Abst
     return in_background("heartbeat", keep_on)
 
 
-# The process that works on a run, described so that another process can check later whether it is alive.
+# The process that works on a run, described so that another process can check later whether it is
+# alive.
 
 
 UNKNOWN = "unknown"
@@ -90,7 +97,9 @@ class Process(Part):
     start: str = ""
     """When the process started; distinguishes it from a later process with the same id."""
     locks: bool | None = None
-    """Whether it holds a lock on `LOCK` beside its heartbeat, which the system releases when it ends."""
+    """Whether it holds a lock on `LOCK` beside its heartbeat, which the system releases when it
+    ends.
+    """
 
     LEFT_OUT: ClassVar[tuple[str, ...]] = ("locks",)
 
@@ -113,7 +122,8 @@ def this_process() -> Process:
 
 @contextmanager
 def holding_lock(folder: Path) -> Iterator[bool]:
-    """Hold a lock in a folder until the block ends, or the process does; False if the file system has no locks.
+    """Hold a lock in a folder until the block ends, or the process does; False if the file system
+    has no locks.
 
     The lock belongs to the process (POSIX), so that no child inherits it.
     """
@@ -140,9 +150,10 @@ def _lock_is_held(folder: Path) -> bool:
 def alive(process: Process, heartbeat: Path) -> bool:
     """Whether the process that a record names is still at work.
 
-    A process of this machine is looked up directly. A process elsewhere (even on a machine with this one's name) or
-    one that the system hides from this user counts as alive while its heartbeat is fresh. Of one in another container
-    on this machine the lock tells: all containers share the kernel.
+    A process of this machine is looked up directly. A process elsewhere (even on a machine with
+    this one's name) or one that the system hides from this user counts as alive while its heartbeat
+    is fresh. Of one in another container on this machine the lock tells: all containers share the
+    kernel.
     """
     if not in_view(process):
         if process.locks and _in_another_container(process):
@@ -161,14 +172,18 @@ def in_view(process: Process) -> bool:
 
 
 def _in_another_container(process: Process) -> bool:
-    """Whether a process ran in another container of this machine; a copied machine has the same PID namespace."""
+    """Whether a process ran in another container of this machine; a copied machine has the same PID
+    namespace.
+    """
     return process.boot_id == boot_id() != UNKNOWN and process.pid_namespace != pid_namespace()
 
 
 def number_in_view(process: Process) -> int | None:
-    """The number by which a process can be signalled from here; None if it has ended or cannot be seen.
+    """The number by which a process can be signalled from here; None if it has ended or cannot be
+    seen.
 
-    A process in a container that was started from here has one number inside and another one outside.
+    A process in a container that was started from here has one number inside and another one
+    outside.
     """
     if in_view(process):
         return process.pid
@@ -176,17 +191,25 @@ def number_in_view(process: Process) -> int | None:
         return None
     for status in Path("/proc").glob("[0-9]*/status"):
         try:
-            numbers = next(line for line in status.read_text().splitlines() if line.startswith("NSpid:")).split()[1:]
+            numbers = next(
+                line for line in status.read_text().splitlines() if line.startswith("NSpid:")
+            ).split()[1:]
         except (OSError, StopIteration):
             continue
         outside = int(numbers[0])
-        if len(numbers) > 1 and numbers[-1] == str(process.pid) and process_start(outside) == process.start:
+        if (
+            len(numbers) > 1
+            and numbers[-1] == str(process.pid)
+            and process_start(outside) == process.start
+        ):
             return outside
     return None
 
 
 def _hidden(pid: int) -> bool:
-    """Whether another user has a process of this number: /proc may hide it (hidepid), but a signal finds it."""
+    """Whether another user has a process of this number: /proc may hide it (hidepid), but a signal
+    finds it.
+    """
     try:
         os.kill(pid, 0)
     except PermissionError:
@@ -202,7 +225,8 @@ def boot_id() -> str:
     try:
         return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
     except OSError:
-        # { sec = 1764000000, usec = 123456 } Tue Nov 25 …: the rest depends on the time zone and the language.
+        # { sec = 1764000000, usec = 123456 } Tue Nov 25 …: the rest depends on the time zone and
+        # the language.
         seconds = re.search(r"\bsec\s*=\s*(\d+)", _answer("sysctl", "-n", "kern.boottime") or "")
         return seconds[1] if seconds else UNKNOWN
 
@@ -216,13 +240,17 @@ def pid_namespace() -> str:
 
 
 def process_start(pid: int | Literal["self"]) -> str | None:
-    """When a process of this machine started, as the system writes it; None if it has ended or is a zombie."""
+    """When a process of this machine started, as the system writes it; None if it has ended or is a
+    zombie.
+    """
     if Path("/proc/self/stat").exists():
         try:
             stat = Path(f"/proc/{pid}/stat").read_text()
         except OSError:
             return None
-        fields = stat.rpartition(")")[2].split()  # the name before it may contain spaces and parentheses
+        fields = stat.rpartition(")")[
+            2
+        ].split()  # the name before it may contain spaces and parentheses
         return None if fields[0] in "ZX" else fields[19]
     return _answer("ps", "-o", "lstart=", "-p", str(os.getpid() if pid == "self" else pid))
 
@@ -231,7 +259,9 @@ def _answer(*command: str) -> str | None:
     """What a command prints, the same in every time zone and language."""
     alike = {**os.environ, "LC_ALL": "C", "TZ": "UTC0"}
     try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=5, check=False, env=alike)
+        done = subprocess.run(
+            command, capture_output=True, text=True, timeout=5, check=False, env=alike
+        )
     except (OSError, subprocess.TimeoutExpired):
         return None
     return done.stdout.strip() or None

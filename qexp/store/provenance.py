@@ -1,4 +1,6 @@
-"""The provenance of a run: code, packages, machine, the runs that its weights came from, and the spectra they saw."""
+"""The provenance of a run: code, packages, machine, the runs that its weights came from, and the
+spectra they saw.
+"""
 
 from __future__ import annotations
 
@@ -30,7 +32,9 @@ LARGEST_COPY = 100_000
 """Untracked files up to this size [bytes] are copied, larger ones only listed."""
 
 MOST_LISTED = 200
-"""Untracked files that are copied or listed one by one; more are data rather than code, and only counted."""
+"""Untracked files that are copied or listed one by one; more are data rather than code, and only
+counted.
+"""
 
 LARGEST_COPIES = 1_000_000
 """Largest total size of the copied files [bytes]."""
@@ -43,16 +47,25 @@ VARIABLES = re.compile(
 """Environment variables that change results or speed."""
 
 
-ALIKE = ("--submodule=diff", "--no-ext-diff", "--no-textconv", "--no-color", "--src-prefix=a/", "--dst-prefix=b/")
+ALIKE = (
+    "--submodule=diff",
+    "--no-ext-diff",
+    "--no-textconv",
+    "--no-color",
+    "--src-prefix=a/",
+    "--dst-prefix=b/",
+)
 """Options of `git diff` that make git write the same bytes for every user's settings."""
 
 
 def keep_code_state(workspace: Path, folder: Path, checkout: Path | None = None) -> CodeState:
-    """Write diff and small untracked files of the workspace's repository to a folder; return the entry of the record.
+    """Write diff and small untracked files of the workspace's repository to a folder; return the
+    entry of the record.
 
-    Outside a git repository the commit is null. If qexp itself comes from another repository, its changes are written
-    as well.
-    checkout  a checkout of qexp's repository without changes, if the code there will execute the run
+    Outside a git repository the commit is null. If qexp itself comes from another repository, its
+    changes are written as well.
+    checkout  a checkout of qexp's repository without changes, if the code there will execute the
+              run
     """
     repository = _git(workspace, "rev-parse", "--show-toplevel")
     qexp_repository = own_repository()
@@ -66,8 +79,13 @@ def keep_code_state(workspace: Path, folder: Path, checkout: Path | None = None)
     # Files that runs produce are not code.
     ours = [".", ":(exclude)runs", ":(exclude)comparisons", ":(exclude)data"]
     diff = _keep_diff(workspace, ours, folder / "changes.diff")
-    untracked = _git_bytes(workspace, "ls-files", "--others", "--exclude-standard", "-z", "--", *ours) or b""
-    copied, left_out = _copy_small(workspace, [os.fsdecode(name) for name in untracked.split(b"\0") if name], folder)
+    untracked = (
+        _git_bytes(workspace, "ls-files", "--others", "--exclude-standard", "-z", "--", *ours)
+        or b""
+    )
+    copied, left_out = _copy_small(
+        workspace, [os.fsdecode(name) for name in untracked.split(b"\0") if name], folder
+    )
     return CodeState(
         commit=commit,
         dirty=bool(diff or copied or left_out),
@@ -86,25 +104,31 @@ NAME_AND_VERSION = re.compile(r"^(Name|Version):[ \t]*(\S+)", re.MULTILINE)
 
 
 def _packages() -> dict[str, str]:
-    """Name → version of the installed packages. Only two lines of each package's metadata are read: parsing all of it,
-    as `distribution.version` does, takes a tenth of a second.
+    """Name → version of the installed packages. Only two lines of each package's metadata are read:
+    parsing all of it, as `distribution.version` does, takes a tenth of a second.
     """
     versions = {}
     for distribution in metadata.distributions():
         text = distribution.read_text("METADATA") or distribution.read_text("PKG-INFO") or ""
-        fields = dict(reversed(NAME_AND_VERSION.findall(text)))  # the first line of each kind counts
+        # the first line of each kind counts
+        fields = dict(reversed(NAME_AND_VERSION.findall(text)))
         if fields.keys() == {"Name", "Version"}:
             versions[fields["Name"]] = fields["Version"]
     return dict(sorted(versions.items()))
 
 
 def of_torch(device: str) -> dict[str, Any]:
-    """What torch uses of the machine: vector instructions (another set gives other bits), and the accelerator."""
+    """What torch uses of the machine: vector instructions (another set gives other bits), and the
+    accelerator.
+    """
     import torch
 
     versions = {"cuda": torch.version.cuda, "cudnn": torch.backends.cudnn.version()}
     accelerator = None if device == "cpu" else {**versions, "driver": _driver()}
-    return {"instructions": str(torch.backends.cpu.get_cpu_capability()), "accelerator": accelerator}
+    return {
+        "instructions": str(torch.backends.cpu.get_cpu_capability()),
+        "accelerator": accelerator,
+    }
 
 
 def environment(device: str | None, threads: int | None, used: Mapping[str, Any]) -> dict[str, Any]:
@@ -144,24 +168,32 @@ def usable_cores() -> int | None:
 
 
 def own_code() -> dict[str, Any]:
-    """The commit of qexp's own checkout (null if there is none) and a digest of its current source."""
+    """The commit of qexp's own checkout (null if there is none) and a digest of its current
+    source.
+    """
     source = hashlib.sha256()
     for path in sorted([*PACKAGE.rglob("*.py"), *PACKAGE.rglob("*.json")]):
         if "examples" not in path.relative_to(PACKAGE).parts:
-            source.update(f"{path.relative_to(PACKAGE).as_posix()}\0".encode() + path.read_bytes() + b"\0")
+            source.update(
+                f"{path.relative_to(PACKAGE).as_posix()}\0".encode() + path.read_bytes() + b"\0"
+            )
     commit = _git(PACKAGE, "rev-parse", "HEAD") if own_repository() else None
     return {"commit": commit, "source": source.hexdigest()}
 
 
 def own_repository() -> str | None:
-    """The repository of qexp's source; None if qexp is installed in an environment that lies inside a repository."""
+    """The repository of qexp's source; None if qexp is installed in an environment that lies inside
+    a repository.
+    """
     if _git(PACKAGE, "ls-files", "--error-unmatch", "__init__.py") is None:
         return None
     return _git(PACKAGE, "rev-parse", "--show-toplevel")
 
 
 def _keep_diff(directory: Path, paths: list[str], target: Path) -> str | None:
-    """Write the difference from the commit; return its SHA-256, or None if there is no difference."""
+    """Write the difference from the commit; return its SHA-256, or None if there is no
+    difference.
+    """
     diff = _git_bytes(directory, "diff", *ALIKE, "HEAD", "--", *paths)
     if not diff:
         return None
@@ -169,8 +201,12 @@ def _keep_diff(directory: Path, paths: list[str], target: Path) -> str | None:
     return hashlib.sha256(diff).hexdigest()
 
 
-def _copy_small(workspace: Path, names: list[str], folder: Path) -> tuple[list[str], list[LargeFile]]:
-    """Copy small files to `untracked/`. Returns the names of the copies, and names and sizes of the other files."""
+def _copy_small(
+    workspace: Path, names: list[str], folder: Path
+) -> tuple[list[str], list[LargeFile]]:
+    """Copy small files to `untracked/`. Returns the names of the copies, and names and sizes of the
+    other files.
+    """
     copied: list[str] = []
     left_out: list[LargeFile] = []
     room = LARGEST_COPIES
@@ -231,7 +267,8 @@ def _processor() -> str:
     return platform.processor()
 
 
-# The lineage of a run: the run from which it took its initial weights, that run's own origin, and so on.
+# The lineage of a run: the run from which it took its initial weights, that run's own origin, and
+# so on.
 
 
 Summary = dict[str, Any]
@@ -241,29 +278,39 @@ T = TypeVar("T")
 
 
 def operations_taken(spec: Mapping[str, Any]) -> list[str] | None:
-    """Operations whose weights a resolved experience takes from another run; None for all, with the transforms."""
+    """Operations whose weights a resolved experience takes from another run; None for all, with the
+    transforms.
+    """
     pretrain = spec["pretrain"]
     return pretrain["operations"] if pretrain else None
 
 
-def transforms_taken(spec: Mapping[str, Any], before: Mapping[str, Any], tensors: Mapping[str, Any]) -> list[str]:
-    """Inputs whose fitted transforms are taken over from the pretraining run together with operations' weights.
+def transforms_taken(
+    spec: Mapping[str, Any], before: Mapping[str, Any], tensors: Mapping[str, Any]
+) -> list[str]:
+    """Inputs whose fitted transforms are taken over from the pretraining run together with
+    operations' weights.
 
-    The operations were trained on values of that scale. The transform of an input is taken over if the first operation
-    with weights that it reaches is one of them, if it has the same number of values in both runs, and if both specs
-    name the same transform for it. All inputs if all operations are taken over.
+    The operations were trained on values of that scale. The transform of an input is taken over if
+    the first operation with weights that it reaches is one of them, if it has the same number of
+    values in both runs, and if both specs name the same transform for it. All inputs if all
+    operations are taken over.
     before   the resolved experience of the pretraining run
-    tensors  its learned tensors, by name; a transform without fitted values is the same in every run
+    tensors  its learned tensors, by name; a transform without fitted values is the same in every
+             run
     """
     operations = operations_taken(spec)
     fitted = [name for name in spec["transforms"] if tensors_of_transforms(tensors, [name])]
     if operations is None:
         return fitted
-    learned = {name for name in before["model"]["operations"] if tensors_of_operations(tensors, [name])}
+    learned = {
+        name for name in before["model"]["operations"] if tensors_of_operations(tensors, [name])
+    }
     reached = [
         name
         for branch in spec["model"]["branches"]
-        if next((operation for operation in branch["operations"] if operation in learned), None) in operations
+        if next((operation for operation in branch["operations"] if operation in learned), None)
+        in operations
         for name in listed(branch["x_name"])
     ]
     return [
@@ -275,8 +322,12 @@ def transforms_taken(spec: Mapping[str, Any], before: Mapping[str, Any], tensors
     ]
 
 
-def tensors_of_operations(tensors: Mapping[str, T], operations: Sequence[str] | None) -> dict[str, T]:
-    """The entries for the tensors of some operations, of a mapping by tensor name; None for all operations."""
+def tensors_of_operations(
+    tensors: Mapping[str, T], operations: Sequence[str] | None
+) -> dict[str, T]:
+    """The entries for the tensors of some operations, of a mapping by tensor name; None for all
+    operations.
+    """
     if operations is None:
         return dict(tensors)
     return _with_prefixes([f"network.operations.{name}." for name in operations], tensors)
@@ -292,9 +343,13 @@ def _with_prefixes(prefixes: Sequence[str], tensors: Mapping[str, T]) -> dict[st
 
 
 def lineage_chain(
-    parent: RunDirectory, weights: Fingerprint, operations: Sequence[str] | None, transforms: Sequence[str]
+    parent: RunDirectory,
+    weights: Fingerprint,
+    operations: Sequence[str] | None,
+    transforms: Sequence[str],
 ) -> tuple[Ancestor, ...]:
-    """A pretraining run and its own ancestors, nearest first, described well enough to survive their removal.
+    """A pretraining run and its own ancestors, nearest first, described well enough to survive
+    their removal.
 
     weights     fingerprint of the tensors that are taken over
     operations  operations whose weights are taken over; None for all
@@ -316,7 +371,9 @@ def lineage_chain(
 
 
 def lineage_text(lineage: Iterable[Ancestor]) -> str:
-    """A lineage as text: `msm_small_0 (encoder; digest 3fa2…) <- …`; empty for a run without pretraining."""
+    """A lineage as text: `msm_small_0 (encoder; digest 3fa2…) <- …`; empty for a run without
+    pretraining.
+    """
     return " <- ".join(map(_ancestor_text, lineage))
 
 
@@ -334,15 +391,20 @@ class TreeRun:
 
     name: str
     followed: tuple[bool, ...]
-    """For each level of the tree down to this run's: whether siblings follow; empty for a run at the top."""
+    """For each level of the tree down to this run's: whether siblings follow; empty for a run at
+    the top.
+    """
     run: Summary | None
     """None for a run that was removed."""
 
 
-def ancestors_of(runs: Iterable[Summary], everything: Mapping[str, Summary]) -> dict[str, list[str]]:
+def ancestors_of(
+    runs: Iterable[Summary], everything: Mapping[str, Summary]
+) -> dict[str, list[str]]:
     """The names of each run's ancestors, nearest first.
 
-    everything  all existing runs, by name; the origin of a removed run is found in the record of a descendant
+    everything  all existing runs, by name; the origin of a removed run is found in the record of a
+                descendant
     """
     of_gone: dict[str, str | None] = {}
 
@@ -352,8 +414,12 @@ def ancestors_of(runs: Iterable[Summary], everything: Mapping[str, Summary]) -> 
             return next(iter(everything[name]["parents"]), None)
         if name not in of_gone:
             names = []
-            with suppress(DamagedError, NotFoundError):  # of its record, which the listing already reports
-                names = [ancestor.name for ancestor in RunDirectory(Path(descendant["path"])).record().lineage]
+            # of its record, which the listing already reports
+            with suppress(DamagedError, NotFoundError):
+                names = [
+                    ancestor.name
+                    for ancestor in RunDirectory(Path(descendant["path"])).record().lineage
+                ]
             of_gone.update({name: None, **_links(names)})
         return of_gone[name]
 
@@ -369,7 +435,9 @@ def ancestors_of(runs: Iterable[Summary], everything: Mapping[str, Summary]) -> 
 
 
 def lineage_tree(runs: Iterable[Summary], everything: Mapping[str, Summary]) -> list[TreeRun]:
-    """The runs in the given order, each below the run that it started from; their ancestors are always included."""
+    """The runs in the given order, each below the run that it started from; their ancestors are
+    always included.
+    """
     lines = {name: [name, *ancestors] for name, ancestors in ancestors_of(runs, everything).items()}
     parents: dict[str, str | None] = {}
     for line in lines.values():
@@ -378,12 +446,15 @@ def lineage_tree(runs: Iterable[Summary], everything: Mapping[str, Summary]) -> 
     for name in dict.fromkeys([*lines, *(name for line in lines.values() for name in line)]):
         children.setdefault(parents[name], []).append(name)
     branches: list[TreeRun] = []
-    waiting: list[TreeRun] = [TreeRun(name, (), everything.get(name)) for name in reversed(children.get(None, []))]
+    waiting: list[TreeRun] = [
+        TreeRun(name, (), everything.get(name)) for name in reversed(children.get(None, []))
+    ]
     while waiting:
         branches.append(branch := waiting.pop())
         below = children.get(branch.name, [])
         waiting += [
-            TreeRun(name, (*branch.followed, name != below[-1]), everything.get(name)) for name in reversed(below)
+            TreeRun(name, (*branch.followed, name != below[-1]), everything.get(name))
+            for name in reversed(below)
         ]
     return branches
 
@@ -392,7 +463,8 @@ def _links(names: Sequence[str]) -> dict[str, str | None]:
     return dict(zip(names, [*names[1:], None], strict=False))
 
 
-# Hashes of the spectra that a run and its ancestors were trained on: `seen.json`, valid without the ancestors.
+# Hashes of the spectra that a run and its ancestors were trained on: `seen.json`, valid without the
+# ancestors.
 #
 # Run → core → hashes of the spectra in its training and validation parts.
 
@@ -404,8 +476,8 @@ Seen = Mapping[str, list[str]]
 
 
 def read_seen(directory: RunDirectory) -> dict[str, Seen]:
-    """Run → spectra that a run and its ancestors were trained on; empty if they were not trained on spectra, or if
-    another program trained them, so that it is not known on which.
+    """Run → spectra that a run and its ancestors were trained on; empty if they were not trained on
+    spectra, or if another program trained them, so that it is not known on which.
 
     Raises DamagedError if the file was changed after the run was prepared.
     """
@@ -413,9 +485,13 @@ def read_seen(directory: RunDirectory) -> dict[str, Seen]:
     if trouble := trouble_with_seen(directory, record):
         raise DamagedError(f"{directory.path / SEEN} {trouble}; restore it from a copy")
     if record.seen is None:
-        if record.foreign_weights is None and documents_of(directory.training_spec()["dataset"]).keeps_hashes:
+        if (
+            record.foreign_weights is None
+            and documents_of(directory.training_spec()["dataset"]).keeps_hashes
+        ):
             raise DamagedError(
-                f"{directory.record_file} does not say on which spectra the run was trained; restore it from a copy"
+                f"{directory.record_file} does not say on which spectra the run was trained;"
+                " restore it from a copy"
             )
         return {}
     seen: dict[str, Seen] = formats.read_json(directory.path / SEEN)
@@ -423,7 +499,9 @@ def read_seen(directory: RunDirectory) -> dict[str, Seen]:
 
 
 def trouble_with_seen(directory: RunDirectory, record: Record) -> str | None:
-    """What is wrong with the file, else None; None as well if the record says that there is no such file."""
+    """What is wrong with the file, else None; None as well if the record says that there is no such
+    file.
+    """
     if record.seen is None:
         return None
     try:
@@ -440,5 +518,8 @@ def join_seen(name: str, spectra: Seen | None, before: Mapping[str, Seen]) -> di
     if spectra is None:
         return dict(before)
     earlier = before.get(name, {})
-    both = {core: sorted({*spectra.get(core, []), *earlier.get(core, [])}) for core in sorted({*spectra, *earlier})}
+    both = {
+        core: sorted({*spectra.get(core, []), *earlier.get(core, [])})
+        for core in sorted({*spectra, *earlier})
+    }
     return {name: both, **{run: seen for run, seen in before.items() if run != name}}

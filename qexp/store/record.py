@@ -1,4 +1,6 @@
-"""The record of a run, `run.json`: its state, origins, history and results; and its epochs, `metrics.jsonl`."""
+"""The record of a run, `run.json`: its state, origins, history and results; and its epochs,
+`metrics.jsonl`.
+"""
 
 from __future__ import annotations
 
@@ -174,7 +176,9 @@ class ForeignFile(Fingerprint):
 
 @dataclass(frozen=True, kw_only=True)
 class ForeignWeights(Part):
-    """The origin of weights that another program trained; `weights.json` says what became of every tensor."""
+    """The origin of weights that another program trained; `weights.json` says what became of every
+    tensor.
+    """
 
     file: ForeignFile
     """The file with the weights."""
@@ -187,14 +191,17 @@ class ForeignWeights(Part):
     time: str
     """When it was imported, in UTC."""
     taken: int
-    """Number of tensors of the files that are weights of the network or numbers of its transforms."""
+    """Number of tensors of the files that are weights of the network or numbers of its
+    transforms.
+    """
     left_out: Mapping[str, int] = field(default_factory=dict)
     """Why tensors were left out → how many."""
     transforms: Mapping[str, str] = field(default_factory=dict)
     """Variable → the origin of the fitted numbers of its transform."""
     azimuth: float = 0.0
-    """Angle in radians that is added to the azimuths of all simulated datasets that the run is given, as the other
-    program trained on images that are seen from there."""
+    """Angle in radians that is added to the azimuths of all simulated datasets that the run is
+    given, as the other program trained on images that are seen from there.
+    """
     remarks: tuple[str, ...] = ()
     """What of its images could not be made here."""
     weights: Fingerprint
@@ -203,7 +210,9 @@ class ForeignWeights(Part):
 
 @dataclass(frozen=True, kw_only=True)
 class LargeFile(Part):
-    """An untracked file of the workspace that was too large to be copied; or how many more of any size there are."""
+    """An untracked file of the workspace that was too large to be copied; or how many more of any
+    size there are.
+    """
 
     name: str
     """Path in the workspace."""
@@ -263,7 +272,9 @@ class Epochs(Part):
 
 @dataclass(frozen=True, kw_only=True)
 class FoldCount(Part):
-    """Number of finished folds of a cross-validation, total number, and names of those that failed."""
+    """Number of finished folds of a cross-validation, total number, and names of those that
+    failed.
+    """
 
     done: int = 0
     """Number of finished folds."""
@@ -308,7 +319,9 @@ class AttemptRecord(Part):
     wrap: str | None = None
     """The command around the process, with its placeholders filled in."""
     processes: int | None = None
-    """How many processes trained the network together, if there were several; `process` is the first."""
+    """How many processes trained the network together, if there were several; `process` is the
+    first.
+    """
     backend: str | None = None
     """How they exchanged gradients: `gloo` or `nccl`."""
 
@@ -332,7 +345,9 @@ class StackPlace(Part):
 
     def __post_init__(self) -> None:
         if not 0 <= self.place < self.size:
-            raise MisfitError(f"is {self.place}, but a stack of {self.size} has the places from 0 on", "place")
+            raise MisfitError(
+                f"is {self.place}, but a stack of {self.size} has the places from 0 on", "place"
+            )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -431,7 +446,9 @@ class ComparisonRow(Part):
     """95 % interval of that difference; not significant if it includes 0."""
 
     def __post_init__(self) -> None:
-        if self.rmse is None and any(error is not None for error in (self.mae, self.r2, self.bias, self.difference)):
+        if self.rmse is None and any(
+            error is not None for error in (self.mae, self.r2, self.bias, self.difference)
+        ):
             raise MisfitError("is null, although other errors are known", "rmse")
 
 
@@ -451,7 +468,9 @@ class NetworkRecord(Part):
 
 @dataclass(frozen=True, kw_only=True)
 class FoldRecord(Part):
-    """A fold's held-out data and, once it is trained, the hyper-parameters that were chosen for it."""
+    """A fold's held-out data and, once it is trained, the hyper-parameters that were chosen for
+    it.
+    """
 
     LEFT_OUT: ClassVar[tuple[str, ...]] = ("chosen", "networks", "inner_loss", "judged")
 
@@ -471,7 +490,9 @@ class FoldRecord(Part):
     """That of each combination of values, in the order of `select`; None for one that failed."""
 
     def document(self) -> dict[str, Any]:
-        """The JSON document; `inner_loss` appears once the fold is trained, and is null if nothing was chosen."""
+        """The JSON document; `inner_loss` appears once the fold is trained, and is null if nothing
+        was chosen.
+        """
         document = super().document()
         return document if self.networks is None else {**document, "inner_loss": self.inner_loss}
 
@@ -513,7 +534,9 @@ class Record(Outcome):
     model: str = ""
     """Name of its model."""
     digest: str = ""
-    """SHA-256 of spec, seed, data and extensions: runs with equal digests have equal results on one machine."""
+    """SHA-256 of spec, seed, data and extensions: runs with equal digests have equal results on one
+    machine.
+    """
     created: str = ""
     """When the run was prepared, in UTC."""
     started: str | None = None
@@ -551,11 +574,15 @@ class Record(Outcome):
     lineage: tuple[Ancestor, ...] = ()
     """The runs that it was pretrained from, the nearest first."""
     seen: Fingerprint | None = None
-    """Fingerprint of `seen.json`, the hashes of all spectra that it and its ancestors were trained on."""
+    """Fingerprint of `seen.json`, the hashes of all spectra that it and its ancestors were trained
+    on.
+    """
     imported: Imported | None = None
     """The archive of a run that was trained in another workspace."""
     kind: str = "trained"
-    """`imported` for a run with weights that another program trained, `program` for a run of a program."""
+    """`imported` for a run with weights that another program trained, `program` for a run of a
+    program.
+    """
     foreign_weights: ForeignWeights | None = None
     """The origin of such weights."""
     script: str | None = None
@@ -567,9 +594,13 @@ class Record(Outcome):
     epochs: Epochs = Epochs()
     """Progress of training."""
     weights: int | None = None
-    """Number of weights of the network; null for networks of several folds, and in older records."""
+    """Number of weights of the network; null for networks of several folds, and in older
+    records.
+    """
     hashes: Mapping[str, str] | None = None
-    """Path → SHA-256 of the best weights, of all folds, when it was done; missing in older records."""
+    """Path → SHA-256 of the best weights, of all folds, when it was done; missing in older
+    records.
+    """
     name: str
     """Name of the run, which is the name of its directory."""
     seed: int
@@ -581,7 +612,9 @@ class Record(Outcome):
 
     def __post_init__(self) -> None:
         if not 0 <= self.seed <= LARGEST_SEED:
-            raise MisfitError(f"is {self.seed}, but a seed is a whole number from 0 on, less than 2^63", "seed")
+            raise MisfitError(
+                f"is {self.seed}, but a seed is a whole number from 0 on, less than 2^63", "seed"
+            )
         if self.state not in WRITTEN:
             raise MisfitError(f'is "{self.state}", which no run writes there', "state")
         if self.launch is not None and (
@@ -613,7 +646,9 @@ class Record(Outcome):
 
 
 def read_record(file: Path) -> Record:
-    """The record in a file. Raises NotFoundError, or DamagedError if it does not have the form of a record."""
+    """The record in a file. Raises NotFoundError, or DamagedError if it does not have the form of a
+    record.
+    """
     try:
         document = formats.read_json(file)
     except FileNotFoundError:
@@ -623,21 +658,29 @@ def read_record(file: Path) -> Record:
     except MisfitError as misfit:
         version = document.get("schema") if isinstance(document, dict) else None
         other = isinstance(version, int) and version != SCHEMA_VERSION
-        hint = f"; another version of qexp has written it (schema {version}, not {SCHEMA_VERSION})" if other else ""
+        hint = (
+            f"; another version of qexp has written it (schema {version}, not {SCHEMA_VERSION})"
+            if other
+            else ""
+        )
         raise DamagedError(f"{file} is damaged: {misfit}{hint}") from None
 
 
 def meaning_of(name: str, recorded: Iterable[Mapping[str, Any]]) -> Meaning:
     """The meaning of a metric of several runs: from their records, else that of qexp's own metric.
 
-    Unknown if the records contradict each other: two extensions may use the same name for different metrics.
+    Unknown if the records contradict each other: two extensions may use the same name for different
+    metrics.
     recorded  the `metrics` of each record
     """
     meanings = set()
     for metrics in recorded:
-        if isinstance(record := metrics.get(name), dict):  # older records have none, and invalid ones anything
+        # older records have none, and invalid ones anything
+        if isinstance(record := metrics.get(name), dict):
             best, unit = record.get("best"), record.get("unit")
-            meanings.add(Meaning(best if best in BEST else None, unit if isinstance(unit, str) else ""))
+            meanings.add(
+                Meaning(best if best in BEST else None, unit if isinstance(unit, str) else "")
+            )
     if meanings:
         return meanings.pop() if len(meanings) == 1 else UNKNOWN
     from qexp.metrics.built_in import METRICS  # loads numpy, which listing many runs does not need
@@ -662,7 +705,11 @@ class Losses(Part):
 
     def __post_init__(self) -> None:
         for output, metrics in self.others.items():
-            if not isinstance(metrics, dict) or not {*map(type, metrics.values())} <= {int, float, NoneType}:
+            if not isinstance(metrics, dict) or not {*map(type, metrics.values())} <= {
+                int,
+                float,
+                NoneType,
+            }:
                 raise MisfitError("is not an object of numbers", output)
 
 

@@ -1,4 +1,6 @@
-"""What a run takes of its machine while it is at work: a light series, in the run's `system.jsonl`."""
+"""What a run takes of its machine while it is at work: a light series, in the run's
+`system.jsonl`.
+"""
 
 from __future__ import annotations
 
@@ -17,17 +19,25 @@ from qexp.store.directory import SYSTEM
 from qexp.store.record import now
 
 FIRST_SECONDS, SHARE_OF_TIME = 2.0, 1 / 300
-"""Seconds between two samples: at the beginning, and as a share of the time since. A day has some 1,500 samples."""
+"""Seconds between two samples: at the beginning, and as a share of the time since. A day has some
+1,500 samples.
+"""
 
 
 def sampled(run: Path, goes_on: Callable[[], bool]) -> AbstractContextManager[None]:
-    """Append samples to a run's series, in a thread, until the block ends or `goes_on` returns false."""
+    """Append samples to a run's series, in a thread, until the block ends or `goes_on` returns
+    false.
+    """
     begun = time.monotonic()
 
     def keep_on(ended: threading.Event) -> None:
         sampler = _Sampler(run)
-        while not ended.wait(max(FIRST_SECONDS, SHARE_OF_TIME * (time.monotonic() - begun))) and goes_on():
-            with suppress(OSError), (run / SYSTEM).open("ab") as file:  # a full disk need not end a run
+        while (
+            not ended.wait(max(FIRST_SECONDS, SHARE_OF_TIME * (time.monotonic() - begun)))
+            and goes_on()
+        ):
+            # a full disk need not end a run
+            with suppress(OSError), (run / SYSTEM).open("ab") as file:
                 file.write(formats.line_bytes(sampler.sample()))
 
     return in_background("system", keep_on)
@@ -55,18 +65,25 @@ class _Sampler:
         seconds, memory = 0.0, 0
         for process in (self._process, *self._process.children(recursive=True)):
             with suppress(psutil.Error):  # it has just ended
-                seconds += sum(process.cpu_times()[:4])  # its own, and that of children which have ended
+                # its own, and that of children which have ended
+                seconds += sum(process.cpu_times()[:4])
                 memory += process.memory_info().rss
         return seconds, memory
 
     def _of_gpus(self) -> dict[str, Any]:
         if not self._gpus:
             return {}
-        what = ["nvidia-smi", f"--id={','.join(self._gpus)}", "--query-gpu=utilization.gpu,memory.used"]
+        what = [
+            "nvidia-smi",
+            f"--id={','.join(self._gpus)}",
+            "--query-gpu=utilization.gpu,memory.used",
+        ]
         with suppress(OSError, subprocess.SubprocessError, ValueError):
             words = [*what, "--format=csv,noheader,nounits"]
             done = subprocess.run(words, capture_output=True, text=True, timeout=10, check=True)
-            used = [[float(number) for number in line.split(",")] for line in done.stdout.splitlines()]
+            used = [
+                [float(number) for number in line.split(",")] for line in done.stdout.splitlines()
+            ]
             work, mebibytes = zip(*used, strict=True)
             return {"gpu": sum(work) / len(used), "gpu_memory": int(sum(mebibytes) * 2**20)}
         return {}

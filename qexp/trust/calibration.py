@@ -98,7 +98,8 @@ class ObservationDraws:
     values        (observation, draw, output)
     log_density   (observation, draw), None where it is unknown
     of_truth      (observation,), the log density of the true values
-    effective     (observation,), the independent draws that they are worth; None: all are independent
+    effective     (observation,), the independent draws that they are worth; None: all are
+                  independent
     doubted       number of observations whose draws are, by their method, not to be trusted
     """
 
@@ -111,7 +112,9 @@ class ObservationDraws:
 
 @dataclass(frozen=True)
 class TruthPositions:
-    """Where the true values of observations lie; the first axis of all arrays is the observation."""
+    """Where the true values of observations lie; the first axis of all arrays is the
+    observation.
+    """
 
     truth: Array
     """(observation, output), in the outputs' units."""
@@ -120,14 +123,20 @@ class TruthPositions:
     quantiles: Array
     """(observation, output, probability), in the outputs' units."""
     balls: Array
-    """(observation,), posterior probability of the ball around a random point that reaches to the truth."""
+    """(observation,), posterior probability of the ball around a random point that reaches to the
+    truth.
+    """
     density: Array
-    """(observation,), posterior probability of where the density is higher; (0,) where densities are unknown."""
+    """(observation,), posterior probability of where the density is higher; (0,) where densities
+    are unknown.
+    """
 
 
 def shares_below(prior: Prior, values: Array) -> Array:
     """The share of the prior below values, (..., output)."""
-    columns = [ndtr(marginal.score(values[..., column])) for column, marginal in enumerate(prior.marginals)]
+    columns = [
+        ndtr(marginal.score(values[..., column])) for column, marginal in enumerate(prior.marginals)
+    ]
     return np.stack(columns, axis=-1)
 
 
@@ -136,12 +145,22 @@ def values_above(prior: Prior, output: int, shares: Array) -> Array:
     return prior.marginals[output].value(ndtri(np.clip(shares, LEAST_SHARE, 1 - LEAST_SHARE)))
 
 
-def locate(truth: Array, draws: ObservationDraws, prior: Prior, random: np.random.Generator) -> TruthPositions:
-    """Locate true values, (observation, output), among draws. Raises QexpError for draws that are not finite."""
+def locate(
+    truth: Array, draws: ObservationDraws, prior: Prior, random: np.random.Generator
+) -> TruthPositions:
+    """Locate true values, (observation, output), among draws. Raises QexpError for draws that are
+    not finite.
+    """
     values, count = draws.values, draws.values.shape[2]
     if wrong := int(np.sum(~np.isfinite(values).all(axis=(1, 2)))):
-        raise QexpError(f"the posteriors of {wrong:,} of {len(values):,} observations have draws that are not finite")
-    columns = [positions(truth[:, output], values[:, :, output], random, draws.effective) for output in range(count)]
+        raise QexpError(
+            f"the posteriors of {wrong:,} of {len(values):,} observations have draws that are not"
+            " finite"
+        )
+    columns = [
+        positions(truth[:, output], values[:, :, output], random, draws.effective)
+        for output in range(count)
+    ]
     shares = shares_below(prior, truth), shares_below(prior, values)
     balls = reference_levels(*shares, random.random(truth.shape), random, draws.effective)
     density = np.zeros(0)
@@ -154,10 +173,13 @@ def locate(truth: Array, draws: ObservationDraws, prior: Prior, random: np.rando
 def concatenate(parts: Sequence[TruthPositions]) -> TruthPositions:
     """Observations one after the other."""
     names = [field.name for field in fields(TruthPositions)]
-    return TruthPositions(**{name: np.concatenate([getattr(part, name) for part in parts]) for name in names})
+    return TruthPositions(
+        **{name: np.concatenate([getattr(part, name) for part in parts]) for name in names}
+    )
 
 
-# The posteriors of a run that are tested: those of its network's head, or those after the likelihood step.
+# The posteriors of a run that are tested: those of its network's head, or those after the
+# likelihood step.
 
 
 class HeadPosteriors:
@@ -175,18 +197,21 @@ class HeadPosteriors:
         self.names = [name for outputs in model.network.heads.values() for name in outputs]
         if not self.names:
             raise QexpError(
-                f"the network estimates {', '.join(model.network.outputs)} without a posterior; train one whose branch "
-                "ends with a posterior head, such as 'gaussian_posterior', or test the posteriors of the known "
-                "likelihood with `refined=True`"
+                f"the network estimates {', '.join(model.network.outputs)} without a posterior;"
+                " train one whose branch ends with a posterior head, such as 'gaussian_posterior',"
+                " or test the posteriors of the known likelihood with `refined=True`"
             )
 
     def caution(self, part: str) -> str:
-        """Why draws from a part of the distributions are not from the prior of training; empty if they are."""
+        """Why draws from a part of the distributions are not from the prior of training; empty if
+        they are.
+        """
         if not self.held_out or part == TRAIN:
             return ""
         return (
-            f"the network never saw the held-out intervals of {' and '.join(self.held_out)}: its prior is the training "
-            "part, and on draws from elsewhere it cannot be calibrated; test it with `part=train`, or hold nothing out"
+            f"the network never saw the held-out intervals of {' and '.join(self.held_out)}: its"
+            " prior is the training part, and on draws from elsewhere it cannot be calibrated;"
+            " test it with `part=train`, or hold nothing out"
         )
 
     def draws(
@@ -207,7 +232,9 @@ class HeadPosteriors:
             of_truth = posterior.log_prob(torch.from_numpy(truth).to(draws))
             density = posterior.log_prob(draws)
         on_done(len(truth))
-        return ObservationDraws(values, density.T.double().cpu().numpy(), of_truth.double().cpu().numpy())
+        return ObservationDraws(
+            values, density.T.double().cpu().numpy(), of_truth.double().cpu().numpy()
+        )
 
 
 class LikelihoodPosteriors:
@@ -237,8 +264,8 @@ class LikelihoodPosteriors:
         if not self.held_out or part == ALL:
             return ""
         return (
-            f"the draws are from the part '{part}', but the prior of the posteriors is the whole: even exact ones "
-            "hold such draws more or less often than their probability says"
+            f"the draws are from the part '{part}', but the prior of the posteriors is the whole:"
+            " even exact ones hold such draws more or less often than their probability says"
         )
 
     def draws(
@@ -252,7 +279,9 @@ class LikelihoodPosteriors:
         }
         samples = {name: images.cpu() for name, images in batch.samples.items()}
         seed = seeds.number(PURPOSE, "draws", batch.number)
-        draws = posteriors(self._likelihoods, samples, start, count=count, seed=seed, on_observation=on_done)
+        draws = posteriors(
+            self._likelihoods, samples, start, count=count, seed=seed, on_observation=on_done
+        )
         return ObservationDraws(draws.values, effective=draws.ess, doubted=len(draws.doubts))
 
 
@@ -278,11 +307,17 @@ class Statistics:
 
     @cached_property
     def local(self) -> list[Local]:
-        """In cells of each output's estimates and of those of the output that its coverage depends on most."""
+        """In cells of each output's estimates and of those of the output that its coverage depends
+        on most.
+        """
         local, outputs = [], range(len(self.names))
         for output in outputs:
             inside = self.central(output) <= INTERVAL
-            pairs = {other: trend(inside, self.estimates[:, [output, other]]) for other in outputs if other != output}
+            pairs = {
+                other: trend(inside, self.estimates[:, [output, other]])
+                for other in outputs
+                if other != output
+            }
             axes = sorted([output, *([min(pairs, key=pairs.__getitem__)] if pairs else [])])
             number = cells_along(len(inside), len(axes), INTERVAL)
             by_estimates = cells(inside, self.estimates[:, axes], number, INTERVAL)
@@ -297,7 +332,9 @@ class Statistics:
         return {name: uniformity(of_region) for name, of_region in levels.items() if len(of_region)}
 
     def central(self, output: int) -> Array:
-        """The probability in the smallest central interval of an output that holds the truth, (observation,)."""
+        """The probability in the smallest central interval of an output that holds the truth,
+        (observation,).
+        """
         return central_levels(self.located.positions[:, output])
 
     def output(self, output: int, unit: str, ratios: Ratios) -> OutputCalibration:
@@ -315,10 +352,14 @@ class Statistics:
         )
 
     def recorded(self, region: str) -> Regions | None:
-        """What is recorded of regions of all outputs, `balls` or `density`; None where that is unknown."""
+        """What is recorded of regions of all outputs, `balls` or `density`; None where that is
+        unknown.
+        """
         if region not in self.regions:
             return None
-        return Regions(p_value=self.regions[region].p_value, coverage=_shares(getattr(self.located, region)))
+        return Regions(
+            p_value=self.regions[region].p_value, coverage=_shares(getattr(self.located, region))
+        )
 
     def _coverage(self, local: Local) -> LocalCoverage:
         wrong, shares = local.by_estimates.wrong, local.by_estimates.share
@@ -365,7 +406,8 @@ def _shares(levels: Array) -> tuple[CoverageShare, ...]:
     return tuple(CoverageShare(**vars(of)) for of in coverages(levels))
 
 
-# Posteriors beside the exact ones of the same observations: their widths, and whether draws can be distinguished.
+# Posteriors beside the exact ones of the same observations: their widths, and whether draws can be
+# distinguished.
 
 
 class ExactReference:
@@ -379,15 +421,21 @@ class ExactReference:
     """
 
     def __init__(
-        self, dataset: GeneratedDataset, names: Sequence[str], images: Sequence[str], known: Collection[str], count: int
+        self,
+        dataset: GeneratedDataset,
+        names: Sequence[str],
+        images: Sequence[str],
+        known: Collection[str],
+        count: int,
     ) -> None:
         self.names, self.count = list(names), count
         self._likelihoods = exact_likelihoods(dataset, images, known)
         unknown = self._likelihoods.names
         if len(unknown) > integration.MOST_UNKNOWNS:
             raise QexpError(
-                f"`exact`: {len(unknown)} variables vary ({', '.join(unknown)}), but posteriors are integrated over "
-                f"{integration.MOST_UNKNOWNS} at most; put the others into 'fixed' in a copy of the dataset"
+                f"`exact`: {len(unknown)} variables vary ({', '.join(unknown)}), but posteriors are"
+                f" integrated over {integration.MOST_UNKNOWNS} at most; put the others into 'fixed'"
+                " in a copy of the dataset"
             )
         self.accuracies: list[float] = []
         self._widths: list[Array] = []
@@ -402,18 +450,24 @@ class ExactReference:
         exact, random = np.empty_like(values), seeds.numpy(PURPOSE, "exact", batch.number)
         for posterior in approximated(self._likelihoods, samples, random):
             grid = integration.grid_of(posterior.density, posterior.proposal)
-            exact[posterior.observation] = posterior.values(grid.draws(values.shape[1], random), self.names)
+            exact[posterior.observation] = posterior.values(
+                grid.draws(values.shape[1], random), self.names
+            )
         self._widths.append(_widths(values))
         self._exact_widths.append(_widths(exact))
         for observation, pair in enumerate(zip(exact, values, strict=True)):
-            # In scores of the prior: equal distributions stay equal, and heavy tails do not hide the rest.
+            # In scores of the prior: equal distributions stay equal, and heavy tails do not hide
+            # the rest.
             first, second = map(prior.scores, pair)
             self.accuracies.append(distinguished(first, second, batch.start + observation))
 
     def ratios(self, seeds: Seeds) -> list[Ratios]:
         """Of each output."""
         pairs = _ratios(self.names, self._widths, self._exact_widths, seeds, "widths")
-        return [{"width_ratio": WidthRatio(median=ratio.median, interval=ratio.interval)} for ratio in pairs]
+        return [
+            {"width_ratio": WidthRatio(median=ratio.median, interval=ratio.interval)}
+            for ratio in pairs
+        ]
 
     def recorded(self) -> ExactComparison:
         """The accuracy of the classifier, over observations."""
@@ -430,15 +484,24 @@ class ExactReference:
 
 def _widths(draws: Array) -> Array:
     """(observation, output)"""
-    return np.stack([widths(draws[:, :, output], INTERVAL) for output in range(draws.shape[2])], axis=1)
+    return np.stack(
+        [widths(draws[:, :, output], INTERVAL) for output in range(draws.shape[2])], axis=1
+    )
 
 
 def _ratios(
-    names: Sequence[str], widths: Sequence[Array], right: Sequence[Array], seeds: Seeds, purpose: str
+    names: Sequence[str],
+    widths: Sequence[Array],
+    right: Sequence[Array],
+    seeds: Seeds,
+    purpose: str,
 ) -> list[RelativeWidth]:
     """Of the widths of each output to the right ones; each (observation, output) of a batch."""
     pairs = zip(names, np.concatenate(widths).T, np.concatenate(right).T, strict=True)
-    return [relative_width(first, second, seeds.numpy(PURPOSE, purpose, name)) for name, first, second in pairs]
+    return [
+        relative_width(first, second, seeds.numpy(PURPOSE, purpose, name))
+        for name, first, second in pairs
+    ]
 
 
 # Widths of intervals beside the Cramér–Rao bound, where exact posteriors are not computed.
@@ -447,7 +510,9 @@ MOST_OBSERVATIONS = 200
 """Observations whose bounds are computed."""
 
 MOST_FACTORED = 30
-"""As many of a batch if more than that many have noise of their own, whose covariance is then factored for each."""
+"""As many of a batch if more than that many have noise of their own, whose covariance is then
+factored for each.
+"""
 
 DEVIATIONS = 2 * norm.ppf((1 + INTERVAL) / 2)
 """Width of the interval of a normal density, in its standard deviations: 3.29 of 90 %."""
@@ -456,15 +521,17 @@ DEVIATIONS = 2 * norm.ppf((1 + INTERVAL) / 2)
 class BoundReference:
     """Comparison of the first observations with the bounds at their true values.
 
-    The bound is that of all parameters of the sources that vary and are no inputs of the network. It is the width of
-    posteriors where the signal is strong: it is asymptotic, and knows no prior. Observations with a signal-to-noise
-    ratio below `WELL_ABOVE` are left out.
+    The bound is that of all parameters of the sources that vary and are no inputs of the network.
+    It is the width of posteriors where the signal is strong: it is asymptotic, and knows no prior.
+    Observations with a signal-to-noise ratio below `WELL_ABOVE` are left out.
 
     names  outputs, in the order of the draws
     known  the network's inputs
     """
 
-    def __init__(self, dataset: GeneratedDataset, names: Sequence[str], known: Collection[str]) -> None:
+    def __init__(
+        self, dataset: GeneratedDataset, names: Sequence[str], known: Collection[str]
+    ) -> None:
         self.names, self.compared = list(names), 0
         self._widths: list[Array] = []
         self._bounds: list[Array] = []
@@ -475,7 +542,8 @@ class BoundReference:
         columns = {name for source in generator.sources for name in source.columns}
         self._unknown = [name for name in dataset.test if name in columns and name not in known]
         self._given = [name for name in dataset.test if name not in self._unknown]
-        if set(names) - set(self._unknown):  # such as a noise level, which has no place in this bound
+        # such as a noise level, which has no place in this bound
+        if set(names) - set(self._unknown):
             return
         axes = [MatrixAxis(name, 0.0, 1.0, 1) for name in self._given]
         with suppress(QexpError):  # noise without a known likelihood: then there is no bound
@@ -484,7 +552,11 @@ class BoundReference:
     def add(self, batch: Batch, draws: ObservationDraws, prior: Prior, seeds: Seeds) -> None:
         """Compare the observations of a batch, as far as they are among the first."""
         count = min(max(MOST_OBSERVATIONS - batch.start, 0), len(draws.values))
-        if not count or self._likelihood is None or not {*self._given, *self._unknown} <= {*batch.values}:
+        if (
+            not count
+            or self._likelihood is None
+            or not {*self._given, *self._unknown} <= {*batch.values}
+        ):
             return
         try:
             bounds = self._bounds_of(self._likelihood, batch, count)
@@ -500,7 +572,10 @@ class BoundReference:
     def _bounds_of(self, likelihood: Refinement, batch: Batch, count: int) -> Bounds:
         """Of the first observations of a batch."""
         samples = {name: images[:count].cpu() for name, images in batch.samples.items()}
-        given, truth = ({name: batch.values[name][:count] for name in names} for names in (self._given, self._unknown))
+        given, truth = (
+            {name: batch.values[name][:count] for name in names}
+            for names in (self._given, self._unknown)
+        )
         if count > MOST_FACTORED and len(list(likelihood.alike(samples, given))) > MOST_FACTORED:
             return self._bounds_of(likelihood, batch, MOST_FACTORED)
         return bounds_of_samples(likelihood, samples, given, truth)
@@ -511,18 +586,24 @@ class BoundReference:
             return [{} for _ in self.names]
         pairs, of = _ratios(self.names, self._widths, self._bounds, seeds, "bounds"), self.compared
         ratios = [
-            BoundRatio(median=pair.median, interval=pair.interval, observations=pair.count, of=of) for pair in pairs
+            BoundRatio(median=pair.median, interval=pair.interval, observations=pair.count, of=of)
+            for pair in pairs
         ]
         return [{"bound_ratio": ratio} for ratio in ratios]
 
 
-# `calibration.nc`: what the figures of a calibration are drawn from, and every observation's own numbers.
+# `calibration.nc`: what the figures of a calibration are drawn from, and every observation's own
+# numbers.
 
 OBSERVATION, QUANTILE, POINT = "observation", "quantile", "point"
 
 
-def number_table(statistics: Statistics, quantities: Quantities, attributes: Mapping[str, Any]) -> xarray.Dataset:
-    """True values, positions and quantiles of every observation; distribution functions with their band; cells."""
+def number_table(
+    statistics: Statistics, quantities: Quantities, attributes: Mapping[str, Any]
+) -> xarray.Dataset:
+    """True values, positions and quantiles of every observation; distribution functions with their
+    band; cells.
+    """
     import xarray
 
     located = statistics.located
@@ -533,8 +614,16 @@ def number_table(statistics: Statistics, quantities: Quantities, attributes: Map
         of_output = quantity(name, quantities)
         in_unit = {"units": of_output.unit, "long_name": of_output.description}
         variables[name] = (OBSERVATION, located.truth[:, output], in_unit)
-        variables[f"{name}_quantile"] = ((OBSERVATION, QUANTILE), located.quantiles[:, output], in_unit)
-        variables[f"{name}_position"] = (OBSERVATION, located.positions[:, output], {"long_name": _POSITION})
+        variables[f"{name}_quantile"] = (
+            (OBSERVATION, QUANTILE),
+            located.quantiles[:, output],
+            in_unit,
+        )
+        variables[f"{name}_position"] = (
+            OBSERVATION,
+            located.positions[:, output],
+            {"long_name": _POSITION},
+        )
         variables |= _distribution(f"{name}_position", statistics.ranks[output])
         variables |= _distribution(f"{name}_level", uniformity(statistics.central(output)))
         variables |= _cells(name, statistics, statistics.local[output])
@@ -543,14 +632,22 @@ def number_table(statistics: Statistics, quantities: Quantities, attributes: Map
     band = statistics.ranks[0]
     variables |= {"lower": (POINT, band.lower), "upper": (POINT, band.upper)}
     coordinates = {QUANTILE: list(QUANTILES), POINT: band.points}
-    return xarray.Dataset(variables, coordinates, {**attributes, "interval": INTERVAL, "outputs": statistics.names})
+    return xarray.Dataset(
+        variables, coordinates, {**attributes, "interval": INTERVAL, "outputs": statistics.names}
+    )
 
 
-_POSITION = "share of the posterior's draws below the true value; uniform if the posteriors are right"
-_DENSITY = (
-    "posterior probability of the smallest region that holds the true values; uniform if the posteriors are right"
+_POSITION = (
+    "share of the posterior's draws below the true value; uniform if the posteriors are right"
 )
-_BALLS = "posterior probability of the ball around a random point that reaches to the true values; likewise"
+_DENSITY = (
+    "posterior probability of the smallest region that holds the true values; uniform if the"
+    " posteriors are right"
+)
+_BALLS = (
+    "posterior probability of the ball around a random point that reaches to the true values;"
+    " likewise"
+)
 
 
 def _distribution(name: str, levels: Uniformity) -> dict[str, Any]:
@@ -559,7 +656,9 @@ def _distribution(name: str, levels: Uniformity) -> dict[str, Any]:
 
 
 def _cells(name: str, statistics: Statistics, local: Local) -> dict[str, Any]:
-    """Numbers of observations in cells, of those whose interval holds the truth, and where that is beyond chance."""
+    """Numbers of observations in cells, of those whose interval holds the truth, and where that is
+    beyond chance.
+    """
     axes = [statistics.names[output] for output in local.axes]
     dims = [f"{name}_cell_{axis}" for axis in axes]
     variables: dict[str, Any] = {}
@@ -570,21 +669,30 @@ def _cells(name: str, statistics: Statistics, local: Local) -> dict[str, Any]:
     for output, axis, dim in zip(local.axes, axes, dims, strict=True):
         shares = np.linspace(0, 1, local.by_estimates.count.shape[0] + 1)
         edges = values_above(statistics.prior, output, shares)
-        variables[f"{dim}_edge"] = (f"{dim}_edge_number", edges, {"long_name": f"edges of the cells of {axis}"})
+        variables[f"{dim}_edge"] = (
+            f"{dim}_edge_number",
+            edges,
+            {"long_name": f"edges of the cells of {axis}"},
+        )
     return variables
 
 
-def calibrate(directory: RunDirectory, workspace: Workspace, options: CalibrateOptions) -> Calibration:
-    """Simulate observations, take their posteriors from the run, test these, and keep what is seen in the run.
+def calibrate(
+    directory: RunDirectory, workspace: Workspace, options: CalibrateOptions
+) -> Calibration:
+    """Simulate observations, take their posteriors from the run, test these, and keep what is seen
+    in the run.
 
     Raises QexpError for a run without posteriors.
     """
     canvas.draws_at_once()  # a wrong setting is refused before anything is made
-    spec, tables, device = directory.training_spec(), tables_of(directory), device_of(options.device)
+    spec = directory.training_spec()
+    tables = tables_of(directory)
+    device = device_of(options.device)
     if intervals_of(directory) is not None:
         raise QexpError(
-            f"{directory.name} has intervals from held-out errors, not posteriors; how many held-out true values "
-            f"these cover: qexp show {directory.name}"
+            f"{directory.name} has intervals from held-out errors, not posteriors; how many"
+            f" held-out true values these cover: qexp show {directory.name}"
         )
     dataset = generated_of(spec["dataset"], tables, workspace)
     model, known = _model(directory, dataset, options), spec["inputs"]
@@ -601,30 +709,49 @@ def calibrate(directory: RunDirectory, workspace: Workspace, options: CalibrateO
         else BoundReference(dataset, posteriors.names, known)
     )
     seeds, located, doubted = Seeds(options.seed), list[TruthPositions](), 0
-    tested = asked(directory, dataset, workspace, options, posteriors.caution, posteriors.together, seeds, device)
+    tested = asked(
+        directory,
+        dataset,
+        workspace,
+        options,
+        posteriors.caution,
+        posteriors.together,
+        seeds,
+        device,
+    )
     if tested.count < LEAST_OBSERVATIONS:
         raise QexpError(
-            f"{directory.name} has {tested.count} test samples; fewer than {LEAST_OBSERVATIONS} could show no fault: "
-            "make more simulations, or give fresh ones: `theta` and `observed`"
+            f"{directory.name} has {tested.count} test samples; fewer than {LEAST_OBSERVATIONS}"
+            " could show no fault: make more simulations, or give fresh ones: `theta` and"
+            " `observed`"
         )
     options = replace(options, observations=tested.count)
     with threads(threads_to_predict(spec, tables, device)):
         if fixed := [name for name in posteriors.names if name not in dataset.test]:
-            raise QexpError(f"'{fixed[0]}' does not vary in the dataset, so that its posterior cannot be tested")
-        marginals = [of_training(name, dataset.distributions[name], 1.0) for name in posteriors.names]
+            raise QexpError(
+                f"'{fixed[0]}' does not vary in the dataset, so that its posterior cannot be tested"
+            )
+        marginals = [
+            of_training(name, dataset.distributions[name], 1.0) for name in posteriors.names
+        ]
         prior = Prior(posteriors.names, marginals, {})
         for batch in tested.batches:
             truth = np.stack([batch.values[name] for name in posteriors.names], axis=1)
             on_done = partial(
-                lambda start, done: options.on_observation(start + done, options.observations), batch.start
+                lambda start, done: options.on_observation(start + done, options.observations),
+                batch.start,
             )
             draws = posteriors.draws(batch, truth, options.draws, seeds, on_done)
-            located.append(locate(truth, draws, prior, seeds.numpy(PURPOSE, "positions", batch.number)))
+            located.append(
+                locate(truth, draws, prior, seeds.numpy(PURPOSE, "positions", batch.number))
+            )
             doubted += draws.doubted
             reference.add(batch, draws, prior, seeds)
         statistics = Statistics(posteriors.names, concatenate(located), prior)
     calibration = _calibration(statistics, dataset.quantities, tested, options, reference, doubted)
-    table = number_table(statistics, dataset.quantities, {"run": directory.name, "created": calibration.created})
+    table = number_table(
+        statistics, dataset.quantities, {"run": directory.name, "created": calibration.created}
+    )
     table = table.assign({RECORD: formats.json_bytes(calibration.document()).decode()})
     keep_calibration(directory, calibration, bytes(table.to_netcdf(engine="h5netcdf")))
     if canvas.draws_at_once():
@@ -633,8 +760,12 @@ def calibrate(directory: RunDirectory, workspace: Workspace, options: CalibrateO
     return calibration
 
 
-def _model(directory: RunDirectory, dataset: GeneratedDataset, options: CalibrateOptions) -> Ensemble:
-    """The networks whose posteriors are tested. Raises QexpError for observations by which they were recalibrated."""
+def _model(
+    directory: RunDirectory, dataset: GeneratedDataset, options: CalibrateOptions
+) -> Ensemble:
+    """The networks whose posteriors are tested. Raises QexpError for observations by which they
+    were recalibrated.
+    """
     model = Ensemble(load_models(directory, device_of(options.device)))
     if options.recalibrated is None:
         return model
@@ -643,11 +774,14 @@ def _model(directory: RunDirectory, dataset: GeneratedDataset, options: Calibrat
         return wider
     if not dataset.simulates:
         raise QexpError(
-            "`recalibrated`: the test part or given simulations made the factors, and the test part is not tried with "
-            "them; give simulations that did not: `dataset`, or `theta` and `observed`"
+            "`recalibrated`: the test part or given simulations made the factors, and the test part"
+            " is not tried with them; give simulations that did not: `dataset`, or `theta` and"
+            " `observed`"
         )
     if wider.kept.seed == options.seed:
-        raise QexpError(f"`seed={options.seed}`: these observations made the factors; give another seed")
+        raise QexpError(
+            f"`seed={options.seed}`: these observations made the factors; give another seed"
+        )
     return wider
 
 

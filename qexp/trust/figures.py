@@ -1,4 +1,6 @@
-"""Figures of calibrations: ranks, coverage, and where intervals are too narrow; all figures of runs on images."""
+"""Figures of calibrations: ranks, coverage, and where intervals are too narrow; all figures of runs
+on images.
+"""
 
 from __future__ import annotations
 
@@ -23,9 +25,23 @@ from qexp.figures.canvas import (
     small,
     subplots,
 )
-from qexp.kinds.figures import FIGURES_FOLDER, FigureOfRun, MissingNumbersError, Pictures, learning_curve, table, unit
+from qexp.kinds.figures import (
+    FIGURES_FOLDER,
+    FigureOfRun,
+    MissingNumbersError,
+    Pictures,
+    learning_curve,
+    table,
+    unit,
+)
 from qexp.kinds.images.figures import TEST_ESTIMATES, estimates
-from qexp.results.calibration import FEW_OBSERVATIONS, HEAD, Calibration, calibrations_of, name_of_file
+from qexp.results.calibration import (
+    FEW_OBSERVATIONS,
+    HEAD,
+    Calibration,
+    calibrations_of,
+    name_of_file,
+)
 from qexp.store.directory import RunDirectory
 from qexp.trust.matrix_figures import HATCHES, matrix
 
@@ -58,23 +74,37 @@ CELLS = {"estimate": "estimated", "truth": "true"}
 
 GREY = "grey: where 95 % of calibrated posteriors stay"
 
-REGIONS = {"density_level_share": "highest density", "ball_level_share": "balls around random points"}
+REGIONS = {
+    "density_level_share": "highest density",
+    "ball_level_share": "balls around random points",
+}
 
 
 def ranks(title: str, names: Sequence[str], numbers: xarray.Dataset) -> Figure:
-    """Distribution functions of the ranks of true values, minus that of uniform ones: a panel per output."""
+    """Distribution functions of the ranks of true values, minus that of uniform ones: a panel per
+    output.
+    """
     lines = {in_words(name): {"": numbers[f"{name}_position_share"].values} for name in names}
     words = "rank: share of samples\nbelow the truth", "share of ranks − uniform"
     return _differences(lines, numbers, title, words)
 
 
 def coverage(title: str, names: Sequence[str], numbers: xarray.Dataset) -> Figure:
-    """Shares of true values inside intervals of each output, and inside regions of all, minus their probability."""
-    levels = {f"intervals of {in_words(name)}": {"": numbers[f"{name}_level_share"].values} for name in names}
+    """Shares of true values inside intervals of each output, and inside regions of all, minus their
+    probability.
+    """
+    levels = {
+        f"intervals of {in_words(name)}": {"": numbers[f"{name}_level_share"].values}
+        for name in names
+    }
     if len(names) > 1:
-        levels["regions of all"] = {words: numbers[key].values for key, words in REGIONS.items() if key in numbers}
+        levels["regions of all"] = {
+            words: numbers[key].values for key, words in REGIONS.items() if key in numbers
+        }
     words = "probability", "share inside − probability"
-    return _differences(levels, numbers, title, words, (("too wide", 0.97, "top"), ("too narrow", 0.03, "bottom")))
+    return _differences(
+        levels, numbers, title, words, (("too wide", 0.97, "top"), ("too narrow", 0.03, "bottom"))
+    )
 
 
 def _differences(
@@ -84,11 +114,13 @@ def _differences(
     words: tuple[str, str],
     corners: Sequence[tuple[str, float, str]] = (),
 ) -> Figure:
-    """Distribution functions minus the uniform one, each panel with their simultaneous band and on the same scale.
+    """Distribution functions minus the uniform one, each panel with their simultaneous band and on
+    the same scale.
 
     panels   title of a panel → name of a line → share at each point of the band
     words    beside the axes
-    corners  what lines far above and below zero mean: words, height, and side of these that is there
+    corners  what lines far above and below zero mean: words, height, and side of these that is
+             there
     """
     figure, axes = folded(len(panels), WIDTH, HEIGHT, shared=True)
     points, *band = (numbers[name].values for name in ("point", "lower", "upper"))
@@ -100,14 +132,25 @@ def _differences(
         axis.fill_between(ends, low, high, color=BAND, linewidth=0, zorder=0)
         axis.axhline(0, color=LINE, linewidth=1, zorder=1)
         for colour, (name, share) in zip(COLOURS, lines.items(), strict=False):
-            axis.plot(points, share - points, color=colour, linewidth=1.6, zorder=2, label=name or None)
+            axis.plot(
+                points, share - points, color=colour, linewidth=1.6, zorder=2, label=name or None
+            )
         axis.set(xlim=(0, 1), ylim=(-most, most))
         axis.set_title(heading, fontsize=sized(10))
         axis.set_xlabel(words[0])
         if place_of(axis, len(panels))[0]:
             axis.set_ylabel(fitting(axis, words[1], upright=True))
         for text, height, side in corners:
-            axis.text(0.97, height, text, transform=axis.transAxes, ha="right", va=side, fontsize=small(), color=LINE)
+            axis.text(
+                0.97,
+                height,
+                text,
+                transform=axis.transAxes,
+                ha="right",
+                va=side,
+                fontsize=small(),
+                color=LINE,
+            )
         if len(lines) > 1:
             legend_below(figure, axis)
     share_below(axes)
@@ -116,47 +159,74 @@ def _differences(
 
 
 def local(title: str, names: Sequence[str], numbers: xarray.Dataset) -> Figure:
-    """Shares of true values inside 90 % intervals, in cells of estimates and of true values: a row per output."""
-    probability, units = float(numbers.attrs["interval"]), {name: unit(numbers, name) for name in names}
+    """Shares of true values inside 90 % intervals, in cells of estimates and of true values: a row
+    per output.
+    """
+    probability = float(numbers.attrs["interval"])
+    units = {name: unit(numbers, name) for name in names}
     explained: dict[str, bool] = {}
     headings: dict[Axes, list[str]] = {}
     figure, grid = subplots(len(names), len(CELLS), *((2.2, 2.7) if narrow() else (4.2, 3.4)))
     image = None
     for name, row in zip(names, grid, strict=True):
         for (kind, words), axis in zip(CELLS.items(), row, strict=True):
-            count, inside, wrong = (numbers[f"{name}_{kind}_{what}"] for what in ("count", "inside", "wrong"))
-            share = np.where(count.values < FEW_OBSERVATIONS, np.nan, inside.values / np.maximum(count.values, 1))
+            count, inside, wrong = (
+                numbers[f"{name}_{kind}_{what}"] for what in ("count", "inside", "wrong")
+            )
+            share = np.where(
+                count.values < FEW_OBSERVATIONS, np.nan, inside.values / np.maximum(count.values, 1)
+            )
             edges: Edges = []
             for dim in map(str, count.dims):
                 along = dim.removeprefix(f"{name}_cell_")
-                called = [f"{words} {with_unit(of(along), typeset(units[along]))}" for of in (in_words, in_symbols)]
+                called = [
+                    f"{words} {with_unit(of(along), typeset(units[along]))}"
+                    for of in (in_words, in_symbols)
+                ]
                 edges.append((called, numbers[f"{dim}_edge"].values))
             if len(edges) == 2:
                 image = _plane(axis, edges, share, wrong.values, probability)
             else:
                 _line(axis, edges, share, wrong.values, probability)
             headings[axis] = [f"{of(name)}: by {words} values" for of in (in_words, in_symbols)]
-            marks = {f"{NARROW} too narrow beyond chance": wrong < 0, f"{WIDE} too wide beyond chance": wrong > 0}
+            marks = {
+                f"{NARROW} too narrow beyond chance": wrong < 0,
+                f"{WIDE} too wide beyond chance": wrong > 0,
+            }
             for text, cells in {**marks, "hatched: too few observations": np.isnan(share)}.items():
                 explained[text] = explained.get(text, False) or bool(np.asarray(cells).any())
     if image is not None:  # the colours of all are the same
         bar = figure.colorbar(image, ax=[axis for row in grid for axis in row], extend="min")
         bar.ax.set_ylim(probability - SHOWN_DIFFERENCE, 1.0)
-        bar.set_label(f"share of {100 * probability:g} % intervals with the truth", fontsize=small())
+        bar.set_label(
+            f"share of {100 * probability:g} % intervals with the truth", fontsize=small()
+        )
         bar.ax.tick_params(labelsize=small())
-        figure.draw_without_rendering()  # the bar has taken room from the panels, into which their headings must fit
+        # the bar has taken room from the panels, into which their headings must fit
+        figure.draw_without_rendering()
     for axis, heading in headings.items():
         axis.set_title(fitting(axis, *heading), fontsize=sized(10))
-    rule = "calibrated posteriors hold the truth equally often wherever estimates lie, but not for every true value"
-    add_title(figure, title, caption="; ".join([rule, *(text for text, occurs in explained.items() if occurs)]))
+    rule = (
+        "calibrated posteriors hold the truth equally often wherever estimates lie, but not for"
+        " every true value"
+    )
+    add_title(
+        figure,
+        title,
+        caption="; ".join([rule, *(text for text, occurs in explained.items() if occurs)]),
+    )
     return figure
 
 
 Edges = list[tuple[list[str], Array]]
-"""How each axis is called, at length and in short, and the edges of its cells in its unit, drawn at equal distances."""
+"""How each axis is called, at length and in short, and the edges of its cells in its unit, drawn at
+equal distances.
+"""
 
 
-def _plane(axis: Axes, edges: Edges, share: Array, wrong: NDArray[np.int64], probability: float) -> ScalarMappable:
+def _plane(
+    axis: Axes, edges: Edges, share: Array, wrong: NDArray[np.int64], probability: float
+) -> ScalarMappable:
     axis.patch.set(hatch="////", edgecolor=HATCHES)
     number = len(share)
     low, high = probability - SHOWN_DIFFERENCE, probability + SHOWN_DIFFERENCE
@@ -165,7 +235,9 @@ def _plane(axis: Axes, edges: Edges, share: Array, wrong: NDArray[np.int64], pro
     for column, row in np.argwhere((wrong != 0) & ~np.isnan(share)):
         colour = "white" if share[column, row] < probability - DARK_DIFFERENCE else "black"
         mark = NARROW if wrong[column, row] < 0 else WIDE
-        axis.text(column + 0.5, row + 0.5, mark, color=colour, ha="center", va="center", fontsize=small())
+        axis.text(
+            column + 0.5, row + 0.5, mark, color=colour, ha="center", va="center", fontsize=small()
+        )
     both: tuple[XAxis | YAxis, ...] = (axis.xaxis, axis.yaxis)
     for ticked, (called, ends) in zip(both, edges, strict=True):
         _tick(ticked, ends)
@@ -175,27 +247,43 @@ def _plane(axis: Axes, edges: Edges, share: Array, wrong: NDArray[np.int64], pro
     return image
 
 
-def _line(axis: Axes, edges: Edges, share: Array, wrong: NDArray[np.int64], probability: float) -> None:
+def _line(
+    axis: Axes, edges: Edges, share: Array, wrong: NDArray[np.int64], probability: float
+) -> None:
     ((called, ends),), number = edges, len(share)
     axis.bar(np.arange(number) + 0.5, np.nan_to_num(share), width=0.92, color=COLOURS[0])
     for cell in np.flatnonzero(wrong):
         mark = NARROW if wrong[cell] < 0 else WIDE
-        axis.text(cell + 0.5, share[cell] - 0.02, mark, color="white", ha="center", va="top", fontsize=small())
+        axis.text(
+            cell + 0.5,
+            share[cell] - 0.02,
+            mark,
+            color="white",
+            ha="center",
+            va="top",
+            fontsize=small(),
+        )
     axis.axhline(probability, color=LINE, linewidth=1)
     for left in np.flatnonzero(np.isnan(share)).tolist():
         axis.axvspan(left, left + 1, facecolor="none", edgecolor=HATCHES, hatch="////", linewidth=0)
     _tick(axis.xaxis, ends)
     axis.set(xlim=(0, number), ylim=(0, 1), xlabel=called[0])
-    axis.set_ylabel(fitting(axis, f"share of {100 * probability:g} % intervals with the truth", upright=True))
+    axis.set_ylabel(
+        fitting(axis, f"share of {100 * probability:g} % intervals with the truth", upright=True)
+    )
 
 
 def _tick(axis: XAxis | YAxis, edges: Array) -> None:
-    """Values at the edges of cells, at every second if there are many; the outer ones are ends of the prior."""
+    """Values at the edges of cells, at every second if there are many; the outer ones are ends of
+    the prior.
+    """
     inner = range(len(edges))[1 : -1 : 1 if len(edges) <= MOST_TICKS else 2]
     axis.set_ticks(inner, [f"{edges[edge]:.2g}".replace("-", "\N{MINUS SIGN}") for edge in inner])
 
 
-def content_of(directory: RunDirectory, calibration: Calibration) -> tuple[str, Sequence[str], xarray.Dataset]:
+def content_of(
+    directory: RunDirectory, calibration: Calibration
+) -> tuple[str, Sequence[str], xarray.Dataset]:
     """What each drawing of a calibration takes: a title, the outputs, and its numbers.
 
     Raises MissingNumbersError if the numbers are missing or of another calibration.
@@ -204,7 +292,9 @@ def content_of(directory: RunDirectory, calibration: Calibration) -> tuple[str, 
     numbers = table(file)
     if numbers.attrs.get("created") != calibration.created:
         record = name_of_file(calibration.kind, "json")
-        raise MissingNumbersError(f"{file} is of another calibration than {record}: qexp calibrate {directory.name}")
+        raise MissingNumbersError(
+            f"{file} is of another calibration than {record}: qexp calibrate {directory.name}"
+        )
     kind = "" if calibration.kind == HEAD else f" ({calibration.kind.replace('_', ', ')})"
     title = f"{directory.name}{kind}: {calibration.observations:,} observations"
     return title, list(calibration.outputs), numbers
@@ -218,12 +308,17 @@ CALIBRATION_DRAWINGS = {
 
 
 def _of_calibrations(draw: Callable[[str, Sequence[str], xarray.Dataset], Figure]) -> FigureOfRun:
-    """A picture per calibration: `calibration_ranks`, of another kind than the head `calibration_refined_ranks`."""
+    """A picture per calibration: `calibration_ranks`, of another kind than the head
+    `calibration_refined_ranks`.
+    """
 
     def pictures(directory: RunDirectory) -> Pictures:
         for calibration in calibrations_of(directory).values():
             kind = "" if calibration.kind == HEAD else f"{calibration.kind}_"
-            yield FIGURES_FOLDER / f"calibration_{kind}{draw.__name__}", draw(*content_of(directory, calibration))
+            yield (
+                FIGURES_FOLDER / f"calibration_{kind}{draw.__name__}",
+                draw(*content_of(directory, calibration)),
+            )
 
     return pictures
 

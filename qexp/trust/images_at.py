@@ -1,4 +1,6 @@
-"""Images of a simulated dataset at values that the user chooses: one, or a grid of them over one variable or two."""
+"""Images of a simulated dataset at values that the user chooses: one, or a grid of them over one
+variable or two.
+"""
 
 from __future__ import annotations
 
@@ -51,7 +53,10 @@ def images_at(workspace: Workspace, options: ImageOptions) -> xarray.Dataset:
     shapes = {image: source.shapes()[image] for image in source.images}
     cells = math.prod(axis.cells for axis in grid)
     if (numbers := cells * max(math.prod(shape) for shape in shapes.values())) > MOST_NUMBERS:
-        raise QexpError(f"`over`: images of {numbers:,} pixels together are too many; the limit is {MOST_NUMBERS:,}")
+        raise QexpError(
+            f"`over`: images of {numbers:,} pixels together are too many; the limit is"
+            f" {MOST_NUMBERS:,}"
+        )
     simulated = _simulated(source, grid, fixed, shapes, noise, options.seed)
     sides = [axis.variable for axis in grid]
     variables: dict[str, Any] = {}
@@ -65,11 +70,17 @@ def images_at(workspace: Workspace, options: ImageOptions) -> xarray.Dataset:
         variables[image] = ([*sides, *dims], array, {**_about(source, image), **of_view})
         coordinates |= _coordinates(source, image, fixed, over, [*dims])
     words = [
-        value_in_words(in_words(key, source.view_names), value, quantity(key, source.quantities).unit)
-        for key, value in sorted(fixed.items(), key=lambda item: item[0] not in at)  # what was chosen comes first
+        value_in_words(
+            in_words(key, source.view_names), value, quantity(key, source.quantities).unit
+        )
+        # what was chosen comes first
+        for key, value in sorted(fixed.items(), key=lambda item: item[0] not in at)
         if (noise or key != NOISE) and (key in at or base_name(key) not in OF_VIEWS)
     ]
-    about = {"title": f"{name}: {', '.join(words)}", **{f"fixed_{key}": value for key, value in fixed.items()}}
+    about = {
+        "title": f"{name}: {', '.join(words)}",
+        **{f"fixed_{key}": value for key, value in fixed.items()},
+    }
     return xarray.Dataset(variables, coordinates, about)
 
 
@@ -86,10 +97,14 @@ def _simulated(
         name, value = next(iter(fixed.items()))
         grid = [MatrixAxis(name, value, value, 1)]
     cells = math.prod(axis.cells for axis in grid)
-    every: dict[str, Array] = {name: np.full((cells, *shape), np.nan, np.float32) for name, shape in shapes.items()}
+    every: dict[str, Array] = {
+        name: np.full((cells, *shape), np.nan, np.float32) for name, shape in shapes.items()
+    }
     random = Seeds(seed).torch(torch.device("cpu"), "images")
     axes = [axis.variable for axis in grid]
-    source = source.with_only_fixed({name: value for name, value in fixed.items() if name not in axes})
+    source = source.with_only_fixed(
+        {name: value for name, value in fixed.items() if name not in axes}
+    )
     for numbers, values, _ in possible_cells(source, grid):
         samples = source.observe(values, random) if noise else source.signals(values)
         for name, images in every.items():
@@ -98,7 +113,9 @@ def _simulated(
                 pixels = np.where(samples[mask].numpy() > 0, pixels, np.nan)
             images[numbers] = pixels
     if all(np.isnan(images).all() for images in every.values()):
-        raise QexpError(f"no image is possible: {source.why_not(values_at(grid, np.arange(cells)))}")
+        raise QexpError(
+            f"no image is possible: {source.why_not(values_at(grid, np.arange(cells)))}"
+        )
     return every
 
 
@@ -108,14 +125,23 @@ def _about(source: GeneratedDataset, name: str) -> dict[str, str]:
 
 
 def _coordinates(
-    source: GeneratedDataset, image: str, fixed: Mapping[str, float], over: Mapping[str, Any], dims: Sequence[str]
+    source: GeneratedDataset,
+    image: str,
+    fixed: Mapping[str, float],
+    over: Mapping[str, Any],
+    dims: Sequence[str],
 ) -> dict[str, Any]:
-    """x and y of the pixels [km], unless their size is an axis; of scattered points x and y by point."""
+    """x and y of the pixels [km], unless their size is an axis; of scattered points x and y by
+    point.
+    """
     view = source.view(image)
     if view.points is not None:
         x, y = view.points.numpy().T / 1000
         suffix = dims[-1].removeprefix("point")
-        return {f"{side}{suffix}": (dims[-1], values, {"units": "km"}) for side, values in (("x", x), ("y", y))}
+        return {
+            f"{side}{suffix}": (dims[-1], values, {"units": "km"})
+            for side, values in (("x", x), ("y", y))
+        }
     if any(name.startswith(("x_res", "y_res")) for name in over):
         return {}
     sizes = source.with_only_fixed(fixed).pixel_sizes(image, {})
@@ -123,15 +149,27 @@ def _coordinates(
     _, rows, columns = source.shapes()[image]
     *_, y, x = dims
     return {
-        x: (x, (np.arange(columns) - columns / 2) * width, {"units": "km", "long_name": "east of the centre"}),
-        y: (y, (np.arange(rows) - rows / 2) * height, {"units": "km", "long_name": "north of the centre"}),
+        x: (
+            x,
+            (np.arange(columns) - columns / 2) * width,
+            {"units": "km", "long_name": "east of the centre"},
+        ),
+        y: (
+            y,
+            (np.arange(rows) - rows / 2) * height,
+            {"units": "km", "long_name": "north of the centre"},
+        ),
     }
 
 
 def draw_images(
-    table: xarray.Dataset, folder: Path, formats: Sequence[str], style: tuple[Path | None, str | None]
+    table: xarray.Dataset,
+    folder: Path,
+    formats: Sequence[str],
+    style: tuple[Path | None, str | None],
 ) -> list[Path]:
-    """Draw images on a grid into `at_IMAGE.FORMAT`: over the first two variables, at the middle of the others.
+    """Draw images on a grid into `at_IMAGE.FORMAT`: over the first two variables, at the middle of
+    the others.
 
     Raises QexpError if there is no image on a grid, or for more images than a figure can show.
     """
@@ -141,28 +179,39 @@ def draw_images(
     for name in sides[:2]:
         if table.sizes[name] > MOST_DRAWN:
             raise QexpError(
-                f"`over[{name}]`: a figure shows up to {MOST_DRAWN} images on a side, not {table.sizes[name]:,}"
+                f"`over[{name}]`: a figure shows up to {MOST_DRAWN} images on a side, not"
+                f" {table.sizes[name]:,}"
             )
     middle = table.isel({name: table.sizes[name] // 2 for name in sides[2:]})
     drawn = [str(name) for name in table.data_vars if str(table[name].dims[-1]).startswith("x")]
     if not drawn:
         raise QexpError(
-            "no image lies on a grid, which alone can be drawn here; qexp data show draws points and stations"
+            "no image lies on a grid, which alone can be drawn here; qexp data show draws points"
+            " and stations"
         )
     paths: list[Path] = []
     others = [
-        value_in_words(in_words(name), float(middle[name]), str(middle[name].attrs["units"])) for name in sides[2:]
+        value_in_words(in_words(name), float(middle[name]), str(middle[name].attrs["units"]))
+        for name in sides[2:]
     ]
     with use_style(*style):
         for name in drawn:
             values = middle[name].transpose(*sides[:2], ...)
             y, x = map(str, values.dims[-2:])
-            edges = (*outer_edges(values[x].values), *outer_edges(values[y].values)) if x in values.coords else None
+            edges = (
+                (*outer_edges(values[x].values), *outer_edges(values[y].values))
+                if x in values.coords
+                else None
+            )
             view = values.attrs.get("view")
-            called = f"{view} {in_words(base_name(name))}" if view else in_words(name)  # `descending displacement`
+            # `descending displacement`
+            called = f"{view} {in_words(base_name(name))}" if view else in_words(name)
             figure = image_grid(
                 values.values.reshape([*([1] * (2 - len(sides[:2]))), *values.shape]),
-                [Side(in_words(side), table[side].values, str(table[side].attrs["units"])) for side in sides[:2]],
+                [
+                    Side(in_words(side), table[side].values, str(table[side].attrs["units"]))
+                    for side in sides[:2]
+                ],
                 edges,
                 f"{called} ({values.attrs['units']})",
                 ", ".join([str(table.attrs["title"]), *others]),

@@ -51,14 +51,27 @@ def of_dataset(workspace: Workspace, options: LimitOptions) -> Limit:
     tables = tables_with(workspace.extensions)
     name, document, _ = open_dataset(str(options.dataset), SpecCache(tables, workspace))
     dataset = generated_of(document, tables, workspace)
-    every = part == ALL or not dataset.simulates  # of simulations that exist, runs choose their test part
+    # of simulations that exist, runs choose their test part
+    every = part == ALL or not dataset.simulates
     chosen = dataset.whole if every else dataset.test
     count = dataset.available(chosen, count)
-    return _limit(dataset, chosen, name, dataset.images, (), {}, count, options.seed or 0, options.on_sample, every)
+    return _limit(
+        dataset,
+        chosen,
+        name,
+        dataset.images,
+        (),
+        {},
+        count,
+        options.seed or 0,
+        options.on_sample,
+        every,
+    )
 
 
 def of_run(directory: RunDirectory, workspace: Workspace, options: LimitOptions) -> Limit:
-    """The limit of a run's own test samples, by the images that its network takes; kept in the run, and drawn there.
+    """The limit of a run's own test samples, by the images that its network takes; kept in the run,
+    and drawn there.
 
     Raises QexpError if the limit cannot be computed, or if the run has no test errors yet.
     """
@@ -66,14 +79,26 @@ def of_run(directory: RunDirectory, workspace: Workspace, options: LimitOptions)
     spec, record = directory.training_spec(), directory.record()
     if "test" not in record.results:
         raise QexpError(
-            f"{directory.name} has no test errors yet; name its dataset instead: qexp limit {record.dataset}"
+            f"{directory.name} has no test errors yet; name its dataset instead: qexp limit"
+            f" {record.dataset}"
         )
     tables = tables_of(directory)
-    dataset, periods = generated_of(spec["dataset"], tables, workspace), periods_of_outputs(spec, tables)
+    dataset = generated_of(spec["dataset"], tables, workspace)
+    periods = periods_of_outputs(spec, tables)
     images = [name for name in dataset.images if name in spec["inputs"]]
     samples = sizes_of(spec, dataset, tables, record.seed)[TEST]
     test, known = parts_of(dataset, spec["split"], record.seed)[TEST], spec["inputs"]
-    limit = _limit(dataset, test, record.dataset, images, known, periods, samples, record.seed, options.on_sample)
+    limit = _limit(
+        dataset,
+        test,
+        record.dataset,
+        images,
+        known,
+        periods,
+        samples,
+        record.seed,
+        options.on_sample,
+    )
     files.make_folder(directory.results)
     formats.write_json(directory.results / LIMIT, limit.document())
     if canvas.draws_at_once():
@@ -101,11 +126,17 @@ def _limit(
     samples = dataset.sample(part, count, Seeds(seed), ("test",), torch.device("cpu"))
     sampled, doubted = len(likelihoods.names) > integration.MOST_UNKNOWNS, 0
     if sampled:  # those by half of the draws tell how exact they are
-        draws = posteriors(likelihoods, samples, count=DRAWS, on_observation=lambda done: on_sample(done, count))
+        draws = posteriors(
+            likelihoods, samples, count=DRAWS, on_observation=lambda done: on_sample(done, count)
+        )
         of_names, doubted = [periods.get(name) for name in draws.names], len(draws.doubts)
-        fine, half = (_of_draws(values, of_names) for values in (draws.values, draws.values[:, ::2]))
+        fine, half = (
+            _of_draws(values, of_names) for values in (draws.values, draws.values[:, ::2])
+        )
     else:
-        fine, half = by_integration(likelihoods, periods, samples, lambda done: on_sample(done, count))
+        fine, half = by_integration(
+            likelihoods, periods, samples, lambda done: on_sample(done, count)
+        )
     variables = {}
     for column, variable in enumerate(likelihoods.names):
         truth, period = samples[variable][:, 0].double().numpy(), periods.get(variable)
@@ -134,8 +165,12 @@ def _limit(
     )
 
 
-def exact_likelihoods(dataset: GeneratedDataset, images: Sequence[str], known: Collection[str]) -> Likelihoods:
-    """Those of all that varies and is not known; of pixels, not of means of blocks of them, if it is integrated."""
+def exact_likelihoods(
+    dataset: GeneratedDataset, images: Sequence[str], known: Collection[str]
+) -> Likelihoods:
+    """Those of all that varies and is not known; of pixels, not of means of blocks of them, if it
+    is integrated.
+    """
     unknown = [name for name in dataset.test if name not in known]
     return Likelihoods(dataset, images, known, averaging=len(unknown) > integration.MOST_UNKNOWNS)
 
@@ -146,7 +181,9 @@ def _of_draws(draws: Array, periods: Sequence[float | None]) -> Array:
     weights = np.ones(draws.shape[1])
     for column, period in enumerate(periods):
         if period is not None:
-            pairs = [circular_moments(angles, weights, period)[:2] for angles in draws[:, :, column]]
+            pairs = [
+                circular_moments(angles, weights, period)[:2] for angles in draws[:, :, column]
+            ]
             moments[..., column] = np.array(pairs).T
     return moments
 
@@ -157,7 +194,9 @@ def by_integration(
     samples: Mapping[str, Tensor],
     on_sample: Callable[[int], None] = lambda done: None,
 ) -> tuple[Array, Array]:
-    """Posterior means and medians, (2, sample, variable); and those by grids that are half as fine."""
+    """Posterior means and medians, (2, sample, variable); and those by grids that are half as
+    fine.
+    """
     names = likelihoods.names
     moments = np.zeros((2, 2, len(samples[likelihoods.images[0]]), len(names)))
     each = approximated(likelihoods, samples, np.random.default_rng(0), tabulating=True)

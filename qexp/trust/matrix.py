@@ -1,4 +1,6 @@
-"""Inference matrices: a trained model's estimates over a grid of true parameter values; of one run, and over seeds."""
+"""Inference matrices: a trained model's estimates over a grid of true parameter values; of one run,
+and over seeds.
+"""
 
 from __future__ import annotations
 
@@ -24,7 +26,15 @@ from qexp.base.workspace import Workspace
 from qexp.errors import QexpError, suggestion
 from qexp.figures.canvas import draws_at_once, save
 from qexp.inference.bounds import Bounds, bounds_of_cells
-from qexp.inference.refinement import MOST_CELLS, MatrixAxis, Refinement, axes_of, check_axis, possible_cells, values_at
+from qexp.inference.refinement import (
+    MOST_CELLS,
+    MatrixAxis,
+    Refinement,
+    axes_of,
+    check_axis,
+    possible_cells,
+    values_at,
+)
 from qexp.kinds import azimuths
 from qexp.kinds.ensembles import require_seeds, stem
 from qexp.kinds.experiments import SpecCache, open_dataset
@@ -76,7 +86,8 @@ def matrix_table(
     """One variable per output and kind of value, over the axes.
 
     record  of the matrix
-    Estimates of an angle that repeats, such as a strike, are moved by whole periods to the nearest of the true value.
+    Estimates of an angle that repeats, such as a strike, are moved by whole periods to the nearest
+    of the true value.
     """
     import xarray
 
@@ -91,11 +102,15 @@ def matrix_table(
     variables: dict[str, Any] = {}
     for name, output in estimates.items():
         described = quantity(name, quantities)
-        for kind, (values, attributes) in _kinds(name, output.truth, output.network, described).items():
+        for kind, (values, attributes) in _kinds(
+            name, output.truth, output.network, described
+        ).items():
             if name in limits and kind in ("estimate", "mean"):
                 attributes["limits"] = str(limits[name])
             variables[f"{name}_{kind}"] = (dimensions, values.reshape(shape), attributes)
-        of_refined = {} if output.refined is None else _kinds(name, output.truth, output.refined, described)
+        of_refined = (
+            {} if output.refined is None else _kinds(name, output.truth, output.refined, described)
+        )
         for kind, (values, attributes) in of_refined.items():
             attributes["long_name"] = f"refined by least squares: {attributes['long_name']}"
             end = REFINED if kind == "estimate" else f"{REFINED}_{kind}"
@@ -110,7 +125,9 @@ def matrix_table(
     return matrix if bounds is None else matrix.assign(_of_bounds(matrix, bounds, dimensions))
 
 
-def _kinds(name: str, truth: Array, estimates: Array, described: Quantity) -> dict[str, tuple[Array, dict[str, Any]]]:
+def _kinds(
+    name: str, truth: Array, estimates: Array, described: Quantity
+) -> dict[str, tuple[Array, dict[str, Any]]]:
     """Kind of value → the values of an output in each cell, and its attributes.
 
     truth      (cell,)
@@ -121,48 +138,85 @@ def _kinds(name: str, truth: Array, estimates: Array, described: Quantity) -> di
     mean, errors = near.mean(0), near - truth
     over = f"over {len(estimates)} noise realisations"
     error = "error" if len(estimates) == 1 else f"mean error {over}"
-    kinds = {"estimate": (mean, "estimate of ", unit), "error": (mean - truth, f"{error} of ", unit)}
+    kinds = {
+        "estimate": (mean, "estimate of ", unit),
+        "error": (mean - truth, f"{error} of ", unit),
+    }
     if described.period is not None:
-        kinds["relative_error"] = (mean - truth) / (described.period / 2), f"{error} over half a period of ", "1"
+        kinds["relative_error"] = (
+            (mean - truth) / (described.period / 2),
+            f"{error} over half a period of ",
+            "1",
+        )
     elif described.natural_zero:  # not such as of a position
         with np.errstate(divide="ignore", invalid="ignore"):
-            kinds["relative_error"] = (mean - truth) / np.abs(truth), f"{error} over true value of ", "1"
+            kinds["relative_error"] = (
+                (mean - truth) / np.abs(truth),
+                f"{error} over true value of ",
+                "1",
+            )
     if len(estimates) > 1:
         kinds |= {
             "absolute_error": (np.abs(errors).mean(0), f"mean absolute error {over} of ", unit),
             "mean": (mean, f"mean {over} of the estimate of ", unit),
             "bias": (errors.mean(0), f"{error} of ", unit),
-            "standard_deviation": (near.std(0, ddof=1), f"standard deviation {over} of the estimate of ", unit),
+            "standard_deviation": (
+                near.std(0, ddof=1),
+                f"standard deviation {over} of the estimate of ",
+                unit,
+            ),
         }
     turn = {} if described.period is None else {PERIOD: described.period}
     return {
         kind: (
             values,
-            {"long_name": words + in_words(name), "units": of_kind, "comment": described.description, **turn},
+            {
+                "long_name": words + in_words(name),
+                "units": of_kind,
+                "comment": described.description,
+                **turn,
+            },
         )
         for kind, (values, words, of_kind) in kinds.items()
     }
 
 
 def _of_bounds(table: xarray.Dataset, bounds: Bounds, axes: Sequence[str]) -> dict[str, Any]:
-    """The Cramér–Rao bound of each output, and standard deviations over it where the source is seen."""
+    """The Cramér–Rao bound of each output, and standard deviations over it where the source is
+    seen.
+    """
     shape = tuple(table.sizes[name] for name in axes)
     visible = bounds.seen.reshape(shape)
     variables: dict[str, Any] = {
-        SIGNAL: (axes, bounds.signal.reshape(shape), {"long_name": "signal-to-noise ratio", "units": "1"}),
+        SIGNAL: (
+            axes,
+            bounds.signal.reshape(shape),
+            {"long_name": "signal-to-noise ratio", "units": "1"},
+        ),
         SEEN: (axes, visible, {"long_name": "1 where the data show the source", "units": "1"}),
     }
     for name, of_output in bounds.deviations.items():
         least = of_output.reshape(shape)
         about = table[estimate_of(name)].attrs
-        words = about["long_name"].replace("estimate of", "Cramér–Rao bound on the standard deviation of")
+        words = about["long_name"].replace(
+            "estimate of", "Cramér–Rao bound on the standard deviation of"
+        )
         variables[f"{name}_bound"] = (axes, least, {"long_name": words, "units": about["units"]})
         for start in ("", REFINED.removeprefix("_") + "_"):
             spread = f"{name}_{start}standard_deviation"
             if spread in table:
-                ratio = np.where((visible == 1) & np.isfinite(least), table[spread].values / least, np.nan)
-                over = f"{table[spread].attrs['long_name']}, over its bound; where the data show the source"
-                variables[f"{name}_{start}over_bound"] = (axes, ratio, {"long_name": over, "units": "1"})
+                ratio = np.where(
+                    (visible == 1) & np.isfinite(least), table[spread].values / least, np.nan
+                )
+                over = (
+                    f"{table[spread].attrs['long_name']}, over its bound; where the data show the"
+                    " source"
+                )
+                variables[f"{name}_{start}over_bound"] = (
+                    axes,
+                    ratio,
+                    {"long_name": over, "units": "1"},
+                )
     return variables
 
 
@@ -170,13 +224,18 @@ def _of_bounds(table: xarray.Dataset, bounds: Bounds, axes: Sequence[str]) -> di
 
 
 def summary(table: xarray.Dataset, outputs: Sequence[str]) -> dict[str, Any]:
-    """Mean and median of the absolute errors of each output, also of refined ones; and of ratios to the bound.
+    """Mean and median of the absolute errors of each output, also of refined ones; and of ratios to
+    the bound.
 
     An error of a cell is the mean of the absolute errors over noise realisations.
     """
     numbers: dict[str, Any] = {}
     for end in ("", REFINED):
-        errors = {name: absolute_errors(table, f"{name}{end}") for name in outputs if f"{name}{end}_error" in table}
+        errors = {
+            name: absolute_errors(table, f"{name}{end}")
+            for name in outputs
+            if f"{name}{end}_error" in table
+        }
         for word, average in (("mean", np.nanmean), ("median", np.nanmedian)):
             if errors:
                 key = f"{end}_{word}_absolute_error".removeprefix("_")
@@ -184,45 +243,59 @@ def summary(table: xarray.Dataset, outputs: Sequence[str]) -> dict[str, Any]:
     if SEEN in table:
         numbers["unseen"] = int((table[SEEN] == 0).sum())
         for kind in ("over_bound", "refined_over_bound"):
-            ratios = {name: table[key].values for name in outputs if (key := f"{name}_{kind}") in table}
+            ratios = {
+                name: table[key].values for name in outputs if (key := f"{name}_{kind}") in table
+            }
             if any(np.isfinite(ratio).any() for ratio in ratios.values()):
-                numbers[f"median_{kind}"] = {name: float(np.nanmedian(ratio)) for name, ratio in ratios.items()}
+                numbers[f"median_{kind}"] = {
+                    name: float(np.nanmedian(ratio)) for name, ratio in ratios.items()
+                }
     return numbers
 
 
 # Matrices in the folder of a run: under a name each, written as drafts, replaced only on request.
 
 SETTINGS = {
-    "dataset": "dataset", "axes": "axes", "fixed": "fixed values", "repeats": "repeats", "seed": "seed",
-    "refined": "`refine`", "bound": "`bound`",
-}  # fmt: skip
+    "dataset": "dataset",
+    "axes": "axes",
+    "fixed": "fixed values",
+    "repeats": "repeats",
+    "seed": "seed",
+    "refined": "`refine`",
+    "bound": "`bound`",
+}
 """Key of a matrix' record → how a message calls it."""
 
 
 def matrix_exists(folder: Path, record: Mapping[str, Any]) -> bool:
-    """Whether a folder holds the matrix with the digest of a record. Raises QexpError if it holds another one."""
+    """Whether a folder holds the matrix with the digest of a record. Raises QexpError if it holds
+    another one.
+    """
     try:
         earlier = formats.read_json(folder / MATRIX_RECORD)
     except FileNotFoundError:
         return False
     if earlier.get("digest") == record["digest"]:
         return (folder / MATRIX).is_file()
-    if words := [word for key, word in SETTINGS.items() if key in earlier and earlier[key] != record[key]]:
+    if words := [
+        word for key, word in SETTINGS.items() if key in earlier and earlier[key] != record[key]
+    ]:
         difference = f"with other settings ({', '.join(words)})"
     elif "digest" not in earlier:
         difference = "of an earlier version of qexp, which did not record all that it was made from"
     else:
         difference = "of other data or other weights"
     raise QexpError(
-        f"{record['run']} has a matrix '{folder.name}' {difference}; choose another `name`, or replace it with "
-        "`force=True`"
+        f"{record['run']} has a matrix '{folder.name}' {difference}; choose another `name`, or"
+        " replace it with `force=True`"
     )
 
 
 def store_matrix(
     folder: Path, table: xarray.Dataset, record: Mapping[str, Any], force: bool, npy: bool = False
 ) -> bool:
-    """Write a matrix in a draft, and give that its name; False if another process has meanwhile stored the same one.
+    """Write a matrix in a draft, and give that its name; False if another process has meanwhile
+    stored the same one.
 
     npy  whether VDI's arrays are written, too
     Raises QexpError if there is another matrix of that name, unless it is to be replaced.
@@ -233,18 +306,25 @@ def store_matrix(
         formats.write_netcdf(draft / MATRIX, table)
         formats.write_json(draft / MATRIX_RECORD, record)
         _complete(draft, npy)
-        return folders.put_unless(lambda: not force and matrix_exists(folder, record), draft, folder)
+        return folders.put_unless(
+            lambda: not force and matrix_exists(folder, record), draft, folder
+        )
 
 
 VDI_NAMES = {"estimate": "matrix", "error": "dif_matrix", "relative_error": "dif_n_matrix"}
-"""Kind of value → the end of the name of VDI's array of it; the last only where zero is no convention."""
+"""Kind of value → the end of the name of VDI's array of it; the last only where zero is no
+convention.
+"""
 
 VDI_AXES = {"depth": (0.0, 4.0, 128), "delta_volume": (0.0, 4.0, 128)}
 """Variable → low [km, 10⁶ m³], high, cells: the matrix that Volcano Deep Estimator always makes."""
 
 
-def matrix(directory: RunDirectory, workspace: Workspace, options: MatrixOptions) -> tuple[Path, bool]:
-    """Estimate every cell of a grid of true values, and write matrix.nc and matrix.png into the run.
+def matrix(
+    directory: RunDirectory, workspace: Workspace, options: MatrixOptions
+) -> tuple[Path, bool]:
+    """Estimate every cell of a grid of true values, and write matrix.nc and matrix.png into the
+    run.
 
     Returns the folder `matrices/<name>` of the run, and False if the same matrix existed already.
     Raises QexpError.
@@ -261,7 +341,9 @@ def matrix(directory: RunDirectory, workspace: Workspace, options: MatrixOptions
         document, turned = azimuths.as_trained(document, directory.record())
     name = options.name or dataset_name
     if not NAME.fullmatch(name):
-        raise QexpError(f"{name!r} is not a valid name for a matrix; choose another with `name`: {IN_NAMES}")
+        raise QexpError(
+            f"{name!r} is not a valid name for a matrix; choose another with `name`: {IN_NAMES}"
+        )
     folder = directory.matrices / name
     source, called = generated_of(document, tables, workspace), f"the dataset '{dataset_name}'"
     require_variables_of(spec, source, tables, directory.name, called)
@@ -278,38 +360,62 @@ def matrix(directory: RunDirectory, workspace: Workspace, options: MatrixOptions
         "refined": options.refine,
         "bound": options.bound,
     }
-    record["digest"] = _digest(directory, data_kind(document).pinned(document, source, workspace), record)
+    record["digest"] = _digest(
+        directory, data_kind(document).pinned(document, source, workspace), record
+    )
     if not options.force and matrix_exists(folder, record):
         return _complete(folder, options.npy), False
-    likelihood = Refinement(source, grid, constants, outputs) if options.refine or options.bound else None
+    likelihood = (
+        Refinement(source, grid, constants, outputs) if options.refine or options.bound else None
+    )
     refinement = likelihood if options.refine else None
     with threads(threads_to_predict(spec, tables, torch_device)):
         seeds, least = Seeds(options.seed), None
         if likelihood and options.bound:
             least = bounds_of_cells(likelihood, seeds.torch(torch_device, "matrix", 0))
         estimates = estimate_cells(
-            model, source, grid, constants, options.repeats, seeds, torch_device, refinement, options.on_refined
+            model,
+            source,
+            grid,
+            constants,
+            options.repeats,
+            seeds,
+            torch_device,
+            refinement,
+            options.on_refined,
         )
     record |= _left_out(estimates, source, grid, constants) | _of_refinement(refinement, estimates)
     quantities = with_periods(source.quantities, model.periods)
     table = matrix_table(estimates, grid, directory, record, quantities, least)
     trained = generated_of(spec["dataset"], tables, workspace)
-    record |= summary(table, outputs) | _for_figure(source, trained, [*record["axes"], *estimates], constants)
+    record |= summary(table, outputs) | _for_figure(
+        source, trained, [*record["axes"], *estimates], constants
+    )
     made = [] if source.model is None else [source.model.in_words()]
-    record |= {"remark": turned, "warnings": [*made, *_outside(trained, grid, constants, record["units"])]}
+    record |= {
+        "remark": turned,
+        "warnings": [*made, *_outside(trained, grid, constants, record["units"])],
+    }
     return folder, store_matrix(folder, table, record, options.force, options.npy)
 
 
 def _digest(directory: RunDirectory, document: Mapping[str, Any], record: Mapping[str, Any]) -> str:
     """Of all that a matrix depends on: the run's weights, the data, the cells and the settings."""
-    of_data = {key: value for key, value in document.items() if key != "matrix"}  # its axes are those of the record
-    settings = {key: value for key, value in record.items() if key not in ("run", "dataset", "created")}
+    # its axes are those of the record
+    of_data = {key: value for key, value in document.items() if key != "matrix"}
+    settings = {
+        key: value for key, value in record.items() if key not in ("run", "dataset", "created")
+    }
     weights = fingerprint(directory.best_weights).sha256
-    return digest({"dataset": of_data, "settings": settings, "weights": weights}, directory.record().digest)
+    return digest(
+        {"dataset": of_data, "settings": settings, "weights": weights}, directory.record().digest
+    )
 
 
 def _complete(folder: Path, npy: bool) -> Path:
-    """Add to a matrix what it may lack: its picture, and VDI's arrays if they are asked for. Returns the folder."""
+    """Add to a matrix what it may lack: its picture, and VDI's arrays if they are asked for.
+    Returns the folder.
+    """
     picture = (folder / MATRIX).with_suffix(".png")
     if draws_at_once() and not picture.exists():
         save(matrix_of(folder), picture)
@@ -318,7 +424,8 @@ def _complete(folder: Path, npy: bool) -> Path:
         for name, (ours, theirs) in product(outputs_among(table.data_vars), VDI_NAMES.items()):
             if f"{name}_{ours}" in table:
                 content = io.BytesIO()
-                np.save(content, table[f"{name}_{ours}"].values.T)  # VDI's first variable varies fastest
+                # VDI's first variable varies fastest
+                np.save(content, table[f"{name}_{ours}"].values.T)
                 files.write_bytes(folder / f"{name}_{theirs}.npy", content.getvalue())
     return folder
 
@@ -339,12 +446,17 @@ def _left_out(
         return {}
     why = source.with_only_fixed(constants).why_not(values_at(grid, cells))
     if len(cells) == of_cells.shape[1]:
-        raise QexpError(f"no cell has an estimate: {why or 'the network gives no number'}; choose other axes")
+        raise QexpError(
+            f"no cell has an estimate: {why or 'the network gives no number'}; choose other axes"
+        )
     return {"left_out": len(cells), "why_left_out": why}
 
 
-def _of_refinement(refinement: Refinement | None, estimates: Mapping[str, Estimated]) -> dict[str, Any]:
-    """For the record: images of which means of blocks were refined, and how many cells show too little for it.
+def _of_refinement(
+    refinement: Refinement | None, estimates: Mapping[str, Estimated]
+) -> dict[str, Any]:
+    """For the record: images of which means of blocks were refined, and how many cells show too
+    little for it.
 
     Raises QexpError if no cell could be refined.
     """
@@ -355,41 +467,66 @@ def _of_refinement(refinement: Refinement | None, estimates: Mapping[str, Estima
     if refinement.blocks:
         entries["averaged"] = {image: blocks.size for image, blocks in refinement.blocks.items()}
     if np.isnan(output.refined).all():
-        raise QexpError("no cell shows enough pixels to be refined; leave `refine` out, or hide fewer pixels")
+        raise QexpError(
+            "no cell shows enough pixels to be refined; leave `refine` out, or hide fewer pixels"
+        )
     if (lacking := np.isfinite(output.network) & np.isnan(output.refined)).any():
         entries["not_refined"] = int(lacking.any(axis=0).sum())
     return entries
 
 
 def _for_figure(
-    source: GeneratedDataset, trained: GeneratedDataset, variables: Sequence[str], constants: Mapping[str, float]
+    source: GeneratedDataset,
+    trained: GeneratedDataset,
+    variables: Sequence[str],
+    constants: Mapping[str, float],
 ) -> dict[str, Any]:
-    """What the figure of a matrix needs besides the table: the intervals of values that the run's own dataset holds out
-    for the test part, the fixed values that it has not fixed so, units, and names of views, if any.
+    """What the figure of a matrix needs besides the table: the intervals of values that the run's
+    own dataset holds out for the test part, the fixed values that it has not fixed so, units, and
+    names of views, if any.
     """
     held_out = {
-        name: [trained.distributions[name].quantile(np.asarray(interval)).tolist() for interval in intervals]
+        name: [
+            trained.distributions[name].quantile(np.asarray(interval)).tolist()
+            for interval in intervals
+        ]
         for name, intervals in trained.held_out.items()
     }
-    given = [name for name, value in constants.items() if name in held_out or trained.fixed.get(name, value) != value]
+    given = [
+        name
+        for name, value in constants.items()
+        if name in held_out or trained.fixed.get(name, value) != value
+    ]
     units = {name: quantity(name, source.quantities).unit for name in (*variables, *given)}
     views = {"views": source.view_names} if any(source.view_names) else {}
     return {"held_out": held_out, "given": given, "units": units, **views}
 
 
 SHARE_BEYOND = 1e-4
-"""Share of the training data beyond each end of what is called their range, where a distribution has no end there."""
+"""Share of the training data beyond each end of what is called their range, where a distribution
+has no end there.
+"""
 
 
 def _outside(
-    trained: GeneratedDataset, grid: Sequence[MatrixAxis], constants: Mapping[str, float], units: Mapping[str, str]
+    trained: GeneratedDataset,
+    grid: Sequence[MatrixAxis],
+    constants: Mapping[str, float],
+    units: Mapping[str, str],
 ) -> Iterator[str]:
-    """Sentences on axes and fixed values that the run's own dataset does not have, such as those in another unit."""
-    values = {axis.variable: axis.centres for axis in grid} | {name: np.array([one]) for name, one in constants.items()}
+    """Sentences on axes and fixed values that the run's own dataset does not have, such as those in
+    another unit.
+    """
+    values = {axis.variable: axis.centres for axis in grid} | {
+        name: np.array([one]) for name, one in constants.items()
+    }
     for name, of_variable in values.items():
         if name in trained.distributions:
-            ends = trained.distributions[name].quantile(np.array([0.0, SHARE_BEYOND, 1 - SHARE_BEYOND, 1.0]))
-            low, high = (ends[0] if np.isfinite(ends[0]) else ends[1]), (ends[3] if np.isfinite(ends[3]) else ends[2])
+            ends = trained.distributions[name].quantile(
+                np.array([0.0, SHARE_BEYOND, 1 - SHARE_BEYOND, 1.0])
+            )
+            low = ends[0] if np.isfinite(ends[0]) else ends[1]
+            high = ends[3] if np.isfinite(ends[3]) else ends[2]
             has = f"{low:.4g} to {high:.4g}"
         elif name in trained.fixed:
             low = high = trained.fixed[name]
@@ -404,17 +541,23 @@ def _outside(
 
 
 def matrix_axes(document: Mapping[str, Any], name: str) -> list[MatrixAxis]:
-    """The axes of a dataset's `matrix`, or VDI's if it has none and they vary: depth and volume change from 0 to 4."""
+    """The axes of a dataset's `matrix`, or VDI's if it has none and they vary: depth and volume
+    change from 0 to 4.
+    """
     described = document.get("matrix")
     if described is None:
         if not set(VDI_AXES) <= document["varyings"].keys():
             raise QexpError(
-                f"the dataset '{name}' has no 'matrix'; give axes, for example `axes={{'depth': (0, 4, 128)}}`"
+                f"the dataset '{name}' has no 'matrix'; give axes, for example `axes={{'depth': (0,"
+                " 4, 128)}`"
             )
         return [MatrixAxis(variable, *ends) for variable, ends in VDI_AXES.items()]
     cells = int(described["resolution"])
     return [
-        check_axis(MatrixAxis(variable, float(low), float(high), cells), f"{name} at $.matrix.axes.{variable}")
+        check_axis(
+            MatrixAxis(variable, float(low), float(high), cells),
+            f"{name} at $.matrix.axes.{variable}",
+        )
         for variable, (low, high) in described["axes"].items()
     ]
 
@@ -433,12 +576,16 @@ def constant_values(
     on_axes = [grid_axis.variable for grid_axis in grid]
     for variable in on_axes:
         if variable not in source.variables:
-            raise QexpError(f"`{axis}[{variable}]`: no such variable; {suggestion(variable, source.variables)}")
+            raise QexpError(
+                f"`{axis}[{variable}]`: no such variable; {suggestion(variable, source.variables)}"
+            )
         if on_axes.count(variable) > 1:
             raise QexpError(f"`{axis}[{variable}]` is given twice")
     for variable, number in fixed.items():
         if variable not in source.variables:
-            raise QexpError(f"`{fix}[{variable}]`: no such variable; {suggestion(variable, source.variables)}")
+            raise QexpError(
+                f"`{fix}[{variable}]`: no such variable; {suggestion(variable, source.variables)}"
+            )
         if variable in on_axes:
             raise QexpError(f"`{fix}[{variable}]`: it is an axis")
         if not isinstance(number, Real):
@@ -447,13 +594,25 @@ def constant_values(
             raise QexpError(f"`{fix}[{variable}]`: {violation}")
     for grid_axis in grid:
         for centre in (grid_axis.centres[0], grid_axis.centres[-1]):
-            if violation := quantity(grid_axis.variable, source.quantities).violation(float(centre)):
-                raise QexpError(f"`{axis}[{grid_axis.variable}]`: {violation}, but a cell lies at {centre:g}")
-    constants = {name: number for name, number in source.fixed.items() if name not in on_axes} | fixed
-    if missing := [name for name in source.variables if name not in constants and name not in on_axes]:
+            if violation := quantity(grid_axis.variable, source.quantities).violation(
+                float(centre)
+            ):
+                raise QexpError(
+                    f"`{axis}[{grid_axis.variable}]`: {violation}, but a cell lies at {centre:g}"
+                )
+    constants = {
+        name: number for name, number in source.fixed.items() if name not in on_axes
+    } | fixed
+    if missing := [
+        name for name in source.variables if name not in constants and name not in on_axes
+    ]:
         values = {name: float(f"{median:.4g}") for name, median in source.medians(missing).items()}
         which, single = ", ".join(f"'{name}'" for name in missing), len(missing) == 1
-        words = "varies but is not an axis; give it a value" if single else "vary but are not axes; give them values"
+        words = (
+            "varies but is not an axis; give it a value"
+            if single
+            else "vary but are not axes; give them values"
+        )
         raise QexpError(f"{which} {words}, for example the median: `{fix}={values}`")
     cells = int(np.prod([grid_axis.cells for grid_axis in grid], dtype=np.float64))
     if cells > MOST_CELLS:
@@ -474,15 +633,21 @@ def estimate_cells(
 ) -> dict[str, Estimated]:
     """Every output in all cells, in the order of the axes, the last fastest.
 
-    Estimates are NaN in cells whose values are together impossible, such as of a source that breaks the surface.
+    Estimates are NaN in cells whose values are together impossible, such as of a source that breaks
+    the surface.
     """
     cells = int(np.prod([axis.cells for axis in grid]))
     if cells * repeats > MOST_CELLS:
-        raise QexpError(f"`repeats={repeats}`: {cells * repeats:,} estimates are too many; the limit is {MOST_CELLS:,}")
+        raise QexpError(
+            f"`repeats={repeats}`: {cells * repeats:,} estimates are too many; the limit is"
+            f" {MOST_CELLS:,}"
+        )
     outputs = model.network.outputs
     true = {name: np.full(cells, np.nan) for name in outputs}
     estimates = {name: np.full((repeats, cells), np.nan) for name in outputs}
-    refined = {} if refinement is None else {name: column.copy() for name, column in estimates.items()}
+    refined = (
+        {} if refinement is None else {name: column.copy() for name, column in estimates.items()}
+    )
     source = source.with_only_fixed(constants)
     done = 0
 
@@ -496,26 +661,45 @@ def estimate_cells(
         for numbers, values, impossible in possible_cells(source, grid):
             samples = source.observe(values, random)
             done += impossible
-            network_estimates = {name: column[:, 0].cpu().numpy() for name, column in model.estimate(samples).items()}
+            network_estimates = {
+                name: column[:, 0].cpu().numpy() for name, column in model.estimate(samples).items()
+            }
             for name in outputs:
                 true[name][numbers] = values[name] if name in values else constants[name]
                 estimates[name][repeat, numbers] = network_estimates[name]
             if refinement is not None:
-                for name, better in refinement(samples, values, network_estimates, refined_cells).items():
+                for name, better in refinement(
+                    samples, values, network_estimates, refined_cells
+                ).items():
                     refined[name][repeat, numbers] = better
     return {name: Estimated(true[name], estimates[name], refined.get(name)) for name in outputs}
 
 
-# Matrices of runs that differ by their seed, and their mean, bias and standard deviation over the seeds.
+# Matrices of runs that differ by their seed, and their mean, bias and standard deviation over the
+# seeds.
 
 
 MATRICES_OVER_SEEDS = Path("comparisons/matrices")
 """Folder in the workspace with a folder for each matrix over several runs."""
 
 OF_ONE = "mean_absolute_error_of_one"
-"""In the record: what to expect of one network, beside the smaller error of the mean of the networks' estimates."""
+"""In the record: what to expect of one network, beside the smaller error of the mean of the
+networks' estimates.
+"""
 
-SHARED = ("dataset", "axes", "fixed", "repeats", "seed", "refined", "bound", "held_out", "given", "units", "views")
+SHARED = (
+    "dataset",
+    "axes",
+    "fixed",
+    "repeats",
+    "seed",
+    "refined",
+    "bound",
+    "held_out",
+    "given",
+    "units",
+    "views",
+)
 """Keys of the record of a matrix that are those of all runs."""
 
 LEFT_OUT = ("left_out", "why_left_out", "remark", "warnings")
@@ -523,14 +707,19 @@ LEFT_OUT = ("left_out", "why_left_out", "remark", "warnings")
 
 
 def matrices(
-    directories: Sequence[RunDirectory], workspace: Workspace, make: Callable[[RunDirectory], Path], force: bool
+    directories: Sequence[RunDirectory],
+    workspace: Workspace,
+    make: Callable[[RunDirectory], Path],
+    force: bool,
 ) -> tuple[Path, bool]:
-    """Make a matrix of each of several runs, and write their statistics over the seeds into a folder of the workspace.
+    """Make a matrix of each of several runs, and write their statistics over the seeds into a
+    folder of the workspace.
 
     make   makes the matrix of a run, unless it exists, and returns its folder
     force  replace statistics of the same name that were made otherwise
     Returns the folder, and False if the same statistics existed already.
-    Raises QexpError, before any matrix is made, for runs that are not done or differ by more than their seeds.
+    Raises QexpError, before any matrix is made, for runs that are not done or differ by more than
+    their seeds.
     """
     require_seeds(directories)
     folders = [make(directory) for directory in directories]
@@ -549,7 +738,9 @@ def matrices(
     if not force and matrix_exists(folder, record):
         return folder, False
     table = over_seeds(tables).assign_attrs(
-        title=f"inference matrices of {', '.join(record['runs'])} on the dataset {record['dataset']}",
+        title=(
+            f"inference matrices of {', '.join(record['runs'])} on the dataset {record['dataset']}"
+        ),
         runs=", ".join(record["runs"]),
     )
     outputs = outputs_among(table.data_vars)
@@ -560,10 +751,11 @@ def matrices(
 
 
 def over_seeds(tables: Sequence[xarray.Dataset]) -> xarray.Dataset:
-    """Per output the mean of the estimates of several runs, its error, and the standard deviation over the runs.
+    """Per output the mean of the estimates of several runs, its error, and the standard deviation
+    over the runs.
 
-    Estimates by least squares likewise, if all runs have them. The errors of angles that repeat are taken the shorter
-    way round.
+    Estimates by least squares likewise, if all runs have them. The errors of angles that repeat are
+    taken the shorter way round.
     """
     import xarray
 
@@ -578,7 +770,9 @@ def over_seeds(tables: Sequence[xarray.Dataset]) -> xarray.Dataset:
     return xarray.Dataset(variables, first.coords, about)
 
 
-def _output_over_seeds(tables: Sequence[xarray.Dataset], output: str, end: str, estimate: str) -> dict[str, Any]:
+def _output_over_seeds(
+    tables: Sequence[xarray.Dataset], output: str, end: str, estimate: str
+) -> dict[str, Any]:
     first, error, relative = tables[0], f"{output}{end}_error", f"{output}{end}_relative_error"
 
     def over(key: str, words: str, statistic: Callable[..., Any]) -> Any:
@@ -593,5 +787,7 @@ def _output_over_seeds(tables: Sequence[xarray.Dataset], output: str, end: str, 
         **({relative: over(relative, "mean", np.mean)} if relative in first else {}),
         f"{output}{end}_mean": mean,
         f"{output}{end}_bias": bias,
-        f"{output}{end}_standard_deviation": over(estimate, "standard deviation", partial(np.std, ddof=1)),
+        f"{output}{end}_standard_deviation": over(
+            estimate, "standard deviation", partial(np.std, ddof=1)
+        ),
     }

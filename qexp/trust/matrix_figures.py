@@ -15,7 +15,15 @@ from numpy.typing import NDArray
 from qexp.base import formats
 from qexp.base.arrays import Array
 from qexp.base.outputs import PERIOD, estimate_of, outputs_among
-from qexp.base.quantities import DEGREE, QUANTITIES, brief, in_symbols, number_with_unit, quantity, with_unit
+from qexp.base.quantities import (
+    DEGREE,
+    QUANTITIES,
+    brief,
+    in_symbols,
+    number_with_unit,
+    quantity,
+    with_unit,
+)
 from qexp.errors import DamagedError
 from qexp.figures.canvas import (
     COLOURS,
@@ -45,7 +53,9 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 PANEL_WIDTH, NARROW_WIDTH, LABEL_CHARACTERS = 3.8, 2.7, 24
-"""Of a panel with its margins, and of one in a narrow figure [inch], and characters of a line of a label beside it."""
+"""Of a panel with its margins, and of one in a narrow figure [inch], and characters of a line of a
+label beside it.
+"""
 
 AxisCells = tuple[str, Array, tuple[float, float]]
 """Variable, centres of the cells, lower and upper end."""
@@ -80,7 +90,9 @@ def _from_zero(values: Array) -> tuple[float, float]:
 
 
 def around_one(values: Array) -> tuple[float, float]:
-    """The ends of a logarithmic colour scale of ratios, as far below one as above: a factor of 2 to 10."""
+    """The ends of a logarithmic colour scale of ratios, as far below one as above: a factor of 2 to
+    10.
+    """
     most = float(np.clip(np.exp(half_width(np.log(values[values > 0]))), 2, 10))
     return 1 / most, most
 
@@ -90,16 +102,27 @@ KINDS = {
     "error": Kind("error of {}", "RdBu_r", _around_zero, level=0.0),
     "refined_error": Kind("refined error of {}", "RdBu_r", _around_zero, like="error", level=0.0),
     "bias": Kind("mean error of {}", "RdBu_r", _around_zero, level=0.0),
-    "refined_bias": Kind("refined mean error of {}", "RdBu_r", _around_zero, like="bias", level=0.0),
+    "refined_bias": Kind(
+        "refined mean error of {}", "RdBu_r", _around_zero, like="bias", level=0.0
+    ),
     "absolute_error": Kind("mean |error| of {}", "magma_r", _from_zero),
-    "refined_absolute_error": Kind("refined mean |error| of {}", "magma_r", _from_zero, like="absolute_error"),
+    "refined_absolute_error": Kind(
+        "refined mean |error| of {}", "magma_r", _from_zero, like="absolute_error"
+    ),
     "relative_error": Kind("relative error of {}", "RdBu_r", _around_zero, level=0.0, unit="%"),
     "relative_bias": Kind("relative mean error of {}", "RdBu_r", _around_zero, level=0.0, unit="%"),
     "standard_deviation": Kind("standard deviation of {}", "magma_r", _from_zero),
     "bound": Kind("Cramér–Rao bound of {}", "magma_r", _from_zero),
-    "over_bound": Kind("standard deviation / bound of {}", "PuOr_r", around_one, level=1.0, unit=""),
+    "over_bound": Kind(
+        "standard deviation / bound of {}", "PuOr_r", around_one, level=1.0, unit=""
+    ),
     "refined_over_bound": Kind(
-        "refined: standard deviation / bound of {}", "PuOr_r", around_one, like="over_bound", level=1.0, unit=""
+        "refined: standard deviation / bound of {}",
+        "PuOr_r",
+        around_one,
+        like="over_bound",
+        level=1.0,
+        unit="",
     ),
 }
 """Kind → how it is drawn, in the order of the panels."""
@@ -137,21 +160,38 @@ def matrix_panels(
 
     outputs = {name: _that_tell(name, panels, len(axes) == 2) for name, panels in outputs.items()}
     shown = [[kind for kind in KINDS if kind in panels] for panels in outputs.values()]
-    figure, grid = _grid([len(kinds) for kinds in shown], 3.1 if len(axes) == 2 else 2.7, flowing=True)
+    figure, grid = _grid(
+        [len(kinds) for kinds in shown], 3.1 if len(axes) == 2 else 2.7, flowing=True
+    )
     hatched = unseen if unseen is not None and unseen.any() else None
     for row, kinds, (name, panels) in zip(grid, shown, outputs.items(), strict=True):
         for axis, kind in zip(row, kinds, strict=True):
             style, values = KINDS[kind], panels[kind]
-            words = with_unit(style.axis.format(in_symbols(name)), units[name] if style.unit is None else style.unit)
+            words = with_unit(
+                style.axis.format(in_symbols(name)),
+                units[name] if style.unit is None else style.unit,
+            )
             if hatched is not None and kind in HATCHED:
                 values = _hatch(axis, values, hatched, [ends for _, _, ends in axes])
             if len(axes) == 2:
-                _draw_plane(axis, words, style, values, style.scale(panels.get(style.like, values)), axes)
+                _draw_plane(
+                    axis, words, style, values, style.scale(panels.get(style.like, values)), axes
+                )
                 marks.outline(axis)
             else:
-                _draw_line(axis, words, style, values, axes[0], marks, alike=(kind, name) == ("estimate", axes[0][0]))
+                _draw_line(
+                    axis,
+                    words,
+                    style,
+                    values,
+                    axes[0],
+                    marks,
+                    alike=(kind, name) == ("estimate", axes[0][0]),
+                )
             for along, (variable, _, _) in zip((axis.xaxis, axis.yaxis), axes, strict=False):
-                along.set_label_text(with_unit(f"true {in_symbols(variable, views)}", units[variable]))
+                along.set_label_text(
+                    with_unit(f"true {in_symbols(variable, views)}", units[variable])
+                )
                 if units[variable] == DEGREE:  # ticks at parts of a turn such as 30 or 90
                     along.set_major_locator(MaxNLocator(nbins=6, steps=[1, 1.5, 3, 4.5, 9, 10]))
         if len(axes) == 1:
@@ -164,8 +204,8 @@ def matrix_panels(
 
 
 def _that_tell(output: str, panels: Panels, planes: bool) -> Panels:
-    """Without estimates over a plane, which look alike for all networks that have learned anything: their errors tell
-    more; and without errors relative to values whose zero is a convention.
+    """Without estimates over a plane, which look alike for all networks that have learned anything:
+    their errors tell more; and without errors relative to values whose zero is a convention.
     """
     left_out = {"estimate"} if planes else set()
     if not quantity(output, QUANTITIES).natural_zero:
@@ -173,10 +213,14 @@ def _that_tell(output: str, panels: Panels, planes: bool) -> Panels:
     return {kind: values for kind, values in panels.items() if kind not in left_out}
 
 
-def _grid(counts: Sequence[int], height: float, *, flowing: bool = False) -> tuple[Figure, list[list[Axes]]]:
-    """The panels of each output, so many: side by side, beside those of another output if the page has room.
+def _grid(
+    counts: Sequence[int], height: float, *, flowing: bool = False
+) -> tuple[Figure, list[list[Axes]]]:
+    """The panels of each output, so many: side by side, beside those of another output if the page
+    has room.
 
-    flowing  whether those of an output may begin and end in the middle of rows, if fewer rows are printed by that
+    flowing  whether those of an output may begin and end in the middle of rows, if fewer rows are
+             printed by that
     """
     width = NARROW_WIDTH if narrow() else PANEL_WIDTH
     most = columns_of(sum(counts) if exact() else max(counts), width)
@@ -203,7 +247,12 @@ def _starts(counts: Sequence[int], columns: int, flowing: bool) -> list[int]:
 
 
 def _draw_plane(
-    axis: Axes, words: str, style: Kind, values: Array, limits: tuple[float, float], axes: Sequence[AxisCells]
+    axis: Axes,
+    words: str,
+    style: Kind,
+    values: Array,
+    limits: tuple[float, float],
+    axes: Sequence[AxisCells],
 ) -> None:
     (*_, x_ends), (*_, y_ends) = axes
     least, most = limits
@@ -223,18 +272,32 @@ def _draw_plane(
     axis.spines[["top", "right"]].set_visible(True)
 
 
-def _hatch(axis: Axes, values: Array, unseen: NDArray[np.bool_], ends: Sequence[tuple[float, float]]) -> Array:
-    """Hatches what is not seen, and returns the values without those; cells without values stay white."""
+def _hatch(
+    axis: Axes, values: Array, unseen: NDArray[np.bool_], ends: Sequence[tuple[float, float]]
+) -> Array:
+    """Hatches what is not seen, and returns the values without those; cells without values stay
+    white.
+    """
     if len(ends) == 2:
         axis.patch.set(hatch="////", edgecolor=HATCHES)
         blank = np.where(np.isnan(values) & ~unseen, 1.0, np.nan)
-        axis.imshow(blank.T, origin="lower", extent=(*ends[0], *ends[1]), aspect="auto", cmap="gray", vmin=0, vmax=1)
+        axis.imshow(
+            blank.T,
+            origin="lower",
+            extent=(*ends[0], *ends[1]),
+            aspect="auto",
+            cmap="gray",
+            vmin=0,
+            vmax=1,
+        )
     else:
-        (low, high) = ends[0]
+        low, high = ends[0]
         width = (high - low) / len(unseen)
         for cell in np.flatnonzero(unseen):
             left = low + cell * width
-            axis.axvspan(left, left + width, facecolor="none", edgecolor=HATCHES, hatch="////", linewidth=0)
+            axis.axvspan(
+                left, left + width, facecolor="none", edgecolor=HATCHES, hatch="////", linewidth=0
+            )
     return np.where(unseen, np.nan, values)
 
 
@@ -242,8 +305,8 @@ def _hatch(axis: Axes, values: Array, unseen: NDArray[np.bool_], ends: Sequence[
 class HeldOut:
     """Where values on the axes of a matrix were held out, as far as the axes reach.
 
-    Training lacks the whole band of each interval of each variable; test samples have values in an interval of every
-    variable.
+    Training lacks the whole band of each interval of each variable; test samples have values in an
+    interval of every variable.
     """
 
     bands: tuple[tuple[tuple[float, float], ...], ...]
@@ -259,8 +322,17 @@ class HeldOut:
         if not any(self.bands):
             return []
         if len(self.bands) == 1:
-            return ["shaded: values held out for test" if self.tested else "shaded: values that training lacked"]
-        return ["between dashed lines: values that training lacked" + "; box: test samples" * self.tested]
+            return [
+                (
+                    "shaded: values held out for test"
+                    if self.tested
+                    else "shaded: values that training lacked"
+                )
+            ]
+        return [
+            "between dashed lines: values that training lacked"
+            + "; box: test samples" * self.tested
+        ]
 
     def outline(self, axis: Axes) -> None:
         """Dashed lines at both ends of a band, and boxes around the values of test samples."""
@@ -268,19 +340,36 @@ class HeldOut:
 
         if not any(self.bands):
             return
-        for draw, bands, ends in zip((axis.axvline, axis.axhline), self.bands, self.ends, strict=True):
+        for draw, bands, ends in zip(
+            (axis.axvline, axis.axhline), self.bands, self.ends, strict=True
+        ):
             for end in {end for band in bands for end in band} - {*ends}:
                 draw(end, color="white", linewidth=1.4)
                 draw(end, color="black", linewidth=0.8, linestyle=(0, (4, 3)))
         boxes = (bands or (ends,) for bands, ends in zip(self.bands, self.ends, strict=True))
         for (left, right), (bottom, top) in product(*boxes) if self.tested else ():
             for colour, width in (("white", 3.0), ("black", 1.6)):
-                box = Rectangle((left, bottom), right - left, top - bottom, fill=False, ec=colour, lw=width, zorder=3)
+                box = Rectangle(
+                    (left, bottom),
+                    right - left,
+                    top - bottom,
+                    fill=False,
+                    ec=colour,
+                    lw=width,
+                    zorder=3,
+                )
                 axis.add_patch(box)
 
 
 def _draw_line(
-    axis: Axes, words: str, style: Kind, values: Array, cells: AxisCells, marks: HeldOut, *, alike: bool
+    axis: Axes,
+    words: str,
+    style: Kind,
+    values: Array,
+    cells: AxisCells,
+    marks: HeldOut,
+    *,
+    alike: bool,
 ) -> None:
     """`alike`: the values would be those of the axis, if they were right."""
     _, centres, ends = cells
@@ -317,16 +406,22 @@ def span(values: Array) -> tuple[float, float]:
 
 
 Matrices = Mapping[str, Sequence[Any]]
-"""Title → matrices of runs that differ by their seed, or of one run (each an xarray.Dataset), over the same axes."""
+"""Title → matrices of runs that differ by their seed, or of one run (each an xarray.Dataset), over
+the same axes.
+"""
 
 
 def side_by_side(
-    matrices: Matrices, dataset: str, views: Sequence[str] = (), records: Mapping[str, Mapping[str, Any]] | None = None
+    matrices: Matrices,
+    dataset: str,
+    views: Sequence[str] = (),
+    records: Mapping[str, Mapping[str, Any]] | None = None,
 ) -> Figure:
-    """Errors of several runs on one scale, relative ones if the values have a zero: a row per output, a column each.
+    """Errors of several runs on one scale, relative ones if the values have a zero: a row per
+    output, a column each.
 
-    Once one of them stands for several seeds, all are absolute values, which are meant over the seeds. The first two
-    axes are shown.
+    Once one of them stands for several seeds, all are absolute values, which are meant over the
+    seeds. The first two axes are shown.
     views    names of the views, as in `quantities.in_words`
     records  title → the record of a matrix, which says what is outlined
     """
@@ -336,26 +431,42 @@ def side_by_side(
     if len(axes) < 2:
         return _lines_side_by_side(matrices, outputs, axes[0], dataset, views, records or {})
     middle = {other: first.sizes[other] // 2 for other in axes[2:]}
-    planes = {title: [numbers.isel(middle) for numbers in of_title] for title, of_title in matrices.items()}
+    planes = {
+        title: [numbers.isel(middle) for numbers in of_title]
+        for title, of_title in matrices.items()
+    }
     (left, right), (bottom, top) = (outer_edges(first[variable].values) for variable in axes[:2])
     extent = (left, right, bottom, top)
     labels = [with_unit(f"true {in_symbols(name, views)}", unit(first, name)) for name in axes[:2]]
-    cells = [(name, first[name].values, ends) for name, ends in zip(axes, ((left, right), (bottom, top)), strict=False)]
+    cells = [
+        (name, first[name].values, ends)
+        for name, ends in zip(axes, ((left, right), (bottom, top)), strict=False)
+    ]
     at = {name: float(first[name].values[number]) for name, number in middle.items()}
     marks = {title: held_out_of(record, cells, at) for title, record in (records or {}).items()}
     figure, grid = _grid([len(matrices)] * len(outputs), 3.1)
     for row, output in zip(grid, outputs, strict=True):
         errors, means, words, in_unit = _compared(planes, output)
-        (least, most), norm, ticks, look = _scale_of(list(errors.values()), in_unit, signed=not _averaged(planes))
+        (least, most), norm, ticks, look = _scale_of(
+            list(errors.values()), in_unit, signed=not _averaged(planes)
+        )
         for axis, (title, plane) in zip(row, errors.items(), strict=True):
             image = axis.imshow(
-                plane.T, origin="lower", extent=extent, aspect="auto", interpolation="nearest", norm=norm, cmap=look
+                plane.T,
+                origin="lower",
+                extent=extent,
+                aspect="auto",
+                interpolation="nearest",
+                norm=norm,
+                cmap=look,
             )
             if title in marks:
                 marks[title].outline(axis)
             mean = number_with_unit(brief(means[title]), in_unit)
             room = characters(inches=0.34 * page_width() if narrow() else sized(2.2))
-            heading = "\n".join(wrap(words_above, room) for words_above in (title, f"mean |error| {mean}"))
+            heading = "\n".join(
+                wrap(words_above, room) for words_above in (title, f"mean |error| {mean}")
+            )
             axis.set_title(heading, fontsize=sized(9))
             axis.set(xlabel=labels[0], ylabel=labels[1], xlim=(left, right), ylim=(bottom, top))
             axis.spines[["top", "right"]].set_visible(True)
@@ -373,17 +484,24 @@ def side_by_side(
 
 def _noted(marks: Iterable[HeldOut]) -> str:
     """What is outlined in any panel."""
-    notes = max((of_panel.notes for of_panel in marks), key=lambda words: len("".join(words)), default=[])
+    notes = max(
+        (of_panel.notes for of_panel in marks), key=lambda words: len("".join(words)), default=[]
+    )
     return notes[0] if notes else ""
 
 
-def held_out_of(record: Mapping[str, Any], axes: Sequence[AxisCells], others: Mapping[str, float]) -> HeldOut:
+def held_out_of(
+    record: Mapping[str, Any], axes: Sequence[AxisCells], others: Mapping[str, float]
+) -> HeldOut:
     """What of the axes was held out, by the record of a matrix.
 
     others  the values of axes that are not shown
     """
     held_out = {
-        name: [(-math.inf if low is None else low, math.inf if high is None else high) for low, high in intervals]
+        name: [
+            (-math.inf if low is None else low, math.inf if high is None else high)
+            for low, high in intervals
+        ]
         for name, intervals in record.get("held_out", {}).items()
     }
     values = {**record["fixed"], **others}
@@ -396,18 +514,26 @@ def held_out_of(record: Mapping[str, Any], axes: Sequence[AxisCells], others: Ma
     for variable, _, (low, high) in axes:
         intervals = held_out.get(variable, ())
         bands.append(
-            tuple((max(left, low), min(right, high)) for left, right in intervals if left < high and right > low)
+            tuple(
+                (max(left, low), min(right, high))
+                for left, right in intervals
+                if left < high and right > low
+            )
         )
         tested = tested and bool(bands[-1] or not intervals)
     return HeldOut(tuple(bands), tuple(ends for _, _, ends in axes), tested)
 
 
 def _averaged(matrices: Matrices) -> bool:
-    """Whether one stands for several seeds: their errors would cancel each other, unlike those of one network."""
+    """Whether one stands for several seeds: their errors would cancel each other, unlike those of
+    one network.
+    """
     return any(len(of_title) > 1 for of_title in matrices.values())
 
 
-def _compared(matrices: Matrices, output: str) -> tuple[dict[str, Array], dict[str, float], str, str]:
+def _compared(
+    matrices: Matrices, output: str
+) -> tuple[dict[str, Array], dict[str, float], str, str]:
     """Errors, the mean absolute ones of all cells, what the errors are, and their unit.
 
     Errors are relative ones, but of values whose zero is a convention.
@@ -416,27 +542,40 @@ def _compared(matrices: Matrices, output: str) -> tuple[dict[str, Array], dict[s
     called, in_unit = in_symbols(output), unit(ones[0], estimate_of(output))
     words, variable, factor = "error", "error", 1.0
     turns = PERIOD in ones[0][f"{output}_error"].attrs
-    if turns or (f"{output}_relative_error" in ones[0] and quantity(output, QUANTITIES).natural_zero):
+    if turns or (
+        f"{output}_relative_error" in ones[0] and quantity(output, QUANTITIES).natural_zero
+    ):
         variable, factor = "relative_error", 100.0
         words, in_unit = ("error", "% of half a turn") if turns else ("relative error", "%")
     signed, absolute = dict[str, Array](), dict[str, Array]()
     for title, of_title in matrices.items():
         errors = [factor * one[f"{output}_{variable}"].values for one in of_title]
         signed[title] = errors[0]
-        absolute[title] = np.mean([_absolute(one, output, each) for one, each in zip(of_title, errors, strict=True)], 0)
+        absolute[title] = np.mean(
+            [_absolute(one, output, each) for one, each in zip(of_title, errors, strict=True)], 0
+        )
     means = {title: float(np.nanmean(values)) for title, values in absolute.items()}
     if _averaged(matrices):
         return absolute, means, f"|{words}| of {called}", in_unit
     several = any(f"{output}_bias" in one for one in ones)
-    return signed, means, f"mean {words} of {called}" if several else f"{words} of {called}", in_unit
+    return (
+        signed,
+        means,
+        f"mean {words} of {called}" if several else f"{words} of {called}",
+        in_unit,
+    )
 
 
 def _absolute(cells: xarray.Dataset, output: str, errors: Array) -> Array:
-    """The absolute value of errors, relative ones or not, as means over noise realisations where there are several."""
+    """The absolute value of errors, relative ones or not, as means over noise realisations where
+    there are several.
+    """
     if f"{output}_absolute_error" not in cells:
         return np.asarray(np.abs(errors))
     with np.errstate(divide="ignore", invalid="ignore"):
-        return np.asarray(absolute_errors(cells, output) * np.abs(errors / cells[f"{output}_error"].values))
+        return np.asarray(
+            absolute_errors(cells, output) * np.abs(errors / cells[f"{output}_error"].values)
+        )
 
 
 DECADES = 3
@@ -456,9 +595,14 @@ def _scale_of(
     if not in_unit.startswith("%"):
         limits = (-reach if signed else 0.0, reach)
         return limits, Normalize(*limits), None, look
-    small_ones = [float(np.nanpercentile(np.abs(plane), 10)) for plane in planes if np.isfinite(plane).any()]
+    small_ones = [
+        float(np.nanpercentile(np.abs(plane), 10)) for plane in planes if np.isfinite(plane).any()
+    ]
     most = math.floor(math.log10(reach))
-    least = min(max(math.floor(math.log10(max(min(small_ones, default=reach), 1e-12))), most + 1 - DECADES), most)
+    least = min(
+        max(math.floor(math.log10(max(min(small_ones, default=reach), 1e-12))), most + 1 - DECADES),
+        most,
+    )
     ticks = [10.0**power for power in range(least, most + 1)]
     if signed:
         scale = SymLogNorm(linthresh=ticks[0], linscale=0.5, vmin=-reach, vmax=reach)
@@ -520,10 +664,14 @@ def matrix(directory: RunDirectory) -> Pictures:
 
 
 def matrix_of(folder: Path) -> Figure:
-    """The values of each output over the first two axes of a matrix, at the middle of the others."""
+    """The values of each output over the first two axes of a matrix, at the middle of the
+    others.
+    """
     record, cells = numbers_of(folder)
     if "held_out" not in record:
-        raise missing(f"{folder / MATRIX_RECORD} has no 'held_out'", "make it again with qexp matrix")
+        raise missing(
+            f"{folder / MATRIX_RECORD} has no 'held_out'", "make it again with qexp matrix"
+        )
     names = outputs_among(cells.data_vars)
     axes: dict[str, list[float]] = record["axes"]
     shown_axes, others = list(axes)[:2], list(axes)[2:]
@@ -538,12 +686,15 @@ def matrix_of(folder: Path) -> Figure:
         for name, value in fixed.items()
     )
     title, repeats = f"{record['run']} on {record['dataset']}", record.get("repeats", 1)
-    title += (f" at {where}" if where else "") + (f", {repeats} noise realisations per cell" if repeats > 1 else "")
+    title += (f" at {where}" if where else "") + (
+        f", {repeats} noise realisations per cell" if repeats > 1 else ""
+    )
     shown = [(name, cells[name].values, (axes[name][0], axes[name][1])) for name in shown_axes]
     return matrix_panels(
         {name: _panels(plane, name) for name in names},
         shown,
-        {name: unit(cells, name) for name in axes} | {name: unit(cells, estimate_of(name)) for name in names},
+        {name: unit(cells, name) for name in axes}
+        | {name: unit(cells, estimate_of(name)) for name in names},
         held_out_of(record, shown, fixed),
         title,
         record.get("why_left_out", ""),
@@ -553,7 +704,9 @@ def matrix_of(folder: Path) -> Figure:
 
 
 def numbers_of(folder: Path) -> tuple[dict[str, Any], xarray.Dataset]:
-    """The record and the table of a matrix. Raises DamagedError if one of them lacks what every matrix has."""
+    """The record and the table of a matrix. Raises DamagedError if one of them lacks what every
+    matrix has.
+    """
     record, cells = formats.read_json(folder / MATRIX_RECORD), table(folder / MATRIX)
     _require(folder / MATRIX_RECORD, record, ("run", "dataset", "axes", "fixed"))
     outputs = outputs_among(cells.data_vars)
@@ -563,12 +716,15 @@ def numbers_of(folder: Path) -> tuple[dict[str, Any], xarray.Dataset]:
 
 
 def absolute_errors(cells: xarray.Dataset, output: str) -> Array:
-    """The absolute errors of an output in all cells, as means over noise realisations where there are several.
+    """The absolute errors of an output in all cells, as means over noise realisations where there
+    are several.
 
     output  or such as `depth_refined`
     """
     several = f"{output}_absolute_error"
-    return np.asarray(cells[several].values if several in cells else np.abs(cells[f"{output}_error"].values))
+    return np.asarray(
+        cells[several].values if several in cells else np.abs(cells[f"{output}_error"].values)
+    )
 
 
 def _require(file: Path, content: Mapping[Any, Any] | xarray.Dataset, names: Iterable[str]) -> None:
@@ -578,10 +734,16 @@ def _require(file: Path, content: Mapping[Any, Any] | xarray.Dataset, names: Ite
 
 def _panels(plane: xarray.Dataset, output: str) -> Panels:
     """Of several noise realisations, or of several seeds, errors are means, and called so."""
-    panels = {kind: plane[f"{output}_{kind}"].values for kind in KINDS if f"{output}_{kind}" in plane}
+    panels = {
+        kind: plane[f"{output}_{kind}"].values for kind in KINDS if f"{output}_{kind}" in plane
+    }
     relative, single = panels.pop("relative_error", None), "bias" not in panels
     for kind in () if single else ("error", "refined_error"):
         panels.pop(kind, None)
-    if relative is not None and PERIOD not in plane[f"{output}_error"].attrs and np.isfinite(relative).any():
+    if (
+        relative is not None
+        and PERIOD not in plane[f"{output}_error"].attrs
+        and np.isfinite(relative).any()
+    ):
         panels["relative_error" if single else "relative_bias"] = 100 * relative
     return panels

@@ -1,4 +1,6 @@
-"""The observations that test posteriors, beside the values that made them: of a part, another dataset, or arrays."""
+"""The observations that test posteriors, beside the values that made them: of a part, another
+dataset, or arrays.
+"""
 
 from __future__ import annotations
 
@@ -42,9 +44,15 @@ class Batch:
 
 
 def batches(
-    dataset: GeneratedDataset, part: Intervals, count: int, size: int, seeds: Seeds, device: torch.device
+    dataset: GeneratedDataset,
+    part: Intervals,
+    count: int,
+    size: int,
+    seeds: Seeds,
+    device: torch.device,
 ) -> Iterator[Batch]:
-    """`count` observations of a part of the distributions, in batches; the same ones, whatever the size of a batch.
+    """`count` observations of a part of the distributions, in batches; the same ones, whatever the
+    size of a batch.
 
     size  of a batch, a multiple of `SIMULATED_TOGETHER`
     """
@@ -56,15 +64,24 @@ def batches(
             few = {name: column[first:end] for name, column in values.items()}
             simulated.append(dataset.observe(few, seeds.torch(device, PURPOSE, "noise", first)))
         samples = {name: torch.cat([few[name] for few in simulated]) for name in simulated[0]}
-        yield Batch(number, start, {name: column[start : start + size] for name, column in values.items()}, samples)
+        yield Batch(
+            number,
+            start,
+            {name: column[start : start + size] for name, column in values.items()},
+            samples,
+        )
 
 
-def given_batches(values: Mapping[str, Array], samples: Mapping[str, Tensor], count: int, size: int) -> Iterator[Batch]:
+def given_batches(
+    values: Mapping[str, Array], samples: Mapping[str, Tensor], count: int, size: int
+) -> Iterator[Batch]:
     """The first `count` of observations that are there, of these values, in batches."""
     for number, start in enumerate(range(0, count, size)):
         some = slice(start, min(start + size, count))
         columns = {name: of_all[some] for name, of_all in values.items()}
-        yield Batch(number, start, columns, {name: of_all[some] for name, of_all in samples.items()})
+        yield Batch(
+            number, start, columns, {name: of_all[some] for name, of_all in samples.items()}
+        )
 
 
 @dataclass(frozen=True)
@@ -105,7 +122,9 @@ def asked(
         samples = {name: values.to(device) for name, values in options.observed.items()}
         given = given_batches(options.theta, samples, count, together)
         return Asked(record.dataset, GIVEN, _seen(dataset, options.theta, parts), count, given)
-    name, source, of_part = record.dataset, dataset, options.part or (ALL if dataset.simulates else TEST)
+    name = record.dataset
+    source = dataset
+    of_part = options.part or (ALL if dataset.simulates else TEST)
     if options.dataset is not None:
         tables = tables_of(directory)
         name, document, _ = open_dataset(options.dataset, SpecCache(tables, workspace))
@@ -119,19 +138,32 @@ def asked(
     count = source.available(part, options.observations)
     caution = caution_of(of_part)
     if of_part == GIVEN:
-        caution = "" if source.simulates else _seen(dataset, source.values(part, count, seeds, (PURPOSE,)), parts)
+        caution = (
+            ""
+            if source.simulates
+            else _seen(dataset, source.values(part, count, seeds, (PURPOSE,)), parts)
+        )
     elif not dataset.simulates and of_part != TEST:
-        caution = f"the network was trained or validated on {'some of ' if of_part == ALL else ''}these simulations"
+        caution = (
+            f"the network was trained or validated on {'some of ' if of_part == ALL else ''}these"
+            " simulations"
+        )
     made = batches(source, part, count, together, seeds, device)
     return Asked(name, of_part, caution, count, made)
 
 
-def _seen(dataset: GeneratedDataset, values: Mapping[str, Array], parts: Callable[[], Mapping[str, Part]]) -> str:
-    """A caution if simulations were trained or validated on, as far as that is known; empty if none was."""
+def _seen(
+    dataset: GeneratedDataset, values: Mapping[str, Array], parts: Callable[[], Mapping[str, Part]]
+) -> str:
+    """A caution if simulations were trained or validated on, as far as that is known; empty if none
+    was.
+    """
     if dataset.simulates or set(dataset.test) - {*values}:
         return ""
     try:
         count = int(dataset.seen(values, parts()).sum())
     except QexpError:  # its files are elsewhere
         return ""
-    return f"the network was trained or validated on {count:,} of these simulations" if count else ""
+    return (
+        f"the network was trained or validated on {count:,} of these simulations" if count else ""
+    )

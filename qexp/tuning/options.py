@@ -1,4 +1,6 @@
-"""What a search is to do: its space, what is best, how it chooses and gives up trials, and when it ends."""
+"""What a search is to do: its space, what is best, how it chooses and gives up trials, and when it
+ends.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +17,9 @@ SPACE = "write KEY=log:LOW:HIGH, KEY=lin:LOW:HIGH, or a list of values, KEY=A,B"
 
 
 def read_space(option: str, texts: Sequence[str]) -> dict[str, Any]:
-    """`["learning_rate=log:1e-4:1e-2", "sizes.0=8192,32768"]` → key → range as a text, or list of values."""
+    """`["learning_rate=log:1e-4:1e-2", "sizes.0=8192,32768"]` → key → range as a text, or list of
+    values.
+    """
     read: dict[str, Any] = {}
     for text in texts:
         key, _, values = text.partition("=")
@@ -43,29 +47,49 @@ class TuneOptions(Watched):
     """Options of `qexp tune` besides its order."""
 
     space: Mapping[str, Any] = option(
-        {}, "Values of a dotted key, from which each trial's is chosen. Keys with + between them get the same value.",
+        {},
+        "Values of a dotted key, from which each trial's is chosen. Keys with + between them get"
+        " the same value.",
         also="Write log:LOW:HIGH, lin:LOW:HIGH or A,B; repeat for more.",
-        example='{"learning_rate": "log:1e-4:1e-2", "sizes.0": [8192, 32768]}', metavar="KEY.PATH=VALUES",
-        shell=list[str], read=read_space, complete="keys",
-    )  # fmt: skip
-    trials: int = option(60, "How many trials the search has in all, those of earlier commands included.", metavar="N")
-    metric: Sequence[str] = option(
-        (LOSS,), "What is best: loss or a metric such as depth.mae, always of the validation part.",
-        also="Repeat for a trade-off between several.", metavar="OUTPUT.METRIC", shell=list[str],
-    )  # fmt: skip
-    sampler: str | None = option(
-        None, "How values are chosen: by a tree of Parzen estimators, CMA-ES, at random, or all combinations.",
-        also="tpe if left out, and random for folds of rows.", metavar="|".join(SAMPLERS),
-    )  # fmt: skip
-    pruner: str = option(
-        "none", "Whether trials that fall behind end early: by successive halving (asha) or hyperband.",
-        metavar="|".join(PRUNERS),
-    )  # fmt: skip
-    timeout: float | None = option(None, "Start no trial after this many seconds.", metavar="SECONDS")
-    final_seeds: int = option(
-        FINAL_SEEDS, "Train the best with this many seeds that no trial had, and only then evaluate the test part.",
+        example='{"learning_rate": "log:1e-4:1e-2", "sizes.0": [8192, 32768]}',
+        metavar="KEY.PATH=VALUES",
+        shell=list[str],
+        read=read_space,
+        complete="keys",
+    )
+    trials: int = option(
+        60,
+        "How many trials the search has in all, those of earlier commands included.",
         metavar="N",
-    )  # fmt: skip
+    )
+    metric: Sequence[str] = option(
+        (LOSS,),
+        "What is best: loss or a metric such as depth.mae, always of the validation part.",
+        also="Repeat for a trade-off between several.",
+        metavar="OUTPUT.METRIC",
+        shell=list[str],
+    )
+    sampler: str | None = option(
+        None,
+        "How values are chosen: by a tree of Parzen estimators, CMA-ES, at random, or all"
+        " combinations.",
+        also="tpe if left out, and random for folds of rows.",
+        metavar="|".join(SAMPLERS),
+    )
+    pruner: str = option(
+        "none",
+        "Whether trials that fall behind end early: by successive halving (asha) or hyperband.",
+        metavar="|".join(PRUNERS),
+    )
+    timeout: float | None = option(
+        None, "Start no trial after this many seconds.", metavar="SECONDS"
+    )
+    final_seeds: int = option(
+        FINAL_SEEDS,
+        "Train the best with this many seeds that no trial had, and only then evaluate the test"
+        " part.",
+        metavar="N",
+    )
     out: str | Path | None = option(
         None, "Folder of the search; studies/<experience>_tune if left out.", metavar="FOLDER"
     )
@@ -78,18 +102,33 @@ class Tuning(Order, TuneOptions):
     panels: ClassVar = {"How it searches": ("sampler", "pruner", "timeout"), **Order.panels}
 
     seeds: Sequence[int] = option(
-        TRIAL_SEEDS, "Train each trial with these seeds; the mean over them counts.", also="0:3 for 0 to 2, or 0,2,5.",
-        example="range(3)", metavar="A:B", shell=str, read=read_seeds,
-    )  # fmt: skip
+        TRIAL_SEEDS,
+        "Train each trial with these seeds; the mean over them counts.",
+        also="0:3 for 0 to 2, or 0,2,5.",
+        example="range(3)",
+        metavar="A:B",
+        shell=str,
+        read=read_seeds,
+    )
     _: KW_ONLY
     jobs: int | None = option(
-        None, "Maximum number of runs at a time, on a cluster as well; 1 if left out.", "-j", "--jobs", metavar="N"
+        None,
+        "Maximum number of runs at a time, on a cluster as well; 1 if left out.",
+        "-j",
+        "--jobs",
+        metavar="N",
     )
     resume: bool = option(
-        False, "Go on with the search that is in the folder, interrupted or not; then more trials may be asked for."
+        False,
+        "Go on with the search that is in the folder, interrupted or not; then more trials may be"
+        " asked for.",
     )
 
     def order_of(self, changes: Mapping[str, Any], seeds: Sequence[int]) -> Order:
-        """An order for the experience with these changes besides its overrides; interrupted runs are resumed."""
+        """An order for the experience with these changes besides its overrides; interrupted runs
+        are resumed.
+        """
         own = {field.name: getattr(self, field.name) for field in fields(Order)}
-        return Order(**{**own, "overrides": {**self.overrides, **changes}, "seeds": seeds, "resume": True})
+        return Order(
+            **{**own, "overrides": {**self.overrides, **changes}, "seeds": seeds, "resume": True}
+        )

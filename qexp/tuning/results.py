@@ -104,17 +104,25 @@ class Tuned(Part):
     """Number of trials that were drawn at once, for folds of rows."""
     trials: tuple[TrialRecord, ...] = ()
     best_trials: tuple[int, ...] = ()
-    """Number of the best trial, or with several objectives of all of which none is better in all."""
+    """Number of the best trial, or with several objectives of all of which none is better in
+    all.
+    """
     final: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
-    """Number of a best trial, also of an earlier command → its runs with fresh seeds, which are tested."""
+    """Number of a best trial, also of an earlier command → its runs with fresh seeds, which are
+    tested.
+    """
     tested: Mapping[str, Mapping[str, FinalErrors]] = field(default_factory=dict)
     """Number of such a trial → output and its main metric, on the test part."""
     folds: int = 0
-    """Number of folds of rows that chose among the trials, each for itself; 0 for a search on a validation part."""
+    """Number of folds of rows that chose among the trials, each for itself; 0 for a search on a
+    validation part.
+    """
     of_program: bool = False
 
     def __repr__(self) -> str:
-        return f"<search of {self.experience} over {', '.join(self.space)}: {len(self.trials)} trials>"
+        return (
+            f"<search of {self.experience} over {', '.join(self.space)}: {len(self.trials)} trials>"
+        )
 
     def with_tests(self, runs: Path) -> Tuned:
         """With the test errors of its final runs, those that still are in a folder of runs."""
@@ -126,8 +134,14 @@ class Tuned(Part):
             errors = {}
             for output, metrics in (results[0] if results else {}).items():
                 metric = main_metric(metrics) or ""
-                unit = meaning_of(metric, [records[0].metrics]).in_unit(records[0].units.get(output, ""))
-                values = [value for of_run in results if (value := of_run.get(output, {}).get(metric)) is not None]
+                unit = meaning_of(metric, [records[0].metrics]).in_unit(
+                    records[0].units.get(output, "")
+                )
+                values = [
+                    value
+                    for of_run in results
+                    if (value := of_run.get(output, {}).get(metric)) is not None
+                ]
                 if values:
                     errors[measure(output, metric)] = FinalErrors(values=tuple(values), unit=unit)
             tested[trial] = errors
@@ -153,27 +167,56 @@ class Tuned(Part):
     def results(self, shown: int = 8) -> Table:
         """A table of the best trials, those with the best first objective first."""
         done = [trial for trial in self.trials if trial.values]
-        ranked = sorted(done, key=lambda trial: trial.values[0], reverse=self.objectives[0].direction == "maximize")
+        ranked = sorted(
+            done,
+            key=lambda trial: trial.values[0],
+            reverse=self.objectives[0].direction == "maximize",
+        )
         last = "chosen by folds" if self.folds else "runs"
-        columns = ["trial", *self.keys, *(f"validation {one.metric}" for one in self.objectives), last]
+        columns = [
+            "trial",
+            *self.keys,
+            *(f"validation {one.metric}" for one in self.objectives),
+            last,
+        ]
         rows = []
         for trial in ranked[:shown]:
             values, runs = [f"{value:.5g}" for value in trial.values], ", ".join(trial.runs)
-            rows.append([str(trial.trial), *self.texts(trial), *values, str(trial.folds) if self.folds else runs])
-        strong = frozenset((row, 0) for row, trial in enumerate(ranked[:shown]) if trial.trial in self.best_trials)
-        return Table("best trials, by the validation part alone", columns, rows, frozenset(columns[:-1]), strong)
+            rows.append(
+                [
+                    str(trial.trial),
+                    *self.texts(trial),
+                    *values,
+                    str(trial.folds) if self.folds else runs,
+                ]
+            )
+        strong = frozenset(
+            (row, 0) for row, trial in enumerate(ranked[:shown]) if trial.trial in self.best_trials
+        )
+        return Table(
+            "best trials, by the validation part alone",
+            columns,
+            rows,
+            frozenset(columns[:-1]),
+            strong,
+        )
 
     def remarks(self) -> list[str]:
         """How many trials ended in which way, and what the test part was used for."""
         counts = Counter(trial.state for trial in self.trials)
-        words = ", ".join(f"{counts[word]} {word}" for word in (DONE, PRUNED, FAILED, UNFINISHED) if counts[word])
+        words = ", ".join(
+            f"{counts[word]} {word}" for word in (DONE, PRUNED, FAILED, UNFINISHED) if counts[word]
+        )
         finals = some([run for runs in self.final.values() for run in runs])
         looks = "the test part was not evaluated"
         if self.folds and self.best:
             words += f"; each of {self.folds} folds chose among them by its inner folds"
             looks = f"what it held out was evaluated once, with what it had chosen: {finals}"
         elif self.final:
-            looks = f"the test part was evaluated after the search only, for {len(self.final)} of them, "
+            looks = (
+                f"the test part was evaluated after the search only, for {len(self.final)} of"
+                " them, "
+            )
             looks += f"with fresh seeds: {finals}"
         errors = [
             f"the values of trial {number}, with fresh seeds, on the test part: "
@@ -192,9 +235,17 @@ class Tuned(Part):
         best = self.best[0]
         runs = () if self.of_program else self.final.get(str(best.trial), best.runs)
         values = {**self.overrides, **best.set}
-        sets = [f"--set {shlex.quote(f'{key}={value_text(value)}')}" for key, value in values.items()]
+        sets = [
+            f"--set {shlex.quote(f'{key}={value_text(value)}')}" for key, value in values.items()
+        ]
         again = " ".join(["qexp run", self.experience, *sets])
-        return [f"next: qexp predict {runs[0]} FILE; to train it again: {again}" if runs else f"again: {again}"]
+        return [
+            (
+                f"next: qexp predict {runs[0]} FILE; to train it again: {again}"
+                if runs
+                else f"again: {again}"
+            )
+        ]
 
     def document(self) -> dict[str, Any]:
         tested = sum(len(runs) for runs in self.final.values())
@@ -209,6 +260,8 @@ def search_in(folder: Path) -> Tuned | None:
 
 
 def search_of(reference: str, workspace: Workspace) -> Tuned | None:
-    """The search in a folder, by its path or its name in `studies/`; None if there is none. Raises DamagedError."""
+    """The search in a folder, by its path or its name in `studies/`; None if there is none. Raises
+    DamagedError.
+    """
     folder = study_folder(reference, workspace)
     return None if folder is None else search_in(folder)

@@ -1,5 +1,5 @@
-"""A search at work: asks for trials, has their runs trained in a pool, gives up those that fall behind, and tells what
-came out. It looks at the validation part alone.
+"""A search at work: asks for trials, has their runs trained in a pool, gives up those that fall
+behind, and tells what came out. It looks at the validation part alone.
 """
 
 from __future__ import annotations
@@ -30,7 +30,14 @@ from qexp.jobs.scheduler import together
 from qexp.jobs.states import Watch, ask_to_stop
 from qexp.metrics.built_in import asked_for
 from qexp.metrics.meaning import MAIN_METRIC
-from qexp.runs.launch import CheckedOrder, add_to_launch, at_work, check_order, open_launch, run_and_wait
+from qexp.runs.launch import (
+    CheckedOrder,
+    add_to_launch,
+    at_work,
+    check_order,
+    open_launch,
+    run_and_wait,
+)
 from qexp.runs.prepare import Plan
 from qexp.spec.experiences import type_of
 from qexp.store.directory import RunDirectory, retag
@@ -54,8 +61,8 @@ UNTESTED = {"test": False}
 """What the runs of trials set: their test part is not evaluated."""
 
 LAUNCH, RUNS, WHY, DROPPED = "launch", "runs", "why", "dropped"
-"""What the journal holds of a trial besides its values: the launch that last worked on it, its runs, why it failed,
-and whether it was dropped before it had any.
+"""What the journal holds of a trial besides its values: the launch that last worked on it, its
+runs, why it failed, and whether it was dropped before it had any.
 """
 
 JOURNAL = "journal.jsonl"
@@ -68,24 +75,28 @@ MOST_ATTEMPTS = 3
 
 
 def objectives_of(tuning: Tuning, plan: Plan, space: Space) -> list[Objective]:
-    """What is best, checked against the plan of a run. Raises QexpError for a metric that it does not report."""
+    """What is best, checked against the plan of a run. Raises QexpError for a metric that it does
+    not report.
+    """
     names, spec = list(tuning.metric), plan.spec
     outputs = type_of(spec).outputs(spec)
     if twice := [name for name in names if names.count(name) > 1]:
         raise QexpError(f"`metric={twice[0]}` is given twice")
     if outputs is None and not spec.get("metrics_file"):
-        raise QexpError("a search of a program needs validation errors: give its experience a `metrics_file`")
+        raise QexpError(
+            "a search of a program needs validation errors: give its experience a `metrics_file`"
+        )
     for key in space.keys if outputs is not None else ():
         first = key.split(".")[0]
         if first in OF_THE_DATA or key in ("sizes", "sizes.1"):
             raise QexpError(
-                f"`space[{key}]` changes the validation part, so that trials cannot be compared; search other keys, or "
-                "compare with `qexp study`"
+                f"`space[{key}]` changes the validation part, so that trials cannot be compared;"
+                " search other keys, or compare with `qexp study`"
             )
         if first in OF_THE_LOSS and LOSS in names:
             raise QexpError(
-                f"`space[{key}]` changes what the loss is, so that losses of trials cannot be compared; give a "
-                f"`metric`, such as `metric={(outputs or ['output'])[0]}.mae`"
+                f"`space[{key}]` changes what the loss is, so that losses of trials cannot be"
+                f" compared; give a `metric`, such as `metric={(outputs or ['output'])[0]}.mae`"
             )
     return [_objective(name, plan, outputs) for name in names]
 
@@ -95,17 +106,26 @@ def _objective(name: str, plan: Plan, outputs: Sequence[str] | None) -> Objectiv
     if name == LOSS:
         return Objective(metric=LOSS, best="lowest")
     if name.startswith("test."):
-        raise QexpError(f"`metric={name}`: a search looks at the validation part alone; leave out 'test.'")
+        raise QexpError(
+            f"`metric={name}`: a search looks at the validation part alone; leave out 'test.'"
+        )
     output, _, metric = name.removeprefix("validation.").rpartition(".")
     if outputs is not None:
         output, metric = (metric, MAIN_METRIC) if metric in outputs else (output, metric)
-        reported = [f"{one}.{of_one}" for one in outputs for of_one in asked_for(plan.spec["metrics"].get(one, []))]
+        reported = [
+            f"{one}.{of_one}"
+            for one in outputs
+            for of_one in asked_for(plan.spec["metrics"].get(one, []))
+        ]
         if f"{output}.{metric}" not in reported:
-            raise QexpError(f"`metric={name}`: no such metric; {suggestion(name, [LOSS, *reported])}")
+            raise QexpError(
+                f"`metric={name}`: no such metric; {suggestion(name, [LOSS, *reported])}"
+            )
     if (best := meaning_of(metric, [plan.metrics]).best) is None:
         declared = '"metrics": {"' + metric + '": {"best": "lowest"}}'
         raise QexpError(
-            f"`metric={name}`: whether low or high values of '{metric}' are best is unknown; add {declared}"
+            f"`metric={name}`: whether low or high values of '{metric}' are best is unknown; add"
+            f" {declared}"
         )
     return Objective(metric=f"{output or RESULT}.{metric}", best=best)
 
@@ -128,11 +148,13 @@ LONGEST_ENTRY = 2**20
 
 
 class JournalFile(JournalFileBackend):
-    """A journal that several processes and machines append to, and that a kill or a full disk cannot damage.
+    """A journal that several processes and machines append to, and that a kill or a full disk
+    cannot damage.
 
-    Optuna appends to a line that was torn when its writer was killed, and can read nothing after that. Here the next
-    writer cuts it off: who wrote it was never told that it is there. A killed process does not keep the lock. Entries
-    are numbered, as those after a missing or doubled one would be taken for others.
+    Optuna appends to a line that was torn when its writer was killed, and can read nothing after
+    that. Here the next writer cuts it off: who wrote it was never told that it is there. A killed
+    process does not keep the lock. Entries are numbered, as those after a missing or doubled one
+    would be taken for others.
     """
 
     def __init__(self, file: Path) -> None:
@@ -143,7 +165,8 @@ class JournalFile(JournalFileBackend):
         number = log_number_from
         try:
             for entry in super().read_logs(log_number_from):
-                if entry.pop("entry", number + 1) != number + 1:  # an earlier version writes no numbers
+                # an earlier version writes no numbers
+                if entry.pop("entry", number + 1) != number + 1:
                     raise ValueError
                 number += 1
                 yield entry
@@ -158,7 +181,11 @@ class JournalFile(JournalFileBackend):
                 start = file.seek(max(0, file.seek(0, os.SEEK_END) - LONGEST_ENTRY))
                 content = file.read()
                 file.truncate(start + (end := content.rfind(b"\n") + 1))
-            last = (whole_line(content[:end].splitlines(keepends=True)[-1]) or {}).get("entry") if end else 0
+            last = (
+                (whole_line(content[:end].splitlines(keepends=True)[-1]) or {}).get("entry")
+                if end
+                else 0
+            )
             if last is not None:
                 logs = [{**log, "entry": number} for number, log in enumerate(logs, start=last + 1)]
             super().append_logs(logs)
@@ -171,13 +198,22 @@ def open_study(checked: CheckedTuning) -> Study:
     try:
         storage = optuna.storages.JournalStorage(JournalFile(journal))
         names = [study.study_name for study in storage.get_all_studies()]
-    except (AssertionError, AttributeError, KeyError, TypeError, ValueError) as error:  # of an entry with other content
-        raise DamagedError(f"{journal} is damaged: {type(error).__name__}: {error}; restore it from a copy") from None
+    except (
+        AssertionError,
+        AttributeError,
+        KeyError,
+        TypeError,
+        ValueError,
+    ) as error:  # of an entry with other content
+        raise DamagedError(
+            f"{journal} is damaged: {type(error).__name__}: {error}; restore it from a copy"
+        ) from None
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
         study = optuna.create_study(
             storage=storage,
-            study_name=names[0] if names else checked.folder.name,  # that of a folder that was moved since
+            # that of a folder that was moved since
+            study_name=(names[0] if names else checked.folder.name),
             directions=[one.direction for one in checked.objectives],
             pruner=_pruner(tuning.pruner, checked.epochs),
             load_if_exists=True,
@@ -226,14 +262,22 @@ def _sampler(name: str | None, space: Space, random: np.random.Generator) -> Bas
 
 
 class Combinations(optuna.samplers.GridSampler):
-    def after_trial(self, study: Study, trial: FrozenTrial, state: TrialState, values: Sequence[float] | None) -> None:
-        """Optuna would end its own loop after the last combination, and fails where there is none; see `Search`."""
+    def after_trial(
+        self, study: Study, trial: FrozenTrial, state: TrialState, values: Sequence[float] | None
+    ) -> None:
+        """Optuna would end its own loop after the last combination, and fails where there is none;
+        see `Search`.
+        """
 
 
 def _pruner(name: str, epochs: int) -> BasePruner:
     if name == "asha":
         return optuna.pruners.SuccessiveHalvingPruner()
-    return optuna.pruners.HyperbandPruner(max_resource=epochs) if name == "hyperband" else optuna.pruners.NopPruner()
+    return (
+        optuna.pruners.HyperbandPruner(max_resource=epochs)
+        if name == "hyperband"
+        else optuna.pruners.NopPruner()
+    )
 
 
 # The trials and their runs.
@@ -251,13 +295,17 @@ class CheckedTuning:
     digest: str
     """Of the experience, with the first values of the space."""
     drawn: Study | None
-    """The trials among which each fold of rows chooses on its inner folds; None for a search by a validation part."""
+    """The trials among which each fold of rows chooses on its inner folds; None for a search by a
+    validation part.
+    """
     fixed: Mapping[str, Any]
     """What all trials set: their test part is not evaluated. Of a program that cannot be said."""
     order: CheckedOrder
     """Of no runs, with the settings of all."""
     largest_stack: int
-    """Runs of trials that are begun together and that one process trains side by side, see `qexp.runs.stacks`."""
+    """Runs of trials that are begun together and that one process trains side by side, see
+    `qexp.runs.stacks`.
+    """
 
 
 @dataclass
@@ -273,7 +321,9 @@ class OpenTrial:
 
 
 class Search(Watcher):
-    """Feeds a pool with the runs of trials, and is shown by it how they go; `display` is shown the same."""
+    """Feeds a pool with the runs of trials, and is shown by it how they go; `display` is shown the
+    same.
+    """
 
     def __init__(self, study: Study, checked: CheckedTuning, display: Watcher) -> None:
         self._study, self._checked, self._display = study, checked, display
@@ -294,7 +344,8 @@ class Search(Watcher):
         self._stopping = False
 
     def run(self) -> bool:
-        """Have all trials trained, also those whose process is gone, and wait for those of other processes.
+        """Have all trials trained, also those whose process is gone, and wait for those of other
+        processes.
 
         Returns whether a signal ended that early. Raises QexpError if a run could not be started.
         """
@@ -307,7 +358,9 @@ class Search(Watcher):
                 if run_and_wait(self.launch, order, [], self, more):
                     return True
                 if self.trouble:
-                    raise QexpError(f"{self.trouble}; the same with `resume=True` goes on with the search")
+                    raise QexpError(
+                        f"{self.trouble}; the same with `resume=True` goes on with the search"
+                    )
             elif elsewhere:
                 time.sleep(PAUSE)
             else:
@@ -316,7 +369,9 @@ class Search(Watcher):
     # What the pool asks for.
 
     def next_runs_here(self) -> list[RunDirectory]:
-        """The next runs to be started; waits for those that are at work already, since each takes a place."""
+        """The next runs to be started; waits for those that are at work already, since each takes a
+        place.
+        """
         while directories := self.next_runs():
             if free := [directory for directory in directories if not at_work(directory)]:
                 return free
@@ -329,12 +384,15 @@ class Search(Watcher):
         return []
 
     def next_runs(self) -> list[RunDirectory]:
-        """The next runs that one process trains, of open trials or of new ones; they are at work already if their
-        search was killed.
+        """The next runs that one process trains, of open trials or of new ones; they are at work
+        already if their search was killed.
         """
         with self._lock:
             while True:
-                queues = [self._again, *(one.waiting for one in self._open.values() if not one.pruned)]
+                queues = [
+                    self._again,
+                    *(one.waiting for one in self._open.values() if not one.pruned),
+                ]
                 if groups := together(directory for queue in queues for directory in queue):
                     for queue in queues:
                         for directory in [one for one in queue if one in groups[0]]:
@@ -355,10 +413,14 @@ class Search(Watcher):
     def has_work(self) -> bool:
         """Whether there are runs to be started, or trials to be begun."""
         waiting = self._again or self._taken_up or any(one.waiting for one in self._open.values())
-        return bool(waiting) or (time.monotonic() < self._until and len(counted(self._study)) < self._most)
+        return bool(waiting) or (
+            time.monotonic() < self._until and len(counted(self._study)) < self._most
+        )
 
     def _ask(self) -> Trial | None:
-        """A new trial, unless there are as many as there shall be; counted with those of other processes."""
+        """A new trial, unless there are as many as there shall be; counted with those of other
+        processes.
+        """
         if time.monotonic() > self._until:
             return None
         with locked(self._checked.folder / "trials", LONGEST_WAIT):
@@ -376,15 +438,18 @@ class Search(Watcher):
             try:
                 checked = check_order(order, self._workspace)
             except SpecError as error:
-                # Values that are right one by one, and wrong together: a trial without a value, from which can be
-                # learned.
+                # Values that are right one by one, and wrong together: a trial without a value,
+                # from which can be learned.
                 trial.set_user_attr(WHY, str(error))
                 self._study.tell(trial, state=TrialState.FAIL)
                 continue
             names = [plan.name for plan in checked.plans]
             trial.set_user_attr(RUNS, names)
             trial.set_user_attr(LAUNCH, self.launch.id)
-            self._open[trial.number], begun[trial.number] = OpenTrial(trial, names, deque()), checked
+            self._open[trial.number], begun[trial.number] = (
+                OpenTrial(trial, names, deque()),
+                checked,
+            )
         if not begun:
             return
         stack = f"{self.launch.id}.trial_{min(begun)}"
@@ -393,7 +458,9 @@ class Search(Watcher):
             one, left = self._open[number], checked.workload.left
             one.waiting.extend(directory for directory in prepared if directory.name in one.runs)
             one.waiting.extend(
-                RunDirectory(self._workspace.runs / name) for name, state in left.items() if state.at_work
+                RunDirectory(self._workspace.runs / name)
+                for name, state in left.items()
+                if state.at_work
             )
             if failed := next((name for name, state in left.items() if not state.at_work), None):
                 self._fail(one, f"{failed} {left[failed].words}")
@@ -474,11 +541,18 @@ class Search(Watcher):
         if any(state is not State.DONE for state in Watch().states(directories).values()):
             return
         lines = [kept_line(directory) for directory in directories]
-        values = [[objective.of_line(line) for line in lines] for objective in self._checked.objectives]
+        values = [
+            [objective.of_line(line) for line in lines] for objective in self._checked.objectives
+        ]
         if any(value is None for of_seeds in values for value in of_seeds):
             self._fail(one, "it has no validation error, or that is not finite")
         else:
-            self._tell(one, values=[fmean(value for value in of_seeds if value is not None) for of_seeds in values])
+            self._tell(
+                one,
+                values=[
+                    fmean(value for value in of_seeds if value is not None) for of_seeds in values
+                ],
+            )
 
     def _tell(self, one: OpenTrial, **outcome: Any) -> None:
         del self._open[one.trial.number]
@@ -494,7 +568,10 @@ class Search(Watcher):
         elsewhere = False
         for frozen in self._study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
             attributes = frozen.user_attrs
-            if LAUNCH in attributes and Launch(self._workspace.runs / ".launches" / attributes[LAUNCH]).pool_works():
+            if (
+                LAUNCH in attributes
+                and Launch(self._workspace.runs / ".launches" / attributes[LAUNCH]).pool_works()
+            ):
                 elsewhere = True
                 continue
             trial = Trial(self._study, frozen._trial_id)
@@ -517,5 +594,9 @@ def kept_line(directory: RunDirectory) -> dict[str, Any]:
     """The line of the epoch whose weights a run has kept; of a program the last."""
     lines = list(read_lines(directory.metrics_file))
     best = directory.record().epochs.best
-    kept = [line for line in lines if line["epoch"] == best] if directory.spec().get("keep") == "best" else lines
+    kept = (
+        [line for line in lines if line["epoch"] == best]
+        if directory.spec().get("keep") == "best"
+        else lines
+    )
     return kept[-1] if kept else {"validation": {}}

@@ -1,4 +1,6 @@
-"""The space of a search: keys of an experience, each with the values, or the range, from which a trial's is chosen."""
+"""The space of a search: keys of an experience, each with the values, or the range, from which a
+trial's is chosen.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +16,12 @@ from qexp.spec.resolution import Overrides, value_text
 from qexp.tuning.options import SPACE
 
 with extra("tune"):
-    from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
+    from optuna.distributions import (
+        BaseDistribution,
+        CategoricalDistribution,
+        FloatDistribution,
+        IntDistribution,
+    )
 
 Range = FloatDistribution | IntDistribution
 
@@ -62,7 +69,9 @@ class Dimension:
         return ":".join(["log" if self.log else "lin", *map(value_text, self.ends)])
 
     def value(self, internal: Any) -> Any:
-        """The value of a parameter of Optuna's, of which a range has six digits, so that it can be read and typed."""
+        """The value of a parameter of Optuna's, of which a range has six digits, so that it can be
+        read and typed.
+        """
         if self.range is None:
             return self.values[self.texts.index(internal)]
         if isinstance(self.range, IntDistribution):
@@ -92,36 +101,55 @@ class Space:
         return {key: one.value(parameters[one.name]) for one in self.dimensions for key in one.keys}
 
     def selection(self, points: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-        """The override by which each fold of rows chooses among points; each has a value for every key."""
+        """The override by which each fold of rows chooses among points; each has a value for every
+        key.
+        """
         keys = self.keys
-        values = [[point[key] for key in keys] if len(keys) > 1 else point[keys[0]] for point in points]
+        values = [
+            [point[key] for key in keys] if len(keys) > 1 else point[keys[0]] for point in points
+        ]
         return {"select": {",".join(keys): values}}
 
     def document(self) -> dict[str, str]:
         return {one.name: one.text for one in self.dimensions}
 
     def choices(self) -> dict[str, list[str]]:
-        """Name → all values as texts, for a search of all combinations. Raises QexpError for a range."""
+        """Name → all values as texts, for a search of all combinations. Raises QexpError for a
+        range.
+        """
         if ranges := [one.name for one in self.dimensions if one.range]:
-            raise QexpError(f"`space[{ranges[0]}]`: a grid needs a list of values, A,B, not a range")
+            raise QexpError(
+                f"`space[{ranges[0]}]`: a grid needs a list of values, A,B, not a range"
+            )
         return {one.name: one.texts for one in self.dimensions}
 
 
 def checked_space(
-    given: Mapping[str, Any], reference: str, overrides: Overrides, cache: SpecCache, *, nested: bool = False
+    given: Mapping[str, Any],
+    reference: str,
+    overrides: Overrides,
+    cache: SpecCache,
+    *,
+    nested: bool = False,
 ) -> Space:
     """The dimensions of a space, all of whose values the experience takes.
 
-    Of a range both ends and a value between them are tried; it is of whole numbers where the spec takes no others.
+    Of a range both ends and a value between them are tried; it is of whole numbers where the spec
+    takes no others.
     nested  whether folds of rows choose among the values, by `select`
-    Raises QexpError for a range that is none, SpecError, which names the key of the space, for a value that is wrong.
+    Raises QexpError for a range that is none, SpecError, which names the key of the space, for a
+    value that is wrong.
     """
     if not given:
-        raise QexpError(f"a search needs a space; give `space={ {'learning_rate': 'log:1e-4:1e-2'} }`")
+        raise QexpError(
+            f"a search needs a space; give `space={ {'learning_rate': 'log:1e-4:1e-2'} }`"
+        )
     dimensions = [_dimension(name, values) for name, values in given.items()]
     axes = axes_of({one.name: one.ends for one in dimensions}, "space")
     if twice := [key for axis in axes for key in axis.keys if key in overrides]:
-        raise QexpError(f"`overrides[{twice[0]}]`: `space` has values of '{twice[0]}', too; keep one of them")
+        raise QexpError(
+            f"`overrides[{twice[0]}]`: `space` has values of '{twice[0]}', too; keep one of them"
+        )
     first = {key: axis.values[0] for axis in axes for key in axis.keys}
 
     def check(one: Dimension, value: Any) -> None:
@@ -131,12 +159,19 @@ def checked_space(
             return
         try:
             experience(
-                reference, {**overrides, "select": {key: [own] for key, own in point.items()}}, cache.workspace, cache
+                reference,
+                {**overrides, "select": {key: [own] for key, own in point.items()}},
+                cache.workspace,
+                cache,
             )
         except SpecError as error:
             of_space = [(problem, problem.path[:1] == ("select",)) for problem in error.problems]
             raise SpecError(
-                Problem(f"`space[{one.name}]`", problem.path[1:], problem.message) if own else problem
+                (
+                    Problem(f"`space[{one.name}]`", problem.path[1:], problem.message)
+                    if own
+                    else problem
+                )
                 for problem, own in of_space
             ) from None
 
@@ -160,18 +195,29 @@ def checked_space(
 def _between(ends: FloatDistribution) -> float:
     """A value of a range that is no whole number."""
     middle = math.sqrt(ends.low * ends.high) if ends.log else (ends.low + ends.high) / 2
-    return middle + 0.37 * min(middle - ends.low, ends.high - middle, 1.0) if middle.is_integer() else middle
+    return (
+        middle + 0.37 * min(middle - ends.low, ends.high - middle, 1.0)
+        if middle.is_integer()
+        else middle
+    )
 
 
 def _dimension(name: str, given: Any) -> Dimension:
     where = f"`space[{name}]`"
     if "," in name:
-        raise QexpError(f"{where}: keys with commas change together only in a grid; give each its own values")
+        raise QexpError(
+            f"{where}: keys with commas change together only in a grid; give each its own values"
+        )
     if not isinstance(given, str):
         (axis,) = axes_of({name: given}, "space")
         if len(axis.values) > MOST_VALUES:
-            raise QexpError(f"{where}: {len(axis.values):,} values; give at most {MOST_VALUES:,}, or lin:LOW:HIGH")
-        return Dimension(name, CategoricalDistribution(list(map(value_text, axis.values))), axis.values)
+            raise QexpError(
+                f"{where}: {len(axis.values):,} values; give at most {MOST_VALUES:,}, or"
+                " lin:LOW:HIGH"
+            )
+        return Dimension(
+            name, CategoricalDistribution(list(map(value_text, axis.values))), axis.values
+        )
     try:
         spacing, low, high = given.split(":")
         ends = float(low), float(high)
@@ -183,6 +229,7 @@ def _dimension(name: str, given: Any) -> Dimension:
         raise QexpError(f"{where}: {given}: {low} is not below {high}; write the lower end first")
     if spacing == "log" and ends[0] <= 0:
         raise QexpError(
-            f"{where}: {given}: equal ratios need positive ends; write lin:{low}:{high}, or a low end above 0"
+            f"{where}: {given}: equal ratios need positive ends; write lin:{low}:{high}, or a low"
+            " end above 0"
         )
     return Dimension(name, FloatDistribution(*ends, log=spacing == "log"))

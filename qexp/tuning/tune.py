@@ -1,4 +1,6 @@
-"""A search from its options to its folder: what was searched, the trials, the best, and only then its test part."""
+"""A search from its options to its folder: what was searched, the trials, the best, and only then
+its test part.
+"""
 
 from __future__ import annotations
 
@@ -35,8 +37,27 @@ from qexp.spec.kinds import KINDS, documents_named
 from qexp.spec.resolution import override
 from qexp.store.directory import RunDirectory
 from qexp.tuning.options import LOSS, PRUNERS, SAMPLERS, Tuning
-from qexp.tuning.results import ABOUT, DONE, FAILED, PRUNED, UNFINISHED, TrialRecord, Tuned, search_in
-from qexp.tuning.search import RUNS, UNTESTED, WHY, CheckedTuning, Search, counted, draw, objectives_of, open_study
+from qexp.tuning.results import (
+    ABOUT,
+    DONE,
+    FAILED,
+    PRUNED,
+    UNFINISHED,
+    TrialRecord,
+    Tuned,
+    search_in,
+)
+from qexp.tuning.search import (
+    RUNS,
+    UNTESTED,
+    WHY,
+    CheckedTuning,
+    Search,
+    counted,
+    draw,
+    objectives_of,
+    open_study,
+)
 from qexp.tuning.space import Space, checked_space
 
 with extra("tune"):
@@ -50,63 +71,109 @@ if TYPE_CHECKING:
     from optuna import Study
 
 IN_WORDS = {
-    TrialState.COMPLETE: DONE, TrialState.PRUNED: PRUNED, TrialState.FAIL: FAILED, TrialState.RUNNING: UNFINISHED,
-}  # fmt: skip
+    TrialState.COMPLETE: DONE,
+    TrialState.PRUNED: PRUNED,
+    TrialState.FAIL: FAILED,
+    TrialState.RUNNING: UNFINISHED,
+}
 
 
 def check_tuning(tuning: Tuning, workspace: Workspace) -> CheckedTuning:
     """Raises QexpError for whatever would be refused later, before anything is written."""
     references = tuning.references
     if len(references) != 1:
-        raise QexpError(f"a search is of one experience, and these are {len(references)}; begin one for each")
+        raise QexpError(
+            f"a search is of one experience, and these are {len(references)}; begin one for each"
+        )
     if tuning.grid:
         raise QexpError("`grid`: a search chooses from `space`; give the values there")
-    for name, given, known in (("sampler", tuning.sampler, SAMPLERS), ("pruner", tuning.pruner, PRUNERS)):
+    for name, given, known in (
+        ("sampler", tuning.sampler, SAMPLERS),
+        ("pruner", tuning.pruner, PRUNERS),
+    ):
         if given is not None and given not in known:
             raise QexpError(f"`{name}={given}`: no such {name}; {suggestion(given, known)}")
-    for name, number, least in (("trials", tuning.trials, 1), ("final_seeds", tuning.final_seeds, 0)):
+    for name, number, least in (
+        ("trials", tuning.trials, 1),
+        ("final_seeds", tuning.final_seeds, 0),
+    ):
         if number < least:
             raise QexpError(f"`{name}={number}`: give at least {least}")
     if tuning.timeout is not None and not tuning.timeout > 0:
         raise QexpError(f"`timeout={tuning.timeout:g}`: give a number of seconds above 0")
     if tuning.pruner != "none" and len(tuning.metric) > 1:
-        raise QexpError(f"`pruner={tuning.pruner}`: trials are given up by one metric; leave it out with several")
+        raise QexpError(
+            f"`pruner={tuning.pruner}`: trials are given up by one metric; leave it out with"
+            " several"
+        )
     reference = references[0]
     cache = spec_cache(workspace, memory_of(tuning))
-    loaded = check(reference, [override(key, value) for key, value in tuning.overrides.items()], cache).loaded
-    document = loaded.document if loaded else experience(reference, tuning.overrides, workspace, cache).document
+    loaded = check(
+        reference, [override(key, value) for key, value in tuning.overrides.items()], cache
+    ).loaded
+    document = (
+        loaded.document
+        if loaded
+        else experience(reference, tuning.overrides, workspace, cache).document
+    )
     kind = document["dataset"].get("type") if isinstance(document.get("dataset"), dict) else None
-    nested = isinstance(kind, str) and kind in KINDS and "select" in documents_named(kind).schemas["experience"]
+    nested = (
+        isinstance(kind, str)
+        and kind in KINDS
+        and "select" in documents_named(kind).schemas["experience"]
+    )
     fixed = {} if nested or type_of(document).outputs(document) is None else UNTESTED
     if fixed and any("test" in name.split("+") for name in tuning.space):
         raise QexpError("`space[test]`: trials never see the test part; search other keys")
     if fixed and tuning.final_seeds and not document.get("test", True):
-        raise QexpError(f"`final_seeds={tuning.final_seeds}` is to test the best, and `test` is false; give 0, or true")
-    space = checked_space(tuning.space, reference, {**tuning.overrides, **fixed}, cache, nested=nested)
+        raise QexpError(
+            f"`final_seeds={tuning.final_seeds}` is to test the best, and `test` is false; give 0,"
+            " or true"
+        )
+    space = checked_space(
+        tuning.space, reference, {**tuning.overrides, **fixed}, cache, nested=nested
+    )
     if tuning.sampler == "grid":
         space.choices()
     drawn = _drawn(tuning, space) if nested else None
     changes = space.selection([space.first]) if nested else {**space.first, **fixed}
     if fixed and tuning.final_seeds:
-        _require_unseen_tests(experience(reference, {**tuning.overrides, **changes}, workspace, cache), tuning)
+        _require_unseen_tests(
+            experience(reference, {**tuning.overrides, **changes}, workspace, cache), tuning
+        )
     checked = check_order(tuning.order_of(changes, tuning.seeds), workspace)
     plan = checked.plans[0]
-    epochs = max([plan.epochs, *(max(one.ends) for one in space.dimensions if "epochs" in one.keys)])
+    epochs = max(
+        [plan.epochs, *(max(one.ends) for one in space.dimensions if "epochs" in one.keys)]
+    )
     unplanned = replace(checked, plans=[], workload=Workload([], [], [], {}))
     usual = workspace.root / "studies" / f"{Path(reference).stem}_tune"
     folder = usual if tuning.out is None else Path(tuning.out).absolute()
     objectives = objectives_of(tuning, plan, space)
     most = _largest_stack(tuning, checked)
     return CheckedTuning(
-        tuning, workspace, space, objectives, folder, epochs, plan.digest, drawn, fixed, unplanned, most
+        tuning,
+        workspace,
+        space,
+        objectives,
+        folder,
+        epochs,
+        plan.digest,
+        drawn,
+        fixed,
+        unplanned,
+        most,
     )
 
 
 def _largest_stack(tuning: Tuning, checked: CheckedOrder) -> int:
-    """Runs of trials that are begun together; 1 if each trial is by itself. Unless stacks are asked for it is, if the
-    sampler learns from trials before, or if trials are given up, which saves nothing in a stack.
+    """Runs of trials that are begun together; 1 if each trial is by itself. Unless stacks are asked
+    for it is, if the sampler learns from trials before, or if trials are given up, which saves
+    nothing in a stack.
     """
-    if tuning.stack is None and (tuning.sampler not in ("random", "grid") or tuning.pruner != "none"):
+    if tuning.stack is None and (
+        tuning.sampler not in ("random", "grid") or tuning.pruner != "none"
+    ):
         return 1
     of_first, size = checked.plans[0].checked, stack_size(checked)
     if of_first is None or not stacks.alike(of_first, tuning.seeds):
@@ -120,12 +187,16 @@ def _fresh_seeds(tuning: Tuning) -> range:
 
 
 def _require_unseen_tests(searched: Experience, tuning: Tuning) -> None:
-    """Raises QexpError if final runs would be tested on samples that the search has trained on, or chosen by."""
+    """Raises QexpError if final runs would be tested on samples that the search has trained on, or
+    chosen by.
+    """
     if (data := data_of(searched.document)) is None:
         return
     subject, used = (searched.document, searched.dataset, searched.tables), set[str]()
     for seed in tuning.seeds:
-        if (exposed := data.exposed(*subject, seed)) is None:  # the test part does not depend on the seed
+        if (
+            exposed := data.exposed(*subject, seed)
+        ) is None:  # the test part does not depend on the seed
             return
         used |= set(exposed.spectra.hashes[exposed.trained].tolist())
     for seed in _fresh_seeds(tuning):
@@ -133,33 +204,46 @@ def _require_unseen_tests(searched: Experience, tuning: Tuning) -> None:
         tested = [] if exposed is None else exposed.spectra.hashes[exposed.test].tolist()
         if known := sum(hash_ in used for hash_ in tested):
             raise QexpError(
-                f"`final_seeds={tuning.final_seeds}`: the search would train on, or choose by, {known} of the "
-                f"{len(tested)} test samples of the final run with seed {seed}, as the split is drawn by the seed; "
-                "hold the test part out by name ('held_out'), or list it ('parts'), or give 0"
+                f"`final_seeds={tuning.final_seeds}`: the search would train on, or choose by,"
+                f" {known} of the {len(tested)} test samples of the final run with seed {seed}, as"
+                " the split is drawn by the seed; hold the test part out by name ('held_out'), or"
+                " list it ('parts'), or give 0"
             )
 
 
 def _drawn(tuning: Tuning, space: Space) -> Study:
-    """The trials among which each fold chooses. Raises QexpError for what cannot be had where each does for itself."""
+    """The trials among which each fold chooses. Raises QexpError for what cannot be had where each
+    does for itself.
+    """
     if tuning.sampler not in (None, "random", "grid"):
         raise QexpError(
-            f"`sampler={tuning.sampler}`: every fold of rows chooses among the same values, so that those held out in "
-            "one cannot have an effect on its values through the others; use random or grid"
+            f"`sampler={tuning.sampler}`: every fold of rows chooses among the same values, so that"
+            " those held out in one cannot have an effect on its values through the others; use"
+            " random or grid"
         )
     if tuning.pruner != "none":
-        raise QexpError(f"`pruner={tuning.pruner}`: networks of folds of rows are trained together; leave it out")
+        raise QexpError(
+            f"`pruner={tuning.pruner}`: networks of folds of rows are trained together; leave"
+            " it out"
+        )
     if tuple(tuning.metric) != (LOSS,):
-        raise QexpError(f"`metric={tuning.metric[0]}`: folds of rows choose by the loss on inner folds; leave it out")
+        raise QexpError(
+            f"`metric={tuning.metric[0]}`: folds of rows choose by the loss on inner folds; leave"
+            " it out"
+        )
     drawn = draw(space, tuning)
     if len(drawn.get_trials(deepcopy=False)) < 2:
         raise QexpError(
-            "there is nothing to choose from: give at least two `trials`, and values that differ in `space`"
+            "there is nothing to choose from: give at least two `trials`, and values that differ in"
+            " `space`"
         )
     return drawn
 
 
 def _claim(checked: CheckedTuning) -> Tuned:
-    """The record of the search, written to its folder. Raises QexpError if that holds another, or one to be resumed."""
+    """The record of the search, written to its folder. Raises QexpError if that holds another, or
+    one to be resumed.
+    """
     tuning, shown = checked.tuning, checked.workspace.shown(checked.folder)
     new = Tuned(
         folder=str(checked.folder),
@@ -174,31 +258,44 @@ def _claim(checked: CheckedTuning) -> Tuned:
     )
     if (before := search_in(checked.folder)) is None:
         if checked.folder.exists() and any(checked.folder.iterdir()):
-            raise QexpError(f"{shown} is not empty and holds no search; choose another folder with `out`")
+            raise QexpError(
+                f"{shown} is not empty and holds no search; choose another folder with `out`"
+            )
         make_folder(checked.folder)
         write_json(checked.folder / ABOUT, new.document())
         return new
     for key in ("experience", "space", "objectives", "overrides", "seeds", "drawn", "digest"):
         if getattr(before, key) != getattr(new, key):
             what = IN_ERRORS.get(key, key)
-            raise QexpError(f"{shown} holds a search with another {what}; choose another folder with `out`")
+            raise QexpError(
+                f"{shown} holds a search with another {what}; choose another folder with `out`"
+            )
     if not tuning.resume:
-        raise QexpError(f"{shown} holds this search; go on with `resume=True`, or choose another folder with `out`")
+        raise QexpError(
+            f"{shown} holds this search; go on with `resume=True`, or choose another folder with"
+            " `out`"
+        )
     return before
 
 
-IN_ERRORS = {"objectives": "metric", "drawn": "number of trials", "digest": "spec, which has changed since"}
+IN_ERRORS = {
+    "objectives": "metric",
+    "drawn": "number of trials",
+    "digest": "spec, which has changed since",
+}
 """Key of the record of a search → its name in errors."""
 
 
 # The search, and what follows it.
 
 
-def run_tuning(tuning: Tuning, workspace: Workspace, watched: Callable[[], Watcher] = Watcher) -> Tuned:
+def run_tuning(
+    tuning: Tuning, workspace: Workspace, watched: Callable[[], Watcher] = Watcher
+) -> Tuned:
     """Search, train the best with fresh seeds, and write the folder of the search.
 
-    Raises QexpError for what cannot be searched, InterruptedRunError after a signal, RunFailedError if no trial has a
-    value.
+    Raises QexpError for what cannot be searched, InterruptedRunError after a signal, RunFailedError
+    if no trial has a value.
     """
     checked = check_tuning(tuning, workspace)
     about = _claim(checked)
@@ -230,7 +327,9 @@ INTERRUPTED = "the search was interrupted; the same with `resume=True` goes on w
 
 
 def _train(order: CheckedOrder, workspace: Workspace, watched: Callable[[], Watcher]) -> None:
-    """Train the runs of an order here or on its cluster, and wait for them. Raises InterruptedRunError."""
+    """Train the runs of an order here or on its cluster, and wait for them. Raises
+    InterruptedRunError.
+    """
     if not order.workload.again and not order.workload.new:
         return
     launch, directories = open_launch(order, workspace)
@@ -238,15 +337,23 @@ def _train(order: CheckedOrder, workspace: Workspace, watched: Callable[[], Watc
         raise InterruptedRunError(INTERRUPTED)
 
 
-def _choose_in_folds(about: Tuned, study: Study, checked: CheckedTuning, watched: Callable[[], Watcher]) -> Tuned:
-    """Have each fold choose among all trials of a study by its inner folds, and evaluate what it held out."""
+def _choose_in_folds(
+    about: Tuned, study: Study, checked: CheckedTuning, watched: Callable[[], Watcher]
+) -> Tuned:
+    """Have each fold choose among all trials of a study by its inner folds, and evaluate what it
+    held out.
+    """
     tuning, workspace = checked.tuning, checked.workspace
     drawn = study.get_trials(deepcopy=False)
     selection = checked.space.selection([checked.space.overrides(trial.params) for trial in drawn])
     order = check_order(tuning.order_of(selection, tuning.seeds), workspace)
     _train(order, workspace, watched)
     names = tuple(plan.name for plan in order.plans)
-    folds = [fold.record().fold for name in names for fold in RunDirectory(workspace.runs / name).all_folds()]
+    folds = [
+        fold.record().fold
+        for name in names
+        for fold in RunDirectory(workspace.runs / name).all_folds()
+    ]
     judged = [fold.judged for fold in folds if fold and fold.judged]
     if not folds or len(judged) < len(folds):
         raise RunFailedError(f"not all folds are trained; see qexp show {names[0]}")
@@ -280,7 +387,9 @@ def _collect(about: Tuned, study: Study, space: Space) -> Tuned:
         )
         for trial in counted(study)
     )
-    return replace(about, trials=trials, best_trials=tuple(trial.number for trial in study.best_trials))
+    return replace(
+        about, trials=trials, best_trials=tuple(trial.number for trial in study.best_trials)
+    )
 
 
 def _write(tuned: Tuned, space: Space, study: Study) -> None:
@@ -310,22 +419,40 @@ def _write(tuned: Tuned, space: Space, study: Study) -> None:
 
 def _figure(tuned: Tuned, space: Space, study: Study) -> Figure:
     part = "mean over inner folds" if tuned.folds else "validation"
-    labels = [f"{part}: {one.metric.replace('_', ' ').replace('.', ' ')}" for one in tuned.objectives]
+    labels = [
+        f"{part}: {one.metric.replace('_', ' ').replace('.', ' ')}" for one in tuned.objectives
+    ]
     title = f"{len(tuned.trials)} trials of {tuned.experience}; none looked at test data"
     trials, shares = [trial for trial in counted(study) if trial.params], _importances(study)
     keys = [
-        Varied(one.name, [trial.params[one.name] for trial in trials], one.texts, one.log, shares.get(one.name))
+        Varied(
+            one.name,
+            [trial.params[one.name] for trial in trials],
+            one.texts,
+            one.log,
+            shares.get(one.name),
+        )
         for one in space.dimensions
     ]
     whole = [trial.state is TrialState.COMPLETE for trial in trials]
     if len(labels) > 1:
-        errors = [trial.values if done else [math.nan] * len(labels) for trial, done in zip(trials, whole, strict=True)]
-        return front(labels, errors, keys, [trial.number in tuned.best_trials for trial in trials], title)
+        errors = [
+            trial.values if done else [math.nan] * len(labels)
+            for trial, done in zip(trials, whole, strict=True)
+        ]
+        return front(
+            labels, errors, keys, [trial.number in tuned.best_trials for trial in trials], title
+        )
     # Of one without a value the last that it reported.
     last = [trial.intermediate_values.get(trial.last_step or 0, math.nan) for trial in trials]
-    values = [reported if trial.value is None else trial.value for trial, reported in zip(trials, last, strict=True)]
+    values = [
+        reported if trial.value is None else trial.value
+        for trial, reported in zip(trials, last, strict=True)
+    ]
     highest = tuned.objectives[0].direction == "maximize"
-    return search_panels(labels[0], values, [not done for done in whole], keys, highest=highest, title=title)
+    return search_panels(
+        labels[0], values, [not done for done in whole], keys, highest=highest, title=title
+    )
 
 
 FEW_TRIALS = 10
@@ -333,12 +460,14 @@ FEW_TRIALS = 10
 
 
 def _importances(study: Study) -> dict[str, float]:
-    """Key → its share in what the values explain of the error, by the trials in the best tenth (Watanabe and others,
-    2023, PED-ANOVA); empty for few trials.
+    """Key → its share in what the values explain of the error, by the trials in the best tenth
+    (Watanabe and others, 2023, PED-ANOVA); empty for few trials.
     """
     done = [trial for trial in counted(study) if trial.state is TrialState.COMPLETE]
     if len(done) < FEW_TRIALS or len({trial.value for trial in done}) < FEW_TRIALS:
         return {}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-        return optuna.importance.get_param_importances(study, evaluator=optuna.importance.PedAnovaImportanceEvaluator())
+        return optuna.importance.get_param_importances(
+            study, evaluator=optuna.importance.PedAnovaImportanceEvaluator()
+        )

@@ -1,4 +1,6 @@
-"""Archives: a run in one zip file, which can be imported into another workspace, on any machine, after checks."""
+"""Archives: a run in one zip file, which can be imported into another workspace, on any machine,
+after checks.
+"""
 
 from __future__ import annotations
 
@@ -30,7 +32,9 @@ from qexp.upkeep.trash import in_use
 SUFFIX = ".zip"
 
 MANIFEST = "manifest.json"
-"""Name of the last member, which holds the hashes of all others, computed while they were written."""
+"""Name of the last member, which holds the hashes of all others, computed while they were
+written.
+"""
 
 VERSION = 1
 """Of the form of archives."""
@@ -58,7 +62,9 @@ def export(directory: RunDirectory, target: Path) -> None:
         raise QexpError(f"`to={target}`: the name must end in {SUFFIX}")
     directory.record()
     for state in in_use([directory]).values():
-        raise QexpError(f"{directory.name} is {state}; wait for its end, or stop it: qexp stop {directory.name}")
+        raise QexpError(
+            f"{directory.name} is {state}; wait for its end, or stop it: qexp stop {directory.name}"
+        )
     if os.path.lexists(target):
         raise QexpError(f"{target} exists already; remove it, or choose another name")
     members = members_of(directory)
@@ -82,9 +88,16 @@ def is_archive(target: Path) -> bool:
 
 
 def require_harmless(name: str) -> None:
-    """Raise UnsafeError unless a name in an archive is valid and stays inside the folder of extraction."""
+    """Raise UnsafeError unless a name in an archive is valid and stays inside the folder of
+    extraction.
+    """
     steps = name.split("/")
-    if name.startswith("/") or any(step in ("", ".", "..") for step in steps) or "\0" in name or "\\" in name:
+    if (
+        name.startswith("/")
+        or any(step in ("", ".", "..") for step in steps)
+        or "\0" in name
+        or "\\" in name
+    ):
         raise UnsafeError(f"its member {quoted(name)} would be written outside the run's folder")
     try:
         size = len(name.encode())
@@ -92,8 +105,8 @@ def require_harmless(name: str) -> None:
         raise UnsafeError(f"its member {quoted(name)} has a name that is not valid text") from None
     if size > LONGEST_NAME or len(steps) > DEEPEST_NAME:
         raise UnsafeError(
-            f"its member {quoted(name)} is {len(steps):,} folders deep and its name has {size:,} bytes; "
-            f"the limits are {DEEPEST_NAME} and {LONGEST_NAME:,}"
+            f"its member {quoted(name)} is {len(steps):,} folders deep and its name has {size:,}"
+            f" bytes; the limits are {DEEPEST_NAME} and {LONGEST_NAME:,}"
         )
 
 
@@ -103,57 +116,83 @@ def quoted(name: str) -> str:
 
 
 def members_of(directory: RunDirectory) -> list[tuple[Path, str, os.stat_result]]:
-    """Files and folders of a run with their names in the archive and their status, each folder before its contents.
+    """Files and folders of a run with their names in the archive and their status, each folder
+    before its contents.
 
-    Links to files are followed. Temporary files and locks of qexp are left out, except in `code/`, which holds copies
-    of the user's files. Raises QexpError for what neither an archive nor a remote can hold, such as a name that is no
-    text.
+    Links to files are followed. Temporary files and locks of qexp are left out, except in `code/`,
+    which holds copies of the user's files. Raises QexpError for what neither an archive nor a
+    remote can hold, such as a name that is no text.
     """
     called = directory.name
-    members, waiting = list[tuple[Path, str, os.stat_result]](), [(called, directory.path.resolve(), False)]
+    members = list[tuple[Path, str, os.stat_result]]()
+    waiting = [(called, directory.path.resolve(), False)]
     while waiting:
         name, path, is_link = waiting.pop()
         try:
             require_harmless(name)
             about = path.stat()
         except UnsafeError as error:
-            raise QexpError(f"{called} cannot be packed: {error}; rename it, or move it away") from None
+            raise QexpError(
+                f"{called} cannot be packed: {error}; rename it, or move it away"
+            ) from None
         except OSError as error:
-            raise QexpError(f"{path} is unreadable, or a link to nothing: {error.strerror}") from None
+            raise QexpError(
+                f"{path} is unreadable, or a link to nothing: {error.strerror}"
+            ) from None
         inside = name.removeprefix(f"{called}/")
         if stat.S_ISDIR(about.st_mode) and not is_link:
             if inside.startswith("attempts/") and path.name.startswith((LEASE, ENDED, CLAIMING)):
                 continue  # unfinished files of a dead process
             members.append((path, name, about))
             with os.scandir(path) as entries:
-                below = [(f"{name}/{entry.name}", path / entry.name, entry.is_symlink()) for entry in entries]
+                below = [
+                    (f"{name}/{entry.name}", path / entry.name, entry.is_symlink())
+                    for entry in entries
+                ]
             waiting += sorted(below, reverse=True)
         elif stat.S_ISREG(about.st_mode):
-            draft_or_lock = files.TEMPORARY.fullmatch(path.name) or (not about.st_size and path.suffix == ".lock")
+            draft_or_lock = files.TEMPORARY.fullmatch(path.name) or (
+                not about.st_size and path.suffix == ".lock"
+            )
             if inside.startswith("code/") or not draft_or_lock:
                 members.append((path, name, about))
         else:
-            raise QexpError(f"{path} is neither a file nor a folder of the run, and cannot be packed")
+            raise QexpError(
+                f"{path} is neither a file nor a folder of the run, and cannot be packed"
+            )
         if len(members) > MOST_MEMBERS:
-            raise QexpError(f"{called} has more than {MOST_MEMBERS:,} files and folders, and cannot be packed")
+            raise QexpError(
+                f"{called} has more than {MOST_MEMBERS:,} files and folders, and cannot be packed"
+            )
     return members
 
 
-def _write(members: list[tuple[Path, str, os.stat_result]], run: str, archive: zipfile.ZipFile) -> None:
+def _write(
+    members: list[tuple[Path, str, os.stat_result]], run: str, archive: zipfile.ZipFile
+) -> None:
     hashes = {}
     for path, name, about in members:
         if stat.S_ISDIR(about.st_mode):
             archive.writestr(_member(f"{name}/", about), b"")
             continue
-        with path.open("rb") as content, archive.open(_member(name, os.fstat(content.fileno())), "w") as member:
+        with (
+            path.open("rb") as content,
+            archive.open(_member(name, os.fstat(content.fileno())), "w") as member,
+        ):
             hashes[name] = _copy(content, member)
-    document: dict[str, Any] = {"format": "qexp run", "version": VERSION, "qexp": metadata.version("qexp")}
+    document: dict[str, Any] = {
+        "format": "qexp run",
+        "version": VERSION,
+        "qexp": metadata.version("qexp"),
+    }
     document |= {"run": run, "written": now(), "sha256": hashes}
     archive.writestr(MANIFEST, formats.json_bytes(document))
 
 
 def _member(name: str, about: os.stat_result) -> zipfile.ZipInfo:
-    """A member with the permissions, the time in UTC and the size of a file; nothing says whose it was."""
+    """A member with the permissions, the time in UTC and the size of a file; nothing says whose it
+    was.
+    """
     changed = datetime.fromtimestamp(about.st_mtime, UTC)
     year = min(max(changed.year, FIRST_YEAR), LAST_YEAR)
     member = zipfile.ZipInfo(name, (year, *changed.timetuple()[1:6]))
@@ -180,16 +219,21 @@ LARGEST_DOCUMENT = 1 << 24
 """Largest accepted size of one of `DOCUMENTS` [bytes], which are read as a whole."""
 
 LARGEST_RATIO, SMALL_CONTENT = 1000, 1 << 30
-"""Largest accepted ratio of content to archive size, which is 1 to 30 for runs; and bytes up to which there is none."""
+"""Largest accepted ratio of content to archive size, which is 1 to 30 for runs; and bytes up to
+which there is none.
+"""
 
 
-def unpack(file: Path, workspace: Workspace, name: str | None = None, *, trust_code: bool = False) -> RunDirectory:
+def unpack(
+    file: Path, workspace: Workspace, name: str | None = None, *, trust_code: bool = False
+) -> RunDirectory:
     """Import the run of an archive, under another name if one is given.
 
-    All members are checked before any is written, and each content as it is; the run appears complete or not at all.
+    All members are checked before any is written, and each content as it is; the run appears
+    complete or not at all.
     trust_code  whether later commands may execute the run's own code without asking
-    Raises QexpError for unsafe or unexpected members and for a name that is taken; DamagedError if the archive is
-    incomplete or was changed.
+    Raises QexpError for unsafe or unexpected members and for a name that is taken; DamagedError if
+    the archive is incomplete or was changed.
     """
     runs = storage_place(None, workspace)
     with _open_archive(file) as archive:
@@ -197,7 +241,9 @@ def unpack(file: Path, workspace: Workspace, name: str | None = None, *, trust_c
         members = _check_members(archive, file.stat().st_size, room)
         run, hashes = _read_manifest(archive, members)
         target = runs / require_name(run if name is None else name)
-        name_in_use = QexpError(f"a run {target.name} exists already; choose another name with `name`")
+        name_in_use = QexpError(
+            f"a run {target.name} exists already; choose another name with `name`"
+        )
         if os.path.lexists(target):
             raise name_in_use
         files.make_folder(runs)
@@ -205,7 +251,13 @@ def unpack(file: Path, workspace: Workspace, name: str | None = None, *, trust_c
             _extract(archive, members, hashes, draft)
             imported_run = RunDirectory(draft / run)
             record = require_readable(imported_run, file)
-            settle(imported_run, record, target.name, os.fsencode(file.name).decode(errors="replace"), trust_code)
+            settle(
+                imported_run,
+                record,
+                target.name,
+                os.fsencode(file.name).decode(errors="replace"),
+                trust_code,
+            )
             try:
                 imported_run.path.rename(target)
             except OSError:
@@ -244,22 +296,32 @@ def _check_members(archive: zipfile.ZipFile, size: int, room: int) -> dict[str, 
         if name in members:
             raise UnsafeError(f"its member {quoted(name)} occurs twice")
         if stat.S_IFMT(member.external_attr >> 16) not in (0, stat.S_IFREG, stat.S_IFDIR):
-            raise UnsafeError(f"its member {quoted(name)} is neither file nor folder, but a link, a device or the like")
+            raise UnsafeError(
+                f"its member {quoted(name)} is neither file nor folder, but a link, a device or the"
+                " like"
+            )
         encrypted = member.flag_bits & 1
         if encrypted or member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
-            raise UnsafeError(f"its member {quoted(name)} is packed in a way that `qexp export` never uses")
+            raise UnsafeError(
+                f"its member {quoted(name)} is packed in a way that `qexp export` never uses"
+            )
         members[name] = member
-    require_safe({name: None if member.is_dir() else member.file_size for name, member in members.items()})
+    require_safe(
+        {name: None if member.is_dir() else member.file_size for name, member in members.items()}
+    )
     content_size = sum(member.file_size for member in infos)
     if content_size > room:
         raise UnsafeError("its content is larger than the free space on the disk of runs/")
     if content_size > max(SMALL_CONTENT, LARGEST_RATIO * size):
-        raise UnsafeError(f"its content is more than {LARGEST_RATIO:,} times its own size, which no run reaches")
+        raise UnsafeError(
+            f"its content is more than {LARGEST_RATIO:,} times its own size, which no run reaches"
+        )
     return members
 
 
 def require_safe(sizes: Mapping[str, int | None]) -> None:
-    """Raise UnsafeError for members that lead outside, are both file and folder, or too large or many for a run.
+    """Raise UnsafeError for members that lead outside, are both file and folder, or too large or
+    many for a run.
 
     sizes  name in the archive → size of a file, None for a folder
     """
@@ -268,38 +330,54 @@ def require_safe(sizes: Mapping[str, int | None]) -> None:
     for name, size in sizes.items():
         require_harmless(name)
         if size is not None and name.partition("/")[2] in DOCUMENTS and size > LARGEST_DOCUMENT:
-            raise UnsafeError(f"its file {quoted(name)} has {size:,} bytes, more than any such file of a run")
+            raise UnsafeError(
+                f"its file {quoted(name)} has {size:,} bytes, more than any such file of a run"
+            )
         above = name
         while above := above.rpartition("/")[0]:
             if sizes.get(above) is not None:
                 raise UnsafeError(f"its member {quoted(above)} is both a file and a folder")
 
 
-def _read_manifest(archive: zipfile.ZipFile, members: dict[str, zipfile.ZipInfo]) -> tuple[str, dict[str, str]]:
-    """The name of the run, and the hash of each file. Raises UnsafeError, or BadZipFile unless all of them are there.
+def _read_manifest(
+    archive: zipfile.ZipFile, members: dict[str, zipfile.ZipInfo]
+) -> tuple[str, dict[str, str]]:
+    """The name of the run, and the hash of each file. Raises UnsafeError, or BadZipFile unless all
+    of them are there.
 
     The manifest is taken out of the members.
     """
     member = members.pop(MANIFEST, None)
     if member is None:
         raise zipfile.BadZipFile("it has no manifest: it was not written by `qexp export`")
-    if member.file_size > 4096 + sum(12 * len(name) + 96 for name in members):  # if JSON escapes every character
-        raise UnsafeError(f"its manifest of {member.file_size:,} bytes is too large for its number of files")
+    # if JSON escapes every character
+    if member.file_size > 4096 + sum(12 * len(name) + 96 for name in members):
+        raise UnsafeError(
+            f"its manifest of {member.file_size:,} bytes is too large for its number of files"
+        )
     try:
         manifest = orjson.loads(archive.read(member))
     except orjson.JSONDecodeError as error:
         raise zipfile.BadZipFile(f"its manifest cannot be read: {error}") from None
     manifest = manifest if isinstance(manifest, dict) else {}
     run, hashes = manifest.get("run"), manifest.get("sha256")
-    if manifest.get("format") != "qexp run" or not isinstance(run, str) or not isinstance(hashes, dict):
+    if (
+        manifest.get("format") != "qexp run"
+        or not isinstance(run, str)
+        or not isinstance(hashes, dict)
+    ):
         raise zipfile.BadZipFile("its manifest was not written by `qexp export`")
     if manifest.get("version") != VERSION:
         written_by = quoted(str(manifest.get("qexp")))
-        raise UnsafeError(f"it was written by qexp {written_by}, in a form that this version does not know")
+        raise UnsafeError(
+            f"it was written by qexp {written_by}, in a form that this version does not know"
+        )
     tops = {name.partition("/")[0] for name in members}
     if tops != {run}:
         names = ", ".join(map(quoted, sorted(tops)[:8]))
-        raise UnsafeError(f"it must hold the folder of one run, {quoted(run)}, but holds {names or 'nothing'}")
+        raise UnsafeError(
+            f"it must hold the folder of one run, {quoted(run)}, but holds {names or 'nothing'}"
+        )
     if wrong := {name for name, member in members.items() if not member.is_dir()} ^ hashes.keys():
         raise zipfile.BadZipFile(f"{quoted(min(wrong))} differs from the exported file")
     require_name(run)
@@ -307,7 +385,10 @@ def _read_manifest(archive: zipfile.ZipFile, members: dict[str, zipfile.ZipInfo]
 
 
 def _extract(
-    archive: zipfile.ZipFile, members: dict[str, zipfile.ZipInfo], hashes: dict[str, str], draft: Path
+    archive: zipfile.ZipFile,
+    members: dict[str, zipfile.ZipInfo],
+    hashes: dict[str, str],
+    draft: Path,
 ) -> None:
     """Write the checked members. Raises BadZipFile for one that differs from its hash."""
     for name, member in members.items():
@@ -329,12 +410,16 @@ def _extract(
 
 
 def permissions(mode: int) -> int:
-    """Of an unpacked file: its owner can read and write it, others cannot write it; setuid and setgid are dropped."""
+    """Of an unpacked file: its owner can read and write it, others cannot write it; setuid and
+    setgid are dropped.
+    """
     return (mode & (0o755 if mode & 0o100 else 0o644)) | 0o600
 
 
 def require_readable(directory: RunDirectory, origin: str | Path) -> Record:
-    """The record of a run of an archive or a remote. Raises DamagedError unless all its documents can be read."""
+    """The record of a run of an archive or a remote. Raises DamagedError unless all its documents
+    can be read.
+    """
     try:
         for run in (directory, *directory.all_folds()):
             run.record()
@@ -350,8 +435,11 @@ def require_readable(directory: RunDirectory, origin: str | Path) -> Record:
     return record
 
 
-def settle(directory: RunDirectory, record: Record, name: str, origin: str, trust_code: bool) -> Record:
-    """Write the run's new name and its origin into its record, and that no process works on it. Returns the record.
+def settle(
+    directory: RunDirectory, record: Record, name: str, origin: str, trust_code: bool
+) -> Record:
+    """Write the run's new name and its origin into its record, and that no process works on it.
+    Returns the record.
 
     Its former jobs and launches are dropped, since those of this machine can have the same numbers.
     """
@@ -368,8 +456,13 @@ def settle(directory: RunDirectory, record: Record, name: str, origin: str, trus
     attempts = record.attempts
     if attempts and attempts[-1].state is State.RUNNING:
         attempts = (*attempts[:-1], replace(attempts[-1], state=State.LOST))
-    idle = {State.RUNNING: State.LOST, State.QUEUED: State.INTERRUPTED if attempts else State.CREATED}
+    idle = {
+        State.RUNNING: State.LOST,
+        State.QUEUED: State.INTERRUPTED if attempts else State.CREATED,
+    }
     state = idle.get(record.state, record.state)
-    settled = replace(record, name=name, state=state, attempts=attempts, job=None, launch=None, imported=imported)
+    settled = replace(
+        record, name=name, state=state, attempts=attempts, job=None, launch=None, imported=imported
+    )
     directory.write(settled)
     return settled

@@ -52,13 +52,17 @@ class Finding:
 
 
 def repair_finding(finding: Finding) -> Finding:
-    """The finding after its repair; if that is impossible or fails, the finding itself, with the reason."""
+    """The finding after its repair; if that is impossible or fails, the finding itself, with the
+    reason.
+    """
     if finding.repair is None:
         return finding
     try:
         finding.repair()
     except (QexpError, OSError) as error:
-        return replace(finding, advice=f"{finding.advice} ({getattr(error, 'strerror', None) or error})")
+        return replace(
+            finding, advice=f"{finding.advice} ({getattr(error, 'strerror', None) or error})"
+        )
     return replace(finding, repaired=True)
 
 
@@ -93,7 +97,9 @@ def temporary_leftover(path: Path) -> Finding:
 
 
 def leftover_lock(path: Path) -> Iterator[Finding]:
-    """The finding for a stale lock. A lock whose file exists is kept: deleting it could let two processes in."""
+    """The finding for a stale lock. A lock whose file exists is kept: deleting it could let two
+    processes in.
+    """
     if path.with_suffix("").exists() or path.stat().st_size or not is_stale(path):
         return  # a file with content, such as poetry.lock, is not a lock of qexp
 
@@ -113,13 +119,18 @@ def leftover_folder(path: Path) -> Iterator[Finding]:
         return
     name = folders.target_of(path).name
     if folders.is_lost(path):
-        what = f"is {name}: a process was killed between moving it away and putting a new one in its place"
+        what = (
+            f"is {name}: a process was killed between moving it away and putting a new one in its"
+            " place"
+        )
         yield Finding(path, what, "put it back", damaged=True, repair=lambda: put_back_folder(path))
     elif folders.is_draft(path):
         what = f"was left by a process that was killed while it wrote or replaced {name}"
         yield Finding(path, what, "delete it", repair=lambda: folders.delete(path))
     else:
-        yield Finding(path, f"was replaced by a new {name}", "delete it", repair=lambda: folders.delete(path))
+        yield Finding(
+            path, f"was replaced by a new {name}", "delete it", repair=lambda: folders.delete(path)
+        )
 
 
 def put_back_folder(path: Path) -> None:
@@ -139,10 +150,18 @@ def leftovers_of_workspace(root: Path, left_out: Collection[Path]) -> Iterator[F
         for path in (here / name for name in sorted(names)):
             yield from leftover_folder(path)
         deep = len(here.relative_to(root).parts) < 2  # three levels of folders are searched
-        names[:] = [name for name in names if deep and not name.startswith(".") and here / name not in left_out]
+        names[:] = [
+            name
+            for name in names
+            if deep and not name.startswith(".") and here / name not in left_out
+        ]
         for path in (here / name for name in sorted(inside)):
             match = files.TEMPORARY.fullmatch(path.name)
-            if match is not None and match["suffix"].startswith(RESULTS) and is_stale_temporary(path):
+            if (
+                match is not None
+                and match["suffix"].startswith(RESULTS)
+                and is_stale_temporary(path)
+            ):
                 yield replace(temporary_leftover(path), repair=None)
 
 
@@ -160,7 +179,9 @@ def of_evaluations(directory: RunDirectory) -> Iterator[Finding]:
             yield Finding(evaluation.path, str(error), advice, damaged=True)
             continue
         if not file.is_file():
-            yield Finding(file, "is missing, although it is part of an evaluation", advice, damaged=True)
+            yield Finding(
+                file, "is missing, although it is part of an evaluation", advice, damaged=True
+            )
 
 
 # Problems in a workspace, advice on them, and repair where that is possible without data loss.
@@ -179,21 +200,38 @@ def findings(workspace: Workspace) -> Iterator[Finding]:
         paths = trash.files_in(workspace.runs)
     except OSError as error:
         raise QexpError(f"cannot read {workspace.runs}: {error.strerror}") from None
-    runs = [run for path in paths if not path.name.startswith(".") and (run := RunDirectory(path)).holds_record]
+    runs = [
+        run
+        for path in paths
+        if not path.name.startswith(".") and (run := RunDirectory(path)).holds_record
+    ]
     states = Watch().states(runs)  # in one call, so that a scheduler is queried only once
     for path in paths:
         try:
             yield from _of_entry_at_rest(path, states)
         except OSError as error:
-            yield Finding(path, f"cannot be read: {error.strerror}", "check its owner and permissions", damaged=True)
-    yield from _of_catalog(Catalog(workspace), {run.name for run, state in states.items() if state.readable})
+            yield Finding(
+                path,
+                f"cannot be read: {error.strerror}",
+                "check its owner and permissions",
+                damaged=True,
+            )
+    yield from _of_catalog(
+        Catalog(workspace), {run.name for run, state in states.items() if state.readable}
+    )
     for path in array_cache.damaged():
         advice = "delete it; it is made again where it is needed"
-        yield Finding(path, "is not what was written to the cache", advice, damaged=True, repair=path.unlink)
+        yield Finding(
+            path, "is not what was written to the cache", advice, damaged=True, repair=path.unlink
+        )
     for entry in trash.half_purged(workspace):
-        yield Finding(entry.path, "is a run whose deletion was interrupted", "delete the rest: qexp purge")
+        yield Finding(
+            entry.path, "is a run whose deletion was interrupted", "delete the rest: qexp purge"
+        )
     yield from leftovers_of_workspace(workspace.root, left_out=[workspace.runs])
-    folders = dict.fromkeys([workspace.runs, *(files.real_path(path).parent for path in paths if path.is_symlink())])
+    folders = dict.fromkeys(
+        [workspace.runs, *(files.real_path(path).parent for path in paths if path.is_symlink())]
+    )
     for folder in folders:
         if folder.is_dir():
             free = shutil.disk_usage(folder).free
@@ -202,16 +240,16 @@ def findings(workspace: Workspace) -> Iterator[Finding]:
                 yield Finding(folder, f"its disk has {free / 1e6:.0f} MB left", advice)
             if not os.access(folder, os.W_OK):
                 yield Finding(folder, "cannot be written to", "check its owner and permissions")
-            # The drafts of runs outside `runs/` are in the folder that holds them; of one that may not be read, the
-            # findings of its runs say so.
+            # The drafts of runs outside `runs/` are in the folder that holds them; of one that may
+            # not be read, the findings of its runs say so.
             with suppress(PermissionError):
                 for path in sorted(folder.iterdir()):
                     yield from leftover_folder(path)
 
 
 def _of_entry_at_rest(path: Path, states: Mapping[RunDirectory, State]) -> list[Finding]:
-    """What every look finds: a run that is removed or restored meanwhile seems to lack files. Looks are taken until
-    nobody has renamed it during one.
+    """What every look finds: a run that is removed or restored meanwhile seems to lack files. Looks
+    are taken until nobody has renamed it during one.
     """
     found = list(_of_entry(path, states))
     for _ in range(MOST_LOOKS if found else 0):
@@ -235,19 +273,32 @@ def _of_entry(path: Path, states: Mapping[RunDirectory, State]) -> Iterator[Find
         return
     if path.is_symlink() and not path.exists():
         advice = f"mount that disk, or remove the link: qexp rm {path.name}"
-        yield Finding(path, f"is a link to {path.readlink()}, which does not exist", advice, damaged=True)
+        yield Finding(
+            path, f"is a link to {path.readlink()}, which does not exist", advice, damaged=True
+        )
     elif path.is_dir():
         directory = RunDirectory(path)
-        yield from _of_run(directory, states[directory]) if directory in states else _without_record(directory)
+        yield from (
+            _of_run(directory, states[directory])
+            if directory in states
+            else _without_record(directory)
+        )
     elif path.suffix == ".lock":
         yield from leftover_lock(path)
 
 
 def _of_run(directory: RunDirectory, state: State) -> Iterator[Finding]:
     if not NAME.fullmatch(directory.name):
-        yield Finding(directory.path, "is not a valid run name; commands do not find this run", "rename the directory")
+        yield Finding(
+            directory.path,
+            "is not a valid run name; commands do not find this run",
+            "rename the directory",
+        )
     yield from leftovers_of_run(directory.path)
-    what = f"is a run inside the run {directory.name}, which therefore can be neither removed nor deleted"
+    what = (
+        f"is a run inside the run {directory.name}, which therefore can be neither removed nor"
+        " deleted"
+    )
     advice = "move it out; if a link in runs/ points to it, point the link to its new place"
     yield from (Finding(inner, what, advice) for inner in runs_inside(directory.path))
     try:
@@ -255,12 +306,18 @@ def _of_run(directory: RunDirectory, state: State) -> Iterator[Finding]:
     except NotFoundError:
         return  # removed in the meantime
     except DamagedError as error:
-        restore = "its other files are untouched; restore the damaged one from a copy, or remove the run: qexp rm"
+        restore = (
+            "its other files are untouched; restore the damaged one from a copy, or remove the run:"
+            " qexp rm"
+        )
         refused = isinstance(error.__cause__, PermissionError)
         advice = "check its owner and permissions" if refused else f"{restore} {directory.name}"
         yield Finding(directory.path, str(error), advice, damaged=True)
         return
-    advice = f"restore spec.json from a copy, or from another run whose digest begins with {record.digest[:16]}"
+    advice = (
+        "restore spec.json from a copy, or from another run whose digest begins with"
+        f" {record.digest[:16]}"
+    )
     yield from _unreadable(directory.path, directory.spec, advice)
     advice = "restore it from a copy; it is the only record of the packages and machine of the run"
     yield from _unreadable(directory.path / "environment.json", directory.environment, advice)
@@ -269,7 +326,10 @@ def _of_run(directory: RunDirectory, state: State) -> Iterator[Finding]:
         yield from _unreadable(fold.path, fold.record, advice)
     yield from of_evaluations(directory)
     if trouble := provenance.trouble_with_seen(directory, record):
-        advice = "restore it from a copy; without it the run can be neither verified nor used for pretraining"
+        advice = (
+            "restore it from a copy; without it the run can be neither verified nor used for"
+            " pretraining"
+        )
         yield Finding(directory.path / provenance.SEEN, trouble, advice, damaged=True)
     if record.state.unfinished and not state.unfinished:
         ended = "its process has ended" if state is State.LOST else f"its job has ended: {state}"
@@ -285,13 +345,17 @@ def _of_run(directory: RunDirectory, state: State) -> Iterator[Finding]:
 
 
 def _without_record(directory: RunDirectory) -> Iterator[Finding]:
-    """The finding for a folder that has files of a run but no record; other folders belong to the user."""
+    """The finding for a folder that has files of a run but no record; other folders belong to the
+    user.
+    """
     try:
         # Once: between two looks a run may be removed and restored.
         names = {path.name for path in directory.path.iterdir()}
     except OSError:  # it is gone, or a user may not read it
         return
-    files_of_run = directory.spec_file.name in names or any(directory.checkpoints.glob("*.safetensors"))
+    files_of_run = directory.spec_file.name in names or any(
+        directory.checkpoints.glob("*.safetensors")
+    )
     if files_of_run and directory.record_file.name not in names:
         advice = f"restore run.json from a copy, or remove the folder: qexp rm {directory.name}"
         what = "has files of a run, but no record: run.json is missing"
@@ -317,7 +381,8 @@ def _of_name(directory: RunDirectory, record: Record) -> Iterator[Finding]:
         directory.record_file,
         f"calls the run {record.name!r}, but its folder is {directory.name}",
         "write the folder's name into the record",
-        # A process that seems lost may still run on another machine, and only that process may write its record.
+        # A process that seems lost may still run on another machine, and only that process may
+        # write its record.
         repair=None if record.state.unfinished else rename,
     )
 
@@ -327,7 +392,9 @@ def _of_metrics(directory: RunDirectory) -> Iterator[Finding]:
 
     def cut_off() -> None:
         _require_idle(directory)
-        files.write_bytes(file, b"".join(_without_torn_line(file.read_bytes().splitlines(keepends=True))))
+        files.write_bytes(
+            file, b"".join(_without_torn_line(file.read_bytes().splitlines(keepends=True)))
+        )
 
     advice = "restore the file from a copy; results and weights do not depend on it"
     try:
@@ -367,11 +434,16 @@ def _of_results(directory: RunDirectory, record: Record) -> Iterator[Finding]:
     from qexp.spec.experiences import type_of
 
     try:
-        spec, weights, evaluation = directory.spec(), directory.weight_files(), directory.evaluation_file()
+        spec = directory.spec()
+        weights = directory.weight_files()
+        evaluation = directory.evaluation_file()
     except DamagedError:
         return  # already reported for the spec
     trouble_with: Callable[[Path], str | None] = partial(type_of(spec).trouble_with, spec)
-    for file, trouble_of in (*((file, _trouble_with_weights) for file in weights), (evaluation, trouble_with)):
+    for file, trouble_of in (
+        *((file, _trouble_with_weights) for file in weights),
+        (evaluation, trouble_with),
+    ):
         trouble = trouble_of(file) if file.is_file() else "it is missing"
         if trouble:
             weights = []
@@ -383,9 +455,16 @@ def _of_results(directory: RunDirectory, record: Record) -> Iterator[Finding]:
         beside = numbers.with_suffix(".json")
         with suppress(DamagedError):  # of the record, which is named where it is read
             if (content := record_to_restore(numbers)) is not None:
-                what = f"its numbers are not those of {beside.name}: `qexp calibrate` was killed as it replaced them"
+                what = (
+                    f"its numbers are not those of {beside.name}: `qexp calibrate` was killed as it"
+                    " replaced them"
+                )
                 repair = partial(files.write_bytes, beside, content) if content else None
-                advice = f"write {beside.name} again from them" if content else f"qexp calibrate {directory.name}"
+                advice = (
+                    f"write {beside.name} again from them"
+                    if content
+                    else f"qexp calibrate {directory.name}"
+                )
                 yield Finding(numbers, what, advice, repair=repair)
 
 
@@ -402,7 +481,9 @@ def _of_written(directory: RunDirectory, advice: str) -> Iterator[Finding]:
 
 
 def _trouble_with_weights(file: Path) -> str | None:
-    """Why weights cannot be used; their names and shapes are compared with those of the last checkpoint beside them."""
+    """Why weights cannot be used; their names and shapes are compared with those of the last
+    checkpoint beside them.
+    """
     import numpy as np
     from safetensors import SafetensorError, safe_open
 
@@ -421,8 +502,14 @@ def _trouble_with_weights(file: Path) -> str | None:
         last = _shapes(file.with_name("last.safetensors"))
     except (SafetensorError, OSError):
         return None  # nothing to compare with
-    other = sorted(name for name in shapes.keys() | last.keys() if shapes.get(name) != last.get(name))
-    return f"'{other[0]}' is not as in last.safetensors beside it: another name or shape" if other else None
+    other = sorted(
+        name for name in shapes.keys() | last.keys() if shapes.get(name) != last.get(name)
+    )
+    return (
+        f"'{other[0]}' is not as in last.safetensors beside it: another name or shape"
+        if other
+        else None
+    )
 
 
 def _shapes(file: Path) -> dict[str, list[int]]:
@@ -430,7 +517,12 @@ def _shapes(file: Path) -> dict[str, list[int]]:
     from safetensors import safe_open
 
     with safe_open(file, framework="numpy") as weights:
-        return {name: weights.get_slice(name).get_shape() for name in weights.keys() if name.startswith("network.")}  # noqa: SIM118
+        names = weights.keys()
+        return {
+            name: weights.get_slice(name).get_shape()
+            for name in names
+            if name.startswith("network.")
+        }
 
 
 def _of_catalog(catalog: Catalog, readable: set[str]) -> Iterator[Finding]:
@@ -447,7 +539,11 @@ def _of_catalog(catalog: Catalog, readable: set[str]) -> Iterator[Finding]:
         rows = CheckedStorage(catalog.path).read().get("runs", {})
         listed = {row["summary"]["name"] for row in rows.values()}
     except (DamagedError, AttributeError, KeyError, TypeError) as error:
-        what = str(error) if isinstance(error, DamagedError) else "it is damaged: a row does not describe a run"
+        what = (
+            str(error)
+            if isinstance(error, DamagedError)
+            else "it is damaged: a row does not describe a run"
+        )
         yield Finding(catalog.path, what, advice, damaged=True, repair=rebuild)
         return
     present = set(filter(NAME.fullmatch, readable))

@@ -1,6 +1,7 @@
 """The trash of a workspace, where removed runs stay until they are restored or deleted for good.
 
-Of a run that is stored elsewhere and linked from `runs/`, the trash holds the link; its folder stays where it is.
+Of a run that is stored elsewhere and linked from `runs/`, the trash holds the link; its folder
+stays where it is.
 """
 
 from __future__ import annotations
@@ -41,8 +42,12 @@ class Trashed:
 
     @property
     def data(self) -> Path:
-        """The folder with the run's files. A relative link starts from `runs/`, where it was and will be again."""
-        return self.path.parent.parent / self.path.readlink() if self.path.is_symlink() else self.path
+        """The folder with the run's files. A relative link starts from `runs/`, where it was and
+        will be again.
+        """
+        return (
+            self.path.parent.parent / self.path.readlink() if self.path.is_symlink() else self.path
+        )
 
 
 def folder(workspace: Workspace) -> Path:
@@ -58,9 +63,9 @@ def entries(workspace: Workspace) -> list[Trashed]:
 def runs_to_remove(references: Iterable[str], workspace: Workspace) -> list[RunDirectory]:
     """The runs given by full names, paths, and patterns such as 'mogi_*', each once.
 
-    A unique prefix is refused: when mogi_1 is gone, it would be that of mogi_10. The name of an unusable run, such as a
-    dangling link, is accepted as well. Raises NotFoundError, and QexpError for a path that is not a run of this
-    workspace.
+    A unique prefix is refused: when mogi_1 is gone, it would be that of mogi_10. The name of an
+    unusable run, such as a dangling link, is accepted as well. Raises NotFoundError, and QexpError
+    for a path that is not a run of this workspace.
     """
     catalog = Catalog(workspace)
     names = dict.fromkeys(name for reference in references for name in _names(reference, catalog))
@@ -68,7 +73,9 @@ def runs_to_remove(references: Iterable[str], workspace: Workspace) -> list[RunD
 
 
 def in_use(directories: Sequence[RunDirectory]) -> dict[RunDirectory, str]:
-    """Run → state, of the runs that a process or scheduler works on, so that they cannot be moved."""
+    """Run → state, of the runs that a process or scheduler works on, so that they cannot be
+    moved.
+    """
     busy: dict[RunDirectory, str] = {}
     for directory, state in Watch().states(directories).items():
         if state.at_work:
@@ -83,12 +90,15 @@ def discard(directories: Sequence[RunDirectory], workspace: Workspace) -> list[T
     """Move runs into the trash; none of them if one is at work or holds another run."""
     if busy := in_use(directories):
         which = ", ".join(f"{directory.name} is {state}" for directory, state in busy.items())
-        raise QexpError(f"{which}; nothing was moved. Stop these runs first, or remove them with `stop=True`")
+        raise QexpError(
+            f"{which}; nothing was moved. Stop these runs first, or remove them with `stop=True`"
+        )
     for directory in directories:
         if inner := runs_inside(directory.path):
             raise QexpError(
-                f"{directory.name} holds other runs, {names_inside(inner, directory.path)}, which would be removed "
-                "with it; nothing was moved. Move those out of it, or remove and purge them first"
+                f"{directory.name} holds other runs, {names_inside(inner, directory.path)}, which"
+                " would be removed with it; nothing was moved. Move those out of it, or remove and"
+                " purge them first"
             )
     if directories:
         files.make_folder(folder(workspace))
@@ -96,9 +106,13 @@ def discard(directories: Sequence[RunDirectory], workspace: Workspace) -> list[T
 
 
 def removed(directories: Sequence[RunDirectory], workspace: Workspace) -> list[Trashed]:
-    """What `discard` does, with a warning for each run and spec whose emulator is among the runs."""
+    """What `discard` does, with a warning for each run and spec whose emulator is among the
+    runs.
+    """
     gone, names = discard(directories, workspace), {directory.name for directory in directories}
-    for file in sorted([*workspace.runs.glob("*/spec.json"), *(workspace.specs / "datasets").glob("*.json")]):
+    for file in sorted(
+        [*workspace.runs.glob("*/spec.json"), *(workspace.specs / "datasets").glob("*.json")]
+    ):
         with suppress(DamagedError, FileNotFoundError):
             if b'"emulator"' in files.read_bytes(file) and file.parent.name not in names:
                 document = formats.object_in(file)
@@ -123,7 +137,10 @@ def restore(reference: str, workspace: Workspace) -> RunDirectory:
     entry = matches[-1]
     target = workspace.runs / entry.name
     if os.path.lexists(target):
-        raise QexpError(f"a run {entry.name} exists already; remove it first, and then restore {entry.path.name}")
+        raise QexpError(
+            f"a run {entry.name} exists already; remove it first, and then restore"
+            f" {entry.path.name}"
+        )
     try:
         if entry.path.is_symlink():
             _restore_link(entry, target, workspace)
@@ -133,7 +150,10 @@ def restore(reference: str, workspace: Workspace) -> RunDirectory:
         if error.errno in (errno.EEXIST, errno.ENOTEMPTY, errno.ENOTDIR):
             raise QexpError(f"a run {entry.name} exists already; remove it first") from error
         if not os.path.lexists(entry.path):
-            gone = f"{entry.path.name} is no longer in the trash: another process restored or deleted it"
+            gone = (
+                f"{entry.path.name} is no longer in the trash: another process restored or"
+                " deleted it"
+            )
             raise NotFoundError(gone) from error
         raise QexpError(f"cannot move {entry.path} to {target}: {error.strerror}") from error
     return RunDirectory(target)
@@ -167,7 +187,9 @@ def _names(reference: str, catalog: Catalog) -> list[str]:
     if "/" not in reference and is_pattern(reference):
         names = sorted(path.parent.name for path in runs.glob("*/run.json"))
         return matching(reference, filter(NAME.fullmatch, names))
-    if NAME.fullmatch(reference) and ((runs / reference).is_dir() or (runs / reference).is_symlink()):
+    if NAME.fullmatch(reference) and (
+        (runs / reference).is_dir() or (runs / reference).is_symlink()
+    ):
         return [reference]
     if NAME.fullmatch(reference):
         raise NotFoundError(_not_there(reference, catalog))
@@ -188,13 +210,17 @@ def _not_there(name: str, catalog: Catalog) -> str:
 
 
 def _discard(directory: RunDirectory, trash: Path) -> Trashed:
-    """Move a run, or the link to it, into the trash by renaming: even a crash leaves it in one place or the other."""
+    """Move a run, or the link to it, into the trash by renaming: even a crash leaves it in one
+    place or the other.
+    """
     since = datetime.now(UTC)
     target = trash / f"{directory.name}--{since.strftime(STAMP)}"
     try:
         directory.path.rename(target)
     except FileNotFoundError:
-        raise NotFoundError(f"{directory.path} no longer exists: another process removed it") from None
+        raise NotFoundError(
+            f"{directory.path} no longer exists: another process removed it"
+        ) from None
     except OSError as error:
         raise QexpError(f"cannot move {directory.path} to {trash}: {error.strerror}") from error
     return Trashed(target, directory.name, since)
@@ -202,9 +228,13 @@ def _discard(directory: RunDirectory, trash: Path) -> Trashed:
 
 def _restore_link(entry: Trashed, target: Path, workspace: Workspace) -> None:
     with locked(folder(workspace)):
-        link = entry.path.readlink()  # fails if another process removed it before this one had the lock
+        # fails if another process removed it before this one had the lock
+        link = entry.path.readlink()
         if not entry.data.is_dir():
-            raise DamagedError(f"{entry.path} is a link to {entry.data}, which does not exist; is that disk mounted?")
+            raise DamagedError(
+                f"{entry.path} is a link to {entry.data}, which does not exist; is that disk"
+                " mounted?"
+            )
         # Renaming would silently replace a link that another process creates meanwhile.
         target.symlink_to(link, target_is_directory=True)
         entry.path.unlink()
@@ -235,7 +265,9 @@ def half_purged(workspace: Workspace) -> list[Trashed]:
 
 
 def doomed(workspace: Workspace, age: timedelta | None = None) -> list[Trashed]:
-    """The entries that a purge deletes: those of an interrupted purge, and runs removed longer ago than `age`."""
+    """The entries that a purge deletes: those of an interrupted purge, and runs removed longer ago
+    than `age`.
+    """
     now = datetime.now(UTC)
     expired = [entry for entry in entries(workspace) if age is None or now - entry.since > age]
     return [*half_purged(workspace), *expired]
@@ -253,7 +285,9 @@ def purge_runs(condemned: Iterable[Trashed], workspace: Workspace) -> Purged:
         except FileNotFoundError:  # a link that was removed in the meantime
             purged.gone.append(entry.name)
         except OSError as error:
-            purged.problems.append(f"cannot delete {error.filename or entry.path}: {error.strerror}")
+            purged.problems.append(
+                f"cannot delete {error.filename or entry.path}: {error.strerror}"
+            )
         else:
             (purged.names if deleted else purged.gone).append(entry.name)
             purged.freed += size if deleted else 0
@@ -261,7 +295,9 @@ def purge_runs(condemned: Iterable[Trashed], workspace: Workspace) -> Purged:
 
 
 def _purge(entry: Trashed, workspace: Workspace) -> bool:
-    """Delete a run; False if it is no longer in the trash. If a restore runs too, the first to rename the run wins."""
+    """Delete a run; False if it is no longer in the trash. If a restore runs too, the first to
+    rename the run wins.
+    """
     condemned = entry.path.with_name(DOOMED + entry.path.name.removeprefix(DOOMED))
     if entry.path.is_symlink():
         return _purge_linked(entry, condemned, workspace)
@@ -291,9 +327,14 @@ def _purge_linked(entry: Trashed, condemned: Path, workspace: Workspace) -> bool
 
 def _require_no_run_inside(entry: Trashed, data: Path) -> None:
     if inner := runs_inside(data):
-        back = "" if entry.path.name.startswith(DOOMED) else f"bring it back with: qexp restore {entry.path.name}; "
+        back = (
+            ""
+            if entry.path.name.startswith(DOOMED)
+            else f"bring it back with: qexp restore {entry.path.name}; "
+        )
         raise QexpError(
-            f"{data} is not deleted: it holds other runs, {names_inside(inner, data)}; {back}move those out first"
+            f"{data} is not deleted: it holds other runs, {names_inside(inner, data)}; {back}move"
+            " those out first"
         )
 
 
@@ -305,9 +346,14 @@ def _require_own(entry: Trashed, workspace: Workspace) -> None:
     target, runs = data.resolve(), workspace.runs.resolve()
     for path in files_in(workspace.runs):
         if (path.is_symlink() or target.parent == runs) and files.real_path(path) == target:
-            raise QexpError(f"{data} is not deleted: it belongs to the run {path}; delete the link {entry.path}")
+            raise QexpError(
+                f"{data} is not deleted: it belongs to the run {path}; delete the link {entry.path}"
+            )
     if not (data / "run.json").is_file() and any(data.iterdir()):
-        raise QexpError(f"{data} is not deleted: it is not a run; check its contents, and delete the link {entry.path}")
+        raise QexpError(
+            f"{data} is not deleted: it is not a run; check its contents, and delete the link"
+            f" {entry.path}"
+        )
 
 
 def _delete(path: Path) -> None:
@@ -317,7 +363,9 @@ def _delete(path: Path) -> None:
 
 
 def _delete_record_last(data: Path) -> None:
-    """Delete a run's directory, its record last, so that an interrupted deletion is recognised by the next purge."""
+    """Delete a run's directory, its record last, so that an interrupted deletion is recognised by
+    the next purge.
+    """
     for path in files_in(data):
         if path.name == "run.json":
             continue

@@ -49,37 +49,61 @@ class Change:
     now: str | None
 
 
-def code_then_and_now(record: Record, then: dict[str, Any], today: dict[str, Any]) -> tuple[bool | None, str]:
-    """Whether this qexp has the source that made the run (None if unknown), and the answer in words."""
+def code_then_and_now(
+    record: Record, then: dict[str, Any], today: dict[str, Any]
+) -> tuple[bool | None, str]:
+    """Whether this qexp has the source that made the run (None if unknown), and the answer in
+    words.
+    """
     before, here = then.get("qexp") or {}, today.get("qexp") or provenance.own_code()
     if "source" not in before:
         commit = record.code.commit
         remark = f"; its workspace was at commit {commit[:12]}" if commit else ""
         return None, f"the run does not record which source of qexp made it{remark}"
     same = before["source"] == here["source"]
-    text = "exactly the source of qexp that made the run" if same else "not the source of qexp that made the run"
+    text = (
+        "exactly the source of qexp that made the run"
+        if same
+        else "not the source of qexp that made the run"
+    )
     commits = [before.get("commit"), here.get("commit")]
     if None in commits:
         return same, text
     short = [commit[:12] for commit in commits if commit]
     if short[0] == short[1]:
-        return same, f"{text}; commit {short[0]} then and now" + ("" if same else ", with other changes")
+        return same, f"{text}; commit {short[0]} then and now" + (
+            "" if same else ", with other changes"
+        )
     return same, f"{text}; commit {short[0]} then, {short[1]} now"
 
 
-def code_changes(directory: RunDirectory, again: RunDirectory, workspace: Workspace) -> Iterator[Change]:
+def code_changes(
+    directory: RunDirectory, again: RunDirectory, workspace: Workspace
+) -> Iterator[Change]:
     """Differences in the workspace's code, as far as the run recorded it."""
     then, today = directory.record().code, again.record().code
     yield from _change("commit of the workspace", then.commit, today.commit)
     for name in ("changes.diff", "qexp.diff"):
-        yield from _change(f"code/{name}", *(_short_hash(run.path / "code" / name) for run in (directory, again)))
+        yield from _change(
+            f"code/{name}", *(_short_hash(run.path / "code" / name) for run in (directory, again))
+        )
     untracked = [run.path / "code" / "untracked" for run in (directory, again)]
     hashes_then, hashes_now = (
-        {str(path.relative_to(folder)): _short_hash(path) for path in folder.rglob("*") if path.is_file()}
+        {
+            str(path.relative_to(folder)): _short_hash(path)
+            for path in folder.rglob("*")
+            if path.is_file()
+        }
         for folder in untracked
     )
-    differing = {name for name in {*hashes_then, *hashes_now} if hashes_then.get(name) != hashes_now.get(name)}
-    names = [", ".join(sorted(differing & set(hashes))) or None for hashes in (hashes_then, hashes_now)]
+    differing = {
+        name
+        for name in {*hashes_then, *hashes_now}
+        if hashes_then.get(name) != hashes_now.get(name)
+    }
+    names = [
+        ", ".join(sorted(differing & set(hashes))) or None for hashes in (hashes_then, hashes_now)
+    ]
     yield from _change("untracked files", *names)
     if directory.extensions.exists() or workspace.extensions.exists():
         hashes = [_short_hash(directory.extensions), _short_hash(workspace.extensions)]
@@ -92,7 +116,10 @@ def environment_changes(then: Mapping[str, Any], today: Mapping[str, Any]) -> It
         return
     for name, of_code in (("commit of qexp", "commit"), ("source of qexp", "source")):
         if then.get("qexp"):
-            yield from _change(name, *((environment.get("qexp") or {}).get(of_code) for environment in (then, today)))
+            yield from _change(
+                name,
+                *((environment.get("qexp") or {}).get(of_code) for environment in (then, today)),
+            )
     for name in BY_VALUE:
         if name in then:
             yield from _change(name.replace("_", " "), then[name], today.get(name))
@@ -105,7 +132,9 @@ def environment_changes(then: Mapping[str, Any], today: Mapping[str, Any]) -> It
 
 def _change(what: str, then: Any, today: Any) -> Iterator[Change]:
     if then != today:
-        words = [value if isinstance(value, str | None) else json.dumps(value) for value in (then, today)]
+        words = [
+            value if isinstance(value, str | None) else json.dumps(value) for value in (then, today)
+        ]
         yield Change(what, *words)
 
 
@@ -115,7 +144,9 @@ def _short_hash(path: Path) -> str | None:
 
 @dataclass(frozen=True)
 class Largest:
-    """The place of the largest difference between two sets of numbers; null if they cannot be compared."""
+    """The place of the largest difference between two sets of numbers; null if they cannot be
+    compared.
+    """
 
     where: str
     difference: float | None
@@ -126,14 +157,20 @@ def _content(file: Path) -> bytes | None:
 
 
 def first_difference(first: Path, second: Path) -> int | None:
-    """The first epoch whose lines in two metrics files differ or that is missing from one of them."""
-    lines = itertools.zip_longest(*((_content(path) or b"").splitlines() for path in (first, second)))
+    """The first epoch whose lines in two metrics files differ or that is missing from one of
+    them.
+    """
+    lines = itertools.zip_longest(
+        *((_content(path) or b"").splitlines() for path in (first, second))
+    )
     return next((epoch for epoch, (a, b) in enumerate(lines, start=1) if a != b), None)
 
 
 def largest_difference(then: Numbers, now: Numbers) -> Largest:
     """The result with the largest relative difference."""
-    then_by_path, now_by_path = ({path: x for path, x in leaves(results) if x != {}} for results in (then, now))
+    then_by_path, now_by_path = (
+        {path: x for path, x in leaves(results) if x != {}} for results in (then, now)
+    )
 
     def relative(path: str) -> float:
         x, y = then_by_path.get(path), now_by_path.get(path)
@@ -146,19 +183,34 @@ def largest_difference(then: Numbers, now: Numbers) -> Largest:
     return Largest(path, None if x is None or y is None else abs(x - y))
 
 
-# Verification of a finished run: it is repeated from its own directory elsewhere, and the outputs are compared.
+# Verification of a finished run: it is repeated from its own directory elsewhere, and the outputs
+# are compared.
 
 
 PRETRAINED = "checkpoints/pretrained.safetensors"
 
 KEPT = (
-    "name", "experience", "dataset", "model", "seed", "digest", "overrides", "parents", "lineage", "seen", "units",
-    "metrics", "caution", "stack",
-)  # fmt: skip
+    "name",
+    "experience",
+    "dataset",
+    "model",
+    "seed",
+    "digest",
+    "overrides",
+    "parents",
+    "lineage",
+    "seen",
+    "units",
+    "metrics",
+    "caution",
+    "stack",
+)
 """Fields that the repeated run's record takes over from the original."""
 
 OF_TODAY = ("CUDA_VISIBLE_DEVICES", "QEXP_CACHE", "QEXP_DATA")
-"""Variables that are taken from today: visible devices and data folders do not affect results and can change."""
+"""Variables that are taken from today: visible devices and data folders do not affect results and
+can change.
+"""
 
 SECONDS_BETWEEN_LOOKS = 0.2
 """At the epochs of the repeated run."""
@@ -197,10 +249,16 @@ class Verification:
     def parts(self) -> Iterator[Table | str]:
         """What is identical, and what has changed since."""
         if not self.error:
-            yield Table("", ["what", "then and now"], [[name, self._outcome(name)] for name in self.identical])
+            yield Table(
+                "",
+                ["what", "then and now"],
+                [[name, self._outcome(name)] for name in self.identical],
+            )
         yield f"code: {self.code}"
         if self.changes:
-            rows = [[change.what, _brief(change.then), _brief(change.now)] for change in self.changes]
+            rows = [
+                [change.what, _brief(change.then), _brief(change.now)] for change in self.changes
+            ]
             yield Table("what changed since", ["what", "then", "now"], rows)
         else:
             yield "packages, machine and settings: unchanged"
@@ -244,8 +302,14 @@ def verify(directory: RunDirectory, workspace: Workspace, options: VerifyOptions
         _copy_inputs(directory, again, record, workspace)
         settings = {THOROUGHLY: "1", **({} if keep else {canvas.DRAWING: "no"})}
         # The number of threads of the first run, which networks have from their own environment.
-        limit = ["--threads", str(then["threads"])] if then.get("threads") and not directory.weight_files() else []
-        error = _execute(again, device, {**_variables(then), **settings}, limit, options.display or Display())
+        limit = (
+            ["--threads", str(then["threads"])]
+            if then.get("threads") and not directory.weight_files()
+            else []
+        )
+        error = _execute(
+            again, device, {**_variables(then), **settings}, limit, options.display or Display()
+        )
         return _compare(directory, again, workspace, error)
 
 
@@ -278,15 +342,22 @@ def _require_whole(directory: RunDirectory, record: Record) -> None:
         raise QexpError(f"{name} is {state.words}, not done; only a finished run can be verified")
     if record.foreign_weights is not None:
         raise QexpError(
-            f"{name} cannot be repeated: its weights are those of {record.foreign_weights.file.name}, which another "
-            "program trained"
+            f"{name} cannot be repeated: its weights are those of"
+            f" {record.foreign_weights.file.name}, which another program trained"
         )
     directory.spec()  # that it is the one which was prepared
     pretrained = [PRETRAINED] if record.parents else []
     products = [file for of_one in _products(directory).values() for file in of_one]
-    gone = [file for file in ("spec.json", *products, *pretrained) if not (directory.path / file).is_file()]
+    gone = [
+        file
+        for file in ("spec.json", *products, *pretrained)
+        if not (directory.path / file).is_file()
+    ]
     if gone or not (record.results or directory.written_by_program()):
-        raise QexpError(f"{name} cannot be verified: {', '.join(gone) or 'results'} missing from {directory.path}")
+        raise QexpError(
+            f"{name} cannot be verified: {', '.join(gone) or 'results'} missing from"
+            f" {directory.path}"
+        )
     for file in products:
         if file.endswith(".safetensors"):
             try:
@@ -302,7 +373,9 @@ def _require_whole(directory: RunDirectory, record: Record) -> None:
 
 
 def _device(wanted: str | None, then: Mapping[str, Any]) -> str:
-    """The requested device, else the kind that the run used. Raises QexpError if this machine has none."""
+    """The requested device, else the kind that the run used. Raises QexpError if this machine has
+    none.
+    """
     used = then.get("device", "cpu")
     here = "auto" if used is None else "cuda"
     device = wanted or ("cpu" if used == "cpu" else here)
@@ -313,23 +386,38 @@ def _device(wanted: str | None, then: Mapping[str, Any]) -> str:
     try:
         device_of(device)
     except QexpError as refused:
-        hint = "" if wanted else f"\nthe run was made on {used}; the processor, with `device=cpu`, gives other bits"
+        hint = (
+            ""
+            if wanted
+            else f"\nthe run was made on {used}; the processor, with `device=cpu`, gives other bits"
+        )
         raise QexpError(f"{refused}{hint}") from None
     return device
 
 
 def _variables(then: Mapping[str, Any]) -> dict[str, str]:
-    """Environment variables for the repeated run: those that change results have their former values.
+    """Environment variables for the repeated run: those that change results have their former
+    values.
 
-    The number of threads follows from them on the same machine; on another one it is set explicitly.
+    The number of threads follows from them on the same machine; on another one it is set
+    explicitly.
     """
     left_out = provenance.VARIABLES.fullmatch
-    others = {name: value for name, value in os.environ.items() if not left_out(name) and name not in FINDING}
+    others = {
+        name: value
+        for name, value in os.environ.items()
+        if not left_out(name) and name not in FINDING
+    }
     settings, recorded = provenance.variables(), then.get("variables")
     if recorded is not None:
         today = {name: value for name, value in settings.items() if name in OF_TODAY}
-        settings = {**{name: value for name, value in recorded.items() if name not in OF_TODAY}, **today}
-    if then.get("threads") and (recorded is None or then.get("usable_cores") != provenance.usable_cores()):
+        settings = {
+            **{name: value for name, value in recorded.items() if name not in OF_TODAY},
+            **today,
+        }
+    if then.get("threads") and (
+        recorded is None or then.get("usable_cores") != provenance.usable_cores()
+    ):
         settings["OMP_NUM_THREADS"] = str(then["threads"])
     return {**others, **settings}
 
@@ -338,7 +426,9 @@ def _variables(then: Mapping[str, Any]) -> dict[str, str]:
 def _folder_for(name: str, keep: Path | None) -> Iterator[Path]:
     """The folder of the repeated run, deleted afterwards unless it is kept."""
     if keep is not None:
-        refusal = QexpError(f"`keep={keep}` exists and is not an empty folder; name a new or empty one")
+        refusal = QexpError(
+            f"`keep={keep}` exists and is not an empty folder; name a new or empty one"
+        )
         if keep.is_dir() and any(keep.iterdir()):  # such as an earlier repetition, which is a run
             raise refusal
         target_outside_of_runs(keep)
@@ -355,14 +445,17 @@ def _folder_for(name: str, keep: Path | None) -> Iterator[Path]:
         yield folder
 
 
-def _copy_inputs(directory: RunDirectory, again: RunDirectory, record: Record, workspace: Workspace) -> None:
+def _copy_inputs(
+    directory: RunDirectory, again: RunDirectory, record: Record, workspace: Workspace
+) -> None:
     """Copy spec, seed, extensions, initial weights and `seen.json` of the run, and nothing else."""
     with files.writing(f"to {again.path}"):
         code = keep_code(again.path, "", workspace)
         for file in ("spec.json", "code/extensions.py", PRETRAINED, provenance.SEEN):
             if (directory.path / file).is_file():
                 shutil.copyfile(directory.path / file, again.path / file)
-    trusted = record.imported and replace(record.imported, code_trusted=True)  # `require_trust` has checked that
+    # `require_trust` has checked that
+    trusted = record.imported and replace(record.imported, code_trusted=True)
     again.write(
         Record(
             **{key: getattr(record, key) for key in KEPT},
@@ -377,15 +470,32 @@ def _copy_inputs(directory: RunDirectory, again: RunDirectory, record: Record, w
 
 
 def _execute(
-    again: RunDirectory, device: str, variables: Mapping[str, str], options: Sequence[str], display: Display
+    again: RunDirectory,
+    device: str,
+    variables: Mapping[str, str],
+    options: Sequence[str],
+    display: Display,
 ) -> str | None:
-    """Train in a process of its own. Returns why it did not finish, else None. Raises InterruptedRunError."""
-    command = [sys.executable, "-m", "qexp", "execute", str(again.path), "--device", device, *options]
+    """Train in a process of its own. Returns why it did not finish, else None. Raises
+    InterruptedRunError.
+    """
+    command = [
+        sys.executable,
+        "-m",
+        "qexp",
+        "execute",
+        str(again.path),
+        "--device",
+        device,
+        *options,
+    ]
     display.start(again.name, again.record().epochs.of, 0)
     # What it prints is the progress, which the display shows.
     with (
         tempfile.TemporaryFile() as printed,
-        subprocess.Popen(command, env=dict(variables), stdout=subprocess.DEVNULL, stderr=printed) as process,
+        subprocess.Popen(
+            command, env=dict(variables), stdout=subprocess.DEVNULL, stderr=printed
+        ) as process,
     ):
         try:
             _follow(process, again, display)
@@ -420,17 +530,27 @@ def _follow(process: subprocess.Popen[bytes], again: RunDirectory, display: Disp
 
 
 def _by_place(written: Mapping[str, Any] | None) -> dict[str, Any] | None:
-    """Files of a program with those of its last attempt in one place, whatever the number of the attempt."""
+    """Files of a program with those of its last attempt in one place, whatever the number of the
+    attempt.
+    """
     if written is None:
         return None
-    return {re.sub(r"^attempts/\d+/", "attempts/", name): fingerprint for name, fingerprint in written.items()}
+    return {
+        re.sub(r"^attempts/\d+/", "attempts/", name): fingerprint
+        for name, fingerprint in written.items()
+    }
 
 
-def _compare(directory: RunDirectory, again: RunDirectory, workspace: Workspace, error: str | None) -> Verification:
+def _compare(
+    directory: RunDirectory, again: RunDirectory, workspace: Workspace, error: str | None
+) -> Verification:
     record, record_now = directory.record(), again.record()
     then, today = directory.environment(), again.environment()
     identical = {
-        name: all(_content(directory.path / file) == _content(again.path / file) is not None for file in products)
+        name: all(
+            _content(directory.path / file) == _content(again.path / file) is not None
+            for file in products
+        )
         for name, products in _products(directory).items()
     }
     if (written := directory.written_by_program()) is not None:

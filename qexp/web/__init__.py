@@ -1,1 +1,3 @@
-"""Runs in a browser and in notebooks: reports, pages of a workspace, and objects that show themselves."""
+"""Runs in a browser and in notebooks: reports, pages of a workspace, and objects that show
+themselves.
+"""

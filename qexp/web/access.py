@@ -1,4 +1,6 @@
-"""What a server shows to whom: the hosts and tokens it answers to, and no path outside of the workspace."""
+"""What a server shows to whom: the hosts and tokens it answers to, and no path outside of the
+workspace.
+"""
 
 from __future__ import annotations
 
@@ -23,25 +25,32 @@ class Access:
     """Under which names the server answers, below which path, and what it asks for."""
 
     names: frozenset[str]
-    """Names of hosts; addresses are always answered: a page of others can make its own name mean this machine (DNS
-    rebinding), but not an address."""
+    """Names of hosts; addresses are always answered: a page of others can make its own name mean
+    this machine (DNS rebinding), but not an address.
+    """
     prefix: str = ""
     """Path below which a proxy shows it, such as /qexp."""
     token: str | None = None
     """Needed for every request; None if no token is needed."""
 
     def answers_for(self, host: str) -> bool:
-        """Whether a `Host` header names this server. The port is not compared: a tunnel has another one."""
+        """Whether a `Host` header names this server. The port is not compared: a tunnel has another
+        one.
+        """
         name = host_name(host)
         return name in self.names or _address(name) is not None
 
     @property
     def cookie(self) -> str:
-        """The name of the cookie with the token; each server has its own, as the ports of a machine share cookies."""
+        """The name of the cookie with the token; each server has its own, as the ports of a machine
+        share cookies.
+        """
         return f"qexp_{hashlib.sha256((self.token or '').encode()).hexdigest()[:12]}"
 
     def knows(self, token: str | None) -> bool:
-        return self.token is None or (token is not None and secrets.compare_digest(token.encode(), self.token.encode()))
+        return self.token is None or (
+            token is not None and secrets.compare_digest(token.encode(), self.token.encode())
+        )
 
 
 def is_loopback(address: str) -> bool:
@@ -79,7 +88,8 @@ def require_inside(folder: Path, relative: str) -> Path:
     """A file below a folder; links on the way may not lead out of it. Raises NotFoundError."""
     steps = relative.split("/")
     if all(FOLDER.fullmatch(step) for step in steps):
-        with suppress(OSError, ValueError, RuntimeError):  # too long, in a circle, or not to be read
+        # too long, in a circle, or not to be read
+        with suppress(OSError, ValueError, RuntimeError):
             root, path = folder.resolve(strict=True), folder.joinpath(*steps).resolve(strict=True)
             if path.is_relative_to(root) and path.is_file():
                 return path
@@ -87,9 +97,14 @@ def require_inside(folder: Path, relative: str) -> Path:
 
 
 def require_no_way_out(folder: Path) -> None:
-    """A run may be a link to another disk, but what is in it may not lead elsewhere: its texts would be shown."""
+    """A run may be a link to another disk, but what is in it may not lead elsewhere: its texts
+    would be shown.
+    """
     root = os.path.realpath(folder)
     for parent, folders, names in os.walk(root):
         for path in (os.path.join(parent, name) for name in (*folders, *names)):  # noqa: PTH118 - there are many
             if os.path.islink(path) and not os.path.realpath(path).startswith(f"{root}{os.sep}"):  # noqa: PTH114
-                raise NotFoundError(f"{os.path.relpath(path, root)} is a link to something outside this run: not shown")
+                raise NotFoundError(
+                    f"{os.path.relpath(path, root)} is a link to something outside this run: not"
+                    " shown"
+                )

@@ -1,4 +1,6 @@
-"""The page of several runs: their results over seeds, what was swept, their curves, a table; and in notebooks."""
+"""The page of several runs: their results over seeds, what was swept, their curves, a table; and in
+notebooks.
+"""
 
 from __future__ import annotations
 
@@ -35,7 +37,15 @@ from qexp.metrics.intervals import LEVEL, Estimate, quantile, simultaneous
 from qexp.metrics.meaning import HIGHEST, UNKNOWN, Meaning, main_metric, number, printed
 from qexp.spec.experiences import ABSENT
 from qexp.store.record import State
-from qexp.web.drawings import MOST_COLOURS, Panel, Series, curves_of_runs, lines_of, matrices_of_runs, pictures_of_runs
+from qexp.web.drawings import (
+    MOST_COLOURS,
+    Panel,
+    Series,
+    curves_of_runs,
+    lines_of,
+    matrices_of_runs,
+    pictures_of_runs,
+)
 from qexp.web.html import Drawn, Titled, View, drawn, fields_of, picture
 from qexp.web.run_page import NAMED_RUNS
 
@@ -57,48 +67,77 @@ def some_of(names: Sequence[str], count: int) -> str:
 
 
 def short_names(comparison: SeedComparison) -> dict[str, str]:
-    """Group → its name without the words that all groups share; the first word alone of a single group."""
+    """Group → its name without the words that all groups share; the first word alone of a single
+    group.
+    """
     words = {name: name.split() for name in comparison.names}
     shared = set.intersection(*map(set, words.values()))
     if len(words) == 1:
         return {name: split[0] for name, split in words.items()}
-    return {name: " ".join(word for word in split if word not in shared) or name for name, split in words.items()}
+    return {
+        name: " ".join(word for word in split if word not in shared) or name
+        for name, split in words.items()
+    }
 
 
 def results_drawn(comparison: SeedComparison) -> Iterator[Drawn]:
-    """The mean and interval of each group, a drawing for each output's mean absolute error, or its first metric."""
+    """The mean and interval of each group, a drawing for each output's mean absolute error, or its
+    first metric.
+    """
     names, order = short_names(comparison), list[str]()
     for output in dict.fromkeys(row.output for row in comparison.results):
-        of_output = [row for row in comparison.results if row.output == output and row.estimate is not None]
+        of_output = [
+            row for row in comparison.results if row.output == output and row.estimate is not None
+        ]
         metric = main_metric(row.metric for row in of_output)
         rows = [row for row in of_output if row.metric == metric]
         if not rows:
             continue
         if not order:
-            validated = {group.name: group.mean("validation", output, metric or "") for group in comparison.groups}
+            validated = {
+                group.name: group.mean("validation", output, metric or "")
+                for group in comparison.groups
+            }
             sign = -1 if rows[0].meaning.best == HIGHEST else 1
-            rows.sort(key=lambda row: math.inf if (mean := validated[row.group]) is None else sign * mean)
+            rows.sort(
+                key=lambda row: math.inf if (mean := validated[row.group]) is None else sign * mean
+            )
             order = [row.group for row in rows]
-        rows.sort(key=lambda row: order.index(row.group) if row.group in order else len(order))  # one in all drawings
+        # one in all drawings
+        rows.sort(key=lambda row: order.index(row.group) if row.group in order else len(order))
         values = {
-            names[row.group]: OfSeeds(list(row.values.values()), row.estimate.mean, row.estimate.interval)
+            names[row.group]: OfSeeds(
+                list(row.values.values()), row.estimate.mean, row.estimate.interval
+            )
             for row in rows[:MOST_DRAWN]
             if row.estimate
         }
         unit = rows[0].unit
-        best = f", the best {MOST_DRAWN} of {len(rows)} groups by validation" if len(rows) > MOST_DRAWN else ""
+        best = (
+            f", the best {MOST_DRAWN} of {len(rows)} groups by validation"
+            if len(rows) > MOST_DRAWN
+            else ""
+        )
         counts = sorted({len(row.values) for row in rows})
-        seeds = f"{counts[0]} to {counts[-1]} seeds" if len(counts) > 1 else f"{counts[0]} seed{'s' * (counts[0] != 1)}"
+        seeds = (
+            f"{counts[0]} to {counts[-1]} seeds"
+            if len(counts) > 1
+            else f"{counts[0]} seed{'s' * (counts[0] != 1)}"
+        )
         mean = f"mean and {100 * LEVEL:.0f} % interval over {seeds}"
-        title = f"{measure(in_words(output), metric or '')} on the {comparison.part} part, {mean}{best}"
+        title = (
+            f"{measure(in_words(output), metric or '')} on the {comparison.part} part, {mean}{best}"
+        )
         words = "; ".join(
-            f"{name} {number_with_unit(printed(number(of_seeds.mean)), unit)}" for name, of_seeds in values.items()
+            f"{name} {number_with_unit(printed(number(of_seeds.mean)), unit)}"
+            for name, of_seeds in values.items()
         )
         axis = label(measure(output, metric or ""), typeset(unit))
         yield drawn(title, partial(values_in_rows, values, axis), f"{title}: {words}")
 
 
-# The learning curves of a comparison; the page draws each run in the colour of its group, and means of groups.
+# The learning curves of a comparison; the page draws each run in the colour of its group, and means
+# of groups.
 
 
 MOST_CURVES = 120
@@ -112,17 +151,28 @@ def curves_of_groups(runs: Sequence[ComparedRun], comparison: SeedComparison) ->
     folds = {run.name: list(lines_of(run.directory).values()) for run in runs}
     seconds = {run.name: run.summary["seconds"] for run in runs}
     epochs = {name: sum(map(len, of_run)) for name, of_run in folds.items()}
-    paces = {name: seconds[name] / count if seconds[name] and count else None for name, count in epochs.items()}
+    paces = {
+        name: seconds[name] / count if seconds[name] and count else None
+        for name, count in epochs.items()
+    }
 
     def paced(series: Series, several: bool) -> Series:
-        words = f"{series.words}, median of {len(folds[series.run])} folds" if series.band else series.words
-        return replace(series, words=words, band=None if several else series.band, pace=paces[series.run])
+        words = (
+            f"{series.words}, median of {len(folds[series.run])} folds"
+            if series.band
+            else series.words
+        )
+        return replace(
+            series, words=words, band=None if several else series.band, pace=paces[series.run]
+        )
 
     panels = []
     for panel in curves_of_runs(folds, comparison.units, all_metrics=True):
         several = len({series.run for series in panel.series}) > MOST_COLOURS
         validated = [series for series in panel.series if not series.dashed] if several else []
-        panels.append(replace(panel, series=[paced(series, several) for series in validated or panel.series]))
+        panels.append(
+            replace(panel, series=[paced(series, several) for series in validated or panel.series])
+        )
     return panels
 
 
@@ -132,7 +182,8 @@ def thinned(runs: Sequence[ComparedRun]) -> Sequence[ComparedRun]:
     return runs[:: max(-(-len(runs) // MOST_CURVES), -(-files // MOST_FILES), 1)]
 
 
-# Differences of the groups of a comparison from one of them that a reader chooses, seed by seed if seeds are common.
+# Differences of the groups of a comparison from one of them that a reader chooses, seed by seed if
+# seeds are common.
 
 
 @dataclass(frozen=True)
@@ -141,8 +192,8 @@ class PairedMetric:
 
     least     the least possible value; −∞ without one, which is null in JSON
     together  number of seeds → quantile for intervals that hold for so many comparisons at once
-    unpaired  `FIRST SECOND` → the difference of the means of groups without two common seeds, its interval, and that
-              for so many comparisons at once
+    unpaired  `FIRST SECOND` → the difference of the means of groups without two common seeds, its
+              interval, and that for so many comparisons at once
     """
 
     words: str
@@ -176,11 +227,12 @@ class Paired:
 
 
 def paired(comparison: SeedComparison) -> Paired | None:
-    """The values of each seed, their mean with its interval, and the quantiles that intervals of differences need; None
-    without a metric.
+    """The values of each seed, their mean with its interval, and the quantiles that intervals of
+    differences need; None without a metric.
 
-    Intervals that hold for m comparisons at once have a level of 1 − (1 − LEVEL) / m each (Bonferroni; Dunn 1961, J.
-    Am. Stat. Assoc. 56, 52-64): as in `compare`, for all of a metric, of every two groups and of all outputs.
+    Intervals that hold for m comparisons at once have a level of 1 − (1 − LEVEL) / m each
+    (Bonferroni; Dunn 1961, J. Am. Stat. Assoc. 56, 52-64): as in `compare`, for all of a metric, of
+    every two groups and of all outputs.
     """
     rows: dict[tuple[str, str], dict[str, GroupRow]] = {}
     for row in comparison.results:
@@ -198,7 +250,9 @@ def paired(comparison: SeedComparison) -> Paired | None:
             difference = None if by_seed else unpaired_difference(of_first, of_second)
             if difference is not None:
                 apart[output, metric][f"{one} {other}"] = difference
-            at_once[metric] += difference is not None or (by_seed and bool(of_first.values.keys() & of_second.values))
+            at_once[metric] += difference is not None or (
+                by_seed and bool(of_first.values.keys() & of_second.values)
+            )
     most = max(len(group.counted) for group in comparison.groups)
 
     def quantiles(comparisons: int) -> dict[int, float]:
@@ -208,7 +262,9 @@ def paired(comparison: SeedComparison) -> Paired | None:
     for (output, metric), by_group in rows.items():
         row = next(iter(by_group.values()))
         intervals = {name: of.estimate.interval for name, of in by_group.items() if of.estimate}
-        lowest = min((value for of in by_group.values() for value in of.values.values()), default=0.0)
+        lowest = min(
+            (value for of in by_group.values() for value in of.values.values()), default=0.0
+        )
         metrics.append(
             PairedMetric(
                 words=measure(in_words(output), metric_in_words(metric)),
@@ -222,14 +278,25 @@ def paired(comparison: SeedComparison) -> Paired | None:
                 comparisons=at_once[metric],
                 together=quantiles(max(at_once[metric], 1)),
                 unpaired={
-                    pair: (difference.mean, difference.interval, simultaneous(difference, at_once[metric]).interval)
+                    pair: (
+                        difference.mean,
+                        difference.interval,
+                        simultaneous(difference, at_once[metric]).interval,
+                    )
                     for pair, difference in apart[output, metric].items()
                 },
             )
         )
     changes = [len(group.runs[0].summary["overrides"]) for group in comparison.groups]
     base = changes.index(min(changes)) if changes.count(min(changes)) == 1 else None
-    return Paired(list(short_names(comparison).values()), base, samples, metrics, quantiles(1), round(100 * LEVEL))
+    return Paired(
+        list(short_names(comparison).values()),
+        base,
+        samples,
+        metrics,
+        quantiles(1),
+        round(100 * LEVEL),
+    )
 
 
 # A table of runs with the keys in which they differ and their results, and the same for drawings.
@@ -258,12 +325,17 @@ class Column:
     """Its name as it is typed, if that is not in `words`."""
 
     def cells(self) -> list[str]:
-        return [number(value, self.meaning) if isinstance(value, float) else value or "" for value in self.values]
+        return [
+            number(value, self.meaning) if isinstance(value, float) else value or ""
+            for value in self.values
+        ]
 
 
 def columns(runs: Sequence[ComparedRun], comparison: SeedComparison) -> list[Column]:
     """Seeds, the keys in which the groups differ, and the results on the compared part."""
-    groups = {run.name: index for index, group in enumerate(comparison.groups) for run in group.runs}
+    groups = {
+        run.name: index for index, group in enumerate(comparison.groups) for run in group.runs
+    }
     columns_of_runs = [Column("seed", [float(run.seed) for run in runs], key=True)]
     specs = compare.differing_specs(comparison)
     for path, *texts in (specs.rows if specs else [])[:MOST_KEYS]:
@@ -271,15 +343,23 @@ def columns(runs: Sequence[ComparedRun], comparison: SeedComparison) -> list[Col
         numeric = all(isinstance(value, float) for value in values)
         if not numeric:
             values = [text.strip('"') for text in texts]
-        columns_of_runs.append(Column(path, [values[groups[run.name]] for run in runs], key=True, numeric=numeric))
+        columns_of_runs.append(
+            Column(path, [values[groups[run.name]] for run in runs], key=True, numeric=numeric)
+        )
     done = [run.numbers if State(run.summary["state"]) is State.DONE else {} for run in runs]
     for output, metric in dict.fromkeys((row.output, row.metric) for row in comparison.results):
-        row = next(row for row in comparison.results if (row.output, row.metric) == (output, metric))
+        row = next(
+            row for row in comparison.results if (row.output, row.metric) == (output, metric)
+        )
         numbers = [of_run.get(output, {}).get(metric) for of_run in done]
         values = [None if value is None else float(value) for value in numbers]
-        main = metric == main_metric(row.metric for row in comparison.results if row.output == output)
+        main = metric == main_metric(
+            row.metric for row in comparison.results if row.output == output
+        )
         words = measure(in_words(output), metric_in_words(metric))
-        columns_of_runs.append(Column(words, values, False, row.unit, row.meaning, main, raw=f"{output}.{metric}"))
+        columns_of_runs.append(
+            Column(words, values, False, row.unit, row.meaning, main, raw=f"{output}.{metric}")
+        )
     return columns_of_runs
 
 
@@ -288,34 +368,46 @@ def _value(text: str) -> Value:
     try:
         read = json.loads(text)
         value = float(read) if is_number(read) else math.nan
-    except (ValueError, OverflowError, RecursionError):  # a text may have hundreds of digits, or of brackets
+    except (
+        ValueError,
+        OverflowError,
+        RecursionError,
+    ):  # a text may have hundreds of digits, or of brackets
         return text
     return value if math.isfinite(value) else text
 
 
 @dataclass(frozen=True)
 class Grouping:
-    """The groups of a page, the number of each run's, and keys by which they can be joined, with the value of each."""
+    """The groups of a page, the number of each run's, and keys by which they can be joined, with
+    the value of each.
+    """
 
     names: Sequence[str]
     runs: Mapping[str, int]
     keys: Mapping[str, Sequence[Value]]
 
 
-def grouping(runs: Sequence[ComparedRun], comparison: SeedComparison, of_runs: Sequence[Column]) -> Grouping:
+def grouping(
+    runs: Sequence[ComparedRun], comparison: SeedComparison, of_runs: Sequence[Column]
+) -> Grouping:
     at = {run.name: index for index, run in enumerate(runs)}
     first = [at[group.runs[0].name] for group in comparison.groups]
     keys = [column for column in of_runs if column.key and column.words != "seed"]
     return Grouping(
         names=list(short_names(comparison).values()),
-        runs={run.name: index for index, group in enumerate(comparison.groups) for run in group.runs},
+        runs={
+            run.name: index for index, group in enumerate(comparison.groups) for run in group.runs
+        },
         keys={column.words: [column.values[index] for index in first] for column in keys},
     )
 
 
 @dataclass(frozen=True)
 class Sweep:
-    """What is drawn of a sweep: two values of each run against each other, and all of them as parallel lines."""
+    """What is drawn of a sweep: two values of each run against each other, and all of them as
+    parallel lines.
+    """
 
     runs: Sequence[str]
     columns: Sequence[Column]
@@ -323,7 +415,11 @@ class Sweep:
 
 
 def sweep(runs: Sequence[ComparedRun], of_runs: Sequence[Column]) -> Sweep:
-    varying = [column for column in of_runs if len({value for value in column.values if value is not None}) > 1]
+    varying = [
+        column
+        for column in of_runs
+        if len({value for value in column.values if value is not None}) > 1
+    ]
     return Sweep([run.name for run in runs], varying)
 
 
@@ -333,11 +429,14 @@ def comparison_page(
     """What the template `comparison.html` needs.
 
     in_a_file  whether pictures must be in the page, and not on a server
-    notices    what a reader must know besides the cautions of the runs, such as which runs cannot be read
+    notices    what a reader must know besides the cautions of the runs, such as which runs cannot
+               be read
     """
     groups = seed_groups(runs)
     done = any(group.counted for group in groups)
-    comparison = compare_across_seeds(groups) if done and len(groups) <= 2 else results_across_seeds(groups)
+    comparison = (
+        compare_across_seeds(groups) if done and len(groups) <= 2 else results_across_seeds(groups)
+    )
     of_runs, drawn_runs = columns(runs, comparison), thinned(runs)
     return {
         "title": title,
@@ -350,14 +449,20 @@ def comparison_page(
         "grouping": grouping(runs, comparison, of_runs),
         "results": compare.results_of_groups(comparison) if comparison.results else None,
         "calibrations": compare.calibrations_of_groups(comparison),
-        "pairs": [compare.differences_of(pair, comparison) for pair in comparison.pairs if pair.rows],
+        "pairs": [
+            compare.differences_of(pair, comparison) for pair in comparison.pairs if pair.rows
+        ],
         "remarks": compare.remarks(comparison) if done else [],
         "paired": paired(comparison),
         "sweep": sweep(runs, of_runs),
         "curves": curves_of_groups(drawn_runs, comparison),
         "shown_curves": len(drawn_runs),
-        "matrices": matrices_of_runs([(run.directory, at) for at, group in enumerate(groups) for run in group.runs]),
-        "pictures": pictures_of_runs([run.directory for group in groups for run in group.runs], in_a_file),
+        "matrices": matrices_of_runs(
+            [(run.directory, at) for at, group in enumerate(groups) for run in group.runs]
+        ),
+        "pictures": pictures_of_runs(
+            [run.directory for group in groups for run in group.runs], in_a_file
+        ),
         "table": _table(runs, of_runs),
         "commands": [_command(group.runs) for group in groups],
     }
@@ -370,12 +475,15 @@ def _not_done(runs: Sequence[ComparedRun], *, unfinished: bool) -> list[str]:
         state = State(run.summary["state"])
         if state is not State.DONE and state.unfinished == unfinished:
             by_state.setdefault(state.words, []).append(run.name)
-    return [f"{words}, and not counted: {some_of(names, len(runs))}" for words, names in by_state.items()]
+    return [
+        f"{words}, and not counted: {some_of(names, len(runs))}"
+        for words, names in by_state.items()
+    ]
 
 
 def _specs(comparison: SeedComparison) -> Table | None:
-    """The differing keys, and what is inside of models that differ; a row for each group where that makes the smaller
-    table.
+    """The differing keys, and what is inside of models that differ; a row for each group where that
+    makes the smaller table.
     """
     table = compare.differing_specs(comparison)
     if table is None:
@@ -395,16 +503,36 @@ def _table(runs: Sequence[ComparedRun], of_runs: Sequence[Column]) -> Table:
     cells = [column.cells() for column in of_runs]
     rows = []
     for index, run in enumerate(runs):
-        remarks_on_run = [run.summary["caution"], ", ".join(run.summary["tags"]), run.summary["note"]]
-        rows.append([run.name, State(run.summary["state"]).words, *(of[index] for of in cells), *remarks_on_run])
-    indices = [index for index in range(len(titles)) if index <= 1 or any(row[index] for row in rows)]
+        remarks_on_run = [
+            run.summary["caution"],
+            ", ".join(run.summary["tags"]),
+            run.summary["note"],
+        ]
+        rows.append(
+            [
+                run.name,
+                State(run.summary["state"]).words,
+                *(of[index] for of in cells),
+                *remarks_on_run,
+            ]
+        )
+    indices = [
+        index for index in range(len(titles)) if index <= 1 or any(row[index] for row in rows)
+    ]
     numeric = frozenset(name for name, column in zip(names, of_runs, strict=True) if column.numeric)
-    return Table("", [titles[index] for index in indices], [[row[index] for index in indices] for row in rows], numeric)
+    return Table(
+        "",
+        [titles[index] for index in indices],
+        [[row[index] for index in indices] for row in rows],
+        numeric,
+    )
 
 
 def _in_words(value: str) -> str:
     """A value of a spec, as JSON, for readers."""
-    return {ABSENT: "not set", "true": "yes", "false": "no", "null": "none"}.get(value, value.strip('"'))
+    return {ABSENT: "not set", "true": "yes", "false": "no", "null": "none"}.get(
+        value, value.strip('"')
+    )
 
 
 def _inside_of_models(comparison: SeedComparison) -> list[list[str]]:
@@ -420,11 +548,16 @@ def _inside_of_models(comparison: SeedComparison) -> list[list[str]]:
 
 
 def layers_in_words(model: Mapping[str, Any]) -> str:
-    """The operations of a model with their sizes: `convolution (conv 8), dense (denses 128, 128, 64)`."""
+    """The operations of a model with their sizes: `convolution (conv 8), dense (denses 128, 128,
+    64)`.
+    """
     words = []
     for name, operation in model.get("operations", {}).items():
         parameters = operation.get("parameters", {})
-        sizes = next((parameters[key] for key in ("filters", "units", "pool_size") if parameters.get(key)), "")
+        sizes = next(
+            (parameters[key] for key in ("filters", "units", "pool_size") if parameters.get(key)),
+            "",
+        )
         written = ", ".join(map(str, sizes)) if isinstance(sizes, list) else str(sizes)
         words.append(f"{name} ({operation.get('module', '')} {written}".rstrip() + ")")
     return ", ".join(words)
@@ -459,7 +592,9 @@ class ShownComparison(Titled, compare.Comparison):
     def view(self) -> View:
         first, *further = reversed(compare.tables(self))
         parts: list[Table | Drawn | str] = [first, *compare.remarks(self), *further]
-        return View(f"Comparison of {len(self.names)} runs", parts=parts, more=_pictures(self.figures))
+        return View(
+            f"Comparison of {len(self.names)} runs", parts=parts, more=_pictures(self.figures)
+        )
 
 
 class ShownSeedComparison(Titled, SeedComparison):
@@ -496,7 +631,9 @@ def _pictures(figures: Sequence[Path]) -> dict[str, Sequence[Table | Drawn | str
     return {"pictures": pictures} if pictures else {}
 
 
-def compared(comparison: compare.Comparison | SeedComparison) -> ShownComparison | ShownSeedComparison:
+def compared(
+    comparison: compare.Comparison | SeedComparison,
+) -> ShownComparison | ShownSeedComparison:
     if isinstance(comparison, compare.Comparison):
         return ShownComparison(**fields_of(comparison))
     return ShownSeedComparison(**fields_of(comparison))

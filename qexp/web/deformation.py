@@ -1,4 +1,6 @@
-"""Observations, inversions and posteriors that show themselves in notebooks and terminals: their tables and maps."""
+"""Observations, inversions and posteriors that show themselves in notebooks and terminals: their
+tables and maps.
+"""
 
 from __future__ import annotations
 
@@ -37,17 +39,31 @@ class ShownObserved(Shown, Observed):
         count, observation = len(self.tracks), self.observation
         title = f"Observation of {count} track{'s' * (count != 1)}"
         image = drawn(
-            "map", lambda: draw_tracks(observation, title), f"map of {', '.join(track.name for track in self.tracks)}"
+            "map",
+            lambda: draw_tracks(observation, title),
+            f"map of {', '.join(track.name for track in self.tracks)}",
         )
         written = [f"written: {path}" for path in self.files]
         estimates = self.estimates
-        noise = [drawn("semivariograms", lambda: draw_semivariograms(estimates, "Semivariograms without the signal"))]
+        noise = [
+            drawn(
+                "semivariograms",
+                lambda: draw_semivariograms(estimates, "Semivariograms without the signal"),
+            )
+        ]
         parts: list[Table | Drawn | str] = [*tables_of_tracks(self.tracks), *written, image]
-        return View(title, cautions=self.warnings, parts=parts, more={"estimated noise": noise} if estimates else {})
+        return View(
+            title,
+            cautions=self.warnings,
+            parts=parts,
+            more={"estimated noise": noise} if estimates else {},
+        )
 
 
 class ShownPosterior(Shown, SourcePosterior):
-    """The posterior of the sources of an observation, with its intervals and draws, and the best fit among these."""
+    """The posterior of the sources of an observation, with its intervals and draws, and the best
+    fit among these.
+    """
 
     fitted: Mapping[str, tuple[float, str]]
     __str__ = Shown.text
@@ -57,23 +73,34 @@ class ShownPosterior(Shown, SourcePosterior):
         return corner_of(self, "Posterior", self.fitted)
 
     def summary(self, level: float = 0.9) -> pandas.DataFrame:
-        """As that of `run.posterior`: mean, standard deviation, median and central interval of each parameter."""
+        """As that of `run.posterior`: mean, standard deviation, median and central interval of each
+        parameter.
+        """
         from qexp.web.notebook import Posterior
 
         columns = zip(self.parameters.items(), np.moveaxis(self.draws, -1, 0), strict=True)
         return Posterior(
-            {name: (("chain", "draw"), draws, {"units": about.unit}) for (name, about), draws in columns}
+            {
+                name: (("chain", "draw"), draws, {"units": about.unit})
+                for (name, about), draws in columns
+            }
         ).summary(level)
 
     def view(self) -> View:
         words = f"draws of {', '.join(self.parameters)}"
         image = drawn("draws", self.corner, words)
         title = f"Posterior: {len(self.all):,} draws"
-        return View(title, cautions=self.remarks, parts=[table_of_posterior(self), sampling_words(self), image])
+        return View(
+            title,
+            cautions=self.remarks,
+            parts=[table_of_posterior(self), sampling_words(self), image],
+        )
 
 
 class ShownInversion(Titled, Inversion):
-    """The estimated sources of an observation, with the tables that `qexp invert` prints, and its maps."""
+    """The estimated sources of an observation, with the tables that `qexp invert` prints, and its
+    maps.
+    """
 
     posterior: ShownPosterior | None
 

@@ -1,4 +1,6 @@
-"""Pieces of HTML for pages and notebooks: tables, lists, notices and images. They know nothing of runs."""
+"""Pieces of HTML for pages and notebooks: tables, lists, notices and images. They know nothing of
+runs.
+"""
 
 from __future__ import annotations
 
@@ -30,10 +32,13 @@ if TYPE_CHECKING:
 class Drawn:
     title: str
     draw: Callable[[], Markup]
-    """Makes the image, for pages and notebooks alone: terminals show none, and do not wait for it."""
+    """Makes the image, for pages and notebooks alone: terminals show none, and do not wait for
+    it.
+    """
 
 
-# HTML made from templates: all text in it is escaped, and a name that a template does not know is an error.
+# HTML made from templates: all text in it is escaped, and a name that a template does not know is
+# an error.
 
 
 @cache
@@ -41,21 +46,30 @@ def environment(*folders: str) -> Environment:
     """The templates of pages and notebooks; before them those of folders below theirs."""
     from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
 
-    loader = ChoiceLoader([PackageLoader("qexp.web", f"templates/{folder}") for folder in (*folders, "")])
+    loader = ChoiceLoader(
+        [PackageLoader("qexp.web", f"templates/{folder}") for folder in (*folders, "")]
+    )
     templates = Environment(
-        loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+        loader=loader,
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
     )
     templates.filters.update(data=data, breakable=breakable, for_readers=for_readers, prose=prose)
     return templates
 
 
 def breakable(text: str) -> Markup:
-    """A long name with places where a line may end: after its underscores, before its points, and not in a unit."""
+    """A long name with places where a line may end: after its underscores, before its points, and
+    not in a unit.
+    """
     words = re.sub(r"\([^()]*\)", lambda unit: unit[0].replace(" ", "\u00a0"), text)
     return Markup(str(escape(words)).replace("_", "_<wbr>").replace(".", "<wbr>."))
 
 
-# Tables for readers: names in words, numbers below each other, with what a file of the table has instead.
+# Tables for readers: names in words, numbers below each other, with what a file of the table has
+# instead.
 
 
 @dataclass(frozen=True)
@@ -72,19 +86,30 @@ class ColumnForReaders:
     cells: Sequence[Cell]
 
 
-_OF_METRIC = re.compile(r"(?:results\.)?(?:(test|validation|train)[. ])?(?:(\S+)[. ])?(\w+)( \(.*\))?")
+_OF_METRIC = re.compile(
+    r"(?:results\.)?(?:(test|validation|train)[. ])?(?:(\S+)[. ])?(\w+)( \(.*\))?"
+)
 
 
 _KEY = re.compile(r"\w+(\.\w+)+")
 
 
 def heading(title: str) -> str:
-    """The title of a column for readers: `test volume change MAE (10⁶ m³)` for `test.delta_volume.mae (10⁶ m³)`."""
+    """The title of a column for readers: `test volume change MAE (10⁶ m³)` for
+    `test.delta_volume.mae (10⁶ m³)`.
+    """
     match = _OF_METRIC.fullmatch(title)
-    if match is None or match[3] not in METRICS or ".parameters." in title or ".operations." in title:
+    if (
+        match is None
+        or match[3] not in METRICS
+        or ".parameters." in title
+        or ".operations." in title
+    ):
         return key_in_words(title) if _KEY.fullmatch(title) else title
     part, output, metric, unit = match.groups()
-    words = measure(in_words(output), metric_in_words(metric)) if output else metric_in_words(metric)
+    words = (
+        measure(in_words(output), metric_in_words(metric)) if output else metric_in_words(metric)
+    )
     return f"{part or ''} {words}{unit or ''}".strip()
 
 
@@ -95,11 +120,15 @@ OUTPUT = "output"
 """Title of the column of outputs; that of metrics has the word metric in it."""
 
 UNIT = "unit"
-"""Title of a column that is not shown: the unit stands behind the metric of its row, or behind the output."""
+"""Title of a column that is not shown: the unit stands behind the metric of its row, or behind the
+output.
+"""
 
 
 def for_readers(table: Table) -> list[ColumnForReaders]:
-    """The columns of a table. The names of outputs and metrics are in words; those of files, runs and keys stay."""
+    """The columns of a table. The names of outputs and metrics are in words; those of files, runs
+    and keys stay.
+    """
     columns, titles = [], list(table.columns)
     units = [row[titles.index(UNIT)] for row in table.rows] if UNIT in titles else []
     of_metrics = next((title for title in titles if re.search(r"\bmetric\b", title)), None)
@@ -117,11 +146,22 @@ def for_readers(table: Table) -> list[ColumnForReaders]:
             write = key_in_words
         texts = aligned(cells) if numeric else [write(cell) for cell in cells]
         if title == with_unit and units:
-            texts = [f"{text} ({unit})" if unit else text for text, unit in zip(texts, units, strict=True)]
-        raw = [" ".join(map(_in_full, cell.values)) if isinstance(cell, Numbers) else cell for cell in cells]
-        pairs = [Cell(text, "" if other == text else other) for text, other in zip(texts, raw, strict=True)]
+            texts = [
+                f"{text} ({unit})" if unit else text
+                for text, unit in zip(texts, units, strict=True)
+            ]
+        raw = [
+            " ".join(map(_in_full, cell.values)) if isinstance(cell, Numbers) else cell
+            for cell in cells
+        ]
+        pairs = [
+            Cell(text, "" if other == text else other)
+            for text, other in zip(texts, raw, strict=True)
+        ]
         words = heading(title)
-        columns.append(ColumnForReaders(Cell(words, title if words != title else ""), numeric, pairs))
+        columns.append(
+            ColumnForReaders(Cell(words, title if words != title else ""), numeric, pairs)
+        )
     return columns
 
 
@@ -147,7 +187,9 @@ def _markdown() -> MarkdownIt:
 
 
 def prose(text: str) -> Markup:
-    """Plain text or simple Markdown, escaped: paragraphs, headings, lists, tables, emphasis, code and links."""
+    """Plain text or simple Markdown, escaped: paragraphs, headings, lists, tables, emphasis, code
+    and links.
+    """
     tokens = _markdown().parse(cleaned(text))
     for token in tokens:
         token.attrs.pop("style", None)  # which the policy of a page forbids
@@ -156,7 +198,9 @@ def prose(text: str) -> Markup:
 
 
 def data(value: Any) -> Markup:
-    """A value as JSON inside a `<script type="application/json">`, where no text of it can end the script."""
+    """A value as JSON inside a `<script type="application/json">`, where no text of it can end the
+    script.
+    """
     from jinja2.utils import htmlsafe_json_dumps
 
     options = orjson.OPT_SERIALIZE_NUMPY | orjson.OPT_NON_STR_KEYS
@@ -172,7 +216,8 @@ def picture(title: str, file: Path) -> Drawn:
 
 
 def drawn(title: str, figure: Callable[[], Figure], words: str = "") -> Drawn:
-    """A figure of matplotlib. It is an image of its own, so that a page's policy and other figures do not touch it.
+    """A figure of matplotlib. It is an image of its own, so that a page's policy and other figures
+    do not touch it.
 
     words  what it shows, for those who do not see it; its title if left out
     """
@@ -214,7 +259,8 @@ class View:
 def html(view: View) -> str:
     """A view for a notebook, with its own style and without scripts. All text in it is escaped.
 
-    Notebooks that are not trusted lose styles and SVG: what matters is seen without a style, and drawings are images.
+    Notebooks that are not trusted lose styles and SVG: what matters is seen without a style, and
+    drawings are images.
     """
     return environment().get_template("notebook.html").render(view=view)
 
@@ -230,7 +276,9 @@ def plain_text(content: RenderableType, width: int) -> str:
 
 
 class Shown:
-    """An object with a view. Notebooks and terminals that know rich or IPython ask it to show itself."""
+    """An object with a view. Notebooks and terminals that know rich or IPython ask it to show
+    itself.
+    """
 
     def __init_subclass__(cls) -> None:
         # IPython asks the first class that has this or a `__repr__` of its own.
@@ -259,7 +307,9 @@ class Shown:
         from rich.text import Text
 
         view = self.text_view()
-        lines: list[RenderableType] = [Text(f"{in_one_line(view.title)}  {view.state}".rstrip(), style="bold")]
+        lines: list[RenderableType] = [
+            Text(f"{in_one_line(view.title)}  {view.state}".rstrip(), style="bold")
+        ]
         lines += [Text(cleaned(text), style="yellow") for text in view.cautions]
         lines += [Text(cleaned(view.error), style="red")] if view.error else []
         for part in view.parts:
@@ -284,9 +334,14 @@ class Pictures(Titled, list[Path]):
     """Paths of pictures. A notebook shows those that are PNG files."""
 
     def view(self) -> View:
-        pictures = [picture(path.stem.replace("_", " "), path) for path in self if path.suffix == ".png"]
+        pictures = [
+            picture(path.stem.replace("_", " "), path) for path in self if path.suffix == ".png"
+        ]
         title = f"{len(self)} picture{'s' * (len(self) != 1)}"
-        return View(title, parts=[*pictures, Table("", ["file"], [[str(path)] for path in self])] if self else [])
+        return View(
+            title,
+            parts=[*pictures, Table("", ["file"], [[str(path)] for path in self])] if self else [],
+        )
 
 
 def fields_of(instance: Any) -> dict[str, Any]:

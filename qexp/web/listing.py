@@ -1,4 +1,6 @@
-"""Lists of runs, specs and epochs that show themselves in notebooks and terminals, and become data frames."""
+"""Lists of runs, specs and epochs that show themselves in notebooks and terminals, and become data
+frames.
+"""
 
 from __future__ import annotations
 
@@ -24,7 +26,12 @@ MOST_SHOWN = 40
 class Listing(Titled, list[Summary]):
     """A list of runs, specs or epochs, a dictionary each, that shows itself as a table."""
 
-    def __init__(self, rows: Iterable[Summary], what: str, columns: Callable[[Sequence[Summary]], list[Column]]):
+    def __init__(
+        self,
+        rows: Iterable[Summary],
+        what: str,
+        columns: Callable[[Sequence[Summary]], list[Column]],
+    ):
         super().__init__(rows)
         self._what, self._columns = what, columns
 
@@ -42,16 +49,18 @@ class Listing(Titled, list[Summary]):
         return Listing(rows, self._what, self._columns) if isinstance(rows, list) else rows
 
     def to_pandas(self) -> pandas.DataFrame:
-        """A data frame with a column for each value; dots lead into results: `frame["results.test.depth.mae"]`.
-        Runs have one more for each key that they override differently: `frame["learning_rate"]`, and
-        `frame["spec.epochs"]` as `epochs` is a field.
+        """A data frame with a column for each value; dots lead into results:
+        `frame["results.test.depth.mae"]`. Runs have one more for each key that they override
+        differently: `frame["learning_rate"]`, and `frame["spec.epochs"]` as `epochs` is a field.
 
         Raises QexpError if pandas is not installed, which qexp itself does not need.
         """
         try:
             import pandas
         except ModuleNotFoundError:
-            raise QexpError("this needs pandas, which is not installed: pip install pandas") from None
+            raise QexpError(
+                "this needs pandas, which is not installed: pip install pandas"
+            ) from None
         rows = list(self)
         if rows and "overrides" in rows[0]:
             from qexp.runs.columns import Columns, changed_columns
@@ -68,7 +77,10 @@ class Listing(Titled, list[Summary]):
         titles = [column.title for column in columns]
         right = frozenset(column.title for column in columns if column.numeric)
         more = [f"and {len(self) - len(shown):,} more"] if len(self) > len(shown) else []
-        return View(f"{len(self):,} {self._what}", parts=[Table("", titles, rows, right), *more] if self else [])
+        return View(
+            f"{len(self):,} {self._what}",
+            parts=[Table("", titles, rows, right), *more] if self else [],
+        )
 
 
 def epochs_listed(lines: Sequence[Summary]) -> Listing:
@@ -85,5 +97,9 @@ def _columns_of_epochs(lines: Sequence[Summary]) -> list[Column]:
         return str(value) if isinstance(value, int) else number(value)
 
     keys = dict.fromkeys(key for line in lines for key, _ in leaves(line))
-    shown = [key for key in keys if key.rpartition(".")[2] in ("epoch", "learning_rate", "loss", MAIN_METRIC)]
+    shown = [
+        key
+        for key in keys
+        if key.rpartition(".")[2] in ("epoch", "learning_rate", "loss", MAIN_METRIC)
+    ]
     return [Column(key, key, partial(text, key), numeric=True) for key in shown]

@@ -1,4 +1,6 @@
-"""All runs as they are now, and what grows while they are at work: found once however many clients ask."""
+"""All runs as they are now, and what grows while they are at work: found once however many clients
+ask.
+"""
 
 from __future__ import annotations
 
@@ -30,7 +32,16 @@ from qexp.metrics.meaning import aligned
 from qexp.rows.array_cache import cache_folder
 from qexp.runs import columns as filters
 from qexp.runs.catalog import KEPT, Catalog
-from qexp.runs.columns import Columns, changes, choose, column_of, group_table, groups, units_of, usual_columns
+from qexp.runs.columns import (
+    Columns,
+    changes,
+    choose,
+    column_of,
+    group_table,
+    groups,
+    units_of,
+    usual_columns,
+)
 from qexp.runs.options import ListOptions
 from qexp.store.directory import RunDirectory
 from qexp.store.lease import attempts
@@ -48,7 +59,9 @@ Value = TypeVar("Value")
 
 
 class Kept(Generic[Value]):
-    def __init__(self, find: Callable[[], Value], *, share: float = 1.0, seconds: float = 0.0) -> None:
+    def __init__(
+        self, find: Callable[[], Value], *, share: float = 1.0, seconds: float = 0.0
+    ) -> None:
         """`find` is called in another thread.
 
         share    largest share of its time that the server spends on finding this
@@ -86,7 +99,9 @@ SECONDS_BETWEEN_LOOKS = 1.0
 """Between two looks at a run."""
 
 SHARE_OF_RUN = 0.02
-"""Largest share of its time that the server spends on the curves of a run; long ones grow in larger steps."""
+"""Largest share of its time that the server spends on the curves of a run; long ones grow in larger
+steps.
+"""
 
 MOST_LOG = 200_000
 """Bytes of a log that are sent at once; of more, the last ones."""
@@ -132,7 +147,9 @@ class Feed(Kept[Growth]):
 
     def _look_at_curves(self) -> None:
         begun = time.monotonic()
-        files = [directory.metrics_file for directory in (self.directory, *self.directory.all_folds())]
+        files = [
+            directory.metrics_file for directory in (self.directory, *self.directory.all_folds())
+        ]
         files += [self.directory.system_file, self.directory.results / "figures"]
         files.append(self.directory.record_file)  # in which progress is noted that has no epochs
         stamps = [_stamp(file) for file in files]
@@ -146,7 +163,8 @@ class Feed(Kept[Growth]):
         except QexpError:  # it is being replaced or removed; the next look tells
             return
         self._stamps = stamps
-        # Lines are written after every epoch, the record only now and then; of folds there are several at a time.
+        # Lines are written after every epoch, the record only now and then; of folds there are
+        # several at a time.
         done = lines[""][-1]["epoch"] if lines.get("") else record.epochs.done
         self._growth = replace(
             self._growth,
@@ -174,10 +192,14 @@ class LogReader:
     """What one client has seen of a log."""
 
     def __init__(self, directory: RunDirectory, place: str) -> None:
-        """`place`: the number of an attempt, and the bytes of its log that were seen, such as 2:1034."""
+        """`place`: the number of an attempt, and the bytes of its log that were seen, such as
+        2:1034.
+        """
         attempt, _, seen = place.partition(":")
         self._directory = directory
-        self._attempt, read = (int(text) if text.isdecimal() and len(text) < 16 else 0 for text in (attempt, seen))
+        self._attempt, read = (
+            int(text) if text.isdecimal() and len(text) < 16 else 0 for text in (attempt, seen)
+        )
         self._tail = Tail(log_file(directory, self._attempt), read)
 
     @property
@@ -186,7 +208,9 @@ class LogReader:
         return f"{self._attempt}:{self._tail.understood}"
 
     def grown(self, growth: Growth) -> dict[str, Any] | None:
-        """The text that was added, and whether it is that of another attempt, or follows a gap; None without any."""
+        """The text that was added, and whether it is that of another attempt, or follows a gap;
+        None without any.
+        """
         anew = growth.attempt != self._attempt or growth.log_size < self._tail.read
         if anew:
             self._attempt = growth.attempt
@@ -194,7 +218,9 @@ class LogReader:
         if gap := growth.log_size - MOST_LOG > self._tail.read:
             self._tail.read = growth.log_size - MOST_LOG
         with suppress(OSError):
-            if growth.log_size > self._tail.read and (text := "".join(self._tail.grown(growth.log_size))):
+            if growth.log_size > self._tail.read and (
+                text := "".join(self._tail.grown(growth.log_size))
+            ):
                 return {"text": text, "anew": anew or gap}
         return None
 
@@ -211,7 +237,9 @@ def _stamp(file: Path) -> tuple[int, int]:
 
 
 SHARE_OF_RUNS = 0.03
-"""Largest share of its time that the server spends on looking; with very many runs it looks less often."""
+"""Largest share of its time that the server spends on looking; with very many runs it looks less
+often.
+"""
 
 
 @dataclass(frozen=True, eq=False)
@@ -240,7 +268,9 @@ class LiveRuns(Kept[Listing]):
         self._warnings.clear()
         try:
             runs, warnings = self._read(), [*self._warnings]
-        except QexpError as error:  # the folder cannot be read for now, such as on a disk that is not mounted
+        except (
+            QexpError
+        ) as error:  # the folder cannot be read for now, such as on a disk that is not mounted
             runs, warnings = [], [str(error)]
         if not self._changes or (runs, warnings) != (self._listing.runs, self._listing.warnings):
             self._changes += 1
@@ -257,7 +287,11 @@ LARGEST_RUNS = 20
 
 def sizes_in(workspace: Workspace) -> dict[str, Any]:
     """`total`: sizes in words, and `largest`: run and size, in words and in bytes."""
-    folders = [path for path in trash.files_in(workspace.runs) if path.is_dir() and not path.name.startswith(".")]
+    folders = [
+        path
+        for path in trash.files_in(workspace.runs)
+        if path.is_dir() and not path.name.startswith(".")
+    ]
     runs = {path.name: size_of(path) for path in folders}
     largest = sorted(runs.items(), key=lambda run: -run[1])[:LARGEST_RUNS]
     total = {
@@ -274,10 +308,14 @@ def sizes_in(workspace: Workspace) -> dict[str, Any]:
 
 def findings_in(workspace: Workspace) -> list[dict[str, Any]]:
     documents = [finding.document() for finding in doctor.findings(workspace)]
-    return [{**document, "where": document["where"].removeprefix(f"{workspace.root}/")} for document in documents]
+    return [
+        {**document, "where": document["where"].removeprefix(f"{workspace.root}/")}
+        for document in documents
+    ]
 
 
-# Words that complete conditions, columns and groups: the fields of runs, and the values that some of them have.
+# Words that complete conditions, columns and groups: the fields of runs, and the values that some
+# of them have.
 
 
 Run = dict[str, Any]
@@ -299,8 +337,13 @@ def completing_words(runs: Sequence[Run]) -> dict[str, Any]:
     for run in list(newest.values())[-MOST_VALUES:]:
         with suppress(QexpError):
             spec = RunDirectory(Path(run["path"])).spec()
-            fields |= dict.fromkeys(_leaves({key: value for key, value in spec.items() if key != "model"}))
-    values = {name: sorted({run[name] for run in runs if run[name]})[:MOST_VALUES] for name in OF_FEW_VALUES}
+            fields |= dict.fromkeys(
+                _leaves({key: value for key, value in spec.items() if key != "model"})
+            )
+    values = {
+        name: sorted({run[name] for run in runs if run[name]})[:MOST_VALUES]
+        for name in OF_FEW_VALUES
+    }
     tags = sorted({tag for run in runs for tag in run["tags"]})
     return {"fields": list(fields), "values": {"state": list(LISTED), **values}, "tags": tags}
 
@@ -363,14 +406,21 @@ class Answer:
     columns: list[Head]
     total: int
     rows: Rows
-    """From the number of the first row and the number of rows: `name`, `state`, `where` and `cells` of each."""
+    """From the number of the first row and the number of rows: `name`, `state`, `where` and `cells`
+    of each.
+    """
     states: dict[str, int]
     warnings: list[str]
     shared: Sequence[str] = ()
     """What is set in all runs, which their cells do not repeat."""
 
     def document(self, version: str, first: int, count: int) -> dict[str, Any]:
-        return {**vars(self), "version": version, "first": first, "rows": self.rows(first, min(count, MOST_ROWS))}
+        return {
+            **vars(self),
+            "version": version,
+            "first": first,
+            "rows": self.rows(first, min(count, MOST_ROWS)),
+        }
 
 
 class RunTable:
@@ -401,8 +451,12 @@ class RunTable:
             titles, rows, total = _grouped(runs, question.group, columns)
         else:
             if question.sort != "name":
-                runs = filters.ordered(runs, question.sort, question.descending, columns.values(question.sort))
-            elif question.descending:  # the summaries are sorted by name, with numbers by their value
+                runs = filters.ordered(
+                    runs, question.sort, question.descending, columns.values(question.sort)
+                )
+            elif (
+                question.descending
+            ):  # the summaries are sorted by name, with numbers by their value
                 runs = runs[::-1]
             self._columns = columns = columns.over(runs)
             if len(runs) > 1 and not question.columns:
@@ -414,30 +468,47 @@ class RunTable:
 
 def _text(run: Run) -> str:
     """What a search looks through."""
-    return "\n".join((*(run[key] or "" for key in SEARCHED), *run["tags"], *run["overrides"])).lower()
+    return "\n".join(
+        (*(run[key] or "" for key in SEARCHED), *run["tags"], *run["overrides"])
+    ).lower()
 
 
-def _single(runs: list[Run], chosen: Sequence[str], columns: Columns, shared: Sequence[str]) -> tuple[list[Head], Rows]:
+def _single(
+    runs: list[Run], chosen: Sequence[str], columns: Columns, shared: Sequence[str]
+) -> tuple[list[Head], Rows]:
     """A row per run, without what is set in all of them; cells are made when they are asked for."""
-    columns_of_table = [column_of(field, columns) for field in chosen] if chosen else usual_columns(runs, shared)
+    columns_of_table = (
+        [column_of(field, columns) for field in chosen] if chosen else usual_columns(runs, shared)
+    )
 
     def rows(first: int, count: int) -> list[dict[str, Any]]:
         chosen_runs = runs[first : first + count]
         texts = [[column.text(run) for run in chosen_runs] for column in columns_of_table]
         of_columns = [
-            aligned(cells) if column.numeric else cells for column, cells in zip(columns_of_table, texts, strict=True)
+            aligned(cells) if column.numeric else cells
+            for column, cells in zip(columns_of_table, texts, strict=True)
         ]
         return [
-            {"name": run["name"], "state": run["state"], "cells": [cells[index] for cells in of_columns]}
+            {
+                "name": run["name"],
+                "state": run["state"],
+                "cells": [cells[index] for cells in of_columns],
+            }
             for index, run in enumerate(chosen_runs)
         ]
 
-    return [Head(one.title, heading(one.title), one.numeric, one.field) for one in columns_of_table], rows
+    return [
+        Head(one.title, heading(one.title), one.numeric, one.field) for one in columns_of_table
+    ], rows
 
 
-def _grouped(runs: list[Run], fields: Sequence[str], columns: Columns) -> tuple[list[Head], Rows, int]:
+def _grouped(
+    runs: list[Run], fields: Sequence[str], columns: Columns
+) -> tuple[list[Head], Rows, int]:
     """A row per value of the fields, and how many there are."""
-    members = groups(runs, fields, list(zip(*(columns.values(field) for field in fields), strict=True)))
+    members = groups(
+        runs, fields, list(zip(*(columns.values(field) for field in fields), strict=True))
+    )
     table = group_table(members, fields, units_of(runs))
     of_columns = [
         aligned(cells) if title in table.right else list(map(as_it_is, cells))
@@ -456,14 +527,18 @@ def _condition(fields: Sequence[str], values: Sequence[Any]) -> str | None:
     if any(isinstance(value, list | dict) for value in values):
         return None
     pairs = zip(fields, values, strict=True)
-    return " and ".join(f"{field} == {json_bytes(value).decode().strip()}" for field, value in pairs)
+    return " and ".join(
+        f"{field} == {json_bytes(value).decode().strip()}" for field, value in pairs
+    )
 
 
 # What all pages of the server share.
 
 
 SHARE_OF_STATE = 0.02
-"""Largest share of its time that the server spends on use of the disk, and on findings, however often it is asked."""
+"""Largest share of its time that the server spends on use of the disk, and on findings, however
+often it is asked.
+"""
 
 
 class Site:
@@ -496,14 +571,18 @@ def site_of(request: Request) -> Site:
 
 
 QUIET_LOOKS = 15
-"""Looks without news after which something is sent in any case, so that a client that is gone is noticed."""
+"""Looks without news after which something is sent in any case, so that a client that is gone is
+noticed.
+"""
 
 HEADERS = {"cache-control": "no-store", "x-accel-buffering": "no"}
 """The second one keeps nginx from collecting events."""
 
 
 def stream(site: Site, looks: AsyncIterator[bytes]) -> Response:
-    """What looks find, one after another, until they or the server end; empty if there is no news."""
+    """What looks find, one after another, until they or the server end; empty if there is no
+    news.
+    """
 
     async def events() -> AsyncIterator[bytes]:
         silent = 0
@@ -537,10 +616,16 @@ async def of_run(feed: Feed, place: str) -> AsyncIterator[bytes]:
         growth, news = await feed.now(), list[bytes]()
         if (state := (growth.state, growth.progress)) != last_state:
             last_state = state
-            news.append(_event("state", orjson.dumps({"state": str(growth.state), "progress": growth.progress})))
+            news.append(
+                _event(
+                    "state", orjson.dumps({"state": str(growth.state), "progress": growth.progress})
+                )
+            )
         if growth.curves_version != drawn_version:
             drawn_version = growth.curves_version
-            news += [_event(name, getattr(growth, name)) for name in ("curves", "system", "figures")]
+            news += [
+                _event(name, getattr(growth, name)) for name in ("curves", "system", "figures")
+            ]
         if (added := log.grown(growth)) is not None:
             news.append(_event("log", orjson.dumps(added), log.place))
         if not (unfinished := growth.state.unfinished):

@@ -1,4 +1,6 @@
-"""What functions return, showing itself in notebooks and terminals: matrices, estimates, studies, evaluations, data."""
+"""What functions return, showing itself in notebooks and terminals: matrices, estimates, studies,
+evaluations, data.
+"""
 
 from __future__ import annotations
 
@@ -36,7 +38,8 @@ if TYPE_CHECKING:
 
 
 class Matrix(xarray.Dataset):  # type: ignore[no-untyped-call]
-    """The estimates of a network over a grid of true values, the content of `matrix.nc`. Notebooks show its picture.
+    """The estimates of a network over a grid of true values, the content of `matrix.nc`. Notebooks
+    show its picture.
 
     They show a part of a matrix as any other dataset.
     """
@@ -57,24 +60,40 @@ class Matrix(xarray.Dataset):  # type: ignore[no-untyped-call]
 
     def view(self) -> View:
         """The picture and the errors of a whole matrix."""
-        record, outputs = formats.read_json(self.folder / MATRIX_RECORD), outputs_among(self.data_vars)
+        record = formats.read_json(self.folder / MATRIX_RECORD)
+        outputs = outputs_among(self.data_vars)
         cells = " x ".join(f"{in_words(axis)} {self.sizes[axis]}" for axis in record["axes"])
         file, title = (self.folder / MATRIX).with_suffix(".png"), "estimates and errors"
-        image = picture(title, file) if file.is_file() else drawn(title, lambda: matrix_of(self.folder))
+        image = (
+            picture(title, file) if file.is_file() else drawn(title, lambda: matrix_of(self.folder))
+        )
         columns = ["output", "mean |error|", "median |error|", "unit"]
         of_one = record.get("mean_absolute_error_of_one", {})
         if "runs" in record:
             noise = ", over the noise too" if record.get("repeats", 1) > 1 else ""
-            of_mean = [f"{word} |error| of the mean of their estimates{noise}" for word in ("mean", "median")]
-            columns = ["output", *["mean |error| of one network (mean over seeds)"] * bool(of_one), *of_mean, "unit"]
+            of_mean = [
+                f"{word} |error| of the mean of their estimates{noise}"
+                for word in ("mean", "median")
+            ]
+            columns = [
+                "output",
+                *["mean |error| of one network (mean over seeds)"] * bool(of_one),
+                *of_mean,
+                "unit",
+            ]
         rows = []
         for output in outputs:
             errors = absolute_errors(self, output)
             finite = errors[np.isfinite(errors)]
-            means = [number(float(average(finite))) if finite.size else "none" for average in (np.mean, np.median)]
+            means = [
+                number(float(average(finite))) if finite.size else "none"
+                for average in (np.mean, np.median)
+            ]
             if output in of_one:
                 means = [number(of_one[output]), *means]
-            rows.append([in_words(output), *means, str(self[estimate_of(output)].attrs.get("units", ""))])
+            rows.append(
+                [in_words(output), *means, str(self[estimate_of(output)].attrs.get("units", ""))]
+            )
         table = Table("", columns, rows, frozenset(columns[1:-1]))
         caution = str(self.attrs.get("caution", ""))
         words = f"Matrix of {record['run']} on {record['dataset']}: {cells} cells"
@@ -90,19 +109,21 @@ def matrix_at(folder: Path) -> Matrix:
 
 
 UNLIKE = 0.05
-"""Share of predictions that are as far from the others as the observation, below which it is unlike them."""
+"""Share of predictions that are as far from the others as the observation, below which it is unlike
+them.
+"""
 
 
 class Posterior(xarray.Dataset):  # type: ignore[no-untyped-call]
-    """Draws from the posterior of parameters given observations: parameter → (chain, draw), of several observations
-    (chain, draw, sample).
+    """Draws from the posterior of parameters given observations: parameter → (chain, draw), of
+    several observations (chain, draw, sample).
     """
 
     __slots__ = ()
 
     def summary(self, level: float = 0.9) -> pandas.DataFrame:
-        """Mean, standard deviation, median and central interval of each parameter, in its unit; a row for each
-        parameter, or for each parameter and sample.
+        """Mean, standard deviation, median and central interval of each parameter, in its unit; a
+        row for each parameter, or for each parameter and sample.
 
         level  share of the draws in the interval
         Raises QexpError for a level that is no share.
@@ -111,7 +132,11 @@ class Posterior(xarray.Dataset):  # type: ignore[no-untyped-call]
 
         if not 0 < level < 1:
             raise QexpError(f"`level={level}`: a share of the draws, between 0 and 1")
-        ends = {f"{50 * (1 - level):g} %": (1 - level) / 2, "median": 0.5, f"{50 * (1 + level):g} %": (1 + level) / 2}
+        ends = {
+            f"{50 * (1 - level):g} %": (1 - level) / 2,
+            "median": 0.5,
+            f"{50 * (1 + level):g} %": (1 + level) / 2,
+        }
         rows, units = {}, any(of.attrs.get("units") for of in self.values())
         for name, values in self.stacked().items():
             for sample, draws in enumerate(values.T) if values.ndim > 1 else [(None, values)]:
@@ -122,10 +147,16 @@ class Posterior(xarray.Dataset):  # type: ignore[no-untyped-call]
         return pandas.DataFrame.from_dict(rows, orient="index")
 
     def stacked(self, sample: int | None = None) -> dict[str, NDArray[np.float64]]:
-        """Parameter → (draw,) over all chains, or (draw, sample); of one sample if its number is given."""
+        """Parameter → (draw,) over all chains, or (draw, sample); of one sample if its number is
+        given.
+        """
         one = self if sample is None or "sample" not in self.dims else self.isel(sample=sample)
         return {
-            str(name): np.asarray(of.transpose("chain", "draw", ...).values, float).reshape(-1, *of.shape[2:])
+            str(name): (
+                np.asarray(of.transpose("chain", "draw", ...).values, float).reshape(
+                    -1, *of.shape[2:]
+                )
+            )
             for name, of in one.items()
         }
 
@@ -141,22 +172,31 @@ class Posterior(xarray.Dataset):  # type: ignore[no-untyped-call]
             Drawn(name, self[name].attrs.get("units", ""), {"": values}, truth.get(name))
             for name, values in draws.items()
         ]
-        return corner(parameters, f"Posterior: {len(next(iter(draws.values()))):,} draws", "true value")
+        return corner(
+            parameters, f"Posterior: {len(next(iter(draws.values()))):,} draws", "true value"
+        )
 
     def check(
-        self, simulator: Callable[[Any], Any], observed: Any, *, sample: int = 0, draws: int = 200, level: float = 0.9
+        self,
+        simulator: Callable[[Any], Any],
+        observed: Any,
+        *,
+        sample: int = 0,
+        draws: int = 200,
+        level: float = 0.9,
     ) -> xarray.Dataset:
-        """Compare an observation with what sources drawn from its posterior would show (Rubin 1984, Ann. Statist. 12,
-        1151-1172).
+        """Compare an observation with what sources drawn from its posterior would show (Rubin 1984,
+        Ann. Statist. 12, 1151-1172).
 
         simulator  as for `qexp.posterior`, of these parameters in their order
         observed   what was observed, in the shape that the simulator returns
         draws      how many are simulated
         level      share of predictions between `low` and `high`
-        returns    `predicted` (draw, value), `observed`, `low`, `median` and `high` (value), and attributes: `inside`
-                   (share of observed values between the ends), `p_value` (share of predictions at least as far from the
-                   mean of all as the observation, in standard deviations of each value) and `verdict`. The p-value is
-                   rather too high than too low: the posterior has seen the observation.
+        returns    `predicted` (draw, value), `observed`, `low`, `median` and `high` (value), and
+                   attributes: `inside` (share of observed values between the ends), `p_value`
+                   (share of predictions at least as far from the mean of all as the observation, in
+                   standard deviations of each value) and `verdict`. The p-value is rather too high
+                   than too low: the posterior has seen the observation.
         Raises QexpError for a simulator that fails or shows something of another shape.
         """
         from qexp.spec.kinds import kind_named
@@ -167,14 +207,16 @@ class Posterior(xarray.Dataset):  # type: ignore[no-untyped-call]
         predicted, seen = predicted_of(simulator, chosen), np.asarray(observed, float).ravel()
         if predicted.shape[1] != seen.size:
             raise QexpError(
-                f"`observed` has {seen.size:,} values, and the simulator shows {predicted.shape[1]:,}; give what one "
-                "`sample` shows"
+                f"`observed` has {seen.size:,} values, and the simulator shows"
+                f" {predicted.shape[1]:,}; give what one `sample` shows"
             )
         low, median, high = np.quantile(predicted, [(1 - level) / 2, 0.5, (1 + level) / 2], axis=0)
         there, spread = np.isfinite(seen), predicted.std(axis=0)
         used = there & (spread > 0)
         centre, scale = predicted.mean(axis=0)[used], spread[used]
-        far, seen_far = (np.square((one[..., used] - centre) / scale).mean(axis=-1) for one in (predicted, seen))
+        far, seen_far = (
+            np.square((one[..., used] - centre) / scale).mean(axis=-1) for one in (predicted, seen)
+        )
         p_value = float((1 + (far >= seen_far).sum()) / (1 + len(far)))
         like = "like" if p_value > UNLIKE else "unlike"
         about = {
@@ -184,24 +226,34 @@ class Posterior(xarray.Dataset):  # type: ignore[no-untyped-call]
         }
         values = {"observed": seen, "low": low, "median": median, "high": high}
         variables = {name: ("value", of) for name, of in values.items()}
-        return xarray.Dataset({"predicted": (("draw", "value"), predicted), **variables}, attrs=about)
+        return xarray.Dataset(
+            {"predicted": (("draw", "value"), predicted), **variables}, attrs=about
+        )
 
 
 class Estimates(Shown, dict[str, NDArray[np.float32]]):
     """Output → its estimates, (sample,) or whole spectra and fields, in the output's unit."""
 
-    def __init__(self, estimates: Mapping[str, NDArray[np.float32]], units: Mapping[str, str]) -> None:
+    def __init__(
+        self, estimates: Mapping[str, NDArray[np.float32]], units: Mapping[str, str]
+    ) -> None:
         super().__init__(estimates)
         self.units = dict(units)
 
     def view(self) -> View:
-        columns, rows = ["output", "shape", "min", "median", "max", "without an estimate", "unit"], []
+        columns = ["output", "shape", "min", "median", "max", "without an estimate", "unit"]
+        rows = []
         for name, values in self.items():
             array = np.asarray(values, dtype=np.float64)
             finite = array[np.isfinite(array)]
             shape = " x ".join(f"{size:,}" for size in array.shape) or "one"
-            ends = [number(float(end(finite))) if finite.size else "none" for end in (np.min, np.median, np.max)]
-            rows.append([name, shape, *ends, f"{array.size - finite.size:,}", self.units.get(name, "")])
+            ends = [
+                number(float(end(finite))) if finite.size else "none"
+                for end in (np.min, np.median, np.max)
+            ]
+            rows.append(
+                [name, shape, *ends, f"{array.size - finite.size:,}", self.units.get(name, "")]
+            )
         return View("Estimates", parts=[Table("", columns, rows, frozenset(columns[2:6]))])
 
 
@@ -212,7 +264,9 @@ class Predictions(Shown, list[Prediction]):
         rows = []
         for prediction in self:
             texts = ["; ".join(words) for words in (prediction.remarks, prediction.warnings)]
-            rows.append([str(prediction.target), "made" if prediction.made else "was there", *texts])
+            rows.append(
+                [str(prediction.target), "made" if prediction.made else "was there", *texts]
+            )
         title = f"{len(self)} file{'s' * (len(self) != 1)} estimated"
         return View(title, parts=[Table("", ["file", "", "what was estimated", "warnings"], rows)])
 
@@ -221,7 +275,9 @@ class ShownStudy(Titled, Study):
     """The results of a study."""
 
     def to_pandas(self) -> pandas.DataFrame:
-        """The means with their intervals, and the paired differences, as numbers: what `table.csv` holds."""
+        """The means with their intervals, and the paired differences, as numbers: what `table.csv`
+        holds.
+        """
         import pandas
 
         return pandas.read_csv(self.folder / VALUES)
@@ -230,13 +286,25 @@ class ShownStudy(Titled, Study):
         return f"<study of {self.output} {self.metric} over {', '.join(self.axes)}>"
 
     def view(self) -> View:
-        pictures = [picture(path.stem, path) for path in self.files if path.suffix == ".png" and path.is_file()]
-        unfinished = [f"{name} is {state.words}, and is not counted" for name, state in self.unfinished.items()]
+        pictures = [
+            picture(path.stem, path)
+            for path in self.files
+            if path.suffix == ".png" and path.is_file()
+        ]
+        unfinished = [
+            f"{name} is {state.words}, and is not counted"
+            for name, state in self.unfinished.items()
+        ]
         title = f"Study of {in_words(self.output)} {self.metric} over {', '.join(self.axes)}"
         title += f"; {self.fixed_in_words}" if self.fixed else ""
         differences = self.differences()
         more = {"differences between experiences, two by two": differences} if differences else {}
-        return View(title, cautions=unfinished, parts=[*pictures, self.results(), *self.remarks()], more=more)
+        return View(
+            title,
+            cautions=unfinished,
+            parts=[*pictures, self.results(), *self.remarks()],
+            more=more,
+        )
 
 
 class ShownTuned(Titled, Tuned):
@@ -245,8 +313,14 @@ class ShownTuned(Titled, Tuned):
     __repr__ = Tuned.__repr__
 
     def view(self) -> View:
-        pictures = [picture(path.stem, path) for path in self.files if path.suffix == ".png" and path.is_file()]
-        return View(f"Search of {self.experience}", parts=[*pictures, self.results(), *self.remarks()])
+        pictures = [
+            picture(path.stem, path)
+            for path in self.files
+            if path.suffix == ".png" and path.is_file()
+        ]
+        return View(
+            f"Search of {self.experience}", parts=[*pictures, self.results(), *self.remarks()]
+        )
 
 
 class ShownEvaluation(Titled, Evaluation):
@@ -254,7 +328,10 @@ class ShownEvaluation(Titled, Evaluation):
 
     def view(self) -> View:
         record, results = self.record, self.results
-        doubts = [*record.warnings, *([] if record.independent else [independence_in_words(record)])]
+        doubts = [
+            *record.warnings,
+            *([] if record.independent else [independence_in_words(record)]),
+        ]
         sentences = [part for part in results.tables_of_page() if part not in doubts]
         title = f"Evaluation of {self.directory.whole.name}"
         cautions = [text for text in (record.caution, *doubts) if text]
@@ -265,20 +342,33 @@ class ShownExport(Titled, Exported):
     """A network for use without qexp: its files, its inputs and its outputs."""
 
     def view(self) -> View:
-        written = Table("", ["file", "size"], [[name, in_bytes(size)] for name, size in self.files.items()])
+        written = Table(
+            "", ["file", "size"], [[name, in_bytes(size)] for name, size in self.files.items()]
+        )
         rows = [
             [kind.removesuffix("s"), one["name"], " x ".join(map(str, one["shape"])), one["unit"]]
             for kind in ("inputs", "outputs")
             for one in self.about[kind]
         ]
         columns = ["", "name", "shape", "unit"]
-        return View(f"Network of {self.about['run']} in {self.folder}", parts=[written, Table("", columns, rows)])
+        return View(
+            f"Network of {self.about['run']} in {self.folder}",
+            parts=[written, Table("", columns, rows)],
+        )
 
 
 class ShownLook(Titled, Look):
     """A part of a dataset: the table of its variables, and its pictures."""
 
     def view(self) -> View:
-        pictures = [picture(path.stem.replace("_", " "), path) for path in self.figures if path.suffix == ".png"]
+        pictures = [
+            picture(path.stem.replace("_", " "), path)
+            for path in self.figures
+            if path.suffix == ".png"
+        ]
         cautions = [self.caution] if self.caution else []
-        return View(f"{self.name}, {self.part}", cautions=cautions, parts=[*pictures, self.table(), *self.remarks])
+        return View(
+            f"{self.name}, {self.part}",
+            cautions=cautions,
+            parts=[*pictures, self.table(), *self.remarks],
+        )

@@ -1,4 +1,6 @@
-"""Reports: one HTML file about a run, or about several, to be read without qexp and without a network."""
+"""Reports: one HTML file about a run, or about several, to be read without qexp and without a
+network.
+"""
 
 from __future__ import annotations
 
@@ -33,15 +35,31 @@ from qexp.web.html import View, environment, fields_of
 from qexp.web.run_page import run_page
 
 SCRIPTS = (
-    "uplot/uPlot.iife.min.js", "colours.js", "frame.js", "groups.js", "matrix.js", "matrices.js", "curves.js",
-    "points.js", "forest.js", "differences.js", "ranges.js", "parallel.js", "sweep.js", "tables.js",
-    "downloads.js", "pictures.js", "contents.js",
-)  # fmt: skip
+    "uplot/uPlot.iife.min.js",
+    "colours.js",
+    "frame.js",
+    "groups.js",
+    "matrix.js",
+    "matrices.js",
+    "curves.js",
+    "points.js",
+    "forest.js",
+    "differences.js",
+    "ranges.js",
+    "parallel.js",
+    "sweep.js",
+    "tables.js",
+    "downloads.js",
+    "pictures.js",
+    "contents.js",
+)
 STYLES = ("uplot/uPlot.min.css", "page.css")
 
 
 def document(template: str, context: Mapping[str, Any]) -> str:
-    """A page of a template. All text in it is escaped; only the page's own scripts and styles may run."""
+    """A page of a template. All text in it is escaped; only the page's own scripts and styles may
+    run.
+    """
     scripts, styles = static(SCRIPTS), static(STYLES)
     sources = f"script-src {_hash(scripts)}; style-src {_hash(styles)}"
     policy = f"default-src 'none'; {sources}; img-src data:; base-uri 'none'; form-action 'none'"
@@ -64,7 +82,14 @@ def _hash(text: str) -> str:
 # Pages as PDF, printed by a Chromium of this machine.
 
 
-PROGRAMS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome", "microsoft-edge")
+PROGRAMS = (
+    "chromium",
+    "chromium-browser",
+    "google-chrome",
+    "google-chrome-stable",
+    "chrome",
+    "microsoft-edge",
+)
 
 SECONDS_TO_PRINT = 120
 """Seconds after which printing has failed."""
@@ -75,8 +100,8 @@ def browser() -> str:
     found = next((path for name in PROGRAMS if (path := shutil.which(name))), None)
     if found is None:
         raise QexpError(
-            "a PDF is printed by Chromium, which is not on the PATH; install it (on Debian and Ubuntu: apt install "
-            "chromium), or write HTML and print that in a browser"
+            "a PDF is printed by Chromium, which is not on the PATH; install it (on Debian and"
+            " Ubuntu: apt install chromium), or write HTML and print that in a browser"
         )
     return found
 
@@ -89,10 +114,21 @@ def print_page(program: str, page: str, target: Path) -> None:
         # Chromium's own sandbox needs another user than root.
         modes = ["--no-sandbox"] if os.geteuid() == 0 else []
         modes += ["--headless", "--disable-gpu", "--no-first-run", "--no-pdf-header-footer"]
-        command = [program, *modes, f"--user-data-dir={folder}/profile", f"--print-to-pdf={printed}", source.as_uri()]
+        command = [
+            program,
+            *modes,
+            f"--user-data-dir={folder}/profile",
+            f"--print-to-pdf={printed}",
+            source.as_uri(),
+        ]
         try:
             done = subprocess.run(
-                command, capture_output=True, text=True, errors="replace", timeout=SECONDS_TO_PRINT, check=False
+                command,
+                capture_output=True,
+                text=True,
+                errors="replace",
+                timeout=SECONDS_TO_PRINT,
+                check=False,
             )
         except (subprocess.TimeoutExpired, OSError) as error:
             raise QexpError(f"{program} did not print the page: {error}") from None
@@ -116,8 +152,8 @@ def runs_of_report(references: Sequence[str], catalog: Catalog) -> ReportedRuns:
     """The runs that references name; all runs of the workspace without any.
 
     references  names, unique prefixes, paths, patterns, and folders of studies
-    Raises NotFoundError, or QexpError for more runs than a report can show, and for the folder of a study whose table
-    names no runs.
+    Raises NotFoundError, or QexpError for more runs than a report can show, and for the folder of a
+    study whose table names no runs.
     """
     runs: dict[Path, tuple[RunDirectory, str | None]] = {}
     for reference in references or ["*"]:
@@ -126,19 +162,29 @@ def runs_of_report(references: Sequence[str], catalog: Catalog) -> ReportedRuns:
         for directory in named_runs([reference], catalog) if of_study is None else of_study:
             runs.setdefault(real_path(directory.path), (directory, pattern))
     if len(runs) > MOST_RUNS:
-        raise QexpError(f"{len(runs):,} runs are too many for one report; name at most {MOST_RUNS:,}")
+        raise QexpError(
+            f"{len(runs):,} runs are too many for one report; name at most {MOST_RUNS:,}"
+        )
     return dict(runs.values())
 
 
-def readable(reported: ReportedRuns, part: str | None = None) -> tuple[list[ComparedRun], list[str]]:
+def readable(
+    reported: ReportedRuns, part: str | None = None
+) -> tuple[list[ComparedRun], list[str]]:
     """The runs with their present states, and a line for each that was removed or is damaged."""
     states = Watch().states(list(reported))
     runs = [
-        ComparedRun(directory, {**directory.record().document(), "state": states[directory]}, pattern)
+        ComparedRun(
+            directory, {**directory.record().document(), "state": states[directory]}, pattern
+        )
         for directory, pattern in reported.items()
         if states[directory].readable
     ]
-    missing = [f"{run.name} is {state.words}, and is left out" for run, state in states.items() if not state.readable]
+    missing = [
+        f"{run.name} is {state.words}, and is left out"
+        for run, state in states.items()
+        if not state.readable
+    ]
     return of_one_part(runs, part), missing
 
 
@@ -150,11 +196,16 @@ OURS, BYTES_OF_BEGINNING = b'<meta name="generator" content="qexp">', 400
 
 
 def text_of(given: str | Path) -> str:
-    """The text of a file, or the text itself. Raises QexpError for what looks like a file that is not there."""
+    """The text of a file, or the text itself. Raises QexpError for what looks like a file that is
+    not there.
+    """
     try:
         if Path(given).is_file():
             return Path(given).read_text(encoding="utf-8")
-    except (OSError, ValueError) as error:  # a long text is no name of a file, and a picture is no text
+    except (
+        OSError,
+        ValueError,
+    ) as error:  # a long text is no name of a file, and a picture is no text
         if isinstance(error, UnicodeDecodeError):
             raise QexpError(f"{given} is not UTF-8 text") from None
     if isinstance(given, Path) or re.fullmatch(r"\S+\.(md|txt|markdown)", given):
@@ -162,7 +213,9 @@ def text_of(given: str | Path) -> str:
     return given
 
 
-def _headed(options: ReportFile, searches: Sequence[Tuned], title: str, descriptions: Iterable[str]) -> dict[str, Any]:
+def _headed(
+    options: ReportFile, searches: Sequence[Tuned], title: str, descriptions: Iterable[str]
+) -> dict[str, Any]:
     """What the templates show at the top.
 
     searches  those by which the values of the runs were chosen
@@ -186,23 +239,32 @@ def _shareable(page: str, full: bool, workspace: Workspace) -> str:
     """A page without the folders of this machine, unless all is to be shown."""
     if full:
         return page
-    for folder, words in ((real_path(workspace.root), "."), (workspace.root, "."), (Path.home(), "~")):
+    for folder, words in (
+        (real_path(workspace.root), "."),
+        (workspace.root, "."),
+        (Path.home(), "~"),
+    ):
         page = page.replace(str(folder), words) if len(folder.parts) > 1 else page
     return page
 
 
-def report(directory: RunDirectory, target: Path, options: ReportFile, searches: Sequence[Tuned] = ()) -> Path:
+def report(
+    directory: RunDirectory, target: Path, options: ReportFile, searches: Sequence[Tuned] = ()
+) -> Path:
     """Write the report of a run.
 
     searches  those by which its values were chosen
-    Raises QexpError if the file cannot be written, must not be replaced, or its folder does not exist.
+    Raises QexpError if the file cannot be written, must not be replaced, or its folder does not
+    exist.
     """
 
     def page() -> str:
         workspace = Workspace(directory.path.parent.parent)
         # A run elsewhere, such as a fold, has no others beside it.
         in_workspace = directory.path.parent == workspace.runs and workspace.specs.is_dir()
-        return page_of_run(directory, Catalog(workspace).runs() if in_workspace else [], options, searches)
+        return page_of_run(
+            directory, Catalog(workspace).runs() if in_workspace else [], options, searches
+        )
 
     return _written(page, target, options.overwrite)
 
@@ -215,7 +277,12 @@ def page_of_run(
 ) -> str:
     """The report of a run; `others` as in `run_page`, `searches` as in `report`."""
     values = run_page(directory, others, private=options.full)
-    headed = _headed(options, searches, directory.record().name, [directory.spec_as_written().get("description", "")])
+    headed = _headed(
+        options,
+        searches,
+        directory.record().name,
+        [directory.spec_as_written().get("description", "")],
+    )
     workspace = Workspace(directory.whole.path.parent.parent)
     return _shareable(document("run.html", values | headed), options.full, workspace)
 
@@ -230,7 +297,9 @@ def report_of_several(
         if not runs:
             raise QexpError(f"{title}: none of its runs can be read: {some(missing)}")
         experiences = {run.summary["experience"]: run.directory for run in runs}
-        texts = [directory.spec_as_written().get("description", "") for directory in experiences.values()]
+        texts = [
+            directory.spec_as_written().get("description", "") for directory in experiences.values()
+        ]
         words = some(list(experiences), most=4)
         headed = _headed(options, searches, words, texts)
         page = document("comparison.html", comparison_page(words, runs, missing) | headed)
@@ -243,11 +312,17 @@ def _written(page: Callable[[], str], target: Path, overwrite: bool) -> Path:
     """Write a page as HTML, or as PDF to a file that is named so."""
     target_outside_of_runs(target)
     if target.suffix.lower() not in FORMATS:
-        raise QexpError(f"{target}: a report is HTML or PDF; let its name end in {', '.join(FORMATS[:-1])} or .pdf")
+        raise QexpError(
+            f"{target}: a report is HTML or PDF; let its name end in {', '.join(FORMATS[:-1])} or"
+            " .pdf"
+        )
     if not target.parent.is_dir():
         raise QexpError(f"there is no folder {target.parent} for {target.name}")
     if os.path.lexists(target) and not (overwrite or _is_report(target)):
-        raise QexpError(f"{target} exists already and is not an HTML report of qexp; `overwrite=True` replaces it")
+        raise QexpError(
+            f"{target} exists already and is not an HTML report of qexp; `overwrite=True`"
+            " replaces it"
+        )
     if target.suffix.lower() == ".pdf":
         print_page(browser(), page(), target)
     else:

@@ -21,14 +21,30 @@ from qexp.figures.seeds import OfSeeds, values_in_rows
 from qexp.jobs import states
 from qexp.jobs.states import Watch
 from qexp.metrics.built_in import metric_in_words
-from qexp.metrics.meaning import NETWORK, NONE, main_metric, number, printed, tells_nothing, with_interval
+from qexp.metrics.meaning import (
+    NETWORK,
+    NONE,
+    main_metric,
+    number,
+    printed,
+    tells_nothing,
+    with_interval,
+)
 from qexp.results.capabilities import Results, Section, sections_of, sections_of_evaluations
 from qexp.runs.facts import facts
 from qexp.spec.experiences import ABSENT, differences, type_of
 from qexp.store.directory import RunDirectory
 from qexp.store.evaluations import EvaluationDirectory, evaluations_of
 from qexp.store.record import meaning_of
-from qexp.web.drawings import curves, fields, lines_of, matrices, points, system_panels, training_drawn
+from qexp.web.drawings import (
+    curves,
+    fields,
+    lines_of,
+    matrices,
+    points,
+    system_panels,
+    training_drawn,
+)
 from qexp.web.html import Drawn, View, drawn, picture
 
 if TYPE_CHECKING:
@@ -47,12 +63,19 @@ LONGEST_VALUE = 60
 """Characters of a value that are shown."""
 
 
-def siblings(directory: RunDirectory, record: Record, others: Sequence[Mapping[str, Any]]) -> list[Table | str]:
-    """A table of the differing keys, and a sentence on the runs that differ by seed only; empty if it is alone.
+def siblings(
+    directory: RunDirectory, record: Record, others: Sequence[Mapping[str, Any]]
+) -> list[Table | str]:
+    """A table of the differing keys, and a sentence on the runs that differ by seed only; empty if
+    it is alone.
 
     others  summaries of the other runs of its workspace
     """
-    group = [run for run in others if run["experience"] == record.experience and run["name"] != record.name]
+    group = [
+        run
+        for run in others
+        if run["experience"] == record.experience and run["name"] != record.name
+    ]
     if not group:
         return []
     by_digest: dict[str, list[Mapping[str, Any]]] = {}
@@ -68,7 +91,9 @@ def siblings(directory: RunDirectory, record: Record, others: Sequence[Mapping[s
         [path, _short(values[0]), _of_others(values[1:], counts)]
         for path, values in differences([directory.spec(), *specs]).items()
     ]
-    parts: list[Table | str] = [f"Runs that differ by seed only: {some(same, NAMED_RUNS)}."] if same else []
+    parts: list[Table | str] = (
+        [f"Runs that differ by seed only: {some(same, NAMED_RUNS)}."] if same else []
+    )
     if rows:
         number = sum(counts)
         words = f"{number} other run{'s' * (number != 1)} of {record.experience}"
@@ -80,7 +105,10 @@ def _of_others(values: Sequence[str], counts: Sequence[int]) -> str:
     counted: Counter[str] = Counter()
     for value, count in zip(values, counts, strict=True):
         counted[value] += count
-    words = [f"{_short(value)} ({count} run{'s' * (count != 1)})" for value, count in counted.most_common(MOST_VALUES)]
+    words = [
+        f"{_short(value)} ({count} run{'s' * (count != 1)})"
+        for value, count in counted.most_common(MOST_VALUES)
+    ]
     more = len(counted) - len(words)
     return ", ".join([*words, *([f"{more} other values"] if more > 0 else [])])
 
@@ -104,12 +132,21 @@ def lineage(directory: RunDirectory, record: Record, others: Sequence[Mapping[st
 
     others  summaries of the other runs of its workspace
     """
-    return Table("", ["how", "what", "name", "notes"], [*_origins(record), *_products(directory, record, others)])
+    return Table(
+        "",
+        ["how", "what", "name", "notes"],
+        [*_origins(record), *_products(directory, record, others)],
+    )
 
 
 def _origins(record: Record) -> Rows:
     """What the run was made from; of the runs that its weights came from, the nearest first."""
-    yield ["data from", "dataset", record.dataset or "not named", record.caution if "data" in record.caution else ""]
+    yield [
+        "data from",
+        "dataset",
+        record.dataset or "not named",
+        record.caution if "data" in record.caution else "",
+    ]
     for ancestor in record.lineage:
         notes = [f"{ancestor.experience}, seed {ancestor.seed}"] if ancestor.experience else []
         notes += [f"trained on {ancestor.dataset}"] if ancestor.dataset else []
@@ -117,7 +154,12 @@ def _origins(record: Record) -> Rows:
         notes += [f"digest {ancestor.digest[:16]}"] if ancestor.digest else []
         yield ["weights from", "run", ancestor.name, "; ".join(notes)]
     if record.code.commit is not None:
-        yield ["code from", "commit", record.code.commit[:12], "with changes" if record.code.dirty else ""]
+        yield [
+            "code from",
+            "commit",
+            record.code.commit[:12],
+            "with changes" if record.code.dirty else "",
+        ]
     if record.rerun_of:
         yield ["spec from", "run", record.rerun_of, ""]
     if record.imported is not None:
@@ -130,13 +172,21 @@ def _origins(record: Record) -> Rows:
 def _products(directory: RunDirectory, record: Record, others: Sequence[Mapping[str, Any]]) -> Rows:
     if record.folds is not None and record.folds.of:
         failed = f", {len(record.folds.failed)} failed" if record.folds.failed else ""
-        yield ["holds out", "cross-validation", f"{record.folds.of} folds", f"{record.folds.done} done{failed}"]
+        yield [
+            "holds out",
+            "cross-validation",
+            f"{record.folds.of} folds",
+            f"{record.folds.done} done{failed}",
+        ]
     yield from _some([["was made", "matrix", name, ""] for name in directory.matrix_names()])
     evaluations = map(EvaluationDirectory.evaluation, evaluations_of(directory))
     yield from _some([["was made", "evaluation", made.name, made.caution] for made in evaluations])
     descendants = [run for run in others if record.name in run["parents"]]
     yield from _some(
-        [["weights to", "run", run["name"], f"{run['experience']}, seed {run['seed']}"] for run in descendants]
+        [
+            ["weights to", "run", run["name"], f"{run['experience']}, seed {run['seed']}"]
+            for run in descendants
+        ]
     )
 
 
@@ -160,7 +210,8 @@ MOST_KEY_NUMBERS = 3
 
 
 def key_numbers(record: Record, done: int) -> list[dict[str, str]]:
-    """What one asks first: the main error of each output on the test part with its interval, and the time it took.
+    """What one asks first: the main error of each output on the test part with its interval, and
+    the time it took.
 
     done  epochs, see `epochs_done`
     """
@@ -174,7 +225,11 @@ def key_numbers(record: Record, done: int) -> list[dict[str, str]]:
         ends = record.intervals.get(part, {}).get(output, {}).get(metric)
         value = metrics[metric]
         text, interval = (NONE, NONE) if value is None else with_interval(value, ends, meaning)
-        notes = [] if interval == NONE or tells_nothing(ends, meaning) else [f"95 % interval {printed(interval)}"]
+        notes = (
+            []
+            if interval == NONE or tells_nothing(ends, meaning)
+            else [f"95 % interval {printed(interval)}"]
+        )
         share = metrics.get("r2")
         notes += [f"R² {printed(number(share, meaning_of('r2', [])))}"] if share is not None else []
         words = f"{measure(in_words(output), metric_in_words(metric))}, {part}"
@@ -183,14 +238,20 @@ def key_numbers(record: Record, done: int) -> list[dict[str, str]]:
     if done:
         best = f"best {record.epochs.best}" if record.epochs.best else ""
         of = f" of {record.epochs.of}" if record.epochs.of else ""
-        epochs = f"{done}{of} epochs" if record.epochs.step is None else f"step {record.epochs.step:g}"
+        epochs = (
+            f"{done}{of} epochs" if record.epochs.step is None else f"step {record.epochs.step:g}"
+        )
         head, *others = [in_time(record.seconds), epochs, best] if record.ended else [epochs, best]
-        numbers.append({"words": "training", "value": head, "notes": ", ".join(filter(None, others))})
+        numbers.append(
+            {"words": "training", "value": head, "notes": ", ".join(filter(None, others))}
+        )
     return numbers
 
 
 def epochs_done(directory: RunDirectory, record: Record) -> int:
-    """By the file that grows with each epoch; the record is written only now and then. Of folds, by the record."""
+    """By the file that grows with each epoch; the record is written only now and then. Of folds, by
+    the record.
+    """
     with suppress(DamagedError, NotFoundError, OSError):
         lines = [] if record.ended else directory.metrics()
         return max(record.epochs.done, lines[-1]["epoch"] if lines else 0)
@@ -207,7 +268,8 @@ def progress_in_words(directory: RunDirectory, record: Record, done: int) -> str
         return ""
     if record.epochs.step is not None:
         return f"step {record.epochs.step:g}"
-    words, seconds = f"epoch {done} of {of}" if of else f"epoch {done}", _seconds_of_epoch(directory, record, done)
+    words = f"epoch {done} of {of}" if of else f"epoch {done}"
+    seconds = _seconds_of_epoch(directory, record, done)
     if not seconds:
         return words
     pace = f"{60 / seconds:,.0f} a minute" if seconds <= 30 else f"{in_time(seconds)} each"
@@ -215,12 +277,16 @@ def progress_in_words(directory: RunDirectory, record: Record, done: int) -> str
 
 
 def _seconds_of_epoch(directory: RunDirectory, record: Record, done: int) -> float | None:
-    """Of a run at work, on average: the record has the time of earlier attempts, the file of epochs that of this."""
+    """Of a run at work, on average: the record has the time of earlier attempts, the file of epochs
+    that of this.
+    """
     if not 2 <= done < record.epochs.of or not record.attempts or not record.attempts[-1].started:
         return None
     with suppress(OSError, ValueError):
         begun = datetime.fromisoformat(record.attempts[-1].started).timestamp()
-        return (record.seconds + max(directory.metrics_file.stat().st_mtime - begun, 0.0)) / done or None
+        return (
+            record.seconds + max(directory.metrics_file.stat().st_mtime - begun, 0.0)
+        ) / done or None
     return None
 
 
@@ -241,8 +307,8 @@ def run_page(
 ) -> dict[str, Any]:
     """What the template `run.html` needs. Raises DamagedError for a run that cannot be read.
 
-    others              summaries of the other runs of its workspace, among which those of its experience and its
-                        descendants are
+    others              summaries of the other runs of its workspace, among which those of its
+                        experience and its descendants are
     pictures_elsewhere  whether the page has the pictures that are kept in the run in another place
     private             whether it shows the machine and its settings, and where the run is
     """
@@ -269,7 +335,9 @@ def run_page(
         "siblings": [] if directory.is_fold else siblings(directory, record, others),
         "lineage": lineage(directory, record, others),
         "spec": orjson.dumps(directory.spec_as_written(), option=orjson.OPT_INDENT_2).decode(),
-        "results": [_on_page(section, pictures_elsewhere) for section in sections_of(directory, record)],
+        "results": [
+            _on_page(section, pictures_elsewhere) for section in sections_of(directory, record)
+        ],
         "evaluations": [_on_page(section) for section in sections_of_evaluations(directory)],
         "curves": curves(lines_of(directory), record.units, all_metrics=True),
         "system": system_panels(directory.system()),
@@ -283,12 +351,19 @@ def run_page(
 
 def _on_page(section: Section, pictures_elsewhere: bool = False) -> dict[str, Any]:
     """A title, and tables, sentences and drawings below it."""
-    drawn_here = [results for results in section.results if not (pictures_elsewhere and results.figures())]
-    return {"title": section.title, "parts": [*section.tables_of_page(), *drawings_of_all(drawn_here)]}
+    drawn_here = [
+        results for results in section.results if not (pictures_elsewhere and results.figures())
+    ]
+    return {
+        "title": section.title,
+        "parts": [*section.tables_of_page(), *drawings_of_all(drawn_here)],
+    }
 
 
 def drawings_of(results: Results) -> list[Drawn]:
-    """What is drawn of the results of a capability: by what it names, else the pictures that are kept in the run."""
+    """What is drawn of the results of a capability: by what it names, else the pictures that are
+    kept in the run.
+    """
     if results.drawn_by:
         return list(resolve_name(results.drawn_by)(results.directory))
     return [picture(path.stem.replace("_", " "), path) for path in results.figures()]
@@ -302,7 +377,9 @@ def cautions_of(directory: RunDirectory, record: Record) -> list[str]:
     """All that a reader must know before any number: of the run, and of its evaluations."""
     cautions = [record.caution] if record.caution else []
     for evaluation in map(EvaluationDirectory.evaluation, evaluations_of(directory)):
-        cautions += [f"evaluation {evaluation.name}: {evaluation.caution}"] if evaluation.caution else []
+        cautions += (
+            [f"evaluation {evaluation.name}: {evaluation.caution}"] if evaluation.caution else []
+        )
     return cautions
 
 
@@ -312,13 +389,19 @@ def baselines_drawn(directory: RunDirectory) -> list[Drawn]:
     for output in dict.fromkeys(row.output for row in comparison):
         rows = [row for row in comparison if row.output == output and row.rmse is not None]
         rows.sort(key=lambda row: row.rmse or 0.0)
-        telling = {row.estimator: None if tells_nothing(row.rmse_interval, rmse) else row.rmse_interval for row in rows}
-        values = {row.estimator: OfSeeds((), row.rmse or 0.0, telling[row.estimator]) for row in rows}
+        telling = {
+            row.estimator: None if tells_nothing(row.rmse_interval, rmse) else row.rmse_interval
+            for row in rows
+        }
+        values = {
+            row.estimator: OfSeeds((), row.rmse or 0.0, telling[row.estimator]) for row in rows
+        }
         if values:
             axis = label(f"{output} RMSE", typeset(rows[0].unit))
             title = f"{in_words(output)}: the network among its baselines, 95 % intervals"
             words = "; ".join(
-                f"{row.estimator} {number_with_unit(printed(number(row.rmse)), row.unit)}" for row in rows
+                f"{row.estimator} {number_with_unit(printed(number(row.rmse)), row.unit)}"
+                for row in rows
             )
             drawings.append(drawn(title, partial(values_in_rows, values, axis, NETWORK), words))
     return drawings
@@ -328,19 +411,29 @@ def baselines_drawn(directory: RunDirectory) -> list[Drawn]:
 
 
 def run_view(directory: RunDirectory) -> View:
-    """Results, baselines and curves; the spec, the origin and the command are unfolded. Raises DamagedError."""
+    """Results, baselines and curves; the spec, the origin and the command are unfolded. Raises
+    DamagedError.
+    """
     record, state = directory.record(), Watch().state(directory)
     warnings: list[str] = []
-    about = [[key, text] for key, text in facts(directory, record, str(state), warnings.append) if key not in IN_HEAD]
+    about = [
+        [key, text]
+        for key, text in facts(directory, record, str(state), warnings.append)
+        if key not in IN_HEAD
+    ]
     parts: list[Table | Drawn | str] = [record.note] if record.note else []
     folded: dict[str, Sequence[Table | Drawn | str]] = {}
-    for results in (results for section in sections_of(directory, record) for results in section.results):
+    for results in (
+        results for section in sections_of(directory, record) for results in section.results
+    ):
         parts += results.tables_of_page()
         if results.folded and (drawings := drawings_of(results)):
             folded[results.folded] = drawings
         elif not results.folded:
             parts += drawings_of(results)
-    folded |= {section.title: _on_page(section)["parts"] for section in sections_of_evaluations(directory)}
+    folded |= {
+        section.title: _on_page(section)["parts"] for section in sections_of_evaluations(directory)
+    }
     if curve := training_drawn(directory):
         folded["how training went"] = curve
     asked = type_of(directory.spec()).lines(directory.spec())

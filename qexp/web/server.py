@@ -39,8 +39,8 @@ if TYPE_CHECKING:
 METHODS = ("GET", "HEAD", "POST")
 
 POLICY = (
-    "default-src 'none'; script-src 'nonce-{nonce}'; style-src 'nonce-{nonce}'; img-src 'self' data:; "
-    "connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
+    "default-src 'none'; script-src 'nonce-{nonce}'; style-src 'nonce-{nonce}'; img-src 'self'"
+    " data:; connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
 )
 
 HEADERS = {
@@ -53,7 +53,9 @@ HEADERS = {
 
 
 class Guard:
-    """Passes on what a page of this server may ask for, refuses anything else, and adds headers to every response."""
+    """Passes on what a page of this server may ask for, refuses anything else, and adds headers to
+    every response.
+    """
 
     def __init__(self, app: ASGIApp, access: Access) -> None:
         self._app, self._access = app, access
@@ -79,30 +81,42 @@ class Guard:
         await (refused or self._app)(scope, receive, send_with_headers)
 
     def _refused(self, scope: Scope, headers: Mapping[str, str]) -> Response | None:
-        """The response to a request that is not passed on. Takes the prefix from the path of one that is."""
+        """The response to a request that is not passed on. Takes the prefix from the path of one
+        that is.
+        """
         host = headers.get("host", "")
         if not self._access.answers_for(host):
             return PlainTextResponse(
-                f"this server does not answer for {host!r}; if that is its name, start it with --allow-host\n", 421
+                f"this server does not answer for {host!r}; if that is its name, start it with"
+                " --allow-host\n",
+                421,
             )
         if scope["method"] not in METHODS:
-            return PlainTextResponse("only GET, HEAD and POST\n", 405, {"allow": ", ".join(METHODS)})
+            return PlainTextResponse(
+                "only GET, HEAD and POST\n", 405, {"allow": ", ".join(METHODS)}
+            )
         if _from_elsewhere(scope["method"], headers):
-            return PlainTextResponse("this request came from a page of another server; nothing was done\n", 403)
+            return PlainTextResponse(
+                "this request came from a page of another server; nothing was done\n", 403
+            )
         if not scope["path"].isprintable():
             return PlainTextResponse("there is no such page\n", 404)
         if self._access.prefix and scope["path"] == self._access.prefix:
             return RedirectResponse(f"{self._access.prefix}/", 308)
-        if scope["path"].startswith(f"{self._access.prefix}/"):  # a proxy may take the prefix away, or leave it there
+        # a proxy may take the prefix away, or leave it there
+        if scope["path"].startswith(f"{self._access.prefix}/"):
             scope["path"] = scope["path"].removeprefix(self._access.prefix)
         return self._without_token(scope, headers)
 
     def _without_token(self, scope: Scope, headers: Mapping[str, str]) -> Response | None:
-        """A page that asks for the token, unless the request has it; one that has it in its address gets a cookie."""
+        """A page that asks for the token, unless the request has it; one that has it in its address
+        gets a cookie.
+        """
         access = self._access
         if access.token is None or scope["path"] in STATIC:
             return None
-        asked, bearer = HTTPConnection(scope), headers.get("authorization", "").removeprefix("Bearer ") or None
+        asked = HTTPConnection(scope)
+        bearer = headers.get("authorization", "").removeprefix("Bearer ") or None
         if access.knows(asked.cookies.get(access.cookie)) or access.knows(bearer):
             return None
         token, rest = asked.query_params.get("token"), asked.url.remove_query_params("token").query
@@ -112,7 +126,9 @@ class Guard:
         # One slash: with two, the rest would be the name of another server.
         address = f"{access.prefix}/{scope['path'].lstrip('/')}" + (f"?{rest}" if rest else "")
         response = RedirectResponse(address, 303)
-        response.set_cookie(access.cookie, access.token, path=access.prefix or "/", httponly=True, samesite="strict")
+        response.set_cookie(
+            access.cookie, access.token, path=access.prefix or "/", httponly=True, samesite="strict"
+        )
         return response
 
 
@@ -120,7 +136,10 @@ def _from_elsewhere(method: str, headers: Mapping[str, str]) -> bool:
     """Whether a page of another server asks. A link there may lead here, but nothing more."""
     if (origin := headers.get("origin")) is not None:
         address = urlsplit(origin)
-        return address.scheme not in ("http", "https") or address.netloc.lower() != headers.get("host", "").lower()
+        return (
+            address.scheme not in ("http", "https")
+            or address.netloc.lower() != headers.get("host", "").lower()
+        )
     site, mode = headers.get("sec-fetch-site"), headers.get("sec-fetch-mode")
     if site in ("cross-site", "same-site"):  # another port of this machine is the same site
         return method == "POST" or mode != "navigate"
@@ -161,7 +180,10 @@ ROUTES = [
 
 
 def application(site: Site, access: Access) -> ASGIApp:
-    static = [Route(path, partial(_static, name=path.removeprefix("/"), kind=kind)) for path, kind in STATIC.items()]
+    static = [
+        Route(path, partial(_static, name=path.removeprefix("/"), kind=kind))
+        for path, kind in STATIC.items()
+    ]
     handlers = {QexpError: _refused, HTTPException: _refused, Exception: _failed}
     app = Starlette(routes=[*ROUTES, *static], exception_handlers=handlers)
     app.state.site = site
@@ -172,7 +194,11 @@ def application(site: Site, access: Access) -> ASGIApp:
 async def _static(request: Request, name: str, kind: str) -> Response:
     content, digest = bundle(name)
     # The digest is in the address, so that a new version of qexp has another one.
-    headers = {"cache-control": "max-age=31536000, immutable" if request.url.query == digest else "no-cache"}
+    headers = {
+        "cache-control": (
+            "max-age=31536000, immutable" if request.url.query == digest else "no-cache"
+        )
+    }
     return Response(content, media_type=kind, headers=headers)
 
 
@@ -213,9 +239,16 @@ SECONDS_TO_END = 2
 """For responses that are on their way when the server ends."""
 
 SETTINGS: Mapping[str, Any] = {
-    "loop": "asyncio", "http": "httptools", "ws": "none", "lifespan": "off", "log_level": "warning",
-    "access_log": False, "server_header": False, "proxy_headers": False, "timeout_graceful_shutdown": SECONDS_TO_END,
-}  # fmt: skip
+    "loop": "asyncio",
+    "http": "httptools",
+    "ws": "none",
+    "lifespan": "off",
+    "log_level": "warning",
+    "access_log": False,
+    "server_header": False,
+    "proxy_headers": False,
+    "timeout_graceful_shutdown": SECONDS_TO_END,
+}
 """Of uvicorn."""
 
 
@@ -226,7 +259,9 @@ class Serving:
         """Raises QexpError if the address or the port cannot be used."""
         token, prefix = token_for(settings), _check_prefix(settings.prefix)
         site = Site(workspace, secrets.token_urlsafe(16) if settings.allow_changes else None)
-        app = application(site, Access(names_of(settings.host, tuple(settings.names)), prefix, token))
+        app = application(
+            site, Access(names_of(settings.host, tuple(settings.names)), prefix, token)
+        )
         self._server = _Server(Config(app, **SETTINGS), site)
         self._socket = _listen(settings.host, settings.port)
         host = f"[{settings.host}]" if ":" in settings.host else settings.host
@@ -245,13 +280,17 @@ class Serving:
 
 
 def token_for(settings: ServeOptions) -> str | None:
-    """The token that clients need; None where other users of the machine can at most read what they ask for.
+    """The token that clients need; None where other users of the machine can at most read what they
+    ask for.
 
     Raises QexpError for a token that is easy to guess.
     """
     token = os.environ.get(TOKEN, "")
     if token and (len(token) < TOKEN_LENGTH or not token.isascii() or not token.isprintable()):
-        raise QexpError(f"{TOKEN} needs at least {TOKEN_LENGTH} printable ASCII characters; unset it for a random one")
+        raise QexpError(
+            f"{TOKEN} needs at least {TOKEN_LENGTH} printable ASCII characters; unset it for a"
+            " random one"
+        )
     if token or settings.allow_changes or not is_loopback(settings.host):
         return token or secrets.token_urlsafe(24)
     return None
@@ -259,7 +298,10 @@ def token_for(settings: ServeOptions) -> str | None:
 
 def _check_prefix(prefix: str) -> str:
     steps = [step for step in prefix.split("/") if step]
-    if not all(step.replace("-", "").replace("_", "").replace(".", "").isalnum() and step.isascii() for step in steps):
+    if not all(
+        step.replace("-", "").replace("_", "").replace(".", "").isalnum() and step.isascii()
+        for step in steps
+    ):
         raise QexpError(f"`prefix={prefix!r}`: write a path of {IN_NAMES}, such as /qexp")
     return "".join(f"/{step}" for step in steps)
 
@@ -269,19 +311,28 @@ def _listen(host: str, port: int) -> socket.socket:
     try:
         family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
     except socket.gaierror as error:
-        raise QexpError(f"`host={host}`: {error.strerror}; write an address of this machine, or 0.0.0.0") from None
+        raise QexpError(
+            f"`host={host}`: {error.strerror}; write an address of this machine, or 0.0.0.0"
+        ) from None
     try:
-        return socket.create_server(address, family=family, backlog=512, dualstack_ipv6=family == socket.AF_INET6)
+        return socket.create_server(
+            address, family=family, backlog=512, dualstack_ipv6=family == socket.AF_INET6
+        )
     except OSError as error:
         if error.errno == errno.EADDRINUSE:
             raise QexpError(
-                f"port {port} is taken; another one: `port={port + 1}`, or `port=0` for any that is free"
+                f"port {port} is taken; another one: `port={port + 1}`, or `port=0` for any that is"
+                " free"
             ) from None
-        raise QexpError(f"cannot listen on {host}, port {port}: {os.strerror(error.errno or 0)}") from None
+        raise QexpError(
+            f"cannot listen on {host}, port {port}: {os.strerror(error.errno or 0)}"
+        ) from None
 
 
 class _Server(Server):
-    """A server that ends its streams when it is asked to end, and whose end by Ctrl-C is no error."""
+    """A server that ends its streams when it is asked to end, and whose end by Ctrl-C is no
+    error.
+    """
 
     def __init__(self, config: Config, site: Site) -> None:
         super().__init__(config)

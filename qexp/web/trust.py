@@ -1,4 +1,6 @@
-"""How far a run can be trusted, showing itself in notebooks and terminals: tests of posteriors, limits, repetitions."""
+"""How far a run can be trusted, showing itself in notebooks and terminals: tests of posteriors,
+limits, repetitions.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +24,9 @@ class ShownCalibration(Titled, Calibration):
 
     def view(self) -> View:
         title, parts = f"Calibration of {self.directory.name}", [*calibration_tables([self])]
-        return View(title, parts=parts, more={"figures": drawings_of_all([Calibrations(self.directory)])})
+        return View(
+            title, parts=parts, more={"figures": drawings_of_all([Calibrations(self.directory)])}
+        )
 
 
 class ShownIntervals(Titled, HeldOutIntervals):
@@ -33,7 +37,10 @@ class ShownIntervals(Titled, HeldOutIntervals):
     def view(self) -> View:
         record = self.directory.record()
         cautions = [record.caution] if record.caution else []
-        parts = [*interval_tables(self, record.units), *drawings_of_all([IntervalsOfRows(self.directory)])]
+        parts = [
+            *interval_tables(self, record.units),
+            *drawings_of_all([IntervalsOfRows(self.directory)]),
+        ]
         return View(f"Intervals of {record.name}", cautions=cautions, parts=parts)
 
 
@@ -48,7 +55,11 @@ class ShownLimit(Titled, Limit):
     """The errors of exact posteriors, and what they mean."""
 
     def view(self) -> View:
-        return View(f"Limit of {self.dataset}", cautions=[self.doubts] if self.doubts else [], parts=[*self.parts()])
+        return View(
+            f"Limit of {self.dataset}",
+            cautions=[self.doubts] if self.doubts else [],
+            parts=[*self.parts()],
+        )
 
 
 class ShownVerification(Titled, Verification):

@@ -1,4 +1,6 @@
-"""Views of a workspace that its users have saved: a name for the address of a page, with its filter and selection."""
+"""Views of a workspace that its users have saved: a name for the address of a page, with its filter
+and selection.
+"""
 
 from __future__ import annotations
 
@@ -28,21 +30,33 @@ def saved_views(workspace: Workspace) -> dict[str, str]:
         views = formats.read_json(file)
     except FileNotFoundError:
         return {}
-    if not isinstance(views, dict) or not all(isinstance(one, str) and _leads(one) for one in views.values()):
-        raise DamagedError(f"{workspace.shown(file)} does not hold names and addresses of views; repair or delete it")
+    if not isinstance(views, dict) or not all(
+        isinstance(one, str) and _leads(one) for one in views.values()
+    ):
+        raise DamagedError(
+            f"{workspace.shown(file)} does not hold names and addresses of views; repair or"
+            " delete it"
+        )
     return views
 
 
 def save_view(workspace: Workspace, name: str, address: str) -> None:
-    """Raises QexpError for a name that is taken, and for an address that is not one of a page of runs."""
+    """Raises QexpError for a name that is taken, and for an address that is not one of a page of
+    runs.
+    """
     name = " ".join(name.split())
     if not 0 < len(name) <= LONGEST_NAME or not name.isprintable():
         raise QexpError(f"a name of a view has 1 to {LONGEST_NAME} letters")
     if not _leads(address):
-        raise QexpError(f"a view is of a page of runs, such as runs?where=seed+%3C+5, not {address[:80]!r}")
+        raise QexpError(
+            f"a view is of a page of runs, such as runs?where=seed+%3C+5, not {address[:80]!r}"
+        )
     with _changed(workspace) as views:
         if views.get(name, address) != address:
-            raise QexpError(f"there is a view '{name}' already; delete it on the start page, or choose another name")
+            raise QexpError(
+                f"there is a view '{name}' already; delete it on the start page, or choose another"
+                " name"
+            )
         if len(views) >= MOST_VIEWS:
             raise QexpError(f"there are {MOST_VIEWS} views already; delete one on the start page")
         views[name] = address

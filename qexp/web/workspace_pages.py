@@ -1,4 +1,6 @@
-"""Pages of a workspace: what is at work and what is best, runs, launches, studies, comparisons, changes to runs."""
+"""Pages of a workspace: what is at work and what is best, runs, launches, studies, comparisons,
+changes to runs.
+"""
 
 from __future__ import annotations
 
@@ -33,7 +35,15 @@ from qexp.jobs.launchers import Launch
 from qexp.jobs.states import ask_to_stop
 from qexp.metrics.built_in import metric_in_words
 from qexp.metrics.intervals import estimate
-from qexp.metrics.meaning import NONE, main_metric, measured, number, printed, rounding_of_interval, with_interval
+from qexp.metrics.meaning import (
+    NONE,
+    main_metric,
+    measured,
+    number,
+    printed,
+    rounding_of_interval,
+    with_interval,
+)
 from qexp.runs.catalog import Catalog
 from qexp.runs.columns import time
 from qexp.store.directory import MATRIX, RunDirectory, annotate, retag
@@ -62,7 +72,9 @@ STUDY_TABLE, VALUES, FIGURE = STUDY_FILES
 
 
 def run_at(workspace: Workspace, name: str) -> RunDirectory:
-    """A run by its full name. Raises NotFoundError, also for a run with links to files outside of it."""
+    """A run by its full name. Raises NotFoundError, also for a run with links to files outside of
+    it.
+    """
     directory = RunDirectory(workspace.runs / name)
     if not NAME.fullmatch(name) or not directory.holds_record:
         raise NotFoundError(f"no run {name!r}")
@@ -105,7 +117,13 @@ STATIC = {"/page.js": "text/javascript", "/page.css": "text/css"}
 PREFIX, NONCE = "qexp.prefix", "qexp.nonce"
 """Keys of a request's scope: the path before all links, and what a script needs to run."""
 
-SECTIONS = {"": "Start", "runs": "Runs", "launches": "Launches", "studies": "Studies", "workspace": "Workspace"}
+SECTIONS = {
+    "": "Start",
+    "runs": "Runs",
+    "launches": "Launches",
+    "studies": "Studies",
+    "workspace": "Workspace",
+}
 """Path → words for it in the head of every page."""
 
 
@@ -128,10 +146,13 @@ def rendered(template: str, prefix: str, nonce: str, **context: Any) -> str:
 def page(request: Request, template: str, status: int = 200, **context: Any) -> Response:
     site = request.app.state.site
     values = {"workspace": site.workspace.root.name, "secret": site.secret, **context}
-    return HTMLResponse(rendered(template, request.scope[PREFIX], request.scope[NONCE], **values), status)
+    return HTMLResponse(
+        rendered(template, request.scope[PREFIX], request.scope[NONCE], **values), status
+    )
 
 
-# The page with all runs: its table, its words for completion, and the news that something has changed.
+# The page with all runs: its table, its words for completion, and the news that something has
+# changed.
 
 
 ROWS = 100
@@ -177,11 +198,17 @@ async def rows_of_runs(request: Request) -> Response:
     if request.headers.get("if-none-match") == tag:
         return Response(status_code=304, headers={"etag": tag})
     texts = {name: text for name in TEXTS_OF_QUESTION if (text := query.get(name))}
-    columns, group, descending = _fields(query, "columns"), _fields(query, "group"), query.get("descending", "1") != "0"
+    columns = _fields(query, "columns")
+    group = _fields(query, "group")
+    descending = query.get("descending", "1") != "0"
     question = Question(**texts, descending=descending, columns=columns, group=group)
     answer = await asyncio.to_thread(site.table.answer, listing, question)
-    content = orjson.dumps(answer.document(listing.version, _number(query, "first", 0), _number(query, "count", ROWS)))
-    return Response(content, media_type="application/json", headers={"etag": tag, "cache-control": "no-cache"})
+    content = orjson.dumps(
+        answer.document(listing.version, _number(query, "first", 0), _number(query, "count", ROWS))
+    )
+    return Response(
+        content, media_type="application/json", headers={"etag": tag, "cache-control": "no-cache"}
+    )
 
 
 def _fields(query: QueryParams, name: str) -> tuple[str, ...]:
@@ -204,7 +231,8 @@ async def events_of_runs(request: Request) -> Response:
     return stream(site, of_all_runs(site))
 
 
-# Changes to runs, where the server was started with them allowed: tags, notes, stopping, removing and restoring.
+# Changes to runs, where the server was started with them allowed: tags, notes, stopping, removing
+# and restoring.
 
 
 SECRET = "x-qexp-secret"
@@ -229,12 +257,18 @@ class Wanted(Part):
 
 
 async def change_runs(request: Request) -> Response:
-    """Do it for one run after another; the answer has the runs that are `done`, and why others are not."""
+    """Do it for one run after another; the answer has the runs that are `done`, and why others are
+    not.
+    """
     site, kind = site_of(request), request.path_params["kind"]
     if site.secret is None:
-        return JSONResponse({"error": "this server only reads; start it with --allow-changes to change runs"}, 403)
+        return JSONResponse(
+            {"error": "this server only reads; start it with --allow-changes to change runs"}, 403
+        )
     if not secrets.compare_digest(request.headers.get(SECRET, "").encode(), site.secret.encode()):
-        return JSONResponse({"error": "reload the page: the server was started again since it was loaded"}, 403)
+        return JSONResponse(
+            {"error": "reload the page: the server was started again since it was loaded"}, 403
+        )
     if kind not in KINDS:
         return JSONResponse({"error": f"no change {kind!r}; choose from {', '.join(KINDS)}"}, 404)
     try:
@@ -242,7 +276,9 @@ async def change_runs(request: Request) -> Response:
     except ClientDisconnect:
         return Response(status_code=400)  # nobody reads it
     except (orjson.JSONDecodeError, MisfitError) as error:
-        raise QexpError(f"write a JSON object with runs, and add, remove or text: {error}") from None
+        raise QexpError(
+            f"write a JSON object with runs, and add, remove or text: {error}"
+        ) from None
     answer = await asyncio.to_thread(_change, site, kind, wanted)
     site.live.forget()
     return JSONResponse(answer)
@@ -265,12 +301,16 @@ def _stop(workspace: Workspace, name: str, wanted: Wanted) -> None:
 
 
 KINDS: Mapping[str, Callable[[Workspace, str, Wanted], object]] = {
-    "tag": lambda workspace, name, wanted: retag(run_at(workspace, name).path, wanted.add, wanted.remove),
+    "tag": lambda workspace, name, wanted: retag(
+        run_at(workspace, name).path, wanted.add, wanted.remove
+    ),
     "note": lambda workspace, name, wanted: annotate(run_at(workspace, name).path, wanted.text),
     "stop": _stop,
     "remove": lambda workspace, name, wanted: trash.removed([run_at(workspace, name)], workspace),
-    "restore": lambda workspace, name, wanted: trash.restore(name, workspace),  # by its name in the trash
-    "view": lambda workspace, name, wanted: save_view(workspace, name, wanted.text),  # by its name, with its address
+    # by its name in the trash
+    "restore": lambda workspace, name, wanted: trash.restore(name, workspace),
+    # by its name, with its address
+    "view": lambda workspace, name, wanted: save_view(workspace, name, wanted.text),
     "forget": lambda workspace, name, wanted: delete_view(workspace, name),
 }
 
@@ -296,18 +336,27 @@ def show_comparison(request: Request) -> Response:
     if launch:
         names = [*launch_at(workspace, launch).record().asked]
     elif experience:
-        of_experience = [run for run in Catalog(workspace).runs() if run["experience"] == experience]
-        names = [run["name"] for run in sorted(of_experience, key=lambda run: str(run["created"]))[-MOST_RUNS:]]
+        of_experience = [
+            run for run in Catalog(workspace).runs() if run["experience"] == experience
+        ]
+        names = [
+            run["name"]
+            for run in sorted(of_experience, key=lambda run: str(run["created"]))[-MOST_RUNS:]
+        ]
     names = list(dict.fromkeys(names))
     if not names:
         raise QexpError("choose the runs to compare: select them in the table of runs")
     title = f"Launch {launch}" if launch else experience or some(names, most=4)
     values = compared(workspace, title, names, query.get("part"))
-    others = {part: request.url.include_query_params(part=part).query for part in ("validation", "test")}
+    others = {
+        part: request.url.include_query_params(part=part).query for part in ("validation", "test")
+    }
     return page(request, "comparison.html", section="runs", parts_to_compare=others, **values)
 
 
-def compared(workspace: Workspace, title: str, names: Sequence[str], part: str | None = None) -> dict[str, Any]:
+def compared(
+    workspace: Workspace, title: str, names: Sequence[str], part: str | None = None
+) -> dict[str, Any]:
     """What the template `comparison.html` needs; runs that cannot be read are named and left out.
 
     part  of which results are compared, see `compared_part`
@@ -315,7 +364,9 @@ def compared(workspace: Workspace, title: str, names: Sequence[str], part: str |
     Raises QexpError if there are too many, NotFoundError if none can be read.
     """
     if len(names) > MOST_RUNS:
-        raise QexpError(f"{len(names):,} runs are too many for one page; choose at most {MOST_RUNS:,}")
+        raise QexpError(
+            f"{len(names):,} runs are too many for one page; choose at most {MOST_RUNS:,}"
+        )
     reported: ReportedRuns = {}
     notices = []
     for name in names:
@@ -325,7 +376,9 @@ def compared(workspace: Workspace, title: str, names: Sequence[str], part: str |
             notices.append(f"{error}, which is left out")
     runs, missing = readable(reported, part)
     if not runs:
-        raise NotFoundError(f"{title}: none of these runs can be read: {some([*notices, *missing])}")
+        raise NotFoundError(
+            f"{title}: none of these runs can be read: {some([*notices, *missing])}"
+        )
     return comparison_page(title, runs, [*notices, *missing], in_a_file=False)
 
 
@@ -347,8 +400,12 @@ async def show_launches(request: Request) -> Response:
 
 async def show_launch(request: Request) -> Response:
     states = await _states(request)
-    launch = await asyncio.to_thread(launch_at, site_of(request).workspace, request.path_params["launch"])
-    return page(request, "launch.html", section="launches", launch=launch.id, **_described(launch, states))
+    launch = await asyncio.to_thread(
+        launch_at, site_of(request).workspace, request.path_params["launch"]
+    )
+    return page(
+        request, "launch.html", section="launches", launch=launch.id, **_described(launch, states)
+    )
 
 
 async def _states(request: Request) -> States:
@@ -367,11 +424,17 @@ def _all(workspace: Workspace, states: States) -> tuple[list[dict[str, Any]], li
 
 
 def _command(argv: Sequence[str]) -> str:
-    """How a launch was started: by qexp, by a script, or in Python, where the words are of no use."""
+    """How a launch was started: by qexp, by a script, or in Python, where the words are of no
+    use.
+    """
     program = Path(argv[0]).name if argv else "qexp"
     if program in ("qexp", "__main__.py"):
         return shlex.join(["qexp", *argv[1:]])
-    return "from Python" if program in ("", "-c", "ipykernel_launcher.py") else shlex.join(["python", *argv])
+    return (
+        "from Python"
+        if program in ("", "-c", "ipykernel_launcher.py")
+        else shlex.join(["python", *argv])
+    )
 
 
 def _described(launch: Launch, states: States) -> dict[str, Any]:
@@ -381,7 +444,9 @@ def _described(launch: Launch, states: States) -> dict[str, Any]:
         "created": time(record.created),
         "command": _command(record.argv),
         "launcher": record.launcher,
-        "settings": {key: value for key, value in record.settings.items() if value not in (None, {}, [])},
+        "settings": {
+            key: value for key, value in record.settings.items() if value not in (None, {}, [])
+        },
         "count": len(record.runs),
         "states": _counts(states.get(name, State.GONE.value) for name in record.runs),
         "found_done": len(record.asked) - len(record.runs),
@@ -422,19 +487,33 @@ def _shown_run(request: Request, runs: Sequence[Mapping[str, Any]]) -> Response:
     values = run_page(directory, runs, pictures_elsewhere=bool(logged or figures))
     unfinished = State(values["state"].replace(" ", "_")).unfinished
     begun, measured_ = len(values["curves"]), len(values["system"])
-    growing = {"curves": [], "system": [], "log": ""} if unfinished else {}  # which grow elsewhere on the page
-    descriptions, seen = [directory.spec_as_written().get("description", "")], values["log"] and f"{values['log']}\n"
+    # which grow elsewhere on the page
+    growing = {"curves": [], "system": [], "log": ""} if unfinished else {}
+    descriptions = [directory.spec_as_written().get("description", "")]
+    seen = values["log"] and f"{values['log']}\n"
     folds = {"fold": directory.is_fold, "folds": [fold.name for fold in directory.all_folds()]}
     head = {"heading": values["name"], "descriptions": descriptions, "date": "", "text": ""}
-    live = {"address": request.scope["path"], "unfinished": unfinished, "place": place, "seen": seen}
-    live |= {"measured": measured_, "logged": logged, "unfolded": directory.record().kind == "program"}
-    live |= {"begun": begun, "panels": begun or 1 + len(directory.record().units)}  # which have their height at once
+    live = {
+        "address": request.scope["path"],
+        "unfinished": unfinished,
+        "place": place,
+        "seen": seen,
+    }
+    live |= {
+        "measured": measured_,
+        "logged": logged,
+        "unfolded": directory.record().kind == "program",
+    }
+    # which have their height at once
+    live |= {"begun": begun, "panels": begun or 1 + len(directory.record().units)}
     own = {"of": request.path_params["run"], "figures": figures, **folds, **live, **head}
     return page(request, "live_run.html", section="runs", **own, **values | growing)
 
 
 async def run_events(request: Request) -> Response:
-    """What grows while the run is at work. A client that comes back says up to where it has the log."""
+    """What grows while the run is at work. A client that comes back says up to where it has the
+    log.
+    """
     site, directory = site_of(request), await asyncio.to_thread(_directory, request)
     place = request.headers.get("last-event-id") or request.query_params.get("place", "")
     return stream(site, of_run(site.feed(directory), place))
@@ -446,13 +525,18 @@ async def run_report(request: Request) -> Response:
     content = await asyncio.to_thread(lambda: page_of_run(_directory(request), listing.runs))
     name = f"{request.path_params['run']}.html"
     # It has a policy of its own for what is in it.
-    headers = {"content-disposition": f'attachment; filename="{name}"', "content-security-policy": "sandbox"}
+    headers = {
+        "content-disposition": f'attachment; filename="{name}"',
+        "content-security-policy": "sandbox",
+    }
     return Response(content, media_type="text/html", headers=headers)
 
 
 def matrix_picture(request: Request) -> Response:
     folder = _directory(request).matrices
-    path = require_inside(folder, f"{request.path_params['matrix']}/{Path(MATRIX).with_suffix(PICTURE)}")
+    path = require_inside(
+        folder, f"{request.path_params['matrix']}/{Path(MATRIX).with_suffix(PICTURE)}"
+    )
     return FileResponse(path, media_type="image/png")
 
 
@@ -485,7 +569,12 @@ TEXTS = ("experience", "run", "start", "state", "minus", "output", "metric", "un
 
 def show_studies(request: Request) -> Response:
     folders = studies_in(site_of(request).workspace)
-    return page(request, "studies.html", section="studies", studies=[_study_in_words(folder) for folder in folders])
+    return page(
+        request,
+        "studies.html",
+        section="studies",
+        studies=[_study_in_words(folder) for folder in folders],
+    )
 
 
 def _study_in_words(folder: Path) -> dict[str, Any]:
@@ -493,7 +582,9 @@ def _study_in_words(folder: Path) -> dict[str, Any]:
     return {
         "name": folder.name,
         "changed": _time_of_change(folder),
-        "experiences": list(dict.fromkeys(line["experience"] for line in lines if line.get("experience"))),
+        "experiences": list(
+            dict.fromkeys(line["experience"] for line in lines if line.get("experience"))
+        ),
         "states": _counts(line["state"] for line in lines if line.get("state")),
         "figure": (folder / FIGURE).is_file(),
     }
@@ -511,7 +602,13 @@ def show_study(request: Request) -> Response:
     try:
         values = compared(workspace, title, list(dict.fromkeys(names)))
     except QexpError as error:
-        values = {"title": title, "count": 0, "cautions": [], "at_work": [], "notices": [str(error)]}
+        values = {
+            "title": title,
+            "count": 0,
+            "cautions": [],
+            "at_work": [],
+            "notices": [str(error)],
+        }
     values |= {"runs": _table(runs), "values": _table(lines), "figure": (folder / FIGURE).is_file()}
     values |= {"changed": _time_of_change(folder), "searched": search.remarks() if search else []}
     return page(request, "study.html", section="studies", name=folder.name, **values)
@@ -531,7 +628,10 @@ def _lines(folder: Path, name: str) -> list[dict[str, str]]:
     if not (folder / name).is_file():
         return []
     lines = lines_of(require_inside(folder, name))
-    return [{title: text or "" for title, text in line.items() if isinstance(title, str)} for line in lines]
+    return [
+        {title: text or "" for title, text in line.items() if isinstance(title, str)}
+        for line in lines
+    ]
 
 
 def _table(lines: Sequence[Mapping[str, str]]) -> Table | None:
@@ -541,12 +641,17 @@ def _table(lines: Sequence[Mapping[str, str]]) -> Table | None:
         return None
     if OF_SEEDS.keys() <= {*columns}:
         columns = [OF_SEEDS.get(title, title) for title in columns if OF_SEEDS.get(title, title)]
-    cells = [[_over_seeds(title, line) or _rounded(title, line[title]) for title in columns] for line in lines]
+    cells = [
+        [_over_seeds(title, line) or _rounded(title, line[title]) for title in columns]
+        for line in lines
+    ]
     return Table("", columns, cells, frozenset({*columns} - {*TEXTS}))
 
 
 def _over_seeds(column: str, line: Mapping[str, str]) -> str:
-    """A mean with its deviation, or its interval, with the digits that are significant; empty for other columns."""
+    """A mean with its deviation, or its interval, with the digits that are significant; empty for
+    other columns.
+    """
     if column not in (MEAN, BETWEEN):
         return ""
     try:
@@ -571,10 +676,18 @@ async def show_workspace(request: Request) -> Response:
     site, states = site_of(request), await _states(request)
     entries = await asyncio.to_thread(trash.entries, site.workspace)
     removed = [
-        {"name": entry.name, "entry": entry.path.name, "since": f"{entry.since:%Y-%m-%d %H:%M}"} for entry in entries
+        {"name": entry.name, "entry": entry.path.name, "since": f"{entry.since:%Y-%m-%d %H:%M}"}
+        for entry in entries
     ]
     root, counts = str(site.workspace.root), _counts(states.values())
-    return page(request, "workspace.html", section="workspace", root=root, removed=removed[::-1], counts=counts)
+    return page(
+        request,
+        "workspace.html",
+        section="workspace",
+        root=root,
+        removed=removed[::-1],
+        counts=counts,
+    )
 
 
 async def show_disk(request: Request) -> Response:
@@ -585,7 +698,8 @@ async def show_findings(request: Request) -> Response:
     return JSONResponse(await site_of(request).findings.now())
 
 
-# The start page: which runs are at work and for how long, what is best, the last pictures, and what failed.
+# The start page: which runs are at work and for how long, what is best, the last pictures, and what
+# failed.
 
 Run = Mapping[str, Any]
 
@@ -606,7 +720,11 @@ def start_page(workspace: Workspace, runs: Sequence[Run]) -> dict[str, Any]:
     newest = sorted(runs, key=lambda run: run["ended"] or run["created"] or "", reverse=True)
     unfinished = [run for run in newest if State(run["state"]).unfinished]
     at_work = sorted(unfinished, key=lambda run: run["state"] != State.RUNNING)
-    failed = [run for run in newest if run["error"] or run["state"] in ("failed", "lost", "timeout", "damaged")]
+    failed = [
+        run
+        for run in newest
+        if run["error"] or run["state"] in ("failed", "lost", "timeout", "damaged")
+    ]
     experiences = sorted(path.stem for path in workspace.specs.glob("experiences/*.json"))
     return {
         "count": len(runs),
@@ -618,7 +736,9 @@ def start_page(workspace: Workspace, runs: Sequence[Run]) -> dict[str, Any]:
         "pictures": _pictures(newest[:RUNS_LOOKED_AT]),
         "failed": [_failed(run) for run in failed[:MOST_FAILED]],
         "more_failed": max(len(failed) - MOST_FAILED, 0),
-        "example": "mogi_quick" if "mogi_quick" in experiences else next(iter(experiences), "EXPERIENCE"),
+        "example": (
+            "mogi_quick" if "mogi_quick" in experiences else next(iter(experiences), "EXPERIENCE")
+        ),
     }
 
 
@@ -647,19 +767,25 @@ def _at_work(run: Run) -> dict[str, Any]:
 
 
 def _best(newest: Sequence[Run]) -> Iterator[dict[str, Any]]:
-    """Of each experience the group of runs, alike but for their seeds, whose mean of the first output is best on the
-    validation part, with its test errors; the newest group where no run has validation errors to choose by.
+    """Of each experience the group of runs, alike but for their seeds, whose mean of the first
+    output is best on the validation part, with its test errors; the newest group where no run has
+    validation errors to choose by.
     """
     by_experience: dict[str, dict[str, list[Run]]] = {}
     for run in newest:
         if run["state"] == "done" and run["results"].get("test"):
-            by_experience.setdefault(run["experience"], {}).setdefault(run["digest"], []).append(run)
+            by_experience.setdefault(run["experience"], {}).setdefault(run["digest"], []).append(
+                run
+            )
     for experience, groups in list(by_experience.items())[:MOST_EXPERIENCES]:
         group, validated = next(iter(groups.values())), ""
         output, metrics = next(iter(group[0]["results"]["test"].items()))
         metric = main_metric(metrics) or ""
         meaning = meaning_of(metric, [])
-        means = {digest: _values(of_group, "validation", output, metric) for digest, of_group in groups.items()}
+        means = {
+            digest: _values(of_group, "validation", output, metric)
+            for digest, of_group in groups.items()
+        }
         ranked = [(meaning.badness(fmean(of)), digest) for digest, of in means.items() if of]
         if comparable := [(badness, digest) for badness, digest in ranked if badness is not None]:
             group = groups[min(comparable)[1]]
@@ -671,7 +797,9 @@ def _best(newest: Sequence[Run]) -> Iterator[dict[str, Any]]:
             "by": validated,
             "run": group[0]["name"],
             "seeds": len(group),
-            "results": [_mean(group, "test", name) for name in list(group[0]["results"]["test"])[:3]],
+            "results": [
+                _mean(group, "test", name) for name in list(group[0]["results"]["test"])[:3]
+            ],
         }
 
 
@@ -681,7 +809,9 @@ def _values(group: Sequence[Run], part: str, output: str, metric: str) -> list[f
 
 
 def _mean(group: Sequence[Run], part: str, output: str) -> dict[str, str]:
-    """The mean of an output's main metric on a part, with its interval over seeds; of one seed without."""
+    """The mean of an output's main metric on a part, with its interval over seeds; of one seed
+    without.
+    """
     metric = main_metric(group[0]["results"].get(part, {}).get(output, {})) or ""
     meaning, values = meaning_of(metric, []), _values(group, part, output, metric)
     words = f"{part} {measure(in_words(output), metric_in_words(metric))}"
@@ -690,24 +820,42 @@ def _mean(group: Sequence[Run], part: str, output: str) -> dict[str, str]:
         return {"words": words, "name": name, "value": "–", "notes": ""}
     of_seeds = estimate(values, meaning.limits(values))
     unit = meaning.in_unit(group[0]["units"].get(output, ""))
-    text, interval = with_interval(of_seeds.mean, of_seeds.interval, meaning, f"{len(values)} seeds")
-    notes = f"95 % {printed(interval)}" if interval.startswith("[") else printed(interval.replace(NONE, ""))
-    return {"words": words, "name": name, "value": number_with_unit(printed(text), unit), "notes": notes}
+    text, interval = with_interval(
+        of_seeds.mean, of_seeds.interval, meaning, f"{len(values)} seeds"
+    )
+    notes = (
+        f"95 % {printed(interval)}"
+        if interval.startswith("[")
+        else printed(interval.replace(NONE, ""))
+    )
+    return {
+        "words": words,
+        "name": name,
+        "value": number_with_unit(printed(text), unit),
+        "notes": notes,
+    }
 
 
 def _pictures(runs: Sequence[Run]) -> list[dict[str, str]]:
-    """The matrix of each of the last runs, or else a figure: name of the run, and the path below its page. One stands
-    for all of its kind of an experience; if only one is left of all, another follows.
+    """The matrix of each of the last runs, or else a figure: name of the run, and the path below
+    its page. One stands for all of its kind of an experience; if only one is left of all, another
+    follows.
     """
     of_kinds: dict[tuple[str, str], dict[str, str]] = {}
     alike = list[dict[str, str]]()
     for run in runs:
         directory = RunDirectory(Path(run["path"]))
-        matrices = [directory.matrices / name / Path(MATRIX).with_suffix(".png") for name in directory.matrix_names()]
+        matrices = [
+            directory.matrices / name / Path(MATRIX).with_suffix(".png")
+            for name in directory.matrix_names()
+        ]
         paths = [f"pictures/{path.parent.name}" for path in matrices if path.is_file()]
         logged, others = figures_of(directory)
         figures = [*others, *(of_name[-1] for of_name in logged.values())]
-        paths += [f"figures/{one.file}" for one in sorted(figures, key=lambda one: not one.file.startswith("test_"))]
+        paths += [
+            f"figures/{one.file}"
+            for one in sorted(figures, key=lambda one: not one.file.startswith("test_"))
+        ]
         for path in paths:
             words = path.partition("/")[2].removesuffix(".png").replace("_", " ")
             picture = {"run": run["name"], "path": path, "words": words}
@@ -734,12 +882,22 @@ def _failed(run: Run) -> dict[str, str]:
 
 
 def small_curve(run: RunDirectory) -> list[float]:
-    """The validation loss over the epochs, or that of the training, at a few of them; empty without any."""
+    """The validation loss over the epochs, or that of the training, at a few of them; empty without
+    any.
+    """
     with suppress(DamagedError, NotFoundError, OSError):
         if run.metrics_file.stat().st_size <= MOST_BYTES_OF_EPOCHS:
             lines = run.metrics()
-            of_parts = ([line.get(part, {}).get("loss") for line in lines] for part in ("validation", "train"))
-            known = next(filter(None, ([loss for loss in losses if loss is not None] for losses in of_parts)), [])
+            of_parts = (
+                [line.get(part, {}).get("loss") for line in lines]
+                for part in ("validation", "train")
+            )
+            known = next(
+                filter(
+                    None, ([loss for loss in losses if loss is not None] for losses in of_parts)
+                ),
+                [],
+            )
             step = max(-(-len(known) // POINTS_OF_CURVE), 1)
             return [float(f"{loss:.4g}") for loss in [*known[:-1:step], *known[-1:]]]
     return []

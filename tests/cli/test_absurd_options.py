@@ -1,4 +1,6 @@
-"""Options that are empty, given twice, or far too long, deep or large, are refused at once, and nothing is written."""
+"""Options that are empty, given twice, or far too long, deep or large, are refused at once, and
+nothing is written.
+"""
 
 from pathlib import Path
 
@@ -10,9 +12,16 @@ from tests.conftest import call
 DIGITS = "1" * 5000
 
 EMPTY = [
-    "ls --where", "ls --where=", "ls --tag good --tag", "ls --workspace", "run sound --name",
-    "run sound --storage-path", "run sound --seeds 0:2 --storage-path=", "import x.zip --name", "data ice --out",
-]  # fmt: skip
+    "ls --where",
+    "ls --where=",
+    "ls --tag good --tag",
+    "ls --workspace",
+    "run sound --name",
+    "run sound --storage-path",
+    "run sound --seeds 0:2 --storage-path=",
+    "import x.zip --name",
+    "data ice --out",
+]
 
 
 @pytest.mark.parametrize("line", EMPTY)
@@ -23,7 +32,9 @@ def test_an_option_with_nothing_in_it_is_refused_and_not_taken_as_left_out(specs
     assert [path.name for path in Path().iterdir()] == ["specs"]
 
 
-def test_the_workspace_of_all_commands_cannot_be_empty_either_but_an_argument_where_that_means_something(here, qexp):
+def test_the_workspace_of_all_commands_cannot_be_empty_either_but_an_argument_where_that_means_something(
+    here, qexp
+):
     assert "--workspace is empty" in qexp("--workspace", "", "ls").failed()
     assert qexp("note", "sound_0", "").code == 0
 
@@ -34,22 +45,45 @@ GRID = " ".join(f"--grid {key}={','.join(map(str, range(32)))}" for key in "abcd
 """Of 10^9 points."""
 
 ABSURD = {
-    "an index of thousands of digits": (f"run sound --set sizes.{DIGITS}=1", "a list of 3; number its items from 0"),
-    "a number of thousands of digits": (f"run sound --set epochs={DIGITS}", "not a number of sensible size"),
-    "a key of thousands of steps": (f"run sound --set losses{'.a' * 5000}=1", "5,001 nested keys; a spec has at most"),
-    "a seed of thousands of digits": (f"run sound --seeds {DIGITS}", "a seed must be less than 2^63"),
-    "a range to thousands of digits": (f"run sound --seeds 0:{DIGITS}", "a seed must be less than 2^63"),
+    "an index of thousands of digits": (
+        f"run sound --set sizes.{DIGITS}=1",
+        "a list of 3; number its items from 0",
+    ),
+    "a number of thousands of digits": (
+        f"run sound --set epochs={DIGITS}",
+        "not a number of sensible size",
+    ),
+    "a key of thousands of steps": (
+        f"run sound --set losses{'.a' * 5000}=1",
+        "5,001 nested keys; a spec has at most",
+    ),
+    "a seed of thousands of digits": (
+        f"run sound --seeds {DIGITS}",
+        "a seed must be less than 2^63",
+    ),
+    "a range to thousands of digits": (
+        f"run sound --seeds 0:{DIGITS}",
+        "a seed must be less than 2^63",
+    ),
     "millions of seeds": (
         f"run sound --dry-run --seeds {MILLIONS}",
         "300,000,000 seeds are too many; the limit is 1,0",
     ),
-    "a grid of 10^9 points": (f"run sound --dry-run {GRID}", "1,073,741,824 runs are too many; the limit is 1,000,000"),
-    "a study of 10^9 points": (f"study sound {GRID}", "5,368,709,120 runs are too many; the limit is 1,000,000"),
+    "a grid of 10^9 points": (
+        f"run sound --dry-run {GRID}",
+        "1,073,741,824 runs are too many; the limit is 1,000,000",
+    ),
+    "a study of 10^9 points": (
+        f"study sound {GRID}",
+        "5,368,709,120 runs are too many; the limit is 1,000,000",
+    ),
 }
 
 
 @pytest.mark.parametrize(("line", "complaint"), ABSURD.values(), ids=ABSURD)
-def test_what_is_far_too_long_or_large_is_refused_before_anything_is_listed(specs, qexp, line, complaint):
+def test_what_is_far_too_long_or_large_is_refused_before_anything_is_listed(
+    specs, qexp, line, complaint
+):
     stderr = qexp(*line.split()).refused()
     assert complaint in stderr
     assert len(stderr) < 1000
@@ -57,12 +91,24 @@ def test_what_is_far_too_long_or_large_is_refused_before_anything_is_listed(spec
 
 
 LISTINGS = {
-    "a column of thousands of digits": (("--columns", f"model.branches.{DIGITS}"), "no field 'model.branches.111"),
-    "a field of thousands of steps": (("--where", "name" + ".b" * 2000 + " == 1"), "more than 50 steps"),
+    "a column of thousands of digits": (
+        ("--columns", f"model.branches.{DIGITS}"),
+        "no field 'model.branches.111",
+    ),
+    "a field of thousands of steps": (
+        ("--where", "name" + ".b" * 2000 + " == 1"),
+        "more than 50 steps",
+    ),
     "a thousand nots": (("--where", "not " * 1000 + "seed"), "--where: "),
-    "a thousand brackets": (("--where", "(" * 1000 + "seed" + ")" * 1000), "--where: cannot understand"),
+    "a thousand brackets": (
+        ("--where", "(" * 1000 + "seed" + ")" * 1000),
+        "--where: cannot understand",
+    ),
     "lists in lists": (("--where", "seed in " + "[" * 90 + "]" * 90), "more than 50 steps"),
-    "a number of thousands of digits": (("--where", f"seed == {DIGITS}"), "--where: cannot understand"),
+    "a number of thousands of digits": (
+        ("--where", f"seed == {DIGITS}"),
+        "--where: cannot understand",
+    ),
 }
 
 
@@ -78,7 +124,8 @@ CASES = [
     for words, command in COMMANDS.items()
     if not hasattr(command, "commands")
     for option in command.params
-    if option.param_type_name == "option" and not (option.multiple or option.is_flag or option.count)
+    if option.param_type_name == "option"
+    and not (option.multiple or option.is_flag or option.count)
 ]
 
 
@@ -93,6 +140,8 @@ def test_every_option_that_takes_one_value_is_refused_if_it_is_given_two():
     assert accepted == []
 
 
-@pytest.mark.parametrize("words", [("--workspace", "a", "--workspace", "b", "ls"), ("ls", "--limit=1", "--limit", "1")])
+@pytest.mark.parametrize(
+    "words", [("--workspace", "a", "--workspace", "b", "ls"), ("ls", "--limit=1", "--limit", "1")]
+)
 def test_so_are_options_of_all_commands_and_equal_values(words):
     assert "is given 2 times" in call(*words).failed()

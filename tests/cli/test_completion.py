@@ -1,4 +1,6 @@
-"""The shell completes commands, options and names, without waiting, without writing and without a word of its own."""
+"""The shell completes commands, options and names, without waiting, without writing and without a
+word of its own.
+"""
 
 import json
 import os
@@ -35,8 +37,11 @@ def variables(line: str, shell: str = "bash") -> dict[str, str]:
 
 
 def completed(line: str) -> list[str]:
-    # `main` turns stderr away while it completes; this looks whether there is anything to turn away.
-    result = CliRunner().invoke(app, [], prog_name="qexp", env=variables(line), catch_exceptions=False)
+    # `main` turns stderr away while it completes; this looks whether there is anything to turn
+    # away.
+    result = CliRunner().invoke(
+        app, [], prog_name="qexp", env=variables(line), catch_exceptions=False
+    )
     assert result.exit_code == 0
     assert result.stderr == ""
     return result.stdout.split()
@@ -70,7 +75,10 @@ def test_runs_are_completed_by_the_names_of_their_directories(home):
 def test_specs_are_completed(home):
     (home / "specs/datasets/another.json").write_text("{}")
     assert completed("qexp matrix --run sound_0 --dataset ") == ["another", "sound"]
-    assert completed("qexp validate specs/da") == ["specs/datasets/another.json", "specs/datasets/sound.json"]
+    assert completed("qexp validate specs/da") == [
+        "specs/datasets/another.json",
+        "specs/datasets/sound.json",
+    ]
     os.chdir("runs")
     assert "../specs/models/sound.json" in completed("qexp validate ../specs/m")
 
@@ -78,15 +86,21 @@ def test_specs_are_completed(home):
 def test_keys_and_variables_are_completed_from_the_spec_that_the_line_names(home):
     assert completed("qexp run sound --set learning_r") == ["learning_rate="]
     assert completed("qexp run sound --grid epochs,batch_s") == ["epochs,batch_size="]
-    assert completed("qexp run sound --set epochs=3 --grid dataset.fixed.noi") == ["dataset.fixed.noise="]
-    assert "model.operations.block.parameters.filters=" in completed("qexp run sound --grid model.oper")
+    assert completed("qexp run sound --set epochs=3 --grid dataset.fixed.noi") == [
+        "dataset.fixed.noise="
+    ]
+    assert "model.operations.block.parameters.filters=" in completed(
+        "qexp run sound --grid model.oper"
+    )
     assert completed("qexp run --seed 3 sound.json --set losses.dep") == ["losses.depth="]
     assert completed("qexp rerun sound_0 --set dataset.fixed.noi") == ["dataset.fixed.noise="]
     assert completed("qexp study sound --pretrain sound --pretrain-set epo") == ["epochs="]
     assert completed("qexp matrix sound_0 --axis dep") == ["depth="]
     assert completed("qexp matrix --dataset sound --fix delta") == ["delta_volume="]
     assert completed("qexp ls --where test.depth.ma") == ["test.depth.mae"]
-    (home / "specs/experiences/child.json").write_text('{"extends": "sound", "dataset": {"extends": "sound"}}')
+    (home / "specs/experiences/child.json").write_text(
+        '{"extends": "sound", "dataset": {"extends": "sound"}}'
+    )
     assert completed("qexp run child --set losses.dep") == ["losses.depth="]
     assert completed("qexp run nosuch child --set dataset.fixed.noi") == ["dataset.fixed.noise="]
     for line in ("qexp run nosuch --set e", "qexp matrix nosuch --axis d", "qexp run --set e"):
@@ -94,7 +108,9 @@ def test_keys_and_variables_are_completed_from_the_spec_that_the_line_names(home
 
 
 def test_the_names_that_are_completed_are_those_of_the_code():
-    assert names.NAMES.read_text(encoding="utf-8") == names.text(), "write them again with: make names"
+    assert names.NAMES.read_text(encoding="utf-8") == names.text(), (
+        "write them again with: make names"
+    )
 
 
 @pytest.mark.slow
@@ -119,7 +135,9 @@ def test_every_entry_of_a_table_is_completed_and_nothing_else(table, tmp_path, m
 
 
 def test_entries_of_the_workspace_are_completed_without_running_its_code(home):
-    (home / "specs/extensions.py").write_text("LOSSES = {'mine': 1}\nQUANTITIES = {'heat': 2}\nopen('trace', 'w')")
+    (home / "specs/extensions.py").write_text(
+        "LOSSES = {'mine': 1}\nQUANTITIES = {'heat': 2}\nopen('trace', 'w')"
+    )
     assert completed("qexp tables losses mi") == ["mine"]
     assert completed("qexp tables quantities heat") == ["heat"]
     assert not (home / "trace").exists()
@@ -136,8 +154,10 @@ def test_states_and_columns_are_offered(home):
     assert offered(completion.states, "pre") == ["preempted"]
     assert offered(completion.columns, "see") == ["seed"]
     assert offered(completion.columns, "name,seed,test.depth.m") == [
-        "name,seed,test.depth.mae", "name,seed,test.depth.median_relative_error", "name,seed,test.depth.mre",
-    ]  # fmt: skip
+        "name,seed,test.depth.mae",
+        "name,seed,test.depth.median_relative_error",
+        "name,seed,test.depth.mre",
+    ]
     assert offered(completion.columns, "dataset.fixed.no") == ["dataset.fixed.noise"]
 
 
@@ -183,10 +203,16 @@ def test_names_that_need_quotes_are_left_to_be_typed(home):
 @pytest.mark.parametrize(
     "line",
     [
-        "qexp show ", "qexp matrix --dataset ", "qexp validate ", "qexp --workspace /nowhere show ", "qexp tables x ",
-        'qexp show "open', "qexp nosuch --x ", "qexp run --seed x --set y ",
+        "qexp show ",
+        "qexp matrix --dataset ",
+        "qexp validate ",
+        "qexp --workspace /nowhere show ",
+        "qexp tables x ",
+        'qexp show "open',
+        "qexp nosuch --x ",
+        "qexp run --seed x --set y ",
     ],
-)  # fmt: skip
+)
 def test_where_there_is_nothing_to_complete_nothing_is_said(tmp_path, monkeypatch, line):
     monkeypatch.chdir(tmp_path)
     if not line.startswith("qexp nosuch"):
@@ -197,7 +223,9 @@ def test_where_there_is_nothing_to_complete_nothing_is_said(tmp_path, monkeypatc
 
 def qexp_completes(line: str, shell: str = "bash", **more: str) -> subprocess.CompletedProcess[str]:
     environment = {**os.environ, **variables(line, shell), **more}
-    return subprocess.run([sys.executable, "-m", "qexp"], capture_output=True, text=True, check=False, env=environment)
+    return subprocess.run(
+        [sys.executable, "-m", "qexp"], capture_output=True, text=True, check=False, env=environment
+    )
 
 
 @pytest.mark.slow
@@ -233,11 +261,18 @@ print(json.dumps({"said": said.getvalue().split(), "loaded": heavy}))
 @pytest.mark.slow
 @pytest.mark.parametrize(
     "line",
-    ["qexp show so", "qexp tables modules c", "qexp validate specs/m", "qexp sh", "qexp run sound --set dataset.f"],
+    [
+        "qexp show so",
+        "qexp tables modules c",
+        "qexp validate specs/m",
+        "qexp sh",
+        "qexp run sound --set dataset.f",
+    ],
 )
 def test_completing_loads_nothing_that_takes_time(home, line):
     heavy = [*HEAVY, "numpy", "tinydb", "rich", "pydantic"]
-    if any(need.startswith("pydantic") for need in requires("typer") or ()):  # from 0.29 on it loads it itself
+    # from 0.29 on it loads it itself
+    if any(need.startswith("pydantic") for need in requires("typer") or ()):
         heavy.remove("pydantic")
     answer = said_by_a_new_process(COMPLETE_AND_LOOK, json.dumps(heavy), **variables(line))
     assert answer["said"]
@@ -251,7 +286,9 @@ def script_for(shell: str) -> str:
     """What `--show-completion` prints in that shell."""
     environment = {**os.environ, "_TYPER_COMPLETE_TEST_DISABLE_SHELL_DETECTION": "1"}
     command = [sys.executable, "-m", "qexp", "--show-completion", shell]
-    return subprocess.run(command, capture_output=True, text=True, check=True, env=environment).stdout
+    return subprocess.run(
+        command, capture_output=True, text=True, check=True, env=environment
+    ).stdout
 
 
 @pytest.mark.heavy
@@ -277,5 +314,7 @@ echo "${COMPREPLY[@]}"
 @pytest.mark.skipif(shutil.which("bash") is None, reason="there is no bash here")
 def test_bash_itself_completes_a_run(home):
     environment = {**os.environ, "PYTHON": sys.executable, "SCRIPT": script_for("bash")}
-    done = subprocess.run(["bash", "-c", IN_BASH], capture_output=True, text=True, check=True, env=environment)
+    done = subprocess.run(
+        ["bash", "-c", IN_BASH], capture_output=True, text=True, check=True, env=environment
+    )
     assert (done.stdout, done.stderr) == ("sound_1\n", "")

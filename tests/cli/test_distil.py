@@ -1,4 +1,6 @@
-"""One network in place of an ensemble: what it learns, what is said of it, and what cannot be replaced."""
+"""One network in place of an ensemble: what it learns, what is said of it, and what cannot be
+replaced.
+"""
 
 import csv
 import json
@@ -37,7 +39,10 @@ TWO_OUTPUTS = {
     },
     "inputs": ["colour", "shade"],
     "outputs": ["iron", "strike"],
-    "transforms": {"colour": "standardize", "strike": {"type": "angle", "parameters": {"period": 360}}},
+    "transforms": {
+        "colour": "standardize",
+        "strike": {"type": "angle", "parameters": {"period": 360}},
+    },
     "losses": "mse",
 }
 
@@ -50,14 +55,20 @@ def short(monkeypatch):
 
 @pytest.fixture
 def teacher(workspace, short):
-    """A run of four networks in the current workspace, and a file `new.csv` of rows without truth."""
+    """A run of four networks in the current workspace, and a file `new.csv` of rows without
+    truth.
+    """
     stones.write(workspace, **stones.AS_PUBLISHED)
     with (workspace / "new.csv").open("w", newline="") as file:
-        csv.writer(file).writerows([("site", *stones.COLUMNS), *(["a", *row] for row in COLOURS), ["b", "", 0.2, 0.3]])
+        csv.writer(file).writerows(
+            [("site", *stones.COLUMNS), *(["a", *row] for row in COLOURS), ["b", "", 0.2, 0.3]]
+        )
     return package.run("stones", device="cpu")
 
 
-def test_the_network_learns_the_mean_of_all_networks_and_its_test_errors_are_differences_from_it(teacher, workspace):
+def test_the_network_learns_the_mean_of_all_networks_and_its_test_errors_are_differences_from_it(
+    teacher, workspace
+):
     small = package.distil(teacher, workspace / "new.csv", device="cpu")
     record, learned = small.directory.record(), small.directory.spec()["dataset"]["estimates_of"]
     assert (small.name, record.state) == ("stones_0_distilled_0", "done")
@@ -100,7 +111,9 @@ def test_the_same_command_goes_on_and_another_needs_another_name(teacher, worksp
     assert package.distil(teacher, name="mixed", device="cpu").name == "mixed_0"
 
 
-def test_several_inputs_and_outputs_are_learned_and_directions_by_the_shorter_way_round(workspace, short):
+def test_several_inputs_and_outputs_are_learned_and_directions_by_the_shorter_way_round(
+    workspace, short
+):
     (workspace / "data").mkdir(exist_ok=True)
     with (workspace / "data/stones.csv").open("w", newline="") as file:
         rows = [[*row[1:], (350 + 40 * row[1]) % 360] for row in stones.table()]
@@ -113,8 +126,12 @@ def test_several_inputs_and_outputs_are_learned_and_directions_by_the_shorter_wa
     assert set(errors) == {"iron", "strike"}
 
 
-def test_what_cannot_be_replaced_or_learned_is_refused_in_words_and_nothing_is_written(teacher, workspace):
-    (workspace / "few.csv").write_text("".join((workspace / "new.csv").read_text().splitlines(keepends=True)[:12]))
+def test_what_cannot_be_replaced_or_learned_is_refused_in_words_and_nothing_is_written(
+    teacher, workspace
+):
+    (workspace / "few.csv").write_text(
+        "".join((workspace / "new.csv").read_text().splitlines(keepends=True)[:12])
+    )
     (workspace / "other.csv").write_text("r,green,blue\n0.1,0.2,0.3\n")
     refused = {
         ("stones_0", "--rows", "few.csv"): (2, "few.csv: 11 rows without gaps; give at least 20"),

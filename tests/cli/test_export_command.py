@@ -103,7 +103,9 @@ FOLDER = "a network is written to a folder"
         ("out", ["--format", "tflite"], "known: keras, onnx, torchscript"),
     ],
 )
-def test_a_name_of_a_file_is_no_folder_and_an_unknown_format_none(refused, tmp_path, name, options, complaint):
+def test_a_name_of_a_file_is_no_folder_and_an_unknown_format_none(
+    refused, tmp_path, name, options, complaint
+):
     assert complaint in refused("--to", tmp_path / name, *options)
 
 
@@ -115,7 +117,9 @@ def test_a_run_that_is_not_done_does_not_leave(here, refused, qexp, tmp_path):
 
 
 @pytest.mark.heavy
-def test_what_is_there_is_replaced_only_when_it_is_an_earlier_export_and_a_link_stays_one(export, refused, tmp_path):
+def test_what_is_there_is_replaced_only_when_it_is_an_earlier_export_and_a_link_stays_one(
+    export, refused, tmp_path
+):
     target = tmp_path / "out"
     target.mkdir()
     assert export("--to", target, *SOONER).code == 0, "an empty folder is in nobody's way"
@@ -145,14 +149,26 @@ def test_what_is_there_is_replaced_only_when_it_is_an_earlier_export_and_a_link_
 
 @pytest.mark.heavy
 @pytest.mark.parametrize("has_earlier", [False, True])
-def test_where_the_disk_refuses_midway_nothing_half_is_left_and_an_earlier_export_stays(here, tmp_path, has_earlier):
+def test_where_the_disk_refuses_midway_nothing_half_is_left_and_an_earlier_export_stays(
+    here, tmp_path, has_earlier
+):
     """A process that may write no file larger than 4 kB, which the network's is."""
     target = tmp_path / "deep" / "out"
     if has_earlier:
         package.export_network("sound_0", target, "torchscript")
     before = below(tmp_path / "deep")
     done = subprocess.run(
-        [sys.executable, "-m", "qexp", "export", "sound_0", "--to", str(target), *SOONER, "--overwrite"],
+        [
+            sys.executable,
+            "-m",
+            "qexp",
+            "export",
+            "sound_0",
+            "--to",
+            str(target),
+            *SOONER,
+            "--overwrite",
+        ],
         preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (4_000, 4_000)),
         env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONDONTWRITEBYTECODE": "1"},
         capture_output=True,
@@ -177,15 +193,24 @@ app(sys.argv[2:], prog_name="qexp")
 
 def killed(number: signal.Signals, *words: str) -> int:
     """The exit code of `qexp WORDS` that gets a signal when it has written the first file."""
-    return subprocess.run([sys.executable, "-c", KILLED, str(int(number)), *words], check=False).returncode
+    return subprocess.run(
+        [sys.executable, "-c", KILLED, str(int(number)), *words], check=False
+    ).returncode
 
 
 @pytest.mark.heavy
-def test_a_process_that_is_told_to_stop_leaves_nothing_and_what_a_killed_one_left_goes_with_the_next(export, tmp_path):
-    assert killed(signal.SIGTERM, "export", "sound_0", *SOONER, "--to", str(tmp_path / "out" / "here")) == 130
+def test_a_process_that_is_told_to_stop_leaves_nothing_and_what_a_killed_one_left_goes_with_the_next(
+    export, tmp_path
+):
+    assert (
+        killed(signal.SIGTERM, "export", "sound_0", *SOONER, "--to", str(tmp_path / "out" / "here"))
+        == 130
+    )
     assert names(tmp_path / "out") == set()
     target, mine = tmp_path / "out" / "v1.2", tmp_path / "out" / ".v1.2.mine_too"
-    assert killed(signal.SIGKILL, "export", "sound_0", *SOONER, "--to", str(target)) == -signal.SIGKILL
+    assert (
+        killed(signal.SIGKILL, "export", "sound_0", *SOONER, "--to", str(target)) == -signal.SIGKILL
+    )
     (mine / "new").mkdir(parents=True)
     (mine / "notes.txt").touch()
     os.utime(mine, (0, 0))
@@ -218,5 +243,7 @@ except SystemExit as ended:
 print([name for name in ("torch", "onnx", "onnxscript") if name in sys.modules])
 """
     words = ["export", "sound_0", "--to", str(tmp_path / "sound.zip")]
-    done = subprocess.run([sys.executable, "-c", script, *words], capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        [sys.executable, "-c", script, *words], capture_output=True, text=True, check=True
+    )
     assert done.stdout.strip() == "[]"

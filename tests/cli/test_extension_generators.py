@@ -57,9 +57,18 @@ def gravity(specs):
         ("distributions", {"depth": LOGARITHMIC, "mass": LOGARITHMIC}),
         ("matrix", {"axes": {"depth": [0, 4], "mass": [0, 4]}, "resolution": 4}),
     )
-    names = [("branches.0.x_name", "gravity"), ("branches.2.y_name", "mass"), ("outputs", ["depth", "mass"])]
+    names = [
+        ("branches.0.x_name", "gravity"),
+        ("branches.2.y_name", "mass"),
+        ("outputs", ["depth", "mass"]),
+    ]
     specs.spoil("model", ("inputs", {"gravity": {"size": [16, 16, 1]}}), *names)
-    losses = [("losses", {"depth": "mae", "mass": "mae"}), ("transforms", {}), ("metrics", {}), ("epochs", 1)]
+    losses = [
+        ("losses", {"depth": "mae", "mass": "mae"}),
+        ("transforms", {}),
+        ("metrics", {}),
+        ("epochs", 1),
+    ]
     specs.spoil("experience", ("inputs", ["gravity"]), ("outputs", ["depth", "mass"]), *losses)
     return specs
 
@@ -73,7 +82,10 @@ def test_images_of_another_name_are_trained_on_with_noise_of_either_kind(gravity
     dataset = json.loads((gravity.root / "specs/datasets/sound.json").read_text())
     gravity.write("dataset", {**dataset, "noise_model": noise})
     qexp("run", "sound", "--device", "cpu").done()
-    assert json.loads(qexp("show", "sound_0", "--json").stdout)["units"] == {"depth": "km", "mass": "10⁹ kg"}
+    assert json.loads(qexp("show", "sound_0", "--json").stdout)["units"] == {
+        "depth": "km",
+        "mass": "10⁹ kg",
+    }
     assert qexp("matrix", "sound_0", "--dataset", "sound").code == 0
     record = json.loads((gravity.root / "runs/sound_0/matrices/sound/record.json").read_text())
     assert record["units"] == {"depth": "km", "mass": "10⁹ kg"}
@@ -96,11 +108,15 @@ def test_noise_is_correlated_over_the_pixels_that_the_generator_tells(gravity, s
     assert float(neighbours) == pytest.approx(np.exp(-0.2), abs=0.02)
 
 
-def test_a_generator_that_lacks_a_method_is_a_problem_that_says_what_it_must_give(gravity, problems):
-    (gravity.root / "specs/extensions.py").write_text(GRAVITY.replace("def pixel_sizes", "def sizes_of_pixels"))
+def test_a_generator_that_lacks_a_method_is_a_problem_that_says_what_it_must_give(
+    gravity, problems
+):
+    (gravity.root / "specs/extensions.py").write_text(
+        GRAVITY.replace("def pixel_sizes", "def sizes_of_pixels")
+    )
     (problem,) = problems("specs/datasets/sound.json")
-    assert problem == (
-        "specs/datasets/sound.json at $.generation_type: the generator lacks a method, "
+    assert (
+        problem == "specs/datasets/sound.json at $.generation_type: the generator lacks a method, "
         "pixel_sizes(image, values): width and height of the image's pixels in metres"
     )
 
@@ -108,4 +124,6 @@ def test_a_generator_that_lacks_a_method_is_a_problem_that_says_what_it_must_giv
 def test_images_that_are_no_displacements_cannot_be_a_source_among_others(gravity, problems):
     gravity.spoil("dataset", ("generation_type", ...), ("sources", [{"type": "gravity"}]))
     (problem,) = problems("specs/datasets/sound.json")
-    assert problem.startswith("specs/datasets/sound.json at $.sources[0]: 'gravity' is not a source of deformation")
+    assert problem.startswith(
+        "specs/datasets/sound.json at $.sources[0]: 'gravity' is not a source of deformation"
+    )

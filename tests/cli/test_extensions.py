@@ -93,9 +93,15 @@ def extended(specs):
         ("distributions", {"depth": TRIANGULAR, "aperture": TRIANGULAR}),
         ("matrix", ...),
     )
-    outputs, amplify = ("outputs", ["depth", "aperture"]), {"module": "amplify", "parameters": {"factor": 1.5}}
+    outputs = ("outputs", ["depth", "aperture"])
+    amplify = {"module": "amplify", "parameters": {"factor": 1.5}}
     specs.spoil("model", outputs, ("operations.look", amplify), ("branches.2.y_name", "aperture"))
-    specs.spoil("experience", outputs, ("losses", {"depth": "log_cosh", "aperture": "mae"}), ("metrics", ...))
+    specs.spoil(
+        "experience",
+        outputs,
+        ("losses", {"depth": "log_cosh", "aperture": "mae"}),
+        ("metrics", ...),
+    )
     return specs
 
 
@@ -120,9 +126,21 @@ def test_an_experience_of_a_workspaces_own_entries_trains(extended, qexp):
 def test_entries_of_a_workspace_are_checked_like_the_others(extended, problems):
     dataset = json.loads((extended.root / "specs/datasets/sound.json").read_text())
     for name, parameters, complaint in (
-        ("triangular", {"low": 3, "high": 3}, ".parameters: 'low' must be less than 'high', but 3 is not less than 3"),
-        ("triangular", {"low": 0, "high": 3, "peek": 1}, ".parameters.peek: unknown key 'peek'; did you mean 'peak'?"),
-        ("triangulr", {"low": 0, "high": 3}, ".type: no distribution 'triangulr'; did you mean 'triangular'?"),
+        (
+            "triangular",
+            {"low": 3, "high": 3},
+            ".parameters: 'low' must be less than 'high', but 3 is not less than 3",
+        ),
+        (
+            "triangular",
+            {"low": 0, "high": 3, "peek": 1},
+            ".parameters.peek: unknown key 'peek'; did you mean 'peak'?",
+        ),
+        (
+            "triangulr",
+            {"low": 0, "high": 3},
+            ".type: no distribution 'triangulr'; did you mean 'triangular'?",
+        ),
     ):
         dataset["distributions"]["depth"] = {"type": name, "parameters": parameters}
         where = "specs/datasets/sound.json at $.distributions.depth"
@@ -132,38 +150,55 @@ def test_entries_of_a_workspace_are_checked_like_the_others(extended, problems):
 @pytest.mark.parametrize(
     ("right", "wrong", "complaint"),
     [
-        ("(up), up]", "(up)]", "dyke: it returned (2, 4096, 2); it must return (batch, station, 3) = (2, 4096, 3)"),
+        (
+            "(up), up]",
+            "(up)]",
+            "dyke: it returned (2, 4096, 2); it must return (batch, station, 3) = (2, 4096, 3)",
+        ),
         ("source[:, None, :]", "source", "dyke: RuntimeError: The size of tensor a (4096)"),
-        ("up = aperture", "up = apertur", "dyke: NameError: name 'apertur' is not defined (line 14: up = apertur * t"),
+        (
+            "up = aperture",
+            "up = apertur",
+            "dyke: NameError: name 'apertur' is not defined (line 14: up = apertur * t",
+        ),
     ],
 )
-def test_a_source_of_a_workspace_is_called_once_before_anything_is_trained(extended, problems, right, wrong, complaint):
+def test_a_source_of_a_workspace_is_called_once_before_anything_is_trained(
+    extended, problems, right, wrong, complaint
+):
     assert right in EXTENSIONS
     (extended.root / "specs/extensions.py").write_text(EXTENSIONS.replace(right, wrong))
     (problem,) = problems("specs/datasets/sound.json")
-    assert problem.startswith(f"specs/datasets/sound.json at $.generation_type: specs/extensions.py: {complaint}")
+    assert problem.startswith(
+        f"specs/datasets/sound.json at $.generation_type: specs/extensions.py: {complaint}"
+    )
 
 
 @pytest.mark.parametrize(
     ("right", "wrong", "warned"),
     [
-        (
-            'QUANTITIES = {"aperture"',
-            'QUANTITIES = {"opened"',
-            ["'aperture' has no quantity"],
-        ),
+        ('QUANTITIES = {"aperture"', 'QUANTITIES = {"opened"', ["'aperture' has no quantity"]),
         (
             'QUANTITIES = {"aperture"',
             'QUANTITIES = {"apertur"',
-            ["declare it in QUANTITIES of specs/extensions.py, where 'apertur' is spelt differently"],
+            [
+                "declare it in QUANTITIES of specs/extensions.py, where 'apertur' is spelt"
+                " differently"
+            ],
         ),
         ('"m", 1.0', '"Gm", 1e9', ["'displacement' reaches 1."]),
         ('"m", 1.0', '"nm", 1e-9', ["far below the noise of"]),
-        ("at_least=0.0", "plausible=(0, 0.1)", ["98 % of 'aperture' lie between 0.2121 and 2.788, beyond"]),
+        (
+            "at_least=0.0",
+            "plausible=(0, 0.1)",
+            ["98 % of 'aperture' lie between 0.2121 and 2.788, beyond"],
+        ),
         ("at_least=0.0", "plausible=(0, 5)", []),
     ],
 )
-def test_sources_whose_units_or_values_are_doubtful_get_a_warning(extended, qexp, right, wrong, warned):
+def test_sources_whose_units_or_values_are_doubtful_get_a_warning(
+    extended, qexp, right, wrong, warned
+):
     assert right in EXTENSIONS
     (extended.root / "specs/extensions.py").write_text(EXTENSIONS.replace(right, wrong))
     dataset = json.loads((extended.root / "specs/datasets/sound.json").read_text())
@@ -174,7 +209,12 @@ def test_sources_whose_units_or_values_are_doubtful_get_a_warning(extended, qexp
 
 
 def test_tables_list_and_describe_the_entries_of_a_workspace(extended, qexp):
-    entries = {"generators": "dyke", "distributions": "triangular", "losses": "log_cosh", "modules": "amplify"}
+    entries = {
+        "generators": "dyke",
+        "distributions": "triangular",
+        "losses": "log_cosh",
+        "modules": "amplify",
+    }
     for table, entry in entries.items():
         assert entry in json.loads(qexp("tables", "--json").stdout)[table]
         assert entry in qexp("tables", table).stdout
@@ -216,28 +256,40 @@ def test_the_text_of_the_extensions_is_part_of_what_a_run_is(extended):
             "LOSSES has 'mae', which qexp has already; rename it",
         ),
         (
-            "from qexp.extend import Quantity\nQUANTITIES = {'depth': Quantity('mm', 1e-3, 'depth in millimetres')}",
+            (
+                "from qexp.extend import Quantity\nQUANTITIES = {'depth': Quantity('mm', 1e-3,"
+                " 'depth in millimetres')}"
+            ),
             "QUANTITIES has 'depth', which qexp has already; rename it",
         ),
         (
             "from qexp.extend import Quantity\nQUANTITIES = {'heat': Quantity(1e3, 'kJ', 'heat')}",
-            "QUANTITIES['heat'] cannot be used: its unit must be a text, but is 1000.0; the arguments are Quantity(",
+            (
+                "QUANTITIES['heat'] cannot be used: its unit must be a text, but is 1000.0; the"
+                " arguments are Quantity("
+            ),
         ),
         ("LOSSES = [1]", "LOSSES"),
         ("LOSSES = None", "LOSSES"),
         ("from qexp.extend import Entry\nLOSSES = {3: Entry(dict, {}, '', {})}", "LOSSES"),
         ("raise SystemExit(0)", "SystemExit"),
         (
-            "from qexp.extend import Entry\n"
-            "LOSSES = {'mine': Entry(dict, {'properties': {'a': {'type': 'number'}}}, '', {})}",
+            (
+                "from qexp.extend import Entry\n"
+                "LOSSES = {'mine': Entry(dict, {'properties': {'a': {'type': 'number'}}}, '', {})}"
+            ),
             "LOSSES['mine']",  # a builder without a signature
         ),
     ],
 )
 @pytest.mark.parametrize(
-    "command", [("tables",), ("validate",), ("schema", "model"), ("run", "sound")], ids=lambda command: command[0]
+    "command",
+    [("tables",), ("validate",), ("schema", "model"), ("run", "sound")],
+    ids=lambda command: command[0],
 )
-def test_extensions_that_cannot_be_used_are_an_error_that_names_the_file(specs, qexp, text, complaint, command):
+def test_extensions_that_cannot_be_used_are_an_error_that_names_the_file(
+    specs, qexp, text, complaint, command
+):
     (specs.root / "specs" / "extensions.py").write_text(text)
     stderr = qexp(*command).refused()
     assert str(specs.root / "specs" / "extensions.py") in stderr
@@ -246,9 +298,13 @@ def test_extensions_that_cannot_be_used_are_an_error_that_names_the_file(specs, 
 
 
 def test_reading_another_workspace_changes_no_units_of_the_first(extended, tmp_path_factory):
-    (extended.root / "specs/extensions.py").write_text(EXTENSIONS.replace('Quantity("m", 1.0,', 'Quantity("cm", 0.01,'))
+    (extended.root / "specs/extensions.py").write_text(
+        EXTENSIONS.replace('Quantity("m", 1.0,', 'Quantity("cm", 0.01,')
+    )
     ours = tables_with(extended.root / "specs/extensions.py")
-    dataset = dataset_of(json.loads((extended.root / "specs/datasets/sound.json").read_text()), ours)
+    dataset = dataset_of(
+        json.loads((extended.root / "specs/datasets/sound.json").read_text()), ours
+    )
     values = {"depth": np.array([1.0]), "aperture": np.array([50.0])}
     before = dataset.observe(values, torch.Generator())["displacement"]
     other = tmp_path_factory.mktemp("other") / "extensions.py"
@@ -263,11 +319,17 @@ ALSO = 'QUANTITIES["opening"] = Quantity("{unit}", {factor}, "opening of the dyk
 
 
 @pytest.mark.parametrize(("unit", "factor", "code"), [("m", 1.0, 0), ("cm", 0.01, 2)])
-def test_a_quantity_may_have_the_name_of_a_built_in_one_only_in_its_unit(extended, qexp, unit, factor, code):
-    (extended.root / "specs/extensions.py").write_text(EXTENSIONS + ALSO.format(unit=unit, factor=factor))
+def test_a_quantity_may_have_the_name_of_a_built_in_one_only_in_its_unit(
+    extended, qexp, unit, factor, code
+):
+    (extended.root / "specs/extensions.py").write_text(
+        EXTENSIONS + ALSO.format(unit=unit, factor=factor)
+    )
     answer = qexp("validate")
     assert answer.code == code, answer.stderr
-    assert ("QUANTITIES has 'opening', which qexp has already; rename it" in answer.stderr) == (code == 2)
+    assert ("QUANTITIES has 'opening', which qexp has already; rename it" in answer.stderr) == (
+        code == 2
+    )
 
 
 @pytest.mark.heavy
@@ -300,7 +362,10 @@ def test_a_command_executes_extensions_once_at_most_and_reading_ones_never(specs
         """How often extensions were executed for it, the workspace's or a run's."""
         # A new remark makes of the file what it is to a new process: one that it has not executed.
         text = LOGGING.format(log=str(log), remark=next(remarks))
-        for file in (specs.root / "specs/extensions.py", *specs.root.glob("runs/*/code/extensions.py")):
+        for file in (
+            specs.root / "specs/extensions.py",
+            *specs.root.glob("runs/*/code/extensions.py"),
+        ):
             file.write_text(text)
         for run in specs.root.glob("runs/[!.]*/"):
             prepare_with(run, lambda spec: None)
@@ -312,13 +377,22 @@ def test_a_command_executes_extensions_once_at_most_and_reading_ones_never(specs
         return len(log.read_text().splitlines())
 
     assert executions("validate") == 1
-    assert executions("run", "sound", "--device", "cpu", "--set", "epochs=1", "--name", "logged") == 1
-    for command in (("show", "logged"), ("ls", "--columns", "name,test.depth.mae"), ("logs", "logged")):
+    assert (
+        executions("run", "sound", "--device", "cpu", "--set", "epochs=1", "--name", "logged") == 1
+    )
+    for command in (
+        ("show", "logged"),
+        ("ls", "--columns", "name,test.depth.mae"),
+        ("logs", "logged"),
+    ):
         assert executions(*command) == 0
     assert executions("matrix", "logged", "--dataset", "sound", "--device", "cpu") == 1
     assert executions("tables", "quantities") == 1
     assert executions("schema", "model") == 1
-    assert executions(lambda: package.open_run("logged").predict(displacement=np.zeros((2, 16, 16)))) == 1
+    assert (
+        executions(lambda: package.open_run("logged").predict(displacement=np.zeros((2, 16, 16))))
+        == 1
+    )
     assert executions("run", "sound", "--set", "epochs=1", "--seeds", "0:3", "--dry-run") == 1
 
 

@@ -1,4 +1,6 @@
-"""Collections of garbage take no time in a process of qexp's own, and are as they were in others."""
+"""Collections of garbage take no time in a process of qexp's own, and are as they were in
+others.
+"""
 
 import subprocess
 import sys

@@ -17,8 +17,13 @@ grid = partial(order.read_grid, "--grid")
 
 
 SEEDS = {
-    "0:3": [0, 1, 2], "3": [3], "0,2,5": [0, 2, 5], "7:9,1": [7, 8, 1], " 4 , 2": [4, 2], "0:6:2,9": [0, 2, 4, 9],
-}  # fmt: skip
+    "0:3": [0, 1, 2],
+    "3": [3],
+    "0,2,5": [0, 2, 5],
+    "7:9,1": [7, 8, 1],
+    " 4 , 2": [4, 2],
+    "0:6:2,9": [0, 2, 4, 9],
+}
 
 
 def test_seeds_are_numbers_and_ranges_whose_end_is_left_out_perhaps_with_a_step():
@@ -42,25 +47,36 @@ def test_seeds_that_cannot_be_read_are_refused(text, complaint):
 
 
 @pytest.mark.parametrize("seeds", ["0:3,2", "9223372036854775808"])
-def test_seeds_that_are_equal_or_too_large_are_refused_before_anything_is_written(specs, qexp, seeds):
+def test_seeds_that_are_equal_or_too_large_are_refused_before_anything_is_written(
+    specs, qexp, seeds
+):
     stderr = qexp("run", "sound", "--seeds", seeds).failed()
     assert "2 is given twice" in stderr or "less than 2^63" in stderr
     assert not (specs.root / "runs").exists()
 
 
 def test_a_grid_is_cut_at_its_commas_but_not_inside_lists_objects_and_quotes():
-    assert grid(["learning_rate=1e-3,3e-3", "rate=1e+3"]) == {"learning_rate": [1e-3, 3e-3], "rate": [1000]}
+    assert grid(["learning_rate=1e-3,3e-3", "rate=1e+3"]) == {
+        "learning_rate": [1e-3, 3e-3],
+        "rate": [1000],
+    }
     assert grid(["sizes=[8,4,4],[16, 4,4]"]) == {"sizes": [[8, 4, 4], [16, 4, 4]]}
-    assert grid(['a.b={"type":"x","p":[1,2]},"c,d",e']) == {"a.b": [{"type": "x", "p": [1, 2]}, "c,d", "e"]}
+    assert grid(['a.b={"type":"x","p":[1,2]},"c,d",e']) == {
+        "a.b": [{"type": "x", "p": [1, 2]}, "c,d", "e"]
+    }
     assert grid(["a.b+c.d=0.5,[1,2]"]) == {"a.b+c.d": [0.5, [1, 2]]}
     # Keys with commas between them get a value each.
-    assert grid(["learning_rate,batch_size=1e-3:16,3e-3:32"]) == {"learning_rate,batch_size": [[1e-3, 16], [3e-3, 32]]}
+    assert grid(["learning_rate,batch_size=1e-3:16,3e-3:32"]) == {
+        "learning_rate,batch_size": [[1e-3, 16], [3e-3, 32]]
+    }
     assert grid(['a,b={"x":1}:[1,2]']) == {"a,b": [[{"x": 1}, [1, 2]]]}
     # Texts with colons are texts where they are no ranges, or have quotation marks.
     assert grid(["model=a:b,c", 'at="12:30"']) == {"model": ["a:b", "c"], "at": ["12:30"]}
 
 
-@pytest.mark.parametrize("text", ["learning_rate", "=1,2", "epochs=", "epochs=1,,2", "a+=1", "+a=1"])
+@pytest.mark.parametrize(
+    "text", ["learning_rate", "=1,2", "epochs=", "epochs=1,,2", "a+=1", "+a=1"]
+)
 def test_a_grid_without_keys_or_values_is_refused(text):
     with pytest.raises(QexpError, match="--grid"):
         grid([text])
@@ -83,7 +99,16 @@ def test_a_range_of_values_has_equal_steps_or_ratios(text, values):
 
 @pytest.mark.parametrize(
     "text",
-    ["log:0:1:3", "log:-1:1:3", "lin:1:1:3", "lin:0:1:1", "lin:0:1:99999999999", "lin:0:1", "lin:a:1:3", "log:1:inf:3"],
+    [
+        "log:0:1:3",
+        "log:-1:1:3",
+        "lin:1:1:3",
+        "lin:0:1:1",
+        "lin:0:1:99999999999",
+        "lin:0:1",
+        "lin:a:1:3",
+        "log:1:inf:3",
+    ],
 )
 def test_a_range_that_is_none_is_refused_with_an_example(text):
     with pytest.raises(QexpError, match=r"for example (lin|log):1e-4:1e-2:5"):
@@ -116,7 +141,9 @@ def test_a_file_of_points_that_is_not_there_or_in_yaml_is_refused_with_what_woul
     with pytest.raises(QexpError, match="No such file"):
         order.read_points(tmp_path / "points.json")
     (tmp_path / "points.yaml").write_text("learning_rate: 0.1\n")
-    with pytest.raises(QexpError, match=r"YAML is not read; write JSON, such as .*or a \.toml file"):
+    with pytest.raises(
+        QexpError, match=r"YAML is not read; write JSON, such as .*or a \.toml file"
+    ):
         order.read_points(tmp_path / "points.yaml")
 
 
@@ -150,7 +177,10 @@ def test_axes_and_values_of_a_matrix_are_numbers_and_an_age_has_a_unit():
         *((read_values, [text], "write variable=number") for text in ("x", "x=", "x=a")),
         (read_values, ["x=1", "x=2"], "given twice"),
         (read_values, ["x=1,y=2"], "give the option for each: --option x=1 --option y=2"),
-        *((read_age, text, "--option .*: write a number") for text in ("soon", "3", "-1d", "3y", "1234567d")),
+        *(
+            (read_age, text, "--option .*: write a number")
+            for text in ("soon", "3", "-1d", "3y", "1234567d")
+        ),
     ],
 )
 def test_what_is_no_axis_value_or_age_is_refused_with_what_would_work(read, text, complaint):
@@ -161,8 +191,24 @@ def test_what_is_no_axis_value_or_age_is_refused_with_what_would_work(read, text
 def test_what_records_keep_of_an_override_is_read_as_the_same_value():
     from qexp.spec.resolution import override
 
-    for value in [1, 0.001, 1e-7, "word", "1", "null", "", "a,b", [1, [2]], {"type": "x"}, True, None, "ä"]:
-        assert order.read_overrides("--set", [override("key", value).text]) == {"key": value}, json.dumps(value)
+    for value in [
+        1,
+        0.001,
+        1e-7,
+        "word",
+        "1",
+        "null",
+        "",
+        "a,b",
+        [1, [2]],
+        {"type": "x"},
+        True,
+        None,
+        "ä",
+    ]:
+        assert order.read_overrides("--set", [override("key", value).text]) == {"key": value}, (
+            json.dumps(value)
+        )
 
 
 def test_columns_are_names_or_positions():

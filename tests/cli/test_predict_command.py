@@ -1,4 +1,6 @@
-"""`qexp predict`: files of rows through a finished run, here and now; interrupted, given again, and what is wrong."""
+"""`qexp predict`: files of rows through a finished run, here and now; interrupted, given again, and
+what is wrong.
+"""
 
 import json
 import signal
@@ -32,7 +34,9 @@ ALL_THE_SAME = pa.table(dict.fromkeys(COLUMNS, pa.array(np.full(SEVERAL, 0.5, dt
 
 @shared_folder
 def root(root: Path) -> None:
-    """A workspace with runs: stones_0 and published are done, broken is not, and images saw no rows."""
+    """A workspace with runs: stones_0 and published are done, broken is not, and images saw no
+    rows.
+    """
     assert call("init", root).code == 0
     stones.write(root)
     package.run("stones", device="cpu", workspace=root)
@@ -40,7 +44,9 @@ def root(root: Path) -> None:
     package.run("stones", name="published", device="cpu", workspace=root)
     rows = stones.table()
     rows[0][4] = 1e30  # in the training rows of all folds but the first
-    stones.write(root, rows, transforms={"colour": "standardize"}, keep="last", inner=None, learning_rate=1e3)
+    stones.write(
+        root, rows, transforms={"colour": "standardize"}, keep="last", inner=None, learning_rate=1e3
+    )
     with pytest.raises(RunFailedError):
         package.run("stones", name="broken", device="cpu", workspace=root)
     package.run("mogi_quick", name="images", overrides=BRIEF, device="cpu", workspace=root)
@@ -72,7 +78,9 @@ def test_several_files_are_estimated_into_a_folder(predict, here):
     assert {path.stem for path in (here / "made").glob("*.json")} == {"first.csv", "second.parquet"}
     write(here / "other/first.csv")
     assert "would both be written to" in predict("first.csv", "more", "other/first.csv").refused()
-    assert "written over what is read" in predict("first.csv", ".", "other/second.parquet").refused()
+    assert (
+        "written over what is read" in predict("first.csv", ".", "other/second.parquet").refused()
+    )
 
 
 def write(path: Path, table: pa.Table = PIXELS, **options: object) -> None:
@@ -102,12 +110,16 @@ def names(folder: Path) -> set[str]:
 
 
 @pytest.mark.heavy
-def test_a_folder_of_csv_parquet_and_netcdf_is_estimated_like_the_same_values_in_an_array(root, here, predict):
+def test_a_folder_of_csv_parquet_and_netcdf_is_estimated_like_the_same_values_in_an_array(
+    root, here, predict
+):
     for name in ("a.csv", "b.parquet", "c.nc"):
         write(here / "tiles" / name)
     made = [Path("made") / name for name in ("a.csv", "b.parquet", "c.nc")]
     assert predict("tiles", "made").done().splitlines() == [str(path) for path in made]
-    assert names(here / "made") == {name for path in made for name in (path.name, f"{path.name}.json")}
+    assert names(here / "made") == {
+        name for path in made for name in (path.name, f"{path.name}.json")
+    }
     expected = package.open_run("stones_0", workspace=root).predict(colour=COLOURS)["iron"]
     for path in made:
         np.testing.assert_allclose(column(path), expected, rtol=1e-5)
@@ -115,7 +127,9 @@ def test_a_folder_of_csv_parquet_and_netcdf_is_estimated_like_the_same_values_in
 
 
 @pytest.mark.heavy
-def test_columns_in_another_order_without_names_and_of_other_names_give_the_same_estimates(here, predict):
+def test_columns_in_another_order_without_names_and_of_other_names_give_the_same_estimates(
+    here, predict
+):
     write(here / "named.csv")
     write(here / "turned.csv", PIXELS.select(["blue", "pixel", "red", "green"]))
     write(here / "bare.csv", include_header=False)
@@ -123,8 +137,14 @@ def test_columns_in_another_order_without_names_and_of_other_names_give_the_same
     predict("named.csv", "named_iron.csv").done()
     expected = column(here / "named_iron.csv")
     of_bands = [["red=B3,green=B2"], ["red=B3", "green=B2"], ["2,3,4"]]
-    for number, (name, texts) in enumerate([("turned", []), ("bare", []), *(("bands", texts) for texts in of_bands)]):
-        predict(f"{name}.csv", f"made{number}.csv", *(word for text in texts for word in ("--columns", text))).done()
+    for number, (name, texts) in enumerate(
+        [("turned", []), ("bare", []), *(("bands", texts) for texts in of_bands)]
+    ):
+        predict(
+            f"{name}.csv",
+            f"made{number}.csv",
+            *(word for text in texts for word in ("--columns", text)),
+        ).done()
         np.testing.assert_array_equal(column(here / f"made{number}.csv"), expected)
     stderr = predict("bands.csv", "wrong.csv", "--columns", "rot=B3").failed()
     assert "the run has no column 'rot'; known: blue, green, red" in stderr
@@ -133,9 +153,14 @@ def test_columns_in_another_order_without_names_and_of_other_names_give_the_same
     assert not (here / "wrong.csv").exists()
 
 
-def test_what_is_outside_the_range_of_the_training_data_and_what_is_missing_is_counted_and_told(here, predict):
+def test_what_is_outside_the_range_of_the_training_data_and_what_is_missing_is_counted_and_told(
+    here, predict
+):
     (here / "pixels.csv").write_text("red,green,blue\n0.5,0.5,0.5\n0.5,0.5,5\n0.5,,0.5\n")
-    outside = "1 of 3 rows have features outside the range of the training data, where intervals promise nothing"
+    outside = (
+        "1 of 3 rows have features outside the range of the training data, where intervals promise"
+        " nothing"
+    )
     missing = "1 without an estimate, because a feature is missing"
     likely = "90 % intervals for new rows like those of the training data"
     told = f"warning: made.csv: {outside}\nmade.csv: 3 rows\n  {missing}\n  {likely}\n"
@@ -157,7 +182,9 @@ def test_rows_with_positions_make_a_map(here, predict):
     for x, y in (("longitude", "latitude"), ("sample", "line")):
         across, down = np.arange(COUNT) % 10, np.arange(COUNT) // 10
         write(here / f"{x}.parquet", PIXELS.append_column(x, [across]).append_column(y, [down]))
-        assert predict(f"{x}.parquet", f"made_{x}.parquet").stdout.splitlines()[1:] == [f"made_{x}.png"]
+        assert predict(f"{x}.parquet", f"made_{x}.parquet").stdout.splitlines()[1:] == [
+            f"made_{x}.png"
+        ]
         assert (here / f"made_{x}.png").read_bytes().startswith(b"\x89PNG")
 
 
@@ -167,7 +194,10 @@ def test_what_a_run_judged_as_published_estimates_says_so_itself(here, predict):
         write(here / "tiles" / name)
     assert predict("tiles", "made", run="published").code == 0
     assert json.loads((here / "made/a.csv.json").read_text())["origin"]["caution"] == CAUTION
-    for made in (pa.csv.read_csv(here / "made/a.csv"), pa.parquet.read_table(here / "made/b.parquet")):
+    for made in (
+        pa.csv.read_csv(here / "made/a.csv"),
+        pa.parquet.read_table(here / "made/b.parquet"),
+    ):
         assert set(made["caution"].to_pylist()) == {CAUTION}
     assert pa.parquet.read_schema(here / "made/b.parquet").metadata[b"caution"].decode() == CAUTION
     with xarray.open_dataset(here / "made/c.nc", engine="h5netcdf") as data:
@@ -191,7 +221,12 @@ def test_files_that_were_finished_before_an_end_of_any_kind_stay_and_the_others_
 
     command = ("predict", "stones_0", "tiles", "--output", "made", "--workspace", str(root))
     finished = None
-    for number, expected in {signal.SIGINT: 130, signal.SIGTERM: 130, signal.SIGUSR1: 130, signal.SIGKILL: -9}.items():
+    for number, expected in {
+        signal.SIGINT: 130,
+        signal.SIGTERM: 130,
+        signal.SIGUSR1: 130,
+        signal.SIGKILL: -9,
+    }.items():
         process = Process(*command)
         request.addfinalizer(process.kill)
         until(lambda: bool(half_written()), "that the second file is begun")
@@ -208,15 +243,27 @@ def test_files_that_were_finished_before_an_end_of_any_kind_stay_and_the_others_
     assert (code, stdout) == (0, "made/b.parquet\nmade/c.nc\n")
     assert stderr.startswith("made/a.csv exists already\nmade/b.parquet: 3,000,000 rows\n")
     assert (made / "a.csv").stat().st_mtime_ns == finished
-    assert names(made) == {name + ending for name in ("a.csv", "b.parquet", "c.nc") for ending in ("", ".json")}
+    assert names(made) == {
+        name + ending for name in ("a.csv", "b.parquet", "c.nc") for ending in ("", ".json")
+    }
     assert len(column(made / "b.parquet")) == SEVERAL
 
 
 @pytest.mark.heavy
 def test_what_was_started_with_nohup_goes_on_when_the_terminal_is_closed(root, here, request):
     write(here / "pixels.parquet", ALL_THE_SAME)
-    words = ("--run", "stones_0", "--input", "pixels.parquet", "--output", "made.parquet", "--workspace", str(root))
-    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)  # as nohup does before it becomes the command
+    words = (
+        "--run",
+        "stones_0",
+        "--input",
+        "pixels.parquet",
+        "--output",
+        "made.parquet",
+        "--workspace",
+        str(root),
+    )
+    # as nohup does before it becomes the command
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
     try:
         process = Process("predict", *words)
     finally:
@@ -229,7 +276,9 @@ def test_what_was_started_with_nohup_goes_on_when_the_terminal_is_closed(root, h
 
 
 @pytest.mark.heavy
-def test_what_another_process_is_writing_is_left_to_it_and_what_another_run_has_estimated_unless_asked(here, predict):
+def test_what_another_process_is_writing_is_left_to_it_and_what_another_run_has_estimated_unless_asked(
+    here, predict
+):
     write(here / "pixels.csv")
     theirs = here / ".made.csv.a1b2c3d4.csv"
     theirs.touch()
@@ -237,7 +286,10 @@ def test_what_another_process_is_writing_is_left_to_it_and_what_another_run_has_
     assert theirs.exists()
     before = (here / "made.csv").read_bytes()
     stderr = predict("pixels.csv", "made.csv", run="published").refused()
-    assert stderr == "error: made.csv exists already, and was made by another run; --overwrite replaces it\n"
+    assert (
+        stderr
+        == "error: made.csv exists already, and was made by another run; --overwrite replaces it\n"
+    )
     assert (here / "made.csv").read_bytes() == before
     assert predict("pixels.csv", "made.csv", "--overwrite", run="published").code == 0
     assert (here / "made.csv").read_bytes() != before
@@ -248,9 +300,13 @@ def test_what_another_process_is_writing_is_left_to_it_and_what_another_run_has_
 WRONG = {
     "": "wrong.csv is empty",
     "pixel,red,gren,blue\n0,0.5,0.5,0.5\n": "wrong.csv has no column 'green'; did you mean 'gren'?",
-    "pixel,red,green,blue\n0,0.5,0.5,0.5\n1,0.5,dark,0.5\n": "wrong.csv: row 3, column 'green': 'dark' is not a number",
-    "0,0.5,0.5\n": "wrong.csv: 3 columns without names; without a header there must be 4: an index, then red, "
-    "green, blue",
+    "pixel,red,green,blue\n0,0.5,0.5,0.5\n1,0.5,dark,0.5\n": (
+        "wrong.csv: row 3, column 'green': 'dark' is not a number"
+    ),
+    "0,0.5,0.5\n": (
+        "wrong.csv: 3 columns without names; without a header there must be 4: an index, then red, "
+        "green, blue"
+    ),
 }
 
 
@@ -283,25 +339,40 @@ def test_a_wrong_option_is_told_before_anything_is_read(predict):
         "--chunk 0": "--chunk 0: at least 1",
     }
     for options, complaint in complaints.items():
-        assert predict("nowhere.csv", "made.csv", *options.split()) == (2, "", f"error: {complaint}\n")
+        assert predict("nowhere.csv", "made.csv", *options.split()) == (
+            2,
+            "",
+            f"error: {complaint}\n",
+        )
 
 
-def test_an_input_or_a_run_that_is_not_there_is_not_found_and_a_place_that_cannot_be_written_to_is_told(here, predict):
+def test_an_input_or_a_run_that_is_not_there_is_not_found_and_a_place_that_cannot_be_written_to_is_told(
+    here, predict
+):
     assert predict("nowhere.csv", "made.csv").code == 3
     write(here / "pixels.csv")
     assert predict("pixels.csv", "made.csv", run="stnes_0").code == 3
     (here / "occupied").touch()
-    assert predict("pixels.csv", "occupied/made.csv").failed().startswith(f"error: cannot write to {here / 'occupied'}")
+    assert (
+        predict("pixels.csv", "occupied/made.csv")
+        .failed()
+        .startswith(f"error: cannot write to {here / 'occupied'}")
+    )
 
 
 UNFIT = {
     "broken": "broken: 3 of 4 folds are not done: 002, 003, 004; continue with --resume",
-    "images": "the run takes images, displacement; a file of images must end in .nc, .npz, .npy, .tif, .tiff",
+    "images": (
+        "the run takes images, displacement; a file of images must end in .nc, .npz, .npy, .tif,"
+        " .tiff"
+    ),
 }
 
 
 @pytest.mark.parametrize("run", UNFIT)
-def test_a_run_whose_folds_are_not_all_done_and_one_of_images_refuse_and_say_why(here, predict, run):
+def test_a_run_whose_folds_are_not_all_done_and_one_of_images_refuse_and_say_why(
+    here, predict, run
+):
     write(here / "pixels.csv")
     assert UNFIT[run] in predict("pixels.csv", "made.csv", run=run).failed()
     assert names(here) == {"pixels.csv"}
@@ -314,8 +385,16 @@ def test_a_run_whose_folds_are_not_all_done_and_one_of_images_refuse_and_say_why
 def test_from_python_as_from_the_shell(root, here, predict):
     write(here / "pixels.csv", PIXELS.append_column("line", [np.arange(COUNT) // 10]))
     assert predict("pixels.csv", "shell.csv", "--chunk", "7").code == 0
-    (made,) = package.predict(package.open_run("stones_0", workspace=root), "pixels.csv", here / "python.csv", chunk=7)
-    assert (made.target, made.rows, made.outside, made.missing, made.map) == (here / "python.csv", COUNT, 0, 0, None)
+    (made,) = package.predict(
+        package.open_run("stones_0", workspace=root), "pixels.csv", here / "python.csv", chunk=7
+    )
+    assert (made.target, made.rows, made.outside, made.missing, made.map) == (
+        here / "python.csv",
+        COUNT,
+        0,
+        0,
+        None,
+    )
     assert (here / "python.csv").read_bytes() == (here / "shell.csv").read_bytes()
     (again,) = package.predict("stones_0", "pixels.csv", "python.csv", chunk=7, workspace=root)
     assert (made.made, again.made) == (True, False)
@@ -327,7 +406,10 @@ def test_from_python_the_mistakes_of_several_files_are_raised_when_the_others_ar
         predict()
     write(here / "tiles/b.csv")
     (here / "tiles/a.csv").write_text("red,green,blue\n0.5,dark,0.5\n")
-    with pytest.raises(QexpError, match=r"^1 of 2 files could not be estimated:\ntiles/a\.csv: row 2, column 'green'"):
+    with pytest.raises(
+        QexpError,
+        match=r"^1 of 2 files could not be estimated:\ntiles/a\.csv: row 2, column 'green'",
+    ):
         predict()
     assert (here / "made/b.csv").exists()
     (here / "tiles/b.csv").unlink()

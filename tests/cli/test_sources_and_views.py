@@ -18,17 +18,46 @@ DATASET = {
     "angles": "degrees",
     "size": [8, 8],
     "views": [
-        {"name": "up", "heading": -12, "incidence": 34, "mask": "land.npy", "x_res": 0.5, "y_res": 0.5},
-        {"name": "stations", "type": "gnss", "points": [[0, 0], [1, -1]], "errors": [0.001, 0.001, 0.003]},
+        {
+            "name": "up",
+            "heading": -12,
+            "incidence": 34,
+            "mask": "land.npy",
+            "x_res": 0.5,
+            "y_res": 0.5,
+        },
+        {
+            "name": "stations",
+            "type": "gnss",
+            "points": [[0, 0], [1, -1]],
+            "errors": [0.001, 0.001, 0.003],
+        },
     ],
-    "fixed": {"chamber.x": 0, "chamber.y": 0, "lens.x": 1, "lens.y": 1, "lens.delta_volume": 1, "noise": 0.001},
-    "varyings": {"chamber.depth": [[0.2, 0.3]], "chamber.delta_volume": [[0.2, 0.3]], "lens.depth": [[0.4, 0.5]]},
-    "distributions": dict.fromkeys(("chamber.depth", "chamber.delta_volume", "lens.depth"), UNIFORM),
+    "fixed": {
+        "chamber.x": 0,
+        "chamber.y": 0,
+        "lens.x": 1,
+        "lens.y": 1,
+        "lens.delta_volume": 1,
+        "noise": 0.001,
+    },
+    "varyings": {
+        "chamber.depth": [[0.2, 0.3]],
+        "chamber.delta_volume": [[0.2, 0.3]],
+        "lens.depth": [[0.4, 0.5]],
+    },
+    "distributions": dict.fromkeys(
+        ("chamber.depth", "chamber.delta_volume", "lens.depth"), UNIFORM
+    ),
     "matrix": {"axes": {"chamber.depth": [1, 3], "lens.depth": [1, 3]}, "resolution": 3},
 }
 
 MODEL = {
-    "inputs": {"displacement": {"size": [8, 8, 1]}, "mask": {"size": [8, 8, 1]}, "displacement_1": {"size": [2, 1, 3]}},
+    "inputs": {
+        "displacement": {"size": [8, 8, 1]},
+        "mask": {"size": [8, 8, 1]},
+        "displacement_1": {"size": [2, 1, 3]},
+    },
     "outputs": ["chamber.depth"],
     "operations": {
         "channels": {"module": "concatenate"},
@@ -39,9 +68,17 @@ MODEL = {
         "dense": {"module": "denses", "parameters": {"filters": [8, 1]}},
     },
     "branches": [
-        {"x_name": ["displacement", "mask"], "y_name": "seen", "operations": ["channels", "halve", "flat"]},
+        {
+            "x_name": ["displacement", "mask"],
+            "y_name": "seen",
+            "operations": ["channels", "halve", "flat"],
+        },
         {"x_name": "displacement_1", "y_name": "stations", "operations": ["flat_too"]},
-        {"x_name": ["seen", "stations"], "y_name": "chamber.depth", "operations": ["join", "dense"]},
+        {
+            "x_name": ["seen", "stations"],
+            "y_name": "chamber.depth",
+            "operations": ["join", "dense"],
+        },
     ],
 }
 
@@ -54,7 +91,10 @@ EXPERIENCE = {
     "epochs": 1,
     "losses": {"chamber.depth": "mae"},
     "metrics": {},
-    "transforms": {"displacement": {"type": "asinh", "parameters": {"scale": 0.01}}, "chamber.depth": "standardize"},
+    "transforms": {
+        "displacement": {"type": "asinh", "parameters": {"scale": 0.01}},
+        "chamber.depth": "standardize",
+    },
 }
 
 
@@ -77,9 +117,13 @@ def inside(trained, monkeypatch):
 
 
 @pytest.mark.heavy
-def test_the_run_keeps_what_its_views_are_and_results_of_a_variable_with_a_dot_are_listed_and_filtered(inside, qexp):
+def test_the_run_keeps_what_its_views_are_and_results_of_a_variable_with_a_dot_are_listed_and_filtered(
+    inside, qexp
+):
     column = "test.chamber.depth.mae"
-    rows = json.loads(qexp("ls", "--json", "--columns", f"name,{column}", "--where", f"{column} < 9").stdout)
+    rows = json.loads(
+        qexp("ls", "--json", "--columns", f"name,{column}", "--where", f"{column} < 9").stdout
+    )
     assert rows[0]["name"] == "volcano_0"
     assert 0 < rows[0][column] < 9
     dataset = json.loads((inside / "runs/volcano_0/spec.json").read_text())["dataset"]
@@ -96,7 +140,11 @@ def test_the_matrix_of_two_variables_of_two_sources_has_their_units(inside, qexp
     qexp("matrix", "volcano_0", "--dataset", "volcano", *fixed).done()
     matrix = xarray.open_dataset(inside / "runs/volcano_0/matrices/volcano/matrix.nc")
     assert matrix["chamber.depth_estimate"].dims == ("chamber.depth", "lens.depth")
-    assert matrix["chamber.depth_estimate"].attrs["units"] == matrix["lens.depth"].attrs["units"] == "km"
+    assert (
+        matrix["chamber.depth_estimate"].attrs["units"]
+        == matrix["lens.depth"].attrs["units"]
+        == "km"
+    )
     assert matrix.attrs["fixed_heading"] == -11
     refused = qexp("matrix", "volcano_0", "--dataset", "volcano", *fixed, "--fix", "incidence=91")
     assert "--fix incidence: must be at most 90 °" in refused.stderr
@@ -107,7 +155,10 @@ def test_the_figure_of_a_matrix_names_the_view_whose_direction_is_an_axis(inside
     axes = ("--axis", "chamber.depth=1:3:2", "--axis", "heading=-13:-11:2")
     fixed = ("--fix", "chamber.delta_volume=2", "--fix", "lens.depth=2")
     qexp("matrix", "volcano_0", "--dataset", "volcano", *axes, *fixed, "--name", "headings").done()
-    assert matrix_of(inside / "runs/volcano_0/matrices/headings").axes[0].get_ylabel() == "true up heading (°)"
+    assert (
+        matrix_of(inside / "runs/volcano_0/matrices/headings").axes[0].get_ylabel()
+        == "true up heading (°)"
+    )
 
 
 @pytest.mark.heavy
@@ -136,9 +187,14 @@ def test_a_run_whose_mask_has_changed_says_so_and_one_that_has_not_is_the_same_r
 
 
 @pytest.mark.heavy
-def test_a_dataset_whose_angles_are_in_another_unit_will_do_if_the_network_reads_and_estimates_none(inside, qexp):
+def test_a_dataset_whose_angles_are_in_another_unit_will_do_if_the_network_reads_and_estimates_none(
+    inside, qexp
+):
     other = {**DATASET, "angles": "radians"}
-    other["views"] = [{**DATASET["views"][0], "heading": -0.2, "incidence": 0.6}, DATASET["views"][1]]
+    other["views"] = [
+        {**DATASET["views"][0], "heading": -0.2, "incidence": 0.6},
+        DATASET["views"][1],
+    ]
     Specs(inside, {"dataset": other}, "radians")
     assert qexp("evaluate", "volcano_0", "--dataset", "radians").code == 0
 

@@ -1,4 +1,6 @@
-"""Records, specs and logs may be somebody else's: nothing in them acts on a terminal, or on a spreadsheet."""
+"""Records, specs and logs may be somebody else's: nothing in them acts on a terminal, or on a
+spreadsheet.
+"""
 
 import csv
 import io
@@ -11,7 +13,9 @@ from qexp.base.formats import write_csv
 from tests.conftest import prepare_with
 
 ESCAPES = "\x1b[31mred\x1b]0;title\x07\x9b2J\r\x08 \u202eback\u200b"
-"""Colour, the title of the window, a cleared screen, the beginning of the line, one letter back, other directions."""
+"""Colour, the title of the window, a cleared screen, the beginning of the line, one letter back,
+other directions.
+"""
 
 HARMLESS = "ünder µm 10⁶ m³ → 北 a\u00a0b"
 
@@ -32,9 +36,15 @@ def foreign(here):
     run = here / "runs/sound_0"
     text = ESCAPES + HARMLESS
     change(
-        run / "run.json", experience=text, model=text, note=text + "\nstate  lost", caution=text, overrides=[text],
-        tags=[text], error=text,
-    )  # fmt: skip
+        run / "run.json",
+        experience=text,
+        model=text,
+        note=text + "\nstate  lost",
+        caution=text,
+        overrides=[text],
+        tags=[text],
+        error=text,
+    )
     (run / "labels.json").unlink(missing_ok=True)
     prepare_with(run, lambda spec: spec["losses"].update({text: {"type": text, "parameters": {}}}))
     with (run / "attempts/01/log.txt").open("a") as log:
@@ -45,17 +55,27 @@ def foreign(here):
 @pytest.mark.parametrize(
     "command",
     [
-        "show sound_0", "logs sound_0", "ls", "ls --columns name,note,caution,overrides", "ls --group experience",
-        "ls --lineage", "compare sound_0 sound_0", "tag sound_0", "doctor",
+        "show sound_0",
+        "logs sound_0",
+        "ls",
+        "ls --columns name,note,caution,overrides",
+        "ls --group experience",
+        "ls --lineage",
+        "compare sound_0 sound_0",
+        "tag sound_0",
+        "doctor",
     ],
-)  # fmt: skip
+)
 def test_what_a_run_says_does_not_act_on_the_terminal(foreign, qexp, command):
     _, stdout, stderr = qexp(*command.split())
     assert acts_on_a_terminal(stdout + stderr) == []
 
 
 def test_control_characters_are_written_out_and_all_others_stay_and_json_is_exact(foreign, qexp):
-    assert r"\x1b[31mred\x1b]0;title\x07\x9b2J\r\x08 \u202eback\u200b" + HARMLESS in qexp("logs", "sound_0").stdout
+    assert (
+        r"\x1b[31mred\x1b]0;title\x07\x9b2J\r\x08 \u202eback\u200b" + HARMLESS
+        in qexp("logs", "sound_0").stdout
+    )
     assert r"\x1b[31mred" in qexp("show", "sound_0").stdout
     (listed,) = json.loads(qexp("ls", "--json").stdout)
     assert listed["experience"] == ESCAPES + HARMLESS
@@ -67,7 +87,9 @@ def test_control_characters_are_written_out_and_all_others_stay_and_json_is_exac
 
 
 def test_keys_and_texts_of_a_spec_do_not_act_on_the_terminal(specs, qexp):
-    specs.spoil("experience", (f"losses.{ESCAPES}", ESCAPES), ("epochs", ESCAPES), ("description", 5))
+    specs.spoil(
+        "experience", (f"losses.{ESCAPES}", ESCAPES), ("epochs", ESCAPES), ("description", 5)
+    )
     stderr = qexp("validate").refused()
     assert acts_on_a_terminal(stderr) == []
     assert r"\x1b[31mred" in stderr
@@ -76,7 +98,10 @@ def test_keys_and_texts_of_a_spec_do_not_act_on_the_terminal(specs, qexp):
 
 def test_an_archive_does_not_act_on_the_terminal(specs, qexp):
     newer = {"format": "qexp run", "version": 99, "qexp": ESCAPES, "run": ESCAPES, "sha256": {}}
-    contents = [{"manifest.json": json.dumps(newer)}, {f"x/{ESCAPES}": "", "manifest.json": json.dumps(newer)}]
+    contents = [
+        {"manifest.json": json.dumps(newer)},
+        {f"x/{ESCAPES}": "", "manifest.json": json.dumps(newer)},
+    ]
     for number, members in enumerate(contents):
         archive = specs.root / f"{number}.zip"
         with zipfile.ZipFile(archive, "w") as file:
@@ -89,7 +114,13 @@ def test_an_archive_does_not_act_on_the_terminal(specs, qexp):
 
 
 def test_a_cell_of_a_csv_file_is_no_formula_and_a_number_stays_one(here, qexp):
-    change(here / "runs/sound_0/run.json", note=FORMULA, overrides=["-2+3", "@x"], error="+1.5e3", caution="\tx")
+    change(
+        here / "runs/sound_0/run.json",
+        note=FORMULA,
+        overrides=["-2+3", "@x"],
+        error="+1.5e3",
+        caution="\tx",
+    )
     columns = ["name", "note", "overrides", "error", "caution", "learning_rate", "seed"]
     (row,) = csv.DictReader(io.StringIO(qexp("ls", "--csv", "--columns", ",".join(columns)).done()))
     cells = ["sound_0", f"'{FORMULA}", "'-2+3 @x", "+1.5e3", "'\tx", "0.001", "0"]
@@ -98,5 +129,7 @@ def test_a_cell_of_a_csv_file_is_no_formula_and_a_number_stays_one(here, qexp):
 
 
 def test_negative_numbers_in_a_csv_file_have_nothing_before_them(tmp_path):
-    write_csv(tmp_path / "a.csv", ["bias", "=name"], [[-0.25, "a"], ["-0.25", "-b"], [None, "-inf"]])
+    write_csv(
+        tmp_path / "a.csv", ["bias", "=name"], [[-0.25, "a"], ["-0.25", "-b"], [None, "-inf"]]
+    )
     assert (tmp_path / "a.csv").read_text() == "bias,'=name\n-0.25,a\n-0.25,'-b\n,-inf\n"

@@ -8,19 +8,33 @@ from qexp.store.record import LISTED
 
 RUNS = [
     {
-        "name": "cnn_0", "state": "done", "seed": 0, "error": None, "tags": ["best", "paper"],
-        "epochs": {"done": 20, "of": 20, "best": 17}, "results": {"test": {"depth": {"mae": 0.3, "r2": None}}},
+        "name": "cnn_0",
+        "state": "done",
+        "seed": 0,
+        "error": None,
+        "tags": ["best", "paper"],
+        "epochs": {"done": 20, "of": 20, "best": 17},
+        "results": {"test": {"depth": {"mae": 0.3, "r2": None}}},
     },
     {
-        "name": "cnn_1", "state": "failed", "seed": 1, "error": "diverged", "tags": [],
-        "epochs": {"done": 3, "of": 20, "best": None}, "results": {},
+        "name": "cnn_1",
+        "state": "failed",
+        "seed": 1,
+        "error": "diverged",
+        "tags": [],
+        "epochs": {"done": 3, "of": 20, "best": None},
+        "results": {},
     },
     {
-        "name": "unet_7", "state": "done", "seed": 7, "error": None, "tags": ["paper"],
+        "name": "unet_7",
+        "state": "done",
+        "seed": 7,
+        "error": None,
+        "tags": ["paper"],
         "epochs": {"done": 20, "of": 20, "best": 20},
         "results": {"test": {"depth": {"mae": 0.1, "r2": 0.9}, "width": {"mae": 2.0}}},
     },
-]  # fmt: skip
+]
 
 
 def chosen(where, runs=RUNS):
@@ -97,7 +111,9 @@ def complaint(call, *arguments, **others):
         ("None < 3", []),
     ],
 )
-def test_an_expression_chooses_the_runs_for_which_it_holds_and_tells_nothing_of_what_a_run_does_not_have(where, names):
+def test_an_expression_chooses_the_runs_for_which_it_holds_and_tells_nothing_of_what_a_run_does_not_have(
+    where, names
+):
     assert chosen(where) == names
 
 
@@ -117,8 +133,13 @@ def test_a_state_and_an_expression_must_both_hold_and_a_state_that_there_is_not_
 
 def test_a_field_that_there_is_not_is_answered_with_the_nearest():
     assert complaint(chosen, "sead < 5") == "no field 'sead'; did you mean 'seed'?"
-    assert complaint(chosen, "resutls.test.depth.mae < 5") == "no field 'resutls'; did you mean 'results'?"
-    assert complaint(chosen, "vesuvius").startswith("no field 'vesuvius'; known: epochs, error, name,")
+    assert (
+        complaint(chosen, "resutls.test.depth.mae < 5")
+        == "no field 'resutls'; did you mean 'results'?"
+    )
+    assert complaint(chosen, "vesuvius").startswith(
+        "no field 'vesuvius'; known: epochs, error, name,"
+    )
 
 
 def test_a_field_goes_deep_with_dots_and_is_none_where_nothing_is_and_no_attribute_of_python():
@@ -128,26 +149,53 @@ def test_a_field_goes_deep_with_dots_and_is_none_where_nothing_is_and_no_attribu
     assert field(RUNS[0], "epochs.best") == 17
     assert field(RUNS[0], "results.test.depth") == {"mae": 0.3, "r2": None}
     assert field(RUNS[1], "results.test.depth.mae") is None
-    assert [field({"tags": ["a", "b"]}, path) for path in ("tags.1", "tags.2", "tags.x")] == ["b", None, None]
+    assert [field({"tags": ["a", "b"]}, path) for path in ("tags.1", "tags.2", "tags.x")] == [
+        "b",
+        None,
+        None,
+    ]
     assert field(RUNS[0], "name.upper") is None
 
 
 @pytest.mark.parametrize(
     "where",
     [
-        "__import__('os').getcwd()", "open('/etc/passwd')", "(lambda: True)()", "lambda: True", "[tag for tag in tags]",
-        "{tag: 1 for tag in tags}", "name[0] == 'c'", "f'{name}' == 'cnn_0'", "seed + 1 < 3", "2 ** 100 ** 100 > seed",
-        "~seed < 0", "+seed < 1", "seed if seed else 1", "(seed := 3)", "{1, 2}", "{'a': 1}", "[*tags]",
-        "max(seed, 1) < 3", "seed < len(name)", "not open('x')", "[open('x')] == 1", "seed < 1 or open('x')",
-        "results[0] < 1", "results[name] < 1", "results['a':'b'] < 1",
+        "__import__('os').getcwd()",
+        "open('/etc/passwd')",
+        "(lambda: True)()",
+        "lambda: True",
+        "[tag for tag in tags]",
+        "{tag: 1 for tag in tags}",
+        "name[0] == 'c'",
+        "f'{name}' == 'cnn_0'",
+        "seed + 1 < 3",
+        "2 ** 100 ** 100 > seed",
+        "~seed < 0",
+        "+seed < 1",
+        "seed if seed else 1",
+        "(seed := 3)",
+        "{1, 2}",
+        "{'a': 1}",
+        "[*tags]",
+        "max(seed, 1) < 3",
+        "seed < len(name)",
+        "not open('x')",
+        "[open('x')] == 1",
+        "seed < 1 or open('x')",
+        "results[0] < 1",
+        "results[name] < 1",
+        "results['a':'b'] < 1",
     ],
-)  # fmt: skip
+)
 def test_what_could_compute_or_execute_is_refused_before_any_run_is_looked_at(where):
-    assert "only comparisons, and, or, not, in, numbers and texts are allowed" in complaint(chosen, where)
+    assert "only comparisons, and, or, not, in, numbers and texts are allowed" in complaint(
+        chosen, where
+    )
 
 
 @pytest.mark.parametrize(
-    "where", ["''.__class__", "(1).real == 1", "[].append", "'a'.upper.x", "(seed < 1).x", "'a'['b'] < 1"]
+    "where",
+    ["''.__class__", "(1).real == 1", "[].append", "'a'.upper.x", "(seed < 1).x", "'a'['b'] < 1"],
 )
 def test_a_dot_may_only_follow_a_field(where):
     assert "a dot must follow a field, as in results.test.depth.mae" in complaint(chosen, where)
@@ -155,7 +203,18 @@ def test_a_dot_may_only_follow_a_field(where):
 
 @pytest.mark.parametrize(
     "where",
-    ["seed <", "< 5", "seed < 5)", "'open", "seed seed", "import os", "seed; seed", "a\0b", "not", "1 if"],
+    [
+        "seed <",
+        "< 5",
+        "seed < 5)",
+        "'open",
+        "seed seed",
+        "import os",
+        "seed; seed",
+        "a\0b",
+        "not",
+        "1 if",
+    ],
 )
 def test_what_is_no_expression_is_refused_with_an_example(where):
     message = complaint(chosen, where)
@@ -203,9 +262,10 @@ def test_runs_are_sorted_and_grouped_by_their_number_of_epochs_whatever_their_be
     more = {**RUNS[0], "name": "long", "epochs": {"done": 9, "of": 100, "best": 9}}
     assert names(in_order([more, *RUNS], "epochs")) == ["cnn_0", "cnn_1", "unet_7", "long"]
     runs = [run | {"units": {}} for run in [more, *RUNS]]
-    assert [(group["values"], group["n"]) for group in groups(runs, ["epochs"], [[run["epochs"]] for run in runs])] == [
-        ([100], 1), ([20], 3)
-    ]  # fmt: skip
+    assert [
+        (group["values"], group["n"])
+        for group in groups(runs, ["epochs"], [[run["epochs"]] for run in runs])
+    ] == [([100], 1), ([20], 3)]
 
 
 OF_SEVERAL_KINDS = [
@@ -217,13 +277,22 @@ OF_SEVERAL_KINDS = [
 @pytest.mark.parametrize(
     ("where", "names"),
     [
-        ("rate < 0.01", "6"), ("not rate < 0.01", "02"), ("rate > 0.01", "02"), ("rate == 0.5", "0"),
-        ("rate != 0.5", "12567"), ("rate == 'adam'", "1"), ("rate == true", "3"),
+        ("rate < 0.01", "6"),
+        ("not rate < 0.01", "02"),
+        ("rate > 0.01", "02"),
+        ("rate == 0.5", "0"),
+        ("rate != 0.5", "12567"),
+        ("rate == 'adam'", "1"),
+        ("rate == true", "3"),
         ("rate == 'adam' or 0 < rate < 0.01", "16"),
-        ("1 in rate", "4"), ("rate == nan", "5"), ("rate < 0.01 or rate == 'adam' or name < '1'", "016"),
+        ("1 in rate", "4"),
+        ("rate == nan", "5"),
+        ("rate < 0.01 or rate == 'adam' or name < '1'", "016"),
     ],
-)  # fmt: skip
-def test_a_value_of_another_kind_in_one_run_ends_no_comparison_that_can_hold_for_others(where, names):
+)
+def test_a_value_of_another_kind_in_one_run_ends_no_comparison_that_can_hold_for_others(
+    where, names
+):
     for runs in (OF_SEVERAL_KINDS, OF_SEVERAL_KINDS[::-1]):
         found = choose(Columns(runs), ListOptions(where))
         assert "".join(sorted(run["name"] for run in found)) == names
@@ -253,7 +322,11 @@ def test_runs_are_ordered_by_a_number_or_a_text_and_those_without_it_come_last()
     seeds = [{"name": str(seed), "seed": seed} for seed in (10, 9, 100, -1, 2.5)]
     assert names(in_order(seeds, "seed")) == ["-1", "2.5", "9", "10", "100"]
     assert names(in_order(RUNS, "results.test.depth.mae")) == ["unet_7", "cnn_0", "cnn_1"]
-    assert names(in_order(RUNS, "results.test.depth.mae", reverse=True)) == ["cnn_0", "unet_7", "cnn_1"]
+    assert names(in_order(RUNS, "results.test.depth.mae", reverse=True)) == [
+        "cnn_0",
+        "unet_7",
+        "cnn_1",
+    ]
     assert names(in_order(RUNS, "name", reverse=True)) == ["unet_7", "cnn_1", "cnn_0"]
     assert names(in_order(RUNS, "seed")) == ["cnn_0", "cnn_1", "unet_7"]
     assert names(in_order(RUNS, "error")) == ["cnn_1", "cnn_0", "unet_7"]
@@ -261,7 +334,11 @@ def test_runs_are_ordered_by_a_number_or_a_text_and_those_without_it_come_last()
 
 def test_equal_runs_keep_their_order_and_all_do_without_a_field():
     runs = [{"name": name, "seed": 1} for name in "dbca"]
-    assert names(in_order(runs, "seed")) == names(in_order(runs, "seed", reverse=True)) == ["d", "b", "c", "a"]
+    assert (
+        names(in_order(runs, "seed"))
+        == names(in_order(runs, "seed", reverse=True))
+        == ["d", "b", "c", "a"]
+    )
     assert api.ordered(RUNS) == RUNS
     assert api.ordered(RUNS, reverse=True) == RUNS[::-1]
     assert api.ordered([], "whatever") == []
@@ -270,12 +347,19 @@ def test_equal_runs_keep_their_order_and_all_do_without_a_field():
 def test_an_order_by_what_cannot_be_ordered_is_refused():
     assert complaint(in_order, RUNS, "sead") == "no field 'sead'; did you mean 'seed'?"
     for by in ("results", "tags", "results.test"):
-        assert f'sort="{by}": the values are neither all numbers nor all texts' in complaint(in_order, RUNS, by)
+        assert f'sort="{by}": the values are neither all numbers nor all texts' in complaint(
+            in_order, RUNS, by
+        )
     assert "neither all numbers nor all texts" in complaint(in_order, [{"x": 1}, {"x": "a"}], "x")
 
 
 def test_names_with_other_characters_go_into_brackets():
-    runs = [{"name": "a", "results": {"test": {"TOC%": {"mae": 0.1}}}}, {"name": "b", "results": {}}]
+    runs = [
+        {"name": "a", "results": {"test": {"TOC%": {"mae": 0.1}}}},
+        {"name": "b", "results": {}},
+    ]
     for where in ("results.test['TOC%'].mae < 1", "results['test']['TOC%']['mae'] < 1"):
         assert chosen(where, runs) == ["a"]
-    assert "write, for example, \"results.test['TOC%'].mae < 1\"" in complaint(chosen, "results.test.TOC%.mae < 1")
+    assert "write, for example, \"results.test['TOC%'].mae < 1\"" in complaint(
+        chosen, "results.test.TOC%.mae < 1"
+    )

@@ -24,11 +24,16 @@ def errors_of_depth(part: str = "validation") -> list[float]:
 def test_only_what_differs_is_shown_and_the_better_value_is_marked(workspace, qexp):
     stdout = qexp("compare", *PAIR).done()
     first, depth, *_ = stdout.splitlines()
-    assert first == "2 runs on the test part, one seed each: with other seeds the order may be another"
+    assert (
+        first == "2 runs on the test part, one seed each: with other seeds the order may be another"
+    )
     better, worse = sorted(errors_of_depth())
     best = errors_of_depth().index(better)
     letter, tested = "AB"[best], errors_of_depth("test")[best]
-    assert depth == f"depth mae: lowest in {letter} by validation, {better:.4g} km; on the test part {tested:.4g} km"
+    assert (
+        depth == f"depth mae: lowest in {letter} by validation, {better:.4g} km; on the test part"
+        f" {tested:.4g} km"
+    )
     lines = [line.split() for line in stdout.splitlines()]
     assert ["A", "mogi_quick_1"] in lines
     assert lines[lines.index(["key", "A", "B"]) + 1] == ["learning_rate", "0.003", "0.001"]
@@ -42,7 +47,10 @@ def test_metrics_and_outputs_are_chosen_and_the_main_ones_shown_else(workspace, 
         rows = json.loads(qexp("compare", *PAIR, "--json", *options).done())["results"]
         return {f"{row['output']}.{row['metric']}" for row in rows}
 
-    assert metrics("--metric", "rmse", "--metric", "bias", "--output", "depth") == {"depth.rmse", "depth.bias"}
+    assert metrics("--metric", "rmse", "--metric", "bias", "--output", "depth") == {
+        "depth.rmse",
+        "depth.bias",
+    }
     assert metrics("--output", "depth") < metrics()
     text = qexp("compare", *PAIR).done()
     assert "rmse (km)" not in text
@@ -51,10 +59,22 @@ def test_metrics_and_outputs_are_chosen_and_the_main_ones_shown_else(workspace, 
     assert {"test rmse (km)", "test r2"} <= {
         *re.split("  +", qexp("compare", *PAIR, "--all").done().replace("\n", "  "))
     }
-    assert "no such metric; did you mean 'rmse'?" in qexp("compare", *PAIR, "--metric", "rsme").failed()
-    assert "write --metric rmse --output depth" in qexp("compare", *PAIR, "--metric", "depth.rmse").failed()
-    assert "--output deep: these runs have no such output" in qexp("compare", *PAIR, "--output", "deep").failed()
-    assert "leave out --all, or --metric" in qexp("compare", *PAIR, "--all", "--metric", "mae").refused()
+    assert (
+        "no such metric; did you mean 'rmse'?"
+        in qexp("compare", *PAIR, "--metric", "rsme").failed()
+    )
+    assert (
+        "write --metric rmse --output depth"
+        in qexp("compare", *PAIR, "--metric", "depth.rmse").failed()
+    )
+    assert (
+        "--output deep: these runs have no such output"
+        in qexp("compare", *PAIR, "--output", "deep").failed()
+    )
+    assert (
+        "leave out --all, or --metric"
+        in qexp("compare", *PAIR, "--all", "--metric", "mae").refused()
+    )
     some = package.compare(*PAIR, metrics=["mae"], outputs=["depth"], figures=False)
     assert [(row.output, row.metric) for row in some.results] == [("depth", "mae")]
     assert "depth mae: lowest in " in str(package.compare(*PAIR, metrics="mae", figures=False))
@@ -107,13 +127,18 @@ def test_curves_and_matrices_are_drawn_side_by_side(workspace, qexp):
     for name in PAIR:
         package.matrix(name, "mogi_test", axes={"depth": (0.1, 4, 6), "delta_volume": (0.1, 4, 5)})
     figures = json.loads(qexp("compare", *PAIR, "--json").stdout)["figures"]
-    assert [path.rpartition("/")[2] for path in figures] == ["learning_curves.png", "matrix_mogi_test.png"]
+    assert [path.rpartition("/")[2] for path in figures] == [
+        "learning_curves.png",
+        "matrix_mogi_test.png",
+    ]
     assert all((workspace / path).read_bytes().startswith(b"\x89PNG") for path in figures)
     axes = {"depth": (0.2, 4, 6), "delta_volume": (0.1, 4, 5)}
     package.matrix("mogi_quick_2", "mogi_test", axes=axes, force=True)
     figures = json.loads(qexp("compare", *PAIR, "--json").stdout)["figures"]
     maps = [path.rpartition("/")[2] for path in figures if "matrix" in path]
-    assert maps == ["matrix_mogi_test.png", "matrix_mogi_test_2.png"], "other cells, as many of them: each has its own"
+    assert maps == ["matrix_mogi_test.png", "matrix_mogi_test_2.png"], (
+        "other cells, as many of them: each has its own"
+    )
 
 
 @pytest.mark.heavy
@@ -132,7 +157,10 @@ def test_runs_are_named_by_objects_texts_and_lists_of_them(workspace, tmp_path):
     report = package.report(first, [second], to=tmp_path / "made.html").read_text()
     assert {"mogi_quick_1", "mogi_quick_2"} <= {*re.findall(r"mogi_quick_\d", report)}
     assert [run.name for run in package.api.open_runs(first)] == ["mogi_quick_1"]
-    assert [run.name for run, _ in package.api.wait([first, "mogi_quick_2"])] == ["mogi_quick_1", "mogi_quick_2"]
+    assert [run.name for run, _ in package.api.wait([first, "mogi_quick_2"])] == [
+        "mogi_quick_1",
+        "mogi_quick_2",
+    ]
     with pytest.raises(QexpError, match="the list of runs is empty"):
         package.report([])
 
@@ -151,12 +179,20 @@ def test_csv_has_the_results_of_runs_with_all_digits(workspace, qexp):
     rows = list(csv.DictReader(io.StringIO(qexp("compare", *PAIR, "--csv").stdout)))
     for row in rows:
         for name in PAIR:
-            assert float(row[name]) == package.open_run(name).results[row["part"]][row["output"]][row["metric"]]
-    assert {(row["output"], row["metric"]) for row in rows} >= {("depth", "mae"), ("delta_volume", "r2")}
+            assert (
+                float(row[name])
+                == package.open_run(name).results[row["part"]][row["output"]][row["metric"]]
+            )
+    assert {(row["output"], row["metric"]) for row in rows} >= {
+        ("depth", "mae"),
+        ("delta_volume", "r2"),
+    }
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("form", "bold"), [("--markdown", "**{}**"), ("--latex", r"\textbf{{{}}}")])
+@pytest.mark.parametrize(
+    ("form", "bold"), [("--markdown", "**{}**"), ("--latex", r"\textbf{{{}}}")]
+)
 def test_documents_have_what_differs_and_the_better_values_in_bold(workspace, qexp, form, bold):
     stdout = qexp("compare", *PAIR, form).stdout
     assert "0.003" in stdout
@@ -171,7 +207,10 @@ def test_trained_runs_that_a_pattern_matches_are_grouped_by_what_was_changed(wor
     names = [f"mogi_quick learning_rate={rate}" for rate in (0.001, 0.003)]
     assert [group["name"] for group in document["groups"]] == names
     assert document["pairs"][0]["not_paired"] == "no seed in common; an interval needs two"
-    assert [path.rpartition("/")[2] for path in document["figures"]] == ["learning_bands.png", "test_errors.png"]
+    assert [path.rpartition("/")[2] for path in document["figures"]] == [
+        "learning_bands.png",
+        "test_errors.png",
+    ]
 
 
 @pytest.mark.heavy
@@ -182,7 +221,9 @@ def test_comparing_does_not_wait_for_torch(workspace, runs):
         "try: app(['compare', *sys.argv[1:]])\nexcept SystemExit as ended: assert not ended.code\n"
         "sys.exit('torch' in sys.modules)"
     )
-    done = subprocess.run([sys.executable, "-c", script, *runs], capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [sys.executable, "-c", script, *runs], capture_output=True, text=True, check=False
+    )
     assert done.returncode == 0, done.stderr
 
 
@@ -195,11 +236,17 @@ def test_a_folder_of_many_runs_has_a_short_name_of_its_own():
 
 def test_a_run_without_results_is_said_to_be_interrupted(workspace):
     record = workspace / "runs" / PAIR[1] / "run.json"
-    record.write_text(json.dumps({**json.loads(record.read_text()), "state": "interrupted", "results": {}}))
-    assert f"{PAIR[1]} is interrupted, and was not evaluated" in str(package.compare(*PAIR, figures=False))
+    record.write_text(
+        json.dumps({**json.loads(record.read_text()), "state": "interrupted", "results": {}})
+    )
+    assert f"{PAIR[1]} is interrupted, and was not evaluated" in str(
+        package.compare(*PAIR, figures=False)
+    )
 
 
-def test_runs_without_numbers_of_a_test_part_are_compared_by_those_of_validation_or_training(workspace):
+def test_runs_without_numbers_of_a_test_part_are_compared_by_those_of_validation_or_training(
+    workspace,
+):
     def compared(*results: dict[str, dict[str, dict[str, float]]]) -> Comparison:
         for name, numbers in zip(PAIR, results, strict=True):
             record = workspace / "runs" / name / "run.json"
@@ -209,8 +256,12 @@ def test_runs_without_numbers_of_a_test_part_are_compared_by_those_of_validation
     trained = [{"train": {"depth": {"mae": error}}} for error in (0.5, 0.25)]
     comparison = compared(*trained)
     assert plain_rows(comparison)[1] == [["depth", "mae", "training", "km", 0.5, 0.25]]
-    assert [row.best for row in comparison.results] == [[]], "nothing is chosen by how it was trained"
-    assert all(words in str(comparison) for words in ("2 runs on the training part", "training depth mae"))
+    assert [row.best for row in comparison.results] == [[]], (
+        "nothing is chosen by how it was trained"
+    )
+    assert all(
+        words in str(comparison) for words in ("2 runs on the training part", "training depth mae")
+    )
     comparison = compared(trained[0], {**trained[1], "test": {"depth": {"mae": 1.5}}})
     assert plain_rows(comparison)[1] == [["depth", "mae", "test", "km", None, 1.5]]
     comparison = compared(trained[0], {**trained[1], "validation": {"depth": {"mae": 0.75}}})

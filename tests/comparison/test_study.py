@@ -39,22 +39,35 @@ PRETRAINING = Pretraining("sound", {"epochs": [1, 2]})
 
 @shared_folder
 def trained_for_studies(root):
-    """The runs of two studies, trained in this process: a process for each takes ten times as long."""
+    """The runs of two studies, trained in this process: a process for each takes ten times as
+    long.
+    """
     experiences(Specs(root))
     pretrained = (TUNED, PRETRAINING)
-    for order, first in ((ORDER, None), pretrained, pretrained):  # first those to start from, then those others
+    # first those to start from, then those others
+    for order, first in ((ORDER, None), pretrained, pretrained):
         for plan in api.planned_study(order, pretraining=first, workspace=root)[0]:
-            changes = {"overrides": read_overrides("--set", plan.overrides), "name": plan.name, "seed": plan.seed}
+            changes = {
+                "overrides": read_overrides("--set", plan.overrides),
+                "name": plan.name,
+                "seed": plan.seed,
+            }
             qexp.run(plan.experience, **changes, device="cpu", workspace=root)
 
 
 @pytest.fixture(scope="module")
 def studied(trained_for_studies, tmp_path_factory):
-    """A workspace with a study over epochs, and one of pretraining that starts from runs of it; for reading only."""
+    """A workspace with a study over epochs, and one of pretraining that starts from runs of it; for
+    reading only.
+    """
     root = tmp_path_factory.mktemp("studied") / "workspace"
     shutil.copytree(trained_for_studies, root)
     plain = qexp.study(ORDER, metric="depth.mae", workspace=root)
-    return root, plain, qexp.study(TUNED, pretraining=PRETRAINING, metric="depth.mae", workspace=root)
+    return (
+        root,
+        plain,
+        qexp.study(TUNED, pretraining=PRETRAINING, metric="depth.mae", workspace=root),
+    )
 
 
 def rows(path):
@@ -81,7 +94,9 @@ def test_a_study_writes_a_row_for_each_run_with_the_numbers_of_its_record_and_a_
 
 
 @pytest.mark.heavy
-def test_a_study_prints_as_tables_and_becomes_a_data_frame_and_has_as_many_seeds_as_in_the_shell(studied):
+def test_a_study_prints_as_tables_and_becomes_a_data_frame_and_has_as_many_seeds_as_in_the_shell(
+    studied,
+):
     _, plain, _ = studied
     assert "| epochs |" in repr(plain.results())
     assert str(plain).startswith("Study of depth mae over epochs\n")
@@ -101,13 +116,17 @@ def test_means_and_paired_differences_are_those_of_the_rows(studied):
     assert len(table) == 6  # two experiences and their difference, at two values
     for row in table:
         first = [values[row["experience"], row["epochs"], seed] for seed in "01"]
-        other = [values[row["minus"], row["epochs"], seed] for seed in "01"] if row["minus"] else [0, 0]
+        other = (
+            [values[row["minus"], row["epochs"], seed] for seed in "01"] if row["minus"] else [0, 0]
+        )
         sample = [one - two for one, two in zip(first, other, strict=True)]
         assert int(row["n"]) == 2
         assert float(row["mean"]) == pytest.approx(sum(sample) / 2)
-        # Student's quantile with one degree of freedom, that of Cauchy's distribution; those of differences hold for
-        # both outputs at once.
-        half_width = math.tan(math.pi * (0.4875 if row["minus"] else 0.475)) * abs(sample[0] - sample[1]) / 2
+        # Student's quantile with one degree of freedom, that of Cauchy's distribution; those of
+        # differences hold for both outputs at once.
+        half_width = (
+            math.tan(math.pi * (0.4875 if row["minus"] else 0.475)) * abs(sample[0] - sample[1]) / 2
+        )
         assert float(row["interval_high"]) - float(row["mean"]) == pytest.approx(half_width)
 
 
@@ -126,7 +145,9 @@ def test_a_second_call_runs_nothing_and_writes_the_same_bytes(studied):
 
 
 @pytest.mark.heavy
-def test_runs_start_from_the_run_of_their_value_of_pretraining_and_others_are_the_same_at_all(studied):
+def test_runs_start_from_the_run_of_their_value_of_pretraining_and_others_are_the_same_at_all(
+    studied,
+):
     root, _, pretrained = studied
     written = rows(pretrained.folder / "study.csv")
     assert [(row["experience"], row["epochs"], row["seed"]) for row in written] == [
@@ -142,8 +163,12 @@ def test_runs_start_from_the_run_of_their_value_of_pretraining_and_others_are_th
     assert pretrained.results().title == "depth mae, test; epochs=1, pretraining=sound"
     table = rows(pretrained.folder / "table.csv")
     assert [(row["experience"], row["minus"], row["epochs"]) for row in table] == [
-        ("tuned", "", "1"), ("sound", "", ""), ("tuned", "", "2"), ("tuned", "sound", "1"), ("tuned", "sound", "2"),
-    ]  # fmt: skip
+        ("tuned", "", "1"),
+        ("sound", "", ""),
+        ("tuned", "", "2"),
+        ("tuned", "sound", "1"),
+        ("tuned", "sound", "2"),
+    ]
 
 
 @pytest.mark.parametrize(
@@ -157,7 +182,9 @@ def test_runs_start_from_the_run_of_their_value_of_pretraining_and_others_are_th
     ],
 )
 def test_an_axis_has_the_last_step_of_its_key_that_is_no_number(keys, names):
-    axes = StudyOrder(Order(["any"], [0], grid={key: [[1, 2]] for key in keys}), StudyOptions()).axes()
+    axes = StudyOrder(
+        Order(["any"], [0], grid={key: [[1, 2]] for key in keys}), StudyOptions()
+    ).axes()
     assert [axis.name for axis in axes] == names
     assert ("training samples" in [axis.label for axis in axes]) == ("sizes.0" in names)
 
@@ -165,7 +192,14 @@ def test_an_axis_has_the_last_step_of_its_key_that_is_no_number(keys, names):
 @pytest.mark.heavy
 def test_a_dry_run_names_the_runs_to_start_from_and_writes_nothing(specs, qexp):
     experiences(specs)
-    pretraining = ("--pretrain", "sound", "--pretrain-grid", "epochs=1,2", "--pretrain-seed", "same")
+    pretraining = (
+        "--pretrain",
+        "sound",
+        "--pretrain-grid",
+        "epochs=1,2",
+        "--pretrain-seed",
+        "same",
+    )
     code, stdout, stderr = qexp("study", "tuned", *pretraining, "--seeds", "3:5", "--dry-run")
     assert code == 0
     said = [line.rpartition("_")[2] for line in stdout.splitlines()]
@@ -177,13 +211,19 @@ def test_a_dry_run_names_the_runs_to_start_from_and_writes_nothing(specs, qexp):
 
 
 @pytest.mark.heavy
-def test_a_dry_run_says_what_is_done_already_and_a_study_can_be_compared_by_its_folder_and_name(studied):
+def test_a_dry_run_says_what_is_done_already_and_a_study_can_be_compared_by_its_folder_and_name(
+    studied,
+):
     root, plain, _ = studied
     said = []
-    assert api.planned_study(ORDER, metric="depth.mae", tell=said.append, workspace=root) == ([], True)
+    assert api.planned_study(ORDER, metric="depth.mae", tell=said.append, workspace=root) == (
+        [],
+        True,
+    )
     assert said[1:] == ["8 done already"]
     by_folder, by_name = (
-        qexp.compare(study, figures=False, workspace=root) for study in (str(plain.folder), plain.folder.name)
+        qexp.compare(study, figures=False, workspace=root)
+        for study in (str(plain.folder), plain.folder.name)
     )
     assert [group["runs"] for group in by_folder.document()["groups"]] == [
         group["runs"] for group in by_name.document()["groups"]
@@ -218,7 +258,12 @@ def test_a_study_of_other_settings_has_another_name_and_one_of_other_runs_or_met
         *asked,
     ).stderr
     assert re.search(
-        rf"would be drawn in studies/{folder}\n" if not lost else f"studies/{folder} holds a study {lost}", stderr
+        (
+            rf"would be drawn in studies/{folder}\n"
+            if not lost
+            else f"studies/{folder} holds a study {lost}"
+        ),
+        stderr,
     )
 
 
@@ -230,13 +275,25 @@ EPOCHS = ("--grid", "epochs=1,2")
     [
         (("sound",), "give --grid"),
         (("sound", "--grid", "epoch=1,2"), "did you mean 'epochs'"),
-        (("sound", "--grid", "epochs=1,all"), "error: --grid epochs at $.epochs: must be a whole number"),
-        (("sound", "--grid", "sizes=8,16"), "but is the number 8; for one of its numbers --grid sizes.0=8,16\n"),
-        (("sound", "--grid", "size.0=8,16"), "--grid size.0 at $.size: unknown key 'size'; did you mean 'sizes'?"),
+        (
+            ("sound", "--grid", "epochs=1,all"),
+            "error: --grid epochs at $.epochs: must be a whole number",
+        ),
+        (
+            ("sound", "--grid", "sizes=8,16"),
+            "but is the number 8; for one of its numbers --grid sizes.0=8,16\n",
+        ),
+        (
+            ("sound", "--grid", "size.0=8,16"),
+            "--grid size.0 at $.size: unknown key 'size'; did you mean 'sizes'?",
+        ),
         (("sound", *EPOCHS, "--set", "sizes=8"), "for one of its numbers --set sizes.0=8\n"),
         (("sound", *EPOCHS, "--metric", "dept.mae"), "no output 'dept'; did you mean 'depth'"),
         (("sound", *EPOCHS, "--metric", "depth.ma"), "reports no 'ma'; did you mean 'mae'"),
-        (("sound", *EPOCHS, "--metric", "validation.depth.mae"), "errors of the test part, --metric depth.mae;"),
+        (
+            ("sound", *EPOCHS, "--metric", "validation.depth.mae"),
+            "errors of the test part, --metric depth.mae;",
+        ),
         (("sound", *EPOCHS, "--pretrain-grid", "epochs=1"), "are for --pretrain EXPERIENCE"),
         (("sound", *EPOCHS, "--pretrain", "sound"), "has 'pretrain' in its spec"),
         (("sound", *EPOCHS, "--pretrain", "soundd"), "no experience 'soundd'"),
@@ -262,7 +319,10 @@ def test_runs_that_fail_are_left_out_and_named_and_the_rest_is_drawn(specs):
     stderr = call("study", "sound", "--grid", "learning_rate=1e-3,1e30", *options).failed(4)
     failed = next(run["name"] for run in qexp.runs() if run["state"] == "failed")
     assert f"{failed} is failed, and is not counted" in stderr
-    assert [row["state"] for row in rows(Path("studies/sound_learning_rate/study.csv"))] == ["done", "failed"]
+    assert [row["state"] for row in rows(Path("studies/sound_learning_rate/study.csv"))] == [
+        "done",
+        "failed",
+    ]
     stderr = call("study", "sound", "--grid", "learning_rate=1e-3,1e30", *options).failed(4)
     assert "1 done already" in stderr
     assert f"left alone, failed: {failed}; repeat with --only-failed" in stderr
@@ -270,17 +330,31 @@ def test_runs_that_fail_are_left_out_and_named_and_the_rest_is_drawn(specs):
 
 @pytest.mark.heavy
 def test_a_study_that_is_killed_goes_on_where_it_was(specs):
-    command = [sys.executable, "-m", "qexp", "study", "sound", "--grid", "batch_size=2,4", "--seeds", "0"]
+    command = [
+        sys.executable,
+        "-m",
+        "qexp",
+        "study",
+        "sound",
+        "--grid",
+        "batch_size=2,4",
+        "--seeds",
+        "0",
+    ]
     command += ["--set", "epochs=10", "--metric", "depth.mae", "--device", "cpu", "-j", "1"]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    process = subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.PIPE, env=environment, text=True)
+    process = subprocess.Popen(
+        command, stderr=subprocess.PIPE, stdout=subprocess.PIPE, env=environment, text=True
+    )
     until(lambda: any(list(Path("runs").glob("*/metrics.jsonl"))), "that a run trains")
     process.send_signal(signal.SIGINT)
     _, stderr = process.communicate(timeout=600)
     assert process.returncode == 130, stderr
     assert "repeat the command to continue" in stderr
     assert not Path("studies").exists()
-    done = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=600, check=False)
+    done = subprocess.run(
+        command, capture_output=True, text=True, env=environment, timeout=600, check=False
+    )
     assert done.returncode == 0, done.stderr
     assert {run["state"] for run in qexp.runs()} == {"done"}
     assert len(rows(next(Path("studies").glob("sound_batch_size_*/study.csv")))) == 2
@@ -301,7 +375,9 @@ def test_numbers_that_span_far_lie_on_a_logarithmic_axis_and_words_after_the_las
     assert not layout_of(["0", "100"]).logarithmic
 
 
-@pytest.mark.parametrize("values", [["7"], ["10", "50", "100", "500", "all"], ["mean", "class"], ["0", "0.5", "0.75"]])
+@pytest.mark.parametrize(
+    "values", [["7"], ["10", "50", "100", "500", "all"], ["mean", "class"], ["0", "0.5", "0.75"]]
+)
 def test_a_study_of_any_values_is_drawn_with_and_without_intervals(tmp_path, values):
     spots = {text: OfSeeds([0.1, 0.2], 0.15, (-1.1, 1.4)) for text in values}
     single = {text: OfSeeds([0.1], 0.1, None) for text in values}
@@ -312,23 +388,35 @@ def test_a_study_of_any_values_is_drawn_with_and_without_intervals(tmp_path, val
 
 def test_intervals_that_go_on_beyond_the_frame_end_in_arrows_and_others_within_it():
     wide, narrow = OfSeeds([0.1, 0.2], 0.15, (-1.1, 0.2)), OfSeeds([0.1, 0.2], 0.15, (0.05, 0.25))
-    lines = {"a": Line({"1": wide, "2": narrow}), "b": Line({"": OfSeeds([0.1, 0.2], 0.15, (0.1, 3.0))}, constant=True)}
+    lines = {
+        "a": Line({"1": wide, "2": narrow}),
+        "b": Line({"": OfSeeds([0.1, 0.2], 0.15, (0.1, 3.0))}, constant=True),
+    }
     figure = study_panels({"": lines}, "values", ["1", "2"], "r2")
     (axis,) = figure.axes
     arrows = {
-        str(line.get_marker()): float(line.get_ydata()[0]) for line in axis.lines if line.get_marker() in ("^", "v")
+        str(line.get_marker()): float(line.get_ydata()[0])
+        for line in axis.lines
+        if line.get_marker() in ("^", "v")
     }
     assert arrows == {"v": axis.get_ylim()[0], "^": axis.get_ylim()[1]}
-    assert "arrows: intervals that go on beyond the frame" in figure.texts[0].get_text().replace("\n", " ")
+    assert "arrows: intervals that go on beyond the frame" in figure.texts[0].get_text().replace(
+        "\n", " "
+    )
 
 
 def test_one_failure_does_not_flatten_a_figure_and_is_counted(tmp_path):
-    line = Line({"1": OfSeeds([0.5, -9.0], -4.2, (-60.0, 50.0)), "2": OfSeeds([0.7, 0.8], 0.75, (0.1, 1.4))})
+    line = Line(
+        {"1": OfSeeds([0.5, -9.0], -4.2, (-60.0, 50.0)), "2": OfSeeds([0.7, 0.8], 0.75, (0.1, 1.4))}
+    )
     low, high, below = floored({"": {"a": line}}, -0.5)
     assert (low, below) == (-0.5, 1)
     assert 0.8 < high < 1.1
     low, high, below = floored({"": {"a": line}}, None)
     assert low < -9
     assert below == 0
-    save(study_panels({"": {"a": line}}, "values", ["1", "2"], "r2", floor=-0.5), tmp_path / "study.png")
+    save(
+        study_panels({"": {"a": line}}, "values", ["1", "2"], "r2", floor=-0.5),
+        tmp_path / "study.png",
+    )
     assert (tmp_path / "study.png").stat().st_size > 1000

@@ -12,7 +12,18 @@ CRS = "EPSG:32633"
 def observed(noise=None, offsets=(0.03, -0.02), size=14, **changes):
     looks = {"ascending": ASCENDING, "descending": DESCENDING}
     tracks = [
-        track(name, look, SOURCE, noise, seed=seed, added=added, origin=ORIGIN, size=size, spacing=500.0, **changes)
+        track(
+            name,
+            look,
+            SOURCE,
+            noise,
+            seed=seed,
+            added=added,
+            origin=ORIGIN,
+            size=size,
+            spacing=500.0,
+            **changes,
+        )
         for seed, ((name, look), added) in enumerate(zip(looks.items(), offsets, strict=True))
     ]
     return Observation(tuple(tracks), CRS)

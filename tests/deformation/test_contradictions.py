@@ -1,4 +1,6 @@
-"""Mistakes in the tracks of an observation are named by the fit without them; right data have none."""
+"""Mistakes in the tracks of an observation are named by the fit without them; right data have
+none.
+"""
 
 from dataclasses import replace
 
@@ -18,9 +20,15 @@ def stations(moved=(0.0, 0.0, 0.0)):
     error = np.array([0.001, 0.001, 0.003])
     seen = point_source(x, y, *SOURCE) + moved + error * random.normal(size=(10, 3))
     return Track(
-        "gnss", "gnss", np.repeat(x, 3), np.repeat(y, 3), seen.ravel(), np.tile(error, 10), np.tile(np.eye(3), (10, 1)),
+        "gnss",
+        "gnss",
+        np.repeat(x, 3),
+        np.repeat(y, 3),
+        seen.ravel(),
+        np.tile(error, 10),
+        np.tile(np.eye(3), (10, 1)),
         np.ones(30, bool),
-    )  # fmt: skip
+    )
 
 
 def tracks(noise=EXPONENTIAL):
@@ -30,7 +38,9 @@ def tracks(noise=EXPONENTIAL):
 
 def times(track, factor, errors=1.0):
     noise = track.noise and replace(track.noise, sill=track.noise.sill * errors**2)
-    return replace(track, displacement=factor * track.displacement, error=errors * track.error, noise=noise)
+    return replace(
+        track, displacement=factor * track.displacement, error=errors * track.error, noise=noise
+    )
 
 
 def from_the_other_side(track):
@@ -38,8 +48,16 @@ def from_the_other_side(track):
 
 
 def exchanged(seen):
-    directions = {"ascending": seen["descending"].direction, "descending": seen["ascending"].direction}
-    return {**seen, **{name: replace(seen[name], direction=direction) for name, direction in directions.items()}}
+    directions = {
+        "ascending": seen["descending"].direction,
+        "descending": seen["ascending"].direction,
+    }
+    return {
+        **seen,
+        **{
+            name: replace(seen[name], direction=direction) for name, direction in directions.items()
+        },
+    }
 
 
 def shifted(_, slope=None):
@@ -53,43 +71,66 @@ def shifted(_, slope=None):
 
 
 def beside_another_source(_):
-    """A fifth as strong, off to the north-east, without which no source of one point explains the tracks."""
-    seen, further = observed(size=10).tracks, (SOURCE[0] + 2000, SOURCE[1] + 1500, 2000.0, SOURCE[3] / 5)
-    moved = [(point_source(track.x, track.y, *further) * track.direction).sum(axis=1) for track in seen]
+    """A fifth as strong, off to the north-east, without which no source of one point explains the
+    tracks.
+    """
+    seen = observed(size=10).tracks
+    further = (SOURCE[0] + 2000, SOURCE[1] + 1500, 2000.0, SOURCE[3] / 5)
+    moved = [
+        (point_source(track.x, track.y, *further) * track.direction).sum(axis=1) for track in seen
+    ]
     return {
-        track.name: replace(track, displacement=track.displacement + by) for track, by in zip(seen, moved, strict=True)
+        track.name: replace(track, displacement=track.displacement + by)
+        for track, by in zip(seen, moved, strict=True)
     }
 
 
 def estimated(seen):
     return {
-        name: track if track.noise is None else replace(track, noise=replace(track.noise, estimated=True))
+        name: (
+            track
+            if track.noise is None
+            else replace(track, noise=replace(track.noise, estimated=True))
+        )
         for name, track in seen.items()
     }
 
 
 MISTAKES = {
     "exchanged headings": (
-        exchanged, ["with the headings of 'ascending' and 'descending' exchanged the reduced χ² is "],
+        exchanged,
+        ["with the headings of 'ascending' and 'descending' exchanged the reduced χ² is "],
     ),
     "exchanged headings by estimated noise": (
-        lambda seen: estimated(exchanged({name: seen[name] for name in ("ascending", "descending")})),
-        ["larger than the estimated noise", "with the headings of 'ascending' and 'descending' exchanged"],
+        lambda seen: estimated(
+            exchanged({name: seen[name] for name in ("ascending", "descending")})
+        ),
+        [
+            "larger than the estimated noise",
+            "with the headings of 'ascending' and 'descending' exchanged",
+        ],
     ),
     "the other side": (
         lambda seen: {**seen, "descending": from_the_other_side(seen["descending"])},
         ["with 'descending' seen from the other side"],
     ),
     "a sign": (
-        lambda seen: {**seen, "descending": times(seen["descending"], -1)}, ["with the sign of 'descending' turned"],
+        lambda seen: {**seen, "descending": times(seen["descending"], -1)},
+        ["with the sign of 'descending' turned"],
     ),
     "a unit and its errors": (
         lambda seen: {**seen, "ascending": times(seen["ascending"], 10, 10)},
-        ["with the displacements of 'ascending' multiplied by 0.1, or those of all others by 10 (their unit?)"],
+        [
+            "with the displacements of 'ascending' multiplied by 0.1, or those of all others by 10"
+            " (their unit?)"
+        ],
     ),
     "a unit below its noise": (
         lambda seen: {**seen, "ascending": times(seen["ascending"], 0.1)},
-        ["with the displacements of 'ascending' multiplied by 10, or those of all others by 0.1 (their unit?)"],
+        [
+            "with the displacements of 'ascending' multiplied by 10, or those of all others by 0.1"
+            " (their unit?)"
+        ],
     ),
     "stations on a plate": (
         lambda seen: {**seen, "gnss": stations((0.021, 0.014, 0.0))},
@@ -99,17 +140,22 @@ MISTAKES = {
         lambda seen: {"gnss": stations((0.021, 0.014, 0.0))},
         ["without a motion that all stations of 'gnss' share (0.02"],
     ),
-    "a step": (shifted, ["of the points of 'ascending', those around", "mm lower, as after an unwrapping error"]),
+    "a step": (
+        shifted,
+        ["of the points of 'ascending', those around", "mm lower, as after an unwrapping error"],
+    ),
     "a step along a slanting line": (
-        lambda seen: {"ascending": shifted(seen, 0.4)["ascending"]}, ["mm lower, as after an unwrapping error"],
+        lambda seen: {"ascending": shifted(seen, 0.4)["ascending"]},
+        ["mm lower, as after an unwrapping error"],
     ),
     "a step alone": (
-        lambda seen: {"ascending": shifted(seen)["ascending"]}, ["mm lower, as after an unwrapping error"],
+        lambda seen: {"ascending": shifted(seen)["ascending"]},
+        ["mm lower, as after an unwrapping error"],
     ),
     "another source": (beside_another_source, []),
     "nothing": (lambda seen: seen, []),
     "nothing by estimated noise": (estimated, []),
-}  # fmt: skip
+}
 
 
 @pytest.mark.heavy

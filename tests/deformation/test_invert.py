@@ -34,7 +34,9 @@ from tests.inference.tracks import EXPONENTIAL, point_source
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    """An observation file with correlated noise, offsets and masked points, which tests read only."""
+    """An observation file with correlated noise, offsets and masked points, which tests read
+    only.
+    """
     made = tmp_path_factory.mktemp("observed")
     seen = observed(EXPONENTIAL)
     seen.tracks[0].observed[:20] = False
@@ -48,13 +50,19 @@ def inverted(folder):
     """`qexp invert` with all its files."""
     with pytest.MonkeyPatch.context() as patch:
         patch.delenv("QEXP_FIGURES", raising=False)
-        stdout = call("invert", folder / "obs.nc", "--to", folder / "result", "--starts", "6", "--json").done()
+        stdout = call(
+            "invert", folder / "obs.nc", "--to", folder / "result", "--starts", "6", "--json"
+        ).done()
     return folder / "result", json.loads(stdout)
 
 
 @pytest.mark.heavy
 def test_residuals_below_the_declared_noise_are_said_as_those_above_are():
-    for error, said in ((0.05, "are smaller than its noise"), (0.001, "are not the declared noise"), (0.005, None)):
+    for error, said in (
+        (0.05, "are smaller than its noise"),
+        (0.001, "are not the declared noise"),
+        (0.005, None),
+    ):
         seen = observed()
         for track in seen.tracks:
             track.error[:] = error
@@ -66,8 +74,15 @@ def test_residuals_below_the_declared_noise_are_said_as_those_above_are():
 def test_the_result_has_the_numbers_of_the_source_within_its_errors(inverted):
     _, document = inverted
     assert list(document) == [
-        "parameters", "tracks", "chi2_reduced", "misfit", "iterations", "seconds", "network", "remarks",
-    ]  # fmt: skip
+        "parameters",
+        "tracks",
+        "chi2_reduced",
+        "misfit",
+        "iterations",
+        "seconds",
+        "network",
+        "remarks",
+    ]
     assert document["network"] is None
     for name, truth in TRUTH.items():
         of = document["parameters"][name]
@@ -76,7 +91,10 @@ def test_the_result_has_the_numbers_of_the_source_within_its_errors(inverted):
         low, high = of["interval95"]
         assert low < of["value"] < high
     assert [of["unit"] for of in document["parameters"].values()] == ["m", "m", "km", "10⁶ m³"]
-    assert {name: of["n"] for name, of in document["tracks"].items()} == {"ascending": 176, "descending": 196}
+    assert {name: of["n"] for name, of in document["tracks"].items()} == {
+        "ascending": 176,
+        "descending": 196,
+    }
     assert 0.7 < document["chi2_reduced"] < 1.3
     for name, offset in (("ascending", 0.03), ("descending", -0.02)):
         assert list(document["tracks"][name]) == ["rms", "error", "offset", "n", "factor"]
@@ -87,8 +105,14 @@ def test_the_result_has_the_numbers_of_the_source_within_its_errors(inverted):
 def test_the_folder_holds_the_result_as_tables_maps_and_rasters(inverted):
     folder, document = inverted
     expected = {
-        "result.json", "parameters.csv", "result.nc", "result.kml", "maps.png", "ascending.tif", "descending.tif",
-    }  # fmt: skip
+        "result.json",
+        "parameters.csv",
+        "result.nc",
+        "result.kml",
+        "maps.png",
+        "ascending.tif",
+        "descending.tif",
+    }
     assert {path.name for path in folder.iterdir()} == expected
     result = json.loads((folder / "result.json").read_text())
     assert result["files"] == sorted(expected)
@@ -105,7 +129,9 @@ def test_the_folder_holds_the_result_as_tables_maps_and_rasters(inverted):
 
 
 @pytest.mark.heavy
-def test_the_table_of_points_adds_up_to_the_observation_and_its_model_is_that_of_the_estimates(inverted):
+def test_the_table_of_points_adds_up_to_the_observation_and_its_model_is_that_of_the_estimates(
+    inverted,
+):
     folder, document = inverted
     table = xarray.load_dataset(folder / "result.nc", engine="h5netcdf")
     seen = table["mask"].values == 1
@@ -113,8 +139,12 @@ def test_the_table_of_points_adds_up_to_the_observation_and_its_model_is_that_of
     np.testing.assert_allclose(whole.values[seen], table["displacement"].values[seen], atol=1e-12)
     assert np.isnan(table["residual"].values[~seen]).all()
     east, north, depth, volume = (document["parameters"][name]["value"] for name in TRUTH)
-    moved = point_source(table["x"].values, table["y"].values, east, north, 1e3 * depth, 1e6 * volume)
-    np.testing.assert_allclose(table["model"], (moved * table["direction"].values).sum(axis=1), atol=1e-9)
+    moved = point_source(
+        table["x"].values, table["y"].values, east, north, 1e3 * depth, 1e6 * volume
+    )
+    np.testing.assert_allclose(
+        table["model"], (moved * table["direction"].values).sum(axis=1), atol=1e-9
+    )
     assert table["model"].attrs["units"] == "m"
     assert float(table["depth"]) == depth
 
@@ -152,7 +182,9 @@ def test_python_gives_the_numbers_of_the_command(folder, inverted):
 
 
 @pytest.mark.heavy
-def test_an_existing_folder_is_replaced_only_if_it_is_that_of_an_inversion(folder, inverted, tmp_path):
+def test_an_existing_folder_is_replaced_only_if_it_is_that_of_an_inversion(
+    folder, inverted, tmp_path
+):
     place, _ = inverted
     before = (place / "result.json").read_bytes()
     assert "not empty" in call("invert", folder / "obs.nc", "--to", place).failed()
@@ -171,9 +203,13 @@ def test_an_existing_folder_is_replaced_only_if_it_is_that_of_an_inversion(folde
 
 
 @pytest.mark.heavy
-def test_a_folder_that_is_interrupted_while_it_is_written_is_whole_or_is_not_there(folder, inverted, tmp_path):
+def test_a_folder_that_is_interrupted_while_it_is_written_is_whole_or_is_not_there(
+    folder, inverted, tmp_path
+):
     whole, _ = inverted
-    running = started(tmp_path, "invert", str(folder / "obs.nc"), "--starts", "1", "--to", str(tmp_path / "made"))
+    running = started(
+        tmp_path, "invert", str(folder / "obs.nc"), "--starts", "1", "--to", str(tmp_path / "made")
+    )
     limit = time.monotonic() + 120
     while not list(tmp_path.iterdir()) and time.monotonic() < limit:
         assert running.poll() is None, running.communicate()
@@ -189,7 +225,9 @@ def test_a_folder_that_is_interrupted_while_it_is_written_is_whole_or_is_not_the
 @pytest.mark.heavy
 def test_offsets_count_as_displacement_if_none_are_estimated():
     seen = observed(offsets=(0.05, 0.05))
-    with_them, without = (qexp.invert(seen, starts=4, offsets=offsets) for offsets in ("per-track", "none"))
+    with_them, without = (
+        qexp.invert(seen, starts=4, offsets=offsets) for offsets in ("per-track", "none")
+    )
     assert with_them.parameters["depth"].value == pytest.approx(1.5, rel=0.05)
     assert without.parameters["depth"].value > 2.0
     assert without.tracks["ascending"].offset == 0.0
@@ -217,7 +255,9 @@ def test_what_a_network_s_training_data_share_is_held_unless_bounds_free_it():
     seen = observed()
     units = Units(QUANTITIES, estimate.centre_of(seen))
     begin = {"x": 0.0, "y": 0.0, "depth": 2000.0, "delta_volume": 2e6}
-    candidate = estimate.Candidate("mogi", sources_named("mogi", GENERATORS), units, begin, held=("depth",))
+    candidate = estimate.Candidate(
+        "mogi", sources_named("mogi", GENERATORS), units, begin, held=("depth",)
+    )
     held, freed = (
         estimate.estimate_sources(seen, candidate, asked)
         for asked in (InvertOptions(), InvertOptions(bounds={"depth": (0.5, 5)}))
@@ -230,12 +270,17 @@ def test_what_a_network_s_training_data_share_is_held_unless_bounds_free_it():
 @pytest.mark.heavy
 def test_noise_without_a_source_is_said_to_show_none():
     seen, random = observed(), np.random.default_rng(1)
-    noise = [replace(track, displacement=0.02 + random.normal(0.0, track.error)) for track in seen.tracks]
+    noise = [
+        replace(track, displacement=0.02 + random.normal(0.0, track.error)) for track in seen.tracks
+    ]
     made = [
-        qexp.invert(one, starts=4, posterior=True, draws=200) for one in (Observation(tuple(noise), seen.crs), seen)
+        qexp.invert(one, starts=4, posterior=True, draws=200)
+        for one in (Observation(tuple(noise), seen.crs), seen)
     ]
     said = [one.document()["remarks"] for one in made]
-    assert [any("by BIC the observation shows no source" in text for text in texts) for texts in said] == [True, False]
+    assert [
+        any("by BIC the observation shows no source" in text for text in texts) for texts in said
+    ] == [True, False]
     # A posterior would be the prior of the search, which nobody gave.
     assert [any("`bounds` of east" in text for text in texts) for texts in said] == [True, False]
     assert [one.posterior is None for one in made] == [True, False]
@@ -248,10 +293,11 @@ def test_noise_without_a_source_is_said_to_show_none():
 
 
 def own_source(folder, quantity):
-    """A workspace whose source is Mogi's under another name, with a volume change of a name of its own."""
+    """A workspace whose source is Mogi's under another name, with a volume change of a name of its
+    own.
+    """
     (folder / "specs").mkdir()
-    (folder / "specs" / "extensions.py").write_text(
-        f"""
+    (folder / "specs" / "extensions.py").write_text(f"""
 from qexp.extend import Entry, Quantity, Source, half_space, mogi, mogi_image
 
 GENERATORS = {{
@@ -263,16 +309,18 @@ GENERATORS = {{
     )
 }}
 QUANTITIES = {{"swelling": {quantity}}}
-"""
-    )
+""")
     return folder
 
 
 @pytest.mark.heavy
-def test_a_source_of_the_user_s_own_is_inverted_like_the_built_in_one_whatever_its_amplitude_is_called(tmp_path):
+def test_a_source_of_the_user_s_own_is_inverted_like_the_built_in_one_whatever_its_amplitude_is_called(
+    tmp_path,
+):
     place = own_source(tmp_path, 'Quantity("10⁶ m³", 1e6, "its volume change")')
     seen = observed(EXPONENTIAL)
-    own, built_in = qexp.invert(seen, source="reservoir", workspace=place), qexp.invert(seen, source="mogi")
+    own = qexp.invert(seen, source="reservoir", workspace=place)
+    built_in = qexp.invert(seen, source="mogi")
     assert own.chi2 == pytest.approx(built_in.chi2)
     for name, of in built_in.parameters.items():
         estimate = own.parameters["swelling" if name == "delta_volume" else name]
@@ -287,9 +335,13 @@ def test_the_prior_of_an_own_amplitude_is_declared_with_it_or_asked_for(tmp_path
         folder.mkdir()
         own_source(folder, f'Quantity("10⁶ m³", 1e6, "its volume change"{end})')
     asked = {"source": "reservoir", "posterior": True, "draws": 200, "starts": 4}
-    with pytest.raises(QexpError, match=r'plausible: give it two bounds, bounds=\{"swelling": \(LOW, HIGH\)\}'):
+    with pytest.raises(
+        QexpError, match=r'plausible: give it two bounds, bounds=\{"swelling": \(LOW, HIGH\)\}'
+    ):
         qexp.invert(observed(), **asked, workspace=folders[0])
-    declared = qexp.invert(observed(), **asked, workspace=folders[1]).posterior.parameters["swelling"]
+    declared = qexp.invert(observed(), **asked, workspace=folders[1]).posterior.parameters[
+        "swelling"
+    ]
     assert (declared.least, declared.largest) == (-100, 100)
     assert declared.low < 3.0 < declared.high
 
@@ -304,7 +356,10 @@ def test_the_noise_that_was_estimated_may_be_too_small_but_declared_noise_may_no
         made = qexp.invert(Observation(tuple(tracks), seen.crs), starts=4)
         assert 1.5 < made.chi2_reduced < 3
         said.append(any("not the declared noise" in remark for remark in made.remarks))
-        assert any("intervals are somewhat too narrow" in remark for remark in made.remarks) == estimated
+        assert (
+            any("intervals are somewhat too narrow" in remark for remark in made.remarks)
+            == estimated
+        )
     assert said == [True, False]
 
 
@@ -314,11 +369,22 @@ def test_the_noise_that_was_estimated_may_be_too_small_but_declared_noise_may_no
 def test_stations_that_contradict_a_track_are_named_whether_the_noise_of_the_track_was_estimated_or_not(
     estimated, sign
 ):
-    track = replace(observed(EXPONENTIAL).tracks[0], noise=replace(EXPONENTIAL, estimated=estimated))
+    track = replace(
+        observed(EXPONENTIAL).tracks[0], noise=replace(EXPONENTIAL, estimated=estimated)
+    )
     random = np.random.default_rng(5)
     x, y = (random.uniform(-3000, 3000, 6) + shift for shift in ORIGIN)
     moved = sign * point_source(x, y, *SOURCE)[:, 2] + 0.08 * random.normal(size=6)
-    up = Track("stations", "gnss", x, y, moved, np.full(6, 0.08), np.tile([0.0, 0, 1], (6, 1)), np.ones(6, bool))
+    up = Track(
+        "stations",
+        "gnss",
+        x,
+        y,
+        moved,
+        np.full(6, 0.08),
+        np.tile([0.0, 0, 1], (6, 1)),
+        np.ones(6, bool),
+    )
     made = qexp.invert(Observation((track, up), CRS), starts=2, bounds={"depth": (1, 2)})
     assert made.chi2_reduced < UNCERTAIN
     assert made.tracks["stations"].error == pytest.approx(0.08)
@@ -329,7 +395,9 @@ def test_stations_that_contradict_a_track_are_named_whether_the_noise_of_the_tra
 def test_ramps_are_estimated_with_the_source():
     seen = observed()
     for one in seen.tracks:
-        one.displacement[:] += 2e-3 * (one.x - one.x.mean()) / 1e3 - 1e-3 * (one.y - one.y.mean()) / 1e3
+        one.displacement[:] += (
+            2e-3 * (one.x - one.x.mean()) / 1e3 - 1e-3 * (one.y - one.y.mean()) / 1e3
+        )
     made = qexp.invert(seen, starts=4, ramps=True)
     for one in made.tracks.values():
         assert one.ramp == pytest.approx((2e-3, -1e-3), abs=5 * max(one.ramp_error))
@@ -344,7 +412,16 @@ def test_several_sources_are_compared_and_the_one_that_explains_the_data_is_firs
         second = point_source(one.x, one.y, ORIGIN[0] - 1500, ORIGIN[1] + 1300, 900.0, -1.5e6)
         one.displacement[:] += (second * one.direction).sum(axis=1)
     write_observation(seen, tmp_path / "obs.nc")
-    options = ["--source", "mogi", "--source", "mogi+mogi", "--starts", "8", "--to", tmp_path / "both"]
+    options = [
+        "--source",
+        "mogi",
+        "--source",
+        "mogi+mogi",
+        "--starts",
+        "8",
+        "--to",
+        tmp_path / "both",
+    ]
     document = json.loads(call("invert", tmp_path / "obs.nc", *options, "--json").done())
     depths = sorted(document["parameters"][f"mogi_{number}.depth"]["value"] for number in (1, 2))
     assert depths == pytest.approx([0.9, 1.5], rel=0.1)
@@ -353,7 +430,9 @@ def test_several_sources_are_compared_and_the_one_that_explains_the_data_is_firs
     assert first["delta_aicc"] == first["delta_bic"] == 0
     assert second["delta_aicc"] > second["delta_bic"] > 10
     assert first["unknowns"] == second["unknowns"] + 4
-    assert list(json.loads((tmp_path / "both/mogi/result.json").read_text())["parameters"]) == list(TRUTH)
+    assert list(json.loads((tmp_path / "both/mogi/result.json").read_text())["parameters"]) == list(
+        TRUTH
+    )
     assert (tmp_path / "both/comparison.csv").read_text().startswith("source,unknowns")
 
 
@@ -370,8 +449,12 @@ def test_gnss_components_and_a_track_are_explained_together():
     x, y = (random.uniform(-3000, 3000, 8) + shift for shift in ORIGIN)
     direction = np.repeat(np.eye(3), 8, axis=0)
     places = np.tile(x, 3), np.tile(y, 3)
-    moved = (point_source(*places, *SOURCE) * direction).sum(axis=1) + 0.002 * random.normal(size=24)
-    gnss = Track("stations", "gnss", *places, moved, np.full(24, 0.002), direction, np.ones(24, bool))
+    moved = (point_source(*places, *SOURCE) * direction).sum(axis=1) + 0.002 * random.normal(
+        size=24
+    )
+    gnss = Track(
+        "stations", "gnss", *places, moved, np.full(24, 0.002), direction, np.ones(24, bool)
+    )
     made = qexp.invert(Observation((observed().tracks[0], gnss), CRS), starts=6)
     assert made.parameters["depth"].value == pytest.approx(1.5, rel=0.05)
     assert made.tracks["stations"].offset_error is None
@@ -398,16 +481,33 @@ def test_gnss_components_and_a_track_are_explained_together():
         (["--spacing", "500"], "are for the files of --to"),
         (["--overwrite"], "are for the files of --to"),
         (["--source", "okada", "--fix", "strike=45"], "if it is in degrees, add --degrees"),
-        (["--fix", "east=4.3e5", "--fix", "north=4.5e6", "--fix", "depth=1", "--fix", "delta_volume=1"], "leave one"),
+        (
+            [
+                "--fix",
+                "east=4.3e5",
+                "--fix",
+                "north=4.5e6",
+                "--fix",
+                "depth=1",
+                "--fix",
+                "delta_volume=1",
+            ],
+            "leave one",
+        ),
         (["--fix", "depth=1500"], "depth is in km, and 1,500 km is far beyond what the data reach"),
         (["--fix", "depth=1500"], "did you mean depth=1.5?"),
         (["--bounds", "depth=500:5000"], "did you mean depth=0.5:5?"),
         (["--fix", "east=426"], "--fix east: east is in m, and 426 m is far beyond"),
-        (["--source", "sill"], "penny: Pressurised horizontal circular crack, a sill (Fialko and others 2001)\n"),
+        (
+            ["--source", "sill"],
+            "penny: Pressurised horizontal circular crack, a sill (Fialko and others 2001)\n",
+        ),
         (["--bounds", "depth=:0"], "--bounds depth"),
     ],
 )
-def test_what_cannot_be_done_is_said_with_what_would_work(folder, options, words, tmp_path, monkeypatch):
+def test_what_cannot_be_done_is_said_with_what_would_work(
+    folder, options, words, tmp_path, monkeypatch
+):
     monkeypatch.chdir(tmp_path)
     assert words in call("invert", folder / "obs.nc", *options).failed()
     assert list(tmp_path.iterdir()) == []
@@ -432,22 +532,30 @@ def test_an_estimate_at_a_bound_is_remarked_on(folder):
 @pytest.mark.heavy
 def test_an_estimate_at_a_bound_that_the_data_allow_is_not_remarked_on(folder):
     free = qexp.invert(folder / "obs.nc").parameters["depth"]
-    made = qexp.invert(folder / "obs.nc", bounds={"depth": (1, free.value - 0.3 * free.standard_error)})
+    made = qexp.invert(
+        folder / "obs.nc", bounds={"depth": (1, free.value - 0.3 * free.standard_error)}
+    )
     assert made.parameters["depth"].at_bound
     assert not [remark for remark in made.remarks if "bound" in remark]
-    made = qexp.invert(folder / "obs.nc", bounds={"depth": (1, free.value - 4 * free.standard_error)})
+    made = qexp.invert(
+        folder / "obs.nc", bounds={"depth": (1, free.value - 4 * free.standard_error)}
+    )
     (remark,) = [remark for remark in made.remarks if "bound" in remark]
     fall = float(re.search(r"some ([\d.]+)\)", remark).group(1))
     assert fall == pytest.approx(made.chi2 - qexp.invert(folder / "obs.nc").chi2, rel=0.3)
 
 
 @pytest.mark.heavy
-def test_a_size_and_a_pressure_that_are_not_told_apart_are_said_not_to_be_and_have_no_errors_in_the_table(folder):
+def test_a_size_and_a_pressure_that_are_not_told_apart_are_said_not_to_be_and_have_no_errors_in_the_table(
+    folder,
+):
     made = qexp.invert(folder / "obs.nc", source="mctigue", bounds={"radius": (0.005, 1)}, starts=2)
     pressure = made.parameters["pressure_over_mu"]
     assert made.parameters["radius"].at_bound
     assert pressure.interval95[1] > 1000 * pressure.interval95[0]
-    assert any("radius and pressure_over_mu cannot be distinguished" in said for said in made.remarks)
+    assert any(
+        "radius and pressure_over_mu cannot be distinguished" in said for said in made.remarks
+    )
     rows = {row[0]: row[2:5] for row in table_of_parameters(made).rows}
     assert rows["radius"] == ["0.005", "at bound", ""]
     assert rows["pressure_over_mu"][1:] == ["see interval", ""]
@@ -464,10 +572,15 @@ def test_only_a_value_of_zero_is_printed_as_zero(value, error, text):
 
 
 @pytest.mark.heavy
-def test_reduced_data_are_drawn_as_filled_cells_in_each_format_that_is_asked_for(tmp_path, monkeypatch):
+def test_reduced_data_are_drawn_as_filled_cells_in_each_format_that_is_asked_for(
+    tmp_path, monkeypatch
+):
     monkeypatch.delenv("QEXP_FIGURES", raising=False)
     seen = observed()
-    cells = replace(seen, tracks=tuple(reduced_points(track, reduction("quadtree:0.002")) for track in seen.tracks))
+    cells = replace(
+        seen,
+        tracks=tuple(reduced_points(track, reduction("quadtree:0.002")) for track in seen.tracks),
+    )
     made = qexp.invert(cells, starts=2, to=tmp_path / "made", formats=["pdf", "svg"])
     shown = [
         [len(drawn.get_paths()) for drawn in axis.collections if isinstance(drawn, PolyCollection)]
@@ -480,12 +593,16 @@ def test_reduced_data_are_drawn_as_filled_cells_in_each_format_that_is_asked_for
 
 
 @pytest.mark.heavy
-def test_an_observation_that_invert_would_refuse_is_said_to_be_too_large_with_a_reduction_that_fits(tmp_path):
+def test_an_observation_that_invert_would_refuse_is_said_to_be_too_large_with_a_reduction_that_fits(
+    tmp_path,
+):
     noise = CorrelatedNoise("exponential", 1e-5, 2000.0, 1e-6)
     seen = observed(size=80)
     large = replace(seen, tracks=tuple(replace(track, noise=noise) for track in seen.tracks))
     write_observation(large, tmp_path / "large.nc")
-    (said,) = [text for text in qexp.observe(tmp_path / "large.nc").warnings if "at most 6,000" in text]
+    (said,) = [
+        text for text in qexp.observe(tmp_path / "large.nc").warnings if "at most 6,000" in text
+    ]
     assert "ascending has 6,400 points with correlated noise" in said
     (suggested,) = re.findall("`reduce=(.*?)`", said)
     smaller = qexp.observe(tmp_path / "large.nc", reduce=suggested)
@@ -496,7 +613,9 @@ def test_an_observation_that_invert_would_refuse_is_said_to_be_too_large_with_a_
 @pytest.mark.heavy
 def test_a_figure_of_an_observation_has_the_formats_that_are_asked_for(tmp_path):
     write_observation(observed(), tmp_path / "seen.v2.nc")
-    made = qexp.observe(tmp_path / "seen.v2.nc", figure=tmp_path / "seen.v2", formats=("pdf", "svg"))
+    made = qexp.observe(
+        tmp_path / "seen.v2.nc", figure=tmp_path / "seen.v2", formats=("pdf", "svg")
+    )
     assert [path.name for path in made.files] == ["seen.v2.pdf", "seen.v2.svg"]
     with pytest.raises(QexpError, match="its ending is its format"):
         qexp.observe(tmp_path / "seen.v2.nc", figure=tmp_path / "seen.png", formats=("pdf",))

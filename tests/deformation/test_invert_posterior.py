@@ -18,7 +18,14 @@ from qexp.inference.density import power
 from qexp.observations.observation import Observation, Track, write_observation
 from tests.conftest import call
 from tests.deformation.observed import CRS, ORIGIN, SOURCE, TRUTH, observed
-from tests.inference.tracks import ASCENDING, DESCENDING, EXPONENTIAL, point_source, track, two_tracks
+from tests.inference.tracks import (
+    ASCENDING,
+    DESCENDING,
+    EXPONENTIAL,
+    point_source,
+    track,
+    two_tracks,
+)
 
 NORMAL = 2 * 1.6448536
 """Width of the central 90 % of a normal distribution of standard deviation 1."""
@@ -68,7 +75,12 @@ def test_the_document_has_intervals_around_the_true_source_and_how_they_were_fou
 def test_arviz_reads_summarises_and_plots_the_draws(drawn):
     folder, document = drawn
     data = arviz.from_netcdf(folder / "posterior.nc")
-    assert set(data.groups()) == {"posterior", "sample_stats", "posterior_predictive", "observed_data"}
+    assert set(data.groups()) == {
+        "posterior",
+        "sample_stats",
+        "posterior_predictive",
+        "observed_data",
+    }
     assert dict(data.posterior.sizes) == {"chain": 1, "draw": 2000}
     summary = arviz.summary(data, kind="stats", round_to="none")
     for name, of in document["posterior"]["parameters"].items():
@@ -81,7 +93,9 @@ def test_arviz_reads_summarises_and_plots_the_draws(drawn):
     assert 0.8 < float(((low < seen) & (seen < high)).mean()) < 0.97
     with matplotlib.rc_context({"backend": "agg"}):
         assert arviz.plot_ppc(data, num_pp_samples=20, figsize=(3, 3)) is not None
-        axes = arviz.plot_pair(data, var_names=["depth", "delta_volume"], backend_kwargs={"figsize": (3, 3)})
+        axes = arviz.plot_pair(
+            data, var_names=["depth", "delta_volume"], backend_kwargs={"figsize": (3, 3)}
+        )
     assert axes is not None
 
 
@@ -98,7 +112,17 @@ def test_the_folder_has_a_picture_of_all_pairs_and_a_table_for_latex(drawn):
 
 @pytest.mark.heavy
 def test_the_printed_table_says_the_prior_and_what_the_weights_are_worth(folder):
-    said = call("invert", folder / "obs.nc", "--posterior", "--draws", "500", "--starts", "6", "--bounds", "depth=1:2")
+    said = call(
+        "invert",
+        folder / "obs.nc",
+        "--posterior",
+        "--draws",
+        "500",
+        "--starts",
+        "6",
+        "--bounds",
+        "depth=1:2",
+    )
     assert "uniform, 1.00 to 2.00\n" in said.done()
     assert re.search("posterior by importance: Pareto k̂ .* effective draws, 500 kept", said.stderr)
 
@@ -121,7 +145,12 @@ def test_draws_are_counted_on_the_way_and_an_estimated_noise_is_said_to_narrow_i
     data = observed(EXPONENTIAL)
     noisy = [replace(track, noise=replace(track.noise, estimated=True)) for track in data.tracks]
     told: list[tuple[int, int]] = []
-    options = {"posterior": True, "draws": 100, "starts": 2, "on_drawn": lambda done, of: told.append((done, of))}
+    options = {
+        "posterior": True,
+        "draws": 100,
+        "starts": 2,
+        "on_drawn": lambda done, of: told.append((done, of)),
+    }
     inversion = qexp.invert(replace(data, tracks=tuple(noisy)), **options)
     assert told[0][0] == 0
     assert all(done <= of for done, of in told)
@@ -131,9 +160,13 @@ def test_draws_are_counted_on_the_way_and_an_estimated_noise_is_said_to_narrow_i
 
 @pytest.mark.heavy
 def test_errors_that_were_declared_too_small_widen_the_posterior_unless_they_count_as_declared():
-    small = Observation(tuple(replace(track, error=track.error / 3) for track in observed().tracks), CRS)
+    small = Observation(
+        tuple(replace(track, error=track.error / 3) for track in observed().tracks), CRS
+    )
     asked = {"posterior": True, "starts": 6}
-    scaled, declared = (qexp.invert(small, **asked, declared_noise=flag).posterior for flag in (False, True))
+    scaled, declared = (
+        qexp.invert(small, **asked, declared_noise=flag).posterior for flag in (False, True)
+    )
     assert scaled.typical_noise_factor == pytest.approx(3, rel=0.1)
     assert declared.noise_factor is None
     for name, of in scaled.parameters.items():
@@ -147,26 +180,44 @@ def test_stations_ramps_and_two_sources_have_posteriors_too():
     places = np.repeat(np.stack([x, y]), 3, axis=1)
     direction = np.tile(np.eye(3), (12, 1))
     moved = (point_source(*places, *SOURCE) * direction).sum(axis=1) + random.normal(0, 0.002, 36)
-    gnss = Track("stations", "gnss", *places, moved, np.full(36, 0.002), direction, np.ones(36, bool))
+    gnss = Track(
+        "stations", "gnss", *places, moved, np.full(36, 0.002), direction, np.ones(36, bool)
+    )
     seen = Observation((*observed().tracks, gnss), CRS)
     made = qexp.invert(seen, posterior=True, starts=6, ramps=True, draws=500)
     for name, truth in TRUTH.items():
-        assert abs(made.posterior.parameters[name].median - truth) < 4 * made.posterior.parameters[name].deviation
+        assert (
+            abs(made.posterior.parameters[name].median - truth)
+            < 4 * made.posterior.parameters[name].deviation
+        )
         assert np.median(made.posterior.draws_of(name)) == made.posterior.parameters[name].median
     with pytest.raises(QexpError, match="no parameter 'depht'; did you mean 'depth'"):
         made.posterior.draws_of("depht")
-    fixed = {f"mogi_2.{name}": value for name, value in {"east": 4.22e5, "north": 4.515e6, "depth": 2.0}.items()}
-    two = qexp.invert(seen, source="mogi+mogi", posterior=True, starts=6, fixed=fixed, draws=500).posterior
+    fixed = {
+        f"mogi_2.{name}": value
+        for name, value in {"east": 4.22e5, "north": 4.515e6, "depth": 2.0}.items()
+    }
+    two = qexp.invert(
+        seen, source="mogi+mogi", posterior=True, starts=6, fixed=fixed, draws=500
+    ).posterior
     assert list(two.parameters) == [*(f"mogi_1.{name}" for name in TRUTH), "mogi_2.delta_volume"]
-    assert abs(two.parameters["mogi_2.delta_volume"].median) < 4 * two.parameters["mogi_2.delta_volume"].deviation
+    assert (
+        abs(two.parameters["mogi_2.delta_volume"].median)
+        < 4 * two.parameters["mogi_2.delta_volume"].deviation
+    )
 
 
 @pytest.mark.heavy
 def test_where_the_data_say_little_the_posterior_is_the_prior_and_that_is_said():
-    weak = Observation(tuple(replace(track, error=np.full_like(track.error, 10.0)) for track in observed().tracks), CRS)
+    weak = Observation(
+        tuple(replace(track, error=np.full_like(track.error, 10.0)) for track in observed().tracks),
+        CRS,
+    )
     asked = {"depth": (1.0, 2.0), "delta_volume": (1.0, 2.0)}
     fixed = {"east": SOURCE[0], "north": SOURCE[1]}
-    made = qexp.invert(weak, posterior=True, starts=6, bounds=asked, declared_noise=True, fixed=fixed).posterior
+    made = qexp.invert(
+        weak, posterior=True, starts=6, bounds=asked, declared_noise=True, fixed=fixed
+    ).posterior
     for of in made.parameters.values():
         assert (of.low, of.median, of.high) == pytest.approx((1.05, 1.5, 1.95), abs=0.03)
         assert of.at_edge == pytest.approx(1 / 80, abs=0.01)
@@ -177,10 +228,16 @@ def test_where_the_data_say_little_the_posterior_is_the_prior_and_that_is_said()
 @pytest.mark.heavy
 def test_a_prior_that_cuts_the_posterior_off_is_told_and_one_that_nobody_gave_is_a_remark(folder):
     settings = {"source": (*SOURCE[:2], 20e3, 1e9), "origin": ORIGIN, "size": 14, "spacing": 500.0}
-    deep = [track(name, look, **settings) for name, look in {"ascending": ASCENDING, "descending": DESCENDING}.items()]
+    deep = [
+        track(name, look, **settings)
+        for name, look in {"ascending": ASCENDING, "descending": DESCENDING}.items()
+    ]
     made = qexp.invert(Observation(tuple(deep), CRS), posterior=True, starts=6, draws=500)
     assert [name for name, of in made.posterior.parameters.items() if of.is_cut] == ["depth"]
-    assert any(re.match(r"\d+% of the posterior of depth lies at an edge of its prior", one) for one in made.remarks)
+    assert any(
+        re.match(r"\d+% of the posterior of depth lies at an edge of its prior", one)
+        for one in made.remarks
+    )
 
     asked = ["--posterior", "--starts", "6", "--draws", "500", "--bounds", "depth=1.49:5"]
     said = call("invert", folder / "obs.nc", *asked)
@@ -196,12 +253,22 @@ def test_a_dike_that_reaches_the_surface_has_a_posterior_and_the_edge_is_named()
     tracks = two_tracks(okada, source, size=9, spacing=800.0)
     fixed = {"strike_slip": 0, "dip_slip": 0, "strike": 0.8}
     result = qexp.invert(
-        Observation(tuple(tracks), CRS), source="okada", fixed=fixed, posterior=True, starts=2, draws=400
+        Observation(tuple(tracks), CRS),
+        source="okada",
+        fixed=fixed,
+        posterior=True,
+        starts=2,
+        draws=400,
     )
     [edge] = [remark for remark in result.remarks if "edge of the sources" in remark]
     assert "depth, width" in edge
     assert not any("weights" in remark for remark in result.remarks)
-    for name, truth in {"opening": opening, "length": length / 1e3, "width": width / 1e3, "depth": depth / 1e3}.items():
+    for name, truth in {
+        "opening": opening,
+        "length": length / 1e3,
+        "width": width / 1e3,
+        "depth": depth / 1e3,
+    }.items():
         made = result.posterior.parameters[name]
         assert 0.9 * made.low < truth < 1.1 * made.high
         assert made.high - made.low < 0.2 * truth
@@ -231,11 +298,17 @@ def test_priors_are_the_same_whatever_the_noise_of_the_data():
     for seed in (0, 1):
         random = np.random.default_rng(seed)
         tracks = [
-            replace(one, displacement=one.displacement + random.normal(0, 0.02, len(one.x)), error=one.error + 0.02)
+            replace(
+                one,
+                displacement=one.displacement + random.normal(0, 0.02, len(one.x)),
+                error=one.error + 0.02,
+            )
             for one in observed().tracks
         ]
         made = qexp.invert(Observation(tuple(tracks), CRS), **asked).posterior
-        priors.append({name: (of.prior, of.least, of.largest) for name, of in made.parameters.items()})
+        priors.append(
+            {name: (of.prior, of.least, of.largest) for name, of in made.parameters.items()}
+        )
     assert priors[0] == priors[1]
     assert priors[0]["pressure_over_mu"] == ("uniform", -0.05, 0.05)
     assert priors[0]["radius"][0] == "∝ value³"
@@ -243,9 +316,18 @@ def test_priors_are_the_same_whatever_the_noise_of_the_data():
 
 @pytest.mark.heavy
 def test_the_prior_of_a_size_makes_each_strength_and_each_size_equally_likely():
-    """Potencies are slips times length times width: with two slips, the density of a size is its square."""
+    """Potencies are slips times length times width: with two slips, the density of a size is its
+    square.
+    """
     asked = {"posterior": True, "draws": 100, "starts": 1, "source": "okada"}
-    fixed = {"east": SOURCE[0], "north": SOURCE[1], "depth": 2.0, "strike": 0.5, "dip": 1.0, "dip_slip": 0.0}
+    fixed = {
+        "east": SOURCE[0],
+        "north": SOURCE[1],
+        "depth": 2.0,
+        "strike": 0.5,
+        "dip": 1.0,
+        "dip_slip": 0.0,
+    }
     one = qexp.invert(observed(size=8), **asked, fixed=fixed | {"strike_slip": 0.0}).posterior
     assert [one.parameters[size].prior for size in ("length", "width")] == ["∝ value", "∝ value"]
     two = qexp.invert(observed(size=8), **asked, fixed=fixed, bounds={"width": (0.5, 2)}).posterior
@@ -286,9 +368,22 @@ def test_amplitudes_may_be_bounded_far_below_one_of_their_units():
 
 @pytest.mark.heavy
 def test_the_strike_of_a_dike_that_runs_north_is_not_cut_in_two():
-    fixed = {"strike_slip": 0.0, "dip_slip": 0.0, "east": SOURCE[0], "north": SOURCE[1], "length": 2.0}
-    asked = {"source": "okada", "degrees": True, "fixed": fixed, "bounds": {"depth": (0.5, 4.0), "width": (0.2, 1.0)}}
-    made = qexp.invert(observed(EXPONENTIAL), posterior=True, starts=16, draws=500, **asked).posterior
+    fixed = {
+        "strike_slip": 0.0,
+        "dip_slip": 0.0,
+        "east": SOURCE[0],
+        "north": SOURCE[1],
+        "length": 2.0,
+    }
+    asked = {
+        "source": "okada",
+        "degrees": True,
+        "fixed": fixed,
+        "bounds": {"depth": (0.5, 4.0), "width": (0.2, 1.0)},
+    }
+    made = qexp.invert(
+        observed(EXPONENTIAL), posterior=True, starts=16, draws=500, **asked
+    ).posterior
     strike, dip = (made.all[:, list(made.parameters).index(name)] for name in ("strike", "dip"))
     assert np.ptp(strike) <= 360
     assert 0 <= dip.min() <= dip.max() <= 90

@@ -1,4 +1,6 @@
-"""Inversions that start at a network's estimate: its grid, its views, and what lies outside of its training data."""
+"""Inversions that start at a network's estimate: its grid, its views, and what lies outside of its
+training data.
+"""
 
 import dataclasses
 import json
@@ -9,7 +11,14 @@ import pytest
 import xarray
 
 import qexp
-from qexp.deformation.by_network import SeenView, fill_gaps, image_of, peak_of, values_nearby, without_edge
+from qexp.deformation.by_network import (
+    SeenView,
+    fill_gaps,
+    image_of,
+    peak_of,
+    values_nearby,
+    without_edge,
+)
 from qexp.errors import QexpError
 from qexp.kinds.images.inversion import estimates_of_test
 from qexp.observations.observation import Observation, write_observation
@@ -40,7 +49,8 @@ DATASET = {
     },
     "varyings": {name: [[0.4, 0.6]] for name in UNIFORM},
     "distributions": {
-        name: {"type": "uniform", "parameters": {"a": low, "b": high}} for name, (low, high) in UNIFORM.items()
+        name: {"type": "uniform", "parameters": {"a": low, "b": high}}
+        for name, (low, high) in UNIFORM.items()
     },
     "noise_model": [
         {"type": "white"},
@@ -55,7 +65,10 @@ MODEL = {
         "join": {"module": "concatenate"},
         "look": {"module": "conv", "parameters": {"filters": [4]}},
         "halve": {"module": "max_pooling"},
-        **{f"to_{name}": {"module": "denses", "parameters": {"filters": [8, 1]}} for name in OUTPUTS},
+        **{
+            f"to_{name}": {"module": "denses", "parameters": {"filters": [8, 1]}}
+            for name in OUTPUTS
+        },
     },
     "branches": [
         {"x_name": INPUTS, "y_name": "seen", "operations": ["join", "look", "halve"]},
@@ -63,11 +76,19 @@ MODEL = {
     ],
 }
 EXPERIENCE = {
-    **SOUND["experience"], "model": "chamber", "dataset": "chamber", "inputs": INPUTS, "outputs": OUTPUTS,
-    "sizes": [256, 32, 32], "epochs": 4, "batch_size": 32, "learning_rate": 3e-3,
-    "losses": dict.fromkeys(OUTPUTS, "mse"), "metrics": {},
+    **SOUND["experience"],
+    "model": "chamber",
+    "dataset": "chamber",
+    "inputs": INPUTS,
+    "outputs": OUTPUTS,
+    "sizes": [256, 32, 32],
+    "epochs": 4,
+    "batch_size": 32,
+    "learning_rate": 3e-3,
+    "losses": dict.fromkeys(OUTPUTS, "mse"),
+    "metrics": {},
     "transforms": {name: {"type": "scale", "parameters": {"typical": 0.03}} for name in INPUTS[:2]},
-}  # fmt: skip
+}
 
 
 def train(root, dataset, model, experience):
@@ -77,7 +98,9 @@ def train(root, dataset, model, experience):
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory):
-    """A workspace with a run on two views with offsets, of which one has masks, and an observation."""
+    """A workspace with a run on two views with offsets, of which one has masks, and an
+    observation.
+    """
     root = tmp_path_factory.mktemp("run")
     train(root, DATASET, MODEL, EXPERIENCE)
     write_observation(observed(), root / "obs.nc")
@@ -98,19 +121,28 @@ def test_starts_near_an_estimate_are_as_far_off_as_the_network_was_on_test_sampl
     of_test = estimates_of_test(directory, OUTPUTS)
     near = values_nearby(of_test, estimates, count, seed=0)
     assert len(near) == count
-    assert any(all(one[name] == pytest.approx(truth[name], rel=1e-4) for name in OUTPUTS) for one in near)
-    assert values_nearby(of_test, estimates, 4, seed=3) == values_nearby(of_test, estimates, 4, seed=3)
+    assert any(
+        all(one[name] == pytest.approx(truth[name], rel=1e-4) for name in OUTPUTS) for one in near
+    )
+    assert values_nearby(of_test, estimates, 4, seed=3) == values_nearby(
+        of_test, estimates, 4, seed=3
+    )
     assert values_nearby(of_test, estimates, 0, seed=3) == []
     said = invert(place, "--refine", "--starts", "5")
     assert "5 starts ended there" in said.stderr
-    assert said.stderr.splitlines()[-1].startswith("mogi: reduced χ²")  # what the training data were made with
+    # what the training data were made with
+    assert said.stderr.splitlines()[-1].startswith("mogi: reduced χ²")
 
 
 @pytest.mark.heavy
 def test_an_exported_network_tells_which_image_is_of_which_view(place, tmp_path):
     made = qexp.export_network("chamber_0", to=tmp_path / "network", workspace=place)
     views = {one["name"]: one.get("view") for one in made.about["inputs"]}
-    assert views == {"displacement": "ascending", "displacement_1": "descending", "mask_1": "descending"}
+    assert views == {
+        "displacement": "ascending",
+        "displacement_1": "descending",
+        "mask_1": "descending",
+    }
     assert "; view 'descending'; in m" in (made.folder / "README.md").read_text()
 
 
@@ -120,7 +152,9 @@ def test_the_refined_estimate_is_the_minimum_that_a_search_finds(place):
     searched = qexp.invert(place / "obs.nc", starts=8).document()
     for name, of in searched["parameters"].items():
         assert refined["parameters"][name]["value"] == pytest.approx(of["value"], rel=1e-6)
-        assert refined["parameters"][name]["standard_error"] == pytest.approx(of["standard_error"], rel=1e-4)
+        assert refined["parameters"][name]["standard_error"] == pytest.approx(
+            of["standard_error"], rel=1e-4
+        )
     assert refined["chi2_reduced"] == pytest.approx(searched["chi2_reduced"], rel=1e-9)
     network = refined["network"]
     assert network["run"] == "chamber_0"
@@ -131,16 +165,29 @@ def test_the_refined_estimate_is_the_minimum_that_a_search_finds(place):
 
 @pytest.mark.heavy
 def test_priors_of_a_posterior_are_the_distributions_of_the_training_data(place):
-    made = qexp.invert(place / "obs.nc", run="chamber_0", posterior=True, draws=500, workspace=place)
+    made = qexp.invert(
+        place / "obs.nc", run="chamber_0", posterior=True, draws=500, workspace=place
+    )
     posterior = made.posterior
     assert posterior.parameters["depth"].prior == "of the training data"
-    assert (posterior.parameters["depth"].least, posterior.parameters["depth"].largest) == (0.8, 3.0)
+    assert (posterior.parameters["depth"].least, posterior.parameters["depth"].largest) == (
+        0.8,
+        3.0,
+    )
     centre = made.document()["network"]["centre"]
     east = posterior.parameters["east"]
     assert (east.least - centre[0], east.largest - centre[0]) == pytest.approx((-1500, 1500))
-    assert abs(posterior.parameters["depth"].median - SOURCE[2] / 1e3) < 4 * posterior.parameters["depth"].deviation
+    assert (
+        abs(posterior.parameters["depth"].median - SOURCE[2] / 1e3)
+        < 4 * posterior.parameters["depth"].deviation
+    )
     narrow = qexp.invert(
-        place / "obs.nc", run="chamber_0", posterior=True, draws=500, bounds={"depth": (1.6, 2.0)}, workspace=place
+        place / "obs.nc",
+        run="chamber_0",
+        posterior=True,
+        draws=500,
+        bounds={"depth": (1.6, 2.0)},
+        workspace=place,
     )
     assert narrow.posterior.all[:, 2].min() >= 1.6
     assert narrow.posterior.parameters["depth"].is_cut
@@ -151,7 +198,10 @@ def test_without_refinement_the_result_is_the_network_s_and_has_no_errors(place)
     said = invert(place, "--json")
     assert "--refine gives standard errors" in said.stderr
     elsewhere = invert(place, "--centre", f"{ORIGIN[0] + 4000},{ORIGIN[1] + 4000}")
-    assert ("by BIC" in said.stderr, "by BIC the network's estimate does not" in elsewhere.stderr) == (False, True)
+    assert (
+        "by BIC" in said.stderr,
+        "by BIC the network's estimate does not" in elsewhere.stderr,
+    ) == (False, True)
     document = json.loads(said.done())
     for name, of in document["parameters"].items():
         assert of["value"] == pytest.approx(document["network"]["parameters"][name])
@@ -162,7 +212,9 @@ def test_without_refinement_the_result_is_the_network_s_and_has_no_errors(place)
 
 
 @pytest.mark.heavy
-def test_a_network_that_knows_no_offsets_sees_images_without_them_where_that_explains_more(tmp_path):
+def test_a_network_that_knows_no_offsets_sees_images_without_them_where_that_explains_more(
+    tmp_path,
+):
     train(tmp_path, {**DATASET, "noise_model": DATASET["noise_model"][::2]}, MODEL, EXPERIENCE)
     level = observed(offsets=(0.0, 0.0))
     near = observed(offsets=(0.0, 0.0), size=6)  # whose edge lies above the source
@@ -173,8 +225,12 @@ def test_a_network_that_knows_no_offsets_sees_images_without_them_where_that_exp
     }
     subtracted, estimates = {}, {}
     for name, (observation, offsets) in seen.items():
-        made = qexp.invert(observation, run="chamber_0", workspace=tmp_path, offsets=offsets, centre=ORIGIN)
-        subtracted[name] = sum("was taken for its offset and subtracted" in text for text in made.remarks)
+        made = qexp.invert(
+            observation, run="chamber_0", workspace=tmp_path, offsets=offsets, centre=ORIGIN
+        )
+        subtracted[name] = sum(
+            "was taken for its offset and subtracted" in text for text in made.remarks
+        )
         estimates[name] = made.network["parameters"]["delta_volume"]
     assert subtracted == {"as it is": 0, "raised": 2, "near": 0}
     assert estimates["raised"] == pytest.approx(estimates["as it is"], abs=1)
@@ -182,7 +238,9 @@ def test_a_network_that_knows_no_offsets_sees_images_without_them_where_that_exp
 
 @pytest.mark.heavy
 def test_the_network_sees_the_same_whatever_the_coordinates_of_the_observation(place):
-    moved = Observation(tuple(dataclasses.replace(t, x=t.x - 3e4, y=t.y + 5e4) for t in observed().tracks))
+    moved = Observation(
+        tuple(dataclasses.replace(t, x=t.x - 3e4, y=t.y + 5e4) for t in observed().tracks)
+    )
     here, there = (
         qexp.invert(one, run="chamber_0", workspace=place, centre=centre).parameters
         for one, centre in ((observed(), ORIGIN), (moved, (ORIGIN[0] - 3e4, ORIGIN[1] + 5e4)))
@@ -193,12 +251,21 @@ def test_the_network_sees_the_same_whatever_the_coordinates_of_the_observation(p
 
 @pytest.mark.heavy
 def test_what_the_network_was_not_trained_on_is_said(place):
-    loud = Observation(tuple(dataclasses.replace(t, displacement=100 * t.displacement) for t in observed().tracks), CRS)
+    loud = Observation(
+        tuple(dataclasses.replace(t, displacement=100 * t.displacement) for t in observed().tracks),
+        CRS,
+    )
     made = qexp.invert(loud, run="chamber_0", workspace=place, refine=True)
-    outside = [one for one in made.network["outside"] if "lies outside the range of the network's training data" in one]
+    outside = [
+        one
+        for one in made.network["outside"]
+        if "lies outside the range of the network's training data" in one
+    ]
     assert [one.partition(" lies ")[0] for one in outside] == [one.name for one in loud.tracks]
     for one in outside:
-        numbers = re.fullmatch(r".*greatest value (\S+) m \(in training (\S+) to (\S+) m\), standard deviation .*", one)
+        numbers = re.fullmatch(
+            r".*greatest value (\S+) m \(in training (\S+) to (\S+) m\), standard deviation .*", one
+        )
         value, low, high = map(float, numbers.groups())
         assert low < high < value
         assert one in made.remarks
@@ -213,13 +280,16 @@ FLOWN = {
     "_2": ("azimuth", "right", (167.7, 171.7)),
     "_3": ("heading", "left", (168.0, 172.0)),
 }
-"""Suffix → what gives the direction, the side to which the satellite looks, and the range of training data [degrees];
-the tracks of `observed` fly at -10.4 and -169.7 if they look to the right."""
+"""Suffix → what gives the direction, the side to which the satellite looks, and the range of
+training data [degrees]; the tracks of `observed` fly at -10.4 and -169.7 if they look to the right.
+"""
 
 
 @pytest.mark.heavy
 def test_a_network_is_given_angles_as_it_was_trained_on_them(tmp_path):
-    """192 and -168 degrees are the same direction, and one that is seen to the left is flown the other way round."""
+    """192 and -168 degrees are the same direction, and one that is seen to the left is flown the
+    other way round.
+    """
     names = [f"displacement{view}" for view in FLOWN]
     angles = [f"{base}{view}" for view, (base, _, _) in FLOWN.items()]
     dataset = {
@@ -231,20 +301,33 @@ def test_a_network_is_given_angles_as_it_was_trained_on_them(tmp_path):
         "views": [{"look": look} for _, look, _ in FLOWN.values()],
     }
     for view, (base, _, (low, high)) in FLOWN.items():
-        dataset["distributions"][f"{base}{view}"] = {"type": "uniform", "parameters": {"a": low, "b": high}}
+        dataset["distributions"][f"{base}{view}"] = {
+            "type": "uniform",
+            "parameters": {"a": low, "b": high},
+        }
         dataset["fixed"] |= {f"{name}{view}": 1.0 for name in ("x_res", "y_res")}
         dataset["fixed"][f"incidence{view}"] = 33.97 if view in ("_1", "_2") else 37.7
-    write_dense(tmp_path, "chamber", dataset, ["depth"], [*names, *angles], transforms={"depth": "log"})
+    write_dense(
+        tmp_path, "chamber", dataset, ["depth"], [*names, *angles], transforms={"depth": "log"}
+    )
     qexp.run("chamber", seed=0, device="cpu", workspace=tmp_path)
     flown = dict(zip(("ascending", "descending"), observed(offsets=(0.0, 0.0)).tracks, strict=True))
     tracks = [flown[name] for name in ("ascending", "descending", "descending", "ascending")]
-    seen = Observation(tuple(dataclasses.replace(one, name=f"{n}") for n, one in enumerate(tracks)), CRS)
+    seen = Observation(
+        tuple(dataclasses.replace(one, name=f"{n}") for n, one in enumerate(tracks)), CRS
+    )
     made = qexp.invert(seen, run="chamber_0", workspace=tmp_path)
     assert not [one for one in made.network["outside"] if any(name in one for name in angles)]
     run = qexp.open_run("chamber_0", workspace=tmp_path)
     arrays = {name: np.random.default_rng(0).normal(0, 0.01, (2, 8, 8)) for name in names}
-    middles = {f"{base}{view}": np.full(2, (low + high) / 2) for view, (base, _, (low, high)) in FLOWN.items()}
-    turned = {name: values - turn for (name, values), turn in zip(middles.items(), (360, 360, 0, -720), strict=True)}
+    middles = {
+        f"{base}{view}": np.full(2, (low + high) / 2)
+        for view, (base, _, (low, high)) in FLOWN.items()
+    }
+    turned = {
+        name: values - turn
+        for (name, values), turn in zip(middles.items(), (360, 360, 0, -720), strict=True)
+    }
     expected = run.predict(**arrays, **middles)["depth"]
     np.testing.assert_allclose(run.predict(**arrays, **turned)["depth"], expected, rtol=1e-6)
 
@@ -254,17 +337,24 @@ def test_observations_that_do_not_fit_the_network_are_refused(place, tmp_path):
     seen = observed()
     steep = dataclasses.replace(seen.tracks[1], direction=np.tile([0.1, 0.0, 0.995], (196, 1)))
     looks = zip("ab", LOOKS, strict=True)
-    sparse = [track(name, look, SOURCE, origin=ORIGIN, size=5, spacing=2000.0) for name, look in looks]
+    sparse = [
+        track(name, look, SOURCE, origin=ORIGIN, size=5, spacing=2000.0) for name, look in looks
+    ]
     cases = {
         "takes 2 views": Observation(seen.tracks[:1], CRS),
-        "no track is seen from the direction of the run's 'displacement_1'": Observation((seen.tracks[0], steep), CRS),
+        "no track is seen from the direction of the run's 'displacement_1'": Observation(
+            (seen.tracks[0], steep), CRS
+        ),
         "points of track 'a' are 2000 m apart": Observation(tuple(sparse), CRS),
     }
     for words, observation in cases.items():
         with pytest.raises(QexpError) as refused:
             qexp.invert(observation, run="chamber_0", workspace=place)
         assert words in str(refused.value)
-    assert "give the centre of the deformation with --centre" in invert(place, "--centre", "0,0").failed()
+    assert (
+        "give the centre of the deformation with --centre"
+        in invert(place, "--centre", "0,0").failed()
+    )
 
 
 @pytest.mark.heavy
@@ -328,10 +418,15 @@ def test_the_largest_displacement_is_near_the_source():
 
 @pytest.mark.heavy
 def test_a_network_with_a_posterior_head_gives_intervals(tmp_path):
-    operations = {name: one for name, one in MODEL["operations"].items() if not name.startswith("to_")}
+    operations = {
+        name: one for name, one in MODEL["operations"].items() if not name.startswith("to_")
+    }
     dense = {"module": "denses", "parameters": {"filters": [8]}}
     operations |= {"dense": dense, "head": {"module": "gaussian_posterior"}}
-    branches = [MODEL["branches"][0], {"x_name": "seen", "y_name": OUTPUTS, "operations": ["dense", "head"]}]
+    branches = [
+        MODEL["branches"][0],
+        {"x_name": "seen", "y_name": OUTPUTS, "operations": ["dense", "head"]},
+    ]
     experience = {**EXPERIENCE, "losses": "negative_log_likelihood"}
     train(tmp_path, DATASET, {**MODEL, "operations": operations, "branches": branches}, experience)
     made = qexp.invert(observed(), run="chamber_0", workspace=tmp_path)

@@ -21,12 +21,19 @@ def inversion():
 
 
 def texts(content, path):
-    return [found.text for found in ElementTree.fromstring(content).iterfind(f".//kml:{path}", NAMESPACE)]
+    return [
+        found.text
+        for found in ElementTree.fromstring(content).iterfind(f".//kml:{path}", NAMESPACE)
+    ]
 
 
 def in_metres(coordinates):
-    degrees = np.array([[float(number) for number in pair.split(",")] for pair in coordinates.split()])
-    return np.transpose(pyproj.Transformer.from_crs(4326, CRS, always_xy=True).transform(*degrees.T))
+    degrees = np.array(
+        [[float(number) for number in pair.split(",")] for pair in coordinates.split()]
+    )
+    return np.transpose(
+        pyproj.Transformer.from_crs(4326, CRS, always_xy=True).transform(*degrees.T)
+    )
 
 
 def test_a_source_lies_where_it_was_found_and_says_its_parameters_with_intervals(inversion):
@@ -48,7 +55,12 @@ def test_a_source_lies_where_it_was_found_and_says_its_parameters_with_intervals
 def test_of_a_rectangle_among_other_sources_the_outline_is_drawn_as_seen_from_above(
     inversion, strike, dip, unit, east, north
 ):
-    plane = {"length": (2.0, "km"), "width": (1000.0, "m"), "strike": (strike, unit), "dip": (dip, unit)}
+    plane = {
+        "length": (2.0, "km"),
+        "width": (1000.0, "m"),
+        "strike": (strike, unit),
+        "dip": (dip, unit),
+    }
     parameters = {f"okada.{name}": Estimate(*value) for name, value in plane.items()}
     parameters |= {f"{of}.{name}": Estimate(value, "m") for of in ("mogi", "okada")
                    for name, value in (("east", 426e3), ("north", 4519e3))}  # fmt: skip
@@ -61,7 +73,9 @@ def test_of_a_rectangle_among_other_sources_the_outline_is_drawn_as_seen_from_ab
 
 
 def test_any_name_can_be_read_again(inversion):
-    assert texts(kml(replace(inversion, source="run:<b> & c")), "Document/kml:name") == ["run:<b> & c"]
+    assert texts(kml(replace(inversion, source="run:<b> & c")), "Document/kml:name") == [
+        "run:<b> & c"
+    ]
 
 
 @pytest.mark.parametrize("crs", [None, 'ENGCRS["site",EDATUM["site"],CS[Cartesian,2],AXIS["x",east],AXIS["y",north],'

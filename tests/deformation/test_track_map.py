@@ -18,13 +18,24 @@ def track(name, displacement, observed=None):
     random = np.random.default_rng(1)
     x, y = random.uniform(400e3, 420e3, count), random.uniform(4500e3, 4510e3, count)
     seen = np.ones(count, bool) if observed is None else observed
-    return Track(name, "radar", x, y, displacement, np.full(count, 0.01), np.tile([-0.6, 0, 0.8], (count, 1)), seen)
+    return Track(
+        name,
+        "radar",
+        x,
+        y,
+        displacement,
+        np.full(count, 0.01),
+        np.tile([-0.6, 0, 0.8], (count, 1)),
+        seen,
+    )
 
 
 def test_all_tracks_share_one_scale_in_a_unit_that_can_be_read():
     small, large = track("small", np.full(50, 0.003)), track("large", np.full(50, -0.12))
     made = draw_tracks(Observation((small, large)), "both")
-    dots = [one for axis in made.axes[:2] for one in axis.collections if isinstance(one, PathCollection)]
+    dots = [
+        one for axis in made.axes[:2] for one in axis.collections if isinstance(one, PathCollection)
+    ]
     assert [(one.norm.vmin, one.norm.vmax) for one in dots] == [(-12, 12)] * 2
     np.testing.assert_allclose([one.get_array()[0] for one in dots], [0.3, -12])
     assert made.axes[-1].get_xlabel() == "displacement toward the satellite (cm)"
@@ -45,7 +56,9 @@ def test_masked_points_are_grey_and_do_not_widen_the_frame():
 
 def test_arrows_of_stations_lie_within_the_map_and_the_one_that_explains_them_touches_none():
     positions = np.array([[0, 0], [20e3, 0], [20e3, 8e3], [0, 9e3], [9e3, 4e3]])
-    moved = np.array([[-0.1, -0.1, 0], [0.1, -0.1, 0], [0.1, 0.02, 0], [-0.1, 0.1, 0], [0.0, 0.05, 0.1]])
+    moved = np.array(
+        [[-0.1, -0.1, 0], [0.1, -0.1, 0], [0.1, 0.02, 0], [-0.1, 0.1, 0], [0.0, 0.05, 0.1]]
+    )
     x, y = np.repeat(positions, 3, axis=0).T
     names = np.repeat([f"ST{number}" for number in range(5)], 3)
     of_stations = Track("gnss", "gnss", x, y, moved.ravel(), np.full(15, 0.01), np.tile(np.eye(3), (5, 1)),
@@ -72,9 +85,15 @@ def test_many_points_are_drawn_as_means_of_cells(monkeypatch):
 def test_stations_have_an_arrow_each_and_the_colour_of_their_vertical_part():
     horizontal = np.array([[0.01, 0.0, 0.03], [0.0, -0.02, np.nan]])
     stations = Track(
-        "gnss", "gnss", np.repeat([400e3, 410e3], 3), np.repeat([4500e3, 4505e3], 3), horizontal.ravel(),
-        np.full(6, 0.001), np.tile(np.eye(3), (2, 1)), np.isfinite(horizontal.ravel()),
-    )  # fmt: skip
+        "gnss",
+        "gnss",
+        np.repeat([400e3, 410e3], 3),
+        np.repeat([4500e3, 4505e3], 3),
+        horizontal.ravel(),
+        np.full(6, 0.001),
+        np.tile(np.eye(3), (2, 1)),
+        np.isfinite(horizontal.ravel()),
+    )
     made = draw_tracks(Observation((stations,)), "stations")
     arrows = next(one for one in made.axes[0].collections if hasattr(one, "U"))
     np.testing.assert_allclose(np.column_stack([arrows.U, arrows.V]), [[0.01, 0], [0, -0.02]])
@@ -82,7 +101,9 @@ def test_stations_have_an_arrow_each_and_the_colour_of_their_vertical_part():
 
 
 @pytest.mark.parametrize("crs", ["EPSG:32633", "EPSG:32701"])
-def test_ticks_of_a_map_on_the_earth_are_degrees_at_the_lower_and_left_edge_and_without_a_system_km(crs):
+def test_ticks_of_a_map_on_the_earth_are_degrees_at_the_lower_and_left_edge_and_without_a_system_km(
+    crs,
+):
     seen = track("seen", np.full(50, 0.01))
     (axis,) = draw_tracks(Observation((seen,), crs), "seen").axes[:1]
     transform = pyproj.Transformer.from_crs(crs, 4326, always_xy=True).transform

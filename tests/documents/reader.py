@@ -25,20 +25,29 @@ PAGES = {
     for page in WRITTEN
     if {"design", "reference", "project"}.isdisjoint(page.relative_to(ROOT).parts)
 }
-"""Path → text of the pages for readers; design notes and `project` tell of the past, the reference comes from code."""
+"""Path → text of the pages for readers; design notes and `project` tell of the past, the reference
+comes from code.
+"""
 
 SMALLER: dict[str, dict[str, object]] = {
     "mogi_quick": {"epochs": 2, "sizes": [64, 32, 32]},
     "mogi_posterior": {"epochs": 1, "sizes": [64, 32, 32]},
     "lunar_tio2": {"epochs": 2, "members": 2, "select": {"epochs": [1, 2]}, "baselines": ["mean"]},
-    "lunar_tio2_by_mission": {"epochs": 2, "members": 2, "select": {"epochs": [1, 2]}, "baselines": ["mean"]},
+    "lunar_tio2_by_mission": {
+        "epochs": 2,
+        "members": 2,
+        "select": {"epochs": [1, 2]},
+        "baselines": ["mean"],
+    },
     "ice_cnn": {"epochs": 1, "patches": [64, 16]},
     "msm_small": {"epochs": 1},
     "toc_finetune": {"epochs": 1, "baselines": ["mean"]},
     "toc_scratch": {"epochs": 1, "baselines": ["mean"]},
     "campi_flegrei": {"epochs": 1, "sizes": [128, 32, 32]},
 }
-"""What is changed in the experiences of the reader's workspace: what is tested is the commands, not the results."""
+"""What is changed in the experiences of the reader's workspace: what is tested is the commands, not
+the results.
+"""
 
 SHORT = {"half_width", "soil", "elements", "chamber", "cooling", "sums", "glaciers", "unrest"}
 """Experiences that are quick as they are."""
@@ -53,16 +62,22 @@ FEWER = {
     "--seeds 0:5 --set baselines": "--seeds 0:1 --set baselines",
     "=0.015625,0.125,0.5": "=0.5",
     "--seeds 0:5 --set labelled": "--seeds 1:2 --set labelled",
-    "depth=0.5:2:3 --axis delta_volume=0.5:4:3 --repeats 16": "depth=0.5:2:1 --axis delta_volume=0.5:4:2 --repeats 2",
+    "depth=0.5:2:3 --axis delta_volume=0.5:4:3 --repeats 16": (
+        "depth=0.5:2:1 --axis delta_volume=0.5:4:2 --repeats 2"
+    ),
     "limit mogi_noisy": "limit mogi_noisy --samples 4",
     "calibrate mogi_posterior_1": "calibrate mogi_posterior_1 --draws 50 --observations 100",
     "--observations 200 --exact 20": "--observations 20 --exact 1",
-    "calibrate 'mogi_posterior_*' --observations 200": "calibrate 'mogi_posterior_*' --draws 50 --observations 40",
+    "calibrate 'mogi_posterior_*' --observations 200": (
+        "calibrate 'mogi_posterior_*' --draws 50 --observations 40"
+    ),
 }
 """What no spec says is changed in the commands and scripts themselves."""
 
 NEWCOMER = "README.md"
-"""The page whose first commands have a shell each, as a newcomer's have; others need one for `>` and `|` alone."""
+"""The page whose first commands have a shell each, as a newcomer's have; others need one for `>`
+and `|` alone.
+"""
 
 BLOCK = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
@@ -74,15 +89,21 @@ def tried(page: str) -> list[tuple[str, str]]:
         if kind == "python":
             parts.append((kind, block))
         elif kind in ("console", "sh"):
-            prompted = (line.removeprefix("$ ") for line in block.splitlines() if line.startswith("$ "))
-            parts += [(kind, line) for line in (prompted if kind == "console" else statements(block))]
+            prompted = (
+                line.removeprefix("$ ") for line in block.splitlines() if line.startswith("$ ")
+            )
+            parts += [
+                (kind, line) for line in (prompted if kind == "console" else statements(block))
+            ]
     return parts
 
 
 def only_shown(page: str) -> list[str]:
     """The commands in blocks of a page that `tried` leaves out."""
     blocks = [
-        block for kind, block in BLOCK.findall(PAGES[page]) if kind == "text" and re.search(r"^qexp ", block, re.M)
+        block
+        for kind, block in BLOCK.findall(PAGES[page])
+        if kind == "text" and re.search(r"^qexp ", block, re.M)
     ]
     return [line for block in blocks for line in statements(block)]
 
@@ -110,7 +131,9 @@ def make_smaller(workspace: Path) -> None:
 def smaller(command: str) -> str:
     for as_written, shorter in FEWER.items():
         if as_written in command:
-            added = shorter.removeprefix(as_written).split() if shorter.startswith(as_written) else []
+            added = (
+                shorter.removeprefix(as_written).split() if shorter.startswith(as_written) else []
+            )
             for option in added[::2]:  # for which a page may give another value
                 command = re.sub(rf" {re.escape(option)} \S+", "", command)
             command = command.replace(as_written, shorter)
@@ -126,7 +149,18 @@ def put_weights(folder: Path) -> None:
 def put_spectra(folder: Path) -> None:
     """Simulate cores, as the tutorial does."""
     with contextlib.chdir(folder):
-        call("data", "xrf", "--cores", "8", "--spectra", "20", "--labelled", "20", "--out", "data/xrf").done()
+        call(
+            "data",
+            "xrf",
+            "--cores",
+            "8",
+            "--spectra",
+            "20",
+            "--labelled",
+            "20",
+            "--out",
+            "data/xrf",
+        ).done()
 
 
 def put_events(folder: Path) -> None:
@@ -143,20 +177,26 @@ def put_time_series(folder: Path) -> None:
     from tests.observations.test_grids import LOS, masked, mintpy_file, mintpy_geometry
 
     random, volumes = np.random.default_rng(0), [0, 0.5, 1.5, 3]
-    steps = np.stack([masked(volume * LOS + random.normal(0, 0.002, LOS.shape)) for volume in volumes])
+    steps = np.stack(
+        [masked(volume * LOS + random.normal(0, 0.002, LOS.shape)) for volume in volumes]
+    )
     days = np.array([b"20200101", b"20200301", b"20200501", b"20200701"])
     mintpy_geometry(folder)
     mintpy_file(folder / "timeseries.h5", "timeseries", "m", timeseries=steps, date=days)
 
 
 def put_mintpy(folder: Path) -> None:
-    """Write what MintPy leaves: a velocity and a time series, their geometry and their coherence."""
+    """Write what MintPy leaves: a velocity and a time series, their geometry and their
+    coherence.
+    """
     from tests.observations.test_grids import SEEN, mintpy_file, mintpy_velocity
 
     put_time_series(folder)
     mintpy_velocity(folder)
     coherence = np.where(SEEN, 0.9, 0.5).astype(np.float32)
-    mintpy_file(folder / "temporalCoherence.h5", "temporalCoherence", "1", temporalCoherence=coherence)
+    mintpy_file(
+        folder / "temporalCoherence.h5", "temporalCoherence", "1", temporalCoherence=coherence
+    )
 
 
 BEFORE = {
@@ -174,7 +214,10 @@ class Reader:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.environment = {**os.environ, "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
+        self.environment = {
+            **os.environ,
+            "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
+        }
         self.environment.pop("QEXP_WORKSPACE", None)
 
     def read(self, page: str) -> None:
@@ -216,6 +259,12 @@ class Reader:
 
     def in_shell(self, line: str) -> None:
         done = subprocess.run(
-            line, shell=True, cwd=self.folder, env=self.environment, capture_output=True, text=True, check=False
+            line,
+            shell=True,
+            cwd=self.folder,
+            env=self.environment,
+            capture_output=True,
+            text=True,
+            check=False,
         )
         assert done.returncode == 0, f"{line}\n{done.stdout}\n{done.stderr}"

@@ -10,10 +10,26 @@ import numpy as np
 import pytest
 
 from qexp.metrics.built_in import METRICS
-from tests.documents.reader import BLOCK, FEWER, NEWCOMER, PAGES, ROOT, SHORT, SMALLER, Reader, tried
+from tests.documents.reader import (
+    BLOCK,
+    FEWER,
+    NEWCOMER,
+    PAGES,
+    ROOT,
+    SHORT,
+    SMALLER,
+    Reader,
+    tried,
+)
 
-BEGUN = [page for page in PAGES if tried(page) and not page.startswith(("docs/tutorials/", "docs/gallery"))]
-"""Pages whose commands are run smaller here; tutorials and the gallery are run by test_tutorials.py as they are."""
+BEGUN = [
+    page
+    for page in PAGES
+    if tried(page) and not page.startswith(("docs/tutorials/", "docs/gallery"))
+]
+"""Pages whose commands are run smaller here; tutorials and the gallery are run by test_tutorials.py
+as they are.
+"""
 
 ONLY_SHOWN = {
     "docs/coming-from/max.md": "tests/documents/test_shown_commands.py",
@@ -26,11 +42,20 @@ ONLY_SHOWN = {
 }
 """Page with commands that need more than a workspace → the test that runs them."""
 
-CODES = [page for page in PAGES if page.startswith("docs/coming-from/") and not page.endswith("index.md")]
+CODES = [
+    page for page in PAGES if page.startswith("docs/coming-from/") and not page.endswith("index.md")
+]
 
 LINE_BY_LINE = [
     f"docs/coming-from/{name}.md"
-    for name in ("mlflow-wandb", "hydra-optuna", "sbi-bayesflow", "scikit-learn", "mintpy-gbis", "vsm-beat")
+    for name in (
+        "mlflow-wandb",
+        "hydra-optuna",
+        "sbi-bayesflow",
+        "scikit-learn",
+        "mintpy-gbis",
+        "vsm-beat",
+    )
 ]
 """Pages on programs that many know: what one writes there, and here."""
 
@@ -45,9 +70,19 @@ def test_every_command_and_script_works_in_the_order_of_the_page(page, tmp_path,
 
 def test_no_command_is_left_out():
     assert sum(kind != "python" for page in PAGES for kind, _ in tried(page)) > 150
-    assert all(tried(page) for page in ("README.md", "docs/tutorials/volcano.md", "docs/coming-from/vdi.md"))
-    blocks = [(page, block) for page in PAGES for kind, block in BLOCK.findall(PAGES[page]) if kind in ("", "text")]
-    assert {page for page, block in blocks if re.search(r"^(\$ )?qexp ", block, re.MULTILINE)} == ONLY_SHOWN.keys()
+    assert all(
+        tried(page)
+        for page in ("README.md", "docs/tutorials/volcano.md", "docs/coming-from/vdi.md")
+    )
+    blocks = [
+        (page, block)
+        for page in PAGES
+        for kind, block in BLOCK.findall(PAGES[page])
+        if kind in ("", "text")
+    ]
+    assert {
+        page for page, block in blocks if re.search(r"^(\$ )?qexp ", block, re.MULTILINE)
+    } == ONLY_SHOWN.keys()
     assert all(page in (ROOT / test).read_text() for page, test in ONLY_SHOWN.items())
 
 
@@ -55,8 +90,13 @@ def test_the_readme_is_short_and_begins_with_a_new_workspace():
     assert len(PAGES[NEWCOMER].splitlines()) <= 140
     words = f"{PAGES[NEWCOMER]} {PAGES['docs/index.md']}".split()
     assert len(words) <= 1300
-    assert [text.split()[:2] for _, text in tried(NEWCOMER)[:2]] == [["qexp", "init"], ["cd", "my-volcano"]]
-    (spec,) = (json.loads(block) for kind, block in BLOCK.findall(PAGES[NEWCOMER]) if kind == "json")
+    assert [text.split()[:2] for _, text in tried(NEWCOMER)[:2]] == [
+        ["qexp", "init"],
+        ["cd", "my-volcano"],
+    ]
+    (spec,) = (
+        json.loads(block) for kind, block in BLOCK.findall(PAGES[NEWCOMER]) if kind == "json"
+    )
     parent = json.loads((ROOT / f"specs/experiences/{spec.pop('extends')}.json").read_text())
     assert spec.keys() < parent.keys()
 
@@ -68,10 +108,20 @@ def test_a_how_to_page_is_short_and_the_index_names_it(page):
 
 
 def test_all_that_the_commands_train_is_made_smaller_here():
-    lines = [text for page in BEGUN if page not in CODES for kind, text in tried(page) if kind != "python"]
-    trained = [shlex.split(line)[2:] for line in lines if line.startswith(("qexp run", "qexp study"))]
+    lines = [
+        text
+        for page in BEGUN
+        if page not in CODES
+        for kind, text in tried(page)
+        if kind != "python"
+    ]
+    trained = [
+        shlex.split(line)[2:] for line in lines if line.startswith(("qexp run", "qexp study"))
+    ]
     experiences = {
-        Path(word).stem for words in trained for word in itertools.takewhile(lambda word: word[0] != "-", words)
+        Path(word).stem
+        for words in trained
+        for word in itertools.takewhile(lambda word: word[0] != "-", words)
     }
     assert experiences - SHORT <= SMALLER.keys()
     written = "\n".join(PAGES.values())
@@ -108,7 +158,12 @@ def test_what_a_page_gives_line_by_line_is_what_it_runs(page):
     """Commands with their options, and calls with their keywords; arguments may be others."""
     assert len(PAGES[page].split()) <= 900
     rows = re.findall(r"^\|.*\| ([^|]*) \|$", PAGES[page], re.MULTILINE)
-    shown = [span for row in rows for span in re.findall(r"`([^`]+)`", row) if re.search(r"\b(qexp|run)\b", span)]
+    shown = [
+        span
+        for row in rows
+        for span in re.findall(r"`([^`]+)`", row)
+        if re.search(r"\b(qexp|run)\b", span)
+    ]
     lines = [words(text) for kind, text in tried(page) if kind != "python"]
     scripts = "\n".join(text for kind, text in tried(page) if kind == "python")
     for span in shown:

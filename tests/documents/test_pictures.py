@@ -10,7 +10,9 @@ from _generate.pictures import small
 from tests.documents.reader import ROOT
 
 
-@pytest.mark.parametrize("picture", sorted((ROOT / "docs").glob("*.png")), ids=lambda path: path.name)
+@pytest.mark.parametrize(
+    "picture", sorted((ROOT / "docs").glob("*.png")), ids=lambda path: path.name
+)
 def test_a_picture_is_small_and_wide_enough_for_a_page(picture):
     assert picture.stat().st_size <= 150_000
     assert Image.open(picture).width >= 800
@@ -18,7 +20,10 @@ def test_a_picture_is_small_and_wide_enough_for_a_page(picture):
 
 @pytest.mark.slow
 def test_fewer_colours_change_hardly_a_pixel():
-    scales = np.linspace(0, 1, 400)[None, :, None] * np.array([[200, 100, 50]]) + np.linspace(0, 50, 300)[:, None, None]
+    scales = (
+        np.linspace(0, 1, 400)[None, :, None] * np.array([[200, 100, 50]])
+        + np.linspace(0, 50, 300)[:, None, None]
+    )
     pixels = np.concatenate([scales, np.full_like(scales, 255)]).astype(np.uint8)
     figure = io.BytesIO()
     Image.fromarray(pixels).save(figure, "PNG")

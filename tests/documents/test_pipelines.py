@@ -33,12 +33,18 @@ def snakemake(tmp_path_factory: pytest.TempPathFactory) -> str:
 def test_stages_are_done_once_and_those_after_a_change_again(snakemake, tmp_path):
     call("init", tmp_path / "w").done()
     root = tmp_path / "w"
-    (root / "Snakefile").write_text(re.findall(r"```text\n(rule all:.*?)```", PAGE.read_text(), re.DOTALL)[0])
+    (root / "Snakefile").write_text(
+        re.findall(r"```text\n(rule all:.*?)```", PAGE.read_text(), re.DOTALL)[0]
+    )
     (tmp_path / "bin").mkdir()
     for name, words in {"qexp": "-m qexp", "python": ""}.items():
         (tmp_path / "bin" / name).write_text(f'#!/bin/sh\nexec {sys.executable} {words} "$@"\n')
         (tmp_path / "bin" / name).chmod(0o755)
-    paths = {"PATH": f"{tmp_path}/bin:{os.environ['PATH']}", "PYTHONPATH": str(ROOT), "HOME": str(tmp_path)}
+    paths = {
+        "PATH": f"{tmp_path}/bin:{os.environ['PATH']}",
+        "PYTHONPATH": str(ROOT),
+        "HOME": str(tmp_path),
+    }
 
     def change(**keys: object) -> None:
         file = root / "specs/experiences/mogi_quick.json"
@@ -47,21 +53,39 @@ def test_stages_are_done_once_and_those_after_a_change_again(snakemake, tmp_path
     def make(target: str = "all") -> list[str]:
         """The rules that were carried out for one."""
         done = subprocess.run(
-            [snakemake, "--cores", "1", "--nocolor", target], capture_output=True, text=True, check=False, cwd=root,
+            [snakemake, "--cores", "1", "--nocolor", target],
+            capture_output=True,
+            text=True,
+            check=False,
+            cwd=root,
             env={**os.environ, **paths},
-        )  # fmt: skip
+        )
         assert done.returncode == 0, done.stdout + done.stderr
         return re.findall(r"^(?:local)?rule (\w+):", done.stderr + done.stdout, re.MULTILINE)
 
     def stages() -> dict[str, str]:
-        return {name: (root / "stages" / name).read_text().strip() for name in ("pretrained", "tuned")}
+        return {
+            name: (root / "stages" / name).read_text().strip() for name in ("pretrained", "tuned")
+        }
 
     def written() -> dict[str, int]:
         """Run → when its weights were written."""
-        return {file.parts[-3]: file.stat().st_mtime_ns for file in root.glob("runs/*/checkpoints/best.safetensors")}
+        return {
+            file.parts[-3]: file.stat().st_mtime_ns
+            for file in root.glob("runs/*/checkpoints/best.safetensors")
+        }
 
     change(**SMALLER["mogi_quick"])
-    assert {*make()} == {"all", "simulate", "pretrain", "fine_tune", "estimate", "evaluate", "matrix", "report"}
+    assert {*make()} == {
+        "all",
+        "simulate",
+        "pretrain",
+        "fine_tune",
+        "estimate",
+        "evaluate",
+        "matrix",
+        "report",
+    }
     first = stages()
     assert written().keys() == {*first.values()}
     assert (root / "stages/report.html").stat().st_size > 10_000

@@ -1,4 +1,6 @@
-"""What is made from the code or from other pages is what these give, and links to it work in the repository."""
+"""What is made from the code or from other pages is what these give, and links to it work in the
+repository.
+"""
 
 import importlib
 import inspect
@@ -23,10 +25,16 @@ def reference(monkeypatch):
 @pytest.mark.heavy
 def test_what_is_made_is_up_to_date(reference):
     committed = {
-        name: write for name, write in reference.FILES.items() if name.removesuffix(".md") not in reference.BUILT
+        name: write
+        for name, write in reference.FILES.items()
+        if name.removesuffix(".md") not in reference.BUILT
     }
     assert len(committed) > 20
-    old = [name for name, write in committed.items() if (ROOT / "docs" / name).read_text(encoding="utf-8") != write()]
+    old = [
+        name
+        for name, write in committed.items()
+        if (ROOT / "docs" / name).read_text(encoding="utf-8") != write()
+    ]
     assert old == [], "write them again: make reference"
 
 
@@ -47,8 +55,13 @@ def test_every_link_of_every_page_leads_to_what_is_in_the_repository(reference):
 
 def test_no_page_of_the_reference_is_left_over(reference):
     docs = ROOT / "docs"
-    there = {file.relative_to(docs).with_suffix("").as_posix() for file in (docs / "reference").rglob("*.md")}
-    assert there - {"reference/index"} == {name for name in reference.PAGES if name.startswith("reference/")}
+    there = {
+        file.relative_to(docs).with_suffix("").as_posix()
+        for file in (docs / "reference").rglob("*.md")
+    }
+    assert there - {"reference/index"} == {
+        name for name in reference.PAGES if name.startswith("reference/")
+    }
 
 
 def test_every_page_has_its_place_in_the_contents(reference):
@@ -59,7 +72,9 @@ def test_every_page_has_its_place_in_the_contents(reference):
         placed.add(page)
         waiting += [os.path.normpath(f"{page}/../{below}") for below in contents.below(page)]
     written = {
-        str(file.relative_to(docs).with_suffix("")) for kind in ("md", "ipynb") for file in docs.rglob(f"*.{kind}")
+        str(file.relative_to(docs).with_suffix(""))
+        for kind in ("md", "ipynb")
+        for file in docs.rglob(f"*.{kind}")
     }
     assert placed == written | reference.BUILT.keys()
 
@@ -72,13 +87,16 @@ def test_an_attribute_without_a_docstring_is_named(reference):
 
 @pytest.mark.slow
 def test_every_command_is_used_on_a_page_and_its_own_page_begins_with_examples(reference):
-    commands, used = importlib.import_module("_generate.commands"), importlib.import_module("_generate.used")
+    commands = importlib.import_module("_generate.commands")
+    used = importlib.import_module("_generate.used")
     assert len(commands.commands()) > 40
     for name in commands.commands():
         assert used.pages_with_command(name), f"no page has a command that begins with: qexp {name}"
         page = commands.pages()[f"reference/commands/{commands.page_name(name)}"]()
         assert f"## Examples\n\n```console\n$ qexp {name}" in page.partition("## Options")[0]
-    assert max(len(used.pages_with_command(name)) for name in commands.commands()) == used.MOST_PAGES
+    assert (
+        max(len(used.pages_with_command(name)) for name in commands.commands()) == used.MOST_PAGES
+    )
 
 
 @pytest.mark.slow
@@ -86,7 +104,11 @@ def test_functions_of_import_qexp_describe_what_they_take_and_have_an_example(re
     python = importlib.import_module("_generate.python")
     functions = {name for name in python.public(qexp) if inspect.isfunction(getattr(qexp, name))}
     pages = {name: reference.PAGES[f"reference/{python.page_name(name)}"]() for name in functions}
-    assert {name: row for name, page in pages.items() for row in re.findall(r"^\| .* \|  \|$", page, re.M)} == {}
+    assert {
+        name: row
+        for name, page in pages.items()
+        for row in re.findall(r"^\| .* \|  \|$", page, re.M)
+    } == {}
     assert [name for name, page in pages.items() if "## Example" not in page] == []
 
 

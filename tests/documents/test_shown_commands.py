@@ -39,12 +39,17 @@ def test_part_of_the_test_cores_is_trained_on_and_the_rest_tested(tmp_path):
     """MAX's lists `info_train.csv` and `val.csv` of test cores are made from simulated cores."""
     reader = Reader(tmp_path)
     assert call("init", tmp_path).code == 0
-    reader.command("qexp data xrf --layout max --out data/max --cores 5 --validation 1 --spectra 8 --labelled 4")
+    reader.command(
+        "qexp data xrf --layout max --out data/max --cores 5 --validation 1 --spectra 8"
+        " --labelled 4"
+    )
     folder = tmp_path / "data/max/finetune/TOC%/test"
     heading, *rows = (folder / "info.csv").read_text().splitlines()
     assert len(rows) == 4
     (folder / "info_train.csv").write_text("\n".join([heading, *rows[:3]]) + "\n")
     (folder / "val.csv").write_text("\n".join([heading, *rows[3:]]) + "\n")
     for line in only_shown("docs/coming-from/max.md"):
-        reader.command(f"{line} {TINY} --set pretrain=null" if line.startswith("qexp run") else line)
+        reader.command(
+            f"{line} {TINY} --set pretrain=null" if line.startswith("qexp run") else line
+        )
     assert "tested on training cores" in call("--workspace", tmp_path, "show", "case").stdout

@@ -21,10 +21,23 @@ def site(tmp_path_factory):
     """The folder of the site, which is built without a warning."""
     pytest.importorskip("sphinx", reason="needs what `make docs` installs")
     folder = tmp_path_factory.mktemp("site") / "html"
-    command = [sys.executable, "-m", "sphinx", "--fail-on-warning", "--keep-going", "-q", "-b", "html"]
+    command = [
+        sys.executable,
+        "-m",
+        "sphinx",
+        "--fail-on-warning",
+        "--keep-going",
+        "-q",
+        "-b",
+        "html",
+    ]
     environment = {**os.environ, "QEXP_WORKSPACE": ""}
     done = subprocess.run(
-        [*command, ROOT / "docs", folder], env=environment, capture_output=True, text=True, check=False
+        [*command, ROOT / "docs", folder],
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
     )
     assert done.returncode == 0, done.stderr
     return folder
@@ -50,8 +63,16 @@ def test_the_search_finds_names_by_their_words_and_shows_where(site, served, ope
         page = opened(f"{root}/search.html?q=early+stopping", own=(root,))
         page.wait_for_selector("ul.search li")
         first = page.locator("ul.search li").first
-        assert first.locator("a").get_attribute("href").startswith("reference/callbacks.html#early-stopping")
-        assert first.locator("p.context").inner_text().startswith("End the run when the validation loss")
+        assert (
+            first.locator("a")
+            .get_attribute("href")
+            .startswith("reference/callbacks.html#early-stopping")
+        )
+        assert (
+            first.locator("p.context")
+            .inner_text()
+            .startswith("End the run when the validation loss")
+        )
         page.wait_for_selector("text=/found \\d+ pages/")
         excerpts = page.locator("ul.search p.context").all_inner_texts()
         assert len(excerpts) == page.locator("ul.search li").count() > 2
@@ -63,20 +84,27 @@ def test_the_search_finds_names_by_their_words_and_shows_where(site, served, ope
 
 
 def test_a_narrow_screen_shows_every_cell_of_a_table(site, opened):
-    for name in ("reference/datasets", "reference/files", "reference/quantities", "how-to/own-data", "install"):
+    for name in (
+        "reference/datasets",
+        "reference/files",
+        "reference/quantities",
+        "how-to/own-data",
+        "install",
+    ):
         page = opened((site / f"{name}.html").as_uri(), own=(site.as_uri(),), width=400)
         outside = page.evaluate(
-            "[...document.querySelectorAll('article td')].filter((cell) => cell.getBoundingClientRect().right > 400)"
-            ".map((cell) => cell.textContent)"
+            "[...document.querySelectorAll('article td')].filter((cell) =>"
+            " cell.getBoundingClientRect().right > 400).map((cell) => cell.textContent)"
         )
         assert outside == []
         assert page.evaluate("document.documentElement.scrollWidth") <= 400
 
 
-def test_a_long_line_of_code_goes_on_to_the_right_of_its_beginning_and_breaks_no_option(site, opened):
+def test_a_long_line_of_code_goes_on_to_the_right_of_its_beginning_and_breaks_no_option(
+    site, opened
+):
     page = opened((site / "how-to/own-physics.html").as_uri(), own=(site.as_uri(),), width=400)
-    lines = page.evaluate(
-        """[...document.querySelectorAll("article .line")].map((line) => {
+    lines = page.evaluate("""[...document.querySelectorAll("article .line")].map((line) => {
             const range = document.createRange();
             range.selectNodeContents(line);
             const pieces = [...range.getClientRects()].filter((one) => one.width);
@@ -84,13 +112,13 @@ def test_a_long_line_of_code_goes_on_to_the_right_of_its_beginning_and_breaks_no
             const spaces = /^ */.exec(line.textContent)[0].length;
             const lefts = pieces.filter((one) => one.top === last).map((one) => one.left);
             return [pieces[0].left, Math.min(...lefts), spaces, last > pieces[0].bottom];
-        })"""
-    )
+        })""")
     further = [(left - first, spaces) for first, left, spaces, long in lines if long]
     assert len(further) > 10
     assert all(pixels > 7 * (spaces + 3) for pixels, spaces in further)
     options = page.evaluate(
-        "[...document.querySelectorAll('article .option')].map((one) => [one.textContent, one.getClientRects().length])"
+        "[...document.querySelectorAll('article .option')].map((one) => [one.textContent,"
+        " one.getClientRects().length])"
     )
     assert ["--set", 1] in options
     assert {rows for _, rows in options} == {1}
@@ -100,12 +128,21 @@ def test_every_page_says_the_version_and_leads_to_installing_first(site):
     version = importlib.import_module("qexp").__version__
     for page in site.rglob("*.html"):
         assert f"qexp {version}" in page.read_text(encoding="utf-8"), page
-    assert (site / "index.html").read_text().partition('class="toctree-l1"')[2].partition(">")[2].startswith("<a ")
+    assert (
+        (site / "index.html")
+        .read_text()
+        .partition('class="toctree-l1"')[2]
+        .partition(">")[2]
+        .startswith("<a ")
+    )
 
 
-def test_links_of_the_changelog_and_the_advice_to_contributors_are_those_of_the_repository(monkeypatch):
+def test_links_of_the_changelog_and_the_advice_to_contributors_are_those_of_the_repository(
+    monkeypatch,
+):
     monkeypatch.syspath_prepend(str(ROOT / "docs"))
     project = importlib.import_module("_generate.project")
     assert (
-        project.links_moved("[a](docs/how-to/a.md), [b](docs/design)") == "[a](../how-to/a.md), [b](../design/index.md)"
+        project.links_moved("[a](docs/how-to/a.md), [b](docs/design)")
+        == "[a](../how-to/a.md), [b](../design/index.md)"
     )

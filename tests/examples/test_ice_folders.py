@@ -1,4 +1,6 @@
-"""Folders of simulated glaciers: what is in a file holds together, and a seed says all that is in it."""
+"""Folders of simulated glaciers: what is in a file holds together, and a seed says all that is in
+it.
+"""
 
 from dataclasses import replace
 from pathlib import Path
@@ -20,11 +22,16 @@ from tests.conftest import shared_folder
 
 CORES = XrfOptions("xrf", cores=3, spectra=10, labelled=4)
 
-SMALL = IceOptions("ice", frames=3, size=24, spacing=400.0, arrhenius=(30.0, 120.0), sliding=(0.0, 20.0))
+SMALL = IceOptions(
+    "ice", frames=3, size=24, spacing=400.0, arrhenius=(30.0, 120.0), sliding=(0.0, 20.0)
+)
 
 
 def read(folder: Path) -> dict[str, xarray.Dataset]:
-    return {path.parent.name: xarray.load_dataset(path, engine="h5netcdf") for path in sorted(folder.glob("*/*/ex.nc"))}
+    return {
+        path.parent.name: xarray.load_dataset(path, engine="h5netcdf")
+        for path in sorted(folder.glob("*/*/ex.nc"))
+    }
 
 
 @shared_folder
@@ -52,9 +59,16 @@ def test_valleys_and_caps_take_turns_and_the_first_are_for_the_test(tmp_path: Pa
     glaciers = write(replace(SMALL, out=tmp_path / "ice", glaciers=3, test=1))
     folders = [str(glacier.folder.relative_to(tmp_path / "ice")) for glacier in glaciers]
     assert folders == ["test/valley_000", "train/cap_001", "train/valley_002"]
-    assert sorted(path.name for path in (tmp_path / "ice").iterdir()) == ["README.md", "test", "train"]
+    assert sorted(path.name for path in (tmp_path / "ice").iterdir()) == [
+        "README.md",
+        "test",
+        "train",
+    ]
     assert all(glacier.steps > 0 and glacier.frames == 3 for glacier in glaciers)
-    assert "--glaciers 3 --test 1 --frames 3 --size 24 --spacing 400" in (tmp_path / "ice/README.md").read_text()
+    assert (
+        "--glaciers 3 --test 1 --frames 3 --size 24 --spacing 400"
+        in (tmp_path / "ice/README.md").read_text()
+    )
 
 
 @pytest.mark.heavy
@@ -94,9 +108,13 @@ def test_the_surface_is_the_bed_and_the_ice_on_it(some):
 
 
 def laws(data: xarray.Dataset) -> dict[str, np.ndarray]:
-    """The velocities by the textbook from what the file says, all in MPa, metres, kilometres of sliding and years."""
+    """The velocities by the textbook from what the file says, all in MPa, metres, kilometres of
+    sliding and years.
+    """
     slopes = np.gradient(data.usurf.values.astype(float), data.y.values, data.x.values, axis=(1, 2))
-    thickness, arrhenius, sliding = (data[name].values.astype(float) for name in ("thk", "arrhenius", "slidingco"))
+    thickness, arrhenius, sliding = (
+        data[name].values.astype(float) for name in ("thk", "arrhenius", "slidingco")
+    )
     stress = 1e-6 * DENSITY * GRAVITY * thickness * np.hypot(*slopes)
     expected = {}
     for component, along in (("v", slopes[0]), ("u", slopes[1])):
@@ -110,7 +128,9 @@ def laws(data: xarray.Dataset) -> dict[str, np.ndarray]:
 
 
 @pytest.mark.heavy
-def test_velocities_follow_from_the_thickness_and_the_slopes_of_the_file_and_are_zero_without_ice(some, coupled):
+def test_velocities_follow_from_the_thickness_and_the_slopes_of_the_file_and_are_zero_without_ice(
+    some, coupled
+):
     for data in some.values():
         for name, expected in laws(data).items():
             np.testing.assert_allclose(data[name], expected, rtol=1e-6, atol=1e-6, err_msg=name)
@@ -123,13 +143,18 @@ def test_velocities_follow_from_the_thickness_and_the_slopes_of_the_file_and_are
 
 
 @pytest.mark.heavy
-def test_coupling_changes_velocities_and_nothing_else_and_keeps_the_flux_over_the_frame(some, coupled):
+def test_coupling_changes_velocities_and_nothing_else_and_keeps_the_flux_over_the_frame(
+    some, coupled
+):
     for name, data in coupled.items():
         for variable in some[name].data_vars:
             changed = not np.array_equal(data[variable], some[name][variable])
             assert changed == (variable in laws(data)), variable
         for variable in ("ubar", "vbar", "uvelsurf", "vvelbase"):
-            flux, local = ((ice.thk * ice[variable].astype(float)).sum(("y", "x")) for ice in (data, some[name]))
+            flux, local = (
+                (ice.thk * ice[variable].astype(float)).sum(("y", "x"))
+                for ice in (data, some[name])
+            )
             scale = (some[name].thk * np.abs(some[name][variable])).sum(("y", "x"))
             np.testing.assert_allclose((flux - local) / scale, 0, atol=1e-6)
         assert "not glaciology" in data.attrs["source"]
@@ -176,7 +201,8 @@ def test_hills_have_unit_variance_and_are_as_smooth_as_they_are_meant_to_be():
     random = np.random.default_rng(1)
     fields = np.stack([roughness(random, 48, 100.0, 400.0) for _ in range(400)])
     assert fields.var() == pytest.approx(1, abs=0.05)
-    # White noise smoothed by a Gaussian of a length has a correlation of exp(-(distance / length)^2 / 4).
+    # White noise smoothed by a Gaussian of a length has a correlation of exp(-(distance / length)^2
+    # / 4).
     assert (fields[:, :, 4:] * fields[:, :, :-4]).mean() == pytest.approx(np.exp(-1 / 4), abs=0.05)
 
 
@@ -192,9 +218,14 @@ def test_an_ice_cap_is_nearly_in_balance_with_its_climate_when_it_is_old():
 @pytest.mark.heavy
 @pytest.mark.parametrize(
     "write_set",
-    [lambda **given: write(replace(SMALL, glaciers=2, **given)), lambda **given: xrf.write(replace(CORES, **given))],
+    [
+        lambda **given: write(replace(SMALL, glaciers=2, **given)),
+        lambda **given: xrf.write(replace(CORES, **given)),
+    ],
 )
-def test_what_is_written_is_there_as_a_whole_or_not_at_all_and_replaces_nothing_of_others(tmp_path: Path, write_set):
+def test_what_is_written_is_there_as_a_whole_or_not_at_all_and_replaces_nothing_of_others(
+    tmp_path: Path, write_set
+):
     def fall(name: str, share: float) -> None:
         if share > 0.6:
             raise KeyboardInterrupt
@@ -215,14 +246,19 @@ def test_a_folder_that_is_made_anew_is_kept_until_the_new_one_is_there(tmp_path:
             (filled / "README.md").write_text("# Of ours\n")
             (filled / text).touch()
     assert sorted(path.name for path in (tmp_path / "made").iterdir()) == ["README.md", "second"]
-    with pytest.raises(ZeroDivisionError), new_folder(tmp_path / "made", "# Of ours", overwrite=True) as filled:
+    with (
+        pytest.raises(ZeroDivisionError),
+        new_folder(tmp_path / "made", "# Of ours", overwrite=True) as filled,
+    ):
         (filled / "third").write_text(str(1 / 0))
     assert sorted(path.name for path in (tmp_path / "made").iterdir()) == ["README.md", "second"]
     assert [path.name for path in tmp_path.iterdir()] == ["made"]
 
 
 def read_as_dle_reads(file: Path, mapping: str):
-    """Channels of inputs and outputs, slopes computed: what 2Dto2D-DLE does with an ex.nc, in its steps."""
+    """Channels of inputs and outputs, slopes computed: what 2Dto2D-DLE does with an ex.nc, in its
+    steps.
+    """
     with h5netcdf.legacyapi.Dataset(file) as data:
         of = {name: np.squeeze(data.variables[name]).astype("float32") for name in data.variables}
     width, height = of["x"][1] - of["x"][0], of["y"][1] - of["y"][0]

@@ -1,7 +1,8 @@
-"""Networks written as Keras models: read back without Keras by an evaluation of their layers, and by Keras where it is.
+"""Networks written as Keras models: read back without Keras by an evaluation of their layers, and
+by Keras where it is.
 
-Keras is not installed with qexp. `QEXP_KERAS_PYTHON=/path/to/python` names a Python that has it (Keras 2 with
-TensorFlow, or Keras 3 with any backend), and then it loads the files, too.
+Keras is not installed with qexp. `QEXP_KERAS_PYTHON=/path/to/python` names a Python that has it
+(Keras 2 with TensorFlow, or Keras 3 with any backend), and then it loads the files, too.
 """
 
 import json
@@ -35,25 +36,37 @@ for file, fields, made in (names.split("|") for names in sys.argv[1:]):
 
 def network_of(*modules, names=("a", "b"), outputs=("u", "v"), frame=(16, 16)):
     """A network of two fields that are joined, then of some modules, each with its parameters."""
-    operations = {f"m{index}": operation(name, **parameters) for index, (name, parameters) in enumerate(modules)}
+    operations = {
+        f"m{index}": operation(name, **parameters)
+        for index, (name, parameters) in enumerate(modules)
+    }
     operations = {"join": operation("concatenate"), **operations}
     network = initialised(dict.fromkeys(names, (1, *frame)), outputs, operations, seed=3)
     for weight in network.parameters():
         with torch.no_grad():
-            weight += 0.1 * torch.randn(weight.shape, generator=torch.Generator().manual_seed(weight.numel()))
+            weight += 0.1 * torch.randn(
+                weight.shape, generator=torch.Generator().manual_seed(weight.numel())
+            )
     return network.eval()
 
 
 def written(folder, network, free_frame=True):
-    model = keras_model(Positional(network, network.inputs, network.outputs), [*network.inputs.values()], free_frame)
-    named = [[NamedTensor(name, (), "") for name in names] for names in (network.inputs, network.outputs)]
+    model = keras_model(
+        Positional(network, network.inputs, network.outputs), [*network.inputs.values()], free_frame
+    )
+    named = [
+        [NamedTensor(name, (), "") for name in names] for names in (network.inputs, network.outputs)
+    ]
     (folder / "model.h5").write_bytes(h5_bytes(model, *named, {"run": "one"}))
     return folder / "model.h5"
 
 
 def made_by(network, fields):
     """(sample, height, width, input) → (sample, height, width, output)."""
-    samples = {name: torch.from_numpy(fields[..., [index]]).movedim(-1, 1) for index, name in enumerate(network.inputs)}
+    samples = {
+        name: torch.from_numpy(fields[..., [index]]).movedim(-1, 1)
+        for index, name in enumerate(network.inputs)
+    }
     with torch.no_grad():
         return torch.cat([*network(samples).values()], dim=1).movedim(1, -1).numpy()
 
@@ -66,14 +79,20 @@ def padding(side, kernel, stride, kind):
 def convolved(x, kernel, config):
     sides = zip(x.shape[2:], config["kernel_size"], config["strides"], strict=True)
     rows, columns = (padding(*side, config["padding"]) for side in sides)
-    return functional.conv2d(functional.pad(x, [*columns, *rows]), kernel.permute(3, 2, 0, 1), stride=config["strides"])
+    return functional.conv2d(
+        functional.pad(x, [*columns, *rows]), kernel.permute(3, 2, 0, 1), stride=config["strides"]
+    )
 
 
 def transposed(x, kernel, config):
-    """By its definition: the transpose of the convolution that would take the result to the input."""
+    """By its definition: the transpose of the convolution that would take the result to the
+    input.
+    """
     rows, columns = (
         side * step if config["padding"] == "same" else (side - 1) * step + size
-        for side, step, size in zip(x.shape[2:], config["strides"], config["kernel_size"], strict=True)
+        for side, step, size in zip(
+            x.shape[2:], config["strides"], config["kernel_size"], strict=True
+        )
     )
     back = torch.zeros(len(x), kernel.shape[2], rows, columns, requires_grad=True)
     with torch.enable_grad():
@@ -99,17 +118,27 @@ def evaluated(path, fields):
     """What a file says, layer by layer, of (sample, height, width, channel)."""
     with h5py.File(path) as file:
         model = json.loads(file.attrs["model_config"])["config"]
-        assert list(file["model_weights"].attrs["layer_names"]) == [one["name"].encode() for one in model["layers"]]
+        assert list(file["model_weights"].attrs["layer_names"]) == [
+            one["name"].encode() for one in model["layers"]
+        ]
         values = {}
         for layer in model["layers"]:
             group, config = file["model_weights"][layer["name"]], layer["config"]
-            weights = [torch.from_numpy(group[name.decode()][:]) for name in group.attrs["weight_names"]]
-            inputs = [values[source] for source, *_ in layer["inbound_nodes"][0]] if layer["inbound_nodes"] else []
+            weights = [
+                torch.from_numpy(group[name.decode()][:]) for name in group.attrs["weight_names"]
+            ]
+            inputs = (
+                [values[source] for source, *_ in layer["inbound_nodes"][0]]
+                if layer["inbound_nodes"]
+                else []
+            )
             if layer["class_name"] == "InputLayer":
                 value = torch.from_numpy(fields).movedim(-1, 1)
             elif weights:
                 apply = {"Conv2D": convolved, "Conv2DTranspose": transposed}[layer["class_name"]]
-                value = apply(*inputs, weights[0], config) + sum(bias[:, None, None] for bias in weights[1:])
+                value = apply(*inputs, weights[0], config) + sum(
+                    bias[:, None, None] for bias in weights[1:]
+                )
             else:
                 value = OTHERS[layer["class_name"]](config, *inputs)
             values[layer["name"]] = value
@@ -126,8 +155,12 @@ CONVOLVED = {"outputs": 2, "blocks": 3, "filters": 3, "upsampling": "convolved"}
 NETWORKS = {
     "dle_cnn": network_of(("dle_cnn", {"outputs": 2, "layers": 3, "filters": 5, "dropout": 0.2})),
     "dle_unet of 2Dto2D-DLE": network_of(("dle_unet", {**CONVOLVED, "slope": 0.3})),
-    "dle_unet with wider kernels": network_of(("dle_unet", {**CONVOLVED, "kernel_size": 5, "dropout": 0.1})),
-    "dle_unet, bare": network_of(("dle_unet", {"outputs": 2, "blocks": 2, "filters": 4, "activation": "silu"})),
+    "dle_unet with wider kernels": network_of(
+        ("dle_unet", {**CONVOLVED, "kernel_size": 5, "dropout": 0.1})
+    ),
+    "dle_unet, bare": network_of(
+        ("dle_unet", {"outputs": 2, "blocks": 2, "filters": 4, "activation": "silu"})
+    ),
     "conv with all activations": network_of(
         *(("conv", {"filters": [4], "kernel_size": 4, "activation": name}) for name in WITH_KERAS),
         ("conv", {"filters": [2], "bias": False, "activation": "linear"}),
@@ -141,10 +174,15 @@ def test_the_layers_of_the_file_make_what_the_network_makes(name, tmp_path):
     for sides in ((16, 16), (24, 8)):
         fields = fields_of(*sides)
         ours = made_by(NETWORKS[name], fields)
-        np.testing.assert_allclose(evaluated(path, fields), ours, rtol=1e-4, atol=1e-5 * abs(ours).max())
+        np.testing.assert_allclose(
+            evaluated(path, fields), ours, rtol=1e-4, atol=1e-5 * abs(ours).max()
+        )
 
 
-@pytest.mark.skipif(KERAS not in os.environ, reason=f"Keras is not part of qexp: set {KERAS} to a Python that has it")
+@pytest.mark.skipif(
+    KERAS not in os.environ,
+    reason=f"Keras is not part of qexp: set {KERAS} to a Python that has it",
+)
 def test_keras_makes_of_the_file_what_the_network_makes(tmp_path):
     orders = []
     for index, network in enumerate(NETWORKS.values()):
@@ -188,7 +226,10 @@ def test_an_exported_emulator_estimates_as_the_run_does_with_the_scales_beside_i
     names = {"model.h5", "network.json", "README.md", "fieldin.dat", "fieldout.dat"}
     assert {path.name for path in out.iterdir()} == names
     scales = {
-        key: [(line.split()[0], float(line.split()[1])) for line in (out / f"field{key}.dat").read_text().splitlines()]
+        key: [
+            (line.split()[0], float(line.split()[1]))
+            for line in (out / f"field{key}.dat").read_text().splitlines()
+        ]
         for key in ("in", "out")
     }
     fields = fields_of(20, 24, channels=3) * 100
@@ -197,17 +238,26 @@ def test_an_exported_emulator_estimates_as_the_run_does_with_the_scales_beside_i
     spec = json.loads((out / "network.json").read_text())
     assert [one["name"] for one in spec["inputs"]] == list(inputs)
     assert spec["inputs"][0]["shape"] == ["batch", "height", "width"]
-    ours = field_model(package.open_run("domes_0", workspace=root).directory, "cpu").estimate(inputs)
+    ours = field_model(package.open_run("domes_0", workspace=root).directory, "cpu").estimate(
+        inputs
+    )
     for channel, (name, scale) in enumerate(scales["out"]):
         theirs, largest = output[..., channel] * scale, abs(ours[name]).max()
         np.testing.assert_allclose(theirs, ours[name], rtol=1e-4, atol=1e-4 * largest)
     before = (out / "model.h5").read_bytes()
-    call("export", "domes_0", "--to", out, "--format", "keras", "--overwrite", "--workspace", root).done()
+    call(
+        "export", "domes_0", "--to", out, "--format", "keras", "--overwrite", "--workspace", root
+    ).done()
     assert (out / "model.h5").read_bytes() == before
 
 
 def test_transforms_inside_a_keras_model_are_refused_and_nothing_is_written(root, tmp_path):
     out = tmp_path / "emulator"
-    stderr = call("export", "domes_0", "--to", out, "--format", "keras", "--physical", "--workspace", root).failed()
-    assert "cannot be written as keras: a Keras model is one network with its transforms outside" in stderr
+    stderr = call(
+        "export", "domes_0", "--to", out, "--format", "keras", "--physical", "--workspace", root
+    ).failed()
+    assert (
+        "cannot be written as keras: a Keras model is one network with its transforms outside"
+        in stderr
+    )
     assert not out.exists()

@@ -1,4 +1,6 @@
-"""A network that leaves qexp estimates what it estimated inside, where neither qexp nor, for ONNX, torch is."""
+"""A network that leaves qexp estimates what it estimated inside, where neither qexp nor, for ONNX,
+torch is.
+"""
 
 import copy
 import json
@@ -42,7 +44,10 @@ GRAPH_FORMATS = {name: kind for name, kind in FORMATS.items() if kind.capture is
 RELATIVE = 1e-5
 """Of a field's largest magnitude."""
 
-REFUSED = {"onnx": ["qexp", "torch", "onnx", "onnxscript"], "torchscript": ["qexp", "onnx", "onnxscript"]}
+REFUSED = {
+    "onnx": ["qexp", "torch", "onnx", "onnxscript"],
+    "torchscript": ["qexp", "onnx", "onnxscript"],
+}
 
 ELSEWHERE = """
 import sys
@@ -92,9 +97,18 @@ MODULES = {"convolved": Entry(build=convolved, parameters={}, help="Convolutions
 Values = Mapping[str, np.ndarray]
 
 
-def elsewhere(script: str, refused: Iterable[str], *arguments: object, cwd: Path | None = None) -> str:
+def elsewhere(
+    script: str, refused: Iterable[str], *arguments: object, cwd: Path | None = None
+) -> str:
     """What a process without some packages, and without anything of ours on its path, prints."""
-    words = [sys.executable, "-I", "-c", ELSEWHERE + script, ",".join(refused), *map(str, arguments)]
+    words = [
+        sys.executable,
+        "-I",
+        "-c",
+        ELSEWHERE + script,
+        ",".join(refused),
+        *map(str, arguments),
+    ]
     done = subprocess.run(words, capture_output=True, text=True, cwd=cwd, check=False)
     assert done.returncode == 0, done.stderr
     return done.stdout
@@ -118,10 +132,14 @@ Evaluate = Callable[..., list[dict[str, np.ndarray]]]
 
 @pytest.fixture
 def evaluate(processes) -> Evaluate:
-    """`said(folder, values, ...)`: what the network in a folder makes of inputs, where qexp is not."""
+    """`said(folder, values, ...)`: what the network in a folder makes of inputs, where qexp is
+    not.
+    """
 
     def ask(folder: Path, *questions: Values) -> list[dict[str, np.ndarray]]:
-        format = next(format for format, kind in GRAPH_FORMATS.items() if (folder / kind.file).exists())
+        format = next(
+            format for format, kind in GRAPH_FORMATS.items() if (folder / kind.file).exists()
+        )
         for index, values in enumerate(questions):
             np.savez(folder / f"ask_{index}.npz", **values)
         print(folder, file=processes[format].stdin, flush=True)
@@ -136,7 +154,9 @@ def require_close(theirs: Values, ours: Values) -> None:
     for name, values in ours.items():
         assert np.isfinite(values).all()
         assert theirs[name].shape == values.shape
-        np.testing.assert_allclose(theirs[name], values, rtol=0, atol=RELATIVE * np.abs(values).max())
+        np.testing.assert_allclose(
+            theirs[name], values, rtol=0, atol=RELATIVE * np.abs(values).max()
+        )
 
 
 def numbers(*shape: int, seed: int = 1) -> np.ndarray:
@@ -148,11 +168,15 @@ def arrays(made: Mapping[str, torch.Tensor]) -> dict[str, np.ndarray]:
 
 
 def network_of(inputs: Mapping[str, tuple[int, ...]], builders: Mapping[str, Callable]) -> Network:
-    """A network with an output for each builder, made of the inputs that its name begins, or else of all.
+    """A network with an output for each builder, made of the inputs that its name begins, or else
+    of all.
 
     A builder gets the shape of its input; of one that joins several, the shapes.
     """
-    sources = {name: [each for each in inputs if each.startswith(f"{name}_")] or [*inputs] for name in builders}
+    sources = {
+        name: [each for each in inputs if each.startswith(f"{name}_")] or [*inputs]
+        for name in builders
+    }
     joining = [name for name in builders if isinstance(MODULES.get(name), JoiningEntry)]
     operations = {name: Operation(build, joins=name in joining) for name, build in builders.items()}
     branches = [(tuple(sources[name]), (f"y_{name}",), (name,)) for name in builders]
@@ -165,7 +189,9 @@ def network_of(inputs: Mapping[str, tuple[int, ...]], builders: Mapping[str, Cal
 
 
 def write(folder: Path, module: nn.Module, network: Network) -> Graph:
-    """The graph of a network that no run has trained, in a folder for each format, like those of `export_network`."""
+    """The graph of a network that no run has trained, in a folder for each format, like those of
+    `export_network`.
+    """
     shapes = list(network.inputs.values())
     flat = Positional(copy.deepcopy(module), network.inputs, network.outputs)
     try:
@@ -173,8 +199,13 @@ def write(folder: Path, module: nn.Module, network: Network) -> Graph:
     except GraphError:
         graph = capture(flat, shapes, free_frame=False)
     inputs = [NamedTensor(*of_one, "") for of_one in zip(network.inputs, graph.inputs, strict=True)]
-    outputs = [NamedTensor(*of_one, "") for of_one in zip(network.outputs, graph.outputs, strict=True)]
-    document = {key: [{"name": one.name} for one in named] for key, named in (("inputs", inputs), ("outputs", outputs))}
+    outputs = [
+        NamedTensor(*of_one, "") for of_one in zip(network.outputs, graph.outputs, strict=True)
+    ]
+    document = {
+        key: [{"name": one.name} for one in named]
+        for key, named in (("inputs", inputs), ("outputs", outputs))
+    }
     for format, kind in GRAPH_FORMATS.items():
         (folder / format).mkdir(parents=True)
         (folder / format / kind.file).write_bytes(kind.write(graph, inputs, outputs, {}))
@@ -184,7 +215,10 @@ def write(folder: Path, module: nn.Module, network: Network) -> Graph:
 
 def require_same(evaluate: Evaluate, folder: Path, module: nn.Module, *questions: Values) -> None:
     """Whether what `write` has written makes what the module makes."""
-    tensors = [{name: torch.from_numpy(values) for name, values in question.items()} for question in questions]
+    tensors = [
+        {name: torch.from_numpy(values) for name, values in question.items()}
+        for question in questions
+    ]
     with torch.no_grad():
         ours = [arrays(module(question)) for question in tensors]
     for format in GRAPH_FORMATS:
@@ -209,18 +243,30 @@ OF_FRAMES = {name: build for name, build in EXAMPLES.items() if name not in OF_R
 
 @pytest.mark.heavy
 def test_every_module_of_images_leaves_as_it_is_for_any_batch_and_frame(evaluate, tmp_path):
-    activations = {"activations": lambda shape: nn.Sequential(*(build() for build in ACTIVATIONS.values()))}
+    activations = {
+        "activations": lambda shape: nn.Sequential(*(build() for build in ACTIVATIONS.values()))
+    }
     network = network_of({"x": EXAMPLE_SHAPE}, OF_FRAMES | activations)
-    assert write(tmp_path / "out", network, network).inputs == [("batch", EXAMPLE_SHAPE[0], "height", "width")]
+    assert write(tmp_path / "out", network, network).inputs == [
+        ("batch", EXAMPLE_SHAPE[0], "height", "width")
+    ]
     frames = [EXAMPLE_SHAPE[1:], (21, 18), (9, 40)]
-    questions = [{"x": numbers(batch, EXAMPLE_SHAPE[0], *frame)} for batch in (1, 5) for frame in frames]
+    questions = [
+        {"x": numbers(batch, EXAMPLE_SHAPE[0], *frame)} for batch in (1, 5) for frame in frames
+    ]
     require_same(evaluate, tmp_path / "out", network, *questions)
 
 
 @pytest.mark.heavy
 @pytest.mark.parametrize(("given", "estimated"), [("x", "layer_norm"), ("layer_norm", "linear")])
-def test_inputs_and_outputs_may_be_called_as_operations_of_torch(evaluate, tmp_path, given, estimated):
-    layers = Operation(lambda shape: nn.Sequential(nn.LayerNorm(4), nn.Linear(4, 4), nn.LayerNorm(4), nn.Linear(4, 1)))
+def test_inputs_and_outputs_may_be_called_as_operations_of_torch(
+    evaluate, tmp_path, given, estimated
+):
+    layers = Operation(
+        lambda shape: nn.Sequential(
+            nn.LayerNorm(4), nn.Linear(4, 4), nn.LayerNorm(4), nn.Linear(4, 1)
+        )
+    )
     branches = [((given,), (estimated,), ("layers",))]
     network = initialised({given: (4,)}, [estimated], {"layers": layers}, branches).eval()
     write(tmp_path / "out", network, network)
@@ -231,18 +277,29 @@ def test_inputs_and_outputs_may_be_called_as_operations_of_torch(evaluate, tmp_p
 def test_every_other_module_leaves_as_it_is_for_any_batch(evaluate, tmp_path):
     builders = {name: build for name, build in EXAMPLES.items() if name in OF_ROWS}
     shapes = {name: EXAMPLE_SHAPES.get(name, [EXAMPLE_SHAPE]) for name in builders}
-    inputs = {f"{name}_{index}": shape for name, of_name in shapes.items() for index, shape in enumerate(of_name)}
+    inputs = {
+        f"{name}_{index}": shape
+        for name, of_name in shapes.items()
+        for index, shape in enumerate(of_name)
+    }
     network = network_of(inputs, builders)
-    assert write(tmp_path / "out", network, network).inputs == [("batch", *shape) for shape in inputs.values()]
+    assert write(tmp_path / "out", network, network).inputs == [
+        ("batch", *shape) for shape in inputs.values()
+    ]
     questions = [
-        {name: numbers(batch, *shape, seed=seed) for seed, (name, shape) in enumerate(inputs.items())}
+        {
+            name: numbers(batch, *shape, seed=seed)
+            for seed, (name, shape) in enumerate(inputs.items())
+        }
         for batch in (1, 5)
     ]
     require_same(evaluate, tmp_path / "out", network, *questions)
 
 
 class RoundedUp(nn.Module):
-    """Fills a frame up to a multiple of 3, by an amount that is counted downwards, and makes cells of 3."""
+    """Fills a frame up to a multiple of 3, by an amount that is counted downwards, and makes cells
+    of 3.
+    """
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -256,8 +313,16 @@ class RoundedUp(nn.Module):
 FILLED = {
     "rounded_up": lambda shape: RoundedUp(shape[0]),
     "same": lambda shape: MODULES["conv"].build(shape, filters=[3, 4], kernel_size=4, stride=3),
-    "valid": lambda shape: MODULES["conv"].build(shape, filters=[3], kernel_size=2, stride=2, padding="valid"),
-    "unet": lambda shape: MODULES["dle_unet"].build(shape, outputs=1, blocks=4, filters=2, upsampling="convolved"),
+    "valid": (
+        lambda shape: MODULES["conv"].build(
+            shape, filters=[3], kernel_size=2, stride=2, padding="valid"
+        )
+    ),
+    "unet": (
+        lambda shape: MODULES["dle_unet"].build(
+            shape, outputs=1, blocks=4, filters=2, upsampling="convolved"
+        )
+    ),
     "max": lambda shape: MODULES["max_pooling"].build(shape, [3, 2], [2, 3], "same"),
     "average": lambda shape: MODULES["average_pooling"].build(shape, [4, 2], [3, 1], "same"),
 }
@@ -268,16 +333,26 @@ def test_frames_are_filled_up_by_what_their_own_size_asks_for(evaluate, tmp_path
     network = network_of({"x": (2, 8, 16)}, FILLED)
     assert write(tmp_path / "out", network, network).inputs == [("batch", 2, "height", "width")]
     frames = [(8, 16), (9, 9), (10, 31), (64, 5), (23, 22)]
-    require_same(evaluate, tmp_path / "out", network, *({"x": numbers(2, 2, *frame)} for frame in frames))
+    require_same(
+        evaluate, tmp_path / "out", network, *({"x": numbers(2, 2, *frame)} for frame in frames)
+    )
 
 
 @pytest.mark.heavy
 def test_every_transform_is_inside_a_physical_network(evaluate, tmp_path):
     inputs = {f"x_{name}": (3,) for name in TRANSFORMS}
     outputs = [f"y_{name}" for name in TRANSFORMS]
-    transforms = {f"{side}_{name}": built(TRANSFORMS, TRANSFORMS[name].example) for name in TRANSFORMS for side in "xy"}
+    transforms = {
+        f"{side}_{name}": built(TRANSFORMS, TRANSFORMS[name].example)
+        for name in TRANSFORMS
+        for side in "xy"
+    }
     operations = {
-        name: Operation(lambda shape, numbers=transforms[f"y_{name}"].shape((3,))[0]: nn.Linear(shape[0], numbers))
+        name: Operation(
+            lambda shape, numbers=transforms[f"y_{name}"].shape((3,))[0]: nn.Linear(
+                shape[0], numbers
+            )
+        )
         for name in TRANSFORMS
     }
     branches = [((f"x_{name}",), (f"y_{name}",), (name,)) for name in TRANSFORMS]
@@ -291,17 +366,26 @@ def test_every_transform_is_inside_a_physical_network(evaluate, tmp_path):
             transform.fit(torch.from_numpy(positive))
     model = Estimator(network, transforms).eval()
     write(tmp_path / "out", model, network)
-    require_same(evaluate, tmp_path / "out", model, *[dict.fromkeys(inputs, positive[:batch]) for batch in (1, 5)])
+    require_same(
+        evaluate,
+        tmp_path / "out",
+        model,
+        *[dict.fromkeys(inputs, positive[:batch]) for batch in (1, 5)],
+    )
 
 
-def by_hand(transform: Mapping, value: np.ndarray, key: str, own: np.ndarray | None = None) -> np.ndarray:
+def by_hand(
+    transform: Mapping, value: np.ndarray, key: str, own: np.ndarray | None = None
+) -> np.ndarray:
     """A transform as `network.json` tells it, applied by one who has numpy alone."""
     for step in transform.get("steps", [])[:: 1 if key == "formula" else -1]:
         value = by_hand(step, value, key)
     if "steps" in transform:
         return value
     fitted = {name: np.array(numbers) for name, numbers in transform["fitted"].items()}
-    return eval(transform[key], vars(np) | transform["parameters"] | fitted | {"value": value, "own": own})
+    return eval(
+        transform[key], vars(np) | transform["parameters"] | fitted | {"value": value, "own": own}
+    )
 
 
 @pytest.mark.parametrize("name", TRANSFORMS)
@@ -313,7 +397,9 @@ def test_every_transform_can_be_applied_and_undone_by_what_is_told_of_it(name):
     document = json.loads(json.dumps(transform_document(example, [transform], TRANSFORMS)))
     there = by_hand(document, values, "formula")
     np.testing.assert_allclose(there, transform(torch.from_numpy(values)), rtol=1e-4, atol=1e-5)
-    np.testing.assert_allclose(by_hand(document, there, "inverse", values), values, rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(
+        by_hand(document, there, "inverse", values), values, rtol=1e-4, atol=1e-5
+    )
 
 
 @pytest.mark.heavy
@@ -321,7 +407,10 @@ def test_a_transform_keeps_signs_and_the_digits_of_numbers_near_zero(evaluate, t
     network = network_of({"x": (1, 4, 4)}, {"x": lambda shape: nn.Identity()})
     values = np.array([-20, -1e-3, -1e-9, -0.0, 0.0, 1e-9, 1e-3, 20], dtype=np.float32)
     question = np.broadcast_to(values[:, None, None, None], (8, 1, 4, 4))
-    for variable, expected in (("x", np.arcsinh(question / 0.01)), ("y_x", np.sinh(question) * 0.01)):
+    for variable, expected in (
+        ("x", np.arcsinh(question / 0.01)),
+        ("y_x", np.sinh(question) * 0.01),
+    ):
         model = Estimator(network, {variable: built(TRANSFORMS, TRANSFORMS["asinh"].example)})
         write(tmp_path / variable, model, network)
         for format in GRAPH_FORMATS:
@@ -334,7 +423,9 @@ def test_a_transform_keeps_signs_and_the_digits_of_numbers_near_zero(evaluate, t
 
 @shared_folder
 def several(root: Path) -> None:
-    """A workspace with runs that have networks of folds: alike, of two layouts, of convolutions; one with a caution."""
+    """A workspace with runs that have networks of folds: alike, of two layouts, of convolutions;
+    one with a caution.
+    """
     Specs(root)
     stones.write(root)
     (root / "specs" / "extensions.py").write_text(OWN_MODULES)
@@ -345,14 +436,19 @@ def several(root: Path) -> None:
     convolutions = {"module": "one_d_cnn", "parameters": {"filters": [3, 4]}}
     for name, changes in {
         "alike": {"transforms": logarithms},
-        "chosen": {"select": {"model.operations.network.parameters.units": [[2], [7]]}, "keep": "last"},
+        "chosen": {
+            "select": {"model.operations.network.parameters.units": [[2], [7]]},
+            "keep": "last",
+        },
         "convolved": {"model": put(stones.MODEL, "operations.network", convolutions)},
         "unstacked": {"model": put(stones.MODEL, "operations.network", {"module": "convolved"})},
         "cautious": stones.AS_PUBLISHED,
     }.items():
         document = {**stones.EXPERIENCE, **changes}
         path = root / "specs" / "experiences" / f"{name}.json"
-        path.write_text(json.dumps({key: value for key, value in document.items() if value is not None}))
+        path.write_text(
+            json.dumps({key: value for key, value in document.items() if value is not None})
+        )
         call("run", name, "--device", "cpu", "--workspace", root).done()
 
 
@@ -366,13 +462,17 @@ def images(count: int) -> np.ndarray:
 
 @pytest.fixture
 def exported(made_once: MadeOnce, tmp_path: Path) -> Callable[..., Path]:
-    """`exported(workspace, name, format, physical)`: a copy of a run's exported folder, which is made once."""
+    """`exported(workspace, name, format, physical)`: a copy of a run's exported folder, which is
+    made once.
+    """
 
     def copied(workspace: Path, name: str, format: str = "onnx", physical: bool = True) -> Path:
         key = f"{name}_{format}_{'physical' if physical else 'bare'}"
 
         def make(folder: Path) -> None:
-            export_network(run_of(workspace, name), ExportOptions(folder / "out", format, physical=physical))
+            export_network(
+                run_of(workspace, name), ExportOptions(folder / "out", format, physical=physical)
+            )
 
         return shutil.copytree(made_once(f"exported.{key}", make) / "out", tmp_path / key)
 
@@ -381,7 +481,9 @@ def exported(made_once: MadeOnce, tmp_path: Path) -> Callable[..., Path]:
 
 @pytest.mark.heavy
 @pytest.mark.parametrize("format", GRAPH_FORMATS)
-def test_a_run_leaves_in_units_and_estimates_what_it_estimates(finished, format, evaluate, exported):
+def test_a_run_leaves_in_units_and_estimates_what_it_estimates(
+    finished, format, evaluate, exported
+):
     run = qexp.open_run("sound_0", workspace=finished)
     folder = exported(finished, "sound_0", format)
     questions = [{"displacement": images(count)} for count in (1, 5)]
@@ -392,76 +494,109 @@ def test_a_run_leaves_in_units_and_estimates_what_it_estimates(finished, format,
 
 @pytest.mark.heavy
 @pytest.mark.parametrize("format", GRAPH_FORMATS)
-def test_a_run_leaves_bare_with_transforms_that_can_be_applied_by_hand(finished, format, evaluate, exported):
+def test_a_run_leaves_bare_with_transforms_that_can_be_applied_by_hand(
+    finished, format, evaluate, exported
+):
     run = qexp.open_run("sound_0", workspace=finished)
     folder = exported(finished, "sound_0", format, physical=False)
     about = json.loads((folder / "network.json").read_text())
     question = images(5)
     [seen] = about["inputs"]
-    [made] = evaluate(folder, {"displacement": by_hand(seen["transform"], question, "formula").astype(np.float32)})
+    [made] = evaluate(
+        folder, {"displacement": by_hand(seen["transform"], question, "formula").astype(np.float32)}
+    )
     for port in about["outputs"]:
         if port["transform"]:
             made[port["name"]] = by_hand(port["transform"], made[port["name"]], "inverse")
-    require_close({name: values[:, 0] for name, values in made.items()}, run.predict(displacement=question[:, 0]))
+    require_close(
+        {name: values[:, 0] for name, values in made.items()},
+        run.predict(displacement=question[:, 0]),
+    )
 
 
 BY_FORMAT = {
     "onnx": ["alike_0", "chosen_0", "convolved_0", "unstacked_0", "cautious_0"],
     "torchscript": ["alike_0", "unstacked_0"],
 }
-"""Both formats are written from one graph: those that differ in the structure of their graph are in both."""
+"""Both formats are written from one graph: those that differ in the structure of their graph are in
+both.
+"""
 
 
 @pytest.mark.heavy
-@pytest.mark.parametrize(("format", "name"), [(format, name) for format in GRAPH_FORMATS for name in BY_FORMAT[format]])
-def test_networks_of_folds_leave_together_with_their_mean_and_spread(several, name, format, evaluate, exported):
+@pytest.mark.parametrize(
+    ("format", "name"), [(format, name) for format in GRAPH_FORMATS for name in BY_FORMAT[format]]
+)
+def test_networks_of_folds_leave_together_with_their_mean_and_spread(
+    several, name, format, evaluate, exported
+):
     directory = run_of(several, name)
     folder = exported(several, name, format)
     about = json.loads((folder / "network.json").read_text())
     rows = np.random.default_rng(3).uniform(0.1, 0.9, (5, 3)).astype(np.float32)
     for question in (rows, rows[:1]):
         [theirs] = evaluate(folder, {"colour": question})
-        mean, spread, *_ = row_model(directory, PredictOptions("", "", device="cpu")).estimate(question)
+        mean, spread, *_ = row_model(directory, PredictOptions("", "", device="cpu")).estimate(
+            question
+        )
         require_close(theirs, {"iron": mean, "iron_spread": spread})
-    members = 1 if name in ("chosen_0", "cautious_0") else 3  # on inner parts, where there are any that choose epochs
+    # on inner parts, where there are any that choose epochs
+    members = 1 if name in ("chosen_0", "cautious_0") else 3
     assert about["networks"] == members * len(directory.all_folds())
     assert about.get("caution") == (stones.CAUTION if name == "cautious_0" else None)
 
 
 @pytest.mark.heavy
-def test_a_run_with_networks_of_folds_has_its_transforms_inside_or_does_not_leave(several, tmp_path):
+def test_a_run_with_networks_of_folds_has_its_transforms_inside_or_does_not_leave(
+    several, tmp_path
+):
     with pytest.raises(QexpError, match=r"alike_0 has 12 networks.*add physical=True"):
         export_network(run_of(several, "alike_0"), ExportOptions(tmp_path / "out"))
     assert list(tmp_path.iterdir()) == []
 
 
 OF_SPECTRA = [
-    *(("masked_0", *options) for options in (("onnx", False), ("onnx", True), ("torchscript", True))),
+    *(
+        ("masked_0", *options)
+        for options in (("onnx", False), ("onnx", True), ("torchscript", True))
+    ),
     *(("scratch_0", *options) for options in (("onnx", True), ("torchscript", False))),
 ]
 
 
 @shared_folder
 def spectra(root: Path) -> None:
-    """A workspace with a masked autoencoder, whose input is its output too, and with a network from spectra."""
+    """A workspace with a masked autoencoder, whose input is its output too, and with a network from
+    spectra.
+    """
     cores.write(root)
     patches = {"patches": "own", "layer_scale": 0.1}
-    changes = {f"model.operations.encoder.parameters.{key}": value for key, value in patches.items()}
+    changes = {
+        f"model.operations.encoder.parameters.{key}": value for key, value in patches.items()
+    }
     of_decoder = {"patches": "own", "reads": "mean", "loss_on": "all", "depth": 0}
-    decoder = {f"model.operations.decoder.parameters.{key}": value for key, value in of_decoder.items()}
+    decoder = {
+        f"model.operations.decoder.parameters.{key}": value for key, value in of_decoder.items()
+    }
     short = {**changes, "epochs": 1}
-    qexp.run("masked", name="masked_0", workspace=root, device="cpu", overrides={**short, **decoder})
+    qexp.run(
+        "masked", name="masked_0", workspace=root, device="cpu", overrides={**short, **decoder}
+    )
     qexp.run("scratch", name="scratch_0", workspace=root, device="cpu", overrides=short)
 
 
 @pytest.mark.heavy
 @pytest.mark.parametrize(("name", "format", "physical"), OF_SPECTRA)
-def test_networks_of_spectra_leave_with_what_goes_in_and_out(spectra, name, format, physical, evaluate, tmp_path):
+def test_networks_of_spectra_leave_with_what_goes_in_and_out(
+    spectra, name, format, physical, evaluate, tmp_path
+):
     run = qexp.open_run(name, workspace=spectra)
     folder = qexp.export_network(run, tmp_path / "out", format, physical=physical).folder
     about = json.loads((folder / "network.json").read_text())
     model = load_model(RunDirectory(run.path), torch.device("cpu"))
-    module = Positional(model if physical else model.network, model.network.inputs, model.network.outputs)
+    module = Positional(
+        model if physical else model.network, model.network.inputs, model.network.outputs
+    )
     question = {"spectrum": 100 * np.abs(numbers(5, cores.CHANNELS)) + 1}
     if len(about["inputs"]) > 1:
         question["mask"] = numbers(5, cores.CHANNELS // cores.PATCH_SIZE)
@@ -475,12 +610,19 @@ def test_networks_of_spectra_leave_with_what_goes_in_and_out(spectra, name, form
 
 
 @pytest.mark.heavy
-def test_a_network_that_was_trained_in_bfloat16_leaves_in_single_precision_as_it_predicts(evaluate, tmp_path):
+def test_a_network_that_was_trained_in_bfloat16_leaves_in_single_precision_as_it_predicts(
+    evaluate, tmp_path
+):
     specs = Specs(tmp_path / "place")
     specs.spoil("experience", ("precision", "bfloat16"))
     run = qexp.run("sound", device="cpu", workspace=specs.root)
-    [theirs] = evaluate(qexp.export_network(run, tmp_path / "out", physical=True).folder, {"displacement": images(3)})
-    require_close({name: one[:, 0] for name, one in theirs.items()}, run.predict(displacement=images(3)[:, 0]))
+    [theirs] = evaluate(
+        qexp.export_network(run, tmp_path / "out", physical=True).folder,
+        {"displacement": images(3)},
+    )
+    require_close(
+        {name: one[:, 0] for name, one in theirs.items()}, run.predict(displacement=images(3)[:, 0])
+    )
 
 
 @shared_folder
@@ -490,9 +632,13 @@ def ice(root: Path) -> None:
         (root / folder).mkdir(parents=True)
     domes.write(root)
     unet = {"module": "dle_unet", "parameters": {"outputs": 2, "blocks": 3, "filters": 2}}
-    (root / "specs/models/unet.json").write_text(json.dumps(put(domes.MODEL, "operations.network", unet)))
+    (root / "specs/models/unet.json").write_text(
+        json.dumps(put(domes.MODEL, "operations.network", unet))
+    )
     for name, changes in (("convolutions", []), ("unet", ["--set", "model=unet"])):
-        call("run", "domes", "--name", name, *changes, "--device", "cpu", "--workspace", root).done()
+        call(
+            "run", "domes", "--name", name, *changes, "--device", "cpu", "--workspace", root
+        ).done()
 
 
 def frames_of_ice(count: int, height: int, width: int) -> dict[str, np.ndarray]:
@@ -508,8 +654,13 @@ def frames_of_ice(count: int, height: int, width: int) -> dict[str, np.ndarray]:
 def test_a_network_of_fields_leaves_for_frames_of_all_sizes(ice, name, format, evaluate, exported):
     directory, folder = run_of(ice, name), exported(ice, name, format)
     about = json.loads((folder / "network.json").read_text())
-    assert [port["shape"] for port in about["inputs"] + about["outputs"]] == [["batch", 1, "height", "width"]] * 5
-    question = [frames_of_ice(count, *frame) for count, frame in ((1, (16, 16)), (5, (20, 24)), (2, (33, 19)))]
+    assert [port["shape"] for port in about["inputs"] + about["outputs"]] == [
+        ["batch", 1, "height", "width"]
+    ] * 5
+    question = [
+        frames_of_ice(count, *frame)
+        for count, frame in ((1, (16, 16)), (5, (20, 24)), (2, (33, 19)))
+    ]
     model = load_model(directory, torch.device("cpu"))
     for values, theirs in zip(question, evaluate(folder, *question), strict=True):
         ours = model.estimate({key: torch.from_numpy(value) for key, value in values.items()})
@@ -521,10 +672,14 @@ def test_a_network_of_fields_leaves_for_frames_of_all_sizes(ice, name, format, e
 def test_a_bare_network_of_fields_is_called_as_dle_calls_its_own(ice, name, evaluate, tmp_path):
     directory = run_of(ice, name)
     folder = qexp.export_network(name, tmp_path / "out", workspace=ice).folder
-    before, after = (as_dle_reads((folder / file).read_text()) for file in ("fieldin.dat", "fieldout.dat"))
+    before, after = (
+        as_dle_reads((folder / file).read_text()) for file in ("fieldin.dat", "fieldout.dat")
+    )
     assert (list(before), list(after)) == (domes.FIELDS, ["ubar", "vbar"])
     question = frames_of_ice(2, 21, 30)
-    [made] = evaluate(folder, {key: (value / before[key]).astype(np.float32) for key, value in question.items()})
+    [made] = evaluate(
+        folder, {key: (value / before[key]).astype(np.float32) for key, value in question.items()}
+    )
     theirs = {key: value * after[key] for key, value in made.items()}
     tensors = {key: torch.from_numpy(value) for key, value in question.items()}
     require_close(theirs, arrays(load_model(directory, torch.device("cpu")).estimate(tensors)))
@@ -534,33 +689,54 @@ def test_a_bare_network_of_fields_is_called_as_dle_calls_its_own(ice, name, eval
 
 
 @pytest.mark.heavy
-def test_the_document_tells_what_goes_in_and_out_and_where_it_comes_from(finished, several, exported, tmp_path):
+def test_the_document_tells_what_goes_in_and_out_and_where_it_comes_from(
+    finished, several, exported, tmp_path
+):
     about = export_network(run_of(finished, "sound_1"), ExportOptions(tmp_path / "sound")).about
     record = run_of(finished, "sound_1").record()
     assert about == json.loads((tmp_path / "sound" / "network.json").read_text())
     assert (about["run"], about["seed"], about["digest"]) == ("sound_1", 1, record.digest)
-    assert (about["qexp"], about["transforms_inside"], about["networks"]) == (qexp.__version__, False, 1)
+    assert (about["qexp"], about["transforms_inside"], about["networks"]) == (
+        qexp.__version__,
+        False,
+        1,
+    )
     assert about["trained_on"]["document"]["varyings"] == SOUND["dataset"]["varyings"]
     [image] = about["inputs"]
-    assert (image["name"], image["shape"], image["unit"]) == ("displacement", ["batch", 1, 16, 16], "m")
+    assert (image["name"], image["shape"], image["unit"]) == (
+        "displacement",
+        ["batch", 1, 16, 16],
+        "m",
+    )
     assert "line of sight" in image["description"]
     assert image["transform"]["parameters"] == {"scale": 0.01}
     depth, volume = ([port[key] for key in ("name", "unit", "shape")] for port in about["outputs"])
-    assert (depth, volume) == (["depth", "km", ["batch", 1]], ["delta_volume", "10⁶ m³", ["batch", 1]])
+    assert (depth, volume) == (
+        ["depth", "km", ["batch", 1]],
+        ["delta_volume", "10⁶ m³", ["batch", 1]],
+    )
     assert about["outputs"][1]["transform"] is None
     kept = onnx.load(tmp_path / "sound" / "model.onnx")
-    assert {one.key: one.value for one in kept.metadata_props} == {"run": "sound_1", "digest": record.digest}
+    assert {one.key: one.value for one in kept.metadata_props} == {
+        "run": "sound_1",
+        "digest": record.digest,
+    }
     assert "in m, transformed by `asinh`" in kept.graph.input[0].doc_string
     text = (exported(several, "alike_0") / "network.json").read_text()
     about = json.loads(text)
     assert about["inputs"][0]["columns"] == list(stones.COLUMNS)
-    assert [one["statistic"] for one in about["outputs"]] == ["ensemble mean", "ensemble standard deviation"]
+    assert [one["statistic"] for one in about["outputs"]] == [
+        "ensemble mean",
+        "ensemble standard deviation",
+    ]
     assert str(several) not in text
 
 
 @pytest.mark.heavy
 @pytest.mark.parametrize("format", GRAPH_FORMATS)
-def test_the_readme_tells_how_to_load_and_call_it_and_no_file_where_it_was_written(finished, several, format, exported):
+def test_the_readme_tells_how_to_load_and_call_it_and_no_file_where_it_was_written(
+    finished, several, format, exported
+):
     for workspace, name in ((finished, "sound_0"), (several, "cautious_0")):
         folder = exported(workspace, name, format, physical=name == "cautious_0")
         text = (folder / "README.md").read_text()
@@ -585,13 +761,20 @@ def test_a_network_of_fields_has_their_names_and_scales_as_dle_reads_them():
     inputs = {"thk": (1, 8, 8), "slopsurfx": (1, 8, 8)}
     cnn = operation("dle_cnn", outputs=2, layers=1, filters=2)
     network = initialised(inputs, ["ubar", "vbar"], {"join": operation("concatenate"), "cnn": cnn})
-    model = Estimator(network, {"thk": Scale(500.0), "slopsurfx": Scale(0.2), "ubar": Scale(3000.0)})
+    model = Estimator(
+        network, {"thk": Scale(500.0), "slopsurfx": Scale(0.2), "ubar": Scale(3000.0)}
+    )
     document = dle_fields(model, physical=False)
     assert document["fieldin.dat"] == "thk 500.000000 \nslopsurfx 0.200000 \n"
     assert as_dle_reads(document["fieldout.dat"]) == {"ubar": 3000.0, "vbar": 1.0}
-    assert as_dle_reads(dle_fields(model, physical=True)["fieldin.dat"]) == {"thk": 1.0, "slopsurfx": 1.0}
+    assert as_dle_reads(dle_fields(model, physical=True)["fieldin.dat"]) == {
+        "thk": 1.0,
+        "slopsurfx": 1.0,
+    }
     assert dle_fields(Estimator(network, {"thk": Standardize()}), physical=False) == {}
-    assert dle_fields(Estimator(network, {"thk": Scale(1e-8)}), physical=False) == {}, "six digits cannot say it"
+    assert dle_fields(Estimator(network, {"thk": Scale(1e-8)}), physical=False) == {}, (
+        "six digits cannot say it"
+    )
     of_rows = network_of({"x": (3,)}, {"x": lambda shape: nn.Linear(3, 1)})
     assert dle_fields(Estimator(of_rows, {}), physical=False) == {}
 
@@ -605,7 +788,9 @@ def test_a_network_that_goes_by_the_size_of_its_frame_leaves_for_its_own_frame_a
         def forward(self, x: torch.Tensor) -> torch.Tensor:
             return x * 2 if x.shape[-1] > 18 else x
 
-    flat = Positional(network_of({"x": (1, 16, 16)}, {"x": lambda shape: OtherwiseWhenWide()}), ["x"], ["y_x"])
+    flat = Positional(
+        network_of({"x": (1, 16, 16)}, {"x": lambda shape: OtherwiseWhenWide()}), ["x"], ["y_x"]
+    )
     with pytest.raises(GraphError):
         capture(flat, [(1, 16, 16)], free_frame=True)
     assert capture(flat, [(1, 16, 16)], free_frame=False).inputs == [("batch", 1, 16, 16)]

@@ -4,7 +4,13 @@ import numpy as np
 import xarray
 
 from qexp.base.quantities import QUANTITIES
-from qexp.deformation.maps import Maps, draw_semivariograms, draw_tracks, inversion_maps, residual_maps
+from qexp.deformation.maps import (
+    Maps,
+    draw_semivariograms,
+    draw_tracks,
+    inversion_maps,
+    residual_maps,
+)
 from qexp.figures.curves import OF_WHAT, fold_curves, learning_bands, learning_curves
 from qexp.figures.distributions import Drawn, Histogram, corner, histograms, values_by_group
 from qexp.figures.fields import Extent, Moment, draw_moments
@@ -64,7 +70,15 @@ def rows(number=55, seed=0):
 
 COVERED = [
     Coverage(
-        output="tio2", interval=0.9, promised=0.9, of=of, name=name, n=n, covered=covered, range=ends, mean_width=width
+        output="tio2",
+        interval=0.9,
+        promised=0.9,
+        of=of,
+        name=name,
+        n=n,
+        covered=covered,
+        range=ends,
+        mean_width=width,
     )
     for of, name, n, covered, ends, width in (
         ("overall", "", 55, 51, (0.82, 0.98), 4.3),
@@ -79,14 +93,23 @@ def lines(epochs, seed=0, outputs=("depth", "delta_volume")):
     random, best = drawn_at_random(seed), int(0.75 * epochs)
     for epoch in range(1, epochs + 1):
         loss = (1 + 0.2 * seed) * (np.exp(-epoch / 12) + 0.08 * random.uniform(0.6, 1.4))
-        errors = {name: {"mae": scale * loss} for name, scale in zip(outputs, (0.4, 2.0, 1.0), strict=False)}
+        errors = {
+            name: {"mae": scale * loss}
+            for name, scale in zip(outputs, (0.4, 2.0, 1.0), strict=False)
+        }
         validation = {"loss": 1.3 * loss, "losses": {}, **errors}
-        yield {"epoch": epoch, "train": {"loss": loss}, "validation": validation, "best": epoch == best}
+        yield {
+            "epoch": epoch,
+            "train": {"loss": loss},
+            "validation": validation,
+            "best": epoch == best,
+        }
 
 
 def fold(epochs, seed):
     return [
-        {**line, "validation": {"loss": line["validation"]["loss"]}} for line in lines(epochs, seed % 5, outputs=())
+        {**line, "validation": {"loss": line["validation"]["loss"]}}
+        for line in lines(epochs, seed % 5, outputs=())
     ]
 
 
@@ -101,8 +124,15 @@ def seeds(outputs=("depth", "delta_volume")):
     random = drawn_at_random(1)
     return {
         output: {
-            name: OfSeeds(list(values := random.uniform(0.8, 1.2, 5) * mean), values.mean(), (0.9 * mean, 1.1 * mean))
-            for name, mean in (("mogi_quick", scale), ("mogi_quick, learning_rate=3e-3", 1.3 * scale))
+            name: OfSeeds(
+                list(values := random.uniform(0.8, 1.2, 5) * mean),
+                values.mean(),
+                (0.9 * mean, 1.1 * mean),
+            )
+            for name, mean in (
+                ("mogi_quick", scale),
+                ("mogi_quick, learning_rate=3e-3", 1.3 * scale),
+            )
         }
         for output, scale in zip(outputs, (0.1, 0.6), strict=True)
     }
@@ -111,20 +141,33 @@ def seeds(outputs=("depth", "delta_volume")):
 def study(panels=1):
     random = drawn_at_random(2)
     lines = {
-        name: Line({
-            str(value): OfSeeds(list(random.uniform(0.9, 1.1, 3) * mean / value**0.3), mean / value**0.3,
-                                (0.8 * mean / value**0.3, 1.2 * mean / value**0.3))
-            for value in (30, 100, 300, 1000)
-        })
+        name: Line(
+            {
+                str(value): OfSeeds(
+                    list(random.uniform(0.9, 1.1, 3) * mean / value**0.3),
+                    mean / value**0.3,
+                    (0.8 * mean / value**0.3, 1.2 * mean / value**0.3),
+                )
+                for value in (30, 100, 300, 1000)
+            }
+        )
         for name, mean in (("scratch", 0.9), ("pretrained", 0.6))
-    }  # fmt: skip
-    return {f"depth, test: panel {panel}": lines for panel in range(panels)} if panels > 1 else {"": lines}
+    }
+    return (
+        {f"depth, test: panel {panel}": lines for panel in range(panels)}
+        if panels > 1
+        else {"": lines}
+    )
 
 
 def raster():
-    x, y = (np.ravel(plane) for plane in np.meshgrid(np.linspace(20, 40, 60), np.linspace(-5, 5, 30)))
+    x, y = (
+        np.ravel(plane) for plane in np.meshgrid(np.linspace(20, 40, 60), np.linspace(-5, 5, 30))
+    )
     filled = CellMeans(len(layers(["tio2"])))
-    filled.add(x, y, np.stack([5 + 3 * np.sin(x / 3) * np.cos(y), 0.5 + 0.1 * np.cos(x), x > 36], axis=1))
+    filled.add(
+        x, y, np.stack([5 + 3 * np.sin(x / 3) * np.cos(y), 0.5 + 0.1 * np.cos(x), x > 36], axis=1)
+    )
     return filled
 
 
@@ -134,7 +177,10 @@ def raster():
 def fields(shift=0.0):
     y, x = np.mgrid[0:40, 0:60]
     u = np.where((x - 30) ** 2 + 2 * (y - 20) ** 2 < 700, 200 * np.sin(x / 15 + shift), np.nan)
-    return {"u": u.astype(np.float32), "v": np.where(np.isfinite(u), 80 + y, np.nan).astype(np.float32)}
+    return {
+        "u": u.astype(np.float32),
+        "v": np.where(np.isfinite(u), 80 + y, np.nan).astype(np.float32),
+    }
 
 
 def moment():
@@ -145,7 +191,11 @@ def moment():
 
 def thickness():
     outputs = {
-        name: {"mae": scale * np.array([3, 5, 8.0]), "rmse": scale * np.array([5, 8, 12.0]), "bias": [-1.0, 0, 2]}
+        name: {
+            "mae": scale * np.array([3, 5, 8.0]),
+            "rmse": scale * np.array([5, 8, 12.0]),
+            "bias": [-1.0, 0, 2],
+        }
         for name, scale in (("u", 1), ("v", 0.6), ("w", 0.1))
     }
     names, units = ["below 50 m", "50 to 150 m", "above 150 m"], dict.fromkeys(outputs, "m year-1")
@@ -153,7 +203,14 @@ def thickness():
 
 
 def field_samples():
-    names = {**VOLUME, "u": "m year-1", "v": "m year-1", "thickness": "m", "slope": "°", "surface": "m"}
+    names = {
+        **VOLUME,
+        "u": "m year-1",
+        "v": "m year-1",
+        "thickness": "m",
+        "slope": "°",
+        "surface": "m",
+    }
     kept = list(names)[2:]
     samples = [
         FieldSample(
@@ -175,28 +232,45 @@ def of_cores(count=5, number=12, seed=0):
     cores = [f"core_{core:03d}" for core in range(count) for _ in range(number)]
     depths = np.tile(10.0 * np.arange(number), count)
     return Estimates(
-        "toc", "wt%", cores, depths, measured * np.exp(0.3 * random.normal(size=len(cores))), measured, "mm"
+        "toc",
+        "wt%",
+        cores,
+        depths,
+        measured * np.exp(0.3 * random.normal(size=len(cores))),
+        measured,
+        "mm",
     )
 
 
 def spectrum(seed=0, channels=2048, title="core_001_0002.csv, core_001, 25 mm"):
     random = drawn_at_random(seed)
-    expected = 300 * np.exp(-(((np.arange(channels) - 320) / 9) ** 2)) + 40 * np.exp(-np.arange(channels) / 400)
+    expected = 300 * np.exp(-(((np.arange(channels) - 320) / 9) ** 2)) + 40 * np.exp(
+        -np.arange(channels) / 400
+    )
     hidden = np.repeat(random.uniform(size=channels // 16) < 0.75, 16)
     return title, random.poisson(expected).astype(np.float32), expected, hidden
 
 
 def of_channels(seed=0):
     random = drawn_at_random(seed)
-    return {name: np.exp(random.normal(size=2048)) for name in ("network", "mean training spectrum", "noise")}
+    return {
+        name: np.exp(random.normal(size=2048))
+        for name in ("network", "mean training spectrum", "noise")
+    }
 
 
 def of_saliency(seed=0, scale=1.0):
     random = drawn_at_random(seed)
     _, _, counts, _ = spectrum(seed)
     mean = np.sin(np.arange(2048) / 60) * counts / counts.max() + random.normal(0, 0.02, 2048)
-    of_channels = {"toc_saliency": scale * mean, "toc_saliency_magnitude": np.abs(mean) + 0.05, "counts": counts}
-    variables = {name: ("channel", values, {"units": "wt%"}) for name, values in of_channels.items()}
+    of_channels = {
+        "toc_saliency": scale * mean,
+        "toc_saliency_magnitude": np.abs(mean) + 0.05,
+        "counts": counts,
+    }
+    variables = {
+        name: ("channel", values, {"units": "wt%"}) for name, values in of_channels.items()
+    }
     return xarray.Dataset(variables, {"energy": ("channel", WHERE)}, {"spectra": 256})
 
 
@@ -213,7 +287,10 @@ def image_samples(images=("displacement",), count=4):
     return [
         ImageSample(
             [f"depth {1.2 + 0.4 * number:.2f} km", f"volume change {2 + number} × 10⁶ m³"],
-            {name: (1 - 2 * place) * uplift(2 + number, 2 + number) for place, name in enumerate(images)},
+            {
+                name: (1 - 2 * place) * uplift(2 + number, 2 + number)
+                for place, name in enumerate(images)
+            },
             dict.fromkeys(images, extent),
         )
         for number in range(count)
@@ -226,7 +303,10 @@ def predictions(posterior):
         truth = np.exp(random.uniform(np.log(low), np.log(high), 200))
         estimate = truth * np.exp(0.08 * random.normal(size=200))
         attributes = {"units": VOLUME[name]}
-        table |= {name: ("sample", truth, attributes), f"{name}_estimate": ("sample", estimate, attributes)}
+        table |= {
+            name: ("sample", truth, attributes),
+            f"{name}_estimate": ("sample", estimate, attributes),
+        }
         if posterior:
             ends = np.stack([0.8 * estimate, estimate, 1.2 * estimate], axis=1)
             table[f"{name}_quantile"] = (("sample", "quantile"), ends, attributes)
@@ -241,7 +321,12 @@ def calibration(draw, wrong=False):
     quantiles = truth[:, :, None] * np.linspace(0.8, 1.2, QUANTILES)
     located = TruthPositions(truth, positions, quantiles, positions[:, 0], positions[:, 1])
     prior = Prior(
-        names, [of_training(*of, 1.0) for of in zip(names, (uniform(1, 4), log_uniform(1, 100)), strict=True)], {}
+        names,
+        [
+            of_training(*of, 1.0)
+            for of in zip(names, (uniform(1, 4), log_uniform(1, 100)), strict=True)
+        ],
+        {},
     )
     numbers = number_table(Statistics(names, located, prior), QUANTITIES, {})
     return draw("mogi_posterior_0: 4,000 observations", names, numbers)
@@ -251,10 +336,14 @@ def matrix(kinds, names=("depth", "delta_volume"), axes=2):
     centres = np.linspace(1.05, 3.95, 30), np.linspace(0.55, 9.45, 30)
     depth, volume = np.meshgrid(*centres, indexing="ij")
     shapes = {
-        "estimate": depth, "error": 0.1 * (depth - 2.5) * np.sin(volume), "refined_error": 0.05 * np.cos(depth),
-        "relative_error": 4 * (depth - 2.5) * np.sin(volume), "standard_deviation": 0.02 * depth**2,
-        "bound": 0.015 * depth**2, "over_bound": np.exp(0.3 * np.sin(volume) + 0.2),
-    }  # fmt: skip
+        "estimate": depth,
+        "error": 0.1 * (depth - 2.5) * np.sin(volume),
+        "refined_error": 0.05 * np.cos(depth),
+        "relative_error": 4 * (depth - 2.5) * np.sin(volume),
+        "standard_deviation": 0.02 * depth**2,
+        "bound": 0.015 * depth**2,
+        "over_bound": np.exp(0.3 * np.sin(volume) + 0.2),
+    }
     planes = {kind: shapes[kind] if axes == 2 else shapes[kind][:, 15] for kind in kinds}
     ends = ((1.0, 4.0), (0.5, 9.5))
     cells = [(name, *of) for name, *of in zip(VOLUME, centres, ends, strict=True)][:axes]
@@ -270,7 +359,7 @@ def tables(axes=2):
     found = {}
     for number in range(2):
         error = 0.3 * np.sin(depths + number)[:, None] * np.cos(volumes / 3)
-        names, plane = (("depth", "delta_volume")[:axes], error if axes == 2 else error[:, 5])
+        names, plane = ("depth", "delta_volume")[:axes], error if axes == 2 else error[:, 5]
         variables = {
             f"{output}_{kind}": (names, values, {"units": unit})
             for output in ("depth", "delta_volume", "x")
@@ -298,12 +387,16 @@ SIDE = 24
 
 
 def positions():
-    across, up = np.meshgrid(np.linspace(423_000, 438_000, SIDE), np.linspace(4_512_000, 4_525_000, SIDE))
+    across, up = np.meshgrid(
+        np.linspace(423_000, 438_000, SIDE), np.linspace(4_512_000, 4_525_000, SIDE)
+    )
     return across.ravel(), up.ravel()
 
 
 def displacement(x, y, towards=1.0):
-    return towards * uplift_at(x - 430_600, y - 4_519_000) + 0.004 * np.sin(x / 900) * np.cos(y / 700)
+    return towards * uplift_at(x - 430_600, y - 4_519_000) + 0.004 * np.sin(x / 900) * np.cos(
+        y / 700
+    )
 
 
 def uplift_at(x, y, depth=3_000.0):
@@ -317,7 +410,9 @@ def track(name, east):
     x, y = positions()
     direction = np.tile([east, 0.1, 0.75], (len(x), 1))
     observed = np.hypot(x - 425_000, y - 4_523_000) > 1_500
-    return Track(name, "radar", x, y, displacement(x, y), np.full(len(x), 0.005), direction, observed)
+    return Track(
+        name, "radar", x, y, displacement(x, y), np.full(len(x), 0.005), direction, observed
+    )
 
 
 def stations():
@@ -325,7 +420,9 @@ def stations():
     direction = np.tile(np.eye(3), (3, 1))
     moved = np.array([-0.07, -0.05, 0.1, 0.0, 0.11, 0.12, 0.08, -0.04, 0.09])
     names = np.repeat(["RITE", "ACAE", "STRZ"], 3)
-    return Track("gnss", "gnss", x, y, moved, np.full(9, 0.003), direction, np.ones(9, bool), station=names)
+    return Track(
+        "gnss", "gnss", x, y, moved, np.full(9, 0.003), direction, np.ones(9, bool), station=names
+    )
 
 
 def observation():
@@ -348,7 +445,9 @@ def noise(name, sill, nugget, reach):
         for type, factor in (("exponential", 1.0), ("gaussian", 1.3))
     }
     value = nugget + sill * (1 - np.exp(-distance / reach)) * (1 + 0.08 * np.sin(distance / 500))
-    return NoiseEstimate(Semivariogram(distance, value, np.full(20, 1000), 10_000.0), fits, "all points", 800)
+    return NoiseEstimate(
+        Semivariogram(distance, value, np.full(20, 1000), 10_000.0), fits, "all points", 800
+    )
 
 
 def draws():
@@ -364,7 +463,9 @@ def grouped(random=None):
     random = random or drawn_at_random(6)
     groups = [f"Apollo {11 + row % 6}" for row in range(80)]
     parts = ["train" if group < "Apollo 15" else "test" for group in groups]
-    return values_by_group(groups, parts, ["train", "test"], random.normal(5, 2, 80), "tio2", "wt%", "lunar")
+    return values_by_group(
+        groups, parts, ["train", "test"], random.normal(5, 2, 80), "tio2", "wt%", "lunar"
+    )
 
 
 def varied():
@@ -383,7 +484,9 @@ def varied():
 def columns():
     random = drawn_at_random(8)
     names = [f"{wavelength}nm" for wavelength in range(400, 760, 20)]
-    every = 0.2 + 0.1 * np.sin(np.arange(len(names)) / 3) + 0.02 * random.normal(size=(60, len(names)))
+    every = (
+        0.2 + 0.1 * np.sin(np.arange(len(names)) / 3) + 0.02 * random.normal(size=(60, len(names)))
+    )
     samples = [(f"Apollo {11 + row}, station {row}", every[row]) for row in range(6)]
     return sample_rows(samples, names, "reflectance", "", every, "lunar, train")
 
@@ -403,7 +506,12 @@ def searched(number=30):
     errors = 0.02 * (1 + chosen) * (1 + np.abs(np.log10(rates) + 3)) * (1 + decay)
     keys = [
         Varied("learning_rate", rates, [], log=True, importance=0.7),
-        Varied("model.operations.head.parameters.sizes", [sizes[one] for one in chosen], sizes, log=False),
+        Varied(
+            "model.operations.head.parameters.sizes",
+            [sizes[one] for one in chosen],
+            sizes,
+            log=False,
+        ),
         Varied("weight_decay", decay, [], log=False, importance=0.1),
     ]
     return errors, errors > 0.15, keys
@@ -411,7 +519,9 @@ def searched(number=30):
 
 def of_search():
     errors, pruned, keys = searched()
-    return search_panels("validation: depth r2", 1 - errors, pruned, keys, highest=True, title="30 trials")
+    return search_panels(
+        "validation: depth r2", 1 - errors, pruned, keys, highest=True, title="30 trials"
+    )
 
 
 def of_trade_off():
@@ -423,21 +533,35 @@ def of_trade_off():
 
 DRAWINGS = {
     "learning_curve": lambda: learning_curves({"mogi_quick_0": list(lines(30))}, VOLUME, NOTE),
-    "learning_curves": lambda: learning_curves({f"quick_{seed}": list(lines(30, seed)) for seed in (0, 1)}, VOLUME),
+    "learning_curves": lambda: learning_curves(
+        {f"quick_{seed}": list(lines(30, seed)) for seed in (0, 1)}, VOLUME
+    ),
     "learning_bands": lambda: learning_bands(many_lines(OUTPUTS), OF_WHAT, {**VOLUME, "x": "km"}),
-    "fold_curves": lambda: fold_curves([fold(40, seed) for seed in range(9)], [25 + seed for seed in range(9)], NOTE),
+    "fold_curves": lambda: fold_curves(
+        [fold(40, seed) for seed in range(9)], [25 + seed for seed in range(9)], NOTE
+    ),
     "test_errors": lambda: errors_of_seeds(seeds(), VOLUME),
-    "values_in_rows": lambda: values_in_rows(seeds()["depth"], "mean absolute error (km)", "mogi_quick"),
+    "values_in_rows": lambda: values_in_rows(
+        seeds()["depth"], "mean absolute error (km)", "mogi_quick"
+    ),
     "search": of_search,
     "search_of_several": of_trade_off,
-    "study": lambda: study_panels(study(), "n_train", ["30", "100", "300", "1000"], "test depth: mae (km)"),
-    "study_of_four": lambda: study_panels(study(4), "n_train", ["30", "100", "300", "1000"], "depth: mae (km)"),
-    "held_out": lambda: estimates_against_measured({"tio2": rows(), "feo": rows(seed=1)}, "10 networks", NOTE),
+    "study": lambda: study_panels(
+        study(), "n_train", ["30", "100", "300", "1000"], "test depth: mae (km)"
+    ),
+    "study_of_four": lambda: study_panels(
+        study(4), "n_train", ["30", "100", "300", "1000"], "depth: mae (km)"
+    ),
+    "held_out": lambda: estimates_against_measured(
+        {"tio2": rows(), "feo": rows(seed=1)}, "10 networks", NOTE
+    ),
     "residuals": lambda: residuals_by_group({"tio2": rows(), "feo": rows(seed=1)}, NOTE),
     "coverage": lambda: coverage_by_group(COVERED, "wt%", "tio2", NOTE),
     "row_samples": columns,
     "values_by_group": grouped,
-    "map_of_rows": lambda: draw_map(raster(), ("longitude", "latitude"), {"tio2": "wt%"}, "lunar_tio2"),
+    "map_of_rows": lambda: draw_map(
+        raster(), ("longitude", "latitude"), {"tio2": "wt%"}, "lunar_tio2"
+    ),
     "histograms": lambda: histograms(varied(), "mogi, train", "samples"),
     "frame": moment,
     "errors_by_thickness": thickness,
@@ -452,20 +576,31 @@ DRAWINGS = {
     ),
     "image_samples": lambda: sample_images(image_samples(), {"displacement": "m"}, "mogi, train"),
     "samples_of_views": lambda: sample_images(
-        image_samples(("displacement", "displacement_1"), 2), dict.fromkeys(("displacement", "displacement_1"), "m"),
-        "two views, train", ("ascending", "descending"),
+        image_samples(("displacement", "displacement_1"), 2),
+        dict.fromkeys(("displacement", "displacement_1"), "m"),
+        "two views, train",
+        ("ascending", "descending"),
     ),
     "image_grid": lambda: image_grid(
         np.array([[uplift(depth, volume, 24) for volume in (1, 4, 9)] for depth in (1, 2, 3, 4)]),
-        [Side("depth", np.array([1.0, 2, 3, 4]), "km"), Side("delta_volume", np.array([1.0, 4, 9]), "10⁶ m³")],
-        (-10, 10, -10, 10), "displacement (m)", "mogi",
+        [
+            Side("depth", np.array([1.0, 2, 3, 4]), "km"),
+            Side("delta_volume", np.array([1.0, 4, 9]), "10⁶ m³"),
+        ],
+        (-10, 10, -10, 10),
+        "displacement (m)",
+        "mogi",
     ),
     "test_estimates": lambda: of_estimates(predictions(False), {}, "mogi_quick_0: test part"),
-    "test_posteriors": lambda: of_estimates(predictions(True), {"depth": 0.05}, "mogi_posterior_0: test part"),
+    "test_posteriors": lambda: of_estimates(
+        predictions(True), {"depth": 0.05}, "mogi_posterior_0: test part"
+    ),
     "calibration_ranks": lambda: calibration(ranks),
     "calibration_coverage": lambda: calibration(coverage, wrong=True),
     "calibration_local": lambda: calibration(local, wrong=True),
-    "matrix": lambda: matrix(("estimate", "error", "relative_error"), ("depth", "delta_volume", "x")),
+    "matrix": lambda: matrix(
+        ("estimate", "error", "relative_error"), ("depth", "delta_volume", "x")
+    ),
     "matrix_of_posteriors": lambda: matrix(
         ("estimate", "error", "relative_error", "standard_deviation", "bound", "over_bound")
     ),
@@ -473,17 +608,30 @@ DRAWINGS = {
     "matrices": lambda: side_by_side(tables(), "mogi_test", (), RECORDS),
     "matrices_of_one_axis": lambda: side_by_side(tables(1), "mogi_test"),
     "tracks": lambda: draw_tracks(observation(), "unrest.nc"),
-    "inversion": lambda: inversion_maps(explained(), [(430.6, 4519.0)], "mogi · depth 3.01 ± 0.05 km", "offset"),
-    "residual_maps": lambda: residual_maps([("mogi", explained()), ("sill", explained(0.8))], "Residuals"),
+    "inversion": lambda: inversion_maps(
+        explained(), [(430.6, 4519.0)], "mogi · depth 3.01 ± 0.05 km", "offset"
+    ),
+    "residual_maps": lambda: residual_maps(
+        [("mogi", explained()), ("sill", explained(0.8))], "Residuals"
+    ),
     "semivariograms": lambda: draw_semivariograms(
-        {"ascending": noise("ascending", 2e-5, 2e-6, 2_500), "descending": noise("descending", 8e-6, 1.2e-5, 4_000)},
+        {
+            "ascending": noise("ascending", 2e-5, 2e-6, 2_500),
+            "descending": noise("descending", 8e-6, 1.2e-5, 4_000),
+        },
         "unrest: semivariograms without the signal",
     ),
     "posterior": lambda: corner(draws(), "Posterior of mogi: 3,000 draws"),
-}  # fmt: skip
+}
 """Kind of figure → what draws it."""
 
-SPHEROID = {"x": "km", "depth": "km", "semi_major_axis": "km", "strike": "°", "pressure_over_mu": ""}
+SPHEROID = {
+    "x": "km",
+    "depth": "km",
+    "semi_major_axis": "km",
+    "strike": "°",
+    "pressure_over_mu": "",
+}
 
 
 def of_spheroid():
@@ -496,21 +644,31 @@ def of_spheroid():
 
 
 def stations_alone():
-    (*_, of_stations) = explained()
-    return inversion_maps([of_stations], [(430.6, 4519.0)], "mogi · depth 3.01 ± 0.05 km · " * 4, "")
+    *_, of_stations = explained()
+    return inversion_maps(
+        [of_stations], [(430.6, 4519.0)], "mogi · depth 3.01 ± 0.05 km · " * 4, ""
+    )
 
 
 DIFFICULT = {
     "outputs with long names": of_spheroid,
-    "long names after one epoch": lambda: learning_curves({"one_0": list(lines(1, 0, list(SPHEROID)))}, SPHEROID),
+    "long names after one epoch": lambda: learning_curves(
+        {"one_0": list(lines(1, 0, list(SPHEROID)))}, SPHEROID
+    ),
     "long titles of spectra": lambda: sample_spectra(
-        [(f"core_{n:03d}, depth {900 + n} mm, organic carbon 0.365 wt%", spectrum(n)[1]) for n in range(5)],
-        WHERE, "xrf, train",
+        [
+            (f"core_{n:03d}, depth {900 + n} mm, organic carbon 0.365 wt%", spectrum(n)[1])
+            for n in range(5)
+        ],
+        WHERE,
+        "xrf, train",
     ),
     "contributions of few digits": lambda: saliency(of_saliency(scale=0.01), "toc", ""),
     "many groups of seeds": lambda: learning_bands(
-        {f"learning_rate 0.00{n}, batch_size {n}": [list(lines(9, n))] for n in range(8)}, OF_WHAT, VOLUME
+        {f"learning_rate 0.00{n}, batch_size {n}": [list(lines(9, n))] for n in range(8)},
+        OF_WHAT,
+        VOLUME,
     ),
     "stations alone": stations_alone,
-}  # fmt: skip
+}
 """What is hard to lay out → what draws it."""

@@ -1,4 +1,5 @@
-"""Every kind of figure looks as it did: beside a stored picture, and by its texts, on a screen and in print.
+"""Every kind of figure looks as it did: beside a stored picture, and by its texts, on a screen and
+in print.
 
 `make pictures` stores them anew; look at each before you commit it.
 """
@@ -18,7 +19,17 @@ from scipy.ndimage import uniform_filter
 
 from _generate.pictures import pixels_that_differ
 from qexp.errors import QexpError
-from qexp.figures.canvas import COLOURS, PRINT, WIDTHS, add_title, fit_numbers, panels, save, use_style, wrap
+from qexp.figures.canvas import (
+    COLOURS,
+    PRINT,
+    WIDTHS,
+    add_title,
+    fit_numbers,
+    panels,
+    save,
+    use_style,
+    wrap,
+)
 from qexp.figures.seeds import Line, OfSeeds, errors_of_seeds, study_panels
 from qexp.kinds.rows.figures import sample_rows
 from tests.figures.drawings import DIFFICULT, DRAWINGS
@@ -32,8 +43,9 @@ LONGEST_TITLE = 70
 """Characters."""
 
 MOST, NEARBY, WINDOW = 1.2e-3, 0.25, 12
-"""The largest share of pixels that differ, in the picture and in any window of so many pixels: one word that is gone is
-little of a picture, but much of the window around it."""
+"""The largest share of pixels that differ, in the picture and in any window of so many pixels: one
+word that is gone is little of a picture, but much of the window around it.
+"""
 
 
 def drawn(name, width):
@@ -68,18 +80,28 @@ def written(figure):
             hidden |= {label for tick in beyond for label in (tick.label1, tick.label2)}
             hidden |= set() if axes.axison else set(axis.findobj(Text))
     return [
-        text for text in figure.findobj(Text) if text.get_visible() and text.get_text().strip() and text not in hidden
+        text
+        for text in figure.findobj(Text)
+        if text.get_visible() and text.get_text().strip() and text not in hidden
     ]
 
 
 def faults(figure, name):
-    """Texts that are cut off, that cover another, or that are smaller than seven points on a page; long titles."""
+    """Texts that are cut off, that cover another, or that are smaller than seven points on a page;
+    long titles.
+    """
     reduced = min(WIDTHS["double"] / figure.get_figwidth(), 1.0)
     texts = written(figure)
-    boxes = [(text.get_text(), text.get_window_extent(), text.get_rotation() % 90) for text in texts]
+    boxes = [
+        (text.get_text(), text.get_window_extent(), text.get_rotation() % 90) for text in texts
+    ]
     assert len(boxes) > 5
     for text in figure.texts:
-        if name in DRAWINGS and text.get_verticalalignment() == "top" and len(text.get_text()) > LONGEST_TITLE:
+        if (
+            name in DRAWINGS
+            and text.get_verticalalignment() == "top"
+            and len(text.get_text()) > LONGEST_TITLE
+        ):
             yield f"{text.get_text()} is a sentence, which belongs into a caption"
     for text in texts:
         if text.get_fontsize() * reduced < 6.99:
@@ -89,7 +111,11 @@ def faults(figure, name):
             yield f"{text} is cut off"
     for (text, box, turned), (other, another, turned_too) in itertools.combinations(boxes, 2):
         across = min(box.x1, another.x1) - max(box.x0, another.x0)
-        if across > 0.5 and min(box.y1, another.y1) - max(box.y0, another.y0) > 0.5 and not (turned or turned_too):
+        if (
+            across > 0.5
+            and min(box.y1, another.y1) - max(box.y0, another.y0) > 0.5
+            and not (turned or turned_too)
+        ):
             yield f"{text} covers {other}"
 
 
@@ -104,9 +130,9 @@ def check(name, width):
     assert width is None or fits(figure, width)
     path, picture = PICTURES / f"{name}{'_' + width if width else ''}.png", pixels(figure)
     if os.environ.get("QEXP_PICTURES") == "write":
-        picture.quantize(COLOURS_STORED, Image.Quantize.MAXCOVERAGE, 2, dither=Image.Dither.NONE).save(
-            path, optimize=True
-        )
+        picture.quantize(
+            COLOURS_STORED, Image.Quantize.MAXCOVERAGE, 2, dither=Image.Dither.NONE
+        ).save(path, optimize=True)
     differs = difference(Image.open(path).convert("RGB"), picture)
     if differs > 1:
         picture.save(path.with_suffix(".new.png"))
@@ -143,13 +169,24 @@ def test_long_names_many_panels_and_single_points_leave_all_texts_readable(name,
 @pytest.mark.heavy
 @pytest.mark.parametrize("width", [None, "single", "double"])
 @pytest.mark.parametrize(
-    "ends", [(0.01, 0.015), (4e5, 4.3e5), (-0.015, -0.01), (-4.3e5, -4e5), (1e-5, 1.3e-5), (0.12001, 0.12004)]
+    "ends",
+    [
+        (0.01, 0.015),
+        (4e5, 4.3e5),
+        (-0.015, -0.01),
+        (-4.3e5, -4e5),
+        (1e-5, 1.3e-5),
+        (0.12001, 0.12004),
+    ],
 )
 def test_numbers_along_axes_are_apart_and_whole_whatever_their_length(ends, width):
     of_seeds = OfSeeds(list(np.linspace(*ends, 5)), np.mean(ends), ends)
     across = {name: {"quick": of_seeds, "slow": of_seeds} for name in ("depth", "x")}
     upwards = {f"panel {n}": {"quick": Line({"1": of_seeds, "2": of_seeds})} for n in range(3)}
-    for draw in (lambda: errors_of_seeds(across, {}), lambda: study_panels(upwards, "n", ["1", "2"], "mae")):
+    for draw in (
+        lambda: errors_of_seeds(across, {}),
+        lambda: study_panels(upwards, "n", ["1", "2"], "mae"),
+    ):
         with use_style(None, width):
             figure = draw()
             fit_numbers(figure)
@@ -163,7 +200,10 @@ def test_numbers_along_axes_are_apart_and_whole_whatever_their_length(ends, widt
 def test_a_logarithmic_axis_beside_a_linear_one_says_so():
     near, far = ({"quick": OfSeeds([1.0, most], 1.0, None)} for most in (1.1, 300.0))
     for outputs, labels in (
-        ({"depth": near, "x": far}, ["mean absolute error (km)", "mean absolute error (km, log scale)"]),
+        (
+            {"depth": near, "x": far},
+            ["mean absolute error (km)", "mean absolute error (km, log scale)"],
+        ),
         ({"depth": far, "x": far}, ["mean absolute error (km)"] * 2),
     ):
         figure = errors_of_seeds(outputs, dict.fromkeys(outputs, "km"))
@@ -181,7 +221,10 @@ def test_a_narrow_axis_keeps_two_numbers():
 
 
 def test_lines_of_a_title_are_about_as_long_and_numbers_stay_with_their_units():
-    text = "posterior of mogi: 3,000 draws; offsets are from east 430,600 m, north 4,519,000 m; black: the best fit"
+    text = (
+        "posterior of mogi: 3,000 draws; offsets are from east 430,600 m, north 4,519,000 m; black:"
+        " the best fit"
+    )
     lengths = [len(line) for line in wrap(text, 98).split("\n")]
     assert max(lengths) - min(lengths) < 12
     for width in range(20, 90):
@@ -202,14 +245,18 @@ def test_names_of_columns_are_whole_and_longer_ones_keep_their_ends():
 
 def test_no_picture_is_left_over_and_all_are_small():
     files = sorted(file for file in PICTURES.glob("*.png") if not file.name.endswith(".new.png"))
-    assert [file.stem for file in files] == sorted(f"{name}{end}" for name in DRAWINGS for end in ("", "_single"))
+    assert [file.stem for file in files] == sorted(
+        f"{name}{end}" for name in DRAWINGS for end in ("", "_single")
+    )
     assert max(file.stat().st_size for file in files) <= 30_000
     assert sum(file.stat().st_size for file in files) <= 1_000_000
 
 
 @pytest.mark.heavy
 @pytest.mark.parametrize("disturb", ["panel", "title", "legend", "colour", "band"])
-def test_a_panel_title_or_band_that_is_gone_a_legend_elsewhere_and_another_colour_are_noticed(disturb):
+def test_a_panel_title_or_band_that_is_gone_a_legend_elsewhere_and_another_colour_are_noticed(
+    disturb,
+):
     figure = drawn("learning_bands", None)
     before = pixels(figure)
     assert difference(before, pixels(figure)) == 0
@@ -253,7 +300,10 @@ def test_a_style_goes_before_the_settings_for_print_and_the_width_stays(tmp_path
     (tmp_path / "own.mplstyle").write_text("font.size: 6\n")
     with use_style(tmp_path / "own.mplstyle", "double"):
         figure, (axis, *_) = panels(4, 4, 3)
-    assert (axis.xaxis.label.get_fontsize(), figure.get_figwidth()) == (6, pytest.approx(WIDTHS["double"]))
+    assert (axis.xaxis.label.get_fontsize(), figure.get_figwidth()) == (
+        6,
+        pytest.approx(WIDTHS["double"]),
+    )
 
 
 def test_a_width_that_there_is_not_is_an_error_that_names_those_that_there_are():

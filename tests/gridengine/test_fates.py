@@ -1,4 +1,6 @@
-"""Runs on a real Grid Engine: how each ends is known afterwards; and the settings and commands of its page."""
+"""Runs on a real Grid Engine: how each ends is known afterwards; and the settings and commands of
+its page.
+"""
 
 import os
 import signal
@@ -37,9 +39,14 @@ ENDS = {
 
 PARTED = [
     """trap 'signalled=yes SECONDS=7200; kill -ALRM "$python"' ALRM""",
-    '[ $restarts -gt 0 ] || (until grep -q epoch.:2 "$run/metrics.jsonl"; do sleep 0.1; done; kill -ALRM $$) &',
+    (
+        '[ $restarts -gt 0 ] || (until grep -q epoch.:2 "$run/metrics.jsonl"; do sleep 0.1; done;'
+        " kill -ALRM $$) &"
+    ),
 ]
-"""Setup lines by which the time of a run's first start is nearly up as soon as it has trained for two epochs."""
+"""Setup lines by which the time of a run's first start is nearly up as soon as it has trained for
+two epochs.
+"""
 
 
 PAGE = "docs/how-to/grid-engine.md"
@@ -54,7 +61,9 @@ OF_THIS_CLUSTER = {
 
 @pytest.fixture(scope="module")
 def grid() -> Iterator[Cluster]:
-    """A cluster that Grid Engine's programs find; started with CI set alone, since its tests take minutes."""
+    """A cluster that Grid Engine's programs find; started with CI set alone, since its tests take
+    minutes.
+    """
     with where_it_can_be_had(cluster()) as ours, pytest.MonkeyPatch.context() as patch:
         for name, value in (ours.variables | {"OMP_NUM_THREADS": "1"}).items():
             if name != "LD_LIBRARY_PATH":
@@ -64,14 +73,21 @@ def grid() -> Iterator[Cluster]:
 
 @pytest.fixture(scope="module")
 def submitted(grid: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Submitted:
-    """All runs of this module at once, in a folder whose name Grid Engine and a shell might want to read."""
+    """All runs of this module at once, in a folder whose name Grid Engine and a shell might want to
+    read.
+    """
     ours = Submitted(tmp_path_factory.mktemp("grid") / "it's 100%a $TASK_ID : work", "gridengine")
     ours.submit("warned", [ours.prepare("warned", 0, *ENDLESS)], time="0:01:30", signal="30")
     deaf = ["trap '' USR2", "SECONDS=-1000"]  # hears of no limit
     ours.submit("deaf", [ours.prepare("deaf", 1, *ENDLESS)], time="0:00:20", setup=deaf)
-    ours.submit("parted", [ours.prepare("parted", 5, *SLOW)], requeue="true", time="2:00:00", setup=PARTED)
+    ours.submit(
+        "parted", [ours.prepare("parted", 5, *SLOW)], requeue="true", time="2:00:00", setup=PARTED
+    )
     ours.submit("whole", [ours.prepare("whole", 5, *SLOW)])
-    array = [ours.prepare(name, seed, *overrides) for seed, (name, (overrides, _)) in enumerate(ENDS.items())]
+    array = [
+        ours.prepare(name, seed, *overrides)
+        for seed, (name, (overrides, _)) in enumerate(ENDS.items())
+    ]
     array[2].spec_file.write_text("{")
     ours.submit("array", array, pe="smp 1", memory="20G")
     return ours
@@ -81,13 +97,17 @@ def test_each_run_of_an_array_ends_in_its_own_state(submitted):
     for name in ("deleted", "killed", "crashed"):
         until(submitted.trains(name), f"training of {name}")
     GridEngine().cancel([submitted.jobs["deleted"]])
-    killed, crashed = (submitted.run(name).record().open_attempt.process.pid for name in ("killed", "crashed"))
+    killed, crashed = (
+        submitted.run(name).record().open_attempt.process.pid for name in ("killed", "crashed")
+    )
     # As if the node of one had crashed: nobody is left to say how the job ended.
     for number in (killed, shepherd_of(crashed), crashed):
         os.kill(number, signal.SIGKILL)
     submitted.wait_for(*ENDS)
     states = submitted.states()
-    assert {name: states[name] for name in ENDS} == {name: state for name, (_, state) in ENDS.items()}
+    assert {name: states[name] for name in ENDS} == {
+        name: state for name, (_, state) in ENDS.items()
+    }
     assert submitted.run("deleted").record().state == "interrupted"
 
 
@@ -170,7 +190,9 @@ def test_the_commands_of_the_page_run_on_a_cluster(settings, grid):
 
 
 def test_the_profile_of_the_page_reaches_the_job_which_can_be_stopped(settings, grid):
-    name, job = call("run", "mogi_cnn", "--profile", "big", "--option", "options.h=true").done().split()
+    name, job = (
+        call("run", "mogi_cnn", "--profile", "big", "--option", "options.h=true").done().split()
+    )
     said = grid.call("qstat", "-j", array_of(job))
     assert all(words in said for words in ("h_rt=172800", "kind=long", "-10"))
     assert call("stop", name).code == 0

@@ -45,28 +45,45 @@ EXECUTING = event(1, "Job executing on host: <10.0.0.2:9618>")
 EVICTED = event(4, "Job was evicted.", "(0) CPU times", *USAGE, *BYTES)
 ABORTED = event(9, "Job was aborted.", "via condor_rm (by user me)")
 GONE = event(
-    22, "Job disconnected, attempting to reconnect\n    Socket closed\n    Trying to reconnect to slot1@node <:1>"
+    22,
+    "Job disconnected, attempting to reconnect\n    Socket closed\n    Trying to reconnect to"
+    " slot1@node <:1>",
 )
 LOST = event(
-    24, "Job reconnection failed\n    Job lease expired\n    Can not reconnect to slot1@node, rescheduling job"
+    24,
+    "Job reconnection failed\n    Job lease expired\n    Can not reconnect to slot1@node,"
+    " rescheduling job",
 )
 
 FATES = [
-    ("queued", []), ("running", [EXECUTING]), ("done", [EXECUTING, returned(0)]),
-    ("failed", [EXECUTING, returned(1)]), ("timeout", [EXECUTING, returned(124)]),
-    ("interrupted", [EXECUTING, returned(130)]), ("out_of_memory", [EXECUTING, returned(137)]),
+    ("queued", []),
+    ("running", [EXECUTING]),
+    ("done", [EXECUTING, returned(0)]),
+    ("failed", [EXECUTING, returned(1)]),
+    ("timeout", [EXECUTING, returned(124)]),
+    ("interrupted", [EXECUTING, returned(130)]),
+    ("out_of_memory", [EXECUTING, returned(137)]),
     ("failed", [EXECUTING, ended("(0) Abnormal termination (signal 11)", "(0) No core file")]),
-    ("queued", [EXECUTING, EVICTED]), ("running", [EXECUTING, EVICTED, EXECUTING]),
-    ("out_of_memory", [EXECUTING, held(34)]), ("timeout", [EXECUTING, held(47)]), ("queued", [held(1)]),
-    ("failed", [held(13)]), ("interrupted", [EXECUTING, ABORTED]), ("running", [EXECUTING, GONE]),
+    ("queued", [EXECUTING, EVICTED]),
+    ("running", [EXECUTING, EVICTED, EXECUTING]),
+    ("out_of_memory", [EXECUTING, held(34)]),
+    ("timeout", [EXECUTING, held(47)]),
+    ("queued", [held(1)]),
+    ("failed", [held(13)]),
+    ("interrupted", [EXECUTING, ABORTED]),
+    ("running", [EXECUTING, GONE]),
     ("queued", [EXECUTING, GONE, LOST]),
-]  # fmt: skip
+]
 """State → the events of a job after its submission."""
 
 
 def test_every_end_in_a_log_of_events_has_its_state(tmp_path):
-    events = ["".join([SUBMITTED, *events]).format(job=f"7.{at}.0") for at, (_, events) in enumerate(FATES)]
-    (tmp_path / "events.log").write_text("".join(events) + "005 (7.000.000) 2026-11-2")  # more is just being written
+    events = [
+        "".join([SUBMITTED, *events]).format(job=f"7.{at}.0")
+        for at, (_, events) in enumerate(FATES)
+    ]
+    # more is just being written
+    (tmp_path / "events.log").write_text("".join(events) + "005 (7.000.000) 2026-11-2")
     states = {f"7.{at}": state for at, (state, _) in enumerate(FATES)}
     assert HTCondor().states(dict.fromkeys(states, tmp_path)) == states
     assert HTCondor().states({"7.0": None, "8.0": tmp_path / "gone"}) == {}
@@ -74,8 +91,12 @@ def test_every_end_in_a_log_of_events_has_its_state(tmp_path):
 
 @pytest.mark.parametrize("removed", [False, True])
 def test_jobs_of_a_limited_launch_wait_until_they_come_into_being(tmp_path, removed):
-    begun = event(35, "Cluster submitted from host: <10.0.0.1:9618>", job="7.-01.-01") + SUBMITTED.format(job="7.0.0")
-    end = event(36, "Cluster removed", "Materialized 1 jobs from 2 items.", "Incomplete", job="7.-01.-01")
+    begun = event(
+        35, "Cluster submitted from host: <10.0.0.1:9618>", job="7.-01.-01"
+    ) + SUBMITTED.format(job="7.0.0")
+    end = event(
+        36, "Cluster removed", "Materialized 1 jobs from 2 items.", "Incomplete", job="7.-01.-01"
+    )
     (tmp_path / "events.log").write_text(begun + end * removed)
     waits = "interrupted" if removed else "queued"
     assert HTCondor().states({"7.0": tmp_path, "7.1": tmp_path}) == {"7.0": "queued", "7.1": waits}
@@ -84,14 +105,22 @@ def test_jobs_of_a_limited_launch_wait_until_they_come_into_being(tmp_path, remo
 def test_the_description_says_what_the_settings_of_the_page_ask_for(tmp_path):
     written = "\n".join(block for kind, block in BLOCK.findall(PAGE) if kind == "toml")
     options = options_of("htcondor", tomllib.loads(written), {"time": "1:00:00"}, "big")
-    array = Array(Submission(tmp_path / "it's here", "one", options, 8), 1, None, True, ["a", "b", "c"])
+    array = Array(
+        Submission(tmp_path / "it's here", "one", options, 8), 1, None, True, ["a", "b", "c"]
+    )
     parsed = htcondor2.Submit(HTCondor().description(array))
     assert parsed.getQArgs() == "3"
     asked = {
-        "request_cpus": "4", "request_memory": "8GB", "request_gpus": "1", "allowed_execute_duration": "3600",
-        "max_materialize": "8", "initialdir": str(tmp_path / "it's here"), "MY.Project": '"volcano"',
-        "arguments": '"array_1.sh $(Process)"', "getenv": "*, !*_TOKEN*, !*_KEY*, !*SECRET*, !*PASSW*",
-    }  # fmt: skip
+        "request_cpus": "4",
+        "request_memory": "8GB",
+        "request_gpus": "1",
+        "allowed_execute_duration": "3600",
+        "max_materialize": "8",
+        "initialdir": str(tmp_path / "it's here"),
+        "MY.Project": '"volcano"',
+        "arguments": '"array_1.sh $(Process)"',
+        "getenv": "*, !*_TOKEN*, !*_KEY*, !*SECRET*, !*PASSW*",
+    }
     assert {key: parsed[key] for key in asked} == asked
 
 
@@ -99,7 +128,9 @@ def test_without_a_scheduler_here_that_is_said_and_the_script_runs_its_run_with_
     tmp_path, monkeypatch
 ):
     monkeypatch.setenv("CONDOR_CONFIG", "ONLY_ENV")
-    options = options_of("htcondor", {}, {"setup": ['echo "$run" $restarts', "exit 7"], "time": "1:00:00"})
+    options = options_of(
+        "htcondor", {}, {"setup": ['echo "$run" $restarts', "exit 7"], "time": "1:00:00"}
+    )
     launch, (run,) = Submission(tmp_path / "launch", "one", options), folders(tmp_path, 1)
     with pytest.raises(SchedulerError, match="Unable to locate local daemon") as caught:
         HTCondor().submit(launch, [run])
@@ -107,9 +138,13 @@ def test_without_a_scheduler_here_that_is_said_and_the_script_runs_its_run_with_
     with pytest.raises(SchedulerError, match="Unable to locate"):
         HTCondor().cancel({"7.0": None})
     assert HTCondor().cluster() is None
-    for name in ('a "launch"', "a\nlaunch"):  # of which the rest would be a command of the description
+    # of which the rest would be a command of the description
+    for name in ('a "launch"', "a\nlaunch"):
         with pytest.raises(QexpError, match="quotation marks or line breaks"):
             HTCondor().submit(Submission(tmp_path / name, "one", options), [run])
     for _ in range(2):  # it begins again after another start
-        assert subprocess.run(["bash", "array_1.sh", "0"], cwd=launch.folder, check=False).returncode == 7
+        assert (
+            subprocess.run(["bash", "array_1.sh", "0"], cwd=launch.folder, check=False).returncode
+            == 7
+        )
     assert (run.path / "htcondor.txt").read_text() == f"{run.path} 0\n{run.path} 1\n"

@@ -30,16 +30,33 @@ HIDING = [EXPONENTIAL, {"type": "decorrelation", "parameters": {"share": 0.4, "p
 
 
 def dataset(
-    priors: dict[str, Any], noise_model: Any = "white", size: int = 12, pixel: float = 0.5, **fixed: float
+    priors: dict[str, Any],
+    noise_model: Any = "white",
+    size: int = 12,
+    pixel: float = 0.5,
+    **fixed: float,
 ) -> GeneratedDataset:
-    """A point source in square images with pixels of some size [km]; the variables with priors vary."""
+    """A point source in square images with pixels of some size [km]; the variables with priors
+    vary.
+    """
     return generated_of(document(priors, noise_model, size, pixel, **fixed), BUILT_IN)
 
 
 def document(
-    priors: dict[str, Any], noise_model: Any = "white", size: int = 12, pixel: float = 0.5, **fixed: float
+    priors: dict[str, Any],
+    noise_model: Any = "white",
+    size: int = 12,
+    pixel: float = 0.5,
+    **fixed: float,
 ) -> dict[str, Any]:
-    values = {"depth": 1.5, "delta_volume": 1.0, "x_res": pixel, "y_res": pixel, "noise": NOISE, **fixed}
+    values = {
+        "depth": 1.5,
+        "delta_volume": 1.0,
+        "x_res": pixel,
+        "y_res": pixel,
+        "noise": NOISE,
+        **fixed,
+    }
     values = {**SOUND["dataset"]["fixed"], **values}
     spec = copy.deepcopy(SOUND["dataset"]) | {
         "size": [size, size],
@@ -62,6 +79,10 @@ def covariance(correlated: bool, level: float = NOISE, pixel: float = 0.5) -> np
 IMAGES = ["displacement"]
 
 
-def integrated(of: GeneratedDataset, samples: dict[str, torch.Tensor], *given: str) -> tuple[np.ndarray, np.ndarray]:
+def integrated(
+    of: GeneratedDataset, samples: dict[str, torch.Tensor], *given: str
+) -> tuple[np.ndarray, np.ndarray]:
     """Means and medians, (2, sample, variable); and those by grids that are half as fine."""
-    return by_integration(exact_likelihoods(of, IMAGES, given), periods_of(of.test, of.quantities), samples)
+    return by_integration(
+        exact_likelihoods(of, IMAGES, given), periods_of(of.test, of.quantities), samples
+    )

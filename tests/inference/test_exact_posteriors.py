@@ -37,24 +37,34 @@ def observed(of: GeneratedDataset, count: int) -> dict[str, torch.Tensor]:
     return of.sample(of.test, count, Seeds(1), ("test",), torch.device("cpu"))
 
 
-def sampled(of: GeneratedDataset, samples: dict[str, torch.Tensor], count: int = 20_000) -> PosteriorDraws:
+def sampled(
+    of: GeneratedDataset, samples: dict[str, torch.Tensor], count: int = 20_000
+) -> PosteriorDraws:
     draws = posteriors(Likelihoods(of, IMAGES), samples, count=count)
     assert not draws.doubts
     return draws
 
 
 def brute(
-    of: GeneratedDataset, axes: dict[str, np.ndarray], image: np.ndarray, between: np.ndarray, seen: np.ndarray
+    of: GeneratedDataset,
+    axes: dict[str, np.ndarray],
+    image: np.ndarray,
+    between: np.ndarray,
+    seen: np.ndarray,
 ) -> np.ndarray:
     """(2, variable): mean and median by a sum over a grid of values, with scipy's densities."""
     meshes = dict(zip(axes, np.meshgrid(*axes.values(), indexing="ij"), strict=True))
     values = {name: mesh.ravel() for name, mesh in meshes.items()}
     made = of.signals(values)["displacement"].flatten(1).double()
-    log = scipy.stats.multivariate_normal(cov=between[np.ix_(seen, seen)]).logpdf(image[seen] - made.numpy()[:, seen])
+    log = scipy.stats.multivariate_normal(cov=between[np.ix_(seen, seen)]).logpdf(
+        image[seen] - made.numpy()[:, seen]
+    )
     for name, value in values.items():
         log = log + PRIORS[KINDS[name]].logpdf(value)
     steps = np.meshgrid(*(np.gradient(axis) for axis in axes.values()), indexing="ij")
-    mass = (np.exp(log - log.max()) * np.prod([step.ravel() for step in steps], axis=0)).reshape(steps[0].shape)
+    mass = (np.exp(log - log.max()) * np.prod([step.ravel() for step in steps], axis=0)).reshape(
+        steps[0].shape
+    )
     found = []
     for index, axis in enumerate(axes.values()):
         of_axis = mass.sum(axis=tuple(other for other in range(mass.ndim) if other != index))
@@ -70,23 +80,47 @@ WIDE = np.exp(np.linspace(-3.5, 4.0, 350))
 
 CASES: dict[str, tuple[dict[str, Any], Any, dict[str, np.ndarray]]] = {
     **{
-        name: ({"depth": LOG_NORMAL, "delta_volume": LOG_NORMAL}, noise, {"depth": WIDE, "delta_volume": WIDE})
-        for name, noise in (("white", "white"), ("exponential", EXPONENTIAL), ("hidden pixels", HIDING))
+        name: (
+            {"depth": LOG_NORMAL, "delta_volume": LOG_NORMAL},
+            noise,
+            {"depth": WIDE, "delta_volume": WIDE},
+        )
+        for name, noise in (
+            ("white", "white"),
+            ("exponential", EXPONENTIAL),
+            ("hidden pixels", HIDING),
+        )
     },
-    "depth alone": ({"depth": LOG_NORMAL}, EXPONENTIAL, {"depth": np.exp(np.linspace(-3.5, 4.0, 4000))}),
+    "depth alone": (
+        {"depth": LOG_NORMAL},
+        EXPONENTIAL,
+        {"depth": np.exp(np.linspace(-3.5, 4.0, 4000))},
+    ),
     "three variables": (
         {"x": UNIFORM, "y": UNIFORM, "delta_volume": LOG_NORMAL},
         EXPONENTIAL,
-        {"x": np.linspace(-1.99, 1.99, 61), "y": np.linspace(-1.99, 1.99, 61), "delta_volume": WIDE[80::6]},
+        {
+            "x": np.linspace(-1.99, 1.99, 61),
+            "y": np.linspace(-1.99, 1.99, 61),
+            "delta_volume": WIDE[80::6],
+        },
     ),
 }
 
 
-def expected_of(of: GeneratedDataset, case: str, samples: dict[str, torch.Tensor], index: int) -> np.ndarray:
+def expected_of(
+    of: GeneratedDataset, case: str, samples: dict[str, torch.Tensor], index: int
+) -> np.ndarray:
     _, noise_model, axes = CASES[case]
     image = samples["displacement"][index].flatten().double().numpy()
-    seen = samples["mask"][index].flatten().numpy() > 0 if "mask" in samples else np.ones(len(image), dtype=bool)
-    return brute(of, {name: axes[name] for name in of.test}, image, covariance(noise_model != "white"), seen)
+    seen = (
+        samples["mask"][index].flatten().numpy() > 0
+        if "mask" in samples
+        else np.ones(len(image), dtype=bool)
+    )
+    return brute(
+        of, {name: axes[name] for name in of.test}, image, covariance(noise_model != "white"), seen
+    )
 
 
 @pytest.mark.heavy
@@ -96,7 +130,9 @@ def test_means_and_medians_are_those_of_a_sum_over_a_dense_grid_of_values(case):
     samples = observed(of, 2)
     fine, half = integrated(of, samples)
     for index in range(2):
-        np.testing.assert_allclose(fine[:, index], expected_of(of, case, samples, index), rtol=5e-3, atol=5e-3)
+        np.testing.assert_allclose(
+            fine[:, index], expected_of(of, case, samples, index), rtol=5e-3, atol=5e-3
+        )
     if case == "hidden pixels":
         assert 0 < float(samples["mask"].mean()) < 1
     np.testing.assert_allclose(half, fine, rtol=0.01, atol=0.01)
@@ -109,7 +145,9 @@ def test_posteriors_of_three_variables_are_sampled_and_have_the_means_and_median
     draws = sampled(of, samples).values
     moments = np.array([draws.mean(axis=1), np.median(draws, axis=1)])
     for index in range(2):
-        errors = (moments[:, index] - expected_of(of, "three variables", samples, index)) / draws[index].std(axis=0)
+        errors = (moments[:, index] - expected_of(of, "three variables", samples, index)) / draws[
+            index
+        ].std(axis=0)
         np.testing.assert_allclose(errors, 0.0, atol=0.04)
 
 
@@ -121,10 +159,15 @@ def test_draws_from_a_grid_have_the_means_and_medians_of_the_posterior(case):
     fine, _ = integrated(of, samples)
     for posterior in approximated(exact_likelihoods(of, IMAGES, ()), samples, random):
         scores = grid_of(posterior.density, posterior.proposal).draws(20_000, random)
-        draws, (mean, median) = posterior.values(scores, list(of.test)), fine[:, posterior.observation]
+        draws, (mean, median) = (
+            posterior.values(scores, list(of.test)),
+            fine[:, posterior.observation],
+        )
         assert draws.shape == (20_000, len(of.test))
         np.testing.assert_allclose((draws.mean(axis=0) - mean) / draws.std(axis=0), 0.0, atol=0.03)
-        np.testing.assert_allclose((np.median(draws, axis=0) - median) / draws.std(axis=0), 0.0, atol=0.03)
+        np.testing.assert_allclose(
+            (np.median(draws, axis=0) - median) / draws.std(axis=0), 0.0, atol=0.03
+        )
 
 
 def test_the_posterior_of_an_amplitude_with_a_normal_prior_is_normal_with_known_mean():
@@ -134,7 +177,9 @@ def test_the_posterior_of_an_amplitude_with_a_normal_prior_is_normal_with_known_
     image = of.signals({"delta_volume": np.ones(1)})["displacement"].flatten().double().numpy()
     weights = np.linalg.solve(covariance(True), image)
     precision = weights @ image + 1 / 2.0**2
-    means = (samples["displacement"].flatten(1).double().numpy() @ weights + 1.0 / 2.0**2) / precision
+    means = (
+        samples["displacement"].flatten(1).double().numpy() @ weights + 1.0 / 2.0**2
+    ) / precision
     np.testing.assert_allclose(fine[..., 0], [means, means], rtol=1e-5)
 
 
@@ -143,7 +188,9 @@ def test_where_the_signal_is_700_times_the_noise_the_errors_are_those_of_the_cra
     of = dataset({"depth": LOG_NORMAL, "delta_volume": LOG_NORMAL}, noise=5e-4)
     values = {"depth": np.full(200, 1.5), "delta_volume": np.full(200, 1.0)}
     samples = of.with_only_fixed(of.fixed).observe(values, torch.Generator().manual_seed(0))
-    at = of.signals({"depth": np.array([1.5, 1.501, 1.499]), "delta_volume": np.ones(3)})["displacement"].flatten(1)
+    at = of.signals({"depth": np.array([1.5, 1.501, 1.499]), "delta_volume": np.ones(3)})[
+        "displacement"
+    ].flatten(1)
     assert 600 < float(at[0].double().norm() / 5e-4) < 2000
     slopes = torch.stack([(at[1] - at[2]) / 0.002, at[0]]).double().numpy() / 5e-4
     bound = np.sqrt(np.diag(np.linalg.inv(slopes @ slopes.T)))
@@ -159,19 +206,27 @@ def test_samples_are_kept_in_their_order_where_each_hides_other_pixels():
     of = dataset({"delta_volume": LOG_NORMAL}, HIDING)
     samples = observed(of, 6)
     turned = {name: value.flip(0) for name, value in samples.items()}
-    np.testing.assert_allclose(integrated(of, turned)[0], integrated(of, samples)[0][:, ::-1], rtol=1e-3)
+    np.testing.assert_allclose(
+        integrated(of, turned)[0], integrated(of, samples)[0][:, ::-1], rtol=1e-3
+    )
 
 
 @pytest.mark.heavy
-@pytest.mark.parametrize("also", [{}, {"incidence": {"type": "uniform", "parameters": {"a": 0.3, "b": 0.7}}}])
+@pytest.mark.parametrize(
+    "also", [{}, {"incidence": {"type": "uniform", "parameters": {"a": 0.3, "b": 0.7}}}]
+)
 def test_a_sample_that_shows_nothing_leaves_the_prior(also):
-    """By displacements of sources, and, as an angle of view is no parameter of a source, by images."""
+    """By displacements of sources, and, as an angle of view is no parameter of a source, by
+    images.
+    """
     of = dataset({"depth": LOG_NORMAL, **(also or {"delta_volume": LOG_NORMAL})}, HIDING)
     samples = observed(of, 2)
     samples |= {name: torch.zeros_like(samples[name]) for name in ("displacement", "mask")}
     fine, _ = integrated(of, samples)
     np.testing.assert_allclose(fine[1], [[1.0, 0.5 if also else 1.0]] * 2, rtol=1e-4)
-    np.testing.assert_allclose(fine[0], [[np.exp(0.5), 0.5 if also else np.exp(0.5)]] * 2, rtol=1e-3)
+    np.testing.assert_allclose(
+        fine[0], [[np.exp(0.5), 0.5 if also else np.exp(0.5)]] * 2, rtol=1e-3
+    )
 
 
 SPHERE = {
@@ -195,7 +250,9 @@ def sphere(noise: float, **distributions: Any) -> GeneratedDataset:
 
 @pytest.mark.heavy
 def test_impossible_sources_have_no_share_of_the_posterior():
-    """Spheres that would break the surface: where the image shows nothing, the mean is that of the possible prior."""
+    """Spheres that would break the surface: where the image shows nothing, the mean is that of the
+    possible prior.
+    """
     of = sphere(noise=1e6)
     means = sampled(of, observed(of, 2)).values.mean(axis=1)
     random = np.random.default_rng(0)
@@ -208,7 +265,11 @@ def test_impossible_sources_have_no_share_of_the_posterior():
 @pytest.mark.heavy
 def test_only_the_product_of_an_amplitude_with_the_radius_cubed_is_known():
     of = sphere(noise=NOISE)
-    values = {"depth": np.array([2.0]), "radius": np.array([1.0]), "pressure_over_mu": np.array([0.05])}
+    values = {
+        "depth": np.array([2.0]),
+        "radius": np.array([1.0]),
+        "pressure_over_mu": np.array([0.05]),
+    }
     samples = of.with_only_fixed(of.fixed).observe(values, torch.Generator().manual_seed(0))
     depth, radius, pressure = sampled(of, samples).values[0].T
     assert np.median(radius**3 * pressure) == pytest.approx(0.05, rel=0.1)
@@ -219,7 +280,12 @@ UNSUITABLE = [
     ({"depth": LOG_NORMAL}, "white", {"noise": 0.0}, "has no noise"),
     ({"noise": LOG_NORMAL}, "white", {}, "only 'noise' is unknown"),
     ({}, "white", {}, "no variable of the dataset varies"),
-    ({"depth": LOG_NORMAL, "x_res": LOG_NORMAL}, EXPONENTIAL, {}, "'x_res' varies and is not given"),
+    (
+        {"depth": LOG_NORMAL, "x_res": LOG_NORMAL},
+        EXPONENTIAL,
+        {},
+        "'x_res' varies and is not given",
+    ),
 ]
 
 
@@ -231,12 +297,16 @@ def test_where_there_is_no_likelihood_that_is_said(priors, noise_model, fixed, w
 
 def test_posteriors_of_more_than_two_variables_are_not_called_exact():
     of = dataset({"depth": LOG_NORMAL, "delta_volume": LOG_NORMAL, "x": UNIFORM})
-    with pytest.raises(QexpError, match=r"3 variables vary .*, but posteriors are integrated over 2 at most"):
+    with pytest.raises(
+        QexpError, match=r"3 variables vary .*, but posteriors are integrated over 2 at most"
+    ):
         ExactReference(of, list(of.test), IMAGES, IMAGES, 5)
 
 
 def test_variables_that_are_given_to_the_network_are_not_unknown():
-    of = dataset({"depth": LOG_NORMAL, "incidence": {"type": "uniform", "parameters": {"a": 0.3, "b": 0.7}}})
+    of = dataset(
+        {"depth": LOG_NORMAL, "incidence": {"type": "uniform", "parameters": {"a": 0.3, "b": 0.7}}}
+    )
     assert Likelihoods(of, IMAGES).names == ["depth", "incidence"]
     assert exact_likelihoods(of, IMAGES, ["displacement", "incidence"]).names == ["depth"]
     with pytest.raises(QexpError, match="all that varies is given"):
@@ -251,5 +321,9 @@ def test_noise_without_an_independent_part_is_refused():
 
 def test_impossible_priors_are_refused_in_words():
     of = sphere(NOISE, radius={"type": "uniform", "parameters": {"a": 3.0, "b": 4.0}})
-    with pytest.raises(QexpError, match="none of 102,400 draws from the distributions is a possible source"):
-        posteriors(Likelihoods(of, IMAGES), {"displacement": torch.zeros(1, 1, of.height, of.width)})
+    with pytest.raises(
+        QexpError, match="none of 102,400 draws from the distributions is a possible source"
+    ):
+        posteriors(
+            Likelihoods(of, IMAGES), {"displacement": torch.zeros(1, 1, of.height, of.width)}
+        )

@@ -1,4 +1,6 @@
-"""Draws from posteriors by importance sampling and chains, against densities that are known otherwise."""
+"""Draws from posteriors by importance sampling and chains, against densities that are known
+otherwise.
+"""
 
 import math
 from dataclasses import dataclass
@@ -40,8 +42,12 @@ def normal(scores):
 
 
 def bent(scores):
-    """A bow: far from any normal distribution; its first score is normal, the second follows its square."""
-    return -0.5 * (scores[:, 0] / 0.7) ** 2 - 0.5 * ((scores[:, 1] - scores[:, 0] ** 2 + 1) / 0.1) ** 2
+    """A bow: far from any normal distribution; its first score is normal, the second follows its
+    square.
+    """
+    return (
+        -0.5 * (scores[:, 0] / 0.7) ** 2 - 0.5 * ((scores[:, 1] - scores[:, 0] ** 2 + 1) / 0.1) ** 2
+    )
 
 
 def two(scores):
@@ -51,9 +57,13 @@ def two(scores):
 
 
 def cut(scores):
-    """Cut off at an edge, beside which it is thin and highest: what lies above it is half a normal distribution."""
+    """Cut off at an edge, beside which it is thin and highest: what lies above it is half a normal
+    distribution.
+    """
     above = scores[:, 1] - 0.02 * scores[:, 0] ** 2
-    return np.where(above > 0, -0.5 * (scores[:, 0] / 0.7) ** 2 - 0.5 * (above / 0.02) ** 2, -np.inf)
+    return np.where(
+        above > 0, -0.5 * (scores[:, 0] / 0.7) ** 2 - 0.5 * (above / 0.02) ** 2, -np.inf
+    )
 
 
 @pytest.mark.heavy
@@ -72,7 +82,9 @@ def test_a_bow_is_drawn_from_although_no_proposal_has_its_shape(method):
     proposal, random = around([0.0, 0.0]), np.random.default_rng(1)
     on_grid = method == "grid"
     scores = (
-        grid_of(bent, proposal).draws(4000, random) if on_grid else METHODS[method](bent, proposal, 4000, random).all
+        grid_of(bent, proposal).draws(4000, random)
+        if on_grid
+        else METHODS[method](bent, proposal, 4000, random).all
     )
     first, across = scores[:, 0] / 0.7, (scores[:, 1] - scores[:, 0] ** 2 + 1) / 0.1
     for values in (first, across):
@@ -89,7 +101,9 @@ def test_intervals_that_end_at_an_edge_are_as_wide_as_the_density(method):
     above = (made.all[:, 1] - 0.02 * made.all[:, 0] ** 2) / 0.02
     for values, exact in ((made.all[:, 0] / 0.7, scipy.stats.norm), (above, scipy.stats.halfnorm)):
         low, high = exact.ppf([0.05, 0.95])
-        np.testing.assert_allclose(np.quantile(values, [0.05, 0.95]), [low, high], atol=0.05 * (high - low))
+        np.testing.assert_allclose(
+            np.quantile(values, [0.05, 0.95]), [low, high], atol=0.05 * (high - low)
+        )
 
 
 def test_weights_of_a_proposal_that_fits_badly_are_said_not_to_be_trusted():
@@ -109,7 +123,9 @@ class Tail:
 
 @dataclass(frozen=True)
 class Exponential:
-    """A density of one score; by reduced signals it is exp(−x), whose draws have weights of a Pareto distribution."""
+    """A density of one score; by reduced signals it is exp(−x), whose draws have weights of a
+    Pareto distribution.
+    """
 
     signals: Tail
 
@@ -121,29 +137,41 @@ class Exponential:
 
 
 @pytest.mark.parametrize(
-    ("shape", "count", "limit"), [(0.65, 20_000, None), (0.73, 20_000, "0.70"), (0.69, 500, "0.63"), (0.5, 500, None)]
+    ("shape", "count", "limit"),
+    [(0.65, 20_000, None), (0.73, 20_000, "0.70"), (0.69, 500, "0.63"), (0.5, 500, None)],
 )
-def test_draws_are_doubted_above_a_limit_that_rises_with_their_number_up_to_seven_tenths(shape, count, limit):
-    """By Vehtari et al. (2024), J. Mach. Learn. Res. 25, 72: 1 − 1 / log₁₀ of the number, and 0.7 from 2,155 on."""
+def test_draws_are_doubted_above_a_limit_that_rises_with_their_number_up_to_seven_tenths(
+    shape, count, limit
+):
+    """By Vehtari et al. (2024), J. Mach. Learn. Res. 25, 72: 1 − 1 / log₁₀ of the number, and 0.7
+    from 2,155 on.
+    """
 
     def sample(density, proposal, count, random):
         spread = -np.log((np.arange(count) + 0.5) / count)
         return Draws(random.permutation(spread)[None, :, None], "importance", None, count)
 
-    made, _ = draws_of(Exponential(Tail(shape)), around([0.0]), sample, count, np.random.default_rng(0))
+    made, _ = draws_of(
+        Exponential(Tail(shape)), around([0.0]), sample, count, np.random.default_rng(0)
+    )
     assert made.pareto_k == pytest.approx(shape, abs=0.04)
-    assert [doubt.endswith(f"and should be at most {limit}") for doubt in made.doubts] == [True] * (limit is not None)
+    assert [doubt.endswith(f"and should be at most {limit}") for doubt in made.doubts] == [True] * (
+        limit is not None
+    )
 
 
 def test_two_modes_get_their_shares():
-    proposal = mixture([0.0, 0.0], np.array([[-1.5, 0.0], [1.5, 0.0]]), 0.04 * np.tile(np.eye(2), (2, 1, 1)), 0.05)
+    proposal = mixture(
+        [0.0, 0.0], np.array([[-1.5, 0.0], [1.5, 0.0]]), 0.04 * np.tile(np.eye(2), (2, 1, 1)), 0.05
+    )
     made = METHODS["auto"](two, proposal, 4000, np.random.default_rng(3))
     assert (made.all[:, 0] > 0).mean() == pytest.approx(0.7, abs=0.03)
 
 
 class Wells:
-    """An unknown with modes at -2, -1, 0 and 1, each six times as far from the next as it is wide, and nothing possible
-    above 1.5."""
+    """An unknown with modes at -2, -1, 0 and 1, each six times as far from the next as it is wide,
+    and nothing possible above 1.5.
+    """
 
     points = 1
 
@@ -180,17 +208,32 @@ def problem_of(tracks, **fixed):
     """The least-squares problem of a point source."""
     sources = [GENERATORS["mogi"].build().sources[0]]
     names = ["x", "y", "depth", "delta_volume"]
-    parameters = [Parameter(name, scale=scale) for name, scale in zip(names, (1e3, 1e3, 1e3, 1e6), strict=True)]
+    parameters = [
+        Parameter(name, scale=scale)
+        for name, scale in zip(names, (1e3, 1e3, 1e3, 1e6), strict=True)
+    ]
     weighting = Weighting([track_block(one, offset=True, ramp=True) for one in tracks])
     data = torch.from_numpy(np.concatenate([one.displacement for one in tracks]))
-    return Problem(deformation_of(sources, tracks, (0.0, 0.0)), weighting, data[None], Coordinates(parameters, fixed))
+    return Problem(
+        deformation_of(sources, tracks, (0.0, 0.0)),
+        weighting,
+        data[None],
+        Coordinates(parameters, fixed),
+    )
 
 
 def prior_of(problem):
-    bounds = {"x": (-2e3, 2e3), "y": (-2e3, 2e3), "depth": (300.0, 4000.0), "delta_volume": (-1e7, 1e7)}
+    bounds = {
+        "x": (-2e3, 2e3),
+        "y": (-2e3, 2e3),
+        "depth": (300.0, 4000.0),
+        "delta_volume": (-1e7, 1e7),
+    }
     names = [one.name for one in problem.coordinates.parameters]
     fixed = problem.coordinates.fixed
-    return Prior(names, [uniform(name, *bounds[name]) for name in names if name not in fixed], fixed)
+    return Prior(
+        names, [uniform(name, *bounds[name]) for name in names if name not in fixed], fixed
+    )
 
 
 @pytest.mark.heavy
@@ -200,7 +243,10 @@ def test_simulated_data_have_the_covariance_of_the_noise_and_of_what_is_unknown_
     model = problem.model(torch.tensor([SOURCE], dtype=torch.float64))
     factor, count = 1.3, 200_000
     made = problem.weighting.simulated(
-        model.expand(count, -1), problem.data, torch.full((count,), factor).double(), torch.Generator().manual_seed(0)
+        model.expand(count, -1),
+        problem.data,
+        torch.full((count,), factor).double(),
+        torch.Generator().manual_seed(0),
     ).numpy()
     noise = covariance(seen.x, seen.y, EXPONENTIAL) + np.diag(seen.error**2)
     planes = np.stack([np.ones_like(seen.x), seen.x / 1e3, seen.y / 1e3], axis=1)
@@ -208,22 +254,30 @@ def test_simulated_data_have_the_covariance_of_the_noise_and_of_what_is_unknown_
     best = of_amounts @ planes.T @ np.linalg.solve(noise, seen.displacement - model.numpy()[0])
     expected = factor**2 * (noise + planes @ of_amounts @ planes.T)
     errors = np.sqrt(expected.diagonal())
-    np.testing.assert_allclose((made.mean(axis=0) - model.numpy()[0] - planes @ best) / errors, 0, atol=0.015)
+    np.testing.assert_allclose(
+        (made.mean(axis=0) - model.numpy()[0] - planes @ best) / errors, 0, atol=0.015
+    )
     np.testing.assert_allclose((np.cov(made.T) - expected) / np.outer(errors, errors), 0, atol=0.02)
 
 
 def test_the_likelihood_is_that_after_integrating_over_offset_and_ramp():
-    """Against a normal density whose covariance has the nuisances with a very wide prior, up to one constant."""
+    """Against a normal density whose covariance has the nuisances with a very wide prior, up to one
+    constant.
+    """
     seen = track(source=SOURCE, noise=EXPONENTIAL, added=0.03, size=9)
     problem = problem_of([seen])
     prior = prior_of(problem)
     posterior = PosteriorDensity(whole_signals(problem), prior)
     scores = np.random.default_rng(0).normal(scale=0.3, size=(20, 4))
     planes = np.stack([np.ones_like(seen.x), seen.x / 1e3, seen.y / 1e3])
-    between = covariance(seen.x, seen.y, EXPONENTIAL) + np.diag(seen.error**2) + 1e4 * planes.T @ planes
+    between = (
+        covariance(seen.x, seen.y, EXPONENTIAL) + np.diag(seen.error**2) + 1e4 * planes.T @ planes
+    )
     left = seen.displacement - problem.model(prior.values(scores)).numpy()
     inverse = np.linalg.inv(between / 1e-4) / 1e-4
-    expected = -0.5 * np.einsum("ni,ij,nj->n", left, inverse, left) - 0.5 * np.square(scores).sum(axis=1)
+    expected = -0.5 * np.einsum("ni,ij,nj->n", left, inverse, left) - 0.5 * np.square(scores).sum(
+        axis=1
+    )
     np.testing.assert_allclose(np.diff(posterior(scores)), np.diff(expected), rtol=1e-4, atol=1e-2)
 
 
@@ -237,7 +291,9 @@ def test_an_unknown_size_of_the_noise_is_integrated_over():
     logarithms = np.linspace(-3, 8, 20001)
     each = -degrees * logarithms - 0.5 * chi2[:, None] * np.exp(-2 * logarithms)
     expected = scipy.special.logsumexp(each, axis=1)
-    np.testing.assert_allclose(np.diff(posterior.log_likelihood(chi2, scores)), np.diff(expected), rtol=1e-6)
+    np.testing.assert_allclose(
+        np.diff(posterior.log_likelihood(chi2, scores)), np.diff(expected), rtol=1e-6
+    )
 
 
 def test_reduced_signals_are_those_at_all_points():
@@ -250,7 +306,10 @@ def test_reduced_signals_are_those_at_all_points():
     assert few.model.points < 60 < whole.model.points
     scores = random.standard_normal((100, 2))
     np.testing.assert_allclose(
-        PosteriorDensity(few, prior)(scores), PosteriorDensity(whole, prior)(scores), rtol=1e-4, atol=1e-2
+        PosteriorDensity(few, prior)(scores),
+        PosteriorDensity(whole, prior)(scores),
+        rtol=1e-4,
+        atol=1e-2,
     )
     assert whole.reduced(prior.values(0.01 * spanning[:30]), prior.values(checked), 1e-6) is None
 
@@ -266,7 +325,9 @@ def test_modes_and_their_widths_are_those_of_the_posterior():
     (centre,), (root,) = proposal.centres, proposal.roots
     highest = posterior(centre[None])
     for direction in np.vstack([root.T, -root.T]):
-        assert posterior((centre + 0.3 * direction)[None]) - highest == pytest.approx(-0.045, abs=0.03)
+        assert posterior((centre + 0.3 * direction)[None]) - highest == pytest.approx(
+            -0.045, abs=0.03
+        )
     truth = prior.scores(np.array([SOURCE]))[0]
     assert np.square(np.linalg.solve(root, truth - centre)).sum() < scipy.stats.chi2(4).ppf(0.999)
 
@@ -281,7 +342,8 @@ class Valleys:
         at = coordinates[:, 0]
         residuals = torch.stack([3 * (at.square() - 4), self.rise * (2 - at) / 4], dim=1)
         slopes = torch.stack([6 * at, torch.full_like(at, -self.rise / 4)], dim=1)
-        gradient, information = (residuals * slopes).sum(1)[:, None], slopes.square().sum(1)[:, None, None]
+        gradient = (residuals * slopes).sum(1)[:, None]
+        information = slopes.square().sum(1)[:, None, None]
         return 0.5 * residuals.square().sum(dim=1), gradient, information
 
 
@@ -294,13 +356,19 @@ def test_starts_that_end_together_leave_room_for_another_mode_that_is_likely(ris
 
 
 def test_bounds_cut_a_distribution_off_and_angles_end_far_from_the_modes():
-    log_normal = Marginal("depth", lambda share: np.exp(scipy.special.ndtri(share)), 0.5, 3.0, "log-normal")
+    log_normal = Marginal(
+        "depth", lambda share: np.exp(scipy.special.ndtri(share)), 0.5, 3.0, "log-normal"
+    )
     values = log_normal.value(np.linspace(-8, 8, 201))
     assert 0.5 <= values.min() < 0.51
     assert 2.99 < values.max() <= 3.0
     middle = (scipy.stats.lognorm(1.0).cdf(0.5) + scipy.stats.lognorm(1.0).cdf(3.0)) / 2
-    assert log_normal.value(np.zeros(1))[0] == pytest.approx(scipy.stats.lognorm(1.0).ppf(middle), rel=1e-3)
-    np.testing.assert_allclose(log_normal.score(log_normal.value(np.array([-1.2, 0.4]))), [-1.2, 0.4], atol=1e-5)
+    assert log_normal.value(np.zeros(1))[0] == pytest.approx(
+        scipy.stats.lognorm(1.0).ppf(middle), rel=1e-3
+    )
+    np.testing.assert_allclose(
+        log_normal.score(log_normal.value(np.array([-1.2, 0.4]))), [-1.2, 0.4], atol=1e-5
+    )
     strike = uniform("strike", 0.0, 2 * math.pi, 2 * math.pi).around(np.array([0.1]))
     np.testing.assert_allclose(strike.score(np.array([0.1, 0.1 + 2 * math.pi])), 0.0, atol=1e-9)
     assert strike.low == pytest.approx(0.1 - math.pi)

@@ -1,4 +1,6 @@
-"""Intervals by profile likelihood: at their ends χ² has risen by the threshold, however the likelihood is bent."""
+"""Intervals by profile likelihood: at their ends χ² has risen by the threshold, however the
+likelihood is bent.
+"""
 
 import numpy as np
 import pytest
@@ -22,12 +24,18 @@ DIKE = (200.0, -300.0, 1800.0, 3000.0, 1500.0, 1.1, 1.4, 0.0, 0.0, 1.0)
 
 
 def seen(source, kernel, size=12, strength=1.0, error=0.005):
-    return two_tracks(kernel, source, strength, noise=EXPONENTIAL, error=error, size=size, spacing=700.0)
+    return two_tracks(
+        kernel, source, strength, noise=EXPONENTIAL, error=error, size=size, spacing=700.0
+    )
 
 
 def fitted(name, tracks, fixed=None, bounds=None, start=None):
     problem, spans = problem_of(name, tracks, fixed, bounds, offsets=True)
-    begin = starts(problem.to_search(0), spans, 8, 0) if start is None else torch.tensor([start], dtype=torch.float64)
+    begin = (
+        starts(problem.to_search(0), spans, 8, 0)
+        if start is None
+        else torch.tensor([start], dtype=torch.float64)
+    )
     return problem, best(problem, begin)
 
 
@@ -38,7 +46,9 @@ def least_chi2(name, tracks, fit, held, fixed=None):
     found = []
     for start in (near.tolist(), None):
         try:
-            found.append(fitted(name, tracks, {**(fixed or {}), held[0]: held[1]}, start=start)[1].chi2)
+            found.append(
+                fitted(name, tracks, {**(fixed or {}), held[0]: held[1]}, start=start)[1].chi2
+            )
         except QexpError:  # no start is possible
             continue
     return min(found)
@@ -55,7 +65,8 @@ def test_chi2_rises_by_the_threshold_at_each_end_although_pressure_and_radius_tr
         for end, is_open in ((found.low, found.open_low), (found.high, found.open_high)):
             if not is_open[place]:
                 risen = least_chi2("mctigue", tracks, fit, (name, float(end[place]))) - fit.chi2
-                assert risen == pytest.approx(rise, rel=0.1), name  # where radius and depth are equal, nearly
+                # where radius and depth are equal, nearly
+                assert risen == pytest.approx(rise, rel=0.1), name
     pressure = problem.model.names.index("pressure_over_mu")
     assert found.low[pressure] < strength * SPHERE[-1] < found.high[pressure]
     assert found.low[pressure] * found.high[pressure] > 0  # that there is a source is beyond doubt
@@ -66,7 +77,9 @@ def test_chi2_rises_by_the_threshold_at_each_end_although_pressure_and_radius_tr
 @pytest.mark.heavy
 def test_an_interval_of_a_parameter_that_the_data_determine_is_that_of_first_order():
     problem, fit = fitted("mogi", seen((150.0, -100.0, 2500.0, 4e7), mogi, error=0.001))
-    found, errors, reach = profile_likelihood(problem, fit, threshold(fit)), standard_errors(fit), threshold(fit)
+    found = profile_likelihood(problem, fit, threshold(fit))
+    errors = standard_errors(fit)
+    reach = threshold(fit)
     np.testing.assert_allclose(found.high - found.low, 2 * reach * errors, rtol=0.03)
     assert not (found.open_low | found.open_high).any()
 
@@ -103,21 +116,29 @@ def test_the_interval_of_a_slip_that_is_not_there_holds_zero_and_that_of_the_ope
     assert found.low[slip] < 0 < found.high[slip]
     assert 0 < found.low[opening] < 1.0 < found.high[opening]
     search, linear = profile._searches(problem, fit, threshold(fit))[0], fit.coordinates.linear
-    assert profile._without(search, linear[::-1]) == pytest.approx(profile._without(search, linear)[::-1], rel=0.05)
+    assert profile._without(search, linear[::-1]) == pytest.approx(
+        profile._without(search, linear)[::-1], rel=0.05
+    )
 
 
 @pytest.mark.heavy
 def test_a_lower_minimum_on_the_way_becomes_the_estimate():
     tracks = seen(DIKE, GENERATORS["okada"].build().sources[0].kernel)
-    problem, lowest = fitted("okada", tracks, fixed={"dip_slip": 0.0, "strike_slip": 0.0}, start=DIKE)
-    elsewhere = torch.tensor([DIKE], dtype=torch.float64) + torch.tensor([60.0, 0, 0, 0, 0, 0.03, 0, 0, 0, 0])
+    problem, lowest = fitted(
+        "okada", tracks, fixed={"dip_slip": 0.0, "strike_slip": 0.0}, start=DIKE
+    )
+    elsewhere = torch.tensor([DIKE], dtype=torch.float64) + torch.tensor(
+        [60.0, 0, 0, 0, 0, 0.03, 0, 0, 0, 0]
+    )
     fit, _ = with_intervals(problem, at_values(problem, elsewhere))
     assert fit.chi2 == pytest.approx(lowest.chi2, rel=1e-3)
 
 
 @pytest.mark.heavy
 def test_all_likely_sources_that_were_met_lie_in_all_intervals_and_no_angle_turns_twice():
-    """χ² of what may as well be a sphere rises and falls again as its axis turns and its size changes."""
+    """χ² of what may as well be a sphere rises and falls again as its axis turns and its size
+    changes.
+    """
     kernel = GENERATORS["yang"].build().sources[0].kernel
     problem, fit = fitted("yang", seen(SPHEROID, kernel, size=10, error=0.002), start=SPHEROID)
     ends = profile._Ends.found(problem, fit, threshold(fit))
@@ -145,10 +166,14 @@ def test_signals_in_a_basis_give_the_intervals_of_all_points(monkeypatch):
 
 
 EXPECTED = {
-    "mogi": ["delta_volume"], "mctigue": ["pressure_over_mu"], "penny": ["pressure_over_mu"],
-    "yang": ["pressure_over_mu"], "pcdm": ["potency_x", "potency_y", "potency_z"], "cdm": ["opening"],
+    "mogi": ["delta_volume"],
+    "mctigue": ["pressure_over_mu"],
+    "penny": ["pressure_over_mu"],
+    "yang": ["pressure_over_mu"],
+    "pcdm": ["potency_x", "potency_y", "potency_z"],
+    "cdm": ["opening"],
     "okada": ["strike_slip", "dip_slip", "opening"],
-}  # fmt: skip
+}
 
 
 @pytest.mark.heavy
@@ -156,7 +181,9 @@ def test_amplitudes_are_the_variables_to_which_displacements_are_proportional():
     made = {name: entry.build() for name, entry in GENERATORS.items()}
     found = {name: one for name, one in made.items() if isinstance(one, DeformationImages)}
     for quantities in (QUANTITIES, in_degrees(QUANTITIES)):
-        assert {name: amplitudes(one.sources[0], quantities) for name, one in found.items()} == EXPECTED
+        assert {
+            name: amplitudes(one.sources[0], quantities) for name, one in found.items()
+        } == EXPECTED
 
 
 def of_area_and_slip(source, stations):
@@ -188,15 +215,20 @@ def of_mass(source, stations):
 @pytest.mark.heavy
 def test_a_parameter_of_which_nothing_tells_where_it_may_lie_is_refused_unless_bounds_or_limits_do():
     source = Source(("x", "y", "depth", "mass"), of_mass)
-    tracks, stations = seen((150.0, -100.0, 2500.0, 2e6), mogi), np.array([[-4e3, -4e3], [4e3, 4e3]])
-    unknown, limited = (Quantity("kg", 1.0, "", **limits) for limits in ({}, {"at_least": 0.0, "at_most": 1e4}))
+    tracks = seen((150.0, -100.0, 2500.0, 2e6), mogi)
+    stations = np.array([[-4e3, -4e3], [4e3, 4e3]])
+    unknown, limited = (
+        Quantity("kg", 1.0, "", **limits) for limits in ({}, {"at_least": 0.0, "at_most": 1e4})
+    )
 
     def begin(of, bounds):
         wanted = searches([source], stations, {**QUANTITIES, "mass": of}, bounds)
         problem = prepare_problem(tracks, [source], wanted, {}, offsets=False, ramps=False)
         return best(problem, starts(problem, wanted, 8, 0))
 
-    with pytest.raises(QexpError, match=r'mass is neither an amplitude.*bounds=\{"mass": \(LOW, HIGH\)\}'):
+    with pytest.raises(
+        QexpError, match=r'mass is neither an amplitude.*bounds=\{"mass": \(LOW, HIGH\)\}'
+    ):
         begin(unknown, {})
     for fit in (begin(unknown, {"mass": (10.0, 1e4)}), begin(limited, {})):
         assert fit.values[3] ** 2 == pytest.approx(2e6, rel=0.2)

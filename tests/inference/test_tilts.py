@@ -18,7 +18,9 @@ SOURCES = {
     "yang": (300.0, -200.0, 3000.0, 1000.0, 500.0, 0.7, 1.2, 0.01),
 }
 TILT = {"okada": "dip", "yang": "plunge"}
-STATIONS = 3000 * torch.randn(30, 2, dtype=torch.float64, generator=torch.Generator().manual_seed(3))
+STATIONS = 3000 * torch.randn(
+    30, 2, dtype=torch.float64, generator=torch.Generator().manual_seed(3)
+)
 
 
 def coordinates_of(name, fixed=None, bounds=None):
@@ -43,23 +45,30 @@ def test_a_source_past_the_limits_is_the_same_as_the_one_between_them(name):
     step = 1e-6 * torch.eye(len(values[0]), dtype=torch.float64)
     for row in (2, 8, 20, 29):
         before, after = (
-            source.kernel(coordinates.values(one + step), STATIONS) - source.kernel(coordinates.values(one), STATIONS)
+            source.kernel(coordinates.values(one + step), STATIONS)
+            - source.kernel(coordinates.values(one), STATIONS)
             for one in (coordinates.from_values(values[row][None]), at[row][None])
         )
         torch.testing.assert_close(after, before * signs[row][:, None, None], rtol=1e-3, atol=1e-12)
 
 
-@pytest.mark.parametrize(("fixed", "slips"), [({"strike_slip": 0.0, "dip_slip": 0.0}, (0.0, 0.0)), ({}, (0.3, -0.5))])
+@pytest.mark.parametrize(
+    ("fixed", "slips"), [({"strike_slip": 0.0, "dip_slip": 0.0}, (0.0, 0.0)), ({}, (0.3, -0.5))]
+)
 def test_a_level_dislocation_along_its_other_side_is_the_same(fixed, slips):
     source, coordinates = coordinates_of("okada", fixed)
     level = torch.tensor([SOURCES["okada"]], dtype=torch.float64)
     level[:, 6:9] = torch.tensor([0.0, *slips], dtype=torch.float64)
     steep = torch.tensor([SOURCES["okada"]], dtype=torch.float64)
-    other = along_the_other_side(coordinates.from_values(torch.cat([level, steep])), coordinates.tilts)
+    other = along_the_other_side(
+        coordinates.from_values(torch.cat([level, steep])), coordinates.tilts
+    )
     values = coordinates.values(other)
     assert len(values) == 1
     torch.testing.assert_close(values[0, 3:5], level[0, [4, 3]])
-    torch.testing.assert_close(source.kernel(values, STATIONS), source.kernel(level, STATIONS), rtol=0, atol=1e-13)
+    torch.testing.assert_close(
+        source.kernel(values, STATIONS), source.kernel(level, STATIONS), rtol=0, atol=1e-13
+    )
 
 
 @pytest.mark.parametrize(
@@ -91,4 +100,6 @@ def test_a_dike_is_found_from_a_start_that_dips_to_the_other_side():
     assert fit.at_bounds == ()
     assert fit.chi2_reduced == pytest.approx(1, abs=0.2)
     np.testing.assert_allclose(fit.values[5:7], truth[0, 5:7], atol=0.02)
-    np.testing.assert_allclose(fit.covariance, best(problem, truth).covariance, rtol=1e-3, atol=1e-11)
+    np.testing.assert_allclose(
+        fit.covariance, best(problem, truth).covariance, rtol=1e-3, atol=1e-11
+    )

@@ -15,7 +15,14 @@ def trained(root: Path) -> None:
     assert call("init", root).code == 0
     for seed, rate in ((1, 3e-3), (2, 1e-3)):
         brief = {"epochs": 4, "sizes": [500, 64, 64], "learning_rate": rate}
-        qexp.run("mogi_quick", name=f"mogi_quick_{seed}", seed=seed, overrides=brief, device="cpu", workspace=root)
+        qexp.run(
+            "mogi_quick",
+            name=f"mogi_quick_{seed}",
+            seed=seed,
+            overrides=brief,
+            device="cpu",
+            workspace=root,
+        )
 
 
 @pytest.fixture

@@ -1,4 +1,6 @@
-"""Runs that map parameters to images: as sources of an observation, and in place of the simulator of matrices."""
+"""Runs that map parameters to images: as sources of an observation, and in place of the simulator
+of matrices.
+"""
 
 import json
 import shutil
@@ -29,7 +31,9 @@ SIDE, STEP, COUNT = 32, 400.0, 900
 """Pixels of an image, their size [m], and simulations."""
 ANGLES = {"azimuth": 0.2, "incidence": 0.6, "azimuth_1": 3.0, "incidence_1": 0.6}
 LOOKS = [
-    line_of_sight(*(torch.tensor([ANGLES[name + suffix]]) for name in ("azimuth", "incidence")))[0].double()
+    line_of_sight(*(torch.tensor([ANGLES[name + suffix]]) for name in ("azimuth", "incidence")))[
+        0
+    ].double()
     for suffix in ("", "_1")
 ]
 PLACE = (426_000.0, 4_519_000.0)
@@ -65,11 +69,21 @@ MODEL = {
     "outputs": IMAGES,
     "operations": {
         "join": {"module": "concatenate"},
-        "hidden": {"module": "mlp", "parameters": {"units": [64, 64], "outputs": 64, "activation": "silu"}},
-        **{name: {"module": "denses", "parameters": {"filters": [16], "bias": True}} for name in IMAGES},
+        "hidden": {
+            "module": "mlp",
+            "parameters": {"units": [64, 64], "outputs": 64, "activation": "silu"},
+        },
+        **{
+            name: {"module": "denses", "parameters": {"filters": [16], "bias": True}}
+            for name in IMAGES
+        },
     },
     "branches": [
-        {"x_name": ["depth", "delta_volume"], "y_name": "features", "operations": ["join", "hidden"]},
+        {
+            "x_name": ["depth", "delta_volume"],
+            "y_name": "features",
+            "operations": ["join", "hidden"],
+        },
         *map(branch, IMAGES),
     ],
 }
@@ -93,7 +107,9 @@ EXPERIENCE = {
     "schedule": {"type": "one_cycle", "parameters": {"warm_up": 0.1}},
     "transforms": {
         **dict.fromkeys(("depth", "delta_volume"), chain("log", "standardize")),
-        **dict.fromkeys(IMAGES, chain({"type": "asinh", "parameters": {"scale": 0.05}}, COMPONENTS)),
+        **dict.fromkeys(
+            IMAGES, chain({"type": "asinh", "parameters": {"scale": 0.05}}, COMPONENTS)
+        ),
     },
     "losses": dict.fromkeys(IMAGES, "mse"),
     "metrics": dict.fromkeys(IMAGES, "rmse"),
@@ -103,13 +119,22 @@ INVERSE = {
     "outputs": ["depth", "delta_volume"],
     "operations": {"dense": {"module": "denses", "parameters": {"filters": [16, 1], "bias": True}}},
     "branches": [
-        {"x_name": "displacement", "y_name": name, "operations": ["dense"]} for name in ("depth", "delta_volume")
+        {"x_name": "displacement", "y_name": name, "operations": ["dense"]}
+        for name in ("depth", "delta_volume")
     ],
 }
 INVERSE_EXPERIENCE = {
     **EXPERIENCE,
-    **{key: dict.fromkeys(INVERSE["outputs"], value) for key, value in (("losses", "mse"), ("metrics", "mae"))},
-    **{"model": "inverse", "dataset": "emulated", "inputs": ["displacement"], "outputs": INVERSE["outputs"]},
+    **{
+        key: dict.fromkeys(INVERSE["outputs"], value)
+        for key, value in (("losses", "mse"), ("metrics", "mae"))
+    },
+    **{
+        "model": "inverse",
+        "dataset": "emulated",
+        "inputs": ["displacement"],
+        "outputs": INVERSE["outputs"],
+    },
     **{"transforms": {}, "epochs": 1},
 }
 DATASET = {
@@ -146,28 +171,46 @@ def network_of_one(observed, name, dataset):
     }
     return {
         f"datasets/{name}": dataset,
-        f"models/of_{name}": {**MODEL, "outputs": [observed], "operations": operations, "branches": branches},
+        f"models/of_{name}": {
+            **MODEL,
+            "outputs": [observed],
+            "operations": operations,
+            "branches": branches,
+        },
         f"experiences/of_{name}": {**EXPERIENCE, **learned, "model": f"of_{name}", "dataset": name},
     }
 
 
 def network_of_stations(path):
-    """Displacements of stations as files have them, beside images, and the specs of networks that learn them."""
+    """Displacements of stations as files have them, beside images, and the specs of networks that
+    learn them.
+    """
     random = np.random.default_rng(1)
     depth, volume = random.uniform(1.5, 4.0, COUNT), random.uniform(1.0, 10.0, COUNT)
     source = torch.tensor(np.stack([0 * depth, 0 * depth, 1e3 * depth, 1e6 * volume], axis=1))
     along = torch.from_numpy((np.arange(SIDE) - SIDE / 2) * STEP).expand(COUNT, -1)
     image = mogi_image(source, along, along, LOOKS[0].expand(COUNT, -1)).numpy()
-    np.savez(path, depth=depth, delta_volume=volume, displacement=displacements(depth, volume), image=image)
+    np.savez(
+        path,
+        depth=depth,
+        delta_volume=volume,
+        displacement=displacements(depth, volume),
+        image=image,
+    )
     view = {"type": "gnss", "points": STATIONS}
-    dataset = {**DATASET, "path": path.name, "observations": IMAGES[:1], "columns": {}, "fixed": {}, "views": [view]}
-    columns, sides = {IMAGES[0]: "image", IMAGES[1]: IMAGES[0]}, {"x_res": STEP / 1e3, "y_res": STEP / 1e3}
+    dataset = {
+        **DATASET,
+        "path": path.name,
+        "observations": IMAGES[:1],
+        "columns": {},
+        "fixed": {},
+        "views": [view],
+    }
+    columns = {IMAGES[0]: "image", IMAGES[1]: IMAGES[0]}
+    sides = {"x_res": STEP / 1e3, "y_res": STEP / 1e3}
     fixed = {name: ANGLES[name] for name in ("azimuth", "incidence")} | sides
     both = {"observations": IMAGES, "columns": columns, "fixed": fixed, "views": [{}, view]}
-    return {
-        "datasets/both": {**dataset, **both},
-        **network_of_one(IMAGES[0], "stations", dataset),
-    }
+    return {"datasets/both": {**dataset, **both}, **network_of_one(IMAGES[0], "stations", dataset)}
 
 
 @shared_folder
@@ -189,7 +232,9 @@ def emulators(root):
         (root / f"specs/{place}.json").write_text(json.dumps(spec))
     qexp.run("decode", seed=0, device="cpu", workspace=root)
     qexp.run("of_stations", seed=0, device="cpu", workspace=root)
-    qexp.run("decode", name="both", seed=0, overrides={"dataset": "both"}, device="cpu", workspace=root)
+    qexp.run(
+        "decode", name="both", seed=0, overrides={"dataset": "both"}, device="cpu", workspace=root
+    )
     (root / "specs/models/inverse.json").write_text(json.dumps(INVERSE))
     (root / "specs/experiences/inverse.json").write_text(json.dumps(INVERSE_EXPERIENCE))
     qexp.run("inverse", seed=0, device="cpu", workspace=root)
@@ -203,7 +248,17 @@ def workspace(emulators, tmp_path, monkeypatch):
 
 def observation(**changes):
     tracks = [
-        track(name, look.numpy(), SOURCE, None, seed=seed, origin=PLACE, size=14, spacing=500.0, **changes)
+        track(
+            name,
+            look.numpy(),
+            SOURCE,
+            None,
+            seed=seed,
+            origin=PLACE,
+            size=14,
+            spacing=500.0,
+            **changes,
+        )
         for seed, (name, look) in enumerate(zip(("ascending", "descending"), LOOKS, strict=True))
     ]
     return Observation(tuple(tracks), "EPSG:32633")
@@ -225,21 +280,32 @@ def test_an_emulator_finds_the_source_that_its_kernel_finds_and_is_as_certain(wo
 def test_what_an_emulator_errs_makes_intervals_wider_so_that_they_hold_the_truth(workspace):
     rough = qexp.invert(observation(), source="run:rough")
     better = qexp.invert(observation(), source="run:decode_0")
-    assert rough.parameters["depth"].standard_error > 1.5 * better.parameters["depth"].standard_error
+    assert (
+        rough.parameters["depth"].standard_error > 1.5 * better.parameters["depth"].standard_error
+    )
     for name, true in TRUTH.items():
         estimate = rough.parameters[name]
         assert estimate.interval95[0] < true < estimate.interval95[1]
 
 
-def test_errors_are_those_of_test_samples_like_the_source_where_and_as_large_as_its_signal_is(workspace):
+def test_errors_are_those_of_test_samples_like_the_source_where_and_as_large_as_its_signal_is(
+    workspace,
+):
     path = workspace / "runs/rough/results/test_images.nc"
     kept = xarray.load_dataset(path, engine="h5netcdf")
     samples = xarray.load_dataset(path.with_name("test_predictions.nc"), engine="h5netcdf")
-    share = np.where(samples["depth"].values[: kept.sizes["sample"]] < 2.7, 0.1, 0.0)[:, None, None, None]
-    for image in IMAGES:  # shallow sources are made too strong by a tenth; and all lie where no other does
+    share = np.where(samples["depth"].values[: kept.sizes["sample"]] < 2.7, 0.1, 0.0)[
+        :, None, None, None
+    ]
+    for (
+        image
+    ) in IMAGES:  # shallow sources are made too strong by a tenth; and all lie where no other does
         made = kept[f"{image}_estimate"].values
         for name, values in ((f"{image}_estimate", made), (image, (1 - share) * made)):
-            moved = [np.roll(of, (number % 5 - 2, number % 7 - 3), axis=(1, 2)) for number, of in enumerate(values)]
+            moved = [
+                np.roll(of, (number % 5 - 2, number % 7 - 3), axis=(1, 2))
+                for number, of in enumerate(values)
+            ]
             kept[name] = kept[name].dims, np.stack(moved)
     kept.to_netcdf(path, engine="h5netcdf")
     emulator = Emulator(RunDirectory(workspace / "runs/rough"))
@@ -251,11 +317,14 @@ def test_errors_are_those_of_test_samples_like_the_source_where_and_as_large_as_
             assert deviations[image].square().sum(dim=0).sqrt().max() < 0.04 * of.abs().max()
     kept.isel(sample=slice(5)).to_netcdf(path, engine="h5netcdf")
     assert any(
-        "errors here are hardly known" in remark for remark in qexp.invert(observation(), source="run:rough").remarks
+        "errors here are hardly known" in remark
+        for remark in qexp.invert(observation(), source="run:rough").remarks
     )
 
 
-def test_a_track_that_is_seen_from_beside_the_images_says_so_and_its_intervals_hold_the_source(workspace):
+def test_a_track_that_is_seen_from_beside_the_images_says_so_and_its_intervals_hold_the_source(
+    workspace,
+):
     tilted = LOOKS[0] + torch.tensor([0.0, 0.06, 0.0])
     across = (tilted / tilted.norm()).numpy()
     data = track("ascending", across, SOURCE, None, seed=0, origin=PLACE, size=14, spacing=500.0)
@@ -264,12 +333,19 @@ def test_a_track_that_is_seen_from_beside_the_images_says_so_and_its_intervals_h
     for name, true in TRUTH.items():
         low, high = found.parameters[name].interval95
         assert low < true < high
-    assert not any("seen from" in remark for remark in qexp.invert(observation(), source="run:decode_0").remarks)
+    assert not any(
+        "seen from" in remark
+        for remark in qexp.invert(observation(), source="run:decode_0").remarks
+    )
 
 
-def test_images_for_the_limit_are_computed_once_whatever_the_number_of_samples(workspace, monkeypatch):
+def test_images_for_the_limit_are_computed_once_whatever_the_number_of_samples(
+    workspace, monkeypatch
+):
     made, call = [], Emulator.__call__
-    monkeypatch.setattr(Emulator, "__call__", lambda self, values: made.append(values) or call(self, values))
+    monkeypatch.setattr(
+        Emulator, "__call__", lambda self, values: made.append(values) or call(self, values)
+    )
     each = []
     for count in (2, 4):
         limit = qexp.limit("emulated", samples=count)
@@ -280,7 +356,10 @@ def test_images_for_the_limit_are_computed_once_whatever_the_number_of_samples(w
 
 
 def test_the_observation_of_an_emulator_may_have_any_name_and_any_unit_of_length(workspace):
-    elements = {"observations": ["uplift"], "columns": {"uplift": "displacement", "delta_volume": "volume"}}
+    elements = {
+        "observations": ["uplift"],
+        "columns": {"uplift": "displacement", "delta_volume": "volume"},
+    }
     view = {"azimuth": ANGLES["azimuth"], "incidence": ANGLES["incidence"]}
     dataset = {**DATASET, **elements, "fixed": {}, "views": [view], "units": {"uplift": "cm"}}
     for place, spec in network_of_one("uplift", "uplift", dataset).items():
@@ -291,17 +370,25 @@ def test_the_observation_of_an_emulator_may_have_any_name_and_any_unit_of_length
     assert found["delta_volume"].value == pytest.approx(TRUTH["delta_volume"], rel=0.5)
 
 
-def test_images_of_which_nothing_says_where_north_is_are_said_to_be_presumed_in_the_shell_too(workspace):
+def test_images_of_which_nothing_says_where_north_is_are_said_to_be_presumed_in_the_shell_too(
+    workspace,
+):
     prepare_with(workspace / "runs/decode_0", lambda spec: spec["dataset"].update(middles={}))
     write_observation(observation(), Path("seen.nc"))
     words = "rows of the images that run:decode_0 learned count as running northwards"
     assert f"warning: {words}" in call("invert", "seen.nc", "--source", "run:decode_0").stderr
 
 
-def test_the_prior_of_a_posterior_is_the_range_of_the_emulator_also_where_data_hardly_show_a_source(workspace):
+def test_the_prior_of_a_posterior_is_the_range_of_the_emulator_also_where_data_hardly_show_a_source(
+    workspace,
+):
     weak = (*SOURCE[:2], 3500.0, 2e4)
-    data = track("ascending", LOOKS[0].numpy(), weak, None, seed=0, origin=PLACE, size=14, spacing=500.0)
-    posterior = qexp.invert(Observation((data,), "EPSG:32633"), source="run:decode_0", posterior=True).posterior
+    data = track(
+        "ascending", LOOKS[0].numpy(), weak, None, seed=0, origin=PLACE, size=14, spacing=500.0
+    )
+    posterior = qexp.invert(
+        Observation((data,), "EPSG:32633"), source="run:decode_0", posterior=True
+    ).posterior
     assert 1.5 < posterior.parameters["depth"].low < posterior.parameters["depth"].high < 4.0
 
 
@@ -309,7 +396,9 @@ def test_images_stay_where_their_centre_is_given_or_move_with_the_source(workspa
     at = qexp.invert(observation(), source="run:decode_0", centre=SOURCE[:2])
     assert set(at.parameters) == {"depth", "delta_volume"}
     assert at.parameters["depth"].value == pytest.approx(TRUTH["depth"], rel=0.03)
-    shifted = qexp.invert(observation(), source="run:decode_0", centre=(SOURCE[0] - 1000, SOURCE[1]))
+    shifted = qexp.invert(
+        observation(), source="run:decode_0", centre=(SOURCE[0] - 1000, SOURCE[1])
+    )
     assert shifted.chi2_reduced > 2 * at.chi2_reduced
 
 
@@ -332,7 +421,16 @@ def gnss_network(**changes):
     observed = displacements(np.array([2.2]), np.array([5.0]))[0] + noise
     x, y = np.tile(1e3 * np.array(STATIONS).T, 3) + np.array(PLACE)[:, None]
     direction, errors = np.eye(3).repeat(len(STATIONS), axis=0), np.full(observed.size, 0.002)
-    network = Track("gnss", "gnss", x, y, observed.ravel(), errors, direction, np.ones(observed.size, dtype=bool))
+    network = Track(
+        "gnss",
+        "gnss",
+        x,
+        y,
+        observed.ravel(),
+        errors,
+        direction,
+        np.ones(observed.size, dtype=bool),
+    )
     return replace(network, **changes)
 
 
@@ -350,10 +448,16 @@ def test_an_emulator_of_stations_knows_them_at_their_places(workspace):
 
 def test_an_emulator_of_images_and_stations_has_all_components_at_the_stations_alone(workspace):
     source, gnss = (*PLACE, *SOURCE[2:]), gnss_network()
-    radar = track("ascending", LOOKS[0].numpy(), source, None, seed=0, origin=PLACE, size=14, spacing=500.0)
+    radar = track(
+        "ascending", LOOKS[0].numpy(), source, None, seed=0, origin=PLACE, size=14, spacing=500.0
+    )
     asked = {"source": "run:both", "centre": PLACE}
-    together, alone = (qexp.invert(Observation(of), **asked).parameters for of in ((radar, gnss), (radar,)))
-    exact = qexp.invert(Observation((radar, gnss)), source="mogi", fixed={"east": PLACE[0], "north": PLACE[1]})
+    together, alone = (
+        qexp.invert(Observation(of), **asked).parameters for of in ((radar, gnss), (radar,))
+    )
+    exact = qexp.invert(
+        Observation((radar, gnss)), source="mogi", fixed={"east": PLACE[0], "north": PLACE[1]}
+    )
     for name, true in (("depth", 2.2), ("delta_volume", 5.0)):
         of_kernel, found = exact.parameters[name], together[name]
         assert found.interval95[0] < true < found.interval95[1]
@@ -392,7 +496,9 @@ AT = "--axis", "depth=1.5:4:2", "--axis", "delta_volume=2:8:2"
 
 
 @pytest.mark.heavy
-def test_a_removed_emulator_is_named_with_what_takes_images_from_it_and_other_commands_do_without(workspace):
+def test_a_removed_emulator_is_named_with_what_takes_images_from_it_and_other_commands_do_without(
+    workspace,
+):
     with pytest.warns(UserWarning, match="has 'decode_0' as its emulator") as warned:
         call("rm", "decode_0", "--yes")
     said = " ".join(str(warning.message) for warning in warned)
@@ -486,7 +592,9 @@ COMMANDS = [
 
 @pytest.mark.heavy
 @pytest.mark.parametrize("key", ["found_emulator", "emulator", "lineage", "pulled"])
-def test_no_command_executes_the_code_of_a_folder_that_a_pulled_run_or_a_spec_names(workspace, tmp_path, key):
+def test_no_command_executes_the_code_of_a_folder_that_a_pulled_run_or_a_spec_names(
+    workspace, tmp_path, key
+):
     mark, elsewhere = tmp_path / "mark", tmp_path / "elsewhere/runs/decode_0"
     shutil.copytree(workspace / "runs/decode_0", elsewhere)
     place = workspace / "runs/decode_0" if key == "pulled" else elsewhere
@@ -495,8 +603,11 @@ def test_no_command_executes_the_code_of_a_folder_that_a_pulled_run_or_a_spec_na
         prepare_with(place, lambda spec: spec["dataset"].update(type="of_its_code"))
     named = "decode_0" if key == "pulled" else str(place)
     where = {"found_emulator": named} if key == "found_emulator" else {"emulator": named}
-    ancestor = {name: json.loads((place / "run.json").read_text())[name] for name in ("digest", "seed")}
-    run, spec = workspace / "runs/inverse_0", json.loads((workspace / "runs/inverse_0/spec.json").read_text())
+    ancestor = {
+        name: json.loads((place / "run.json").read_text())[name] for name in ("digest", "seed")
+    }
+    run = workspace / "runs/inverse_0"
+    spec = json.loads((workspace / "runs/inverse_0/spec.json").read_text())
     if key == "lineage":
         whole = digest(spec, ancestor["digest"])
         pulled(run, lineage=[{"name": named, **ancestor}], digest=whole)
@@ -505,13 +616,21 @@ def test_no_command_executes_the_code_of_a_folder_that_a_pulled_run_or_a_spec_na
         pulled(run)
     if key == "pulled":
         pulled(place)
-    (workspace / "specs/datasets/named.json").write_text(json.dumps({"extends": "noisy", "emulator": named}))
+    (workspace / "specs/datasets/named.json").write_text(
+        json.dumps({"extends": "noisy", "emulator": named})
+    )
     pretrained = {"extends": "inverse", "pretrain": named}
     (workspace / "specs/experiences/pretrained.json").write_text(json.dumps(pretrained))
     write_observation(observation(), Path("observation.nc"))
-    xarray.open_dataset("data/elements.nc").isel(sample=slice(2)).to_netcdf("few.nc", engine="h5netcdf")
+    xarray.open_dataset("data/elements.nc").isel(sample=slice(2)).to_netcdf(
+        "few.nc", engine="h5netcdf"
+    )
     ended = {}
-    of_run = [("matrix", "inverse_0", *AT), ("limit", "--run", "inverse_0")] if key in ("emulator", "pulled") else []
+    of_run = (
+        [("matrix", "inverse_0", *AT), ("limit", "--run", "inverse_0")]
+        if key in ("emulator", "pulled")
+        else []
+    )
     for words in (*COMMANDS, *of_run):
         ended[words] = said = call(*words)
         assert not mark.exists(), words
@@ -521,7 +640,9 @@ def test_no_command_executes_the_code_of_a_folder_that_a_pulled_run_or_a_spec_na
     assert refused >= {*of_run}
     if key == "pulled":
         said = ended["matrix", "inverse_0", *AT].stderr
-        assert "if you trust it, remove the run, and pull or import it again with --trust-code" in said
+        assert (
+            "if you trust it, remove the run, and pull or import it again with --trust-code" in said
+        )
 
 
 # What it is made of.

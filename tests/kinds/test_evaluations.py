@@ -1,4 +1,6 @@
-"""Finished runs are evaluated on other data, which are compared with those that they were trained on."""
+"""Finished runs are evaluated on other data, which are compared with those that they were trained
+on.
+"""
 
 import csv
 import json
@@ -20,12 +22,18 @@ from qexp.store.directory import RunDirectory
 from tests import cores, domes, stones
 from tests.conftest import SOUND, call, copied, prepare_with, put, shared_folder, started
 
-BY_QUARRY = {"split": {"type": "group_k_fold", "parameters": {"by": "quarry"}}, "epochs": 4, "members": 2}
+BY_QUARRY = {
+    "split": {"type": "group_k_fold", "parameters": {"by": "quarry"}},
+    "epochs": 4,
+    "members": 2,
+}
 
 
 @shared_folder
 def trained(root):
-    """A workspace with finished runs on rows, fields and spectra: stones_0, domes_0, masked_0 and finetune_0."""
+    """A workspace with finished runs on rows, fields and spectra: stones_0, domes_0, masked_0 and
+    finetune_0.
+    """
     assert call("init", root).code == 0
     stones.write(root, **BY_QUARRY)
     domes.write_folders(root / "data/domes", test=2)
@@ -33,7 +41,13 @@ def trained(root):
     cores.write(root)
     package.run("stones", device="cpu", workspace=root)
     for experience in ("domes", "masked", "finetune"):
-        package.run(experience, name=f"{experience}_0", device="cpu", overrides={"epochs": 1}, workspace=root)
+        package.run(
+            experience,
+            name=f"{experience}_0",
+            device="cpu",
+            overrides={"epochs": 1},
+            workspace=root,
+        )
 
 
 @pytest.fixture
@@ -52,7 +66,10 @@ def write_stones(path, rows, columns=("stone", *stones.COLUMNS, "Fe")):
 
 def new_stones(count=12):
     random = np.random.default_rng(7)
-    return [[f"E{row}", *random.uniform(0.1, 0.9, 3).round(3).tolist(), float(row % 5 + 1)] for row in range(count)]
+    return [
+        [f"E{row}", *random.uniform(0.1, 0.9, 3).round(3).tolist(), float(row % 5 + 1)]
+        for row in range(count)
+    ]
 
 
 # Simulated data
@@ -63,7 +80,10 @@ def test_the_runs_own_dataset_and_seed_give_the_runs_own_results_by_its_name_or_
     run = package.open_run("sound_0")
     made = run.evaluate("sound", seed=0)
     assert made.record.results == {"test": run.results["test"]}
-    own, other = (xarray.load_dataset(of.results / "test_predictions.nc") for of in (run.directory, made.directory))
+    own, other = (
+        xarray.load_dataset(of.results / "test_predictions.nc")
+        for of in (run.directory, made.directory)
+    )
     assert own.equals(other)
     assert made.record.independent is True
     low, high = made.record.intervals["test"]["depth"]["mae"]
@@ -73,9 +93,15 @@ def test_the_runs_own_dataset_and_seed_give_the_runs_own_results_by_its_name_or_
     made = run.evaluations["sound_validation"]
     assert made.results == {"validation": run.results["validation"]}
     said = "these are the run's own validation samples: not trained on, but they chose the epoch"
-    assert (made.independent, made.reasons, made.caution) == (False, (said,), "evaluated on validation data")
+    assert (made.independent, made.reasons, made.caution) == (
+        False,
+        (said,),
+        "evaluated on validation data",
+    )
     others = run.evaluate(part="validation", seed=1, name="others")
-    assert others.record.reasons[0].startswith("samples from the intervals of the run's validation samples, which have")
+    assert others.record.reasons[0].startswith(
+        "samples from the intervals of the run's validation samples, which have"
+    )
 
 
 def test_samples_within_the_intervals_of_training_are_counted(here):
@@ -87,11 +113,16 @@ def test_samples_within_the_intervals_of_training_are_counted(here):
     volume = (samples["delta_volume"].values - 0.5) / 2.5
     depth = np.array([NormalDist(0, 0.5).cdf(value) for value in np.log(samples["depth"].values)])
     for quantile, intervals in ((depth, held_out["depth"]), (volume, held_out["delta_volume"])):
-        of_training &= ~np.any([(low <= quantile) & (quantile <= high) for low, high in intervals], axis=0)
+        of_training &= ~np.any(
+            [(low <= quantile) & (quantile <= high) for low, high in intervals], axis=0
+        )
     assert of_training.any()
     assert made.independent is False
     assert made.reasons[0].startswith(f"{of_training.sum()} of {len(of_training)} samples")
-    assert made.caution == f"partly evaluated on training data ({of_training.sum()} of {len(of_training)})"
+    assert (
+        made.caution
+        == f"partly evaluated on training data ({of_training.sum()} of {len(of_training)})"
+    )
 
 
 @pytest.mark.heavy
@@ -115,7 +146,9 @@ def test_an_evaluation_is_made_once_and_never_replaced_without_a_word(here, qexp
 def test_a_dataset_must_make_what_the_network_takes_and_a_fixed_value_is_a_value(here, qexp):
     changed = Path("specs/datasets/changed.json")
     changed.write_text(json.dumps(put(SOUND["dataset"], "size", [8, 8])))
-    assert "was trained on [16, 16, 1]" in qexp("evaluate", "sound_0", "--dataset", "changed").failed()
+    assert (
+        "was trained on [16, 16, 1]" in qexp("evaluate", "sound_0", "--dataset", "changed").failed()
+    )
     document = put(put(SOUND["dataset"], "varyings.depth", ...), "distributions.depth", ...)
     changed.write_text(json.dumps(put(document, "fixed.depth", 1.0)))
     qexp("evaluate", "sound_0", "--dataset", "changed").done()
@@ -123,9 +156,15 @@ def test_a_dataset_must_make_what_the_network_takes_and_a_fixed_value_is_a_value
     assert not list(Path("runs/sound_0/evaluations").glob(".*"))
 
 
-def test_samples_with_inputs_outside_the_training_data_are_counted_wherever_an_evaluation_is_shown(here, qexp):
-    document = put(put(SOUND["dataset"], "varyings.delta_volume", ...), "distributions.delta_volume", ...)
-    Path("specs/datasets/vast.json").write_text(json.dumps(put(document, "fixed.delta_volume", 99.0)))
+def test_samples_with_inputs_outside_the_training_data_are_counted_wherever_an_evaluation_is_shown(
+    here, qexp
+):
+    document = put(
+        put(SOUND["dataset"], "varyings.delta_volume", ...), "distributions.delta_volume", ...
+    )
+    Path("specs/datasets/vast.json").write_text(
+        json.dumps(put(document, "fixed.delta_volume", 99.0))
+    )
     made = qexp("evaluate", "sound_0", "--dataset", "vast")
     said = "4 of 4 samples have inputs outside the range of the training data"
     assert (made.code, said in made.stderr, said in made.stdout) == (0, True, False)
@@ -150,7 +189,9 @@ def test_wrong_questions_get_an_answer_and_leave_nothing_behind(here, arguments,
 
 @pytest.mark.heavy
 def test_samples_that_the_pretraining_was_trained_on_are_not_independent(here, qexp):
-    swapped = put(put(SOUND["dataset"], "varyings.depth", [[0.4, 0.6]]), "varyings.delta_volume", [[0.6, 0.8]])
+    swapped = put(
+        put(SOUND["dataset"], "varyings.depth", [[0.4, 0.6]]), "varyings.delta_volume", [[0.6, 0.8]]
+    )
     Path("specs/datasets/swapped.json").write_text(json.dumps(swapped))
     small = ("--set", "epochs=1", "--set", "sizes=[8,4,40]", "--device", "cpu")
     tuned = ("--set", "dataset=swapped", "--pretrain", "sound_0", "--name", "tuned")
@@ -165,7 +206,9 @@ def test_samples_that_the_pretraining_was_trained_on_are_not_independent(here, q
 
 OWN_NAMES = {
     "description": "Names of qexp itself.",
-    "tensors": [{"from": "network\\.operations\\.(?P<operation>[^.]+)\\.(?P<name>.+)", "to": "{name}"}],
+    "tensors": [
+        {"from": "network\\.operations\\.(?P<operation>[^.]+)\\.(?P<name>.+)", "to": "{name}"}
+    ],
 }
 
 
@@ -173,7 +216,9 @@ OWN_NAMES = {
 def test_weights_from_elsewhere_are_evaluated_and_what_they_were_trained_on_is_unknown(here, qexp):
     Path("own.json").write_text(json.dumps(OWN_NAMES))
     weights = "runs/sound_0/checkpoints/best.safetensors"
-    qexp("import-weights", weights, "--experience", "sound", "--to", "foreign", "--map", "own.json").done()
+    qexp(
+        "import-weights", weights, "--experience", "sound", "--to", "foreign", "--map", "own.json"
+    ).done()
     made = package.evaluate("foreign", "sound").record
     assert made.results == {"test": package.open_run("sound_0").results["test"]}
     assert (made.independent, "weights of another program" in made.reasons[0]) == (None, True)
@@ -184,21 +229,32 @@ def test_weights_from_elsewhere_are_evaluated_and_what_they_were_trained_on_is_u
 
 
 @pytest.mark.heavy
-def test_rows_are_estimated_by_the_mean_of_all_folds_and_those_without_truth_are_counted(root, qexp):
+def test_rows_are_estimated_by_the_mean_of_all_folds_and_those_without_truth_are_counted(
+    root, qexp
+):
     rows = new_stones()
     for row in (2, 5):
         rows[row][-1] = ""
     write_stones(root / "new.csv", rows)
     made = json.loads(qexp("evaluate", "stones_0", "--input", "new.csv", "--json").done())
-    assert (made["samples"], made["left_out"], made["networks"], made["independent"]) == (10, 2, 24, True)
+    assert (made["samples"], made["left_out"], made["networks"], made["independent"]) == (
+        10,
+        2,
+        24,
+        True,
+    )
     assert qexp("predict", "stones_0", "new.csv", "--output", "estimates.csv").code == 0
     with Path("estimates.csv").open(newline="") as file:
         lines = [line for line in csv.DictReader(file) if line["Fe"]]
     errors = np.array([float(line["iron (wt%)"]) - float(line["Fe"]) for line in lines])
     assert made["results"]["all"]["iron"]["mae"] == pytest.approx(np.abs(errors).mean(), rel=1e-5)
     outside = sum(line["outside"] != "0" for line in lines)
-    assert any(f"{outside} of 10 samples have inputs outside" in text for text in made["warnings"]) == (outside > 0)
-    assert made["results"]["all"]["iron"]["rmse"] == pytest.approx(np.sqrt((errors**2).mean()), rel=1e-5)
+    assert any(
+        f"{outside} of 10 samples have inputs outside" in text for text in made["warnings"]
+    ) == (outside > 0)
+    assert made["results"]["all"]["iron"]["rmse"] == pytest.approx(
+        np.sqrt((errors**2).mean()), rel=1e-5
+    )
 
 
 @pytest.mark.heavy
@@ -208,8 +264,14 @@ def test_rows_of_a_folder_of_tables_are_listed_by_file_where_they_have_no_group(
         without_names = [row[1:] for row in rows]
         write_stones(root / f"tables/{name}.csv", without_names, (*stones.COLUMNS, "Fe"))
     made = package.evaluate("stones_0", input="tables").record
-    assert [(group.of, group.name, group.n) for group in made.groups] == [("file", "a.csv", 5), ("file", "b.csv", 7)]
-    assert (made.independent, "the origin of the rows is unknown" in made.reasons[0]) == (None, True)
+    assert [(group.of, group.name, group.n) for group in made.groups] == [
+        ("file", "a.csv", 5),
+        ("file", "b.csv", 7),
+    ]
+    assert (made.independent, "the origin of the rows is unknown" in made.reasons[0]) == (
+        None,
+        True,
+    )
     drawn = qexp("figures", "stones_0", "--evaluation", "tables").done()
     assert {Path(line).stem for line in drawn.splitlines()} == {"held_out", "residuals", "coverage"}
 
@@ -221,7 +283,9 @@ def test_rows_that_were_trained_on_are_recognised_by_their_values_and_their_grou
     assert "24 of 24 rows have the same inputs" in same.reasons[0]
     rows = new_stones()
     rows[3][0] = "A99"
-    of_a_known_quarry = package.evaluate("stones_0", input=write_stones(root / "known.csv", rows)).record
+    of_a_known_quarry = package.evaluate(
+        "stones_0", input=write_stones(root / "known.csv", rows)
+    ).record
     assert of_a_known_quarry.independent is False
     assert of_a_known_quarry.reasons == ("of the same quarry as training rows: A",)
     assert of_a_known_quarry.caution == "partly evaluated on groups of the training data (1 of 12)"
@@ -229,10 +293,15 @@ def test_rows_that_were_trained_on_are_recognised_by_their_values_and_their_grou
     rounded = package.evaluate("stones_0", input=write_stones(root / "rounded.csv", again)).record
     assert (rounded.independent, rounded.caution) == (False, "evaluated on training data")
     assert rounded.reasons == ("24 of 24 rows have nearly the same inputs as training rows",)
-    other = package.evaluate("stones_0", input=write_stones(root / "other.csv", new_stones())).record
+    other = package.evaluate(
+        "stones_0", input=write_stones(root / "other.csv", new_stones())
+    ).record
     assert other.independent is True
     assert other.reasons == (
-        "no row has the same or nearly the same inputs as a training row, or is of the same quarry or stone",
+        (
+            "no row has the same or nearly the same inputs as a training row, or is of the same"
+            " quarry or stone"
+        ),
     )
     gone = {"found": "data/gone.csv", "path": "data/gone.csv"}
     prepare_with(Path("runs/stones_0"), lambda spec: spec["dataset"].update(gone))
@@ -261,7 +330,10 @@ def test_copies_across_folds_are_said_before_training_and_with_every_number(root
     # The names are the numbers of the rows, so that equal ones mean nothing.
     new = [[number, *row[1:]] for number, row in enumerate(new_stones())]
     made = package.evaluate("twice", input=write_stones(root / "new.csv", new)).record
-    assert (made.independent, "the origin of the rows is unknown" in made.reasons[0]) == (None, True)
+    assert (made.independent, "the origin of the rows is unknown" in made.reasons[0]) == (
+        None,
+        True,
+    )
 
 
 @pytest.mark.heavy
@@ -307,10 +379,13 @@ def test_arrays_of_frames_of_any_size_give_what_files_of_them_give(root, qexp):
         np.testing.assert_array_equal(made[name][:, 0], written[name].values)
         alone = run.predict(**{field: values[1] for field, values in arrays.items()})[name]
         np.testing.assert_array_equal(alone[0], made[name][1, 0])
-        channels = run.predict(**{field: values[..., None] for field, values in arrays.items()})[name]
+        channels = run.predict(**{field: values[..., None] for field, values in arrays.items()})[
+            name
+        ]
         np.testing.assert_array_equal(channels, made[name])
     with pytest.raises(
-        QexpError, match=r"'slopsurfx' must .*, several of them as \[sample, 20, 24\], but .* \[3, 20, 23\]"
+        QexpError,
+        match=r"'slopsurfx' must .*, several of them as \[sample, 20, 24\], but .* \[3, 20, 23\]",
     ):
         run.predict(**{**arrays, "slopsurfx": arrays["slopsurfx"][..., :-1]})
 
@@ -320,7 +395,10 @@ def test_fields_that_were_trained_on_are_recognised_by_their_content(root):
     shutil.copytree("data/domes/train/d0", "renamed/elsewhere")
     domes.write_folders(root / "fresh", train=0, test=1, frames=2)
     renamed = package.evaluate("domes_0", input="renamed").record
-    assert (renamed.independent, renamed.reasons) == (False, ("folders with training fields: elsewhere",))
+    assert (renamed.independent, renamed.reasons) == (
+        False,
+        ("folders with training fields: elsewhere",),
+    )
     alike = package.evaluate("domes_0", input="fresh", name="fresh").record
     assert (alike.independent, "names of training folders" in alike.reasons[0]) == (None, True)
     assert package.evaluate("domes_0", "domes").record.independent is True
@@ -352,12 +430,16 @@ def test_spectra_of_the_test_part_give_the_runs_own_results(root):
 
 @pytest.mark.heavy
 def test_spectra_and_cores_that_the_run_or_its_pretraining_was_trained_on_are_named(root):
-    new = cores.write_folders(root / "new", {"train": ("X1",), "validation": (), "test": ("X2", "X3")})
+    new = cores.write_folders(
+        root / "new", {"train": ("X1",), "validation": (), "test": ("X2", "X3")}
+    )
     made = package.evaluate("finetune_0", input=new).record
     assert (made.part, made.samples, made.independent) == ("test", 12, True)
     assert [group.name for group in made.groups] == ["X2", "X3"]
     assert package.evaluate("finetune_0", input=new, part="all").record.samples == 18
-    mixed = cores.write_folders(root / "mixed", {"train": ("X1",), "validation": (), "test": ("X2", "M2", "A1")})
+    mixed = cores.write_folders(
+        root / "mixed", {"train": ("X1",), "validation": (), "test": ("X2", "M2", "A1")}
+    )
     found = package.evaluate("finetune_0", input=mixed).record
     assert found.independent is False
     assert any("finetune_0: core A1: 6 of 6" in reason for reason in found.reasons)
@@ -365,8 +447,13 @@ def test_spectra_and_cores_that_the_run_or_its_pretraining_was_trained_on_are_na
 
 
 @pytest.mark.heavy
-def test_a_folder_of_new_cores_is_evaluated_alone_and_spectra_without_targets_are_counted(root, qexp):
-    part = cores.write_folders(root / "new", {"train": (), "validation": (), "test": ("X2", "X3")}) / "test"
+def test_a_folder_of_new_cores_is_evaluated_alone_and_spectra_without_targets_are_counted(
+    root, qexp
+):
+    part = (
+        cores.write_folders(root / "new", {"train": (), "validation": (), "test": ("X2", "X3")})
+        / "test"
+    )
     whole = package.evaluate("finetune_0", input=shutil.copytree(part, root / "cruise")).record
     assert (whole.name, whole.part, whole.samples, whole.left_out) == ("cruise", "test", 12, 0)
     for name in ("X2_0.csv", "X2_1.csv"):
@@ -384,13 +471,20 @@ def test_a_folder_of_new_cores_is_evaluated_alone_and_spectra_without_targets_ar
 def test_evaluations_are_columns_conditions_and_parts_of_what_is_shown(here, qexp):
     assert qexp("ls", "--json").code == 0  # the catalog knows the run without them
     for name in ("first", "held.out-2"):
-        assert qexp("evaluate", "sound_0", "--dataset", "sound", "--name", name, "--part", "train").code == 0
+        assert (
+            qexp(
+                "evaluate", "sound_0", "--dataset", "sound", "--name", name, "--part", "train"
+            ).code
+            == 0
+        )
     mae = package.open_run("sound_0").evaluations["first"].results["train"]["depth"]["mae"]
     columns = 'evaluations.first.train.depth.mae,evaluations["held.out-2"].train.depth.mae'
     _, stdout, stderr = qexp("ls", "--json", "--columns", columns)
     assert [list(run.values()) for run in json.loads(stdout)] == [[mae, mae]]
     assert "sound_0 on first: evaluated on training data" in stderr
-    with xarray.open_dataset("runs/sound_0/evaluations/first/results/test_predictions.nc") as predictions:
+    with xarray.open_dataset(
+        "runs/sound_0/evaluations/first/results/test_predictions.nc"
+    ) as predictions:
         assert predictions.attrs["caution"] == "evaluated on training data"
     assert "depth.mae (km)" in qexp("ls", "--columns", columns).stdout
     for condition, names in (
@@ -407,7 +501,9 @@ def test_evaluations_are_columns_conditions_and_parts_of_what_is_shown(here, qex
 
 
 @pytest.mark.heavy
-def test_an_archive_holds_the_evaluations_of_its_run_and_a_damaged_one_is_reported_and_stops_no_listing(here, qexp):
+def test_an_archive_holds_the_evaluations_of_its_run_and_a_damaged_one_is_reported_and_stops_no_listing(
+    here, qexp
+):
     assert qexp("evaluate", "sound_0", "--dataset", "sound").code == 0
     before = package.open_run("sound_0").evaluations["sound"]
     assert qexp("export", "sound_0", "--to", "sound.zip").code == 0
@@ -421,7 +517,9 @@ def test_an_archive_holds_the_evaluations_of_its_run_and_a_damaged_one_is_report
 
 
 @pytest.mark.heavy
-def test_runs_are_compared_by_an_evaluation_in_the_place_of_their_own_results(finished, tmp_path, monkeypatch, qexp):
+def test_runs_are_compared_by_an_evaluation_in_the_place_of_their_own_results(
+    finished, tmp_path, monkeypatch, qexp
+):
     copied(finished, tmp_path, monkeypatch)
     for run in ("sound_0", "sound_1"):
         package.evaluate(run, "sound", seed=7, name="same")
@@ -429,11 +527,23 @@ def test_runs_are_compared_by_an_evaluation_in_the_place_of_their_own_results(fi
     package.evaluate("sound_1", "sound", seed=2, name="other")
     runs = [package.open_run(name) for name in ("sound_0", "sound_1")]
     errors = [run.evaluations["same"].results["test"]["depth"]["mae"] for run in runs]
-    for names, values in ((("sound_0", "sound_1"), errors), (("sound_*",), {"0": errors[0], "1": errors[1]})):
-        compared = json.loads(qexp("compare", *names, "--evaluation", "same", "--json").done())["results"]
-        assert [row["values"] for row in compared if (row["output"], row["metric"]) == ("depth", "mae")] == [values]
-    assert "different samples" not in qexp("compare", "sound_0", "sound_1", "--evaluation", "same").stdout
-    assert "different samples" in qexp("compare", "sound_0", "sound_1", "--evaluation", "other").stdout
+    for names, values in (
+        (("sound_0", "sound_1"), errors),
+        (("sound_*",), {"0": errors[0], "1": errors[1]}),
+    ):
+        compared = json.loads(qexp("compare", *names, "--evaluation", "same", "--json").done())[
+            "results"
+        ]
+        assert [
+            row["values"] for row in compared if (row["output"], row["metric"]) == ("depth", "mae")
+        ] == [values]
+    assert (
+        "different samples"
+        not in qexp("compare", "sound_0", "sound_1", "--evaluation", "same").stdout
+    )
+    assert (
+        "different samples" in qexp("compare", "sound_0", "sound_1", "--evaluation", "other").stdout
+    )
     assert qexp("compare", "sound_0", "sound_1", "--evaluation", "none").code == 3
 
 
@@ -456,7 +566,8 @@ def test_of_two_equal_evaluations_at_once_the_first_is_kept(here):
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGKILL, -9)])
 def test_an_evaluation_that_is_ended_leaves_no_half(here, number, code, monkeypatch, qexp):
     run = RunDirectory(Path("runs/sound_0"))
-    prepare_with(run.path, lambda spec: spec["sizes"].__setitem__(2, 400_000))  # so that there is time to end it
+    # so that there is time to end it
+    prepare_with(run.path, lambda spec: spec["sizes"].__setitem__(2, 400_000))
     process = started(here, "evaluate", "sound_0", "--dataset", "sound")
     deadline = time.monotonic() + 120
     while not list(run.evaluations.glob(".*.draft")):

@@ -26,7 +26,9 @@ CELLS = Extent(0, 5, 0, 3, "cells")
         (None, [0.0, 1.0], CELLS),
     ],
 )
-def test_the_edges_of_a_field_lie_half_a_cell_beyond_its_outer_centres_or_are_counted_in_cells(x, y, edges):
+def test_the_edges_of_a_field_lie_half_a_cell_beyond_its_outer_centres_or_are_counted_in_cells(
+    x, y, edges
+):
     assert extent(x, y, (3, 5)) == edges
 
 
@@ -41,7 +43,9 @@ def test_one_scale_holds_for_all_times_so_that_faster_ice_looks_faster(tmp_path)
     slow, fast = (np.full((20, 30), value, np.float32) for value in (1.0, 2.0))
     moments = [Moment("t", {"speed": field}, {"speed": field}) for field in (slow, fast, slow)]
     files = [tmp_path / f"{number}.png" for number in range(3)]
-    for made, file in zip(draw_moments(moments, {"speed": "m a-1"}, [], Extent(0, 3, 0, 2, "km")), files, strict=True):
+    for made, file in zip(
+        draw_moments(moments, {"speed": "m a-1"}, [], Extent(0, 3, 0, 2, "km")), files, strict=True
+    ):
         save(made, file)
     first, second, third = map(pixels, files)
     height, width = first.shape[:2]
@@ -62,7 +66,9 @@ def test_cells_without_ice_are_grey_and_a_field_without_any_ice_is_drawn(tmp_pat
 def test_a_share_that_is_too_large_to_be_shown_is_written_above_its_class():
     classes, shares = ["1–25 m", "25–50 m", "50–100 m"], {"u, v": [813.0, 30.0, float("nan")]}
     errors = {"u": {"rmse": [1.0, 2.0, 3.0]}}
-    of_output, of_vector = errors_by_thickness(classes, [1, 2, 3], errors, shares, {"u": "m a-1"}).axes
+    of_output, of_vector = errors_by_thickness(
+        classes, [1, 2, 3], errors, shares, {"u": "m a-1"}
+    ).axes
     assert of_output.get_ylabel() == "error (m a⁻¹)"
     assert of_vector.get_ylim()[1] < 40
     assert [(text.get_text(), text.get_position()[0]) for text in of_vector.texts] == [("813 ↑", 0)]

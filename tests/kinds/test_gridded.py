@@ -14,7 +14,14 @@ import xarray
 from qexp.base.seeds import Seeds
 from qexp.errors import DatasetError, QexpError
 from qexp.kinds.fields import dataset as fields_dataset
-from qexp.kinds.fields.dataset import SYMMETRIES, ChosenFrames, GriddedDataset, Patches, PatchSamples, Positions
+from qexp.kinds.fields.dataset import (
+    SYMMETRIES,
+    ChosenFrames,
+    GriddedDataset,
+    Patches,
+    PatchSamples,
+    Positions,
+)
 from qexp.kinds.fields.folders import PRESETS, FieldMapping, preset, read_mapping
 from qexp.physics import ice
 from qexp.rows.array_cache import cache_folder
@@ -31,7 +38,9 @@ def folders(tmp_path):
 
 
 def dataset(path, mapping=F2, **keys):
-    return GriddedDataset(path, filled_in({"type": "gridded", **vars(mapping), "patch_size": 8, **keys}))
+    return GriddedDataset(
+        path, filled_in({"type": "gridded", **vars(mapping), "patch_size": 8, **keys})
+    )
 
 
 def fields(frames, names):
@@ -55,20 +64,27 @@ def test_fields_are_those_of_the_file_and_slopes_are_central_differences_of_the_
     read = fields(frames, ["thk", "slopsurfx", "slopsurfy", "vbar"])
     np.testing.assert_array_equal(read["thk"], source["thk"])
     np.testing.assert_array_equal(read["vbar"], source["vbar"])
-    along_y, along_x = np.gradient(source["usurf"].values.astype(float), SPACING, SPACING, axis=(1, 2))
+    along_y, along_x = np.gradient(
+        source["usurf"].values.astype(float), SPACING, SPACING, axis=(1, 2)
+    )
     np.testing.assert_allclose(read["slopsurfx"], along_x, rtol=1e-6, atol=1e-9)
     np.testing.assert_allclose(read["slopsurfy"], along_y, rtol=1e-6, atol=1e-9)
 
 
 @pytest.mark.heavy
 def test_slopes_are_recomputed_on_request_and_kept_apart_from_those_of_the_files(folders):
-    rewrite(folders, lambda data: data.assign(slopsurfx=data["usurf"] * 0 + 7, slopsurfy=data["usurf"] * 0 + 7))
+    rewrite(
+        folders,
+        lambda data: data.assign(slopsurfx=data["usurf"] * 0 + 7, slopsurfy=data["usurf"] * 0 + 7),
+    )
     of_file = first_fields(folders, ["slopsurfx", "slopsurfy"])
     computed = first_fields(folders, ["slopsurfx", "slopsurfy"], recompute_slopes=True)
     surface = dome(seed=0)["usurf"].values.astype(float)
     for name, axis in (("slopsurfx", 2), ("slopsurfy", 1)):
         assert (of_file[name] == 7).all()
-        np.testing.assert_allclose(computed[name], np.gradient(surface, SPACING, axis=axis), rtol=1e-6, atol=1e-9)
+        np.testing.assert_allclose(
+            computed[name], np.gradient(surface, SPACING, axis=axis), rtol=1e-6, atol=1e-9
+        )
 
 
 @pytest.mark.heavy
@@ -89,19 +105,25 @@ def test_the_coordinates_of_the_cells_are_the_fields_x_and_y(folders, descends):
 
 
 @pytest.mark.heavy
-def test_npy_files_old_netcdf_files_and_those_of_another_name_are_read_like_netcdf(folders, tmp_path):
+def test_npy_files_old_netcdf_files_and_those_of_another_name_are_read_like_netcdf(
+    folders, tmp_path
+):
     for file in folders.rglob("ex.nc"):
         folder = tmp_path / "plain" / file.parent.relative_to(folders)
         folder.mkdir(parents=True)
         with xarray.open_dataset(file, decode_times=False) as data:
-            data.load().to_netcdf(file.with_name("old.nc"), engine="scipy", format="NETCDF3_CLASSIC")
+            data.load().to_netcdf(
+                file.with_name("old.nc"), engine="scipy", format="NETCDF3_CLASSIC"
+            )
             for name in data.variables:
                 np.save(folder / f"{name}.npy", data[name].values)
     expected = dataset(folders).parts["test"]
     for other in (dataset(tmp_path / "plain"), dataset(folders, file="old.nc")):
         for ours, theirs in zip(other.parts["test"], expected, strict=True):
             for name in (*F2.inputs, "ubar"):
-                np.testing.assert_array_equal(fields(ours, [name])[name], fields(theirs, [name])[name])
+                np.testing.assert_array_equal(
+                    fields(ours, [name])[name], fields(theirs, [name])[name]
+                )
 
 
 @pytest.mark.heavy
@@ -123,7 +145,9 @@ def test_descending_coordinates_and_axes_in_another_order_tell_the_same_fields(f
 
 
 @pytest.mark.heavy
-def test_a_field_without_time_is_the_same_in_every_frame_and_only_such_fields_are_one_frame(folders):
+def test_a_field_without_time_is_the_same_in_every_frame_and_only_such_fields_are_one_frame(
+    folders,
+):
     rewrite(folders, lambda data: data.assign(topg=data["usurf"].isel(time=0, drop=True)))
     bed = first_fields(folders, ["topg"], FieldMapping({"topg": 1000.0}, {"thk": 100.0}))["topg"]
     np.testing.assert_array_equal(bed, np.broadcast_to(dome(seed=0)["usurf"][0], bed.shape))
@@ -160,7 +184,9 @@ def test_narrower_cells_follow_a_cubic_exactly(folders):
 def test_patches_are_cut_out_of_frames(folders):
     data = dataset(folders)
     patches = data.patches(data.rows)
-    positions = Positions(*(np.array(numbers) for numbers in ([2, 0], [1, 2], [5, 0], [7, 16], [0, 0])))
+    positions = Positions(
+        *(np.array(numbers) for numbers in ([2, 0], [1, 2], [5, 0], [7, 16], [0, 0]))
+    )
     cut = patches.cut(positions, 5, data.vector_positions())
     numbers = (positions.part, positions.frame, positions.row, positions.column)
     for patch, part, frame, row, column in zip(cut, *numbers, strict=True):
@@ -177,7 +203,12 @@ def test_every_good_place_is_drawn_equally_often_and_no_other(folders):
     numbers = (positions.part, positions.frame, positions.row, positions.column)
     drawn = Counter(zip(*(of_patch.tolist() for of_patch in numbers), strict=True))
     for part, frame, row, column in drawn:
-        assert patches.parts[part].frames.read(["thk"], frame, frame + 1)["thk"][0, row + 4, column + 4] > 40
+        assert (
+            patches.parts[part].frames.read(["thk"], frame, frame + 1)["thk"][
+                0, row + 4, column + 4
+            ]
+            > 40
+        )
     assert len(drawn) == patches.count
     expected = 40_000 / patches.count
     excess = sum((count - expected) ** 2 / expected for count in drawn.values())
@@ -194,35 +225,59 @@ def test_a_single_good_place_is_found(folders):
     rewrite(folders, nearly_bare)
     data = dataset(folders, threshold=1.0)
     positions = data.patches(data.rows[:3]).draw(7, np.random.default_rng(1), turned=False)
-    assert [set(numbers.tolist()) for numbers in (positions.frame, positions.row, positions.column)] == [{1}, {5}, {10}]
+    assert [
+        set(numbers.tolist()) for numbers in (positions.frame, positions.row, positions.column)
+    ] == [{1}, {5}, {10}]
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("symmetry", range(SYMMETRIES))
-def test_a_turned_patch_obeys_the_flow_law_and_its_slopes_are_those_of_the_turned_surface(folders, symmetry):
+def test_a_turned_patch_obeys_the_flow_law_and_its_slopes_are_those_of_the_turned_surface(
+    folders, symmetry
+):
     f13 = preset("f13")
-    data = dataset(folders, FieldMapping({**f13.inputs, "usurf": 1000.0}, f13.outputs), patch_size=16)
+    data = dataset(
+        folders, FieldMapping({**f13.inputs, "usurf": 1000.0}, f13.outputs), patch_size=16
+    )
     patches = data.patches(data.rows)
-    (patch,) = patches.cut(all_positions(patches, symmetry), len(data.variables), data.vector_positions())
-    variables = {name: torch.from_numpy(patch[..., index].copy()).double() for index, name in enumerate(data.variables)}
-    thickness, slopes = variables["thk"], torch.stack([variables["slopsurfx"], variables["slopsurfy"]], dim=-1)
-    law = ice.velocity(thickness, slopes, torch.full_like(thickness, ARRHENIUS), torch.zeros_like(thickness))
+    (patch,) = patches.cut(
+        all_positions(patches, symmetry), len(data.variables), data.vector_positions()
+    )
+    variables = {
+        name: torch.from_numpy(patch[..., index].copy()).double()
+        for index, name in enumerate(data.variables)
+    }
+    thickness = variables["thk"]
+    slopes = torch.stack([variables["slopsurfx"], variables["slopsurfy"]], dim=-1)
+    law = ice.velocity(
+        thickness, slopes, torch.full_like(thickness, ARRHENIUS), torch.zeros_like(thickness)
+    )
     assert law.mean.abs().max() > 0
     for speeds, names in ((law.mean, ("ubar", "vbar")), (law.surface, ("uvelsurf", "vvelsurf"))):
         for axis, name in enumerate(names):
-            torch.testing.assert_close(speeds[..., axis] * YEAR, variables[name], rtol=1e-4, atol=1e-4)
+            torch.testing.assert_close(
+                speeds[..., axis] * YEAR, variables[name], rtol=1e-4, atol=1e-4
+            )
     inside = slice(1, -1), slice(1, -1)
     for name, axis in (("slopsurfx", 1), ("slopsurfy", 0)):
         along = np.gradient(variables["usurf"].numpy(), SPACING, axis=axis)
-        np.testing.assert_allclose(variables[name].numpy()[inside], along[inside], rtol=1e-3, atol=1e-6)
+        np.testing.assert_allclose(
+            variables[name].numpy()[inside], along[inside], rtol=1e-3, atol=1e-6
+        )
 
 
 @pytest.mark.parametrize("keys", [{}, {"threshold": 40.0}])
-@pytest.mark.parametrize("mapping", [F2, FieldMapping({"thk": 1.0}, {"vbar": 1.0})], ids=["", "one component"])
-def test_patches_gathered_from_a_devices_memory_are_those_that_are_cut(folders, monkeypatch, keys, mapping):
+@pytest.mark.parametrize(
+    "mapping", [F2, FieldMapping({"thk": 1.0}, {"vbar": 1.0})], ids=["", "one component"]
+)
+def test_patches_gathered_from_a_devices_memory_are_those_that_are_cut(
+    folders, monkeypatch, keys, mapping
+):
     data = dataset(folders, mapping, **keys)
     chosen = data.rows[1::2]
-    cut = PatchSamples(data, chosen, data.rows[:1], (50, 4), Seeds(3), torch.device("cpu")).epoch(2, 4, dict)
+    cut = PatchSamples(data, chosen, data.rows[:1], (50, 4), Seeds(3), torch.device("cpu")).epoch(
+        2, 4, dict
+    )
     monkeypatch.setattr(fields_dataset, "room_for_data", lambda device: 10**9)
     for at_once in (1, 3 * 4 * len(data.variables) * 64):
         monkeypatch.setattr(fields_dataset, "NUMBERS_AT_ONCE", at_once)
@@ -252,7 +307,8 @@ def test_a_component_without_its_like_is_mirrored_but_never_exchanged(folders):
     patches = data.patches(data.rows)
     assert set(patches.draw(400, np.random.default_rng(0), turned=True).symmetry) == {0, 1, 2, 3}
     upright, mirrored = (
-        patches.cut(all_positions(patches, symmetry), 2, data.vector_positions())[0] for symmetry in (0, 1)
+        patches.cut(all_positions(patches, symmetry), 2, data.vector_positions())[0]
+        for symmetry in (0, 1)
     )
     np.testing.assert_array_equal(mirrored[::-1, :, 0], upright[..., 0])
     np.testing.assert_array_equal(mirrored[::-1, :, 1], -upright[..., 1])
@@ -263,7 +319,9 @@ def test_the_largest_power_of_two_that_fits_is_found(folders):
 
 
 @pytest.mark.heavy
-def test_frames_are_made_ready_once_and_anew_where_something_changed(folders, tmp_path, monkeypatch):
+def test_frames_are_made_ready_once_and_anew_where_something_changed(
+    folders, tmp_path, monkeypatch
+):
     monkeypatch.setenv("QEXP_CACHE", str(tmp_path / "cache"))
 
     def kept():
@@ -277,7 +335,9 @@ def test_frames_are_made_ready_once_and_anew_where_something_changed(folders, tm
     rewrite(folders / "train/d0/ex.nc", lambda data: data.assign(thk=data["thk"] + 1))
     changed = dataset(folders)
     assert len(kept()) == len(first) + 1
-    np.testing.assert_array_equal(fields(changed.parts["train"][0], ["thk"])["thk"], dome(seed=0)["thk"] + 1)
+    np.testing.assert_array_equal(
+        fields(changed.parts["train"][0], ["thk"])["thk"], dome(seed=0)["thk"] + 1
+    )
 
 
 def test_a_torn_file_of_prepared_frames_is_made_anew(folders):
@@ -292,13 +352,17 @@ def test_files_that_were_made_ready_are_not_opened_again(folders):
     for file in folders.rglob("ex.nc"):
         status = file.stat()
         file.write_bytes(b"\0" * status.st_size)
-        os.utime(file, ns=(status.st_atime_ns, status.st_mtime_ns))  # so that it seems to be as it was
+        # so that it seems to be as it was
+        os.utime(file, ns=(status.st_atime_ns, status.st_mtime_ns))
     assert dataset(folders, threshold=1.0).test_patches().count == first.test_patches().count
 
 
 @pytest.mark.heavy
-def test_good_positions_are_counted_once_for_each_field_threshold_and_size(folders, tmp_path, monkeypatch):
-    monkeypatch.setenv("QEXP_CACHE", str(tmp_path / "cache"))  # its own: what is kept there is spoiled
+def test_good_positions_are_counted_once_for_each_field_threshold_and_size(
+    folders, tmp_path, monkeypatch
+):
+    # its own: what is kept there is spoiled
+    monkeypatch.setenv("QEXP_CACHE", str(tmp_path / "cache"))
 
     def positions(**keys):
         return dataset(folders, **keys).test_patches().count
@@ -306,7 +370,9 @@ def test_good_positions_are_counted_once_for_each_field_threshold_and_size(folde
     (frames,) = dataset(folders).parts["test"]
     thickness = fields(frames, ["thk"])["thk"]
     expected = {
-        (threshold, size): int((thickness[:, half : half + 21 - size, half : half + 25 - size] > threshold).sum())
+        (threshold, size): int(
+            (thickness[:, half : half + 21 - size, half : half + 25 - size] > threshold).sum()
+        )
         for threshold in (0.5, 90.25)
         for size, half in ((8, 4), (7, 3))
     }
@@ -317,7 +383,9 @@ def test_good_positions_are_counted_once_for_each_field_threshold_and_size(folde
         for (threshold, size), count in expected.items():
             assert positions(threshold=threshold, patch_size=size) == count
     rewrite(folders / "test/d0/ex.nc", lambda data: data.assign(thk=data["thk"] * 2))
-    assert positions(threshold=90.25, patch_size=8) == int((2 * thickness[:, 4:17, 4:21] > 90.25).sum())
+    assert positions(threshold=90.25, patch_size=8) == int(
+        (2 * thickness[:, 4:17, 4:21] > 90.25).sum()
+    )
 
 
 @pytest.mark.heavy
@@ -357,17 +425,29 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
 
 @pytest.mark.heavy
 def test_memory_does_not_grow_with_the_number_of_frames(tmp_path):
-    path = write_folders(tmp_path / "many", train=1, frames=1600, height=64, width=64)  # 160 MB once made ready
-    run = subprocess.run([sys.executable, "-c", DRAWING, path], capture_output=True, text=True, check=True)
+    # 160 MB once made ready
+    path = write_folders(tmp_path / "many", train=1, frames=1600, height=64, width=64)
+    run = subprocess.run(
+        [sys.executable, "-c", DRAWING, path], capture_output=True, text=True, check=True
+    )
     assert int(run.stdout) < 100_000  # KiB; 64 MiB may be mapped before they are given back
 
 
-def test_dle_s_mappings_have_a_scale_for_every_field_and_mappings_are_read_as_dle_writes_them(tmp_path):
+def test_dle_s_mappings_have_a_scale_for_every_field_and_mappings_are_read_as_dle_writes_them(
+    tmp_path,
+):
     for name, (inputs, outputs) in PRESETS.items():
         mapping = preset(name)
         assert (tuple(mapping.inputs), tuple(mapping.outputs)) == (inputs, outputs)
-    assert FieldMapping({"thk": 2000, "slopsurfx": 1.5, "slopsurfy": 1.5}, {"ubar": 1000, "vbar": 1000}) == F2
-    (tmp_path / "fieldin.dat").write_text("thk 2000.000000 \nslopsurfx 1.500000 \nslopsurfy 1.500000 \n")
+    assert (
+        FieldMapping(
+            {"thk": 2000, "slopsurfx": 1.5, "slopsurfy": 1.5}, {"ubar": 1000, "vbar": 1000}
+        )
+        == F2
+    )
+    (tmp_path / "fieldin.dat").write_text(
+        "thk 2000.000000 \nslopsurfx 1.500000 \nslopsurfy 1.500000 \n"
+    )
     (tmp_path / "fieldout.dat").write_text("ubar 1000.000000 \n\nvbar 1e3\n")
     assert read_mapping(tmp_path) == F2
 
@@ -414,7 +494,9 @@ def test_frames_that_were_never_written_or_are_others_and_inputs_that_are_output
         return data.assign(usurf=2 * data["ubar"] + 1)
 
     rewrite(folders, unwritten)
-    said = " ".join(dataset(folders, FieldMapping({"usurf": 1.0}, {"ubar": 1.0, "vbar": 1.0})).warnings)
+    said = " ".join(
+        dataset(folders, FieldMapping({"usurf": 1.0}, {"ubar": 1.0, "vbar": 1.0})).warnings
+    )
     assert "d0: 'vbar' is 0 throughout in" in said
     assert "d0: 'ubar' is exactly that of another one in 1 of" in said
     assert "'usurf' is a linear function of the output 'ubar'" in said
@@ -434,25 +516,67 @@ def uneven(data):
         (
             without("usurf"),
             {},
-            r"d1/ex\.nc has no variable 'slopsurfx', .* slopes can be computed from a surface 'usurf'",
+            (
+                r"d1/ex\.nc has no variable 'slopsurfx', .* slopes can be computed from a surface"
+                r" 'usurf'"
+            ),
         ),
-        (without("x"), {}, r"d1/ex\.nc has no coordinate 'x' of two or more .* needed to compute 'slopsurfx' from"),
-        (without("y"), {}, r"d1/ex\.nc has no coordinate 'y' of two or more .* needed to compute 'slopsurfy' from"),
+        (
+            without("x"),
+            {},
+            r"d1/ex\.nc has no coordinate 'x' of two or more .* needed to compute 'slopsurfx' from",
+        ),
+        (
+            without("y"),
+            {},
+            r"d1/ex\.nc has no coordinate 'y' of two or more .* needed to compute 'slopsurfy' from",
+        ),
         (without("thk"), {"threshold": 1.0}, r"d1 has no thickness 'thk' to compare with"),
-        (without("thk"), {"threshold": 1.0, "mapping": BARE}, r"d1 has no thickness 'thk' .*; leave 'threshold' out"),
+        (
+            without("thk"),
+            {"threshold": 1.0, "mapping": BARE},
+            r"d1 has no thickness 'thk' .*; leave 'threshold' out",
+        ),
         (with_gap, {}, r"d1/ex\.nc: 'vbar' is not a finite number in 1 cells, first at time 2"),
         (
             with_codes,
             {},
-            r"d1/ex\.nc: 'thk' is -9999, far from all others like a code for no data, in 6 cells, first at",
+            (
+                r"d1/ex\.nc: 'thk' is -9999, far from all others like a code for no data, in 6"
+                r" cells, first at"
+            ),
         ),
         (uneven, {}, r"d1/ex\.nc: 'x' is not evenly spaced: its steps range from 160 to 240"),
-        (lambda data: data.assign(vbar=data["vbar"][:2].rename(time="t")), {}, r"'vbar' has the shape 2 × 20 × 24"),
-        (lambda data: data, {"patch_size": 21}, r"a patch of 21 × 21 cells is larger than the frames of .*20 × 24"),
-        (lambda data: data, {"threshold": 1e4}, r"no patch of d0, d1, d2 has more than 10000 m of ice in its centre"),
-        (lambda data: data, {"resample": 1.5}, r"must be a whole number \(wider cells\), or less than 1"),
-        (lambda data: data, {"resample": 30}, "20 x 24 cells cannot be resampled by 30: no cell is left"),
-        (lambda data: data, {"vectors": [["ubar", "vba"]]}, "no variable 'vba'; did you mean 'vbar'"),
+        (
+            lambda data: data.assign(vbar=data["vbar"][:2].rename(time="t")),
+            {},
+            r"'vbar' has the shape 2 × 20 × 24",
+        ),
+        (
+            lambda data: data,
+            {"patch_size": 21},
+            r"a patch of 21 × 21 cells is larger than the frames of .*20 × 24",
+        ),
+        (
+            lambda data: data,
+            {"threshold": 1e4},
+            r"no patch of d0, d1, d2 has more than 10000 m of ice in its centre",
+        ),
+        (
+            lambda data: data,
+            {"resample": 1.5},
+            r"must be a whole number \(wider cells\), or less than 1",
+        ),
+        (
+            lambda data: data,
+            {"resample": 30},
+            "20 x 24 cells cannot be resampled by 30: no cell is left",
+        ),
+        (
+            lambda data: data,
+            {"vectors": [["ubar", "vba"]]},
+            "no variable 'vba'; did you mean 'vbar'",
+        ),
     ],
 )
 def test_what_is_wrong_with_fields_is_said(folders, change, keys, complaint):
@@ -464,7 +588,10 @@ def test_what_is_wrong_with_fields_is_said(folders, change, keys, complaint):
 def test_what_is_wrong_with_folders_is_said(folders, tmp_path):
     test = folders / "test"
     for change, complaint in (
-        (lambda: test.rename(tmp_path / "old"), r"there is no folder .*test; a gridded dataset has train/ and test/"),
+        (
+            lambda: test.rename(tmp_path / "old"),
+            r"there is no folder .*test; a gridded dataset has train/ and test/",
+        ),
         (lambda: test.mkdir(), "holds no folder of fields"),
         (lambda: (test / "empty").mkdir(), r"empty has neither ex\.nc nor npy files"),
         (lambda: (test / "empty/ex.nc").write_bytes(b"no NetCDF"), "cannot be read as NetCDF"),
@@ -482,16 +609,22 @@ def test_a_part_of_the_frames_gives_patches_of_these_alone(folders):
 
 
 @pytest.mark.heavy
-def test_what_is_no_longer_used_is_purged_from_the_cache_and_made_again(folders, tmp_path, monkeypatch, qexp):
+def test_what_is_no_longer_used_is_purged_from_the_cache_and_made_again(
+    folders, tmp_path, monkeypatch, qexp
+):
     monkeypatch.setenv("QEXP_CACHE", str(tmp_path / "cache"))
-    first, *others = (frames.fields.path for part in dataset(folders).parts.values() for frames in part)
+    first, *others = (
+        frames.fields.path for part in dataset(folders).parts.values() for frames in part
+    )
     for path in others:
         os.utime(path, (0, 0))
     code, _, stderr = qexp("purge", "--cache", "--older-than", "30d")
     assert code == 0
     assert stderr.startswith(f"{len(others)} files deleted from {tmp_path / 'cache'}")
     assert first.is_file()
-    np.testing.assert_array_equal(fields(dataset(folders).parts["train"][2], ["thk"])["thk"], dome(seed=2)["thk"])
+    np.testing.assert_array_equal(
+        fields(dataset(folders).parts["train"][2], ["thk"])["thk"], dome(seed=2)["thk"]
+    )
     assert all(path.is_file() for path in others)
     assert qexp("purge", "--cache").code == 0
     assert [path for path in (tmp_path / "cache").rglob("*") if path.is_file()] == []

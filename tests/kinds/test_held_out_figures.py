@@ -19,14 +19,18 @@ NOTE = "selected on the test data"
 
 
 def curve(epochs, chosen, seed=0):
-    losses = np.exp(-np.arange(epochs) / 20) + 0.1 * np.random.default_rng(seed).uniform(0.5, 1.5, (2, epochs))
+    losses = np.exp(-np.arange(epochs) / 20) + 0.1 * np.random.default_rng(seed).uniform(
+        0.5, 1.5, (2, epochs)
+    )
     return lines(*losses), chosen
 
 
 def lines(training, validation):
     return [
         {"epoch": epoch, "train": {"loss": loss}, "validation": {"loss": of_validation}}
-        for epoch, (loss, of_validation) in enumerate(zip(training, validation, strict=True), start=1)
+        for epoch, (loss, of_validation) in enumerate(
+            zip(training, validation, strict=True), start=1
+        )
     ]
 
 
@@ -43,14 +47,26 @@ def pixels(path):
 
 FIGURES = {
     "coverage": lambda note: coverage_by_group(COVERED, "wt%", "tio2", note),
-    "against measured": lambda note: estimates_against_measured({"tio2": rows()}, "10 networks", note),
+    "against measured": lambda note: estimates_against_measured(
+        {"tio2": rows()}, "10 networks", note
+    ),
     "by group": lambda note: residuals_by_group({"tio2": rows()}, note),
     "fold curves": lambda note: fold_curves([curve(40, 30)[0]] * 3, [30] * 3, note),
 }
 """Of rows; test_spectrum_figures draws them with a note, as it does its own."""
 
 
-SIZES = [(1, 1.5), (1, 800), (1e-3, 0.5), (1e-3, 2), (1e-4, 2e-4), (3e-7, 1e-5), (3e4, 1e5), (1e-12, 1), (1e-3, 1e12)]
+SIZES = [
+    (1, 1.5),
+    (1, 800),
+    (1e-3, 0.5),
+    (1e-3, 2),
+    (1e-4, 2e-4),
+    (3e-7, 1e-5),
+    (3e4, 1e5),
+    (1e-12, 1),
+    (1e-3, 1e12),
+]
 
 
 @pytest.mark.heavy
@@ -74,7 +90,9 @@ def test_epochs_are_whole_numbers_on_their_axis_and_a_single_epoch_is_its_only_l
 def test_long_names_of_runs_get_several_lines_in_a_legend_below_the_panel():
     figure, (axis,) = panels(1, 4, 4)
     for number in range(3):
-        axis.plot([1, 2], [number, 1], label=f"lunar_tio2_as_published_{number} ({NOTE}), validation")
+        axis.plot(
+            [1, 2], [number, 1], label=f"lunar_tio2_as_published_{number} ({NOTE}), validation"
+        )
     before = axis.bbox.height
     legend_below(figure, axis)
     figure.canvas.draw()
@@ -94,8 +112,16 @@ def named(names, points, others, taken=()):
     name_points(axis, names, np.array(points, dtype=float), np.array(others, dtype=float), texts)
     renderer = figure.canvas.get_renderer()
     frame = axis.get_window_extent(renderer)
-    boxes = {text.get_text(): text.get_window_extent(renderer) for text in axis.findobj(Text) if text.get_text()}
-    written = {name: box for name, box in boxes.items() if name in names or any(name == text for _, text in taken)}
+    boxes = {
+        text.get_text(): text.get_window_extent(renderer)
+        for text in axis.findobj(Text)
+        if text.get_text()
+    }
+    written = {
+        name: box
+        for name, box in boxes.items()
+        if name in names or any(name == text for _, text in taken)
+    }
     return written, frame, axis.transData.transform(others)
 
 
@@ -109,7 +135,9 @@ def test_names_of_points_in_a_heap_cover_neither_each_other_nor_the_edge(at):
     for one, other in itertools.combinations(written.values(), 2):
         assert not one.overlaps(other)
     for name, box in written.items():
-        assert name == "RMSE = 1.0" or (frame.x0 <= box.x0 and box.x1 <= frame.x1 and frame.y0 <= box.y0)
+        assert name == "RMSE = 1.0" or (
+            frame.x0 <= box.x0 and box.x1 <= frame.x1 and frame.y0 <= box.y0
+        )
 
 
 def test_a_name_covers_no_point_where_there_is_room():
@@ -121,16 +149,25 @@ def test_a_name_covers_no_point_where_there_is_room():
 @pytest.mark.heavy
 def test_what_is_not_there_is_not_drawn_and_stops_nothing(tmp_path):
     whole = rows(8)
-    without = replace(whole, spread=None, estimated=np.where(np.arange(8) == 2, np.nan, whole.estimated))
+    without = replace(
+        whole, spread=None, estimated=np.where(np.arange(8) == 2, np.nan, whole.estimated)
+    )
     cases = {
         "nothing estimated": replace(whole, estimated=np.full(8, np.nan), spread=None),
         "a row without an estimate": without,
         "one row": HeldOut(np.array([1.0]), np.array([1.0]), ["a"], groups=["g"]),
-        "names as formulas": replace(whole, names=["$x_" + "y" * 60] * 8, groups=["$10_{\\bad"] * 8),
+        "names as formulas": replace(
+            whole, names=["$x_" + "y" * 60] * 8, groups=["$10_{\\bad"] * 8
+        ),
     }
     for name, case in cases.items():
-        save(estimates_against_measured({"depth": case, "tio2": case}, "10 networks", ""), tmp_path / f"{name}.png")
-        save(residuals_by_group({"depth": case, "tio2": case}, ""), tmp_path / f"{name} by group.png")
+        save(
+            estimates_against_measured({"depth": case, "tio2": case}, "10 networks", ""),
+            tmp_path / f"{name}.png",
+        )
+        save(
+            residuals_by_group({"depth": case, "tio2": case}, ""), tmp_path / f"{name} by group.png"
+        )
     assert len(list(tmp_path.iterdir())) == 2 * len(cases)
 
 
@@ -156,9 +193,13 @@ def test_a_long_title_becomes_smaller_rather_than_being_cut():
 
 
 @pytest.mark.parametrize(("factor", "whole"), [(1.3, True), (5, False)])
-def test_intervals_are_drawn_instead_of_the_spread_and_set_the_limits_of_the_axes_but_for_very_long_ones(factor, whole):
+def test_intervals_are_drawn_instead_of_the_spread_and_set_the_limits_of_the_axes_but_for_very_long_ones(
+    factor, whole
+):
     wide = replace(rows(), interval=(0.5 * rows().estimated, factor * rows().estimated))
-    figure = estimates_against_measured({"tio2": wide}, "10 networks", "", interval="90 % intervals")
+    figure = estimates_against_measured(
+        {"tio2": wide}, "10 networks", "", interval="90 % intervals"
+    )
     (lines,) = figure.axes[0].collections[:1]
     ends = np.array([segment[:, 1] for segment in lines.get_segments()])
     assert ends == pytest.approx(np.stack(wide.interval, axis=1))
@@ -197,7 +238,9 @@ def test_shares_that_intervals_of_the_right_coverage_would_hardly_have_stand_out
 def test_no_bar_reaches_into_values_that_are_held_out(span):
     held_out = [(2.0, 3.13), (4.5, 4.51), (9.3, 11.0)]
     random = np.random.default_rng(0)
-    values = random.uniform(*span, 5000) if span[0] == 0 else np.exp(random.uniform(*np.log(span), 5000))
+    values = (
+        random.uniform(*span, 5000) if span[0] == 0 else np.exp(random.uniform(*np.log(span), 5000))
+    )
     values = values[~np.any([(low <= values) & (values <= high) for low, high in held_out], axis=0)]
     (axis,) = histograms([Histogram("depth", "km", {"train": values}, held_out)], "a title").axes
     (bars,) = [patch for patch in axis.patches if isinstance(patch, StepPatch)]
@@ -209,4 +252,6 @@ def test_no_bar_reaches_into_values_that_are_held_out(span):
     # The area of the bars is that of all values: the first and the last bin have the usual width.
     along = np.log(edges) if axis.get_xscale() == "log" else edges
     shown = (edges[0] <= values) & (values <= edges[-1])
-    assert (shares * np.diff(along)).sum() / (along[1] - along[0]) == pytest.approx(100 * shown.mean())
+    assert (shares * np.diff(along)).sum() / (along[1] - along[0]) == pytest.approx(
+        100 * shown.mean()
+    )

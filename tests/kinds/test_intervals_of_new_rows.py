@@ -1,4 +1,6 @@
-"""Intervals of new rows and spectra: what `qexp predict` writes, against the definition, and how often they hold."""
+"""Intervals of new rows and spectra: what `qexp predict` writes, against the definition, and how
+often they hold.
+"""
 
 import csv
 import math
@@ -38,18 +40,25 @@ def predicted(directory, tmp_path, *options, name="new.csv"):
     made = tmp_path / f"made_of_{name}"
     code, _, stderr = call("predict", directory.path, tmp_path / name, "--output", made, *options)
     assert code == 0, stderr
-    return {without_unit(column): values.to_numpy() for column, values in pandas.read_csv(made).items()}, stderr
+    return {
+        without_unit(column): values.to_numpy() for column, values in pandas.read_csv(made).items()
+    }, stderr
 
 
 def estimates_of_folds(directory):
     """Fold → the mean of its networks for the new stones, (row,)."""
     sample = {"colour": torch.from_numpy(NEW)}
     folds = load_folds(directory, torch.device("cpu"))
-    return {name: Ensemble(models).mean_and_spread(sample)["iron"][0][:, 0].numpy() for name, models in folds.items()}
+    return {
+        name: Ensemble(models).mean_and_spread(sample)["iron"][0][:, 0].numpy()
+        for name, models in folds.items()
+    }
 
 
 def held_out(directory):
-    """Names of folds, and the absolute errors of the rows, in the order of the rows; by row if folds are repeated."""
+    """Names of folds, and the absolute errors of the rows, in the order of the rows; by row if
+    folds are repeated.
+    """
     lines = pandas.read_csv(directory.results / "predictions.csv", dtype={"fold": str})
     made = xarray.load_dataset(directory.results / "test_predictions.nc", engine="h5netcdf")
     errors = np.abs(made["iron"].values - made["iron_estimate"].values)
@@ -58,15 +67,21 @@ def held_out(directory):
 
 @pytest.mark.heavy
 @pytest.mark.parametrize("changes", [ONE_BY_ONE, REPEATED])
-def test_each_held_out_error_is_laid_around_the_estimate_of_the_folds_that_held_it_out(finished, tmp_path, changes):
+def test_each_held_out_error_is_laid_around_the_estimate_of_the_folds_that_held_it_out(
+    finished, tmp_path, changes
+):
     directory = finished(**changes)
     columns, stderr = predicted(directory, tmp_path)
     of_fold, (folds, errors) = estimates_of_folds(directory), held_out(directory)
     assert (len(of_fold), len(folds)) == (6 if changes is REPEATED else stones.ROWS, stones.ROWS)
     centres = np.array([np.mean([of_fold[name] for name in names], axis=0) for names in folds])
     rank = math.ceil(0.9 * (stones.ROWS + 1))
-    assert columns["iron_high"] == pytest.approx(np.sort(centres + errors[:, None], axis=0)[rank - 1], rel=1e-4)
-    assert columns["iron_low"] == pytest.approx(-np.sort(errors[:, None] - centres, axis=0)[rank - 1], rel=1e-4)
+    assert columns["iron_high"] == pytest.approx(
+        np.sort(centres + errors[:, None], axis=0)[rank - 1], rel=1e-4
+    )
+    assert columns["iron_low"] == pytest.approx(
+        -np.sort(errors[:, None] - centres, axis=0)[rank - 1], rel=1e-4
+    )
     low, high = package.open_run(str(directory.path)).predict_interval(0.9, colour=NEW)["iron"]
     assert (columns["iron_low"], columns["iron_high"]) == (pytest.approx(low), pytest.approx(high))
     frame = pandas.DataFrame(NEW, columns=stones.COLUMNS).iloc[3, ::-1]
@@ -83,7 +98,9 @@ def test_new_stones_lie_in_their_intervals_as_often_as_these_say(finished, tmp_p
     for share in (0.5, 0.9):
         columns, _ = predicted(directory, tmp_path, "--interval", str(share), "--overwrite")
         covered = ((columns["iron_low"] <= iron) & (iron <= columns["iron_high"])).mean()
-        assert abs(covered - share) < 3 * math.sqrt(share * (1 - share) * (1 / len(NEW) + 1 / stones.ROWS))
+        assert abs(covered - share) < 3 * math.sqrt(
+            share * (1 - share) * (1 / len(NEW) + 1 / stones.ROWS)
+        )
 
 
 @pytest.mark.heavy
@@ -101,13 +118,17 @@ def test_the_largest_error_of_all_groups_is_what_four_groups_can_promise(finishe
 
 
 @pytest.mark.heavy
-def test_a_file_says_what_its_intervals_promise_and_is_not_taken_for_one_with_others(finished, tmp_path):
+def test_a_file_says_what_its_intervals_promise_and_is_not_taken_for_one_with_others(
+    finished, tmp_path
+):
     directory = finished(**ONE_BY_ONE)
     predicted(directory, tmp_path)
     words = ("predict", directory.path, tmp_path / "new.csv", "--output")
     assert call(*words, tmp_path / "made.nc", "--interval", "0.68").code == 0
     with xarray.open_dataset(tmp_path / "made.nc", engine="h5netcdf") as made:
-        assert made.attrs["interval"] == "68 % intervals for new rows like those of the training data"
+        assert (
+            made.attrs["interval"] == "68 % intervals for new rows like those of the training data"
+        )
         assert made["iron_low"].attrs["units"] == "wt%"
         assert made["iron_low"].attrs["long_name"].startswith("lower end of 68 % intervals")
         assert (made["iron_low"] < made["iron_high"]).all()
@@ -136,7 +157,10 @@ def test_the_intervals_of_spectra_are_those_of_the_errors_of_its_test_cores(work
     made = xarray.load_dataset(directory.results / "test_predictions.nc", engine="h5netcdf")
     largest = np.abs(made["toc"].values - made["toc_estimate"].values).max()
     estimate, low, high = (
-        pandas.read_csv(target).rename(columns=without_unit)[["toc_estimate", "toc_low", "toc_high"]].to_numpy().T
+        pandas.read_csv(target)
+        .rename(columns=without_unit)[["toc_estimate", "toc_low", "toc_high"]]
+        .to_numpy()
+        .T
     )
     assert high - estimate == pytest.approx(largest, rel=1e-4)
     assert estimate - low == pytest.approx(largest, rel=1e-4)
@@ -148,11 +172,16 @@ def test_images_without_a_posterior_head_have_no_intervals(specs, tmp_path):
     assert call("run", "sound").code == 0
     np.save(tmp_path / "x.npy", np.zeros((1, 8, 8), dtype=np.float32))
     words = ("predict", "sound_0", tmp_path / "x.npy", "--output", tmp_path / "made.csv")
-    assert "the network of sound_0 ends in no posterior head" in call(*words, "--interval", "0.9").failed()
+    assert (
+        "the network of sound_0 ends in no posterior head"
+        in call(*words, "--interval", "0.9").failed()
+    )
 
 
 @pytest.mark.heavy
-def test_rows_of_an_evaluation_lie_in_the_intervals_that_they_would_be_predicted_with(finished, tmp_path):
+def test_rows_of_an_evaluation_lie_in_the_intervals_that_they_would_be_predicted_with(
+    finished, tmp_path
+):
     directory = finished(**ONE_BY_ONE)
     columns, _ = predicted(directory, tmp_path)
     iron = 2 + 6 * NEW[:, 0] * NEW[:, 1] + np.random.default_rng(9).normal(0, 0.1, len(NEW))
@@ -167,7 +196,9 @@ def test_rows_of_an_evaluation_lie_in_the_intervals_that_they_would_be_predicted
     of_usual = {one.name: one for one in found.coverages if one.interval == 0.9}
     assert (of_usual[""].covered, of_usual[""].n) == (covered.sum(), len(NEW))
     assert (of_usual["B"].covered, of_usual["B"].n) == (covered[1::4].sum(), 10)
-    assert of_usual[""].mean_width == pytest.approx((columns["iron_high"] - columns["iron_low"]).mean(), rel=1e-4)
+    assert of_usual[""].mean_width == pytest.approx(
+        (columns["iron_high"] - columns["iron_low"]).mean(), rel=1e-4
+    )
     (left,) = made.figures(evaluation="stones", only=["coverage"])
     assert left.name == "coverage.png"
     assert "90 % intervals by quarry" in call("show", directory.path).stdout

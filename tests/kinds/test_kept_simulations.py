@@ -1,4 +1,6 @@
-"""Samples that are simulated once: what is kept of them, who shares the work, and what an interruption leaves."""
+"""Samples that are simulated once: what is kept of them, who shares the work, and what an
+interruption leaves.
+"""
 
 import json
 import random
@@ -62,7 +64,9 @@ COUNT = 24
 
 @pytest.fixture
 def slow(specs):
-    """A workspace, which is the current directory, whose dataset `slow` has a simulator of its own."""
+    """A workspace, which is the current directory, whose dataset `slow` has a simulator of its
+    own.
+    """
     specs.write("dataset", OF_SLOW, "slow")
     Path("specs/extensions.py").write_text(SLOW)
     return specs
@@ -95,13 +99,23 @@ VIEWS = [
         "size": [6, 8],
         "mask": "mask.npy",
     },
-    {"name": "stations", "type": "gnss", "points": [[0.0, 1.0], [2.0, 0.5]], "errors": [0.001, 0.001, 0.003]},
+    {
+        "name": "stations",
+        "type": "gnss",
+        "points": [[0.0, 1.0], [2.0, 0.5]],
+        "errors": [0.001, 0.001, 0.003],
+    },
     {"name": "points", "incidence": 0.6, "points": [[0.5, 0.5], [1.0, 1.0], [3.0, 0.0]]},
 ]
 SEVERAL = {
-    "type": "generated", "generation_type": "mogi", "size": [6, 8], "views": VIEWS, "angles": "degrees",
+    "type": "generated",
+    "generation_type": "mogi",
+    "size": [6, 8],
+    "views": VIEWS,
+    "angles": "degrees",
     "columns": {"displacement_1": "gnss", "delta_volume": "volume"},
-    "fixed": {"x": 0.2}, "noise_model": [{"type": "white", "parameters": {"standard_deviation": 0.002}}],
+    "fixed": {"x": 0.2},
+    "noise_model": [{"type": "white", "parameters": {"standard_deviation": 0.002}}],
     "varyings": {"depth": [[0.2, 0.5]], "delta_volume": [], "y": [], "azimuth_2": []},
     "distributions": {
         "depth": {"type": "log_normal", "parameters": {"mu": 1.0, "sigma": 0.3}},
@@ -109,10 +123,12 @@ SEVERAL = {
         "y": {"type": "uniform", "parameters": {"a": -1, "b": 1}},
         "azimuth_2": {"type": "uniform", "parameters": {"a": -20, "b": 20}},
     },
-}  # fmt: skip
+}
 
 
-def test_what_is_kept_is_what_the_dataset_simulates_with_its_views_units_and_held_out_intervals(specs):
+def test_what_is_kept_is_what_the_dataset_simulates_with_its_views_units_and_held_out_intervals(
+    specs,
+):
     specs.write("dataset", SEVERAL, "several")
     Path("data").mkdir()
     mask = np.ones((6, 8))
@@ -123,7 +139,10 @@ def test_what_is_kept_is_what_the_dataset_simulates_with_its_views_units_and_hel
         Path.cwd() / "data/several_simulated.nc",
         Path.cwd() / "specs/datasets/several_simulated.json",
     )
-    assert sorted(path.name for path in Path("data").iterdir()) == ["mask.npy", "several_simulated.nc"]
+    assert sorted(path.name for path in Path("data").iterdir()) == [
+        "mask.npy",
+        "several_simulated.nc",
+    ]
     kept, source = opened("several_simulated"), opened("several")
     parameters = kept.simulations.parameters
     wanted = source.values(source.whole, 90, Seeds(3), ("simulated",))
@@ -136,13 +155,16 @@ def test_what_is_kept_is_what_the_dataset_simulates_with_its_views_units_and_hel
     assert of_kept.keys() == signals.keys() == {"displacement", "displacement_1", "displacement_2"}
     seen = {"displacement": torch.from_numpy(mask), "displacement_1": 1.0, "displacement_2": 1.0}
     for name, values in signals.items():
-        torch.testing.assert_close(of_kept[name], values * seen[name], rtol=1e-5, atol=0, check_dtype=False)
+        torch.testing.assert_close(
+            of_kept[name], values * seen[name], rtol=1e-5, atol=0, check_dtype=False
+        )
     assert not [text for text in kept.warnings if "look drawn" in text or "units" in text]
     assert {**kept.shapes(), "x": (1,)} == source.shapes()
     parts = kept.parts([0.8, 0.2], Seeds(0))
     low, high = source.distributions["depth"].quantile(np.array([0.2, 0.5]))
     assert (
-        parts["test"].tolist() == np.flatnonzero((parameters["depth"] >= low) & (parameters["depth"] <= high)).tolist()
+        parts["test"].tolist()
+        == np.flatnonzero((parameters["depth"] >= low) & (parameters["depth"] <= high)).tolist()
     )
     with xarray.open_dataset(file, engine="h5netcdf") as table:
         assert table["volume"].attrs["units"] == "10⁶ m³"
@@ -151,7 +173,9 @@ def test_what_is_kept_is_what_the_dataset_simulates_with_its_views_units_and_hel
 
 def test_noise_that_varies_is_drawn_in_every_epoch_and_not_kept(specs):
     varying = put(put(SOUND["dataset"], "fixed.noise", ...), "varyings.noise", [[0.1, 0.2]])
-    varying = put(varying, "distributions.noise", {"type": "uniform", "parameters": {"a": 0.001, "b": 0.002}})
+    varying = put(
+        varying, "distributions.noise", {"type": "uniform", "parameters": {"a": 0.001, "b": 0.002}}
+    )
     specs.write("dataset", varying, "noisy")
     file, spec = package.simulate("noisy", 80)
     assert json.loads(spec.read_text())["varyings"]["noise"] == []
@@ -164,7 +188,11 @@ def test_noise_that_varies_is_drawn_in_every_epoch_and_not_kept(specs):
 def test_correlated_noise_knows_the_size_of_pixels_and_where_it_varies_is_refused(specs):
     correlated = put(OF_SLOW, "noise_model", {"type": "exponential", "parameters": {"range": 2.0}})
     Path("specs/extensions.py").write_text(SLOW + OWN_PIXELS)
-    own = put(put(put(correlated, "generation_type", "own"), "fixed", {"noise": 0.1, "spacing": 0.3}), "matrix", ...)
+    own = put(
+        put(put(correlated, "generation_type", "own"), "fixed", {"noise": 0.1, "spacing": 0.3}),
+        "matrix",
+        ...,
+    )
     specs.write("dataset", own, "slow")
     simulated(name="own")
     width, height = opened("own").pixel_sizes("picture", {})
@@ -176,7 +204,9 @@ def test_correlated_noise_knows_the_size_of_pixels_and_where_it_varies_is_refuse
         simulated()
 
 
-def test_interrupted_and_moved_it_goes_on_to_the_same_bytes_and_simulates_nothing_twice(slow, tmp_path, monkeypatch):
+def test_interrupted_and_moved_it_goes_on_to_the_same_bytes_and_simulates_nothing_twice(
+    slow, tmp_path, monkeypatch
+):
     whole = simulated()[0].read_bytes()
     assert len(calls()) == len(set(calls())) == COUNT
     said = []
@@ -245,7 +275,9 @@ def test_other_simulations_of_the_name_are_refused_and_stay(slow):
     file, _ = simulated()
     whole = file.read_bytes()
     for options, other in (({"count": 25}, "count"), ({"seed": 1}, "seed")):
-        with pytest.raises(QexpError, match=rf"slow_simulated\.nc has simulations of another {other}, "):
+        with pytest.raises(
+            QexpError, match=rf"slow_simulated\.nc has simulations of another {other}, "
+        ):
             package.simulate("slow", **{"count": COUNT, **options})
     slow.write("dataset", put(OF_SLOW, "fixed.incidence", 0.5), "slow")
     with pytest.raises(QexpError, match="of another spec or code"):
@@ -269,8 +301,8 @@ def test_simulations_that_fail_are_found_one_by_one_and_counted(specs):
         assert np.isfinite(table["displacement"].values[~failed]).all()
     first = int(np.argmax(failed))
     assert said == [
-        f"{failed.sum()} of 400 simulations failed, and have no values; the first: simulation {first}, ValueError: "
-        "no solution"
+        f"{failed.sum()} of 400 simulations failed, and have no values; the first: simulation"
+        f" {first}, ValueError: no solution"
     ]
     assert f"{failed.sum()} of 400 simulations have missing or infinite values" in " ".join(
         opened("slow_simulated").warnings
@@ -280,7 +312,12 @@ def test_simulations_that_fail_are_found_one_by_one_and_counted(specs):
 @pytest.mark.parametrize(
     ("old", "new", "error", "words"),
     [
-        ("factor =", "factor = unknown +", QexpError, r"extensions.py: slow: NameError: .*\(line 14"),
+        (
+            "factor =",
+            "factor = unknown +",
+            QexpError,
+            r"extensions.py: slow: NameError: .*\(line 14",
+        ),
         ("factor =", "raise TypeError('no')\n    factor =", QexpError, "TypeError: no"),
         (
             "factor =",
@@ -288,13 +325,25 @@ def test_simulations_that_fail_are_found_one_by_one_and_counted(specs):
             RunFailedError,
             "all 24 simulations failed",
         ),
-        ("factor =", "import sys\n    sys.exit(0)\n    factor =", QexpError, r"slow: SystemExit: 0 \(line 15"),
+        (
+            "factor =",
+            "import sys\n    sys.exit(0)\n    factor =",
+            QexpError,
+            r"slow: SystemExit: 0 \(line 15",
+        ),
         ("factor =", "raise GeneratorExit\n    factor =", QexpError, "slow: GeneratorExit"),
-        ("up = volume", "up = float('nan') * volume", RunFailedError, "simulation 0, values that are missing or inf"),
+        (
+            "up = volume",
+            "up = float('nan') * volume",
+            RunFailedError,
+            "simulation 0, values that are missing or inf",
+        ),
         ("return torch.stack([0 * up, 0 * up, up], dim=-1)", "return up", RunFailedError, "all 24"),
     ],
 )
-def test_mistakes_in_the_code_end_it_with_their_place_and_so_does_failure_of_all(slow, old, new, error, words):
+def test_mistakes_in_the_code_end_it_with_their_place_and_so_does_failure_of_all(
+    slow, old, new, error, words
+):
     changed(old, new)
     with pytest.raises(error, match=words):
         simulated()
@@ -303,10 +352,18 @@ def test_mistakes_in_the_code_end_it_with_their_place_and_so_does_failure_of_all
 
 
 def test_what_cannot_be_simulated_or_written_is_said(slow, qexp):
-    slow.write("dataset", {"type": "tabular", "path": "a.csv", "inputs": {"x": ["a"]}, "outputs": {"y": "b"}}, "table")
-    assert "no simulator, whose samples could be kept" in qexp("data", "simulate", "table", "--count", "3").refused(2)
+    slow.write(
+        "dataset",
+        {"type": "tabular", "path": "a.csv", "inputs": {"x": ["a"]}, "outputs": {"y": "b"}},
+        "table",
+    )
+    assert "no simulator, whose samples could be kept" in qexp(
+        "data", "simulate", "table", "--count", "3"
+    ).refused(2)
     assert "--count 0: from 1 to" in qexp("data", "simulate", "slow", "--count", "0").refused(2)
-    assert "--jobs 0: from 1 to" in qexp("data", "simulate", "slow", "--count", "3", "-j", "0").refused(2)
+    assert "--jobs 0: from 1 to" in qexp(
+        "data", "simulate", "slow", "--count", "3", "-j", "0"
+    ).refused(2)
     Path("data").touch()
     said = qexp("data", "simulate", "slow", "--count", "3").refused(2)
     assert "cannot write to" in said

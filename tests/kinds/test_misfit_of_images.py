@@ -1,4 +1,6 @@
-"""`qexp predict --misfit`: images that the simulator of a run could not have made are told from those that it could."""
+"""`qexp predict --misfit`: images that the simulator of a run could not have made are told from
+those that it could.
+"""
 
 import json
 from pathlib import Path
@@ -37,7 +39,11 @@ MODEL = {
         "posterior": {"module": "gaussian_posterior"},
     },
     "branches": [
-        {"x_name": "displacement", "y_name": ["depth", "delta_volume"], "operations": ["pool", "dense", "posterior"]}
+        {
+            "x_name": "displacement",
+            "y_name": ["depth", "delta_volume"],
+            "operations": ["pool", "dense", "posterior"],
+        }
     ],
 }
 EXPERIENCE = {
@@ -64,7 +70,9 @@ def here(simulator, tmp_path, monkeypatch):
 
 
 def images(count=FEW, **changes):
-    """Images of new sources, as the dataset or a changed one makes them, (sample, height, width)."""
+    """Images of new sources, as the dataset or a changed one makes them, (sample, height,
+    width).
+    """
     source = generated_of({**DATASET, "noise_model": {"type": "white"}, **changes}, BUILT_IN)
     made = source.sample(source.test, count, Seeds(5), ("another",), torch.device("cpu"))
     return made["displacement"][:, 0].numpy()
@@ -89,7 +97,9 @@ def test_images_of_the_simulator_are_found_to_be_such(here):
 
 @pytest.mark.heavy
 def test_views_that_err_in_opposite_ways_do_not_hide_each_other():
-    """A quarter of the image is raised in one view and lowered in the other by four tenths of the noise."""
+    """A quarter of the image is raised in one view and lowered in the other by four tenths of the
+    noise.
+    """
     other = {"azimuth_1": 3.1, "incidence_1": 0.6, "x_res_1": 0.2, "y_res_1": 0.2}
     document = {**DATASET, "noise_model": {"type": "white"}, "fixed": {**DATASET["fixed"], **other}}
     source = generated_of(document, BUILT_IN)
@@ -106,10 +116,16 @@ def test_views_that_err_in_opposite_ways_do_not_hide_each_other():
 
 
 @pytest.mark.heavy
-def test_a_spheroid_stronger_noise_an_atmosphere_that_was_not_declared_and_unwrapping_errors_are_noticed(here):
+def test_a_spheroid_stronger_noise_an_atmosphere_that_was_not_declared_and_unwrapping_errors_are_noticed(
+    here,
+):
     shape = {"depth": 2.0, "semi_major": 1.4, "semi_minor": 0.5, "strike": 0.6, "plunge": 0.3}
     pressure = {"pressure_over_mu": {"type": "uniform", "parameters": {"a": 0.01, "b": 0.02}}}
-    spheroid = {"generation_type": "yang", "fixed": {**DATASET["fixed"], **shape}, "distributions": pressure}
+    spheroid = {
+        "generation_type": "yang",
+        "fixed": {**DATASET["fixed"], **shape},
+        "distributions": pressure,
+    }
     corner = np.zeros((32, 32), np.float32)
     corner[:8, :10] = 0.028  # half a wavelength of a C-band radar [m]
     for wrong in (
@@ -133,13 +149,21 @@ def test_features_tell_images_that_have_nothing_of_the_training_data(here):
 @pytest.mark.heavy
 def test_an_image_that_is_absurd_to_the_network_alone_is_counted(here):
     """A source stronger than any in training: to least squares it is a perfect one."""
-    strong = {**DATASET["distributions"], "delta_volume": {"type": "uniform", "parameters": {"a": 200.0, "b": 400.0}}}
+    strong = {
+        **DATASET["distributions"],
+        "delta_volume": {"type": "uniform", "parameters": {"a": 200.0, "b": 400.0}},
+    }
     misfit, features, said = p_values(images(distributions=strong))
     assert (misfit > 0.001).mean() > 0.9
-    assert json.loads(Path("made.nc.json").read_text())["unlike"] == (features < 0.005).sum() + (misfit < 0.001).sum()
+    assert (
+        json.loads(Path("made.nc.json").read_text())["unlike"]
+        == (features < 0.005).sum() + (misfit < 0.001).sum()
+    )
     assert f"{FEW} that the simulator could hardly have made" in said, said
     assert "or features with p < 0.005" in said
-    assert f"{FEW} with estimates outside 99 % of the training data (" in said, "at the ends of their priors"
+    assert f"{FEW} with estimates outside 99 % of the training data (" in said, (
+        "at the ends of their priors"
+    )
 
 
 @pytest.mark.heavy
@@ -154,8 +178,13 @@ def test_features_are_those_of_the_last_layers_also_where_branches_without_opera
         ("plain", [{**split, "x_name": "displacement", "operations": ["pool", "dense"]}]),
         ("detour", [seen, dense, split]),
     ):
-        specs = Specs(here, {"model": {**MODEL, "operations": operations, "branches": branches}}, name)
-        specs.write("experience", {**EXPERIENCE, "model": name, "epochs": 1, "losses": dict.fromkeys(OUTPUTS, "mse")})
+        specs = Specs(
+            here, {"model": {**MODEL, "operations": operations, "branches": branches}}, name
+        )
+        specs.write(
+            "experience",
+            {**EXPERIENCE, "model": name, "epochs": 1, "losses": dict.fromkeys(OUTPUTS, "mse")},
+        )
         assert call("validate").code == 0
         assert call("run", name, "--seed", "0").code == 0
     np.save("images.npy", images(FEW))
@@ -189,5 +218,8 @@ def test_where_there_is_no_likelihood_the_error_says_why(here):
     said = call("predict", "quiet_0", "images.npy", "--output", "made.csv", "--misfit")
     assert said.code == 2
     assert "--misfit: 'displacement' has no noise in the training data, so" in said.stderr
-    assert "train on a dataset with noise like that of the observed data, such as mogi_noisy" in said.stderr
+    assert (
+        "train on a dataset with noise like that of the observed data, such as mogi_noisy"
+        in said.stderr
+    )
     assert not Path("made.csv").exists()

@@ -94,7 +94,9 @@ def test_values_that_a_simulator_names_keep_their_names(simulator, tmp_path):
 
 
 @pytest.mark.parametrize("count", [2, 3, 30])
-def test_as_many_values_as_parameters_or_simulations_are_no_simulations(count, tmp_path, monkeypatch):
+def test_as_many_values_as_parameters_or_simulations_are_no_simulations(
+    count, tmp_path, monkeypatch
+):
     monkeypatch.chdir(tmp_path)
     values = made(lambda theta: theta[0] * np.ones(count), THETA[:, :1])
     np.testing.assert_allclose(values, THETA[:, :1] * np.ones(count))
@@ -138,9 +140,13 @@ def test_simulations_that_fail_are_counted_and_the_first_is_named(tmp_path, monk
 
     wrong = THETA[:, 1] > 0.7
     first = np.flatnonzero(wrong)[0]
-    for simulator, words in ((fragile, "ArithmeticError: no convergence"), (ends, "SystemExit: no solution")):
+    for simulator, words in (
+        (fragile, "ArithmeticError: no convergence"),
+        (ends, "SystemExit: no solution"),
+    ):
         with pytest.warns(
-            UserWarning, match=f"{wrong.sum()} of 30 simulations failed; the first: simulation {first}, {words}"
+            UserWarning,
+            match=f"{wrong.sum()} of 30 simulations failed; the first: simulation {first}, {words}",
         ):
             values = made(simulator)
         assert np.isnan(values[wrong]).all()
@@ -155,8 +161,14 @@ REFUSED = {
     "words": (lambda theta: ["a"] * len(theta), "give numbers"),
     "no values": (lambda theta: theta[:, :0], r"the shape \(3, 0\)"),
     "complex": (lambda theta: together(theta) * 1j, "real and imaginary parts"),
-    "of other lengths": (lambda theta: [[1.0] * (1 + row) for row in range(len(theta))], "the same shape"),
-    "now and then of other lengths": (lambda theta: np.ones(2 + int(theta[1] > 0.7)), "simulation .* has the shape"),
+    "of other lengths": (
+        lambda theta: [[1.0] * (1 + row) for row in range(len(theta))],
+        "the same shape",
+    ),
+    "now and then of other lengths": (
+        lambda theta: np.ones(2 + int(theta[1] > 0.7)),
+        "simulation .* has the shape",
+    ),
     "of two arguments": (
         lambda a, b: a + b,
         r"numpy.ndarray of the shape \(3, 2\).*missing 1 required .*of one, \(2,\).*missing 1",
@@ -167,7 +179,9 @@ REFUSED = {
 
 
 @pytest.mark.parametrize(("simulator", "words"), REFUSED.values(), ids=REFUSED)
-def test_what_is_no_simulator_is_refused_with_both_ways_to_call_it(simulator, words, tmp_path, monkeypatch):
+def test_what_is_no_simulator_is_refused_with_both_ways_to_call_it(
+    simulator, words, tmp_path, monkeypatch
+):
     monkeypatch.chdir(tmp_path)
     with pytest.raises(QexpError, match=words):
         made(simulator)
@@ -199,7 +213,9 @@ def test_a_piece_with_an_error_is_simulated_one_by_one(tmp_path):
         return theta * np.ones(3)
 
     theta, calls = np.linspace(-1.0, 10.0, 50)[::-1, None], []
-    found = simulated(of_all, theta, tmp_path / "made.npy", lambda *done: calls.append(done), 20)["observed"]
+    found = simulated(of_all, theta, tmp_path / "made.npy", lambda *done: calls.append(done), 20)[
+        "observed"
+    ]
     np.testing.assert_allclose(found, theta * np.ones(3), rtol=1e-6)
     assert [done for done, _ in calls] == [20, 40, 50, *range(41, 51)]
 
@@ -221,7 +237,9 @@ def test_simulations_made_in_pieces_outlive_the_process_and_a_workspace_is_made_
     assert called(folders[0], "kill").returncode == -signal.SIGKILL
     again, whole = called(folders[0]), called(folders[1])
     assert again.returncode == whole.returncode == 0, again.stderr
-    assert [len(said.stdout.partition("---\n")[2].splitlines()) for said in (again, whole)] == pieces
+    assert [
+        len(said.stdout.partition("---\n")[2].splitlines()) for said in (again, whole)
+    ] == pieces
     data = [folder / "data/slow.npz" for folder in folders]
     assert [path.name for path in data[0].parent.iterdir()] == ["slow.npz"]
     assert data[0].read_bytes() == data[1].read_bytes()
@@ -239,17 +257,31 @@ NOT_CONTINUOUS = {
 
 @pytest.mark.parametrize("prior", NOT_CONTINUOUS.values(), ids=NOT_CONTINUOUS)
 def test_discrete_priors_are_refused_with_the_reason(prior):
-    with pytest.raises(QexpError, match="'kind' is discrete, and posteriors are densities of continuous parameters"):
+    with pytest.raises(
+        QexpError, match="'kind' is discrete, and posteriors are densities of continuous parameters"
+    ):
         distributions({"rate": scipy.stats.norm(), "kind": prior}, ["rate", "kind"])
 
 
 NARROW = [
-    (scipy.stats.uniform(60000.1, 1e-3), {"type": "uniform", "parameters": {"a": 60000.1, "b": 60000.101}}),
+    (
+        scipy.stats.uniform(60000.1, 1e-3),
+        {"type": "uniform", "parameters": {"a": 60000.1, "b": 60000.101}},
+    ),
     (scipy.stats.uniform(1e9, 1), {"type": "uniform", "parameters": {"a": 1e9, "b": 1e9 + 1}}),
-    (scipy.stats.uniform(4520000.4, 100), {"type": "uniform", "parameters": {"a": 4520000.4, "b": 4520100.4}}),
+    (
+        scipy.stats.uniform(4520000.4, 100),
+        {"type": "uniform", "parameters": {"a": 4520000.4, "b": 4520100.4}},
+    ),
     (scipy.stats.norm(-5e6, 0.2), {"type": "normal", "parameters": {"mu": -5e6, "sigma": 0.2}}),
-    (scipy.stats.lognorm(1e-4, scale=1e6), {"type": "log_normal", "parameters": {"mu": 13.815510558, "sigma": 1e-4}}),
-    (scipy.stats.Normal(mu=1.0, sigma=2.0), {"type": "normal", "parameters": {"mu": 1.0, "sigma": 2.0}}),
+    (
+        scipy.stats.lognorm(1e-4, scale=1e6),
+        {"type": "log_normal", "parameters": {"mu": 13.815510558, "sigma": 1e-4}},
+    ),
+    (
+        scipy.stats.Normal(mu=1.0, sigma=2.0),
+        {"type": "normal", "parameters": {"mu": 1.0, "sigma": 2.0}},
+    ),
     (scipy.stats.t(2, loc=1e6), None),
     (torch.distributions.HalfCauchy(1.0), None),
     (torch.distributions.Cauchy(0.0, 1.0), None),
@@ -281,12 +313,19 @@ def home(tmp_path, monkeypatch):
 def test_what_nothing_can_be_learned_from_and_what_seems_to_have_failed_is_said(home):
     x = np.random.default_rng(0).normal(size=(300, 4))
     theta, x[:, 2], counts = x[:, :2].copy(), 1.0, np.random.default_rng(1).poisson(np.exp(3 * x))
-    constant = "values of 'observed' are the same in all simulations (2 of 0 to 3): nothing can be learned from them"
+    constant = (
+        "values of 'observed' are the same in all simulations (2 of 0 to 3): nothing can be learned"
+        " from them"
+    )
     assert new_simulations(home, "constant", theta, x, (), None) == [constant]
     assert new_simulations(home, "tails", theta, np.c_[counts[:, :2], x[:, 3] ** 9], (), None) == []
     x[7, 1] = 3e8
-    (_, far) = new_simulations(home, "far", theta, x, (), None)
-    assert far == "'observed' has values 3e+08 from its median, 100 times as far as all others: did those fail?"
+    _, far = new_simulations(home, "far", theta, x, (), None)
+    assert (
+        far
+        == "'observed' has values 3e+08 from its median, 100 times as far as all others: did those"
+        " fail?"
+    )
     (few,) = new_simulations(home, "few", theta[:20], x[:20, 3:], (), None)
     assert few.startswith("20 simulations are few")
 
@@ -298,15 +337,24 @@ def test_parameters_that_have_no_posterior_are_refused_and_those_of_a_grid_have_
     new_simulations(home, "classes", theta, theta + 0.1, ("kind", "rate"), None)
     with pytest.raises(QexpError, match="parameter 'kind', with 4 whole numbers, is discrete"):
         new_specs(home, NewOptions("experience", "classes"))
-    new_simulations(home, "shares", random.dirichlet([1, 1, 1], 300), theta, ("sand", "silt", "clay"), None)
-    with pytest.raises(QexpError, match="each of the parameters sand, silt, clay follows from the others; leave one"):
+    new_simulations(
+        home, "shares", random.dirichlet([1, 1, 1], 300), theta, ("sand", "silt", "clay"), None
+    )
+    with pytest.raises(
+        QexpError,
+        match="each of the parameters sand, silt, clay follows from the others; leave one",
+    ):
         new_specs(home, NewOptions("experience", "shares"))
     for name, kept in (("Mg/Si", "a group"), ("draw", "an axis")):
         new_simulations(home, name[:2], theta[:, 1:], theta, (name,), None)
-        with pytest.raises(SpecError, match=f"'{name}' is {kept} in files of estimates; give it another name"):
+        with pytest.raises(
+            SpecError, match=f"'{name}' is {kept} in files of estimates; give it another name"
+        ):
             new_specs(home, NewOptions("experience", name[:2]))
     new_simulations(home, "halves", theta[:, :1] / 2, theta, ("half",), None)
-    with pytest.raises(QexpError, match=r"for the test part .*, in 4 groups or with as many different parameters"):
+    with pytest.raises(
+        QexpError, match=r"for the test part .*, in 4 groups or with as many different parameters"
+    ):
         new_specs(home, NewOptions("experience", "halves"))
     new_simulations(home, "years", random.integers(1900, 2000, (300, 1)), theta, ("year",), None)
     assert new_specs(home, NewOptions("experience", "years"))

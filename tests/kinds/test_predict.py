@@ -53,7 +53,9 @@ def test_arrays_of_xarray_are_turned_and_converted_as_those_of_files(run):
 
 def test_images_unlike_the_training_data_are_said_to_be_that_and_others_not(run, recwarn):
     run.predict(displacement=0.01 * np.ones((3, 64, 64)))
-    assert "3 of 3 samples have inputs outside the range of the training data" in str(recwarn.pop(UserWarning).message)
+    assert "3 of 3 samples have inputs outside the range of the training data" in str(
+        recwarn.pop(UserWarning).message
+    )
     recwarn.clear()
     samples = qexp.samples("mogi", "test", count=3, workspace=run.path.parent.parent)
     run.predict(displacement=samples["displacement"].values)

@@ -24,16 +24,25 @@ OUTPUTS = ["ubar", "vbar"]
 
 def thickness_model(**about):
     """A model whose estimate is the thickness."""
-    return FieldModel(inputs=["thk"], outputs={"u": "m"}, estimate=lambda fields: {"u": fields["thk"]}, **about)
+    return FieldModel(
+        inputs=["thk"], outputs={"u": "m"}, estimate=lambda fields: {"u": fields["thk"]}, **about
+    )
 
 
 @shared_folder
 def root(root):
-    """A workspace with runs: domes_0 is of a convolutional network, unet of one that halves frames."""
+    """A workspace with runs: domes_0 is of a convolutional network, unet of one that halves
+    frames.
+    """
     assert call("init", root).code == 0
     domes.write(root, epochs=1)
     package.run("domes", device="cpu", workspace=root)
-    unet = {"model.operations.network": {"module": "dle_unet", "parameters": {"outputs": 2, "blocks": 3, "filters": 4}}}
+    unet = {
+        "model.operations.network": {
+            "module": "dle_unet",
+            "parameters": {"outputs": 2, "blocks": 3, "filters": 4},
+        }
+    }
     package.run("domes", name="unet", overrides=unet, device="cpu", workspace=root)
 
 
@@ -87,16 +96,25 @@ def expected(root, data, run="domes_0"):
 
 def slopes_of(data):
     surface, axes = data["usurf"].values.astype(np.float64), {"slopsurfx": 2, "slopsurfy": 1}
-    return {name: np.gradient(surface, domes.SPACING, axis=axis).astype(np.float32) for name, axis in axes.items()}
+    return {
+        name: np.gradient(surface, domes.SPACING, axis=axis).astype(np.float32)
+        for name, axis in axes.items()
+    }
 
 
 # What is estimated
 
 
 @pytest.mark.heavy
-def test_a_file_of_any_name_gets_what_the_model_makes_of_its_frames_however_many_are_in_memory(root, here, predict):
+def test_a_file_of_any_name_gets_what_the_model_makes_of_its_frames_however_many_are_in_memory(
+    root, here, predict
+):
     data = write("fields.nc", frames=7, seed=7)
-    assert predict("fields.nc", "made.nc") == (0, "made.nc\n", "made.nc: 7 frames of 20 x 24 cells\n")
+    assert predict("fields.nc", "made.nc") == (
+        0,
+        "made.nc\n",
+        "made.nc: 7 frames of 20 x 24 cells\n",
+    )
     made = read("made.nc")
     for name, values in expected(root, data).items():
         assert made[name].dtype == np.float32
@@ -148,7 +166,9 @@ def test_slopes_that_a_file_has_are_taken_as_they_are(here, estimated):
         data[name] = (("time", "y", "x"), slopes)
     write("slopes.nc", data.drop_vars("usurf"))
     write("doubled.nc", data.assign(slopsurfx=2 * data["slopsurfx"]))
-    surface, slopes, doubled = (estimated(f"{name}.nc")["ubar"] for name in ("surface", "slopes", "doubled"))
+    surface, slopes, doubled = (
+        estimated(f"{name}.nc")["ubar"] for name in ("surface", "slopes", "doubled")
+    )
     np.testing.assert_array_equal(slopes, surface)
     assert not np.array_equal(doubled, surface)
 
@@ -166,10 +186,16 @@ def test_cells_are_resampled_as_for_training_and_no_time_is_left_out(root, here,
     np.testing.assert_allclose(made["x"], data["x"][:24].values.reshape(-1, 2).mean(axis=1))
     run = package.open_run("coarse", workspace=root)
     assert run.spec["dataset"]["spacing"] == [[400.0, 400.0]]
-    # A frame of the test part, with every second time left out there, is estimated as it was for the results.
+    # A frame of the test part, with every second time left out there, is estimated as it was for
+    # the results.
     folder = root / "data/domes/test/d0"
     assert predict(str(folder), "test.nc", run="coarse").code == 0
-    truth = read(folder / "ex.nc").isel(time=slice(None, None, 2)).coarsen(y=2, x=2, boundary="trim").mean()
+    truth = (
+        read(folder / "ex.nc")
+        .isel(time=slice(None, None, 2))
+        .coarsen(y=2, x=2, boundary="trim")
+        .mean()
+    )
     errors = (read("test.nc")["ubar"].values[::2] - truth["ubar"].values)[truth["thk"].values > 1.0]
     assert np.abs(errors).mean() == pytest.approx(run.results["test"]["ubar"]["mae"], rel=1e-4)
 
@@ -185,7 +211,10 @@ def test_coordinates_units_and_the_run_are_told_as_cf_wants_them(root, here, est
         lat=(("y", "x"), latitude, {"units": "degrees_north", "standard_name": "latitude"}),
         lon=(("y", "x"), longitude, {"units": "degrees_east"}),
     )
-    mercator = {"grid_mapping_name": "transverse_mercator", "scale_factor_at_central_meridian": 0.9996}
+    mercator = {
+        "grid_mapping_name": "transverse_mercator",
+        "scale_factor_at_central_meridian": 0.9996,
+    }
     data["projection"] = ((), 0, mercator)
     for name in ("thk", "ubar"):
         data[name].attrs |= {"grid_mapping": "projection", "long_name": f"long {name}"}
@@ -193,7 +222,11 @@ def test_coordinates_units_and_the_run_are_told_as_cf_wants_them(root, here, est
     write("placed.nc", data)
     made = estimated("placed.nc")
     run = package.open_run("domes_0", workspace=root)
-    assert made.attrs == {"Conventions": "CF-1.11", "run": "domes_0", "digest": run.record["digest"]}
+    assert made.attrs == {
+        "Conventions": "CF-1.11",
+        "run": "domes_0",
+        "digest": run.record["digest"],
+    }
     assert made["ubar"].dims == ("time", "y", "x")
     assert made["ubar"].attrs["units"] == "m a-1"
     assert made["ubar"].attrs["long_name"] == "estimate of: long ubar"
@@ -214,8 +247,12 @@ def test_a_run_knows_the_ranges_of_its_training_data(root):
     train = [read(path)["ubar"].values for path in folders if path.parents[1].name == "train"]
     targets = {target["column"]: target for target in run.record["targets"]}
     assert list(targets) == OUTPUTS
-    assert targets["ubar"]["greatest"] == pytest.approx(max(values.max() for values in train), rel=1e-5)
-    assert targets["ubar"]["least"] == pytest.approx(min(values.min() for values in train), rel=1e-5)
+    assert targets["ubar"]["greatest"] == pytest.approx(
+        max(values.max() for values in train), rel=1e-5
+    )
+    assert targets["ubar"]["least"] == pytest.approx(
+        min(values.min() for values in train), rel=1e-5
+    )
 
 
 @pytest.mark.heavy
@@ -223,7 +260,9 @@ def test_cells_of_another_width_are_warned_of(root, here, predict):
     data = write("fields.nc")
     write("wide.nc", data.assign_coords(x=data["x"] * 3))
     code, _, stderr = predict("wide.nc", "made.nc")
-    warning = "warning: wide.nc: the cells are 200 x 600 m, but the network was trained on 200 x 200 m"
+    warning = (
+        "warning: wide.nc: the cells are 200 x 600 m, but the network was trained on 200 x 200 m"
+    )
     assert (code, warning in stderr) == (0, True)
     with pytest.warns(UserWarning, match="200 x 600 m"):
         package.predict("domes_0", "wide.nc", "made_here.nc", workspace=root)
@@ -233,13 +272,18 @@ def test_cells_of_another_width_are_warned_of(root, here, predict):
 
 
 @pytest.mark.heavy
-def test_estimates_that_the_same_run_made_of_the_same_fields_are_left_alone_and_no_others(root, here, predict):
+def test_estimates_that_the_same_run_made_of_the_same_fields_are_left_alone_and_no_others(
+    root, here, predict
+):
     data = write("fields.nc")
     assert predict("fields.nc", "made.nc").code == 0
     before = (here / "made.nc").stat()
     assert predict("fields.nc", "made.nc") == (0, "", "made.nc exists already\n")
     assert (here / "made.nc").stat().st_mtime_ns == before.st_mtime_ns
-    assert "made by another run; --overwrite replaces it" in predict("fields.nc", "made.nc", run="unet").failed()
+    assert (
+        "made by another run; --overwrite replaces it"
+        in predict("fields.nc", "made.nc", run="unet").failed()
+    )
     write("fields.nc", data.isel(time=slice(0, 2)))
     assert "was made before fields.nc was changed" in predict("fields.nc", "made.nc").failed()
     assert predict("fields.nc", "made.nc", "--overwrite").code == 0
@@ -253,16 +297,24 @@ def test_a_folder_as_output_gets_a_file_named_after_what_is_read(here):
     (here / "made").mkdir()
     (here / "later.nc").touch()
     assert targets(here / "fields", here / "made") == [(here / "fields", here / "made/fields.nc")]
-    assert targets(here / "later.nc", here / "made") == [(here / "later.nc", here / "made/later.nc")]
+    assert targets(here / "later.nc", here / "made") == [
+        (here / "later.nc", here / "made/later.nc")
+    ]
 
 
 # What is wrong
 
 
 @pytest.mark.heavy
-def test_a_folder_of_folders_gets_a_file_for_each_and_the_others_go_on_where_one_cannot_be_read(root, here, predict):
+def test_a_folder_of_folders_gets_a_file_for_each_and_the_others_go_on_where_one_cannot_be_read(
+    root, here, predict
+):
     domes.write_folders(here / "domes", train=2, test=1)
-    assert predict("domes", "made").done().split() == ["made/test/d0.nc", "made/train/d0.nc", "made/train/d1.nc"]
+    assert predict("domes", "made").done().split() == [
+        "made/test/d0.nc",
+        "made/train/d0.nc",
+        "made/train/d1.nc",
+    ]
     for name, values in expected(root, domes.dome(seed=1)).items():
         np.testing.assert_array_equal(read(here / "made/train/d1.nc")[name], values)
     (here / "domes/train/d0/ex.nc").write_bytes(b"torn")
@@ -274,7 +326,13 @@ def test_a_folder_of_folders_gets_a_file_for_each_and_the_others_go_on_where_one
 @pytest.mark.parametrize(
     ("target", "said"),
     [
-        ("made.nc", "made.nc: domes has 2 folders of fields, each with its own file of estimates; give a folder"),
+        (
+            "made.nc",
+            (
+                "made.nc: domes has 2 folders of fields, each with its own file of estimates; give"
+                " a folder"
+            ),
+        ),
         ("domes/made", "domes/made lies inside domes and would be read as fields next time"),
     ],
 )
@@ -285,14 +343,18 @@ def test_the_estimates_of_several_folders_need_a_folder_beside_them(here, predic
 
 
 @pytest.mark.heavy
-def test_a_run_on_recomputed_slopes_recomputes_those_of_the_files_that_it_predicts(root, here, predict):
+def test_a_run_on_recomputed_slopes_recomputes_those_of_the_files_that_it_predicts(
+    root, here, predict
+):
     data = domes.dome()
     wrong = data.assign(slopsurfx=data["usurf"] * 0, slopsurfy=data["usurf"] * 0)
     model = field_model(package.open_run("domes_0", workspace=root).directory)
     for source, name in ((wrong, "wrong"), (data, "right")):
         write(here / f"{name}.nc", source)
         replace(model, recompute_slopes=True).predict(here / f"{name}.nc", here / f"{name}_made.nc")
-    xarray.testing.assert_equal(read(here / "wrong_made.nc")["ubar"], read(here / "right_made.nc")["ubar"])
+    xarray.testing.assert_equal(
+        read(here / "wrong_made.nc")["ubar"], read(here / "right_made.nc")["ubar"]
+    )
 
 
 @pytest.mark.heavy
@@ -302,7 +364,11 @@ def test_a_run_on_recomputed_slopes_recomputes_those_of_the_files_that_it_predic
         ("wrong.nc", "made.nc", "wrong.nc has no variable 'thk'; did you mean 'thck'?"),
         ("flat.nc", "made.nc", "slopes can be computed from a surface 'usurf'"),
         ("gap.nc", "made.nc", "gap.nc: 'thk' is not a finite number in 1 cells, first at time 4"),
-        ("fields.nc", "made.npy", "made.npy: estimates of fields are written as NetCDF; let its name end in .nc"),
+        (
+            "fields.nc",
+            "made.npy",
+            "made.npy: estimates of fields are written as NetCDF; let its name end in .nc",
+        ),
         ("no_x.nc", "made.nc", "has no coordinate 'x'"),
         ("fields.nc", "fields.nc", "fields.nc: the estimates would be written over what is read"),
         ("nothing", "made.nc", "nothing: there is no such file or folder"),
@@ -311,7 +377,9 @@ def test_a_run_on_recomputed_slopes_recomputes_those_of_the_files_that_it_predic
         ("notes.txt", "made.nc", "notes.txt cannot be read as NetCDF"),
     ],
 )
-def test_what_cannot_be_read_or_written_is_told_and_leaves_nothing(here, predict, source, target, said):
+def test_what_cannot_be_read_or_written_is_told_and_leaves_nothing(
+    here, predict, source, target, said
+):
     data = write("fields.nc", frames=6)
     write("wrong.nc", data.rename(thk="thck"))
     write("flat.nc", data.drop_vars("usurf"))
@@ -328,14 +396,18 @@ def test_what_cannot_be_read_or_written_is_told_and_leaves_nothing(here, predict
 
 
 @pytest.mark.heavy
-def test_a_network_that_takes_one_size_only_refuses_frames_of_another_and_a_caution_stands_in_the_file(root, here):
+def test_a_network_that_takes_one_size_only_refuses_frames_of_another_and_a_caution_stands_in_the_file(
+    root, here
+):
     model = field_model(package.open_run("domes_0", workspace=root).directory, "cpu")
     assert model.refusal(7, 9) is None
     odd = thickness_model(refusal=lambda height, width: f"no frames of {height} x {width} cells")
     write("fields.nc")
     with pytest.raises(QexpError, match=r"fields\.nc: no frames of 20 x 24 cells"):
         odd.predict(here / "fields.nc", here / "made.nc")
-    thickness_model(origin={"run": "r", "caution": "beware"}).predict(here / "fields.nc", here / "made.nc")
+    thickness_model(origin={"run": "r", "caution": "beware"}).predict(
+        here / "fields.nc", here / "made.nc"
+    )
     assert read("made.nc").attrs["caution"] == "beware"
 
 
@@ -372,7 +444,9 @@ def test_a_disk_that_is_full_is_told_and_ends_nothing_else(here, before):
     write("fields.nc", height=60, width=60, frames=50)
     (here / "disk").mkdir()
     with mounted("-t", "tmpfs", "-o", "size=2m", "tmpfs", str(here / "disk")):
-        done = subprocess.run([sys.executable, "-c", CRAMPED, *before], capture_output=True, text=True, check=False)
+        done = subprocess.run(
+            [sys.executable, "-c", CRAMPED, *before], capture_output=True, text=True, check=False
+        )
         assert (done.returncode, done.stderr) == (0, "")
         assert done.stdout.startswith("cannot write disk/made.nc: ")
         assert [path.name for path in (here / "disk").iterdir()] == ["filler"]
@@ -384,9 +458,13 @@ def test_a_file_that_becomes_larger_than_it_may_be_is_told_and_ends_nothing_else
     write("fields.nc", height=60, width=60, frames=50)
     (here / "disk").mkdir()
     done = subprocess.run(
-        [sys.executable, "-c", CRAMPED], preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (most, most)),
-        env={**os.environ, "PYTHONDONTWRITEBYTECODE": "1"}, capture_output=True, text=True, check=False,
-    )  # fmt: skip
+        [sys.executable, "-c", CRAMPED],
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (most, most)),
+        env={**os.environ, "PYTHONDONTWRITEBYTECODE": "1"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout == "cannot write disk/made.nc: File too large\n"
     assert list((here / "disk").iterdir()) == []

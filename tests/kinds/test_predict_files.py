@@ -14,7 +14,12 @@ from qexp.base.machine import threads
 from qexp.errors import QexpError
 from qexp.metrics.outliers import TrainedRange
 from tests.conftest import without_unit
-from tests.kinds import test_predict_fields, test_predict_images, test_predict_rows, test_predict_spectra
+from tests.kinds import (
+    test_predict_fields,
+    test_predict_images,
+    test_predict_rows,
+    test_predict_spectra,
+)
 
 pytestmark = pytest.mark.slow
 
@@ -36,7 +41,11 @@ def fields(folder):
 
 
 def spectra(folder):
-    return test_predict_spectra.model_of(), test_predict_spectra.write_spectra(folder / "source"), folder / "made.csv"
+    return (
+        test_predict_spectra.model_of(),
+        test_predict_spectra.write_spectra(folder / "source"),
+        folder / "made.csv",
+    )
 
 
 def images(folder):
@@ -46,11 +55,17 @@ def images(folder):
     return test_predict_images.model_of("displacement", "mask"), source, folder / "made.csv"
 
 
-KINDS = pytest.mark.parametrize("kind", [rows, fields, spectra, images], ids=lambda kind: kind.__name__)
+KINDS = pytest.mark.parametrize(
+    "kind", [rows, fields, spectra, images], ids=lambda kind: kind.__name__
+)
 
 
 def columns_of(path):
-    return xarray.load_dataset(path) if path.suffix == ".nc" else pandas.read_csv(path).rename(columns=without_unit)
+    return (
+        xarray.load_dataset(path)
+        if path.suffix == ".nc"
+        else pandas.read_csv(path).rename(columns=without_unit)
+    )
 
 
 def never(*_):
@@ -100,22 +115,32 @@ def test_an_interrupted_call_leaves_nothing_and_can_be_given_again(kind, number,
 
 @pytest.mark.heavy
 @KINDS
-def test_estimates_outside_the_range_of_the_training_data_are_counted_and_no_byte_depends_on_the_chunk(kind, tmp_path):
+def test_estimates_outside_the_range_of_the_training_data_are_counted_and_no_byte_depends_on_the_chunk(
+    kind, tmp_path
+):
     model, source, target = kind(tmp_path)
     columns = columns_of(model.predict(source, target).target)
     output = next(iter(model.outputs))
-    estimates = np.asarray(columns[output if output in columns else f"{output}_estimate"], np.float32)
+    estimates = np.asarray(
+        columns[output if output in columns else f"{output}_estimate"], np.float32
+    )
     least, greatest = np.nanquantile(estimates, (0.25, 0.75))
     beyond = (estimates < least) | (estimates > greatest)
     model, contents = replace(model, trained={output: TrainedRange(least, greatest)}), set()
     for chunk in (1, 65, 100_000):
         made = model.predict(source, target, chunk=chunk, overwrite=True)
-        counted = f"{beyond.sum():,} with estimates outside {model.extent} ({output}: {beyond.sum():,})"
+        counted = (
+            f"{beyond.sum():,} with estimates outside {model.extent} ({output}: {beyond.sum():,})"
+        )
         assert counted in " ".join(made.remarks)
         contents.add(target.read_bytes())
     assert len(contents) == 1
     assert model.predict(source, target).remarks == made.remarks
-    assert json.loads(target.with_name(f"{target.name}.json").read_text())["estimates_outside"] == beyond.sum() > 0
+    assert (
+        json.loads(target.with_name(f"{target.name}.json").read_text())["estimates_outside"]
+        == beyond.sum()
+        > 0
+    )
     if target.suffix == ".csv":
         np.testing.assert_array_equal(columns_of(target)["estimates_outside"], beyond)
 

@@ -35,10 +35,14 @@ MODEL = RowModel(
 
 random = np.random.default_rng(1)
 RED, BLUE = (random.uniform(0, 1, COUNT).astype(np.float32) for _ in range(2))
-LINE, SAMPLE = (axis.ravel() for axis in np.meshgrid(np.arange(LINES), np.arange(SAMPLES), indexing="ij"))
+LINE, SAMPLE = (
+    axis.ravel() for axis in np.meshgrid(np.arange(LINES), np.arange(SAMPLES), indexing="ij")
+)
 OUTSIDE = (np.abs(RED - 0.45) > 0.35).astype(int) + (np.abs(BLUE - 0.45) > 0.45)
 SITES = [f"site {index % 7}" for index in range(COUNT)]
-TABLE = pa.table({"index": np.arange(COUNT), "blue": BLUE, "site": SITES, "height": 2 * BLUE, "red": RED})
+TABLE = pa.table(
+    {"index": np.arange(COUNT), "blue": BLUE, "site": SITES, "height": 2 * BLUE, "red": RED}
+)
 
 
 def write_csv(path, table=TABLE, **options):
@@ -48,8 +52,14 @@ def write_csv(path, table=TABLE, **options):
 def write_grid(path, table=TABLE):
     """The same rows as a grid, one feature with its dimensions the other way round."""
     red, blue = (table[name].to_numpy().reshape(LINES, SAMPLES) for name in ("red", "blue"))
-    arrays = {"red": (("line", "sample"), red), "blue": (("sample", "line"), blue.T), "solar": ((), 3.0)}
-    xarray.Dataset(arrays, coords={"line": 100 + np.arange(LINES)}).to_netcdf(path, engine="h5netcdf")
+    arrays = {
+        "red": (("line", "sample"), red),
+        "blue": (("sample", "line"), blue.T),
+        "solar": ((), 3.0),
+    }
+    xarray.Dataset(arrays, coords={"line": 100 + np.arange(LINES)}).to_netcdf(
+        path, engine="h5netcdf"
+    )
 
 
 def write_list(path, table=TABLE):
@@ -90,7 +100,11 @@ def test_every_kind_of_file_gives_the_same_estimates_in_every_other_kind(tmp_pat
     np.testing.assert_allclose(columns["tio2"], 10 * RED + BLUE, rtol=1e-6)
     np.testing.assert_allclose(columns["tio2_spread"], 0.1 * RED, rtol=1e-6)
     np.testing.assert_array_equal(columns["outside"], OUTSIDE)
-    assert (prediction.rows, prediction.outside, prediction.missing) == (COUNT, (OUTSIDE > 0).sum(), 0)
+    assert (prediction.rows, prediction.outside, prediction.missing) == (
+        COUNT,
+        (OUTSIDE > 0).sum(),
+        0,
+    )
 
 
 @pytest.mark.parametrize("kind", WRITERS)
@@ -104,7 +118,9 @@ def test_all_columns_that_are_not_features_are_kept_and_no_other(tmp_path, kind)
 
 
 @pytest.mark.heavy
-def test_a_grid_stays_a_grid_with_its_coordinates_and_as_text_has_the_position_of_every_row(tmp_path):
+def test_a_grid_stays_a_grid_with_its_coordinates_and_as_text_has_the_position_of_every_row(
+    tmp_path,
+):
     write_grid(tmp_path / "scene.nc")
     MODEL.predict(tmp_path / "scene.nc", tmp_path / "made.nc", chunk=3 * SAMPLES)
     with xarray.open_dataset(tmp_path / "made.nc", engine="h5netcdf") as made:
@@ -123,12 +139,15 @@ def test_a_grid_stays_a_grid_with_its_coordinates_and_as_text_has_the_position_o
 @pytest.mark.parametrize(
     ("text", "features", "kept"),
     [
-        ("7,0.2,0.5\n", ["red", "blue"], ["index"]),  # without names: an index, and the features in order
+        # without names: an index, and the features in order
+        ("7,0.2,0.5\n", ["red", "blue"], ["index"]),
         (",red,blue\n7,0.2,0.5\n", ["red", "blue"], ["index"]),
         ("749,414\n0.5,0.2\n", ["414", "749"], []),  # names that are numbers are names
     ],
 )
-def test_an_index_without_a_name_gets_one_and_features_without_names_are_taken_in_order(tmp_path, text, features, kept):
+def test_an_index_without_a_name_gets_one_and_features_without_names_are_taken_in_order(
+    tmp_path, text, features, kept
+):
     _, columns = rows_of(text, tmp_path, model=replace(MODEL, features=features))
     assert list(columns) == [*kept, "tio2", "tio2_spread", "outside"]
     np.testing.assert_allclose(columns["tio2"], [2.5])
@@ -142,7 +161,9 @@ def test_identifiers_keep_their_zeros_commas_and_empty_cells(tmp_path):
 
 def test_a_row_with_a_missing_feature_has_no_estimate_and_is_counted(tmp_path):
     model = replace(MODEL, trained={"tio2": TrainedRange(0.0, 3.0)})
-    prediction, columns = rows_of("index,red,blue\n1,0.2,0.5\n2,,0.5\n3,nan,0.5\n4,0.3,0.5\n", tmp_path, model=model)
+    prediction, columns = rows_of(
+        "index,red,blue\n1,0.2,0.5\n2,,0.5\n3,nan,0.5\n4,0.3,0.5\n", tmp_path, model=model
+    )
     assert prediction.missing == 2
     np.testing.assert_allclose(columns["tio2"], [2.5, np.nan, np.nan, 3.5])
     np.testing.assert_array_equal(columns["outside"], [0, 0, 0, 0])
@@ -169,7 +190,12 @@ def test_a_measured_column_of_the_file_stands_beside_the_estimates(tmp_path, tit
 def test_progress_counts_all_rows_and_ends_with_the_whole_file(tmp_path):
     WRITERS["parquet"](tmp_path / "rows.parquet")
     told = []
-    MODEL.predict(tmp_path / "rows.parquet", tmp_path / "made.csv", chunk=24, progress=lambda *now: told.append(now))
+    MODEL.predict(
+        tmp_path / "rows.parquet",
+        tmp_path / "made.csv",
+        chunk=24,
+        progress=lambda *now: told.append(now),
+    )
     assert told == sorted(told)
     assert told[-1] == (COUNT, 1.0)
     assert len(told) == COUNT // 24
@@ -177,11 +203,17 @@ def test_progress_counts_all_rows_and_ends_with_the_whole_file(tmp_path):
 
 WRONG = {
     "index,red,blue\n1,0.2,0.5\n2,many,0.5\n": "row 3, column 'red': 'many' is not a number",
-    "1,0.2\n": "2 columns without names; without a header there must be 3: an index, then red, blue",
+    "1,0.2\n": (
+        "2 columns without names; without a header there must be 3: an index, then red, blue"
+    ),
     "index,red1,blue1\n1,0.2,0.5\n": 'if so, say it: columns={"red": "red1", "blue": "blue1"}',
-    "index,red,blue,outside\n1,0.2,0.5,3\n": "has a column 'outside', which is also a column of the estimates",
+    "index,red,blue,outside\n1,0.2,0.5,3\n": (
+        "has a column 'outside', which is also a column of the estimates"
+    ),
     "index,red,blue,tio2,tio2_given\n1,0.2,0.5,3,4\n": "has a column 'tio2'",
-    "index,red,blue\n" + "1,0.2,0.5\n" * 40_000 + "x,0.2,0.5\n": "row 40002, column 'index': 'x' is not a number",
+    "index,red,blue\n" + "1,0.2,0.5\n" * 40_000 + "x,0.2,0.5\n": (
+        "row 40002, column 'index': 'x' is not a number"
+    ),
 }
 
 
@@ -236,7 +268,9 @@ def test_a_place_that_cannot_be_written_is_told_before_anything_is_computed(tmp_
 
 @pytest.mark.heavy
 def test_rows_with_positions_make_a_map_and_others_none(tmp_path):
-    write_csv(tmp_path / "rows.csv", TABLE.append_column("line", [LINE]).append_column("sample", [SAMPLE]))
+    write_csv(
+        tmp_path / "rows.csv", TABLE.append_column("line", [LINE]).append_column("sample", [SAMPLE])
+    )
     made = MODEL.predict(tmp_path / "rows.csv", tmp_path / "made.csv").map
     assert made == tmp_path / "made.png"
     assert made.read_bytes().startswith(b"\x89PNG")
@@ -256,7 +290,10 @@ def test_a_folder_is_read_file_by_file_into_files_of_the_same_name(tmp_path):
     for name in ("b.csv", "a.parquet", "notes.txt", ".hidden.csv"):
         (folder / name).touch()
     made = tmp_path / "made"
-    assert targets(folder, made) == [(folder / "a.parquet", made / "a.parquet"), (folder / "b.csv", made / "b.csv")]
+    assert targets(folder, made) == [
+        (folder / "a.parquet", made / "a.parquet"),
+        (folder / "b.csv", made / "b.csv"),
+    ]
     assert targets(folder / "b.csv", tmp_path) == [(folder / "b.csv", tmp_path / "b.csv")]
 
 
@@ -275,7 +312,9 @@ def test_files_that_cannot_be_paired_are_refused(tmp_path):
     with pytest.raises(NotFoundError, match="no such file or folder"):
         targets(folder / "b.csv", tmp_path / "made.csv")
     (folder / "a.nc").touch()
-    with pytest.raises(QexpError, match=r"a\.csv and .*a\.nc would both be written|a\.nc and .*a\.csv would both"):
+    with pytest.raises(
+        QexpError, match=r"a\.csv and .*a\.nc would both be written|a\.nc and .*a\.csv would both"
+    ):
         targets(folder, tmp_path / "made")
 
 
@@ -323,7 +362,9 @@ def test_columns_that_do_not_fit_the_run_or_the_file_are_named(tmp_path, columns
 
 
 def test_estimates_from_other_columns_are_not_taken_for_the_same(tmp_path):
-    first, _ = rows_of(OTHER_NAMES, tmp_path, model=replace(MODEL, columns={"red": "R1", "blue": "B1"}))
+    first, _ = rows_of(
+        OTHER_NAMES, tmp_path, model=replace(MODEL, columns={"red": "R1", "blue": "B1"})
+    )
     assert not replace(MODEL, columns=[4, 2]).predict(first.source, first.target).made
     with pytest.raises(QexpError, match="exists already, and was made from other columns"):
         replace(MODEL, columns={"red": "R1", "blue": "haze"}).predict(first.source, first.target)

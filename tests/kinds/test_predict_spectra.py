@@ -1,4 +1,6 @@
-"""`qexp predict` on spectra: what is read, what is written, and what is wrong with a folder or table."""
+"""`qexp predict` on spectra: what is read, what is written, and what is wrong with a folder or
+table.
+"""
 
 import json
 from pathlib import Path
@@ -45,7 +47,10 @@ def write_spectra(folder: Path, rows=range(COUNT), info=True) -> Path:
     for row in rows:
         (folder / "spe" / NAMES[row]).write_text("\n".join(map(str, SPECTRA[row])) + "\n")
     if info:
-        lines = ["filename,core,depth,voltage", *(f"{NAMES[row]},{CORES[row]},{DEPTHS[row]:g},10" for row in rows)]
+        lines = [
+            "filename,core,depth,voltage",
+            *(f"{NAMES[row]},{CORES[row]},{DEPTHS[row]:g},10" for row in rows),
+        ]
         (folder / "info.csv").write_text("\n".join(lines) + "\n")
     return folder
 
@@ -73,7 +78,11 @@ def test_every_spectrum_of_a_folder_gets_a_row_in_the_order_of_its_list(folder, 
         zip(NAMES, CORES, DEPTHS, strict=True)
     )[::-1]
     assert [np.float32(row["toc_estimate"]) for row in rows] == EXPECTED[::-1].tolist()
-    assert (made.spectra, made.missing_count, made.files) == (COUNT, 0, [tmp_path / "made.csv", tmp_path / "made.png"])
+    assert (made.spectra, made.missing_count, made.files) == (
+        COUNT,
+        0,
+        [tmp_path / "made.csv", tmp_path / "made.png"],
+    )
     assert (tmp_path / "made.png").read_bytes().startswith(b"\x89PNG")
 
 
@@ -95,7 +104,9 @@ INFO = [
     "s_001.csv,S1,3,15,y,old 2,008,NA,30,turbidite",
     's_002.csv,S2,4,25.5,z,old 3,009,2.25,30,"grey, soft"',
 ]
-"""Columns with names that predictions use: `depth` is not the depth, and `core` not the core, of these spectra."""
+"""Columns with names that predictions use: `depth` is not the depth, and `core` not the core, of
+these spectra.
+"""
 
 
 def described(tmp_path: Path) -> Path:
@@ -116,22 +127,37 @@ def described_table(path: Path) -> Path:
 ELSEWHERE = SpectrumLayout(CHANNELS, "channel_", "site", "mid_depth_mm")
 
 
-@pytest.mark.parametrize("source", [described, lambda tmp_path: described_table(tmp_path / "table.csv")])
-def test_all_columns_of_the_list_come_along_and_those_whose_names_are_taken_are_renamed(tmp_path, source):
+@pytest.mark.parametrize(
+    "source", [described, lambda tmp_path: described_table(tmp_path / "table.csv")]
+)
+def test_all_columns_of_the_list_come_along_and_those_whose_names_are_taken_are_renamed(
+    tmp_path, source
+):
     model_of(layout=ELSEWHERE).predict(source(tmp_path), tmp_path / "made.csv")
     assert [list(row.items()) for row in read_estimates(tmp_path / "made.csv")] == [
         [
-            ("name", f"s_00{row}.csv"), ("core", site), ("depth", depth), ("site", site), ("depth_given", given),
-            ("mid_depth_mm", depth), ("core_given", letter), ("core_given_given", old), ("part", part),
-            ("toc_estimate_given", other), ("voltage", voltage), ("remark", remark),
+            ("name", f"s_00{row}.csv"),
+            ("core", site),
+            ("depth", depth),
+            ("site", site),
+            ("depth_given", given),
+            ("mid_depth_mm", depth),
+            ("core_given", letter),
+            ("core_given_given", old),
+            ("part", part),
+            ("toc_estimate_given", other),
+            ("voltage", voltage),
+            ("remark", remark),
             ("toc_estimate", read_estimates(tmp_path / "made.csv")[row]["toc_estimate"]),
         ]
-        for row, (site, depth, given, letter, old, part, other, voltage, remark) in enumerate([
-            ("S1", "5.5", "", "x", "old 1", "007", "1.5", "10", ""),
-            ("S1", "15", "3", "y", "old 2", "008", "", "30", "turbidite"),
-            ("S2", "25.5", "4", "z", "old 3", "009", "2.25", "30", "grey, soft"),
-        ])
-    ]  # fmt: skip
+        for row, (site, depth, given, letter, old, part, other, voltage, remark) in enumerate(
+            [
+                ("S1", "5.5", "", "x", "old 1", "007", "1.5", "10", ""),
+                ("S1", "15", "3", "y", "old 2", "008", "", "30", "turbidite"),
+                ("S2", "25.5", "4", "z", "old 3", "009", "2.25", "30", "grey, soft"),
+            ]
+        )
+    ]
     made = [np.float32(row["toc_estimate"]) for row in read_estimates(tmp_path / "made.csv")]
     assert made == EXPECTED[:3].tolist()
 
@@ -139,7 +165,11 @@ def test_all_columns_of_the_list_come_along_and_those_whose_names_are_taken_are_
 @pytest.mark.heavy
 def test_columns_without_a_name_and_ratios_have_names_that_every_format_takes(tmp_path):
     folder = write_spectra(tmp_path / "new", range(2))
-    lines = ["filename,core,depth,Fe/Ca,,voltage", f"{NAMES[0]},A,1,0.5,1,10", f"{NAMES[1]},A,2,0.25,2,10"]
+    lines = [
+        "filename,core,depth,Fe/Ca,,voltage",
+        f"{NAMES[0]},A,1,0.5,1,10",
+        f"{NAMES[1]},A,2,0.25,2,10",
+    ]
     (folder / "info.csv").write_text("\n".join(lines) + "\n")
     readers = {"csv": pandas.read_csv, "parquet": pandas.read_parquet, "nc": xarray.load_dataset}
     for ending, reader in readers.items():
@@ -152,18 +182,25 @@ def test_numbers_stay_numbers_where_the_format_has_them(tmp_path):
     model_of(layout=ELSEWHERE).predict(described(tmp_path), tmp_path / "made.parquet")
     table = pyarrow.parquet.read_table(tmp_path / "made.parquet")
     types = {
-        "depth_given": "int64", "mid_depth_mm": "double", "part": "string", "toc_estimate_given": "double",
+        "depth_given": "int64",
+        "mid_depth_mm": "double",
+        "part": "string",
+        "toc_estimate_given": "double",
         "voltage": "int64",
-    }  # fmt: skip
+    }
     assert {field.name: str(field.type) for field in table.schema if field.name in types} == types
     assert table["depth_given"].to_pylist() == [None, 3, 4]
 
 
 @pytest.mark.heavy
-def test_parts_of_a_folder_are_told_apart_and_have_the_columns_of_both_empty_where_a_part_has_none(tmp_path):
+def test_parts_of_a_folder_are_told_apart_and_have_the_columns_of_both_empty_where_a_part_has_none(
+    tmp_path,
+):
     write_spectra(tmp_path / "all" / "train", range(100))
     info = write_spectra(tmp_path / "all" / "test", range(100, COUNT)) / "info.csv"
-    info.write_text("filename,core,depth,year\n" + "".join(f"{name},C,1,2003\n" for name in NAMES[100:]))
+    info.write_text(
+        "filename,core,depth,year\n" + "".join(f"{name},C,1,2003\n" for name in NAMES[100:])
+    )
     model_of().predict(tmp_path / "all", tmp_path / "made.csv")
     rows = read_estimates(tmp_path / "made.csv")
     assert [row["name"] for row in rows] == NAMES
@@ -177,8 +214,12 @@ def write_netcdf(variables: dict[str, object], path: Path) -> None:
 
 TABLES = {
     "rows.csv": lambda path: pyarrow.csv.write_csv(pa.table(columns()), path),
-    "rows.parquet": lambda path: pyarrow.parquet.write_table(pa.table(columns()), path, row_group_size=37),
-    "rows.nc": lambda path: write_netcdf({name: ("row", values) for name, values in columns().items()}, path),
+    "rows.parquet": lambda path: pyarrow.parquet.write_table(
+        pa.table(columns()), path, row_group_size=37
+    ),
+    "rows.nc": lambda path: write_netcdf(
+        {name: ("row", values) for name, values in columns().items()}, path
+    ),
 }
 
 
@@ -194,14 +235,19 @@ def test_a_table_gives_the_same_as_a_folder(folder, tmp_path, name):
 @pytest.mark.heavy
 def test_netcdf_may_have_all_spectra_in_one_variable(tmp_path):
     counts = (("sample", "channel"), SPECTRA)
-    write_netcdf({"counts": counts, "core": ("sample", CORES), "depth": ("sample", DEPTHS)}, tmp_path / "image.nc")
+    write_netcdf(
+        {"counts": counts, "core": ("sample", CORES), "depth": ("sample", DEPTHS)},
+        tmp_path / "image.nc",
+    )
     model = model_of(layout=SpectrumLayout(CHANNELS, "counts", "core", "depth"))
     model.predict(tmp_path / "image.nc", tmp_path / "made.csv")
     rows = read_estimates(tmp_path / "made.csv")
     assert [row["core"] for row in rows] == CORES
     assert [np.float32(row["toc_estimate"]) for row in rows] == EXPECTED.tolist()
     with pytest.raises(QexpError, match="'counts' has 16 counts in a row, not 32"):
-        model_of(layout=SpectrumLayout(32, "counts", "core", None)).predict(tmp_path / "image.nc", tmp_path / "no.csv")
+        model_of(layout=SpectrumLayout(32, "counts", "core", None)).predict(
+            tmp_path / "image.nc", tmp_path / "no.csv"
+        )
 
 
 @pytest.mark.heavy
@@ -215,17 +261,24 @@ def test_a_network_sees_the_same_batches_however_many_spectra_are_in_memory(fold
 
 @pytest.mark.heavy
 def test_units_origin_and_caution_are_in_every_file(folder, tmp_path):
-    model = model_of(origin={"run": "toc_0", "digest": "ab", "caution": "test spectra were trained on"})
+    model = model_of(
+        origin={"run": "toc_0", "digest": "ab", "caution": "test spectra were trained on"}
+    )
     for ending in ("csv", "parquet", "nc"):
         model.predict(folder, tmp_path / f"made.{ending}")
-    assert {row["caution"] for row in read_estimates(tmp_path / "made.csv")} == {"test spectra were trained on"}
+    assert {row["caution"] for row in read_estimates(tmp_path / "made.csv")} == {
+        "test spectra were trained on"
+    }
     table = pyarrow.parquet.read_table(tmp_path / "made.parquet")
     assert table.schema.field("toc_estimate").metadata == {b"unit": b"wt%"}
     assert table.schema.field("depth").metadata is None
     assert table.schema.metadata[b"run"] == b"toc_0"
     assert set(table["caution"].to_pylist()) == {"test spectra were trained on"}
     with xarray.open_dataset(tmp_path / "made.nc", engine="h5netcdf") as data:
-        assert (data.attrs["caution"], data.attrs["run"]) == ("test spectra were trained on", "toc_0")
+        assert (data.attrs["caution"], data.attrs["run"]) == (
+            "test spectra were trained on",
+            "toc_0",
+        )
         assert (data["toc_estimate"].attrs["units"], data["core"].values[0]) == ("wt%", "core_0")
     assert json.loads((tmp_path / "made.csv.json").read_text())["origin"]["digest"] == "ab"
 
@@ -235,7 +288,10 @@ def test_a_spectrum_whose_counts_are_all_the_same_has_no_estimate_and_is_named(f
     (folder / "spe" / NAMES[3]).write_text("0\n" * CHANNELS)
     made = model_of().predict(folder, tmp_path / "made.csv")
     assert read_estimates(tmp_path / "made.csv")[3]["toc_estimate"] == ""
-    assert made.remarks == ["150 spectra", f"1 without an estimate, because their counts are all the same ({NAMES[3]})"]
+    assert made.remarks == [
+        "150 spectra",
+        f"1 without an estimate, because their counts are all the same ({NAMES[3]})",
+    ]
 
 
 def test_files_that_are_no_spectra_are_named_and_nothing_is_left(folder, tmp_path):
@@ -244,7 +300,9 @@ def test_files_that_are_no_spectra_are_named_and_nothing_is_left(folder, tmp_pat
     with pytest.raises(QexpError) as caught:
         model_of().predict(folder, tmp_path / "made.csv")
     message = str(caught.value)
-    assert message.startswith(f"{folder / 'spe'} has files that are not spectra of 16 counts: {NAMES[10]} (it has 15")
+    assert message.startswith(
+        f"{folder / 'spe'} has files that are not spectra of 16 counts: {NAMES[10]} (it has 15"
+    )
     assert [name for name in NAMES if name in message] == NAMES[10:15]
     assert message.endswith(" and 5 more")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["new"]
@@ -255,8 +313,14 @@ def test_files_without_a_row_and_rows_without_a_file_are_named(folder, tmp_path)
     with pytest.raises(QexpError) as caught:
         model_of().predict(folder, tmp_path / "made.csv")
     missing, extra = str(caught.value).splitlines()
-    assert missing == f"{folder / 'info.csv'} names spectra that are not in {folder / 'spe'}: {NAMES[2]}"
-    assert extra == f"{folder / 'spe'} holds spectra that {folder / 'info.csv'} does not name: other.csv"
+    assert (
+        missing
+        == f"{folder / 'info.csv'} names spectra that are not in {folder / 'spe'}: {NAMES[2]}"
+    )
+    assert (
+        extra
+        == f"{folder / 'spe'} holds spectra that {folder / 'info.csv'} does not name: other.csv"
+    )
 
 
 @pytest.mark.heavy
@@ -272,25 +336,36 @@ def test_spectra_that_only_val_csv_names_are_estimated_after_the_others(folder, 
 
 @pytest.mark.heavy
 def test_a_depth_under_another_name_is_left_open_with_a_warning(folder, tmp_path):
-    made = model_of(layout=SpectrumLayout(CHANNELS, "", "core", "deep")).predict(folder, tmp_path / "a.csv")
+    made = model_of(layout=SpectrumLayout(CHANNELS, "", "core", "deep")).predict(
+        folder, tmp_path / "a.csv"
+    )
     assert made.warnings == [
-        f"{folder / 'info.csv'} has no column 'deep', which holds the depth in the run's dataset: depths are left "
-        "empty; rename 'depth' if it is that depth"
+        f"{folder / 'info.csv'} has no column 'deep', which holds the depth in the run's dataset:"
+        " depths are left empty; rename 'depth' if it is that depth"
     ]
     assert {row["depth"] for row in read_estimates(tmp_path / "a.csv")} == {""}
     table = tmp_path / "rows.csv"
     TABLES["rows.csv"](table)
     for depth, count in (("deep", 1), ("depth", 0), (None, 0)):
         layout = SpectrumLayout(CHANNELS, "channel_", "core", depth)
-        assert len(model_of(layout=layout).predict(table, tmp_path / f"of_{depth}.csv").warnings) == count
+        assert (
+            len(model_of(layout=layout).predict(table, tmp_path / f"of_{depth}.csv").warnings)
+            == count
+        )
 
 
 @pytest.mark.parametrize(
     ("change", "complaint"),
     [
         (lambda text: text.replace("core,", "cor,"), "no column 'core'; did you mean 'cor'"),
-        (lambda text: text.replace(",10,10\n", ",deep,10\n", 1), "cells that are not numbers: 'deep' of s_001.csv"),
-        (lambda text: text + 'x"y,"a', "info.csv: row 152: a quotation mark is opened here and never closed"),
+        (
+            lambda text: text.replace(",10,10\n", ",deep,10\n", 1),
+            "cells that are not numbers: 'deep' of s_001.csv",
+        ),
+        (
+            lambda text: text + 'x"y,"a',
+            "info.csv: row 152: a quotation mark is opened here and never closed",
+        ),
     ],
 )
 def test_a_list_that_is_wrong_is_told(folder, tmp_path, change, complaint):
@@ -302,7 +377,9 @@ def test_a_list_that_is_wrong_is_told(folder, tmp_path, change, complaint):
 
 def test_a_table_that_is_wrong_is_told(tmp_path):
     def table(name="rows.parquet", **changes):
-        kept = {key: values for key, values in {**columns(), **changes}.items() if values is not None}
+        kept = {
+            key: values for key, values in {**columns(), **changes}.items() if values is not None
+        }
         pyarrow.parquet.write_table(pa.table(kept), tmp_path / name)
         return tmp_path / name
 
@@ -313,7 +390,9 @@ def test_a_table_that_is_wrong_is_told(tmp_path):
         return str(caught.value)
 
     said = complaint_of(table(channel_3=np.where(np.arange(COUNT) % 10 == 4, -2, 5)), model_of())
-    assert said.startswith(f"{tmp_path / 'rows.parquet'} has spectra with invalid counts: spectrum 5 (-2 in channel 3")
+    assert said.startswith(
+        f"{tmp_path / 'rows.parquet'} has spectra with invalid counts: spectrum 5 (-2 in channel 3"
+    )
     assert said.endswith(" and 10 more")
     other = model_of(layout=SpectrumLayout(2048, "counts_", "core", "depth"))
     assert "has 0 columns counts_0, counts_1, … of counts, not 2048" in complaint_of(table(), other)

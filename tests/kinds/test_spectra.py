@@ -88,7 +88,9 @@ def test_spectra_targets_cores_and_depths_are_those_of_the_files_in_the_order_of
     assert np.array_equal(all_counts(dataset), counts)
     assert np.array_equal(dataset.measured[TARGET], targets)
     assert dataset.cores.tolist() == [core for core in cores for _ in range(SPECTRA)]
-    assert dataset.names.tolist() == [f"{core}_{number}.csv" for core in cores for number in range(SPECTRA)]
+    assert dataset.names.tolist() == [
+        f"{core}_{number}.csv" for core in cores for number in range(SPECTRA)
+    ]
     assert dataset.depths.tolist() == [5, 15, 25, 35, 45, 55] * len(cores)
     assert dataset.part.tolist() == ["train"] * 18 + ["validation"] * 6 + ["test"] * 6
     assert {name: set(values) for name, values in dataset.metadata.items()} == {"voltage": {"30"}}
@@ -100,9 +102,17 @@ def test_spectra_targets_cores_and_depths_are_those_of_the_files_in_the_order_of
 
 def test_the_hash_of_a_spectrum_is_that_of_its_counts_whatever_their_form(tmp_path):
     dataset = open_cores(write_folders(tmp_path / "lines"))
-    expected = [hashlib.sha256(row.astype("<f4").tobytes()).hexdigest()[:24] for row in all_counts(dataset)]
+    expected = [
+        hashlib.sha256(row.astype("<f4").tobytes()).hexdigest()[:24] for row in all_counts(dataset)
+    ]
     assert dataset.hashes.tolist() == expected
-    for name, separator in (("commas", ","), ("spaces", "  "), ("windows", "\r\n"), ("both", ",\n"), ("points", ".0 ")):
+    for name, separator in (
+        ("commas", ","),
+        ("spaces", "  "),
+        ("windows", "\r\n"),
+        ("both", ",\n"),
+        ("points", ".0 "),
+    ):
         path = write_folders(tmp_path / name, separator=separator)
         assert open_cores(path).hashes.tolist() == expected
 
@@ -182,7 +192,9 @@ def test_a_second_start_opens_no_spectrum_and_finds_the_same(folders):
         assert np.array_equal(values_of(second, name), values_of(first, name))
 
 
-def test_files_that_were_touched_or_copied_elsewhere_find_the_array_that_is_there(folders, tmp_path):
+def test_files_that_were_touched_or_copied_elsewhere_find_the_array_that_is_there(
+    folders, tmp_path
+):
     first, cached = open_cores(folders), arrays()
     for path in folders.rglob("*.csv"):
         path.touch()
@@ -239,7 +251,10 @@ def test_an_array_that_was_deleted_cut_off_or_changed_is_made_again(folders, mon
         monkeypatch.setenv(THOROUGHLY, "1")  # as `qexp verify` does
 
     whole = path.read_bytes()
-    others = (lambda content=content: path.write_bytes(content) for content in (whole[:-4], bytes(len(whole))))
+    others = (
+        lambda content=content: path.write_bytes(content)
+        for content in (whole[:-4], bytes(len(whole)))
+    )
     for spoil in (path.unlink, *others, changed_unseen):
         spoil()
         again = open_cores(folders)
@@ -274,7 +289,9 @@ print(dataset.fingerprint, int(dataset.read(dataset.rows).sum()))
 
 
 def opening(path: Path) -> subprocess.Popen:
-    return subprocess.Popen([sys.executable, "-c", OPEN, str(path)], stdout=subprocess.PIPE, text=True)
+    return subprocess.Popen(
+        [sys.executable, "-c", OPEN, str(path)], stdout=subprocess.PIPE, text=True
+    )
 
 
 @pytest.mark.heavy
@@ -308,7 +325,9 @@ def as_table(path: Path) -> pyarrow.Table:
     return table_of(open_cores(path))
 
 
-def replaced(table: pyarrow.Table, column: str, values: list, name: str | None = None) -> pyarrow.Table:
+def replaced(
+    table: pyarrow.Table, column: str, values: list, name: str | None = None
+) -> pyarrow.Table:
     """A table with other values in a column, and perhaps another name of it."""
     return table.set_column(table.column_names.index(column), name or column, pyarrow.array(values))
 
@@ -335,13 +354,17 @@ def test_a_table_with_a_spectrum_per_row_is_the_same_dataset(folders, tmp_path, 
     of_table = open_cores(tmp_path / name)
     assert np.array_equal(all_counts(of_table), all_counts(of_folders))
     for attribute in ("names", "cores", "part", "depths", "targets", "hashes"):
-        assert np.array_equal(values_of(of_table, attribute), values_of(of_folders, attribute)), attribute
+        assert np.array_equal(values_of(of_table, attribute), values_of(of_folders, attribute)), (
+            attribute
+        )
     assert of_table.metadata["voltage"].tolist() == of_folders.metadata["voltage"].tolist()
     assert arrays() == cached
     assert open_cores(tmp_path / name).fingerprint == of_table.fingerprint
 
 
-def test_spectra_of_a_table_without_names_and_parts_are_numbered_and_cores_stay_as_they_are_written(folders, tmp_path):
+def test_spectra_of_a_table_without_names_and_parts_are_numbered_and_cores_stay_as_they_are_written(
+    folders, tmp_path
+):
     cores = ["1.10", "1.1", "007"] * 10
     table = replaced(as_table(folders).drop_columns(["filename", "part"]), "core", cores, "hole")
     csv.write_csv(table, tmp_path / "all.csv")
@@ -358,7 +381,12 @@ def test_spectra_of_a_table_without_names_and_parts_are_numbered_and_cores_stay_
         ("channel_9", 4, -3.0, "spectrum 5 (-3 in channel 9 is negative)"),
         ("channel_9", 4, float("nan"), "channel 9 is not a finite number"),
         (TARGET, 2, float("inf"), "not finite numbers: spectrum 3 ('inf')"),
-        (TARGET, 2, float("nan"), 'lacks the numbers of spectra, which "missing": "drop" would leave out: spectrum 3'),
+        (
+            TARGET,
+            2,
+            float("nan"),
+            'lacks the numbers of spectra, which "missing": "drop" would leave out: spectrum 3',
+        ),
         ("part", 2, "training", "'training' of spectrum 3"),
     ],
 )
@@ -418,23 +446,60 @@ def spoil(folders: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        (spoil, ["A1_0.csv (it has 3", "A1_1.csv (-4 in", "A1_2.csv ('five' in channel 0 is not a number)"]),
-        (lambda path: (path / "train/spe/A1_0.csv").unlink(), ["info.csv names spectra that are not in", "A1_0.csv"]),
         (
-            lambda path: (path / "train/spe/gone.csv").symlink_to("nowhere") or (path / "test/spe/D1_3.csv").unlink(),
+            spoil,
+            [
+                "A1_0.csv (it has 3",
+                "A1_1.csv (-4 in",
+                "A1_2.csv ('five' in channel 0 is not a number)",
+            ],
+        ),
+        (
+            lambda path: (path / "train/spe/A1_0.csv").unlink(),
+            ["info.csv names spectra that are not in", "A1_0.csv"],
+        ),
+        (
+            lambda path: (
+                (path / "train/spe/gone.csv").symlink_to("nowhere")
+                or (path / "test/spe/D1_3.csv").unlink()
+            ),
             ["info.csv names spectra that are not in", "D1_3.csv"],
         ),
-        (lambda path: (path / "test/spe/new.csv").write_text("1 " * 64), ["that", "info.csv does not name: new.csv"]),
+        (
+            lambda path: (path / "test/spe/new.csv").write_text("1 " * 64),
+            ["that", "info.csv does not name: new.csv"],
+        ),
         (lambda path: (path / "train/target/A2_1.csv").unlink(), ["lacks the numbers", "A2_1.csv"]),
-        (lambda path: (path / "train/target/A2_1.csv").write_text("1 2"), ["not one finite number: A2_1.csv ('1 2')"]),
+        (
+            lambda path: (path / "train/target/A2_1.csv").write_text("1 2"),
+            ["not one finite number: A2_1.csv ('1 2')"],
+        ),
         (lambda path: (path / "train/target/A2_1.csv").write_text(""), ["leave out: A2_1.csv"]),
         (lambda path: (path / "train/target/A2_1.csv").write_text("nan"), ["leave out: A2_1.csv"]),
-        (lambda path: rewrite(path / "train/val.csv", "C1_0.csv", "C9_0.csv"), ["val.csv names", "C9_0.csv"]),
-        (lambda path: rewrite(path / "train/info.csv", "A1_1", "A1_0"), ["twice: A1_0.csv (line 3)", "A1_1.csv"]),
-        (lambda path: rewrite(path / "train/info.csv", ",5,30", ",5"), ["without 4 columns: line 2 (3)"]),
-        (lambda path: rewrite(path / "train/info.csv", ",5,30", ",deep,30"), ["'deep' of A1_0.csv"]),
-        (lambda path: rewrite(path / "train/info.csv", "A1,5", ",5"), ["no core for spectra: A1_0.csv"]),
-        (lambda path: rewrite(path / "train/info.csv", "voltage", "depth"), ["2 columns called 'depth'"]),
+        (
+            lambda path: rewrite(path / "train/val.csv", "C1_0.csv", "C9_0.csv"),
+            ["val.csv names", "C9_0.csv"],
+        ),
+        (
+            lambda path: rewrite(path / "train/info.csv", "A1_1", "A1_0"),
+            ["twice: A1_0.csv (line 3)", "A1_1.csv"],
+        ),
+        (
+            lambda path: rewrite(path / "train/info.csv", ",5,30", ",5"),
+            ["without 4 columns: line 2 (3)"],
+        ),
+        (
+            lambda path: rewrite(path / "train/info.csv", ",5,30", ",deep,30"),
+            ["'deep' of A1_0.csv"],
+        ),
+        (
+            lambda path: rewrite(path / "train/info.csv", "A1,5", ",5"),
+            ["no core for spectra: A1_0.csv"],
+        ),
+        (
+            lambda path: rewrite(path / "train/info.csv", "voltage", "depth"),
+            ["2 columns called 'depth'"],
+        ),
         (lambda path: (path / "train/info.csv").write_text(""), ["info.csv is empty"]),
         (lambda path: (path / "train/info.csv").write_bytes(b"\xff\xfe"), ["UTF-8"]),
         (lambda path: (path / "train/info.csv").unlink(), ["train has no info.csv"]),
@@ -470,12 +535,16 @@ def test_a_folder_that_was_named_one_too_high_or_too_low_is_told_so(folders):
 
 def test_spectra_that_are_there_twice_and_cores_on_both_sides_of_validation_are_told(folders):
     shutil.copy(folders / "train/spe/A1_0.csv", folders / "train/spe/A2_0.csv")
-    shutil.copy(folders / "train/spe/A1_0.csv", folders / "test/spe/D1_0.csv")  # which an experience refuses
+    # which an experience refuses
+    shutil.copy(folders / "train/spe/A1_0.csv", folders / "test/spe/D1_0.csv")
     rewrite(folders / "train/val.csv", "C1_0.csv,C1", "B1_0.csv,B1")
     for _ in range(2):  # the second time from what is kept
         dataset = open_cores(folders)
         duplicates, divided = dataset.warnings
-        assert "1 spectra of the train part are duplicates of earlier ones: A2_0.csv (as A1_0.csv)" in duplicates
+        assert (
+            "1 spectra of the train part are duplicates of earlier ones: A2_0.csv (as A1_0.csv)"
+            in duplicates
+        )
         assert "2 cores have spectra for training and for validation: B1, C1" in divided
         assert dataset.hashes[0] == dataset.hashes[24]
 
@@ -487,7 +556,10 @@ def test_spectra_without_spread_are_known_by_their_rows(folders):
     for _ in range(2):  # the second time from what is kept
         dataset = open_cores(folders)
         assert dataset.without_spread == [2, 29]
-        assert re.search(r"2 of \d+ spectra have the same counts in all channels: A1_2.csv, D1_5", dataset.warnings[0])
+        assert re.search(
+            r"2 of \d+ spectra have the same counts in all channels: A1_2.csv, D1_5",
+            dataset.warnings[0],
+        )
 
 
 # Samples
@@ -496,24 +568,32 @@ def test_spectra_without_spread_are_known_by_their_rows(folders):
 def samples(dataset, seed=0, hidden=None, labelled=18):
     rows = {part: np.flatnonzero(dataset.part == part) for part in ("train", "validation", "test")}
     rows |= {"train": rows["train"][:labelled], "unlabelled": rows["train"][labelled:]}
-    return SpectrumSamples(dataset, **rows, seeds=Seeds(seed), device=torch.device("cpu"), hidden=hidden)
+    return SpectrumSamples(
+        dataset, **rows, seeds=Seeds(seed), device=torch.device("cpu"), hidden=hidden
+    )
 
 
 def plain(batch):
     return batch
 
 
-def test_an_epoch_has_every_training_spectrum_once_with_its_target_in_another_order_each_time(folders):
+def test_an_epoch_has_every_training_spectrum_once_with_its_target_in_another_order_each_time(
+    folders,
+):
     dataset = open_cores(folders)
     data = samples(dataset)
     rows = all_counts(dataset).tolist()
-    targets = {tuple(row): target for row, target in zip(rows, dataset.measured[TARGET], strict=True)}
+    targets = {
+        tuple(row): target for row, target in zip(rows, dataset.measured[TARGET], strict=True)
+    }
     orders = []
     for number in (1, 2):
         batch = data.epoch(number, 5, plain)
         batches = [batch(index) for index in range(4)]
         assert [len(one["mask"]) for one in batches] == [5, 5, 5, 3]
-        epoch = {name: torch.cat([one[name] for one in batches]) for name in ("spectrum", "mask", TARGET)}
+        epoch = {
+            name: torch.cat([one[name] for one in batches]) for name in ("spectrum", "mask", TARGET)
+        }
         assert {name: tuple(values.shape[1:]) for name, values in epoch.items()} == dataset.shapes()
         assert {values.dtype for values in epoch.values()} == {torch.float32}
         orders.append([tuple(row) for row in epoch["spectrum"].tolist()])
@@ -553,17 +633,32 @@ def test_batches_from_a_devices_memory_are_those_that_are_read(folders, monkeypa
 
 
 def mixtures(dataset, number):
-    """Spectra and targets of an epoch, and of each two rows and the share of the second that it was made of."""
+    """Spectra and targets of an epoch, and of each two rows and the share of the second that it was
+    made of.
+    """
     batch = samples(dataset).epoch(number, 18, plain)(0)
     spectra, targets = all_counts(dataset)[:18].astype(np.float64), dataset.measured[TARGET][:18]
     mixed = []
-    for spectrum, target in zip(batch["spectrum"].numpy(), batch[TARGET][:, 0].tolist(), strict=True):
+    for spectrum, target in zip(
+        batch["spectrum"].numpy(), batch[TARGET][:, 0].tolist(), strict=True
+    ):
         pairs = []
         for first, second in itertools.product(range(18), repeat=2):
             between = spectra[second] - spectra[first]
-            share = 0.0 if first == second else float((spectrum - spectra[first]) @ between / (between @ between))
+            share = (
+                0.0
+                if first == second
+                else float((spectrum - spectra[first]) @ between / (between @ between))
+            )
             if np.allclose(spectrum, spectra[first] + share * between, rtol=1e-4, atol=1e-3):
-                pairs.append((first, second, share, (1 - share) * targets[first] + share * targets[second] - target))
+                pairs.append(
+                    (
+                        first,
+                        second,
+                        share,
+                        (1 - share) * targets[first] + share * targets[second] - target,
+                    )
+                )
         mixed.append(pairs)
     return mixed
 
@@ -573,7 +668,9 @@ def test_mixed_spectra_lie_between_two_of_training_and_their_targets_as_far_betw
     shares = []
     for number in (1, 2, 3):
         for found in mixtures(open_cores(folders, mix=0.4), number):
-            asked = [share for _, _, share, error in found if 0 <= share <= 0.4001 and abs(error) < 1e-4]
+            asked = [
+                share for _, _, share, error in found if 0 <= share <= 0.4001 and abs(error) < 1e-4
+            ]
             assert asked
             shares.append(min(asked))
     assert max(shares) > 0.3
@@ -590,7 +687,9 @@ def test_nothing_but_training_is_mixed(folders):
             assert torch.equal(getattr(mixing, part)[name], values)
 
 
-def test_numbers_of_patches_are_new_in_every_epoch_and_always_the_same_for_validation_and_test(folders):
+def test_numbers_of_patches_are_new_in_every_epoch_and_always_the_same_for_validation_and_test(
+    folders,
+):
     dataset = open_cores(folders)
     first, second = samples(dataset), samples(dataset)
     assert torch.equal(first.validation["mask"], second.validation["mask"])
@@ -645,7 +744,9 @@ def test_what_is_judged_of_a_spectrum_are_its_hidden_channels_and_all_of_anythin
 
 def apart(folders: Path) -> None:
     """info.csv without the spectra of val.csv, and targets without an end of line."""
-    validation = {line.split(",")[0] for line in (folders / "train/val.csv").read_text().splitlines()[1:]}
+    validation = {
+        line.split(",")[0] for line in (folders / "train/val.csv").read_text().splitlines()[1:]
+    }
     lines = (folders / "train/info.csv").read_text().splitlines()
     rest = [line for line in lines if line.split(",")[0] not in validation]
     assert len(rest) < len(lines)
@@ -661,10 +762,13 @@ def test_lists_that_are_apart_name_all_spectra_together(folders):
     assert set(data.names) == set(inside.names)
     for name in ("part", "cores", "depths", "targets"):
         ours, theirs = (
-            dict(zip(of.names.tolist(), values_of(of, name).tolist(), strict=True)) for of in (inside, data)
+            dict(zip(of.names.tolist(), values_of(of, name).tolist(), strict=True))
+            for of in (inside, data)
         )
         assert ours == theirs, name
-    assert set(data.names[data.part == "validation"]) == {f"C1_{number}.csv" for number in range(SPECTRA)}
+    assert set(data.names[data.part == "validation"]) == {
+        f"C1_{number}.csv" for number in range(SPECTRA)
+    }
 
 
 def test_a_spectrum_of_val_csv_that_is_nowhere_is_named_and_so_is_one_that_no_list_names(folders):
@@ -679,13 +783,25 @@ def test_a_list_of_some_spectra_can_be_named_and_the_others_are_not_used(folders
     lines = (folders / "train/info.csv").read_text().splitlines()
     (folders / "train/info_4.csv").write_text("\n".join(lines[:5]))
     some = open_cores(folders, lists={"train": "info_4.csv"})
-    assert [(some.part == part).sum() for part in ("train", "validation", "test")] == [4, SPECTRA, SPECTRA]
+    assert [(some.part == part).sum() for part in ("train", "validation", "test")] == [
+        4,
+        SPECTRA,
+        SPECTRA,
+    ]
     alone = open_cores(folders, lists={"train": "info_4.csv", "validation": None})
-    assert [(alone.part == part).sum() for part in ("train", "validation", "test")] == [4, 0, SPECTRA]
+    assert [(alone.part == part).sum() for part in ("train", "validation", "test")] == [
+        4,
+        0,
+        SPECTRA,
+    ]
     assert len({open_cores(folders).fingerprint, some.fingerprint, alone.fingerprint}) == 3
-    assert "train has no info_5.csv, which lists the spectra" in refused(folders, lists={"train": "info_5.csv"})
+    assert "train has no info_5.csv, which lists the spectra" in refused(
+        folders, lists={"train": "info_5.csv"}
+    )
     assert "train has no val_2.csv" in refused(folders, lists={"validation": "val_2.csv"})
-    assert "info_4.csv or info.csv has no column 'hole'" in refused(folders, lists={"train": "info_4.csv"}, core="hole")
+    assert "info_4.csv or info.csv has no column 'hole'" in refused(
+        folders, lists={"train": "info_4.csv"}, core="hole"
+    )
     (folders / "test/info.csv").rename(folders / "test/info_4.csv")
     lists = {"train": "info_4.csv", "test": "info_4.csv"}
     assert "cores: info_4.csv has no column 'hole'" in refused(folders, lists=lists, core="hole")
@@ -707,9 +823,9 @@ def test_targets_may_lie_in_a_folder_of_their_name_which_may_have_a_percent_sign
 
 
 def test_a_depth_has_the_unit_that_ends_the_name_of_its_column_and_no_other():
-    assert [unit_in(name) for name in ("mid_depth_mm", "depth (cm)", "Depth [m]", "depth", "item")] == [
-        "mm", "cm", "m", "", "",
-    ]  # fmt: skip
+    assert [
+        unit_in(name) for name in ("mid_depth_mm", "depth (cm)", "Depth [m]", "depth", "item")
+    ] == ["mm", "cm", "m", "", ""]
 
 
 def test_a_target_that_looks_like_a_code_for_no_data_is_doubted(folders):
@@ -725,15 +841,22 @@ def test_spectra_without_a_target_are_refused_or_left_out_and_counted(folders):
     (folders / "test/target/D1_5.csv").write_text("nan\n")
     findings = refused(folders)
     assert re.search(
-        r'train/target lacks the numbers of spectra, which "missing": "drop" would leave out: A1_2.csv, C1', findings
+        r'train/target lacks the numbers of spectra, which "missing": "drop" would leave out:'
+        r" A1_2.csv, C1",
+        findings,
     )
     assert re.search(r"test/target lacks the numbers .* leave out: D1_5.csv", findings)
     some = open_cores(folders, missing="drop")
     labelled = ~np.isin(complete.names, ["A1_2.csv", "C1_0.csv", "D1_5.csv"])
     assert np.array_equal(all_counts(some), all_counts(complete)[labelled])
     for attribute in ("names", "part", "cores", "depths", "targets", "hashes"):
-        assert np.array_equal(values_of(some, attribute), values_of(complete, attribute)[labelled]), attribute
-    remark = "3 of 30 spectra are left out, because they have no number for 'toc': A1_2.csv, C1_0.csv, D1_5.csv"
+        assert np.array_equal(
+            values_of(some, attribute), values_of(complete, attribute)[labelled]
+        ), attribute
+    remark = (
+        "3 of 30 spectra are left out, because they have no number for 'toc': A1_2.csv, C1_0.csv,"
+        " D1_5.csv"
+    )
     assert some.warnings == [remark]
     assert open_cores(folders, missing="drop").warnings == [remark]  # from the cache
     (folders / "train/target/A1_2.csv").write_text("much")
@@ -747,7 +870,10 @@ def test_spectra_without_a_target_are_refused_or_left_out_and_counted(folders):
 @pytest.mark.parametrize("ending", ["csv", "parquet", "nc"])
 def test_of_a_compiled_table_the_rows_with_the_target_are_used(folders, tmp_path, ending):
     table = as_table(folders)
-    names = [name.removeprefix("channel_") if name.startswith("channel_") else name for name in table.column_names]
+    names = [
+        name.removeprefix("channel_") if name.startswith("channel_") else name
+        for name in table.column_names
+    ]
     table = table.rename_columns(names)
     measured = [value if row % 3 else None for row, value in enumerate(table[TARGET].to_pylist())]
     spoilt = [-1 if row == 3 else value for row, value in enumerate(table["9"].to_pylist())]
@@ -759,9 +885,15 @@ def test_of_a_compiled_table_the_rows_with_the_target_are_used(folders, tmp_path
     labelled = np.arange(30) % 3 > 0
     assert np.array_equal(all_counts(data), all_counts(complete)[labelled])
     for attribute in ("names", "part", "cores", "targets", "hashes"):
-        assert np.array_equal(values_of(data, attribute), values_of(complete, attribute)[labelled]), attribute
-    assert data.warnings[0].startswith("10 of 30 spectra are left out, because they have no number for 'TOC%': spect")
-    assert "spectrum 4 (-1 in channel 9 is negative)" in refused(tmp_path / f"all.{ending}", target=None, columns="")
+        assert np.array_equal(
+            values_of(data, attribute), values_of(complete, attribute)[labelled]
+        ), attribute
+    assert data.warnings[0].startswith(
+        "10 of 30 spectra are left out, because they have no number for 'TOC%': spect"
+    )
+    assert "spectrum 4 (-1 in channel 9 is negative)" in refused(
+        tmp_path / f"all.{ending}", target=None, columns=""
+    )
 
 
 # Depths under other names
@@ -770,5 +902,8 @@ def test_of_a_compiled_table_the_rows_with_the_target_are_used(folders, tmp_path
 def test_a_column_that_looks_like_the_depth_is_named_where_the_depth_is_not_found(folders):
     for path in folders.glob("*/*.csv"):
         rewrite(path, "depth", "mid_depth_mm")
-    assert "info.csv has no column 'depth'; did you mean 'mid_depth_mm'; \"depth\": null if" in refused(folders)
+    assert (
+        "info.csv has no column 'depth'; did you mean 'mid_depth_mm'; \"depth\": null if"
+        in refused(folders)
+    )
     assert open_cores(folders, depth="mid_depth_mm").depths[1] == 15

@@ -40,7 +40,9 @@ def test_a_note_is_written_above_all_panels_and_the_same_call_draws_the_same(nam
     for file, note in (("plain", ""), ("noted", NOTE), ("again", NOTE)):
         save(FIGURES[name](note), tmp_path / f"{file}.png")
         images[file] = pixels(tmp_path / f"{file}.png")
-    assert 0 < np.flatnonzero((images["plain"] != images["noted"]).any(axis=(1, 2))).max() < 0.45 * DPI
+    assert (
+        0 < np.flatnonzero((images["plain"] != images["noted"]).any(axis=(1, 2))).max() < 0.45 * DPI
+    )
     assert (tmp_path / "again.png").read_bytes() == (tmp_path / "noted.png").read_bytes()
 
 
@@ -136,7 +138,10 @@ def test_of_many_cores_some_have_a_profile_and_the_title_says_how_many():
 def test_rows_whose_depth_is_not_known_are_left_out_unless_that_is_so_of_all():
     cores = of_cores(1)
     some = replace(cores, depths=np.where(np.arange(12) < 4, np.nan, cores.depths))
-    figure, without = (down_core(replace(cores, depths=depths), "") for depths in (some.depths, np.full(12, np.nan)))
+    figure, without = (
+        down_core(replace(cores, depths=depths), "")
+        for depths in (some.depths, np.full(12, np.nan))
+    )
     assert len(figure.axes[0].lines[0].get_ydata()) == 8
     assert figure.axes[0].get_ylabel() == "depth (mm)"
     unknown = down_core(replace(cores, depth_unit=""), "")
@@ -160,7 +165,9 @@ def test_what_is_not_there_of_spectra_and_cores_stops_nothing(tmp_path):
     nothing = np.full(len(cores.cores), np.nan)
     cases = {
         "nothing estimated": replace(cores, estimated=nothing),
-        "beyond all bounds": replace(cores, estimated=np.where(np.arange(24) == 3, np.inf, cores.estimated)),
+        "beyond all bounds": replace(
+            cores, estimated=np.where(np.arange(24) == 3, np.inf, cores.estimated)
+        ),
         "not measured": replace(cores, measured=nothing),
         "one row": Estimates("toc", "", ["a"], [np.nan], [1.0], [1.0]),
         "no row": Estimates("toc", "", [], [], [], []),
@@ -174,11 +181,21 @@ def test_what_is_not_there_of_spectra_and_cores_stops_nothing(tmp_path):
     empty = [("$a_{", zeros, zeros, np.full(2048, hidden)) for hidden in (False, True)]
     save(reconstructions(empty, None, ""), tmp_path / "zeros.png")
     title, counts, _, hidden = spectrum()
-    wild = np.where(np.arange(2048) % 3 == 0, np.inf, np.where(np.arange(2048) % 3 == 1, np.nan, -1e9))
+    wild = np.where(
+        np.arange(2048) % 3 == 0, np.inf, np.where(np.arange(2048) % 3 == 1, np.nan, -1e9)
+    )
     save(reconstructions([(title, counts, wild, hidden)], WHERE, ""), tmp_path / "wild.png")
-    save(errors_by_energy({"network": wild, "other": -wild}, WHERE, ""), tmp_path / "wild errors.png")
-    save(errors_by_energy({"network": np.full(2048, np.nan), "mean": zeros}, WHERE, ""), tmp_path / "nan.png")
-    save(errors_by_energy({"network": np.ones(1)}, energies([1.0, 0.1], 1), ""), tmp_path / "one channel.png")
+    save(
+        errors_by_energy({"network": wild, "other": -wild}, WHERE, ""), tmp_path / "wild errors.png"
+    )
+    save(
+        errors_by_energy({"network": np.full(2048, np.nan), "mean": zeros}, WHERE, ""),
+        tmp_path / "nan.png",
+    )
+    save(
+        errors_by_energy({"network": np.ones(1)}, energies([1.0, 0.1], 1), ""),
+        tmp_path / "one channel.png",
+    )
     assert len(list(tmp_path.iterdir())) == 2 * len(cases) + 6
 
 

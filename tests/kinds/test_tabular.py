@@ -60,14 +60,23 @@ def test_samples_of_some_rows_are_single_precision_tensors(open_rows):
 
 def test_identifiers_and_any_column_of_the_file_can_be_had_as_texts(open_rows):
     dataset = open_rows()
-    assert dataset.identifiers["Site"].tolist() == ["Apollo12-1", "Apollo12-2", "Luna16", "Luna 20, B"]
+    assert dataset.identifiers["Site"].tolist() == [
+        "Apollo12-1",
+        "Apollo12-2",
+        "Luna16",
+        "Luna 20, B",
+    ]
     assert dataset.column("inc").tolist() == ["1.3", "1.4", "1.2", "1.1"]
     with pytest.raises(TableError, match="did you mean 'M750'"):
         dataset.column("M755")
 
 
 def test_units_of_all_variables_are_known_and_empty_where_none_was_given(open_rows):
-    assert open_rows(units={"tio2": "wt%"}).units == {"reflectance": "", "angles": "", "tio2": "wt%"}
+    assert open_rows(units={"tio2": "wt%"}).units == {
+        "reflectance": "",
+        "angles": "",
+        "tio2": "wt%",
+    }
 
 
 @pytest.mark.parametrize(
@@ -79,7 +88,12 @@ def test_units_of_all_variables_are_known_and_empty_where_none_was_given(open_ro
     ],
 )
 def test_a_group_is_a_column_or_what_a_pattern_finds_in_it(open_rows, pattern, groups):
-    assert open_rows(groups={"mission": {"column": "Site", "pattern": pattern}}).column("mission").tolist() == groups
+    assert (
+        open_rows(groups={"mission": {"column": "Site", "pattern": pattern}})
+        .column("mission")
+        .tolist()
+        == groups
+    )
 
 
 def test_parquet_says_the_same_as_csv(open_rows, tmp_path):
@@ -92,7 +106,9 @@ def test_parquet_says_the_same_as_csv(open_rows, tmp_path):
 
 
 def test_what_stands_in_columns_that_are_not_asked_for_does_not_matter(open_rows):
-    assert open_rows(ROWS.replace("1.3", "n.d."), inputs={"reflectance": ["M415"]}).shapes()["reflectance"] == (1,)
+    assert open_rows(ROWS.replace("1.3", "n.d."), inputs={"reflectance": ["M415"]}).shapes()[
+        "reflectance"
+    ] == (1,)
 
 
 def test_a_missing_value_is_an_error_that_names_row_and_column(refused):
@@ -118,21 +134,31 @@ def test_rows_with_missing_values_can_be_dropped_and_are_counted(open_rows):
 def test_gaps_in_inputs_stay_to_be_filled_in_and_are_counted_and_rows_without_output_or_any_input_are_left_out(
     open_rows,
 ):
-    content = ROWS.replace("0.070", "").replace("0.030,0.051,1.2", "n/a,,<NA>").replace("1.1,0.5", "1.1,")
+    content = (
+        ROWS.replace("0.070", "").replace("0.030,0.051,1.2", "n/a,,<NA>").replace("1.1,0.5", "1.1,")
+    )
     dataset = open_rows(content, missing={"type": "mean", "parameters": {"indicator": "gaps"}})
     assert dataset.row_numbers([0, 1]) == [2, 3]
     assert np.isnan(dataset.values["reflectance"]).tolist() == [[False, False], [False, True]]
     assert dataset.left_out == 2
     assert dataset.shapes() == {"reflectance": (2,), "angles": (1,), "tio2": (1,), "gaps": (3,)}
-    assert [(one.least, one.greatest) for one in dataset.ranges(["reflectance"])] == [(0.039, 0.041), (0.072, 0.072)]
+    assert [(one.least, one.greatest) for one in dataset.ranges(["reflectance"])] == [
+        (0.039, 0.041),
+        (0.072, 0.072),
+    ]
     said = "\n".join(dataset.warnings)
     assert "2 of 4 rows are left out, because they have no value for column 'M415' in row 4" in said
-    assert "1 gaps in 1 of 2 rows are filled in by the mean of the training rows: column 'M750' in row 3" in said
+    assert (
+        "1 gaps in 1 of 2 rows are filled in by the mean of the training rows: column 'M750' in"
+        " row 3" in said
+    )
 
 
 def test_codes_and_copies_of_the_output_are_found_beside_gaps(open_rows):
     first = [1.5, 2.5, -999, 2.25, 1.75, "", 2.0, 1.25, 1.0]
-    lines = [f"s{row},{first[row]},{row % 3},{'' if row == 4 else row**2},{row**2}" for row in range(9)]
+    lines = [
+        f"s{row},{first[row]},{row % 3},{'' if row == 4 else row**2},{row**2}" for row in range(9)
+    ]
     content = "\n".join(["Site,M415,M750,inc,TiO2", *lines])
     said = "\n".join(open_rows(content, missing="median").warnings)
     assert "column 'M415' of 'reflectance' is -999" in said
@@ -144,13 +170,22 @@ def test_infinite_and_huge_numbers_are_refused(refused):
     assert "column 'M415', rows 3, 4: the number is too large" in message
 
 
-def test_columns_that_are_not_there_and_groups_that_cannot_be_are_all_reported_at_their_places(refused):
-    groups = {"g": {"column": "Sight"}, "a": {"column": "Site", "pattern": "(Apollo"}, "inc": {"column": "Site"}}
+def test_columns_that_are_not_there_and_groups_that_cannot_be_are_all_reported_at_their_places(
+    refused,
+):
+    groups = {
+        "g": {"column": "Sight"},
+        "a": {"column": "Site", "pattern": "(Apollo"},
+        "inc": {"column": "Site"},
+    }
     result = refused(inputs={"reflectance": ["M451", "M750"]}, identifiers=["site"], groups=groups)
     assert [where for where, _ in result] == [
-        ("inputs", "reflectance", 0), ("identifiers", 0), ("groups", "g", "column"), ("groups", "a", "pattern"),
+        ("inputs", "reflectance", 0),
+        ("identifiers", 0),
+        ("groups", "g", "column"),
+        ("groups", "a", "pattern"),
         ("groups", "inc"),
-    ]  # fmt: skip
+    ]
     assert "did you mean 'M415'" in result[0][1]
     assert "did you mean 'Site'" in result[1][1]
 
@@ -176,9 +211,18 @@ def test_repeated_identifiers_are_warned_of(open_rows):
 CODE = 'far from all others: a code for no data? leave the cell empty, with "missing": "drop"'
 ALIKE = "of 'site' differ in upper and lower case or spaces alone: are they one?"
 DOUBTFUL = {
-    "a code in a column": ({",3.5\n": ",-9999\n"}, f"column 'TiO2' of 'tio2' is -9999 in row 3, {CODE}"),
-    "a code in two rows": ({",3.35": ",1e20", ",3.5\n": ",1e20\n"}, f"'TiO2' of 'tio2' is 1e+20 in rows 2, 3, {CODE}"),
-    "a code with decimals": ({",3.5\n": ",-999.99\n"}, f"column 'TiO2' of 'tio2' is -999.99 in row 3, {CODE}"),
+    "a code in a column": (
+        {",3.5\n": ",-9999\n"},
+        f"column 'TiO2' of 'tio2' is -9999 in row 3, {CODE}",
+    ),
+    "a code in two rows": (
+        {",3.35": ",1e20", ",3.5\n": ",1e20\n"},
+        f"'TiO2' of 'tio2' is 1e+20 in rows 2, 3, {CODE}",
+    ),
+    "a code with decimals": (
+        {",3.5\n": ",-999.99\n"},
+        f"column 'TiO2' of 'tio2' is -999.99 in row 3, {CODE}",
+    ),
     "a number of others": ({",3.5\n": ",9999\n", ",3.3\n": ",9000\n"}, None),
     "groups": (
         {"Luna16": "apollo12-2", "Apollo12-1": "Apollo 12-2"},
@@ -227,4 +271,6 @@ def test_the_nearest_name_of_all_places_is_the_one_that_was_meant(tmp_path):
         (tmp_path / name).parent.mkdir()
         (tmp_path / name).write_text("a\n1\n")
     with pytest.raises(TableError, match="did you mean 'data_Kaguya_TiO2\\.csv'"):
-        find_data_file("data_Kaguya_TiO.csv", [tmp_path / "own", tmp_path / "shared", tmp_path / "nowhere"])
+        find_data_file(
+            "data_Kaguya_TiO.csv", [tmp_path / "own", tmp_path / "shared", tmp_path / "nowhere"]
+        )

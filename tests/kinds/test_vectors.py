@@ -22,7 +22,8 @@ from tests.conftest import copied, shared_folder
 NOISE = 0.1
 PRIOR = {"a": scipy.stats.uniform(0, 1), "b": scipy.stats.uniform(0, 1)}
 
-pytestmark = [pytest.mark.heavy, pytest.mark.xdist_group("vectors")]  # no other worker waits for what this one trains
+# no other worker waits for what this one trains
+pytestmark = [pytest.mark.heavy, pytest.mark.xdist_group("vectors")]
 
 
 def measured(theta: np.ndarray, seed: int = 0) -> np.ndarray:
@@ -36,7 +37,9 @@ def trained(root: Path) -> None:
     theta = np.random.default_rng(3).uniform(size=(1500, 2))
     package.dataset(theta, measured(theta), name="square", prior=PRIOR, workspace=root)
     for seed in (0, 1):
-        package.posterior("square", seed=seed, overrides={"epochs": 15}, display=False, workspace=root)
+        package.posterior(
+            "square", seed=seed, overrides={"epochs": 15}, display=False, workspace=root
+        )
 
 
 @pytest.fixture
@@ -46,7 +49,7 @@ def workspace(trained, tmp_path, monkeypatch):
 
 @pytest.fixture
 def run(workspace):
-    (first, *_) = sorted(workspace.glob("runs/square*_0"))
+    first, *_ = sorted(workspace.glob("runs/square*_0"))
     return package.open_run(first.name)
 
 
@@ -60,12 +63,16 @@ def said(call, *arguments, **keywords) -> str:
 OBSERVED = measured(np.random.default_rng(8).uniform(size=(6, 2)), 9)
 
 
-def test_only_what_no_simulation_is_like_is_said_to_be_outside_also_by_runs_of_earlier(run, workspace):
+def test_only_what_no_simulation_is_like_is_said_to_be_outside_also_by_runs_of_earlier(
+    run, workspace
+):
     theta = np.random.default_rng(5).uniform(size=(3000, 2))
     for state in ("kept", "an older run", "an older run without its data"):
         if state != "an older run without its data":
             assert said(run.posterior, observed=[0.5, 0.5]) == "", state
-        assert "inputs outside the range of the training data" in said(run.predict, observed=[2.5, 0.5])
+        assert "inputs outside the range of the training data" in said(
+            run.predict, observed=[2.5, 0.5]
+        )
         if state == "kept":
             assert "observed[0]: 1" in said(run.predict, observed=[2.5, 0.5])
             found = said(run.predict, observed=measured(theta, 6))
@@ -82,8 +89,12 @@ def written(folder: Path) -> list[Path]:
     np.savez(folder / "a.npz", theta=OBSERVED, observed=OBSERVED)
     np.savez(folder / "b.npz", observed=OBSERVED[:, None])
     np.save(folder / "c.npy", OBSERVED)
-    named.rename(columns={"observed[0]": "first", "observed[1]": "second"}).to_csv(folder / "d.csv", index=False)
-    named[["observed[1]", "observed[0]"]].assign(more=1.0, name=list("uvwxyz")).to_csv(folder / "e.csv")
+    named.rename(columns={"observed[0]": "first", "observed[1]": "second"}).to_csv(
+        folder / "d.csv", index=False
+    )
+    named[["observed[1]", "observed[0]"]].assign(more=1.0, name=list("uvwxyz")).to_csv(
+        folder / "e.csv"
+    )
     np.savetxt(folder / "f.csv", OBSERVED, delimiter=",")
     named.to_parquet(folder / "g.parquet")
     xarray.Dataset({"observed": (("event", "value"), OBSERVED)}).to_netcdf(folder / "h.nc")
@@ -97,7 +108,9 @@ def test_files_hold_vectors_as_a_dataset_writes_them_in_rows_of_tables_and_by_na
         (made,) = package.predict(run, path, tmp_path / "made.csv", overwrite=True)
         table = pandas.read_csv(made.target)
         for name in ("a", "b"):
-            np.testing.assert_allclose(table[f"{name}_estimate"], expected[name], rtol=1e-6, err_msg=str(path))
+            np.testing.assert_allclose(
+                table[f"{name}_estimate"], expected[name], rtol=1e-6, err_msg=str(path)
+            )
         assert made.images == len(OBSERVED)
     (table,) = package.predict(run, tmp_path / "files/e.csv", tmp_path / "e.csv")
     assert pandas.read_csv(table.target)["name"].tolist() == list("uvwxyz")
@@ -128,7 +141,9 @@ def test_a_table_in_which_the_values_are_not_clear_is_refused(run, tmp_path, con
     assert not (tmp_path / "made.csv").exists()
 
 
-@pytest.mark.parametrize("given", [0.5, OBSERVED[:, :1], [[np.nan, 1.0]], "a.npy", None, [[["a", "b"]]], 1j])
+@pytest.mark.parametrize(
+    "given", [0.5, OBSERVED[:, :1], [[np.nan, 1.0]], "a.npy", None, [[["a", "b"]]], 1j]
+)
 def test_what_is_no_vector_is_refused_with_what_is(run, given):
     for call in (run.predict, run.posterior) if np.shape(given) != (1, 2) else (run.posterior,):
         with pytest.raises(QexpError, match="observed"):
@@ -141,11 +156,15 @@ def test_a_single_number_is_an_observation_of_one_number():
     assert forms((1, 4, 6)) == {(1, 4, 6): False, (4, 6): False, (4, 6, 1): False}
 
 
-@pytest.mark.parametrize("axes", list(itertools.permutations(range(3)))[:2], ids=["components first", "last"])
+@pytest.mark.parametrize(
+    "axes", list(itertools.permutations(range(3)))[:2], ids=["components first", "last"]
+)
 def test_stations_come_with_their_components_first_or_last_in_files_and_arrays(axes, tmp_path):
     stations = np.random.default_rng(0).normal(size=(4, 3, 5)).astype(np.float32)
     np.savez(tmp_path / "a.npz", gnss=stations.transpose(axes))
-    (piece,) = ImageSource(tmp_path / "a.npz", ImageLayout({"gnss": (3, 5, 1)}, {"gnss": "m"})).pieces(10)
+    (piece,) = ImageSource(
+        tmp_path / "a.npz", ImageLayout({"gnss": (3, 5, 1)}, {"gnss": "m"})
+    ).pieces(10)
     np.testing.assert_array_equal(piece.inputs["gnss"][..., 0], stations)
 
 
@@ -153,27 +172,42 @@ def test_axes_and_rows_that_a_dataset_declares_are_those_of_what_is_predicted_to
     random = np.random.default_rng(0)
     a, image = random.uniform(1, 5, 80), random.normal(size=(80, 6, 4))
     image += a[:, None, None] * np.arange(6)[:, None]  # more in the south, the last row
-    moved = random.normal(size=(80, 3, 3))  # (simulation, station, component), of which only "up" moves
+    # (simulation, station, component), of which only "up" moves
+    moved = random.normal(size=(80, 3, 3))
     moved[..., 2] += a[:, None] * [1, 2, 3]
     matlab = image.transpose(2, 1, 0)
-    gnss = {"views": [{"type": "gnss", "points": [[0, 0], [1, 0], [2, 0]], "errors": [0.001] * 3}], "fixed": {}}
+    gnss = {
+        "views": [{"type": "gnss", "points": [[0, 0], [1, 0], [2, 0]], "errors": [0.001] * 3}],
+        "fixed": {},
+    }
     cases = {
         "stations": (moved, {"axes": {"u": ["simulation", "station", "component"]}, **gnss}),
         "north_first": (image, {"rows": "southwards"}),
         "matlab": (matlab, {"axes": {"u": ["x", "y", "simulation"]}, "rows": "southwards"}),
     }
-    y = xarray.Dataset({"u": (("sample", "y", "x"), image)}, {"y": -np.arange(6.0), "x": np.arange(4.0)})
+    y = xarray.Dataset(
+        {"u": (("sample", "y", "x"), image)}, {"y": -np.arange(6.0), "x": np.arange(4.0)}
+    )
     xarray.Dataset({"u": (("sample", "station", "component"), moved)}).to_netcdf("stations.nc")
     y.to_netcdf("north_first.nc")
     y.to_netcdf("matlab.nc")
     for name, (values, keys) in cases.items():
         np.savez(f"data/{name}.npz", a=a, u=values)
-        document = {"type": "simulated", "path": f"{name}.npz", "observations": ["u"], "varyings": {"a": []}}
-        formats.write_json(Path(f"specs/datasets/{name}.json"), {**document, "fixed": {"noise": 0}, **keys})
+        document = {
+            "type": "simulated",
+            "path": f"{name}.npz",
+            "observations": ["u"],
+            "varyings": {"a": []},
+        }
+        formats.write_json(
+            Path(f"specs/datasets/{name}.json"), {**document, "fixed": {"noise": 0}, **keys}
+        )
         run = package.posterior(name, overrides={"epochs": 8}, display=False)
         for file in (f"data/{name}.npz", f"{name}.nc"):
             package.predict(run, file, f"{file}.csv", display=False)
-        given, named = (pandas.read_csv(f"{of}.csv")["a_estimate"] for of in (f"data/{name}.npz", f"{name}.nc"))
+        given, named = (
+            pandas.read_csv(f"{of}.csv")["a_estimate"] for of in (f"data/{name}.npz", f"{name}.nc")
+        )
         np.testing.assert_allclose(given, named, rtol=1e-4)
         assert np.corrcoef(given, a)[0, 1] > 0.9, name
     stations = package.open_run(sorted(Path("runs").glob("stations*"))[0].name)
@@ -212,7 +246,10 @@ def test_values_are_taken_by_their_names_for_each_sample_or_for_all(run):
     theta = np.random.default_rng(0).uniform(size=(6, 2))
     frame = pandas.DataFrame(theta[:, ::-1], columns=["b", "a"])
     by_sample = run.log_prob(frame, observed=OBSERVED)
-    alone = [float(run.log_prob(values, observed=seen)) for values, seen in zip(theta, OBSERVED, strict=True)]
+    alone = [
+        float(run.log_prob(values, observed=seen))
+        for values, seen in zip(theta, OBSERVED, strict=True)
+    ]
     np.testing.assert_allclose(by_sample, alone, rtol=1e-5)
     for_all = run.log_prob(theta[:, None], observed=OBSERVED)
     assert for_all.shape == (6, 6)
@@ -232,7 +269,9 @@ def test_values_are_taken_by_their_names_for_each_sample_or_for_all(run):
             run.log_prob(wrong, observed=OBSERVED)
 
 
-def test_a_posterior_is_as_exact_as_its_noise_lets_it_be_and_passes_observations_through_the_network_once(run):
+def test_a_posterior_is_as_exact_as_its_noise_lets_it_be_and_passes_observations_through_the_network_once(
+    run,
+):
     calls = []
     predictor = run._predictor
     for model in predictor.ensemble.models:
@@ -245,7 +284,9 @@ def test_a_posterior_is_as_exact_as_its_noise_lets_it_be_and_passes_observations
     assert run.log_prob(values, observed=OBSERVED).mean() > 2 * expected - 1.5
 
 
-def test_fresh_simulations_test_a_posterior_as_arrays_and_as_a_dataset_and_recalibrate_it(run, qexp):
+def test_fresh_simulations_test_a_posterior_as_arrays_and_as_a_dataset_and_recalibrate_it(
+    run, qexp
+):
     theta = np.random.default_rng(21).uniform(size=(400, 2))
     x, options = measured(theta, 22), {"draws": 100, "seed": 1}
     frame = pandas.DataFrame(theta[:, ::-1], columns=["b", "a"])
@@ -256,15 +297,19 @@ def test_fresh_simulations_test_a_posterior_as_arrays_and_as_a_dataset_and_recal
     wrong = package.calibrate(run, theta=frame, observed=x + 0.1, **options)
     assert "a: too narrow and medians too high" in wrong.verdict
     package.dataset(theta, x, ["a", "b"], name="fresh")
-    said_of_it = qexp("calibrate", run.name, "--dataset", "fresh", "--draws", "100", "--seed", "1").done()
+    said_of_it = qexp(
+        "calibrate", run.name, "--dataset", "fresh", "--draws", "100", "--seed", "1"
+    ).done()
     assert "calibration: 400 observations of fresh, given (seed 1)" in said_of_it
     assert "400 observations that were given" in said_of_it
     again = run.calibrations["head_given"].outputs
-    assert {name: output.coverage_of_interval.share for name, output in again.items()} == pytest.approx(
-        shares, abs=0.03
-    )
+    assert {
+        name: output.coverage_of_interval.share for name, output in again.items()
+    } == pytest.approx(shares, abs=0.03)
     assert run.posterior(observed=x[0], recalibrated="given", draws=3).sizes["draw"] == 3
-    own = qexp("calibrate", run.name, "--dataset", "square", "--observations", "200", "--draws", "50").done()
+    own = qexp(
+        "calibrate", run.name, "--dataset", "square", "--observations", "200", "--draws", "50"
+    ).done()
     assert "was trained or validated on" in own
     tested = qexp("calibrate", run.name, "--draws", "50").done()
     assert "75 observations of square, drawn from the test part" in tested
@@ -290,5 +335,7 @@ def test_given_simulations_that_do_not_fit_are_refused(run, given, text):
 
 def test_misfit_is_refused_with_the_reason(run, tmp_path):
     np.save(tmp_path / "x.npy", OBSERVED)
-    with pytest.raises(QexpError, match="the column 'outside' counts what no training sample is like"):
+    with pytest.raises(
+        QexpError, match="the column 'outside' counts what no training sample is like"
+    ):
         package.predict(run, tmp_path / "x.npy", tmp_path / "made.csv", misfit=True)

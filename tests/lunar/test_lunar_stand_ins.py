@@ -1,4 +1,6 @@
-"""The tables that stand in for measured lunar samples: made by a script, and fit for what the measured ones are for."""
+"""The tables that stand in for measured lunar samples: made by a script, and fit for what the
+measured ones are for.
+"""
 
 import json
 import os
@@ -17,7 +19,14 @@ from qexp.kinds.tables import BUILT_IN
 from qexp.spec import reading
 
 REPOSITORY = Workspace(Path(__file__).resolve().parents[2])
-OXIDES = {"tio2": "TiO2", "feo": "FeO", "al2o3": "Al2O3", "mgo": "MgO", "cao": "CaO", "sio2": "SiO2"}
+OXIDES = {
+    "tio2": "TiO2",
+    "feo": "FeO",
+    "al2o3": "Al2O3",
+    "mgo": "MgO",
+    "cao": "CaO",
+    "sio2": "SiO2",
+}
 MISSIONS = {
     "Apollo12": 8, "Apollo14": 3, "Apollo15": 9, "Apollo16": 10, "Apollo17": 21,
     "Luna16": 1, "Luna20": 1, "Luna24": 1, "Chang'E 5": 1,
@@ -31,16 +40,22 @@ def no_measured_data(monkeypatch):
 
 def dataset(name: str) -> TabularDataset:
     made = dataset_of(
-        reading.read(REPOSITORY.specs / "datasets" / f"{name}.json"), BUILT_IN, Workspace(REPOSITORY.root)
+        reading.read(REPOSITORY.specs / "datasets" / f"{name}.json"),
+        BUILT_IN,
+        Workspace(REPOSITORY.root),
     )
     assert isinstance(made, TabularDataset)
     return made
 
 
 def test_the_script_makes_exactly_the_files_of_the_repository(tmp_path):
-    subprocess.run([sys.executable, REPOSITORY.root / "data" / "make_lunar.py", tmp_path], check=True)
+    subprocess.run(
+        [sys.executable, REPOSITORY.root / "data" / "make_lunar.py", tmp_path], check=True
+    )
     made = {path.name: path.read_bytes() for path in (tmp_path / "lunar").iterdir()}
-    assert made == {path.name: path.read_bytes() for path in (REPOSITORY.root / "data/lunar").glob("stand_in_*")}
+    assert made == {
+        path.name: path.read_bytes() for path in (REPOSITORY.root / "data/lunar").glob("stand_in_*")
+    }
     assert set(made) == {f"stand_in_{oxide}.csv" for oxide in [*OXIDES.values(), "FeO_angles"]}
 
 
@@ -75,10 +90,12 @@ def test_the_features_of_one_variable_are_the_columns_of_two():
 def test_all_oxides_are_estimated_as_dl_im_does_but_for_the_columns_that_each_has(protocol):
     """DL-IM gives FeO and TiO2 the two angles in addition to the bands (main_predicting.py)."""
     specs = {
-        oxide: reading.read(REPOSITORY.specs / "experiences" / f"lunar_{oxide}_{protocol}.json") for oxide in OXIDES
+        oxide: reading.read(REPOSITORY.specs / "experiences" / f"lunar_{oxide}_{protocol}.json")
+        for oxide in OXIDES
     }
     of_all = {
-        json.dumps({key: value for key, value in spec.items() if key not in OF_ONE_OXIDE}) for spec in specs.values()
+        json.dumps({key: value for key, value in spec.items() if key not in OF_ONE_OXIDE})
+        for spec in specs.values()
     }
     assert len(of_all) == 1
     for oxide, spec in specs.items():
@@ -89,18 +106,31 @@ def test_all_oxides_are_estimated_as_dl_im_does_but_for_the_columns_that_each_ha
         assert spec["outputs"] == [oxide] == list(opened.outputs)
 
 
-OF_ONE_OXIDE = {"description", "model", "dataset", "inputs", "outputs", "transforms", "losses", "metrics"}
+OF_ONE_OXIDE = {
+    "description",
+    "model",
+    "dataset",
+    "inputs",
+    "outputs",
+    "transforms",
+    "losses",
+    "metrics",
+}
 
 
 REAL = Path(os.environ.get("QEXP_DATA", "").split(os.pathsep)[0]) / "lunar" / "data_Kaguya_TiO2.csv"
 
 
-@pytest.mark.skipif(not REAL.is_file(), reason="QEXP_DATA names no folder with lunar/data_Kaguya_TiO2.csv")
+@pytest.mark.skipif(
+    not REAL.is_file(), reason="QEXP_DATA names no folder with lunar/data_Kaguya_TiO2.csv"
+)
 def test_the_measured_table_has_the_same_columns_and_other_rows_and_is_preferred(monkeypatch):
     stand_in = REPOSITORY.root / "data/lunar/stand_in_TiO2.csv"
     measured, made_up = (path.read_text(encoding="utf-8").splitlines() for path in (REAL, stand_in))
     assert measured[0] == made_up[0]
-    assert not {line.split(",", 1)[1] for line in measured[1:]} & {line.split(",", 1)[1] for line in made_up[1:]}
+    assert not {line.split(",", 1)[1] for line in measured[1:]} & {
+        line.split(",", 1)[1] for line in made_up[1:]
+    }
     monkeypatch.setenv("QEXP_DATA", str(REAL.parents[1]))
     lunar = dataset("lunar_tio2")
     assert (lunar.path, len(lunar), lunar.warnings) == (REAL, 55, [])

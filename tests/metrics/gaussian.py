@@ -1,4 +1,6 @@
-"""A linear model with normal noise, whose posteriors are known: what right and wrong posteriors are tested with."""
+"""A linear model with normal noise, whose posteriors are known: what right and wrong posteriors are
+tested with.
+"""
 
 from dataclasses import dataclass
 
@@ -9,7 +11,9 @@ from scipy.stats import multivariate_normal, norm
 Array = NDArray[np.float64]
 
 DESIGN = np.array([[2.0, 2.0], [0.4, -0.4], [0.1, 0.0]])
-"""Observation = DESIGN · parameters + noise of standard deviation 1; the parameters are standard normal."""
+"""Observation = DESIGN · parameters + noise of standard deviation 1; the parameters are standard
+normal.
+"""
 
 COVARIANCE = np.linalg.inv(np.eye(2) + DESIGN.T @ DESIGN)
 """Of the posterior of every observation."""
@@ -17,7 +21,9 @@ COVARIANCE = np.linalg.inv(np.eye(2) + DESIGN.T @ DESIGN)
 
 @dataclass(frozen=True)
 class Observed:
-    """Parameters, (observation, 2), and draws from what claims to be their posteriors, (observation, draw, 2)."""
+    """Parameters, (observation, 2), and draws from what claims to be their posteriors,
+    (observation, draw, 2).
+    """
 
     truth: Array
     means: Array
@@ -37,7 +43,12 @@ class Observed:
 
 
 def observed(
-    count: int, draws: int, seed: int, width: float = 1.0, shift: float = 0.0, correlated: bool = True
+    count: int,
+    draws: int,
+    seed: int,
+    width: float = 1.0,
+    shift: float = 0.0,
+    correlated: bool = True,
 ) -> Observed:
     """Simulate observations.
 
@@ -51,4 +62,6 @@ def observed(
     deviations = np.sqrt(np.diag(COVARIANCE))
     means = data @ DESIGN @ COVARIANCE + shift * deviations
     factor = width * (np.linalg.cholesky(COVARIANCE) if correlated else np.diag(deviations))
-    return Observed(truth, means, means[:, None] + random.normal(size=(count, draws, 2)) @ factor.T, factor)
+    return Observed(
+        truth, means, means[:, None] + random.normal(size=(count, draws, 2)) @ factor.T, factor
+    )

@@ -8,7 +8,13 @@ from qexp.metrics.baselines import compared_estimators
 from qexp.metrics.built_in import METRICS
 from qexp.metrics.intervals import difference, interval
 from qexp.metrics.meaning import Meaning
-from qexp.results.errors import choices_in_words, estimator_tables, remarks, results_with_intervals, shown
+from qexp.results.errors import (
+    choices_in_words,
+    estimator_tables,
+    remarks,
+    results_with_intervals,
+    shown,
+)
 from qexp.store.record import Record, State
 
 RMSE = METRICS["rmse"].build()
@@ -19,13 +25,22 @@ NOTE = "selected on the test data"
 
 
 def table(**arguments):
-    estimators = {"network": TRUTH + ERROR, "ridge": TRUTH + 2 * ERROR, "pls": TRUTH + 0.5 * ERROR[::-1]}
+    estimators = {
+        "network": TRUTH + ERROR,
+        "ridge": TRUTH + 2 * ERROR,
+        "pls": TRUTH + 0.5 * ERROR[::-1],
+    }
     return compared_estimators(estimators, TRUTH, {"tio2": "wt%"}, **arguments)
 
 
 def test_each_estimator_has_its_errors_with_intervals_and_its_difference_to_the_network():
     network, ridge, _ = table()
-    assert (network["output"], network["unit"], network["estimator"], network["n"]) == ("tio2", "wt%", "network", ROWS)
+    assert (network["output"], network["unit"], network["estimator"], network["n"]) == (
+        "tio2",
+        "wt%",
+        "network",
+        ROWS,
+    )
     assert network["rmse"] == pytest.approx(np.sqrt(np.mean(ERROR**2)))
     assert network["rmse_interval"] == list(interval(RMSE, (TRUTH + ERROR)[:, 0], TRUTH[:, 0]))
     assert (network["difference"], network["difference_interval"]) == (None, None)
@@ -62,7 +77,14 @@ def test_whole_groups_are_drawn_where_rows_have_one():
 def test_each_output_has_a_table_with_the_best_first_and_digits_that_the_intervals_leave():
     rows = table()
     (printed,) = estimator_tables(rows)
-    assert printed.columns == ["estimator", "RMSE (wt%)", "against the network (wt%)", "MAE (wt%)", "R²", "bias (wt%)"]
+    assert printed.columns == [
+        "estimator",
+        "RMSE (wt%)",
+        "against the network (wt%)",
+        "MAE (wt%)",
+        "R²",
+        "bias (wt%)",
+    ]
     assert [row[0] for row in printed.rows] == ["pls", "network", "ridge"]
     assert printed.strong == {(0, 1)}
     low, high = rows[0]["rmse_interval"]
@@ -74,12 +96,18 @@ def test_each_output_has_a_table_with_the_best_first_and_digits_that_the_interva
     tables = estimator_tables(rows)
     assert [each.title for each in tables] == ["tio2, 30 held-out rows", "age, 30 held-out rows"]
     assert tables[1].columns[1] == "RMSE"
-    # It is off by the same everywhere, which no resample changes: no digits are made up for an interval.
+    # It is off by the same everywhere, which no resample changes: no digits are made up for an
+    # interval.
     assert tables[0].rows[0][1] == "0.1"
 
 
 def test_an_interval_that_says_nothing_leaves_an_error_its_digits_and_is_said_to_be_over_too_few():
-    row = table()[0] | {"rmse": 0.2787, "rmse_interval": [0.0, 1680.0], "r2": 0.68, "r2_interval": [-300.0, 1.0]}
+    row = table()[0] | {
+        "rmse": 0.2787,
+        "rmse_interval": [0.0, 1680.0],
+        "r2": 0.68,
+        "r2_interval": [-300.0, 1.0],
+    }
     (printed,) = estimator_tables([row])
     assert (printed.rows[0][1], printed.rows[0][4]) == ("0.279", "0.680")
     assert f"{row['estimator']}: too few rows for an interval of the RMSE" in remarks([row])
@@ -97,12 +125,19 @@ def test_a_note_stands_beside_the_numbers_in_every_form_and_rows_survive_json():
 
 
 def test_the_values_that_folds_chose_are_counted_and_one_at_the_end_of_the_list_is_doubted():
-    select = {"units": [[4], [8], [16]], "epochs": [100], "optimizer": ["adam", "sgd"], "learning_rate": [1, 2, 3]}
+    select = {
+        "units": [[4], [8], [16]],
+        "epochs": [100],
+        "optimizer": ["adam", "sgd"],
+        "learning_rate": [1, 2, 3],
+    }
     chosen = [{"units": [16], "epochs": 100, "optimizer": "adam", "learning_rate": 2}] * 4
     chosen += [{"units": [8], "epochs": 100, "optimizer": "adam", "learning_rate": 3}] * 2
     assert list(choices_in_words(select, chosen)) == [
-        "units, chosen on inner folds: [16] in 4 folds, [8] in 2 folds; [16] ends the list, and values beyond it may "
-        "be better",
+        (
+            "units, chosen on inner folds: [16] in 4 folds, [8] in 2 folds; [16] ends the list, and"
+            " values beyond it may be better"
+        ),
         'optimizer, chosen on inner folds: "adam" in 6 folds',
         "learning_rate, chosen on inner folds: 2 in 4 folds, 3 in 2 folds",
     ]
@@ -118,9 +153,6 @@ def test_a_small_bias_keeps_its_first_digits_and_a_number_beside_its_interval_th
 
 
 def test_relative_errors_are_shown_of_outputs_with_a_zero_of_their_own_alone():
-    assert [shown(name, "mre", 11.29, Meaning(unit="%")) for name in ("x", "strike", "depth", "own")] == [
-        "-",
-        "-",
-        "11.29",
-        "11.29",
-    ]
+    assert [
+        shown(name, "mre", 11.29, Meaning(unit="%")) for name in ("x", "strike", "depth", "own")
+    ] == ["-", "-", "11.29", "11.29"]

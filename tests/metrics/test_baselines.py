@@ -5,7 +5,15 @@ import pytest
 
 from qexp.base.tables import built, long_form
 from qexp.metrics import baselines
-from qexp.metrics.baselines import BASELINES, MOST_ROWS, gaussian_process, names, pls, repeated, ridge
+from qexp.metrics.baselines import (
+    BASELINES,
+    MOST_ROWS,
+    gaussian_process,
+    names,
+    pls,
+    repeated,
+    ridge,
+)
 
 EVERY = pytest.mark.parametrize("name", BASELINES)
 
@@ -18,7 +26,9 @@ def warnings_are_errors():
 
 
 def estimates(baseline, inputs, targets, folds, inner, *arguments):
-    """Of an entry, by name or description; `inner`: a number of shuffled folds, or what splits rows."""
+    """Of an entry, by name or description; `inner`: a number of shuffled folds, or what splits
+    rows.
+    """
     description = {"type": baseline} if isinstance(baseline, str) else baseline
 
     def shuffled(rows):
@@ -26,7 +36,9 @@ def estimates(baseline, inputs, targets, folds, inner, *arguments):
         return [(np.setdiff1d(rows, part), np.sort(part)) for part in parts]
 
     of_rows = inner if callable(inner) else shuffled
-    return baselines.cross_validated(built(BASELINES, description), inputs, targets, folds, of_rows, *arguments)
+    return baselines.cross_validated(
+        built(BASELINES, description), inputs, targets, folds, of_rows, *arguments
+    )
 
 
 def linear(rows=40, columns=5, noise=0.1, seed=0):
@@ -34,7 +46,9 @@ def linear(rows=40, columns=5, noise=0.1, seed=0):
     random = np.random.default_rng(seed)
     inputs = random.normal(3, 2, (rows, columns))
     signal = inputs @ np.linspace(-1, 1, columns) / columns
-    return inputs, np.stack([20 + signal, np.exp(signal)], axis=1) + noise * random.uniform(0, 1, (rows, 2))
+    return inputs, np.stack([20 + signal, np.exp(signal)], axis=1) + noise * random.uniform(
+        0, 1, (rows, 2)
+    )
 
 
 def in_parts(rows, parts):
@@ -58,7 +72,9 @@ def test_every_row_that_is_held_out_has_an_estimate_and_no_other(name):
 
 @pytest.mark.heavy
 @EVERY
-def test_nothing_of_a_held_out_row_reaches_another_and_one_that_is_not_to_be_used_may_hold_anything(name):
+def test_nothing_of_a_held_out_row_reaches_another_and_one_that_is_not_to_be_used_may_hold_anything(
+    name,
+):
     inputs, targets = linear(24)
     folds = in_parts(24, 4)
     result = estimates(name, inputs, targets, folds, 3, 0)
@@ -78,14 +94,19 @@ def test_nothing_of_a_held_out_row_reaches_another_and_one_that_is_not_to_be_use
 
 @pytest.mark.heavy
 @EVERY
-def test_the_same_seed_gives_the_same_bits_in_the_unit_of_the_target_and_whatever_the_unit_of_an_input(name):
+def test_the_same_seed_gives_the_same_bits_in_the_unit_of_the_target_and_whatever_the_unit_of_an_input(
+    name,
+):
     inputs, targets = linear(30, noise=2)
     first, again = (estimates(name, inputs, targets, in_parts(30, 3), 4, 7) for _ in range(2))
     assert first.tobytes() == again.tobytes()
     inputs, targets = linear(30)
     result = estimates(name, inputs, targets, in_parts(30, 3), 3, 0)
-    # Powers of two change no digit: even trees, which may split elsewhere after a rounding, split in the same places.
-    assert np.array_equal(estimates(name, 1024 * inputs, 4 * targets, in_parts(30, 3), 3, 0), 4 * result)
+    # Powers of two change no digit: even trees, which may split elsewhere after a rounding, split
+    # in the same places.
+    assert np.array_equal(
+        estimates(name, 1024 * inputs, 4 * targets, in_parts(30, 3), 3, 0), 4 * result
+    )
 
 
 @pytest.mark.heavy
@@ -108,7 +129,9 @@ def test_the_mean_is_the_mean_of_the_training_rows_also_where_the_target_is_tran
 def test_a_target_that_is_linear_in_its_logarithm_is_found_through_it():
     inputs, targets = linear(40, noise=0)
     arguments = "ridge", inputs, targets[:, 1:], in_parts(40, 5), 4, 0
-    plain, through_log = (estimates(*arguments, transforms) for transforms in (None, [(np.log, np.exp)]))
+    plain, through_log = (
+        estimates(*arguments, transforms) for transforms in (None, [(np.log, np.exp)])
+    )
     assert rmse(through_log, targets[:, 1:]) < 0.01 * rmse(plain, targets[:, 1:])
 
 
@@ -127,10 +150,14 @@ def test_gaps_are_filled_in_by_training_rows_alone_unless_a_baseline_takes_them(
     assert all(any(rows <= set(train.tolist()) for train, _ in folds) for rows in fitted)
     assert len({frozenset(rows) for rows in fitted}) == 3 * (3 + 1)
     fitted.clear()
-    assert np.isfinite(estimates("gradient_boosting", inputs, targets, folds, 3, 0, None, completed)).all()
+    assert np.isfinite(
+        estimates("gradient_boosting", inputs, targets, folds, 3, 0, None, completed)
+    ).all()
     assert not fitted
     inputs[3, 1] = np.inf
-    with pytest.raises(ValueError, match="row 3 has an input or target that is not a finite number"):
+    with pytest.raises(
+        ValueError, match="row 3 has an input or target that is not a finite number"
+    ):
         estimates("gradient_boosting", inputs, targets, folds, 3, 0, None, completed)
 
 
@@ -138,13 +165,15 @@ def test_gaps_are_filled_in_by_training_rows_alone_unless_a_baseline_takes_them(
 def test_over_repeats_a_row_has_the_mean_of_its_estimates():
     inputs, targets = linear(20, noise=1)
     splits = in_parts(20, 2), in_parts(20, 5), in_parts(20, 2) + in_parts(20, 5)
-    of_first, of_second, of_both = (estimates("ridge", inputs, targets, folds, 3, 0) for folds in splits)
+    of_first, of_second, of_both = (
+        estimates("ridge", inputs, targets, folds, 3, 0) for folds in splits
+    )
     assert of_both == pytest.approx((of_first + of_second) / 2)
 
 
 def test_hyper_parameters_are_chosen_by_the_inner_splits_that_are_handed_in():
-    # Between the first and the last rows the relation turns round: what is learnt there fails here, the more the less
-    # it is held back by a penalty.
+    # Between the first and the last rows the relation turns round: what is learnt there fails here,
+    # the more the less it is held back by a penalty.
     inputs = np.random.default_rng(0).normal(size=(40, 3))
     targets = (np.where(np.arange(40) < 20, 1, -1) * inputs.sum(axis=1))[:, None]
 
@@ -158,7 +187,9 @@ def test_hyper_parameters_are_chosen_by_the_inner_splits_that_are_handed_in():
     fold = [(np.arange(36), np.arange(36, 40))]
     for split, penalty in ((across, 1000.0), (within, 0.001)):
         alone = {"type": "ridge", "parameters": {"penalties": [penalty]}}
-        of_both = [estimates(baseline, inputs, targets, fold, split, 0) for baseline in ("ridge", alone)]
+        of_both = [
+            estimates(baseline, inputs, targets, fold, split, 0) for baseline in ("ridge", alone)
+        ]
         assert of_both[0][36:] == pytest.approx(of_both[1][36:])
 
 
@@ -168,7 +199,9 @@ def test_inner_splits_that_leave_the_training_rows_and_training_rows_without_a_v
     with pytest.raises(ValueError, match=r"not training rows of their fold: \[11\]"):
         estimates("ridge", inputs, targets, folds, lambda rows: [(rows, np.array([11]))], 0)
     inputs[5, 1] = np.nan
-    with pytest.raises(ValueError, match="row 5 has an input or target that is not a finite number"):
+    with pytest.raises(
+        ValueError, match="row 5 has an input or target that is not a finite number"
+    ):
         estimates("ridge", inputs, targets, in_parts(12, 3), 3, 0)
 
 
@@ -180,7 +213,9 @@ def test_a_constant_target_is_estimated_by_that_constant():
 
 @pytest.mark.heavy
 @EVERY
-def test_a_constant_column_and_a_repeated_one_do_no_harm_and_inputs_that_are_all_constant_tell_nothing(name):
+def test_a_constant_column_and_a_repeated_one_do_no_harm_and_inputs_that_are_all_constant_tell_nothing(
+    name,
+):
     inputs, targets = linear(30)
     inputs = np.column_stack([inputs, np.full(30, 7.0), inputs[:, 0]])
     assert np.isfinite(estimates(name, inputs, targets, in_parts(30, 3), 3, 0)).all()
@@ -199,10 +234,15 @@ def test_all_penalties_or_numbers_of_components_at_once_are_what_scikit_learn_gi
     inputs = inputs - inputs.mean(axis=0)
     ridges = [Ridge(alpha=choice["penalty"]) for choice in ridge().choices]
     components = [PLSRegression(number, scale=False) for number in (1, 2, 3, 4, 5, 5)]
-    for baseline, estimators in ((ridge(), ridges), (pls(components=[1, 2, 3, 4, 5, 9]), components)):
+    for baseline, estimators in (
+        (ridge(), ridges),
+        (pls(components=[1, 2, 3, 4, 5, 9]), components),
+    ):
         together = baseline.estimate(inputs, targets[:, 0], inputs + 1, baseline.choices, 0)
         for alone, values in zip(estimators, together, strict=True):
-            assert values == pytest.approx(alone.fit(inputs, targets[:, 0]).predict(inputs + 1).ravel())
+            assert values == pytest.approx(
+                alone.fit(inputs, targets[:, 0]).predict(inputs + 1).ravel()
+            )
 
 
 def test_a_gaussian_process_refuses_tables_for_which_it_would_take_hours():
@@ -212,7 +252,9 @@ def test_a_gaussian_process_refuses_tables_for_which_it_would_take_hours():
 
 
 def test_the_choices_of_a_baseline_can_be_set():
-    assert built(BASELINES, {"type": "pls", "parameters": {"components": [2]}}).choices == [{"components": 2}]
+    assert built(BASELINES, {"type": "pls", "parameters": {"components": [2]}}).choices == [
+        {"components": 2}
+    ]
 
 
 # Names of baselines: short where they are clear, and never two alike for two that differ
@@ -233,12 +275,14 @@ def test_several_of_one_type_are_told_apart_by_what_is_not_as_it_is_by_default()
     assert names(long_forms(*RIDGES, "mean"), BASELINES) == [
         "ridge", "ridge (penalties 1, 0.1)", "ridge (penalties 0.1, 1)", "mean",
     ]  # fmt: skip
-    assert names(long_forms(["svr", {"costs": [1.0], "gammas": [0.1]}], ["svr", {"costs": [1.0]}]), BASELINES) == [
-        "svr (costs 1; gammas 0.1)", "svr (costs 1)",
-    ]  # fmt: skip
+    assert names(
+        long_forms(["svr", {"costs": [1.0], "gammas": [0.1]}], ["svr", {"costs": [1.0]}]), BASELINES
+    ) == ["svr (costs 1; gammas 0.1)", "svr (costs 1)"]
 
 
-@pytest.mark.parametrize("twin", ["ridge", {"type": "ridge"}, ["ridge", {"penalties": [10**3, *[300, 100]]}]])
+@pytest.mark.parametrize(
+    "twin", ["ridge", {"type": "ridge"}, ["ridge", {"penalties": [10**3, *[300, 100]]}]]
+)
 def test_only_what_is_the_same_in_all_parameters_is_there_twice(twin):
     baselines = long_forms(["ridge", {"penalties": [1000.0, 300.0, 100.0]}], "mean", "ridge", twin)
     ((position, first),) = repeated(baselines)

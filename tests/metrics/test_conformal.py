@@ -14,11 +14,18 @@ def rows(count):
     return np.arange(count)
 
 
-@pytest.mark.parametrize(("count", "coverage"), [(9, 0.9), (19, 0.9), (55, 0.9), (55, 0.68), (99, 0.95), (3, 0.5)])
-def test_of_single_rows_the_quantile_is_the_score_of_the_rank_coverage_times_count_plus_one(count, coverage):
+@pytest.mark.parametrize(
+    ("count", "coverage"), [(9, 0.9), (19, 0.9), (55, 0.9), (55, 0.68), (99, 0.95), (3, 0.5)]
+)
+def test_of_single_rows_the_quantile_is_the_score_of_the_rank_coverage_times_count_plus_one(
+    count, coverage
+):
     scores = np.random.default_rng(0).exponential(size=count)
     rank = int(np.ceil(coverage * (count + 1) - 1e-9))
-    assert conformal.quantile(scores, conformal.weights(rows(count)), coverage) == np.sort(scores)[rank - 1]
+    assert (
+        conformal.quantile(scores, conformal.weights(rows(count)), coverage)
+        == np.sort(scores)[rank - 1]
+    )
 
 
 def test_too_few_rows_for_a_coverage_have_an_infinite_quantile_and_promise_no_more_than_their_largest_score():
@@ -29,7 +36,8 @@ def test_too_few_rows_for_a_coverage_have_an_infinite_quantile_and_promise_no_mo
 
 
 def test_a_held_out_score_gets_the_quantile_of_the_others_as_if_it_were_new_and_covers_a_share_by_counting():
-    expected = np.array([1 / 12] * 3 + [1 / 8] * 2 + [1 / 4])  # groups have equal weights whatever their sizes
+    # groups have equal weights whatever their sizes
+    expected = np.array([1 / 12] * 3 + [1 / 8] * 2 + [1 / 4])
     assert conformal.weights(np.array([0, 0, 0, 2, 2, 5])) == pytest.approx(expected)
     random = np.random.default_rng(1)
     scores = random.exponential(size=30)
@@ -48,14 +56,19 @@ def test_intervals_around_one_common_estimate_are_its_quantile_and_wider_where_t
     random = np.random.default_rng(3)
     centres = np.broadcast_to(np.array([2.0, -1.0]), (4, 2))
     fold, weight = np.arange(40) % 4, conformal.weights(rows(40))
-    for scores, upper in ((random.exponential(size=40), centres), (random.normal(0, 1, 40), centres + 3)):
+    for scores, upper in (
+        (random.exponential(size=40), centres),
+        (random.normal(0, 1, 40), centres + 3),
+    ):
         low, high = conformal.cross_interval(centres, upper, scores, fold, weight, 0.8)
         radius = conformal.quantile(scores, weight, 0.8)
         assert low == pytest.approx(centres[0] - radius)
         assert high == pytest.approx(upper[0] + radius)
     scores, fold = np.full(20, 0.1), np.arange(20) % 4
     centres = np.array([[1.0, 1.0], [1.0, 2.0], [1.0, 3.0], [1.0, 4.0]])
-    low, high = conformal.cross_interval(centres, centres, scores, fold, conformal.weights(rows(20)), 0.9)
+    low, high = conformal.cross_interval(
+        centres, centres, scores, fold, conformal.weights(rows(20)), 0.9
+    )
     assert low == pytest.approx([0.9, 0.9])
     assert high == pytest.approx([1.1, 4.1])
 
@@ -66,11 +79,15 @@ def test_jackknife_plus_covers_as_many_new_points_as_it_says():
     for _ in range(300):
         x = random.normal(size=31)
         y = x + random.standard_t(3, size=31)
-        lines_without = [np.polyfit(np.delete(x[:30], index), np.delete(y[:30], index), 1) for index in range(30)]
+        lines_without = [
+            np.polyfit(np.delete(x[:30], index), np.delete(y[:30], index), 1) for index in range(30)
+        ]
         slope, intercept = np.array(lines_without).T
         scores = np.abs(y[:30] - slope * x[:30] - intercept)
         centres = (slope * x[30] + intercept)[:, None]
-        low, high = conformal.cross_interval(centres, centres, scores, rows(30), conformal.weights(rows(30)), 0.8)
+        low, high = conformal.cross_interval(
+            centres, centres, scores, rows(30), conformal.weights(rows(30)), 0.8
+        )
         covered.append(low[0] <= y[30] <= high[0])
     assert 0.73 < np.mean(covered) < 0.89  # 0.8 to 0.83, ± 3 standard errors
 
@@ -82,7 +99,9 @@ def covered_of_new_groups(units_of_rule):
         groups = np.repeat(np.arange(10), sizes)
         scores = np.abs(np.where(sizes == 1, 5.0, 1.0)[groups] * random.normal(size=len(groups)))
         former = groups < 9
-        radius = conformal.quantile(scores[former], conformal.weights(units_of_rule(groups[former])), 0.8)
+        radius = conformal.quantile(
+            scores[former], conformal.weights(units_of_rule(groups[former])), 0.8
+        )
         covered.append((scores[~former] <= radius).mean())
     return np.mean(covered)
 
@@ -95,7 +114,9 @@ def test_of_groups_the_rule_of_groups_covers_a_row_of_a_new_group_and_that_of_ro
 
 def test_thinned_scores_never_make_an_interval_narrower_and_hardly_wider():
     random = np.random.default_rng(6)
-    scores, units, fold = random.exponential(size=5000), random.integers(300, size=5000), random.integers(5, size=5000)
+    scores = random.exponential(size=5000)
+    units = random.integers(300, size=5000)
+    fold = random.integers(5, size=5000)
     weight = conformal.weights(units)
     centres = random.normal(scale=0.3, size=(5, 20))
     agreeing = np.broadcast_to(centres[:1], centres.shape)
@@ -104,8 +125,12 @@ def test_thinned_scores_never_make_an_interval_narrower_and_hardly_wider():
         assert len(fewer) <= 200
         assert weights.sum() == pytest.approx(weight.sum())
         for estimates, wider_by in ((centres, 1 / 39), (agreeing, 0.02)):
-            low, high = conformal.cross_interval(estimates, estimates, scores, fold, weight, coverage)
-            lower, higher = conformal.cross_interval(estimates, estimates, fewer, folds, weights, coverage)
+            low, high = conformal.cross_interval(
+                estimates, estimates, scores, fold, weight, coverage
+            )
+            lower, higher = conformal.cross_interval(
+                estimates, estimates, fewer, folds, weights, coverage
+            )
             larger = min(coverage + wider_by, weight.sum())
             wider, _ = conformal.cross_interval(estimates, estimates, scores, fold, weight, larger)
             assert (lower <= low).all()
@@ -115,7 +140,9 @@ def test_thinned_scores_never_make_an_interval_narrower_and_hardly_wider():
 
 @pytest.mark.parametrize("too_wide", [0.4, 1.0, 2.5])
 def test_quantiles_of_any_width_become_intervals_that_hold(too_wide):
-    """Where the noise differs from row to row; they are narrower than equal ones unless the quantiles were too wide."""
+    """Where the noise differs from row to row; they are narrower than equal ones unless the
+    quantiles were too wide.
+    """
     random, share, inside, widths = np.random.default_rng(12), 0.9, [], []
     for _ in range(400):
         deviation = np.exp(random.normal(0, 1, 60))
@@ -125,7 +152,10 @@ def test_quantiles_of_any_width_become_intervals_that_hold(too_wide):
         radius = conformal.quantile(scores, conformal.weights(rows(59)), share)
         low, high = Scale().around(-end[:1], end[:1], radius)
         inside.append(low[0] <= truth[0] <= high[0])
-        widths.append((high - low)[0] / (2 * conformal.quantile(np.abs(truth[1:]), conformal.weights(rows(59)), share)))
+        widths.append(
+            (high - low)[0]
+            / (2 * conformal.quantile(np.abs(truth[1:]), conformal.weights(rows(59)), share))
+        )
     assert abs(np.mean(inside) - 0.9) < 4 * np.sqrt(0.9 * 0.1 / 400)
     assert (np.mean(widths) < 1) == (too_wide <= 1)
 
@@ -149,8 +179,12 @@ def scale_by(transform, **spec):
 
 
 def test_angles_are_compared_by_the_shorter_way_round_and_a_decreasing_scale_turns_the_ends_round():
-    assert Scale(period=360.0).scores(*[[359.0, 10.0, 180.0]] * 2, [1.0, 350.0, 0.0]) == pytest.approx([2, 20, 180])
-    low, high = Scale(lambda values: -values, lambda values: -values).around([2.0], [2.0], np.array([0.5]))
+    assert Scale(period=360.0).scores(
+        *[[359.0, 10.0, 180.0]] * 2, [1.0, 350.0, 0.0]
+    ) == pytest.approx([2, 20, 180])
+    low, high = Scale(lambda values: -values, lambda values: -values).around(
+        [2.0], [2.0], np.array([0.5])
+    )
     assert (low[0], high[0]) == (1.5, 2.5)
 
 
@@ -169,7 +203,9 @@ def test_linear_transforms_leave_intervals_as_they_are():
 
 
 def test_errors_of_logarithms_are_factors_and_limits_hold():
-    scale = scale_by({"type": "chain", "parameters": {"of": ["log", "standardize"]}}, limits={"x": [None, 10]})
+    scale = scale_by(
+        {"type": "chain", "parameters": {"of": ["log", "standardize"]}}, limits={"x": [None, 10]}
+    )
     low, high = scale.around(TRUTH, TRUTH, scale.scores(2 * TRUTH, 2 * TRUTH, TRUTH))
     assert low == pytest.approx(TRUTH / 2)
     assert high == pytest.approx([0.6, 2, 4, 10])

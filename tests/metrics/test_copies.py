@@ -1,4 +1,6 @@
-"""Copies among the rows of a table are found where there are some, and not where values only lie close together."""
+"""Copies among the rows of a table are found where there are some, and not where values only lie
+close together.
+"""
 
 import numpy as np
 import pytest
@@ -43,7 +45,9 @@ def test_held_out_rows_that_are_copies_of_training_rows_are_found(columns, rows,
 
 
 def test_many_noisy_measurements_of_each_thing_are_found_also_through_each_other():
-    table = np.repeat(measured(3, 100), 20, axis=0) + 1e-4 * np.random.default_rng(0).normal(size=(2000, 3))
+    table = np.repeat(measured(3, 100), 20, axis=0) + 1e-4 * np.random.default_rng(0).normal(
+        size=(2000, 3)
+    )
     equal, near = copies(table).among(*parts(2000))
     assert (len(equal), len(near)) == (0, 400)
 

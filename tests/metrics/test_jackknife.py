@@ -24,7 +24,9 @@ def by_definition(metric, estimate, truth, groups, forward, inverse):
     names, sizes = np.unique(groups, return_counts=True)
     count = len(names)
     of_all = forward(metric.compute(estimate, truth))
-    without = [forward(metric.compute(estimate[groups != name], truth[groups != name])) for name in names]
+    without = [
+        forward(metric.compute(estimate[groups != name], truth[groups != name])) for name in names
+    ]
     pseudo = [count * of_all - (count - 1) * value for value in without]
     error = np.std(pseudo, ddof=1) / math.sqrt(count)
     half_width = t.ppf(0.975, max(1, sizes.sum() ** 2 / (sizes**2).sum() - 1)) * error
@@ -41,25 +43,35 @@ def by_definition(metric, estimate, truth, groups, forward, inverse):
     ],
     ids=["mae", "rmse", "bias", "r2"],
 )
-@pytest.mark.parametrize("groups", [range(12), [0, 0, 0, 0, 0, 1, 1, 1, 2, 3, 3, 4]], ids=["rows", "groups"])
-def test_the_interval_is_that_of_the_metric_computed_anew_without_each_group(metric, forward, inverse, groups):
+@pytest.mark.parametrize(
+    "groups", [range(12), [0, 0, 0, 0, 0, 1, 1, 1, 2, 3, 3, 4]], ids=["rows", "groups"]
+)
+def test_the_interval_is_that_of_the_metric_computed_anew_without_each_group(
+    metric, forward, inverse, groups
+):
     estimate, truth = sample(12)
     expected = by_definition(metric, estimate, truth, list(groups), forward, inverse)
     assert interval(metric, estimate, truth, list(groups)) == pytest.approx(expected, rel=1e-9)
     assert expected[0] < metric.compute(estimate, truth) < expected[1]
-    assert interval(metric, estimate, truth, list(map(str, range(10, 22)))) == interval(metric, estimate, truth)
+    assert interval(metric, estimate, truth, list(map(str, range(10, 22)))) == interval(
+        metric, estimate, truth
+    )
 
 
 @pytest.mark.heavy
 @pytest.mark.parametrize(("groups", "rows"), [(3, 6), (6, 6), (9, 6), (55, 1)])
 def test_nineteen_of_twenty_intervals_over_few_groups_hold_the_true_error(groups, rows):
-    """Normal errors, half of their variance common to a group; 400 cases, whose count is known to ± 2.2 %."""
+    """Normal errors, half of their variance common to a group; 400 cases, whose count is known to ±
+    2.2 %.
+    """
     random, group = np.random.default_rng(groups), np.repeat(np.arange(groups), rows)
     common = math.sqrt(0.5) if rows > 1 else 0.0
     truths = {"mae": math.sqrt(2 / math.pi), "rmse": 1.0, "bias": 0.0}
     inside = dict.fromkeys(truths, 0)
     for _ in range(400):
-        error = common * random.normal(size=groups)[group] + math.sqrt(1 - common**2) * random.normal(size=len(group))
+        error = common * random.normal(size=groups)[group] + math.sqrt(
+            1 - common**2
+        ) * random.normal(size=len(group))
         for name, truth in truths.items():
             low, high = interval(BUILT[name], error, np.zeros(len(group)), group)
             inside[name] += low <= truth <= high
@@ -67,7 +79,10 @@ def test_nineteen_of_twenty_intervals_over_few_groups_hold_the_true_error(groups
 
 
 def test_where_rows_of_a_group_err_together_only_groups_give_an_interval_that_holds():
-    random, group, held_by_groups, held_by_rows = np.random.default_rng(0), np.repeat(np.arange(15), 6), 0, 0
+    random = np.random.default_rng(0)
+    group = np.repeat(np.arange(15), 6)
+    held_by_groups = 0
+    held_by_rows = 0
     for _ in range(200):
         error = random.normal(size=15)[group] + 0.3 * random.normal(size=90)
         low, high = interval(BIAS, error, np.zeros(90), group)
@@ -81,7 +96,9 @@ def test_where_rows_of_a_group_err_together_only_groups_give_an_interval_that_ho
 def test_pieces_of_which_the_sums_are_known_have_the_intervals_of_groups():
     estimate, truth = sample(20)
     parts = np.split(np.arange(20), [3, 9, 14])
-    pieces = [Sums({"rmse": RMSE, "r2": R2}).with_piece(estimate[rows], truth[rows]) for rows in parts]
+    pieces = [
+        Sums({"rmse": RMSE, "r2": R2}).with_piece(estimate[rows], truth[rows]) for rows in parts
+    ]
     groups = np.concatenate([np.full(len(rows), number) for number, rows in enumerate(parts)])
     expected = intervals({"rmse": RMSE, "r2": R2}, estimate, truth, groups)
     for name, ends in intervals_over_pieces(pieces).items():

@@ -10,7 +10,12 @@ from tests.metrics.gaussian import observed
 
 def test_right_intervals_are_right_wherever_the_estimates_lie_but_not_wherever_the_truth_does():
     sample = observed(6000, 200, seed=1)
-    inside = central_levels(positions(sample.truth[:, 0], sample.draws[:, :, 0], np.random.default_rng(2))) <= 0.9
+    inside = (
+        central_levels(
+            positions(sample.truth[:, 0], sample.draws[:, :, 0], np.random.default_rng(2))
+        )
+        <= 0.9
+    )
     by_estimate, by_truth = sample.estimates, norm.cdf(sample.truth)
     assert not cells(inside, by_estimate, 6, 0.9).wrong.any()
     assert trend(inside, by_estimate) > 1e-3
@@ -31,7 +36,12 @@ def test_a_corner_with_narrow_intervals_is_found():
 
 
 def test_of_cells_with_few_observations_nothing_is_said_and_there_are_as_many_as_the_observations_allow():
-    counts = cells(np.zeros(30, dtype=bool), np.concatenate([np.full((11, 1), 0.1), np.full((19, 1), 0.9)]), 2, 0.9)
+    counts = cells(
+        np.zeros(30, dtype=bool),
+        np.concatenate([np.full((11, 1), 0.1), np.full((19, 1), 0.9)]),
+        2,
+        0.9,
+    )
     assert counts.few.all()
     assert np.isnan(counts.share).all()
     assert not counts.wrong.any()

@@ -31,13 +31,16 @@ def metric(name, estimate=ESTIMATE, truth=TRUTH, mean=MEAN):
         ("rmse", math.sqrt(21 / 4)),
         ("bias", (1 - 2 + 0 + 4) / 4),
         ("r2", 1 - 21 / (49 + 25 + 1 + 121)),  # the truth's mean is 9
-        ("r2_training_mean", 1 - 21 / (0.5**2 + 2.5**2 + 8.5**2 + 18.5**2)),  # that of the training targets is 1.5
+        # that of the training targets is 1.5
+        ("r2_training_mean", 1 - 21 / (0.5**2 + 2.5**2 + 8.5**2 + 18.5**2)),
         ("mre", 100 * (1 / 2 + 2 / 4 + 0 / 10 + 4 / 20) / 4),
         ("median_relative_error", 100 * (0.2 + 0.5) / 2),
     ],
 )
 def test_metrics_of_four_samples_worked_out_by_hand(name, expected):
-    assert metric(name, np.array([3.0, 2.0, 10.0, 24.0]), np.array([2.0, 4.0, 10.0, 20.0])) == pytest.approx(expected)
+    assert metric(
+        name, np.array([3.0, 2.0, 10.0, 24.0]), np.array([2.0, 4.0, 10.0, 20.0])
+    ) == pytest.approx(expected)
 
 
 def test_the_mean_of_the_training_targets_explains_nothing_against_itself_and_may_be_that_of_each_samples_network():
@@ -48,12 +51,23 @@ def test_the_mean_of_the_training_targets_explains_nothing_against_itself_and_ma
     between = np.sum(np.square(TRUTH - TRUTH.mean())) / np.sum(np.square(TRUTH - far))
     assert 1 - explained == pytest.approx((1 - metric("r2")) * between)
     means = np.where(np.arange(len(TRUTH)) < 50, 1.0, 2.0)[:, None]
-    apart = [np.sum(np.square(TRUTH[part] - mean)) for part, mean in ((slice(50), 1.0), (slice(50, None), 2.0))]
-    assert metric("r2_training_mean", mean=means) == pytest.approx(1 - np.sum((ESTIMATE - TRUTH) ** 2) / sum(apart))
+    apart = [
+        np.sum(np.square(TRUTH[part] - mean))
+        for part, mean in ((slice(50), 1.0), (slice(50, None), 2.0))
+    ]
+    assert metric("r2_training_mean", mean=means) == pytest.approx(
+        1 - np.sum((ESTIMATE - TRUTH) ** 2) / sum(apart)
+    )
 
 
-def test_what_cannot_be_explained_is_not_and_a_truth_of_zero_makes_a_relative_error_infinite_without_a_warning(recwarn):
-    assert math.isnan(evaluate({"r2_training_mean": METRICS["r2_training_mean"].build()}, ESTIMATE, TRUTH).popitem()[1])
+def test_what_cannot_be_explained_is_not_and_a_truth_of_zero_makes_a_relative_error_infinite_without_a_warning(
+    recwarn,
+):
+    assert math.isnan(
+        evaluate(
+            {"r2_training_mean": METRICS["r2_training_mean"].build()}, ESTIMATE, TRUTH
+        ).popitem()[1]
+    )
     assert math.isnan(metric("r2", ESTIMATE, np.ones_like(TRUTH)))
     assert metric("mre", np.array([1.0, 1.0]), np.array([0.0, 1.0])) == math.inf
     assert not recwarn
@@ -65,10 +79,17 @@ def test_metrics_scale_with_the_unit_as_their_own_units_say():
         in_metres = metric(name, 1000 * ESTIMATE, 1000 * TRUTH, 1000 * MEAN)
         assert in_metres == pytest.approx(scaling.get(name, 1) * metric(name))
     assert {name: entry.build().meaning.in_unit("km") for name, entry in METRICS.items()} == {
-        **dict.fromkeys(("mae", "rmse", "bias"), "km"), "mse": "(km)²", "r2": "", "r2_training_mean": "",
+        **dict.fromkeys(("mae", "rmse", "bias"), "km"),
+        "mse": "(km)²",
+        "r2": "",
+        "r2_training_mean": "",
         **dict.fromkeys(("mre", "median_relative_error"), "%"),
-    }  # fmt: skip
-    assert METRICS["mse"].build().meaning.in_unit("") == METRICS["mae"].build().meaning.in_unit("") == ""
+    }
+    assert (
+        METRICS["mse"].build().meaning.in_unit("")
+        == METRICS["mae"].build().meaning.in_unit("")
+        == ""
+    )
     assert METRICS["mre"].build().meaning.in_unit("") == "%"
 
 
@@ -90,12 +111,16 @@ PLAIN = {
     "mse": lambda estimate, truth: np.mean(np.square(estimate - truth)),
     "rmse": lambda estimate, truth: np.sqrt(np.mean(np.square(estimate - truth))),
     "bias": lambda estimate, truth: np.mean(estimate - truth),
-    "r2": lambda estimate, truth: 1 - np.sum(np.square(estimate - truth)) / np.sum(np.square(truth - truth.mean())),
+    "r2": lambda estimate, truth: (
+        1 - np.sum(np.square(estimate - truth)) / np.sum(np.square(truth - truth.mean()))
+    ),
     "r2_training_mean": lambda estimate, truth: (
         1 - np.sum(np.square(estimate - truth)) / np.sum(np.square(truth - MEAN))
     ),
     "mre": lambda estimate, truth: np.mean(100 * np.abs(estimate - truth) / np.abs(truth)),
-    "median_relative_error": lambda estimate, truth: np.median(100 * np.abs(estimate - truth) / np.abs(truth)),
+    "median_relative_error": lambda estimate, truth: np.median(
+        100 * np.abs(estimate - truth) / np.abs(truth)
+    ),
 }
 
 
@@ -138,7 +163,10 @@ def test_a_large_truth_that_hardly_varies_keeps_its_digits():
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        ({"unit": ""}, 'does not say which values are better; write best="lowest", "highest" or "zero"'),
+        (
+            {"unit": ""},
+            'does not say which values are better; write best="lowest", "highest" or "zero"',
+        ),
         ({"best": "high", "unit": ""}, "says 'high', which is no word for which values are better"),
         ({"best": "highest"}, 'does not say the unit of its values; write unit="" for none'),
         ({"best": "highest", "unit": None}, "does not say the unit of its values"),
@@ -155,8 +183,14 @@ def test_a_metric_must_say_which_values_are_better_and_their_unit(words, message
     [
         (lambda estimate, truth: estimate, "the metric 'own' must give a number, not array"),
         (lambda estimate, truth: None, "the metric 'own' must give a number, not None"),
-        (Additive(lambda e, t, c: [(e - t).sum()], lambda sums, count: sums[0]), "must have a value per sample"),
-        (Additive(lambda e, t, c: [e, t.mean(axis=0)], lambda sums, count: sums[0]), "must have a value per sample"),
+        (
+            Additive(lambda e, t, c: [(e - t).sum()], lambda sums, count: sums[0]),
+            "must have a value per sample",
+        ),
+        (
+            Additive(lambda e, t, c: [e, t.mean(axis=0)], lambda sums, count: sums[0]),
+            "must have a value per sample",
+        ),
     ],
 )
 def test_what_a_metric_of_ones_own_gives_wrongly_is_an_error_that_says_so(compute, message):
@@ -192,7 +226,10 @@ def test_a_metric_of_which_nothing_is_known_has_no_better_values_and_no_unit(rec
 
 
 def test_braces_of_a_foreign_record_are_plain_text():
-    assert Meaning("lowest", "{unit.__class__} {unit:>999999999}").in_unit("km") == "{unit.__class__} {unit:>999999999}"
+    assert (
+        Meaning("lowest", "{unit.__class__} {unit:>999999999}").in_unit("km")
+        == "{unit.__class__} {unit:>999999999}"
+    )
     assert Meaning("lowest", "1/{unit}").in_unit("km") == "1/km"
     assert Meaning("lowest", "1/{unit}").in_unit("") == ""
 
@@ -206,7 +243,12 @@ DEVIATIONS = TURNS.normal(0, 20, (50, 1))
 
 
 def test_an_estimate_is_moved_by_whole_turns_to_within_half_a_turn_of_the_truth():
-    assert nearest([359.0, -179.0, 10.0, 725.0], [1.0, 179.0, 15.0, 3.0], 360.0).tolist() == [-1.0, 181.0, 10.0, 5.0]
+    assert nearest([359.0, -179.0, 10.0, 725.0], [1.0, 179.0, 15.0, 3.0], 360.0).tolist() == [
+        -1.0,
+        181.0,
+        10.0,
+        5.0,
+    ]
     assert nearest([359.0], [1.0], None).tolist() == [359.0]
     assert np.isnan(nearest([np.nan], [1.0], 360.0)).all()
 
@@ -217,8 +259,12 @@ def test_metrics_do_not_depend_on_the_turn_of_an_estimate(name):
     turns = 360.0 * TURNS.integers(-2, 3, DIRECTIONS.shape)
     periodic = with_training_mean(with_period({name: METRICS[name].build()}, 360.0), 170.0)
     expected = evaluate(metrics, DIRECTIONS + DEVIATIONS, DIRECTIONS)[name]
-    assert evaluate(periodic, DIRECTIONS + DEVIATIONS + turns, DIRECTIONS)[name] == pytest.approx(expected, rel=1e-9)
-    assert evaluate(with_period(metrics, None), DIRECTIONS + DEVIATIONS, DIRECTIONS)[name] == expected
+    assert evaluate(periodic, DIRECTIONS + DEVIATIONS + turns, DIRECTIONS)[name] == pytest.approx(
+        expected, rel=1e-9
+    )
+    assert (
+        evaluate(with_period(metrics, None), DIRECTIONS + DEVIATIONS, DIRECTIONS)[name] == expected
+    )
     if METRICS[name].build().additive is not None:
         pieces = Sums(periodic)
         for start in (0, 20):

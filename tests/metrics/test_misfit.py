@@ -40,8 +40,12 @@ def test_what_was_fitted_counts_as_unknowns():
 
 def test_each_test_is_the_best_at_finding_what_it_is_for():
     stronger = misfit(1.15 * noise(300), IN_BLOCKS, 0)
-    broad = misfit(noise(300) + 0.65 * np.exp(-((X - 9) ** 2 + (Y - 20) ** 2) / (2 * 8**2)), IN_BLOCKS, 0)
-    spot = misfit(noise(300) + np.where(IN_BLOCKS == 13, np.resize([2.2, -2.2], SIDE * SIDE), 0), IN_BLOCKS, 0)
+    broad = misfit(
+        noise(300) + 0.65 * np.exp(-((X - 9) ** 2 + (Y - 20) ** 2) / (2 * 8**2)), IN_BLOCKS, 0
+    )
+    spot = misfit(
+        noise(300) + np.where(IN_BLOCKS == 13, np.resize([2.2, -2.2], SIDE * SIDE), 0), IN_BLOCKS, 0
+    )
     shares = [
         {name: (getattr(tests, name) < 0.01).mean() for name in ("total", "smooth", "local")}
         for tests in (stronger, broad, spot)
@@ -54,7 +58,11 @@ def test_residuals_far_beyond_the_noise_have_a_p_value_of_almost_zero_and_few_po
     with np.errstate(all="raise", under="ignore"):
         tests = misfit(100 * noise(2), IN_BLOCKS, 4)
     assert (tests.p_value < 1e-100).all()
-    tests = misfit(np.random.default_rng(3).standard_normal((2000, 6)), blocks_of(np.arange(6.0), np.zeros(6)), 2)
+    tests = misfit(
+        np.random.default_rng(3).standard_normal((2000, 6)),
+        blocks_of(np.arange(6.0), np.zeros(6)),
+        2,
+    )
     assert (tests.smooth == 1).all()
     assert (tests.local == 1).all()
     assert 0 < tests.total.min() < 0.05

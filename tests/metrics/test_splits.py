@@ -5,7 +5,9 @@ import pytest
 
 from qexp.metrics.splits import SPLITS, SplitError
 
-MISSIONS = np.array(["Apollo 12"] * 8 + ["Apollo 17"] * 21 + ["Luna 16"] + ["Luna 20"] * 3 + ["Chang'E 5"] * 2)
+MISSIONS = np.array(
+    ["Apollo 12"] * 8 + ["Apollo 17"] * 21 + ["Luna 16"] + ["Luna 20"] * 3 + ["Chang'E 5"] * 2
+)
 EVERY = np.arange(len(MISSIONS))
 PARTS = np.array(["validation", "train", "test", "train", "train"] * 7)
 ONCE = [
@@ -26,7 +28,9 @@ ALL = [
 
 
 def column(name):
-    return {"mission": MISSIONS, "Site": np.array([f"site {row}" for row in EVERY]), "part": PARTS}[name]
+    return {"mission": MISSIONS, "Site": np.array([f"site {row}" for row in EVERY]), "part": PARTS}[
+        name
+    ]
 
 
 def folds(kind, parameters, rows=EVERY, seed=0):
@@ -51,7 +55,9 @@ def test_every_repeat_of_a_k_fold_holds_every_row_out_once_and_differently():
 
 @pytest.mark.parametrize(("kind", "parameters"), ALL)
 @pytest.mark.parametrize("rows", [EVERY, EVERY[::2], EVERY[5:]], ids=len)
-def test_folds_have_names_of_their_own_and_each_row_on_one_side_the_same_for_the_same_seed(kind, parameters, rows):
+def test_folds_have_names_of_their_own_and_each_row_on_one_side_the_same_for_the_same_seed(
+    kind, parameters, rows
+):
     divided, again = folds(kind, parameters, rows), folds(kind, parameters, rows)
     assert len({fold.name for fold in divided}) == len(divided)
     for fold, twin in zip(divided, again, strict=True):
@@ -75,14 +81,16 @@ def test_a_held_out_part_has_the_values_that_are_named_a_random_one_its_share_an
     assert set(MISSIONS[fold.test]) == {"Luna 16", "Luna 20"}
     assert set(MISSIONS[fold.train]) == {"Apollo 12", "Apollo 17", "Chang'E 5"}
     assert [len(fold.test) for fold in folds("random", {"share": 0.2, "repeats": 2})] == [7, 7]
-    assert sorted(len(fold.test) for fold in folds("group_k_fold", {"by": "mission", "folds": 3})) == [6, 8, 21]
+    assert sorted(
+        len(fold.test) for fold in folds("group_k_fold", {"by": "mission", "folds": 3})
+    ) == [6, 8, 21]
 
 
 def test_another_seed_gives_other_folds_but_those_without_shuffling_follow_the_file():
     for kind in ("k_fold", "random"):
         first, second = folds(kind, {}, seed=3), folds(kind, {}, seed=4)
         assert [tuple(fold.test) for fold in first] != [tuple(fold.test) for fold in second]
-    (first, *_) = folds("k_fold", {"folds": 5, "shuffle": False})
+    first, *_ = folds("k_fold", {"folds": 5, "shuffle": False})
     assert first.test.tolist() == list(range(7))
 
 
@@ -90,14 +98,20 @@ def test_folds_are_called_by_their_number_or_their_group():
     assert [fold.name for fold in folds("leave_one_out", {})][:2] == ["001", "002"]
     repeated = folds("k_fold", {"folds": 2, "repeats": 2})
     assert [fold.name for fold in repeated] == ["01-001", "01-002", "02-001", "02-002"]
-    missions_of = {fold.name: set(MISSIONS[fold.test]) for fold in folds("group_k_fold", {"by": "mission"})}
+    missions_of = {
+        fold.name: set(MISSIONS[fold.test]) for fold in folds("group_k_fold", {"by": "mission"})
+    }
     assert missions_of["Apollo_17"] == {"Apollo 17"}
     assert missions_of["Chang_E_5"] == {"Chang'E 5"}
 
 
 def test_groups_whose_names_are_one_folder_on_some_disks_get_two():
     names = np.array(["a/b", "A b", "", "..", "a/b"])
-    divided = SPLITS["group_k_fold"].build(by="any").folds(np.arange(5), lambda _: names, np.random.default_rng(0))
+    divided = (
+        SPLITS["group_k_fold"]
+        .build(by="any")
+        .folds(np.arange(5), lambda _: names, np.random.default_rng(0))
+    )
     folders = [fold.name for fold in divided]
     assert len({name.lower() for name in folders}) == 4
     assert all(name and "/" not in name and name not in (".", "..") for name in folders)
@@ -114,21 +128,53 @@ def test_the_parts_of_the_files_hold_out_the_test_and_of_what_is_left_the_valida
 @pytest.mark.parametrize(
     ("kind", "parameters", "rows", "parameter", "words"),
     [
-        ("parts", {}, EVERY[PARTS == "train"], None, "none of the 21 rows belongs to a test or a validation part"),
+        (
+            "parts",
+            {},
+            EVERY[PARTS == "train"],
+            None,
+            "none of the 21 rows belongs to a test or a validation part",
+        ),
         ("parts", {}, EVERY[PARTS == "test"], None, "all 7 rows belong to the test part"),
         ("k_fold", {"folds": 36}, EVERY, "folds", "36 folds of 35 rows; use at most 35"),
-        ("group_k_fold", {"by": "mission", "folds": 6}, EVERY, "folds", "6 folds of 5 groups; use at most 5"),
+        (
+            "group_k_fold",
+            {"by": "mission", "folds": 6},
+            EVERY,
+            "folds",
+            "6 folds of 5 groups; use at most 5",
+        ),
         ("group_k_fold", {"by": "mission"}, EVERY[:8], "by", "all 8 rows have the same 'mission'"),
-        ("held_out", {"by": "mission", "values": ["Apollo 71"]}, EVERY, "values", "did you mean 'Apollo 17'"),
-        ("held_out", {"by": "mission", "values": ["Luna 16"]}, EVERY[:8], "values", "none of the 8 rows"),
-        ("held_out", {"by": "mission", "values": ["Apollo 12"]}, EVERY[:8], "values", "no training rows"),
+        (
+            "held_out",
+            {"by": "mission", "values": ["Apollo 71"]},
+            EVERY,
+            "values",
+            "did you mean 'Apollo 17'",
+        ),
+        (
+            "held_out",
+            {"by": "mission", "values": ["Luna 16"]},
+            EVERY[:8],
+            "values",
+            "none of the 8 rows",
+        ),
+        (
+            "held_out",
+            {"by": "mission", "values": ["Apollo 12"]},
+            EVERY[:8],
+            "values",
+            "no training rows",
+        ),
         ("random", {"share": 0.01}, EVERY, "share", "0.01 of 35 rows is none"),
         ("random", {"share": 0.99}, EVERY, "share", "all of them"),
         ("k_fold", {"shuffle": False, "repeats": 2}, EVERY, "repeats", "all repeats are the same"),
         ("leave_one_out", {}, EVERY[:1], None, "at least two"),
     ],
 )
-def test_what_cannot_be_divided_is_refused_with_what_would_work(kind, parameters, rows, parameter, words):
+def test_what_cannot_be_divided_is_refused_with_what_would_work(
+    kind, parameters, rows, parameter, words
+):
     with pytest.raises(SplitError) as refused:
         folds(kind, parameters, rows)
     assert words in str(refused.value)

@@ -8,7 +8,15 @@ import scipy.stats
 
 from qexp.metrics.built_in import METRICS, metric_in_words
 from qexp.metrics.intervals import difference_of_means, estimate, simultaneous
-from qexp.metrics.meaning import Meaning, aligned, measured, number, rounding, rounding_of_interval, with_interval
+from qexp.metrics.meaning import (
+    Meaning,
+    aligned,
+    measured,
+    number,
+    rounding,
+    rounding_of_interval,
+    with_interval,
+)
 
 
 @pytest.mark.parametrize("n", [2, 5, 30])
@@ -30,7 +38,9 @@ def test_a_single_value_has_no_interval_and_equal_values_one_without_width():
     assert not estimate([0.0] * 3).excludes_zero
 
 
-@pytest.mark.parametrize(("first", "second"), [((0.1, 0.14), (0.3, 0.5)), ((1, 2, 4, 3), (5, 5.1, 5.2))])
+@pytest.mark.parametrize(
+    ("first", "second"), [((0.1, 0.14), (0.3, 0.5)), ((1, 2, 4, 3), (5, 5.1, 5.2))]
+)
 def test_the_difference_of_independent_means_has_the_interval_of_welch(first, second):
     difference = difference_of_means(first, second)
     test = scipy.stats.ttest_ind(first, second, equal_var=False)
@@ -38,29 +48,47 @@ def test_the_difference_of_independent_means_has_the_interval_of_welch(first, se
     assert difference.mean == pytest.approx(np.mean(first) - np.mean(second))
     turned = difference_of_means(second, first)
     assert turned.interval == pytest.approx([-end for end in reversed(difference.interval)])
-    assert (turned.least, turned.greatest) == pytest.approx((-difference.greatest, -difference.least))
+    assert (turned.least, turned.greatest) == pytest.approx(
+        (-difference.greatest, -difference.least)
+    )
     assert difference_of_means([1.0, 1.0], [3.0, 3.0]).interval == (-2.0, -2.0)
 
 
 @pytest.mark.heavy
-@pytest.mark.parametrize(("sizes", "held"), [((2, 2), 0.93), ((2, 10), 0.95), ((3, 3), 0.93), ((3, 10), 0.92)])
+@pytest.mark.parametrize(
+    ("sizes", "held"), [((2, 2), 0.93), ((2, 10), 0.95), ((3, 3), 0.93), ((3, 10), 0.92)]
+)
 @pytest.mark.parametrize("ratio", [0.3, 1.0, 3.0])
 def test_intervals_of_independent_means_hold_the_true_difference(sizes, held, ratio):
-    """With Welch's degrees of freedom alone, two values beside ten of a third of their deviation have 89 %."""
+    """With Welch's degrees of freedom alone, two values beside ten of a third of their deviation
+    have 89 %.
+    """
     generator = np.random.default_rng(1)
-    samples = [(ratio * generator.normal(size=sizes[0]), generator.normal(size=sizes[1])) for _ in range(2000)]
-    assert np.mean([not difference_of_means(*map(list, pair)).excludes_zero for pair in samples]) > held
+    samples = [
+        (ratio * generator.normal(size=sizes[0]), generator.normal(size=sizes[1]))
+        for _ in range(2000)
+    ]
+    assert (
+        np.mean([not difference_of_means(*map(list, pair)).excludes_zero for pair in samples])
+        > held
+    )
 
 
 @pytest.mark.heavy
 def test_simultaneous_intervals_of_equal_groups_leave_out_zero_together_as_rarely_as_a_single_one_does():
-    """Six equal groups of five seeds: of the 15 differences hardly ever any, where single intervals err in half."""
+    """Six equal groups of five seeds: of the 15 differences hardly ever any, where single intervals
+    err in half.
+    """
     generator = np.random.default_rng(0)
     false = {1: 0, 15: 0}
     for values in generator.normal(size=(200, 6, 5)):
-        differences = [estimate(list(first - second)) for first, second in itertools.combinations(values, 2)]
+        differences = [
+            estimate(list(first - second)) for first, second in itertools.combinations(values, 2)
+        ]
         for together in false:
-            false[together] += any(simultaneous(first, together).excludes_zero for first in differences)
+            false[together] += any(
+                simultaneous(first, together).excludes_zero for first in differences
+            )
     assert false[1] > 60
     assert false[15] <= 16  # 8 % of 200; 5 % are promised
 
@@ -95,7 +123,9 @@ def test_an_interval_of_errors_ends_at_zero_and_that_of_r2_at_one():
         (0.0097182, None, "0.009718"),
     ],
 )
-def test_a_deviation_is_written_with_two_significant_digits_and_its_mean_to_the_same_place(mean, deviation, written):
+def test_a_deviation_is_written_with_two_significant_digits_and_its_mean_to_the_same_place(
+    mean, deviation, written
+):
     assert measured(mean, deviation) == written
 
 
@@ -116,7 +146,9 @@ def test_the_ends_of_an_interval_are_written_to_the_same_place():
         ((math.nan, math.nan), None, None),
     ],
 )
-def test_an_interval_is_rounded_by_its_half_or_the_deviation_beside_it_unless_it_has_no_width(ends, deviation, text):
+def test_an_interval_is_rounded_by_its_half_or_the_deviation_beside_it_unless_it_has_no_width(
+    ends, deviation, text
+):
     form = rounding_of_interval(ends, 1.5, deviation)
     assert (form and form.interval(*ends)) == text
 
@@ -155,7 +187,8 @@ def test_numbers_of_a_column_are_aligned_at_their_decimal_points_with_a_true_min
 
 
 @pytest.mark.parametrize(
-    ("value", "written"), [(0.9962, "0.9962"), (0.99996, "0.999960"), (0.0141, "0.014"), (-5.12345, "-5.123"), (1, "1")]
+    ("value", "written"),
+    [(0.9962, "0.9962"), (0.99996, "0.999960"), (0.0141, "0.014"), (-5.12345, "-5.123"), (1, "1")],
 )
 def test_a_share_has_three_decimals_or_two_digits_of_its_distance_to_one(value, written):
     assert number(value, METRICS["r2"].build().meaning) == written
@@ -167,4 +200,8 @@ def test_numbers_for_readers_keep_all_their_digits():
 
 
 def test_a_metric_has_a_name_for_readers_and_one_of_an_extension_its_key_in_words():
-    assert [metric_in_words(key) for key in ("r2", "mae", "own_error")] == ["R²", "MAE", "own error"]
+    assert [metric_in_words(key) for key in ("r2", "mae", "own_error")] == [
+        "R²",
+        "MAE",
+        "own error",
+    ]

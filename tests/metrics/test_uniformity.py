@@ -32,7 +32,9 @@ def test_the_probability_of_staying_inside_is_that_of_all_cases_together():
 def test_uniform_numbers_leave_the_band_in_five_of_a_hundred_cases(count):
     tried = 4000
     values = np.random.default_rng(count).random((tried, count))
-    below = np.stack([np.searchsorted(np.sort(row), points_for(count), side="right") for row in values])
+    below = np.stack(
+        [np.searchsorted(np.sort(row), points_for(count), side="right") for row in values]
+    )
     lower, upper = band(count)
     outside = np.mean(((below < lower) | (below > upper)).any(axis=1))
     expected = 1 - inside(lower, upper, points_for(count), count)
@@ -51,7 +53,9 @@ def test_p_values_of_uniform_numbers_are_uniform_and_agree_with_the_band(count):
     results = [uniformity(random.random(count)) for _ in range(400)]
     chances = np.array([result.p_value for result in results])
     for probability in (0.05, 0.5):
-        assert abs(np.mean(chances <= probability) - probability) < 4 * np.sqrt(probability * (1 - probability) / 400)
+        assert abs(np.mean(chances <= probability) - probability) < 4 * np.sqrt(
+            probability * (1 - probability) / 400
+        )
     edge = 1 - inside(*band(count), points_for(count), count)
     clear = [result for result in results if abs(result.p_value - edge) > 1e-3]
     assert all(stays_inside(result) == (result.p_value > edge) for result in clear)
@@ -64,7 +68,9 @@ def test_what_is_said_to_be_noticed_is_noticed_in_nine_of_ten_cases(count):
     for width, shift in ((least.narrow, 0.0), (1.0, least.shift)):
         values = norm.cdf((random.normal(size=(tried, count)) - shift) / width)
         noticed = np.mean([not stays_inside(uniformity(row)) for row in values])
-        assert abs(noticed - NOTICED_POWER) < 4 * np.sqrt(NOTICED_POWER * (1 - NOTICED_POWER) / tried)
+        assert abs(noticed - NOTICED_POWER) < 4 * np.sqrt(
+            NOTICED_POWER * (1 - NOTICED_POWER) / tried
+        )
 
 
 @pytest.mark.heavy
@@ -81,8 +87,13 @@ def test_few_observations_show_little_and_more_show_more_and_a_single_number_is_
 
 @pytest.mark.heavy
 @pytest.mark.parametrize("distance", [0.0, 1.0, 3.0])
-def test_draws_are_distinguished_as_well_as_the_best_classifier_of_normal_distributions_does(distance):
+def test_draws_are_distinguished_as_well_as_the_best_classifier_of_normal_distributions_does(
+    distance,
+):
     first, second = np.random.default_rng(1).normal(size=(2, 1000, 2)) * [1.0, 50.0]
     second[:, 0] += distance
     accuracy = distinguished(first, second, seed=0)
-    assert abs(accuracy - norm.cdf(distance / 2)) < 4 * np.sqrt(accuracy * (1 - accuracy) / 2000) + 0.01
+    assert (
+        abs(accuracy - norm.cdf(distance / 2))
+        < 4 * np.sqrt(accuracy * (1 - accuracy) / 2000) + 0.01
+    )

@@ -1,4 +1,6 @@
-"""What tests of networks are made of: values, operations, networks with initial weights, and a listener."""
+"""What tests of networks are made of: values, operations, networks with initial weights, and a
+listener.
+"""
 
 import itertools
 import json
@@ -16,11 +18,15 @@ def values(*shape, seed=2):
 
 def operation(name, l2=0.0, **parameters):
     entry = MODULES[name]
-    return Operation(lambda shape: entry.build(shape, **parameters), isinstance(entry, JoiningEntry), l2)
+    return Operation(
+        lambda shape: entry.build(shape, **parameters), isinstance(entry, JoiningEntry), l2
+    )
 
 
 def initialised(inputs, outputs, operations, branches=None, seed=1):
-    """A network; without branches, its operations in order lead from the only input to all outputs."""
+    """A network; without branches, its operations in order lead from the only input to all
+    outputs.
+    """
     branches = branches or [(tuple(inputs), tuple(outputs), tuple(operations))]
     network = Network(inputs, outputs, operations, [Branch(*branch) for branch in branches])
     initialise(network, Seeds(seed))

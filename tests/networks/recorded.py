@@ -1,4 +1,6 @@
-"""Steps recorded on a CPU as a CUDA graph records them: its operations run again, and Python's code does not."""
+"""Steps recorded on a CPU as a CUDA graph records them: its operations run again, and Python's code
+does not.
+"""
 
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode

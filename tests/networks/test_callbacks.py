@@ -10,7 +10,9 @@ from qexp.networks.callbacks import CALLBACKS
 
 
 class Run:
-    """A run as callbacks see it: epochs whose losses are given, and a learning rate that can be scaled."""
+    """A run as callbacks see it: epochs whose losses are given, and a learning rate that can be
+    scaled.
+    """
 
     def __init__(self, learning_rate=1.0):
         self.learning_rate = learning_rate
@@ -37,7 +39,9 @@ class Run:
 
 
 def reduce(**parameters):
-    return CALLBACKS["reduce_on_plateau"].build(**{"factor": 0.1, "patience": 2, "min_delta": 0, **parameters})
+    return CALLBACKS["reduce_on_plateau"].build(
+        **{"factor": 0.1, "patience": 2, "min_delta": 0, **parameters}
+    )
 
 
 def stopping(**parameters):
@@ -68,12 +72,16 @@ def keras_rates(losses, rate, factor=0.1, patience=2, min_delta=0.0, cooldown=0,
 @pytest.mark.parametrize(
     ("parameters", "losses", "expected"),
     [
-        ({"patience": 3}, [5, 4, 4, 4, 4, 4, 4, 4, 4], [1, 1, 1, 1, 1, 0.1, 0.1, 0.1, 0.01]),  # and again after as many
+        # and again after as many
+        ({"patience": 3}, [5, 4, 4, 4, 4, 4, 4, 4, 4], [1, 1, 1, 1, 1, 0.1, 0.1, 0.1, 0.01]),
         ({"patience": 2}, [5, 6, 4, 6, 3, 6, 2, 6], [1] * 8),  # an improvement starts the wait anew
-        ({"patience": 3}, [1, 9, 8, 7, 6], [1, 1, 1, 1, 0.1]),  # it counts against the best loss and not the last
-        ({"min_delta": 0.2}, [1.0, 0.95, 0.90, 0.85], [1, 1, 1, 0.1]),  # one of no more than min_delta is none
+        # it counts against the best loss and not the last
+        ({"patience": 3}, [1, 9, 8, 7, 6], [1, 1, 1, 1, 0.1]),
+        # one of no more than min_delta is none
+        ({"min_delta": 0.2}, [1.0, 0.95, 0.90, 0.85], [1, 1, 1, 0.1]),
         ({"min_delta": 0.04}, [1.0, 0.95, 0.90, 0.85], [1, 1, 1, 1]),
-        # Falls after epoch 3; epochs 4 and 5 cool, the count starts with the last epoch of the cooldown.
+        # Falls after epoch 3; epochs 4 and 5 cool, the count starts with the last epoch of the
+        # cooldown.
         ({"cooldown": 3}, [1] * 12, [1, 1, 1, 0.1, 0.1, 0.1, 0.1, 0.01, 0.01, 0.01, 0.01, 0.001]),
         ({"patience": 1, "min_lr": 0.03}, [1] * 6, [1, 1, 0.1, 0.03, 0.03, 0.03]),
         # Of a negative loss that rises, no share is an improvement.
@@ -99,7 +107,10 @@ def test_a_relative_threshold_gives_the_rates_of_torchs_own_scheduler(threshold,
         expected.append(optimizer.param_groups[0]["lr"])
         optimizer.step()
         scheduler.step(loss)
-    assert Run().rates(reduce(factor=0.5, patience=patience + 1, min_relative_delta=threshold), losses) == expected
+    assert (
+        Run().rates(reduce(factor=0.5, patience=patience + 1, min_relative_delta=threshold), losses)
+        == expected
+    )
     assert expected[-1] < 1
 
 
@@ -130,7 +141,9 @@ def test_small_improvements_add_up_until_they_count_and_a_rate_below_min_lr_is_n
     ],
 )
 def test_reduce_on_plateau_follows_kerass_rules_on_wandering_losses(parameters):
-    losses = [2 + math.sin(0.7 * epoch) + math.cos(2.3 * epoch) - 0.01 * epoch for epoch in range(60)]
+    losses = [
+        2 + math.sin(0.7 * epoch) + math.cos(2.3 * epoch) - 0.01 * epoch for epoch in range(60)
+    ]
     expected = keras_rates(losses, 1.0, **parameters)
     assert len(set(expected)) > 2
     assert Run().rates(reduce(**parameters), losses) == pytest.approx(expected)
@@ -157,9 +170,13 @@ def stop_of(callback, losses):
         ({"patience": 2, "min_delta": 0.01}, [1.0, 0.95, 0.90, 0.85, 0.80], None),
     ],
 )
-def test_a_run_stops_after_patience_epochs_without_improvement_and_says_so(parameters, losses, expected):
+def test_a_run_stops_after_patience_epochs_without_improvement_and_says_so(
+    parameters, losses, expected
+):
     stop = stop_of(stopping(**parameters), losses)
-    assert stop == (expected and (expected[0], f"the validation loss has not improved for {expected[1]}"))
+    assert stop == (
+        expected and (expected[0], f"the validation loss has not improved for {expected[1]}")
+    )
 
 
 @pytest.mark.parametrize("name", ["reduce_on_plateau", "early_stopping"])
@@ -184,7 +201,10 @@ def test_the_test_metrics_stand_in_the_epochs_line_and_change_nothing_else():
 @pytest.mark.parametrize("epochs", range(12))
 @pytest.mark.parametrize(
     ("name", "parameters"),
-    [("reduce_on_plateau", {"patience": 2, "cooldown": 2, "min_delta": 0.1}), ("early_stopping", {"patience": 4})],
+    [
+        ("reduce_on_plateau", {"patience": 2, "cooldown": 2, "min_delta": 0.1}),
+        ("early_stopping", {"patience": 4}),
+    ],
 )
 def test_a_callback_restored_from_json_goes_on_as_if_never_interrupted(name, parameters, epochs):
     losses = [3, 2, 2, 2, 2, 2, 2, 1, 1, 1, 1, 1]

@@ -36,7 +36,9 @@ def test_tensors_and_document_come_back_as_they_were_written(tmp_path):
     assert checkpoint.shapes(tmp_path / "last.safetensors")["turned"] == [2, 5]
 
 
-def test_a_checkpoint_is_replaced_whole_and_leaves_no_other_file_and_without_a_folder_the_error_names_it(tmp_path):
+def test_a_checkpoint_is_replaced_whole_and_leaves_no_other_file_and_without_a_folder_the_error_names_it(
+    tmp_path,
+):
     path = tmp_path / "best.safetensors"
     for value in (1.0, 2.0):
         checkpoint.write(path, {"weight": torch.tensor(value)}, {"loss": value})
@@ -52,12 +54,18 @@ def test_a_checkpoint_is_replaced_whole_and_leaves_no_other_file_and_without_a_f
     [("adam", {}), ("adamw", {}), ("muon", {}), ("sgd", {"momentum": 0.9}), ("sgd", {})],
     ids=str,
 )
-def test_a_restored_optimizer_takes_the_steps_it_would_have_taken(tmp_path, name, parameters, grouped):
+def test_a_restored_optimizer_takes_the_steps_it_would_have_taken(
+    tmp_path, name, parameters, grouped
+):
     """Also with groups of weights some of which have not moved yet."""
 
     def start():
         weights = [torch.nn.Parameter(torch.ones(*shape)) for shape in ((3,), (2, 2), (4,))]
-        groups = [{"params": weights[:1], "factor": 0.2}, {"params": weights[1:2]}, {"params": weights[2:]}]
+        groups = [
+            {"params": weights[:1], "factor": 0.2},
+            {"params": weights[1:2]},
+            {"params": weights[2:]},
+        ]
         return weights, OPTIMIZERS[name].build(groups if grouped else weights, 0.1, **parameters)
 
     def step(weights, optimizer, slope, moved=(0, 1, 2)):
@@ -71,14 +79,18 @@ def test_a_restored_optimizer_takes_the_steps_it_would_have_taken(tmp_path, name
         step(weights, optimizer, slope, first)
     assert torch.equal(weights[1], torch.ones(2, 2)) == grouped
     kept = checkpoint.optimizer_tensors(optimizer)
-    checkpoint.write(tmp_path / "last", {**{f"w.{i}": weight for i, weight in enumerate(weights)}, **kept}, {})
+    checkpoint.write(
+        tmp_path / "last", {**{f"w.{i}": weight for i, weight in enumerate(weights)}, **kept}, {}
+    )
 
     read, _ = checkpoint.read(tmp_path / "last")
     fresh, restored = start()
     for index, weight in enumerate(fresh):
         weight.data.copy_(read[f"w.{index}"])
     checkpoint.restore_optimizer(restored, read)
-    assert [group["lr"] for group in restored.param_groups] == [group["lr"] for group in optimizer.param_groups]
+    assert [group["lr"] for group in restored.param_groups] == [
+        group["lr"] for group in optimizer.param_groups
+    ]
     for slope, moved in ((0.3, first), (-1.0, (0, 1, 2)), (0.5, (0, 1, 2))):
         step(weights, optimizer, slope, moved)
         step(fresh, restored, slope, moved)

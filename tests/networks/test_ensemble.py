@@ -17,7 +17,11 @@ from tests.networks.parts import initialised, operation
 
 def network(seed, width=16):
     dense = operation("denses", filters=[width, 1])
-    operations = {"norm": operation("batch_norm"), "drop": operation("dropout", rate=0.5), "dense": dense}
+    operations = {
+        "norm": operation("batch_norm"),
+        "drop": operation("dropout", rate=0.5),
+        "dense": dense,
+    }
     return initialised({"seen": (4,)}, ["tio2"], operations, seed=seed)
 
 
@@ -35,7 +39,9 @@ SEEN = torch.rand(10_000, 4, generator=torch.Generator().manual_seed(9))
 
 def estimates(ensemble):
     """(network, sample, 1), in batches, as the ensemble reduces them."""
-    return ensemble.reduced({"seen": SEEN}, lambda _, values: [values.movedim(0, 1)])["tio2"][0].movedim(1, 0)
+    return ensemble.reduced({"seen": SEEN}, lambda _, values: [values.movedim(0, 1)])["tio2"][
+        0
+    ].movedim(1, 0)
 
 
 def test_each_network_estimates_with_its_own_weights_and_transforms_as_it_does_alone():
@@ -69,14 +75,18 @@ def test_one_network_has_no_spread():
     assert spread.isnan().all()
 
 
-@pytest.mark.parametrize(("width", "batch"), [(4, 4096), (32, 2048), (1000, 64), (2 * CACHED_NUMBERS, 64)])
+@pytest.mark.parametrize(
+    ("width", "batch"), [(4, 4096), (32, 2048), (1000, 64), (2 * CACHED_NUMBERS, 64)]
+)
 def test_the_wider_the_network_the_smaller_its_batches(width, batch):
     assert batch_for(network(0, width)) == batch
 
 
 def pointing(strike):
     """A network whose estimate is always one direction [degrees]."""
-    made = initialised({"seen": (4,)}, ["strike"], {"head": operation("denses", filters=[2], bias=True)})
+    made = initialised(
+        {"seen": (4,)}, ["strike"], {"head": operation("denses", filters=[2], bias=True)}
+    )
     weight, bias = made.parameters()
     with torch.no_grad():
         weight.zero_()
@@ -98,7 +108,8 @@ def test_all_networks_in_one_computation_estimate_as_they_do_in_turns():
         scaling, operations = Standardize(), {"network": operation("one_d_cnn", filters=[4, 8])}
         scaling.fit(torch.rand(30, 4, generator=torch.Generator().manual_seed(seed)))
         model = Estimator(
-            initialised({"seen": (4,)}, ["tio2"], operations, seed=seed), {"seen": scaling, "tio2": Log()}
+            initialised({"seen": (4,)}, ["tio2"], operations, seed=seed),
+            {"seen": scaling, "tio2": Log()},
         )
         models.append(model.eval())
     several = Ensemble(models)
@@ -116,10 +127,17 @@ class Looking(Log):
 
 
 def test_networks_that_look_at_values_take_turns():
-    assert in_one_computation([Estimator(network(seed), {"tio2": Looking()}).eval() for seed in range(2)]) is None
+    assert (
+        in_one_computation(
+            [Estimator(network(seed), {"tio2": Looking()}).eval() for seed in range(2)]
+        )
+        is None
+    )
 
 
 def test_whole_batches_are_computed_together_and_the_rest_as_alone():
-    """So that estimates keep their bits, which products of other sizes than whole batches round differently."""
+    """So that estimates keep their bits, which products of other sizes than whole batches round
+    differently.
+    """
     sizes = [len(batch["seen"]) for batch in _batches(network(0), {"seen": SEEN[:700]}, 64, 4)]
     assert sizes == [256, 256, 64, 64, 60]

@@ -33,10 +33,14 @@ def standardize(values):
     return transform
 
 
-@pytest.mark.parametrize("transform", [Asinh(0.01), Log(), Scale(2000.0), standardize(values(30, 1))], ids=repr)
+@pytest.mark.parametrize(
+    "transform", [Asinh(0.01), Log(), Scale(2000.0), standardize(values(30, 1))], ids=repr
+)
 def test_what_is_transformed_on_the_way_in_and_back_on_the_way_out_keeps_its_unit(transform):
     seen = values(20, 1)
-    estimate = passing_through({"seen": transform, "depth": transform}).estimate({"seen": seen})["depth"]
+    estimate = passing_through({"seen": transform, "depth": transform}).estimate({"seen": seen})[
+        "depth"
+    ]
     torch.testing.assert_close(estimate, seen)
 
 
@@ -67,7 +71,9 @@ def test_estimating_drops_nothing_learns_nothing_and_leaves_the_model_training()
     assert torch.equal(first, second)
     assert not first.requires_grad
     more = {"displacement": torch.zeros(3, 1, 2, 2), "seen": seen, "depth": torch.zeros(50, 1)}
-    assert torch.equal(model.estimate(more)["depth"], first), "samples may carry more than the network needs"
+    assert torch.equal(model.estimate(more)["depth"], first), (
+        "samples may carry more than the network needs"
+    )
     assert all(torch.equal(tensor, before[name]) for name, tensor in model.state_dict().items())
     assert all(module.training for module in model.network.modules())
     model.eval()
@@ -81,11 +87,14 @@ def test_saved_weights_and_fitted_transforms_make_the_same_estimates_in_a_fresh_
     trained.train()({"seen": seen})  # moves the running means of batch normalisation
     fresh = learning({"seen": Standardize(), "depth": Standardize()})
     fresh.load_state_dict(trained.state_dict())
-    assert torch.equal(fresh.estimate({"seen": seen})["depth"], trained.estimate({"seen": seen})["depth"])
+    assert torch.equal(
+        fresh.estimate({"seen": seen})["depth"], trained.estimate({"seen": seen})["depth"]
+    )
 
 
 def test_gradients_reach_the_observations_through_the_whole_model():
-    model, seen = learning({"seen": Asinh(0.1), "depth": Log()}).eval(), values(3, 4).requires_grad_()
+    model = learning({"seen": Asinh(0.1), "depth": Log()}).eval()
+    seen = values(3, 4).requires_grad_()
     model({"seen": seen})["depth"].sum().backward()
     assert (seen.grad.abs().sum(1) > 0).all()
 
@@ -120,7 +129,9 @@ def test_a_chain_brings_back_an_output_that_is_an_input_step_by_step():
     logarithms = seen.log()
     mean = logarithms.mean(dim=1, keepdim=True)
     expected = (mean + (logarithms - mean) / 2).exp()
-    torch.testing.assert_close(cleaning(Chain(["log", "per_sample"])).estimate({"seen": seen})["seen"], expected)
+    torch.testing.assert_close(
+        cleaning(Chain(["log", "per_sample"])).estimate({"seen": seen})["seen"], expected
+    )
 
 
 def test_an_output_that_is_no_input_is_not_told_of_a_truth_that_comes_along():

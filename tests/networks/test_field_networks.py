@@ -1,4 +1,6 @@
-"""Networks from fields to fields: of the published sizes, for frames of any size, the same wherever a field lies."""
+"""Networks from fields to fields: of the published sizes, for frames of any size, the same wherever
+a field lies.
+"""
 
 import json
 from pathlib import Path
@@ -32,24 +34,39 @@ def test_the_networks_have_the_weights_of_sixteen_layers_of_32_filters_and_of_th
         by_hand += convolution(channels, width) + convolution(width, width)
         channels = width
     for fine, coarse in zip(widths[-2::-1], widths[:0:-1], strict=True):
-        by_hand += convolution(coarse, fine, kernel=2) + convolution(2 * fine, fine) + convolution(fine, fine)
+        by_hand += (
+            convolution(coarse, fine, kernel=2)
+            + convolution(2 * fine, fine)
+            + convolution(fine, fine)
+        )
     by_hand += convolution(32, 2, kernel=1)
     assert parameters(UNet(PATCH, 2)) == by_hand
 
 
 class DleUNet(nn.Module):
-    """2Dto2D-DLE's U-Net, written once more layer by layer from keras-unet-collection's `unet_2d`."""
+    """2Dto2D-DLE's U-Net, written once more layer by layer from keras-unet-collection's
+    `unet_2d`.
+    """
 
     def __init__(self, widths=(32, 64, 128, 256)):
         super().__init__()
         self.layers = nn.ModuleList()
         channels = 3
         for width in widths:
-            self.layers += [nn.Conv2d(channels, width, 3, padding=1), nn.Conv2d(width, width, 3, padding=1)]
+            self.layers += [
+                nn.Conv2d(channels, width, 3, padding=1),
+                nn.Conv2d(width, width, 3, padding=1),
+            ]
             channels = width
         for fine in widths[-2::-1]:
-            self.layers += [nn.ConvTranspose2d(2 * fine, fine, 3, 2), nn.Conv2d(fine, fine, 3, padding=1)]
-            self.layers += [nn.Conv2d(2 * fine, fine, 3, padding=1), nn.Conv2d(fine, fine, 3, padding=1)]
+            self.layers += [
+                nn.ConvTranspose2d(2 * fine, fine, 3, 2),
+                nn.Conv2d(fine, fine, 3, padding=1),
+            ]
+            self.layers += [
+                nn.Conv2d(2 * fine, fine, 3, padding=1),
+                nn.Conv2d(fine, fine, 3, padding=1),
+            ]
         self.layers.append(nn.Conv2d(widths[0], 2, 1))
         self.blocks = len(widths)
 
@@ -75,7 +92,9 @@ class DleUNet(nn.Module):
 def test_the_model_dle_unet_makes_what_2dto2d_dle_s_u_net_makes_of_the_same_weights():
     model = json.loads((Path(__file__).parents[2] / "specs/models/dle_unet.json").read_text())
     description = model["operations"]["network"]
-    network = MODULES[description["module"]].build(PATCH, **{**description["parameters"], "outputs": 2})
+    network = MODULES[description["module"]].build(
+        PATCH, **{**description["parameters"], "outputs": 2}
+    )
     other = DleUNet()
     assert parameters(network) == parameters(other) == 2_334_434
     parts = (network.down, *zip(network.widen, network.up, strict=True), [network.head])
@@ -89,14 +108,18 @@ def test_the_model_dle_unet_makes_what_2dto2d_dle_s_u_net_makes_of_the_same_weig
 
 
 def test_an_upsampled_value_is_spread_as_by_keras_s_same_padding():
-    """By the definition: the transpose of a convolution of stride 2 whose k - 2 zeros lie around, the odd one after."""
+    """By the definition: the transpose of a convolution of stride 2 whose k - 2 zeros lie around,
+    the odd one after.
+    """
     for kernel in (3, 5, 7):
         doubling = Doubling(1, 1, kernel)
         with torch.no_grad():
             doubling.bias.zero_()
             signal, there = torch.randn(1, 1, 6, 4), torch.randn(1, 1, 12, 8)
             before, after = (kernel - 2) // 2, kernel - 2 - (kernel - 2) // 2
-            back = functional.conv2d(functional.pad(there, (before, after, before, after)), doubling.weight, stride=2)
+            back = functional.conv2d(
+                functional.pad(there, (before, after, before, after)), doubling.weight, stride=2
+            )
             torch.testing.assert_close((doubling(signal) * there).sum(), (signal * back).sum())
 
 
@@ -107,13 +130,20 @@ def test_dropout_zeroes_a_share_of_each_layer_s_values_in_training_alone():
         assert not torch.equal(network(frame), network(frame))
         network.eval()
         torch.testing.assert_close(network(frame), network(frame))
-        convolutions = sum(isinstance(one, nn.Conv2d) and one.kernel_size == (3, 3) for one in network.modules())
-        assert sum(isinstance(one, nn.Dropout) and one.p == 0.5 for one in network.modules()) == convolutions
+        convolutions = sum(
+            isinstance(one, nn.Conv2d) and one.kernel_size == (3, 3) for one in network.modules()
+        )
+        assert (
+            sum(isinstance(one, nn.Dropout) and one.p == 0.5 for one in network.modules())
+            == convolutions
+        )
 
 
 @pytest.mark.parametrize("build", [dle_cnn, UNet])
 def test_a_slope_that_the_activation_would_not_use_and_an_even_kernel_are_refused(build):
-    with pytest.raises(ShapeError, match=r"slope 0\.3 is that of the leaky ReLU, but the activation is 'silu'"):
+    with pytest.raises(
+        ShapeError, match=r"slope 0\.3 is that of the leaky ReLU, but the activation is 'silu'"
+    ):
         build(PATCH, 2, activation="silu", slope=0.3)
     with pytest.raises(ShapeError, match="kernel_size 4: must be odd"):
         build(PATCH, 2, kernel_size=4)
@@ -123,8 +153,14 @@ NETWORKS = [
     pytest.param(dle_cnn(PATCH, 2, layers=3, filters=6), id="dle_cnn"),
     pytest.param(UNet(PATCH, 2, blocks=3, filters=4), id="dle_unet"),
     pytest.param(UNet(PATCH, 2, blocks=3, filters=4, activation="silu"), id="dle_unet with silu"),
-    pytest.param(UNet(PATCH, 2, blocks=3, filters=4, upsampling="convolved", slope=0.3), id="dle_unet of 2Dto2D-DLE"),
-    pytest.param(UNet(PATCH, 2, blocks=3, filters=4, kernel_size=1, upsampling="convolved"), id="kernels of one cell"),
+    pytest.param(
+        UNet(PATCH, 2, blocks=3, filters=4, upsampling="convolved", slope=0.3),
+        id="dle_unet of 2Dto2D-DLE",
+    ),
+    pytest.param(
+        UNet(PATCH, 2, blocks=3, filters=4, kernel_size=1, upsampling="convolved"),
+        id="kernels of one cell",
+    ),
 ]
 
 
@@ -138,8 +174,11 @@ def test_frames_of_any_size_keep_it_and_give_what_larger_ones_with_zeros_give(ne
     large[..., :30, :29] = small
     with torch.no_grad():
         made, whole = network(small), network(large)
-    radius = 0 if isinstance(network, UNet) else 3  # the others see biases beyond the frame, not zeros
-    torch.testing.assert_close(made[..., : 30 - radius, : 29 - radius], whole[..., : 30 - radius, : 29 - radius])
+    # the others see biases beyond the frame, not zeros
+    radius = 0 if isinstance(network, UNet) else 3
+    torch.testing.assert_close(
+        made[..., : 30 - radius, : 29 - radius], whole[..., : 30 - radius, : 29 - radius]
+    )
 
 
 def test_a_field_that_is_moved_gives_an_estimate_that_is_moved():
@@ -149,11 +188,14 @@ def test_a_field_that_is_moved_gives_an_estimate_that_is_moved():
     with torch.no_grad():
         inside = slice(9, -9)  # what was beyond the frame came in with the roll
         torch.testing.assert_close(
-            network(moved)[..., inside, inside], network(image).roll((5, -3), (-2, -1))[..., inside, inside]
+            network(moved)[..., inside, inside],
+            network(image).roll((5, -3), (-2, -1))[..., inside, inside],
         )
 
 
 @pytest.mark.parametrize("size", [(12, 16), (16, 20), (30, 30)])
 def test_patches_that_cannot_be_halved_so_often_are_refused(size):
-    with pytest.raises(ShapeError, match=f"patches must be a multiple of 8 cells, but are {size[0]} × {size[1]}"):
+    with pytest.raises(
+        ShapeError, match=f"patches must be a multiple of 8 cells, but are {size[0]} × {size[1]}"
+    ):
         UNet((3, *size), 2)

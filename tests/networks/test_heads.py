@@ -21,7 +21,9 @@ def head(name, **parameters):
 
 
 def network(name, outputs=("a", "b"), inputs=5, **parameters):
-    return initialised({"seen": (inputs,)}, outputs, {"dense": DENSE, "posterior": head(name, **parameters)})
+    return initialised(
+        {"seen": (inputs,)}, outputs, {"dense": DENSE, "posterior": head(name, **parameters)}
+    )
 
 
 def gaussian(samples=4, outputs=3, seed=3):
@@ -31,7 +33,9 @@ def gaussian(samples=4, outputs=3, seed=3):
 
 
 def by_torch(density):
-    return torch.distributions.MultivariateNormal(density.mean, torch.linalg.inv(density.factor @ density.factor.mT))
+    return torch.distributions.MultivariateNormal(
+        density.mean, torch.linalg.inv(density.factor @ density.factor.mT)
+    )
 
 
 def test_a_gaussian_density_is_that_of_torch_with_the_inverse_of_its_precision():
@@ -39,7 +43,9 @@ def test_a_gaussian_density_is_that_of_torch_with_the_inverse_of_its_precision()
     torch.testing.assert_close(density.log_prob(at), by_torch(density).log_prob(at))
     deviations = by_torch(density).covariance_matrix.diagonal(dim1=-2, dim2=-1).sqrt()
     quantiles = density.quantiles(torch.tensor([0.05, 0.5, 0.95], dtype=torch.float64))
-    expected = scipy.stats.norm.ppf([0.05, 0.5, 0.95], density.mean[..., None], deviations[..., None])
+    expected = scipy.stats.norm.ppf(
+        [0.05, 0.5, 0.95], density.mean[..., None], deviations[..., None]
+    )
     np.testing.assert_allclose(quantiles, expected, rtol=1e-6)
     assert torch.equal(density.medians(), density.mean)
 
@@ -52,21 +58,30 @@ def test_draws_of_a_gaussian_density_have_its_mean_and_covariance():
     for sample in range(2):
         covariance = expected.covariance_matrix[sample]
         scale = covariance.diagonal().sqrt()
-        assert ((torch.cov(drawn[:, sample].T) - covariance) / (scale[:, None] * scale)).abs().max() < 0.02
+        assert (
+            (torch.cov(drawn[:, sample].T) - covariance) / (scale[:, None] * scale)
+        ).abs().max() < 0.02
 
 
 def test_posteriors_of_several_networks_have_the_density_quantiles_and_variances_of_their_equal_mixture():
     densities = [gaussian(5, 2, seed) for seed in (5, 15, 25)]
-    made = PosteriorMixture([Posterior({("a", "b"): density}, {"a": Scale(2.0)}) for density in densities])
+    made = PosteriorMixture(
+        [Posterior({("a", "b"): density}, {"a": Scale(2.0)}) for density in densities]
+    )
     at = values(7, 5, 2, seed=9).double()
-    parts = [by_torch(density).log_prob(at * torch.tensor([0.5, 1.0])) + math.log(0.5) for density in densities]
+    parts = [
+        by_torch(density).log_prob(at * torch.tensor([0.5, 1.0])) + math.log(0.5)
+        for density in densities
+    ]
     torch.testing.assert_close(made.log_prob(at), torch.stack(parts).exp().mean(0).log())
     means = 2 * torch.stack([density.mean[:, 0] for density in densities]).numpy()
     deviations = 2 * torch.stack([density.deviations()[:, 0] for density in densities]).numpy()
     quantiles = made.quantiles([0.05, 0.5, 0.95])["a"].numpy()
     below = scipy.stats.norm.cdf(quantiles, means[..., None], deviations[..., None]).mean(axis=0)
     np.testing.assert_allclose(below, [[0.05, 0.5, 0.95]] * 5, atol=2e-3)
-    np.testing.assert_allclose(made.within()["a"], np.sqrt(np.square(deviations).mean(axis=0)), rtol=5e-3)
+    np.testing.assert_allclose(
+        made.within()["a"], np.sqrt(np.square(deviations).mean(axis=0)), rtol=5e-3
+    )
     drawn = made.draws(60_000, torch.Generator().manual_seed(0))[..., 0].numpy()
     total = np.square(made.within()["a"].numpy()) + means.var(axis=0)
     np.testing.assert_allclose(drawn.var(axis=0), total, rtol=0.03)
@@ -75,7 +90,9 @@ def test_posteriors_of_several_networks_have_the_density_quantiles_and_variances
 @pytest.mark.slow
 def test_a_mixture_is_that_of_torch_and_its_quantiles_have_their_probability():
     parts = [gaussian(3, 2, seed) for seed in (5, 15, 25, 35)]
-    components = Gaussian(torch.stack([part.mean for part in parts]), torch.stack([part.factor for part in parts]))
+    components = Gaussian(
+        torch.stack([part.mean for part in parts]), torch.stack([part.factor for part in parts])
+    )
     density = Mixture(torch.log_softmax(values(4, 3).double(), dim=-1), components)
     at = values(4, 2, seed=9).double()
     families = torch.distributions
@@ -105,7 +122,9 @@ def test_a_density_integrates_to_one_and_its_draws_lie_where_it_is_high(name):
     mean = (grid[:, None] * mass[..., None]).sum(0) * cell
     torch.testing.assert_close(drawn.mean(0), mean, atol=0.05, rtol=0)
     below = (drawn[..., None] < density.quantiles(torch.tensor([0.1, 0.5, 0.9]))).float().mean(0)
-    torch.testing.assert_close(below, torch.tensor([0.1, 0.5, 0.9]).expand_as(below), atol=0.02, rtol=0)
+    torch.testing.assert_close(
+        below, torch.tensor([0.1, 0.5, 0.9]).expand_as(below), atol=0.02, rtol=0
+    )
 
 
 @ALL_HEADS
@@ -139,17 +158,24 @@ def test_no_component_reaches_the_widest_deviation_whatever_the_weights(widest, 
 
 
 def test_the_weights_of_components_are_a_softmax_of_this_temperature():
-    heads = [HEADS["mixture_posterior"].build((5,), 2, components=3, **own) for own in ({}, {"temperature": 0.25})]
+    heads = [
+        HEADS["mixture_posterior"].build((5,), 2, components=3, **own)
+        for own in ({}, {"temperature": 0.25})
+    ]
     heads[1].load_state_dict(heads[0].state_dict())
     usual, sharper = (head.density(values(7, 5)) for head in heads)
-    torch.testing.assert_close(sharper.log_weights, torch.log_softmax(4 * usual.log_weights, dim=-1))
+    torch.testing.assert_close(
+        sharper.log_weights, torch.log_softmax(4 * usual.log_weights, dim=-1)
+    )
     assert torch.equal(sharper.components.mean, usual.components.mean)
 
 
 @pytest.mark.heavy
 @ALL_HEADS
 def test_a_trained_head_has_the_posterior_of_a_linear_model_in_closed_form(name):
-    """y = A x + noise, x standard normal: precision I + AᵀA / σ², mean its inverse times Aᵀy / σ²."""
+    """y = A x + noise, x standard normal: precision I + AᵀA / σ², mean its inverse times Aᵀy /
+    σ².
+    """
     mixing, deviation = values(5, 2, seed=11), 0.5
     precision = torch.eye(2) + mixing.T @ mixing / deviation**2
     net = network(name)
@@ -164,7 +190,9 @@ def test_a_trained_head_has_the_posterior_of_a_linear_model_in_closed_form(name)
 
     for _ in range(steps):
         truth, seen = batch(256)
-        loss = negative_log_likelihood(net.density("posterior", net.features({"seen": seen})["posterior"]), truth)
+        loss = negative_log_likelihood(
+            net.density("posterior", net.features({"seen": seen})["posterior"]), truth
+        )
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
@@ -190,10 +218,22 @@ X = ("seen",)
     ("branches", "outputs", "complaint"),
     [
         ([(X, ("a",), ("posterior", "dense"))], ["a"], "ends a branch; leave out what follows it"),
-        ([(X, ("a",), ("posterior",)), (X, ("b",), ("posterior",))], ["a", "b"], "which is used once"),
+        (
+            [(X, ("a",), ("posterior",)), (X, ("b",), ("posterior",))],
+            ["a", "b"],
+            "which is used once",
+        ),
         ([(X, ("a", "b"), ("posterior",))], ["a"], "'b' is no output"),
-        ([(X, ("a",), ("posterior",)), (("a",), ("b",), ("dense",))], ["a", "b"], "no branch can start from 'a'"),
-        ([(X, ("posterior",), ("posterior",))], ["posterior"], "the name of an output; rename the operation"),
+        (
+            [(X, ("a",), ("posterior",)), (("a",), ("b",), ("dense",))],
+            ["a", "b"],
+            "no branch can start from 'a'",
+        ),
+        (
+            [(X, ("posterior",), ("posterior",))],
+            ["posterior"],
+            "the name of an output; rename the operation",
+        ),
     ],
 )
 def test_a_head_that_does_not_end_a_branch_in_outputs_is_an_error(branches, outputs, complaint):
@@ -208,14 +248,20 @@ PRIOR = {"type": "uniform", "parameters": {"a": 2.0, "b": 5.0}}
 @pytest.mark.heavy
 def test_a_posterior_in_units_stays_within_its_prior_integrates_to_one_and_has_quantiles_that_rise():
     density = Gaussian(torch.tensor([[0.5, 0.3]]), torch.tensor([[[2.5, 0.0], [0.5, 1.5]]]))
-    posterior = Posterior({("depth", "radius"): density}, {"depth": NormalScore(PRIOR), "radius": Log()})
+    posterior = Posterior(
+        {("depth", "radius"): density}, {"depth": NormalScore(PRIOR), "radius": Log()}
+    )
     drawn = posterior.draws(5000, torch.Generator().manual_seed(1))
     assert drawn.shape == (5000, 1, 2)
     assert 2 <= drawn[..., 0].min() < drawn[..., 0].max() <= 5
     assert drawn[..., 1].min() > 0
     depth, radius = torch.linspace(2, 5, 1201)[1:-1], torch.logspace(-3, 3, 801)
-    mass = posterior.log_prob(torch.cartesian_prod(depth, radius)).exp().view(len(depth), len(radius))
-    assert float(torch.trapezoid(torch.trapezoid(mass, radius), depth)) == pytest.approx(1, abs=0.01)
+    mass = (
+        posterior.log_prob(torch.cartesian_prod(depth, radius)).exp().view(len(depth), len(radius))
+    )
+    assert float(torch.trapezoid(torch.trapezoid(mass, radius), depth)) == pytest.approx(
+        1, abs=0.01
+    )
     density = Gaussian(torch.tensor([[1.0]]), torch.tensor([[[2.0]]]))
     quantiles = Posterior({("a",): density}, {"a": Scale(-10.0)}).quantiles([0.05, 0.5, 0.95])["a"]
     assert (quantiles.diff() > 0).all()
@@ -228,9 +274,13 @@ def test_a_posterior_in_units_stays_within_its_prior_integrates_to_one_and_has_q
     [
         PRIOR,
         {"type": "log_normal", "parameters": {"mu": 0.5, "sigma": 1.0}},
-        {"type": "truncated_normal", "parameters": {"mu": 3.0, "sigma": 1.0, "low": 0.5, "high": 6.0}},
+        {
+            "type": "truncated_normal",
+            "parameters": {"mu": 3.0, "sigma": 1.0, "low": 0.5, "high": 6.0},
+        },
         {"type": "log_uniform", "parameters": {"low": 0.1, "high": 10.0}},
-        {"type": "uniform", "parameters": {"a": 1e5, "b": 1e5 + 1}},  # whose last two nodes are one number
+        # whose last two nodes are one number
+        {"type": "uniform", "parameters": {"a": 1e5, "b": 1e5 + 1}},
     ],
     ids=lambda one: one["type"],
 )
@@ -248,6 +298,10 @@ def test_normal_scores_are_the_normal_quantiles_of_probabilities_and_come_back(d
 
 
 def test_a_model_without_a_head_says_how_to_get_a_posterior():
-    plain = Network({"seen": (5,)}, ["a"], {"dense": DENSE}, [Branch(("seen",), ("a",), ("dense",))])
-    with pytest.raises(Exception, match="estimates a without a posterior; end its branch with a posterior head"):
+    plain = Network(
+        {"seen": (5,)}, ["a"], {"dense": DENSE}, [Branch(("seen",), ("a",), ("dense",))]
+    )
+    with pytest.raises(
+        Exception, match="estimates a without a posterior; end its branch with a posterior head"
+    ):
         Estimator(plain, {}).posterior({"seen": values(3, 5)})

@@ -16,7 +16,9 @@ def fitted(by, values, columns=COLUMNS, indicator=None):
 
 
 def split(values, columns=COLUMNS):
-    parts = torch.as_tensor(np.asarray(values, np.float32)).split([len(names) for names in columns.values()], dim=1)
+    parts = torch.as_tensor(np.asarray(values, np.float32)).split(
+        [len(names) for names in columns.values()], dim=1
+    )
     return dict(zip(columns, parts, strict=True))
 
 
@@ -25,7 +27,9 @@ def joined(samples):
 
 
 def correlated(rows=200, gaps=0.2, seed=0):
-    """Rows of three columns on a line, but for noise, of very different sizes; and these with gaps."""
+    """Rows of three columns on a line, but for noise, of very different sizes; and these with
+    gaps.
+    """
     random = np.random.default_rng(seed)
     along = random.normal(size=(rows, 1))
     whole = (along + 0.1 * random.normal(size=(rows, 3))) * [1e-3, 1.0, 1e5] + [0.0, 10.0, 1e6]
@@ -45,13 +49,17 @@ def test_a_regression_knows_correlated_columns_better_than_their_mean_whatever_t
     for by in ("mean", "regression"):
         filled = joined(fitted(by, gaps)(split(gaps))).numpy()
         missing = np.isnan(gaps) & ~np.isnan(gaps).all(axis=1, keepdims=True)
-        errors[by] = [np.abs(filled - whole)[missing[:, c], c].mean() / whole[:, c].std() for c in range(3)]
+        errors[by] = [
+            np.abs(filled - whole)[missing[:, c], c].mean() / whole[:, c].std() for c in range(3)
+        ]
     assert (np.array(errors["regression"]) < 0.4 * np.array(errors["mean"])).all()
 
 
 def test_what_a_regression_fills_in_lies_within_the_range_of_the_rows_and_constant_and_single_columns_do_no_harm():
     _, gaps = correlated()
-    far = joined(fitted("regression", gaps)(split([[NAN, 1e3, 1e9], [NAN, -1e3, -1e9]]))).numpy()[:, 0]
+    far = joined(fitted("regression", gaps)(split([[NAN, 1e3, 1e9], [NAN, -1e3, -1e9]]))).numpy()[
+        :, 0
+    ]
     assert far == pytest.approx([np.nanmax(gaps[:, 0]), np.nanmin(gaps[:, 0])])
     gaps[:, 1] = np.where(np.isnan(gaps[:, 1]), NAN, 7)
     gaps[:, 2] = gaps[:, 0] * 2
@@ -79,7 +87,9 @@ def test_what_was_fitted_is_kept_with_the_weights(by):
     _, gaps = correlated()
     imputation, other = fitted(by, gaps), Imputation(by, COLUMNS)
     other.load_state_dict(imputation.state_dict())
-    assert torch.equal(joined(other(split(gaps))).nan_to_num(), joined(imputation(split(gaps))).nan_to_num())
+    assert torch.equal(
+        joined(other(split(gaps))).nan_to_num(), joined(imputation(split(gaps))).nan_to_num()
+    )
 
 
 def test_means_of_large_numbers_are_those_of_double_precision():

@@ -31,7 +31,9 @@ PLAIN = partial(OPTIMIZERS["sgd"].build)
 def samples(count, *purpose):
     random = Seeds(11).torch("cpu", *purpose)
     seen = torch.randn(count, 6, generator=random)
-    depth = torch.exp(0.5 * seen[:, :1] - seen[:, 1:2].abs() + 0.1 * torch.randn(count, 1, generator=random))
+    depth = torch.exp(
+        0.5 * seen[:, :1] - seen[:, 1:2].abs() + 0.1 * torch.randn(count, 1, generator=random)
+    )
     return {"seen": seen, "depth": depth}
 
 
@@ -53,7 +55,9 @@ def model(operations=None, transforms=None, seed=1):
         "head": operation("denses", filters=[1], bias=True),
     }
     network = initialised({"seen": (6,)}, ["depth"], operations, seed=seed)
-    return Estimator(network, {"seen": Standardize(), "depth": Log()} if transforms is None else transforms)
+    return Estimator(
+        network, {"seen": Standardize(), "depth": Log()} if transforms is None else transforms
+    )
 
 
 def linear(l2=0.0):
@@ -113,7 +117,9 @@ def weight_of(trainer):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("optimizer", [ADAM, MOMENTUM, PLAIN], ids=["adam", "momentum", "plain"])
-def test_interrupted_after_every_single_batch_is_never_interrupted_byte_for_byte(tmp_path, optimizer):
+def test_interrupted_after_every_single_batch_is_never_interrupted_byte_for_byte(
+    tmp_path, optimizer
+):
     finished, uninterrupted = trained(tmp_path / "whole", optimizer=optimizer)
     lines, runs = [], 0
     while True:
@@ -136,7 +142,9 @@ class KilledError(Exception):
 
 
 @pytest.mark.parametrize("batches", range(BATCHES, EPOCHS * BATCHES))
-def test_killed_after_any_batch_and_resumed_from_the_last_checkpoint_is_never_killed(tmp_path, monkeypatch, batches):
+def test_killed_after_any_batch_and_resumed_from_the_last_checkpoint_is_never_killed(
+    tmp_path, monkeypatch, batches
+):
     _, uninterrupted = trained(tmp_path / "whole")
     monkeypatch.setattr(training, "SECONDS_BETWEEN_CHECKPOINTS", -1.0)
 
@@ -154,17 +162,23 @@ def test_killed_after_any_batch_and_resumed_from_the_last_checkpoint_is_never_ki
     assert bytes_of(tmp_path / "parts") == bytes_of(tmp_path / "whole")
 
 
-def test_killed_between_writing_the_best_and_the_last_weights_is_never_killed(tmp_path, monkeypatch):
+def test_killed_between_writing_the_best_and_the_last_weights_is_never_killed(
+    tmp_path, monkeypatch
+):
     monkeypatch.setattr(training, "SECONDS_BETWEEN_CHECKPOINTS", -1.0)
 
     class Keeping(Journal):
         def checkpoint_written(self, progress):
-            shutil.copytree(tmp_path / "whole", tmp_path / f"after_{progress.epoch - 1}", dirs_exist_ok=True)
+            shutil.copytree(
+                tmp_path / "whole", tmp_path / f"after_{progress.epoch - 1}", dirs_exist_ok=True
+            )
 
     first, uninterrupted = trainer(tmp_path / "whole"), Keeping()
     first.run(uninterrupted, never)
     assert [line["best"] for line in uninterrupted.documents[:2]] == [True, True]
-    shutil.copy(tmp_path / "after_2" / "best.safetensors", tmp_path / "after_1" / "best.safetensors")
+    shutil.copy(
+        tmp_path / "after_2" / "best.safetensors", tmp_path / "after_1" / "best.safetensors"
+    )
     second, rest = trainer(tmp_path / "after_1"), Journal()
     assert second.resume() == 1
     second.run(rest, never)
@@ -172,7 +186,9 @@ def test_killed_between_writing_the_best_and_the_last_weights_is_never_killed(tm
     assert bytes_of(tmp_path / "after_1") == bytes_of(tmp_path / "whole")
 
 
-def test_in_an_empty_folder_is_nothing_to_resume_and_a_finished_run_is_ready_and_stays_byte_for_byte(tmp_path):
+def test_in_an_empty_folder_is_nothing_to_resume_and_a_finished_run_is_ready_and_stays_byte_for_byte(
+    tmp_path,
+):
     session = trainer(tmp_path / "new")
     assert session.resume() == 0
     assert session.progress == training.Progress()
@@ -229,7 +245,9 @@ def with_nan_at(epoch_of_nan, sample, value=math.nan, name="seen"):
 
 @pytest.mark.parametrize(("sample", "batch"), [(0, 1), (BATCH_SIZE, 2), (TRAIN_SIZE - 1, 3)])
 @pytest.mark.parametrize("value", [math.nan, math.inf])
-def test_a_loss_that_is_no_number_is_an_error_that_names_epoch_and_batch(tmp_path, sample, batch, value):
+def test_a_loss_that_is_no_number_is_an_error_that_names_epoch_and_batch(
+    tmp_path, sample, batch, value
+):
     session, journal = trainer(tmp_path / "run", source=with_nan_at(2, sample, value)), Journal()
     with pytest.raises(DivergedError, match=rf"epoch 2, batch {batch} of 3 \(depth: nan\)"):
         session.run(journal, never)
@@ -250,15 +268,19 @@ OTHER = "it is not the state of this training"
 DAMAGE = {
     "an unknown key": (lambda document, tensors: document["progress"].update(unknown=1), OTHER),
     "progress that is a list": (lambda document, tensors: document.update(progress=[]), OTHER),
-    "another number of callbacks": (lambda document, tensors: document["progress"]["callbacks"].append({}), OTHER),
+    "another number of callbacks": (
+        lambda document, tensors: document["progress"]["callbacks"].append({}),
+        OTHER,
+    ),
     "an optimizer of another shape": (
-        lambda document, tensors: tensors.update({"optimizer.x.y.z": torch.zeros(1)}), OTHER,
+        lambda document, tensors: tensors.update({"optimizer.x.y.z": torch.zeros(1)}),
+        OTHER,
     ),
     "weights of NaN": (
         lambda document, tensors: tensors["network.operations.first.1.weight"].fill_(math.nan),
         "'network.* contains NaN",
     ),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize(("change", "problem"), DAMAGE.values(), ids=DAMAGE)
@@ -272,14 +294,18 @@ def test_a_checkpoint_that_is_not_the_state_of_this_training_is_damage(tmp_path,
         trainer(tmp_path / "run").resume()
 
 
-def test_a_truth_that_its_transform_cannot_take_or_a_validation_loss_that_overflows_is_an_error_that_says_so(tmp_path):
+def test_a_truth_that_its_transform_cannot_take_or_a_validation_loss_that_overflows_is_an_error_that_says_so(
+    tmp_path,
+):
     with pytest.raises(DivergedError, match="transform of 'depth'"):
         trainer(tmp_path / "first", source=with_nan_at(1, 3, -1.0, "depth")).run(Journal(), never)
     source = data()
     source.validation["seen"][0] = 1e30
     mse = {"depth": LOSSES["mse"].build()}
     with pytest.raises(DivergedError, match="validation loss of epoch 1 is inf"):
-        trainer(tmp_path / "second", linear(), source, losses=mse, callbacks=[]).run(Journal(), never)
+        trainer(tmp_path / "second", linear(), source, losses=mse, callbacks=[]).run(
+            Journal(), never
+        )
 
 
 # With a plateau the first loss is always an improvement, the second never one of 10.
@@ -291,14 +317,22 @@ def test_a_truth_that_its_transform_cannot_take_or_a_validation_loss_that_overfl
         ("cosine", {}, [1, 1, 0.5]),
     ],
 )
-def test_the_rate_follows_the_schedule_and_a_plateau_scales_it_from_the_next_epoch_on(tmp_path, name, changes, factors):
+def test_the_rate_follows_the_schedule_and_a_plateau_scales_it_from_the_next_epoch_on(
+    tmp_path, name, changes, factors
+):
     schedule = SCHEDULES[name].build()
     _, journal = trained(tmp_path / "run", schedule=schedule, learning_rate=0.03, **changes)
     steps = EPOCHS * BATCHES
-    expected = [0.03 * factors[step // BATCHES] * schedule(step / (steps - 1)) for step in range(steps)]
+    expected = [
+        0.03 * factors[step // BATCHES] * schedule(step / (steps - 1)) for step in range(steps)
+    ]
     assert journal.rates == pytest.approx(expected)
-    assert [line["learning_rate"] for line in journal.documents] == pytest.approx(expected[BATCHES - 1 :: BATCHES])
-    _, journal = trained(tmp_path / "a single batch", schedule=schedule, epochs=1, batch_size=TRAIN_SIZE)
+    assert [line["learning_rate"] for line in journal.documents] == pytest.approx(
+        expected[BATCHES - 1 :: BATCHES]
+    )
+    _, journal = trained(
+        tmp_path / "a single batch", schedule=schedule, epochs=1, batch_size=TRAIN_SIZE
+    )
     assert journal.rates == [0.02 * schedule(0)]
 
 
@@ -331,17 +365,23 @@ def run_of(folder, network, **changes):
 
 
 @pytest.mark.parametrize("clip", [None, 1e3])
-def test_a_step_is_the_gradient_of_the_mean_loss_over_the_batch_times_the_rate_whatever_larger_clip(tmp_path, clip):
+def test_a_step_is_the_gradient_of_the_mean_loss_over_the_batch_times_the_rate_whatever_larger_clip(
+    tmp_path, clip
+):
     before, after, _ = run_of(tmp_path, linear(), gradient_clip=clip, **ONE_STEP)
     torch.testing.assert_close(after - before, -0.1 * gradient_of_mse(before))
 
 
-def test_gradient_clip_shortens_a_step_to_learning_rate_times_clip_and_keeps_its_direction(tmp_path):
+def test_gradient_clip_shortens_a_step_to_learning_rate_times_clip_and_keeps_its_direction(
+    tmp_path,
+):
     before, after, _ = run_of(tmp_path, linear(), gradient_clip=0.01, **ONE_STEP)
     step, gradient = after - before, gradient_of_mse(before)
     assert gradient.norm() > 0.1
     assert step.norm().item() == pytest.approx(0.1 * 0.01, rel=1e-3)
-    torch.testing.assert_close(step / step.norm(), -gradient / gradient.norm(), rtol=1e-3, atol=1e-4)
+    torch.testing.assert_close(
+        step / step.norm(), -gradient / gradient.norm(), rtol=1e-3, atol=1e-4
+    )
 
 
 def test_l2_pulls_weights_toward_zero_and_is_no_part_of_the_reported_loss(tmp_path):
@@ -372,13 +412,17 @@ def test_losses_are_on_transformed_values_and_metrics_in_the_outputs_unit(tmp_pa
     validation = data().validation
     estimate = validation["seen"] @ weight.T
     line = journal.documents[0]["validation"]
-    assert line["loss"] == pytest.approx((estimate - validation["depth"].log()).abs().mean().item(), rel=1e-5)
+    assert line["loss"] == pytest.approx(
+        (estimate - validation["depth"].log()).abs().mean().item(), rel=1e-5
+    )
     error = estimate.exp() - validation["depth"]
     assert line["depth"]["mae"] == pytest.approx(error.abs().mean().item(), rel=1e-5)
     assert line["depth"]["bias"] == pytest.approx(error.mean().item(), rel=1e-5)
 
 
-def test_every_sample_of_an_epoch_is_seen_once_and_training_samples_are_asked_for_by_epoch(tmp_path):
+def test_every_sample_of_an_epoch_is_seen_once_and_training_samples_are_asked_for_by_epoch(
+    tmp_path,
+):
     asked = []
 
     def train(epoch):
@@ -391,7 +435,10 @@ def test_every_sample_of_an_epoch_is_seen_once_and_training_samples_are_asked_fo
 
 
 def test_two_outputs_add_their_losses_and_are_judged_each_by_its_own_metrics(tmp_path):
-    operations = {"depth": operation("denses", filters=[1]), "delta_volume": operation("denses", filters=[1])}
+    operations = {
+        "depth": operation("denses", filters=[1]),
+        "delta_volume": operation("denses", filters=[1]),
+    }
     branches = [(("seen",), (name,), (name,)) for name in operations]
     network = initialised({"seen": (6,)}, list(operations), operations, branches)
 
@@ -402,15 +449,27 @@ def test_two_outputs_add_their_losses_and_are_judged_each_by_its_own_metrics(tmp
     _, journal = trained(
         tmp_path,
         network=Estimator(network, {}),
-        source=DrawnData(lambda epoch: both(TRAIN_SIZE, epoch), both(13, "validation"), both(9, "test"), TRAIN_SIZE),
+        source=DrawnData(
+            lambda epoch: both(TRAIN_SIZE, epoch),
+            both(13, "validation"),
+            both(9, "test"),
+            TRAIN_SIZE,
+        ),
         losses={"depth": LOSSES["mae"].build(), "delta_volume": LOSSES["mse"].build()},
-        metrics={"depth": {"mae": METRICS["mae"].build()}, "delta_volume": {"mse": METRICS["mse"].build()}},
+        metrics={
+            "depth": {"mae": METRICS["mae"].build()},
+            "delta_volume": {"mse": METRICS["mse"].build()},
+        },
         **STANDING_STILL,
     )
     for line in journal.documents:
         for part in (line["train"], line["validation"]):
-            assert part["loss"] == pytest.approx(part["losses"]["depth"] + part["losses"]["delta_volume"])
-        assert line["validation"]["losses"]["depth"] == pytest.approx(line["validation"]["depth"]["mae"], rel=1e-5)
+            assert part["loss"] == pytest.approx(
+                part["losses"]["depth"] + part["losses"]["delta_volume"]
+            )
+        assert line["validation"]["losses"]["depth"] == pytest.approx(
+            line["validation"]["depth"]["mae"], rel=1e-5
+        )
         expected = line["validation"]["delta_volume"]["mse"]
         assert line["validation"]["losses"]["delta_volume"] == pytest.approx(expected, rel=1e-5)
 
@@ -426,13 +485,17 @@ RUINED = {
 
 
 @pytest.mark.parametrize("keep", ["best", "last"])
-def test_the_weights_that_are_kept_are_those_of_the_epoch_with_the_least_validation_loss_or_the_last(tmp_path, keep):
+def test_the_weights_that_are_kept_are_those_of_the_epoch_with_the_least_validation_loss_or_the_last(
+    tmp_path, keep
+):
     session, journal = trained(tmp_path / "run", **RUINED, keep=keep)
     losses = [line["validation"]["loss"] for line in journal.documents]
     assert 0 < losses.index(min(losses)) < 4
     kept = losses.index(min(losses)) if keep == "best" else 4
     assert session.progress.best_epoch == kept + 1
-    assert session.evaluate(data().validation) == {"depth": journal.documents[kept]["validation"]["depth"]}
+    assert session.evaluate(data().validation) == {
+        "depth": journal.documents[kept]["validation"]["depth"]
+    }
     so_far = [keep == "last" or losses[epoch] == min(losses[: epoch + 1]) for epoch in range(5)]
     assert [line["best"] for line in journal.documents] == so_far
 
@@ -460,7 +523,9 @@ def test_bfloat16_computes_more_coarsely_and_keeps_weights_in_single_precision(t
     _, fine = trained(tmp_path / "fine", callbacks=[])
     session, coarse = trained(tmp_path / "coarse", callbacks=[], precision="bfloat16")
     assert all(weight.dtype == torch.float32 for weight in session.model.parameters())
-    fine_loss, coarse_loss = (journal.documents[-1]["validation"]["loss"] for journal in (fine, coarse))
+    fine_loss, coarse_loss = (
+        journal.documents[-1]["validation"]["loss"] for journal in (fine, coarse)
+    )
     assert fine_loss != coarse_loss
     assert fine_loss == pytest.approx(coarse_loss, rel=0.1)
 
@@ -483,14 +548,20 @@ def test_training_halves_the_loss_of_samples_never_seen(tmp_path):
 def encoding(decay=1.0, seed=1):
     """A network whose encoder has layers, of which the head above it has none."""
     encoder = operation("masked_encoder", patch_size=2, width=8, depth=2, heads=2)
-    operations = {"encoder": encoder, "pooled": operation("token_pooling"), "head": operation("denses", filters=[1])}
+    operations = {
+        "encoder": encoder,
+        "pooled": operation("token_pooling"),
+        "head": operation("denses", filters=[1]),
+    }
     return model(operations, {}, seed)
 
 
 def test_the_rate_of_a_weight_falls_by_the_decay_with_each_layer_above_it(tmp_path):
     constant = {"schedule": SCHEDULES["constant"].build(), "callbacks": []}
     session, _ = trained(tmp_path / "run", network=encoding(), layer_decay=0.5, **constant)
-    names = {id(weight): name for name, weight in session.model.network.operations.named_parameters()}
+    names = {
+        id(weight): name for name, weight in session.model.network.operations.named_parameters()
+    }
     rates = {
         names[id(weight)]: group["lr"] / session.recipe.learning_rate
         for group in session.optimizer.param_groups
@@ -510,19 +581,28 @@ def test_the_rate_of_a_weight_falls_by_the_decay_with_each_layer_above_it(tmp_pa
     assert sum(name.startswith(tuple(expected)) for name in rates) == len(rates)
     plain = trainer(tmp_path / "without decay", encoding())
     (group,) = plain.optimizer.param_groups
-    assert all(weight is other for weight, other in zip(group["params"], plain.model.parameters(), strict=True))
+    assert all(
+        weight is other
+        for weight, other in zip(group["params"], plain.model.parameters(), strict=True)
+    )
 
 
 def test_a_plain_step_of_a_lower_layer_is_shorter_by_its_factor(tmp_path):
     def step(decay):
-        session = trainer(tmp_path / f"decay_{decay}", encoding(), **{**ONE_STEP, "layer_decay": decay})
+        session = trainer(
+            tmp_path / f"decay_{decay}", encoding(), **{**ONE_STEP, "layer_decay": decay}
+        )
         weights = dict(session.model.network.operations.named_parameters())
         before = {name: weight.detach().clone() for name, weight in weights.items()}
         session.train_epoch(Journal(), never)
         return {name: weights[name].detach() - start for name, start in before.items()}
 
     full, shortened = step(1.0), step(0.5)
-    factors = {"head.1.weight": 1, "encoder.blocks.1.attended.weight": 0.5, "encoder.embedding.weight": 0.125}
+    factors = {
+        "head.1.weight": 1,
+        "encoder.blocks.1.attended.weight": 0.5,
+        "encoder.embedding.weight": 0.125,
+    }
     for name, factor in factors.items():
         assert full[name].abs().max() > 0
         torch.testing.assert_close(shortened[name], factor * full[name], rtol=1e-3, atol=1e-7)
@@ -561,11 +641,15 @@ def same(state, other, *operations):
     return [torch.equal(state[name], other[name]) for name in names]
 
 
-@pytest.mark.parametrize("optimizer", [ADAM, MOMENTUM, WITH_DECAY, MUON], ids=["adam", "momentum", "adamw", "muon"])
+@pytest.mark.parametrize(
+    "optimizer", [ADAM, MOMENTUM, WITH_DECAY, MUON], ids=["adam", "momentum", "adamw", "muon"]
+)
 @pytest.mark.parametrize("clip", [None, 1e-3])
 def test_what_is_frozen_does_not_change_by_a_bit_while_the_rest_learns(tmp_path, optimizer, clip):
     """Nor by its penalty."""
-    session = trainer(tmp_path, frozen=FROZEN, optimizer=optimizer, callbacks=[], gradient_clip=clip)
+    session = trainer(
+        tmp_path, frozen=FROZEN, optimizer=optimizer, callbacks=[], gradient_clip=clip
+    )
     assert session.model.network.penalty() is not None
     states = state_after_epochs(session)
     assert len(states) == 1 + EPOCHS
@@ -574,8 +658,12 @@ def test_what_is_frozen_does_not_change_by_a_bit_while_the_rest_learns(tmp_path,
     assert not any(same(states[0], states[1], "head"))
 
 
-def test_after_the_epochs_in_which_it_is_frozen_an_operation_learns_without_any_as_if_it_never_were(tmp_path):
-    states = state_after_epochs(trainer(tmp_path / "run", frozen=FROZEN, epochs_frozen=2, callbacks=[]))
+def test_after_the_epochs_in_which_it_is_frozen_an_operation_learns_without_any_as_if_it_never_were(
+    tmp_path,
+):
+    states = state_after_epochs(
+        trainer(tmp_path / "run", frozen=FROZEN, epochs_frozen=2, callbacks=[])
+    )
     assert all(same(states[0], states[2], *FROZEN))
     assert not any(same(states[2], states[3], *FROZEN))
     _, plain = trained(tmp_path / "plain")
@@ -587,7 +675,9 @@ def test_after_the_epochs_in_which_it_is_frozen_an_operation_learns_without_any_
 def test_what_is_frozen_drops_nothing(tmp_path):
     """The first batch's loss is the one of a network that predicts."""
     network, drawn = model(), first_batch()
-    session = trainer(tmp_path / "run", network, frozen=FROZEN, epochs=1, batch_size=TRAIN_SIZE, callbacks=[])
+    session = trainer(
+        tmp_path / "run", network, frozen=FROZEN, epochs=1, batch_size=TRAIN_SIZE, callbacks=[]
+    )
     with torch.no_grad():
         seen, truth = (network.transformed(name, drawn[name]) for name in ("seen", "depth"))
         expected = (network.eval().network({"seen": seen})["depth"] - truth).abs().mean().item()
@@ -639,7 +729,9 @@ def test_interrupted_after_any_batch_and_resumed_is_never_interrupted_byte_for_b
 
 @pytest.mark.parametrize("epochs_frozen", [None, 1])
 def test_a_network_of_which_all_is_frozen_is_refused(tmp_path, epochs_frozen):
-    with pytest.raises(QexpError, match="no weights are left to train: all belong to first, norm, head"):
+    with pytest.raises(
+        QexpError, match="no weights are left to train: all belong to first, norm, head"
+    ):
         trainer(tmp_path / "run", frozen=["first", "norm", "head"], epochs_frozen=epochs_frozen)
 
 
@@ -671,7 +763,10 @@ def autoencoding(tmp_path, **changes):
     ]
     network = initialised({"spectrum": (16,), "mask": (4,)}, ["spectrum"], operations, branches)
     source = Masked(
-        lambda epoch: spectra(TRAIN_SIZE, "train", epoch), spectra(300, "validation"), spectra(9, "test"), TRAIN_SIZE
+        lambda epoch: spectra(TRAIN_SIZE, "train", epoch),
+        spectra(300, "validation"),
+        spectra(9, "test"),
+        TRAIN_SIZE,
     )
     told = {
         "losses": {"spectrum": LOSSES["mse"].build()},
@@ -679,7 +774,14 @@ def autoencoding(tmp_path, **changes):
         "callbacks": [],
         **changes,
     }
-    return Trainer(Estimator(network, {"spectrum": PerSample()}), source, recipe(**told), Seeds(5), CPU, tmp_path)
+    return Trainer(
+        Estimator(network, {"spectrum": PerSample()}),
+        source,
+        recipe(**told),
+        Seeds(5),
+        CPU,
+        tmp_path,
+    )
 
 
 @pytest.mark.slow

@@ -13,7 +13,9 @@ OF_ESTIMATES = [name for name in LOSSES if name != OF_POSTERIORS]
 
 
 def loss(name, estimate=TRUTH + ERROR, truth=TRUTH, **parameters):
-    """The loss of a name; with the parameters of its example where some are needed and none are given."""
+    """The loss of a name; with the parameters of its example where some are needed and none are
+    given.
+    """
     entry = LOSSES[name]
     chosen = parameters or {key: entry.example["parameters"][key] for key in entry.required}
     return LOSSES[name].build(**chosen)(estimate, truth)
@@ -39,18 +41,24 @@ def test_losses_are_the_mean_of_their_textbook_formulas(name, parameters, expect
 def test_a_loss_is_a_mean_over_samples_of_what_a_perfect_estimate_does_not_cost(name):
     assert loss(name, TRUTH).item() == 0
     assert loss(name).item() > 0
-    assert loss(name, (TRUTH + ERROR).repeat(3, 1), TRUTH.repeat(3, 1)).item() == pytest.approx(loss(name).item())
+    assert loss(name, (TRUTH + ERROR).repeat(3, 1), TRUTH.repeat(3, 1)).item() == pytest.approx(
+        loss(name).item()
+    )
 
 
 def test_huber_is_half_the_squared_error_below_delta_and_grows_by_delta_beyond():
     truth = torch.zeros(1, dtype=torch.float64)
-    inside, edge, outside = (loss("huber", torch.tensor([e]).double(), truth, delta=1.5) for e in (0.7, 1.5, 2.5))
+    inside, edge, outside = (
+        loss("huber", torch.tensor([e]).double(), truth, delta=1.5) for e in (0.7, 1.5, 2.5)
+    )
     assert inside.item() == pytest.approx(0.7**2 / 2)
     assert outside.item() - edge.item() == pytest.approx(1.5 * (2.5 - 1.5))
 
 
 def test_relative_errors_do_not_depend_on_the_unit_or_the_sign_and_are_finite_for_a_zero_as_in_keras():
-    assert loss("mre", 1000 * (TRUTH + ERROR), 1000 * TRUTH).item() == pytest.approx(loss("mre").item())
+    assert loss("mre", 1000 * (TRUTH + ERROR), 1000 * TRUTH).item() == pytest.approx(
+        loss("mre").item()
+    )
     assert loss("mre", -(TRUTH + ERROR), -TRUTH).item() == pytest.approx(loss("mre").item())
     zero = torch.zeros(1, dtype=torch.float64)
     assert loss("mre", zero + 1e-9, zero).item() == pytest.approx(100 * 1e-9 / 1e-7)
@@ -58,7 +66,9 @@ def test_relative_errors_do_not_depend_on_the_unit_or_the_sign_and_are_finite_fo
 
 @pytest.mark.parametrize("name", OF_ESTIMATES)
 def test_the_gradient_of_a_loss_is_that_of_finite_differences(name):
-    assert torch.autograd.gradcheck(lambda x: loss(name, x), ((TRUTH + ERROR + 0.01).requires_grad_(),))
+    assert torch.autograd.gradcheck(
+        lambda x: loss(name, x), ((TRUTH + ERROR + 0.01).requires_grad_(),)
+    )
 
 
 def test_the_losses_minimum_is_the_mean_for_squares_and_the_median_for_absolute_errors():

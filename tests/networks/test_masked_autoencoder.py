@@ -1,4 +1,6 @@
-"""A masked autoencoder of spectra: it computes on what it sees, and what it does not see cannot reach it."""
+"""A masked autoencoder of spectra: it computes on what it sees, and what it does not see cannot
+reach it.
+"""
 
 from functools import partial
 
@@ -52,22 +54,30 @@ def autoencoder(encoder, decoder, channels=CHANNELS, patch=PATCH):
         Branch(("spectrum", "mask"), ("tokens",), ("encoder",)),
         Branch(("tokens", "spectrum", "mask"), ("spectrum",), ("decoder",)),
     ]
-    return Network({"spectrum": (channels,), "mask": (channels // patch,)}, ["spectrum"], operations, branches)
+    return Network(
+        {"spectrum": (channels,), "mask": (channels // patch,)}, ["spectrum"], operations, branches
+    )
 
 
 def small(ratio=RATIO, loss_on="masked"):
-    result = autoencoder({**SMALL, "mask_ratio": ratio}, {**SMALL, "mask_ratio": ratio, "loss_on": loss_on})
+    result = autoencoder(
+        {**SMALL, "mask_ratio": ratio}, {**SMALL, "mask_ratio": ratio, "loss_on": loss_on}
+    )
     initialise(result, Seeds(1))
     return result.eval()
 
 
 def encoder(ratio=RATIO, masked=True):
     torch.manual_seed(0)
-    return Encoder([(CHANNELS,), (PATCHES,)] if masked else (CHANNELS,), **SMALL, mask_ratio=ratio).eval()
+    return Encoder(
+        [(CHANNELS,), (PATCHES,)] if masked else (CHANNELS,), **SMALL, mask_ratio=ratio
+    ).eval()
 
 
 def block(width):
-    """Weights of a transformer's block, layer by layer: norm, attention, norm, two layers, each with its bias."""
+    """Weights of a transformer's block, layer by layer: norm, attention, norm, two layers, each
+    with its bias.
+    """
     norm = 2 * width
     attention = width * 3 * width + 3 * width + width * width + width
     layers = width * 4 * width + 4 * width + 4 * width * width + width
@@ -82,7 +92,8 @@ def test_base_has_as_many_weights_as_the_published_one_but_for_its_patches_of_an
     embedding, prediction = 16 * 768 + 768, 512 * 16 + 16
     counted = sum(weight.numel() for weight in network.parameters())
     assert counted == encoder_weights + decoder_weights + embedding + prediction
-    # The published code has 111,907,840 weights, of which 197 x 768 and 197 x 512 are positions that are not trained.
+    # The published code has 111,907,840 weights, of which 197 x 768 and 197 x 512 are positions
+    # that are not trained.
     of_images = (768 * 768 + 768) + (512 * 768 + 768)
     assert encoder_weights + decoder_weights + of_images + 197 * (768 + 512) == 111_907_840
 
@@ -99,7 +110,9 @@ def test_base_takes_one_step_on_two_spectra_of_2048_channels():
     optimizer.step()
     assert torch.isfinite(loss)
     assert loss > 0
-    assert all((weight != old).any() for weight, old in zip(network.parameters(), before, strict=True))
+    assert all(
+        (weight != old).any() for weight, old in zip(network.parameters(), before, strict=True)
+    )
 
 
 def test_sizes_are_those_of_the_table():
@@ -115,7 +128,12 @@ def test_sizes_are_those_of_the_table():
 def test_the_encoder_computes_on_the_class_token_and_the_patches_that_are_seen_alone(ratio, seen):
     build = partial(Encoder, **SMALL, mask_ratio=ratio)
     inputs = {"spectrum": (CHANNELS,), "mask": (PATCHES,)}
-    network = Network(inputs, ["y"], {"one": Operation(build, joins=True)}, [Branch(tuple(inputs), ("y",), ("one",))])
+    network = Network(
+        inputs,
+        ["y"],
+        {"one": Operation(build, joins=True)},
+        [Branch(tuple(inputs), ("y",), ("one",))],
+    )
     assert network.shapes["y"] == (1 + seen, 8)
     # Multiplications and additions of two blocks, 8 wide.
     projections = 2 * (1 + seen) * (3 * 8**2 + 8**2 + 2 * 4 * 8**2)
@@ -143,7 +161,9 @@ def test_attention_is_torchs_own():
 @pytest.mark.parametrize("loss_on", ["masked", "all"])
 def test_hidden_counts_influence_neither_tokens_nor_what_is_made_by_a_bit(loss_on):
     network, spectra, mask = small(loss_on=loss_on), random(5, CHANNELS), random(5, PATCHES, seed=2)
-    others = torch.where(hidden_channels(mask, RATIO, PATCH), 1e6 * random(5, CHANNELS, seed=3), spectra)
+    others = torch.where(
+        hidden_channels(mask, RATIO, PATCH), 1e6 * random(5, CHANNELS, seed=3), spectra
+    )
     assert (others != spectra).float().mean() == RATIO
     with torch.no_grad():
         tokens = [network.operations["encoder"]([one, mask]) for one in (spectra, others)]
@@ -164,7 +184,9 @@ def test_only_which_numbers_are_smallest_matters():
     network, spectra, mask = small(), random(5, CHANNELS), random(5, PATCHES, seed=2)
     with torch.no_grad():
         result = network({"spectrum": spectra, "mask": mask})["spectrum"]
-        assert torch.equal(result, network({"spectrum": spectra, "mask": 7 * mask.exp() - 100})["spectrum"])
+        assert torch.equal(
+            result, network({"spectrum": spectra, "mask": 7 * mask.exp() - 100})["spectrum"]
+        )
         # Other numbers, other orders among the seen and among the hidden, the same patches.
         shuffled = 1 + random(5, PATCHES, seed=3)
         shuffled.scatter_(1, visible_patches(mask, RATIO), random(5, 4, seed=4))
@@ -173,15 +195,19 @@ def test_only_which_numbers_are_smallest_matters():
 
 
 def test_patches_that_trade_places_with_their_numbers_are_hidden_in_their_new_places():
-    mask, order = random(1, PATCHES), torch.randperm(PATCHES, generator=torch.Generator().manual_seed(5))
-    assert torch.equal(hidden_channels(mask[:, order], RATIO, 1), hidden_channels(mask, RATIO, 1)[:, order])
+    mask = random(1, PATCHES)
+    order = torch.randperm(PATCHES, generator=torch.Generator().manual_seed(5))
+    assert torch.equal(
+        hidden_channels(mask[:, order], RATIO, 1), hidden_channels(mask, RATIO, 1)[:, order]
+    )
 
 
 def test_every_patch_is_hidden_equally_often_in_its_place_and_each_time_as_many_also_by_equal_numbers():
     hidden = hidden_channels(random(20_000, PATCHES), RATIO, 1)
     assert (hidden.sum(1) == RATIO * PATCHES).all()
     assert (hidden.float().mean(0) - RATIO).abs().max() < 4 * (RATIO * (1 - RATIO) / 20_000) ** 0.5
-    # Nor do pairs of neighbours go together: both are hidden as often as two of 12 hidden of 16 would be.
+    # Nor do pairs of neighbours go together: both are hidden as often as two of 12 hidden of 16
+    # would be.
     both = (hidden[:, 1:] & hidden[:, :-1]).float().mean(0)
     assert (both - 12 * 11 / (16 * 15)).abs().max() < 4 * (0.25 / 20_000) ** 0.5
     hidden = hidden_channels(torch.zeros(3, PATCHES), RATIO, 1)
@@ -194,7 +220,8 @@ def test_every_patch_is_hidden_equally_often_in_its_place_and_each_time_as_many_
 
 
 @pytest.mark.parametrize(
-    ("ratio", "seen"), [(0.0, 16), (0.01, 16), (0.25, 12), (0.5, 8), (0.75, 4), (0.97, 1), (0.999, 1)]
+    ("ratio", "seen"),
+    [(0.0, 16), (0.01, 16), (0.25, 12), (0.5, 8), (0.75, 4), (0.97, 1), (0.999, 1)],
 )
 def test_a_ratio_hides_its_share_of_the_patches_and_leaves_at_least_one(ratio, seen):
     assert visible_count(PATCHES, ratio) == seen
@@ -203,7 +230,10 @@ def test_a_ratio_hides_its_share_of_the_patches_and_leaves_at_least_one(ratio, s
     assert (hidden_channels(mask, ratio, PATCH).sum(1) == (PATCHES - seen) * PATCH).all()
     with torch.no_grad():
         assert encoder(ratio)([random(3, CHANNELS), mask]).shape == (3, 1 + seen, 8)
-        assert small(ratio)({"spectrum": random(3, CHANNELS), "mask": mask})["spectrum"].shape == (3, CHANNELS)
+        assert small(ratio)({"spectrum": random(3, CHANNELS), "mask": mask})["spectrum"].shape == (
+            3,
+            CHANNELS,
+        )
 
 
 def test_a_mask_that_hides_nothing_is_no_mask_and_without_one_every_patch_is_seen_whatever_the_ratio_to_the_last_bit():
@@ -223,7 +253,9 @@ def test_with_the_loss_on_masked_patches_what_was_seen_comes_out_as_it_went_in_a
     hidden = hidden_channels(mask, RATIO, PATCH)
     assert torch.equal(result[~hidden], spectra[~hidden])
     weights = list(network.parameters())
-    slopes = torch.autograd.grad(result[~hidden].sum(), weights, allow_unused=True, retain_graph=True)
+    slopes = torch.autograd.grad(
+        result[~hidden].sum(), weights, allow_unused=True, retain_graph=True
+    )
     assert all(slope is None or not slope.any() for slope in slopes)
     slopes = torch.autograd.grad(result[hidden].sum(), weights)
     assert all(slope.isfinite().all() for slope in slopes)
@@ -258,7 +290,10 @@ def test_a_spectrum_is_encoded_as_if_it_were_alone():
     network, spectra, mask = small(), random(6, CHANNELS), random(6, PATCHES, seed=2)
     with torch.no_grad():
         together = network({"spectrum": spectra, "mask": mask})["spectrum"]
-        alone = [network({"spectrum": spectra[[row]], "mask": mask[[row]]})["spectrum"] for row in range(6)]
+        alone = [
+            network({"spectrum": spectra[[row]], "mask": mask[[row]]})["spectrum"]
+            for row in range(6)
+        ]
     torch.testing.assert_close(together, torch.cat(alone), rtol=0, atol=1e-5)
 
 
@@ -282,7 +317,9 @@ def test_positions_matter_are_pairs_of_a_sine_and_a_cosine_and_are_neither_train
     assert not any("positions" in name for name in names)
 
 
-@pytest.mark.parametrize(("of", "expected"), [("class", lambda x: x[:, 0]), ("mean", lambda x: x[:, 1:].mean(1))])
+@pytest.mark.parametrize(
+    ("of", "expected"), [("class", lambda x: x[:, 0]), ("mean", lambda x: x[:, 1:].mean(1))]
+)
 def test_pooling_takes_the_class_token_or_the_mean_of_the_patches(of, expected):
     tokens = random(3, 5, 8)
     assert torch.equal(TokenPooling((5, 8), of=of)(tokens), expected(tokens))
@@ -313,26 +350,48 @@ MASKED = [(CHANNELS,), (PATCHES,)]
 @pytest.mark.parametrize(
     ("build", "message"),
     [
-        (lambda: Encoder((100,), patch_size=16), "16 channels do not divide a spectrum of 100; 20 would"),
-        (lambda: Encoder((64,), patch_size=100), "100 channels do not divide a spectrum of 64; 64 would"),
-        (lambda: Encoder([(64,), (8,)]), r"has 4 patches of 16, but its mask is \[8\].*same patch_size"),
+        (
+            lambda: Encoder((100,), patch_size=16),
+            "16 channels do not divide a spectrum of 100; 20 would",
+        ),
+        (
+            lambda: Encoder((64,), patch_size=100),
+            "100 channels do not divide a spectrum of 64; 64 would",
+        ),
+        (
+            lambda: Encoder([(64,), (8,)]),
+            r"has 4 patches of 16, but its mask is \[8\].*same patch_size",
+        ),
         (lambda: Encoder((2, 64)), r"takes a spectrum \[channels\], but its input is \[64, 2\]"),
         (lambda: Encoder([*MASKED, (4,)], patch_size=4), "16 patches of 4, but its mask is"),
-        (lambda: Encoder([*MASKED, (16,)], patch_size=4), "random numbers of its mask, but has 3 inputs"),
-        (lambda: Encoder((64,), width=60, heads=8), "8 heads cannot share a width of 60; a width of 64 would"),
-        (lambda: Encoder((64,), width=9, heads=3), "3 heads cannot share a width of 9; a width of 12 would"),
-        (lambda: Encoder((64,), width=1, heads=3), "3 heads cannot share a width of 1; a width of 6 would"),
+        (
+            lambda: Encoder([*MASKED, (16,)], patch_size=4),
+            "random numbers of its mask, but has 3 inputs",
+        ),
+        (
+            lambda: Encoder((64,), width=60, heads=8),
+            "8 heads cannot share a width of 60; a width of 64 would",
+        ),
+        (
+            lambda: Encoder((64,), width=9, heads=3),
+            "3 heads cannot share a width of 9; a width of 12 would",
+        ),
+        (
+            lambda: Encoder((64,), width=1, heads=3),
+            "3 heads cannot share a width of 1; a width of 6 would",
+        ),
         (lambda: Decoder((5, 8)), "takes three inputs"),
         (lambda: Decoder([(5, 8), *MASKED]), "4 patches of 16, but its mask is"),
         (
             lambda: Decoder([(5, 8), *MASKED], patch_size=4, mask_ratio=0.5),
-            r"mask_ratio of 0.5 leaves a class token and 8 of 16 patches, but its first input is \[8, 5\]; give "
+            r"mask_ratio of 0.5 leaves a class token and 8 of 16 patches, but its first input is"
+            r" \[8, 5\]; give "
             "encoder and decoder the same mask_ratio and patch_size",
         ),
         (lambda: Decoder([(5,), *MASKED], patch_size=4), r"its first input is \[5\]"),
         (lambda: TokenPooling((8,)), r"takes the tokens of an encoder, but its input is \[8\]"),
     ],
-)  # fmt: skip
+)
 def test_what_does_not_fit_is_an_error_that_says_what_would(build, message):
     with pytest.raises(ShapeError, match=message):
         build()
@@ -358,15 +417,26 @@ def test_patches_of_their_own_have_weights_that_no_other_touches_and_are_alike_w
     own.load_state_dict(state)
     spectra, numbers = torch.randn(5, 64), torch.rand(5, 4)
     torch.testing.assert_close(own(spectra), alike(spectra), rtol=1e-4, atol=1e-5)
-    torch.testing.assert_close(own([spectra, numbers]), alike([spectra, numbers]), rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(
+        own([spectra, numbers]), alike([spectra, numbers]), rtol=1e-4, atol=1e-5
+    )
 
 
 def decoder_of(reads, **parameters):
-    return Decoder([(3, 24), (64,), (4,)], size="tiny", mask_ratio=0.5, reads=reads, loss_on="all", **parameters)
+    return Decoder(
+        [(3, 24), (64,), (4,)],
+        size="tiny",
+        mask_ratio=0.5,
+        reads=reads,
+        loss_on="all",
+        **parameters,
+    )
 
 
 @pytest.mark.parametrize("reads", ["class", "mean"])
-def test_a_decoder_makes_nothing_of_the_tokens_that_it_does_not_read_and_the_mean_of_others_in_any_order(reads):
+def test_a_decoder_makes_nothing_of_the_tokens_that_it_does_not_read_and_the_mean_of_others_in_any_order(
+    reads,
+):
     decoder, tokens = decoder_of(reads), torch.randn(5, 3, 24)
     spectra, numbers = torch.randn(5, 64), torch.rand(5, 4)
     others = {
@@ -375,7 +445,9 @@ def test_a_decoder_makes_nothing_of_the_tokens_that_it_does_not_read_and_the_mea
     }
     result = decoder([tokens, spectra, numbers])
     tolerance = 0.0 if reads == "class" else 1e-5
-    torch.testing.assert_close(decoder([others[reads], spectra, numbers]), result, rtol=0, atol=tolerance)
+    torch.testing.assert_close(
+        decoder([others[reads], spectra, numbers]), result, rtol=0, atol=tolerance
+    )
     assert not torch.allclose(decoder([2 * tokens, spectra, numbers]), result)
 
 
@@ -384,16 +456,25 @@ def test_a_decoder_without_a_block_is_linear(patches):
     decoder = decoder_of("mean", depth=0, patches=patches)
     spectra, numbers = torch.randn(5, 64), torch.rand(5, 4)
     one, two = torch.randn(5, 3, 24), torch.randn(5, 3, 24)
-    result = [decoder([tokens, spectra, numbers]) for tokens in (one, two, one + two, torch.zeros(5, 3, 24))]
-    torch.testing.assert_close(result[2] - result[3], result[0] + result[1] - 2 * result[3], rtol=1e-4, atol=1e-4)
+    result = [
+        decoder([tokens, spectra, numbers])
+        for tokens in (one, two, one + two, torch.zeros(5, 3, 24))
+    ]
+    torch.testing.assert_close(
+        result[2] - result[3], result[0] + result[1] - 2 * result[3], rtol=1e-4, atol=1e-4
+    )
 
 
 def test_what_blocks_change_is_in_proportion_to_the_layer_scale_that_they_begin_with():
-    """And without a last norm, the mean of tokens that nothing changes is linear in the spectrum."""
+    """And without a last norm, the mean of tokens that nothing changes is linear in the
+    spectrum.
+    """
     spectra, changes = torch.randn(5, CHANNELS, dtype=torch.float64), {}
     for scale in (1e-4, 1e-3, None, 1.0):
         torch.manual_seed(0)
-        result = Encoder((CHANNELS,), **SMALL, patches="own", layer_scale=scale, last_norm=False).double()
+        result = Encoder(
+            (CHANNELS,), **SMALL, patches="own", layer_scale=scale, last_norm=False
+        ).double()
         with torch.no_grad():
             tokens = result(spectra)
             patches = result.embedding(spectra.unflatten(1, (-1, PATCH))) + result.positions
@@ -406,7 +487,9 @@ def test_what_blocks_change_is_in_proportion_to_the_layer_scale_that_they_begin_
 
 def test_layer_scales_are_weights_of_their_block_two_for_each_number_of_a_token():
     plain, scaled = (Encoder((CHANNELS,), **SMALL, layer_scale=scale) for scale in (None, 0.1))
-    added = {name for name, _ in scaled.named_parameters()} - {name for name, _ in plain.named_parameters()}
+    added = {name for name, _ in scaled.named_parameters()} - {
+        name for name, _ in plain.named_parameters()
+    }
     assert len(added) == 2 * SMALL["depth"]
     assert all(scaled.get_parameter(name).shape == (SMALL["width"],) for name in added)
     assert {scaled.layer_of(name) for name in added} == {1, 2}
@@ -431,7 +514,9 @@ def test_values_and_slopes_are_those_of_torchs_layer_whatever_their_order_in_mem
 
     def laid_out(*shape, seed=2):
         return (
-            values(*shape[::-1], seed=seed).permute(*range(len(shape))[::-1]) if turned else values(*shape, seed=seed)
+            values(*shape[::-1], seed=seed).permute(*range(len(shape))[::-1])
+            if turned
+            else values(*shape, seed=seed)
         )
 
     x, other = (laid_out(*shape).requires_grad_() for _ in range(2))

@@ -19,7 +19,12 @@ NOISE = ExponentialNoise(1.0)
 def templates():
     """Smooth hills of several widths in pixels, (3, 1, 12, 16)."""
     rows, columns = torch.meshgrid(torch.arange(12) - 6.0, torch.arange(16) - 8.0, indexing="ij")
-    return torch.stack([torch.exp(-(rows.square() + columns.square()) / (2 * width**2))[None] for width in (1, 2, 4)])
+    return torch.stack(
+        [
+            torch.exp(-(rows.square() + columns.square()) / (2 * width**2))[None]
+            for width in (1, 2, 4)
+        ]
+    )
 
 
 def matched():
@@ -44,8 +49,16 @@ def test_no_other_linear_feature_has_a_larger_ratio_of_signal_to_noise():
     noises = noise(20_000).flatten(1)
     random = torch.Generator().manual_seed(2)
     for template, best in zip(templates().flatten(1), matched().filters, strict=True):
-        others = [template, *(best + 0.2 * best.std() * torch.randn(best.shape, generator=random) for _ in range(5))]
-        reached, *ratios = (((one @ template) / (noises @ one).std()).item() for one in (best, *others))
+        others = [
+            template,
+            *(
+                best + 0.2 * best.std() * torch.randn(best.shape, generator=random)
+                for _ in range(5)
+            ),
+        ]
+        reached, *ratios = (
+            ((one @ template) / (noises @ one).std()).item() for one in (best, *others)
+        )
         assert all(ratio < reached for ratio in ratios)
 
 
@@ -60,15 +73,21 @@ def test_a_feature_grows_with_its_template_whose_strength_does_not_matter_to_the
 
 
 @pytest.mark.heavy
-def test_a_model_of_a_spec_has_filters_like_the_images_of_its_dataset_kept_with_its_weights_and_not_trained(workspace):
+def test_a_model_of_a_spec_has_filters_like_the_images_of_its_dataset_kept_with_its_weights_and_not_trained(
+    workspace,
+):
     spec = experience("mogi_noisy", {}, Workspace(workspace)).document
     model = initial_model(spec, BUILT_IN, Seeds(0))
     filters = model.network.operations["sources"]
     quiet = {**spec["dataset"], "fixed": {**spec["dataset"]["fixed"], "noise": 0.0}}
     dataset = dataset_of(quiet, BUILT_IN)
     volumes = np.full(len(filters.values), 2.0)
-    images = dataset.observe({"depth": filters.values, "delta_volume": volumes}, torch.Generator())["displacement"]
-    assert model.network.operations["sources"](images).argmax(1).tolist() == list(range(len(filters.values)))
+    images = dataset.observe({"depth": filters.values, "delta_volume": volumes}, torch.Generator())[
+        "displacement"
+    ]
+    assert model.network.operations["sources"](images).argmax(1).tolist() == list(
+        range(len(filters.values))
+    )
     name = "network.operations.sources.filters"
     assert name not in dict(model.named_parameters())
     assert model_of(spec, BUILT_IN).state_dict()[name].shape == model.state_dict()[name].shape

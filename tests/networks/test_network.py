@@ -50,16 +50,27 @@ def test_an_operation_used_twice_or_by_two_branches_shares_its_weights_and_two_a
 def test_operations_run_in_the_order_of_a_branch_and_one_without_any_hands_its_value_on():
     pool, flatten = operation("max_pooling"), operation("flatten")
     relu = operation("activation", activation="relu")
-    net = ready([(("x",), "y", ("pool", "relu", "flatten"))], {"relu": relu, "flatten": flatten, "pool": pool})
+    net = ready(
+        [(("x",), "y", ("pool", "relu", "flatten"))],
+        {"relu": relu, "flatten": flatten, "pool": pool},
+    )
     x = values(3, *IMAGE)
-    torch.testing.assert_close(net({"x": x})["y"], torch.relu(nn.functional.max_pool2d(x, 2)).flatten(1))
-    net = ready([(("x",), "copy", ()), (("copy",), "y", ("conv",))], {"conv": CONV}, outputs=("copy", "y"))
+    torch.testing.assert_close(
+        net({"x": x})["y"], torch.relu(nn.functional.max_pool2d(x, 2)).flatten(1)
+    )
+    net = ready(
+        [(("x",), "copy", ()), (("copy",), "y", ("conv",))], {"conv": CONV}, outputs=("copy", "y")
+    )
     x = values(2, *IMAGE)
     assert torch.equal(net({"x": x})["copy"], x)
 
 
 def test_a_branch_can_go_on_from_what_an_earlier_one_made_and_heads_do_not_disturb_each_other():
-    branches = [(("x",), "middle", ("conv",)), (("middle",), "y", ("first",)), (("middle",), "z", ("second",))]
+    branches = [
+        (("x",), "middle", ("conv",)),
+        (("middle",), "y", ("first",)),
+        (("middle",), "z", ("second",)),
+    ]
     net = ready(branches, {"conv": CONV, "first": HEAD, "second": HEAD}, outputs=("z", "y"))
     x = values(2, *IMAGE)
     y = net({"x": x})
@@ -80,16 +91,30 @@ def test_two_inputs_are_joined_along_channels_in_the_order_of_the_list_and_go_on
         assert net.shapes == {"y": (5, 4, 4)}
     inputs = {"a": (2, 4, 4), "b": (3,)}
     branches = [(("a",), "flat", ("flatten",)), (("flat", "b"), "y", ("join", "head"))]
-    net = ready(branches, {"flatten": operation("flatten"), "join": operation("concatenate"), "head": HEAD}, inputs)
+    net = ready(
+        branches,
+        {"flatten": operation("flatten"), "join": operation("concatenate"), "head": HEAD},
+        inputs,
+    )
     a, b = values(4, 2, 4, 4), values(4, 3)
     weight = net.operations["head"][-1].weight
     assert weight.shape == (1, 35)
-    torch.testing.assert_close(net({"a": a, "b": b})["y"], torch.cat([a.flatten(1), b], 1) @ weight.T)
+    torch.testing.assert_close(
+        net({"a": a, "b": b})["y"], torch.cat([a.flatten(1), b], 1) @ weight.T
+    )
 
 
 WRONG = [
-    ([(("x", "z"), "y", ("conv",))], r"operation 'conv': takes one input; join several with a 'concatenate'", (0, 0)),
-    ([(("x",), "y", ("join",))], r"operation 'join': joins several inputs, but has one, \[8, 8, 1\].*x_name", (0, 0)),
+    (
+        [(("x", "z"), "y", ("conv",))],
+        r"operation 'conv': takes one input; join several with a 'concatenate'",
+        (0, 0),
+    ),
+    (
+        [(("x",), "y", ("join",))],
+        r"operation 'join': joins several inputs, but has one, \[8, 8, 1\].*x_name",
+        (0, 0),
+    ),
     ([(("x", "z"), "y", ())], r"several inputs \(x, z\)", (0, 0)),
     (
         [(("x",), "middle", ("conv",)), (("middle",), "y", ("conv", "flatten", "look"))],
@@ -107,9 +132,19 @@ WRONG = [
 
 
 @pytest.mark.parametrize(("branches", "message", "place"), WRONG)
-def test_what_does_not_fit_is_an_error_that_names_the_operation_and_where_it_stands(branches, message, place):
-    operations = {name: operation(module) for name, module in (("join", "concatenate"), ("pool", "max_pooling"))}
-    operations |= {"conv": CONV, "head": HEAD, "flatten": operation("flatten"), "look": operation("conv", filters=[2])}
+def test_what_does_not_fit_is_an_error_that_names_the_operation_and_where_it_stands(
+    branches, message, place
+):
+    operations = {
+        name: operation(module)
+        for name, module in (("join", "concatenate"), ("pool", "max_pooling"))
+    }
+    operations |= {
+        "conv": CONV,
+        "head": HEAD,
+        "flatten": operation("flatten"),
+        "look": operation("conv", filters=[2]),
+    }
     with pytest.raises(BranchError, match=message) as caught:
         network(branches, operations, {"x": IMAGE, "z": IMAGE, "narrow": (1, 5, 4)})
     assert (caught.value.branch, caught.value.position) == place
@@ -122,7 +157,9 @@ def test_a_same_convolution_used_twice_pads_each_of_its_inputs_as_keras_does():
 
 
 def test_laying_a_network_out_takes_no_memory_and_knows_the_output_shapes():
-    net = network([(("x",), "y", ("huge",))], {"huge": operation("denses", filters=[1_000_000, 1_000_000, 3])})
+    net = network(
+        [(("x",), "y", ("huge",))], {"huge": operation("denses", filters=[1_000_000, 1_000_000, 3])}
+    )
     assert net.shapes == {"y": (3,)}
     assert all(weight.is_meta for weight in net.parameters())
 
@@ -142,14 +179,22 @@ def test_first_weights_are_uniform_within_glorots_bounds_and_biases_zero():
         bound = math.sqrt(6 / (math.prod(weight.shape[2:]) * (weight.shape[0] + weight.shape[1])))
         assert weight.abs().max() <= bound
         assert weight.abs().max() > 0.97 * bound
-        # The standard deviation of a uniform variable; a fraction of weights of a few hundredths blurs it.
-        assert weight.std().item() == pytest.approx(bound / math.sqrt(3), rel=2 / math.sqrt(weight.numel()))
+        # The standard deviation of a uniform variable; a fraction of weights of a few hundredths
+        # blurs it.
+        assert weight.std().item() == pytest.approx(
+            bound / math.sqrt(3), rel=2 / math.sqrt(weight.numel())
+        )
     assert all((bias == 0).all() for bias in biases.values())
 
 
 def test_first_weights_of_an_operation_depend_on_its_name_and_the_seed_and_on_no_other_operation():
     before = ready([(("x",), "y", ("conv", "head"))], {"conv": CONV, "head": HEAD})
-    extra = {"new": operation("conv", filters=[1]), "conv": CONV, "head": HEAD, "norm": operation("batch_norm")}
+    extra = {
+        "new": operation("conv", filters=[1]),
+        "conv": CONV,
+        "head": HEAD,
+        "norm": operation("batch_norm"),
+    }
     after = ready([(("x",), "y", ("new", "norm", "conv", "head"))], extra)
     for name in ("conv", "head"):
         assert torch.equal(weights_of(before, name), weights_of(after, name))
@@ -162,11 +207,15 @@ def test_first_weights_of_an_operation_depend_on_its_name_and_the_seed_and_on_no
 
 def test_two_layers_of_an_extension_start_from_different_weights_and_the_global_random_state_is_left_alone():
     def build(shape):
-        return nn.Sequential(nn.Unflatten(1, (4, 1)), nn.Conv1d(4, 4, 1), nn.Conv1d(4, 4, 1), nn.Flatten())
+        return nn.Sequential(
+            nn.Unflatten(1, (4, 1)), nn.Conv1d(4, 4, 1), nn.Conv1d(4, 4, 1), nn.Flatten()
+        )
 
     before = torch.get_rng_state()
     net = ready([(("x",), "y", ("own",))], {"own": Operation(build)}, {"x": (4,)})
-    first, second = (layer.weight for layer in net.operations["own"] if isinstance(layer, nn.Conv1d))
+    first, second = (
+        layer.weight for layer in net.operations["own"] if isinstance(layer, nn.Conv1d)
+    )
     assert not torch.equal(first, second)
     assert torch.equal(torch.get_rng_state(), before)
 
@@ -206,5 +255,7 @@ def test_the_penalty_is_the_sum_of_squared_weights_times_l2_without_biases_and_i
 def test_an_operation_used_twice_is_penalised_once_as_in_keras_and_without_l2_there_is_no_penalty():
     conv = operation("conv", l2=1.0, filters=[1])
     once = ready([(("x",), "y", ("conv",))], {"conv": conv})
-    assert torch.equal(once.penalty(), ready([(("x",), "y", ("conv", "conv"))], {"conv": conv}).penalty())
+    assert torch.equal(
+        once.penalty(), ready([(("x",), "y", ("conv", "conv"))], {"conv": conv}).penalty()
+    )
     assert ready([(("x",), "y", ("conv",))], {"conv": CONV}).penalty() is None

@@ -35,7 +35,9 @@ def test_schedules_are_continuous(name):
 def test_a_constant_schedule_changes_nothing_and_a_cosine_falls_from_one_through_the_middle_to_its_final_share():
     assert (factors("constant") == 1).all()
     schedule = SCHEDULES["cosine"].build(final=0.2)
-    assert [schedule(p) for p in (0, 1 / 3, 0.5, 2 / 3, 1)] == pytest.approx([1, 0.8, 0.6, 0.4, 0.2])
+    assert [schedule(p) for p in (0, 1 / 3, 0.5, 2 / 3, 1)] == pytest.approx(
+        [1, 0.8, 0.6, 0.4, 0.2]
+    )
     assert (np.diff(factors("cosine")) < 0).all()
     assert factors("cosine")[-1] == pytest.approx(0, abs=1e-15)
 
@@ -52,7 +54,9 @@ def test_one_cycle_rises_from_its_initial_share_to_its_peak_after_the_warm_up_an
 
 def test_a_warm_up_rises_straight_to_the_learning_rate_and_a_cosine_follows_to_its_final_share():
     schedule = SCHEDULES["warm_up_cosine"].build(warm_up=0.4, initial=0.1, final=0.02)
-    assert [schedule(p) for p in (0, 0.1, 0.2, 0.4, 0.7, 1)] == pytest.approx([0.1, 0.325, 0.55, 1, 0.51, 0.02])
+    assert [schedule(p) for p in (0, 0.1, 0.2, 0.4, 0.7, 1)] == pytest.approx(
+        [0.1, 0.325, 0.55, 1, 0.51, 0.02]
+    )
     first, *_, last = factors("warm_up_cosine")
     assert (first, last) == pytest.approx((0, 0), abs=1e-15)
 
@@ -60,8 +64,12 @@ def test_a_warm_up_rises_straight_to_the_learning_rate_and_a_cosine_follows_to_i
 def test_after_a_warm_up_and_without_one_the_cosine_is_one_of_the_rest_of_the_run():
     values = factors("warm_up_cosine", warm_up=0.5, final=0.1)
     np.testing.assert_allclose(values[1000:], factors("cosine", final=0.1)[::2], rtol=1e-12)
-    np.testing.assert_allclose(factors("one_cycle", warm_up=0.0, final=0.1), factors("cosine", final=0.1), rtol=1e-12)
-    np.testing.assert_allclose(factors("warm_up_cosine", warm_up=0.0, initial=0.3), factors("cosine"), atol=1e-15)
+    np.testing.assert_allclose(
+        factors("one_cycle", warm_up=0.0, final=0.1), factors("cosine", final=0.1), rtol=1e-12
+    )
+    np.testing.assert_allclose(
+        factors("warm_up_cosine", warm_up=0.0, initial=0.3), factors("cosine"), atol=1e-15
+    )
 
 
 # Counted in epochs
@@ -72,15 +80,24 @@ def rates(epochs, batches, **parameters):
     schedule = over_run(SCHEDULES["warm_up_level_cosine"].build(**parameters), epochs)
     recipe = Recipe({}, {}, torch.optim.SGD, 1.0, schedule, epochs, batch_size=1)
     every = range(1, epochs + 1)
-    return np.array([[scheduled_rate(recipe, epoch, batch, batches) for batch in range(batches)] for epoch in every])
+    return np.array(
+        [
+            [scheduled_rate(recipe, epoch, batch, batches) for batch in range(batches)]
+            for epoch in every
+        ]
+    )
 
 
 def rates_of_torch(epochs, rising, level):
-    """The rates of torch's LinearLR over `rising` epochs from 0.5, `level` epochs on, and CosineAnnealingLR."""
+    """The rates of torch's LinearLR over `rising` epochs from 0.5, `level` epochs on, and
+    CosineAnnealingLR.
+    """
     optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=1.0)
     rise = torch.optim.lr_scheduler.LinearLR(optimizer, start_factor=0.5, total_iters=rising)
     fall = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, T_max=epochs - rising - level)
-    both = torch.optim.lr_scheduler.SequentialLR(optimizer, [rise, fall], milestones=[rising + level])
+    both = torch.optim.lr_scheduler.SequentialLR(
+        optimizer, [rise, fall], milestones=[rising + level]
+    )
     found = []
     for _ in range(epochs):
         found.append(both.get_last_lr()[0])
@@ -95,7 +112,9 @@ def test_a_warm_up_in_epochs_equals_that_of_torch_for_every_step_of_an_epoch(epo
     expected = rates_of_torch(epochs, rising, level)
     for batches in (1, 7):
         found = rates(epochs, batches, warm_up_epochs=rising, level_epochs=level)
-        np.testing.assert_allclose(found, np.repeat(np.array(expected)[:, None], batches, axis=1), atol=1e-12)
+        np.testing.assert_allclose(
+            found, np.repeat(np.array(expected)[:, None], batches, axis=1), atol=1e-12
+        )
 
 
 @pytest.mark.parametrize("epochs", [1, 4, 5, 10])

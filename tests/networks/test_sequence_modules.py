@@ -23,7 +23,11 @@ def dl_im():
     """DL-IM's network in torch's own layers."""
     layers, channels = [], 1
     for filters, stride in zip([64, 64, 128, 128, 256], [1, 1, 2, 1, 1], strict=True):
-        layers += [nn.Conv1d(channels, filters, 3, stride, 1, bias=False), nn.BatchNorm1d(filters), nn.ReLU()]
+        layers += [
+            nn.Conv1d(channels, filters, 3, stride, 1, bias=False),
+            nn.BatchNorm1d(filters),
+            nn.ReLU(),
+        ]
         channels = filters
     return nn.Sequential(*layers, nn.AdaptiveAvgPool1d(1), nn.Flatten(), nn.Linear(256, 1))
 
@@ -51,8 +55,12 @@ def test_large_products_give_what_small_ones_give():
     ours = SequenceConvolution(64, 128, 3, 2, bias=False)
     x = values(54, 64, 10)
     together = ours(x)
-    torch.testing.assert_close(together, torch.cat([ours(x[:1]), ours(x[1:2]), ours(x[2:])]), rtol=1e-5, atol=1e-5)
-    torch.testing.assert_close(together, functional.conv1d(x, ours.weight, None, 2, 1), rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(
+        together, torch.cat([ours(x[:1]), ours(x[1:2]), ours(x[2:])]), rtol=1e-5, atol=1e-5
+    )
+    torch.testing.assert_close(
+        together, functional.conv1d(x, ours.weight, None, 2, 1), rtol=1e-5, atol=1e-5
+    )
 
 
 def test_normalisation_gradients_and_running_values_are_those_of_torch_in_training_and_in_predicting():
@@ -94,9 +102,16 @@ def test_one_d_cnn_is_dl_ims_network_and_has_as_many_weights_as_counted_by_hand(
 
 @pytest.mark.parametrize(
     ("filters", "strides"),
-    [([8, 8, 16, 16, 32], [1, 1, 2, 1, 1]), ([4, 4], [1, 1]), ([4, 8, 16], [1, 2, 1]), ([8, 4, 8], [1, 1, 2])],
+    [
+        ([8, 8, 16, 16, 32], [1, 1, 2, 1, 1]),
+        ([4, 4], [1, 1]),
+        ([4, 8, 16], [1, 2, 1]),
+        ([8, 4, 8], [1, 1, 2]),
+    ],
 )
-def test_the_first_convolution_that_is_wider_than_the_one_before_halves_the_length(filters, strides):
+def test_the_first_convolution_that_is_wider_than_the_one_before_halves_the_length(
+    filters, strides
+):
     network = built("one_d_cnn", (10,), filters=filters)
     assert [layer.stride[0] for layer in network if isinstance(layer, nn.Conv1d)] == strides
 
@@ -109,14 +124,22 @@ def test_conv1d_takes_a_flat_row_as_one_channel_and_a_sequence_as_it_is_and_norm
     assert deep(values(5, 2, 7)).shape == (5, 4, 3)
     assert parameters_of(deep) == 2 * 4 * 3
     module = built("conv1d", (10,), filters=[4], batch_norm=True, activation="tanh")
-    assert [type(layer).__name__ for layer in module][1:] == ["SequenceConvolution", "SequenceNorm", "Tanh"]
+    assert [type(layer).__name__ for layer in module][1:] == [
+        "SequenceConvolution",
+        "SequenceNorm",
+        "Tanh",
+    ]
 
 
 def test_an_image_is_no_row_of_values_every_filter_needs_a_stride_and_a_channel_several_values():
     for name in ("conv1d", "one_d_cnn"):
-        with pytest.raises(ShapeError, match=r"needs a row of values .* its input is \[16, 16, 3\]"):
+        with pytest.raises(
+            ShapeError, match=r"needs a row of values .* its input is \[16, 16, 3\]"
+        ):
             built(name, (3, 16, 16), filters=[4])
-    with pytest.raises(ShapeError, match=r"2 strides \[1, 2\] for 3 filters \[4, 4, 8\]; give one stride for each"):
+    with pytest.raises(
+        ShapeError, match=r"2 strides \[1, 2\] for 3 filters \[4, 4, 8\]; give one stride for each"
+    ):
         built("conv1d", (10,), filters=[4, 4, 8], strides=[1, 2])
     with pytest.raises(ValueError, match="one value per channel"):
         SequenceNorm(2)(torch.zeros(1, 2, 1))
@@ -129,8 +152,14 @@ def test_an_mlp_is_its_layers_with_as_many_weights_as_counted_by_hand_and_drops_
     x = values(4, 10)
     torch.testing.assert_close(module(x), last(torch.tanh(second(torch.tanh(first(x))))))
     assert parameters_of(built("mlp", (10,), units=[8], bias=False)) == 88
-    assert not [layer for layer in built("mlp", (10,), units=[8, 5]) if isinstance(layer, nn.Dropout)]
-    dropping = [layer.p for layer in built("mlp", (10,), units=[8, 5], dropout=0.2) if isinstance(layer, nn.Dropout)]
+    assert not [
+        layer for layer in built("mlp", (10,), units=[8, 5]) if isinstance(layer, nn.Dropout)
+    ]
+    dropping = [
+        layer.p
+        for layer in built("mlp", (10,), units=[8, 5], dropout=0.2)
+        if isinstance(layer, nn.Dropout)
+    ]
     assert dropping == [0.2, 0.2]
 
 

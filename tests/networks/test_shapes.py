@@ -28,15 +28,21 @@ CASES = {
     "matmul": lambda: ROWS @ meta(6, 5).T,
     "torch.matmul": lambda: torch.matmul(meta(2, 3, 5), meta(5, 4)),
     "conv1d": lambda: nn.Conv1d(4, 6, 3, stride=2, padding=1, device="meta")(SEQUENCE),
-    "conv2d": lambda: nn.Conv2d(4, 6, (3, 5), stride=(2, 1), padding=(1, 2), dilation=(1, 1), device="meta")(IMAGE),
+    "conv2d": lambda: nn.Conv2d(
+        4, 6, (3, 5), stride=(2, 1), padding=(1, 2), dilation=(1, 1), device="meta"
+    )(IMAGE),
     "conv2d, dilated": lambda: nn.Conv2d(4, 6, 3, dilation=2, device="meta")(IMAGE),
-    "conv_transpose2d": lambda: nn.ConvTranspose2d(4, 6, 3, stride=2, output_padding=1, device="meta")(IMAGE),
+    "conv_transpose2d": lambda: nn.ConvTranspose2d(
+        4, 6, 3, stride=2, output_padding=1, device="meta"
+    )(IMAGE),
     "avg_pool2d": lambda: nn.AvgPool2d(2, padding=1)(IMAGE),
     "avg_pool2d, rounded up": lambda: nn.AvgPool2d(2, ceil_mode=True)(IMAGE),
     "max_pool2d": lambda: nn.MaxPool2d(3, 2)(IMAGE),
     "max_pool2d, dilated": lambda: nn.MaxPool2d(3, 1, dilation=2)(IMAGE),
     "max_pool2d, same": lambda: MODULES["max_pooling"].build((4, 9, 7), 2, 3, "same")(IMAGE),
-    "avg_pool2d, same": lambda: MODULES["average_pooling"].build((4, 9, 7), [2, 4], [3, 1], "same")(IMAGE),
+    "avg_pool2d, same": (
+        lambda: MODULES["average_pooling"].build((4, 9, 7), [2, 4], [3, 1], "same")(IMAGE)
+    ),
     "adaptive_avg_pool2d": lambda: nn.AdaptiveAvgPool2d((1, 2))(IMAGE),
     "cat": lambda: torch.cat([IMAGE, meta(2, 3, 9, 7)], dim=1),
     "cat, from the end": lambda: torch.cat([IMAGE, IMAGE], dim=-1),
@@ -55,14 +61,21 @@ CASES = {
     **{
         name: lambda activation=activation: activation()(IMAGE)
         for name, activation in {
-            "silu": nn.SiLU, "leaky_relu": nn.LeakyReLU, "relu": nn.ReLU, "elu": nn.ELU, "selu": nn.SELU,
-            "gelu": nn.GELU, "softplus": nn.Softplus, "sigmoid": nn.Sigmoid, "tanh": nn.Tanh,
+            "silu": nn.SiLU,
+            "leaky_relu": nn.LeakyReLU,
+            "relu": nn.ReLU,
+            "elu": nn.ELU,
+            "selu": nn.SELU,
+            "gelu": nn.GELU,
+            "softplus": nn.Softplus,
+            "sigmoid": nn.Sigmoid,
+            "tanh": nn.Tanh,
             **ACTIVATIONS,
         }.items()
     },
     "asinh": lambda: torch.asinh(IMAGE),
     "no rule": lambda: torch.bmm(meta(2, 3, 5), meta(2, 5, 4)),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("name", CASES)
@@ -132,7 +145,10 @@ print(json.dumps([name for name in ("torch._dynamo", "sympy") if name in sys.mod
 def test_networks_of_images_fields_and_rows_are_laid_out_without_torch_s_compiler():
     folder = Path(__file__).parents[2] / "specs/models"
     models = [
-        str(folder / f"{name}.json") for name in ("mogi_cnn", "mogi_noisy", "vdi_resnet", "ice_unet", "lunar_mlp")
+        str(folder / f"{name}.json")
+        for name in ("mogi_cnn", "mogi_noisy", "vdi_resnet", "ice_unet", "lunar_mlp")
     ]
-    done = subprocess.run([sys.executable, "-c", LAY_OUT, *models], capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        [sys.executable, "-c", LAY_OUT, *models], capture_output=True, text=True, check=True
+    )
     assert json.loads(done.stdout) == []

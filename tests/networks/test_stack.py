@@ -63,7 +63,9 @@ def model(network, seed):
     module, parameters = NETWORKS[network]
     operations = {
         "norm": Operation(MODULES["batch_norm"].build),
-        "body": Operation(partial(MODULES[module].build, **parameters), l2=parameters.get("l2", 0.0)),
+        "body": Operation(
+            partial(MODULES[module].build, **parameters), l2=parameters.get("l2", 0.0)
+        ),
         "head": Operation(partial(MODULES["denses"].build, filters=[1], bias=True)),
     }
     network = initialised({"seen": (10,)}, ["depth"], operations, seed=seed)
@@ -120,7 +122,11 @@ def assert_same(one, other):
 @pytest.mark.parametrize("network", ["one_d_cnn", "conv1d", "mlp"])
 @pytest.mark.parametrize(
     "changes",
-    [{}, {"optimizer": OPTIMIZER["sgd"], "gradient_clip": 0.5}, {"optimizer": OPTIMIZER["adamw"], "batch_size": TRAIN}],
+    [
+        {},
+        {"optimizer": OPTIMIZER["sgd"], "gradient_clip": 0.5},
+        {"optimizer": OPTIMIZER["adamw"], "batch_size": TRAIN},
+    ],
     ids=["adam", "sgd", "adamw"],
 )
 def test_a_network_is_trained_to_the_same_bits_whoever_is_beside_it(tmp_path, network, changes):
@@ -139,24 +145,36 @@ def test_a_network_is_trained_to_the_same_bits_whoever_is_beside_it(tmp_path, ne
 
 
 @pytest.mark.heavy
-def test_where_torch_rounds_an_activation_by_its_place_in_memory_results_differ_by_less_than_1e_5(tmp_path):
+def test_where_torch_rounds_an_activation_by_its_place_in_memory_results_differ_by_less_than_1e_5(
+    tmp_path,
+):
     tasks = [task(number, "gelu") for number in range(5)]
     trained(tmp_path / "together", tasks)
     for number in range(5):
         alone = task(number, "gelu")
         trained(tmp_path / f"alone_{number}", [alone])
         for name, tensor in alone.model.state_dict().items():
-            torch.testing.assert_close(tasks[number].model.state_dict()[name], tensor, rtol=1e-5, atol=1e-5)
+            torch.testing.assert_close(
+                tasks[number].model.state_dict()[name], tensor, rtol=1e-5, atol=1e-5
+            )
 
 
 @pytest.mark.heavy
 @pytest.mark.parametrize("head", HEADS)
 def test_a_posterior_head_learns_beside_others_what_it_learns_alone(tmp_path, head):
     def with_head(number):
-        operations = {"body": Operation(partial(MODULES["mlp"].build, units=[12], outputs=8, activation="tanh"))}
+        operations = {
+            "body": Operation(
+                partial(MODULES["mlp"].build, units=[12], outputs=8, activation="tanh")
+            )
+        }
         operations["posterior"] = Operation(HEADS[head].build, ends=True)
-        made = Estimator(initialised({"seen": (10,)}, ["depth"], operations, seed=number), {"depth": Log()})
-        return Task(f"task {number}", made, samples(TRAIN, "train", number), None, order(number), ())
+        made = Estimator(
+            initialised({"seen": (10,)}, ["depth"], operations, seed=number), {"depth": Log()}
+        )
+        return Task(
+            f"task {number}", made, samples(TRAIN, "train", number), None, order(number), ()
+        )
 
     losses = {"posterior": LOSSES[OF_POSTERIORS].build()}
     tasks = [with_head(number) for number in range(3)]
@@ -196,7 +214,9 @@ def one_by_one(number, folder, network="one_d_cnn", callbacks=(), **changes):
             lines.append(line)
 
     data = DrawnData(train, same.validation, same.validation, TRAIN)
-    trainer = Trainer(same.model, data, recipe(callbacks=list(callbacks), **changes), Seeds(0), CPU, folder)
+    trainer = Trainer(
+        same.model, data, recipe(callbacks=list(callbacks), **changes), Seeds(0), CPU, folder
+    )
     assert trainer.run(Listener(), never)
     return trainer, lines
 
@@ -212,14 +232,20 @@ def test_a_stack_trains_as_the_loop_for_one_network_does(tmp_path, network, opti
     for number in range(3):
         trainer, lines = one_by_one(number, tmp_path / str(number), network, **changes)
         assert stack.outcomes[number].best_epoch == trainer.progress.best_epoch
-        assert stack.outcomes[number].best_loss == pytest.approx(trainer.progress.best_loss, rel=1e-5)
+        assert stack.outcomes[number].best_loss == pytest.approx(
+            trainer.progress.best_loss, rel=1e-5
+        )
         for line, expected in zip(lines_of(stack, number), lines, strict=True):
             assert line["learning_rate"] == pytest.approx(expected["learning_rate"])
             assert line["train"]["loss"] == pytest.approx(expected["train"]["loss"], rel=1e-5)
-            assert line["validation"]["losses"] == pytest.approx(expected["validation"]["losses"], rel=1e-5)
+            assert line["validation"]["losses"] == pytest.approx(
+                expected["validation"]["losses"], rel=1e-5
+            )
             assert line["best"] == expected["best"]
         for name, tensor in trainer.model.state_dict().items():
-            torch.testing.assert_close(tasks[number].model.state_dict()[name], tensor, rtol=1e-4, atol=1e-5)
+            torch.testing.assert_close(
+                tasks[number].model.state_dict()[name], tensor, rtol=1e-4, atol=1e-5
+            )
 
 
 def plateau():
@@ -234,7 +260,9 @@ def test_one_networks_learning_rate_falls_as_in_the_loop_for_one_and_no_others_d
     trainer, lines = one_by_one(1, tmp_path / "one", callbacks=plateau(), epochs=4)
     rates = [[line["learning_rate"] for line in lines_of(stack, number)] for number in range(3)]
     assert rates[1] == pytest.approx([line["learning_rate"] for line in lines])
-    assert rates[1] == pytest.approx([rate * factor for rate, factor in zip(rates[0], [1, 1, 0.5, 0.25], strict=True)])
+    assert rates[1] == pytest.approx(
+        [rate * factor for rate, factor in zip(rates[0], [1, 1, 0.5, 0.25], strict=True)]
+    )
     for name, tensor in trainer.model.state_dict().items():
         torch.testing.assert_close(tasks[1].model.state_dict()[name], tensor, rtol=1e-4, atol=1e-5)
     without = [task(0), task(2)]
@@ -257,7 +285,9 @@ def test_networks_stop_each_at_its_time_and_the_others_go_on_with_the_same_bits(
     assert journal.lines[-1]["validation"]["loss"] == pytest.approx(sum(losses) / 2)
     assert [outcome.stopped is not None for outcome in stack.outcomes] == [False, True, True, False]
     assert "has not improved for 2 epochs" in stack.outcomes[1].stopped
-    for number, one in enumerate([task(0), task(1, callbacks=eager(2)), task(2, callbacks=eager(5))]):
+    for number, one in enumerate(
+        [task(0), task(1, callbacks=eager(2)), task(2, callbacks=eager(5))]
+    ):
         trained(tmp_path / str(number), [one], epochs=9)
         assert_same(one, tasks[number])
 
@@ -281,7 +311,10 @@ def test_a_truth_that_its_transform_cannot_take_fails_that_network_alone(tmp_pat
     tasks = [task(0), task(1)]
     tasks[1].train["depth"][3] = -1.0
     stack = trained(tmp_path, tasks, epochs=2)
-    assert "task 1: the transform of 'depth' is NaN or infinite for some training values" in stack.outcomes[1].failed
+    assert (
+        "task 1: the transform of 'depth' is NaN or infinite for some training values"
+        in stack.outcomes[1].failed
+    )
     assert stack.outcomes[0].failed is None
     assert len(lines_of(stack, 0)) == 2
 
@@ -296,7 +329,9 @@ def interruptible(keep, optimizer):
 
 @pytest.fixture(scope="module")
 def uninterrupted(tmp_path_factory):
-    """`uninterrupted(keep, optimizer)`: tasks that were trained without a pause, their stack and its folder."""
+    """`uninterrupted(keep, optimizer)`: tasks that were trained without a pause, their stack and
+    its folder.
+    """
 
     @cache
     def made(keep, optimizer):
@@ -309,21 +344,33 @@ def uninterrupted(tmp_path_factory):
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("optimizer", "keep", "epochs"),
-    [("adam", "best", 1), ("adam", "best", 4), ("adam", "last", 8), ("sgd", "best", 6), ("sgd", "last", 3)],
+    [
+        ("adam", "best", 1),
+        ("adam", "best", 4),
+        ("adam", "last", 8),
+        ("sgd", "best", 6),
+        ("sgd", "last", 3),
+    ],
 )
-def test_interrupted_after_any_epoch_and_resumed_is_never_interrupted(uninterrupted, tmp_path, epochs, keep, optimizer):
+def test_interrupted_after_any_epoch_and_resumed_is_never_interrupted(
+    uninterrupted, tmp_path, epochs, keep, optimizer
+):
     changes = interruptible(keep, optimizer)
     whole, expected, place = uninterrupted(keep, optimizer)
     folder = tmp_path / "parts"
     folder.mkdir()
-    assert Stack(with_callbacks(), recipe(**changes), CPU, folder).run(Journal(), after(epochs)) == (epochs == 8)
+    assert Stack(with_callbacks(), recipe(**changes), CPU, folder).run(
+        Journal(), after(epochs)
+    ) == (epochs == 8)
     tasks = with_callbacks()
     second = Stack(tasks, recipe(**changes), CPU, folder)
     assert second.resume() == epochs
     assert second.run(Journal(), never)
     for one, other in zip(tasks, whole, strict=True):
         assert_same(one, other)
-    curves = ([stack.curve(position).tolist() for position in range(4)] for stack in (second, expected))
+    curves = (
+        [stack.curve(position).tolist() for position in range(4)] for stack in (second, expected)
+    )
     assert json.dumps(next(curves)) == json.dumps(next(curves))
     assert (folder / "stack.safetensors").read_bytes() == (place / "stack.safetensors").read_bytes()
 
@@ -354,10 +401,14 @@ def test_a_stack_that_was_killed_goes_on_from_its_last_checkpoint(tmp_path, monk
         assert_same(one, other)
 
 
-def test_there_is_nothing_to_resume_in_an_empty_folder_and_a_checkpoint_of_other_networks_is_refused(tmp_path):
+def test_there_is_nothing_to_resume_in_an_empty_folder_and_a_checkpoint_of_other_networks_is_refused(
+    tmp_path,
+):
     assert Stack([task(0)], recipe(), CPU, tmp_path).resume() == 0
     trained(tmp_path, [task(0), task(1)], epochs=1)
-    with pytest.raises(ValueError, match=r"holds other networks: task 0, task 1; not task 0, task 2"):
+    with pytest.raises(
+        ValueError, match=r"holds other networks: task 0, task 1; not task 0, task 2"
+    ):
         Stack([task(0), task(2)], recipe(epochs=1), CPU, tmp_path).resume()
 
 
@@ -380,12 +431,16 @@ def test_a_stack_that_is_not_the_state_of_this_training_is_damage(tmp_path, chan
     tensors, document = checkpoint.read(path)
     change(document, tensors)
     checkpoint.write(path, tensors, document)
-    with pytest.raises(DamagedError, match=r"stack\.safetensors is damaged: it is not the state of this training"):
+    with pytest.raises(
+        DamagedError, match=r"stack\.safetensors is damaged: it is not the state of this training"
+    ):
         Stack([task(0), task(1)], recipe(epochs=3), CPU, tmp_path).resume()
 
 
 @pytest.mark.heavy
-def test_without_validation_rows_the_last_weights_are_kept_and_no_line_has_a_validation_loss(tmp_path):
+def test_without_validation_rows_the_last_weights_are_kept_and_no_line_has_a_validation_loss(
+    tmp_path,
+):
     tasks = [task(number, validated=False) for number in range(3)]
     stack = trained(tmp_path / "without", tasks, epochs=3, keep="last")
     assert [outcome.best_epoch for outcome in stack.outcomes] == [3, 3, 3]
@@ -398,13 +453,18 @@ def test_without_validation_rows_the_last_weights_are_kept_and_no_line_has_a_val
 
 def test_the_weights_that_are_kept_are_those_of_the_epoch_with_the_least_validation_loss(tmp_path):
     # Two good epochs, and from the third on a rate that ruins everything.
-    ruined = {"optimizer": OPTIMIZERS["sgd"].build, "schedule": lambda progress: 1.0 if progress < 0.4 else 30.0}
+    ruined = {
+        "optimizer": OPTIMIZERS["sgd"].build,
+        "schedule": lambda progress: 1.0 if progress < 0.4 else 30.0,
+    }
     tasks = [task(number, "mlp") for number in range(3)]
     stack = trained(tmp_path, tasks, **ruined, epochs=5, learning_rate=0.05)
     for number, one in enumerate(tasks):
         losses = [line["validation"]["loss"] for line in lines_of(stack, number)]
         assert stack.outcomes[number].best_epoch == losses.index(min(losses)) + 1 < 5
-        seen, truth = (one.model.transformed(name, one.validation[name]) for name in ("seen", "depth"))
+        seen, truth = (
+            one.model.transformed(name, one.validation[name]) for name in ("seen", "depth")
+        )
         made = one.model.outputs({"seen": seen})["depth"]
         assert (made - truth).square().mean().item() == pytest.approx(min(losses), rel=1e-5)
 
@@ -415,8 +475,14 @@ def test_callbacks_without_validation_rows_are_refused_with_the_name_of_the_task
         Stack([alone], recipe(keep="last"), CPU, tmp_path)
 
 
-def test_a_network_with_dropout_trains_alone_repeats_itself_and_leaves_the_callers_random_state(tmp_path):
-    assert stack_size(model("mlp", 0).network, BATCH) > stack_size(model("dropout", 0).network, BATCH) == 1
+def test_a_network_with_dropout_trains_alone_repeats_itself_and_leaves_the_callers_random_state(
+    tmp_path,
+):
+    assert (
+        stack_size(model("mlp", 0).network, BATCH)
+        > stack_size(model("dropout", 0).network, BATCH)
+        == 1
+    )
     seeds = [lambda epoch, s=seed: 100 * s + epoch for seed in (1, 1, 2)]
     first, second, other = (task(0, "dropout", dropout_seed=seed) for seed in seeds)
     for name, one in (("first", first), ("second", second), ("other", other)):
@@ -431,7 +497,9 @@ def test_a_network_with_dropout_trains_alone_repeats_itself_and_leaves_the_calle
 
 
 def test_the_larger_a_network_or_its_batch_the_fewer_are_stacked():
-    sizes = [stack_size(model(name, 0).network, batch) for name, batch in (("mlp", 8), ("one_d_cnn", 8))]
+    sizes = [
+        stack_size(model(name, 0).network, batch) for name, batch in (("mlp", 8), ("one_d_cnn", 8))
+    ]
     assert sizes[0] >= sizes[1] > 1
     NETWORKS["dl_im"] = ("one_d_cnn", {})
     assert sizes[1] > stack_size(model("dl_im", 0).network, 54) > 1

@@ -79,21 +79,29 @@ def losses(journal):
 
 
 @pytest.mark.parametrize("optimizer", [ADAM, MOMENTUM, PLAIN], ids=["adam", "momentum", "plain"])
-@pytest.mark.parametrize("changes", [{}, {"gradient_clip": 0.1}, {"precision": "bfloat16"}, {"layer_decay": 0.5}])
+@pytest.mark.parametrize(
+    "changes", [{}, {"gradient_clip": 0.1}, {"precision": "bfloat16"}, {"layer_decay": 0.5}]
+)
 def test_recorded_steps_train_as_others_do_with_dropout_statistics_and_falling_rates(
     tmp_path, monkeypatch, optimizer, changes
 ):
-    _, one_by_one = trained(tmp_path / "one by one", network=model(OPERATIONS), optimizer=optimizer, **changes)
+    _, one_by_one = trained(
+        tmp_path / "one by one", network=model(OPERATIONS), optimizer=optimizer, **changes
+    )
     recorder = Recorded()
     monkeypatch.setitem(steps.RECORDERS, "cpu", recorder)
-    _, journal = trained(tmp_path / "recorded", network=model(OPERATIONS), optimizer=optimizer, **changes)
+    _, journal = trained(
+        tmp_path / "recorded", network=model(OPERATIONS), optimizer=optimizer, **changes
+    )
     assert len(recorder) == 2, "the last batch is smaller"
     assert losses(journal) == [pytest.approx(pair, rel=1e-5) for pair in losses(one_by_one)]
     assert len(losses(journal)) == EPOCHS
 
 
 @pytest.mark.parametrize("optimizer", [ADAM, MOMENTUM], ids=["adam", "momentum"])
-def test_interrupted_after_any_batch_a_recorded_training_ends_with_the_same_bits(tmp_path, on_device, optimizer):
+def test_interrupted_after_any_batch_a_recorded_training_ends_with_the_same_bits(
+    tmp_path, on_device, optimizer
+):
     _, uninterrupted = trained(tmp_path / "whole", optimizer=optimizer)
     for batches in (1, BATCHES, BATCHES + 2):
         folder, lines = tmp_path / f"{batches}", []
@@ -143,12 +151,16 @@ class Reading(torch.nn.Module):
         return x if x.is_meta or x.sum().item() > 0 else -x
 
 
-@pytest.mark.parametrize(("module", "why"), [(Counting, "counted its calls"), (Reading, "not permitted")])
+@pytest.mark.parametrize(
+    ("module", "why"), [(Counting, "counted its calls"), (Reading, "not permitted")]
+)
 def test_what_cannot_be_recorded_is_launched_one_by_one_to_the_bits_of_a_training_without_records(
     tmp_path, monkeypatch, told, module, why
 ):
     def network():
-        return model({"own": Operation(lambda shape: module()), "head": operation("denses", filters=[1])})
+        return model(
+            {"own": Operation(lambda shape: module()), "head": operation("denses", filters=[1])}
+        )
 
     def of_calls(made):
         return [one.calls for one in made.model.modules() if isinstance(one, Counting)]
@@ -165,7 +177,9 @@ def test_what_cannot_be_recorded_is_launched_one_by_one_to_the_bits_of_a_trainin
         assert of_calls(other) > of_calls(plain)
 
 
-def test_an_optimizer_that_reads_its_rate_and_a_setting_leave_steps_as_they_were(tmp_path, monkeypatch, on_device):
+def test_an_optimizer_that_reads_its_rate_and_a_setting_leave_steps_as_they_were(
+    tmp_path, monkeypatch, on_device
+):
     _, with_muon = trained(tmp_path / "tried", optimizer=MUON)
     monkeypatch.setenv(steps.VARIABLE, "0")
     on_device.clear()
@@ -174,8 +188,12 @@ def test_an_optimizer_that_reads_its_rate_and_a_setting_leave_steps_as_they_were
     assert with_muon.lines == plain.lines
 
 
-def test_runs_in_a_stack_are_recorded_and_resumed_to_the_same_bits(tmp_path, monkeypatch, on_device):
-    whole = Stacked({place: of_seed(tmp_path / f"{place}", place, OPERATIONS) for place in range(SIZE)})
+def test_runs_in_a_stack_are_recorded_and_resumed_to_the_same_bits(
+    tmp_path, monkeypatch, on_device
+):
+    whole = Stacked(
+        {place: of_seed(tmp_path / f"{place}", place, OPERATIONS) for place in range(SIZE)}
+    )
     assert len(on_device) == 4, "with and without factors of learning rates"
     part = {place: of_seed(tmp_path / f"part {place}", place, OPERATIONS) for place in range(SIZE)}
     Stacked(part, interrupted=lambda place: after(1 if place else 2))
@@ -184,10 +202,14 @@ def test_runs_in_a_stack_are_recorded_and_resumed_to_the_same_bits(tmp_path, mon
         part[place].resume()
     again = Stacked(part)
     steps.RECORDERS.pop("cpu")
-    plain = Stacked({place: of_seed(tmp_path / f"plain {place}", place, OPERATIONS) for place in range(SIZE)})
+    plain = Stacked(
+        {place: of_seed(tmp_path / f"plain {place}", place, OPERATIONS) for place in range(SIZE)}
+    )
     for place in range(SIZE):
         assert bytes_of(again.trainers[place].folder) == bytes_of(whole.trainers[place].folder)
-        assert losses(whole.journals[place]) == [pytest.approx(p, rel=1e-5) for p in losses(plain.journals[place])]
+        assert losses(whole.journals[place]) == [
+            pytest.approx(p, rel=1e-5) for p in losses(plain.journals[place])
+        ]
 
 
 def recorded_losses(network, loss, given, count=3):
@@ -201,7 +223,9 @@ def recorded_losses(network, loss, given, count=3):
         optimizer.step()
         return value.detach()[None]
 
-    one = Steps(step, [optimizer], lambda: [*network.parameters(), *network.buffers()], torch.device("cpu"))
+    one = Steps(
+        step, [optimizer], lambda: [*network.parameters(), *network.buffers()], torch.device("cpu")
+    )
     return [one(given, [0.01]).item() for _ in range(count)]
 
 
@@ -210,10 +234,14 @@ def test_every_module_can_be_recorded(on_device, told, name):
     inputs = dict(zip("abc", EXAMPLE_SHAPES.get(name, [EXAMPLE_SHAPE]), strict=False))
     parameters = MODULES[name].example.get("parameters", {})
     network = initialised(
-        inputs, ["y"], {"one": operation(name, **parameters), "last": operation("denses", filters=[1])}
+        inputs,
+        ["y"],
+        {"one": operation(name, **parameters), "last": operation("denses", filters=[1])},
     )
     given = {variable: values(3, *shape) for variable, shape in inputs.items()}
-    made = recorded_losses(network.train(), lambda features, samples: features["y"].square().mean(), given)
+    made = recorded_losses(
+        network.train(), lambda features, samples: features["y"].square().mean(), given
+    )
     assert told == []
     assert len(on_device) == 1
     assert all(map(math.isfinite, made))
@@ -227,7 +255,10 @@ def test_every_loss_and_posterior_head_can_be_recorded_and_falls(on_device, told
     loss = entry.build(**entry.example.get("parameters", {}))
 
     def of_features(features, samples):
-        return loss(network.density("last", features["last"]) if of_head else features["depth"], samples["depth"])
+        return loss(
+            network.density("last", features["last"]) if of_head else features["depth"],
+            samples["depth"],
+        )
 
     first, *_, end = recorded_losses(network, of_features, samples(8, "train"), count=20)
     assert told == []
@@ -255,7 +286,9 @@ def test_a_large_network_is_compiled_to_the_same_losses_and_left_as_it_is_where_
     monkeypatch.setenv("QEXP_CACHE", str(tmp_path / "cache"))
     monkeypatch.delenv("TORCHINDUCTOR_CACHE_DIR", raising=False)
     with monkeypatch.context() as without_compiler:
-        without_compiler.setattr(torch, "compile", lambda function, **_: lambda inputs: function(inputs, "no compiler"))
+        without_compiler.setattr(
+            torch, "compile", lambda function, **_: lambda inputs: function(inputs, "no compiler")
+        )
         _, refused = trained(tmp_path / "refused")
     assert "not compiled" in told[0]
     assert refused.lines == plain.lines

@@ -51,7 +51,9 @@ def of_seed(folder, seed, operations=WITHOUT_DROPOUT, **changes):
 
 
 class Stacked:
-    """Trainers by their places, trained in a stack that has been run; how they ended, and what they told."""
+    """Trainers by their places, trained in a stack that has been run; how they ended, and what they
+    told.
+    """
 
     def __init__(self, trainers, interrupted=lambda place: never, steps=lambda place: ""):
         self.trainers, self.ended = trainers, {}
@@ -60,7 +62,9 @@ class Stacked:
             Member(place, one, steps(place), self.journals[place], interrupted(place), nullcontext)
             for place, one in trainers.items()
         ]
-        stack = TrainerStack(members, SIZE, Seeds(7), lambda member, error: self.ended.update({member.place: error}))
+        stack = TrainerStack(
+            members, SIZE, Seeds(7), lambda member, error: self.ended.update({member.place: error})
+        )
         stack.run()
         for place, one in trainers.items():
             if place not in self.ended:
@@ -79,10 +83,14 @@ def resumed(one):
 @pytest.mark.parametrize("changes", [{}, {"gradient_clip": 0.1}], ids=["", "clip"])
 def test_runs_in_a_stack_are_trained_as_alone_but_for_rounding(tmp_path, optimizer, changes):
     stacked = Stacked(
-        {place: of_seed(tmp_path / f"{place}", place, optimizer=optimizer, **changes) for place in range(SIZE)}
+        {
+            place: of_seed(tmp_path / f"{place}", place, optimizer=optimizer, **changes)
+            for place in range(SIZE)
+        }
     )
     for place in range(SIZE):
-        alone, journal = of_seed(tmp_path / f"alone {place}", place, optimizer=optimizer, **changes), Journal()
+        alone = of_seed(tmp_path / f"alone {place}", place, optimizer=optimizer, **changes)
+        journal = Journal()
         alone.run(journal, never)
         assert len(journal.lines) == EPOCHS
         for one, other in zip(stacked.journals[place].documents, journal.documents, strict=True):
@@ -92,9 +100,13 @@ def test_runs_in_a_stack_are_trained_as_alone_but_for_rounding(tmp_path, optimiz
             for part in ("train", "validation"):
                 assert one[part]["loss"] == pytest.approx(other[part]["loss"], rel=1e-5)
             for part in ("validation", "test"):
-                assert one.get(part, {}).get("depth") == pytest.approx(other.get(part, {}).get("depth"), rel=1e-4)
+                assert one.get(part, {}).get("depth") == pytest.approx(
+                    other.get(part, {}).get("depth"), rel=1e-4
+                )
         for name, tensor in alone.model.state_dict().items():
-            torch.testing.assert_close(stacked.trainers[place].model.state_dict()[name], tensor, rtol=1e-3, atol=1e-5)
+            torch.testing.assert_close(
+                stacked.trainers[place].model.state_dict()[name], tensor, rtol=1e-3, atol=1e-5
+            )
 
 
 def test_learning_rates_and_decays_may_differ(tmp_path):
@@ -103,24 +115,36 @@ def test_learning_rates_and_decays_may_differ(tmp_path):
         build = OPTIMIZERS["adamw"].build
         rates = [0.02, 0.005, 0.02]
         return of_seed(
-            folder, 1, learning_rate=rates[place], optimizer=lambda *given: build(*given, weight_decay=decay)
+            folder,
+            1,
+            learning_rate=rates[place],
+            optimizer=lambda *given: build(*given, weight_decay=decay),
         )
 
-    stacked = Stacked({place: of_place(tmp_path / f"{place}", place) for place in range(SIZE)}, steps=str)
+    stacked = Stacked(
+        {place: of_place(tmp_path / f"{place}", place) for place in range(SIZE)}, steps=str
+    )
     losses = []
     for place in range(SIZE):
         alone, journal = of_place(tmp_path / f"alone {place}", place), Journal()
         alone.run(journal, never)
         losses.append(journal.documents[-1]["train"]["loss"])
-        assert stacked.journals[place].documents[-1]["train"]["loss"] == pytest.approx(losses[-1], rel=1e-5)
+        assert stacked.journals[place].documents[-1]["train"]["loss"] == pytest.approx(
+            losses[-1], rel=1e-5
+        )
     assert len(set(losses)) == SIZE
 
 
 @pytest.mark.parametrize("operations", [WITHOUT_DROPOUT, None], ids=["", "dropout"])
 def test_the_bits_of_a_run_depend_on_its_place_but_not_on_the_other_runs(tmp_path, operations):
-    beside = Stacked({place: of_seed(tmp_path / f"{place}", place, operations) for place in range(SIZE)})
+    beside = Stacked(
+        {place: of_seed(tmp_path / f"{place}", place, operations) for place in range(SIZE)}
+    )
     others = Stacked(
-        {place: of_seed(tmp_path / f"o{place}", place + 5 * (place != 1), operations) for place in range(SIZE)}
+        {
+            place: of_seed(tmp_path / f"o{place}", place + 5 * (place != 1), operations)
+            for place in range(SIZE)
+        }
     )
     alone = Stacked({1: of_seed(tmp_path / "one", 1, operations)})
     elsewhere = Stacked({2: of_seed(tmp_path / "elsewhere", 1, operations)})
@@ -143,8 +167,12 @@ def test_one_that_diverges_ends_and_the_others_have_the_same_bits(tmp_path):
             vars(one.data)["train"] = train
         return one
 
-    good = Stacked({place: of_place(tmp_path / f"{place}", place, bad=False) for place in range(SIZE)})
-    bad = Stacked({place: of_place(tmp_path / f"bad {place}", place, bad=True) for place in range(SIZE)})
+    good = Stacked(
+        {place: of_place(tmp_path / f"{place}", place, bad=False) for place in range(SIZE)}
+    )
+    bad = Stacked(
+        {place: of_place(tmp_path / f"bad {place}", place, bad=True) for place in range(SIZE)}
+    )
     assert good.ended == {}
     assert list(bad.ended) == [1]
     assert isinstance(bad.ended[1], DivergedError)
@@ -162,35 +190,58 @@ def test_one_that_stops_early_keeps_its_best_epoch_and_the_others_go_on(tmp_path
 
     stacked = Stacked({place: of_place(tmp_path / f"{place}", place) for place in range(SIZE)})
     assert [len(journal.lines) for journal in stacked.journals.values()] == [5, 2, 5]
-    assert [one.progress.stopped is not None for one in stacked.trainers.values()] == [False, True, False]
-    full = Stacked({place: of_seed(tmp_path / f"full {place}", place, epochs=5, callbacks=[]) for place in range(SIZE)})
+    assert [one.progress.stopped is not None for one in stacked.trainers.values()] == [
+        False,
+        True,
+        False,
+    ]
+    full = Stacked(
+        {
+            place: of_seed(tmp_path / f"full {place}", place, epochs=5, callbacks=[])
+            for place in range(SIZE)
+        }
+    )
     for place in (0, 2):
         assert stacked.journals[place].lines == full.journals[place].lines
 
 
 @pytest.mark.parametrize("operations", [WITHOUT_DROPOUT, None], ids=["", "dropout"])
 @pytest.mark.parametrize("epochs", [1, 2])
-def test_interrupted_and_resumed_all_have_the_bits_of_an_uninterrupted_training(tmp_path, operations, epochs):
-    whole = Stacked({place: of_seed(tmp_path / f"{place}", place, operations) for place in range(SIZE)})
+def test_interrupted_and_resumed_all_have_the_bits_of_an_uninterrupted_training(
+    tmp_path, operations, epochs
+):
+    whole = Stacked(
+        {place: of_seed(tmp_path / f"{place}", place, operations) for place in range(SIZE)}
+    )
     first = {place: of_seed(tmp_path / f"part {place}", place, operations) for place in range(SIZE)}
     part = Stacked(first, interrupted=lambda place: after(epochs))
     assert part.ended == dict.fromkeys(range(SIZE))
-    again = Stacked({place: resumed(of_seed(tmp_path / f"part {place}", place, operations)) for place in range(SIZE)})
+    again = Stacked(
+        {
+            place: resumed(of_seed(tmp_path / f"part {place}", place, operations))
+            for place in range(SIZE)
+        }
+    )
     for place in range(SIZE):
-        assert [*part.journals[place].lines, *again.journals[place].lines] == whole.journals[place].lines
+        assert [*part.journals[place].lines, *again.journals[place].lines] == whole.journals[
+            place
+        ].lines
         assert bytes_of(again.trainers[place].folder) == bytes_of(whole.trainers[place].folder)
 
 
 def test_runs_whose_checkpoints_are_of_different_epochs_wait_for_each_other(tmp_path, monkeypatch):
     monkeypatch.setattr(training, "SECONDS_BETWEEN_CHECKPOINTS", -1.0)
     whole = Stacked({place: of_seed(tmp_path / f"{place}", place) for place in range(SIZE)})
-    for place in range(SIZE):  # as after a process was killed: one at the start, one after an epoch, one at the end
+    # as after a process was killed: one at the start, one after an epoch, one at the end
+    for place in range(SIZE):
         part = {place: of_seed(tmp_path / f"part {place}", place)}
         if place == 1:
             Stacked(part, interrupted=lambda place: after(1))
         if place == 2:
             shutil.copytree(tmp_path / "2", tmp_path / "part 2", dirs_exist_ok=True)
-    again = Stacked({place: resumed(of_seed(tmp_path / f"part {place}", place)) for place in range(SIZE)})
+    again = Stacked(
+        {place: resumed(of_seed(tmp_path / f"part {place}", place)) for place in range(SIZE)}
+    )
     assert [len(again.journals[place].lines) for place in range(SIZE)] == [EPOCHS, EPOCHS - 1, 0]
     for place in range(SIZE):
         assert bytes_of(again.trainers[place].folder) == bytes_of(whole.trainers[place].folder)
@@ -216,4 +267,6 @@ def test_what_cannot_be_stacked_is_found_out_before():
     assert can_be_stacked(model().network, recipe())
     reads = {**WITHOUT_DROPOUT, "reader": Operation(lambda shape: Reader())}
     assert not can_be_stacked(model(reads).network, recipe())
-    assert not can_be_stacked(model().network, recipe(losses={"depth": lambda estimate, truth: float(truth.mean())}))
+    assert not can_be_stacked(
+        model().network, recipe(losses={"depth": lambda estimate, truth: float(truth.mean())})
+    )

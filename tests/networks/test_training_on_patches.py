@@ -1,4 +1,6 @@
-"""Training on patches of fields: the same bits again, interrupted wherever, and never on what is held out."""
+"""Training on patches of fields: the same bits again, interrupted wherever, and never on what is
+held out.
+"""
 
 import numpy as np
 import pytest
@@ -27,7 +29,9 @@ def place(specs):
 def trainer(place, folder, *overrides):
     spec = experience("domes", read_overrides("--set", overrides), place).document
     seeds = Seeds(4)
-    data = data_kind(spec["dataset"]).data(spec, dataset_of(spec["dataset"], BUILT_IN), BUILT_IN, seeds, CPU)
+    data = data_kind(spec["dataset"]).data(
+        spec, dataset_of(spec["dataset"], BUILT_IN), BUILT_IN, seeds, CPU
+    )
     model = initial_model(spec, BUILT_IN, seeds)
     fit_transforms(model, data.to_fit)
     folder.mkdir(exist_ok=True)
@@ -40,7 +44,9 @@ def weights(trained):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("batches", [1, 3, 4, 7])
-def test_interrupted_after_any_batch_and_resumed_is_uninterrupted_to_the_last_bit(place, tmp_path, batches):
+def test_interrupted_after_any_batch_and_resumed_is_uninterrupted_to_the_last_bit(
+    place, tmp_path, batches
+):
     whole, listener = trainer(place, tmp_path / "whole"), Journal()
     assert whole.run(listener, never)
     first, told = trainer(place, tmp_path / "parts"), Journal()
@@ -50,7 +56,9 @@ def test_interrupted_after_any_batch_and_resumed_is_uninterrupted_to_the_last_bi
     rest = Journal()
     assert second.run(rest, never)
     assert told.lines + rest.lines == listener.lines
-    assert all(torch.equal(weights(second)[name], tensor) for name, tensor in weights(whole).items())
+    assert all(
+        torch.equal(weights(second)[name], tensor) for name, tensor in weights(whole).items()
+    )
 
 
 @pytest.mark.heavy
@@ -64,18 +72,26 @@ def test_what_validation_and_test_frames_hold_leaves_the_weights_as_they_are(pla
             file = place.root / "data/domes" / part / name / "ex.nc"
             with xarray.open_dataset(file, decode_times=False) as data:
                 poisoned = data.load() * 3 + 1
-            poisoned.assign_coords(x=poisoned["x"], y=poisoned["y"]).to_netcdf(file, engine="h5netcdf")
+            poisoned.assign_coords(x=poisoned["x"], y=poisoned["y"]).to_netcdf(
+                file, engine="h5netcdf"
+            )
     again = trainer(place, tmp_path / "again", "keep=last")
     again.run(Journal(), never)
     assert all(torch.equal(weights(again)[name], tensor) for name, tensor in weights(first).items())
 
 
-def test_every_epoch_sees_other_patches_to_which_a_transform_is_fitted_and_validation_always_the_same(place, tmp_path):
+def test_every_epoch_sees_other_patches_to_which_a_transform_is_fitted_and_validation_always_the_same(
+    place, tmp_path
+):
     data = trainer(place, tmp_path / "one").data
-    first, second, again = (data.epoch(number, 8, lambda samples: samples)(0)["thk"] for number in (1, 2, 1))
+    first, second, again = (
+        data.epoch(number, 8, lambda samples: samples)(0)["thk"] for number in (1, 2, 1)
+    )
     assert torch.equal(first, again)
     assert not torch.equal(first, second)
-    assert torch.equal(data.validation["ubar"], trainer(place, tmp_path / "other").data.validation["ubar"])
+    assert torch.equal(
+        data.validation["ubar"], trainer(place, tmp_path / "other").data.validation["ubar"]
+    )
     trained = trainer(place, tmp_path / "run", 'transforms.thk="standardize"')
     thickness = trained.model.transformed("thk", trained.data.to_fit()["thk"])
     assert thickness.mean().item() == pytest.approx(0, abs=1e-4)
@@ -84,11 +100,14 @@ def test_every_epoch_sees_other_patches_to_which_a_transform_is_fitted_and_valid
 
 @pytest.mark.heavy
 def test_losses_fall_and_metrics_are_of_cells_with_ice(place, tmp_path):
-    trained, listener = trainer(place, tmp_path / "run", "epochs=40", "learning_rate=3e-3"), Journal()
+    trained = trainer(place, tmp_path / "run", "epochs=40", "learning_rate=3e-3")
+    listener = Journal()
     trained.run(listener, never)
     assert listener.documents[-1]["train"]["loss"] < 0.8 * listener.documents[0]["train"]["loss"]
     samples = trained.data.validation
     ice = samples["thk"].numpy() > 1
     error = trained.model.estimate(samples)["ubar"].numpy() - samples["ubar"].numpy()
-    assert trained.evaluate(samples)["ubar"]["mae"] == pytest.approx(np.abs(error[ice]).mean(), rel=1e-5)
+    assert trained.evaluate(samples)["ubar"]["mae"] == pytest.approx(
+        np.abs(error[ice]).mean(), rel=1e-5
+    )
     assert ice.mean() < 1

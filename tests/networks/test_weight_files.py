@@ -1,4 +1,6 @@
-"""Files of weights from anywhere: what they hold is read as tensors or not at all; nothing in them is executed."""
+"""Files of weights from anywhere: what they hold is read as tensors or not at all; nothing in them
+is executed.
+"""
 
 import io
 import json
@@ -35,9 +37,18 @@ def refusal(file: Path) -> str:
     return str(error.value)
 
 
-def test_tensors_are_named_by_the_keys_on_the_way_to_them_also_in_torch_s_older_format(tmp_path: Path):
+def test_tensors_are_named_by_the_keys_on_the_way_to_them_also_in_torch_s_older_format(
+    tmp_path: Path,
+):
     file = tmp_path / "model.pth"
-    torch.save({"epoch": 3, "state_dict": OrderedDict(fc=WEIGHT.half()), "more": [WEIGHT, {"deep": WEIGHT}]}, file)
+    torch.save(
+        {
+            "epoch": 3,
+            "state_dict": OrderedDict(fc=WEIGHT.half()),
+            "more": [WEIGHT, {"deep": WEIGHT}],
+        },
+        file,
+    )
     found = read(file)
     assert list(found) == ["state_dict.fc", "more.0", "more.1.deep"]
     assert all(torch.equal(one, WEIGHT) and one.dtype == torch.float32 for one in found.values())
@@ -78,7 +89,14 @@ def test_no_pickle_is_executed(tmp_path: Path, form: str, suffix: str):
     if form == "pickle":
         file.write_bytes(pickle.dumps(Hostile(marker)))
     else:
-        torch.save({"fc": WEIGHT, "args": Hostile(marker)} if form == "within tensors" else Hostile(marker), file)
+        torch.save(
+            (
+                {"fc": WEIGHT, "args": Hostile(marker)}
+                if form == "within tensors"
+                else Hostile(marker)
+            ),
+            file,
+        )
     assert "other than tensors" in refusal(file)
     assert not marker.exists()
     torch.load(file, weights_only=False) if form != "pickle" else pickle.loads(file.read_bytes())
@@ -95,7 +113,10 @@ def test_a_pickled_array_of_objects_is_not_executed(tmp_path: Path):
 def test_a_compressed_archive_is_not_unpacked(tmp_path: Path):
     plain, packed = tmp_path / "plain.pth", tmp_path / "packed.pth"
     torch.save({"fc": torch.zeros(2_000_000)}, plain)
-    with zipfile.ZipFile(plain) as source, zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as target:
+    with (
+        zipfile.ZipFile(plain) as source,
+        zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as target,
+    ):
         for name in source.namelist():
             target.writestr(name, source.read(name))
     assert packed.stat().st_size < 100_000
@@ -131,10 +152,15 @@ def saved(folder: Path, suffix: str) -> Path:
     else:
         kept = io.BytesIO() if suffix == ".keras" else file
         with h5py.File(kept, "w") as content:
-            content["layers/dense/vars/0" if suffix == ".keras" else "fc/fc/kernel:0"] = np.ones((40, 40), np.float32)
+            content["layers/dense/vars/0" if suffix == ".keras" else "fc/fc/kernel:0"] = np.ones(
+                (40, 40), np.float32
+            )
         if isinstance(kept, io.BytesIO):
             with zipfile.ZipFile(file, "w") as archive:
-                archive.writestr("config.json", json.dumps({"class_name": "Sequential", "config": {"layers": []}}))
+                archive.writestr(
+                    "config.json",
+                    json.dumps({"class_name": "Sequential", "config": {"layers": []}}),
+                )
                 archive.writestr("model.weights.h5", kept.getvalue())
     return file
 
@@ -143,7 +169,9 @@ FILES = (".pth", ".safetensors", ".npy", ".h5", ".keras")
 
 
 @pytest.mark.parametrize("suffix", FILES)
-def test_a_file_cut_off_anywhere_random_bytes_and_files_of_another_format_are_errors(tmp_path: Path, suffix: str):
+def test_a_file_cut_off_anywhere_random_bytes_and_files_of_another_format_are_errors(
+    tmp_path: Path, suffix: str
+):
     others = [saved(tmp_path, other).read_bytes() for other in FILES[:-1] if other != suffix]
     file = saved(tmp_path, suffix)
     assert len(read(file)) == 1
@@ -154,19 +182,27 @@ def test_a_file_cut_off_anywhere_random_bytes_and_files_of_another_format_are_er
         refusal(file)
 
 
-def test_headers_of_safetensors_that_lie_and_of_numpy_that_cannot_be_parsed_are_errors(tmp_path: Path):
+def test_headers_of_safetensors_that_lie_and_of_numpy_that_cannot_be_parsed_are_errors(
+    tmp_path: Path,
+):
     for header in (
         b"not json",
-        json.dumps({"fc": {"dtype": "F32", "shape": [10**9], "data_offsets": [0, 4 * 10**9]}}).encode(),
+        json.dumps(
+            {"fc": {"dtype": "F32", "shape": [10**9], "data_offsets": [0, 4 * 10**9]}}
+        ).encode(),
         json.dumps({"fc": {"dtype": "F32", "shape": [4], "data_offsets": [0, 8]}}).encode(),
         json.dumps({"fc": {"dtype": "F99", "shape": [1], "data_offsets": [0, 4]}}).encode(),
     ):
-        (tmp_path / "w.safetensors").write_bytes(struct.pack("<Q", len(header)) + header + bytes(16))
+        (tmp_path / "w.safetensors").write_bytes(
+            struct.pack("<Q", len(header)) + header + bytes(16)
+        )
         refusal(tmp_path / "w.safetensors")
     whole = b"{'descr': '<f8', 'fortran_order': False, 'shape': (99999999,), }"
     for header in (whole[:30], whole):
         padded = header.ljust(117) + b"\n"
-        (tmp_path / "mean.npy").write_bytes(b"\x93NUMPY\x01\x00" + struct.pack("<H", len(padded)) + padded + bytes(8))
+        (tmp_path / "mean.npy").write_bytes(
+            b"\x93NUMPY\x01\x00" + struct.pack("<H", len(padded)) + padded + bytes(8)
+        )
         refusal(tmp_path / "mean.npy")
 
 
@@ -185,28 +221,40 @@ def put(content: h5py.File, value: Any) -> None:
 
 HOSTILE = {
     "a link to another file": (
-        lambda content, folder: put(content, h5py.ExternalLink(str(folder / "secret.h5"), "kernel")), "link",
+        lambda content, folder: put(
+            content, h5py.ExternalLink(str(folder / "secret.h5"), "kernel")
+        ),
+        "link",
     ),
     "a link inside": (lambda content, folder: put(content, h5py.SoftLink("/fc")), "link"),
     "numbers in another file": (
-        lambda content, folder: content.create_dataset("k", (3,), "f8", external=[(str(folder / "secret"), 0, 24)]),
+        lambda content, folder: content.create_dataset(
+            "k", (3,), "f8", external=[(str(folder / "secret"), 0, 24)]
+        ),
         "another file",
     ),
     "a virtual array": (virtual, "another file"),
     # Neither of these is allocated.
     "declared larger than the file": (
-        lambda content, folder: content.create_dataset("k", (10**6, 10**6), "f4", chunks=(100, 100)), "fewer numbers",
+        lambda content, folder: content.create_dataset(
+            "k", (10**6, 10**6), "f4", chunks=(100, 100)
+        ),
+        "fewer numbers",
     ),
     "compressed": (
-        lambda content, folder: content.create_dataset("k", data=np.zeros((2000, 2000)), compression="gzip"),
+        lambda content, folder: content.create_dataset(
+            "k", data=np.zeros((2000, 2000)), compression="gzip"
+        ),
         "compressed",
     ),
     "a text": (lambda content, folder: put(content, "a text"), "numbers"),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize(("write", "complaint"), HOSTILE.values(), ids=HOSTILE)
-def test_an_hdf5_file_is_read_only_as_plain_numbers_that_lie_in_it(tmp_path: Path, write: Any, complaint: str):
+def test_an_hdf5_file_is_read_only_as_plain_numbers_that_lie_in_it(
+    tmp_path: Path, write: Any, complaint: str
+):
     (tmp_path / "secret").write_bytes(bytes(24))
     with h5py.File(tmp_path / "secret.h5", "w") as secret:
         secret["kernel"] = np.ones(3)

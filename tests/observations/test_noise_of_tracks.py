@@ -1,4 +1,6 @@
-"""The noise of tracks is found again in simulated fields, with and without a source, or taken as declared."""
+"""The noise of tracks is found again in simulated fields, with and without a source, or taken as
+declared.
+"""
 
 import dataclasses
 import json
@@ -13,7 +15,13 @@ from qexp.deformation.signal import estimate_noise
 from qexp.errors import QexpError
 from qexp.observations import noise
 from qexp.observations.noise import beyond, declared, fit, semivariogram, with_noise, within
-from qexp.observations.observation import CorrelatedNoise, Observation, Track, read_observation, write_observation
+from qexp.observations.observation import (
+    CorrelatedNoise,
+    Observation,
+    Track,
+    read_observation,
+    write_observation,
+)
 from tests.observations.test_grids import tif
 
 SILL, RANGE, NUGGET = 2.3e-5, 10.2e3, 3e-6
@@ -29,21 +37,32 @@ def positions():
 
 @pytest.fixture(scope="module")
 def fields(positions):
-    """Samples of the declared noise, (sample, point) [m], by the factor of its covariance matrix."""
+    """Samples of the declared noise, (sample, point) [m], by the factor of its covariance
+    matrix.
+    """
     x, y = positions
-    covariance = SILL * np.exp(-np.hypot(x[:, None] - x, y[:, None] - y) / RANGE) + NUGGET * np.eye(POINTS)
-    return np.random.default_rng(5).standard_normal((SAMPLES, POINTS)) @ np.linalg.cholesky(covariance).T
+    covariance = SILL * np.exp(-np.hypot(x[:, None] - x, y[:, None] - y) / RANGE) + NUGGET * np.eye(
+        POINTS
+    )
+    return (
+        np.random.default_rng(5).standard_normal((SAMPLES, POINTS))
+        @ np.linalg.cholesky(covariance).T
+    )
 
 
 def track_of(positions, displacement, name="track"):
     x, y = positions
     count = len(x)
     direction = np.tile([-0.6, -0.1, np.sqrt(0.63)], (count, 1))
-    return Track(name, "radar", x, y, displacement, np.full(count, 0.005), direction, np.ones(count, bool))
+    return Track(
+        name, "radar", x, y, displacement, np.full(count, 0.005), direction, np.ones(count, bool)
+    )
 
 
 def swell(positions, volume_change, depth=4e3):
-    """Displacement along the direction of `track_of` by a point source in the middle (Mogi 1958) [m]."""
+    """Displacement along the direction of `track_of` by a point source in the middle (Mogi 1958)
+    [m].
+    """
     east, north = positions[0] - 400e3 - SIZE / 2, positions[1] - 4500e3 - SIZE / 2
     towards = -0.6 * east - 0.1 * north + np.sqrt(0.63) * depth
     return 0.75 / np.pi * volume_change * towards / (east**2 + north**2 + depth**2) ** 1.5
@@ -51,7 +70,8 @@ def swell(positions, volume_change, depth=4e3):
 
 def test_the_mean_semivariogram_of_many_samples_is_that_of_the_covariance(positions, fields):
     measured = [semivariogram(*positions, field) for field in fields]
-    distance, mean = measured[0].distance, np.mean([variogram.value for variogram in measured], axis=0)
+    distance = measured[0].distance
+    mean = np.mean([variogram.value for variogram in measured], axis=0)
     spread = np.std([variogram.value for variogram in measured], axis=0) / np.sqrt(SAMPLES)
     expected = NUGGET + SILL * (1 - np.exp(-distance / RANGE))
     assert np.interp(10.2e3, distance, expected) == pytest.approx(1.754e-5, rel=0.01)
@@ -59,9 +79,13 @@ def test_the_mean_semivariogram_of_many_samples_is_that_of_the_covariance(positi
 
 
 @pytest.mark.heavy
-def test_sill_range_and_nugget_are_found_again_within_four_times_the_error_of_the_median(positions, fields):
+def test_sill_range_and_nugget_are_found_again_within_four_times_the_error_of_the_median(
+    positions, fields
+):
     estimates = [estimate_noise([track_of(positions, field)], AREA)[0] for field in fields]
-    values = np.array([(estimate.best.sill, estimate.best.range, estimate.best.nugget) for estimate in estimates])
+    values = np.array(
+        [(estimate.best.sill, estimate.best.range, estimate.best.nugget) for estimate in estimates]
+    )
     low, middle, high = np.percentile(values, (25, 50, 75), axis=0)
     error = 1.25 * (high - low) / 1.35 / np.sqrt(len(values))
     assert (np.abs(middle - (SILL, RANGE, NUGGET)) < 4 * error).all(), (middle, error)
@@ -81,7 +105,9 @@ def test_sill_range_and_nugget_are_found_again_below_the_signal_of_a_source(posi
         assert np.hypot(east - 450e3, north - 4550e3) < 1e3
         assert below_signal.points < POINTS
         names = ("sill", "range", "nugget")
-        ratios.append([getattr(below_signal.best, name) / getattr(without.best, name) for name in names])
+        ratios.append(
+            [getattr(below_signal.best, name) / getattr(without.best, name) for name in names]
+        )
     assert np.exp(np.std(np.log(ratios), axis=0)).max() < 1.5
     np.testing.assert_allclose(np.median(ratios, axis=0), 1, atol=0.15)
 
@@ -95,7 +121,10 @@ def test_noise_alone_is_taken_for_no_source(positions, fields):
 @pytest.mark.heavy
 def test_tracks_of_one_source_have_their_own_noise(positions, fields):
     signal = swell(positions, 20e6)
-    tracks = [track_of(positions, signal + fields[0]), track_of(positions, signal + 3 * fields[1], "other")]
+    tracks = [
+        track_of(positions, signal + fields[0]),
+        track_of(positions, signal + 3 * fields[1], "other"),
+    ]
     quiet, loud = estimate_noise(tracks)
     assert 4 < loud.best.sill / quiet.best.sill < 20
 
@@ -104,7 +133,12 @@ def test_only_what_lies_where_no_signal_is_counts(positions, fields):
     x, y = positions
     quiet = estimate_noise([track_of(positions, fields[0])], beyond(450e3, 4550e3, 30e3))[0]
     circle = np.hypot(x - 450e3, y - 4550e3) <= 30e3
-    assert estimate_noise([track_of(positions, fields[0] + circle)], beyond(450e3, 4550e3, 30e3))[0].best == quiet.best
+    assert (
+        estimate_noise([track_of(positions, fields[0] + circle)], beyond(450e3, 4550e3, 30e3))[
+            0
+        ].best
+        == quiet.best
+    )
     area = within(400e3, 440e3, 4500e3, 4600e3)
     assert estimate_noise([track_of(positions, fields[0])], area)[0].points == (x <= 440e3).sum()
 
@@ -115,7 +149,9 @@ def test_a_plane_is_taken_out_if_asked(positions, fields):
     bent = estimate_noise([track_of(positions, fields[0] + plane)], AREA)[0]
     fitted = (track_of(positions, values) for values in (fields[0] + plane, fields[0]))
     even, without = (estimate_noise([track], AREA, planes=True)[0].best for track in fitted)
-    assert dataclasses.astuple(even)[1:] == pytest.approx(dataclasses.astuple(without)[1:], rel=1e-3)
+    assert dataclasses.astuple(even)[1:] == pytest.approx(
+        dataclasses.astuple(without)[1:], rel=1e-3
+    )
     assert not bent.levels_off
 
 
@@ -140,16 +176,21 @@ def test_a_semivariogram_without_scatter_is_fitted_exactly(positions, fields, ty
 def test_a_declared_noise_gives_the_errors_of_its_nugget_unless_they_are_kept(positions, fields):
     track, noise = track_of(positions, fields[0]), declared("exponential:2.3e-5,10200,3e-6")
     assert noise == CorrelatedNoise("exponential", SILL, RANGE, NUGGET)
-    np.testing.assert_array_equal(with_noise(track, noise, keep_errors=False).error, np.sqrt(NUGGET))
+    np.testing.assert_array_equal(
+        with_noise(track, noise, keep_errors=False).error, np.sqrt(NUGGET)
+    )
     np.testing.assert_array_equal(with_noise(track, noise, keep_errors=True).error, 0.005)
-    np.testing.assert_array_equal(with_noise(track, declared("gaussian:1e-5,2000"), keep_errors=False).error, 0.005)
+    np.testing.assert_array_equal(
+        with_noise(track, declared("gaussian:1e-5,2000"), keep_errors=False).error, 0.005
+    )
 
 
 @pytest.fixture
 def observed(tmp_path, positions, fields):
     """An observation file of two tracks and a station."""
     tracks = [
-        track_of(positions, swell(positions, 20e6) + field, name) for name, field in zip("ab", fields, strict=False)
+        track_of(positions, swell(positions, 20e6) + field, name)
+        for name, field in zip("ab", fields, strict=False)
     ]
     east, north, moved, error = (np.full(3, value) for value in (450e3, 4550e3, 0.01, 0.002))
     station = Track("gnss", "gnss", east, north, moved, error, np.eye(3), np.ones(3, bool))
@@ -158,11 +199,21 @@ def observed(tmp_path, positions, fields):
 
 
 @pytest.mark.heavy
-def test_the_command_writes_the_noise_of_each_track_and_draws_both_figures(observed, tmp_path, qexp):
+def test_the_command_writes_the_noise_of_each_track_and_draws_both_figures(
+    observed, tmp_path, qexp
+):
     target = tmp_path / "noisy.nc"
-    document = json.loads(qexp("observe", observed, "--noise", "estimate", "--to", target, "--json").done())
-    assert document["files"] == [str(target), str(tmp_path / "noisy.png"), str(tmp_path / "noisy_noise.png")]
-    assert all((tmp_path / name).stat().st_size > 10_000 for name in ("noisy.png", "noisy_noise.png"))
+    document = json.loads(
+        qexp("observe", observed, "--noise", "estimate", "--to", target, "--json").done()
+    )
+    assert document["files"] == [
+        str(target),
+        str(tmp_path / "noisy.png"),
+        str(tmp_path / "noisy_noise.png"),
+    ]
+    assert all(
+        (tmp_path / name).stat().st_size > 10_000 for name in ("noisy.png", "noisy_noise.png")
+    )
     written = read_observation(target)
     for name, track in zip("ab", document["tracks"], strict=False):
         assert dataclasses.asdict(written.track(name).noise) == track["noise"]
@@ -181,27 +232,51 @@ WRONG = {
     "an unknown type": (["--noise", "spherical:1,2"], "no noise 'spherical'"),
     "too few numbers": (["--noise", "exponential:1"], "write TYPE:SILL,RANGE,NUGGET in m², m, m²"),
     "no numbers": (["--noise", "exponential:a,b"], "write TYPE:SILL,RANGE,NUGGET"),
-    "a negative sill": (["--noise", "exponential:-1e-5,1000"], "the covariance is not positive definite"),
+    "a negative sill": (
+        ["--noise", "exponential:-1e-5,1000"],
+        "the covariance is not positive definite",
+    ),
     "no range": (["--noise", "exponential:1e-5,0"], "the covariance is not positive definite"),
-    "points that are too alike": (["--noise", "gaussian:1e-3,90000,1e-19"], "is not positive definite"),
+    "points that are too alike": (
+        ["--noise", "gaussian:1e-3,90000,1e-19"],
+        "is not positive definite",
+    ),
     "three noises for two tracks": (["--noise", "none"] * 3, "--noise is given 3 times"),
     "two areas": (
-        ["--noise", "estimate", "--noise-area", "0,1,0,1", "--noise-mask", "0,0,1"], "name the area without a signal",
+        ["--noise", "estimate", "--noise-area", "0,1,0,1", "--noise-mask", "0,0,1"],
+        "name the area without a signal",
     ),
-    "an area for nothing": (["--noise-area", "0,1,0,1"], "--noise-area has no effect without --noise estimate"),
+    "an area for nothing": (
+        ["--noise-area", "0,1,0,1"],
+        "--noise-area has no effect without --noise estimate",
+    ),
     "errors kept for nothing": (["--keep-errors"], "--keep-errors has no effect without a noise"),
-    "an empty area": (["--noise", "estimate", "--noise-area", "0,1,0,1"], "0 of its 500 points are left"),
-    "an area inside out": (["--noise", "estimate", "--noise-area", "1,0,0,1"], "the smaller of two first"),
-    "half an area": (["--noise", "estimate", "--noise-area", "1,0"], "write EAST0,EAST1,NORTH0,NORTH1 in m"),
-    "an area in words": (["--noise", "estimate", "--noise-area", "west"], "write numbers with commas between them"),
+    "an empty area": (
+        ["--noise", "estimate", "--noise-area", "0,1,0,1"],
+        "0 of its 500 points are left",
+    ),
+    "an area inside out": (
+        ["--noise", "estimate", "--noise-area", "1,0,0,1"],
+        "the smaller of two first",
+    ),
+    "half an area": (
+        ["--noise", "estimate", "--noise-area", "1,0"],
+        "write EAST0,EAST1,NORTH0,NORTH1 in m",
+    ),
+    "an area in words": (
+        ["--noise", "estimate", "--noise-area", "west"],
+        "write numbers with commas between them",
+    ),
     "a figure of no format": (["--figure", "map.gif"], "no format 'gif'"),
     "two wishes": (["--figure", "map.png", "--no-figure"], "contradict each other"),
     "a folder that is not there": (["--figure", "absent/map.png"], "there is no folder absent"),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize(("words", "complaint"), WRONG.values(), ids=WRONG)
-def test_noises_that_cannot_be_are_refused_and_nothing_is_written(observed, tmp_path, qexp, words, complaint):
+def test_noises_that_cannot_be_are_refused_and_nothing_is_written(
+    observed, tmp_path, qexp, words, complaint
+):
     before = sorted(tmp_path.iterdir())
     code, stdout, stderr = qexp("observe", observed, *words, "--to", tmp_path / "new.nc")
     assert (code in (2, 3), stdout, complaint in stderr) == (True, "", True), stderr
@@ -228,7 +303,9 @@ def test_points_at_one_place_are_refused_and_points_along_a_line_are_not(positio
     white = 0.01 * np.random.default_rng(7).standard_normal(POINTS)
     with pytest.raises(QexpError, match="all its points lie at one place"):
         estimate_noise([track_of(np.full((2, POINTS), 4e5), white)])
-    (estimate,) = estimate_noise([track_of(np.stack([positions[0], np.full(POINTS, 4500e3)]), white)])
+    (estimate,) = estimate_noise(
+        [track_of(np.stack([positions[0], np.full(POINTS, 4500e3)]), white)]
+    )
     assert estimate.best.nugget + estimate.best.sill == pytest.approx(1e-4, rel=0.3)
 
 
@@ -236,7 +313,10 @@ def test_points_at_one_place_are_refused_and_points_along_a_line_are_not(positio
 def test_what_the_semivariogram_leaves_open_is_warned_of(positions, fields, tmp_path):
     x, y = positions
     for values, warning in (
-        (0.01 * np.random.default_rng(7).standard_normal(POINTS), "the noise of 'track' is correlated over less than"),
+        (
+            0.01 * np.random.default_rng(7).standard_normal(POINTS),
+            "the noise of 'track' is correlated over less than",
+        ),
         (fields[0] + 1e-6 * (x - y), "the semivariogram of 'track' does not level off"),
         (0.05 * fields[0] / fields[0].std(), "the noise of 'track' is estimated as"),
     ):
@@ -249,12 +329,20 @@ def test_what_the_semivariogram_leaves_open_is_warned_of(positions, fields, tmp_
 def test_where_the_noise_gives_the_errors_none_is_asked_for(positions, fields, tmp_path):
     np.savetxt(tmp_path / "track.txt", np.column_stack([*positions, fields[0]]))
     about = {"incidence": 34, "heading": -10}
-    asked = package.observe(tmp_path / "track.txt", noise="estimate", error=0.02, **about).observation.tracks[0]
+    asked = package.observe(
+        tmp_path / "track.txt", noise="estimate", error=0.02, **about
+    ).observation.tracks[0]
     (track,) = package.observe(tmp_path / "track.txt", noise="estimate", **about).observation.tracks
     np.testing.assert_allclose(track.error, asked.error, rtol=1e-6)
-    (track,) = package.observe(tmp_path / "track.txt", noise="gaussian:1e-5,2000,4e-6", **about).observation.tracks
+    (track,) = package.observe(
+        tmp_path / "track.txt", noise="gaussian:1e-5,2000,4e-6", **about
+    ).observation.tracks
     assert (track.error == 0.002).all()
-    for options in ({"noise": "estimate", "keep_errors": True}, {"noise": "gaussian:1e-5,2000"}, {"noise": "none"}):
+    for options in (
+        {"noise": "estimate", "keep_errors": True},
+        {"noise": "gaussian:1e-5,2000"},
+        {"noise": "none"},
+    ):
         with pytest.raises(QexpError, match="has no column of errors"):
             package.observe(tmp_path / "track.txt", **about, **options)
 
@@ -269,18 +357,30 @@ def test_stations_alone_have_no_noise_to_be_estimated(tmp_path):
 def grid(tmp_path_factory):
     """A GeoTIFF of 32 × 32 pixels of 500 m, of exponential noise."""
     north, east = 500.0 * np.mgrid[:32, :32].reshape(2, -1)
-    covariance = 1e-5 * np.exp(-np.hypot(east[:, None] - east, north[:, None] - north) / 2e3) + 2e-6 * np.eye(len(east))
+    covariance = 1e-5 * np.exp(
+        -np.hypot(east[:, None] - east, north[:, None] - north) / 2e3
+    ) + 2e-6 * np.eye(len(east))
     field = np.linalg.cholesky(covariance) @ np.random.default_rng(6).standard_normal(len(east))
     transform = rasterio.transform.from_origin(420e3, 4530e3, 500, 500)
-    return tif(tmp_path_factory.mktemp("grid") / "los.tif", field.reshape(32, 32), transform=transform)
+    return tif(
+        tmp_path_factory.mktemp("grid") / "los.tif", field.reshape(32, 32), transform=transform
+    )
 
 
-ON_GRID = {"error": 0.005, "incidence": 34, "heading": -10, "noise": "estimate", "noise_mask": (0, 0, 1)}
+ON_GRID = {
+    "error": 0.005,
+    "incidence": 34,
+    "heading": -10,
+    "noise": "estimate",
+    "noise_mask": (0, 0, 1),
+}
 
 
 @pytest.mark.slow
 def test_the_noise_of_means_of_cells_is_that_of_the_points_in_them(grid):
-    points, means = (package.observe(grid, **ON_GRID, reduce=reduce) for reduce in (None, "uniform:2"))
+    points, means = (
+        package.observe(grid, **ON_GRID, reduce=reduce) for reduce in (None, "uniform:2")
+    )
     (track,), noise = means.observation.tracks, means.estimates["los"].best
     assert (track.size, points.tracks[0].points) == (256, 1024)
     assert noise == points.estimates["los"].best == track.noise
@@ -294,6 +394,13 @@ def test_the_noise_of_means_of_cells_is_that_of_the_points_in_them(grid):
 
 @pytest.mark.heavy
 def test_the_noise_of_points_is_not_estimated_from_means_whose_points_are_gone(grid, tmp_path):
-    package.observe(grid, tmp_path / "obs.nc", **{**ON_GRID, "noise": (), "noise_mask": None}, reduce="uniform:2")
-    with pytest.raises(QexpError, match="holds means of cells, from which the noise of points cannot be estimated"):
+    package.observe(
+        grid,
+        tmp_path / "obs.nc",
+        **{**ON_GRID, "noise": (), "noise_mask": None},
+        reduce="uniform:2",
+    )
+    with pytest.raises(
+        QexpError, match="holds means of cells, from which the noise of points cannot be estimated"
+    ):
         package.observe(tmp_path / "obs.nc", noise="estimate")

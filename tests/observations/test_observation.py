@@ -10,14 +10,24 @@ import pytest
 import xarray
 
 from qexp.errors import QexpError
-from qexp.observations.observation import CorrelatedNoise, Observation, Track, read_observation, write_observation
+from qexp.observations.observation import (
+    CorrelatedNoise,
+    Observation,
+    Track,
+    read_observation,
+    write_observation,
+)
 
 
 def track(name="ascending", kind="radar", points=6, **changes):
     random = np.random.default_rng(0)
     x, y = random.uniform(420e3, 430e3, points), random.uniform(4510e3, 4520e3, points)
-    moved, error, toward = random.normal(size=points), np.full(points, 0.005), np.tile([-0.6, 0.0, 0.8], (points, 1))
-    return dataclasses.replace(Track(name, kind, x, y, moved, error, toward, np.ones(points, bool)), **changes)
+    moved = random.normal(size=points)
+    error = np.full(points, 0.005)
+    toward = np.tile([-0.6, 0.0, 0.8], (points, 1))
+    return dataclasses.replace(
+        Track(name, kind, x, y, moved, error, toward, np.ones(points, bool)), **changes
+    )
 
 
 def observation():
@@ -25,8 +35,16 @@ def observation():
     gaps = np.where(masked, 0.1, np.nan)
     return Observation(
         (
-            track(noise=CorrelatedNoise("exponential", 2.3e-5, 10.2e3, 3e-6), elevation=np.arange(6.0)),
-            track("descending", observed=masked, displacement=gaps, count=np.arange(6.0), spread=np.ones((6, 2))),
+            track(
+                noise=CorrelatedNoise("exponential", 2.3e-5, 10.2e3, 3e-6), elevation=np.arange(6.0)
+            ),
+            track(
+                "descending",
+                observed=masked,
+                displacement=gaps,
+                count=np.arange(6.0),
+                spread=np.ones((6, 2)),
+            ),
             track("stations", "gnss", direction=np.tile(np.eye(3), (2, 1))),
         ),
         'LOCAL_CS["metres"]',
@@ -59,14 +77,20 @@ def test_a_file_has_units_and_names_its_conventions(tmp_path):
         for name in ("x", "y", "displacement", "error", "elevation"):
             assert table[name].attrs["units"] == "m"
         displacement = table["displacement"]
-        assert displacement.encoding.get("grid_mapping", displacement.attrs.get("grid_mapping")) == "crs"
+        assert (
+            displacement.encoding.get("grid_mapping", displacement.attrs.get("grid_mapping"))
+            == "crs"
+        )
 
 
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
         ({"observed": np.zeros(6, bool)}, "none of its 6 points is observed"),
-        ({"displacement": np.full(6, np.nan)}, "'displacement' is missing or infinite at 6 of 6 points"),
+        (
+            {"displacement": np.full(6, np.nan)},
+            "'displacement' is missing or infinite at 6 of 6 points",
+        ),
         ({"error": np.zeros(6)}, "the error of 6 points is not positive"),
         ({"direction": np.tile([0.6, 0.0, -0.8], (6, 1))}, "points down at 6 points"),
         ({"direction": np.tile([-0.3, 0.0, 0.4], (6, 1))}, "not a unit vector at 6 points"),
@@ -82,7 +106,9 @@ def test_tracks_of_one_name_and_other_files_are_refused(tmp_path):
     with pytest.raises(QexpError, match="2 tracks are named 'ascending'"):
         write_observation(Observation((track(), track())), tmp_path / "obs.nc")
     (tmp_path / "text.nc").write_text("east north\n")
-    xarray.Dataset({"x": ("point", np.zeros(3))}).to_netcdf(tmp_path / "other.nc", engine="h5netcdf")
+    xarray.Dataset({"x": ("point", np.zeros(3))}).to_netcdf(
+        tmp_path / "other.nc", engine="h5netcdf"
+    )
     for name, message in (
         ("none.nc", "no such file"),
         ("text.nc", "is not an observation file, or is damaged"),
@@ -92,7 +118,9 @@ def test_tracks_of_one_name_and_other_files_are_refused(tmp_path):
             read_observation(tmp_path / name)
 
 
-def test_a_damaged_file_is_one_error_and_nothing_is_printed_when_its_reader_is_collected(tmp_path, monkeypatch):
+def test_a_damaged_file_is_one_error_and_nothing_is_printed_when_its_reader_is_collected(
+    tmp_path, monkeypatch
+):
     write_observation(observation(), tmp_path / "whole.nc")
     whole, printed = (tmp_path / "whole.nc").read_bytes(), []
     monkeypatch.setattr(sys, "unraisablehook", printed.append)

@@ -35,7 +35,17 @@ def track():
     los = along(SOURCE, x, y) + NOISE * random.normal(size=SIDE**2)
     los[np.hypot(x - 7000, y - 7000) < 900] = np.nan
     toward = np.tile(TOWARD, (SIDE**2, 1))
-    return Track("pixels", "radar", x, y, los, np.full(SIDE**2, NOISE), toward, np.isfinite(los), elevation=x / 10)
+    return Track(
+        "pixels",
+        "radar",
+        x,
+        y,
+        los,
+        np.full(SIDE**2, NOISE),
+        toward,
+        np.isfinite(los),
+        elevation=x / 10,
+    )
 
 
 CRITERIA = ["quadtree:0.004", f"resolution:0.05,1500,{SOURCE[0]},{SOURCE[1]}", "uniform:5"]
@@ -47,7 +57,9 @@ def test_means_of_cells_have_the_mean_of_all_points(track, text):
     assert len(cells.x) < points.size / 4
     assert cells.count.sum() == points.size
     for name in ("x", "y", "displacement", "elevation"):
-        np.testing.assert_allclose(np.average(getattr(cells, name), weights=cells.count), getattr(points, name).mean())
+        np.testing.assert_allclose(
+            np.average(getattr(cells, name), weights=cells.count), getattr(points, name).mean()
+        )
     np.testing.assert_allclose(cells.error, NOISE / np.sqrt(cells.count))
     np.testing.assert_allclose(cells.direction, np.tile(TOWARD, (len(cells.x), 1)))
 
@@ -58,14 +70,18 @@ def members(track, cells, side):
     owner_of = np.full(points.size, -1)
     for index in range(len(cells.x)):
         width = side[index] * PIXEL
-        left, low = np.floor((cells.x[index] + PIXEL / 2) / width), np.floor((cells.y[index] + PIXEL / 2) / width)
-        inside = (np.floor((points.x + PIXEL / 2) / width) == left) & (np.floor((points.y + PIXEL / 2) / width) == low)
+        left = np.floor((cells.x[index] + PIXEL / 2) / width)
+        low = np.floor((cells.y[index] + PIXEL / 2) / width)
+        inside = (np.floor((points.x + PIXEL / 2) / width) == left) & (
+            np.floor((points.y + PIXEL / 2) / width) == low
+        )
         owner_of[inside] = index
     return owner_of
 
 
 def test_a_quadtree_s_cells_vary_less_than_the_threshold_or_are_the_smallest(track):
-    points, cells = track.where_observed(), reduced_points(track, reduction("quadtree:0.006", smallest=2, largest=16))
+    points = track.where_observed()
+    cells = reduced_points(track, reduction("quadtree:0.006", smallest=2, largest=16))
     side = 2 ** np.ceil(np.log2(np.sqrt(cells.count)))  # without gaps
     full = np.isin(cells.count, [4, 16, 64, 256])
     owner = members(track, cells, np.where(full, side, 1))
@@ -78,25 +94,35 @@ def test_a_quadtree_s_cells_vary_less_than_the_threshold_or_are_the_smallest(tra
     # A parent of four smallest cells varied more, or they would be one.
     for index in np.flatnonzero(cells.count == 4):
         corner = [np.floor((cells.x[index] + 50) / 400), np.floor((cells.y[index] + 50) / 400)]
-        parent = (np.floor((points.x + 50) / 400) == corner[0]) & (np.floor((points.y + 50) / 400) == corner[1])
+        parent = (np.floor((points.x + 50) / 400) == corner[0]) & (
+            np.floor((points.y + 50) / 400) == corner[1]
+        )
         assert points.displacement[parent].std() > 0.006
 
 
 def test_a_slope_splits_cells(track):
-    tilted = dataclasses.replace(track, displacement=1e-5 * track.x, observed=np.ones(SIDE**2, bool))
+    tilted = dataclasses.replace(
+        track, displacement=1e-5 * track.x, observed=np.ones(SIDE**2, bool)
+    )
     cells = reduced_points(tilted, reduction("quadtree:0.002", smallest=1, largest=16))
     assert set(cells.count) == {16}  # 4 columns of pixels vary by 1.1 mm, 8 columns by 2.3 mm
 
 
 @pytest.mark.slow
 def test_least_squares_over_cells_finds_the_same_source_within_its_errors(track):
-    """The mean over a cell is that of four places at the spread of its points: a flat top is not mistaken for depth."""
+    """The mean over a cell is that of four places at the spread of its points: a flat top is not
+    mistaken for depth.
+    """
 
     def fitted(points):
         sides = np.zeros((len(points.x), 2)) if points.spread is None else points.spread
 
         def misfit(source):
-            positions = [(points.x + i * sides[:, 0], points.y + j * sides[:, 1]) for i in (-1, 1) for j in (-1, 1)]
+            positions = [
+                (points.x + i * sides[:, 0], points.y + j * sides[:, 1])
+                for i in (-1, 1)
+                for j in (-1, 1)
+            ]
             model = np.mean([along(source, *position) for position in positions], axis=0)
             return (model - points.displacement) / points.error
 
@@ -111,12 +137,15 @@ def test_least_squares_over_cells_finds_the_same_source_within_its_errors(track)
 
 
 def test_the_data_resolution_adds_up_to_the_number_of_parameters(track):
-    diagonal = data_resolution(np.stack([track.x, track.y], axis=1) - SOURCE[:2], track.direction, SOURCE[2])
+    diagonal = data_resolution(
+        np.stack([track.x, track.y], axis=1) - SOURCE[:2], track.direction, SOURCE[2]
+    )
     assert diagonal.sum() == pytest.approx(5)
     # By the definition, with derivatives by differences.
     steps = np.array([1.0, 1.0, 1.0, 1e-3])
     columns = [
-        (along(SOURCE + step, track.x, track.y) - along(SOURCE - step, track.x, track.y)) / 2 for step in np.diag(steps)
+        (along(SOURCE + step, track.x, track.y) - along(SOURCE - step, track.x, track.y)) / 2
+        for step in np.diag(steps)
     ]
     design = np.stack([*columns, np.ones_like(track.x)], axis=1)
     design /= np.linalg.norm(design, axis=0)
@@ -131,7 +160,9 @@ def test_cells_by_resolution_are_needed_less_than_the_threshold_and_lie_near_the
     distance = np.hypot(*stations.T)
     assert cells.count[distance < 1500].max() < cells.count[distance > 4000].min()
     louder = dataclasses.replace(track, displacement=100 * track.displacement)
-    np.testing.assert_array_equal(reduced_points(louder, reduction(CRITERIA[1], smallest=1)).count, cells.count)
+    np.testing.assert_array_equal(
+        reduced_points(louder, reduction(CRITERIA[1], smallest=1)).count, cells.count
+    )
 
 
 def on_grid(track):
@@ -155,7 +186,9 @@ def test_cells_do_not_depend_on_the_blocks_in_which_pixels_come(track, text, mon
     monkeypatch.undo()
     at_once = reduced(*on_grid(track), plan)
     for name in ("count", "x", "displacement", "error", "elevation"):
-        values, expected = (getattr(cells, name)[np.lexsort([cells.x, cells.y])] for cells in (parts, at_once))
+        values, expected = (
+            getattr(cells, name)[np.lexsort([cells.x, cells.y])] for cells in (parts, at_once)
+        )
         np.testing.assert_allclose(values, expected)
 
 
@@ -176,7 +209,9 @@ def test_cells_are_drawn_as_large_as_they_are(track):
     )
     cells = reduced_points(everywhere, reduction("quadtree:0.002", smallest=1, largest=16))
     assert {1, 4, 16, 64, 256} <= set(cells.count)
-    np.testing.assert_allclose(sides_of(cells.spread, cells.count), PIXEL * np.sqrt(cells.count)[:, None] * [1, 1])
+    np.testing.assert_allclose(
+        sides_of(cells.spread, cells.count), PIXEL * np.sqrt(cells.count)[:, None] * [1, 1]
+    )
 
 
 def test_noise_stays_and_stations_and_means_are_left_alone(track):
@@ -191,8 +226,12 @@ def test_noise_stays_and_stations_and_means_are_left_alone(track):
 @pytest.mark.parametrize("text", ["quadtree:0.006", "uniform:4"])
 @pytest.mark.parametrize("type", ["exponential", "gaussian"])
 @pytest.mark.parametrize("reach", [1e3, 8e3])
-def test_means_of_correlated_noise_whitened_by_their_covariance_have_unit_variance(track, text, type, reach):
-    """The means of draws from the covariance of all pixels, of which a tenth and a part of the hole are missing."""
+def test_means_of_correlated_noise_whitened_by_their_covariance_have_unit_variance(
+    track, text, type, reach
+):
+    """The means of draws from the covariance of all pixels, of which a tenth and a part of the hole
+    are missing.
+    """
     random = np.random.default_rng(0)
     part = track.select((np.abs(track.x - 6e3) < 1900) & (np.abs(track.y - 6e3) < 1900))
     part = part.select(part.observed & (random.random(len(part.x)) < 0.9))
@@ -203,23 +242,32 @@ def test_means_of_correlated_noise_whitened_by_their_covariance_have_unit_varian
     plan = reduction(text, *((1, 16) if text.startswith("quadtree") else ()))
     # The quadtree looks at the displacements, so that the noise comes as elevations.
     draws = root @ random.standard_normal((len(part.x), 60))
-    cells = [reduced_points(dataclasses.replace(part, elevation=values), plan) for values in draws.T]
+    cells = [
+        reduced_points(dataclasses.replace(part, elevation=values), plan) for values in draws.T
+    ]
     total = covariance_matrix(cells[0], noise) + np.diag(1e-6 / cells[0].count)
-    whitened = np.linalg.solve(np.linalg.cholesky(total), np.stack([means.elevation for means in cells], axis=1))
+    whitened = np.linalg.solve(
+        np.linalg.cholesky(total), np.stack([means.elevation for means in cells], axis=1)
+    )
     assert len(cells[0].x) > 40
     assert len(set(cells[0].count)) > 5
-    assert np.square(whitened).mean() == pytest.approx(
-        1, abs=0.04
-    )  # by the covariance between the middles of exponential cells 0.6
+    # by the covariance between the middles of exponential cells 0.6
+    assert np.square(whitened).mean() == pytest.approx(1, abs=0.04)
 
 
 @pytest.mark.parametrize("type", ["exponential", "gaussian"])
 def test_means_of_few_points_far_apart_are_as_noisy_as_white_noise_would_make_them(track, type):
-    """Two hundred points over 6 km of noise that is alike within 60 m: cells that are filled evenly would have none."""
+    """Two hundred points over 6 km of noise that is alike within 60 m: cells that are filled evenly
+    would have none.
+    """
     random = np.random.default_rng(3)
-    chosen = random.choice(np.flatnonzero(track.observed & (track.x < 6000) & (track.y < 6000)), 200, replace=False)
+    chosen = random.choice(
+        np.flatnonzero(track.observed & (track.x < 6000) & (track.y < 6000)), 200, replace=False
+    )
     places = dataclasses.replace(track.select(chosen), displacement=np.zeros(200))
-    cells = reduced_points(dataclasses.replace(places, elevation=np.zeros(200)), reduction("uniform:8"))
+    cells = reduced_points(
+        dataclasses.replace(places, elevation=np.zeros(200)), reduction("uniform:8")
+    )
     noise = CorrelatedNoise(type, 1.6e-5, 60.0)
     assert 2 < np.median(cells.count) < 20
     ratio = np.diag(covariance_matrix(cells, noise)) * cells.count / noise.sill
@@ -230,7 +278,9 @@ def test_means_of_few_points_far_apart_are_as_noisy_as_white_noise_would_make_th
 @pytest.mark.heavy
 def test_points_of_a_text_file_are_reduced_and_the_file_keeps_how_many(tmp_path, track):
     points = track.where_observed()
-    rows = np.column_stack([points.x + 4e5, points.y + 4e6, points.displacement, points.error, points.direction])
+    rows = np.column_stack(
+        [points.x + 4e5, points.y + 4e6, points.displacement, points.error, points.direction]
+    )
     np.savetxt(tmp_path / "track.txt", rows)
     package.observe(tmp_path / "track.txt", tmp_path / "obs.nc", reduce="quadtree:0.004")
     again = package.observe(tmp_path / "obs.nc").observation.tracks[0]
@@ -240,7 +290,10 @@ def test_points_of_a_text_file_are_reduced_and_the_file_keeps_how_many(tmp_path,
     # Where the noise alone splits cells, this is said.
     for noise, said in (("exponential:1e-6,2000", False), ("exponential:2e-5,2000", True)):
         observed = package.observe(tmp_path / "track.txt", reduce="quadtree:0.004", noise=noise)
-        assert any("`reduce=quadtree:0.009`" in text for text in map("{}".format, observed.warnings)) is said
+        assert (
+            any("`reduce=quadtree:0.009`" in text for text in map("{}".format, observed.warnings))
+            is said
+        )
     coarse = package.observe(tmp_path / "track.txt", reduce="quadtree:4")  # which was meant in mm
     assert any("splits no cell; its threshold is in m" in text for text in coarse.warnings)
 
@@ -260,6 +313,8 @@ def test_points_of_a_text_file_are_reduced_and_the_file_keeps_how_many(tmp_path,
     ],
 )
 def test_reductions_that_cannot_be_are_refused(tmp_path, options, message):
-    np.savetxt(tmp_path / "track.txt", [[4e5, 4e6, 0.1, 0.01, *TOWARD], [5e5, 4e6, 0.1, 0.01, *TOWARD]])
+    np.savetxt(
+        tmp_path / "track.txt", [[4e5, 4e6, 0.1, 0.01, *TOWARD], [5e5, 4e6, 0.1, 0.01, *TOWARD]]
+    )
     with pytest.raises(QexpError, match=message):
         package.observe(tmp_path / "track.txt", **options)

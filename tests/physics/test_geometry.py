@@ -4,7 +4,14 @@ import pytest
 import torch
 
 from qexp.physics.dislocation import okada
-from qexp.physics.geometry import azimuth_of_heading, grid, line_of_sight, over_topography, pixel_axis, project
+from qexp.physics.geometry import (
+    azimuth_of_heading,
+    grid,
+    line_of_sight,
+    over_topography,
+    pixel_axis,
+    project,
+)
 from qexp.simulation.generators import GENERATORS
 from tests.half_space import DOUBLE, sources
 from validation.topography import Cone, corrected, flat, reference
@@ -20,26 +27,33 @@ def test_the_line_of_sight_is_a_unit_vector_that_points_up_for_every_look():
 @pytest.mark.parametrize(
     ("azimuth", "incidence", "expected"),
     [
-        (0.0, math.pi / 6, [-0.5, 0, math.sqrt(3) / 2]),  # seen toward the east, by a satellite in the west
+        # seen toward the east, by a satellite in the west
+        (0.0, math.pi / 6, [-0.5, 0, math.sqrt(3) / 2]),
         (math.pi / 2, math.pi / 6, [0, -0.5, math.sqrt(3) / 2]),
         (math.pi / 6, math.pi / 2, [-math.sqrt(3) / 2, -0.5, 0]),
         (-2.5, 0.0, [0, 0, 1]),
     ],
 )
-def test_the_azimuth_turns_from_east_to_north_and_the_incidence_from_the_vertical(azimuth, incidence, expected):
+def test_the_azimuth_turns_from_east_to_north_and_the_incidence_from_the_vertical(
+    azimuth, incidence, expected
+):
     angles = (torch.tensor([angle], dtype=DOUBLE) for angle in (azimuth, incidence))
     assert line_of_sight(*angles)[0].tolist() == pytest.approx(expected, abs=1e-15)
 
 
 def test_displacement_toward_the_satellite_is_positive_and_across_the_line_of_sight_is_nothing():
     direction = torch.tensor([[-0.6, 0.0, 0.8]], dtype=DOUBLE)
-    displacement = torch.tensor([[[0, 0, 2.0], [-1.0, 0, 0], [3.0, 0, 0], [0.8, 0, 0.6], [0, 5.0, 0]]], dtype=DOUBLE)
+    displacement = torch.tensor(
+        [[[0, 0, 2.0], [-1.0, 0, 0], [3.0, 0, 0], [0.8, 0, 0.6], [0, 5.0, 0]]], dtype=DOUBLE
+    )
     assert project(displacement, direction)[0].tolist() == pytest.approx([1.6, 0.6, -1.8, 0, 0])
 
 
 def test_each_displacement_of_a_batch_is_projected_along_its_own_direction():
     displacement = torch.eye(3, dtype=DOUBLE)[:, None, :].expand(3, 2, 3)
-    projected = project(displacement, torch.tensor([[1.0, 0, 0], [0, 2.0, 0], [0, 0, 3.0]], dtype=DOUBLE))
+    projected = project(
+        displacement, torch.tensor([[1.0, 0, 0], [0, 2.0, 0], [0, 0, 3.0]], dtype=DOUBLE)
+    )
     assert projected.tolist() == [[1, 1], [2, 2], [3, 3]]
 
 
@@ -63,15 +77,22 @@ def test_a_grid_unflattens_to_images_for_every_sample_of_a_batch():
 
 @pytest.mark.parametrize(("look", "side"), [("right", 1), ("left", -1)])
 def test_a_heading_and_the_side_of_the_look_give_the_vector_to_the_satellite(look, side):
-    heading, incidence = (torch.tensor([value], dtype=DOUBLE) for value in (math.radians(-12.5), math.radians(34)))
+    heading, incidence = (
+        torch.tensor([value], dtype=DOUBLE) for value in (math.radians(-12.5), math.radians(34))
+    )
     across = side * math.sin(incidence)
     expected = [-math.cos(heading) * across, math.sin(heading) * across, math.cos(incidence)]
-    assert line_of_sight(azimuth_of_heading(heading, look), incidence)[0].tolist() == pytest.approx(expected, abs=1e-15)
+    assert line_of_sight(azimuth_of_heading(heading, look), incidence)[0].tolist() == pytest.approx(
+        expected, abs=1e-15
+    )
 
 
 # Sources below topography.
 
-SOURCE = sources([100.0, -50, 2000, 1500, 900, 0.3, 1.1, 0.2, -0.1, 1.0], [0, 0, 3000, 900, 700, 2.0, 0.4, 0, 0, 2.0])
+SOURCE = sources(
+    [100.0, -50, 2000, 1500, 900, 0.3, 1.1, 0.2, -0.1, 1.0],
+    [0, 0, 3000, 900, 700, 2.0, 0.4, 0, 0, 2.0],
+)
 COARSE = 30, 24
 """Elements of the mesh."""
 
@@ -84,9 +105,13 @@ def test_every_station_sees_the_source_as_deep_below_it_as_it_is(monkeypatch):
     for index, height in enumerate(elevation):
         deeper = SOURCE.clone()
         deeper[:, 2] += height
-        torch.testing.assert_close(displacement[:, index], okada(deeper, STATIONS)[:, index], rtol=1e-12, atol=0)
+        torch.testing.assert_close(
+            displacement[:, index], okada(deeper, STATIONS)[:, index], rtol=1e-12, atol=0
+        )
     monkeypatch.setattr("qexp.physics.geometry.STATIONS", 1)  # one source at a time
-    torch.testing.assert_close(over_topography(okada, SOURCE, STATIONS.expand(2, -1, -1), elevation), displacement)
+    torch.testing.assert_close(
+        over_topography(okada, SOURCE, STATIONS.expand(2, -1, -1), elevation), displacement
+    )
 
 
 @pytest.mark.parametrize(("name", "values"), [
@@ -98,17 +123,24 @@ def test_every_station_sees_the_source_as_deep_below_it_as_it_is(monkeypatch):
     ("yang", [0.0, 0, 2000, 700, 699.999, 0.3, 1.1, 1e-3]),
 ])  # fmt: skip
 @pytest.mark.parametrize("precision", [torch.float32, DOUBLE])
-def test_a_kernel_that_takes_elevations_moves_each_station_as_one_source_for_each_does(name, values, precision):
+def test_a_kernel_that_takes_elevations_moves_each_station_as_one_source_for_each_does(
+    name, values, precision
+):
     source = GENERATORS[name].build().sources[0]
     random = torch.Generator().manual_seed(0)
     stations = (5000 * torch.randn(40, 2, generator=random)).to(precision)
     elevation = (1200 * torch.rand(40, generator=random) - 50).to(precision)
-    each = torch.tensor([values, values], dtype=precision) * torch.tensor([[1.0], [1.01]], dtype=precision)
+    each = torch.tensor([values, values], dtype=precision) * torch.tensor(
+        [[1.0], [1.01]], dtype=precision
+    )
     assert DOUBLE in source.takes_elevation
     expected = over_topography(source.kernel, each, stations, elevation)
-    tolerance = 0 if precision == torch.float32 else 1e-13  # what was simulated before has the same bits
+    # what was simulated before has the same bits
+    tolerance = 0 if precision == torch.float32 else 1e-13
     displacement = source.displacements(each, stations[None], elevation)
-    torch.testing.assert_close(displacement, expected, rtol=0, atol=tolerance * float(expected.abs().max()))
+    torch.testing.assert_close(
+        displacement, expected, rtol=0, atol=tolerance * float(expected.abs().max())
+    )
     with pytest.raises(ValueError, match=r"surface|depth"):
         source.displacements(each, stations[None], elevation - 2000)
 
@@ -126,7 +158,9 @@ def test_the_finite_elements_give_the_half_space_where_the_ground_is_flat():
 
 
 @pytest.mark.parametrize(("height", "share"), [(450.0, 0.05), (1800.0, 0.15)])
-def test_under_a_cone_the_correction_is_much_nearer_to_the_finite_elements_than_flat_ground(height, share):
+def test_under_a_cone_the_correction_is_much_nearer_to_the_finite_elements_than_flat_ground(
+    height, share
+):
     cone = Cone(5000.0, height)
     distance, _, up = reference(cone, 3000.0, *COARSE)
     largest = up.max()

@@ -1,4 +1,6 @@
-"""The solver of the tutorial on emulators: layers without a contrast, Betti's theorem, finite elements."""
+"""The solver of the tutorial on emulators: layers without a contrast, Betti's theorem, finite
+elements.
+"""
 
 import math
 import re
@@ -22,7 +24,9 @@ def test_what_it_prints_are_errors_below_a_millionth(capsys):
 @pytest.mark.parametrize("softer", [0.2, 3.0])
 def test_a_layer_over_a_half_space_deforms_as_in_finite_elements(softer):
     layers = [Layer(1500.0, softer * 30e9, softer * 30e9), ROCK]
-    distance, *exact = reference(Cone(5000.0, 0.0), 3000.0, 40, 22, layers=[(0.0, softer), (1500.0, 1.0)])
+    distance, *exact = reference(
+        Cone(5000.0, 0.0), 3000.0, 40, 22, layers=[(0.0, softer), (1500.0, 1.0)]
+    )
     near = distance <= 10_000
     found = profile(layers, 3000.0, VOLUME_CHANGE, distance[near])
     assert np.abs(found - np.array(exact)[:, near]).max() < 1e-3 * np.abs(found).max()
@@ -47,11 +51,15 @@ def test_a_source_at_a_boundary_has_the_displacement_of_one_just_above_it():
 @pytest.mark.parametrize(
     ("layers", "depth", "complaint"),
     [
-        ([ROCK], 0.0, "depth"), ([ROCK], math.nan, "depth"), ([], 1e3, "half-space"), ([ROCK, ROCK], 1e3, "half-space"),
-        ([Layer(1e3, 30e9, 30e9)], 1e3, "half-space"), ([Layer(1e3, 30e9, 0.0), ROCK], 1e3, "shear modulus"),
+        ([ROCK], 0.0, "depth"),
+        ([ROCK], math.nan, "depth"),
+        ([], 1e3, "half-space"),
+        ([ROCK, ROCK], 1e3, "half-space"),
+        ([Layer(1e3, 30e9, 30e9)], 1e3, "half-space"),
+        ([Layer(1e3, 30e9, 0.0), ROCK], 1e3, "shear modulus"),
         ([Layer(-1e3, 30e9, 30e9), ROCK], 1e3, "thickness"),
     ],
-)  # fmt: skip
+)
 def test_ground_and_depths_that_cannot_be_are_refused(layers, depth, complaint):
     with pytest.raises(ValueError, match=complaint):
         profile(layers, depth, 1e6, np.array([0.0]))

@@ -32,7 +32,9 @@ GRIDS = pytest.mark.parametrize(
 
 def distances(height, width, pixel_width, pixel_height):
     rows, columns = torch.meshgrid(
-        torch.arange(height).double() * pixel_height, torch.arange(width).double() * pixel_width, indexing="ij"
+        torch.arange(height).double() * pixel_height,
+        torch.arange(width).double() * pixel_width,
+        indexing="ij",
     )
     positions = torch.stack([rows.flatten(), columns.flatten()], -1)
     return (positions[:, None] - positions).norm(dim=-1)
@@ -59,7 +61,10 @@ def test_differences_between_pixels_have_the_exact_variance_and_pixels_a_varianc
     covariance = implied_covariance(prepared, height, width)
     exact = von_karman(distances(height, width, pixel_width, pixel_height), 1.0, outer_scale, hurst)
     assert (covariance - exact).abs().max() < 1e-3
-    apart, expected = (matrix.diagonal()[:, None] + matrix.diagonal() - 2 * matrix for matrix in (covariance, exact))
+    apart, expected = (
+        matrix.diagonal()[:, None] + matrix.diagonal() - 2 * matrix
+        for matrix in (covariance, exact)
+    )
     off = ~torch.eye(height * width, dtype=torch.bool)
     assert (apart[off] / expected[off] - 1).abs().max() < 5e-3
 
@@ -73,8 +78,12 @@ def test_the_torus_of_images_of_many_rows_gives_the_fields_that_their_rows_would
     drawn = von_karman_field(3000, 20, 24, prepared, torch.Generator().manual_seed(1)).double()
     assert drawn.shape == (3000, 20, 24)
     correlation = von_karman(torch.tensor([100.0, 300.0, 2300.0]), 1.0, 20e3, 5 / 6).double()
-    for index, difference in enumerate((drawn[:, :, 1:] - drawn[:, :, :-1], drawn[:, 2:] - drawn[:, :-2])):
-        assert difference.square().mean().item() == pytest.approx(2 - 2 * correlation[index].item(), rel=0.02)
+    for index, difference in enumerate(
+        (drawn[:, :, 1:] - drawn[:, :, :-1], drawn[:, 2:] - drawn[:, :-2])
+    ):
+        assert difference.square().mean().item() == pytest.approx(
+            2 - 2 * correlation[index].item(), rel=0.02
+        )
     across = (drawn[:, :, -1] - drawn[:, :, 0]).square().mean().item()
     assert across == pytest.approx(2 - 2 * correlation[2].item(), rel=0.1)
     assert drawn.var(0).mean().item() == pytest.approx(1, rel=0.1)
@@ -94,7 +103,9 @@ def test_the_continued_covariance_has_no_negative_eigenvalue(
 
 def test_a_von_karman_covariance_with_a_hurst_exponent_of_a_half_is_exponential():
     distance = torch.linspace(0, 9e3, 50, dtype=torch.float64).view(5, 10)
-    torch.testing.assert_close(von_karman(distance, 2.5, 2e3, 0.5), 2.5 * torch.exp(-distance / 2e3))
+    torch.testing.assert_close(
+        von_karman(distance, 2.5, 2e3, 0.5), 2.5 * torch.exp(-distance / 2e3)
+    )
 
 
 # Sums of smooth fields.
@@ -107,15 +118,24 @@ def test_the_semivariogram_of_the_mixture_is_von_karman_s_at_every_distance(oute
     ranges, shares, rest = gaussian_mixture(outer_scale, hurst, pixel / 3)
     assert float(shares.sum()) + rest == pytest.approx(1, abs=1e-12)
     distance = torch.logspace(0, 3, 100, dtype=torch.float64) * pixel
-    mixture = sum(share * gaussian(distance, 1.0, of_range) for of_range, share in zip(ranges, shares, strict=True))
-    torch.testing.assert_close(1 - mixture, 1 - von_karman(distance, 1.0, outer_scale, hurst), rtol=1e-3, atol=0)
+    mixture = sum(
+        share * gaussian(distance, 1.0, of_range)
+        for of_range, share in zip(ranges, shares, strict=True)
+    )
+    torch.testing.assert_close(
+        1 - mixture, 1 - von_karman(distance, 1.0, outer_scale, hurst), rtol=1e-3, atol=0
+    )
 
 
 @pytest.mark.parametrize("count", [1, 7, 64])
 @pytest.mark.parametrize("of_range", [40.0, 300.0, 2e3, 1e5])
-def test_the_product_of_the_factors_is_the_correlation_along_the_axis_of_each_sample(count, of_range):
+def test_the_product_of_the_factors_is_the_correlation_along_the_axis_of_each_sample(
+    count, of_range
+):
     spacing = torch.tensor([50.0, 110.0])
     factors = factors_along(count, spacing, of_range).double()
     steps = torch.arange(count).double()
-    expected = gaussian(spacing.double()[:, None, None] * (steps[:, None] - steps).abs(), 1.0, of_range)
+    expected = gaussian(
+        spacing.double()[:, None, None] * (steps[:, None] - steps).abs(), 1.0, of_range
+    )
     torch.testing.assert_close(factors @ factors.mT, expected, rtol=0, atol=2e-7)

@@ -1,4 +1,6 @@
-"""Fluorescence and scattering of thick samples, the tube's light, and what a detector makes of both."""
+"""Fluorescence and scattering of thick samples, the tube's light, and what a detector makes of
+both.
+"""
 
 import math
 
@@ -59,7 +61,8 @@ def test_a_pure_element_in_light_of_one_energy_shines_as_sherman_says():
     cross_sections = interactions(["Fe"], single(20e3, 1e6), DIAGONAL, DIAGONAL, 1000.0, 20e3)
     names = [line.name for line in cross_sections.lines]
     photons = dict(zip(names, fluorescence(np.ones((1, 1)), cross_sections)[0], strict=True))
-    # All from xraydb, by hand and in cm2 g-1, which cancel; both sines are the same and cancel, too.
+    # All from xraydb, by hand and in cm2 g-1, which cancel; both sines are the same and cancel,
+    # too.
     line = xraydb.xray_lines("Fe", "K")["Ka1"]
     edge = xraydb.xray_edge("Fe", "K")
     absorbed = xraydb.mu_elam("Fe", 20e3, kind="photo") * (1 - 1 / edge.jump_ratio)
@@ -80,9 +83,15 @@ def test_a_thick_sample_shines_as_the_sum_of_all_its_depths():
     depths = np.linspace(0, 10, 400_001)  # kg m-2
     energies = np.array([5e3, 9e3, cross_sections.lines[index].energy])
     into, again, out = (shares @ attenuation(elements, energies))[0]
-    direct = vacancies("Ca", energies[:2])["K"] * cross_sections.lines[index].photons * shares[0, elements.index("Ca")]
+    direct = (
+        vacancies("Ca", energies[:2])["K"]
+        * cross_sections.lines[index].photons
+        * shares[0, elements.index("Ca")]
+    )
     at_depth = sum(
-        photons * vacancy * np.exp(-depths * (entering / math.sin(incidence) + out / math.sin(exit)))
+        photons
+        * vacancy
+        * np.exp(-depths * (entering / math.sin(incidence) + out / math.sin(exit)))
         for photons, vacancy, entering in zip((1.0, 2.0), direct, (into, again), strict=True)
     )
     by_sum = np.trapezoid(at_depth, depths) / math.sin(incidence) / (4 * math.pi)
@@ -102,10 +111,16 @@ def test_calcium_takes_light_from_silicon():
 
 def test_samples_do_not_see_each_other_and_light_adds_up():
     elements = ["C", "O", "Si", "Ca"]
-    samples = np.concatenate([mixture(elements, SiO2=share, CaCO3=1 - share) for share in (0.2, 0.5, 0.9)])
+    samples = np.concatenate(
+        [mixture(elements, SiO2=share, CaCO3=1 - share) for share in (0.2, 0.5, 0.9)]
+    )
     lights = single(8e3, 2.0), single(12e3, 3.0), Beam(np.array([8e3, 12e3]), np.array([2.0, 3.0]))
-    soft, hard, both = (interactions(elements, light, DIAGONAL, DIAGONAL, 1000.0, 12e3) for light in lights)
-    np.testing.assert_allclose(fluorescence(samples, both), fluorescence(samples, soft) + fluorescence(samples, hard))
+    soft, hard, both = (
+        interactions(elements, light, DIAGONAL, DIAGONAL, 1000.0, 12e3) for light in lights
+    )
+    np.testing.assert_allclose(
+        fluorescence(samples, both), fluorescence(samples, soft) + fluorescence(samples, hard)
+    )
     np.testing.assert_allclose(fluorescence(samples, both)[1:2], fluorescence(samples[1:2], both))
     np.testing.assert_allclose(scattering(samples, both)[1:2], scattering(samples[1:2], both))
 
@@ -139,17 +154,25 @@ def test_coster_kronig_transitions_move_vacancies_to_outer_shells_only():
 
 def test_light_scattered_forwards_without_loss_sees_all_electrons_of_an_atom():
     electrons = {"C": 6, "Si": 14, "Ca": 20}
-    for element, counts in zip(electrons, rayleigh(list(electrons), np.array([10e3]), 1e-6)[:, 0], strict=True):
+    for element, counts in zip(
+        electrons, rayleigh(list(electrons), np.array([10e3]), 1e-6)[:, 0], strict=True
+    ):
         per_mass = AVOGADRO / molar_mass(element)
-        assert counts == pytest.approx(electrons[element] ** 2 * ELECTRON_RADIUS**2 * per_mass, rel=2e-3)
+        assert counts == pytest.approx(
+            electrons[element] ** 2 * ELECTRON_RADIUS**2 * per_mass, rel=2e-3
+        )
 
 
 def test_inelastic_scattering_over_all_angles_is_the_cross_section_of_the_tables():
     angles = np.linspace(0, math.pi, 361)
     energies = np.array([5e3, 20e3])
-    over_angles = np.stack([compton(["O"], energies, angle)[0] * math.sin(angle) for angle in angles])
+    over_angles = np.stack(
+        [compton(["O"], energies, angle)[0] * math.sin(angle) for angle in angles]
+    )
     integral = 2 * math.pi * np.trapezoid(over_angles, angles, axis=0)
-    np.testing.assert_allclose(integral, xraydb.mu_elam("O", energies, kind="incoh") / 10, rtol=1e-3)
+    np.testing.assert_allclose(
+        integral, xraydb.mu_elam("O", energies, kind="incoh") / 10, rtol=1e-3
+    )
 
 
 def test_rhodiums_light_loses_768_ev_to_an_electron_at_a_right_angle():
@@ -163,7 +186,8 @@ def test_light_matter_scatters_more_and_with_more_loss_than_heavy_matter():
     elements = ["H", "C", "O", "Fe", "Ca"]
     cross_sections = interactions(elements, single(20216.0), DIAGONAL, DIAGONAL, 1000.0, 25e3)
     water, chalk, rust = (
-        scattering(mixture(elements, **{name: 1.0}), cross_sections)[0] for name in ("H2O", "CaCO3", "Fe2O3")
+        scattering(mixture(elements, **{name: 1.0}), cross_sections)[0]
+        for name in ("H2O", "CaCO3", "Fe2O3")
     )
     assert water.sum() > chalk.sum() > rust.sum()
     assert water[1] / water[0] > chalk[1] / chalk[0] > rust[1] / rust[0]
@@ -214,7 +238,9 @@ def test_every_photon_is_counted_once_whatever_becomes_of_its_energy():
     energies = np.linspace(1500, 38e3, 50)
     for shelf in (0.0, 0.01):
         detector = Detector(2048, 20.0, 0.0, 75.0, 1.0, shelf)
-        np.testing.assert_allclose(response(energies, np.zeros(50), detector).sum(axis=1), 1, atol=1e-6)
+        np.testing.assert_allclose(
+            response(energies, np.zeros(50), detector).sum(axis=1), 1, atol=1e-6
+        )
 
 
 def test_an_escape_peak_lies_a_silicon_photon_below_its_parent_and_takes_its_counts_from_it():
@@ -247,7 +273,9 @@ def test_a_sum_peak_lies_at_twice_the_energy_of_its_parent():
 def test_pile_up_keeps_photons_and_energy():
     detector = Detector(512, 20.0, 13.0, 75.0, 1.0, 0.0)
     rates = np.zeros((4, 512))
-    rates[:, 40:250] = np.random.default_rng(0).uniform(0, 400, (4, 210)) * np.array([[0.1], [1], [3], [0]])
+    rates[:, 40:250] = np.random.default_rng(0).uniform(0, 400, (4, 210)) * np.array(
+        [[0.1], [1], [3], [0]]
+    )
     counts = piled_up(rates, 1e-6, detector)
     middles = channel_edges(detector)[:-1] + 10
     double = 1 - np.exp(-rates.sum(axis=1) * 1e-6)
@@ -261,7 +289,9 @@ def test_pile_up_goes_with_the_square_of_the_rate_and_is_nothing_without_time():
     np.testing.assert_allclose(piled_up(rates, 0.0, DETECTOR), rates, atol=1e-9)
     doubles = piled_up(rates, 1e-7, DETECTOR)[:, 600:680].sum(axis=1)
     assert doubles[1] / doubles[0] == pytest.approx(4, rel=1e-3)
-    assert doubles[0] == pytest.approx(1e3 * 1e3 * 1e-7 * (1 - escaping(np.array([6400.0]))[0]) ** 2, rel=0.01)
+    assert doubles[0] == pytest.approx(
+        1e3 * 1e3 * 1e-7 * (1 - escaping(np.array([6400.0]))[0]) ** 2, rel=0.01
+    )
 
 
 def test_windows_take_soft_light_and_silicon_lets_hard_light_through():
@@ -270,7 +300,9 @@ def test_windows_take_soft_light_and_silicon_lets_hard_light_through():
     assert (np.diff(through) > 0).all()
     assert through[3] > 0.99
     # Beer's law for 25 µm of beryllium, 0.0046 g cm-2, by hand.
-    assert through[1] == pytest.approx(math.exp(-1.848 * 25e-4 * xraydb.mu_elam("Be", 1740.0)), rel=1e-9)
+    assert through[1] == pytest.approx(
+        math.exp(-1.848 * 25e-4 * xraydb.mu_elam("Be", 1740.0)), rel=1e-9
+    )
     stopped = efficiency(energies, 2330 * 450e-6)
     assert stopped[2] > 0.999
     assert 0.1 < stopped[3] < 0.3

@@ -29,7 +29,9 @@ def test_every_row_of_a_grid_has_a_cell_of_its_own(width, height, step, pieces):
     raster = filled(x, y, values, pieces)
     np.testing.assert_allclose(raster.means()[0], values.reshape(height, width))
     np.testing.assert_allclose(
-        raster.extent, (-12.5 - step / 2, -12.5 + (width - 0.5) * step, -step / 2, (height - 0.5) * step), atol=1e-3
+        raster.extent,
+        (-12.5 - step / 2, -12.5 + (width - 0.5) * step, -step / 2, (height - 0.5) * step),
+        atol=1e-3,
     )
 
 
@@ -71,7 +73,9 @@ def test_scattered_rows_fill_most_of_their_cells():
     raster = filled(x, y, x)
     assert (raster.counts > 0).mean() > 0.8
     left, right, low, high = raster.extent
-    assert (right - left) / raster.counts.shape[1] == pytest.approx((high - low) / raster.counts.shape[0])
+    assert (right - left) / raster.counts.shape[1] == pytest.approx(
+        (high - low) / raster.counts.shape[0]
+    )
 
 
 def test_rows_with_anything_missing_are_left_out():

@@ -1,4 +1,6 @@
-"""Files of others: nothing in them is executed, none leads to another file, and none takes all memory and time."""
+"""Files of others: nothing in them is executed, none leads to another file, and none takes all
+memory and time.
+"""
 
 import io
 import json
@@ -35,7 +37,9 @@ def virtual(file, other):
 
 HOW = {
     "virtual": virtual,
-    "external": lambda file, other: file.create_dataset("z", (4, 4), "u1", external=[("/etc/passwd", 0, 16)]),
+    "external": lambda file, other: file.create_dataset(
+        "z", (4, 4), "u1", external=[("/etc/passwd", 0, 16)]
+    ),
     "link": lambda file, other: file.__setitem__("z", h5py.ExternalLink(other, "z")),
     "link of a group": lambda file, other: file.__setitem__("of/it", h5py.ExternalLink(other, "/")),
 }
@@ -77,7 +81,9 @@ def test_a_geotiff_is_no_list_of_other_files(tmp_path):
     (tmp_path / "other.tif").write_bytes(encoded({"z": np.zeros((4, 4))}, (0, 0), (1, 1), None))
     band = "<SimpleSource><SourceFilename>other.tif</SourceFilename><SourceBand>1</SourceBand></SimpleSource>"
     band = f'<VRTRasterBand dataType="Float32" band="1">{band}</VRTRasterBand>'
-    (tmp_path / "all.tif").write_text(f'<VRTDataset rasterXSize="4" rasterYSize="4">{band}</VRTDataset>')
+    (tmp_path / "all.tif").write_text(
+        f'<VRTDataset rasterXSize="4" rasterYSize="4">{band}</VRTDataset>'
+    )
     assert open_images(tmp_path / "other.tif", set())
     with pytest.raises(QexpError, match="cannot be read as a raster"):
         open_images(tmp_path / "all.tif", set())
@@ -102,7 +108,9 @@ def stores(tmp_path, monkeypatch):
     data = {"image": (("run", "y", "x"), np.arange(128.0).reshape(8, 4, 4)), "name": ("run", names)}
     for version in (2, 3):
         encoding = {"image": {"chunks": (2, 4, 4)}}
-        table = xarray.Dataset({**data, "depth": ("run", np.arange(1.0, 9))}, {"run": np.arange(8)}, {"bad": np.nan})
+        table = xarray.Dataset(
+            {**data, "depth": ("run", np.arange(1.0, 9))}, {"run": np.arange(8)}, {"bad": np.nan}
+        )
         table.to_zarr(f"{version}.zarr", zarr_format=version, encoding=encoding)
     return tmp_path
 
@@ -126,7 +134,11 @@ def test_chunks_that_are_far_larger_in_memory_than_in_their_file_are_refused(sto
 
 
 PICKLED = {"dtype": "|O", "filters": [{"id": "vlen-utf8"}, {"id": "pickle"}], "compressor": None}
-IN_SHARDS = {"chunk_shape": [8], "codecs": [{"name": "numcodecs.pickle"}], "index_codecs": ["bytes"]}
+IN_SHARDS = {
+    "chunk_shape": [8],
+    "codecs": [{"name": "numcodecs.pickle"}],
+    "index_codecs": ["bytes"],
+}
 HOSTILE = {
     "filters": (2, "depth", PICKLED),
     "filters of a coordinate": (2, "run", PICKLED),
@@ -135,8 +147,16 @@ HOSTILE = {
     "objects without a codec": (2, "depth", {"dtype": "|O", "filters": None}),
     "json": (2, "depth", {"dtype": "|O", "filters": [{"id": "json2"}]}),
     "records": (2, "depth", {"dtype": [["depth", "<f8"], ["more", "|O"]]}),
-    "codecs of version 3": (3, "depth", {"codecs": [{"name": "bytes"}, {"name": "numcodecs.pickle"}]}),
-    "inside shards": (3, "depth", {"codecs": [{"name": "sharding_indexed", "configuration": IN_SHARDS}]}),
+    "codecs of version 3": (
+        3,
+        "depth",
+        {"codecs": [{"name": "bytes"}, {"name": "numcodecs.pickle"}]},
+    ),
+    "inside shards": (
+        3,
+        "depth",
+        {"codecs": [{"name": "sharding_indexed", "configuration": IN_SHARDS}]},
+    ),
     "a type of version 3": (3, "run", {"data_type": {"name": "structured", "configuration": {}}}),
     "a transformer": (3, "depth", {"storage_transformers": [{"name": "pickle"}]}),
 }
@@ -214,7 +234,9 @@ def archive_of(path, shape, content, header=None):
     ],
     ids=["larger", "smaller", "huge", "negative", "nested"],
 )
-def test_archives_whose_arrays_are_not_as_their_headers_say_are_refused_unread(tmp_path, shape, content, header):
+def test_archives_whose_arrays_are_not_as_their_headers_say_are_refused_unread(
+    tmp_path, shape, content, header
+):
     written = archive_of(tmp_path / "all.npz", shape, content, header)
     with pytest.raises(QexpError, match="cannot be read as npz"):
         open_images(tmp_path / "all.npz", set())

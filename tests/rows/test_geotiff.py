@@ -1,4 +1,6 @@
-"""The first row of a raster is the northern one, unless it says otherwise: for masks, images and observations."""
+"""The first row of a raster is the northern one, unless it says otherwise: for masks, images and
+observations.
+"""
 
 import numpy as np
 import pytest
@@ -22,7 +24,12 @@ NORTH_UP = Affine(100, 0, 430e3, 0, -100, 4520e3 + 300)
 @pytest.fixture
 def written(tmp_path):
     def write(values, transform=None, **more):
-        about = {"height": values.shape[0], "width": values.shape[1], "count": 1, "dtype": values.dtype}
+        about = {
+            "height": values.shape[0],
+            "width": values.shape[1],
+            "count": 1,
+            "dtype": values.dtype,
+        }
         if transform is not None:
             about |= {"transform": transform, "crs": "EPSG:32633"}
         with rasterio.open(tmp_path / "a.tif", "w", driver="GTiff", **about, **more) as file:
@@ -43,13 +50,17 @@ def written(tmp_path):
     ],
     ids=["without a place", "north up", "south up", "from east to west"],
 )
-def test_masks_images_and_observations_have_the_same_pixels_in_the_north(written, transform, stored):
+def test_masks_images_and_observations_have_the_same_pixels_in_the_north(
+    written, transform, stored
+):
     path = written(np.ascontiguousarray(stored), transform)
     np.testing.assert_array_equal(read_grid(path, (3, 4), "mask"), NORTHWARDS)
     np.testing.assert_array_equal(GeotiffImages(path).read("", None)[0], NORTHWARDS)
     if transform is not None:
         (track,) = qexp.observe(path, error=0.01, incidence=30, heading=10).observation.tracks
-        column, row = ((values - first - 50) / 100 for values, first in ((track.x, 430e3), (track.y, 4520e3)))
+        column, row = (
+            (values - first - 50) / 100 for values, first in ((track.x, 430e3), (track.y, 4520e3))
+        )
         np.testing.assert_allclose(
             track.displacement, NORTHWARDS[np.rint(row).astype(int), np.rint(column).astype(int)]
         )
@@ -61,7 +72,12 @@ def test_files_beside_a_raster_belong_to_its_fingerprint_if_they_change_what_is_
     said = path.with_name("a.tif.aux.xml")
     statistics = '<Metadata><MDI key="STATISTICS_MAXIMUM">12</MDI></Metadata>'
     seen = [fingerprint(path)]
-    for words in (statistics, "<NoDataValue>5</NoDataValue>", "<NoDataValue>6</NoDataValue>", "<Scale>2</Scale>"):
+    for words in (
+        statistics,
+        "<NoDataValue>5</NoDataValue>",
+        "<NoDataValue>6</NoDataValue>",
+        "<Scale>2</Scale>",
+    ):
         said.write_text(f'<PAMDataset><PAMRasterBand band="1">{words}</PAMRasterBand></PAMDataset>')
         assert (len(GeotiffImages(path).paths) > 1) == (words != statistics)
         seen.append(fingerprint(path))
@@ -94,7 +110,9 @@ def test_what_is_no_raster_of_numbers_is_said(written, tmp_path):
     path = written(np.ones((64, 64), np.complex64), NORTH_UP)
     with pytest.raises(TableError, match=r"a\.tif holds complex64, not real numbers"):
         open_raster(path)
-    content = written(np.random.default_rng(0).random((64, 64)), NORTH_UP, compress="deflate").read_bytes()
+    content = written(
+        np.random.default_rng(0).random((64, 64)), NORTH_UP, compress="deflate"
+    ).read_bytes()
     (tmp_path / "cut.tif").write_bytes(content[: len(content) * 3 // 4])
     with pytest.raises(TableError, match=r"cut\.tif"), open_raster(tmp_path / "cut.tif") as dataset:
         read_bands(dataset, [1])

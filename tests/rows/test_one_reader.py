@@ -24,12 +24,43 @@ from qexp.spec.kinds import filled_in
 
 FEATURES = ["red", "green, dark", "blue"]
 MISSING = [
-    "", "NA", "N/A", "#N/A", "NaN", "nan", "NAN", "-nan", "null", "NULL", "None", " NA ", "  ", "Nan", "nan(ind)",
-]  # fmt: skip
+    "",
+    "NA",
+    "N/A",
+    "#N/A",
+    "NaN",
+    "nan",
+    "NAN",
+    "-nan",
+    "null",
+    "NULL",
+    "None",
+    " NA ",
+    "  ",
+    "Nan",
+    "nan(ind)",
+]
 NUMBERS = [
-    "1", "-2", "+3", "0", "-0.0", "007", ".5", "5.", "1e3", "1E-3", "+1e+2", " 7 ", "0.1", "123456789", "3.4028234e38",
-    "1e-50", "9007199254740993", "1.00000005960464480001", "0.333333333333333314829616256247",
-]  # fmt: skip
+    "1",
+    "-2",
+    "+3",
+    "0",
+    "-0.0",
+    "007",
+    ".5",
+    "5.",
+    "1e3",
+    "1E-3",
+    "+1e+2",
+    " 7 ",
+    "0.1",
+    "123456789",
+    "3.4028234e38",
+    "1e-50",
+    "9007199254740993",
+    "1.00000005960464480001",
+    "0.333333333333333314829616256247",
+]
 TEXTS = ["007", "a,b", "", "None", "5 in", 'a ""quoted"" word', "line\nbreak", "µ"]
 
 
@@ -42,7 +73,13 @@ def trained(path: Path) -> np.ndarray:
 
 
 def row_model(estimate, **changes) -> RowModel:
-    return RowModel(features=FEATURES, ranges=np.zeros((3, 2)), outputs={"made": ""}, estimate=estimate, **changes)
+    return RowModel(
+        features=FEATURES,
+        ranges=np.zeros((3, 2)),
+        outputs={"made": ""},
+        estimate=estimate,
+        **changes,
+    )
 
 
 def predicted(path: Path) -> np.ndarray:
@@ -75,13 +112,17 @@ FORMS = {
     "byte order mark": lambda text: text.encode("utf-8-sig"),
     "CRLF": lambda text: text.replace("\n", "\r\n").encode() + b"\r\n",
     "CR": lambda text: text.replace("\n", "\r").encode(),
-    "blank lines": lambda text: b"\n\n" + re.sub(r"(,[^,\n]+)\n", r"\1\n\n", text).encode() + b"\n\n",
+    "blank lines": (
+        lambda text: b"\n\n" + re.sub(r"(,[^,\n]+)\n", r"\1\n\n", text).encode() + b"\n\n"
+    ),
 }
 
 
 @pytest.mark.parametrize("form", FORMS)
 @pytest.mark.parametrize("seed", range(3))
-def test_training_and_prediction_see_the_same_numbers_whatever_they_are_written_like(tmp_path, form, seed):
+def test_training_and_prediction_see_the_same_numbers_whatever_they_are_written_like(
+    tmp_path, form, seed
+):
     path, plain = tmp_path / "rows.csv", tmp_path / "plain.csv"
     path.write_bytes(FORMS[form](table(seed)))
     plain.write_text(table(seed))
@@ -97,7 +138,8 @@ def test_training_and_prediction_see_the_same_numbers_whatever_they_are_written_
 def test_every_spelling_of_a_missing_number_is_known_to_both(tmp_path, spelling):
     path = tmp_path / "rows.csv"
     path.write_text(
-        f'site,red,"green, dark",iron,blue\na,1,2,3,4\nb,1,{spelling},3,4\nc,1,"{spelling}",3,4\nd,5,6,7,8\n'
+        'site,red,"green,'
+        f' dark",iron,blue\na,1,2,3,4\nb,1,{spelling},3,4\nc,1,"{spelling}",3,4\nd,5,6,7,8\n'
     )
     np.testing.assert_array_equal(np.isnan(predicted(path)[:, 1]), [False, True, True, False])
     np.testing.assert_array_equal(trained(path), [[1, 2, 4], [5, 6, 8]])
@@ -112,20 +154,41 @@ WRONG = {
     "semicolons": (GOOD.replace(",", ";"), "separated by semicolons"),
     "tabs": (GOOD.replace(",", "\t"), "separated by tabs"),
     "latin": (GOOD.replace("site", "säule").encode("latin-1"), "is not UTF-8 text"),
-    "latin cell": (GOOD.replace("b,1", "bär,1").encode("latin-1"), "row 3, column 'site': is not UTF-8 text"),
+    "latin cell": (
+        GOOD.replace("b,1", "bär,1").encode("latin-1"),
+        "row 3, column 'site': is not UTF-8 text",
+    ),
     "utf-16": (GOOD.encode("utf-16"), "is not UTF-8 text"),
     "misspelt": (GOOD.replace("red", "rad"), "has no column 'red'; did you mean 'rad'?"),
     "twice": (GOOD.replace("blue", "red"), "has 2 columns called 'red'"),
     "short": (GOOD + "c,1,2\n", "row 4: 3 cells, but there are 5 columns"),
-    "long": (GOOD + "c,1,2,3,4,5\n", "row 4: 6 cells, but there are 5 columns; quote texts with commas"),
+    "long": (
+        GOOD + "c,1,2,3,4,5\n",
+        "row 4: 6 cells, but there are 5 columns; quote texts with commas",
+    ),
     "word": (GOOD + "c,1,many,3,4\n", "row 4, column 'green, dark': 'many' is not a number"),
     "python": (GOOD + "c,1_0,2,3,4\n", "row 4, column 'red': '1_0' is not a number"),
-    "comma": (GOOD + 'c,1,2,3,"4,5"\n', "row 4, column 'blue': '4,5' is not a number (write it with a point)"),
-    "far": (GOOD + "c,1,2,3,4\n" * 40_000 + "c,1,2,3,x\n", "row 40004, column 'blue': 'x' is not a number"),
-    "quote": (GOOD + 'c,1,"2,3,4\n' + "d,1,2,3,4\n" * 5, "row 4: a quotation mark is opened here and never closed"),
+    "comma": (
+        GOOD + 'c,1,2,3,"4,5"\n',
+        "row 4, column 'blue': '4,5' is not a number (write it with a point)",
+    ),
+    "far": (
+        GOOD + "c,1,2,3,4\n" * 40_000 + "c,1,2,3,x\n",
+        "row 40004, column 'blue': 'x' is not a number",
+    ),
+    "quote": (
+        GOOD + 'c,1,"2,3,4\n' + "d,1,2,3,4\n" * 5,
+        "row 4: a quotation mark is opened here and never closed",
+    ),
     "inner quote": (GOOD + 'c,1,"2"x,3,4\n"', "row 4: text follows a closing quotation mark"),
-    "far quote": (GOOD + 'c,1,"2,3,4\n' + "d,1,2,3,4\n" * 40_000, "row 4: a cell has more than 131,072 characters"),
-    "field": (GOOD + f"c,{'x' * 140_000},2,3,4\n", "row 4: a cell has more than 131,072 characters"),
+    "far quote": (
+        GOOD + 'c,1,"2,3,4\n' + "d,1,2,3,4\n" * 40_000,
+        "row 4: a cell has more than 131,072 characters",
+    ),
+    "field": (
+        GOOD + f"c,{'x' * 140_000},2,3,4\n",
+        "row 4: a cell has more than 131,072 characters",
+    ),
     "line": ("x" * 9_000_000, "row 1: more than 8,388,608 characters in a line"),
 }
 
@@ -154,7 +217,9 @@ def refusals(path: Path, *readers) -> list[str]:
 def test_a_quotation_mark_that_is_never_closed_hides_no_rows(tmp_path):
     """In the last column it makes no row too short: all rows behind it would be one cell."""
     path = tmp_path / "rows.csv"
-    path.write_text('red,"green, dark",blue,iron,site\n1,2,3,4,5 in"\n1,2,3,4,"a\n' + "5,6,7,8,b\n" * 100)
+    path.write_text(
+        'red,"green, dark",blue,iron,site\n1,2,3,4,5 in"\n1,2,3,4,"a\n' + "5,6,7,8,b\n" * 100
+    )
     for message in refusals(path, trained, predicted):
         assert "row 3: a quotation mark is opened here and never closed" in message
     path.write_text('red,"green, dark",blue,iron,site\n1,2,3,4,5 in"\n1,2,3,4,"a\nb"')
@@ -163,7 +228,9 @@ def test_a_quotation_mark_that_is_never_closed_hides_no_rows(tmp_path):
 
 @pytest.mark.heavy
 def test_numbers_far_from_the_first_rows_are_read_alike_and_found_by_their_row(tmp_path):
-    """Blocks are of some hundred kilobytes: many rows are read before these, blank lines and line breaks among them."""
+    """Blocks are of some hundred kilobytes: many rows are read before these, blank lines and line
+    breaks among them.
+    """
     values = np.random.default_rng(0).uniform(0.1, 9, (20_000, 4)).round(6)
     lines = [f"s{row},{','.join(map(repr, cells))}" for row, cells in enumerate(values.tolist())]
     header, path = 'site,red,"green, dark",iron,blue', tmp_path / "rows.csv"
@@ -194,17 +261,24 @@ def test_numbers_of_every_type_in_parquet_are_the_same_for_both(tmp_path):
 
 
 def test_netcdf_of_the_classic_format_is_read_like_that_of_today(tmp_path):
-    arrays = {name: ("pixel", np.arange(5, dtype=np.float32) + shift) for shift, name in enumerate(FEATURES)}
+    arrays = {
+        name: ("pixel", np.arange(5, dtype=np.float32) + shift)
+        for shift, name in enumerate(FEATURES)
+    }
     xarray.Dataset(arrays).to_netcdf(tmp_path / "today.nc", engine="h5netcdf")
     xarray.Dataset(arrays).to_netcdf(tmp_path / "classic.nc", engine="scipy")
-    np.testing.assert_array_equal(predicted(tmp_path / "classic.nc"), predicted(tmp_path / "today.nc"))
+    np.testing.assert_array_equal(
+        predicted(tmp_path / "classic.nc"), predicted(tmp_path / "today.nc")
+    )
 
 
 # Spectra, a row for each
 
 
 def spectra_trained(path: Path) -> SpectraDataset:
-    return SpectraDataset(path, filled_in({"type": "spectra", "target": "toc", "channels": 4, "patch_size": 2}))
+    return SpectraDataset(
+        path, filled_in({"type": "spectra", "target": "toc", "channels": 4, "patch_size": 2})
+    )
 
 
 def spectra_predicted(path: Path) -> tuple[np.ndarray, pyarrow.Table]:
@@ -222,9 +296,16 @@ def spectra_predicted(path: Path) -> tuple[np.ndarray, pyarrow.Table]:
 
 def spectra_csv(name: str = "channel_{}") -> str:
     numbers = cycle(["3", "0", " 7 ", "+2", "1e2", "0.1", "1.00000005960464480001", '"5"'])
-    rows = [f"f{row}, c{row % 3},{row},{['1.5', 'NA', ' 2 ', 'None', ''][row % 5]}" for row in range(40)]
-    lines = [f"{row},{','.join(next(numbers) for _ in range(4))},{index}" for index, row in enumerate(rows)]
-    return "\n".join([f"filename,core,toc,depth,{','.join(map(name.format, range(4)))},note", *lines])
+    rows = [
+        f"f{row}, c{row % 3},{row},{['1.5', 'NA', ' 2 ', 'None', ''][row % 5]}" for row in range(40)
+    ]
+    lines = [
+        f"{row},{','.join(next(numbers) for _ in range(4))},{index}"
+        for index, row in enumerate(rows)
+    ]
+    return "\n".join(
+        [f"filename,core,toc,depth,{','.join(map(name.format, range(4)))},note", *lines]
+    )
 
 
 @pytest.fixture
@@ -282,7 +363,9 @@ def test_a_damaged_file_is_refused_or_read_but_never_ends_in_another_error(tmp_p
     values = {name: np.arange(20.0) + shift for shift, name in enumerate([*FEATURES, "iron"])}
     table = pyarrow.table({**values, "site": [f"s{row}" for row in range(20)]})
     if ending == "nc":
-        xarray.Dataset({name: ("row", column) for name, column in values.items()}).to_netcdf(path, engine="h5netcdf")
+        xarray.Dataset({name: ("row", column) for name, column in values.items()}).to_netcdf(
+            path, engine="h5netcdf"
+        )
     else:
         {"csv": pyarrow.csv.write_csv, "parquet": parquet.write_table}[ending](table, path)
     content, random = path.read_bytes(), np.random.default_rng(0)
@@ -298,7 +381,11 @@ def test_a_damaged_file_is_refused_or_read_but_never_ends_in_another_error(tmp_p
             refusals.append(str(error))
     assert refusals
     assert all(str(path) in message for message in refusals)
-    assert {file.name for file in tmp_path.iterdir()} <= {path.name, "made.parquet", "made.parquet.json"}
+    assert {file.name for file in tmp_path.iterdir()} <= {
+        path.name,
+        "made.parquet",
+        "made.parquet.json",
+    }
 
 
 def test_texts_that_netcdf_cannot_hold_are_written_without_what_it_cannot(tmp_path):
@@ -324,7 +411,8 @@ next(pieces)
 
 @pytest.mark.heavy
 def test_python_ends_as_it_should_while_a_large_table_is_still_read_ahead(tmp_path: Path) -> None:
-    # On one core five of eight such processes were aborted when Arrow read ahead through a file of Python's.
+    # On one core five of eight such processes were aborted when Arrow read ahead through a file of
+    # Python's.
     (tmp_path / "t.csv").write_bytes(b"a,b\n" + b"1,2\n" * 5_000_000)
     for _ in range(4):
         child = ["taskset", "-c", "0", sys.executable, "-c", ENDS_EARLY, str(tmp_path / "t.csv")]

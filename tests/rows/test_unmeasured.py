@@ -1,4 +1,6 @@
-"""Samples that were never measured or computed are told from those that are constant, or equal, by their nature."""
+"""Samples that were never measured or computed are told from those that are constant, or equal, by
+their nature.
+"""
 
 import re
 
@@ -12,7 +14,9 @@ random = np.random.default_rng(0)
 DEPTH, VOLUME = random.uniform(1, 5, COUNT), random.uniform(1, 10, COUNT)
 RATE = np.exp(random.normal(0, 3, COUNT))
 X, Y = np.meshgrid(np.arange(SIDE) - SIDE / 2, np.arange(SIDE) - SIDE / 2)
-IMAGES = VOLUME[:, None, None] * DEPTH[:, None, None] / (DEPTH[:, None, None] ** 2 + X**2 + Y**2) ** 1.5
+IMAGES = (
+    VOLUME[:, None, None] * DEPTH[:, None, None] / (DEPTH[:, None, None] ** 2 + X**2 + Y**2) ** 1.5
+)
 COUNTS = random.poisson(RATE[:, None] * [1, 0.5, 2])
 CLIPPED = np.round(VOLUME[:, None] * np.clip(1 - np.linspace(0, 3, 8) / DEPTH[:, None], 0, None), 3)
 RAIN = np.maximum(random.normal(DEPTH - 3, 1), 0)[:, None]
@@ -26,16 +30,23 @@ def changed(values, where, new=0.0):
 
 
 def bordered(widths):
-    return np.stack([changed(image, slice(width)) for image, width in zip(IMAGES, widths, strict=True)])
+    return np.stack(
+        [changed(image, slice(width)) for image, width in zip(IMAGES, widths, strict=True)]
+    )
 
 
 def said(values, *parameters):
     values, usable = np.asarray(values, np.float32), np.ones(len(values), bool)
     found = unmeasured(lambda rows: values[rows], len(values))
-    return list(in_words(found, "'x'", "simulations", usable, np.stack(parameters or (DEPTH, VOLUME), axis=1)))
+    return list(
+        in_words(
+            found, "'x'", "simulations", usable, np.stack(parameters or (DEPTH, VOLUME), axis=1)
+        )
+    )
 
 
-LAST, THROUGHOUT = slice(450, None), r"'x' is 0 throughout in 15\d of 600 simulations \(4\d\d to 599\)"
+LAST = slice(450, None)
+THROUGHOUT = r"'x' is 0 throughout in 15\d of 600 simulations \(4\d\d to 599\)"
 
 NEVER = {
     "the last images": (changed(IMAGES, LAST), THROUGHOUT),
@@ -45,11 +56,17 @@ NEVER = {
         r"0 throughout in 75 of 600 simulations \(the first: 0",
     ),
     "one image": (changed(IMAGES, 7), "0 throughout in 1 of 600"),
-    "another value": (changed(IMAGES, slice(7, 9), -1), r"-1 throughout in 2 of 600 simulations \(7 to 8"),
+    "another value": (
+        changed(IMAGES, slice(7, 9), -1),
+        r"-1 throughout in 2 of 600 simulations \(7 to 8",
+    ),
     "counts, of which many are 0": (changed(COUNTS, LAST), THROUGHOUT),
     "one number, often 0": (changed(RAIN, LAST), THROUGHOUT),
     "series that end with 0": (changed(CLIPPED, LAST), THROUGHOUT),
-    "a constant each": (changed(IMAGES, slice(40), DEPTH[:40, None, None]), "'x' is constant in 40 of 600"),
+    "a constant each": (
+        changed(IMAGES, slice(40), DEPTH[:40, None, None]),
+        "'x' is constant in 40 of 600",
+    ),
     "an earlier image": (
         changed(IMAGES, slice(50, 90), IMAGES[3]),
         r"another one in 40 of 600 simulations \(the first: that of 50",
@@ -85,7 +102,10 @@ NATURAL = {
     "one of five": (np.eye(5)[random.integers(0, 5, COUNT)],),
     "rounded pairs": (np.round(random.normal(DEPTH[:, None], 0.1, (COUNT, 2)), 1),),
     "a constant for all": (np.repeat(DEPTH[:, None], 9, axis=1),),
-    "the parameters are the same, too": (np.repeat(IMAGES[:300], 2, axis=0), np.repeat(DEPTH[:300], 2)),
+    "the parameters are the same, too": (
+        np.repeat(IMAGES[:300], 2, axis=0),
+        np.repeat(DEPTH[:300], 2),
+    ),
 }
 
 

@@ -57,7 +57,9 @@ def write(workspace: Path) -> Callable[..., None]:
 def run(write: Callable[..., None]) -> Callable[..., RunDirectory]:
     """`run(rows, name="other", epochs=3)`: a finished run of `stones`, in this process."""
 
-    def finished(rows: list[list[Any]] | None = None, name: str | None = None, **changes: Any) -> RunDirectory:
+    def finished(
+        rows: list[list[Any]] | None = None, name: str | None = None, **changes: Any
+    ) -> RunDirectory:
         write(rows, **changes)
         return RunDirectory(qexp.run("stones", name=name, device="cpu").path)
 
@@ -67,17 +69,27 @@ def run(write: Callable[..., None]) -> Callable[..., RunDirectory]:
 def files_of_folds(run: RunDirectory) -> dict[str, bytes]:
     """What must be the same, byte for byte."""
     names = ("best.safetensors", "predictions.csv", "metrics.jsonl")
-    return {str(path.relative_to(run.path)): path.read_bytes() for path in run.path.rglob("*") if path.name in names}
+    return {
+        str(path.relative_to(run.path)): path.read_bytes()
+        for path in run.path.rglob("*")
+        if path.name in names
+    }
 
 
 def contents(folder: Path) -> dict[str, bytes]:
     """What the files below a folder hold, but for the catalog."""
-    paths = [path for path in folder.rglob("*") if path.is_file() and not path.name.startswith("catalog.json")]
+    paths = [
+        path
+        for path in folder.rglob("*")
+        if path.is_file() and not path.name.startswith("catalog.json")
+    ]
     return {str(path.relative_to(folder)): path.read_bytes() for path in paths}
 
 
 def running(**of_process: object) -> dict[str, Any]:
-    """The part of a record that says that this very process, but for some changes, works on the run."""
+    """The part of a record that says that this very process, but for some changes, works on the
+    run.
+    """
     process = {**this_process().document(), **of_process}
     attempt = {"number": 1, "process": process, "started": None, "ended": None, "state": "running"}
     return {"state": "running", "ended": None, "attempts": [attempt]}
@@ -96,7 +108,9 @@ class Interrupting(Display):
 
 @pytest.fixture
 def open_workspace() -> Iterator[Path]:
-    """A workspace in whose folders everybody may write, outside those of pytest, which are this user's alone."""
+    """A workspace in whose folders everybody may write, outside those of pytest, which are this
+    user's alone.
+    """
     before = os.umask(0)
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder)
@@ -118,7 +132,9 @@ class Process(subprocess.Popen[str]):
         # A terminal's Ctrl-C reaches a session of its own only from here.
         command, pipe = [sys.executable, "-m", "qexp", *arguments], subprocess.PIPE
         environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-        super().__init__(command, stdout=pipe, stderr=pipe, text=True, start_new_session=True, env=environment)
+        super().__init__(
+            command, stdout=pipe, stderr=pipe, text=True, start_new_session=True, env=environment
+        )
 
     def end(self) -> tuple[int, str, str]:
         """Exit code, stdout and stderr."""
@@ -150,7 +166,9 @@ def until(holds: Callable[[], bool], what: str) -> None:
 
 
 def halt(pid: int) -> None:
-    """Stop a process, and wait: one that is held up by the disk would take a SIGTERM, of the lower number, first."""
+    """Stop a process, and wait: one that is held up by the disk would take a SIGTERM, of the lower
+    number, first.
+    """
     os.kill(pid, signal.SIGSTOP)
     until(lambda: _process_status(pid)["State"].startswith("T"), "that the process is stopped")
 

@@ -16,7 +16,8 @@ HOST = "elsewhere"
 
 
 def on_another_host(*arguments: str | Path, clock: str = "+0") -> Outcome:
-    """`qexp ARGUMENTS` on a machine of another name whose clock is wrong by `clock`, such as "+10m".
+    """`qexp ARGUMENTS` on a machine of another name whose clock is wrong by `clock`, such as
+    "+10m".
 
     The times of files are right, as if a server gave them to them.
     """
@@ -24,12 +25,24 @@ def on_another_host(*arguments: str | Path, clock: str = "+0") -> Outcome:
         pytest.skip("faketime is not installed")
     if not _may("unshare", "--uts"):
         pytest.skip("this user cannot give a process another host name")
-    command = ["unshare", "--uts", "sh", "-c", f'hostname {HOST}; exec "$@"', "sh", "faketime", "-f", clock]
+    command = [
+        "unshare",
+        "--uts",
+        "sh",
+        "-c",
+        f'hostname {HOST}; exec "$@"',
+        "sh",
+        "faketime",
+        "-f",
+        clock,
+    ]
     return _qexp(command, arguments, {"NO_FAKE_STAT": "1"})
 
 
 def as_nobody(*arguments: str | Path, hidepid: bool = False) -> Outcome:
-    """`qexp ARGUMENTS` as the user nobody, who may read all files; maybe where each sees his own processes only."""
+    """`qexp ARGUMENTS` as the user nobody, who may read all files; maybe where each sees his own
+    processes only.
+    """
     reading = ("--inh-caps=-all,+dac_read_search", "--ambient-caps=-all,+dac_read_search")
     command = ["setpriv", f"--reuid={NOBODY}", f"--regid={NOBODY}", "--clear-groups", *reading]
     if shutil.which("setpriv") is None or not _may(*command):
@@ -47,8 +60,16 @@ def _may(*command: str) -> bool:
     return subprocess.run(command, capture_output=True, check=False).returncode == 0
 
 
-def _qexp(command: list[str], arguments: tuple[str | Path, ...], variables: dict[str, str]) -> Outcome:
+def _qexp(
+    command: list[str], arguments: tuple[str | Path, ...], variables: dict[str, str]
+) -> Outcome:
     words = [*command, sys.executable, "-m", "qexp", *map(str, arguments)]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "NO_COLOR": "1", "PYTHONDONTWRITEBYTECODE": "1", **variables}
+    environment = {
+        **os.environ,
+        "OMP_NUM_THREADS": "1",
+        "NO_COLOR": "1",
+        "PYTHONDONTWRITEBYTECODE": "1",
+        **variables,
+    }
     done = subprocess.run(words, capture_output=True, text=True, check=False, env=environment)
     return Outcome(done.returncode, done.stdout, done.stderr)

@@ -49,14 +49,26 @@ def s3(folder: Path) -> Iterator[int]:
     """The port of an S3 server with a bucket `lab`, which takes any credentials."""
     import boto3
 
-    with served(port := free_port(), sys.executable, "-m", "moto.server", "-p", str(port), log=folder / "s3.log"):
+    with served(
+        port := free_port(),
+        sys.executable,
+        "-m",
+        "moto.server",
+        "-p",
+        str(port),
+        log=folder / "s3.log",
+    ):
         boto3.client("s3", endpoint_url=f"http://127.0.0.1:{port}").create_bucket(Bucket="lab")
         yield port
 
 
 def demand_credentials(port: int) -> None:
     """Let the S3 server refuse credentials that it does not know."""
-    urlopen(Request(f"http://127.0.0.1:{port}/moto-api/reset-auth", b"0", {"Content-Type": "text/plain"})).close()
+    urlopen(
+        Request(
+            f"http://127.0.0.1:{port}/moto-api/reset-auth", b"0", {"Content-Type": "text/plain"}
+        )
+    ).close()
 
 
 @contextmanager
@@ -72,12 +84,24 @@ def ssh(folder: Path) -> Iterator[tuple[int, dict[str, str]]]:
     port, host = free_port(), (folder / "host.pub").read_text().split(" ")
     (folder / "known_hosts").write_text(f"[127.0.0.1]:{port} {host[0]} {host[1]}\n")
     settings = {
-        "Port": port, "ListenAddress": "127.0.0.1", "HostKey": folder / "host", "PidFile": "none", "UsePAM": "no",
-        "AuthorizedKeysFile": folder / "user.pub", "StrictModes": "no", "PasswordAuthentication": "no",
-        "PermitRootLogin": "yes", "MaxStartups": 100, "Subsystem": "sftp internal-sftp",
-    }  # fmt: skip
-    (folder / "sshd_config").write_text("".join(f"{key} {value}\n" for key, value in settings.items()))
-    with served(port, server, "-D", "-e", "-f", str(folder / "sshd_config"), log=folder / "ssh.log"):
+        "Port": port,
+        "ListenAddress": "127.0.0.1",
+        "HostKey": folder / "host",
+        "PidFile": "none",
+        "UsePAM": "no",
+        "AuthorizedKeysFile": folder / "user.pub",
+        "StrictModes": "no",
+        "PasswordAuthentication": "no",
+        "PermitRootLogin": "yes",
+        "MaxStartups": 100,
+        "Subsystem": "sftp internal-sftp",
+    }
+    (folder / "sshd_config").write_text(
+        "".join(f"{key} {value}\n" for key, value in settings.items())
+    )
+    with served(
+        port, server, "-D", "-e", "-f", str(folder / "sshd_config"), log=folder / "ssh.log"
+    ):
         yield port, {
             "username": getpass.getuser(), "client_keys": str(folder / "user"),
             "known_hosts": str(folder / "known_hosts"),
@@ -117,5 +141,6 @@ class Cut:
 
     def _break(self) -> None:
         while self._open:
-            with suppress(OSError, IndexError), self._open.pop() as one:  # another thread may do so, too
+            # another thread may do so, too
+            with suppress(OSError, IndexError), self._open.pop() as one:
                 one.shutdown(socket.SHUT_RDWR)

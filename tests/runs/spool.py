@@ -1,6 +1,8 @@
-"""A small scheduler, as somebody might add one: a folder for each job, and shells that start one job after the other.
+"""A small scheduler, as somebody might add one: a folder for each job, and shells that start one
+job after the other.
 
-`python -m tests.runs.spool COMMAND...` is `qexp COMMAND...` where the table of launchers has a line for it.
+`python -m tests.runs.spool COMMAND...` is `qexp COMMAND...` where the table of launchers has a line
+for it.
 """
 
 import os
@@ -36,13 +38,17 @@ class Spool:
 
     options: Mapping[str, Option] = {"nice": Option(r"1?\d", "a number from 0 to 19", default="0")}
 
-    def submit(self, submission: Submission, runs: Sequence[RunDirectory], device: str = "auto") -> dict[str, str]:
+    def submit(
+        self, submission: Submission, runs: Sequence[RunDirectory], device: str = "auto"
+    ) -> dict[str, str]:
         start = [sys.executable, "-m", "tests.runs.spool", "execute", "--device", device]
         commands = [[*start, str(run.path)] for run in runs]
         jobs = self.submit_commands(submission, commands)
         return {run.name: job for run, job in zip(runs, jobs, strict=True)}
 
-    def submit_commands(self, submission: Submission, commands: Sequence[Sequence[str]]) -> list[str]:
+    def submit_commands(
+        self, submission: Submission, commands: Sequence[Sequence[str]]
+    ) -> list[str]:
         jobs = [submission.folder / "spool" / str(number) for number in range(len(commands))]
         for job, command in zip(jobs, commands, strict=True):
             job.mkdir(parents=True)
@@ -50,7 +56,17 @@ class Spool:
         shells = submission.at_most or len(jobs)
         for first in range(shells):
             subprocess.Popen(
-                ["nohup", "nice", "-n", submission.options["nice"], "sh", "-c", SHELL, "sh", *jobs[first::shells]],
+                [
+                    "nohup",
+                    "nice",
+                    "-n",
+                    submission.options["nice"],
+                    "sh",
+                    "-c",
+                    SHELL,
+                    "sh",
+                    *jobs[first::shells],
+                ],
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.DEVNULL,

@@ -1,4 +1,6 @@
-"""Actions: commands of one's own on runs, whose output is kept in the runs, complete or not at all."""
+"""Actions: commands of one's own on runs, whose output is kept in the runs, complete or not at
+all.
+"""
 
 import json
 import os
@@ -26,13 +28,21 @@ def plot(here) -> Path:
     """The folder of the action `plot` of the finished run sound_0, which is not there yet."""
     (here / "my program.py").write_text(PROGRAM)
     start = f"{shlex.quote(sys.executable)} 'my program.py'"
-    words = "{run.path} {action.path} {run.name}_{run.seed} --error={run.results.test.depth.mae} {run.test.depth.mae}"
-    write(plot=f"{start} {words} {{{{x}}}} {{run.learning_rate}} {{run.dataset.size}}", noted=f"{start} '{{run.note}}'")
+    words = (
+        "{run.path} {action.path} {run.name}_{run.seed} --error={run.results.test.depth.mae}"
+        " {run.test.depth.mae}"
+    )
+    write(
+        plot=f"{start} {words} {{{{x}}}} {{run.learning_rate}} {{run.dataset.size}}",
+        noted=f"{start} '{{run.note}}'",
+    )
     return here / "runs/sound_0/actions/plot"
 
 
 def write(**commands: str) -> None:
-    tables = [f"[actions.{name}]\ncommand = {json.dumps(command)}\n" for name, command in commands.items()]
+    tables = [
+        f"[actions.{name}]\ncommand = {json.dumps(command)}\n" for name, command in commands.items()
+    ]
     Path("qexp.toml").write_text("\n".join(tables))
 
 
@@ -40,7 +50,9 @@ def record_in(folder: Path) -> dict[str, object]:
     return json.loads((folder / "record.json").read_text())
 
 
-def test_an_action_gets_the_values_of_the_run_and_its_output_is_kept_with_a_record(plot, here, qexp):
+def test_an_action_gets_the_values_of_the_run_and_its_output_is_kept_with_a_record(
+    plot, here, qexp
+):
     code, stdout, stderr = qexp("action", "plot", "sound_0")
     assert (code, stdout) == (0, "runs/sound_0/actions/plot\n"), stderr
     run = package.open_run("sound_0")
@@ -48,8 +60,15 @@ def test_an_action_gets_the_values_of_the_run_and_its_output_is_kept_with_a_reco
     record = record_in(plot)
     draft = record["argv"][3]
     assert record["argv"][2:] == [
-        str(run.path), draft, "sound_0_0", f"--error={error}", str(error), "{x}", "0.001", "[16, 16]",
-    ]  # fmt: skip
+        str(run.path),
+        draft,
+        "sound_0_0",
+        f"--error={error}",
+        str(error),
+        "{x}",
+        "0.001",
+        "[16, 16]",
+    ]
     assert Path(draft).parent == plot.parent
     assert not Path(draft).exists()
     assert (record["state"], record["exit_code"], record["directory"]) == ("done", 0, str(here))
@@ -105,26 +124,45 @@ def test_runs_on_which_an_action_cannot_be_run_do_not_stop_the_others(plot, here
             "[actions.plot]: command has no placeholder {rum.path}; did you mean 'run.path'?",
             2,
         ),
-        ({"plot": "a 'b"}, "[actions.plot]: command cannot be divided into words: no closing quotation", 2),
+        (
+            {"plot": "a 'b"},
+            "[actions.plot]: command cannot be divided into words: no closing quotation",
+            2,
+        ),
         ({"plot": " "}, "[actions.plot]: give the command in one line", 2),
         ({"Plot": "a"}, "[actions.Plot]: a name has small letters, digits, - and _", 2),
         ({"plat": "a"}, "qexp.toml has no action 'plot'; did you mean 'plat'?", 3),
-        ({"plot": "a {run.lerning_rate}"}, "no field 'lerning_rate'; did you mean 'learning_rate'?", 2),
-        ({"plot": "no-such-program"}, "plot failed on sound_0: cannot start no-such-program: No such file", 1),
+        (
+            {"plot": "a {run.lerning_rate}"},
+            "no field 'lerning_rate'; did you mean 'learning_rate'?",
+            2,
+        ),
+        (
+            {"plot": "no-such-program"},
+            "plot failed on sound_0: cannot start no-such-program: No such file",
+            1,
+        ),
     ],
 )
-def test_an_action_that_cannot_be_run_is_refused_with_what_would_work(here, qexp, commands, complaint, expected):
+def test_an_action_that_cannot_be_run_is_refused_with_what_would_work(
+    here, qexp, commands, complaint, expected
+):
     write(**commands)
     assert complaint in qexp("action", "plot", "sound_0").refused(expected)
 
 
 @pytest.mark.heavy
-def test_one_action_is_at_work_on_a_run_once_and_ctrl_c_ends_it_with_its_record(plot, start, qexp, monkeypatch):
+def test_one_action_is_at_work_on_a_run_once_and_ctrl_c_ends_it_with_its_record(
+    plot, start, qexp, monkeypatch
+):
     monkeypatch.setenv("SECONDS_OF_ACTION", "600")
     process = start("action", "plot", "sound_0")
     until(lambda: any(plot.parent.glob(".plot.*.draft/made.txt")), "the start of the program")
     code, _, stderr = qexp("action", "plot", "sound_0")
-    assert (code, stderr) == (2, "error: the action 'plot' is already running on sound_0; wait for its end\n")
+    assert (code, stderr) == (
+        2,
+        "error: the action 'plot' is already running on sound_0; wait for its end\n",
+    )
     assert qexp("doctor").code == 0
     process.send(signal.SIGINT)
     assert process.end()[0] == 130
@@ -173,7 +211,14 @@ def test_the_output_of_actions_travels_with_the_run(plot, here, qexp):
 
 
 def test_actions_are_listed(plot, qexp):
-    assert [line.split()[0] for line in qexp("action").stdout.splitlines()] == ["name", "plot", "noted"]
-    assert [action["name"] for action in json.loads(qexp("action", "--json").stdout)] == ["plot", "noted"]
+    assert [line.split()[0] for line in qexp("action").stdout.splitlines()] == [
+        "name",
+        "plot",
+        "noted",
+    ]
+    assert [action["name"] for action in json.loads(qexp("action", "--json").stdout)] == [
+        "plot",
+        "noted",
+    ]
     write()
     assert "no actions; define one in qexp.toml" in qexp("action").stderr

@@ -1,4 +1,6 @@
-"""Networks that learn an angle across its period: small images of a dike that opens, its strike in all directions."""
+"""Networks that learn an angle across its period: small images of a dike that opens, its strike in
+all directions.
+"""
 
 from pathlib import Path
 from typing import Any
@@ -26,8 +28,24 @@ DATASET = {
     "angles": "degrees",
     "size": [12, 12],
     "fixed": {
-        **{"azimuth": 0.0, "incidence": 0.0, "x_res": 0.7, "y_res": 0.7, "x": 0.0, "y": 0.0, "noise": 0.001},
-        **{"depth": 2.0, "length": 2.0, "width": 1.0, "dip": 45.0, "strike_slip": 0.0, "dip_slip": 0.0, "opening": 1.0},
+        **{
+            "azimuth": 0.0,
+            "incidence": 0.0,
+            "x_res": 0.7,
+            "y_res": 0.7,
+            "x": 0.0,
+            "y": 0.0,
+            "noise": 0.001,
+        },
+        **{
+            "depth": 2.0,
+            "length": 2.0,
+            "width": 1.0,
+            "dip": 45.0,
+            "strike_slip": 0.0,
+            "dip_slip": 0.0,
+            "opening": 1.0,
+        },
     },
     "varyings": {"strike": [[0.0, 0.05], [0.5, 0.55], [0.95, 1.0]]},
     "distributions": {"strike": {"type": "uniform", "parameters": {"a": 0, "b": 360}}},
@@ -43,10 +61,21 @@ MODEL = {
 }
 ANGLE = {"type": "angle", "parameters": {"period": 360}}
 EXPERIENCE = {
-    **SOUND["experience"], "model": "dike", "dataset": "dike", "outputs": ["strike"], "sizes": [384, 32, 200],
-    "epochs": 12, "batch_size": 32, "learning_rate": 0.005, "losses": {"strike": "mse"}, "metrics": {},
-    "transforms": {"displacement": {"type": "scale", "parameters": {"typical": 0.05}}, "strike": ANGLE},
-}  # fmt: skip
+    **SOUND["experience"],
+    "model": "dike",
+    "dataset": "dike",
+    "outputs": ["strike"],
+    "sizes": [384, 32, 200],
+    "epochs": 12,
+    "batch_size": 32,
+    "learning_rate": 0.005,
+    "losses": {"strike": "mse"},
+    "metrics": {},
+    "transforms": {
+        "displacement": {"type": "scale", "parameters": {"typical": 0.05}},
+        "strike": ANGLE,
+    },
+}
 
 
 @shared_folder
@@ -61,7 +90,9 @@ def run(dikes: Path) -> Any:
     return qexp.open_run("dike_0", workspace=dikes)
 
 
-def test_strikes_on_both_sides_of_north_are_estimated_and_predicted_as_well_as_those_around_south(run, dikes):
+def test_strikes_on_both_sides_of_north_are_estimated_and_predicted_as_well_as_those_around_south(
+    run, dikes
+):
     with xarray.open_dataset(run.path / "results/test_predictions.nc") as table:
         truth, estimate = table["strike"].values, table["strike_estimate"].values
         assert table["strike_estimate"].attrs[PERIOD] == 360
@@ -79,10 +110,14 @@ def test_strikes_on_both_sides_of_north_are_estimated_and_predicted_as_well_as_t
 
 
 def test_a_matrix_over_the_strike_has_small_errors_in_the_first_and_in_the_last_cell(dikes):
-    call("matrix", "dike_0", "--dataset", "dike", "--axis", "strike=0:360:24", "--workspace", dikes).done()
+    call(
+        "matrix", "dike_0", "--dataset", "dike", "--axis", "strike=0:360:24", "--workspace", dikes
+    ).done()
     with xarray.open_dataset(dikes / "runs/dike_0/matrices/dike/matrix.nc") as table:
         assert np.abs(table["strike_error"].values).max() < 15
-        np.testing.assert_allclose(table["strike_relative_error"], table["strike_error"] / 180, rtol=1e-6)
+        np.testing.assert_allclose(
+            table["strike_relative_error"], table["strike_error"] / 180, rtol=1e-6
+        )
 
 
 @pytest.mark.heavy
@@ -111,7 +146,10 @@ def test_a_training_that_is_interrupted_and_resumed_has_the_same_weights(run, di
 DIP = {
     "dataset": {
         **DATASET,
-        "fixed": {**{name: value for name, value in DATASET["fixed"].items() if name != "dip"}, "strike": 0.0},
+        "fixed": {
+            **{name: value for name, value in DATASET["fixed"].items() if name != "dip"},
+            "strike": 0.0,
+        },
         "varyings": {"dip": [[0.4, 0.6]]},
         "distributions": {"dip": {"type": "uniform", "parameters": {"a": 10, "b": 80}}},
     },
@@ -123,9 +161,17 @@ DIP = {
 """A quantity that is not known to repeat."""
 
 WRONG = [
-    ("dike", {"transforms.strike": "angle"}, 'repeats after 360 °; set "period" to 360.0, or to 180.0'),
+    (
+        "dike",
+        {"transforms.strike": "angle"},
+        'repeats after 360 °; set "period" to 360.0, or to 180.0',
+    ),
     ("dike", {"transforms.displacement": "angle"}, "which only outputs can have"),
-    ("dike", {"model.operations.dense.parameters.filters": [24, 1]}, "makes [2] of its values; give it a"),
+    (
+        "dike",
+        {"model.operations.dense.parameters.filters": [24, 1]},
+        "makes [2] of its values; give it a",
+    ),
     ("dike", DIP, "values from 10 to 80 ° span more than one period of 6.283185307"),
     ("slopes", {"baselines": ["mean"]}, "'aspect' is learned as two"),
     ("slopes", {"transforms.aspect": "angle"}, "span more than one period of 6.283185307"),
@@ -133,24 +179,39 @@ WRONG = [
 
 
 @pytest.mark.parametrize(("name", "overrides", "words"), WRONG)
-def test_an_angle_that_does_not_fit_or_cannot_be_done_with_rows_is_refused(dikes, slopes, name, overrides, words):
+def test_an_angle_that_does_not_fit_or_cannot_be_done_with_rows_is_refused(
+    dikes, slopes, name, overrides, words
+):
     workspace = {"dike": dikes, "slopes": slopes}[name]
     with pytest.raises(SpecError) as refused:
-        qexp.run(name, seed=1, name="refused", device="cpu", workspace=workspace, overrides=overrides)
+        qexp.run(
+            name, seed=1, name="refused", device="cpu", workspace=workspace, overrides=overrides
+        )
     assert words in str(refused.value)
     assert not (workspace / "runs/refused").exists()
 
 
 @pytest.mark.heavy
-def test_an_inversion_does_not_take_a_strike_near_north_for_the_edge_of_what_was_trained(run, dikes):
+def test_an_inversion_does_not_take_a_strike_near_north_for_the_edge_of_what_was_trained(
+    run, dikes
+):
     spec, tables = run.spec, tables_of(run.directory)
     source = dataset_of(spec["dataset"], tables)
-    image = source.observe({"strike": np.array([0.4])}, Seeds(0).torch("cpu", "seen"))["displacement"]
+    image = source.observe({"strike": np.array([0.4])}, Seeds(0).torch("cpu", "seen"))[
+        "displacement"
+    ]
     axis = (np.arange(12) - 6) * 700.0
     x, y = (coordinates.ravel() for coordinates in np.meshgrid(axis, axis))
     up = np.tile([0.0, 0.0, 1.0], (x.size, 1))
     track = Track(
-        "from above", "radar", x, y, image.double().numpy().ravel(), np.full(x.size, 0.001), up, np.ones(x.size, bool)
+        "from above",
+        "radar",
+        x,
+        y,
+        image.double().numpy().ravel(),
+        np.full(x.size, 0.001),
+        up,
+        np.ones(x.size, bool),
     )
     estimates = qexp.invert(Observation((track,)), run="dike_0", workspace=dikes, centre=(0.0, 0.0))
     assert np.abs(nearest(estimates.parameters["strike"].value, 0.4, 360) - 0.4) < 6
@@ -172,11 +233,16 @@ ASPECTS = {
 
 @shared_folder
 def slopes(root: Path) -> None:
-    """A workspace with a table of slopes and the directions that they face, and a run with networks of folds."""
+    """A workspace with a table of slopes and the directions that they face, and a run with networks
+    of folds.
+    """
     random = np.random.default_rng(4)
     facing, steep = random.uniform(0, 360, 120), random.uniform(0.8, 1.2, 120)
     radians = np.radians(facing) + random.normal(0, 0.03, 120)
-    lines = [f"{e},{n},{a}" for e, n, a in zip(steep * np.sin(radians), steep * np.cos(radians), facing, strict=True)]
+    lines = [
+        f"{e},{n},{a}"
+        for e, n, a in zip(steep * np.sin(radians), steep * np.cos(radians), facing, strict=True)
+    ]
     (root / "data").mkdir()
     (root / "data/slopes.csv").write_text("\n".join(["east,north,aspect", *lines]))
     network = {"module": "mlp", "parameters": {"units": [12], "outputs": 2, "activation": "tanh"}}
@@ -206,5 +272,7 @@ def test_means_over_folds_and_repeats_of_rows_that_face_north_point_north(slopes
     assert run.record["comparison"][0]["rmse"] == pytest.approx(rmse, rel=1e-6)
     _, figure = next(held_out(run.directory))
     offsets = [collection.get_offsets() for collection in figure.axes[0].collections]
-    points = np.concatenate([of_collection for of_collection in offsets if len(of_collection) > 100])
+    points = np.concatenate(
+        [of_collection for of_collection in offsets if len(of_collection) > 100]
+    )
     assert np.abs(points[:, 1] - points[:, 0]).max() == pytest.approx(np.abs(error).max(), rel=1e-6)

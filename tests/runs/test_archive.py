@@ -1,4 +1,6 @@
-"""An archive holds a run, whole and checked; one that is not is refused before anything is written."""
+"""An archive holds a run, whole and checked; one that is not is refused before anything is
+written.
+"""
 
 import hashlib
 import json
@@ -47,22 +49,40 @@ Member = tuple[str | zipfile.ZipInfo, bytes]
 
 
 def write_archive(path: Path, *members: Member, manifest: bool | dict[str, object] = True) -> Path:
-    """An archive of members of whatever kind, with a manifest that agrees with them unless another is given."""
+    """An archive of members of whatever kind, with a manifest that agrees with them unless another
+    is given.
+    """
     hashes = {}
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive, warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of names that occur twice
         for name, data in members:
             archive.writestr(name, data)
             hashes[name] = hashlib.sha256(data).hexdigest()
-        hashes = {str(name): digest for name, digest in hashes.items() if isinstance(name, str) and name[-1] != "/"}
+        hashes = {
+            str(name): digest
+            for name, digest in hashes.items()
+            if isinstance(name, str) and name[-1] != "/"
+        }
         if manifest:
-            document = {"format": "qexp run", "version": 1, "qexp": "0", "run": "one", "sha256": hashes}
-            archive.writestr("manifest.json", json.dumps(document | (manifest if isinstance(manifest, dict) else {})))
+            document = {
+                "format": "qexp run",
+                "version": 1,
+                "qexp": "0",
+                "run": "one",
+                "sha256": hashes,
+            }
+            archive.writestr(
+                "manifest.json",
+                json.dumps(document | (manifest if isinstance(manifest, dict) else {})),
+            )
     return path
 
 
 def run_of(name: str = "one", record: object = RECORD, spec: object = RESOLVED) -> list[Member]:
-    return [(f"{name}/run.json", json.dumps(record).encode()), (f"{name}/spec.json", json.dumps(spec).encode())]
+    return [
+        (f"{name}/run.json", json.dumps(record).encode()),
+        (f"{name}/spec.json", json.dumps(spec).encode()),
+    ]
 
 
 def special(name: str, kind: int, leads_to: str = "") -> Member:
@@ -96,15 +116,24 @@ def test_a_run_arrives_as_it_was_whatever_its_files_are_called_and_wherever_it_i
     assert (arrived / "empty folder").is_dir()
     assert not arrived.is_symlink()
     assert not (arrived / "best").is_symlink()
-    assert {path.name for path in arrived.parent.iterdir()} <= {"sound_0", "catalog.json", "catalog.json.lock"}
+    assert {path.name for path in arrived.parent.iterdir()} <= {
+        "sound_0",
+        "catalog.json",
+        "catalog.json.lock",
+    }
 
 
 @pytest.mark.heavy
-def test_an_imported_run_lists_shows_predicts_and_makes_matrices_under_its_new_name(here, there, exported, qexp):
+def test_an_imported_run_lists_shows_predicts_and_makes_matrices_under_its_new_name(
+    here, there, exported, qexp
+):
     assert qexp("import", exported, "--name", "guest", "--workspace", there).code == 0
     assert qexp("ls", "-q", "--workspace", there).stdout == "guest\n"
-    assert json.loads(qexp("show", "guest", "--json", "--workspace", there).stdout)["name"] == "guest"
-    original, guest = package.open_run("sound_0", workspace=here), package.open_run("guest", workspace=there)
+    assert (
+        json.loads(qexp("show", "guest", "--json", "--workspace", there).stdout)["name"] == "guest"
+    )
+    original = package.open_run("sound_0", workspace=here)
+    guest = package.open_run("guest", workspace=there)
     assert guest.results == original.results
     images = np.random.default_rng(0).normal(0, 0.01, (4, 16, 16))
     ours, theirs = original.predict(displacement=images), guest.predict(displacement=images)
@@ -136,7 +165,10 @@ def test_what_no_archive_can_hold_is_refused_by_name(here, tmp_path, qexp):
         lambda path: path.symlink_to("results", target_is_directory=True),
     ):
         make(run / "odd")
-        assert f"{run / 'odd'} is " in qexp("export", "sound_0", "--to", tmp_path / "sound.zip").failed()
+        assert (
+            f"{run / 'odd'} is "
+            in qexp("export", "sound_0", "--to", tmp_path / "sound.zip").failed()
+        )
         (run / "odd").unlink()
     for name in (os.fsdecode(b"caf\xe9"), "a\\b", "/".join("d" * 200)):
         (run / name).parent.mkdir(parents=True, exist_ok=True)
@@ -162,11 +194,15 @@ def test_where_the_disk_refuses_midway_nothing_half_is_left(here, there, tmp_pat
     assert f"cannot write {target}: " in refused_by_the_disk("export", "sound_0", "--to", target)
     assert list(tmp_path.glob("*sound*")) == []
     qexp("export", "sound_0", "--to", target)
-    assert f"cannot import {target}: File too large" in refused_by_the_disk("import", target, "--workspace", there)
+    assert f"cannot import {target}: File too large" in refused_by_the_disk(
+        "import", target, "--workspace", there
+    )
     assert list((there / "runs").iterdir()) == []
 
 
-@pytest.mark.parametrize("name", ["sound.tar", "sound.tar.zst", ".zip", "", "nowhere/sound.zip", ".", "mine.zip"])
+@pytest.mark.parametrize(
+    "name", ["sound.tar", "sound.tar.zst", ".zip", "", "nowhere/sound.zip", ".", "mine.zip"]
+)
 def test_a_target_that_cannot_be_or_is_there_is_refused(here, qexp, name):
     Path("mine.zip").write_text("mine")
     stderr = qexp("export", "sound_0", "--to", name).failed()
@@ -177,7 +213,9 @@ def test_a_target_that_cannot_be_or_is_there_is_refused(here, qexp, name):
 def test_a_run_at_work_is_not_exported(here, tmp_path, qexp):
     file = here / "runs/sound_0/run.json"
     file.write_text(json.dumps({**json.loads(file.read_text()), **running()}))
-    assert "sound_0 is running" in qexp("export", "sound_0", "--to", tmp_path / "sound.zip").failed()
+    assert (
+        "sound_0 is running" in qexp("export", "sound_0", "--to", tmp_path / "sound.zip").failed()
+    )
     assert qexp("export", "nosuch", "--to", tmp_path / "sound.zip").code == 3
     file.write_text("{")
     assert qexp("export", "sound_0", "--to", tmp_path / "sound.zip").code == 5
@@ -199,20 +237,27 @@ def test_a_name_that_is_taken_is_refused_with_a_way_out(here, exported, qexp):
 
 @pytest.fixture
 def refused(there: Path, qexp: Callable) -> Callable[[Path], tuple[int, str]]:
-    """`code, complaint = refused(archive)`: nothing may have been written anywhere below the workspace or beside it."""
+    """`code, complaint = refused(archive)`: nothing may have been written anywhere below the
+    workspace or beside it.
+    """
 
     def tried(archive: Path) -> tuple[int, str]:
         before = sorted(there.parent.rglob("*"))
         code, stdout, stderr = qexp("import", archive, "--workspace", there)
         assert stdout == ""
-        assert [path for path in sorted(there.parent.rglob("*")) if path not in before] in ([], [there / "runs"])
+        assert [path for path in sorted(there.parent.rglob("*")) if path not in before] in (
+            [],
+            [there / "runs"],
+        )
         return code, stderr
 
     return tried
 
 
 def test_a_sound_archive_of_ours_is_taken_in(there, tmp_path, qexp):
-    assert qexp("import", write_archive(tmp_path / "x.zip", *run_of()), "--workspace", there).code == 0
+    assert (
+        qexp("import", write_archive(tmp_path / "x.zip", *run_of()), "--workspace", there).code == 0
+    )
     assert (there / "runs/one/run.json").is_file()
 
 
@@ -270,14 +315,24 @@ def test_members_that_have_no_business_in_a_run_are_refused(refused, tmp_path, m
         ([("one/run.json", b"{"), run_of()[1]], True, 5),
     ],
 )
-def test_an_archive_whose_run_or_manifest_is_not_right_is_refused(refused, tmp_path, members, manifest, code):
+def test_an_archive_whose_run_or_manifest_is_not_right_is_refused(
+    refused, tmp_path, members, manifest, code
+):
     assert refused(write_archive(tmp_path / "x.zip", *members, manifest=manifest))[0] == code
 
 
-def test_what_is_no_archive_is_refused_and_a_file_that_is_not_what_was_exported_is_named(refused, tmp_path):
+def test_what_is_no_archive_is_refused_and_a_file_that_is_not_what_was_exported_is_named(
+    refused, tmp_path
+):
     assert refused(tmp_path / "nosuch.zip")[0] == 3
     assert refused(tmp_path)[0] == 2
-    for data in (b"", b"nonsense", b"\0" * 10240, b"PK\x03\x04nonsense", b"PK\x05\x06" + b"\xff" * 18):
+    for data in (
+        b"",
+        b"nonsense",
+        b"\0" * 10240,
+        b"PK\x03\x04nonsense",
+        b"PK\x05\x06" + b"\xff" * 18,
+    ):
         (tmp_path / "x.zip").write_bytes(data)
         code, complaint = refused(tmp_path / "x.zip")
         assert (code, "x.zip" in complaint) == (5, True), data
@@ -295,7 +350,9 @@ def test_an_archive_that_is_cut_or_changed_anywhere_is_refused_or_still_says_the
     for _ in range(24):
         torn.write_bytes(intact[: chance.randrange(len(intact))])
         assert refused(torn)[0] == 5
-    for offset in [chance.randrange(len(intact)) for _ in range(24)] + [len(intact) - back for back in range(1, 60)]:
+    for offset in [chance.randrange(len(intact)) for _ in range(24)] + [
+        len(intact) - back for back in range(1, 60)
+    ]:
         torn.write_bytes(intact[:offset] + bytes([intact[offset] ^ 0xFF]) + intact[offset + 1 :])
         code, _, _ = qexp("import", torn, "--workspace", there)
         if code == 0:  # a changed byte of a time, or of what zip files say twice
@@ -314,7 +371,10 @@ def test_files_of_the_user_are_exported_whatever_their_names_and_temporary_ones_
     run = here / "runs/sound_0"
     copies = ("poetry.lock", "x.tmp", "a/.run.json.a1b2c3d4")
     users = [*(f"code/untracked/{name}" for name in copies), "mine.lock"]
-    left_out = {"checkpoints/.last.safetensors.a1b2c3d4", "attempts/01/lease-a1b2c3d4/last.safetensors"}
+    left_out = {
+        "checkpoints/.last.safetensors.a1b2c3d4",
+        "attempts/01/lease-a1b2c3d4/last.safetensors",
+    }
     for name in (*users, *left_out):
         (run / name).parent.mkdir(parents=True, exist_ok=True)
         (run / name).write_text("x")
@@ -329,8 +389,13 @@ def test_files_of_the_user_are_exported_whatever_their_names_and_temporary_ones_
 @pytest.mark.heavy
 def test_what_a_killed_export_left_goes_with_the_next_export_to_the_same_file(here, tmp_path):
     (here / "runs/sound_0/large").write_bytes(os.urandom(30_000_000))
-    process = subprocess.Popen([sys.executable, "-m", "qexp", "export", "sound_0", "--to", str(tmp_path / "a.zip")])
-    until(lambda: any(path.stat().st_size for path in tmp_path.glob(".a.zip.*/*")), "a draft with content")
+    process = subprocess.Popen(
+        [sys.executable, "-m", "qexp", "export", "sound_0", "--to", str(tmp_path / "a.zip")]
+    )
+    until(
+        lambda: any(path.stat().st_size for path in tmp_path.glob(".a.zip.*/*")),
+        "a draft with content",
+    )
     process.send_signal(signal.SIGSTOP)
     (draft,) = tmp_path.glob(".a.zip.*")
     try:
@@ -343,7 +408,10 @@ def test_what_a_killed_export_left_goes_with_the_next_export_to_the_same_file(he
         process.wait()
     assert draft.exists()
     assert package.open_run("sound_0").export(tmp_path / "a.zip").exists()
-    assert sorted(path.name for path in tmp_path.iterdir() if "zip" in path.name) == ["a.zip", "b.zip"]
+    assert sorted(path.name for path in tmp_path.iterdir() if "zip" in path.name) == [
+        "a.zip",
+        "b.zip",
+    ]
 
 
 # Archives that ask for more memory, depth or room than a run can need
@@ -380,11 +448,20 @@ def encrypted(path: Path) -> None:
 HOSTILE: dict[str, tuple[Callable[[Path], None], str]] = {
     "a file of 4 exabytes": (claiming("one/x", 1 << 62), "larger than the free space"),
     "a file of 20 GB": (claiming("one/x", 20 << 30), "times its own size"),
-    "a record of 100 MB": (holding(("one/run.json", b" " * (100 << 20))), "more than any such file"),
-    "a manifest of 200 MB": (holding(("manifest.json", b" " * (200 << 20)), ("one/x", b"")), "its manifest of"),
+    "a record of 100 MB": (
+        holding(("one/run.json", b" " * (100 << 20))),
+        "more than any such file",
+    ),
+    "a manifest of 200 MB": (
+        holding(("manifest.json", b" " * (200 << 20)), ("one/x", b"")),
+        "its manifest of",
+    ),
     "a path 3,000 folders deep": (holding(("/".join("d" * 3000), b"")), "3,000 folders deep"),
     "a name of 60,000 bytes": (holding(("one/" + "d" * 60_000, b"")), "60,004 bytes"),
-    "a file packed in another way": (holding(("one/x", b"x"), packed=zipfile.ZIP_LZMA), "in a way that `qexp export`"),
+    "a file packed in another way": (
+        holding(("one/x", b"x"), packed=zipfile.ZIP_LZMA),
+        "in a way that `qexp export`",
+    ),
     "an encrypted file": (encrypted, "in a way that `qexp export`"),
 }
 """What writes such an archive, and what is said of it."""
@@ -420,7 +497,10 @@ def test_more_files_than_an_archive_can_hold_are_neither_written_nor_read(
     monkeypatch.setattr(archive, "MOST_MEMBERS", 5)
     code, complaint = refused(exported)
     assert (code, "it has more than 5 files and folders" in complaint) == (2, True)
-    assert "has more than 5 files and folders" in qexp("export", "sound_0", "--to", tmp_path / "again.zip").failed()
+    assert (
+        "has more than 5 files and folders"
+        in qexp("export", "sound_0", "--to", tmp_path / "again.zip").failed()
+    )
 
 
 # The system's own interpreter
@@ -429,16 +509,31 @@ SYSTEMS_PYTHON = Path("/usr/bin/python3")
 
 
 def of_the_system(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
-    """`qexp ARGUMENTS` with the system's Python and the packages of this one; skips where those do not fit together."""
+    """`qexp ARGUMENTS` with the system's Python and the packages of this one; skips where those do
+    not fit together.
+    """
     ask = [SYSTEMS_PYTHON, "-c", "import sys; print(*sys.version_info[:2])"]
-    version = subprocess.run(ask, capture_output=True, text=True, check=True) if SYSTEMS_PYTHON.exists() else None
+    version = (
+        subprocess.run(ask, capture_output=True, text=True, check=True)
+        if SYSTEMS_PYTHON.exists()
+        else None
+    )
     if version is None or version.stdout.split() != ["3", "11"] or sys.version_info[:2] != (3, 11):
-        pytest.skip(f"the packages of Python {sys.version.split()[0]} need a {SYSTEMS_PYTHON} of 3.11")
-    paths = [str(Path(package.__file__).parents[1]), sysconfig.get_path("purelib"), sysconfig.get_path("platlib")]
+        pytest.skip(
+            f"the packages of Python {sys.version.split()[0]} need a {SYSTEMS_PYTHON} of 3.11"
+        )
+    paths = [
+        str(Path(package.__file__).parents[1]),
+        sysconfig.get_path("purelib"),
+        sysconfig.get_path("platlib"),
+    ]
     return subprocess.run(
         [SYSTEMS_PYTHON, "-m", "qexp", *arguments],
-        capture_output=True, text=True, check=False, env={**os.environ, "PYTHONPATH": os.pathsep.join(paths)},
-    )  # fmt: skip
+        capture_output=True,
+        text=True,
+        check=False,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(paths)},
+    )
 
 
 @pytest.mark.heavy
@@ -448,5 +543,8 @@ def test_the_python_of_debian_12_exports_and_imports(here, there, tmp_path):
     done = of_the_system("import", tmp_path / "sound.zip", "--name", "x", "--workspace", there)
     assert done.returncode == 0, done.stderr
     arrived = as_made(there / "runs/x")
-    assert arrived.pop("run.json") != as_made(here / "runs/sound_0")["run.json"]  # which has another name
-    assert arrived == {name: data for name, data in as_made(here / "runs/sound_0").items() if name != "run.json"}
+    # which has another name
+    assert arrived.pop("run.json") != as_made(here / "runs/sound_0")["run.json"]
+    assert arrived == {
+        name: data for name, data in as_made(here / "runs/sound_0").items() if name != "run.json"
+    }

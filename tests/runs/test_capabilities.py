@@ -1,4 +1,6 @@
-"""Whatever a capability hands over is shown everywhere; nobody asks for a capability by its name."""
+"""Whatever a capability hands over is shown everywhere; nobody asks for a capability by its
+name.
+"""
 
 import json
 from collections.abc import Mapping
@@ -22,7 +24,12 @@ class Luck(Results):
         return {"luck": {"depth": 7.5}}
 
     def tables(self) -> Parts:
-        yield Table("how lucky it was", ["output", "luck (km)"], [["depth", "7.5"]], frozenset(["luck (km)"]))
+        yield Table(
+            "how lucky it was",
+            ["output", "luck (km)"],
+            [["depth", "7.5"]],
+            frozenset(["luck (km)"]),
+        )
         yield "luck does not last"
 
     def columns(self) -> Columns:
@@ -36,7 +43,9 @@ class Luck(Results):
 
 
 @pytest.mark.heavy
-def test_what_a_capability_hands_over_is_shown_listed_compared_and_reported(finished, qexp, tmp_path, monkeypatch):
+def test_what_a_capability_hands_over_is_shown_listed_compared_and_reported(
+    finished, qexp, tmp_path, monkeypatch
+):
     copied(finished, tmp_path, monkeypatch)
     monkeypatch.setitem(capabilities.CAPABILITIES, "luck", f"{__name__}:Luck")
     text = qexp("show", "sound_0").stdout
@@ -44,7 +53,10 @@ def test_what_a_capability_hands_over_is_shown_listed_compared_and_reported(fini
     assert "luck does not last" in text
     assert json.loads(qexp("show", "sound_0", "--json").stdout)["luck"] == {"depth": 7.5}
     assert "luck.depth.mean (km)" in qexp("ls", "--columns", "name,luck.depth.mean").stdout
-    assert qexp("ls", "-q", "--where", "luck.depth.mean > 7").stdout.split() == ["sound_0", "sound_1"]
+    assert qexp("ls", "-q", "--where", "luck.depth.mean > 7").stdout.split() == [
+        "sound_0",
+        "sound_1",
+    ]
     assert "did you mean 'luck.depth.mean'" in qexp("ls", "--columns", "luck.depth.meen").stderr
     document = package.compare("sound_0", "sound_1").document()
     (row,) = [row for row in document["results"] if row["metric"] == "luck.mean"]
@@ -60,4 +72,7 @@ def test_what_a_capability_hands_over_is_shown_listed_compared_and_reported(fini
 def test_every_capability_of_the_table_has_its_class():
     for name in CAPABILITIES:
         assert issubclass(class_of(name), Results)
-        assert all(column.startswith(f"{name}.") for column in class_of(name).possible_columns({"depth": "km"}))
+        assert all(
+            column.startswith(f"{name}.")
+            for column in class_of(name).possible_columns({"depth": "km"})
+        )

@@ -1,4 +1,6 @@
-"""The catalog is an index: it can be wrong, missing or damaged, and listings are right all the same."""
+"""The catalog is an index: it can be wrong, missing or damaged, and listings are right all the
+same.
+"""
 
 import contextlib
 import json
@@ -22,12 +24,28 @@ from tests.conftest import mounted
 def write_record(root: Path, name: str, **fields: object) -> Path:
     """A run's record as `prepare` writes it, without the training."""
     record = {
-        "schema": 1, "name": name, "experience": "made", "dataset": "made", "model": "made", "seed": 0,
-        "state": "done", "created": "2026-01-01T00:00:00.000+00:00", "started": None, "ended": None, "digest": "0",
-        "overrides": [], "tags": [], "parents": [], "units": {"depth": "km"}, "attempts": [],
-        "epochs": {"done": 1, "of": 1, "best": 1}, "seconds": 1.0, "error": None,
-        "results": {"test": {"depth": {"mae": 0.5}}}, **fields,
-    }  # fmt: skip
+        "schema": 1,
+        "name": name,
+        "experience": "made",
+        "dataset": "made",
+        "model": "made",
+        "seed": 0,
+        "state": "done",
+        "created": "2026-01-01T00:00:00.000+00:00",
+        "started": None,
+        "ended": None,
+        "digest": "0",
+        "overrides": [],
+        "tags": [],
+        "parents": [],
+        "units": {"depth": "km"},
+        "attempts": [],
+        "epochs": {"done": 1, "of": 1, "best": 1},
+        "seconds": 1.0,
+        "error": None,
+        "results": {"test": {"depth": {"mae": 0.5}}},
+        **fields,
+    }
     directory = root / "runs" / name
     directory.mkdir(parents=True, exist_ok=True)
     (directory / "run.json").write_text(json.dumps(record))
@@ -50,7 +68,10 @@ def test_new_changed_and_vanished_runs_are_seen_at_the_next_look(workspace, cata
     write_record(workspace, "b", state="failed", error="a long story of what went wrong")
     shutil.rmtree(workspace / "runs/a")
     write_record(workspace, "c")
-    assert [(run["name"], run["state"]) for run in catalog.runs()] == [("b", "failed"), ("c", "done")]
+    assert [(run["name"], run["state"]) for run in catalog.runs()] == [
+        ("b", "failed"),
+        ("c", "done"),
+    ]
 
 
 def test_whoever_follows_the_catalog_sees_changes_and_writes_nothing(workspace):
@@ -63,7 +84,11 @@ def test_whoever_follows_the_catalog_sees_changes_and_writes_nothing(workspace):
     (workspace / "runs/broken").mkdir()
     (workspace / "runs/broken/run.json").write_text("{")
     before = {path: path.stat().st_mtime_ns for path in workspace.rglob("*")}
-    assert [(run["name"], run["state"]) for run in runs()] == [("a", "failed"), ("b", "done"), ("broken", "damaged")]
+    assert [(run["name"], run["state"]) for run in runs()] == [
+        ("a", "failed"),
+        ("b", "done"),
+        ("broken", "damaged"),
+    ]
     assert len(warnings) == 1
     assert {path: path.stat().st_mtime_ns for path in workspace.rglob("*")} == before
     shutil.rmtree(workspace / "runs/broken")
@@ -103,7 +128,9 @@ def test_many_processes_at_once_lose_no_run_and_double_none(workspace):
         "    Catalog(Workspace(Path(sys.argv[1]))).runs()\n"
     )
     words = [[str(workspace), str(number), str(Path(__file__).parents[2])] for number in range(6)]
-    processes = [subprocess.Popen([sys.executable, "-c", script, *arguments]) for arguments in words]
+    processes = [
+        subprocess.Popen([sys.executable, "-c", script, *arguments]) for arguments in words
+    ]
     assert [process.wait() for process in processes] == [0] * 6
     rows = json.loads((workspace / "runs/catalog.json").read_text())["runs"].values()
     listed_names = sorted(row["summary"]["name"] for row in rows)
@@ -116,7 +143,9 @@ def test_many_processes_at_once_lose_no_run_and_double_none(workspace):
 def test_a_run_is_found_by_name_prefix_or_path(workspace, catalog):
     for name in ("mogi_10", "mogi_9", "other_1", "mogi_1"):
         write_record(workspace, name)
-    assert names(catalog) == ["mogi_1", "mogi_9", "mogi_10", "other_1"], "in the order that people expect"
+    assert names(catalog) == ["mogi_1", "mogi_9", "mogi_10", "other_1"], (
+        "in the order that people expect"
+    )
     assert find_run("other", catalog).name == "other_1"
     assert find_run("mogi_1", catalog).name == "mogi_1"
     assert find_run("runs/mogi_10", catalog).name == "mogi_10"
@@ -127,7 +156,9 @@ def test_a_run_is_found_by_name_prefix_or_path(workspace, catalog):
         find_run("othre_1", catalog)
 
 
-def test_a_fold_is_found_by_the_name_or_a_prefix_of_its_run(workspace, catalog, qexp, tmp_path, monkeypatch):
+def test_a_fold_is_found_by_the_name_or_a_prefix_of_its_run(
+    workspace, catalog, qexp, tmp_path, monkeypatch
+):
     for name in ("kfold_1", "plain_1"):
         write_record(workspace, name)
     for fold in ("001", "010"):
@@ -136,7 +167,10 @@ def test_a_fold_is_found_by_the_name_or_a_prefix_of_its_run(workspace, catalog, 
     monkeypatch.chdir(tmp_path)  # from where nothing of that name is a path
     for reference in ("kfold_1/folds/010", "kf/folds/010", "kfold_1/folds/010/", str(path)):
         assert find_run(reference, catalog).path == path
-    assert qexp("--workspace", workspace, "where", "kfold_1/folds/001").stdout == f"{path.with_name('001')}\n"
+    assert (
+        qexp("--workspace", workspace, "where", "kfold_1/folds/001").stdout
+        == f"{path.with_name('001')}\n"
+    )
     for reference, complaint in (
         ("kfold_1/folds/012", "kfold_1 has no fold '012'; did you mean '010'"),
         ("plain_1/folds/001", "plain_1 has no fold '001'; there are none"),
@@ -162,7 +196,9 @@ def test_listing_reads_only_what_changed(workspace, catalog, opened):
     assert [path.parent.name for path in opened if path.name == "run.json"] == ["run_3"]
 
 
-def test_a_change_that_leaves_time_size_and_inode_as_they_were_is_seen_if_it_came_at_once(workspace, catalog):
+def test_a_change_that_leaves_time_size_and_inode_as_they_were_is_seen_if_it_came_at_once(
+    workspace, catalog
+):
     """On a file system that keeps whole seconds, and gives freed inodes out again."""
     labels = write_record(workspace, "a") / "labels.json"
     second = int(files.now_at(labels.parent))
@@ -193,7 +229,9 @@ def small_disk(workspace: Path) -> Iterator[Path]:
 
 
 @pytest.mark.heavy
-def test_a_full_disk_and_one_for_reading_only_give_a_clear_error_and_harm_no_record(small_disk, qexp):
+def test_a_full_disk_and_one_for_reading_only_give_a_clear_error_and_harm_no_record(
+    small_disk, qexp
+):
     before = (small_disk / "a/run.json").read_bytes()
     with contextlib.suppress(OSError):
         (small_disk / "filler").write_bytes(b"0" * 100_000)

@@ -1,4 +1,5 @@
-"""Whatever stands in the files of a run, no command ends in a traceback, and no other run is harmed.
+"""Whatever stands in the files of a run, no command ends in a traceback, and no other run is
+harmed.
 
 A small part of all changes is tried here, another for each seed; `changes` gives all of them.
 """
@@ -42,7 +43,11 @@ Place = tuple[str | int, ...]
 def steps_in(document: Any, path: Place = ()) -> Iterator[Place]:
     """The paths to all values of a document, at every depth."""
     items = (
-        document.items() if isinstance(document, dict) else enumerate(document) if isinstance(document, list) else ()
+        document.items()
+        if isinstance(document, dict)
+        else enumerate(document)
+        if isinstance(document, list)
+        else ()
     )
     for key, value in items:
         yield (*path, key)
@@ -72,7 +77,12 @@ def lines_of(document: Any) -> str:
 # One bad document among sound ones
 
 
-QUEUED = {"state": "queued", "attempts": [], "launch": "20260101-000000", "job": {"launcher": "slurm", "id": "12_3"}}
+QUEUED = {
+    "state": "queued",
+    "attempts": [],
+    "launch": "20260101-000000",
+    "job": {"launcher": "slurm", "id": "12_3"},
+}
 
 DOCUMENTS = {
     "finished": ("today", "run.json", {}),
@@ -92,12 +102,20 @@ DOCUMENTS = {
 
 LABELS = {"tags": ["good"], "note": "looks well"}
 
-COMMANDS = (["show", "bad"], ["doctor"], ["logs", "bad"], ["tag", "bad"], ["wait", "bad", "--timeout", "0"])
+COMMANDS = (
+    ["show", "bad"],
+    ["doctor"],
+    ["logs", "bad"],
+    ["tag", "bad"],
+    ["wait", "bad", "--timeout", "0"],
+)
 
 
 @pytest.fixture
 def beside(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], Path]:
-    """`beside("today")`: a workspace, the current directory, with that stored run as `bad`; `good` is sound."""
+    """`beside("today")`: a workspace, the current directory, with that stored run as `bad`; `good`
+    is sound.
+    """
 
     def workspace_with(name: str) -> Path:
         (tmp_path / "specs").mkdir()
@@ -121,7 +139,8 @@ def some_changes(run: Path, kind: str, count: int) -> Iterator[tuple[Place, Any]
     if file.endswith(".jsonl"):
         original, written = [json.loads(line) for line in path.read_text().splitlines()], lines_of
     else:
-        original, written = LABELS if file == "labels.json" else json.loads(path.read_text()) | besides, json.dumps
+        original = LABELS if file == "labels.json" else json.loads(path.read_text()) | besides
+        written = json.dumps
     for steps, value in random.Random(7).sample(changes(original), count):
         path.write_text(written(changed(original, steps, value)))
         os.utime(run / "run.json")
@@ -133,7 +152,10 @@ def some_changes(run: Path, kind: str, count: int) -> Iterator[tuple[Place, Any]
 def test_no_change_of_a_document_ends_in_a_traceback_or_hides_another_run(beside, kind):
     for steps, value in some_changes(beside(DOCUMENTS[kind][0]), kind, 12):
         stdout = call("ls").done()
-        assert [line.split()[0] for line in stdout.splitlines()] == ["name", "bad", "good"], (steps, value)
+        assert [line.split()[0] for line in stdout.splitlines()] == ["name", "bad", "good"], (
+            steps,
+            value,
+        )
         for command in COMMANDS:
             code = call(*command).code
             assert code in (0, 1, 2, 5), (command, steps, value)
@@ -150,17 +172,33 @@ def test_no_change_of_a_document_ends_a_comparison_in_a_traceback(beside, kind):
 def test_a_damaged_run_is_listed_as_such_with_the_reason_and_can_be_chosen_by_that(beside, qexp):
     run = beside("today")
     record = json.loads((run / "run.json").read_text())
-    (run / "run.json").write_text(json.dumps(changed(record, ("attempts", 0, "process", "pid"), "many")))
+    (run / "run.json").write_text(
+        json.dumps(changed(record, ("attempts", 0, "process", "pid"), "many"))
+    )
     code, stdout, stderr = qexp("ls", "--json")
     bad, good = json.loads(stdout)
-    assert (code, bad["name"], bad["state"], bad["path"], good["state"]) == (0, "bad", "damaged", str(run), "done")
+    assert (code, bad["name"], bad["state"], bad["path"], good["state"]) == (
+        0,
+        "bad",
+        "damaged",
+        str(run),
+        "done",
+    )
     where = '$.attempts[0].process.pid is "many", not a whole number'
     assert where in bad["error"]
     assert stderr.startswith("warning: ")
     assert where in stderr
     assert qexp("ls", "-q", "--status", "damaged").stdout == "bad\n"
     assert qexp("ls", "-q", "--where", "seed >= 0").stdout == "good\n"
-    for command in (["show"], ["compare", "good"], ["wait"], ["stop"], ["tag"], ["tag", "--add", "x"], ["note", "--"]):
+    for command in (
+        ["show"],
+        ["compare", "good"],
+        ["wait"],
+        ["stop"],
+        ["tag"],
+        ["tag", "--add", "x"],
+        ["note", "--"],
+    ):
         code, _, stderr = qexp(command[0], "bad", *command[1:])
         assert (code, where in stderr) == (5, True), command
     assert qexp("wait", "good", "bad").code == 4
@@ -187,20 +225,35 @@ def test_the_doctor_names_all_that_is_wrong_with_a_run(beside, qexp):
 
 
 @pytest.mark.parametrize("python", ["", "3.11", None, ["3.11"]])
-def test_an_environment_is_shown_as_far_as_it_goes_and_one_that_no_run_writes_is_a_warning(beside, qexp, python):
-    (beside("today") / "environment.json").write_text(json.dumps({"python": python, "processor": ""}))
+def test_an_environment_is_shown_as_far_as_it_goes_and_one_that_no_run_writes_is_a_warning(
+    beside, qexp, python
+):
+    (beside("today") / "environment.json").write_text(
+        json.dumps({"python": python, "processor": ""})
+    )
     code, stdout, stderr = qexp("show", "bad")
     assert (code, "results" in stdout) == (0, True)
-    assert '$.python is ["3.11"], not a text' in stderr if isinstance(python, list) else stderr == ""
+    assert (
+        '$.python is ["3.11"], not a text' in stderr if isinstance(python, list) else stderr == ""
+    )
 
 
 @pytest.mark.heavy
 @pytest.mark.parametrize(
     ("line", "complaint"),
     [
-        ('{"epoch": 1, "train": {"loss": NaN, "losses": {}}, "validation": {"loss": 1}, "best": true}', "not a JSON"),
+        (
+            (
+                '{"epoch": 1, "train": {"loss": NaN, "losses": {}}, "validation": {"loss": 1},'
+                ' "best": true}'
+            ),
+            "not a JSON",
+        ),
         ('{"epoch": 1, "train": {"loss": 1}, "best": true}', "$.validation is missing"),
-        ('{"epoch": 1, "train": [1], "validation": {"loss": 1}, "best": true}', "$.train is [1], not an object"),
+        (
+            '{"epoch": 1, "train": [1], "validation": {"loss": 1}, "best": true}',
+            "$.train is [1], not an object",
+        ),
         ("[1, 2]", "not a JSON object"),
     ],
 )
@@ -209,7 +262,11 @@ def test_a_line_of_metrics_that_no_run_writes_is_named_by_its_number(beside, qex
     intact = (run / "metrics.jsonl").read_text()
     (run / "metrics.jsonl").write_text(f"{line}\n{intact}")
     code, _, stderr = qexp("compare", "bad", "good")
-    assert (code, "metrics.jsonl is damaged: line 1: " in stderr, complaint in stderr) == (5, True, True)
+    assert (code, "metrics.jsonl is damaged: line 1: " in stderr, complaint in stderr) == (
+        5,
+        True,
+        True,
+    )
     (run / "metrics.jsonl").write_text(intact + line[:20])  # torn, as by a process that was killed
     assert qexp("compare", "bad", "good").code == 0
 
@@ -225,7 +282,9 @@ def test_nobody_waits_for_a_pipe_in_the_place_of_a_file(beside, qexp, file):
 def test_a_document_that_is_nested_without_end_is_damage(beside, qexp):
     run = beside("today")
     record = json.loads((run / "run.json").read_text())
-    text = json.dumps({**record, "deep": 0}).replace('"deep": 0', '"deep": ' + "[" * 900 + "]" * 900)
+    text = json.dumps({**record, "deep": 0}).replace(
+        '"deep": 0', '"deep": ' + "[" * 900 + "]" * 900
+    )
     (run / "run.json").write_text(text)
     code, stdout, stderr = qexp("ls", "-q")
     assert (code, stdout, "nested" in stderr) == (0, "bad\ngood\n", True)
@@ -281,14 +340,17 @@ def test_a_run_that_may_not_be_looked_at_is_a_warning_and_a_finding(qexp, linked
     findings = json.loads(doctor.stdout)
     of_closed = [finding for finding in findings if "closed" in finding["where"]]
     assert [finding["advice"] for finding in of_closed] == ["check its owner and permissions"]
-    assert any("runs/open" in finding["where"] for finding in findings)  # what it lacks is found as well
+    # what it lacks is found as well
+    assert any("runs/open" in finding["where"] for finding in findings)
 
 
 # Archives
 
 
 @pytest.mark.parametrize("kind", ["finished", "spec", "metrics", "labels"])
-def test_an_archive_with_a_damaged_document_is_refused_and_nothing_of_it_is_written(tmp_path, qexp, kind):
+def test_an_archive_with_a_damaged_document_is_refused_and_nothing_of_it_is_written(
+    tmp_path, qexp, kind
+):
     name, file, _ = DOCUMENTS[kind]
     (tmp_path / "there/specs").mkdir(parents=True)
     source = STORED / name
@@ -299,7 +361,9 @@ def test_an_archive_with_a_damaged_document_is_refused_and_nothing_of_it_is_writ
         "metrics": ("metrics.jsonl", '{"epoch": 1}\n{"epoch": 2}\n'),
         "labels": ("labels.json", '{"tags": 5}'),
     }[kind]
-    members = dict(run_of(record=record | {"name": "one"}, spec=spec)) | {f"one/{bad[0]}": bad[1].encode()}
+    members = dict(run_of(record=record | {"name": "one"}, spec=spec)) | {
+        f"one/{bad[0]}": bad[1].encode()
+    }
     archive = write_archive(tmp_path / "x.zip", *members.items())
     assert f"one/{file}" in qexp("import", archive, "--workspace", tmp_path / "there").failed(5)
     assert not list((tmp_path / "there").glob("runs/*/run.json"))
@@ -308,7 +372,9 @@ def test_an_archive_with_a_damaged_document_is_refused_and_nothing_of_it_is_writ
 # Weights
 
 
-def changed_weights(change: Callable[[dict[str, Any], str], dict[str, Any]]) -> Callable[[Path], object]:
+def changed_weights(
+    change: Callable[[dict[str, Any], str], dict[str, Any]],
+) -> Callable[[Path], object]:
     """What writes the same weights but for a change that is made to the first."""
 
     def write(path: Path) -> None:
@@ -323,7 +389,9 @@ def zipped(path: Path) -> None:
         archive.writestr("weights", "1")
 
 
-without_numbers = changed_weights(lambda weights, name: {**weights, name: torch.full_like(weights[name], torch.nan)})
+without_numbers = changed_weights(
+    lambda weights, name: {**weights, name: torch.full_like(weights[name], torch.nan)}
+)
 
 
 def piped(path: Path) -> None:
@@ -337,8 +405,12 @@ SPOILED: dict[str, Callable[[Path], object]] = {
     "zeros": lambda path: path.write_bytes(bytes(5000)),
     "pickle": lambda path: path.write_bytes(pickle.dumps({"a": 1})),
     "zip": zipped,
-    "renamed tensor": changed_weights(lambda weights, name: {f"{name}x": weights.pop(name), **weights}),
-    "another shape": changed_weights(lambda weights, name: {**weights, name: torch.cat([weights[name]] * 2)}),
+    "renamed tensor": changed_weights(
+        lambda weights, name: {f"{name}x": weights.pop(name), **weights}
+    ),
+    "another shape": changed_weights(
+        lambda weights, name: {**weights, name: torch.cat([weights[name]] * 2)}
+    ),
     "not a number": without_numbers,
     "no metadata": lambda path: save_file(load_file(path), path),
 }
@@ -405,7 +477,17 @@ def folder(path: Path) -> None:
     (path / "mine.txt").write_text("kept")
 
 
-GARBAGE = ("", "{", "[]", "null", '{"runs": []}', '{"runs": null}', '{"runs": 3}', '{"runs": {"1": 5}}', "\0\0\0")
+GARBAGE = (
+    "",
+    "{",
+    "[]",
+    "null",
+    '{"runs": []}',
+    '{"runs": null}',
+    '{"runs": 3}',
+    '{"runs": {"1": 5}}',
+    "\0\0\0",
+)
 
 SPOILED_CATALOGS: dict[str, Callable[[Path], object]] = {
     **{text: partial(Path.write_text, data=text) for text in GARBAGE},
@@ -458,7 +540,9 @@ def test_a_catalog_that_says_something_else_is_never_believed_and_is_built_again
         {"a": {"summary": {"name": "a"}, "stamp": [], "process": None}},
     ],
 )
-def test_a_catalog_of_an_older_version_is_built_again_without_a_word(workspace, listing, qexp, rows):
+def test_a_catalog_of_an_older_version_is_built_again_without_a_word(
+    workspace, listing, qexp, rows
+):
     assert listing() == TRUE
     catalog = workspace / "runs/catalog.json"
     catalog.write_text(json.dumps({"runs": rows}))
@@ -492,7 +576,10 @@ def test_a_flipped_byte_in_an_array_file_is_a_finding_that_hides_no_other(here, 
         assert (code == 5) == (file.name in names), offset
         codes.add(code)
         if offset % 4 == 0:
-            for command in (("report", "sound_0", "--to", "sound.html"), ("figures", "sound_0", "--only", "scatter")):
+            for command in (
+                ("report", "sound_0", "--to", "sound.html"),
+                ("figures", "sound_0", "--only", "scatter"),
+            ):
                 assert qexp(*command).code in (0, 2, 3, 5), (command, offset)
     assert codes == {0, 5}
 
@@ -501,4 +588,7 @@ def test_a_flipped_byte_in_an_array_file_is_a_finding_that_hides_no_other(here, 
 def test_shares_that_are_no_two_shares_are_damage_in_words(here, split):
     prepare_with(here / "runs/sound_0", lambda spec: spec.update(split=split))
     refused = call("evaluate", "sound_0")
-    assert (refused.code, "spec.json is damaged: $.split is not two shares" in refused.stderr) == (5, True)
+    assert (refused.code, "spec.json is damaged: $.split is not two shares" in refused.stderr) == (
+        5,
+        True,
+    )

@@ -1,4 +1,6 @@
-"""The doctor finds each problem that a workspace can have, gives advice, and repairs only what loses no data."""
+"""The doctor finds each problem that a workspace can have, gives advice, and repairs only what
+loses no data.
+"""
 
 import json
 import math
@@ -25,7 +27,9 @@ from tests.runs.conftest import contents, running
 
 @pytest.fixture
 def root(finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A workspace of its own in which sound_0 and sound_1 are done, which is the current directory."""
+    """A workspace of its own in which sound_0 and sound_1 are done, which is the current
+    directory.
+    """
     root = tmp_path / "place"
     shutil.copytree(finished / "specs", root / "specs")
     for name in ("sound_0", "sound_1"):
@@ -47,12 +51,16 @@ def examine(root: Path, qexp: Callable) -> Callable[..., tuple[int, list[dict[st
 
 @pytest.fixture
 def long_ago(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What was written just now counts as old: the time at which a file changed is not ours to set."""
+    """What was written just now counts as old: the time at which a file changed is not ours to
+    set.
+    """
     monkeypatch.setattr(folders, "STALE_SECONDS", -1.0)
 
 
 def change(run: Path, **fields: object) -> None:
-    (run / "run.json").write_text(json.dumps({**json.loads((run / "run.json").read_text()), **fields}))
+    (run / "run.json").write_text(
+        json.dumps({**json.loads((run / "run.json").read_text()), **fields})
+    )
 
 
 def test_of_a_workspace_that_is_well_nothing_is_found(root, qexp):
@@ -80,7 +88,9 @@ def cutting(file: str, size: int) -> Damage:
 def changing_weights(change: Callable[[dict[str, Any]], None]) -> Damage:
     def damage(run: Path) -> None:
         with safe_open(run / WEIGHTS, "numpy") as weights:
-            about, tensors = weights.metadata(), {name: weights.get_tensor(name).copy() for name in weights.keys()}  # noqa: SIM118
+            names = weights.keys()
+            about = weights.metadata()
+            tensors = {name: weights.get_tensor(name).copy() for name in names}
         change(tensors)
         save_file(tensors, run / WEIGHTS, about)
 
@@ -102,9 +112,23 @@ def lose_disk(run: Path) -> None:
     [
         (removing(WEIGHTS), WEIGHTS, "is recorded as done, but it is missing"),
         (cutting(WEIGHTS, 5000), WEIGHTS, "is recorded as done, but it cannot be read"),
-        (changing_weights(lambda tensors: next(iter(tensors.values())).fill(math.nan)), WEIGHTS, "contains NaN"),
-        (changing_weights(lambda named: named.update({min(named): named[min(named)][:-1].copy()})), WEIGHTS, "shape"),
-        (changing_weights(lambda named: named.update(network=named.pop(min(named)))), WEIGHTS, "another name"),
+        (
+            changing_weights(lambda tensors: next(iter(tensors.values())).fill(math.nan)),
+            WEIGHTS,
+            "contains NaN",
+        ),
+        (
+            changing_weights(
+                lambda named: named.update({min(named): named[min(named)][:-1].copy()})
+            ),
+            WEIGHTS,
+            "shape",
+        ),
+        (
+            changing_weights(lambda named: named.update(network=named.pop(min(named)))),
+            WEIGHTS,
+            "another name",
+        ),
         (removing(PREDICTIONS), PREDICTIONS, "is recorded as done, but it is missing"),
         (cutting(PREDICTIONS, 500), PREDICTIONS, "is recorded as done, but it cannot be read"),
         (cutting("run.json", 50), "", "run.json cannot be read"),
@@ -115,7 +139,7 @@ def lose_disk(run: Path) -> None:
         (break_metrics, "metrics.jsonl", "line 1: is not a JSON object"),
         (lose_disk, "", "is a link to /nowhere/sound_0, which does not exist"),
     ],
-)  # fmt: skip
+)
 def test_damage_is_named_with_advice_and_left_as_it_is(root, examine, qexp, damage, where, what):
     run = root / "runs/sound_0"
     damage(run)
@@ -126,7 +150,11 @@ def test_damage_is_named_with_advice_and_left_as_it_is(root, examine, qexp, dama
         assert Path(finding["where"]) == run / where
         assert what in finding["what"]
         assert finding["advice"]
-        assert (finding["damaged"], finding["repairable"], finding["repaired"]) == (True, False, False)
+        assert (finding["damaged"], finding["repairable"], finding["repaired"]) == (
+            True,
+            False,
+            False,
+        )
     assert contents(root) == before
     code, stdout, stderr = qexp("doctor")
     assert code == 5
@@ -145,7 +173,11 @@ def test_the_advice_for_wrecks_works(root, examine, qexp):
 
 
 def test_a_lost_run_is_reported_with_the_command_that_goes_on_with_it(root, examine):
-    change(root / "runs/sound_0", **running(start="another"), overrides=["epochs=3", 'callbacks=["a b"]'])
+    change(
+        root / "runs/sound_0",
+        **running(start="another"),
+        overrides=["epochs=3", 'callbacks=["a b"]'],
+    )
     (root / "runs/sound_0").rename(root / "runs/other")
     before = contents(root)
     code, findings = examine("--fix")
@@ -238,7 +270,11 @@ def test_what_the_dead_left_is_deleted_and_what_looks_like_it_is_kept(root, exam
         (root / name).write_text("" if name.endswith(".txt.lock") else "x")
     before = contents(root)
     code, findings = examine()
-    assert (code, len(findings), {finding["damaged"] for finding in findings}) == (0, len(LEFTOVERS), {False})
+    assert (code, len(findings), {finding["damaged"] for finding in findings}) == (
+        0,
+        len(LEFTOVERS),
+        {False},
+    )
     assert contents(root) == before
     code, findings = examine("--fix")
     assert (code, [finding["repaired"] for finding in findings]) == (0, [True] * len(LEFTOVERS))
@@ -250,7 +286,8 @@ def test_what_may_still_be_in_use_is_not_touched(root, examine):
     for name in LEFTOVERS:
         (root / name).parent.mkdir(parents=True, exist_ok=True)
         (root / name).write_text("" if name.endswith(".lock") else "x")
-        os.utime(root / name, (0, 0))  # a copy or an archive can set this time, so it proves nothing
+        # a copy or an archive can set this time, so it proves nothing
+        os.utime(root / name, (0, 0))
     assert examine("--fix") == (0, [])
     assert all((root / name).exists() for name in LEFTOVERS)
 
@@ -267,7 +304,13 @@ def test_drafts_are_found_beside_what_commands_write_and_runs_elsewhere_unless_a
     root, examine, tmp_path
 ):
     disk = tmp_path / "disk"
-    for folder in (root / "runs", root / "data", root / "sub/deep", root / "runs/sound_0/actions", disk):
+    for folder in (
+        root / "runs",
+        root / "data",
+        root / "sub/deep",
+        root / "runs/sound_0/actions",
+        disk,
+    ):
         (folder / ".one.0123abcd.draft").mkdir(parents=True)
     (root / "runs/sound_0").rename(disk / "sound_0")
     (root / "runs/sound_0").symlink_to(disk / "sound_0")
@@ -317,7 +360,9 @@ def test_of_a_run_with_folds_the_weights_of_every_fold_are_looked_at(root, exami
     assert (code, finding["damaged"], finding["where"]) == (5, True, str(weights))
 
 
-def test_a_purge_that_was_cut_short_and_a_disk_that_is_nearly_full_are_reported(root, examine, monkeypatch):
+def test_a_purge_that_was_cut_short_and_a_disk_that_is_nearly_full_are_reported(
+    root, examine, monkeypatch
+):
     (root / "runs/.trash/.purging-old--20260101T000000.000000Z").mkdir(parents=True)
     monkeypatch.setattr(doctor, "LEAST_ROOM", 10**18)
     code, (cut_short, full) = examine()
@@ -326,14 +371,18 @@ def test_a_purge_that_was_cut_short_and_a_disk_that_is_nearly_full_are_reported(
     assert "MB left" in full["what"]
 
 
-def test_an_empty_workspace_is_well_and_a_file_in_the_place_of_the_runs_is_an_error_in_words(workspace, qexp):
+def test_an_empty_workspace_is_well_and_a_file_in_the_place_of_the_runs_is_an_error_in_words(
+    workspace, qexp
+):
     assert qexp("doctor") == (0, "", "no problems found\n")
     (workspace / "runs").write_text("")
     assert "cannot read" in qexp("doctor").refused()
     assert f"{workspace / 'runs'}" in qexp("ls").refused()
 
 
-def test_a_name_that_is_none_and_a_run_that_is_kept_elsewhere_are_said_and_counted_as_they_are(root, qexp, tmp_path):
+def test_a_name_that_is_none_and_a_run_that_is_kept_elsewhere_are_said_and_counted_as_they_are(
+    root, qexp, tmp_path
+):
     shutil.copytree(root / "runs/sound_0", root / "runs/bad name")
     assert f"'{root}/runs/bad name' is not a valid run name" in qexp("ls").stderr
     shutil.rmtree(root / "runs/bad name")
@@ -351,7 +400,10 @@ def test_a_matrix_that_a_killed_process_left_half_written_is_one_leftover(examin
     assert package.open_run("sound_0").directory.matrix_names() == []
     _, (finding,) = examine()
     assert finding["where"] == str(draft)
-    assert finding["what"] == "was left by a process that was killed while it wrote or replaced mogi_test"
+    assert (
+        finding["what"]
+        == "was left by a process that was killed while it wrote or replaced mogi_test"
+    )
     examine("--fix")
     assert not draft.exists()
 

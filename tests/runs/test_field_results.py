@@ -1,4 +1,6 @@
-"""What a run on gridded fields leaves: errors of whole test frames, pictures, tables; and how it is judged again."""
+"""What a run on gridded fields leaves: errors of whole test frames, pictures, tables; and how it is
+judged again.
+"""
 
 import csv
 import json
@@ -22,7 +24,9 @@ from qexp.metrics.metric import evaluate
 from tests import domes
 from tests.conftest import call, copied, drawing, shared_folder
 
-METRICS_OF = {name: {metric: METRICS[metric].build() for metric in ALWAYS} for name in ("ubar", "vbar")}
+METRICS_OF = {
+    name: {metric: METRICS[metric].build() for metric in ALWAYS} for name in ("ubar", "vbar")
+}
 
 
 @shared_folder
@@ -59,14 +63,18 @@ def judged_frames(run):
             ice = read["thk"] > domes.DATASET["threshold"]
             estimates.setdefault(name, []).append(made[name][:, 0].numpy()[ice])
             truths.setdefault(name, []).append(read[name][ice])
-    return tuple({name: np.concatenate(parts) for name, parts in of.items()} for of in (estimates, truths))
+    return tuple(
+        {name: np.concatenate(parts) for name, parts in of.items()} for of in (estimates, truths)
+    )
 
 
 # Errors
 
 
 @pytest.mark.heavy
-def test_results_are_metrics_of_all_test_cells_with_ice_and_errors_of_vectors_mean_lengths_of_their_differences(run):
+def test_results_are_metrics_of_all_test_cells_with_ice_and_errors_of_vectors_mean_lengths_of_their_differences(
+    run,
+):
     estimates, truths = judged_frames(run)
     for name in ("ubar", "vbar"):
         expected = evaluate(METRICS_OF[name], estimates[name], truths[name])
@@ -109,7 +117,9 @@ def tally(threshold):
 
 @pytest.mark.parametrize("threshold", [None, 0.0, 1.0, 7.0])
 @pytest.mark.parametrize("thickest", [3.0, 30.0, 430.0, 9000.0])
-def test_classes_follow_each_other_and_cells_that_are_seen_piece_by_piece_count_alike(threshold, thickest):
+def test_classes_follow_each_other_and_cells_that_are_seen_piece_by_piece_count_alike(
+    threshold, thickest
+):
     random = np.random.default_rng(2)
     thickness = (thickest * random.uniform(0, 1, 4000) ** 3).astype(np.float32)
     truth = {"u": random.normal(size=len(thickness)).astype(np.float32)}
@@ -120,14 +130,20 @@ def test_classes_follow_each_other_and_cells_that_are_seen_piece_by_piece_count_
         piece = tally(threshold)
         piece.add({"u": estimate["u"][some]}, {"u": truth["u"][some]}, thickness[some])
         pieces += piece
-    assert whole.total.cells == (len(thickness) if threshold is None else (thickness > threshold).sum())
+    assert whole.total.cells == (
+        len(thickness) if threshold is None else (thickness > threshold).sum()
+    )
     assert len(list(whole.by_thickness())) <= 9
     for lower, upper, errors in whole.by_thickness():
-        inside = (thickness > (-1 if lower is None else lower)) & (thickness <= (np.inf if upper is None else upper))
+        inside = (thickness > (-1 if lower is None else lower)) & (
+            thickness <= (np.inf if upper is None else upper)
+        )
         assert errors.cells == inside.sum() > 0
         # The error is the thickness, so that its mean lies in the class.
         assert errors.metrics()["u"]["bias"] == pytest.approx(thickness[inside].mean(), rel=1e-5)
-    for (*edges, errors), (*others, same) in zip(whole.by_thickness(), pieces.by_thickness(), strict=True):
+    for (*edges, errors), (*others, same) in zip(
+        whole.by_thickness(), pieces.by_thickness(), strict=True
+    ):
         assert edges == others
         assert errors.cells == same.cells
         assert errors.metrics()["u"] == pytest.approx(same.metrics()["u"])
@@ -140,7 +156,9 @@ def test_without_a_thickness_all_cells_count_and_there_are_no_classes():
 
 
 @pytest.mark.heavy
-def test_frames_that_are_estimated_one_by_one_have_the_errors_of_those_estimated_together(here, monkeypatch):
+def test_frames_that_are_estimated_one_by_one_have_the_errors_of_those_estimated_together(
+    here, monkeypatch
+):
     monkeypatch.setattr(evaluation, "CELLS_AT_ONCE", 1)
     again = qexp.run("domes", name="again", device="cpu")
     together = qexp.open_run("domes_0").results["test"]
@@ -161,9 +179,15 @@ def test_tables_have_a_line_per_group_and_per_epoch(run):
     first = lines[0]
     assert (first["of"], first["output"], first["unit"]) == ("overall", "ubar", "m a-1")
     assert float(first["mae"]) == run.results["test"]["ubar"]["mae"]
-    of_folders = [line for line in lines if line["of"] == "folder" and line["output"] != "ubar, vbar"]
+    of_folders = [
+        line for line in lines if line["of"] == "folder" and line["output"] != "ubar, vbar"
+    ]
     for line, group in zip(of_folders, run.record["groups"], strict=True):
-        assert (line["name"], line["output"], int(line["n"])) == (group["name"], group["output"], group["n"])
+        assert (line["name"], line["output"], int(line["n"])) == (
+            group["name"],
+            group["output"],
+            group["n"],
+        )
         assert float(line["rmse"]) == group["metrics"]["rmse"]
     with (run.path / "results/history.csv").open(newline="") as file:
         history = list(csv.DictReader(file))
@@ -179,7 +203,9 @@ def test_the_same_run_again_leaves_the_same_bytes(here):
     again = qexp.run("domes", name="domes_again", device="cpu")
     first = qexp.open_run("domes_0")
     for file in ("errors.json", "errors.csv", "history.csv", "figures/d0/frame_001.png"):
-        assert (first.path / "results" / file).read_bytes() == (again.path / "results" / file).read_bytes(), file
+        assert (first.path / "results" / file).read_bytes() == (
+            again.path / "results" / file
+        ).read_bytes(), file
     assert call("verify", "domes_0").code == 0
 
 
@@ -190,7 +216,13 @@ def test_the_same_run_again_leaves_the_same_bytes(here):
 def test_a_run_on_fields_is_shown_with_its_data_and_the_errors_of_its_vectors(root, run):
     stdout = call("show", "domes_0", "--workspace", root).done()
     fingerprint = run.spec["dataset"]["fingerprint"][:16]
-    for words in (f"domes, SHA-256 {fingerprint}", "200 x 200 m", "16 x 16 cells", "(ubar, vbar)", "random_groups"):
+    for words in (
+        f"domes, SHA-256 {fingerprint}",
+        "200 x 200 m",
+        "16 x 16 cells",
+        "(ubar, vbar)",
+        "random_groups",
+    ):
         assert words in stdout, words
     shown = json.loads(call("show", "domes_0", "--json", "--workspace", root).stdout)
     assert shown["errors"] == run.record["errors"]

@@ -1,4 +1,6 @@
-"""Figures of finished runs of each kind of dataset, drawn again from the files in their directories."""
+"""Figures of finished runs of each kind of dataset, drawn again from the files in their
+directories.
+"""
 
 import json
 import shutil
@@ -56,14 +58,21 @@ def here(all_kinds: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Pa
 def pictures(run: Path, ending: str = "png") -> dict[str, bytes]:
     """Pictures of a run and of its matrices, by their names without the ending."""
     figures = run / "results/figures"
-    found = {path.relative_to(figures).with_suffix("").as_posix(): path for path in figures.rglob(f"*.{ending}")}
+    found = {
+        path.relative_to(figures).with_suffix("").as_posix(): path
+        for path in figures.rglob(f"*.{ending}")
+    }
     found |= {path.stem: path for path in run.glob(f"matrices/*/*.{ending}")}
     return {name: path.read_bytes() for name, path in found.items()}
 
 
 def numbers(run: Path) -> dict[Path, bytes]:
     """All files of a run but its pictures."""
-    files = [path for path in run.rglob("*") if path.is_file() and path.suffix not in (".png", ".pdf", ".svg")]
+    files = [
+        path
+        for path in run.rglob("*")
+        if path.is_file() and path.suffix not in (".png", ".pdf", ".svg")
+    ]
     return {path: path.read_bytes() for path in files}
 
 
@@ -80,7 +89,9 @@ def test_a_run_leaves_its_figures_for_later_where_the_environment_says_so(specs,
     monkeypatch.setenv("QEXP_FIGURES", "later")
     assert "QEXP_FIGURES=later: 'yes' or 'no'" in call("run", "sound", "--device", "cpu").failed()
     monkeypatch.setenv("QEXP_FIGURES", "no")
-    assert call("run", "sound", "--device", "cpu", *(["--resume"] if run.exists() else [])).code == 0
+    assert (
+        call("run", "sound", "--device", "cpu", *(["--resume"] if run.exists() else [])).code == 0
+    )
     assert not pictures(run)
     assert "qexp figures sound_0 draws them" in call("logs", "sound_0").stdout
     drawn_by("sound_0")
@@ -136,13 +147,19 @@ def test_a_figure_is_drawn_by_its_name_and_the_others_stay_as_they_are(here):
     shutil.rmtree(run / "results/figures")
     assert drawn_by("domes_0", "--only", "frames") == {f"{Path(name).name}.png" for name in FRAMES}
     assert pictures(run).keys() == FRAMES
-    assert drawn_by("domes_0", "--only", "learning_curve") == {"learning_curve.png", "Learning-curve.pdf"}
+    assert drawn_by("domes_0", "--only", "learning_curve") == {
+        "learning_curve.png",
+        "Learning-curve.pdf",
+    }
 
 
 @pytest.mark.heavy
 def test_a_name_that_a_run_does_not_have_is_refused_with_those_that_it_has(here):
     for name, words in (
-        ("frames", "scratch_0 has no figure 'frames'; its figures are learning_curve, estimates_by_core"),
+        (
+            "frames",
+            "scratch_0 has no figure 'frames'; its figures are learning_curve, estimates_by_core",
+        ),
         ("reconstructions", "'reconstructions' is not drawn: the run has no numbers for it"),
     ):
         assert words in call("figures", "scratch_0", "--only", name).refused()
@@ -153,11 +170,17 @@ def test_of_several_runs_each_is_drawn_that_can_be(here):
     (here / "runs/stones_0/results/test_predictions.nc").unlink()
     code, stdout, stderr = call("figures", "s*_0", "--only", "learning_curve")
     assert (code, len(stdout.splitlines())) == (4, 2)
-    assert "stones_0 has no figure 'learning_curve'; its figures are held_out, residuals, coverage, fold" in stderr
+    assert (
+        "stones_0 has no figure 'learning_curve'; its figures are held_out, residuals, coverage,"
+        " fold" in stderr
+    )
     code, stdout, stderr = call("figures", "sound_0", "stones_0", "scratch_0")
     assert code == 4
     assert {Path(line).parts[1] for line in stdout.splitlines()} == {"sound_0", "scratch_0"}
-    assert "stones_0 is done, but results/test_predictions.nc is gone; run it again: qexp run stones --seed 0" in stderr
+    assert (
+        "stones_0 is done, but results/test_predictions.nc is gone; run it again: qexp run stones"
+        " --seed 0" in stderr
+    )
 
 
 @pytest.mark.heavy
@@ -179,7 +202,9 @@ def test_an_unfinished_run_has_no_figures_and_the_error_says_how_to_finish_it(he
         ("sound_0", "matrix", lambda run: drop_key(run / "matrices/sound/record.json", "held_out")),
     ],
 )
-def test_of_a_run_of_an_older_version_what_can_be_drawn_is_and_the_rest_is_named(here, name, figure, older):
+def test_of_a_run_of_an_older_version_what_can_be_drawn_is_and_the_rest_is_named(
+    here, name, figure, older
+):
     run = here / "runs" / name
     older(run)
     code, stdout, stderr = call("figures", name)
@@ -205,7 +230,10 @@ def test_a_matrix_that_lacks_a_part_is_damaged_for_figures_and_reports(here, lac
     else:
         table = xarray.load_dataset(folder / "matrix.nc", engine="h5netcdf")
         table.drop_vars(lacking).to_netcdf(folder / "matrix.nc", engine="h5netcdf")
-    for command in (("figures", "sound_0", "--only", "matrix"), ("report", "sound_0", "--to", "made.html")):
+    for command in (
+        ("figures", "sound_0", "--only", "matrix"),
+        ("report", "sound_0", "--to", "made.html"),
+    ):
         assert f"is damaged: it has no '{lacking}'" in call(*command).failed(5)
 
 
@@ -219,8 +247,18 @@ def test_a_matrix_that_lacks_a_part_is_damaged_for_figures_and_reports(here, lac
             2,
             "Bad key font.sise in file my.mplstyle, line 2 ('font.sise: 9'); did",
         ),
-        (STYLE, "font.size: large red", 2, "Bad value in file 'my.mplstyle', line 1 ('font.size: large red')"),
-        (STYLE, "# fonts\n\nfont.size 9", 2, "Missing colon in file 'my.mplstyle', line 3 ('font.size 9')"),
+        (
+            STYLE,
+            "font.size: large red",
+            2,
+            "Bad value in file 'my.mplstyle', line 1 ('font.size: large red')",
+        ),
+        (
+            STYLE,
+            "# fonts\n\nfont.size 9",
+            2,
+            "Missing colon in file 'my.mplstyle', line 3 ('font.size 9')",
+        ),
         (
             STYLE,
             "text.usetex: True\n",
@@ -231,7 +269,9 @@ def test_a_matrix_that_lacks_a_part_is_damaged_for_figures_and_reports(here, lac
         (("--format", "gif"), None, 2, "no format 'gif' for figures; choose from png, pdf, svg"),
     ],
 )
-def test_a_mistake_in_a_style_or_a_format_is_said_and_nothing_is_drawn(here, monkeypatch, options, style, code, said):
+def test_a_mistake_in_a_style_or_a_format_is_said_and_nothing_is_drawn(
+    here, monkeypatch, options, style, code, said
+):
     monkeypatch.setenv("PATH", "")  # without LaTeX
     if style is not None:
         (here / "my.mplstyle").write_text(style)
@@ -242,7 +282,10 @@ def test_a_mistake_in_a_style_or_a_format_is_said_and_nothing_is_drawn(here, mon
 
 @pytest.mark.heavy
 def test_a_file_of_numbers_that_is_damaged_is_named(here):
-    for name, file in (("sound_0", "results/test_predictions.nc"), ("domes_0", "results/frames/d0.nc")):
+    for name, file in (
+        ("sound_0", "results/test_predictions.nc"),
+        ("domes_0", "results/frames/d0.nc"),
+    ):
         (here / "runs" / name / file).write_bytes(b"none")
         assert f"{file} cannot be read" in call("figures", name).failed(5)
 
@@ -250,7 +293,9 @@ def test_a_file_of_numbers_that_is_damaged_is_named(here):
 @pytest.mark.heavy
 @pytest.mark.usefixtures("drawn")
 def test_a_figure_that_cannot_be_written_costs_no_results(here):
-    """The folder of the figures is a file; the run says that it failed, has its results, and can be finished."""
+    """The folder of the figures is a file; the run says that it failed, has its results, and can be
+    finished.
+    """
     with pytest.raises(InterruptedRunError):
         package.run("sound", seed=8, device="cpu", display=Interrupting(2, 1))
     run = RunDirectory(here / "runs/sound_8")
@@ -271,6 +316,8 @@ def test_a_figure_that_cannot_be_written_costs_no_results(here):
 def test_figures_are_drawn_from_python(here):
     run = package.open_run("stones_0")
     paths = run.figures(formats=("svg",), only=("held_out",))
-    assert [path.relative_to(run.path).as_posix() for path in paths] == ["results/figures/held_out.svg"]
+    assert [path.relative_to(run.path).as_posix() for path in paths] == [
+        "results/figures/held_out.svg"
+    ]
     with pytest.raises(QexpError, match="has no figure 'frames'"):
         run.figures(only=["frames"])

@@ -1,4 +1,6 @@
-"""Batches of folds in processes of their own: the same bits as in one, and nobody trains for a run that is dead."""
+"""Batches of folds in processes of their own: the same bits as in one, and nobody trains for a run
+that is dead.
+"""
 
 import os
 import signal
@@ -46,7 +48,10 @@ def prepared(write: Callable[..., None], workspace: Path) -> RunDirectory:
 def workers_of(directory: RunDirectory) -> list[int]:
     """The processes at work on it."""
     listed = subprocess.run(
-        ["pgrep", "-f", f"train-folds {directory.path}"], capture_output=True, text=True, check=False
+        ["pgrep", "-f", f"train-folds {directory.path}"],
+        capture_output=True,
+        text=True,
+        check=False,
     )
     return [int(word) for word in listed.stdout.split()]
 

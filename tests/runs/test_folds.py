@@ -1,4 +1,6 @@
-"""Runs of experiences on rows of files: nothing of a held-out row reaches what it judges, and no fold is lost."""
+"""Runs of experiences on rows of files: nothing of a held-out row reaches what it judges, and no
+fold is lost.
+"""
 
 import csv
 import json
@@ -66,19 +68,35 @@ def test_as_published_they_do_and_every_output_says_so(run, qexp, workspace):
     honest = run(None, "honest")
     assert sound.record().caution == sound.fold("002").record().caution == CAUTION
     assert honest.record().caution == ""
-    assert CAUTION in xarray.load_dataset(sound.results / "test_predictions.nc", engine="h5netcdf").attrs["caution"]
-    assert [row.note for row in sound.record().comparison if row.estimator == "network"] == [CAUTION]
+    assert (
+        CAUTION
+        in xarray.load_dataset(sound.results / "test_predictions.nc", engine="h5netcdf").attrs[
+            "caution"
+        ]
+    )
+    assert [row.note for row in sound.record().comparison if row.estimator == "network"] == [
+        CAUTION
+    ]
     for fold in sound.all_folds():
         lines = list(csv.DictReader((fold.path / "predictions.csv").open(newline="")))
         assert {line["caution"] for line in lines} == {CAUTION}
     for command in (
-        ("show", "sound"), ("ls",), ("ls", "--json"), ("ls", "--csv"), ("compare", "sound", "honest"),
-        ("compare", "sound", "honest", "--csv"), ("compare", "sound", "honest", "--latex"),
-        ("compare", "sound", "honest", "--json"), ("compare", "s*", "h*"), ("compare", "s*", "h*", "--markdown"),
-    ):  # fmt: skip
+        ("show", "sound"),
+        ("ls",),
+        ("ls", "--json"),
+        ("ls", "--csv"),
+        ("compare", "sound", "honest"),
+        ("compare", "sound", "honest", "--csv"),
+        ("compare", "sound", "honest", "--latex"),
+        ("compare", "sound", "honest", "--json"),
+        ("compare", "s*", "h*"),
+        ("compare", "s*", "h*", "--markdown"),
+    ):
         assert CAUTION in qexp(*command).done(), command
     assert CAUTION not in qexp("show", "honest").stdout
-    (workspace / "pixels.csv").write_text("\n".join(["red,green,blue", "0.5,0.5,0.5", "0.2,0.3,0.4"]))
+    (workspace / "pixels.csv").write_text(
+        "\n".join(["red,green,blue", "0.5,0.5,0.5", "0.2,0.3,0.4"])
+    )
     assert qexp("predict", "sound", "pixels.csv", "--output", "estimates.csv").code == 0
     assert json.loads(Path("estimates.csv.json").read_text())["origin"]["caution"] == CAUTION
 
@@ -88,11 +106,15 @@ def test_every_fold_is_compared_with_its_own_training_mean_and_groups_are_listed
     split = {"type": "group_k_fold", "parameters": {"by": "quarry", "folds": 2}}
     made = run(None, epochs=2, split=split, metrics={"iron": "r2_training_mean"})
     lines = list(csv.DictReader((made.results / "predictions.csv").open(newline="")))
-    truth, estimate = (np.array([float(line[key]) for line in lines]) for key in ("iron", "iron_estimate"))
+    truth, estimate = (
+        np.array([float(line[key]) for line in lines]) for key in ("iron", "iron_estimate")
+    )
     fold = np.array([line["fold"] for line in lines])
     means = np.array([truth[fold != own].mean() for own in fold])
     found = made.record().results["test"]["iron"]["r2_training_mean"]
-    assert found == pytest.approx(1 - np.sum((estimate - truth) ** 2) / np.sum((truth - means) ** 2))
+    assert found == pytest.approx(
+        1 - np.sum((estimate - truth) ** 2) / np.sum((truth - means) ** 2)
+    )
     low, high = made.record().intervals["test"]["iron"]["r2_training_mean"]
     assert low < found < high
     errors = list(csv.DictReader((made.results / "errors.csv").open(newline="")))
@@ -103,7 +125,9 @@ def test_every_fold_is_compared_with_its_own_training_mean_and_groups_are_listed
         own = np.array([line["stone"].startswith(one["name"]) for line in lines])
         assert float(one["mae"]) == pytest.approx(np.mean(np.abs(estimate - truth)[own]))
         apart = np.sum((truth - means)[own] ** 2)
-        assert float(one["r2_training_mean"]) == pytest.approx(1 - np.sum((estimate - truth)[own] ** 2) / apart)
+        assert float(one["r2_training_mean"]) == pytest.approx(
+            1 - np.sum((estimate - truth)[own] ** 2) / apart
+        )
     assert [one.name for one in made.record().groups] == list("ABCD")
     assert not (run(None, "apart", epochs=1).results / "errors.csv").exists()
 
@@ -113,12 +137,16 @@ def test_every_fold_is_compared_with_its_own_training_mean_and_groups_are_listed
 def test_the_result_is_over_all_held_out_rows_together(run):
     made = run(baselines=["mean", "ridge"])
     lines = [
-        line for fold in made.all_folds() for line in csv.DictReader((fold.path / "predictions.csv").open(newline=""))
+        line
+        for fold in made.all_folds()
+        for line in csv.DictReader((fold.path / "predictions.csv").open(newline=""))
     ]
     assert sorted(line["stone"] for line in lines) == sorted(row[0] for row in table())
     together = list(csv.DictReader((made.results / "predictions.csv").open(newline="")))
     assert [line.pop("fold") for line in together] == [
-        fold.name for fold in made.all_folds() for _ in csv.DictReader((fold.path / "predictions.csv").open())
+        fold.name
+        for fold in made.all_folds()
+        for _ in csv.DictReader((fold.path / "predictions.csv").open())
     ]
     assert together == lines
     assert sorted(int(line["row"]) for line in lines) == list(range(2, ROWS + 2))
@@ -131,7 +159,9 @@ def test_the_result_is_over_all_held_out_rows_together(run):
     estimators = {row.estimator: row for row in made.record().comparison}
     assert set(estimators) == {"network", "mean", "ridge"}
     assert estimators["network"].rmse == pytest.approx(metrics["rmse"])
-    assert estimators["ridge"].difference == pytest.approx(estimators["ridge"].rmse - metrics["rmse"])
+    assert estimators["ridge"].difference == pytest.approx(
+        estimators["ridge"].rmse - metrics["rmse"]
+    )
     table_of_all = xarray.load_dataset(made.results / "test_predictions.nc", engine="h5netcdf")
     assert table_of_all["iron_estimate"].attrs["units"] == "wt%"
     assert list(table_of_all["stone"].values) == [row[0] for row in table()]
@@ -153,7 +183,9 @@ def test_what_the_rows_may_not_have_meant_is_said_where_the_run_is_started(write
     assert "warning: column 'blue' of 'colour' is 0.5 in all 24 rows" in stderr
 
 
-@pytest.mark.parametrize("name", ["row", "iron", "iron_low", "iron_estimate", "iron_spread", "caution"])
+@pytest.mark.parametrize(
+    "name", ["row", "iron", "iron_low", "iron_estimate", "iron_spread", "caution"]
+)
 def test_an_identifier_that_is_called_like_a_column_of_the_results_is_refused_before_training(
     write, qexp, workspace, name
 ):
@@ -172,7 +204,10 @@ def test_two_baselines_of_one_type_have_a_row_each_and_the_same_twice_is_refused
     rmse = {row.estimator: row.rmse for row in made.record().comparison}
     assert rmse["ridge"] < rmse["ridge (penalties 1000000)"]  # which hardly looks at the inputs
     write(baselines=["mean", "ridge", {"type": "ridge"}])
-    assert "$.baselines[2]: the same as $.baselines[1]" in qexp("validate", "specs/experiences/stones.json").failed()
+    assert (
+        "$.baselines[2]: the same as $.baselines[1]"
+        in qexp("validate", "specs/experiences/stones.json").failed()
+    )
 
 
 @pytest.mark.heavy
@@ -181,7 +216,9 @@ def test_networks_of_the_inner_folds_are_averaged_or_new_ones_trained_on_all_tra
         return [network.name for network in made.fold("003").record().fold.networks]
 
     averaged = run(None, "averaged", members=2)
-    assert networks(averaged) == [f"003/{part}/{member}" for part in ("001", "002", "003") for member in (0, 1)]
+    assert networks(averaged) == [
+        f"003/{part}/{member}" for part in ("001", "002", "003") for member in (0, 1)
+    ]
     refitted = run(None, "refitted", keep="last", inner=None, members=2)
     assert networks(refitted) == ["003/all/0", "003/all/1"]
     assert all(one.epoch == 8 for one in refitted.fold("003").record().fold.networks)
@@ -208,7 +245,9 @@ def has_done(run: RunDirectory, least: int) -> bool:
 
 
 @pytest.mark.heavy
-def test_a_run_that_was_interrupted_or_killed_among_its_folds_comes_to_the_same_bits(write, workspace, start):
+def test_a_run_that_was_interrupted_or_killed_among_its_folds_comes_to_the_same_bits(
+    write, workspace, start
+):
     write(**MANY)
     whole = package.run("stones", name="whole", device="cpu")
     run = RunDirectory(workspace / "runs" / "stones_0")
@@ -241,7 +280,9 @@ def test_a_fold_that_fails_is_named_and_the_others_are_kept(write, workspace):
     rows = table()
     rows[0][4] = 1e30  # in the training rows of all folds but the first
     write(rows, transforms={"colour": "standardize"}, keep="last", inner=None, learning_rate=1e3)
-    with pytest.raises(RunFailedError, match=r"3 of 4 folds failed: 002, 003, 004; the first: .*002/all/0"):
+    with pytest.raises(
+        RunFailedError, match=r"3 of 4 folds failed: 002, 003, 004; the first: .*002/all/0"
+    ):
         package.run("stones", device="cpu")
     run = RunDirectory(workspace / "runs" / "stones_0")
     assert {fold.name: fold.record().state for fold in run.all_folds()} == {
@@ -282,5 +323,8 @@ def test_estimates_are_the_mean_over_all_networks_by_name_or_by_number(run, qexp
 @pytest.mark.heavy
 def test_weights_of_folds_are_nobody_s_first_ones_and_a_fold_is_shown_like_a_run(run, qexp):
     made = run(epochs=2)
-    assert "has the networks of 4 folds" in qexp("run", "mogi_quick", "--pretrain", "stones_0").failed()
+    assert (
+        "has the networks of 4 folds"
+        in qexp("run", "mogi_quick", "--pretrain", "stones_0").failed()
+    )
     assert "k_fold (folds 4" in qexp("show", str(made.fold("002").path)).done()

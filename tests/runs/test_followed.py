@@ -1,4 +1,6 @@
-"""What a program of others writes while it runs: its metrics become the run's epochs, its bar the progress."""
+"""What a program of others writes while it runs: its metrics become the run's epochs, its bar the
+progress.
+"""
 
 import json
 import math
@@ -31,7 +33,10 @@ def append(text: str) -> Step:
 
 
 def replace(text: str) -> Step:
-    return lambda file: (file.with_suffix(".new").write_text(text), file.with_suffix(".new").replace(file))
+    return lambda file: (
+        file.with_suffix(".new").write_text(text),
+        file.with_suffix(".new").replace(file),
+    )
 
 
 def append_and_rotate(text: str) -> Step:
@@ -61,36 +66,59 @@ def follow(tmp_path, monkeypatch) -> Callable[..., Epochs]:
 
 def losses(lines: list[dict[str, Any]]) -> Epochs:
     parts = ("train", "validation")
-    return [(line.get("step", line["epoch"]), *(line[part]["loss"] for part in parts)) for line in lines]
+    return [
+        (line.get("step", line["epoch"]), *(line[part]["loss"] for part in parts)) for line in lines
+    ]
 
 
 ONE, TWO, THREE = ((epoch, 1 / epoch, 2 / epoch) for epoch in (1, 2, 3))
 
 
 def as_json(*lines: tuple[float, float, float]) -> str:
-    return "".join(json.dumps(dict(zip(("epoch", "loss", "val_loss"), line, strict=True))) + "\n" for line in lines)
+    return "".join(
+        json.dumps(dict(zip(("epoch", "loss", "val_loss"), line, strict=True))) + "\n"
+        for line in lines
+    )
 
 
 def as_csv(*lines: tuple[Any, float, float], header: str = "epoch,train_loss,val_loss\n") -> str:
     return header + "".join(",".join(map(str, line)) + "\n" for line in lines)
 
 
-OF_PANDAS = as_csv(*((f"0,{epoch}", *rest) for epoch, *rest in (ONE, TWO, THREE)), header=",epoch,loss,val_loss\n")
+OF_PANDAS = as_csv(
+    *((f"0,{epoch}", *rest) for epoch, *rest in (ONE, TWO, THREE)), header=",epoch,loss,val_loss\n"
+)
 
 WAYS = {
-    "half lines": [append(as_json(ONE, TWO)[:-9]), append(as_json(ONE, TWO)[-9:]), append(as_json(THREE) + '{"epo')],
+    "half lines": [
+        append(as_json(ONE, TWO)[:-9]),
+        append(as_json(ONE, TWO)[-9:]),
+        append(as_json(THREE) + '{"epo'),
+    ],
     "no last end": [append(as_json(ONE)), append(as_json(TWO, THREE).rstrip())],
     "CSV": [append(as_csv(ONE, TWO)), append(as_csv(THREE, header=""))],
     "semicolons": [append(as_csv(ONE, TWO, THREE).replace(",", ";") + ";;\n4;0.1")],
     "pandas": [rewrite(OF_PANDAS.replace(",", "\t"))],
-    "columns": [append("step,loss\n1,1\n2,0.5\n"), append("step,val_loss\n2,1\n"), rewrite(as_csv(ONE, TWO, THREE))],
+    "columns": [
+        append("step,loss\n1,1\n2,0.5\n"),
+        append("step,val_loss\n2,1\n"),
+        rewrite(as_csv(ONE, TWO, THREE)),
+    ],
     "replaced": [rewrite(as_csv(ONE)), replace(as_csv(ONE, TWO)), replace(as_csv(ONE, TWO, THREE))],
     "rotated": [append(as_json(ONE)), append_and_rotate(as_json(TWO)), append(as_json(THREE))],
     "truncated": [append(as_json(ONE, TWO)), rewrite(""), append(as_json(THREE))],
     "trained again": [append(as_json(ONE, (2, 9, 9), (3, 9, 9))), append(as_json(TWO, THREE))],
-    "rows of an epoch": [append('words\n\n{"epoch": 1, "loss": 1}\n{"val_loss": 2, "a": ""}\n' + as_json(TWO, THREE))],
-    "nested": [append('{"epoch": 1, "train": {"loss": 1}, "valid": {"loss": 2}}\n' + as_json(TWO, THREE) + "[[" * 9)],
-}  # fmt: skip
+    "rows of an epoch": [
+        append('words\n\n{"epoch": 1, "loss": 1}\n{"val_loss": 2, "a": ""}\n' + as_json(TWO, THREE))
+    ],
+    "nested": [
+        append(
+            '{"epoch": 1, "train": {"loss": 1}, "valid": {"loss": 2}}\n'
+            + as_json(TWO, THREE)
+            + "[[" * 9
+        )
+    ],
+}
 
 
 @pytest.mark.parametrize("steps", WAYS.values(), ids=WAYS)
@@ -98,9 +126,18 @@ def test_whatever_a_program_does_to_its_file_its_epochs_are_these(follow, steps)
     assert follow(*steps) == [ONE, TWO, THREE]
 
 
-def test_lines_without_numbers_are_counted_also_after_a_rotation_and_of_an_attempt_that_goes_on(follow):
+def test_lines_without_numbers_are_counted_also_after_a_rotation_and_of_an_attempt_that_goes_on(
+    follow,
+):
     one, two, three = (f'{{"loss": {loss}}}\n' for loss in (1, 2, 3))
-    follow(rewrite(one), rewrite(""), rewrite(one), append_and_rotate(two), append(three), replace(three + one))
+    follow(
+        rewrite(one),
+        rewrite(""),
+        rewrite(one),
+        append_and_rotate(two),
+        append(three),
+        replace(three + one),
+    )
     epochs = follow(append(two), again=True)
     assert epochs == [(1, 1, None), (2, 2, None), (3, 3, None), (4, 1, None), (5, 2, None)]
     assert follow(again=True) == epochs, "also if nothing is written any more"
@@ -129,11 +166,15 @@ def test_what_was_in_the_file_before_is_not_this_attempts(follow, tmp_path):
 @pytest.mark.parametrize(
     ("name", "where"),
     [
-        ("loss", "train result loss"), ("val_loss", "validation result loss"), ("trainable", "train result trainable"),
-        ("Eval/depth.mae", "validation depth mae"), ("train/loss/depth", "train losses depth"),
-        ("top-5 (%)", "train result top-5_"), ("5 %", "train result m_5_"),
+        ("loss", "train result loss"),
+        ("val_loss", "validation result loss"),
+        ("trainable", "train result trainable"),
+        ("Eval/depth.mae", "validation depth mae"),
+        ("train/loss/depth", "train losses depth"),
+        ("top-5 (%)", "train result top-5_"),
+        ("5 %", "train result m_5_"),
     ],
-)  # fmt: skip
+)
 def test_names_say_part_output_and_metric(name, where):
     assert place(name) == tuple(where.split())
 
@@ -141,7 +182,11 @@ def test_names_say_part_output_and_metric(name, where):
 @pytest.mark.parametrize(
     ("log", "progress", "count"),
     [
-        ("before 10%|#  | 1/10 [\r 45%|####5     | 45/100 [00:10<00:12,  4.5it/s]\nlast words", None, (45, 100)),
+        (
+            "before 10%|#  | 1/10 [\r 45%|####5     | 45/100 [00:10<00:12,  4.5it/s]\nlast words",
+            None,
+            (45, 100),
+        ),
         ("  4%|4     | 1.20k/30.0k [00:10<00:12]", None, (1200, 30000)),
         ("45it [00:10, 4.50it/s]", None, None),
         ("1%| | 1/9 [", "tqdm\n 20%|## | 2/10 [", (2, 10)),
@@ -175,13 +220,20 @@ def experience(tmp_path, monkeypatch) -> Callable[..., None]:
     """`experience(command=["true"])`: one of the name `own`, in the current folder."""
     monkeypatch.chdir(tmp_path)
     (tmp_path / "specs/experiences").mkdir(parents=True)
-    return lambda **keys: Path("specs/experiences/own.json").write_text(json.dumps({"type": "command", **keys}))
+    return lambda **keys: Path("specs/experiences/own.json").write_text(
+        json.dumps({"type": "command", **keys})
+    )
 
 
 @pytest.mark.heavy
-def test_epochs_are_there_while_the_program_runs_and_the_last_ones_numbers_are_its_results(experience):
+def test_epochs_are_there_while_the_program_runs_and_the_last_ones_numbers_are_its_results(
+    experience,
+):
     Path("own.py").write_text(PROGRAM)
-    experience(command=[sys.executable, "own.py", "{run}/log.jsonl", "{seed}"], metrics_file="{run}/log.jsonl")
+    experience(
+        command=[sys.executable, "own.py", "{run}/log.jsonl", "{seed}"],
+        metrics_file="{run}/log.jsonl",
+    )
     process = started(Path.cwd(), "run", "own", "--seed", "0")
     until(lambda: "3/10" in call("status").stdout, "the bar counts the epochs")
     run = package.open_run("own_0")
@@ -192,14 +244,21 @@ def test_epochs_are_there_while_the_program_runs_and_the_last_ones_numbers_are_i
     assert run.record["epochs"] == {"done": 4, "of": 10, "best": 4}
     assert run.results == {"validation": {"result": {"loss": 0.5, "mae": 1}}}
     assert "identical" in call("verify", "own_0").done()
-    assert call("ls", "--columns", "name,validation.loss").done().splitlines()[1].split() == ["own_0", "0.5"]
+    assert call("ls", "--columns", "name,validation.loss").done().splitlines()[1].split() == [
+        "own_0",
+        "0.5",
+    ]
 
 
 def test_numbers_are_found_in_what_a_program_prints_by_a_pattern(experience):
     program = (
-        "for e in 1 2; do printf 'epoch %d: %s\\rloss=0.%d val_loss=1e-%d\\n' $e {seed} $e $e; done; echo test_mae=3"
+        "for e in 1 2; do printf 'epoch %d: %s\\rloss=0.%d val_loss=1e-%d\\n' $e {seed} $e $e;"
+        " done; echo test_mae=3"
     )
-    pattern = r"epoch (?P<epoch>\d+)|\bloss=(?P<loss>\S+) val_loss=(?P<val_loss>\S+)|test_mae=(?P<test_mae>\S+)"
+    pattern = (
+        r"epoch (?P<epoch>\d+)|\bloss=(?P<loss>\S+)"
+        r" val_loss=(?P<val_loss>\S+)|test_mae=(?P<test_mae>\S+)"
+    )
     experience(command=["sh", "-c", program], numbers=pattern)
     call("run", "own").done()
     run = package.open_run("own_0")
@@ -221,12 +280,17 @@ def test_a_pattern_that_can_find_no_number_is_an_error(experience, pattern, word
     assert words in call("run", "own").stderr
 
 
-def test_a_command_of_the_user_is_notified_of_a_run_that_fails_and_of_the_end_of_a_launch(experience):
-    Path("qexp.toml").write_text("notify = \"sh -c 'cat >> notices; echo {state} {name} >> notices'\"")
+def test_a_command_of_the_user_is_notified_of_a_run_that_fails_and_of_the_end_of_a_launch(
+    experience,
+):
+    Path("qexp.toml").write_text(
+        "notify = \"sh -c 'cat >> notices; echo {state} {name} >> notices'\""
+    )
     experience(command=["sh", "-c", "exit {seed}"])
     assert call("run", "own", "--seeds", "0:2", "-j", "2").code == 4
     (launch,) = (folder.name for folder in Path("runs/.launches").iterdir())
-    failure, end = "own_1 failed: exit code 1\nfailed own_1\n", f"launch {launch} has ended: 1 done, 1 failed (own_1)\n"
+    failure = "own_1 failed: exit code 1\nfailed own_1\n"
+    end = f"launch {launch} has ended: 1 done, 1 failed (own_1)\n"
     assert Path("notices").read_text() == f"{failure}{end}failed {launch}\n"
     Path("qexp.toml").write_text('notify = "mail {mesage}"')
     assert "did you mean 'message'" in call("run", "own", "--seed", "2").stderr
@@ -234,13 +298,20 @@ def test_a_command_of_the_user_is_notified_of_a_run_that_fails_and_of_the_end_of
 
 @pytest.mark.parametrize(
     "command",
-    ["sh -c 'echo {message}'", "env bash -lc {message}", "/bin/perl -e '{workspace}'", "ssh lab echo {message}"],
+    [
+        "sh -c 'echo {message}'",
+        "env bash -lc {message}",
+        "/bin/perl -e '{workspace}'",
+        "ssh lab echo {message}",
+    ],
 )
 def test_a_message_is_no_part_of_what_a_shell_executes(experience, command):
     Path("qexp.toml").write_text(f'notify = "{command}"')
     experience(command=["true", "{seed}"])
     refused = call("run", "own", "--seed", "2")
-    assert (refused.code, "notify would execute what stands in" in refused.stderr) == (2, True), refused.stderr
+    assert (refused.code, "notify would execute what stands in" in refused.stderr) == (2, True), (
+        refused.stderr
+    )
 
 
 def test_a_message_is_a_line_of_bounded_length_and_no_child_holds_the_end(experience, monkeypatch):
@@ -259,7 +330,9 @@ def test_a_message_is_a_line_of_bounded_length_and_no_child_holds_the_end(experi
 
 @pytest.mark.heavy
 def test_runs_that_write_their_metrics_to_the_same_file_wait_for_each_other(experience):
-    script = 'for e in 0 1 2; do echo "{{\\"epoch\\": $e, \\"loss\\": {seed}}}" >> log; sleep 0.2; done'
+    script = (
+        'for e in 0 1 2; do echo "{{\\"epoch\\": $e, \\"loss\\": {seed}}}" >> log; sleep 0.2; done'
+    )
     experience(command=["sh", "-c", script], metrics_file="log")
     call("run", "own", "--seeds", "1:3", "-j", "2").done()
     for seed in (1, 2):
@@ -272,11 +345,15 @@ def test_a_metrics_file_that_cannot_be_one_is_an_error(experience):
     assert "no placeholder" in call("run", "own").stderr
 
 
-@pytest.mark.parametrize("declared", [{}, {"metrics_file": "{run}/metrics.jsonl"}], ids=["", "declared"])
+@pytest.mark.parametrize(
+    "declared", [{}, {"metrics_file": "{run}/metrics.jsonl"}], ids=["", "declared"]
+)
 def test_a_program_may_write_a_metrics_jsonl_of_its_own_into_its_run(experience, declared):
     written = {"epoch": 0, "val_loss": 1.5}
     text = json.dumps(written).replace("{", "{{").replace("}", "}}")
-    experience(command=["sh", "-c", f"echo '{text}' > {{run}}/metrics.jsonl # {{seed}}"], **declared)
+    experience(
+        command=["sh", "-c", f"echo '{text}' > {{run}}/metrics.jsonl # {{seed}}"], **declared
+    )
     call("run", "own").done()
     run = package.open_run("own_0")
     assert losses(run.directory.metrics()) == [(0, None, 1.5)]
@@ -295,11 +372,16 @@ while first == 1: time.sleep(0.05)
 
 
 @pytest.mark.heavy
-def test_a_metrics_jsonl_of_a_program_is_not_touched_beside_the_file_that_is_followed_wherever_the_run_goes(experience):
+def test_a_metrics_jsonl_of_a_program_is_not_touched_beside_the_file_that_is_followed_wherever_the_run_goes(
+    experience,
+):
     Path("own.py").write_text(BOTH)
     command = [sys.executable, "own.py", "{run}"]
-    experience(command=[*command, "1", "{seed}"], resume=[*command, "3"], metrics_file="{run}/log.jsonl")
-    process, run = started(Path.cwd(), "run", "own", "--seed", "0"), RunDirectory(Path("runs/own_0"))
+    experience(
+        command=[*command, "1", "{seed}"], resume=[*command, "3"], metrics_file="{run}/log.jsonl"
+    )
+    process = started(Path.cwd(), "run", "own", "--seed", "0")
+    run = RunDirectory(Path("runs/own_0"))
     until(lambda: run.path.is_dir() and len(run.metrics()) == 2, "two epochs")
     process.terminate()
     process.communicate()

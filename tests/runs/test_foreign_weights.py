@@ -1,4 +1,6 @@
-"""Weights that other programs trained: networks of their layouts, built independently, estimate the same here."""
+"""Weights that other programs trained: networks of their layouts, built independently, estimate the
+same here.
+"""
 
 import hashlib
 import json
@@ -79,7 +81,10 @@ def refused(*arguments: str | Path, code: int = 2) -> str:
     """The error of an import, which leaves nothing behind."""
     found, _, stderr = call("import-weights", *arguments, "--to", "old")
     assert found == code, stderr
-    assert not Path("runs").exists() or sorted(path.name for path in Path("runs").iterdir()) in ([], ["catalog.json"])
+    assert not Path("runs").exists() or sorted(path.name for path in Path("runs").iterdir()) in (
+        [],
+        ["catalog.json"],
+    )
     return stderr
 
 
@@ -91,7 +96,9 @@ def test_vdi_s_network_estimates_as_a_forward_pass_in_numpy_does(volcano: Path):
     made = imported("best.h5", "--model", "sound").predict(displacement=IMAGES)
     expected = [vdi_estimates(image, vdi_weights(np.random.default_rng(1))) for image in IMAGES]
     for output in ("depth", "delta_volume"):
-        np.testing.assert_allclose(made[output], [one[output] for one in expected], rtol=1e-4, atol=1e-4)
+        np.testing.assert_allclose(
+            made[output], [one[output] for one in expected], rtol=1e-4, atol=1e-4
+        )
 
 
 @pytest.mark.heavy
@@ -101,7 +108,9 @@ def test_weights_alone_and_an_archive_of_keras_3_give_the_same_network(volcano: 
     write_keras(Path("new.keras"), weights)
     first = load_file(imported("best.h5", "--model", "sound", to="best").directory.best_weights)
     for file in ("alone.h5", "new.keras"):
-        found = load_file(imported(file, "--model", "sound", to=Path(file).stem).directory.best_weights)
+        found = load_file(
+            imported(file, "--model", "sound", to=Path(file).stem).directory.best_weights
+        )
         assert found.keys() == first.keys()
         assert all(torch.equal(found[name], first[name]) for name in first)
 
@@ -122,7 +131,15 @@ def vdi() -> Vdi:
 
 def write_vdi(vdi: Vdi, specs: Specs, **changes: Any) -> None:
     """The workspace of that network, in VDI's form, with changes of its dataset; and best.h5."""
-    fixed = {"azimuth": 0.0, "incidence": 0.33, "x_res": 0.1, "y_res": 0.1, "x": 0.0, "y": 0.0, "noise": False}
+    fixed = {
+        "azimuth": 0.0,
+        "incidence": 0.33,
+        "x_res": 0.1,
+        "y_res": 0.1,
+        "x": 0.0,
+        "y": 0.0,
+        "noise": False,
+    }
     specs.write("dataset", {**SOUND["dataset"], "size": [64, 64], "fixed": fixed, **changes})
     specs.write("model", VDI_64)
     specs.write("experience", {**SOUND["experience"], "transforms": {}})
@@ -134,36 +151,56 @@ def test_a_network_of_vdi_gives_vdi_s_own_matrix(vdi: Vdi, specs: Specs):
     write_vdi(vdi, specs)
     code, _, stderr = call("import-weights", "best.h5", "--experience", "sound", "--to", "old")
     assert code == 0
-    assert "trained on images at azimuths +90°, as the run's dataset makes: dataset.fixed.azimuth=1.5707963" in stderr
+    assert (
+        "trained on images at azimuths +90°, as the run's dataset makes:"
+        " dataset.fixed.azimuth=1.5707963" in stderr
+    )
     axes = ("--axis", "depth=0.5:4.5:6", "--axis", "delta_volume=0.5:4.5:6")
     code, _, stderr = call("matrix", "old", "--dataset", "sound", *axes)
     assert code == 0
-    assert "old has weights that were trained on images at azimuths +90°: fixed.azimuth = 1.57" in stderr
+    assert (
+        "old has weights that were trained on images at azimuths +90°: fixed.azimuth = 1.57"
+        in stderr
+    )
     table = xarray.load_dataset("runs/old/matrices/sound/matrix.nc", engine="h5netcdf")
-    of_cells = [(depth, volume) for depth in table["depth"].values for volume in table["delta_volume"].values]
+    of_cells = [
+        (depth, volume)
+        for depth in table["depth"].values
+        for volume in table["delta_volume"].values
+    ]
     with torch.no_grad():
         images = torch.from_numpy(np.stack([vdi_image(*one) for one in of_cells])).float()
         expected = vdi(images).numpy().reshape(6, 6, 2)
     for number, output in enumerate(("depth", "delta_volume")):
         found = table[f"{output}_estimate"].transpose("depth", "delta_volume").values
-        assert np.abs(found - expected[..., number]).max() < 0.01 * np.abs(expected[..., number]).mean()
+        assert (
+            np.abs(found - expected[..., number]).max()
+            < 0.01 * np.abs(expected[..., number]).mean()
+        )
 
 
 @pytest.mark.heavy
-def test_an_evaluation_on_a_dataset_shows_such_a_network_the_images_of_its_own(vdi: Vdi, specs: Specs):
+def test_an_evaluation_on_a_dataset_shows_such_a_network_the_images_of_its_own(
+    vdi: Vdi, specs: Specs
+):
     write_vdi(vdi, specs)
     imported("best.h5", "--experience", "sound")
     for name, dataset in (("own", ()), ("named", ("--dataset", "sound"))):
         code, _, stderr = call("evaluate", "old", "--name", name, "--part", "test", *dataset)
         assert code == 0, stderr
         assert ("at azimuths +90°" in stderr) is bool(dataset)
-    own, named = (json.loads(Path(f"runs/old/evaluations/{name}/record.json").read_text()) for name in ("own", "named"))
+    own, named = (
+        json.loads(Path(f"runs/old/evaluations/{name}/record.json").read_text())
+        for name in ("own", "named")
+    )
     assert own["data"]["fixed"] == named["data"]["fixed"]
     assert own["results"] == named["results"]
 
 
 @pytest.mark.heavy
-def test_a_run_of_vdi_s_weights_that_was_imported_before_says_that_it_sees_other_images(vdi: Vdi, specs: Specs):
+def test_a_run_of_vdi_s_weights_that_was_imported_before_says_that_it_sees_other_images(
+    vdi: Vdi, specs: Specs
+):
     write_vdi(vdi, specs)
     file = imported("best.h5", "--experience", "sound").path / "run.json"
     record = json.loads(file.read_text())
@@ -182,10 +219,15 @@ def test_a_run_of_vdi_s_weights_that_was_imported_before_says_that_it_sees_other
     ("changes", "remark"),
     [
         ({"fixed.x": 0.5}, "those of another azimuth only where x is 0; in sound it is not"),
-        ({"fixed.x": ..., "varyings.x": [], "distributions.x": UNIT}, "those of another azimuth only where x is 0"),
+        (
+            {"fixed.x": ..., "varyings.x": [], "distributions.x": UNIT},
+            "those of another azimuth only where x is 0",
+        ),
     ],
 )
-def test_what_no_azimuth_makes_of_vdi_s_images_is_said(vdi: Vdi, specs: Specs, changes: dict[str, Any], remark: str):
+def test_what_no_azimuth_makes_of_vdi_s_images_is_said(
+    vdi: Vdi, specs: Specs, changes: dict[str, Any], remark: str
+):
     write_vdi(vdi, specs)
     dataset = json.loads(Path("specs/datasets/sound.json").read_text())
     for path, value in changes.items():
@@ -198,7 +240,9 @@ def test_what_no_azimuth_makes_of_vdi_s_images_is_said(vdi: Vdi, specs: Specs, c
 
 
 @pytest.mark.heavy
-def test_azimuths_that_a_network_takes_or_makes_are_vdi_s_and_the_images_stay(vdi: Vdi, specs: Specs):
+def test_azimuths_that_a_network_takes_or_makes_are_vdi_s_and_the_images_stay(
+    vdi: Vdi, specs: Specs
+):
     write_vdi(vdi, specs)
     specs.write("model", json.loads(json.dumps(VDI_64).replace("delta_volume", "azimuth")))
     losses = {"depth": "mae", "azimuth": "mae"}
@@ -216,7 +260,9 @@ def test_an_azimuth_that_cannot_be_moved_is_an_error(vdi: Vdi, specs: Specs):
     dataset = json.loads(Path("specs/datasets/sound.json").read_text())
     exponential = {"type": "exponential", "parameters": {"l": 1.0}}
     specs.write("dataset", put(dataset, "distributions.azimuth", exponential))
-    assert "'azimuth' must be +1.571 larger for these weights" in refused("best.h5", "--model", "sound")
+    assert "'azimuth' must be +1.571 larger for these weights" in refused(
+        "best.h5", "--model", "sound"
+    )
 
 
 def write_max(file: str, *, head: bool, within: str = "") -> Max:
@@ -242,7 +288,9 @@ def test_max_s_regressor_estimates_the_same(sediment: Path, within: str):
     spectra = RANDOM.poisson(20, size=(4, cores.CHANNELS)).astype(np.float32)
     with torch.no_grad():
         expected = 3 * network.regressed(torch.from_numpy(np.log1p(spectra))) + 2
-    np.testing.assert_allclose(run.predict(spectrum=spectra)["toc"], expected[:, 0], rtol=1e-4, atol=1e-4)
+    np.testing.assert_allclose(
+        run.predict(spectrum=spectra)["toc"], expected[:, 0], rtol=1e-4, atol=1e-4
+    )
     call("predict", "old", "data/few/test", "--output", "estimates.csv").done()
     assert len(Path("estimates.csv").read_text().splitlines()) == 1 + cores.SPECTRA
 
@@ -259,7 +307,9 @@ def test_max_s_autoencoder_reconstructs_the_same_masked_patches(sediment: Path):
     made = run.predict(spectrum=spectra, mask=numbers)["spectrum"].reshape(expected.shape)
     for index, of_one in enumerate(seen.tolist()):
         masked = [patch for patch in range(expected.shape[1]) if patch not in of_one]
-        np.testing.assert_allclose(made[index, masked], expected[index, masked], rtol=1e-3, atol=1e-4)
+        np.testing.assert_allclose(
+            made[index, masked], expected[index, masked], rtol=1e-3, atol=1e-4
+        )
 
 
 def write_stones(root: Path) -> None:
@@ -273,7 +323,9 @@ def write_stones(root: Path) -> None:
 
 
 @pytest.mark.heavy
-def test_dl_im_s_network_and_its_scalers_estimate_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_dl_im_s_network_and_its_scalers_estimate_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
     write_stones(tmp_path)
     monkeypatch.chdir(tmp_path)
     torch.manual_seed(1)
@@ -282,7 +334,12 @@ def test_dl_im_s_network_and_its_scalers_estimate_the_same(tmp_path: Path, monke
     optimizer = torch.optim.Adam(network.parameters())
     network(torch.randn(8, 3)).sum().backward()
     optimizer.step()
-    state = {"epoch": 7, "state_dict": network.state_dict(), "best_rmse": 0.3, "optimizer": optimizer.state_dict()}
+    state = {
+        "epoch": 7,
+        "state_dict": network.state_dict(),
+        "best_rmse": 0.3,
+        "optimizer": optimizer.state_dict(),
+    }
     torch.save(state, "model_best.pth")
     run = imported("model_best.pth", "--model", "stones")
 
@@ -295,12 +352,18 @@ def test_dl_im_s_network_and_its_scalers_estimate_the_same(tmp_path: Path, monke
     call("predict", "old", "data/stones.csv", "--output", "estimates.csv").done()
     lines = Path("estimates.csv").read_text().splitlines()
     (column,) = (at for at, name in enumerate(lines[0].split(",")) if name.split()[0] == "iron")
-    np.testing.assert_allclose([float(line.split(",")[column]) for line in lines[1:]], expected, rtol=1e-4)
+    np.testing.assert_allclose(
+        [float(line.split(",")[column]) for line in lines[1:]], expected, rtol=1e-4
+    )
 
 
 DLE_NETWORKS = {
     "dle_cnn": ({"layers": 2, "filters": 6}, cnn_weights, cnn_fields),
-    "dle_unet": ({"blocks": 2, "filters": 4, "upsampling": "convolved", "slope": 0.3}, unet_weights, unet_fields),
+    "dle_unet": (
+        {"blocks": 2, "filters": 4, "upsampling": "convolved", "slope": 0.3},
+        unet_weights,
+        unet_fields,
+    ),
 }
 
 
@@ -318,7 +381,9 @@ def test_dle_s_networks_estimate_as_forward_passes_in_numpy_do(specs: Specs, mod
     run = imported("model.h5", "--model", "domes")
     fields = RANDOM.normal(size=(2, 16, 16, 3)).astype(np.float32)
     scales = run.spec["dataset"]["inputs"], run.spec["dataset"]["outputs"]
-    made = run.predict(**{name: fields[..., index] * scales[0][name] for index, name in enumerate(domes.FIELDS)})
+    made = run.predict(
+        **{name: fields[..., index] * scales[0][name] for index, name in enumerate(domes.FIELDS)}
+    )
     expected = np.stack([forward(frame, weights) for frame in fields])
     for index, name in enumerate(("ubar", "vbar")):
         found = np.squeeze(made[name]) / scales[1][name]
@@ -332,7 +397,9 @@ def test_dle_s_networks_estimate_as_forward_passes_in_numpy_do(specs: Specs, mod
 def test_such_a_run_is_done_and_says_what_it_is(volcano: Path):
     run = imported("best.h5", "--model", "sound", "--tag", "published", "--note", "from VDI")
     stdout = call("show", "old").done()
-    lines = {line.split()[0]: line for line in stdout.splitlines() if line and not line.startswith(" ")}
+    lines = {
+        line.split()[0]: line for line in stdout.splitlines() if line and not line.startswith(" ")
+    }
     assert lines["kind"].split() == ["kind", "imported"]
     assert "best.h5 (keras_h5, sha256 " in lines["weights"]
     assert lines["rules"].endswith("vdi; left out: 1, state of the optimizer")
@@ -347,7 +414,9 @@ def test_such_a_run_is_done_and_says_what_it_is(volcano: Path):
 
 
 @pytest.mark.heavy
-def test_it_makes_matrices_and_passes_an_archive_and_the_doctor_who_finds_changed_weights(volcano: Path):
+def test_it_makes_matrices_and_passes_an_archive_and_the_doctor_who_finds_changed_weights(
+    volcano: Path,
+):
     run = imported("best.h5", "--model", "sound")
     assert run.path.is_dir()
     code, _, stderr = call("matrix", "old", "--dataset", "sound", "--axis", "depth=0.5:2:4",
@@ -357,12 +426,19 @@ def test_it_makes_matrices_and_passes_an_archive_and_the_doctor_who_finds_change
     assert call("import", "old.zip", "--name", "again").code == 0
     assert call("reindex").code == 0
     code, stdout, _ = call("ls", "--json", "--where", "kind == 'imported'")
-    assert [(one["name"], one["state"]) for one in json.loads(stdout)] == [("again", "done"), ("old", "done")]
+    assert [(one["name"], one["state"]) for one in json.loads(stdout)] == [
+        ("again", "done"),
+        ("old", "done"),
+    ]
     assert call("compare", "old", "again").code == 0
     call("doctor").done()
     assert qexp.open_run("again").predict(displacement=IMAGES)["depth"].shape == (5,)
     weights = load_file(run.directory.best_weights)
-    save_file({name: tensor + 1 for name, tensor in weights.items()}, run.directory.best_weights, {"qexp": "{}"})
+    save_file(
+        {name: tensor + 1 for name, tensor in weights.items()},
+        run.directory.best_weights,
+        {"qexp": "{}"},
+    )
     code, stdout, stderr = call("doctor")
     assert code == 5
     assert "they were changed" in stdout + stderr
@@ -375,8 +451,14 @@ def test_it_makes_matrices_and_passes_an_archive_and_the_doctor_who_finds_change
         (["verify", "old"], "which another program trained"),
         (["figures", "old"], "was not evaluated"),
         (["run", "sound", "--name", "old"], "with weights from elsewhere exists already"),
-        (["run", "sound", "--name", "old", "--resume"], "with weights from elsewhere exists already"),
-        (["import-weights", "best.h5", "--model", "sound", "--to", "old"], "exists already; choose another name"),
+        (
+            ["run", "sound", "--name", "old", "--resume"],
+            "with weights from elsewhere exists already",
+        ),
+        (
+            ["import-weights", "best.h5", "--model", "sound", "--to", "old"],
+            "exists already; choose another name",
+        ),
     ],
 )
 def test_what_cannot_be_done_with_it_is_said(volcano: Path, command: list[str], said: str):
@@ -390,7 +472,11 @@ def test_what_cannot_be_done_with_it_is_said(volcano: Path, command: list[str], 
 def test_a_run_can_start_from_it_and_says_that_it_was_trained_on_unknown_spectra(sediment: Path):
     write_max("model.ckpt", head=False)
     imported("model.ckpt", "--experience", "masked")
-    tuned = {**cores.EXPERIENCES["scratch"], "pretrain": {"run": "old", "operations": ["encoder"]}, "epochs": 1}
+    tuned = {
+        **cores.EXPERIENCES["scratch"],
+        "pretrain": {"run": "old", "operations": ["encoder"]},
+        "epochs": 1,
+    }
     (sediment / "specs/experiences/tuned.json").write_text(json.dumps(tuned))
     call("run", "tuned", "--device", "cpu").done()
     run = qexp.open_run("tuned_0")
@@ -418,7 +504,9 @@ def test_fitted_transforms_see_the_training_part_alone(volcano: Path):
     run = imported("best.h5", "--model", "sound", "--seed", "4")
     fitted = "fitted to the training data of sound, seed 4"
     assert run.record["foreign_weights"]["transforms"] == {"displacement": fitted}
-    call("run", "sound", "--seed", "4", "--set", "epochs=1", "--name", "trained", "--device", "cpu").done()
+    call(
+        "run", "sound", "--seed", "4", "--set", "epochs=1", "--name", "trained", "--device", "cpu"
+    ).done()
     name = "transforms.displacement.mean"
     trained = load_file(qexp.open_run("trained").directory.best_weights)[name]
     assert torch.equal(load_file(run.directory.best_weights)[name], trained)
@@ -443,12 +531,32 @@ def changed(changes: Mapping[str, np.ndarray | None]) -> None:
 @pytest.mark.parametrize(
     ("name", "array", "said"),
     [
-        ("more_dense_0/kernel", np.zeros((3, 4), np.float32), "left over: more_dense_0/kernel [3, 4]"),
-        ("gate/kernel", np.zeros((3, 4), np.float32), "left over: gate/kernel [3, 4], which no weight"),
+        (
+            "more_dense_0/kernel",
+            np.zeros((3, 4), np.float32),
+            "left over: more_dense_0/kernel [3, 4]",
+        ),
+        (
+            "gate/kernel",
+            np.zeros((3, 4), np.float32),
+            "left over: gate/kernel [3, 4], which no weight",
+        ),
         ("to_depth_dense_1/kernel", None, "missing: network.operations.to_depth.3.weight [1, 5]"),
-        ("to_depth_dense_1/kernel", np.zeros((5, 2), np.float32), "as [2, 5], but network.operations.to_depth.3"),
-        ("to_depth_dense_0/kernel", np.zeros((23, 5), np.float32), "to_depth_dense_0/kernel [23, 5] cannot be"),
-        ("to_depth_dense_1/kernel", np.zeros(5, np.float32), "to_depth_dense_1/kernel [5] cannot be rearranged"),
+        (
+            "to_depth_dense_1/kernel",
+            np.zeros((5, 2), np.float32),
+            "as [2, 5], but network.operations.to_depth.3",
+        ),
+        (
+            "to_depth_dense_0/kernel",
+            np.zeros((23, 5), np.float32),
+            "to_depth_dense_0/kernel [23, 5] cannot be",
+        ),
+        (
+            "to_depth_dense_1/kernel",
+            np.zeros(5, np.float32),
+            "to_depth_dense_1/kernel [5] cannot be rearranged",
+        ),
         ("block_1_shortcut/bias", np.full(3, np.nan, np.float32), "values that are not finite"),
     ],
 )
@@ -460,13 +568,23 @@ def test_what_does_not_fit_is_listed_and_nothing_is_written(
 
 
 def test_all_misfits_are_listed_together(volcano: Path):
-    changed({"gate/kernel": np.zeros(2), "to_depth_dense_1/kernel": None, "block_1_shortcut/bias": np.zeros(4)})
+    changed(
+        {
+            "gate/kernel": np.zeros(2),
+            "to_depth_dense_1/kernel": None,
+            "block_1_shortcut/bias": np.zeros(4),
+        }
+    )
     said = refused("best.h5", "--model", "sound")
-    assert all(word in said for word in ("gate/kernel", "to_depth.3.weight", "block_1.shortcut.bias"))
+    assert all(
+        word in said for word in ("gate/kernel", "to_depth.3.weight", "block_1.shortcut.bias")
+    )
 
 
 @pytest.mark.heavy
-def test_positions_other_than_ours_and_a_network_of_another_program_are_errors_that_say_what_differs(sediment: Path):
+def test_positions_other_than_ours_and_a_network_of_another_program_are_errors_that_say_what_differs(
+    sediment: Path,
+):
     network = Max(head=True)
     with torch.no_grad():
         network.pos_embed[0, 3] += 0.1
@@ -477,7 +595,9 @@ def test_positions_other_than_ours_and_a_network_of_another_program_are_errors_t
     assert "by the rules 'dl_im'" in said
     assert "the model has no single operation with the module 'one_d_cnn'" in said
     torch.save({"something": torch.ones(2)}, "model.pth")
-    assert "rules that qexp has: dl_im, dle, max, vdi" in refused("model.pth", "--experience", "scratch")
+    assert "rules that qexp has: dl_im, dle, max, vdi" in refused(
+        "model.pth", "--experience", "scratch"
+    )
 
 
 @pytest.mark.heavy
@@ -509,8 +629,12 @@ class Marking:
 @pytest.mark.heavy
 def test_rules_of_one_s_own_rename_tensors(volcano: Path):
     weights = vdi_weights(np.random.default_rng(1))
-    renamed = {name.replace("_", "-"): array for group in weights.values() for name, array in group.items()}
-    save_file({name: torch.from_numpy(array) for name, array in renamed.items()}, "renamed.safetensors")
+    renamed = {
+        name.replace("_", "-"): array for group in weights.values() for name, array in group.items()
+    }
+    save_file(
+        {name: torch.from_numpy(array) for name, array in renamed.items()}, "renamed.safetensors"
+    )
     assert "no rules are known" in refused("renamed.safetensors", "--model", "sound")
     document = shipped()["vdi"].document
     tensors = [{**one, "from": one["from"].replace("(?P<operation>.+)_", "(?P<operation>.+?)-").replace("_", "-")}
@@ -518,7 +642,9 @@ def test_rules_of_one_s_own_rename_tensors(volcano: Path):
     Path("mine.json").write_text(json.dumps({"description": "Mine.", "tensors": tensors}))
     said = refused("renamed.safetensors", "--model", "sound", "--map", "mine.json")
     assert "the model has no operation 'block-1' with the module 'resnet_block'" in said
-    named = json.dumps({"description": "Mine.", "tensors": tensors}).replace("(?P<operation>.+?)-", "(?P<of>.+)-")
+    named = json.dumps({"description": "Mine.", "tensors": tensors}).replace(
+        "(?P<operation>.+?)-", "(?P<of>.+)-"
+    )
     assert "(?P<of>" in named
     model = json.loads(json.dumps(VDI_MODEL).replace("block_", "block-").replace("to_", "to-"))
     Path("specs/models/sound.json").write_text(json.dumps(model))
@@ -532,33 +658,51 @@ def test_a_variable_of_a_named_source_has_the_scaler_of_the_file_and_hands_it_on
     dataset = {**SOUND["dataset"], "size": [4, 4], "sources": [{"type": "mogi", "name": "chamber"}]}
     del dataset["generation_type"], dataset["matrix"]
     dataset["fixed"] = {
-        {"x": "chamber.x", "y": "chamber.y"}.get(name, name): of for name, of in dataset["fixed"].items()
+        {"x": "chamber.x", "y": "chamber.y"}.get(name, name): of
+        for name, of in dataset["fixed"].items()
     }
-    dataset |= {key: {dotted[name]: of for name, of in dataset[key].items()} for key in ("varyings", "distributions")}
+    dataset |= {
+        key: {dotted[name]: of for name, of in dataset[key].items()}
+        for key in ("varyings", "distributions")
+    }
     specs.write("dataset", dataset)
     model = {"inputs": {"displacement": {"size": [4, 4, 1]}}, "outputs": ["chamber.depth"]}
     model |= {"operations": {"dense": {"module": "denses", "parameters": {"filters": [1]}}}}
     branch = {"x_name": "displacement", "y_name": "chamber.depth", "operations": ["dense"]}
     specs.write("model", {**model, "branches": [branch]})
-    depth = {"transforms": {"chamber.depth": "standardize"}, "losses": {"chamber.depth": "mae"}, "metrics": {}}
+    depth = {
+        "transforms": {"chamber.depth": "standardize"},
+        "losses": {"chamber.depth": "mae"},
+        "metrics": {},
+    }
     specs.write("experience", {**SOUND["experience"], "outputs": ["chamber.depth"], **depth})
     weight = RANDOM.normal(size=(1, 16)).astype(np.float32)
     numbers = {"weight": weight, "middle": np.float32([2.5]), "width": np.float32([0.5])}
-    save_file({name: torch.from_numpy(array) for name, array in numbers.items()}, "theirs.safetensors")
+    save_file(
+        {name: torch.from_numpy(array) for name, array in numbers.items()}, "theirs.safetensors"
+    )
     scaler = [
         {"from": "middle", "variable": "chamber.depth", "to": "mean"},
         {"from": "width", "variable": "chamber.depth", "to": "deviation"},
     ]
     rules = [{"from": "weight", "module": "denses", "to": "{last}.weight"}, *scaler]
     Path("mine.json").write_text(json.dumps({"description": "Mine.", "tensors": rules}))
-    save_file({name: torch.from_numpy(numbers[name]) for name in ("weight", "middle")}, "half.safetensors")
-    assert "although other numbers" in refused("half.safetensors", "--model", "sound", "--map", "mine.json")
+    save_file(
+        {name: torch.from_numpy(numbers[name]) for name in ("weight", "middle")}, "half.safetensors"
+    )
+    assert "although other numbers" in refused(
+        "half.safetensors", "--model", "sound", "--map", "mine.json"
+    )
     run = imported("theirs.safetensors", "--model", "sound", "--map", "mine.json")
     images = RANDOM.normal(size=(5, 4, 4)).astype(np.float32)
     expected = 2.5 + 0.5 * images.reshape(5, 16) @ weight[0]
-    np.testing.assert_allclose(run.predict(displacement=images)["chamber.depth"], expected, rtol=1e-5)
+    np.testing.assert_allclose(
+        run.predict(displacement=images)["chamber.depth"], expected, rtol=1e-5
+    )
     assert run.record["foreign_weights"]["transforms"] == {"chamber.depth": "from the files"}
-    said = call("run", "sound", "--pretrain", "old", "--seed", "4", "--name", "grown", "--device", "cpu")
+    said = call(
+        "run", "sound", "--pretrain", "old", "--seed", "4", "--name", "grown", "--device", "cpu"
+    )
     assert said.code == 0, said.stderr
     grown = load_file(qexp.open_run("grown").directory.best_weights)
     assert grown["transforms.chamber:depth.mean"].item() == 2.5
@@ -566,20 +710,32 @@ def test_a_variable_of_a_named_source_has_the_scaler_of_the_file_and_hands_it_on
 
 @pytest.mark.heavy
 def test_normalisations_must_add_the_same_number_to_variances_as_there(volcano: Path):
-    names = {"gamma": "weight", "beta": "bias", "moving_mean": "running_mean", "moving_variance": "running_var"}
-    tensors = [{"from": f"(?P<operation>norm)/{there}", "to": here} for there, here in names.items()]
+    names = {
+        "gamma": "weight",
+        "beta": "bias",
+        "moving_mean": "running_mean",
+        "moving_variance": "running_var",
+    }
+    tensors = [
+        {"from": f"(?P<operation>norm)/{there}", "to": here} for there, here in names.items()
+    ]
     heads = {"from": "(?P<operation>to_.+)/kernel", "to": "1.weight",
              "steps": [{"permute": [1, 0]}, {"flattened": "channels_last"}]}  # fmt: skip
     Path("mine.json").write_text(json.dumps({"description": "Mine.", "tensors": [*tensors, heads]}))
-    values = {f"norm/{name}": np.array([0.5 + index], np.float32) for index, name in enumerate(names)}
+    values = {
+        f"norm/{name}": np.array([0.5 + index], np.float32) for index, name in enumerate(names)
+    }
     weights = {"norm": values} | {
-        head: {f"{head}/kernel": RANDOM.normal(size=(64, 1)).astype(np.float32)} for head in ("to_depth", "to_volume")
+        head: {f"{head}/kernel": RANDOM.normal(size=(64, 1)).astype(np.float32)}
+        for head in ("to_depth", "to_volume")
     }
     write_h5(Path("best.h5"), weights)
     with h5py.File("best.h5", "a") as content:
         del content["optimizer_weights"]
         layer = {"class_name": "BatchNormalization", "config": {"name": "norm", "epsilon": 0.001}}
-        content.attrs["model_config"] = json.dumps({"class_name": "Functional", "config": {"layers": [layer]}})
+        content.attrs["model_config"] = json.dumps(
+            {"class_name": "Functional", "config": {"layers": [layer]}}
+        )
     operations = {
         "norm": {"module": "batch_norm"},
         "to_depth": {"module": "denses", "parameters": {"filters": [1]}},
@@ -589,20 +745,32 @@ def test_normalisations_must_add_the_same_number_to_variances_as_there(volcano: 
     model = put(put(VDI_MODEL, "operations", operations), "branches.0", first)
     Path("specs/models/sound.json").write_text(json.dumps(model))
     said = refused("best.h5", "--model", "sound", "--map", "mine.json")
-    assert "norm/gamma: adds epsilon 0.001 to variances, but network.operations.norm.weight adds 1e-05" in said
-    Path("specs/models/sound.json").write_text(json.dumps(put(model, "operations.norm.parameters", {"epsilon": 0.001})))
+    assert (
+        "norm/gamma: adds epsilon 0.001 to variances, but network.operations.norm.weight adds 1e-05"
+        in said
+    )
+    Path("specs/models/sound.json").write_text(
+        json.dumps(put(model, "operations.norm.parameters", {"epsilon": 0.001}))
+    )
     run = imported("best.h5", "--model", "sound", "--map", "mine.json")
     gamma, beta, mean, variance = (array[0] for array in values.values())
     seen = gamma * (IMAGES - mean) / np.sqrt(variance + 0.001) + beta
     expected = seen.reshape(len(IMAGES), -1) @ weights["to_depth"]["to_depth/kernel"][:, 0]
-    np.testing.assert_allclose(run.predict(displacement=IMAGES)["depth"], expected, rtol=1e-4, atol=1e-4)
+    np.testing.assert_allclose(
+        run.predict(displacement=IMAGES)["depth"], expected, rtol=1e-4, atol=1e-4
+    )
 
 
 def test_the_rules_in_the_documents_are_rules():
-    text = (Path(__file__).parents[2] / "docs/how-to/weights-from-elsewhere.md").read_text(encoding="utf-8")
+    text = (Path(__file__).parents[2] / "docs/how-to/weights-from-elsewhere.md").read_text(
+        encoding="utf-8"
+    )
     block = r'^```json\n(\{"description": "A network of ours".*?)^```$'
     (document,) = re.findall(block, text, re.MULTILINE | re.DOTALL)
-    assert len(parse_rules(json.loads(document), "documents", "weights-from-elsewhere.md").tensors) == 2
+    assert (
+        len(parse_rules(json.loads(document), "documents", "weights-from-elsewhere.md").tensors)
+        == 2
+    )
 
 
 @pytest.mark.parametrize(
@@ -613,8 +781,14 @@ def test_the_rules_in_the_documents_are_rules():
         ({"tensors": []}, "'description' is a required property"),
         ({"description": "", "tensors": [{"from": "("}]}, "at $.tensors[0]"),
         ({"description": "", "tensors": [{"from": "(", "to": "x"}]}, "is not a regular expression"),
-        ({"description": "", "tensors": [{"from": "x", "to": "{layer}"}]}, "'{layer}' is not a group of 'from'"),
-        ({"description": "", "tensors": [{"from": "x", "to": "x", "steps": [{"turn": 1}]}]}, "$.tensors[0].steps[0]"),
+        (
+            {"description": "", "tensors": [{"from": "x", "to": "{layer}"}]},
+            "'{layer}' is not a group of 'from'",
+        ),
+        (
+            {"description": "", "tensors": [{"from": "x", "to": "x", "steps": [{"turn": 1}]}]},
+            "$.tensors[0].steps[0]",
+        ),
     ],
 )
 def test_wrong_rules_are_errors_that_say_where(volcano: Path, document: Any, said: str):
@@ -630,7 +804,9 @@ def test_names_of_rules_models_and_experiences_that_do_not_exist_are_errors(volc
     assert "no model 'soun'; did you mean 'sound'?" in refused("best.h5", "--model", "soun")
     assert "did you mean 'sound'?" in refused("best.h5", "--experience", "soun")
     assert "give --experience" in refused("best.h5")
-    assert "a seed is a whole number from 0 on" in refused("best.h5", "--model", "sound", "--seed", "-1")
+    assert "a seed is a whole number from 0 on" in refused(
+        "best.h5", "--model", "sound", "--seed", "-1"
+    )
     Path("specs/experiences/program.json").write_text('{"type": "command", "command": ["true"]}')
     assert "runs a program and has no network" in refused("best.h5", "--experience", "program")
     assert "write NAME=FILE" in refused("best.h5", "--model", "sound", "--also", "mean")
@@ -654,15 +830,27 @@ def test_a_model_without_an_experience_gets_the_dataset_that_fits_and_no_transfo
     run = imported("best.h5", "--model", "alone", to="first")
     assert (run.record["dataset"], run.spec["transforms"]) == ("sound", {})
     expected = vdi_estimates(IMAGES[0], vdi_weights(np.random.default_rng(1)))
-    assert run.predict(displacement=IMAGES[0])["depth"] == pytest.approx(expected["depth"], rel=1e-4)
+    assert run.predict(displacement=IMAGES[0])["depth"] == pytest.approx(
+        expected["depth"], rel=1e-4
+    )
     assert call("matrix", "first", "--dataset", "sound", "--axis", "depth=1:2:2", "--axis",
                 "delta_volume=1:2:2").code == 0  # fmt: skip
     specs.write("dataset", put(SOUND["dataset"], "size", [8, 8]), "another")
     stderr = call("import-weights", "best.h5", "--model", "alone", "--to", "second").failed()
-    assert "these datasets have its inputs and outputs: another, sound; name a dataset with --dataset" in stderr
-    assert imported("best.h5", "--model", "alone", "--dataset", "another", to="second").record["dataset"] == "another"
+    assert (
+        "these datasets have its inputs and outputs: another, sound; name a dataset with --dataset"
+        in stderr
+    )
+    assert (
+        imported("best.h5", "--model", "alone", "--dataset", "another", to="second").record[
+            "dataset"
+        ]
+        == "another"
+    )
     specs.write("dataset", SOUND["dataset"], "larger")
-    stderr = call("import-weights", "best.h5", "--model", "alone", "--dataset", "larger", "--to", "third").failed()
+    stderr = call(
+        "import-weights", "best.h5", "--model", "alone", "--dataset", "larger", "--to", "third"
+    ).failed()
     assert "the model 'alone' with the dataset 'larger' at $.inputs[0]" in stderr
 
 
@@ -674,7 +862,9 @@ def test_a_model_alone_fits_datasets_of_all_kinds(specs: Specs, kind: str):
     stones.write(Path())
     domes.write_folders(Path("data/domes"), train=1)
     specs.write("dataset", domes.DATASET, "domes")
-    model = {"stones": stones.MODEL, "domes": domes.MODEL, "few": cores.MODELS["regressor"]}.get(kind)
+    model = {"stones": stones.MODEL, "domes": domes.MODEL, "few": cores.MODELS["regressor"]}.get(
+        kind
+    )
     specs.write("model", with_empty_branch(model or cores.MODELS["masked"]), "alone")
     rule = {"from": "(?P<operation>[^.]+)\\.(?P<name>.+)", "to": "{name}"}
     Path("own.json").write_text(json.dumps({"description": "qexp's own names", "tensors": [rule]}))
@@ -683,11 +873,15 @@ def test_a_model_alone_fits_datasets_of_all_kinds(specs: Specs, kind: str):
     run = imported("own.safetensors", "--model", "alone", "--map", "own.json", "--dataset", kind)
     assert run.record["dataset"] == kind
     found = load_file(run.directory.best_weights)
-    assert all(torch.equal(found[f"network.operations.{name}"], tensor) for name, tensor in network.items())
+    assert all(
+        torch.equal(found[f"network.operations.{name}"], tensor) for name, tensor in network.items()
+    )
 
 
 def with_empty_branch(model: dict[str, Any]) -> dict[str, Any]:
-    """The model, whose outputs come from a last branch without operations, as in DL-IM's models of eight bands."""
+    """The model, whose outputs come from a last branch without operations, as in DL-IM's models of
+    eight bands.
+    """
     *before, last = model["branches"]
     passed_on = {"x_name": "passed_on", "y_name": last["y_name"], "operations": []}
     return {**model, "branches": [*before, {**last, "y_name": "passed_on"}, passed_on]}

@@ -1,4 +1,6 @@
-"""From Python as from the shell: what is offered, purging the trash, examining the workspace, building the catalog."""
+"""From Python as from the shell: what is offered, purging the trash, examining the workspace,
+building the catalog.
+"""
 
 import json
 import os
@@ -30,7 +32,12 @@ print(json.dumps([f"{owner.__name__}.{name}" for owner, name in names if inspect
 
 @pytest.mark.heavy
 def test_no_name_of_a_function_is_taken_by_a_module_that_is_loaded_later():
-    assert said_by_a_new_process(ALL_LOADED) == ["qexp.api", "qexp.errors", "qexp.extend", "qexp.testing"]
+    assert said_by_a_new_process(ALL_LOADED) == [
+        "qexp.api",
+        "qexp.errors",
+        "qexp.extend",
+        "qexp.testing",
+    ]
 
 
 @pytest.fixture
@@ -51,7 +58,9 @@ def test_a_purge_tells_what_it_deleted_what_that_freed_and_what_it_could_not_del
     for name in ("one", "two"):
         make(name)
         package.open_run(name).remove()
-    (tmp_path / "workspace/runs/.trash/far--20260101T000000.000000Z").symlink_to(tmp_path / "not_mounted")
+    (tmp_path / "workspace/runs/.trash/far--20260101T000000.000000Z").symlink_to(
+        tmp_path / "not_mounted"
+    )
     assert package.purge(timedelta(days=1)).names == []
     purged = package.purge()
     assert sorted(purged.names) == ["one", "two"]
@@ -72,14 +81,20 @@ def test_a_purge_that_is_not_confirmed_deletes_nothing(make):
     assert package.restore("one").state == "failed"
 
 
-def test_findings_are_the_ones_that_the_command_tells_and_are_repaired_if_asked(workspace, make, qexp):
+def test_findings_are_the_ones_that_the_command_tells_and_are_repaired_if_asked(
+    workspace, make, qexp
+):
     make("one")
     (workspace / "runs/catalog.json").write_text("{")
     printed = json.loads(qexp("doctor", "--json").stdout)
     assert [finding.document() for finding in package.doctor()] == printed
-    (before,) = (finding for finding in package.doctor(fix=True) if finding.where.name == "catalog.json")
+    (before,) = (
+        finding for finding in package.doctor(fix=True) if finding.where.name == "catalog.json"
+    )
     assert (before.damaged, before.repaired) == (True, True)
-    assert "catalog.json" not in {finding.where.name for finding in package.doctor(workspace=workspace)}
+    assert "catalog.json" not in {
+        finding.where.name for finding in package.doctor(workspace=workspace)
+    }
 
 
 def test_the_catalog_is_built_again_and_a_warning_names_what_cannot_be_read(workspace, make):
@@ -89,7 +104,10 @@ def test_the_catalog_is_built_again_and_a_warning_names_what_cannot_be_read(work
     (workspace / "runs/catalog.json").write_text("{")
     with pytest.warns(UserWarning, match="two/run.json cannot be read"):
         assert package.reindex() == 1
-    assert [(run["name"], run["state"]) for run in package.runs()] == [("one", "failed"), ("two", "damaged")]
+    assert [(run["name"], run["state"]) for run in package.runs()] == [
+        ("one", "failed"),
+        ("two", "damaged"),
+    ]
     torn.unlink()
     assert package.reindex(workspace=workspace) == 1
 
@@ -99,7 +117,10 @@ def test_a_listing_is_a_list_of_dictionaries_and_a_table(make, workspace, monkey
         make(name)
     runs, specs = package.runs(), package.specs("model")
     assert json.loads(json.dumps(runs)) == list(runs) == [*runs[:1], runs[1]]
-    assert [run["name"] for run in sorted(runs, key=lambda run: run["name"], reverse=True)] == ["two", "one"]
+    assert [run["name"] for run in sorted(runs, key=lambda run: run["name"], reverse=True)] == [
+        "two",
+        "one",
+    ]
     assert repr(runs) == "<2 runs: one, two>"
     assert [line.split()[:2] for line in str(runs[1:]).splitlines()] == [
         ["1", "runs"],
@@ -124,18 +145,39 @@ def test_a_listing_of_many_shows_the_first(make):
     assert str(runs).endswith("and 10 more")
 
 
-def test_runs_may_be_named_in_any_way_and_several_where_one_is_wanted_are_refused(make, workspace, tmp_path):
+def test_runs_may_be_named_in_any_way_and_several_where_one_is_wanted_are_refused(
+    make, workspace, tmp_path
+):
     for name in ("one", "two", "three"):
         make(name)
     one, *others = map(package.open_run, ("one", "two", "three"))
     by_name = package.runs()
-    ways = [one, "one", one.path, by_name[0], ["one"], (one,), iter([one]), "o*", package.runs("name == 'one'")]
+    ways = [
+        one,
+        "one",
+        one.path,
+        by_name[0],
+        ["one"],
+        (one,),
+        iter([one]),
+        "o*",
+        package.runs("name == 'one'"),
+    ]
     assert [package.open_run(way).name for way in ways] == ["one"] * len(ways)
-    several = [others, {"two": 0, "three": 0}.keys(), "t*", ["two", iter(["three"])], iter(others), by_name[1:]]
+    several = [
+        others,
+        {"two": 0, "three": 0}.keys(),
+        "t*",
+        ["two", iter(["three"])],
+        iter(others),
+        by_name[1:],
+    ]
     for way in several:
         assert sorted(run.name for run in package.api.open_runs(way)) == ["three", "two"]
     for take in (package.evaluate, package.calibrate):
-        with pytest.raises(QexpError, match="takes one run, and 2 are named: two, three; call it for each"):
+        with pytest.raises(
+            QexpError, match="takes one run, and 2 are named: two, three; call it for each"
+        ):
             take(others, **({"dataset": "mogi"} if take is package.evaluate else {}))
     for wrong in (3, None, {"a": 1}):
         with pytest.raises(QexpError, match="is no run: give a Run, a name, a pattern"):
@@ -145,8 +187,15 @@ def test_runs_may_be_named_in_any_way_and_several_where_one_is_wanted_are_refuse
 def test_the_runs_of_a_launch_are_waited_for(make, workspace):
     launch = workspace / "runs/.launches/20260101-000000/launch.json"
     launch.parent.mkdir(parents=True)
-    record = {"id": launch.parent.name, "created": "2026-01-01T00:00:00+00:00", "argv": [], "launcher": "local"}
-    launch.write_text(json.dumps({**record, "settings": {}, "runs": ["one"], "left": {}, "done_before": []}))
+    record = {
+        "id": launch.parent.name,
+        "created": "2026-01-01T00:00:00+00:00",
+        "argv": [],
+        "launcher": "local",
+    }
+    launch.write_text(
+        json.dumps({**record, "settings": {}, "runs": ["one"], "left": {}, "done_before": []})
+    )
     make("one")
     record = workspace / "runs/one/run.json"
     record.write_text(json.dumps({**json.loads(record.read_text()), "launch": launch.parent.name}))
@@ -157,12 +206,20 @@ def test_the_runs_of_a_launch_are_waited_for(make, workspace):
 
 def test_a_sweep_takes_experiences_or_an_order_and_seeds_as_python_has_them():
     whole = package.Order("mogi", seeds=range(2), grid={"epochs": [1, 2]}, device="cpu")
-    assert SweepOptions("mogi", range(2), {"epochs": [1, 2]}, device="cpu").order == SweepOptions(whole).order == whole
-    with pytest.raises(QexpError, match=r"seeds=3: give a list, seeds=\[3\] for seed 3, seeds=range\(3\)"):
+    assert (
+        SweepOptions("mogi", range(2), {"epochs": [1, 2]}, device="cpu").order
+        == SweepOptions(whole).order
+        == whole
+    )
+    with pytest.raises(
+        QexpError, match=r"seeds=3: give a list, seeds=\[3\] for seed 3, seeds=range\(3\)"
+    ):
         package.sweep("mogi", seeds=3)
     with pytest.raises(QexpError, match="keep one of them"):
         package.sweep("mogi", grid={"epochs": [1]}, overrides={"epochs": 2})
-    with pytest.raises(QexpError, match=r'seeds="0:3": give whole numbers, such as seeds=range\(5\)'):
+    with pytest.raises(
+        QexpError, match=r'seeds="0:3": give whole numbers, such as seeds=range\(5\)'
+    ):
         package.sweep("mogi", seeds="0:3")
     with pytest.raises(QexpError, match="jobs: the Order has its own"):
         package.sweep(whole, jobs=3)
@@ -176,22 +233,40 @@ def test_a_sweep_takes_experiences_or_an_order_and_seeds_as_python_has_them():
     [
         (lambda: package.run("mogi", overrides=["epochs=3"]), "overrides=.*: give a dictionary"),
         (lambda: package.sweep("mogi", grid="a=1,2"), "grid=.*: give a dictionary, such as"),
-        (lambda: package.predict("one", "a.nc", "b.nc", unit=5), "unit=5: give a text or a dictionary, such as"),
+        (
+            lambda: package.predict("one", "a.nc", "b.nc", unit=5),
+            "unit=5: give a text or a dictionary, such as",
+        ),
         (lambda: package.sweep("mogi", jobs="2"), "jobs: give a whole number, not '2'"),
         (lambda: package.run("mogi", seed="0"), "seed: give a whole number, not '0'$"),
         (lambda: package.report("one", text=["a"]), r"text: give a text or a path, not \['a'\]"),
-        (lambda: package.sweep("mogi", set={"epochs": 3}), "argument 'set'; it is called 'overrides'"),
+        (
+            lambda: package.sweep("mogi", set={"epochs": 3}),
+            "argument 'set'; it is called 'overrides'",
+        ),
         (lambda: package.report("one", out="a.html"), "argument 'out'; it is called 'to'"),
         (lambda: package.run("mogi", grid={}), "argument 'grid'; qexp.sweep takes one"),
         (lambda: package.runs(group="seed"), "argument 'group'; qexp.api.groups"),
         (lambda: package.runs(columns=["seed"]), "argument 'columns'; qexp.api.rows"),
         (lambda: package.run("mogi", seed=True), "seed: give a whole number, not True$"),
-        (lambda: package.sweep("mogi", seeds=[True, False]), "^seed=True: a seed is a whole number"),
-        (lambda: package.sweep(7), "experiences=7: give the name of an experience, or a list of several"),
-        (lambda: package.sweep("mogi", dry_run=True), r"argument 'dry_run'; qexp.api.prepare\(Order"),
+        (
+            lambda: package.sweep("mogi", seeds=[True, False]),
+            "^seed=True: a seed is a whole number",
+        ),
+        (
+            lambda: package.sweep(7),
+            "experiences=7: give the name of an experience, or a list of several",
+        ),
+        (
+            lambda: package.sweep("mogi", dry_run=True),
+            r"argument 'dry_run'; qexp.api.prepare\(Order",
+        ),
         (lambda: package.sweep("mogi", j=2), "argument 'j'; it is called 'jobs'"),
         (lambda: package.compare("one", all=True), "argument 'all'; all metrics are compared"),
-        (lambda: package.compare("one", outputs=3), "outputs: give a text or a list of texts, not 3"),
+        (
+            lambda: package.compare("one", outputs=3),
+            "outputs: give a text or a list of texts, not 3",
+        ),
         (lambda: package.figures("one", formats=3), "formats: give a list of texts, not 3"),
         (lambda: package.api.groups("seed"), "'seed' are no runs of a listing; give them first"),
         (lambda: package.compar, "qexp has no 'compar'; did you mean 'compare'?"),
@@ -207,11 +282,25 @@ def test_a_type_checker_sees_what_functions_take_and_return(tmp_path):
     venv.create(tmp_path / "venv")
     (packages,) = (tmp_path / "venv").glob("lib/python*/site-packages")
     (packages / "qexp").symlink_to(Path(package.__file__).parent)
-    script = ["import qexp", "reveal_type(qexp.runs()[0])", "qexp.sweep('a', seeds=[1])[0].nam", "qexp.run('a', sed=1)"]
+    script = [
+        "import qexp",
+        "reveal_type(qexp.runs()[0])",
+        "qexp.sweep('a', seeds=[1])[0].nam",
+        "qexp.run('a', sed=1)",
+    ]
     (tmp_path / "script.py").write_text("\n".join(script))
-    command = [sys.executable, "-m", "mypy", "--python-executable", tmp_path / "venv/bin/python", "script.py"]
+    command = [
+        sys.executable,
+        "-m",
+        "mypy",
+        "--python-executable",
+        tmp_path / "venv/bin/python",
+        "script.py",
+    ]
     environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
-    found = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False).stdout
+    found = subprocess.run(
+        command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False
+    ).stdout
     for words in (
         '"dict[str, Any]"',
         '"Run" has no attribute "nam"; maybe "name"?',

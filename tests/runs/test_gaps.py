@@ -1,4 +1,6 @@
-"""Gaps in the inputs of a table are filled in by what the training rows of each network have, wherever it estimates."""
+"""Gaps in the inputs of a table are filled in by what the training rows of each network have,
+wherever it estimates.
+"""
 
 import csv
 import json
@@ -29,7 +31,9 @@ INDICATED = {
     "inputs": {"colour": {"size": [3]}, "gaps": {"size": [3]}},
     "outputs": ["iron"],
     "operations": {"join": {"module": "concatenate"}, **stones.MODEL["operations"]},
-    "branches": [{"x_name": ["colour", "gaps"], "y_name": "iron", "operations": ["join", "network"]}],
+    "branches": [
+        {"x_name": ["colour", "gaps"], "y_name": "iron", "operations": ["join", "network"]}
+    ],
 }
 
 
@@ -45,12 +49,16 @@ def with_gaps():
 
 @pytest.fixture
 def write_gaps(write, workspace):
-    """`write_gaps(rows, "mean")`: the experience `stones` on rows with gaps, and an input `gaps`."""
+    """`write_gaps(rows, "mean")`: the experience `stones` on rows with gaps, and an input
+    `gaps`.
+    """
 
     def write_gaps(rows, by, **changes):
         write(rows, inputs=["colour", "gaps"], **changes)
         missing = {"type": by, "parameters": {"indicator": "gaps"}}
-        (workspace / "specs/datasets/stones.json").write_text(json.dumps({**stones.DATASET, "missing": missing}))
+        (workspace / "specs/datasets/stones.json").write_text(
+            json.dumps({**stones.DATASET, "missing": missing})
+        )
         (workspace / "specs/models/stones.json").write_text(json.dumps(INDICATED))
 
     return write_gaps
@@ -70,7 +78,9 @@ def folds(write_gaps, workspace):
         name = f"stones_{len(list((workspace / 'runs').glob('*')))}"
         directory = prepare(plan.plan_run(experience("stones", {}, place), 0, name, place), place)
         spec, tables = directory.spec(), tables_with(directory.extensions)
-        return Folds(spec, dataset_of(spec["dataset"], tables), tables, Seeds(0), torch.device("cpu"))
+        return Folds(
+            spec, dataset_of(spec["dataset"], tables), tables, Seeds(0), torch.device("cpu")
+        )
 
     return folds
 
@@ -102,7 +112,9 @@ def test_neither_held_out_nor_validation_rows_tell_what_fills_the_gaps_of_traini
 
 @pytest.mark.heavy
 def test_a_run_fills_in_new_rows_as_it_learned_to_and_twice_the_same(write_gaps, qexp, workspace):
-    write_gaps(with_gaps(), "regression", epochs=2, baselines=["mean", "ridge", "gradient_boosting"])
+    write_gaps(
+        with_gaps(), "regression", epochs=2, baselines=["mean", "ridge", "gradient_boosting"]
+    )
     made, again = (qexp_run(name) for name in ("made", "again"))
     first, second = (list(files_of_folds(run).values()) for run in (made, again))
     assert first == second
@@ -120,12 +132,16 @@ def test_a_run_fills_in_new_rows_as_it_learned_to_and_twice_the_same(write_gaps,
     assert np.isnan(estimates[3:]).all()
     colours = torch.tensor([[0.5, 0.5, 0.5], [np.nan, 0.5, 0.5], [0.5, 0.5, np.nan]])
     models = load_models(made, torch.device("cpu"))
-    assert Ensemble(models).estimate({"colour": colours})["iron"][:, 0].tolist() == pytest.approx(estimates[:3])
+    assert Ensemble(models).estimate({"colour": colours})["iron"][:, 0].tolist() == pytest.approx(
+        estimates[:3]
+    )
     of_arrays = qexp_package.open_run(made.path).predict(colour=colours.numpy())["iron"]
     assert of_arrays.tolist() == pytest.approx(estimates[:3])
 
 
-def test_an_indicator_of_some_inputs_a_transform_of_it_and_training_rows_without_a_value_are_refused(write_gaps, qexp):
+def test_an_indicator_of_some_inputs_a_transform_of_it_and_training_rows_without_a_value_are_refused(
+    write_gaps, qexp
+):
     write_gaps(with_gaps(), "mean", transforms={"gaps": "standardize"})
     assert "'gaps' takes no transform" in qexp("validate", "specs/experiences/stones.json").failed()
     rows = with_gaps()
@@ -134,16 +150,22 @@ def test_an_indicator_of_some_inputs_a_transform_of_it_and_training_rows_without
     write_gaps(rows, "mean", inner=None, keep="last")
     message = qexp("validate", "specs/experiences/stones.json").failed()
     assert (
-        "in the fold '001', none of 18 training rows has a value in column 'red': leave it out of the inputs" in message
+        "in the fold '001', none of 18 training rows has a value in column 'red': leave it out of"
+        " the inputs" in message
     )
     for row in rows:
         row[1] = ""
     write_gaps(rows, "mean")
-    assert "column 'red': no row has a value" in qexp("validate", "specs/experiences/stones.json").failed()
+    assert (
+        "column 'red': no row has a value"
+        in qexp("validate", "specs/experiences/stones.json").failed()
+    )
 
 
 @pytest.mark.heavy
-def test_an_exported_network_fills_in_gaps_and_is_not_written_without_what_does(write_gaps, workspace):
+def test_an_exported_network_fills_in_gaps_and_is_not_written_without_what_does(
+    write_gaps, workspace
+):
     onnxruntime = pytest.importorskip("onnxruntime")
     split = {"type": "random", "parameters": {"share": 0.25}}
     write_gaps(with_gaps(), "regression", epochs=2, inner=None, keep="last", split=split)
@@ -155,5 +177,7 @@ def test_an_exported_network_fills_in_gaps_and_is_not_written_without_what_does(
     (own,) = load_models(made, torch.device("cpu"))
     session = onnxruntime.InferenceSession(workspace / "physical/model.onnx")
     (theirs,) = session.run(None, {"colour": colours})
-    assert theirs == pytest.approx(own.estimate({"colour": torch.from_numpy(colours)})["iron"].numpy(), rel=1e-5)
+    assert theirs == pytest.approx(
+        own.estimate({"colour": torch.from_numpy(colours)})["iron"].numpy(), rel=1e-5
+    )
     assert "A missing input is NaN" in (workspace / "physical/README.md").read_text()

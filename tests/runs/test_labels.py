@@ -1,4 +1,6 @@
-"""Tags and notes can be changed at any time, by anybody, and are never lost to the process that writes the record."""
+"""Tags and notes can be changed at any time, by anybody, and are never lost to the process that
+writes the record.
+"""
 
 import json
 import shutil
@@ -30,7 +32,11 @@ def test_tags_are_added_removed_and_listed(workspace, qexp):
         write_record(workspace, name)
     assert qexp("tag", "a", "b", "--add", "good", "--add", "paper_1.0-x") == (0, "", "")
     assert qexp("tag", "b", "--remove", "good", "--add", "final") == (0, "", "")
-    assert qexp("tag", "b", "--remove", "finale") == (0, "", "b has no tag 'finale'; did you mean 'final'?\n")
+    assert qexp("tag", "b", "--remove", "finale") == (
+        0,
+        "",
+        "b has no tag 'finale'; did you mean 'final'?\n",
+    )
     stdout = qexp("tag", "a", "b").quiet()
     assert [line.split() for line in stdout.splitlines()] == [
         ["name", "tags"],
@@ -39,7 +45,9 @@ def test_tags_are_added_removed_and_listed(workspace, qexp):
     ]
 
 
-def test_a_tag_is_there_once_and_one_that_is_not_there_may_be_taken_away_but_none_added_and_removed(workspace, qexp):
+def test_a_tag_is_there_once_and_one_that_is_not_there_may_be_taken_away_but_none_added_and_removed(
+    workspace, qexp
+):
     run = write_record(workspace, "a")
     directory.retag(run, add=["x", "x"])
     directory.retag(run, add=["x"], remove=["y"])
@@ -85,10 +93,14 @@ def on_a_disk(request: pytest.FixtureRequest, workspace: Path, tmp_path: Path) -
 
 
 def test_every_single_change_is_seen_however_fast_they_follow(on_a_disk, qexp):
-    """Two changes within one tick of the file system's clock may give files of one size and one inode."""
+    """Two changes within one tick of the file system's clock may give files of one size and one
+    inode.
+    """
     run = write_record(on_a_disk, "a")
     for index in range(12):
-        directory.retag(run, add=["even" if index % 2 else "odds"], remove=["odds" if index % 2 else "even"])
+        directory.retag(
+            run, add=["even" if index % 2 else "odds"], remove=["odds" if index % 2 else "even"]
+        )
         if index % 3:
             assert qexp("ls", "-q", "--tag", "even").stdout == ("a\n" if index % 2 else "")
 
@@ -115,14 +127,23 @@ def test_what_is_shown_of_a_run_holds_its_tags_and_its_note(finished, tmp_path, 
 
 
 def test_the_process_that_writes_the_record_neither_undoes_labels_nor_is_written_over(workspace):
-    run = RunDirectory(write_record(workspace, "a", state="running", seconds=0.0, tags=["old", "kept"], note="a start"))
+    run = RunDirectory(
+        write_record(
+            workspace, "a", state="running", seconds=0.0, tags=["old", "kept"], note="a start"
+        )
+    )
     held_by_the_process = run.record()
     directory.retag(run.path, add=["good"], remove=["old"])
     assert run.record().note == "a start"
     directory.annotate(run.path, "looks well")
     run.write(replace(held_by_the_process, state=State.DONE, seconds=7.0))
     record = run.record()
-    assert (record.state, record.seconds, record.tags, record.note) == (State.DONE, 7.0, ("kept", "good"), "looks well")
+    assert (record.state, record.seconds, record.tags, record.note) == (
+        State.DONE,
+        7.0,
+        ("kept", "good"),
+        "looks well",
+    )
 
 
 @pytest.mark.heavy
@@ -132,12 +153,19 @@ def test_of_many_who_tag_at_once_nobody_undoes_anothers_change(workspace):
         "import sys; from pathlib import Path; from qexp.store.directory import retag\n"
         "for index in range(10): retag(Path(sys.argv[1]), add=[f't{sys.argv[2]}_{index}'])\n"
     )
-    processes = [subprocess.Popen([sys.executable, "-c", script, str(run), str(number)]) for number in range(5)]
+    processes = [
+        subprocess.Popen([sys.executable, "-c", script, str(run), str(number)])
+        for number in range(5)
+    ]
     assert [process.wait() for process in processes] == [0] * 5
-    assert sorted(tags(run)) == sorted(f"t{number}_{index}" for number in range(5) for index in range(10))
+    assert sorted(tags(run)) == sorted(
+        f"t{number}_{index}" for number in range(5) for index in range(10)
+    )
 
 
-@pytest.mark.parametrize("content", ["", "{", "[]", '{"tags": "good"}', '{"tags": [1]}', '{"state": "done"}'])
+@pytest.mark.parametrize(
+    "content", ["", "{", "[]", '{"tags": "good"}', '{"tags": [1]}', '{"state": "done"}']
+)
 def test_damaged_labels_are_named_and_hide_no_other_run(workspace, qexp, content):
     for name in ("a", "b"):
         write_record(workspace, name)
@@ -166,11 +194,27 @@ def test_labels_go_with_a_run_that_is_stored_elsewhere(workspace, tmp_path, qexp
 
 
 @pytest.mark.heavy
-def test_a_run_gets_its_tags_and_note_when_it_is_started_and_more_when_it_is_started_again(specs, qexp):
+def test_a_run_gets_its_tags_and_note_when_it_is_started_and_more_when_it_is_started_again(
+    specs, qexp
+):
     for word in ("--tag=a b", "--tag="):
         assert qexp("run", "sound", "--device", "cpu", word).code == 2
     assert not (specs.root / "runs").exists()
-    assert qexp("run", "sound", "--device", "cpu", "--tag", "good", "--tag", "first", "--note", "the first").code == 0
+    assert (
+        qexp(
+            "run",
+            "sound",
+            "--device",
+            "cpu",
+            "--tag",
+            "good",
+            "--tag",
+            "first",
+            "--note",
+            "the first",
+        ).code
+        == 0
+    )
     record = RunDirectory(specs.root / "runs/sound_0").record()
     assert (record.tags, record.note) == (("good", "first"), "the first")
     assert qexp("ls", "--tag", "first", "-q").stdout == "sound_0\n"
@@ -185,7 +229,9 @@ def test_a_run_that_was_prepared_before_gets_the_tags_of_the_order_that_starts_i
     checked_order = check_order(replace(order, tags=["early"], note=""), Workspace(specs.root))
     open_launch(checked_order, Workspace(specs.root))
     for run in specs.root.glob("runs/sound_*"):
-        RunDirectory(run).write(replace(RunDirectory(run).record(), state=State.CREATED, launch=None))
+        RunDirectory(run).write(
+            replace(RunDirectory(run).record(), state=State.CREATED, launch=None)
+        )
     open_launch(check_order(order, Workspace(specs.root)), Workspace(specs.root))
     for run in specs.root.glob("runs/sound_*"):
         assert tags(run) == ["early", "late"]

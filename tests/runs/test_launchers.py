@@ -1,4 +1,6 @@
-"""A launcher is one file and one line of a table: nothing else knows its name, and all commands work with it."""
+"""A launcher is one file and one line of a table: nothing else knows its name, and all commands
+work with it.
+"""
 
 import json
 import os
@@ -17,7 +19,18 @@ from tests.runs.conftest import has_lines, until
 from tests.runs.spool import Spool
 from tests.source import PACKAGE
 
-PROGRAMS = ("sbatch", "squeue", "sacct", "scancel", "scontrol", "qsub", "qstat", "qacct", "qdel", "qconf")
+PROGRAMS = (
+    "sbatch",
+    "squeue",
+    "sacct",
+    "scancel",
+    "scontrol",
+    "qsub",
+    "qstat",
+    "qacct",
+    "qdel",
+    "qconf",
+)
 
 
 @pytest.fixture
@@ -37,11 +50,14 @@ def states() -> dict[str, str]:
 def test_a_scheduler_is_named_in_its_own_files_and_in_the_table_and_nowhere_else():
     names = [name for name, scheduler in LAUNCHERS.items() if scheduler is not None]
     assert names
-    words, own_files = (
-        re.compile("|".join([*names, *PROGRAMS]), re.IGNORECASE),
-        {"errors.py", *(f"{name}.py" for name in names)},
-    )  # errors: the name of an extra
-    files = (path for path in sorted(PACKAGE.rglob("*")) if path.suffix in (".py", ".json", ".md", ".toml"))
+    # errors: the name of an extra
+    words = re.compile("|".join([*names, *PROGRAMS]), re.IGNORECASE)
+    own_files = {"errors.py", *(f"{name}.py" for name in names)}
+    files = (
+        path
+        for path in sorted(PACKAGE.rglob("*"))
+        if path.suffix in (".py", ".json", ".md", ".toml")
+    )
     mentions = [
         (str(path.relative_to(PACKAGE)), line.strip())
         for path in files
@@ -50,8 +66,13 @@ def test_a_scheduler_is_named_in_its_own_files_and_in_the_table_and_nowhere_else
         if words.search(line)
     ]
     classes = {name: type(LAUNCHERS[name]).__name__ for name in names}
-    table = [(f"from qexp.jobs.{name} import {word}", f'"{name}": {word}(),') for name, word in classes.items()]
-    assert sorted(mentions) == sorted(("jobs/launchers.py", line) for lines in table for line in lines)
+    table = [
+        (f"from qexp.jobs.{name} import {word}", f'"{name}": {word}(),')
+        for name, word in classes.items()
+    ]
+    assert sorted(mentions) == sorted(
+        ("jobs/launchers.py", line) for lines in table for line in lines
+    )
 
 
 @pytest.mark.heavy
@@ -78,7 +99,8 @@ def test_runs_of_a_new_launcher_are_submitted_seen_waited_for_and_stopped(specs,
         assert job == {"launcher": "spool", "id": jobs[name], "workspace": str(Path.cwd())}
     process = package.open_run(endless).record["attempts"][-1]["process"]
     own_priority = os.getpriority(os.PRIO_PROCESS, 0)
-    assert os.getpriority(os.PRIO_PROCESS, process["pid"]) == own_priority + 1  # as --option says, not qexp.toml
+    # as --option says, not qexp.toml
+    assert os.getpriority(os.PRIO_PROCESS, process["pid"]) == own_priority + 1
 
     stderr = qexp("stop", endless, "--now").failed()
     assert f"{endless} is job {jobs[endless]} of spool, which cannot be killed from here" in stderr
@@ -107,7 +129,9 @@ class Full(Spool):
         raise SchedulerError("the spool is full")
 
 
-def test_a_launch_that_waits_is_stopped_as_a_whole_and_nobodys_without_its_launcher(specs, monkeypatch, qexp):
+def test_a_launch_that_waits_is_stopped_as_a_whole_and_nobodys_without_its_launcher(
+    specs, monkeypatch, qexp
+):
     order = package.Order("sound", seeds=range(2), launcher="closed", options={"nice": 3})
     with monkeypatch.context() as patch:
         patch.setitem(LAUNCHERS.own, "closed", Closed())
@@ -127,7 +151,11 @@ def test_a_launch_that_waits_is_stopped_as_a_whole_and_nobodys_without_its_launc
 
 def test_what_a_scheduler_refuses_waits_for_nobody_and_is_to_be_run_again(specs, monkeypatch, qexp):
     monkeypatch.setitem(LAUNCHERS.own, "full", Full())
-    assert qexp("run", "sound", "--seeds", "0:2", "--launcher", "full").failed(6).endswith("error: the spool is full\n")
+    assert (
+        qexp("run", "sound", "--seeds", "0:2", "--launcher", "full")
+        .failed(6)
+        .endswith("error: the spool is full\n")
+    )
     assert {*states().values()} == {"created"}
     assert qexp("run", "sound", "--seeds", "0:2", "--dry-run").stdout.split() == [*states()]
 
@@ -136,7 +164,11 @@ def test_the_names_and_options_of_launchers_come_from_the_table(spool, qexp):
     assert completed("qexp run sound --launcher ") == sorted(LAUNCHERS)
     for words, complaint in {
         ("spol",): "--launcher spol: no such launcher; did you mean 'spool'?",
-        ("spool", "--option", "nice=20"): "--option: nice cannot be '20'; give a number from 0 to 19",
+        (
+            "spool",
+            "--option",
+            "nice=20",
+        ): "--option: nice cannot be '20'; give a number from 0 to 19",
         ("spool", "--option", "time=1"): "--option: no option 'time'; known: nice, python, wrap",
         ("spool", "--option", "time"): "--option time: write KEY=VALUE",
     }.items():
@@ -146,4 +178,6 @@ def test_the_names_and_options_of_launchers_come_from_the_table(spool, qexp):
 def test_options_of_python_are_those_of_the_command_line():
     options = {"requeue": True, "time": 30, "setup": ["module load a", "module load b"]}
     texts = ["requeue=true", "time=30", "setup=module load a", "setup=module load b"]
-    assert options_of("slurm", {}, options) == options_of("slurm", {}, read_options("--option", texts))
+    assert options_of("slurm", {}, options) == options_of(
+        "slurm", {}, read_options("--option", texts)
+    )

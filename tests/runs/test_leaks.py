@@ -1,4 +1,6 @@
-"""Cores that are tested were not trained on: not here, and not by any run that this one comes from."""
+"""Cores that are tested were not trained on: not here, and not by any run that this one comes
+from.
+"""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -25,7 +27,9 @@ def rows(*numbers: int) -> NDArray[np.int64]:
     return np.array(numbers, dtype=np.int64)
 
 
-def messages(some: Spectra, train: Sequence[int], validation: Sequence[int], test: Sequence[int]) -> list[str]:
+def messages(
+    some: Spectra, train: Sequence[int], validation: Sequence[int], test: Sequence[int]
+) -> list[str]:
     overlaps = leaks.overlaps_within(some, rows(*train), rows(*validation), rows(*test))
     assert all(where == ("split",) for where, _ in overlaps)
     return [message for _, message in overlaps]
@@ -36,10 +40,14 @@ def test_cores_that_are_held_apart_are_no_leak():
 
 
 @pytest.mark.parametrize(("train", "validation"), [([0, 1], [2]), ([2], [0, 1])])
-def test_a_spectrum_that_is_trained_or_validated_on_and_tested_is_found_whatever_its_core_is_called(train, validation):
+def test_a_spectrum_that_is_trained_or_validated_on_and_tested_is_found_whatever_its_core_is_called(
+    train, validation
+):
     some = spectra("A 1", "A 2", "B 3", "C 2", "C 4", "D 5")
     (message,) = messages(some, train, validation, [3, 4, 5])
-    assert message.startswith("test spectra are also trained or validated on: core C: 1 of 2 test spectra;")
+    assert message.startswith(
+        "test spectra are also trained or validated on: core C: 1 of 2 test spectra;"
+    )
     assert "`allow_leak=True`" in message
 
 
@@ -66,7 +74,8 @@ def test_overlaps_are_those_that_a_plain_count_finds():
     trained_on = leaks.seen_of(some, trained)
     assert sorted({*some.cores[trained]}) == list(trained_on)
     overlaps = {
-        overlap.core: (overlap.tested, overlap.leaked) for overlap in leaks.overlaps_with(some, test, trained_on)
+        overlap.core: (overlap.tested, overlap.leaked)
+        for overlap in leaks.overlaps_with(some, test, trained_on)
     }
     for core in "ABCDE":
         of_core = [row for row in test if some.cores[row] == core]
@@ -83,4 +92,6 @@ def test_what_must_be_said_tells_spectra_from_cores():
 
 def test_of_very_many_cores_the_first_are_named_and_the_rest_is_counted():
     overlaps = [leaks.Overlap(f"core_{number:02d}", 3, 1, 0) for number in range(50)]
-    assert leaks.overlap_in_words(overlaps).endswith("core core_19: 1 of 3 test spectra and 30 more")
+    assert leaks.overlap_in_words(overlaps).endswith(
+        "core core_19: 1 of 3 test spectra and 30 more"
+    )

@@ -1,4 +1,6 @@
-"""Of several processes that think a run is theirs, the newest attempt has it; the others stop without harm."""
+"""Of several processes that think a run is theirs, the newest attempt has it; the others stop
+without harm.
+"""
 
 import json
 import os
@@ -32,7 +34,12 @@ __all__ = ["prepared", "sleeper"]  # fixtures
 
 LONG = ("run", "sound", "--name", "sound_0", "--set", "epochs=100", "--device", "cpu")
 
-SAME = ("metrics.jsonl", "checkpoints/best.safetensors", "checkpoints/last.safetensors", "results/test_predictions.nc")
+SAME = (
+    "metrics.jsonl",
+    "checkpoints/best.safetensors",
+    "checkpoints/last.safetensors",
+    "results/test_predictions.nc",
+)
 
 PAUSED_IN_A_CHECKPOINT = """
 import os, signal
@@ -51,7 +58,9 @@ def fsync(handle):
 os.fsync, training.SECONDS_BETWEEN_CHECKPOINTS = fsync, 0.0
 main()
 """
-"""`qexp`, which writes a checkpoint after every epoch and is paused when the fifth is to be renamed into its place."""
+"""`qexp`, which writes a checkpoint after every epoch and is paused when the fifth is to be renamed
+into its place.
+"""
 
 
 def contents(directory: Path) -> dict[str, bytes]:
@@ -97,7 +106,9 @@ def everything_but(folder: Path, directory: RunDirectory) -> dict[Path, bytes]:
 def paused(specs: Specs) -> Iterator[tuple[RunDirectory, subprocess.Popen[str]]]:
     """A run whose process is paused while it writes a checkpoint, and believed dead."""
     directory = RunDirectory(specs.root / "runs/sound_0")
-    older = subprocess.Popen([sys.executable, "-c", PAUSED_IN_A_CHECKPOINT, *LONG], stderr=subprocess.PIPE, text=True)
+    older = subprocess.Popen(
+        [sys.executable, "-c", PAUSED_IN_A_CHECKPOINT, *LONG], stderr=subprocess.PIPE, text=True
+    )
     os.waitid(os.P_PID, older.pid, os.WSTOPPED | os.WEXITED | os.WNOWAIT)
     assert list(directory.attempt(1).glob("lease-*/.last.safetensors.*"))
     declare_dead(directory)
@@ -109,13 +120,18 @@ def paused(specs: Specs) -> Iterator[tuple[RunDirectory, subprocess.Popen[str]]]
 def stopped_without_harm(older: subprocess.Popen[str], directory: RunDirectory) -> None:
     _, stderr = older.communicate(timeout=120)
     assert older.returncode == 2, stderr
-    message = f"sound_0: attempt 2 has taken over, as process {os.getpid()} on {os.uname().nodename}; this process"
+    message = (
+        f"sound_0: attempt 2 has taken over, as process {os.getpid()} on {os.uname().nodename};"
+        " this process"
+    )
     assert message in stderr
     assert "stopped without changing anything" in log_of(directory, 1)
 
 
 @pytest.mark.heavy
-def test_a_process_that_is_woken_while_the_next_one_trains_changes_nothing(paused, qexp, uninterrupted_files):
+def test_a_process_that_is_woken_while_the_next_one_trains_changes_nothing(
+    paused, qexp, uninterrupted_files
+):
     directory, older = paused
 
     def wake() -> None:
@@ -133,7 +149,9 @@ def test_a_process_that_is_woken_while_the_next_one_trains_changes_nothing(pause
 
 
 @pytest.mark.heavy
-def test_a_process_that_is_woken_after_the_next_one_is_done_changes_nothing(paused, qexp, uninterrupted_files):
+def test_a_process_that_is_woken_after_the_next_one_is_done_changes_nothing(
+    paused, qexp, uninterrupted_files
+):
     directory, older = paused
     qexp(*LONG, "--resume").done()
     before = everything_but(directory.attempt(1), directory)
@@ -145,7 +163,9 @@ def test_a_process_that_is_woken_after_the_next_one_is_done_changes_nothing(paus
 
 
 @pytest.mark.heavy
-def test_a_process_that_is_woken_after_its_run_made_room_for_another_of_its_name_changes_nothing(paused, qexp):
+def test_a_process_that_is_woken_after_its_run_made_room_for_another_of_its_name_changes_nothing(
+    paused, qexp
+):
     directory, older = paused
     assert qexp("rm", "sound_0").code == 0
     assert qexp("run", "sound", "--device", "cpu").code == 0
@@ -160,7 +180,15 @@ def test_a_process_that_is_woken_after_its_run_made_room_for_another_of_its_name
 def test_a_process_that_trains_folds_stops_when_the_lease_of_its_run_ends(prepared):
     drafts = prepared.attempt(1) / "lease-1"
     drafts.mkdir(parents=True)
-    command = [sys.executable, "-m", "qexp", "train-folds", str(prepared.path), "--drafts", str(drafts)]
+    command = [
+        sys.executable,
+        "-m",
+        "qexp",
+        "train-folds",
+        str(prepared.path),
+        "--drafts",
+        str(drafts),
+    ]
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
     with subprocess.Popen(command, text=True, **pipes) as worker:
         worker.stdin.write("0\n")
@@ -231,7 +259,11 @@ def test_attempts_are_counted_up_and_leave_no_lease_behind(directory):
         with lease.take_lease(directory) as own_lease:
             assert (own_lease.number, own_lease.is_held()) == (number, True)
             command = formats.read_json(own_lease.attempt / "command.json")
-            assert command["process"] == {**this_process().document(), "locks": True} == own_lease.process.document()
+            assert (
+                command["process"]
+                == {**this_process().document(), "locks": True}
+                == own_lease.process.document()
+            )
         assert not own_lease.is_held()
     assert lease.attempts(directory) == [1, 2, 3]
     assert not [*directory.path.rglob("*lease*"), *directory.path.glob("attempts/.*")]
@@ -242,13 +274,19 @@ def claim(directory: RunDirectory, pid: int, **of_process: object) -> Path:
     attempt = directory.attempt(1)
     (attempt / "lease-1").mkdir(parents=True)
     beat(attempt / "heartbeat")
-    formats.write_json(attempt / "command.json", {"argv": [], "process": attempt_of(pid, **of_process)["process"]})
+    formats.write_json(
+        attempt / "command.json", {"argv": [], "process": attempt_of(pid, **of_process)["process"]}
+    )
     return attempt
 
 
-def test_a_process_that_is_about_to_start_keeps_others_out_and_a_dead_one_nobody(directory, sleeper):
+def test_a_process_that_is_about_to_start_keeps_others_out_and_a_dead_one_nobody(
+    directory, sleeper
+):
     attempt = claim(directory, sleeper.pid)
-    with pytest.raises(QexpError, match=f"is being started by another process, as process {sleeper.pid} on"):
+    with pytest.raises(
+        QexpError, match=f"is being started by another process, as process {sleeper.pid} on"
+    ):
         lease.take_lease(directory).__enter__()
     assert lease.attempts(directory) == [1]
     assert (attempt / "lease-1").is_dir()
@@ -321,6 +359,9 @@ def test_where_there_was_no_room_to_start_a_run_it_starts_as_soon_as_there_is(tm
             fill(runs, pages * 4096)
             assert "No space left on device" in qexp(*started, "--resume").failed()
             (runs / "filler").unlink()
-            assert (directory.record().state, list((directory.path / "attempts").iterdir())) == ("created", [])
+            assert (directory.record().state, list((directory.path / "attempts").iterdir())) == (
+                "created",
+                [],
+            )
         qexp(*started, "--resume").done()
         assert directory.record().state == "done"

@@ -1,4 +1,6 @@
-"""Estimates within the limits of their output: wherever runs of each kind estimate, and nowhere else."""
+"""Estimates within the limits of their output: wherever runs of each kind estimate, and nowhere
+else.
+"""
 
 import json
 from pathlib import Path
@@ -29,7 +31,9 @@ OF_ROWS = {"epochs": 2, "members": 2, "inner": None, "keep": "last", "baselines"
 
 @shared_folder
 def limited(root: Path) -> None:
-    """A workspace with a run of each kind of dataset whose estimates are limited; for reading only."""
+    """A workspace with a run of each kind of dataset whose estimates are limited; for reading
+    only.
+    """
     Specs(root)
     cores.write(root)
     domes.write_folders(root / "data/domes")
@@ -37,7 +41,13 @@ def limited(root: Path) -> None:
     stones.write(root, **OF_ROWS)
     for name, limits in LIMITS.items():
         epochs = {} if name == "stones" else {"epochs": 1}
-        qexp.run(name, name=f"{name}_0", overrides={"limits": limits, **epochs}, device="cpu", workspace=root)
+        qexp.run(
+            name,
+            name=f"{name}_0",
+            overrides={"limits": limits, **epochs},
+            device="cpu",
+            workspace=root,
+        )
 
 
 @pytest.fixture
@@ -55,17 +65,25 @@ def together(run: Run) -> Ensemble:
 
 
 def unlimited(run: Run) -> Run:
-    """A copied run, from which the limits are taken, to see what its network estimates by itself."""
+    """A copied run, from which the limits are taken, to see what its network estimates by
+    itself.
+    """
     prepare_with(run.path, lambda spec: spec.pop("limits"))
     return qexp.open_run(run.record["name"])
 
 
 @pytest.mark.heavy
-@pytest.mark.parametrize(("name", "output"), [("scratch", "toc"), ("stones", "iron"), ("sound", "depth")])
-def test_test_estimates_lie_within_the_limits_and_the_log_and_the_file_count_those_that_reach_them(here, name, output):
+@pytest.mark.parametrize(
+    ("name", "output"), [("scratch", "toc"), ("stones", "iron"), ("sound", "depth")]
+)
+def test_test_estimates_lie_within_the_limits_and_the_log_and_the_file_count_those_that_reach_them(
+    here, name, output
+):
     run = qexp.open_run(f"{name}_0")
     low, high = LIMITS[name][output]
-    table = xarray.load_dataset(run.path / "results/test_predictions.nc", engine="h5netcdf", decode_timedelta=False)
+    table = xarray.load_dataset(
+        run.path / "results/test_predictions.nc", engine="h5netcdf", decode_timedelta=False
+    )
     estimates = table[f"{output}_estimate"]
     assert estimates.max() <= np.float32(high)
     assert low is None or estimates.min() >= np.float32(low)
@@ -75,7 +93,10 @@ def test_test_estimates_lie_within_the_limits_and_the_log_and_the_file_count_tho
     assert at_limits > 0
     words = f"at most {high:g}" if low is None else f"{low:g} to {high:g}"
     assert estimates.attrs["limits"] == words
-    assert f"{at_limits} of {estimates.size} estimates of {output} are at its limits, {words} " in log(run)
+    assert (
+        f"{at_limits} of {estimates.size} estimates of {output} are at its limits, {words} "
+        in log(run)
+    )
     assert f"{output} {words}" in call("show", f"{name}_0").stdout
     error = estimates.values.astype(np.float64) - table[output].values
     assert run.results["test"][output]["bias"] == pytest.approx(error.mean())
@@ -87,7 +108,9 @@ def test_they_are_those_of_the_network_moved_to_the_nearest_limit(here):
     folder = here / "data/few/test"
     assert call("predict", "scratch_0", folder, "--output", "limited.nc").code == 0
     within = xarray.load_dataset("limited.nc", engine="h5netcdf")["toc_estimate"]
-    counts = np.stack([np.loadtxt(folder / "spe" / f"D1_{number}.csv") for number in range(cores.SPECTRA)])
+    counts = np.stack(
+        [np.loadtxt(folder / "spe" / f"D1_{number}.csv") for number in range(cores.SPECTRA)]
+    )
     assert run.predict(spectrum=counts)["toc"] == pytest.approx(within.values)
     free = unlimited(run).predict(spectrum=counts)["toc"]
     assert within.values == pytest.approx(np.clip(free, 1.2, 1.3))
@@ -129,8 +152,12 @@ def test_the_mean_of_networks_is_limited_their_spread_is_not_and_baselines_are_j
 @pytest.mark.heavy
 def test_whole_fields_and_matrices_are_limited_too(here):
     run = qexp.open_run("domes_0")
-    frames = xarray.load_dataset(run.path / "results/frames/d0.nc", engine="h5netcdf", decode_times=False)
-    assert -0.5 <= float(frames["ubar_estimate"].min()) <= float(frames["ubar_estimate"].max()) <= 0.25
+    frames = xarray.load_dataset(
+        run.path / "results/frames/d0.nc", engine="h5netcdf", decode_times=False
+    )
+    assert (
+        -0.5 <= float(frames["ubar_estimate"].min()) <= float(frames["ubar_estimate"].max()) <= 0.25
+    )
     assert frames["ubar_estimate"].attrs["limits"] == "-0.5 to 0.25"
     assert "limits" not in frames["vbar_estimate"].attrs
     source = here / "data/domes/test/d0"
@@ -138,8 +165,13 @@ def test_whole_fields_and_matrices_are_limited_too(here):
     estimates = xarray.load_dataset("ice.nc", engine="h5netcdf", decode_times=False)["ubar"]
     count = int(np.sum((estimates <= -0.5) | (estimates >= 0.25)))
     assert f"{count:,} of {estimates.size:,} estimates of ubar are at its limits" in outcome.stderr
-    assert f"{count:,} of {estimates.size:,} estimates of ubar are at its limits, -0.5 to 0.25 m" in log(run)
-    table = qexp.matrix("sound_0", "sound", axes={"depth": (0.0, 4.0, 3), "delta_volume": (0.0, 4.0, 3)})
+    assert (
+        f"{count:,} of {estimates.size:,} estimates of ubar are at its limits, -0.5 to 0.25 m"
+        in log(run)
+    )
+    table = qexp.matrix(
+        "sound_0", "sound", axes={"depth": (0.0, 4.0, 3), "delta_volume": (0.0, 4.0, 3)}
+    )
     assert float(table["depth_estimate"].max()) == float(np.float32(0.1))
     assert table["depth_estimate"].attrs["limits"] == "at most 0.1"
     assert "limits" not in table["delta_volume_estimate"].attrs
@@ -165,7 +197,11 @@ def test_a_missing_estimate_stays_missing():
 
 
 WRONG = [
-    ({"depth": [3, 1]}, "$.limits.depth: ", "the lowest value, 3, must be less than the highest, 1"),
+    (
+        {"depth": [3, 1]},
+        "$.limits.depth: ",
+        "the lowest value, 3, must be less than the highest, 1",
+    ),
     ({"depth": [2, 2]}, "$.limits.depth: ", "must be less than"),
     ({"depth": [None, None]}, "$.limits.depth: ", "limits nothing"),
     ({"dept": [0, 1]}, "$.limits.dept: ", "'dept' is not an output; did you mean 'depth'?"),

@@ -1,4 +1,6 @@
-"""Runs that start from weights of others: which weights, what is written down of where they come from, and shown."""
+"""Runs that start from weights of others: which weights, what is written down of where they come
+from, and shown.
+"""
 
 import hashlib
 import json
@@ -22,7 +24,9 @@ TAKEN = ("block", "look")
 
 @pytest.fixture(scope="session")
 def grown(finished: Path, made_once: MadeOnce) -> Path:
-    """A workspace with sound_0, fine_0 from two of its operations, and finer_0 from all of fine_0; for reading only."""
+    """A workspace with sound_0, fine_0 from two of its operations, and finer_0 from all of fine_0;
+    for reading only.
+    """
     return made_once("grown", partial(make_grown, finished))
 
 
@@ -30,7 +34,9 @@ def make_grown(finished: Path, root: Path) -> None:
     shutil.copytree(finished, root, dirs_exist_ok=True)
     experience = SOUND["experience"] | {"learning_rate": 1e-12, "epochs": 1}
     specs = Specs(root)
-    specs.write("experience", {**experience, "pretrain": {"run": "sound_0", "operations": [*TAKEN]}}, "fine")
+    specs.write(
+        "experience", {**experience, "pretrain": {"run": "sound_0", "operations": [*TAKEN]}}, "fine"
+    )
     specs.write("experience", {**experience, "pretrain": "fine_0"}, "finer")
     for name in ("fine", "finer"):
         call("run", name, "--device", "cpu", "--workspace", root).done()
@@ -46,7 +52,9 @@ def weights(run: Path) -> dict[str, np.ndarray]:
     return load_file(run / "checkpoints/best.safetensors")
 
 
-def tensors_of(operations: tuple[str, ...], tensors: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+def tensors_of(
+    operations: tuple[str, ...], tensors: dict[str, np.ndarray]
+) -> dict[str, np.ndarray]:
     return provenance.tensors_of_operations(tensors, operations)
 
 
@@ -59,9 +67,13 @@ def write(root: Path, **changes: object) -> None:
 
 
 @pytest.mark.heavy
-def test_listed_operations_begin_with_the_weights_of_the_other_run_and_all_else_as_without_it(here, qexp):
+def test_listed_operations_begin_with_the_weights_of_the_other_run_and_all_else_as_without_it(
+    here, qexp
+):
     qexp("run", "fine", "--set", "pretrain=null", "--name", "scratch", "--device", "cpu").done()
-    parent, child, scratch = (weights(here / "runs" / name) for name in ("sound_0", "fine_0", "scratch"))
+    parent, child, scratch = (
+        weights(here / "runs" / name) for name in ("sound_0", "fine_0", "scratch")
+    )
     assert tensors_of(TAKEN, child).keys() == tensors_of(TAKEN, parent).keys() != set()
     for name, value in child.items():
         like, unlike = (parent, scratch) if name in tensors_of(TAKEN, child) else (scratch, parent)
@@ -81,9 +93,15 @@ def test_where_none_are_listed_all_operations_and_transforms_are_taken(grown):
 @pytest.mark.heavy
 def test_transforms_are_fitted_here_where_operations_are_listed(here, qexp):
     write(here, transforms={"displacement": "standardize"})
-    qexp("run", "other", "--set", "dataset.fixed.noise=0.5", "--name", "noisy", "--device", "cpu").done()
+    qexp(
+        "run", "other", "--set", "dataset.fixed.noise=0.5", "--name", "noisy", "--device", "cpu"
+    ).done()
     assert "sound_0" in package.open_run("noisy").record["parents"]
-    fitted = {name: value for name, value in weights(here / "runs/noisy").items() if name.startswith("transforms")}
+    fitted = {
+        name: value
+        for name, value in weights(here / "runs/noisy").items()
+        if name.startswith("transforms")
+    }
     assert fitted
     # Of noise of half a metre, where the other run saw millimetres and fitted nothing.
     assert any(np.allclose(value, 0.5, rtol=0.2) for value in fitted.values())
@@ -95,7 +113,11 @@ def test_an_input_is_scaled_as_it_was_there_for_an_operation_that_saw_it_and_if_
     here, qexp, operations
 ):
     of_parent = ("transforms.displacement=standardize", "pretrain=null")
-    noisy = ("transforms.displacement=standardize", "dataset.fixed.noise=0.5", 'pretrain.run="parent"')
+    noisy = (
+        "transforms.displacement=standardize",
+        "dataset.fixed.noise=0.5",
+        'pretrain.run="parent"',
+    )
     write(here, pretrain__operations=operations)
     for name, overrides in (("parent", of_parent), ("child", noisy)):
         changes = [word for override in overrides for word in ("--set", override)]
@@ -108,8 +130,12 @@ def test_an_input_is_scaled_as_it_was_there_for_an_operation_that_saw_it_and_if_
     sees_it = operations == ["block"]
     same = [np.array_equal(parent[name], child[name]) for name in parent]
     assert all(same) if sees_it else not any(same)
-    assert package.open_run("child").record["lineage"][0]["transforms"] == ["displacement"] * sees_it
-    assert ("(block; displacement scaled as there; digest" in qexp("show", "child").stdout) == sees_it
+    assert (
+        package.open_run("child").record["lineage"][0]["transforms"] == ["displacement"] * sees_it
+    )
+    assert (
+        "(block; displacement scaled as there; digest" in qexp("show", "child").stdout
+    ) == sees_it
     shutil.rmtree(here / "runs/parent")
     qexp("verify", "child").done()
 
@@ -124,18 +150,37 @@ def test_an_input_is_scaled_as_it_was_there_for_an_operation_that_saw_it_and_if_
         (None, [], ["displacement", "depth"]),
     ],
 )
-def test_the_first_operation_with_weights_is_the_one_that_an_input_is_scaled_for(operations, first, taken):
-    transforms = {"displacement": {"type": "standardize"}, "depth": {"type": "standardize"}, "other": {"type": "log"}}
+def test_the_first_operation_with_weights_is_the_one_that_an_input_is_scaled_for(
+    operations, first, taken
+):
+    transforms = {
+        "displacement": {"type": "standardize"},
+        "depth": {"type": "standardize"},
+        "other": {"type": "log"},
+    }
     before = {"model": SOUND["model"], "transforms": transforms}
-    spec = {**put(before, "model.branches.0.operations", first), "pretrain": {"operations": operations}}
-    names = ("network.operations.{}.weight", ("block", "look")), ("transforms.{}.mean", ("displacement", "depth"))
+    spec = {
+        **put(before, "model.branches.0.operations", first),
+        "pretrain": {"operations": operations},
+    }
+    names = (
+        ("network.operations.{}.weight", ("block", "look")),
+        ("transforms.{}.mean", ("displacement", "depth")),
+    )
     learned = [form.format(name) for form, of_form in names for name in of_form]
     assert provenance.transforms_taken(spec, before, dict.fromkeys(learned)) == taken
 
 
-def test_operations_that_do_not_fit_are_listed_tensor_by_tensor_and_none_without_weights_is_taken(here, qexp):
+def test_operations_that_do_not_fit_are_listed_tensor_by_tensor_and_none_without_weights_is_taken(
+    here, qexp
+):
     filters = {"model": put(SOUND["model"], "operations.block.parameters.filters", [5])}
-    write(here, **filters, model__operations__look__module="conv", model__operations__look__parameters={"filters": [9]})
+    write(
+        here,
+        **filters,
+        model__operations__look__module="conv",
+        model__operations__look__parameters={"filters": [9]},
+    )
     stderr = qexp("run", "other").failed()
     assert "the weights of sound_0 do not fit this model:" in stderr
     assert re.search(r"operations\.block.*weight.*\[5, .* here, \[4, .*in sound_0\n", stderr)
@@ -143,12 +188,16 @@ def test_operations_that_do_not_fit_are_listed_tensor_by_tensor_and_none_without
     assert re.search(r"operations\.look.*missing in sound_0", stderr)
     assert "to_depth" not in stderr
     write(here, pretrain__operations=["block", "halve"])
-    assert "the operation 'halve' has no weights to take from sound_0" in qexp("run", "other").failed()
+    assert (
+        "the operation 'halve' has no weights to take from sound_0" in qexp("run", "other").failed()
+    )
     assert not (here / "runs/other_0").exists()
 
 
 @pytest.mark.heavy
-def test_pretrain_on_the_command_line_changes_the_run_and_leaves_the_operations_and_others_may_differ(here, qexp):
+def test_pretrain_on_the_command_line_changes_the_run_and_leaves_the_operations_and_others_may_differ(
+    here, qexp
+):
     write(here, model=put(SOUND["model"], "operations.to_depth.parameters.filters", [7, 1]))
     qexp("run", "other", "--pretrain", "sound_1", "--name", "another", "--device", "cpu").done()
     pretrain = package.open_run("another").spec["pretrain"]
@@ -164,9 +213,19 @@ def test_a_run_to_start_from_can_be_set_where_an_experience_has_none_or_the_name
     write(here, pretrain=given)
     changes = {"pretrain.run": "sound_1", "pretrain.operations": ["block"]}
     pretrain = experience("other", changes, find()).document["pretrain"]
-    assert pretrain == {"run": "sound_1", "operations": ["block"], "freeze": [], "epochs_frozen": None}
+    assert pretrain == {
+        "run": "sound_1",
+        "operations": ["block"],
+        "freeze": [],
+        "epochs_frozen": None,
+    }
     if given == "sound_0":
-        assert experience("other", {"pretrain.operations": ["block"]}, find()).document["pretrain"]["run"] == "sound_0"
+        assert (
+            experience("other", {"pretrain.operations": ["block"]}, find()).document["pretrain"][
+                "run"
+            ]
+            == "sound_0"
+        )
 
 
 @pytest.mark.parametrize("state", ["failed", "created", "interrupted"])
@@ -179,17 +238,25 @@ def test_a_run_to_start_from_that_is_not_done_is_refused_with_its_state(here, qe
 
 def test_a_run_keeps_all_that_it_comes_from_and_show_prints_the_chain(grown, qexp):
     parent, child, grandchild = (
-        json.loads((grown / "runs" / name / "run.json").read_text()) for name in ("sound_0", "fine_0", "finer_0")
+        json.loads((grown / "runs" / name / "run.json").read_text())
+        for name in ("sound_0", "fine_0", "finer_0")
     )
     assert child["lineage"][0]["operations"] == [*TAKEN]
     nearest, before = grandchild["lineage"]
     assert before == child["lineage"][0]
     assert (nearest["name"], nearest["operations"]) == ("fine_0", None)
     assert (nearest["digest"], before["digest"]) == (child["digest"], parent["digest"])
-    assert (before["experience"], before["seed"], before["created"]) == ("sound", 0, parent["created"])
+    assert (before["experience"], before["seed"], before["created"]) == (
+        "sound",
+        0,
+        parent["created"],
+    )
     taken = (grown / "runs/fine_0/checkpoints/pretrained.safetensors").read_bytes()
     assert before["weights"] == {"sha256": hashlib.sha256(taken).hexdigest(), "bytes": len(taken)}
-    chain = f"from fine_0 (digest {child['digest'][:16]}) <- sound_0 (block, look; digest {parent['digest'][:16]})"
+    chain = (
+        f"from fine_0 (digest {child['digest'][:16]}) <- sound_0 (block, look; digest"
+        f" {parent['digest'][:16]})"
+    )
     assert chain in qexp("show", "finer_0", "--workspace", grown).stdout
 
 
@@ -200,7 +267,9 @@ def test_a_run_from_some_operations_of_a_run_that_is_gone_can_be_repeated_bit_fo
     qexp("verify", "finer_0").done()
 
 
-def test_a_tree_shows_runs_below_what_they_come_from_whether_it_is_gone_or_was_not_asked_for(here, qexp):
+def test_a_tree_shows_runs_below_what_they_come_from_whether_it_is_gone_or_was_not_asked_for(
+    here, qexp
+):
     def tree(*arguments: str) -> list[str]:
         stdout = qexp("ls", "--lineage", *arguments).done()
         return [line.partition("  done")[0].rstrip() for line in stdout.splitlines()[1:]]
@@ -216,7 +285,10 @@ def test_a_tree_shows_runs_below_what_they_come_from_whether_it_is_gone_or_was_n
 
 
 def summaries(**parents: str | None) -> dict[str, dict[str, object]]:
-    return {name: {"name": name, "parents": [parent] if parent else []} for name, parent in parents.items()}
+    return {
+        name: {"name": name, "parents": [parent] if parent else []}
+        for name, parent in parents.items()
+    }
 
 
 def names(tree: list[provenance.TreeRun]) -> list[str]:
@@ -227,8 +299,15 @@ def names(tree: list[provenance.TreeRun]) -> list[str]:
 def test_a_tree_keeps_the_order_of_its_runs_also_in_a_circle_of_names_and_in_a_chain_of_thousands():
     runs = summaries(b=None, d="c", c="a", a=None, e="a")
     assert names(provenance.lineage_tree(runs.values(), runs)) == ["b", "a", ".c", "..d", ".e"]
-    runs = summaries(a="c", b="a", c="b", d="b", e="e")  # runs that took the names of those they come from
-    assert sorted(branch.name for branch in provenance.lineage_tree(runs.values(), runs)) == ["a", "b", "c", "d", "e"]
+    # runs that took the names of those they come from
+    runs = summaries(a="c", b="a", c="b", d="b", e="e")
+    assert sorted(branch.name for branch in provenance.lineage_tree(runs.values(), runs)) == [
+        "a",
+        "b",
+        "c",
+        "d",
+        "e",
+    ]
     runs = summaries(r0=None, **{f"r{number}": f"r{number - 1}" for number in range(1, 1500)})
     assert len(provenance.lineage_tree(runs.values(), runs)) == 1500
 
@@ -252,12 +331,16 @@ def test_options_that_make_no_tree_are_refused(grown, qexp):
 
 
 def test_a_name_of_two_runs_is_one_in_what_was_seen():
-    joined = provenance.join_seen("a", {"X": ["1", "2"]}, {"a": {"X": ["2", "3"], "Y": ["4"]}, "b": {"Z": ["5"]}})
+    joined = provenance.join_seen(
+        "a", {"X": ["1", "2"]}, {"a": {"X": ["2", "3"], "Y": ["4"]}, "b": {"Z": ["5"]}}
+    )
     assert joined == {"a": {"X": ["1", "2", "3"], "Y": ["4"]}, "b": {"Z": ["5"]}}
 
 
 @pytest.mark.heavy
 def test_a_tree_is_shown_without_torch(grown, monkeypatch):
     monkeypatch.chdir(grown)
-    loaded = said_by_a_new_process(CALL_AND_LOOK, json.dumps(HEAVY), json.dumps([["ls", "--lineage"]]))
+    loaded = said_by_a_new_process(
+        CALL_AND_LOOK, json.dumps(HEAVY), json.dumps([["ls", "--lineage"]])
+    )
     assert loaded == {"ls --lineage": []}

@@ -14,7 +14,15 @@ from qexp.jobs.launchers import Launch
 from qexp.jobs.states import state_now
 from qexp.store import process
 from qexp.store.directory import RunDirectory
-from qexp.store.process import HEARTBEAT_SECONDS, SILENT_SECONDS, alive, beat, beating, fresh, this_process
+from qexp.store.process import (
+    HEARTBEAT_SECONDS,
+    SILENT_SECONDS,
+    alive,
+    beat,
+    beating,
+    fresh,
+    this_process,
+)
 from qexp.store.record import State
 from tests.runs.conftest import until
 from tests.runs.elsewhere import as_nobody, on_another_host
@@ -37,7 +45,9 @@ def heartbeat(tmp_path: Path) -> Path:
 
 @pytest.mark.heavy
 @pytest.mark.parametrize("clock", ["+10m", "-1d"])
-def test_a_run_of_another_machine_is_running_whatever_the_clock_of_this_one_says(workspace, sleeper, clock):
+def test_a_run_of_another_machine_is_running_whatever_the_clock_of_this_one_says(
+    workspace, sleeper, clock
+):
     directory = write_running(workspace, "busy", sleeper.pid)
     assert on_another_host("ls", "-q", "--status", "running", clock=clock) == (0, "busy\n", "")
     assert "busy is running" in on_another_host("rm", "busy", clock=clock).failed()
@@ -49,7 +59,10 @@ def test_a_run_of_another_machine_is_running_whatever_the_clock_of_this_one_says
 def test_a_process_beats_by_the_clock_of_the_file_system_and_not_by_its_own(heartbeat):
     on_another_host("ls")  # skips where that cannot be done
     set_back(heartbeat, SILENT_SECONDS + HEARTBEAT_SECONDS)
-    script = "import sys; from pathlib import Path; from qexp.store.process import beat; beat(Path(sys.argv[1]))"
+    script = (
+        "import sys; from pathlib import Path; from qexp.store.process import beat;"
+        " beat(Path(sys.argv[1]))"
+    )
     subprocess.run(["faketime", "-f", "+10m", sys.executable, "-c", script, heartbeat], check=True)
     assert fresh(heartbeat)
 
@@ -61,8 +74,12 @@ def test_a_heartbeat_of_tomorrow_keeps_no_dead_run_running(workspace, qexp, slee
     assert qexp("ls", "-q", "--status", "lost").stdout == "far\n"
 
 
-@pytest.mark.parametrize("of_process", [{"host": "another"}, {"boot_id": "another"}, {"pid_namespace": "another"}])
-def test_of_another_machine_or_container_the_heartbeat_tells_also_if_it_has_this_ones_name(heartbeat, of_process):
+@pytest.mark.parametrize(
+    "of_process", [{"host": "another"}, {"boot_id": "another"}, {"pid_namespace": "another"}]
+)
+def test_of_another_machine_or_container_the_heartbeat_tells_also_if_it_has_this_ones_name(
+    heartbeat, of_process
+):
     process = replace(this_process(), **of_process)
     assert alive(process, heartbeat)
     set_back(heartbeat, SILENT_SECONDS + HEARTBEAT_SECONDS)
@@ -97,7 +114,9 @@ def test_where_nothing_can_be_written_this_machines_clock_must_do(heartbeat, sle
 
 @pytest.mark.heavy
 @pytest.mark.parametrize("hidepid", [False, True])
-def test_another_user_sees_that_a_run_lives_also_where_processes_are_hidden(open_workspace, sleeper, hidepid):
+def test_another_user_sees_that_a_run_lives_also_where_processes_are_hidden(
+    open_workspace, sleeper, hidepid
+):
     busy = write_running(open_workspace, "busy", sleeper.pid)
     quiet = write_running(open_workspace, "quiet", sleeper.pid)
     gone = write_running(open_workspace, "gone", 4_000_000, start="1")
@@ -112,10 +131,14 @@ def test_another_user_sees_that_a_run_lives_also_where_processes_are_hidden(open
     assert gone.record_file.exists()
 
 
-def test_runs_that_wait_in_a_pool_of_another_machine_wait_for_as_long_as_its_heart_beats(workspace, qexp, sleeper):
+def test_runs_that_wait_in_a_pool_of_another_machine_wait_for_as_long_as_its_heart_beats(
+    workspace, qexp, sleeper
+):
     launch = Launch(workspace / "runs/.launches/20260101-000000")
     launch.folder.mkdir(parents=True)
-    launch.pool_file.write_text(json.dumps(attempt_of(sleeper.pid, host="another-machine")["process"]))
+    launch.pool_file.write_text(
+        json.dumps(attempt_of(sleeper.pid, host="another-machine")["process"])
+    )
     write_record(workspace, "next", state="queued", launch=launch.id)
     assert qexp("ls", "-q", "--status", "created").stdout == "next\n"
     beat(launch.heartbeat)
@@ -131,15 +154,24 @@ echo "{ sec = 1764000000, usec = 123456 } $(date -d @1764000000 +%c)"
 """
 
 
-def test_without_proc_the_start_of_a_process_is_the_same_in_every_time_zone_and_language(tmp_path, monkeypatch):
-    """As on macOS: `ps` and `sysctl` write times in the zone and the language of the environment."""
+def test_without_proc_the_start_of_a_process_is_the_same_in_every_time_zone_and_language(
+    tmp_path, monkeypatch
+):
+    """As on macOS: `ps` and `sysctl` write times in the zone and the language of the
+    environment.
+    """
     for name, program in (("ps", PS), ("sysctl", SYSCTL)):
         (tmp_path / name).write_text(program)
         (tmp_path / name).chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
     monkeypatch.setattr(process, "Path", lambda path: tmp_path / "no proc" / path.lstrip("/"))
     seen = set()
-    for zone, language in (("Asia/Tokyo", "C"), ("UTC", "C"), ("America/Lima", "de_DE.UTF-8"), (None, "C.UTF-8")):
+    for zone, language in (
+        ("Asia/Tokyo", "C"),
+        ("UTC", "C"),
+        ("America/Lima", "de_DE.UTF-8"),
+        (None, "C.UTF-8"),
+    ):
         monkeypatch.setenv("LC_ALL", language)
         monkeypatch.setenv("TZ", zone) if zone else monkeypatch.delenv("TZ")
         process.boot_id.cache_clear()

@@ -1,4 +1,5 @@
-"""Many processes write runs and read the catalog at once, and are killed at any moment: nothing lost, nothing torn.
+"""Many processes write runs and read the catalog at once, and are killed at any moment: nothing
+lost, nothing torn.
 
 Also where the disk is full or the catalog cannot be written.
 """
@@ -37,7 +38,9 @@ KILLS, AT_ONCE = 60, 4
 WEIGHTS, PREDICTIONS = b"w" * 10_000, b"p" * 5_000
 
 BARELY = 100_000
-"""Bytes that a few runs take: with so much room or less, any file of any of them may be the first without."""
+"""Bytes that a few runs take: with so much room or less, any file of any of them may be the first
+without.
+"""
 
 UNFINISHED = {"created", "failed", "lost"}
 """What a run that was killed may be, when nobody works on it any more."""
@@ -46,9 +49,13 @@ Mishap = Callable[[random.Random], None]
 
 
 def create_and_finish(root: Path, name: str) -> None:
-    """A run from its preparation to its results, without the training between. What the disk refuses is raised."""
+    """A run from its preparation to its results, without the training between. What the disk
+    refuses is raised.
+    """
     spec = {**RESOLVED, "made": name}
-    directory = prepare(Plan(name, "made", "made", "made", 0, spec, digest=digest(spec)), Workspace(root))
+    directory = prepare(
+        Plan(name, "made", "made", "made", 0, spec, digest=digest(spec)), Workspace(root)
+    )
     attempt = AttemptRecord(number=1, process=this_process(), started=now(), state=State.RUNNING)
     record = replace(directory.record(), state=State.RUNNING, attempts=(attempt,))
     try:
@@ -74,7 +81,12 @@ for index in range(int(sys.argv[3])):
 
 def in_a_process(script: str, *arguments: object) -> subprocess.Popen[str]:
     return subprocess.Popen(
-        [sys.executable, "-c", f"from tests.runs.test_many_at_once import *\n{script}", *map(str, arguments)],
+        [
+            sys.executable,
+            "-c",
+            f"from tests.runs.test_many_at_once import *\n{script}",
+            *map(str, arguments),
+        ],
         cwd=Path(__file__).parents[2],
         stdout=subprocess.PIPE,
         text=True,
@@ -82,7 +94,8 @@ def in_a_process(script: str, *arguments: object) -> subprocess.Popen[str]:
 
 
 def storm(root: Path, moments_file: Path, seed: int, mishap: Mishap) -> None:
-    """Sixty processes that make runs, each killed at a moment of its own, and what goes wrong meanwhile.
+    """Sixty processes that make runs, each killed at a moment of its own, and what goes wrong
+    meanwhile.
 
     They are forked from one that has loaded all, so that the whole of their short lives is work.
     """
@@ -110,7 +123,8 @@ def storm(root: Path, moments_file: Path, seed: int, mishap: Mishap) -> None:
 
 
 def work(root: Path, prefix: str, moments_file: Path, says: int) -> None:
-    """Make runs until killed; tell of each that is finished, and of each error that was not put into words.
+    """Make runs until killed; tell of each that is finished, and of each error that was not put
+    into words.
 
     says  where a byte is written after each run that was made or not
     """
@@ -137,9 +151,15 @@ def kill(child: int) -> None:
     assert os.WIFSIGNALED(status), "it ended before it was killed"
 
 
-def states_after(root: Path, moments_file: Path, seed: int, mishap: str = "lambda moments: None") -> dict[str, str]:
-    """The states of all runs after a storm. Whoever said that a run was finished was right, and it is all there."""
-    process = in_a_process(f"storm(Path(sys.argv[1]), Path(sys.argv[2]), {seed}, {mishap})", root, moments_file)
+def states_after(
+    root: Path, moments_file: Path, seed: int, mishap: str = "lambda moments: None"
+) -> dict[str, str]:
+    """The states of all runs after a storm. Whoever said that a run was finished was right, and it
+    is all there.
+    """
+    process = in_a_process(
+        f"storm(Path(sys.argv[1]), Path(sys.argv[2]), {seed}, {mishap})", root, moments_file
+    )
     process.communicate()
     assert process.returncode == 0
     finished = moments_file.read_text().splitlines()
@@ -173,25 +193,37 @@ def filled_and_freed(disk: Path) -> Mishap:
 
 
 def rows(root: Path) -> list[str]:
-    return [row["summary"]["name"] for row in json.loads((root / "runs/catalog.json").read_text())["runs"].values()]
+    return [
+        row["summary"]["name"]
+        for row in json.loads((root / "runs/catalog.json").read_text())["runs"].values()
+    ]
 
 
 @pytest.mark.heavy
 def test_twenty_processes_that_make_ten_runs_each_lose_none_and_double_none(workspace):
-    processes = [in_a_process(MAKE_AND_TELL, workspace, f"p{number}", RUNS_EACH) for number in range(PROCESSES)]
+    processes = [
+        in_a_process(MAKE_AND_TELL, workspace, f"p{number}", RUNS_EACH)
+        for number in range(PROCESSES)
+    ]
     finished = [name for process in processes for name in process.communicate()[0].split()]
     assert [process.returncode for process in processes] == [0] * PROCESSES
-    expected = sorted(f"p{number}_{index}" for number in range(PROCESSES) for index in range(RUNS_EACH))
+    expected = sorted(
+        f"p{number}_{index}" for number in range(PROCESSES) for index in range(RUNS_EACH)
+    )
     assert sorted(finished) == expected
     warnings = []
     catalog = Catalog(Workspace(workspace), warnings.append)
-    assert sorted((run["name"], run["state"]) for run in catalog.runs()) == [(name, "done") for name in expected]
+    assert sorted((run["name"], run["state"]) for run in catalog.runs()) == [
+        (name, "done") for name in expected
+    ]
     assert sorted(rows(workspace)) == expected
     assert warnings == []
 
 
 @pytest.mark.heavy
-def test_killed_sixty_times_at_any_moment_no_file_is_torn_and_no_finished_run_is_lost(workspace, tmp_path):
+def test_killed_sixty_times_at_any_moment_no_file_is_torn_and_no_finished_run_is_lost(
+    workspace, tmp_path
+):
     states = states_after(workspace, tmp_path / "told", seed=1)
     assert len(states) >= KILLS - AT_ONCE
     assert sorted(rows(workspace)) == sorted(states)
@@ -202,7 +234,9 @@ def test_the_same_on_a_disk_that_is_filled_and_freed_meanwhile(workspace, tmp_pa
     runs = workspace / "runs"
     runs.mkdir()
     with mounted("-t", "tmpfs", "-o", "size=16m", "tmpfs", str(runs)):
-        states = states_after(workspace, tmp_path / "told", 2, "filled_and_freed(Path(sys.argv[1]) / 'runs')")
+        states = states_after(
+            workspace, tmp_path / "told", 2, "filled_and_freed(Path(sys.argv[1]) / 'runs')"
+        )
         (runs / "catalog.json").unlink(missing_ok=True)
         fill(runs, 0)
         with pytest.raises(OSError, match="No space left"):
@@ -234,7 +268,9 @@ def with_a_lock_that_nobody_gets(catalog: Path) -> Iterator[None]:
 
 
 @pytest.mark.heavy
-@pytest.mark.parametrize(("seed", "kept"), [(3, mounted_read_only), (4, with_a_lock_that_nobody_gets)])
+@pytest.mark.parametrize(
+    ("seed", "kept"), [(3, mounted_read_only), (4, with_a_lock_that_nobody_gets)]
+)
 def test_the_same_with_a_catalog_that_cannot_be_written(workspace, tmp_path, qexp, seed, kept):
     create_and_finish(workspace, "before")
     qexp("ls")

@@ -30,8 +30,12 @@ def nested(here: Path) -> Path:
     ["runs/sound_0", "runs/sound_0/checkpoints/deep/in/it", "runs/sound_0/folds/001", "runs/.trash",
      "runs/.launches/x", "runs/folder", "link", "../kept/sound_9"],
 )  # fmt: skip
-@pytest.mark.parametrize("command", [("run", "sound", "--seed", "7"), ("run", "sound", "--seeds", "7:9")])
-def test_a_place_where_a_run_would_be_lost_is_refused_before_anything_is_written(here, qexp, folder, command):
+@pytest.mark.parametrize(
+    "command", [("run", "sound", "--seed", "7"), ("run", "sound", "--seeds", "7:9")]
+)
+def test_a_place_where_a_run_would_be_lost_is_refused_before_anything_is_written(
+    here, qexp, folder, command
+):
     shutil.copytree(here / "runs/sound_0", here.parent / "kept/sound_9")
     (here / "link").symlink_to("runs/sound_0/matrices")
     before = content(here.parent)
@@ -42,7 +46,9 @@ def test_a_place_where_a_run_would_be_lost_is_refused_before_anything_is_written
 
 
 @pytest.mark.parametrize("folder", ["runs", "runs/../runs", "link", "../disk"])
-def test_a_place_that_is_the_folder_of_runs_is_that_and_one_below_a_file_called_run_json_is_none(here, folder):
+def test_a_place_that_is_the_folder_of_runs_is_that_and_one_below_a_file_called_run_json_is_none(
+    here, folder
+):
     (here.parent / "run.json").write_text('{"name": "my own"}')
     (here / "link").symlink_to("runs")
     plan = Plan("new", "made", "made", "made", 1, {"epochs": 1}, digest="")
@@ -52,7 +58,9 @@ def test_a_place_that_is_the_folder_of_runs_is_that_and_one_below_a_file_called_
     assert directory.path.is_symlink() == (folder == "../disk")
 
 
-def test_a_run_that_holds_others_is_neither_removed_nor_deleted_also_on_another_disk(nested, tmp_path, qexp):
+def test_a_run_that_holds_others_is_neither_removed_nor_deleted_also_on_another_disk(
+    nested, tmp_path, qexp
+):
     before = content(nested)
     assert "sound_0 holds other runs, sound_1, sound_2" in qexp("rm", "sound_0").failed()
     assert content(nested) == before
@@ -82,16 +90,26 @@ def test_a_run_that_holds_others_is_neither_removed_nor_deleted_also_on_another_
 
 
 def test_inner_runs_can_be_removed_and_deleted_first(nested, qexp):
-    for command, code in (("rm sound_1 sound_2", 0), ("rm sound_0", 2), ("purge --yes", 0), ("rm sound_0", 0)):
+    for command, code in (
+        ("rm sound_1 sound_2", 0),
+        ("rm sound_0", 2),
+        ("purge --yes", 0),
+        ("rm sound_0", 0),
+    ):
         assert qexp(*command.split()).code == code
     assert qexp("purge", "--yes").code == 0
     assert not list((nested / "runs").glob("sound_*"))
 
 
 TARGETS = [
-    "specs/experiences/sound.json", "runs/sound_0/run.json", "runs/sound_0/results/new.html", "runs/new",
-    "link/new.pdf", "record.html", "workspaces/inner/../../runs/x.nc",
-]  # fmt: skip
+    "specs/experiences/sound.json",
+    "runs/sound_0/run.json",
+    "runs/sound_0/results/new.html",
+    "runs/new",
+    "link/new.pdf",
+    "record.html",
+    "workspaces/inner/../../runs/x.nc",
+]
 
 
 @pytest.mark.parametrize(
@@ -126,5 +144,10 @@ def test_no_command_writes_where_runs_and_specs_are(here, qexp, command):
 def test_a_target_beside_runs_and_in_a_workspace_inside_specs_is_taken(tmp_path):
     for name in ("specs/experiences", "specs/own/specs", "specs/own/results", "elsewhere"):
         (tmp_path / name).mkdir(parents=True)
-    for name in ("x.html", "elsewhere/x.html", "specs/own/results/x.html", "comparisons/runs/x.csv"):
+    for name in (
+        "x.html",
+        "elsewhere/x.html",
+        "specs/own/results/x.html",
+        "comparisons/runs/x.csv",
+    ):
         assert directory.target_outside_of_runs(tmp_path / name) == tmp_path / name

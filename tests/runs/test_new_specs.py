@@ -41,18 +41,25 @@ def test_specs_are_not_replaced_and_images_are_told_what_would_work(bare, qexp):
     assert (bare / "specs/datasets/soil.json").read_text() == before
     (bare / "data" / "look.tif").write_bytes(b"II*")
     assert "qexp predict RUN FILE" in qexp("new", "dataset", "look", "data/look.tif").refused()
-    assert "no column 'moist'" in qexp("new", "dataset", "other", "data/soil.csv", "--output", "moist").refused()
+    assert (
+        "no column 'moist'"
+        in qexp("new", "dataset", "other", "data/soil.csv", "--output", "moist").refused()
+    )
     assert not (bare / "specs/datasets/other.json").exists()
 
 
 @pytest.mark.parametrize("fields", [2, 3, 5])
 def test_the_epoch_is_chosen_on_whole_groups_too_unless_there_are_two(bare, qexp, fields):
-    lines = [line for line in SOIL.splitlines() if line.split(",")[1] in ("field", *"abcde"[:fields])]
+    lines = [
+        line for line in SOIL.splitlines() if line.split(",")[1] in ("field", *"abcde"[:fields])
+    ]
     (bare / "data" / "soil.csv").write_text("\n".join(lines))
     qexp("new", "experience", "soil", "data/soil.csv", "--group", "field").done()
     made = json.loads((bare / "specs/experiences/soil.json").read_text())
     by_field = {"type": "group_k_fold", "parameters": {"by": "field", "folds": min(3, fields - 1)}}
-    assert made["inner"] == (by_field if fields > 2 else {"type": "k_fold", "parameters": {"folds": 3}})
+    assert made["inner"] == (
+        by_field if fields > 2 else {"type": "k_fold", "parameters": {"folds": 3}}
+    )
     assert ("no inner fold could hold out one" in made.get("description", "")) == (fields == 2)
     qexp("validate", "specs/experiences/soil.json").done()
 
@@ -72,7 +79,11 @@ def test_new_experiences_train_as_they_are(bare, qexp):
 
 RANDOM = np.random.default_rng(0)
 DEPTH, VOLUME = RANDOM.uniform(1, 5, 200), RANDOM.uniform(1, 10, 200)
-UPLIFT = 0.24 * (VOLUME * DEPTH)[:, None, None] / (DEPTH[:, None, None] ** 2 + np.square(np.arange(16.0) - 8)) ** 1.5
+UPLIFT = (
+    0.24
+    * (VOLUME * DEPTH)[:, None, None]
+    / (DEPTH[:, None, None] ** 2 + np.square(np.arange(16.0) - 8)) ** 1.5
+)
 UPLIFT = np.broadcast_to(UPLIFT, (200, 16, 16))
 
 
@@ -87,7 +98,13 @@ def dataset_named(bare, name):
 
 def test_arrays_of_one_axis_are_the_parameters_of_those_of_more(bare, qexp):
     site, number = np.repeat(np.arange(50), 4), np.arange(200)
-    arrays = {"depth": DEPTH, "volume": VOLUME, "number": number, "same": np.ones(200), "site": site}
+    arrays = {
+        "depth": DEPTH,
+        "volume": VOLUME,
+        "number": number,
+        "same": np.ones(200),
+        "site": site,
+    }
     objects = np.array([{}] * 200, dtype=object)
     np.savez(bare / "data/alone.npz", uplift=UPLIFT, zero=np.array(3.0), objects=objects, **arrays)
     with pytest.warns(UserWarning, match="'objects' holds object"):
@@ -101,8 +118,13 @@ def test_arrays_of_one_axis_are_the_parameters_of_those_of_more(bare, qexp):
     assert experience["losses"] == "negative_log_likelihood"
     qexp("new", "dataset", "one", "data/alone.npz", "--output", "depth").done()
     assert dataset_named(bare, "one")["varyings"] == {"depth": []}
-    assert "none of the parameters" in qexp("new", "dataset", "two", "data/alone.npz", "--output", "deep").refused()
-    several = qexp("new", "dataset", "two", "data/alone.npz", "--group", "site", "--group", "number").refused()
+    assert (
+        "none of the parameters"
+        in qexp("new", "dataset", "two", "data/alone.npz", "--output", "deep").refused()
+    )
+    several = qexp(
+        "new", "dataset", "two", "data/alone.npz", "--group", "site", "--group", "number"
+    ).refused()
     assert "by one column" in several
 
 
@@ -110,26 +132,42 @@ def test_parameters_are_taken_from_the_table_beside_with_their_units(bare, qexp)
     folder = bare / "data" / "runs 1.5"
     folder.mkdir()
     np.savez(folder / "my.elements.npz", displacement=UPLIFT)
-    write_table(folder / "my.elements.csv", number=range(200), **{"depth (m)": 1000 * DEPTH}, delta_volume=VOLUME)
+    write_table(
+        folder / "my.elements.csv",
+        number=range(200),
+        **{"depth (m)": 1000 * DEPTH},
+        delta_volume=VOLUME,
+    )
     qexp("new", "experience", "elements", "data/runs 1.5/my.elements.npz").done()
     assert dataset_named(bare, "elements") == {
-        "type": "simulated", "path": "runs 1.5/my.elements.npz", "parameters": "runs 1.5/my.elements.csv",
-        "observations": ["displacement"], "varyings": {"depth": [], "delta_volume": []},
+        "type": "simulated",
+        "path": "runs 1.5/my.elements.npz",
+        "parameters": "runs 1.5/my.elements.csv",
+        "observations": ["displacement"],
+        "varyings": {"depth": [], "delta_volume": []},
         "columns": {"depth": "depth (m)"},
-    }  # fmt: skip
+    }
     write_table(folder / "my.elements.parquet", depth=DEPTH)
-    assert "which table" in qexp("new", "dataset", "other", "data/runs 1.5/my.elements.npz").refused()
+    assert (
+        "which table" in qexp("new", "dataset", "other", "data/runs 1.5/my.elements.npz").refused()
+    )
 
 
 def test_files_without_parameters_or_observations_say_what_is_needed(bare, qexp):
     np.savez(bare / "data/bare.npz", uplift=UPLIFT, count=np.ones(200))
-    assert "no parameters: columns of a table" in qexp("new", "dataset", "a", "data/bare.npz").refused()
+    assert (
+        "no parameters: columns of a table"
+        in qexp("new", "dataset", "a", "data/bare.npz").refused()
+    )
     np.savez(bare / "data/single.npz", uplift=UPLIFT[:1], depth=DEPTH[:1])
     assert "no parameters" in qexp("new", "dataset", "a", "data/single.npz").refused()
     np.savez(bare / "data/lines.npz", depth=DEPTH)
     assert "no observations" in qexp("new", "dataset", "a", "data/lines.npz").refused()
     np.savez(bare / "data/classes.npz", uplift=UPLIFT, kind=np.arange(200) // 2 % 3)
-    assert "'kind', with 3 whole numbers" in qexp("new", "experience", "a", "data/classes.npz").refused()
+    assert (
+        "'kind', with 3 whole numbers"
+        in qexp("new", "experience", "a", "data/classes.npz").refused()
+    )
     assert not list((bare / "specs").rglob("a.json"))
 
 
@@ -148,9 +186,13 @@ def test_a_folder_of_images_has_a_table_with_a_column_that_names_them(bare, qexp
     qexp("new", "experience", "pictures", pictures).done()
     assert "3 of 200 simulations have missing" in qexp("validate").stderr
     assert dataset_named(bare, "pictures") == {
-        "type": "simulated", "path": "pictures", "parameters": "pictures/table.csv", "files": "picture",
-        "observations": ["observed"], "varyings": {"depth": [], "volume": []},
-    }  # fmt: skip
+        "type": "simulated",
+        "path": "pictures",
+        "parameters": "pictures/table.csv",
+        "files": "picture",
+        "observations": ["observed"],
+        "varyings": {"depth": [], "volume": []},
+    }
     (pictures / "table.csv").rename(bare / "data" / "pictures.csv")
     qexp("new", "dataset", "beside", "data/pictures").done()
     assert dataset_named(bare, "beside")["parameters"] == "pictures.csv"
@@ -158,9 +200,14 @@ def test_a_folder_of_images_has_a_table_with_a_column_that_names_them(bare, qexp
     assert "which table" in qexp("new", "dataset", "two", pictures).refused()
 
 
-def test_images_that_no_column_names_or_that_are_elsewhere_or_of_other_shapes_are_refused(bare, qexp, pictures):
+def test_images_that_no_column_names_or_that_are_elsewhere_or_of_other_shapes_are_refused(
+    bare, qexp, pictures
+):
     np.save(pictures / "9.npy", UPLIFT[9, :8])
-    assert "9.npy: 'observed' has the shape (8, 16)" in qexp("new", "dataset", "shapes", pictures).refused()
+    assert (
+        "9.npy: 'observed' has the shape (8, 16)"
+        in qexp("new", "dataset", "shapes", pictures).refused()
+    )
     np.save(bare / "data" / "outside.npy", UPLIFT[0])
     names = ["../outside.npy", *(f"{number}.npy" for number in range(1, 200))]
     write_table(pictures / "table.csv", picture=names, depth=DEPTH)
@@ -180,9 +227,15 @@ def track(name, sight, count=900, volume=5e6, noise=None):
     moved = mogi(source, torch.from_numpy(places))[0].numpy() @ sight + 0.01
     direction = np.tile(np.array(sight) / np.linalg.norm(sight), (count, 1))
     return Track(
-        name, "radar", *(places + np.array([430e3, 4520e3])).T, moved, np.full(count, 0.002), direction,
-        np.full(count, True), noise=noise,
-    )  # fmt: skip
+        name,
+        "radar",
+        *(places + np.array([430e3, 4520e3])).T,
+        moved,
+        np.full(count, 0.002),
+        direction,
+        np.full(count, True),
+        noise=noise,
+    )
 
 
 def observe(bare, *tracks):
@@ -191,24 +244,34 @@ def observe(bare, *tracks):
 
 def test_an_observation_gets_a_dataset_with_its_views_and_its_noise(bare, qexp):
     noise = CorrelatedNoise("exponential", 1e-5, 2000.0, 4e-6)
-    observe(bare, track("ascending", SIGHTS["ascending"], noise=noise), track("2 down", SIGHTS["descending"], 700))
+    observe(
+        bare,
+        track("ascending", SIGHTS["ascending"], noise=noise),
+        track("2 down", SIGHTS["descending"], 700),
+    )
     qexp("new", "--from", "unrest.nc").done()
     dataset = dataset_named(bare, "unrest")
     ascending, descending = dataset["views"]
     assert ascending["name"] == "ascending"
     assert "name" not in descending
     assert (ascending["heading"], ascending["incidence"]) == pytest.approx((-8.5, 49.6), abs=0.1)
-    assert (descending["heading"], descending["incidence"]) == pytest.approx((-168.7, 26.6), abs=0.1)
+    assert (descending["heading"], descending["incidence"]) == pytest.approx(
+        (-168.7, 26.6), abs=0.1
+    )
     side, pixel = dataset["size"][0], ascending["x_res"]
     assert 16 <= side * pixel < 16 + 8 * pixel
-    noises = {(one["type"], *one.get("views", [])): one["parameters"] for one in dataset["noise_model"]}
+    noises = {
+        (one["type"], *one.get("views", [])): one["parameters"] for one in dataset["noise_model"]
+    }
     assert set(noises) == {
         ("offset",), ("exponential", 0), ("decorrelation", 0), ("white", 1), ("decorrelation", 1)
     }  # fmt: skip
     assert noises["exponential", 0]["range"] == 2
     assert noises["exponential", 0]["sill"] == 1e-5
     assert 1e-6 < noises["exponential", 0]["nugget"] <= 4e-6
-    priors = {name: list(one["parameters"].values()) for name, one in dataset["distributions"].items()}
+    priors = {
+        name: list(one["parameters"].values()) for name, one in dataset["distributions"].items()
+    }
     assert priors["x"] == pytest.approx([-4, 4], rel=0.02)
     assert priors["depth"][0] < 2.5 < priors["depth"][1]
     assert priors["delta_volume"][0] < 5 < priors["delta_volume"][1]
@@ -223,12 +286,17 @@ def test_a_subsiding_ground_has_a_source_that_loses_volume(bare, qexp):
 
 def test_an_observation_that_no_network_can_take_is_told_what_can(bare, qexp):
     up = track("up", (0.0, 0.0, 1.0), 6)
-    stations = Track("gnss", "gnss", up.x, up.y, up.displacement, up.error, up.direction, up.observed)
+    stations = Track(
+        "gnss", "gnss", up.x, up.y, up.displacement, up.error, up.direction, up.observed
+    )
     observe(bare, stations)
     assert "without one: qexp invert" in qexp("new", "experience", "unrest", "unrest.nc").refused()
     observe(bare, track("still", SIGHTS["ascending"], volume=0.0))
     assert "the same everywhere" in qexp("new", "experience", "unrest", "unrest.nc").refused()
-    assert "leave them out" in qexp("new", "experience", "unrest", "unrest.nc", "--output", "depth").refused()
+    assert (
+        "leave them out"
+        in qexp("new", "experience", "unrest", "unrest.nc", "--output", "depth").refused()
+    )
     assert "give both" in qexp("new", "experience").refused()
 
 
@@ -237,7 +305,9 @@ def test_a_network_for_an_observation_inverts_it(bare, qexp):
     observe(bare, *(track(name, sight) for name, sight in SIGHTS.items()))
     qexp("new", "--from", "unrest.nc").done()
     spec = bare / "specs/experiences/unrest.json"
-    spec.write_text(json.dumps(json.loads(spec.read_text()) | {"epochs": 1, "sizes": [256, 64, 64]}))
+    spec.write_text(
+        json.dumps(json.loads(spec.read_text()) | {"epochs": 1, "sizes": [256, 64, 64]})
+    )
     assert qexp("run", "unrest").code == 0
     said = qexp("invert", "unrest_0", "unrest.nc", "--refine", "--json").done()
     depth = json.loads(said)["parameters"]["depth"]["value"]

@@ -1,4 +1,6 @@
-"""What a network learns to do with offsets and ramps, on small images of sources between 1 and 3 km deep."""
+"""What a network learns to do with offsets and ramps, on small images of sources between 1 and 3 km
+deep.
+"""
 
 import pytest
 
@@ -23,7 +25,10 @@ MODEL = {
     "outputs": ["depth", "delta_volume"],
     "operations": {
         "average": {"module": "average_pooling", "parameters": {"pool_size": 2}},
-        "dense": {"module": "denses", "parameters": {"filters": [64, 64], "activation": "silu", "bias": True}},
+        "dense": {
+            "module": "denses",
+            "parameters": {"filters": [64, 64], "activation": "silu", "bias": True},
+        },
         "depth": {"module": "denses", "parameters": {"filters": [1], "bias": True}},
         "volume": {"module": "denses", "parameters": {"filters": [1], "bias": True}},
     },
@@ -54,17 +59,29 @@ EXPERIENCE = {
 
 @pytest.fixture(scope="module")
 def errors(tmp_path_factory):
-    """(trained with, seen) → the mean absolute error of each output; `plain` has white noise, `shifted` all of it."""
+    """(trained with, seen) → the mean absolute error of each output; `plain` has white noise,
+    `shifted` all of it.
+    """
     root = tmp_path_factory.mktemp("offsets")
     for name, noise in (("plain", [WHITE]), ("shifted", [WHITE, *SHIFTS])):
         experience = {**EXPERIENCE, "dataset": name, "model": name}
-        Specs(root, {"dataset": {**DATASET, "noise_model": noise}, "model": MODEL, "experience": experience}, name)
+        Specs(
+            root,
+            {
+                "dataset": {**DATASET, "noise_model": noise},
+                "model": MODEL,
+                "experience": experience,
+            },
+            name,
+        )
     errors_by_pair = {}
     for trained in ("plain", "shifted"):
         run = qexp.run(trained, device="cpu", workspace=root)
         for evaluated in ("plain", "shifted"):
             results = run.evaluate(evaluated, device="cpu", workspace=root).record.results["test"]
-            errors_by_pair[trained, evaluated] = {name: results[name]["mae"] for name in EXPERIENCE["outputs"]}
+            errors_by_pair[trained, evaluated] = {
+                name: results[name]["mae"] for name in EXPERIENCE["outputs"]
+            }
     return errors_by_pair
 
 
@@ -72,7 +89,8 @@ def errors(tmp_path_factory):
 @pytest.mark.parametrize("output", EXPERIENCE["outputs"])
 def test_a_network_trained_with_offsets_and_ramps_is_not_fooled_by_them(errors, output):
     assert errors["shifted", "shifted"][output] < 1.6 * errors["shifted", "plain"][output]
-    # The signal of such a source is a few centimetres, and its depth is found to a few per cent all the same.
+    # The signal of such a source is a few centimetres, and its depth is found to a few per cent all
+    # the same.
     assert errors["shifted", "shifted"][output] < 0.1
 
 

@@ -42,13 +42,22 @@ def look_at(document: dict[str, Any]) -> None:
 
 @pytest.mark.heavy
 @pytest.mark.parametrize("experience", WRITE)
-def test_a_run_a_sweep_and_the_check_of_specs_read_files_of_data_as_often_as_one_dataset(workspace, reads, experience):
+def test_a_run_a_sweep_and_the_check_of_specs_read_files_of_data_as_often_as_one_dataset(
+    workspace, reads, experience
+):
     WRITE[experience](workspace)
     home = Workspace(workspace)
-    found = experiments.experience(experience, {}, home)  # prepared data are kept by whoever reads them first
-    assert 0 < reads(look_at, found.document["dataset"]) == reads(qexp.run, experience, device="cpu")
+    # prepared data are kept by whoever reads them first
+    found = experiments.experience(experience, {}, home)
+    assert (
+        0 < reads(look_at, found.document["dataset"]) == reads(qexp.run, experience, device="cpu")
+    )
     reads_of_one = reads(plan.sweep, [experience], [0], {}, {}, home)
-    assert 0 < reads_of_one == reads(plan.sweep, [experience], [0, 1], {"learning_rate": [0.1, 0.2, 0.3]}, {}, home)
+    assert (
+        0
+        < reads_of_one
+        == reads(plan.sweep, [experience], [0, 1], {"learning_rate": [0.1, 0.2, 0.3]}, {}, home)
+    )
     file = workspace / f"specs/experiences/{experience}.json"
     other = file.with_name("other.json")
     other.write_text(file.read_text())

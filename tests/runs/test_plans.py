@@ -30,7 +30,8 @@ def test_keys_with_commas_between_them_get_a_value_each():
 def test_values_of_numpy_are_taken_and_many_are_read_at_once():
     (axis,) = axes_of({"learning_rate": numpy.array([0.5, 2.0])})
     assert axis.values == (0.5, 2)
-    (axis,) = axes_of({"seed": list(range(20_000))})  # each value against each other would take minutes
+    # each value against each other would take minutes
+    (axis,) = axes_of({"seed": list(range(20_000))})
     assert len(axis.values) == 20_000
 
 
@@ -56,11 +57,18 @@ def test_a_sweep_is_the_product_of_experiences_grid_and_seeds(workspace):
     plans = planned(workspace, references=["mogi_quick", "mogi_cnn"], seeds=[4, 7], grid=grid)
     points = {(plan.experience, plan.spec["epochs"], plan.dataset, plan.seed) for plan in plans}
     assert len(plans) == len({plan.name for plan in plans}) == len(points) == 16
-    assert {plan.spec["dataset"]["fixed"]["noise"] for plan in plans if plan.dataset == "mogi_noisy"} == {0.01}
+    assert {
+        plan.spec["dataset"]["fixed"]["noise"] for plan in plans if plan.dataset == "mogi_noisy"
+    } == {0.01}
 
 
-def test_a_run_of_a_sweep_is_named_by_experience_and_seed_with_a_digest_where_its_spec_is_changed(workspace):
-    assert [plan.name for plan in planned(workspace, seeds=range(3, 5))] == ["mogi_quick_3", "mogi_quick_4"]
+def test_a_run_of_a_sweep_is_named_by_experience_and_seed_with_a_digest_where_its_spec_is_changed(
+    workspace,
+):
+    assert [plan.name for plan in planned(workspace, seeds=range(3, 5))] == [
+        "mogi_quick_3",
+        "mogi_quick_4",
+    ]
     first, second = planned(workspace, grid={"epochs": [2, 3]})
     assert first.name == f"mogi_quick_{first.digest[:6]}_0"
     assert first.name != second.name
@@ -74,7 +82,11 @@ def test_a_change_that_changes_nothing_gives_the_plain_name(workspace):
     plain, other = planned(workspace, grid={"learning_rate": [rate, 2 * rate]})
     assert (plain.name, plain.digest) == ("mogi_quick_0", planned(workspace)[0].digest)
     assert other.name == f"mogi_quick_{other.digest[:6]}_0"
-    for key, default in (("description", "another"), ("dataset", "mogi"), ("dataset.size", [64, 64])):
+    for key, default in (
+        ("description", "another"),
+        ("dataset", "mogi"),
+        ("dataset.size", [64, 64]),
+    ):
         (plan,) = planned(workspace, overrides={key: default})
         assert (plan.name, plan.digest) == ("mogi_quick_0", plain.digest), key
 
@@ -102,7 +114,10 @@ def test_a_seed_that_is_no_integer_or_out_of_range_is_refused_and_not_cut(worksp
 
 
 def test_seeds_of_numpy_are_taken_but_not_none_at_all(workspace):
-    assert [plan.name for plan in planned(workspace, seeds=numpy.arange(2))] == ["mogi_quick_0", "mogi_quick_1"]
+    assert [plan.name for plan in planned(workspace, seeds=numpy.arange(2))] == [
+        "mogi_quick_0",
+        "mogi_quick_1",
+    ]
     with pytest.raises(QexpError, match="seeds: no seed"):
         planned(workspace, seeds=[])
 
@@ -112,7 +127,10 @@ def test_each_seed_starts_from_the_run_with_its_own_seed(finished):
     order = Order("sound", [0, 1], overrides={"epochs": 3}, pretrain="sound_{seed}")
     plans = check_order(order, Workspace(finished)).plans
     assert [(plan.seed, plan.parent.name) for plan in plans] == [(0, "sound_0"), (1, "sound_1")]
-    assert [plan.overrides[-1] for plan in plans] == ["pretrain.run=sound_0", "pretrain.run=sound_1"]
+    assert [plan.overrides[-1] for plan in plans] == [
+        "pretrain.run=sound_0",
+        "pretrain.run=sound_1",
+    ]
     grid = {"pretrain.run": ["sound_{seed}", "sound_0"], "epochs": [3]}
     with pytest.raises(QexpError, match="two runs of the sweep are the same"):
         sweep(["sound"], [0, 1], grid, {}, Workspace(finished))
@@ -129,7 +147,9 @@ def test_the_order_of_changes_does_not_change_a_name(workspace):
 def test_two_runs_of_a_sweep_that_mean_the_same_are_refused(workspace):
     file = workspace / "specs/experiences/mogi_quick.json"
     file.with_name("twin.json").write_text(file.read_text())
-    with pytest.raises(QexpError, match="two runs of the sweep are the same, mogi_quick_0 and twin_0"):
+    with pytest.raises(
+        QexpError, match="two runs of the sweep are the same, mogi_quick_0 and twin_0"
+    ):
         planned(workspace, references=["mogi_quick", "twin"])
     with pytest.raises(QexpError, match="two runs would be the same"):
         planned(workspace, grid={"learning_rate": [1e-3, 0.001]})
@@ -154,5 +174,7 @@ def test_epochs_are_the_most_that_any_candidate_trains(workspace):
 
 
 def test_an_axis_over_an_unknown_key_is_a_fault_of_the_spec(workspace):
-    with pytest.raises(SpecError, match="learning_rat: unknown key 'learning_rat'; did you mean 'learning_rate'"):
+    with pytest.raises(
+        SpecError, match="learning_rat: unknown key 'learning_rat'; did you mean 'learning_rate'"
+    ):
         planned(workspace, grid={"learning_rat": [1e-3, 3e-3]})

@@ -24,7 +24,11 @@ MODEL = {
         "posterior": {"module": "gaussian_posterior"},
     },
     "branches": [
-        {"x_name": "displacement", "y_name": ["depth", "delta_volume"], "operations": ["block", "dense", "posterior"]}
+        {
+            "x_name": "displacement",
+            "y_name": ["depth", "delta_volume"],
+            "operations": ["block", "dense", "posterior"],
+        }
     ],
 }
 EXPERIENCE = {
@@ -32,7 +36,9 @@ EXPERIENCE = {
     "losses": "negative_log_likelihood",
     "transforms": {"displacement": {"type": "asinh", "parameters": {"scale": 0.01}}},
 }
-DATASET = put(put(SOUND["dataset"], "fixed.noise", 0.01), "varyings", {"depth": [], "delta_volume": []})
+DATASET = put(
+    put(SOUND["dataset"], "fixed.noise", 0.01), "varyings", {"depth": [], "delta_volume": []}
+)
 DOCUMENTS = {"dataset": DATASET, "model": MODEL, "experience": EXPERIENCE}
 
 
@@ -48,7 +54,9 @@ def here(with_posterior, tmp_path, monkeypatch):
     return copied(with_posterior, tmp_path, monkeypatch)
 
 
-def test_the_loss_is_of_all_outputs_estimates_are_medians_and_priors_score_outputs_and_bound_posteriors(here):
+def test_the_loss_is_of_all_outputs_estimates_are_medians_and_priors_score_outputs_and_bound_posteriors(
+    here,
+):
     run = package.open_run("sound_0")
     lines = (run.path / "metrics.jsonl").read_text().splitlines()
     assert list(json.loads(lines[0])["train"]["losses"]) == ["posterior"]
@@ -58,7 +66,9 @@ def test_the_loss_is_of_all_outputs_estimates_are_medians_and_priors_score_outpu
     for name in ("depth", "delta_volume"):
         quantiles = found[f"{name}_quantile"]
         assert (quantiles.diff("quantile") > 0).all()
-        np.testing.assert_allclose(quantiles.sel(quantile=0.5), found[f"{name}_estimate"], rtol=1e-6)
+        np.testing.assert_allclose(
+            quantiles.sel(quantile=0.5), found[f"{name}_estimate"], rtol=1e-6
+        )
         assert quantiles.attrs["units"] == found[name].attrs["units"]
 
     spec = json.loads((here / "runs/sound_0/spec.json").read_text())
@@ -91,13 +101,21 @@ def test_predictions_of_files_have_the_ends_of_the_interval(here, ending):
     np.save("images.npy", np.random.default_rng(1).normal(0, 0.02, (5, 16, 16)).astype(np.float32))
     assert call("predict", "sound_0", "images.npy", "--output", f"made.{ending}").code == 0
     drawn = package.open_run("sound_0").posterior(displacement=np.load("images.npy"), draws=20_000)
-    read = {"csv": pandas.read_csv, "parquet": pandas.read_parquet, "nc": xarray.load_dataset}[ending]
+    read = {"csv": pandas.read_csv, "parquet": pandas.read_parquet, "nc": xarray.load_dataset}[
+        ending
+    ]
     found = read(f"made.{ending}")
     found = found.rename(columns=without_unit) if ending == "csv" else found
     for name in ("depth", "delta_volume"):
-        below = [(drawn[name].values[0] < found[f"{name}_{end}"].values).mean(0) for end in ("low", "high")]
+        below = [
+            (drawn[name].values[0] < found[f"{name}_{end}"].values).mean(0)
+            for end in ("low", "high")
+        ]
         np.testing.assert_allclose(below, [[0.05] * 5, [0.95] * 5], atol=0.015)
-    ranks = [scipy.stats.spearmanr(*(drawn[name].values[0, :, image] for name in drawn))[0] for image in range(5)]
+    ranks = [
+        scipy.stats.spearmanr(*(drawn[name].values[0, :, image] for name in drawn))[0]
+        for image in range(5)
+    ]
     np.testing.assert_allclose(found["depth_delta_volume_correlation"], ranks, atol=0.1)
 
 
@@ -105,7 +123,9 @@ def test_predictions_of_files_have_the_ends_of_the_interval(here, ending):
 def test_files_of_draws_are_those_of_the_posterior_in_whatever_chunks_images_are_read(here):
     import arviz
 
-    np.save("images.npy", np.random.default_rng(1).normal(0, 0.02, (300, 16, 16)).astype(np.float32))
+    np.save(
+        "images.npy", np.random.default_rng(1).normal(0, 0.02, (300, 16, 16)).astype(np.float32)
+    )
     asked = ["predict", "sound_0", "images.npy", "--draws", "500", "--interval", "0.5"]
     for name, chunk in (("one", "300"), ("other", "1")):
         said = call(*asked, "--output", f"{name}.nc", "--chunk", chunk)
@@ -128,7 +148,10 @@ def test_files_of_draws_are_those_of_the_posterior_in_whatever_chunks_images_are
     again = call(*asked[:-2], "--output", "one.nc")
     assert (again.code, "see --interval" in again.stderr) == (2, True)
     for words in ((), ("--draws", "8")):
-        assert "see --draws" in call(*asked[:3], *words, "--interval", "0.5", "--output", "one.nc").failed()
+        assert (
+            "see --draws"
+            in call(*asked[:3], *words, "--interval", "0.5", "--output", "one.nc").failed()
+        )
 
 
 def test_impossible_intervals_and_draws_are_refused_and_nothing_is_written(here):
@@ -160,7 +183,9 @@ def test_figures_matrices_verification_and_export_go_on_working(here):
 @pytest.mark.heavy
 @pytest.mark.parametrize("name", HEADS)
 def test_every_head_resumes_with_the_same_bits(here, name):
-    specs = Specs(here, {**DOCUMENTS, "model": put(MODEL, "operations.posterior.module", name)}, "again")
+    specs = Specs(
+        here, {**DOCUMENTS, "model": put(MODEL, "operations.posterior.module", name)}, "again"
+    )
     specs.write("experience", {**EXPERIENCE, "model": "again", "dataset": "again", "epochs": 4})
     assert call("run", "again", "--seed", "1").code == 0
     whole = (here / "runs/again_1/checkpoints/best.safetensors").read_bytes()
@@ -174,7 +199,9 @@ def test_every_head_resumes_with_the_same_bits(here, name):
 def test_a_network_that_leaves_makes_the_medians(here, name):
     import onnxruntime
 
-    specs = Specs(here, {**DOCUMENTS, "model": put(MODEL, "operations.posterior.module", name)}, "again")
+    specs = Specs(
+        here, {**DOCUMENTS, "model": put(MODEL, "operations.posterior.module", name)}, "again"
+    )
     specs.write("experience", {**EXPERIENCE, "model": "again", "dataset": "again"})
     assert call("run", "again", "--seed", "1").code == 0
     said = call("export", "again_1", "--format", "onnx", "--physical", "--to", "out")
@@ -183,7 +210,9 @@ def test_a_network_that_leaves_makes_the_medians(here, name):
         assert "the medians of 'posterior', a flow_posterior, need draws" in said.stderr
         return
     images = np.random.default_rng(1).normal(0, 0.02, (5, 1, 16, 16)).astype(np.float32)
-    session = onnxruntime.InferenceSession(here / "out" / "model.onnx", providers=["CPUExecutionProvider"])
+    session = onnxruntime.InferenceSession(
+        here / "out" / "model.onnx", providers=["CPUExecutionProvider"]
+    )
     names = [output.name for output in session.get_outputs()]
     made = dict(zip(names, session.run(None, {"displacement": images}), strict=True))
     for output, values in package.open_run("again_1").predict(displacement=images[:, 0]).items():
@@ -191,16 +220,43 @@ def test_a_network_that_leaves_makes_the_medians(here, name):
 
 
 MISTAKES = {
-    "another loss": ("experience", "losses", {"depth": "mae", "delta_volume": "mse"}, "whose loss is 'negative_log"),
-    "an unbounded transform": ("experience", "transforms.delta_volume", "log", "reach from 0.00248 to 403, but"),
-    "an angle": ("experience", "transforms.depth", "angle", "a posterior head makes one number of each value"),
-    "a forgotten output": ("experience", "outputs", ["depth"], "makes 'delta_volume', too, which is not listed"),
-    "not the last": ("model", "branches.0.operations", ["block", "posterior", "dense"], "which ends a branch; leave"),
-    "a distribution of no name": (
-        "experience", "transforms.depth",
-        {"type": "normal_score", "parameters": {"distribution": {"type": "lognormal"}}}, "did you mean 'log_normal'?",
+    "another loss": (
+        "experience",
+        "losses",
+        {"depth": "mae", "delta_volume": "mse"},
+        "whose loss is 'negative_log",
     ),
-}  # fmt: skip
+    "an unbounded transform": (
+        "experience",
+        "transforms.delta_volume",
+        "log",
+        "reach from 0.00248 to 403, but",
+    ),
+    "an angle": (
+        "experience",
+        "transforms.depth",
+        "angle",
+        "a posterior head makes one number of each value",
+    ),
+    "a forgotten output": (
+        "experience",
+        "outputs",
+        ["depth"],
+        "makes 'delta_volume', too, which is not listed",
+    ),
+    "not the last": (
+        "model",
+        "branches.0.operations",
+        ["block", "posterior", "dense"],
+        "which ends a branch; leave",
+    ),
+    "a distribution of no name": (
+        "experience",
+        "transforms.depth",
+        {"type": "normal_score", "parameters": {"distribution": {"type": "lognormal"}}},
+        "did you mean 'log_normal'?",
+    ),
+}
 
 
 @pytest.mark.heavy
@@ -208,7 +264,9 @@ def test_mistakes_are_said_where_they_are(specs, problems):
     path_of_experience = specs.spoil("experience", ("losses", "negative_log_likelihood"))
     said = problems(path_of_experience)
     assert len(said) == 2
-    assert all("is for outputs of a posterior head; end the branch of" in problem for problem in said)
+    assert all(
+        "is for outputs of a posterior head; end the branch of" in problem for problem in said
+    )
     for kind, path, value, complaint in MISTAKES.values():
         Specs(specs.root, {**DOCUMENTS, kind: put(DOCUMENTS[kind], path, value)})
         said = problems(path_of_experience)

@@ -1,4 +1,6 @@
-"""Programs that are not qexp's, as runs: how they end, whatever ends them, and what is left of them: nothing."""
+"""Programs that are not qexp's, as runs: how they end, whatever ends them, and what is left of
+them: nothing.
+"""
 
 import json
 import os
@@ -45,7 +47,9 @@ echo "{\\"test\\": {\\"depth\\": {\\"mae\\": $2$1, \\"score\\": null}, \\"other\
 
 @pytest.fixture
 def program(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., str]:
-    """`program("echo hello", grace=1)`: an experience that runs a shell script, in the current folder."""
+    """`program("echo hello", grace=1)`: an experience that runs a shell script, in the current
+    folder.
+    """
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("QEXP_DATA", raising=False)
     folder = tmp_path / "specs" / "experiences"
@@ -53,7 +57,11 @@ def program(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., st
     (tmp_path / "own.sh").write_text(OWN_PROGRAM)
 
     def written(script: str = "", **keys: Any) -> str:
-        document = {"type": "command", "command": ["sh", "-c", script], **keys} if script else {**OWN, **keys}
+        document = (
+            {"type": "command", "command": ["sh", "-c", script], **keys}
+            if script
+            else {**OWN, **keys}
+        )
         (folder / "own.json").write_text(json.dumps(document))
         return "own"
 
@@ -76,7 +84,9 @@ def numbers_in(file: Path, count: int) -> list[int]:
 
 
 def working(count: int = 1) -> tuple[subprocess.Popen[str], list[int]]:
-    """A process that executes the experience, and the numbers of that many processes of its program."""
+    """A process that executes the experience, and the numbers of that many processes of its
+    program.
+    """
     return started(Path.cwd(), "execute", str(prepared().path)), numbers_in(Path("ready"), count)
 
 
@@ -95,13 +105,20 @@ def test_a_program_is_a_run_with_seed_parameters_results_units_and_directions(pr
     assert re.search(r"test +depth +km +- +0\.53", stdout)
 
 
-def test_what_a_program_is_told_is_in_words_variables_and_a_file_and_its_environment_and_metrics_are_kept(program):
+def test_what_a_program_is_told_is_in_words_variables_and_a_file_and_its_environment_and_metrics_are_kept(
+    program,
+):
     said = 'echo "$0 $SEED $QEXP_SEED $QEXP_RUN $PWD"; cat {parameters}; echo {{}};'
     command = ["sh", "-c", said + WRITES, "{attempt}"]
     program(
-        "-", command=command, env={"SEED": "s{seed}"}, parameters={"a": [1, None]}, folder="specs", data=["own.sh"],
+        "-",
+        command=command,
+        env={"SEED": "s{seed}"},
+        parameters={"a": [1, None]},
+        folder="specs",
+        data=["own.sh"],
         environment=[sys.executable, "-c", "print('numpy==1')"],
-    )  # fmt: skip
+    )
     run = package.run("own", seed=7)
     assert f"1 s7 7 {run.path.absolute()} {Path.cwd() / 'specs'}\n" in run.logs()
     assert json.loads((run.path / "parameters.json").read_text()) == {"a": [1, None]}
@@ -116,24 +133,54 @@ def test_what_a_program_is_told_is_in_words_variables_and_a_file_and_its_environ
         ("echo first; echo wrong rate >&2; exit 3", "failed", "exit code 3: wrong rate"),
         ("kill -9 $$", "failed", "killed by SIGKILL"),
         ("echo 'MemoryError: too large'; exit 1", "out_of_memory", "MemoryError"),
-        (": {results}", "failed", "there is no such file; a program is given this path as {results} and as"),
+        (
+            ": {results}",
+            "failed",
+            "there is no such file; a program is given this path as {results} and as",
+        ),
         ("echo '{{\"mae\": NaN}}' > {results}", "failed", "$.mae: nan is not a number in JSON"),
-        ('echo \'{{"mae": "low"}}\' > {results}', "failed", '$.mae: must be a number or null, but is the text "low"'),
+        (
+            'echo \'{{"mae": "low"}}\' > {results}',
+            "failed",
+            '$.mae: must be a number or null, but is the text "low"',
+        ),
         ("echo '{{\"mae\": true}}' > {results}", "failed", "$.mae: must be a number or null"),
-        ('echo \'{{"tets": {{"a": {{"mae": 1}}}}}}\' > {results}', "failed", "no part 'tets'; did you mean 'test'?"),
+        (
+            'echo \'{{"tets": {{"a": {{"mae": 1}}}}}}\' > {results}',
+            "failed",
+            "no part 'tets'; did you mean 'test'?",
+        ),
         ('echo \'{{"a": {{"mae": 1}}}}\' > {results}', "failed", "no part 'a'"),
-        ('echo \'{{"test": {{"a": 1}}}}\' > {results}', "failed", "$.test.a: must be an object of metrics"),
+        (
+            'echo \'{{"test": {{"a": 1}}}}\' > {results}',
+            "failed",
+            "$.test.a: must be an object of metrics",
+        ),
         ("echo '[1]' > {results}", "failed", "must be an object"),
         ("mkdir $QEXP_RESULTS", "failed", "cannot be read: Is a directory"),
         ("echo '{{\"mae\": 1' > $QEXP_RESULTS", "failed", "not valid JSON"),
         ("echo '{{\"mae\": 1' > {results}", "failed", "not valid JSON"),
-        ("head -c 2000000 /dev/zero > {results}", "failed", "is too large: 2,000,000 bytes, at most 1,000,000"),
-        ("echo 1 > $QEXP_RUN/spec.json", "failed", "changed spec.json in its run's folder, which are files of qexp"),
-        ("mkdir {run}/results; cd {run}/results; echo 1 > results.json", "failed", "changed results/results.json"),
+        (
+            "head -c 2000000 /dev/zero > {results}",
+            "failed",
+            "is too large: 2,000,000 bytes, at most 1,000,000",
+        ),
+        (
+            "echo 1 > $QEXP_RUN/spec.json",
+            "failed",
+            "changed spec.json in its run's folder, which are files of qexp",
+        ),
+        (
+            "mkdir {run}/results; cd {run}/results; echo 1 > results.json",
+            "failed",
+            "changed results/results.json",
+        ),
         ("mkdir {results}", "failed", "files of other names into a folder is given {run}"),
     ],
 )
-def test_a_run_is_done_only_with_exit_code_0_and_numbers_that_can_be_read(program, script, state, why):
+def test_a_run_is_done_only_with_exit_code_0_and_numbers_that_can_be_read(
+    program, script, state, why
+):
     with pytest.raises(RunFailedError) as failure:
         package.run(program(script))
     record = package.open_run("own_0").record
@@ -162,9 +209,19 @@ with open(os.path.join(given.storage_path, "results", "edges.pkl"), "wb") as fil
 
 @pytest.fixture
 def histogram(program) -> Path:
-    """An experience with a program that knows nothing of qexp, and stores arrays in a folder that it is given."""
+    """An experience with a program that knows nothing of qexp, and stores arrays in a folder that
+    it is given.
+    """
     Path("histogram.py").write_text(HISTOGRAM)
-    command = [sys.executable, "histogram.py", "--seed", "{seed}", "--bins", "{parameters.bins}", "--storage_path"]
+    command = [
+        sys.executable,
+        "histogram.py",
+        "--seed",
+        "{seed}",
+        "--bins",
+        "{parameters.bins}",
+        "--storage_path",
+    ]
     program("-", command=[*command, "{run}"], parameters={"bins": 10}, files=["histogram.py"])
     return Path("runs/own_3")
 
@@ -198,7 +255,9 @@ def test_such_a_run_is_verified_by_its_files(histogram):
     (histogram / "results/edges.pkl").unlink()
     code, *printed = call("doctor")
     assert code == 5
-    assert all(complaint in "".join(printed) for complaint in ("its size has changed", "it is missing"))
+    assert all(
+        complaint in "".join(printed) for complaint in ("its size has changed", "it is missing")
+    )
 
 
 @pytest.mark.parametrize("script", ["true", "echo said", "echo '{{}}' > {results}"])
@@ -227,12 +286,17 @@ def test_the_files_of_an_earlier_attempt_are_results_too(program):
     with pytest.raises(RunFailedError):
         package.run("own")
     package.run("own", resume=True)
-    assert list(package.open_run("own_0").directory.written_by_program()) == ["attempt1", "attempt2"]
+    assert list(package.open_run("own_0").directory.written_by_program()) == [
+        "attempt1",
+        "attempt2",
+    ]
 
 
 def test_a_program_that_does_not_exist_is_named(program):
     program("-", command=["./nosuch", "{seed}"])
-    with pytest.raises(RunFailedError, match=r"'./nosuch' cannot be started in .*: No such file or directory"):
+    with pytest.raises(
+        RunFailedError, match=r"'./nosuch' cannot be started in .*: No such file or directory"
+    ):
         package.run("own")
 
 
@@ -274,7 +338,9 @@ def test_a_program_that_does_not_want_to_end_is_killed_after_a_time_of_grace(pro
 
 
 FAMILY = "sleep 300 & echo $! >> ready; setsid sleep 300 & echo $! >> ready; echo $$ >> ready; "
-"""A process in the background, one in a session of its own, and the program itself, with their numbers in a file."""
+"""A process in the background, one in a session of its own, and the program itself, with their
+numbers in a file.
+"""
 
 
 @pytest.mark.heavy
@@ -310,7 +376,9 @@ def test_a_program_ends_with_the_process_that_watches_over_it(program):
     process, (*numbers, guard) = working(4)
     os.kill(guard, signal.SIGKILL)
     assert process.wait(PATIENCE) == 1
-    until(lambda: not process_start(numbers[0]) and not process_start(numbers[2]), "the end of both")
+    until(
+        lambda: not process_start(numbers[0]) and not process_start(numbers[2]), "the end of both"
+    )
     assert "was killed" in package.open_run("own_0").record["error"]
     os.kill(numbers[1], signal.SIGKILL)  # in a session of its own, it is out of reach then
 
@@ -319,7 +387,9 @@ def test_a_program_that_changed_since_the_run_was_prepared_is_not_run(program):
     program()
     run = prepared()
     Path("own.sh").write_text("echo other")
-    with pytest.raises(RunFailedError, match=r"'own.sh' has changed since .* as they were are in .*code/files"):
+    with pytest.raises(
+        RunFailedError, match=r"'own.sh' has changed since .* as they were are in .*code/files"
+    ):
         execute(run)
 
 
@@ -327,7 +397,11 @@ def test_the_content_of_files_and_data_is_part_of_the_digest(program):
     program(data=["specs"])
     here = Workspace(Path.cwd())
     digests = [experience("own", {}, here).digest]
-    for name, content in (("own.sh", "true"), ("specs/table.csv", "a,b\n"), ("specs/table.csv", "a,b\n")):
+    for name, content in (
+        ("own.sh", "true"),
+        ("specs/table.csv", "a,b\n"),
+        ("specs/table.csv", "a,b\n"),
+    ):
         Path(name).write_text(content)
         digests.append(experience("own", {}, here).digest)
     assert len({*digests[:3]}) == 3
@@ -353,7 +427,10 @@ def test_files_in_folders_that_data_link_to_are_part_of_the_digest(program, tmp_
 def test_parameters_are_swept_and_a_misspelt_one_is_an_error(program):
     program()
     call("run", "own", "--grid", "parameters.rate=1,2", "--seeds", "0:2", "-j", "2", "--yes").done()
-    found = {run["overrides"][0]: run["results"]["test"]["depth"]["mae"] for run in package.runs("seed == 1")}
+    found = {
+        run["overrides"][0]: run["results"]["test"]["depth"]["mae"]
+        for run in package.runs("seed == 1")
+    }
     assert found == {"parameters.rate=1": 11, "parameters.rate=2": 21}
     misspelt = call("run", "own", "--set", "parameters.rat=1").failed()
     assert "$.parameters.rat: no parameter 'rat'; did you mean 'rate'?" in misspelt
@@ -368,13 +445,20 @@ def test_runs_that_write_the_same_file_wait_for_each_other_and_take_nothing_that
     Path("results.json").write_text('{"mae": 99}')
     script = 'sleep 0.3; test {seed} = 2 || echo "{{\\"mae\\": {seed}}}" > results.json; sleep 0.2'
     program(script, results="results.json")
-    assert "so that they wait for each other" in call("run", "own", "--seeds", "0:3", "-j", "3").failed(4)
-    found = {run["seed"]: run["results"].get("test", {}).get("result", {}).get("mae") for run in package.runs()}
+    assert "so that they wait for each other" in call(
+        "run", "own", "--seeds", "0:3", "-j", "3"
+    ).failed(4)
+    found = {
+        run["seed"]: run["results"].get("test", {}).get("result", {}).get("mae")
+        for run in package.runs()
+    }
     assert found == {0: 0, 1: 1, 2: None}
     assert "which was there before" in package.open_run("own_2").record["error"]
 
 
-@pytest.mark.parametrize("place", [{"folder": "{run}", "results": "out.json"}, {"results": "{run}/out.json"}])
+@pytest.mark.parametrize(
+    "place", [{"folder": "{run}", "results": "out.json"}, {"results": "{run}/out.json"}]
+)
 def test_a_program_that_writes_to_its_run_s_folder_waits_for_no_other(program, place):
     script = 'echo \'{{"mae": 1}}\' > "$QEXP_RESULTS"; ls {workspace}/runs'
     run = package.run(program(script, **place))
@@ -390,7 +474,9 @@ def test_a_program_and_a_trained_network_stand_in_one_table(here, program, monke
     monkeypatch.chdir(here)
     package.run("own", seed=1)
     comparison = json.loads(call("compare", "sound_0", "own_1", "--json").done())
-    (row,) = (row for row in comparison["results"] if (row["output"], row["metric"]) == ("depth", "mae"))
+    (row,) = (
+        row for row in comparison["results"] if (row["output"], row["metric"]) == ("depth", "mae")
+    )
     assert (row["unit"], row["direction"], row["values"][1]) == ("km", "lowest", 0.51)
     assert row["values"][0] > 0
     assert comparison["differences"] == {"type": ['"training"', '"command"']}
@@ -415,7 +501,9 @@ def test_a_program_is_verified_by_its_results(program, number, holds):
 
 
 @pytest.mark.heavy
-def test_an_imported_program_is_not_executed_without_permission(program, tmp_path_factory, monkeypatch):
+def test_an_imported_program_is_not_executed_without_permission(
+    program, tmp_path_factory, monkeypatch
+):
     program("touch executed; " + WRITES)
     package.run("own").export("own.zip")
     Path("executed").unlink()
@@ -425,7 +513,10 @@ def test_an_imported_program_is_not_executed_without_permission(program, tmp_pat
     assert imported.code == 0
     assert "is not executed without --trust-code" in imported.stderr
     assert "runs: 'sh', '-c'" in imported.stderr
-    assert "was imported and has code of its own" in call("verify", "own_0", "--workspace", other).failed()
+    assert (
+        "was imported and has code of its own"
+        in call("verify", "own_0", "--workspace", other).failed()
+    )
     assert not list(other.rglob("executed"))
     assert call("verify", "own_0", "--trust-code", "--workspace", other).code == 0
 
@@ -434,7 +525,11 @@ def test_an_imported_program_is_not_executed_without_permission(program, tmp_pat
     ("change", "value", "message"),
     [
         ("command.2", "{sed}", "$.command[2]: no placeholder '{sed}'; did you mean 'seed'?"),
-        ("command.3", "{parameters.rat}", "no placeholder '{parameters.rat}'; did you mean 'parameters.rate'?"),
+        (
+            "command.3",
+            "{parameters.rat}",
+            "no placeholder '{parameters.rat}'; did you mean 'parameters.rate'?",
+        ),
         ("command.3", "{", "$.command[3]: a single '{'; write '{{' for a brace"),
         ("command", [], "$.command: must have at least 1 item, but"),
         ("command.0", "", "$.command[0]: the name of the program is empty"),
@@ -444,7 +539,11 @@ def test_an_imported_program_is_not_executed_without_permission(program, tmp_pat
         ("files", ["specs"], "$.files[0]: 'specs' is a folder; name its files"),
         ("data", ["own.sh"], "$.data[0]: 'own.sh' is among the 'files' as well"),
         ("metrics", {"mae": {"best": "highest"}}, "$.metrics.mae: 'mae' is a metric of qexp"),
-        ("metrics.score.best", "hihgest", "$.metrics.score.best: no direction 'hihgest'; did you mean 'highest'?"),
+        (
+            "metrics.score.best",
+            "hihgest",
+            "$.metrics.score.best: no direction 'hihgest'; did you mean 'highest'?",
+        ),
         ("env", {"A B": "1"}, "$.env: 'A B' is not a name"),
         ("type", "comand", "$.type: no experience type 'comand'; did you mean 'command'?"),
         ("dataset", {"type": "generated"}, "$.dataset: must be a text, but is an object"),
@@ -465,14 +564,17 @@ def test_a_command_that_cannot_run_is_pointed_at(program, change, value, message
 def test_a_program_is_run_without_torch(program):
     program(WRITES)
     commands = [["execute", str(prepared().path)], ["ls"], ["show", "own_0"]]
-    look = CALL_AND_LOOK.replace("assert said.getvalue(), arguments", "")  # to execute a program prints nothing
+    # to execute a program prints nothing
+    look = CALL_AND_LOOK.replace("assert said.getvalue(), arguments", "")
     loaded = said_by_a_new_process(look, json.dumps(HEAVY), json.dumps(commands))
     assert loaded == {" ".join(command): [] for command in commands}
 
 
 def test_a_program_that_is_not_hashed_is_a_warning(program):
     program(files=[])
-    (where,) = [text for text in call("validate").stderr.splitlines() if "not among 'files'" in text]
+    (where,) = [
+        text for text in call("validate").stderr.splitlines() if "not among 'files'" in text
+    ]
     assert "$.command[1]: 'own.sh' is a file of the workspace" in where
     program()
     assert "not among" not in call("validate").stderr
@@ -481,9 +583,9 @@ def test_a_program_that_is_not_hashed_is_a_warning(program):
 @pytest.mark.heavy
 def test_a_plain_program_that_writes_its_results_where_it_is_started_needs_no_change(program):
     Path("train.py").write_text(
-        "import json, os, sys\n"
-        "rate = json.load(open(os.environ['QEXP_PARAMETERS']))['rate']\n"
-        "json.dump({'test': {'depth': {'mae': rate * int(sys.argv[2])}}}, open('results.json', 'w'))\n"
+        "import json, os, sys\nrate ="
+        " json.load(open(os.environ['QEXP_PARAMETERS']))['rate']\njson.dump({'test': {'depth':"
+        " {'mae': rate * int(sys.argv[2])}}}, open('results.json', 'w'))\n"
     )
     command = ["python3", "train.py", "--seed", "{seed}"]
     program("-", command=command, parameters={"rate": 0.5}, results="results.json")

@@ -64,7 +64,11 @@ def test_commit_diff_and_small_files_bring_the_code_back(repository, folder, tmp
 def test_a_diff_is_the_same_whatever_the_users_git_is_set_to(repository, folder, tmp_path):
     (repository / "specs/a.json").write_text("{}\n")
     plain = provenance.keep_code_state(repository, folder).diff
-    for key, value in [("color.diff", "always"), ("diff.noprefix", "true"), ("diff.external", "echo")]:
+    for key, value in [
+        ("color.diff", "always"),
+        ("diff.noprefix", "true"),
+        ("diff.external", "echo"),
+    ]:
         git(repository, "config", key, value)
     (tmp_path / "other").mkdir()
     assert provenance.keep_code_state(repository, tmp_path / "other").diff == plain
@@ -85,15 +89,29 @@ def test_what_is_too_large_to_copy_is_listed_with_its_size(repository, folder, m
     assert sorted(path.name for path in (folder / "untracked").iterdir()) == ["a", "c", "e"]
 
 
-def test_of_hundreds_of_files_the_rest_is_counted_and_changes_of_a_submodule_are_kept(repository, folder, tmp_path):
+def test_of_hundreds_of_files_the_rest_is_counted_and_changes_of_a_submodule_are_kept(
+    repository, folder, tmp_path
+):
     git(tmp_path, "clone", "-q", str(repository), "other")
-    git(repository, "-c", "protocol.file.allow=always", "submodule", "add", "-q", str(tmp_path / "other"), "sub")
+    git(
+        repository,
+        "-c",
+        "protocol.file.allow=always",
+        "submodule",
+        "add",
+        "-q",
+        str(tmp_path / "other"),
+        "sub",
+    )
     git(repository, "commit", "-qm", "with a submodule")
     (repository / "sub/specs/a.json").write_text('{"a": "elsewhere"}\n')
     for number in range(provenance.MOST_LISTED + 30):
         (repository / f"file_{number:03d}").write_text("")
     state = provenance.keep_code_state(repository, folder)
-    assert (len(state.untracked), [file.name for file in state.untracked_left_out]) == (200, ["30 more files"])
+    assert (len(state.untracked), [file.name for file in state.untracked_left_out]) == (
+        200,
+        ["30 more files"],
+    )
     git(repository / "sub", "checkout", "-q", ".")
     git(repository, "apply", str(folder / "changes.diff"))
     assert "elsewhere" in (repository / "sub/specs/a.json").read_text()
@@ -130,12 +148,16 @@ OWN_CODE = "import json; from qexp.store.provenance import own_code; print(json.
 
 @pytest.mark.heavy
 def test_the_source_of_qexp_has_a_digest_that_any_change_of_it_changes(tmp_path):
-    shutil.copytree(provenance.PACKAGE, tmp_path / "qexp", ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copytree(
+        provenance.PACKAGE, tmp_path / "qexp", ignore=shutil.ignore_patterns("__pycache__")
+    )
 
     def own_code() -> dict[str, str | None]:
         environment = {**os.environ, "PYTHONPATH": str(tmp_path)}
         command = [sys.executable, "-c", OWN_CODE]
-        done = subprocess.run(command, capture_output=True, text=True, check=True, cwd=tmp_path, env=environment)
+        done = subprocess.run(
+            command, capture_output=True, text=True, check=True, cwd=tmp_path, env=environment
+        )
         return json.loads(done.stdout)
 
     before = own_code()
@@ -157,26 +179,50 @@ def test_the_source_of_qexp_has_a_digest_that_any_change_of_it_changes(tmp_path)
 
 def test_variables_that_change_results_are_kept_and_no_others(monkeypatch):
     kept = {
-        "OMP_NUM_THREADS": "3", "MKL_CBWR": "AVX2", "CUDA_VISIBLE_DEVICES": "", "CUBLAS_WORKSPACE_CONFIG": ":4096:8",
-        "PYTHONHASHSEED": "0", "QEXP_WORKSPACE": "/x",
-    }  # fmt: skip
-    for name, value in {**kept, "AWS_SECRET_ACCESS_KEY": "secret", "MY_OMP_X": "1", "HOME_OMP": "2"}.items():
+        "OMP_NUM_THREADS": "3",
+        "MKL_CBWR": "AVX2",
+        "CUDA_VISIBLE_DEVICES": "",
+        "CUBLAS_WORKSPACE_CONFIG": ":4096:8",
+        "PYTHONHASHSEED": "0",
+        "QEXP_WORKSPACE": "/x",
+    }
+    for name, value in {
+        **kept,
+        "AWS_SECRET_ACCESS_KEY": "secret",
+        "MY_OMP_X": "1",
+        "HOME_OMP": "2",
+    }.items():
         monkeypatch.setenv(name, value)
     found = provenance.variables()
     assert kept.items() <= found.items()
     assert not {"AWS_SECRET_ACCESS_KEY", "MY_OMP_X", "HOME_OMP"} & found.keys()
 
 
-def test_a_run_keeps_its_machine_packages_and_the_command_of_every_attempt_and_show_tells_them(finished, qexp):
+def test_a_run_keeps_its_machine_packages_and_the_command_of_every_attempt_and_show_tells_them(
+    finished, qexp
+):
     run = finished / "runs/sound_0"
     environment = json.loads((run / "environment.json").read_text())
     assert environment["packages"].keys() >= {"torch", "numpy", "qexp"}
     assert environment["python"] == sys.version
     assert environment["usable_cores"] <= environment["cores"]
-    others = {"host", "platform", "processor", "instructions", "device", "threads", "variables", "accelerator"}
+    others = {
+        "host",
+        "platform",
+        "processor",
+        "instructions",
+        "device",
+        "threads",
+        "variables",
+        "accelerator",
+    }
     assert environment.keys() >= others
     assert environment["qexp"].keys() == provenance.own_code().keys()
-    assert json.loads((run / "attempts/01/command.json").read_text()).keys() == {"argv", "directory", "process"}
+    assert json.loads((run / "attempts/01/command.json").read_text()).keys() == {
+        "argv",
+        "directory",
+        "process",
+    }
     shown = qexp("show", "sound_0", "--workspace", finished).done()
     assert "torch" in shown
     assert "1 thread" in shown
@@ -186,5 +232,9 @@ def test_show_does_without_an_environment_that_is_gone_or_damaged(finished, tmp_
     run = tmp_path / "sound_0"
     shutil.copytree(finished / "runs/sound_0", run)
     for text in ("{", "[]", "{}", None):
-        (run / "environment.json").unlink() if text is None else (run / "environment.json").write_text(text)
+        (
+            (run / "environment.json").unlink()
+            if text is None
+            else (run / "environment.json").write_text(text)
+        )
         assert qexp("show", run, "--workspace", finished).code == 0

@@ -1,4 +1,6 @@
-"""MAX's recipe on data in the form in which MAX publishes them: pretrained, fine-tuned, and used."""
+"""MAX's recipe on data in the form in which MAX publishes them: pretrained, fine-tuned, and
+used.
+"""
 
 import csv
 import json
@@ -35,8 +37,12 @@ OF_DECODER = {
 }
 
 
-def write_part(folder: Path, cores: tuple[str, ...], header: str, target: str | None = None) -> None:
-    """`spe/`, `target/`, info.csv and, in the training folder, val.csv with one spectrum of each core."""
+def write_part(
+    folder: Path, cores: tuple[str, ...], header: str, target: str | None = None
+) -> None:
+    """`spe/`, `target/`, info.csv and, in the training folder, val.csv with one spectrum of each
+    core.
+    """
     lines = {}
     (folder / "spe").mkdir(parents=True)
     if target:
@@ -70,7 +76,9 @@ def write_compiled(path: Path) -> None:
 
 @shared_folder
 def place(root: Path) -> None:
-    """A workspace with the shipped recipe, small data as published, and its runs of a small network."""
+    """A workspace with the shipped recipe, small data as published, and its runs of a small
+    network.
+    """
     for kind in ("datasets", "models", "experiences"):
         (root / "specs" / kind).mkdir(parents=True)
         for path in (Path(__file__).resolve().parents[2] / "specs" / kind).glob("max_*.json"):
@@ -78,7 +86,12 @@ def place(root: Path) -> None:
     for part, cores in (("train", TRAINED), ("test", TESTED)):
         write_part(root / "data/max/pretrain" / part, cores, "dirname,core,composite_depth_mm")
         for target in TARGETS:
-            write_part(root / "data/max/finetune" / target / part, cores, "dirname,core,mid_depth_mm", target)
+            write_part(
+                root / "data/max/finetune" / target / part,
+                cores,
+                "dirname,core,mid_depth_mm",
+                target,
+            )
     write_compiled(root / "data/compiled.csv")
     train(root, "max_pretrain", **OF_DECODER)
     train(root, "max_toc")
@@ -86,7 +99,9 @@ def place(root: Path) -> None:
 
 def train(root: Path, experience: str, name: str | None = None, **changes: object) -> qexp.Run:
     name = name or f"{experience}_0"
-    return qexp.run(experience, name=name, overrides={**SMALL, **changes}, device="cpu", workspace=root)
+    return qexp.run(
+        experience, name=name, overrides={**SMALL, **changes}, device="cpu", workspace=root
+    )
 
 
 @pytest.fixture
@@ -97,7 +112,9 @@ def workspace(place: Path, tmp_path: Path) -> Path:
 
 @pytest.mark.heavy
 def test_the_recipe_is_pretrained_and_fine_tuned_as_published(place: Path):
-    pretrained, tuned = (qexp.open_run(name, workspace=place) for name in ("max_pretrain_0", "max_toc_0"))
+    pretrained, tuned = (
+        qexp.open_run(name, workspace=place) for name in ("max_pretrain_0", "max_toc_0")
+    )
     assert tuned.record["state"] == "done"
     assert tuned.spec["pretrain"]["run"] == "max_pretrain_0"
     assert [line["learning_rate"] for line in pretrained.metrics] == pytest.approx([0.5e-4, 0.6e-4])
@@ -126,16 +143,27 @@ def test_spectra_without_targets_are_estimated_as_those_with_and_their_other_dep
 def test_runs_are_listed_and_chosen_by_targets_with_a_percent_sign(place: Path):
     columns = "name,test.TOC%.rmse"
     stdout = call(
-        "--workspace", place, "ls", "--columns", columns, "--where", "results.test['TOC%'].rmse > 0", "--json"
+        "--workspace",
+        place,
+        "ls",
+        "--columns",
+        columns,
+        "--where",
+        "results.test['TOC%'].rmse > 0",
+        "--json",
     ).done()
     assert [run["name"] for run in json.loads(stdout)] == ["max_toc_0"]
 
 
 @pytest.mark.heavy
-def test_other_labelled_spectra_are_judged_and_told_apart_from_those_that_were_trained_on(workspace: Path):
+def test_other_labelled_spectra_are_judged_and_told_apart_from_those_that_were_trained_on(
+    workspace: Path,
+):
     def judged(*options: str) -> str:
         source = workspace / "data/max/finetune/TOC%"
-        return call("--workspace", workspace, "evaluate", "max_toc_0", "--input", source, *options).done()
+        return call(
+            "--workspace", workspace, "evaluate", "max_toc_0", "--input", source, *options
+        ).done()
 
     seen = judged("--part", "validation")
     assert "3 samples" in seen
@@ -143,15 +171,25 @@ def test_other_labelled_spectra_are_judged_and_told_apart_from_those_that_were_t
     (workspace / "data/max/finetune/TOC%/test/target/LV28-44-3_0.csv").write_text("")
     fresh = judged()
     assert "11 samples" in fresh
-    assert "independent of the training data: no spectrum, and no core of the same name, was used for training" in fresh
+    assert (
+        "independent of the training data: no spectrum, and no core of the same name, was used for"
+        " training" in fresh
+    )
     assert "r2_training_mean" in fresh
-    made = {path.name for path in (workspace / "runs/max_toc_0/evaluations").iterdir() if path.is_dir()}
+    made = {
+        path.name for path in (workspace / "runs/max_toc_0/evaluations").iterdir() if path.is_dir()
+    }
     assert {"TOC", "TOC_validation"} <= made  # of the folder TOC%
 
 
 @pytest.mark.heavy
 def test_the_compiled_table_is_trained_on_without_the_rows_that_have_no_target(workspace: Path):
-    table = {"dataset.path": "compiled.csv", "dataset.columns": "", "dataset.missing": "drop", "pretrain": None}
+    table = {
+        "dataset.path": "compiled.csv",
+        "dataset.columns": "",
+        "dataset.missing": "drop",
+        "pretrain": None,
+    }
     held_out = {"split": {"type": "held_out", "parameters": {"by": "core", "values": list(TESTED)}}}
     run = train(workspace, "max_toc", "compiled", inner="random", **table, **held_out)
     with xarray.open_dataset(run.path / "results/test_predictions.nc") as predictions:

@@ -1,4 +1,6 @@
-"""Runs go to a remote and come back whole, or not at all; what is there is never replaced by something else."""
+"""Runs go to a remote and come back whole, or not at all; what is there is never replaced by
+something else.
+"""
 
 import errno
 import json
@@ -37,9 +39,15 @@ def there(here: Path, tmp_path: Path) -> Path:
 
 @pytest.fixture(params=["folder", "s3", "ssh"])
 def lab(
-    request: pytest.FixtureRequest, here: Path, there: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    request: pytest.FixtureRequest,
+    here: Path,
+    there: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> Iterator[servers.Cut | None]:
-    """A remote that both workspaces call `lab`: what cuts the connections to it, None for a folder."""
+    """A remote that both workspaces call `lab`: what cuts the connections to it, None for a
+    folder.
+    """
     cut = None
     with ExitStack() as stack:
         if request.param == "folder":
@@ -48,12 +56,16 @@ def lab(
             for name in ("ACCESS_KEY_ID", "SECRET_ACCESS_KEY", "DEFAULT_REGION"):
                 monkeypatch.setenv(f"AWS_{name}", "us-east-1")
             cut = servers.Cut(stack.enter_context(servers.s3(tmp_path)))
-            settings = f'url = "s3://lab/of_us"\noptions.endpoint_url = "http://127.0.0.1:{cut.port}"'
+            settings = (
+                f'url = "s3://lab/of_us"\noptions.endpoint_url = "http://127.0.0.1:{cut.port}"'
+            )
         else:
             port, let_in = stack.enter_context(servers.ssh(tmp_path))
             cut, known = servers.Cut(port), tmp_path / "known_hosts"
             known.write_text(known.read_text().replace(f":{port} ", f":{cut.port} "))
-            options = "".join(f"\noptions.{key} = {json.dumps(value)}" for key, value in let_in.items())
+            options = "".join(
+                f"\noptions.{key} = {json.dumps(value)}" for key, value in let_in.items()
+            )
             settings = f'url = "ssh://127.0.0.1:{cut.port}{tmp_path}/remote"{options}'
         for workspace in (here, there):
             (workspace / "qexp.toml").write_text(f"[remotes.lab]\n{settings}\n")
@@ -70,7 +82,9 @@ def add_run(workspace: Path, name: str, size: int = 0) -> Path:
 
 
 def change_record(run: Path, **changes: object) -> None:
-    (run / "run.json").write_text(json.dumps({**json.loads((run / "run.json").read_text()), **changes}))
+    (run / "run.json").write_text(
+        json.dumps({**json.loads((run / "run.json").read_text()), **changes})
+    )
 
 
 def but_for_import(run: Path) -> dict[str, object]:
@@ -82,7 +96,9 @@ def test_more_than_a_version_says_is_never_written_and_what_is_no_file_is_not_wa
     lab, here, there, tmp_path, qexp
 ):
     qexp("push", "lab").done()
-    remote, sha256, target = open_remote("lab", Workspace(here)), "ab" + 62 * "0", tmp_path / "content"
+    remote = open_remote("lab", Workspace(here))
+    sha256 = "ab" + 62 * "0"
+    target = tmp_path / "content"
     remote.write(place_of(sha256), random.randbytes(3_000_000))
     with pytest.raises(DamagedError, match="is damaged or gone"):
         remote.fetch({target: (sha256, 10)}, lambda: None)
@@ -91,11 +107,15 @@ def test_more_than_a_version_says_is_never_written_and_what_is_no_file_is_not_wa
         for name in ("runs/sound_0~2.json", "qexp-remote.json"):
             (tmp_path / "remote" / name).unlink(missing_ok=True)
             os.mkfifo(tmp_path / "remote" / name)
-            assert f"{name} is no regular file" in qexp("pull", "lab", "--workspace", there).failed(5)
+            assert f"{name} is no regular file" in qexp("pull", "lab", "--workspace", there).failed(
+                5
+            )
 
 
 @pytest.mark.heavy
-def test_runs_arrive_as_they_were_are_sent_once_and_are_listed_with_their_results(lab, here, there, qexp):
+def test_runs_arrive_as_they_were_are_sent_once_and_are_listed_with_their_results(
+    lab, here, there, qexp
+):
     add_run(here, "other", 3000)
     (here / "runs/other/empty").mkdir()
     assert "2 runs pushed" in qexp("push", "lab").messages()
@@ -103,28 +123,46 @@ def test_runs_arrive_as_they_were_are_sent_once_and_are_listed_with_their_result
     listed = json.loads(qexp("ls", "--remote", "lab", "--json", "--workspace", there).done())
     ours = json.loads(qexp("ls", "--json").done())
     assert [{**run, "path": ""} for run in listed] == [{**run, "path": ""} for run in ours]
-    assert qexp("ls", "-q", "--remote", "lab", "--where", "test.depth.mae < 0", "--workspace", there).done() == ""
+    assert (
+        qexp(
+            "ls", "-q", "--remote", "lab", "--where", "test.depth.mae < 0", "--workspace", there
+        ).done()
+        == ""
+    )
     assert "2 runs pulled" in qexp("pull", "lab", "--workspace", there).messages()
     for name in ("sound_0", "other"):
         assert but_for_import(there / "runs" / name) == but_for_import(here / "runs" / name)
     assert (there / "runs/other/empty").is_dir()
-    assert qexp("pull", "lab", "--workspace", there).messages() == "0 runs pulled, 2 there already\n"
-    assert qexp("push", "lab", "--workspace", there).messages() == "0 runs pushed, 2 there already\n"
+    assert (
+        qexp("pull", "lab", "--workspace", there).messages() == "0 runs pulled, 2 there already\n"
+    )
+    assert (
+        qexp("push", "lab", "--workspace", there).messages() == "0 runs pushed, 2 there already\n"
+    )
     assert qexp("doctor", "--workspace", there).done() == ""
     if lab:
         lab.after(0)
-        assert "lab" in (said := qexp("pull", "lab", "--workspace", there).refused()) or "127.0.0.1" in said
+        assert (
+            "lab" in (said := qexp("pull", "lab", "--workspace", there).refused())
+            or "127.0.0.1" in said
+        )
         assert "cannot be reached" in said
 
 
 def test_a_bar_begins_with_the_first_run_and_not_behind_it(here, there, tmp_path):
     counts: list[tuple[int, int]] = []
-    package.push(str(tmp_path / "remote"), workspace=here, count=lambda done, of: counts.append((done, of)))
-    package.pull(str(tmp_path / "remote"), workspace=there, count=lambda done, of: counts.append((done, of)))
+    package.push(
+        str(tmp_path / "remote"), workspace=here, count=lambda done, of: counts.append((done, of))
+    )
+    package.pull(
+        str(tmp_path / "remote"), workspace=there, count=lambda done, of: counts.append((done, of))
+    )
     assert counts == [(0, 1), (1, 1)] * 2
 
 
-def test_it_is_said_that_a_run_of_very_many_files_takes_long(here, there, tmp_path, monkeypatch, qexp):
+def test_it_is_said_that_a_run_of_very_many_files_takes_long(
+    here, there, tmp_path, monkeypatch, qexp
+):
     monkeypatch.setattr(transfer, "MANY_FILES", 3)
     for workspace in (here, there):
         (workspace / "qexp.toml").write_text(f'[remotes.lab]\nurl = "{tmp_path}/remote"\n')
@@ -133,7 +171,9 @@ def test_it_is_said_that_a_run_of_very_many_files_takes_long(here, there, tmp_pa
         qexp("pull", "lab", "--workspace", there).done()
 
 
-def test_what_went_on_is_updated_and_changes_on_both_sides_and_other_runs_are_refused(here, there, tmp_path, qexp):
+def test_what_went_on_is_updated_and_changes_on_both_sides_and_other_runs_are_refused(
+    here, there, tmp_path, qexp
+):
     remote = str(tmp_path / "remote")
     qexp("push", remote).done()
     qexp("pull", remote, "--workspace", there).done()
@@ -148,14 +188,20 @@ def test_what_went_on_is_updated_and_changes_on_both_sides_and_other_runs_are_re
     assert "differs from what is here" in qexp("pull", remote).failed()
     assert "1 run pulled" in qexp("pull", remote, "sound_0", "--name", "theirs").messages()
     assert "1 run pushed" in qexp("push", remote, "sound_0", "--name", "ours").messages()
-    assert [package.open_run(name).record["note"] for name in ("sound_0", "theirs")] == ["of ours", "of theirs"]
+    assert [package.open_run(name).record["note"] for name in ("sound_0", "theirs")] == [
+        "of ours",
+        "of theirs",
+    ]
 
     before = contents(tmp_path / "remote")
     change_record(there / "runs/sound_0", created="2020-01-01")
     said = qexp("push", remote, "--workspace", there).failed()
     assert "has another run sound_0, prepared at" in said
     assert "--name" in said
-    assert "is another run than sound_0 here" in qexp("pull", remote, "sound_0", "--workspace", there).failed()
+    assert (
+        "is another run than sound_0 here"
+        in qexp("pull", remote, "sound_0", "--workspace", there).failed()
+    )
     assert contents(tmp_path / "remote") == before
 
 
@@ -203,16 +249,27 @@ def test_no_part_of_a_password_is_shown(url, shown):
 
 
 def test_no_error_of_an_address_shows_its_password(here, qexp):
-    for url in ("sftp://u:SECRET#1@host/r", "ssh://u:pa?SECRET@host:x/r", "no://u:SECRET@host/r?SECRET"):
+    for url in (
+        "sftp://u:SECRET#1@host/r",
+        "ssh://u:pa?SECRET@host:x/r",
+        "no://u:SECRET@host/r?SECRET",
+    ):
         said = qexp("push", url, "sound_0").failed(2)
         assert "cannot be used" in said
         assert "SECRET" not in said
 
 
-def test_a_launch_comes_with_its_runs_and_their_code_which_is_not_executed(here, there, tmp_path, qexp):
+def test_a_launch_comes_with_its_runs_and_their_code_which_is_not_executed(
+    here, there, tmp_path, qexp
+):
     launch = here / "runs/.launches/20260101-000000/launch.json"
     launch.parent.mkdir(parents=True)
-    record = {"id": launch.parent.name, "launcher": "slurm", "runs": ["sound_0"], "settings": {"partition": "big"}}
+    record = {
+        "id": launch.parent.name,
+        "launcher": "slurm",
+        "runs": ["sound_0"],
+        "settings": {"partition": "big"},
+    }
     launch.write_text(json.dumps({**record, "created": "2026-01-01", "argv": ["qexp", "run"]}))
     (here / "runs/sound_0/code").mkdir(exist_ok=True)
     (here / "runs/sound_0/code/extensions.py").write_text("raise SystemExit(99)")
@@ -221,49 +278,74 @@ def test_a_launch_comes_with_its_runs_and_their_code_which_is_not_executed(here,
     remote = str(tmp_path / "remote")
     assert "1 run pushed" in qexp("push", remote, "--launch", "last").messages()
     assert "busy is running; it can be pushed when it has ended" in qexp("push", remote).failed(4)
-    assert "1 run pulled" in qexp("pull", remote, "--launch", "2026", "--workspace", there).messages()
+    assert (
+        "1 run pulled" in qexp("pull", remote, "--launch", "2026", "--workspace", there).messages()
+    )
     assert qexp("ls", "-q", "--launch", "last", "--workspace", there).done() == "sound_0\n"
     pulled = json.loads((there / "runs/.launches/20260101-000000/launch.json").read_text())
     assert (pulled["launcher"], pulled["settings"]) == ("local", {})
     assert package.open_run("sound_0", workspace=there).record["imported"]["code_trusted"] is False
 
 
-def test_a_damaged_file_is_named_never_pulled_and_repaired_by_a_push_with_check(here, there, tmp_path, qexp):
+def test_a_damaged_file_is_named_never_pulled_and_repaired_by_a_push_with_check(
+    here, there, tmp_path, qexp
+):
     remote = tmp_path / "remote"
     qexp("push", remote).done()
     weights = max((remote / "objects").rglob("*/*"), key=lambda path: path.stat().st_size)
     sound = weights.read_bytes()
     for damage in (sound[:-1], sound + sound, bytes([sound[0] ^ 1]) + sound[1:], None):
         weights.unlink() if damage is None else weights.write_bytes(damage)
-        assert f"{weights.name} is damaged or gone" in qexp("pull", str(remote), "--workspace", there).failed(5)
+        assert f"{weights.name} is damaged or gone" in qexp(
+            "pull", str(remote), "--workspace", there
+        ).failed(5)
         assert not (there / "runs/sound_0").exists()
         assert "(1 file" in qexp("push", str(remote), "--check").messages()
         assert weights.read_bytes() == sound
     assert "1 run pulled" in qexp("pull", str(remote), "--workspace", there).messages()
 
 
-def test_a_content_that_was_cut_off_in_a_remote_is_sent_again_with_the_next_version_that_has_it(here, tmp_path, qexp):
+def test_a_content_that_was_cut_off_in_a_remote_is_sent_again_with_the_next_version_that_has_it(
+    here, tmp_path, qexp
+):
     remote = tmp_path / "remote"
     qexp("push", str(remote)).done()
     weights = max((remote / "objects").rglob("*/*"), key=lambda path: path.stat().st_size)
     sound = weights.read_bytes()
     weights.write_bytes(sound[:-1])
-    assert "1 run pushed (1 file" in qexp("push", str(remote), "sound_0", "--name", "once_more").messages()
+    assert (
+        "1 run pushed (1 file"
+        in qexp("push", str(remote), "sound_0", "--name", "once_more").messages()
+    )
     assert weights.read_bytes() == sound
 
 
 HOSTILE = {
-    "outside": (lambda run: {"files": {"../x": run["files"]["run.json"]}}, 2, "outside the run's folder"),
+    "outside": (
+        lambda run: {"files": {"../x": run["files"]["run.json"]}},
+        2,
+        "outside the run's folder",
+    ),
     "both": (lambda run: {"folders": ["run.json/x"]}, 2, "both a file and a folder"),
     "newer": (lambda run: {"version": 2, "qexp": "9.0"}, 2, "9.0', in a form unknown to this one"),
-    "no hash": (lambda run: {"files": {"run.json": ["../../secret", 1, 0o644, 0]}}, 5, "has no hash"),
+    "no hash": (
+        lambda run: {"files": {"run.json": ["../../secret", 1, 0o644, 0]}},
+        5,
+        "has no hash",
+    ),
     "no file": (lambda run: {"files": 3}, 5, "is damaged"),
-    "another record": (lambda run: {"record": {**run["record"], "seed": 9}}, 5, "those of another run"),
-}  # fmt: skip
+    "another record": (
+        lambda run: {"record": {**run["record"], "seed": 9}},
+        5,
+        "those of another run",
+    ),
+}
 
 
 @pytest.mark.parametrize(("change", "code", "complaint"), HOSTILE.values(), ids=HOSTILE)
-def test_what_a_remote_says_is_checked_before_anything_is_written(change, code, complaint, here, there, tmp_path, qexp):
+def test_what_a_remote_says_is_checked_before_anything_is_written(
+    change, code, complaint, here, there, tmp_path, qexp
+):
     remote = tmp_path / "remote"
     qexp("push", remote).done()
     run = remote / "runs/sound_0~1.json"
@@ -283,11 +365,20 @@ def test_places_that_are_no_remote_are_named(here, tmp_path, qexp):
     assert not (tmp_path / "nothing").exists()
     qexp("push", str(newer)).done()
     marker = json.loads((newer / "qexp-remote.json").read_text())
-    changes = [({"version": 2, "qexp": "9.0"}, 2, "'9.0', in a form"), ({"format": "x"}, 5, "did not write")]
+    changes = [
+        ({"version": 2, "qexp": "9.0"}, 2, "'9.0', in a form"),
+        ({"format": "x"}, 5, "did not write"),
+    ]
     for change, code, complaint in (*changes, ({"id": "../../x"}, 5, "has no id")):
         (newer / "qexp-remote.json").write_text(json.dumps({**marker, **change}))
         assert complaint in qexp("pull", str(newer)).refused(code)
-    for named in ("lab", "nowhere://x/y", "ssh://127.0.0.1:9/x", "http://127.0.0.1:9/x", "s3://no-bucket-of-ours/x"):
+    for named in (
+        "lab",
+        "nowhere://x/y",
+        "ssh://127.0.0.1:9/x",
+        "http://127.0.0.1:9/x",
+        "s3://no-bucket-of-ours/x",
+    ):
         assert qexp("ls", "--remote", named).code in (2, 3)
     (here / "qexp.toml").write_text("[remotes]\nlab = 3\n")
     assert "remotes.lab: write url" in qexp("pull", "lab").refused()
@@ -295,16 +386,29 @@ def test_places_that_are_no_remote_are_named(here, tmp_path, qexp):
 
 def test_a_web_server_s_folder_can_be_pulled_from_and_not_pushed_to(here, there, tmp_path, qexp):
     qexp("push", str(tmp_path / "remote")).done()
-    command = [sys.executable, "-m", "http.server", "--bind", "127.0.0.1", "-d", str(tmp_path / "remote")]
+    command = [
+        sys.executable,
+        "-m",
+        "http.server",
+        "--bind",
+        "127.0.0.1",
+        "-d",
+        str(tmp_path / "remote"),
+    ]
     with servers.served(port := servers.free_port(), *command, str(port), log=tmp_path / "web.log"):
-        assert "1 run pulled" in qexp("pull", f"http://127.0.0.1:{port}", "--workspace", there).messages()
+        assert (
+            "1 run pulled"
+            in qexp("pull", f"http://127.0.0.1:{port}", "--workspace", there).messages()
+        )
         add_run(here, "then")
         assert "is for reading only" in qexp("push", f"http://127.0.0.1:{port}").failed(4)
 
 
 @pytest.mark.heavy
 @pytest.mark.parametrize("lab", ["s3", "ssh"], indirect=True)
-def test_wrong_credentials_and_unknown_hosts_are_refused_in_words(lab, here, tmp_path, monkeypatch, qexp):
+def test_wrong_credentials_and_unknown_hosts_are_refused_in_words(
+    lab, here, tmp_path, monkeypatch, qexp
+):
     qexp("push", "lab").done()
     if "s3" in (settings := (here / "qexp.toml").read_text()):
         servers.demand_credentials(lab.to)
@@ -320,7 +424,9 @@ def test_wrong_credentials_and_unknown_hosts_are_refused_in_words(lab, here, tmp
         assert "Host key is not trusted" in qexp("pull", "lab").refused()
 
 
-def test_a_remote_that_is_full_or_read_only_says_so_and_holds_nothing_by_halves(here, there, tmp_path, qexp):
+def test_a_remote_that_is_full_or_read_only_says_so_and_holds_nothing_by_halves(
+    here, there, tmp_path, qexp
+):
     disk = tmp_path / "disk"
     disk.mkdir()
     with mounted("-t", "tmpfs", "-o", "size=4m", "tmpfs", str(disk)):
@@ -334,10 +440,14 @@ def test_a_remote_that_is_full_or_read_only_says_so_and_holds_nothing_by_halves(
         assert "1 run pulled" in qexp("pull", str(disk), "--workspace", there).messages()
     with mounted("-t", "tmpfs", "-o", "size=4m", "tmpfs", str(there / "runs")):
         qexp("push", str(tmp_path / "remote")).done()
-        assert "free space" in qexp("pull", str(tmp_path / "remote"), "--workspace", there).failed(4)
+        assert "free space" in qexp("pull", str(tmp_path / "remote"), "--workspace", there).failed(
+            4
+        )
 
 
-def test_a_folder_in_a_file_system_without_links_is_a_remote_too(here, there, tmp_path, monkeypatch, qexp):
+def test_a_folder_in_a_file_system_without_links_is_a_remote_too(
+    here, there, tmp_path, monkeypatch, qexp
+):
     def link(source: str, target: str) -> None:
         raise PermissionError(errno.EPERM, os.strerror(errno.EPERM), source)
 
@@ -351,7 +461,9 @@ def test_a_folder_in_a_file_system_without_links_is_a_remote_too(here, there, tm
     assert [file.name for file in (remote / "runs").iterdir()] == ["sound_0~1.json"]
 
 
-def test_a_version_in_a_folder_is_written_when_all_that_it_names_is_on_the_disk(here, tmp_path, monkeypatch, qexp):
+def test_a_version_in_a_folder_is_written_when_all_that_it_names_is_on_the_disk(
+    here, tmp_path, monkeypatch, qexp
+):
     on_the_disk, sync = list[int](), os.fsync
 
     def fsync(handle: int) -> None:
@@ -363,7 +475,9 @@ def test_a_version_in_a_folder_is_written_when_all_that_it_names_is_on_the_disk(
     qexp("push", str(remote)).done()
     version = on_the_disk.index((remote / "runs/sound_0~1.json").stat().st_ino)
     named = [*(remote / "objects").rglob("*/*")]
-    assert {path.stat().st_ino for file in named for path in (file, file.parent)} <= {*on_the_disk[:version]}
+    assert {path.stat().st_ino for file in named for path in (file, file.parent)} <= {
+        *on_the_disk[:version]
+    }
     assert (remote / "runs").stat().st_ino in on_the_disk[version:]
 
 
@@ -379,7 +493,9 @@ def test_two_labs_that_push_at_once_lose_nothing(lab, here, there, qexp):
     refused = [text.count("has another run run_") for text in said]
     assert sum(refused) == len(names), said
     assert {process.returncode for process in pushing} <= {0, 4}, said
-    won, ours = ({run["name"]: run["created"] for run in package.runs(remote=name)} for name in ("lab", None))
+    won, ours = (
+        {run["name"]: run["created"] for run in package.runs(remote=name)} for name in ("lab", None)
+    )
     assert sum(won[name] == ours[name] for name in names) == len(names) - refused[0]
 
 

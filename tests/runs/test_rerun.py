@@ -1,4 +1,6 @@
-"""A new run from the spec that a run holds: by the present code, or by that of the commit that trained it."""
+"""A new run from the spec that a run holds: by the present code, or by that of the commit that
+trained it.
+"""
 
 import json
 import shutil
@@ -39,12 +41,17 @@ def test_a_run_is_trained_again_to_the_same_bits_whatever_its_spec_has_become(he
         assert record["rerun_of"] == "sound_0"
         assert weights(name) == weights("sound_0")
     assert [run["name"] for run in package.runs(tags=["again"])] == ["sound_0_rerun"]
-    assert [run["name"] for run in package.runs("rerun_of == 'sound_0'")] == ["sound_0_rerun", "sound_0_rerun_2"]
+    assert [run["name"] for run in package.runs("rerun_of == 'sound_0'")] == [
+        "sound_0_rerun",
+        "sound_0_rerun_2",
+    ]
     assert "rerun of     sound_0\n" in qexp("show", "sound_0_rerun").stdout
 
 
 @pytest.mark.heavy
-def test_a_run_keeps_what_its_spec_meant_when_that_which_it_extends_has_changed(specs, tmp_path_factory, qexp):
+def test_a_run_keeps_what_its_spec_meant_when_that_which_it_extends_has_changed(
+    specs, tmp_path_factory, qexp
+):
     specs.write("experience", {"extends": "sound", "epochs": 1}, "child")
     sweep = ("run", "child", "--grid", "batch_size=4,8", "--device", "cpu")
     qexp(*sweep).done()
@@ -69,7 +76,10 @@ def test_a_new_seed_and_new_values_are_recorded_and_change_the_run(here, qexp):
     record = package.open_run("other").record
     assert (record["seed"], record["epochs"]["of"], record["overrides"]) == (4, 1, ["epochs=1"])
     assert record["digest"] != package.open_run("sound_0").record["digest"]
-    assert "a run other exists already; choose another --name" in qexp("rerun", "sound_0", *options).failed()
+    assert (
+        "a run other exists already; choose another --name"
+        in qexp("rerun", "sound_0", *options).failed()
+    )
 
 
 @pytest.mark.heavy
@@ -81,7 +91,9 @@ def test_the_extensions_are_those_that_the_run_holds(specs, qexp):
     extensions.write_text(EXTENSIONS.format(value=2.5))
     assert qexp("rerun", "sound_0", "--device", "cpu").code == 0
     first, again = (package.open_run(name) for name in ("sound_0", "sound_0_rerun"))
-    assert first.results["test"]["depth"]["always"] == again.results["test"]["depth"]["always"] == 1.5
+    assert (
+        first.results["test"]["depth"]["always"] == again.results["test"]["depth"]["always"] == 1.5
+    )
     assert first.record["digest"] == again.record["digest"]
 
 
@@ -98,12 +110,21 @@ def test_a_run_with_folds_is_repeated_as_a_whole(run, qexp):
 
 @pytest.mark.heavy
 def test_a_program_that_was_changed_is_told_of(workspace, qexp):
-    assert qexp("run", "half_width", "--name", "half_width_0", "--set", "parameters.samples=20").code == 0
+    assert (
+        qexp("run", "half_width", "--name", "half_width_0", "--set", "parameters.samples=20").code
+        == 0
+    )
     assert qexp("rerun", "half_width_0").stderr.count("warning") == 0
     program = workspace / "specs/programs/half_width.py"
     program.write_text(f"{program.read_text()}\n# changed\n")
-    assert "files that half_width_0 was made from have changed since" in qexp("rerun", "half_width_0").stderr
-    digests = [package.open_run(f"half_width_0{end}").record["digest"] for end in ("", "_rerun", "_rerun_2")]
+    assert (
+        "files that half_width_0 was made from have changed since"
+        in qexp("rerun", "half_width_0").stderr
+    )
+    digests = [
+        package.open_run(f"half_width_0{end}").record["digest"]
+        for end in ("", "_rerun", "_rerun_2")
+    ]
     assert digests[0] == digests[1] != digests[2]
 
 
@@ -134,8 +155,16 @@ def test_a_run_is_repeated_by_the_code_of_its_commit(repository, here, qexp):
     ("commit", "options", "complaint"),
     [
         ("0" * 40, [], "does not have the commit 0000000"),
-        (None, [], "sound_0 does not say at which commit qexp trained it; rerun it without --at-commit"),
-        ("", ["--set", "epochs=1"], "--at-commit runs the spec as it was written then; leave out --set"),
+        (
+            None,
+            [],
+            "sound_0 does not say at which commit qexp trained it; rerun it without --at-commit",
+        ),
+        (
+            "",
+            ["--set", "epochs=1"],
+            "--at-commit runs the spec as it was written then; leave out --set",
+        ),
     ],
 )
 def test_what_cannot_be_had_at_its_commit_is_refused_and_nothing_is_written(
@@ -143,7 +172,9 @@ def test_what_cannot_be_had_at_its_commit_is_refused_and_nothing_is_written(
 ):
     if commit != "":
         change(here / "runs/sound_0/environment.json", qexp={"commit": commit, "source": "0"})
-    assert complaint in qexp("rerun", "sound_0", "--at-commit", "--device", "cpu", *options).failed()
+    assert (
+        complaint in qexp("rerun", "sound_0", "--at-commit", "--device", "cpu", *options).failed()
+    )
     assert not (here / "runs/sound_0_rerun").exists()
 
 

@@ -1,4 +1,6 @@
-"""Runs on spectra keep what they and their ancestors saw, and are refused where they would be tested on it."""
+"""Runs on spectra keep what they and their ancestors saw, and are refused where they would be
+tested on it.
+"""
 
 import json
 import shutil
@@ -16,7 +18,9 @@ from tests.cores import CHANNELS, MODELS, PATCH_SIZE
 CAUTION = "tested on training spectra"
 
 Cores = Mapping[str, range]
-"""Core → the numbers of its spectra; the same core and number is the same spectrum wherever it is written."""
+"""Core → the numbers of its spectra; the same core and number is the same spectrum wherever it is
+written.
+"""
 
 
 def write_cores(folder: Path, target: bool, validation: tuple[str, ...], **parts: Cores) -> None:
@@ -38,7 +42,9 @@ def write_cores(folder: Path, target: bool, validation: tuple[str, ...], **parts
         head = "filename,core,depth,voltage,current,live_time\n"
         (part_folder / "info.csv").write_text(head + "".join(lines))
         if part == "train":
-            (part_folder / "val.csv").write_text(head + "".join(line for line in lines if line.startswith(validation)))
+            (part_folder / "val.csv").write_text(
+                head + "".join(line for line in lines if line.startswith(validation))
+            )
 
 
 BRIEF = {
@@ -48,13 +54,18 @@ BRIEF = {
 
 
 def prepare_specs(root: Path) -> None:
-    """Many spectra of A, B and C to pretrain on, D to test that; toc on some of them, with E and F for its test."""
-    many, few = {"A": range(6), "B": range(6), "C": range(4)}, {"A": range(3), "B": range(3), "C": range(2)}
+    """Many spectra of A, B and C to pretrain on, D to test that; toc on some of them, with E and F
+    for its test.
+    """
+    many = {"A": range(6), "B": range(6), "C": range(4)}
+    few = {"A": range(3), "B": range(3), "C": range(2)}
     others = {"E": range(4), "F": range(4)}
     write_cores(root / "data/many", False, ("C",), train=many, test={"D": range(4)})
     write_cores(root / "data/few", True, ("C",), train=few, test={"E": range(3), "F": range(2)})
     # B's last three are among those that were pretrained on; A has others than those.
-    write_cores(root / "data/leaky", True, ("E",), train=others, test={"B": range(3, 6), "D": range(4)})
+    write_cores(
+        root / "data/leaky", True, ("E",), train=others, test={"B": range(3, 6), "D": range(4)}
+    )
     write_cores(root / "data/alike", True, ("E",), train=others, test={"A": range(10, 13)})
     specs = Specs(root)
     spectra = {"type": "spectra", "channels": CHANNELS, "patch_size": PATCH_SIZE}
@@ -63,13 +74,26 @@ def prepare_specs(root: Path) -> None:
         specs.write("dataset", {**spectra, "path": name, "target": "toc"}, name)
     for name, model in MODELS.items():
         specs.write("model", model, name)
-    pretraining = {"inputs": ["spectrum", "mask"], "outputs": ["spectrum"], "losses": {"spectrum": "mse"}}
+    pretraining = {
+        "inputs": ["spectrum", "mask"],
+        "outputs": ["spectrum"],
+        "losses": {"spectrum": "mse"},
+    }
     specs.write("experience", {**BRIEF, **pretraining, "model": "masked", "dataset": "many"}, "msm")
-    fine = {"inputs": ["spectrum"], "outputs": ["toc"], "losses": {"toc": "mse"}, "model": "regressor"}
+    fine = {
+        "inputs": ["spectrum"],
+        "outputs": ["toc"],
+        "losses": {"toc": "mse"},
+        "model": "regressor",
+    }
     pretrain = {"run": "msm_0", "operations": ["encoder"]}
     for name in ("few", "leaky", "alike"):
         specs.write("experience", {**BRIEF, **fine, "dataset": name}, f"{name}_scratch")
-        specs.write("experience", {**BRIEF, **fine, "dataset": name, "pretrain": pretrain}, f"{name}_finetune")
+        specs.write(
+            "experience",
+            {**BRIEF, **fine, "dataset": name, "pretrain": pretrain},
+            f"{name}_finetune",
+        )
 
 
 @shared_folder
@@ -89,7 +113,9 @@ def here(pretrained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> P
 def counts(run: Path) -> dict[str, dict[str, int]]:
     """Run → core → how many of its spectra were seen."""
     seen = json.loads((run / "seen.json").read_text())
-    return {name: {core: len(hashes) for core, hashes in cores.items()} for name, cores in seen.items()}
+    return {
+        name: {core: len(hashes) for core, hashes in cores.items()} for name, cores in seen.items()
+    }
 
 
 @pytest.mark.heavy
@@ -97,19 +123,36 @@ def test_a_run_keeps_what_it_trained_and_validated_on_and_what_its_ancestors_did
     pretraining = {"A": 6, "B": 6, "C": 4}
     assert counts(pretrained / "runs/msm_0") == {"msm_0": pretraining}
     fine_tuning = {"A": 3, "B": 3, "C": 2}
-    assert counts(pretrained / "runs/few_finetune_0") == {"few_finetune_0": fine_tuning, "msm_0": pretraining}
+    assert counts(pretrained / "runs/few_finetune_0") == {
+        "few_finetune_0": fine_tuning,
+        "msm_0": pretraining,
+    }
     assert (pretrained / "runs/msm_0/seen.json").stat().st_size < 16 * 30 + 100
 
 
 @pytest.mark.heavy
-def test_spectra_without_labels_count_as_seen_and_allowing_a_leak_where_there_is_none_marks_nothing(here, qexp):
-    qexp("run", "few_finetune", "--set", "labelled=2", "--allow-leak", "--name", "two", "--device", "cpu").done()
+def test_spectra_without_labels_count_as_seen_and_allowing_a_leak_where_there_is_none_marks_nothing(
+    here, qexp
+):
+    qexp(
+        "run",
+        "few_finetune",
+        "--set",
+        "labelled=2",
+        "--allow-leak",
+        "--name",
+        "two",
+        "--device",
+        "cpu",
+    ).done()
     assert counts(here / "runs/two")["two"] == {"A": 3, "B": 3, "C": 2}
     assert package.open_run("two").record["caution"] == ""
 
 
 @pytest.mark.heavy
-def test_a_run_whose_test_spectra_were_pretrained_on_is_refused_with_the_cores_and_the_run(here, qexp):
+def test_a_run_whose_test_spectra_were_pretrained_on_is_refused_with_the_cores_and_the_run(
+    here, qexp
+):
     stderr = qexp("run", "leaky_finetune").refused()
     assert "msm_0: core B: 3 of 3 test spectra" in stderr
     assert "core D" not in stderr, "what another run was merely tested on is no leak"
@@ -118,8 +161,12 @@ def test_a_run_whose_test_spectra_were_pretrained_on_is_refused_with_the_cores_a
 
 
 @pytest.mark.heavy
-def test_a_leak_that_is_allowed_marks_the_record_the_listing_and_the_results_and_without_parent_is_none(here, qexp):
-    stdout = qexp("run", "leaky_finetune", "--name", "leaky_finetune_0", "--allow-leak", "--device", "cpu").done()
+def test_a_leak_that_is_allowed_marks_the_record_the_listing_and_the_results_and_without_parent_is_none(
+    here, qexp
+):
+    stdout = qexp(
+        "run", "leaky_finetune", "--name", "leaky_finetune_0", "--allow-leak", "--device", "cpu"
+    ).done()
     assert CAUTION in stdout
     record = package.open_run("leaky_finetune_0").record
     assert record["caution"] == CAUTION
@@ -147,7 +194,10 @@ def test_a_core_with_the_name_of_one_that_was_trained_on_but_other_spectra_is_a_
     ("split", "complaint"),
     [
         ('{"type": "random", "parameters": {"share": 0.3}}', "each core must be in one part only"),
-        ('{"type": "held_out", "parameters": {"by": "name", "values": ["A_0.txt"]}}', "core A: 2 other spectra"),
+        (
+            '{"type": "held_out", "parameters": {"by": "name", "values": ["A_0.txt"]}}',
+            "core A: 2 other spectra",
+        ),
     ],
 )
 def test_a_split_that_divides_a_core_is_refused_by_run_and_validate(here, qexp, split, complaint):
@@ -155,11 +205,17 @@ def test_a_split_that_divides_a_core_is_refused_by_run_and_validate(here, qexp, 
     changes = ("--set", f"split={split}", "--set", inner)
     assert complaint in qexp("run", "few_scratch", *changes).failed()
     document = json.loads((here / "specs/experiences/few_scratch.json").read_text())
-    Specs(here).write("experience", {**document, "split": json.loads(split), "inner": json.loads(inner[6:])}, "divided")
+    Specs(here).write(
+        "experience",
+        {**document, "split": json.loads(split), "inner": json.loads(inner[6:])},
+        "divided",
+    )
     stderr = qexp("validate", "specs/experiences/divided.json").failed()
     assert "specs/experiences/divided.json at $.split: " in stderr
     assert complaint in stderr
-    qexp("run", "few_scratch", *changes, "--allow-leak", "--name", "allowed", "--device", "cpu").done()
+    qexp(
+        "run", "few_scratch", *changes, "--allow-leak", "--name", "allowed", "--device", "cpu"
+    ).done()
     assert package.open_run("allowed").record["caution"] == "tested on training cores"
 
 
@@ -200,7 +256,9 @@ def test_where_seeds_make_no_difference_spectra_are_compared_once(here):
     assert len(plans) == 40
     assert plans[0].seen
     assert all(plan.seen == plans[0].seen for plan in plans)
-    assert len({id(plan.seen) for plan in plans}) == 2, "what came of one comparison for each of the two experiences"
+    assert len({id(plan.seen) for plan in plans}) == 2, (
+        "what came of one comparison for each of the two experiences"
+    )
 
 
 @pytest.mark.heavy
@@ -222,7 +280,9 @@ def test_what_was_seen_cannot_be_forgotten_or_changed(here, qexp, change):
 
 
 @pytest.mark.heavy
-def test_what_was_seen_is_known_when_the_run_that_saw_it_is_gone_and_in_an_imported_run(here, tmp_path, qexp):
+def test_what_was_seen_is_known_when_the_run_that_saw_it_is_gone_and_in_an_imported_run(
+    here, tmp_path, qexp
+):
     assert qexp("export", "few_finetune_0", "--to", tmp_path / "one.zip").code == 0
     assert qexp("import", tmp_path / "one.zip", "--name", "taken_in").code == 0
     shutil.rmtree(here / "runs/msm_0")
@@ -242,12 +302,21 @@ def test_a_fine_tuned_run_can_be_repeated_bit_for_bit(here, qexp):
 @pytest.mark.parametrize(
     ("change", "remark"),
     [
-        ("model.operations.encoder.parameters.heads=4", "trained with different parameters: encoder.heads 4 (there 2)"),
-        ("transforms.spectrum=per_sample", 'transforms.spectrum {"type": "per_sample", "parameters": {}} (there '),
-        ("model.operations.encoder.parameters.mask_ratio=0.25", None),  # a run that hides nothing has no such share
+        (
+            "model.operations.encoder.parameters.heads=4",
+            "trained with different parameters: encoder.heads 4 (there 2)",
+        ),
+        (
+            "transforms.spectrum=per_sample",
+            'transforms.spectrum {"type": "per_sample", "parameters": {}} (there ',
+        ),
+        # a run that hides nothing has no such share
+        ("model.operations.encoder.parameters.mask_ratio=0.25", None),
     ],
 )
-def test_a_run_is_told_of_what_differs_from_its_parent_though_the_weights_fit(here, qexp, change, remark):
+def test_a_run_is_told_of_what_differs_from_its_parent_though_the_weights_fit(
+    here, qexp, change, remark
+):
     code, _, stderr = qexp("run", "few_finetune", "--seeds", "5", "--set", change, "--dry-run")
     assert code == 0, stderr
     assert "with different parameters" not in stderr if remark is None else remark in stderr

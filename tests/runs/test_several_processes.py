@@ -1,4 +1,6 @@
-"""Several processes that torchrun starts train one run: to rounding the same losses as one process."""
+"""Several processes that torchrun starts train one run: to rounding the same losses as one
+process.
+"""
 
 import json
 import os
@@ -31,7 +33,9 @@ def together() -> Iterator[Callable[..., subprocess.Popen[str]]]:
         command = [*TORCHRUN, str(count), "-m", "qexp", "run", *words, "--device", "cpu"]
         threads = {**os.environ, "OMP_NUM_THREADS": "1"}
         started.append(
-            subprocess.Popen(command, stderr=subprocess.PIPE, text=True, start_new_session=True, env=threads)
+            subprocess.Popen(
+                command, stderr=subprocess.PIPE, text=True, start_new_session=True, env=threads
+            )
         )
         return started[-1]
 
@@ -54,12 +58,23 @@ def losses(run: Path) -> list[float]:
 
 @pytest.fixture
 def uneven(specs: Specs) -> Path:
-    """An experience with statistics and random numbers of batches, and a last batch of a single sample."""
+    """An experience with statistics and random numbers of batches, and a last batch of a single
+    sample.
+    """
     changed = put(SOUND["model"], "operations.norm", {"module": "batch_norm"})
     changed = put(changed, "operations.drop", {"module": "dropout", "parameters": {"rate": 0.25}})
     changed = put(changed, "operations.block.parameters.l2", 0.01)
-    specs.write("model", put(changed, "branches.0.operations", ["block", "norm", "look", "drop", "halve", "halve"]))
-    specs.spoil("experience", ("sizes", [25, 6, 6]), ("batch_size", 8), ("epochs", 12), ("gradient_clip", 0.5))
+    specs.write(
+        "model",
+        put(changed, "branches.0.operations", ["block", "norm", "look", "drop", "halve", "halve"]),
+    )
+    specs.spoil(
+        "experience",
+        ("sizes", [25, 6, 6]),
+        ("batch_size", 8),
+        ("epochs", 12),
+        ("gradient_clip", 0.5),
+    )
     return specs.root / "runs"
 
 
@@ -69,7 +84,10 @@ def test_two_processes_have_the_losses_of_one_also_resumed_by_another_number(une
         qexp.api.train(qexp.Order("sound", [0]), name="one_two", display=Interrupting(2, 3))
     done(together("sound", "--name", "one_two", "--resume"))
     attempts = qexp.open_run("one_two").record["attempts"]
-    assert [(attempt.get("processes"), attempt.get("backend")) for attempt in attempts] == [(None, None), (2, "gloo")]
+    assert [(attempt.get("processes"), attempt.get("backend")) for attempt in attempts] == [
+        (None, None),
+        (2, "gloo"),
+    ]
 
     process = together("sound", "--name", "two_one", "--set", "epochs=12")
     until(has_lines(uneven / "two_one/metrics.jsonl", 2), "the second epoch")
@@ -110,8 +128,12 @@ def test_a_process_that_is_killed_ends_the_others_and_the_run_says_so(specs, tog
     ]
 
 
-@pytest.mark.parametrize(("words", "why"), [((), "many small ones"), (("--seeds", "0:2"), "torchrun is for one run")])
-def test_what_several_processes_cannot_do_is_refused_before_anything_is_written(workspace, together, words, why):
+@pytest.mark.parametrize(
+    ("words", "why"), [((), "many small ones"), (("--seeds", "0:2"), "torchrun is for one run")]
+)
+def test_what_several_processes_cannot_do_is_refused_before_anything_is_written(
+    workspace, together, words, why
+):
     stones.write(workspace)
     process = together("stones", *words)
     stderr = process.communicate(timeout=PATIENCE)[1]
@@ -119,13 +141,21 @@ def test_what_several_processes_cannot_do_is_refused_before_anything_is_written(
     assert not list((workspace / "runs").glob("*"))
 
 
-def test_only_commands_that_train_one_run_wait_for_the_processes_that_the_environment_speaks_of(workspace):
-    told = "".join(f"export {name}={value};" for name, value in zip(FINDING, (0, 2, "127.0.0.1", 29987), strict=True))
+def test_only_commands_that_train_one_run_wait_for_the_processes_that_the_environment_speaks_of(
+    workspace,
+):
+    told = "".join(
+        f"export {name}={value};"
+        for name, value in zip(FINDING, (0, 2, "127.0.0.1", 29987), strict=True)
+    )
     assert started(workspace, "ls", before=told).communicate(timeout=PATIENCE)[0] == ""
     process = started(workspace, "run", "sound", before=told)
     assert process.stderr is not None
     try:
-        assert process.stderr.readline() == "waits for the others of 2 processes; without torchrun, unset WORLD_SIZE\n"
+        assert (
+            process.stderr.readline()
+            == "waits for the others of 2 processes; without torchrun, unset WORLD_SIZE\n"
+        )
     finally:
         process.kill()
         process.communicate()

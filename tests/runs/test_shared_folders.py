@@ -1,4 +1,6 @@
-"""Several users share a folder of runs: what another one's run allows works, and what it does not is refused whole."""
+"""Several users share a folder of runs: what another one's run allows works, and what it does not
+is refused whole.
+"""
 
 import fcntl
 import json
@@ -56,7 +58,9 @@ def test_where_another_user_may_not_write_nothing_is_written(shared_run, qexp):
 
 
 @pytest.mark.heavy
-def test_another_user_makes_a_matrix_of_a_run_whose_record_he_may_not_touch(finished, open_workspace):
+def test_another_user_makes_a_matrix_of_a_run_whose_record_he_may_not_touch(
+    finished, open_workspace
+):
     shutil.copytree(finished, open_workspace, dirs_exist_ok=True)
     run = RunDirectory(open_workspace / "runs/sound_0")
     run.path.chmod(0o777)
@@ -69,9 +73,21 @@ def test_another_user_makes_a_matrix_of_a_run_whose_record_he_may_not_touch(fini
 def test_a_file_is_written_also_where_permissions_cannot_be_set(tmp_path):
     if shutil.which("strace") is None:
         pytest.skip("strace, which lets system calls fail, is not installed")
-    script = "import sys, pathlib; from qexp.base.formats import write_json; write_json(pathlib.Path(sys.argv[1]), [1])"
+    script = (
+        "import sys, pathlib; from qexp.base.formats import write_json;"
+        " write_json(pathlib.Path(sys.argv[1]), [1])"
+    )
     calls = "chmod,fchmodat,fchmod"
-    command = ["strace", "-f", "-o", "/dev/null", "-e", f"trace={calls}", "-e", f"inject={calls}:error=EPERM"]
+    command = [
+        "strace",
+        "-f",
+        "-o",
+        "/dev/null",
+        "-e",
+        f"trace={calls}",
+        "-e",
+        f"inject={calls}:error=EPERM",
+    ]
     subprocess.run([*command, sys.executable, "-c", script, tmp_path / "file.json"], check=True)
     assert formats.read_json(tmp_path / "file.json") == [1]
 
@@ -99,9 +115,14 @@ def test_a_lock_that_another_user_made_is_replaced_when_nobody_holds_it_and_not_
         inode = lock.stat().st_ino
         with lock.open() as opened, pytest.raises(BlockingIOError):
             fcntl.flock(opened, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        script = "import sys; from tests.runs.elsewhere import as_nobody; print(as_nobody(*sys.argv[1:]))"
+        script = (
+            "import sys; from tests.runs.elsewhere import as_nobody;"
+            " print(as_nobody(*sys.argv[1:]))"
+        )
         command = [sys.executable, "-c", script, "tag", "one", "--add", "x", *map(str, here)]
-        waiting = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=Path(__file__).parents[2])
+        waiting = subprocess.Popen(
+            command, stdout=subprocess.PIPE, text=True, cwd=Path(__file__).parents[2]
+        )
         until(lambda: _waits_for(lock), "that somebody else looks at the lock")
         assert (lock.stat().st_ino, file.exists()) == (inode, False)
         holder.communicate("\n")
@@ -114,7 +135,9 @@ def _waits_for(lock: Path) -> bool:
     """Whether a process of the user nobody has the lock's file open."""
     for process in Path("/proc").glob("[0-9]*"):
         try:
-            if process.stat().st_uid == NOBODY and lock in [path.readlink() for path in process.glob("fd/*")]:
+            if process.stat().st_uid == NOBODY and lock in [
+                path.readlink() for path in process.glob("fd/*")
+            ]:
                 return True
         except OSError:
             continue

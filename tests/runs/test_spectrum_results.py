@@ -1,4 +1,6 @@
-"""What a run on spectra leaves: numbers of test spectra beside baselines, and spectra that were filled in."""
+"""What a run on spectra leaves: numbers of test spectra beside baselines, and spectra that were
+filled in.
+"""
 
 import csv
 import json
@@ -38,7 +40,10 @@ ENERGY = (1.0, 0.05)
 
 SIZES = {"size": "tiny", "patch_size": cores.PATCH_SIZE, "mask_ratio": RATIO}
 
-INPUTS = {"spectrum": {"size": [cores.CHANNELS]}, "mask": {"size": [cores.CHANNELS // cores.PATCH_SIZE]}}
+INPUTS = {
+    "spectrum": {"size": [cores.CHANNELS]},
+    "mask": {"size": [cores.CHANNELS // cores.PATCH_SIZE]},
+}
 
 AUTOENCODER = {
     "inputs": ["spectrum", "mask"],
@@ -52,7 +57,11 @@ AUTOENCODER = {
         },
         "branches": [
             {"x_name": ["spectrum", "mask"], "y_name": "tokens", "operations": ["encoder"]},
-            {"x_name": ["tokens", "spectrum", "mask"], "y_name": "spectrum", "operations": ["decoder"]},
+            {
+                "x_name": ["tokens", "spectrum", "mask"],
+                "y_name": "spectrum",
+                "operations": ["decoder"],
+            },
         ],
     },
 }
@@ -71,12 +80,17 @@ REGRESSOR = {
     },
 }
 
-SIMPLE = [{"type": "mean", "parameters": {}}, {"type": "ridge", "parameters": {"penalties": [1.0, 0.1]}}]
+SIMPLE = [
+    {"type": "mean", "parameters": {}},
+    {"type": "ridge", "parameters": {"penalties": [1.0, 0.1]}},
+]
 
 
 @pytest.fixture(scope="module")
 def dataset(tmp_path_factory):
-    path = cores.write_folders(tmp_path_factory.mktemp("cores"), {**cores.CORES, "test": ("D1", "D2", "E1")})
+    path = cores.write_folders(
+        tmp_path_factory.mktemp("cores"), {**cores.CORES, "test": ("D1", "D2", "E1")}
+    )
     return cores.open_cores(path, "toc", energy=ENERGY, units={"toc": "wt%"})
 
 
@@ -86,7 +100,12 @@ def directory(tmp_path):
     made = RunDirectory(tmp_path / "run_0")
     made.path.mkdir()
     lines = [
-        {"epoch": epoch, "best": True, "train": {"loss": 1 / epoch}, "validation": {"loss": 1 / epoch, "losses": {}}}
+        {
+            "epoch": epoch,
+            "best": True,
+            "train": {"loss": 1 / epoch},
+            "validation": {"loss": 1 / epoch, "losses": {}},
+        }
         for epoch in (1, 2)
     ]
     made.metrics_file.write_text("".join(json.dumps(line) + "\n" for line in lines))
@@ -108,11 +127,17 @@ def network(spec, dataset, train=None, test=None):
     model = model_of(spec, BUILT_IN)
     initialise(model.network, Seeds(0))
     fit_transforms(model, data.to_fit)
-    metrics = {name: {metric: METRICS[metric].build() for metric in ALWAYS} for name in spec["outputs"]}
-    return Subject(dataset, model.eval(), data, train, test, metrics, data.training_mean(dataset.target or ""))
+    metrics = {
+        name: {metric: METRICS[metric].build() for metric in ALWAYS} for name in spec["outputs"]
+    }
+    return Subject(
+        dataset, model.eval(), data, train, test, metrics, data.training_mean(dataset.target or "")
+    )
 
 
-def attempt(directory, dataset, baselines=(), table=BASELINES, caution="", seed=3, interrupted=lambda: False):
+def attempt(
+    directory, dataset, baselines=(), table=BASELINES, caution="", seed=3, interrupted=lambda: False
+):
     record = Record(name=directory.name, seed=seed, caution=caution, state=State.RUNNING)
     return Attempt(
         directory=directory,
@@ -138,12 +163,16 @@ def lines_of(path):
 # Numbers
 
 
-def test_test_results_of_a_number_are_the_metrics_of_all_test_spectra_and_so_are_the_tables(dataset, directory):
+def test_test_results_of_a_number_are_the_metrics_of_all_test_spectra_and_so_are_the_tables(
+    dataset, directory
+):
     of = network(REGRESSOR, dataset)
     found = evaluated(directory, of)
     estimates = of.model.estimate(of.data.test)["toc"][:, 0].double().numpy()
     truth = dataset.measured["toc"][of.test]
-    assert found.results["test"]["toc"] == pytest.approx(evaluate_metrics(of.metrics["toc"], estimates, truth))
+    assert found.results["test"]["toc"] == pytest.approx(
+        evaluate_metrics(of.metrics["toc"], estimates, truth)
+    )
     low, high = found.intervals["test"]["toc"]["rmse"]
     assert low <= found.results["test"]["toc"]["rmse"] <= high
     with xarray.open_dataset(directory.results / "test_predictions.nc") as table:
@@ -160,24 +189,38 @@ def test_test_results_of_a_number_are_the_metrics_of_all_test_spectra_and_so_are
     assert files == {"errors.csv", "predictions.csv", "saliency.nc", "test_predictions.nc"}
 
 
-def test_errors_by_core_are_the_metrics_of_its_spectra_and_one_spectrum_has_no_r2(dataset, directory):
-    test = np.flatnonzero(dataset.part == "test")[:13]  # two whole cores, and one spectrum of the third
+def test_errors_by_core_are_the_metrics_of_its_spectra_and_one_spectrum_has_no_r2(
+    dataset, directory
+):
+    # two whole cores, and one spectrum of the third
+    test = np.flatnonzero(dataset.part == "test")[:13]
     of = network(REGRESSOR, dataset, test=test)
-    of = replace(of, metrics={"toc": {name: METRICS[name].build() for name in (*ALWAYS, "r2_training_mean")}})
+    of = replace(
+        of, metrics={"toc": {name: METRICS[name].build() for name in (*ALWAYS, "r2_training_mean")}}
+    )
     found = evaluated(directory, of, caution=LEAKED)
     written = lines_of(directory.results / "errors.csv")
     of_cores = [("core", "D1", "6"), ("core", "D2", "6"), ("core", "E1", "1")]
-    assert [(line["of"], line["name"], line["n"]) for line in written] == [("overall", "", "13"), *of_cores]
+    assert [(line["of"], line["name"], line["n"]) for line in written] == [
+        ("overall", "", "13"),
+        *of_cores,
+    ]
     lines = lines_of(directory.results / "predictions.csv")
     training_mean = dataset.measured["toc"][of.train].mean()
     for one in written:
         of_core = [line for line in lines if one["name"] in ("", line["core"])]
-        estimate, truth = (np.array([float(line[key]) for line in of_core]) for key in ("toc_estimate", "toc"))
+        estimate, truth = (
+            np.array([float(line[key]) for line in of_core]) for key in ("toc_estimate", "toc")
+        )
         error = np.sum((estimate - truth) ** 2)
         assert float(one["rmse"]) == pytest.approx(np.sqrt(error / len(truth)))
-        assert float(one["r2_training_mean"]) == pytest.approx(1 - error / np.sum((truth - training_mean) ** 2))
+        assert float(one["r2_training_mean"]) == pytest.approx(
+            1 - error / np.sum((truth - training_mean) ** 2)
+        )
         if len(truth) > 1:
-            assert float(one["r2"]) == pytest.approx(1 - error / np.sum((truth - truth.mean()) ** 2))
+            assert float(one["r2"]) == pytest.approx(
+                1 - error / np.sum((truth - truth.mean()) ** 2)
+            )
         assert (one["output"], one["unit"], one["caution"]) == ("toc", "wt%", LEAKED)
     assert written[-1]["r2"] == ""
     assert [(group.of, group.name, str(group.n)) for group in found.groups] == of_cores
@@ -187,16 +230,23 @@ def test_errors_by_core_are_the_metrics_of_its_spectra_and_one_spectrum_has_no_r
 
 LINEAR = {
     **REGRESSOR,
-    "transforms": {"spectrum": {"type": "log1p", "parameters": {}}, "toc": {"type": "standardize", "parameters": {}}},
+    "transforms": {
+        "spectrum": {"type": "log1p", "parameters": {}},
+        "toc": {"type": "standardize", "parameters": {}},
+    },
     "limits": {"toc": [0.9, 1.0]},
     "model": {
         **REGRESSOR["model"],
-        "operations": {"head": {"module": "denses", "parameters": {"filters": [1], "activation": "linear"}}},
+        "operations": {
+            "head": {"module": "denses", "parameters": {"filters": [1], "activation": "linear"}}
+        },
     },
 }
 
 
-def test_saliency_of_a_linear_network_is_weight_times_input_and_limits_do_not_hide_it(dataset, directory):
+def test_saliency_of_a_linear_network_is_weight_times_input_and_limits_do_not_hide_it(
+    dataset, directory
+):
     of = network(LINEAR, dataset)
     evaluated(directory, of)
     (weight,) = (one for name, one in of.model.named_parameters() if name.endswith("weight"))
@@ -205,7 +255,9 @@ def test_saliency_of_a_linear_network_is_weight_times_input_and_limits_do_not_hi
     each = seen * weight.detach().numpy().ravel() * targets.std(ddof=1)
     with xarray.open_dataset(directory.results / "saliency.nc") as found:
         np.testing.assert_allclose(found["toc_saliency"], each.mean(axis=0), rtol=1e-4, atol=1e-7)
-        np.testing.assert_allclose(found["toc_saliency_magnitude"], np.abs(each).mean(axis=0), rtol=1e-4)
+        np.testing.assert_allclose(
+            found["toc_saliency_magnitude"], np.abs(each).mean(axis=0), rtol=1e-4
+        )
         np.testing.assert_allclose(found["counts"], dataset.read(of.test).mean(axis=0))
         np.testing.assert_allclose(found["energy"], 1.0 + 0.05 * np.arange(cores.CHANNELS))
         assert found["toc_saliency"].attrs["units"] == "wt%"
@@ -227,14 +279,19 @@ def test_saliency_is_the_slope_of_the_estimate_itself_and_leaves_the_model_as_it
         for values, sign in zip(moved, (1, -1), strict=True):
             values[:, channel] += sign * step
         above, below = (
-            model.transforms["toc"].inverse(model.network({"spectrum": values})["toc"]).detach() for values in moved
+            model.transforms["toc"].inverse(model.network({"spectrum": values})["toc"]).detach()
+            for values in moved
         )
         slope = (above - below)[:, 0] / (2 * step)
-        torch.testing.assert_close(found[:, channel], seen[:, channel] * slope, rtol=1e-3, atol=1e-5)
+        torch.testing.assert_close(
+            found[:, channel], seen[:, channel] * slope, rtol=1e-3, atol=1e-5
+        )
 
 
 @pytest.mark.heavy
-def test_of_many_test_spectra_some_that_are_evenly_spread_are_enough(dataset, directory, monkeypatch):
+def test_of_many_test_spectra_some_that_are_evenly_spread_are_enough(
+    dataset, directory, monkeypatch
+):
     of = network(LINEAR, dataset)
     saliency = {}
     for most in (18, 3):
@@ -267,20 +324,34 @@ def test_the_network_is_compared_with_baselines_on_the_same_test_spectra(dataset
     assert list(rows) == ["network", "mean", "ridge"]
     assert rows["network"].rmse == pytest.approx(found.results["test"]["toc"]["rmse"])
     truth = dataset.measured["toc"][of.test]
-    assert rows["mean"].bias == pytest.approx(dataset.measured["toc"][of.train].mean() - truth.mean())
-    assert all(row.n == len(truth) and row.groups == len(set(dataset.cores[of.test])) for row in rows.values())
+    assert rows["mean"].bias == pytest.approx(
+        dataset.measured["toc"][of.train].mean() - truth.mean()
+    )
+    assert all(
+        row.n == len(truth) and row.groups == len(set(dataset.cores[of.test]))
+        for row in rows.values()
+    )
     assert rows["ridge"].rmse < rows["mean"].rmse
 
 
-def test_baselines_see_the_spectra_of_the_network_as_it_does_and_choose_by_whole_cores_of_them(dataset, directory):
+def test_baselines_see_the_spectra_of_the_network_as_it_does_and_choose_by_whole_cores_of_them(
+    dataset, directory
+):
     seen = []
 
     def look(inputs, target, others, choices, seed):
         seen.append((inputs, others))
         return np.zeros((len(choices), len(others)))
 
-    table = {"looks": Entry(lambda: Baseline([{"step": 1.0}, {"step": 2.0}], look), {}, "Looks.", {"type": "looks"})}
-    parts = [np.flatnonzero(dataset.cores == core)[-count:] for count, core in enumerate(cores.CORES["train"], start=1)]
+    table = {
+        "looks": Entry(
+            lambda: Baseline([{"step": 1.0}, {"step": 2.0}], look), {}, "Looks.", {"type": "looks"}
+        )
+    }
+    parts = [
+        np.flatnonzero(dataset.cores == core)[-count:]
+        for count, core in enumerate(cores.CORES["train"], start=1)
+    ]
     of = network(REGRESSOR, dataset, few := np.concatenate(parts))
     evaluated(directory, of, [{"type": "looks", "parameters": {}}], table)
     *choosing, (inputs, others) = seen
@@ -327,7 +398,9 @@ def test_a_masked_autoencoder_is_judged_on_what_it_did_not_see(dataset, director
     expected = evaluate_metrics(of.metrics["spectrum"], estimate[hidden], truth[hidden])
     assert found.results["test"]["spectrum"] == pytest.approx(expected, rel=1e-6, nan_ok=True)
     lines = lines_of(directory.results / "errors_by_energy.csv")
-    assert [float(line["energy"]) for line in lines] == pytest.approx(ENERGY[0] + ENERGY[1] * np.arange(cores.CHANNELS))
+    assert [float(line["energy"]) for line in lines] == pytest.approx(
+        ENERGY[0] + ENERGY[1] * np.arange(cores.CHANNELS)
+    )
     assert [int(line["times_hidden"]) for line in lines] == hidden.sum(axis=0).tolist()
     for channel, line in enumerate(lines):
         errors = (estimate - truth)[hidden[:, channel], channel]
@@ -336,12 +409,18 @@ def test_a_masked_autoencoder_is_judged_on_what_it_did_not_see(dataset, director
         else:
             assert line["rmse"] == ""
     with xarray.open_dataset(directory.results / "test_predictions.nc") as table:
-        each = [np.sqrt(np.mean((estimate - truth)[row][hidden[row]] ** 2)) for row in range(len(truth))]
+        each = [
+            np.sqrt(np.mean((estimate - truth)[row][hidden[row]] ** 2)) for row in range(len(truth))
+        ]
         np.testing.assert_allclose(table["hidden_rmse"], each)
         assert table["hidden_rmse"].attrs["units"] == "counts"
     assert {path.name for path in directory.results.iterdir()} == {
-        "predictions.csv", "test_predictions.nc", "errors_by_energy.csv", "reconstructions.nc", "errors.csv",
-    }  # fmt: skip
+        "predictions.csv",
+        "test_predictions.nc",
+        "errors_by_energy.csv",
+        "reconstructions.nc",
+        "errors.csv",
+    }
     by_core = {line["name"]: line for line in lines_of(directory.results / "errors.csv")}
     assert list(by_core) == ["", "D1", "D2", "E1"]
     for core, line in by_core.items():
@@ -369,13 +448,19 @@ def test_the_spectra_that_are_kept_are_the_first_one_in_the_middle_and_the_last(
         np.testing.assert_array_equal(kept["counts"], dataset.read(rows))
         hidden = of.data.counted("spectrum", of.data.test)[positions].numpy()
         np.testing.assert_array_equal(kept["hidden"], hidden)
-        np.testing.assert_allclose(kept["energy"], ENERGY[0] + ENERGY[1] * np.arange(cores.CHANNELS))
+        np.testing.assert_allclose(
+            kept["energy"], ENERGY[0] + ENERGY[1] * np.arange(cores.CHANNELS)
+        )
         made = of.model.estimate(of.data.test)["spectrum"][positions].double().numpy()
         np.testing.assert_allclose(kept["reconstruction"], made, rtol=1e-4)
 
 
-def test_the_mean_training_spectrum_is_told_to_guess_with_what_the_network_is_told(dataset, directory):
-    """Its mean and deviation are given back to a network that works on spectra scaled by themselves."""
+def test_the_mean_training_spectrum_is_told_to_guess_with_what_the_network_is_told(
+    dataset, directory
+):
+    """Its mean and deviation are given back to a network that works on spectra scaled by
+    themselves.
+    """
     of = network(AUTOENCODER, dataset)
     evaluated(directory, of)
     hidden = of.data.counted("spectrum", of.data.test).numpy()
@@ -387,9 +472,14 @@ def test_the_mean_training_spectrum_is_told_to_guess_with_what_the_network_is_to
         return (values - values.mean(axis=1, keepdims=True)) / values.std(axis=1, keepdims=True)
 
     own = logs(of.test)
-    guess = scaled(logs(of.train)).mean(axis=0) * own.std(axis=1, keepdims=True) + own.mean(axis=1, keepdims=True)
+    guess = scaled(logs(of.train)).mean(axis=0) * own.std(axis=1, keepdims=True) + own.mean(
+        axis=1, keepdims=True
+    )
     squared = np.where(hidden, (np.expm1(guess) - dataset.read(of.test)) ** 2, 0).sum(axis=0)
-    found = [float(line["rmse_of_mean"] or "nan") for line in lines_of(directory.results / "errors_by_energy.csv")]
+    found = [
+        float(line["rmse_of_mean"] or "nan")
+        for line in lines_of(directory.results / "errors_by_energy.csv")
+    ]
     with np.errstate(invalid="ignore"):
         np.testing.assert_allclose(found, np.sqrt(squared / hidden.sum(axis=0)), rtol=1e-4)
 
@@ -403,7 +493,9 @@ def test_spectra_that_are_estimated_one_by_one_are_judged_as_those_estimated_tog
     monkeypatch.setattr(evaluation, "AT_ONCE", 1)
     alone = evaluated(directory, network(spec, dataset), SIMPLE if spec is REGRESSOR else ())
     (output,) = spec["outputs"]
-    assert alone.results["test"][output] == pytest.approx(together.results["test"][output], rel=1e-4, nan_ok=True)
+    assert alone.results["test"][output] == pytest.approx(
+        together.results["test"][output], rel=1e-4, nan_ok=True
+    )
     for one, other in zip(alone.comparison, together.comparison, strict=True):
         assert one.rmse == pytest.approx(other.rmse, rel=1e-4)
 
@@ -424,11 +516,19 @@ def test_what_must_be_said_of_the_numbers_stands_in_every_table(spec, dataset, d
                 assert table.attrs.get("caution", "") == caution, path.name
 
 
-def test_an_evaluation_that_is_interrupted_leaves_no_predictions_and_is_made_again(dataset, directory):
+def test_an_evaluation_that_is_interrupted_leaves_no_predictions_and_is_made_again(
+    dataset, directory
+):
     of = network(REGRESSOR, dataset)
     for calls in (0, 2):
         asked = iter([*[False] * calls, *[True] * 9])
-        assert evaluate(attempt(directory, of.dataset, SIMPLE, interrupted=lambda asked=asked: next(asked)), of) is None
+        assert (
+            evaluate(
+                attempt(directory, of.dataset, SIMPLE, interrupted=lambda asked=asked: next(asked)),
+                of,
+            )
+            is None
+        )
         assert not (directory.results / "test_predictions.nc").exists()
     whole = evaluated(directory, of, SIMPLE)
     files = {path: path.read_bytes() for path in directory.results.rglob("*") if path.is_file()}

@@ -33,12 +33,17 @@ def kept(folder):
 
 
 def losses(folder):
-    return [json.loads(line)["train"]["loss"] for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    return [
+        json.loads(line)["train"]["loss"]
+        for line in (folder / "metrics.jsonl").read_text().splitlines()
+    ]
 
 
 @shared_folder
 def swept(root):
-    """A workspace with a sweep of three seeds in a stack, and the first of them trained by itself."""
+    """A workspace with a sweep of three seeds in a stack, and the first of them trained by
+    itself.
+    """
     assert call("init", root).code == 0
     call("run", "mogi_quick", "--seeds", "0:3", *BRIEF, "--workspace", root).done()
     call("run", "mogi_quick", "--name", "alone", *BRIEF, "--workspace", root).done()
@@ -54,7 +59,9 @@ def sweep(swept, tmp_path, monkeypatch):
 def test_runs_in_a_stack_are_ordinary_runs_that_say_where_they_were(sweep, qexp):
     first, second, third = (run(name) for name in sweep)
     assert [one.record["stack"]["place"] for one in (first, second, third)] == [0, 1, 2]
-    assert {one.record["stack"]["id"] for one in (first, second, third)} == {f"{first.record['launch']}.0"}
+    assert {one.record["stack"]["id"] for one in (first, second, third)} == {
+        f"{first.record['launch']}.0"
+    }
     environment = json.loads((second.path / "environment.json").read_text())
     assert environment["stack"] == {"size": 3, "place": 1}
     log = (second.path / "attempts/01/log.txt").read_text()
@@ -67,7 +74,9 @@ def test_runs_in_a_stack_are_ordinary_runs_that_say_where_they_were(sweep, qexp)
     assert "stack" not in alone.record
     assert first.results.keys() == alone.results.keys()
     assert losses(first.path) == pytest.approx(losses(alone.path), rel=1e-5)
-    assert first.results["test"]["depth"]["mae"] == pytest.approx(alone.results["test"]["depth"]["mae"], rel=1e-3)
+    assert first.results["test"]["depth"]["mae"] == pytest.approx(
+        alone.results["test"]["depth"]["mae"], rel=1e-3
+    )
     assert kept(first.path) != kept(second.path)
 
 
@@ -93,13 +102,21 @@ def test_figures_of_many_runs_are_drawn_by_several_processes(sweep, monkeypatch)
 def test_stack_says_how_many_and_one_is_each_by_itself(sweep, qexp):
     qexp("run", "mogi_quick", "--seeds", "10:12", *BRIEF, "--stack", "1").done()
     qexp("run", "mogi_quick", "--seeds", "20:25", *BRIEF, "--stack", "2", "-j", "2").done()
-    made = {one["seed"]: run(one["name"]).record.get("stack") for one in package.runs() if one["seed"] >= 10}
+    made = {
+        one["seed"]: run(one["name"]).record.get("stack")
+        for one in package.runs()
+        if one["seed"] >= 10
+    }
     assert [made[seed] for seed in (10, 11)] == [None, None]
     assert [(made[seed] or {}).get("size") for seed in range(20, 25)] == [2, 2, 2, 2, None]
-    assert "--stack 0: at least one" in qexp("run", "mogi_quick", "--seeds", "0:2", "--stack", "0").failed(2)
+    assert "--stack 0: at least one" in qexp(
+        "run", "mogi_quick", "--seeds", "0:2", "--stack", "0"
+    ).failed(2)
 
 
-def test_numbers_that_change_no_shape_may_differ_and_others_make_a_stack_of_their_own(workspace, qexp):
+def test_numbers_that_change_no_shape_may_differ_and_others_make_a_stack_of_their_own(
+    workspace, qexp
+):
     grid = ("--grid", "learning_rate=1e-3,3e-3", "--grid", "batch_size=16,32")
     qexp("run", "mogi_quick", *grid, "--set", "epochs=2", "--set", "sizes=[96,32,32]").done()
     stacks = {}
@@ -120,7 +137,9 @@ def test_one_that_diverges_fails_and_the_others_do_not(workspace, qexp):
     assert "the loss is NaN or infinite in epoch 1" in run(failed[0]).record["error"]
 
 
-def test_killed_and_resumed_all_or_one_has_the_bits_of_an_uninterrupted_stack(workspace, start, qexp):
+def test_killed_and_resumed_all_or_one_has_the_bits_of_an_uninterrupted_stack(
+    workspace, start, qexp
+):
     slow = ("run", "mogi_quick", "--seeds", "0:3", "--set", "epochs=40", *SMALL, "--device", "cpu")
     qexp(*slow).done()
     whole = {name: kept(run(name).path) for name in states()}
@@ -148,7 +167,10 @@ def test_one_can_be_stopped_and_the_others_go_on(workspace, start, qexp):
     qexp("stop", one).done()
     assert states() == {one: "interrupted", **dict.fromkeys(others, "running")}
     before = len(losses(workspace / "runs" / others[0]))
-    until(has_lines(workspace / "runs" / others[0] / "metrics.jsonl", before + 2), "that another goes on")
+    until(
+        has_lines(workspace / "runs" / others[0] / "metrics.jsonl", before + 2),
+        "that another goes on",
+    )
     pool.send(signal.SIGINT)
     assert pool.end()[0] == 130
     assert set(states().values()) == {"interrupted"}
@@ -159,6 +181,8 @@ def test_a_wrap_does_not_start_a_stack(sweep, qexp):
     given = ("run", "mogi_quick", "--seeds", "5:7", *BRIEF, "--option", "wrap=env")
     assert "a wrap starts each run by itself" in qexp(*given, "--stack", "2").refused()
     qexp(*given).done()
-    assert [run(one["name"]).record.get("stack") for one in package.runs() if one["seed"] in (5, 6)] == [None, None]
+    assert [
+        run(one["name"]).record.get("stack") for one in package.runs() if one["seed"] in (5, 6)
+    ] == [None, None]
     folders = [str(run(name).path) for name in sweep]
     assert "a wrap cannot start" in qexp("execute", *folders, "--wrap", "env").refused()

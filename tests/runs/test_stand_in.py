@@ -29,10 +29,17 @@ def test_a_run_with_stand_in_data_says_so_in_every_table_and_record(stood_in, qe
     run = RunDirectory(package.run("stones", device="cpu").path)
     assert run.record().caution == run.fold("002").record().caution == WORDS
     assert "stand-in data are used, 'made_up.csv'" in (run.path / "attempts/01/log.txt").read_text()
-    assert xarray.load_dataset(run.results / "test_predictions.nc", engine="h5netcdf").attrs["caution"] == WORDS
+    assert (
+        xarray.load_dataset(run.results / "test_predictions.nc", engine="h5netcdf").attrs["caution"]
+        == WORDS
+    )
     for command in (
-        ("show", "stones_0"), ("ls",), ("ls", "--json"), ("ls", "--csv"), ("ls", "--group", "dataset"),
-    ):  # fmt: skip
+        ("show", "stones_0"),
+        ("ls",),
+        ("ls", "--json"),
+        ("ls", "--csv"),
+        ("ls", "--group", "dataset"),
+    ):
         assert WORDS in qexp(*command).done(), command
     Path("pixels.csv").write_text("red,green,blue\n0.5,0.5,0.5\n0.2,0.3,0.4\n")
     assert qexp("predict", "stones_0", "pixels.csv", "--output", "estimates.csv").code == 0

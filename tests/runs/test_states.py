@@ -39,21 +39,33 @@ LOSSES = {"breaking": Entry(breaking, {}, "Breaks at the fifth batch.", {"type":
 
 @pytest.mark.heavy
 @pytest.mark.usefixtures("drawn")
-def test_a_done_run_has_all_that_the_design_promises_and_its_error_is_that_of_the_kept_predictions(train):
+def test_a_done_run_has_all_that_the_design_promises_and_its_error_is_that_of_the_kept_predictions(
+    train,
+):
     run = train(seed=3)
     record = run.record
     assert (record["state"], record["name"], record["seed"]) == ("done", "mogi_quick_3", 3)
     assert {"mae", "rmse", "bias", "r2", "mre"} <= record["results"]["test"]["depth"].keys()
     for file in (
-        "run.json", "spec.json", "environment.json", "metrics.jsonl", "attempts/01/log.txt",
-        "attempts/01/command.json", "attempts/01/heartbeat", "checkpoints/best.safetensors",
-        "checkpoints/last.safetensors", "results/test_predictions.nc", "results/figures/learning_curve.png",
-    ):  # fmt: skip
+        "run.json",
+        "spec.json",
+        "environment.json",
+        "metrics.jsonl",
+        "attempts/01/log.txt",
+        "attempts/01/command.json",
+        "attempts/01/heartbeat",
+        "checkpoints/best.safetensors",
+        "checkpoints/last.safetensors",
+        "results/test_predictions.nc",
+        "results/figures/learning_curve.png",
+    ):
         assert (run.path / file).is_file(), file
     assert list((run.path / "tensorboard").glob("events*"))
     assert len(run.metrics) == 3
     table = xarray.load_dataset(run.path / "results/test_predictions.nc", engine="h5netcdf")
-    error = float(np.abs(table["depth_estimate"].astype(float) - table["depth"].astype(float)).mean())
+    error = float(
+        np.abs(table["depth_estimate"].astype(float) - table["depth"].astype(float)).mean()
+    )
     assert run.results["test"]["depth"]["mae"] == pytest.approx(error)
     assert table["depth"].attrs["units"] == "km"
 
@@ -74,7 +86,9 @@ def test_a_finished_run_is_not_worked_on_again_and_unharmed_where_another_spec_h
 def test_an_error_in_training_exits_with_1_and_is_kept_in_log_record_and_show(workspace, qexp):
     (workspace / "specs/extensions.py").write_text(BREAKING_LOSS)
     change = 'losses={"depth": "breaking", "delta_volume": "mae"}'
-    stderr = qexp("run", "mogi_quick", "--set", change, "--set", "sizes=[96,32,32]", "--name", "broken").refused(1)
+    stderr = qexp(
+        "run", "mogi_quick", "--set", change, "--set", "sizes=[96,32,32]", "--name", "broken"
+    ).refused(1)
     run = open_run("broken")
     log = (run.path / "attempts/01/log.txt").read_text()
     assert "Traceback" in log
@@ -119,19 +133,26 @@ def test_a_loss_that_is_no_number_fails_the_run_and_names_epoch_and_batch(train)
 def test_done_is_not_believed_without_the_results(train, qexp):
     run = train()
     (run.path / "results/test_predictions.nc").unlink()
-    assert "some of its results are missing" in qexp("matrix", run.name, "--dataset", "mogi_test").failed()
+    assert (
+        "some of its results are missing"
+        in qexp("matrix", run.name, "--dataset", "mogi_test").failed()
+    )
 
 
 @pytest.mark.heavy
 def test_execute_needs_nothing_but_the_directory(workspace, tmp_path):
-    """A prepared directory, moved away from its workspace, trains in a process that knows nothing else."""
+    """A prepared directory, moved away from its workspace, trains in a process that knows nothing
+    else.
+    """
     (workspace / "specs/extensions.py").write_text(
-        "import torch\nfrom qexp.extend import Entry\n"
-        'ENTRY = Entry(lambda shape, /: torch.nn.Identity(), {}, "Does nothing.", {"module": "same"})\n'
-        'MODULES = {"same": ENTRY}\n'
+        "import torch\nfrom qexp.extend import Entry\nENTRY = Entry(lambda shape, /:"
+        ' torch.nn.Identity(), {}, "Does nothing.", {"module": "same"})\nMODULES = {"same":'
+        " ENTRY}\n"
     )
     changes = {"epochs": 1, "sizes": [32, 16, 16], "model.operations.silu": {"module": "same"}}
-    prepared = prepare(plan_run(experience("mogi_quick", changes, find()), 0, "moved", find()), find())
+    prepared = prepare(
+        plan_run(experience("mogi_quick", changes, find()), 0, "moved", find()), find()
+    )
     target = tmp_path / "elsewhere" / "moved"
     target.parent.mkdir()
     shutil.move(prepared.path, target)
@@ -156,9 +177,13 @@ def test_a_run_can_start_from_the_weights_of_another_and_those_that_do_not_fit_a
     # With a learning rate of nothing the child is the parent, judged on its own samples.
     images = np.random.default_rng(0).normal(0, 0.01, (4, 64, 64))
     np.testing.assert_allclose(
-        child.predict(displacement=images)["depth"], parent.predict(displacement=images)["depth"], rtol=1e-4
+        child.predict(displacement=images)["depth"],
+        parent.predict(displacement=images)["depth"],
+        rtol=1e-4,
     )
-    with pytest.raises(QexpError, match=r"network\.operations\.depth\.1\.weight: missing here|do not fit") as caught:
+    with pytest.raises(
+        QexpError, match=r"network\.operations\.depth\.1\.weight: missing here|do not fit"
+    ) as caught:
         train(seed=2, pretrain=parent.name, model="vdi_resnet", name="second")
     assert "network.operations.resnet_block_1" in str(caught.value)
     assert not (parent.path.parent / "second").exists()
@@ -173,7 +198,11 @@ def test_a_run_to_start_from_must_be_there_and_done(workspace, train):
 @pytest.mark.heavy
 def test_the_size_of_a_run_does_not_grow_with_epochs_but_for_its_lines(train):
     def size(run, without="nothing"):
-        files = [path for path in run.path.rglob("*") if path.is_file() and not re.search(without, path.name)]
+        files = [
+            path
+            for path in run.path.rglob("*")
+            if path.is_file() and not re.search(without, path.name)
+        ]
         return sum(path.stat().st_size for path in files)
 
     short, long = train(epochs=2, name="short"), train(epochs=12, name="long")
@@ -209,7 +238,9 @@ def test_a_process_of_another_machine_is_believed_while_its_heart_beats(tmp_path
 
 
 @pytest.mark.heavy
-def test_a_small_network_trains_on_one_thread_and_the_callers_setting_is_left_alone(train, monkeypatch):
+def test_a_small_network_trains_on_one_thread_and_the_callers_setting_is_left_alone(
+    train, monkeypatch
+):
     import torch
 
     from qexp.kinds.objects import threads_for

@@ -51,7 +51,9 @@ def test_a_run_that_fails_stops_no_other_and_only_it_is_run_again(workspace, qex
 
 
 def test_a_dry_run_says_what_would_run_and_writes_nothing(workspace, qexp):
-    stdout = qexp("run", "mogi_quick", "mogi_cnn", "--seeds", "0:2", "--grid", "epochs=2,3", "--dry-run").done()
+    stdout = qexp(
+        "run", "mogi_quick", "mogi_cnn", "--seeds", "0:2", "--grid", "epochs=2,3", "--dry-run"
+    ).done()
     lines = stdout.splitlines()
     assert len(lines) == 8
     assert all("epochs=" in line for line in lines)
@@ -59,7 +61,9 @@ def test_a_dry_run_says_what_would_run_and_writes_nothing(workspace, qexp):
 
 
 @pytest.mark.heavy
-def test_ctrl_c_starts_nothing_new_lets_the_running_ones_write_a_checkpoint_and_resume_goes_on(workspace, start):
+def test_ctrl_c_starts_nothing_new_lets_the_running_ones_write_a_checkpoint_and_resume_goes_on(
+    workspace, start
+):
     pool = start("run", "mogi_quick", "--seeds", "0:2", *ENDLESS, "-j", "1", "--stack", "1")
     until(in_state("running", 1), "that one is running")
     pool.send(signal.SIGINT)
@@ -81,7 +85,10 @@ def test_ctrl_c_starts_nothing_new_lets_the_running_ones_write_a_checkpoint_and_
 def test_a_second_ctrl_c_kills(workspace, start):
     pool = start("run", "mogi_quick", "--seeds", "0:2", *ENDLESS, "-j", "2")
     until(in_state("running", 2), "that so many are running")
-    pids = [run["attempts"][-1]["process"]["pid"] for run in (package.open_run(name).record for name in states())]
+    pids = [
+        run["attempts"][-1]["process"]["pid"]
+        for run in (package.open_run(name).record for name in states())
+    ]
     try:
         for pid in pids:
             halt(pid)  # so that they cannot follow the first one
@@ -98,27 +105,38 @@ def test_a_second_ctrl_c_kills(workspace, start):
 
 @shared_folder
 def launched(root):
-    """A workspace in which a launch of two runs at once has ended, on a machine that says it has two GPUs."""
+    """A workspace in which a launch of two runs at once has ended, on a machine that says it has
+    two GPUs.
+    """
     assert call("init", root).code == 0
     with pytest.MonkeyPatch.context() as patch:
         # There need not be any: what counts is which one a run is told to see.
         patch.setenv("CUDA_VISIBLE_DEVICES", "4,7")
         brief = ("--set", "epochs=3", *SMALL)
-        call("run", "mogi_quick", "--seeds", "0:2", *brief, "-j", "1000", "--workspace", root).done()
+        call(
+            "run", "mogi_quick", "--seeds", "0:2", *brief, "-j", "1000", "--workspace", root
+        ).done()
 
 
 @pytest.mark.heavy
 def test_a_launch_is_written_down_and_its_runs_know_it_and_share_the_cores_and_the_gpus(launched):
     launch = launchers.find_launch("last", Workspace(launched))
-    runs = {run["name"]: package.open_run(run["name"], workspace=launched) for run in package.runs(workspace=launched)}
+    runs = {
+        run["name"]: package.open_run(run["name"], workspace=launched)
+        for run in package.runs(workspace=launched)
+    }
     assert launch.record().runs == tuple(runs)
     assert {run.record["launch"] for run in runs.values()} == {launch.id}
     assert launchers.find_launch(launch.id[:9], Workspace(launched)).id == launch.id
     with pytest.raises(NotFoundError, match="no launch"):
         launchers.find_launch("1999", Workspace(launched))
-    environments = [json.loads((run.path / "environment.json").read_text()) for run in runs.values()]
+    environments = [
+        json.loads((run.path / "environment.json").read_text()) for run in runs.values()
+    ]
     assert [environment["threads"] for environment in environments] == [1, 1]
-    assert sorted(environment["variables"]["CUDA_VISIBLE_DEVICES"] for environment in environments) == ["4", "7"]
+    assert sorted(
+        environment["variables"]["CUDA_VISIBLE_DEVICES"] for environment in environments
+    ) == ["4", "7"]
 
 
 @pytest.mark.heavy
@@ -150,8 +168,12 @@ def test_a_detached_launch_goes_on_by_itself(workspace, start):
 
 
 @pytest.mark.heavy
-def test_a_detached_launch_is_stopped_by_its_id_and_what_waits_in_it_does_not_start(workspace, qexp):
-    stdout = qexp("run", "mogi_quick", "--seeds", "0:3", *ENDLESS, "--stack", "1", "--detach").done()
+def test_a_detached_launch_is_stopped_by_its_id_and_what_waits_in_it_does_not_start(
+    workspace, qexp
+):
+    stdout = qexp(
+        "run", "mogi_quick", "--seeds", "0:3", *ENDLESS, "--stack", "1", "--detach"
+    ).done()
     until(in_state("running", 1), "that the first runs")
     second = next(name for name, state in states().items() if state == "queued")
     qexp("stop", second).done()
@@ -184,7 +206,9 @@ def test_what_has_just_ended_keeps_no_other_from_being_killed(tmp_path):
     (tmp_path / "launch").mkdir()
     runs = [RunDirectory(tmp_path / name) for name in ("ended", "endless")]
     pool = launch.Pool(Launch(tmp_path / "launch"), runs, jobs=2)
-    ended, endless = (subprocess.Popen(["sleep", time], start_new_session=True) for time in ("0", "600"))
+    ended, endless = (
+        subprocess.Popen(["sleep", time], start_new_session=True) for time in ("0", "600")
+    )
     ended.wait()
     pool._running = dict(zip(runs, (ended, endless), strict=True))
     pool._pass_on(signal.SIGTERM)
@@ -212,33 +236,55 @@ def test_what_a_pool_cannot_start_is_reported_and_the_pool_comes_to_its_end(tmp_
         (["--seeds", "0:2", "--seed", "1"], "exclude each other"),
         (["--seeds", "0:2", "-j", "0"], "--jobs 0: at least one"),
         (["--seeds", "0:2", "--launcher", "slrm"], "no such launcher; did you mean 'slurm'?"),
-        (["--seeds", "0:2", "--option", "time=1"], "local has no option 'time'; known: python, wrap."),
+        (
+            ["--seeds", "0:2", "--option", "time=1"],
+            "local has no option 'time'; known: python, wrap.",
+        ),
         (["--option", "time=1"], "local has no option 'time'; known: python, wrap."),
-        (["--launcher", "slurm", "--device", "gpu"], "--device gpu: no such device; use auto, cpu or cuda"),
+        (
+            ["--launcher", "slurm", "--device", "gpu"],
+            "--device gpu: no such device; use auto, cpu or cuda",
+        ),
         (["--seeds", "0:2", "--name", "x"], "--name is for a single run"),
         (["--grid", "learning_rat=1,2"], "did you mean 'learning_rate'?"),
         (["--seeds", "0:10001"], "10,001 runs would start; confirm with --yes"),
         (["-j", "4"], "-j is for several runs"),
     ],
 )
-def test_an_order_that_makes_no_sense_is_refused_and_nothing_is_written(workspace, qexp, options, complaint):
+def test_an_order_that_makes_no_sense_is_refused_and_nothing_is_written(
+    workspace, qexp, options, complaint
+):
     assert complaint in qexp("run", "mogi_quick", *options).failed()
     assert not (workspace / "runs").exists()
 
 
 @pytest.mark.slow
-def test_a_pool_that_was_killed_before_its_runs_began_is_done_again_by_whatever_option(workspace, qexp):
-    """The state in which each run and the launch are then: prepared, queued, and the pool's process gone."""
+def test_a_pool_that_was_killed_before_its_runs_began_is_done_again_by_whatever_option(
+    workspace, qexp
+):
+    """The state in which each run and the launch are then: prepared, queued, and the pool's process
+    gone.
+    """
     from qexp.runs.launch import check_order, open_launch
 
     order = package.Order("mogi_quick", seeds=range(2))
     launch, _ = open_launch(check_order(order, Workspace(workspace)), Workspace(workspace))
-    gone = {"host": os.uname().nodename, "boot_id": "another", "pid_namespace": "", "pid": 1, "start": "0"}
+    gone = {
+        "host": os.uname().nodename,
+        "boot_id": "another",
+        "pid_namespace": "",
+        "pid": 1,
+        "start": "0",
+    }
     launch.pool_file.write_text(json.dumps(gone))
     assert set(states().values()) == {"created"}
     for option in ("--only-failed", "--resume"):
         outcome = qexp("run", "mogi_quick", "--seeds", "0:3", option, "--dry-run")
         taken = [line.split()[0] for line in outcome.done().splitlines()]
         # A run that nobody asked for before is not one that failed.
-        assert taken == ["mogi_quick_0", "mogi_quick_1", *(["mogi_quick_2"] if option == "--resume" else [])]
+        assert taken == [
+            "mogi_quick_0",
+            "mogi_quick_1",
+            *(["mogi_quick_2"] if option == "--resume" else []),
+        ]
         assert "left alone" not in outcome.stderr

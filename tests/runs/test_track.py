@@ -1,4 +1,6 @@
-"""Runs that a script logs by itself: what it logs is kept at once, and such a run is one as any other."""
+"""Runs that a script logs by itself: what it logs is kept at once, and such a run is one as any
+other.
+"""
 
 import argparse
 import collections
@@ -36,11 +38,16 @@ def here(tmp_path, monkeypatch):
 
 def lines(name: str) -> list[tuple[float, float | None, float | None]]:
     found = RunDirectory(Path("runs") / name).metrics()
-    return [(line.get("step", line["epoch"]), line["train"]["loss"], line["validation"]["loss"]) for line in found]
+    return [
+        (line.get("step", line["epoch"]), line["train"]["loss"], line["validation"]["loss"])
+        for line in found
+    ]
 
 
 def test_what_is_logged_becomes_epochs_results_and_figures_of_an_ordinary_run(capsys):
-    with package.track("fit", {"rate": np.float32(0.5), "layers": (3, 4), "epochs": 3}, tags=["first"]) as run:
+    with package.track(
+        "fit", {"rate": np.float32(0.5), "layers": (3, 4), "epochs": 3}, tags=["first"]
+    ) as run:
         for epoch in (1, 2):
             run.log(loss=torch.tensor(1 / epoch), lr=0.1)
             run.log(epoch, {"val/depth/mae": np.float64(epoch)}, val_loss=2 / epoch)
@@ -58,7 +65,11 @@ def test_what_is_logged_becomes_epochs_results_and_figures_of_an_ordinary_run(ca
         "test": {"result": {"rmse": 0.25, "r2": None}, "depth": {"mae": 1}},
         "validation": {"result": {"loss": 1.0}, "depth": {"mae": 2.0}},  # the last that was logged
     }
-    assert record["overrides"] == ["parameters.rate=0.5", "parameters.layers=[3, 4]", "parameters.epochs=3"]
+    assert record["overrides"] == [
+        "parameters.rate=0.5",
+        "parameters.layers=[3, 4]",
+        "parameters.epochs=3",
+    ]
     assert record["units"]["depth"] == "km"
     assert (record["state"], record["tags"], record["seed"]) == ("done", ["first"], 0)
     assert "a word" in call("logs", "fit_0").done()
@@ -72,7 +83,10 @@ def test_without_results_they_are_the_last_numbers_of_each_name():
     with package.track("fit") as run:
         run.log(loss=1, test_mae=3)
         run.log(loss=0.5)
-    assert package.open_run("fit_0").results == {"train": {"result": {"loss": 0.5}}, "test": {"result": {"mae": 3}}}
+    assert package.open_run("fit_0").results == {
+        "train": {"result": {"loss": 0.5}},
+        "test": {"result": {"mae": 3}},
+    }
 
 
 def test_a_step_that_is_given_counts_and_an_epoch_beside_it_is_a_number_like_others():
@@ -149,9 +163,12 @@ def test_repeats_count_within_equal_parameters_and_every_way_to_compare_them_agr
     assert [line.split()[0] for line in table.splitlines()[1:]] == ["1", "2", "3"]
     assert "step 100" in call("ls").done()
     assert "step 100" in call("show", "fit_0").done()
-    assert json.loads(call("ls", "--where", "test.mse > 0.25", "--columns", "name,test.mse", "--json").done()) == [
-        {"name": "fit_4", "test.mse": pytest.approx(0.3)}, {"name": "fit_5", "test.mse": pytest.approx(0.301)}
-    ]  # fmt: skip
+    assert json.loads(
+        call("ls", "--where", "test.mse > 0.25", "--columns", "name,test.mse", "--json").done()
+    ) == [
+        {"name": "fit_4", "test.mse": pytest.approx(0.3)},
+        {"name": "fit_5", "test.mse": pytest.approx(0.301)},
+    ]
 
 
 def test_a_run_ends_as_its_block_does():
@@ -187,11 +204,16 @@ def work(run):
 
 
 @pytest.mark.heavy
-@pytest.mark.parametrize(("ends", "code"), [("os._exit(7)", 7), ("sys.exit(3)", 3), ("1 / 0", 1), ("return", 0)])
+@pytest.mark.parametrize(
+    ("ends", "code"), [("os._exit(7)", 7), ("sys.exit(3)", 3), ("1 / 0", 1), ("return", 0)]
+)
 def test_a_process_that_a_script_forks_neither_logs_into_its_run_nor_ends_it(ends, code):
     program = FORKED.format(ends=ends, code=code, block='with qexp.track("fit") as run: work(run)')
     subprocess.run([sys.executable, "-W", "ignore", "-c", program], check=True)
-    assert (lines("fit_0"), package.open_run("fit_0").state) == ([(1, 1, None), (2, 2, None)], "done")
+    assert (lines("fit_0"), package.open_run("fit_0").state) == (
+        [(1, 1, None), (2, 2, None)],
+        "done",
+    )
 
 
 @pytest.mark.heavy
@@ -264,13 +286,26 @@ def test_a_spec_that_is_not_one_of_a_script_is_damaged_also_with_a_digest_of_its
         run.result(mae=1)
     folder = Path("runs/fit_0")
     spec, record = (formats.read_json(folder / name) for name in ("spec.json", "run.json"))
-    for key, value in (("script", None), ("parameters", None), ("parameters", [1]), ("type", "training"), ("units", 5)):
-        changed = {**spec, key: value} if value else {name: one for name, one in spec.items() if name != key}
+    for key, value in (
+        ("script", None),
+        ("parameters", None),
+        ("parameters", [1]),
+        ("type", "training"),
+        ("units", 5),
+    ):
+        changed = (
+            {**spec, key: value}
+            if value
+            else {name: one for name, one in spec.items() if name != key}
+        )
         formats.write_json(folder / "spec.json", changed)
         formats.write_json(folder / "run.json", {**record, "digest": digest(changed)})
         for command in (("show", "fit_0"), ("report", "fit_0", "--to", "report.html")):
             refused = call(*command)
-            assert (refused.code, "spec.json is damaged: $." in refused.stderr) == (5, True), (command, refused.stderr)
+            assert (refused.code, "spec.json is damaged: $." in refused.stderr) == (5, True), (
+                command,
+                refused.stderr,
+            )
         assert call("doctor").code == 5
 
 
@@ -286,7 +321,9 @@ with qexp.track("fit", {"rate": 1}, seed=3, resume=True) as run:
 
 
 @pytest.mark.heavy
-@pytest.mark.parametrize(("number", "state"), [(signal.SIGKILL, "lost"), (signal.SIGTERM, "interrupted")])
+@pytest.mark.parametrize(
+    ("number", "state"), [(signal.SIGKILL, "lost"), (signal.SIGTERM, "interrupted")]
+)
 def test_a_run_whose_process_dies_has_all_that_was_logged_and_goes_on(number, state):
     Path("fit.py").write_text(SCRIPT)
     process = subprocess.Popen([sys.executable, "fit.py"], stderr=subprocess.PIPE)
@@ -303,9 +340,17 @@ def test_a_run_whose_process_dies_has_all_that_was_logged_and_goes_on(number, st
     with pytest.raises(QexpError, match="other parameters: rate"):
         package.track("fit", {"rate": 2}, seed=3, resume=True)
     subprocess.run([sys.executable, "fit.py", "again"], check=True)
-    assert lines("fit_3") == [(0, 0, None), (1, 1, None), *[(step, step + 10, None) for step in range(2, 6)]]
+    assert lines("fit_3") == [
+        (0, 0, None),
+        (1, 1, None),
+        *[(step, step + 10, None) for step in range(2, 6)],
+    ]
     run = package.open_run("fit_3")
-    assert (run.state, len(run.record["attempts"]), run.results) == ("done", 2, {"test": {"result": {"rmse": 1}}})
+    assert (run.state, len(run.record["attempts"]), run.results) == (
+        "done",
+        2,
+        {"test": {"result": {"rmse": 1}}},
+    )
     assert call("verify", "fit_3").code == 2
     with pytest.raises(QexpError, match="is done"):
         package.track("fit", seed=3, resume=True)
@@ -314,7 +359,9 @@ def test_a_run_whose_process_dies_has_all_that_was_logged_and_goes_on(number, st
 @pytest.mark.heavy
 def test_such_a_run_is_compared_shown_reported_moved_and_exported_as_any_other():
     for rmse in (1, 2):
-        with package.track("fit", metrics={"score": {"best": "highest"}}, dataset="profiles") as run:
+        with package.track(
+            "fit", metrics={"score": {"best": "highest"}}, dataset="profiles"
+        ) as run:
             run.log(loss=rmse)
             run.result(rmse=rmse, score=rmse)
     assert "fit" in call("compare", "fit_0", "fit_1").done()
@@ -323,14 +370,22 @@ def test_such_a_run_is_compared_shown_reported_moved_and_exported_as_any_other()
     call("pull", "./remote", "fit_0", "--name", "pulled").done()
     call("export", "fit_0", "--format", "mlflow", "--to", "store").done()
     assert package.open_run("pulled").results == package.open_run("fit_0").results
-    assert [row["name"] for row in json.loads(call("ls", "--json").done())] == ["fit_0", "fit_1", "pulled"]
+    assert [row["name"] for row in json.loads(call("ls", "--json").done())] == [
+        "fit_0",
+        "fit_1",
+        "pulled",
+    ]
 
 
 @pytest.mark.heavy
 def test_twenty_processes_at_once_have_twenty_runs():
-    program = "import qexp\nwith qexp.track('fit') as run: [run.log(loss=step) for step in range(100)]"
+    program = (
+        "import qexp\nwith qexp.track('fit') as run: [run.log(loss=step) for step in range(100)]"
+    )
     Path("specs").mkdir()
-    several = [subprocess.Popen([sys.executable, "-c", program], stderr=subprocess.PIPE) for _ in range(20)]
+    several = [
+        subprocess.Popen([sys.executable, "-c", program], stderr=subprocess.PIPE) for _ in range(20)
+    ]
     assert [process.wait() for process in several] == [0] * 20
     runs = package.runs()
     assert sorted(run["seed"] for run in runs) == list(range(20))
@@ -340,7 +395,9 @@ def test_twenty_processes_at_once_have_twenty_runs():
 
 def test_threads_log_whole_lines():
     with package.track("fit") as run:
-        threads = [threading.Thread(target=lambda: [run.log(loss=1) for _ in range(50)]) for _ in range(8)]
+        threads = [
+            threading.Thread(target=lambda: [run.log(loss=1) for _ in range(50)]) for _ in range(8)
+        ]
         for thread in threads:
             thread.start()
         for thread in threads:

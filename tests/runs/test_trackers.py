@@ -53,16 +53,22 @@ def project(here):
     for group, bins in enumerate((10, 20)):
         folder = here / f"project/results/run_1/group_{group}"
         folder.mkdir(parents=True)
-        (folder / "metrics.csv").write_text(f"epoch,loss,val_rmse\n1,3,\n1,,{bins}\n2,,{bins / 4}\n")
+        (folder / "metrics.csv").write_text(
+            f"epoch,loss,val_rmse\n1,3,\n1,,{bins}\n2,,{bins / 4}\n"
+        )
     return here / "project"
 
 
 def test_runs_of_qanat_are_compared_each_group_of_parameters_by_itself_and_come_once(project):
     runs = package.import_runs(project)
     assert [(run.record["state"], run.spec["parameters"], run.record["seed"]) for run in runs] == [
-        ("done", {"n_bins": 10}, 0), ("done", {"n_bins": 20}, 4), ("failed", {"commit": "7e12345"}, 0)
-    ]  # fmt: skip
-    assert [run.results["validation"] for run in runs[:2]] == [{"result": {"rmse": rmse}} for rmse in (2.5, 5)]
+        ("done", {"n_bins": 10}, 0),
+        ("done", {"n_bins": 20}, 4),
+        ("failed", {"commit": "7e12345"}, 0),
+    ]
+    assert [run.results["validation"] for run in runs[:2]] == [
+        {"result": {"rmse": rmse}} for rmse in (2.5, 5)
+    ]
     assert [line["train"]["loss"] for line in runs[0].directory.metrics()] == [3, None]
     assert runs[0].record["seconds"] == 150
     assert (runs[0].record["tags"], runs[0].record["code"]["commit"], runs[2].record["tags"]) == (
@@ -77,7 +83,9 @@ def test_runs_of_qanat_are_compared_each_group_of_parameters_by_itself_and_come_
         database.execute("UPDATE runs_of_experiments SET status = 'finished' WHERE id = 2")
         database.commit()
     assert len(call("import-runs", project).done().split()) == 1, "the one that ended since"
-    listed = call("ls", "--columns", "name,parameters.n_bins,validation.result.rmse", "--status", "done").done()
+    listed = call(
+        "ls", "--columns", "name,parameters.n_bins,validation.result.rmse", "--status", "done"
+    ).done()
     assert {"20", "5"} <= set(listed.split())
     assert "learning_curves.png" in call("compare", runs[0].name, runs[1].name).done()
     assert not list(doctor.findings(package.base.workspace.Workspace(project.parent)))
@@ -87,12 +95,14 @@ def test_runs_of_qanat_are_compared_each_group_of_parameters_by_itself_and_come_
 @pytest.mark.parametrize(
     "change",
     [
-        "UPDATE runs_of_experiments SET status = NULL", "UPDATE experiments SET name = x'ff'",
-        """UPDATE groups_of_parameters SET "values" = '[1]'""", "UPDATE runs_of_experiments SET launched = 5",
+        "UPDATE runs_of_experiments SET status = NULL",
+        "UPDATE experiments SET name = x'ff'",
+        """UPDATE groups_of_parameters SET "values" = '[1]'""",
+        "UPDATE runs_of_experiments SET launched = 5",
         """UPDATE groups_of_parameters SET "values" = replace(hex(zeroblob(5000)), '00', '[')""",
         "UPDATE runs_of_experiments SET description = x'ff'",
     ],
-)  # fmt: skip
+)
 def test_a_damaged_database_is_an_error_in_one_line_and_nothing_is_written(project, here, change):
     with closing(sqlite3.connect(project / ".qanat/database.db")) as database:
         database.execute(change)
@@ -148,13 +158,20 @@ def test_an_experiment_of_qanat_becomes_an_experience_that_runs_with_its_groups_
     (here / "sampling/experiment.yaml").write_text(EXPERIMENT)
     (here / "sampling/files/many.yml").write_text(PARAMETERS)
     (here / "sampling/files/other.yaml").write_text("a: 1")
-    program = "import sys\nwith open(sys.argv[-1] + '/words', 'w') as file: print(*sys.argv[1:-1], sep='|', file=file)"
+    program = (
+        "import sys\nwith open(sys.argv[-1] + '/words', 'w') as file: print(*sys.argv[1:-1],"
+        " sep='|', file=file)"
+    )
     (here / "sampling/sample.py").write_text(program)
     call("import-runs", "sampling/experiment.yaml").done()
     points = json.loads((here / "specs/points/sample_2D_many.json").read_text())
     means, counts = ("[10, -50]", "[1, 23]"), (5, 1005)
-    assert [tuple(point.values()) for point in points] == [("no", mean, count) for count in counts for mean in means]
-    call("run", "sample_2D_many", "--points", "specs/points/sample_2D_many.json", "--dry-run").done()
+    assert [tuple(point.values()) for point in points] == [
+        ("no", mean, count) for count in counts for mean in means
+    ]
+    call(
+        "run", "sample_2D_many", "--points", "specs/points/sample_2D_many.json", "--dry-run"
+    ).done()
     run = package.run("sample_2D_many")
     words = "no|--mean|[10, -50]|--n-samples|5|--storage_path\n"
     assert ((run.directory.path / "words").read_text(), run.record["dataset"]) == (words, "a, b")
@@ -171,19 +188,29 @@ def test_an_experiment_of_qanat_becomes_an_experience_that_runs_with_its_groups_
         ({"experiment.yaml": "executable: sampling/sample.py"}, 2, "KeyError('name')"),
         ({"experiment.yaml": EXPERIMENT}, 2, "there is no sampling/sample.py"),
         ({"p.yaml": PARAMETERS.replace("1000]", "0]")}, 2, "a range with steps of 0 has no end"),
-        ({"p.yaml": PARAMETERS.replace("mean': [1,", "other': [1,")}, 2, "its groups set different parameters"),
+        (
+            {"p.yaml": PARAMETERS.replace("mean': [1,", "other': [1,")},
+            2,
+            "its groups set different parameters",
+        ),
         ({"p.yaml": "fixed_args: 1"}, 2, "has no parameters as Qanat reads them"),
-        ({"p.yaml": PARAMETERS, "p.yml": PARAMETERS}, 2, "another file of parameters gives the experience sample_2D_p"),
+        (
+            {"p.yaml": PARAMETERS, "p.yml": PARAMETERS},
+            2,
+            "another file of parameters gives the experience sample_2D_p",
+        ),
         ({"../specs/experiences/sample_2D.json": "{}"}, 2, "sample_2D.json exists already"),
     ],
-)  # fmt: skip
+)
 def test_an_experiment_that_qanat_could_not_read_either_writes_nothing(files, code, why, here):
     for folder in ("sampling", "specs/experiences"):
         (here / folder).mkdir(parents=True)
     if "experiment.yaml" not in files and files:
         files = {"experiment.yaml": EXPERIMENT, "sample.py": "", **files}
     for name, text in files.items():
-        (here / "experiment.yaml" if name == "experiment.yaml" else here / "sampling" / name).write_text(text)
+        (
+            here / "experiment.yaml" if name == "experiment.yaml" else here / "sampling" / name
+        ).write_text(text)
     before = sorted(here.rglob("*"))
     refused = call("import-runs", "experiment.yaml")
     assert (refused.code, why in refused.stderr) == (code, True), refused.stderr
@@ -218,7 +245,9 @@ def test_hyper_parameters_of_tensorboard_are_those_of_the_run_above_or_of_runs_o
             writer.add_hparams({"rate": rate, "seed": 3, "by": "adam"}, {"test/mae": 1.5})
     found = package.import_runs(here / "logs")
     assert [(run.record["note"], run.record["seed"]) for run in found] == [("0.25", 3), ("0.5", 3)]
-    assert [run.spec["parameters"] for run in found] == [{"rate": rate, "by": "adam"} for rate in (0.25, 0.5)]
+    assert [run.spec["parameters"] for run in found] == [
+        {"rate": rate, "by": "adam"} for rate in (0.25, 0.5)
+    ]
     assert [line["step"] for line in found[0].directory.metrics()] == [10, 20]
     assert found[0].results["test"] == {"result": {"mae": 1.5}}
     with SummaryWriter(str(here / "tried")) as writer:
@@ -245,24 +274,45 @@ def logged(session, *points, **options):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("purge", [None, 20])
-def test_after_a_restart_tensorboards_own_last_number_counts_and_no_step_of_the_dead_session(here, purge):
+def test_after_a_restart_tensorboards_own_last_number_counts_and_no_step_of_the_dead_session(
+    here, purge
+):
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-    first, second = (here / f"logs/a/events.out.tfevents.170000000{session}.here" for session in range(2))
+    first, second = (
+        here / f"logs/a/events.out.tfevents.170000000{session}.here" for session in range(2)
+    )
     logged(first, *((step, 9 if step > 30 else step) for step in range(0, 60, 10)))
     logged(second, (20, 5), (30, 4), purge_step=purge)
     (run,) = package.import_runs(here / "logs")
     theirs = EventAccumulator(str(here / "logs/a")).Reload().Scalars("val/loss")
     assert run.results["validation"]["result"]["loss"] == theirs[-1].value == 4
-    losses = {line.get("step", line["epoch"]): line["validation"]["loss"] for line in run.directory.metrics()}
-    assert {step: loss for step, loss in losses.items() if loss is not None} == {0: 0, 10: 10, 20: 5, 30: 4}
+    losses = {
+        line.get("step", line["epoch"]): line["validation"]["loss"]
+        for line in run.directory.metrics()
+    }
+    assert {step: loss for step, loss in losses.items() if loss is not None} == {
+        0: 0,
+        10: 10,
+        20: 5,
+        30: 4,
+    }
 
 
 def sacred_run(folder, status, curve, result, comment=None):
     """The files that the FileStorageObserver of Sacred 0.8.7 leaves, with what it says of a run."""
     times = {"start_time": "2026-01-02T03:04:05.5", "heartbeat": "2026-01-02T03:04:09.5"}
-    experiment = {"name": "fit", "repositories": [{"url": "u", "commit": "f8b1fbd0", "dirty": False}]}
-    about = {"experiment": experiment, "status": status, "result": result, "meta": {"comment": comment}, **times}
+    experiment = {
+        "name": "fit",
+        "repositories": [{"url": "u", "commit": "f8b1fbd0", "dirty": False}],
+    }
+    about = {
+        "experiment": experiment,
+        "status": status,
+        "result": result,
+        "meta": {"comment": comment},
+        **times,
+    }
     steps = {"steps": [0, 10, 20], "values": curve, "timestamps": ["2026-01-02T03:04:06"] * 3}
     folder.mkdir(parents=True)
     (folder / "run.json").write_text(json.dumps(about))
@@ -284,8 +334,15 @@ def test_runs_of_sacred_have_their_configuration_curves_and_what_the_program_ret
     assert [(line.get("step"), line["validation"]["loss"], line["best"]) for line in lines] == [
         (0, 4, True), (10, 1, True), (20, 2, False)
     ]  # fmt: skip
-    assert done.results == {"train": {"result": {"rmse": 0.5}}, "validation": {"result": {"loss": 2}}}
-    assert (failed.record["state"], failed.record["note"], failed.directory.metrics()) == ("failed", "no luck", [])
+    assert done.results == {
+        "train": {"result": {"rmse": 0.5}},
+        "validation": {"result": {"loss": 2}},
+    }
+    assert (failed.record["state"], failed.record["note"], failed.directory.metrics()) == (
+        "failed",
+        "no luck",
+        [],
+    )
     (here / "sacred/1/run.json").write_text("{")
     with pytest.raises(QexpError, match="may be damaged"):
         package.import_runs("sacred")
@@ -298,16 +355,17 @@ def test_runs_of_dvclive_are_those_of_its_folders(here):
     for name in ("train/loss", "val/loss"):
         (curves / name).parent.mkdir(parents=True)
         (curves / f"{name}.tsv").write_text("step\tloss\n0\t2.0\n1\t0.5\n")
-    (here / "project/dvclive/metrics.json").write_text('{"train": {"loss": 0.5}, "step": 1, "accuracy": 0.9}')
+    (here / "project/dvclive/metrics.json").write_text(
+        '{"train": {"loss": 0.5}, "step": 1, "accuracy": 0.9}'
+    )
     (here / "project/dvclive/params.yaml").write_text("lr: 1e-05\nnet:\n  layers: [8, 8]\n")
     (curves / "val/loss.tsv").write_text("step\tloss\n0\t2.0\n1\t9\n2\t9\n3\t\n1\t0.5\n")
     (run,) = package.import_runs("project")
     assert package.import_runs("project/dvclive") == []
     assert run.spec["parameters"] == {"lr": 1e-05, "net": {"layers": [8, 8]}}
-    assert [(line["train"]["loss"], line["validation"]["loss"]) for line in run.directory.metrics()] == [
-        (2, 2),
-        (0.5, 0.5),
-    ]
+    assert [
+        (line["train"]["loss"], line["validation"]["loss"]) for line in run.directory.metrics()
+    ] == [(2, 2), (0.5, 0.5)]
     assert run.results["train"] == {"result": {"loss": 0.5, "accuracy": 0.9}}
 
 
@@ -366,9 +424,13 @@ def a_bomb(file: Path) -> None:
 
 OF_YAML = ("dvclive/params.yaml", "experiment.yaml", "files/p.yaml", "mlruns/0/meta.yaml")
 OF_TRACKERS = (
-    *OF_YAML, "sacred/1/run.json", "sacred/1/config.json", "sacred/1/metrics.json", "dvclive/metrics.json",
+    *OF_YAML,
+    "sacred/1/run.json",
+    "sacred/1/config.json",
+    "sacred/1/metrics.json",
+    "dvclive/metrics.json",
     "dvclive/plots/metrics/loss.tsv",
-)  # fmt: skip
+)
 
 
 @pytest.mark.parametrize(
@@ -385,7 +447,9 @@ def test_no_file_of_a_tracker_takes_forever_and_nothing_is_left_of_it(project, h
     (here / "dvclive/plots/metrics").mkdir(parents=True, exist_ok=True)
     (here / "experiment.yaml").write_text("{name: a, executable: specs/../experiment.yaml}")
     way(here / file)
-    refused = call("import-runs", "experiment.yaml" if file in OF_YAML[1:3] else file.partition("/")[0])
+    refused = call(
+        "import-runs", "experiment.yaml" if file in OF_YAML[1:3] else file.partition("/")[0]
+    )
     assert (refused.code, refused.stderr.count("\n")) == (2, 1), refused.stderr
     assert not list(here.glob("runs/*"))
 
@@ -393,8 +457,15 @@ def test_no_file_of_a_tracker_takes_forever_and_nothing_is_left_of_it(project, h
 def test_what_is_exported_to_mlflow_its_client_reads_and_is_imported_again(here, monkeypatch):
     (here / "specs/experiences").mkdir()
     rows = "epoch,loss,val_loss\n1,1,2\n2,0.5,nan\n"
-    script = f"printf '{rows}' > {{run}}/log; echo '{{{{\"mae\": 0.25}}}}' > {{results}}; : {{seed}}"
-    own = {"type": "command", "command": ["sh", "-c", script], "metrics_file": "{run}/log", "parameters": {"a": [1]}}
+    script = (
+        f"printf '{rows}' > {{run}}/log; echo '{{{{\"mae\": 0.25}}}}' > {{results}}; : {{seed}}"
+    )
+    own = {
+        "type": "command",
+        "command": ["sh", "-c", script],
+        "metrics_file": "{run}/log",
+        "parameters": {"a": [1]},
+    }
     (here / "specs/experiences/own.json").write_text(json.dumps(own))
     run = package.run("own", seed=3, tags=["good"])
     words = ("export", "own_3", "--format", "mlflow", "--to", "mlflow.db")
@@ -419,7 +490,10 @@ def test_what_is_exported_to_mlflow_its_client_reads_and_is_imported_again(here,
     assert exported.info.run_id != killed.info.run_id
     info, data = exported.info, exported.data
     assert data.metrics == {"train/loss": 0.5, "validation/loss": 2, "test.result.mae": 0.25}
-    assert [(m.step, m.value) for m in client.get_metric_history(info.run_id, "train/loss")] == [(1, 1), (2, 0.5)]
+    assert [(m.step, m.value) for m in client.get_metric_history(info.run_id, "train/loss")] == [
+        (1, 1),
+        (2, 0.5),
+    ]
     assert (data.params["parameters.a"], data.tags["qexp.tags"]) == ("[1]", "good")
     assert (info.run_name, info.status) == ("own_3", "FINISHED")
     assert {one.path for one in client.list_artifacts(info.run_id)} >= {"spec.json", "results"}
@@ -427,7 +501,9 @@ def test_what_is_exported_to_mlflow_its_client_reads_and_is_imported_again(here,
     assert again.record["tags"] == ["good"]
     assert "own_3" in again.record["note"]
     assert again.record["imported"]["was"]["folder"] == info.artifact_uri
-    of_parts = {part: {"result": {"loss": loss}} for part, loss in (("train", 0.5), ("validation", 2))}
+    of_parts = {
+        part: {"result": {"loss": loss}} for part, loss in (("train", 0.5), ("validation", 2))
+    }
     assert again.results == {**of_parts, "test": run.results["test"]}
     monkeypatch.setenv("MLFLOW_ALLOW_FILE_STORE", "true")
     folder = MlflowClient((here / "mlruns").as_uri())
@@ -435,13 +511,22 @@ def test_what_is_exported_to_mlflow_its_client_reads_and_is_imported_again(here,
     for step in (10, 20):
         folder.log_metric(old, "loss", step, step=step)
     folder.log_metric(old, "epoch", 1, step=20)
-    for name, value in {"lr": ".001", "on": True, "not": None, "big": "1_000", "yes": "yes", "many": "1e999"}.items():
+    for name, value in {
+        "lr": ".001",
+        "on": True,
+        "not": None,
+        "big": "1_000",
+        "yes": "yes",
+        "many": "1e999",
+    }.items():
         folder.log_param(old, name, value)
     assert package.import_runs("mlruns") == [], "it has not ended"
     folder.set_terminated(old)
     (old_run,) = package.import_runs("mlruns")
     assert old_run.results == {"train": {"result": {"loss": 20}}}
-    assert [line["step"] for line in old_run.directory.metrics()] == [10, 20], "whatever is called an epoch"
+    assert [line["step"] for line in old_run.directory.metrics()] == [10, 20], (
+        "whatever is called an epoch"
+    )
     assert old_run.spec["parameters"] == {
         "lr": 0.001, "on": True, "not": None, "big": 1000, "yes": "yes", "many": "1e999"
     }  # fmt: skip
@@ -451,6 +536,6 @@ def test_what_is_exported_to_mlflow_its_client_reads_and_is_imported_again(here,
     folder.log_metric(without, "val_loss", 3)
     folder.set_terminated(without)
     (counted,) = package.import_runs("mlruns")
-    assert [line["train"]["loss"] for line in counted.directory.metrics() if line["train"]["loss"]] == [
-        1 / (count + 1) for count in range(5)
-    ]
+    assert [
+        line["train"]["loss"] for line in counted.directory.metrics() if line["train"]["loss"]
+    ] == [1 / (count + 1) for count in range(5)]

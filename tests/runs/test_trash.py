@@ -25,7 +25,9 @@ SPEC = {"outputs": ["depth"], "epochs": 1, "dataset": {}, "model": {}}
 
 @pytest.fixture
 def make(workspace: Path) -> Callable[..., Path]:
-    """`make("one", state="failed")`: a run of a record and one file; `place` puts it elsewhere and links to it."""
+    """`make("one", state="failed")`: a run of a record and one file; `place` puts it elsewhere and
+    links to it.
+    """
 
     def make_run(name: str, place: Path | None = None, **fields: object) -> Path:
         folder = (place or workspace / "runs") / name
@@ -62,7 +64,9 @@ def test_what_is_removed_and_restored_is_as_it_was(make, workspace, qexp):
     assert qexp("restore").stderr == "the trash is empty\n"
 
 
-def test_runs_are_named_by_patterns_and_paths_moved_once_and_deleted_with_a_yes(make, workspace, qexp):
+def test_runs_are_named_by_patterns_and_paths_moved_once_and_deleted_with_a_yes(
+    make, workspace, qexp
+):
     names = ["mogi_1", "mogi_2", "other_1", "third"]
     for name in names:
         make(name)
@@ -74,7 +78,9 @@ def test_runs_are_named_by_patterns_and_paths_moved_once_and_deleted_with_a_yes(
     assert sorted(in_trash(workspace)) == names
 
 
-def test_a_name_that_is_gone_is_not_the_prefix_of_a_run_that_would_be_removed_instead(make, workspace, qexp):
+def test_a_name_that_is_gone_is_not_the_prefix_of_a_run_that_would_be_removed_instead(
+    make, workspace, qexp
+):
     make("mogi_1")
     make("mogi_10")
     qexp("rm", "mogi_1").done()
@@ -134,7 +140,9 @@ def test_a_run_that_lost_its_process_or_whose_record_is_damaged_can_be_removed_u
 @pytest.mark.heavy
 def test_a_running_run_is_stopped_first_if_asked(workspace, start, qexp):
 
-    process = start("run", "mogi_quick", "--name", "long", "--set", "epochs=100000", "--set", "sizes=[96,32,32]")
+    process = start(
+        "run", "mogi_quick", "--name", "long", "--set", "epochs=100000", "--set", "sizes=[96,32,32]"
+    )
     until(has_lines(workspace / "runs/long/metrics.jsonl", 2), "the second epoch")
     assert qexp("rm", "long").code == 2
     qexp("rm", "long", "--stop").done()
@@ -143,7 +151,9 @@ def test_a_running_run_is_stopped_first_if_asked(workspace, start, qexp):
     assert json.loads((entry.path / "run.json").read_text())["state"] == "interrupted"
 
 
-def test_of_several_of_one_name_the_newest_is_restored_or_the_one_that_is_named_in_full(make, workspace, qexp):
+def test_of_several_of_one_name_the_newest_is_restored_or_the_one_that_is_named_in_full(
+    make, workspace, qexp
+):
     for note in ("first", "second"):
         make("one", note=note)
         assert qexp("rm", "one").code == 0
@@ -182,7 +192,9 @@ def test_of_a_run_on_another_disk_the_link_is_removed_and_restored_and_both_dele
     assert list((workspace / "runs/.trash").iterdir()) == []
 
 
-def test_a_name_is_free_again_on_another_disk_as_soon_as_its_run_is_removed(workspace, qexp, tmp_path):
+def test_a_name_is_free_again_on_another_disk_as_soon_as_its_run_is_removed(
+    workspace, qexp, tmp_path
+):
     disk, home = tmp_path / "disk", Workspace(workspace)
     (disk / "far/mine").mkdir(parents=True)
 
@@ -190,7 +202,9 @@ def test_a_name_is_free_again_on_another_disk_as_soon_as_its_run_is_removed(work
         return json.loads((workspace / "runs/far/run.json").read_text())["seed"]
 
     for number in (1, 2):
-        run = prepare(Plan("far", "made", "made", "made", number, SPEC, digest=""), home, storage=disk)
+        run = prepare(
+            Plan("far", "made", "made", "made", number, SPEC, digest=""), home, storage=disk
+        )
         assert (run.path.readlink().parent, seed()) == (disk, number)
         assert qexp("rm", "far").code == 0
     first, _ = trash.entries(home)
@@ -213,7 +227,9 @@ def test_a_run_to_which_another_link_leads_stays_where_it_is(make, workspace, qe
     assert (near / "run.json").is_file()
 
 
-def test_a_purge_keeps_what_a_run_in_use_or_somebody_else_has_where_a_link_points(make, workspace, qexp, tmp_path):
+def test_a_purge_keeps_what_a_run_in_use_or_somebody_else_has_where_a_link_points(
+    make, workspace, qexp, tmp_path
+):
     make("far", place=tmp_path / "disk")
     make("mine", place=tmp_path / "disk")
     qexp("rm", "far", "mine")
@@ -225,7 +241,9 @@ def test_a_purge_keeps_what_a_run_in_use_or_somebody_else_has_where_a_link_point
     assert contents(tmp_path / "disk") == before
 
 
-def test_a_link_whose_disk_is_not_there_is_neither_restored_nor_forgotten(make, workspace, qexp, tmp_path):
+def test_a_link_whose_disk_is_not_there_is_neither_restored_nor_forgotten(
+    make, workspace, qexp, tmp_path
+):
     make("far", place=tmp_path / "disk")
     (tmp_path / "disk").rename(tmp_path / "unmounted")
     assert qexp("rm", "far").code == 0
@@ -238,11 +256,17 @@ def test_a_link_whose_disk_is_not_there_is_neither_restored_nor_forgotten(make, 
 def removed_at(workspace: Path, name: str, age: timedelta) -> None:
     """Say of what lies in the trash that it was removed so long ago."""
     (entry,) = (entry for entry in trash.entries(Workspace(workspace)) if entry.name == name)
-    entry.path.rename(entry.path.with_name(f"{name}--{(datetime.now(UTC) - age).strftime(trash.STAMP)}"))
+    entry.path.rename(
+        entry.path.with_name(f"{name}--{(datetime.now(UTC) - age).strftime(trash.STAMP)}")
+    )
 
 
 def test_a_purge_deletes_what_is_older_and_says_how_much(make, workspace, qexp):
-    for name, age in (("old", timedelta(days=31)), ("young", timedelta(days=29)), ("fresh", timedelta(minutes=5))):
+    for name, age in (
+        ("old", timedelta(days=31)),
+        ("young", timedelta(days=29)),
+        ("fresh", timedelta(minutes=5)),
+    ):
         make(name)
         qexp("rm", name)
         removed_at(workspace, name, age)
@@ -266,7 +290,9 @@ def test_an_age_that_is_none_is_refused_and_the_longest_is_older_than_anything(m
     assert qexp("purge", "--older-than", "999999w", "--yes").stderr == "nothing to delete\n"
 
 
-def test_what_a_killed_purge_left_is_not_restored_but_deleted_by_the_next(make, workspace, qexp, tmp_path):
+def test_what_a_killed_purge_left_is_not_restored_but_deleted_by_the_next(
+    make, workspace, qexp, tmp_path
+):
     make("near")
     make("far", place=tmp_path / "disk")
     qexp("rm", "near", "far")
@@ -279,7 +305,9 @@ def test_what_a_killed_purge_left_is_not_restored_but_deleted_by_the_next(make, 
     assert list((workspace / "runs/.trash").iterdir()) == []
 
 
-def test_files_of_others_in_the_trash_are_left_alone_and_one_in_its_place_is_an_error(make, workspace, qexp):
+def test_files_of_others_in_the_trash_are_left_alone_and_one_in_its_place_is_an_error(
+    make, workspace, qexp
+):
     run = make("one")
     (workspace / "runs/.trash").touch()
     assert "cannot write to" in qexp("rm", "one").failed()
@@ -292,7 +320,9 @@ def test_files_of_others_in_the_trash_are_left_alone_and_one_in_its_place_is_an_
     assert len(list((workspace / "runs/.trash").iterdir())) == 3
 
 
-def test_a_restored_run_never_replaces_one_that_came_at_the_same_moment(make, workspace, tmp_path, monkeypatch):
+def test_a_restored_run_never_replaces_one_that_came_at_the_same_moment(
+    make, workspace, tmp_path, monkeypatch
+):
     home = Workspace(workspace)
     far = make("far", place=tmp_path / "disk")
     trash.discard(trash.runs_to_remove(["far"], home), home)
@@ -313,20 +343,21 @@ def test_several_processes_that_remove_and_restore_at_once_lose_nothing(make, wo
     for index in range(10):
         make(f"run_{index}", note=str(index), place=tmp_path / "disk" if index % 2 else None)
     script = (
-        "import sys; from pathlib import Path; from qexp.errors import QexpError; from qexp.upkeep import trash\n"
-        "from qexp.base.workspace import Workspace\n"
-        "place = Workspace(Path(sys.argv[1]))\n"
-        "for _ in range(8):\n"
-        "    for index in range(10):\n"
-        "        for act in (lambda n: trash.discard(trash.runs_to_remove([n], place), place),\n"
-        "                    lambda n: trash.restore(n, place)):\n"
-        "            try: act(f'run_{index}')\n"
-        "            except QexpError: pass\n"
+        "import sys; from pathlib import Path; from qexp.errors import QexpError; from qexp.upkeep"
+        " import trash\nfrom qexp.base.workspace import Workspace\nplace ="
+        " Workspace(Path(sys.argv[1]))\nfor _ in range(8):\n    for index in range(10):\n       "
+        " for act in (lambda n: trash.discard(trash.runs_to_remove([n], place), place),\n          "
+        "          lambda n: trash.restore(n, place)):\n            try: act(f'run_{index}')\n     "
+        "       except QexpError: pass\n"
     )
     processes = [subprocess.Popen([sys.executable, "-c", script, str(workspace)]) for _ in range(3)]
     assert [process.wait() for process in processes] == [0] * 3
     here = {path.parent.name for path in (workspace / "runs").glob("run_*/run.json")}
-    away = [entry.name for entry in trash.entries(Workspace(workspace)) if (entry.data / "run.json").is_file()]
+    away = [
+        entry.name
+        for entry in trash.entries(Workspace(workspace))
+        if (entry.data / "run.json").is_file()
+    ]
     assert sorted([*here, *away]) == [f"run_{index}" for index in range(10)]
 
 
@@ -362,13 +393,19 @@ print(json.dumps(acts[sys.argv[2]]))
 
 
 @pytest.mark.heavy
-def test_of_a_purge_and_a_restore_at_once_one_wins_and_both_tell_the_truth(make, workspace, tmp_path, qexp):
+def test_of_a_purge_and_a_restore_at_once_one_wins_and_both_tell_the_truth(
+    make, workspace, tmp_path, qexp
+):
     names = [f"run_{index}" for index in range(40)]
     for index, name in enumerate(names):
         make(name, place=tmp_path / "disk" if index % 2 else None)
     assert qexp("rm", "run_*").code == 0
     processes = [
-        subprocess.Popen([sys.executable, "-c", ACT_ON_EACH, str(workspace), act], stdout=subprocess.PIPE, text=True)
+        subprocess.Popen(
+            [sys.executable, "-c", ACT_ON_EACH, str(workspace), act],
+            stdout=subprocess.PIPE,
+            text=True,
+        )
         for act in ("purge", "restore")
     ]
     purged, restored = (json.loads(process.communicate()[0]) for process in processes)

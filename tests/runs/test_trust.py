@@ -1,4 +1,6 @@
-"""Code that an archive brings is executed only where the user says so; code of runs that were made here always is."""
+"""Code that an archive brings is executed only where the user says so; code of runs that were made
+here always is.
+"""
 
 import ast
 import json
@@ -35,8 +37,8 @@ AXES = ["--axis", "depth=0.5:3:2", "--axis", "delta_volume=0.5:3:2"]
 
 @pytest.fixture(scope="module")
 def archives(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with a workspace whose code leaves a mark when it is executed, and archives of two of its runs: one that
-    is done, and one that was interrupted.
+    """A folder with a workspace whose code leaves a mark when it is executed, and archives of two
+    of its runs: one that is done, and one that was interrupted.
     """
 
     folder = tmp_path_factory.mktemp("elsewhere")
@@ -46,18 +48,29 @@ def archives(tmp_path_factory: pytest.TempPathFactory) -> Path:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("MARK_OF_CODE", str(folder / "mark"))
         for seed in (0, 1):
-            call("run", "sound", "--seed", str(seed), "--device", "cpu", "--workspace", folder / "workspace").done()
+            call(
+                "run",
+                "sound",
+                "--seed",
+                str(seed),
+                "--device",
+                "cpu",
+                "--workspace",
+                folder / "workspace",
+            ).done()
     record = folder / "workspace/runs/sound_1/run.json"
     record.write_text(json.dumps({**json.loads(record.read_text()), "state": "interrupted"}))
     for name in ("sound_0", "sound_1"):
-        call("export", name, "--to", folder / f"{name}.zip", "--workspace", folder / "workspace").done()
+        call(
+            "export", name, "--to", folder / f"{name}.zip", "--workspace", folder / "workspace"
+        ).done()
     return folder
 
 
 @pytest.fixture
 def mark(archives: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """What the code of the runs touches when it is executed. The current directory is a workspace of the same specs,
-    but with no code of its own yet.
+    """What the code of the runs touches when it is executed. The current directory is a workspace
+    of the same specs, but with no code of its own yet.
     """
     shutil.copytree(archives / "workspace/specs", tmp_path / "specs")
     (tmp_path / "specs/extensions.py").unlink()
@@ -82,10 +95,16 @@ COMMANDS = {
 
 @pytest.mark.heavy
 @pytest.mark.parametrize("command", COMMANDS)
-def test_code_that_an_archive_brings_is_executed_with_trust_code_alone(archives, mark, qexp, command):
+def test_code_that_an_archive_brings_is_executed_with_trust_code_alone(
+    archives, mark, qexp, command
+):
     code, _, stderr = qexp("import", archives / "sound_0.zip")
     assert code == 0
-    for words in ("the run contains code", "which is not executed without --trust-code", "MODULES: 'halved'"):
+    for words in (
+        "the run contains code",
+        "which is not executed without --trust-code",
+        "MODULES: 'halved'",
+    ):
         assert words in stderr
     shown = qexp("show", "sound_0").stdout
     assert "from sound_0.zip, " in shown
@@ -108,9 +127,16 @@ def test_code_that_an_archive_brings_is_executed_with_trust_code_alone(archives,
 def test_nothing_that_reads_executes_the_code_of_a_run(archives, mark, qexp):
     assert qexp("import", archives / "sound_0.zip").code == 0
     for command in (
-        ["ls"], ["show", "sound_0"], ["logs", "sound_0"], ["doctor"], ["note", "sound_0", "mine"], ["reindex"],
-        ["export", "sound_0", "--to", "again.zip"], ["rm", "sound_0"], ["restore", "sound_0"],
-    ):  # fmt: skip
+        ["ls"],
+        ["show", "sound_0"],
+        ["logs", "sound_0"],
+        ["doctor"],
+        ["note", "sound_0", "mine"],
+        ["reindex"],
+        ["export", "sound_0", "--to", "again.zip"],
+        ["rm", "sound_0"],
+        ["restore", "sound_0"],
+    ):
         assert (qexp(*command).code, used(mark)) == (0, False), command
 
 
@@ -142,13 +168,22 @@ def test_code_that_lies_deeper_in_an_imported_run_is_not_executed_either(archive
 
 
 @pytest.mark.heavy
-@pytest.mark.parametrize("command", [["run", "sound", "--seed", "1"], ["run", "sound", "--seeds", "1"]])
-def test_an_imported_run_is_continued_with_its_own_code_only_where_that_is_trusted(archives, mark, qexp, command):
+@pytest.mark.parametrize(
+    "command", [["run", "sound", "--seed", "1"], ["run", "sound", "--seeds", "1"]]
+)
+def test_an_imported_run_is_continued_with_its_own_code_only_where_that_is_trusted(
+    archives, mark, qexp, command
+):
     shutil.copyfile(archives / "workspace/specs/extensions.py", "specs/extensions.py")
     assert qexp("import", archives / "sound_1.zip").code == 0
     # Other code than the run's digest was made of, which nobody looks at before it is executed:
-    Path("runs/sound_1/code/extensions.py").write_text(MARKING.replace("MARK_OF_CODE", "OTHER_MARK"))
-    assert "sound_1 was imported and has code of its own" in qexp(*command, "--resume", "--device", "cpu").failed()
+    Path("runs/sound_1/code/extensions.py").write_text(
+        MARKING.replace("MARK_OF_CODE", "OTHER_MARK")
+    )
+    assert (
+        "sound_1 was imported and has code of its own"
+        in qexp(*command, "--resume", "--device", "cpu").failed()
+    )
     assert json.loads(Path("runs/sound_1/run.json").read_text())["state"] == "interrupted"
     shutil.copyfile("specs/extensions.py", "runs/sound_1/code/extensions.py")
     qexp(*command, "--resume", "--device", "cpu", "--trust-code").done()
@@ -170,7 +205,9 @@ def test_in_python_code_is_trusted_by_the_run_by_the_import_or_for_one_call(arch
     for refused in (
         lambda: run.predict(displacement=images),
         lambda: run.verify(),
-        lambda: package.matrix(run, "sound", axes={"depth": (0.5, 3, 2), "delta_volume": (0.5, 3, 2)}),
+        lambda: package.matrix(
+            run, "sound", axes={"depth": (0.5, 3, 2), "delta_volume": (0.5, 3, 2)}
+        ),
         lambda: package.export_network(run, "network"),
     ):
         with pytest.raises(UntrustedCodeError, match="trust_code=True"):
@@ -178,7 +215,9 @@ def test_in_python_code_is_trusted_by_the_run_by_the_import_or_for_one_call(arch
         assert not used(mark)
     package.export_network("sound_0", "network", trust_code=True)
     assert used(mark)
-    assert package.open_run("sound_0", trust_code=True).predict(displacement=images)["depth"].shape == (1,)
+    assert package.open_run("sound_0", trust_code=True).predict(displacement=images)[
+        "depth"
+    ].shape == (1,)
     assert used(mark)
     trusted = package.import_run(archives / "sound_0.zip", name="other", trust_code=True)
     assert trusted.predict(displacement=images)["depth"].shape == (1,)
@@ -186,9 +225,13 @@ def test_in_python_code_is_trusted_by_the_run_by_the_import_or_for_one_call(arch
 
 
 @pytest.mark.heavy
-def test_a_run_that_was_made_here_is_used_with_its_code_as_before(archives, tmp_path, qexp, monkeypatch):
+def test_a_run_that_was_made_here_is_used_with_its_code_as_before(
+    archives, tmp_path, qexp, monkeypatch
+):
     monkeypatch.setenv("MARK_OF_CODE", str(tmp_path / "mark"))
-    done = qexp("export", "sound_0", "--to", tmp_path / "network", "--workspace", archives / "workspace")
+    done = qexp(
+        "export", "sound_0", "--to", tmp_path / "network", "--workspace", archives / "workspace"
+    )
     assert (done.code, used(tmp_path / "mark")) == (0, True)
 
 
@@ -202,7 +245,10 @@ def test_a_run_that_was_made_here_is_used_with_its_code_as_before(archives, tmp_
         (b"-" * 200_000 + b"1", "which Python cannot read"),
         (b"#" * 2_000_000, "too large to be inspected"),
         (b"MODULES = {'\\x1b[31m': 1, **other, key: 2}", r"MODULES: '\x1b[31m'"),
-        (b"".join(b"def f%d(): ...\n" % number for number in range(9)), "defines f0, f1, f2, f3, f4, …"),
+        (
+            b"".join(b"def f%d(): ...\n" % number for number in range(9)),
+            "defines f0, f1, f2, f3, f4, …",
+        ),
     ],
     ids=["empty", "broken", "null", "nested", "signs", "large", "escape", "many"],
 )
@@ -218,8 +264,14 @@ def test_one_function_alone_executes_the_code_of_runs():
     source = Path(package.__file__).parent
     for path in source.rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-            if isinstance(node, ast.Call) and ast.unparse(node.func).endswith(("tables_with", "tables_of_a_run")):
+            if isinstance(node, ast.Call) and ast.unparse(node.func).endswith(
+                ("tables_with", "tables_of_a_run")
+            ):
                 (argument,) = map(ast.unparse, node.args)
-                if argument not in ("workspace.extensions", "find(named).extensions", "Path('no extensions')"):
+                if argument not in (
+                    "workspace.extensions",
+                    "find(named).extensions",
+                    "Path('no extensions')",
+                ):
                     users.add(str(path.relative_to(source)))
     assert users == {"kinds/tables.py"}

@@ -1,4 +1,6 @@
-"""`qexp verify` runs a finished run again, from its own directory and elsewhere, and compares bit by bit."""
+"""`qexp verify` runs a finished run again, from its own directory and elsewhere, and compares bit
+by bit.
+"""
 
 import json
 import os
@@ -20,13 +22,17 @@ from tests.runs.conftest import Interrupting, contents, has_lines, until
 
 
 def left_in(folder: Path) -> list[Path]:
-    """What is left of ours; torch makes a folder for its compiler where it happens to load that first."""
+    """What is left of ours; torch makes a folder for its compiler where it happens to load that
+    first.
+    """
     return [path for path in folder.iterdir() if not path.name.startswith("torchinductor_")]
 
 
 @pytest.fixture
 def run(finished, tmp_path, monkeypatch) -> Path:
-    """The directory of a finished run that a test may spoil, in a workspace that is the current directory."""
+    """The directory of a finished run that a test may spoil, in a workspace that is the current
+    directory.
+    """
     shutil.copytree(finished, tmp_path / "copy")
     monkeypatch.chdir(tmp_path / "copy")
     (tmp_path / "temporary").mkdir()
@@ -48,7 +54,12 @@ def test_a_run_is_identical_to_its_repetition_which_leaves_no_trace(run, qexp, t
     stdout = qexp("verify", "sound_0").done()
     first, _, _, *outcomes = stdout.splitlines()
     assert first == "sound_0: identical, bit for bit"
-    assert [line.split("  ")[0] for line in outcomes[:4]] == ["best weights", "last weights", "metrics", "results"]
+    assert [line.split("  ")[0] for line in outcomes[:4]] == [
+        "best weights",
+        "last weights",
+        "metrics",
+        "results",
+    ]
     assert all("identical" in line for line in outcomes[:4])
     assert "source of qexp that made the run" in stdout
     assert contents(run) == before
@@ -56,22 +67,39 @@ def test_a_run_is_identical_to_its_repetition_which_leaves_no_trace(run, qexp, t
 
 
 @pytest.mark.heavy
-def test_a_pretrained_run_that_was_interrupted_and_resumed_verifies_also_when_its_parent_is_gone(run, qexp):
-    child = partial(package.run, "sound", name="child", pretrain="sound_0", device="cpu", overrides={"epochs": 3})
+def test_a_pretrained_run_that_was_interrupted_and_resumed_verifies_also_when_its_parent_is_gone(
+    run, qexp
+):
+    child = partial(
+        package.run,
+        "sound",
+        name="child",
+        pretrain="sound_0",
+        device="cpu",
+        overrides={"epochs": 3},
+    )
     with pytest.raises(InterruptedRunError):
         child(display=Interrupting(2, 1))
     child(resume=True)
     shutil.rmtree(run)
     assert len(open_run("child").record["attempts"]) == 2
     answer = json.loads(qexp("verify", "child", "--json").stdout)
-    assert answer["identical"] == dict.fromkeys(["best weights", "last weights", "metrics", "results"], True)
+    assert answer["identical"] == dict.fromkeys(
+        ["best weights", "last weights", "metrics", "results"], True
+    )
 
 
 @pytest.mark.heavy
-def test_the_repetition_is_kept_where_asked_as_a_run_with_the_settings_of_then(run, qexp, tmp_path, drawn):
+def test_the_repetition_is_kept_where_asked_as_a_run_with_the_settings_of_then(
+    run, qexp, tmp_path, drawn
+):
     """Two threads, as the run's environment says, whatever this process is set to."""
     environment = json.loads((run / "environment.json").read_text())
-    edit(run / "environment.json", threads=2, variables={**environment["variables"], "OMP_NUM_THREADS": "2"})
+    edit(
+        run / "environment.json",
+        threads=2,
+        variables={**environment["variables"], "OMP_NUM_THREADS": "2"},
+    )
     folder = tmp_path / "odd name $(x)" / "kept"
     code, _, stderr = qexp("verify", "sound_0", "--keep", folder)
     assert code in (0, 1)  # two threads may well add up in another order than one
@@ -80,7 +108,9 @@ def test_the_repetition_is_kept_where_asked_as_a_run_with_the_settings_of_then(r
     assert (environment["threads"], environment["variables"]["OMP_NUM_THREADS"]) == (2, "2")
     assert open_run(str(folder)).state == "done"
     assert (folder / "results/figures/learning_curve.png").exists(), "it is kept to be looked at"
-    assert "exists and is not an empty folder" in qexp("verify", "sound_0", "--keep", folder).refused()
+    assert (
+        "exists and is not an empty folder" in qexp("verify", "sound_0", "--keep", folder).refused()
+    )
 
 
 # Not identical
@@ -104,9 +134,16 @@ def test_what_differs_is_told_with_its_epoch_its_place_and_its_size(run, qexp):
     code, stdout, _ = qexp("verify", "sound_0", "--json")
     assert code == 1
     answer = json.loads(stdout)
-    assert answer["identical"] == {"best weights": False, "last weights": True, "metrics": False, "results": False}
+    assert answer["identical"] == {
+        "best weights": False,
+        "last weights": True,
+        "metrics": False,
+        "results": False,
+    }
     assert answer["first_epoch"] == 2
-    assert answer["largest"] == {"results": {"where": "test.depth.mae", "difference": pytest.approx(1.0)}}
+    assert answer["largest"] == {
+        "results": {"where": "test.depth.mae", "difference": pytest.approx(1.0)}
+    }
     changes = {change["what"]: change["then"] for change in answer["changes"]}
     assert (changes["torch"], changes["processor"]) == ("0.0.1", "an abacus")
 
@@ -127,7 +164,9 @@ LOSSES = {"wayward": Entry(wayward, {}, "Depends on more than the spec.", {"type
 @pytest.mark.heavy
 def test_a_run_that_depends_on_more_than_its_directory_is_found_out(run, qexp):
     Path("specs/extensions.py").write_text(WAYWARD_LOSS)
-    qexp("run", "sound", "--name", "wayward", "--set", "losses.depth=wayward", "--device", "cpu").done()
+    qexp(
+        "run", "sound", "--name", "wayward", "--set", "losses.depth=wayward", "--device", "cpu"
+    ).done()
     code, stdout, _ = qexp("verify", "wayward")
     assert code == 1
     assert stdout.startswith("wayward: NOT identical\n")
@@ -149,20 +188,50 @@ def test_a_run_that_depends_on_more_than_its_directory_is_found_out(run, qexp):
 @pytest.mark.parametrize(
     ("spoil", "code", "complaint"),
     [
-        (lambda run: edit(run / "spec.json", learning_rate=0.5), 5, "spec.json was changed, or code"),
-        (lambda run: (run / "code/extensions.py").write_text("#"), 5, "spec.json or code/extensions.py was changed"),
+        (
+            lambda run: edit(run / "spec.json", learning_rate=0.5),
+            5,
+            "spec.json was changed, or code",
+        ),
+        (
+            lambda run: (run / "code/extensions.py").write_text("#"),
+            5,
+            "spec.json or code/extensions.py was changed",
+        ),
         (lambda run: edit(run / "run.json", state="interrupted"), 2, "is interrupted, not done"),
         (lambda run: edit(run / "run.json", results={}), 2, "results missing"),
         (lambda run: (run / "metrics.jsonl").unlink(), 2, "metrics.jsonl missing"),
-        (lambda run: (run / "checkpoints/last.safetensors").unlink(), 2, "checkpoints/last.safetensors missing"),
-        (lambda run: os.truncate(run / "checkpoints/last.safetensors", 999), 5, "last.safetensors is damaged"),
-        (lambda run: (run / "environment.json").write_text("{"), 5, "environment.json cannot be read"),
+        (
+            lambda run: (run / "checkpoints/last.safetensors").unlink(),
+            2,
+            "checkpoints/last.safetensors missing",
+        ),
+        (
+            lambda run: os.truncate(run / "checkpoints/last.safetensors", 999),
+            5,
+            "last.safetensors is damaged",
+        ),
+        (
+            lambda run: (run / "environment.json").write_text("{"),
+            5,
+            "environment.json cannot be read",
+        ),
         (lambda run: (run / "environment.json").write_text("[]"), 5, "environment.json is damaged"),
-        (lambda run: edit(run / "environment.json", device="some other GPU"), 2, "the run was made on some other GPU"),
-        (lambda run: edit(run / "run.json", parents=["gone"]), 2, "checkpoints/pretrained.safetensors missing"),
+        (
+            lambda run: edit(run / "environment.json", device="some other GPU"),
+            2,
+            "the run was made on some other GPU",
+        ),
+        (
+            lambda run: edit(run / "run.json", parents=["gone"]),
+            2,
+            "checkpoints/pretrained.safetensors missing",
+        ),
     ],
 )
-def test_a_run_that_is_not_whole_is_refused_before_anything_is_trained(run, qexp, tmp_path, spoil, code, complaint):
+def test_a_run_that_is_not_whole_is_refused_before_anything_is_trained(
+    run, qexp, tmp_path, spoil, code, complaint
+):
     import torch
 
     if "GPU" in complaint and torch.cuda.is_available():
@@ -174,14 +243,19 @@ def test_a_run_that_is_not_whole_is_refused_before_anything_is_trained(run, qexp
     assert left_in(tmp_path / "temporary") == []
 
 
-def test_a_device_that_there_is_not_and_weights_to_start_from_that_were_exchanged_are_refused(run, qexp):
+def test_a_device_that_there_is_not_and_weights_to_start_from_that_were_exchanged_are_refused(
+    run, qexp
+):
     assert "--device abacus" in qexp("verify", "sound_0", "--device", "abacus").refused()
     start = run / "checkpoints/pretrained.safetensors"
     shutil.copyfile(run / "checkpoints/best.safetensors", start)
     lineage = [{"name": "p", "digest": "d", "seed": 0, "weights": {"sha256": "0" * 64, "bytes": 1}}]
     spec = json.loads((run / "spec.json").read_text())
     edit(run / "run.json", parents=["p"], lineage=lineage, digest=digest(spec, "d"))
-    assert "checkpoints/pretrained.safetensors was changed after the run" in qexp("verify", "sound_0").failed()
+    assert (
+        "checkpoints/pretrained.safetensors was changed after the run"
+        in qexp("verify", "sound_0").failed()
+    )
 
 
 @pytest.mark.heavy
@@ -189,7 +263,10 @@ def test_a_verification_that_is_stopped_leaves_nothing_behind(run, start, qexp, 
     prepare_with(run, lambda spec: spec.update(epochs=3000))
     stopped = start("verify", "sound_0")
     temporary = tmp_path / "temporary"
-    until(lambda: any(has_lines(file, 2)() for file in temporary.glob("*/sound_0/metrics.jsonl")), "the second epoch")
+    until(
+        lambda: any(has_lines(file, 2)() for file in temporary.glob("*/sound_0/metrics.jsonl")),
+        "the second epoch",
+    )
     stopped.send(signal.SIGTERM)
     code, stdout, _ = stopped.end()
     assert (code, stdout) == (130, "")
@@ -202,7 +279,13 @@ def test_a_verification_that_is_stopped_leaves_nothing_behind(run, start, qexp, 
 def test_metrics_differ_from_the_first_line_that_is_not_the_same(tmp_path):
     first, second = tmp_path / "one", tmp_path / "other"
     first.write_bytes(b"a\nb\nc\n")
-    for content, epoch in [(b"a\nb\nc\n", None), (b"a\nx\nc\n", 2), (b"a\nb\n", 3), (b"", 1), (b"a\nb\nc\nd\n", 4)]:
+    for content, epoch in [
+        (b"a\nb\nc\n", None),
+        (b"a\nx\nc\n", 2),
+        (b"a\nb\n", 3),
+        (b"", 1),
+        (b"a\nb\nc\nd\n", 4),
+    ]:
         second.write_bytes(content)
         assert first_difference(first, second) == epoch
     assert first_difference(first, tmp_path / "none") == 1
@@ -217,7 +300,12 @@ def test_results_are_compared_in_relation_to_their_size():
 
 
 def test_an_environment_is_compared_in_what_the_older_one_mentions():
-    now = {"python": "3.11", "threads": 1, "packages": {"a": "1", "b": "2"}, "variables": {"OMP_NUM_THREADS": "1"}}
+    now = {
+        "python": "3.11",
+        "threads": 1,
+        "packages": {"a": "1", "b": "2"},
+        "variables": {"OMP_NUM_THREADS": "1"},
+    }
     assert list(environment_changes({}, now)) == []
     assert list(environment_changes(now, now)) == []
     then = {"python": "3.10", "packages": {"a": "1", "c": "3"}}

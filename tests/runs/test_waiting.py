@@ -1,4 +1,6 @@
-"""`wait`, `logs` and `stop`: what is said of a run is what its process does, and no other process is ever touched."""
+"""`wait`, `logs` and `stop`: what is said of a run is what its process does, and no other process
+is ever touched.
+"""
 
 import json
 import os
@@ -35,10 +37,17 @@ def sleeper() -> Iterator[subprocess.Popen[bytes]]:
 def attempt_of(pid: int, number: int = 1, **of_process: object) -> dict[str, object]:
     """An attempt's entry in a record, as if a process of this machine worked on it."""
     process = replace(this_process(), pid=pid, start=process_start(pid) or "")
-    return {"number": number, "process": {**process.document(), **of_process}, "ended": None, "state": "running"}
+    return {
+        "number": number,
+        "process": {**process.document(), **of_process},
+        "ended": None,
+        "state": "running",
+    }
 
 
-def write_running(workspace: Path, name: str, pid: int, number: int = 1, **of_process: object) -> RunDirectory:
+def write_running(
+    workspace: Path, name: str, pid: int, number: int = 1, **of_process: object
+) -> RunDirectory:
     attempts = [attempt_of(pid, number, **of_process)]
     draft = write_record(workspace / "drafts", name, state="running", attempts=attempts, results={})
     directory = RunDirectory(workspace / "runs" / name)
@@ -91,7 +100,9 @@ def test_a_run_that_is_waited_for_is_told_of_when_it_ends(workspace, start, slee
 
 
 @pytest.mark.heavy
-def test_a_run_that_is_removed_or_damaged_does_not_keep_the_others_waiting(workspace, start, sleeper):
+def test_a_run_that_is_removed_or_damaged_does_not_keep_the_others_waiting(
+    workspace, start, sleeper
+):
     for name in ("a", "b"):
         write_running(workspace, name, sleeper.pid)
     waiting = start("wait", "a", "b")
@@ -139,7 +150,11 @@ def test_the_log_of_the_last_attempt_is_printed_or_that_of_the_one_asked_for(wor
 def test_a_log_that_is_not_there_is_answered_with_what_is(workspace, qexp):
     run = RunDirectory(write_record(workspace, "a", state="created"))
     assert qexp("logs", "a") == (3, "", "error: a has no log yet: it is created\n")
-    assert qexp("logs", "a", "--attempt", "1") == (3, "", "error: a has no attempt 1; it has none yet\n")
+    assert qexp("logs", "a", "--attempt", "1") == (
+        3,
+        "",
+        "error: a has no attempt 1; it has none yet\n",
+    )
     for number in (1, 2):
         write_log(run, number, b"x\n")
     for options in ((), ("--follow",)):
@@ -149,7 +164,9 @@ def test_a_log_that_is_not_there_is_answered_with_what_is(workspace, qexp):
 
 
 @pytest.mark.slow
-def test_following_shows_what_comes_also_of_the_next_attempt_and_ends_with_the_run(workspace, sleeper):
+def test_following_shows_what_comes_also_of_the_next_attempt_and_ends_with_the_run(
+    workspace, sleeper
+):
     run = write_running(workspace, "busy", sleeper.pid)
     write_log(run, 1, b"first\nhalf a \xce")
     pieces = states.follow_log(run)
@@ -194,7 +211,9 @@ def test_ctrl_c_ends_following_with_130_and_no_word(workspace, sleeper):
 
 
 @pytest.mark.heavy
-def test_a_long_log_costs_no_memory_for_all_of_it_and_a_reader_who_has_seen_enough_causes_no_traceback(workspace):
+def test_a_long_log_costs_no_memory_for_all_of_it_and_a_reader_who_has_seen_enough_causes_no_traceback(
+    workspace,
+):
     run = RunDirectory(write_record(workspace, "a"))
     write_log(run, 1, b"a line of a long log\n" * 100_000)
     command = ["bash", "-c", f"{sys.executable} -m qexp logs a | head -n 1"]
@@ -209,7 +228,9 @@ def test_a_long_log_costs_no_memory_for_all_of_it_and_a_reader_who_has_seen_enou
 
 
 @pytest.mark.heavy
-def test_a_run_that_is_stopped_ends_as_interrupted_with_the_labels_it_got_meanwhile(workspace, start, qexp):
+def test_a_run_that_is_stopped_ends_as_interrupted_with_the_labels_it_got_meanwhile(
+    workspace, start, qexp
+):
     run = start("run", "mogi_quick", "--name", "long", *ENDLESS)
     until(has_lines(workspace / "runs/long/metrics.jsonl", 2), "the second epoch")
     assert qexp("tag", "long", "--add", "seen").code == 0
@@ -219,7 +240,8 @@ def test_a_run_that_is_stopped_ends_as_interrupted_with_the_labels_it_got_meanwh
     record = json.loads((workspace / "runs/long/run.json").read_text())
     assert (record["state"], record["attempts"][0]["state"]) == ("interrupted", "interrupted")
     assert record["epochs"]["done"] >= 2
-    assert run.end()[0] in (130, -signal.SIGTERM)  # the second signal can come when all has been written
+    # the second signal can come when all has been written
+    assert run.end()[0] in (130, -signal.SIGTERM)
     assert qexp("ls", "-q", "--tag", "seen", "--status", "interrupted").stdout == "long\n"
     assert qexp("stop", "long") == (0, "", "long is not running: interrupted\n")
 
@@ -230,8 +252,12 @@ def test_a_run_that_is_killed_is_lost(workspace, qexp, sleeper):
     assert sleeper.wait() == -signal.SIGKILL
 
 
-@pytest.mark.parametrize("of_process", [{"start": "1"}, {"boot_id": "another"}], ids=["start", "boot"])
-def test_a_process_that_only_has_the_number_of_a_runs_is_left_alone(workspace, qexp, sleeper, of_process):
+@pytest.mark.parametrize(
+    "of_process", [{"start": "1"}, {"boot_id": "another"}], ids=["start", "boot"]
+)
+def test_a_process_that_only_has_the_number_of_a_runs_is_left_alone(
+    workspace, qexp, sleeper, of_process
+):
     directory = write_running(workspace, "old", sleeper.pid, **of_process)
     os.utime(directory.attempt(1) / "heartbeat", (0, 0))
     for options in ((), ("--now",)):
@@ -244,11 +270,16 @@ def test_a_process_that_only_has_the_number_of_a_runs_is_left_alone(workspace, q
     [
         ({"host": "node17"}, "runs on node17, as process"),
         ({"pid_namespace": "pid:[1]"}, "runs in another container on"),
-        ({"boot_id": "another"}, f"runs on another machine that is also called {os.uname().nodename}"),
+        (
+            {"boot_id": "another"},
+            f"runs on another machine that is also called {os.uname().nodename}",
+        ),
     ],
     ids=["host", "container", "boot"],
 )
-def test_a_run_on_another_machine_is_not_stopped_but_told_where_it_is(workspace, qexp, sleeper, of_process, complaint):
+def test_a_run_on_another_machine_is_not_stopped_but_told_where_it_is(
+    workspace, qexp, sleeper, of_process, complaint
+):
     write_running(workspace, "far", sleeper.pid, **of_process)
     assert complaint in qexp("stop", "far", "--now").refused()
     assert sleeper.poll() is None
@@ -301,7 +332,9 @@ def test_patterns_name_runs_wherever_several_may_be_named(workspace, qexp):
 
 
 @pytest.mark.parametrize("command", ["logs", "where", "wait", "stop", "tag", "note"])
-def test_every_command_on_runs_explains_itself_and_knows_what_is_not_there(workspace, qexp, command):
+def test_every_command_on_runs_explains_itself_and_knows_what_is_not_there(
+    workspace, qexp, command
+):
     assert f"Usage: qexp {command}" in qexp(command, "--help").quiet()
     write_record(workspace, "mogi_1")
     assert "did you mean 'mogi_1'?" in qexp(command, "mogi_2").refused(3)

@@ -1,4 +1,6 @@
-"""What Linux alone has is taken away, as on macOS: runs are trained, seen to be alive, and stopped all the same."""
+"""What Linux alone has is taken away, as on macOS: runs are trained, seen to be alive, and stopped
+all the same.
+"""
 
 import os
 import shutil
@@ -51,9 +53,14 @@ with machine.freed_memory_kept():
     assert process.pid_namespace() == "" and process.process_start("self")
 """
 
-GUARDED = "import sys; from qexp.runs import guard; guard.main(int(sys.argv[1]), int(sys.argv[2]), sys.argv[3:])"
+GUARDED = (
+    "import sys; from qexp.runs import guard; guard.main(int(sys.argv[1]), int(sys.argv[2]),"
+    " sys.argv[3:])"
+)
 
-pytestmark = pytest.mark.skipif(shutil.which("ps") is None, reason="there is no ps: apt-get install procps")
+pytestmark = pytest.mark.skipif(
+    shutil.which("ps") is None, reason="there is no ps: apt-get install procps"
+)
 
 
 @pytest.fixture
@@ -71,7 +78,9 @@ def test_what_is_asked_of_the_machine_has_an_answer(elsewhere):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("request_", "words", "status"), [(b"", ["false"], 256), (guard.ASK, ["sleep", "60"], 15)])
+@pytest.mark.parametrize(
+    ("request_", "words", "status"), [(b"", ["false"], 256), (guard.ASK, ["sleep", "60"], 15)]
+)
 def test_a_program_is_started_ended_and_its_status_told(elsewhere, request_, words, status):
     (control, ours), (theirs, report) = os.pipe(), os.pipe()
     command = [sys.executable, "-c", GUARDED, str(control), str(report), *words]

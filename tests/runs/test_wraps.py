@@ -1,4 +1,6 @@
-"""A command around every run: it is recorded, signals reach the run inside it, and the run's own end counts."""
+"""A command around every run: it is recorded, signals reach the run inside it, and the run's own
+end counts.
+"""
 
 import json
 import os
@@ -30,8 +32,13 @@ NOTING = '#!/bin/bash\nprintf "%s\\n" "$@" > "$(dirname "$0")/called"\n'
 PROGRAMS = {
     "replaced": f'{NOTING}exec "${{@:2}}"\n',
     "waiting": f'{NOTING}"${{@:2}}"\n',
-    "deaf": f'{NOTING}trap "" TERM INT\n"${{@:2}}" &\nwhile ! wait $!; do kill -0 $! 2> /dev/null || exit 0; done\n',
-    "leaving": f'{NOTING}"${{@:2}}" &\nuntil [ -s "$1/metrics.jsonl" ]; do sleep 0.1; done\nexit 3\n',
+    "deaf": (
+        f'{NOTING}trap "" TERM INT\n"${{@:2}}" &\nwhile ! wait $!; do kill -0 $! 2> /dev/null ||'
+        " exit 0; done\n"
+    ),
+    "leaving": (
+        f'{NOTING}"${{@:2}}" &\nuntil [ -s "$1/metrics.jsonl" ]; do sleep 0.1; done\nexit 3\n'
+    ),
     "broken": "#!/bin/bash\nexit 3\n",
 }
 """Wraps that get a folder and then the command of the run."""
@@ -41,7 +48,9 @@ ENDLESS = ("sound", "--device", "cpu")
 
 @pytest.fixture
 def wrapped(specs) -> Callable[[str], Path]:
-    """`wrapped("waiting")`: a workspace with that wrap; returns the file in which the wrap notes its arguments."""
+    """`wrapped("waiting")`: a workspace with that wrap; returns the file in which the wrap notes
+    its arguments.
+    """
 
     def write(name: str, key: str = "wrap") -> Path:
         program = specs.root / "tools of mine" / name
@@ -56,7 +65,9 @@ def wrapped(specs) -> Callable[[str], Path]:
 
 @pytest.fixture
 def contained(specs) -> None:
-    """A workspace whose runs have PID namespaces of their own, as in containers. Skips where that is not allowed."""
+    """A workspace whose runs have PID namespaces of their own, as in containers. Skips where that
+    is not allowed.
+    """
     wrap = "bwrap --dev-bind / / --unshare-pid --proc /proc --die-with-parent"
     if shutil.which("bwrap") is None:
         pytest.skip("there is no bwrap: apt-get install bubblewrap")
@@ -85,15 +96,30 @@ def processes_of(folder: Path) -> list[str]:
 
 
 @pytest.mark.heavy
-def test_a_run_in_this_process_is_wrapped_says_so_and_is_the_same_to_the_last_bit(wrapped, finished, specs, qexp):
+def test_a_run_in_this_process_is_wrapped_says_so_and_is_the_same_to_the_last_bit(
+    wrapped, finished, specs, qexp
+):
     called = wrapped("replaced")
     assert "depth" in qexp("run", "sound", "--device", "cpu").done()
     directory = specs.root / "runs/sound_0"
-    words = [str(directory), sys.executable, "-m", "qexp", "execute", str(directory), "--device", "cpu"]
+    words = [
+        str(directory),
+        sys.executable,
+        "-m",
+        "qexp",
+        "execute",
+        str(directory),
+        "--device",
+        "cpu",
+    ]
     assert called.read_text().splitlines()[: len(words)] == words
     wrap = shlex.join([str(called.with_name("replaced")), str(directory)])
     (attempt,) = open_run("sound_0").record["attempts"]
-    assert attempt["wrap"] == json.loads((directory / "attempts/01/command.json").read_text())["wrap"] == wrap
+    assert (
+        attempt["wrap"]
+        == json.loads((directory / "attempts/01/command.json").read_text())["wrap"]
+        == wrap
+    )
 
     plain = open_run("sound_0", workspace=finished)
     assert open_run("sound_0").record["digest"] == plain.record["digest"]
@@ -103,9 +129,13 @@ def test_a_run_in_this_process_is_wrapped_says_so_and_is_the_same_to_the_last_bi
 
 @pytest.mark.heavy
 @pytest.mark.parametrize("in_a_pool", [False, True])
-def test_a_wrap_that_does_not_start_the_run_leaves_it_failed_with_the_reason(wrapped, specs, qexp, in_a_pool):
+def test_a_wrap_that_does_not_start_the_run_leaves_it_failed_with_the_reason(
+    wrapped, specs, qexp, in_a_pool
+):
     wrapped("broken")
-    code, _, stderr = qexp("run", "sound", "--device", "cpu", *(["--seeds", "0:1"] if in_a_pool else []))
+    code, _, stderr = qexp(
+        "run", "sound", "--device", "cpu", *(["--seeds", "0:1"] if in_a_pool else [])
+    )
     record = open_run("sound_0").record
     assert (code, record["state"], record["attempts"]) == (1, "failed", [])
     assert record["error"].startswith("the wrap ended with exit code 3 before the run began: ")
@@ -142,7 +172,9 @@ def test_ctrl_c_reaches_the_run_whatever_the_wrap_does_with_signals(wrapped, spe
     assert processes_of(specs.root) == []
 
 
-def test_a_run_in_a_container_is_seen_alive_stopped_and_seen_dead_at_once(contained, specs, start, qexp):
+def test_a_run_in_a_container_is_seen_alive_stopped_and_seen_dead_at_once(
+    contained, specs, start, qexp
+):
     process = at_work(start)
     (attempt,) = open_run("sound_0").directory.record().attempts
     assert attempt.process.pid_namespace != this_process().pid_namespace
@@ -190,7 +222,9 @@ def test_a_pool_that_is_interrupted_twice_leaves_nothing_of_a_wrap_running(wrapp
     ],
 )
 @pytest.mark.parametrize("launcher", ["local", "slurm"])
-def test_a_wrap_that_cannot_be_filled_in_is_refused_before_anything_starts(launcher, text, complaint):
+def test_a_wrap_that_cannot_be_filled_in_is_refused_before_anything_starts(
+    launcher, text, complaint
+):
     with pytest.raises(QexpError) as caught:
         options_of(launcher, {"wrap": text}, {})
     assert complaint in str(caught.value)
@@ -205,12 +239,21 @@ def test_values_stay_inside_their_words(tmp_path):
 
 
 def test_a_wrap_is_that_of_the_command_line_the_profile_the_launcher_or_the_file_in_this_order():
-    settings = {"wrap": "a", "python": "py", "slurm": {"wrap": "b", "big": {"wrap": "c"}, "bare": {"wrap": ""}}}
+    settings = {
+        "wrap": "a",
+        "python": "py",
+        "slurm": {"wrap": "b", "big": {"wrap": "c"}, "bare": {"wrap": ""}},
+    }
 
     def chosen(launcher: str, profile: str | None = None, **given: str) -> str:
         return wrap_of(options_of(launcher, settings, given, profile)).command
 
-    assert [chosen("local"), chosen("slurm"), chosen("slurm", "big"), chosen("slurm", "big", wrap="d")] == [*"abcd"]
+    assert [
+        chosen("local"),
+        chosen("slurm"),
+        chosen("slurm", "big"),
+        chosen("slurm", "big", wrap="d"),
+    ] == [*"abcd"]
     assert not chosen("slurm", "bare")
     assert not chosen("local", wrap="")
     assert wrap_of(options_of("local", settings, {})).python == "py"

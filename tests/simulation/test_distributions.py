@@ -4,13 +4,23 @@ import numpy as np
 import pytest
 import scipy.stats
 
-from qexp.simulation.distributions import exponential, log_normal, log_uniform, normal, truncated_normal, uniform
+from qexp.simulation.distributions import (
+    exponential,
+    log_normal,
+    log_uniform,
+    normal,
+    truncated_normal,
+    uniform,
+)
 
 SCIPY = {
     "uniform": (uniform(-2, 6), scipy.stats.uniform(-2, 8)),
     "log_uniform": (log_uniform(0.1, 10), scipy.stats.loguniform(0.1, 10)),
     "normal": (normal(2, 3), scipy.stats.norm(2, 3)),
-    "truncated_normal": (truncated_normal(3, 1, 0.5, 6), scipy.stats.truncnorm(-2.5, 3, loc=3, scale=1)),
+    "truncated_normal": (
+        truncated_normal(3, 1, 0.5, 6),
+        scipy.stats.truncnorm(-2.5, 3, loc=3, scale=1),
+    ),
     "log_normal": (log_normal(0.4, 0.5), scipy.stats.lognorm(s=0.5, scale=math.exp(0.4))),
     "exponential": (exponential(3), scipy.stats.expon(scale=1 / 3)),
 }

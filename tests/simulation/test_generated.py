@@ -45,13 +45,17 @@ def test_a_kilometre_and_a_million_cubic_metres_in_the_spec_are_si_in_the_physic
     assert sample["displacement"].shape == (1, 1, 64, 64)
     assert sample["displacement"][0, 0, 32, 32].item() == pytest.approx(0.22585097302, rel=1e-6)
     # 1 km of 0.1 km pixels to the west the flank moves up and toward the satellite in the west.
-    east, _, up = mogi(torch.tensor([[0.0, 0, 1000, 1e6]]), torch.tensor([[-1000.0, 0]]))[0, 0].tolist()
+    east, _, up = mogi(torch.tensor([[0.0, 0, 1000, 1e6]]), torch.tensor([[-1000.0, 0]]))[
+        0, 0
+    ].tolist()
     expected = up * math.cos(0.33) - east * math.sin(0.33)
     assert sample["displacement"][0, 0, 32, 22].item() == pytest.approx(expected, rel=1e-5)
 
 
 def test_x_and_y_in_kilometres_move_the_source_along_columns_and_rows():
-    moved = dataset((20, 30), fixed={"x": 0.5, "y": -0.7, "incidence": 0.0, "x_res": 0.05, "y_res": 0.1})
+    moved = dataset(
+        (20, 30), fixed={"x": 0.5, "y": -0.7, "incidence": 0.0, "x_res": 0.05, "y_res": 0.1}
+    )
     image = observed(moved, depth=0.4, delta_volume=1.0)["displacement"][0, 0]
     assert divmod(int(image.argmax()), 30) == (10 - 7, 15 + 10)
 
@@ -69,7 +73,9 @@ def test_samples_carry_every_variable_in_its_own_unit_and_shape():
 
 
 @pytest.mark.parametrize(
-    "varying", [{}, {"x_res": uniform(0.02, 0.6)}, {"azimuth": uniform(-3, 3), "incidence": uniform(0.1, 1)}], ids=list
+    "varying",
+    [{}, {"x_res": uniform(0.02, 0.6)}, {"azimuth": uniform(-3, 3), "incidence": uniform(0.1, 1)}],
+    ids=list,
 )
 def test_the_images_of_a_sample_are_those_of_the_values_it_carries(varying):
     samples = drawn(dataset(varying=varying), 2 * BLOCK + 3)
@@ -85,10 +91,15 @@ def test_every_sample_of_a_part_has_its_quantiles_in_the_intervals_of_that_part_
     parts = source.parts([0.7, 0.3], Seeds(3))
     samples = source.sample(parts[part], 3000, Seeds(3), (part,), CPU)
     for name, mu, sigma in (("depth", 0, 0.3), ("delta_volume", 0.2, 0.5)):
-        quantiles = scipy.stats.norm.cdf((np.log(samples[name][:, 0].double().numpy()) - mu) / sigma)
+        quantiles = scipy.stats.norm.cdf(
+            (np.log(samples[name][:, 0].double().numpy()) - mu) / sigma
+        )
         for other, ranges in parts.items():
             # Single precision blurs the edges.
-            inside = sum(((quantiles > low + 1e-6) & (quantiles < high - 1e-6)).sum() for low, high in ranges[name])
+            inside = sum(
+                ((quantiles > low + 1e-6) & (quantiles < high - 1e-6)).sum()
+                for low, high in ranges[name]
+            )
             assert inside > 2900 if other == part else inside == 0
 
 
@@ -96,14 +107,21 @@ def test_variables_with_the_same_test_intervals_are_divided_differently_and_draw
     train = dataset().parts([0.7, 0.3], Seeds(3))["train"]
     assert train["depth"] != train["delta_volume"]
     samples = drawn(dataset(), 5000, "train")
-    assert abs(scipy.stats.spearmanr(samples["depth"][:, 0], samples["delta_volume"][:, 0]).statistic) < 0.06
+    assert (
+        abs(scipy.stats.spearmanr(samples["depth"][:, 0], samples["delta_volume"][:, 0]).statistic)
+        < 0.06
+    )
 
 
 def test_the_same_seed_and_purpose_give_the_same_samples_and_others_give_others():
     source = dataset(fixed={"noise": 0.01})
     first, again = drawn(source), drawn(dataset(fixed={"noise": 0.01}))
     assert all(torch.equal(first[name], again[name]) for name in first)
-    for other in (drawn(source, seed=4), drawn(source, purpose=("train", 1)), drawn(source, purpose=("train", 2))):
+    for other in (
+        drawn(source, seed=4),
+        drawn(source, purpose=("train", 1)),
+        drawn(source, purpose=("train", 2)),
+    ):
         assert not torch.equal(first["depth"], other["depth"])
         assert not torch.equal(first["displacement"], other["displacement"])
 
@@ -127,11 +145,15 @@ def test_noise_changes_the_images_and_nothing_else_and_noise_of_no_size_is_none(
     assert torch.equal(quiet["displacement"], drawn(dataset())["displacement"])
 
 
-@pytest.mark.parametrize("noise", [WhiteNoise(), ExponentialNoise(0.2)], ids=["white", "exponential"])
+@pytest.mark.parametrize(
+    "noise", [WhiteNoise(), ExponentialNoise(0.2)], ids=["white", "exponential"]
+)
 def test_fixed_noise_is_the_standard_deviation_of_the_residual_in_metres(noise):
     count = 40 * BLOCK + 1
     quiet = drawn(dataset(fixed={"noise": 0.0}, noise=noise), count)["displacement"]
-    residual = (drawn(dataset(fixed={"noise": 0.005}, noise=noise), count)["displacement"] - quiet).double()
+    residual = (
+        drawn(dataset(fixed={"noise": 0.005}, noise=noise), count)["displacement"] - quiet
+    ).double()
     assert residual.std(0).mean().item() == pytest.approx(0.005, rel=0.02)
     assert residual.std(0).max().item() == pytest.approx(0.005, rel=0.1)
     assert residual.mean().abs().item() < 0.05 * 0.005
@@ -141,16 +163,26 @@ def test_no_two_samples_of_a_part_have_the_same_noise():
     count = 2 * BLOCK + 5
     for noise in (WhiteNoise(), ExponentialNoise(0.2)):
         quiet = drawn(dataset(fixed={"noise": 0.0}, noise=noise), count)["displacement"]
-        residual = (drawn(dataset(fixed={"noise": 5.0}, noise=noise), count)["displacement"] - quiet).flatten(1)
+        residual = (
+            drawn(dataset(fixed={"noise": 5.0}, noise=noise), count)["displacement"] - quiet
+        ).flatten(1)
         assert (torch.cdist(residual, residual) + 1e9 * torch.eye(count)).min() > 1
 
 
 def test_noise_is_drawn_anew_for_every_purpose_and_seed():
     def residual(**which):
-        quiet, noisy = (drawn(dataset(fixed={"noise": level}), **which)["displacement"] for level in (0.0, 100.0))
+        quiet, noisy = (
+            drawn(dataset(fixed={"noise": level}), **which)["displacement"]
+            for level in (0.0, 100.0)
+        )
         return (noisy - quiet).flatten()
 
-    draws = [residual(), residual(seed=4), residual(purpose=("train", 1)), residual(purpose=("train", 2))]
+    draws = [
+        residual(),
+        residual(seed=4),
+        residual(purpose=("train", 1)),
+        residual(purpose=("train", 2)),
+    ]
     assert np.abs(np.corrcoef(torch.stack(draws)) - np.eye(4)).max() < 0.15
 
 
@@ -166,10 +198,16 @@ def test_the_range_of_correlated_noise_is_in_kilometres_and_its_distance_knows_b
     count = 20 * BLOCK
     noise, pixels = ExponentialNoise(0.3), {"x_res": 0.1, "y_res": 0.2}
     quiet = drawn(dataset((12, 12), fixed=pixels, noise=noise), count)["displacement"]
-    noisy = drawn(dataset((12, 12), fixed={**pixels, "noise": 1.0}, noise=noise), count)["displacement"]
+    noisy = drawn(dataset((12, 12), fixed={**pixels, "noise": 1.0}, noise=noise), count)[
+        "displacement"
+    ]
     residual = (noisy - quiet)[:, 0].double()
-    assert (residual[:, :, 1:] * residual[:, :, :-1]).mean().item() == pytest.approx(math.exp(-1 / 3), abs=0.02)
-    assert (residual[:, 1:] * residual[:, :-1]).mean().item() == pytest.approx(math.exp(-2 / 3), abs=0.02)
+    assert (residual[:, :, 1:] * residual[:, :, :-1]).mean().item() == pytest.approx(
+        math.exp(-1 / 3), abs=0.02
+    )
+    assert (residual[:, 1:] * residual[:, :-1]).mean().item() == pytest.approx(
+        math.exp(-2 / 3), abs=0.02
+    )
 
 
 def test_a_varying_pixel_width_stretches_each_samples_noise():
@@ -184,7 +222,9 @@ def test_a_varying_pixel_width_stretches_each_samples_noise():
     for chosen in (width < 0.1, width > 0.25):
         expected = (-width[chosen] / 0.3).exp().mean().item()
         assert product[chosen].mean().item() == pytest.approx(expected, abs=0.05)
-    assert (residual[:, 1:] * residual[:, :-1]).mean().item() == pytest.approx(math.exp(-1 / 3), abs=0.03)
+    assert (residual[:, 1:] * residual[:, :-1]).mean().item() == pytest.approx(
+        math.exp(-1 / 3), abs=0.03
+    )
 
 
 def test_the_second_view_is_what_a_first_view_with_its_parameters_would_see_and_leaves_the_first_as_it_is():
@@ -201,26 +241,33 @@ def test_two_views_have_noise_of_their_own_and_a_second_view_leaves_that_of_the_
     both = drawn(dataset(fixed={**second, "noise": 1.0}), 20)
     first, other = (both[name] - quiet for name in ("displacement", "displacement_1"))
     assert abs(np.corrcoef(first.flatten(), other.flatten())[0, 1]) < 0.1
-    assert torch.equal(both["displacement"], drawn(dataset(fixed={"noise": 1.0}), 20)["displacement"])
+    assert torch.equal(
+        both["displacement"], drawn(dataset(fixed={"noise": 1.0}), 20)["displacement"]
+    )
 
 
 def test_one_variable_of_a_view_asks_for_the_others_and_views_are_counted_as_numbers():
     mentioned = ["azimuth", "azimuth_10", "x_res_2", "depth"]
     assert MOGI.images(mentioned) == ["displacement", "displacement_2", "displacement_10"]
     required = MOGI.required(mentioned)
-    assert {"x", "y", "depth", "delta_volume", "incidence", "azimuth_2", "y_res_10"} <= set(required)
+    assert {"x", "y", "depth", "delta_volume", "incidence", "azimuth_2", "y_res_10"} <= set(
+        required
+    )
     assert len(required) == 4 + 3 * 4
     assert MOGI.images(["azimuth_0", "depth_1", "azimuth_x"]) == ["displacement"]
 
 
 @pytest.mark.parametrize("size", [(6, 9), (7, 4)])
-@pytest.mark.parametrize("varying", [{}, {"x_res": uniform(0.05, 0.2)}, {"y_res": uniform(0.05, 0.2)}], ids=list)
+@pytest.mark.parametrize(
+    "varying", [{}, {"x_res": uniform(0.05, 0.2)}, {"y_res": uniform(0.05, 0.2)}], ids=list
+)
 def test_a_source_without_an_image_kernel_makes_the_images_of_one_that_has_it(size, varying):
     slow = DeformationImages(Source(("x", "y", "depth", "delta_volume"), mogi))
     second = {"azimuth_1": 1.0, "incidence_1": 0.5, "x_res_1": 0.2, "y_res_1": 0.1}
     count = BLOCK + 2
     fast_images, slow_images = (
-        drawn(dataset(size, fixed=second, varying=varying, generator=generator), count) for generator in (MOGI, slow)
+        drawn(dataset(size, fixed=second, varying=varying, generator=generator), count)
+        for generator in (MOGI, slow)
     )
     for name in ("displacement", "displacement_1"):
         torch.testing.assert_close(slow_images[name], fast_images[name], rtol=1e-4, atol=1e-7)
@@ -228,8 +275,12 @@ def test_a_source_without_an_image_kernel_makes_the_images_of_one_that_has_it(si
 
 def test_when_only_the_noise_varies_all_images_are_the_same_but_for_it():
     fixed, levels = {**FIXED, "depth": 1.0, "delta_volume": 1.0}, {"noise": uniform(0.001, 0.002)}
-    source = GeneratedDataset(MOGI, (6, 6), fixed, {"noise": HALF}, levels, NoiseModel([Component(WhiteNoise())]))
-    samples = source.sample(source.parts([0.7, 0.3], Seeds(1))["train"], 10, Seeds(1), ("train", 1), CPU)
+    source = GeneratedDataset(
+        MOGI, (6, 6), fixed, {"noise": HALF}, levels, NoiseModel([Component(WhiteNoise())])
+    )
+    samples = source.sample(
+        source.parts([0.7, 0.3], Seeds(1))["train"], 10, Seeds(1), ("train", 1), CPU
+    )
     clean = observed(dataset((6, 6)), depth=1.0, delta_volume=1.0)["displacement"]
     assert (samples["displacement"] - clean).abs().max() < 5 * 0.002
     assert samples["displacement"].std(0).min() > 0.0005

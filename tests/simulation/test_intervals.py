@@ -72,10 +72,13 @@ def test_sizes_within_a_part_spread_log_normally_with_a_tenth():
 
 def test_sub_intervals_of_the_parts_are_shuffled():
     train, validation = divided(test=[(0.999, 1.0)])
-    owners = np.array([owner for _, owner in sorted([(i, 0) for i in train] + [(i, 1) for i in validation])])
+    owners = np.array(
+        [owner for _, owner in sorted([(i, 0) for i in train] + [(i, 1) for i in validation])]
+    )
     runs = 1 + np.count_nonzero(np.diff(owners))
     train_count, validation_count = len(train), len(validation)
-    expected = 1 + 2 * train_count * validation_count / (train_count + validation_count)  # Wald and Wolfowitz (1940)
+    # Wald and Wolfowitz (1940)
+    expected = 1 + 2 * train_count * validation_count / (train_count + validation_count)
     deviation = np.sqrt((expected - 1) * (expected - 2) / (train_count + validation_count - 1))
     assert abs(runs - expected) < 4 * deviation
 
@@ -93,7 +96,9 @@ def test_samples_rise_with_the_uniform_number_and_never_leave_the_intervals():
     ranges = divided()[1]
     ends = np.cumsum([high - low for low, high in ranges])
     # Among them the numbers at which one interval ends and the next begins, where rounding shows.
-    quantiles = sample(ranges, np.sort(np.concatenate([np.linspace(0, 1, 10_001), ends[:-1] / ends[-1]])))
+    quantiles = sample(
+        ranges, np.sort(np.concatenate([np.linspace(0, 1, 10_001), ends[:-1] / ends[-1]]))
+    )
     low, high = np.array(ranges).T
     index = np.searchsorted(low, quantiles, side="right") - 1
     assert (index >= 0).all()

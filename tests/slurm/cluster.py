@@ -1,4 +1,5 @@
-"""A Slurm cluster on this machine, of one node or several: real daemons, in a folder and on ports of their own.
+"""A Slurm cluster on this machine, of one node or several: real daemons, in a folder and on ports
+of their own.
 
 It says that it has more CPUs than there are, so that several tiny jobs run at once.
 """
@@ -23,7 +24,11 @@ PACKAGES = {
 }  # fmt: skip
 """Program → the package of Debian that has it."""
 
-PACKAGES_OF_ACCOUNTING = {"mariadbd": "mariadb-server-core", "slurmdbd": "slurmdbd", "sacctmgr": "slurm-client"}
+PACKAGES_OF_ACCOUNTING = {
+    "mariadbd": "mariadb-server-core",
+    "slurmdbd": "slurmdbd",
+    "sacctmgr": "slurm-client",
+}
 
 LONGEST_ARRAY = 20
 
@@ -58,13 +63,21 @@ SETTINGS = {
     "MinJobAge": "300",
     "KillWait": "10",
     "MaxArraySize": str(LONGEST_ARRAY),
-    "SchedulerParameters": "sched_interval=1,sched_min_interval=0,bf_interval=1,batch_sched_delay=0",
+    "SchedulerParameters": (
+        "sched_interval=1,sched_min_interval=0,bf_interval=1,batch_sched_delay=0"
+    ),
     "SlurmdParameters": "config_overrides",
 }
 
-NODE = "NodeName={name} NodeHostname={host} NodeAddr=127.0.0.1 Port={port} CPUs=24 RealMemory=60000 State=UNKNOWN\n"
+NODE = (
+    "NodeName={name} NodeHostname={host} NodeAddr=127.0.0.1 Port={port} CPUs=24 RealMemory=60000"
+    " State=UNKNOWN\n"
+)
 
-MAIN = "PartitionName=main Nodes=ALL Default=YES DefMemPerCPU=1000 MaxTime=60 PriorityTier=1 State=UP\n"
+MAIN = (
+    "PartitionName=main Nodes=ALL Default=YES DefMemPerCPU=1000 MaxTime=60 PriorityTier=1"
+    " State=UP\n"
+)
 
 WITH_ACCOUNTING = {
     "AccountingStorageType": "accounting_storage/slurmdbd",
@@ -103,11 +116,14 @@ class NoClusterError(Exception):
 
 
 @contextmanager
-def cluster(accounting: bool = False, settings: Mapping[str, str] | None = None, nodes: int = 1) -> Iterator[Path]:
-    """The configuration of a cluster that takes jobs; the daemons and their jobs are gone afterwards.
+def cluster(
+    accounting: bool = False, settings: Mapping[str, str] | None = None, nodes: int = 1
+) -> Iterator[Path]:
+    """The configuration of a cluster that takes jobs; the daemons and their jobs are gone
+    afterwards.
 
-    accounting  with a database that remembers all jobs, and a controller that forgets them after some seconds; without,
-                it remembers them for five minutes
+    accounting  with a database that remembers all jobs, and a controller that forgets them after
+                some seconds; without, it remembers them for five minutes
     settings    more lines of slurm.conf, or others than there would be
     nodes       number of nodes; each believes that the machine is its own
     """
@@ -122,7 +138,9 @@ def cluster(accounting: bool = False, settings: Mapping[str, str] | None = None,
         names = [host] if nodes == 1 else [f"node{number}" for number in range(nodes)]
         ports = free_ports(*names)
         lines = [NODE.format(name=name, host=host, port=ports[name]) for name in names]
-        configuration = _configure(folder, host, all_settings, "".join([*lines, MAIN, URGENT * accounting]))
+        configuration = _configure(
+            folder, host, all_settings, "".join([*lines, MAIN, URGENT * accounting])
+        )
         daemon = daemons(stack, folder)
         _start_munge(daemon, folder)
         if accounting:
@@ -141,9 +159,14 @@ def until(holds: Callable[[], bool], what: str) -> None:
 
 def _start_munge(daemon: Daemons, folder: Path) -> None:
     daemon(
-        "munged", "--foreground", f"--key-file={folder}/munge.key", f"--socket={folder}/munge.socket",
-        f"--pid-file={folder}/munged.pid", f"--log-file={folder}/munged.log", f"--seed-file={folder}/munge.seed",
-    )  # fmt: skip
+        "munged",
+        "--foreground",
+        f"--key-file={folder}/munge.key",
+        f"--socket={folder}/munge.socket",
+        f"--pid-file={folder}/munged.pid",
+        f"--log-file={folder}/munged.log",
+        f"--seed-file={folder}/munge.seed",
+    )
     until((folder / "munge.socket").exists, "munged")
 
 
@@ -153,11 +176,21 @@ def _start_accounting(daemon: Daemons, configuration: Path) -> None:
     database.mkdir(0o700)  # whoever can get at the socket may do anything
     socket_file = database / "socket"
     options = [
-        "--no-defaults", f"--datadir={database}", f"--user={getpass.getuser()}", f"--socket={socket_file}",
-        f"--pid-file={database}/pid", "--skip-networking", "--skip-grant-tables",
-        "--innodb-log-file-size=8M", "--innodb-buffer-pool-size=64M", "--innodb-flush-log-at-trx-commit=0",
-    ]  # fmt: skip
-    tables = b"create database mysql;\nuse mysql;\n" + Path("/usr/share/mysql/mysql_system_tables.sql").read_bytes()
+        "--no-defaults",
+        f"--datadir={database}",
+        f"--user={getpass.getuser()}",
+        f"--socket={socket_file}",
+        f"--pid-file={database}/pid",
+        "--skip-networking",
+        "--skip-grant-tables",
+        "--innodb-log-file-size=8M",
+        "--innodb-buffer-pool-size=64M",
+        "--innodb-flush-log-at-trx-commit=0",
+    ]
+    tables = (
+        b"create database mysql;\nuse mysql;\n"
+        + Path("/usr/share/mysql/mysql_system_tables.sql").read_bytes()
+    )
     bootstrap = [program_path("mariadbd") or "mariadbd", *options, "--bootstrap"]
     subprocess.run(bootstrap, input=tables, capture_output=True, check=True)
     daemon("mariadbd", *options)
@@ -166,7 +199,9 @@ def _start_accounting(daemon: Daemons, configuration: Path) -> None:
 
     def registered() -> bool:
         _said(configuration, "sacctmgr", "--immediate", "add", "cluster", "qexp")
-        return "qexp" in _said(configuration, "sacctmgr", "--noheader", "--parsable2", "list", "cluster")
+        return "qexp" in _said(
+            configuration, "sacctmgr", "--noheader", "--parsable2", "list", "cluster"
+        )
 
     until(registered, "slurmdbd")
 
@@ -178,7 +213,11 @@ def _taking_jobs(daemon: Daemons, configuration: Path, nodes: Sequence[str]) -> 
         daemon("slurmd", "-D", "-N", name, "-f", str(configuration), SLURM_CONF=str(configuration))
     idle = f"idle {len(nodes)}"
     until(
-        lambda: _said(configuration, "sinfo", "--noheader", "--format=%T %D", "--partition=main") == idle, "idle nodes"
+        lambda: (
+            _said(configuration, "sinfo", "--noheader", "--format=%T %D", "--partition=main")
+            == idle
+        ),
+        "idle nodes",
     )
     try:
         yield
@@ -221,7 +260,8 @@ def _configure(folder: Path, host: str, settings: Mapping[str, str], nodes: str)
     lines = [f"{key}={value}\n".format(**values) for key, value in settings.items()]
     path = folder / "slurm.conf"
     path.write_text("".join([*lines, nodes]))
-    (folder / "cgroup.conf").write_text("ConstrainRAMSpace=yes\n")  # read where settings ask for task/cgroup
+    # read where settings ask for task/cgroup
+    (folder / "cgroup.conf").write_text("ConstrainRAMSpace=yes\n")
     accounting = folder / "slurmdbd.conf"
     accounting.touch(0o600)
     accounting.write_text(ACCOUNTING.format(**values))
@@ -230,17 +270,23 @@ def _configure(folder: Path, host: str, settings: Mapping[str, str], nodes: str)
 
 def free_ports(*names: str) -> dict[str, int]:
     with ExitStack() as stack:
-        sockets = {name: stack.enter_context(socket.create_server(("127.0.0.1", 0))) for name in names}
+        sockets = {
+            name: stack.enter_context(socket.create_server(("127.0.0.1", 0))) for name in names
+        }
         return {name: server.getsockname()[1] for name, server in sockets.items()}
 
 
 def daemons(stack: ExitStack, folder: Path) -> Daemons:
-    """`daemon("slurmd", "-D", SLURM_CONF=path)` starts one that ends with the stack, the last one first."""
+    """`daemon("slurmd", "-D", SLURM_CONF=path)` starts one that ends with the stack, the last one
+    first.
+    """
 
     def start(name: str, *arguments: str, **environment: str) -> subprocess.Popen[bytes]:
         output = stack.enter_context((folder / f"{name}.output").open("ab"))
         words, variables = [program_path(name) or name, *arguments], {**os.environ, **environment}
-        process = subprocess.Popen(words, env=variables, stdout=output, stderr=output, start_new_session=True)
+        process = subprocess.Popen(
+            words, env=variables, stdout=output, stderr=output, start_new_session=True
+        )
         stack.callback(_end, process)
         return process
 
@@ -258,4 +304,6 @@ def _end(process: subprocess.Popen[bytes]) -> None:
 
 def _said(configuration: Path, *command: str) -> str:
     environment = {**os.environ, "SLURM_CONF": str(configuration)}
-    return subprocess.run(command, env=environment, capture_output=True, text=True, check=False).stdout.strip()
+    return subprocess.run(
+        command, env=environment, capture_output=True, text=True, check=False
+    ).stdout.strip()

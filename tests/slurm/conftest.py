@@ -16,7 +16,9 @@ T = TypeVar("T")
 
 @pytest.fixture(scope="session")
 def slurm_cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """A cluster that Slurm's programs find; started only where somebody asks for it, since its tests take minutes."""
+    """A cluster that Slurm's programs find; started only where somebody asks for it, since its
+    tests take minutes.
+    """
     require_ci()
     require_one_worker(tmp_path_factory.getbasetemp())
     with cluster() as configuration, found(configuration):
@@ -53,7 +55,9 @@ def require_one_worker(folder: Path) -> None:
         with (folder.parent / "cluster").open("a+") as file:
             file.write(f"{worker}\n")
             file.seek(0)
-            assert set(file.read().split()) == {worker}, "two workers start a cluster; see the pin of pytest"
+            assert set(file.read().split()) == {worker}, (
+                "two workers start a cluster; see the pin of pytest"
+            )
 
 
 @contextmanager
@@ -71,7 +75,9 @@ def slurm(*command: str) -> str:
 
 @pytest.hookimpl(tryfirst=True)  # before pytest-xdist reads the groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Tests of a cluster follow one another in one of pytest's workers: no other starts a second cluster beside it."""
+    """Tests of a cluster follow one another in one of pytest's workers: no other starts a second
+    cluster beside it.
+    """
     for item in items:
         if {"slurm_cluster", "accounting_cluster"} & {*getattr(item, "fixturenames", ())}:
             item.add_marker(pytest.mark.cluster)

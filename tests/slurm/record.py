@@ -1,4 +1,6 @@
-"""Record what a real Slurm says of jobs, in the files of `recorded/`: as root, `python -m tests.slurm.record`."""
+"""Record what a real Slurm says of jobs, in the files of `recorded/`: as root, `python -m
+tests.slurm.record`.
+"""
 
 import os
 import socket
@@ -18,7 +20,8 @@ RECORDED = Path(__file__).parent / "recorded"
 
 SETTINGS = {
     "MinJobAge": "300",
-    # Slurm calls it OUT_OF_MEMORY where the kernel keeps a job within its memory, and needs to be root for that.
+    # Slurm calls it OUT_OF_MEMORY where the kernel keeps a job within its memory, and needs to be
+    # root for that.
     "TaskPlugin": "task/cgroup",
     "JobAcctGatherParams": "NoShared",
     "Prolog": "{folder}/prolog",
@@ -29,7 +32,9 @@ HOARD = "python3 -c \"hoard = b'1' * 400000000\""
 
 def answer_of(command: Sequence[str], jobs: Sequence[str]) -> str:
     arrays = ",".join(sorted({job.partition("_")[0] for job in jobs}))
-    return subprocess.run([*command, f"--jobs={arrays}"], capture_output=True, text=True, check=False).stdout
+    return subprocess.run(
+        [*command, f"--jobs={arrays}"], capture_output=True, text=True, check=False
+    ).stdout
 
 
 def record(name: str, comment: str, jobs: Sequence[str], listed: str, accounted: str) -> None:
@@ -37,14 +42,19 @@ def record(name: str, comment: str, jobs: Sequence[str], listed: str, accounted:
     until(lambda: listed in answer_of(LISTED, jobs), f"{listed} in squeue, of {name}")
     until(lambda: accounted in answer_of(ACCOUNTED, jobs), f"{accounted} in sacct, of {name}")
     version = answer_of(("squeue", "--version"), []).strip()
-    answers = "".join(f"$ {' '.join(command)}\n{answer_of(command, jobs)}" for command in (LISTED, ACCOUNTED))
+    answers = "".join(
+        f"$ {' '.join(command)}\n{answer_of(command, jobs)}" for command in (LISTED, ACCOUNTED)
+    )
     (RECORDED / f"{name}.txt").write_text(f"# {version}: {comment}\n# {' '.join(jobs)}\n{answers}")
     print(name)
 
 
 def record_end(name: str, comment: str, jobs: Sequence[str], word: str) -> None:
     for job in jobs[:-1]:
-        until(lambda job=job: f"{job}|{word}" in answer_of(ACCOUNTED, jobs), f"{word} in sacct, of {name}")
+        until(
+            lambda job=job: f"{job}|{word}" in answer_of(ACCOUNTED, jobs),
+            f"{word} in sacct, of {name}",
+        )
     record(name, comment, jobs, f"{jobs[-1]}|{word}", f"{jobs[-1]}|{word}")
 
 
@@ -52,7 +62,9 @@ def submit(
     folder: Path, name: str, *setup: str, count: int = 1, at_most: int | None = None, **options: str
 ) -> list[str]:
     """Submit runs that do nothing but their setup lines, as qexp does."""
-    return submit_jobs("slurm", folder / name, count, *setup, at_most=at_most, memory="50M", time=5, **options)
+    return submit_jobs(
+        "slurm", folder / name, count, *setup, at_most=at_most, memory="50M", time=5, **options
+    )
 
 
 def record_ends(folder: Path) -> None:
@@ -65,7 +77,9 @@ def record_ends(folder: Path) -> None:
     stopped = submit(folder, "stopped", f"exit {TIME_IS_UP}")
     killed = submit(folder, "killed", "kill -KILL $$")
     hoarding = submit(folder, "hoarding", HOARD, "exit 1")
-    record_end("completed", "An array of three that all ended with exit code 0.", completed, "COMPLETED")
+    record_end(
+        "completed", "An array of three that all ended with exit code 0.", completed, "COMPLETED"
+    )
     record_end("failed", "Exit code 7.", failed, "FAILED")
     record_end("stopped_before_the_limit", "The exit code of a run that was told that its time is nearly up.", stopped,
            "FAILED")  # fmt: skip
@@ -77,8 +91,20 @@ def record_ends(folder: Path) -> None:
 def record_moments(folder: Path) -> None:
     """What jobs that have not ended may be."""
     first, *others = submit(folder, "array", "sleep 600", count=6, at_most=1)
-    record("running", "The first task of an array, the others of which wait.", [first], "RUNNING", f"{first}|RUNNING")
-    record("waiting", "All tasks of an array but the first, one at a time.", others, "PENDING", "_[1-5%1]|PENDING")
+    record(
+        "running",
+        "The first task of an array, the others of which wait.",
+        [first],
+        "RUNNING",
+        f"{first}|RUNNING",
+    )
+    record(
+        "waiting",
+        "All tasks of an array but the first, one at a time.",
+        others,
+        "PENDING",
+        "_[1-5%1]|PENDING",
+    )
     Slurm().cancel(others[2:])
     until(lambda: others[2] not in answer_of(LISTED, others), "the end of tasks that wait")
     record("cancelled_before_their_turn", "Tasks of an array, the others of which go on.", others[2:],
@@ -87,9 +113,12 @@ def record_moments(folder: Path) -> None:
     call("scancel", array)
     record_end("cancelled", "By scancel, at work.", [first], "CANCELLED")
     record(
-        "cancelled_while_waiting", "Tasks that waited, by scancel of their whole array.", others[:2],
-        f"{others[0]}|CANCELLED", f"{array}_[1-5%1]|CANCELLED by",
-    )  # fmt: skip
+        "cancelled_while_waiting",
+        "Tasks that waited, by scancel of their whole array.",
+        others[:2],
+        f"{others[0]}|CANCELLED",
+        f"{array}_[1-5%1]|CANCELLED by",
+    )
 
     for state in ("suspended", "requeued", "held"):
         (job,) = submit(folder, state, "sleep 600", requeue="true")
@@ -102,7 +131,13 @@ def record_moments(folder: Path) -> None:
             record(state, "By scontrol requeue, some seconds ago.", [job], "PENDING", "REQUEUED")
         else:
             call("scontrol", "requeuehold", "State=SpecialExit", job)
-            record(state, "By scontrol requeuehold State=SpecialExit.", [job], "SPECIAL_EXIT", "PENDING")
+            record(
+                state,
+                "By scontrol requeuehold State=SpecialExit.",
+                [job],
+                "SPECIAL_EXIT",
+                "PENDING",
+            )
         Slurm().cancel([job])
 
 
@@ -113,21 +148,38 @@ def record_what_others_do(folder: Path, cluster: Path) -> None:
     until(lambda: answer_of(LISTED, preempted).count("RUNNING") == 2, "jobs that run")
     late = [call("sbatch", "--parsable", "--time=1", "--deadline=now+62", "--exclusive", "--output=/dev/null",
                  "--wrap=sleep 600")]  # fmt: skip
-    record_end("deadline", "A job (sbatch --deadline) that cannot end in time any more.", late, "DEADLINE")
+    record_end(
+        "deadline", "A job (sbatch --deadline) that cannot end in time any more.", late, "DEADLINE"
+    )
     urgent = submit(folder, "urgent", "sleep 600", partition="urgent", cpus="24")
-    record_end("preempted", "By a job of another partition, with PreemptMode=CANCEL.", preempted, "PREEMPTED")
+    record_end(
+        "preempted",
+        "By a job of another partition, with PreemptMode=CANCEL.",
+        preempted,
+        "PREEMPTED",
+    )
     until(lambda: "RUNNING" in answer_of(LISTED, urgent), "a job that runs")
     call("scontrol", "update", f"NodeName={node}", "State=DOWN", "Reason=test")
     record_end("node_fail", "The node was said to be down.", urgent, "NODE_FAIL")
     until(lambda: "idle" in call("sinfo", "--noheader", "--format=%T"), "a node that takes jobs")
     (cluster.parent / "broken").touch()
-    record_end("prolog_failed", "The prolog of the node failed.", submit(folder, "refused", "exit 0"), "CANCELLED")
+    record_end(
+        "prolog_failed",
+        "The prolog of the node failed.",
+        submit(folder, "refused", "exit 0"),
+        "CANCELLED",
+    )
 
 
 def main() -> None:
-    """Start a cluster, let jobs end in all ways that can be had on one node, and write what is said of them."""
+    """Start a cluster, let jobs end in all ways that can be had on one node, and write what is said
+    of them.
+    """
     RECORDED.mkdir(exist_ok=True)
-    with slurm_cluster.cluster(accounting=True, settings=SETTINGS) as cluster, tempfile.TemporaryDirectory() as folder:
+    with (
+        slurm_cluster.cluster(accounting=True, settings=SETTINGS) as cluster,
+        tempfile.TemporaryDirectory() as folder,
+    ):
         os.environ["SLURM_CONF"] = str(cluster)
         prolog = cluster.parent / "prolog"
         prolog.write_text(f"#!/bin/sh\n[ ! -e {cluster.parent}/broken ]\n")

@@ -77,10 +77,16 @@ class Submitted:
         return RunDirectory(self.workspace.runs / name)
 
     def prepare(self, name: str, seed: int, *overrides: str) -> RunDirectory:
-        experience = experiments.experience("mogi_quick", read_overrides("--set", overrides), self.workspace)
-        return prepare.prepare(plan.plan_run(experience, seed, name, self.workspace), self.workspace)
+        experience = experiments.experience(
+            "mogi_quick", read_overrides("--set", overrides), self.workspace
+        )
+        return prepare.prepare(
+            plan.plan_run(experience, seed, name, self.workspace), self.workspace
+        )
 
-    def submit(self, launch: str, runs: list[RunDirectory], at_most: int | None = None, **options: Any) -> None:
+    def submit(
+        self, launch: str, runs: list[RunDirectory], at_most: int | None = None, **options: Any
+    ) -> None:
         chosen = options_of(self.launcher, {self.launcher: {**self.options, **options}}, {})
         folder = self.workspace.runs / ".launches" / launch
         self.jobs |= self.scheduler.submit(Submission(folder, launch, chosen, at_most), runs)
@@ -93,7 +99,9 @@ class Submitted:
         words = self.scheduler.states(self.jobs.values())
         records = {name: self.run(name).record() for name in self.jobs}
         return {
-            name: state_now(self.run(name), record.state, record.open_attempt, words.get(self.jobs[name]))
+            name: state_now(
+                self.run(name), record.state, record.open_attempt, words.get(self.jobs[name])
+            )
             for name, record in records.items()
         }
 
@@ -102,7 +110,10 @@ class Submitted:
 
     def wait_for(self, *names: str) -> None:
         for name in names:
-            until(lambda name=name: self.word(name) not in ("queued", "running", None), f"the end of {name}")
+            until(
+                lambda name=name: self.word(name) not in ("queued", "running", None),
+                f"the end of {name}",
+            )
 
     def assert_warned(self, name: str) -> None:
         """The run was warned before its time was up, and says timeout, with a checkpoint."""
@@ -116,7 +127,9 @@ class Submitted:
         self.wait_for(name)
         cluster, workspace = self.scheduler.cluster(), str(self.workspace.root)
         assert cluster is not None
-        job = JobRecord(launcher=self.launcher, id=self.jobs[name], cluster=cluster, workspace=workspace)
+        job = JobRecord(
+            launcher=self.launcher, id=self.jobs[name], cluster=cluster, workspace=workspace
+        )
         assert self.run(name).record().job == job
 
     def assert_output(self, launch: str, name: str, text: str) -> None:
@@ -128,14 +141,17 @@ class Submitted:
 
 
 def end_in(submitted: Submitted, name: str, seconds: int) -> None:
-    """Have Slurm believe that a job that runs has so much time left; it looks at that twice a minute.
+    """Have Slurm believe that a job that runs has so much time left; it looks at that twice a
+    minute.
 
     The controller may refuse for a moment, so it is asked again.
     """
 
     def accepted() -> bool:
         try:
-            administrator("scontrol", "update", f"JobId={submitted.jobs[name]}", f"EndTime=now+{seconds}")
+            administrator(
+                "scontrol", "update", f"JobId={submitted.jobs[name]}", f"EndTime=now+{seconds}"
+            )
         except subprocess.CalledProcessError:
             return False
         return True
@@ -145,10 +161,13 @@ def end_in(submitted: Submitted, name: str, seconds: int) -> None:
 
 @pytest.fixture(scope="module")
 def submitted(slurm_cluster: Path, tmp_path_factory: pytest.TempPathFactory) -> Submitted:
-    """All runs of this module at once, in a folder whose name Slurm and a shell might want to read for themselves."""
+    """All runs of this module at once, in a folder whose name Slurm and a shell might want to read
+    for themselves.
+    """
     root = tmp_path_factory.mktemp("slurm") / "it's 100%a $HOME work"
     ours = Submitted(root, "slurm", time="10")
-    diverging, greedy = (*BRIEF, "learning_rate=1e30", "optimizer=sgd"), (*BRIEF, "losses.depth=greedy")
+    diverging = (*BRIEF, "learning_rate=1e30", "optimizer=sgd")
+    greedy = (*BRIEF, "losses.depth=greedy")
     overrides = {0: diverging, 2: ENDLESS, 3: greedy, 4: ENDLESS}
     array = [ours.prepare(f"run_{seed}", seed, *overrides.get(seed, BRIEF)) for seed in range(RUNS)]
     array[1].spec_file.write_text("{")
@@ -171,10 +190,14 @@ def test_a_run_that_is_requeued_before_the_time_limit_resumes_by_itself_to_the_s
     until(lambda: submitted.word("parted") == "queued", "requeueing")
     assert submitted.run("parted").record().state == "interrupted"
     assert submitted.states()["parted"] == "queued"
-    # Slurm holds a requeued job back for two minutes; it needs but a second to be rid of the first start.
+    # Slurm holds a requeued job back for two minutes; it needs but a second to be rid of the first
+    # start.
     administrator("scontrol", "update", f"JobId={submitted.jobs['parted']}", "StartTime=now+3")
     submitted.wait_for("parted", "whole")
-    assert [attempt.state for attempt in submitted.run("parted").record().attempts] == ["interrupted", "done"]
+    assert [attempt.state for attempt in submitted.run("parted").record().attempts] == [
+        "interrupted",
+        "done",
+    ]
     assert contents(submitted.run("whole").path) == contents(submitted.run("parted").path)
 
 
@@ -184,7 +207,9 @@ def test_of_a_dozen_runs_each_ends_in_its_own_state(submitted):
     names = [f"run_{seed}" for seed in range(RUNS)]
     submitted.wait_for(*names)
     found = submitted.states()
-    assert {name: found[name] for name in names} == {name: FATES.get(seed, "done") for seed, name in enumerate(names)}
+    assert {name: found[name] for name in names} == {
+        name: FATES.get(seed, "done") for seed, name in enumerate(names)
+    }
 
 
 def test_a_run_knows_which_job_it_was(submitted):
@@ -205,10 +230,15 @@ def test_a_run_is_warned_before_its_time_is_up_and_says_timeout_with_a_checkpoin
 
 
 def test_what_a_run_and_slurm_print_lies_in_the_run_and_can_be_found_from_the_launch(submitted):
-    # Not the run whose time is up: where Slurm warns and ends it in one look, a run that heeds the warning may be
-    # gone before Slurm has a word to print.
+    # Not the run whose time is up: where Slurm warns and ends it in one look, a run that heeds the
+    # warning may be gone before Slurm has a word to print.
     submitted.assert_output("dozen", "run_3", "Exceeded job memory limit")
     submitted.assert_output("dozen", "run_7", "epoch 3/3")
     folder = submitted.workspace.runs / ".launches/dozen"
-    assert {path.name for path in folder.iterdir()} == {"array_1", "array_1.sh", "runs_1.txt", "output"}
+    assert {path.name for path in folder.iterdir()} == {
+        "array_1",
+        "array_1.sh",
+        "runs_1.txt",
+        "output",
+    }
     assert all(path.is_symlink() for path in (folder / "array_1").iterdir())

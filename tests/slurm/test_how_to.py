@@ -25,12 +25,20 @@ OF_THIS_CLUSTER = {
 
 
 def open_workspace(folder: Path, page: str, table: str, others: Mapping[str, str]) -> None:
-    """A workspace with the settings of a page in its `qexp.toml`, with others where this cluster has them."""
+    """A workspace with the settings of a page in its `qexp.toml`, with others where this cluster
+    has them.
+    """
     assert call("init", folder).code == 0
     for name in ("mogi_cnn", "mogi_noisy"):
         path = folder / f"specs/experiences/{name}.json"
-        path.write_text(json.dumps({**json.loads(path.read_text()), "epochs": 1, "sizes": [512, 32, 32]}))
-    blocks = [block for kind, block in BLOCK.findall(PAGES[page]) if kind == "toml" and f"[{table}" in block]
+        path.write_text(
+            json.dumps({**json.loads(path.read_text()), "epochs": 1, "sizes": [512, 32, 32]})
+        )
+    blocks = [
+        block
+        for kind, block in BLOCK.findall(PAGES[page])
+        if kind == "toml" and f"[{table}" in block
+    ]
     written = "\n".join(blocks)
     for on_the_page, here in others.items():
         assert on_the_page in written
@@ -72,6 +80,12 @@ def test_the_profile_of_the_page_reaches_the_job(settings):
     passed_on = (word for option in given for word in ("--option", option))
     name, job = call("run", "mogi_cnn", "--profile", "big", *passed_on).done().split()
     said = said_of(job)
-    for words in ("TimeLimit=00:40:00", "Partition=main", "Comment=all of them", "Nice=5", "Reason=JobHeldUser"):
+    for words in (
+        "TimeLimit=00:40:00",
+        "Partition=main",
+        "Comment=all of them",
+        "Nice=5",
+        "Reason=JobHeldUser",
+    ):
         assert words in said
     assert call("stop", name).code == 0

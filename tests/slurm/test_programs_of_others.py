@@ -1,4 +1,6 @@
-"""Programs that are not qexp's, on a real cluster: how each ends, and that nothing is left of it."""
+"""Programs that are not qexp's, on a real cluster: how each ends, and that nothing is left of
+it.
+"""
 
 import json
 from pathlib import Path
@@ -31,8 +33,12 @@ def jobs(slurm_cluster: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.chdir(tmp_path)
     folder = tmp_path / "specs" / "experiences"
     folder.mkdir(parents=True)
-    (folder / "own.json").write_text(json.dumps({"type": "command", "command": ["sh", "-c", PROGRAM], "grace": 2}))
-    stdout = call("run", "own", "--seeds", "0:4", "--launcher", "slurm", "--option", "time=10").done()
+    (folder / "own.json").write_text(
+        json.dumps({"type": "command", "command": ["sh", "-c", PROGRAM], "grace": 2})
+    )
+    stdout = call(
+        "run", "own", "--seeds", "0:4", "--launcher", "slurm", "--option", "time=10"
+    ).done()
     return dict(line.split() for line in stdout.splitlines())
 
 
@@ -49,10 +55,16 @@ def test_each_ends_in_its_own_state_and_nothing_is_left_running(jobs):
     Slurm().cancel([jobs["own_2"]])
     # What Slurm sends a minute before the time limit, and to the script alone.
     administrator("scancel", "--batch", "--signal=USR1", jobs["own_3"])
-    until(lambda: not any(state.at_work for state in Slurm().states(jobs.values()).values()), "the end of the jobs")
+    until(
+        lambda: not any(state.at_work for state in Slurm().states(jobs.values()).values()),
+        "the end of the jobs",
+    )
     assert {name: package.open_run(name).state for name in ENDS} == ENDS
     started += numbers_of("own_0") + numbers_of("own_1")
-    until(lambda: not any(Path(f"/proc/{number}").exists() for number in started), "the end of all processes")
+    until(
+        lambda: not any(Path(f"/proc/{number}").exists() for number in started),
+        "the end of all processes",
+    )
     assert len(set(started)) == 6
     assert package.open_run("own_1").record["error"] == "exit code 3: wrong"
     assert find_launch("last", Workspace(Path.cwd())).record().launcher == "slurm"

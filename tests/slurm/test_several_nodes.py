@@ -26,9 +26,11 @@ def two_nodes():
 def test_a_run_on_two_nodes_has_the_losses_of_one_process_and_can_be_stopped(tmp_path, monkeypatch):
     torchrun = str(Path(sys.executable).parent / "torchrun")
     here = {
-        "node1:29500": f"127.0.0.1:{free_ports('meeting')['meeting']}", "--nproc-per-node=4": "--nproc-per-node=1",
-        "torchrun": torchrun, "options = {nodes = 2}": "options = {nodes = 2}\ntime = \"10:00\"",
-    }  # fmt: skip
+        "node1:29500": f"127.0.0.1:{free_ports('meeting')['meeting']}",
+        "--nproc-per-node=4": "--nproc-per-node=1",
+        "torchrun": torchrun,
+        "options = {nodes = 2}": 'options = {nodes = 2}\ntime = "10:00"',
+    }
     open_workspace(tmp_path, "docs/how-to/several-processes.md", "slurm.nodes", here)
     monkeypatch.chdir(tmp_path)
     on_nodes = ("--launcher", "slurm", "--profile", "nodes")
@@ -37,7 +39,9 @@ def test_a_run_on_two_nodes_has_the_losses_of_one_process_and_can_be_stopped(tmp
     run, alone = qexp.open_run("mogi_cnn_0"), qexp.run("mogi_cnn", name="alone")
     attempt = run.record["attempts"][-1]
     assert (attempt["processes"], attempt["backend"]) == (2, "gloo")
-    losses = [[line["validation"]["loss"] for line in one.directory.metrics()] for one in (run, alone)]
+    losses = [
+        [line["validation"]["loss"] for line in one.directory.metrics()] for one in (run, alone)
+    ]
     assert losses[0] == pytest.approx(losses[1], rel=1e-4)
     call("run", "mogi_cnn", "--name", "long", "--set", "epochs=2000", *on_nodes).done()
     until(has_lines(tmp_path / "runs/long/metrics.jsonl", 2), "two epochs")

@@ -15,7 +15,10 @@ SIMULATE = ("data", "simulate", "sound", "--count", "60")
 
 def test_jobs_that_share_the_work_make_the_same_bytes_as_this_machine(slurm_cluster, specs, qexp):
     cluster = ("--launcher", "slurm", "-j", "3", "--option", "memory=2G", "--option", "cpus=1")
-    jobs = dict(line.rsplit("  ", 1) for line in qexp(*SIMULATE, "--name", "there", *cluster).done().splitlines())
+    jobs = dict(
+        line.rsplit("  ", 1)
+        for line in qexp(*SIMULATE, "--name", "there", *cluster).done().splitlines()
+    )
     assert list(jobs) == ["process 1", "process 2", "process 3"]
     assert set(wait_for([*jobs.values()]).values()) == {"done"}
     file, spec = package.simulate("sound", 60, name="here")

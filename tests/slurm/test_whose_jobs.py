@@ -1,4 +1,6 @@
-"""A job belongs to a cluster and to the workspace that submitted it; nobody else asks for it or cancels it."""
+"""A job belongs to a cluster and to the workspace that submitted it; nobody else asks for it or
+cancels it.
+"""
 
 import hashlib
 import json
@@ -27,7 +29,9 @@ PROGRAMS = {
 
 @pytest.fixture
 def called(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[], list[str]]:
-    """`called()`: the programs of Slurm that were called since the last time. Job 777_0 runs on the cluster alpha."""
+    """`called()`: the programs of Slurm that were called since the last time. Job 777_0 runs on the
+    cluster alpha.
+    """
     folder = tmp_path / "bin"
     folder.mkdir()
     log = tmp_path / "called"
@@ -46,18 +50,23 @@ def called(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[], list
 
 
 def state_of(qexp: Callable, name: str = "mogi_quick_0", *options: str | Path) -> str:
-    (run,) = (run for run in json.loads(qexp("ls", "--json", *options).stdout) if run["name"] == name)
+    (run,) = (
+        run for run in json.loads(qexp("ls", "--json", *options).stdout) if run["name"] == name
+    )
     return run["state"]
 
 
-def test_the_job_of_a_run_that_was_submitted_here_is_asked_for_and_cancelled(workspace, called, qexp):
+def test_the_job_of_a_run_that_was_submitted_here_is_asked_for_and_cancelled(
+    workspace, called, qexp
+):
     assert qexp(*RUN).code == 0
     assert state_of(qexp) == "running"
     (file,) = workspace.glob("runs/.launches/*/jobs.json")
     assert json.loads(file.read_text()) == {
         "cluster": "alpha", "workspace": str(workspace), "jobs": {"mogi_quick_0": "777_0"},
     }  # fmt: skip
-    assert ask_to_stop(RunDirectory(workspace / "runs/mogi_quick_0"))  # and no waiting: this job never ends
+    # and no waiting: this job never ends
+    assert ask_to_stop(RunDirectory(workspace / "runs/mogi_quick_0"))
     assert called()[-1] == "scancel --quiet 777_0"
 
 
@@ -80,22 +89,34 @@ def test_an_imported_run_has_no_job_here(workspace, called, qexp, tmp_path, stat
     assert called() == []
     record = json.loads((workspace / "runs/guest/run.json").read_text())
     assert (record["job"], record["launch"]) == (None, None)
-    assert record["imported"]["was"] == {"name": "guest", "state": state, "job": job, "launch": "20260101-000000"}
+    assert record["imported"]["was"] == {
+        "name": "guest",
+        "state": state,
+        "job": job,
+        "launch": "20260101-000000",
+    }
 
 
 def make(folder: Path, **fields: object) -> None:
     folder.mkdir(parents=True)
     (folder / "spec.json").write_text(json.dumps(RESOLVED))
-    record = Record(name=folder.name, seed=0, state=State.CREATED, digest=digest(RESOLVED)).document() | fields
+    record = (
+        Record(name=folder.name, seed=0, state=State.CREATED, digest=digest(RESOLVED)).document()
+        | fields
+    )
     (folder / "run.json").write_text(json.dumps(record))
 
 
 def repack(archive: Path, state: str) -> None:
     """Let the record in an archive claim a state that no run can be exported in."""
     with zipfile.ZipFile(archive) as file:
-        contents = {member.filename: file.read(member) for member in file.infolist() if not member.is_dir()}
+        contents = {
+            member.filename: file.read(member) for member in file.infolist() if not member.is_dir()
+        }
     manifest = json.loads(contents.pop("manifest.json"))
-    contents["guest/run.json"] = json.dumps({**json.loads(contents["guest/run.json"]), "state": state}).encode()
+    contents["guest/run.json"] = json.dumps(
+        {**json.loads(contents["guest/run.json"]), "state": state}
+    ).encode()
     manifest["sha256"] = {name: hashlib.sha256(data).hexdigest() for name, data in contents.items()}
     with zipfile.ZipFile(archive, "w") as file:
         for name, data in {**contents, "manifest.json": json.dumps(manifest).encode()}.items():
@@ -104,15 +125,21 @@ def repack(archive: Path, state: str) -> None:
 
 @pytest.mark.parametrize("workspace_noted", [None, "/another/workspace"])
 @pytest.mark.parametrize("state", ["queued", "running", "interrupted"])
-def test_a_run_that_was_copied_here_has_no_job_here(workspace, called, qexp, state, workspace_noted):
-    job = {"launcher": "slurm", "id": "777_0"} | ({"workspace": workspace_noted} if workspace_noted else {})
+def test_a_run_that_was_copied_here_has_no_job_here(
+    workspace, called, qexp, state, workspace_noted
+):
+    job = {"launcher": "slurm", "id": "777_0"} | (
+        {"workspace": workspace_noted} if workspace_noted else {}
+    )
     make(workspace / "runs/guest", state=state, job=job)
     assert state_of(qexp, "guest") == ("created" if state == "queued" else state)
     assert qexp("stop", "guest").code in (0, 2)
     assert called() == []
 
 
-def test_a_copy_of_a_workspace_leaves_the_jobs_of_the_original_alone(workspace, called, qexp, tmp_path, monkeypatch):
+def test_a_copy_of_a_workspace_leaves_the_jobs_of_the_original_alone(
+    workspace, called, qexp, tmp_path, monkeypatch
+):
     assert qexp(*RUN).code == 0
     shutil.copytree(workspace, tmp_path / "copy", symlinks=True)
     called()
@@ -124,7 +151,9 @@ def test_a_copy_of_a_workspace_leaves_the_jobs_of_the_original_alone(workspace, 
     assert state_of(qexp, "mogi_quick_0", "--workspace", tmp_path / "link") == "running"
 
 
-def test_a_job_of_another_cluster_is_neither_asked_for_nor_cancelled(workspace, called, qexp, tmp_path):
+def test_a_job_of_another_cluster_is_neither_asked_for_nor_cancelled(
+    workspace, called, qexp, tmp_path
+):
     assert qexp(*RUN).code == 0
     # A job that noted this workspace in its run is believed without a launch.
     job = {"launcher": "slurm", "id": "777_0", "cluster": "alpha", "workspace": str(workspace)}
@@ -135,6 +164,9 @@ def test_a_job_of_another_cluster_is_neither_asked_for_nor_cancelled(workspace, 
     called()
     assert state_of(qexp) == "queued"
     stderr = qexp("stop", "mogi_quick_0").failed()
-    assert "mogi_quick_0 is job 777_0 of the cluster alpha; stop it on a machine of that cluster" in stderr
+    assert (
+        "mogi_quick_0 is job 777_0 of the cluster alpha; stop it on a machine of that cluster"
+        in stderr
+    )
     assert qexp("stop", "--launch", "last").code == 2
     assert called() == []

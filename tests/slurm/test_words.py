@@ -1,4 +1,6 @@
-"""What Slurm says, as `record.py` has recorded it: every end has its state, with accounting and without."""
+"""What Slurm says, as `record.py` has recorded it: every end has its state, with accounting and
+without.
+"""
 
 import os
 import subprocess
@@ -23,15 +25,25 @@ from qexp.store.record import AttemptRecord, JobRecord, State
 from tests.slurm.record import RECORDED
 
 MEANT = {
-    "waiting": "queued", "requeued": "queued", "held": "queued",
-    "running": "running", "suspended": "running",
-    "completed": "done", "failed": "failed",
-    "timeout": "timeout", "deadline": "timeout", "stopped_before_the_limit": "timeout",
-    "out_of_memory": "out_of_memory", "killed": "out_of_memory",
-    "preempted": "preempted", "node_fail": "lost",
-    "cancelled": "interrupted", "cancelled_while_waiting": "interrupted", "cancelled_before_their_turn": "interrupted",
+    "waiting": "queued",
+    "requeued": "queued",
+    "held": "queued",
+    "running": "running",
+    "suspended": "running",
+    "completed": "done",
+    "failed": "failed",
+    "timeout": "timeout",
+    "deadline": "timeout",
+    "stopped_before_the_limit": "timeout",
+    "out_of_memory": "out_of_memory",
+    "killed": "out_of_memory",
+    "preempted": "preempted",
+    "node_fail": "lost",
+    "cancelled": "interrupted",
+    "cancelled_while_waiting": "interrupted",
+    "cancelled_before_their_turn": "interrupted",
     "prolog_failed": "interrupted",  # Slurm calls that CANCELLED
-}  # fmt: skip
+}
 """Recording → the state of its jobs."""
 
 WRITTEN = {
@@ -39,19 +51,30 @@ WRITTEN = {
     **dict.fromkeys(("RESIZING", "COMPLETING"), "running"),
     "CONFIGURING": "queued", "CANCELLED+": "interrupted", "A_WORD_OF_TOMORROW": None,
 }  # fmt: skip
-"""Word of sacct → state, by its manual: these cannot be had on a cluster of one node, or only for a moment."""
+"""Word of sacct → state, by its manual: these cannot be had on a cluster of one node, or only for a
+moment.
+"""
 
 UNKNOWN = ("", "slurm_load_jobs error: Invalid job id specified", 1)
 
-OUT_OF_REACH = ("", "slurm_load_jobs error: Unable to contact slurm controller (connect failure)", 1)
+OUT_OF_REACH = (
+    "",
+    "slurm_load_jobs error: Unable to contact slurm controller (connect failure)",
+    1,
+)
 
 NO_ACCOUNTING = ("", "Slurm accounting storage is disabled", 1)
 
 
 def read_recording(name: str) -> tuple[list[str], dict[str, str]]:
-    """Jobs, all of which had come to the same end, and what Slurm said of them: program → what it printed."""
+    """Jobs, all of which had come to the same end, and what Slurm said of them: program → what it
+    printed.
+    """
     head, *answers = (RECORDED / f"{name}.txt").read_text().split("$ ")
-    outputs = {command.split()[0]: output for command, _, output in (text.partition("\n") for text in answers)}
+    outputs = {
+        command.split()[0]: output
+        for command, _, output in (text.partition("\n") for text in answers)
+    }
     return head.splitlines()[1].removeprefix("# ").split(), outputs
 
 
@@ -59,7 +82,9 @@ def test_every_recording_has_a_meaning_and_is_of_what_is_asked_today():
     assert {path.stem for path in RECORDED.iterdir()} == {*MEANT}
     asked = [" ".join(command) for command in (LISTED, ACCOUNTED)]
     for path in RECORDED.iterdir():
-        assert [line[2:] for line in path.read_text().splitlines() if line.startswith("$ ")] == asked
+        assert [
+            line[2:] for line in path.read_text().splitlines() if line.startswith("$ ")
+        ] == asked
 
 
 @pytest.mark.parametrize("name", MEANT)
@@ -85,7 +110,13 @@ def test_what_the_accounting_says_late_is_not_believed(says):
     says("sacct", "7_0|RUNNING|0:0\n7_3|NODE_FAIL|0:0\n7_[1-2,4%1]|PENDING|0:0\n8_0|RUNNING|0:0\n")
     # 7_2 and 7_4 are not to begin any more, of 8_0 nobody knows, and 7_3 was requeued.
     said = Slurm().states([*(f"7_{task}" for task in range(5)), "8_0"])
-    assert said == {"7_0": "done", "7_1": "running", "7_2": "interrupted", "7_3": "queued", "7_4": "interrupted"}
+    assert said == {
+        "7_0": "done",
+        "7_1": "running",
+        "7_2": "interrupted",
+        "7_3": "queued",
+        "7_4": "interrupted",
+    }
 
 
 def test_a_task_that_the_accounting_left_out_was_cancelled_before_it_began(says):
@@ -96,11 +127,25 @@ def test_a_task_that_the_accounting_left_out_was_cancelled_before_it_began(says)
 
 def test_the_words_that_could_not_be_recorded_have_their_states(says):
     says("squeue", *OUT_OF_REACH)
-    says("sacct", "".join(f"8_{at}|{word}|0:0\n" for at, word in enumerate(WRITTEN)) + "8_[12-15:3,20%2]|PENDING|0:0\n")
+    says(
+        "sacct",
+        "".join(f"8_{at}|{word}|0:0\n" for at, word in enumerate(WRITTEN))
+        + "8_[12-15:3,20%2]|PENDING|0:0\n",
+    )
     meant = {f"8_{at}": state for at, state in enumerate(WRITTEN.values()) if state is not None}
     waiting = dict.fromkeys(("8_12", "8_15", "8_20"), "queued")
     assert Slurm().states([f"8_{task}" for task in range(30)]) == meant | waiting
-    known = {"queued", "running", "done", "failed", "timeout", "out_of_memory", "preempted", "interrupted", "lost"}
+    known = {
+        "queued",
+        "running",
+        "done",
+        "failed",
+        "timeout",
+        "out_of_memory",
+        "preempted",
+        "interrupted",
+        "lost",
+    }
     assert {*STATES.values()} == known
 
 
@@ -128,39 +173,79 @@ OF_SLURM = [
     *(
         ({key: text}, f"{key} cannot be {text!r}")
         for key, text in {
-            "time": "1:2:3:4", "cpus": "0", "partition": "a;rm -r b", "account": "$(id)", "setup": "a\nb",
-            "gres": "gpu:1\n--wrap=id", "qos": "",
+            "time": "1:2:3:4",
+            "cpus": "0",
+            "partition": "a;rm -r b",
+            "account": "$(id)",
+            "setup": "a\nb",
+            "gres": "gpu:1\n--wrap=id",
+            "qos": "",
         }.items()
     ),
-    ({"options.job-name": "x"}, "options.job-name cannot be passed on to sbatch: qexp sets it itself, to the name"),
-    ({"options.outp": "x"}, "options.outp cannot be passed on to sbatch: qexp sets it itself, to slurm.txt"),
-    ({"options.mem": "4G"}, "cannot be passed on to sbatch: write it as memory = ... in the table around it"),
+    (
+        {"options.job-name": "x"},
+        "options.job-name cannot be passed on to sbatch: qexp sets it itself, to the name",
+    ),
+    (
+        {"options.outp": "x"},
+        "options.outp cannot be passed on to sbatch: qexp sets it itself, to slurm.txt",
+    ),
+    (
+        {"options.mem": "4G"},
+        "cannot be passed on to sbatch: write it as memory = ... in the table around it",
+    ),
     ({"options.wrap": "id"}, "cannot be passed on to sbatch: write it as wrap = ..."),
-    ({"options.--nice": "4"}, "options.--nice: give the long name of an option of sbatch, without hyphens"),
+    (
+        {"options.--nice": "4"},
+        "options.--nice: give the long name of an option of sbatch, without hyphens",
+    ),
     ({"options.J": "4"}, "options.J: give the long name of an option of sbatch"),
-    ({"options.comment": "a\nb"}, "options.comment cannot be 'a\\nb'; give a text or a number in one line"),
+    (
+        {"options.comment": "a\nb"},
+        "options.comment cannot be 'a\\nb'; give a text or a number in one line",
+    ),
     ({"options.nice": [1]}, "options.nice cannot be [1]; give a text or a number"),
     ({"options": "nice"}, "options must be a table"),
-]  # fmt: skip
+]
 
 OF_OTHERS = [
-    ("gridengine", {"time": "60"}, "time cannot be '60'; give hours, minutes and seconds, such as \"4:00:00\""),
-    ("gridengine", {"pe": "smp"}, 'a parallel environment and the number of slots, such as "smp 4"'),
+    (
+        "gridengine",
+        {"time": "60"},
+        "time cannot be '60'; give hours, minutes and seconds, such as \"4:00:00\"",
+    ),
+    (
+        "gridengine",
+        {"pe": "smp"},
+        'a parallel environment and the number of slots, such as "smp 4"',
+    ),
     (
         "gridengine",
         {"options.N": "x"},
         "options.N cannot be passed on to qsub: qexp sets it itself, to the name of the",
     ),
-    ("gridengine", {"options.P": "x"}, "options.P cannot be passed on to qsub: write it as project = ..."),
+    (
+        "gridengine",
+        {"options.P": "x"},
+        "options.P cannot be passed on to qsub: write it as project = ...",
+    ),
     ("gridengine", {"options.-m": "a"}, "give an option of qsub, without hyphens before it"),
     ("htcondor", {"time": "60"}, "time cannot be '60'; give hours, minutes and seconds"),
-    ("htcondor", {"options.log": "x"}, "options.log cannot be passed on to submit descriptions: qexp sets it itself"),
+    (
+        "htcondor",
+        {"options.log": "x"},
+        "options.log cannot be passed on to submit descriptions: qexp sets it itself",
+    ),
     ("htcondor", {"options.request_cpus": "2"}, "write it as cpus = ..."),
 ]
 
 
-@pytest.mark.parametrize(("launcher", "given", "message"), [*(("slurm", *wrong) for wrong in OF_SLURM), *OF_OTHERS])
-def test_a_wrong_option_and_one_that_qexp_sets_itself_are_errors_that_say_what_would_work(launcher, given, message):
+@pytest.mark.parametrize(
+    ("launcher", "given", "message"), [*(("slurm", *wrong) for wrong in OF_SLURM), *OF_OTHERS]
+)
+def test_a_wrong_option_and_one_that_qexp_sets_itself_are_errors_that_say_what_would_work(
+    launcher, given, message
+):
     with pytest.raises(QexpError) as caught:
         options_of(launcher, {}, given)
     assert message in str(caught.value)
@@ -177,10 +262,16 @@ PROFILES = {
 
 
 def test_a_profile_inherits_and_changes_the_table_around_it():
-    assert options_of("slurm", {}, {"options.jo": "x"})["options"] == {"jo": "x"}  # sbatch itself refuses the beginning
+    # sbatch itself refuses the beginning
+    assert options_of("slurm", {}, {"options.jo": "x"})["options"] == {"jo": "x"}
     big = options_of("slurm", {"slurm": PROFILES}, {"options.nice": "7"}, "big")
     assert (big["time"], big["setup"]) == ("1-0", ["module load a"])
-    assert big["options"] == {"mail-user": "a@b.org", "exclusive": False, "nice": "7", "nodelist": "n[1-3]"}
+    assert big["options"] == {
+        "mail-user": "a@b.org",
+        "exclusive": False,
+        "nice": "7",
+        "nodelist": "n[1-3]",
+    }
     assert options_of("slurm", {"slurm": PROFILES}, {}, "small")["time"] == "30"
     assert "memory" not in options_of("slurm", {"slurm": PROFILES}, {})
     with pytest.raises(QexpError, match=r"no table \[slurm.bigg\]; did you mean 'big'"):
@@ -192,7 +283,9 @@ def test_a_profile_inherits_and_changes_the_table_around_it():
 def test_a_profile_implies_its_launcher(specs, says, qexp):
     says("sbatch", "777\n")
     says("scontrol", "MaxArraySize = 100\nClusterName = c\n")
-    (specs.root / "qexp.toml").write_text("[slurm.big]\noptions = {mail-user = 'a@b.org', exclusive = true}\n")
+    (specs.root / "qexp.toml").write_text(
+        "[slurm.big]\noptions = {mail-user = 'a@b.org', exclusive = true}\n"
+    )
     code, stdout, stderr = qexp("run", "sound", "--profile", "big")
     assert (code, stdout) == (0, "sound_0  777_0\n"), stderr
     launch = launchers.find_launch("last", Workspace(specs.root))
@@ -201,13 +294,17 @@ def test_a_profile_implies_its_launcher(specs, says, qexp):
     assert settings["options"]["options"] == {"mail-user": "a@b.org", "exclusive": True}
     assert "--mail-user=a@b.org --exclusive" in (launch.folder / "array_1.sh").read_text()
     stderr = qexp("run", "sound", "--seed", "1", "--profile", "bug").failed()
-    tables = " or ".join(f"[{name}.bug]" for name, scheduler in launchers.LAUNCHERS.items() if scheduler is not None)
+    tables = " or ".join(
+        f"[{name}.bug]" for name, scheduler in launchers.LAUNCHERS.items() if scheduler is not None
+    )
     assert stderr == f"error: --profile bug: qexp.toml has no table {tables}; did you mean 'big'?\n"
 
 
 def test_all_wrong_options_are_reported_together():
     with pytest.raises(QexpError) as caught:
-        options_of("slurm", {"slurm": {"tyme": 3, "setup": ["a\nb"], "cpus": [1, 2]}}, {"qos": "a b"})
+        options_of(
+            "slurm", {"slurm": {"tyme": 3, "setup": ["a\nb"], "cpus": [1, 2]}}, {"qos": "a b"}
+        )
     assert len(str(caught.value).splitlines()) == 4
     with pytest.raises(QexpError, match="must be a table"):
         options_of("slurm", {"slurm": "main"}, {})  # type: ignore[arg-type]
@@ -224,7 +321,9 @@ ELSEWHERE = AttemptRecord(
 )
 
 
-@pytest.mark.parametrize("word", ["failed", "timeout", "out_of_memory", "preempted", "interrupted", "lost", "queued"])
+@pytest.mark.parametrize(
+    "word", ["failed", "timeout", "out_of_memory", "preempted", "interrupted", "lost", "queued"]
+)
 def test_the_scheduler_is_believed_where_the_record_has_no_last_word(directory, word):
     assert state_now(directory, State.RUNNING, ELSEWHERE, State(word)) == word
     assert state_now(directory, State.QUEUED, None, State(word)) == word
@@ -266,7 +365,9 @@ def test_of_a_forgotten_job_the_heartbeat_tells(directory):
         ("htcondor", "QEXP_HTCONDOR_ARRAY", "QEXP_HTCONDOR_TASK", "QEXP_HTCONDOR_CLUSTER", "12.3"),
     ],
 )
-def test_a_process_knows_the_task_as_which_it_runs(monkeypatch, launcher, array, task, cluster, identifier):
+def test_a_process_knows_the_task_as_which_it_runs(
+    monkeypatch, launcher, array, task, cluster, identifier
+):
     for variable in (array, cluster):
         monkeypatch.delenv(variable, raising=False)
     assert this_job(Path("/here")) is None
@@ -282,10 +383,18 @@ def test_a_process_knows_the_task_as_which_it_runs(monkeypatch, launcher, array,
 
 @pytest.mark.parametrize(
     "file",
-    ["checkpoints/last.safetensors", "folds/007/checkpoints/best.safetensors", "folds/.stacks/000/a/stack.safetensors"],
+    [
+        "checkpoints/last.safetensors",
+        "folds/007/checkpoints/best.safetensors",
+        "folds/.stacks/000/a/stack.safetensors",
+    ],
 )
-def test_what_a_run_or_its_folds_have_kept_counts_as_progress_that_is_worth_another_start(tmp_path, file):
-    array = Array(Submission(tmp_path, "one", options_of("slurm", {}, {})), 1, None, True, [str(tmp_path)])
+def test_what_a_run_or_its_folds_have_kept_counts_as_progress_that_is_worth_another_start(
+    tmp_path, file
+):
+    array = Array(
+        Submission(tmp_path, "one", options_of("slurm", {}, {})), 1, None, True, [str(tmp_path)]
+    )
     script = Slurm().script(array, ["sbatch"], "cuda:1")
     assert '-m qexp execute "${runs[@]}" --device cuda:1 ' in script  # the device that was named
     function = script[script.index("checkpoint() {") : script.index("before=$(checkpoint)")]

@@ -28,7 +28,9 @@ REPOSITORY = Workspace(Path(__file__).resolve().parents[2])
         ("experience", "batch_size", 10**9, "$.sizes: 1.06 TB for samples: "),
     ],
 )  # fmt: skip
-def test_what_no_machine_can_hold_is_refused_with_what_is_largest(specs, qexp, problems, kind, path, value, complaint):
+def test_what_no_machine_can_hold_is_refused_with_what_is_largest(
+    specs, qexp, problems, kind, path, value, complaint
+):
     file = specs.spoil(kind, (path, value), *([("sizes.0", value)] if path == "batch_size" else []))
     expected = located(kind, path, complaint)
     message = problems(file)
@@ -42,22 +44,47 @@ def test_what_no_machine_can_hold_is_refused_with_what_is_largest(specs, qexp, p
     ("path", "value", "complaint"),
     [
         ("operations.block.parameters.filters", [4] * 100_000, "must have at most 1000 items"),
-        ("branches.0.operations", ["block"] + ["look"] * 20_000,
-         "$.branches[0].operations[1250]: operation 'look': brings the network to 5,002 layers; at most"),
-        ("operations.deep", {"module": "masked_encoder", "parameters": {"depth": 10**9}},
-         "$.operations.deep.parameters.depth: must be at most 1000"),
-        ("operations.deep", {"module": "dle_unet", "parameters": {"outputs": 1, "blocks": 10**9}},
-         "$.operations.deep.parameters.blocks: must be at most 16"),
-        ("operations.many", {"module": "matched_filters",
-                             "parameters": {"variable": "depth", "low": 1, "high": 2, "count": 10**9}},
-         "$.operations.many.parameters.count: must be at most 100000"),
-        ("operations.long", {"module": "conv1d", "parameters": {"filters": [1], "kernel_size": 10**9}},
-         "$.operations.long.parameters.kernel_size: must be at most 10000"),
+        (
+            "branches.0.operations",
+            ["block"] + ["look"] * 20_000,
+            (
+                "$.branches[0].operations[1250]: operation 'look': brings the network to 5,002"
+                " layers; at most"
+            ),
+        ),
+        (
+            "operations.deep",
+            {"module": "masked_encoder", "parameters": {"depth": 10**9}},
+            "$.operations.deep.parameters.depth: must be at most 1000",
+        ),
+        (
+            "operations.deep",
+            {"module": "dle_unet", "parameters": {"outputs": 1, "blocks": 10**9}},
+            "$.operations.deep.parameters.blocks: must be at most 16",
+        ),
+        (
+            "operations.many",
+            {
+                "module": "matched_filters",
+                "parameters": {"variable": "depth", "low": 1, "high": 2, "count": 10**9},
+            },
+            "$.operations.many.parameters.count: must be at most 100000",
+        ),
+        (
+            "operations.long",
+            {"module": "conv1d", "parameters": {"filters": [1], "kernel_size": 10**9}},
+            "$.operations.long.parameters.kernel_size: must be at most 10000",
+        ),
     ],
     ids=["filters", "operations", "blocks", "blocks of a U-Net", "matched filters", "kernel"],
-)  # fmt: skip
-def test_what_would_take_hours_to_lay_out_is_refused_by_its_count(specs, problems, path, value, complaint):
-    assert any(located("model", path, complaint) in line for line in problems(specs.spoil("model", (path, value))))
+)
+def test_what_would_take_hours_to_lay_out_is_refused_by_its_count(
+    specs, problems, path, value, complaint
+):
+    assert any(
+        located("model", path, complaint) in line
+        for line in problems(specs.spoil("model", (path, value)))
+    )
 
 
 read_once = cache(lambda memory: spec_cache(REPOSITORY, memory))
@@ -67,7 +94,9 @@ FOR_A_GPU = ("max_pretrain", "max_caco3", "max_toc")
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("file", sorted((REPOSITORY.specs / "experiences").glob("*.json")), ids=lambda file: file.stem)
+@pytest.mark.parametrize(
+    "file", sorted((REPOSITORY.specs / "experiences").glob("*.json")), ids=lambda file: file.stem
+)
 def test_shipped_experiences_are_for_small_machines_too(made_up_data, file):
     available = 1_500_000_000 if file.stem in FOR_A_GPU else 300_000_000
     assert experience(str(file), {}, REPOSITORY, read_once(available)).name == file.stem
@@ -78,13 +107,17 @@ def test_what_is_allowed_depends_on_the_machine_that_will_train(specs):
     specs.spoil("experience", ("sizes", [8, 4, 10**6]))  # 1.06 GB
     for memory in (600_000_000, 10**9):
         assert experience("sound", {}, workspace, spec_cache(workspace, memory)).name == "sound"
-    with pytest.raises(SpecError, match=r"\$\.sizes: 1\.06 GB for samples: .* but this machine has 500 MB; use fewer"):
+    with pytest.raises(
+        SpecError,
+        match=r"\$\.sizes: 1\.06 GB for samples: .* but this machine has 500 MB; use fewer",
+    ):
         experience("sound", {}, workspace, spec_cache(workspace, 500_000_000))
 
 
 def test_a_frozen_operation_needs_no_room_for_gradients(specs):
     workspace = Workspace(specs.root)
-    specs.spoil("model", ("operations.to_depth.parameters.filters", [100_000, 1]))  # 64 values times that: 26 MB
+    # 64 values times that: 26 MB
+    specs.spoil("model", ("operations.to_depth.parameters.filters", [100_000, 1]))
     specs.spoil("experience", ("pretrain", {"run": "x", "freeze": ["to_depth"]}))
     assert experience("sound", {}, workspace, spec_cache(workspace, 30_000_000))
     specs.write("experience", specs.documents["experience"])
@@ -97,12 +130,23 @@ def test_runs_for_a_cluster_are_not_measured_by_the_machine_that_submits_them(sp
     assert qexp("run", "sound", "--dry-run")[0] == 2
     assert qexp("run", "sound", "--dry-run", "--launcher", "slurm")[:2] == (0, "sound_0\n")
     specs.spoil("experience", ("sizes", [8, 4, 3 * 10**15]))
-    assert "but no machine has as much" in qexp("run", "sound", "--dry-run", "--launcher", "slurm").failed()
+    assert (
+        "but no machine has as much"
+        in qexp("run", "sound", "--dry-run", "--launcher", "slurm").failed()
+    )
 
 
 def test_a_choice_among_millions_of_combinations_is_refused_by_its_count(specs, problems):
     keys = ("epochs", "batch_size", "learning_rate", "model.operations.a.parameters.filters")
     select = {key: list(range(1, 33)) for key in keys}
-    experience = {**stones.EXPERIENCE, "model": "sound", "dataset": stones.DATASET, "select": select}
+    experience = {
+        **stones.EXPERIENCE,
+        "model": "sound",
+        "dataset": stones.DATASET,
+        "select": select,
+    }
     message = problems(specs.write("experience", experience))
-    assert any("$.select: 1,048,576 combinations are too many; list at most 10,000" in line for line in message)
+    assert any(
+        "$.select: 1,048,576 combinations are too many; list at most 10,000" in line
+        for line in message
+    )

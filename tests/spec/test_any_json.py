@@ -1,4 +1,6 @@
-"""Whatever JSON stands in a spec file, its check ends in findings or in none, and in nothing else."""
+"""Whatever JSON stands in a spec file, its check ends in findings or in none, and in nothing
+else.
+"""
 
 import copy
 import json
@@ -20,10 +22,37 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 REMOVED = object()
 
 VALUES = [
-    None, True, False, 0, 1, -1, 0.5, 65537, 10**9 + 7, 2**62, 1e308, -1e308, 1e-320,
-    "", "text", "\ud800", "a\0b", "\x1b[31m", "../x", [], [1], ["text"], [[]], [[1, 2], [3]], [None], [{}],
-    {}, {"a": 1}, {"type": 5}, {"type": "chain", "parameters": {"of": [{"type": 5}]}},
-]  # fmt: skip
+    None,
+    True,
+    False,
+    0,
+    1,
+    -1,
+    0.5,
+    65537,
+    10**9 + 7,
+    2**62,
+    1e308,
+    -1e308,
+    1e-320,
+    "",
+    "text",
+    "\ud800",
+    "a\0b",
+    "\x1b[31m",
+    "../x",
+    [],
+    [1],
+    ["text"],
+    [[]],
+    [[1, 2], [3]],
+    [None],
+    [{}],
+    {},
+    {"a": 1},
+    {"type": 5},
+    {"type": "chain", "parameters": {"of": [{"type": 5}]}},
+]
 """One of each type of JSON at least, and what is at the edge of it."""
 
 
@@ -36,13 +65,17 @@ def workspace(tmp_path, made_up_data):
 
 
 def documents(workspace):
-    """Every shipped spec with its file; experiences once more with dataset and model written out."""
+    """Every shipped spec with its file; experiences once more with dataset and model written
+    out.
+    """
     for file in sorted(workspace.specs.rglob("*.json")):
         document = json.loads(file.read_text())
         yield file, document
         if file.parent.name == "experiences" and type_of(document).trains:
             parts = {
-                kind: json.loads((workspace.specs / f"{kind}s" / f"{document[kind]}.json").read_text())
+                kind: json.loads(
+                    (workspace.specs / f"{kind}s" / f"{document[kind]}.json").read_text()
+                )
                 for kind in REFERENCES
             }
             yield file, {**document, **parts}
@@ -69,7 +102,9 @@ def changed(document, path, value):
 
 
 def check(file, document, workspace):
-    """What `validate` does with a file, and `run` with one that is right: both look at it in the same way."""
+    """What `validate` does with a file, and `run` with one that is right: both look at it in the
+    same way.
+    """
     before = file.read_text()
     file.write_text(json.dumps(document))
     try:
@@ -84,17 +119,25 @@ def check(file, document, workspace):
 
 @pytest.mark.heavy
 def test_a_spec_with_anything_removed_or_replaced_is_right_or_told_what_is_wrong(workspace):
-    every = [(file, document, path) for file, document in documents(workspace) for path in paths_in(document)]
+    every = [
+        (file, document, path)
+        for file, document in documents(workspace)
+        for path in paths_in(document)
+    ]
     near_the_top = [case for case in every if len(case[-1]) <= 2]
     draw = random.Random(1)
-    cases = [(*case, REMOVED) for case in (*draw.sample(every, 40), *draw.sample(near_the_top, 150))]
+    cases = [
+        (*case, REMOVED) for case in (*draw.sample(every, 40), *draw.sample(near_the_top, 150))
+    ]
     cases += [(*draw.choice(every), draw.choice(VALUES)) for _ in range(330)]
     for file, document, path, value in cases:
         try:
             check(file, changed(document, path, value), workspace)
         except Exception as error:
             what = "removed" if value is REMOVED else f"= {json.dumps(value)}"
-            raise AssertionError(f"{file.relative_to(workspace.root)} with {path} {what}") from error
+            raise AssertionError(
+                f"{file.relative_to(workspace.root)} with {path} {what}"
+            ) from error
 
 
 @pytest.mark.parametrize("value", VALUES, ids=lambda value: json.dumps(value)[:20])
@@ -107,27 +150,67 @@ def test_any_json_value_can_be_the_whole_of_a_spec_file(workspace, kind, value):
 WRONG = [
     ("experience", "dataset", ..., "$: the key 'dataset' is missing"),
     ("dataset", "type", ..., "$: the key 'type' is missing"),
-    ("experience", "transforms.depth", {"type": "chain", "parameters": {"of": [{"type": 5}]}},
-     "$.transforms.depth.parameters.of[0].type: must be the name of a transform, but is the number 5"),
-    ("experience", "transforms.depth",
-     {"type": "chain", "parameters": {"of": ["log", {"type": "log_ratios", "parameters": {"reference": None}}]}},
-     "$.transforms.depth.parameters.of[1].parameters.reference: must be a whole number, but is null"),
-    ("experience", "transforms.depth", {"type": "chain", "parameters": {"of": ["scale"]}},
-     "$.transforms.depth.parameters.of[0]: 'scale' needs parameters: {"),
-    ("experience", "description", "\ud800", "$.description: holds \\ud800, half of a surrogate pair"),
+    (
+        "experience",
+        "transforms.depth",
+        {"type": "chain", "parameters": {"of": [{"type": 5}]}},
+        (
+            "$.transforms.depth.parameters.of[0].type: must be the name of a transform, but is the"
+            " number 5"
+        ),
+    ),
+    (
+        "experience",
+        "transforms.depth",
+        {
+            "type": "chain",
+            "parameters": {
+                "of": ["log", {"type": "log_ratios", "parameters": {"reference": None}}]
+            },
+        },
+        (
+            "$.transforms.depth.parameters.of[1].parameters.reference: must be a whole number, but"
+            " is null"
+        ),
+    ),
+    (
+        "experience",
+        "transforms.depth",
+        {"type": "chain", "parameters": {"of": ["scale"]}},
+        "$.transforms.depth.parameters.of[0]: 'scale' needs parameters: {",
+    ),
+    (
+        "experience",
+        "description",
+        "\ud800",
+        "$.description: holds \\ud800, half of a surrogate pair",
+    ),
     ("experience", "losses.\udfff", "mse", "$.losses: a key holds \\udfff, half of"),
-    ("dataset", "", {"type": "spectra", "path": "x", "channels": 65521, "patch_size": 65520},
-     "$.patch_size: patches of 65520 channels do not divide a spectrum of 65521; 65521 would"),
-    ("dataset", "", '{"fixed": ' + '{"a": ' * 60 + "0" + "}" * 61,
-     "$: nested too deeply to be a spec; at most 50"),
+    (
+        "dataset",
+        "",
+        {"type": "spectra", "path": "x", "channels": 65521, "patch_size": 65520},
+        "$.patch_size: patches of 65520 channels do not divide a spectrum of 65521; 65521 would",
+    ),
+    (
+        "dataset",
+        "",
+        '{"fixed": ' + '{"a": ' * 60 + "0" + "}" * 61,
+        "$: nested too deeply to be a spec; at most 50",
+    ),
     ("dataset", "", " " * 1_000_001, "$: is too large: 1,000,001 bytes, at most 1,000,000"),
-    ("experience", "transforms.depth",
-     json.loads('{"type": "chain", "parameters": {"of": [' * 17 + '"log"' + "]}}" * 17),
-     "$: nested too deeply to be a spec"),
-]  # fmt: skip
+    (
+        "experience",
+        "transforms.depth",
+        json.loads('{"type": "chain", "parameters": {"of": [' * 17 + '"log"' + "]}}" * 17),
+        "$: nested too deeply to be a spec",
+    ),
+]
 
 
-@pytest.mark.parametrize(("kind", "path", "value", "expected"), WRONG, ids=[wrong[-1][:60] for wrong in WRONG])
+@pytest.mark.parametrize(
+    ("kind", "path", "value", "expected"), WRONG, ids=[wrong[-1][:60] for wrong in WRONG]
+)
 def test_what_is_wrong_is_told_by_validate_and_by_run_and_nothing_is_written(
     specs, qexp, problems, kind, path, value, expected
 ):
@@ -145,10 +228,15 @@ def test_an_operation_that_leaves_no_channels_is_told_where_it_is_used_so(specs,
             "tokens": {"module": "masked_encoder", "parameters": {"size": "tiny"}},
             "pool": {"module": "token_pooling"},
         },
-        "branches": [{"x_name": "spectrum", "y_name": "toc", "operations": ["tokens", "pool", "pool"]}],
+        "branches": [
+            {"x_name": "spectrum", "y_name": "toc", "operations": ["tokens", "pool", "pool"]}
+        ],
     }
     (said,) = problems(specs.write("model", model))
-    assert "$.branches[0].operations[2]: operation 'pool': makes a tensor of shape [2] from 2 samples" in said
+    assert (
+        "$.branches[0].operations[2]: operation 'pool': makes a tensor of shape [2] from 2 samples"
+        in said
+    )
 
 
 def test_a_wrong_spec_does_not_hide_what_is_wrong_with_the_others(specs, qexp):

@@ -9,7 +9,11 @@ DOCUMENT = {
     "epochs": 20,
     "learning_rate": 1e-3,
     "sizes": [1000, 500],
-    "dataset": {"description": "inner words", "fixed": {"x": 0.0, "noise": 0.01}, "varyings": {"depth": [[0.2, 0.4]]}},
+    "dataset": {
+        "description": "inner words",
+        "fixed": {"x": 0.0, "noise": 0.01},
+        "varyings": {"depth": [[0.2, 0.4]]},
+    },
     "gradient_clip": None,
     "bias": True,
 }
@@ -22,7 +26,10 @@ def test_neither_the_order_of_keys_nor_descriptions_at_any_depth_count_but_an_op
     silent = {key: value for key, value in DOCUMENT.items() if key != "description"}
     silent["dataset"] = {**DOCUMENT["dataset"], "description": "something else entirely"}
     assert digest(turned) == digest(silent) == digest(DOCUMENT)
-    first, second = ({"operations": {"description": {"module": "conv", "parameters": {"l2": l2}}}} for l2 in (0, 1))
+    first, second = (
+        {"operations": {"description": {"module": "conv", "parameters": {"l2": l2}}}}
+        for l2 in (0, 1)
+    )
     assert digest(first) != digest(second)
 
 
@@ -52,7 +59,9 @@ def test_any_other_change_gives_another_digest(change):
 
 
 def test_texts_that_belong_to_a_document_count_and_so_do_their_borders():
-    assert len({digest(DOCUMENT, *texts) for texts in ([], [""], ["ab"], ["a", "b"], ["b", "a"])}) == 5
+    assert (
+        len({digest(DOCUMENT, *texts) for texts in ([], [""], ["ab"], ["a", "b"], ["b", "a"])}) == 5
+    )
 
 
 def test_a_digest_is_64_hexadecimal_digits_leaves_the_document_alone_and_needs_finite_numbers():

@@ -56,14 +56,22 @@ def test_a_mapping_is_written_out_and_every_field_divided_by_its_typical_value(w
     spec = resolved(workspace).document
     assert spec["dataset"]["inputs"] == {"thk": 2000, "slopsurfx": 1.5, "slopsurfy": 1.5}
     assert spec["dataset"]["outputs"] == {"ubar": 1000, "vbar": 1000}
-    assert spec["dataset"]["units"] == {"thk": "m", "slopsurfx": "", "slopsurfy": "", "ubar": "m a-1", "vbar": "m a-1"}
+    assert spec["dataset"]["units"] == {
+        "thk": "m",
+        "slopsurfx": "",
+        "slopsurfy": "",
+        "ubar": "m a-1",
+        "vbar": "m a-1",
+    }
     assert spec["transforms"]["thk"] == {"type": "scale", "parameters": {"typical": 2000}}
     transforms = resolved(workspace, 'transforms.thk="asinh"').document["transforms"]
     assert transforms["thk"]["type"] == "asinh"
     assert transforms["ubar"] == {"type": "scale", "parameters": {"typical": 1000}}
 
 
-def test_inputs_and_outputs_may_be_listed_with_typical_values_or_named_by_a_folder_of_2dto2d_dle(spoil, workspace):
+def test_inputs_and_outputs_may_be_listed_with_typical_values_or_named_by_a_folder_of_2dto2d_dle(
+    spoil, workspace
+):
     inputs, outputs = {"thk": None, "slopsurfx": 0.5, "slopsurfy": 0.5}, {"ubar": None, "vbar": 100}
     spoil("dataset", UNMAPPED, ("inputs", inputs), ("outputs", outputs))
     dataset = resolved(workspace).document["dataset"]
@@ -99,7 +107,9 @@ def test_a_resolved_experience_is_a_valid_one_with_the_same_digest(specs, worksp
 
 
 @pytest.mark.heavy
-def test_recomputed_slopes_are_another_digest_and_the_key_is_left_out_where_it_changes_nothing(workspace):
+def test_recomputed_slopes_are_another_digest_and_the_key_is_left_out_where_it_changes_nothing(
+    workspace,
+):
     plain = resolved(workspace)
     assert resolved(workspace, "dataset.recompute_slopes=false").digest == plain.digest
     anew = resolved(workspace, "dataset.recompute_slopes=true")
@@ -107,7 +117,9 @@ def test_recomputed_slopes_are_another_digest_and_the_key_is_left_out_where_it_c
     assert anew.document["dataset"]["recompute_slopes"] is True
 
 
-def test_of_one_training_folder_the_last_frames_can_be_kept_and_the_message_says_so(workspace, validate):
+def test_of_one_training_folder_the_last_frames_can_be_kept_and_the_message_says_so(
+    workspace, validate
+):
     for name in ("d1", "d2"):
         shutil.rmtree(workspace.root / "data/domes/train" / name)
     assert '{"type": "time_block", "parameters": {"by": "folder"}}' in validate().failed()
@@ -128,33 +140,109 @@ def test_other_fields_are_another_digest_and_another_place_is_not(workspace, tmp
     ("kind", "changes", "complaint"),
     [
         ("dataset", [("path", "dome")], "$.path: there is no folder 'dome'; looked for"),
-        ("dataset", [("mapping", "f3")], "$.mapping: no mapping and no folder 'f3'; did you mean 'f13'?"),
-        ("dataset", [("inputs", {"thk": 1})], "$.inputs: the mapping already names inputs and outputs"),
-        ("dataset", [UNMAPPED], "the key 'inputs' is missing; list its variables, or name a 'mapping'"),
-        ("dataset", listed(thk=0, slopsurfx=1, slopsurfy=1), "$.inputs.thk: a field cannot be divided by 0; give a"),
-        ("dataset", listed(usurf=None), "$.inputs.usurf: 2Dto2D-DLE has no typical value for 'usurf'"),
+        (
+            "dataset",
+            [("mapping", "f3")],
+            "$.mapping: no mapping and no folder 'f3'; did you mean 'f13'?",
+        ),
+        (
+            "dataset",
+            [("inputs", {"thk": 1})],
+            "$.inputs: the mapping already names inputs and outputs",
+        ),
+        (
+            "dataset",
+            [UNMAPPED],
+            "the key 'inputs' is missing; list its variables, or name a 'mapping'",
+        ),
+        (
+            "dataset",
+            listed(thk=0, slopsurfx=1, slopsurfy=1),
+            "$.inputs.thk: a field cannot be divided by 0; give a",
+        ),
+        (
+            "dataset",
+            listed(usurf=None),
+            "$.inputs.usurf: 2Dto2D-DLE has no typical value for 'usurf'",
+        ),
         ("dataset", listed(thk=1, ubar=1), "$.outputs.ubar: 'ubar' is also an input"),
-        ("dataset", [("patch_size", 40)], "$.patch_size: a patch of 40 × 40 cells is larger than the frames of"),
+        (
+            "dataset",
+            [("patch_size", 40)],
+            "$.patch_size: a patch of 40 × 40 cells is larger than the frames of",
+        ),
         ("dataset", [("patch_size", 0)], "$.patch_size: must not be 0, but is the number 0"),
         ("dataset", [("path", "")], "$.path: must have at least 1 character, but is the text"),
-        ("dataset", [("threshold", 1e5)], "in the test part: no patch of d0 has more than 100000 m of ice"),
+        (
+            "dataset",
+            [("threshold", 1e5)],
+            "in the test part: no patch of d0 has more than 100000 m of ice",
+        ),
         ("dataset", [("stepping", 0)], "$.stepping: must be at least 1"),
         ("dataset", [("patch", 8)], "$.patch: unknown key 'patch'; did you mean 'path'?"),
-        ("experience", [("split", [0.8, 0.2])], "$.split: frames of the train folders are kept for validation by"),
-        ("experience", [("split", {"type": "k_fold"})], "$.split: makes 5 parts, but only one can be kept for"),
-        ("experience", [("split.parameters.by", "site")], "$.split.parameters.by: frames have no column 'site'"),
-        ("experience", [("split.parameters.share", 0.9)], "$.split.parameters.share: 0.9 of 3 different 'folder'"),
-        ("experience", [("inner", "k_fold")], "$.inner: 'inner' is for tabular and spectra datasets, but this one is"),
+        (
+            "experience",
+            [("split", [0.8, 0.2])],
+            "$.split: frames of the train folders are kept for validation by",
+        ),
+        (
+            "experience",
+            [("split", {"type": "k_fold"})],
+            "$.split: makes 5 parts, but only one can be kept for",
+        ),
+        (
+            "experience",
+            [("split.parameters.by", "site")],
+            "$.split.parameters.by: frames have no column 'site'",
+        ),
+        (
+            "experience",
+            [("split.parameters.share", 0.9)],
+            "$.split.parameters.share: 0.9 of 3 different 'folder'",
+        ),
+        (
+            "experience",
+            [("inner", "k_fold")],
+            "$.inner: 'inner' is for tabular and spectra datasets, but this one is",
+        ),
         ("experience", [("sizes", [9, 9, 9])], "$.sizes: 'sizes' is for generated datasets"),
-        ("experience", [("batch_size", 25)], "$.batch_size: a batch of 25 is larger than the 24 training patches"),
-        ("experience", [("metrics", {"ubar": "median_relative_error"})], "needs all values at once"),
-        ("experience", [("metrics", {"ubar": ["mae", "r2_training_mean"]})], "drawn again in every epoch; use 'r2'"),
+        (
+            "experience",
+            [("batch_size", 25)],
+            "$.batch_size: a batch of 25 is larger than the 24 training patches",
+        ),
+        (
+            "experience",
+            [("metrics", {"ubar": "median_relative_error"})],
+            "needs all values at once",
+        ),
+        (
+            "experience",
+            [("metrics", {"ubar": ["mae", "r2_training_mean"]})],
+            "drawn again in every epoch; use 'r2'",
+        ),
         ("experience", [("transforms", {"ubar": "log"})], "$.transforms.ubar: "),
-        ("experience", [("inputs", ["thk", "slopsurfx", "slopsurfz"])], "the dataset has no 'slopsurfz'"),
+        (
+            "experience",
+            [("inputs", ["thk", "slopsurfx", "slopsurfz"])],
+            "the dataset has no 'slopsurfz'",
+        ),
         ("model", SIZES_OF_32, "its shape in the dataset is [16, 16, 1], but the model's input is"),
-        ("model", [("operations.network.parameters.outputs", 3)], "3 channels cannot be divided among ubar, vbar"),
-        ("model", [network("denses", filters=[4, 2])], "model makes [1] for 'ubar', but its values are [16, 16, 1]"),
-        ("model", [network("conv", filters=[2], stride=2)], "the model makes [8, 8, 1] for 'ubar', but its values are"),
+        (
+            "model",
+            [("operations.network.parameters.outputs", 3)],
+            "3 channels cannot be divided among ubar, vbar",
+        ),
+        (
+            "model",
+            [network("denses", filters=[4, 2])],
+            "model makes [1] for 'ubar', but its values are [16, 16, 1]",
+        ),
+        (
+            "model",
+            [network("conv", filters=[2], stride=2)],
+            "the model makes [8, 8, 1] for 'ubar', but its values are",
+        ),
     ],
 )
 def test_what_is_wrong_is_said(spoil, validate, kind, changes, complaint):
@@ -166,7 +254,10 @@ def test_a_u_net_whose_patches_cannot_be_halved_so_often_is_refused(spoil, valid
     spoil("dataset", ("patch_size", 12))
     sizes = [(f"inputs.{name}.size", [12, 12, 1]) for name in domes.FIELDS]
     spoil("model", *sizes, network("dle_unet", outputs=2, filters=4))
-    assert "patches must be a multiple of 8 cells, but are 12 × 12; change patch_size" in validate().failed()
+    assert (
+        "patches must be a multiple of 8 cells, but are 12 × 12; change patch_size"
+        in validate().failed()
+    )
 
 
 FIXED = """
@@ -178,24 +269,36 @@ MODULES = {'fixed': Entry(fixed, {}, 'One size only.', {'module': 'fixed'})}
 """
 
 
-def test_a_network_that_takes_patches_alone_is_refused_where_frames_are_larger(workspace, spoil, validate):
+def test_a_network_that_takes_patches_alone_is_refused_where_frames_are_larger(
+    workspace, spoil, validate
+):
     (workspace.root / "specs/extensions.py").write_text(FIXED)
     spoil("model", ("operations.network", {"module": "fixed"}))
-    complaint = "in the test part: the network takes patches of 16 x 16 cells, but not frames of 20 x 24 cells"
+    complaint = (
+        "in the test part: the network takes patches of 16 x 16 cells, but not frames of 20 x 24"
+        " cells"
+    )
     assert f"$.model: {complaint}" in validate().failed()
 
 
 @pytest.mark.heavy
 def test_cells_of_several_sizes_are_warned_of_and_nothing_is_wrong(workspace, validate, qexp):
     domes.rewrite(
-        workspace.root / "data/domes/train/d1", lambda data: data.assign_coords(x=data["x"] * 2, y=data["y"] * 2)
+        workspace.root / "data/domes/train/d1",
+        lambda data: data.assign_coords(x=data["x"] * 2, y=data["y"] * 2),
     )
     for code, _, stderr in (validate(), qexp("run", "domes", "--set", "epochs=1")):
-        assert (code, "warning: " in stderr, "the cells have different sizes" in stderr) == (0, True, True)
+        assert (code, "warning: " in stderr, "the cells have different sizes" in stderr) == (
+            0,
+            True,
+            True,
+        )
         assert "200 × 200 m in d0, d2, d0; 400 × 400 m in d1" in " ".join(stderr.split())
 
 
-def test_test_folders_with_the_fields_of_training_folders_are_said_and_are_a_caution(workspace, validate):
+def test_test_folders_with_the_fields_of_training_folders_are_said_and_are_a_caution(
+    workspace, validate
+):
     folder = next(workspace.root.rglob("train/d1"))
     shutil.copytree(folder, folder.parent.parent / "test/another_name")
     code, _, stderr = validate()

@@ -33,7 +33,9 @@ def test_a_document_is_read_as_it_was_written(tmp_path):
 )
 def test_what_is_no_json_is_reported_with_line_and_column(text, line, column):
     (complaint,) = complaints(text)
-    assert complaint.startswith(f"volcano.json at $: not valid JSON at line {line}, column {column}: ")
+    assert complaint.startswith(
+        f"volcano.json at $: not valid JSON at line {line}, column {column}: "
+    )
 
 
 @pytest.mark.parametrize(
@@ -50,7 +52,10 @@ def test_comments_and_a_comma_at_the_end_are_named(text, hint):
 
 
 def test_every_key_that_is_given_twice_is_reported_where_it_stands():
-    text = '{"size": 1, "fixed": {"x": 0, "y": 0, "x": 1}, "list": [{"a": 1, "a": 2, "a": 3}], "size": 2}'
+    text = (
+        '{"size": 1, "fixed": {"x": 0, "y": 0, "x": 1}, "list": [{"a": 1, "a": 2, "a": 3}],'
+        ' "size": 2}'
+    )
     assert sorted({line.partition(": ")[0] for line in complaints(text)}) == [
         "volcano.json at $.fixed.x",
         "volcano.json at $.list[0].a",

@@ -22,24 +22,44 @@ REFUSED = [
     ([], ": must have at least 1 item"),
     ([WHITE, {"type": "pink"}], "[1].type: no noise model 'pink'; known: "),
     ([WHITE, "gaussian"], "[1]: 'gaussian' needs parameters: {"),
-    ([put(ATMOSPHERE, "parameters.sill", 0)], "[0].parameters.sill: must be greater than 0, but is the number 0"),
-    ({"type": "exponential", "parameters": {"range": 1, "nugget": 1e-6}}, ".parameters: 'nugget' needs 'sill' [m²]"),
+    (
+        [put(ATMOSPHERE, "parameters.sill", 0)],
+        "[0].parameters.sill: must be greater than 0, but is the number 0",
+    ),
+    (
+        {"type": "exponential", "parameters": {"range": 1, "nugget": 1e-6}},
+        ".parameters: 'nugget' needs 'sill' [m²]",
+    ),
     ([{**WHITE, "views": [0, 1]}], "[0].views[1]: no view 1; the dataset has 1, numbered from 0"),
     ([{**WHITE, "views": ["ascending"]}], "[0].views[0]: no view 'ascending'"),
     ([{**WHITE, "views": [0, 0]}], "[0].views: must not repeat an item"),
     ([{**WHITE, "view": [0]}], "[0].view: unknown key 'view'; did you mean 'views'?"),
-    ([OFFSET, "white"],
-     "[1]: 'white' has no amplitude: declare it among its parameters, or give the dataset a 'noise'"),
-    ([WHITE, {"type": "stratified", "parameters": {"slope": 0.01}}],
-     "[1]: needs the elevation of its view ('displacement')"),
-    ([{"type": "power_law", "parameters": {"difference_at_1_km": 1e200}}],
-     "[0].parameters.difference_at_1_km: must be at most 1000000, but is the number 1e+200"),
-    ([put(HIDING, "parameters.share", 1.5)], "[0].parameters.share: must be less than 1, but is the number 1.5"),
-]  # fmt: skip
+    (
+        [OFFSET, "white"],
+        (
+            "[1]: 'white' has no amplitude: declare it among its parameters, or give the dataset a"
+            " 'noise'"
+        ),
+    ),
+    (
+        [WHITE, {"type": "stratified", "parameters": {"slope": 0.01}}],
+        "[1]: needs the elevation of its view ('displacement')",
+    ),
+    (
+        [{"type": "power_law", "parameters": {"difference_at_1_km": 1e200}}],
+        "[0].parameters.difference_at_1_km: must be at most 1000000, but is the number 1e+200",
+    ),
+    (
+        [put(HIDING, "parameters.share", 1.5)],
+        "[0].parameters.share: must be less than 1, but is the number 1.5",
+    ),
+]
 
 
 @pytest.mark.parametrize(("noise_model", "complaint"), REFUSED)
-def test_noise_with_one_fault_gets_one_complaint_at_the_fault(specs, problems, noise_model, complaint):
+def test_noise_with_one_fault_gets_one_complaint_at_the_fault(
+    specs, problems, noise_model, complaint
+):
     (message,) = problems(specs.spoil("dataset", ("noise_model", noise_model)))
     assert message.startswith(f"specs/datasets/sound.json at $.noise_model{complaint}")
 
@@ -66,14 +86,21 @@ def resolved(specs, noise_model, *changes):
 
 
 def test_a_list_is_resolved_to_its_long_form_and_amplitudes_only_where_they_are_declared(specs):
-    dataset = resolved(specs, ["white", {**ATMOSPHERE, "views": [0]}], ("fixed.noise", 0.1)).document["dataset"]
-    assert dataset["noise_model"] == [{"type": "white", "parameters": {}}, {**ATMOSPHERE, "views": [0]}]
+    dataset = resolved(
+        specs, ["white", {**ATMOSPHERE, "views": [0]}], ("fixed.noise", 0.1)
+    ).document["dataset"]
+    assert dataset["noise_model"] == [
+        {"type": "white", "parameters": {}},
+        {**ATMOSPHERE, "views": [0]},
+    ]
 
 
 def samples_of(document, count=50):
     dataset = dataset_of(document, BUILT_IN)
     seeds = Seeds(3)
-    return dataset.sample(dataset.parts([0.7, 0.3], seeds)["train"], count, seeds, ("train", 1), torch.device("cpu"))
+    return dataset.sample(
+        dataset.parts([0.7, 0.3], seeds)["train"], count, seeds, ("train", 1), torch.device("cpu")
+    )
 
 
 def declared(noise_model, **fixed):
@@ -115,9 +142,16 @@ def test_noise_follows_the_elevation_of_a_grid_and_lies_on_scattered_points(spec
     (specs.root / "data").mkdir(exist_ok=True)
     np.save(specs.root / "data/elevation.npy", elevation)
     points = [[float(x), float(y)] for x, y in np.random.default_rng(3).uniform(-3, 3, (12, 2))]
-    views = [{"elevation": "elevation.npy"}, {"name": "descending", "points": points, "azimuth": 1.0, "incidence": 0.4}]
+    views = [
+        {"elevation": "elevation.npy"},
+        {"name": "descending", "points": points, "azimuth": 1.0, "incidence": 0.4},
+    ]
     stratified = {"type": "stratified", "parameters": {"slope": 0.01}, "views": [0]}
-    one_range = {"type": "gaussian", "parameters": {"range": 2.0, "sill": 1e-4}, "views": ["descending"]}
+    one_range = {
+        "type": "gaussian",
+        "parameters": {"range": 2.0, "sill": 1e-4},
+        "views": ["descending"],
+    }
     document = {**SOUND["dataset"], "views": views, "noise_model": [stratified, one_range]}
     dataset = dataset_of(document, BUILT_IN, Workspace(specs.root))
     values = {"depth": np.full(500, 1.0), "delta_volume": np.full(500, 1.0)}
@@ -140,7 +174,9 @@ def test_a_network_that_sees_the_mask_is_trained_and_looked_at(specs, qexp):
     model = put(SOUND["model"], "inputs.mask", {"size": [16, 16, 1]})
     model = put(model, "operations.join", {"module": "concatenate"})
     model = put(model, "branches.0", {**model["branches"][0], "x_name": ["displacement", "mask"]})
-    specs.write("model", put(model, "branches.0.operations", ["join", *model["branches"][0]["operations"]]))
+    specs.write(
+        "model", put(model, "branches.0.operations", ["join", *model["branches"][0]["operations"]])
+    )
     specs.spoil("experience", ("inputs", ["displacement", "mask"]), ("epochs", 1))
     for command in (
         ("run", "sound", "--device", "cpu"),
@@ -163,7 +199,9 @@ def test_matched_filters_say_what_they_need_of_the_noise(specs, problems):
     )
     specs.spoil("dataset", ("noise_model", [OFFSET]))
     (message,) = problems(specs.root / "specs/experiences/sound.json")
-    assert message.startswith("specs/models/sound.json at $.operations.sources: matched filters need the inverse of")
+    assert message.startswith(
+        "specs/models/sound.json at $.operations.sources: matched filters need the inverse of"
+    )
     spec = resolved(specs, [OFFSET, WHITE, HIDING]).document
     filters = initial_model(spec, BUILT_IN, Seeds(0)).network.operations["sources"].filters
     assert filters.isfinite().all()

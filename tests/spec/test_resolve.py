@@ -38,7 +38,9 @@ def complaints(call, *arguments):
 
 
 @pytest.mark.parametrize("elsewhere", [False, True])
-def test_a_spec_is_found_by_name_and_by_path_also_from_elsewhere(workspace, tmp_path_factory, monkeypatch, elsewhere):
+def test_a_spec_is_found_by_name_and_by_path_also_from_elsewhere(
+    workspace, tmp_path_factory, monkeypatch, elsewhere
+):
     if elsewhere:
         monkeypatch.chdir(tmp_path_factory.mktemp("elsewhere"))
     file = workspace.specs / "models" / "sound.json"
@@ -47,22 +49,37 @@ def test_a_spec_is_found_by_name_and_by_path_also_from_elsewhere(workspace, tmp_
         assert resolution.locate("model", reference, workspace).samefile(file)
 
 
-def test_a_name_is_looked_up_among_specs_of_its_kind_only_and_answered_with_the_nearest(specs, workspace):
+def test_a_name_is_looked_up_among_specs_of_its_kind_only_and_answered_with_the_nearest(
+    specs, workspace
+):
     specs.write("model", {}, "only_a_model")
     assert resolution.locate("model", "only_a_model", workspace).is_file()
-    assert "no dataset 'only_a_model'" in complaints(resolution.locate, "dataset", "only_a_model", workspace)[0]
+    assert (
+        "no dataset 'only_a_model'"
+        in complaints(resolution.locate, "dataset", "only_a_model", workspace)[0]
+    )
     specs.write("dataset", {}, "etna_noisy")
     for reference in ("etna_noisi", "etna-noisy.json", "ETNA_NOISY"):
-        assert "did you mean 'etna_noisy'?" in complaints(resolution.locate, "dataset", reference, workspace)[0]
+        assert (
+            "did you mean 'etna_noisy'?"
+            in complaints(resolution.locate, "dataset", reference, workspace)[0]
+        )
     for reference in ("vesuvius", "a" * 300):  # no file can have such a long name
-        assert "known: etna_noisy, sound" in complaints(resolution.locate, "dataset", reference, workspace)[0]
+        assert (
+            "known: etna_noisy, sound"
+            in complaints(resolution.locate, "dataset", reference, workspace)[0]
+        )
 
 
 def test_an_experience_may_refer_to_a_spec_beside_it(specs, workspace):
     folder = specs.root / "elsewhere"
     (folder / "mine").mkdir(parents=True)
-    (folder / "mine" / "near.json").write_text(json.dumps({**SOUND["dataset"], "description": "near"}))
-    (folder / "first.json").write_text(json.dumps({**SOUND["experience"], "dataset": "mine/near.json"}))
+    (folder / "mine" / "near.json").write_text(
+        json.dumps({**SOUND["dataset"], "description": "near"})
+    )
+    (folder / "first.json").write_text(
+        json.dumps({**SOUND["experience"], "dataset": "mine/near.json"})
+    )
     loaded = resolution.experience("elsewhere/first.json", [], workspace)
     assert loaded.document["dataset"]["description"] == "near"
     assert (loaded.name, loaded.dataset_name, loaded.model_name) == ("first", "near", "sound")
@@ -101,20 +118,31 @@ def test_a_file_found_by_name_is_called_by_its_path_from_here(specs, workspace):
         ("dataset.fixed.noise=0.01", "dataset.fixed.noise", 0.01),
         ("dataset.varyings.depth.1.0=0.75", "dataset.varyings.depth", [[0.1, 0.2], [0.75, 0.8]]),
         ("model.branches.1.operations.0=to_volume", "model.branches.1.operations.0", "to_volume"),
-        ("model.operations.block.parameters.filters=[2,4]", "model.operations.block.parameters.filters", [2, 4]),
+        (
+            "model.operations.block.parameters.filters=[2,4]",
+            "model.operations.block.parameters.filters",
+            [2, 4],
+        ),
         ("optimizer.parameters.epsilon=1e-8", "optimizer.parameters.epsilon", 1e-8),
         ("optimizer.type=sgd", "optimizer.type", "sgd"),
         ("optimizer=sgd", "optimizer.type", "sgd"),
         ("losses.depth=huber", "losses.depth", {"type": "huber", "parameters": {"delta": 1.0}}),
-        ("losses.depth.type=huber", "losses.depth", {"type": "huber", "parameters": {"delta": 1.0}}),
-        ('transforms={"depth": "standardize"}', "transforms",
-         {"depth": {"type": "standardize", "parameters": {"deviation": "channel"}}}),
+        (
+            "losses.depth.type=huber",
+            "losses.depth",
+            {"type": "huber", "parameters": {"delta": 1.0}},
+        ),
+        (
+            'transforms={"depth": "standardize"}',
+            "transforms",
+            {"depth": {"type": "standardize", "parameters": {"deviation": "channel"}}},
+        ),
         ("gradient_clip=null", "gradient_clip", None),
         ("gradient_clip=2", "gradient_clip", 2),
         ("description=a = b, and so on", "description", "a = b, and so on"),
         ('description="20"', "description", "20"),
     ],
-)  # fmt: skip
+)
 def test_an_override_sets_one_value_of_the_whole_experience(resolved, override, path, value):
     resolved_spec = resolved(override)
     spec = resolved_spec.document
@@ -137,7 +165,9 @@ def test_an_override_changes_nothing_else_and_no_file(specs, resolved):
 
 def test_parameters_of_something_given_by_its_bare_name_can_be_set(specs, resolved):
     specs.spoil("experience", ("optimizer", "adamw"), ("schedule", "cosine"))
-    spec = resolved("optimizer.parameters.weight_decay=0.1", "schedule.parameters.final=0.2").document
+    spec = resolved(
+        "optimizer.parameters.weight_decay=0.1", "schedule.parameters.final=0.2"
+    ).document
     assert spec["optimizer"]["type"] == "adamw"
     assert spec["optimizer"]["parameters"]["weight_decay"] == 0.1
     assert spec["schedule"] == {"type": "cosine", "parameters": {"final": 0.2}}
@@ -175,7 +205,9 @@ def test_an_override_is_held_to_the_schema_like_the_file_itself(resolved, overri
     assert message.startswith(f'overrides["{override.partition("=")[0]}"] {complaint}')
 
 
-@pytest.mark.parametrize("override", ["epochs", "=20", ".epochs=20", "dataset..noise=1", "epochs.=3", "", "="])
+@pytest.mark.parametrize(
+    "override", ["epochs", "=20", ".epochs=20", "dataset..noise=1", "epochs.=3", "", "="]
+)
 def test_an_override_that_is_not_written_as_a_path_and_a_value_says_how_to(override):
     assert complaints(partial(read_overrides, "--set"), [override]) == [
         f"--set {override}: write key.path=value, for example --set epochs=20"
@@ -185,7 +217,10 @@ def test_an_override_that_is_not_written_as_a_path_and_a_value_says_how_to(overr
 @pytest.mark.parametrize(
     ("value", "complaint"),
     [
-        *((text, "give a finite one") for text in ("NaN", "Infinity", "-Infinity", "[1, NaN]", '{"a": Infinity}')),
+        *(
+            (text, "give a finite one")
+            for text in ("NaN", "Infinity", "-Infinity", "[1, NaN]", '{"a": Infinity}')
+        ),
         ("1e999", "give a finite one"),
         ('{"type": "adam", "type": "sgd"}', "this key is given twice"),
         ("1" * 5000, "not a number of sensible size"),
@@ -199,7 +234,13 @@ def test_an_override_that_no_spec_could_hold_is_refused_in_words(value, complain
 
 @pytest.mark.parametrize(
     ("value", "kept"),
-    [((1, 2), [1, 2]), (numpy.float64(0.5), 0.5), (numpy.arange(2), [0, 1]), ({"a": (3.0,)}, {"a": [3]}), ("1", "1")],
+    [
+        ((1, 2), [1, 2]),
+        (numpy.float64(0.5), 0.5),
+        (numpy.arange(2), [0, 1]),
+        ({"a": (3.0,)}, {"a": [3]}),
+        ("1", "1"),
+    ],
 )
 def test_an_override_of_python_becomes_what_json_holds_and_its_text_means_the_same(value, kept):
     change = resolution.override("key", value)
@@ -247,7 +288,11 @@ def test_every_default_is_written_out_and_what_was_given_outweighs_it(specs, res
     optimizer = {"type": "adam", "parameters": {"epsilon": 0.5}}
     specs.spoil("experience", ("optimizer", optimizer), ("precision", "bfloat16"))
     spec = resolved().document
-    assert spec["optimizer"]["parameters"] == {"betas": [0.9, 0.999], "epsilon": 0.5, "weight_decay": 0.0}
+    assert spec["optimizer"]["parameters"] == {
+        "betas": [0.9, 0.999],
+        "epsilon": 0.5,
+        "weight_decay": 0.0,
+    }
     assert spec["precision"] == "bfloat16"
 
 
@@ -261,7 +306,12 @@ def test_a_whole_document_is_itself_a_valid_experience_and_stays_as_it_is(specs,
 LONG_FORMS = [
     ("experience", "optimizer", "adam", {"type": "adam"}),
     ("experience", "optimizer", "adam", {"type": "adam", "parameters": {}}),
-    ("experience", "optimizer", "adam", {"parameters": {"epsilon": 1e-07, "betas": [0.9, 0.999]}, "type": "adam"}),
+    (
+        "experience",
+        "optimizer",
+        "adam",
+        {"parameters": {"epsilon": 1e-07, "betas": [0.9, 0.999]}, "type": "adam"},
+    ),
     ("experience", "schedule", ..., "constant"),
     ("experience", "losses.depth", "mae", {"type": "mae"}),
     ("experience", "losses.depth", "huber", {"type": "huber", "parameters": {"delta": 1}}),
@@ -273,7 +323,12 @@ LONG_FORMS = [
     ("experience", "additional_callbacks", ..., []),
     ("experience", "additional_callbacks", ["early_stopping"], [{"type": "early_stopping"}]),
     ("experience", "additional_callbacks", ["early_stopping"], [["early_stopping"]]),
-    ("experience", "additional_callbacks", ["early_stopping"], [["early_stopping", {"patience": 10}]]),
+    (
+        "experience",
+        "additional_callbacks",
+        ["early_stopping"],
+        [["early_stopping", {"patience": 10}]],
+    ),
     ("experience", "gradient_clip", ..., None),
     ("experience", "learning_rate", 1e-4, 0.0001),
     ("experience", "description", ..., "words"),
@@ -283,7 +338,12 @@ LONG_FORMS = [
     ("dataset", "fixed.noise", False, 0),
     ("dataset", "description", ..., "words"),
     ("dataset", "$schema", ..., "qexp:dataset"),
-    ("model", "operations.halve", {"module": "max_pooling"}, {"module": "max_pooling", "parameters": {"pool_size": 2}}),
+    (
+        "model",
+        "operations.halve",
+        {"module": "max_pooling"},
+        {"module": "max_pooling", "parameters": {"pool_size": 2}},
+    ),
     ("model", "$schema", ..., "qexp:model"),
 ]
 

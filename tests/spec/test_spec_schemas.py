@@ -24,7 +24,11 @@ NOUNS = {
     "dataset": {"generator": "generators", "distribution": "distributions", "noise": "noises"},
     "model": {"module": "modules"},
 }
-DEFINITIONS = [(kind, definition, table) for kind, of_kind in NOUNS.items() for definition, table in of_kind.items()]
+DEFINITIONS = [
+    (kind, definition, table)
+    for kind, of_kind in NOUNS.items()
+    for definition, table in of_kind.items()
+]
 ENTRIES = [
     (kind, definition, name, entry)
     for kind, definition, table in DEFINITIONS
@@ -34,7 +38,9 @@ ENTRIES = [
 
 def definition_of(kind, definition, tables=BUILT_IN):
     """A validator of one definition of a schema."""
-    return Draft202012Validator({"$ref": f"#/$defs/{definition}", "$defs": whole_schema(kind, tables)["$defs"]})
+    return Draft202012Validator(
+        {"$ref": f"#/$defs/{definition}", "$defs": whole_schema(kind, tables)["$defs"]}
+    )
 
 
 @pytest.mark.slow
@@ -57,7 +63,8 @@ def test_the_schema_lists_the_names_of_every_table(kind, definition, table):
 
 
 @pytest.mark.parametrize(
-    ("kind", "definition", "name", "entry"), [pytest.param(*case, id=f"{case[1]}-{case[2]}") for case in ENTRIES]
+    ("kind", "definition", "name", "entry"),
+    [pytest.param(*case, id=f"{case[1]}-{case[2]}") for case in ENTRIES],
 )
 def test_an_entry_takes_its_own_parameters_and_no_others(kind, definition, name, entry):
     validator = definition_of(kind, definition)
@@ -67,19 +74,27 @@ def test_an_entry_takes_its_own_parameters_and_no_others(kind, definition, name,
         return
     example = json.loads(json.dumps(entry.example))
     assert validator.is_valid(example), name
-    assert not validator.is_valid({**example, "parameters": {**example.get("parameters", {}), "nosuch": 1}})
+    assert not validator.is_valid(
+        {**example, "parameters": {**example.get("parameters", {}), "nosuch": 1}}
+    )
     assert not validator.is_valid({**example, "parameters": 3})
     assert not validator.is_valid({**example, "nosuch": 1})
     for required in entry.required:
         fewer = {key: value for key, value in example["parameters"].items() if key != required}
         assert not validator.is_valid({**example, "parameters": fewer})
     with_defaults = {**json.loads(json.dumps(entry.defaults)), **example.get("parameters", {})}
-    assert validator.is_valid({**example, "parameters": with_defaults}), "a default breaks the entry's own schema"
+    assert validator.is_valid({**example, "parameters": with_defaults}), (
+        "a default breaks the entry's own schema"
+    )
 
 
-@pytest.mark.parametrize("entry", [pytest.param(case[-1], id=f"{case[1]}-{case[2]}") for case in ENTRIES])
+@pytest.mark.parametrize(
+    "entry", [pytest.param(case[-1], id=f"{case[1]}-{case[2]}") for case in ENTRIES]
+)
 def test_a_parameter_is_required_or_has_a_default_and_the_builder_knows_it(entry):
-    assert sorted([*entry.required, *entry.defaults]) == sorted(entry.parameters.get("properties", {}))
+    assert sorted([*entry.required, *entry.defaults]) == sorted(
+        entry.parameters.get("properties", {})
+    )
     for parameter, default in entry.defaults.items():
         assert entry.schema()["properties"][parameter]["default"] == default
 
@@ -110,12 +125,17 @@ def test_a_toy_table_is_a_table_and_needs_nothing_else():
     def build(low, high=3):
         return range(low, high)
 
-    bounds = {"properties": {"low": {"type": "integer"}, "high": {"type": "integer"}}, "required": ["low"]}
+    bounds = {
+        "properties": {"low": {"type": "integer"}, "high": {"type": "integer"}},
+        "required": ["low"],
+    }
     toy = Entry(build, bounds, "A toy.", {"type": "toy", "parameters": {"low": 1}})
     validator = definition_of("experience", "loss", {**BUILT_IN, "losses": {"toy": toy}})
     assert validator.is_valid({"type": "toy", "parameters": {"low": 1}})
     assert not validator.is_valid({"type": "toy", "parameters": {"high": 1}})
-    assert not validator.is_valid("toy"), "a required parameter cannot be left out by giving the bare name"
+    assert not validator.is_valid("toy"), (
+        "a required parameter cannot be left out by giving the bare name"
+    )
     assert not validator.is_valid("mae")
 
 

@@ -1,4 +1,6 @@
-"""Specs as Volcano Deep Inversion writes them load unchanged; forms that it gave up are answered with the new ones."""
+"""Specs as Volcano Deep Inversion writes them load unchanged; forms that it gave up are answered
+with the new ones.
+"""
 
 import json
 
@@ -16,7 +18,15 @@ LOG_NORMAL = {"type": "log_normal", "parameters": {"mu": 0, "sigma": 1}}
 ONE_VIEW_DATASET = {
     "type": "generated",
     "generation_type": "mogi",
-    "fixed": {"noise": False, "azimuth": 0.3, "incidence": 0.6, "x_res": 0.1, "y_res": 0.1, "x": 0, "y": 0},
+    "fixed": {
+        "noise": False,
+        "azimuth": 0.3,
+        "incidence": 0.6,
+        "x_res": 0.1,
+        "y_res": 0.1,
+        "x": 0,
+        "y": 0,
+    },
     "varyings": {"depth": [[0.3, 0.45], [0.8, 0.9]], "delta_volume": [[0.3, 0.45], [0.8, 0.9]]},
     "distributions": {
         "noise": {"type": "exponential", "parameters": {"l": 120}},
@@ -44,7 +54,11 @@ ONE_VIEW_MODEL = {
         "delta_volume": {"module": "activation", "parameters": {"activation": "relu"}},
     },
     "branches": [
-        {"x_name": "displacement", "y_name": "middle", "operations": ["block", "relu", "down_sample", "down_sample"]},
+        {
+            "x_name": "displacement",
+            "y_name": "middle",
+            "operations": ["block", "relu", "down_sample", "down_sample"],
+        },
         {"x_name": "middle", "y_name": "delta_volume", "operations": ["denses_1", "delta_volume"]},
         {"x_name": "middle", "y_name": "depth", "operations": ["denses_2", "depth"]},
     ],
@@ -68,7 +82,13 @@ EXPERIENCE = {
 
 TWO_VIEW_DATASET = {
     **ONE_VIEW_DATASET,
-    "fixed": {**ONE_VIEW_DATASET["fixed"], "azimuth_1": 2.1, "incidence_1": 0.5, "x_res_1": 0.2, "y_res_1": 0.2},
+    "fixed": {
+        **ONE_VIEW_DATASET["fixed"],
+        "azimuth_1": 2.1,
+        "incidence_1": 0.5,
+        "x_res_1": 0.2,
+        "y_res_1": 0.2,
+    },
 }
 
 TWO_VIEW_MODEL = {
@@ -83,9 +103,21 @@ TWO_VIEW_MODEL = {
         "denses_2": {"module": "denses", "parameters": {"filters": [1]}},
     },
     "branches": [
-        {"x_name": "displacement", "y_name": "seen", "operations": ["block", "attention", "down_sample"]},
-        {"x_name": "displacement_1", "y_name": "seen_1", "operations": ["block", "attention", "down_sample"]},
-        {"x_name": ["seen", "seen_1"], "y_name": "middle", "operations": ["concatenation", "down_sample"]},
+        {
+            "x_name": "displacement",
+            "y_name": "seen",
+            "operations": ["block", "attention", "down_sample"],
+        },
+        {
+            "x_name": "displacement_1",
+            "y_name": "seen_1",
+            "operations": ["block", "attention", "down_sample"],
+        },
+        {
+            "x_name": ["seen", "seen_1"],
+            "y_name": "middle",
+            "operations": ["concatenation", "down_sample"],
+        },
         {"x_name": "middle", "y_name": "depth", "operations": ["denses_1"]},
         {"x_name": "middle", "y_name": "delta_volume", "operations": ["denses_2"]},
     ],
@@ -100,7 +132,11 @@ def vdi(specs):
     specs.write("model", ONE_VIEW_MODEL, "cnn")
     specs.write("model", TWO_VIEW_MODEL, "cnn_twice")
     specs.write("experience", EXPERIENCE, "once")
-    two_views = {"model": "cnn_twice", "dataset": "volcano_twice", "inputs": ["displacement", "displacement_1"]}
+    two_views = {
+        "model": "cnn_twice",
+        "dataset": "volcano_twice",
+        "inputs": ["displacement", "displacement_1"],
+    }
     specs.write("experience", {**EXPERIENCE, **two_views}, "twice")
     return specs
 
@@ -131,8 +167,8 @@ def test_two_views_give_a_network_of_two_inputs_that_share_their_weights(vdi):
 
 def test_a_second_view_must_be_whole(vdi, problems):
     assert problems(vdi.write("dataset", put(TWO_VIEW_DATASET, "fixed.x_res_1", ...))) == [
-        "specs/datasets/sound.json at $.fixed: 'x_res_1' has no value; put it in 'fixed' or in 'varyings' "
-        "(width of a pixel, eastwards, in km)"
+        "specs/datasets/sound.json at $.fixed: 'x_res_1' has no value; put it in 'fixed' or in"
+        " 'varyings' (width of a pixel, eastwards, in km)"
     ]
 
 
@@ -140,7 +176,11 @@ def test_parameters_as_keras_names_them_are_taken(vdi, qexp):
     pooling = {"pool_size": [2, 2], "strides": [2, 2], "padding": "same"}
     one_view = put(ONE_VIEW_MODEL, "operations.down_sample.parameters", pooling)
     vdi.write("model", put(one_view, "operations.relu.parameters.activation", "swish"), "cnn")
-    vdi.write("model", put(TWO_VIEW_MODEL, "operations.concatenation.parameters", {"axis": 3}), "cnn_twice")
+    vdi.write(
+        "model",
+        put(TWO_VIEW_MODEL, "operations.concatenation.parameters", {"axis": 3}),
+        "cnn_twice",
+    )
     assert qexp("validate") == (0, "", "9 specs are right\n")
 
 
@@ -149,13 +189,20 @@ def test_pools_and_joins_that_are_told_kerass_defaults_are_those_that_are_told_n
     defaults = {"down_sample.parameters.padding": "valid", "concatenation.parameters.axis": -1}
     told = {f"model.operations.{key}": value for key, value in defaults.items()}
     assert experience("twice", told, Workspace(vdi.root)).digest == plain.digest
-    assert plain.document["model"]["operations"]["down_sample"]["parameters"] == {"pool_size": 2, "strides": None}
-    changed = experience("twice", {"model.operations.down_sample.parameters.padding": "same"}, Workspace(vdi.root))
+    assert plain.document["model"]["operations"]["down_sample"]["parameters"] == {
+        "pool_size": 2,
+        "strides": None,
+    }
+    changed = experience(
+        "twice", {"model.operations.down_sample.parameters.padding": "same"}, Workspace(vdi.root)
+    )
     assert changed.document["model"]["operations"]["down_sample"]["parameters"]["padding"] == "same"
 
 
 def with_callback(vdi, name="reduce_on_plateau", **parameters):
-    return vdi.write("experience", {**EXPERIENCE, "additional_callbacks": [[name, parameters]]}, "once")
+    return vdi.write(
+        "experience", {**EXPERIENCE, "additional_callbacks": [[name, parameters]]}, "once"
+    )
 
 
 @pytest.mark.slow
@@ -173,9 +220,15 @@ def test_callbacks_as_keras_writes_them_are_those_that_are_told_nothing(vdi):
 @pytest.mark.parametrize("name", ["reduce_on_plateau", "early_stopping"])
 @pytest.mark.parametrize(
     ("key", "value", "named"),
-    [("monitor", "val_mae", "'val_loss'"), ("monitor", "val_mae", "'loss'"), ("mode", "max", "the lower it is")],
+    [
+        ("monitor", "val_mae", "'val_loss'"),
+        ("monitor", "val_mae", "'loss'"),
+        ("mode", "max", "the lower it is"),
+    ],
 )
-def test_what_else_keras_monitors_is_an_error_that_says_what_would_work(vdi, problems, name, key, value, named):
+def test_what_else_keras_monitors_is_an_error_that_says_what_would_work(
+    vdi, problems, name, key, value, named
+):
     (said,) = problems(with_callback(vdi, name, **{key: value}))
     assert said.startswith(f"specs/experiences/once.json at $.additional_callbacks[0][1].{key}: ")
     assert named in said
@@ -183,9 +236,11 @@ def test_what_else_keras_monitors_is_an_error_that_says_what_would_work(vdi, pro
 
 
 def test_views_are_joined_along_their_channels_only(vdi, problems):
-    assert problems(vdi.write("model", put(TWO_VIEW_MODEL, "operations.concatenation.parameters", {"axis": 1}))) == [
-        "specs/models/sound.json at $.branches[2].operations[0]: operation 'concatenation': joins channels or "
-        "features, the last axis: 'axis' must be -1 or 3, but is 1"
+    assert problems(
+        vdi.write("model", put(TWO_VIEW_MODEL, "operations.concatenation.parameters", {"axis": 1}))
+    ) == [
+        "specs/models/sound.json at $.branches[2].operations[0]: operation 'concatenation': joins"
+        " channels or features, the last axis: 'axis' must be -1 or 3, but is 1"
     ]
 
 
@@ -203,9 +258,16 @@ def test_views_are_joined_along_their_channels_only(vdi, problems):
 def test_a_distribution_as_a_list_is_answered_with_its_new_form(vdi, qexp, problems, old, new):
     (message,) = problems(vdi.write("dataset", put(ONE_VIEW_DATASET, "distributions.depth", old)))
     where, _, shown = message.partition("write ")
-    assert where.startswith("specs/datasets/sound.json at $.distributions.depth: a distribution as a list is an old")
+    assert where.startswith(
+        "specs/datasets/sound.json at $.distributions.depth: a distribution as a list is an old"
+    )
     assert json.loads(shown) == new
-    assert qexp("validate", vdi.write("dataset", put(ONE_VIEW_DATASET, "distributions.depth", new))).code == 0
+    assert (
+        qexp(
+            "validate", vdi.write("dataset", put(ONE_VIEW_DATASET, "distributions.depth", new))
+        ).code
+        == 0
+    )
 
 
 def test_every_distribution_as_a_list_is_reported_and_so_is_what_else_is_wrong(vdi, problems):
@@ -219,9 +281,14 @@ def test_every_distribution_as_a_list_is_reported_and_so_is_what_else_is_wrong(v
 
 
 def test_a_list_that_never_was_a_distribution_is_no_old_form(vdi, problems):
-    document = {**ONE_VIEW_DATASET, "distributions": {"depth": ["levy", 0, 1], "delta_volume": LOG_NORMAL}}
+    document = {
+        **ONE_VIEW_DATASET,
+        "distributions": {"depth": ["levy", 0, 1], "delta_volume": LOG_NORMAL},
+    }
     (said,) = problems(vdi.write("dataset", document))
-    assert said.startswith("specs/datasets/sound.json at $.distributions.depth: must be an object {…}, but is a list")
+    assert said.startswith(
+        "specs/datasets/sound.json at $.distributions.depth: must be an object {…}, but is a list"
+    )
 
 
 def test_a_model_as_a_graph_is_answered_with_inputs_and_branches_of_its_own(vdi, problems):
@@ -236,10 +303,14 @@ def test_a_model_as_a_graph_is_answered_with_inputs_and_branches_of_its_own(vdi,
     }
     (said,) = problems(vdi.write("model", old))
     assert said.startswith(
-        "specs/models/sound.json at $: a model with 'graph' is an old form, which VDI refuses, too; "
+        "specs/models/sound.json at $: a model with 'graph' is an old form, which VDI refuses,"
+        " too; "
     )
     assert '"inputs": {"image": {"size": [32, 32, 1]}}' in said
-    assert '"branches": [{"x_name": "image", "y_name": "middle", "operations": ["conv_1", "pool"]}' in said
+    assert (
+        '"branches": [{"x_name": "image", "y_name": "middle", "operations": ["conv_1", "pool"]}'
+        in said
+    )
 
 
 @pytest.mark.parametrize("graph", [{"a": "b", "b": "a"}, [1, 2], None, {}, {"a": {"b": "c"}}])

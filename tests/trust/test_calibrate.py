@@ -47,15 +47,23 @@ MODEL: dict[str, Any] = {
         "posterior": {"module": "gaussian_posterior"},
     },
     "branches": [
-        {"x_name": "displacement", "y_name": ["depth", "delta_volume"], "operations": ["halve", "flatten", "posterior"]}
+        {
+            "x_name": "displacement",
+            "y_name": ["depth", "delta_volume"],
+            "operations": ["halve", "flatten", "posterior"],
+        }
     ],
 }
 
-DATASET = put(put(SOUND["dataset"], "fixed.noise", 0.01), "varyings", {"depth": [], "delta_volume": []})
+DATASET = put(
+    put(SOUND["dataset"], "fixed.noise", 0.01), "varyings", {"depth": [], "delta_volume": []}
+)
 
 BRIEF = {"losses": "negative_log_likelihood", "transforms": {}, "epochs": 1, "learning_rate": 1e-9}
 EXPERIENCE = {**SOUND["experience"], **BRIEF}
-"""Hardly trained: the posterior of every observation is the prior, which is right, and says nothing."""
+"""Hardly trained: the posterior of every observation is the prior, which is right, and says
+nothing.
+"""
 
 NARROWER = 1.5
 """By what the posteriors of `narrow_0` are too narrow."""
@@ -63,11 +71,16 @@ NARROWER = 1.5
 
 @shared_folder
 def calibrated(root: Path) -> None:
-    """A workspace with a run whose posteriors are right, and one whose posteriors are too narrow."""
+    """A workspace with a run whose posteriors are right, and one whose posteriors are too
+    narrow.
+    """
     specs = Specs(root, {"dataset": DATASET, "model": MODEL, "experience": EXPERIENCE})
     specs.write("experience", EXPERIENCE, "narrow")
     for name in ("sound", "narrow"):
-        assert call("run", name, "--name", f"{name}_0", "--device", "cpu", "--workspace", root).code == 0
+        assert (
+            call("run", name, "--name", f"{name}_0", "--device", "cpu", "--workspace", root).code
+            == 0
+        )
     weights = root / "runs/narrow_0/checkpoints/best.safetensors"
     with safe_open(weights, "pt") as file:
         tensors, metadata = load_file(weights), file.metadata()
@@ -76,11 +89,15 @@ def calibrated(root: Path) -> None:
     save_file(tensors, weights, metadata)
     record = root / "runs/narrow_0/run.json"
     document = json.loads(record.read_text())
-    document["hashes"]["checkpoints/best.safetensors"] = hashlib.sha256(weights.read_bytes()).hexdigest()
+    document["hashes"]["checkpoints/best.safetensors"] = hashlib.sha256(
+        weights.read_bytes()
+    ).hexdigest()
     record.write_text(json.dumps(document))
     with drawing():
         for name in ("sound_0", "narrow_0"):
-            package.calibrate(name, observations=OBSERVATIONS, draws=DRAWS, device="cpu", workspace=root)
+            package.calibrate(
+                name, observations=OBSERVATIONS, draws=DRAWS, device="cpu", workspace=root
+            )
 
 
 @pytest.fixture
@@ -99,11 +116,16 @@ def test_posteriors_that_are_the_prior_are_right(workspace):
     for of in (*found["outputs"].values(), found["density"], found["balls"]):
         assert of["p_value"] > 1e-3
         for coverage in of["coverage"]:
-            assert abs(coverage["share"] - coverage["probability"]) < 4 * error_of(coverage["probability"])
+            assert abs(coverage["share"] - coverage["probability"]) < 4 * error_of(
+                coverage["probability"]
+            )
     shown = call("show", "sound_0").stdout
     assert re.search(r"; right 90 % intervals hold 8[78]\.\d to 9[12]\.\d % of so many", shown)
     assert "hold the truth" not in shown, "without a fault the table says it all"
-    assert re.search(r"had posteriors been 1\d % too narrow, .*, the ranks of 1,000 observations would show it", shown)
+    assert re.search(
+        r"had posteriors been 1\d % too narrow, .*, the ranks of 1,000 observations would show it",
+        shown,
+    )
     assert found["verdict"] == "depth: calibrated; volume change: calibrated; 1,000 observations"
     assert next(iter(found)) == "verdict"
     width = math.exp(0.5 * norm.ppf(0.95)) - math.exp(0.5 * norm.ppf(0.05))
@@ -122,12 +144,20 @@ def test_posteriors_that_are_too_narrow_are_called_so_everywhere(workspace):
         assert one.local.narrow > 0
         assert one.local.wide == 0
     shown = call("show", "narrow_0").stdout
-    assert re.search(r"90 % intervals of volume change hold the truth in 7\d\.\d %: too narrow", shown)
+    assert re.search(
+        r"90 % intervals of volume change hold the truth in 7\d\.\d %: too narrow", shown
+    )
     assert "not uniform (p < 0.001): posteriors tend to be too narrow" in shown
-    assert "regions of highest density hold the truth less often than they should (p < 0.001)" in shown
+    assert (
+        "regions of highest density hold the truth less often than they should (p < 0.001)" in shown
+    )
     assert found.verdict.startswith("depth: too narrow")
-    assert "; regions of highest density hold the truth less often than they should; " in found.verdict
-    assert found.verdict.endswith("; 1,000 observations; more simulations or a recalibration may help")
+    assert (
+        "; regions of highest density hold the truth less often than they should; " in found.verdict
+    )
+    assert found.verdict.endswith(
+        "; 1,000 observations; more simulations or a recalibration may help"
+    )
     assert found.verdict in shown
 
 
@@ -135,10 +165,15 @@ def test_posteriors_that_are_too_narrow_are_called_so_everywhere(workspace):
 def test_the_numbers_of_every_observation_give_those_of_the_record(workspace):
     found = package.open_run("narrow_0").calibration
     with xarray.open_dataset("runs/narrow_0/results/calibration.nc", engine="h5netcdf") as numbers:
-        low, median, high = (numbers["depth_quantile"].sel(quantile=one) for one in (0.05, 0.5, 0.95))
+        low, median, high = (
+            numbers["depth_quantile"].sel(quantile=one) for one in (0.05, 0.5, 0.95)
+        )
         inside = (low <= numbers["depth"]) & (numbers["depth"] <= high)
-        recorded = next(one.share for one in found.outputs["depth"].coverage if one.probability == 0.9)
-        assert float(inside.mean()) == pytest.approx(recorded, abs=0.05)  # of 100 draws quantiles are interpolated
+        recorded = next(
+            one.share for one in found.outputs["depth"].coverage if one.probability == 0.9
+        )
+        # of 100 draws quantiles are interpolated
+        assert float(inside.mean()) == pytest.approx(recorded, abs=0.05)
         assert found.outputs["depth"].width == pytest.approx(float((high - low).median()))
         position = numbers["depth_position"]
         assert float(((position > 0.5) == (numbers["depth"] > median)).mean()) > 0.98
@@ -149,7 +184,18 @@ def test_the_numbers_of_every_observation_give_those_of_the_record(workspace):
 
 @pytest.mark.heavy
 def test_the_command_says_and_keeps_what_python_gives(workspace):
-    words = ("calibrate", "sound_0", "--observations", 60, "--draws", 30, "--seed", 7, "--device", "cpu")
+    words = (
+        "calibrate",
+        "sound_0",
+        "--observations",
+        60,
+        "--draws",
+        30,
+        "--seed",
+        7,
+        "--device",
+        "cpu",
+    )
     found = json.loads(call(*words, "--json").done())
     assert json.loads(Path("runs/sound_0/results/calibration.json").read_text()) == found
     again = package.calibrate("sound_0", observations=60, draws=30, seed=7, device="cpu").document()
@@ -171,14 +217,22 @@ def test_several_runs_have_a_line_each_and_seeds_are_compared_by_their_means(wor
     for name in ("sound_0", "sound_1", "sound_2"):
         assert re.search(rf"{name} +passed +[89]\d\.\d % +\S+ km", stdout), stdout
     assert re.search(r"narrow_0 +[1-6] of 6 find a fault +[67]\d\.\d %", stdout), stdout
-    runs = {name: package.open_run(name).calibration for name in ("sound_0", "sound_1", "sound_2", "narrow_0")}
+    runs = {
+        name: package.open_run(name).calibration
+        for name in ("sound_0", "sound_1", "sound_2", "narrow_0")
+    }
     compared = package.compare("sound_*", "narrow_*").document()["calibrations"]
     rows = {(one["group"], one["output"], one["metric"]): one for one in compared}
     width = rows["sound", "depth", "calibration.width"]
     wanted = [runs[f"sound_{seed}"].outputs["depth"].width for seed in range(3)]
     assert (width["n"], width["unit"], list(width["values"].values())) == (3, "km", wanted)
-    assert (width["mean"], width["standard_deviation"]) == pytest.approx((np.mean(wanted), np.std(wanted, ddof=1)))
-    assert [rows[name, "joint", "calibration.passed"]["mean"] for name in ("sound", "narrow")] == [1, 0]
+    assert (width["mean"], width["standard_deviation"]) == pytest.approx(
+        (np.mean(wanted), np.std(wanted, ddof=1))
+    )
+    assert [rows[name, "joint", "calibration.passed"]["mean"] for name in ("sound", "narrow")] == [
+        1,
+        0,
+    ]
     shown = call("compare", "sound_*", "narrow_*", "--all").stdout
     assert re.search(r"joint: calibration\.passed\n.*\nA +3 +3 of 3 ", shown), shown
     assert re.search(r"calibration\.coverage_90 +A +3 +0\.\d+ ± 0\.\d+", shown), shown
@@ -193,9 +247,16 @@ def test_widths_stand_beside_the_bound_only_where_the_signal_is_well_above_the_n
     specs.write("model", MODEL)
     specs.write("experience", EXPERIENCE)
     assert call("run", "sound", "--device", "cpu").code == 0
-    kept = package.calibrate("sound_0", observations=100, draws=20, device="cpu").outputs["depth"].bound_ratio
+    kept = (
+        package.calibrate("sound_0", observations=100, draws=20, device="cpu")
+        .outputs["depth"]
+        .bound_ratio
+    )
     assert (0 < kept.observations < 100, kept.of) == (True, 100)
-    assert f"median of the {kept.observations} of 100 observations with a signal" in call("show", "sound_0").stdout
+    assert (
+        f"median of the {kept.observations} of 100 observations with a signal"
+        in call("show", "sound_0").stdout
+    )
     specs.write("dataset", put(DATASET, "fixed.noise", 0.0))
     assert call("run", "sound", "--seed", 1, "--device", "cpu").code == 0
     found = package.calibrate("sound_1", observations=20, draws=20, device="cpu")
@@ -204,7 +265,9 @@ def test_widths_stand_beside_the_bound_only_where_the_signal_is_well_above_the_n
 
 
 @pytest.mark.heavy
-def test_of_several_runs_those_without_posteriors_are_named_and_the_others_are_tested_if_only_with_few_draws(workspace):
+def test_of_several_runs_those_without_posteriors_are_named_and_the_others_are_tested_if_only_with_few_draws(
+    workspace,
+):
     specs = Specs(workspace, {})
     specs.write("model", SOUND["model"], "plain")
     specs.write("experience", {**SOUND["experience"], "model": "plain"}, "plain")
@@ -215,7 +278,10 @@ def test_of_several_runs_those_without_posteriors_are_named_and_the_others_are_t
     assert re.search("error: plain_0: .* without a posterior; train one", stderr)
     assert package.open_run("narrow_0").calibration.observations == 20
     shown = call("show", "narrow_0").stdout
-    assert re.search(r"had posteriors been 58 % too narrow, .*, the ranks of 20 observations would show it", shown)
+    assert re.search(
+        r"had posteriors been 58 % too narrow, .*, the ranks of 20 observations would show it",
+        shown,
+    )
     assert "is unknown: no cell has enough observations" in shown
     assert call("calibrate", "plain_*", *words).code == 2
     assert call("calibrate", "nothing_*", *words).code == 3
@@ -223,25 +289,51 @@ def test_of_several_runs_those_without_posteriors_are_named_and_the_others_are_t
 
 def test_verdicts_are_words_for_what_the_tests_find():
     def verdict(
-        observations=2000, part="all", caution="", ranks=0.5, share=0.9, spread=1.0, mean=0.5, places=0.5, region=0.5
+        observations=2000,
+        part="all",
+        caution="",
+        ranks=0.5,
+        share=0.9,
+        spread=1.0,
+        mean=0.5,
+        places=0.5,
+        region=0.5,
     ):
         cell = CellShare(share=0.8, observations=40, between={"depth": (1.0, 2.0)})
-        local = LocalCoverage(axes=("depth",), cells=9, narrow=2, wide=0, p_value=places, fewest=cell, most=cell)
-        in_intervals = (CoverageShare(probability=0.9, share=share, expected=(0.88, 0.92), p_value=0.5),)
+        local = LocalCoverage(
+            axes=("depth",), cells=9, narrow=2, wide=0, p_value=places, fewest=cell, most=cell
+        )
+        in_intervals = (
+            CoverageShare(probability=0.9, share=share, expected=(0.88, 0.92), p_value=0.5),
+        )
         depth, volume = (
             OutputCalibration(
-                unit="km", p_value=p_value, mean_position=mean, spread=spread, width=1.0, coverage=in_intervals,
+                unit="km",
+                p_value=p_value,
+                mean_position=mean,
+                spread=spread,
+                width=1.0,
+                coverage=in_intervals,
                 local=of_places,
             )
             for p_value, of_places in ((ranks, local), (0.9, replace(local, p_value=0.9)))
-        )  # fmt: skip
+        )
         found = Calibration(
-            dataset="sound", part=part, seed=0, observations=observations, draws=100, created="", caution=caution,
-            notices_narrow=0.93 if observations == 2000 else 0.42, notices_shift=0.1,
+            dataset="sound",
+            part=part,
+            seed=0,
+            observations=observations,
+            draws=100,
+            created="",
+            caution=caution,
+            notices_narrow=0.93 if observations == 2000 else 0.42,
+            notices_shift=0.1,
             outputs={"depth": depth, "delta_volume": volume},
-            density=Regions(p_value=region, coverage=(replace(in_intervals[0], probability=0.5, share=0.59),)),
+            density=Regions(
+                p_value=region, coverage=(replace(in_intervals[0], probability=0.5, share=0.59),)
+            ),
             balls=Regions(p_value=0.5, coverage=in_intervals),
-        )  # fmt: skip
+        )
         assert Calibration.from_document(with_verdict(found).document()) == with_verdict(found)
         return with_verdict(found).verdict
 
@@ -249,22 +341,41 @@ def test_verdicts_are_words_for_what_the_tests_find():
     rest = "; volume change: calibrated; 2,000 observations"
     helps = f"{rest}; longer training, more simulations or a recalibration may help"
     assert verdict(ranks=1e-4, share=0.92, spread=0.9) == f"depth: slightly too wide{helps}"
-    assert verdict(ranks=1e-4, share=0.8, spread=1.2) == f"depth: too narrow{helps.replace('longer training, ', '')}"
+    assert (
+        verdict(ranks=1e-4, share=0.8, spread=1.2)
+        == f"depth: too narrow{helps.replace('longer training, ', '')}"
+    )
     assert verdict(ranks=1e-4, mean=0.55) == f"depth: medians too low{helps}"
     assert verdict(ranks=1e-4) == f"depth: posteriors of a wrong shape{helps}"
-    assert verdict(places=1e-4) == f"depth: calibrated on average, not everywhere (too narrow in 2 of 9 cells){rest}"
+    assert (
+        verdict(places=1e-4)
+        == f"depth: calibrated on average, not everywhere (too narrow in 2 of 9 cells){rest}"
+    )
     more = "regions of highest density hold the truth more often than they should"
-    assert verdict(region=1e-4) == f"depth: calibrated; volume change: calibrated; {more}; 2,000 observations"
-    assert verdict(observations=20) == "depth: no fault seen; volume change: no fault seen; 20 observations"
-    assert verdict(part="train", caution="it").endswith("; 2,000 observations of the part 'train'; see the caution")
+    assert (
+        verdict(region=1e-4)
+        == f"depth: calibrated; volume change: calibrated; {more}; 2,000 observations"
+    )
+    assert (
+        verdict(observations=20)
+        == "depth: no fault seen; volume change: no fault seen; 20 observations"
+    )
+    assert verdict(part="train", caution="it").endswith(
+        "; 2,000 observations of the part 'train'; see the caution"
+    )
 
 
 @pytest.mark.heavy
 def test_a_record_that_calls_observations_draws_and_draws_samples_is_read(workspace):
-    record, today = Path("runs/sound_0/results/calibration.json"), package.open_run("sound_0").calibration
+    record = Path("runs/sound_0/results/calibration.json")
+    today = package.open_run("sound_0").calibration
     before = {"observations": "draws", "draws": "samples"}
-    record.write_text(json.dumps({before.get(key, key): value for key, value in today.document().items()}))
-    assert json.loads(record.read_text()).items() >= {"draws": OBSERVATIONS, "samples": DRAWS}.items()
+    record.write_text(
+        json.dumps({before.get(key, key): value for key, value in today.document().items()})
+    )
+    assert (
+        json.loads(record.read_text()).items() >= {"draws": OBSERVATIONS, "samples": DRAWS}.items()
+    )
     assert package.open_run("sound_0").calibration == today
     assert package.open_run("sound_0").record["calibration"] == today.document()
 
@@ -275,9 +386,12 @@ def test_a_calibration_that_cannot_be_written_leaves_the_earlier_one_as_it_was(w
     before = {path: path.read_bytes() for path in results.glob("calibration*")}
     assert {path.name for path in before} == {"calibration.json", "calibration.nc"}
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (2**14, limits[1]))  # as on a full disk: writing fails
+    # as on a full disk: writing fails
+    resource.setrlimit(resource.RLIMIT_FSIZE, (2**14, limits[1]))
     try:
-        code, _, stderr = call("calibrate", "sound_0", "--observations", 200, "--draws", 20, "--device", "cpu")
+        code, _, stderr = call(
+            "calibrate", "sound_0", "--observations", 200, "--draws", 20, "--device", "cpu"
+        )
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
     assert code != 0, stderr
@@ -287,13 +401,20 @@ def test_a_calibration_that_cannot_be_written_leaves_the_earlier_one_as_it_was(w
 
 @pytest.mark.heavy
 def test_listings_and_comparisons_have_its_columns(workspace):
-    words = call("ls", "--columns", "name,calibration.depth.coverage_90,calibration.joint.balls_p_value").stdout
+    words = call(
+        "ls", "--columns", "name,calibration.depth.coverage_90,calibration.joint.balls_p_value"
+    ).stdout
     found = package.open_run("sound_0").calibration
     line = next(line for line in words.splitlines() if line.startswith("sound_0"))
     columns = found.outputs["depth"].coverage[2].share, found.balls.p_value
     assert line.split()[1:] == [f"{one:.4g}" for one in columns]
-    assert call("ls", "-q", "--where", "calibration.depth.coverage_90 < 0.8").stdout.split() == ["narrow_0"]
-    assert call("ls", "-q", "--sort", "calibration.depth.coverage_90").stdout.split() == ["narrow_0", "sound_0"]
+    assert call("ls", "-q", "--where", "calibration.depth.coverage_90 < 0.8").stdout.split() == [
+        "narrow_0"
+    ]
+    assert call("ls", "-q", "--sort", "calibration.depth.coverage_90").stdout.split() == [
+        "narrow_0",
+        "sound_0",
+    ]
     code, _, stderr = call("ls", "--columns", "calibration.depth.coverage_9")
     assert (code, "did you mean 'calibration.depth.coverage_9" in stderr) == (2, True)
     compared = call("compare", "sound_0", "narrow_0", "--metric", "calibration.coverage_90")
@@ -302,7 +423,9 @@ def test_listings_and_comparisons_have_its_columns(workspace):
 
 
 @pytest.mark.heavy
-def test_a_damaged_calibration_is_named_and_a_run_that_was_not_calibrated_has_empty_columns(workspace):
+def test_a_damaged_calibration_is_named_and_a_run_that_was_not_calibrated_has_empty_columns(
+    workspace,
+):
     record = Path("runs/sound_0/results/calibration.json")
     record.write_text('{"dataset": "sound"}')
     assert "calibration.json is damaged: $.part is missing" in call("show", "sound_0").failed(5)
@@ -318,7 +441,10 @@ def test_figures_are_drawn_and_are_drawn_again_from_the_files(workspace):
     figures = Path("runs/narrow_0/results/figures")
     names = [f"calibration_{one}" for one in ("ranks", "coverage", "local")]
     before = {name: (figures / f"{name}.png").read_bytes() for name in names}
-    assert call("figures", "narrow_0", *(word for name in names for word in ("--only", name))).code == 0
+    assert (
+        call("figures", "narrow_0", *(word for name in names for word in ("--only", name))).code
+        == 0
+    )
     assert {name: (figures / f"{name}.png").read_bytes() for name in names} == before
 
 
@@ -335,7 +461,9 @@ def test_axe_finds_nothing_in_the_report_and_it_is_no_wider_than_a_phone(
 
 
 @pytest.mark.heavy
-def test_a_report_has_verdicts_and_drawings_but_none_of_the_numbers_of_another_calibration(workspace, tmp_path):
+def test_a_report_has_verdicts_and_drawings_but_none_of_the_numbers_of_another_calibration(
+    workspace, tmp_path
+):
     run = package.open_run("narrow_0")
     text = run.report(tmp_path / "narrow.html").read_text()
     assert "<h2>Calibration</h2>" in text
@@ -344,13 +472,16 @@ def test_a_report_has_verdicts_and_drawings_but_none_of_the_numbers_of_another_c
     assert "true values in intervals, by where they lie</figcaption>" in text
     assert "how sure its posteriors may be" in run.view().more
     record = Path("runs/narrow_0/results/calibration.json")
-    record.write_text(json.dumps({**json.loads(record.read_text()), "created": "2026-01-01T00:00:00+00:00"}))
+    record.write_text(
+        json.dumps({**json.loads(record.read_text()), "created": "2026-01-01T00:00:00+00:00"})
+    )
     code, _, stderr = call("figures", "narrow_0", "--only", "calibration_ranks")
     assert (code, "is of another calibration than calibration.json" in stderr) == (2, True), stderr
     text = package.open_run("narrow_0").report(tmp_path / "narrow.html").read_text()
     assert "posteriors tend to be too narrow" in text
     assert "ranks of the true values</figcaption>" not in text
-    written, finding = json.loads(record.read_text()), "its numbers are not those of calibration.json"
+    written = json.loads(record.read_text())
+    finding = "its numbers are not those of calibration.json"
     record.unlink()  # as a first calibration that was killed
     assert finding in call("doctor", "--fix").stdout
     assert json.loads(record.read_text()) == {**written, "created": run.calibration.created}
@@ -366,13 +497,17 @@ def test_of_a_network_with_held_out_intervals_a_caution_names_the_prior_that_it_
     assert call("run", "sound", "--device", "cpu").code == 0
     quick = {"observations": 20, "draws": 20, "device": "cpu"}
     whole = package.calibrate("sound_0", **quick)
-    assert "never saw the held-out intervals of depth: its prior is the training part" in whole.caution
+    assert (
+        "never saw the held-out intervals of depth: its prior is the training part" in whole.caution
+    )
     assert whole.caution in call("show", "sound_0").stdout
     assert package.calibrate("sound_0", part="train", **quick).caution == ""
     assert package.calibrate("sound_0", refined=True, **quick).caution == ""
     on_test = package.calibrate("sound_0", refined=True, part="test", **quick)
     assert "from the part 'test', but the prior of the posteriors is the whole" in on_test.caution
-    with xarray.open_dataset("runs/sound_0/results/calibration_refined_test.nc", engine="h5netcdf") as numbers:
+    with xarray.open_dataset(
+        "runs/sound_0/results/calibration_refined_test.nc", engine="h5netcdf"
+    ) as numbers:
         low, high = (math.exp(0.5 * norm.ppf(share)) for share in (0.3, 0.6))
         assert ((low <= numbers["depth"]) & (numbers["depth"] <= high)).all()
 
@@ -391,14 +526,21 @@ def test_wrong_options_are_refused_and_change_nothing(workspace):
     before = Path("runs/sound_0/results/calibration.json").read_bytes()
     for *words, why in WRONG:
         outcome = call("calibrate", "sound_0", *words)
-        assert (outcome.code, outcome.stdout, why in outcome.stderr) == (2, "", True), outcome.stderr
+        assert (outcome.code, outcome.stdout, why in outcome.stderr) == (2, "", True), (
+            outcome.stderr
+        )
     assert Path("runs/sound_0/results/calibration.json").read_bytes() == before
 
 
 @pytest.mark.heavy
-def test_a_run_without_posteriors_says_how_to_get_some_and_those_by_the_likelihood_need_no_head(here):
+def test_a_run_without_posteriors_says_how_to_get_some_and_those_by_the_likelihood_need_no_head(
+    here,
+):
     stderr = call("calibrate", "sound_0", "--observations", 20).refused()
-    assert "without a posterior; train one whose branch ends with a posterior head, such as 'gauss" in stderr
+    assert (
+        "without a posterior; train one whose branch ends with a posterior head, such as 'gauss"
+        in stderr
+    )
     assert "--refined" in stderr
     Specs(here).spoil("dataset", ("fixed.noise", 0.01))
     call("run", "sound", "--seed", 5, "--device", "cpu").done()
@@ -409,9 +551,13 @@ def test_a_run_without_posteriors_says_how_to_get_some_and_those_by_the_likeliho
 
 
 @pytest.mark.heavy
-def test_posteriors_are_compared_with_exact_ones_and_those_by_the_likelihood_are_equal_to_them(workspace):
+def test_posteriors_are_compared_with_exact_ones_and_those_by_the_likelihood_are_equal_to_them(
+    workspace,
+):
     head = package.calibrate("sound_0", observations=40, draws=300, exact=3, device="cpu")
-    refined = package.calibrate("sound_0", observations=40, draws=300, exact=3, refined=True, device="cpu")
+    refined = package.calibrate(
+        "sound_0", observations=40, draws=300, exact=3, refined=True, device="cpu"
+    )
     for name in ("depth", "delta_volume"):
         assert head.outputs[name].width_ratio.median > 2  # it knows no more than the prior
         assert head.outputs[name].bound_ratio is None
@@ -420,18 +566,32 @@ def test_posteriors_are_compared_with_exact_ones_and_those_by_the_likelihood_are
     assert refined.exact.accuracy < 0.58
     assert refined.exact.observations == 3
     shown = call("show", "sound_0").stdout
-    assert shown.count("40 observations of sound, drawn from the whole prior (seed 0), 300 draws from the") == 2
-    assert re.search(r"intervals of depth +refined( +\d+\.\d){4} +\S+ +\S+ km +[01]\.\d+", shown), shown
-    assert re.search(r"classifier distinguishes the draws of 3 posteriors from those of exact ones in [45]\d\.", shown)
+    assert (
+        shown.count(
+            "40 observations of sound, drawn from the whole prior (seed 0), 300 draws from the"
+        )
+        == 2
+    )
+    assert re.search(r"intervals of depth +refined( +\d+\.\d){4} +\S+ +\S+ km +[01]\.\d+", shown), (
+        shown
+    )
+    assert re.search(
+        r"classifier distinguishes the draws of 3 posteriors from those of exact ones in [45]\d\.",
+        shown,
+    )
     wanted = "calibration.joint.refined.c2st < 0.58 and calibration.depth.width_ratio > 2"
-    assert [one["name"] for one in json.loads(call("ls", "--json", "--where", wanted).stdout)] == ["sound_0"]
+    assert [one["name"] for one in json.loads(call("ls", "--json", "--where", wanted).stdout)] == [
+        "sound_0"
+    ]
 
 
 @pytest.mark.heavy
 def test_the_calibrations_of_head_and_likelihood_stand_side_by_side(workspace, tmp_path):
     head = package.open_run("sound_0").calibration
     with drawing():
-        refined = package.calibrate("sound_0", observations=30, draws=30, refined=True, device="cpu")
+        refined = package.calibrate(
+            "sound_0", observations=30, draws=30, refined=True, device="cpu"
+        )
         on_test = package.calibrate("sound_0", observations=20, draws=20, part="test", device="cpu")
     run = package.open_run("sound_0")
     kept = {"head": head, "head_test": on_test, "refined": refined}
@@ -440,21 +600,30 @@ def test_the_calibrations_of_head_and_likelihood_stand_side_by_side(workspace, t
     assert run.record["calibrations"] == {kind: one.document() for kind, one in kept.items()}
     shown = call("show", "sound_0").stdout
     for kind, one in (("head", head), ("refined", refined), ("head, test part", on_test)):
-        share = next(100 * of.share for of in one.outputs["depth"].coverage if of.probability == 0.5)
+        share = next(
+            100 * of.share for of in one.outputs["depth"].coverage if of.probability == 0.5
+        )
         assert re.search(rf"intervals of depth +{kind} +{share:.1f} ", shown), shown
     assert shown.count("calibration: ") == 3
     bounds = {kind: one.outputs["depth"].bound_ratio for kind, one in kept.items()}
     assert bounds["head"].median > 2  # it knows no more than the prior
     assert bounds["refined"].median == pytest.approx(1, abs=0.15)
     assert bounds["head"].of == 200
-    assert re.search(r"intervals of depth are (0\.9|1\.[01])\d* times as wide as 3.29 standard deviations of", shown)
-    widths = call("ls", "--json", "--columns", "name,calibration.depth.width,calibration.depth.refined.width").stdout
+    assert re.search(
+        r"intervals of depth are (0\.9|1\.[01])\d* times as wide as 3.29 standard deviations of",
+        shown,
+    )
+    widths = call(
+        "ls", "--json", "--columns", "name,calibration.depth.width,calibration.depth.refined.width"
+    ).stdout
     line = next(one for one in json.loads(widths) if one["name"] == "sound_0")
     assert line["calibration.depth.width"] == head.outputs["depth"].width
     assert line["calibration.depth.refined.width"] == refined.outputs["depth"].width
     pictures = {one.name for one in Path("runs/sound_0/results/figures").glob("calibration_*.png")}
     names = ("ranks", "coverage", "local")
-    assert pictures == {f"calibration_{kind}{one}.png" for one in names for kind in ("", "refined_", "head_test_")}
+    assert pictures == {
+        f"calibration_{kind}{one}.png" for one in names for kind in ("", "refined_", "head_test_")
+    }
     text = run.report(tmp_path / "sound.html").read_text()
     assert "ranks of the true values (refined)" in text
     assert "ranks of the true values (head, test part)" in text
@@ -464,20 +633,28 @@ def test_draws_that_are_not_finite_are_refused():
     values = np.ones((3, 20, 1))
     values[1, 5] = np.inf
     prior = Prior(["depth"], [of_training("depth", normal(0, 1), 1.0)], {})
-    with pytest.raises(QexpError, match="the posteriors of 1 of 3 observations have draws that are not finite"):
+    with pytest.raises(
+        QexpError, match="the posteriors of 1 of 3 observations have draws that are not finite"
+    ):
         locate(np.ones((3, 1)), ObservationDraws(values), prior, np.random.default_rng(0))
 
 
 @pytest.mark.heavy
 def test_of_a_single_output_the_ranks_say_all(specs):
-    one = {"x_name": "displacement", "y_name": "depth", "operations": ["halve", "flatten", "posterior"]}
+    one = {
+        "x_name": "displacement",
+        "y_name": "depth",
+        "operations": ["halve", "flatten", "posterior"],
+    }
     known = {**DATASET["fixed"], "delta_volume": 1.0}
     specs.write("dataset", {**DATASET, "fixed": known, "varyings": {"depth": []}})
     specs.write("model", {**MODEL, "outputs": ["depth"], "branches": [one]})
     specs.write("experience", {**EXPERIENCE, "outputs": ["depth"], "metrics": {}})
     assert call("run", "sound", "--device", "cpu").code == 0
     with drawing():
-        code, stdout, stderr = call("calibrate", "sound_0", "--observations", 200, "--draws", 50, "--device", "cpu")
+        code, stdout, stderr = call(
+            "calibrate", "sound_0", "--observations", 200, "--draws", 50, "--device", "cpu"
+        )
     assert code == 0, stderr
     assert not re.search("regions of|balls", stdout)
     assert re.match(r"depth: .*; 200 observations\n", stdout)
@@ -485,7 +662,9 @@ def test_of_a_single_output_the_ranks_say_all(specs):
     assert "calibration_drawn" not in package.open_run("sound_0").report().read_text()
 
 
-def test_runs_that_differ_by_their_seed_are_one_estimator_with_the_mixture_of_their_posteriors(workspace):
+def test_runs_that_differ_by_their_seed_are_one_estimator_with_the_mixture_of_their_posteriors(
+    workspace,
+):
     for seed in (1, 2):
         call("run", "sound", "--seed", str(seed), "--device", "cpu").done()
     runs, images = ["sound_0", "sound_1", "sound_2"], package.samples("sound", "test", count=40)
@@ -495,19 +674,35 @@ def test_runs_that_differ_by_their_seed_are_one_estimator_with_the_mixture_of_th
     assert said.done().split() == ["made.nc", "made_posterior.nc"]
     made = xarray.load_dataset("made.nc", engine="h5netcdf")
     assert made.attrs["run"] == "sound_0, sound_1, sound_2"
-    each = [package.open_run(run).predict(displacement=images["displacement"].values)["depth"] for run in runs]
+    each = [
+        package.open_run(run).predict(displacement=images["displacement"].values)["depth"]
+        for run in runs
+    ]
     np.testing.assert_allclose(made["depth_spread"], np.std(each, axis=0, ddof=1), rtol=1e-3)
     together = package.open_run(runs, ensemble=True)
     of_arrays = together.predict(displacement=images["displacement"].values)
     np.testing.assert_allclose(of_arrays["depth"], made["depth_estimate"], rtol=1e-4)
-    drawn = together.posterior(displacement=images["displacement"].values[0], draws=20_000)["depth"].values
+    drawn = together.posterior(displacement=images["displacement"].values[0], draws=20_000)[
+        "depth"
+    ].values
     ends = [np.mean(drawn < made[f"depth_{end}"].values[0]) for end in ("low", "high")]
     np.testing.assert_allclose(ends, [0.05, 0.95], atol=0.01)
-    assert made["depth_within"].values[0] == pytest.approx(drawn.std(), rel=0.05)  # the three are hardly trained
+    # the three are hardly trained
+    assert made["depth_within"].values[0] == pytest.approx(drawn.std(), rel=0.05)
     (again,) = package.predict(list(reversed(runs[1:])), "images.nc", "two.nc")
     assert again.made
 
-    asked = ("calibrate", "sound_[0-2]", "--ensemble", "--observations", "500", "--draws", "50", "--device", "cpu")
+    asked = (
+        "calibrate",
+        "sound_[0-2]",
+        "--ensemble",
+        "--observations",
+        "500",
+        "--draws",
+        "50",
+        "--device",
+        "cpu",
+    )
     with drawing():
         folder = Path(call(*asked).done().split()[-1])
     assert {"calibration.json", "calibration_ranks.png"} <= {path.name for path in folder.iterdir()}
@@ -517,7 +712,9 @@ def test_runs_that_differ_by_their_seed_are_one_estimator_with_the_mixture_of_th
 
 
 def test_runs_that_are_no_ensemble_are_refused_with_what_differs(workspace):
-    call("run", "sound", "--seed", "1", "--set", "epochs=2", "--name", "longer_1", "--device", "cpu").done()
+    call(
+        "run", "sound", "--seed", "1", "--set", "epochs=2", "--name", "longer_1", "--device", "cpu"
+    ).done()
     np.save("images.npy", np.zeros((2, 16, 16)))
     given = ("images.npy", "--output", "made.csv")
     for runs, words in (
@@ -535,10 +732,13 @@ def test_runs_that_are_no_ensemble_are_refused_with_what_differs(workspace):
 
 
 def test_recalibrated_posteriors_hold_the_truth_of_new_observations_as_often_as_they_say(workspace):
-    found = package.calibrate("narrow_0", observations=OBSERVATIONS, draws=DRAWS, seed=5, recalibrated="all")
+    found = package.calibrate(
+        "narrow_0", observations=OBSERVATIONS, draws=DRAWS, seed=5, recalibrated="all"
+    )
     for of in found.outputs.values():
         (share,) = (one.share for one in of.coverage if one.probability == 0.9)
-        assert abs(share - 0.9) < 4 * math.sqrt(2) * error_of(0.9)  # factors are as uncertain as what tests them
+        # factors are as uncertain as what tests them
+        assert abs(share - 0.9) < 4 * math.sqrt(2) * error_of(0.9)
     assert package.open_run("narrow_0").calibrations.keys() == {"head", "recalibrated"}
     images = np.random.default_rng(0).normal(0, 0.01, (3, 16, 16)).astype(np.float32)
     np.savez("images.npz", displacement=images)
@@ -546,16 +746,25 @@ def test_recalibrated_posteriors_hold_the_truth_of_new_observations_as_often_as_
     for name, asked in (("head", {}), ("wide", {"recalibrated": "all"})):
         package.predict("narrow_0", "images.npz", f"{name}.nc", draws=2000, interval=0.8, **asked)
         made[name] = xarray.load_dataset(f"{name}.nc", engine="h5netcdf")
-    assert "recalibrated by 1,000 observations of the whole prior" in made["wide"].attrs["recalibrated"]
+    assert (
+        "recalibrated by 1,000 observations of the whole prior"
+        in made["wide"].attrs["recalibrated"]
+    )
     widths = {name: (of["depth_high"] - of["depth_low"]).values for name, of in made.items()}
     assert widths["wide"] / widths["head"] == pytest.approx(NARROWER, rel=0.15)
-    draws = package.open_run("narrow_0").posterior(displacement=images, draws=4000, recalibrated="all")
-    assert np.quantile(draws["depth"], 0.95, axis=1) == pytest.approx(math.exp(0.5 * norm.ppf(0.95)), rel=0.1)
+    draws = package.open_run("narrow_0").posterior(
+        displacement=images, draws=4000, recalibrated="all"
+    )
+    assert np.quantile(draws["depth"], 0.95, axis=1) == pytest.approx(
+        math.exp(0.5 * norm.ppf(0.95)), rel=0.1
+    )
     with pytest.raises(QexpError, match=r"made with posteriors that were calibrated otherwise"):
         package.predict("narrow_0", "images.npz", "wide.nc", draws=2000, interval=0.8)
     package.calibrate("narrow_0", observations=OBSERVATIONS, draws=DRAWS, seed=7)
     with pytest.raises(QexpError, match=r"made with posteriors that were calibrated otherwise"):
-        package.predict("narrow_0", "images.npz", "wide.nc", draws=2000, interval=0.8, recalibrated="all")
+        package.predict(
+            "narrow_0", "images.npz", "wide.nc", draws=2000, interval=0.8, recalibrated="all"
+        )
 
 
 @pytest.mark.parametrize(
@@ -573,12 +782,15 @@ def test_a_recalibration_that_cannot_be_is_refused(workspace, asked, words):
 
 
 def test_factors_depend_on_where_the_estimates_lie():
-    """Posteriors that are too narrow for one half of the estimates, and too wide for a quarter of the others."""
+    """Posteriors that are too narrow for one half of the estimates, and too wide for a quarter of
+    the others.
+    """
     random, marginal = np.random.default_rng(0), of_training("depth", normal(0.0, 1.0), 1.0)
 
     def simulated(count):
         medians, beside = random.normal(size=(2, count))
-        widths = np.where(medians > 0, 0.5, np.where(beside > 0, 1.0, 2.0))  # that are claimed, of those that are right
+        # that are claimed, of those that are right
+        widths = np.where(medians > 0, 0.5, np.where(beside > 0, 1.0, 2.0))
         truth = medians + 0.1 * random.normal(size=count)
         ends = medians + 0.1 * widths * norm.ppf([0.05, 0.5, 0.95])[:, None]
         others = beside + np.array([[-0.1], [0.0], [0.1]])

@@ -1,7 +1,8 @@
-"""A word means one thing: what a result keeps under the name of an option is what was asked for by that option.
+"""A word means one thing: what a result keeps under the name of an option is what was asked for by
+that option.
 
-Lists and objects are left out, which tell by themselves what they are: `exact` is a number of observations for
-`calibrate`, and a comparison in what it keeps.
+Lists and objects are left out, which tell by themselves what they are: `exact` is a number of
+observations for `calibrate`, and a comparison in what it keeps.
 """
 
 import json
@@ -42,35 +43,51 @@ def matrix(**options: Any) -> dict[str, Any]:
 
 MAKERS: dict[str, tuple[type, dict[str, Any], Callable[..., dict[str, Any]]]] = {
     "results": (
-        RunOptions, {"name": "another", "seed": 3, "note": "brief"},
+        RunOptions,
+        {"name": "another", "seed": 3, "note": "brief"},
         lambda **options: package.run("sound", **options).record,
     ),
     "limit": (
-        LimitOptions, {"dataset": "sound", "samples": 2, "seed": 5},
+        LimitOptions,
+        {"dataset": "sound", "samples": 2, "seed": 5},
         lambda **options: package.limit(**options).document(),
     ),
     "held_out_intervals": (
-        IntervalsOptions, {}, lambda: dict.fromkeys(field.name for field in fields(HeldOutIntervals)),
+        IntervalsOptions,
+        {},
+        lambda: dict.fromkeys(field.name for field in fields(HeldOutIntervals)),
     ),
-    "distilled": (DistilOptions, {}, lambda: dict.fromkeys(field.name for field in fields(DistilledErrors))),
+    "distilled": (
+        DistilOptions,
+        {},
+        lambda: dict.fromkeys(field.name for field in fields(DistilledErrors)),
+    ),
     "calibration": (
-        CalibrateOptions, {"observations": 40, "draws": 30, "seed": 7, "part": "train", "refined": False},
+        CalibrateOptions,
+        {"observations": 40, "draws": 30, "seed": 7, "part": "train", "refined": False},
         lambda **options: package.calibrate("sound_0", **options).document(),
     ),
     "evaluation": (
-        EvaluateOptions, {"dataset": "sound", "part": "validation", "seed": 2, "name": "once_more"},
+        EvaluateOptions,
+        {"dataset": "sound", "part": "validation", "seed": 2, "name": "once_more"},
         lambda **options: package.evaluate("sound_0", **options).record.document(),
     ),
     "matrix": (
         MatrixOptions,
         {
-            "dataset": "sound", "axes": {"depth": (1, 2, 2)}, "fixed": {"delta_volume": 1.5}, "repeats": 2, "seed": 9,
+            "dataset": "sound",
+            "axes": {"depth": (1, 2, 2)},
+            "fixed": {"delta_volume": 1.5},
+            "repeats": 2,
+            "seed": 9,
             "bound": True,
         },
         matrix,
     ),
-}  # fmt: skip
-"""Capability, or what else is kept in a run → the options of what makes it, some of them, and how it is made."""
+}
+"""Capability, or what else is kept in a run → the options of what makes it, some of them, and how
+it is made.
+"""
 
 
 def test_all_that_is_kept_is_tried():
@@ -79,9 +96,15 @@ def test_all_that_is_kept_is_tried():
 
 @pytest.mark.heavy
 @pytest.mark.parametrize("name", MAKERS)
-def test_what_is_kept_under_the_name_of_an_option_is_its_value(name, hardly_trained, tmp_path, monkeypatch):
+def test_what_is_kept_under_the_name_of_an_option_is_its_value(
+    name, hardly_trained, tmp_path, monkeypatch
+):
     copied(hardly_trained, tmp_path, monkeypatch)
     options, given, make = MAKERS[name]
-    kept = {key: value for key, value in make(**given).items() if not isinstance(value, dict | list | tuple)}
+    kept = {
+        key: value
+        for key, value in make(**given).items()
+        if not isinstance(value, dict | list | tuple)
+    }
     shared = kept.keys() & {field.name for field in fields(options)}
     assert {key: kept[key] for key in shared} == {key: given[key] for key in shared}

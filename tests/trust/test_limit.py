@@ -34,7 +34,9 @@ def test_the_limit_of_a_dataset_is_printed_with_its_units_and_standard_errors(no
 
 @pytest.mark.heavy
 def test_only_over_the_whole_prior_are_its_errors_called_the_least(noisy):
-    """The exact posterior with the whole prior is not the best method for the values of the test intervals alone."""
+    """The exact posterior with the whole prior is not the best method for the values of the test
+    intervals alone.
+    """
     stdout = call("limit", "sound", "--samples", "30", "--part", "all", "--json").done()
     whole, part = json.loads(stdout), package.limit("sound", samples=30)
     assert (whole["whole"], part.whole) == (True, False)
@@ -42,7 +44,9 @@ def test_only_over_the_whole_prior_are_its_errors_called_the_least(noisy):
     said = call("limit", "sound", "--samples", "30", "--part", "all").stderr
     assert "30 samples of the whole prior of sound" in said
     assert "no method has smaller errors" in said
-    noisy.spoil("dataset", ("fixed.noise", 0.01), ("varyings.depth", []), ("varyings.delta_volume", []))
+    noisy.spoil(
+        "dataset", ("fixed.noise", 0.01), ("varyings.depth", []), ("varyings.delta_volume", [])
+    )
     assert package.limit("sound", samples=30).whole
     assert "--part train: " in call("limit", "sound", "--part", "train").failed()
 
@@ -58,24 +62,41 @@ def test_more_noise_means_a_higher_limit(noisy):
 
 
 @pytest.mark.heavy
-def test_a_run_is_shown_beside_the_limit_of_its_own_samples_and_a_damaged_one_is_named(noisy, tmp_path, monkeypatch):
+def test_a_run_is_shown_beside_the_limit_of_its_own_samples_and_a_damaged_one_is_named(
+    noisy, tmp_path, monkeypatch
+):
     assert call("run", "sound", "--seed", "3").code == 0
     record = (tmp_path / "runs/sound_3/run.json").read_bytes()
     assert "qexp limit sound_3" in call("show", "sound_3").stdout
     monkeypatch.setenv("QEXP_FIGURES", "yes")
     found = json.loads(call("limit", "sound_3", "--json").stdout)
-    assert [one.name for one in (tmp_path / "runs/sound_3/results/figures").iterdir()] == ["test_estimates.png"]
+    assert [one.name for one in (tmp_path / "runs/sound_3/results/figures").iterdir()] == [
+        "test_estimates.png"
+    ]
     assert (tmp_path / "runs/sound_3/run.json").read_bytes() == record
     assert json.loads((tmp_path / "runs/sound_3/results/limit.json").read_text()) == found
     assert json.loads(call("show", "sound_3", "--json").stdout)["limit"] == found
     assert "qexp limit" not in call("show", "sound_3").stdout
-    assert found == json.loads(call("limit", "sound", "--seed", "3", "--samples", SAMPLES, "--json").stdout)
+    assert found == json.loads(
+        call("limit", "sound", "--seed", "3", "--samples", SAMPLES, "--json").stdout
+    )
 
     run = package.open_run("sound_3")
     value, least = run.results["test"]["depth"]["mae"], found["variables"]["depth"]["mae"]
     assert value > least
-    line = next(line for line in call("show", "sound_3").stdout.splitlines() if re.match(r"depth +mae ", line))
-    assert line.split() == ["depth", "mae", f"{value:.4g}", f"{least:.4g}", f"{value / least:.2f}", "km"]
+    line = next(
+        line
+        for line in call("show", "sound_3").stdout.splitlines()
+        if re.match(r"depth +mae ", line)
+    )
+    assert line.split() == [
+        "depth",
+        "mae",
+        f"{value:.4g}",
+        f"{least:.4g}",
+        f"{value / least:.2f}",
+        "km",
+    ]
     ((_, drawn),) = FIGURES["test_estimates"](run.directory)
     assert f"(limit {least:.3g})" in drawn.axes[0].get_title()
     report = run.report(tmp_path / "sound.html").read_text()
@@ -97,7 +118,9 @@ def test_inputs_of_the_network_are_known_and_its_outputs_are_not(noisy, tmp_path
     for path, value in (*changes, ("varyings.delta_volume", ...)):
         dataset = put(dataset, path, value)
     inputs = ["displacement", "incidence"]
-    write_dense(tmp_path, "sound", dataset, ["depth", "noise"], inputs, sizes=[8, 4, SAMPLES], batch_size=4)
+    write_dense(
+        tmp_path, "sound", dataset, ["depth", "noise"], inputs, sizes=[8, 4, SAMPLES], batch_size=4
+    )
     assert call("run", "sound").code == 0
     code, stdout, stderr = call("limit", "sound_0")
     assert code == 0, stderr
@@ -106,7 +129,9 @@ def test_inputs_of_the_network_are_known_and_its_outputs_are_not(noisy, tmp_path
     shown = call("show", "sound_0").stdout
     assert re.search(r"^noise +mae +", shown, re.MULTILINE), shown
     assert "known of each sample: incidence" in shown
-    stdout = call("calibrate", "sound_0", "--refined", "--observations", "20", "--draws", "20").done()
+    stdout = call(
+        "calibrate", "sound_0", "--refined", "--observations", "20", "--draws", "20"
+    ).done()
     assert re.findall(r"^intervals of (\w+)", stdout, re.MULTILINE) == ["depth", "noise"]
 
 
@@ -151,8 +176,13 @@ def test_whether_there_is_a_limit_follows_from_the_declared_noise():
         assert documents_of(dataset).has_limit(dataset) is expected, dataset
 
 
-LIMITS = {"exponential": {"depth": 0.220, "delta_volume": 0.141}, "white": {"depth": 0.052, "delta_volume": 0.017}}
-"""Noise of 0.01 m → variable → mean absolute error of exact posterior medians in long runs of another program."""
+LIMITS = {
+    "exponential": {"depth": 0.220, "delta_volume": 0.141},
+    "white": {"depth": 0.052, "delta_volume": 0.017},
+}
+"""Noise of 0.01 m → variable → mean absolute error of exact posterior medians in long runs of
+another program.
+"""
 
 
 @pytest.mark.heavy
@@ -171,13 +201,19 @@ def test_limits_of_the_shipped_dataset_are_those_that_another_program_found(work
 
 @pytest.mark.heavy
 def test_more_than_three_variables_are_sampled_and_agree_with_integration(specs):
-    """Known to a metre, the position no longer matters: the limit is that of depth and volume change alone."""
+    """Known to a metre, the position no longer matters: the limit is that of depth and volume
+    change alone.
+    """
     specs.spoil("dataset", ("fixed.noise", 0.01))
     two = package.limit("sound", samples=60)
     near = {"type": "uniform", "parameters": {"a": -0.001, "b": 0.001}}
     changes = [("fixed.noise", 0.01)]
     for name in ("x", "y"):
-        changes += [(f"fixed.{name}", ...), (f"varyings.{name}", [[0.2, 0.8]]), (f"distributions.{name}", near)]
+        changes += [
+            (f"fixed.{name}", ...),
+            (f"varyings.{name}", [[0.2, 0.8]]),
+            (f"distributions.{name}", near),
+        ]
     specs.spoil("dataset", *changes)
     four = json.loads(call("limit", "sound", "--samples", "60", "--json").done())
     assert four["sampled"]
@@ -188,4 +224,6 @@ def test_more_than_three_variables_are_sampled_and_agree_with_integration(specs)
         assert of["mae"] == pytest.approx(least.mae, abs=2 * (of["mae_error"] + least.mae_error))
         assert of["difference"] < 0.2
     assert four["variables"]["x"]["mae"] == pytest.approx(0.0003, rel=0.2)
-    assert "half of the draws changes the medians" in call("limit", "sound", "--samples", "5").stderr
+    assert (
+        "half of the draws changes the medians" in call("limit", "sound", "--samples", "5").stderr
+    )

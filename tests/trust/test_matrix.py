@@ -23,13 +23,22 @@ def test_every_cell_is_the_models_estimate_of_the_image_that_its_true_values_mak
     look = line_of_sight(torch.zeros(1), torch.full((1,), 0.33))
     for i, j in ((0, 0), (3, 1), (7, 3)):
         depth, volume = float(table["depth"][i]), float(table["delta_volume"][j])
-        image = mogi_image(torch.tensor([[0.0, 0.0, 1e3 * depth, 1e6 * volume]]), pixels, pixels, look)
+        image = mogi_image(
+            torch.tensor([[0.0, 0.0, 1e3 * depth, 1e6 * volume]]), pixels, pixels, look
+        )
         estimate = run.predict(displacement=image[0].numpy())
-        assert float(table["depth_estimate"][i, j]) == pytest.approx(float(estimate["depth"]), rel=1e-4)
-        assert float(table["delta_volume_estimate"][i, j]) == pytest.approx(float(estimate["delta_volume"]), rel=1e-4)
+        assert float(table["depth_estimate"][i, j]) == pytest.approx(
+            float(estimate["depth"]), rel=1e-4
+        )
+        assert float(table["delta_volume_estimate"][i, j]) == pytest.approx(
+            float(estimate["delta_volume"]), rel=1e-4
+        )
     truth = table["depth"]
-    np.testing.assert_allclose(truth, np.arange(8) * 0.5 + 0.25)  # centres: no axis touches its ends
-    xarray.testing.assert_allclose(table["depth_error"], (table["depth_estimate"] - truth).rename("depth_error"))
+    # centres: no axis touches its ends
+    np.testing.assert_allclose(truth, np.arange(8) * 0.5 + 0.25)
+    xarray.testing.assert_allclose(
+        table["depth_error"], (table["depth_estimate"] - truth).rename("depth_error")
+    )
     np.testing.assert_allclose(table["depth_relative_error"], table["depth_error"] / truth)
 
 
@@ -46,19 +55,31 @@ def test_the_file_says_units_and_axes_and_vdis_arrays_have_its_order_of_axes(wor
     assert (folder / "matrix.png").read_bytes().startswith(b"\x89PNG")
     record = json.loads((folder / "record.json").read_text())
     assert record["axes"] == {"depth": [0.0, 4.0, 8], "delta_volume": [0.0, 2.0, 4]}
-    assert record["mean_absolute_error"]["depth"] == pytest.approx(float(np.abs(table["depth_error"]).mean()))
-    for name, ours in (("matrix", "estimate"), ("dif_matrix", "error"), ("dif_n_matrix", "relative_error")):
+    assert record["mean_absolute_error"]["depth"] == pytest.approx(
+        float(np.abs(table["depth_error"]).mean())
+    )
+    for name, ours in (
+        ("matrix", "estimate"),
+        ("dif_matrix", "error"),
+        ("dif_n_matrix", "relative_error"),
+    ):
         array = np.load(folder / f"depth_{name}.npy")
         assert array.shape == (4, 8)  # VDI's first varying variable, the depth, runs fastest
-        np.testing.assert_array_equal(array, table[f"depth_{ours}"].transpose("delta_volume", "depth"))
+        np.testing.assert_array_equal(
+            array, table[f"depth_{ours}"].transpose("delta_volume", "depth")
+        )
 
 
 @pytest.mark.heavy
 def test_repeats_give_mean_bias_and_spread_over_the_noise_which_comes_from_the_seed(run):
     table = qexp.matrix(run, "mogi_noisy", axes=SMALL, repeats=3)
-    np.testing.assert_allclose(table["depth_bias"], table["depth_mean"] - table["depth"], atol=1e-12)
+    np.testing.assert_allclose(
+        table["depth_bias"], table["depth_mean"] - table["depth"], atol=1e-12
+    )
     assert (table["depth_standard_deviation"] > 0).all()
-    first, two = (qexp.matrix(run, "mogi_noisy", axes=SMALL, repeats=n, name=f"of_{n}") for n in (1, 2))
+    first, two = (
+        qexp.matrix(run, "mogi_noisy", axes=SMALL, repeats=n, name=f"of_{n}") for n in (1, 2)
+    )
     errors = np.stack([first["depth_error"], 2 * two["depth_bias"] - first["depth_error"]])
     np.testing.assert_allclose(two["depth_absolute_error"], abs(errors).mean(0), atol=1e-9)
     record = json.loads((two.folder / "record.json").read_text())
@@ -69,20 +90,26 @@ def test_repeats_give_mean_bias_and_spread_over_the_noise_which_comes_from_the_s
     quiet = qexp.matrix(run, "mogi_test", axes=SMALL, repeats=3)
     np.testing.assert_allclose(quiet["depth_standard_deviation"], 0, atol=1e-6)
     seeds = {"first": 1, "same": 1, "other": 2}
-    first, same, other = (qexp.matrix(run, "mogi_noisy", axes=SMALL, seed=seeds[name], name=name) for name in seeds)
+    first, same, other = (
+        qexp.matrix(run, "mogi_noisy", axes=SMALL, seed=seeds[name], name=name) for name in seeds
+    )
     xarray.testing.assert_identical(first, same)
     assert not np.allclose(first["depth_estimate"], other["depth_estimate"])
 
 
 @pytest.mark.heavy
-def test_without_a_dataset_it_is_that_on_which_the_run_was_trained_whatever_its_file_says_now(workspace, run):
+def test_without_a_dataset_it_is_that_on_which_the_run_was_trained_whatever_its_file_says_now(
+    workspace, run
+):
     named = qexp.matrix(run, "mogi", axes=SMALL, name="named")
     path = workspace / "specs/datasets/mogi.json"
     path.write_text(path.read_text().replace('"incidence": 0.33', '"incidence": 0.7'))
     own = qexp.matrix(run, axes=SMALL)
     assert own.folder.name == "mogi"
     xarray.testing.assert_identical(own, named)
-    assert not np.allclose(own["depth_error"], qexp.matrix(run, "mogi", axes=SMALL, name="changed")["depth_error"])
+    assert not np.allclose(
+        own["depth_error"], qexp.matrix(run, "mogi", axes=SMALL, name="changed")["depth_error"]
+    )
 
 
 OTHERWISE = {
@@ -98,36 +125,57 @@ OTHERWISE = {
 
 @pytest.mark.heavy
 @pytest.mark.parametrize(("change", "named"), OTHERWISE.values(), ids=OTHERWISE)
-def test_a_matrix_is_not_replaced_by_one_of_other_settings_unless_that_is_asked_for(run, change, named):
+def test_a_matrix_is_not_replaced_by_one_of_other_settings_unless_that_is_asked_for(
+    run, change, named
+):
     asked = {"axes": {"depth": (1.0, 3.0, 2), "delta_volume": (1.0, 2.0, 2)}}
     folder = qexp.matrix(run, "mogi_noisy", **asked).folder
     before = {path.name: path.read_bytes() for path in folder.iterdir()}
-    with pytest.raises(QexpError, match=rf"'mogi_noisy' with other settings \({named}\).*another name.*force=True"):
+    with pytest.raises(
+        QexpError, match=rf"'mogi_noisy' with other settings \({named}\).*another name.*force=True"
+    ):
         qexp.matrix(run, "mogi_noisy", **asked | change)
     assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
 
 
 @pytest.mark.heavy
-def test_a_matrix_of_other_settings_gets_another_name_or_replaces_the_first_where_that_is_asked_for(run):
+def test_a_matrix_of_other_settings_gets_another_name_or_replaces_the_first_where_that_is_asked_for(
+    run,
+):
     first = qexp.matrix(run, "mogi_noisy", axes=SMALL)
     other = qexp.matrix(run, "mogi_noisy", axes=SMALL, seed=1, name="other")
     assert other.folder.name == "other"
     assert run.directory.matrix_names() == ["mogi_noisy", "other"]
     xarray.testing.assert_identical(run.matrix("mogi_noisy"), first)
-    xarray.testing.assert_identical(qexp.matrix(run, "mogi_noisy", axes=SMALL, seed=1, force=True), other)
+    xarray.testing.assert_identical(
+        qexp.matrix(run, "mogi_noisy", axes=SMALL, seed=1, force=True), other
+    )
     assert not [path.name for path in run.directory.matrices.iterdir() if path.name.startswith(".")]
 
 
 @pytest.mark.heavy
-def test_the_same_matrix_again_or_of_changed_data_or_of_an_earlier_version_is_left_as_it_is(workspace, run, qexp):
-    made = ["matrix", run.name, "--dataset", "mogi_test", "--axis", "depth=1:3:2", "--fix", "delta_volume=1"]
+def test_the_same_matrix_again_or_of_changed_data_or_of_an_earlier_version_is_left_as_it_is(
+    workspace, run, qexp
+):
+    made = [
+        "matrix",
+        run.name,
+        "--dataset",
+        "mogi_test",
+        "--axis",
+        "depth=1:3:2",
+        "--fix",
+        "delta_volume=1",
+    ]
     assert qexp(*made, "--name", "near").code == 0
     file = run.path / "matrices/near/matrix.nc"
     before = file.stat().st_mtime_ns
     again = qexp(*made, "--name", "near", "--npy")
     assert (again.code, "has the matrix 'near' already" in again.stderr) == (0, True)
     assert file.stat().st_mtime_ns == before
-    assert file.with_name("depth_matrix.npy").is_file(), "what an earlier command did not ask for is added"
+    assert file.with_name("depth_matrix.npy").is_file(), (
+        "what an earlier command did not ask for is added"
+    )
     assert qexp(*made, "--name", "near", "--force").code == 0
     assert file.stat().st_mtime_ns > before
     assert "not a valid name for a matrix" in qexp(*made, "--name", "../near").failed()
@@ -135,7 +183,11 @@ def test_the_same_matrix_again_or_of_changed_data_or_of_an_earlier_version_is_le
     assert qexp(*made).code == 0
     path = workspace / "specs/datasets/mogi_test.json"
     document = json.loads(path.read_text())
-    path.write_text(json.dumps({**document, "noise_model": {"type": "exponential", "parameters": {"range": 2.0}}}))
+    path.write_text(
+        json.dumps(
+            {**document, "noise_model": {"type": "exponential", "parameters": {"range": 2.0}}}
+        )
+    )
     assert "of other data or other weights" in qexp(*made).failed()
     path.write_text(json.dumps({**document, "description": "the same"}))
     assert qexp(*made).code == 0
@@ -161,11 +213,17 @@ ON_SOUND = {"axes": {"depth": (0.5, 3.5, 3), "delta_volume": (0.5, 3.5, 2)}}
 def test_a_matrix_of_each_run_and_their_mean_bias_and_deviation_over_the_seeds(seeds):
     made = qexp.matrix("sound_[01]", "sound", **ON_SOUND, workspace=seeds)
     assert made.folder == seeds / "comparisons/matrices/sound_on_sound"
-    of_runs = [qexp.open_run(name, workspace=seeds).matrix("sound") for name in ("sound_0", "sound_1")]
+    of_runs = [
+        qexp.open_run(name, workspace=seeds).matrix("sound") for name in ("sound_0", "sound_1")
+    ]
     estimates = np.stack([one["depth_estimate"].values for one in of_runs])
     np.testing.assert_array_equal(made["depth_mean"], estimates.mean(0))
-    np.testing.assert_allclose(made["depth_bias"], estimates.mean(0) - made["depth"].values[:, None], atol=1e-12)
-    np.testing.assert_allclose(made["depth_standard_deviation"], abs(estimates[0] - estimates[1]) / np.sqrt(2))
+    np.testing.assert_allclose(
+        made["depth_bias"], estimates.mean(0) - made["depth"].values[:, None], atol=1e-12
+    )
+    np.testing.assert_allclose(
+        made["depth_standard_deviation"], abs(estimates[0] - estimates[1]) / np.sqrt(2)
+    )
     assert made["depth_bias"].attrs["units"] == made["depth"].attrs["units"] == "km"
     assert made.attrs["runs"] == "sound_0, sound_1"
     record = json.loads((made.folder / "record.json").read_text())
@@ -175,7 +233,9 @@ def test_a_matrix_of_each_run_and_their_mean_bias_and_deviation_over_the_seeds(s
     said_of_both = "of one network (mean over seeds)", "of the mean of their estimates"
     assert all(words in str(made.view().parts[-1].columns) for words in said_of_both)
     said = []
-    again = qexp.matrix(["sound_0", "sound_1"], "sound", **ON_SOUND, tell=said.append, workspace=seeds)
+    again = qexp.matrix(
+        ["sound_0", "sound_1"], "sound", **ON_SOUND, tell=said.append, workspace=seeds
+    )
     xarray.testing.assert_identical(again, made)
     assert len(said) == 3
 
@@ -183,18 +243,36 @@ def test_a_matrix_of_each_run_and_their_mean_bias_and_deviation_over_the_seeds(s
 @pytest.mark.heavy
 def test_runs_of_an_experience_are_named_by_their_seeds(seeds, monkeypatch, qexp):
     monkeypatch.chdir(seeds)
-    axes = ["--dataset", "sound", "--axis", "depth=0.5:3.5:2", "--axis", "delta_volume=0.5:3.5:2", "--name", "by_seeds"]
-    assert "over 2 seeds: sound_0, sound_1" in qexp("matrix", "sound", "--seeds", "0:2", *axes).stderr
+    axes = [
+        "--dataset",
+        "sound",
+        "--axis",
+        "depth=0.5:3.5:2",
+        "--axis",
+        "delta_volume=0.5:3.5:2",
+        "--name",
+        "by_seeds",
+    ]
+    assert (
+        "over 2 seeds: sound_0, sound_1" in qexp("matrix", "sound", "--seeds", "0:2", *axes).stderr
+    )
     assert "no run 'sound_2'" in qexp("matrix", "sound", "--seeds", "2", *axes).failed(3)
 
 
 @pytest.mark.heavy
 def test_statistics_over_seeds_are_not_replaced_by_others_unless_that_is_asked_for(seeds):
     kept = qexp.matrix("sound_[01]", "sound", **ON_SOUND, name="kept", workspace=seeds)
-    other = {"axes": {"depth": (1, 3, 2)}, "fixed": {"delta_volume": 1}, "name": "kept", "workspace": seeds}
+    other = {
+        "axes": {"depth": (1, 3, 2)},
+        "fixed": {"delta_volume": 1},
+        "name": "kept",
+        "workspace": seeds,
+    }
     for run in ("sound_0", "sound_1"):
         qexp.matrix(run, "sound", **other, force=True)
-    with pytest.raises(QexpError, match=r"has a matrix 'sound_on_kept' with other settings \(axes, fixed values\)"):
+    with pytest.raises(
+        QexpError, match=r"has a matrix 'sound_on_kept' with other settings \(axes, fixed values\)"
+    ):
         qexp.matrix("sound_[01]", "sound", **other)
     assert (kept.folder / "matrix.nc").is_file()
     assert qexp.matrix("sound_[01]", "sound", **other, force=True).folder == kept.folder
@@ -211,7 +289,9 @@ def test_runs_that_differ_by_more_than_their_seeds_have_no_common_statistics(see
     ):
         with pytest.raises(QexpError, match=said):
             qexp.matrix(runs, "sound", **ON_SOUND, name="refused")
-        assert not list(Path("runs").glob("*/matrices/refused")), "nothing is computed before that is known"
+        assert not list(Path("runs").glob("*/matrices/refused")), (
+            "nothing is computed before that is known"
+        )
 
 
 @pytest.mark.heavy
@@ -232,9 +312,13 @@ def test_without_axes_the_dataset_s_own_grid_is_used_or_vdi_s(workspace, run, qe
     assert (code, "give axes, for example --axis depth=0:4:128" in stderr) == (2, True)
 
 
-@pytest.mark.parametrize("ends", [(0, 4), np.linspace(0, 4, 5), (0, 4, 1.5), "0:4:3", (0, 4, "8"), (0, 4, True)])
+@pytest.mark.parametrize(
+    "ends", [(0, 4), np.linspace(0, 4, 5), (0, 4, 1.5), "0:4:3", (0, 4, "8"), (0, 4, True)]
+)
 def test_an_axis_that_is_none_is_refused_in_plain_words(run, ends):
-    with pytest.raises(QexpError, match=r'axes\["depth"\]: give low, high and a whole number of cells'):
+    with pytest.raises(
+        QexpError, match=r'axes\["depth"\]: give low, high and a whole number of cells'
+    ):
         qexp.matrix(run, "mogi_test", axes={"depth": ends})
 
 
@@ -243,7 +327,13 @@ def test_axes_and_values_that_the_training_data_do_not_have_are_told_and_values_
     run,
 ):
     said = []
-    metres = qexp.matrix(run, "mogi_test", axes={"depth": (500, 4000, 8)}, fixed={"delta_volume": 1}, warn=said.append)
+    metres = qexp.matrix(
+        run,
+        "mogi_test",
+        axes={"depth": (500, 4000, 8)},
+        fixed={"delta_volume": 1},
+        warn=said.append,
+    )
     assert "8 of 8 values of the axis depth are outside the training data: " in said.pop()
     assert not said
     assert len(matrix_of(metres.folder).texts) == 1
@@ -255,7 +345,16 @@ def test_axes_and_values_that_the_training_data_do_not_have_are_told_and_values_
 
 @pytest.mark.heavy
 def test_a_new_matrix_has_no_picture_of_an_older_one(run, qexp, monkeypatch):
-    made = ("matrix", run.name, "--dataset", "mogi_test", "--axis", "depth=0.5:4:4", "--fix", "delta_volume=1")
+    made = (
+        "matrix",
+        run.name,
+        "--dataset",
+        "mogi_test",
+        "--axis",
+        "depth=0.5:4:4",
+        "--fix",
+        "delta_volume=1",
+    )
     folder = run.path / "matrices/mogi_test"
     folder.mkdir(parents=True, exist_ok=True)
     for ending in ("png", "pdf", "svg"):
@@ -274,9 +373,13 @@ def test_a_new_matrix_has_no_picture_of_an_older_one(run, qexp, monkeypatch):
 
 @pytest.mark.heavy
 @pytest.mark.usefixtures("drawn")
-@pytest.mark.parametrize("axes", [{"depth": (0.5, 4.0, 6)}, {**SMALL, "x": (-1.0, 1.0, 3)}], ids=["one", "three"])
+@pytest.mark.parametrize(
+    "axes", [{"depth": (0.5, 4.0, 6)}, {**SMALL, "x": (-1.0, 1.0, 3)}], ids=["one", "three"]
+)
 def test_any_number_of_axes(run, axes):
-    table = qexp.matrix(run, "mogi_test", axes=axes, fixed={} if "delta_volume" in axes else {"delta_volume": 1.0})
+    table = qexp.matrix(
+        run, "mogi_test", axes=axes, fixed={} if "delta_volume" in axes else {"delta_volume": 1.0}
+    )
     assert dict(table.sizes) == {name: cells for name, (_, _, cells) in axes.items()}
     assert np.isfinite(table["depth_estimate"]).all()
     assert (run.path / "matrices/mogi_test/matrix.png").is_file()
@@ -305,10 +408,14 @@ def test_what_cannot_be_drawn_is_refused_with_advice(run, qexp):
     assert not (run.path / "matrices").exists()
 
 
-def test_unknown_runs_datasets_and_matrices_are_refused_with_near_names_or_how_to_make_them(run, qexp):
+def test_unknown_runs_datasets_and_matrices_are_refused_with_near_names_or_how_to_make_them(
+    run, qexp
+):
     with pytest.raises(NotFoundError, match="has no matrix 'mogi_test'; make it: qexp matrix"):
         run.matrix("mogi_test")
-    assert "did you mean 'mogi_quick_1'" in qexp("matrix", "mogi_quikc_1", "--dataset", "mogi_test").failed(3)
+    assert "did you mean 'mogi_quick_1'" in qexp(
+        "matrix", "mogi_quikc_1", "--dataset", "mogi_test"
+    ).failed(3)
     assert "did you mean 'mogi_test'" in qexp("matrix", run.name, "--dataset", "mogi_tset").failed()
 
 

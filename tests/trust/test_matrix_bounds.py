@@ -16,22 +16,37 @@ from qexp.web.drawings import matrices
 from tests.conftest import call, shared_folder
 
 OUTPUTS = ["depth", "delta_volume"]
-FIXED = {"azimuth": 0.0, "incidence": 0.33, "x_res": 0.1, "y_res": 0.1, "x": 0.0, "y": 0.0, "noise": 0.01}
+FIXED = {
+    "azimuth": 0.0,
+    "incidence": 0.33,
+    "x_res": 0.1,
+    "y_res": 0.1,
+    "x": 0.0,
+    "y": 0.0,
+    "noise": 0.01,
+}
 PRIOR = {"type": "log_normal", "parameters": {"mu": 0, "sigma": 1}}
 AT = MatrixAxis("depth", 0.5, 2.0, 3), MatrixAxis("delta_volume", 0.5, 4.0, 3)
 
 
 def document(noise, size=(64, 64), **changes):
     return {
-        "type": "generated", "generation_type": "mogi", "size": list(size), "fixed": FIXED,
-        "varyings": {name: [[0.2, 0.4]] for name in OUTPUTS}, "distributions": dict.fromkeys(OUTPUTS, PRIOR),
-        "noise_model": noise, **changes,
-    }  # fmt: skip
+        "type": "generated",
+        "generation_type": "mogi",
+        "size": list(size),
+        "fixed": FIXED,
+        "varyings": {name: [[0.2, 0.4]] for name in OUTPUTS},
+        "distributions": dict.fromkeys(OUTPUTS, PRIOR),
+        "noise_model": noise,
+        **changes,
+    }
 
 
 def found(kind, grid, size=(64, 64)):
     source = dataset_of(document(kind, size), BUILT_IN)
-    at = {name: value for name, value in FIXED.items() if name not in [axis.variable for axis in grid]}
+    at = {
+        name: value for name, value in FIXED.items() if name not in [axis.variable for axis in grid]
+    }
     return bounds_of_cells(Refinement(source, grid, at, OUTPUTS), torch.Generator().manual_seed(0))
 
 
@@ -48,9 +63,13 @@ def test_the_bound_in_white_noise_is_the_published_one():
 
 
 @pytest.mark.parametrize(("depth", "volume"), [(0.6, 0.3), (2.5, 1.7)])
-def test_the_bound_in_correlated_noise_is_that_of_automatic_differentiation_and_a_dense_covariance(depth, volume):
+def test_the_bound_in_correlated_noise_is_that_of_automatic_differentiation_and_a_dense_covariance(
+    depth, volume
+):
     size, reach = (12, 16), 2.0
-    bounds = found({"type": "exponential", "parameters": {"range": reach}}, cell(depth, volume), size)
+    bounds = found(
+        {"type": "exponential", "parameters": {"range": reach}}, cell(depth, volume), size
+    )
     source = dataset_of(document({"type": "white"}, size), BUILT_IN)
     geometry = {name: torch.tensor([value], dtype=torch.float64) for name, value in FIXED.items()}
     geometry |= {name: 1e3 * geometry[name] for name in ("x_res", "y_res")}
@@ -58,10 +77,15 @@ def test_the_bound_in_correlated_noise_is_that_of_automatic_differentiation_and_
     places = source.layout("displacement", geometry).positions()[0].double()
     assert places[:, 0].max() - places[:, 0].min() == pytest.approx(100 * (size[1] - 1))
 
-    def seen(values):  # Mogi (1958) by hand: displacement [m] by a source in the middle, in double precision
+    # Mogi (1958) by hand: displacement [m] by a source in the middle, in double precision
+    def seen(values):
         depth, volume = values
-        strength = 0.75 / torch.pi * 1e6 * volume / (places.square().sum(-1) + (1e3 * depth) ** 2) ** 1.5
-        displacement = torch.cat([places, 1e3 * depth * torch.ones(len(places), 1)], dim=1) * strength[:, None]
+        strength = (
+            0.75 / torch.pi * 1e6 * volume / (places.square().sum(-1) + (1e3 * depth) ** 2) ** 1.5
+        )
+        displacement = (
+            torch.cat([places, 1e3 * depth * torch.ones(len(places), 1)], dim=1) * strength[:, None]
+        )
         return (displacement * looking).sum(-1)
 
     at = torch.tensor([depth, volume], dtype=torch.float64)
@@ -69,13 +93,18 @@ def test_the_bound_in_correlated_noise_is_that_of_automatic_differentiation_and_
     apart = torch.cdist(places, places).numpy() / 1e3
     precision = np.linalg.inv(0.01**2 * np.exp(-apart / reach))
     expected = np.sqrt(np.diag(np.linalg.inv(slopes.T @ precision @ slopes)))
-    np.testing.assert_allclose([bounds.deviations[name][0] for name in OUTPUTS], expected, rtol=1e-5)
+    np.testing.assert_allclose(
+        [bounds.deviations[name][0] for name in OUTPUTS], expected, rtol=1e-5
+    )
     signal = seen(at).numpy()
     assert bounds.signal[0] == pytest.approx(np.sqrt(signal @ precision @ signal), rel=1e-5)
 
 
 def test_weak_sources_are_not_seen_and_the_bound_of_others_falls_with_the_volume_change():
-    bounds = found({"type": "white"}, [MatrixAxis("depth", 2.9, 3.1, 1), MatrixAxis("delta_volume", 0.0, 1.0, 50)])
+    bounds = found(
+        {"type": "white"},
+        [MatrixAxis("depth", 2.9, 3.1, 1), MatrixAxis("delta_volume", 0.0, 1.0, 50)],
+    )
     assert bounds.seen[0] == 0
     assert bounds.seen[-1] == 1
     assert np.all(np.diff(bounds.seen) >= 0)
@@ -88,7 +117,9 @@ def test_weak_sources_are_not_seen_and_the_bound_of_others_falls_with_the_volume
 def test_the_bound_is_proportional_to_the_noise_also_along_an_axis_of_it():
     grid = [*cell(1.0, 1.0), MatrixAxis("noise", 0.0, 0.04, 2)]
     bounds = found({"type": "exponential", "parameters": {"range": 2.0}}, grid, (16, 16))
-    np.testing.assert_allclose(bounds.deviations["depth"][1], 3 * bounds.deviations["depth"][0], rtol=1e-9)
+    np.testing.assert_allclose(
+        bounds.deviations["depth"][1], 3 * bounds.deviations["depth"][0], rtol=1e-9
+    )
     np.testing.assert_allclose(bounds.signal[0], 3 * bounds.signal[1], rtol=1e-9)
 
 
@@ -101,12 +132,20 @@ def test_cells_that_do_not_show_the_source_are_hatched_and_not_coloured(planes):
         values, unseen, axes = values[0], unseen[2], axes[1:]
     panels = {"depth": {"estimate": values, "error": values, "bound": values, "over_bound": values}}
     units = {"depth": "km", "delta_volume": "10⁶ m³"}
-    figure = matrix_panels(panels, axes, units, held_out_of({"fixed": {}}, axes, {}), "run", unseen=unseen)
+    figure = matrix_panels(
+        panels, axes, units, held_out_of({"fixed": {}}, axes, {}), "run", unseen=unseen
+    )
     assert figure.texts[0].get_text() == "hatched: the data do not show the source"
-    (ratio,) = [axis for axis in figure.axes if "/ bound" in (axis.get_title() + axis.get_ylabel()).replace("\n", " ")]
+    (ratio,) = [
+        axis
+        for axis in figure.axes
+        if "/ bound" in (axis.get_title() + axis.get_ylabel()).replace("\n", " ")
+    ]
     shown = ratio.images[-1].get_array().filled(np.nan).T if planes else ratio.lines[0].get_ydata()
     assert (np.isnan(shown) == unseen).all()
-    hatches = [ratio.patch.get_hatch()] if planes else [patch.get_hatch() for patch in ratio.patches]
+    hatches = (
+        [ratio.patch.get_hatch()] if planes else [patch.get_hatch() for patch in ratio.patches]
+    )
     assert set(hatches) == {"////"}
 
 
@@ -115,7 +154,9 @@ def root(root):
     assert call("init", root).code == 0
     of_size = {"dataset.size": [24, 24], "model.inputs.displacement.size": [24, 24, 1]}
     small = {"epochs": 3, "sizes": [500, 64, 64], **of_size}
-    package.run("mogi_quick", name="mogi_quick_3", seed=3, overrides=small, device="cpu", workspace=root)
+    package.run(
+        "mogi_quick", name="mogi_quick_3", seed=3, overrides=small, device="cpu", workspace=root
+    )
     noise = {"type": "exponential", "parameters": {"range": 2.0}}
     (root / "specs/datasets/noisy.json").write_text(json.dumps(document(noise, (24, 24))))
 
@@ -143,7 +184,9 @@ def test_least_squares_reach_the_bound_and_the_table_says_by_how_much_they_miss_
         assert np.prod(layer.limits) == pytest.approx(1)
     command = ("matrix", "mogi_quick_3", "--bound", "--workspace", root)
     axes = ("--axis", "depth=0.5:4:4", "--axis", "delta_volume=0:1:4")
-    code, stdout, _ = call(*command, "--dataset", "noisy", *axes, "--repeats", "4", "--name", "weak")
+    code, stdout, _ = call(
+        *command, "--dataset", "noisy", *axes, "--repeats", "4", "--name", "weak"
+    )
     assert (code, "median sd / bound" in stdout) == (0, True)
 
 
@@ -151,6 +194,11 @@ def test_a_dataset_without_noise_is_refused_and_nothing_is_written(root):
     quiet = document({"type": "white"}, (24, 24), fixed={**FIXED, "noise": 0.0})
     (root / "specs/datasets/quiet.json").write_text(json.dumps(quiet))
     axes = ("--axis", "depth=1:2:2", "--axis", "delta_volume=1:2:2")
-    code, _, stderr = call("matrix", "mogi_quick_3", "--dataset", "quiet", *axes, "--bound", "--workspace", root)
-    assert (code, "which alone makes a bound; give it a level, such as --fix noise=0.01" in stderr) == (2, True), stderr
+    code, _, stderr = call(
+        "matrix", "mogi_quick_3", "--dataset", "quiet", *axes, "--bound", "--workspace", root
+    )
+    assert (
+        code,
+        "which alone makes a bound; give it a level, such as --fix noise=0.01" in stderr,
+    ) == (2, True), stderr
     assert not (root / "runs/mogi_quick_3/matrices/quiet").exists()

@@ -1,4 +1,6 @@
-"""Least squares in the cells of a matrix: they find the values that made an observation, whatever it is made of."""
+"""Least squares in the cells of a matrix: they find the values that made an observation, whatever
+it is made of.
+"""
 
 import copy
 from typing import Any
@@ -27,31 +29,53 @@ VIEWS: dict[str, list[dict[str, Any]]] = {
     "one image": [{"heading": -12, "incidence": 39, "x_res": 1, "y_res": 1}],
     "two tracks": [
         {"heading": -12, "incidence": 39, "x_res": 1, "y_res": 1},
-        {"heading": 192, "incidence": 34, "x_res": 0.8, "y_res": 0.8, "size": [10, 9], "look": "left"},
+        {
+            "heading": 192,
+            "incidence": 34,
+            "x_res": 0.8,
+            "y_res": 0.8,
+            "size": [10, 9],
+            "look": "left",
+        },
     ],
     "points and stations": [
-        {"heading": -12, "incidence": 39, "points": [[x / 2, y] for x in range(-5, 6) for y in range(-3, 4)]},
+        {
+            "heading": -12,
+            "incidence": 39,
+            "points": [[x / 2, y] for x in range(-5, 6) for y in range(-3, 4)],
+        },
         {"type": "gnss", "points": STATIONS, "errors": [0.002, 0.002, 0.005]},
     ],
 }
 AXES = [MatrixAxis("dike.strike", 20, 340, 4), MatrixAxis("dike.depth", 2, 4, 3)]
 
 
-def document(views: str = "one image", fixed: dict[str, float] | None = None, **changes: Any) -> dict[str, Any]:
+def document(
+    views: str = "one image", fixed: dict[str, float] | None = None, **changes: Any
+) -> dict[str, Any]:
     of_all = {**DATASET["fixed"], **(fixed or {})}
     return copy.deepcopy({**DATASET, "views": VIEWS[views], "fixed": of_all, **changes})
 
 
 def refined(
-    described: dict[str, Any], axes: list[MatrixAxis] = AXES, outputs: tuple[str, ...] = ("dike.strike", "dike.depth")
+    described: dict[str, Any],
+    axes: list[MatrixAxis] = AXES,
+    outputs: tuple[str, ...] = ("dike.strike", "dike.depth"),
 ) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
-    """True values in all cells, and those that least squares find from starts that are 20° and a fifth off."""
+    """True values in all cells, and those that least squares find from starts that are 20° and a
+    fifth off.
+    """
     source = generated_of(described, BUILT_IN)
-    held = {**source.fixed, **{name: of for name, of in FIXED.items() if name not in [one.variable for one in axes]}}
+    held = {
+        **source.fixed,
+        **{name: of for name, of in FIXED.items() if name not in [one.variable for one in axes]},
+    }
     meshes = np.meshgrid(*(one.centres for one in axes), indexing="ij")
     values = {one.variable: mesh.ravel() for one, mesh in zip(axes, meshes, strict=True)}
     samples = source.with_only_fixed(held).observe(values, torch.Generator().manual_seed(0))
-    starts = {name: values[name] + 20 if name == "dike.strike" else 1.2 * values[name] for name in outputs}
+    starts = {
+        name: values[name] + 20 if name == "dike.strike" else 1.2 * values[name] for name in outputs
+    }
     return values, Refinement(source, axes, held, outputs)(samples, values, starts)
 
 
@@ -62,7 +86,9 @@ def test_without_noise_the_true_values_are_found(views):
     if "points" in views:
         described["views"][1]["errors"] = [1e-9, 1e-9, 1e-9]
     values, found = refined(described)
-    np.testing.assert_allclose((found["dike.strike"] - values["dike.strike"] + 180) % 360, 180, atol=1e-2)
+    np.testing.assert_allclose(
+        (found["dike.strike"] - values["dike.strike"] + 180) % 360, 180, atol=1e-2
+    )
     np.testing.assert_allclose(found["dike.depth"], values["dike.depth"], rtol=1e-4)
 
 
@@ -78,9 +104,13 @@ OTHER_AXES = [
 
 @pytest.mark.heavy
 @pytest.mark.parametrize(("axis", "noise", "close"), OTHER_AXES)
-def test_on_axes_that_are_not_estimated_every_cell_has_its_own_source_geometry_and_weights(axis, noise, close):
+def test_on_axes_that_are_not_estimated_every_cell_has_its_own_source_geometry_and_weights(
+    axis, noise, close
+):
     axes = [MatrixAxis("dike.depth", 2, 4, 3), MatrixAxis(*axis)]
-    values, found = refined(document(fixed={"noise": noise, "dike.strike": 40.0}), axes, ("dike.depth",))
+    values, found = refined(
+        document(fixed={"noise": noise, "dike.strike": 40.0}), axes, ("dike.depth",)
+    )
     np.testing.assert_allclose(found["dike.depth"], values["dike.depth"], rtol=close)
 
 
@@ -106,13 +136,17 @@ HIDDEN = [ATMOSPHERE, {"type": "offset", "parameters": {"standard_deviation": 3e
 
 def samples_of(source: GeneratedDataset, depths: list[float]) -> dict[str, torch.Tensor]:
     fixed = {**source.fixed, **FIXED, "dike.strike": 40.0}
-    return source.with_only_fixed(fixed).observe({"dike.depth": np.array(depths)}, torch.Generator().manual_seed(3))
+    return source.with_only_fixed(fixed).observe(
+        {"dike.depth": np.array(depths)}, torch.Generator().manual_seed(3)
+    )
 
 
 @pytest.mark.heavy
 def test_every_cell_is_weighted_by_the_covariance_of_the_pixels_that_it_shows():
     source = generated_of(document("two tracks", noise_model=HIDDEN), BUILT_IN)
-    refinement = Refinement(source, [], {**source.fixed, **FIXED, "dike.strike": 40.0}, ["dike.depth"])
+    refinement = Refinement(
+        source, [], {**source.fixed, **FIXED, "dike.strike": 40.0}, ["dike.depth"]
+    )
     samples = samples_of(source, [2.0, 3.0])
     places = []
     for (height, width), size in (((8, 8), 1e3), ((10, 9), 800.0)):
@@ -130,7 +164,9 @@ def test_every_cell_is_weighted_by_the_covariance_of_the_pixels_that_it_shows():
             shown = samples[f"displacement{end}"][own[0]].double().numpy().ravel()[seen]
             squares += shown @ np.linalg.solve(covariance, shown)
         problem = refinement.problem(
-            refinement.pixels.numbers_of(samples)[own], known, refinement.pixels.masks(samples)[own[0]]
+            refinement.pixels.numbers_of(samples)[own],
+            known,
+            refinement.pixels.masks(samples)[own[0]],
         )
         assert float(problem.weighted.square().sum()) == pytest.approx(squares, rel=1e-9)
 
@@ -138,7 +174,9 @@ def test_every_cell_is_weighted_by_the_covariance_of_the_pixels_that_it_shows():
 @pytest.mark.heavy
 def test_what_hidden_pixels_hold_does_not_matter_and_what_is_all_hidden_has_no_estimate():
     source = generated_of(document("two tracks", noise_model=HIDDEN), BUILT_IN)
-    refinement = Refinement(source, [], {**source.fixed, **FIXED, "dike.strike": 40.0}, ["dike.depth"])
+    refinement = Refinement(
+        source, [], {**source.fixed, **FIXED, "dike.strike": 40.0}, ["dike.depth"]
+    )
     depths = [2.0, 2.5, 3.0]
     samples = samples_of(source, depths)
     samples["mask"][1:] = samples["mask_1"][2] = 0.0
@@ -147,7 +185,9 @@ def test_what_hidden_pixels_hold_does_not_matter_and_what_is_all_hidden_has_no_e
     assert np.isnan(found[2])
     for end in ("", "_1"):
         samples[f"displacement{end}"] += 7.0 * (samples[f"mask{end}"] == 0)
-    np.testing.assert_array_equal(refinement(samples, {}, {"dike.depth": np.full(3, 2.4)})["dike.depth"], found)
+    np.testing.assert_array_equal(
+        refinement(samples, {}, {"dike.depth": np.full(3, 2.4)})["dike.depth"], found
+    )
 
 
 @pytest.mark.heavy
@@ -157,9 +197,15 @@ def test_of_an_image_with_too_many_pixels_means_of_whole_blocks_are_fitted_that_
     source = generated_of(described, BUILT_IN)
     refinement = Refinement(source, [], {**source.fixed, **FIXED}, ["dike.depth"])
     samples = samples_of(source, [2.0, 3.0])
-    problem = refinement.problem(refinement.pixels.numbers_of(samples)[:1], mask=refinement.pixels.masks(samples)[0])
+    problem = refinement.problem(
+        refinement.pixels.numbers_of(samples)[:1], mask=refinement.pixels.masks(samples)[0]
+    )
     seen, image = samples["mask"][0, 0].numpy() > 0, samples["displacement"][0, 0].double().numpy()
-    blocks = [(slice(row, row + 2), slice(column, column + 2)) for row in range(0, 81, 2) for column in range(0, 79, 2)]
+    blocks = [
+        (slice(row, row + 2), slice(column, column + 2))
+        for row in range(0, 81, 2)
+        for column in range(0, 79, 2)
+    ]
     expected = [image[block].mean() for block in blocks if seen[block].all()]
     assert 100 < len(expected) < len(blocks)
     second = samples["displacement_1"][0][samples["mask_1"][0] > 0].double().numpy()
@@ -184,7 +230,10 @@ def test_too_many_scattered_points_with_correlated_noise_and_what_is_no_paramete
 
 @pytest.mark.heavy
 def test_weights_for_a_level_of_noise_that_scales_everything_are_found_once():
-    described = document(noise_model={"type": "exponential", "parameters": {"range": 2.0}}, fixed={"dike.strike": 40.0})
+    described = document(
+        noise_model={"type": "exponential", "parameters": {"range": 2.0}},
+        fixed={"dike.strike": 40.0},
+    )
     axes = [MatrixAxis("noise", 1e-5, 3e-5, 5), MatrixAxis("dike.depth", 2, 4, 2)]
     source = generated_of(described, BUILT_IN)
     refinement = Refinement(source, axes, {**source.fixed, **FIXED}, ["dike.depth"])
@@ -199,27 +248,48 @@ def test_the_command_prints_and_keeps_both_estimates(root):
     axes = ["--axis", "dike.strike=0:360:3", "--axis", "dike.depth=0.5:4:4"]
     words = ("matrix", "dike_0", "--dataset", "dike", *axes, *fixed, "--refine", "--repeats", "2")
     head, *rows = call(*words, "--workspace", root).done().splitlines()[:3]
-    assert head.split() == ["output", "unit", "mean", "|error|", "refined", "median", "|error|", "refined"]
+    assert head.split() == [
+        "output",
+        "unit",
+        "mean",
+        "|error|",
+        "refined",
+        "median",
+        "|error|",
+        "refined",
+    ]
     folder = package.open_run("dike_0", workspace=root).path / "matrices/dike"
     table = xarray.load_dataset(folder / "matrix.nc", engine="h5netcdf")
     for row, name in zip(rows, ("dike.strike", "dike.depth"), strict=True):
         errors = [abs(table[f"{name}{end}_error"]) for end in ("", "_refined")]
-        averages = [float(of) for of in (*(one.mean() for one in errors), *(one.median() for one in errors))]
+        averages = [
+            float(of) for of in (*(one.mean() for one in errors), *(one.median() for one in errors))
+        ]
         cells = row.split()
         assert [cells[0], *cells[2:]] == [name, *(f"{average:.4g}" for average in averages)]
-        np.testing.assert_allclose(table[f"{name}_refined"] - table[name], table[f"{name}_refined_error"])
+        np.testing.assert_allclose(
+            table[f"{name}_refined"] - table[name], table[f"{name}_refined_error"]
+        )
         assert (np.isnan(table[f"{name}_refined"]) == np.isnan(table[f"{name}_estimate"])).all()
-        assert table[f"{name}_refined_standard_deviation"].attrs["long_name"].startswith("refined by least squares: ")
+        assert (
+            table[f"{name}_refined_standard_deviation"]
+            .attrs["long_name"]
+            .startswith("refined by least squares: ")
+        )
     assert (abs(table["dike.strike_refined_error"]).fillna(0) <= 180).all()
 
 
 @pytest.mark.heavy
-def test_the_command_says_what_it_refines_how_long_that_takes_and_what_shows_too_little(tmp_path, monkeypatch):
+def test_the_command_says_what_it_refines_how_long_that_takes_and_what_shows_too_little(
+    tmp_path, monkeypatch
+):
     monkeypatch.setattr("qexp.cli.estimation.QUIET_SECONDS", 0.0)
     name = "dike.depth"
     noise = [ATMOSPHERE, {"type": "decorrelation", "parameters": {"share": 0.7, "patch_size": 200}}]
     described = document(size=[78, 78], noise_model=noise, fixed={"dike.strike": 40.0})
-    described["varyings"] = {name: of for name, of in described["varyings"].items() if name != "dike.strike"}
+    described["varyings"] = {
+        name: of for name, of in described["varyings"].items() if name != "dike.strike"
+    }
     del described["fixed"]["noise"]
     write_dense(tmp_path, "dike", described, [name], sizes=[16, 8, 8], batch_size=8)
     package.run("dike", device="cpu", workspace=tmp_path)
@@ -229,7 +299,11 @@ def test_the_command_says_what_it_refines_how_long_that_takes_and_what_shows_too
     assert code == 0, stderr
     assert "refined are means of 2 × 2 pixels of displacement" in stderr
     folder = package.open_run("dike_0", workspace=tmp_path).path / "matrices/dike"
-    lacking = int(np.isnan(xarray.load_dataset(folder / "matrix.nc", engine="h5netcdf")[f"{name}_refined"]).sum())
+    lacking = int(
+        np.isnan(
+            xarray.load_dataset(folder / "matrix.nc", engine="h5netcdf")[f"{name}_refined"]
+        ).sum()
+    )
     assert 0 < lacking < 12
     assert f"{lacking} of 12 cells are not refined: they show too few pixels" in stderr
     assert "of 12 cells are refined; the others take less than a minute" in stderr
@@ -240,27 +314,48 @@ def test_refined_estimates_of_a_trained_network_are_better_by_far(run):
     axes = {"depth": (0.5, 3.5, 6), "delta_volume": (0.5, 3.5, 4)}
     quiet = package.matrix(run, "mogi_test", axes=axes, refine=True)
     for name in axes:
-        assert float(abs(quiet[f"{name}_refined_error"]).max()) < 1e-4 < float(abs(quiet[f"{name}_error"]).mean())
+        assert (
+            float(abs(quiet[f"{name}_refined_error"]).max())
+            < 1e-4
+            < float(abs(quiet[f"{name}_error"]).mean())
+        )
     noisy = package.matrix(run, "mogi_noisy", axes=axes, refine=True)
-    assert float(abs(noisy["depth_refined_error"]).mean()) < 0.5 * float(abs(noisy["depth_error"]).mean())
+    assert float(abs(noisy["depth_refined_error"]).mean()) < 0.5 * float(
+        abs(noisy["depth_error"]).mean()
+    )
     bare = package.matrix(run, "mogi_noisy", axes=axes, name="bare")
     np.testing.assert_array_equal(bare["depth_error"], noisy["depth_error"])
 
 
 STRONG = {
-    "campi_flegrei": ({"depth": (1.5, 3.0, 2), "delta_volume": (15.0, 25.0, 2)}, {"x": 0.5, "y": -1.0}),
+    "campi_flegrei": (
+        {"depth": (1.5, 3.0, 2), "delta_volume": (15.0, 25.0, 2)},
+        {"x": 0.5, "y": -1.0},
+    ),
     "dike": (
         {"incidence": (30.0, 42.0, 2)},
-        {"x": 0.0, "y": 0.0, "depth": 2.0, "length": 5.0, "width": 2.0, "strike": 15.0, "dip": 80.0, "opening": 4.0},
+        {
+            "x": 0.0,
+            "y": 0.0,
+            "depth": 2.0,
+            "length": 5.0,
+            "width": 2.0,
+            "strike": 15.0,
+            "dip": 80.0,
+            "opening": 4.0,
+        },
     ),
 }
-"""Shipped experience for observations with hidden pixels → axes, and values of the other variables: signals of half a
-metre and more."""
+"""Shipped experience for observations with hidden pixels → axes, and values of the other variables:
+signals of half a metre and more.
+"""
 
 
 @pytest.mark.heavy
 @pytest.mark.parametrize("name", STRONG)
-def test_clear_signals_are_refined_to_their_sources_from_a_network_that_is_hardly_trained(tmp_path, name):
+def test_clear_signals_are_refined_to_their_sources_from_a_network_that_is_hardly_trained(
+    tmp_path, name
+):
     workspace = tmp_path / "workspace"
     assert call("init", workspace).code == 0
     brief = {"epochs": 1, "sizes": [128, 16, 16], "batch_size": 32}
@@ -285,7 +380,9 @@ def test_a_picture_has_errors_before_and_after_on_one_scale_and_no_panel_without
     table.to_netcdf(folder / "matrix.nc", engine="h5netcdf")
     panels = [axis for axis in matrix_of(folder).axes if axis.get_title() and axis.axison]
     assert [axis.get_title() for axis in panels] == [
-        f"{what} of {name}" for name in ("dike strike (°)", "dike depth (km)") for what in ("error", "refined error")
+        f"{what} of {name}"
+        for name in ("dike strike (°)", "dike depth (km)")
+        for what in ("error", "refined error")
     ]
     for error, refined_error in (panels[:2], panels[2:]):
         assert error.images[0].get_clim() == refined_error.images[0].get_clim()

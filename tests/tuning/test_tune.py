@@ -1,4 +1,6 @@
-"""Searches by trials: what is chosen from, what is looked at, and that no trial is lost or counted twice."""
+"""Searches by trials: what is chosen from, what is looked at, and that no trial is lost or counted
+twice.
+"""
 
 import csv
 import json
@@ -29,7 +31,9 @@ RATE = {"learning_rate": "log:1e-4:1e-2"}
 
 
 def checked(specs, **options):
-    return check_tuning(Tuning("sound", **{"space": RATE, **options}), qexp.base.workspace.find(specs.root))
+    return check_tuning(
+        Tuning("sound", **{"space": RATE, **options}), qexp.base.workspace.find(specs.root)
+    )
 
 
 # What is searched
@@ -38,7 +42,11 @@ def checked(specs, **options):
 @pytest.mark.heavy
 def test_a_range_is_of_whole_numbers_where_the_spec_takes_no_others(specs):
     space = checked(specs, space={"batch_size": "lin:2:4", **RATE, "sizes.0": [8, 16]}).space
-    assert [isinstance(one.distribution, IntDistribution) for one in space.dimensions] == [True, False, False]
+    assert [isinstance(one.distribution, IntDistribution) for one in space.dimensions] == [
+        True,
+        False,
+        False,
+    ]
     values = space.overrides({"batch_size": 3, "learning_rate": 0.00123456789, "sizes.0": "16"})
     assert values == {"batch_size": 3, "learning_rate": 0.00123457, "sizes.0": 16}
 
@@ -46,7 +54,10 @@ def test_a_range_is_of_whole_numbers_where_the_spec_takes_no_others(specs):
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        ({"space": {"learning_rat": "log:1e-4:1e-2"}}, r"space\[.learning_rat.\].*did you mean 'learning_rate'"),
+        (
+            {"space": {"learning_rat": "log:1e-4:1e-2"}},
+            r"space\[.learning_rat.\].*did you mean 'learning_rate'",
+        ),
         ({"space": {"learning_rate": "log:1e-2:1e-4"}}, "1e-2 is not below 1e-4"),
         ({"space": {"learning_rate": "log:0:1e-2"}}, "equal ratios need positive ends"),
         ({"space": {"batch_size": "lin:0:4"}}, r"space\[.batch_size.\].*must be at least 1"),
@@ -55,7 +66,10 @@ def test_a_range_is_of_whole_numbers_where_the_spec_takes_no_others(specs):
         ({"space": {}}, "a search needs a space"),
         ({"space": {"": "lin:0:1"}}, "a key is empty; write"),
         ({"space": {"learning_rate": [0.1, 0.1]}}, r"space\[.learning_rate.\].*0.1 is given twice"),
-        ({"space": {"learning_rate": list(range(1, 1002))}}, "1,001 values; give at most 1,000, or lin:LOW"),
+        (
+            {"space": {"learning_rate": list(range(1, 1002))}},
+            "1,001 values; give at most 1,000, or lin:LOW",
+        ),
         ({"jobs": 99_999}, "jobs=99999: at most 1,000 runs at a time"),
         ({"space": {"test": [True, False]}}, "trials never see the test part"),
         ({"overrides": {"test": False}}, "final_seeds=5.*is to test the best"),
@@ -83,7 +97,12 @@ def test_a_space_without_a_key_or_values_is_told_what_a_space_is(text):
 
 
 def test_metrics_of_qexp_in_the_lines_of_a_program_have_their_usual_meaning(specs):
-    keys = {"type": "command", "command": ["true", "{seed}"], "parameters": {"x": 1}, "metrics_file": "{run}/log.jsonl"}
+    keys = {
+        "type": "command",
+        "command": ["true", "{seed}"],
+        "parameters": {"x": 1},
+        "metrics_file": "{run}/log.jsonl",
+    }
     specs.write("experience", keys, "own")
     tuning = Tuning("own", space={"parameters.x": [1, 2]}, metric=["depth.mae", "depth.r2"])
     checked = check_tuning(tuning, qexp.base.workspace.find(specs.root))
@@ -94,13 +113,18 @@ def test_no_final_run_is_tested_on_what_the_search_would_have_trained_on(specs):
     cores.write(specs.root)
     drawn = {"type": "random_groups", "parameters": {"by": "core", "share": 0.3}}
     workspace = qexp.base.workspace.find(specs.root)
-    with pytest.raises(QexpError, match="as the split is drawn by the seed; hold the test part out by name"):
-        check_tuning(Tuning("scratch", space=RATE, overrides={"split": drawn, "inner": drawn}), workspace)
+    with pytest.raises(
+        QexpError, match="as the split is drawn by the seed; hold the test part out by name"
+    ):
+        check_tuning(
+            Tuning("scratch", space=RATE, overrides={"split": drawn, "inner": drawn}), workspace
+        )
     held_out = {"type": "held_out", "parameters": {"by": "core", "values": ["B1"]}}
     for overrides in ({}, {"split": held_out, "inner": drawn}):
         assert check_tuning(Tuning("scratch", space=RATE, overrides=overrides), workspace)
     assert check_tuning(
-        Tuning("scratch", space=RATE, overrides={"split": drawn, "inner": drawn}, final_seeds=0), workspace
+        Tuning("scratch", space=RATE, overrides={"split": drawn, "inner": drawn}, final_seeds=0),
+        workspace,
     )
 
 
@@ -113,23 +137,41 @@ def test_a_trial_looks_at_no_test_part_while_it_trains(specs):
 @pytest.mark.heavy
 def test_a_final_run_that_was_removed_since_is_no_part_of_the_test_errors(tmp_path):
     for seed, error in ((1, 0.5), (2, 0.7)):
-        write_record(tmp_path, f"best_{seed}", seed=seed, results={"test": {"depth": {"rmse": 9.0, "mae": error}}})
+        write_record(
+            tmp_path,
+            f"best_{seed}",
+            seed=seed,
+            results={"test": {"depth": {"rmse": 9.0, "mae": error}}},
+        )
     names = {"3": ("best_1", "gone_4", "best_2"), "5": ("gone_1",)}
     search = Tuned(
-        folder="", experience="best", space={}, objectives=(), overrides={}, seeds=(), digest="", final=names
+        folder="",
+        experience="best",
+        space={},
+        objectives=(),
+        overrides={},
+        seeds=(),
+        digest="",
+        final=names,
     ).with_tests(tmp_path / "runs")
-    assert {trial: {name: str(of) for name, of in errors.items()} for trial, errors in search.tested.items()} == {
-        "3": {"depth mae": "0.60 ± 0.14 km"}
-    }
+    assert {
+        trial: {name: str(of) for name, of in errors.items()}
+        for trial, errors in search.tested.items()
+    } == {"3": {"depth mae": "0.60 ± 0.14 km"}}
 
 
 def test_the_most_epochs_of_a_trial_are_those_of_the_space(specs):
-    assert [checked(specs, space={"epochs": values}).epochs for values in ([2, 9, 4], "log:2:16")] == [9, 16]
+    assert [
+        checked(specs, space={"epochs": values}).epochs for values in ([2, 9, 4], "log:2:16")
+    ] == [9, 16]
 
 
 def test_the_metric_of_an_output_whose_name_has_a_dot_is_found():
     line = {"validation": {"loss": 1.0, "chamber.depth": {"mae": -0.5}}}
-    found = [Objective(metric=name, best="zero").of_line(line) for name in ("loss", "chamber.depth.mae", "depth.mae")]
+    found = [
+        Objective(metric=name, best="zero").of_line(line)
+        for name in ("loss", "chamber.depth.mae", "depth.mae")
+    ]
     assert found == [1.0, 0.5, None]
 
 
@@ -146,7 +188,12 @@ def test_an_entry_that_a_kill_has_torn_is_cut_off_and_the_others_are_read(tmp_pa
     other.append_logs([{"op": 4}])
     assert list(one.read_logs(0)) == [{"op": 1}, {"op": 2}, {"op": 4}]
     lines = file.read_bytes().splitlines(keepends=True)
-    for changed, where in ((lines[1:], 1), ([lines[0], lines[2]], 2), ([*lines[:2], *lines[1:]], 3), (lines[::-1], 1)):
+    for changed, where in (
+        (lines[1:], 1),
+        ([lines[0], lines[2]], 2),
+        ([*lines[:2], *lines[1:]], 3),
+        (lines[::-1], 1),
+    ):
         file.write_bytes(b"".join(changed))
         with pytest.raises(DamagedError, match=f"line {where} is no entry"):
             list(JournalFile(file).read_logs(0))
@@ -154,7 +201,9 @@ def test_an_entry_that_a_kill_has_torn_is_cut_off_and_the_others_are_read(tmp_pa
     one.append_logs([{"op": 2}])
     assert list(JournalFile(file).read_logs(0)) == [{"op": 1}, {"op": 2}], "of an earlier version"
     file.write_text('{"op":1}\n{"op":2,"val\n{"op":4}\n')
-    with pytest.raises(DamagedError, match=r"journal.jsonl is damaged: line 2 is no entry; restore it from a copy"):
+    with pytest.raises(
+        DamagedError, match=r"journal.jsonl is damaged: line 2 is no entry; restore it from a copy"
+    ):
         list(JournalFile(file).read_logs(0))
 
 
@@ -166,12 +215,25 @@ BRIEF = ("--set", "epochs=3")
 
 @shared_folder
 def searched(root):
-    """A workspace with a search of six trials, of which the best was trained with two fresh seeds."""
+    """A workspace with a search of six trials, of which the best was trained with two fresh
+    seeds.
+    """
     Specs(root)
     space = {"learning_rate": "log:1e-4:1e-2", "batch_size": "2,4"}
     options = [word for key, values in space.items() for word in ("--space", f"{key}={values}")]
     call(
-        "tune", "sound", *options, *BRIEF, "--trials", "6", "--final-seeds", "2", "-j", "2", "--workspace", root
+        "tune",
+        "sound",
+        *options,
+        *BRIEF,
+        "--trials",
+        "6",
+        "--final-seeds",
+        "2",
+        "-j",
+        "2",
+        "--workspace",
+        root,
     ).done()
 
 
@@ -181,16 +243,24 @@ def rows(root, table="table"):
 
 
 @pytest.mark.heavy
-def test_the_best_is_that_of_the_validation_part_and_the_test_part_is_evaluated_after_the_search(searched):
+def test_the_best_is_that_of_the_validation_part_and_the_test_part_is_evaluated_after_the_search(
+    searched,
+):
     trials = rows(searched)
-    assert [(row["trial"], row["state"]) for row in trials] == [(str(number), "done") for number in range(6)]
-    runs = {line["trial"]: line["run"] for line in rows(searched, "study") if line["use"] == "trial"}
+    assert [(row["trial"], row["state"]) for row in trials] == [
+        (str(number), "done") for number in range(6)
+    ]
+    runs = {
+        line["trial"]: line["run"] for line in rows(searched, "study") if line["use"] == "trial"
+    }
     for row in trials:
         run = qexp.open_run(runs[row["trial"]], workspace=searched)
         assert run.results.keys() == {"validation"}
         assert run.state == "done"
         assert not (run.path / "results/test_predictions.nc").exists()
-        assert float(row["validation.loss"]) == kept_line(RunDirectory(run.path))["validation"]["loss"]
+        assert (
+            float(row["validation.loss"]) == kept_line(RunDirectory(run.path))["validation"]["loss"]
+        )
         assert run.spec["batch_size"] == int(row["batch_size"])
         assert run.spec["learning_rate"] == float(row["learning_rate"])
     about = json.loads((searched / "studies/sound_tune/tune.json").read_text())
@@ -207,7 +277,11 @@ def test_the_best_is_that_of_the_validation_part_and_the_test_part_is_evaluated_
     assert call("doctor", "--workspace", searched).stderr == "no problems found\n"
     [launch, _] = sorted((searched / "runs/.launches").glob("*/launch.json"))
     assert json.loads(launch.read_text())["runs"] == [runs[row["trial"]] for row in trials]
-    assert call("show", "sound_tune", "--workspace", searched).done().startswith("best trials, by the validation part")
+    assert (
+        call("show", "sound_tune", "--workspace", searched)
+        .done()
+        .startswith("best trials, by the validation part")
+    )
     page = qexp.report("sound_tune", to=searched / "report.html", workspace=searched).read_text()
     assert "6 trials: 6 done; the test part was evaluated after the search only" in page
     assert all(name in page for name in about["final"][str(best["trial"])])
@@ -215,16 +289,27 @@ def test_the_best_is_that_of_the_validation_part_and_the_test_part_is_evaluated_
 
 @pytest.mark.heavy
 def test_a_search_that_is_there_is_gone_on_with_on_request_only(searched):
-    again = ("tune", "sound", *BRIEF, "--space", "learning_rate=log:1e-4:1e-2", "--workspace", searched)
+    again = (
+        "tune",
+        "sound",
+        *BRIEF,
+        "--space",
+        "learning_rate=log:1e-4:1e-2",
+        "--workspace",
+        searched,
+    )
     assert "holds a search with another space" in call(*again, "--resume").refused()
     again = (*again, "--space", "batch_size=2,4", "--trials", "6", "--final-seeds", "2", "-j", "2")
     assert "go on with --resume" in call(*again).refused()
     before = {path: path.stat().st_mtime_ns for path in (searched / "runs").glob("*/run.json")}
     document = json.loads(call(*again, "--resume", "--json").done())
     assert len(document["trials"]) == 6
-    assert {path: path.stat().st_mtime_ns for path in (searched / "runs").glob("*/run.json")} == before
+    assert {
+        path: path.stat().st_mtime_ns for path in (searched / "runs").glob("*/run.json")
+    } == before
 
-    moved, table = searched / "studies/moved", (searched / "studies/sound_tune/table.csv").read_text()
+    moved = searched / "studies/moved"
+    table = (searched / "studies/sound_tune/table.csv").read_text()
     (searched / "studies/sound_tune").rename(moved)
     try:
         said = call(*again, "--resume", "--out", moved)
@@ -238,7 +323,11 @@ def test_a_search_that_is_there_is_gone_on_with_on_request_only(searched):
 
 @pytest.mark.heavy
 def test_trials_that_fall_behind_are_given_up(specs):
-    options = {"space": {"learning_rate": "log:1e-9:1e-2"}, "overrides": {"epochs": 500}, "pruner": "asha"}
+    options = {
+        "space": {"learning_rate": "log:1e-9:1e-2"},
+        "overrides": {"epochs": 500},
+        "pruner": "asha",
+    }
     tuned = qexp.tune("sound", trials=6, final_seeds=0, sampler="random", **options)
     states = {trial.state for trial in tuned.trials}
     assert states == {"done", "pruned"}
@@ -251,10 +340,14 @@ def test_trials_that_fall_behind_are_given_up(specs):
 @pytest.mark.heavy
 def test_each_fold_of_rows_chooses_on_its_own_inner_folds(specs):
     split = {"type": "k_fold", "parameters": {"folds": 3}}
-    stones.write(specs.root, epochs=4, split=split, inner=split, keep="last", additional_callbacks=None)
+    stones.write(
+        specs.root, epochs=4, split=split, inner=split, keep="last", additional_callbacks=None
+    )
     space = {"learning_rate": "log:1e-4:1e-1", "batch_size": [4, 8]}
     tuned = qexp.tune("stones", space=space, trials=4, seeds=[0, 1], jobs=2)
-    runs = [RunDirectory(qexp.open_run(name).path) for name in tuned.final[str(tuned.best[0].trial)]]
+    runs = [
+        RunDirectory(qexp.open_run(name).path) for name in tuned.final[str(tuned.best[0].trial)]
+    ]
     assert [run.record().seed for run in runs] == [0, 1]
     folds = [fold.record().fold for run in runs for fold in run.all_folds()]
     points = [list(trial.set.values()) for trial in tuned.trials]
@@ -270,24 +363,39 @@ def test_each_fold_of_rows_chooses_on_its_own_inner_folds(specs):
 @pytest.mark.heavy
 def test_a_search_of_which_no_trial_ends_with_a_value_has_failed(specs):
     split = {"type": "k_fold", "parameters": {"folds": 3}}
-    stones.write(specs.root, epochs=4, split=split, inner=split, keep="last", additional_callbacks=None)
+    stones.write(
+        specs.root, epochs=4, split=split, inner=split, keep="last", additional_callbacks=None
+    )
     with pytest.raises(RunFailedError, match="no trial has a value"):
         qexp.tune("stones", space={"learning_rate": [1e30, 1e31]}, trials=2, seeds=[0])
 
 
 @pytest.mark.heavy
-def test_a_program_is_searched_by_the_validation_errors_that_it_writes_and_given_up_while_it_runs(specs):
+def test_a_program_is_searched_by_the_validation_errors_that_it_writes_and_given_up_while_it_runs(
+    specs,
+):
     lines = """for n in range(40):
         print(json.dumps({"epoch": n + 1, "val_loss": abs(x) + 1 / (n + 1)}), file=log, flush=True); time.sleep(0.1)"""
     code = f"import json, sys, time\nx, log = float(sys.argv[1]), open(sys.argv[2], 'w')\n{lines}"
-    command = [sys.executable, "-c", code.replace("{", "{{").replace("}", "}}"), "{parameters.x}", "{run}/log.jsonl"]
+    command = [
+        sys.executable,
+        "-c",
+        code.replace("{", "{{").replace("}", "}}"),
+        "{parameters.x}",
+        "{run}/log.jsonl",
+    ]
     keys = {"type": "command", "command": command, "parameters": {"x": 0.5, "seed": "{seed}"}}
     specs.write("experience", keys, "own")
     with pytest.raises(QexpError, match="give its experience a metrics_file"):
         qexp.tune("own", space={"parameters.x": "lin:-9:9"})
     specs.write("experience", {**keys, "metrics_file": "{run}/log.jsonl"}, "own")
     tuned = qexp.tune(
-        "own", space={"parameters.x": "lin:-9:9"}, trials=6, sampler="random", pruner="asha", final_seeds=0
+        "own",
+        space={"parameters.x": "lin:-9:9"},
+        trials=6,
+        sampler="random",
+        pruner="asha",
+        final_seeds=0,
     )
     assert {trial.state for trial in tuned.trials} == {"done", "pruned"}
     [best] = tuned.best
@@ -299,8 +407,15 @@ def test_a_program_is_searched_by_the_validation_errors_that_it_writes_and_given
 def test_a_grid_has_each_combination_once(specs):
     space = {"learning_rate": [0.001, 0.01], "batch_size": [4, 8]}
     tuned = qexp.tune("sound", space=space, sampler="grid", final_seeds=0, jobs=2)
-    combinations = [{"learning_rate": rate, "batch_size": size} for rate in space["learning_rate"] for size in (4, 8)]
-    assert sorted((trial.set for trial in tuned.trials), key=lambda of: tuple(of.values())) == combinations
+    combinations = [
+        {"learning_rate": rate, "batch_size": size}
+        for rate in space["learning_rate"]
+        for size in (4, 8)
+    ]
+    assert (
+        sorted((trial.set for trial in tuned.trials), key=lambda of: tuple(of.values()))
+        == combinations
+    )
     assert {trial.state for trial in tuned.trials} == {"done"}
 
 
@@ -314,9 +429,15 @@ def test_a_grid_has_each_combination_once(specs):
         ({"stack": 4}, [4, 4, 4, 4]),
     ],
 )
-def test_trials_are_trained_side_by_side_where_the_next_do_not_depend_on_them(specs, options, sizes):
+def test_trials_are_trained_side_by_side_where_the_next_do_not_depend_on_them(
+    specs, options, sizes
+):
     tuned = qexp.tune("sound", **{"space": RATE, "trials": 4, "final_seeds": 0, **options})
-    records = [RunDirectory(qexp.open_run(run).path).record() for trial in tuned.trials for run in trial.runs]
+    records = [
+        RunDirectory(qexp.open_run(run).path).record()
+        for trial in tuned.trials
+        for run in trial.runs
+    ]
     stacks = [record.stack for record in records if record.stack is not None]
     assert {trial.state for trial in tuned.trials} <= {"done", "pruned"}
     assert len(tuned.trials) == 4
@@ -326,12 +447,17 @@ def test_trials_are_trained_side_by_side_where_the_next_do_not_depend_on_them(sp
 
 @pytest.mark.heavy
 def test_of_several_metrics_all_are_kept_that_no_other_is_better_than(specs):
-    tuned = qexp.tune("sound", space=RATE, metric=["depth.mae", "depth.bias"], trials=5, final_seeds=0, jobs=2)
+    tuned = qexp.tune(
+        "sound", space=RATE, metric=["depth.mae", "depth.bias"], trials=5, final_seeds=0, jobs=2
+    )
     values = {trial.trial: trial.values for trial in tuned.trials}
     best = {
         number
         for number, mine in values.items()
-        if not any(all(b <= a for a, b in zip(mine, other, strict=True)) and other != mine for other in values.values())
+        if not any(
+            all(b <= a for a, b in zip(mine, other, strict=True)) and other != mine
+            for other in values.values()
+        )
     }
     assert {trial.trial for trial in tuned.best} == best
     assert all(bias >= 0 for _, bias in values.values())
@@ -349,7 +475,16 @@ def running_trials(root):
 
 @pytest.mark.heavy
 def test_no_trial_is_lost_or_counted_twice_when_runs_and_the_search_are_killed(specs):
-    command = ("tune", "sound", "--space", "learning_rate=log:1e-4:1e-2", "--trials", "8", "--final-seeds", "0")
+    command = (
+        "tune",
+        "sound",
+        "--space",
+        "learning_rate=log:1e-4:1e-2",
+        "--trials",
+        "8",
+        "--final-seeds",
+        "0",
+    )
     journal = specs.root / "studies/sound_tune/journal.jsonl"
 
     def told(least):
@@ -367,7 +502,9 @@ def test_no_trial_is_lost_or_counted_twice_when_runs_and_the_search_are_killed(s
         until(partial(told, least), "that trials are told")
         kill(process.pid, *running_trials(specs.root))
         process.communicate()
-    document = json.loads(call(*command, "-j", "2", "--set", "epochs=40", "--resume", "--json").done())
+    document = json.loads(
+        call(*command, "-j", "2", "--set", "epochs=40", "--resume", "--json").done()
+    )
     assert [trial["state"] for trial in document["trials"]] == ["done"] * 8
     # A number is left out where a kill hit the question for values.
     assert len({trial["trial"] for trial in document["trials"]}) == 8

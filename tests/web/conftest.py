@@ -29,7 +29,9 @@ def reported(root: Path) -> None:
     """A workspace with a finished run of `mogi_quick` and a matrix of it."""
     assert call("init", root).code == 0
     small = {"epochs": 4, "sizes": [500, 64, 64]}
-    package.run("mogi_quick", name="mogi_quick_1", seed=1, overrides=small, device="cpu", workspace=root)
+    package.run(
+        "mogi_quick", name="mogi_quick_1", seed=1, overrides=small, device="cpu", workspace=root
+    )
     package.matrix("mogi_quick_1", "mogi_test", axes=CELLS, workspace=root)
 
 
@@ -38,10 +40,19 @@ def swept(root: Path) -> None:
     """Two learning rates with two seeds each, as a study, and a launch of a program that failed."""
     assert call("init", root).code == 0
     rates = {"learning_rate": [0.001, 0.004]}
-    prepared = package.api.prepare(package.Order("mogi_quick", range(2), rates, overrides=SMALL), workspace=root)
+    prepared = package.api.prepare(
+        package.Order("mogi_quick", range(2), rates, overrides=SMALL), workspace=root
+    )
     for plan in prepared.plans:
         changes = {**SMALL, "learning_rate": plan.spec["learning_rate"]}
-        package.run("mogi_quick", seed=plan.seed, overrides=changes, name=plan.name, device="cpu", workspace=root)
+        package.run(
+            "mogi_quick",
+            seed=plan.seed,
+            overrides=changes,
+            name=plan.name,
+            device="cpu",
+            workspace=root,
+        )
     package.study(
         package.Order("mogi_quick", range(2), rates, overrides=SMALL),
         out=root / "studies/mogi_quick_learning_rate",
@@ -60,7 +71,9 @@ def sweep(swept: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture
 def open_page(browser: Any) -> Iterator[Opened]:
-    """`open_page(file, width=400, color_scheme="dark")`: a page in the browser; see `tests.browsing.pages`."""
+    """`open_page(file, width=400, color_scheme="dark")`: a page in the browser; see
+    `tests.browsing.pages`.
+    """
     with pages(browser) as open_page:
 
         def open_file(path: Path, **options: Any) -> Any:
@@ -85,15 +98,25 @@ class Served:
     def port(self) -> int:
         return urlsplit(self.address).port or 0
 
-    def get(self, path: str, method: str = "GET", body: str | None = None, **headers: str) -> Answered:
-        """What the server answers to a path, which is sent as it is; `host_` is the header `Host`."""
+    def get(
+        self, path: str, method: str = "GET", body: str | None = None, **headers: str
+    ) -> Answered:
+        """What the server answers to a path, which is sent as it is; `host_` is the header
+        `Host`.
+        """
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=60)
         try:
-            sent_headers = {key.rstrip("_").replace("_", "-"): value for key, value in headers.items()}
-            connection.request(method, path, body, {"host": f"localhost:{self.port}", **sent_headers})
+            sent_headers = {
+                key.rstrip("_").replace("_", "-"): value for key, value in headers.items()
+            }
+            connection.request(
+                method, path, body, {"host": f"localhost:{self.port}", **sent_headers}
+            )
             response = connection.getresponse()
             text = response.read().decode(errors="replace")
-            return Answered(response.status, {key.lower(): value for key, value in response.getheaders()}, text)
+            return Answered(
+                response.status, {key.lower(): value for key, value in response.getheaders()}, text
+            )
         finally:
             connection.close()
 
@@ -128,7 +151,9 @@ def in_a_process(folder: Path, *options: str) -> Iterator[Served]:
 
 @pytest.fixture
 def serve(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., Served]]:
-    """`serve(folder, **settings)`: a server in a thread of this process, which ends with the test."""
+    """`serve(folder, **settings)`: a server in a thread of this process, which ends with the
+    test.
+    """
     monkeypatch.delenv("QEXP_WORKSPACE", raising=False)
     with ExitStack() as stack:
         yield lambda folder, **settings: stack.enter_context(in_a_thread(folder, **settings))
@@ -136,7 +161,9 @@ def serve(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., Served]]:
 
 @pytest.fixture
 def trained(reported: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A copy of a workspace with a finished run and a matrix of it, which is the current directory."""
+    """A copy of a workspace with a finished run and a matrix of it, which is the current
+    directory.
+    """
     monkeypatch.delenv("QEXP_WORKSPACE", raising=False)
     return copied(reported, tmp_path, monkeypatch)
 

@@ -27,7 +27,9 @@ def sent(server, kind: str, body: str, secret: str = "", **headers: str):
 
 
 def secret_of(server) -> str:
-    return re.search(r'data-secret="([^"]+)"', server.get("/", authorization=f"Bearer {TOKEN}").text)[1]
+    return re.search(
+        r'data-secret="([^"]+)"', server.get("/", authorization=f"Bearer {TOKEN}").text
+    )[1]
 
 
 def test_a_server_that_only_reads_changes_nothing_and_another_needs_a_token_even_on_this_machine(
@@ -56,7 +58,10 @@ def test_a_change_comes_from_a_page_of_this_server(root, serve):
         (secret, {"host_": "evil.example"}),
         (secret, {"authorization": "Bearer no"}),
     ):
-        assert sent(server, "tag", body, given, **headers).status in (401, 403, 421), (given, headers)
+        assert sent(server, "tag", body, given, **headers).status in (401, 403, 421), (
+            given,
+            headers,
+        )
     assert server.get("/changes/tag", authorization=f"Bearer {TOKEN}").status == 405
     assert directory.read_annotations(root / "runs/a_0") == {}
     done = sent(server, "tag", body, secret, origin=f"http://localhost:{server.port}")
@@ -69,24 +74,41 @@ def test_what_becomes_of_each_run_is_said(root, serve):
     secret = secret_of(server)
 
     def failed(kind: str, *runs: str, **wanted: object) -> dict[str, str]:
-        return json.loads(sent(server, kind, json.dumps({"runs": runs, **wanted}), secret).text)["failed"]
+        return json.loads(sent(server, kind, json.dumps({"runs": runs, **wanted}), secret).text)[
+            "failed"
+        ]
 
     assert failed("note", "a_0", "../a_0", "nobody", text="seen").keys() == {"../a_0", "nobody"}
     assert directory.read_annotations(root / "runs/a_0")["note"] == "seen"
     assert "not a valid tag" in failed("tag", "a_0", add=["two words"])["a_0"]
     assert "is not running" in failed("stop", "a_0")["a_0"]
-    assert "in the trash" in failed("restore", "b_0")["b_0"] or "trash is empty" in failed("restore", "b_0")["b_0"]
+    assert (
+        "in the trash" in failed("restore", "b_0")["b_0"]
+        or "trash is empty" in failed("restore", "b_0")["b_0"]
+    )
     assert failed("remove", "a_*").keys() == {"a_*"}
     assert failed("remove", "a_0") == {}
     assert failed("restore", "a_0") == {}
     assert (root / "runs/a_0").is_dir()
 
 
-def test_a_run_that_is_named_twice_is_changed_once_and_bodies_that_no_page_sends_are_refused_in_words(root, serve):
+def test_a_run_that_is_named_twice_is_changed_once_and_bodies_that_no_page_sends_are_refused_in_words(
+    root, serve
+):
     server = serve(root, allow_changes=True)
-    answer = sent(server, "tag", json.dumps({"runs": ["a_0"] * 2000, "add": ["x"]}), secret_of(server))
+    answer = sent(
+        server, "tag", json.dumps({"runs": ["a_0"] * 2000, "add": ["x"]}), secret_of(server)
+    )
     assert json.loads(answer.text) == {"done": ["a_0"], "failed": {}}
-    texts = ["", "{", "[]", '{"run": "a_0"}', '{"runs": "a_0"}', '{"runs": [1]}', '{"runs": [], "text": 1}']
+    texts = [
+        "",
+        "{",
+        "[]",
+        '{"run": "a_0"}',
+        '{"runs": "a_0"}',
+        '{"runs": [1]}',
+        '{"runs": [], "text": 1}',
+    ]
     for body in (*texts, " " * 1_100_000):
         refused = sent(server, "tag", body, secret_of(server))
         assert (refused.status, bool(json.loads(refused.text)["error"])) == (400, True), body[:100]
@@ -99,9 +121,15 @@ def test_a_request_that_is_torn_ends_without_a_traceback(root):
         secret = secret_of(server)
         with socket.create_connection(("127.0.0.1", server.port)) as connection:
             head = [
-                "POST /changes/tag HTTP/1.1", f"Host: localhost:{address.port}", f"Authorization: Bearer {TOKEN}",
-                f"X-Qexp-Secret: {secret}", "Transfer-Encoding: chunked", "", "zz", "",
-            ]  # fmt: skip
+                "POST /changes/tag HTTP/1.1",
+                f"Host: localhost:{address.port}",
+                f"Authorization: Bearer {TOKEN}",
+                f"X-Qexp-Secret: {secret}",
+                "Transfer-Encoding: chunked",
+                "",
+                "zz",
+                "",
+            ]
             connection.sendall("\r\n".join(head).encode())
             connection.recv(1000)
         assert server.get("/", authorization=f"Bearer {TOKEN}").status == 200

@@ -1,4 +1,6 @@
-"""Learning curves of runs with folds: the median over folds, and the middle half of them as a band."""
+"""Learning curves of runs with folds: the median over folds, and the middle half of them as a
+band.
+"""
 
 import json
 
@@ -16,7 +18,11 @@ def folds(count: int, epochs: int = 5) -> dict[str, list[dict]]:
     losses = np.random.default_rng(0).lognormal(size=(count, epochs)).tolist()
     made = {
         f"{number:03d}": [
-            {"epoch": 1 + epoch, "train": {"loss": loss}, "validation": {"loss": 2 * loss, "iron": {"mae": 3 * loss}}}
+            {
+                "epoch": 1 + epoch,
+                "train": {"loss": loss},
+                "validation": {"loss": 2 * loss, "iron": {"mae": 3 * loss}},
+            }
             for epoch, loss in enumerate(of_fold)
         ]
         for number, of_fold in enumerate(losses)
@@ -32,7 +38,9 @@ def of(made: dict[str, list[dict]], epoch: int) -> list[float]:
 def test_a_run_of_a_comparison_is_the_median_of_its_folds_in_a_band_of_the_middle_half():
     lines = folds(9)
     loss, iron = curves_of_runs({"a": list(lines.values()), "b": [lines["001"]]}, {"iron": "wt%"})
-    first, second = (next(series for series in loss.series if series.words == f"{run} training") for run in "ab")
+    first, second = (
+        next(series for series in loss.series if series.words == f"{run} training") for run in "ab"
+    )
     for epoch in range(5):
         low, middle, high = np.percentile(of(lines, epoch), (25, 50, 75))
         assert first.values[epoch] == pytest.approx(middle)
@@ -44,12 +52,14 @@ def test_a_run_of_a_comparison_is_the_median_of_its_folds_in_a_band_of_the_middl
 
 def test_the_median_ends_when_most_folds_have_ended():
     lines = {"000": folds(3)["001"], "001": folds(3)["001"][:2], "002": folds(3)["001"][:2]}
-    alone, beside = ([list(lines.values())], [list(lines.values()), [lines["000"]]])
+    alone, beside = [list(lines.values())], [list(lines.values()), [lines["000"]]]
     for runs, epochs in ((alone, 2), (beside, 5)):
         panel = curves_of_runs(dict(zip("ab", runs, strict=False)), {})[0]
         series = panel.series[0]
         assert panel.x == list(range(1, epochs + 1))
-        assert [value is None for value in series.values] == [False, False, True, True, True][:epochs]
+        assert [value is None for value in series.values] == [False, False, True, True, True][
+            :epochs
+        ]
         assert [len(edge) for edge in series.band] == [epochs, epochs]
 
 
@@ -70,7 +80,9 @@ def test_folds_that_were_trained_without_validation_have_curves_of_training():
 
 
 @pytest.mark.heavy
-def test_a_comparison_of_cross_validated_runs_draws_each_as_the_median_of_its_folds(trained, open_page, tmp_path):
+def test_a_comparison_of_cross_validated_runs_draws_each_as_the_median_of_its_folds(
+    trained, open_page, tmp_path
+):
     stones.write(trained, None)
     for seed in range(2):
         package.run("stones", seed=seed, device="cpu")

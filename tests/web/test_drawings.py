@@ -1,4 +1,6 @@
-"""What pages draw: their scripts read the fields of Python's dataclasses, all of them and no others."""
+"""What pages draw: their scripts read the fields of Python's dataclasses, all of them and no
+others.
+"""
 
 import re
 from dataclasses import fields
@@ -31,7 +33,18 @@ READ_BY = {
 }
 """Script → its variable and what that holds; without a name what is taken apart at once."""
 
-ADDED = {"count", "thick", "sparse", "numbers", "on", "title", "log", "flipped", "height", "smoothing"}
+ADDED = {
+    "count",
+    "thick",
+    "sparse",
+    "numbers",
+    "on",
+    "title",
+    "log",
+    "flipped",
+    "height",
+    "smoothing",
+}
 """What scripts themselves keep there."""
 
 OF_TABLES = {"meaning", "raw"}
@@ -50,7 +63,11 @@ def script(name: str) -> Path:
 @pytest.mark.parametrize("name", READ_BY)
 def test_what_a_script_reads_of_a_drawing_is_a_field(name):
     for variable, kind in READ_BY[name].items():
-        read = set(re.findall(rf"\b{variable}\.(\w+)", script(name).read_text(encoding="utf-8"))) if variable else set()
+        read = (
+            set(re.findall(rf"\b{variable}\.(\w+)", script(name).read_text(encoding="utf-8")))
+            if variable
+            else set()
+        )
         assert read - ADDED <= {field.name for field in fields(kind)}, variable
 
 
@@ -58,4 +75,6 @@ def test_every_field_of_a_drawing_is_read_by_its_scripts_or_templates():
     shared = [script("frame"), *(WEB / "templates").rglob("*.html")]
     for kind in {kind for kinds in READ_BY.values() for kind in kinds.values()}:
         scripts = [script(name) for name, kinds in READ_BY.items() if kind in kinds.values()]
-        assert {field.name for field in fields(kind)} <= OF_TABLES.union(*map(words, [*scripts, *shared])), kind
+        assert {field.name for field in fields(kind)} <= OF_TABLES.union(
+            *map(words, [*scripts, *shared])
+        ), kind

@@ -1,4 +1,6 @@
-"""Reports are for everybody: by axe-core's rules, on a phone, in the dark, on paper; and hold the library they name."""
+"""Reports are for everybody: by axe-core's rules, on a phone, in the dark, on paper; and hold the
+library they name.
+"""
 
 import hashlib
 from importlib.resources import files
@@ -8,7 +10,11 @@ import pytest
 import qexp as package
 from tests.web.test_reports_of_several import names
 
-SHIPPED = {"uPlot.iife.min.js": "dist/uPlot.iife.min.js", "uPlot.min.css": "dist/uPlot.min.css", "LICENSE": "LICENSE"}
+SHIPPED = {
+    "uPlot.iife.min.js": "dist/uPlot.iife.min.js",
+    "uPlot.min.css": "dist/uPlot.min.css",
+    "LICENSE": "LICENSE",
+}
 
 
 @pytest.mark.heavy
@@ -34,7 +40,9 @@ def test_axe_finds_what_is_wrong_with_a_page(open_page, findings, tmp_path):
 def report(request, tmp_path):
     """The report of one run, and that of several."""
     request.getfixturevalue(request.param)
-    return package.report(*(["mogi_quick_1"] if request.param == "trained" else []), to=tmp_path / "report.html")
+    return package.report(
+        *(["mogi_quick_1"] if request.param == "trained" else []), to=tmp_path / "report.html"
+    )
 
 
 @pytest.mark.heavy
@@ -53,7 +61,9 @@ def test_a_report_is_no_wider_than_a_phone(report, open_page):
 
 @pytest.mark.heavy
 def test_all_that_reacts_to_the_mouse_is_reached_by_keys(sweep, open_page, tmp_path):
-    package.matrix(names(sweep)[0], "mogi_test", axes={"depth": (0.5, 4.0, 3), "delta_volume": (0.5, 2.0, 3)})
+    package.matrix(
+        names(sweep)[0], "mogi_test", axes={"depth": (0.5, 4.0, 3), "delta_volume": (0.5, 2.0, 3)}
+    )
     page = open_page(package.report(names(sweep)[0], to=tmp_path / "one.html"))
     wanted = page.locator(".map, .scatter, .curves, th button, summary").count()
     reached = page.evaluate(
@@ -71,7 +81,9 @@ def test_a_report_is_printed(trained, browser, qexp):
 
 
 @pytest.mark.heavy
-def test_without_a_browser_the_error_says_what_to_install_and_one_that_fails_leaves_nothing(trained, qexp, monkeypatch):
+def test_without_a_browser_the_error_says_what_to_install_and_one_that_fails_leaves_nothing(
+    trained, qexp, monkeypatch
+):
     monkeypatch.setenv("PATH", str(trained))
     assert "apt install chromium" in qexp("report", "mogi_quick_1", "--pdf").failed()
     (trained / "chromium").write_text("#!/bin/sh\necho 'no display' >&2\nexit 3\n")

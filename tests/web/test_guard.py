@@ -19,11 +19,16 @@ def root(workspace):
 def test_a_page_says_what_may_run_on_it_and_is_never_framed(root, serve):
     answer = serve(root).get("/")
     assert answer.status == 200
-    policy = dict(part.strip().partition(" ")[::2] for part in answer.headers["content-security-policy"].split(";"))
+    policy = dict(
+        part.strip().partition(" ")[::2]
+        for part in answer.headers["content-security-policy"].split(";")
+    )
     assert policy["default-src"] == "'none'"
     nonce = policy["script-src"].removeprefix("'nonce-").removesuffix("'")
     assert len(nonce) > 20
-    assert answer.text.count(f'nonce="{nonce}"') == answer.text.count("<script") + answer.text.count("stylesheet")
+    assert answer.text.count(f'nonce="{nonce}"') == answer.text.count(
+        "<script"
+    ) + answer.text.count("stylesheet")
     assert policy["frame-ancestors"] == "'none'"
     assert answer.headers["x-content-type-options"] == "nosniff"
     assert "server" not in answer.headers
@@ -31,9 +36,23 @@ def test_a_page_says_what_may_run_on_it_and_is_never_framed(root, serve):
 
 def test_it_answers_for_its_own_names_and_for_addresses_only(root, serve):
     server = serve(root)
-    for host in (f"localhost:{server.port}", "localhost:9000", "127.0.0.1", "[::1]:80", "10.1.2.3:8700"):
+    for host in (
+        f"localhost:{server.port}",
+        "localhost:9000",
+        "127.0.0.1",
+        "[::1]:80",
+        "10.1.2.3:8700",
+    ):
         assert server.get("/", host_=host).status == 200, host
-    for host in ("evil.example", "localhost.evil.example:80", "127.0.0.1.nip.io", "", "a b", "[::1", "localhost@evil"):
+    for host in (
+        "evil.example",
+        "localhost.evil.example:80",
+        "127.0.0.1.nip.io",
+        "",
+        "a b",
+        "[::1",
+        "localhost@evil",
+    ):
         assert server.get("/", host_=host).status == 421, host
     assert serve(root, names=("runs.example",)).get("/", host_="runs.example").status == 200
 
@@ -42,7 +61,12 @@ def test_pages_of_others_get_nothing(root, serve):
     server = serve(root)
     own = f"http://localhost:{server.port}"
     assert server.get("/runs.json", origin=own).status == 200
-    for origin in ("http://evil.example", "null", f"http://localhost:{server.port + 1}", f"{own}.evil.example"):
+    for origin in (
+        "http://evil.example",
+        "null",
+        f"http://localhost:{server.port + 1}",
+        f"{own}.evil.example",
+    ):
         assert server.get("/runs.json", origin=origin).status == 403, origin
     for site in ("cross-site", "same-site"):
         assert server.get("/runs.json", sec_fetch_site=site, sec_fetch_mode="no-cors").status == 403
@@ -94,29 +118,62 @@ def test_a_command_prints_the_address_and_ends_by_ctrl_c(root):
         assert json.loads(server.get("/runs.json").text)["total"] == 1
 
 
-def test_options_that_cannot_work_are_errors_and_a_port_that_is_taken_is_named_with_what_would_work(root, qexp):
+def test_options_that_cannot_work_are_errors_and_a_port_that_is_taken_is_named_with_what_would_work(
+    root, qexp
+):
     with socket.create_server(("127.0.0.1", 0)) as other:
         port = other.getsockname()[1]
         stderr = qexp("serve", "--port", str(port)).refused()
     assert (f"port {port} is taken" in stderr, "--port 0" in stderr) == (True, True), stderr
-    for option, value in (("--host", "no.such.host.example"), ("--prefix", "/a b"), ("--host", "192.0.2.1")):
+    for option, value in (
+        ("--host", "no.such.host.example"),
+        ("--prefix", "/a b"),
+        ("--host", "192.0.2.1"),
+    ):
         assert value in qexp("serve", "--port", "0", option, value).failed()
 
 
 def test_names_of_hosts_are_read_as_browsers_write_them():
-    assert [host_name(host) for host in ("Example.ORG:80", "[::1]:80", "", "x:y:z")] == ["example.org", "::1", "", "x"]
+    assert [host_name(host) for host in ("Example.ORG:80", "[::1]:80", "", "x:y:z")] == [
+        "example.org",
+        "::1",
+        "",
+        "x",
+    ]
     assert "example.org" in names_of("127.0.0.1", ("Example.ORG",))
     assert not Access(frozenset({"localhost"}), token="secret").knows("")
 
 
 STEPS = [
-    "..", "%2e%2e", "%2E%2e%2f", "..%2f", "..%5c", "%252e%252e", "....//", ".", "%00", "%0a", "\\..", "%ff%fe", "~",
-    "a" * 5000, "\u202e".encode().hex("%"),
-]  # fmt: skip
+    "..",
+    "%2e%2e",
+    "%2E%2e%2f",
+    "..%2f",
+    "..%5c",
+    "%252e%252e",
+    "....//",
+    ".",
+    "%00",
+    "%0a",
+    "\\..",
+    "%ff%fe",
+    "~",
+    "a" * 5000,
+    "\u202e".encode().hex("%"),
+]
 ROOTS = [
-    "/", "/runs/", "/runs/a_0/", "/runs/a_0/figures/", "/runs/a_0/folds/", "/launches/", "/studies/", "/studies/s/",
-    "/page.js/", "//", "/runs//",
-]  # fmt: skip
+    "/",
+    "/runs/",
+    "/runs/a_0/",
+    "/runs/a_0/figures/",
+    "/runs/a_0/folds/",
+    "/launches/",
+    "/studies/",
+    "/studies/s/",
+    "/page.js/",
+    "//",
+    "/runs//",
+]
 
 
 @pytest.fixture
@@ -137,7 +194,11 @@ def test_no_path_leads_out_of_the_workspace_or_to_a_traceback(root, figures, ser
     assert server.get("/runs/a_0/figures/own.txt").status == 404
     for root in ROOTS:
         for step in STEPS:
-            for path in (f"{root}{step}", f"{root}{step}/secret.png", f"{root}{step}/{step}/{step}/{step}/secret.png"):
+            for path in (
+                f"{root}{step}",
+                f"{root}{step}/secret.png",
+                f"{root}{step}/{step}/{step}/{step}/secret.png",
+            ):
                 quoted = path.encode("ascii", "ignore").decode().replace(" ", "%20")
                 answer = server.get(quoted)
                 assert answer.status in (404, 400), (quoted, answer.status)

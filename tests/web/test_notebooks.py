@@ -33,12 +33,16 @@ def in_terminal(view) -> str:
 
 def pretty(view) -> str:
     texts = []
-    view._repr_pretty_(type("Printer", (), {"text": lambda self, text: texts.append(text)})(), False)
+    view._repr_pretty_(
+        type("Printer", (), {"text": lambda self, text: texts.append(text)})(), False
+    )
     return texts[0]
 
 
 @pytest.mark.heavy
-def test_a_run_shows_its_results_its_curves_and_how_to_make_it_again_and_texts_of_others_as_texts(trained):
+def test_a_run_shows_its_results_its_curves_and_how_to_make_it_again_and_texts_of_others_as_texts(
+    trained,
+):
     run = package.open_run("mogi_quick_1")
     error = f"{run.results['test']['depth']['mae']:.4g}"
     page_of_run = run._repr_html_()
@@ -59,16 +63,21 @@ def test_a_run_shows_its_results_its_curves_and_how_to_make_it_again_and_texts_o
 
 @pytest.mark.heavy
 @pytest.mark.parametrize(("paper", "ink"), [("#ffffff", "#000000"), ("#111111", "#ffffff")])
-def test_what_is_shown_is_readable_in_light_and_dark_notebooks(trained, open_page, findings, tmp_path, paper, ink):
+def test_what_is_shown_is_readable_in_light_and_dark_notebooks(
+    trained, open_page, findings, tmp_path, paper, ink
+):
     run = package.open_run("mogi_quick_1")
     run.note(HOSTILE)
     page_of = (
-        f'<!doctype html><html lang="en"><head><title>notebook</title></head><body style="background: {paper}; '
-        f'color: {ink}"><main><h1>notebook</h1><h2>run</h2>{run._repr_html_()}</main></body></html>'
+        '<!doctype html><html lang="en"><head><title>notebook</title></head><body'
+        f' style="background: {paper}; color:'
+        f' {ink}"><main><h1>notebook</h1><h2>run</h2>{run._repr_html_()}</main></body></html>'
     )
     (tmp_path / "notebook.html").write_text(page_of)
     page = open_page(tmp_path / "notebook.html")
-    page.locator("summary").evaluate_all("all => all.forEach((one) => { one.parentElement.open = true; })")
+    page.locator("summary").evaluate_all(
+        "all => all.forEach((one) => { one.parentElement.open = true; })"
+    )
     assert findings(page) == []
     assert min(page.locator("img").evaluate_all("all => all.map((one) => one.naturalWidth)")) > 100
     assert page.title() == "notebook"
@@ -99,14 +108,18 @@ def test_a_comparison_shows_its_tables(sweep, which):
     row = compared.document()["results"][0]
     value = row["values"][0] if which == "names" else row["mean"]
     assert f"{value:.3g}"[:5] in compared._repr_html_()
-    assert (f"{value:.3g}"[:5] if which == "names" else "learning_rate=0.004") in in_terminal(compared)
+    assert (f"{value:.3g}"[:5] if which == "names" else "learning_rate=0.004") in in_terminal(
+        compared
+    )
     assert "<script" not in compared._repr_html_()
     assert repr(compared).startswith("<comparison")
 
 
 @pytest.mark.heavy
 def test_a_study_shows_its_figure_and_its_table(sweep):
-    order = package.Order("mogi_quick", range(2), {"learning_rate": [0.001, 0.004]}, overrides=SMALL)
+    order = package.Order(
+        "mogi_quick", range(2), {"learning_rate": [0.001, 0.004]}, overrides=SMALL
+    )
     result = package.study(order, metric="depth.mae")
     assert 'src="data:image/png;base64,' in result._repr_html_()
     assert "learning_rate" in in_terminal(result)
@@ -119,12 +132,23 @@ def test_an_observation_and_an_inversion_show_their_tables_and_maps_and_print_on
     seen = package.observe(tmp_path / "seen.nc")
     inversion = package.invert(seen, starts=4, posterior=True, draws=100)
     posterior = inversion.posterior
-    for shown in (seen, seen.observation, seen.observation.tracks, inversion, inversion.tracks, posterior):
+    for shown in (
+        seen,
+        seen.observation,
+        seen.observation.tracks,
+        inversion,
+        inversion.tracks,
+        posterior,
+    ):
         assert len(repr(shown)) < 200
         assert len(str(shown).splitlines()) < 40
         assert max(map(len, str(shown).splitlines())) <= 200
     assert "depth" in repr(inversion)
-    for shown, words in ((seen, "incidence"), (inversion, "standard error"), (posterior, "95 % interval")):
+    for shown, words in (
+        (seen, "incidence"),
+        (inversion, "standard error"),
+        (posterior, "95 % interval"),
+    ):
         assert words in shown._repr_html_()
         assert words in str(shown) == pretty(shown)
         assert 'src="data:image/svg+xml;base64,' in shown._repr_html_()
@@ -136,18 +160,26 @@ def test_an_observation_and_an_inversion_show_their_tables_and_maps_and_print_on
 
 
 @pytest.mark.heavy
-def test_all_that_functions_return_is_short_inside_of_others_and_shows_its_numbers_and_pictures(workspace):
+def test_all_that_functions_return_is_short_inside_of_others_and_shows_its_numbers_and_pictures(
+    workspace,
+):
     """A dataclass of paths and numbers would be thousands of characters, and no picture."""
     runs = package.sweep("mogi_quick", seeds=[0, 1], overrides=SMALL)
     run = runs[0]
     network = package.export_network(run, to="network")
     shown = {
-        "2 runs": runs, "epochs": run.metrics, "Evaluation": run.evaluate("mogi_noisy", part="test"),
-        "identical, bit for bit": run.verify(), "1 picture": run.figures(only="learning_curve"),
-        "max |value|": package.show_data("mogi", "test", count=2), "model.onnx": network,
-        "errors of the exact posterior": package.limit("mogi_noisy", samples=4), "2 done": package.status(),
-        "No problems": package.doctor(), "specs are right": package.api.validate(),
-    }  # fmt: skip
+        "2 runs": runs,
+        "epochs": run.metrics,
+        "Evaluation": run.evaluate("mogi_noisy", part="test"),
+        "identical, bit for bit": run.verify(),
+        "1 picture": run.figures(only="learning_curve"),
+        "max |value|": package.show_data("mogi", "test", count=2),
+        "model.onnx": network,
+        "errors of the exact posterior": package.limit("mogi_noisy", samples=4),
+        "2 done": package.status(),
+        "No problems": package.doctor(),
+        "specs are right": package.api.validate(),
+    }
     for words, one in shown.items():
         assert words in one._repr_html_()
         assert words in str(one) == pretty(one)
@@ -157,7 +189,9 @@ def test_all_that_functions_return_is_short_inside_of_others_and_shows_its_numbe
     assert {words for words, one in shown.items() if "<img" in one._repr_html_()} == pictures
     assert run.metrics.to_pandas()["validation.depth.mae"].size == len(run.metrics) == 2
     assert run.evaluations["mogi_noisy"].results["test"]["depth"]["mae"] > 0
-    nested = IPython.lib.pretty.pretty([*runs, run.evaluations, package.api.prepare(package.Order("mogi_quick"))])
+    nested = IPython.lib.pretty.pretty(
+        [*runs, run.evaluations, package.api.prepare(package.Order("mogi_quick"))]
+    )
     assert len(nested) < 500
 
 
@@ -173,12 +207,20 @@ IN_CELLS = [
 
 
 @pytest.mark.heavy
-def test_a_notebook_shows_progress_in_its_cells_and_a_script_whose_messages_go_to_a_file_nothing(workspace):
-    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(text) for text in IN_CELLS])
-    nbclient.NotebookClient(notebook, timeout=300, resources={"metadata": {"path": workspace}}).execute()
+def test_a_notebook_shows_progress_in_its_cells_and_a_script_whose_messages_go_to_a_file_nothing(
+    workspace,
+):
+    notebook = nbformat.v4.new_notebook(
+        cells=[nbformat.v4.new_code_cell(text) for text in IN_CELLS]
+    )
+    nbclient.NotebookClient(
+        notebook, timeout=300, resources={"metadata": {"path": workspace}}
+    ).execute()
     nothing, run, sweep, quiet, verified, limit, listed = (cell.outputs for cell in notebook.cells)
     assert nothing == quiet == []
-    assert [output.output_type for output in (*run, *sweep, *verified, *limit)] == ["display_data"] * 4
+    assert [output.output_type for output in (*run, *sweep, *verified, *limit)] == [
+        "display_data"
+    ] * 4
     assert ": epoch 2/2  loss " in run[0].data["text/plain"] == verified[0].data["text/plain"]
     assert limit[0].data["text/plain"] == ""  # it goes when the work is done
     assert sweep[0].data["text/plain"] == "2 runs: 2 done"
@@ -186,18 +228,25 @@ def test_a_notebook_shows_progress_in_its_cells_and_a_script_whose_messages_go_t
     assert listed[0].data["text/plain"].startswith("2 runs\n")
     assert "</table>" in listed[0].data["text/html"]
     script = "\n".join(IN_CELLS).replace("[1, 2]", "[4, 5]")
-    ended = subprocess.run([sys.executable, "-c", script], cwd=workspace, capture_output=True, text=True, check=True)
+    ended = subprocess.run(
+        [sys.executable, "-c", script], cwd=workspace, capture_output=True, text=True, check=True
+    )
     assert (ended.stdout, ended.stderr) == ("", "")
 
 
 def drawn_of_a_line(seen, noise, count=4000):
-    """Exact draws of slope and level given a line seen at five places with independent noise, and wide priors."""
+    """Exact draws of slope and level given a line seen at five places with independent noise, and
+    wide priors.
+    """
     places = np.stack([np.linspace(-1, 1, 5), np.ones(5)], axis=1)
     precision = places.T @ places / noise**2
     mean = np.linalg.solve(precision, places.T @ seen / noise**2)
     draws = np.random.default_rng(1).multivariate_normal(mean, np.linalg.inv(precision), count)
     return Posterior(
-        {name: (("chain", "draw"), draws[None, :, at], {"units": unit}) for at, (name, unit) in enumerate(LINE.items())}
+        {
+            name: (("chain", "draw"), draws[None, :, at], {"units": unit})
+            for at, (name, unit) in enumerate(LINE.items())
+        }
     ), lambda theta: theta @ places.T + noise * np.random.normal(size=(len(theta), 5))
 
 

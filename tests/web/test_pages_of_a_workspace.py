@@ -34,9 +34,17 @@ def many(root: Path) -> None:
 
 @pytest.fixture
 def root(trained, qexp):
-    """A workspace with a finished run, a failed one, a launch and a study, in all of which strangers have written."""
+    """A workspace with a finished run, a failed one, a launch and a study, in all of which
+    strangers have written.
+    """
     command = ["sh", "-c", 'echo "$1"; exit 7', "sh", HOSTILE]
-    document = {"type": "command", "command": command, "dataset": HOSTILE, "model": "m", "description": HOSTILE}
+    document = {
+        "type": "command",
+        "command": command,
+        "dataset": HOSTILE,
+        "model": "m",
+        "description": HOSTILE,
+    }
     (trained / "specs/experiences/broken.json").write_text(json.dumps(document))
     assert qexp("run", "broken", "--note", HOSTILE).code == 1
     launch = trained / "runs/.launches/L1"
@@ -46,21 +54,28 @@ def root(trained, qexp):
     (launch / "launch.json").write_text(json.dumps(record))
     study = trained / "studies/s"
     study.mkdir(parents=True)
-    (study / "study.csv").write_text(f'experience,rate,seed,run,start,state\nm,"{HOSTILE}",0,mogi_quick_1,,done\n')
+    (study / "study.csv").write_text(
+        f'experience,rate,seed,run,start,state\nm,"{HOSTILE}",0,mogi_quick_1,,done\n'
+    )
     return trained
 
 
 @pytest.mark.heavy
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_every_page_is_accessible_fits_a_phone_and_shows_texts_as_texts(root, serve, visit, findings, scheme):
+def test_every_page_is_accessible_fits_a_phone_and_shows_texts_as_texts(
+    root, serve, visit, findings, scheme
+):
     server = serve(root)
     page = visit(server.address, color_scheme=scheme, viewport={"width": 400, "height": 800})
     for path in PAGES[:-1]:
         page.goto(server.address + path)
-        page.wait_for_function("() => !document.querySelector('[role=status].quiet')?.textContent.includes('…')")
+        page.wait_for_function(
+            "() => !document.querySelector('[role=status].quiet')?.textContent.includes('…')"
+        )
         assert page.title().endswith("qexp"), path
         foreign = (
-            "main img:not([src*='figure'], [src*='/pictures/'], .drawn img), main script:not([type='application/json'])"
+            "main img:not([src*='figure'], [src*='/pictures/'], .drawn img), main"
+            " script:not([type='application/json'])"
         )
         assert page.locator(foreign).count() == 0, path
         assert page.evaluate("document.documentElement.scrollWidth") <= 400, path
@@ -123,13 +138,18 @@ def test_a_run_that_trains_appears_and_its_curve_grows_until_it_is_stopped(root,
         page.locator("tbody.shown a", has_text="mogi_quick_").first.click()  # the newest
         page.locator(".growing canvas").first.wait_for(timeout=120_000)
         first = numbers(page.locator(".growing .progress").inner_text())[0]
-        later = "least => parseInt(document.querySelector('.progress').textContent.slice(6)) > least"
+        later = (
+            "least => parseInt(document.querySelector('.progress').textContent.slice(6)) > least"
+        )
         page.wait_for_function(later, arg=first + 2)
         assert re.search(
-            r"of 5000, [\d,]+ a minute, [\d hms.in]+ left", page.locator(".growing .progress").inner_text()
+            r"of 5000, [\d,]+ a minute, [\d hms.in]+ left",
+            page.locator(".growing .progress").inner_text(),
         )
         drawn = page.locator(".growing canvas").first.evaluate("one => one.toDataURL()")
-        page.wait_for_function("old => document.querySelector('.growing canvas').toDataURL() !== old", arg=drawn)
+        page.wait_for_function(
+            "old => document.querySelector('.growing canvas').toDataURL() !== old", arg=drawn
+        )
         page.locator(".growing pre", has_text=f"epoch {first + 2:.0f}:").wait_for()
         page.get_by_role("button", name="Stop…").click()
         page.get_by_role("dialog").get_by_role("button", name="Stop").click()
@@ -170,7 +190,9 @@ def test_a_damaged_run_is_no_fault_of_the_server_and_a_removed_one_is_not_there(
 
 
 @pytest.mark.heavy
-def test_the_start_page_shows_what_is_best_with_its_seeds_the_last_pictures_and_what_failed(root, serve, visit):
+def test_the_start_page_shows_what_is_best_with_its_seeds_the_last_pictures_and_what_failed(
+    root, serve, visit
+):
     Image.new("RGB", (400, 250)).save(root / "runs/mogi_quick_1/matrices/mogi_test/matrix.png")
     server = serve(root)
     page = visit(server.address)
@@ -180,27 +202,46 @@ def test_the_start_page_shows_what_is_best_with_its_seeds_the_last_pictures_and_
     assert shown == pytest.approx([errors[output]["mae"] for output in errors], rel=1e-3)
     assert "one seed" in card.inner_text()
     page.wait_for_function("() => document.querySelector('.thumbnails img').naturalWidth > 300")
-    compared = server.get("/compare?experience=mogi_quick")  # to which a card leads that has several groups
+    # to which a card leads that has several groups
+    compared = server.get("/compare?experience=mogi_quick")
     assert (compared.status, "mogi_quick_1" in compared.text) == (200, True)
     assert server.get("/compare?experience=none").status == 400
     page.locator("li a", has_text="broken_0").click()
     assert page.locator("h1").inner_text().startswith("broken_0")
-    assert "runs?where=seed+%3C+2" in visit(server.address + "?where=seed+%3C+2").url  # an address of earlier versions
+    # an address of earlier versions
+    assert "runs?where=seed+%3C+2" in visit(server.address + "?where=seed+%3C+2").url
 
 
 def test_the_best_is_chosen_by_validation_and_shown_with_its_test_error(tmp_path):
     def run(name: str, validated: float | None, tested: float) -> dict[str, object]:
         results = {"test": {"depth": {"mae": tested}}}
         results |= {} if validated is None else {"validation": {"depth": {"mae": validated}}}
-        shared = {"experience": "e", "state": "done", "units": {"depth": "km"}, "overrides": [], "error": None}
-        return {**shared, "name": name, "digest": name, "results": results, "path": tmp_path / name, "ended": name}
+        shared = {
+            "experience": "e",
+            "state": "done",
+            "units": {"depth": "km"},
+            "overrides": [],
+            "error": None,
+        }
+        return {
+            **shared,
+            "name": name,
+            "digest": name,
+            "results": results,
+            "path": tmp_path / name,
+            "ended": name,
+        }
 
     def best(*runs: dict[str, object]) -> dict[str, object]:
         (card,) = start_page(Workspace(tmp_path), runs)["best"]
         return card
 
     card = best(run("a", 1.0, 20.0), run("b", 2.0, 10.0))
-    assert (card["run"], card["results"][0]["value"], card["by"][:10]) == ("a", "20 km", "validation")
+    assert (card["run"], card["results"][0]["value"], card["by"][:10]) == (
+        "a",
+        "20 km",
+        "validation",
+    )
     assert card["results"][0]["words"].startswith("test ")
     card = best(run("a", None, 1.0), run("b", None, 2.0))
     assert (card["run"], card["by"]) == ("b", ""), "the newest, where nothing was validated"
@@ -237,7 +278,9 @@ def test_nothing_jumps_while_a_page_is_drawn(root, serve, visit, width):
     page.context.add_init_script(SHIFTS)
     for path in ("", "runs", "runs/mogi_quick_1", COMPARISON, "launches", "studies", "workspace"):
         page.goto(server.address + path)
-        page.wait_for_function("() => !document.querySelector('[role=status].quiet')?.textContent.includes('…')")
+        page.wait_for_function(
+            "() => !document.querySelector('[role=status].quiet')?.textContent.includes('…')"
+        )
         page.wait_for_timeout(300)  # shifts are told of after a frame
         assert page.evaluate("window.shifted") < 0.1, path
 
@@ -263,15 +306,23 @@ def test_nothing_jumps_when_the_first_epoch_of_a_tracked_run_comes_and_its_figur
         assert findings(page) == []
         page.goto(server.address + "runs/fit_0")
         above = (
-            "() => document.querySelector('.logged').compareDocumentPosition(document.querySelector('.growing pre'))"
+            "() =>"
+            " document.querySelector('.logged').compareDocumentPosition(document.querySelector('.growing"
+            " pre'))"
         )
         assert page.evaluate(above) == 4, "the log follows the figures"
     page.goto(server.address)
-    assert page.locator(".thumbnails img").get_attribute("src").endswith("fit_0/figures/residual_000001.png")
+    assert (
+        page.locator(".thumbnails img")
+        .get_attribute("src")
+        .endswith("fit_0/figures/residual_000001.png")
+    )
 
 
 @pytest.mark.heavy
-def test_drawings_have_their_height_when_the_scripts_have_run_and_not_a_frame_later(root, serve, visit):
+def test_drawings_have_their_height_when_the_scripts_have_run_and_not_a_frame_later(
+    root, serve, visit
+):
     server = serve(root)
     page = visit(server.address, width=400)
 
@@ -292,7 +343,13 @@ def test_a_run_at_work_has_one_number_of_epochs_that_of_the_file_which_grows_wit
     directory = RunDirectory(workspace / "runs/a_0")
     directory.metrics_file.write_text(
         json.dumps(
-            {"epoch": 51, "train": {"loss": 1.0}, "validation": {"loss": 1.0}, "best": True, "learning_rate": 1e-3}
+            {
+                "epoch": 51,
+                "train": {"loss": 1.0},
+                "validation": {"loss": 1.0},
+                "best": True,
+                "learning_rate": 1e-3,
+            }
         )
         + "\n"
     )

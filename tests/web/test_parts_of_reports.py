@@ -1,4 +1,6 @@
-"""What a report of one run shows besides its matrices: lineage, group, baselines, rows, cores, frames."""
+"""What a report of one run shows besides its matrices: lineage, group, baselines, rows, cores,
+frames.
+"""
 
 import base64
 import json
@@ -36,8 +38,11 @@ def test_a_drawing_is_an_image_that_tells_all_to_those_who_do_not_see_it():
     assert image == drawing.draw()
     assert "<script" not in image
     assert "&lt;script&gt;" in image
-    content = ElementTree.fromstring(svg_of(image))  # as it is on its own, whatever the texts in it are
-    assert HOSTILE in ["".join(text.itertext()) for text in content.iter("{http://www.w3.org/2000/svg}text")]
+    # as it is on its own, whatever the texts in it are
+    content = ElementTree.fromstring(svg_of(image))
+    assert HOSTILE in [
+        "".join(text.itertext()) for text in content.iter("{http://www.w3.org/2000/svg}text")
+    ]
 
 
 @pytest.mark.heavy
@@ -52,8 +57,16 @@ def test_the_lineage_names_the_runs_of_the_weights_and_the_keys_that_differ_are_
     trained, open_page, tmp_path
 ):
     small = {"epochs": 1, "sizes": [64, 16, 16]}
-    package.run("mogi_quick", seed=2, name="child", pretrain="mogi_quick_1", overrides=small, device="cpu")
-    package.run("mogi_quick", name="mogi_quick_2", seed=2, overrides={**small, "learning_rate": 0.25}, device="cpu")
+    package.run(
+        "mogi_quick", seed=2, name="child", pretrain="mogi_quick_1", overrides=small, device="cpu"
+    )
+    package.run(
+        "mogi_quick",
+        name="mogi_quick_2",
+        seed=2,
+        overrides={**small, "learning_rate": 0.25},
+        device="cpu",
+    )
 
     def rows(run: str, title: str) -> list[list[str]]:
         page = open_page(package.open_run(run).report(tmp_path / f"{run}.html"))
@@ -79,7 +92,9 @@ def test_rows_are_named_and_the_network_is_drawn_among_its_baselines(trained, op
         expected = float(table["iron"].values[least])
     page.locator(".scatter").first.focus()
     page.keyboard.press("ArrowRight")
-    readout_text = page.locator("figure", has=page.locator(".scatter")).locator(".readout").first.inner_text()
+    readout_text = (
+        page.locator("figure", has=page.locator(".scatter")).locator(".readout").first.inner_text()
+    )
     assert name in readout_text
     assert float(re.search(r"true ([\d.]+)", readout_text)[1]) == pytest.approx(expected, rel=1e-3)
     drawing = page.locator(".drawn img").first
@@ -90,7 +105,9 @@ def test_rows_are_named_and_the_network_is_drawn_among_its_baselines(trained, op
 
 
 @pytest.mark.heavy
-def test_cells_of_test_frames_show_what_the_run_kept_of_them(trained, open_page, made_up_data, tmp_path):
+def test_cells_of_test_frames_show_what_the_run_kept_of_them(
+    trained, open_page, made_up_data, tmp_path
+):
     small = {"epochs": 1, "patches": [16, 8]}
     run = package.run("ice_cnn", name="ice_cnn_0", overrides=small, device="cpu")
     page = open_page(run.report(tmp_path / "ice.html"))
@@ -107,12 +124,16 @@ def test_cells_of_test_frames_show_what_the_run_kept_of_them(trained, open_page,
 
 
 @pytest.mark.heavy
-def test_a_difference_of_two_models_says_their_layers_and_how_many_weights_they_have(trained, open_page, tmp_path):
+def test_a_difference_of_two_models_says_their_layers_and_how_many_weights_they_have(
+    trained, open_page, tmp_path
+):
     small = {"epochs": 1, "sizes": [64, 16, 16]}
     model = json.loads((trained / "specs/models/mogi_cnn.json").read_text())
     model["operations"]["dense"]["parameters"]["filters"] = [16]
     (trained / "specs/models/narrow.json").write_text(json.dumps(model))
-    run = package.run("mogi_quick", seed=1, overrides={**small, "model": "narrow"}, name="narrow_1", device="cpu")
+    run = package.run(
+        "mogi_quick", seed=1, overrides={**small, "model": "narrow"}, name="narrow_1", device="cpu"
+    )
     page = open_page(package.report("mogi_quick_1", "narrow_1", to=tmp_path / "two.html"))
     asked = section(page, "What was asked").inner_text()
     assert "dense (denses 16)" in asked

@@ -26,15 +26,24 @@ REDUCED = {1400: 4, 400: 2}
 """Width of the window → by what a picture is reduced to be stored."""
 
 COLOURS, MOST = 96, 0.01
-"""Colours of a stored picture, and the largest share of its pixels that may differ, as with other fonts' hinting."""
+"""Colours of a stored picture, and the largest share of its pixels that may differ, as with other
+fonts' hinting.
+"""
 
 SELECTED = "run=slow_0&run=slow_1&run=quick_0&run=quick_1"
 
 PAGES = {
-    "start": "", "runs": "runs", "run": "runs/quick_0", "compare": f"compare?{SELECTED}", "launches": "launches",
-    "launch": "launches/20260101-120000", "studies": "studies", "workspace": "workspace", "report": "quick_0.html",
+    "start": "",
+    "runs": "runs",
+    "run": "runs/quick_0",
+    "compare": f"compare?{SELECTED}",
+    "launches": "launches",
+    "launch": "launches/20260101-120000",
+    "studies": "studies",
+    "workspace": "workspace",
+    "report": "quick_0.html",
     "report_of_several": "several.html",
-}  # fmt: skip
+}
 """Name of a picture → path of its page on the server, or file of the report."""
 
 DRAWN = """() => [...document.images].every((one) => one.complete && one.naturalWidth)
@@ -51,22 +60,49 @@ SHORT_PATHS = """root => document.querySelectorAll("dd").forEach((one) => {
 
 
 def made_up(run: Path, name: str, rate: float, seed: int) -> None:
-    """Everything in a run that depends on its training, the machine or the time is replaced by made-up numbers."""
+    """Everything in a run that depends on its training, the machine or the time is replaced by
+    made-up numbers.
+    """
     record = json.loads((run / "run.json").read_text())
     scale = (0.02 + rate) * (1 + 0.1 * seed)
-    errors = {"mae": scale, "rmse": 1.4 * scale, "bias": -0.2 * scale, "r2": 1 - scale**2, "mre": 60 * scale}
-    of_outputs = {"depth": errors, "delta_volume": {key: 0.7 * value for key, value in errors.items()}}
-    attempt = {**record["attempts"][0], "process": {**record["attempts"][0]["process"], "host": "host"}}
+    errors = {
+        "mae": scale,
+        "rmse": 1.4 * scale,
+        "bias": -0.2 * scale,
+        "r2": 1 - scale**2,
+        "mre": 60 * scale,
+    }
+    of_outputs = {
+        "depth": errors,
+        "delta_volume": {key: 0.7 * value for key, value in errors.items()},
+    }
+    attempt = {
+        **record["attempts"][0],
+        "process": {**record["attempts"][0]["process"], "host": "host"},
+    }
     record |= {
-        "name": name, "seed": seed, "seconds": 8.0, "state": "done",
-        "overrides": [f"learning_rate={rate}"], "results": {"validation": of_outputs, "test": of_outputs},
-        "created": f"2026-01-01T12:0{seed}:00+00:00", "ended": f"2026-01-01T12:1{seed}:00+00:00", "attempts": [attempt],
-        "epochs": {"done": 8, "of": 8, "best": 8}, "launch": "20260101-120000", "code": {"commit": None, "dirty": None},
-    }  # fmt: skip
+        "name": name,
+        "seed": seed,
+        "seconds": 8.0,
+        "state": "done",
+        "overrides": [f"learning_rate={rate}"],
+        "results": {"validation": of_outputs, "test": of_outputs},
+        "created": f"2026-01-01T12:0{seed}:00+00:00",
+        "ended": f"2026-01-01T12:1{seed}:00+00:00",
+        "attempts": [attempt],
+        "epochs": {"done": 8, "of": 8, "best": 8},
+        "launch": "20260101-120000",
+        "code": {"commit": None, "dirty": None},
+    }
     (run / "run.json").write_text(json.dumps(record))
     (run / "environment.json").write_text('{"python": "3.11", "packages": {}}')
     lines = [
-        {"epoch": epoch, "train": {"loss": math.exp(-epoch * rate * 100)}, "best": True, "learning_rate": rate}
+        {
+            "epoch": epoch,
+            "train": {"loss": math.exp(-epoch * rate * 100)},
+            "best": True,
+            "learning_rate": rate,
+        }
         | {"validation": {"loss": 1.2 * math.exp(-epoch * rate * 90) + scale, **of_outputs}}
         for epoch in range(1, 9)
     ]
@@ -98,12 +134,16 @@ def made_up(run: Path, name: str, rate: float, seed: int) -> None:
 
 @shared_folder
 def pictured(root: Path) -> None:
-    """Four runs of two groups, a failed one, a launch, a study and two reports, of which no number was computed."""
+    """Four runs of two groups, a failed one, a launch, a study and two reports, of which no number
+    was computed.
+    """
     assert call("init", root).code == 0
     small = {"epochs": 1, "sizes": [64, 32, 64]}
     for group, rate in (("quick", 0.004), ("slow", 0.001)):
         changes = {**small, "learning_rate": rate}
-        package.run("mogi_quick", name=f"{group}_0", overrides=changes, device="cpu", workspace=root)
+        package.run(
+            "mogi_quick", name=f"{group}_0", overrides=changes, device="cpu", workspace=root
+        )
         package.matrix(f"{group}_0", "mogi_test", axes=CELLS, workspace=root)
         shutil.copytree(root / f"runs/{group}_0", root / f"runs/{group}_1")
         for seed in (0, 1):
@@ -119,7 +159,9 @@ def pictured(root: Path) -> None:
     shutil.copytree(root / "runs/quick_0", root / "runs/broken_0")
     for part in ("results", "matrices"):
         shutil.rmtree(root / "runs/broken_0" / part)
-    (root / "runs/broken_0/run.json").write_text(json.dumps({**failed, "ended": "2026-01-01T12:20:00+00:00"}))
+    (root / "runs/broken_0/run.json").write_text(
+        json.dumps({**failed, "ended": "2026-01-01T12:20:00+00:00"})
+    )
     runs = ["quick_0", "quick_1", "slow_0", "slow_1", "broken_0"]
     launch = root / "runs/.launches/20260101-120000"
     launch.mkdir(parents=True)
@@ -129,7 +171,9 @@ def pictured(root: Path) -> None:
     study = root / "studies/rates"
     study.mkdir(parents=True)
     shutil.copy(root / "runs/quick_0/matrices/mogi_test/matrix.png", study / "study.png")
-    (study / "study.csv").write_text("experience,run,state\n" + "".join(f"m,{run},done\n" for run in runs[:4]))
+    (study / "study.csv").write_text(
+        "experience,run,state\n" + "".join(f"m,{run},done\n" for run in runs[:4])
+    )
     assert call("--workspace", root, "reindex").code == 0
 
 
@@ -139,7 +183,11 @@ def pictured(root: Path) -> None:
 def test_a_page_looks_as_it_is_stored(name, width, pictured, serve, visit, open_page, tmp_path):
     if PAGES[name].endswith(".html"):
         runs = ["quick_*", "slow_*"] if "several" in name else ["quick_0"]
-        words = {"title": "A first look", "text": "The **remarks** of an author.", "to": tmp_path / PAGES[name]}
+        words = {
+            "title": "A first look",
+            "text": "The **remarks** of an author.",
+            "to": tmp_path / PAGES[name],
+        }
         page = open_page(package.report(*runs, **words, workspace=pictured), width=width)
     else:
         page = visit(serve(pictured).address + PAGES[name], width=width)
@@ -160,6 +208,8 @@ def test_a_page_looks_as_it_is_stored(name, width, pictured, serve, visit, open_
 
 def test_no_picture_of_a_page_is_left_over_and_all_are_small():
     files = [file for file in PICTURES.glob("*.png") if not file.name.endswith(".new.png")]
-    assert {file.stem for file in files} == {f"{name}_{width}" for name in PAGES for width in REDUCED}
+    assert {file.stem for file in files} == {
+        f"{name}_{width}" for name in PAGES for width in REDUCED
+    }
     assert max(file.stat().st_size for file in files) <= 64_000
     assert sum(file.stat().st_size for file in files) <= 1_000_000

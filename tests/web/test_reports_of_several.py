@@ -1,4 +1,6 @@
-"""Reports of several runs: the numbers are those of the runs, and drawings, table and keys belong together."""
+"""Reports of several runs: the numbers are those of the runs, and drawings, table and keys belong
+together.
+"""
 
 import csv
 import io
@@ -33,7 +35,9 @@ def column(page, title: str) -> list[str]:
 
 
 @pytest.mark.heavy
-@pytest.mark.parametrize("asked", [["mogi_quick_*"], ["studies/mogi_quick_learning_rate"], ["--launch", "last"]])
+@pytest.mark.parametrize(
+    "asked", [["mogi_quick_*"], ["studies/mogi_quick_learning_rate"], ["--launch", "last"]]
+)
 def test_patterns_studies_and_launches_stand_for_their_runs(sweep, open_page, qexp, asked):
     done = qexp("report", *asked, "--to", "several.html")
     assert (done.code, done.stdout.strip()) == (0, "several.html")
@@ -52,7 +56,11 @@ def test_a_file_is_named_after_what_is_asked_and_what_cannot_be_reported_leaves_
     (sweep / "studies/other/study.csv").write_text("experience\nmogi\n")
     assert "names no runs" in qexp("report", "studies/other").stderr
     assert list(sweep.glob("*.html")) == []
-    for asked, name in ((["mogi_quick_*"], "mogi_quick_"), ([], "all-runs"), (["broken_1"], "broken_1")):
+    for asked, name in (
+        (["mogi_quick_*"], "mogi_quick_"),
+        ([], "all-runs"),
+        (["broken_1"], "broken_1"),
+    ):
         assert qexp("report", *asked).stdout == f"{name}.html\n"
 
 
@@ -66,10 +74,16 @@ def page(sweep, open_page, tmp_path):
 def test_cells_are_the_results_of_the_runs_and_columns_sort_as_numbers(page):
     runs = [package.open_run(name) for name in column(page, "run")]
     errors = [run.results["test"]["depth"]["mae"] for run in runs]
-    assert [numbers(text)[0] for text in column(page, "depth MAE")] == pytest.approx(errors, rel=1e-3)
-    assert [float(text) for text in column(page, "learning_rate")] == [run.spec["learning_rate"] for run in runs]
+    assert [numbers(text)[0] for text in column(page, "depth MAE")] == pytest.approx(
+        errors, rel=1e-3
+    )
+    assert [float(text) for text in column(page, "learning_rate")] == [
+        run.spec["learning_rate"] for run in runs
+    ]
     table(page).locator("th button", has_text="depth MAE").click()
-    assert [numbers(text)[0] for text in column(page, "depth MAE")] == pytest.approx(sorted(errors), rel=1e-3)
+    assert [numbers(text)[0] for text in column(page, "depth MAE")] == pytest.approx(
+        sorted(errors), rel=1e-3
+    )
 
 
 def saved(page, button) -> bytes:
@@ -110,13 +124,15 @@ def test_results_over_seeds_are_drawn_and_their_number_is_said(page):
     assert "2 seeds" in page.locator(".forest-drawing .quiet").inner_text()
     for row in compared:
         if (row["output"], row["metric"]) == ("depth", "mae"):
-            assert numbers(words.partition(f"={row['group'].rpartition('=')[2]} ")[2])[0] == pytest.approx(
-                row["mean"], rel=0.02
-            )
+            assert numbers(words.partition(f"={row['group'].rpartition('=')[2]} ")[2])[
+                0
+            ] == pytest.approx(row["mean"], rel=0.02)
 
 
 @pytest.mark.heavy
-def test_keys_go_through_the_runs_of_a_drawing_and_mark_them_in_the_table_which_any_text_filters(sweep, page):
+def test_keys_go_through_the_runs_of_a_drawing_and_mark_them_in_the_table_which_any_text_filters(
+    sweep, page
+):
     for place in (".scatter", ".over-lines"):
         page.locator(place).focus()
         seen = set()
@@ -161,7 +177,9 @@ def test_the_axes_of_the_scatter_can_be_chosen(page):
 @pytest.mark.heavy
 def test_failed_runs_are_named_at_the_top_and_count_nowhere(sweep, open_page, tmp_path):
     page = open_page(package.report(to=tmp_path / "all.html"))
-    assert "failed, and not counted: broken_0, broken_1" in page.locator("header .notice").inner_text()
+    assert (
+        "failed, and not counted: broken_0, broken_1" in page.locator("header .notice").inner_text()
+    )
     assert "broken_0" in column(page, "run")
 
 
@@ -170,7 +188,9 @@ def test_runs_that_wait_are_no_failures(sweep, open_page, tmp_path):
     record = sweep / "runs" / names(sweep)[0] / "run.json"
     record.write_text(json.dumps({**json.loads(record.read_text()), "state": "created"}))
     page = open_page(package.report("mogi_quick_*", to=tmp_path / "several.html"))
-    assert page.locator("header .notice").all_inner_texts() == [f"created, and not counted: {names(sweep)[0]}"]
+    assert page.locator("header .notice").all_inner_texts() == [
+        f"created, and not counted: {names(sweep)[0]}"
+    ]
     assert page.locator("header .failed").count() == 0
 
 
@@ -200,7 +220,9 @@ def mapped(sweep) -> list[str]:
     """Three runs with a matrix, the last over other cells."""
     three = names(sweep)[:3]
     for name in three:
-        axes = CELLS if name != three[-1] else {"depth": (0.5, 4.0, 3), "delta_volume": (0.5, 2.0, 6)}
+        axes = (
+            CELLS if name != three[-1] else {"depth": (0.5, 4.0, 3), "delta_volume": (0.5, 2.0, 6)}
+        )
         package.matrix(name, "mogi_test", axes=axes)
     return three
 
@@ -208,14 +230,16 @@ def mapped(sweep) -> list[str]:
 def places(page, selector: str) -> list[list[float]]:
     """Where elements are on the page, however far it is scrolled."""
     script = (
-        "all => all.map((one) => { const at = one.getBoundingClientRect(); return [at.x, at.y + scrollY, at.width]; })"
+        "all => all.map((one) => { const at = one.getBoundingClientRect(); return [at.x, at.y +"
+        " scrollY, at.width]; })"
     )
     return page.locator(selector).evaluate_all(script)
 
 
 def titles_of_maps(page) -> list[str]:
     script = (
-        "all => all.map((one) => [...one.childNodes].map((node) => (node.nodeType === 3 ? node.data : '')).join(''))"
+        "all => all.map((one) => [...one.childNodes].map((node) => (node.nodeType === 3 ? node.data"
+        " : '')).join(''))"
     )
     titles: list[str] = page.locator(".matrices-drawing figcaption").evaluate_all(script)
     return titles
@@ -226,12 +250,20 @@ def values_in_maps(page) -> list[float]:
 
 
 @pytest.mark.heavy
-@pytest.mark.parametrize("value", ["depth: error", "volume change: estimate", "volume change: relative error"])
-def test_matrices_stand_side_by_side_with_all_values_at_the_place_under_the_mouse(mapped, open_page, tmp_path, value):
+@pytest.mark.parametrize(
+    "value", ["depth: error", "volume change: estimate", "volume change: relative error"]
+)
+def test_matrices_stand_side_by_side_with_all_values_at_the_place_under_the_mouse(
+    mapped, open_page, tmp_path, value
+):
     page = open_page(package.report(*mapped, to=tmp_path / "three.html"))
     chosen = page.get_by_label("values")
     chosen.select_option(
-        value=str([text.startswith(value) for text in chosen.locator("option").all_inner_texts()].index(True))
+        value=str(
+            [text.startswith(value) for text in chosen.locator("option").all_inner_texts()].index(
+                True
+            )
+        )
     )
     before = places(page, ".map, .readout")
     page.locator(".map").nth(mapped.index(mapped[0])).focus()
@@ -243,13 +275,20 @@ def test_matrices_stand_side_by_side_with_all_values_at_the_place_under_the_mous
         at = layer.sel(depth=1.55, delta_volume=1.4375, method="nearest")
         expected.append(float(at) * (100 if kind == "relative error" else 1))
     titles = titles_of_maps(page)
-    assert values_in_maps(page) == pytest.approx([expected[mapped.index(title)] for title in titles], rel=1e-3)
+    assert values_in_maps(page) == pytest.approx(
+        [expected[mapped.index(title)] for title in titles], rel=1e-3
+    )
     assert places(page, ".map, .readout") == before
-    assert f"each on its own axes: {mapped[2]}" in page.locator(".matrices-drawing .quiet").first.inner_text()
+    assert (
+        f"each on its own axes: {mapped[2]}"
+        in page.locator(".matrices-drawing .quiet").first.inner_text()
+    )
 
 
 @pytest.mark.heavy
-def test_the_difference_of_two_matrices_is_drawn_and_of_other_cells_it_is_said_why_not(mapped, open_page, tmp_path):
+def test_the_difference_of_two_matrices_is_drawn_and_of_other_cells_it_is_said_why_not(
+    mapped, open_page, tmp_path
+):
     page = open_page(package.report(*mapped, to=tmp_path / "three.html"))
     maps = page.locator(".matrices-drawing .map")
     page.get_by_label("difference of").select_option(mapped[0])
@@ -259,14 +298,18 @@ def test_the_difference_of_two_matrices_is_drawn_and_of_other_cells_it_is_said_w
     page.keyboard.press("ArrowRight")
     titles = titles_of_maps(page)
     of = dict(zip(titles, values_in_maps(page), strict=True))
-    assert of[f"{mapped[0]} − {mapped[1]}"] == pytest.approx(of[mapped[0]] - of[mapped[1]], rel=2e-2)
+    assert of[f"{mapped[0]} − {mapped[1]}"] == pytest.approx(
+        of[mapped[0]] - of[mapped[1]], rel=2e-2
+    )
     page.get_by_label("minus").select_option(mapped[2])
     assert maps.count() == 3
     assert "no difference" in page.locator(".matrices-drawing").inner_text()
 
 
 @pytest.mark.heavy
-def test_a_server_gives_the_numbers_of_further_matrices_on_demand(mapped, sweep, serve, visit, monkeypatch):
+def test_a_server_gives_the_numbers_of_further_matrices_on_demand(
+    mapped, sweep, serve, visit, monkeypatch
+):
     monkeypatch.setattr("qexp.web.drawings.MOST_MAPS", 2)
     page = visit(f"{serve(sweep).address}compare?{'&'.join(f'run={name}' for name in mapped)}")
     assert page.locator(".matrices-drawing .map").count() == 2
@@ -278,11 +321,16 @@ def test_a_server_gives_the_numbers_of_further_matrices_on_demand(mapped, sweep,
 @pytest.mark.heavy
 def test_compare_draws_matrices_over_other_cells_in_a_figure_of_their_own(mapped, sweep):
     figures = [path.name for path in package.compare(*mapped).figures]
-    assert [name for name in figures if name.startswith("matrix")] == ["matrix_mogi_test.png", "matrix_mogi_test_2.png"]
+    assert [name for name in figures if name.startswith("matrix")] == [
+        "matrix_mogi_test.png",
+        "matrix_mogi_test_2.png",
+    ]
 
 
 @pytest.mark.heavy
-def test_pictures_of_runs_stand_in_a_grid_by_kind_in_the_browser_and_in_small_reports(sweep, serve, visit, open_page):
+def test_pictures_of_runs_stand_in_a_grid_by_kind_in_the_browser_and_in_small_reports(
+    sweep, serve, visit, open_page
+):
     two = names(sweep)[:2]
     package.figures(names(sweep), only="learning_curve")
     address = serve(sweep).address
@@ -295,7 +343,11 @@ def test_pictures_of_runs_stand_in_a_grid_by_kind_in_the_browser_and_in_small_re
         page.locator(".pictures-drawing select").select_option(index=1)
         images = page.locator(".picture-grid img")
         assert (
-            sorted(one.rpartition(" ")[2] for one in images.evaluate_all("all => all.map((one) => one.alt)")) == shown
+            sorted(
+                one.rpartition(" ")[2]
+                for one in images.evaluate_all("all => all.map((one) => one.alt)")
+            )
+            == shown
         )
         images.first.scroll_into_view_if_needed()
         page.wait_for_function("() => document.querySelector('.picture-grid img').naturalWidth > 0")
@@ -304,10 +356,8 @@ def test_pictures_of_runs_stand_in_a_grid_by_kind_in_the_browser_and_in_small_re
 @pytest.mark.heavy
 def test_a_group_is_hidden_in_all_drawings_by_its_legend_and_nothing_else_moves(sweep, page):
     drawings = ".forest-drawing, .sweep-drawing, .curves-drawing, .curves, .scatter"
-    before, marks = (
-        places(page, drawings.replace(".forest-drawing, ", "")),
-        page.locator(".scatter circle[fill]").count(),
-    )
+    before = places(page, drawings.replace(".forest-drawing, ", ""))
+    marks = page.locator(".scatter circle[fill]").count()
     legend = page.locator(".groups-drawing button")
     hidden = legend.nth(1).inner_text()
     assert hidden in page.locator(".forest").first.get_attribute("aria-label")
@@ -328,7 +378,13 @@ def test_rows_and_colours_of_groups_are_the_same_in_all_drawings_and_those_of_fi
         "all => all.map((one) => getComputedStyle(one).backgroundColor)"
     )
     expected = [tuple(bytes.fromhex(colour[1:])) for colour in COLOURS]
-    assert [numbers(colour) for colour in colours] == [list(colour) for colour in expected[: len(colours)]]
-    names_of_rows = page.locator(".forest").evaluate_all("all => all.map((one) => one.getAttribute('aria-label'))")
-    rates = [[text.split(" ")[0] for text in row.partition(": ")[2].split("; ")] for row in names_of_rows]
+    assert [numbers(colour) for colour in colours] == [
+        list(colour) for colour in expected[: len(colours)]
+    ]
+    names_of_rows = page.locator(".forest").evaluate_all(
+        "all => all.map((one) => one.getAttribute('aria-label'))"
+    )
+    rates = [
+        [text.split(" ")[0] for text in row.partition(": ")[2].split("; ")] for row in names_of_rows
+    ]
     assert rates[0] == rates[1] == ["learning_rate=0.001", "learning_rate=0.004"]

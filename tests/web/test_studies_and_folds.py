@@ -18,7 +18,10 @@ def test_a_study_shows_its_values_and_the_comparison_of_its_runs(sweep, serve, v
     with (sweep / "studies/mogi_quick_learning_rate/table.csv").open(newline="") as file:
         written = list(csv.DictReader(file))
     studied = page.locator("section", has_text="What was studied").first
-    in_full = "rows => rows.map((row) => [...row.cells].map((cell) => cell.dataset.value ?? cell.innerText))"
+    in_full = (
+        "rows => rows.map((row) => [...row.cells].map((cell) => cell.dataset.value ??"
+        " cell.innerText))"
+    )
     shown = studied.locator("tbody tr").evaluate_all(in_full)
     assert len(shown) == len(written)
     for cells, row in zip(shown, written, strict=True):
@@ -63,16 +66,26 @@ def test_the_best_trial_of_a_search_comes_first_in_its_table_and_is_called_so(wo
     folder = workspace / "studies/s"
     folder.mkdir(parents=True)
     trials = tuple(
-        TrialRecord(trial=n, state="done", set={"rate": n}, values=(loss,)) for n, loss in enumerate([3, 1, 2])
+        TrialRecord(trial=n, state="done", set={"rate": n}, values=(loss,))
+        for n, loss in enumerate([3, 1, 2])
     )
     objectives, space = (Objective(metric="loss", best="lowest"),), {"rate": "0,1,2"}
     search = Tuned(
-        folder=str(folder), experience="m", space=space, objectives=objectives, overrides={}, seeds=(0,), digest="",
-        trials=trials, best_trials=(1,),
-    )  # fmt: skip
+        folder=str(folder),
+        experience="m",
+        space=space,
+        objectives=objectives,
+        overrides={},
+        seeds=(0,),
+        digest="",
+        trials=trials,
+        best_trials=(1,),
+    )
     write_json(folder / ABOUT, search.document())
     (folder / "study.csv").write_text("experience,trial,use,rate,run\n")
-    (folder / "table.csv").write_text("trial,state,rate,validation.loss\n0,done,0,3\n1,done,1,1\n2,done,2,2\n")
+    (folder / "table.csv").write_text(
+        "trial,state,rate,validation.loss\n0,done,0,3\n1,done,1,1\n2,done,2,2\n"
+    )
     text = serve(workspace).get("/studies/s").text
     rows = [re.findall(r"<td[^>]*>\s*(?:<[^>]*>)?([^<]*)", row) for row in text.split("<tr>")[2:]]
     assert [row[:2] for row in rows] == [["1", "best"], ["0", "done"], ["2", "done"]]

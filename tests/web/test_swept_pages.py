@@ -1,4 +1,6 @@
-"""The drawings of a sweep: ranges on its axes, and differences from a group that the reader chooses."""
+"""The drawings of a sweep: ranges on its axes, and differences from a group that the reader
+chooses.
+"""
 
 import json
 import re
@@ -25,7 +27,13 @@ def noises(root: Path) -> None:
     for noise in NOISES:
         for seed in SEEDS:
             changes = {"parameters.noise": noise, "parameters.samples": 40}
-            package.run("half_width", seed=seed, overrides=changes, name=f"noise_{noise:g}_{seed}", workspace=root)
+            package.run(
+                "half_width",
+                seed=seed,
+                overrides=changes,
+                name=f"noise_{noise:g}_{seed}",
+                workspace=root,
+            )
 
 
 @pytest.fixture
@@ -75,18 +83,24 @@ def test_each_axis_has_its_name_and_its_numbers(page):
     texts = page.locator(".beside text").all_text_contents()
     titles = page.locator(".beside text > title").all_text_contents()
     assert titles == ["parameters.noise", "depth MAE (km)"]
-    assert [f"{noise:g}" for noise in NOISES] == [text for text in texts if text.startswith("0.0")][: len(NOISES)]
+    assert [f"{noise:g}" for noise in NOISES] == [text for text in texts if text.startswith("0.0")][
+        : len(NOISES)
+    ]
 
 
 def test_no_two_scripts_of_a_page_declare_the_same_name():
     scripts = bundle("page.js")[0].decode()
-    declared = Counter(re.findall(r"^(?:async )?(?:function|class|const|let) (\w+)", scripts, re.MULTILINE))
+    declared = Counter(
+        re.findall(r"^(?:async )?(?:function|class|const|let) (\w+)", scripts, re.MULTILINE)
+    )
     assert "axisWithTitle" in declared
     assert [name for name, count in declared.items() if count > 1] == []
 
 
 @pytest.mark.heavy
-def test_a_range_on_an_axis_fades_the_other_runs_and_filters_the_table_and_arrow_keys_skip_them(page):
+def test_a_range_on_an_axis_fades_the_other_runs_and_filters_the_table_and_arrow_keys_skip_them(
+    page,
+):
     assert runs_in_table(page) == runs(*NOISES)
     drag(page, 0, 0.0, 0.3)
     assert runs_in_table(page) == runs(0.01)
@@ -111,7 +125,9 @@ def test_ranges_combine_with_each_other_and_with_the_filter(page):
     middle = sorted(error(noise, seed) for noise in NOISES[1:] for seed in SEEDS)[2]
     page.get_by_label("depth MAE (km) to").fill(repr(middle))
     page.keyboard.press("Tab")
-    expected = sorted(f"noise_{n:g}_{seed}" for n in NOISES[1:] for seed in SEEDS if error(n, seed) <= middle)
+    expected = sorted(
+        f"noise_{n:g}_{seed}" for n in NOISES[1:] for seed in SEEDS if error(n, seed) <= middle
+    )
     assert len(expected) == 3
     assert runs_in_table(page) == expected
     page.locator('input[type="search"]').last.fill(expected[0])
@@ -137,7 +153,13 @@ def test_keys_alone_choose_a_range_and_so_does_a_finger(page):
     box = page.locator(".axis-handle").first.bounding_box()
     fingers = page.context.new_cdp_session(page)
     x = box["x"] + box["width"] / 2
-    for kind, shares in (("Start", [0.02]), ("Move", [0.2]), ("Move", [0.9]), ("Move", [0.3]), ("End", [])):
+    for kind, shares in (
+        ("Start", [0.02]),
+        ("Move", [0.2]),
+        ("Move", [0.9]),
+        ("Move", [0.3]),
+        ("End", []),
+    ):
         points = [{"x": x, "y": box["y"] + (1 - share) * box["height"]} for share in shares]
         fingers.send("Input.dispatchTouchEvent", {"type": f"touch{kind}", "touchPoints": points})
     page.locator("tr.out").nth(5).wait_for(state="attached")
@@ -156,12 +178,20 @@ def test_differences_from_each_group_are_those_of_a_comparison_of_two(page, base
     noise = float(chosen.partition("=")[2].split()[0])
     for name, verdict, _, difference, alone, together, n in cells:
         other = float(name.partition("=")[2].split()[0])
-        compared = package.compare(f"noise_{other:g}_*", f"noise_{noise:g}_*").document()["pairs"][0]
-        (expected,) = [row for row in compared["differences"] if (row["output"], row["metric"]) == ("depth", "mae")]
+        compared = package.compare(f"noise_{other:g}_*", f"noise_{noise:g}_*").document()["pairs"][
+            0
+        ]
+        (expected,) = [
+            row
+            for row in compared["differences"]
+            if (row["output"], row["metric"]) == ("depth", "mae")
+        ]
         mean, deviation = map(float, difference.split())
         assert mean == pytest.approx(expected["mean"], rel=1e-3)
         assert deviation == pytest.approx(expected["standard_deviation"], rel=1e-3)
-        assert [float(end) for end in alone.split()] == pytest.approx(expected["interval"], rel=2e-3)
+        assert [float(end) for end in alone.split()] == pytest.approx(
+            expected["interval"], rel=2e-3
+        )
         half = quantile(1 - 0.05 / 3 / 2, 2) * expected["standard_deviation"] / 3**0.5
         ends = [expected["mean"] - half, expected["mean"] + half]
         assert [float(end) for end in together.split()] == pytest.approx(ends, rel=2e-3)
@@ -183,7 +213,12 @@ def test_the_number_of_comparisons_is_said(page):
 @pytest.mark.heavy
 def test_groups_that_cannot_be_paired_say_why(noises, tmp_path, monkeypatch, open_page):
     copied(noises, tmp_path, monkeypatch)
-    package.run("half_width", seed=0, overrides={"parameters.noise": 0.08, "parameters.samples": 40}, name="noise_once")
+    package.run(
+        "half_width",
+        seed=0,
+        overrides={"parameters.noise": 0.08, "parameters.samples": 40},
+        name="noise_once",
+    )
     page = open_page(package.report("noise_*", to=tmp_path / "noises.html"))
     rows = page.locator(".differences-drawing tbody tr").all_inner_texts()
     assert "noise=0.08\tfewer than two seeds in common" in rows[-1]
@@ -191,7 +226,9 @@ def test_groups_that_cannot_be_paired_say_why(noises, tmp_path, monkeypatch, ope
 
 
 @pytest.mark.heavy
-def test_groups_without_common_seeds_are_compared_on_the_page_as_by_compare(noises, tmp_path, monkeypatch, open_page):
+def test_groups_without_common_seeds_are_compared_on_the_page_as_by_compare(
+    noises, tmp_path, monkeypatch, open_page
+):
     copied(noises, tmp_path, monkeypatch)
     for seed in (7, 8):
         changed = {"parameters.noise": 0.08, "parameters.samples": 40}
@@ -202,13 +239,25 @@ def test_groups_without_common_seeds_are_compared_on_the_page_as_by_compare(nois
     assert "is compared with 3 groups" in page.locator(".differences-drawing .quiet").inner_text()
     shown = [float(end) for end in row.locator("td").nth(5).get_attribute("data-value").split()]
     pairs = package.compare("noise_*").document()["pairs"]
-    same = [row for pair in pairs if pair["not_paired"] == "no seed in common" for row in pair["differences"]]
-    ends = [sign * end for row in same for sign in (-1, 1) for end in sorted(row["interval"], reverse=sign < 0)]
+    same = [
+        row
+        for pair in pairs
+        if pair["not_paired"] == "no seed in common"
+        for row in pair["differences"]
+    ]
+    ends = [
+        sign * end
+        for row in same
+        for sign in (-1, 1)
+        for end in sorted(row["interval"], reverse=sign < 0)
+    ]
     assert any(shown == pytest.approx(ends[at : at + 2], rel=1e-6) for at in range(0, len(ends), 2))
 
 
 @pytest.mark.heavy
-@pytest.mark.parametrize("text", ["9" * 400, "NaN", "-Infinity", "[" * 20_000], ids=["digits", "nan", "inf", "nested"])
+@pytest.mark.parametrize(
+    "text", ["9" * 400, "NaN", "-Infinity", "[" * 20_000], ids=["digits", "nan", "inf", "nested"]
+)
 def test_a_text_that_is_almost_a_number_is_shown_as_text(noises, tmp_path, monkeypatch, text):
     root = copied(noises, tmp_path, monkeypatch)
     for seed in SEEDS:
@@ -219,7 +268,9 @@ def test_a_text_that_is_almost_a_number_is_shown_as_text(noises, tmp_path, monke
 
 
 @pytest.mark.heavy
-def test_groups_are_joined_by_keys_and_then_have_means_without_an_interval(noises, tmp_path, monkeypatch, open_page):
+def test_groups_are_joined_by_keys_and_then_have_means_without_an_interval(
+    noises, tmp_path, monkeypatch, open_page
+):
     copied(noises, tmp_path, monkeypatch)
     for seed in (0, 1):
         changes = {"parameters.noise": 0.01, "parameters.samples": 60}
@@ -230,12 +281,16 @@ def test_groups_are_joined_by_keys_and_then_have_means_without_an_interval(noise
     page.get_by_label("group by").select_option(label="parameters.noise")
     assert legend.all_inner_texts() == [f"parameters.noise={noise:g}" for noise in NOISES]
     label = page.locator(".forest").first.get_attribute("aria-label")
-    errors = [error(0.01, seed) for seed in SEEDS] + [error_of(f"noise_more_{seed}") for seed in (0, 1)]
+    errors = [error(0.01, seed) for seed in SEEDS] + [
+        error_of(f"noise_more_{seed}") for seed in (0, 1)
+    ]
     shown = numbers(label.partition("=0.01 ")[2])
     assert shown[0] == pytest.approx(sum(errors) / 5, rel=0.02)
     assert "no interval" in page.locator(".forest-drawing .quiet").inner_text()
     page.get_by_label("and by").select_option(label="parameters.samples")
     assert legend.count() == 4
     page.reload()  # the address has the choices
-    assert page.get_by_label("and by").locator("option:checked").inner_text() == "parameters.samples"
+    assert (
+        page.get_by_label("and by").locator("option:checked").inner_text() == "parameters.samples"
+    )
     assert legend.count() == 4

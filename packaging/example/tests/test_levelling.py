@@ -20,7 +20,9 @@ def test_the_source_is_what_qexp_relies_on():
     from qexp_levelling.sill import POINT_SILL
 
     (source,) = POINT_SILL.build().sources
-    testing.check_source(source, {"x": (-1, 1), "y": (-1, 1), "depth": (0.5, 5), "delta_volume": (-5, 5)})
+    testing.check_source(
+        source, {"x": (-1, 1), "y": (-1, 1), "depth": (0.5, 5), "delta_volume": (-5, 5)}
+    )
 
 
 def test_the_uplifted_volume_is_that_of_the_opening():

@@ -1,4 +1,6 @@
-"""Datasets of fields on a grid, in the folders of 2Dto2D-DLE: frames, read lazily, and cut into patches."""
+"""Datasets of fields on a grid, in the folders of 2Dto2D-DLE: frames, read lazily, and cut into
+patches.
+"""
 
 from __future__ import annotations
 
@@ -45,10 +47,14 @@ Vector = tuple[int | None, int | None]
 """Indices of a vector's x and y component among the variables; None for one that is missing."""
 
 ROUNDS = 64
-"""How often a position below the threshold is drawn again before all valid ones of its frame are listed."""
+"""How often a position below the threshold is drawn again before all valid ones of its frame are
+listed.
+"""
 
 SYMMETRIES = 8
-"""Symmetries of the square, as the sum of: axes are exchanged (4), x is mirrored (2), y is mirrored (1)."""
+"""Symmetries of the square, as the sum of: axes are exchanged (4), x is mirrored (2), y is mirrored
+(1).
+"""
 
 
 @dataclass(frozen=True)
@@ -74,7 +80,12 @@ class Positions:
         return len(self.part)
 
     def __getitem__(self, some: slice) -> Positions:
-        return Positions(*(values[some] for values in (self.part, self.frame, self.row, self.column, self.symmetry)))
+        return Positions(
+            *(
+                values[some]
+                for values in (self.part, self.frame, self.row, self.column, self.symmetry)
+            )
+        )
 
 
 class Patches:
@@ -86,12 +97,19 @@ class Patches:
     """
 
     def __init__(
-        self, parts: Sequence[ChosenFrames], size: int, threshold: float | None = None, exchanging: bool = True
+        self,
+        parts: Sequence[ChosenFrames],
+        size: int,
+        threshold: float | None = None,
+        exchanging: bool = True,
     ) -> None:
         self.parts, self.size, self.threshold = list(parts), size, threshold
         spacings = [part.frames.spacing for part in parts]
         self._exchanging = np.array(  # without coordinates, cells are taken to be square
-            [exchanging and (spacing is None or alike(spacing, spacing[::-1])) for spacing in spacings]
+            [
+                exchanging and (spacing is None or alike(spacing, spacing[::-1]))
+                for spacing in spacings
+            ]
         )
         self._owners = np.repeat(np.arange(len(parts)), [len(part.chosen) for part in parts])
         self._frames = np.concatenate([part.chosen for part in parts])
@@ -111,7 +129,9 @@ class Patches:
     def tiles(self) -> int:
         """The number of patches that cover all frames once, as in an epoch of 2Dto2D-DLE."""
         return sum(
-            len(part.chosen) * (part.frames.size[0] // self.size + 1) * (part.frames.size[1] // self.size + 1)
+            len(part.chosen)
+            * (part.frames.size[0] // self.size + 1)
+            * (part.frames.size[1] // self.size + 1)
             for part in self.parts
         )
 
@@ -129,7 +149,9 @@ class Patches:
             symmetry[~self._exchanging[part]] %= SYMMETRIES // 2
         return Positions(part, frame, row, column, symmetry)
 
-    def _draw_positions(self, part: Numbers, frame: Numbers, random: np.random.Generator) -> tuple[Numbers, Numbers]:
+    def _draw_positions(
+        self, part: Numbers, frame: Numbers, random: np.random.Generator
+    ) -> tuple[Numbers, Numbers]:
         sizes = np.array([of_folder.frames.size for of_folder in self.parts])
         free = sizes[part] - self.size + 1
         row, column = np.zeros_like(part), np.zeros_like(part)
@@ -137,19 +159,25 @@ class Patches:
         for _ in range(ROUNDS):
             row[pending] = random.integers(0, free[pending, 0])
             column[pending] = random.integers(0, free[pending, 1])
-            pending = pending[~self._good(part[pending], frame[pending], row[pending], column[pending])]
+            pending = pending[
+                ~self._good(part[pending], frame[pending], row[pending], column[pending])
+            ]
             if not len(pending):
                 return row, column
         for index in pending:  # few positions of the frame are valid
             thickness = self._thickness(self.parts[part[index]].frames)[frame[index]]
             first = self.size // 2
             height, width = free[index]
-            rows, columns = np.nonzero(thickness[first : first + height, first : first + width] > self.threshold)
+            rows, columns = np.nonzero(
+                thickness[first : first + height, first : first + width] > self.threshold
+            )
             choice = random.integers(0, len(rows))
             row[index], column[index] = rows[choice], columns[choice]
         return row, column
 
-    def _good(self, part: Numbers, frame: Numbers, row: Numbers, column: Numbers) -> NDArray[np.bool_]:
+    def _good(
+        self, part: Numbers, frame: Numbers, row: Numbers, column: Numbers
+    ) -> NDArray[np.bool_]:
         good = np.ones(len(part), dtype=bool)
         if self.threshold is None:
             return good
@@ -158,7 +186,10 @@ class Patches:
             those = np.flatnonzero(part == index)
             frames = self.parts[index].frames
             thickness = self._thickness(frames)
-            good[those] = thickness[frame[those], row[those] + centre, column[those] + centre] > self.threshold
+            good[those] = (
+                thickness[frame[those], row[those] + centre, column[those] + centre]
+                > self.threshold
+            )
             frames.fields.note_read(len(those) * MAPPED_AROUND)
         return good
 
@@ -169,13 +200,18 @@ class Patches:
         """The patches at some positions, (patch, y, x, variable), after their symmetries.
 
         variables  number of stored variables to read, from the first
-        vectors    variables that are transformed with the patch; if axes are exchanged both components must be read
+        vectors    variables that are transformed with the patch; if axes are exchanged both
+                   components must be read
         """
         patches = np.empty((len(positions), self.size, self.size, variables), dtype=np.float32)
         for index in range(len(positions)):
             fields = self.parts[positions.part[index]].frames.fields
-            frame, row, column = positions.frame[index], positions.row[index], positions.column[index]
-            patch = fields.values[frame, row : row + self.size, column : column + self.size, :variables]
+            frame = positions.frame[index]
+            row = positions.row[index]
+            column = positions.column[index]
+            patch = fields.values[
+                frame, row : row + self.size, column : column + self.size, :variables
+            ]
             symmetry = int(positions.symmetry[index])
             if symmetry & 4:
                 patch = patch.transpose(1, 0, 2)
@@ -195,7 +231,9 @@ def _with_vectors_turned(patches: Array, symmetry: Numbers, vectors: Sequence[Ve
             patches[exchanged[:, None], ..., [x, y]] = patches[exchanged[:, None], ..., [y, x]]
         for component, mirrored in zip(vector, (symmetry & 2, symmetry & 1), strict=True):
             if component is not None:
-                patches[..., component] *= np.where(mirrored, np.float32(-1), np.float32(1))[:, None, None]
+                patches[..., component] *= np.where(mirrored, np.float32(-1), np.float32(1))[
+                    :, None, None
+                ]
     return patches
 
 
@@ -205,7 +243,9 @@ class PatchesOnDevice:
     patches, variables, vectors  as in `Patches.cut`
     """
 
-    def __init__(self, patches: Patches, variables: int, vectors: Sequence[Vector], device: torch.device) -> None:
+    def __init__(
+        self, patches: Patches, variables: int, vectors: Sequence[Vector], device: torch.device
+    ) -> None:
         self._size, self._vectors, self._device = patches.size, vectors, device
         self._widths = np.array([part.frames.size[1] for part in patches.parts])
         lengths = [len(part.frames) for part in patches.parts]
@@ -227,13 +267,16 @@ class PatchesOnDevice:
                 fields.note_read(fields.values[frame].nbytes)
 
     def gathered(self, positions: Positions) -> Callable[[slice], Tensor]:
-        """Some of the patches at positions → their fields, (variable, patch, y, x), after their symmetries."""
+        """Some of the patches at positions → their fields, (variable, patch, y, x), after their
+        symmetries.
+        """
         symmetry, size = positions.symmetry, self._size
         width = self._widths[positions.part]
         first = self._starts[self._firsts[positions.part] + positions.frame]
         first += positions.row * width + positions.column
         exchanged = symmetry & 4 > 0
-        steps = np.where(exchanged, [np.ones_like(width), width], [width, np.ones_like(width)])  # in y, in x
+        # in y, in x
+        steps = np.where(exchanged, [np.ones_like(width), width], [width, np.ones_like(width)])
         mirrored = np.stack([symmetry & 1, symmetry & 2]) > 0
         first += (size - 1) * (steps * mirrored).sum(0)
         steps *= np.where(mirrored, -1, 1)
@@ -246,13 +289,19 @@ class PatchesOnDevice:
                     if exchanged.any():
                         assert other is not None
                         variables[component, exchanged] = other
-        firsts = torch.from_numpy(variables * self._fields.shape[1] + first).to(self._device)[..., None, None]
+        firsts = torch.from_numpy(variables * self._fields.shape[1] + first).to(self._device)[
+            ..., None, None
+        ]
         in_y, in_x = torch.from_numpy(steps).to(self._device)
-        signs_on_device, side = torch.from_numpy(signs).to(self._device), torch.arange(size, device=self._device)
+        signs_on_device = torch.from_numpy(signs).to(self._device)
+        side = torch.arange(size, device=self._device)
 
         def some(which: slice) -> Tensor:
             offsets = side[:, None] * in_y[which, None, None] + side * in_x[which, None, None]
-            return self._fields.flatten()[firsts[:, which] + offsets] * signs_on_device[:, which, None, None]
+            return (
+                self._fields.flatten()[firsts[:, which] + offsets]
+                * signs_on_device[:, which, None, None]
+            )
 
         return some
 
@@ -274,17 +323,23 @@ class GriddedDataset:
     """Frames of fields, (y, x) each, in the folders of a train and of a test part.
 
     path      holds train/ and test/
-    document  of the dataset, with the defaults of its schema; `inputs` and `outputs` have a typical value of each
-              variable, by which it is divided for the network, in the variable's unit
+    document  of the dataset, with the defaults of its schema; `inputs` and `outputs` have a typical
+              value of each variable, by which it is divided for the network, in the variable's unit
     Raises DatasetError.
     """
 
     def __init__(self, path: Path, document: Document) -> None:
-        self.path, self.inputs, self.outputs = path, tuple(document["inputs"]), tuple(document["outputs"])
+        self.path, self.inputs, self.outputs = (
+            path,
+            tuple(document["inputs"]),
+            tuple(document["outputs"]),
+        )
         self.scales = {**document["inputs"], **document["outputs"]}
         self.variables = list(self.scales)
         self.threshold: float | None = document["threshold"]
-        """Only patches whose centre has thicker ice are used, and only cells with thicker ice are evaluated [m]."""
+        """Only patches whose centre has thicker ice are used, and only cells with thicker ice are
+        evaluated [m].
+        """
         self.augment: bool = document["augment"]
         self.include_test_in_train: bool = document["include_test_in_train"]
         self._file: str | None = document["file"]
@@ -301,11 +356,19 @@ class GriddedDataset:
         attributes = self.parts[TRAIN][0].attributes
         units = {name: str(attributes.get(name, {}).get("units", "")) for name in self.variables}
         self.units = {name: document["units"].get(name, unit) for name, unit in units.items()}
-        vectors = KNOWN_VECTORS if document["vectors"] is None else [(x, y) for x, y in document["vectors"]]
-        self.vectors: list[tuple[str, str]] = [pair for pair in vectors if set(pair) & set(self.variables)]
+        vectors = (
+            KNOWN_VECTORS
+            if document["vectors"] is None
+            else [(x, y) for x, y in document["vectors"]]
+        )
+        self.vectors: list[tuple[str, str]] = [
+            pair for pair in vectors if set(pair) & set(self.variables)
+        ]
         self._warn()
 
-    def _read_frames(self, folders: Mapping[str, Sequence[FieldFolder]], document: Document) -> dict[str, list[Frames]]:
+    def _read_frames(
+        self, folders: Mapping[str, Sequence[FieldFolder]], document: Document
+    ) -> dict[str, list[Frames]]:
         parts: dict[str, list[Frames]] = {}
         findings: list[Finding] = []
         hidden = SLOPES if document.get("recompute_slopes") else ()
@@ -320,10 +383,14 @@ class GriddedDataset:
                     parts[part].append(frames)
                 except FieldError as error:
                     findings.append((("path",), str(error)))
-                    with contextlib.suppress(FieldError):  # reported already: the file cannot be read
+                    # reported already: the file cannot be read
+                    with contextlib.suppress(FieldError):
                         variables = source.variables
                 if self.threshold is not None and THICKNESS not in variables:
-                    message = f"{source.folder} has no thickness '{THICKNESS}' to compare with; leave 'threshold' out"
+                    message = (
+                        f"{source.folder} has no thickness '{THICKNESS}' to compare with; leave"
+                        " 'threshold' out"
+                    )
                     findings.append((("threshold",), message))
         files.refuse(findings)
         return parts
@@ -356,17 +423,23 @@ class GriddedDataset:
         return np.arange(sum(len(frames) for frames in self.training_folders), dtype=np.int64)
 
     def column(self, name: str) -> NDArray[np.str_]:
-        """A column that a split may use: the `folder` of each frame, or its number in it, `time`. Raises SplitError."""
+        """A column that a split may use: the `folder` of each frame, or its number in it, `time`.
+        Raises SplitError.
+        """
         columns = {
             "folder": [frames.name for frames in self.training_folders for _ in range(len(frames))],
-            "time": [str(number) for frames in self.training_folders for number in range(len(frames))],
+            "time": [
+                str(number) for frames in self.training_folders for number in range(len(frames))
+            ],
         }
         if name not in columns:
             raise SplitError("by", f"frames have no column '{name}'; {suggestion(name, columns)}")
         return np.array(columns[name])
 
     def patches(self, rows: Numbers) -> Patches:
-        """The patches of some frames of the training folders. Raises DatasetError if there are none."""
+        """The patches of some frames of the training folders. Raises DatasetError if there are
+        none.
+        """
         start, parts = 0, []
         for frames in self.training_folders:
             chosen = rows[(rows >= start) & (rows < start + len(frames))] - start
@@ -377,7 +450,9 @@ class GriddedDataset:
 
     def test_patches(self) -> Patches:
         """The patches of all frames of the test folders. Raises DatasetError if there are none."""
-        return self._non_empty([ChosenFrames(frames, np.arange(len(frames))) for frames in self.parts[TEST]])
+        return self._non_empty(
+            [ChosenFrames(frames, np.arange(len(frames))) for frames in self.parts[TEST]]
+        )
 
     def vector_positions(self) -> list[Vector]:
         """The vectors whose two components are variables."""
@@ -385,13 +460,20 @@ class GriddedDataset:
         return [(indices.get(x), indices.get(y)) for x, y in self.vectors]
 
     def hashes(self, folder: FieldFolder) -> set[str]:
-        """Hashes of the files of a folder that identify it: those with outputs, since others may be shared by all."""
+        """Hashes of the files of a folder that identify it: those with outputs, since others may be
+        shared by all.
+        """
         outputs = [path for path in folder.files if path.stem in self.outputs]
         return {content_hash(path) for path in outputs or folder.files}
 
     def hashes_of(self, frames: Iterable[Frames]) -> dict[str, set[str]]:
-        """Name of a folder of this dataset → its hashes. Raises FieldError if it cannot be read any more."""
-        return {of_folder.name: self.hashes(open_folder(of_folder.folder, self._file)) for of_folder in frames}
+        """Name of a folder of this dataset → its hashes. Raises FieldError if it cannot be read any
+        more.
+        """
+        return {
+            of_folder.name: self.hashes(open_folder(of_folder.folder, self._file))
+            for of_folder in frames
+        }
 
     def _non_empty(self, parts: list[ChosenFrames]) -> Patches:
         both_components = all(set(vector) <= set(self.variables) for vector in self.vectors)
@@ -425,11 +507,20 @@ class GriddedDataset:
     def _unusable_arguments(self, document: Document) -> Iterator[Finding]:
         resample = document["resample"]
         if resample > 1 and resample != round(resample):
-            yield ("resample",), f"{resample:g}: must be a whole number (wider cells), or less than 1 (narrower cells)"
+            yield (
+                ("resample",),
+                (
+                    f"{resample:g}: must be a whole number (wider cells), or less than 1 (narrower"
+                    " cells)"
+                ),
+            )
         for index, pair in enumerate(document["vectors"] or []):
             for name in pair:
                 if name not in self.scales:
-                    yield ("vectors", index), f"no variable '{name}'; {suggestion(name, self.scales)}"
+                    yield (
+                        ("vectors", index),
+                        f"no variable '{name}'; {suggestion(name, self.scales)}",
+                    )
 
     def _patch_size(self, wanted: int) -> int:
         smallest = min(chain(*self.parts.values()), key=lambda frames: min(frames.size))
@@ -439,8 +530,9 @@ class GriddedDataset:
         if wanted > least:
             height, width = smallest.size
             message = (
-                f"a patch of {wanted} × {wanted} cells is larger than the frames of {smallest.folder}, "
-                f"{height} × {width}; use at most {least}, or -1 for the largest power of two that fits"
+                f"a patch of {wanted} × {wanted} cells is larger than the frames of"
+                f" {smallest.folder}, {height} × {width}; use at most {least}, or -1 for the"
+                " largest power of two that fits"
             )
             raise DatasetError([(("patch_size",), message)])
         return wanted
@@ -452,17 +544,24 @@ class GriddedDataset:
                 rounded = (float(f"{spacing[0]:.3g}"), float(f"{spacing[1]:.3g}"))
                 spacings.setdefault(rounded, []).append(frames.name)
         if len(spacings) > 1:
-            sizes = "; ".join(f"{y:g} × {x:g} m in {some(names, 3)}" for (y, x), names in spacings.items())
+            sizes = "; ".join(
+                f"{y:g} × {x:g} m in {some(names, 3)}" for (y, x), names in spacings.items()
+            )
             self.warnings.append(
-                f"the cells have different sizes: {sizes}; a network does not know the size of its cells"
+                f"the cells have different sizes: {sizes}; a network does not know the size of its"
+                " cells"
             )
         for frames in chain(*self.parts.values()):
             self.warnings += frames.doubts()
         first = self.parts[TRAIN][0].read(self.variables, 0, 1)
-        inputs, outputs = ({name: first[name].ravel() for name in names} for names in (self.inputs, self.outputs))
+        inputs, outputs = (
+            {name: first[name].ravel() for name in names} for names in (self.inputs, self.outputs)
+        )
         self.warnings += targets_among(inputs, outputs)
         if self.include_test_in_train:
-            self.warnings.append("the test folders are also used for training: errors on them are not test errors")
+            self.warnings.append(
+                "the test folders are also used for training: errors on them are not test errors"
+            )
 
 
 MOST_TO_VALIDATE = 2048
@@ -476,16 +575,20 @@ PATCHES_TO_FIT = 1024
 
 
 def covering(train: Patches, validation: Patches) -> tuple[int, int]:
-    """The numbers of patches for training and validation that cover the frames, as far as they are kept in memory."""
+    """The numbers of patches for training and validation that cover the frames, as far as they are
+    kept in memory.
+    """
     return train.tiles, min(validation.tiles, MOST_TO_VALIDATE)
 
 
 class PatchSamples(Data):
-    """Patches of a gridded dataset, drawn again in every epoch; memory use does not depend on the number of frames.
+    """Patches of a gridded dataset, drawn again in every epoch; memory use does not depend on the
+    number of frames.
 
     train       training frames, as rows of the dataset
     validation  validation frames, as rows of the dataset
-    counts      numbers of patches for training (per epoch) and validation; None: as many as cover the frames
+    counts      numbers of patches for training (per epoch) and validation; None: as many as cover
+                the frames
     """
 
     def __init__(
@@ -510,7 +613,9 @@ class PatchSamples(Data):
         return self._drawn(tested, min(tested.tiles, MOST_TO_VALIDATE), "test")
 
     def epoch(self, number: int, batch_size: int, prepared: Prepare) -> Callable[[int], Samples]:
-        """Number of a batch of an epoch, counted from 0 → its samples, read and `prepared` on demand."""
+        """Number of a batch of an epoch, counted from 0 → its samples, read and `prepared` on
+        demand.
+        """
         random = self._seeds.numpy("train", number, "patches")
         positions = self._patches.draw(self.train_size, random, turned=self._dataset.augment)
         if self._on_device is None:
@@ -522,7 +627,9 @@ class PatchSamples(Data):
 
         @lru_cache(maxsize=1)
         def batches(block: int) -> list[Samples]:
-            fields = gathered(slice(block * at_once * batch_size, (block + 1) * at_once * batch_size)).unsqueeze(2)
+            fields = gathered(
+                slice(block * at_once * batch_size, (block + 1) * at_once * batch_size)
+            ).unsqueeze(2)
             samples = prepared(dict(zip(names, fields, strict=True)))
             parts = zip(*(values.split(batch_size) for values in samples.values()), strict=True)
             return [dict(zip(samples, part, strict=True)) for part in parts]
@@ -533,7 +640,11 @@ class PatchSamples(Data):
     def _on_device(self) -> PatchesOnDevice | None:
         """The patches on the device, if it has room for their fields."""
         count = len(self._dataset.variables)
-        size = 4 * count * sum(len(part.chosen) * math.prod(part.frames.size) for part in self._patches.parts)
+        size = (
+            4
+            * count
+            * sum(len(part.chosen) * math.prod(part.frames.size) for part in self._patches.parts)
+        )
         if size > room_for_data(self._device):
             return None
         return PatchesOnDevice(self._patches, count, self._vectors, self._device)
@@ -543,16 +654,22 @@ class PatchSamples(Data):
         return self._drawn(self._patches, min(self.train_size, PATCHES_TO_FIT), "fit")
 
     def counted(self, output: str, samples: Samples) -> Tensor | None:
-        """The cells that are evaluated, (patch, 1, y, x), the same for every output; None for all."""
+        """The cells that are evaluated, (patch, 1, y, x), the same for every output; None for
+        all.
+        """
         if self._dataset.threshold is None or THICKNESS not in samples:
             return None
         return samples[THICKNESS] > self._dataset.threshold
 
     def _drawn(self, patches: Patches, count: int, purpose: str) -> Samples:
-        return self._cut(patches, patches.draw(count, self._seeds.numpy(purpose, "patches"), turned=False))
+        return self._cut(
+            patches, patches.draw(count, self._seeds.numpy(purpose, "patches"), turned=False)
+        )
 
     def _cut(self, patches: Patches, positions: Positions) -> Samples:
         """Variable → (patch, 1, y, x)."""
         names = self._dataset.variables
-        fields = torch.from_numpy(patches.cut(positions, len(names), self._vectors)).to(self._device)
+        fields = torch.from_numpy(patches.cut(positions, len(names), self._vectors)).to(
+            self._device
+        )
         return {name: fields[..., index].unsqueeze(1) for index, name in enumerate(names)}

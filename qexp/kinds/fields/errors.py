@@ -1,4 +1,6 @@
-"""Errors on fields, accumulated frame by frame: of all cells, of each folder and by the thickness of the ice."""
+"""Errors on fields, accumulated frame by frame: of all cells, of each folder and by the thickness
+of the ice.
+"""
 
 from __future__ import annotations
 
@@ -32,10 +34,15 @@ def _lengths(vectors: NDArray[np.float64]) -> NDArray[np.float64]:
     return np.asarray(np.hypot(*vectors.T))
 
 
-_ERROR = Additive(lambda estimate, truth, centre: [_lengths(estimate - truth)], mean_absolute_error.value)
+_ERROR = Additive(
+    lambda estimate, truth, centre: [_lengths(estimate - truth)], mean_absolute_error.value
+)
 _SPEED = Additive(lambda estimate, truth, centre: [_lengths(truth)], mean_absolute_error.value)
 _PERCENT = Additive(
-    lambda estimate, truth, centre: [*_ERROR.terms(estimate, truth, 0.0), *_SPEED.terms(estimate, truth, 0.0)],
+    lambda estimate, truth, centre: [
+        *_ERROR.terms(estimate, truth, 0.0),
+        *_SPEED.terms(estimate, truth, 0.0),
+    ],
     lambda sums, count: 100 * sums[0] / np.where(sums[1] > 0, sums[1], np.nan),
 )
 
@@ -44,7 +51,9 @@ OF_VECTORS: Metrics = {
     "mean_speed": Metric(_SPEED, best="highest", unit="{unit}"),
     "percent": Metric(_PERCENT, best="lowest", unit="%"),
 }
-"""Metrics of vectors: the mean length of their errors, that of the truth, and the first in percent of the second."""
+"""Metrics of vectors: the mean length of their errors, that of the truth, and the first in percent
+of the second.
+"""
 
 
 @dataclass(frozen=True)
@@ -62,10 +71,18 @@ class Errors:
 
     def metrics(self, of_vectors: bool = False) -> dict[str, dict[str, float]]:
         """output, or vector → metric → value, in the output's unit."""
-        return {name: sums.values() for name, sums in self.sums.items() if (sums.metrics is OF_VECTORS) == of_vectors}
+        return {
+            name: sums.values()
+            for name, sums in self.sums.items()
+            if (sums.metrics is OF_VECTORS) == of_vectors
+        }
 
     def document(self) -> dict[str, Any]:
-        return {"cells": self.cells, "outputs": self.metrics(), "vectors": self.metrics(of_vectors=True)}
+        return {
+            "cells": self.cells,
+            "outputs": self.metrics(),
+            "vectors": self.metrics(of_vectors=True),
+        }
 
 
 @dataclass
@@ -92,9 +109,14 @@ class Tally:
 
     @property
     def total(self) -> Errors:
-        return sum(self.classes.values(), Errors({name: Sums(metrics) for name, metrics in self.metrics.items()}))
+        return sum(
+            self.classes.values(),
+            Errors({name: Sums(metrics) for name, metrics in self.metrics.items()}),
+        )
 
-    def add(self, estimates: Mapping[str, Array], truths: Mapping[str, Array], thickness: Array | None) -> None:
+    def add(
+        self, estimates: Mapping[str, Array], truths: Mapping[str, Array], thickness: Array | None
+    ) -> None:
         """Add the cells that are counted among some, which are arrays of any one shape."""
         if thickness is None:
             self.known = False
@@ -106,7 +128,11 @@ class Tally:
         number = np.digitize(thickness, self.edges[1:], right=True)
         estimated, true = (
             {
-                name: np.stack([of[part] for part in name.split(", ")], axis=-1) if metrics is OF_VECTORS else of[name]
+                name: (
+                    np.stack([of[part] for part in name.split(", ")], axis=-1)
+                    if metrics is OF_VECTORS
+                    else of[name]
+                )
                 for name, metrics in self.metrics.items()
             }
             for of in (estimates, truths)
@@ -138,23 +164,34 @@ class Tally:
         edges, thin = self.edges, THIN_SHARE * self.thickest
         used = [0, *(i for i, edge in enumerate(edges) if i and (edge == STEPS[0] or edge >= thin))]
         for index, following in zip(used, [*used[1:], len(edges)], strict=True):
-            members = [self.classes[number] for number in range(index, following) if number in self.classes]
+            members = [
+                self.classes[number] for number in range(index, following) if number in self.classes
+            ]
             if members and self.known:
                 lower = edges[index] if index or self.lowest is not None else None
                 upper = edges[following] if following < len(edges) else None
                 yield lower, upper, sum(members[1:], members[0])
 
 
-def error_document(tallies: Mapping[str, Tally], total: Tally, units: Mapping[str, str]) -> dict[str, Any]:
+def error_document(
+    tallies: Mapping[str, Tally], total: Tally, units: Mapping[str, str]
+) -> dict[str, Any]:
     """The content of `errors.json`.
 
     tallies  folder → its errors
     total    errors of all folders
     """
-    classes = [{"above": lower, "up_to": upper, **errors.document()} for lower, upper, errors in total.by_thickness()]
+    classes = [
+        {"above": lower, "up_to": upper, **errors.document()}
+        for lower, upper, errors in total.by_thickness()
+    ]
     return {
         "units": dict(units),
-        "counted": "all cells" if total.lowest is None else f"cells with more than {total.lowest:g} m of ice",
+        "counted": (
+            "all cells"
+            if total.lowest is None
+            else f"cells with more than {total.lowest:g} m of ice"
+        ),
         "overall": total.total.document(),
         "folders": {name: tally.total.document() for name, tally in tallies.items()},
         "thickness": classes,
@@ -162,16 +199,34 @@ def error_document(tallies: Mapping[str, Tally], total: Tally, units: Mapping[st
 
 
 def error_table(errors: Mapping[str, Any]) -> str:
-    """The same as CSV: for all cells, each folder and each class a line per output and per vector."""
+    """The same as CSV: for all cells, each folder and each class a line per output and per
+    vector.
+    """
     groups = [(OVERALL, "", errors["overall"])]
     groups += [("folder", name, of_folder) for name, of_folder in errors["folders"].items()]
-    groups += [("thickness", in_words(layer["above"], layer["up_to"]), layer) for layer in errors["thickness"]]
-    metrics = list(dict.fromkeys(name for _, _, group in groups for by in group["outputs"].values() for name in by))
+    groups += [
+        ("thickness", in_words(layer["above"], layer["up_to"]), layer)
+        for layer in errors["thickness"]
+    ]
+    metrics = list(
+        dict.fromkeys(
+            name for _, _, group in groups for by in group["outputs"].values() for name in by
+        )
+    )
     rows: list[list[Any]] = []
     for kind, name, group in groups:
         for output, values in {**group["outputs"], **group["vectors"]}.items():
             unit = errors["units"].get(output.split(", ")[0])  # of a vector that of its components
-            rows.append([kind, name, group["cells"], output, unit, *map(values.get, [*metrics, *OF_VECTORS])])
+            rows.append(
+                [
+                    kind,
+                    name,
+                    group["cells"],
+                    output,
+                    unit,
+                    *map(values.get, [*metrics, *OF_VECTORS]),
+                ]
+            )
     return formats.csv_text([*HEAD, *metrics, *OF_VECTORS], rows)
 
 

@@ -22,9 +22,25 @@ from qexp.base.text import leaves
 from qexp.errors import DatasetError, NotFoundError, QexpError, some
 from qexp.figures.fields import extent, thinned
 from qexp.kinds.attempt import Attempt, Results
-from qexp.kinds.evaluation import ALL, TEST, TRAIN, EvaluationData, EvaluationRequest, Independence, trained_on
+from qexp.kinds.evaluation import (
+    ALL,
+    TEST,
+    TRAIN,
+    EvaluationData,
+    EvaluationRequest,
+    Independence,
+    trained_on,
+)
 from qexp.kinds.fields.dataset import EvaluatedFrames, GriddedDataset
-from qexp.kinds.fields.errors import OF_VECTORS, Array, OfOutputs, Tally, by_folder, error_document, error_table
+from qexp.kinds.fields.errors import (
+    OF_VECTORS,
+    Array,
+    OfOutputs,
+    Tally,
+    by_folder,
+    error_document,
+    error_table,
+)
 from qexp.kinds.fields.folders import (
     KNOWN_VECTORS,
     NETCDF,
@@ -54,7 +70,9 @@ from qexp.store.record import Feature, FieldErrors
 log = logging.getLogger("qexp.run")
 
 CELLS_AT_ONCE = 2**18
-"""Largest number of cells estimated together: intermediate results then take a few hundred megabytes."""
+"""Largest number of cells estimated together: intermediate results then take a few hundred
+megabytes.
+"""
 
 KEPT_FRAMES = 10
 """Largest number of frames per folder that are kept for figures."""
@@ -64,8 +82,9 @@ TIMED_FRAMES = 21
 
 
 Block = tuple[Mapping[str, Array], Mapping[str, Array], Array | None]
-"""Consecutive frames of a folder: output → estimates, (frame, y, x), and true values, in the output's unit; and the
-thickness, None if it is not known."""
+"""Consecutive frames of a folder: output → estimates, (frame, y, x), and true values, in the
+output's unit; and the thickness, None if it is not known.
+"""
 
 
 def _evaluate_trained(attempt: Attempt, trainer: Trainer) -> Results | None:
@@ -80,14 +99,20 @@ def _evaluate_trained(attempt: Attempt, trainer: Trainer) -> Results | None:
 train = NetworkTraining(_evaluate_trained)
 
 
-def tallied(attempt: Attempt, fields: EvaluatedFrames, model: Estimator, metrics: OfOutputs) -> dict[str, Tally] | None:
-    """Estimate whole frames, and write some of each folder. Returns folder → its errors; None if interrupted.
+def tallied(
+    attempt: Attempt, fields: EvaluatedFrames, model: Estimator, metrics: OfOutputs
+) -> dict[str, Tally] | None:
+    """Estimate whole frames, and write some of each folder. Returns folder → its errors; None if
+    interrupted.
 
     Memory depends on the size of the frames and not on their number.
     """
     directory, record, device = attempt.directory, attempt.record, attempt.device
     outputs, units = model.network.outputs, record.units
-    metrics = {**metrics, **{", ".join(pair): OF_VECTORS for pair in fields.vectors if set(pair) <= set(outputs)}}
+    metrics = {
+        **metrics,
+        **{", ".join(pair): OF_VECTORS for pair in fields.vectors if set(pair) <= set(outputs)},
+    }
     tallies: dict[str, Tally] = {}
     at_limits = dict.fromkeys(model.limits, 0)
     with deterministic():
@@ -102,7 +127,12 @@ def tallied(attempt: Attempt, fields: EvaluatedFrames, model: Estimator, metrics
                 for name, limits in model.limits.items():
                     at_limits[name] += limits.reached(block[0][name])
             kept.write(directory, units, model.limits, record.caution)
-            log.info("evaluated %s: %d frames, %s cells", frames.name, len(frames), f"{tally.total.cells:,}")
+            log.info(
+                "evaluated %s: %d frames, %s cells",
+                frames.name,
+                len(frames),
+                f"{tally.total.cells:,}",
+            )
     cells = sum(len(frames) * frames.size[0] * frames.size[1] for frames in fields.folders)
     for name, limits in model.limits.items():
         log.info("%s", in_words(name, limits, units.get(name, ""), at_limits[name], cells))
@@ -110,17 +140,29 @@ def tallied(attempt: Attempt, fields: EvaluatedFrames, model: Estimator, metrics
 
 
 def training_ranges(dataset: GriddedDataset, outputs: Sequence[str]) -> tuple[Feature, ...]:
-    """The outputs with the ranges of their true values in the training folders, read some frames at a time."""
+    """The outputs with the ranges of their true values in the training folders, read some frames at
+    a time.
+    """
     ends = dict.fromkeys(outputs, (np.inf, -np.inf))
     for frames in dataset.training_folders:
         at_once = max(1, CELLS_AT_ONCE // (frames.size[0] * frames.size[1]))
         for start in range(0, len(frames), at_once):
-            for name, values in frames.read(outputs, start, min(start + at_once, len(frames))).items():
-                ends[name] = min(ends[name][0], float(values.min())), max(ends[name][1], float(values.max()))
-    return tuple(Feature(column=name, least=least, greatest=greatest) for name, (least, greatest) in ends.items())
+            for name, values in frames.read(
+                outputs, start, min(start + at_once, len(frames))
+            ).items():
+                ends[name] = (
+                    min(ends[name][0], float(values.min())),
+                    max(ends[name][1], float(values.max())),
+                )
+    return tuple(
+        Feature(column=name, least=least, greatest=greatest)
+        for name, (least, greatest) in ends.items()
+    )
 
 
-def results_of(attempt: Attempt, fields: EvaluatedFrames, model: Estimator, tallies: Mapping[str, Tally]) -> Results:
+def results_of(
+    attempt: Attempt, fields: EvaluatedFrames, model: Estimator, tallies: Mapping[str, Tally]
+) -> Results:
     """Write tables of all folders, and measure the network's speed."""
     directory = attempt.directory
     first, *others = tallies.values()
@@ -129,11 +171,16 @@ def results_of(attempt: Attempt, fields: EvaluatedFrames, model: Estimator, tall
     if lines := directory.metrics():  # an evaluation has none
         files.write_bytes(directory.results / "history.csv", history(lines).encode())
     files.write_bytes(directory.results / TABLE, error_table(errors).encode())
-    formats.write_json(directory.results / FIELD_ERRORS, errors)  # last, since it marks the run as evaluated
+    # last, since it marks the run as evaluated
+    formats.write_json(directory.results / FIELD_ERRORS, errors)
     timing = seconds_per_frame(fields.folders[0], model, attempt.device)
     overall = errors["overall"]
-    brief = FieldErrors.from_document({"cells": overall["cells"], "vectors": overall["vectors"], **timing})
-    return Results({directory.part: total.total.metrics()}, errors=brief, groups=recorded(by_folder(tallies)))
+    brief = FieldErrors.from_document(
+        {"cells": overall["cells"], "vectors": overall["vectors"], **timing}
+    )
+    return Results(
+        {directory.part: total.total.metrics()}, errors=brief, groups=recorded(by_folder(tallies))
+    )
 
 
 def estimated(frames: Frames, model: Estimator, device: torch.device) -> Iterator[Block]:
@@ -151,7 +198,8 @@ def estimated(frames: Frames, model: Estimator, device: torch.device) -> Iterato
 
 
 def seconds_per_frame(frames: Frames, model: Estimator, device: torch.device) -> dict[str, Any]:
-    """The time that the network alone takes for one frame: the median over frames, without the first [s].
+    """The time that the network alone takes for one frame: the median over frames, without the
+    first [s].
 
     Frames of a folder with few frames are used repeatedly.
     """
@@ -183,20 +231,30 @@ def _synchronise(device: torch.device) -> None:
 
 
 class _KeptFrames:
-    """Frames of a folder for figures, evenly spread over time, with no more cells than a figure can show."""
+    """Frames of a folder for figures, evenly spread over time, with no more cells than a figure can
+    show.
+    """
 
     def __init__(self, frames: Frames, threshold: float | None) -> None:
         self._frames, self._threshold = frames, threshold
-        self._numbers = np.unique(np.linspace(0, len(frames) - 1, min(KEPT_FRAMES, len(frames))).round().astype(int))
+        self._numbers = np.unique(
+            np.linspace(0, len(frames) - 1, min(KEPT_FRAMES, len(frames))).round().astype(int)
+        )
         self._fields: dict[str, list[Array]] = {}
         """Variable of the file → a field, (y, x), per kept frame."""
         self._seen = 0
 
-    def add(self, estimates: Mapping[str, Array], truths: Mapping[str, Array], thickness: Array | None) -> None:
-        """Keep the wanted ones of the next frames; cells without ice are NaN if the thickness is known."""
+    def add(
+        self, estimates: Mapping[str, Array], truths: Mapping[str, Array], thickness: Array | None
+    ) -> None:
+        """Keep the wanted ones of the next frames; cells without ice are NaN if the thickness is
+        known.
+        """
         least = 0.0 if self._threshold is None else self._threshold
         for index in range(len(next(iter(truths.values())))):
-            for ending, fields in (("", truths), (ESTIMATE, estimates)) if self._seen in self._numbers else ():
+            for ending, fields in (
+                (("", truths), (ESTIMATE, estimates)) if self._seen in self._numbers else ()
+            ):
                 for name, values in fields.items():
                     field = values[index]
                     if thickness is not None:
@@ -205,14 +263,24 @@ class _KeptFrames:
             self._seen += 1
 
     def write(
-        self, directory: RunDirectory, units: Mapping[str, str], limits: Mapping[str, Limits], caution: str
+        self,
+        directory: RunDirectory,
+        units: Mapping[str, str],
+        limits: Mapping[str, Limits],
+        caution: str,
     ) -> None:
-        """`results/frames/<folder>.nc`: true and estimated fields of the frames, with their numbers and times."""
+        """`results/frames/<folder>.nc`: true and estimated fields of the frames, with their numbers
+        and times.
+        """
         import xarray
 
         frames = self._frames
         variables = {
-            name: (("frame", "y", "x"), np.stack(fields), {"units": units.get(name.removesuffix(ESTIMATE), "")})
+            name: (
+                ("frame", "y", "x"),
+                np.stack(fields),
+                {"units": units.get(name.removesuffix(ESTIMATE), "")},
+            )
             for name, fields in self._fields.items()
         }
         for name, ends in limits.items():
@@ -222,7 +290,10 @@ class _KeptFrames:
             unit = str(frames.attributes.get("time", {}).get("units", ""))
             coordinates["time"] = ("frame", np.asarray(frames.time)[self._numbers], {"units": unit})
         where = extent(frames.x, frames.y, frames.size)
-        region = {"extent": [where.left, where.right, where.bottom, where.top], "extent_unit": where.unit}
+        region = {
+            "extent": [where.left, where.right, where.bottom, where.top],
+            "extent_unit": where.unit,
+        }
         about = attributes(directory, caution, folder=frames.name, frames=len(frames), **region)
         table = xarray.Dataset(variables, coordinates, about)
         files.make_folder(folder := directory.results / FRAMES)
@@ -231,8 +302,13 @@ class _KeptFrames:
 
 
 def history(lines: Sequence[Mapping[str, Any]]) -> str:
-    """A CSV line per epoch: its number, the learning rate, losses and metrics, named as `qexp ls` names them."""
-    rows = [dict(leaves({key: line[key] for key in line if key not in ("best", "not_finite")})) for line in lines]
+    """A CSV line per epoch: its number, the learning rate, losses and metrics, named as `qexp ls`
+    names them.
+    """
+    rows = [
+        dict(leaves({key: line[key] for key in line if key not in ("best", "not_finite")}))
+        for line in lines
+    ]
     columns = list(dict.fromkeys(name for row in rows for name in row))
     return formats.csv_text(columns, ([row.get(name) for name in columns] for row in rows))
 
@@ -254,30 +330,44 @@ def open_data(request: EvaluationRequest) -> EvaluationData:
     names = Counter(folder.name for folder, _ in folders)
     if repeated := [name for name, count in names.items() if count > 1]:
         raise QexpError(
-            f"several folders are called {some(repeated, MOST_NAMED)}; errors are listed by folder: evaluate one part "
-            "at a time"
+            f"several folders are called {some(repeated, MOST_NAMED)}; errors are listed by folder:"
+            " evaluate one part at a time"
         )
     sources = [open_folder(*folder) for folder in folders]
     for source in sources:
         if lacking := [name for name in request.outputs if name not in source.variables]:
             raise request.without_truth(lacking)
     fields = _evaluated_frames(request, folders, document)
-    hashes = {source.name: [f"{path.name}:{content_hash(path)}" for path in sorted(source.files)] for source in sources}
-    content = "\n".join(f"{name} {'/'.join(hashes[name])}" for name in sorted(hashes))  # whatever folders are called
-    document = {**document, "fingerprint": hashlib.sha256(content.encode()).hexdigest(), "include_test_in_train": False}
+    hashes = {
+        source.name: [f"{path.name}:{content_hash(path)}" for path in sorted(source.files)]
+        for source in sources
+    }
+    # whatever folders are called
+    content = "\n".join(f"{name} {'/'.join(hashes[name])}" for name in sorted(hashes))
+    document = {
+        **document,
+        "fingerprint": hashlib.sha256(content.encode()).hexdigest(),
+        "include_test_in_train": False,
+    }
     if request.source is not None:
         document |= {"path": str(request.source), "found": str(request.source.absolute())}
 
-    def evaluate(attempt: Attempt, models: Sequence[Estimator], metrics: Mapping[str, Metrics]) -> Results | None:
+    def evaluate(
+        attempt: Attempt, models: Sequence[Estimator], metrics: Mapping[str, Metrics]
+    ) -> Results | None:
         if (tallies := tallied(attempt, fields, models[0], metrics)) is None:
             return None
         # Frames of one folder resemble each other.
         sums = [tally.total.sums for tally in tallies.values()]
-        intervals = {output: intervals_over_pieces([folder[output] for folder in sums]) for output in metrics}
+        intervals = {
+            output: intervals_over_pieces([folder[output] for folder in sums]) for output in metrics
+        }
         results = results_of(attempt, fields, models[0], tallies)
         return replace(results, intervals={attempt.directory.part: intervals})
 
-    spacings = {folder.name: folder.spacing for folder in fields.folders if folder.spacing is not None}
+    spacings = {
+        folder.name: folder.spacing for folder in fields.folders if folder.spacing is not None
+    }
     warnings = in_untrained_cells(spacings, request.spec["dataset"].get("spacing", []))
     frames, independence = sum(map(len, fields.folders)), partial(_independence, sources=sources)
     return EvaluationData(document, part, usual, frames, independence, evaluate, warnings=warnings)
@@ -286,14 +376,19 @@ def open_data(request: EvaluationRequest) -> EvaluationData:
 def _evaluated_frames(
     request: EvaluationRequest, folders: Sequence[FieldsIn], document: Mapping[str, Any]
 ) -> EvaluatedFrames:
-    """The frames of some folders. Raises QexpError for those that the network or the threshold does not fit."""
+    """The frames of some folders. Raises QexpError for those that the network or the threshold does
+    not fit.
+    """
     spec, threshold, vectors = request.spec, document.get("threshold"), document.get("vectors")
     names = list(dict.fromkeys([*spec["inputs"], *request.outputs]))
     keys = document.get("resample", 1), document.get("stepping", 1)
     frames = [cached_frames(folder, names, file, *keys) for folder, file in folders]
-    if threshold is not None and (lacking := [folder.name for folder in frames if THICKNESS not in folder.variables]):
+    if threshold is not None and (
+        lacking := [folder.name for folder in frames if THICKNESS not in folder.variables]
+    ):
         raise QexpError(
-            f"{some(lacking, MOST_NAMED)} of {request.name} has no thickness '{THICKNESS}' to compare with 'threshold'"
+            f"{some(lacking, MOST_NAMED)} of {request.name} has no thickness '{THICKNESS}' to"
+            " compare with 'threshold'"
         )
     network = network_of(spec["model"], spec["inputs"], spec["outputs"], request.tables)
     for folder in frames:
@@ -303,7 +398,9 @@ def _evaluated_frames(
     return EvaluatedFrames(frames, pairs, threshold)
 
 
-def _folders(request: EvaluationRequest, document: Mapping[str, Any]) -> tuple[list[FieldsIn], str, str]:
+def _folders(
+    request: EvaluationRequest, document: Mapping[str, Any]
+) -> tuple[list[FieldsIn], str, str]:
     """The folders of the part that is asked for, the part, and the usual part of such data."""
     file = document.get("file")
     if request.document is not None:
@@ -313,11 +410,17 @@ def _folders(request: EvaluationRequest, document: Mapping[str, Any]) -> tuple[l
         if not root.exists():
             raise NotFoundError(f"{root}: there is no such file or folder")
         if not (root / TRAIN).is_dir() and not (root / TEST).is_dir():
-            part = request.chosen_part(ALL, (ALL,), f"{root} is not divided into {TRAIN}/ and {TEST}/")
+            part = request.chosen_part(
+                ALL, (ALL,), f"{root} is not divided into {TRAIN}/ and {TEST}/"
+            )
             return _below(root, file), part, ALL
     usual = TEST if (root / TEST).is_dir() else ALL
-    part = request.chosen_part(usual, (TRAIN, TEST, ALL), "validation frames are not in folders of their own")
-    parts = [name for name in (TRAIN, TEST) if part == name or (part == ALL and (root / name).is_dir())]
+    part = request.chosen_part(
+        usual, (TRAIN, TEST, ALL), "validation frames are not in folders of their own"
+    )
+    parts = [
+        name for name in (TRAIN, TEST) if part == name or (part == ALL and (root / name).is_dir())
+    ]
     return [(folder, file) for name in parts for folder in field_folders(root / name)], part, usual
 
 
@@ -330,7 +433,10 @@ def _below(root: Path, file: str | None) -> list[FieldsIn]:
             return [(root, name)]
     if any(root.glob("*.npy")):
         return [(root, None)]
-    return [(folder, file if file is None or (folder / file).is_file() else None) for folder in field_folders(root)]
+    return [
+        (folder, file if file is None or (folder / file).is_file() else None)
+        for folder in field_folders(root)
+    ]
 
 
 def _independence(request: EvaluationRequest, sources: Sequence[FieldFolder]) -> Independence:
@@ -340,7 +446,9 @@ def _independence(request: EvaluationRequest, sources: Sequence[FieldFolder]) ->
         tested = list(trained.hashes_of(trained.test.folders).values())
         training = trained.hashes_of(trained.training_folders)
     except (DatasetError, FieldError) as error:
-        return Independence(None, (f"the fields that the run was trained on cannot be read: {error}",))
+        return Independence(
+            None, (f"the fields that the run was trained on cannot be read: {error}",)
+        )
     hashes = {source.name: trained.hashes(source) for source in sources}
     everything = set().union(*training.values())
     same = [name for name, of_folder in hashes.items() if of_folder & everything]
@@ -348,7 +456,11 @@ def _independence(request: EvaluationRequest, sources: Sequence[FieldFolder]) ->
     elsewhere = [name for name, of_folder in hashes.items() if of_folder not in tested]
     alike_named = [name for name in elsewhere if name in training and name not in same]
     shared = [f"folders with training fields: {some(same, MOST_NAMED)}"] if same else []
-    doubts = [f"folders with the names of training folders, but other fields: {some(alike_named, MOST_NAMED)}"]
+    doubts = [
+        "folders with the names of training folders, but other fields:"
+        f" {some(alike_named, MOST_NAMED)}"
+    ]
     compared = "the fields, or the name," if elsewhere else "the fields"
-    nothing, caution = f"no folder has {compared} of a training folder", trained_on(len(same), len(sources))
+    nothing = f"no folder has {compared} of a training folder"
+    caution = trained_on(len(same), len(sources))
     return Independence.of(shared, doubts if alike_named else [], nothing, caution)

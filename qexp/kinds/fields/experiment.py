@@ -32,14 +32,18 @@ BYTES_OF_POSITION = 40
 
 
 class GriddedData(KindData[GriddedDataset]):
-    def dataset(self, document: Document, tables: Tables, workspace: Workspace | None) -> GriddedDataset:
+    def dataset(
+        self, document: Document, tables: Tables, workspace: Workspace | None
+    ) -> GriddedDataset:
         mapping = field_mapping(document, workspace)
         return GriddedDataset(self.folder(document, workspace), {**document, **vars(mapping)})
 
     def folder(self, document: Document, workspace: Workspace | None) -> Path:
         return files.data_folder(document, workspace)
 
-    def roles(self, document: Document, workspace: Workspace | None) -> tuple[list[str], list[str]] | None:
+    def roles(
+        self, document: Document, workspace: Workspace | None
+    ) -> tuple[list[str], list[str]] | None:
         mapping = field_mapping(document, workspace)
         return [*mapping.inputs], [*mapping.outputs]
 
@@ -49,29 +53,48 @@ class GriddedData(KindData[GriddedDataset]):
         if not (unread := [f"'{name}'" for name in inputs if name not in document["inputs"]]):
             return []
         message = (
-            f"the mapping '{mapping}' has inputs that the network does not read: {', '.join(unread)}; list them in the "
-            'experience and the model, or let both follow the dataset: "inputs": "from dataset"'
+            f"the mapping '{mapping}' has inputs that the network does not read:"
+            f" {', '.join(unread)}; list them in the experience and the model, or let both follow"
+            ' the dataset: "inputs": "from dataset"'
         )
         return [(("mapping",), message)]
 
     def completed(self, document: Document, tables: Tables, workspace: Workspace) -> Document:
-        """Inputs and outputs are listed, and divided by their typical values where no transform is."""
+        """Inputs and outputs are listed, and divided by their typical values where no transform
+        is.
+        """
         mapping = field_mapping(document["dataset"], workspace)
         scales = {**mapping.inputs, **mapping.outputs}
         transforms = {
-            name: long_form({"type": "scale", "parameters": {"typical": scales[name]}}, tables["transforms"])
+            name: long_form(
+                {"type": "scale", "parameters": {"typical": scales[name]}}, tables["transforms"]
+            )
             for name in [*document["inputs"], *document["outputs"]]
             if name in scales
         }
         dataset = {**document["dataset"], "mapping": None, **vars(mapping)}
-        return {**document, "dataset": dataset, "transforms": {**transforms, **document["transforms"]}}
+        return {
+            **document,
+            "dataset": dataset,
+            "transforms": {**transforms, **document["transforms"]},
+        }
 
     def pinned(self, document: Document, dataset: GriddedDataset, workspace: Workspace) -> Document:
         recorded = {"units": dataset.units, "spacing": spacings(dataset)}
-        return {**document, **recorded, "fingerprint": dataset.fingerprint, "found": str(dataset.path.absolute())}
+        return {
+            **document,
+            **recorded,
+            "fingerprint": dataset.fingerprint,
+            "found": str(dataset.path.absolute()),
+        }
 
     def findings(
-        self, document: Document, dataset: GriddedDataset, tables: Tables, network: Network | None, available: int
+        self,
+        document: Document,
+        dataset: GriddedDataset,
+        tables: Tables,
+        network: Network | None,
+        available: int,
     ) -> Iterator[Finding]:
         yield from _in_split(document, dataset, tables)
         yield from of_sums_only(document, document["outputs"], "frames", tables)
@@ -88,19 +111,30 @@ class GriddedData(KindData[GriddedDataset]):
                     yield ("model",), f"in the test part: {trouble}"
 
     def data(
-        self, spec: Document, dataset: GriddedDataset, tables: Tables, seeds: Seeds, device: torch.device
+        self,
+        spec: Document,
+        dataset: GriddedDataset,
+        tables: Tables,
+        seeds: Seeds,
+        device: torch.device,
     ) -> PatchSamples:
         train, validation = divided(spec["split"], dataset, tables, seeds)
         return PatchSamples(dataset, train, validation, _counts(spec), seeds, device)
 
-    def sizes(self, spec: Document, dataset: GriddedDataset, tables: Tables, seed: int) -> tuple[int, int]:
+    def sizes(
+        self, spec: Document, dataset: GriddedDataset, tables: Tables, seed: int
+    ) -> tuple[int, int]:
         if (counts := _counts(spec)) is not None:
             return counts
         train, validation = divided(spec["split"], dataset, tables, Seeds(seed))
         return covering(dataset.patches(train), dataset.patches(validation))
 
-    def parts(self, dataset: GriddedDataset, spec: Document | None, tables: Tables, seed: int) -> Mapping[str, Patches]:
-        """The patches of the train and test folders; those for training are divided by an experience."""
+    def parts(
+        self, dataset: GriddedDataset, spec: Document | None, tables: Tables, seed: int
+    ) -> Mapping[str, Patches]:
+        """The patches of the train and test folders; those for training are divided by an
+        experience.
+        """
         if spec is None:
             return {"train": dataset.patches(dataset.rows), "test": dataset.test_patches()}
         train, validation = divided(spec["split"], dataset, tables, Seeds(seed))
@@ -123,16 +157,22 @@ class GriddedData(KindData[GriddedDataset]):
             return Samples(dataset.patches(dataset.rows).tiles)
         of_patch = BYTES_OF_NUMBER * sum(map(math.prod, dataset.shapes().values()))
         train, validation = document["patches"]
-        return Samples(int(train), float(train * BYTES_OF_POSITION + validation * of_patch), "patches")
+        return Samples(
+            int(train), float(train * BYTES_OF_POSITION + validation * of_patch), "patches"
+        )
 
 
 def _counts(spec: Document) -> tuple[int, int] | None:
-    """The numbers of patches for training, in an epoch, and for validation; None for as many as cover the frames."""
+    """The numbers of patches for training, in an epoch, and for validation; None for as many as
+    cover the frames.
+    """
     return None if spec["patches"] is None else (int(spec["patches"][0]), int(spec["patches"][1]))
 
 
 def field_mapping(document: Document, workspace: Workspace | None) -> FieldMapping:
-    """Inputs and outputs of a gridded dataset with their typical values, which divide them. Raises DatasetError."""
+    """Inputs and outputs of a gridded dataset with their typical values, which divide them. Raises
+    DatasetError.
+    """
     name: str | None = document["mapping"]
     if name is not None:
         if name in folders.PRESETS:
@@ -141,7 +181,9 @@ def field_mapping(document: Document, workspace: Workspace | None) -> FieldMappi
         folder = next(filter(Path.is_dir, candidates), None)
         try:
             if folder is None:
-                raise QexpError(f"no mapping and no folder '{name}'; {suggestion(name, folders.PRESETS)}")
+                raise QexpError(
+                    f"no mapping and no folder '{name}'; {suggestion(name, folders.PRESETS)}"
+                )
             return folders.read_mapping(folder)
         except QexpError as error:
             raise DatasetError([(("mapping",), str(error))]) from error
@@ -149,10 +191,14 @@ def field_mapping(document: Document, workspace: Workspace | None) -> FieldMappi
     for key, scales in (("inputs", mapping.inputs), ("outputs", mapping.outputs)):
         for variable, value in document[key].items():
             if value is None and variable not in folders.NATURAL_SCALES:
-                message = f"2Dto2D-DLE has no typical value for '{variable}'; give one, in its own unit"
+                message = (
+                    f"2Dto2D-DLE has no typical value for '{variable}'; give one, in its own unit"
+                )
                 troubles.append(((key, variable), message))
             else:
-                scales[variable] = folders.NATURAL_SCALES[variable] if value is None else float(value)
+                scales[variable] = (
+                    folders.NATURAL_SCALES[variable] if value is None else float(value)
+                )
     files.refuse(troubles)
     return mapping
 
@@ -166,10 +212,17 @@ def spacings(dataset: GriddedDataset) -> list[list[float]]:
     return widths
 
 
-def divided(split: Document, dataset: GriddedDataset, tables: Tables, seeds: Seeds) -> tuple[Numbers, Numbers]:
+def divided(
+    split: Document, dataset: GriddedDataset, tables: Tables, seeds: Seeds
+) -> tuple[Numbers, Numbers]:
     """Training and validation frames, as rows of the dataset. Raises SplitError."""
-    advice = "only one can be kept for validation; use 'random_groups', 'time_block', 'held_out' or 'random'"
-    return one_fold(built(tables["splits"], split), dataset.rows, dataset.column, seeds.numpy("split"), advice)
+    advice = (
+        "only one can be kept for validation; use 'random_groups', 'time_block', 'held_out' or"
+        " 'random'"
+    )
+    return one_fold(
+        built(tables["splits"], split), dataset.rows, dataset.column, seeds.numpy("split"), advice
+    )
 
 
 def _in_split(document: Document, dataset: GriddedDataset, tables: Tables) -> Iterator[Finding]:
@@ -186,7 +239,9 @@ def _in_split(document: Document, dataset: GriddedDataset, tables: Tables) -> It
                 yield ("split",), f"in the {part} part: {message}"
 
 
-def _in_transforms(document: Document, patches: Patches, dataset: GriddedDataset, tables: Tables) -> Iterator[Finding]:
+def _in_transforms(
+    document: Document, patches: Patches, dataset: GriddedDataset, tables: Tables
+) -> Iterator[Finding]:
     positions = patches.draw(PATCHES_LOOKED_AT, np.random.default_rng(0), turned=False)
     fields = torch.from_numpy(patches.cut(positions, len(dataset.variables), []))
     transforms, _ = build_transforms(document, tables)

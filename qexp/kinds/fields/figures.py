@@ -29,7 +29,15 @@ from qexp.figures.canvas import (
 from qexp.figures.fields import NO_DATA, Extent, Moment, draw_moments, limits_of, thinned
 from qexp.kinds.fields.errors import in_words
 from qexp.kinds.fields.spec import FIELD_ERRORS
-from qexp.kinds.figures import FIGURES_FOLDER, FigureOfRun, Pictures, learning_curve_of, outputs, table, unit
+from qexp.kinds.figures import (
+    FIGURES_FOLDER,
+    FigureOfRun,
+    Pictures,
+    learning_curve_of,
+    outputs,
+    table,
+    unit,
+)
 from qexp.metrics.built_in import metric_in_words
 from qexp.store.directory import FRAMES, RunDirectory
 
@@ -45,7 +53,9 @@ SHOWN = {"rmse": "s-", "mae": "o-", "bias": "^--"}
 """Metric → style of its line."""
 
 LARGEST_ERROR = 200.0
-"""Largest error that is shown [%]: where ice hardly moves, every error is many times the velocity."""
+"""Largest error that is shown [%]: where ice hardly moves, every error is many times the
+velocity.
+"""
 
 
 def errors_by_thickness(
@@ -55,44 +65,68 @@ def errors_by_thickness(
     vectors: Mapping[str, Numbers],
     units: Mapping[str, str],
 ) -> Figure:
-    """A panel per output with its metrics by class, and one for all vectors: mean error in percent of the mean length.
+    """A panel per output with its metrics by class, and one for all vectors: mean error in percent
+    of the mean length.
 
     classes  names of the classes, from thin to thick
     cells    number of cells in each class
     outputs  output → metric → a value per class, in the output's unit
     vectors  vector → percent per class
     """
-    figure, axes = folded(len(outputs) + bool(vectors), max(4.0, 0.9 + 0.8 * len(classes)), 3.0, shared=True)
+    figure, axes = folded(
+        len(outputs) + bool(vectors), max(4.0, 0.9 + 0.8 * len(classes)), 3.0, shared=True
+    )
     classes = [wrap(name, 12) for name in classes]
     for axis, (output, metrics) in zip(axes, outputs.items(), strict=False):
         for (metric, style), colour in zip(SHOWN.items(), COLOURS, strict=False):
             if metric in metrics:
                 words = metric_in_words(metric)
-                axis.plot(metrics[metric], style, color=colour, label=words, linewidth=1.4, markersize=4.5)
+                axis.plot(
+                    metrics[metric], style, color=colour, label=words, linewidth=1.4, markersize=4.5
+                )
         axis.axhline(0, color="0.6", linewidth=0.8, zorder=0)
         _describe(axis, output, with_unit("error", typeset(units.get(output, ""))), classes, cells)
     if vectors:
         last = axes[len(outputs)]
         for (vector, shares), colour in zip(vectors.items(), COLOURS * len(vectors), strict=False):
-            last.plot(shares, "o-", color=colour, label=f"({vector})", linewidth=1.4, markersize=4.5)
+            last.plot(
+                shares, "o-", color=colour, label=f"({vector})", linewidth=1.4, markersize=4.5
+            )
         shown = [share for shares in vectors.values() for share in shares if share < LARGEST_ERROR]
         last.set_ylim(0, 1.08 * max(shown, default=LARGEST_ERROR))
         for index, shares in enumerate(zip(*vectors.values(), strict=True)):
             if beyond := [share for share in shares if share >= LARGEST_ERROR]:
                 words, above = f"{max(beyond):.3g} ↑", last.get_xaxis_transform()
-                last.text(index, 0.98, words, transform=above, ha="center", va="top", fontsize=small())
-        _describe(last, ", ".join(f"({vector})" for vector in vectors), "error / length (%)", classes, cells)
+                last.text(
+                    index, 0.98, words, transform=above, ha="center", va="top", fontsize=small()
+                )
+        _describe(
+            last,
+            ", ".join(f"({vector})" for vector in vectors),
+            "error / length (%)",
+            classes,
+            cells,
+        )
         if len(vectors) > 1:
             last.legend(fontsize=small(), frameon=False)
             last.set_title("vectors", fontsize=sized(10))
     share_below(axes)
     handles, labels = axes[0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside upper center", ncols=len(labels), fontsize=sized(9), frameon=False)
+    figure.legend(
+        handles,
+        labels,
+        loc="outside upper center",
+        ncols=len(labels),
+        fontsize=sized(9),
+        frameon=False,
+    )
     figure.supxlabel("thickness, and its share of the cells", fontsize=sized(9))
     return figure
 
 
-def _describe(axis: Axes, title: str, label: str, classes: Sequence[str], cells: Sequence[int]) -> None:
+def _describe(
+    axis: Axes, title: str, label: str, classes: Sequence[str], cells: Sequence[int]
+) -> None:
     shares = [100 * count / max(sum(cells), 1) for count in cells]
     names = [f"{name}\n{share:.2g} %" for name, share in zip(classes, shares, strict=True)]
     axis.set_xticks(range(len(classes)), names, fontsize=small())
@@ -106,8 +140,10 @@ def _describe(axis: Axes, title: str, label: str, classes: Sequence[str], cells:
 Array = NDArray[np.floating]
 
 SIDE, BETWEEN, TOP, FLATTEST_PANEL = 1.3, 0.16, 0.95, 0.45
-"""Width of a panel, distance between panels, and margin for the colour bars [inch]; least height of a panel, as a share
-of its width, which has room for the words beside it and the colour bars between blocks."""
+"""Width of a panel, distance between panels, and margin for the colour bars [inch]; least height of
+a panel, as a share of its width, which has room for the words beside it and the colour bars between
+blocks.
+"""
 
 
 @dataclass(frozen=True)
@@ -122,7 +158,8 @@ class FieldSample:
 
 
 def sample_fields(samples: Sequence[FieldSample], units: Mapping[str, str], title: str) -> Figure:
-    """Every variable on one colour scale, which is above its column; centred at zero where values have both signs.
+    """Every variable on one colour scale, which is above its column; centred at zero where values
+    have both signs.
 
     units  variable → unit
     """
@@ -131,14 +168,17 @@ def sample_fields(samples: Sequence[FieldSample], units: Mapping[str, str], titl
     left = 0.25 + WIDTH_OF_CHARACTER * longest
     shapes = [field.shape for sample in samples for field in sample.fields.values()]
     ratio = min(max(max(height / width for height, width in shapes), FLATTEST_PANEL), 1.0)
-    # A narrow figure has several blocks of rows, each with some of the variables, and a free row between them.
+    # A narrow figure has several blocks of rows, each with some of the variables, and a free row
+    # between them.
     columns = columns_of(len(names), SIDE + BETWEEN + left / len(names))
     blocks = -(-len(names) // columns)
     grid = list(product(range(blocks), range(len(samples) + 1), range(columns)))[:-columns]
     margins: dict[str, Any] = {"left": left, "right": 0.25, "top": TOP, "bottom": 0.2}
     sizes = SIDE, SIDE * ratio, BETWEEN, BETWEEN
     figure, axes = panel_grid(len(grid), columns, *sizes, fold=False, square=True, **margins)
-    every = {name: np.concatenate([sample.fields[name].ravel() for sample in samples]) for name in names}
+    every = {
+        name: np.concatenate([sample.fields[name].ravel() for sample in samples]) for name in names
+    }
     limits = {name: limits_of(values[np.isfinite(values)]) for name, values in every.items()}
     for axis, (block, row, column) in zip(axes, grid, strict=True):
         if block * columns + column >= len(names) or row == len(samples):
@@ -146,7 +186,9 @@ def sample_fields(samples: Sequence[FieldSample], units: Mapping[str, str], titl
             continue
         if column == 0:
             words = samples[row].words
-            axis.set_ylabel(words, fontsize=small(), rotation=0, ha="right", va="center", labelpad=4)
+            axis.set_ylabel(
+                words, fontsize=small(), rotation=0, ha="right", va="center", labelpad=4
+            )
         name = names[block * columns + column]
         image = _draw(axis, samples[row].fields[name], limits[name], samples[row].outlines)
         if row == 0:
@@ -156,7 +198,10 @@ def sample_fields(samples: Sequence[FieldSample], units: Mapping[str, str], titl
 
 
 def _draw(
-    axis: Axes, values: Array, limits: tuple[float, float], outlines: Sequence[tuple[float, float, float, float]]
+    axis: Axes,
+    values: Array,
+    limits: tuple[float, float],
+    outlines: Sequence[tuple[float, float, float, float]],
 ) -> AxesImage:
     from matplotlib.patches import Rectangle
 
@@ -166,11 +211,17 @@ def _draw(
     axis.spines[["top", "right"]].set_visible(True)
     height, width = values.shape
     colours, (low, high) = "RdBu_r" if limits[0] < 0 else "viridis", limits
-    drawn: dict[str, Any] = {"origin": "lower", "extent": (0, width, 0, height), "interpolation": "nearest"}
+    drawn: dict[str, Any] = {
+        "origin": "lower",
+        "extent": (0, width, 0, height),
+        "interpolation": "nearest",
+    }
     image = axis.imshow(thinned(values), colours, vmin=low, vmax=high, **drawn)
     for left, bottom, across, up in outlines:
         for colour, line in (("white", 2.0), ("black", 0.9)):
-            axis.add_patch(Rectangle((left, bottom), across, up, fill=False, edgecolor=colour, linewidth=line))
+            axis.add_patch(
+                Rectangle((left, bottom), across, up, fill=False, edgecolor=colour, linewidth=line)
+            )
     return image
 
 
@@ -178,7 +229,9 @@ def _bar_above(axis: Axes, image: AxesImage, words: str) -> None:
     box = axis.get_window_extent()
     flat = box.width / box.height
     bar = axis.figure.colorbar(
-        image, cax=axis.inset_axes((0.03, 1 + 0.09 * flat, 0.94, 0.06 * flat)), orientation="horizontal"
+        image,
+        cax=axis.inset_axes((0.03, 1 + 0.09 * flat, 0.94, 0.06 * flat)),
+        orientation="horizontal",
     )
     bar.ax.xaxis.set_ticks_position("top")
     bar.ax.tick_params(labelsize=small(), pad=1)
@@ -192,7 +245,9 @@ def _bar_above(axis: Axes, image: AxesImage, words: str) -> None:
     numbers = bar.ax.get_xticklabels()
     numbers[0].set_horizontalalignment("left")
     numbers[-1].set_horizontalalignment("right")
-    bar.ax.set_title(wrap(words, characters(inches=inches + sized(BETWEEN))), fontsize=small(), pad=4)
+    bar.ax.set_title(
+        wrap(words, characters(inches=inches + sized(BETWEEN))), fontsize=small(), pad=4
+    )
 
 
 # Figures of runs on gridded fields: test frames, and errors by the thickness of the ice.
@@ -202,19 +257,26 @@ def learning_curve(directory: RunDirectory) -> Pictures:
     """Losses and validation errors over epochs."""
     figure = learning_curve_of(directory)
     yield FIGURES_FOLDER / "learning_curve", figure
-    yield FIGURES_FOLDER / "Learning-curve.pdf", figure  # the name that 2Dto2D-DLE uses; always a PDF
+    # the name that 2Dto2D-DLE uses; always a PDF
+    yield (FIGURES_FOLDER / "Learning-curve.pdf", figure)
 
 
 def frames(directory: RunDirectory) -> Pictures:
-    """Truth, estimate and difference of some test frames: a picture per frame, in a folder per data folder."""
+    """Truth, estimate and difference of some test frames: a picture per frame, in a folder per data
+    folder.
+    """
     errors = formats.read_json(directory.results / FIELD_ERRORS)
     vectors = [(x, y) for x, y in (name.split(", ") for name in errors["overall"]["vectors"])]
     caution = directory.record().caution
     for folder in errors["folders"]:
-        yield from _frames_of(table(directory.results / FRAMES / f"{folder}.nc"), folder, vectors, caution)
+        yield from _frames_of(
+            table(directory.results / FRAMES / f"{folder}.nc"), folder, vectors, caution
+        )
 
 
-def _frames_of(frames: xarray.Dataset, folder: str, vectors: list[tuple[str, str]], caution: str) -> Pictures:
+def _frames_of(
+    frames: xarray.Dataset, folder: str, vectors: list[tuple[str, str]], caution: str
+) -> Pictures:
     names = outputs(frames)
     moments = [
         Moment(
@@ -240,7 +302,9 @@ def _title(frames: xarray.Dataset, folder: str, index: int, caution: str) -> str
 
 
 def errors_by_thickness_of_run(directory: RunDirectory) -> Pictures:
-    """Errors of the outputs and vectors by the thickness of the ice; no figure if that is not known."""
+    """Errors of the outputs and vectors by the thickness of the ice; no figure if that is not
+    known.
+    """
     errors = formats.read_json(directory.results / FIELD_ERRORS)
     overall, classes = errors["overall"], errors["thickness"]
     if not classes:
@@ -249,10 +313,16 @@ def errors_by_thickness_of_run(directory: RunDirectory) -> Pictures:
         [in_words(layer["above"], layer["up_to"]) for layer in classes],
         [layer["cells"] for layer in classes],
         {
-            output: {metric: _numbers(layer["outputs"][output][metric] for layer in classes) for metric in of_output}
+            output: {
+                metric: _numbers(layer["outputs"][output][metric] for layer in classes)
+                for metric in of_output
+            }
             for output, of_output in overall["outputs"].items()
         },
-        {name: _numbers(layer["vectors"][name]["percent"] for layer in classes) for name in overall["vectors"]},
+        {
+            name: _numbers(layer["vectors"][name]["percent"] for layer in classes)
+            for name in overall["vectors"]
+        },
         errors["units"],
     )
     yield FIGURES_FOLDER / "errors_by_thickness", figure

@@ -1,4 +1,6 @@
-"""Folders of fields: their files, the fields computed from them, and the frames that a network gets."""
+"""Folders of fields: their files, the fields computed from them, and the frames that a network
+gets.
+"""
 
 from __future__ import annotations
 
@@ -61,7 +63,9 @@ KNOWN_VECTORS: tuple[tuple[str, str], ...] = (("slopsurfx", "slopsurfy"), _MEAN,
 
 @dataclass(frozen=True)
 class FieldMapping:
-    """Field → the typical value that it is divided by, in the field's unit; in the order of the channels."""
+    """Field → the typical value that it is divided by, in the field's unit; in the order of the
+    channels.
+    """
 
     inputs: dict[str, float]
     outputs: dict[str, float]
@@ -69,11 +73,15 @@ class FieldMapping:
 
 def preset(name: str) -> FieldMapping:
     """One of DLE's own mappings."""
-    return FieldMapping(*({field: NATURAL_SCALES[field] for field in fields} for fields in PRESETS[name]))
+    return FieldMapping(
+        *({field: NATURAL_SCALES[field] for field in fields} for fields in PRESETS[name])
+    )
 
 
 def read_mapping(folder: Path) -> FieldMapping:
-    """The mapping in `fieldin.dat` and `fieldout.dat` of a folder. Raises QexpError, naming the wrong line."""
+    """The mapping in `fieldin.dat` and `fieldout.dat` of a folder. Raises QexpError, naming the
+    wrong line.
+    """
     return FieldMapping(_read(folder / FIELDS_IN), _read(folder / FIELDS_OUT))
 
 
@@ -81,7 +89,9 @@ def _read(path: Path) -> dict[str, float]:
     try:
         text = path.read_text(encoding="utf-8")
     except FileNotFoundError:
-        raise QexpError(f"there is no {path}; a mapping's folder holds {FIELDS_IN} and {FIELDS_OUT}") from None
+        raise QexpError(
+            f"there is no {path}; a mapping's folder holds {FIELDS_IN} and {FIELDS_OUT}"
+        ) from None
     except (OSError, UnicodeDecodeError) as error:
         raise QexpError(f"{path} cannot be read: {error}") from error
     fields: dict[str, float] = {}
@@ -106,7 +116,8 @@ def _read(path: Path) -> dict[str, float]:
     return fields
 
 
-# Fields computed from other fields: slopes of a surface, coordinates as fields, and resampled fields.
+# Fields computed from other fields: slopes of a surface, coordinates as fields, and resampled
+# fields.
 
 
 SURFACE = "usurf"
@@ -118,7 +129,9 @@ POSITIONS = {"X": -1, "Y": -2}
 
 
 def slope(surface: Array, spacing: float, axis: int) -> Array:
-    """Central differences of a surface, (time, y, x) [m], along one axis; one-sided at the frame, as DLE takes them."""
+    """Central differences of a surface, (time, y, x) [m], along one axis; one-sided at the frame,
+    as DLE takes them.
+    """
     return np.asarray(np.gradient(surface.astype(np.float64), spacing, axis=axis), dtype=np.float32)
 
 
@@ -129,7 +142,8 @@ def positions(coordinates: NDArray[np.float64], shape: tuple[int, int, int], axi
 
 
 def resampled(fields: Array, factor: float) -> Array:
-    """Fields, (time, y, x), on cells `factor` times as wide: block means for 2, 3, …, cubic splines below 1.
+    """Fields, (time, y, x), on cells `factor` times as wide: block means for 2, 3, …, cubic splines
+    below 1.
 
     An incomplete block at the end of an axis is left out.
     """
@@ -145,7 +159,8 @@ def resampled(fields: Array, factor: float) -> Array:
 
     height, width = fields.shape[1:]
     rows, columns = finer(height, factor), finer(width, factor)
-    cells, degrees = (np.arange(height), np.arange(width)), {"kx": min(3, height - 1), "ky": min(3, width - 1)}
+    cells = (np.arange(height), np.arange(width))
+    degrees = {"kx": min(3, height - 1), "ky": min(3, width - 1)}
     frames = [RectBivariateSpline(*cells, frame, **degrees)(rows, columns) for frame in fields]
     return np.asarray(np.stack(frames), dtype=np.float32)
 
@@ -175,7 +190,9 @@ NETCDF = "ex.nc"
 COORDINATES = ("x", "y", "time")
 
 SPACING_TOLERANCE = 1e-3
-"""Largest relative difference between steps of evenly spaced coordinates; single precision causes about 1e-5."""
+"""Largest relative difference between steps of evenly spaced coordinates; single precision causes
+about 1e-5.
+"""
 
 
 class FieldError(QexpError):
@@ -200,10 +217,13 @@ class CoordinateAxis:
 def field_folders(part: Path) -> list[Path]:
     """The folders of a part, sorted by name. Raises FieldError if there are none."""
     try:
-        folders = sorted(path for path in part.iterdir() if path.is_dir() and not path.name.startswith("."))
+        folders = sorted(
+            path for path in part.iterdir() if path.is_dir() and not path.name.startswith(".")
+        )
     except FileNotFoundError:
         raise FieldError(
-            f"there is no folder {part}; a gridded dataset has train/ and test/, each with folders of fields"
+            f"there is no folder {part}; a gridded dataset has train/ and test/, each with folders"
+            " of fields"
         ) from None
     except OSError as error:
         raise FieldError(f"{part} cannot be read: {error.strerror}") from error
@@ -224,7 +244,9 @@ def open_folder(folder: Path, file: str | None = None, hidden: Collection[str] =
     if file is None and (arrays := sorted(folder.glob("*.npy"))):
         return NpyFolder(folder, [path for path in arrays if path.stem not in hidden])
     if others := [path.name for path in folder.glob("*.nc")]:
-        raise FieldError(f'{folder} has no {name}; {suggestion(name, others)} name it with "file" in the dataset')
+        raise FieldError(
+            f'{folder} has no {name}; {suggestion(name, others)} name it with "file" in the dataset'
+        )
     raise FieldError(f"{folder} has neither {name} nor npy files such as usurf.npy")
 
 
@@ -249,29 +271,43 @@ class FieldFolder:
         shapes: dict[str, tuple[int, ...]] = {}
         for name in names:
             if name not in self.variables:
-                raise FieldError(f"{self.label()} has no variable '{name}'; {suggestion(name, self.variables)}")
+                raise FieldError(
+                    f"{self.label()} has no variable '{name}'; {suggestion(name, self.variables)}"
+                )
             shapes[name] = self.variables[name]
-        first = next((name for name, shape in shapes.items() if len(shape) == 3), next(iter(shapes)))
+        first = next(
+            (name for name, shape in shapes.items() if len(shape) == 3), next(iter(shapes))
+        )
         frames, height, width = shapes[first] if len(shapes[first]) == 3 else (1, *shapes[first])
         for name, shape in shapes.items():
             if shape not in ((frames, height, width), (height, width)):
                 sizes = [" × ".join(map(str, size)) for size in (shape, shapes[first])]
-                raise FieldError(f"{self.label()}: '{name}' has the shape {sizes[0]}, but '{first}' has {sizes[1]}")
+                raise FieldError(
+                    f"{self.label()}: '{name}' has the shape {sizes[0]}, but '{first}' has"
+                    f" {sizes[1]}"
+                )
         return frames, height, width
 
     def read(self, names: Sequence[str], start: int, stop: int, step: int = 1) -> dict[str, Array]:
-        """Name → some frames of a variable, (time, y, x). Raises FieldError for NaN, infinity and codes for no data."""
+        """Name → some frames of a variable, (time, y, x). Raises FieldError for NaN, infinity and
+        codes for no data.
+        """
         fields, frames = {}, range(start, stop, step)
-        y, x = (slice(None, None, -1 if axis is not None and axis.descends else 1) for axis in (self.y, self.x))
+        y, x = (
+            slice(None, None, -1 if axis is not None and axis.descends else 1)
+            for axis in (self.y, self.x)
+        )
         for name, values in zip(names, self._read(names, slice(start, stop, step)), strict=True):
             gaps, words = ~np.isfinite(values), "not a finite number"
             if not gaps.any() and (found := codes(values)):
-                gaps, words = np.isin(values, found), f"{found[0]:g}, far from all others like a code for no data,"
+                gaps = np.isin(values, found)
+                words = f"{found[0]:g}, far from all others like a code for no data,"
             if gaps.any():
                 frame = int(np.argwhere(gaps)[0][0]) if values.ndim == 3 else 0
                 raise FieldError(
-                    f"{self.label(name)}: '{name}' is {words} in {int(gaps.sum())} cells, first at time "
-                    f"{frames[frame]} (counted from 0); fill the gaps, or leave these frames out"
+                    f"{self.label(name)}: '{name}' is {words} in {int(gaps.sum())} cells, first at"
+                    f" time {frames[frame]} (counted from 0); fill the gaps, or leave these"
+                    " frames out"
                 )
             fields[name] = np.broadcast_to(values[..., y, x], (len(frames), *values.shape[-2:]))
         return fields
@@ -311,14 +347,21 @@ class FieldFolder:
             return None
         values = np.asarray(raw, dtype=np.float64)
         if values.ndim != 1:
-            raise FieldError(f"{self.label(name)}: '{name}' must be a list of coordinates, one for each cell")
+            raise FieldError(
+                f"{self.label(name)}: '{name}' must be a list of coordinates, one for each cell"
+            )
         if len(values) < 2:
             return CoordinateAxis(values, False, self.attributes(name))
         steps = np.diff(values)
-        if not np.isfinite(values).all() or np.ptp(steps) > SPACING_TOLERANCE * abs(steps.mean()) or steps[0] == 0:
+        if (
+            not np.isfinite(values).all()
+            or np.ptp(steps) > SPACING_TOLERANCE * abs(steps.mean())
+            or steps[0] == 0
+        ):
             raise FieldError(
-                f"{self.label(name)}: '{name}' is not evenly spaced: its steps range from {steps.min():g} to "
-                f"{steps.max():g}; interpolate the fields to a regular grid first"
+                f"{self.label(name)}: '{name}' is not evenly spaced: its steps range from"
+                f" {steps.min():g} to {steps.max():g}; interpolate the fields to a regular grid"
+                " first"
             )
         descends = bool(steps[0] < 0)
         return CoordinateAxis(values[::-1] if descends else values, descends, self.attributes(name))
@@ -346,18 +389,27 @@ class NetcdfFolder(FieldFolder):
     def _read(self, names: Sequence[str], frames: slice) -> list[Array]:
         with self._opened() as data:
             grids = [_over_grid(data.variables[name]) for name in names]
-            blocks = [grid.isel({grid.dims[0]: frames}) if grid.ndim == 3 else grid for grid in grids]
+            blocks = [
+                grid.isel({grid.dims[0]: frames}) if grid.ndim == 3 else grid for grid in grids
+            ]
             return [np.asarray(grid.values, dtype=np.float32) for grid in blocks]
 
     @cached_property
     def _header(self) -> _Header:
-        # Read together: opening a file with a dozen variables takes longer than reading its coordinates.
+        # Read together: opening a file with a dozen variables takes longer than reading its
+        # coordinates.
         with self._opened() as data:
-            variables = {str(name): grid for name, grid in data.variables.items() if name not in self._hidden}
+            variables = {
+                str(name): grid for name, grid in data.variables.items() if name not in self._hidden
+            }
             return _Header(
                 {name: _over_grid(variable).shape for name, variable in variables.items()},
                 {name: dict(variable.attrs) for name, variable in variables.items()},
-                {name: np.asarray(data[name].values) for name in COORDINATES if name in data.variables},
+                {
+                    name: np.asarray(data[name].values)
+                    for name in COORDINATES
+                    if name in data.variables
+                },
             )
 
     @contextmanager
@@ -389,7 +441,10 @@ class NpyFolder(FieldFolder):
 
     def _read(self, names: Sequence[str], frames: slice) -> list[Array]:
         mapped = [self._mapped(name) for name in names]
-        return [np.asarray(values[frames] if values.ndim == 3 else values, dtype=np.float32) for values in mapped]
+        return [
+            np.asarray(values[frames] if values.ndim == 3 else values, dtype=np.float32)
+            for values in mapped
+        ]
 
     def _mapped(self, name: str) -> NDArray[Any]:
         try:
@@ -402,7 +457,9 @@ class NpyFolder(FieldFolder):
 
 
 def _over_grid(variable: xarray.Variable) -> xarray.Variable:
-    """A variable without axes of length 1, except time, as in DLE; with y and x last if these are its axes' names."""
+    """A variable without axes of length 1, except time, as in DLE; with y and x last if these are
+    its axes' names.
+    """
     if variable.ndim > 3:
         single = [dimension for dimension in variable.dims[1:] if variable.sizes[dimension] == 1]
         variable = variable.isel(dict.fromkeys(single, 0))
@@ -430,8 +487,15 @@ def grid_of(source: FieldFolder, names: Sequence[str], resample: float = 1) -> F
     computable = [*POSITIONS, *(SLOPES if SURFACE in variables else ())]
     if missing := [name for name in names if name not in variables and name not in computable]:
         lacking = ", ".join(f"'{name}'" for name in missing)
-        surface = f"; slopes can be computed from a surface '{SURFACE}'" if set(missing) & set(SLOPES) else ""
-        raise FieldError(f"{source.label()} has no variable {lacking}; {suggestion(missing[0], variables)}{surface}")
+        surface = (
+            f"; slopes can be computed from a surface '{SURFACE}'"
+            if set(missing) & set(SLOPES)
+            else ""
+        )
+        raise FieldError(
+            f"{source.label()} has no variable {lacking};"
+            f" {suggestion(missing[0], variables)}{surface}"
+        )
     frames, height, width = source.shape(_of_files(source, names) or variables)
     if not frames * height * width:
         raise FieldError(f"{source.label()} holds {frames} frames of {height} x {width} cells")
@@ -440,21 +504,43 @@ def grid_of(source: FieldFolder, names: Sequence[str], resample: float = 1) -> F
             _axis(source, name)
     for name, axis, side in (("x", source.x, width), ("y", source.y, height)):
         if axis is not None and len(axis.values) != side:
-            raise FieldError(f"{source.label()}: '{name}' has {len(axis.values)} values, but fields have {side}")
+            raise FieldError(
+                f"{source.label()}: '{name}' has {len(axis.values)} values, but fields have {side}"
+            )
     time = source.time
     if time is not None and time.shape != (frames,):
-        raise FieldError(f"{source.label()}: 'time' has the shape {list(time.shape)}, but there are {frames} frames")
-    rows, columns = (len(resampled_axis(np.arange(side, dtype=np.float64), resample)) for side in (height, width))
+        raise FieldError(
+            f"{source.label()}: 'time' has the shape {list(time.shape)}, but there are {frames}"
+            " frames"
+        )
+    rows, columns = (
+        len(resampled_axis(np.arange(side, dtype=np.float64), resample)) for side in (height, width)
+    )
     if not rows * columns:
         cells = f"{height} x {width} cells"
-        raise FieldError(f"{source.label()}: {cells} cannot be resampled by {resample:g}: no cell is left")
-    return FrameGrid(frames, (rows, columns), _resampled(source.y, resample), _resampled(source.x, resample), time)
+        raise FieldError(
+            f"{source.label()}: {cells} cannot be resampled by {resample:g}: no cell is left"
+        )
+    return FrameGrid(
+        frames,
+        (rows, columns),
+        _resampled(source.y, resample),
+        _resampled(source.x, resample),
+        time,
+    )
 
 
 def read_ready(
-    source: FieldFolder, names: Sequence[str], start: int, stop: int, step: int = 1, resample: float = 1
+    source: FieldFolder,
+    names: Sequence[str],
+    start: int,
+    stop: int,
+    step: int = 1,
+    resample: float = 1,
 ) -> dict[str, Array]:
-    """Name → some frames of a variable, (time, y, x), slopes and resampling included. Raises FieldError for NaN."""
+    """Name → some frames of a variable, (time, y, x), slopes and resampling included. Raises
+    FieldError for NaN.
+    """
     of_files = _of_files(source, names)
     read = source.read(of_files, start, stop, step)
     _, height, width = source.shape(of_files or list(source.variables))
@@ -493,17 +579,20 @@ def _axis(source: FieldFolder, name: str) -> CoordinateAxis:
     if axis is None or len(axis.values) < 2:
         surface = f" from '{SURFACE}'" if name in SLOPES else ""
         raise FieldError(
-            f"{source.label()} has no coordinate '{along}' of two or more cells, which is needed to compute '{name}'"
-            f"{surface}; add it, evenly spaced in metres"
+            f"{source.label()} has no coordinate '{along}' of two or more cells, which is needed to"
+            f" compute '{name}'{surface}; add it, evenly spaced in metres"
         )
     return axis
 
 
 def _resampled(axis: CoordinateAxis | None, factor: float) -> CoordinateAxis | None:
-    return axis and CoordinateAxis(resampled_axis(axis.values, factor), axis.descends, axis.attributes)
+    return axis and CoordinateAxis(
+        resampled_axis(axis.values, factor), axis.descends, axis.attributes
+    )
 
 
-# Frames of one folder, prepared for a network: fields in their own units, y and x ascending, resampled.
+# Frames of one folder, prepared for a network: fields in their own units, y and x ascending,
+# resampled.
 
 
 THICKNESS = "thk"
@@ -515,10 +604,14 @@ SPACINGS_ALIKE = 1e-3
 """Relative tolerance within which cell widths are equal."""
 
 VERSION = 1
-"""Version of the cached frames, to be raised when the same files would be prepared in another way."""
+"""Version of the cached frames, to be raised when the same files would be prepared in another
+way.
+"""
 
 COUNTS_VERSION = 1
-"""Version of the cached counts, to be raised when the same frames would be counted in another way."""
+"""Version of the cached counts, to be raised when the same frames would be counted in another
+way.
+"""
 
 
 @dataclass(frozen=True)
@@ -556,7 +649,9 @@ class Frames:
         return y, x
 
     def doubts(self) -> Iterator[str]:
-        """Variables that change with time, and are constant in some frames, or the same as in others."""
+        """Variables that change with time, and are constant in some frames, or the same as in
+        others.
+        """
         count = len(self)
         for index, name in enumerate(self.variables):
 
@@ -567,13 +662,19 @@ class Frames:
             found = found_in(self.fields, [index], frames)
             if count > 1 and len(found["constant"]) < count and len(found["copies"]) < count - 1:
                 yield from in_words(
-                    found, f"{self.name}: '{name}'", "frames", np.ones(count, bool), np.ones((count, 0))
+                    found,
+                    f"{self.name}: '{name}'",
+                    "frames",
+                    np.ones(count, bool),
+                    np.ones((count, 0)),
                 )
 
     def read(self, names: Sequence[str], start: int, stop: int) -> dict[str, Array]:
         """Variable → a copy of frames `start` to `stop`, (time, y, x)."""
         block = self.fields.values[start:stop]
-        fields = {name: np.ascontiguousarray(block[..., self.variables.index(name)]) for name in names}
+        fields = {
+            name: np.ascontiguousarray(block[..., self.variables.index(name)]) for name in names
+        }
         self.fields.note_read(block.nbytes)
         return fields
 
@@ -586,7 +687,8 @@ def cached_frames(
     stepping: int = 1,
     hidden: Collection[str] = (),
 ) -> Frames:
-    """The frames of a folder, prepared if they are not in the cache. Raises FieldError, and QexpError on a full disk.
+    """The frames of a folder, prepared if they are not in the cache. Raises FieldError, and
+    QexpError on a full disk.
 
     names     variables, in order; the thickness comes after them if the folder has it
     file      name of the NetCDF file; None: `ex.nc`
@@ -603,25 +705,37 @@ def cached_frames(
     variables = tuple(about["variables"])
     shape = (*about["shape"], len(variables))
     if (array := array_cache.find(key, shape)) is None:
-        array = array_cache.cached_by_content(shape, _blocks(source, variables, resample, stepping), lambda: key)
-    coordinates = {name: None if about[name] is None else tuple(about[name]) for name in ("x", "y", "time")}
+        array = array_cache.cached_by_content(
+            shape, _blocks(source, variables, resample, stepping), lambda: key
+        )
+    coordinates = {
+        name: None if about[name] is None else tuple(about[name]) for name in ("x", "y", "time")
+    }
     return Frames(folder, array, variables, attributes=about["attributes"], **coordinates)
 
 
-def _describe(source: FieldFolder, names: Sequence[str], resample: float, stepping: int) -> dict[str, Any]:
+def _describe(
+    source: FieldFolder, names: Sequence[str], resample: float, stepping: int
+) -> dict[str, Any]:
     """Shape, coordinates and attributes of the frames, without reading them. Raises FieldError."""
-    variables = list(dict.fromkeys([*names, *([THICKNESS] if THICKNESS in source.variables else [])]))
+    variables = list(
+        dict.fromkeys([*names, *([THICKNESS] if THICKNESS in source.variables else [])])
+    )
     grid = grid_of(source, variables, resample)
     return {
         "variables": variables,
         "shape": [len(range(0, grid.frames, stepping)), *grid.size],
         **{name: axis and axis.values.tolist() for name, axis in (("x", grid.x), ("y", grid.y))},
         "time": None if grid.time is None else grid.time[::stepping].tolist(),
-        "attributes": {name: _plain(attributes(source, name)) for name in [*variables, "x", "y", "time"]},
+        "attributes": {
+            name: _plain(attributes(source, name)) for name in [*variables, "x", "y", "time"]
+        },
     }
 
 
-def _blocks(source: FieldFolder, variables: Sequence[str], resample: float, stepping: int) -> Iterator[Array]:
+def _blocks(
+    source: FieldFolder, variables: Sequence[str], resample: float, stepping: int
+) -> Iterator[Array]:
     """All frames, (time, y, x, variable), in blocks of at most `BLOCK` bytes for each variable."""
     grid = grid_of(source, variables)
     at_once = max(1, BLOCK // (4 * grid.size[0] * grid.size[1])) * stepping
@@ -644,29 +758,41 @@ def _plain(attributes: dict[str, Any]) -> dict[str, Any]:
 
 def alike(spacing: Sequence[float], other: Sequence[float]) -> bool:
     """Whether cells are equally wide, along y and along x."""
-    return all(abs(own - width) <= SPACINGS_ALIKE * width for own, width in zip(spacing, other, strict=True))
+    return all(
+        abs(own - width) <= SPACINGS_ALIKE * width
+        for own, width in zip(spacing, other, strict=True)
+    )
 
 
 def in_untrained_cells(
-    spacings: Mapping[str, tuple[float, float]], trained: Sequence[Sequence[float]], changed: str = ""
+    spacings: Mapping[str, tuple[float, float]],
+    trained: Sequence[Sequence[float]],
+    changed: str = "",
 ) -> list[str]:
-    """A warning if cells have another size, along y and along x, than all those that a network was trained on.
+    """A warning if cells have another size, along y and along x, than all those that a network was
+    trained on.
 
     spacings  name of a file or folder → size of its cells
     """
-    others = {name: own for name, own in spacings.items() if not any(alike(own, size) for size in trained)}
+    others = {
+        name: own for name, own in spacings.items() if not any(alike(own, size) for size in trained)
+    }
     if not trained or not others:
         return []
     height, width = next(iter(others.values()))
     sizes = ", ".join(f"{y:g} x {x:g} m" for y, x in trained)
     return [
-        f"{some(list(others), 3)}: the cells are {height:g} x {width:g} m{changed}, but the network was trained on "
-        f"{sizes}, and does not adapt to the cell size"
+        f"{some(list(others), 3)}: the cells are {height:g} x {width:g} m{changed}, but the network"
+        f" was trained on {sizes}, and does not adapt to the cell size"
     ]
 
 
-def counts_above(frames: Frames, variable: str, threshold: float, patch_size: int) -> NDArray[np.int64]:
-    """The number of patch positions in each frame, (frame,), whose centre exceeds a threshold; cached."""
+def counts_above(
+    frames: Frames, variable: str, threshold: float, patch_size: int
+) -> NDArray[np.int64]:
+    """The number of patch positions in each frame, (frame,), whose centre exceeds a threshold;
+    cached.
+    """
     key = ["counts", COUNTS_VERSION, frames.fields.path.name, variable, threshold, patch_size]
     cached = (array_cache.note(key) or {}).get("counts", [])
     if len(cached) == len(frames):

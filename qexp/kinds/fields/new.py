@@ -1,4 +1,6 @@
-"""First specs for folders of fields: which are inputs and outputs, their typical values, and a small network."""
+"""First specs for folders of fields: which are inputs and outputs, their typical values, and a
+small network.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +25,9 @@ def takes(path: Path) -> bool:
 
 
 def dataset(path: Path, options: NewOptions) -> Document:
-    """The keys of the dataset of a folder; the last field is the output, unless others are named."""
+    """The keys of the dataset of a folder; the last field is the output, unless others are
+    named.
+    """
     if options.groups:
         raise QexpError("`groups`: fields are held out by their folders; leave it out")
     folders = field_folders(path / "train")
@@ -55,7 +59,9 @@ def experience(document: Document, dataset: GriddedDataset) -> tuple[Document, D
             "look": {"module": "conv", "parameters": {"filters": FILTERS, "activation": "silu"}},
             "combine": {"module": "conv", "parameters": last},
         },
-        "branches": [{"x_name": inputs, "y_name": outputs, "operations": ["join", "look", "combine"]}],
+        "branches": [
+            {"x_name": inputs, "y_name": outputs, "operations": ["join", "look", "combine"]}
+        ],
     }
     if len(inputs) == 1:
         del model["operations"]["join"], model["branches"][0]["operations"][0]

@@ -79,17 +79,20 @@ class FieldGrid(FrameGrid):
 def new_field_file(
     path: Path, grid: FieldGrid, outputs: Mapping[str, Mapping[str, str]], about: Mapping[str, str]
 ) -> Iterator[Callable[[int, Mapping[str, Array]], None]]:
-    """A function that writes frames from an index on into a new file; output → (frame, y, x), y and x ascending.
+    """A function that writes frames from an index on into a new file; output → (frame, y, x), y and
+    x ascending.
 
     outputs  name → attributes
     about    attributes of the file
-    The bytes do not depend on how many frames are written at a time. Raises OSError if the disk is full, also inside.
+    The bytes do not depend on how many frames are written at a time. Raises OSError if the disk is
+    full, also inside.
     """
     import h5py
 
     size_of_frame = math.prod(grid.size) * STORED.itemsize
-    # HDF5 would fail without space for everything except the fields: at most 1 MiB of names, attributes and axes, and a
-    # longitude and a latitude of each cell; or with a limit on the size of files.
+    # HDF5 would fail without space for everything except the fields: at most 1 MiB of names,
+    # attributes and axes, and a longitude and a latitude of each cell; or with a limit on the size
+    # of files.
     beside = 2**20 + (16 * math.prod(grid.size) if grid.source is not None else 0)
     if shutil.disk_usage(path.absolute().parent).free < beside:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
@@ -98,7 +101,10 @@ def new_field_file(
     _lay_out(path, grid, outputs, about)
     with h5py.File(path) as layout:
         offsets: dict[str, int] = {name: layout[name].id.get_offset() for name in outputs}
-    y, x = (slice(None, None, -1 if axis is not None and axis.descends else 1) for axis in (grid.y, grid.x))
+    y, x = (
+        slice(None, None, -1 if axis is not None and axis.descends else 1)
+        for axis in (grid.y, grid.x)
+    )
     # If the disk fills up, HDF5 crashes the process; writing to a plain file raises an error.
     with path.open("r+b") as file:
 
@@ -110,12 +116,15 @@ def new_field_file(
         yield write
 
 
-def _lay_out(path: Path, grid: FieldGrid, outputs: Mapping[str, Mapping[str, str]], about: Mapping[str, str]) -> None:
+def _lay_out(
+    path: Path, grid: FieldGrid, outputs: Mapping[str, Mapping[str, str]], about: Mapping[str, str]
+) -> None:
     """Write everything except the fields, and leave a hole in the file for each of them."""
     import h5netcdf.legacyapi
     import h5py
 
-    # Contiguous, with its place fixed at once: chunks would be stored in the order in which they were written.
+    # Contiguous, with its place fixed at once: chunks would be stored in the order in which they
+    # were written.
     in_place = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
     in_place.set_alloc_time(h5py.h5d.ALLOC_TIME_EARLY)
     in_place.set_fill_time(h5py.h5d.FILL_TIME_NEVER)
@@ -139,7 +148,9 @@ def _lay_out(path: Path, grid: FieldGrid, outputs: Mapping[str, Mapping[str, str
 
 
 def _write_other_coordinates(file: Any, grid: FieldGrid) -> dict[str, str]:
-    """Copy further coordinates of the cells. Returns the attributes by which variables refer to them."""
+    """Copy further coordinates of the cells. Returns the attributes by which variables refer to
+    them.
+    """
     if grid.source is None:
         return {}
     references: dict[str, str] = {}
@@ -148,8 +159,12 @@ def _write_other_coordinates(file: Any, grid: FieldGrid) -> dict[str, str]:
             variable.attrs.get("grid_mapping", variable.encoding.get("grid_mapping"))
             for variable in data.variables.values()
         )
-        if (projection := next((name for name in projections if name in data.variables), None)) is not None:
-            _describe(file.createVariable(projection, np.int32, ()), data.variables[projection].attrs)
+        if (
+            projection := next((name for name in projections if name in data.variables), None)
+        ) is not None:
+            _describe(
+                file.createVariable(projection, np.int32, ()), data.variables[projection].attrs
+            )
             references["grid_mapping"] = projection
         coordinates = list(_coordinates_of_cells(data, grid.size)) if grid.same_cells else []
         for name, dimensions, variable in coordinates:
@@ -169,7 +184,11 @@ def _coordinates_of_cells(
     along = dict(zip(field.dims[-2:], ("y", "x"), strict=True))
     sides = dict(zip(("y", "x"), size, strict=True))
     for name, variable in data.variables.items():
-        if name in DIMENSIONS or not (name in data.coords or name in POSITIONS) or variable.dtype.kind not in "iuf":
+        if (
+            name in DIMENSIONS
+            or not (name in data.coords or name in POSITIONS)
+            or variable.dtype.kind not in "iuf"
+        ):
             continue
         dimensions = tuple(along[dimension] for dimension in variable.dims if dimension in along)
         if dimensions and variable.shape == tuple(sides[dimension] for dimension in dimensions):
@@ -191,8 +210,9 @@ CELLS = 2**18
 class FieldModel(FileModel):
     """The parts of a run that are needed to predict fields.
 
-    Slopes are computed and cells resampled as for training; no frame is left out. A new NetCDF file has the estimates
-    over (time, y, x) and the coordinates with their attributes; y and x have the order of the source.
+    Slopes are computed and cells resampled as for training; no frame is left out. A new NetCDF file
+    has the estimates over (time, y, x) and the coordinates with their attributes; y and x have the
+    order of the source.
     """
 
     inputs: Sequence[str]
@@ -211,37 +231,52 @@ class FieldModel(FileModel):
 
     @property
     def attributes(self) -> dict[str, str]:
-        return {"Conventions": "CF-1.11", **{key: text for key, text in self.origin.items() if text}}
+        return {
+            "Conventions": "CF-1.11",
+            **{key: text for key, text in self.origin.items() if text},
+        }
 
     def open(self, source: Path, target: Path) -> FieldEstimation:
         return FieldEstimation(self, source, target)
 
 
 def targets(source: Path, target: Path, inputs: Sequence[str] = ()) -> list[tuple[Path, Path]]:
-    """The source (a file or folder of fields) and the NetCDF file to write; for a folder of such folders, one for each.
+    """The source (a file or folder of fields) and the NetCDF file to write; for a folder of such
+    folders, one for each.
 
-    target  the file, or an existing folder for a file that is named after the source; for several, a folder, in which
-            the files lie as the folders do in the source
+    target  the file, or an existing folder for a file that is named after the source; for several,
+            a folder, in which the files lie as the folders do in the source
     Raises QexpError for an invalid target, NotFoundError if the source does not exist.
     """
     require_there(source)
     if folders := _folders_of_fields(source):
         if target.suffix.lower() == ".nc" or target.is_file():
-            several = f"{source} has {len(folders)} folders of fields, each with its own file of estimates"
+            several = (
+                f"{source} has {len(folders)} folders of fields, each with its own file of"
+                " estimates"
+            )
             raise QexpError(f"{target}: {several}; give a folder")
         if target.resolve().is_relative_to(source.resolve()):
             raise QexpError(
-                f"{target} lies inside {source} and would be read as fields next time; give another `target`"
+                f"{target} lies inside {source} and would be read as fields next time; give another"
+                " `target`"
             )
-        return [(folder, target / folder.relative_to(source).with_name(f"{folder.name}.nc")) for folder in folders]
+        return [
+            (folder, target / folder.relative_to(source).with_name(f"{folder.name}.nc"))
+            for folder in folders
+        ]
     target = named_after(source, target, ".nc")
     if target.suffix.lower() != ".nc":
-        raise QexpError(f"{target}: estimates of fields are written as NetCDF; let its name end in .nc")
+        raise QexpError(
+            f"{target}: estimates of fields are written as NetCDF; let its name end in .nc"
+        )
     return [(source, target)]
 
 
 def _folders_of_fields(source: Path) -> list[Path]:
-    """The folders with NetCDF or npy files below a folder, which holds no such file itself; sorted."""
+    """The folders with NetCDF or npy files below a folder, which holds no such file itself;
+    sorted.
+    """
     folders = []
     for folder, subfolders, names in os.walk(source):
         subfolders[:] = [name for name in subfolders if not name.startswith(".")]
@@ -252,7 +287,8 @@ def _folders_of_fields(source: Path) -> list[Path]:
 
 
 class FieldEstimation(Estimation[FieldModel]):
-    """Estimates of all frames of a NetCDF file of any name, or of a folder with `ex.nc` or npy files.
+    """Estimates of all frames of a NetCDF file of any name, or of a folder with `ex.nc` or npy
+    files.
 
     Memory depends on the size of a frame, not on the number of frames.
     Raises FieldError for fields that are missing, inconsistent, or not numbers.
@@ -279,28 +315,43 @@ class FieldEstimation(Estimation[FieldModel]):
         frames, cells = grid.frames, grid.size[0] * grid.size[1]
         size = STORED.itemsize * frames * cells * len(model.outputs)
         if (free := shutil.disk_usage(target.absolute().parent).free) < size:
-            needed = f"the estimates take {size / 1e6:.0f} MB, but the disk has {free / 1e6:.0f} MB left"
+            needed = (
+                f"the estimates take {size / 1e6:.0f} MB, but the disk has {free / 1e6:.0f} MB left"
+            )
             raise QexpError(f"cannot write {target}: {needed}")
         chunk = chunk or max(1, CELLS // cells)
         with (
             files.writing(target),
             files.beside(target) as temporary,
-            new_field_file(temporary, grid, _attributes_of_outputs(fields, model), model.attributes) as write,
+            new_field_file(
+                temporary, grid, _attributes_of_outputs(fields, model), model.attributes
+            ) as write,
         ):
             for start in range(0, frames, chunk):
                 stop = min(start + chunk, frames)
                 ready = read_ready(fields, model.inputs, start, stop, resample=model.resample)
                 estimates = model.estimate(
-                    {name: np.require(values, requirements=("C", "W")) for name, values in ready.items()}
+                    {
+                        name: np.require(values, requirements=("C", "W"))
+                        for name, values in ready.items()
+                    }
                 )
                 write(start, estimates)
-                tally.add({name: estimates[name].ravel() for name in model.outputs}, cells * (stop - start))
+                tally.add(
+                    {name: estimates[name].ravel() for name in model.outputs},
+                    cells * (stop - start),
+                )
                 progress(stop, stop / frames)
         if grid.y is not None and grid.x is not None and min(grid.size) > 1:
             changed = f" (resampled by {model.resample:g})" if model.resample != 1 else ""
             spacing = {str(self.source): (grid.y.spacing, grid.x.spacing)}
             self._warnings = in_untrained_cells(spacing, model.spacings, changed)
-        about = {"frames": frames, "size": list(grid.size), "units": dict(model.outputs), "warnings": self._warnings}
+        about = {
+            "frames": frames,
+            "size": list(grid.size),
+            "units": dict(model.outputs),
+            "warnings": self._warnings,
+        }
         return {**about, **tally.document()}
 
     def counts(self, record: Mapping[str, Any]) -> dict[str, Any]:
@@ -326,11 +377,15 @@ def open_fields(source: Path, file: str | None = None, hidden: Collection[str] =
     if not source.is_dir():
         return NetcdfFolder(source.parent, source, hidden)
     try:
-        return open_folder(source, file if file is not None and (source / file).is_file() else None, hidden)
+        return open_folder(
+            source, file if file is not None and (source / file).is_file() else None, hidden
+        )
     except FieldError:
         others = sorted(source.glob("*.nc"))
         advice = f"; name the file itself, `source={others[0]}`" if others else ""
-        raise FieldError(f"{source} has neither {file or NETCDF} nor npy files such as thk.npy{advice}") from None
+        raise FieldError(
+            f"{source} has neither {file or NETCDF} nor npy files such as thk.npy{advice}"
+        ) from None
 
 
 def _attributes_of_outputs(fields: FieldFolder, model: FieldModel) -> dict[str, dict[str, str]]:
@@ -372,4 +427,6 @@ def field_model(directory: RunDirectory, device: str = "auto") -> FieldModel:
     )
 
 
-PREDICTION = FileKind("frames", targets, lambda directory, options: field_model(directory, options.device).predict)
+PREDICTION = FileKind(
+    "frames", targets, lambda directory, options: field_model(directory, options.device).predict
+)

@@ -25,28 +25,46 @@ class GriddedSpecs(KindDocuments):
     file = Path(__file__).with_suffix(".json")
     untrained: ClassVar[Mapping[str, Any]] = {"split": {"type": "time_block"}}
     split_words = (
-        "frames of the train folders are kept for validation by folder or by time, for example "
-        '{"type": "random_groups", "parameters": {"by": "folder", "share": 0.2}} or {"type": "time_block"}'
+        "frames of the train folders are kept for validation by folder or by time, for example"
+        ' {"type": "random_groups", "parameters": {"by": "folder", "share": 0.2}} or {"type":'
+        ' "time_block"}'
     )
 
     def in_dataset(self, dataset: Document, quantities: Quantities) -> Iterator[Finding]:
         for key in ("inputs", "outputs"):
             if key in dataset and dataset["mapping"] is not None:
-                yield (key,), "the mapping already names inputs and outputs; leave out one of the two"
+                yield (
+                    (key,),
+                    "the mapping already names inputs and outputs; leave out one of the two",
+                )
             elif key not in dataset and dataset["mapping"] is None:
-                yield (), f"the key '{key}' is missing; list its variables, or name a 'mapping', for example \"f2\""
+                yield (
+                    (),
+                    (
+                        f"the key '{key}' is missing; list its variables, or name a 'mapping', for"
+                        ' example "f2"'
+                    ),
+                )
         for name in dataset.get("outputs", {}):
             if name in dataset.get("inputs", {}):
-                yield ("outputs", name), f"'{name}' is also an input; a variable is one or the other"
+                yield (
+                    ("outputs", name),
+                    f"'{name}' is also an input; a variable is one or the other",
+                )
 
     def with_defaults(self, dataset: Document, tables: Tables) -> Document:
-        """Keys that came later are written only where they change something, so that digests stay as they were."""
+        """Keys that came later are written only where they change something, so that digests stay
+        as they were.
+        """
         return {key: value for key, value in dataset.items() if key != "recompute_slopes" or value}
 
     def in_experience(self, experience: Document) -> Iterator[Finding]:
         batch, patches = experience["batch_size"], experience["patches"]
         if patches is not None and batch > patches[0]:
-            yield ("batch_size",), f"a batch of {batch} is larger than the {patches[0]} training patches"
+            yield (
+                ("batch_size",),
+                f"a batch of {batch} is larger than the {patches[0]} training patches",
+            )
 
     def trouble_with(self, evaluation: Path) -> str | None:
         try:
@@ -78,7 +96,11 @@ class GriddedSpecs(KindDocuments):
             "patches": f"{side} x {side} cells{counted}; {counts}",
             "turned": "yes" if dataset["augment"] else "no",
             "validation": entry_in_words(spec["split"]),
-            **({"trained on": "the test folders as well"} if dataset["include_test_in_train"] else {}),
+            **(
+                {"trained on": "the test folders as well"}
+                if dataset["include_test_in_train"]
+                else {}
+            ),
         }
 
     def cautions_of_data(self, spec: Document) -> list[str]:

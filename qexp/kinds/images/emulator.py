@@ -1,4 +1,6 @@
-"""A run that maps parameters to images, in place of the simulator whose images it was trained on: an emulator."""
+"""A run that maps parameters to images, in place of the simulator whose images it was trained on:
+an emulator.
+"""
 
 from __future__ import annotations
 
@@ -31,16 +33,24 @@ from qexp.spec.kinds import TEST_IMAGES
 from qexp.store.directory import RunDirectory
 
 MOST_PARAMETERS = 0.001, 0.999
-"""Quantiles of a parameter between which an emulator is used: beyond them lie hardly any training samples."""
+"""Quantiles of a parameter between which an emulator is used: beyond them lie hardly any training
+samples.
+"""
 
 NEIGHBOURS = 50
-"""Test samples whose errors tell those of a source, at most: the ones whose images are most like its own."""
+"""Test samples whose errors tell those of a source, at most: the ones whose images are most like
+its own.
+"""
 
 WEIGHT_OF_SIZE = 0.3
-"""How much images differ whose sizes differ by a factor of e, where those that are orthogonal differ by √2."""
+"""How much images differ whose sizes differ by a factor of e, where those that are orthogonal
+differ by √2.
+"""
 
 LARGEST_ALIKE, FEWEST_ALIKE = 0.3, 10
-"""Difference up to which images are alike; and the number of those from which on errors are known."""
+"""Difference up to which images are alike; and the number of those from which on errors are
+known.
+"""
 
 TINY = torch.finfo(torch.float64).tiny
 
@@ -48,43 +58,68 @@ Images = Mapping[str, Tensor]
 
 
 class Emulator:
-    """The network of a finished run, in double precision, so that differences of its images tell their derivatives.
+    """The network of a finished run, in double precision, so that differences of its images tell
+    their derivatives.
 
-    Raises QexpError for a run that does not map numbers to images, or whose images have noise or hidden pixels.
+    Raises QexpError for a run that does not map numbers to images, or whose images have noise or
+    hidden pixels.
     """
 
     def __init__(self, directory: RunDirectory) -> None:
         spec = directory.training_spec()
         require_done(directory)
-        self.directory, self.dataset = directory, generated_of(spec["dataset"], tables_of(directory))
+        self.directory, self.dataset = (
+            directory,
+            generated_of(spec["dataset"], tables_of(directory)),
+        )
         document = spec["dataset"]
-        self.presumes_north = document.get("middles") == {} and not (document.get("rows") or document.get("made_by"))
+        self.presumes_north = document.get("middles") == {} and not (
+            document.get("rows") or document.get("made_by")
+        )
         """Whether neither its files nor its dataset say which way rows of images run."""
         self.parameters, self.images = list(spec["inputs"]), list(spec["outputs"])
         name = directory.name
-        if not {*self.images} <= {*self.dataset.images} or not {*self.parameters} <= {*self.dataset.test}:
+        if not {*self.images} <= {*self.dataset.images} or not {*self.parameters} <= {
+            *self.dataset.test
+        }:
             raise QexpError(
-                f"{name} is no emulator: it estimates {some(self.images)} of {some(self.parameters)}, and an emulator "
-                "images of parameters that vary"
+                f"{name} is no emulator: it estimates {some(self.images)} of"
+                f" {some(self.parameters)}, and an emulator images of parameters that vary"
             )
         if given := [of for of in self.dataset.test if of not in (*self.parameters, NOISE)]:
-            raise QexpError(f"{name} does not know {some(given)}, on which its images depend; add it to its inputs")
+            raise QexpError(
+                f"{name} does not know {some(given)}, on which its images depend; add it to its"
+                " inputs"
+            )
         if noisy := [
-            of for of in self.images if has_noise(self.dataset, of) or self.dataset.view(of).visible is not None
+            of
+            for of in self.images
+            if has_noise(self.dataset, of) or self.dataset.view(of).visible is not None
         ]:
             raise QexpError(
-                f"'{noisy[0]}' of {name} has noise or hidden pixels, which an emulator would learn; train it on the "
-                "dataset without them"
+                f"'{noisy[0]}' of {name} has noise or hidden pixels, which an emulator would learn;"
+                " train it on the dataset without them"
             )
 
-        self._stations = [image for image in self.images if self.dataset.view(image).measures == GNSS]
+        self._stations = [
+            image for image in self.images if self.dataset.view(image).measures == GNSS
+        ]
 
     def __call__(self, values: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Image → (batch, 1, height, width), of parameters, (batch,) each, in SI units; in double precision."""
+        """Image → (batch, 1, height, width), of parameters, (batch,) each, in SI units; in double
+        precision.
+        """
         with torch.no_grad():
-            samples = {of: values[of].double()[:, None] / self.dataset.si_factor(of) for of in self.parameters}
-            outputs, transforms = self.model.network(self.model.inputs(samples)), self.model.transforms
-            return {of: transforms[of].inverse(made) if of in transforms else made for of, made in outputs.items()}
+            samples = {
+                of: values[of].double()[:, None] / self.dataset.si_factor(of)
+                for of in self.parameters
+            }
+            outputs = self.model.network(self.model.inputs(samples))
+            transforms = self.model.transforms
+            return {
+                of: transforms[of].inverse(made) if of in transforms else made
+                for of, made in outputs.items()
+            }
 
     @cached_property
     def model(self) -> Estimator:
@@ -98,12 +133,20 @@ class Emulator:
     @cached_property
     def ranges(self) -> dict[str, tuple[float, float]]:
         """Parameter → the least and the greatest value for which it is used, in SI units."""
-        ends = {of: self.dataset.distributions[of].quantile(np.array(MOST_PARAMETERS)) for of in self.dataset.test}
-        return {of: tuple(self.dataset.si_factor(of) * end for end in ends[of]) for of in self.parameters}
+        ends = {
+            of: self.dataset.distributions[of].quantile(np.array(MOST_PARAMETERS))
+            for of in self.dataset.test
+        }
+        return {
+            of: tuple(self.dataset.si_factor(of) * end for end in ends[of])
+            for of in self.parameters
+        }
 
     @cached_property
     def tested(self) -> tuple[Images, Images]:
-        """Test samples' images, (sample, channel, height, width), and what they err. Raises MissingNumbersError."""
+        """Test samples' images, (sample, channel, height, width), and what they err. Raises
+        MissingNumbersError.
+        """
         kept = table(self.directory.results / TEST_IMAGES)
         made, true = (
             {image: torch.from_numpy(kept[name(image)].values).double() for image in self.images}
@@ -112,21 +155,27 @@ class Emulator:
         return made, {image: made[image] - true[image] for image in self.images}
 
     def errors(self, values: Mapping[str, Tensor]) -> tuple[Images, Images, str]:
-        """What its images err for parameters like these, (1,) each in SI units: the mean, (1, channel, height, width),
-        deviations from it, (sample, channel, height, width), whose sum of squares is the variance, and why they may be
-        larger, if they may.
+        """What its images err for parameters like these, (1,) each in SI units: the mean, (1,
+        channel, height, width), deviations from it, (sample, channel, height, width), whose sum of
+        squares is the variance, and why they may be larger, if they may.
 
-        Errors on the test samples whose images are most like these count, the more alike the more, in proportion to the
-        signal and where it is: errors of images on a grid are moved by as much as the signals lie apart.
+        Errors on the test samples whose images are most like these count, the more alike the more,
+        in proportion to the signal and where it is: errors of images on a grid are moved by as much
+        as the signals lie apart.
         """
         made, errors = self.tested
         images = {image: torch.cat([here, made[image]]) for image, here in self(values).items()}
         size = _root_mean_square(images)
-        size = size.clamp(min=1e-3 * float(size.max()) + TINY)  # what hardly moves tells nothing in proportion
+        # what hardly moves tells nothing in proportion
+        size = size.clamp(min=1e-3 * float(size.max()) + TINY)
         flat = ((image, of.flatten(1)) for image, of in images.items())
-        alike = [of if image in self._stations else of.sort(dim=1).values for image, of in flat]  # wherever they are
+        # wherever they are
+        alike = [of if image in self._stations else of.sort(dim=1).values for image, of in flat]
         form, size = torch.cat(alike, dim=1) / size[:, None], size.log()
-        unlike = ((form[1:] - form[0]).square().mean(dim=1) + (WEIGHT_OF_SIZE * (size[1:] - size[0])).square()).sqrt()
+        unlike = (
+            (form[1:] - form[0]).square().mean(dim=1)
+            + (WEIGHT_OF_SIZE * (size[1:] - size[0])).square()
+        ).sqrt()
         near, order = unlike.sort()
         count = min(NEIGHBOURS, len(near) // 3 + 5)
         weights = 1 - (near[:count] / (1.05 * near[: count + 1][-1] + TINY)).square()
@@ -136,22 +185,29 @@ class Emulator:
         for image, of_all in errors.items():
             of = (size[0] - size[1:]).exp()[order, None, None, None] * of_all[order]
             if image not in self._stations:
-                middle = _middle(torch.cat([images[other] for other in images if other not in self._stations], dim=1))
+                middle = _middle(
+                    torch.cat(
+                        [images[other] for other in images if other not in self._stations], dim=1
+                    )
+                )
                 of = _moved(of, middle[0] - middle[1:][order])
             mean[image] = (1 - few) * torch.einsum("s,schw->chw", weights, of)[None]
-            deviations[image] = (weights * (1 + 2 * few)).sqrt()[:, None, None, None] * (of - mean[image])
+            deviations[image] = (weights * (1 + 2 * few)).sqrt()[:, None, None, None] * (
+                of - mean[image]
+            )
         known = int((unlike < LARGEST_ALIKE).sum())
         doubt = (
-            f"{known or 'none'} of the {len(unlike)} test samples of {self.directory.name} are like this source, so "
-            "that its errors here are hardly known; simulate more sources like it, and train again"
+            f"{known or 'none'} of the {len(unlike)} test samples of {self.directory.name} are like"
+            " this source, so that its errors here are hardly known; simulate more sources like"
+            " it, and train again"
         )
         return mean, deviations, "" if known >= FEWEST_ALIKE else doubt
 
     def source(self, fixed: bool) -> Source:
         """The emulator as a source of deformation.
 
-        fixed  whether its images lie around the origin; else they move with the source, as in a medium that is the same
-               everywhere
+        fixed  whether its images lie around the origin; else they move with the source, as in a
+               medium that is the same everywhere
         Raises QexpError for images of several sizes.
         """
         on_grid = [image for image in self.images if image not in self._stations]
@@ -160,12 +216,20 @@ class Emulator:
         metres = {image: self._metres(image) for image in self.images}
 
         def columns(sources: Tensor) -> tuple[dict[str, Tensor], Tensor]:
-            centres, own = (torch.zeros_like(sources[:, :2]), sources) if fixed else (sources[:, :2], sources[:, 2:])
+            centres, own = (
+                (torch.zeros_like(sources[:, :2]), sources)
+                if fixed
+                else (sources[:, :2], sources[:, 2:])
+            )
             return dict(zip(self.parameters, own.unbind(-1), strict=True)), centres
 
         def displacements(images: Images, points: Tensor) -> Tensor:
             images = {image: metres[image] * of for image, of in images.items()}
-            found = grid(images, points) if grid else points.new_zeros(len(images[self.images[0]]), points.shape[1], 3)
+            found = (
+                grid(images, points)
+                if grid
+                else points.new_zeros(len(images[self.images[0]]), points.shape[1], 3)
+            )
             return found if of_stations is None else of_stations(images, points, found)
 
         def kernel(sources: Tensor, points: Tensor, less: Images) -> Tensor:
@@ -180,7 +244,9 @@ class Emulator:
             def errors(points: Tensor) -> Tensor:
                 return displacements(deviations, points - centres[:, None])
 
-            return replace(plain, kernel=partial(kernel, less=mean), corrected=None, errors=errors, doubt=doubt)
+            return replace(
+                plain, kernel=partial(kernel, less=mean), corrected=None, errors=errors, doubt=doubt
+            )
 
         plain = Source(
             tuple(self.parameters) if fixed else (*POSITIONS, *self.parameters),
@@ -194,12 +260,16 @@ class Emulator:
         return plain
 
     def _metres(self, image: str) -> float:
-        """By which its numbers are multiplied to be metres. Raises QexpError for what is no length."""
+        """By which its numbers are multiplied to be metres. Raises QexpError for what is no
+        length.
+        """
         unit = quantity(image, self.dataset.quantities).unit
         if (factor := conversion(unit, "m")) is None:
             raise QexpError(
-                f"'{image}' of {self.directory.name} is in {repr(unit) if unit else 'no unit'}, but sources move the "
-                f'ground by lengths; train it on a dataset with "units": {{"{image}": "m"}}, or the unit that it has'
+                f"'{image}' of {self.directory.name} is in {repr(unit) if unit else 'no unit'}, but"
+                " sources move the "
+                f'ground by lengths; train it on a dataset with "units": {{"{image}": "m"}}, or the'
+                " unit that it has"
             )
         return factor
 
@@ -208,35 +278,51 @@ class Emulator:
         source = self.source(fixed)
         if not fixed and ({*POSITIONS} & {*self.parameters} or source.places is not None):
             raise QexpError(
-                f"`source={name}`: positions are parameters of the emulator, or it knows stations, so that it does not "
-                "move with the source; give east and north of its place 0, 0 with `centre`"
+                f"`source={name}`: positions are parameters of the emulator, or it knows stations,"
+                " so that it does not move with the source; give east and north of its place 0, 0"
+                " with `centre`"
             )
         west, east, south, north = source.extent or (-1, 1, -1, 1)
         if not fixed and not (west < 0 < east and south < 0 < north):
             raise QexpError(
-                f"`source={name}`: the coordinates of its images are those of a place, as they do not include 0, 0; "
-                "give `centre=0,0` to leave them there"
+                f"`source={name}`: the coordinates of its images are those of a place, as they do"
+                " not include 0, 0; give `centre=0,0` to leave them there"
             )
-        entry = Entry(build=lambda: DeformationImages(source), parameters={}, help=self.in_words(), example={})
+        entry = Entry(
+            build=lambda: DeformationImages(source), parameters={}, help=self.in_words(), example={}
+        )
         quantities = {**tables["quantities"], **self.dataset.quantities}
-        return {**tables, "generators": {**tables["generators"], name: entry}, "quantities": quantities}
+        return {
+            **tables,
+            "generators": {**tables["generators"], name: entry},
+            "quantities": quantities,
+        }
 
     def in_words(self) -> str:
         """What it is, and how large its errors are on test samples."""
         unit = quantity(self.images[0], self.dataset.quantities).unit
         size = number_with_unit(f"{float(_root_mean_square(self.tested[1]).median()):.2g}", unit)
-        return f"images by the emulator {self.directory.name}, whose error is {size} (median over test samples)"
+        return (
+            f"images by the emulator {self.directory.name}, whose error is {size} (median over test"
+            " samples)"
+        )
 
 
 def _middle(images: Tensor) -> Tensor:
-    """Column and row around which their signals lie, (sample, 2), of images, (sample, image, height, width)."""
+    """Column and row around which their signals lie, (sample, 2), of images, (sample, image,
+    height, width).
+    """
     squares = images.square().sum(dim=1)
     along = (squares.sum(dim=axis).clamp(min=TINY) for axis in (1, 2))
-    return torch.stack([of @ torch.arange(of.shape[1]).to(of) / of.sum(dim=1) for of in along], dim=1)
+    return torch.stack(
+        [of @ torch.arange(of.shape[1]).to(of) / of.sum(dim=1) for of in along], dim=1
+    )
 
 
 def _moved(images: Tensor, by: Tensor) -> Tensor:
-    """Images, (sample, 1, height, width), whose contents are moved by columns and rows, (sample, 2)."""
+    """Images, (sample, 1, height, width), whose contents are moved by columns and rows, (sample,
+    2).
+    """
     height, width = images.shape[-2:]
     places = torch.cartesian_prod(torch.arange(height), torch.arange(width)).flip(1).double()
     return between_pixels(images, places - by[:, None]).mT.reshape(images.shape)
@@ -248,7 +334,8 @@ def _root_mean_square(images: Images) -> Tensor:
 
 
 class OnGrid:
-    """Displacements between the pixels of an emulator's images: the least ones that they show along their directions.
+    """Displacements between the pixels of an emulator's images: the least ones that they show along
+    their directions.
 
     directions  (image, 3)  unit vectors east, north, up
     extent      west, east, south and north of the middles of the outermost pixels [m]
@@ -262,9 +349,14 @@ class OnGrid:
             map(math.isfinite, view.pixel)
         ):
             name = emulator.directory.name
-            raise QexpError(f"the images of {name} need pixels of one size that is known; give 'x_res'")
-        self.directions = torch.from_numpy(np.stack([of.directions.mean(axis=0) for of in self._views]))
-        self._upwards = torch.linalg.pinv(self.directions)  # of what the images show, the least vector that has it
+            raise QexpError(
+                f"the images of {name} need pixels of one size that is known; give 'x_res'"
+            )
+        self.directions = torch.from_numpy(
+            np.stack([of.directions.mean(axis=0) for of in self._views])
+        )
+        # of what the images show, the least vector that has it
+        self._upwards = torch.linalg.pinv(self.directions)
         size, sides = np.array([view.width, view.height]), np.array(view.pixel)
         first = view.middle - size / 2 * sides  # the middle of the pixel at the lower left
         self._first, self._sides = torch.from_numpy(first), torch.from_numpy(sides)
@@ -272,7 +364,9 @@ class OnGrid:
         self.extent = west, east, south, north
 
     def __call__(self, images: Images, points: Tensor) -> Tensor:
-        """(batch, point, 3), of images, (batch, 1, height, width), and points from their origin, (batch, point, 2)."""
+        """(batch, point, 3), of images, (batch, 1, height, width), and points from their origin,
+        (batch, point, 2).
+        """
         stack = torch.cat([images[view.image] for view in self._views], dim=1)
         along = between_pixels(stack, (points - self._first) / self._sides)
         found: Tensor = along @ self._upwards.mT
@@ -292,16 +386,18 @@ class AtStations:
         self.places = torch.cat([of.double() for of in every if of is not None])
 
     def __call__(self, images: Images, points: Tensor, elsewhere: Tensor) -> Tensor:
-        """(batch, point, 3), of images, (batch, 3, station, 1), at points, which are the same in the whole batch.
+        """(batch, point, 3), of images, (batch, 3, station, 1), at points, which are the same in
+        the whole batch.
 
-        elsewhere  at points that are none of the stations. Raises QexpError if nothing is known of some.
+        elsewhere  at points that are none of the stations. Raises QexpError if nothing is known of
+                   some.
         """
         apart, nearest = torch.cdist(points[0], self.places).min(dim=1)
         here = apart <= SAME_PLACE
         if self._alone and not here.all():
             raise QexpError(
-                f"a station lies {float(apart.max()):,.0f} m from the nearest that {self._name} was trained on; it "
-                "knows no other places: leave the station out, or check `centre`"
+                f"a station lies {float(apart.max()):,.0f} m from the nearest that {self._name} was"
+                " trained on; it knows no other places: leave the station out, or check `centre`"
             )
         known = torch.cat([images[image] for image in self._images], dim=2)[..., 0].mT
         return torch.where(here[:, None], known[:, nearest], elsewhere)
@@ -312,8 +408,8 @@ def between_pixels(images: Tensor, at: Tensor) -> Tensor:
 
     images  (batch, image, height, width)
     at      (batch, place, 2)  column and row, from 0; (1, place, 2) if they are those of all
-    Keys (1981), IEEE Trans. Acoust. Speech Signal Process. 29, 1153-1160, equation 4 (a = -1/2); at edges the outer
-    pixels are repeated.
+    Keys (1981), IEEE Trans. Acoust. Speech Signal Process. 29, 1153-1160, equation 4 (a = -1/2); at
+    edges the outer pixels are repeated.
     """
     height, width = images.shape[-2:]
     first = at.floor()

@@ -1,4 +1,6 @@
-"""Evaluation on simulated images: those of the test part, of another dataset, or of other samples of the run's own."""
+"""Evaluation on simulated images: those of the test part, of another dataset, or of other samples
+of the run's own.
+"""
 
 from __future__ import annotations
 
@@ -18,12 +20,26 @@ from qexp.base.quantities import quantity, with_periods
 from qexp.base.seeds import Seeds
 from qexp.errors import QexpError
 from qexp.kinds.attempt import Attempt, Results
-from qexp.kinds.evaluation import PARTS, TEST, VALIDATION, EvaluationData, EvaluationRequest, Independence, trained_on
+from qexp.kinds.evaluation import (
+    PARTS,
+    TEST,
+    VALIDATION,
+    EvaluationData,
+    EvaluationRequest,
+    Independence,
+    trained_on,
+)
 from qexp.kinds.images.experiment import generated_of, parts_of, require_variables_of, sizes_of
 from qexp.kinds.images.extent import keep_vectors, ranges_of, training_vectors
 from qexp.kinds.images.files import NORTHWARDS, PIXEL, ROWS
 from qexp.kinds.images.prediction import extent
-from qexp.kinds.scores import Column, Scores, attributes, attributes_of_limits, write_test_predictions
+from qexp.kinds.scores import (
+    Column,
+    Scores,
+    attributes,
+    attributes_of_limits,
+    write_test_predictions,
+)
 from qexp.kinds.training import NetworkTraining
 from qexp.metrics.metric import Metrics, evaluate as evaluate_metrics
 from qexp.networks.estimator import Estimator
@@ -39,24 +55,33 @@ log = logging.getLogger("qexp.run")
 def evaluate(attempt: Attempt, trainer: Trainer) -> Results:
     """Estimate the test samples, and write true values and estimates."""
     write(attempt, trainer.model, trainer.data.test, attempt.dataset)
-    return Results({"test": trainer.evaluate(trainer.data.test)}, features=_features(attempt, trainer.model.network))
+    return Results(
+        {"test": trainer.evaluate(trainer.data.test)},
+        features=_features(attempt, trainer.model.network),
+    )
 
 
 def _features(attempt: Attempt, network: Network) -> tuple[Feature, ...]:
-    """Keep where the inputs lie, if they cannot be simulated again wherever the run may be; returns their ranges."""
+    """Keep where the inputs lie, if they cannot be simulated again wherever the run may be; returns
+    their ranges.
+    """
     if attempt.dataset.simulates:
         return ()
     seeds = Seeds(attempt.seed)
     train = attempt.dataset.parts(attempt.spec["split"], seeds)["train"]
     keep_vectors(attempt.directory, training_vectors(attempt.dataset, train, network, seeds))
     ranges = ranges_of(attempt.dataset, train, network, seeds)
-    return tuple(Feature(column=str(of), least=low, greatest=high) for of, (low, high) in ranges.items())
+    return tuple(
+        Feature(column=str(of), least=low, greatest=high) for of, (low, high) in ranges.items()
+    )
 
 
 train = NetworkTraining(evaluate)
 
 
-def write(attempt: Attempt, model: Estimator, test: Mapping[str, Tensor], dataset: GeneratedDataset) -> None:
+def write(
+    attempt: Attempt, model: Estimator, test: Mapping[str, Tensor], dataset: GeneratedDataset
+) -> None:
     quantities = with_periods(dataset.quantities, model.periods)
     estimates = {name: values.cpu().numpy() for name, values in model.estimate(test).items()}
     columns: dict[str, Column] = {}
@@ -66,8 +91,11 @@ def write(attempt: Attempt, model: Estimator, test: Mapping[str, Tensor], datase
             attributes = {"units": meaning.unit, "long_name": meaning.description}
             columns[name] = values[:, 0].cpu().numpy(), attributes
             if name in estimates:
-                estimate, words = estimates[name][:, 0], {"long_name": f"estimate of: {meaning.description}"}
-                limits = attributes_of_limits(name, model.limits.get(name, NO_LIMITS), meaning.unit, estimate)
+                estimate = estimates[name][:, 0]
+                words = {"long_name": f"estimate of: {meaning.description}"}
+                limits = attributes_of_limits(
+                    name, model.limits.get(name, NO_LIMITS), meaning.unit, estimate
+                )
                 turn = {} if meaning.period is None else {PERIOD: meaning.period}
                 columns[estimate_of(name)] = estimate, {**attributes, **words, **limits, **turn}
     quantiles = model.posterior(test).quantiles(QUANTILES) if model.network.heads else {}
@@ -75,22 +103,32 @@ def write(attempt: Attempt, model: Estimator, test: Mapping[str, Tensor], datase
         if doubt := _too_narrow(name, columns[name][0], values.cpu().numpy(), len(quantiles)):
             log.warning("%s", doubt)
         meaning = quantity(name, quantities)
-        words = {"units": meaning.unit, "long_name": f"quantiles of the posterior of: {meaning.description}"}
+        words = {
+            "units": meaning.unit,
+            "long_name": f"quantiles of the posterior of: {meaning.description}",
+        }
         columns[quantile_of(name)] = values.cpu().numpy(), words
     attempt.directory.results.mkdir(exist_ok=True)
-    numbers, probabilities = np.arange(len(next(iter(test.values())))), QUANTILES if quantiles else ()
-    write_test_predictions(attempt.directory, "sample", numbers, {}, columns, probabilities, attempt.caution)
+    numbers = np.arange(len(next(iter(test.values()))))
+    probabilities = QUANTILES if quantiles else ()
+    write_test_predictions(
+        attempt.directory, "sample", numbers, {}, columns, probabilities, attempt.caution
+    )
     images = {name: of_all for name, of_all in estimates.items() if of_all.ndim == 4}
     if images:
         _write_images(attempt, images, test, dataset)
 
 
 UNLIKELY = 0.01
-"""Probability that right intervals hold as few test samples, in any output, below which they are called too narrow."""
+"""Probability that right intervals hold as few test samples, in any output, below which they are
+called too narrow.
+"""
 
 
 def _too_narrow(name: str, truth: Array, quantiles: Array, outputs: int) -> str:
-    """A doubt where a posterior's intervals hold far fewer test samples than they promise; empty without one."""
+    """A doubt where a posterior's intervals hold far fewer test samples than they promise; empty
+    without one.
+    """
     from scipy.stats import binom
 
     promised = QUANTILES[-1] - QUANTILES[0]
@@ -98,8 +136,9 @@ def _too_narrow(name: str, truth: Array, quantiles: Array, outputs: int) -> str:
     if binom.cdf(inside, len(truth), promised) > UNLIKELY / outputs:
         return ""
     return (
-        f"the {100 * promised:.0f} % intervals of {name} hold {100 * inside / len(truth):.0f} % of {len(truth):,} test "
-        "samples: posteriors are too narrow; more training data may help, or a recalibration by qexp calibrate"
+        f"the {100 * promised:.0f} % intervals of {name} hold {100 * inside / len(truth):.0f} % of"
+        f" {len(truth):,} test samples: posteriors are too narrow; more training data may help, or"
+        " a recalibration by qexp calibrate"
     )
 
 
@@ -108,9 +147,14 @@ MOST_IMAGES = 500
 
 
 def _write_images(
-    attempt: Attempt, estimates: Mapping[str, Array], test: Mapping[str, Tensor], dataset: GeneratedDataset
+    attempt: Attempt,
+    estimates: Mapping[str, Array],
+    test: Mapping[str, Tensor],
+    dataset: GeneratedDataset,
 ) -> None:
-    """True and estimated images of the first samples, which tell the errors of an emulator by place."""
+    """True and estimated images of the first samples, which tell the errors of an emulator by
+    place.
+    """
     import xarray
 
     variables: dict[str, Any] = {}
@@ -122,7 +166,9 @@ def _write_images(
         variables[name] = dims, test[name][:MOST_IMAGES].cpu().numpy(), words
         variables[estimate_of(name)] = dims, estimate[:MOST_IMAGES], words
     table = xarray.Dataset(variables, attrs=attributes(attempt.directory, attempt.caution))
-    formats.write_netcdf(attempt.directory.results / TEST_IMAGES, table, {name: {"zlib": True} for name in variables})
+    formats.write_netcdf(
+        attempt.directory.results / TEST_IMAGES, table, {name: {"zlib": True} for name in variables}
+    )
 
 
 # Evaluation on simulated images of another dataset, or of other samples of the run's own.
@@ -132,8 +178,8 @@ def open_data(request: EvaluationRequest) -> EvaluationData:
     """Samples of a simulated dataset: as many as the run's part of that name has."""
     if request.document is None:
         raise QexpError(
-            f"{request.directory.name} was trained on simulated images, which are not read from files; name a dataset "
-            "with `dataset`, or use Run.predict with arrays in Python"
+            f"{request.directory.name} was trained on simulated images, which are not read from"
+            " files; name a dataset with `dataset`, or use Run.predict with arrays in Python"
         )
     source = generated_of(request.document, request.tables, request.workspace)
     require_variables_of(request.spec, source, request.tables, request.directory.name)
@@ -147,10 +193,15 @@ def open_data(request: EvaluationRequest) -> EvaluationData:
     def samples() -> dict[str, Tensor]:
         return source.sample(chosen, count, Seeds(request.seed), (part,), torch.device("cpu"))
 
-    def evaluate(attempt: Attempt, models: Sequence[Estimator], metrics: Mapping[str, Metrics]) -> Results:
+    def evaluate(
+        attempt: Attempt, models: Sequence[Estimator], metrics: Mapping[str, Metrics]
+    ) -> Results:
         on_device = {name: of.to(request.device) for name, of in samples().items()}
         write(attempt, models[0], on_device, source)
-        estimates = {name: values.double().cpu().numpy() for name, values in models[0].estimate(on_device).items()}
+        estimates = {
+            name: values.double().cpu().numpy()
+            for name, values in models[0].estimate(on_device).items()
+        }
         scores = Scores()
         for name, metrics_of_output in metrics.items():
             estimate, truth = estimates[name], on_device[name].double().cpu().numpy()
@@ -168,8 +219,13 @@ def open_data(request: EvaluationRequest) -> EvaluationData:
         own = (document, run.run_seed) == (run.spec["dataset"], request.run_seed)
         if part == VALIDATION and own and request.spec["split"] == run.spec["split"]:
             if not source.simulates or (request.seed, count) == (run.run_seed, sizes[VALIDATION]):
-                return Independence.of_validation(run.spec, "these are the run's own validation samples")
-            own_ones = f"samples from the intervals of the run's validation samples, which have seed {run.run_seed}"
+                return Independence.of_validation(
+                    run.spec, "these are the run's own validation samples"
+                )
+            own_ones = (
+                "samples from the intervals of the run's validation samples, which have seed"
+                f" {run.run_seed}"
+            )
             return Independence.of_validation(run.spec, own_ones)
         return _independence(run, samples())
 
@@ -180,7 +236,10 @@ def _independence(request: EvaluationRequest, samples: Mapping[str, Tensor]) -> 
     """Whether no sample is like those that the run draws for training or validation."""
     trained = generated_of(request.spec["dataset"], request.tables, request.workspace)
     if missing := [name for name in trained.compared if name not in samples]:
-        return Independence(None, (f"the dataset has no {', '.join(missing)}, by which the run's parts are divided",))
+        return Independence(
+            None,
+            (f"the dataset has no {', '.join(missing)}, by which the run's parts are divided",),
+        )
     compared = {name: samples[name][:, 0].double().numpy() for name in trained.compared}
     inside = trained.seen(compared, trained.parts(request.spec["split"], Seeds(request.run_seed)))
     of_one, of_several = trained.seen_in_words

@@ -56,7 +56,13 @@ from qexp.rows.table import TableError
 from qexp.simulation import distributions
 from qexp.simulation.dataset import GeneratedDataset, Intervals, Part, Values
 from qexp.simulation.distributions import MOVING, Distribution
-from qexp.simulation.generators import GENERATOR_METHODS, GENERATORS, DeformationImages, Generator, Source
+from qexp.simulation.generators import (
+    GENERATOR_METHODS,
+    GENERATORS,
+    DeformationImages,
+    Generator,
+    Source,
+)
 from qexp.simulation.noise import Noise
 from qexp.simulation.noise_models import Component, NoiseModel
 from qexp.simulation.views import DISPLACEMENT, GNSS, RADAR, View, read_grid, read_points
@@ -73,10 +79,15 @@ def noise_of(document: Document, images: Sequence[str], tables: Tables) -> Noise
     several = isinstance(declared, list)
     names, of_type, components = _names(document), Counter[str](), []
     for component in declared if several else [declared]:
-        # Its position among those of its type: a component of another type changes no other's random numbers.
+        # Its position among those of its type: a component of another type changes no other's
+        # random numbers.
         stream = (component["type"], of_type[component["type"]]) if several else None
         of_type[component["type"]] += 1
-        on = frozenset(images[_number(view, names)] for view in component["views"]) if "views" in component else None
+        on = (
+            frozenset(images[_number(view, names)] for view in component["views"])
+            if "views" in component
+            else None
+        )
         components.append(Component(built(tables["noises"], component), on, stream))
     return NoiseModel(components)
 
@@ -103,13 +114,22 @@ def in_noise(document: Document, images: Sequence[str], tables: Tables) -> Itera
             continue
         if not isinstance(noise, Noise):
             base = f"{Noise.__module__}.{Noise.__name__}"
-            yield where, f"'{component['type']}' builds {type(noise).__name__}, but must build a {base}"
+            yield (
+                where,
+                f"'{component['type']}' builds {type(noise).__name__}, but must build a {base}",
+            )
             continue
         noises.append(noise)
         yield from _in_views(component, where, document, images)
         if several and noise.of_unit_variance and not _has_level(document):
             declare = f"'{component['type']}' has no amplitude: declare it among its parameters"
-            yield where, f"{declare}, or give the dataset a 'noise' [m], in 'fixed' or 'varyings', that scales it"
+            yield (
+                where,
+                (
+                    f"{declare}, or give the dataset a 'noise' [m], in 'fixed' or 'varyings', that"
+                    " scales it"
+                ),
+            )
     if noises and not any(noise.of_unit_variance for noise in noises) and _has_level(document):
         why = "every component of the noise model has an amplitude of its own"
         yield _path_of_level(document), f"scales nothing, because {why}; remove it"
@@ -120,15 +140,22 @@ def in_layouts(document: Document, dataset: GeneratedDataset) -> Iterator[Findin
     several = isinstance(document["noise_model"], list)
     layouts = dataset.layouts()
     if _has_level(document) and not layouts:
-        yield _path_of_level(document), "scales nothing: stations have 'errors' of their own; remove it"
+        yield (
+            _path_of_level(document),
+            "scales nothing: stations have 'errors' of their own; remove it",
+        )
     for image, layout in layouts.items():
         for index, component in enumerate(dataset.noise.components):
-            if component in dataset.noise.on(image) and (trouble := component.noise.trouble_with(layout)):
+            if component in dataset.noise.on(image) and (
+                trouble := component.noise.trouble_with(layout)
+            ):
                 where: Where = ("noise_model", index) if several else ("noise_model",)
                 yield where, f"{trouble} ('{image}')"
 
 
-def _in_views(component: Document, where: Where, document: Document, images: Sequence[str]) -> Iterator[Finding]:
+def _in_views(
+    component: Document, where: Where, document: Document, images: Sequence[str]
+) -> Iterator[Finding]:
     names = _names(document)
     for position, view in enumerate(component.get("views", [])):
         path = (*where, "views", position)
@@ -158,18 +185,25 @@ def views_of(document: Document, workspace: Workspace | None) -> list[View]:
     """The views of a dataset. Raises DatasetError with all problems of their files."""
     findings: list[Finding] = []
     files = ViewFiles(document, workspace)
-    views = [_view(view, index, document, files, findings) for index, view in enumerate(document.get("views", []))]
+    views = [
+        _view(view, index, document, files, findings)
+        for index, view in enumerate(document.get("views", []))
+    ]
     if findings:
         raise DatasetError(findings)
     return views
 
 
 TURNING = {"azimuth": 1, "heading": -1}
-"""Variables that give the direction of a view → the sign of their growth where it turns counter-clockwise."""
+"""Variables that give the direction of a view → the sign of their growth where it turns
+counter-clockwise.
+"""
 
 
 class ViewFiles:
-    """Finds the files of views: where they were when the run was prepared, else in data/ or a folder of QEXP_DATA."""
+    """Finds the files of views: where they were when the run was prepared, else in data/ or a
+    folder of QEXP_DATA.
+    """
 
     def __init__(self, document: Document, workspace: Workspace | None) -> None:
         self.recorded: dict[str, str] = document.get("found") or {}
@@ -177,14 +211,20 @@ class ViewFiles:
         self.folders = data_folders(workspace)
 
     def find(self, name: str) -> Path:
-        """The file of a name, with the content that it had when the run was prepared. Raises TableError."""
+        """The file of a name, with the content that it had when the run was prepared. Raises
+        TableError.
+        """
         path = find_data_file(name, self.folders, self.recorded.get(name, ""))
         if name in self.fingerprints and fingerprint(path) != self.fingerprints[name]:
-            raise TableError(f"{path} has changed since the run was prepared; the run needs the file as it was")
+            raise TableError(
+                f"{path} has changed since the run was prepared; the run needs the file as it was"
+            )
         return path
 
 
-def _view(view: Document, index: int, document: Document, files: ViewFiles, findings: list[Finding]) -> View:
+def _view(
+    view: Document, index: int, document: Document, files: ViewFiles, findings: list[Finding]
+) -> View:
     """One view; problems are added to `findings`."""
     height, width = view["size"] if "size" in view else document["size"]
     size = int(height), int(width)
@@ -215,9 +255,15 @@ def _view(view: Document, index: int, document: Document, files: ViewFiles, find
 
 def _points(value: str | list[list[float]], files: ViewFiles) -> Tensor:
     """(point, 2) [m]  value: the coordinates, or a file of them [km]"""
-    points = read_points(files.find(value)) if isinstance(value, str) else np.asarray(value, dtype=np.float64)
+    points = (
+        read_points(files.find(value))
+        if isinstance(value, str)
+        else np.asarray(value, dtype=np.float64)
+    )
     if points.shape[1] != 2:
-        raise TableError(f"a point has two columns, x and y in km, but '{value}' has {points.shape[1]}")
+        raise TableError(
+            f"a point has two columns, x and y in km, but '{value}' has {points.shape[1]}"
+        )
     if not np.isfinite(points).all():
         raise TableError(f"point {int(np.argmin(np.isfinite(points).all(axis=1)))} is not finite")
     return torch.from_numpy(points * QUANTITIES["x"].si_factor)
@@ -225,10 +271,16 @@ def _points(value: str | list[list[float]], files: ViewFiles) -> Tensor:
 
 def _mask(values: Array, name: str) -> Tensor:
     if not np.isin(values[np.isfinite(values)], (0, 1)).all():
-        raise TableError(f"'{name}' must be 1 where a pixel is seen and 0 (or missing) elsewhere, but has other values")
+        raise TableError(
+            f"'{name}' must be 1 where a pixel is seen and 0 (or missing) elsewhere, but has other"
+            " values"
+        )
     mask = values == 1
     if not mask.any():
-        raise TableError(f"'{name}' masks all {mask.size:,} pixels; an image needs pixels that are seen, marked by 1")
+        raise TableError(
+            f"'{name}' masks all {mask.size:,} pixels; an image needs pixels that are seen, marked"
+            " by 1"
+        )
     return torch.from_numpy(mask)
 
 
@@ -236,12 +288,15 @@ def _elevation(path: Path, size: tuple[int, int], points: int | None) -> Tensor:
     if points is None:
         values = read_grid(path, size, "elevation")
         if not np.isfinite(values).all():
-            raise TableError(f"{path} has {(~np.isfinite(values)).sum():,} missing values; fill them")
+            raise TableError(
+                f"{path} has {(~np.isfinite(values)).sum():,} missing values; fill them"
+            )
         return torch.from_numpy(values)
     column = read_points(path)
     if column.shape != (points, 1):
         raise TableError(
-            f"{path} has {len(column)} rows of {column.shape[1]} columns, but must have {points} rows of one"
+            f"{path} has {len(column)} rows of {column.shape[1]} columns, but must have {points}"
+            " rows of one"
         )
     return torch.from_numpy(column[:, 0])
 
@@ -261,20 +316,27 @@ DRAWS = 4096
 """Samples of each part whose values are tried."""
 
 MOST_IMPOSSIBLE = 0.9
-"""Largest share of draws that may be impossible: with more, a training could stop because it finds no possible ones."""
+"""Largest share of draws that may be impossible: with more, a training could stop because it finds
+no possible ones.
+"""
 
 
-def generated_of(document: Document, tables: Tables, workspace: Workspace | None = None) -> GeneratedDataset:
+def generated_of(
+    document: Document, tables: Tables, workspace: Workspace | None = None
+) -> GeneratedDataset:
     """The dataset of a document of a generated one. Raises QexpError for other types.
 
-    workspace  searched for the files of its views, besides the places recorded in the document and `QEXP_DATA`
+    workspace  searched for the files of its views, besides the places recorded in the document and
+               `QEXP_DATA`
     """
     return _data_of(document).dataset(filled_in(document), tables, workspace)
 
 
 def trained_on(directory: RunDirectory) -> GeneratedDataset:
     """The dataset of a run. Raises QexpError for other types."""
-    return generated_of(directory.training_spec()["dataset"], tables_of(directory), directory.workspace)
+    return generated_of(
+        directory.training_spec()["dataset"], tables_of(directory), directory.workspace
+    )
 
 
 def _data_of(document: Document) -> GeneratedData:
@@ -284,7 +346,9 @@ def _data_of(document: Document) -> GeneratedData:
     return kind
 
 
-def sizes_of(spec: Document, dataset: GeneratedDataset, tables: Tables, run_seed: int) -> dict[str, int]:
+def sizes_of(
+    spec: Document, dataset: GeneratedDataset, tables: Tables, run_seed: int
+) -> dict[str, int]:
     """Part of a run on that dataset → the number of its samples, of training in an epoch."""
     sizes = _data_of(spec["dataset"]).sizes(spec, dataset, tables, run_seed)
     return dict(zip(("train", "validation", "test"), sizes, strict=True))
@@ -293,36 +357,47 @@ def sizes_of(spec: Document, dataset: GeneratedDataset, tables: Tables, run_seed
 def require_variables_of(
     spec: Document, dataset: GeneratedDataset, tables: Tables, run: str, called: str = "the dataset"
 ) -> None:
-    """Raise QexpError unless a dataset has what a run's network takes and estimates, as it was trained on."""
+    """Raise QexpError unless a dataset has what a run's network takes and estimates, as it was
+    trained on.
+    """
     shapes, trained = dataset.shapes(), of_dataset(spec["dataset"], tables["quantities"])
     for name in (*spec["inputs"], *spec["outputs"]):
         if name not in shapes:
             what = f"an input of {run}" if name in spec["inputs"] else f"which {run} estimates"
             raise QexpError(f"{called} has no '{name}', {what}; {suggestion(name, shapes)}")
-        if name in spec["inputs"] and shapes[name] != (shape := from_spec(spec["model"]["inputs"][name]["size"])):
+        if name in spec["inputs"] and shapes[name] != (
+            shape := from_spec(spec["model"]["inputs"][name]["size"])
+        ):
             raise QexpError(
-                f"in {called} '{name}' is {written(shapes[name])}, but {run} was trained on {written(shape)}"
+                f"in {called} '{name}' is {written(shapes[name])}, but {run} was trained on"
+                f" {written(shape)}"
             )
         trained_unit, unit = quantity(name, trained).unit, quantity(name, dataset.quantities).unit
         if trained_unit != unit:
             raise QexpError(
-                f"{run} was trained on '{name}' in {trained_unit}, but {called} has it in {unit}; both need the same "
-                '"angles"'
+                f"{run} was trained on '{name}' in {trained_unit}, but {called} has it in {unit};"
+                ' both need the same "angles"'
             )
 
 
 class GeneratedData(KindData[GeneratedDataset]):
     several_numbers = True
 
-    def dataset(self, document: Document, tables: Tables, workspace: Workspace | None) -> GeneratedDataset:
+    def dataset(
+        self, document: Document, tables: Tables, workspace: Workspace | None
+    ) -> GeneratedDataset:
         return _dataset(document, tables, views_of(document, workspace))
 
-    def checked_dataset(self, document: Document, tables: Tables, workspace: Workspace | None) -> GeneratedDataset:
+    def checked_dataset(
+        self, document: Document, tables: Tables, workspace: Workspace | None
+    ) -> GeneratedDataset:
         dataset = self.untried_dataset(document, tables, workspace)
         dataset.warnings[:0] = try_own_sources(document, dataset, tables, workspace)
         return dataset
 
-    def untried_dataset(self, document: Document, tables: Tables, workspace: Workspace | None) -> GeneratedDataset:
+    def untried_dataset(
+        self, document: Document, tables: Tables, workspace: Workspace | None
+    ) -> GeneratedDataset:
         """A checked dataset whose simulator, which may take hours, is not called."""
         refuse(_in_generators(document, tables))
         views = views_of(document, workspace)
@@ -338,23 +413,35 @@ class GeneratedData(KindData[GeneratedDataset]):
             if values := dataset.medians(name for name in dataset.test if name not in axes):
                 words = " ".join(f"--fix {name}={median:.4g}" for name, median in values.items())
                 names = " and ".join(map(repr, values))
-                they = f"{names} {'varies but is' if len(values) == 1 else 'vary but are'} not among the axes"
-                yield ("matrix", "axes"), f"{they}: qexp matrix needs values, for example the medians: {words}"
+                they = (
+                    f"{names} {'varies but is' if len(values) == 1 else 'vary but are'} not among"
+                    " the axes"
+                )
+                yield (
+                    ("matrix", "axes"),
+                    f"{they}: qexp matrix needs values, for example the medians: {words}",
+                )
 
     def completed(self, document: Document, tables: Tables, workspace: Workspace) -> Document:
         """Outputs of posterior heads are scaled by their prior where no transform is given."""
-        distributions, varying = document["dataset"]["distributions"], document["dataset"]["varyings"]
+        distributions = document["dataset"]["distributions"]
+        varying = document["dataset"]["varyings"]
         scores = {
             name: long_form(
-                {"type": "normal_score", "parameters": {"distribution": distributions[name]}}, tables["transforms"]
+                {"type": "normal_score", "parameters": {"distribution": distributions[name]}},
+                tables["transforms"],
             )
             for name in outputs_of_heads(document, tables["modules"])
             if name in varying
         }
         return {**document, "transforms": {**scores, **document["transforms"]}}
 
-    def match_filters(self, operation: MatchedFilters, image: str, document: Document, tables: Tables) -> None:
-        operation.match(*generated_of(document, tables).templates(image, operation.variable, operation.values))
+    def match_filters(
+        self, operation: MatchedFilters, image: str, document: Document, tables: Tables
+    ) -> None:
+        operation.match(
+            *generated_of(document, tables).templates(image, operation.variable, operation.values)
+        )
 
     def turned(self, document: Document, angle: float) -> dict[str, Any]:
         """Raises QexpError if a direction varies by a distribution that cannot be moved."""
@@ -370,23 +457,38 @@ class GeneratedData(KindData[GeneratedDataset]):
                 distribution = document["distributions"][name]
                 if (moving := MOVING.get(distribution["type"])) is None:
                     raise QexpError(
-                        f"'{name}' must be {step:+.4g} larger for these weights, and its distribution "
-                        f"'{distribution['type']}' cannot be moved; use {' or '.join(MOVING)}"
+                        f"'{name}' must be {step:+.4g} larger for these weights, and its"
+                        f" distribution '{distribution['type']}' cannot be moved; use"
+                        f" {' or '.join(MOVING)}"
                     )
                 values = distribution["parameters"]
-                moved = {**distribution, "parameters": values | {key: values[key] + step for key in moving}}
+                moved = {
+                    **distribution,
+                    "parameters": values | {key: values[key] + step for key in moving},
+                }
                 changes[f"distributions.{name}"] = moved
             if name in axes:
                 changes[f"matrix.axes.{name}"] = [bound + step for bound in axes[name]]
         for index, view in enumerate(document.get("views", [])):
-            turned = {name: view[name] + sign * in_unit for name, sign in TURNING.items() if name in view}
+            turned = {
+                name: view[name] + sign * in_unit for name, sign in TURNING.items() if name in view
+            }
             changes |= {f"views.{index}.{name}": value for name, value in turned.items()}
         return changes
 
-    def pinned(self, document: Document, dataset: GeneratedDataset, workspace: Workspace) -> Document:
-        """With the hashes of the files of views and where they are; the document itself if they have none."""
+    def pinned(
+        self, document: Document, dataset: GeneratedDataset, workspace: Workspace
+    ) -> Document:
+        """With the hashes of the files of views and where they are; the document itself if they
+        have none.
+        """
         files = ViewFiles(document, workspace)
-        names = [view[key] for view in document.get("views", []) for key in FILES if isinstance(view.get(key), str)]
+        names = [
+            view[key]
+            for view in document.get("views", [])
+            for key in FILES
+            if isinstance(view.get(key), str)
+        ]
         if not names:
             return document
         paths = {name: files.find(name) for name in names}
@@ -397,35 +499,59 @@ class GeneratedData(KindData[GeneratedDataset]):
         }
 
     def findings(
-        self, document: Document, dataset: GeneratedDataset, tables: Tables, network: Network | None, available: int
+        self,
+        document: Document,
+        dataset: GeneratedDataset,
+        tables: Tables,
+        network: Network | None,
+        available: int,
     ) -> Iterator[Finding]:
         if network is not None:
             yield from in_batches(document, network, {document["sizes"][0]})
         yield from in_transforms(document, dataset, tables)
-        yield from of_training_mean(document, document["outputs"], "samples are drawn again in every epoch", tables)
+        yield from of_training_mean(
+            document, document["outputs"], "samples are drawn again in every epoch", tables
+        )
 
-    def findings_in_model(self, dataset: GeneratedDataset, network: Network, tables: Tables) -> Iterator[Finding]:
+    def findings_in_model(
+        self, dataset: GeneratedDataset, network: Network, tables: Tables
+    ) -> Iterator[Finding]:
         return _in_matched_filters(dataset, network)
 
     def data(
-        self, spec: Document, dataset: GeneratedDataset, tables: Tables, seeds: Seeds, device: torch.device
+        self,
+        spec: Document,
+        dataset: GeneratedDataset,
+        tables: Tables,
+        seeds: Seeds,
+        device: torch.device,
     ) -> Data:
         parts = dataset.parts(spec["split"], seeds)
         train, validation, test = (int(size) for size in spec["sizes"])
         return DrawnData(
-            train=lambda epoch: dataset.sample(parts["train"], train, seeds, ("train", epoch), device),
-            validation=dataset.sample(parts["validation"], validation, seeds, ("validation",), device),
+            train=lambda epoch: dataset.sample(
+                parts["train"], train, seeds, ("train", epoch), device
+            ),
+            validation=dataset.sample(
+                parts["validation"], validation, seeds, ("validation",), device
+            ),
             test=dataset.sample(parts["test"], test, seeds, ("test",), device),
             train_size=train,
         )
 
-    def parts(self, dataset: GeneratedDataset, spec: Document | None, tables: Tables, seed: int) -> Mapping[str, Part]:
-        """What each part consists of; without an experience, `train` is all that is not held out."""
+    def parts(
+        self, dataset: GeneratedDataset, spec: Document | None, tables: Tables, seed: int
+    ) -> Mapping[str, Part]:
+        """What each part consists of; without an experience, `train` is all that is not held
+        out.
+        """
         if spec is not None:
             return dataset.parts(spec["split"], Seeds(seed))
         return {"train": _not_held_out(dataset), "test": dataset.test}
 
-    def sizes(self, spec: Document, dataset: GeneratedDataset, tables: Tables, seed: int) -> tuple[int, int, int]:
+    def sizes(
+        self, spec: Document, dataset: GeneratedDataset, tables: Tables, seed: int
+    ) -> tuple[int, int, int]:
         train, validation, test = spec["sizes"]
         return int(train), int(validation), int(test)
 
@@ -443,7 +569,10 @@ def _dataset(document: Document, tables: Tables, views: Sequence[View]) -> Gener
         (int(height), int(width)),
         {name: value for name, (value, _) in fixed.items()},
         varyings,
-        {name: built(tables["distributions"], document["distributions"][name]) for name in varyings},
+        {
+            name: built(tables["distributions"], document["distributions"][name])
+            for name in varyings
+        },
         noise_of(document, generator.images([*fixed, *varyings]), tables),
         of_dataset(document, tables["quantities"]),
     )
@@ -465,15 +594,23 @@ def _generator(document: Document, tables: Tables, views: Sequence[View]) -> Gen
         generator: Generator = generators[0]
         return generator
     of_names = zip(names, generators, strict=True)
-    sources = [source.with_name(name) for name, generator in of_names for source in generator.sources]
+    sources = [
+        source.with_name(name) for name, generator in of_names for source in generator.sources
+    ]
     return DeformationImages(*sources, views=views)
 
 
 def _in_generators(document: Document, tables: Tables) -> Iterator[Finding]:
-    """Whether the generators have their methods, and are sources of deformation where that is needed."""
+    """Whether the generators have their methods, and are sources of deformation where that is
+    needed.
+    """
     for declared, where in sources_of(document):
         generator = built(tables["generators"], declared)
-        lacking = [method for name, method in GENERATOR_METHODS.items() if not callable(getattr(generator, name, None))]
+        lacking = [
+            method
+            for name, method in GENERATOR_METHODS.items()
+            if not callable(getattr(generator, name, None))
+        ]
         if lacking:
             yield where, f"the generator lacks a method, {lacking[0]}"
         elif isinstance(generator, DeformationImages):
@@ -483,14 +620,21 @@ def _in_generators(document: Document, tables: Tables) -> Iterator[Finding]:
                     message = f"'{declared['type']}' has no depth, which elevations would change"
                     yield ("views", index, "elevation"), message
         elif "sources" in document or "views" in document:
-            lack = f"'{declared['type']}' is not a source of deformation (a qexp.extend.DeformationImages)"
+            lack = (
+                f"'{declared['type']}' is not a source of deformation (a"
+                " qexp.extend.DeformationImages)"
+            )
             yield where, f"{lack}; 'sources' and 'views' are for those"
 
 
 def _in_variables(document: Document, generator: Generator, tables: Tables) -> Iterator[Finding]:
-    """Problems of variables that the generator needs, or does not have, and of their distributions and noise."""
+    """Problems of variables that the generator needs, or does not have, and of their distributions
+    and noise.
+    """
     quantities = of_dataset(document, tables["quantities"])
-    varyings, fixed, views = document["varyings"], fixed_values(document), len(document.get("views", []))
+    varyings = document["varyings"]
+    fixed = fixed_values(document)
+    views = len(document.get("views", []))
     mentioned = [*fixed, *varyings]
     required = generator.required(mentioned)
     possible = {*generator.required([*mentioned, *document["distributions"]]), NOISE}
@@ -498,16 +642,31 @@ def _in_variables(document: Document, generator: Generator, tables: Tables) -> I
         if name not in mentioned:
             about = _about(quantity(name, quantities))
             other = name.replace("azimuth", "heading") if base_name(name) == "azimuth" else ""
-            instead = f"; or give '{other}', {_about(quantity(other, quantities))}" if other in quantities else ""
-            yield ("fixed",), f"'{name}' has no value; put it in 'fixed' or in 'varyings' ({about}){instead}"
+            instead = (
+                f"; or give '{other}', {_about(quantity(other, quantities))}"
+                if other in quantities
+                else ""
+            )
+            yield (
+                ("fixed",),
+                f"'{name}' has no value; put it in 'fixed' or in 'varyings' ({about}){instead}",
+            )
     paths: dict[str, Where] = {name: where for name, (_, where) in fixed.items()}
     paths |= {name: ("varyings", name) for name in varyings}
-    paths |= {name: ("distributions", name) for name in document["distributions"] if name not in paths}
+    paths |= {
+        name: ("distributions", name) for name in document["distributions"] if name not in paths
+    }
     for name, where in paths.items():
         if name not in possible:
             yield where, _unknown_variable(name, possible, quantities)
         elif views and (suffix := re.search(r"_([1-9][0-9]*)$", name)) and int(suffix[1]) >= views:
-            yield where, f"'views' lists {views}, numbered from 0 to {views - 1}; add an object for this view, too"
+            yield (
+                where,
+                (
+                    f"'views' lists {views}, numbered from 0 to {views - 1}; add an object for this"
+                    " view, too"
+                ),
+            )
     for name in document.get("matrix", {}).get("axes", {}):
         if name not in {*required, NOISE}:
             yield ("matrix", "axes", name), _unknown_variable(name, {*required, NOISE}, quantities)
@@ -525,13 +684,21 @@ def _in_variables(document: Document, generator: Generator, tables: Tables) -> I
 
 
 def _in_columns(document: Document, dataset: GeneratedDataset) -> Iterator[Finding]:
-    """Names of variables in files, of variables that the dataset does not have or that would be the same."""
+    """Names of variables in files, of variables that the dataset does not have or that would be the
+    same.
+    """
     columns = document.get("columns", {})
     for index, (name, other) in enumerate(columns.items()):
         if name not in dataset.shapes():
-            yield ("columns", name), f"this dataset has no '{name}'; {suggestion(name, dataset.shapes())}"
+            yield (
+                ("columns", name),
+                f"this dataset has no '{name}'; {suggestion(name, dataset.shapes())}",
+            )
         elif other in list(columns.values())[:index]:
-            yield ("columns", name), f"'{other}' of the file is another variable, too; keep one of them"
+            yield (
+                ("columns", name),
+                f"'{other}' of the file is another variable, too; keep one of them",
+            )
 
 
 def implausible(dataset: GeneratedDataset) -> Iterator[str]:
@@ -546,18 +713,26 @@ def implausible(dataset: GeneratedDataset) -> Iterator[str]:
 
 
 def _warnings_about_draws(dataset: GeneratedDataset) -> list[str]:
-    """Warnings about values that are drawn again. Raises DatasetError if all values of a part are impossible."""
+    """Warnings about values that are drawn again. Raises DatasetError if all values of a part are
+    impossible.
+    """
     warnings = []
-    for part, of_part in {"training part": _not_held_out(dataset), "test part": dataset.test}.items():
+    for part, of_part in {
+        "training part": _not_held_out(dataset),
+        "test part": dataset.test,
+    }.items():
         share, words = dataset.impossible(of_part, DRAWS, Seeds(0), (part,))
         if share > MOST_IMPOSSIBLE:
             much = "all" if share == 1 else f"{100 * share:.3g} %"
-            why = f"{much} of {DRAWS:,} draws of the {part} are impossible: {words}; choose other distributions"
+            why = (
+                f"{much} of {DRAWS:,} draws of the {part} are impossible: {words}; choose other"
+                " distributions"
+            )
             raise DatasetError([(("varyings",), why)])
         if share > 0:
             warnings.append(
-                f"{100 * share:.2g} % of the draws of the {part} are impossible and drawn again ({words}): samples do "
-                "not quite follow the distributions"
+                f"{100 * share:.2g} % of the draws of the {part} are impossible and drawn again"
+                f" ({words}): samples do not quite follow the distributions"
             )
     return warnings
 
@@ -572,10 +747,15 @@ def _outside_limits(
     floor = limits.above if limits.above is not None else limits.at_least
     if floor is not None and low < floor:
         reach = f"'{kind}' reaches down to {low:g}, but {name} {limits.violation(-math.inf)}"
-        remedy = f"use a log_normal, log_uniform or truncated_normal distribution, or other bounds{hint}"
+        remedy = (
+            f"use a log_normal, log_uniform or truncated_normal distribution, or other bounds{hint}"
+        )
         yield where, f"{reach}; {remedy}"
     if limits.at_most is not None and high > limits.at_most:
-        yield where, f"'{kind}' reaches up to {high:g}, but {name} {limits.violation(math.inf)}{hint}"
+        yield (
+            where,
+            f"'{kind}' reaches up to {high:g}, but {name} {limits.violation(math.inf)}{hint}",
+        )
 
 
 def _about(variable: Quantity) -> str:
@@ -597,16 +777,31 @@ def _in_matched_filters(dataset: GeneratedDataset, network: Network) -> Iterator
             where: Where = ("operations", name, "parameters")
             if filters.variable not in dataset.test:
                 near = suggestion(filters.variable, dataset.test)
-                yield (*where, "variable"), f"'{filters.variable}' does not vary in the dataset; {near}"
-            elif trouble := dataset.noise.trouble_with_inverse(branch.sources[0], math.prod(filters.shape)):
-                yield (("operations", name), f"matched filters need the inverse of the noise's covariance: {trouble}")
-            elif violation := quantity(filters.variable, dataset.quantities).violation(float(filters.values[-1])):
+                yield (
+                    (*where, "variable"),
+                    f"'{filters.variable}' does not vary in the dataset; {near}",
+                )
+            elif trouble := dataset.noise.trouble_with_inverse(
+                branch.sources[0], math.prod(filters.shape)
+            ):
+                yield (
+                    ("operations", name),
+                    f"matched filters need the inverse of the noise's covariance: {trouble}",
+                )
+            elif violation := quantity(filters.variable, dataset.quantities).violation(
+                float(filters.values[-1])
+            ):
                 yield (*where, "high"), violation
             elif trouble := dataset.trouble_with_templates(filters.variable, filters.values):
-                yield where, f"with the other variables at their medians, {trouble}; choose another range"
+                yield (
+                    where,
+                    f"with the other variables at their medians, {trouble}; choose another range",
+                )
 
 
-def in_transforms(document: Document, dataset: GeneratedDataset, tables: Tables) -> Iterator[Finding]:
+def in_transforms(
+    document: Document, dataset: GeneratedDataset, tables: Tables
+) -> Iterator[Finding]:
     transforms, _ = build_transforms(document, tables)
     yield from beyond_prior(document, tables, dataset.distributions, transforms)
     for name, transform in transforms.items():
@@ -628,19 +823,24 @@ def _unknown_variable(name: str, variables: Iterable[str], quantities: Quantitie
     return f"{who} '{name}'; {suggestion(name, variables)}"
 
 
-# A trial of the sources that a workspace adds to qexp's own: each is called once before anything is trained.
+# A trial of the sources that a workspace adds to qexp's own: each is called once before anything is
+# trained.
 
 QUARTILES = (0.25, 0.75)
 HIDDEN_SIGNAL, HUGE_SIGNAL = 0.01, 100.0
-"""Signals below this part of the noise, or above so many metres, are suspected to be in another unit."""
+"""Signals below this part of the noise, or above so many metres, are suspected to be in another
+unit.
+"""
 
 
 def try_own_sources(
     document: Document, dataset: GeneratedDataset, tables: Tables, workspace: Workspace | None
 ) -> list[str]:
-    """Simulate two samples, at the quartiles of the distributions, if a source is one of the workspace's own.
+    """Simulate two samples, at the quartiles of the distributions, if a source is one of the
+    workspace's own.
 
-    Returns warnings. Raises DatasetError for a kernel or generator that raises, or returns another shape.
+    Returns warnings. Raises DatasetError for a kernel or generator that raises, or returns another
+    shape.
     """
     own = [
         (declared, where)
@@ -658,20 +858,32 @@ def try_own_sources(
         generator = built(tables["generators"], declared)
         for source in generator.sources if isinstance(generator, DeformationImages) else ():
             named = source.with_name(declared.get("name", ""))
-            Trial(workspace, where, _name(source.kernel)).kernel(named, dataset.as_simulated(values))
+            Trial(workspace, where, _name(source.kernel)).kernel(
+                named, dataset.as_simulated(values)
+            )
             warnings += _without_quantity(named, dataset, trial.file)
     return [*warnings, *_doubtful(dataset, values, trial.call(partial(dataset.signals, values)))]
 
 
 def _name(kernel: Callable[..., Any]) -> str:
-    return _name(kernel.func) if isinstance(kernel, partial) else getattr(kernel, "__name__", repr(kernel))
+    return (
+        _name(kernel.func)
+        if isinstance(kernel, partial)
+        else getattr(kernel, "__name__", repr(kernel))
+    )
 
 
 class Trial:
-    """Calls what a workspace's extensions define; whatever is raised is a problem of the document."""
+    """Calls what a workspace's extensions define; whatever is raised is a problem of the
+    document.
+    """
 
     def __init__(self, workspace: Workspace | None, where: Where, who: str) -> None:
-        self._path, self._where, self._who = "" if workspace is None else str(workspace.extensions), where, who
+        self._path, self._where, self._who = (
+            "" if workspace is None else str(workspace.extensions),
+            where,
+            who,
+        )
         self.file = "extensions.py" if workspace is None else workspace.shown(workspace.extensions)
 
     def call(self, work: Callable[[], T]) -> T:
@@ -681,7 +893,11 @@ class Trial:
         except (DatasetError, KeyboardInterrupt):
             raise
         except BaseException as error:  # a user's code may raise any error, and call sys.exit
-            lines = [frame for frame in traceback.extract_tb(error.__traceback__) if frame.filename == self._path]
+            lines = [
+                frame
+                for frame in traceback.extract_tb(error.__traceback__)
+                if frame.filename == self._path
+            ]
             line = f" (line {lines[-1].lineno}: {lines[-1].line})" if lines else ""
             raise self._problem(f"{type(error).__name__}: {error}{line}") from None
         finally:
@@ -695,7 +911,9 @@ class Trial:
         wanted, shape = (count, stations.shape[1], 3), tuple(getattr(moved, "shape", ()))
         if shape != wanted:
             returned = str(shape) if isinstance(moved, Tensor) else type(moved).__name__
-            raise self._problem(f"it returned {returned}; it must return (batch, station, 3) = {wanted}")
+            raise self._problem(
+                f"it returned {returned}; it must return (batch, station, 3) = {wanted}"
+            )
 
     def _problem(self, words: str) -> DatasetError:
         return DatasetError([(self._where, f"{self.file}: {self._who}: {words}")])
@@ -710,9 +928,12 @@ def _without_quantity(source: Source, dataset: GeneratedDataset, file: str) -> I
             yield f"{words}; declare it in QUANTITIES of {file}{doubt}"
 
 
-def _doubtful(dataset: GeneratedDataset, values: dict[str, Values], signals: dict[str, Tensor]) -> Iterator[str]:
+def _doubtful(
+    dataset: GeneratedDataset, values: dict[str, Values], signals: dict[str, Tensor]
+) -> Iterator[str]:
     """Warnings about displacements that no radar would see, or that no ground has."""
-    at, units = "at the quartiles of the distributions", "is all in SI units, and is each quantity's si_factor right?"
+    at = "at the quartiles of the distributions"
+    units = "is all in SI units, and is each quantity's si_factor right?"
     copies = {name: signal.clone() for name, signal in signals.items()}
     observed = dataset.observe(values, torch.Generator().manual_seed(0), copies)
     for name, signal in signals.items():
@@ -723,7 +944,10 @@ def _doubtful(dataset: GeneratedDataset, values: dict[str, Values], signals: dic
             yield f"'{name}' reaches {largest:.3g} m {at}: {units}"
             return  # other views say the same
         if largest < HIDDEN_SIGNAL * noise:
-            yield f"'{name}' reaches {largest:.2g} m {at}, far below the noise of {noise:.2g} m: {units}"
+            yield (
+                f"'{name}' reaches {largest:.2g} m {at}, far below the noise of {noise:.2g} m:"
+                f" {units}"
+            )
 
 
 DATA = GeneratedData()

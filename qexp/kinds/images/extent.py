@@ -1,4 +1,6 @@
-"""Where the inputs of a network on images and vectors lie in its training data, and whether others lie outside."""
+"""Where the inputs of a network on images and vectors lie in its training data, and whether others
+lie outside.
+"""
 
 from __future__ import annotations
 
@@ -26,7 +28,9 @@ from qexp.store.record import Record
 Array = NDArray[np.float32]
 
 ROUNDING = 1e-5
-"""Relative difference by which a statistic may exceed a limit: the rounding of sums in single precision."""
+"""Relative difference by which a statistic may exceed a limit: the rounding of sums in single
+precision.
+"""
 
 
 @dataclass(frozen=True)
@@ -54,12 +58,18 @@ SEEN = "share of seen pixels"
 def statistics(inputs: Mapping[str, Array]) -> dict[Statistic, NDArray[np.float64]]:
     """Numbers that describe the inputs of each sample, (sample,) each.
 
-    Of an image the least value, greatest value and standard deviation over the pixels that are seen, in the input's
-    unit; of a mask the share of such pixels; of a single number the number. NaN where no pixel is seen.
+    Of an image the least value, greatest value and standard deviation over the pixels that are
+    seen, in the input's unit; of a mask the share of such pixels; of a single number the number.
+    NaN where no pixel is seen.
 
-    inputs  name → (sample, channel, height, width), or (sample, 1); a mask is 1 where the pixels of its image are seen
+    inputs  name → (sample, channel, height, width), or (sample, 1); a mask is 1 where the pixels of
+            its image are seen
     """
-    masks = {mask_of(name): name for name, values in inputs.items() if values.ndim == 4 and mask_of(name) in inputs}
+    masks = {
+        mask_of(name): name
+        for name, values in inputs.items()
+        if values.ndim == 4 and mask_of(name) in inputs
+    }
     found: dict[Statistic, NDArray[np.float64]] = {}
     for name, values in inputs.items():
         flat = values.reshape(len(values), -1)
@@ -70,14 +80,23 @@ def statistics(inputs: Mapping[str, Array]) -> dict[Statistic, NDArray[np.float6
         else:
             of_image = _of_pixels(flat)  # in single precision, which is some times as fast
             if mask_of(name) in masks:
-                visible = np.broadcast_to(inputs[mask_of(name)] > 0, values.shape).reshape(flat.shape)
+                visible = np.broadcast_to(inputs[mask_of(name)] > 0, values.shape).reshape(
+                    flat.shape
+                )
                 of_image = _of_pixels(flat.astype(np.float64), visible)
-            found |= {Statistic(name, kind): of for kind, of in zip((*EXTREMES, SPREAD), of_image, strict=True)}
+            found |= {
+                Statistic(name, kind): of
+                for kind, of in zip((*EXTREMES, SPREAD), of_image, strict=True)
+            }
     return found
 
 
-def _of_pixels(values: NDArray[np.floating], visible: NDArray[np.bool_] | None = None) -> NDArray[np.float64]:
-    """Least, greatest and standard deviation of those that are visible of (sample, pixel); (3, sample)."""
+def _of_pixels(
+    values: NDArray[np.floating], visible: NDArray[np.bool_] | None = None
+) -> NDArray[np.float64]:
+    """Least, greatest and standard deviation of those that are visible of (sample, pixel); (3,
+    sample).
+    """
     seen: dict[str, Any] = {} if visible is None else {"where": visible}
     count = values.shape[1] if visible is None else visible.sum(axis=1)
     with np.errstate(invalid="ignore", divide="ignore"):
@@ -95,9 +114,13 @@ InputRanges = Mapping[Statistic, tuple[float, float]]
 
 def ranges_over(blocks: Sequence[Mapping[Statistic, NDArray[np.float64]]]) -> InputRanges:
     """The ranges of statistics of blocks of samples; one that is NaN everywhere has no range."""
-    values = {statistic: np.concatenate([block[statistic] for block in blocks]) for statistic in blocks[0]}
+    values = {
+        statistic: np.concatenate([block[statistic] for block in blocks]) for statistic in blocks[0]
+    }
     finite = {statistic: of for statistic, of in values.items() if np.isfinite(of).any()}
-    return {statistic: (float(np.nanmin(of)), float(np.nanmax(of))) for statistic, of in finite.items()}
+    return {
+        statistic: (float(np.nanmin(of)), float(np.nanmax(of))) for statistic, of in finite.items()
+    }
 
 
 SEEN_SAMPLES = 1_024
@@ -108,7 +131,9 @@ SIMULATED_PIXELS = 2**21
 
 def kept_ranges(record: Record, network: Network) -> InputRanges:
     """Those that a run keeps, as its samples may be elsewhere later; empty if it keeps none."""
-    all_statistics = (Statistic(name, kind) for name in network.inputs for kind in (*EXTREMES, SPREAD, SEEN, ""))
+    all_statistics = (
+        Statistic(name, kind) for name in network.inputs for kind in (*EXTREMES, SPREAD, SEEN, "")
+    )
     of_words = {str(statistic): statistic for statistic in all_statistics}
     return {
         of_words[one.column]: (one.least, one.greatest)
@@ -130,28 +155,40 @@ def ranges_of(source: GeneratedDataset, part: Part, network: Network, seeds: See
     return ranges_over(blocks)
 
 
-# Inputs that are vectors: what is said of the least and greatest of all pixels of an image, or of their standard
-# deviation, would say nothing of numbers that are different quantities.
+# Inputs that are vectors: what is said of the least and greatest of all pixels of an image, or of
+# their standard deviation, would say nothing of numbers that are different quantities.
 
 TRAINING_VECTORS = "training_vectors.nc"
-"""File in `results` with the vectors of some training samples, for runs on simulations that may be elsewhere later."""
+"""File in `results` with the vectors of some training samples, for runs on simulations that may be
+elsewhere later.
+"""
 
 JOINT = "joint values"
 """The statistic of all numbers of all vectors."""
 
 
 def vectors_among(inputs: Mapping[str, Shape]) -> list[str]:
-    """The inputs, of these shapes, that are values in a row, such as of stations, all of which are seen."""
-    unmasked = {*inputs} - {mask_of(name) for name in inputs} - {name for name in inputs if mask_of(name) in inputs}
+    """The inputs, of these shapes, that are values in a row, such as of stations, all of which are
+    seen.
+    """
+    unmasked = (
+        {*inputs}
+        - {mask_of(name) for name in inputs}
+        - {name for name in inputs if mask_of(name) in inputs}
+    )
     return [name for name, shape in inputs.items() if name in unmasked and is_vector(shape)]
 
 
-def training_vectors(source: GeneratedDataset, part: Part, network: Network, seeds: Seeds) -> dict[str, Array]:
+def training_vectors(
+    source: GeneratedDataset, part: Part, network: Network, seeds: Seeds
+) -> dict[str, Array]:
     """Vector → (sample, channel, height, width) of training samples."""
     if not (names := vectors_among(network.inputs)):
         return {}
     pixels = sum(map(math.prod, network.inputs.values()))
-    count = source.available(part, min(2 * MOST_REFERENCES, max(SIMULATED_PIXELS // pixels, SEEN_SAMPLES // 16)))
+    count = source.available(
+        part, min(2 * MOST_REFERENCES, max(SIMULATED_PIXELS // pixels, SEEN_SAMPLES // 16))
+    )
     samples = source.sample(part, count, seeds, ("vectors",), torch.device("cpu"))
     return {name: samples[name].numpy() for name in names}
 
@@ -161,9 +198,14 @@ def keep_vectors(directory: RunDirectory, vectors: Mapping[str, Array]) -> None:
     if vectors:
         import xarray
 
-        dims = {name: ("sample", *(f"{axis}_{name}" for axis in ("channel", "y", "x"))) for name in vectors}
+        dims = {
+            name: ("sample", *(f"{axis}_{name}" for axis in ("channel", "y", "x")))
+            for name in vectors
+        }
         table = xarray.Dataset({name: (dims[name], values) for name, values in vectors.items()})
-        formats.write_netcdf(directory.results / TRAINING_VECTORS, table, {name: {"zlib": True} for name in vectors})
+        formats.write_netcdf(
+            directory.results / TRAINING_VECTORS, table, {name: {"zlib": True} for name in vectors}
+        )
 
 
 @dataclass(frozen=True)
@@ -182,18 +224,26 @@ class TrainingInputs:
     @property
     def numbers(self) -> list[Statistic]:
         """Of all vectors, such as `[3]`, in the order of `known`."""
-        return [Statistic(name, of.removeprefix(name)) for name, numbers in self.vectors.items() for of in numbers]
+        return [
+            Statistic(name, of.removeprefix(name))
+            for name, numbers in self.vectors.items()
+            for of in numbers
+        ]
 
     def outside(self, inputs: Mapping[str, Array]) -> dict[Statistic, NDArray[np.bool_]]:
-        """Statistic → whether it lies outside, for each sample, NaN does not; of the numbers of vectors those with any
-        that does.
+        """Statistic → whether it lies outside, for each sample, NaN does not; of the numbers of
+        vectors those with any that does.
         """
         single = () if self.known is None else self.vectors
         outside = {}
-        for statistic, values in statistics({name: of for name, of in inputs.items() if name not in single}).items():
+        for statistic, values in statistics(
+            {name: of for name, of in inputs.items() if name not in single}
+        ).items():
             if statistic in self.ranges:
                 low, high = self.ranges[statistic]
-                outside[statistic] = (values < low - ROUNDING * abs(low)) | (values > high + ROUNDING * abs(high))
+                outside[statistic] = (values < low - ROUNDING * abs(low)) | (
+                    values > high + ROUNDING * abs(high)
+                )
         if self.known is None:
             return outside
         each, together = self.known.outside(self._in_rows(inputs))
@@ -201,8 +251,12 @@ class TrainingInputs:
         outside |= {numbers[column]: each[:, column] for column in np.flatnonzero(each.any(axis=0))}
         return {**outside, Statistic(" and ".join(self.vectors), JOINT): together}
 
-    def described(self, statistic: Statistic, inputs: Mapping[str, Array], units: Mapping[str, str]) -> str:
-        """A statistic of the first sample beside its range in the training data: `[3] 0.2 m (in training …)`."""
+    def described(
+        self, statistic: Statistic, inputs: Mapping[str, Array], units: Mapping[str, str]
+    ) -> str:
+        """A statistic of the first sample beside its range in the training data: `[3] 0.2 m (in
+        training …)`.
+        """
         if statistic.kind == JOINT:
             return "no training sample has a like combination of values"
         if statistic in self.ranges:
@@ -210,16 +264,25 @@ class TrainingInputs:
         else:
             assert self.known is not None
             column = self.numbers.index(statistic)
-            value, (low, high) = self._in_rows(inputs)[0, column], (ends[column] for ends in self.known.limits())
+            value, (low, high) = (
+                self._in_rows(inputs)[0, column],
+                (ends[column] for ends in self.known.limits()),
+            )
         unit = "" if statistic.kind == SEEN else units.get(statistic.input, "")
         words = statistic.kind or statistic.input
-        return f"{words} {value:.3g} {unit}".rstrip() + f" (in training {low:.3g} to {high:.3g} {unit}".rstrip() + ")"
+        return (
+            f"{words} {value:.3g} {unit}".rstrip()
+            + f" (in training {low:.3g} to {high:.3g} {unit}".rstrip()
+            + ")"
+        )
 
     def _in_rows(self, inputs: Mapping[str, Array]) -> NDArray[np.float64]:
         return _in_rows([inputs[name] for name in self.vectors])
 
 
-def training_inputs(directory: RunDirectory, source: GeneratedDataset, network: Network) -> TrainingInputs:
+def training_inputs(
+    directory: RunDirectory, source: GeneratedDataset, network: Network
+) -> TrainingInputs:
     """What a run keeps of its training data, or what can be simulated or read again."""
     record, split = directory.record(), directory.training_spec()["split"]
     seeds = Seeds(record.seed)
@@ -236,7 +299,9 @@ def training_inputs(directory: RunDirectory, source: GeneratedDataset, network: 
     rows = _in_rows(list(vectors.values()))
     named = source.origin.get("values", {})
     numbers = {name: numbers_of(name, network.inputs[name], named.get(name, ())) for name in names}
-    return TrainingInputs(ranges, numbers, TrainingVectors(rows) if len(rows) >= FEWEST_VECTORS else None)
+    return TrainingInputs(
+        ranges, numbers, TrainingVectors(rows) if len(rows) >= FEWEST_VECTORS else None
+    )
 
 
 def _in_rows(vectors: Sequence[Array]) -> NDArray[np.float64]:
@@ -248,5 +313,9 @@ def _in_rows(vectors: Sequence[Array]) -> NDArray[np.float64]:
 def numbers_of(name: str, shape: Shape, called: Sequence[str] = ()) -> list[str]:
     """Names of the numbers of a vector, in their order: `observed[0]`, of stations `gnss[2, 0]`."""
     sides = [side for side in shape if side > 1] or [1]
-    known = called if len(called) == math.prod(sides) else [", ".join(map(str, place)) for place in np.ndindex(*sides)]
+    known = (
+        called
+        if len(called) == math.prod(sides)
+        else [", ".join(map(str, place)) for place in np.ndindex(*sides)]
+    )
     return [f"{name}[{number}]" for number in known]

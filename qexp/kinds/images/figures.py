@@ -12,7 +12,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qexp.base.outputs import quantile_of
-from qexp.base.quantities import base_name, brief, in_symbols, in_words, label, quantity_in_words, typeset, with_unit
+from qexp.base.quantities import (
+    base_name,
+    brief,
+    in_symbols,
+    in_words,
+    label,
+    quantity_in_words,
+    typeset,
+    with_unit,
+)
 from qexp.figures.canvas import (
     COLOURS,
     GROWN_TO,
@@ -60,22 +69,30 @@ Scale = tuple[float, float]
 """The values at the lower and upper end of the colours."""
 
 SIDE, GAP, ACROSS, DOWN = 1.8, 0.36, 0.95, 0.5
-"""Side of a panel, and distances between panels: with one colour scale, with a colour bar beside each, and down
-[inch]."""
+"""Side of a panel, and distances between panels: with one colour scale, with a colour bar beside
+each, and down [inch].
+"""
 
 PANELS_IN_A_ROW, CROWDED_TO = 3, 0.4
-"""Panels in a row; and how much narrower they become in a narrow figure of more than two samples."""
+"""Panels in a row; and how much narrower they become in a narrow figure of more than two
+samples.
+"""
 
 ALIKE_RATIO = 4.0
-"""Factor between the largest and the smallest of the images' extremes up to which they share a colour scale."""
+"""Factor between the largest and the smallest of the images' extremes up to which they share a
+colour scale.
+"""
 
 SMALLEST_MARK, LARGEST_MARK = 4.0, 200.0
-"""Area of the mark of one of very many scattered points, and what is shared by all of them [point²]."""
+"""Area of the mark of one of very many scattered points, and what is shared by all of them
+[point²].
+"""
 
 
 @dataclass(frozen=True)
 class ImageSample:
-    """The images of one sample: name → (y, x), y ascending; of scattered points (point,), of stations (3, point).
+    """The images of one sample: name → (y, x), y ascending; of scattered points (point,), of
+    stations (3, point).
 
     NaN where nothing is seen, which is grey in images.
     """
@@ -93,7 +110,8 @@ def sample_images(
 ) -> Figure:
     """A panel per image, the images of a sample side by side on one colour scale.
 
-    All samples share that scale if their extremes are alike; it is centred at zero if values have both signs.
+    All samples share that scale if their extremes are alike; it is centred at zero if values have
+    both signs.
 
     units  image → unit
     views  names of the views, as in `quantities.in_words`, which stand above their images
@@ -101,59 +119,91 @@ def sample_images(
     names = list(samples[0].images)
     each = len(names) > 1 or any(views)
     scales = _scales(_ends([list(sample.images.values()) for sample in samples]))
-    alike, extents = len(set(scales)) == 1, {where for sample in samples for where in sample.extents.values()}
+    alike = len(set(scales)) == 1
+    extents = {where for sample in samples for where in sample.extents.values()}
     across = GAP if alike else ACROSS
-    least = (CROWDED_TO if narrow() and len(samples) > 2 else SHRUNK_TO) * (sized(SIDE) if exact() else SIDE)
+    least = (CROWDED_TO if narrow() and len(samples) > 2 else SHRUNK_TO) * (
+        sized(SIDE) if exact() else SIDE
+    )
     fitting = int((page_width() - sized(1.7 - across)) / (sized(across) + least))
     # Images of a sample stay side by side.
-    beside = max(1, min(fitting, max(PANELS_IN_A_ROW, len(names)), len(names) * len(samples)) // len(names))
+    beside = max(
+        1, min(fitting, max(PANELS_IN_A_ROW, len(names)), len(names) * len(samples)) // len(names)
+    )
     columns = len(names) * -(-len(samples) // -(-len(samples) // beside))  # evenly over the rows
     widest = (GROWN_TO * sized(SIDE) if exact() else SIDE) + sized(across)
     room = characters(inches=min((page_width() - sized(1.7)) / columns, widest) - sized(0.1))
     headings = [_lines(sample.values, room) for sample in samples]
-    longest = max(wrap(in_words(name, views), room).count("\n") + 1 for name in names) if each else 0
+    longest = (
+        max(wrap(in_words(name, views), room).count("\n") + 1 for name in names) if each else 0
+    )
     count, above = len(names) * len(samples), 0.16 * (max(map(len, headings)) + longest)
     down, top = DOWN + above, 0.42 + above
-    figure, axes = panel_grid(count, columns, SIDE, SIDE, across, down, right=1.0, top=top, fold=False, square=True)
+    figure, axes = panel_grid(
+        count, columns, SIDE, SIDE, across, down, right=1.0, top=top, fold=False, square=True
+    )
     for row, (sample, scale) in enumerate(zip(samples, scales, strict=True)):
         of_sample = axes[len(names) * row : len(names) * (row + 1)]
         for name, axis in zip(names, of_sample, strict=True):
             image = _draw(
-                axis, sample.images[name], sample.extents[name], scale, sample.positions.get(name), units[name]
+                axis,
+                sample.images[name],
+                sample.extents[name],
+                scale,
+                sample.positions.get(name),
+                units[name],
             )
             heading = headings[row] if axis is of_sample[0] else [""] * len(headings[row])
             below = [wrap(in_words(name, views), room)] * each
             axis.set_title("\n".join([*heading, *below]), fontsize=small(), pad=sized(8))
             unit_of_sides = sample.extents[name].unit
             label_outer(axis, len(axes), f"x ({unit_of_sides})", f"y ({unit_of_sides})", small())
-            axis.tick_params(labelbottom=True, labelleft=len(extents) > 1 or place_of(axis, len(axes))[0])
+            axis.tick_params(
+                labelbottom=True, labelleft=len(extents) > 1 or place_of(axis, len(axes))[0]
+            )
         if not alike or row == min(len(samples), columns // len(names)) - 1:
             _bar(of_sample[-1], image, label(base_name(names[0]), units[names[0]]))
     colours = "one colour scale" if alike else "each sample has its own colour scale"
-    grids = [image for sample in samples for name, image in sample.images.items() if name not in sample.positions]
+    grids = [
+        image
+        for sample in samples
+        for name, image in sample.images.items()
+        if name not in sample.positions
+    ]
     hidden = any(np.isnan(image).any() for image in grids)
     add_title(figure, title, caption=f"{colours}{'; grey: not seen' if hidden else ''}")
     return figure
 
 
 def _lines(values: Sequence[str], room: int) -> list[str]:
-    """The values in lines of so many characters, that fit above a panel; none is broken if it fits into one."""
+    """The values in lines of so many characters, that fit above a panel; none is broken if it fits
+    into one.
+    """
     text = ", ".join(
-        value.replace(" ", "\u00a0") if len(value) <= room else TOGETHER.sub("\u00a0", value) for value in values
+        value.replace(" ", "\u00a0") if len(value) <= room else TOGETHER.sub("\u00a0", value)
+        for value in values
     )
     return textwrap.wrap(text, room, break_long_words=False) or [""]
 
 
 def _ends(samples: Sequence[Sequence[Array]]) -> list[Scale]:
-    """The smallest and largest value of each sample; those of another for a sample of which nothing is seen."""
-    values_of = [np.concatenate([image[np.isfinite(image)] for image in images]) for images in samples]
-    ends = [(float(values.min()), float(values.max())) if len(values) else None for values in values_of]
+    """The smallest and largest value of each sample; those of another for a sample of which nothing
+    is seen.
+    """
+    values_of = [
+        np.concatenate([image[np.isfinite(image)] for image in images]) for images in samples
+    ]
+    ends = [
+        (float(values.min()), float(values.max())) if len(values) else None for values in values_of
+    ]
     other = next((scale for scale in ends if scale is not None), (0.0, 1.0))
     return [other if scale is None else scale for scale in ends]
 
 
 def _scales(ends: Sequence[Scale]) -> list[Scale]:
-    """The colour scale of each sample, from its smallest and largest value: if any is below zero, white is 0 in all."""
+    """The colour scale of each sample, from its smallest and largest value: if any is below zero,
+    white is 0 in all.
+    """
     reaches = [max(-low, high, 1e-12) for low, high in ends]
     shared = max(reaches) <= ALIKE_RATIO * min(reaches)
     if any(low < 0 for low, _ in ends):
@@ -177,16 +227,32 @@ def _draw(
     if values.ndim == 2 and (longest := float(np.hypot(values[0], values[1]).max())) > 0:
         # Arrows of horizontal displacements, the longest of which is a quarter of the panel.
         scale = longest / (0.25 * (where.right - where.left))
-        axis.quiver(x, y, values[0], values[1], angles="xy", scale_units="xy", scale=scale, width=0.012, zorder=2)
+        axis.quiver(
+            x,
+            y,
+            values[0],
+            values[1],
+            angles="xy",
+            scale_units="xy",
+            scale=scale,
+            width=0.012,
+            zorder=2,
+        )
         words = f"longest arrow {longest:.2g} {unit}"
         axis.text(0.03, 0.03, words, transform=axis.transAxes, fontsize=small())
     marks: dict[str, Any] = {"edgecolors": "0.3", "linewidths": 0.4, "zorder": 3}
     size = SMALLEST_MARK + LARGEST_MARK / len(positions)
-    return axis.scatter(x, y, s=size, c=values[-1] if values.ndim == 2 else values, **marks, **colours)
+    return axis.scatter(
+        x, y, s=size, c=values[-1] if values.ndim == 2 else values, **marks, **colours
+    )
 
 
 def _colours(limits: Scale) -> dict[str, Any]:
-    return {"cmap": "RdBu_r" if limits[0] == -limits[1] else "viridis", "vmin": limits[0], "vmax": limits[1]}
+    return {
+        "cmap": "RdBu_r" if limits[0] == -limits[1] else "viridis",
+        "vmin": limits[0],
+        "vmax": limits[1],
+    }
 
 
 def _bar(axis: Axes, image: ScalarMappable, words: str) -> None:
@@ -195,7 +261,10 @@ def _bar(axis: Axes, image: ScalarMappable, words: str) -> None:
     plain = ScalarFormatter(useOffset=False)
     plain.set_scientific(False)
     bar = axis.figure.colorbar(
-        image, cax=axis.inset_axes((1.05, 0, 0.06, 1)), ticks=MaxNLocator(5, steps=[1, 2, 2.5, 5, 10]), format=plain
+        image,
+        cax=axis.inset_axes((1.05, 0, 0.06, 1)),
+        ticks=MaxNLocator(5, steps=[1, 2, 2.5, 5, 10]),
+        format=plain,
     )
     bar.set_label(words, fontsize=small())
     bar.ax.tick_params(labelsize=small())
@@ -226,11 +295,12 @@ def image_grid(
     what: str,
     title: str,
 ) -> Figure:
-    """A panel per image: the first variable from left to right, the second upwards. Each has its own colour scale, and
-    its largest value beside it: images of shallow and deep sources differ by orders of magnitude.
+    """A panel per image: the first variable from left to right, the second upwards. Each has its
+    own colour scale, and its largest value beside it: images of shallow and deep sources differ by
+    orders of magnitude.
 
-    images  (first variable, second variable, y, x), with one value of a variable that is not among `sides`; NaN where
-            nothing is seen, or no source is possible
+    images  (first variable, second variable, y, x), with one value of a variable that is not among
+            `sides`; NaN where nothing is seen, or no source is possible
     sides   the variables, at most two
     extent  edges of the images [km]; None if their pixels differ
     what    what the images show, with its unit
@@ -249,7 +319,9 @@ def image_grid(
             ends = _ends([[values]])
             reach = max(-ends[0][0], ends[0][1], 1e-12)
             colours = _colours((-reach, reach) if signed else ends[0])
-            drawn = axis.imshow(values, origin="lower", extent=extent, interpolation="nearest", **colours)
+            drawn = axis.imshow(
+                values, origin="lower", extent=extent, interpolation="nearest", **colours
+            )
             axis.spines[["top", "right"]].set_visible(True)
             if size == SINGLE_SIDE:
                 figure.colorbar(drawn, ax=axis, shrink=0.8).set_label(what)
@@ -257,7 +329,11 @@ def image_grid(
                 continue
             axis.set(xticks=[], yticks=[])
             largest = max(ends[0], key=abs)
-            words = printed(f"{largest:#.2g}".rstrip(".")) if np.isfinite(values).any() else "impossible"
+            words = (
+                printed(f"{largest:#.2g}".rstrip("."))
+                if np.isfinite(values).any()
+                else "impossible"
+            )
             axis.set_title(words, fontsize=small(), pad=2)
             if row == 0 and sides:
                 axis.set_xlabel(printed(brief(sides[0].values[column])), fontsize=small())
@@ -267,7 +343,11 @@ def image_grid(
         figure.supxlabel(label(sides[0].words, sides[0].unit), fontsize=sized(10))
         if len(sides) > 1:
             figure.supylabel(label(sides[1].words, sides[1].unit), fontsize=sized(10))
-    words = f"each image has its own colours, above it its largest {what}" if size != SINGLE_SIDE else ""
+    words = (
+        f"each image has its own colours, above it its largest {what}"
+        if size != SINGLE_SIDE
+        else ""
+    )
     add_title(figure, title, caption=words)
     return figure
 
@@ -281,37 +361,50 @@ TEST_ESTIMATES = "test_estimates"
 def estimates(directory: RunDirectory) -> Pictures:
     """Estimates against true values, a panel per output with the identity line.
 
-    With the widest intervals of posteriors that are kept, and the mean absolute error of exact posterior medians, where
-    they are known.
+    With the widest intervals of posteriors that are kept, and the mean absolute error of exact
+    posterior medians, where they are known.
     """
     predictions, limit = table(directory.results / TEST_PREDICTIONS), limit_of(directory)
-    limits = {} if limit is None else {name: variable.mae for name, variable in limit.variables.items()}
+    limits = (
+        {} if limit is None else {name: variable.mae for name, variable in limit.variables.items()}
+    )
     title = f"{with_caution(directory.name, directory.record().caution)}: {directory.part} part"
     if outputs(predictions):
         yield FIGURES_FOLDER / TEST_ESTIMATES, of_estimates(predictions, limits, title)
     if (directory.results / TEST_IMAGES).exists():
-        views = [view.get("name", "") for view in directory.training_spec()["dataset"].get("views", [])]
+        views = [
+            view.get("name", "") for view in directory.training_spec()["dataset"].get("views", [])
+        ]
         yield from _of_images(table(directory.results / TEST_IMAGES), views, title)
 
 
 def _of_images(images: xarray.Dataset, views: Sequence[str], title: str) -> Pictures:
-    """Test samples of median and of largest error: truths, estimates, differences; images of one size in one figure.
-    Stations and vectors are none.
+    """Test samples of median and of largest error: truths, estimates, differences; images of one
+    size in one figure. Stations and vectors are none.
     """
 
     def size_of(name: str) -> tuple[int, int]:
         return images.sizes[f"y_{name}"], images.sizes[f"x_{name}"]
 
-    for size, group in groupby((name for name in outputs(images) if min(size_of(name)) > 1), size_of):
+    for size, group in groupby(
+        (name for name in outputs(images) if min(size_of(name)) > 1), size_of
+    ):
         names = {name: in_words(name, views) for name in group}
         both = {name: [of[:, 0] for of in truth_and_estimate(images, name)] for name in names}
-        order = np.argsort(sum(np.square(estimate - truth).mean(axis=(1, 2)) for truth, estimate in both.values()))
+        order = np.argsort(
+            sum(np.square(estimate - truth).mean(axis=(1, 2)) for truth, estimate in both.values())
+        )
         units = {words: unit(images, name) for name, words in names.items()}
         sides = images[next(iter(names))].attrs[PIXEL]
-        x, y = ((np.arange(cells) - cells / 2) * side for cells, side in zip(size[::-1], sides, strict=True))
+        x, y = (
+            (np.arange(cells) - cells / 2) * side
+            for cells, side in zip(size[::-1], sides, strict=True)
+        )
         where = extent(None, None, size) if np.isnan(sides).any() else extent(x, y, size)
         for rank, number in {"median": order[len(order) // 2], "largest": order[-1]}.items():
-            pair = ({words: both[name][of][number] for name, words in names.items()} for of in (0, 1))
+            pair = (
+                {words: both[name][of][number] for name, words in names.items()} for of in (0, 1)
+            )
             moment = Moment(f"{title}, sample {number}, whose error is the {rank}", *pair)
             (figure,) = draw_moments([moment], units, (), where)
             yield FIGURES_FOLDER / f"test_{next(iter(names))}_{rank}", figure
@@ -321,7 +414,9 @@ def of_estimates(predictions: xarray.Dataset, limits: Mapping[str, float], title
     """A panel per output; `limits` has the least mean absolute errors, where they are known."""
     names = outputs(predictions)
     more = 0.2 * (narrow() and len(names) > 2)  # for a further line above and below smaller panels
-    figure, axes = panels(len(names), 3.9, 4.0 + more, top=0.8 + more, square=True, down=0.95 + more)
+    figure, axes = panels(
+        len(names), 3.9, 4.0 + more, top=0.8 + more, square=True, down=0.95 + more
+    )
     for axis, name in zip(axes, names, strict=True):
         (truth, estimate), in_unit = truth_and_estimate(predictions, name), unit(predictions, name)
         inside, drawn = list[str](), [truth, estimate]
@@ -329,21 +424,33 @@ def of_estimates(predictions: xarray.Dataset, limits: Mapping[str, float], title
             low, high = (predictions[quantile_of(name)].values[:, end] for end in (0, -1))
             axis.vlines(truth, low, high, color=COLOURS[0], alpha=0.25, linewidth=0.8, zorder=1.5)
             share = f"{100 * np.mean((low <= truth) & (truth <= high)):.0f} %"
-            inside = [fitting(axis, f"{share} of truths inside the lines", f"{share} inside", size=9)]
+            inside = [
+                fitting(axis, f"{share} of truths inside the lines", f"{share} inside", size=9)
+            ]
             drawn += [low, high]
         axis.scatter(truth, estimate, s=7, color=COLOURS[0], alpha=0.5, linewidths=0, zorder=2)
         make_equal(axis, drawn, logarithmic=True)
         words = [with_unit(of(name), typeset(in_unit)) for of in (in_words, in_symbols)]
         axis.set_xlabel(fitting(axis, *(f"true {text}" for text in words)))
         axis.set_ylabel(fitting(axis, *(f"estimated {text}" for text in words), upright=True))
-        error = quantity_in_words(float(np.mean(np.abs(estimate.astype(np.float64) - truth))), in_unit)
+        error = quantity_in_words(
+            float(np.mean(np.abs(estimate.astype(np.float64) - truth))), in_unit
+        )
         bound = f" (limit {limits[name]:.3g})" if name in limits else ""
-        heading = fitting(axis, *(f"{words} {error}{bound}" for words in ("mean |error|", "MAE")), size=9)
+        heading = fitting(
+            axis, *(f"{words} {error}{bound}" for words in ("mean |error|", "MAE")), size=9
+        )
         axis.set_title("\n".join([heading, *inside]), fontsize=sized(9), y=TITLE)
-    explained = ["lines: 90 % intervals"] if any(quantile_of(name) in predictions for name in names) else []
+    explained = (
+        ["lines: 90 % intervals"] if any(quantile_of(name) in predictions for name in names) else []
+    )
     make_room(figure, below=sized(0.17) * any("\n" in axis.get_xlabel() for axis in axes))
     if scales_differ(*(axis.xaxis for axis in axes)):
-        logarithmic = [in_words(name) for axis, name in zip(axes, names, strict=True) if axis.get_xscale() == "log"]
+        logarithmic = [
+            in_words(name)
+            for axis, name in zip(axes, names, strict=True)
+            if axis.get_xscale() == "log"
+        ]
         explained += [f"{LOGARITHMIC}: {', '.join(logarithmic)}"]
     add_title(figure, title, caption="; ".join(explained))
     return figure

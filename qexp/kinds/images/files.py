@@ -1,4 +1,6 @@
-"""Files of images: arrays by the names of variables in npy, npz, NetCDF and GeoTIFF, read some samples at a time."""
+"""Files of images: arrays by the names of variables in npy, npz, NetCDF and GeoTIFF, read some
+samples at a time.
+"""
 
 from __future__ import annotations
 
@@ -44,7 +46,8 @@ class ImageAxis:
     name    the coordinate that says so; empty if it has no name
     unit    its unit; empty if the file gives none
     step    from one pixel to the next, in `unit`
-    origin  position that simulated images call 0, in `unit`: that of pixel count / 2, counted eastwards or northwards
+    origin  position that simulated images call 0, in `unit`: that of pixel count / 2, counted
+            eastwards or northwards
     metres  length of its unit [m]; None if that is not known
     """
 
@@ -67,7 +70,11 @@ class ImageFile(ABC):
     @property
     def paths(self) -> Sequence[Path]:
         """The files that are read: of a folder, such as a store of Zarr, all in it."""
-        return sorted(filter(Path.is_file, self.path.rglob("*"))) if self.path.is_dir() else [self.path]
+        return (
+            sorted(filter(Path.is_file, self.path.rglob("*")))
+            if self.path.is_dir()
+            else [self.path]
+        )
 
     def label(self, name: str) -> str:
         """The file of a variable, and its name there if it has one, for errors."""
@@ -78,7 +85,9 @@ class ImageFile(ABC):
         return ""
 
     def axes(self, name: str) -> tuple[ImageAxis, ImageAxis] | None:
-        """Where the pixels of a variable lie eastwards and northwards; None if the file does not say."""
+        """Where the pixels of a variable lie eastwards and northwards; None if the file does not
+        say.
+        """
         return None
 
     def tells_north(self, name: str) -> bool:
@@ -94,12 +103,16 @@ class ImageFile(ABC):
         return []
 
     def dimensions(self, name: str) -> list[str]:
-        """Names of the axes of a variable, y and x where these are known to be it; empty if the file has none."""
+        """Names of the axes of a variable, y and x where these are known to be it; empty if the
+        file has none.
+        """
         return []
 
     @abstractmethod
     def read(self, name: str, samples: slice | None) -> Values:
-        """Some samples of a variable, along its first axis; all of the array for None. Missing values are NaN."""
+        """Some samples of a variable, along its first axis; all of the array for None. Missing
+        values are NaN.
+        """
 
 
 @dataclass(frozen=True)
@@ -107,7 +120,8 @@ class ImageVariable:
     """A variable of a file of images.
 
     name     its name there; empty for the array of a file that has but one, without a name
-    channel  the axis of the channels, counted from the end, and the number of one; all of them if left out
+    channel  the axis of the channels, counted from the end, and the number of one; all of them if
+             left out
     order    the axes of the file in the order in which they are read; as they are if left out
     """
 
@@ -175,7 +189,9 @@ class NpyImages(ImageFile):
         return np.array(array if samples is None else array[samples])
 
     def _mapped(self) -> Values:
-        """The array on the disk; mapped for each read, as what is mapped counts as memory of the process."""
+        """The array on the disk; mapped for each read, as what is mapped counts as memory of the
+        process.
+        """
         try:
             return np.lib.format.open_memmap(self.path, mode="r")
         except DAMAGED_ARCHIVE as error:
@@ -183,7 +199,9 @@ class NpyImages(ImageFile):
 
 
 class NpzImages(ImageFile):
-    """Named arrays, read some samples at a time as they lie in the archive. Raises QexpError if it cannot be read."""
+    """Named arrays, read some samples at a time as they lie in the archive. Raises QexpError if it
+    cannot be read.
+    """
 
     def __init__(self, path: Path) -> None:
         shapes: dict[str, Shape] = {}
@@ -202,7 +220,9 @@ class NpzImages(ImageFile):
             raise QexpError(f"{path} cannot be read as npz: {error}") from None
 
     def _shape(self, member: zipfile.ZipInfo) -> Shape:
-        """That of an array, by its header. Raises ValueError if the array has another size than that says."""
+        """That of an array, by its header. Raises ValueError if the array has another size than
+        that says.
+        """
         name, of = member.filename.removesuffix(".npy"), np.lib.format
         with self._archive.open(member) as stream:
             is_first = of.read_magic(stream) == (1, 0)
@@ -241,7 +261,9 @@ class NpzImages(ImageFile):
                 return np.array(values if samples is None else values[samples])
             stream.seek(begin + start * of_sample)
             content = stream.read((stop - start) * of_sample)
-            return np.frombuffer(content, kind).reshape(shape if samples is None else (stop - start, *shape[1:]))
+            return np.frombuffer(content, kind).reshape(
+                shape if samples is None else (stop - start, *shape[1:])
+            )
         except DAMAGED_ARCHIVE as error:
             raise QexpError(f"{self.path} cannot be read as npz: {error}") from None
 
@@ -280,7 +302,9 @@ class GeotiffImages(ImageFile):
     def unit(self, name: str) -> str:
         units = sorted({unit or "" for unit in self._data.units})
         if len(units) > 1:
-            raise QexpError(f"{self.path}: its bands have several units, {some([repr(unit) for unit in units])}")
+            raise QexpError(
+                f"{self.path}: its bands have several units, {some([repr(unit) for unit in units])}"
+            )
         return units[0]
 
     def axes(self, name: str) -> tuple[ImageAxis, ImageAxis] | None:
@@ -290,7 +314,10 @@ class GeotiffImages(ImageFile):
         unit, factor = ("degrees", None) if crs.is_geographic else crs.linear_units_factor
         unit = "m" if factor == 1 else unit
         metres = (factor, factor) if factor else degrees_in_metres((bounds.top + bounds.bottom) / 2)
-        middles = (bounds.left + bounds.right + width) / 2, (bounds.bottom + bounds.top + height) / 2
+        middles = (
+            (bounds.left + bounds.right + width) / 2,
+            (bounds.bottom + bounds.top + height) / 2,
+        )
         east, north = zip(("", ""), (unit, unit), (width, height), middles, metres, strict=True)
         return ImageAxis(*east), ImageAxis(*north)
 
@@ -298,7 +325,10 @@ class GeotiffImages(ImageFile):
         return True  # the first row of a raster is its top
 
     def names(self, name: str) -> Sequence[str] | None:
-        return [words or str(band) for band, words in zip(self._data.indexes, self._data.descriptions, strict=True)]
+        return [
+            words or str(band)
+            for band, words in zip(self._data.indexes, self._data.descriptions, strict=True)
+        ]
 
     def read(self, name: str, samples: slice | None) -> Values:
         return read_bands(self._data, self._data.indexes[samples or slice(None)])[:, *self._order]
@@ -323,16 +353,21 @@ DEGREES = ("latitude", "lat", "longitude", "lon")
 """Coordinates that are in degrees if the file gives no unit."""
 
 ROWS, NORTHWARDS = "rows", "northwards"
-"""Attribute of a variable without coordinates, such as qexp's own samples, and its value, which say where north is."""
+"""Attribute of a variable without coordinates, such as qexp's own samples, and its value, which say
+where north is.
+"""
 PIXEL = "pixel"
 """Attribute of images: width and height of their pixels [m], NaN where that is not known."""
 
 UNEVEN_STEPS = 1e-3
-"""Largest relative difference between the steps of evenly spaced coordinates; single precision causes about 1e-5."""
+"""Largest relative difference between the steps of evenly spaced coordinates; single precision
+causes about 1e-5.
+"""
 
 
 class NetcdfImages(ImageFile):
-    """Variables of a NetCDF file of version 3 or 4; y and x come last, and ascend, if coordinates say where they lie.
+    """Variables of a NetCDF file of version 3 or 4; y and x come last, and ascend, if coordinates
+    say where they lie.
 
     Raises QexpError if it cannot be read.
     """
@@ -344,11 +379,18 @@ class NetcdfImages(ImageFile):
         self.path = path
         self._data = open_dataset(path) if data is None else data
         with suppress(ValueError):  # times in a calendar or unit that xarray cannot decode
-            self._data = xarray.decode_cf(self._data, mask_and_scale=False, decode_coords=False, decode_timedelta=False)
-        self._sides = [str(name) for name in self._data.variables if str(name).lower() in (*NORTH, *EAST)]
+            self._data = xarray.decode_cf(
+                self._data, mask_and_scale=False, decode_coords=False, decode_timedelta=False
+            )
+        self._sides = [
+            str(name) for name in self._data.variables if str(name).lower() in (*NORTH, *EAST)
+        ]
         self.shapes = {str(name): self._variable(str(name)).shape for name in self._data.variables}
-        along = {self._variable(name).dims[0] for name, shape in self.shapes.items() if len(shape) >= 3}
-        if len(along) == 1:  # further columns lie along the first dimension of the images, its coordinate aside
+        along = {
+            self._variable(name).dims[0] for name, shape in self.shapes.items() if len(shape) >= 3
+        }
+        # further columns lie along the first dimension of the images, its coordinate aside
+        if len(along) == 1:
             (samples,) = along
             self.kept = {
                 str(name): self._values(str(name), variable)
@@ -371,11 +413,16 @@ class NetcdfImages(ImageFile):
         if x.unit.startswith("degree") and y.unit.startswith("degree"):
             east, north = degrees_in_metres(y.origin - y.step / 2)
             return replace(x, metres=east), replace(y, metres=north)
-        return replace(x, metres=conversion(x.unit, "m")), replace(y, metres=conversion(y.unit, "m"))
+        return replace(x, metres=conversion(x.unit, "m")), replace(
+            y, metres=conversion(y.unit, "m")
+        )
 
     def tells_north(self, name: str) -> bool:
         variable = self._variable(name)
-        return variable.attrs.get(ROWS) == NORTHWARDS or self._towards(variable.dims[-2], Y) is not None
+        return (
+            variable.attrs.get(ROWS) == NORTHWARDS
+            or self._towards(variable.dims[-2], Y) is not None
+        )
 
     def names(self, name: str) -> Sequence[str] | None:
         along = self._variable(name).dims[0] if self.shapes[name] else None
@@ -385,8 +432,14 @@ class NetcdfImages(ImageFile):
         return [_as_text(value) for value in self._values(str(along), coordinate)]
 
     def labels(self, name: str) -> list[str]:
-        along = self._data.variables.get(self._variable(name).dims[-1]) if self.shapes[name] else None
-        return [] if along is None or along.dtype.kind not in "OUS" else [*map(_as_text, self._values(name, along))]
+        along = (
+            self._data.variables.get(self._variable(name).dims[-1]) if self.shapes[name] else None
+        )
+        return (
+            []
+            if along is None or along.dtype.kind not in "OUS"
+            else [*map(_as_text, self._values(name, along))]
+        )
 
     def read(self, name: str, samples: slice | None) -> Values:
         variable = self._variable(name)
@@ -407,31 +460,46 @@ class NetcdfImages(ImageFile):
 
     def dimensions(self, name: str) -> list[str]:
         along = {"y": Y, "x": X}
-        named = ([axis for axis in along if self._is_along(of, along[axis])] for of in self._variable(name).dims)
-        return [(found or [str(of)])[0] for found, of in zip(named, self._variable(name).dims, strict=True)]
+        named = (
+            [axis for axis in along if self._is_along(of, along[axis])]
+            for of in self._variable(name).dims
+        )
+        return [
+            (found or [str(of)])[0]
+            for found, of in zip(named, self._variable(name).dims, strict=True)
+        ]
 
     def _variable(self, name: str) -> xarray.Variable:
         """A variable whose last dimensions run along y and x, if the file says which do."""
         variable = self._data.variables[name]
-        variable = variable.T if "MATLAB_class" in variable.attrs else variable  # whose axes HDF5 has reversed
-        along = [[dimension for dimension in variable.dims if self._is_along(dimension, way)] for way in (Y, X)]
+        # whose axes HDF5 has reversed
+        variable = variable.T if "MATLAB_class" in variable.attrs else variable
+        along = [
+            [dimension for dimension in variable.dims if self._is_along(dimension, way)]
+            for way in (Y, X)
+        ]
         if [len(dimensions) for dimensions in along] != [1, 1]:
             return variable
         return variable.transpose(..., along[0][0], along[1][0])
 
     def _is_along(self, dimension: Any, way: Way) -> bool:
-        """Whether a dimension runs along y or x, by its name or what its coordinate says of itself."""
+        """Whether a dimension runs along y or x, by its name or what its coordinate says of
+        itself.
+        """
         name = self._coordinate(dimension)
         about = {} if name is None else self._data.variables[name].attrs
         return (
             str(dimension).lower() in way.names
             or str(about.get("axis", "")).upper() == way.letter
-            or about.get("standard_name") in (way.angle, f"projection_{way.letter.lower()}_coordinate")
+            or about.get("standard_name")
+            in (way.angle, f"projection_{way.letter.lower()}_coordinate")
             or about.get("units") == way.unit
         )
 
     def _coordinate(self, dimension: Any) -> str | None:
-        """The variable that says where a dimension goes: that of its name, or the only one with a known name."""
+        """The variable that says where a dimension goes: that of its name, or the only one with a
+        known name.
+        """
         if str(dimension) in self._data.variables:
             return str(dimension) if self._data.variables[dimension].dims == (dimension,) else None
         names = [name for name in self._sides if self._data.variables[name].dims == (dimension,)]
@@ -452,8 +520,9 @@ class NetcdfImages(ImageFile):
         steps = np.diff(along)
         if not np.ptp(steps) <= UNEVEN_STEPS * abs(steps.mean()):
             raise QexpError(
-                f"{self.path}: '{dimension}' is not evenly spaced: its steps range from {abs(steps).min():g} to "
-                f"{abs(steps).max():g}; resample the images to square pixels first"
+                f"{self.path}: '{dimension}' is not evenly spaced: its steps range from"
+                f" {abs(steps).min():g} to {abs(steps).max():g}; resample the images to square"
+                " pixels first"
             )
         name, step = str(self._coordinate(dimension)), float(abs(steps.mean()))
         unit = self.unit(name).strip()
@@ -462,13 +531,18 @@ class NetcdfImages(ImageFile):
         return ImageAxis(name, unit, step, float(along.min()) + step * len(along) / 2, None)
 
     def _towards(self, dimension: Any, way: Way) -> bool | None:
-        """Whether coordinates along a dimension, or the latitudes or longitudes of all pixels, grow along it; None if
-        there are none.
+        """Whether coordinates along a dimension, or the latitudes or longitudes of all pixels, grow
+        along it; None if there are none.
         """
         along = self._along(dimension)
         for name in (way.angle, way.angle[:3]):
             of_pixels = self._data.variables.get(name)
-            if along is None and of_pixels is not None and of_pixels.ndim == 2 and dimension in of_pixels.dims:
+            if (
+                along is None
+                and of_pixels is not None
+                and of_pixels.ndim == 2
+                and dimension in of_pixels.dims
+            ):
                 along = np.nanmean(self._values(name, of_pixels.transpose(dimension, ...)), axis=1)
         return None if along is None or len(along) < 2 else bool(along[0] <= along[-1])
 
@@ -498,26 +572,36 @@ SUFFIXES = (".nc", ".npz", *SINGLE)
 
 
 def variables_in(folder: Path, names: Collection[str]) -> dict[str, Path]:
-    """Name → the npy or GeoTIFF file of that name in a folder, for those of these names that have one."""
+    """Name → the npy or GeoTIFF file of that name in a folder, for those of these names that have
+    one.
+    """
     paths: dict[str, Path] = {}
     for path in sorted(folder.iterdir()):
         if path.suffix.lower() in SINGLE and path.stem in names and path.is_file():
             if path.stem in paths:
-                raise QexpError(f"{folder} has both {paths[path.stem].name} and {path.name}; keep one of them")
+                raise QexpError(
+                    f"{folder} has both {paths[path.stem].name} and {path.name}; keep one of them"
+                )
             paths[path.stem] = path
     return paths
 
 
 def open_images(source: Path, names: Collection[str]) -> dict[str, ImageVariable]:
-    """Name → variable of a file, or the file of that name in a folder. Raises QexpError and NotFoundError.
+    """Name → variable of a file, or the file of that name in a folder. Raises QexpError and
+    NotFoundError.
 
     names  those that are opened in a folder
     """
     if source.is_dir():
         paths = variables_in(source, names)
-        return {name: ImageVariable(SINGLE[path.suffix.lower()](path), UNNAMED) for name, path in paths.items()}
+        return {
+            name: ImageVariable(SINGLE[path.suffix.lower()](path), UNNAMED)
+            for name, path in paths.items()
+        }
     if not source.is_file():
         raise NotFoundError(f"{source}: there is no such file or folder")
     suffix = source.suffix.lower()
-    file: ImageFile = SINGLE.get(suffix, NetcdfImages if suffix in (".nc", *HDF5) else NpzImages)(source)
+    file: ImageFile = SINGLE.get(suffix, NetcdfImages if suffix in (".nc", *HDF5) else NpzImages)(
+        source
+    )
     return {name: ImageVariable(file, name) for name in file.shapes}

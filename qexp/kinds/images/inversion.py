@@ -23,12 +23,15 @@ from qexp.store.directory import RunDirectory
 
 
 def network_of(directory: RunDirectory, device: str) -> TrainedNetwork:
-    """The network of a finished run. Raises QexpError if it estimates no numbers of a source of deformation."""
+    """The network of a finished run. Raises QexpError if it estimates no numbers of a source of
+    deformation.
+    """
     spec = directory.training_spec()
     dataset = trained_on(directory)
     if not isinstance(dataset.generator, DeformationImages):
         raise QexpError(
-            f"{directory.name} was not trained on images of a source of deformation, which qexp invert needs"
+            f"{directory.name} was not trained on images of a source of deformation, which qexp"
+            " invert needs"
         )
     model = image_model(directory, PredictOptions("", "", device=device))
     heads = model.posteriors if isinstance(model.posteriors, OfHeads) else None
@@ -72,15 +75,21 @@ def estimates_of_test(directory: RunDirectory, outputs: Sequence[str]) -> dict[s
     }
 
 
-def _outside(model: ImageModel, inputs: Images, estimates: Mapping[str, float], tracks: Mapping[str, str]) -> list[str]:
-    """Sentences on what lies outside of the training data: estimates, statistics of inputs, and features of these."""
+def _outside(
+    model: ImageModel, inputs: Images, estimates: Mapping[str, float], tracks: Mapping[str, str]
+) -> list[str]:
+    """Sentences on what lies outside of the training data: estimates, statistics of inputs, and
+    features of these.
+    """
     sentences = []
     for name, trained in model.trained.items():
         if trained.beyond(estimates[name]):
             unit = model.outputs[name]
             estimate = number_with_unit(f"{float(trained.moved(estimates[name])):.3g}", unit)
             ends = number_with_unit(f"{trained.low:.3g} to {trained.high:.3g}", unit)
-            sentences.append(f"the network's estimate of {name}, {estimate}, lies outside {MOST_DATA}, {ends}")
+            sentences.append(
+                f"the network's estimate of {name}, {estimate}, lies outside {MOST_DATA}, {ends}"
+            )
     seen, beyond = model.seen(), dict[str, list[str]]()
     for statistic, outside in seen.outside(inputs).items():
         if outside[0]:
@@ -88,8 +97,13 @@ def _outside(model: ImageModel, inputs: Images, estimates: Mapping[str, float], 
             numbers.append(seen.described(statistic, inputs, model.layout.units))
     for name, numbers in beyond.items():
         what = tracks.get(name, name)
-        sentences.append(f"{what} lies outside the range of the network's training data: {some(numbers)}")
-    if model.features is not None and (share := float(model.features().p_values(inputs)[0])) < UNUSUAL_SHARE:
+        sentences.append(
+            f"{what} lies outside the range of the network's training data: {some(numbers)}"
+        )
+    if (
+        model.features is not None
+        and (share := float(model.features().p_values(inputs)[0])) < UNUSUAL_SHARE
+    ):
         sentences.append(
             "the network's features of the observation are unlike those of its training data: only "
             f"{100 * share:.2g} % of these lie as far from their mean"

@@ -1,4 +1,6 @@
-"""First specs for an observation: simulated tracks like its own, and a network that finds a point source in them."""
+"""First specs for an observation: simulated tracks like its own, and a network that finds a point
+source in them.
+"""
 
 from __future__ import annotations
 
@@ -22,17 +24,20 @@ from qexp.spec.reading import Document
 OUTPUTS = ["x", "y", "depth", "delta_volume"]
 
 SIDE, POINTS_APART = 32, 2.0
-"""Pixels along a side of the images, at most: 48 leave time for half of the steps, and a loss 0.6 higher. The
-least side of a pixel in distances between points: with half of its pixels without one, an image makes depths too small.
+"""Pixels along a side of the images, at most: 48 leave time for half of the steps, and a loss 0.6
+higher. The least side of a pixel in distances between points: with half of its pixels without one,
+an image makes depths too small.
 """
 
 SHALLOW, DEEP = 1.5, 0.4
-"""Depths: the least in pixels, which show no narrower source; the largest as a share of the extent, as the displacement
-of a deeper source looks like an offset.
+"""Depths: the least in pixels, which show no narrower source; the largest as a share of the extent,
+as the displacement of a deeper source looks like an offset.
 """
 
 OF_SIGNAL, UPLIFT = 2.0, 0.75 / math.pi
-"""Times as strong or weak as the signal a source may be; and the uplift above it, times depth² / volume change."""
+"""Times as strong or weak as the signal a source may be; and the uplift above it, times depth² /
+volume change.
+"""
 
 HIDDEN = 0.1, 0.8
 """Share of hidden pixels in training: around a source, images may reach beyond the tracks."""
@@ -43,41 +48,71 @@ def takes(path: Path) -> bool:
 
 
 def dataset(path: Path, options: NewOptions) -> Document:
-    """The keys of a dataset of a point source below flat ground, as the radar tracks of an observation see it.
+    """The keys of a dataset of a point source below flat ground, as the radar tracks of an
+    observation see it.
 
-    Images have square pixels and are as large as the area of the tracks. The position is uniform over its middle half.
-    Depths are log-uniform between `SHALLOW` and `DEEP`, and so are volume changes, from those that make half of the
-    observed signal at the least depth to those that make twice of it at the largest.
+    Images have square pixels and are as large as the area of the tracks. The position is uniform
+    over its middle half. Depths are log-uniform between `SHALLOW` and `DEEP`, and so are volume
+    changes, from those that make half of the observed signal at the least depth to those that make
+    twice of it at the largest.
     Raises QexpError for an observation of stations alone, or without a signal.
     """
     if options.outputs or options.groups:
-        raise QexpError("`outputs` and `groups` are for tables and simulations; leave them out for an observation")
+        raise QexpError(
+            "`outputs` and `groups` are for tables and simulations; leave them out for an"
+            " observation"
+        )
     observation = read_observation(path)
     tracks = [track.where_observed() for track in observation.tracks if track.kind == "radar"]
     if not tracks:
         raise QexpError(
-            f"{path} has GNSS stations alone, and networks take radar tracks; without one: qexp invert {path}"
+            f"{path} has GNSS stations alone, and networks take radar tracks; without one: qexp"
+            f" invert {path}"
         )
     if len(tracks) < len(observation.tracks):
-        as_warning("the network sees the radar tracks alone; `qexp invert --refine` takes the GNSS stations, too")
+        as_warning(
+            "the network sees the radar tracks alone; `qexp invert --refine` takes the GNSS"
+            " stations, too"
+        )
     places = np.concatenate([[track.x, track.y] for track in tracks], axis=1)
-    extent, apart = float(np.ptp(places, axis=1).max()), [spacing(of.x, of.y) for of in tracks if of.spread is None]
+    extent = float(np.ptp(places, axis=1).max())
+    apart = [spacing(of.x, of.y) for of in tracks if of.spread is None]
     pixel = _short(max(extent / SIDE, POINTS_APART * max(apart, default=0), 1))
     side, centre = 8 * min(max(math.ceil(extent / pixel / 8), 1), SIDE // 8), peak_of(tracks, pixel)
-    views = [SeenView(track.name, side, side, (pixel, pixel), track.direction, None) for track in tracks]
+    views = [
+        SeenView(track.name, side, side, (pixel, pixel), track.direction, None) for track in tracks
+    ]
     images = [image_of(track, view, centre) for track, view in zip(tracks, views, strict=True)]
     signal = max(map(_signal, images), key=abs)
     if not signal:
         raise QexpError(f"{path}: its displacements are the same everywhere, which no source makes")
     low, high = min(SHALLOW * pixel, DEEP / 4 * extent), DEEP * extent
-    volumes = np.geomspace(abs(signal) * low**2 / OF_SIGNAL, abs(signal) * high**2 * OF_SIGNAL, 33) / UPLIFT / 1e6
-    volume: Document = {"type": "log_uniform", "parameters": {"low": _short(volumes[0]), "high": _short(volumes[-1])}}
+    volumes = (
+        np.geomspace(abs(signal) * low**2 / OF_SIGNAL, abs(signal) * high**2 * OF_SIGNAL, 33)
+        / UPLIFT
+        / 1e6
+    )
+    volume: Document = {
+        "type": "log_uniform",
+        "parameters": {"low": _short(volumes[0]), "high": _short(volumes[-1])},
+    }
     if signal < 0:
-        volume = {"type": "quantiles", "parameters": {"values": [-_short(of) for of in volumes[::-1]]}}
-    position = {"type": "uniform", "parameters": {"a": -_short(extent / 4000), "b": _short(extent / 4000)}}
-    depth = {"type": "log_uniform", "parameters": {"low": _short(low / 1000), "high": _short(high / 1000)}}
+        volume = {
+            "type": "quantiles",
+            "parameters": {"values": [-_short(of) for of in volumes[::-1]]},
+        }
+    position = {
+        "type": "uniform",
+        "parameters": {"a": -_short(extent / 4000), "b": _short(extent / 4000)},
+    }
+    depth = {
+        "type": "log_uniform",
+        "parameters": {"low": _short(low / 1000), "high": _short(high / 1000)},
+    }
     offset = max(abs(signal) / 4, *(abs(float(np.median(track.displacement))) for track in tracks))
-    noises: list[Document] = [{"type": "offset", "parameters": {"standard_deviation": _short(offset)}}]
+    noises: list[Document] = [
+        {"type": "offset", "parameters": {"standard_deviation": _short(offset)}}
+    ]
     for number, (track, view, image) in enumerate(zip(tracks, views, images, strict=True)):
         squared = image_of(replace(track, displacement=track.error**2), view, centre)
         noises += [noise | {"views": [number]} for noise in _noise(track, image, squared, pixel)]
@@ -94,9 +129,12 @@ def dataset(path: Path, options: NewOptions) -> Document:
 
 
 def experience(document: Document, dataset: GeneratedDataset) -> tuple[Document, Document]:
-    """The keys of a model and of an experience that estimate the posterior of the source from masked images."""
+    """The keys of a model and of an experience that estimate the posterior of the source from
+    masked images.
+    """
     inputs = [name for image in dataset.images for name in (image, mask_of(image))]
-    scale, silu = document["noise_model"][0]["parameters"]["standard_deviation"], {"activation": "silu"}
+    scale = document["noise_model"][0]["parameters"]["standard_deviation"]
+    silu = {"activation": "silu"}
     operations = {
         "join": {"module": "concatenate"},
         "wide": {"module": "conv", "parameters": {"filters": [16], "stride": 2, **silu}},
@@ -122,7 +160,9 @@ def experience(document: Document, dataset: GeneratedDataset) -> tuple[Document,
         "learning_rate": 3e-3,
         "schedule": "one_cycle",
         "gradient_clip": 5.0,
-        "transforms": {image: {"type": "asinh", "parameters": {"scale": scale}} for image in dataset.images},
+        "transforms": {
+            image: {"type": "asinh", "parameters": {"scale": scale}} for image in dataset.images
+        },
         "losses": "negative_log_likelihood",
     }
 
@@ -135,27 +175,50 @@ def _signal(image: Array) -> float:
 
 
 def _view(track: Track, side: float) -> Document:
-    incidence, heading = (round(float(of[0]), 2) for of in angles_of(track.direction.mean(axis=0)[None], track.look))
+    incidence, heading = (
+        round(float(of[0]), 2) for of in angles_of(track.direction.mean(axis=0)[None], track.look)
+    )
     named = {"name": track.name} if re.fullmatch("[A-Za-z][A-Za-z0-9_-]*", track.name) else {}
     look = {"look": "left"} if track.look == "left" else {}
-    return {**named, "heading": heading, "incidence": incidence, **look, "x_res": side, "y_res": side}
+    return {
+        **named,
+        "heading": heading,
+        "incidence": incidence,
+        **look,
+        "x_res": side,
+        "y_res": side,
+    }
 
 
 def _noise(track: Track, image: Array, squared: Array, pixel: float) -> list[Document]:
-    """Noise of a pixel: what is correlated as it is, the variance of points divided by how many are in one; and gaps.
+    """Noise of a pixel: what is correlated as it is, the variance of points divided by how many are
+    in one; and gaps.
 
     squared  errors of points, squared, in the pixels of the image
     """
     hidden = ~np.isfinite(image)
     independent = float(np.nanmedian(squared)) / max(len(track.x) / (~hidden).sum(), 1)
-    noise: Document = {"type": "white", "parameters": {"standard_deviation": _short(math.sqrt(independent))}}
+    noise: Document = {
+        "type": "white",
+        "parameters": {"standard_deviation": _short(math.sqrt(independent))},
+    }
     if (of := track.noise) is not None and of.sill > 0:
-        lengths = {"range": _short(of.range / 1000), "sill": _short(of.sill), "nugget": _short(independent)}
+        lengths = {
+            "range": _short(of.range / 1000),
+            "sill": _short(of.sill),
+            "nugget": _short(independent),
+        }
         noise = {"type": of.type, "parameters": lengths}
     begins = sum((np.diff(hidden, axis=axis, prepend=False) & hidden).sum() for axis in (0, 1))
     patch = pixel / 1000 * max(2 * hidden.sum() / max(begins, 1), 1)
     share = np.clip(hidden.mean(), *HIDDEN)
-    return [noise, {"type": "decorrelation", "parameters": {"share": _short(share), "patch_size": _short(patch)}}]
+    return [
+        noise,
+        {
+            "type": "decorrelation",
+            "parameters": {"share": _short(share), "patch_size": _short(patch)},
+        },
+    ]
 
 
 def _short(value: float) -> float:

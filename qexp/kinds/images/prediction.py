@@ -26,7 +26,13 @@ from qexp.inference.image_posteriors import BY_LIKELIHOOD, ImagePosteriors
 from qexp.inference.misfit import ImageMisfit
 from qexp.kinds.held_out import require_coverage
 from qexp.kinds.images.experiment import trained_on
-from qexp.kinds.images.extent import EXTREMES, SEEN_SAMPLES, Statistic, TrainingInputs, training_inputs
+from qexp.kinds.images.extent import (
+    EXTREMES,
+    SEEN_SAMPLES,
+    Statistic,
+    TrainingInputs,
+    training_inputs,
+)
 from qexp.kinds.images.files import SUFFIXES, NetcdfImages, variables_in
 from qexp.kinds.images.recalibration import recalibrated, recalibrated_run
 from qexp.kinds.images.source import ImageLayout, ImagePiece, ImageSource, directions_of, layout_of
@@ -83,21 +89,33 @@ MISFIT, FEATURES = "misfit_p", "features_p"
 OF_RESIDUALS = "p-value of the residuals of the best source being the declared noise"
 OF_FEATURES = "share of training samples whose features lie as far from their mean in the network"
 UNLIKE_P = 1e-3
-"""p-value of residuals below which an image is counted as unlike the simulator's; of features, UNUSUAL_SHARE."""
+"""p-value of residuals below which an image is counted as unlike the simulator's; of features,
+UNUSUAL_SHARE.
+"""
 HARDLY = f"residuals with p < {UNLIKE_P:g} or features with p < {UNUSUAL_SHARE:g}"
 PIXELS_OF_BATCH = 2**19
-"""Pixels of a batch; fixed, because rounding depends on the batch and must not depend on --chunk."""
+"""Pixels of a batch; fixed, because rounding depends on the batch and must not depend on
+--chunk.
+"""
 BATCHES_AT_ONCE = 4
 """Batches that are read and written at a time."""
-PRESUMED = "posteriors presume that a source of the simulator and the declared noise made the images: `misfit` tests it"
-UNTESTED = "`misfit` would count those that no source explains, such as ramps, stripes and images that are upside down"
+PRESUMED = (
+    "posteriors presume that a source of the simulator and the declared noise made the images:"
+    " `misfit` tests it"
+)
+UNTESTED = (
+    "`misfit` would count those that no source explains, such as ramps, stripes and images that are"
+    " upside down"
+)
 BETWEEN = "standard deviation between networks, which the mean of more of them averages out, of"
 WITHIN = "standard deviation within networks, of noise and prior, of"
 MILLIMETRES = 3
 """Decimals of metres to which places on a map are written."""
 PRESUMED_NORTH = "rows count as running northwards"
 FAR_RATIO = 10.0
-"""Times the largest value of the training data from which on images without a unit are suspected to have another."""
+"""Times the largest value of the training data from which on images without a unit are suspected to
+have another.
+"""
 MISSING = "missing_pixels"
 """Column with the number of pixels that are not seen."""
 
@@ -106,21 +124,25 @@ MISSING = "missing_pixels"
 class ImageModel(FileModel):
     """The parts of a run that are needed to predict from images.
 
-    A new file has the name of each sample, the other columns of a NetCDF file that describe samples, then
-    `<output>_estimate` for every output, for positions x and y also `<output>_map`, the same in the coordinates of the
-    file if it has some, and for those with a posterior the ends of an interval, `<output>_low` and `<output>_high`, and
-    their rank correlations, of several networks `<output>_spread` and `<output>_within`; `posterior_doubted` if
-    posteriors are those of the known likelihood; `missing_pixels` if the network takes masks, `outside` (the number of
-    the inputs' statistics that are outside the range of the training data, see `statistics`), `estimates_outside` (the
-    number of estimates outside of 99 % of their training data), and `caution` if the run has one. Beside it lie draws
-    from posteriors, if any were asked for, as `<file without suffix>_posterior.nc`.
+    A new file has the name of each sample, the other columns of a NetCDF file that describe
+    samples, then `<output>_estimate` for every output, for positions x and y also `<output>_map`,
+    the same in the coordinates of the file if it has some, and for those with a posterior the ends
+    of an interval, `<output>_low` and `<output>_high`, and their rank correlations, of several
+    networks `<output>_spread` and `<output>_within`; `posterior_doubted` if posteriors are those of
+    the known likelihood; `missing_pixels` if the network takes masks, `outside` (the number of the
+    inputs' statistics that are outside the range of the training data, see `statistics`),
+    `estimates_outside` (the number of estimates outside of 99 % of their training data), and
+    `caution` if the run has one. Beside it lie draws from posteriors, if any were asked for, as
+    `<file without suffix>_posterior.nc`.
     """
 
     layout: ImageLayout
     estimate: Callable[[Arrays], Array]
     """From inputs to (sample, output); of several networks, followed by the spreads over them."""
     networks: int = 1
-    """That estimate together, of several seeds; 1 for posteriors by the known likelihood, which they only start."""
+    """That estimate together, of several seeds; 1 for posteriors by the known likelihood, which
+    they only start.
+    """
     seen: Callable[[], TrainingInputs]
     """Returns where the inputs lie in the training data, which takes a moment."""
     posteriors: WrittenPosteriors | None = None
@@ -132,7 +154,9 @@ class ImageModel(FileModel):
     untested: bool = False
     """Whether that could be computed, but was not asked for."""
     periods: Mapping[str, float] = field(default_factory=dict)
-    """Output → the period after which its values repeat, in its unit, where its transform has one."""
+    """Output → the period after which its values repeat, in its unit, where its transform has
+    one.
+    """
 
     extent = MOST_DATA
 
@@ -151,9 +175,15 @@ class ImageModel(FileModel):
 
     def deviations(self, output: str) -> dict[str, str]:
         """The columns on several networks behind those of an output, with their words."""
-        columns = {spread_of(output): BETWEEN, within_of(output): WITHIN} if self.networks > 1 else {}
+        columns = (
+            {spread_of(output): BETWEEN, within_of(output): WITHIN} if self.networks > 1 else {}
+        )
         known = self.posteriors is not None and output in self.posteriors.units
-        return columns if known else {name: columns[name] for name in columns if name != within_of(output)}
+        return (
+            columns
+            if known
+            else {name: columns[name] for name in columns if name != within_of(output)}
+        )
 
     @property
     def batch(self) -> int:
@@ -168,8 +198,10 @@ class ImageModel(FileModel):
 def targets(source: Path, target: Path, inputs: Sequence[str]) -> list[tuple[Path, Path]]:
     """Pairs of a file or folder of images to read, and the file of rows to write.
 
-    source  a file, also a table; a folder with a npy or GeoTIFF file per input; or one of such files and folders
-    target  a file, or an existing folder for a NetCDF file that is named after the source; a folder for several
+    source  a file, also a table; a folder with a npy or GeoTIFF file per input; or one of such
+            files and folders
+    target  a file, or an existing folder for a NetCDF file that is named after the source; a folder
+            for several
     inputs  the run's inputs
     Raises QexpError if there is nothing to read, or for an invalid target; NotFoundError.
     """
@@ -183,8 +215,13 @@ def targets(source: Path, target: Path, inputs: Sequence[str]) -> list[tuple[Pat
         pairs = [(source, named_after(source, target, ".nc"))]
     for path, new in pairs:
         format_of(new)
-        if new.resolve() == path.resolve() or (path.is_dir() and new.absolute().parent.resolve() == path.resolve()):
-            raise QexpError(f"{new}: the estimates would lie among the images, or replace them; give another `target`")
+        if new.resolve() == path.resolve() or (
+            path.is_dir() and new.absolute().parent.resolve() == path.resolve()
+        ):
+            raise QexpError(
+                f"{new}: the estimates would lie among the images, or replace them; give another"
+                " `target`"
+            )
     return pairs
 
 
@@ -197,14 +234,18 @@ def _targets_in(source: Path, target: Path, inputs: Sequence[str]) -> list[tuple
     )
     if not paths:
         raise QexpError(
-            f"{source}: no file in it ends in {', '.join(SUFFIXES)}, and no folder in it has a file {inputs[0]}.npy"
+            f"{source}: no file in it ends in {', '.join(SUFFIXES)}, and no folder in it has a file"
+            f" {inputs[0]}.npy"
         )
     if target.is_file() or target.suffix.lower() in FORMATS:
         raise QexpError(
-            f"{target}: {source} holds {len(paths)} files of images, each with its own file of estimates; give a folder"
+            f"{target}: {source} holds {len(paths)} files of images, each with its own file of"
+            " estimates; give a folder"
         )
     if target.resolve() == source.resolve():
-        raise QexpError(f"{target}: the estimates would lie among the images; give another `target`")
+        raise QexpError(
+            f"{target}: the estimates would lie among the images; give another `target`"
+        )
     pairs = [(path, target / f"{stem_of(path)}.nc") for path in paths]
     require_different_targets(pairs)
     return pairs
@@ -213,8 +254,9 @@ def _targets_in(source: Path, target: Path, inputs: Sequence[str]) -> list[tuple
 class ImageEstimation(TableEstimation[ImageModel]):
     """Estimates of all samples of a file.
 
-    source  NetCDF or npz with variables named as the inputs, npy or GeoTIFF for a single input, a folder with a npy
-            or GeoTIFF file per input, or a table with a vector in each row. Samples come first; rows run northwards
+    source  NetCDF or npz with variables named as the inputs, npy or GeoTIFF for a single input, a
+            folder with a npy or GeoTIFF file per input, or a table with a vector in each row.
+            Samples come first; rows run northwards
     Raises QexpError for images that the network cannot take.
     """
 
@@ -233,7 +275,9 @@ class ImageEstimation(TableEstimation[ImageModel]):
             for name, unit in model.outputs.items()
             if base_name(name) in along and conversion(unit, "m") is not None
         }
-        """Output that is a position east or north of the image's centre → the axis of the file along which it lies."""
+        """Output that is a position east or north of the image's centre → the axis of the file
+        along which it lies.
+        """
         self._codes = dict[str, float]()
         """Image → a value that seems to stand for no data."""
         self._large = Counter[str]()
@@ -248,22 +292,40 @@ class ImageEstimation(TableEstimation[ImageModel]):
     def settings(self) -> dict[str, Any]:
         refined, misfit = self.model.refined is not None, self.model.misfit is not None
         own = self.model.attributes.get("recalibrated")
-        given = {"columns": self._images.renamed or None, "unit": dict(self.model.layout.given_units) or None}
-        return {**super().settings, "misfit": misfit or None, "refined": refined or None, "recalibrated": own, **given}
+        given = {
+            "columns": self._images.renamed or None,
+            "unit": dict(self.model.layout.given_units) or None,
+        }
+        return {
+            **super().settings,
+            "misfit": misfit or None,
+            "refined": refined or None,
+            "recalibrated": own,
+            **given,
+        }
 
     def schema(self, netcdf: bool) -> pa.Schema:
         import pyarrow as pa
 
         model, images, number, columns = self.model, self._images, pa.float32(), []
         for name, unit in model.outputs.items():
-            what = "estimate" if model.refined is None or name not in model.refined.units else "median of the posterior"
+            what = (
+                "estimate"
+                if model.refined is None or name not in model.refined.units
+                else "median of the posterior"
+            )
             limits = str(model.limits.get(name, ""))
-            columns.append(new_column(estimate_of(name), number, unit, f"{what} of: {name}", limits))
+            columns.append(
+                new_column(estimate_of(name), number, unit, f"{what} of: {name}", limits)
+            )
             if (axis := self._places.get(name)) is not None:
                 words = f"{estimate_of(name)} in the coordinates {axis.name or 'of the file'}"
                 columns.append(new_column(map_of(name), pa.float64(), axis.unit, words))
             columns += [] if model.posteriors is None else fields_of(model.posteriors, name)
-            columns += [new_column(key, number, unit, f"{of} {name}") for key, of in model.deviations(name).items()]
+            columns += [
+                new_column(key, number, unit, f"{of} {name}")
+                for key, of in model.deviations(name).items()
+            ]
         columns += [] if model.posteriors is None else further_fields(model.posteriors)
         if model.misfit is not None:
             columns.append(new_column(MISFIT, number, description=OF_RESIDUALS))
@@ -275,7 +337,10 @@ class ImageEstimation(TableEstimation[ImageModel]):
         columns += closing_columns(model, netcdf, f"{MOST_DATA} of their outputs")
         of_names = pa.field(NAME, pa.string())
         self._names = new_names(images.kept, [of_names, *columns], netcdf)
-        kept = [new_column(new, _type(images.kept[name]), images.unit(name)) for name, new in self._names.items()]
+        kept = [
+            new_column(new, _type(images.kept[name]), images.unit(name))
+            for name, new in self._names.items()
+        ]
         return pa.schema([of_names, *kept, *columns])
 
     def pieces(self, chunk: int | None, add_draws: AddDraws) -> Iterator[EstimatedPiece]:
@@ -283,12 +348,16 @@ class ImageEstimation(TableEstimation[ImageModel]):
         size = -(-(chunk or BATCHES_AT_ONCE * batch) // batch) * batch
         counted = ((piece, self._counted(piece)) for piece in self._images.pieces(size))
         threads = torch.get_num_threads()
-        pool = ThreadPoolExecutor(batches_at_once(), "estimating", torch.set_num_threads, (threads,))
+        pool = ThreadPoolExecutor(
+            batches_at_once(), "estimating", torch.set_num_threads, (threads,)
+        )
         with pool, closing(read_ahead(counted, self.source)) as pieces:
             for piece, outside in pieces:
                 yield self._finished(piece, outside, self._estimated(piece, pool, add_draws))
 
-    def _finished(self, piece: ImagePiece, outside: NDArray[np.int16], estimates: Arrays) -> EstimatedPiece:
+    def _finished(
+        self, piece: ImagePiece, outside: NDArray[np.int16], estimates: Arrays
+    ) -> EstimatedPiece:
         """The columns of a piece besides its estimates, with them."""
         import pyarrow as pa
 
@@ -296,7 +365,9 @@ class ImageEstimation(TableEstimation[ImageModel]):
         columns: dict[str, Any] = {NAME: piece.names, MISSING: piece.missing, OUTSIDE: outside}
         for name, new in self._names.items():
             values, kind = piece.kept[name], _type(piece.kept[name])
-            columns[new] = pa.array([str(value) for value in values] if pa.types.is_string(kind) else values, kind)
+            columns[new] = pa.array(
+                [str(value) for value in values] if pa.types.is_string(kind) else values, kind
+            )
         by_output = {name: estimates[estimate_of(name)] for name in model.outputs}
         for name, axis in self._places.items():
             metres, of_unit = conversion(model.outputs[name], "m") or 1.0, axis.metres or 1.0
@@ -304,19 +375,29 @@ class ImageEstimation(TableEstimation[ImageModel]):
             columns[map_of(name)] = np.round(place, MILLIMETRES + round(np.log10(of_unit)))
         return EstimatedPiece(len(piece.names), {**columns, **estimates}, by_output, piece.done)
 
-    def _estimated(self, piece: ImagePiece, pool: Executor, add_draws: AddDraws) -> dict[str, Array]:
+    def _estimated(
+        self, piece: ImagePiece, pool: Executor, add_draws: AddDraws
+    ) -> dict[str, Array]:
         """Column → (sample,), NaN for samples with an image of which no pixel is seen."""
         model, blocks = self.model, dict[str, list[Array]]()
         starts = range(0, len(piece.names), model.batch)
-        in_batches = [{name: of[start : start + model.batch] for name, of in piece.inputs.items()} for start in starts]
+        in_batches = [
+            {name: of[start : start + model.batch] for name, of in piece.inputs.items()}
+            for start in starts
+        ]
         estimated_batches = list(pool.map(model.estimate, in_batches))
         for start, inputs, estimated in zip(starts, in_batches, estimated_batches, strict=True):
             batch = slice(start, start + model.batch)
-            empty, estimates = piece.empty[batch], dict(zip(model.outputs, estimated.T, strict=False))
+            empty = piece.empty[batch]
+            estimates = dict(zip(model.outputs, estimated.T, strict=False))
             columns = {estimate_of(name): values for name, values in estimates.items()}
-            columns |= dict(zip(map(spread_of, model.outputs), estimated.T[len(estimates) :], strict=False))
+            columns |= dict(
+                zip(map(spread_of, model.outputs), estimated.T[len(estimates) :], strict=False)
+            )
             if model.posteriors is not None:
-                further, drawn = model.posteriors.of_batch(inputs, estimates, empty, self.count + start, model.draws)
+                further, drawn = model.posteriors.of_batch(
+                    inputs, estimates, empty, self.count + start, model.draws
+                )
                 columns |= further
                 if drawn is not None:
                     drawn[:, empty] = np.nan
@@ -331,15 +412,21 @@ class ImageEstimation(TableEstimation[ImageModel]):
         for values in columns.values():
             values[piece.empty] = np.nan
         if model.misfit is not None:
-            self._unlike += int(np.sum((columns[MISFIT] < UNLIKE_P) | (columns[FEATURES] < UNUSUAL_SHARE)))
+            self._unlike += int(
+                np.sum((columns[MISFIT] < UNLIKE_P) | (columns[FEATURES] < UNUSUAL_SHARE))
+            )
         for name in [column for output in model.outputs for column in model.deviations(output)]:
-            self._squares[name] = self._squares.get(name, 0.0) + float(np.nansum(np.square(columns[name], dtype=float)))
+            self._squares[name] = self._squares.get(name, 0.0) + float(
+                np.nansum(np.square(columns[name], dtype=float))
+            )
         if DOUBTED in columns:
             self._doubted += int(np.nansum(columns[DOUBTED]))
         return columns
 
     def _counted(self, piece: ImagePiece) -> NDArray[np.int16]:
-        """Add a piece to the counts. Returns the number of each sample's statistics outside the training data."""
+        """Add a piece to the counts. Returns the number of each sample's statistics outside the
+        training data.
+        """
         for name, values in piece.inputs.items():
             if codes := codes_among(values, factor := self._images.factors.get(name, 1.0)):
                 self._codes[name] = codes[0] / factor
@@ -350,7 +437,9 @@ class ImageEstimation(TableEstimation[ImageModel]):
         outside = self.model.seen().outside(piece.inputs)
         self._missing.add(piece.names, piece.empty)
         self._missing_pixels += int(piece.missing.sum())
-        self._outside_in.update({str(statistic): int(beyond.sum()) for statistic, beyond in outside.items()})
+        self._outside_in.update(
+            {str(statistic): int(beyond.sum()) for statistic, beyond in outside.items()}
+        )
         self._outside += int(np.any(list(outside.values()), axis=0).sum())
         return np.asarray(sum(outside.values(), np.zeros(len(piece.names), np.int16)))
 
@@ -373,22 +462,32 @@ class ImageEstimation(TableEstimation[ImageModel]):
             **self._missing.document(),
             **{name: there for name, there in if_any.items() if there},
             **({"unlike": self._unlike} if self.model.misfit is not None else {}),
-            "implausible": {name: self._largest[name] for name, count in self._large.items() if 2 * count > self.count},
+            "implausible": {
+                name: self._largest[name]
+                for name, count in self._large.items()
+                if 2 * count > self.count
+            },
         }
 
     def _suspicious(self, image: str) -> float:
-        """What the values of an image do not exceed unless they are in another unit, in the unit of the training data.
+        """What the values of an image do not exceed unless they are in another unit, in the unit of
+        the training data.
 
         That is beyond nature, or far beyond the training data.
         """
         natural = LARGE_DISPLACEMENT * (conversion("m", self.model.layout.units[image]) or np.inf)
         ranges = self.model.seen().ranges
-        ends = [abs(end) for kind in EXTREMES for end in ranges.get(Statistic(image, kind), (np.inf,))]
+        ends = [
+            abs(end) for kind in EXTREMES for end in ranges.get(Statistic(image, kind), (np.inf,))
+        ]
         return float(min(natural, FAR_RATIO * max(ends)))
 
     def counts(self, record: Mapping[str, Any]) -> dict[str, Any]:
         names = ("images", "outside", "outside_in", "missing_pixels", "missing", "missing_count")
-        further = {ESTIMATES_OUTSIDE: record.get(ESTIMATES_OUTSIDE, 0), "unlike": record.get("unlike")}
+        further = {
+            ESTIMATES_OUTSIDE: record.get(ESTIMATES_OUTSIDE, 0),
+            "unlike": record.get("unlike"),
+        }
         return {**{name: record[name] for name in names}, **further}
 
     def remarks(self, record: Mapping[str, Any]) -> list[str]:
@@ -398,11 +497,21 @@ class ImageEstimation(TableEstimation[ImageModel]):
         for name, unit in model.outputs.items() if record.get("deviations") else ():
             between, *within = (record["deviations"][column] for column in model.deviations(name))
             of_mean = f"{between / model.networks**0.5:.3g} of their mean"
-            words = f"{name}: standard deviation {between:.3g} {unit} between {model.networks} networks, {of_mean}"
-            phrases.append(words + "".join(f", {value:.3g} within them, of noise and prior" for value in within))
+            words = (
+                f"{name}: standard deviation {between:.3g} {unit} between {model.networks}"
+                f" networks, {of_mean}"
+            )
+            phrases.append(
+                words
+                + "".join(f", {value:.3g} within them, of noise and prior" for value in within)
+            )
         for name in {**renamed, **converted}:
             what = f"{name} is '{renamed[name]}' of the file" if name in renamed else name
-            unit = f" converted from {converted[name]} to {model.layout.units[name]}" if name in converted else ""
+            unit = (
+                f" converted from {converted[name]} to {model.layout.units[name]}"
+                if name in converted
+                else ""
+            )
             phrases.append(what + ("," if unit and name in renamed else "") + unit)
         if record.get("presumed_north"):
             phrases.append(PRESUMED_NORTH)
@@ -423,27 +532,35 @@ class ImageEstimation(TableEstimation[ImageModel]):
             for name, largest in record.get("implausible", {}).items()
         ]
         warnings += [
-            f"{self.source}: values of {name} are exactly {code:g}, far from all others: a code for no data? Write NaN "
-            "in their place"
+            f"{self.source}: values of {name} are exactly {code:g}, far from all others: a code for"
+            " no data? Write NaN in their place"
             for name, code in record.get("codes", {}).items()
         ]
         warnings += [
-            f"{self.source}: the coordinates of {name} have steps of {step:g} in no known unit, so that the size of "
-            "its pixels could not be compared with that of the training data; give them the attribute units"
+            f"{self.source}: the coordinates of {name} have steps of {step:g} in no known unit, so"
+            " that the size of its pixels could not be compared with that of the training data;"
+            " give them the attribute units"
             for name, step in record.get("unscaled", {}).items()
         ]
         if (presumed := record.get("presumed_north")) and self.source.suffix.lower() == ".nc":
             warnings.append(
-                f"{self.source}: no coordinates say which way the rows of {some(presumed)} run; they count as running "
-                "northwards, the first row in the south; if that is the north, add coordinates that fall along y"
+                f"{self.source}: no coordinates say which way the rows of {some(presumed)} run;"
+                " they count as running northwards, the first row in the south; if that is the"
+                " north, add coordinates that fall along y"
             )
         if outside := record["outside"]:
-            what = "; ".join(f"{name}: {number:,}" for name, number in record["outside_in"].items() if number)
+            what = "; ".join(
+                f"{name}: {number:,}" for name, number in record["outside_in"].items() if number
+            )
             of_all = f"{outside:,} of {record['images']:,} samples have inputs"
-            warnings.append(f"{self.target}: {of_all} outside the range of the training data ({what})")
+            warnings.append(
+                f"{self.target}: {of_all} outside the range of the training data ({what})"
+            )
         if doubted := record.get(DOUBTED):
             which = f"{doubted:,} of {record['images']:,} posteriors"
-            warnings.append(f"{self.target}: {which} are not to be trusted ({DOUBTED} = 1): {DOUBTS}")
+            warnings.append(
+                f"{self.target}: {which} are not to be trusted ({DOUBTED} = 1): {DOUBTS}"
+            )
         return warnings
 
 
@@ -458,7 +575,8 @@ def _type(values: NDArray[Any]) -> pa.DataType:
     return pa.from_numpy_dtype(values.dtype) if values.dtype.kind in "iufb" else pa.string()
 
 
-# Posteriors of the images in a file: intervals and correlations among its columns, and draws beside it.
+# Posteriors of the images in a file: intervals and correlations among its columns, and draws beside
+# it.
 
 DOUBTED = "posterior_doubted"
 """Column that is 1 where the draws of a posterior by the likelihood are not to be trusted."""
@@ -491,14 +609,21 @@ class OfHeads:
         return {"recalibrated": self.recalibrated} if self.recalibrated else {}
 
     def of_batch(
-        self, inputs: Arrays, estimates: Arrays, empty: NDArray[np.bool_], first: int, draws: SampleDraws | None
+        self,
+        inputs: Arrays,
+        estimates: Arrays,
+        empty: NDArray[np.bool_],
+        first: int,
+        draws: SampleDraws | None,
     ) -> tuple[dict[str, Array], Array | None]:
-        """Column → (sample,) of a batch of images, and draws, (draw, sample, output), if they were asked for.
+        """Column → (sample,) of a batch of images, and draws, (draw, sample, output), if they were
+        asked for.
 
         inputs     of the network, (sample, ...)
         estimates  output → (sample,)
         empty      (sample,), whether no pixel of an image is seen
-        first      the number of the first image, by which draws are the same in whatever chunks images are read
+        first      the number of the first image, by which draws are the same in whatever chunks
+                   images are read
         """
         posterior = self.posterior_of(inputs)
         columns = {}
@@ -506,7 +631,9 @@ class OfHeads:
             columns[low_of(name)], columns[high_of(name)] = ends.cpu().numpy().T
         for pair, values in posterior.correlations().items():
             columns[correlation_of(*pair)] = values.cpu().numpy()
-        columns |= {within_of(name): values.cpu().numpy() for name, values in posterior.within().items()}
+        columns |= {
+            within_of(name): values.cpu().numpy() for name, values in posterior.within().items()
+        }
         return columns, None if draws is None else draws.draw(posterior, first)
 
 
@@ -528,14 +655,24 @@ class Refined:
         return self.images.units
 
     def of_batch(
-        self, inputs: Arrays, estimates: Arrays, empty: NDArray[np.bool_], first: int, draws: SampleDraws | None
+        self,
+        inputs: Arrays,
+        estimates: Arrays,
+        empty: NDArray[np.bool_],
+        first: int,
+        draws: SampleDraws | None,
     ) -> tuple[dict[str, Array], Array | None]:
         """As of `OfHeads`."""
         rows, names = np.flatnonzero(~empty), self.images.names
         wanted = 0 if draws is None else draws.count
         count = max(LEAST_DRAWS, math.ceil(BEYOND_END / (1 - self.coverage)), wanted)
         drawn = np.full((wanted, len(empty), len(names)), np.nan, np.float32)
-        written = [of(name) for name in names if name in self.outputs for of in (low_of, estimate_of, high_of)]
+        written = [
+            of(name)
+            for name in names
+            if name in self.outputs
+            for of in (low_of, estimate_of, high_of)
+        ]
         written += [*(correlation_of(*pair) for pair in combinations(names, 2)), DOUBTED]
         columns = {name: np.full(len(empty), np.nan, np.float32) for name in written}
         if len(rows):
@@ -550,7 +687,9 @@ class Refined:
             quantiles = np.quantile(values, [low, 0.5, high], axis=1)
             for number, name in enumerate(names):
                 if name in self.outputs:
-                    for column, of_images in zip((low_of, estimate_of, high_of), quantiles[:, :, number], strict=True):
+                    for column, of_images in zip(
+                        (low_of, estimate_of, high_of), quantiles[:, :, number], strict=True
+                    ):
                         columns[column(name)][rows] = of_images
             for pair in combinations(names, 2):
                 draws_of_pair = (values[..., names.index(name)] for name in pair)
@@ -566,10 +705,15 @@ WrittenPosteriors = OfHeads | Refined
 """What is written of posteriors."""
 
 
-def _rank_correlations(first: NDArray[np.float64], second: NDArray[np.float64]) -> NDArray[np.float64]:
+def _rank_correlations(
+    first: NDArray[np.float64], second: NDArray[np.float64]
+) -> NDArray[np.float64]:
     """Spearman's, (sample,), of draws, (sample, draw)."""
     ranks = [draws.argsort(axis=1).argsort(axis=1).astype(np.float64) for draws in (first, second)]
-    scores = [(draws - draws.mean(axis=1, keepdims=True)) / draws.std(axis=1, keepdims=True) for draws in ranks]
+    scores = [
+        (draws - draws.mean(axis=1, keepdims=True)) / draws.std(axis=1, keepdims=True)
+        for draws in ranks
+    ]
     correlations: NDArray[np.float64] = (scores[0] * scores[1]).mean(axis=1)
     return correlations
 
@@ -587,8 +731,12 @@ def fields_of(posteriors: WrittenPosteriors, output: str) -> list[pa.Field]:
     if (unit := posteriors.units.get(output)) is None:
         return []
     return [
-        new_column(column, pa.float32(), unit, f"{100 * share:g} % quantile of the posterior of: {output}")
-        for column, share in zip((low_of(output), high_of(output)), ends_of(posteriors.coverage), strict=True)
+        new_column(
+            column, pa.float32(), unit, f"{100 * share:g} % quantile of the posterior of: {output}"
+        )
+        for column, share in zip(
+            (low_of(output), high_of(output)), ends_of(posteriors.coverage), strict=True
+        )
     ]
 
 
@@ -602,17 +750,22 @@ def further_fields(posteriors: WrittenPosteriors) -> list[pa.Field]:
     }
     if isinstance(posteriors, Refined):
         words[DOUBTED] = f"1 where the draws of the posterior are not to be trusted: {DOUBTS}"
-    return [new_column(name, pa.float32(), description=description) for name, description in words.items()]
+    return [
+        new_column(name, pa.float32(), description=description)
+        for name, description in words.items()
+    ]
 
 
-# The model for predicting from images with a finished run: its network, inputs and the range of its training data.
+# The model for predicting from images with a finished run: its network, inputs and the range of its
+# training data.
 
 
 def image_model(directory: RunDirectory, options: PredictOptions) -> ImageModel:
     """The model of a run.
 
-    Raises QexpError if the run is not done or estimates no numbers, if the misfit cannot be computed, if intervals
-    or draws are asked for without a posterior head, or if a likelihood is asked for that is not known.
+    Raises QexpError if the run is not done or estimates no numbers, if the misfit cannot be
+    computed, if intervals or draws are asked for without a posterior head, or if a likelihood is
+    asked for that is not known.
     """
     record, spec = directory.record(), directory.training_spec()
     on, refined = device_of(options.device), options.refined
@@ -621,7 +774,9 @@ def image_model(directory: RunDirectory, options: PredictOptions) -> ImageModel:
     network, outputs = model.network, list(model.network.outputs)
     source = trained_on(directory)
     if images := [name for name in outputs if len(source.shapes()[name]) != 1]:
-        raise QexpError(f"{directory.name} estimates images, {', '.join(images)}; use Run.predict in Python")
+        raise QexpError(
+            f"{directory.name} estimates images, {', '.join(images)}; use Run.predict in Python"
+        )
 
     def samples(inputs: Arrays) -> dict[str, torch.Tensor]:
         return {name: torch.from_numpy(inputs[name]).to(on) for name in network.inputs}
@@ -634,7 +789,9 @@ def image_model(directory: RunDirectory, options: PredictOptions) -> ImageModel:
     def features() -> FeatureDistance:
         seeds = Seeds(record.seed)
         part = source.parts(spec["split"], seeds)["train"]
-        simulated = source.sample(part, source.available(part, SEEN_SAMPLES), seeds, ("features",), torch.device("cpu"))
+        simulated = source.sample(
+            part, source.available(part, SEEN_SAMPLES), seeds, ("features",), torch.device("cpu")
+        )
         return FeatureDistance(model, {name: simulated[name].to(on) for name in network.inputs})
 
     quantities = with_periods(source.quantities, model.periods)
@@ -645,23 +802,36 @@ def image_model(directory: RunDirectory, options: PredictOptions) -> ImageModel:
     coverage = options.interval or USUAL_COVERAGE
     posteriors: WrittenPosteriors | None = None
     if refined:
-        posteriors = Refined(ImagePosteriors(source, list(network.inputs), quantities), frozenset(outputs), coverage)
+        posteriors = Refined(
+            ImagePosteriors(source, list(network.inputs), quantities), frozenset(outputs), coverage
+        )
     elif network.heads:
         if options.recalibrated is not None:
             ensemble = recalibrated(ensemble, directory, source, options.recalibrated)
         units = units_of_heads(network, record)
-        posteriors = OfHeads(lambda inputs: ensemble.posterior(samples(inputs)), units, coverage, ensemble.recalibrated)
+        posteriors = OfHeads(
+            lambda inputs: ensemble.posterior(samples(inputs)),
+            units,
+            coverage,
+            ensemble.recalibrated,
+        )
     misfit = None
-    with nullcontext() if options.misfit else suppress(QexpError):  # of datasets whose misfit cannot be computed
+    # of datasets whose misfit cannot be computed
+    with nullcontext() if options.misfit else suppress(QexpError):
         misfit = ImageMisfit(source, outputs)
-    shared = {**of_run(directory, outputs, model.periods), "trained": trained_ranges(source, outputs, quantities)}
+    shared = {
+        **of_run(directory, outputs, model.periods),
+        "trained": trained_ranges(source, outputs, quantities),
+    }
     return ImageModel(
         **shared,
         networks=networks,
         layout=replace(layout_of(source, network, spec["dataset"]), exact=refined),
         estimate=estimate,
         posteriors=posteriors,
-        draws=draws_of(network, record, options.draws, posteriors.units if refined and posteriors else None),
+        draws=draws_of(
+            network, record, options.draws, posteriors.units if refined and posteriors else None
+        ),
         seen=cache(lambda: training_inputs(directory, source, network)),
         features=cache(features),
         misfit=misfit if options.misfit else None,
@@ -671,7 +841,9 @@ def image_model(directory: RunDirectory, options: PredictOptions) -> ImageModel:
 
 
 class ImageArrays(InputArrays):
-    """Those of xarray in their unit and with rows northwards; directions with any number of whole turns."""
+    """Those of xarray in their unit and with rows northwards; directions with any number of whole
+    turns.
+    """
 
     @cached_property
     def _source(self) -> GeneratedDataset:
@@ -690,22 +862,34 @@ class ImageArrays(InputArrays):
             file = NetcdfImages(Path(name), array.drop_encoding().to_dataset(name=name))
             unit, wanted = file.unit(name), quantity(name, self._source.quantities).unit
             if (factor := conversion(unit or wanted, wanted)) is None:
-                raise QexpError(f"'{name}' has the unit '{unit}', but must be in {wanted or 'no unit'}; convert it")
+                raise QexpError(
+                    f"'{name}' has the unit '{unit}', but must be in {wanted or 'no unit'};"
+                    " convert it"
+                )
             values = file.read(name, None) * factor
-            array, axes = array.copy(data=values) if name in self.columns else values, [file.dimensions(name), *axes]
+            array = array.copy(data=values) if name in self.columns else values
+            axes = [file.dimensions(name), *axes]
         numbers = super().numbers(name, array)
-        return numbers.transpose(order_of(numbers.shape, self.network.inputs[name], *axes) or range(numbers.ndim))
+        return numbers.transpose(
+            order_of(numbers.shape, self.network.inputs[name], *axes) or range(numbers.ndim)
+        )
 
     def within_turn(self, name: str, values: torch.Tensor) -> torch.Tensor:
         if name not in self._directions:
             return values
-        return torch.from_numpy(nearest(values.numpy(), *self._directions[name])).float()  # 192° is −168°
+        return torch.from_numpy(
+            nearest(values.numpy(), *self._directions[name])
+        ).float()  # 192° is −168°
 
 
 def refined_images(directory: RunDirectory, model: Estimator) -> RefinedArrays:
-    """By the likelihood of the dataset that a network was trained on. Raises QexpError if it is not known."""
+    """By the likelihood of the dataset that a network was trained on. Raises QexpError if it is not
+    known.
+    """
     source = trained_on(directory)
-    posteriors_of = ImagePosteriors(source, list(model.network.inputs), with_periods(source.quantities, model.periods))
+    posteriors_of = ImagePosteriors(
+        source, list(model.network.inputs), with_periods(source.quantities, model.periods)
+    )
 
     def draw(
         arrays: Arrays, estimates: Arrays, count: int, seed: int
@@ -715,7 +899,9 @@ def refined_images(directory: RunDirectory, model: Estimator) -> RefinedArrays:
                 advice = "and the network takes no mask of them; train one with the input"
                 if mask_of(name) in arrays:
                     advice = "set them to 0, and so the pixels of"
-                raise QexpError(f"'{name}' has {missing:,} missing values; {advice} '{mask_of(name)}'")
+                raise QexpError(
+                    f"'{name}' has {missing:,} missing values; {advice} '{mask_of(name)}'"
+                )
         posteriors = posteriors_of(arrays, estimates, count, seed)
         return np.moveaxis(posteriors.values, 0, 1), posteriors.doubts
 
@@ -726,18 +912,30 @@ def _estimator(directory: RunDirectory, options: PredictOptions) -> Callable[...
     return in_files(image_model(directory, options), options.columns, options.unit).predict
 
 
-def in_files(model: ImageModel, columns: Columns | None, unit: str | Mapping[str, str] | None) -> ImageModel:
-    """The model for files that call variables otherwise, or whose units are given. Raises QexpError."""
+def in_files(
+    model: ImageModel, columns: Columns | None, unit: str | Mapping[str, str] | None
+) -> ImageModel:
+    """The model for files that call variables otherwise, or whose units are given. Raises
+    QexpError.
+    """
     layout = model.layout
     if columns is not None and not isinstance(columns, Mapping):
-        raise QexpError(f"`columns`: variables of images have names, such as `columns={ {layout.images[0]: 'NAME'} }`")
+        raise QexpError(
+            "`columns`: variables of images have names, such as"
+            f" `columns={ {layout.images[0]: 'NAME'} }`"
+        )
     require_columns(columns or {}, layout.variables)
     units = dict.fromkeys(layout.images, unit) if isinstance(unit, str) else dict(unit or {})
     for name, given in units.items():
         if name not in layout.needed:
-            raise QexpError(f"`unit`: the run has no input '{name}'; {suggestion(name, layout.needed)}")
+            raise QexpError(
+                f"`unit`: the run has no input '{name}'; {suggestion(name, layout.needed)}"
+            )
         if conversion(given, wanted := layout.units.get(name, "")) is None:
-            raise QexpError(f"`unit={given}`: '{name}' is in {wanted or 'no unit'}; choose from {some(alike(wanted))}")
+            raise QexpError(
+                f"`unit={given}`: '{name}' is in {wanted or 'no unit'}; choose from"
+                f" {some(alike(wanted))}"
+            )
     return replace(model, layout=replace(layout, columns=columns or {}, given_units=units))
 
 
@@ -748,10 +946,21 @@ def extent(directory: RunDirectory, model: Estimator) -> TrainingExtent:
     """What the training data extend over; they are simulated again."""
     source = trained_on(directory)
     seen = training_inputs(directory, source, model.network)
-    trained = trained_ranges(source, model.network.outputs, with_periods(source.quantities, model.periods))
-    return TrainingExtent(lambda inputs: {str(k): v for k, v in seen.outside(inputs).items()}, trained, MOST_DATA)
+    trained = trained_ranges(
+        source, model.network.outputs, with_periods(source.quantities, model.periods)
+    )
+    return TrainingExtent(
+        lambda inputs: {str(k): v for k, v in seen.outside(inputs).items()}, trained, MOST_DATA
+    )
 
 
 PREDICTION = FileKind(
-    "images", targets, _estimator, frozenset(TAKEN), extent, ImageArrays, refined_images, recalibrated_run
+    "images",
+    targets,
+    _estimator,
+    frozenset(TAKEN),
+    extent,
+    ImageArrays,
+    refined_images,
+    recalibrated_run,
 )

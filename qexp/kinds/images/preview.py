@@ -35,7 +35,9 @@ EDGE = 0.3
 
 
 class ImagesPreview(Preview[GeneratedDataset, Intervals]):
-    """Samples are those of a run with the same seed, without the order in which they are trained on."""
+    """Samples are those of a run with the same seed, without the order in which they are trained
+    on.
+    """
 
     def samples(self, count: int) -> xarray.Dataset:
         import xarray
@@ -51,11 +53,18 @@ class ImagesPreview(Preview[GeneratedDataset, Intervals]):
     def variables(self, samples: xarray.Dataset) -> list[Variable]:
         pixels = max(math.prod(shape) for shape in self.dataset.shapes().values())
         drawn = self._drawn(min(MOST_IMAGES, max(1, PIXELS // pixels)))
-        values = {name: of_all for name, of_all in self._values.items() if name in self.dataset.test}
+        values = {
+            name: of_all for name, of_all in self._values.items() if name in self.dataset.test
+        }
         values |= {name: drawn[name].numpy().ravel() for name in self.dataset.images}
         views = self.dataset.view_names
         return [
-            Variable(name, self._unit(name), array, view=name_of_view(name, views) if any(views) else None)
+            Variable(
+                name,
+                self._unit(name),
+                array,
+                view=name_of_view(name, views) if any(views) else None,
+            )
             for name, array in values.items()
         ]
 
@@ -72,11 +81,18 @@ class ImagesPreview(Preview[GeneratedDataset, Intervals]):
 
     def proposal(self, variables: Sequence[Variable]) -> dict[str, Any]:
         images = self.dataset.images
-        typical = {variable.name: variable.typical() for variable in variables if variable.name in images}
-        scales = {name: {"type": "scale", "parameters": {"typical": value}} for name, value in typical.items()}
+        typical = {
+            variable.name: variable.typical() for variable in variables if variable.name in images
+        }
+        scales = {
+            name: {"type": "scale", "parameters": {"typical": value}}
+            for name, value in typical.items()
+        }
         return {"transforms": scales}
 
-    def pictures(self, samples: xarray.Dataset, variables: Sequence[Variable], title: str) -> Pictures:
+    def pictures(
+        self, samples: xarray.Dataset, variables: Sequence[Variable], title: str
+    ) -> Pictures:
         names = self.dataset.images
         values = {name: samples[name].values.astype(np.float64) for name in self.dataset.test}
         drawn_samples = [
@@ -106,7 +122,9 @@ class ImagesPreview(Preview[GeneratedDataset, Intervals]):
         """Values of the varying variables, the first of which are those of the samples."""
         part = self.parts[self.part]
         return dict(
-            self.dataset.values(part, self.dataset.available(part, DRAWN_VALUES), Seeds(self.seed), self._purpose)
+            self.dataset.values(
+                part, self.dataset.available(part, DRAWN_VALUES), Seeds(self.seed), self._purpose
+            )
         )
 
     @property
@@ -116,7 +134,9 @@ class ImagesPreview(Preview[GeneratedDataset, Intervals]):
 
     def _drawn(self, count: int) -> dict[str, torch.Tensor]:
         part, device = self.parts[self.part], torch.device("cpu")
-        return self.dataset.sample(part, self.dataset.available(part, count), Seeds(self.seed), self._purpose, device)
+        return self.dataset.sample(
+            part, self.dataset.available(part, count), Seeds(self.seed), self._purpose, device
+        )
 
     def _unit(self, name: str) -> str:
         return quantity(name, self.dataset.quantities).unit
@@ -125,7 +145,9 @@ class ImagesPreview(Preview[GeneratedDataset, Intervals]):
         """One image, NaN where its mask is 0."""
         values: Array = samples[image].values[index]
         mask = mask_of(image)
-        return np.where(samples[mask].values[index] > 0, values, np.nan) if mask in samples else values
+        return (
+            np.where(samples[mask].values[index] > 0, values, np.nan) if mask in samples else values
+        )
 
     def _positions(self, image: str) -> Array | None:
         """Scattered points or stations of a view, (point, 2) [km]."""
@@ -133,7 +155,9 @@ class ImagesPreview(Preview[GeneratedDataset, Intervals]):
         return None if points is None else points.numpy() / 1000
 
     def _extent(self, image: str, values: Mapping[str, Values], index: int) -> Extent:
-        """The edges of a sample's image [km]: pixel [r, c] is centred at ((c - W/2) width, (r - H/2) height)."""
+        """The edges of a sample's image [km]: pixel [r, c] is centred at ((c - W/2) width, (r -
+        H/2) height).
+        """
         points = self._positions(image)
         if points is not None:
             x, y = (points.min(0) + points.max(0)) / 2
@@ -151,7 +175,8 @@ class ImagesPreview(Preview[GeneratedDataset, Intervals]):
 
 
 def dimensions(dataset: GeneratedDataset, name: str) -> dict[str, int]:
-    """The dimensions of an image or mask besides those of samples, and their lengths; none for a number.
+    """The dimensions of an image or mask besides those of samples, and their lengths; none for a
+    number.
 
     Those of several views are apart where their sizes differ; scattered points have one for all.
     """

@@ -1,7 +1,9 @@
-"""Simulations that are kept: samples of a simulated dataset, drawn once, in pieces that any number of processes share.
+"""Simulations that are kept: samples of a simulated dataset, drawn once, in pieces that any number
+of processes share.
 
-A piece is a file, which is complete or missing, and whoever holds its lock computes it. Whoever finds all of them there
-joins them to the file of a dataset of the type `simulated`, and deletes them.
+A piece is a file, which is complete or missing, and whoever holds its lock computes it. Whoever
+finds all of them there joins them to the file of a dataset of the type `simulated`, and deletes
+them.
 """
 
 from __future__ import annotations
@@ -46,11 +48,15 @@ from qexp.store.directory import RunDirectory
 from qexp.store.record import require_name
 
 LARGEST_PIECE, MOST_SMALLER_PIECES = 100, 200
-"""Simulations of a piece; and the number of pieces if they have fewer, as a single simulation may take hours."""
+"""Simulations of a piece; and the number of pieces if they have fewer, as a single simulation may
+take hours.
+"""
 
 FAILURES = (ValueError, ArithmeticError, RuntimeError, subprocess.SubprocessError, TimeoutError)
 MISTAKES = (NotImplementedError, RecursionError)
-"""Of the errors of a simulator, those that say that it found no solution, but for these. Others are mistakes in it."""
+"""Of the errors of a simulator, those that say that it found no solution, but for these. Others are
+mistakes in it.
+"""
 
 SECONDS_BETWEEN_LOOKS = 0.5
 
@@ -69,11 +75,18 @@ class Simulator:
     Raises QexpError for what cannot be simulated, and if something else has the name.
     """
 
-    def __init__(self, path: Path, document: Document, cache: SpecCache, options: SimulateOptions) -> None:
+    def __init__(
+        self, path: Path, document: Document, cache: SpecCache, options: SimulateOptions
+    ) -> None:
         for option in ("count", "jobs"):
             if not 1 <= (value := getattr(options, option)) <= MOST_SIMULATIONS:
                 raise QexpError(f"`{option}={value}`: from 1 to {MOST_SIMULATIONS:,}")
-        self._path, self._document, self._options, self._workspace = path, document, options, cache.workspace
+        self._path, self._document, self._options, self._workspace = (
+            path,
+            document,
+            options,
+            cache.workspace,
+        )
         self._dataset = DATA.untried_dataset(document, cache.tables, cache.workspace)
         name = require_name(f"{path.stem}_simulated" if options.name is None else options.name)
         self._file = cache.workspace.root / "data" / f"{name}.nc"
@@ -94,8 +107,8 @@ class Simulator:
         """Simulate what is missing, and wait for what other processes have begun.
 
         returns  the file of the simulations, and the spec of their dataset
-        Raises QexpError for a mistake in the simulator's code, and if nothing can be written; RunFailedError if all
-        simulations failed.
+        Raises QexpError for a mistake in the simulator's code, and if nothing can be written;
+        RunFailedError if all simulations failed.
         """
         if self._is_finished():
             self._options.tell(f"{self._workspace.shown(self._file)} has these simulations already")
@@ -115,11 +128,15 @@ class Simulator:
         return [self._file, self._spec]
 
     def submit(self, options: SubmitSimulationsOptions) -> launchers.Submitted:
-        """Submit processes that share the work to a scheduler. Raises SchedulerError if it refuses."""
+        """Submit processes that share the work to a scheduler. Raises SchedulerError if it
+        refuses.
+        """
         processes = {f"process {number}": self._words for number in range(1, options.jobs + 1)}
         place = RunDirectory(self._pieces)  # what a wrap may name instead of a run's
         launcher, settings = launchers.settled(options, self._workspace)
-        return launchers.submit(self._workspace, launcher, settings, "data simulate", place, processes)
+        return launchers.submit(
+            self._workspace, launcher, settings, "data simulate", place, processes
+        )
 
     @property
     def _words(self) -> list[str]:
@@ -129,12 +146,16 @@ class Simulator:
 
     @contextmanager
     def _others(self) -> Iterator[None]:
-        """Further processes until the block ends. An error that ends one of them ends this one, too, which tells it."""
+        """Further processes until the block ends. An error that ends one of them ends this one,
+        too, which tells it.
+        """
         command = [sys.executable, "-m", "qexp", "data", "simulate", *self._words]
         variables = {"OMP_NUM_THREADS": "1", VARIABLE: str(self._workspace.root)}
         with Path(os.devnull).open("wb") as nowhere:
             count = min(self._options.jobs, len(self._starts)) - 1
-            others = [machine.start_child(command, nowhere, variables, apart=False) for _ in range(count)]
+            others = [
+                machine.start_child(command, nowhere, variables, apart=False) for _ in range(count)
+            ]
         try:
             yield
         finally:
@@ -145,11 +166,19 @@ class Simulator:
                     other.wait(machine.SECONDS_TO_HEAR)
 
     def _work(self, values: Mapping[str, Values]) -> None:
-        """Compute each piece that is missing and that no other process computes; join them if all are there."""
+        """Compute each piece that is missing and that no other process computes; join them if all
+        are there.
+        """
         files.make_folder(self._pieces)
-        missing, started, count = [*filterfalse(self._is_there, self._starts)], time.monotonic(), self._options.count
+        missing = [*filterfalse(self._is_there, self._starts)]
+        started = time.monotonic()
+        count = self._options.count
         for start in missing:
-            self._take(self._piece(start), partial(self._is_there, start), partial(self._compute, start, values))
+            self._take(
+                self._piece(start),
+                partial(self._is_there, start),
+                partial(self._compute, start, values),
+            )
             done, seconds = len(self._there), time.monotonic() - started
             per_second = (done + len(missing) - len(self._starts)) * self._size / seconds
             counted = f"{min(done * self._size, count):,} of {count:,} simulations"
@@ -162,15 +191,22 @@ class Simulator:
             time.sleep(SECONDS_BETWEEN_LOOKS)
 
     def _pixels(self) -> dict[str, float]:
-        """Widths and heights of pixels that do not vary, as a dataset fixes them; noise may depend on no others."""
+        """Widths and heights of pixels that do not vary, as a dataset fixes them; noise may depend
+        on no others.
+        """
         sides, values = {}, self._dataset.quantiles(0.1, 0.6)
         for index, image in enumerate(self._dataset.images):
             if self._dataset.view(image).points is None:
-                for key, metres in zip(SIZED, self._dataset.pixel_sizes(image, values), strict=True):
+                for key, metres in zip(
+                    SIZED, self._dataset.pixel_sizes(image, values), strict=True
+                ):
                     if not np.ptp(metres):
                         sides[variable_of(key, index)] = metres[0] / self._dataset.si_factor(key)
                     elif self._dataset.noise.depends_on_pixels(image):
-                        raise QexpError(f"the pixels of '{image}' vary in size, and its noise depends on that; fix it")
+                        raise QexpError(
+                            f"the pixels of '{image}' vary in size, and its noise depends on that;"
+                            " fix it"
+                        )
         return sides
 
     def _values(self) -> dict[str, Values]:
@@ -178,7 +214,9 @@ class Simulator:
         part = {name: of for name, of in self._dataset.whole.items() if name != NOISE}
         if not part:
             raise QexpError(f"no parameter of '{self._path.stem}' varies")
-        return self._dataset.values(part, self._options.count, Seeds(self._options.seed), ("simulated",))
+        return self._dataset.values(
+            part, self._options.count, Seeds(self._options.seed), ("simulated",)
+        )
 
     def _is_finished(self) -> bool:
         return self._file.exists() and self._origin.items() <= _about(self._file).items()
@@ -191,14 +229,18 @@ class Simulator:
                 self._require_own(piece)
                 break
         if self._spec.exists() and formats.object_in(self._spec).get("path") != self._file.name:
-            raise QexpError(f"{self._workspace.shown(self._spec)} is another dataset; give another `name`")
+            raise QexpError(
+                f"{self._workspace.shown(self._spec)} is another dataset; give another `name`"
+            )
 
     def _require_own(self, path: Path) -> Document:
         """What a file says of its simulations. Raises QexpError if they are others."""
         about, place = _about(path), path if path == self._file else path.parent
         if others := [key for key, value in self._origin.items() if about.get(key) != value]:
             why = f"has simulations of another {' and '.join(others)}, which stay as they are"
-            raise QexpError(f"{self._workspace.shown(place)} {why}; delete it, or give another `name`")
+            raise QexpError(
+                f"{self._workspace.shown(place)} {why}; delete it, or give another `name`"
+            )
         return about
 
     # Pieces.
@@ -213,7 +255,9 @@ class Simulator:
 
     @property
     def _failed(self) -> tuple[int, str]:
-        """The number of simulations that failed, of the pieces that are there, and why the first did."""
+        """The number of simulations that failed, of the pieces that are there, and why the first
+        did.
+        """
         pieces = [piece for _, piece in sorted(self._there.items()) if piece["failed"]]
         return sum(piece["failed"] for piece in pieces), pieces[0]["reason"] if pieces else ""
 
@@ -223,7 +267,8 @@ class Simulator:
             return
         with ExitStack() as until_the_end:
             mine = False
-            with files.writing(f"to {self._pieces}"), suppress(QexpError, FileNotFoundError):  # if all have been joined
+            # if all have been joined
+            with files.writing(f"to {self._pieces}"), suppress(QexpError, FileNotFoundError):
                 until_the_end.enter_context(files.locked(file, 0.0))
                 mine = True
             if mine and not is_done() and not self._is_finished():
@@ -232,14 +277,17 @@ class Simulator:
     def _compute(self, start: int, values: Mapping[str, Values]) -> None:
         of_piece = {name: of[start : start + self._size] for name, of in values.items()}
         images, reasons = self._simulated(of_piece, start)
-        failed = [f"simulation {start + row}, {reason}" for row, reason in enumerate(reasons) if reason]
+        failed = [
+            f"simulation {start + row}, {reason}" for row, reason in enumerate(reasons) if reason
+        ]
         about = {**self._origin, "failed": len(failed), "reason": "".join(failed[:1])}
         with files.writing(path := self._piece(start)), files.replacing(path) as file:
             np.savez(file, *images, about=np.array(json.dumps(about)))
         self._there[start] = about
 
     def _simulated(self, values: Mapping[str, Values], start: int) -> tuple[list[Array], list[str]]:
-        """Images, (simulation, channel, height, width) each, and why each simulation failed, empty if it did not.
+        """Images, (simulation, channel, height, width) each, and why each simulation failed, empty
+        if it did not.
 
         Those of a batch that fails are tried one by one.
         """
@@ -251,14 +299,22 @@ class Simulator:
         if isinstance(signals, str) and count > 1:
             one_by_one = [{name: of[[row]] for name, of in values.items()} for row in range(count)]
             alone = list(map(self._simulated, one_by_one, range(start, start + count)))
-            images = [np.concatenate(parts) for parts in zip(*(images for images, _ in alone), strict=True)]
+            images = [
+                np.concatenate(parts)
+                for parts in zip(*(images for images, _ in alone), strict=True)
+            ]
             return images, [reason for _, (reason,) in alone]
         if isinstance(signals, str):
-            return [np.full((1, *shape), np.nan, np.float32) for shape in shapes.values()], [signals]
+            return [np.full((1, *shape), np.nan, np.float32) for shape in shapes.values()], [
+                signals
+            ]
         right = np.ones(count, dtype=bool)
         for image, shape in shapes.items():
             if (made := tuple(signals[image].shape)) != (count, *shape):
-                raise QexpError(f"the simulator made '{image}' of the shape {made}, but must make {(count, *shape)}")
+                raise QexpError(
+                    f"the simulator made '{image}' of the shape {made}, but must make"
+                    f" {(count, *shape)}"
+                )
             mask = self._dataset.view(image).mask(self._dataset.size)
             hidden = False if mask is None else mask.numpy() == 0
             right &= ((signals[image].abs().numpy() < HUGE_NUMBER) | hidden).all(axis=(1, 2, 3))
@@ -285,14 +341,24 @@ class Simulator:
         if failed == self._options.count:
             again = f"to try again, delete {self._workspace.shown(self._pieces)}"
             raise RunFailedError(f"all {failed:,} simulations failed; the first: {reason}; {again}")
-        called = {name: self._document.get("columns", {}).get(name, name) for name in [*values, *self._dataset.images]}
+        called = {
+            name: self._document.get("columns", {}).get(name, name)
+            for name in [*values, *self._dataset.images]
+        }
         axes = {
-            name: {f"{called[name]}.{side}": size for side, size in dimensions(self._dataset, name).items()}
+            name: {
+                f"{called[name]}.{side}": size
+                for side, size in dimensions(self._dataset, name).items()
+            }
             for name in called
         }
         count, folder = self._options.count, self._file.parent
-        size = HEADER + sum((8 if name in values else 4) * count * math.prod(of.values()) for name, of in axes.items())
-        if size > (free := shutil.disk_usage(folder).free):  # where the disk is full, HDF5 ends the process
+        size = HEADER + sum(
+            (8 if name in values else 4) * count * math.prod(of.values())
+            for name, of in axes.items()
+        )
+        # where the disk is full, HDF5 ends the process
+        if size > (free := shutil.disk_usage(folder).free):
             there = f"it takes {files.in_bytes(size)}, and {files.in_bytes(free)} are free"
             raise QexpError(f"cannot write {self._file}: {there}")
         with files.writing(self._file), files.beside(self._file) as draft:
@@ -309,7 +375,9 @@ class Simulator:
                 file.attrs[ABOUT] = json.dumps({**self._origin, "failed": failed, "reason": reason})
                 for name in values:
                     file[called[name]][:] = values[name]
-                shapes = {called[image]: tuple(axes[image].values()) for image in self._dataset.images}
+                shapes = {
+                    called[image]: tuple(axes[image].values()) for image in self._dataset.images
+                }
                 for start in self._starts:
                     for column, rows in self._rows(start, shapes).items():
                         file[column][start : start + len(rows)] = rows
@@ -328,10 +396,20 @@ class Simulator:
 
     def _stored_document(self) -> Document:
         document, options = self._document, self._options
-        words = f"{self._path.stem} --count {options.count} --seed {options.seed} --name {self._file.stem}"
+        words = (
+            f"{self._path.stem} --count {options.count} --seed {options.seed} --name"
+            f" {self._file.stem}"
+        )
         kept = ("description", "angles", "views", "columns", "noise_model")
-        varyings = {name: [] if name == NOISE else held_out for name, held_out in document["varyings"].items()}
-        fixed = {name: value for name, value in self._fixed.items() if base_name(name) in {NOISE, *VIEW_KEYS}}
+        varyings = {
+            name: [] if name == NOISE else held_out
+            for name, held_out in document["varyings"].items()
+        }
+        fixed = {
+            name: value
+            for name, value in self._fixed.items()
+            if base_name(name) in {NOISE, *VIEW_KEYS}
+        }
         return {
             "type": "simulated",
             "path": self._file.name,
@@ -345,7 +423,9 @@ class Simulator:
 
 
 def _about(path: Path) -> Document:
-    """What a piece, or the file of all, says of its simulations; empty if it is damaged, or something else."""
+    """What a piece, or the file of all, says of its simulations; empty if it is damaged, or
+    something else.
+    """
     import h5py
 
     with suppress(*formats.BROKEN_NETCDF, *DAMAGED_ARCHIVE, NotFoundError):

@@ -1,4 +1,6 @@
-"""Vectors in tables, a sample in each row: numbers by the names of their columns, or in their order."""
+"""Vectors in tables, a sample in each row: numbers by the names of their columns, or in their
+order.
+"""
 
 from __future__ import annotations
 
@@ -23,37 +25,65 @@ NAME = "name"
 class TableImages(ImageFile):
     """A table with a row for each sample.
 
-    vectors  vector → the columns of its numbers, in their order, and whether data were known by these names
+    vectors  vector → the columns of its numbers, in their order, and whether data were known by
+             these names
     numbers  single number → its column
     Raises QexpError if it cannot be read, or if it is not clear which columns they are.
     """
 
     def __init__(
-        self, path: Path, vectors: Mapping[str, tuple[Sequence[str], bool]], numbers: Mapping[str, str]
+        self,
+        path: Path,
+        vectors: Mapping[str, tuple[Sequence[str], bool]],
+        numbers: Mapping[str, str],
     ) -> None:
         import pyarrow.types as types
 
         self.path, self._table = path, open_table(path, TABLES)
-        wanted = [column for columns, _ in vectors.values() for column in columns] + [*numbers.values()]
+        wanted = [column for columns, _ in vectors.values() for column in columns] + [
+            *numbers.values()
+        ]
         if isinstance(self._table, CsvTable):
             alone = all(map(is_number, self._table.names)) and len(self._table.names) == len(wanted)
             self._table.assume_names(wanted, range(1, len(wanted) + 1) if alone else None)
         self._table.require(self._table.names)
         kinds = {field.name: field.type for field in self._table.types(self._table.names)}
-        of_numbers = [name for name, kind in kinds.items() if types.is_integer(kind) or types.is_floating(kind)]
-        texts = [name for name, kind in kinds.items() if name not in of_numbers and not types.is_nested(kind)]
+        of_numbers = [
+            name
+            for name, kind in kinds.items()
+            if types.is_integer(kind) or types.is_floating(kind)
+        ]
+        texts = [
+            name
+            for name, kind in kinds.items()
+            if name not in of_numbers and not types.is_nested(kind)
+        ]
         free = [name for name in of_numbers if name not in {NAME, INDEX, *numbers.values()}]
-        self._columns = {name: self._chosen(name, *known, free, len(vectors) == 1) for name, known in vectors.items()}
+        self._columns = {
+            name: self._chosen(name, *known, free, len(vectors) == 1)
+            for name, known in vectors.items()
+        }
         self._columns |= {name: [column] for name, column in numbers.items()}
         used = {column for columns in self._columns.values() for column in columns}
-        read, words = self._table.read([*used, *of_numbers], [name for name in texts if name not in used])
+        read, words = self._table.read(
+            [*used, *of_numbers], [name for name in texts if name not in used]
+        )
         self._values, both = read, {**read, **words}
-        self.kept = {name: both[name] for name in self._table.names if name in both and name not in used}
+        self.kept = {
+            name: both[name] for name in self._table.names if name in both and name not in used
+        }
         rows = len(next(iter(read.values())))
-        self.shapes = {name: (rows, len(self._columns[name])) if name in vectors else (rows,) for name in self._columns}
+        self.shapes = {
+            name: (rows, len(self._columns[name])) if name in vectors else (rows,)
+            for name in self._columns
+        }
 
-    def _chosen(self, name: str, known: Sequence[str], by_name: bool, free: Sequence[str], only: bool) -> Sequence[str]:
-        """The columns of a vector: those of its names, or all, if they have other names and are as many."""
+    def _chosen(
+        self, name: str, known: Sequence[str], by_name: bool, free: Sequence[str], only: bool
+    ) -> Sequence[str]:
+        """The columns of a vector: those of its names, or all, if they have other names and are as
+        many.
+        """
         if {*known} <= {*self._table.names}:
             return known
         if only and not by_name and len(free) == len(known):

@@ -42,27 +42,38 @@ class TabularDataset:
     def __init__(self, path: Path, document: Document) -> None:
         self.path = path
         inputs, outputs = (
-            {name: tuple(listed(columns)) for name, columns in document[key].items()} for key in ("inputs", "outputs")
+            {name: tuple(listed(columns)) for name, columns in document[key].items()}
+            for key in ("inputs", "outputs")
         )
         self.inputs, self.outputs = tuple(inputs), tuple(outputs)
         self.columns = inputs | outputs
         self.imputation = imputation(document)
-        self.indicator: str | None = self.imputation["parameters"]["indicator"] if self.imputation else None
+        self.indicator: str | None = (
+            self.imputation["parameters"]["indicator"] if self.imputation else None
+        )
         self.units = {name: document["units"].get(name, "") for name in self.columns}
         self.groups: dict[str, tuple[str, str | None]] = {
-            name: (group["column"], group.get("pattern")) for name, group in document["groups"].items()
+            name: (group["column"], group.get("pattern"))
+            for name, group in document["groups"].items()
         }
-        """Grouping → the column by which rows are grouped, and a regular expression whose first group in it, or the
-        whole match if it has none, is the name of a row's group."""
-        self._known: Mapping[str, tuple[float, float]] = (document.get("estimates_of") or {}).get("ranges", {})
-        """Column → the range of the data behind estimates that are learned here, which is what is known of it."""
+        """Grouping → the column by which rows are grouped, and a regular expression whose first
+        group in it, or the whole match if it has none, is the name of a row's group.
+        """
+        self._known: Mapping[str, tuple[float, float]] = (document.get("estimates_of") or {}).get(
+            "ranges", {}
+        )
+        """Column → the range of the data behind estimates that are learned here, which is what is
+        known of it.
+        """
         self._copies: dict[tuple[str, ...], Copies] = {}
         self.warnings: list[str] = []
         """Properties of the data that are allowed but may be mistakes."""
         with files.as_finding():
             self._file = open_table(path, FORMATS)
         if "fingerprint" in document and document["fingerprint"] != self.fingerprint:
-            raise DatasetError([(("fingerprint",), f"{path} has changed: its SHA-256 is now {self.fingerprint}")])
+            raise DatasetError(
+                [(("fingerprint",), f"{path} has changed: its SHA-256 is now {self.fingerprint}")]
+            )
         files.refuse(self._unusable_columns(inputs, outputs, document["identifiers"]))
 
         columns = [column for columns in self.columns.values() for column in columns]
@@ -74,7 +85,9 @@ class TabularDataset:
         gaps |= {name: texts[name] == "" for name in sources}
         self._records = self._without_gaps(gaps, document["missing"])
         """The rows that are used, as record numbers of the file."""
-        self.gaps = {name: int(absent.sum() - absent[self._records].sum()) for name, absent in gaps.items()}
+        self.gaps = {
+            name: int(absent.sum() - absent[self._records].sum()) for name, absent in gaps.items()
+        }
         """Column → the number of rows of the file that are not used and have no value in it."""
         self.rows: Rows = np.arange(len(self), dtype=np.int64)
         """Numbers of all rows, (row,)."""
@@ -94,14 +107,20 @@ class TabularDataset:
         return len(self._records)
 
     def folds(self, split: Document, tables: Tables, seeds: Seeds) -> list[Fold]:
-        """All rows, divided. Raises SplitError, and TableError for a column that the file does not have."""
-        folds: list[Fold] = built(tables["splits"], split).folds(self.rows, self.column, seeds.numpy("folds"))
+        """All rows, divided. Raises SplitError, and TableError for a column that the file does not
+        have.
+        """
+        folds: list[Fold] = built(tables["splits"], split).folds(
+            self.rows, self.column, seeds.numpy("folds")
+        )
         return folds
 
     def shapes(self) -> dict[str, tuple[int, ...]]:
         """Every variable and its shape without the batch: (column,)."""
         widths = {name: len(columns) for name, columns in self.columns.items()}
-        widths |= {self.indicator: sum(widths[name] for name in self.inputs)} if self.indicator else {}
+        widths |= (
+            {self.indicator: sum(widths[name] for name in self.inputs)} if self.indicator else {}
+        )
         return {name: (width,) for name, width in widths.items()}
 
     @cached_property
@@ -111,11 +130,15 @@ class TabularDataset:
             return files.fingerprint(self.path)
 
     def column(self, name: str) -> NDArray[np.str_]:
-        """The values of a group, or of any column of the file, as texts, (row,). Raises TableError."""
+        """The values of a group, or of any column of the file, as texts, (row,). Raises
+        TableError.
+        """
         if name not in self._texts:
             if name not in self._file.names:
                 near = suggestion(name, [*self.groups, *self._file.names])
-                raise TableError(f"{self.path} has no column '{name}', and the dataset has no such group; {near}")
+                raise TableError(
+                    f"{self.path} has no column '{name}', and the dataset has no such group; {near}"
+                )
             if trouble := self._file.trouble_with(name):
                 raise TableError(trouble)
             self._texts[name] = self._file.read([], [name])[1][name][self._records]
@@ -149,23 +172,36 @@ class TabularDataset:
     def compared(self, inputs: Sequence[str]) -> NDArray[np.float64]:
         """The columns by which rows are compared, (row, column): those of the inputs.
 
-        Values of a single column, or in place of gaps, repeat for many reasons; the outputs are then compared, too.
+        Values of a single column, or in place of gaps, repeat for many reasons; the outputs are
+        then compared, too.
         """
-        columns = np.concatenate([self.filled(name) for name in inputs if name in self.columns], axis=1)
+        columns = np.concatenate(
+            [self.filled(name) for name in inputs if name in self.columns], axis=1
+        )
         if columns.shape[1] > 1 and not self.imputation:
             return columns
         return np.concatenate([columns, *(self.values[name] for name in self.outputs)], axis=1)
 
     def filled(self, name: str) -> NDArray[np.float64]:
-        """The values of a variable with the mean of its column in each gap: for checks, not for networks."""
-        return np.where(np.isnan(self.values[name]), np.nanmean(self.values[name], axis=0), self.values[name])
+        """The values of a variable with the mean of its column in each gap: for checks, not for
+        networks.
+        """
+        return np.where(
+            np.isnan(self.values[name]), np.nanmean(self.values[name], axis=0), self.values[name]
+        )
 
     def samples(self, rows: NDArray[np.int64], device: torch.device) -> dict[str, Tensor]:
         """Variable → the values of some rows in single precision, (row, column)."""
-        return {name: torch.from_numpy(values[rows]).float().to(device) for name, values in self.values.items()}
+        return {
+            name: torch.from_numpy(values[rows]).float().to(device)
+            for name, values in self.values.items()
+        }
 
     def _unusable_columns(
-        self, inputs: Mapping[str, Sequence[str]], outputs: Mapping[str, Sequence[str]], identifiers: Sequence[str]
+        self,
+        inputs: Mapping[str, Sequence[str]],
+        outputs: Mapping[str, Sequence[str]],
+        identifiers: Sequence[str],
     ) -> Iterator[Finding]:
         columns: list[tuple[Where, str]] = [
             ((kind, variable, position), column)
@@ -173,14 +209,21 @@ class TabularDataset:
             for variable, of_variable in variables.items()
             for position, column in enumerate(of_variable)
         ]
-        columns += [(("identifiers", position), column) for position, column in enumerate(identifiers)]
-        columns += [(("groups", name, "column"), column) for name, (column, _) in self.groups.items()]
+        columns += [
+            (("identifiers", position), column) for position, column in enumerate(identifiers)
+        ]
+        columns += [
+            (("groups", name, "column"), column) for name, (column, _) in self.groups.items()
+        ]
         for where, column in columns:
             if trouble := self._file.trouble_with(column):
                 yield where, trouble
         for name, (column, pattern) in self.groups.items():
             if name in self._file.names and name != column and column in self._file.names:
-                yield ("groups", name), f"{self.path} has another column called '{name}'; rename the group"
+                yield (
+                    ("groups", name),
+                    f"{self.path} has another column called '{name}'; rename the group",
+                )
             try:
                 re.compile(pattern or "")
             except re.error as error:
@@ -193,9 +236,14 @@ class TabularDataset:
                 where = f"{self.path}, column '{name}', {self._file.rows_shown(records)}"
                 yield ("path",), f"{where}: the number is too large for single precision"
             if np.isnan(column).all():
-                yield ("path",), f"{self.path}, column '{name}': no row has a value; leave the column out"
+                yield (
+                    ("path",),
+                    f"{self.path}, column '{name}': no row has a value; leave the column out",
+                )
 
-    def _without_gaps(self, gaps: Mapping[str, NDArray[np.bool_]], missing: Any) -> NDArray[np.int64]:
+    def _without_gaps(
+        self, gaps: Mapping[str, NDArray[np.bool_]], missing: Any
+    ) -> NDArray[np.int64]:
         """The records without missing values, or without those that are not filled in."""
         inputs = [column for name in self.inputs for column in self.columns[name]]
         if self.imputation:
@@ -209,17 +257,28 @@ class TabularDataset:
             way_out = 'add "missing": "drop" to leave these rows out, or "median" to fill in inputs'
             raise DatasetError([(("missing",), f"{self.path} has no value for {where}; {way_out}")])
         if incomplete.all():
-            raise DatasetError([(("missing",), f"every row of {self.path} has a missing value: {where}")])
+            raise DatasetError(
+                [(("missing",), f"every row of {self.path} has a missing value: {where}")]
+            )
         single = incomplete.sum() == 1
-        left_out = f"{incomplete.sum()} of {len(incomplete)} rows {'is' if single else 'are'} left out"
+        left_out = (
+            f"{incomplete.sum()} of {len(incomplete)} rows {'is' if single else 'are'} left out"
+        )
         fill = not self.imputation and any(gaps[column].any() for column in inputs)
         way_out = '; "missing": "median" would fill in gaps of inputs' if fill else ""
-        self.warnings.append(f"{left_out}, because {'it has' if single else 'they have'} no value for {where}{way_out}")
+        self.warnings.append(
+            f"{left_out}, because {'it has' if single else 'they have'} no value for"
+            f" {where}{way_out}"
+        )
         return np.flatnonzero(~incomplete)
 
     def _in_words(self, records: Mapping[str, NDArray[np.integer]]) -> str:
         """The rows of each column."""
-        return "; ".join(f"column '{name}' in {self._file.rows_shown(of)}" for name, of in records.items() if len(of))
+        return "; ".join(
+            f"column '{name}' in {self._file.rows_shown(of)}"
+            for name, of in records.items()
+            if len(of)
+        )
 
     def _group_names(self) -> dict[str, NDArray[np.str_]]:
         """Grouping → the name of each row's group, (row,)."""
@@ -230,31 +289,48 @@ class TabularDataset:
                 wanted = re.compile(pattern)
                 matches = map(wanted.search, texts)
                 of_rows = [(match and match[min(wanted.groups, 1)]) or "" for match in matches]
-            unmatched = dict.fromkeys(f"'{text}'" for text, name in zip(texts, of_rows, strict=True) if not name)
+            unmatched = dict.fromkeys(
+                f"'{text}'" for text, name in zip(texts, of_rows, strict=True) if not name
+            )
             if unmatched:
                 values = write_list("value", list(unmatched)[:SHOWN], len(unmatched))
-                why = f"'{pattern}' does not match the {values} of '{column}'; add alternatives with |"
+                why = (
+                    f"'{pattern}' does not match the {values} of '{column}'; add alternatives"
+                    " with |"
+                )
                 findings.append((("groups", grouping, "pattern"), why))
             names[grouping] = np.array(of_rows, dtype=np.str_)
         files.refuse(findings)
         return names
 
     def _doubts(self) -> Iterator[str]:
-        """Identifiers of several rows, groups of nearly one name, columns of one value or with codes for no data."""
+        """Identifiers of several rows, groups of nearly one name, columns of one value or with
+        codes for no data.
+        """
         for name, values in self.identifiers.items():
-            if repeated := [f"'{value}'" for value, count in Counter(values.tolist()).items() if count > 1]:
+            if repeated := [
+                f"'{value}'" for value, count in Counter(values.tolist()).items() if count > 1
+            ]:
                 yield (
-                    f"identifiers in '{name}' are given to several rows: {some(repeated, SHOWN)}; if these are "
+                    f"identifiers in '{name}' are given to several rows: {some(repeated, SHOWN)};"
+                    " if these are "
                     f'measurements of one thing, hold them out together: {{"type": "group_k_fold", '
                     f'"parameters": {{"by": "{name}"}}}}'
                 )
         for name in self.groups:
             yield from alike(name, self.column(name))
         for variable, columns in self.columns.items():
-            lack = "it has no information for a network" if variable in self.inputs else "there is nothing to learn"
+            lack = (
+                "it has no information for a network"
+                if variable in self.inputs
+                else "there is nothing to learn"
+            )
             for name, values in zip(columns, self.values[variable].T, strict=True):
                 if len(values) > 1 and (low := np.nanmin(values)) == np.nanmax(values):
-                    yield f"column '{name}' of '{variable}' is {low:g} in all {len(values)} rows: {lack}"
+                    yield (
+                        f"column '{name}' of '{variable}' is {low:g} in all {len(values)} rows:"
+                        f" {lack}"
+                    )
                 for code in codes(values[~np.isnan(values)]):
                     rows = self._file.rows_shown(self._records[values == code])
                     yield f"column '{name}' of '{variable}' is {code:g} in {rows}, {LIKE_A_CODE}"
@@ -264,15 +340,29 @@ class TabularDataset:
             incomplete = len(np.unique(np.concatenate([*gaps.values()])))
             of_all = f"{count:,} gaps in {incomplete:,} of {len(self):,} rows"
             where = self._in_words({name: self._records[of] for name, of in gaps.items()})
-            yield f"{of_all} are filled in by the {self.imputation['type']} of the training rows: {where}"
+            yield (
+                f"{of_all} are filled in by the {self.imputation['type']} of the training rows:"
+                f" {where}"
+            )
         yield from targets_among(inputs, outputs)
         rows_of_inputs = np.stack([*inputs.values()], axis=1)
-        if len(inputs) > 2 and (same := unmeasured(lambda rows: rows_of_inputs[rows], len(self))["constant"]):
-            yield f"all inputs are one number in {self._file.rows_shown(self._records[same])}: {WAY_OUT}"
+        if len(inputs) > 2 and (
+            same := unmeasured(lambda rows: rows_of_inputs[rows], len(self))["constant"]
+        ):
+            yield (
+                f"all inputs are one number in {self._file.rows_shown(self._records[same])}:"
+                f" {WAY_OUT}"
+            )
 
     def _by_column(self, variables: Iterable[str]) -> dict[str, NDArray[np.float64]]:
-        columns = ((name, self.values[variable].T) for variable in variables for name in [self.columns[variable]])
-        return {name: of for names, values in columns for name, of in zip(names, values, strict=True)}
+        columns = (
+            (name, self.values[variable].T)
+            for variable in variables
+            for name in [self.columns[variable]]
+        )
+        return {
+            name: of for names, values in columns for name, of in zip(names, values, strict=True)
+        }
 
 
 def alike(grouping: str, groups: NDArray[np.str_]) -> Iterator[str]:
@@ -283,4 +373,7 @@ def alike(grouping: str, groups: NDArray[np.str_]) -> Iterator[str]:
     for names in spellings.values():
         if len(names) > 1:
             of = " and ".join(f"'{name}'" for name in names)
-            yield f"groups {of} of '{grouping}' differ in upper and lower case or spaces alone: are they one?"
+            yield (
+                f"groups {of} of '{grouping}' differ in upper and lower case or spaces alone: are"
+                " they one?"
+            )

@@ -1,4 +1,6 @@
-"""One network that learns what all networks of a run on rows estimate together, of rows without true values."""
+"""One network that learns what all networks of a run on rows estimate together, of rows without
+true values.
+"""
 
 from __future__ import annotations
 
@@ -34,54 +36,97 @@ FEWEST_ROWS, MOST_ROWS = 20, 50_000
 MIXED_ROWS, NEIGHBOURS = 20_000, 5
 """Rows on the lines from each of the run's own rows to its nearest ones, where no file is given."""
 HELD_OUT = {"type": "random", "parameters": {"share": 0.1}}
-RECIPE = {"optimizer": "adamw", "learning_rate": 0.003, "schedule": "cosine", "epochs": 100, "batch_size": 512}
+RECIPE = {
+    "optimizer": "adamw",
+    "learning_rate": 0.003,
+    "schedule": "cosine",
+    "epochs": 100,
+    "batch_size": 512,
+}
 
 
 def distil(
     teacher: RunDirectory, workspace: Workspace, options: DistilOptions
 ) -> tuple[Path, Callable[[RunDirectory], None]]:
-    """Write a table of estimates and an experience on it: its file, and what keeps the errors of its finished run.
+    """Write a table of estimates and an experience on it: its file, and what keeps the errors of
+    its finished run.
 
     Raises QexpError before anything is written.
     """
     record, spec, model = teacher.record(), teacher.training_spec(), _model(teacher, options)
     network = model_of(spec, tables_of(teacher)).network
     if imputation_of(spec) is not None:
-        raise QexpError(f"{teacher.name} fills in missing inputs, which a network of estimates would not learn")
+        raise QexpError(
+            f"{teacher.name} fills in missing inputs, which a network of estimates would not learn"
+        )
     if network.heads:
-        raise QexpError(f"{teacher.name} makes posteriors, which the estimates of one network cannot replace")
+        raise QexpError(
+            f"{teacher.name} makes posteriors, which the estimates of one network cannot replace"
+        )
     given: Document = spec["dataset"]
     dataset: TabularDataset = dataset_of(given, tables_of(teacher))  # type: ignore[assignment]
-    own = np.concatenate([dataset.values[name] for name in spec["inputs"]], axis=1).astype(np.float32)
+    own = np.concatenate([dataset.values[name] for name in spec["inputs"]], axis=1).astype(
+        np.float32
+    )
     random = Seeds(options.seed).numpy("distil")
-    rows, words = _mixed(own, random) if options.rows is None else _drawn(Path(options.rows), model, random)
+    rows, words = (
+        _mixed(own, random) if options.rows is None else _drawn(Path(options.rows), model, random)
+    )
     name = require_name(options.name or f"{teacher.name}_distilled")
-    variables = {key: {variable: given[key][variable] for variable in spec[key]} for key in ("inputs", "outputs")}
-    columns = [column for of_key in variables.values() for several in of_key.values() for column in several]
-    known = zip(columns, (*record.features, *record.targets), strict=False)  # older runs know no ranges of outputs
+    variables = {
+        key: {variable: given[key][variable] for variable in spec[key]}
+        for key in ("inputs", "outputs")
+    }
+    columns = [
+        column for of_key in variables.values() for several in of_key.values() for column in several
+    ]
+    # older runs know no ranges of outputs
+    known = zip(columns, (*record.features, *record.targets), strict=False)
     ranges = {column: [one.least, one.greatest] for column, one in known if one.least is not None}
-    taught = {"run": teacher.name, "digest": record.digest, "ranges": ranges, "rows": words, "caution": record.caution}
-    table = {"type": "tabular", "path": f"distilled/{name}.csv", "units": given["units"], **variables}
+    taught = {
+        "run": teacher.name,
+        "digest": record.digest,
+        "ranges": ranges,
+        "rows": words,
+        "caution": record.caution,
+    }
+    table = {
+        "type": "tabular",
+        "path": f"distilled/{name}.csv",
+        "units": given["units"],
+        **variables,
+    }
     experience: Document = {
-        key: spec[key] for key in ("inputs", "outputs", "transforms", "limits", "metrics") if key in spec
+        key: spec[key]
+        for key in ("inputs", "outputs", "transforms", "limits", "metrics")
+        if key in spec
     }
     experience |= {"model": _small(network), "dataset": {**table, "estimates_of": taught}, **RECIPE}
     target = workspace.specs / "experiences" / f"{name}.json"
     contents = {
-        workspace.root / "data" / table["path"]: formats.csv_text(
-            columns, np.column_stack([rows, _estimates(model, rows)]).tolist()
-        ).encode(),
-        target: formats.json_bytes({**experience, "losses": "mse", "split": HELD_OUT, "inner": HELD_OUT}),
+        workspace.root / "data" / table["path"]: (
+            formats.csv_text(
+                columns, np.column_stack([rows, _estimates(model, rows)]).tolist()
+            ).encode()
+        ),
+        target: formats.json_bytes(
+            {**experience, "losses": "mse", "split": HELD_OUT, "inner": HELD_OUT}
+        ),
     }
     for path, content in contents.items():
         if path.exists() and path.read_bytes() != content:
-            raise QexpError(f"{workspace.shown(path)} exists already, and is of other estimates; choose another `name`")
+            raise QexpError(
+                f"{workspace.shown(path)} exists already, and is of other estimates; choose another"
+                " `name`"
+            )
     for path, content in contents.items():
         files.make_folder(path.parent)
         files.write_bytes(path, content)
 
     def keep_errors(student: RunDirectory) -> None:
-        """Root mean square errors of both over the measured rows, beside those where the run held each out."""
+        """Root mean square errors of both over the measured rows, beside those where the run held
+        each out.
+        """
         errors: dict[str, dict[str, Any]] = {output: {} for output in model.outputs}
         for key, each in (("of_network", _model(student, options)), ("of_run", model)):
             for output, estimates in zip(model.outputs, _estimates(each, own).T, strict=True):
@@ -110,7 +155,11 @@ def _small(network: Network) -> Document:
         "outputs": network.outputs,
         "operations": operations,
         "branches": [
-            {"x_name": inputs if join else inputs[0], "y_name": name, "operations": [*join, f"of_{name}"]}
+            {
+                "x_name": inputs if join else inputs[0],
+                "y_name": name,
+                "operations": [*join, f"of_{name}"],
+            }
             for name in network.outputs
         ],
     }
@@ -127,7 +176,9 @@ def _drawn(file: Path, model: RowModel, random: np.random.Generator) -> tuple[Ma
     rows = np.concatenate([chunk.features for chunk in chunks])
     whole = rows[np.isfinite(rows).all(axis=1)]
     if len(whole) < FEWEST_ROWS:
-        raise QexpError(f"{file}: {len(whole)} rows without gaps; give at least {FEWEST_ROWS}, better 10,000")
+        raise QexpError(
+            f"{file}: {len(whole)} rows without gaps; give at least {FEWEST_ROWS}, better 10,000"
+        )
     drawn = whole if len(whole) <= MOST_ROWS else random.permutation(whole)[:MOST_ROWS]
     gaps = f", {len(rows) - len(whole):,} of which have gaps" if len(whole) < len(rows) else ""
     return drawn, f"{len(drawn):,} of {len(rows):,} rows of {file.name}{gaps}"
@@ -140,14 +191,24 @@ def _mixed(own: Matrix, random: np.random.Generator) -> tuple[Matrix, str]:
     scaled = own / np.where(np.ptp(own, axis=0) > 0, own.std(axis=0), 1)
     _, near = cKDTree(scaled).query(scaled, min(NEIGHBOURS + 1, len(own)))
     first = random.integers(len(own), size=MIXED_ROWS)
-    second = near[first, random.integers(1, near.shape[1], size=MIXED_ROWS)]  # the nearest is itself
+    # the nearest is itself
+    second = near[first, random.integers(1, near.shape[1], size=MIXED_ROWS)]
     share = random.random((MIXED_ROWS, 1), dtype=np.float32)
-    return own[first] + share * (own[second] - own[first]), f"{MIXED_ROWS:,} rows between its own {len(own):,} rows"
+    return (
+        own[first] + share * (own[second] - own[first]),
+        f"{MIXED_ROWS:,} rows between its own {len(own):,} rows",
+    )
 
 
 def _estimates(model: RowModel, rows: Matrix) -> Matrix:
     """(row, output), on all cores."""
     count = torch.get_num_threads()
-    with threads(count), freed_memory_kept(), ThreadPoolExecutor(count, "", torch.set_num_threads, (1,)) as pool:
-        parts = pool.map(lambda block: model.estimate(block)[0], np.array_split(rows, -(-len(rows) // BLOCK)))
+    with (
+        threads(count),
+        freed_memory_kept(),
+        ThreadPoolExecutor(count, "", torch.set_num_threads, (1,)) as pool,
+    ):
+        parts = pool.map(
+            lambda block: model.estimate(block)[0], np.array_split(rows, -(-len(rows) // BLOCK))
+        )
         return np.concatenate([*parts])

@@ -30,18 +30,44 @@ from qexp.base.seeds import Seeds
 from qexp.base.tables import built
 from qexp.errors import DatasetError, NotFoundError, QexpError, some
 from qexp.kinds.attempt import Attempt, Results
-from qexp.kinds.evaluation import ALL, TEST, TRAIN, EvaluationData, EvaluationRequest, Independence, trained_on
-from qexp.kinds.held_out import FoldEstimates, keep_intervals, keep_intervals_of, means_of_folds, networks_of_folds
+from qexp.kinds.evaluation import (
+    ALL,
+    TEST,
+    TRAIN,
+    EvaluationData,
+    EvaluationRequest,
+    Independence,
+    trained_on,
+)
+from qexp.kinds.held_out import (
+    FoldEstimates,
+    keep_intervals,
+    keep_intervals_of,
+    means_of_folds,
+    networks_of_folds,
+)
 from qexp.kinds.networks import column_of, imputation_of, on_arrays
 from qexp.kinds.objects import dataset_of
 from qexp.kinds.prediction import TrainingExtent, ranges_of_targets
 from qexp.kinds.rows.dataset import FORMATS, TabularDataset
 from qexp.kinds.rows.folds import Folds
 from qexp.kinds.rows.spec import AS_PUBLISHED, grouped_by, imputation, measured
-from qexp.kinds.scores import Column, Scores, columns_of_output, write_errors, write_table, write_test_predictions
+from qexp.kinds.scores import (
+    Column,
+    Scores,
+    columns_of_output,
+    write_errors,
+    write_table,
+    write_test_predictions,
+)
 from qexp.metrics.baselines import BaselineTransform, compared_estimators, cross_validated, names
 from qexp.metrics.meaning import NETWORK
-from qexp.metrics.metric import Metrics, evaluate as evaluate_metrics, needs_training_mean, with_training_mean
+from qexp.metrics.metric import (
+    Metrics,
+    evaluate as evaluate_metrics,
+    needs_training_mean,
+    with_training_mean,
+)
 from qexp.metrics.splits import Fold, Rows, SplitError, chance, copies
 from qexp.networks.estimator import Ensemble, Estimator, mean, spread
 from qexp.rows.formats import open_table
@@ -59,19 +85,29 @@ def write_fold(folder: RunDirectory, ensemble: Ensemble, plan: Folds, fold: Fold
         means = [mean(first, name, quantile) for quantile in quantiles]
         return [mean(first, name, estimate), spread(first, name, estimate), *means]
 
-    estimates = ensemble.reduced(dataset.samples(fold.test, plan.device), reduced, HELD_OUT_QUANTILES)
+    estimates = ensemble.reduced(
+        dataset.samples(fold.test, plan.device), reduced, HELD_OUT_QUANTILES
+    )
     table: dict[str, Sequence[Any]] = {"row": dataset.row_numbers(list(fold.test))}
     table |= {name: values[fold.test].tolist() for name, values in dataset.identifiers.items()}
     results = {}
     metrics = plan.recipe(plan.candidates[0]).metrics
     for output in plan.spec["outputs"]:
-        middle, apart, *quantiles = (values.double().cpu().numpy()[:, 0] for values in estimates[output])
+        middle, apart, *quantiles = (
+            values.double().cpu().numpy()[:, 0] for values in estimates[output]
+        )
         truth = dataset.values[output][fold.test, 0]
-        table |= {output: truth.tolist(), estimate_of(output): middle.tolist(), spread_of(output): apart.tolist()}
+        table |= {
+            output: truth.tolist(),
+            estimate_of(output): middle.tolist(),
+            spread_of(output): apart.tolist(),
+        }
         for probability, values in zip(HELD_OUT_QUANTILES, quantiles, strict=False):
             table[column_of_quantile(output, probability)] = values.tolist()
         training_mean = dataset.values[output][fold.train, 0].mean()
-        results[output] = evaluate_metrics(with_training_mean(metrics[output], training_mean), middle, truth)
+        results[output] = evaluate_metrics(
+            with_training_mean(metrics[output], training_mean), middle, truth
+        )
     write_table(folder.path / PREDICTIONS, table, folder.record().caution)
     return {"test": results}
 
@@ -79,25 +115,46 @@ def write_fold(folder: RunDirectory, ensemble: Ensemble, plan: Folds, fold: Fold
 def evaluate(attempt: Attempt, plan: Folds) -> Results:
     """Write a table of all held-out rows. Returns the results with intervals."""
     directory, dataset, outputs = attempt.directory, plan.dataset, plan.spec["outputs"]
-    lines = {fold.name: formats.read_csv(directory.fold(fold.name).path / PREDICTIONS) for fold in plan.folds}
-    rows, of_estimates = np.unique(np.concatenate([fold.test for fold in plan.folds])), list(map(estimate_of, outputs))
-    estimates = _means_over_folds(plan, outputs, lambda fold: _numbers(lines[fold.name], of_estimates), plan.periods)
+    lines = {
+        fold.name: formats.read_csv(directory.fold(fold.name).path / PREDICTIONS)
+        for fold in plan.folds
+    }
+    rows = np.unique(np.concatenate([fold.test for fold in plan.folds]))
+    of_estimates = list(map(estimate_of, outputs))
+    estimates = _means_over_folds(
+        plan, outputs, lambda fold: _numbers(lines[fold.name], of_estimates), plan.periods
+    )
     truth = np.stack([dataset.values[output][:, 0] for output in outputs], axis=1)
     metrics = plan.recipe(plan.candidates[0]).metrics
     means = _means_over_folds(
-        plan, outputs, lambda fold: np.array([dataset.values[output][fold.train, 0].mean() for output in outputs])
+        plan,
+        outputs,
+        lambda fold: np.array([dataset.values[output][fold.train, 0].mean() for output in outputs]),
     )
     by = None if plan.groups is None else plan.spec["split"]["parameters"]["by"]
-    groups, alike = (None if values is None else values[rows] for values in (plan.groups, plan.alike))
+    groups, alike = (
+        None if values is None else values[rows] for values in (plan.groups, plan.alike)
+    )
     scores = Scores(by, groups, alike)
     for column, output in enumerate(outputs):
-        scores.add(output, metrics[output], estimates[rows, column], truth[rows, column], means[rows, column])
-    targets = tuple(replace(one, column=output) for output in outputs for one in dataset.ranges([output]))
+        scores.add(
+            output,
+            metrics[output],
+            estimates[rows, column],
+            truth[rows, column],
+            means[rows, column],
+        )
+    targets = tuple(
+        replace(one, column=output) for output in outputs for one in dataset.ranges([output])
+    )
     comparison = _compared(attempt, plan, estimates, truth)
     directory.results.mkdir(exist_ok=True)
     _write_held_out(attempt, plan, lines, estimates, rows)
-    columns = list(dict.fromkeys(column for of_fold in lines.values() for line in of_fold for column in line))
-    name = "fold" if "fold" not in columns else "fold_of_run"  # an identifier of the data may be called fold
+    columns = list(
+        dict.fromkeys(column for of_fold in lines.values() for line in of_fold for column in line)
+    )
+    # an identifier of the data may be called fold
+    name = "fold" if "fold" not in columns else "fold_of_run"
     cells = [[fold, *line.values()] for fold, of_fold in lines.items() for line in of_fold]
     formats.write_csv(directory.results / PREDICTIONS, [name, *columns], cells)
     if scores.errors:
@@ -118,15 +175,23 @@ def _numbers(lines: Sequence[Mapping[str, str]], columns: Sequence[str]) -> Arra
 
 
 def _means_over_folds(
-    plan: Folds, columns: Sequence[str], values: Callable[[Fold], Array], periods: Mapping[str, float] | None = None
+    plan: Folds,
+    columns: Sequence[str],
+    values: Callable[[Fold], Array],
+    periods: Mapping[str, float] | None = None,
 ) -> Array:
     """Means over the folds that hold out a row, (row, column); NaN for rows that no fold holds out.
 
-    values   those of a fold, (held-out row, column), or (column,) if they are the same for all of its rows
-    periods  column → the period after which its values repeat, if they do: its means are by the shorter way round
+    values   those of a fold, (held-out row, column), or (column,) if they are the same for all of
+             its rows
+    periods  column → the period after which its values repeat, if they do: its means are by the
+             shorter way round
     """
-    totals, times = np.zeros((len(plan.dataset), len(columns))), np.zeros(len(plan.dataset), dtype=np.int64)
-    turning = [(columns.index(name), period) for name, period in (periods or {}).items() if name in columns]
+    totals = np.zeros((len(plan.dataset), len(columns)))
+    times = np.zeros(len(plan.dataset), dtype=np.int64)
+    turning = [
+        (columns.index(name), period) for name, period in (periods or {}).items() if name in columns
+    ]
     with np.errstate(invalid="ignore"):
         for fold in plan.folds:
             added = values(fold)
@@ -142,7 +207,9 @@ def _means_over_folds(
     return means
 
 
-def _compared(attempt: Attempt, plan: Folds, estimates: Array, truth: Array) -> tuple[ComparisonRow, ...]:
+def _compared(
+    attempt: Attempt, plan: Folds, estimates: Array, truth: Array
+) -> tuple[ComparisonRow, ...]:
     """The network compared with the experience's baselines, on the same folds."""
     inputs = np.concatenate([plan.dataset.values[name] for name in measured(plan.spec)], axis=1)
     estimators = {NETWORK: estimates}
@@ -151,7 +218,15 @@ def _compared(attempt: Attempt, plan: Folds, estimates: Array, truth: Array) -> 
     baselines, table = plan.spec["baselines"], plan.tables["baselines"]
     for name, description in zip(names(baselines, table), baselines, strict=True):
         baseline = built(table, description)
-        arguments = inputs, truth, folds, plan.inner_rows, attempt.seed, transforms, _completed(plan)
+        arguments = (
+            inputs,
+            truth,
+            folds,
+            plan.inner_rows,
+            attempt.seed,
+            transforms,
+            _completed(plan),
+        )
         estimators[name] = cross_validated(baseline, *arguments)
     units = {output: plan.dataset.units[output] for output in plan.spec["outputs"]}
     of_data = "; ".join(words for words in attempt.caution.split("; ") if words != AS_PUBLISHED)
@@ -161,7 +236,9 @@ def _compared(attempt: Attempt, plan: Folds, estimates: Array, truth: Array) -> 
 
 
 def _completed(plan: Folds) -> Callable[[Rows], Array] | None:
-    """A function of training rows: the inputs of all rows, filled in by what these have; None if there are no gaps."""
+    """A function of training rows: the inputs of all rows, filled in by what these have; None if
+    there are no gaps.
+    """
     if (filling := imputation_of(plan.spec)) is None:
         return None
     inputs = {name: torch.from_numpy(plan.dataset.values[name]) for name in measured(plan.spec)}
@@ -174,7 +251,9 @@ def _completed(plan: Folds) -> Callable[[Rows], Array] | None:
 
 
 def _as_pair(plan: Folds, output: str) -> BaselineTransform | None:
-    """The output's transform and limits for baselines, the first fitted to the training rows of each fold."""
+    """The output's transform and limits for baselines, the first fitted to the training rows of
+    each fold.
+    """
     limits = limits_of(plan.spec).get(output, NO_LIMITS)
     if output not in plan.spec["transforms"]:
         return None if limits == NO_LIMITS else (lambda values: values, on_arrays(limits))
@@ -187,7 +266,9 @@ def _as_pair(plan: Folds, output: str) -> BaselineTransform | None:
     return forward, on_arrays(lambda column: limits(transform.inverse(column)))
 
 
-def _write_held_out(attempt: Attempt, plan: Folds, lines: Lines, estimates: Array, rows: Rows) -> None:
+def _write_held_out(
+    attempt: Attempt, plan: Folds, lines: Lines, estimates: Array, rows: Rows
+) -> None:
     dataset, spec, outputs = plan.dataset, plan.spec, plan.spec["outputs"]
     texts = {name: values[rows] for name, values in dataset.identifiers.items()}
     if (by := grouped_by(spec)) is not None:
@@ -200,17 +281,31 @@ def _write_held_out(attempt: Attempt, plan: Folds, lines: Lines, estimates: Arra
         unit, truth = dataset.units[output], dataset.values[output][rows, 0]
         limits, period = limits_of(spec).get(output, NO_LIMITS), plan.periods.get(output)
         words = "estimate of a row that was held out"
-        columns |= columns_of_output(output, unit, truth, estimates[rows, column], words, limits, period)
-        about = {"units": unit, "long_name": f"{output}: standard deviation over the networks of its fold"}
+        columns |= columns_of_output(
+            output, unit, truth, estimates[rows, column], words, limits, period
+        )
+        about = {
+            "units": unit,
+            "long_name": f"{output}: standard deviation over the networks of its fold",
+        }
         columns[spread_of(output)] = spreads[rows, column], about
         names = [column_of_quantile(output, probability) for probability in HELD_OUT_QUANTILES]
         if names[0] in lines[plan.folds[0].name][0]:
             probabilities = HELD_OUT_QUANTILES
-            quantiles = _means_over_folds(plan, names, lambda fold: _numbers(lines[fold.name], names))  # noqa: B023 - at once
-            about = {"units": unit, "long_name": f"{output}: quantiles of the posterior of a row that was held out"}
+            quantiles = _means_over_folds(
+                plan,
+                names,
+                lambda fold: _numbers(lines[fold.name], names),  # noqa: B023 - at once
+            )
+            about = {
+                "units": unit,
+                "long_name": f"{output}: quantiles of the posterior of a row that was held out",
+            }
             columns[quantile_of(output)] = quantiles[rows], about
     numbers = dataset.row_numbers(list(rows))
-    write_test_predictions(attempt.directory, "row", numbers, texts, columns, probabilities, attempt.caution)
+    write_test_predictions(
+        attempt.directory, "row", numbers, texts, columns, probabilities, attempt.caution
+    )
 
 
 # Evaluation on rows of other tables, by the mean of all networks of a run's folds.
@@ -225,7 +320,8 @@ class Tables:
     """The rows that are evaluated, of one file or of several.
 
     parts  the data of each file, and which of its rows
-    by     column or group by which errors are listed: the run's if all files have it, else the file; None: neither
+    by     column or group by which errors are listed: the run's if all files have it, else the
+           file; None: neither
     """
 
     parts: Sequence[tuple[TabularDataset, Rows]]
@@ -236,7 +332,9 @@ class Tables:
 
     def texts(self, name: str) -> NDArray[Any]:
         if name == FILE and len(self.parts) > 1:
-            return np.concatenate([np.full(len(rows), dataset.path.name) for dataset, rows in self.parts])
+            return np.concatenate(
+                [np.full(len(rows), dataset.path.name) for dataset, rows in self.parts]
+            )
         return np.concatenate([dataset.column(name)[rows] for dataset, rows in self.parts])
 
     def values(self, name: str) -> Array:
@@ -245,13 +343,17 @@ class Tables:
 
     @property
     def numbers(self) -> list[int]:
-        return [number for dataset, rows in self.parts for number in dataset.row_numbers(rows.tolist())]
+        return [
+            number for dataset, rows in self.parts for number in dataset.row_numbers(rows.tolist())
+        ]
 
 
 def open_data(request: EvaluationRequest) -> EvaluationData:
     """The rows of a dataset, a table, or all tables of a folder."""
     documents = list(_documents(request))
-    datasets: list[Any] = [dataset_of(document, request.tables, request.workspace) for document in documents]
+    datasets: list[Any] = [
+        dataset_of(document, request.tables, request.workspace) for document in documents
+    ]
     for dataset in datasets:
         _require_variables(request, dataset)
     why = "rows have no fixed validation part, as it differs from fold to fold"
@@ -265,9 +367,12 @@ def open_data(request: EvaluationRequest) -> EvaluationData:
     document = {**documents[0], "fingerprint": prints[0] if len(prints) == 1 else prints}
     if request.source is not None:
         document["path"] = str(request.source)
-    independence, evaluate = partial(_independence, tables), partial(_evaluate_rows, request, tables, document)
+    independence = partial(_independence, tables)
+    evaluate = partial(_evaluate_rows, request, tables, document)
     warnings = [text for dataset in datasets for text in dataset.warnings]
-    return EvaluationData(document, part, ALL, len(tables), independence, evaluate, left_out, warnings)
+    return EvaluationData(
+        document, part, ALL, len(tables), independence, evaluate, left_out, warnings
+    )
 
 
 def _documents(request: EvaluationRequest) -> Iterator[dict[str, Any]]:
@@ -275,14 +380,20 @@ def _documents(request: EvaluationRequest) -> Iterator[dict[str, Any]]:
     if request.document is not None:
         yield request.document
         return
-    dataset = {key: value for key, value in request.spec["dataset"].items() if key not in ("fingerprint", "found")}
+    dataset = {
+        key: value
+        for key, value in request.spec["dataset"].items()
+        if key not in ("fingerprint", "found")
+    }
     dataset |= {"stand_in": None, "stood_in": False, "missing": imputation(dataset) or "drop"}
     source = request.source or Path()
     if not source.exists():
         raise NotFoundError(f"{source}: there is no such file or folder")
     paths = [source]
     if source.is_dir():
-        paths = sorted(path for path in source.iterdir() if path.suffix.lower() in FORMATS and path.is_file())
+        paths = sorted(
+            path for path in source.iterdir() if path.suffix.lower() in FORMATS and path.is_file()
+        )
         if not paths:
             raise QexpError(f"{source} holds no tables ({', '.join(FORMATS)})")
     for file in paths:
@@ -294,22 +405,38 @@ def _documents(request: EvaluationRequest) -> Iterator[dict[str, Any]]:
         if lacking := [column for column in columns if column not in names]:
             raise request.without_truth(lacking)
         identifiers = [name for name in dataset["identifiers"] if name in names]
-        groups = {name: group for name, group in dataset.get("groups", {}).items() if group["column"] in names}
-        yield {**dataset, "path": str(file.absolute()), "identifiers": identifiers, "groups": groups}
+        groups = {
+            name: group
+            for name, group in dataset.get("groups", {}).items()
+            if group["column"] in names
+        }
+        yield {
+            **dataset,
+            "path": str(file.absolute()),
+            "identifiers": identifiers,
+            "groups": groups,
+        }
 
 
 def _require_variables(request: EvaluationRequest, dataset: TabularDataset) -> None:
     spec, run = request.spec["dataset"], request.directory.name
     if dataset.imputation and not imputation(spec):
-        raise QexpError(f'{dataset.path} has gaps in its inputs, which {run} cannot fill in; use "missing": "drop"')
+        raise QexpError(
+            f'{dataset.path} has gaps in its inputs, which {run} cannot fill in; use "missing":'
+            ' "drop"'
+        )
     for name in [*measured(request.spec), *request.outputs]:
         if name not in dataset.values:
             if name in request.outputs:
                 raise request.without_truth([name])
-            raise QexpError(f"{dataset.path}: the dataset has no variable '{name}', which {run} takes")
+            raise QexpError(
+                f"{dataset.path}: the dataset has no variable '{name}', which {run} takes"
+            )
         wanted = len({**spec["inputs"], **spec["outputs"]}[name])
         if (width := dataset.values[name].shape[1]) != wanted:
-            raise QexpError(f"{dataset.path}: '{name}' has {width} columns, but {run} was trained on {wanted}")
+            raise QexpError(
+                f"{dataset.path}: '{name}' has {width} columns, but {run} was trained on {wanted}"
+            )
 
 
 def _rows(request: EvaluationRequest, dataset: TabularDataset, part: str) -> Rows:
@@ -319,9 +446,14 @@ def _rows(request: EvaluationRequest, dataset: TabularDataset, part: str) -> Row
     try:
         folds = dataset.folds(request.spec["split"], request.tables, Seeds(request.run_seed))
     except (SplitError, TableError) as error:
-        raise QexpError(f"`part={part}`: {dataset.path} cannot be divided as the run's rows were: {error}") from None
+        raise QexpError(
+            f"`part={part}`: {dataset.path} cannot be divided as the run's rows were: {error}"
+        ) from None
     if len(folds) != 1:
-        raise QexpError(f"`part={part}`: the run holds every row out in one of {len(folds)} folds; use `part={ALL}`")
+        raise QexpError(
+            f"`part={part}`: the run holds every row out in one of {len(folds)} folds; use"
+            f" `part={ALL}`"
+        )
     return folds[0].train if part == TRAIN else folds[0].test
 
 
@@ -341,14 +473,23 @@ def _evaluate_rows(
     models: Sequence[Estimator],
     metrics: Mapping[str, Metrics],
 ) -> Results:
-    inputs = {name: torch.from_numpy(tables.values(name)).float().to(attempt.device) for name in measured(attempt.spec)}
-    sizes, first, means = networks_of_folds(request.directory), models[0], _means_of_training_targets(request, metrics)
+    inputs = {
+        name: torch.from_numpy(tables.values(name)).float().to(attempt.device)
+        for name in measured(attempt.spec)
+    }
+    sizes = networks_of_folds(request.directory)
+    first = models[0]
+    means = _means_of_training_targets(request, metrics)
 
     def reduced(name: str, values: torch.Tensor) -> list[torch.Tensor]:
         of_folds = means_of_folds(first, name, values, list(sizes.values()), HELD_OUT_QUANTILES)
         estimates = values[..., :1]
         every = np.stack([of_folds.estimate, *of_folds.quantiles.values()], axis=-1)
-        return [mean(first, name, estimates), spread(first, name, estimates), torch.from_numpy(every).transpose(0, 1)]
+        return [
+            mean(first, name, estimates),
+            spread(first, name, estimates),
+            torch.from_numpy(every).transpose(0, 1),
+        ]
 
     estimates = Ensemble(models).reduced(inputs, reduced, HELD_OUT_QUANTILES)
     groups, units = None if tables.by is None else tables.texts(tables.by), attempt.record.units
@@ -358,12 +499,17 @@ def _evaluate_rows(
     for output in attempt.spec["outputs"]:
         middle, apart, of_folds = (values.double().cpu().numpy() for values in estimates[output])
         by_folds, *quantiles = np.moveaxis(of_folds, -1, 0).swapaxes(1, 2)
-        folds[output] = FoldEstimates(by_folds, dict(zip(HELD_OUT_QUANTILES, quantiles, strict=False)))
+        folds[output] = FoldEstimates(
+            by_folds, dict(zip(HELD_OUT_QUANTILES, quantiles, strict=False))
+        )
         truth, unit = tables.values(output)[:, 0], units.get(output, "")
         scores.add(output, metrics[output], middle[:, 0], truth, means[output])
         limits, period = limits_of(attempt.spec).get(output, NO_LIMITS), first.periods.get(output)
         columns |= columns_of_output(output, unit, truth, middle[:, 0], "estimate", limits, period)
-        about = {"units": unit, "long_name": f"{output}: standard deviation over the networks of the run"}
+        about = {
+            "units": unit,
+            "long_name": f"{output}: standard deviation over the networks of the run",
+        }
         columns[spread_of(output)] = apart[:, 0], about
     directory = attempt.directory
     files.make_folder(directory.results)
@@ -372,7 +518,9 @@ def _evaluate_rows(
     if scores.errors:
         write_errors(directory, scores.errors, units, attempt.caution)
     arrays = {name: values.cpu().numpy() for name, values in inputs.items()}
-    means_of_output = {name: columns[0].double().cpu().numpy() for name, columns in estimates.items()}
+    means_of_output = {
+        name: columns[0].double().cpu().numpy() for name, columns in estimates.items()
+    }
     remarks = extent(request.directory, first).remarks(arrays, means_of_output)
     return scores.document(directory.part, remarks=tuple(remarks))
 
@@ -382,8 +530,12 @@ def extent(directory: RunDirectory, model: Estimator) -> TrainingExtent:
     record, names = directory.record(), measured(directory.training_spec())
 
     def outside(inputs: Mapping[str, NDArray[np.float32]]) -> dict[str, NDArray[np.bool_]]:
-        columns = np.concatenate([inputs[name].reshape(len(inputs[name]), -1) for name in names], axis=1).T
-        ends = [np.array([feature.least, feature.greatest], np.float32) for feature in record.features]
+        columns = np.concatenate(
+            [inputs[name].reshape(len(inputs[name]), -1) for name in names], axis=1
+        ).T
+        ends = [
+            np.array([feature.least, feature.greatest], np.float32) for feature in record.features
+        ]
         return {
             feature.column: (values < low) | (values > high)
             for feature, values, (low, high) in zip(record.features, columns, ends, strict=True)
@@ -399,21 +551,31 @@ def _write_evaluated(
     names = [*([FILE] if len(tables.parts) > 1 else []), *document["identifiers"]]
     names += [tables.by] if tables.by is not None and tables.by not in names else []
     texts = {name: tables.texts(name) for name in names}
-    table: dict[str, Sequence[Any]] = {"row": tables.numbers, **{name: texts[name].tolist() for name in texts}}
+    table: dict[str, Sequence[Any]] = {
+        "row": tables.numbers,
+        **{name: texts[name].tolist() for name in texts},
+    }
     table |= {
-        name: [None if np.isnan(value) else value for value in values.tolist()] for name, (values, _) in columns.items()
+        name: [None if np.isnan(value) else value for value in values.tolist()]
+        for name, (values, _) in columns.items()
     }
     write_table(attempt.directory.results / PREDICTIONS, table, attempt.caution)
     groups, caution = tables.by or "", attempt.caution
-    write_test_predictions(attempt.directory, "row", tables.numbers, texts, columns, (), caution, groups=groups)
+    write_test_predictions(
+        attempt.directory, "row", tables.numbers, texts, columns, (), caution, groups=groups
+    )
 
 
 def _independence(tables: Tables, request: EvaluationRequest) -> Independence:
-    """Whether no row has the inputs of a training row, and none is of a group, or has an identifier, of one."""
+    """Whether no row has the inputs of a training row, and none is of a group, or has an
+    identifier, of one.
+    """
     try:
         trained = request.trained
     except DatasetError as error:
-        return Independence(None, (f"the rows that the run was trained on cannot be read: {error}",))
+        return Independence(
+            None, (f"the rows that the run was trained on cannot be read: {error}",)
+        )
     rows = _trained_on(request, trained)
     shared, unknown, copied = _copies(request.spec["inputs"], trained, rows, tables)
     compared, affected, columns = [], copied.copy(), list[tuple[list[str], list[str]]]()
@@ -425,7 +587,9 @@ def _independence(tables: Tables, request: EvaluationRequest) -> Independence:
         if name in trained.identifiers and _numbers_rows(column, len(trained) + trained.left_out):
             continue
         texts = tables.texts(name)
-        if (both_columns := (column.tolist(), texts.tolist())) in columns:  # a group that is a column, as it is
+        if (
+            both_columns := (column.tolist(), texts.tolist())
+        ) in columns:  # a group that is a column, as it is
             continue
         columns.append(both_columns)
         compared.append(name)
@@ -436,14 +600,16 @@ def _independence(tables: Tables, request: EvaluationRequest) -> Independence:
     if not (compared or unknown):
         unknown = [f"{nothing}, but the origin of the rows is unknown"]
     nothing = f"{nothing}, or is of the same {' or '.join(compared)}"
-    return Independence.of(shared, unknown, nothing, trained_on(int(copied.sum()), len(tables), int(affected.sum())))
+    return Independence.of(
+        shared, unknown, nothing, trained_on(int(copied.sum()), len(tables), int(affected.sum()))
+    )
 
 
 def _copies(
     inputs: Sequence[str], trained: TabularDataset, rows: Rows, tables: Tables
 ) -> tuple[list[str], list[str], NDArray[np.bool_]]:
-    """What is said of rows with the inputs of training rows: that they are shared, and what is not known; and which
-    rows are copies.
+    """What is said of rows with the inputs of training rows: that they are shared, and what is not
+    known; and which rows are copies.
     """
     old = trained.compared(inputs)[rows]
     new = np.concatenate([dataset.compared(inputs)[rows] for dataset, rows in tables.parts])
@@ -451,7 +617,11 @@ def _copies(
     exact, near = copies(np.concatenate([old, new])).among(numbers[len(old) :], numbers[: len(old)])
     some, copied = f"of {len(tables):,} rows have", np.zeros(len(tables), dtype=bool)
     if len(exact) and len(exact) <= chance(new, old):
-        return [], [f"{len(exact):,} {some} the same inputs as training rows, as many as chance explains"], copied
+        return (
+            [],
+            [f"{len(exact):,} {some} the same inputs as training rows, as many as chance explains"],
+            copied,
+        )
     copied[np.concatenate([exact, near]) - len(old)] = True
     shared = [f"{len(exact):,} {some} the same inputs as training rows"] if len(exact) else []
     shared += [f"{len(near):,} {some} nearly the same inputs as training rows"] if len(near) else []
@@ -459,7 +629,9 @@ def _copies(
 
 
 def _numbers_rows(identifiers: NDArray[np.str_], rows: int) -> bool:
-    """Whether an identifier only counts the rows of its file, as 0, 1, 2, …, so that equal ones mean nothing."""
+    """Whether an identifier only counts the rows of its file, as 0, 1, 2, …, so that equal ones
+    mean nothing.
+    """
     texts = identifiers.tolist()
     if len(set(texts)) < len(texts) or not all(text.isdecimal() for text in texts):
         return False
@@ -473,11 +645,17 @@ def _trained_on(request: EvaluationRequest, trained: TabularDataset) -> Rows:
     return np.unique(np.concatenate([fold.train for fold in folds]))
 
 
-def _means_of_training_targets(request: EvaluationRequest, metrics: Mapping[str, Metrics]) -> dict[str, float]:
-    """Output → the mean of its training targets; NaN if the training data are gone, or if no metric needs it."""
+def _means_of_training_targets(
+    request: EvaluationRequest, metrics: Mapping[str, Metrics]
+) -> dict[str, float]:
+    """Output → the mean of its training targets; NaN if the training data are gone, or if no metric
+    needs it.
+    """
     means = dict.fromkeys(request.outputs, math.nan)
     if any(map(needs_training_mean, metrics.values())):
         with suppress(DatasetError):
             rows = _trained_on(request, request.trained)
-            means = {output: float(request.trained.values[output][rows, 0].mean()) for output in means}
+            means = {
+                output: float(request.trained.values[output][rows, 0].mean()) for output in means
+            }
     return means

@@ -40,7 +40,9 @@ from qexp.spec.reading import Document, Finding, Where
 from qexp.store.record import Feature
 
 FOLDS_LOOKED_INTO = 200
-"""Number of folds whose inner folds are checked; leave-one-out has a fold per row, and these are all alike."""
+"""Number of folds whose inner folds are checked; leave-one-out has a fold per row, and these are
+all alike.
+"""
 
 
 class TabularData(KindData[TabularDataset]):
@@ -48,13 +50,16 @@ class TabularData(KindData[TabularDataset]):
     several_networks = True
     several_numbers = True
 
-    def dataset(self, document: Document, tables: Tables, workspace: Workspace | None) -> TabularDataset:
+    def dataset(
+        self, document: Document, tables: Tables, workspace: Workspace | None
+    ) -> TabularDataset:
         path, stands_in = files.data_file(document, workspace)
         dataset = TabularDataset(path, document)
         if stands_in:
             dataset.warnings.append(
-                f"'{document['path']}' was not found; stand-in data are used, '{document['stand_in']}'; "
-                f"put the file into data/, or add its folder to {files.DATA}"
+                f"'{document['path']}' was not found; stand-in data are used,"
+                f" '{document['stand_in']}'; put the file into data/, or add its folder to"
+                f" {files.DATA}"
             )
         return dataset
 
@@ -64,7 +69,12 @@ class TabularData(KindData[TabularDataset]):
         return {**document, **pinned, **({"stood_in": True} if stands_in else {})}
 
     def findings(
-        self, document: Document, dataset: TabularDataset, tables: Tables, network: Network | None, available: int
+        self,
+        document: Document,
+        dataset: TabularDataset,
+        tables: Tables,
+        network: Network | None,
+        available: int,
     ) -> Iterator[Finding]:
         folds: list[Fold] = []
         inner: list[Fold] = []
@@ -86,7 +96,10 @@ class TabularData(KindData[TabularDataset]):
         if network is not None:
             yield from in_batches(document, network, {len(fold.train) for fold in trained})
         if (optimizer := document["optimizer"]["type"]) in OF_MATRICES:
-            yield ("optimizer",), f"networks of folds are trained in stacks, which '{optimizer}' cannot; use 'adamw'"
+            yield (
+                ("optimizer",),
+                f"networks of folds are trained in stacks, which '{optimizer}' cannot; use 'adamw'",
+            )
         yield from _in_names(document, dataset)
         yield from _in_select(document, tables, available)
 
@@ -103,8 +116,12 @@ class TabularData(KindData[TabularDataset]):
     def ranges(self, spec: Document, dataset: TabularDataset) -> tuple[Feature, ...]:
         return dataset.ranges(measured(spec))
 
-    def parts(self, dataset: TabularDataset, spec: Document | None, tables: Tables, seed: int) -> Mapping[str, Rows]:
-        """All rows; of an experience with one fold its two parts, with several folds the rows that each holds out."""
+    def parts(
+        self, dataset: TabularDataset, spec: Document | None, tables: Tables, seed: int
+    ) -> Mapping[str, Rows]:
+        """All rows; of an experience with one fold its two parts, with several folds the rows that
+        each holds out.
+        """
         if spec is None:
             return {ALL: dataset.rows}
         folds = dataset.folds(spec["split"], tables, Seeds(seed))
@@ -113,21 +130,29 @@ class TabularData(KindData[TabularDataset]):
         return {ALL: dataset.rows, **{fold.name: fold.test for fold in folds}}
 
     def doubts(self, spec: Document, dataset: TabularDataset, tables: Tables, seed: int) -> Doubts:
-        """Held-out rows that are copies of training rows, and declared groups that are not held out as a whole."""
+        """Held-out rows that are copies of training rows, and declared groups that are not held out
+        as a whole.
+        """
         folds = dataset.folds(spec["split"], tables, Seeds(seed))
         copied = _copies_of_training_rows(spec, dataset, folds)
-        warnings = [f"{copied}; hold measurements of one thing out together, by a group"] if copied else []
+        warnings = (
+            [f"{copied}; hold measurements of one thing out together, by a group"] if copied else []
+        )
         by = spec["split"]["parameters"].get("by")
         warnings += [] if by is None or by in dataset.groups else alike(by, dataset.column(by))
         for name in () if by else dataset.groups:
             names, group = np.unique(dataset.column(name), return_inverse=True)
             divided = np.zeros(len(names), dtype=bool)
             for fold in folds:
-                divided[group[fold.test]] |= np.bincount(group[fold.train], minlength=len(names))[group[fold.test]] > 0
+                divided[group[fold.test]] |= (
+                    np.bincount(group[fold.train], minlength=len(names))[group[fold.test]] > 0
+                )
             if divided.any():
                 warnings.append(
-                    f"{divided.sum()} of {len(names)} groups '{name}' are in training and held out as well: "
-                    "errors are those of new rows of known groups; for new groups hold whole groups out: "
+                    f"{divided.sum()} of {len(names)} groups '{name}' are in training and held out"
+                    " as well: "
+                    "errors are those of new rows of known groups; for new groups hold whole groups"
+                    " out: "
                     f'{{"type": "group_k_fold", "parameters": {{"by": "{name}"}}}}'
                 )
         return Doubts(copied, tuple(warnings))
@@ -137,7 +162,9 @@ class TabularData(KindData[TabularDataset]):
 
 
 def _copies_of_training_rows(spec: Document, dataset: TabularDataset, folds: Sequence[Fold]) -> str:
-    """How many held-out rows have the inputs of training rows, in words; empty if no more than chance explains."""
+    """How many held-out rows have the inputs of training rows, in words; empty if no more than
+    chance explains.
+    """
     copies = [dataset.copies(spec["inputs"]).among(fold.test, fold.train) for fold in folds]
     exact, near = (np.unique(np.concatenate(rows)) for rows in zip(*copies, strict=True))
     held_out = np.unique(np.concatenate([fold.test for fold in folds]))
@@ -155,48 +182,82 @@ def _copies_of_training_rows(spec: Document, dataset: TabularDataset, folds: Seq
 
 
 def _in_names(document: Document, dataset: TabularDataset) -> Iterator[Finding]:
-    """Whether columns of the tables of held-out rows, and estimators in that of results, have different names."""
+    """Whether columns of the tables of held-out rows, and estimators in that of results, have
+    different names.
+    """
     outputs = document["outputs"]
-    of_outputs = [column_of(name) for column_of in (estimate_of, low_of, high_of, spread_of) for name in outputs]
+    of_outputs = [
+        column_of(name)
+        for column_of in (estimate_of, low_of, high_of, spread_of)
+        for name in outputs
+    ]
     columns = ["row", "caution", *outputs, *of_outputs]
     for name in dict.fromkeys(name for name in columns if columns.count(name) > 1):
-        yield ("outputs",), f"tables of the held-out rows would have two columns '{name}'; rename an output"
+        yield (
+            ("outputs",),
+            f"tables of the held-out rows would have two columns '{name}'; rename an output",
+        )
     for name in dataset.identifiers:
         if name in columns:
-            other = f"tables of the held-out rows have another column '{name}', which is not the identifier '{name}'"
+            other = (
+                f"tables of the held-out rows have another column '{name}', which is not the"
+                f" identifier '{name}'"
+            )
             yield ("dataset",), f"{other}; rename that in {dataset.path}"
     for position, first in repeated(document["baselines"]):
-        yield ("baselines", position), f"the same as $.baselines[{first}]; give it other parameters, or leave it out"
+        yield (
+            ("baselines", position),
+            f"the same as $.baselines[{first}]; give it other parameters, or leave it out",
+        )
     for position, baseline in enumerate(document["baselines"]):
         if baseline["type"] == NETWORK:
-            taken = f"'{NETWORK}' is the name of the network itself in the results; rename the baseline"
+            taken = (
+                f"'{NETWORK}' is the name of the network itself in the results; rename the baseline"
+            )
             yield ("baselines", position), taken
 
 
 def _folds(split: Document, rows: Rows, dataset: TabularDataset, tables: Tables) -> list[Fold]:
     """Raises SplitError."""
     try:
-        folds: list[Fold] = built(tables["splits"], split).folds(rows, dataset.column, np.random.default_rng(0))
+        folds: list[Fold] = built(tables["splits"], split).folds(
+            rows, dataset.column, np.random.default_rng(0)
+        )
     except TableError as error:
         raise SplitError("by", str(error)) from error
     return folds
 
 
-def _in_gaps(document: Document, dataset: TabularDataset, folds: Sequence[Fold]) -> Iterator[Finding]:
+def _in_gaps(
+    document: Document, dataset: TabularDataset, folds: Sequence[Fold]
+) -> Iterator[Finding]:
     """Whether what fills gaps can be fitted to every fold, and their indicator be used."""
     inputs, indicator = document["inputs"], dataset.indicator
-    if indicator in inputs and (indicator in document["transforms"] or not {*dataset.inputs} <= {*inputs}):
-        yield ("inputs",), f"'{indicator}' takes no transform, and needs all inputs: {', '.join(dataset.inputs)}"
-    columns = [column for name in inputs if name in dataset.columns for column in dataset.columns[name]]
-    values = np.concatenate([dataset.values[name] for name in inputs if name in dataset.values], axis=1)
+    if indicator in inputs and (
+        indicator in document["transforms"] or not {*dataset.inputs} <= {*inputs}
+    ):
+        yield (
+            ("inputs",),
+            f"'{indicator}' takes no transform, and needs all inputs: {', '.join(dataset.inputs)}",
+        )
+    columns = [
+        column for name in inputs if name in dataset.columns for column in dataset.columns[name]
+    ]
+    values = np.concatenate(
+        [dataset.values[name] for name in inputs if name in dataset.values], axis=1
+    )
     for fold in folds if np.isnan(values).any() else ():
         if trouble := without_values(values[fold.train], columns):
             yield ("dataset",), f"in the fold '{fold.name}', {trouble}"
             return
 
 
-def _in_transforms(document: Document, dataset: TabularDataset, tables: Tables, folds: list[Fold]) -> Iterator[Finding]:
-    """Whether every row can be transformed and transformed back, and the transforms be fitted to every fold."""
+def _in_transforms(
+    document: Document, dataset: TabularDataset, tables: Tables, folds: list[Fold]
+) -> Iterator[Finding]:
+    """Whether every row can be transformed and transformed back, and the transforms be fitted to
+    every fold.
+    """
     transforms, _ = build_transforms(document, tables)
     for name, transform in transforms.items():
         if name in dataset.values:
@@ -206,30 +267,49 @@ def _in_transforms(document: Document, dataset: TabularDataset, tables: Tables, 
 
 
 def _in_angles(document: Document, dataset: TabularDataset, tables: Tables) -> Iterator[Finding]:
-    """Problems of outputs that are learned as angles: their periods, and what needs a mean of their values."""
+    """Problems of outputs that are learned as angles: their periods, and what needs a mean of their
+    values.
+    """
     transforms, _ = build_transforms(document, tables)
-    angles = [name for name in periods_of(transforms) if name in document["outputs"] and name in dataset.values]
+    angles = [
+        name
+        for name in periods_of(transforms)
+        if name in document["outputs"] and name in dataset.values
+    ]
     for name in angles:
         values, unit = dataset.values[name], Quantity(dataset.units[name], 1.0, name)
-        yield from in_periods(name, transforms[name], unit, (float(values.min()), float(values.max())))
+        yield from in_periods(
+            name, transforms[name], unit, (float(values.min()), float(values.max()))
+        )
     if angles and document["baselines"]:
-        yield ("baselines",), f"learn one number of each value, and '{angles[0]}' is learned as two; leave them out"
-    yield from of_training_mean(document, angles, "the mean of an angle's values is not defined", tables)
+        yield (
+            ("baselines",),
+            f"learn one number of each value, and '{angles[0]}' is learned as two; leave them out",
+        )
+    yield from of_training_mean(
+        document, angles, "the mean of an angle's values is not defined", tables
+    )
 
 
 def _first_that_is_constant(
     transform: Transform, dataset: TabularDataset, variable: str, folds: list[Fold]
 ) -> str | None:
-    """Problems of columns that are constant in the training rows of a fold, to which the transform is fitted."""
+    """Problems of columns that are constant in the training rows of a fold, to which the transform
+    is fitted.
+    """
     for column, values in zip(dataset.columns[variable], dataset.values[variable].T, strict=True):
         for fold in folds:
             low, high = float(np.nanmin(values[fold.train])), float(np.nanmax(values[fold.train]))
             if low == high and (trouble := transform.domain_error(low, high)):
-                return f"in the fold '{fold.name}', column '{column}': {trouble}; {ANOTHER_TRANSFORM}"
+                return (
+                    f"in the fold '{fold.name}', column '{column}': {trouble}; {ANOTHER_TRANSFORM}"
+                )
     return None
 
 
-def _first_that_cannot_be_transformed(transform: Transform, dataset: TabularDataset, variable: str) -> str | None:
+def _first_that_cannot_be_transformed(
+    transform: Transform, dataset: TabularDataset, variable: str
+) -> str | None:
     values = dataset.filled(variable)
     for column, of_column in zip(dataset.columns[variable], values.T, strict=True):
         if trouble := transform.domain_error(float(of_column.min()), float(of_column.max())):
@@ -246,8 +326,9 @@ def _first_that_cannot_be_transformed(transform: Transform, dataset: TabularData
         return None
     row, position = (int(index) for index in (~finite).nonzero()[0])
     return (
-        f"row {dataset.row_numbers([row])[0]}, column '{dataset.columns[variable][position]}': "
-        f"{values[row, position]:g} becomes infinite or undefined; use another transform, or leave the row out"
+        f"row {dataset.row_numbers([row])[0]}, column '{dataset.columns[variable][position]}':"
+        f" {values[row, position]:g} becomes infinite or undefined; use another transform, or leave"
+        " the row out"
     )
 
 
@@ -275,7 +356,9 @@ def _of_changed(document: Document, tables: Tables, available: int) -> Iterator[
         yield ("model", *path), message
     if not findings and not model:
         try:
-            network = network_of(document["model"], document["model"]["inputs"], document["outputs"], tables)
+            network = network_of(
+                document["model"], document["model"]["inputs"], document["outputs"], tables
+            )
         except (ValueError, KeyError) as error:
             yield ("model",), str(error)
             return

@@ -68,7 +68,9 @@ NEAR = 4.0
 """As much further away is a name put in order to cover a ninth of a point less [point]."""
 
 MANY_BARS = 60
-"""From so many rows on, bars are faint, and those of intervals that miss the measured value stand out."""
+"""From so many rows on, bars are faint, and those of intervals that miss the measured value stand
+out.
+"""
 
 BOXED_FROM = 5
 """Fewest rows of a group for a box; it would be misleading for fewer."""
@@ -93,14 +95,19 @@ class HeldOut:
 
 
 def estimates_against_measured(
-    outputs: Mapping[str, HeldOut], spread: str, note: str, rows_of: str = "held-out rows", interval: str = ""
+    outputs: Mapping[str, HeldOut],
+    spread: str,
+    note: str,
+    rows_of: str = "held-out rows",
+    interval: str = "",
 ) -> Figure:
     """A panel per output with the identity line; the largest errors by name.
 
     spread    meaning of the vertical lines, for the caption: "standard deviation over 10 networks"
     note      caution on the numbers, may be empty
     rows_of   what the rows are, for the title
-    interval  what the intervals are, for the caption; where rows have some, they are drawn instead of the spread
+    interval  what the intervals are, for the caption; where rows have some, they are drawn instead
+              of the spread
     """
     figure, axes = panels(len(outputs), 4.6, 4.8, top=0.62, square=True)
     figure.set_dpi(resolution())
@@ -117,8 +124,11 @@ def estimates_against_measured(
     return figure
 
 
-def residuals_by_group(outputs: Mapping[str, HeldOut], note: str, rows_of: str = "held-out rows") -> Figure:
-    """A panel per output, a line per group in the order of their first rows: dots, and a box where there are many.
+def residuals_by_group(
+    outputs: Mapping[str, HeldOut], note: str, rows_of: str = "held-out rows"
+) -> Figure:
+    """A panel per output, a line per group in the order of their first rows: dots, and a box where
+    there are many.
 
     Every output's rows must have the same groups.
     """
@@ -149,8 +159,12 @@ def _draw_estimates(axis: Axes, rows: HeldOut) -> None:
         strong: Any = {"color": COLOURS[1], "linewidth": 0.8, "alpha": 0.7, "zorder": 2.5}
         axis.vlines(measured[missed], ends[0][missed], ends[1][missed], **strong)
     axis.scatter(measured, estimated, s=16, color=COLOURS[0], alpha=0.75, linewidths=0, zorder=3)
-    reach = np.ptp([*measured, *estimated] or [0]) / 2  # what is longer leaves the panel, rather than press the points
-    limits = make_equal(axis, [measured, estimated, *(end.clip(estimated - reach, estimated + reach) for end in ends)])
+    # what is longer leaves the panel, rather than press the points
+    reach = np.ptp([*measured, *estimated] or [0]) / 2
+    limits = make_equal(
+        axis,
+        [measured, estimated, *(end.clip(estimated - reach, estimated + reach) for end in ends)],
+    )
     corner = write_errors(axis, measured, estimated, rows.unit)
     if not len(drawn):
         return
@@ -162,7 +176,9 @@ def _draw_estimates(axis: Axes, rows: HeldOut) -> None:
     others = [np.repeat(points, 9, axis=0), np.repeat(np.linspace(*limits, 80)[:, None], 2, axis=1)]
     if ends and not many:  # faint bars may be covered
         along = np.linspace(ends[0], ends[1], 9)
-        others.append(np.stack([np.broadcast_to(measured, along.shape), along], axis=-1).reshape(-1, 2))
+        others.append(
+            np.stack([np.broadcast_to(measured, along.shape), along], axis=-1).reshape(-1, 2)
+        )
     names = [str(rows.names[drawn[row]]) for row in worst]
     name_points(axis, names, points[worst], np.concatenate(others), [corner], NEAR)
 
@@ -171,14 +187,36 @@ def _draw_group(axis: Axes, line: int, residual: Array) -> None:
     residual = residual[np.isfinite(residual)]
     if len(residual) >= BOXED_FROM:
         lower, middle, upper = np.percentile(residual, (25, 50, 75))
-        axis.barh(line, upper - lower, 0.56, lower, color=COLOURS[0], alpha=0.16, linewidth=0, zorder=1.5)
-        axis.plot([middle, middle], [line - 0.28, line + 0.28], color=COLOURS[0], linewidth=1.4, zorder=2)
-    # Vertical positions by rank, so that equal residuals do not overlap and the figure is reproducible.
+        axis.barh(
+            line, upper - lower, 0.56, lower, color=COLOURS[0], alpha=0.16, linewidth=0, zorder=1.5
+        )
+        axis.plot(
+            [middle, middle], [line - 0.28, line + 0.28], color=COLOURS[0], linewidth=1.4, zorder=2
+        )
+    # Vertical positions by rank, so that equal residuals do not overlap and the figure is
+    # reproducible.
     height = np.empty(len(residual))
     height[np.argsort(residual, kind="stable")] = (np.arange(len(residual)) * 0.618) % 1
     if len(residual) > 1:
-        axis.plot(residual, line + 0.4 * (height - 0.5), "o", color=COLOURS[0], markersize=3.6, alpha=0.6, mew=0)
-        axis.plot(residual.mean(), line, "D", color=COLOURS[1], markersize=4.5, mew=0.6, mec="white", zorder=3)
+        axis.plot(
+            residual,
+            line + 0.4 * (height - 0.5),
+            "o",
+            color=COLOURS[0],
+            markersize=3.6,
+            alpha=0.6,
+            mew=0,
+        )
+        axis.plot(
+            residual.mean(),
+            line,
+            "D",
+            color=COLOURS[1],
+            markersize=4.5,
+            mew=0.6,
+            mec="white",
+            zorder=3,
+        )
     elif len(residual):
         axis.plot(residual, [line], "o", color=COLOURS[0], markersize=3.6, alpha=0.6, mew=0)
 
@@ -192,15 +230,28 @@ PANEL_WIDTH, PANEL_HEIGHT, PANELS_IN_A_ROW = 2.7, 1.5, 3
 """Sizes of a panel [inch], and panels in a row."""
 
 MOST_NAMES, LONGEST_NAME, LEVEL_CHARACTERS = 14, 24, 24
-"""Columns that are named on an axis, characters of their names, and characters that fit beside each other."""
+"""Columns that are named on an axis, characters of their names, and characters that fit beside each
+other.
+"""
 
 
-MEASURED = {"nm": "wavelength", "µm": "wavelength", "um": "wavelength", "eV": "energy", "keV": "energy"}
+MEASURED = {
+    "nm": "wavelength",
+    "µm": "wavelength",
+    "um": "wavelength",
+    "eV": "energy",
+    "keV": "energy",
+}
 """What the numbers in the names of columns are, by the unit that follows them."""
 
 
 def sample_rows(
-    rows: Sequence[tuple[str, Array]], columns: Sequence[str], name: str, unit: str, others: Array, title: str
+    rows: Sequence[tuple[str, Array]],
+    columns: Sequence[str],
+    name: str,
+    unit: str,
+    others: Array,
+    title: str,
 ) -> Figure:
     """A panel per row: its values over the columns, and in grey the range of 90 % of all rows.
 
@@ -241,15 +292,19 @@ def sample_rows(
         axis.set_title(title_of_row, fontsize=small())
         label_outer(axis, len(rows), along, label(name, typeset(unit)), small())
         if named:
-            axis.set_xticks(range(len(names)), [text.replace("$", r"\$") for text in names], rotation=90 * upright)
+            axis.set_xticks(
+                range(len(names)),
+                [text.replace("$", r"\$") for text in names],
+                rotation=90 * upright,
+            )
             axis.set_xlim(-0.5, len(names) - 0.5)
     add_title(figure, title, caption="grey: 90 % of all rows")
     return figure
 
 
 def positions(columns: Sequence[str]) -> tuple[Array, str | None]:
-    """Positions of columns on an axis and its label: their numbers, such as 414 and 749 of `414nm` and `749nm`; else
-    0, 1, 2, … and None.
+    """Positions of columns on an axis and its label: their numbers, such as 414 and 749 of `414nm`
+    and `749nm`; else 0, 1, 2, … and None.
     """
     matches = [re.fullmatch(r"(\D*)([0-9]+(?:\.[0-9]+)?)(\D*)", column) for column in columns]
     around = {(match[1], match[3]) for match in matches if match is not None}
@@ -261,7 +316,10 @@ def positions(columns: Sequence[str]) -> tuple[Array, str | None]:
     ((before, after),) = around
     if not before and after.strip() in MEASURED:
         return numbers, f"{MEASURED[after.strip()]} ({after.strip()})"
-    return numbers, " ".join(word.strip(" _-") for word in (before, after) if word.strip(" _-")) or "column"
+    return (
+        numbers,
+        " ".join(word.strip(" _-") for word in (before, after) if word.strip(" _-")) or "column",
+    )
 
 
 # Maps of estimates: longitude and latitude, or line and sample.
@@ -278,7 +336,10 @@ def position_columns(names: Sequence[str]) -> tuple[str, str] | None:
     """The columns of a file with the positions of its rows, x first; None if there are none."""
     by_word = {name.lower(): name for name in names}
     for x_words, y_words in POSITIONS:
-        x, y = (next((by_word[word] for word in words if word in by_word), None) for words in (x_words, y_words))
+        x, y = (
+            next((by_word[word] for word in words if word in by_word), None)
+            for words in (x_words, y_words)
+        )
         if x is not None and y is not None:
             return x, y
     return None
@@ -289,10 +350,13 @@ def layers(outputs: Sequence[str]) -> list[str]:
     return [*(layer for name in outputs for layer in (name, spread_of(name))), "outside"]
 
 
-def draw_map(raster: CellMeans, axes: tuple[str, str], outputs: Mapping[str, str], title: str) -> Figure:
+def draw_map(
+    raster: CellMeans, axes: tuple[str, str], outputs: Mapping[str, str], title: str
+) -> Figure:
     """A row per output: the estimate and its spread, each a mean over the rows of a cell.
 
-    raster   with the `layers` of the outputs; `outside` is 1 for a row outside the range of the training data
+    raster   with the `layers` of the outputs; `outside` is 1 for a row outside the range of the
+             training data
     outputs  name → unit
     Cells with most of their rows outside are drawn in grey of the same brightness as their colour.
     """
@@ -300,10 +364,15 @@ def draw_map(raster: CellMeans, axes: tuple[str, str], outputs: Mapping[str, str
     left, right, low, high = raster.extent
     geographic = axes[0].lower().startswith("lon")
     unit = " (°)" if geographic else ""
-    stretch = 1 / max(np.cos(np.radians((low + high) / 2)), 0.1) if geographic and abs(low + high) < 180 else 1.0
+    stretch = (
+        1 / max(np.cos(np.radians((low + high) / 2)), 0.1)
+        if geographic and abs(low + high) < 180
+        else 1.0
+    )
     tall = stretch * (high - low) / (right - left)
     spread_is_known = bool((means[1:-1:2] > 0).any())  # a single network has no spread
-    planes, size = 1 + spread_is_known, (5.2 if tall < 1.5 else 4.0, float(np.clip(4.2 * tall + 1.2, 2.4, 6.5)))
+    planes = 1 + spread_is_known
+    size = (5.2 if tall < 1.5 else 4.0, float(np.clip(4.2 * tall + 1.2, 2.4, 6.5)))
     columns = columns_of(planes, size[0])
     figure, axes_of_rows = subplots(len(outputs) * planes // columns, columns, *size)
     grid = np.reshape(np.array(axes_of_rows, dtype=object), (len(outputs), planes)).tolist()
@@ -311,19 +380,27 @@ def draw_map(raster: CellMeans, axes: tuple[str, str], outputs: Mapping[str, str
     for row, (index, (name, measure)) in zip(grid, enumerate(outputs.items()), strict=True):
         words = name.replace("_", " ")
         titles = [words, f"{words}: ensemble standard deviation"]
-        for axis, what, plane, colours in zip(row, titles, means[2 * index :], ("viridis", "magma_r"), strict=False):
+        for axis, what, plane, colours in zip(
+            row, titles, means[2 * index :], ("viridis", "magma_r"), strict=False
+        ):
             finite = plane[np.isfinite(plane)]
             least, most = np.percentile(finite, (0.5, 99.5)) if len(finite) else (0.0, 1.0)
             reach = max(float(most - least), 1e-12)
-            middle_greys = (least - 0.8 * reach, most + 0.3 * reach)  # neither black nor the white of the paper
+            # neither black nor the white of the paper
+            middle_greys = (least - 0.8 * reach, most + 0.3 * reach)
             for cells, palette, (dark, bright) in (
                 (outside, "gray", middle_greys),
                 (~outside, colours, (least, least + reach)),
             ):
-                shown, drawn = np.where(cells, plane, np.nan), {"origin": "lower", "interpolation": "nearest"}
-                image = axis.imshow(shown, palette, extent=raster.extent, vmin=dark, vmax=bright, **drawn)
+                shown = np.where(cells, plane, np.nan)
+                drawn = {"origin": "lower", "interpolation": "nearest"}
+                image = axis.imshow(
+                    shown, palette, extent=raster.extent, vmin=dark, vmax=bright, **drawn
+                )
             ends = extend(finite, least, most)
-            axis.figure.colorbar(image, ax=axis, extend=ends, label=measure, shrink=min(1.0, max(tall, 0.4)))
+            axis.figure.colorbar(
+                image, ax=axis, extend=ends, label=measure, shrink=min(1.0, max(tall, 0.4))
+            )
             axis.set_title(what, fontsize=sized(10))
             axis.set_aspect(stretch)
             axis.spines[["top", "right"]].set_visible(True)
@@ -349,27 +426,35 @@ def held_out(directory: RunDirectory) -> Pictures:
         name: replace(held_out, interval=ends_of_intervals(directory, name))
         for name, held_out in _of_outputs(rows, _names(rows, identifiers)).items()
     }
-    figure = estimates_against_measured(drawn, words, note, _what(directory), intervals_in_words(directory))
+    figure = estimates_against_measured(
+        drawn, words, note, _what(directory), intervals_in_words(directory)
+    )
     yield FIGURES_FOLDER / "held_out", figure
 
 
 def residuals(directory: RunDirectory) -> Pictures:
     """Residuals of the estimates by group; no figure if the rows have no groups."""
     rows = table(directory.results / TEST_PREDICTIONS)
-    by = rows.attrs.get("groups", grouped_by(directory.spec()))  # the rows of an evaluation name their own
+    # the rows of an evaluation name their own
+    by = rows.attrs.get("groups", grouped_by(directory.spec()))
     if not by:
         return
     if by not in rows:
         raise missing(f"{directory.results / TEST_PREDICTIONS} has no variable '{by}'")
     of_outputs = _of_outputs(rows, _names(rows, ()), texts(rows, by))
-    yield FIGURES_FOLDER / "residuals", residuals_by_group(of_outputs, directory.record().caution, _what(directory))
+    yield (
+        FIGURES_FOLDER / "residuals",
+        residuals_by_group(of_outputs, directory.record().caution, _what(directory)),
+    )
 
 
 def _what(directory: RunDirectory) -> str:
     return "held-out rows" if directory.held_out else directory.name
 
 
-def _of_outputs(rows: xarray.Dataset, names: list[str], groups: list[str] | None = None) -> dict[str, HeldOut]:
+def _of_outputs(
+    rows: xarray.Dataset, names: list[str], groups: list[str] | None = None
+) -> dict[str, HeldOut]:
     names_of_outputs = outputs(rows)
     several = all(np.isfinite(rows[spread_of(name)].values).all() for name in names_of_outputs)
     held_out = {}
@@ -384,7 +469,9 @@ def _names(rows: xarray.Dataset, columns: list[str] | tuple[str, ...]) -> list[s
     """A label for each row: its identifiers, or its number in the file."""
     if not columns:
         return [str(number) for number in rows["row"].values]
-    return [", ".join(values) for values in zip(*(texts(rows, name) for name in columns), strict=True)]
+    return [
+        ", ".join(values) for values in zip(*(texts(rows, name) for name in columns), strict=True)
+    ]
 
 
 FIGURES: Mapping[str, FigureOfRun] = {

@@ -1,4 +1,5 @@
-"""The networks that an experience on rows trains, and on which rows: folds, inner folds, members, candidates.
+"""The networks that an experience on rows trains, and on which rows: folds, inner folds, members,
+candidates.
 
 No task of a fold contains its held-out rows, unless the spec says `"protocol": "as_published"`.
 """
@@ -36,7 +37,9 @@ if TYPE_CHECKING:
     import xarray
 
 MEMBERS_THAT_CHOOSE = 3
-"""Most members per inner fold that choose the candidate, if further networks are trained for the estimates."""
+"""Most members per inner fold that choose the candidate, if further networks are trained for the
+estimates.
+"""
 
 EPOCHS_REMEMBERED = 4
 
@@ -56,15 +59,24 @@ class Folds:
     """
 
     def __init__(
-        self, spec: Document, dataset: TabularDataset, tables: Tables, seeds: Seeds, device: torch.device
+        self,
+        spec: Document,
+        dataset: TabularDataset,
+        tables: Tables,
+        seeds: Seeds,
+        device: torch.device,
     ) -> None:
         self.spec, self.dataset, self.device = spec, dataset, device
         self.tables, self._seeds = tables, seeds
         self.as_published = spec["protocol"] == "as_published"
-        self.candidates = [Candidate(chosen, document) for chosen, document in candidates(spec, tables)]
+        self.candidates = [
+            Candidate(chosen, document) for chosen, document in candidates(spec, tables)
+        ]
         self.folds = dataset.folds(spec["split"], tables, seeds)
         self.refits = spec["keep"] == "last" and not self.as_published
-        """Whether the networks of a fold are trained on all its training rows, for a given number of epochs."""
+        """Whether the networks of a fold are trained on all its training rows, for a given number
+        of epochs.
+        """
         self.chooses = not self.refits or len(self.candidates) > 1
         """Whether networks are trained on the inner folds."""
         self.periods = periods_of(transforms_of(spec, tables))
@@ -73,8 +85,10 @@ class Folds:
             None if by is None else dataset.column(by)
             for by in (spec["split"]["parameters"].get("by"), grouped_by(spec))
         )
-        """The group of each row, (row,): of a split by groups; and of rows that resemble each other, which are those of
-        the split, else of the first group that is declared. None if there are none."""
+        """The group of each row, (row,): of a split by groups; and of rows that resemble each
+        other, which are those of the split, else of the first group that is declared. None if there
+        are none.
+        """
         self._keys = lru_cache(EPOCHS_REMEMBERED * spec["members"])(self._random_keys)
 
     def recipe(self, candidate: Candidate) -> Recipe:
@@ -83,7 +97,9 @@ class Folds:
     def inner_tasks(self, fold: Fold, candidate: Candidate) -> list[Task]:
         """The networks that choose the epoch and the candidate: one per inner fold and member."""
         parts = [Fold("", fold.train, fold.test)] if self.as_published else self.inner(fold)
-        members = min(self.spec["members"], MEMBERS_THAT_CHOOSE) if self.refits else self.spec["members"]
+        members = (
+            min(self.spec["members"], MEMBERS_THAT_CHOOSE) if self.refits else self.spec["members"]
+        )
         return [
             self._task(fold, candidate, part.train, part.test, (part.name, member))
             for part in parts
@@ -91,9 +107,12 @@ class Folds:
         ]
 
     def refitted(self, fold: Fold, candidate: Candidate) -> list[Task]:
-        """The networks that are trained on all training rows of a fold, for a given number of epochs."""
+        """The networks that are trained on all training rows of a fold, for a given number of
+        epochs.
+        """
         return [
-            self._task(fold, candidate, fold.train, None, ("all", member)) for member in range(self.spec["members"])
+            self._task(fold, candidate, fold.train, None, ("all", member))
+            for member in range(self.spec["members"])
         ]
 
     def inner(self, fold: Fold) -> list[Fold]:
@@ -104,26 +123,42 @@ class Folds:
         return split.folds(fold.train, self.dataset.column, self._seeds.numpy("inner", fold.name))
 
     def inner_rows(self, rows: Rows) -> list[tuple[Rows, Rows]]:
-        """Training and validation rows of the inner folds of some rows, on which baselines choose their parameters."""
+        """Training and validation rows of the inner folds of some rows, on which baselines choose
+        their parameters.
+        """
         groups = self.groups
         if self.spec["inner"] is not None:
             split: Split = built(self.tables["splits"], self.spec["inner"])
         elif groups is None:
             split = KFold(min(5, len(rows)))
         else:  # whole groups, since rows of a group resemble each other
-            split = GroupKFold(self.spec["split"]["parameters"]["by"], min(5, len(np.unique(groups[rows]))))
+            split = GroupKFold(
+                self.spec["split"]["parameters"]["by"], min(5, len(np.unique(groups[rows])))
+            )
         parts = split.folds(rows, self.dataset.column, self._seeds.numpy("inner", "baselines"))
         return [(part.train, part.test) for part in parts]
 
     def _task(
-        self, fold: Fold, candidate: Candidate, train: Rows, validation: Rows | None, stream: tuple[str, int]
+        self,
+        fold: Fold,
+        candidate: Candidate,
+        train: Rows,
+        validation: Rows | None,
+        stream: tuple[str, int],
     ) -> Task:
         seeds = Seeds(self._seeds.number("fold", fold.name, *stream))
         network = self._laid_out(self.candidates.index(candidate)).another()
         initialise(network, seeds)
         imputation = imputation_of(candidate.spec)
-        model = Estimator(network, transforms_of(candidate.spec, self.tables), limits_of(candidate.spec), imputation)
-        samples = self.dataset.samples(self.dataset.rows if self.as_published else train, torch.device("cpu"))
+        model = Estimator(
+            network,
+            transforms_of(candidate.spec, self.tables),
+            limits_of(candidate.spec),
+            imputation,
+        )
+        samples = self.dataset.samples(
+            self.dataset.rows if self.as_published else train, torch.device("cpu")
+        )
         if imputation is not None:
             imputation.fit(samples)
         fitted = model.completed(samples)
@@ -134,31 +169,42 @@ class Folds:
             name="/".join(str(part) for part in (fold.name, *stream) if part != ""),
             model=model,
             train=self.dataset.samples(train, self.device),
-            validation=None if validation is None else self.dataset.samples(validation, self.device),
-            order=lambda epoch: torch.from_numpy(np.argsort(self._keys(epoch, member)[train], kind="stable")),
+            validation=(
+                None if validation is None else self.dataset.samples(validation, self.device)
+            ),
+            order=lambda epoch: torch.from_numpy(
+                np.argsort(self._keys(epoch, member)[train], kind="stable")
+            ),
             callbacks=self.recipe(candidate).callbacks,
             dropout_seed=lambda epoch: seeds.number("train", epoch, "dropout"),
         )
 
     @cache  # noqa: B019 - the object lives only while its run is trained
     def _laid_out(self, candidate: int) -> Network:
-        """A candidate's network without weights: laying it out takes longer than initialising it."""
+        """A candidate's network without weights: laying it out takes longer than initialising
+        it.
+        """
         return model_of(self.candidates[candidate].spec, self.tables).network
 
     def _random_keys(self, epoch: int, member: int) -> np.ndarray:
-        """Random numbers, (row,) of the dataset, by which the training rows of every network are sorted.
+        """Random numbers, (row,) of the dataset, by which the training rows of every network are
+        sorted.
 
-        So the order depends neither on the rows that are held out nor on other networks trained at the same time.
+        So the order depends neither on the rows that are held out nor on other networks trained at
+        the same time.
         """
         return self._seeds.numpy("train", epoch, "order", member).random(len(self.dataset))
 
 
 def in_stacks(tasks: Sequence[Task], size: Callable[[Task], int]) -> Iterator[list[Task]]:
-    """Tasks with equal numbers of rows together, in their order, at most `size(task)` in a stack."""
+    """Tasks with equal numbers of rows together, in their order, at most `size(task)` in a
+    stack.
+    """
     alike: dict[tuple[int, int], list[Task]] = {}
     for task in tasks:
         train, validation = (
-            0 if samples is None else len(next(iter(samples.values()))) for samples in (task.train, task.validation)
+            0 if samples is None else len(next(iter(samples.values())))
+            for samples in (task.train, task.validation)
         )
         alike.setdefault((train, validation), []).append(task)
     for members in alike.values():
@@ -173,7 +219,10 @@ def in_stacks(tasks: Sequence[Task], size: Callable[[Task], int]) -> Iterator[li
 def units_of_rows(directory: RunDirectory, predictions: xarray.Dataset) -> ExchangeableUnits:
     spec, path = directory.spec(), directory.results / PREDICTIONS
     if (taught := spec["dataset"].get("estimates_of")) is not None:
-        raise QexpError(f"{directory.name} learned estimates of {taught['run']}, whose errors alone make intervals")
+        raise QexpError(
+            f"{directory.name} learned estimates of {taught['run']}, whose errors alone make"
+            " intervals"
+        )
     if not path.is_file():
         raise QexpError(f"{path} is missing, so it is unknown which fold held out which row")
     folds: dict[str, tuple[str, ...]] = {}

@@ -1,4 +1,6 @@
-"""First specs for a table: which columns are inputs and outputs, and an experience that holds rows out."""
+"""First specs for a table: which columns are inputs and outputs, and an experience that holds rows
+out.
+"""
 
 from __future__ import annotations
 
@@ -25,8 +27,8 @@ def takes(path: Path) -> bool:
 def dataset(path: Path, options: NewOptions) -> Document:
     """The keys of the dataset of a table.
 
-    Of the columns of numbers the last is the output, unless others are named, and the others are inputs; texts, and
-    numbers that count the rows, name a row.
+    Of the columns of numbers the last is the output, unless others are named, and the others are
+    inputs; texts, and numbers that count the rows, name a row.
     """
     import pyarrow.types as types
 
@@ -35,12 +37,16 @@ def dataset(path: Path, options: NewOptions) -> Document:
     kinds = zip(table.names, table.types(table.names).types, strict=True)
     of_numbers = [name for name, kind in kinds if types.is_integer(kind) or types.is_floating(kind)]
     numbers, _ = table.read(of_numbers, [])
-    used = [name for name, values in numbers.items() if name in options.outputs or not _counts(values)]
+    used = [
+        name for name, values in numbers.items() if name in options.outputs or not _counts(values)
+    ]
     used = [name for name in used if name not in options.groups]
     inputs, outputs = options.divided(used, str(path), "columns of numbers")
     names = _variables(outputs)
     units = {name: unit_in_title(column) for name, column in names.items()}
-    units[INPUTS] = unit_in_title(inputs[0]) if len({unit_in_title(column) for column in inputs}) == 1 else ""
+    units[INPUTS] = (
+        unit_in_title(inputs[0]) if len({unit_in_title(column) for column in inputs}) == 1 else ""
+    )
     keys = {
         "inputs": {INPUTS: inputs},
         "outputs": names,
@@ -56,14 +62,22 @@ def experience(document: Document, dataset: TabularDataset) -> tuple[Document, D
     """The keys of a model and of an experience for a dataset of rows."""
     network = {"module": "mlp", "parameters": {"units": [16], "outputs": FROM_DATASET}}
     branch = {"x_name": FROM_DATASET, "y_name": FROM_DATASET, "operations": ["network"]}
-    model = {"inputs": FROM_DATASET, "outputs": FROM_DATASET, "operations": {"network": network}, "branches": [branch]}
+    model = {
+        "inputs": FROM_DATASET,
+        "outputs": FROM_DATASET,
+        "operations": {"network": network},
+        "branches": [branch],
+    }
     groups = list(document.get("groups", {}))
     split: Document = {"type": "k_fold", "parameters": {"folds": 5}}
     inner: Document = {"type": "k_fold", "parameters": {"folds": 3}}
     if groups:
         split = {"type": "group_k_fold", "parameters": {"by": groups[0]}}
         if (others := len(np.unique(dataset.column(groups[0]))) - 1) > 1:
-            inner = {"type": "group_k_fold", "parameters": {"by": groups[0], "folds": min(3, others)}}
+            inner = {
+                "type": "group_k_fold",
+                "parameters": {"by": groups[0], "folds": min(3, others)},
+            }
     why = {"description": "Two groups: no inner fold could hold out one, and train on others."}
     return model, {
         **(why if groups and inner["type"] == "k_fold" else {}),
@@ -91,7 +105,12 @@ def _variables(columns: Iterable[str]) -> dict[str, str]:
     names: dict[str, str] = {}
     for column in columns:
         title = TITLE.fullmatch(column)
-        name = re.sub(r"\W+", "_", title["name"] if title else column, flags=re.ASCII).strip("_").lower() or "column"
+        name = (
+            re.sub(r"\W+", "_", title["name"] if title else column, flags=re.ASCII)
+            .strip("_")
+            .lower()
+            or "column"
+        )
         name = name if name[0].isalpha() else f"_{name}"
         while name in names or name == INPUTS:
             name += "_"

@@ -48,7 +48,15 @@ from qexp.kinds.rows.spec import measured
 from qexp.networks.estimator import Ensemble, Estimator, Posterior, mean, spread
 from qexp.rows.cell_means import CellMeans
 from qexp.rows.csv import title
-from qexp.rows.formats import FORMATS, Chunk, Columns, format_of, in_equal_chunks, open_rows, require_columns
+from qexp.rows.formats import (
+    FORMATS,
+    Chunk,
+    Columns,
+    format_of,
+    in_equal_chunks,
+    open_rows,
+    require_columns,
+)
 from qexp.store.directory import RunDirectory
 
 if TYPE_CHECKING:
@@ -60,7 +68,8 @@ def targets(source: Path, target: Path, inputs: Sequence[str] = ()) -> list[tupl
 
     source  a file, or a folder, of which all files of rows are read, without its subfolders
     target  a file for a file, a folder for a folder; files in it are named after their sources
-    Raises QexpError if there is nothing to read, or two files would be written to one, or a file over itself.
+    Raises QexpError if there is nothing to read, or two files would be written to one, or a file
+    over itself.
     """
     require_there(source)
     if not source.is_dir():
@@ -68,7 +77,9 @@ def targets(source: Path, target: Path, inputs: Sequence[str] = ()) -> list[tupl
         pairs = [(source, named_after(source, target, source.suffix))]
     else:
         if target.is_file():
-            raise QexpError(f"{target} is a file, but {source} is a folder; its estimates need a folder too")
+            raise QexpError(
+                f"{target} is a file, but {source} is a folder; its estimates need a folder too"
+            )
         pairs = [
             (path, target / path.name)
             for path in sorted(source.iterdir())
@@ -88,26 +99,29 @@ CHUNK = 32_768
 BLOCK = 4_096
 """Number of rows that are predicted between two checks for interruption."""
 ROWS_TOGETHER = 256
-"""Number of rows that are drawn for together; fixed, because draws depend on it and must not depend on --chunk."""
+"""Number of rows that are drawn for together; fixed, because draws depend on it and must not depend
+on --chunk.
+"""
 DRAWS_HELD = 2**24
 """Draws in memory, about, for each chunk."""
 
 Matrix = NDArray[np.float32]
 Values = NDArray[np.floating]
 Estimate = Callable[[Matrix], tuple[Values, ...]]
-"""(row, feature) → means and spreads over networks and, if there are intervals, their lower and upper ends; (row,
-output) each."""
+"""(row, feature) → means and spreads over networks and, if there are intervals, their lower and
+upper ends; (row, output) each.
+"""
 
 
 @dataclass(frozen=True, kw_only=True)
 class RowModel(FileModel):
     """The parts of a run that are needed to predict rows.
 
-    A new file has the columns that are not features unchanged, then for every output its estimate, `<output>_low` and
-    `<output>_high`, the ends of its interval if there are intervals, and `<output>_spread`, then `outside`,
-    `estimates_outside` if training ranges are known, and `caution` if the run has one. Beside it lie a map as
-    `<stem>.png` if the rows have positions, and draws from posteriors, if asked for, as `<stem>_posterior.nc`, with row
-    numbers from 0.
+    A new file has the columns that are not features unchanged, then for every output its estimate,
+    `<output>_low` and `<output>_high`, the ends of its interval if there are intervals, and
+    `<output>_spread`, then `outside`, `estimates_outside` if training ranges are known, and
+    `caution` if the run has one. Beside it lie a map as `<stem>.png` if the rows have positions,
+    and draws from posteriors, if asked for, as `<stem>_posterior.nc`, with row numbers from 0.
     """
 
     features: Sequence[str]
@@ -118,9 +132,13 @@ class RowModel(FileModel):
     gaps_known: Sequence[bool] | None = None
     """Whether training rows had gaps in each feature; None if gaps are not filled in."""
     columns: Columns | None = None
-    """Names or positions of the features in files, where they differ from the features' own names."""
+    """Names or positions of the features in files, where they differ from the features' own
+    names.
+    """
     posterior: Callable[[Matrix], Posterior] | None = None
-    """From (row, feature) to the mixture of the posteriors of all networks, if they have posterior heads."""
+    """From (row, feature) to the mixture of the posteriors of all networks, if they have posterior
+    heads.
+    """
 
     def open(self, source: Path, target: Path) -> RowEstimation:
         return RowEstimation(self, source, target)
@@ -130,8 +148,9 @@ GIVEN = "_given"
 """How a column of the file is renamed that has the name of an output."""
 
 EstimatedChunk = tuple[Chunk, list[Values], NDArray[np.int16], Matrix | None]
-"""A chunk; means, spreads and, if there are intervals, their ends, (row, output) each; the number of features that are
-outside, (row,); and draws, (draw, row, output), if they were asked for."""
+"""A chunk; means, spreads and, if there are intervals, their ends, (row, output) each; the number
+of features that are outside, (row,); and draws, (draw, row, output), if they were asked for.
+"""
 
 
 class RowEstimation(TableEstimation[RowModel]):
@@ -146,18 +165,28 @@ class RowEstimation(TableEstimation[RowModel]):
         super().__init__(model, source, target)
         self._rows = open_rows(source, model.features, model.columns)
         self.identity, self.grid = identity(source), self._rows.grid
-        numbers = [field for field in self._rows.kept if types.is_integer(field.type) or types.is_floating(field.type)]
+        numbers = [
+            field
+            for field in self._rows.kept
+            if types.is_integer(field.type) or types.is_floating(field.type)
+        ]
         self._positions = position_columns([field.name for field in numbers])
         self._raster = CellMeans(len(layers(list(model.outputs))))
         self._outside = self._missing = 0
         self._renamed: dict[str, str] = {}
-        """Column of the file with the name of an output, such as a measured value → its name beside estimates."""
+        """Column of the file with the name of an output, such as a measured value → its name beside
+        estimates.
+        """
         self._imputed = np.zeros(len(model.features), np.int64)
 
     @property
     def settings(self) -> dict[str, Any]:
         features = self.model.features
-        columns = None if self.model.columns is None else dict(zip(features, self._rows.features, strict=True))
+        columns = (
+            None
+            if self.model.columns is None
+            else dict(zip(features, self._rows.features, strict=True))
+        )
         return {"columns": columns, **super().settings}
 
     def schema(self, netcdf: bool) -> pa.Schema:
@@ -165,14 +194,19 @@ class RowEstimation(TableEstimation[RowModel]):
 
         model, number, columns = self.model, pa.float32(), []
         for name, unit in model.outputs.items():
-            columns.append(new_column(name, number, unit, "ensemble mean", str(model.limits.get(name, ""))))
+            columns.append(
+                new_column(name, number, unit, "ensemble mean", str(model.limits.get(name, "")))
+            )
             if model.intervals is not None:
                 words = f"{model.intervals.words}, which promise nothing where {OUTSIDE} > 0"
                 columns.append(new_column(low_of(name), number, unit, f"lower end of {words}"))
                 columns.append(new_column(high_of(name), number, unit, f"upper end of {words}"))
             columns.append(new_column(spread_of(name), number, unit, "ensemble standard deviation"))
         words = "features outside the range of the training data"
-        columns += [new_column(OUTSIDE, pa.int16(), description=words), *closing_columns(model, netcdf)]
+        columns += [
+            new_column(OUTSIDE, pa.int16(), description=words),
+            *closing_columns(model, netcdf),
+        ]
         kept, path = self._rows.kept, self._rows.path
         names = {column.name for column in columns}
         names |= set(map(title, columns)) if self.target.suffix == ".csv" else set()
@@ -180,11 +214,16 @@ class RowEstimation(TableEstimation[RowModel]):
         of_outputs |= {title(column) for column in columns if column.name in of_outputs}
         for both in (name for name in kept.names if name in names):
             if both not in of_outputs or f"{both}{GIVEN}" in {*names, *kept.names}:
-                raise QexpError(f"{path} has a column '{both}', which is also a column of the estimates; rename it")
+                raise QexpError(
+                    f"{path} has a column '{both}', which is also a column of the estimates;"
+                    " rename it"
+                )
             self._renamed[both] = f"{both}{GIVEN}"
         units = self._rows.units
         of_file = [
-            new_column(self._renamed.get(field.name, field.name), field.type, units.get(field.name, ""))
+            new_column(
+                self._renamed.get(field.name, field.name), field.type, units.get(field.name, "")
+            )
             for field in kept
         ]
         return pa.schema([*of_file, *columns])
@@ -195,7 +234,9 @@ class RowEstimation(TableEstimation[RowModel]):
             count = len(outside)
             if draws is not None:
                 add_draws(range(self.count, self.count + count), draws)
-            columns: dict[str, Any] = {self._renamed.get(name, name): part.kept[name] for name in self._rows.kept.names}
+            columns: dict[str, Any] = {
+                self._renamed.get(name, name): part.kept[name] for name in self._rows.kept.names
+            }
             columns |= _by_column(outputs, means) | _by_column(map(spread_of, outputs), spreads)
             for name_of, values in zip((low_of, high_of), ends, strict=False):
                 columns |= _by_column(map(name_of, outputs), values)
@@ -213,13 +254,17 @@ class RowEstimation(TableEstimation[RowModel]):
     def _estimated(self, size: int) -> Iterator[EstimatedChunk]:
         """All chunks in order, predicted while earlier ones are written and later ones are read.
 
-        Each chunk is predicted on one core, because several cores on small matrix products mostly wait for each other.
+        Each chunk is predicted on one core, because several cores on small matrix products mostly
+        wait for each other.
         """
         threads, draws, given_up = torch.get_num_threads(), self.model.draws, Event()
         if draws is None:
             all_chunks = self._rows.chunks(size)
         else:  # whole blocks of rows that are drawn for together
-            size = max(min(size, DRAWS_HELD // (draws.count * len(draws.units))) // ROWS_TOGETHER, 1) * ROWS_TOGETHER
+            size = (
+                max(min(size, DRAWS_HELD // (draws.count * len(draws.units))) // ROWS_TOGETHER, 1)
+                * ROWS_TOGETHER
+            )
             all_chunks = in_equal_chunks(self._rows.chunks(size), size)
         waiting: deque[Future[EstimatedChunk]] = deque()
         pool = ThreadPoolExecutor(threads, "estimating", torch.set_num_threads, (1,))
@@ -245,7 +290,11 @@ class RowEstimation(TableEstimation[RowModel]):
             picture = self.target.with_suffix(".png")
             title = map_title(self.source.name, self.model.origin)
             save(draw_map(self._raster, self._positions, self.model.outputs, title), picture)
-        imputed = {name: int(gaps) for name, gaps in zip(self.model.features, self._imputed, strict=True) if gaps}
+        imputed = {
+            name: int(gaps)
+            for name, gaps in zip(self.model.features, self._imputed, strict=True)
+            if gaps
+        }
         counts = {"outside": self._outside, "missing": self._missing, "imputed": imputed}
         return {**counts, "map": picture and picture.name, "features": list(self.model.features)}
 
@@ -260,18 +309,28 @@ class RowEstimation(TableEstimation[RowModel]):
     def remarks(self, record: Mapping[str, Any]) -> list[str]:
         phrases = [f"{record['rows']:,} rows"]
         if missing := record["missing"]:
-            lack = "a feature is missing" if self.model.gaps_known is None else "all are missing or one is infinite"
+            lack = (
+                "a feature is missing"
+                if self.model.gaps_known is None
+                else "all are missing or one is infinite"
+            )
             phrases.append(f"{missing:,} without an estimate, because {lack}")
         if imputed := record.get("imputed"):
             counts = ", ".join(f"{name}: {count:,}" for name, count in imputed.items())
             phrases.append(f"missing features filled in by what the training rows have ({counts})")
-        phrases += [f"the file's own '{name}' is '{renamed}'" for name, renamed in self._renamed.items()]
+        phrases += [
+            f"the file's own '{name}' is '{renamed}'" for name, renamed in self._renamed.items()
+        ]
         return [*phrases, *self.model.remarks(record, record["rows"])]
 
     def warnings(self, record: Mapping[str, Any]) -> Sequence[str]:
         known = dict(zip(self.model.features, self.model.gaps_known or (), strict=False))
         unseen = [f"'{name}'" for name in record.get("imputed", ()) if not known.get(name, True)]
-        warnings = [f"{self.target}: no training row had a gap in {some(unseen)}, as rows here have"] if unseen else []
+        warnings = (
+            [f"{self.target}: no training row had a gap in {some(unseen)}, as rows here have"]
+            if unseen
+            else []
+        )
         if not (outside := record["outside"]):
             return warnings
         void = "" if self.model.intervals is None else ", where intervals promise nothing"
@@ -302,14 +361,18 @@ def _estimate_chunk(model: RowModel, chunk: Chunk, first: int, given_up: Event) 
     for values in estimates:
         values[empty] = np.nan
     outside = np.zeros(len(features), dtype=np.int16)
-    least, most = model.ranges.astype(np.float32).T  # rounded like the features, so that the limits count as inside
+    least, most = model.ranges.astype(
+        np.float32
+    ).T  # rounded like the features, so that the limits count as inside
     for column, low, high in zip(features.T, least, most, strict=True):
         outside += (column < low) | (column > high)  # a missing one is neither
     draws = None if model.draws is None else _draw(model, features, empty, first, given_up)
     return chunk, estimates, outside, draws
 
 
-def _draw(model: RowModel, features: Matrix, empty: NDArray[np.bool_], first: int, given_up: Event) -> Matrix:
+def _draw(
+    model: RowModel, features: Matrix, empty: NDArray[np.bool_], first: int, given_up: Event
+) -> Matrix:
     """Draws, (draw, row, output), from the posteriors of rows.
 
     empty  whether a feature of a row is missing; its draws are NaN
@@ -320,14 +383,20 @@ def _draw(model: RowModel, features: Matrix, empty: NDArray[np.bool_], first: in
     for start in range(0, len(complete), ROWS_TOGETHER):
         if given_up.is_set():
             raise CancelledError
-        blocks.append(model.draws.draw(model.posterior(complete[start : start + ROWS_TOGETHER]), first + start))
+        blocks.append(
+            model.draws.draw(
+                model.posterior(complete[start : start + ROWS_TOGETHER]), first + start
+            )
+        )
     draws = np.concatenate(blocks, axis=1)
     draws[:, empty] = np.nan
     return draws
 
 
 def map_title(name: str, origin: Mapping[str, str]) -> str:
-    """The file name and the origin of its estimates, without the long digest, which is in the record."""
+    """The file name and the origin of its estimates, without the long digest, which is in the
+    record.
+    """
     return " · ".join([name, *(text for key, text in origin.items() if text and key != "digest")])
 
 
@@ -337,8 +406,8 @@ def map_title(name: str, origin: Mapping[str, str]) -> str:
 def row_model(directory: RunDirectory, options: PredictOptions) -> RowModel:
     """The model of a run.
 
-    Raises QexpError if the run is not done, if draws are asked for without a posterior head, or for columns that it has
-    not.
+    Raises QexpError if the run is not done, if draws are asked for without a posterior head, or for
+    columns that it has not.
     """
     record, spec = directory.record(), directory.training_spec()
     on = device_of(options.device)
@@ -359,8 +428,13 @@ def row_model(directory: RunDirectory, options: PredictOptions) -> RowModel:
         columns = zip(*(reduced[name] for name in outputs), strict=True)
         return tuple(torch.cat(column, dim=1).cpu().numpy() for column in columns)
 
-    draws, features = draws_of(ensemble.network, record, options.draws), [feature.column for feature in record.features]
-    gaps = [model.imputation.statistics[3] > 0 for model in ensemble.models if model.imputation is not None]
+    draws = draws_of(ensemble.network, record, options.draws)
+    features = [feature.column for feature in record.features]
+    gaps = [
+        model.imputation.statistics[3] > 0
+        for model in ensemble.models
+        if model.imputation is not None
+    ]
     if options.columns is not None:
         require_columns(options.columns, features)
     return RowModel(
@@ -371,7 +445,9 @@ def row_model(directory: RunDirectory, options: PredictOptions) -> RowModel:
         ranges=np.array([[feature.least, feature.greatest] for feature in record.features]),
         estimate=estimate,
         intervals=intervals,
-        posterior=(lambda rows: ensemble.posterior(samples(rows))) if ensemble.network.heads else None,
+        posterior=(
+            (lambda rows: ensemble.posterior(samples(rows))) if ensemble.network.heads else None
+        ),
         draws=draws,
     )
 
@@ -379,7 +455,9 @@ def row_model(directory: RunDirectory, options: PredictOptions) -> RowModel:
 def columns_of(
     folds: Sequence[Sequence[Estimator]], intervals: NewIntervals | None
 ) -> Callable[[str, Tensor], list[Tensor]]:
-    """What an ensemble of the folds' networks is reduced to: mean, spread and, if there are any, ends of intervals."""
+    """What an ensemble of the folds' networks is reduced to: mean, spread and, if there are any,
+    ends of intervals.
+    """
     first, sizes = folds[0][0], [len(of_fold) for of_fold in folds]
 
     def columns(name: str, values: Tensor) -> list[Tensor]:
@@ -387,7 +465,9 @@ def columns_of(
         reduced = [mean(first, name, estimates), spread(first, name, estimates)]
         if intervals is None:
             return reduced
-        ends = intervals.rules[name].ends(means_of_folds(first, name, values, sizes, intervals.probabilities))
+        ends = intervals.rules[name].ends(
+            means_of_folds(first, name, values, sizes, intervals.probabilities)
+        )
         return [*reduced, *(torch.from_numpy(end).to(values)[:, None] for end in ends)]
 
     return columns
@@ -401,4 +481,6 @@ class RowArrays(InputArrays):
 
 TAKEN = frozenset(("columns", "interval", "draws"))
 
-PREDICTION = FileKind("rows", targets, lambda run, options: row_model(run, options).predict, TAKEN, extent, RowArrays)
+PREDICTION = FileKind(
+    "rows", targets, lambda run, options: row_model(run, options).predict, TAKEN, extent, RowArrays
+)

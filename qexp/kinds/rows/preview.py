@@ -22,10 +22,14 @@ ROW = "row"
 """Coordinate with the number of a sample's row in the file."""
 
 MOST_HISTOGRAMS = 24
-"""Largest number of columns whose histograms are all drawn; of more only those of variables with a single one."""
+"""Largest number of columns whose histograms are all drawn; of more only those of variables with a
+single one.
+"""
 
 UNLIKE_WIDTHS = 10
-"""Ratio of the widest to the narrowest column, by 90 % of the rows, from which on they are not drawn on one axis."""
+"""Ratio of the widest to the narrowest column, by 90 % of the rows, from which on they are not
+drawn on one axis.
+"""
 
 
 class RowsPreview(Preview[TabularDataset, Rows]):
@@ -38,7 +42,8 @@ class RowsPreview(Preview[TabularDataset, Rows]):
         variables: dict[str, Any] = {}
         coordinates: dict[str, Any] = {ROW: ("sample", self.dataset.row_numbers(rows.tolist()))}
         for name, columns in self.dataset.columns.items():
-            values, attributes = self.dataset.values[name][rows], {"units": self.dataset.units[name]}
+            values = self.dataset.values[name][rows]
+            attributes = {"units": self.dataset.units[name]}
             if len(columns) == 1:
                 variables[name] = ("sample", values[:, 0], attributes)
             else:
@@ -46,7 +51,9 @@ class RowsPreview(Preview[TabularDataset, Rows]):
                 coordinates[f"{name}_column"] = list(columns)
         names = {*variables, *coordinates}
         coordinates |= {
-            name: ("sample", texts[rows]) for name, texts in self.dataset.identifiers.items() if name not in names
+            name: ("sample", texts[rows])
+            for name, texts in self.dataset.identifiers.items()
+            if name not in names
         }
         return xarray.Dataset(variables, coordinates)
 
@@ -62,7 +69,9 @@ class RowsPreview(Preview[TabularDataset, Rows]):
             for index, column in enumerate(columns)
         ]
 
-    def pictures(self, samples: xarray.Dataset, variables: Sequence[Variable], title: str) -> Pictures:
+    def pictures(
+        self, samples: xarray.Dataset, variables: Sequence[Variable], title: str
+    ) -> Pictures:
         words = [self._words(samples, index) for index in range(samples.sizes["sample"])]
         wide = [name for name, columns in self.dataset.columns.items() if len(columns) > 1]
         alike = [name for name in wide if self._alike(name)]
@@ -72,34 +81,55 @@ class RowsPreview(Preview[TabularDataset, Rows]):
             drawn = sample_rows(rows, self.dataset.columns[name], name, unit, every, title)
             yield "samples" if len(wide) == 1 else f"samples_{name}", drawn
         further = [
-            name for name in self.dataset.columns if name not in (*alike, *(self.dataset.outputs if wide else ()))
+            name
+            for name in self.dataset.columns
+            if name not in (*alike, *(self.dataset.outputs if wide else ()))
         ]
         if further:
-            yield "samples_ranks" if alike else "samples", self._ranks(samples, further, words, title)
+            yield (
+                "samples_ranks" if alike else "samples",
+                self._ranks(samples, further, words, title),
+            )
         if len(self.own) > 1:
-            of_numbers = [variable for variable in variables if variable.name in self.dataset.columns]
-            yield self.histograms(of_numbers if of_numbers and len(variables) > MOST_HISTOGRAMS else variables, title)
+            of_numbers = [
+                variable for variable in variables if variable.name in self.dataset.columns
+            ]
+            yield self.histograms(
+                of_numbers if of_numbers and len(variables) > MOST_HISTOGRAMS else variables, title
+            )
         for group in self.dataset.groups:
             yield from self._by_group(group, title)
 
     def _words(self, samples: xarray.Dataset, index: int) -> str:
         """What a row is called, and its outputs."""
-        names = [str(samples[name].values[index]) for name in self.dataset.identifiers if name in samples.coords]
+        names = [
+            str(samples[name].values[index])
+            for name in self.dataset.identifiers
+            if name in samples.coords
+        ]
         values = [
-            value_in_words(in_words(name), float(samples[name].values[index]), self.dataset.units[name])
+            value_in_words(
+                in_words(name), float(samples[name].values[index]), self.dataset.units[name]
+            )
             for name in self.dataset.outputs
             if samples[name].ndim == 1
         ]
         return ", ".join([*(names or [f"row {samples[ROW].values[index]}"]), *values])
 
     def _alike(self, name: str) -> bool:
-        """Whether the columns of a variable can be seen on one axis: none varies little beside another."""
+        """Whether the columns of a variable can be seen on one axis: none varies little beside
+        another.
+        """
         low, high = np.nanpercentile(self.dataset.values[name], (5, 95), axis=0)
         widths = (high - low)[high > low]
         return not len(widths) or bool(widths.max() < UNLIKE_WIDTHS * widths.min())
 
-    def _ranks(self, samples: xarray.Dataset, names: Sequence[str], words: Sequence[str], title: str) -> Any:
-        """Share of the rows with a lower value, of every column: values of different units or sizes on one axis."""
+    def _ranks(
+        self, samples: xarray.Dataset, names: Sequence[str], words: Sequence[str], title: str
+    ) -> Any:
+        """Share of the rows with a lower value, of every column: values of different units or sizes
+        on one axis.
+        """
         every = np.concatenate([self.dataset.values[name] for name in names], axis=1)
         columns = [
             name if len(self.dataset.columns[name]) == 1 else column
@@ -114,7 +144,9 @@ class RowsPreview(Preview[TabularDataset, Rows]):
         return sample_rows(rows, columns, "rows below", "%", ranks, title)
 
     def _by_group(self, group: str, title: str) -> Pictures:
-        """The outputs by group: of all rows, or of train and test if the rows are divided into these."""
+        """The outputs by group: of all rows, or of train and test if the rows are divided into
+        these.
+        """
         parts = {ALL: self.parts[ALL]} if ALL in self.parts else self.parts
         rows = np.concatenate(list(parts.values()))
         part_of_row = np.repeat(list(parts), [len(of_part) for of_part in parts.values()]).tolist()
@@ -123,5 +155,7 @@ class RowsPreview(Preview[TabularDataset, Rows]):
         for output in self.dataset.outputs:
             if len(self.dataset.columns[output]) == 1 and len(set(names)) > 1:
                 values, unit = self.dataset.values[output][rows, 0], self.dataset.units[output]
-                figure = values_by_group(names, part_of_row, list(parts), values, output, unit, heading)
+                figure = values_by_group(
+                    names, part_of_row, list(parts), values, output, unit, heading
+                )
                 yield f"{output}_by_{group}", figure

@@ -1,4 +1,6 @@
-"""Training of the networks of a cross-validation, fold by fold, in several processes, and their directories."""
+"""Training of the networks of a cross-validation, fold by fold, in several processes, and their
+directories.
+"""
 
 from __future__ import annotations
 
@@ -40,12 +42,23 @@ from qexp.networks.estimator import Ensemble, Estimator
 from qexp.networks.network import operations_per_sample
 from qexp.networks.stacked_training import Line, Outcome, Stack, Task, mean_of_networks, stack_size
 from qexp.store.directory import FOLDS, PREDICTIONS, RunDirectory
-from qexp.store.record import Epochs, FoldCount, FoldRecord, NetworkRecord, Numbers, Record, State, now
+from qexp.store.record import (
+    Epochs,
+    FoldCount,
+    FoldRecord,
+    NetworkRecord,
+    Numbers,
+    Record,
+    State,
+    now,
+)
 
 log = logging.getLogger("qexp.run")
 
 UNVALIDATED: Line = {"validation": {"loss": None, "losses": {}}}
-"""The validation part of a line for networks that are trained on all rows of a fold, without validation."""
+"""The validation part of a line for networks that are trained on all rows of a fold, without
+validation.
+"""
 
 
 @dataclass
@@ -71,7 +84,9 @@ class TrainedFold:
 
     @property
     def failed(self) -> str | None:
-        return next((network.outcome.failed for network in self.networks if network.outcome.failed), None)
+        return next(
+            (network.outcome.failed for network in self.networks if network.outcome.failed), None
+        )
 
 
 def done(fold: RunDirectory) -> bool:
@@ -80,14 +95,21 @@ def done(fold: RunDirectory) -> bool:
         state = fold.record().state
     except (NotFoundError, DamagedError):
         return False
-    return state is State.DONE and fold.best_weights.is_file() and (fold.path / PREDICTIONS).is_file()
+    return (
+        state is State.DONE and fold.best_weights.is_file() and (fold.path / PREDICTIONS).is_file()
+    )
 
 
 def load_networks(directory: RunDirectory) -> dict[str, list[Estimator]]:
-    """Fold → its networks. Raises QexpError that names unfinished folds; DamagedError for incomplete weights."""
+    """Fold → its networks. Raises QexpError that names unfinished folds; DamagedError for
+    incomplete weights.
+    """
     if undone := [fold.name for fold in directory.all_folds() if not done(fold)]:
         count = f"{len(undone)} of {len(directory.all_folds())} folds"
-        raise QexpError(f"{directory.name}: {count} are not done: {some(undone, 8)}; continue with `resume=True`")
+        raise QexpError(
+            f"{directory.name}: {count} are not done: {some(undone, 8)}; continue with"
+            " `resume=True`"
+        )
     require_done(directory)
     spec, tables = directory.spec(), tables_of(directory)
     documents = {json.dumps(chosen): document for chosen, document in candidates(spec, tables)}
@@ -96,17 +118,25 @@ def load_networks(directory: RunDirectory) -> dict[str, list[Estimator]]:
         tensors, document = checkpoint.read(fold.best_weights)
         chosen = documents.get(json.dumps(document.get("chosen")))
         if chosen is None or not isinstance(document.get("networks"), list):
-            raise DamagedError(f"{fold.best_weights} is damaged: it does not say which networks it holds")
+            raise DamagedError(
+                f"{fold.best_weights} is damaged: it does not say which networks it holds"
+            )
         of_fold = models[fold.name] = []
         for index in range(len(document["networks"])):
             prefix = f"{index}."
-            weights = {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
+            weights = {
+                name.removeprefix(prefix): tensor
+                for name, tensor in tensors.items()
+                if name.startswith(prefix)
+            }
             of_fold.append(trained_model(chosen, tables, weights, fold.best_weights))
     return models
 
 
 def open_folds(directory: RunDirectory, run: Record, plan: Folds) -> set[str]:
-    """Create the directories of folds, with their first records. Returns the names of folds that are done already."""
+    """Create the directories of folds, with their first records. Returns the names of folds that
+    are done already.
+    """
     finished = {fold.name for fold in plan.folds if done(directory.fold(fold.name))}
     shared = ("experience", "dataset", "model", "seed", "digest", "units", "metrics", "caution")
     for fold in plan.folds:
@@ -116,7 +146,9 @@ def open_folds(directory: RunDirectory, run: Record, plan: Folds) -> set[str]:
         files.make_folder(folder.checkpoints)
         held_out = {
             str(number): ", ".join(str(values[row]) for values in plan.dataset.identifiers.values())
-            for number, row in zip(plan.dataset.row_numbers(list(fold.test)), fold.test, strict=True)
+            for number, row in zip(
+                plan.dataset.row_numbers(list(fold.test)), fold.test, strict=True
+            )
         }
         folder.write(
             Record(
@@ -151,7 +183,10 @@ def write_fold(folder: RunDirectory, trained: TrainedFold, plan: Folds, fold: Fo
             for index, network in enumerate(trained.networks)
             for name, tensor in network.task.model.state_dict().items()
         }
-        document = {"networks": [network.document() for network in networks], "chosen": trained.chosen}
+        document = {
+            "networks": [network.document() for network in networks],
+            "chosen": trained.chosen,
+        }
         checkpoint.write(folder.best_weights, tensors, document)
         ensemble = Ensemble([network.task.model for network in trained.networks])
         results = evaluation.write_fold(folder, ensemble, plan, fold)
@@ -162,9 +197,13 @@ def write_fold(folder: RunDirectory, trained: TrainedFold, plan: Folds, fold: Fo
     record = folder.record()
     assert record.fold is not None, "open_fold writes it"
     best = median_epoch(network.outcome.best_epoch for network in trained.networks)
-    of_fold = replace(record.fold, chosen=trained.chosen, networks=networks, inner_loss=trained.inner_loss)
+    of_fold = replace(
+        record.fold, chosen=trained.chosen, networks=networks, inner_loss=trained.inner_loss
+    )
     if len(trained.judged) > 1:
-        of_fold = replace(of_fold, judged=tuple(loss if math.isfinite(loss) else None for loss in trained.judged))
+        of_fold = replace(
+            of_fold, judged=tuple(loss if math.isfinite(loss) else None for loss in trained.judged)
+        )
     folder.write(
         replace(
             record,
@@ -191,13 +230,23 @@ def _mean_of_networks(networks: Sequence[TrainedNetwork], losses: Sequence[str])
     """
     lines = []
     for epoch in range(max((len(network.curve) for network in networks), default=0)):
-        numbers = np.stack([network.curve[epoch] for network in networks if len(network.curve) > epoch])
-        lines.append({**UNVALIDATED, **mean_of_networks(numbers, epoch + 1, losses), "networks": len(numbers)})
+        numbers = np.stack(
+            [network.curve[epoch] for network in networks if len(network.curve) > epoch]
+        )
+        lines.append(
+            {
+                **UNVALIDATED,
+                **mean_of_networks(numbers, epoch + 1, losses),
+                "networks": len(numbers),
+            }
+        )
     return lines
 
 
 def mean_line(lines: Sequence[Line]) -> Line:
-    """Mean losses and learning rate of lines, `best` if all are best, and the number of networks."""
+    """Mean losses and learning rate of lines, `best` if all are best, and the number of
+    networks.
+    """
     parts = [part for part in ("train", "validation") if lines[0].get(part, {}).get("losses")]
     return {
         "epoch": lines[0]["epoch"],
@@ -234,7 +283,9 @@ class Steps:
 
     def epoch_done(self, epoch: int, line: Line | None, seconds: float) -> None:
         if line is not None:
-            self.show(self.done + self._share * epoch / self._epochs, {**UNVALIDATED, **line}, seconds)
+            self.show(
+                self.done + self._share * epoch / self._epochs, {**UNVALIDATED, **line}, seconds
+            )
 
     def show(self, steps: float, line: Line, seconds: float) -> None:
         raise NotImplementedError
@@ -258,14 +309,20 @@ class DisplayedSteps(Steps):
         log.info("checkpoint after epoch %d of a stack", epoch)
 
 
-# Choice of hyper-parameters and epochs in inner folds, fold by fold, and the networks of what was chosen.
+# Choice of hyper-parameters and epochs in inner folds, fold by fold, and the networks of what was
+# chosen.
 
 
 class Selection:
     """Hyper-parameters and networks of some folds, which are trained side by side."""
 
     def __init__(
-        self, plan: Folds, folds: Sequence[Fold], folder: Path, progress: Steps, interrupted: Callable[[], bool]
+        self,
+        plan: Folds,
+        folds: Sequence[Fold],
+        folder: Path,
+        progress: Steps,
+        interrupted: Callable[[], bool],
     ) -> None:
         self._plan, self._folds, self._folder = plan, folds, folder
         self._progress, self._interrupted = progress, interrupted
@@ -278,23 +335,31 @@ class Selection:
         if plan.chooses:
             for index, candidate in enumerate(plan.candidates):
                 tasks = {fold.name: plan.inner_tasks(fold, candidate) for fold in self._folds}
-                networks = self._train(tasks, candidate, f"judged-{index:03d}", candidate.spec["epochs"])
+                networks = self._train(
+                    tasks, candidate, f"judged-{index:03d}", candidate.spec["epochs"]
+                )
                 if networks is None:
                     return None
                 for name, of_fold in networks.items():
                     loss, before = _pooled_loss(of_fold), trained[name]
                     before.judged.append(loss)
                     if before.inner_loss is None or loss < before.inner_loss:
-                        trained[name] = TrainedFold(dict(candidate.chosen), of_fold, loss, before.judged)
+                        trained[name] = TrainedFold(
+                            dict(candidate.chosen), of_fold, loss, before.judged
+                        )
                         chosen[name] = candidate
         if plan.refits:
             longest = max(candidate.spec["epochs"] for candidate in plan.candidates)
             for index, candidate in enumerate(plan.candidates):
                 tasks = {
-                    fold.name: plan.refitted(fold, candidate) for fold in self._folds if chosen[fold.name] is candidate
+                    fold.name: plan.refitted(fold, candidate)
+                    for fold in self._folds
+                    if chosen[fold.name] is candidate
                 }
                 steps = longest * len(tasks) / len(self._folds)
-                networks = self._train(tasks, candidate, f"refitted-{index:03d}", steps) if tasks else {}
+                networks = (
+                    self._train(tasks, candidate, f"refitted-{index:03d}", steps) if tasks else {}
+                )
                 if networks is None:
                     return None
                 for name, of_fold in networks.items():
@@ -311,7 +376,9 @@ class Selection:
         plan, recipe = self._plan, self._plan.recipe(candidate)
         trained: dict[int, TrainedNetwork] = {}
         everyone = [task for of_fold in tasks.values() for task in of_fold]
-        stacks = in_stacks(everyone, lambda task: stack_size(task.model.network, plan.spec["batch_size"]))
+        stacks = in_stacks(
+            everyone, lambda task: stack_size(task.model.network, plan.spec["batch_size"])
+        )
         for number, members in enumerate(stacks):
             folder = self._folder / f"{purpose}-{number:03d}"
             files.make_folder(folder)
@@ -322,20 +389,25 @@ class Selection:
             self._progress.leave()
             if not finished:
                 return None
-            for position, (task, outcome) in enumerate(zip(stack.tasks, stack.outcomes, strict=True)):
+            for position, (task, outcome) in enumerate(
+                zip(stack.tasks, stack.outcomes, strict=True)
+            ):
                 trained[id(task)] = TrainedNetwork(task, outcome, stack.curve(position).numpy())
         return {name: [trained[id(task)] for task in of_fold] for name, of_fold in tasks.items()}
 
 
 def _pooled_loss(networks: Sequence[TrainedNetwork]) -> float:
-    """The loss of a candidate over the rows of all inner folds; infinite if one of its networks failed."""
+    """The loss of a candidate over the rows of all inner folds; infinite if one of its networks
+    failed.
+    """
     if any(network.outcome.failed for network in networks):
         return math.inf
     rows = [len(next(iter((network.task.validation or {}).values()))) for network in networks]
     return float(np.average([network.outcome.best_loss for network in networks], weights=rows))
 
 
-# Training of folds in batches. Which folds share a stack depends on the spec alone, so that bits are reproducible.
+# Training of folds in batches. Which folds share a stack depends on the spec alone, so that bits
+# are reproducible.
 
 
 STACKS = ".stacks"
@@ -395,8 +467,9 @@ def epochs_of(plan: Folds) -> int:
 
 # Training of a run's batches of folds in several worker processes with one core each.
 #
-# A worker reads batch numbers from its standard input and writes progress and results to its standard output, one JSON
-# document per line. The worker ends when its input ends: either no batch is left, or the run's process has died.
+# A worker reads batch numbers from its standard input and writes progress and results to its
+# standard output, one JSON document per line. The worker ends when its input ends: either no batch
+# is left, or the run's process has died.
 
 
 SECONDS_BETWEEN_LOOKS = 0.2
@@ -423,7 +496,8 @@ def train_in_processes(
     """Train batches of folds, each in the next free process; False if interrupted.
 
     batch_done  called with the number of each finished batch and the names of its failed folds
-    Raises QexpError if a process ends before it has finished its batch, MemoryError if it ran out of memory.
+    Raises QexpError if a process ends before it has finished its batch, MemoryError if it ran out
+    of memory.
     """
     waiting, messages = list(batches), queue.SimpleQueue[tuple[_Worker, dict[str, Any] | None]]()
     workers = [_start_worker(directory, messages) for _ in range(processes)]
@@ -461,7 +535,9 @@ def train_in_processes(
             else:
                 worker.steps = message["steps"]
                 under_way = sum(busy.steps for busy in workers)
-                progress.show(progress.done + steps_done + under_way, message["line"], message["seconds"])
+                progress.show(
+                    progress.done + steps_done + under_way, message["line"], message["seconds"]
+                )
     finally:
         for worker in workers:
             worker.process.kill()
@@ -476,7 +552,9 @@ def _start_worker(
     drafts = ["--drafts", str(lease)] if lease is not None else []
     # In a new session, Ctrl-C on the terminal reaches only the run's process, which passes it on.
     command = [sys.executable, "-m", "qexp", "train-folds", str(directory.path), *drafts]
-    process = Popen(command, stdin=PIPE, stdout=PIPE, stderr=STDOUT, text=True, start_new_session=True)
+    process = Popen(
+        command, stdin=PIPE, stdout=PIPE, stderr=STDOUT, text=True, start_new_session=True
+    )
     worker = _Worker(process)
 
     def listen() -> None:
@@ -509,7 +587,9 @@ def _next_batch(worker: _Worker, waiting: list[int]) -> None:
 
 def _explain(worker: _Worker) -> None:
     code = worker.process.returncode
-    how = f"was ended by {machine.signal_name(-code)}" if code < 0 else f"ended with exit code {code}"
+    how = (
+        f"was ended by {machine.signal_name(-code)}" if code < 0 else f"ended with exit code {code}"
+    )
     if code == -signal.SIGKILL:
         raise MemoryError(f"a process that trained folds {how}; perhaps it ran out of memory")
     kind = MemoryError if machine.says_no_memory("".join(worker.output[-1:])) else QexpError
@@ -520,7 +600,8 @@ def _explain(worker: _Worker) -> None:
 
 
 def work(directory: RunDirectory, orders: IO[str], answers: IO[str]) -> bool:
-    """Train the batches whose numbers are read from `orders`, until it ends; False if asked to stop.
+    """Train the batches whose numbers are read from `orders`, until it ends; False if asked to
+    stop.
 
     answers  receives progress and results
     """
@@ -539,7 +620,8 @@ def work(directory: RunDirectory, orders: IO[str], answers: IO[str]) -> bool:
             numbers.put(int(line))
         numbers.put(None)
         if busy.is_set():
-            stop.set()  # the run's process has died: otherwise it closes the input only after this batch
+            # the run's process has died: otherwise it closes the input only after this batch
+            stop.set()
 
     threading.Thread(target=read, daemon=True).start()
     with machine.handled((signal.SIGTERM,), lambda number, frame: stop.set()):
@@ -575,8 +657,8 @@ class _Speaker(Steps):
 
 # Training of the networks of a run's folds, and evaluation of all held-out rows together.
 #
-# Folds are trained side by side, in batches that depend on the spec alone. An interrupted run therefore ends with the
-# same bits, no matter which folds were done before.
+# Folds are trained side by side, in batches that depend on the spec alone. An interrupted run
+# therefore ends with the same bits, no matter which folds were done before.
 
 
 OPERATIONS_PER_SECOND, SECONDS_PER_STEP = 5e10, 2e-5
@@ -587,7 +669,9 @@ WORTH_A_PROCESS = 12.0
 
 
 def train_folds(attempt: Attempt) -> Results | None:
-    """Train all unfinished folds and evaluate the run; None if interrupted. Raises QexpError if folds failed."""
+    """Train all unfinished folds and evaluate the run; None if interrupted. Raises QexpError if
+    folds failed.
+    """
     directory = attempt.directory
     plan = Folds(attempt.spec, attempt.dataset, attempt.tables, Seeds(attempt.seed), attempt.device)
     if not _train_folds(attempt, plan):
@@ -595,11 +679,17 @@ def train_folds(attempt: Attempt) -> Results | None:
     shutil.rmtree(directory.folds / STACKS, ignore_errors=True)
     if failed := attempt.record.folds.failed if attempt.record.folds else ():
         why = directory.fold(failed[0]).record().error
-        raise QexpError(f"{len(failed)} of {len(plan.folds)} folds failed: {', '.join(failed[:8])}; the first: {why}")
+        raise QexpError(
+            f"{len(failed)} of {len(plan.folds)} folds failed: {', '.join(failed[:8])}; the first:"
+            f" {why}"
+        )
     folds = [directory.fold(fold.name) for fold in plan.folds]
     curves = [fold.metrics() for fold in folds]
     longest = max(map(len, curves), default=0)
-    lines = [mean_line([of_fold[epoch] for of_fold in curves if len(of_fold) > epoch]) for epoch in range(longest)]
+    lines = [
+        mean_line([of_fold[epoch] for of_fold in curves if len(of_fold) > epoch])
+        for epoch in range(longest)
+    ]
     best = median_epoch(fold.record().epochs.best for fold in folds)
     attempt.own.keep(epochs=replace(attempt.record.epochs, done=len(lines), best=best))
     formats.write_lines(directory.metrics_file, map(formats.with_marks, lines))
@@ -610,10 +700,16 @@ def _train_folds(attempt: Attempt, plan: Folds) -> bool:
     """Train the unfinished folds; False if interrupted."""
     directory, batches = attempt.directory, batches_of(plan)
     finished, failed = open_folds(directory, attempt.record, plan), set[str]()
-    todo = [number for number, batch in enumerate(batches) if not finished.issuperset(fold.name for fold in batch)]
+    todo = [
+        number
+        for number, batch in enumerate(batches)
+        if not finished.issuperset(fold.name for fold in batch)
+    ]
 
     def count() -> None:
-        """Note the number of finished folds in the run's record, without reading the folds' records."""
+        """Note the number of finished folds in the run's record, without reading the folds'
+        records.
+        """
         of_failed = tuple(fold.name for batch in batches for fold in batch if fold.name in failed)
         attempt.own.note(folds=FoldCount(done=len(finished), of=len(plan.folds), failed=of_failed))
 
@@ -625,13 +721,20 @@ def _train_folds(attempt: Attempt, plan: Folds) -> bool:
 
     count()
     progress = DisplayedSteps(attempt.display)
-    progress.done += epochs_of(plan) * (len(batches) - len(todo))  # of batches that were trained earlier
+    # of batches that were trained earlier
+    progress.done += epochs_of(plan) * (len(batches) - len(todo))
     started, seconds_before = time.perf_counter(), attempt.record.seconds
     attempt.display.start(attempt.name, epochs_of(plan) * len(batches), 0, "of all folds")
     try:
         processes = min(attempt.processes, len(todo))
-        if attempt.device.type == "cpu" and processes > 1 and _seconds(plan, batches, todo) > WORTH_A_PROCESS:
-            return train_in_processes(directory, todo, processes, progress, batch_done, attempt.interrupted)
+        if (
+            attempt.device.type == "cpu"
+            and processes > 1
+            and _seconds(plan, batches, todo) > WORTH_A_PROCESS
+        ):
+            return train_in_processes(
+                directory, todo, processes, progress, batch_done, attempt.interrupted
+            )
         for number in todo:
             failures = train_batch(directory, plan, batches, number, progress, attempt.interrupted)
             if failures is None:
@@ -644,12 +747,16 @@ def _train_folds(attempt: Attempt, plan: Folds) -> bool:
 
 
 def _seconds(plan: Folds, batches: Sequence[Sequence[Fold]], todo: Sequence[int]) -> float:
-    """Estimated training time of some batches on one core [s], to decide whether to start more processes."""
+    """Estimated training time of some batches on one core [s], to decide whether to start more
+    processes.
+    """
     tasks = tasks_of_first(plan)
     rows = len(next(iter(tasks[0].train.values())))
     networks = len(tasks) * sum(len(batches[number]) for number in todo)
     steps = networks * epochs_of(plan) * math.ceil(rows / plan.spec["batch_size"])
-    operations = 3 * operations_per_sample(tasks[0].model.network) * rows * networks * epochs_of(plan)
+    operations = (
+        3 * operations_per_sample(tasks[0].model.network) * rows * networks * epochs_of(plan)
+    )
     return float(operations / OPERATIONS_PER_SECOND + steps * SECONDS_PER_STEP)
 
 

@@ -1,4 +1,6 @@
-"""Simulations that exist: images, stations and vectors in files, and the parameters that made them."""
+"""Simulations that exist: images, stations and vectors in files, and the parameters that made
+them.
+"""
 
 from dataclasses import replace
 

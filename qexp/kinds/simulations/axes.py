@@ -39,20 +39,38 @@ def axes_of(
         raise QexpError(f"{variable.label} has the shape {shape}; it must be {words}")
     if declared:
         if sorted(map(AXES.__getitem__, declared)) != sorted(map(AXES.__getitem__, forms[0])):
-            raise QexpError(f"{variable.label} has the shape {shape}; name each axis, such as {json.dumps(forms[0])}")
+            raise QexpError(
+                f"{variable.label} has the shape {shape}; name each axis, such as"
+                f" {json.dumps(forms[0])}"
+            )
         return declared, ""
     places = [AXES.get(axis) for axis in variable.file.dimensions(variable.name)]
-    named = [form for form in forms if all(of in (None, AXES[axis]) for of, axis in zip(places, form, strict=False))]
+    named = [
+        form
+        for form in forms
+        if all(of in (None, AXES[axis]) for of, axis in zip(places, form, strict=False))
+    ]
     number = 3 if stations else channels
-    counted = [form for form in named or forms if not number or shape[form.index(_channel(form))] == number]
+    counted = [
+        form for form in named or forms if not number or shape[form.index(_channel(form))] == number
+    ]
     fitting = counted or named or forms
     if len(fitting) == 1:
         return fitting[0], ""
-    square = [form for form in fitting if not stations and shape[form.index("y")] == shape[form.index("x")]]
+    square = [
+        form
+        for form in fitting
+        if not stations and shape[form.index("y")] == shape[form.index("x")]
+    ]
     said = [f'"axes": {json.dumps({name: form})}' for form in square or fitting]
     if len(square) == 1:
-        return square[0], f"'{name}' of the shape {shape} is read with {said[0]}; declare others in the dataset"
-    raise QexpError(f"{variable.label} has the shape {shape}; say which axis is which: {' or '.join(said)}")
+        return (
+            square[0],
+            f"'{name}' of the shape {shape} is read with {said[0]}; declare others in the dataset",
+        )
+    raise QexpError(
+        f"{variable.label} has the shape {shape}; say which axis is which: {' or '.join(said)}"
+    )
 
 
 def _channel(form: Sequence[str]) -> str:

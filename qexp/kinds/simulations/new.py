@@ -1,4 +1,6 @@
-"""First specs for arrays of simulations: a dataset with its prior, and a posterior that is trained on it."""
+"""First specs for arrays of simulations: a dataset with its prior, and a posterior that is trained
+on it.
+"""
 
 from __future__ import annotations
 
@@ -55,38 +57,43 @@ NOT_PARAMETERS = OBSERVED, GROUP, SIMULATOR, NAMES_OBSERVED
 """Further names in files."""
 
 MOST_DROPOUT, PERCENT_OF_NUMBER = 40, 26_000
-"""Few simulations are learned by heart without dropout: the second for each number of a normal density, divided by how
-many simulations there are to the power 1.5, in whole percent, and at most the first. Of many, less than one percent
-would make narrow posteriors too wide.
+"""Few simulations are learned by heart without dropout: the second for each number of a normal
+density, divided by how many simulations there are to the power 1.5, in whole percent, and at most
+the first. Of many, less than one percent would make narrow posteriors too wide.
 """
 
 LESS_OVER_DECADES, TEMPERATURE = 4, 0.25
-"""By which dropout is divided where numbers lie over decades, as their posteriors are narrow beside the prior; and that
-of the weights of components, where wide ones would else keep some that no simulation needs.
+"""By which dropout is divided where numbers lie over decades, as their posteriors are narrow beside
+the prior; and that of the weights of components, where wide ones would else keep some that no
+simulation needs.
 """
 
 SIMULATIONS_LOOKED_AT = 2000
-"""Of which numbers may lie over decades. A linear path then goes around the hidden layers, and where there are as many
-numbers as parameters.
+"""Of which numbers may lie over decades. A linear path then goes around the hidden layers, and
+where there are as many numbers as parameters.
 """
 
 NUMBERS_OF_MIXTURE, MOST_COMPONENTS = 168, 10
-"""Weights, means and factors of its components, of which there are more where parameters are few."""
+"""Weights, means and factors of its components, of which there are more where parameters are
+few.
+"""
 
 SIMULATIONS_OF_NUMBER = 32
 """For each of these numbers: fewer simulations are learned by heart."""
 
 WIDEST = 2
-"""Standard deviation of components, in that of the prior: wider ones would put draws where nothing was simulated."""
+"""Standard deviation of components, in that of the prior: wider ones would put draws where nothing
+was simulated.
+"""
 
 EPOCHS, EPOCHS_OVER_DECADES, EPOCHS_OF_IMAGES = 85, 143, 300
-"""Over which the learning rate falls, if validation does not end training; images are learned by heart where it stays
-high for long.
+"""Over which the learning rate falls, if validation does not end training; images are learned by
+heart where it stays high for long.
 """
 
 STEPS_OF_PLATEAU, LEAST_PATIENCE, MOST_PATIENCE, MOST_OF_IMAGES = 600, 3, 12, 7
-"""Steps, and epochs, without a lower validation loss, after which the learning rate is lowered; training ends after as
-many again.
+"""Steps, and epochs, without a lower validation loss, after which the learning rate is lowered;
+training ends after as many again.
 """
 
 TRIES = 20
@@ -101,7 +108,10 @@ MOST_WHOLE, LEAST_REPEATED = 20, 10
 LEAST_VARIANCE = 1e-10
 """Of a combination of parameters, each with a variance of 1: below it is rounded."""
 
-DISCRETE = "is discrete, and posteriors are densities of continuous parameters; leave it out, or draw it from such"
+DISCRETE = (
+    "is discrete, and posteriors are densities of continuous parameters; leave it out, or draw it"
+    " from such"
+)
 
 Values = NDArray[Any]
 
@@ -109,39 +119,69 @@ Values = NDArray[Any]
 def takes(path: Path) -> bool:
     """Whether it is a file of arrays, or a folder of images; one with train/ holds fields."""
     if _is_folder(path):
-        return not (path / "train").exists() and any(file.suffix.lower() in IMAGES for file in path.iterdir())
+        return not (path / "train").exists() and any(
+            file.suffix.lower() in IMAGES for file in path.iterdir()
+        )
     return path.suffix.lower() in (ZARR, ".npz", ".npy", *GROUPED)
 
 
 def dataset(path: Path, options: NewOptions) -> Document:
-    """The keys of a dataset of a file whose first axis is the simulation, or of a folder with a file for each.
+    """The keys of a dataset of a file whose first axis is the simulation, or of a folder with a
+    file for each.
 
-    Arrays of more axes are observations. Parameters are the columns of numbers of a table in the folder, or beside the
-    file or folder by its name, and else arrays of one axis; not those that count simulations or are the same in all.
-    Raises QexpError.
+    Arrays of more axes are observations. Parameters are the columns of numbers of a table in the
+    folder, or beside the file or folder by its name, and else arrays of one axis; not those that
+    count simulations or are the same in all. Raises QexpError.
     """
     if len(options.groups) > 1:
-        raise QexpError(f"`groups`: simulations are held together by one column; keep one of {some(options.groups)}")
+        raise QexpError(
+            "`groups`: simulations are held together by one column; keep one of"
+            f" {some(options.groups)}"
+        )
     table = _table_of(path)
     files = _column_of_files(path, table) if table is not None and _is_folder(path) else None
-    there = {name: of for name, of in _arrays(path, table, files).items() if of.file.dimensions(of.name)[-1:] != [name]}
+    there = {
+        name: of
+        for name, of in _arrays(path, table, files).items()
+        if of.file.dimensions(of.name)[-1:] != [name]
+    }
     lines = {name: of for name, of in there.items() if len(of.shape) == 1 and table is None}
-    columns = {name: _numbers(of) for name, of in lines.items()} if table is None else _numbers_of(table)
+    columns = (
+        {name: _numbers(of) for name, of in lines.items()} if table is None else _numbers_of(table)
+    )
     lengths = Counter(len(values) for values in columns.values())
-    counts = {name: of.shape[0] for name, of in there.items() if len(of.shape) > 1 and len(_numbers(of, slice(0, 1)))}
+    counts = {
+        name: of.shape[0]
+        for name, of in there.items()
+        if len(of.shape) > 1 and len(_numbers(of, slice(0, 1)))
+    }
     count = max(counts.values(), key=lambda size: lengths[size], default=0)
     observed = [name for name, size in counts.items() if size == count]
-    varying = [name for name, of in columns.items() if len(of) == count and name not in options.groups and _varies(of)]
+    varying = [
+        name
+        for name, of in columns.items()
+        if len(of) == count and name not in options.groups and _varies(of)
+    ]
     if not observed or not varying:
-        what = "parameters: columns of a table or" if observed else "observations: arrays (simulation, ...) beside"
-        shapes = {name: np.shape(of) for name, of in columns.items()} | {name: of.shape for name, of in there.items()}
+        what = (
+            "parameters: columns of a table or"
+            if observed
+            else "observations: arrays (simulation, ...) beside"
+        )
+        shapes = {name: np.shape(of) for name, of in columns.items()} | {
+            name: of.shape for name, of in there.items()
+        }
         known = some([f"'{name}' {shape}" for name, shape in shapes.items()]) or "nothing"
         where = path if table is None else f"{path} and {table.path.name}"
-        words = f"{where}: no {what} arrays of one axis, with numbers that differ between simulations"
+        words = (
+            f"{where}: no {what} arrays of one axis, with numbers that differ between simulations"
+        )
         raise QexpError(f"{words}; it has {known}")
     if unknown := [name for name in options.outputs if name not in varying]:
         known = suggestion(unknown[0], varying)
-        raise QexpError(f"`outputs={unknown}`: '{unknown[0]}' is none of the parameters of {path}; {known}")
+        raise QexpError(
+            f"`outputs={unknown}`: '{unknown[0]}' is none of the parameters of {path}; {known}"
+        )
     parameters = {_title(column): column for column in options.outputs or varying}
     renamed = {name: column for name, column in parameters.items() if name != column}
     return {
@@ -166,10 +206,15 @@ def _title(column: str) -> str:
 
 def _table_of(path: Path) -> Table | None:
     """The table of parameters. Raises QexpError for several."""
-    places = [*path.parent.glob(f"{glob.escape(path.stem)}.*"), *(path.iterdir() if _is_folder(path) else ())]
+    places = [
+        *path.parent.glob(f"{glob.escape(path.stem)}.*"),
+        *(path.iterdir() if _is_folder(path) else ()),
+    ]
     tables = [place for place in places if place.suffix.lower() in TABLES and place.is_file()]
     if len(tables) > 1:
-        raise QexpError(f"{path}: which table has the parameters, {some([*map(str, tables)])}? keep one of them")
+        raise QexpError(
+            f"{path}: which table has the parameters, {some([*map(str, tables)])}? keep one of them"
+        )
     return open_table(tables[0], TABLES) if tables else None
 
 
@@ -178,16 +223,25 @@ def _numbers_of(table: Table) -> dict[str, Values]:
     import pyarrow.types as types
 
     kinds = zip(table.names, table.types(table.names).types, strict=True)
-    return table.read([name for name, kind in kinds if types.is_integer(kind) or types.is_floating(kind)], [])[0]
+    return table.read(
+        [name for name, kind in kinds if types.is_integer(kind) or types.is_floating(kind)], []
+    )[0]
 
 
 def _column_of_files(path: Path, table: Table) -> str:
     """The column that names the most files of a folder. Raises QexpError if none does."""
     texts = table.read([], table.names)[1]
-    found = {column: sum((path / name).is_file() for name in names.tolist()) for column, names in texts.items()}
+    found = {
+        column: sum((path / name).is_file() for name in names.tolist())
+        for column, names in texts.items()
+    }
     if not any(found.values()):
-        example = next(file.name for file in sorted(path.iterdir()) if file.suffix.lower() in IMAGES)
-        raise QexpError(f"{table.path}: no column names files of {path}, such as '{example}'; add one")
+        example = next(
+            file.name for file in sorted(path.iterdir()) if file.suffix.lower() in IMAGES
+        )
+        raise QexpError(
+            f"{table.path}: no column names files of {path}, such as '{example}'; add one"
+        )
     return max(found, key=lambda column: found[column])
 
 
@@ -220,43 +274,66 @@ def _varies(values: Values) -> bool:
 
 
 def parameters(theta: Any, names: Sequence[str], prior: Any) -> dict[str, Values]:
-    """Parameter → (simulation,): columns are taken by name where theta has names; where it has none, they are those of
-    `names` or of the prior, in this order. Raises QexpError, also where two of these have different names.
+    """Parameter → (simulation,): columns are taken by name where theta has names; where it has
+    none, they are those of `names` or of the prior, in this order. Raises QexpError, also where two
+    of these have different names.
     """
     if isinstance(names, str | set | frozenset):
         raise QexpError(f"`names={names!r}`: write a list, in the order of the columns of theta")
     theta = theta.to_frame() if hasattr(theta, "to_frame") else theta  # a column of a data frame
     columns, of_prior = [*columns_of(theta)], names_of(prior)
     called = [str(name) for name in [*names] or of_prior or columns]
-    for there, others in (("theta has the columns", columns), ("the prior has the parameters", of_prior)):
+    for there, others in (
+        ("theta has the columns", columns),
+        ("the prior has the parameters", of_prior),
+    ):
         if others and {*others} != {*called}:
             wanted = f"{'`names` are' if names else 'the prior has'} {some(called, NAMES_LISTED)}"
-            raise QexpError(f"{there} {some(others, NAMES_LISTED)}, but {wanted}; rename or leave out what differs")
+            raise QexpError(
+                f"{there} {some(others, NAMES_LISTED)}, but {wanted}; rename or leave out what"
+                " differs"
+            )
     values = array(by_name(theta, "theta", called), "theta", [2])
     called = called or [f"theta{index + 1}" for index in range(values.shape[1])]
     if len(called) != values.shape[1] or len({*called} - {*NOT_PARAMETERS}) != len(called):
         different = f"all different, and none of {', '.join(NOT_PARAMETERS)}"
-        raise QexpError(f"`names={called}`: theta has {values.shape[1]} columns, which need a name each, {different}")
+        raise QexpError(
+            f"`names={called}`: theta has {values.shape[1]} columns, which need a name each,"
+            f" {different}"
+        )
     return dict(zip(called, np.array(values.T), strict=True))  # which no simulator changes
 
 
 def names_of(prior: Any) -> list[str]:
     """The parameters of a prior that is a dictionary with a distribution for each."""
-    return [*map(str, prior)] if isinstance(prior, Mapping) and drawn(prior, 1).shape[1] == len(prior) else []
+    return (
+        [*map(str, prior)]
+        if isinstance(prior, Mapping) and drawn(prior, 1).shape[1] == len(prior)
+        else []
+    )
 
 
 def require_same_rows(theta: Any, x: Any) -> None:
-    """Raise QexpError for data frames whose rows have other labels, or the same in another order."""
-    if not (hasattr(theta, "iloc") and hasattr(x, "iloc")) or theta.index.equals(x.index) or len(theta) != len(x):
+    """Raise QexpError for data frames whose rows have other labels, or the same in another
+    order.
+    """
+    if (
+        not (hasattr(theta, "iloc") and hasattr(x, "iloc"))
+        or theta.index.equals(x.index)
+        or len(theta) != len(x)
+    ):
         return
     numbered = any([*frame.index] == [*range(len(frame))] for frame in (theta, x))
     if not numbered or {*theta.index} == {*x.index}:
-        way_out = "x.loc[theta.index] has the order of theta; without meaning: reset_index(drop=True)"
+        way_out = (
+            "x.loc[theta.index] has the order of theta; without meaning: reset_index(drop=True)"
+        )
         raise QexpError(f"the rows of theta and x have other labels in their index; {way_out}")
 
 
 def observations(x: Any, count: int) -> dict[str, Values]:
-    """What was observed, (simulation, ...), and the names of its values, where it has some. Raises QexpError.
+    """What was observed, (simulation, ...), and the names of its values, where it has some. Raises
+    QexpError.
 
     count  of the simulations
     """
@@ -267,31 +344,45 @@ def observations(x: Any, count: int) -> dict[str, Values]:
 
 
 def array(values: Any, what: str, dimensions: Sequence[int], count: int | None = None) -> Values:
-    """Numbers of any library, (simulation, ...), of such numbers of dimensions or one. Raises QexpError.
+    """Numbers of any library, (simulation, ...), of such numbers of dimensions or one. Raises
+    QexpError.
 
     count  of the simulations, if it is known
     """
     try:
         numbers: Values = np.asarray(_plain(values))
     except (ValueError, TypeError, RuntimeError) as error:
-        raise QexpError(f"`{what}` is no array of numbers: all simulations need the same shape ({error})") from None
+        raise QexpError(
+            f"`{what}` is no array of numbers: all simulations need the same shape ({error})"
+        ) from None
     numbers = numbers[:, None] if numbers.ndim == 1 else numbers
     if numbers.ndim not in dimensions or not numbers.size or numbers.dtype.kind in "OUSmM":
-        raise QexpError(f"`{what}` has the shape {numbers.shape} of {numbers.dtype}; give numbers, (simulation, ...)")
+        raise QexpError(
+            f"`{what}` has the shape {numbers.shape} of {numbers.dtype}; give numbers, (simulation,"
+            " ...)"
+        )
     require_numbers(numbers.dtype, f"`{what}`")
     if count not in (None, len(numbers)):
-        raise QexpError(f"`{what}` has {len(numbers):,} of {count:,} simulations; the first axis is theirs")
+        raise QexpError(
+            f"`{what}` has {len(numbers):,} of {count:,} simulations; the first axis is theirs"
+        )
     return numbers
 
 
 def _plain(values: Any) -> Any:
-    """Numbers of any library as numpy takes them, also in lists; what an array of numpy masks is missing."""
+    """Numbers of any library as numpy takes them, also in lists; what an array of numpy masks is
+    missing.
+    """
     if isinstance(values, list | tuple):
         return [_plain(one) for one in values]
     if hasattr(values, "detach"):
         values = values.detach().cpu()
         return (values if values.dtype != torch.bfloat16 else values.float()).numpy()
-    return np.ma.filled(values.astype(float), np.nan) if isinstance(values, np.ma.MaskedArray) else values
+    return (
+        np.ma.filled(values.astype(float), np.nan)
+        if isinstance(values, np.ma.MaskedArray)
+        else values
+    )
 
 
 def text_of(simulator: Callable[..., Any]) -> Values:
@@ -303,13 +394,18 @@ def text_of(simulator: Callable[..., Any]) -> Values:
 
 
 def simulated(
-    simulator: Callable[..., Any], theta: Any, unfinished: Path, on_simulation: Counted, at_once: int | None
+    simulator: Callable[..., Any],
+    theta: Any,
+    unfinished: Path,
+    on_simulation: Counted,
+    at_once: int | None,
 ) -> dict[str, Values]:
-    """What a simulator makes of parameters, as of `observations`, with the same random numbers at each call.
+    """What a simulator makes of parameters, as of `observations`, with the same random numbers at
+    each call.
 
-    A function of the parameters of all simulations is called once, or for so many `at_once`. One of those of a single
-    simulation is called for each, and so is one that raises an error for some: these have missing values, and are
-    counted in a warning.
+    A function of the parameters of all simulations is called once, or for so many `at_once`. One of
+    those of a single simulation is called for each, and so is one that raises an error for some:
+    these have missing values, and are counted in a warning.
 
     unfinished     file of what is made piece by piece, with which another call goes on
     on_simulation  receives how many are done, and of how many
@@ -325,21 +421,31 @@ def simulated(
         made = _attempt(simulator, few)
         if isinstance(made, dict) and at_once is not None:
             one = {**made, OBSERVED: made[OBSERVED][:1]}
-            return _in_pieces(partial(_attempt, simulator), theta, one, unfinished, on_simulation, at_once)
+            return _in_pieces(
+                partial(_attempt, simulator), theta, one, unfinished, on_simulation, at_once
+            )
         made = _attempt(simulator, theta) if isinstance(made, dict) else made
         if isinstance(made, dict):
             return made
         for way in [of_one] if isinstance(made, QexpError) else [simulator, of_one]:
             for row in range(min(TRIES, len(theta))):
                 if isinstance(first := _attempt(way, theta[row : row + 1], row), dict):
-                    return _in_pieces(partial(_attempt, way), theta, first, unfinished, on_simulation)
-    tried = f"{type(theta).__module__}.{type(theta).__name__} of the shape {tuple(few.shape)}: {_said(made)}"
+                    return _in_pieces(
+                        partial(_attempt, way), theta, first, unfinished, on_simulation
+                    )
+    tried = (
+        f"{type(theta).__module__}.{type(theta).__name__} of the shape {tuple(few.shape)}:"
+        f" {_said(made)}"
+    )
     of_one_alone = f"with those of one, {tuple(few.shape[1:])}: {_said(first)}"
-    raise QexpError(f"the simulator with parameters of {len(few)} simulations, {tried}; {of_one_alone}") from made
+    raise QexpError(
+        f"the simulator with parameters of {len(few)} simulations, {tried}; {of_one_alone}"
+    ) from made
 
 
 def predicted_of(simulator: Callable[..., Any], theta: Values) -> Values:
-    """What a simulator makes of parameters, (simulation, value), without simulations that fail. Raises QexpError.
+    """What a simulator makes of parameters, (simulation, value), without simulations that fail.
+    Raises QexpError.
 
     theta  (simulation, parameter); a simulator that takes no array of numpy is given a tensor
     """
@@ -348,7 +454,9 @@ def predicted_of(simulator: Callable[..., Any], theta: Values) -> Values:
         try:
             made = simulated(simulator, theta, unfinished, lambda done, of: None, None)
         except QexpError:
-            made = simulated(simulator, torch.from_numpy(theta).float(), unfinished, lambda done, of: None, None)
+            made = simulated(
+                simulator, torch.from_numpy(theta).float(), unfinished, lambda done, of: None, None
+            )
         values = np.array(made[OBSERVED], float).reshape(len(theta), -1)
     whole: Values = values[np.isfinite(values).all(axis=1)]
     if not len(whole):
@@ -364,7 +472,9 @@ def _in_pieces(
     on_simulation: Counted,
     size: int = 1,
 ) -> dict[str, Values]:
-    """As `simulated`; one: of them; size: of a piece, of which each is simulated alone if any has an error"""
+    """As `simulated`; one: of them; size: of a piece, of which each is simulated alone if any has
+    an error
+    """
     count, first, reasons = len(theta), one[OBSERVED], list[str]()
     if not unfinished.exists():
         files.make_folder(unfinished.parent)
@@ -390,19 +500,32 @@ def _in_pieces(
         on_simulation(rows.stop, count)
     if reasons:
         as_warning(f"{len(reasons):,} of {count:,} simulations failed; the first: {reasons[0]}")
-    return {**one, OBSERVED: x.reshape(count, *first.shape[1:]).astype(np.result_type(first, np.float32))}
+    return {
+        **one,
+        OBSERVED: x.reshape(count, *first.shape[1:]).astype(np.result_type(first, np.float32)),
+    }
 
 
-def _attempt(simulator: Callable[[Any], Any], theta: Any, *purpose: int) -> dict[str, Values] | Exception | SystemExit:
-    """What is made of parameters, (simulation, ...), by random numbers of that purpose, or the error."""
+def _attempt(
+    simulator: Callable[[Any], Any], theta: Any, *purpose: int
+) -> dict[str, Values] | Exception | SystemExit:
+    """What is made of parameters, (simulation, ...), by random numbers of that purpose, or the
+    error.
+    """
     try:
         with Seeds(0).globally(SIMULATOR, *purpose):
-            made = simulator(theta.clone() if isinstance(theta, torch.Tensor) else theta.copy())  # which it may change
+            # which it may change
+            made = simulator(theta.clone() if isinstance(theta, torch.Tensor) else theta.copy())
         for one in made if isinstance(made, list) else [made]:
             if isinstance(one, tuple) and not columns_of(one) and any(map(np.ndim, one)):
-                raise QexpError(f"it returned {len(one)} arrays; return one, with what is observed alone")
+                raise QexpError(
+                    f"it returned {len(one)} arrays; return one, with what is observed alone"
+                )
         return observations(made, len(theta))
-    except (Exception, SystemExit) as error:  # a user's code may raise any error, and end the process
+    except (
+        Exception,
+        SystemExit,
+    ) as error:  # a user's code may raise any error, and end the process
         if machine.ran_out_of_memory(error):
             raise
         return error
@@ -415,9 +538,13 @@ def _said(error: Any) -> str:
 def dataset_of_arrays(
     path: str, names: Sequence[str], prior: Any, units: Mapping[str, str], quantities: Quantities
 ) -> Document:
-    """The keys of a dataset whose arrays are in a file; prior: as of `parts`, or None. Raises QexpError."""
+    """The keys of a dataset whose arrays are in a file; prior: as of `parts`, or None. Raises
+    QexpError.
+    """
     if unknown := {*units} - {*names}:
-        raise QexpError(f"`units`: no parameter '{min(unknown)}'; {suggestion(min(unknown), names)}")
+        raise QexpError(
+            f"`units`: no parameter '{min(unknown)}'; {suggestion(min(unknown), names)}"
+        )
     known = {name for name in units if quantity(name, quantities) is not DIMENSIONLESS}
     keys = {
         "distributions": {} if prior is None else distributions(prior, names),
@@ -430,7 +557,8 @@ def dataset_of_arrays(
 
 
 def experience(document: Document, dataset: StoredDataset) -> tuple[Document, Document]:
-    """The keys of a model and of an experience that learn the posterior of all parameters, a mixture.
+    """The keys of a model and of an experience that learn the posterior of all parameters, a
+    mixture.
 
     A flow's step takes three times as long, and it learns less from a few thousand simulations.
     Raises QexpError for observations of different sizes, which networks can join in many ways.
@@ -438,13 +566,16 @@ def experience(document: Document, dataset: StoredDataset) -> tuple[Document, Do
     shapes = {name: shape for name, shape in dataset.shapes().items() if name in dataset.images}
     observed, outputs = list(shapes), list(dataset.simulations.parameters)
     if len(sizes := {*shapes.values()}) > 1:
-        raise QexpError(f"{', '.join(observed)} have different sizes; write a model that joins them")
+        raise QexpError(
+            f"{', '.join(observed)} have different sizes; write a model that joins them"
+        )
     [(channels, height, width)], count = sizes, len(dataset.simulations.usable)
     _require_density(dataset)
     numbers = 1 + len(outputs) * (len(outputs) + 3) // 2
     most = min(max(NUMBERS_OF_MIXTURE // numbers, 2), MOST_COMPONENTS)
     components = min(most, max(count // (SIMULATIONS_OF_NUMBER * numbers), 1))
-    vectors, joined = min(height, width) == 1, {"join": {"module": "concatenate"}} if len(observed) > 1 else {}
+    vectors = min(height, width) == 1
+    joined = {"join": {"module": "concatenate"}} if len(observed) > 1 else {}
     precise = vectors and _over_decades(dataset)
     mixture: Document = {"components": components, **({"widest": WIDEST} if vectors else {})}
     mixture |= {"temperature": TEMPERATURE} if precise else {}
@@ -466,7 +597,11 @@ def experience(document: Document, dataset: StoredDataset) -> tuple[Document, Do
         branches = [
             {"x_name": source, "y_name": "seen", "operations": [*joined, "numbers"]},
             {"x_name": "seen", "y_name": "learned", "operations": ["hidden", "silu"]},
-            {"x_name": ["learned", "seen"], "y_name": outputs, "operations": ["beside", "posterior"]},
+            {
+                "x_name": ["learned", "seen"],
+                "y_name": outputs,
+                "operations": ["beside", "posterior"],
+            },
         ]
     model = {
         "inputs": {name: {"size": [height, width, channels]} for name in observed},
@@ -484,7 +619,9 @@ def experience(document: Document, dataset: StoredDataset) -> tuple[Document, Do
 
 
 def _training(count: int, vectors: bool, precise: bool) -> Document:
-    """Keys of an experience on so many simulations: until the validation loss has stopped falling."""
+    """Keys of an experience on so many simulations: until the validation loss has stopped
+    falling.
+    """
     split, batch_size = [0.85, 0.1], min(max(count // 16, 16), 200)
     steps_of_epoch = math.ceil(split[0] * count / batch_size)
     epochs, most = (EPOCHS, MOST_PATIENCE) if vectors else (EPOCHS_OF_IMAGES, MOST_OF_IMAGES)
@@ -508,30 +645,42 @@ def _training(count: int, vectors: bool, precise: bool) -> Document:
 def _over_decades(dataset: StoredDataset) -> bool:
     simulations = dataset.simulations
     some = simulations.usable[:SIMULATIONS_LOOKED_AT]
-    seen = [one.of(some).reshape(len(some), -1).astype(np.float64) for one in simulations.observations.values()]
+    seen = [
+        one.of(some).reshape(len(some), -1).astype(np.float64)
+        for one in simulations.observations.values()
+    ]
     return any(map(over_decades, seen))
 
 
 def _require_density(dataset: StoredDataset) -> None:
-    """Raise QexpError for a parameter of few whole numbers, and for some of which one follows from the others."""
+    """Raise QexpError for a parameter of few whole numbers, and for some of which one follows from
+    the others.
+    """
     usable = dataset.simulations.usable
     columns = {name: values[usable] for name, values in dataset.simulations.parameters.items()}
     for name, values in columns.items():
         few = np.unique(values)
-        if len(few) <= min(MOST_WHOLE, len(usable) / LEAST_REPEATED) and (few == np.round(few)).all():
+        if (
+            len(few) <= min(MOST_WHOLE, len(usable) / LEAST_REPEATED)
+            and (few == np.round(few)).all()
+        ):
             raise QexpError(f"parameter '{name}', with {len(few)} whole numbers, {DISCRETE}")
     variances, combined = np.linalg.eigh(np.atleast_2d(np.corrcoef([*columns.values()])))
     if len(usable) > len(columns) and variances[0] < LEAST_VARIANCE:
-        tied = ", ".join(name for name, part in zip(columns, combined[:, 0], strict=True) if abs(part) > 0.01)
-        raise QexpError(f"each of the parameters {tied} follows from the others; leave one of them out")
+        tied = ", ".join(
+            name for name, part in zip(columns, combined[:, 0], strict=True) if abs(part) > 0.01
+        )
+        raise QexpError(
+            f"each of the parameters {tied} follows from the others; leave one of them out"
+        )
 
 
 # Priors: frozen distributions of scipy.stats, and distributions of torch.
 
 
 def parts(prior: Any) -> list[Any]:
-    """A distribution for each parameter, or one of several together: a list, the values of a dictionary, or the only
-    one. Raises QexpError for anything else.
+    """A distribution for each parameter, or one of several together: a list, the values of a
+    dictionary, or the only one. Raises QexpError for anything else.
     """
     if isinstance(prior, Mapping):
         prior = prior.values()
@@ -541,19 +690,26 @@ def parts(prior: Any) -> list[Any]:
     for part in of_all or [None]:
         unfrozen = isinstance(part, type) or (hasattr(part, "rvs") and callable(part))
         if unfrozen or not (hasattr(part, "rvs") or hasattr(part, "sample")):
-            such = "such as scipy.stats.uniform(0, 5), or one of torch.distributions, with its parameters"
-            raise QexpError(f"`prior`: {shortened(repr(part))} is no frozen distribution of scipy.stats, {such}")
+            such = (
+                "such as scipy.stats.uniform(0, 5), or one of torch.distributions, with its"
+                " parameters"
+            )
+            raise QexpError(
+                f"`prior`: {shortened(repr(part))} is no frozen distribution of scipy.stats, {such}"
+            )
     return of_all
 
 
 def of_torch(part: Any) -> bool:
-    """Whether a part of a prior is a distribution of torch; the newer ones of scipy have `sample`, too."""
+    """Whether a part of a prior is a distribution of torch; the newer ones of scipy have `sample`,
+    too.
+    """
     return hasattr(part, "sample") and not type(part).__module__.startswith("scipy.")
 
 
 def drawn(prior: Any, count: int) -> Any:
-    """Parameters, (simulation, parameter), in the order of the prior, the same at each call; a tensor if all of it is
-    of torch, else an array.
+    """Parameters, (simulation, parameter), in the order of the prior, the same at each call; a
+    tensor if all of it is of torch, else an array.
     """
     columns, seeds = [], Seeds(0)
     for index, part in enumerate(parts(prior)):
@@ -571,13 +727,16 @@ def drawn(prior: Any, count: int) -> Any:
 
 
 def distributions(prior: Any, names: Sequence[str]) -> Document:
-    """Parameter → its distribution, where it is one of the table. Raises QexpError for another number of them, and for
-    those that have the same value again and again.
+    """Parameter → its distribution, where it is one of the table. Raises QexpError for another
+    number of them, and for those that have the same value again and again.
     """
     prior = [prior[name] for name in names] if {*names_of(prior)} == {*names} else prior
     every = [one for part in parts(prior) for one in _each(part)]
     if len(every) != len(names):
-        raise QexpError(f"`names`: {len(names)} names ({', '.join(names)}), but the prior has {len(every)} parameters")
+        raise QexpError(
+            f"`names`: {len(names)} names ({', '.join(names)}), but the prior has {len(every)}"
+            " parameters"
+        )
     for name, values in zip(names, np.asarray(drawn(prior, 1000)).T, strict=True):
         if len(np.unique(values)) < (1 - MOST_REPEATED) * len(values):
             raise QexpError(f"`prior`: '{name}' {DISCRETE}")

@@ -17,7 +17,9 @@ class SimulatedSpecs(GeneratedSpecs):
     simulates = False
     file = Path(__file__).with_suffix(".json")
     untrained: ClassVar[Mapping[str, Any]] = {"split": [0.8, 0.1]}
-    split_words = "simulations are divided by the shares of training and validation, for example [0.8, 0.1]"
+    split_words = (
+        "simulations are divided by the shares of training and validation, for example [0.8, 0.1]"
+    )
 
     @cached_property
     def schemas(self) -> Document:
@@ -25,32 +27,65 @@ class SimulatedSpecs(GeneratedSpecs):
         schemas = super().schemas
         of_generated = GENERATED.schemas["dataset"]["properties"]
         shared = {key: of_generated[key] for key in schemas["of_generated"]}
-        dataset = {**schemas["dataset"], "properties": {**schemas["dataset"]["properties"], **shared}}
+        dataset = {
+            **schemas["dataset"],
+            "properties": {**schemas["dataset"]["properties"], **shared},
+        }
         return {**schemas, "dataset": dataset}
 
     def in_dataset(self, dataset: Document, quantities: Quantities) -> Iterator[Finding]:
         yield from super().in_dataset(dataset, quantities)
         parameters = [name for name in dataset["varyings"] if name != NOISE]
         if not parameters:
-            yield ("varyings",), "no parameter of the simulations varies, which a network could estimate; add one"
+            yield (
+                ("varyings",),
+                "no parameter of the simulations varies, which a network could estimate; add one",
+            )
         if NOISE in dataset["varyings"] and dataset["varyings"][NOISE]:
-            yield (("varyings", NOISE), "the noise is drawn for each sample, so that none of it is held out; write []")
+            yield (
+                ("varyings", NOISE),
+                "the noise is drawn for each sample, so that none of it is held out; write []",
+            )
         if NOISE in dataset["varyings"] and NOISE not in dataset["distributions"]:
-            yield ("varyings", NOISE), "'noise' varies but has no distribution; add $.distributions.noise"
+            yield (
+                ("varyings", NOISE),
+                "'noise' varies but has no distribution; add $.distributions.noise",
+            )
         held_out = [name for name in parameters if dataset["varyings"][name]]
         if held_out and dataset["groups"] is not None:
-            yield ("groups",), f"'{held_out[0]}' has held-out intervals, which cut through groups; keep one of the two"
+            yield (
+                ("groups",),
+                (
+                    f"'{held_out[0]}' has held-out intervals, which cut through groups; keep one of"
+                    " the two"
+                ),
+            )
         if dataset["files"] is not None and dataset["parameters"] is None:
-            yield ("files",), "names a column of the table of parameters, which is missing; add 'parameters'"
+            yield (
+                ("files",),
+                "names a column of the table of parameters, which is missing; add 'parameters'",
+            )
         for name in dataset.get("axes", {}).keys() - {*dataset["observations"]}:
-            yield ("axes", name), f"no observation '{name}'; {suggestion(name, dataset['observations'])}"
+            yield (
+                ("axes", name),
+                f"no observation '{name}'; {suggestion(name, dataset['observations'])}",
+            )
         for name in dataset["observations"]:
             if name in parameters:
-                yield ("varyings", name), f"'{name}' is an observation, too; a variable is one or the other"
+                yield (
+                    ("varyings", name),
+                    f"'{name}' is an observation, too; a variable is one or the other",
+                )
 
     def in_experience(self, experience: Document) -> Iterator[Finding]:
         if sum(experience["split"]) > 1 + 1e-9:
-            yield ("split",), f"the shares must add up to at most 1, but their sum is {sum(experience['split']):g}"
+            yield (
+                ("split",),
+                (
+                    "the shares must add up to at most 1, but their sum is"
+                    f" {sum(experience['split']):g}"
+                ),
+            )
 
     def doubts_in_experience(self, experience: Document) -> Iterator[Finding]:
         return iter(())  # what the shares leave is the test part

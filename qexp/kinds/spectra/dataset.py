@@ -54,9 +54,10 @@ SpectrumSource = Folders | SpectrumTable
 class SpectraDataset:
     """Spectra of cores.
 
-    path      holds train/ and perhaps test/, each with spe/, info.csv and, for a target, target/; or a table
-    document  of the dataset, with the defaults of its schema; where `alone` is true, the folder is itself one part, for
-              the test, instead of holding train/
+    path      holds train/ and perhaps test/, each with spe/, info.csv and, for a target, target/;
+              or a table
+    document  of the dataset, with the defaults of its schema; where `alone` is true, the folder is
+              itself one part, for the test, instead of holding train/
     Raises DatasetError.
     """
 
@@ -67,7 +68,9 @@ class SpectraDataset:
         self.patches = self.channels // self.patch_size
         self.mix = float(document["mix"])
         """Largest fraction of another spectrum that is mixed into one in training (mixup)."""
-        self.energy: tuple[float, float] | None = document["energy"] and tuple(map(float, document["energy"]))
+        self.energy: tuple[float, float] | None = document["energy"] and tuple(
+            map(float, document["energy"])
+        )
         """Of the first channel, and the step between channels, in keV; None if not known."""
         self._core, self._depth = document["core"], document["depth"]
         source = self._source(document)
@@ -76,17 +79,25 @@ class SpectraDataset:
         self.warnings: list[str] = list(facts.warnings)
         """Properties of the data that are allowed but may be mistakes."""
         self.without_spread: list[int] = facts.without_spread
-        """Rows whose counts are all equal, such as zeros: they cannot be scaled by their standard deviation."""
+        """Rows whose counts are all equal, such as zeros: they cannot be scaled by their standard
+        deviation.
+        """
         if constant := [self._rows.names[row] for row in self.without_spread]:
             of_all = f"{len(constant):,} of {len(self._rows):,} spectra"
-            self.warnings.append(f"{of_all} have the same counts in all channels: {some(constant)}: {WAY_OUT}")
+            self.warnings.append(
+                f"{of_all} have the same counts in all channels: {some(constant)}: {WAY_OUT}"
+            )
         self.left_out = facts.left_out
         """Number of spectra without a target, which are not used."""
         self.names, self.part = np.array(self._rows.names), np.array(self._rows.parts)
         self.rows = np.arange(len(self), dtype=np.int64)
         self.hashes: Texts = np.array(facts.hashes)
         """First digits of the SHA-256 of every spectrum, which identify it."""
-        self.measured = {} if self.target is None else {self.target: np.array(self._rows.targets, dtype=np.float64)}
+        self.measured = (
+            {}
+            if self.target is None
+            else {self.target: np.array(self._rows.targets, dtype=np.float64)}
+        )
         """The target, if there is one → its values, (row,)."""
         for name, values in self.measured.items():
             for code in codes(values):
@@ -95,50 +106,82 @@ class SpectraDataset:
         self._units: dict[str, str] = document["units"]
         if "fingerprint" in document and document["fingerprint"] != self.fingerprint:
             raise DatasetError(
-                [(("fingerprint",), f"{path} has changed: the SHA-256 of its spectra is now {self.fingerprint}")]
+                [
+                    (
+                        ("fingerprint",),
+                        f"{path} has changed: the SHA-256 of its spectra is now {self.fingerprint}",
+                    )
+                ]
             )
         findings = Findings()
         self.cores, self.depths = self._cores(source, findings), self._depths(source, findings)
         names = {*self.shapes(), "depth", *self._rows.columns}
         for name in sorted(self._units.keys() - names):
-            findings.add(f"no variable or column '{name}'; {suggestion(name, names)}", where=("units", name))
+            findings.add(
+                f"no variable or column '{name}'; {suggestion(name, names)}", where=("units", name)
+            )
         findings.refuse()
-        trained, chosen = (set(self.cores[self.part == part].tolist()) for part in (TRAIN, VALIDATION))
+        trained, chosen = (
+            set(self.cores[self.part == part].tolist()) for part in (TRAIN, VALIDATION)
+        )
         if shared := sorted(trained & chosen):
             self.warnings.append(
-                f"{len(shared)} cores have spectra for training and for validation: {some(shared)}; neighbouring "
-                "spectra are similar, so that the validation loss is too low to choose an epoch by"
+                f"{len(shared)} cores have spectra for training and for validation: {some(shared)};"
+                " neighbouring spectra are similar, so that the validation loss is too low to"
+                " choose an epoch by"
             )
 
     def __len__(self) -> int:
         return len(self.names)
 
     def read(self, rows: NDArray[np.int64]) -> Array:
-        """A copy of some spectra, (row, channels); mapped memory is given back, so that it does not grow."""
+        """A copy of some spectra, (row, channels); mapped memory is given back, so that it does not
+        grow.
+        """
         spectra: Array = self._counts.values[rows]
         self._counts.note_read(len(rows) * max(MAPPED_AROUND, 4 * self.channels))
         return spectra
 
     def shapes(self) -> dict[str, tuple[int, ...]]:
         """Every variable and its shape without the batch."""
-        return {SPECTRUM: (self.channels,), MASK: (self.patches,), **dict.fromkeys(self.measured, (1,))}
+        return {
+            SPECTRUM: (self.channels,),
+            MASK: (self.patches,),
+            **dict.fromkeys(self.measured, (1,)),
+        }
 
     @cached_property
     def units(self) -> dict[str, str]:
         """Units of the variables, the depth, and columns with a given unit."""
         depth = self._units.get(self._depth or "", unit_in(self._depth or ""))
-        return {SPECTRUM: "counts", MASK: "", "depth": depth, **dict.fromkeys(self.measured, ""), **self._units}
+        return {
+            SPECTRUM: "counts",
+            MASK: "",
+            "depth": depth,
+            **dict.fromkeys(self.measured, ""),
+            **self._units,
+        }
 
     @cached_property
     def metadata(self) -> Mapping[str, Texts]:
         """All columns but core and depth, as texts, (row,)."""
         return {
-            name: np.array(texts) for name, texts in self._rows.columns.items() if name not in (self._core, self._depth)
+            name: np.array(texts)
+            for name, texts in self._rows.columns.items()
+            if name not in (self._core, self._depth)
         }
 
     def column(self, name: str) -> Texts:
-        """Values that a split may group by: `core`, `part`, `name`, or a column of the files. Raises SplitError."""
-        columns = {**self.metadata, "core": self.cores, self._core: self.cores, "part": self.part, "name": self.names}
+        """Values that a split may group by: `core`, `part`, `name`, or a column of the files.
+        Raises SplitError.
+        """
+        columns = {
+            **self.metadata,
+            "core": self.cores,
+            self._core: self.cores,
+            "part": self.part,
+            "name": self.names,
+        }
         if name not in columns:
             raise SplitError("by", f"spectra have no column '{name}'; {suggestion(name, columns)}")
         return columns[name]
@@ -147,22 +190,37 @@ class SpectraDataset:
         """Keys that came later have no default, so that digests stay as they were."""
         lists, missing = document.get("lists", {}), document.get("missing", ERROR)
         if self.path.is_dir():
-            return Folders(self.path, self.target, self.channels, lists, missing, document.get("alone", False))
+            return Folders(
+                self.path, self.target, self.channels, lists, missing, document.get("alone", False)
+            )
         if lists:
-            raise DatasetError([(("lists",), f"{self.path} is not a folder; a table lists its spectra itself")])
+            raise DatasetError(
+                [(("lists",), f"{self.path} is not a folder; a table lists its spectra itself")]
+            )
         if self.path.suffix.lower() in FORMATS and self.path.is_file():
-            return SpectrumTable(self.path, self.target, self.channels, document["columns"], missing)
-        what = "is neither a folder nor" if self.path.exists() else "is not there; it must be a folder with train/ or"
+            return SpectrumTable(
+                self.path, self.target, self.channels, document["columns"], missing
+            )
+        what = (
+            "is neither a folder nor"
+            if self.path.exists()
+            else "is not there; it must be a folder with train/ or"
+        )
         raise DatasetError([(("path",), f"{self.path} {what} a table, {', '.join(FORMATS)}")])
 
     def _cores(self, source: SpectrumSource, findings: Findings) -> Texts:
         if (texts := self._rows.columns.get(self._core)) is None:
             near = suggestion(self._core, self._rows.columns)
-            findings.add(f"{source.path}: {source.list_names} has no column '{self._core}'; {near}", where=("core",))
+            findings.add(
+                f"{source.path}: {source.list_names} has no column '{self._core}'; {near}",
+                where=("core",),
+            )
             return np.array([], dtype=np.str_)
         for name, text in zip(self.names, texts, strict=True) if "" in texts else ():
             if not text:
-                findings.add(f"{source.path}: {source.list_names} has no core for spectra", name, ("core",))
+                findings.add(
+                    f"{source.path}: {source.list_names} has no core for spectra", name, ("core",)
+                )
         return np.array(texts)
 
     def _depths(self, source: SpectrumSource, findings: Findings) -> NDArray[np.float64]:
@@ -171,7 +229,10 @@ class SpectraDataset:
         if (texts := self._rows.columns.get(self._depth)) is None:
             near = depth_like(self._rows.columns)
             advice = f"did you mean {near}" if near else suggestion(self._depth, self._rows.columns)
-            says = f"{source.list_names} has no column '{self._depth}'; {advice}; \"depth\": null if there is none"
+            says = (
+                f"{source.list_names} has no column '{self._depth}'; {advice}; \"depth\": null if"
+                " there is none"
+            )
             findings.add(f"{source.path}: {says}", where=("depth",))
             return np.array([])
         origin = f"{source.path}: column '{self._depth}' of {source.list_names}"
@@ -210,12 +271,16 @@ class _Facts:
         ]
 
     def key(self) -> list[Any]:
-        """Key of the array: the same spectra in the same order are cached once, whatever their metadata."""
+        """Key of the array: the same spectra in the same order are cached once, whatever their
+        metadata.
+        """
         return ["spectra", VERSION, hashlib.sha256("".join(self.hashes).encode()).hexdigest()]
 
 
 def _read(source: SpectrumSource, channels: int) -> tuple[CachedArray, _Facts]:
-    """The array of all spectra and the facts about them, read from the files only if anything changed."""
+    """The array of all spectra and the facts about them, read from the files only if anything
+    changed.
+    """
     key = ["facts of spectra", VERSION, *source.state()]
     if document := array_cache.note(key):
         facts = _Facts(**{**document, "rows": SpectrumRows(**document["rows"])})
@@ -223,7 +288,9 @@ def _read(source: SpectrumSource, channels: int) -> tuple[CachedArray, _Facts]:
             return array, facts
     facts = _Facts(*source.rows())
     shape = (len(facts.rows), channels)
-    array = array_cache.cached_by_content(shape, map(facts.see, source.counts(facts.rows)), facts.key)
+    array = array_cache.cached_by_content(
+        shape, map(facts.see, source.counts(facts.rows)), facts.key
+    )
     facts.end()
     array_cache.keep_note(key, {**vars(facts), "rows": vars(facts.rows)})
     return array, facts
@@ -237,12 +304,14 @@ MOST_TO_FIT = 4096
 
 
 class SpectrumSamples(Data):
-    """Spectra of a dataset, with a uniform random number for each of their patches, and with the target if it has one.
+    """Spectra of a dataset, with a uniform random number for each of their patches, and with the
+    target if it has one.
 
     train, validation, test  rows of the dataset
     unlabelled               more training spectra, whose targets must not be used; see `to_fit`
-    hidden                   random numbers of the patches, (sample, patch) → whether a channel is masked,
-                             (sample, channel): if the spectrum is an output, only these are evaluated
+    hidden                   random numbers of the patches, (sample, patch) → whether a channel is
+                             masked, (sample, channel): if the spectrum is an output, only these are
+                             evaluated
     """
 
     def __init__(
@@ -257,26 +326,38 @@ class SpectrumSamples(Data):
         hidden: Callable[[Tensor], Tensor] | None = None,
     ) -> None:
         self.train_rows, self.test_rows = train, test
-        self._dataset, self._unlabelled, self._seeds, self._device = dataset, unlabelled, seeds, device
+        self._dataset, self._unlabelled, self._seeds, self._device = (
+            dataset,
+            unlabelled,
+            seeds,
+            device,
+        )
         self._hidden = hidden
         self.train_size = len(train)
-        self.validation = self._samples(validation, self._masks(len(validation), "validation", "masks"))
+        self.validation = self._samples(
+            validation, self._masks(len(validation), "validation", "masks")
+        )
         self.test = self._samples(test, self._masks(len(test), "test", "masks"))
 
     def epoch(self, number: int, batch_size: int, prepared: Prepare) -> Callable[[int], Samples]:
         """Number of a batch of an epoch, counted from 0 → its samples, `prepared` on demand.
 
-        The random numbers of the patches and of the mixing belong to the position in the epoch, so that any batch can
-        be made without the others.
+        The random numbers of the patches and of the mixing belong to the position in the epoch, so
+        that any batch can be made without the others.
         """
         random = self._seeds
         order = self._placed(random.numpy("train", number, "order").permutation(self.train_rows))
         masks = self._tensors({MASK: self._masks(self.train_size, "train", number, "masks")})[MASK]
         if mix := self._dataset.mix:
-            # The spectrum of a mixture of two sediments is nearly the mixture of their spectra; so few cores give new
-            # samples in every epoch (mixup, Zhang et al. 2018, but with uniform fractions).
-            others = self._placed(random.numpy("train", number, "mixed with").permutation(self.train_rows))
-            shares = random.numpy("train", number, "mixed shares").random((self.train_size, 1), dtype=np.float32)
+            # The spectrum of a mixture of two sediments is nearly the mixture of their spectra; so
+            # few cores give new samples in every epoch (mixup, Zhang et al. 2018, but with uniform
+            # fractions).
+            others = self._placed(
+                random.numpy("train", number, "mixed with").permutation(self.train_rows)
+            )
+            shares = random.numpy("train", number, "mixed shares").random(
+                (self.train_size, 1), dtype=np.float32
+            )
             shares_on_device = torch.from_numpy(shares * np.float32(mix)).to(self._device)
 
         def batch(index: int) -> Samples:
@@ -284,14 +365,19 @@ class SpectrumSamples(Data):
             samples = self._measured(order[positions])
             if mix:
                 second, share = self._measured(others[positions]), shares_on_device[positions]
-                samples = {name: torch.lerp(values, second[name], share) for name, values in samples.items()}
+                samples = {
+                    name: torch.lerp(values, second[name], share)
+                    for name, values in samples.items()
+                }
             return prepared({**samples, MASK: masks[positions]})
 
         return batch
 
     @cached_property
     def _on_device(self) -> dict[str, Tensor] | None:
-        """All training spectra and their target on the device, in the order of the rows, if it has room for them."""
+        """All training spectra and their target on the device, in the order of the rows, if it has
+        room for them.
+        """
         if 4 * self.train_size * self._dataset.channels > room_for_data(self._device):
             return None
         return self._measured(self.train_rows)
@@ -305,11 +391,15 @@ class SpectrumSamples(Data):
         return torch.from_numpy(places).to(self._device)
 
     def to_fit(self) -> Samples:
-        """Training samples to which transforms are fitted: targets of the labelled ones, spectra of all."""
+        """Training samples to which transforms are fitted: targets of the labelled ones, spectra of
+        all.
+        """
         spectra = self._some(np.union1d(self.train_rows, self._unlabelled))
         labelled = self._some(self.train_rows)
         masks = self._masks(len(labelled), "fit", "masks")
-        return self._tensors({SPECTRUM: self._dataset.read(spectra), MASK: masks, **self._target(labelled)})
+        return self._tensors(
+            {SPECTRUM: self._dataset.read(spectra), MASK: masks, **self._target(labelled)}
+        )
 
     def _some(self, rows: Rows) -> Rows:
         if len(rows) <= MOST_TO_FIT:
@@ -317,7 +407,9 @@ class SpectrumSamples(Data):
         return np.sort(self._seeds.numpy("fit", "spectra").choice(rows, MOST_TO_FIT, replace=False))
 
     def counted(self, output: str, samples: Samples) -> Tensor | None:
-        """The values of an output that are evaluated, (sample, channel) for the spectrum; None for all."""
+        """The values of an output that are evaluated, (sample, channel) for the spectrum; None for
+        all.
+        """
         if output != SPECTRUM or self._hidden is None:
             return None
         return self._hidden(samples[MASK])
@@ -335,14 +427,19 @@ class SpectrumSamples(Data):
         return {**self._measured(rows), **self._tensors({MASK: masks})}
 
     def _measured(self, rows: Rows | Tensor) -> dict[str, Tensor]:
-        """The spectrum, and the target if there is one; of rows, or of places among those on the device."""
+        """The spectrum, and the target if there is one; of rows, or of places among those on the
+        device.
+        """
         if isinstance(rows, Tensor):
             return {name: values[rows] for name, values in (self._on_device or {}).items()}
         return self._tensors({SPECTRUM: self._dataset.read(rows), **self._target(rows)})
 
     def _target(self, rows: Rows) -> dict[str, NDArray[np.float32]]:
         """The target, (sample, 1), if there is one."""
-        return {name: values[rows, None].astype(np.float32) for name, values in self._dataset.measured.items()}
+        return {
+            name: values[rows, None].astype(np.float32)
+            for name, values in self._dataset.measured.items()
+        }
 
     def _tensors(self, values: Mapping[str, NDArray[np.float32]]) -> dict[str, Tensor]:
         return {name: torch.from_numpy(array).to(self._device) for name, array in values.items()}

@@ -1,4 +1,6 @@
-"""Evaluation on spectra: numbers by core, reconstructed channels, saliency; of test spectra and of other cores."""
+"""Evaluation on spectra: numbers by core, reconstructed channels, saliency; of test spectra and of
+other cores.
+"""
 
 from __future__ import annotations
 
@@ -76,7 +78,13 @@ from qexp.metrics.splits import GroupKFold, KFold, Rows
 from qexp.networks.estimator import Estimator, input_times_gradient
 from qexp.networks.training import Data, Trainer, deterministic
 from qexp.results.intervals import OVERALL
-from qexp.store.directory import ERRORS_BY_ENERGY, PREDICTIONS, RECONSTRUCTIONS, SALIENCY, RunDirectory
+from qexp.store.directory import (
+    ERRORS_BY_ENERGY,
+    PREDICTIONS,
+    RECONSTRUCTIONS,
+    SALIENCY,
+    RunDirectory,
+)
 from qexp.store.provenance import read_seen
 from qexp.store.record import ComparisonRow, Feature, GroupErrors
 
@@ -94,7 +102,8 @@ CORE = "core"
 class Subject:
     """A trained network and what it is evaluated on.
 
-    train, test  rows of the dataset: those that the network was trained on, and those of `data.test` in their order
+    train, test  rows of the dataset: those that the network was trained on, and those of
+                 `data.test` in their order
     metrics      output → name → metric
     mean         of the target that the network was trained on; NaN without one, or if it is unknown
     """
@@ -115,7 +124,9 @@ class Subject:
 def transformed(subject: Subject, rows: Rows) -> Iterator[Tensor]:
     """Spectra as the network sees them, (row, channel), in blocks."""
     for start in range(0, len(rows), AT_ONCE):
-        counts = torch.from_numpy(subject.dataset.read(rows[start : start + AT_ONCE])).to(subject.device)
+        counts = torch.from_numpy(subject.dataset.read(rows[start : start + AT_ONCE])).to(
+            subject.device
+        )
         yield subject.model.transformed(SPECTRUM, counts)
 
 
@@ -133,13 +144,16 @@ def cells(values: ArrayLike) -> list[float | None]:
 
 
 INNER_FOLDS = 5
-"""Largest number of inner folds of the training spectra, on which baselines choose their parameters."""
+"""Largest number of inner folds of the training spectra, on which baselines choose their
+parameters.
+"""
 
 
 def compared_with_baselines(
     attempt: Attempt, subject: Subject, name: str, estimates: Array
 ) -> list[ComparisonRow] | None:
-    """The network compared with baselines trained on the same, equally transformed spectra; None if interrupted.
+    """The network compared with baselines trained on the same, equally transformed spectra; None if
+    interrupted.
 
     The baselines of the experience have all their parameters filled in.
     """
@@ -149,7 +163,9 @@ def compared_with_baselines(
     targets = dataset.measured[name][rows, None]
     estimators: dict[str, Array] = {NETWORK: estimates[:, None]}
     if baselines:
-        inputs = np.concatenate([spectra.double().cpu().numpy() for spectra in transformed(subject, rows)])
+        inputs = np.concatenate(
+            [spectra.double().cpu().numpy() for spectra in transformed(subject, rows)]
+        )
 
     def inner(training: Rows) -> list[tuple[Rows, Rows]]:
         return inner_folds(training, dataset.cores[rows], Seeds(attempt.seed))
@@ -158,7 +174,9 @@ def compared_with_baselines(
         if attempt.interrupted():
             return None
         baseline, transforms = built(table, description), [_as_pair(subject, name)]
-        estimated = cross_validated(baseline, inputs, targets, [split], inner, attempt.seed, transforms)
+        estimated = cross_validated(
+            baseline, inputs, targets, [split], inner, attempt.seed, transforms
+        )
         estimators[called] = estimated[split[1]]
     notes = dict.fromkeys(estimators, attempt.caution)
     units, cores = {name: dataset.units.get(name, "")}, dataset.cores[subject.test]
@@ -167,15 +185,19 @@ def compared_with_baselines(
 
 
 def inner_folds(rows: Rows, cores: NDArray[np.str_], seeds: Seeds) -> list[tuple[Rows, Rows]]:
-    """Training and validation rows of the inner folds on which baselines choose their parameters: of whole cores, or of
-    spectra if they are of one core; none for fewer than two spectra.
+    """Training and validation rows of the inner folds on which baselines choose their parameters:
+    of whole cores, or of spectra if they are of one core; none for fewer than two spectra.
 
     cores  (row,) of all rows of the dataset
     """
     if len(rows) < 2:
         return []
     count = len(np.unique(cores[rows]))
-    by_core = GroupKFold("core", min(INNER_FOLDS, count)) if count > 1 else KFold(min(INNER_FOLDS, len(rows)))
+    by_core = (
+        GroupKFold("core", min(INNER_FOLDS, count))
+        if count > 1
+        else KFold(min(INNER_FOLDS, len(rows)))
+    )
     parts = by_core.folds(rows, lambda name: cores, seeds.numpy("inner", "baselines"))
     return [(part.train, part.test) for part in parts]
 
@@ -185,11 +207,14 @@ def _as_pair(subject: Subject, name: str) -> BaselineTransform:
     model, device = subject.model, subject.device
     return (
         on_arrays(lambda column: model.transformed(name, column.to(device)).cpu()),
-        on_arrays(lambda column: model.in_units({name: column.to(device)}, {})[name].double().cpu()),
+        on_arrays(
+            lambda column: model.in_units({name: column.to(device)}, {})[name].double().cpu()
+        ),
     )
 
 
-# Reconstructed spectra: errors of the channels that were hidden from the network, and some spectra for figures.
+# Reconstructed spectra: errors of the channels that were hidden from the network, and some spectra
+# for figures.
 
 
 KEPT_SPECTRA = 3
@@ -204,7 +229,9 @@ class Reconstructed:
         for spectra in transformed(subject, subject.train):
             total += spectra.double().sum(dim=0, keepdim=True).cpu()
         self._guess = (total / len(subject.train)).float().to(subject.device)
-        """The mean of the training spectra as the network sees them, (1, channel): a guess without any input."""
+        """The mean of the training spectra as the network sees them, (1, channel): a guess without
+        any input.
+        """
         self._keeps = frozenset(spread_evenly(len(subject.test), KEPT_SPECTRA).tolist())
         self.overall = Sums(subject.metrics[SPECTRUM])
         """Metrics of the hidden channels of all spectra."""
@@ -213,16 +240,30 @@ class Reconstructed:
         self.of_cores: dict[str, Sums] = {}
         """Core → metrics of its spectra, in the order in which they come."""
         self.squares: dict[str, Array] = {}
-        """Quantity → sum of its squares over the times that each channel was hidden, (channel,) [counts²]."""
+        """Quantity → sum of its squares over the times that each channel was hidden, (channel,)
+        [counts²].
+        """
         self.of_spectra: list[float] = []  # RMSE of the hidden channels of each
         self.kept: list[tuple[int, Array, Array, NDArray[np.bool_]]] = []
-        """Position among the test spectra, counts, reconstruction, and whether each channel is hidden."""
+        """Position among the test spectra, counts, reconstruction, and whether each channel is
+        hidden.
+        """
 
-    def add(self, estimates: Mapping[str, Tensor], samples: Mapping[str, Tensor], subject: Subject) -> None:
+    def add(
+        self, estimates: Mapping[str, Tensor], samples: Mapping[str, Tensor], subject: Subject
+    ) -> None:
         counted = subject.data.counted(SPECTRUM, samples)
-        truth, estimate = (variables[SPECTRUM].double().cpu().numpy() for variables in (samples, estimates))
+        truth, estimate = (
+            variables[SPECTRUM].double().cpu().numpy() for variables in (samples, estimates)
+        )
         hidden = np.ones(truth.shape, dtype=bool) if counted is None else counted.cpu().numpy()
-        guess = subject.model.in_units({SPECTRUM: self._guess.expand(len(truth), -1)}, samples)[SPECTRUM].cpu().numpy()
+        guess = (
+            subject.model.in_units({SPECTRUM: self._guess.expand(len(truth), -1)}, samples)[
+                SPECTRUM
+            ]
+            .cpu()
+            .numpy()
+        )
         squares = {"rmse": np.square(estimate - truth), "rmse_of_mean": np.square(guess - truth)}
         squares["counting_noise"] = truth  # the variance of a count is the count
         squares = {name: np.where(hidden, values, 0.0) for name, values in squares.items()}
@@ -233,7 +274,9 @@ class Reconstructed:
         for core in np.unique(cores):
             rows = cores == core
             before = self.of_cores.get(str(core), Sums(self.overall.metrics))
-            self.of_cores[str(core)] = before.with_piece(estimate[rows][hidden[rows]], truth[rows][hidden[rows]])
+            self.of_cores[str(core)] = before.with_piece(
+                estimate[rows][hidden[rows]], truth[rows][hidden[rows]]
+            )
         self.times_hidden += hidden.sum(axis=0)
         for name, values in squares.items():
             self.squares[name] = self.squares.get(name, 0.0) + values.sum(axis=0)
@@ -243,8 +286,14 @@ class Reconstructed:
 
     def errors(self) -> list[GroupErrors]:
         """Of all test spectra, then of each core."""
-        groups = [(OVERALL, "", self.overall), *((CORE, name, sums) for name, sums in sorted(self.of_cores.items()))]
-        return [errors_of_group(kind, name, sums.samples, SPECTRUM, sums.values()) for kind, name, sums in groups]
+        groups = [
+            (OVERALL, "", self.overall),
+            *((CORE, name, sums) for name, sums in sorted(self.of_cores.items())),
+        ]
+        return [
+            errors_of_group(kind, name, sums.samples, SPECTRUM, sums.values())
+            for kind, name, sums in groups
+        ]
 
 
 def _root(sums: Array, times: Array) -> Array:
@@ -252,8 +301,12 @@ def _root(sums: Array, times: Array) -> Array:
         return np.asarray(np.sqrt(sums / times))
 
 
-def write_reconstructed(directory: RunDirectory, subject: Subject, reconstructed: Reconstructed, note: str) -> None:
-    """Errors of hidden channels by energy; counts, reconstruction and hidden channels of some test spectra."""
+def write_reconstructed(
+    directory: RunDirectory, subject: Subject, reconstructed: Reconstructed, note: str
+) -> None:
+    """Errors of hidden channels by energy; counts, reconstruction and hidden channels of some test
+    spectra.
+    """
     import xarray
 
     dataset = subject.dataset
@@ -268,13 +321,24 @@ def write_reconstructed(directory: RunDirectory, subject: Subject, reconstructed
     numbers, *of_kept = zip(*kept, strict=True) if kept else ((), (), (), ())
     rows = subject.test[list(numbers)]
     planes = [np.array(values).reshape(len(kept), dataset.channels) for values in of_kept]
-    words = {"counts": "counts", "reconstruction": "counts, as reconstructed", "hidden": "hidden from the network"}
+    words = {
+        "counts": "counts",
+        "reconstruction": "counts, as reconstructed",
+        "hidden": "hidden from the network",
+    }
     variables: dict[str, Any] = {
         name: (("spectrum", "channel"), plane, {"long_name": text})
         for (name, text), plane in zip(words.items(), planes, strict=True)
     }
-    variables |= {name: ("spectrum", texts[rows].astype(object)) for name, texts in identifiers(dataset).items()}
-    variables["depth"] = ("spectrum", dataset.depths[rows], {"units": dataset.units.get("depth", "")})
+    variables |= {
+        name: ("spectrum", texts[rows].astype(object))
+        for name, texts in identifiers(dataset).items()
+    }
+    variables["depth"] = (
+        "spectrum",
+        dataset.depths[rows],
+        {"units": dataset.units.get("depth", "")},
+    )
     coordinates: dict[str, Any] = {"spectrum": rows}
     if where is not None:
         coordinates["energy"] = ("channel", where, {"units": "keV"})
@@ -286,14 +350,17 @@ def write_reconstructed(directory: RunDirectory, subject: Subject, reconstructed
 
 
 MOST_AVERAGED = 256
-"""Largest number of test spectra over which it is averaged: a gradient takes as long as two estimates."""
+"""Largest number of test spectra over which it is averaged: a gradient takes as long as two
+estimates.
+"""
 
 AT_ONCE_WITH_GRADIENTS = 32
 """Number of spectra whose gradients are computed together, for which all activations are kept."""
 
 
 def write_saliency(attempt: Attempt, subject: Subject, outputs: Sequence[str]) -> bool:
-    """Write input times gradient of every channel, averaged over test spectra; False if interrupted.
+    """Write input times gradient of every channel, averaged over test spectra; False if
+    interrupted.
 
     outputs  the numbers that the network estimates; without one nothing is written
     At most `MOST_AVERAGED` spectra are used, evenly spread over the test spectra in their order.
@@ -301,21 +368,34 @@ def write_saliency(attempt: Attempt, subject: Subject, outputs: Sequence[str]) -
     if not outputs:
         return True
     chosen = spread_evenly(len(subject.test), MOST_AVERAGED)
-    tests, sums = subject.data.test, {name: np.zeros((2, subject.dataset.channels)) for name in outputs}
+    tests = subject.data.test
+    sums = {name: np.zeros((2, subject.dataset.channels)) for name in outputs}
     with deterministic():
         for block in np.array_split(chosen, -(-len(chosen) // AT_ONCE_WITH_GRADIENTS)):
             if attempt.interrupted():
                 return False
-            samples = {name: values[torch.from_numpy(block).to(values.device)] for name, values in tests.items()}
+            samples = {
+                name: values[torch.from_numpy(block).to(values.device)]
+                for name, values in tests.items()
+            }
             for name, total in sums.items():
-                values = input_times_gradient(subject.model, samples, name, SPECTRUM).double().cpu().numpy()
+                values = (
+                    input_times_gradient(subject.model, samples, name, SPECTRUM)
+                    .double()
+                    .cpu()
+                    .numpy()
+                )
                 total += values.sum(axis=0), np.abs(values).sum(axis=0)
     _write(attempt, subject, {name: total / len(chosen) for name, total in sums.items()}, chosen)
     return True
 
 
-def _write(attempt: Attempt, subject: Subject, means: Mapping[str, Array], chosen: NDArray[np.int64]) -> None:
-    """Input times gradient and its absolute value, (channel,), with the mean spectrum of the same spectra."""
+def _write(
+    attempt: Attempt, subject: Subject, means: Mapping[str, Array], chosen: NDArray[np.int64]
+) -> None:
+    """Input times gradient and its absolute value, (channel,), with the mean spectrum of the same
+    spectra.
+    """
     import xarray
 
     dataset = subject.dataset
@@ -324,18 +404,33 @@ def _write(attempt: Attempt, subject: Subject, means: Mapping[str, Array], chose
         unit = dataset.units.get(name, "")
         for variable, values, words in (
             (saliency_of(name), mean, "mean of transformed input times gradient"),
-            (saliency_magnitude_of(name), magnitude, "mean of the absolute value of transformed input times gradient"),
+            (
+                saliency_magnitude_of(name),
+                magnitude,
+                "mean of the absolute value of transformed input times gradient",
+            ),
         ):
-            variables[variable] = ("channel", values, {"units": unit, "long_name": f"{name}: {words}"})
+            variables[variable] = (
+                "channel",
+                values,
+                {"units": unit, "long_name": f"{name}: {words}"},
+            )
     counts = dataset.read(subject.test[chosen]).mean(axis=0, dtype=np.float64)
     variables["counts"] = ("channel", counts, {"long_name": "mean counts of these spectra"})
     energy = energies(dataset.energy, dataset.channels)
     coordinates = {} if energy is None else {"energy": ("channel", energy, {"units": "keV"})}
-    about = {**attributes(attempt.directory, attempt.caution), "spectra": len(chosen), "of": len(subject.test)}
-    formats.write_netcdf(attempt.directory.results / SALIENCY, xarray.Dataset(variables, coordinates, about))
+    about = {
+        **attributes(attempt.directory, attempt.caution),
+        "spectra": len(chosen),
+        "of": len(subject.test),
+    }
+    formats.write_netcdf(
+        attempt.directory.results / SALIENCY, xarray.Dataset(variables, coordinates, about)
+    )
 
 
-# Evaluation on spectra: numbers of the test spectra by core, reconstructed channels, and errors by energy.
+# Evaluation on spectra: numbers of the test spectra by core, reconstructed channels, and errors by
+# energy.
 
 
 log = logging.getLogger("qexp.run")
@@ -382,7 +477,9 @@ def evaluate(attempt: Attempt, subject: Subject) -> Results | None:
             return None
         comparison += with_baselines
         limits = subject.model.limits.get(name, NO_LIMITS)
-        columns |= columns_of_output(name, dataset.units.get(name, ""), truth, middle, "estimated", limits)
+        columns |= columns_of_output(
+            name, dataset.units.get(name, ""), truth, middle, "estimated", limits
+        )
     if not write_saliency(attempt, subject, list(estimates)):
         return None
     write_errors(directory, scores.errors, dataset.units, attempt.caution)
@@ -396,12 +493,17 @@ def evaluate(attempt: Attempt, subject: Subject) -> Results | None:
     return scores.document(directory.part, comparison=tuple(comparison), targets=ranges)
 
 
-def _estimated(attempt: Attempt, subject: Subject, reconstructed: Reconstructed | None) -> dict[str, Array] | None:
-    """Number → its estimates for the test spectra, (row, 1); reconstructed spectra are added up; None if interrupted.
+def _estimated(
+    attempt: Attempt, subject: Subject, reconstructed: Reconstructed | None
+) -> dict[str, Array] | None:
+    """Number → its estimates for the test spectra, (row, 1); reconstructed spectra are added up;
+    None if interrupted.
 
     Estimates of a posterior head are followed by `HELD_OUT_QUANTILES`, (row, 1 + probability).
     """
-    numbers: dict[str, list[Array]] = {name: [] for name in subject.model.network.outputs if name != SPECTRUM}
+    numbers: dict[str, list[Array]] = {
+        name: [] for name in subject.model.network.outputs if name != SPECTRUM
+    }
     model, tests = subject.model, subject.data.test
     with deterministic():
         for values in zip(*(values.split(AT_ONCE) for values in tests.values()), strict=True):
@@ -413,16 +515,24 @@ def _estimated(attempt: Attempt, subject: Subject, reconstructed: Reconstructed 
                 ends = model.limited(model.posterior(samples).quantiles(HELD_OUT_QUANTILES))
             for name, blocks in numbers.items():
                 columns = [estimates[name], *([ends[name]] if name in ends else [])]
-                blocks.append(torch.cat([column.double().cpu() for column in columns], dim=1).numpy())
+                blocks.append(
+                    torch.cat([column.double().cpu() for column in columns], dim=1).numpy()
+                )
             if reconstructed is not None:
                 reconstructed.add(estimates, samples, subject)
     return {name: np.concatenate(blocks) for name, blocks in numbers.items()}
 
 
 def _write_predictions(
-    directory: RunDirectory, subject: Subject, columns: Mapping[str, Column], quantiles: Mapping[str, Array], note: str
+    directory: RunDirectory,
+    subject: Subject,
+    columns: Mapping[str, Column],
+    quantiles: Mapping[str, Array],
+    note: str,
 ) -> None:
-    """Write tables with a line per test spectrum; the one that marks the run as evaluated comes last."""
+    """Write tables with a line per test spectrum; the one that marks the run as evaluated comes
+    last.
+    """
     dataset, test = subject.dataset, subject.test
     texts = {name: values[test] for name, values in identifiers(dataset).items()}
     about = {"units": dataset.units.get("depth", ""), "long_name": "depth in the core"}
@@ -431,7 +541,10 @@ def _write_predictions(
     table |= {name: cells(values) for name, (values, _) in columns.items()}
     write_table(directory.results / PREDICTIONS, table, note)
     for name, values in quantiles.items():
-        about = {"units": dataset.units.get(name, ""), "long_name": f"{name}: quantiles of the posterior"}
+        about = {
+            "units": dataset.units.get(name, ""),
+            "long_name": f"{name}: quantiles of the posterior",
+        }
         columns[quantile_of(name)] = values, about
     probabilities = HELD_OUT_QUANTILES if quantiles else ()
     write_test_predictions(directory, "spectrum", test, texts, columns, probabilities, note)
@@ -444,12 +557,16 @@ NO_ROWS: Rows = np.array([], dtype=np.int64)
 
 
 def open_data(request: EvaluationRequest) -> EvaluationData:
-    """The spectra of a dataset, of a folder with train/ and test/ or one such as these, or of a table."""
+    """The spectra of a dataset, of a folder with train/ and test/ or one such as these, or of a
+    table.
+    """
     document = _document(request)
     try:
         dataset: Any = dataset_of(document, request.tables, request.workspace)
     except DatasetError as error:  # without targets another command is named
-        if request.source is not None and all(where[:1] == ("target",) for where, _ in error.findings):
+        if request.source is not None and all(
+            where[:1] == ("target",) for where, _ in error.findings
+        ):
             raise QexpError(f"{request.without_truth([document['target']])}\n{error}") from None
         raise
     _require_variables(request, dataset)
@@ -457,7 +574,9 @@ def open_data(request: EvaluationRequest) -> EvaluationData:
     part = request.chosen_part(usual, PARTS, "")
     if part == ALL:
         rows = dataset.rows
-    elif dataset.fingerprint == request.spec["dataset"]["fingerprint"]:  # the run's own, as it divides them
+    elif (
+        dataset.fingerprint == request.spec["dataset"]["fingerprint"]
+    ):  # the run's own, as it divides them
         parts = divided(request.spec, dataset, request.tables, Seeds(request.run_seed))
         rows = dict(zip(PARTS, parts, strict=False))[part]
     else:
@@ -468,7 +587,9 @@ def open_data(request: EvaluationRequest) -> EvaluationData:
     document = {**document, "units": dataset.units, "fingerprint": dataset.fingerprint}
     independence = partial(_independence, dataset, rows, part)
     evaluate = partial(_evaluate_other, request, dataset, rows)
-    return EvaluationData(document, part, usual, len(rows), independence, evaluate, dataset.left_out, dataset.warnings)
+    return EvaluationData(
+        document, part, usual, len(rows), independence, evaluate, dataset.left_out, dataset.warnings
+    )
 
 
 def _document(request: EvaluationRequest) -> dict[str, Any]:
@@ -477,7 +598,11 @@ def _document(request: EvaluationRequest) -> dict[str, Any]:
     source = request.source or Path()
     if not source.exists():
         raise NotFoundError(f"{source}: there is no such file or folder")
-    own = {key: value for key, value in request.spec["dataset"].items() if key not in ("fingerprint", "found", "lists")}
+    own = {
+        key: value
+        for key, value in request.spec["dataset"].items()
+        if key not in ("fingerprint", "found", "lists")
+    }
     own |= {"missing": "drop"} if own["target"] is not None else {}
     alone = (source / SPECTRA).is_dir() and not (source / TRAIN).is_dir()
     return {**own, "path": str(source.absolute()), **({"alone": True} if alone else {})}
@@ -490,8 +615,9 @@ def _require_variables(request: EvaluationRequest, dataset: SpectraDataset) -> N
             raise request.without_truth([name])
     if (dataset.channels, dataset.patch_size) != (own["channels"], own["patch_size"]):
         raise QexpError(
-            f"{request.name} has {dataset.channels} channels in patches of {dataset.patch_size}, but "
-            f"{request.directory.name} was trained on {own['channels']} in patches of {own['patch_size']}"
+            f"{request.name} has {dataset.channels} channels in patches of {dataset.patch_size},"
+            f" but {request.directory.name} was trained on {own['channels']} in patches of"
+            f" {own['patch_size']}"
         )
 
 
@@ -514,7 +640,10 @@ def _evaluate_other(
         estimates = {
             name: FoldEstimates(
                 predictions[estimate_of(name)].values[None],
-                {share: values[None] for share, values in quantiles_among(predictions, name).items()},
+                {
+                    share: values[None]
+                    for share, values in quantiles_among(predictions, name).items()
+                },
             )
             for name in numbers
         }
@@ -523,43 +652,66 @@ def _evaluate_other(
 
 
 def _training_mean(request: EvaluationRequest, metrics: Mapping[str, Metrics]) -> float:
-    """The mean of the run's training targets; NaN if its data are gone, or if no metric needs it."""
+    """The mean of the run's training targets; NaN if its data are gone, or if no metric needs
+    it.
+    """
     if any(map(needs_training_mean, metrics.values())):
         with suppress(DatasetError):
             trained, seeds = request.trained, Seeds(request.run_seed)
-            rows = labelled(request.spec, divided(request.spec, trained, request.tables, seeds)[0], seeds)
+            rows = labelled(
+                request.spec, divided(request.spec, trained, request.tables, seeds)[0], seeds
+            )
             for values in trained.measured.values():
                 return float(values[rows].mean(dtype=np.float64))
     return math.nan
 
 
-def _independence(dataset: SpectraDataset, rows: Rows, part: str, request: EvaluationRequest) -> Independence:
-    """Whether no spectrum, and no core by its name, is among those that the run or its ancestors were trained on."""
+def _independence(
+    dataset: SpectraDataset, rows: Rows, part: str, request: EvaluationRequest
+) -> Independence:
+    """Whether no spectrum, and no core by its name, is among those that the run or its ancestors
+    were trained on.
+    """
     if part == VALIDATION and dataset.fingerprint == request.spec["dataset"]["fingerprint"]:
-        return Independence.of_validation(request.spec, "these are the run's own validation spectra")
+        return Independence.of_validation(
+            request.spec, "these are the run's own validation spectra"
+        )
     try:
         trained = read_seen(request.directory)
     except DamagedError as error:
         return Independence(None, (f"the training spectra are unknown: {error}",))
     if not trained:
         return Independence(None, ("the run does not say on which spectra it was trained",))
-    overlaps = {run: found for run, spectra in trained.items() if (found := overlaps_with(dataset, rows, spectra))}
-    shared = [f"used for training by {run}: {overlap_in_words(found)}" for run, found in overlaps.items()]
+    overlaps = {
+        run: found
+        for run, spectra in trained.items()
+        if (found := overlaps_with(dataset, rows, spectra))
+    }
+    shared = [
+        f"used for training by {run}: {overlap_in_words(found)}" for run, found in overlaps.items()
+    ]
     count, leaked = 0, 0
     for core in {overlap.core for found in overlaps.values() for overlap in found}:
-        every = [overlap for found in overlaps.values() for overlap in found if overlap.core == core]
+        every = [
+            overlap for found in overlaps.values() for overlap in found if overlap.core == core
+        ]
         count += max(overlap.tested if overlap.others else overlap.leaked for overlap in every)
         leaked += max(overlap.leaked for overlap in every)
     ancestors = [name for name in request.directory.record().parents if name not in trained]
     unknown = [f"the training spectra of {', '.join(ancestors)} are unknown"] if ancestors else []
     nothing = "no spectrum, and no core of the same name, was used for training"
     if own := _own_held_out(dataset, rows, request):
-        nothing += f"; {own:,} of {len(rows):,} are held-out spectra of the run, from whose errors intervals are made"
+        nothing += (
+            f"; {own:,} of {len(rows):,} are held-out spectra of the run, from whose errors"
+            " intervals are made"
+        )
     return Independence.of(shared, unknown, nothing, trained_on(leaked, len(rows), count))
 
 
 def _own_held_out(dataset: SpectraDataset, rows: Rows, request: EvaluationRequest) -> int:
-    """How many spectra are, in all their counts, among those that the run held out; 0 if its data are gone."""
+    """How many spectra are, in all their counts, among those that the run held out; 0 if its data
+    are gone.
+    """
     try:
         trained = request.trained
     except DatasetError:

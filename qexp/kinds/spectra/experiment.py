@@ -19,7 +19,14 @@ from qexp.kinds import files, leaks
 from qexp.kinds.kind import KindData, one_fold, split_finding
 from qexp.kinds.leaks import Exposed
 from qexp.kinds.memory import Samples
-from qexp.kinds.networks import build_transforms, in_batches, network_of, of_sums_only, of_training_mean, try_transform
+from qexp.kinds.networks import (
+    build_transforms,
+    in_batches,
+    network_of,
+    of_sums_only,
+    of_training_mean,
+    try_transform,
+)
 from qexp.kinds.spectra.dataset import MASK, MOST_TO_FIT, SpectraDataset, SpectrumSamples
 from qexp.kinds.spectra.files import PARTS, VALIDATION
 from qexp.kinds.spectra.spec import SPECTRUM
@@ -36,7 +43,9 @@ LOOKED_AT = 256
 class SpectraData(KindData[SpectraDataset]):
     all_samples: ClassVar = {"labelled": "all"}
 
-    def dataset(self, document: Document, tables: Tables, workspace: Workspace | None) -> SpectraDataset:
+    def dataset(
+        self, document: Document, tables: Tables, workspace: Workspace | None
+    ) -> SpectraDataset:
         return SpectraDataset(self.folder(document, workspace), document)
 
     def folder(self, document: Document, workspace: Workspace | None) -> Path:
@@ -44,28 +53,49 @@ class SpectraData(KindData[SpectraDataset]):
 
     def pinned(self, document: Document, dataset: SpectraDataset, workspace: Workspace) -> Document:
         found = str(dataset.path.absolute())
-        return {**document, "units": dataset.units, "fingerprint": dataset.fingerprint, "found": found}
+        return {
+            **document,
+            "units": dataset.units,
+            "fingerprint": dataset.fingerprint,
+            "found": found,
+        }
 
     def findings(
-        self, document: Document, dataset: SpectraDataset, tables: Tables, network: Network | None, available: int
+        self,
+        document: Document,
+        dataset: SpectraDataset,
+        tables: Tables,
+        network: Network | None,
+        available: int,
     ) -> Iterator[Finding]:
         yield from _in_parts(document, dataset, tables, network)
         yield from _in_transforms(document, dataset, tables)
         yield from of_sums_only(document, [SPECTRUM], "filled-in spectra", tables)
-        yield from of_training_mean(document, [SPECTRUM], "each channel of a spectrum has its own", tables)
+        yield from of_training_mean(
+            document, [SPECTRUM], "each channel of a spectrum has its own", tables
+        )
         if network is not None:
             yield from _in_masks(document, dataset, network)
 
     def data(
-        self, spec: Document, dataset: SpectraDataset, tables: Tables, seeds: Seeds, device: torch.device
+        self,
+        spec: Document,
+        dataset: SpectraDataset,
+        tables: Tables,
+        seeds: Seeds,
+        device: torch.device,
     ) -> SpectrumSamples:
         network = network_of(spec["model"], spec["inputs"], spec["outputs"], tables)
         train, validation, test = divided(spec, dataset, tables, seeds)
         used = labelled(spec, train, seeds)
         others = np.setdiff1d(train, used)
-        return SpectrumSamples(dataset, used, validation, test, others, seeds, device, hidden_of(network))
+        return SpectrumSamples(
+            dataset, used, validation, test, others, seeds, device, hidden_of(network)
+        )
 
-    def parts(self, dataset: SpectraDataset, spec: Document | None, tables: Tables, seed: int) -> Mapping[str, Rows]:
+    def parts(
+        self, dataset: SpectraDataset, spec: Document | None, tables: Tables, seed: int
+    ) -> Mapping[str, Rows]:
         """The spectra of each part, as the files list them or as an experience divides them."""
         parts: dict[str, Rows] = {part: np.flatnonzero(dataset.part == part) for part in PARTS}
         if spec is not None:
@@ -75,37 +105,52 @@ class SpectraData(KindData[SpectraDataset]):
     def samples(self, document: Document, dataset: SpectraDataset) -> Samples:
         return Samples(len(dataset))
 
-    def sizes(self, spec: Document, dataset: SpectraDataset, tables: Tables, seed: int) -> tuple[int, int]:
+    def sizes(
+        self, spec: Document, dataset: SpectraDataset, tables: Tables, seed: int
+    ) -> tuple[int, int]:
         train, validation, _ = divided(spec, dataset, tables, Seeds(seed))
         return len(labelled(spec, train, Seeds(seed))), len(validation)
 
-    def exposed(self, spec: Document, dataset: SpectraDataset, tables: Tables, seed: int) -> Exposed:
+    def exposed(
+        self, spec: Document, dataset: SpectraDataset, tables: Tables, seed: int
+    ) -> Exposed:
         train, validation, test = divided(spec, dataset, tables, Seeds(seed))
         return Exposed(dataset, np.union1d(train, validation), test)
 
-    def training_size(self, spec: Document, dataset: SpectraDataset, tables: Tables, seed: int) -> int:
+    def training_size(
+        self, spec: Document, dataset: SpectraDataset, tables: Tables, seed: int
+    ) -> int:
         return len(divided(spec, dataset, tables, Seeds(seed))[0])
 
     def without_effect(self, spec: Document) -> Collection[str]:
         return () if MASK in spec["inputs"] else ("mask_ratio",)
 
 
-def divided(document: Document, dataset: SpectraDataset, tables: Tables, seeds: Seeds) -> tuple[Rows, Rows, Rows]:
-    """Training, validation and test spectra of an experience, as rows of the dataset. Raises SplitError.
+def divided(
+    document: Document, dataset: SpectraDataset, tables: Tables, seeds: Seeds
+) -> tuple[Rows, Rows, Rows]:
+    """Training, validation and test spectra of an experience, as rows of the dataset. Raises
+    SplitError.
 
-    `split` says which are for the test; `inner`, or the dataset's own validation part, which of the others are for
-    validation.
+    `split` says which are for the test; `inner`, or the dataset's own validation part, which of the
+    others are for validation.
     """
-    train, test = _one_fold(document["split"], dataset.rows, dataset, tables, seeds.numpy("split"), "tested")
+    train, test = _one_fold(
+        document["split"], dataset.rows, dataset, tables, seeds.numpy("split"), "tested"
+    )
     if (inner := document["inner"]) is not None:
-        train, validation = _one_fold(inner, train, dataset, tables, seeds.numpy("inner"), "kept for validation")
+        train, validation = _one_fold(
+            inner, train, dataset, tables, seeds.numpy("inner"), "kept for validation"
+        )
         return train, validation, test
     is_validation = dataset.part[train] == VALIDATION
     return train[~is_validation], train[is_validation], test
 
 
 def labelled(document: Document, train: Rows, seeds: Seeds) -> Rows:
-    """The training spectra whose targets are used: the first ones in a random order drawn by the seed."""
+    """The training spectra whose targets are used: the first ones in a random order drawn by the
+    seed.
+    """
     count = document["labelled"]
     if count == "all":
         return train
@@ -113,15 +158,20 @@ def labelled(document: Document, train: Rows, seeds: Seeds) -> Rows:
 
 
 def _one_fold(
-    split: Document, rows: Rows, dataset: SpectraDataset, tables: Tables, random: np.random.Generator, what: str
+    split: Document,
+    rows: Rows,
+    dataset: SpectraDataset,
+    tables: Tables,
+    random: np.random.Generator,
+    what: str,
 ) -> tuple[Rows, Rows]:
     advice = f"only one can be {what}; use 'parts', 'held_out', 'random_groups' or 'random'"
     return one_fold(built(tables["splits"], split), rows, dataset.column, random, advice)
 
 
 def hidden_of(network: Network) -> Callable[[Tensor], Tensor] | None:
-    """Random numbers of masks, (sample, patch) → whether a channel is hidden from the network's encoder, (sample,
-    channel); None if none are.
+    """Random numbers of masks, (sample, patch) → whether a channel is hidden from the network's
+    encoder, (sample, channel); None if none are.
     """
     if (encoder := _masked_encoder(network)) is None:
         return None
@@ -142,13 +192,20 @@ def _in_parts(
 ) -> Iterator[Finding]:
     for key in ("split", "inner"):
         try:
-            divided({**document, **({"inner": None} if key == "split" else {})}, dataset, tables, Seeds(0))
+            divided(
+                {**document, **({"inner": None} if key == "split" else {})},
+                dataset,
+                tables,
+                Seeds(0),
+            )
         except SplitError as error:
             yield split_finding(key, error)
             return
     train, validation, test = divided(document, dataset, tables, Seeds(0))
     if not len(validation):
-        whole_cores = '{"type": "random_groups", "parameters": {"by": "core", "share": 0.2}} for whole cores'
+        whole_cores = (
+            '{"type": "random_groups", "parameters": {"by": "core", "share": 0.2}} for whole cores'
+        )
         advice = f'set it, for example {whole_cores} or "random" for spectra of any core'
         yield ("inner",), f"no spectrum is left for validation; {advice}"
     if not len(train):
@@ -166,12 +223,17 @@ def _in_parts(
         yield from leaks.overlaps_within(dataset, train, validation, test)
 
 
-def _in_transforms(document: Document, dataset: SpectraDataset, tables: Tables) -> Iterator[Finding]:
+def _in_transforms(
+    document: Document, dataset: SpectraDataset, tables: Tables
+) -> Iterator[Finding]:
     transforms, _ = build_transforms(document, tables)
     trained_on = _trained_on(document, dataset, tables)
     for name, transform in transforms.items():
         if transform.needs_own and name != SPECTRUM:
-            yield ("transforms", name), f"what it does to one '{name}' cannot be inverted; use 'standardize'"
+            yield (
+                ("transforms", name),
+                f"what it does to one '{name}' cannot be inverted; use 'standardize'",
+            )
             continue
         if transform.needs_own and (flat := dataset.without_spread):
             same = f"the counts of {some(dataset.names[flat].tolist())} are all the same"
@@ -195,15 +257,24 @@ def _in_masks(document: Document, dataset: SpectraDataset, network: Network) -> 
             lack = "no encoder of the model has the input 'mask' in addition to the spectrum"
             yield ("inputs",), f"nothing is hidden: {lack}"
         elif visible_count(dataset.patches, encoder.mask_ratio) == dataset.patches:
-            ratio = f"a mask_ratio of {encoder.mask_ratio:g} hides none of {dataset.patches} patches"
+            ratio = (
+                f"a mask_ratio of {encoder.mask_ratio:g} hides none of {dataset.patches} patches"
+            )
             advice = f"nothing is hidden: {ratio}; {1 / dataset.patches:.2g} would hide one"
             yield ("outputs", document["outputs"].index(SPECTRUM)), advice
-    if MASK in document["inputs"] and not any(MASK in branch.sources for branch in network.branches):
-        yield ("inputs", document["inputs"].index(MASK)), "no branch of the model begins with 'mask'; leave it out"
+    if MASK in document["inputs"] and not any(
+        MASK in branch.sources for branch in network.branches
+    ):
+        yield (
+            ("inputs", document["inputs"].index(MASK)),
+            "no branch of the model begins with 'mask'; leave it out",
+        )
 
 
 def _trained_on(document: Document, dataset: SpectraDataset, tables: Tables) -> Rows:
-    """Training spectra, labelled or not; all spectra if they cannot be divided, which another check reports."""
+    """Training spectra, labelled or not; all spectra if they cannot be divided, which another check
+    reports.
+    """
     try:
         train, _, _ = divided(document, dataset, tables, Seeds(0))
     except SplitError:
@@ -211,11 +282,17 @@ def _trained_on(document: Document, dataset: SpectraDataset, tables: Tables) -> 
     return train if len(train) else dataset.rows
 
 
-def _try_on_spectra(transform: Transform, trained_on: Rows, dataset: SpectraDataset) -> Iterator[Finding]:
-    """Problems of transforms on a few spectra, then on many: some have counts in channels where the few have none."""
+def _try_on_spectra(
+    transform: Transform, trained_on: Rows, dataset: SpectraDataset
+) -> Iterator[Finding]:
+    """Problems of transforms on a few spectra, then on many: some have counts in channels where the
+    few have none.
+    """
     for count in (LOOKED_AT, MOST_TO_FIT):
         to_fit, values = (
-            torch.from_numpy(dataset.read(rows[np.unique(np.linspace(0, len(rows) - 1, count).astype(np.int64))]))
+            torch.from_numpy(
+                dataset.read(rows[np.unique(np.linspace(0, len(rows) - 1, count).astype(np.int64))])
+            )
             for rows in (trained_on, dataset.rows)
         )
         if not (findings := list(try_transform(SPECTRUM, transform, to_fit, values, "channel"))):

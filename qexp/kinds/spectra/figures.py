@@ -1,7 +1,8 @@
-"""Figures of spectra: estimates against measurements and down each core, and reconstructed channels.
+"""Figures of spectra: estimates against measurements and down each core, and reconstructed
+channels.
 
-In all of them `note` is a caution on the numbers, which may be empty, and `where` are the energies of the channels,
-(channel,) [keV]; None: channels are drawn against their numbers, without elements.
+In all of them `note` is a caution on the numbers, which may be empty, and `where` are the energies
+of the channels, (channel,) [keV]; None: channels are drawn against their numbers, without elements.
 """
 
 from __future__ import annotations
@@ -108,7 +109,9 @@ def estimates_by_core(estimates: Estimates, note: str) -> Figure:
     """Estimated against measured values with the identity line, and the RMSE of each core."""
     estimated, measured = _numbers(estimates.estimated), _numbers(estimates.measured)
     finite = np.isfinite(estimated) & np.isfinite(measured)
-    estimated, measured, cores = estimated[finite], measured[finite], np.asarray(estimates.cores, dtype=str)[finite]
+    estimated = estimated[finite]
+    measured = measured[finite]
+    cores = np.asarray(estimates.cores, dtype=str)[finite]
     names = list(dict.fromkeys(cores))
     told_apart = 1 < len(names) <= len(COLOURS) * len(MARKERS)
     figure, (axis,) = panel_grid(1, 1, PANEL, PANEL, 0, 0, square=True)
@@ -121,13 +124,29 @@ def estimates_by_core(estimates: Estimates, note: str) -> Figure:
         marker, colour = "o", COLOURS[0]
         if told_apart:
             marker, colour = MARKERS[index // len(COLOURS)], COLOURS[index % len(COLOURS)]
-        axis.plot(true, found, marker, color=colour, markersize=4, alpha=0.65, mew=0, zorder=2, label=words)
+        axis.plot(
+            true,
+            found,
+            marker,
+            color=colour,
+            markersize=4,
+            alpha=0.65,
+            mew=0,
+            zorder=2,
+            label=words,
+        )
     axis.set_xlabel(estimates.label("measured"))
     axis.set_ylabel(estimates.label("estimated"))
     write_errors(axis, measured, estimated, estimates.unit)
     if told_apart:
-        heading = f"core, and its RMSE ({typeset(estimates.unit)})" if estimates.unit else "core, and its RMSE"
-        place, columns = ((-0.1, -0.17), 2) if narrow() else ((1.0, 1.02), -(-len(names) // LISTED_CORES))
+        heading = (
+            f"core, and its RMSE ({typeset(estimates.unit)})"
+            if estimates.unit
+            else "core, and its RMSE"
+        )
+        place, columns = (
+            ((-0.1, -0.17), 2) if narrow() else ((1.0, 1.02), -(-len(names) // LISTED_CORES))
+        )
         axis.legend(
             loc="upper left",
             bbox_to_anchor=place,
@@ -140,7 +159,11 @@ def estimates_by_core(estimates: Estimates, note: str) -> Figure:
             title=heading,
             title_fontsize=small(),
         )
-    add_title(figure, f"{len(estimated)} spectra of {len(names)} core{'s' if len(names) != 1 else ''}", note)
+    add_title(
+        figure,
+        f"{len(estimated)} spectra of {len(names)} core{'s' if len(names) != 1 else ''}",
+        note,
+    )
     return figure
 
 
@@ -163,17 +186,22 @@ def _make_room_for_list(figure: Figure, cores: int) -> None:
 def down_core(estimates: Estimates, note: str, interval: str = "") -> Figure:
     """A panel per core, depth downwards: the estimates as a line, measured values as dots.
 
-    Without depths, spectra are drawn in their order. Of many cores only some are drawn, evenly spread over their
-    order, and the title says so.
+    Without depths, spectra are drawn in their order. Of many cores only some are drawn, evenly
+    spread over their order, and the title says so.
 
     interval  what the intervals are, for the title
     """
     profiles = list(_profiles(estimates))
-    drawn = [profiles[index] for index in spread_evenly(len(profiles), MOST_NARROW if narrow() else MOST_PROFILES)]
+    drawn = [
+        profiles[index]
+        for index in spread_evenly(len(profiles), MOST_NARROW if narrow() else MOST_PROFILES)
+    ]
     count = max(len(drawn), 1)
     width = max(1.25, 3.75 / count)  # so that the title of a single core can be read
     high, across = (1.8, 0.42) if narrow() else (2.7, 0.5)
-    figure, axes = panel_grid(count, PROFILES_IN_A_ROW, width, high, across=across, down=0.8, stretch=(1.0, 1.0))
+    figure, axes = panel_grid(
+        count, PROFILES_IN_A_ROW, width, high, across=across, down=0.8, stretch=(1.0, 1.0)
+    )
     with_depths = np.isfinite(_numbers(estimates.depths)).any()
     for axis, (core, profile) in zip(axes, drawn, strict=False):
         _draw_profile(axis, *profile)
@@ -184,7 +212,9 @@ def down_core(estimates: Estimates, note: str, interval: str = "") -> Figure:
         if lowest:
             axis.set_xlabel(estimates.label(""), fontsize=sized(9))
     some = f", {len(drawn)} of {len(profiles)} cores" if len(drawn) < len(profiles) else ""
-    dots = "each on its own scale; line: estimated" + "; dots: measured" * (estimates.measured is not None)
+    dots = "each on its own scale; line: estimated" + "; dots: measured" * (
+        estimates.measured is not None
+    )
     dots += f"; band: {interval}" if estimates.interval is not None else ""
     name = estimates.name.replace("_", " ")
     add_title(figure, f"{name} down core{some}", note, dots)
@@ -192,17 +222,25 @@ def down_core(estimates: Estimates, note: str, interval: str = "") -> Figure:
 
 
 def _profiles(estimates: Estimates) -> Iterator[tuple[str, list[Array]]]:
-    """Each core with its depths, estimates, measured values and ends of intervals, from top to bottom.
+    """Each core with its depths, estimates, measured values and ends of intervals, from top to
+    bottom.
 
     NaN stands for what there is not; without any depth, spectra are numbered from 1.
     """
-    given = (estimates.depths, estimates.estimated, estimates.measured, *(estimates.interval or (None, None)))
+    given = (
+        estimates.depths,
+        estimates.estimated,
+        estimates.measured,
+        *(estimates.interval or (None, None)),
+    )
     depths, *others = (np.broadcast_to(_numbers(values), len(estimates.cores)) for values in given)
     depths_known = bool(np.isfinite(depths).any())
     names, owners = np.unique(np.asarray(estimates.cores, dtype=str), return_inverse=True)
     # Rows of a core need not be adjacent, but a search for each of many cores would be slow.
     order = np.argsort(owners, kind="stable")
-    for name, rows in zip(names, np.split(order, np.cumsum(np.bincount(owners))[:-1]), strict=False):
+    for name, rows in zip(
+        names, np.split(order, np.cumsum(np.bincount(owners))[:-1]), strict=False
+    ):
         down = depths[rows] if depths_known else np.arange(1, len(rows) + 1, dtype=np.float64)
         rows, down = rows[np.isfinite(down)], down[np.isfinite(down)]
         if len(rows):
@@ -210,10 +248,21 @@ def _profiles(estimates: Estimates) -> Iterator[tuple[str, list[Array]]]:
             yield str(name), [down[deeper], *(values[rows[deeper]] for values in others)]
 
 
-def _draw_profile(axis: Axes, depths: Array, estimated: Array, measured: Array, low: Array, high: Array) -> None:
+def _draw_profile(
+    axis: Axes, depths: Array, estimated: Array, measured: Array, low: Array, high: Array
+) -> None:
     width, marker = (1.3, ".") if len(depths) <= 60 else (0.8, None)
     axis.fill_betweenx(depths, low, high, color=ESTIMATED, alpha=0.18, linewidth=0, zorder=1)
-    axis.plot(estimated, depths, "-", color=ESTIMATED, linewidth=width, zorder=2, marker=marker, markersize=4)
+    axis.plot(
+        estimated,
+        depths,
+        "-",
+        color=ESTIMATED,
+        linewidth=width,
+        zorder=2,
+        marker=marker,
+        markersize=4,
+    )
     axis.plot(measured, depths, "o", color=MEASURED, markersize=2.6, alpha=0.8, mew=0, zorder=3)
     axis.invert_yaxis()
     axis.tick_params(labelsize=small())
@@ -241,12 +290,27 @@ def _shown(core: str) -> str:
 Array = NDArray[np.floating]
 
 MARKED = {
-    "Al": 1.4865, "Si": 1.7398, "P": 2.0105, "S": 2.3095, "Cl": 2.622, "Ar": 2.9575, "K": 3.3138, "Ca": 3.6923,
-    "Ti": 4.5122, "Mn": 5.9003, "Fe": 6.4052, "Zn": 8.6372, "Br": 11.924, "Rb": 13.396, "Sr": 14.165, "Zr": 15.775,
+    "Al": 1.4865,
+    "Si": 1.7398,
+    "P": 2.0105,
+    "S": 2.3095,
+    "Cl": 2.622,
+    "Ar": 2.9575,
+    "K": 3.3138,
+    "Ca": 3.6923,
+    "Ti": 4.5122,
+    "Mn": 5.9003,
+    "Fe": 6.4052,
+    "Zn": 8.6372,
+    "Br": 11.924,
+    "Rb": 13.396,
+    "Sr": 14.165,
+    "Zr": 15.775,
     "Rh": 20.216,
-}  # fmt: skip
-"""Elements with lines in spectra of sediments, including argon of the air and rhodium of the tube, and the energies of
-their Kα1 lines [keV]: Elam, Ravel and Sieber (2002), Radiat. Phys. Chem. 63, 121-128.
+}
+"""Elements with lines in spectra of sediments, including argon of the air and rhodium of the tube,
+and the energies of their Kα1 lines [keV]: Elam, Ravel and Sieber (2002), Radiat. Phys. Chem. 63,
+121-128.
 """
 
 LEAST_COUNTS = 0.5
@@ -256,7 +320,9 @@ HIDDEN = "0.9"
 """The grey of hidden channels."""
 
 PANEL_WIDTH, PANEL_HEIGHT, ERRORS_PANEL, WIDE_PANEL = 3.7, 1.75, (9.0, 3.2), 9.0
-"""Sizes of the panels of a spectrum, of the panel of errors by energy, and width of those of saliency [inch]."""
+"""Sizes of the panels of a spectrum, of the panel of errors by energy, and width of those of
+saliency [inch].
+"""
 
 WIDE_SAMPLE, PANELS_IN_A_ROW = 3.4, 3
 """Width of a panel of a sample [inch], and number of such panels in a row."""
@@ -266,12 +332,20 @@ MOST_LEVELS = 2
 
 
 def energies(first_and_step: Sequence[float] | None, channels: int) -> Array | None:
-    """Energies of the channels, (channel,) [keV], from that of the first and the step; None if unknown."""
-    return None if first_and_step is None else first_and_step[0] + first_and_step[1] * np.arange(channels)
+    """Energies of the channels, (channel,) [keV], from that of the first and the step; None if
+    unknown.
+    """
+    return (
+        None
+        if first_and_step is None
+        else first_and_step[0] + first_and_step[1] * np.arange(channels)
+    )
 
 
 Reconstruction = tuple[str, Array, Array, NDArray[np.bool_]]
-"""Title, counts, reconstructed counts, and whether they were hidden from the network, (channel,) each."""
+"""Title, counts, reconstructed counts, and whether they were hidden from the network, (channel,)
+each.
+"""
 
 
 def reconstructions(spectra: Sequence[Reconstruction], where: Array | None, note: str) -> Figure:
@@ -307,24 +381,33 @@ def reconstructions(spectra: Sequence[Reconstruction], where: Array | None, note
             reconstructed.plot(x, values, color=colour, linewidth=0.8, label=words)
         changes = np.flatnonzero(np.diff(hidden.astype(np.int8), prepend=0, append=0))
         half = 0.5 * (x[-1] - x[0]) / max(len(x) - 1, 1)
-        for first, end in zip(changes[::2], changes[1::2], strict=True):  # neighbouring hidden channels
+        # neighbouring hidden channels
+        for first, end in zip(changes[::2], changes[1::2], strict=True):
             visible.axvspan(x[first] - half, x[end - 1] + half, color=HIDDEN, linewidth=0, zorder=0)
         _share_counts(of_spectrum, counts, estimate[hidden])
         title = title.replace("$", r"\$")
         seen = f"seen; hidden is grey ({100 * hidden.mean():.0f} %)"
-        titles = [title, seen, "reconstructed"] if originals else [f"{title}\n{seen}", "reconstructed"]
+        titles = (
+            [title, seen, "reconstructed"] if originals else [f"{title}\n{seen}", "reconstructed"]
+        )
         for axis, words in zip(of_spectrum, titles, strict=True):
             axis.set_title(words, fontsize=sized(9), y=TITLE)
             _span(axis, x)
             label_outer(axis, len(axes), _label(where), "counts", sized(9))
     if spectra:
         legend_below(figure, axes[each - 1])
-    add_title(figure, "spectra of which a network saw a part", note, f"counts of 0 are drawn as {LEAST_COUNTS:g}")
+    add_title(
+        figure,
+        "spectra of which a network saw a part",
+        note,
+        f"counts of 0 are drawn as {LEAST_COUNTS:g}",
+    )
     return figure
 
 
 def sample_spectra(spectra: Sequence[tuple[str, Array]], where: Array | None, title: str) -> Figure:
-    """A panel per spectrum, all on one logarithmic scale, with elements marked at their K alpha lines above.
+    """A panel per spectrum, all on one logarithmic scale, with elements marked at their K alpha
+    lines above.
 
     spectra  title and counts, (channel,), of each
     """
@@ -332,14 +415,25 @@ def sample_spectra(spectra: Sequence[tuple[str, Array]], where: Array | None, ti
     for _ in range(2):  # the second time with room for titles in several lines
         above = LINE_HEIGHT * lines
         figure, axes = panel_grid(
-            len(spectra), PANELS_IN_A_ROW, WIDE_SAMPLE, PANEL_HEIGHT, across=0.2, down=0.6 + above, top=0.85 + above
+            len(spectra),
+            PANELS_IN_A_ROW,
+            WIDE_SAMPLE,
+            PANEL_HEIGHT,
+            across=0.2,
+            down=0.6 + above,
+            top=0.85 + above,
         )
         titles = [fitting(axes[0], words, size=LEAST_TEXT) for words, _ in spectra]
         lines = max(words.count("\n") for words in titles)
     figure.set_dpi(resolution())
     marked = _lines(where)
     for axis, words, (_, counts) in zip(axes, titles, spectra, strict=True):
-        axis.plot(_positions(where, len(counts)), np.maximum(counts, LEAST_COUNTS), color=COLOURS[6], linewidth=0.7)
+        axis.plot(
+            _positions(where, len(counts)),
+            np.maximum(counts, LEAST_COUNTS),
+            color=COLOURS[6],
+            linewidth=0.7,
+        )
         _span(axis, _positions(where, len(counts)))
         axis.set_title(words, fontsize=small(), y=TITLE, pad=sized(28 if marked else 6))
         label_outer(axis, len(spectra), _label(where), "counts", small())
@@ -351,15 +445,21 @@ def sample_spectra(spectra: Sequence[tuple[str, Array]], where: Array | None, ti
 
 
 def errors_by_energy(errors: Mapping[str, Array], where: Array | None, note: str) -> Figure:
-    """Errors of hidden channels as curves over the energy, with elements marked at their K alpha lines.
+    """Errors of hidden channels as curves over the energy, with elements marked at their K alpha
+    lines.
 
-    errors  label in the legend → root mean squared error, (channel,) [counts]; NaN where never hidden
+    errors  label in the legend → root mean squared error, (channel,) [counts]; NaN where never
+            hidden
     """
     figure, (axis,) = panel_grid(1, 1, *ERRORS_PANEL, across=0, down=0)
     figure.set_dpi(resolution())
-    for (name, values), colour in zip(errors.items(), (COLOURS[1], COLOURS[0], "0.55"), strict=False):
+    for (name, values), colour in zip(
+        errors.items(), (COLOURS[1], COLOURS[0], "0.55"), strict=False
+    ):
         x = _positions(where, len(values))
-        axis.plot(x, np.where(_drawable(values), values, np.nan), color=colour, linewidth=0.9, label=name)
+        axis.plot(
+            x, np.where(_drawable(values), values, np.nan), color=colour, linewidth=0.9, label=name
+        )
         _span(axis, x)
     axis.set_xlabel(_label(where))
     axis.set_ylabel("RMSE of hidden channels (counts)")
@@ -375,12 +475,16 @@ def errors_by_energy(errors: Mapping[str, Array], where: Array | None, note: str
 
 
 def saliency(table: xarray.Dataset, output: str, note: str) -> Figure:
-    """The mean spectrum, and below it how much each channel raises or lowers the estimate, with elements marked.
+    """The mean spectrum, and below it how much each channel raises or lowers the estimate, with
+    elements marked.
 
-    table  input times gradient, averaged over test spectra, as an evaluation writes it, with energies if they are known
+    table  input times gradient, averaged over test spectra, as an evaluation writes it, with
+           energies if they are known
     """
     mean, counts, where = table[saliency_of(output)], table["counts"].values, _energies_in(table)
-    figure, (spectrum, axis) = panel_grid(2, 1, WIDE_PANEL, PANEL_HEIGHT, across=0, down=0.15, left=0.85)
+    figure, (spectrum, axis) = panel_grid(
+        2, 1, WIDE_PANEL, PANEL_HEIGHT, across=0, down=0.15, left=0.85
+    )
     figure.set_dpi(resolution())
     x = _positions(where, len(counts))
     spectrum.plot(x, np.maximum(counts, LEAST_COUNTS), color=COLOURS[6], linewidth=0.8)
@@ -388,8 +492,18 @@ def saliency(table: xarray.Dataset, output: str, note: str) -> Figure:
     spectrum.set_ylim(bottom=LEAST_COUNTS)
     spectrum.set_ylabel("mean counts")
     spectrum.tick_params(labelbottom=False)
-    for extreme, colour, what in ((np.maximum, COLOURS[1], "raises"), (np.minimum, COLOURS[0], "lowers")):
-        axis.fill_between(x, 0, extreme(mean.values, 0), color=colour, linewidth=0, label=f"mean: {what} the estimate")
+    for extreme, colour, what in (
+        (np.maximum, COLOURS[1], "raises"),
+        (np.minimum, COLOURS[0], "lowers"),
+    ):
+        axis.fill_between(
+            x,
+            0,
+            extreme(mean.values, 0),
+            color=colour,
+            linewidth=0,
+            label=f"mean: {what} the estimate",
+        )
     magnitude = table[saliency_magnitude_of(output)].values
     axis.plot(x, magnitude, color="0.2", linewidth=0.6, label="mean of the absolute value")
     axis.axhline(0, color="0.2", linewidth=0.5)
@@ -413,12 +527,19 @@ def _drawable(values: Array) -> NDArray[np.bool_]:
 
 
 def _lines(where: Array | None) -> dict[str, float]:
-    """Elements and energies of their K alpha lines among those of channels, from low to high [keV]; none without."""
-    return {} if where is None else {name: line for name, line in MARKED.items() if where[0] <= line <= where[-1]}
+    """Elements and energies of their K alpha lines among those of channels, from low to high [keV];
+    none without.
+    """
+    return (
+        {}
+        if where is None
+        else {name: line for name, line in MARKED.items() if where[0] <= line <= where[-1]}
+    )
 
 
 def _mark_elements(axis: Axes, of_elements: Mapping[str, float]) -> list[float]:
-    """A thin line through the panel for each element, and its symbol above, in another row if symbols would touch.
+    """A thin line through the panel for each element, and its symbol above, in another row if
+    symbols would touch.
 
     Returns the energies of those that are marked.
     """
@@ -430,9 +551,24 @@ def _mark_elements(axis: Axes, of_elements: Mapping[str, float]) -> list[float]:
     ends = [-np.inf] * MOST_LEVELS
     """End of the last symbol in each row [pixel]."""
     marked, above = [], axis.get_xaxis_transform()
-    line: dict[str, Any] = {"color": "0.75", "linewidth": 0.5, "clip_on": False, "scalex": False, "scaley": False}
+    line: dict[str, Any] = {
+        "color": "0.75",
+        "linewidth": 0.5,
+        "clip_on": False,
+        "scalex": False,
+        "scaley": False,
+    }
     for element, energy in of_elements.items():
-        text = axis.text(energy, 1, element, transform=above, ha="center", va="bottom", fontsize=small(), color="0.25")
+        text = axis.text(
+            energy,
+            1,
+            element,
+            transform=above,
+            ha="center",
+            va="bottom",
+            fontsize=small(),
+            color="0.25",
+        )
         box = text.get_window_extent(renderer)
         level = next((level for level, end in enumerate(ends) if box.x0 > end + 3), None)
         if level is None:
@@ -473,28 +609,43 @@ def _label(where: Array | None) -> str:
 # Figures of runs on spectra: estimates of the test spectra by core, and reconstructed channels.
 
 
-CURVES = {"rmse": "network", "rmse_of_mean": "mean training spectrum", "counting_noise": "noise of counting"}
+CURVES = {
+    "rmse": "network",
+    "rmse_of_mean": "mean training spectrum",
+    "counting_noise": "noise of counting",
+}
 """Column of the errors by energy → its name in the legend."""
 
 
 def estimates_by_core_of_run(directory: RunDirectory) -> Pictures:
-    """Estimates against measured values, coloured by core; no figure if the run estimates no number."""
+    """Estimates against measured values, coloured by core; no figure if the run estimates no
+    number.
+    """
     for estimates in _estimates(directory):
-        yield FIGURES_FOLDER / "estimates_by_core", estimates_by_core(estimates, directory.record().caution)
+        yield (
+            FIGURES_FOLDER / "estimates_by_core",
+            estimates_by_core(estimates, directory.record().caution),
+        )
 
 
 def down_core_of_run(directory: RunDirectory) -> Pictures:
-    """Estimates and measured values over depth, a panel per core; no figure if the run estimates no number."""
+    """Estimates and measured values over depth, a panel per core; no figure if the run estimates no
+    number.
+    """
     for estimates in _estimates(directory):
         with_intervals = replace(estimates, interval=ends_of_intervals(directory, estimates.name))
-        figure = down_core(with_intervals, directory.record().caution, intervals_in_words(directory))
+        figure = down_core(
+            with_intervals, directory.record().caution, intervals_in_words(directory)
+        )
         yield FIGURES_FOLDER / "down_core", figure
 
 
 def _estimates(directory: RunDirectory) -> Iterator[Estimates]:
     spectra = table(directory.results / TEST_PREDICTIONS)
     for name in outputs(spectra):
-        depths, estimated, truth = (spectra[column].values for column in ("depth", estimate_of(name), name))
+        depths, estimated, truth = (
+            spectra[column].values for column in ("depth", estimate_of(name), name)
+        )
         cores, depth_unit = texts(spectra, "core"), unit(spectra, "depth")
         yield Estimates(name, unit(spectra, name), cores, depths, estimated, truth, depth_unit)
 
@@ -512,7 +663,9 @@ def errors_by_energy_of_run(directory: RunDirectory) -> Pictures:
 
 
 def saliency_of_run(directory: RunDirectory) -> Pictures:
-    """How much each channel contributes to the estimates; no figure if the run estimates no number."""
+    """How much each channel contributes to the estimates; no figure if the run estimates no
+    number.
+    """
     for name in directory.spec()["outputs"]:
         if name != SPECTRUM:
             variables = table(directory.results / SALIENCY, [saliency_of(name)])
@@ -520,12 +673,20 @@ def saliency_of_run(directory: RunDirectory) -> Pictures:
 
 
 def reconstructions_of_run(directory: RunDirectory) -> Pictures:
-    """Some test spectra, their visible channels and reconstructions; no figure if the run reconstructs no spectra."""
+    """Some test spectra, their visible channels and reconstructions; no figure if the run
+    reconstructs no spectra.
+    """
     if SPECTRUM not in directory.spec()["outputs"]:
         return
     variables = table(directory.results / RECONSTRUCTIONS)
-    planes = (variables["counts"].values, variables["reconstruction"].values, variables["hidden"].values.astype(bool))
-    titles = [_title(variables.isel(spectrum=index)) for index in range(variables.sizes["spectrum"])]
+    planes = (
+        variables["counts"].values,
+        variables["reconstruction"].values,
+        variables["hidden"].values.astype(bool),
+    )
+    titles = [
+        _title(variables.isel(spectrum=index)) for index in range(variables.sizes["spectrum"])
+    ]
     spectra = list(zip(titles, *planes, strict=True))
     figure = reconstructions(spectra, _energies_in(variables), directory.record().caution)
     yield FIGURES_FOLDER / "reconstructions", figure

@@ -37,11 +37,14 @@ HASH_DIGITS = 24
 
 
 def counts_in(content: bytes, channels: int) -> Array:
-    """The counts of a spectrum, (channels,), from the content of its file. Raises ValueError if they are not valid."""
+    """The counts of a spectrum, (channels,), from the content of its file. Raises ValueError if
+    they are not valid.
+    """
     if not content.strip():
         raise ValueError("it is empty")
     if not content.translate(None, WHOLE):
-        integers = np.fromstring(content, dtype=np.int64, sep=" ")  # four times as fast as any other way
+        # four times as fast as any other way
+        integers = np.fromstring(content, dtype=np.int64, sep=" ")
         if integers.max() < np.iinfo(np.int64).max:  # fromstring clips larger numbers to this
             _require_length(len(integers), channels)
             return integers.astype(np.float32)
@@ -50,7 +53,8 @@ def counts_in(content: bytes, channels: int) -> Array:
     numbers = np.empty(len(words))
     for channel, word in enumerate(words):
         try:
-            numbers[channel] = float(word.replace(b"_", b"?"))  # only Python reads 1_000 as a number
+            # only Python reads 1_000 as a number
+            numbers[channel] = float(word.replace(b"_", b"?"))
         except ValueError:
             text = word[:40].decode(errors="replace")
             raise ValueError(f"'{text}' in channel {channel} is not a number") from None
@@ -76,7 +80,9 @@ def hash_of(counts: Array) -> str:
 
     Negative zeros, which a table may contain, are replaced by zeros.
     """
-    return hashlib.sha256((counts.astype("<f4") + np.float32(0)).tobytes()).hexdigest()[:HASH_DIGITS]
+    return hashlib.sha256((counts.astype("<f4") + np.float32(0)).tobytes()).hexdigest()[
+        :HASH_DIGITS
+    ]
 
 
 def _require_length(length: int, channels: int) -> None:
@@ -117,7 +123,9 @@ class Findings:
         self._examples: dict[tuple[Where, str], list[str]] = {}
 
     def add(self, kind: str, example: str = "", where: Where = ("path",)) -> None:
-        """Add a problem of a kind; `example` is the spectrum or file, `where` the key of the dataset."""
+        """Add a problem of a kind; `example` is the spectrum or file, `where` the key of the
+        dataset.
+        """
         self._examples.setdefault((where, kind), []).append(example)
 
     def refuse(self) -> None:
@@ -129,8 +137,11 @@ class Findings:
             )
 
 
-def without_target(targets: Mapping[str, float], missing: str, origin: str, findings: Findings) -> list[str]:
-    """The spectra that are left out because their target is NaN; unless `missing` is `drop`, these are findings.
+def without_target(
+    targets: Mapping[str, float], missing: str, origin: str, findings: Findings
+) -> list[str]:
+    """The spectra that are left out because their target is NaN; unless `missing` is `drop`, these
+    are findings.
 
     targets  name of a spectrum → its target
     origin   where the targets come from, for messages
@@ -144,26 +155,36 @@ def without_target(targets: Mapping[str, float], missing: str, origin: str, find
     return []
 
 
-def remarks_on(without: Sequence[str], count: int, target: str, path: Path, findings: Findings) -> list[str]:
+def remarks_on(
+    without: Sequence[str], count: int, target: str, path: Path, findings: Findings
+) -> list[str]:
     """Remarks on the spectra that are left out of so many; a finding if none is left."""
     if without and len(without) == count:
         findings.add(f"{path}: no spectrum has a number for '{target}'", where=("target",))
     reason = f"they have no number for '{target}': {some(without)}"
-    return [f"{len(without):,} of {count:,} spectra are left out, because {reason}"] if without else []
+    return (
+        [f"{len(without):,} of {count:,} spectra are left out, because {reason}"] if without else []
+    )
 
 
 def depth_like(columns: Iterable[str]) -> str:
-    """The columns that may hold a depth, by their names: `'mid_depth_mm' or 'section_depth_mm'`; empty if none."""
+    """The columns that may hold a depth, by their names: `'mid_depth_mm' or 'section_depth_mm'`;
+    empty if none.
+    """
     return " or ".join(f"'{name}'" for name in columns if "depth" in name.lower())
 
 
 def unit_in(column: str) -> str:
-    """The unit of length that ends a column's name, as in `mid_depth_mm` or `depth (cm)`; empty without one."""
+    """The unit of length that ends a column's name, as in `mid_depth_mm` or `depth (cm)`; empty
+    without one.
+    """
     found = re.search(r"(?:_|\s*[(\[])(mm|cm|m|km)[)\]]?$", column)
     return found[1] if found else ""
 
 
-def depths_of(texts: Sequence[str], names: Sequence[str], origin: str, findings: Findings) -> NDArray[np.float64]:
+def depths_of(
+    texts: Sequence[str], names: Sequence[str], origin: str, findings: Findings
+) -> NDArray[np.float64]:
     """Depths as numbers, NaN where none is known.
 
     names   of the spectra
@@ -172,7 +193,9 @@ def depths_of(texts: Sequence[str], names: Sequence[str], origin: str, findings:
     numbers = [number(text) for text in texts]
     for name, text, depth in zip(names, texts, numbers, strict=True) if None in numbers else ():
         if depth is None:
-            findings.add(f"{origin} has cells that are not numbers", f"'{text[:20]}' of {name}", ("depth",))
+            findings.add(
+                f"{origin} has cells that are not numbers", f"'{text[:20]}' of {name}", ("depth",)
+            )
     return np.array(numbers, dtype=np.float64)
 
 
@@ -185,14 +208,22 @@ SPECTRA, TARGETS, INFO, VALIDATION_INFO = "spe", "target", "info.csv", "val.csv"
 class Folders:
     """The spectra of a folder with train/ and, if there is one, test/.
 
-    target   name of the number that target/, or a folder of this name in it, holds for every spectrum; None: none
-    lists    part → the file that lists its spectra, if not info.csv, or val.csv for validation; None: no validation
+    target   name of the number that target/, or a folder of this name in it, holds for every
+             spectrum; None: none
+    lists    part → the file that lists its spectra, if not info.csv, or val.csv for validation;
+             None: no validation
     missing  see `SpectraDataset`
     alone    whether the folder is itself a part, for the test, with spe/ and a list in it
     """
 
     def __init__(
-        self, path: Path, target: str | None, channels: int, lists: Mapping[str, str | None], missing: str, alone: bool
+        self,
+        path: Path,
+        target: str | None,
+        channels: int,
+        lists: Mapping[str, str | None],
+        missing: str,
+        alone: bool,
     ) -> None:
         self.path, self._target, self._channels, self._missing = path, target, channels, missing
         self._lists, self._alone = dict(lists), alone
@@ -206,18 +237,27 @@ class Folders:
         """Path, size and time of change of every file: what changes when any of them changes."""
         digest = hashlib.sha256()
         for part in self._parts():
-            for folder in (part / SPECTRA, *([] if self._target is None else [self._targets(part)])):
-                digest.update(os.fsencode("\n".join([str(folder.relative_to(self.path)), *_states(folder)])))
+            for folder in (
+                part / SPECTRA,
+                *([] if self._target is None else [self._targets(part)]),
+            ):
+                digest.update(
+                    os.fsencode("\n".join([str(folder.relative_to(self.path)), *_states(folder)]))
+                )
             for name in (self._info(part).name, self._validation_info.name):
                 if (part / name).is_file():
                     status = (part / name).stat()
-                    digest.update(f"{name}/{status.st_size}/{status.st_mtime_ns}/{status.st_ino}".encode())
+                    digest.update(
+                        f"{name}/{status.st_size}/{status.st_mtime_ns}/{status.st_ino}".encode()
+                    )
         alone = ["alone"] if self._alone else []
         keys = [self._target, self._channels, self._lists, self._missing, *alone]
         return [str(self.path.absolute()), *keys, digest.hexdigest()]
 
     def rows(self) -> tuple[SpectrumRows, list[str], int]:
-        """The spectra that are used, remarks on those that are left out, and their number. Raises DatasetError."""
+        """The spectra that are used, remarks on those that are left out, and their number. Raises
+        DatasetError.
+        """
         findings, without = Findings(), list[str]()
         names: list[str] = []
         parts: list[str] = []
@@ -226,18 +266,32 @@ class Folders:
         for part in self._parts():
             info = self._info(part)
             cells_of = dict(read_info(info, findings))
-            validation = self._validation(findings) if part.name == TRAIN and not self._alone else {}
-            # In published folders info.csv does not name what val.csv does. Where both do, info.csv counts.
+            validation = (
+                self._validation(findings) if part.name == TRAIN and not self._alone else {}
+            )
+            # In published folders info.csv does not name what val.csv does. Where both do, info.csv
+            # counts.
             apart = {name: cells for name, cells in validation.items() if name not in cells_of}
             there = files_in(part / SPECTRA)
-            compare(part / SPECTRA, there, info, cells_of, findings, None if part.name in self._lists else apart)
+            compare(
+                part / SPECTRA,
+                there,
+                info,
+                cells_of,
+                findings,
+                None if part.name in self._lists else apart,
+            )
             for name in sorted(apart.keys() - set(there)):
-                findings.add(f"{self._validation_info} names spectra that are not in {part / SPECTRA}", name)
+                findings.add(
+                    f"{self._validation_info} names spectra that are not in {part / SPECTRA}", name
+                )
             cells_of |= apart
             if self._target is not None:
                 values = _read_targets(folder := self._targets(part), list(cells_of), findings)
                 without += without_target(values, self._missing, str(folder), findings)
-                cells_of = {name: cells for name, cells in cells_of.items() if not math.isnan(values[name])}
+                cells_of = {
+                    name: cells for name, cells in cells_of.items() if not math.isnan(values[name])
+                }
                 targets += [values[name] for name in cells_of]
             tested = part.name == TEST or self._alone
             for name, cells in cells_of.items():
@@ -245,16 +299,30 @@ class Folders:
                 lines.append(cells)
                 trained = VALIDATION if name in validation else TRAIN
                 parts.append(TEST if tested else trained)
-        remarks = remarks_on(without, len(names) + len(without), self._target or "", self.path, findings)
+        remarks = remarks_on(
+            without, len(names) + len(without), self._target or "", self.path, findings
+        )
         findings.refuse()
-        columns = {name: [cells.get(name, "") for cells in lines] for name in dict.fromkeys(chain.from_iterable(lines))}
-        return SpectrumRows(names, parts, columns, None if self._target is None else targets), remarks, len(without)
+        columns = {
+            name: [cells.get(name, "") for cells in lines]
+            for name in dict.fromkeys(chain.from_iterable(lines))
+        }
+        return (
+            SpectrumRows(names, parts, columns, None if self._target is None else targets),
+            remarks,
+            len(without),
+        )
 
     def counts(self, rows: SpectrumRows) -> Iterator[Array]:
-        """The spectra of the rows in blocks, (row, channels). Raises DatasetError, after the last of them."""
+        """The spectra of the rows in blocks, (row, channels). Raises DatasetError, after the last
+        of them.
+        """
         findings, train = Findings(), self.path / TRAIN / SPECTRA
         test = (self.path if self._alone else self.path / TEST) / SPECTRA
-        paths = [(test if part == TEST else train) / name for name, part in zip(rows.names, rows.parts, strict=True)]
+        paths = [
+            (test if part == TEST else train) / name
+            for name, part in zip(rows.names, rows.parts, strict=True)
+        ]
         for start in range(0, len(paths), BLOCK):
             yield counts_of(paths[start : start + BLOCK], self._channels, findings)
         findings.refuse()
@@ -272,12 +340,21 @@ class Folders:
             for name in (SPECTRA, *([] if self._target is None else [TARGETS])):
                 if not (part / name).is_dir():
                     where = ("target",) if name == TARGETS else ("path",)
-                    what = "the number of every spectrum" if name == TARGETS else "the spectra, a file for each"
+                    what = (
+                        "the number of every spectrum"
+                        if name == TARGETS
+                        else "the spectra, a file for each"
+                    )
                     findings.add(f"{part} has no folder {name}/, which holds {what}", where=where)
             if not self._info(part).is_file():
-                findings.add(f"{part} has no {self._info(part).name}, which lists the spectra and names their cores")
+                findings.add(
+                    f"{part} has no {self._info(part).name}, which lists the spectra and names"
+                    " their cores"
+                )
         if self._lists.get(VALIDATION) and not self._validation_info.is_file():
-            findings.add(f"{train} has no {self._validation_info.name}", where=("lists", VALIDATION))
+            findings.add(
+                f"{train} has no {self._validation_info.name}", where=("lists", VALIDATION)
+            )
         findings.refuse()
         return parts
 
@@ -303,17 +380,25 @@ class Folders:
 
     def _where_train_is(self) -> str:
         if (self.path / SPECTRA).is_dir():
-            return f"; it seems to be a part itself; use the folder that contains it, {self.path.absolute().parent}"
+            return (
+                "; it seems to be a part itself; use the folder that contains it,"
+                f" {self.path.absolute().parent}"
+            )
         try:
             below = sorted(entry.name for entry in self.path.iterdir() if (entry / TRAIN).is_dir())
         except OSError:
             below = []
-        return f"; below it, these have one: {some(below)}" if below else ", nor has any folder below it"
+        return (
+            f"; below it, these have one: {some(below)}"
+            if below
+            else ", nor has any folder below it"
+        )
 
 
 def _states(folder: Path) -> list[str]:
     """Name, size, time of change and inode of every file, by name."""
-    handle = os.open(folder, os.O_RDONLY)  # relative to an open folder, so that its path is resolved once
+    # relative to an open folder, so that its path is resolved once
+    handle = os.open(folder, os.O_RDONLY)
     try:
         with os.scandir(handle) as entries:
             states = []
@@ -323,7 +408,9 @@ def _states(folder: Path) -> list[str]:
                 except FileNotFoundError:  # a link to nowhere
                     states.append(entry.name)
                 else:
-                    states.append(f"{entry.name}/{status.st_size}/{status.st_mtime_ns}/{status.st_ino}")
+                    states.append(
+                        f"{entry.name}/{status.st_size}/{status.st_mtime_ns}/{status.st_ino}"
+                    )
     finally:
         os.close(handle)
     return sorted(states)
@@ -336,7 +423,9 @@ def counts_of(paths: Sequence[Path], channels: int, findings: Findings) -> Array
         try:
             block[row] = counts_in(path.read_bytes(), channels)
         except OSError as error:
-            findings.add(f"{path.parent} has files that cannot be read", f"{path.name} ({error.strerror})")
+            findings.add(
+                f"{path.parent} has files that cannot be read", f"{path.name} ({error.strerror})"
+            )
         except ValueError as error:
             kind = f"{path.parent} has files that are not spectra of {channels} counts"
             findings.add(kind, f"{path.name} ({error})")
@@ -344,7 +433,9 @@ def counts_of(paths: Sequence[Path], channels: int, findings: Findings) -> Array
 
 
 def read_info(info: Path, findings: Findings) -> Iterator[tuple[str, dict[str, str]]]:
-    """Name and other columns of every spectrum of info.csv, in its order; the first column is the name of the file."""
+    """Name and other columns of every spectrum of info.csv, in its order; the first column is the
+    name of the file.
+    """
     lines = _lines(info, findings)
     header = next(lines, (0, []))[1]
     for name, count in Counter(header[1:]).items():
@@ -353,7 +444,9 @@ def read_info(info: Path, findings: Findings) -> Iterator[tuple[str, dict[str, s
     names = set[str]()
     for line, cells in lines:
         if len(cells) != len(header):
-            findings.add(f"{info} has lines without {len(header)} columns", f"line {line} ({len(cells)})")
+            findings.add(
+                f"{info} has lines without {len(header)} columns", f"line {line} ({len(cells)})"
+            )
             continue
         if cells[0] in names:
             findings.add(f"{info} names spectra twice", f"{cells[0]} (line {line})")
@@ -370,7 +463,10 @@ def _lines(path: Path, findings: Findings) -> Iterator[tuple[int, list[str]]]:
         for line, cells in read_records(path):
             yield line, [cell.strip() for cell in cells]
         if not line:
-            findings.add(f"{path} is empty; its first line must name the columns, starting with that of the file names")
+            findings.add(
+                f"{path} is empty; its first line must name the columns, starting with that of the"
+                " file names"
+            )
     except TableError as error:
         findings.add(str(error))
 
@@ -378,7 +474,9 @@ def _lines(path: Path, findings: Findings) -> Iterator[tuple[int, list[str]]]:
 def files_in(folder: Path) -> list[str]:
     """Sorted names of the files of a folder, without hidden ones."""
     with os.scandir(folder) as entries:
-        return sorted(entry.name for entry in entries if entry.is_file() and not entry.name.startswith("."))
+        return sorted(
+            entry.name for entry in entries if entry.is_file() and not entry.name.startswith(".")
+        )
 
 
 def compare(
@@ -412,15 +510,25 @@ def _read_targets(folder: Path, names: Sequence[str], findings: Findings) -> dic
     there, targets = set(files_in(folder)), dict.fromkeys(names, math.nan)
     for name in (name for name in names if name in there):
         try:
-            text = (folder / name).read_bytes().removeprefix(BYTE_ORDER_MARK).decode(errors="replace").strip()
+            text = (
+                (folder / name)
+                .read_bytes()
+                .removeprefix(BYTE_ORDER_MARK)
+                .decode(errors="replace")
+                .strip()
+            )
         except OSError as error:
             text = error.strerror or str(error)
-        targets[name] = _finite_number(text, f"{folder} has files that are not one finite number", name, findings)
+        targets[name] = _finite_number(
+            text, f"{folder} has files that are not one finite number", name, findings
+        )
     return targets
 
 
 def _finite_number(text: str, kind: str, name: str, findings: Findings) -> float:
-    """A target, NaN where there is none; else a finding of this kind, with the text and the name it belongs to."""
+    """A target, NaN where there is none; else a finding of this kind, with the text and the name it
+    belongs to.
+    """
     if (value := number(text)) is None or math.isinf(value):
         findings.add(kind, f"{name} ('{text[:20]}')", ("target",))
         return math.inf
@@ -442,7 +550,8 @@ CHUNK = 4 * BLOCK
 class CountTable:
     """An open table of spectra.
 
-    columns  prefix of the columns of counts, before their number from 0; or the NetCDF variable that holds them all
+    columns  prefix of the columns of counts, before their number from 0; or the NetCDF variable
+             that holds them all
     Raises TableError.
     """
 
@@ -453,10 +562,18 @@ class CountTable:
         self._width = self._table.vector(columns)
         self._numbered = self._columns_by_number()
         if self._width is None and not self._numbered:
-            self._table = open_table(path, unnamed=[f"{columns}{channel}" for channel in range(channels)])
+            self._table = open_table(
+                path, unnamed=[f"{columns}{channel}" for channel in range(channels)]
+            )
             self._numbered = self._columns_by_number()
-        self.counts = [columns] if self._width else [self._numbered[number] for number in sorted(self._numbered)]
-        self.others: list[str] = self._table.others(self.counts) if self.counts else self._table.names
+        self.counts = (
+            [columns]
+            if self._width
+            else [self._numbered[number] for number in sorted(self._numbered)]
+        )
+        self.others: list[str] = (
+            self._table.others(self.counts) if self.counts else self._table.names
+        )
 
     def require_channels(self, findings: Findings) -> None:
         """Add a finding if the rows do not have the right number of counts."""
@@ -465,17 +582,31 @@ class CountTable:
                 what = f"'{self._columns}' has {self._width} counts in a row, not {self._channels}"
                 findings.add(f"{self.path}: {what}", where=("channels",))
         elif sorted(self._numbered) != list(range(self._channels)):
-            first = next((number for number in range(self._channels) if number not in self._numbered), None)
-            lacking = "" if first is None else f"; the first that is missing is {self._columns}{first}"
-            what = f"{len(self.counts)} columns {self._columns}0, {self._columns}1, … of counts, not {self._channels}"
-            findings.add(f"{self.path} has {what}{lacking}", where=("channels",) if self.counts else ("columns",))
+            first = next(
+                (number for number in range(self._channels) if number not in self._numbered), None
+            )
+            lacking = (
+                "" if first is None else f"; the first that is missing is {self._columns}{first}"
+            )
+            what = (
+                f"{len(self.counts)} columns {self._columns}0, {self._columns}1, … of counts, not"
+                f" {self._channels}"
+            )
+            findings.add(
+                f"{self.path} has {what}{lacking}",
+                where=("channels",) if self.counts else ("columns",),
+            )
 
     def texts(self) -> dict[str, list[str]]:
         """All columns except the counts."""
-        return {name: column.tolist() for name, column in self._table.read([], self.others)[1].items()}
+        return {
+            name: column.tolist() for name, column in self._table.read([], self.others)[1].items()
+        }
 
     def types(self, names: Iterable[str]) -> pa.Schema:
-        """Some of the other columns, with the types in which they are kept, and units that the file has."""
+        """Some of the other columns, with the types in which they are kept, and units that the file
+        has.
+        """
         import pyarrow as pa
 
         units = self._table.units
@@ -488,11 +619,15 @@ class CountTable:
         """The counts as features, and some other columns."""
         import pyarrow as pa
 
-        return Rows(self._table, self.counts, pa.schema([]) if columns is None else columns, pa.float32()).chunks(size)
+        return Rows(
+            self._table, self.counts, pa.schema([]) if columns is None else columns, pa.float32()
+        ).chunks(size)
 
     def _columns_by_number(self) -> dict[int, str]:
         numbered = re.compile(re.escape(self._columns) + r"(\d+)")
-        return {int(match[1]): name for name in self._table.names if (match := numbered.fullmatch(name))}
+        return {
+            int(match[1]): name for name in self._table.names if (match := numbered.fullmatch(name))
+        }
 
 
 class SpectrumTable:
@@ -503,9 +638,16 @@ class SpectrumTable:
     missing  see `SpectraDataset`
     """
 
-    def __init__(self, path: Path, target: str | None, channels: int, columns: str, missing: str) -> None:
+    def __init__(
+        self, path: Path, target: str | None, channels: int, columns: str, missing: str
+    ) -> None:
         self.path, self.list_names = path, path.name
-        self._target, self._channels, self._columns, self._missing = target, channels, columns, missing
+        self._target, self._channels, self._columns, self._missing = (
+            target,
+            channels,
+            columns,
+            missing,
+        )
 
     def state(self) -> list[Any]:
         return [content_hash(self.path), self._target, self._channels, self._columns, self._missing]
@@ -517,11 +659,15 @@ class SpectrumTable:
             table.require_channels(findings)
             if self._target is not None and self._target not in table.others:
                 near = suggestion(self._target, table.others)
-                findings.add(f"{self.path} has no column '{self._target}'; {near}", where=("target",))
+                findings.add(
+                    f"{self.path} has no column '{self._target}'; {near}", where=("target",)
+                )
             findings.refuse()
             columns = table.texts()
             size = (
-                len(next(iter(columns.values()))) if columns else sum(len(chunk.features) for chunk in table.chunks())
+                len(next(iter(columns.values())))
+                if columns
+                else sum(len(chunk.features) for chunk in table.chunks())
             )
         name_column = next((name for name in NAMES if name in columns), None)
         names = columns.pop(name_column) if name_column else [str(row + 1) for row in range(size)]
@@ -534,15 +680,25 @@ class SpectrumTable:
             findings.refuse()
             return SpectrumRows(names, parts, columns, None), [], 0
         origin, texts = f"{self.path}, column '{self._target}',", columns.pop(self._target)
-        kind, shown = f"{origin} has cells that are not finite numbers", [f"spectrum {row + 1}" for row in range(size)]
-        targets = [_finite_number(text, kind, name, findings) for name, text in zip(shown, texts, strict=True)]
-        without = without_target(dict(zip(shown, targets, strict=True)), self._missing, origin, findings)
+        kind = f"{origin} has cells that are not finite numbers"
+        shown = [f"spectrum {row + 1}" for row in range(size)]
+        targets = [
+            _finite_number(text, kind, name, findings)
+            for name, text in zip(shown, texts, strict=True)
+        ]
+        without = without_target(
+            dict(zip(shown, targets, strict=True)), self._missing, origin, findings
+        )
         remarks = remarks_on(without, size, self._target, self.path, findings)
         findings.refuse()
         used = np.flatnonzero(~np.isnan(targets)).tolist()
         names, parts = ([texts[row] for row in used] for texts in (names, parts))
         columns = {name: [cells[row] for row in used] for name, cells in columns.items()}
-        return SpectrumRows(names, parts, columns, [targets[row] for row in used]), remarks, len(without)
+        return (
+            SpectrumRows(names, parts, columns, [targets[row] for row in used]),
+            remarks,
+            len(without),
+        )
 
     def counts(self, rows: SpectrumRows) -> Iterator[Array]:
         import pyarrow as pa
@@ -565,7 +721,9 @@ class SpectrumTable:
 def add_troubles(
     counts: Array, path: Path, start: int, findings: Findings, used: NDArray[np.bool_] | None = None
 ) -> None:
-    """Find rows with invalid counts, among those that are `used`; `start` is the number of rows before them."""
+    """Find rows with invalid counts, among those that are `used`; `start` is the number of rows
+    before them.
+    """
     invalid = ~(np.isfinite(counts) & (counts >= 0)).all(axis=1)
     wrong = np.flatnonzero(invalid if used is None else invalid & used)
     for row in wrong.tolist():

@@ -1,4 +1,6 @@
-"""Prediction from spectra that need not fit into memory: a folder with one file each, or a table."""
+"""Prediction from spectra that need not fit into memory: a folder with one file each, or a
+table.
+"""
 
 from __future__ import annotations
 
@@ -101,13 +103,16 @@ class SpectrumPiece:
 
 
 TYPES = ("int64", "float64", "string")
-"""Types of columns that are read as texts: each holds all values of those before it; without values, the last."""
+"""Types of columns that are read as texts: each holds all values of those before it; without
+values, the last.
+"""
 
 
 def type_of(text: str) -> int:
     """The index of the type of a column with this text; -1 for a missing value, which any type has.
 
-    A number that is written otherwise than a computer would write it, such as 007, makes its column one of texts.
+    A number that is written otherwise than a computer would write it, such as 007, makes its column
+    one of texts.
     """
     if text in MISSING:
         return -1
@@ -124,11 +129,15 @@ def column_of(texts: Sequence[str], kind: pa.DataType) -> pa.Array:
     if pa.types.is_string(kind):
         return pa.array([text or None for text in texts], kind)
     convert: Callable[[str], float | None] = int if pa.types.is_integer(kind) else number
-    return pa.array([None if text in MISSING else convert(text) for text in texts], kind, from_pandas=True)
+    return pa.array(
+        [None if text in MISSING else convert(text) for text in texts], kind, from_pandas=True
+    )
 
 
 class FolderOfSpectra:
-    """A folder with a file per spectrum in `spe/`, in `train/spe/` and `test/spe/`, or in the folder itself."""
+    """A folder with a file per spectrum in `spe/`, in `train/spe/` and `test/spe/`, or in the
+    folder itself.
+    """
 
     def __init__(self, path: Path, layout: SpectrumLayout) -> None:
         import pyarrow as pa
@@ -138,8 +147,9 @@ class FolderOfSpectra:
         self.with_parts = bool(parts)
         """Whether the spectra are divided into `train/` and `test/`."""
         self.folders, self.warnings = list[Path](), list[str]()
-        """The folders of files with one spectrum each; and what a user may have meant otherwise: depths under another
-        name."""
+        """The folders of files with one spectrum each; and what a user may have meant otherwise:
+        depths under another name.
+        """
         self._spectra: list[tuple[str, Path, Mapping[str, str]]] = []
         """Part, file and columns of each."""
         self.identity: Any = []
@@ -153,7 +163,9 @@ class FolderOfSpectra:
             if lists:
                 compare(folder, names, lists[0], columns_of, findings)
             count += len(names)
-            self._spectra += [(part, folder / name, columns_of.get(name, {})) for name in columns_of or names]
+            self._spectra += [
+                (part, folder / name, columns_of.get(name, {})) for name in columns_of or names
+            ]
             self.folders.append(folder)
             self.identity.append([part, *_listing(folder), *map(identity, lists)])
         if not count:
@@ -161,19 +173,31 @@ class FolderOfSpectra:
         findings.refuse()
         types = dict[str, int]()
         for *_, columns in self._spectra:
-            types |= {column: max(types.get(column, -1), type_of(text)) for column, text in columns.items()}
-        self.kept = pa.schema([(name, getattr(pa, TYPES[index])()) for name, index in types.items()])
-        """All columns that describe the spectra except for their names, core and depth included, with units."""
+            types |= {
+                column: max(types.get(column, -1), type_of(text))
+                for column, text in columns.items()
+            }
+        self.kept = pa.schema(
+            [(name, getattr(pa, TYPES[index])()) for name, index in types.items()]
+        )
+        """All columns that describe the spectra except for their names, core and depth included,
+        with units.
+        """
 
-    def _listed(self, folder: Path, findings: Findings) -> tuple[list[Path], dict[str, dict[str, str]]]:
-        """The lists in a folder: info.csv if it is there, and val.csv if it names other spectra; and of each spectrum
-        that they name its columns.
+    def _listed(
+        self, folder: Path, findings: Findings
+    ) -> tuple[list[Path], dict[str, dict[str, str]]]:
+        """The lists in a folder: info.csv if it is there, and val.csv if it names other spectra;
+        and of each spectrum that they name its columns.
         """
         info, validation = folder / INFO, folder / VALIDATION_INFO
         if not info.is_file():
             return [], {}
         lists, columns_of = [info], dict(read_info(info, findings))
-        if validation.is_file() and not dict(read_info(validation, Findings())).keys() <= columns_of.keys():
+        if (
+            validation.is_file()
+            and not dict(read_info(validation, Findings())).keys() <= columns_of.keys()
+        ):
             lists.append(validation)
             for name, columns in read_info(validation, findings):
                 columns_of.setdefault(name, columns)
@@ -186,7 +210,9 @@ class FolderOfSpectra:
         return lists, columns_of
 
     def pieces(self, size: int) -> Iterator[SpectrumPiece]:
-        """All spectra in order, `size` at a time (fewer in the last piece). Raises QexpError for invalid spectra."""
+        """All spectra in order, `size` at a time (fewer in the last piece). Raises QexpError for
+        invalid spectra.
+        """
         import pyarrow as pa
 
         layout, where = self.layout, f"{self.path}: column '{self.layout.depth}' of {INFO}"
@@ -201,7 +227,9 @@ class FolderOfSpectra:
                 texts.get(layout.core, unknown),
                 depths_of(texts.get(layout.depth or "", unknown), names, where, findings),
                 list(parts),
-                pa.table([column_of(texts[column.name], column.type) for column in self.kept], self.kept),
+                pa.table(
+                    [column_of(texts[column.name], column.type) for column in self.kept], self.kept
+                ),
                 counts_of(paths, layout.channels, findings),
                 (start + len(names)) / len(self._spectra),
             )
@@ -228,25 +256,38 @@ class TableOfSpectra:
         others = self._table.types(column for column in self._table.others if column != self._names)
         # Cores are read as they are written: "7.50" stays that.
         self.kept = pa.schema(
-            column.with_type(pa.string()) if column.name == layout.core else column for column in others
+            column.with_type(pa.string()) if column.name == layout.core else column
+            for column in others
         )
 
     def pieces(self, size: int) -> Iterator[SpectrumPiece]:
         import pyarrow as pa
 
         name, core, depth = self._names, self.layout.core, self.layout.depth
-        wanted = [column for column in (name, core, depth) if column is not None and column in self._table.others]
+        wanted = [
+            column
+            for column in (name, core, depth)
+            if column is not None and column in self._table.others
+        ]
         others = pa.schema([*([(name, pa.string())] if name else []), *self.kept])
         first = 0
         for chunk in in_equal_chunks(self._table.chunks(others, size), size):
             findings, count = Findings(), len(chunk.features)
             add_troubles(chunk.features, self.path, first, findings)
             texts = {
-                column: ["" if value is None else str(value).strip() for value in chunk.kept[column].to_pylist()]
+                column: [
+                    "" if value is None else str(value).strip()
+                    for value in chunk.kept[column].to_pylist()
+                ]
                 for column in wanted
             }
             names = texts[name] if name else [str(first + row + 1) for row in range(count)]
-            depths = depths_of(texts.get(depth or "", [""] * count), names, f"{self.path}: column '{depth}'", findings)
+            depths = depths_of(
+                texts.get(depth or "", [""] * count),
+                names,
+                f"{self.path}: column '{depth}'",
+                findings,
+            )
             findings.refuse()
             beside = chunk.kept.select(self.kept.names)
             cores, no_parts = texts.get(core, [""] * count), [""] * count
@@ -255,13 +296,15 @@ class TableOfSpectra:
 
 
 def without_depths(layout: SpectrumLayout, columns: Collection[str], path: Path) -> list[str]:
-    """A warning if a list has no column of the run's name for depths, but others that look like one."""
+    """A warning if a list has no column of the run's name for depths, but others that look like
+    one.
+    """
     near = depth_like(columns)
     if layout.depth is None or layout.depth in columns or not near:
         return []
     return [
-        f"{path} has no column '{layout.depth}', which holds the depth in the run's dataset: depths are left empty; "
-        f"rename {near} if it is that depth"
+        f"{path} has no column '{layout.depth}', which holds the depth in the run's dataset: depths"
+        f" are left empty; rename {near} if it is that depth"
     ]
 
 
@@ -287,7 +330,9 @@ DRAWN_POINTS = 10_000
 
 
 class Thinned:
-    """At most DRAWN_POINTS spectra, evenly spaced: all at first, then every second, every fourth, and so on."""
+    """At most DRAWN_POINTS spectra, evenly spaced: all at first, then every second, every fourth,
+    and so on.
+    """
 
     def __init__(self) -> None:
         self._every, self._seen = 1, 0
@@ -295,17 +340,25 @@ class Thinned:
         self.numbers: list[tuple[float, ...]] = []
         """Depth, then the estimates."""
 
-    def add(self, cores: Sequence[str], depths: NDArray[np.float64], estimates: NDArray[np.floating]) -> None:
+    def add(
+        self, cores: Sequence[str], depths: NDArray[np.float64], estimates: NDArray[np.floating]
+    ) -> None:
         for index in range(-self._seen % self._every, len(cores), self._every):
             self.cores.append(cores[index])
             self.numbers.append((float(depths[index]), *map(float, estimates[index])))
         self._seen += len(cores)
         while len(self.cores) > DRAWN_POINTS:
-            self.cores, self.numbers, self._every = self.cores[::2], self.numbers[::2], 2 * self._every
+            self.cores, self.numbers, self._every = (
+                self.cores[::2],
+                self.numbers[::2],
+                2 * self._every,
+            )
 
 
 BATCH = 64
-"""Number of spectra per batch; fixed, because rounding depends on the batch and must not depend on --chunk."""
+"""Number of spectra per batch; fixed, because rounding depends on the batch and must not depend on
+--chunk.
+"""
 CHUNK = 512
 """Number of spectra that are read and written at a time."""
 NAME, PART, CORE, DEPTH = "name", "part", "core", "depth"
@@ -316,17 +369,21 @@ NAME, PART, CORE, DEPTH = "name", "part", "core", "depth"
 class SpectrumModel(FileModel):
     """The parts of a run that are needed to predict from spectra.
 
-    A new file has name, core and depth of each spectrum (and the part, for spectra in `train/` and `test/`), all other
-    columns that describe the spectra, then for every output `<output>_estimate` and the ends of its interval,
-    `<output>_low` and `<output>_high`, if there are intervals, `estimates_outside` if it is known what was trained on,
-    and `caution` if the run has one. A column of the source whose name the new file uses otherwise, such as `depth`
-    where the depth is another column, is called `<name>_given` in it; in NetCDF a name has `_` for `/`. Beside it lie
-    the estimates along each core as `<stem>.png`, and draws from posteriors, if asked for, as `<stem>_posterior.nc`.
+    A new file has name, core and depth of each spectrum (and the part, for spectra in `train/` and
+    `test/`), all other columns that describe the spectra, then for every output `<output>_estimate`
+    and the ends of its interval, `<output>_low` and `<output>_high`, if there are intervals,
+    `estimates_outside` if it is known what was trained on, and `caution` if the run has one. A
+    column of the source whose name the new file uses otherwise, such as `depth` where the depth is
+    another column, is called `<name>_given` in it; in NetCDF a name has `_` for `/`. Beside it lie
+    the estimates along each core as `<stem>.png`, and draws from posteriors, if asked for, as
+    `<stem>_posterior.nc`.
     """
 
     layout: SpectrumLayout
     estimate: Callable[[NDArray[np.float32]], NDArray[np.float32]]
-    """(spectrum, channel) → each output's estimates, followed by the ends of its intervals if there are any."""
+    """(spectrum, channel) → each output's estimates, followed by the ends of its intervals if there
+    are any.
+    """
     depth_unit: str = ""
     posterior: Callable[[NDArray[np.float32]], Posterior] | None = None
     """From (spectrum, channel) to their posterior, if the network has a posterior head."""
@@ -348,7 +405,8 @@ class SpectrumModel(FileModel):
 def targets(source: Path, target: Path, inputs: Sequence[str] = ()) -> list[tuple[Path, Path]]:
     """The source (a folder or table of spectra) and the file of rows to write.
 
-    target  the file, or an existing folder for a file that is named after the source (CSV for a folder of spectra)
+    target  the file, or an existing folder for a file that is named after the source (CSV for a
+            folder of spectra)
     Raises QexpError for an invalid target, NotFoundError if the source does not exist.
     """
     require_there(source)
@@ -363,8 +421,8 @@ def targets(source: Path, target: Path, inputs: Sequence[str] = ()) -> list[tupl
 class SpectrumEstimation(TableEstimation[SpectrumModel]):
     """Estimates of all spectra of a folder or table.
 
-    source  a folder with `spe/` and optionally `info.csv`; with two such folders `train/` and `test/`; or with the
-            files of spectra themselves; or a table with one spectrum per row
+    source  a folder with `spe/` and optionally `info.csv`; with two such folders `train/` and
+            `test/`; or with the files of spectra themselves; or a table with one spectrum per row
     Raises QexpError for spectra without the number of channels that the run was trained on.
     """
 
@@ -373,11 +431,17 @@ class SpectrumEstimation(TableEstimation[SpectrumModel]):
     def __init__(self, model: SpectrumModel, source: Path, target: Path) -> None:
         super().__init__(model, source, target)
         require_there(source)
-        open_spectra: type[FolderOfSpectra | TableOfSpectra] = FolderOfSpectra if source.is_dir() else TableOfSpectra
+        open_spectra: type[FolderOfSpectra | TableOfSpectra] = (
+            FolderOfSpectra if source.is_dir() else TableOfSpectra
+        )
         self._spectra = open_spectra(source, model.layout)
         self.identity = self._spectra.identity
-        if target.absolute().parent.resolve() in {folder.resolve() for folder in self._spectra.folders}:
-            raise QexpError(f"{target}: the estimates would lie among the spectra; give another `target`")
+        if target.absolute().parent.resolve() in {
+            folder.resolve() for folder in self._spectra.folders
+        }:
+            raise QexpError(
+                f"{target}: the estimates would lie among the spectra; give another `target`"
+            )
         self._missing, self._profile = WithoutEstimate(), Thinned()
         self._names: dict[str, str] = {}
         """Column of the source → its name in the new file."""
@@ -387,15 +451,30 @@ class SpectrumEstimation(TableEstimation[SpectrumModel]):
 
         model, spectra, intervals = self.model, self._spectra, self.model.intervals
         texts = [NAME, *([PART] if spectra.with_parts else []), CORE]
-        before = [*(new_column(name, pa.string()) for name in texts), new_column(DEPTH, pa.float64(), model.depth_unit)]
+        before = [
+            *(new_column(name, pa.string()) for name in texts),
+            new_column(DEPTH, pa.float64(), model.depth_unit),
+        ]
         after = []
         for name, unit in model.outputs.items():
-            after.append(new_column(estimate_of(name), pa.float32(), unit, limits=str(model.limits.get(name, ""))))
+            after.append(
+                new_column(
+                    estimate_of(name), pa.float32(), unit, limits=str(model.limits.get(name, ""))
+                )
+            )
             if intervals is not None:
-                after.append(new_column(low_of(name), pa.float32(), unit, f"lower end of {intervals.words}"))
-                after.append(new_column(high_of(name), pa.float32(), unit, f"upper end of {intervals.words}"))
+                after.append(
+                    new_column(low_of(name), pa.float32(), unit, f"lower end of {intervals.words}")
+                )
+                after.append(
+                    new_column(high_of(name), pa.float32(), unit, f"upper end of {intervals.words}")
+                )
         after += closing_columns(model, netcdf)
-        there = {name for name, column in ((CORE, model.layout.core), (DEPTH, model.layout.depth)) if name == column}
+        there = {
+            name
+            for name, column in ((CORE, model.layout.core), (DEPTH, model.layout.depth))
+            if name == column
+        }
         others = [name for name in spectra.kept.names if name not in there]
         self._names = new_names(others, [*before, *after], netcdf)
         kept = [spectra.kept.field(name).with_name(new) for name, new in self._names.items()]
@@ -420,7 +499,9 @@ class SpectrumEstimation(TableEstimation[SpectrumModel]):
             yield EstimatedPiece(len(piece.names), columns, by_output, piece.done)
 
     def _estimated(self, piece: SpectrumPiece, add_draws: AddDraws) -> NDArray[np.float32]:
-        """As `SpectrumModel.estimate`; NaN for spectra whose counts are all equal, which hold no information."""
+        """As `SpectrumModel.estimate`; NaN for spectra whose counts are all equal, which hold no
+        information.
+        """
         model, blocks = self.model, []
         for start in range(0, len(piece.names), BATCH):
             batch = slice(start, start + BATCH)
@@ -445,7 +526,9 @@ class SpectrumEstimation(TableEstimation[SpectrumModel]):
             if len(model.outputs) > 1:
                 path = path.with_stem(f"{path.stem}_{name}")
             band = (ends[0], ends[1]) if ends else None
-            profiles = Estimates(name, unit, profile.cores, depths, values, None, model.depth_unit, band)
+            profiles = Estimates(
+                name, unit, profile.cores, depths, values, None, model.depth_unit, band
+            )
             words = "" if model.intervals is None else model.intervals.words
             save(down_core(profiles, model.origin.get("caution", ""), words), path)
             pictures.append(path.name)
@@ -478,21 +561,24 @@ def _empty(counts: NDArray[np.float32]) -> NDArray[np.bool_]:
 def spectrum_model(directory: RunDirectory, options: PredictOptions) -> SpectrumModel:
     """The model of a run.
 
-    Raises QexpError if the run is not done or estimates only spectra, or if draws are asked for without a posterior
-    head.
+    Raises QexpError if the run is not done or estimates only spectra, or if draws are asked for
+    without a posterior head.
     """
     record, spec = directory.record(), directory.training_spec()
     if not (outputs := [name for name in spec["outputs"] if name != SPECTRUM]):
         raise QexpError(
-            f"{directory.name} reconstructs masked spectra and estimates no other quantity; train a run with a target "
-            f"and pretrain={directory.name} in its experience, and predict with that"
+            f"{directory.name} reconstructs masked spectra and estimates no other quantity; train a"
+            f" run with a target and pretrain={directory.name} in its experience, and predict with"
+            " that"
         )
     if others := [name for name in spec["inputs"] if name != SPECTRUM]:
         raise QexpError(
-            f"{directory.name} needs {', '.join(others)} besides spectra, which files of spectra do not contain"
+            f"{directory.name} needs {', '.join(others)} besides spectra, which files of spectra do"
+            " not contain"
         )
     on = device_of(options.device)
-    model, intervals = load_model(directory, on).eval(), new_intervals(directory, options.interval, [""])
+    model = load_model(directory, on).eval()
+    intervals = new_intervals(directory, options.interval, [""])
     probabilities = () if intervals is None else intervals.probabilities
 
     @torch.no_grad()
@@ -501,7 +587,10 @@ def spectrum_model(directory: RunDirectory, options: PredictOptions) -> Spectrum
         columns: list[NDArray[np.floating]] = []
         for name in outputs:
             of_network = means_of_folds(model, name, values[name][None], [1], probabilities)
-            columns += [of_network.estimate[0], *(intervals.rules[name].ends(of_network) if intervals else ())]
+            columns += [
+                of_network.estimate[0],
+                *(intervals.rules[name].ends(of_network) if intervals else ()),
+            ]
         return np.stack(columns, axis=1).astype(np.float32)
 
     def posterior(counts: NDArray[np.float32]) -> Posterior:
@@ -510,7 +599,9 @@ def spectrum_model(directory: RunDirectory, options: PredictOptions) -> Spectrum
     dataset = spec["dataset"]
     return SpectrumModel(
         **of_run(directory, outputs, model.periods),
-        layout=SpectrumLayout(dataset["channels"], dataset["columns"], dataset["core"], dataset["depth"]),
+        layout=SpectrumLayout(
+            dataset["channels"], dataset["columns"], dataset["core"], dataset["depth"]
+        ),
         estimate=estimate,
         depth_unit=dataset["units"].get(dataset["depth"] or "", dataset["units"].get(DEPTH, "")),
         intervals=intervals,
@@ -521,4 +612,6 @@ def spectrum_model(directory: RunDirectory, options: PredictOptions) -> Spectrum
 
 TAKEN = frozenset(("interval", "draws"))
 
-PREDICTION = FileKind("spectra", targets, lambda run, options: spectrum_model(run, options).predict, TAKEN)
+PREDICTION = FileKind(
+    "spectra", targets, lambda run, options: spectrum_model(run, options).predict, TAKEN
+)

@@ -32,7 +32,9 @@ class SpectraPreview(Preview[SpectraDataset, Rows]):
         import xarray
 
         data, rows = self.dataset, self.some(self.own, count)
-        columns: dict[str, Any] = {SPECTRUM: (("sample", "channel"), data.read(rows), {"units": data.units[SPECTRUM]})}
+        columns: dict[str, Any] = {
+            SPECTRUM: (("sample", "channel"), data.read(rows), {"units": data.units[SPECTRUM]})
+        }
         for name, values in data.measured.items():
             columns[name] = ("sample", values[rows], {"units": data.units[name]})
         coordinates: dict[str, Any] = {
@@ -50,22 +52,31 @@ class SpectraPreview(Preview[SpectraDataset, Rows]):
             Variable(SPECTRUM, data.units[SPECTRUM], self._read.ravel()),
             Variable(TOTAL, data.units[SPECTRUM], self._read.sum(axis=1, dtype=np.float64)),
         ]
-        described += [Variable(name, data.units[name], values[rows]) for name, values in data.measured.items()]
+        described += [
+            Variable(name, data.units[name], values[rows]) for name, values in data.measured.items()
+        ]
         if np.isfinite(data.depths).any():
             described.append(Variable(DEPTH, data.units[DEPTH], data.depths[rows]))
         return described
 
     def remarks(self) -> list[str]:
         cores = len(np.unique(self.dataset.cores[self.own]))
-        return [f"{len(self.own):,} spectra of {cores} cores; counts of {len(self._read):,} of them"]
+        return [
+            f"{len(self.own):,} spectra of {cores} cores; counts of {len(self._read):,} of them"
+        ]
 
-    def pictures(self, samples: xarray.Dataset, variables: Sequence[Variable], title: str) -> Pictures:
+    def pictures(
+        self, samples: xarray.Dataset, variables: Sequence[Variable], title: str
+    ) -> Pictures:
         spectra = [
-            (self._words(samples, index), samples[SPECTRUM].values[index]) for index in range(samples.sizes["sample"])
+            (self._words(samples, index), samples[SPECTRUM].values[index])
+            for index in range(samples.sizes["sample"])
         ]
         energy = samples["energy"].values if "energy" in samples.coords else None
         yield "samples", sample_spectra(spectra, energy, title)
-        yield self.histograms([variable for variable in variables if variable.name != SPECTRUM], title)
+        yield self.histograms(
+            [variable for variable in variables if variable.name != SPECTRUM], title
+        )
         yield from self._by_core(title)
 
     @cached_property
@@ -81,7 +92,9 @@ class SpectraPreview(Preview[SpectraDataset, Rows]):
         return ", ".join(words)
 
     def _by_core(self, title: str) -> Pictures:
-        """The target by core over all parts; without a target the total of counts, of some spectra."""
+        """The target by core over all parts; without a target the total of counts, of some
+        spectra.
+        """
         data = self.dataset
         rows = np.concatenate(list(self.parts.values()))
         parts = np.repeat(list(self.parts), [len(of_part) for of_part in self.parts.values()])
@@ -91,7 +104,11 @@ class SpectraPreview(Preview[SpectraDataset, Rows]):
         else:
             chosen = spread_evenly(len(rows), SPECTRA)
             rows, parts = rows[chosen], parts[chosen]
-            name, unit, values = TOTAL, data.units[SPECTRUM], data.read(rows).sum(axis=1, dtype=np.float64)
+            name = TOTAL
+            unit = data.units[SPECTRUM]
+            values = data.read(rows).sum(axis=1, dtype=np.float64)
         heading, cores = self.over_all(title, "all parts"), data.cores[rows].tolist()
-        figure = values_by_group(cores, parts.tolist(), list(self.parts), values, name, unit, heading)
+        figure = values_by_group(
+            cores, parts.tolist(), list(self.parts), values, name, unit, heading
+        )
         yield f"{name.replace(' ', '_')}_by_core", figure

@@ -22,8 +22,8 @@ class SpectraSpecs(KindDocuments):
     file = Path(__file__).with_suffix(".json")
     untrained: ClassVar[Mapping[str, Any]] = {"split": "parts"}
     split_words = (
-        'spectra are held out by core: "parts" for the test part of the dataset itself, or for example '
-        '{"type": "held_out", "parameters": {"by": "core", "values": ["A", "B"]}}'
+        'spectra are held out by core: "parts" for the test part of the dataset itself, or for'
+        ' example {"type": "held_out", "parameters": {"by": "core", "values": ["A", "B"]}}'
     )
 
     def numbers_among(self, outputs: Iterable[str]) -> list[str]:
@@ -32,22 +32,41 @@ class SpectraSpecs(KindDocuments):
     def in_dataset(self, dataset: Document, quantities: Quantities) -> Iterator[Finding]:
         channels, patch_size = dataset["channels"], dataset["patch_size"]
         if channels % patch_size:
-            sizes = (size for distance in range(patch_size) for size in (patch_size - distance, patch_size + distance))
+            sizes = (
+                size
+                for distance in range(patch_size)
+                for size in (patch_size - distance, patch_size + distance)
+            )
             nearest = next(size for size in sizes if channels % size == 0)
             parts = f"patches of {patch_size} channels do not divide a spectrum of {channels}"
             yield ("patch_size",), f"{parts}; {nearest} would"
         if (target := dataset["target"]) in RESERVED:
-            yield ("target",), f"'{target}' is the name of another property of a spectrum; choose another name"
+            yield (
+                ("target",),
+                f"'{target}' is the name of another property of a spectrum; choose another name",
+            )
         if "missing" in dataset and dataset["target"] is None:
-            yield ("missing",), "there is no target that could be missing; leave it out, or name the target"
+            yield (
+                ("missing",),
+                "there is no target that could be missing; leave it out, or name the target",
+            )
         energy = dataset["energy"]
         if energy is not None and not energy[1] > 0:
-            yield ("energy", 1), f"the energy step between channels must be greater than 0, but is {energy[1]:g} keV"
+            yield (
+                ("energy", 1),
+                (
+                    "the energy step between channels must be greater than 0, but is"
+                    f" {energy[1]:g} keV"
+                ),
+            )
 
     def in_experience(self, experience: Document) -> Iterator[Finding]:
         for index, name in enumerate(experience["outputs"]):
             if name in experience["inputs"] and name != SPECTRUM:
-                yield ("outputs", index), f"'{name}' is also an input: the network would see the answer"
+                yield (
+                    ("outputs", index),
+                    f"'{name}' is also an input: the network would see the answer",
+                )
         if SPECTRUM in experience["outputs"] and "mask" not in experience["inputs"]:
             advice = "add the input 'mask', which hides patches from it"
             yield ("outputs",), f"a network that sees a whole spectrum can copy it; {advice}"
@@ -60,7 +79,9 @@ class SpectraSpecs(KindDocuments):
             "spectra": f"{dataset['path']}, SHA-256 {dataset['fingerprint'][:16]}…",
             "channels": f"{dataset['channels']} in patches of {dataset['patch_size']}",
             "tested": entry_in_words(spec["split"]),
-            "validation": entry_in_words(spec["inner"]) if spec["inner"] else "the dataset's own part",
+            "validation": (
+                entry_in_words(spec["inner"]) if spec["inner"] else "the dataset's own part"
+            ),
             "labelled": str(spec["labelled"]),
             **({"mixed": f"with up to {dataset['mix']:.0%} of another"} if dataset["mix"] else {}),
         }

@@ -6,7 +6,8 @@ from qexp.extend import DeformationImages, Entry, Source
 
 
 def point_sill(source, stations):
-    """Displacement of the flat surface of an elastic half-space by horizontal point cracks, of any Poisson's ratio.
+    """Displacement of the flat surface of an elastic half-space by horizontal point cracks, of any
+    Poisson's ratio.
 
     source    (batch, 4)                  east, north, depth [m], volume of the opening [m3]
     stations  (station, 2), or by source  east, north [m]
@@ -17,11 +18,20 @@ def point_sill(source, stations):
     """
     east, north, depth, volume = source[:, None, :].unbind(-1)
     if not (depth > 0).all():
-        raise ValueError(f"depth must be positive, in metres downwards; the least is {depth.min():g}")
+        raise ValueError(
+            f"depth must be positive, in metres downwards; the least is {depth.min():g}"
+        )
     along_east, along_north = stations[..., 0] - east, stations[..., 1] - north
     offset = torch.stack([along_east, along_north, depth.expand_as(along_east)], dim=-1)
     distance = offset.norm(dim=-1, keepdim=True)
-    return 3 / (2 * torch.pi) * volume[..., None] * (depth[..., None] / distance) ** 2 * offset / distance**3
+    return (
+        3
+        / (2 * torch.pi)
+        * volume[..., None]
+        * (depth[..., None] / distance) ** 2
+        * offset
+        / distance**3
+    )
 
 
 POINT_SILL = Entry(
