@@ -112,19 +112,22 @@ def test_a_kind_of_dataset_is_imported_in_its_own_folder_alone():
     assert strangers == []
 
 
-LARGEST_FILE, LARGEST_FUNCTION = 800, 60
-"""Lines."""
+LARGEST_FILE, LARGEST_FUNCTION = 900, 60
+"""Lines; of a function those of its statements, without its signature and docstring."""
+
+
+def lines_of_statements(function: ast.FunctionDef) -> int:
+    first = function.body[1 if ast.get_docstring(function) and len(function.body) > 1 else 0]
+    return (function.end_lineno or 0) - first.lineno + 1
 
 
 @reads_all_modules
 def test_files_and_functions_fit_on_a_few_screens():
-    files = {
-        module: len(path.read_text(encoding="utf-8").splitlines())
-        for module, path in MODULES.items()
-    }
+    texts = {module: path.read_text(encoding="utf-8") for module, path in MODULES.items()}
+    files = {module: text.count("\n") for module, text in texts.items()}
     assert {module: lines for module, lines in files.items() if lines > LARGEST_FILE} == {}
     functions = {
-        f"{module}.{node.name}": (node.end_lineno or 0) - node.lineno + 1
+        f"{module}.{node.name}": lines_of_statements(node)
         for module in MODULES
         for node in nodes_of(module)
         if isinstance(node, ast.FunctionDef)

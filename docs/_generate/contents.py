@@ -110,7 +110,7 @@ def below(page: str) -> list[str]:
             if name.startswith(f"{page}/")
         ]
     if page == "design/index":
-        return [note.stem for note in design.notes()]
+        return ["house", *(note.stem for note in design.notes())]
     return CONTENTS.get(page, [])
 
 

@@ -15,6 +15,7 @@ from _generate import (
     experiences,
     files,
     formats,
+    house,
     notebooks,
     project,
     python,
@@ -50,6 +51,7 @@ committed.
 
 FILES: dict[str, Callable[[], str]] = {
     **{f"{name}.md": page for name, page in (PAGES | BUILT).items()},
+    "design/house.svg": house.picture,
     **{f"tutorials/{name}.ipynb": notebooks.notebook_of(name) for name in notebooks.TUTORIALS},
 }
 """Path below docs/ → what writes it."""
