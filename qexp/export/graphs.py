@@ -51,9 +51,7 @@ class GraphError(Exception):
 
 @dataclass(frozen=True)
 class Graph:
-    """A network in the form in which it is written: a program of torch, or the layers of another
-    library.
-    """
+    """A network as it is written: a program of torch, or the layers of another library."""
 
     program: Any
     inputs: Sequence[Sides]
@@ -90,9 +88,7 @@ def capture(module: nn.Module, shapes: Sequence[Shape], free_frame: bool) -> Gra
 
 
 def _samples(shapes: Sequence[Shape], batch: int, larger: int) -> tuple[Tensor, ...]:
-    """Example inputs with values valid for every transform; frames are enlarged by some cells,
-    unequally by side.
-    """
+    """Inputs that are valid for every transform; frames are larger, unequally by side."""
     random = torch.Generator().manual_seed(0)
     samples = []
     for shape in shapes:
@@ -106,9 +102,7 @@ def _samples(shapes: Sequence[Shape], batch: int, larger: int) -> tuple[Tensor, 
 
 
 def _forget_examples(program: torch.export.ExportedProgram) -> None:
-    """Remove run-time checks of sizes and types, which no format can hold and which fail for small
-    frames.
-    """
+    """Remove checks of sizes and types, which no format holds and small frames would fail."""
     graph = program.graph
     for node in reversed(graph.nodes):
         if node.op == "call_function" and "_assert" in str(node.target):
@@ -207,9 +201,7 @@ def onnx_bytes(
     outputs: Sequence[NamedTensor],
     facts: Mapping[str, str],
 ) -> bytes:
-    """The content of an .onnx file with `facts` as metadata. Raises GraphError for an operation
-    without equivalent.
-    """
+    """An .onnx file with `facts` as metadata. Raises GraphError for what has no equivalent."""
     with extra("export"):
         import onnx
         import onnxscript  # noqa: F401 - torch.onnx needs it
@@ -299,9 +291,7 @@ def torchscript_bytes(
     outputs: Sequence[NamedTensor],
     facts: Mapping[str, str],
 ) -> bytes:
-    """The content of a file for `torch.jit.load` with `facts` as extra files; tensors are
-    identified by their order.
-    """
+    """A file for `torch.jit.load` with `facts` as extra files; tensors are known by their order."""
     program: torch.export.ExportedProgram = graph.program
     called = [node.target for node in program.graph.nodes if node.op == "call_function"]
     if any("_functorch" in getattr(target, "__module__", "") for target in called):
@@ -393,9 +383,7 @@ class Layers(list[Layer]):
         return name
 
     def apply(self, module: nn.Module, source: str) -> str:
-        """Add the layers of a module on the result of a layer; returns the name of the last. Raises
-        GraphError.
-        """
+        """Add a module's layers to a layer; returns the last one's name. Raises GraphError."""
         if type(module) in ACTIVATIONS:
             return self.add("Activation", [source], activation=ACTIVATIONS[type(module)])
         if type(module) not in MODULES:
@@ -498,9 +486,7 @@ def _with_kernel(layers: Layers, class_name: str, module: Any, source: str, padd
 
 
 def _u_net(layers: Layers, module: UNet, source: str) -> str:
-    """The layers of a U-Net for frames that its blocks divide: Keras has no layer that pads as much
-    as is missing.
-    """
+    """The layers of a U-Net for frames that its blocks divide: Keras cannot pad to size."""
     passed: list[str] = []
     for level, block in enumerate(module.down):
         if level:
@@ -545,9 +531,7 @@ def h5_bytes(
     outputs: Sequence[NamedTensor],
     facts: Mapping[str, str],
 ) -> bytes:
-    """The content of a `model.h5`, with `facts` and the names of the fields as further
-    attributes.
-    """
+    """The content of a `model.h5`, with `facts` and fields' names as further attributes."""
     import h5py
 
     layers = model.program

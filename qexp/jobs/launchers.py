@@ -52,9 +52,7 @@ may add theirs.
 
 
 def scheduler_of(launcher: str) -> Scheduler | None:
-    """The scheduler of a launcher, None for the local pool. Raises QexpError for an unknown
-    launcher.
-    """
+    """A launcher's scheduler, None for the local pool. Raises QexpError for an unknown one."""
     if launcher not in LAUNCHERS:
         raise QexpError(
             f"`launcher={launcher}`: no such launcher; {suggestion(launcher, LAUNCHERS)}"
@@ -63,9 +61,7 @@ def scheduler_of(launcher: str) -> Scheduler | None:
 
 
 def read_options(option: str, texts: Sequence[str]) -> dict[str, str | list[str]]:
-    """`["time=2:00:00"]` → `{"time": "2:00:00"}`; a key that is repeated gets the list of its
-    values.
-    """
+    """`["time=2:00:00"]` → `{"time": "2:00:00"}`; repeated keys get the list of values."""
     read: dict[str, list[str]] = {}
     for text in texts:
         key, equals, value = text.partition("=")
@@ -179,9 +175,7 @@ def all_profiles(settings: Mapping[str, Any]) -> dict[str, list[str]]:
 
 
 def this_job(workspace: Path) -> JobRecord | None:
-    """The scheduler's job of this process, as it is stored in a run's record; None if no scheduler
-    started it.
-    """
+    """The scheduler's job of this process, as a record has it; None if none started it."""
     for name, scheduler in LAUNCHERS.items():
         if scheduler is not None and (job := scheduler.this_job()) is not None:
             identifier, cluster = job
@@ -255,9 +249,7 @@ class Launch:
         return self.folder / "heartbeat"
 
     def pool(self) -> Process | None:
-        """The process that runs the launch's local pool, or was killed in it; None if it has
-        none.
-        """
+        """The process of the launch's local pool, also if it was killed; None if it has none."""
         with suppress(FileNotFoundError, DamagedError):
             return Process.read(self.pool_file)
         return None
@@ -326,9 +318,7 @@ def find_launch(reference: str, workspace: Workspace) -> Launch:
 
 
 def launch_among(ids: list[str], reference: str) -> str:
-    """The id that a reference is or alone begins, or the last one for `last`. Raises
-    NotFoundError.
-    """
+    """The id that a reference is or alone begins; `last` is the last. Raises NotFoundError."""
     found = [launch for launch in ids if reference and launch.startswith(reference)]
     if reference == "last":
         found = ids[-1:]
@@ -351,9 +341,7 @@ def all_launches(workspace: Workspace) -> list[Launch]:
 
 
 def claim_launch(workspace: Workspace) -> Launch:
-    """Create the folder of a new launch; its id is the time, with a number if two start in the same
-    second.
-    """
+    """Create a new launch's folder, named after the time, with a number if that exists."""
     parent = workspace.runs / ".launches"
     files.make_folder(parent)
     stamp = datetime.now(UTC).strftime("%Y%m%d-%H%M%S")
@@ -463,9 +451,7 @@ def remember_states(folder: Path, states: Mapping[str, State]) -> None:
 
 
 def stored_states(folder: Path) -> dict[str, State]:
-    """Job → its stored state; empty if the file cannot be read, as the states can be queried
-    again.
-    """
+    """Job → its stored state; empty if the file is unreadable, as states can be queried."""
     stored = formats.object_in(folder / "states.json").items()
     return {
         job: State(state) for job, state in stored if isinstance(state, str) and state in WRITTEN

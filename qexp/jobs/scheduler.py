@@ -58,9 +58,7 @@ class Option:
         return [] if self.several else self.default
 
     def accept(self, value: Any) -> Value:
-        """The value in its own form. Raises ValueError with words that continue after the name of
-        the option.
-        """
+        """The value in its own form. Raises ValueError with words to follow the option's name."""
         values = value if self.several and isinstance(value, list | tuple) else [value]
         # TOML and Python write booleans differently.
         texts = [str(item).lower() if isinstance(item, bool) else str(item) for item in values]
@@ -196,9 +194,7 @@ def launch_options(
 def profiles_of(
     launcher: str, acceptors: Mapping[str, Acceptor], settings: Mapping[str, Any]
 ) -> dict[str, Any]:
-    """Profile → its options, unchecked: the tables in the launcher's table that are not an option
-    themselves.
-    """
+    """Profile → unchecked options: the tables of the launcher's that are no option."""
     table = settings.get(launcher, {})
     if not isinstance(table, Mapping):
         return {}
@@ -210,9 +206,7 @@ def profiles_of(
 
 
 def _nested(chosen: Mapping[str, Any], acceptors: Mapping[str, Acceptor]) -> dict[str, Any]:
-    """The options of a command line, where `options.mail-user` is an option of the table
-    `options`.
-    """
+    """Options of a command line; `options.mail-user` is an option of the table `options`."""
     nested: dict[str, Any] = {}
     for key, value in chosen.items():
         table, dot, name = key.partition(".")
@@ -486,9 +480,7 @@ eval "exec $command"
 
 
 def together(directories: Iterable[RunDirectory]) -> list[list[RunDirectory]]:
-    """Runs by the process that trains them: those of one stack together, in the place of the first
-    of them.
-    """
+    """Runs by the process that trains them: those of a stack together, in the first one's place."""
     groups: dict[str, list[RunDirectory]] = {}
     for directory in directories:
         name = f"run {directory.name}"
@@ -530,9 +522,7 @@ class Array:
 
     @property
     def output(self) -> str:
-        """What the names of its tasks' files of output begin with; the number of a line from 0
-        follows.
-        """
+        """How its tasks' files of output begin; the number of a line from 0 follows."""
         return f"array_{self.number}/" if self.runs else f"output/{self.number}_"
 
 
@@ -612,26 +602,20 @@ class Scheduler:
         return self._submit(submission, False, [shlex.join(words) for words in commands])
 
     def cancel(self, jobs: Mapping[str, Path | None]) -> dict[str, State]:
-        """Cancel jobs that wait or run. Returns job → INTERRUPTED for those whose end no process
-        will record.
-        """
+        """Cancel jobs. Returns job → INTERRUPTED if no process will record its end."""
         before = self.states(jobs)
         for part in parts([job for job in jobs if before.get(job, State.RUNNING).at_work]):
             self.end(part)
         return {job: State.INTERRUPTED for job, state in before.items() if state is State.QUEUED}
 
     def this_job(self) -> tuple[str, str | None] | None:
-        """The job of this process and the name of its cluster, if known; None if it is no job of
-        this scheduler.
-        """
+        """This process's job and its cluster, if known; None if it is no job of this kind."""
         array, task, cluster = (os.environ.get(variable, "") for variable in self.variables)
         is_task = array.isdecimal() and task.isdecimal()
         return (self.job.format(array=array, task=task), cluster or None) if is_task else None
 
     def cluster(self) -> str | None:
-        """The name of the cluster, also on a compute node that may not ask for it; None if there is
-        none here.
-        """
+        """Name of the cluster, also on a node that may not ask for it; None if there is none."""
         try:
             return self.ask_cluster()
         except QexpError:

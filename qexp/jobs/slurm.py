@@ -43,9 +43,7 @@ STATES = by_word(
 
 
 def read_states(answer: str) -> Iterator[tuple[str, State]]:
-    """Job → state from lines such as `123_[4-9%2]|PENDING|0:0` of sacct or squeue; unknown states
-    are left out.
-    """
+    """Job → state from lines of sacct or squeue, `123_[4-9%2]|PENDING|0:0`; known ones only."""
     for line in answer.splitlines():
         job, _, rest = line.strip().partition("|")
         word, _, ending = rest.partition("|")
@@ -72,9 +70,7 @@ def _state(word: str, ending: str) -> State | None:
 
 
 def _tasks(job: str) -> list[str]:
-    """The tasks of an array: `123_[4-6,9%2]` → 123_4, 123_5, 123_6, 123_9; any other job stands for
-    itself.
-    """
+    """The tasks of an array: `123_[4-6,9%2]` → 123_4, 123_5, 123_6, 123_9; else the job itself."""
     array, bracket, tasks = job.partition("_[")
     numbers = scheduler.numbers(tasks.rstrip("]").partition("%")[0])
     return [f"{array}_{number}" for number in numbers] if bracket else [job]
@@ -157,9 +153,7 @@ ACCOUNTED = ("sacct", "--allocations", "--parsable2", "--noheader", "--format=Jo
 
 
 def call(*command: str, **how: Any) -> str:
-    """See `scheduler.call`; no variables of the user change the output, and lists of tasks are not
-    abbreviated.
-    """
+    """See `scheduler.call`; output is not changed by the user's variables, nor abbreviated."""
     variables = {
         key: value for key, value in os.environ.items() if not key.startswith(("SQUEUE_", "SACCT_"))
     }
@@ -167,9 +161,7 @@ def call(*command: str, **how: Any) -> str:
 
 
 def _answers(command: Sequence[str], jobs: Iterable[str], harmless: str) -> dict[str, State]:
-    """Job → state, for the arrays of jobs; an error with harmless words means that some are not
-    known.
-    """
+    """Job → state, for arrays of jobs; an error with harmless words tells of unknown ones."""
     states: dict[str, State] = {}
     for part in scheduler.parts(sorted({array_of(job) for job in jobs})):
         try:

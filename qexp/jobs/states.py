@@ -72,9 +72,7 @@ def state_now(
 
 
 def _heard_just_now(directory: RunDirectory) -> bool:
-    """Whether an attempt, possibly one not yet visible in the record here, was alive within the
-    last minute.
-    """
+    """Whether an attempt, even one not yet seen in the record here, lived a minute ago."""
     return any(
         fresh(heartbeat, SECONDS_ACROSS_A_NETWORK)
         for heartbeat in directory.path.glob("attempts/*/heartbeat")
@@ -93,9 +91,7 @@ FILE = "jobs.json"
 
 @dataclass(frozen=True)
 class Job:
-    """A run in the hands of a launcher: a job of a scheduler, or a run that waits in the local pool
-    of a launch.
-    """
+    """A run in the hands of a launcher: a scheduler's job, or waiting in a launch's pool."""
 
     launcher: str
     """Its key in `LAUNCHERS`."""
@@ -234,9 +230,7 @@ def _submitted_jobs(runs: Path, names: Collection[str]) -> dict[str, Job]:
 
 
 def _is_of(runs: Path, workspace: Any) -> bool | None:
-    """Whether `workspace` is the workspace of these runs; None if it no longer exists at its
-    path.
-    """
+    """Whether these runs' workspace is `workspace`; None if theirs is no longer there."""
     if not isinstance(workspace, str):
         return None
     here = runs.absolute().parent
@@ -260,9 +254,7 @@ def _launcher(folder: Path) -> str | None:
 
 
 class Reports:
-    """The states of jobs reported by their launchers; a scheduler is queried for all jobs at once,
-    every `PAUSE`.
-    """
+    """Job states by their launchers; a scheduler is asked for all at once, every `PAUSE`."""
 
     def __init__(self) -> None:
         self._words: dict[Job, Report] = {}
@@ -301,9 +293,7 @@ class Reports:
         }
 
     def _ask(self, scheduler: Scheduler, here: Collection[Job], jobs: Collection[Job]) -> None:
-        """Update the reports: of jobs on this cluster from the scheduler, of all jobs from their
-        launch folders.
-        """
+        """Update the reports: this cluster's jobs by the scheduler, all by their launch folders."""
         final = {
             job: word
             for job, word in self._words.items()
@@ -326,9 +316,7 @@ class Reports:
 
 
 def _of_pool(directory: RunDirectory, job: Job, at_work: bool) -> State:
-    """The state of a run in a local pool: if the pool's process has ended, the run will not start
-    by itself.
-    """
+    """The state of a run in a local pool: once the pool has ended, it will not start by itself."""
     if job.launch is not None and Launch(job.launch).withdrawn(directory.name):
         return State.INTERRUPTED
     return State.QUEUED if at_work else State.CREATED
@@ -436,9 +424,7 @@ LOG_PIECE = 1 << 16
 
 
 def read_log(directory: RunDirectory, attempt: int | None = None) -> Iterator[str]:
-    """The log of an attempt (default: the last), in pieces. Raises NotFoundError if it does not
-    exist.
-    """
+    """The log of an attempt (default: the last), in pieces. Raises NotFoundError without one."""
     number = attempt or max(attempts(directory), default=None)
     if number is None:
         raise NotFoundError(f"{directory.name} has no log yet: it is {Watch().state(directory)}")
@@ -447,9 +433,7 @@ def read_log(directory: RunDirectory, attempt: int | None = None) -> Iterator[st
 
 
 def follow_log(directory: RunDirectory, attempt: int | None = None) -> Iterator[str]:
-    """The log with everything added until the run ends; if no attempt is given, later attempts
-    follow as well.
-    """
+    """The log and what is added until the run ends, of later attempts too if none is given."""
     if attempt is not None:
         _require_attempt(directory, attempt)
     watch, number = Watch(), attempt or max(attempts(directory), default=0)
@@ -608,9 +592,7 @@ def _cancel(jobs: Collection[Job]) -> None:
 
 
 def signal_attempt(directory: RunDirectory, attempt: AttemptRecord, number: int) -> bool:
-    """Send a signal to the process of an attempt; returns False if it has ended. Raises QexpError
-    if it is not here.
-    """
+    """Signal an attempt's process; False if it has ended. Raises QexpError if it is not here."""
     return _signal(
         directory.name, attempt.process, directory.attempt(attempt.number) / "heartbeat", number
     )

@@ -74,9 +74,7 @@ class RemoteError(QexpError):
 
 @contextmanager
 def reported(remote: str) -> Iterator[None]:
-    """Errors of a file system become errors about the remote; what exists, or does not, is left to
-    the caller.
-    """
+    """Errors of a file system become those of the remote, but what exists or not."""
     try:
         yield
     except (
@@ -125,9 +123,7 @@ class Remote:
             return list(pool.map(action, items))
 
     def read(self, path: str) -> bytes:
-        """The content of a file. Raises FileNotFoundError, and DamagedError for a device, a pipe or
-        a folder.
-        """
+        """The content of a file. Raises FileNotFoundError; DamagedError if it is no file."""
         place = Path(f"{self.root}/{path}")
         if self.is_folder and place.exists() and not place.is_file():
             raise DamagedError(f"{self.shown}/{path} is no regular file")
@@ -292,9 +288,7 @@ class _TooMuchError(ValueError):
 
 
 def _counted(most: int) -> Any:
-    """What fsspec tells of a content while it comes. Raises _TooMuchError for more than its
-    size.
-    """
+    """A content that fsspec brings. Raises _TooMuchError for more than its size."""
     from fsspec.callbacks import Callback
 
     def require(size: int | None, value: int) -> None:
@@ -339,9 +333,7 @@ def open_remote(named: str, workspace: Workspace, create: bool = False) -> Remot
 
 
 def without_secrets(url: str) -> str:
-    """A URL without user, password and query, as far as they may reach: a password may hold any of
-    @/?#; itself.
-    """
+    """A URL without user, password and query, cut widely: passwords may hold @/?#; too."""
     protocol, mark, rest = url.partition("://")
     if not mark:
         return url
@@ -397,9 +389,7 @@ def _address(named: str, workspace: Workspace) -> tuple[str, dict[str, Any]]:
 
 
 def _id_of(remote: Remote, create: bool) -> str:
-    """The id of a remote. Raises NotFoundError where there is none, and nothing is to be
-    created.
-    """
+    """The id of a remote. Raises NotFoundError if it has none and none is to be made."""
     try:
         marker = orjson.loads(remote.read(MARKER))
     except orjson.JSONDecodeError:
@@ -422,9 +412,7 @@ def _id_of(remote: Remote, create: bool) -> str:
 
 
 def require_known_form(document: Any, name: str, where: str) -> None:
-    """Raise QexpError for a document of a later version of qexp, DamagedError for one of something
-    else.
-    """
+    """Raise QexpError for a later version's document, DamagedError for another thing."""
     if not isinstance(document, dict) or document.get("format") != name:
         raise DamagedError(f"{where} is damaged: qexp did not write it")
     if document.get("version") != VERSION:

@@ -132,9 +132,7 @@ def read_version(remote: Remote, name: str, number: int) -> Version:
 
 
 def summaries(remote: Remote) -> list[dict[str, Any]]:
-    """The runs of a remote as listings have them, by the newest version of each; `path` is that in
-    the remote.
-    """
+    """The remote's runs as listings have them, each by its newest version, with `path` there."""
     newest = newest_versions(remote)
 
     def summary(name: str) -> dict[str, Any]:
@@ -179,9 +177,7 @@ def write_common(file: Path, name: str, number: int, here: Version) -> None:
 
 
 def version_of(directory: RunDirectory, record: Record, known: Version | None = None) -> Version:
-    """A run with this record as a version, with its state as of now. Files that are as in a known
-    one are not read.
-    """
+    """A run as a version, with its present state. Files equal to a known one's are not read."""
     pushed, members = now(), archive.members_of(directory)[1:]
     entries, folders = dict[str, Entry](), list[str]()
     for file, name, about in members:
@@ -241,9 +237,7 @@ class Transfer:
     def run_all(
         self, names: Collection[str], job: Callable[[str], bool], options: SharingOptions
     ) -> bool:
-        """Transfer runs by a function that returns whether there was anything to do. Returns
-        whether all are done.
-        """
+        """Transfer runs by a function, which returns if there was need. Returns if all are done."""
         if options.name is not None and len(names) != 1:
             raise QexpError(
                 f"`name={options.name}` is for a single run, and {len(names)} are named"
@@ -303,9 +297,7 @@ def push(
 
 
 def _push(transfer: Transfer, directory: RunDirectory, name: str, newest: int, check: bool) -> bool:
-    """Push a run unless its newest version is what is here. Returns whether there was anything to
-    do.
-    """
+    """Push a run unless its newest version is what is here. Returns whether there was need."""
     remote = transfer.remote
     file = transfer.common_file(directory.name)
     before = len(transfer.sizes)
@@ -382,9 +374,7 @@ def _named(references: Sequence[str], known: Collection[str]) -> list[str]:
 
 
 def _pull(transfer: Transfer, run: str, number: int, name: str, trust_code: bool) -> bool:
-    """Pull a version of a run unless it is here. Returns whether the run here was made or
-    replaced.
-    """
+    """Pull a version of a run unless it is here. Returns whether the run here was changed."""
     remote = transfer.remote
     file = transfer.common_file(name)
     target = transfer.workspace.runs / name

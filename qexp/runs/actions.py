@@ -178,9 +178,7 @@ def run_action(
 
 
 def states_of(directory: RunDirectory) -> dict[str, str]:
-    """Name of each action that was run on a run → done, failed or interrupted, by the last time it
-    was run.
-    """
+    """Action → how it ended when it was last run on the run: done, failed or interrupted."""
     states = {}
     for file in sorted((directory.path / "actions").glob("[!.]*/record.json")):
         if record := formats.object_in(file):
@@ -189,9 +187,7 @@ def states_of(directory: RunDirectory) -> dict[str, str]:
 
 
 def _values(action: Action, summary: Mapping[str, Any]) -> dict[str, str]:
-    """Placeholder → its value for a run. Raises QexpError for those that the run has no value
-    for.
-    """
+    """Placeholder → its value for a run. Raises QexpError for those that have none for it."""
     name, listing = summary["name"], Columns([dict(summary)])
     values = {}
     for field in dict.fromkeys(field for word in action.words for field in names_in(word)):

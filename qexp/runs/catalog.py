@@ -204,9 +204,7 @@ class Catalog:
             return self._as_of_now(self._refresh() if refresh else self._usable_rows(), Reports())
 
     def recorded(self) -> list[dict[str, Any]]:
-        """A summary of every run as its record has it, sorted by name: a state may be outdated, and
-        nobody is asked.
-        """
+        """A summary of every run as its record has it, by name: states may be outdated."""
         with _without_collection():
             rows = self._refresh()
             return [rows[name]["summary"] for name in sorted(rows, key=natural)]
@@ -275,9 +273,7 @@ class Catalog:
         return {**rows, **fresh, **damaged}
 
     def _update(self, stored: Rows) -> tuple[Rows, Rows, Rows]:
-        """The rows that still hold, those of runs that are new or have changed, and those of
-        damaged runs.
-        """
+        """The rows that still hold, and those of runs that are new, have changed or are damaged."""
         stamps, damaged = self._stamps()
         rows = {
             name: stored[name]
@@ -387,9 +383,7 @@ class Catalog:
 
 @contextmanager
 def _without_collection() -> Iterator[None]:
-    """Switch garbage collection off: it scans repeatedly while a million lasting objects are
-    created.
-    """
+    """Switch garbage collection off, as it scans again and again while many objects are made."""
     before = gc.isenabled()
     gc.disable()
     try:
@@ -430,9 +424,7 @@ def _row(directory: RunDirectory, stamp: list[int] | None) -> dict[str, Any]:
 
 
 def _row_of_damaged(name: str, why: str) -> dict[str, Any]:
-    """The row of a run whose record cannot be read. It is not stored: the record is checked every
-    time.
-    """
+    """The row of a run whose record is unreadable. It is not stored, but checked every time."""
     blank = Record(name=name, seed=0, state=State.LOST).document()
     unknown = {"seed": None, "epochs": None, "state": State.DAMAGED.value, "error": why}
     summary = {key: blank[key] for key in KEPT} | unknown | {"evaluations": {}}
@@ -510,9 +502,7 @@ def is_pattern(reference: str) -> bool:
 
 
 def matching(pattern: str, names: Iterable[str]) -> list[str]:
-    """The names that match a pattern such as 'mogi_*', in natural order. Raises NotFoundError if
-    there are none.
-    """
+    """The names that match a pattern such as 'mogi_*', sorted. Raises NotFoundError if none do."""
     all_names = list(names)
     matched = [name for name in all_names if fnmatchcase(name, pattern)]
     if not matched:
@@ -523,9 +513,7 @@ def matching(pattern: str, names: Iterable[str]) -> list[str]:
 
 
 def named_runs(references: Iterable[str], catalog: Catalog) -> list[RunDirectory]:
-    """The runs that match the references, each once. Raises NotFoundError for a reference without a
-    match.
-    """
+    """The runs that references match, each once. Raises NotFoundError for one without a match."""
     directories: dict[Path, RunDirectory] = {}
     for reference in references:
         if is_pattern(reference):

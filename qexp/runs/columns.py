@@ -74,9 +74,7 @@ Truth = bool | Unknown
 
 
 def _joined(parts: Iterable[Any], deciding: bool) -> Truth:
-    """`or` of parts if true decides, `and` if false does; unknown if one is unknown and none
-    decides.
-    """
+    """`or` of parts if true decides, `and` if false does; unknown if none decides but one is."""
     joined: Truth = not deciding
     for part in parts:
         if part is UNKNOWN_TRUTH:
@@ -148,18 +146,14 @@ QUOTED = re.compile(r"""('[^']*'|"[^"]*")""")
 
 
 def _with_indices(text: str) -> str:
-    """An expression with entries of lists, `sizes.0`, as Python has those of a mapping:
-    `sizes['0']`.
-    """
+    """An expression with entries of lists, `sizes.0`, as Python writes them: `sizes['0']`."""
     parts = QUOTED.split(text)
     parts[::2] = [re.sub(r"([A-Za-z_]\w*)\.(\d+)\b", r"\1['\2']", part) for part in parts[::2]]
     return "".join(parts)
 
 
 def _in_python(text: str) -> str | None:
-    """An expression with `=`, `&&` and `||`, as other languages have them, in the words of this
-    one.
-    """
+    """An expression with `=`, `&&` and `||`, as in other languages, in the words of this one."""
     parts = QUOTED.split(text)
     for pattern, word in (
         (r"\s*&&\s*", " and "),
@@ -175,16 +169,12 @@ def _in_python(text: str) -> str | None:
 
 
 def compared(column: str, value: Any) -> Any:
-    """What a column is compared, sorted and grouped by: bare `epochs` is their number in the
-    spec.
-    """
+    """What a column is compared, sorted and grouped by: of `epochs` their number in the spec."""
     return value["of"] or None if column == "epochs" and isinstance(value, dict) else value
 
 
 def field(summary: Summary, path: str) -> Any:
-    """The value of a dotted field in a summary; None if missing. Raises QexpError if no summary has
-    such a field.
-    """
+    """A dotted field of a summary; None if missing. Raises QexpError if none has such a field."""
     first, *rest = steps(path)
     if first not in summary:
         raise QexpError(f"no field '{first}'; {suggestion(first, summary)}")
@@ -196,9 +186,7 @@ BRACKETS = re.compile(r"""\[(?:"([^"]*)"|'([^']*)')\]""")
 
 
 def steps(path: str) -> list[str]:
-    """The keys of a dotted path; one in brackets and quotes may hold dots:
-    `evaluations["core.2"].test`.
-    """
+    """The keys of a dotted path; one in brackets may hold dots: `evaluations["core.2"].test`."""
     start, *pieces = BRACKETS.split(path)
     keys = start.split(".") if start or not pieces else []
     for in_double, in_single, rest in zip(pieces[::3], pieces[1::3], pieces[2::3], strict=True):
@@ -236,9 +224,7 @@ def unknown_tags(summaries: Sequence[Summary], tags: Iterable[str]) -> str:
 def _compiled(
     node: ast.expr, text: str, look: Look, compare: Callable[..., Truth]
 ) -> Callable[[Summary], Any]:
-    """A function from a run to the value of a part of an expression. Raises QexpError for what
-    cannot be one.
-    """
+    """A function run → value of a part of an expression. Raises QexpError if it has none."""
     match node:
         case ast.BoolOp(op=junction, values=values):
             parts = [_compiled(value, text, look, compare) for value in values]
@@ -304,9 +290,7 @@ _EQUAL = (ast.Eq, ast.NotEq, ast.Is, ast.IsNot)
 def _compare(
     doubts: Doubts, comparison: ast.cmpop, left: tuple[ast.expr, Any], right: tuple[ast.expr, Any]
 ) -> Truth:
-    """Whether a comparison holds; unknown, which is a doubt with what to write, for values for
-    which none could.
-    """
+    """Whether a comparison holds; unknown, with a doubt, for values for which none could."""
     a, b = _as_compared(*left, right[1]), _as_compared(*right, left[1])
     if a is None or b is None:
         return (
@@ -328,9 +312,7 @@ def _compare(
 
 
 def _as_compared(node: ast.expr, value: Any, other: Any) -> Any:
-    """A value of a run; a text that reads as a number, such as "inf", as one if it is compared with
-    one.
-    """
+    """A value of a run; a text such as "inf" is a number where it is compared with one."""
     if isinstance(node, ast.Constant) or not isinstance(value, str) or not is_number(other):
         return value
     number = number_in(value)
@@ -345,9 +327,7 @@ def _within(a: Any, b: Any) -> bool:
 
 
 def _meant(comparison: ast.cmpop, left: ast.expr, a: Any, right: ast.expr, b: Any) -> str | None:
-    """What is wrong with a comparison that holds for no values of these kinds, and what to write;
-    None if it may.
-    """
+    """What is wrong with a comparison that can never hold for such values, and what to write."""
     first, second = ast.unparse(left), ast.unparse(right)
     if isinstance(comparison, ast.In | ast.NotIn):
         word = "in" if isinstance(comparison, ast.In) else "not in"
@@ -408,9 +388,7 @@ def _kind(value: Any) -> str:
 def ordered(
     summaries: list[Summary], by: str, reverse: bool, values: Sequence[Any]
 ) -> list[Summary]:
-    """The runs sorted by a field, of which they have these values; runs without it come last.
-    Raises QexpError.
-    """
+    """The runs sorted by a field with these values, without it last. Raises QexpError."""
     keyed = [(compared(by, value), run) for value, run in zip(values, summaries, strict=True)]
     having = [pair for pair in keyed if isinstance(pair[0], int | float | str)]
     if len({isinstance(value, str) for value, _ in having}) > 1 or (
@@ -473,17 +451,13 @@ class Columns:
         )
 
     def over(self, runs: Sequence[Summary]) -> Columns:
-        """The columns of other runs; values of specs that have been read once are not read
-        again.
-        """
+        """The columns of other runs, which share the values of specs that have been read."""
         columns = Columns(runs)
         columns._of_specs = self._of_specs
         return columns
 
     def values(self, column: str) -> list[Any]:
-        """One value per run, None if missing. Raises QexpError with similar names if no run can
-        have the column.
-        """
+        """A value per run, None if missing. Raises QexpError if no run can have the column."""
         look = self._lookup(column)
         values = [look(run) for run in self.runs]
         if values and all(value is NOTHING for value in values):
@@ -509,9 +483,7 @@ class Columns:
         return value_of
 
     def require_found(self) -> None:
-        """Raise QexpError, with similar names, if `one_by_one` looked for a column that no run can
-        have.
-        """
+        """Raise QexpError if `one_by_one` looked for a column that no run can have."""
         for column, has_value in self._has_value.items():
             if has_value is False:
                 self._require_possible(column, in_condition=True)
@@ -578,9 +550,7 @@ class Columns:
         return first in summary and not (rest and isinstance(summary[first], str))
 
     def _lookup(self, column: str) -> Callable[[Summary], Any]:
-        """A function run → value: the first of summary, record and spec that has the column's first
-        key.
-        """
+        """A function run → value, from the first of summary, record and spec that has it."""
         first, *rest = path = steps(column)
         summary = self.runs[0] if self.runs else {}
         if column == "size":
@@ -615,9 +585,7 @@ class Columns:
             return NOTHING
 
     def unit(self, column: str) -> str:
-        """The unit of a metric of the runs or of their evaluations; empty for other columns and for
-        numbers without.
-        """
+        """The unit of a metric of runs or evaluations; empty for other columns and numbers."""
         path, units = steps(column), units_of(self.runs)
         if path[0] in ("results", EVALUATIONS):
             path = path[1:] if path[0] == "results" else path[2:]
@@ -628,9 +596,7 @@ class Columns:
         return self.meaning(metric).in_unit(units[output]) if output in units else ""
 
     def cautions(self, column: str) -> list[str]:
-        """Per run whose value of a column is of an evaluation with a caution: its name and the
-        caution.
-        """
+        """The run's name and the caution, per value that is of an evaluation with a caution."""
         name = path[1] if len(path := steps(column)) > 2 and path[0] == EVALUATIONS else None
         cautions = {
             run["name"]: run["evaluations"].get(name, {}).get("caution") for run in self.runs
@@ -638,9 +604,7 @@ class Columns:
         return [f"{run} on {name}: {caution}" for run, caution in cautions.items() if caution]
 
     def meaning(self, metric: str) -> Meaning:
-        """Direction and unit of a metric; those of custom metrics are taken from the runs'
-        records.
-        """
+        """Direction and unit of a metric; the runs' records tell those of custom metrics."""
         from qexp.metrics.built_in import METRICS
 
         records = [] if metric in METRICS else [self._record(run["path"]) for run in self.runs]
@@ -650,9 +614,7 @@ class Columns:
 
 
 def _result(results: Mapping[str, Any], path: Sequence[str]) -> Any:
-    """A number of the results; `test.mse` is that of the only output of a program that names
-    none.
-    """
+    """A number of the results; `test.mse` is that of a program's only output without a name."""
     found = value_at(results, path, None)
     return (
         value_at(results, [path[0], RESULT, *path[1:]], None)
@@ -674,18 +636,14 @@ def changed_keys(runs: Sequence[Summary]) -> list[str]:
 
 
 def changed_columns(runs: Sequence[Summary]) -> list[str]:
-    """The columns of these keys: `learning_rate`, but `spec.epochs` where a summary has a field of
-    that name.
-    """
+    """The columns of these keys: `learning_rate`, but `spec.epochs` where summaries have one."""
     return [
         f"spec.{key}" if key.partition(".")[0] in runs[0] else key for key in changed_keys(runs)
     ]
 
 
 def _fields_with(word: str, paths: Collection[str]) -> list[str]:
-    """The fields that have a word in their path and nothing below them, the errors on test data
-    first.
-    """
+    """The last fields of a path that have a word in it, the errors on test data first."""
     above = {path.rpartition(".")[0] for path in paths}
     found = [
         path for path in paths if path not in above and not path.startswith(("results.", "spec."))
@@ -747,9 +705,7 @@ class Column:
 
 
 def changes(runs: Sequence[Summary]) -> dict[str, list[str]]:
-    """Run → what was set in it, or in another run with the same spec, so that equal specs read
-    alike.
-    """
+    """Run → what was set in it or in another run with the same spec, so that equals read alike."""
     of_spec: dict[str, dict[str, str]] = {}
     for run in runs:
         of_spec.setdefault(run.get("digest") or run["name"], {}).update(
@@ -801,9 +757,7 @@ def _label(key: str, run: Summary) -> str:
 
 
 def column_of(field: str, columns: Columns) -> Column:
-    """The column of any field, with its unit. Raises QexpError with similar names if no run can
-    have it.
-    """
+    """The column of any field, with its unit. Raises QexpError if no run can have it."""
     values, unit = columns.values(field), columns.unit(field)
     by_run = {run["name"]: value for run, value in zip(columns.runs, values, strict=True)}
     numeric = all(value is None or is_number(value) for value in values)
@@ -927,9 +881,7 @@ def outputs_of_groups(groups: Sequence[dict[str, Any]]) -> list[tuple[str, str, 
 
 
 def _main_metrics(results: Sequence[Mapping[str, Any]]) -> list[tuple[str, str, str]]:
-    """Part, output and the output's main metric, which is another one where a program lacks the
-    usual.
-    """
+    """Part, output and the output's main metric, or another one that a program has."""
     metrics: dict[str, dict[str, dict[str, None]]] = {}
     for of_run in results:
         for part in SHOWN_PARTS:

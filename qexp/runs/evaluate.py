@@ -141,17 +141,13 @@ def _request(
 
 
 def _content(request: EvaluationRequest, data: EvaluationData) -> str:
-    """Of the data, by the hash of their files or else their document, of the part and of the
-    seed.
-    """
+    """Digest of the data, by the hash of their files or else their document, part and seed."""
     dataset = data.document.get("fingerprint", data.document)
     return digest({"dataset": dataset, "part": data.part, "seed": request.seed})
 
 
 def _existing(directory: RunDirectory, name: str, digest_of_all: str) -> EvaluationDirectory | None:
-    """The evaluation of that name and digest; None if there is none. Raises QexpError if it has
-    another digest.
-    """
+    """The evaluation of that name, or None. Raises QexpError if it has another digest."""
     try:
         evaluation = evaluations.find_evaluation(directory, name)
     except NotFoundError:

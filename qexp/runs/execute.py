@@ -102,9 +102,7 @@ def execute(
 
 
 def require_executable(record: Record) -> None:
-    """Raises QexpError for a run that a script logged, which alone can go on with it, or repeat
-    it.
-    """
+    """Raises QexpError for a run that a script logged, which alone can continue or repeat it."""
     if record.script is not None:
         go_on = (
             "" if record.state is State.DONE else f", or go on: {record.continued_by(record.name)}"
@@ -115,9 +113,7 @@ def require_executable(record: Record) -> None:
 
 
 def require_processes_for(spec: Mapping[str, Any]) -> None:
-    """Raises QexpError if this process was started together with others that cannot work on that
-    spec with it.
-    """
+    """Raises QexpError if this process was started with others that cannot share the work."""
     if machine.STARTED_TOGETHER == 1:
         return
     from qexp.kinds.objects import data_kind
@@ -148,9 +144,7 @@ SECONDS_TO_JOIN = 5.0
 
 
 def is_first() -> bool:
-    """Whether this is the first of several processes; the others return when they have trained
-    along with it.
-    """
+    """Whether this is the first of several processes; the others return once it is trained."""
     if machine.STARTED_TOGETHER == 1:
         return True
     from qexp.networks.processes import join
@@ -343,9 +337,7 @@ def _logging_to(path: Path, directory: RunDirectory) -> Iterator[None]:
 
 @contextmanager
 def _logging_of_runs() -> Iterator[None]:
-    """What is logged goes to the files of runs alone; around the blocks of several runs, which end
-    in any order.
-    """
+    """While several runs train, whose blocks end in any order: log to their files alone."""
     before = log.level, log.propagate
     log.setLevel(logging.INFO)
     log.propagate = False
@@ -379,9 +371,7 @@ def _watched_signals() -> Iterator[Callable[[], bool]]:
 
 
 def train_and_evaluate(work: Work) -> Results | None:
-    """By the kind of the dataset; None if interrupted, or if this is not the first of several
-    processes.
-    """
+    """Train by the kind of the dataset; None if interrupted or not the first of the processes."""
     with _on_device(work) as (device, cores, environment):
         return _stage(work)(_attempt(work, device, cores, environment))  # type: ignore[no-any-return]
 
@@ -392,9 +382,7 @@ def _stage(work: Work) -> Any:
 
 @contextmanager
 def _on_device(work: Work) -> Iterator[tuple[torch.device, int, dict[str, Any]]]:
-    """The device to train on, with the number of threads for a network; the number of usable cores;
-    the environment.
-    """
+    """The device, with the number of threads for a network; the usable cores; the environment."""
     import torch
 
     from qexp.kinds.objects import device_of, threads_for
@@ -593,9 +581,7 @@ RUNS_TO_DRAW = 4
 
 
 def drawn_by_others(directories: Sequence[RunDirectory], processes: int) -> set[RunDirectory]:
-    """Those of evaluated runs whose figures other processes have drawn: all, where that is faster
-    than one by one.
-    """
+    """The evaluated runs whose figures processes drew: all, where that beats one by one."""
     count = min(processes, len(directories) // RUNS_TO_DRAW) if canvas.draws_at_once() else 0
     if count < 2:
         return set()
@@ -701,9 +687,7 @@ class _Wrapped:
         return False
 
     def send(self, number: signal.Signals) -> None:
-        """Send a signal to the run's process, or, before that has begun, to all processes of the
-        wrap.
-        """
+        """Signal the run's process, or, before it has begun, all processes of the wrap."""
         attempt = self.attempt()
         if attempt is not None and attempt.ended is None:
             try:
@@ -750,9 +734,7 @@ def _report(wrapped: _Wrapped, around: str, stopped: bool) -> None:
 def _never_began(
     directory: RunDirectory, why: str, stopped: bool
 ) -> RunFailedError | InterruptedRunError:
-    """The error for a wrap that did not start the run; a run that was never at work before gets it
-    into its record.
-    """
+    """The error for a wrap that did not start the run, recorded if no other attempt was made."""
     record = directory.record()
     state = State.INTERRUPTED if stopped else State.FAILED
     if record.state in (State.CREATED, State.QUEUED):

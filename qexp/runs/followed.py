@@ -45,9 +45,7 @@ POSITIONS, RATES = ("epoch", "step"), ("learning_rate", "lr")
 
 @cache
 def place(name: str) -> tuple[str, str, str]:
-    """Part, output and metric of a name, `val_depth.mae`; the output `losses` has those of each
-    output.
-    """
+    """Part, output and metric of a name, `val_depth.mae`; the output `losses` has each one's."""
     start = re.fullmatch(rf"({'|'.join(PARTS)})[/._ -]+(.+)", name, re.IGNORECASE)
     part, rest = (PARTS[start[1].lower()], start[2]) if start else ("train", name)
     *outputs, metric = (re.sub(r"[^A-Za-z0-9_-]+", "_", word) for word in re.split(r"[/.]", rest))
@@ -76,9 +74,7 @@ class Steps:
         """The best of the steps before the last, of which more may be logged."""
 
     def add(self, row: Mapping[str, float], step: float | None) -> Line:
-        """The line of a step, with what was logged of it before. Raises QexpError for a step before
-        the last.
-        """
+        """The line of a step, with its earlier numbers. Raises QexpError for a past step."""
         step = self.step + 1 if step is None else step
         if not math.isfinite(step) or (self.count and step < self.step):
             raise QexpError(
@@ -225,9 +221,7 @@ again.
 
 
 class MetricsFile:
-    """JSON lines or CSV that a program appends to, or writes anew; the file may appear late, and be
-    rotated.
-    """
+    """JSON lines or CSV that a program appends to or rewrites; may appear late, and be rotated."""
 
     def __init__(
         self, path: Path, kept_in: Path, *, again: bool, pattern: str | None = None
@@ -279,9 +273,7 @@ class MetricsFile:
             formats.write_lines(self._kept_in, self.epochs)
 
     def _chunks(self, last: bool) -> Iterator[tuple[bool, list[Row]]]:
-        """Rows that were not read yet, some at a time, and whether they are the first of the
-        file.
-        """
+        """Rows that were not read yet, in portions, and whether they begin the file."""
         file = self._file
         file.seek(self._done - len(self._known))
         if file.read(len(self._known)) != self._known:

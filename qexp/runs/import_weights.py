@@ -41,9 +41,7 @@ from qexp.store.record import Epochs, ForeignFile, ForeignWeights, Record, State
 
 
 def experience_of(order: WeightsOrder, workspace: Workspace) -> Experience:
-    """The experience that gives model, dataset and transforms. Raises QexpError that says what to
-    name.
-    """
+    """The experience with model, dataset and transforms. Raises QexpError with what to name."""
     overrides = dict(order.overrides)
     if order.experience is not None:
         names = {"model": order.model, "dataset": order.dataset}
@@ -74,9 +72,7 @@ SHARED = ("dataset", "inputs", "outputs", "transforms")
 
 
 def _with_model(model: str, workspace: Workspace) -> str | None:
-    """The experience of the workspace that has a model, the first of several that use it in the
-    same way, or None.
-    """
+    """The workspace's first experience with the model, if all use it in the same way, or None."""
     name = _name(model)
     uses = {
         path.stem: json.dumps([document.get(key) for key in SHARED], sort_keys=True)
@@ -200,9 +196,7 @@ def contents_of(order: WeightsOrder, stack: ExitStack) -> Contents:
 
 
 def account_of(order: WeightsOrder, tensors: Mapping[str, StoredTensor], target: Target) -> Account:
-    """The account by the rules that were named, or by the only ones that fit. Raises QexpError with
-    all problems.
-    """
+    """The account by rules, or the only ones that fit. Raises QexpError with all faults."""
     candidates = [find_rules(order.rules)] if order.rules else list(shipped().values())
     accounts = [fitting.account_by(rules, tensors, target) for rules in candidates]
     fitting_accounts = [account for account in accounts if not account.problems]
@@ -235,9 +229,7 @@ def with_values(
     target: Target,
     experience: Experience,
 ) -> tuple[Estimator, dict[str, str]]:
-    """The model with the weights of the file and fitted transforms, and the origin of each
-    transform's numbers.
-    """
+    """The model with the file's weights and transforms, and the origin of each one's numbers."""
     model = initial_model(experience.document, experience.tables, Seeds(order.seed))
     values = fitting.values(account, contents.tensors, target)
     problems = [
@@ -323,9 +315,7 @@ def _fit_transforms(
 
 @torch.no_grad()
 def _divide_by_n(transform: torch.nn.Module, count: int) -> None:
-    """Make deviations of a sample, divided by n - 1, those of the population, which the other
-    program uses.
-    """
+    """Make deviations of a sample, divided by n - 1, those of the population, as elsewhere."""
     for name, buffer in transform.named_buffers():
         if name.endswith("deviation"):
             buffer.mul_(((count - 1) / count) ** 0.5)

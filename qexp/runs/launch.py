@@ -116,9 +116,7 @@ def start(
 
 
 def wrap_here(workspace: Workspace, options: Mapping[str, Any], device: str) -> Wrap:
-    """The command around a run that is started here. Raises QexpError for a device that does not
-    exist.
-    """
+    """The command around a run that is started here. Raises QexpError without such a device."""
     words_to_notify(workspace)
     wrap = wrap_of(options_of(LOCAL, workspace.settings(), options))
     if wrap and machine.STARTED_TOGETHER > 1:
@@ -148,9 +146,7 @@ def execute_here(
 
 
 def goes_on(name: str, state: State | None, resume: bool) -> bool:
-    """Whether to execute the existing run of that name. Raises QexpError if the user must
-    decide.
-    """
+    """Whether to execute the run of that name. Raises QexpError if the user must decide."""
     if state is State.DONE:
         return False
     if state is not None and state.at_work:
@@ -333,9 +329,7 @@ class Pool:
 def _last_lines(
     directories: Iterable[RunDirectory], epochs_of: Callable[[RunDirectory], int | None]
 ) -> dict[str, dict[str, Any]]:
-    """Run → the metrics of its last complete epoch, if it has any, and `of` how many epochs it
-    is.
-    """
+    """Run → metrics of its last complete epoch, and `of` how many epochs; only if it has any."""
     found: dict[str, dict[str, Any]] = {}
     for directory in directories:
         with suppress(OSError, IndexError, ValueError), directory.metrics_file.open("rb") as file:
@@ -488,9 +482,7 @@ def check_order(order: Order, workspace: Workspace, name: str | None = None) -> 
 
 
 def memory_of(order: Order) -> int | None:
-    """Memory of the machine that will train [bytes]; None for this machine. A cluster's memory is
-    unknown here.
-    """
+    """Memory of the machine that will train [bytes]; None for this one, unknown on a cluster."""
     return None if scheduler_of(order.launcher) is None else machine.LARGEST_MEMORY
 
 
@@ -506,9 +498,7 @@ def stack_size(checked_order: CheckedOrder) -> int | None:
 def workload_of(
     plans: Sequence[Plan], workspace: Workspace, *, resume: bool = False, only_failed: bool = False
 ) -> Workload:
-    """The plans to run now, and the others. Raises QexpError that lists all names taken by other
-    runs.
-    """
+    """The plans to run now, and the others. Raises QexpError with all names that are taken."""
     workload = Workload([], [], [], {})
     mistakes = []
     # All states in one call, so that a scheduler is queried only once.
@@ -538,9 +528,7 @@ def workload_of(
 def open_launch(
     checked_order: CheckedOrder, workspace: Workspace
 ) -> tuple[Launch, list[RunDirectory]]:
-    """Write the launch's record and prepare its runs. Returns the launch and its runs, existing
-    ones first.
-    """
+    """Write the launch's record and prepare its runs. Returns both, existing runs first."""
     workload, order = checked_order.workload, checked_order.order
     launch = launchers.claim_launch(workspace)
     names = [plan.name for plan in (*workload.again, *workload.new)]
@@ -589,9 +577,7 @@ def _prepared(
     stack: str,
     jobs: int,
 ) -> list[RunDirectory]:
-    """The runs of orders that are to run, existing ones first; new ones are prepared for a
-    launch.
-    """
+    """The runs of orders that are to run, existing ones first; new ones are prepared."""
     order, size = checked_orders[0].order, stack_size(checked_orders[0])
     directories = [
         RunDirectory(workspace.runs / plan.name)
@@ -762,9 +748,7 @@ def submit(
     checked_order: CheckedOrder,
     scheduler: Scheduler,
 ) -> dict[str, str]:
-    """Submit the launch to a scheduler. Returns run → job. Raises SchedulerError and restores the
-    runs' records.
-    """
+    """Submit the launch. Returns run → job. Raises SchedulerError after undoing the records."""
     order = checked_order.order
     before = {directory: directory.record() for directory in directories}
     for directory, record in before.items():

@@ -70,9 +70,7 @@ def words_to_notify(workspace: Workspace) -> list[str]:
 
 
 def notify_of_attempt(directory: RunDirectory, record: Record) -> None:
-    """An attempt has ended: the run may have failed, and be the last one of a launch, which no pool
-    waits for.
-    """
+    """An attempt has ended: the run may have failed, or be the last one of a launch."""
     workspace = Workspace(directory.path.absolute().parent.parent)
     name = directory.name
     state = record.state
@@ -107,9 +105,7 @@ def notify_of_launch(launch: Launch) -> None:
 
 
 def _notify(workspace: Workspace, name: str, state: str, message: str) -> None:
-    """Start the command, with the message as its input, too; that it fails is no more than a
-    warning.
-    """
+    """Start the command, with the message as input; a failure is no more than a warning."""
     try:
         words = words_to_notify(workspace)
         if not words:

@@ -95,9 +95,7 @@ class GridAxis:
 
 
 def axes_of(grid: Grid, argument: str = "grid") -> list[GridAxis]:
-    """The axes of a grid, checked. Raises QexpError for an axis without values, and for what is
-    given twice.
-    """
+    """The checked axes of a grid. Raises QexpError for one that is empty or given twice."""
     axes = [_axis(f"`{argument}[{name}]`", name, values) for name, values in grid.items()]
     keys = Counter(key for axis in axes for key in axis.keys)
     if twice := next((key for key, times in keys.items() if times > 1), None):
@@ -206,9 +204,7 @@ class Exposures:
         self._known: dict[bytes, Exposure] = {}
 
     def of_seed(self, seed: int) -> Exposure:
-        """The spectra of one seed. Raises QexpError if test spectra were used for training without
-        permission.
-        """
+        """The spectra of a seed. Raises QexpError for test spectra that were used for training."""
         experience = self._experience
         if (data := data_of(experience.document)) is None:
             return Exposure()
@@ -480,34 +476,26 @@ def of_seed(overrides: Overrides, seed: int) -> Overrides:
 
 
 def require_few(runs: int) -> None:
-    """Raise QexpError for more than `LARGEST_SWEEP` runs; checked before listing them, which could
-    take hours.
-    """
+    """Raise QexpError for more than `LARGEST_SWEEP` runs, before a listing takes hours."""
     if runs > LARGEST_SWEEP:
         raise QexpError(f"{runs:,} runs are too many; the limit is {LARGEST_SWEEP:,}")
 
 
 def named(plan: Plan, name: str) -> Plan:
-    """The plan under a name, in which `{digest}` stands for the first digits of that of its spec
-    and parent.
-    """
+    """The plan under a name, whose `{digest}` stands for the first digits of its digest."""
     return replace(plan, name=require_name(name.replace("{digest}", plan.digest[:6])))
 
 
 def named_after(
     experience: Experience, reference: str, overrides: Overrides, cache: SpecCache
 ) -> str:
-    """What runs of an experience are called, before their seed: with a digest if overrides have
-    changed it.
-    """
+    """The name of an experience's runs, before the seed: with a digest if overrides matter."""
     changed = "" if is_unchanged(experience, reference, overrides, cache) else experience.digest[:6]
     return "_".join(word for word in (experience.name, changed) if word)
 
 
 def check_seeds(seeds: Sequence[int]) -> list[int]:
-    """The seeds of a sweep. Raises QexpError if there are too many or none, or if one is given
-    twice.
-    """
+    """The seeds of a sweep. Raises QexpError for none, for too many and for repeated ones."""
     require_few(len(seeds))
     if not len(seeds):
         raise QexpError("seeds: no seed; give at least one")

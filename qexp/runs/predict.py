@@ -109,9 +109,7 @@ class Predictor:
                 warn(sentence)
 
     def _means(self, tensors: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-        """The mean over the networks; of frames of another size than in training, which may be
-        large, one by one.
-        """
+        """The mean over the networks; frames of another size than in training go one by one."""
         if all(
             tensors[name].shape[1:] == shape
             for name, shape in self.ensemble.models[0].takes.items()
@@ -190,9 +188,7 @@ class Predictor:
     def log_prob(
         self, theta: Any, inputs: Mapping[str, ArrayLike], warn: Callable[[str], None] = ignore
     ) -> NDArray[np.float64]:
-        """The logarithm of the posterior's density, of values of the outputs of posterior heads;
-        see `Run.log_prob`.
-        """
+        """Log density of the posterior at values of outputs with posterior heads; see `Run`."""
         tensors, single = self._complete_batch(inputs)
         with threads(self._threads), torch.no_grad():
             posterior = self.ensemble.posterior(tensors)
@@ -218,9 +214,7 @@ class Predictor:
     def simulated(
         self, theta: Any, observed: Any
     ) -> tuple[dict[str, NDArray[np.float64]], dict[str, torch.Tensor]]:
-        """Simulations that `calibrate` is given: parameter → (simulation,), and input →
-        (simulation, ...).
-        """
+        """Simulations for `calibrate`: parameter → (simulation,), input → (simulation, ...)."""
         wanted = self.ensemble.models[0].takes
         named = isinstance(observed, Mapping) and {*observed} <= {*wanted}
         if not named and len(wanted) > 1:
@@ -269,9 +263,7 @@ class Predictor:
         return _for_arviz(values, self._refined.units, single)
 
     def _size_of_frames(self, arrays: Mapping[str, NDArray[np.float32]]) -> tuple[int, int] | None:
-        """Height and width of arrays of another size than in training, if the network takes
-        them.
-        """
+        """Height and width of arrays whose size is not that of training, if the network allows."""
         for name, shape in self.ensemble.models[0].takes.items():
             sides, usual = arrays[name].shape, (*shape[1:], shape[0])
             as_in_training = sides in (usual, usual[:2]) or sides[1:] in (usual, usual[:2])
@@ -325,9 +317,7 @@ class Predictor:
         return tensors, single
 
     def _batch(self, inputs: Mapping[str, ArrayLike]) -> tuple[dict[str, torch.Tensor], bool]:
-        """The inputs as tensors on the device, (sample, ...), and whether it was a single
-        sample.
-        """
+        """The inputs as tensors (sample, ...) on the device, and whether it was one sample."""
         wanted = self.ensemble.models[0].takes
         inputs = dict(inputs)
         for name, given in inputs.items():
@@ -373,9 +363,7 @@ def _for_arviz(draws: NDArray[Any], units: Mapping[str, str], single: bool) -> x
 
 
 def _in_columns(theta: Any, names: Sequence[str]) -> NDArray[np.float64]:
-    """(..., name): columns of these names, or along the last axis in their order. Raises QexpError
-    for others.
-    """
+    """Columns of these names, or the last axis in order: (..., name). Raises QexpError."""
     words = f"the posterior is of {', '.join(names)}"
     try:
         if columns := columns_of(theta):
@@ -401,9 +389,7 @@ def _in_columns(theta: Any, names: Sequence[str]) -> NDArray[np.float64]:
 
 
 def _in_channels(array: Any, images: Sequence[str], given: Container[str]) -> dict[str, ArrayLike]:
-    """Image → the channel of an array that it is, where all but the first of the images are not
-    given.
-    """
+    """Image → its channel in an array, where only some of the images are given."""
     if len(images) == 1 or any(image in given for image in images[1:]):
         return {}
     values = array if hasattr(array, "shape") else np.asarray(array)

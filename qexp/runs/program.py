@@ -144,9 +144,7 @@ class Call:
 
     @cached_property
     def workspace(self) -> Path:
-        """The workspace that holds the run; for a run elsewhere, as `verify` makes it, the one that
-        it was made for.
-        """
+        """The workspace of the run; for one that `verify` made elsewhere, that of the original."""
         around = self._run.parent.parent
         return (
             around
@@ -171,9 +169,7 @@ class Call:
 
     @cached_property
     def results(self) -> Path:
-        """The file that the program writes. That of an attempt is no other's: a program may be slow
-        to die.
-        """
+        """The file that the program writes, another for each attempt: a program may die slowly."""
         file_name = filled(self.work.spec["results"] or RESULTS, self._without_results.__getitem__)
         if is_told_where(self.work.spec):
             return self.work.attempt.absolute() / Path(file_name).name
@@ -181,9 +177,7 @@ class Call:
 
     @cached_property
     def metrics(self) -> Path:
-        """The file to which the program may append its metrics: `metrics.jsonl` in its run, if none
-        is declared.
-        """
+        """The file for the program's metrics, or `metrics.jsonl` in its run if none is declared."""
         declared = self.work.spec.get("metrics_file", f"{{run}}/{METRICS}")
         return self.folder / filled(declared, self._without_results.__getitem__)
 
@@ -258,9 +252,7 @@ def results_of(work: Work) -> Results | None:
 
 
 def _require_unchanged(call: Call) -> None:
-    """Raise ProgramError if the program or its data are not those that the run was prepared
-    with.
-    """
+    """Raise ProgramError if the program or its data have changed since the run was prepared."""
     troubles = list(changed_program_files(call.work.spec["fingerprints"].items(), call.workspace))
     if troubles:
         copies = call.work.own.directory.path / "code" / "files"
@@ -363,9 +355,7 @@ def _run(call: Call) -> bool:
 
 
 def _watch(program: Program, call: Call, progress: followed.Progress) -> int | None:
-    """The exit code of a program; None if the run was interrupted, for which the program has a time
-    of grace.
-    """
+    """The exit code of a program; None if interrupted, after which it has a time of grace."""
     while (code := program.ended(SECONDS_BETWEEN_LOOKS)) is None:
         progress.look()
         if call.work.interrupted():

@@ -78,9 +78,7 @@ class TrackedRun:
         self._counts_epochs = before.of > 0 or (before.done > 0 and before.step is None)
 
     def _open(self, lines: Sequence[Line]) -> None:
-        """Go on after these lines, in a file of its own: none that another process may still have
-        open.
-        """
+        """Go on after these lines, in a new file: another process may have the old open."""
         formats.write_lines(self.directory.metrics_file, lines)
         self._file = self.directory.metrics_file.open("r+b", buffering=0)
         self._steps = followed.Steps(lines)
@@ -97,16 +95,12 @@ class TrackedRun:
 
     @property
     def path(self) -> Path:
-        """The directory of the run; what is written there is pushed, exported and removed with
-        it.
-        """
+        """The directory of the run; files in it are pushed, exported and removed with it."""
         return self.directory.path
 
     @property
     def seed(self) -> int:
-        """The seed that was given, else the number of runs with equal parameters before: another
-        for each repeat.
-        """
+        """The seed given, else the number of earlier runs with equal parameters."""
         return self._own.record.seed
 
     @property

@@ -240,9 +240,7 @@ def _found(path: Path) -> Iterator[Found]:
 
 
 def _of_qanat(file: Path, database: sqlite3.Connection) -> Iterator[Found]:
-    """A run for each group of parameters; their numbers are in `metrics.jsonl` or `metrics.csv`, if
-    there are any.
-    """
+    """A run per group of parameters; numbers are in `metrics.jsonl` or `metrics.csv`, if any."""
     groups = defaultdict[int, list[Any]](list)
     for run, values in database.execute(
         'SELECT run_id, "values" FROM groups_of_parameters ORDER BY id'
@@ -382,9 +380,7 @@ for billions.
 
 
 def _yaml(file: Path, scalar: Callable[[str], Any] = str) -> Any:
-    """A document, with what each of its scalars is for a function of its text: for YAML itself `no`
-    is false.
-    """
+    """A document whose scalars are read by a function: for YAML itself `no` is false."""
     with extra("qanat"):
         import yaml
 
@@ -428,9 +424,7 @@ def _yaml(file: Path, scalar: Callable[[str], Any] = str) -> Any:
 
 
 def _points(file: Path) -> list[dict[str, Any]]:
-    """The groups of parameters of a file, as Qanat makes them: each with each value of a range;
-    none of other files.
-    """
+    """Qanat's groups of parameters of a file: each value of a range; none of other files."""
     document = _yaml(file)
     if not isinstance(document, dict) or not document.keys() & {"fixed_args", "varying_args"}:
         return []
@@ -480,9 +474,7 @@ Point = tuple[float, ...]
 
 
 def _append(curve: list[Point], point: Point) -> None:
-    """In the order of time; a step that falls ends what came later, of a program that crashed and
-    went on.
-    """
+    """In the order of time; a step that falls ends what a crashed program wrote before."""
     while curve and curve[-1][0] >= point[0]:
         curve.pop()
     curve.append(point)
@@ -561,9 +553,7 @@ def _of_mlflow(uri: str) -> Iterator[Found]:
 
 
 def _counted(history: Sequence[Metric]) -> list[Point]:
-    """The steps and numbers of a metric, which are counted in the order of time if it was logged
-    without steps.
-    """
+    """Steps and numbers of a metric; if logged without steps, counted in the order of time."""
     if len(history) > 1 and not any(one.step for one in history):
         return [
             (at, one.value)
@@ -614,9 +604,7 @@ def _of_tensorboard(path: Path) -> Iterator[Found]:
 
 
 def _events(found: list[Path]) -> tuple[dict[str, Any], list[tuple[float, float, str, float]]]:
-    """Hyper-parameters; and times, steps, names and numbers, as TensorBoard itself reads them after
-    a restart.
-    """
+    """Hyper-parameters; and times, steps, names and numbers as TensorBoard reads them."""
     from tensorboard.backend.event_processing.event_file_loader import EventFileLoader
     from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
     from tensorboard.util.tensor_util import make_ndarray
@@ -650,9 +638,7 @@ def _events(found: list[Path]) -> tuple[dict[str, Any], list[tuple[float, float,
 
 
 def _of_sacred(records: Sequence[Path]) -> Iterator[Found]:
-    """Of its FileStorageObserver. The numbers that the program returned are those of its last
-    step.
-    """
+    """Runs of its FileStorageObserver; returned numbers are those of the last step."""
     for file in records:
         about, folder = _json_in(file), file.parent
         if "experiment" not in about:

@@ -58,9 +58,7 @@ class ExperienceType(ABC):
         )
 
     def takes(self, document: Document, path: Where) -> Finding | None:
-        """The problem of a value that replaces one of the document, on the command line; None if
-        there is none.
-        """
+        """The problem of a value given on the command line; None if there is none."""
         return None
 
     def in_document(self, document: Document, dataset_type: str | None) -> Iterator[Finding]:
@@ -69,9 +67,7 @@ class ExperienceType(ABC):
 
     @abstractmethod
     def with_defaults(self, document: Document, tables: Tables) -> Document:
-        """The resolved document: every default filled in, so that its meaning does not change with
-        later versions.
-        """
+        """The document with every default, so that later versions do not change its meaning."""
 
     # Of a resolved document
 
@@ -100,9 +96,7 @@ class ExperienceType(ABC):
         return []
 
     def has_limit(self, spec: Document) -> bool:
-        """Whether there are exact posteriors of the test samples, whose errors `qexp limit` may
-        compute.
-        """
+        """Whether test samples have exact posteriors, whose errors `qexp limit` may compute."""
         return False
 
     @abstractmethod
@@ -216,9 +210,7 @@ RUN_VALUES = {
 
 
 def run_values(parameters: Mapping[str, Any], prefix: str = "parameters.") -> dict[str, str]:
-    """`{"parameters.rate": "0.1"}`: a text for each parameter; nested ones with a dot between the
-    names.
-    """
+    """`{"parameters.rate": "0.1"}`: a text per parameter, with dots in nested names."""
     values: dict[str, str] = {}
     for name, value in parameters.items():
         text = json.dumps(value, ensure_ascii=False, separators=(",", ":"))
@@ -249,16 +241,12 @@ def texts_in(document: Document) -> Iterator[tuple[Where, str]]:
 
 
 def is_told_where(document: Document) -> bool:
-    """Whether the program is told where to write its results; else it decides that, and `results`
-    says where.
-    """
+    """Whether the program is told where to write results, instead of `results` saying so."""
     return document["results"] is None or _names_results(document)
 
 
 def must_write(document: Document) -> bool:
-    """Whether the program must write a file of numbers: where it is named, or given to the program
-    in its words.
-    """
+    """Whether the program must write a file of numbers: it is named, or given to it."""
     return document["results"] is not None or _names_results(document)
 
 
@@ -278,9 +266,7 @@ def shares_its_results(document: Document) -> bool:
 
 
 def _trouble_with_pattern(pattern: str | None, metrics_file: str | None) -> str | None:
-    """Why numbers cannot be found by a pattern in what a program prints; None if they can, or if
-    there is none.
-    """
+    """Why a pattern can find no numbers in a program's output; None if it can or there is none."""
     if pattern is None:
         return None
     if metrics_file is not None:
@@ -379,9 +365,7 @@ class Command(ExperienceType):
     def units_of(
         self, spec: Document, outputs: Iterator[str], quantities: Quantities
     ) -> dict[str, str]:
-        """Units of the outputs of a finished run: as declared, else those of the quantities of
-        these names.
-        """
+        """Units of a finished run's outputs: as declared, else of the quantities of these names."""
         return {name: spec["units"].get(name, quantity(name, quantities).unit) for name in outputs}
 
     def lines(self, spec: Document) -> dict[str, str]:
@@ -662,9 +646,7 @@ WRITTEN: Mapping[str, ExperienceType] = {
 
 
 def type_name(experience: Mapping[str, Any]) -> str:
-    """The name of an experience's type; that of training for a type that does not exist, which is a
-    finding.
-    """
+    """The name of an experience's type; training for one that does not exist, a finding."""
     name = experience.get("type", TRAINING)
     return name if isinstance(name, str) and name in TYPES else TRAINING
 
@@ -674,9 +656,7 @@ def type_of(experience: Mapping[str, Any]) -> ExperienceType:
 
 
 def caution(spec: Document) -> str:
-    """The cautions that every table, figure and record of a run must show; empty if there are
-    none.
-    """
+    """The cautions that every table, figure and record of a run must show."""
     return "; ".join(type_of(spec).cautions(spec))
 
 
@@ -710,9 +690,7 @@ def differences(specs: Sequence[dict[str, Any]]) -> dict[str, list[str]]:
 
 
 def _entry(path: str, texts: list[str]) -> tuple[str, list[str]]:
-    """Path and values of the one entry in which lists of equal length differ, such as `sizes.0`;
-    else as they are.
-    """
+    """Path and values of the only entry in which equally long lists differ, as `sizes.0`."""
     if not all(text.startswith("[") for text in texts):
         return path, texts
     lists = [json.loads(text) for text in texts]

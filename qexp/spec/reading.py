@@ -107,9 +107,7 @@ def parse_value(text: str, name: str) -> Any:
 
 
 def is_json(text: str) -> bool:
-    """Whether a text is JSON, also of a kind that `parse_value` refuses in words; others stand for
-    themselves.
-    """
+    """Whether a text is JSON, also of a kind that `parse_value` refuses; others are texts."""
     try:
         json.loads(text)
     except json.JSONDecodeError:
@@ -189,9 +187,7 @@ def _plain(value: Any, path: Where, name: str, problems: list[Problem]) -> Any:
 
 
 def _unwritable(text: str) -> str | None:
-    """Why a text cannot be written to a file, or None: JSON allows escapes that are not
-    characters.
-    """
+    """Why a text cannot be written to a file, or None: JSON can escape what is no character."""
     try:
         text.encode()
     except UnicodeEncodeError as error:
@@ -244,9 +240,7 @@ def digest(document: Any, *texts: str) -> str:
 
 
 def _canonical(value: Any, is_spec: bool = False) -> Any:
-    """The spec and the specs inside it have no commentary; elsewhere its keys may be names that a
-    user chose.
-    """
+    """The spec and the specs in it without commentary; other objects have a user's own names."""
     if isinstance(value, dict):
         return {
             key: _canonical(item, is_spec and key in ("dataset", "model"))
@@ -281,9 +275,7 @@ CHANNELS = "outputs"
 
 
 def follows(document: Document) -> bool:
-    """Whether a model, or an experience's own keys, cannot be checked without the dataset; of any
-    JSON object.
-    """
+    """Whether a model, or an experience's own keys, need the dataset for their check."""
     return any(True for _ in _followers(document))
 
 

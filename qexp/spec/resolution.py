@@ -52,9 +52,7 @@ class Override:
 
 
 def override(key: str, value: Any) -> Override:
-    """A checked override. Raises QexpError for an incomplete key, SpecError for a value that JSON
-    cannot hold.
-    """
+    """A checked override. Raises QexpError for a bad key, SpecError for a bad value."""
     if not key or any(not step for step in key.split(".")):
         raise QexpError(
             f"`overrides[{shortened(key)}]`: a key is empty; write the keys on the way to the"
@@ -192,9 +190,7 @@ def spec_in(kind: str, path: Path, workspace: Workspace, chain: Sequence[Path] =
 
 
 def _extended(kind: str, own: Written, workspace: Workspace, chain: Sequence[Path] = ()) -> Written:
-    """A spec merged with what it extends. Raises SpecError if that cannot be read, or leads back to
-    the spec.
-    """
+    """A spec merged with what it extends. Raises SpecError for an unreadable one or a cycle."""
     if not isinstance(own.document, dict):
         return own
     if EXTENDS not in own.document:
@@ -392,9 +388,7 @@ def experience(
 
 
 def _apply(document: Document, change: Override) -> None:
-    """Set one value. Missing objects on the way are created; the schema check rejects unknown
-    keys.
-    """
+    """Set one value and make missing objects on the way; the schema rejects unknown keys."""
     if len(change.path) > reading.MOST_LEVELS:
         raise QexpError(
             f"{change.label}: {len(change.path):,} nested keys; a spec has at most"
@@ -428,9 +422,7 @@ def _apply(document: Document, change: Override) -> None:
 
 
 def replaced(document: Document, key: str, value: Any) -> Document:
-    """The document with one value set, as `--set key=value` would. Raises QexpError if the key's
-    parent has no keys.
-    """
+    """The document after `--set key=value`. Raises QexpError if the key's parent has no keys."""
     changed = copy.deepcopy(document)
     _apply(changed, Override(key, steps(key), copy.deepcopy(value)))
     return changed

@@ -45,9 +45,7 @@ EXTENDING = (
 
 
 def editor_schema(kind: str, tables: Tables) -> Document:
-    """The schema of a kind for editors: a spec that extends another one may have any of the keys,
-    and needs none.
-    """
+    """The schema of a kind for editors: a spec that extends another one needs no key."""
     schema = whole_schema(kind, tables)
     head = {key: schema.pop(key) for key in ("$schema", "$id", "title", "description", "$defs")}
     names = schema["properties"]["type"]["enum"] if "type" in schema["properties"] else ()
@@ -74,9 +72,7 @@ def _dataset_schema() -> Document:
 
 
 def _experience_schema() -> Document:
-    """The schema of experiences with that of each type, which applies if `type` names it, or if it
-    is left out.
-    """
+    """The schema of experiences with that of each type; without `type` the default applies."""
     types = {name: of_type.schema() for name, of_type in WRITTEN.items()}
     head = {key: types[TRAINING].pop(key) for key in ("$schema", "$id", "title")}
     definitions: Document = {}
@@ -93,9 +89,7 @@ def _experience_schema() -> Document:
 
 
 def _by_type(names: Iterable[str], default: str = "") -> Document:
-    """The definition that applies is that of the document's type, or that of the default one
-    without a type.
-    """
+    """The definition of the document's type, or of the default one, applies."""
     return {
         "allOf": [
             {
@@ -125,9 +119,7 @@ def _with_references(schema: Any, references: Mapping[str, str]) -> Any:
 
 
 def tables_of_types(tables: Tables) -> dict[str, Table]:
-    """The types of datasets and of experiences as tables; their entries' parameters are the keys of
-    such a spec.
-    """
+    """Types of datasets and experiences as tables; entries' parameters are such a spec's keys."""
     return {f"{kind}s": _types_in(whole_schema(kind, tables)) for kind in ("dataset", "experience")}
 
 
@@ -169,9 +161,7 @@ def _bare(definition: Document, table: Table) -> Document:
 
 
 def _named(definition: Document, table: Table) -> Document:
-    """`{"type": "adam", "parameters": {…}}`; models say `module` instead of `type`, and `also`
-    names further keys.
-    """
+    """`{"type": "adam", "parameters": {…}}`; models say `module`; `also` names more keys."""
     key = definition.get("key", "type")
     choices = []
     for name, entry in table.items():
@@ -273,9 +263,7 @@ REFERENCES = {
 
 
 def _word(kind: str, schema: Mapping[str, Any]) -> str:
-    """A JSON type with its limits and what a list or an object holds, or the name of a
-    definition.
-    """
+    """A JSON type with its limits and contents, or the name of a definition."""
     if kind in ("integer", "number"):
         signs = {"minimum": "≥", "exclusiveMinimum": ">", "maximum": "≤", "exclusiveMaximum": "<"}
         return " ".join(

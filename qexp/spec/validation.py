@@ -131,9 +131,7 @@ def without_unread(
 
 
 def _unknown_keys(document: Document, schema: Document) -> Iterator[Finding]:
-    """The keys of objects that are misspellings neither of a known key nor of one that is
-    missing.
-    """
+    """The keys of objects that are misspellings neither of a known nor of a missing key."""
     for error in Draft202012Validator(schema).iter_errors(document):
         rules: Any = error.schema
         if error.validator != "additionalProperties" or rules.get("x-noun") == "parameter":
@@ -152,9 +150,7 @@ def _unknown_keys(document: Document, schema: Document) -> Iterator[Finding]:
 
 
 def _untrained(document: Document) -> Iterator[Finding]:
-    """Outputs for which the experience has no loss, if it has one for others, and what else it says
-    of them.
-    """
+    """Outputs without a loss in an experience that has some, and what else it says of them."""
     outputs, losses = document.get("outputs"), document.get("losses")
     if not isinstance(outputs, list) or not isinstance(losses, dict):
         return
@@ -327,9 +323,7 @@ _LIMITS = {
 def _in_keys_of_dataset_types(
     document: Document, schema: Document, dataset_type: str
 ) -> Iterator[Finding]:
-    """Keys of an experience that its type of dataset needs but are missing, or that apply to other
-    types only.
-    """
+    """Keys of an experience that its type of dataset lacks, or that others alone have."""
     split = document.get("split")
     for key, of_key in schema["properties"].items():
         belongs = belongs_to(of_key, dataset_type)

@@ -64,9 +64,7 @@ class Part:
 
     @classmethod
     def read(cls, file: Path) -> Self:
-        """Read a file. Raises FileNotFoundError, or DamagedError with the file and the place in
-        it.
-        """
+        """Read a file. Raises FileNotFoundError, or DamagedError with the place in it."""
         try:
             return cls.from_document(formats.read_json(file))
         except MisfitError as misfit:
@@ -161,9 +159,7 @@ def _read_word(words: Mapping[str, StrEnum], value: Any) -> StrEnum:
 
 
 def _read_list(reads: list[Read], several: bool, value: Any) -> tuple[Any, ...]:
-    """A list of any length, of which all items are alike, if there may be several; else one of this
-    length.
-    """
+    """A list of any length with equal items, if there may be several; else of this one."""
     if not isinstance(value, list | tuple) or not (several or len(value) == len(reads)):
         raise MisfitError(_instead(value, "a list" if several else f"a list of {len(reads)}"))
     each = reads * len(value) if several else reads

@@ -117,9 +117,7 @@ def withdraw(lease: Lease) -> None:
 
 
 def _require_nobody(directory: RunDirectory) -> None:
-    """Raise QexpError if the last attempt in the record, or a newer one that is not in it yet, is
-    at work.
-    """
+    """Raise QexpError if the last attempt, in the record or newer, is at work."""
     record = directory.record()
     recorded = {attempt.number for attempt in record.attempts}
     last = record.attempts[-1] if record.attempts else None

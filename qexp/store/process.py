@@ -172,9 +172,7 @@ def in_view(process: Process) -> bool:
 
 
 def _in_another_container(process: Process) -> bool:
-    """Whether a process ran in another container of this machine; a copied machine has the same PID
-    namespace.
-    """
+    """Whether a process ran in another container here; a copied machine has the same namespace."""
     return process.boot_id == boot_id() != UNKNOWN and process.pid_namespace != pid_namespace()
 
 
@@ -207,9 +205,7 @@ def number_in_view(process: Process) -> int | None:
 
 
 def _hidden(pid: int) -> bool:
-    """Whether another user has a process of this number: /proc may hide it (hidepid), but a signal
-    finds it.
-    """
+    """Whether another user has such a process: /proc may hide it (hidepid), a signal finds it."""
     try:
         os.kill(pid, 0)
     except PermissionError:
@@ -240,9 +236,7 @@ def pid_namespace() -> str:
 
 
 def process_start(pid: int | Literal["self"]) -> str | None:
-    """When a process of this machine started, as the system writes it; None if it has ended or is a
-    zombie.
-    """
+    """The system's starting time of a process here; None if it has ended or is a zombie."""
     if Path("/proc/self/stat").exists():
         try:
             stat = Path(f"/proc/{pid}/stat").read_text()

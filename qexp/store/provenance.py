@@ -118,9 +118,7 @@ def _packages() -> dict[str, str]:
 
 
 def of_torch(device: str) -> dict[str, Any]:
-    """What torch uses of the machine: vector instructions (another set gives other bits), and the
-    accelerator.
-    """
+    """What torch uses of the machine: vector instructions, which change bits, and accelerator."""
     import torch
 
     versions = {"cuda": torch.version.cuda, "cudnn": torch.backends.cudnn.version()}
@@ -168,9 +166,7 @@ def usable_cores() -> int | None:
 
 
 def own_code() -> dict[str, Any]:
-    """The commit of qexp's own checkout (null if there is none) and a digest of its current
-    source.
-    """
+    """The commit of qexp's own checkout, or null, and a digest of its current source."""
     source = hashlib.sha256()
     for path in sorted([*PACKAGE.rglob("*.py"), *PACKAGE.rglob("*.json")]):
         if "examples" not in path.relative_to(PACKAGE).parts:
@@ -182,18 +178,14 @@ def own_code() -> dict[str, Any]:
 
 
 def own_repository() -> str | None:
-    """The repository of qexp's source; None if qexp is installed in an environment that lies inside
-    a repository.
-    """
+    """The repository of qexp's source; None if qexp is installed in a folder of another one."""
     if _git(PACKAGE, "ls-files", "--error-unmatch", "__init__.py") is None:
         return None
     return _git(PACKAGE, "rev-parse", "--show-toplevel")
 
 
 def _keep_diff(directory: Path, paths: list[str], target: Path) -> str | None:
-    """Write the difference from the commit; return its SHA-256, or None if there is no
-    difference.
-    """
+    """Write the difference from the commit; return its SHA-256, or None without any."""
     diff = _git_bytes(directory, "diff", *ALIKE, "HEAD", "--", *paths)
     if not diff:
         return None
@@ -204,9 +196,7 @@ def _keep_diff(directory: Path, paths: list[str], target: Path) -> str | None:
 def _copy_small(
     workspace: Path, names: list[str], folder: Path
 ) -> tuple[list[str], list[LargeFile]]:
-    """Copy small files to `untracked/`. Returns the names of the copies, and names and sizes of the
-    other files.
-    """
+    """Copy small files to `untracked/`. Returns their names, and names and sizes of the others."""
     copied: list[str] = []
     left_out: list[LargeFile] = []
     room = LARGEST_COPIES
@@ -278,9 +268,7 @@ T = TypeVar("T")
 
 
 def operations_taken(spec: Mapping[str, Any]) -> list[str] | None:
-    """Operations whose weights a resolved experience takes from another run; None for all, with the
-    transforms.
-    """
+    """Operations with weights from another run; None for all of them and the transforms."""
     pretrain = spec["pretrain"]
     return pretrain["operations"] if pretrain else None
 
@@ -325,9 +313,7 @@ def transforms_taken(
 def tensors_of_operations(
     tensors: Mapping[str, T], operations: Sequence[str] | None
 ) -> dict[str, T]:
-    """The entries for the tensors of some operations, of a mapping by tensor name; None for all
-    operations.
-    """
+    """The entries for the tensors of some operations, or of all, of a mapping by tensor name."""
     if operations is None:
         return dict(tensors)
     return _with_prefixes([f"network.operations.{name}." for name in operations], tensors)
@@ -371,9 +357,7 @@ def lineage_chain(
 
 
 def lineage_text(lineage: Iterable[Ancestor]) -> str:
-    """A lineage as text: `msm_small_0 (encoder; digest 3fa2…) <- …`; empty for a run without
-    pretraining.
-    """
+    """A lineage as text: `msm_small_0 (encoder; digest 3fa2…) <- …`; empty without pretraining."""
     return " <- ".join(map(_ancestor_text, lineage))
 
 
@@ -435,9 +419,7 @@ def ancestors_of(
 
 
 def lineage_tree(runs: Iterable[Summary], everything: Mapping[str, Summary]) -> list[TreeRun]:
-    """The runs in the given order, each below the run that it started from; their ancestors are
-    always included.
-    """
+    """The runs, each below the one that it started from; all of their ancestors are included."""
     lines = {name: [name, *ancestors] for name, ancestors in ancestors_of(runs, everything).items()}
     parents: dict[str, str | None] = {}
     for line in lines.values():
@@ -499,9 +481,7 @@ def read_seen(directory: RunDirectory) -> dict[str, Seen]:
 
 
 def trouble_with_seen(directory: RunDirectory, record: Record) -> str | None:
-    """What is wrong with the file, else None; None as well if the record says that there is no such
-    file.
-    """
+    """What is wrong with the file, else None; also if the record says that there is none."""
     if record.seen is None:
         return None
     try:

@@ -176,9 +176,7 @@ class ForeignFile(Fingerprint):
 
 @dataclass(frozen=True, kw_only=True)
 class ForeignWeights(Part):
-    """The origin of weights that another program trained; `weights.json` says what became of every
-    tensor.
-    """
+    """The origin of weights of another program; `weights.json` has what became of each."""
 
     file: ForeignFile
     """The file with the weights."""
@@ -210,9 +208,7 @@ class ForeignWeights(Part):
 
 @dataclass(frozen=True, kw_only=True)
 class LargeFile(Part):
-    """An untracked file of the workspace that was too large to be copied; or how many more of any
-    size there are.
-    """
+    """A file of the workspace that was not copied as it was large; or how many more there are."""
 
     name: str
     """Path in the workspace."""
@@ -272,9 +268,7 @@ class Epochs(Part):
 
 @dataclass(frozen=True, kw_only=True)
 class FoldCount(Part):
-    """Number of finished folds of a cross-validation, total number, and names of those that
-    failed.
-    """
+    """Finished folds of a cross-validation, their total, and the names of failed ones."""
 
     done: int = 0
     """Number of finished folds."""
@@ -468,9 +462,7 @@ class NetworkRecord(Part):
 
 @dataclass(frozen=True, kw_only=True)
 class FoldRecord(Part):
-    """A fold's held-out data and, once it is trained, the hyper-parameters that were chosen for
-    it.
-    """
+    """A fold's held-out data and, once trained, the hyper-parameters chosen for it."""
 
     LEFT_OUT: ClassVar[tuple[str, ...]] = ("chosen", "networks", "inner_loss", "judged")
 
@@ -490,9 +482,7 @@ class FoldRecord(Part):
     """That of each combination of values, in the order of `select`; None for one that failed."""
 
     def document(self) -> dict[str, Any]:
-        """The JSON document; `inner_loss` appears once the fold is trained, and is null if nothing
-        was chosen.
-        """
+        """The JSON document; once trained with `inner_loss`, null if nothing was chosen."""
         document = super().document()
         return document if self.networks is None else {**document, "inner_loss": self.inner_loss}
 
@@ -646,9 +636,7 @@ class Record(Outcome):
 
 
 def read_record(file: Path) -> Record:
-    """The record in a file. Raises NotFoundError, or DamagedError if it does not have the form of a
-    record.
-    """
+    """The record in a file. Raises NotFoundError, or DamagedError if it is no record."""
     try:
         document = formats.read_json(file)
     except FileNotFoundError:

@@ -25,9 +25,7 @@ FIRST_SECONDS, SHARE_OF_TIME = 2.0, 1 / 300
 
 
 def sampled(run: Path, goes_on: Callable[[], bool]) -> AbstractContextManager[None]:
-    """Append samples to a run's series, in a thread, until the block ends or `goes_on` returns
-    false.
-    """
+    """Append samples to a run's series in a thread until the block ends or `goes_on` is false."""
     begun = time.monotonic()
 
     def keep_on(ended: threading.Event) -> None:

@@ -260,8 +260,6 @@ def search_in(folder: Path) -> Tuned | None:
 
 
 def search_of(reference: str, workspace: Workspace) -> Tuned | None:
-    """The search in a folder, by its path or its name in `studies/`; None if there is none. Raises
-    DamagedError.
-    """
+    """The search of that path or name in `studies/`, or None. Raises DamagedError."""
     folder = study_folder(reference, workspace)
     return None if folder is None else search_in(folder)

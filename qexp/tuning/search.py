@@ -75,9 +75,7 @@ MOST_ATTEMPTS = 3
 
 
 def objectives_of(tuning: Tuning, plan: Plan, space: Space) -> list[Objective]:
-    """What is best, checked against the plan of a run. Raises QexpError for a metric that it does
-    not report.
-    """
+    """The goal, checked against a run's plan. Raises QexpError for an unreported metric."""
     names, spec = list(tuning.metric), plan.spec
     outputs = type_of(spec).outputs(spec)
     if twice := [name for name in names if names.count(name) > 1]:
@@ -265,9 +263,7 @@ class Combinations(optuna.samplers.GridSampler):
     def after_trial(
         self, study: Study, trial: FrozenTrial, state: TrialState, values: Sequence[float] | None
     ) -> None:
-        """Optuna would end its own loop after the last combination, and fails where there is none;
-        see `Search`.
-        """
+        """Optuna fails where no combination is left to end its own loop; see `Search`."""
 
 
 def _pruner(name: str, epochs: int) -> BasePruner:
@@ -321,9 +317,7 @@ class OpenTrial:
 
 
 class Search(Watcher):
-    """Feeds a pool with the runs of trials, and is shown by it how they go; `display` is shown the
-    same.
-    """
+    """Feeds a pool with the runs of trials, and passes how they go to `display`."""
 
     def __init__(self, study: Study, checked: CheckedTuning, display: Watcher) -> None:
         self._study, self._checked, self._display = study, checked, display
@@ -369,9 +363,7 @@ class Search(Watcher):
     # What the pool asks for.
 
     def next_runs_here(self) -> list[RunDirectory]:
-        """The next runs to be started; waits for those that are at work already, since each takes a
-        place.
-        """
+        """The next runs to be started; waits for those at work, as each takes a place."""
         while directories := self.next_runs():
             if free := [directory for directory in directories if not at_work(directory)]:
                 return free
@@ -418,9 +410,7 @@ class Search(Watcher):
         )
 
     def _ask(self) -> Trial | None:
-        """A new trial, unless there are as many as there shall be; counted with those of other
-        processes.
-        """
+        """A new trial, unless there are enough, counted with those of other processes."""
         if time.monotonic() > self._until:
             return None
         with locked(self._checked.folder / "trials", LONGEST_WAIT):

@@ -69,9 +69,7 @@ class Dimension:
         return ":".join(["log" if self.log else "lin", *map(value_text, self.ends)])
 
     def value(self, internal: Any) -> Any:
-        """The value of a parameter of Optuna's, of which a range has six digits, so that it can be
-        read and typed.
-        """
+        """A value of Optuna's, of a range with six digits, so that it can be read and typed."""
         if self.range is None:
             return self.values[self.texts.index(internal)]
         if isinstance(self.range, IntDistribution):
@@ -101,9 +99,7 @@ class Space:
         return {key: one.value(parameters[one.name]) for one in self.dimensions for key in one.keys}
 
     def selection(self, points: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-        """The override by which each fold of rows chooses among points; each has a value for every
-        key.
-        """
+        """The override by which folds of rows choose among points, each with all of the keys."""
         keys = self.keys
         values = [
             [point[key] for key in keys] if len(keys) > 1 else point[keys[0]] for point in points
@@ -114,9 +110,7 @@ class Space:
         return {one.name: one.text for one in self.dimensions}
 
     def choices(self) -> dict[str, list[str]]:
-        """Name → all values as texts, for a search of all combinations. Raises QexpError for a
-        range.
-        """
+        """Name → all values as texts, for an exhaustive search. Raises QexpError for a range."""
         if ranges := [one.name for one in self.dimensions if one.range]:
             raise QexpError(
                 f"`space[{ranges[0]}]`: a grid needs a list of values, A,B, not a range"

@@ -187,9 +187,7 @@ def _fresh_seeds(tuning: Tuning) -> range:
 
 
 def _require_unseen_tests(searched: Experience, tuning: Tuning) -> None:
-    """Raises QexpError if final runs would be tested on samples that the search has trained on, or
-    chosen by.
-    """
+    """Raises QexpError if final runs would be tested on samples that the search has used."""
     if (data := data_of(searched.document)) is None:
         return
     subject, used = (searched.document, searched.dataset, searched.tables), set[str]()
@@ -212,9 +210,7 @@ def _require_unseen_tests(searched: Experience, tuning: Tuning) -> None:
 
 
 def _drawn(tuning: Tuning, space: Space) -> Study:
-    """The trials among which each fold chooses. Raises QexpError for what cannot be had where each
-    does for itself.
-    """
+    """The trials among which each fold chooses. Raises QexpError where folds cannot."""
     if tuning.sampler not in (None, "random", "grid"):
         raise QexpError(
             f"`sampler={tuning.sampler}`: every fold of rows chooses among the same values, so that"
@@ -241,9 +237,7 @@ def _drawn(tuning: Tuning, space: Space) -> Study:
 
 
 def _claim(checked: CheckedTuning) -> Tuned:
-    """The record of the search, written to its folder. Raises QexpError if that holds another, or
-    one to be resumed.
-    """
+    """The search's record, written to its folder. Raises QexpError if another is there."""
     tuning, shown = checked.tuning, checked.workspace.shown(checked.folder)
     new = Tuned(
         folder=str(checked.folder),
@@ -327,9 +321,7 @@ INTERRUPTED = "the search was interrupted; the same with `resume=True` goes on w
 
 
 def _train(order: CheckedOrder, workspace: Workspace, watched: Callable[[], Watcher]) -> None:
-    """Train the runs of an order here or on its cluster, and wait for them. Raises
-    InterruptedRunError.
-    """
+    """Train an order's runs and wait for them. Raises InterruptedRunError."""
     if not order.workload.again and not order.workload.new:
         return
     launch, directories = open_launch(order, workspace)
@@ -340,9 +332,7 @@ def _train(order: CheckedOrder, workspace: Workspace, watched: Callable[[], Watc
 def _choose_in_folds(
     about: Tuned, study: Study, checked: CheckedTuning, watched: Callable[[], Watcher]
 ) -> Tuned:
-    """Have each fold choose among all trials of a study by its inner folds, and evaluate what it
-    held out.
-    """
+    """Have each fold choose among a study's trials by inner folds, and evaluate it."""
     tuning, workspace = checked.tuning, checked.workspace
     drawn = study.get_trials(deepcopy=False)
     selection = checked.space.selection([checked.space.overrides(trial.params) for trial in drawn])

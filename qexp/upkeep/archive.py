@@ -88,9 +88,7 @@ def is_archive(target: Path) -> bool:
 
 
 def require_harmless(name: str) -> None:
-    """Raise UnsafeError unless a name in an archive is valid and stays inside the folder of
-    extraction.
-    """
+    """Raise UnsafeError unless an archived name is valid and inside the target folder."""
     steps = name.split("/")
     if (
         name.startswith("/")
@@ -190,9 +188,7 @@ def _write(
 
 
 def _member(name: str, about: os.stat_result) -> zipfile.ZipInfo:
-    """A member with the permissions, the time in UTC and the size of a file; nothing says whose it
-    was.
-    """
+    """A member with permissions, time in UTC and size of a file, but nobody's name."""
     changed = datetime.fromtimestamp(about.st_mtime, UTC)
     year = min(max(changed.year, FIRST_YEAR), LAST_YEAR)
     member = zipfile.ZipInfo(name, (year, *changed.timetuple()[1:6]))
@@ -410,16 +406,12 @@ def _extract(
 
 
 def permissions(mode: int) -> int:
-    """Of an unpacked file: its owner can read and write it, others cannot write it; setuid and
-    setgid are dropped.
-    """
+    """Safe permissions of an unpacked file: the owner's alone to write, no setuid and setgid."""
     return (mode & (0o755 if mode & 0o100 else 0o644)) | 0o600
 
 
 def require_readable(directory: RunDirectory, origin: str | Path) -> Record:
-    """The record of a run of an archive or a remote. Raises DamagedError unless all its documents
-    can be read.
-    """
+    """The record of an archived or remote run. Raises DamagedError for an unreadable document."""
     try:
         for run in (directory, *directory.all_folds()):
             run.record()

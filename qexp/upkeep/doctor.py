@@ -52,9 +52,7 @@ class Finding:
 
 
 def repair_finding(finding: Finding) -> Finding:
-    """The finding after its repair; if that is impossible or fails, the finding itself, with the
-    reason.
-    """
+    """The finding after its repair, or as it was, with the reason why it was not repaired."""
     if finding.repair is None:
         return finding
     try:
@@ -97,9 +95,7 @@ def temporary_leftover(path: Path) -> Finding:
 
 
 def leftover_lock(path: Path) -> Iterator[Finding]:
-    """The finding for a stale lock. A lock whose file exists is kept: deleting it could let two
-    processes in.
-    """
+    """The finding for a stale lock. A lock of an existing file stays: two could get in."""
     if path.with_suffix("").exists() or path.stat().st_size or not is_stale(path):
         return  # a file with content, such as poetry.lock, is not a lock of qexp
 
@@ -345,9 +341,7 @@ def _of_run(directory: RunDirectory, state: State) -> Iterator[Finding]:
 
 
 def _without_record(directory: RunDirectory) -> Iterator[Finding]:
-    """The finding for a folder that has files of a run but no record; other folders belong to the
-    user.
-    """
+    """The finding for a folder with a run's files but no record; others are the user's."""
     try:
         # Once: between two looks a run may be removed and restored.
         names = {path.name for path in directory.path.iterdir()}
@@ -481,9 +475,7 @@ def _of_written(directory: RunDirectory, advice: str) -> Iterator[Finding]:
 
 
 def _trouble_with_weights(file: Path) -> str | None:
-    """Why weights cannot be used; their names and shapes are compared with those of the last
-    checkpoint beside them.
-    """
+    """Why weights are unusable; names and shapes must be those of the last checkpoint."""
     import numpy as np
     from safetensors import SafetensorError, safe_open
 

@@ -42,9 +42,7 @@ class Trashed:
 
     @property
     def data(self) -> Path:
-        """The folder with the run's files. A relative link starts from `runs/`, where it was and
-        will be again.
-        """
+        """The folder with the run's files. A relative link starts from `runs/`."""
         return (
             self.path.parent.parent / self.path.readlink() if self.path.is_symlink() else self.path
         )
@@ -73,9 +71,7 @@ def runs_to_remove(references: Iterable[str], workspace: Workspace) -> list[RunD
 
 
 def in_use(directories: Sequence[RunDirectory]) -> dict[RunDirectory, str]:
-    """Run → state, of the runs that a process or scheduler works on, so that they cannot be
-    moved.
-    """
+    """Run → state, of runs at work, which cannot be moved."""
     busy: dict[RunDirectory, str] = {}
     for directory, state in Watch().states(directories).items():
         if state.at_work:
@@ -106,9 +102,7 @@ def discard(directories: Sequence[RunDirectory], workspace: Workspace) -> list[T
 
 
 def removed(directories: Sequence[RunDirectory], workspace: Workspace) -> list[Trashed]:
-    """What `discard` does, with a warning for each run and spec whose emulator is among the
-    runs.
-    """
+    """What `discard` does, with a warning for runs and specs whose emulator is among them."""
     gone, names = discard(directories, workspace), {directory.name for directory in directories}
     for file in sorted(
         [*workspace.runs.glob("*/spec.json"), *(workspace.specs / "datasets").glob("*.json")]
@@ -210,9 +204,7 @@ def _not_there(name: str, catalog: Catalog) -> str:
 
 
 def _discard(directory: RunDirectory, trash: Path) -> Trashed:
-    """Move a run, or the link to it, into the trash by renaming: even a crash leaves it in one
-    place or the other.
-    """
+    """Rename a run or its link into the trash: even after a crash it is in only one place."""
     since = datetime.now(UTC)
     target = trash / f"{directory.name}--{since.strftime(STAMP)}"
     try:
@@ -265,9 +257,7 @@ def half_purged(workspace: Workspace) -> list[Trashed]:
 
 
 def doomed(workspace: Workspace, age: timedelta | None = None) -> list[Trashed]:
-    """The entries that a purge deletes: those of an interrupted purge, and runs removed longer ago
-    than `age`.
-    """
+    """What a purge deletes: entries of an interrupted one, and those older than `age`."""
     now = datetime.now(UTC)
     expired = [entry for entry in entries(workspace) if age is None or now - entry.since > age]
     return [*half_purged(workspace), *expired]
@@ -295,9 +285,7 @@ def purge_runs(condemned: Iterable[Trashed], workspace: Workspace) -> Purged:
 
 
 def _purge(entry: Trashed, workspace: Workspace) -> bool:
-    """Delete a run; False if it is no longer in the trash. If a restore runs too, the first to
-    rename the run wins.
-    """
+    """Delete a run; False if it is gone. The first to rename it wins against a restore."""
     condemned = entry.path.with_name(DOOMED + entry.path.name.removeprefix(DOOMED))
     if entry.path.is_symlink():
         return _purge_linked(entry, condemned, workspace)
@@ -363,9 +351,7 @@ def _delete(path: Path) -> None:
 
 
 def _delete_record_last(data: Path) -> None:
-    """Delete a run's directory, its record last, so that an interrupted deletion is recognised by
-    the next purge.
-    """
+    """Delete a run's directory, its record last: the next purge knows an interrupted one by it."""
     for path in files_in(data):
         if path.name == "run.json":
             continue

@@ -52,9 +52,7 @@ class Change:
 def code_then_and_now(
     record: Record, then: dict[str, Any], today: dict[str, Any]
 ) -> tuple[bool | None, str]:
-    """Whether this qexp has the source that made the run (None if unknown), and the answer in
-    words.
-    """
+    """Whether this qexp has the run's source (None if unknown), and the answer in words."""
     before, here = then.get("qexp") or {}, today.get("qexp") or provenance.own_code()
     if "source" not in before:
         commit = record.code.commit
@@ -144,9 +142,7 @@ def _short_hash(path: Path) -> str | None:
 
 @dataclass(frozen=True)
 class Largest:
-    """The place of the largest difference between two sets of numbers; null if they cannot be
-    compared.
-    """
+    """The place of the largest difference of numbers; null if they cannot be compared."""
 
     where: str
     difference: float | None
@@ -157,9 +153,7 @@ def _content(file: Path) -> bytes | None:
 
 
 def first_difference(first: Path, second: Path) -> int | None:
-    """The first epoch whose lines in two metrics files differ or that is missing from one of
-    them.
-    """
+    """The first epoch whose lines in two metrics files differ or are missing in one."""
     lines = itertools.zip_longest(
         *((_content(path) or b"").splitlines() for path in (first, second))
     )
@@ -373,9 +367,7 @@ def _require_whole(directory: RunDirectory, record: Record) -> None:
 
 
 def _device(wanted: str | None, then: Mapping[str, Any]) -> str:
-    """The requested device, else the kind that the run used. Raises QexpError if this machine has
-    none.
-    """
+    """The device asked for, else of the run's kind. Raises QexpError if there is none here."""
     used = then.get("device", "cpu")
     here = "auto" if used is None else "cuda"
     device = wanted or ("cpu" if used == "cpu" else here)
@@ -476,9 +468,7 @@ def _execute(
     options: Sequence[str],
     display: Display,
 ) -> str | None:
-    """Train in a process of its own. Returns why it did not finish, else None. Raises
-    InterruptedRunError.
-    """
+    """Train in an own process. Returns why it did not finish. Raises InterruptedRunError."""
     command = [
         sys.executable,
         "-m",
@@ -530,9 +520,7 @@ def _follow(process: subprocess.Popen[bytes], again: RunDirectory, display: Disp
 
 
 def _by_place(written: Mapping[str, Any] | None) -> dict[str, Any] | None:
-    """Files of a program with those of its last attempt in one place, whatever the number of the
-    attempt.
-    """
+    """A program's files with those of the last attempt in one place, whatever its number."""
     if written is None:
         return None
     return {
