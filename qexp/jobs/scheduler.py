@@ -609,7 +609,7 @@ class Scheduler:
         return {job: State.INTERRUPTED for job, state in before.items() if state is State.QUEUED}
 
     def this_job(self) -> tuple[str, str | None] | None:
-        """This process's job and its cluster, if known; None if it is no job of this kind."""
+        """The job of this process and its cluster, if known; None if it is no job of this kind."""
         array, task, cluster = (os.environ.get(variable, "") for variable in self.variables)
         is_task = array.isdecimal() and task.isdecimal()
         return (self.job.format(array=array, task=task), cluster or None) if is_task else None
