@@ -388,10 +388,10 @@ def submit(
     """
     scheduler, folder = scheduler_of(launcher), claim_launch(workspace).folder
     assert scheduler is not None, "local work needs no launch"
-    around, record_file = wrap_of(settings), folder / f"{WITHOUT_RUNS[command]}.json"
+    wrap, record_file = wrap_of(settings), folder / f"{WITHOUT_RUNS[command]}.json"
     place = ["--workspace", str(workspace.root.absolute())]
     commands = [
-        around.around(directory, *command.split(), *words, *place) for words in arguments.values()
+        wrap.wrapped(directory, *command.split(), *words, *place) for words in arguments.values()
     ]
     record = {
         "run": directory.name,

@@ -254,12 +254,12 @@ class Wrap:
     def __bool__(self) -> bool:
         return bool(self.command)
 
-    def around(self, directory: RunDirectory, *arguments: str) -> list[str]:
+    def wrapped(self, directory: RunDirectory, *arguments: str) -> list[str]:
         """The command that calls qexp with some arguments inside the wrap."""
         return [*self.words(directory), self.python, "-m", "qexp", *arguments]
 
     def words(self, directory: RunDirectory) -> list[str]:
-        """Its own words, placeholders filled in."""
+        """The words of the wrap, placeholders filled in."""
         workspace = directory.path.absolute().parent.parent
         folders = {"run": directory.path, "workspace": workspace, "data": workspace / "data"}
         # Links are followed, because a container sees only the folders that it is given.

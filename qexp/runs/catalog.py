@@ -253,11 +253,8 @@ class Catalog:
         """The names of directories that may be runs, in no particular order."""
         try:
             with os.scandir(self.workspace.runs) as entries:
-                return [
-                    entry.name
-                    for entry in entries
-                    if not entry.name.startswith(".") and _is_folder(entry)
-                ]
+                shown = [entry for entry in entries if not entry.name.startswith(".")]
+                return [entry.name for entry in shown if _is_folder(entry)]
         except FileNotFoundError:
             return []
         except OSError as error:
@@ -275,11 +272,10 @@ class Catalog:
     def _update(self, stored: Rows) -> tuple[Rows, Rows, Rows]:
         """The rows that still hold, and those of runs that are new, have changed or are damaged."""
         stamps, damaged = self._stamps()
-        rows = {
-            name: stored[name]
-            for name, stamp in stamps.items()
-            if name in stored and stored[name]["stamp"] == stamp
-        }
+        rows: Rows = {}
+        for name, stamp in stamps.items():
+            if name in stored and stored[name]["stamp"] == stamp:
+                rows[name] = stored[name]
         fresh, damaged_inside = self._read(name for name in stamps if name not in rows)
         damaged |= damaged_inside
         for why in damaged.values():
@@ -370,26 +366,25 @@ class Catalog:
         outdated, the launchers are asked.
         """
         runs = str(self.workspace.runs)
-        open_ended = {
-            RunDirectory(self.workspace.runs / name): _handed_over(row["summary"])
-            for name, row in rows.items()
-            if row["summary"]["state"] in OPEN_ENDED
-        }
-        words = {
-            directory.name: word for directory, word in reports.words(jobs_of(open_ended)).items()
-        }
+        open_ended = {}
+        for name, row in rows.items():
+            if row["summary"]["state"] in OPEN_ENDED:
+                directory = RunDirectory(self.workspace.runs / name)
+                open_ended[directory] = _handed_over(row["summary"])
+        reported = reports.words(jobs_of(open_ended)).items()
+        words = {directory.name: word for directory, word in reported}
         return [_as_of_now(rows[name], runs, words.get(name)) for name in sorted(rows, key=natural)]
 
 
 @contextmanager
 def _without_collection() -> Iterator[None]:
     """Switch garbage collection off, as it scans again and again while many objects are made."""
-    before = gc.isenabled()
+    enabled = gc.isenabled()
     gc.disable()
     try:
         yield
     finally:
-        if before:
+        if enabled:
             gc.enable()
 
 
@@ -464,7 +459,8 @@ def find_run(reference: str, catalog: Catalog, several: str = "") -> RunDirector
     run, of_run, fold = reference.partition(f"/{FOLDS}/")
     if run and of_run and "/" not in run:
         folds = {fold.name: fold for fold in find_run(run, catalog).all_folds()}
-        if (name := fold.rstrip("/")) not in folds:
+        name = fold.rstrip("/")
+        if name not in folds:
             raise NotFoundError(f"{run} has no fold '{name}'; {suggestion(name, folds)}")
         return folds[name]
     return RunDirectory(catalog.workspace.runs / by_prefix(reference, catalog.names(), several))

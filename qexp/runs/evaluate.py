@@ -82,7 +82,8 @@ def evaluate(directory: RunDirectory, workspace: Workspace, options: EvaluateOpt
     weights = [fingerprint(network.best_weights).sha256 for network in networks]
     all_data = {"dataset": data.document, "weights": weights}
     digest_of_all = digest(all_data, trained.digest, str(trained.seed), _content(request, data))
-    if not options.force and (existing := _existing(directory, name, digest_of_all)) is not None:
+    existing = None if options.force else _existing(directory, name, digest_of_all)
+    if existing is not None:
         return Evaluation(existing, made=False)
     target = directory.evaluations / name
     # A scheduler or a closed terminal ends it as Ctrl-C does: without a trace.
