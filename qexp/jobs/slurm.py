@@ -59,13 +59,14 @@ def _state(word: str, ending: str) -> State | None:
         return state
     # sacct writes exit code and signal as `124:0`, and subtracts 128 from codes of 128 or more;
     # squeue the status of wait(2).
-    before, colon, after = ending.strip().partition(":")
-    first, second = (int(text) if text.isdecimal() else 0 for text in (before, after))
-    code, signal = (first, second) if colon else (first >> 8, first & 127)
+    code_text, colon, signal_text = ending.strip().partition(":")
+    code = int(code_text) if code_text.isdecimal() else 0
+    signal = int(signal_text) if signal_text.isdecimal() else 0
+    if not colon:
+        code, signal = code >> 8, code & 127
     if code == TIME_IS_UP:
         return State.TIMEOUT
-    # Without cgroups Slurm kills the whole job when it needs too much memory, and reports a
-    # failure.
+    # Without cgroups Slurm kills the whole job for its memory, and reports a failure.
     return State.OUT_OF_MEMORY if signal == 9 else State.FAILED
 
 
@@ -237,7 +238,10 @@ class Slurm(Scheduler):
                 f"{folder}: Slurm does not accept a path with a backslash; move the workspace"
             )
         folder = folder.replace("%", "%%")  # sbatch replaces patterns such as %a in file names
-        passed_on = options.get("options", {}).items()
+        passed_on = list[str]()
+        for flag, value in options.get("options", {}).items():
+            if value is not False:
+                passed_on.append(f"--{flag}" if value is True else f"--{flag}={value}")
         return [
             "sbatch",
             "--parsable",
@@ -248,12 +252,8 @@ class Slurm(Scheduler):
             f"--signal=B:USR1@{options['signal']}",
             "--requeue" if options["requeue"] == "true" else "--no-requeue",
             *(f"--{flag}={options[key]}" for key, flag in FLAGS.items() if key in options),
-            *(
-                f"--{flag}" if value is True else f"--{flag}={value}"
-                for flag, value in passed_on
-                if value is not False
-            ),
-            *([f"--dependency=afterany:{array.before}"] if array.before else []),
+            *passed_on,
+            *([f"--dependency=afterany:{array.previous}"] if array.previous else []),
             array.script,
         ]
 
