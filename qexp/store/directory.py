@@ -103,7 +103,8 @@ def require_valid_annotations(tags: Iterable[str], note: str) -> None:
 
 def add_annotations(folder: Path, tags: Iterable[str], note: str) -> None:
     """Add tags, and replace the note unless it is empty."""
-    if words := tuple(tags):
+    words = tuple(tags)
+    if words:
         retag(folder, words)
     if note:
         annotate(folder, note)
@@ -226,7 +227,7 @@ class RunDirectory:
     """The folder of the folds of a cross-validation; each is a run inside the run."""
 
     def trusting(self, code: bool) -> RunDirectory:
-        """The same run; if `code`, its own code may be executed."""
+        """The run itself; if `code`, its own code may be executed."""
         return replace(self, code_trusted=True) if code else self
 
     @property
@@ -411,9 +412,8 @@ class RunDirectory:
                 " trained one"
             )
         split = spec.get("split")
-        are_shares = isinstance(split, list) and [
-            is_number(of) and 0 <= of <= 1 for of in split
-        ] == [True, True]
+        are_shares = isinstance(split, list) and len(split) == 2
+        are_shares = are_shares and all(is_number(share) and 0 <= share <= 1 for share in split)
         if documents_of(spec["dataset"]).split_by_shares and not are_shares:
             raise DamagedError(
                 f"{self.spec_file} is damaged: $.split is not two shares, of training and"
@@ -456,7 +456,8 @@ class RunDirectory:
     def environment(self) -> dict[str, Any]:
         """Code, packages and machine of the last attempt, if any. Raises DamagedError."""
         with suppress(FileNotFoundError):
-            Environment.read(file := self.path / "environment.json")
+            file = self.path / "environment.json"
+            Environment.read(file)
             return dict(formats.read_json(file))
         return {}
 
@@ -568,11 +569,9 @@ def names_inside(runs: Sequence[Path], outer: Path) -> str:
 
 
 def storage_place(storage: Path | None, workspace: Workspace) -> Path:
-    """The folder for new runs: `storage`, or `runs/` if that is left out or resolves to `runs/`
-    itself.
+    """The folder for new runs: `storage`, or `runs/` if that is left out or resolves to it.
 
-    Raises QexpError for a folder inside a run, inside `runs/`, or inside a folder that qexp empties
-    itself.
+    Raises QexpError for one inside a run, inside `runs/`, or inside a folder that qexp empties.
     """
     runs = workspace.runs
     folder = runs if storage is None else storage.absolute()
@@ -583,9 +582,11 @@ def storage_place(storage: Path | None, workspace: Workspace) -> Path:
         raise QexpError(
             f"{folder} lies inside {runs}, which holds nothing but runs; choose a folder outside it"
         )
-    elif ours := {".trash", ".launches"}.intersection(real_folder.parts):
+    emptied = {".trash", ".launches"}.intersection(real_folder.parts)
+    if emptied and real_folder != real_runs:
         raise QexpError(
-            f"{folder} lies inside a folder {min(ours)}, which qexp empties; choose another folder"
+            f"{folder} lies inside a folder {min(emptied)}, which qexp empties; choose another"
+            " folder"
         )
     require_outside_of_runs(folder)
     return folder
@@ -594,27 +595,26 @@ def storage_place(storage: Path | None, workspace: Workspace) -> Path:
 def target_outside_of_runs(target: str | Path) -> Path:
     """The path of a file or folder that a command writes where the user says.
 
-    Raises QexpError for one in `runs/` or `specs/` of a workspace, or in a run: a result never
-    replaces what is there.
+    Raises QexpError for one in `runs/` or `specs/` of a workspace, or in a run.
     """
     target = Path(target)
     require_outside_of_runs(target)
     absolute = os.path.abspath(target)  # noqa: PTH100 - links are kept
     for path in (Path(absolute), Path(os.path.realpath(target))):
-        around_it = [
-            folder for folder in (path, *path.parents) if (folder.parent / "specs").is_dir()
-        ]
-        if around_it and around_it[0].name in ("runs", "specs"):
+        in_workspaces = (one for one in (path, *path.parents) if (one.parent / "specs").is_dir())
+        folder = next(in_workspaces, None)
+        if folder is not None and folder.name in ("runs", "specs"):
             raise QexpError(
-                f"{target} lies inside {around_it[0]}, where such files are not written; choose"
-                " another folder"
+                f"{target} lies inside {folder}, where such files are not written; choose another"
+                " folder"
             )
     return target
 
 
 def require_outside_of_runs(path: Path) -> None:
     """Raise QexpError for a path inside a run."""
-    if outer := next(runs_around(path), None):
+    outer = next(runs_around(path), None)
+    if outer:
         raise QexpError(
             f"{path} lies inside the run {outer}; its contents would be removed and deleted with"
             " that run; choose a folder outside it"

@@ -607,18 +607,20 @@ class Record(Outcome):
             )
         if self.state not in WRITTEN:
             raise MisfitError(f'is "{self.state}", which no run writes there', "state")
-        if self.launch is not None and (
-            not self.launch.isprintable() or self.launch in ("", ".", "..") or "/" in self.launch
-        ):
-            raise MisfitError("is not the name of a launch", "launch")
+        if self.launch is not None:
+            no_name = self.launch in ("", ".", "..") or "/" in self.launch
+            if no_name or not self.launch.isprintable():
+                raise MisfitError("is not the name of a launch", "launch")
 
     @property
     def command(self) -> list[str]:
         """The words of the command that makes such a run, under its usual name."""
         if self.script is not None:
             return ["python", self.script or "NOTEBOOK"]
-        overrides = [word for override in self.overrides for word in ("--set", override)]
-        return ["qexp", "run", self.experience, "--seed", str(self.seed), *overrides]
+        words = ["qexp", "run", self.experience, "--seed", str(self.seed)]
+        for override in self.overrides:
+            words += ["--set", override]
+        return words
 
     def continued_by(self, name: str) -> str:
         """What goes on with an interrupted run, as text.
@@ -645,12 +647,10 @@ def read_record(file: Path) -> Record:
         return Record.from_document(document)
     except MisfitError as misfit:
         version = document.get("schema") if isinstance(document, dict) else None
-        other = isinstance(version, int) and version != SCHEMA_VERSION
-        hint = (
-            f"; another version of qexp has written it (schema {version}, not {SCHEMA_VERSION})"
-            if other
-            else ""
-        )
+        hint = ""
+        if isinstance(version, int) and version != SCHEMA_VERSION:
+            written_by = f"(schema {version}, not {SCHEMA_VERSION})"
+            hint = f"; another version of qexp has written it {written_by}"
         raise DamagedError(f"{file} is damaged: {misfit}{hint}") from None
 
 
@@ -664,11 +664,11 @@ def meaning_of(name: str, recorded: Iterable[Mapping[str, Any]]) -> Meaning:
     meanings = set()
     for metrics in recorded:
         # older records have none, and invalid ones anything
-        if isinstance(record := metrics.get(name), dict):
+        record = metrics.get(name)
+        if isinstance(record, dict):
             best, unit = record.get("best"), record.get("unit")
-            meanings.add(
-                Meaning(best if best in BEST else None, unit if isinstance(unit, str) else "")
-            )
+            unit = unit if isinstance(unit, str) else ""
+            meanings.add(Meaning(best if best in BEST else None, unit))
     if meanings:
         return meanings.pop() if len(meanings) == 1 else UNKNOWN
     from qexp.metrics.built_in import METRICS  # loads numpy, which listing many runs does not need
