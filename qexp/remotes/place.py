@@ -136,14 +136,12 @@ class Remote:
         with suppress(FileNotFoundError), reported(self.shown):
             self.system.invalidate_cache()
             listed = self.system.ls(place, detail=True)
-            names = {
-                entry["name"].rstrip("/").rpartition("/")[2]: entry.get("size") for entry in listed
-            }
-            return {
-                name: size
-                for name, size in names.items()
-                if name not in ("", place.rpartition("/")[2])
-            }
+            sizes = dict[str, int | None]()
+            for entry in listed:
+                name = entry["name"].rstrip("/").rpartition("/")[2]
+                if name not in ("", place.rpartition("/")[2]):
+                    sizes[name] = entry.get("size")
+            return sizes
         return {}
 
     def write(self, path: str, content: bytes | Path) -> None:
@@ -338,11 +336,11 @@ def without_secrets(url: str) -> str:
     if not mark:
         return url
     first, *others = re.split(r"[/?#]", rest)
-    behind, (user, _, shown) = rest[len(first) :], first.rpartition("@")
-    is_password = ":" in (user or re.sub(r":\d*$", "", first)) or (
-        ":" in first and "@" in "".join(others[:1])
-    )
-    shown = behind.rpartition("@")[2] if is_password and "@" in behind else shown + behind
+    path, (user, _, shown) = rest[len(first) :], first.rpartition("@")
+    is_password = ":" in (user or re.sub(r":\d*$", "", first))
+    if ":" in first and "@" in "".join(others[:1]):
+        is_password = True
+    shown = path.rpartition("@")[2] if is_password and "@" in path else shown + path
     return f"{protocol}://{re.split('[?#;]', shown)[0]}"
 
 

@@ -100,7 +100,8 @@ def newest_versions(remote: Remote) -> dict[str, int]:
     """Run → number of its newest version, in the order of names."""
     newest: dict[str, int] = {}
     for file, size in remote.sizes("runs").items():
-        if (match := VERSION_FILE.fullmatch(file)) and (size or 0) <= LARGEST_VERSION:
+        match = VERSION_FILE.fullmatch(file)
+        if match and (size or 0) <= LARGEST_VERSION:
             newest[match["name"]] = max(newest.get(match["name"], 0), int(match["number"]))
     return {name: newest[name] for name in sorted(newest, key=natural)}
 
@@ -112,15 +113,13 @@ def read_version(remote: Remote, name: str, number: int) -> Version:
         document = orjson.loads(remote.read(path_of(name, number)))
         require_known_form(document, "qexp run", where)
         version = Version.from_document(document)
-        sizes = {
-            **dict.fromkeys(version.folders),
-            **{path: entry[1] for path, entry in version.files.items()},
-        }
-        archive.require_safe({f"{name}/{path}": size for path, size in sizes.items()})
+        sizes: dict[str, int | None] = {f"{name}/{path}": None for path in version.folders}
+        for path, (_, size, *_) in version.files.items():
+            sizes[f"{name}/{path}"] = size
+        archive.require_safe(sizes)
         for path, (sha256, *numbers) in version.files.items():
-            if not re.fullmatch("[0-9a-f]{64}", sha256) or not all(
-                0 <= one < 1 << 40 for one in numbers
-            ):
+            sound = all(0 <= one < 1 << 40 for one in numbers)
+            if not sound or not re.fullmatch("[0-9a-f]{64}", sha256):
                 raise ValueError(f"{archive.quoted(path)} has no hash, size, permissions and time")
     except FileNotFoundError:
         raise DamagedError(f"{where} is gone") from None
@@ -300,7 +299,7 @@ def _push(transfer: Transfer, directory: RunDirectory, name: str, newest: int, c
     """Push a run unless its newest version is what is here. Returns whether there was need."""
     remote = transfer.remote
     file = transfer.common_file(directory.name)
-    before = len(transfer.sizes)
+    sent = len(transfer.sizes)
     record = directory.record()
     common = read_common(file, name, record)
     here = version_of(directory, record, None if check else common)
@@ -339,7 +338,7 @@ def _push(transfer: Transfer, directory: RunDirectory, name: str, newest: int, c
             return _push(transfer, directory, name, newest, check)
     if not same or pushed is None:
         write_common(file, name, newest, here)
-    return not same or len(transfer.sizes) > before
+    return not same or len(transfer.sizes) > sent
 
 
 def pull(remote: Remote, workspace: Workspace, options: PullOptions) -> Transfer:
@@ -363,7 +362,7 @@ def pull(remote: Remote, workspace: Workspace, options: PullOptions) -> Transfer
 
 
 def _named(references: Sequence[str], known: Collection[str]) -> list[str]:
-    """Those of the known names that references are, begin or match; all without any reference."""
+    """The known names that references are, begin or match; all without any reference."""
     found: set[str] = set() if references else {*known}
     for reference in references:
         if is_pattern(reference):
@@ -456,9 +455,8 @@ def _push_launch(launch: Launch, remote: Remote) -> None:
 
 def _launch_in(remote: Remote, reference: str) -> LaunchRecord:
     """A launch in a remote, by its id, a unique prefix of it, or `last`."""
-    ids = sorted(
-        match[1] for name in remote.sizes("launches") if (match := LAUNCH_FILE.fullmatch(name))
-    )
+    matches = map(LAUNCH_FILE.fullmatch, remote.sizes("launches"))
+    ids = sorted(match[1] for match in matches if match)
     found = launch_among(ids, reference)
     path = f"launches/{found}.json"
     try:

@@ -145,12 +145,13 @@ def read_program_results(file: Path, label: str) -> Numbers:
 
 
 def program_results(document: Document, label: str) -> Numbers:
-    """The same of a document that has been read already."""
+    """The numbers of a document, as of a file; see `read_program_results`."""
     if not document:
         return {}
     if not any(isinstance(value, dict) for value in document.values()):
         document = {PART: {OUTPUT: document}}
-    if findings := list(_problems(document)):
+    findings = list(_problems(document))
+    if findings:
         raise SpecError([Problem(label, *finding) for finding in findings[:5]])
     return document
 
@@ -251,12 +252,11 @@ def must_write(document: Document) -> bool:
 
 
 def _names_results(document: Document) -> bool:
-    others = [
-        text
-        for where, text in texts_in(document)
-        if where[0] not in ("results", "environment", "metrics_file")
-    ]
-    return any("results" in names_in(text) for text in others)
+    for where, text in texts_in(document):
+        told = where[0] not in ("results", "environment", "metrics_file")
+        if told and "results" in names_in(text):
+            return True
+    return False
 
 
 def shares_its_results(document: Document) -> bool:
@@ -304,20 +304,17 @@ class Command(ExperienceType):
             for name in names_in(text):
                 if name not in placeholders:
                     yield where, f"no placeholder '{{{name}}}'; {suggestion(name, placeholders)}"
-            if (brace := single_brace(text)) is not None:
-                yield (
-                    where,
-                    (
-                        f"a single '{brace}'; write '{brace * 2}' for a brace, or a placeholder"
-                        " such as {seed}"
-                    ),
-                )
+            brace = single_brace(text)
+            if brace is not None:
+                instead = f"write '{brace * 2}' for a brace, or a placeholder such as {{seed}}"
+                yield where, f"a single '{brace}'; {instead}"
             if "\0" in text:
                 yield where, "holds a null character, which no word of a command can"
         for key in ("command", "resume", "environment"):
             if document[key] and not document[key][0]:
                 yield (key, 0), "the name of the program is empty"
-        if trouble := _trouble_with_pattern(document.get("numbers"), document.get("metrics_file")):
+        trouble = _trouble_with_pattern(document.get("numbers"), document.get("metrics_file"))
+        if trouble:
             yield ("numbers",), trouble
         for name in document["metrics"]:
             from qexp.metrics.built_in import METRICS
@@ -446,18 +443,14 @@ class Training(ExperienceType):
             takers = [name for name, kind in documents.items() if key in kind.schemas["shared"]]
             keys[key] = {"x-dataset": takers, **of_key}
         for name, kind in documents.items():
-            keys |= {
-                key: {"x-dataset": name, **of_key}
-                for key, of_key in kind.schemas["experience"].items()
-            }
+            for key, of_key in kind.schemas["experience"].items():
+                keys[key] = {"x-dataset": name, **of_key}
         properties: Document = {}
         for key, of_key in schema["properties"].items():
             properties[key] = of_key
             if key == "split":
-                description = "; ".join(
-                    f"{name}: {kind.schemas['split']}" for name, kind in documents.items()
-                )
-                properties[key] = {"description": description, **of_key}
+                words = [f"{name}: {kind.schemas['split']}" for name, kind in documents.items()]
+                properties[key] = {"description": "; ".join(words), **of_key}
                 properties |= keys
         return {**schema, "properties": properties}
 
@@ -524,9 +517,9 @@ class Training(ExperienceType):
             spec.pop("limits", None)  # likewise
         model = dict(spec["model"])
         model.pop("$schema", None)
+        operations, modules = model["operations"].items(), tables["modules"]
         model["operations"] = {
-            name: long_form(value, tables["modules"], "module")
-            for name, value in model["operations"].items()
+            name: long_form(value, modules, "module") for name, value in operations
         }
         spec |= {"dataset": dataset_with_defaults(spec["dataset"], tables), "model": model}
         for key in ("optimizer", "schedule"):
@@ -539,37 +532,34 @@ class Training(ExperienceType):
         for key in ("split", "inner"):
             if isinstance(spec.get(key), str | dict):
                 spec[key] = long_form(spec[key], tables["splits"])
-        metrics = spec["metrics"].items()
-        spec["metrics"] = {
-            name: value if isinstance(value, list) else [value] for name, value in metrics
-        }
+        spec["metrics"] = dict(spec["metrics"])
+        for name, value in spec["metrics"].items():
+            spec["metrics"][name] = value if isinstance(value, list) else [value]
         if spec["pretrain"] is not None:
-            pretrain = (
-                {"run": spec["pretrain"]} if isinstance(spec["pretrain"], str) else spec["pretrain"]
-            )
-            spec["pretrain"] = {
-                **defaults_in(self.schema()["properties"]["pretrain"]["then"]),
-                **pretrain,
-            }
+            pretrain = spec["pretrain"]
+            if isinstance(pretrain, str):
+                pretrain = {"run": pretrain}
+            defaults = defaults_in(self.schema()["properties"]["pretrain"]["then"])
+            spec["pretrain"] = {**defaults, **pretrain}
         return spec
 
     def outputs(self, spec: Document) -> list[str] | None:
         return list(spec["outputs"])
 
     def epochs(self, spec: Document) -> int:
-        chosen = [
-            value[name.split(",").index("epochs")] if "," in name else value
-            for name, values in spec.get("select", {}).items()
-            if "epochs" in name.split(",")
-            for value in values
-        ]
+        chosen = list[int]()
+        for name, values in spec.get("select", {}).items():
+            keys = name.split(",")
+            if keys == ["epochs"]:
+                chosen += values
+            elif "epochs" in keys:
+                chosen += [value[keys.index("epochs")] for value in values]
         epochs: int = max(chosen or [spec["epochs"]])
         return epochs
 
     def units(self, spec: Document, quantities: Quantities) -> dict[str, str]:
-        return documents_of(spec["dataset"]).units(
-            [*spec["inputs"], *spec["outputs"]], spec["dataset"], quantities
-        )
+        variables = [*spec["inputs"], *spec["outputs"]]
+        return documents_of(spec["dataset"]).units(variables, spec["dataset"], quantities)
 
     def cautions(self, spec: Document) -> list[str]:
         return documents_of(spec["dataset"]).cautions(spec)
@@ -587,19 +577,17 @@ class Training(ExperienceType):
         }
         brief |= {key: entry_in_words(spec[key]) for key in ("optimizer", "schedule")}
         for key in ("losses", "transforms"):
-            brief[key] = (
-                ", ".join(f"{name} {value['type']}" for name, value in spec[key].items()) or "none"
-            )
-        if limits := limits_of(spec):
+            texts = [f"{name} {value['type']}" for name, value in spec[key].items()]
+            brief[key] = ", ".join(texts) or "none"
+        limits = limits_of(spec)
+        if limits:
             brief["limits"] = ", ".join(f"{name} {of_output}" for name, of_output in limits.items())
         return brief
 
     def test_part(self, spec: Document) -> Document:
-        dataset = {
-            key: value
-            for key, value in spec["dataset"].items()
-            if key not in ("description", "matrix")
-        }
+        dataset = dict(spec["dataset"])
+        for key in ("description", "matrix"):
+            dataset.pop(key, None)
         # A split given as a list of shares divides only the samples outside the test part.
         split = {"split": spec["split"]} if isinstance(spec.get("split"), dict) else {}
         return {"dataset": dataset, "test size": (spec.get("sizes") or [None])[-1], **split}
@@ -621,9 +609,8 @@ def belongs_to(key: Document, dataset_type: str | None) -> bool:
 
 def schema_file(name: str) -> Document:
     """One of the files in `schemas`."""
-    content: Document = json.loads(
-        (files("qexp.spec") / "schemas" / f"{name}.json").read_text(encoding="utf-8")
-    )
+    file = files("qexp.spec") / "schemas" / f"{name}.json"
+    content: Document = json.loads(file.read_text(encoding="utf-8"))
     return content
 
 
@@ -642,7 +629,7 @@ TYPES: Mapping[str, ExperienceType] = {
 WRITTEN: Mapping[str, ExperienceType] = {
     name: of_type for name, of_type in TYPES.items() if of_type.executes
 }
-"""Those of experiences that people write; a script writes the others."""
+"""Types of experiences that people write; a script writes the others."""
 
 
 def type_name(experience: Mapping[str, Any]) -> str:
@@ -671,22 +658,24 @@ ABSENT = "-"
 
 
 def differences(specs: Sequence[dict[str, Any]]) -> dict[str, list[str]]:
-    """Path → value in each spec as JSON, for paths where the specs differ; descriptions are
-    ignored.
+    """Path → value in each spec as JSON, where the specs differ, apart from descriptions.
 
     Of specs of different types only the type: they have hardly a path in common.
     """
     types = [type_name(spec) for spec in specs]
     if len(set(types)) > 1:
         return {"type": [json.dumps(name, ensure_ascii=False) for name in types]}
-    written = [
-        {path: json.dumps(value, ensure_ascii=False) for path, value in leaves(spec)}
-        for spec in specs
-    ]
-    all_paths = dict.fromkeys(path for of_spec in written for path in of_spec)
-    paths = [path for path in all_paths if path.rpartition(".")[2] not in COMMENTARY]
-    values = {path: [of_spec.get(path, ABSENT) for of_spec in written] for path in paths}
-    return dict(_entry(path, texts) for path, texts in values.items() if len(set(texts)) > 1)
+    values = dict[str, list[str]]()
+    for number, spec in enumerate(specs):
+        for path, value in leaves(spec):
+            texts = values.setdefault(path, [ABSENT] * len(specs))
+            texts[number] = json.dumps(value, ensure_ascii=False)
+    differing = dict[str, list[str]]()
+    for path, texts in values.items():
+        if len(set(texts)) > 1 and path.rpartition(".")[2] not in COMMENTARY:
+            entry, of_entry = _entry(path, texts)
+            differing[entry] = of_entry
+    return differing
 
 
 def _entry(path: str, texts: list[str]) -> tuple[str, list[str]]:
@@ -694,11 +683,11 @@ def _entry(path: str, texts: list[str]) -> tuple[str, list[str]]:
     if not all(text.startswith("[") for text in texts):
         return path, texts
     lists = [json.loads(text) for text in texts]
-    entries = [
-        [json.dumps(entry, ensure_ascii=False) for entry in of_all]
-        for of_all in zip(*lists, strict=False)
-    ]
-    differing = [index for index, of_all in enumerate(entries) if len(set(of_all)) > 1]
-    if len(differing) != 1 or len({len(one) for one in lists}) > 1:
+    differing = list[tuple[str, list[str]]]()
+    for index, entries in enumerate(zip(*lists, strict=False)):
+        of_specs = [json.dumps(entry, ensure_ascii=False) for entry in entries]
+        if len(set(of_specs)) > 1:
+            differing.append((f"{path}.{index}", of_specs))
+    if len(differing) != 1 or len(set(map(len, lists))) > 1:
         return path, texts
-    return f"{path}.{differing[0]}", entries[differing[0]]
+    return differing[0]

@@ -412,8 +412,8 @@ class RunDirectory:
                 " trained one"
             )
         split = spec.get("split")
-        are_shares = isinstance(split, list) and len(split) == 2
-        are_shares = are_shares and all(is_number(share) and 0 <= share <= 1 for share in split)
+        shares = split if isinstance(split, list) else []
+        are_shares = [is_number(share) and 0 <= share <= 1 for share in shares] == [True, True]
         if documents_of(spec["dataset"]).split_by_shares and not are_shares:
             raise DamagedError(
                 f"{self.spec_file} is damaged: $.split is not two shares, of training and"

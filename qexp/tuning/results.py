@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import shlex
 from collections import Counter
@@ -133,15 +134,10 @@ class Tuned(Part):
             results = [record.results["test"] for record in records if record.results.get("test")]
             errors = {}
             for output, metrics in (results[0] if results else {}).items():
-                metric = main_metric(metrics) or ""
-                unit = meaning_of(metric, [records[0].metrics]).in_unit(
-                    records[0].units.get(output, "")
-                )
-                values = [
-                    value
-                    for of_run in results
-                    if (value := of_run.get(output, {}).get(metric)) is not None
-                ]
+                metric, output_unit = main_metric(metrics) or "", records[0].units.get(output, "")
+                unit = meaning_of(metric, [records[0].metrics]).in_unit(output_unit)
+                found = [of_run.get(output, {}).get(metric) for of_run in results]
+                values = [value for value in found if value is not None]
                 if values:
                     errors[measure(output, metric)] = FinalErrors(values=tuple(values), unit=unit)
             tested[trial] = errors
@@ -154,7 +150,7 @@ class Tuned(Part):
 
     @property
     def keys(self) -> list[str]:
-        return [key for name in self.space for key in name.split("+")]
+        return list(itertools.chain(*(name.split("+") for name in self.space)))
 
     @property
     def best(self) -> list[TrialRecord]:
@@ -166,48 +162,28 @@ class Tuned(Part):
 
     def results(self, shown: int = 8) -> Table:
         """A table of the best trials, those with the best first objective first."""
-        done = [trial for trial in self.trials if trial.values]
-        ranked = sorted(
-            done,
-            key=lambda trial: trial.values[0],
-            reverse=self.objectives[0].direction == "maximize",
-        )
-        last = "chosen by folds" if self.folds else "runs"
-        columns = [
-            "trial",
-            *self.keys,
-            *(f"validation {one.metric}" for one in self.objectives),
-            last,
-        ]
-        rows = []
-        for trial in ranked[:shown]:
-            values, runs = [f"{value:.5g}" for value in trial.values], ", ".join(trial.runs)
-            rows.append(
-                [
-                    str(trial.trial),
-                    *self.texts(trial),
-                    *values,
-                    str(trial.folds) if self.folds else runs,
-                ]
-            )
-        strong = frozenset(
-            (row, 0) for row, trial in enumerate(ranked[:shown]) if trial.trial in self.best_trials
-        )
-        return Table(
-            "best trials, by the validation part alone",
-            columns,
-            rows,
-            frozenset(columns[:-1]),
-            strong,
-        )
+        ranked = [trial for trial in self.trials if trial.values]
+        highest_first = self.objectives[0].direction == "maximize"
+        ranked.sort(key=lambda trial: trial.values[0], reverse=highest_first)
+        columns = ["trial", *self.keys, *(f"validation {one.metric}" for one in self.objectives)]
+        numeric = frozenset(columns)
+        columns.append("chosen by folds" if self.folds else "runs")
+        rows, strong = list[list[str]](), set[tuple[int, int]]()
+        for row, trial in enumerate(ranked[:shown]):
+            values = [f"{value:.5g}" for value in trial.values]
+            last = str(trial.folds) if self.folds else ", ".join(trial.runs)
+            rows.append([str(trial.trial), *self.texts(trial), *values, last])
+            if trial.trial in self.best_trials:
+                strong.add((row, 0))
+        title = "best trials, by the validation part alone"
+        return Table(title, columns, rows, numeric, frozenset(strong))
 
     def remarks(self) -> list[str]:
         """How many trials ended in which way, and what the test part was used for."""
         counts = Counter(trial.state for trial in self.trials)
-        words = ", ".join(
-            f"{counts[word]} {word}" for word in (DONE, PRUNED, FAILED, UNFINISHED) if counts[word]
-        )
-        finals = some([run for runs in self.final.values() for run in runs])
+        ends = [word for word in (DONE, PRUNED, FAILED, UNFINISHED) if counts[word]]
+        words = ", ".join(f"{counts[word]} {word}" for word in ends)
+        finals = some(list(itertools.chain(*self.final.values())))
         looks = "the test part was not evaluated"
         if self.folds and self.best:
             words += f"; each of {self.folds} folds chose among them by its inner folds"
@@ -215,14 +191,14 @@ class Tuned(Part):
         elif self.final:
             looks = (
                 f"the test part was evaluated after the search only, for {len(self.final)} of"
-                " them, "
+                f" them, with fresh seeds: {finals}"
             )
-            looks += f"with fresh seeds: {finals}"
-        errors = [
-            f"the values of trial {number}, with fresh seeds, on the test part: "
-            + ", ".join(f"{name} {of_runs}" for name, of_runs in of_trial.items())
-            for number, of_trial in self.tested.items()
-        ]
+        errors = list[str]()
+        for number, of_trial in self.tested.items():
+            texts = ", ".join(f"{name} {of_runs}" for name, of_runs in of_trial.items())
+            errors.append(
+                f"the values of trial {number}, with fresh seeds, on the test part: {texts}"
+            )
         reasons = [f"trial {trial.trial} failed: {trial.why}" for trial in self.trials if trial.why]
         more = [f"and {len(reasons) - MOST_REASONS} more"] if len(reasons) > MOST_REASONS else []
         count = f"{len(self.trials)} trial{'s' * (len(self.trials) != 1)}"
