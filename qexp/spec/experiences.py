@@ -525,10 +525,16 @@ class Training(ExperienceType):
         for key in ("optimizer", "schedule"):
             spec[key] = long_form(spec[key], tables[f"{key}s"])
         for key in ("losses", "transforms"):
-            spec[key] = {name: long_form(value, tables[key]) for name, value in spec[key].items()}
-        for key, table in (("additional_callbacks", "callbacks"), ("baselines", "baselines")):
-            if key in spec:
-                spec[key] = [long_form(value, tables[table]) for value in spec[key]]
+            entries = spec[key].items()
+            spec[key] = {name: long_form(value, tables[key]) for name, value in entries}
+        if "additional_callbacks" in spec:
+            callbacks = spec["additional_callbacks"]
+            spec["additional_callbacks"] = [
+                long_form(callback, tables["callbacks"]) for callback in callbacks
+            ]
+        if "baselines" in spec:
+            baselines = spec["baselines"]
+            spec["baselines"] = [long_form(value, tables["baselines"]) for value in baselines]
         for key in ("split", "inner"):
             if isinstance(spec.get(key), str | dict):
                 spec[key] = long_form(spec[key], tables["splits"])
@@ -577,7 +583,8 @@ class Training(ExperienceType):
         }
         brief |= {key: entry_in_words(spec[key]) for key in ("optimizer", "schedule")}
         for key in ("losses", "transforms"):
-            texts = [f"{name} {value['type']}" for name, value in spec[key].items()]
+            entries = spec[key].items()
+            texts = [f"{name} {value['type']}" for name, value in entries]
             brief[key] = ", ".join(texts) or "none"
         limits = limits_of(spec)
         if limits:

@@ -307,12 +307,15 @@ def _follow(
         parent = reduce(getitem, way, model)
         if where[0] == "operations":
             parent[last] = sum(sizes[name][-1] for name in outputs if name in sizes)
-        elif where[0] != "inputs":
+            continue
+        if where[0] != "inputs":
             parent[last] = list(inputs) if last == "x_name" else list(outputs)
-        elif str(where[1]) in sizes:
-            parent[last] = list(sizes[str(where[1])])
+            continue
+        name = str(where[1])
+        if name in sizes:
+            parent[last] = list(sizes[name])
         else:
-            yield where, f"the dataset has no '{where[1]}'; {suggestion(str(where[1]), sizes)}"
+            yield where, f"the dataset has no '{name}'; {suggestion(name, sizes)}"
 
 
 def _followers(document: Document) -> Iterator[Where]:

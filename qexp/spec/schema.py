@@ -228,9 +228,12 @@ def _range(schema: Mapping[str, Any]) -> str:
     if "x-entry-of" in schema:
         return str(schema["x-entry-of"]).removesuffix("s")
     if "if" in schema and "type" not in schema:
-        return _one_of([_range({**schema["if"], **schema.get("then", {})}), _range(schema["else"])])
-    kind = schema.get("type") or schema.get("$ref", "any").rpartition("/")[2]
-    return _one_of([_word(name, schema) for name in (kind if isinstance(kind, list) else [kind])])
+        first = {**schema["if"], **schema.get("then", {})}
+        return _one_of([_range(first), _range(schema["else"])])
+    kinds = schema.get("type") or schema.get("$ref", "any").rpartition("/")[2]
+    if not isinstance(kinds, list):
+        kinds = [kinds]
+    return _one_of([_word(kind, schema) for kind in kinds])
 
 
 REFERENCES = {

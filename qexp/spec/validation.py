@@ -209,8 +209,10 @@ def _in_words(error: ValidationError) -> Iterator[Finding]:
         for key in limit:
             if key not in value and f"'{key}' is a required property" == error.message:
                 yield path, _missing(key, value, schema.get("properties", {}))
-    elif rule in ("enum", "not") and "x-message" in schema:
-        yield path, schema["x-message"] + (f", not {describe(value)}" if rule == "enum" else "")
+    elif rule == "enum" and "x-message" in schema:
+        yield path, f"{schema['x-message']}, not {describe(value)}"
+    elif rule == "not" and "x-message" in schema:
+        yield path, schema["x-message"]
     elif rule == "enum":
         noun = schema.get("x-noun")
         if isinstance(value, str):
@@ -228,8 +230,10 @@ def _in_words(error: ValidationError) -> Iterator[Finding]:
         rules = schema.get("x-message", usual)
         yield path, f"'{value}' {rules}"
     elif rule in _LIMITS:
-        limit = limit.get("const", limit) if isinstance(limit, dict) else limit
-        rules = _LIMITS[rule].format(limit=limit, s="" if limit == 1 else "s")
+        if isinstance(limit, dict):
+            limit = limit.get("const", limit)
+        plural = "" if limit == 1 else "s"
+        rules = _LIMITS[rule].format(limit=limit, s=plural)
         meaning = ""
         if rule == "minItems" and limit > 1 and "description" in schema:
             meaning = f"; they are {schema['description']}"

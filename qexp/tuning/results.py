@@ -6,7 +6,7 @@ import itertools
 import math
 import shlex
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from statistics import fmean, stdev
@@ -22,7 +22,7 @@ from qexp.metrics.meaning import HIGHEST, ZERO, main_metric, measured
 from qexp.spec.resolution import value_text
 from qexp.store.directory import RunDirectory
 from qexp.store.documents import Part
-from qexp.store.record import meaning_of
+from qexp.store.record import Record, meaning_of
 
 ABOUT = "tune.json"
 """Record of a search in its folder."""
@@ -131,17 +131,10 @@ class Tuned(Part):
         for trial, names in self.final.items():
             directories = [RunDirectory(runs / name) for name in names]  # also of earlier commands
             records = [directory.record() for directory in directories if directory.holds_record]
-            results = [record.results["test"] for record in records if record.results.get("test")]
-            errors = {}
-            for output, metrics in (results[0] if results else {}).items():
-                metric, output_unit = main_metric(metrics) or "", records[0].units.get(output, "")
-                unit = meaning_of(metric, [records[0].metrics]).in_unit(output_unit)
-                found = [of_run.get(output, {}).get(metric) for of_run in results]
-                values = [value for value in found if value is not None]
-                if values:
-                    errors[measure(output, metric)] = FinalErrors(values=tuple(values), unit=unit)
-            tested[trial] = errors
-        return replace(self, tested={trial: errors for trial, errors in tested.items() if errors})
+            errors = _final_errors(records)
+            if errors:
+                tested[trial] = errors
+        return replace(self, tested=tested)
 
     @property
     def files(self) -> list[Path]:
@@ -165,16 +158,19 @@ class Tuned(Part):
         ranked = [trial for trial in self.trials if trial.values]
         highest_first = self.objectives[0].direction == "maximize"
         ranked.sort(key=lambda trial: trial.values[0], reverse=highest_first)
-        columns = ["trial", *self.keys, *(f"validation {one.metric}" for one in self.objectives)]
+        columns = ["trial", *self.keys]
+        columns += [f"validation {one.metric}" for one in self.objectives]
         numeric = frozenset(columns)
         columns.append("chosen by folds" if self.folds else "runs")
-        rows, strong = list[list[str]](), set[tuple[int, int]]()
-        for row, trial in enumerate(ranked[:shown]):
-            values = [f"{value:.5g}" for value in trial.values]
-            last = str(trial.folds) if self.folds else ", ".join(trial.runs)
-            rows.append([str(trial.trial), *self.texts(trial), *values, last])
+        rows = list[list[str]]()
+        strong = set[tuple[int, int]]()
+        for trial in ranked[:shown]:
             if trial.trial in self.best_trials:
-                strong.add((row, 0))
+                strong.add((len(rows), 0))
+            row = [str(trial.trial), *self.texts(trial)]
+            row += [f"{value:.5g}" for value in trial.values]
+            row.append(str(trial.folds) if self.folds else ", ".join(trial.runs))
+            rows.append(row)
         title = "best trials, by the validation part alone"
         return Table(title, columns, rows, numeric, frozenset(strong))
 
@@ -200,9 +196,11 @@ class Tuned(Part):
                 f"the values of trial {number}, with fresh seeds, on the test part: {texts}"
             )
         reasons = [f"trial {trial.trial} failed: {trial.why}" for trial in self.trials if trial.why]
-        more = [f"and {len(reasons) - MOST_REASONS} more"] if len(reasons) > MOST_REASONS else []
+        more = len(reasons) - MOST_REASONS
+        if more > 0:
+            reasons = [*reasons[:MOST_REASONS], f"and {more} more"]
         count = f"{len(self.trials)} trial{'s' * (len(self.trials) != 1)}"
-        return [f"{count}: {words}; {looks}", *reasons[:MOST_REASONS], *more, *errors]
+        return [f"{count}: {words}; {looks}", *reasons, *errors]
 
     def what_next(self) -> list[str]:
         """Commands that use the best trial, and that train it again."""
@@ -239,3 +237,20 @@ def search_of(reference: str, workspace: Workspace) -> Tuned | None:
     """The search of that path or name in `studies/`, or None. Raises DamagedError."""
     folder = study_folder(reference, workspace)
     return None if folder is None else search_in(folder)
+
+
+def _final_errors(records: Sequence[Record]) -> dict[str, FinalErrors]:
+    """Output and main metric → its values on the test part, of the runs that have them."""
+    results = [record.results["test"] for record in records if record.results.get("test")]
+    errors = dict[str, FinalErrors]()
+    if not results:
+        return errors
+    for output, metrics in results[0].items():
+        metric = main_metric(metrics) or ""
+        found = [of_run.get(output, {}).get(metric) for of_run in results]
+        values = tuple(value for value in found if value is not None)
+        meaning = meaning_of(metric, [records[0].metrics])
+        unit = meaning.in_unit(records[0].units.get(output, ""))
+        if values:
+            errors[measure(output, metric)] = FinalErrors(values=values, unit=unit)
+    return errors

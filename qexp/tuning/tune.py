@@ -8,7 +8,7 @@ import math
 import re
 import warnings
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from statistics import fmean
@@ -335,34 +335,51 @@ def _choose_in_folds(
 ) -> Tuned:
     """Have each fold choose among a study's trials by inner folds, and evaluate it."""
     tuning, workspace = checked.tuning, checked.workspace
-    drawn = study.get_trials(deepcopy=False)
-    selection = checked.space.selection([checked.space.overrides(trial.params) for trial in drawn])
+    drawn, space = study.get_trials(deepcopy=False), checked.space
+    selection = space.selection([space.overrides(trial.params) for trial in drawn])
     order = check_order(tuning.order_of(selection, tuning.seeds), workspace)
     _train(order, workspace, watched)
     names = tuple(plan.name for plan in order.plans)
-    folds = list[FoldRecord | None]()
+    folds = list[FoldRecord]()
     for name in names:
-        all_folds = RunDirectory(workspace.runs / name).all_folds()
-        folds += [fold.record().fold for fold in all_folds]
-    judged = [fold.judged for fold in folds if fold and fold.judged]
-    if not folds or len(judged) < len(folds):
+        for directory in RunDirectory(workspace.runs / name).all_folds():
+            fold = directory.record().fold
+            if fold is None or not fold.judged:
+                raise RunFailedError(f"not all folds are trained; see qexp show {names[0]}")
+            folds.append(fold)
+    if not folds:
         raise RunFailedError(f"not all folds are trained; see qexp show {names[0]}")
     for trial in drawn:
-        of_folds = [of_fold[trial.number] for of_fold in judged]
-        losses = [loss for loss in of_folds if loss is not None]
-        whole = len(losses) == len(judged)
-        state = TrialState.COMPLETE if whole else TrialState.FAIL
-        study.tell(trial.number, fmean(losses) if whole else None, state=state)
-    tuned = _collect(about, study, checked.space)
+        _tell(study, trial.number, folds)
+    tuned = _collect(about, study, space)
     [(key, points)] = selection["select"].items()
-    chosen = Counter(points.index(fold.chosen[key]) for fold in folds if fold and fold.chosen)
-    trials = tuple(replace(trial, runs=names, folds=chosen[trial.trial]) for trial in tuned.trials)
-    final = {str(number): names for number in tuned.best_trials}
-    tuned = replace(tuned, folds=len(folds), trials=trials, final=final).with_tests(workspace.runs)
+    chosen = Counter(points.index(fold.chosen[key]) for fold in folds if fold.chosen)
+    trials = list[TrialRecord]()
+    for record in tuned.trials:
+        trials.append(replace(record, runs=names, folds=chosen[record.trial]))
+    tuned = replace(
+        tuned,
+        folds=len(folds),
+        trials=tuple(trials),
+        final={str(number): names for number in tuned.best_trials},
+    )
+    tuned = tuned.with_tests(workspace.runs)
     _write(tuned, checked.space, study)
     if not tuned.best:
         raise RunFailedError("no trial has a value: " + "; ".join(tuned.remarks()))
     return tuned
+
+
+def _tell(study: Study, number: int, folds: Sequence[FoldRecord]) -> None:
+    """Tell the mean loss of a trial on the inner folds, if it has one in every fold."""
+    losses = list[float]()
+    for fold in folds:
+        loss = None if fold.judged is None else fold.judged[number]
+        if loss is None:
+            study.tell(number, None, state=TrialState.FAIL)
+            return
+        losses.append(loss)
+    study.tell(number, fmean(losses), state=TrialState.COMPLETE)
 
 
 def _collect(about: Tuned, study: Study, space: Space) -> Tuned:
@@ -384,26 +401,50 @@ def _collect(about: Tuned, study: Study, space: Space) -> Tuned:
 
 def _write(tuned: Tuned, space: Space, study: Study) -> None:
     """The tables of runs and of trials, the figure, and the record."""
-    folder, folds = Path(tuned.folder), tuned.folds > 0
-    trials = {trial.trial: trial for trial in tuned.trials}
-    uses = [] if folds else [(trial, TRIAL, trial.runs) for trial in tuned.trials]
-    uses += [(trials[int(number)], "best", runs) for number, runs in tuned.final.items()]
-    keys = [] if folds else tuned.keys
-    rows = list[list[Any]]()
-    for trial, use, runs in uses:
-        texts = tuned.texts(trial) if keys else []
-        rows += [[tuned.experience, trial.trial, use, *texts, run] for run in runs]
-    write_csv(folder / RUNS_TABLE, ["experience", "trial", "use", *keys, "run"], rows)
-    names = [f"validation.{one.metric}" for one in tuned.objectives]
-    rows = []
-    for trial in tuned.trials:
-        values, of_folds = trial.values or [None] * len(names), [trial.folds] if folds else []
-        rows.append([trial.trial, trial.state, *tuned.texts(trial), *values, *of_folds, trial.why])
-    columns = ["trial", "state", *tuned.keys, *names, *(["folds"] if folds else []), "why"]
-    write_csv(folder / TRIALS_TABLE, columns, rows)
+    folder = Path(tuned.folder)
+    _write_runs(tuned, folder / RUNS_TABLE)
+    _write_trials(tuned, folder / TRIALS_TABLE)
     if any(trial.values for trial in tuned.trials):
         save(_figure(tuned, space, study), folder / FIGURE)
     write_json(folder / ABOUT, tuned.document())
+
+
+def _write_runs(tuned: Tuned, file: Path) -> None:
+    """The table of the runs of trials, and of final runs; folds have no runs of trials."""
+    columns = ["experience", "trial", "use", *tuned.keys, "run"]
+    if tuned.folds:
+        columns = ["experience", "trial", "use", "run"]
+    rows = list[list[Any]]()
+
+    def add(trial: TrialRecord, use: str, runs: Sequence[str]) -> None:
+        texts = [] if tuned.folds else tuned.texts(trial)
+        for run in runs:
+            rows.append([tuned.experience, trial.trial, use, *texts, run])
+
+    if not tuned.folds:
+        for trial in tuned.trials:
+            add(trial, TRIAL, trial.runs)
+    trials = {trial.trial: trial for trial in tuned.trials}
+    for number, runs in tuned.final.items():
+        add(trials[int(number)], "best", runs)
+    write_csv(file, columns, rows)
+
+
+def _write_trials(tuned: Tuned, file: Path) -> None:
+    names = [f"validation.{one.metric}" for one in tuned.objectives]
+    columns = ["trial", "state", *tuned.keys, *names]
+    if tuned.folds:
+        columns.append("folds")
+    columns.append("why")
+    rows = list[list[Any]]()
+    for trial in tuned.trials:
+        row = [trial.trial, trial.state, *tuned.texts(trial)]
+        row += trial.values or [None] * len(names)
+        if tuned.folds:
+            row.append(trial.folds)
+        row.append(trial.why)
+        rows.append(row)
+    write_csv(file, columns, rows)
 
 
 def _figure(tuned: Tuned, space: Space, study: Study) -> Figure:
@@ -411,27 +452,26 @@ def _figure(tuned: Tuned, space: Space, study: Study) -> Figure:
     words = [re.sub("[_.]", " ", one.metric) for one in tuned.objectives]
     labels = [f"{part}: {metric}" for metric in words]
     title = f"{len(tuned.trials)} trials of {tuned.experience}; none looked at test data"
-    trials, shares = [trial for trial in counted(study) if trial.params], _importances(study)
+    trials = [trial for trial in counted(study) if trial.params]
+    shares = _importances(study)
     keys = list[Varied]()
     for one in space.dimensions:
         values = [trial.params[one.name] for trial in trials]
         keys.append(Varied(one.name, values, one.texts, one.log, shares.get(one.name)))
-    whole = [trial.state is TrialState.COMPLETE for trial in trials]
     if len(labels) > 1:
-        missing = [math.nan] * len(labels)
-        errors = [missing] * len(trials)
-        for index, trial in enumerate(trials):
-            if trial.state is TrialState.COMPLETE:
-                errors[index] = trial.values
-        best = [trial.number in tuned.best_trials for trial in trials]
+        errors, best = list[Any](), list[bool]()
+        for trial in trials:
+            done = trial.state is TrialState.COMPLETE
+            errors.append(trial.values if done else [math.nan] * len(labels))
+            best.append(trial.number in tuned.best_trials)
         return front(labels, errors, keys, best, title)
-    reached = list[float]()
+    reached, unfinished = list[float](), list[bool]()
     for trial in trials:
         # of one without a value the last that it reported
         last = trial.intermediate_values.get(trial.last_step or 0, math.nan)
         reached.append(last if trial.value is None else trial.value)
+        unfinished.append(trial.state is not TrialState.COMPLETE)
     highest = tuned.objectives[0].direction == "maximize"
-    unfinished = [not done for done in whole]
     return search_panels(labels[0], reached, unfinished, keys, highest=highest, title=title)
 
 
