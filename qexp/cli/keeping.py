@@ -209,7 +209,7 @@ def restore(run: TrashedArgument = None, workspace: WorkspaceOption = None) -> N
         message("the trash is empty")
         return
     rows = [
-        [run.name, f"{run.since:%Y-%m-%d %H:%M}", in_bytes(size_of(run.data)), run.path.name]
+        [run.name, f"{run.removed:%Y-%m-%d %H:%M}", in_bytes(size_of(run.data)), run.path.name]
         for run in entries
     ]
     print_table(["run", "removed", "size", "name in the trash"], rows, right=["size"])

@@ -51,9 +51,7 @@ class GraphError(Exception):
 
 @dataclass(frozen=True)
 class Graph:
-    """A network in the form in which it is written: a program of torch, or the layers of another
-    library.
-    """
+    """A network as it is written: a program of torch, or the layers of another library."""
 
     program: Any
     inputs: Sequence[Sides]
@@ -74,10 +72,11 @@ def capture(module: nn.Module, shapes: Sequence[Shape], free_frame: bool) -> Gra
 
     shapes      shapes of the inputs, without the batch
     free_frame  whether images may have any height and width
-    Raises GraphError for an operation that a graph cannot hold, or a structure that depends on the
-    size.
+    Raises GraphError for an operation that no graph can hold, or a structure that goes by the size.
     """
-    free = [[0, 2, 3] if free_frame and len(shape) == 3 else [0] for shape in shapes]
+    free = list[list[int]]()
+    for shape in shapes:
+        free.append([0, 2, 3] if free_frame and len(shape) == 3 else [0])
     dynamic = tuple(dict.fromkeys(axes, torch.export.Dim.DYNAMIC) for axes in free)
     with _exporting(RuntimeError, ValueError, IndexError, TypeError, AttributeError):
         # The tracer takes a side of 1 as constant.
@@ -90,25 +89,19 @@ def capture(module: nn.Module, shapes: Sequence[Shape], free_frame: bool) -> Gra
 
 
 def _samples(shapes: Sequence[Shape], batch: int, larger: int) -> tuple[Tensor, ...]:
-    """Example inputs with values valid for every transform; frames are enlarged by some cells,
-    unequally by side.
-    """
+    """Inputs that are valid for every transform; frames are larger, unequally by side."""
     random = torch.Generator().manual_seed(0)
     samples = []
     for shape in shapes:
-        sides = (
-            (shape[0], shape[1] + larger, shape[2] + larger + 1)
-            if larger and len(shape) == 3
-            else shape
-        )
+        sides = shape
+        if larger and len(shape) == 3:
+            sides = (shape[0], shape[1] + larger, shape[2] + larger + 1)
         samples.append(torch.rand(batch, *sides, generator=random) * 0.9 + 0.1)
     return tuple(samples)
 
 
 def _forget_examples(program: torch.export.ExportedProgram) -> None:
-    """Remove run-time checks of sizes and types, which no format can hold and which fail for small
-    frames.
-    """
+    """Remove checks of sizes and types, which no format holds and small frames would fail."""
     graph = program.graph
     for node in reversed(graph.nodes):
         if node.op == "call_function" and "_assert" in str(node.target):
@@ -167,10 +160,11 @@ def _with_names(program: torch.export.ExportedProgram, free: Sequence[Sequence[i
         )
 
     def sides(values: Sequence[Tensor]) -> list[Sides]:
-        return [
-            tuple(name_of(index, axis, side) for axis, side in enumerate(value.shape))
-            for index, value in enumerate(values)
-        ]
+        found = list[Sides]()
+        for index, value in enumerate(values):
+            axes = enumerate(value.shape)
+            found.append(tuple(name_of(index, axis, side) for axis, side in axes))
+        return found
 
     return Graph(program, sides(inputs), sides(outputs))
 
@@ -207,9 +201,7 @@ def onnx_bytes(
     outputs: Sequence[NamedTensor],
     facts: Mapping[str, str],
 ) -> bytes:
-    """The content of an .onnx file with `facts` as metadata. Raises GraphError for an operation
-    without equivalent.
-    """
+    """An .onnx file with `facts` as metadata. Raises GraphError for what has no equivalent."""
     with extra("export"):
         import onnx
         import onnxscript  # noqa: F401 - torch.onnx needs it
@@ -271,9 +263,9 @@ def _translations() -> dict[Callable[..., Any], Callable[..., Any]]:
         magnitude, zero = op.Abs(size), op.CastLike(0.0, sign)
         return op.Where(op.Less(sign, zero), op.Neg(magnitude), magnitude)
 
-    def floor_divided(number: Any, by: Any) -> Any:
+    def floor_divided(number: Any, divisor: Any) -> Any:
         # Div of integers rounds towards zero; Mod has the sign of the divisor, as in Python.
-        return op.Div(op.Sub(number, op.Mod(number, by)), by)
+        return op.Div(op.Sub(number, op.Mod(number, divisor)), divisor)
 
     def log_of_one_and(number: Any) -> Any:
         # The logarithm of the rounded sum, corrected for rounding (Goldberg 1991, ACM Comput. Surv.
@@ -299,9 +291,7 @@ def torchscript_bytes(
     outputs: Sequence[NamedTensor],
     facts: Mapping[str, str],
 ) -> bytes:
-    """The content of a file for `torch.jit.load` with `facts` as extra files; tensors are
-    identified by their order.
-    """
+    """A file for `torch.jit.load` with `facts` as extra files; tensors are known by their order."""
     program: torch.export.ExportedProgram = graph.program
     called = [node.target for node in program.graph.nodes if node.op == "call_function"]
     if any("_functorch" in getattr(target, "__module__", "") for target in called):
@@ -393,9 +383,7 @@ class Layers(list[Layer]):
         return name
 
     def apply(self, module: nn.Module, source: str) -> str:
-        """Add the layers of a module on the result of a layer; returns the name of the last. Raises
-        GraphError.
-        """
+        """Add a module's layers to a layer; returns the last one's name. Raises GraphError."""
         if type(module) in ACTIVATIONS:
             return self.add("Activation", [source], activation=ACTIVATIONS[type(module)])
         if type(module) not in MODULES:
@@ -455,15 +443,9 @@ def _convolution(layers: Layers, module: Any, source: str) -> str:
     if isinstance(module, SameConv2d):
         return _with_kernel(layers, "Conv2D", module, source, "same")
     padded = module.padding != (0, 0)
-    keeps_size = all(
-        side == 2 * around + 1
-        for side, around in zip(module.kernel_size, module.padding, strict=True)
-    )
-    if (
-        module.dilation != (1, 1)
-        or module.groups != 1
-        or (padded and not (keeps_size and module.stride == (1, 1)))
-    ):
+    keeps_size = tuple(module.kernel_size) == tuple(2 * margin + 1 for margin in module.padding)
+    same_size = keeps_size and module.stride == (1, 1)
+    if module.dilation != (1, 1) or module.groups != 1 or (padded and not same_size):
         raise GraphError(f"there is no Keras layer for {module}")
     return _with_kernel(layers, "Conv2D", module, source, "same" if padded else "valid")
 
@@ -471,11 +453,8 @@ def _convolution(layers: Layers, module: Any, source: str) -> str:
 def _transposed(layers: Layers, module: Any, source: str) -> str:
     if isinstance(module, Doubling):
         return _with_kernel(layers, "Conv2DTranspose", module, source, "same")
-    if (
-        module.padding != (0, 0)
-        or module.output_padding != (0, 0)
-        or module.stride != module.kernel_size
-    ):
+    padded = module.padding != (0, 0) or module.output_padding != (0, 0)
+    if padded or module.stride != module.kernel_size:
         raise GraphError(f"there is no Keras layer for {module}")
     return _with_kernel(layers, "Conv2DTranspose", module, source, "valid")
 
@@ -488,29 +467,29 @@ def _with_kernel(layers: Layers, class_name: str, module: Any, source: str, padd
     if module.bias is not None:
         weights["bias"] = _array(module.bias)
     filters = kernel.shape[3 if class_name == "Conv2D" else 2]
-    config = {
+    config: dict[str, Any] = {
         "filters": filters,
         "kernel_size": list(kernel.shape[:2]),
         "strides": list(module.stride),
+        "padding": padding,
+        "data_format": "channels_last",
+        "activation": "linear",
+        "use_bias": "bias" in weights,
     }
-    config |= {"padding": padding, "data_format": "channels_last", "activation": "linear"}
-    return layers.add(class_name, [source], weights, **config, use_bias="bias" in weights)
+    return layers.add(class_name, [source], weights, **config)
 
 
 def _u_net(layers: Layers, module: UNet, source: str) -> str:
-    """The layers of a U-Net for frames that its blocks divide: Keras has no layer that pads as much
-    as is missing.
-    """
+    """The layers of a U-Net for frames that its blocks divide: Keras cannot pad to size."""
     passed: list[str] = []
     for level, block in enumerate(module.down):
         if level:
-            source = layers.add(
-                "MaxPooling2D", [source], pool_size=[2, 2], strides=[2, 2], padding="valid"
-            )
+            config: dict[str, Any] = {"pool_size": [2, 2], "strides": [2, 2], "padding": "valid"}
+            source = layers.add("MaxPooling2D", [source], **config)
         source = layers.apply(block, source)
         passed.append(source)
-    for widen, block, beside in zip(module.widen, module.up, passed[-2::-1], strict=True):
-        joined = layers.add("Concatenate", [layers.apply(widen, source), beside], axis=-1)
+    for widen, block, skipped in zip(module.widen, module.up, passed[-2::-1], strict=True):
+        joined = layers.add("Concatenate", [layers.apply(widen, source), skipped], axis=-1)
         source = layers.apply(block, joined)
     return layers.apply(module.head, source)
 
@@ -545,18 +524,16 @@ def h5_bytes(
     outputs: Sequence[NamedTensor],
     facts: Mapping[str, str],
 ) -> bytes:
-    """The content of a `model.h5`, with `facts` and the names of the fields as further
-    attributes.
-    """
+    """The content of a `model.h5`, with `facts` and fields' names as further attributes."""
     import h5py
 
     layers = model.program
     content = io.BytesIO()
     versions = {"keras_version": KERAS_VERSION, "backend": "tensorflow"}
     with h5py.File(content, "w") as file:
-        ports = {"inputs": inputs, "outputs": outputs}
         fields = {
-            key: ",".join(tensor.name for tensor in tensors) for key, tensors in ports.items()
+            "inputs": ",".join(tensor.name for tensor in inputs),
+            "outputs": ",".join(tensor.name for tensor in outputs),
         }
         extra = {f"qexp_{name}": text for name, text in {**facts, **fields}.items()}
         file.attrs.update({**versions, **extra, "model_config": json.dumps(_config(layers))})
@@ -572,22 +549,23 @@ def h5_bytes(
 
 
 def _config(layers: Sequence[Layer]) -> dict[str, Any]:
+    documents = list[dict[str, Any]]()
+    for layer in layers:
+        nodes = [[source, 0, 0, {}] for source in layer.sources]
+        documents.append(
+            {
+                "class_name": layer.class_name,
+                "config": layer.config,
+                "name": layer.name,
+                "inbound_nodes": [nodes] if nodes else [],
+            }
+        )
     return {
         "class_name": "Functional",
         "config": {
             "name": "emulator",
             "trainable": True,
-            "layers": [
-                {
-                    "class_name": layer.class_name,
-                    "config": layer.config,
-                    "name": layer.name,
-                    "inbound_nodes": (
-                        [[[source, 0, 0, {}] for source in layer.sources]] if layer.sources else []
-                    ),
-                }
-                for layer in layers
-            ],
+            "layers": documents,
             "input_layers": [[INPUT, 0, 0]],
             "output_layers": [[layers[-1].name, 0, 0]],
         },
@@ -595,11 +573,7 @@ def _config(layers: Sequence[Layer]) -> dict[str, Any]:
 
 
 def _texts(names: Sequence[str]) -> NDArray[np.bytes_]:
-    return (
-        np.array([name.encode() for name in names], dtype="S")
-        if names
-        else np.array([], dtype="S1")
-    )
+    return np.array([name.encode() for name in names], dtype="S" if names else "S1")
 
 
 # All formats.

@@ -60,12 +60,11 @@ def graph_outputs(models: Sequence[Estimator]) -> list[GraphTensor]:
     outputs = models[0].network.outputs
     if len(models) == 1:
         return [GraphTensor(output, output, limited=True) for output in outputs]
-    kinds = {"": "ensemble mean", SPREAD: "ensemble standard deviation"}
-    return [
-        GraphTensor(output + end, output, statistic, limited=not end)
-        for output in outputs
-        for end, statistic in kinds.items()
-    ]
+    tensors = list[GraphTensor]()
+    for output in outputs:
+        spread = GraphTensor(output + SPREAD, output, "ensemble standard deviation")
+        tensors += [GraphTensor(output, output, "ensemble mean", limited=True), spread]
+    return tensors
 
 
 def origin_of(
@@ -135,15 +134,14 @@ def ports(directory: RunDirectory, models: Sequence[Estimator], graph: Graph) ->
 
     inputs = [GraphTensor(name, name) for name in models[0].takes]
     taken = models[0].takes  # names in a graph are unique, and an output may also be an input
-    outputs = [
-        replace(one, name=estimate_of(one.name)) if one.name in taken else one
-        for one in graph_outputs(models)
-    ]
+    outputs = graph_outputs(models)
+    for index, one in enumerate(outputs):
+        if one.name in taken:
+            outputs[index] = replace(one, name=estimate_of(one.name))
+    ins, outs = zip(inputs, graph.inputs, strict=True), zip(outputs, graph.outputs, strict=True)
     return {
-        "inputs": [port(tensor, sides) for tensor, sides in zip(inputs, graph.inputs, strict=True)],
-        "outputs": [
-            port(tensor, sides) for tensor, sides in zip(outputs, graph.outputs, strict=True)
-        ],
+        "inputs": [port(tensor, sides) for tensor, sides in ins],
+        "outputs": [port(tensor, sides) for tensor, sides in outs],
     }
 
 
@@ -154,20 +152,16 @@ def transform_document(
 
     transforms  the transform of one network, or of several that differ only in their fitted values
     """
-    long_form: Document = (
-        {"type": description} if isinstance(description, str) else dict(description)
-    )
+    long_form: Document = {"type": description}
+    if not isinstance(description, str):
+        long_form = dict(description)
     first = transforms[0]
     if isinstance(first, Chain):
-        steps = zip(*(chain.steps for chain in transforms if isinstance(chain, Chain)), strict=True)
-        descriptions = long_form["parameters"]["of"]
-        return {
-            "type": long_form["type"],
-            "steps": [
-                transform_document(each, step, table)
-                for each, step in zip(descriptions, steps, strict=True)
-            ],
-        }
+        chains = [chain.steps for chain in transforms if isinstance(chain, Chain)]
+        documents = list[Document]()
+        for each, *step in zip(long_form["parameters"]["of"], *chains, strict=True):
+            documents.append(transform_document(each, step, table))
+        return {"type": long_form["type"], "steps": documents}
     fitted: Any = {name: tensor.tolist() for name, tensor in first.named_buffers()}
     return {
         "type": long_form["type"],
@@ -213,15 +207,11 @@ def readme(about: Document, divided: bool) -> str:
     divided  whether the folder has 2Dto2D-DLE's files of scales
     """
     kind = FORMATS[about["format"]]
-    shapes = {
-        port["name"]: tuple(
-            EXAMPLE_SIDES.get(str(side).split("_")[0], side) for side in port["shape"]
-        )
-        for port in about["inputs"]
-    }
-    inputs = ", ".join(
-        f'"{name}": numpy.ones({shape}, dtype="float32")' for name, shape in shapes.items()
-    )
+    inputs = list[str]()
+    for port in about["inputs"]:
+        words = [str(side).split("_")[0] for side in port["shape"]]
+        shape = tuple(map(EXAMPLE_SIDES.get, words, port["shape"]))
+        inputs.append(f'"{port["name"]}": numpy.ones({shape}, dtype="float32")')
     parts = [
         f"# The network of {about['run']}",
         (
@@ -231,21 +221,22 @@ def readme(about: Document, divided: bool) -> str:
         ),
         *([f"**Caution:** {about['caution']}."] if "caution" in about else []),
         "In this folder, with your own values in place of ones:",
-        f"```python\n{kind.example.format(inputs=inputs)}```",
-        *(
-            f"{key.capitalize()}:\n\n"
-            + "\n".join(
-                f"- `{port['name']}` ({', '.join(map(str, port['shape']))}): "
-                + port_in_words(port, about["transforms_inside"])
-                for port in about[key]
-            )
-            for key in ("inputs", "outputs")
-        ),
+        f"```python\n{kind.example.format(inputs=', '.join(inputs))}```",
+        f"Inputs:\n\n{_ports_in_words(about, 'inputs')}",
+        f"Outputs:\n\n{_ports_in_words(about, 'outputs')}",
         INSIDE if about["transforms_inside"] else OUTSIDE,
         *([GAPS] if isinstance(about["trained_on"]["document"].get("missing"), dict) else []),
         *([DIVIDED] if divided else []),
     ]
     return "\n\n".join(parts) + "\n"
+
+
+def _ports_in_words(about: Document, key: str) -> str:
+    lines = list[str]()
+    for port in about[key]:
+        words = port_in_words(port, about["transforms_inside"])
+        lines.append(f"- `{port['name']}` ({', '.join(map(str, port['shape']))}): {words}")
+    return "\n".join(lines)
 
 
 INSIDE = "Inputs and outputs have these units: the transforms are inside the network."
@@ -340,26 +331,23 @@ def export_network(directory: RunDirectory, options: ExportOptions) -> Exported:
     _require_room(target, options.overwrite)
     models = load_models(directory, torch.device("cpu"))
     if not physical and (len(models) > 1 or models[0].imputation is not None):
-        what = (
-            f"{len(models)} networks, one or more per fold, whose transforms were fitted to"
-            " different rows"
-        )
-        what = (
-            what if len(models) > 1 else "gaps in its inputs filled in, before they are transformed"
-        )
+        what = "gaps in its inputs filled in, before they are transformed"
+        if len(models) > 1:
+            what = (
+                f"{len(models)} networks, one or more per fold, whose transforms were fitted to"
+                " different rows"
+            )
         raise QexpError(
             f"{directory.name} has {what}; add `physical=True`, which includes the transforms in"
             " the graph"
         )
-    if flows := [
-        name
-        for name, module in models[0].network.operations.items()
-        if isinstance(module, FlowHead)
-    ]:
-        raise QexpError(
-            f"{directory.name}: the medians of '{flows[0]}', a flow_posterior, need draws, which no"
-            " exported network makes; train one with a gaussian_posterior or a mixture_posterior"
-        )
+    for name, module in models[0].network.operations.items():
+        if isinstance(module, FlowHead):
+            raise QexpError(
+                f"{directory.name}: the medians of '{name}', a flow_posterior, need draws, which no"
+                " exported network makes; train one with a gaussian_posterior or a"
+                " mixture_posterior"
+            )
     about, graph = _graph(directory, models, format, physical)
     scales = dle_fields(models[0], physical)
     contents = {
@@ -388,19 +376,16 @@ def _graph(
             try:
                 graph = FORMATS[format].capture(module, shapes, free_frame)
                 about = origin | ports(directory, models, graph)
-                inputs, outputs = (
-                    [
-                        NamedTensor(
-                            port["name"], tuple(port["shape"]), port_in_words(port, physical)
-                        )
-                        for port in about[key]
-                    ]
-                    for key in ("inputs", "outputs")
-                )
+                inputs = [_named_tensor(port, physical) for port in about["inputs"]]
+                outputs = [_named_tensor(port, physical) for port in about["outputs"]]
                 return about, FORMATS[format].write(graph, inputs, outputs, facts)
             except GraphError as error:
                 troubles.append(str(error))
     raise QexpError(f"{directory.name}: its network cannot be written as {format}: {troubles[-1]}")
+
+
+def _named_tensor(port: Document, physical: bool) -> NamedTensor:
+    return NamedTensor(port["name"], tuple(port["shape"]), port_in_words(port, physical))
 
 
 def _modules(
@@ -409,13 +394,11 @@ def _modules(
     """Candidate modules for the graph, those with the shortest graph first."""
     network = models[0].network
     if len(models) == 1:
-        yield Positional(
-            WithinLimits(models[0]) if physical else network, models[0].takes, network.outputs
-        )
+        module = WithinLimits(models[0]) if physical else network
+        yield Positional(module, models[0].takes, network.outputs)
     else:
-        groups: dict[
-            str, list[Estimator]
-        ] = {}  # those of one layout, by the hyper-parameters that a fold has chosen
+        # those of one layout, by the hyper-parameters that a fold has chosen
+        groups: dict[str, list[Estimator]] = {}
         rest = iter(models)
         for fold in directory.all_folds():
             of_fold = fold.record().fold

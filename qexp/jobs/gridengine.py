@@ -186,12 +186,12 @@ class GridEngine(Scheduler):
         try:
             listed = _listed(wanted)
         except SchedulerError:
-            if (ended := _accounted(wanted)) and ended.keys() == wanted:
+            ended = _accounted(wanted)
+            if ended and ended.keys() == wanted:
                 return ended
             raise
-        states = {
-            job: said for job, said in listed.items() if job in wanted and isinstance(said, State)
-        }
+        said = listed.items()
+        states = {job: it for job, it in said if job in wanted and isinstance(it, State)}
         gone = {job for job in wanted if listed.get(job, ENDED) == ENDED}
         ended = _accounted(gone)
         if ended is None:
@@ -225,49 +225,24 @@ class GridEngine(Scheduler):
         launch, options = array.launch, array.launch.options
         limits = {"time": "h_rt", "memory": "h_vmem"}
         name = re.sub(r"[^\w.-]", "_", f"qexp-{launch.name}")
-        cluster = (  # compute nodes may not be allowed to ask
-            f"{self.variables[-1]}={self.cluster() or ''}"
-        )
-        return [
-            *("qsub", "-terse", "-N", name, "-t", f"1-{len(array.lines)}"),
-            *(["-tc", str(launch.at_most)] if launch.at_most else []),
-            *(
-                "-C",
-                "",
-                "-S",
-                "/bin/bash",
-                "-V",
-                "-b",
-                "n",
-                "-o",
-                "/dev/null",
-                "-j",
-                "y",
-                "-notify",
-                "-v",
-                cluster,
-            ),
-            *("-r", "y" if options["requeue"] == "true" else "n"),
-            *(
-                word
-                for key, name in limits.items()
-                if key in options
-                for word in ("-l", f"{name}={options[key]}")
-            ),
-            *(
-                word
-                for key, flag in FLAGS.items()
-                if key in options
-                for word in (f"-{flag}", *options[key].split(" "))
-            ),
-            *(
-                word
-                for passed_on in options.get("options", {}).items()
-                for word in _passed_on(*passed_on)
-            ),
-            *(["-hold_jid", array.before] if array.before else []),
-            array.script,
-        ]
+        # compute nodes may not be allowed to ask
+        cluster = f"{self.variables[-1]}={self.cluster() or ''}"
+        words = ["qsub", "-terse", "-N", name, "-t", f"1-{len(array.lines)}"]
+        if launch.at_most:
+            words += ["-tc", str(launch.at_most)]
+        words += ["-C", "", "-S", "/bin/bash", "-V", "-b", "n", "-o", "/dev/null", "-j", "y"]
+        words += ["-notify", "-v", cluster, "-r", "y" if options["requeue"] == "true" else "n"]
+        for key, limit in limits.items():
+            if key in options:
+                words += ["-l", f"{limit}={options[key]}"]
+        for key, flag in FLAGS.items():
+            if key in options:
+                words += [f"-{flag}", *options[key].split(" ")]
+        for option, value in options.get("options", {}).items():
+            words += _passed_on(option, value)
+        if array.previous:
+            words += ["-hold_jid", array.previous]
+        return [*words, array.script]
 
     def submit_array(self, array: Array, command: Sequence[str]) -> str:
         try:
@@ -276,10 +251,12 @@ class GridEngine(Scheduler):
             answer = call(*command, environment=passed_on, cwd=array.folder, timeout=None)
         except SchedulerError as error:
             # A job that no queue would take is refused with a warning, and yet accepted.
-            if accepted := found(r"Your job-array (\d+)\.", str(error)):
+            accepted = found(r"Your job-array (\d+)\.", str(error))
+            if accepted:
                 self.end([accepted])
             raise
-        if job := found(r"^(\d+)\.\d+-\d+:\d+\s*$", answer):
+        job = found(r"^(\d+)\.\d+-\d+:\d+\s*$", answer)
+        if job:
             return job
         raise SchedulerError(f"qsub has not said which job it submitted:\n{answer}")
 

@@ -164,9 +164,8 @@ begun=output/.$0_$line
             raise QexpError(
                 f"{folder}: HTCondor takes no $, quotation marks or line breaks; move the workspace"
             )
-        environment = zip(
-            self.variables, ("$(Cluster)", "$(Process)", self.cluster() or ""), strict=True
-        )
+        values = "$(Cluster)", "$(Process)", self.cluster() or ""
+        environment = zip(self.variables, values, strict=True)
         lines = {
             "universe": "vanilla",
             "executable": "/bin/bash",
@@ -186,12 +185,7 @@ begun=output/.$0_$line
         if "time" in options:
             lines["allowed_execute_duration"] = str(seconds_of(options["time"]))
         lines |= {flag: options[key] for key, flag in FLAGS.items() if key in options}
-        passed_on = options.get("options", {}).items()
-        lines |= {
-            key: str(value).lower() if isinstance(value, bool) else value
-            for key, value in passed_on
-        }
-        return (
-            "".join(f"{key} = {value}\n" for key, value in lines.items())
-            + f"queue {len(array.lines)}\n"
-        )
+        for key, value in options.get("options", {}).items():
+            lines[key] = str(value).lower() if isinstance(value, bool) else value
+        text = "".join(f"{key} = {value}\n" for key, value in lines.items())
+        return f"{text}queue {len(array.lines)}\n"

@@ -52,9 +52,7 @@ may add theirs.
 
 
 def scheduler_of(launcher: str) -> Scheduler | None:
-    """The scheduler of a launcher, None for the local pool. Raises QexpError for an unknown
-    launcher.
-    """
+    """A launcher's scheduler, None for the local pool. Raises QexpError for an unknown one."""
     if launcher not in LAUNCHERS:
         raise QexpError(
             f"`launcher={launcher}`: no such launcher; {suggestion(launcher, LAUNCHERS)}"
@@ -63,16 +61,15 @@ def scheduler_of(launcher: str) -> Scheduler | None:
 
 
 def read_options(option: str, texts: Sequence[str]) -> dict[str, str | list[str]]:
-    """`["time=2:00:00"]` → `{"time": "2:00:00"}`; a key that is repeated gets the list of its
-    values.
-    """
+    """`["time=2:00:00"]` → `{"time": "2:00:00"}`; repeated keys get the list of values."""
     read: dict[str, list[str]] = {}
     for text in texts:
         key, equals, value = text.partition("=")
         if not equals:
             raise QexpError(f"{option} {shortened(text)}: write KEY=VALUE")
         read.setdefault(key, []).append(value)
-    return {key: values[0] if len(values) == 1 else values for key, values in read.items()}
+    single = {key: values[0] for key, values in read.items() if len(values) == 1}
+    return {**read, **single}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -127,10 +124,10 @@ def options_of(
     scheduler = scheduler_of(launcher)
     common = {key: value for key, value in settings.items() if key in AROUND}
     if scheduler is not None:
-        return launch_options(
-            launcher, {**scheduler.options, **AROUND}, settings, chosen, profile, common
-        )
-    if unknown := [key for key in chosen if key not in AROUND]:
+        acceptors = {**scheduler.options, **AROUND}
+        return launch_options(launcher, acceptors, settings, chosen, profile, common)
+    unknown = [key for key in chosen if key not in AROUND]
+    if unknown:
         known = ", ".join(sorted(AROUND))
         others = ", ".join(name for name, other in LAUNCHERS.items() if other)
         raise QexpError(
@@ -141,8 +138,7 @@ def options_of(
 
 
 def launcher_with(launcher: str, profile: str | None, settings: Mapping[str, Any]) -> str:
-    """The launcher to use: the given one, or, if that is the local one, the scheduler that has the
-    profile.
+    """The launcher to use: the given one, or, if it is the local one, the one with the profile.
 
     Raises QexpError if none or several have it.
     """
@@ -156,7 +152,7 @@ def launcher_with(launcher: str, profile: str | None, settings: Mapping[str, Any
         raise QexpError(
             f"`profile={profile}`: {' and '.join(having)} have such a profile; add `launcher`"
         )
-    names = sorted({name for profiles in profiles_by_launcher.values() for name in profiles})
+    names = sorted(set().union(*profiles_by_launcher.values()))
     tables = " or ".join(f"[{name}.{profile}]" for name in profiles_by_launcher)
     way_out = suggestion(profile, names) if names else "write its options below that line"
     raise QexpError(f"`profile={profile}`: qexp.toml has no table {tables}; {way_out}")
@@ -171,23 +167,21 @@ def settled(options: LaunchOptions, workspace: Workspace) -> tuple[str, Chosen]:
 
 def all_profiles(settings: Mapping[str, Any]) -> dict[str, list[str]]:
     """Scheduler → the names of its profiles in qexp.toml."""
-    return {
-        name: list(profiles_of(name, {**scheduler.options, **AROUND}, settings))
-        for name, scheduler in LAUNCHERS.items()
-        if scheduler is not None
-    }
+    found = {}
+    for name, scheduler in LAUNCHERS.items():
+        if scheduler is not None:
+            found[name] = list(profiles_of(name, {**scheduler.options, **AROUND}, settings))
+    return found
 
 
 def this_job(workspace: Path) -> JobRecord | None:
-    """The scheduler's job of this process, as it is stored in a run's record; None if no scheduler
-    started it.
-    """
+    """The scheduler's job of this process, as a record has it; None if none started it."""
     for name, scheduler in LAUNCHERS.items():
-        if scheduler is not None and (job := scheduler.this_job()) is not None:
-            identifier, cluster = job
-            return JobRecord(
-                launcher=name, id=identifier, workspace=str(workspace), cluster=cluster or None
-            )
+        job = None if scheduler is None else scheduler.this_job()
+        if job is not None:
+            number, cluster = job
+            place = str(workspace)
+            return JobRecord(launcher=name, id=number, workspace=place, cluster=cluster or None)
     return None
 
 
@@ -195,9 +189,7 @@ def this_job(workspace: Path) -> JobRecord | None:
 
 
 WITHOUT_RUNS = {"predict": "prediction", "data simulate": "simulation"}
-"""Command that may be a launch without runs → what that is called; `prediction.json` is its record
-in its folder.
-"""
+"""Command that may be a launch without runs → the name of its record, `prediction.json`."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -255,9 +247,7 @@ class Launch:
         return self.folder / "heartbeat"
 
     def pool(self) -> Process | None:
-        """The process that runs the launch's local pool, or was killed in it; None if it has
-        none.
-        """
+        """The process of the launch's local pool, also if it was killed; None if it has none."""
         with suppress(FileNotFoundError, DamagedError):
             return Process.read(self.pool_file)
         return None
@@ -326,9 +316,7 @@ def find_launch(reference: str, workspace: Workspace) -> Launch:
 
 
 def launch_among(ids: list[str], reference: str) -> str:
-    """The id that a reference is or alone begins, or the last one for `last`. Raises
-    NotFoundError.
-    """
+    """The id that a reference is or alone begins; `last` is the last. Raises NotFoundError."""
     found = [launch for launch in ids if reference and launch.startswith(reference)]
     if reference == "last":
         found = ids[-1:]
@@ -351,9 +339,7 @@ def all_launches(workspace: Workspace) -> list[Launch]:
 
 
 def claim_launch(workspace: Workspace) -> Launch:
-    """Create the folder of a new launch; its id is the time, with a number if two start in the same
-    second.
-    """
+    """Create a new launch's folder, named after the time, with a number if that exists."""
     parent = workspace.runs / ".launches"
     files.make_folder(parent)
     stamp = datetime.now(UTC).strftime("%Y%m%d-%H%M%S")
@@ -400,10 +386,10 @@ def submit(
     """
     scheduler, folder = scheduler_of(launcher), claim_launch(workspace).folder
     assert scheduler is not None, "local work needs no launch"
-    around, record_file = wrap_of(settings), folder / f"{WITHOUT_RUNS[command]}.json"
+    wrap, record_file = wrap_of(settings), folder / f"{WITHOUT_RUNS[command]}.json"
     place = ["--workspace", str(workspace.root.absolute())]
     commands = [
-        around.around(directory, *command.split(), *words, *place) for words in arguments.values()
+        wrap.wrapped(directory, *command.split(), *words, *place) for words in arguments.values()
     ]
     record = {
         "run": directory.name,
@@ -435,25 +421,19 @@ class Watcher:
     def stop(self) -> None: ...
 
 
-# Final states of a launch's jobs, stored in its folder: schedulers forget jobs some time after
-# their end.
+# Final states of a launch's jobs, stored in its folder: schedulers forget jobs some time later.
 
 
 LOCK_SECONDS = 60.0
-"""Seconds to wait for other writers before giving up; states that are not stored can be queried
-again.
-"""
+"""Seconds to wait for other writers; states that are not stored can be queried again."""
 
 
 def remember_states(folder: Path, states: Mapping[str, State]) -> None:
     """Store the final states of jobs; a job that waits or runs (again) is removed from the file."""
 
     def merged() -> dict[str, State]:
-        return {
-            job: state
-            for job, state in {**stored_states(folder), **states}.items()
-            if not state.at_work
-        }
+        both = {**stored_states(folder), **states}.items()
+        return {job: state for job, state in both if not state.at_work}
 
     if merged() == stored_states(folder):
         return
@@ -463,10 +443,7 @@ def remember_states(folder: Path, states: Mapping[str, State]) -> None:
 
 
 def stored_states(folder: Path) -> dict[str, State]:
-    """Job → its stored state; empty if the file cannot be read, as the states can be queried
-    again.
-    """
+    """Job → its stored state; empty if the file is unreadable, as states can be queried."""
     stored = formats.object_in(folder / "states.json").items()
-    return {
-        job: State(state) for job, state in stored if isinstance(state, str) and state in WRITTEN
-    }
+    known = [(job, state) for job, state in stored if isinstance(state, str) and state in WRITTEN]
+    return {job: State(state) for job, state in known}

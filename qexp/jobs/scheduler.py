@@ -53,23 +53,24 @@ class Option:
     """What is wrong with a text that matches the pattern, in words; None if nothing is."""
 
     @property
-    def without(self) -> Value | None:
+    def unset(self) -> Value | None:
         """The value if none is given; None if the option is then left out."""
         return [] if self.several else self.default
 
     def accept(self, value: Any) -> Value:
-        """The value in its own form. Raises ValueError with words that continue after the name of
-        the option.
-        """
+        """The value in its own form. Raises ValueError with words to follow the option's name."""
         values = value if self.several and isinstance(value, list | tuple) else [value]
         # TOML and Python write booleans differently.
-        texts = [str(item).lower() if isinstance(item, bool) else str(item) for item in values]
-        for text in texts:
+        texts = list[str]()
+        for item in values:
+            text = str(item).lower() if isinstance(item, bool) else str(item)
+            texts.append(text)
             in_range = self.largest is None or not text.isdecimal() or int(text) <= self.largest
             misfit = self.only_text and not isinstance(value, str)
             if misfit or re.fullmatch(self.pattern, text) is None or not in_range:
                 raise ValueError(f" cannot be {text!r}; give {self.expected}")
-            if trouble := self.trouble(text):
+            trouble = self.trouble(text)
+            if trouble:
                 raise ValueError(f" {trouble}")
         return texts if self.several else texts[0]
 
@@ -86,7 +87,7 @@ class PassedOn:
     names: str = "the long name of an option of"
     """What the names are, in words before that of the program."""
     example: str = 'mail-user = "me@example.org"'
-    without: ClassVar[None] = None
+    unset: ClassVar[None] = None
 
     def accept(self, value: Any) -> Value:
         if not isinstance(value, Mapping):
@@ -106,10 +107,8 @@ class PassedOn:
                 raise ValueError(f".{name} cannot be passed on to {self.program}: {instead}")
         if isinstance(value, bool):
             return value
-        if (
-            not isinstance(value, str | int | float)
-            or re.fullmatch(r"[^\x00-\x1f\x7f]+", str(value)) is None
-        ):
+        printable = re.fullmatch(r"[^\x00-\x1f\x7f]+", str(value)) is not None
+        if not printable or not isinstance(value, str | int | float):
             raise ValueError(
                 f".{name} cannot be {value!r}; give a text or a number in one line, or true for no"
                 " value"
@@ -158,25 +157,21 @@ def launch_options(
                 mistakes.append(f"{where}: {key}{wrong}")
         return chosen
 
-    options: Chosen = {
-        key: option.without for key, option in acceptors.items() if option.without is not None
-    }
-    layers = [accept("qexp.toml", common)]
-    layers.append(
-        accept(f"qexp.toml at [{launcher}]", {k: v for k, v in table.items() if k not in profiles})
-    )
-    profile_options = {
-        name: accept(f"qexp.toml at [{launcher}.{name}]", values)
-        for name, values in profiles.items()
-    }
+    options: Chosen = {}
+    for key, option in acceptors.items():
+        if option.unset is not None:
+            options[key] = option.unset
+    own = {key: value for key, value in table.items() if key not in profiles}
+    layers = [accept("qexp.toml", common), accept(f"qexp.toml at [{launcher}]", own)]
+    profile_options = {}
+    for name, values in profiles.items():
+        profile_options[name] = accept(f"qexp.toml at [{launcher}.{name}]", values)
     if profile is not None:
         if profile not in profiles:
             named = f"[{launcher}.{profile}]"
-            others = (
-                suggestion(profile, profiles)
-                if profiles
-                else f"write {named} and below it its options"
-            )
+            others = f"write {named} and below it its options"
+            if profiles:
+                others = suggestion(profile, profiles)
             raise QexpError(f"`profile={profile}`: qexp.toml has no table {named}; {others}")
         layers.append(profile_options[profile])
     layers.append(accept("`options`", _nested(chosen, acceptors)))
@@ -184,35 +179,26 @@ def launch_options(
         raise QexpError("\n".join(mistakes))
     for layer in layers:
         for key, value in layer.items():
-            before = options.get(key)
-            options[key] = (
-                {**before, **value}
-                if isinstance(before, dict) and isinstance(value, dict)
-                else value
-            )
+            earlier = options.get(key)
+            if isinstance(earlier, dict) and isinstance(value, dict):
+                value = {**earlier, **value}
+            options[key] = value
     return options
 
 
 def profiles_of(
     launcher: str, acceptors: Mapping[str, Acceptor], settings: Mapping[str, Any]
 ) -> dict[str, Any]:
-    """Profile → its options, unchecked: the tables in the launcher's table that are not an option
-    themselves.
-    """
+    """Profile → unchecked options: the tables of the launcher's that are no option."""
     table = settings.get(launcher, {})
     if not isinstance(table, Mapping):
         return {}
-    return {
-        key: value
-        for key, value in table.items()
-        if isinstance(value, Mapping) and key not in acceptors
-    }
+    tables = {key: value for key, value in table.items() if isinstance(value, Mapping)}
+    return {key: value for key, value in tables.items() if key not in acceptors}
 
 
 def _nested(chosen: Mapping[str, Any], acceptors: Mapping[str, Acceptor]) -> dict[str, Any]:
-    """The options of a command line, where `options.mail-user` is an option of the table
-    `options`.
-    """
+    """Options of a command line; `options.mail-user` is an option of the table `options`."""
     nested: dict[str, Any] = {}
     for key, value in chosen.items():
         table, dot, name = key.partition(".")
@@ -239,8 +225,7 @@ class Submission:
     at_most: int | None = None
 
 
-# The command around a run: a container, a profiler, or any other program that starts the one it is
-# given.
+# The command around a run: a container, a profiler, or any other program that starts another.
 
 
 WRAP_PLACEHOLDERS = {
@@ -260,19 +245,17 @@ class Wrap:
     def __bool__(self) -> bool:
         return bool(self.command)
 
-    def around(self, directory: RunDirectory, *arguments: str) -> list[str]:
+    def wrapped(self, directory: RunDirectory, *arguments: str) -> list[str]:
         """The command that calls qexp with some arguments inside the wrap."""
         return [*self.words(directory), self.python, "-m", "qexp", *arguments]
 
     def words(self, directory: RunDirectory) -> list[str]:
-        """Its own words, placeholders filled in."""
+        """The words of the wrap, placeholders filled in."""
         workspace = directory.path.absolute().parent.parent
         folders = {"run": directory.path, "workspace": workspace, "data": workspace / "data"}
         # Links are followed, because a container sees only the folders that it is given.
-        return [
-            filled(word, lambda name: str(folders[name].resolve()))
-            for word in words_of(self.command)
-        ]
+        paths = {name: str(folder.resolve()) for name, folder in folders.items()}
+        return [filled(word, paths.__getitem__) for word in words_of(self.command)]
 
     def arguments(self) -> list[str]:
         """The options of `qexp execute` that stand for it."""
@@ -287,9 +270,7 @@ def wrap_of(options: Mapping[str, Any]) -> Wrap:
 
 
 TIME_IS_UP = 124
-"""Exit code of a job whose run was stopped before the time limit: schedulers may rewrite the run's
-own code, 130.
-"""
+"""Exit code of a job whose run was stopped before the time limit: 130 may be rewritten."""
 
 ANSWER_SECONDS = 60.0
 """Seconds after which a scheduler that has not answered counts as unreachable."""
@@ -299,9 +280,7 @@ JOBS_PER_CALL = 1000
 
 CODES = {0: State.DONE, 99: State.TIMEOUT, TIME_IS_UP: State.TIMEOUT, 137: State.OUT_OF_MEMORY}
 CODES |= dict.fromkeys((130, 138, 140), State.INTERRUPTED)
-"""Exit code → state, for others than failures; 128 and more are signals, here KILL of the run, INT,
-USR1, USR2.
-"""
+"""Exit code → state, except failures; from 128 on signals: KILL of the run, INT, USR1, USR2."""
 
 
 def parts(items: Sequence[T], size: int = JOBS_PER_CALL) -> Iterator[Sequence[T]]:
@@ -310,7 +289,10 @@ def parts(items: Sequence[T], size: int = JOBS_PER_CALL) -> Iterator[Sequence[T]
 
 def by_word(table: Mapping[str, T]) -> dict[str, T]:
     """`{"a b": 1}` → `{"a": 1, "b": 1}`."""
-    return {word: value for words, value in table.items() for word in words.split()}
+    found = dict[str, T]()
+    for words, value in table.items():
+        found |= dict.fromkeys(words.split(), value)
+    return found
 
 
 def array_of(job: str) -> str:
@@ -400,16 +382,15 @@ OWN = "qexp sets it itself"
 
 
 def taken(flags: Mapping[str, str], others: Mapping[str, str]) -> dict[str, str]:
-    """Option of a scheduler's program that cannot be passed on → what to write instead, or what
-    sets it.
+    """Option of a scheduler's program that cannot be passed on → what to write, or what sets it.
 
     flags   option of a launch → the one that takes its value unchanged
     others  all others, with spaces between those that have the same answer → the answer
     """
-    around = {
-        flag: f"write it as {key} = ... in the table around it" for key, flag in flags.items()
-    }
-    return around | by_word(others)
+    written = {}
+    for key, flag in flags.items():
+        written[flag] = f"write it as {key} = ... in the table around it"
+    return written | by_word(others)
 
 
 # The shell scripts that a scheduler starts, once for each task of an array.
@@ -486,14 +467,13 @@ eval "exec $command"
 
 
 def together(directories: Iterable[RunDirectory]) -> list[list[RunDirectory]]:
-    """Runs by the process that trains them: those of one stack together, in the place of the first
-    of them.
-    """
+    """Runs by the process that trains them: those of a stack together, in the first one's place."""
     groups: dict[str, list[RunDirectory]] = {}
     for directory in directories:
         name = f"run {directory.name}"
         with suppress(NotFoundError, DamagedError):  # which the process of the run reports
-            if (stack := directory.record().stack) is not None:
+            stack = directory.record().stack
+            if stack is not None:
                 name = f"stack {stack.id}"
         groups.setdefault(name, []).append(directory)
     return list(groups.values())
@@ -503,16 +483,16 @@ def together(directories: Iterable[RunDirectory]) -> list[list[RunDirectory]]:
 class Array:
     """One of a launch's job arrays.
 
-    number  from 1
-    before  the id of the array after whose end it starts; None if it may start at once
-    runs    whether it starts runs, not other commands
-    lines   its list: the directory of a run in each, or those of a stack with tabs between them; or
-            the commands
+    number    from 1
+    previous  the id of the array after whose end it starts; None if it may start at once
+    runs      whether it starts runs, not other commands
+    lines     its list: the directory of a run in each, or those of a stack with tabs between them;
+              or the commands
     """
 
     launch: Submission
     number: int
-    before: str | None
+    previous: str | None
     runs: bool
     lines: Sequence[str]
 
@@ -530,15 +510,12 @@ class Array:
 
     @property
     def output(self) -> str:
-        """What the names of its tasks' files of output begin with; the number of a line from 0
-        follows.
-        """
+        """How its tasks' files of output begin; the number of a line from 0 follows."""
         return f"array_{self.number}/" if self.runs else f"output/{self.number}_"
 
 
 class Scheduler:
-    """Starts submitted jobs when resources allow, and reports their states for some time after
-    their end.
+    """Starts submitted jobs when resources allow, and reports their states until some time later.
 
     A job has a text as its id. Jobs have the states of runs; a cancelled job is interrupted. What
     is declared here is what a scheduler of job arrays adds; one of another kind has its own
@@ -548,9 +525,7 @@ class Scheduler:
     options: Mapping[str, Acceptor]  # in qexp.toml and after --option
 
     name: str  # in messages
-    output_name: (
-        str  # file in a run's directory with the output of its process and of the scheduler itself
-    )
+    output_name: str  # file in a run's directory with its output and that of the scheduler
     job: str = "{array}.{task}"  # what the job of a task is called
     first: int = 0  # the number of an array's first task
     # in the environment of a job: its array, its task, the name of its cluster
@@ -560,10 +535,8 @@ class Scheduler:
     # Lines of its scripts.
     # sets `line`, the task's number from 1, `cores`, and `restarts`, how often it was started again
     begin: str
-    signals: (
-        str
-        # traps from the start on: they call `stop`, after `time_is_up=yes` if the time is nearly up
-    ) = ""
+    # traps from the start on: they call `stop`, after `time_is_up=yes` if the time is nearly up
+    signals: str = ""
     heard: str = "trap 'signalled=yes' TERM"  # a trap of SIGTERM once the run may have started
     requeue: str = "exit 99"  # has the scheduler start the task once more
 
@@ -588,18 +561,20 @@ class Scheduler:
     def submit(
         self, submission: Submission, runs: Sequence[RunDirectory], device: str = "auto"
     ) -> dict[str, str]:
-        """Submit runs as arrays of at most the length that the cluster accepts; a stack is one
-        task. Returns run → job.
+        """Submit runs as arrays as long as the cluster accepts, a stack as one task; run → job.
 
         Each is started by `python -m qexp execute DIR --device DEVICE`, with the `arguments` of a
         wrap in the options. The folder of the launch gets `array_1.sh`, `runs_1.txt` and, in
         `output/`, links to the runs' output. Raises SchedulerError if the scheduler refuses; jobs
         accepted by then are cancelled.
         """
-        groups = together(runs)
-        lines = ["\t".join(str(run.path.absolute()) for run in group) for group in groups]
-        jobs = self._submit(submission, True, lines, device)
-        return {run.name: job for group, job in zip(groups, jobs, strict=True) for run in group}
+        groups, lines = together(runs), list[str]()
+        for group in groups:
+            lines.append("\t".join(str(run.path.absolute()) for run in group))
+        jobs = dict[str, str]()
+        for group, job in zip(groups, self._submit(submission, True, lines, device), strict=True):
+            jobs |= {run.name: job for run in group}
+        return jobs
 
     def submit_commands(
         self, submission: Submission, commands: Sequence[Sequence[str]]
@@ -612,26 +587,20 @@ class Scheduler:
         return self._submit(submission, False, [shlex.join(words) for words in commands])
 
     def cancel(self, jobs: Mapping[str, Path | None]) -> dict[str, State]:
-        """Cancel jobs that wait or run. Returns job → INTERRUPTED for those whose end no process
-        will record.
-        """
-        before = self.states(jobs)
-        for part in parts([job for job in jobs if before.get(job, State.RUNNING).at_work]):
+        """Cancel jobs. Returns job → INTERRUPTED if no process will record its end."""
+        states = self.states(jobs)
+        for part in parts([job for job in jobs if states.get(job, State.RUNNING).at_work]):
             self.end(part)
-        return {job: State.INTERRUPTED for job, state in before.items() if state is State.QUEUED}
+        return {job: State.INTERRUPTED for job, state in states.items() if state is State.QUEUED}
 
     def this_job(self) -> tuple[str, str | None] | None:
-        """The job of this process and the name of its cluster, if known; None if it is no job of
-        this scheduler.
-        """
+        """The job of this process and its cluster, if known; None if it is no job of this kind."""
         array, task, cluster = (os.environ.get(variable, "") for variable in self.variables)
         is_task = array.isdecimal() and task.isdecimal()
         return (self.job.format(array=array, task=task), cluster or None) if is_task else None
 
     def cluster(self) -> str | None:
-        """The name of the cluster, also on a compute node that may not ask for it; None if there is
-        none here.
-        """
+        """Name of the cluster, also on a node that may not ask for it; None if there is none."""
         try:
             return self.ask_cluster()
         except QexpError:
@@ -671,51 +640,44 @@ class Scheduler:
         try:
             submitted = len(list(launch.folder.glob("array_*.sh")))  # a launch may get further jobs
             for number, part in enumerate(parts(lines, longest), submitted + 1):
-                # The limit holds for each array alone: arrays run one after another to keep
-                # `at_most` overall.
-                before = list(arrays)[-1] if arrays and launch.at_most else None
-                array = Array(launch, number, before, runs, part)
+                # `at_most` holds for each array alone, so they run one after another.
+                previous = list(arrays)[-1] if arrays and launch.at_most else None
+                array = Array(launch, number, previous, runs, part)
                 command = self.command(array)
                 self._write_list(array)
-                files.write_bytes(
-                    array.folder / array.script, os.fsencode(self.script(array, command, device))
-                )
+                script = os.fsencode(self.script(array, command, device))
+                files.write_bytes(array.folder / array.script, script)
                 arrays[self.submit_array(array, command)] = len(part)
         except BaseException:
             if arrays:
                 self.end([*arrays])
             raise
-        tasks = (
-            (array_id, self.first + line)
-            for array_id, count in arrays.items()
-            for line in range(count)
-        )
-        return [self.job.format(array=array_id, task=task) for array_id, task in tasks]
+        jobs = list[str]()
+        for array_id, count in arrays.items():
+            tasks = range(self.first, self.first + count)
+            jobs += [self.job.format(array=array_id, task=task) for task in tasks]
+        return jobs
 
     def _write_list(self, array: Array) -> None:
         """Write the list of an array, and link the output of runs."""
-        if broken := next((line for line in array.lines if "\n" in line or "\r" in line), None):
-            raise QexpError(
-                f"{broken!r}: {self.name} does not accept a path with a line break; move the"
-                " workspace"
-            )
-        files.write_bytes(
-            array.folder / array.list_file,
-            os.fsencode("".join(f"{line}\n" for line in array.lines)),
-        )
+        for line in array.lines:
+            if "\n" in line or "\r" in line:
+                raise QexpError(
+                    f"{line!r}: {self.name} does not accept a path with a line break; move the"
+                    " workspace"
+                )
+        content = os.fsencode("".join(f"{line}\n" for line in array.lines))
+        files.write_bytes(array.folder / array.list_file, content)
         if not array.runs:
             return
         files.make_folder(array.folder / array.output)
         with files.writing(f"to {array.folder}"):
-            # A scheduler can put a task's number into the name of its output file, but not a run's
-            # name.
+            # A scheduler can name an output file after a task's number, but not after a run.
             for task, line in enumerate(array.lines):
                 # a stack's output is in its first run
                 runs = [Path(path) for path in line.split("\t")]
-                for link in (
-                    f"{array.output}{task}.txt",
-                    *(f"output/{run.name}.txt" for run in runs),
-                ):
+                links = [f"{array.output}{task}.txt", *(f"output/{run.name}.txt" for run in runs)]
+                for link in links:
                     (array.folder / link).unlink(missing_ok=True)
                     (array.folder / link).symlink_to(runs[0] / self.output_name)
 

@@ -43,9 +43,7 @@ STATES = by_word(
 
 
 def read_states(answer: str) -> Iterator[tuple[str, State]]:
-    """Job → state from lines such as `123_[4-9%2]|PENDING|0:0` of sacct or squeue; unknown states
-    are left out.
-    """
+    """Job → state from lines of sacct or squeue, `123_[4-9%2]|PENDING|0:0`; known ones only."""
     for line in answer.splitlines():
         job, _, rest = line.strip().partition("|")
         word, _, ending = rest.partition("|")
@@ -61,20 +59,19 @@ def _state(word: str, ending: str) -> State | None:
         return state
     # sacct writes exit code and signal as `124:0`, and subtracts 128 from codes of 128 or more;
     # squeue the status of wait(2).
-    before, colon, after = ending.strip().partition(":")
-    first, second = (int(text) if text.isdecimal() else 0 for text in (before, after))
-    code, signal = (first, second) if colon else (first >> 8, first & 127)
+    code_text, colon, signal_text = ending.strip().partition(":")
+    code = int(code_text) if code_text.isdecimal() else 0
+    signal = int(signal_text) if signal_text.isdecimal() else 0
+    if not colon:
+        code, signal = code >> 8, code & 127
     if code == TIME_IS_UP:
         return State.TIMEOUT
-    # Without cgroups Slurm kills the whole job when it needs too much memory, and reports a
-    # failure.
+    # Without cgroups Slurm kills the whole job for its memory, and reports a failure.
     return State.OUT_OF_MEMORY if signal == 9 else State.FAILED
 
 
 def _tasks(job: str) -> list[str]:
-    """The tasks of an array: `123_[4-6,9%2]` → 123_4, 123_5, 123_6, 123_9; any other job stands for
-    itself.
-    """
+    """The tasks of an array: `123_[4-6,9%2]` → 123_4, 123_5, 123_6, 123_9; else the job itself."""
     array, bracket, tasks = job.partition("_[")
     numbers = scheduler.numbers(tasks.rstrip("]").partition("%")[0])
     return [f"{array}_{number}" for number in numbers] if bracket else [job]
@@ -157,9 +154,7 @@ ACCOUNTED = ("sacct", "--allocations", "--parsable2", "--noheader", "--format=Jo
 
 
 def call(*command: str, **how: Any) -> str:
-    """See `scheduler.call`; no variables of the user change the output, and lists of tasks are not
-    abbreviated.
-    """
+    """See `scheduler.call`; output is not changed by the user's variables, nor abbreviated."""
     variables = {
         key: value for key, value in os.environ.items() if not key.startswith(("SQUEUE_", "SACCT_"))
     }
@@ -167,9 +162,7 @@ def call(*command: str, **how: Any) -> str:
 
 
 def _answers(command: Sequence[str], jobs: Iterable[str], harmless: str) -> dict[str, State]:
-    """Job → state, for the arrays of jobs; an error with harmless words means that some are not
-    known.
-    """
+    """Job → state, for arrays of jobs; an error with harmless words tells of unknown ones."""
     states: dict[str, State] = {}
     for part in scheduler.parts(sorted({array_of(job) for job in jobs})):
         try:
@@ -245,7 +238,10 @@ class Slurm(Scheduler):
                 f"{folder}: Slurm does not accept a path with a backslash; move the workspace"
             )
         folder = folder.replace("%", "%%")  # sbatch replaces patterns such as %a in file names
-        passed_on = options.get("options", {}).items()
+        passed_on = list[str]()
+        for flag, value in options.get("options", {}).items():
+            if value is not False:
+                passed_on.append(f"--{flag}" if value is True else f"--{flag}={value}")
         return [
             "sbatch",
             "--parsable",
@@ -256,12 +252,8 @@ class Slurm(Scheduler):
             f"--signal=B:USR1@{options['signal']}",
             "--requeue" if options["requeue"] == "true" else "--no-requeue",
             *(f"--{flag}={options[key]}" for key, flag in FLAGS.items() if key in options),
-            *(
-                f"--{flag}" if value is True else f"--{flag}={value}"
-                for flag, value in passed_on
-                if value is not False
-            ),
-            *([f"--dependency=afterany:{array.before}"] if array.before else []),
+            *passed_on,
+            *([f"--dependency=afterany:{array.previous}"] if array.previous else []),
             array.script,
         ]
 

@@ -64,21 +64,14 @@ def state_now(
         return reported
     if attempt is None:
         return State.LOST if report == FORGOTTEN and not _heard_just_now(directory) else state
-    return (
-        state
-        if alive(attempt.process, directory.attempt(attempt.number) / "heartbeat")
-        else State.LOST
-    )
+    lives = alive(attempt.process, directory.attempt(attempt.number) / "heartbeat")
+    return state if lives else State.LOST
 
 
 def _heard_just_now(directory: RunDirectory) -> bool:
-    """Whether an attempt, possibly one not yet visible in the record here, was alive within the
-    last minute.
-    """
-    return any(
-        fresh(heartbeat, SECONDS_ACROSS_A_NETWORK)
-        for heartbeat in directory.path.glob("attempts/*/heartbeat")
-    )
+    """Whether an attempt, even one not yet seen in the record here, lived a minute ago."""
+    heartbeats = directory.path.glob("attempts/*/heartbeat")
+    return any(fresh(heartbeat, SECONDS_ACROSS_A_NETWORK) for heartbeat in heartbeats)
 
 
 # Which launcher owns each run, the local pool or a scheduler, and the state that it reports.
@@ -93,9 +86,7 @@ FILE = "jobs.json"
 
 @dataclass(frozen=True)
 class Job:
-    """A run in the hands of a launcher: a job of a scheduler, or a run that waits in the local pool
-    of a launch.
-    """
+    """A run in the hands of a launcher: a scheduler's job, or waiting in a launch's pool."""
 
     launcher: str
     """Its key in `LAUNCHERS`."""
@@ -117,12 +108,10 @@ NOBODYS = Job(LOCAL, "", None)
 
 def add_jobs(launch: Launch, jobs: Mapping[str, str], cluster: str | None) -> None:
     """Add the job of each run to those in the folder of a launch."""
-    workspace = str(launch.folder.absolute().parents[2])
+    workspace, file = str(launch.folder.absolute().parents[2]), launch.folder / FILE
     with suppress(FileNotFoundError):
-        jobs = {**formats.read_json(launch.folder / FILE)["jobs"], **jobs}
-    formats.write_json(
-        launch.folder / FILE, {"cluster": cluster, "workspace": workspace, "jobs": jobs}
-    )
+        jobs = {**formats.read_json(file)["jobs"], **jobs}
+    formats.write_json(file, {"cluster": cluster, "workspace": workspace, "jobs": jobs})
 
 
 def jobs_of(records: Mapping[RunDirectory, Record]) -> dict[RunDirectory, Job]:
@@ -131,37 +120,27 @@ def jobs_of(records: Mapping[RunDirectory, Record]) -> dict[RunDirectory, Job]:
     Only jobs submitted from this workspace count: a run from elsewhere has no job here, even if
     another job has its number.
     """
-    own_jobs = {directory: _job_in_record(record) for directory, record in records.items()}
-    reportable = {
-        directory: record
-        for directory, record in records.items()
-        # A process that was stopped does not know whether its job will be restarted.
-        if record.state is State.QUEUED or (own_jobs[directory] and record.state.open_ended)
-    }
+    own_jobs = dict[RunDirectory, Job | None]()
     names: dict[Path, set[str]] = {}
-    for directory in reportable:
-        names.setdefault(directory.path.parent, set()).add(directory.name)
+    for directory, record in records.items():
+        job = _job_in_record(record)
+        # A process that was stopped does not know whether its job will be restarted.
+        if record.state is State.QUEUED or (job and record.state.open_ended):
+            own_jobs[directory] = job
+            names.setdefault(directory.path.parent, set()).add(directory.name)
     submitted = {folder: _submitted_jobs(folder, wanted) for folder, wanted in names.items()}
     jobs = {}
-    for directory, record in reportable.items():
-        job, latest = own_jobs[directory], submitted[directory.path.parent].get(directory.name)
-        if latest is not None and (
-            record.state is State.QUEUED or (job is not None and latest.id == job.id)
-        ):
-            jobs[directory] = (
-                latest  # of a queued run, the record's own job is that of an earlier attempt
-            )
-        elif (
-            job is not None
-            and record.job is not None
-            and _is_of(directory.path.parent, record.job.workspace)
-        ):
+    for directory, job in own_jobs.items():
+        record, runs = records[directory], directory.path.parent
+        latest, queued = submitted[runs].get(directory.name), record.state is State.QUEUED
+        # of a queued run, the record's own job is that of an earlier attempt
+        if latest is not None and (queued or (job is not None and latest.id == job.id)):
+            jobs[directory] = latest
+        elif job and record.job and _is_of(runs, record.job.workspace):
             jobs[directory] = job
-        elif record.state is State.QUEUED and record.launch is not None:
-            jobs[directory] = Job(
-                LOCAL, record.launch, directory.path.parent / ".launches" / record.launch
-            )
-        elif record.state is State.QUEUED and job is not None:
+        elif queued and record.launch is not None:
+            jobs[directory] = Job(LOCAL, record.launch, runs / ".launches" / record.launch)
+        elif queued and job is not None:
             jobs[directory] = NOBODYS
     return jobs
 
@@ -216,27 +195,23 @@ def _submitted_jobs(runs: Path, names: Collection[str]) -> dict[str, Job]:
         document = formats.object_in(file)
         if not isinstance(document.get("jobs"), dict):
             continue
-        jobs_here = {
-            name: job
-            for name, job in document["jobs"].items()
-            if name in names and isinstance(job, str)
-        }
+        jobs = {name: job for name, job in document["jobs"].items() if isinstance(job, str)}
+        jobs_here = {name: job for name, job in jobs.items() if name in names}
         if not jobs_here:
             continue
         if _is_of(runs, document.get("workspace")) is False:
             latest |= dict.fromkeys(jobs_here, NOBODYS)
-        elif (launcher := _launcher(file.parent)) is not None:
-            cluster = document.get("cluster") if isinstance(document.get("cluster"), str) else None
-            latest |= {
-                name: Job(launcher, job, file.parent, cluster) for name, job in jobs_here.items()
-            }
+            continue
+        launcher, cluster = _launcher(file.parent), document.get("cluster")
+        if launcher is not None:
+            cluster = cluster if isinstance(cluster, str) else None
+            for name, job in jobs_here.items():
+                latest[name] = Job(launcher, job, file.parent, cluster)
     return latest
 
 
 def _is_of(runs: Path, workspace: Any) -> bool | None:
-    """Whether `workspace` is the workspace of these runs; None if it no longer exists at its
-    path.
-    """
+    """Whether these runs' workspace is `workspace`; None if theirs is no longer there."""
     if not isinstance(workspace, str):
         return None
     here = runs.absolute().parent
@@ -260,9 +235,7 @@ def _launcher(folder: Path) -> str | None:
 
 
 class Reports:
-    """The states of jobs reported by their launchers; a scheduler is queried for all jobs at once,
-    every `PAUSE`.
-    """
+    """Job states by their launchers; a scheduler is asked for all at once, every `PAUSE`."""
 
     def __init__(self) -> None:
         self._words: dict[Job, Report] = {}
@@ -277,45 +250,34 @@ class Reports:
         submitted = {job for job in jobs.values() if job.submitted}
         if submitted and time.monotonic() - self._asked >= PAUSE:
             for name, scheduler, jobs_there in by_scheduler(submitted):
-                if name not in self._clusters and any(
-                    job.cluster is not None for job in jobs_there
-                ):
+                named = any(job.cluster is not None for job in jobs_there)
+                if named and name not in self._clusters:
                     self._clusters[name] = scheduler.cluster()
-                here = [
-                    job for job in jobs_there if not _is_elsewhere(job, self._clusters.get(name))
-                ]
+                cluster = self._clusters.get(name)
+                here = [job for job in jobs_there if not _is_elsewhere(job, cluster)]
                 self._ask(scheduler, here, jobs_there)
             self._asked = time.monotonic()
-        waiting = {directory: job for directory, job in jobs.items() if not job.submitted}
-        at_work = {
-            job
-            for job in set(waiting.values())
-            if job.launch is not None and Launch(job.launch).pool_works()
-        }
-        words = {
-            directory: self._words[job] for directory, job in jobs.items() if job in self._words
-        }
-        return words | {
-            directory: _of_pool(directory, job, job in at_work)
-            for directory, job in waiting.items()
-        }
+        launches = {job.launch for job in jobs.values() if not job.submitted and job.launch}
+        working = {folder for folder in launches if Launch(folder).pool_works()}
+        words = dict[RunDirectory, Report]()
+        for directory, job in jobs.items():
+            if not job.submitted:
+                words[directory] = _of_pool(directory, job, job.launch in working)
+            elif job in self._words:
+                words[directory] = self._words[job]
+        return words
 
     def _ask(self, scheduler: Scheduler, here: Collection[Job], jobs: Collection[Job]) -> None:
-        """Update the reports: of jobs on this cluster from the scheduler, of all jobs from their
-        launch folders.
-        """
-        final = {
-            job: word
-            for job, word in self._words.items()
-            if word == FORGOTTEN or not word.unfinished
-        }
-        for folder in {job.launch for job in jobs if job.launch is not None}:
-            remembered = launchers.stored_states(folder)
-            final |= {
-                job: remembered[job.id]
-                for job in jobs
-                if job.launch == folder and job.id in remembered
-            }
+        """Update the reports: this cluster's jobs by the scheduler, all by their launch folders."""
+        final = dict[Job, Report]()
+        for job, word in self._words.items():
+            if word == FORGOTTEN or not word.unfinished:
+                final[job] = word
+        folders = {job.launch for job in jobs if job.launch is not None}
+        remembered = {folder: launchers.stored_states(folder) for folder in folders}
+        for job in jobs:
+            if job.launch is not None and job.id in remembered[job.launch]:
+                final[job] = remembered[job.launch][job.id]
         self._words |= final
         try:
             reported = scheduler.states({job.id: job.launch for job in here})
@@ -326,9 +288,7 @@ class Reports:
 
 
 def _of_pool(directory: RunDirectory, job: Job, at_work: bool) -> State:
-    """The state of a run in a local pool: if the pool's process has ended, the run will not start
-    by itself.
-    """
+    """The state of a run in a local pool: once the pool has ended, it will not start by itself."""
     if job.launch is not None and Launch(job.launch).withdrawn(directory.name):
         return State.INTERRUPTED
     return State.QUEUED if at_work else State.CREATED
@@ -338,9 +298,7 @@ def _of_pool(directory: RunDirectory, job: Job, at_work: bool) -> State:
 
 
 SECONDS_TO_START = 20.0
-"""Seconds after which a prepared run that has not started counts as abandoned: a run normally
-starts at once.
-"""
+"""Seconds after which a prepared run that has not started counts as abandoned."""
 
 FIRST_PAUSE, LONGEST_PAUSE = 0.1, 2.0
 """Seconds between two checks; short at first, for runs that end soon."""
@@ -363,11 +321,14 @@ class Watch:
             except DamagedError:
                 unread[directory] = State.DAMAGED
         words = self._reports.words(jobs_of(records))
-        states = {
-            directory: state_now(directory, record.state, record.open_attempt, words.get(directory))
-            for directory, record in records.items()
-        }
-        return {directory: (states | unread)[directory] for directory in directories}
+        states = dict[RunDirectory, State]()
+        for directory in directories:
+            record, word = records.get(directory), words.get(directory)
+            if record is None:
+                states[directory] = unread[directory]
+            else:
+                states[directory] = state_now(directory, record.state, record.open_attempt, word)
+        return states
 
     def state(self, directory: RunDirectory) -> State:
         return self.states([directory])[directory]
@@ -376,8 +337,7 @@ class Watch:
 def endings(
     directories: Iterable[RunDirectory], timeout: float | None = None
 ) -> Iterator[tuple[RunDirectory, State]]:
-    """Each run with its state when it has ended, or as CREATED if it was prepared but never
-    started.
+    """Each run with its state when it has ended, or as CREATED if it was never started.
 
     Raises QexpError after a timeout, naming those that have not ended.
     """
@@ -387,20 +347,18 @@ def endings(
     pause = FIRST_PAUSE
     while True:
         states = watch.states(waiting)
-        ended = {
-            run: state
-            for run, state in states.items()
-            if not state.unfinished or _is_abandoned(run, state)
-        }
-        yield from ended.items()
-        waiting = [directory for directory in waiting if directory not in ended]
+        waiting = list[RunDirectory]()
+        for directory, state in states.items():
+            if not state.unfinished or _is_abandoned(directory, state):
+                yield directory, state
+            else:
+                waiting.append(directory)
         if not waiting:
             return
         remaining = deadline - time.monotonic()
         if not remaining > 0:
-            unfinished = ", ".join(
-                f"{directory.name} ({states[directory]})" for directory in waiting
-            )
+            texts = [f"{directory.name} ({states[directory]})" for directory in waiting]
+            unfinished = ", ".join(texts)
             raise QexpError(f"after {timeout:g} s not yet ended: {unfinished}")
         time.sleep(min(pause, remaining))
         pause = min(1.5 * pause, LONGEST_PAUSE)
@@ -436,9 +394,7 @@ LOG_PIECE = 1 << 16
 
 
 def read_log(directory: RunDirectory, attempt: int | None = None) -> Iterator[str]:
-    """The log of an attempt (default: the last), in pieces. Raises NotFoundError if it does not
-    exist.
-    """
+    """The log of an attempt (default: the last), in pieces. Raises NotFoundError without one."""
     number = attempt or max(attempts(directory), default=None)
     if number is None:
         raise NotFoundError(f"{directory.name} has no log yet: it is {Watch().state(directory)}")
@@ -447,16 +403,13 @@ def read_log(directory: RunDirectory, attempt: int | None = None) -> Iterator[st
 
 
 def follow_log(directory: RunDirectory, attempt: int | None = None) -> Iterator[str]:
-    """The log with everything added until the run ends; if no attempt is given, later attempts
-    follow as well.
-    """
+    """The log and what is added until the run ends, of later attempts too if none is given."""
     if attempt is not None:
         _require_attempt(directory, attempt)
     watch, number = Watch(), attempt or max(attempts(directory), default=0)
     tail = Tail(directory.attempt(number) / "log.txt")
     while True:
-        # State before log: an attempt that had ended or was replaced by now adds nothing after this
-        # read.
+        # State before log: an attempt that has ended or been replaced adds nothing any more.
         ended = not watch.state(directory).unfinished
         later = [other for other in attempts(directory) if other > number]
         yield from tail.grown()
@@ -489,7 +442,7 @@ class Tail:
         """The position up to which complete characters have been read."""
         return self.read - len(self._decoder.getstate()[0])
 
-    def grown(self, until: int = sys.maxsize) -> Iterator[str]:
+    def grown(self, end: int = sys.maxsize) -> Iterator[str]:
         """The text added since the last call, up to a position in the file."""
         try:
             file = self._path.open("rb")
@@ -497,7 +450,7 @@ class Tail:
             return
         with file:
             file.seek(self.read)
-            while piece := file.read(min(LOG_PIECE, until - self.read)):
+            while piece := file.read(min(LOG_PIECE, end - self.read)):
                 self.read += len(piece)
                 yield self._decoder.decode(piece)
 
@@ -549,8 +502,10 @@ def ask_to_stop(directory: RunDirectory, now: bool = False) -> bool:
     if record.stack is None:
         return signal_attempt(directory, attempt, signal.SIGKILL if now else signal.SIGTERM)
     if now:
-        beside = f"{directory.name} is in a stack, whose runs one process trains"
-        raise QexpError(f"{beside}: killing it would end them all; drop `now=True`")
+        raise QexpError(
+            f"{directory.name} is in a stack, whose runs one process trains: killing it would end"
+            " them all; drop `now=True`"
+        )
     if not signal_attempt(directory, attempt, 0):
         return False
     (directory.attempt(attempt.number) / STOP).touch()
@@ -568,19 +523,18 @@ def require_stoppable(directory: RunDirectory) -> None:
 
 
 def stop_launch(launch: Launch, runs: Path) -> dict[str, State]:
-    """Withdraw the waiting runs of a launch, stop the running ones, and wait for their end. Returns
-    run → state.
+    """Withdraw a launch's waiting runs, stop the others, and wait. Returns run → state.
 
     runs  the folder of the workspace's runs
     """
     directories = [RunDirectory(runs / name) for name in launch.record().runs]
-    if (pool := launch.pool()) is not None:
+    pool = launch.pool()
+    if pool is not None:
         _signal(f"launch {launch.id}", pool, launch.heartbeat, signal.SIGTERM)
         while launch.pool_works():  # the pool ends after its runs
             time.sleep(STOP_PAUSE)
-    at_work = [
-        directory for directory, state in Watch().states(directories).items() if state.at_work
-    ]
+    states = Watch().states(directories).items()
+    at_work = [directory for directory, state in states if state.at_work]
     jobs = jobs_of({directory: directory.record() for directory in at_work})
     handed_over = {directory: job for directory, job in jobs.items() if job.submitted}
     for directory, job in handed_over.items():
@@ -608,12 +562,9 @@ def _cancel(jobs: Collection[Job]) -> None:
 
 
 def signal_attempt(directory: RunDirectory, attempt: AttemptRecord, number: int) -> bool:
-    """Send a signal to the process of an attempt; returns False if it has ended. Raises QexpError
-    if it is not here.
-    """
-    return _signal(
-        directory.name, attempt.process, directory.attempt(attempt.number) / "heartbeat", number
-    )
+    """Signal an attempt's process; False if it has ended. Raises QexpError if it is not here."""
+    heartbeat = directory.attempt(attempt.number) / "heartbeat"
+    return _signal(directory.name, attempt.process, heartbeat, number)
 
 
 def _signal(name: str, process: Process, heartbeat: Path, number: int) -> bool:
@@ -628,8 +579,7 @@ def _signal(name: str, process: Process, heartbeat: Path, number: int) -> bool:
     except ProcessLookupError:
         return False
     try:
-        # The handle stays with one process even if its number is reused; so its identity is checked
-        # only now.
+        # The handle stays with one process even if its number is reused: checked only now.
         if not alive(process, heartbeat) or number_in_view(process) != pid:
             return False
         if handle is None:

@@ -74,9 +74,7 @@ class RemoteError(QexpError):
 
 @contextmanager
 def reported(remote: str) -> Iterator[None]:
-    """Errors of a file system become errors about the remote; what exists, or does not, is left to
-    the caller.
-    """
+    """Errors of a file system become those of the remote, but what exists or not."""
     try:
         yield
     except (
@@ -125,9 +123,7 @@ class Remote:
             return list(pool.map(action, items))
 
     def read(self, path: str) -> bytes:
-        """The content of a file. Raises FileNotFoundError, and DamagedError for a device, a pipe or
-        a folder.
-        """
+        """The content of a file. Raises FileNotFoundError; DamagedError if it is no file."""
         place = Path(f"{self.root}/{path}")
         if self.is_folder and place.exists() and not place.is_file():
             raise DamagedError(f"{self.shown}/{path} is no regular file")
@@ -140,14 +136,12 @@ class Remote:
         with suppress(FileNotFoundError), reported(self.shown):
             self.system.invalidate_cache()
             listed = self.system.ls(place, detail=True)
-            names = {
-                entry["name"].rstrip("/").rpartition("/")[2]: entry.get("size") for entry in listed
-            }
-            return {
-                name: size
-                for name, size in names.items()
-                if name not in ("", place.rpartition("/")[2])
-            }
+            sizes = dict[str, int | None]()
+            for entry in listed:
+                name = entry["name"].rstrip("/").rpartition("/")[2]
+                if name not in ("", place.rpartition("/")[2]):
+                    sizes[name] = entry.get("size")
+            return sizes
         return {}
 
     def write(self, path: str, content: bytes | Path) -> None:
@@ -292,9 +286,7 @@ class _TooMuchError(ValueError):
 
 
 def _counted(most: int) -> Any:
-    """What fsspec tells of a content while it comes. Raises _TooMuchError for more than its
-    size.
-    """
+    """A content that fsspec brings. Raises _TooMuchError for more than its size."""
     from fsspec.callbacks import Callback
 
     def require(size: int | None, value: int) -> None:
@@ -339,18 +331,16 @@ def open_remote(named: str, workspace: Workspace, create: bool = False) -> Remot
 
 
 def without_secrets(url: str) -> str:
-    """A URL without user, password and query, as far as they may reach: a password may hold any of
-    @/?#; itself.
-    """
+    """A URL without user, password and query, cut widely: passwords may hold @/?#; too."""
     protocol, mark, rest = url.partition("://")
     if not mark:
         return url
     first, *others = re.split(r"[/?#]", rest)
-    behind, (user, _, shown) = rest[len(first) :], first.rpartition("@")
-    is_password = ":" in (user or re.sub(r":\d*$", "", first)) or (
-        ":" in first and "@" in "".join(others[:1])
-    )
-    shown = behind.rpartition("@")[2] if is_password and "@" in behind else shown + behind
+    path, (user, _, shown) = rest[len(first) :], first.rpartition("@")
+    is_password = ":" in (user or re.sub(r":\d*$", "", first))
+    if ":" in first and "@" in "".join(others[:1]):
+        is_password = True
+    shown = path.rpartition("@")[2] if is_password and "@" in path else shown + path
     return f"{protocol}://{re.split('[?#;]', shown)[0]}"
 
 
@@ -397,9 +387,7 @@ def _address(named: str, workspace: Workspace) -> tuple[str, dict[str, Any]]:
 
 
 def _id_of(remote: Remote, create: bool) -> str:
-    """The id of a remote. Raises NotFoundError where there is none, and nothing is to be
-    created.
-    """
+    """The id of a remote. Raises NotFoundError if it has none and none is to be made."""
     try:
         marker = orjson.loads(remote.read(MARKER))
     except orjson.JSONDecodeError:
@@ -422,9 +410,7 @@ def _id_of(remote: Remote, create: bool) -> str:
 
 
 def require_known_form(document: Any, name: str, where: str) -> None:
-    """Raise QexpError for a document of a later version of qexp, DamagedError for one of something
-    else.
-    """
+    """Raise QexpError for a later version's document, DamagedError for another thing."""
     if not isinstance(document, dict) or document.get("format") != name:
         raise DamagedError(f"{where} is damaged: qexp did not write it")
     if document.get("version") != VERSION:

@@ -100,7 +100,8 @@ def newest_versions(remote: Remote) -> dict[str, int]:
     """Run → number of its newest version, in the order of names."""
     newest: dict[str, int] = {}
     for file, size in remote.sizes("runs").items():
-        if (match := VERSION_FILE.fullmatch(file)) and (size or 0) <= LARGEST_VERSION:
+        match = VERSION_FILE.fullmatch(file)
+        if match and (size or 0) <= LARGEST_VERSION:
             newest[match["name"]] = max(newest.get(match["name"], 0), int(match["number"]))
     return {name: newest[name] for name in sorted(newest, key=natural)}
 
@@ -112,15 +113,13 @@ def read_version(remote: Remote, name: str, number: int) -> Version:
         document = orjson.loads(remote.read(path_of(name, number)))
         require_known_form(document, "qexp run", where)
         version = Version.from_document(document)
-        sizes = {
-            **dict.fromkeys(version.folders),
-            **{path: entry[1] for path, entry in version.files.items()},
-        }
-        archive.require_safe({f"{name}/{path}": size for path, size in sizes.items()})
+        sizes: dict[str, int | None] = {f"{name}/{path}": None for path in version.folders}
+        for path, (_, size, *_) in version.files.items():
+            sizes[f"{name}/{path}"] = size
+        archive.require_safe(sizes)
         for path, (sha256, *numbers) in version.files.items():
-            if not re.fullmatch("[0-9a-f]{64}", sha256) or not all(
-                0 <= one < 1 << 40 for one in numbers
-            ):
+            sound = all(0 <= one < 1 << 40 for one in numbers)
+            if not sound or not re.fullmatch("[0-9a-f]{64}", sha256):
                 raise ValueError(f"{archive.quoted(path)} has no hash, size, permissions and time")
     except FileNotFoundError:
         raise DamagedError(f"{where} is gone") from None
@@ -132,9 +131,7 @@ def read_version(remote: Remote, name: str, number: int) -> Version:
 
 
 def summaries(remote: Remote) -> list[dict[str, Any]]:
-    """The runs of a remote as listings have them, by the newest version of each; `path` is that in
-    the remote.
-    """
+    """The remote's runs as listings have them, each by its newest version, with `path` there."""
     newest = newest_versions(remote)
 
     def summary(name: str) -> dict[str, Any]:
@@ -179,9 +176,7 @@ def write_common(file: Path, name: str, number: int, here: Version) -> None:
 
 
 def version_of(directory: RunDirectory, record: Record, known: Version | None = None) -> Version:
-    """A run with this record as a version, with its state as of now. Files that are as in a known
-    one are not read.
-    """
+    """A run as a version, with its present state. Files equal to a known one's are not read."""
     pushed, members = now(), archive.members_of(directory)[1:]
     entries, folders = dict[str, Entry](), list[str]()
     for file, name, about in members:
@@ -241,9 +236,7 @@ class Transfer:
     def run_all(
         self, names: Collection[str], job: Callable[[str], bool], options: SharingOptions
     ) -> bool:
-        """Transfer runs by a function that returns whether there was anything to do. Returns
-        whether all are done.
-        """
+        """Transfer runs by a function, which returns if there was need. Returns if all are done."""
         if options.name is not None and len(names) != 1:
             raise QexpError(
                 f"`name={options.name}` is for a single run, and {len(names)} are named"
@@ -303,12 +296,10 @@ def push(
 
 
 def _push(transfer: Transfer, directory: RunDirectory, name: str, newest: int, check: bool) -> bool:
-    """Push a run unless its newest version is what is here. Returns whether there was anything to
-    do.
-    """
+    """Push a run unless its newest version is what is here. Returns whether there was need."""
     remote = transfer.remote
     file = transfer.common_file(directory.name)
-    before = len(transfer.sizes)
+    sent = len(transfer.sizes)
     record = directory.record()
     common = read_common(file, name, record)
     here = version_of(directory, record, None if check else common)
@@ -347,7 +338,7 @@ def _push(transfer: Transfer, directory: RunDirectory, name: str, newest: int, c
             return _push(transfer, directory, name, newest, check)
     if not same or pushed is None:
         write_common(file, name, newest, here)
-    return not same or len(transfer.sizes) > before
+    return not same or len(transfer.sizes) > sent
 
 
 def pull(remote: Remote, workspace: Workspace, options: PullOptions) -> Transfer:
@@ -371,7 +362,7 @@ def pull(remote: Remote, workspace: Workspace, options: PullOptions) -> Transfer
 
 
 def _named(references: Sequence[str], known: Collection[str]) -> list[str]:
-    """Those of the known names that references are, begin or match; all without any reference."""
+    """The known names that references are, begin or match; all without any reference."""
     found: set[str] = set() if references else {*known}
     for reference in references:
         if is_pattern(reference):
@@ -382,9 +373,7 @@ def _named(references: Sequence[str], known: Collection[str]) -> list[str]:
 
 
 def _pull(transfer: Transfer, run: str, number: int, name: str, trust_code: bool) -> bool:
-    """Pull a version of a run unless it is here. Returns whether the run here was made or
-    replaced.
-    """
+    """Pull a version of a run unless it is here. Returns whether the run here was changed."""
     remote = transfer.remote
     file = transfer.common_file(name)
     target = transfer.workspace.runs / name
@@ -466,9 +455,8 @@ def _push_launch(launch: Launch, remote: Remote) -> None:
 
 def _launch_in(remote: Remote, reference: str) -> LaunchRecord:
     """A launch in a remote, by its id, a unique prefix of it, or `last`."""
-    ids = sorted(
-        match[1] for name in remote.sizes("launches") if (match := LAUNCH_FILE.fullmatch(name))
-    )
+    matches = map(LAUNCH_FILE.fullmatch, remote.sizes("launches"))
+    ids = sorted(match[1] for match in matches if match)
     found = launch_among(ids, reference)
     path = f"launches/{found}.json"
     try:

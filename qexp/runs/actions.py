@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import re
@@ -58,21 +59,17 @@ def actions_of(workspace: Workspace) -> dict[str, Action]:
         ]
     if mistakes:
         raise QexpError("\n".join(mistakes))
-    return {
-        name: Action(name, document["command"], document.get("help", ""))
-        for name, document in table.items()
-    }
+    documents = table.items()
+    return {name: Action(name, one["command"], one.get("help", "")) for name, one in documents}
 
 
 def find_action(name: str, workspace: Workspace) -> Action:
     """Raises NotFoundError with similar names."""
     actions = actions_of(workspace)
     if name not in actions:
-        others = (
-            suggestion(name, actions)
-            if actions
-            else f'write [actions.{name}] and below it command = "..."'
-        )
+        others = f'write [actions.{name}] and below it command = "..."'
+        if actions:
+            others = suggestion(name, actions)
         raise NotFoundError(f"qexp.toml has no action '{name}'; {others}")
     return actions[name]
 
@@ -82,42 +79,31 @@ def _mistakes_in(name: str, document: Any) -> list[str]:
         return ["a name has small letters, digits, - and _"]
     if not isinstance(document, Mapping):
         return ['must be a table with command = "..."']
-    mistakes = [
-        f"no key '{key}'; {suggestion(key, ACTION_KEYS)}"
-        for key in document
-        if key not in ACTION_KEYS
-    ]
+    unknown = [key for key in document if key not in ACTION_KEYS]
+    mistakes = [f"no key '{key}'; {suggestion(key, ACTION_KEYS)}" for key in unknown]
     if not all(isinstance(document.get(key, ""), str) for key in ACTION_KEYS):
         return [*mistakes, "command and help are texts"]
     command = document.get("command", "")
     if not command.strip() or not command.isprintable():
-        return [
-            *mistakes,
-            'give the command in one line, such as command = "python plot.py {run.path}"',
-        ]
+        example = 'command = "python plot.py {run.path}"'
+        return [*mistakes, f"give the command in one line, such as {example}"]
     try:
-        names = [field for word in words_of(command) for field in names_in(word)]
+        names = list(itertools.chain(*map(names_in, words_of(command))))
     except ValueError as error:
         return [*mistakes, f"command {error}"]
     placeholders = [*ACTION_PLACEHOLDERS, "run.seed", "run.state"]
-    unknown = [
-        name
-        for name in names
-        if name not in placeholders and not re.fullmatch(r"run\.[^.\s]\S*", name)
-    ]
-    return mistakes + [
-        f"command has no placeholder {{{name}}}; {suggestion(name, placeholders)}"
-        for name in unknown
-    ]
+    for name in names:
+        if name not in placeholders and not re.fullmatch(r"run\.[^.\s]\S*", name):
+            similar = suggestion(name, placeholders)
+            mistakes.append(f"command has no placeholder {{{name}}}; {similar}")
+    return mistakes
 
 
 # Running an action on a run: its output is in the run's `actions/NAME/`, complete or not at all.
 
 
 FAILED = ".failed"
-"""Ends the name of the folder of an action that failed, while the output of an earlier success is
-kept beside it.
-"""
+"""End of the name of a failed action's folder, if the output of an earlier success is kept, too."""
 
 INTERRUPTED = "interrupted"
 
@@ -178,23 +164,20 @@ def run_action(
 
 
 def states_of(directory: RunDirectory) -> dict[str, str]:
-    """Name of each action that was run on a run → done, failed or interrupted, by the last time it
-    was run.
-    """
+    """Action → how it ended when it was last run on the run: done, failed or interrupted."""
     states = {}
     for file in sorted((directory.path / "actions").glob("[!.]*/record.json")):
-        if record := formats.object_in(file):
+        record = formats.object_in(file)
+        if record:
             states[file.parent.name.removesuffix(FAILED)] = str(record.get("state"))
     return states
 
 
 def _values(action: Action, summary: Mapping[str, Any]) -> dict[str, str]:
-    """Placeholder → its value for a run. Raises QexpError for those that the run has no value
-    for.
-    """
+    """Placeholder → its value for a run. Raises QexpError for those that have none for it."""
     name, listing = summary["name"], Columns([dict(summary)])
     values = {}
-    for field in dict.fromkeys(field for word in action.words for field in names_in(word)):
+    for field in dict.fromkeys(itertools.chain(*map(names_in, action.words))):
         if not field.startswith("run."):
             continue
         (value,) = listing.values(field.removeprefix("run."))

@@ -204,9 +204,7 @@ class Catalog:
             return self._as_of_now(self._refresh() if refresh else self._usable_rows(), Reports())
 
     def recorded(self) -> list[dict[str, Any]]:
-        """A summary of every run as its record has it, sorted by name: a state may be outdated, and
-        nobody is asked.
-        """
+        """A summary of every run as its record has it, by name: states may be outdated."""
         with _without_collection():
             rows = self._refresh()
             return [rows[name]["summary"] for name in sorted(rows, key=natural)]
@@ -255,11 +253,8 @@ class Catalog:
         """The names of directories that may be runs, in no particular order."""
         try:
             with os.scandir(self.workspace.runs) as entries:
-                return [
-                    entry.name
-                    for entry in entries
-                    if not entry.name.startswith(".") and _is_folder(entry)
-                ]
+                shown = [entry for entry in entries if not entry.name.startswith(".")]
+                return [entry.name for entry in shown if _is_folder(entry)]
         except FileNotFoundError:
             return []
         except OSError as error:
@@ -275,15 +270,12 @@ class Catalog:
         return {**rows, **fresh, **damaged}
 
     def _update(self, stored: Rows) -> tuple[Rows, Rows, Rows]:
-        """The rows that still hold, those of runs that are new or have changed, and those of
-        damaged runs.
-        """
+        """The rows that still hold, and those of runs that are new, have changed or are damaged."""
         stamps, damaged = self._stamps()
-        rows = {
-            name: stored[name]
-            for name, stamp in stamps.items()
-            if name in stored and stored[name]["stamp"] == stamp
-        }
+        rows: Rows = {}
+        for name, stamp in stamps.items():
+            if name in stored and stored[name]["stamp"] == stamp:
+                rows[name] = stored[name]
         fresh, damaged_inside = self._read(name for name in stamps if name not in rows)
         damaged |= damaged_inside
         for why in damaged.values():
@@ -374,28 +366,25 @@ class Catalog:
         outdated, the launchers are asked.
         """
         runs = str(self.workspace.runs)
-        open_ended = {
-            RunDirectory(self.workspace.runs / name): _handed_over(row["summary"])
-            for name, row in rows.items()
-            if row["summary"]["state"] in OPEN_ENDED
-        }
-        words = {
-            directory.name: word for directory, word in reports.words(jobs_of(open_ended)).items()
-        }
+        open_ended = {}
+        for name, row in rows.items():
+            if row["summary"]["state"] in OPEN_ENDED:
+                directory = RunDirectory(self.workspace.runs / name)
+                open_ended[directory] = _handed_over(row["summary"])
+        reported = reports.words(jobs_of(open_ended)).items()
+        words = {directory.name: word for directory, word in reported}
         return [_as_of_now(rows[name], runs, words.get(name)) for name in sorted(rows, key=natural)]
 
 
 @contextmanager
 def _without_collection() -> Iterator[None]:
-    """Switch garbage collection off: it scans repeatedly while a million lasting objects are
-    created.
-    """
-    before = gc.isenabled()
+    """Switch garbage collection off, as it scans again and again while many objects are made."""
+    enabled = gc.isenabled()
     gc.disable()
     try:
         yield
     finally:
-        if before:
+        if enabled:
             gc.enable()
 
 
@@ -430,9 +419,7 @@ def _row(directory: RunDirectory, stamp: list[int] | None) -> dict[str, Any]:
 
 
 def _row_of_damaged(name: str, why: str) -> dict[str, Any]:
-    """The row of a run whose record cannot be read. It is not stored: the record is checked every
-    time.
-    """
+    """The row of a run whose record is unreadable. It is not stored, but checked every time."""
     blank = Record(name=name, seed=0, state=State.LOST).document()
     unknown = {"seed": None, "epochs": None, "state": State.DAMAGED.value, "error": why}
     summary = {key: blank[key] for key in KEPT} | unknown | {"evaluations": {}}
@@ -472,7 +459,8 @@ def find_run(reference: str, catalog: Catalog, several: str = "") -> RunDirector
     run, of_run, fold = reference.partition(f"/{FOLDS}/")
     if run and of_run and "/" not in run:
         folds = {fold.name: fold for fold in find_run(run, catalog).all_folds()}
-        if (name := fold.rstrip("/")) not in folds:
+        name = fold.rstrip("/")
+        if name not in folds:
             raise NotFoundError(f"{run} has no fold '{name}'; {suggestion(name, folds)}")
         return folds[name]
     return RunDirectory(catalog.workspace.runs / by_prefix(reference, catalog.names(), several))
@@ -510,9 +498,7 @@ def is_pattern(reference: str) -> bool:
 
 
 def matching(pattern: str, names: Iterable[str]) -> list[str]:
-    """The names that match a pattern such as 'mogi_*', in natural order. Raises NotFoundError if
-    there are none.
-    """
+    """The names that match a pattern such as 'mogi_*', sorted. Raises NotFoundError if none do."""
     all_names = list(names)
     matched = [name for name in all_names if fnmatchcase(name, pattern)]
     if not matched:
@@ -523,9 +509,7 @@ def matching(pattern: str, names: Iterable[str]) -> list[str]:
 
 
 def named_runs(references: Iterable[str], catalog: Catalog) -> list[RunDirectory]:
-    """The runs that match the references, each once. Raises NotFoundError for a reference without a
-    match.
-    """
+    """The runs that references match, each once. Raises NotFoundError for one without a match."""
     directories: dict[Path, RunDirectory] = {}
     for reference in references:
         if is_pattern(reference):

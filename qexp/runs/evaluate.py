@@ -82,7 +82,8 @@ def evaluate(directory: RunDirectory, workspace: Workspace, options: EvaluateOpt
     weights = [fingerprint(network.best_weights).sha256 for network in networks]
     all_data = {"dataset": data.document, "weights": weights}
     digest_of_all = digest(all_data, trained.digest, str(trained.seed), _content(request, data))
-    if not options.force and (existing := _existing(directory, name, digest_of_all)) is not None:
+    existing = None if options.force else _existing(directory, name, digest_of_all)
+    if existing is not None:
         return Evaluation(existing, made=False)
     target = directory.evaluations / name
     # A scheduler or a closed terminal ends it as Ctrl-C does: without a trace.
@@ -141,17 +142,13 @@ def _request(
 
 
 def _content(request: EvaluationRequest, data: EvaluationData) -> str:
-    """Of the data, by the hash of their files or else their document, of the part and of the
-    seed.
-    """
+    """Digest of the data, by the hash of their files or else their document, part and seed."""
     dataset = data.document.get("fingerprint", data.document)
     return digest({"dataset": dataset, "part": data.part, "seed": request.seed})
 
 
 def _existing(directory: RunDirectory, name: str, digest_of_all: str) -> EvaluationDirectory | None:
-    """The evaluation of that name and digest; None if there is none. Raises QexpError if it has
-    another digest.
-    """
+    """The evaluation of that name, or None. Raises QexpError if it has another digest."""
     try:
         evaluation = evaluations.find_evaluation(directory, name)
     except NotFoundError:

@@ -96,28 +96,23 @@ def execute(
                 raise KeyboardInterrupt
             keep(results, own)
     if outcome.error is not None:
-        raise _not_done(
-            directory, outcome.state, _last_line(outcome.error), lease.attempt
-        ) from outcome.error
+        why = _last_line(outcome.error)
+        raise _not_done(directory, outcome.state, why, lease.attempt) from outcome.error
 
 
 def require_executable(record: Record) -> None:
-    """Raises QexpError for a run that a script logged, which alone can go on with it, or repeat
-    it.
-    """
+    """Raises QexpError for a run that a script logged, which alone can continue or repeat it."""
     if record.script is not None:
-        go_on = (
-            "" if record.state is State.DONE else f", or go on: {record.continued_by(record.name)}"
-        )
+        go_on = ""
+        if record.state is not State.DONE:
+            go_on = f", or go on: {record.continued_by(record.name)}"
         raise QexpError(
             f"{record.name} was logged by a script; start that: {shlex.join(record.command)}{go_on}"
         )
 
 
 def require_processes_for(spec: Mapping[str, Any]) -> None:
-    """Raises QexpError if this process was started together with others that cannot work on that
-    spec with it.
-    """
+    """Raises QexpError if this process was started with others that cannot share the work."""
     if machine.STARTED_TOGETHER == 1:
         return
     from qexp.kinds.objects import data_kind
@@ -148,9 +143,7 @@ SECONDS_TO_JOIN = 5.0
 
 
 def is_first() -> bool:
-    """Whether this is the first of several processes; the others return when they have trained
-    along with it.
-    """
+    """Whether this is the first of several processes; the others return once it is trained."""
     if machine.STARTED_TOGETHER == 1:
         return True
     from qexp.networks.processes import join
@@ -186,10 +179,10 @@ def _not_done(directory: RunDirectory, state: State, why: str, attempt: Path) ->
 def _begin(own: OwnRecord, lease: Lease, wrap: str | None) -> None:
     """Record that the run is running."""
     # The process of an attempt that is still recorded as running did not live to record its end.
-    earlier = [
-        replace(attempt, state=State.LOST) if attempt.state is State.RUNNING else attempt
-        for attempt in own.record.attempts
-    ]
+    earlier = list(own.record.attempts)
+    for index, attempt in enumerate(earlier):
+        if attempt.state is State.RUNNING:
+            earlier[index] = replace(attempt, state=State.LOST)
     this = AttemptRecord(
         number=lease.number, process=lease.process, started=now(), state=State.RUNNING, wrap=wrap
     )
@@ -241,12 +234,8 @@ def recorded(own: OwnRecord, lease: Lease, wrap: str | None = None) -> Iterator[
     ):
         try:
             _begin(own, lease, wrap)
-            log.info(
-                "run %s, process %d, attempt %s",
-                lease.directory.name,
-                os.getpid(),
-                lease.attempt.name,
-            )
+            numbers = lease.directory.name, os.getpid(), lease.attempt.name
+            log.info("run %s, process %d, attempt %s", *numbers)
             try:
                 yield outcome
             except TakenOverError:
@@ -271,11 +260,9 @@ def _end(own: OwnRecord, outcome: Outcome) -> None:
     log.info("%s", outcome.state)
     *earlier, last = own.record.attempts
     if outcome.state is State.DONE:
-        weights = filter(Path.is_file, own.directory.weight_files())
-        hashes = {
-            file.relative_to(own.directory.path).as_posix(): files.sha256_of(file)
-            for file in weights
-        }
+        hashes = dict[str, str]()
+        for file in filter(Path.is_file, own.directory.weight_files()):
+            hashes[file.relative_to(own.directory.path).as_posix()] = files.sha256_of(file)
         own.keep(hashes=hashes or None)
     own.note(
         attempts=(*earlier, replace(last, ended=now(), state=outcome.state)),
@@ -293,11 +280,8 @@ def _state_after(error: BaseException) -> State:
 
 def keep(results: Results, own: OwnRecord, *, drawn: bool = False) -> None:
     """Put the results into the record, and draw the figures, unless they are drawn."""
-    numbers = {
-        field.name: getattr(results, field.name)
-        for field in fields(results)
-        if field.name != "remarks"
-    }
+    names = [field.name for field in fields(results) if field.name != "remarks"]
+    numbers = {name: getattr(results, name) for name in names}
     own.keep(**{**numbers, "units": {**own.record.units, **results.units}})
     directory = own.directory
     if drawn or not figures.figures_of(directory):
@@ -319,11 +303,11 @@ AT_WORK: ContextVar[RunDirectory | None] = ContextVar("AT_WORK", default=None)
 
 @contextmanager
 def _at_work(directory: RunDirectory) -> Iterator[None]:
-    before = AT_WORK.set(directory)
+    token = AT_WORK.set(directory)
     try:
         yield
     finally:
-        AT_WORK.reset(before)
+        AT_WORK.reset(token)
 
 
 @contextmanager
@@ -343,17 +327,15 @@ def _logging_to(path: Path, directory: RunDirectory) -> Iterator[None]:
 
 @contextmanager
 def _logging_of_runs() -> Iterator[None]:
-    """What is logged goes to the files of runs alone; around the blocks of several runs, which end
-    in any order.
-    """
-    before = log.level, log.propagate
+    """While several runs train, whose blocks end in any order: log to their files alone."""
+    level, propagate = log.level, log.propagate
     log.setLevel(logging.INFO)
     log.propagate = False
     try:
         yield
     finally:
-        log.setLevel(before[0])
-        log.propagate = before[1]
+        log.setLevel(level)
+        log.propagate = propagate
 
 
 @contextmanager
@@ -379,9 +361,7 @@ def _watched_signals() -> Iterator[Callable[[], bool]]:
 
 
 def train_and_evaluate(work: Work) -> Results | None:
-    """By the kind of the dataset; None if interrupted, or if this is not the first of several
-    processes.
-    """
+    """Train by the kind of the dataset; None if interrupted or not the first of the processes."""
     with _on_device(work) as (device, cores, environment):
         return _stage(work)(_attempt(work, device, cores, environment))  # type: ignore[no-any-return]
 
@@ -392,16 +372,15 @@ def _stage(work: Work) -> Any:
 
 @contextmanager
 def _on_device(work: Work) -> Iterator[tuple[torch.device, int, dict[str, Any]]]:
-    """The device to train on, with the number of threads for a network; the number of usable cores;
-    the environment.
-    """
+    """The device, with the number of threads for a network; the usable cores; the environment."""
     import torch
 
     from qexp.kinds.objects import device_of, threads_for
     from qexp.kinds.tables import tables_of
     from qexp.networks.processes import together
 
-    if (processes := together()).first:
+    processes = together()
+    if processes.first:
         processes.of_first((work.own.directory.path.absolute(), work.device, work.threads))
     cores = torch.get_num_threads()
     # training sets its own number of threads
@@ -411,11 +390,8 @@ def _on_device(work: Work) -> Iterator[tuple[torch.device, int, dict[str, Any]]]
             wanted = threads_for(work.spec, tables_of(work.own.directory))
             torch.set_num_threads(min(wanted, work.threads or wanted))
         called = torch.cuda.get_device_name(device) if device.type == "cuda" else str(device)
-        yield (
-            device,
-            cores,
-            provenance.environment(called, torch.get_num_threads(), provenance.of_torch(called)),
-        )
+        of_torch = provenance.of_torch(called)
+        yield device, cores, provenance.environment(called, torch.get_num_threads(), of_torch)
 
 
 def _attempt(work: Work, device: torch.device, cores: int, environment: dict[str, Any]) -> Attempt:
@@ -428,9 +404,8 @@ def _attempt(work: Work, device: torch.device, cores: int, environment: dict[str
     if processes.count > 1 and processes.first:
         backend = "nccl" if device.type == "cuda" else "gloo"
         *earlier, this = work.own.record.attempts
-        work.own.keep(
-            attempts=(*earlier, replace(this, processes=processes.count, backend=backend))
-        )
+        this = replace(this, processes=processes.count, backend=backend)
+        work.own.keep(attempts=(*earlier, this))
         log.info("%d processes, %s", processes.count, backend)
     if stack is not None:
         environment = {**environment, "stack": {"size": stack.size, "place": stack.place}}
@@ -460,9 +435,7 @@ TYPES: Mapping[str, Callable[[Work], Results | None]] = {
     "training": train_and_evaluate,
     "command": lambda work: import_module("qexp.runs.program").results_of(work),
 }
-"""The value of `type` in an experience → what does the work of a run; what programs need is loaded
-for them alone.
-"""
+"""Type of an experience → what does the work; what programs need is loaded for them alone."""
 
 
 # Executing the runs of a stack, side by side in this process. Each has its lease, its log and the
@@ -523,15 +496,12 @@ def execute_stack(
         require_executable(directory.record())
     canvas.draws_at_once()
     members, errors = list[_InStack](), list[QexpError]()
+    display = display or Display()
     with _watched_signals() as interrupted, _logging_of_runs():
         try:
             for directory in todo:
                 try:
-                    members.append(
-                        _InStack(
-                            directory, device, display or Display(), threads, wrap, interrupted
-                        )
-                    )
+                    members.append(_InStack(directory, device, display, threads, wrap, interrupted))
                 except QexpError as error:  # such as that another process works on it
                     errors.append(error)
             if members:
@@ -544,9 +514,8 @@ def execute_stack(
     for member in members:
         directory, outcome = member.own.directory, member.outcome
         if outcome.error is not None:
-            errors.append(
-                _not_done(directory, outcome.state, _last_line(outcome.error), member.lease.attempt)
-            )
+            why = _last_line(outcome.error)
+            errors.append(_not_done(directory, outcome.state, why, member.lease.attempt))
     if errors:
         raise next((error for error in errors if isinstance(error, InterruptedRunError)), errors[0])
 
@@ -567,12 +536,12 @@ def _train_side_by_side(members: Sequence[_InStack]) -> None:
     assert stack is not None
     with _on_device(members[0].work) as (device, cores, environment):
         for member in members:
-            assert member.own.record.stack is not None
+            own = member.own
+            assert own.record.stack is not None
             try:
-                with _at_work(member.own.directory):
-                    attempts[member.own.record.stack.place] = _attempt(
-                        member.work, device, cores, environment
-                    )
+                with _at_work(own.directory):
+                    attempt = _attempt(member.work, device, cores, environment)
+                    attempts[own.record.stack.place] = attempt
             except Exception as error:
                 member.end(error)
         if attempts:
@@ -593,30 +562,28 @@ RUNS_TO_DRAW = 4
 
 
 def drawn_by_others(directories: Sequence[RunDirectory], processes: int) -> set[RunDirectory]:
-    """Those of evaluated runs whose figures other processes have drawn: all, where that is faster
-    than one by one.
-    """
+    """The evaluated runs whose figures processes drew: all, where that beats one by one."""
     count = min(processes, len(directories) // RUNS_TO_DRAW) if canvas.draws_at_once() else 0
     if count < 2:
         return set()
-    parts = [
-        [str(one.path.absolute()) for one in directories[first::count]] for first in range(count)
-    ]
     root = str(directories[0].path.absolute().parent.parent)
     command = [sys.executable, "-m", "qexp", "figures", "--workspace", root]
+    parts = [directories[first::count] for first in range(count)]
+    children = list[subprocess.Popen[bytes]]()
     with Path(os.devnull).open("wb") as nowhere:
-        children = [start_child([*command, *part], nowhere, apart=False) for part in parts]
-    codes = [child.wait() for child in children]
-    return {
-        one for first, code in enumerate(codes) if code == 0 for one in directories[first::count]
-    }
+        for part in parts:
+            paths = [str(directory.path.absolute()) for directory in part]
+            children.append(start_child([*command, *paths], nowhere, apart=False))
+    drawn = set[RunDirectory]()
+    for part, child in zip(parts, children, strict=True):
+        if child.wait() == 0:
+            drawn.update(part)
+    return drawn
 
 
-# Executing a run inside a wrap: another program starts the process of the run.
-#
-# The wrap may replace itself by that process, wait for it, or start it in a container. Signals are
-# sent to the run's own process, as soon as the record names it, and the end of the run counts, not
-# that of the wrap.
+# Executing a run inside a wrap: another program starts the process of the run. It may replace
+# itself by it, wait for it, or start it in a container. Signals are sent to the run's own process,
+# as soon as the record names it, and the end of the run counts, not that of the wrap.
 
 
 PAUSE = 0.1
@@ -642,32 +609,28 @@ def execute_wrapped(
     if directory.record().state is State.DONE:
         return
     directory.require_trust()
-    before = max(attempts(directory), default=0)
+    earlier = max(attempts(directory), default=0)
     options = [] if threads is None else ["--threads", str(threads)]
-    words = wrap.around(
-        directory, "execute", str(directory.path.absolute()), "--device", device, *options
-    )
-    around = shlex.join(wrap.words(directory))
+    path, wrap_words = str(directory.path.absolute()), shlex.join(wrap.words(directory))
+    words = wrap.wrapped(directory, "execute", path, "--device", device, *options)
     received: list[int] = []
     watched = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
     numbers = [number for number in watched if signal.getsignal(number) != signal.SIG_IGN]
     with handled(numbers, lambda number, frame: received.append(number)):
         try:
-            process = start_child([*words, "--inside", around], apart=apart)
+            process = start_child([*words, "--inside", wrap_words], apart=apart)
         except OSError as error:
-            raise _never_began(
-                directory, f"the wrap cannot be started: {error.strerror}: {words[0]}", False
-            ) from None
-        wrapped, passed = _Wrapped(directory, before, process), 0
+            why = f"the wrap cannot be started: {error.strerror}: {words[0]}"
+            raise _never_began(directory, why, False) from None
+        wrapped, passed = _Wrapped(directory, earlier, process), 0
         while not wrapped.ended():
             for number in received[passed:]:
                 # The first as SIGTERM, as Ctrl-C a second time ends a run without a checkpoint.
-                wrapped.send(
-                    signal.SIGINT if passed and number == signal.SIGINT else signal.SIGTERM
-                )
+                again = passed and number == signal.SIGINT
+                wrapped.send(signal.SIGINT if again else signal.SIGTERM)
                 passed += 1
         stopped = ended_with_all(wrapped.code or 0, lambda: bool(received))
-    _report(wrapped, around, stopped)
+    _report(wrapped, wrap_words, stopped)
 
 
 @dataclass
@@ -675,7 +638,7 @@ class _Wrapped:
     """A wrap at work, and the attempt inside it."""
 
     directory: RunDirectory
-    before: int
+    earlier: int
     """The number of the last attempt before it."""
     process: subprocess.Popen[bytes]
     code: int | None = None
@@ -683,7 +646,7 @@ class _Wrapped:
     def attempt(self) -> AttemptRecord | None:
         """The attempt inside the wrap, once it has begun."""
         attempts = self.directory.record().attempts
-        return attempts[-1] if attempts and attempts[-1].number > self.before else None
+        return attempts[-1] if attempts and attempts[-1].number > self.earlier else None
 
     def ended(self) -> bool:
         """Wait a moment; whether the wrap and the run inside it have ended."""
@@ -701,9 +664,7 @@ class _Wrapped:
         return False
 
     def send(self, number: signal.Signals) -> None:
-        """Send a signal to the run's process, or, before that has begun, to all processes of the
-        wrap.
-        """
+        """Signal the run's process, or, before it has begun, all processes of the wrap."""
         attempt = self.attempt()
         if attempt is not None and attempt.ended is None:
             try:
@@ -715,44 +676,33 @@ class _Wrapped:
             if group not in (os.getpgrp(), self.process.pid):
                 self.process.send_signal(number)
                 return
-            before = signal.signal(number, signal.SIG_IGN)
+            handler = signal.signal(number, signal.SIG_IGN)
             try:
                 os.killpg(group, number)
             finally:
-                signal.signal(number, before)
+                signal.signal(number, handler)
 
 
-def _report(wrapped: _Wrapped, around: str, stopped: bool) -> None:
+def _report(wrapped: _Wrapped, wrap_words: str, stopped: bool) -> None:
     """Raise an error unless the run inside the wrap is done."""
-    directory, attempt = wrapped.directory, wrapped.attempt()
+    directory, attempt, ended_with = wrapped.directory, wrapped.attempt(), _words(wrapped.code)
     if attempt is None:
-        raise _never_began(
-            directory,
-            f"the wrap ended with {_words(wrapped.code)} before the run began: {around}",
-            stopped,
-        )
+        why = f"the wrap ended with {ended_with} before the run began: {wrap_words}"
+        raise _never_began(directory, why, stopped)
     state = attempt.state if attempt.state is not State.RUNNING else State.LOST
     if state is not State.DONE:
-        why = (
-            directory.record().error
-            or f"its process is gone, and the wrap ended with {_words(wrapped.code)}"
-        )
+        gone = f"its process is gone, and the wrap ended with {ended_with}"
+        why = directory.record().error or gone
         raise _not_done(directory, state, why, directory.attempt(attempt.number))
     if wrapped.code:
-        log.warning(
-            "%s is done, but its wrap ended with %s: %s",
-            directory.name,
-            _words(wrapped.code),
-            around,
-        )
+        words = directory.name, ended_with, wrap_words
+        log.warning("%s is done, but its wrap ended with %s: %s", *words)
 
 
 def _never_began(
     directory: RunDirectory, why: str, stopped: bool
 ) -> RunFailedError | InterruptedRunError:
-    """The error for a wrap that did not start the run; a run that was never at work before gets it
-    into its record.
-    """
+    """The error for a wrap that did not start the run, recorded if no other attempt was made."""
     record = directory.record()
     state = State.INTERRUPTED if stopped else State.FAILED
     if record.state in (State.CREATED, State.QUEUED):

@@ -23,7 +23,9 @@ def facts(
 
     warn  receives a line if the environment cannot be read
     """
-    before, actions = lineage_text(record.lineage), states_of(directory)
+    lineage, actions = lineage_text(record.lineage), list[str]()
+    for name, how in states_of(directory).items():
+        actions.append(name if how == "done" else f"{name} ({how})")
     spent = f"{record.seconds:.1f} s" if record.ended else ""
     if record.foreign_weights is not None:
         spent = "none here"
@@ -32,6 +34,7 @@ def facts(
         environment = directory.environment()
     except DamagedError as damage:
         warn(str(damage))
+    variables = (environment.get("variables") or {}).items()
     texts = [
         ("run", record.name),
         ("state", state),
@@ -56,25 +59,15 @@ def facts(
         ("code", _code(record.code)),
         ("software", _software(environment)),
         ("machine", _machine(environment)),
-        (
-            "settings",
-            " ".join(
-                f"{name}={value}" for name, value in (environment.get("variables") or {}).items()
-            ),
-        ),
+        ("settings", " ".join(f"{name}={value}" for name, value in variables)),
         ("digest", record.digest[:16]),
-        ("pretrained", f"from {before}" if before else ""),
+        ("pretrained", f"from {lineage}" if lineage else ""),
         ("rerun of", record.rerun_of),
         ("imported", _imported(record.imported)),
         *_foreign_weights(record),
         ("matrices", ", ".join(directory.matrix_names())),
         ("evaluations", ", ".join(evaluations.names(directory))),
-        (
-            "actions",
-            ", ".join(
-                name if state == "done" else f"{name} ({state})" for name, state in actions.items()
-            ),
-        ),
+        ("actions", ", ".join(actions)),
         ("tags", ", ".join(record.tags)),
         ("note", record.note),
         ("path", str(directory.path)),
@@ -84,9 +77,9 @@ def facts(
 
 def _moment(stamp: str | None) -> str:
     """A time for readers, which records have with milliseconds."""
-    return (
-        f"{stamp[:19].replace('T', ' ')} UTC" if stamp and stamp.endswith("+00:00") else stamp or ""
-    )
+    if stamp and stamp.endswith("+00:00"):
+        return f"{stamp[:19].replace('T', ' ')} UTC"
+    return stamp or ""
 
 
 def _attempts(record: Record) -> str:
@@ -100,16 +93,15 @@ def _epochs(epochs: Epochs) -> str:
         return f"{epochs.done} lines, up to step {epochs.step:g}"
     if not epochs.of and not epochs.done:
         return ""
-    of = f" of {epochs.of}" if epochs.of else ""
-    return f"{epochs.done}{of}" + (f", best {epochs.best}" if epochs.best else "")
+    total = f" of {epochs.of}" if epochs.of else ""
+    return f"{epochs.done}{total}" + (f", best {epochs.best}" if epochs.best else "")
 
 
 def _folds(folds: FoldCount | None) -> str:
     if folds is None:
         return ""
-    return f"{folds.done} of {folds.of}" + (
-        f", failed: {', '.join(folds.failed)}" if folds.failed else ""
-    )
+    failed = f", failed: {', '.join(folds.failed)}" if folds.failed else ""
+    return f"{folds.done} of {folds.of}{failed}"
 
 
 def _imported(imported: Imported | None) -> str:
@@ -170,12 +162,11 @@ def _code(code: CodeState) -> str:
     if code.commit is None:
         return "not in a git repository"
     left_out = len(code.untracked_left_out or ())
-    without = f" without {left_out} large files" if left_out else ""
-    return code.commit[:12] + (f", with changes (kept in code/{without})" if code.dirty else "")
+    remark = f" without {left_out} large files" if left_out else ""
+    return code.commit[:12] + (f", with changes (kept in code/{remark})" if code.dirty else "")
 
 
-# The record of a run together with what its other files say of it: its state, matrices, results of
-# capabilities.
+# The record of a run together with its present state, matrices and results of capabilities.
 
 
 def shown_record(directory: RunDirectory) -> dict[str, Any]:

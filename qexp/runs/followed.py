@@ -1,6 +1,4 @@
-"""The metrics and the progress of a program of others, followed while it runs: its lines become the
-run's epochs.
-"""
+"""Metrics and progress of others' programs, followed while they run: lines become epochs."""
 
 from __future__ import annotations
 
@@ -36,24 +34,23 @@ PARTS = {
     **dict.fromkeys(("val", "valid", "validation", "eval", "dev"), "validation"),
     "test": "test",
 }
-"""How a name begins → the part of the data that it is about; that of another name is the training
-part.
-"""
+"""How a name begins → the part of the data that it is about; others are about the training part."""
 
 POSITIONS, RATES = ("epoch", "step"), ("learning_rate", "lr")
 
 
 @cache
 def place(name: str) -> tuple[str, str, str]:
-    """Part, output and metric of a name, `val_depth.mae`; the output `losses` has those of each
-    output.
-    """
+    """Part, output and metric of a name, `val_depth.mae`; the output `losses` has each one's."""
     start = re.fullmatch(rf"({'|'.join(PARTS)})[/._ -]+(.+)", name, re.IGNORECASE)
     part, rest = (PARTS[start[1].lower()], start[2]) if start else ("train", name)
     *outputs, metric = (re.sub(r"[^A-Za-z0-9_-]+", "_", word) for word in re.split(r"[/.]", rest))
-    names = ["losses" if outputs == ["loss"] else "_".join(outputs) or OUTPUT, metric]
-    output, metric = (word if RESULT_NAME.fullmatch(word) else f"m_{word}" for word in names)
-    return part, output, metric
+    output = "losses" if outputs == ["loss"] else "_".join(outputs) or OUTPUT
+    return part, _result_name(output), _result_name(metric)
+
+
+def _result_name(word: str) -> str:
+    return word if RESULT_NAME.fullmatch(word) else f"m_{word}"
 
 
 class Steps:
@@ -76,9 +73,7 @@ class Steps:
         """The best of the steps before the last, of which more may be logged."""
 
     def add(self, row: Mapping[str, float], step: float | None) -> Line:
-        """The line of a step, with what was logged of it before. Raises QexpError for a step before
-        the last.
-        """
+        """The line of a step, with its earlier numbers. Raises QexpError for a past step."""
         step = self.step + 1 if step is None else step
         if not math.isfinite(step) or (self.count and step < self.step):
             raise QexpError(
@@ -164,9 +159,13 @@ def _put(row: Row, line: Line) -> Line:
 def row_of(line: Line) -> Row:
     """The numbers of a line, by names that `place` understands."""
     numbers = leaves({part: line[part] for part in RESULT_PARTS if part in line})
-    # a loss may be none
-    known = ((name, value) for name, value in numbers if value is not None or name.count(".") > 1)
-    return {name: math.nan if value is None else value for name, value in known}
+    row = dict[str, float]()
+    for name, value in numbers:
+        if value is not None:
+            row[name] = value
+        elif name.count(".") > 1:  # a loss may be none
+            row[name] = math.nan
+    return row
 
 
 def results_of(row: Row) -> Numbers:
@@ -175,7 +174,8 @@ def results_of(row: Row) -> Numbers:
     for part in RESULT_PARTS:
         outputs = dict(line.get(part, {}))
         outputs.pop("losses", None)
-        if (loss := outputs.pop("loss", None)) is not None:
+        loss = outputs.pop("loss", None)
+        if loss is not None:
             outputs[OUTPUT] = {"loss": loss, **outputs.get(OUTPUT, {})}
         if outputs:
             numbers[part] = outputs
@@ -200,34 +200,35 @@ def rows_in(content: bytes, names: list[str]) -> list[Row]:
                     names[:] = map(str.strip, cells)
                     continue
                 row = dict(zip(names, values, strict=True))
-        if numbers := {name: value for name, value in row.items() if name and type(value) is float}:
+        numbers = {name: value for name, value in row.items() if name and type(value) is float}
+        if numbers:
             rows.append(numbers)
     return rows
 
 
 def printed_rows(pattern: re.Pattern[str], content: bytes) -> list[Row]:
-    """The numbers in the named groups of a pattern, a row for each of its matches in a line or a
-    bar; others are left out.
-    """
-    lines = re.split(r"[\r\n]+", content.decode("utf-8", "replace"))
-    found = [match.groupdict() for line in lines for match in pattern.finditer(line)]
-    rows = [{name: number_in(text) for name, text in groups.items() if text} for groups in found]
-    numbers = [{name: value for name, value in row.items() if value is not None} for row in rows]
-    return [row for row in numbers if row]
+    """The numbers in the named groups of a pattern, a row per match in a line or a bar."""
+    rows = list[Row]()
+    for line in re.split(r"[\r\n]+", content.decode("utf-8", "replace")):
+        for match in pattern.finditer(line):
+            row = dict[str, float]()
+            for name, text in match.groupdict().items():
+                number = number_in(text) if text else None
+                if number is not None:
+                    row[name] = number
+            if row:
+                rows.append(row)
+    return rows
 
 
 SHARE_OF_TIME = 0.05
-"""Of its time that a run spends on following."""
+"""Share of a run's time that following may take."""
 CHUNK_BYTES, KNOWN_BYTES = 1 << 22, 1 << 12
-"""Bytes that are read at a time, and those before the end of what was read by which a file is known
-again.
-"""
+"""Bytes that are read at a time, and the last of these, by which a file is known again."""
 
 
 class MetricsFile:
-    """JSON lines or CSV that a program appends to, or writes anew; the file may appear late, and be
-    rotated.
-    """
+    """JSON lines or CSV that a program appends to or rewrites; may appear late, and be rotated."""
 
     def __init__(
         self, path: Path, kept_in: Path, *, again: bool, pattern: str | None = None
@@ -252,7 +253,8 @@ class MetricsFile:
 
     def look(self, *, last: bool = False) -> None:
         """last: also a line without its end."""
-        if (begun := time.monotonic()) < self._due and not last:
+        begun = time.monotonic()
+        if begun < self._due and not last:
             return
         self._read(last)  # before it is rotated, or what was written until it was
         with suppress(FileNotFoundError):
@@ -279,9 +281,7 @@ class MetricsFile:
             formats.write_lines(self._kept_in, self.epochs)
 
     def _chunks(self, last: bool) -> Iterator[tuple[bool, list[Row]]]:
-        """Rows that were not read yet, some at a time, and whether they are the first of the
-        file.
-        """
+        """Rows that were not read yet, in portions, and whether they begin the file."""
         file = self._file
         file.seek(self._done - len(self._known))
         if file.read(len(self._known)) != self._known:
@@ -297,11 +297,12 @@ class MetricsFile:
 
     def _rows(self, content: bytes, begins: bool) -> Iterator[tuple[bool, list[Row]]]:
         self._done, self._known = self._done + len(content), (self._known + content)[-KNOWN_BYTES:]
-        rows = (
-            printed_rows(self._pattern, content) if self._pattern else rows_in(content, self._names)
-        )
+        if self._pattern:
+            rows, begins = printed_rows(self._pattern, content), False
+        else:
+            rows = rows_in(content, self._names)
         if rows:
-            yield begins and not self._pattern, rows
+            yield begins, rows
 
 
 BAR = re.compile(rb"\d+%\|[^|\r\n]*\|\s*([\d.]+)([kMG]?)/([\d.]+)([kMG]?)\s")
@@ -319,16 +320,20 @@ def counted(log_file: Path, start: int, progress_file: Path) -> tuple[int, int] 
     """
     for file, begin in ((progress_file, 0), (log_file, start)):
         with suppress(OSError, ValueError), file.open("rb") as written:
-            if file is progress_file and (first := written.readline(99)).startswith(
-                b"count_total="
-            ):
+            first = written.readline(99)
+            if file is progress_file and first.startswith(b"count_total="):
                 total, steps = int(first[12:]), written.read().split()
                 return total if b"finished" in steps else min(sum(map(int, steps)), total), total
             written.seek(max(begin, written.seek(0, os.SEEK_END) - END_BYTES))
-            if bars := BAR.findall(written.read()):
-                done, scale, of, scale_of = bars[-1]
-                return round(float(done) * SCALES[scale]), round(float(of) * SCALES[scale_of])
+            bars = BAR.findall(written.read())
+            if bars:
+                done, scale, total, total_scale = bars[-1]
+                return _scaled(done, scale), _scaled(total, total_scale)
     return None
+
+
+def _scaled(number: bytes, scale: bytes) -> int:
+    return round(float(number) * SCALES[scale])
 
 
 SECONDS_BETWEEN_NOTES = 2.0
@@ -347,18 +352,16 @@ class Progress:
         pattern = work.spec.get("numbers")
         self._declared = bool(work.spec.get("metrics_file") or pattern)
         # While it runs, `metrics.jsonl` may become the program's own.
-        self._kept_in, self._usual = (
-            self._own.directory.results / EPOCHS,
-            self._own.directory.path / METRICS,
-        )
+        self._kept_in = self._own.directory.results / EPOCHS
+        self._usual = self._own.directory.path / METRICS
         if again and self._usual.exists() and not self._kept_in.exists():
             self._usual.replace(self._kept_in)
         followed = self._log if pattern else metrics
         self._metrics: MetricsFile | None = MetricsFile(
             followed, self._kept_in, again=again, pattern=pattern
         )
-        of = work.spec["parameters"].get("epochs")
-        self._of = of if isinstance(of, int) else 0
+        epochs = work.spec["parameters"].get("epochs")
+        self._total = epochs if isinstance(epochs, int) else 0
         if not again:
             self._own.keep(epochs=Epochs())
 
@@ -374,21 +377,24 @@ class Progress:
                     self._kept_in.replace(self._usual)
             elif time.monotonic() >= self._next:
                 self._next = time.monotonic() + SECONDS_BETWEEN_NOTES
-                if (epochs := self._epochs()) != self._own.record.epochs:
+                epochs = self._epochs()
+                if epochs != self._own.record.epochs:
                     self._own.note(epochs=epochs)
         except TakenOverError:
             raise
-        except (
-            OSError,
-            QexpError,
-        ) as error:  # such as a full disk, which need not end a program that writes elsewhere
+        except (OSError, QexpError) as error:  # a full disk need not end a program
             log.warning("its metrics are not followed any further: %s", error)
             self._metrics = None
 
     def _epochs(self) -> Epochs:
         bar = counted(self._log, self._start, self._own.directory.path / "progress.txt")
-        if self._metrics is None or not (epochs := self._metrics.epochs):
+        epochs = self._metrics.epochs if self._metrics is not None else []
+        if not epochs:
             return Epochs(done=bar[0], of=bar[1]) if bar else self._own.record.epochs
         done, best = len(epochs), [line["epoch"] for line in epochs if line["best"]]
-        of = bar[1] if bar and abs(bar[0] - done) <= 1 else self._of  # a bar may count batches
-        return Epochs(done=done, of=of if of >= done else 0, best=best[-1] if best else None)
+        total = self._total
+        if bar and abs(bar[0] - done) <= 1:  # else the bar may count batches
+            total = bar[1]
+        if total < done:
+            total = 0
+        return Epochs(done=done, of=total, best=best[-1] if best else None)

@@ -97,9 +97,7 @@ def _start(words: list[str], status: int) -> int | None:
 
 
 def _serve(program: int, control: int, wake: int) -> int | None:
-    """Wait until the program ends, or is to be killed; pass requests on to it. Returns its status
-    if it has ended.
-    """
+    """Wait for the program and pass requests on. Returns its status, or None if it is to die."""
     while True:
         # Not `waitid`, which could leave the program unreaped: on macOS Python has it from 3.13 on.
         reaped, ended = os.waitpid(program, os.WNOHANG)
@@ -118,9 +116,7 @@ def _serve(program: int, control: int, wake: int) -> int | None:
 
 
 def _end_others() -> None:
-    """Kill and reap what is left of the program's processes; children of a killed process become
-    children of this.
-    """
+    """Kill and reap all that is left of the program; orphans become children of this process."""
     # the system may hold up killed processes, on a file server for example
     deadline = time.monotonic() + 10.0
     while time.monotonic() < deadline:

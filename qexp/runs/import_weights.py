@@ -41,9 +41,7 @@ from qexp.store.record import Epochs, ForeignFile, ForeignWeights, Record, State
 
 
 def experience_of(order: WeightsOrder, workspace: Workspace) -> Experience:
-    """The experience that gives model, dataset and transforms. Raises QexpError that says what to
-    name.
-    """
+    """The experience with model, dataset and transforms. Raises QexpError with what to name."""
     overrides = dict(order.overrides)
     if order.experience is not None:
         names = {"model": order.model, "dataset": order.dataset}
@@ -74,15 +72,12 @@ SHARED = ("dataset", "inputs", "outputs", "transforms")
 
 
 def _with_model(model: str, workspace: Workspace) -> str | None:
-    """The experience of the workspace that has a model, the first of several that use it in the
-    same way, or None.
-    """
+    """The workspace's first experience with the model, if all use it in the same way, or None."""
     name = _name(model)
-    uses = {
-        path.stem: json.dumps([document.get(key) for key in SHARED], sort_keys=True)
-        for path, document in _specs("experience", workspace)
-        if document.get("model") in (model, name, f"{name}.json")
-    }
+    uses = dict[str, str]()
+    for path, document in _specs("experience", workspace):
+        if document.get("model") in (model, name, f"{name}.json"):
+            uses[path.stem] = json.dumps(list(map(document.get, SHARED)), sort_keys=True)
     if len(set(uses.values())) > 1:
         raise QexpError(
             f"several experiences have the model '{name}', with different datasets or transforms: "
@@ -105,11 +100,9 @@ def _on_fitting_dataset(model: str, workspace: Workspace) -> Unwritten:
     if len(fitting) == 1:
         return fitting[0]
     names = ", ".join(candidate.document["dataset"] for candidate in fitting)
-    which = (
-        f"; these datasets have its inputs and outputs: {names}"
-        if fitting
-        else ", and no dataset fits it"
-    )
+    which = ", and no dataset fits it"
+    if fitting:
+        which = f"; these datasets have its inputs and outputs: {names}"
     raise QexpError(
         f"no experience has the model '{_name(model)}'{which}; name a dataset with `dataset`, or"
         " with `experience` an experience, which has transforms as well"
@@ -122,19 +115,17 @@ def _untrained(model: str, dataset: str, workspace: Workspace) -> Unwritten:
 
     Raises SpecError if there is no such model or dataset, QexpError if they cannot be read.
     """
-    described, of_dataset = (
-        resolution.spec_in(kind, resolution.locate(kind, name, workspace), workspace).document
-        for kind, name in (("model", model), ("dataset", dataset))
-    )
-    outputs, kind = described.get("outputs"), of_dataset.get("type")
+
+    def spec(kind: str, name: str) -> dict[str, Any]:
+        file = resolution.locate(kind, name, workspace)
+        return resolution.spec_in(kind, file, workspace).document
+
+    model_spec, kind = spec("model", model), spec("dataset", dataset).get("type")
+    inputs, outputs = model_spec.get("inputs"), model_spec.get("outputs")
     document = {
         "model": model,
         "dataset": dataset,
-        "inputs": (
-            list(described["inputs"])
-            if isinstance(described.get("inputs"), dict)
-            else described.get("inputs")
-        ),
+        "inputs": list(inputs) if isinstance(inputs, dict) else inputs,
         "outputs": outputs,
         "epochs": 1,
         "batch_size": 1,
@@ -142,11 +133,11 @@ def _untrained(model: str, dataset: str, workspace: Workspace) -> Unwritten:
         "learning_rate": 1e-3,
         "keep": "last",
         "losses": dict.fromkeys(outputs, "mse") if isinstance(outputs, list) else {},
-        **(documents_named(kind).untrained if isinstance(kind, str) and kind in KINDS else {}),
     }
-    return Unwritten(
-        _name(model), f"the model '{_name(model)}' with the dataset '{_name(dataset)}'", document
-    )
+    if isinstance(kind, str) and kind in KINDS:
+        document |= documents_named(kind).untrained
+    words = f"the model '{_name(model)}' with the dataset '{_name(dataset)}'"
+    return Unwritten(_name(model), words, document)
 
 
 def _name(reference: str) -> str:
@@ -168,11 +159,8 @@ MOST_NAMES = 20
 
 
 def target_of(model: Estimator, spec: Mapping[str, Any]) -> Target:
-    shapes = {
-        name: shape
-        for name, shape in model.network.input_shapes.items()
-        if isinstance(shape, tuple)
-    }
+    inputs = model.network.input_shapes.items()
+    shapes = {name: shape for name, shape in inputs if isinstance(shape, tuple)}
     modules = {name: operation["module"] for name, operation in spec["model"]["operations"].items()}
     return Target(model, modules, shapes)
 
@@ -200,9 +188,7 @@ def contents_of(order: WeightsOrder, stack: ExitStack) -> Contents:
 
 
 def account_of(order: WeightsOrder, tensors: Mapping[str, StoredTensor], target: Target) -> Account:
-    """The account by the rules that were named, or by the only ones that fit. Raises QexpError with
-    all problems.
-    """
+    """The account by rules, or the only ones that fit. Raises QexpError with all faults."""
     candidates = [find_rules(order.rules)] if order.rules else list(shipped().values())
     accounts = [fitting.account_by(rules, tensors, target) for rules in candidates]
     fitting_accounts = [account for account in accounts if not account.problems]
@@ -235,32 +221,24 @@ def with_values(
     target: Target,
     experience: Experience,
 ) -> tuple[Estimator, dict[str, str]]:
-    """The model with the weights of the file and fitted transforms, and the origin of each
-    transform's numbers.
-    """
+    """The model with the file's weights and transforms, and the origin of each one's numbers."""
     model = initial_model(experience.document, experience.tables, Seeds(order.seed))
     values = fitting.values(account, contents.tensors, target)
     problems = [
         *fitting.unequal(account, contents.tensors, model),
         *fitting.other_settings(account, contents.settings, model),
-        *(
-            f"{name} holds values that are not finite"
-            for name, tensor in values.items()
-            if not tensor.isfinite().all()
-        ),
-        *_incomplete_transforms(values, model),
     ]
+    for name, tensor in values.items():
+        if not tensor.isfinite().all():
+            problems.append(f"{name} holds values that are not finite")
+    problems += _incomplete_transforms(values, model)
     if problems:
         raise QexpError(not_fitting(order.path, account.rules, problems))
     origins = _fit_transforms(order, account.rules, values, model, experience)
-    state = model.state_dict() | {
-        name: (
-            _per_channel(variable, tensor, model)
-            if (variable := transformed_by(name)) is not None
-            else tensor
-        )
-        for name, tensor in values.items()
-    }
+    state = model.state_dict()
+    for name, tensor in values.items():
+        variable = transformed_by(name)
+        state[name] = tensor if variable is None else _per_channel(variable, tensor, model)
     checkpoint.load(model, state, order.path)
     return model, origins
 
@@ -282,9 +260,8 @@ def _incomplete_transforms(values: Mapping[str, Tensor], model: Estimator) -> It
 
 def _transforms_in(values: Mapping[str, Tensor]) -> list[str]:
     """Variables whose fitted transforms are in the files."""
-    return list(
-        dict.fromkeys(variable for name in values if (variable := transformed_by(name)) is not None)
-    )
+    variables = map(transformed_by, values)
+    return list(dict.fromkeys(variable for variable in variables if variable is not None))
 
 
 def _per_channel(variable: str, values: Tensor, model: Estimator) -> Tensor:
@@ -323,9 +300,7 @@ def _fit_transforms(
 
 @torch.no_grad()
 def _divide_by_n(transform: torch.nn.Module, count: int) -> None:
-    """Make deviations of a sample, divided by n - 1, those of the population, which the other
-    program uses.
-    """
+    """Make deviations of a sample, divided by n - 1, those of the population, as elsewhere."""
     for name, buffer in transform.named_buffers():
         if name.endswith("deviation"):
             buffer.mul_(((count - 1) / count) ** 0.5)

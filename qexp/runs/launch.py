@@ -11,7 +11,6 @@ import queue
 import signal
 import subprocess
 import sys
-import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -19,6 +18,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from functools import cache
 from itertools import chain, islice
+from threading import Lock, Thread
 from typing import Any
 
 from qexp.base import formats, machine
@@ -60,10 +60,6 @@ from qexp.store.process import beating, this_process
 from qexp.store.provenance import usable_cores
 from qexp.store.record import State, now
 
-# Start of a run in this process: a finished run is left alone, an interrupted one is resumed on
-# request.
-
-
 log = logging.getLogger("qexp.run")
 
 
@@ -88,23 +84,20 @@ def start(
     usual = f"{named_after(experience, reference, overrides, cache)}_{seed}"
     planned = named(plan_run(experience, seed, usual, workspace), usual if name is None else name)
     require_processes_for(planned.spec)
-    if name is None and (same := same_before([planned], workspace, order.resume)):
-        log.warning(
-            "%s; to train it under another name, give one with `name`",
-            same_text(usual, same[usual]),
-        )
+    same = same_before([planned], workspace, order.resume) if name is None else {}
+    if same:
+        words = same_text(usual, same[usual])
+        log.warning("%s; to train it under another name, give one with `name`", words)
         planned = replace(planned, name=same[usual])
     directory = RunDirectory(workspace.runs / planned.name)
     try:
-        directory = prepare(
-            replace(planned, tags=order.tags, note=order.note), workspace, order.storage
-        )
+        labelled = replace(planned, tags=order.tags, note=order.note)
+        directory = prepare(labelled, workspace, order.storage)
         if order.resume:
             log.warning("%s", nothing_to_resume([planned]))
     except FileExistsError:
-        if not goes_on(
-            planned.name, standing(planned, workspace, Watch().state(directory)), order.resume
-        ):
+        state = standing(planned, workspace, Watch().state(directory))
+        if not goes_on(planned.name, state, order.resume):
             return directory, False
         if order.trust_code:
             directory.trust()
@@ -116,9 +109,7 @@ def start(
 
 
 def wrap_here(workspace: Workspace, options: Mapping[str, Any], device: str) -> Wrap:
-    """The command around a run that is started here. Raises QexpError for a device that does not
-    exist.
-    """
+    """The command around a run that is started here. Raises QexpError without such a device."""
     words_to_notify(workspace)
     wrap = wrap_of(options_of(LOCAL, workspace.settings(), options))
     if wrap and machine.STARTED_TOGETHER > 1:
@@ -148,9 +139,7 @@ def execute_here(
 
 
 def goes_on(name: str, state: State | None, resume: bool) -> bool:
-    """Whether to execute the existing run of that name. Raises QexpError if the user must
-    decide.
-    """
+    """Whether to execute the run of that name. Raises QexpError if the user must decide."""
     if state is State.DONE:
         return False
     if state is not None and state.at_work:
@@ -163,14 +152,11 @@ def goes_on(name: str, state: State | None, resume: bool) -> bool:
     )
 
 
-# The local pool: runs on this machine, each in a process of its own, with a limit on how many run
-# at a time.
+# The local pool: runs on this machine, each in a process of its own.
 
 
 SECONDS_BETWEEN_LOOKS = 0.25
-"""Seconds between two checks of the runs' progress and of signals; the end of a run is noticed at
-once.
-"""
+"""Seconds between two looks at progress and signals; the end of a run is noticed at once."""
 
 MOST_JOBS = 1000
 """Runs at a time on one machine."""
@@ -180,8 +166,7 @@ TAIL = 8192
 
 
 class Pool:
-    """Runs prepared run directories. A run that crashes or cannot be started does not stop the
-    others.
+    """Runs prepared runs; one that crashes or cannot be started does not stop the others.
 
     more  gives further runs, those of one process at a time, while a place is free; none if there
           are no more
@@ -206,11 +191,13 @@ class Pool:
         self._waiting = deque(together(directories))
         self._names = [directory.name for directory in directories]
         slots = jobs if more else min(jobs, len(self._waiting))
-        self._slots = [gpus[slot % len(gpus)] if len(gpus) > 1 else None for slot in range(slots)]
+        self._slots: list[str | None] = [None] * slots
+        if len(gpus) > 1:
+            self._slots = [gpus[slot % len(gpus)] for slot in range(slots)]
         self._running: dict[RunDirectory, subprocess.Popen[bytes]] = {}
         self._ended: queue.SimpleQueue[tuple[str, State | str, float]] = queue.SimpleQueue()
         """Name of a run, its final state or why it could not be started, and its seconds."""
-        self._lock = threading.Lock()
+        self._lock = Lock()
         self._signals: list[int] = []
         self._error: Exception | None = None
         """Why there are no further runs, if it is not that all were started."""
@@ -219,12 +206,9 @@ class Pool:
         """Run all; returns run → final state. Runs that were never started are left out."""
         states: dict[str, State] = {}
         watcher.start(self._names)
-        with handled(
-            (signal.SIGINT, signal.SIGTERM), lambda number, frame: self._signals.append(number)
-        ):
-            workers = [
-                threading.Thread(target=self._work, args=(gpu,), daemon=True) for gpu in self._slots
-            ]
+        workers = [Thread(target=self._work, args=(gpu,), daemon=True) for gpu in self._slots]
+        stops = (signal.SIGINT, signal.SIGTERM)
+        with handled(stops, lambda number, frame: self._signals.append(number)):
             for worker in workers:
                 worker.start()
             announced: set[str] = set()
@@ -271,10 +255,7 @@ class Pool:
                     # unless withdrawn
                     taken = [run for run in directories if self._launch.take(run.name, "started")]
                     process = self._begin(taken, gpu) if taken else None
-                except (
-                    QexpError,
-                    OSError,
-                ) as error:  # for example a full disk; the other runs are still tried
+                except (QexpError, OSError) as error:  # for example a full disk
                     self._end(directories, str(error), started)
                     continue
                 self._end([run for run in directories if run not in taken], None, started)
@@ -308,17 +289,11 @@ class Pool:
         self, directories: Sequence[RunDirectory], gpu: str | None
     ) -> subprocess.Popen[bytes]:
         paths = [str(directory.path) for directory in directories]
-        command = [sys.executable, "-m", "qexp", "execute", *paths]
-        options = [
-            "--device",
-            self._device,
-            "--threads",
-            str(self._threads),
-            *self._wrap.arguments(),
-        ]
+        command = [sys.executable, "-m", "qexp", "execute", *paths, "--device", self._device]
+        command += ["--threads", str(self._threads), *self._wrap.arguments()]
         visible = {} if gpu is None else {"CUDA_VISIBLE_DEVICES": gpu}
         with self._launch.output(directories[0].name).open("ab") as output:
-            return start_child([*command, *options], output, visible)
+            return start_child(command, output, visible)
 
     def _pass_on(self, number: signal.Signals) -> None:
         with self._lock:
@@ -333,9 +308,7 @@ class Pool:
 def _last_lines(
     directories: Iterable[RunDirectory], epochs_of: Callable[[RunDirectory], int | None]
 ) -> dict[str, dict[str, Any]]:
-    """Run → the metrics of its last complete epoch, if it has any, and `of` how many epochs it
-    is.
-    """
+    """Run → metrics of its last complete epoch, and `of` how many epochs; only if it has any."""
     found: dict[str, dict[str, Any]] = {}
     for directory in directories:
         with suppress(OSError, IndexError, ValueError), directory.metrics_file.open("rb") as file:
@@ -350,8 +323,7 @@ def _epochs_of(directory: RunDirectory) -> int | None:
     return directory.spec().get("epochs")
 
 
-# A sweep: its order, the check against existing runs, its launch, and handing the runs to a
-# launcher.
+# A sweep: its order, the check against existing runs, and its launch.
 
 
 @dataclass(frozen=True)
@@ -365,9 +337,7 @@ class Workload:
     left: dict[str, State]
     """Name → state of existing runs that are not done and will not run now."""
     same: dict[str, str] = field(default_factory=dict)
-    """Usual name → existing run of another name with the same spec and seed, which stands for
-    it.
-    """
+    """Usual name → existing run of another name with its spec and seed, which stands for it."""
 
     @property
     def stand_ins(self) -> list[str]:
@@ -380,14 +350,13 @@ class Workload:
         by_state: dict[State, list[str]] = {}
         for name, state in self.left.items():
             by_state.setdefault(state, []).append(name)
-        hints = {
-            state: "" if state.at_work else "; repeat with `only_failed=True`" for state in by_state
-        }
-        hints |= {state: "; continue with `resume=True`" for state in by_state if state.resumable}
-        return [
-            f"left alone, {state.words}: {some(names)}{hints[state]}"
-            for state, names in by_state.items()
-        ]
+        sentences = list[str]()
+        for state, names in by_state.items():
+            hint = "" if state.at_work else "; repeat with `only_failed=True`"
+            if state.resumable:
+                hint = "; continue with `resume=True`"
+            sentences.append(f"left alone, {state.words}: {some(names)}{hint}")
+        return sentences
 
 
 @dataclass(frozen=True, repr=False)
@@ -401,22 +370,17 @@ class CheckedOrder:
 
     @property
     def warnings(self) -> list[str]:
-        """Of the specs that are trained now, each once."""
-        return list(
-            dict.fromkeys(
-                text
-                for plan in (*self.workload.again, *self.workload.new)
-                for text in plan.warnings
-            )
-        )
+        """Warnings about the specs that are trained now, each once."""
+        plans = [*self.workload.again, *self.workload.new]
+        return list(dict.fromkeys(chain(*(plan.warnings for plan in plans))))
 
     @property
     def nothing_to_resume(self) -> str:
         """A sentence if runs were to continue, and all that are to run are new; else empty."""
         load = self.workload
-        return (
-            nothing_to_resume(load.new) if self.order.resume and load.new and not load.again else ""
-        )
+        if self.order.resume and load.new and not load.again:
+            return nothing_to_resume(load.new)
+        return ""
 
     def __repr__(self) -> str:
         names = some([plan.name for plan in self.plans])
@@ -466,9 +430,8 @@ def check_order(order: Order, workspace: Workspace, name: str | None = None) -> 
     if order.profile is not None:
         settings["profile"] = order.profile
     overrides = with_pretrain(order.overrides, order.pretrain, order.allow_leak)
-    planned = sweep(
-        order.references, order.seeds, order.grid, overrides, workspace, memory_of(order)
-    )
+    memory = memory_of(order)
+    planned = sweep(order.references, order.seeds, order.grid, overrides, workspace, memory)
     same: dict[str, str] = {}
     if name is None:
         same = same_before(planned, workspace, order.resume)
@@ -488,27 +451,23 @@ def check_order(order: Order, workspace: Workspace, name: str | None = None) -> 
 
 
 def memory_of(order: Order) -> int | None:
-    """Memory of the machine that will train [bytes]; None for this machine. A cluster's memory is
-    unknown here.
-    """
+    """Memory of the machine that will train [bytes]; None for this one, unknown on a cluster."""
     return None if scheduler_of(order.launcher) is None else machine.LARGEST_MEMORY
 
 
 def stack_size(checked_order: CheckedOrder) -> int | None:
     """The number of runs in a stack; None for as many as are worth it on this machine."""
     order = checked_order.order
-    elsewhere = scheduler_of(order.launcher) is not None or wrap_of(
-        checked_order.settings["options"]
-    )
-    return 1 if order.stack is None and elsewhere else order.stack
+    wrap = wrap_of(checked_order.settings["options"])
+    if order.stack is None and (wrap or scheduler_of(order.launcher) is not None):
+        return 1
+    return order.stack
 
 
 def workload_of(
     plans: Sequence[Plan], workspace: Workspace, *, resume: bool = False, only_failed: bool = False
 ) -> Workload:
-    """The plans to run now, and the others. Raises QexpError that lists all names taken by other
-    runs.
-    """
+    """The plans to run now, and the others. Raises QexpError with all names that are taken."""
     workload = Workload([], [], [], {})
     mistakes = []
     # All states in one call, so that a scheduler is queried only once.
@@ -522,11 +481,11 @@ def workload_of(
         if state is None:
             if not only_failed:
                 workload.new.append(plan)
-        elif state is State.DONE:
+            continue
+        again = state.without_result if only_failed else resume and state.resumable
+        if state is State.DONE:
             workload.done.append(plan)
-        elif state is State.CREATED or (
-            state.without_result if only_failed else resume and state.resumable
-        ):
+        elif again or state is State.CREATED:
             workload.again.append(plan)
         else:
             workload.left[plan.name] = state
@@ -538,24 +497,18 @@ def workload_of(
 def open_launch(
     checked_order: CheckedOrder, workspace: Workspace
 ) -> tuple[Launch, list[RunDirectory]]:
-    """Write the launch's record and prepare its runs. Returns the launch and its runs, existing
-    ones first.
-    """
+    """Write the launch's record and prepare its runs. Returns both, existing runs first."""
     workload, order = checked_order.workload, checked_order.order
     launch = launchers.claim_launch(workspace)
-    names = [plan.name for plan in (*workload.again, *workload.new)]
-    done = [plan.name for plan in workload.done]
     record: dict[str, Any] = {
         "id": launch.id,
         "created": now(),
         "argv": sys.argv,
         "launcher": order.launcher,
-    }
-    record |= {
         "settings": checked_order.settings,
-        "runs": names,
+        "runs": [plan.name for plan in (*workload.again, *workload.new)],
         "left": workload.left,
-        "done_before": done,
+        "done_before": [plan.name for plan in workload.done],
     }
     formats.write_json(launch.record_file, record)
     return launch, _prepared(launch, [checked_order], workspace, launch.id, order.jobs or 1)
@@ -569,16 +522,14 @@ def add_to_launch(
 
     stack  beginning of the names of the stacks that new runs are in
     """
-    loads, record = [checked.workload for checked in checked_orders], launch.record()
-    names = [plan.name for load in loads for plan in (*load.again, *load.new)]
-    done = [plan.name for load in loads for plan in load.done]
-    runs, before = (
-        tuple(dict.fromkeys(all_of))
-        for all_of in ([*record.runs, *names], [*record.done_before, *done])
-    )
-    formats.write_json(
-        launch.record_file, replace(record, runs=runs, done_before=before).document()
-    )
+    record = launch.record()
+    runs, done = dict.fromkeys(record.runs), dict.fromkeys(record.done_before)
+    for checked in checked_orders:
+        load = checked.workload
+        runs |= dict.fromkeys(plan.name for plan in (*load.again, *load.new))
+        done |= dict.fromkeys(plan.name for plan in load.done)
+    record = replace(record, runs=tuple(runs), done_before=tuple(done))
+    formats.write_json(launch.record_file, record.document())
     return _prepared(launch, checked_orders, workspace, stack, 1)
 
 
@@ -589,21 +540,16 @@ def _prepared(
     stack: str,
     jobs: int,
 ) -> list[RunDirectory]:
-    """The runs of orders that are to run, existing ones first; new ones are prepared for a
-    launch.
-    """
+    """The runs of orders that are to run, existing ones first; new ones are prepared."""
     order, size = checked_orders[0].order, stack_size(checked_orders[0])
-    directories = [
-        RunDirectory(workspace.runs / plan.name)
-        for checked in checked_orders
-        for plan in checked.workload.again
-    ]
+    again = list(chain(*(checked.workload.again for checked in checked_orders)))
+    new = list(chain(*(checked.workload.new for checked in checked_orders)))
+    directories = [RunDirectory(workspace.runs / plan.name) for plan in again]
     for directory in directories:
         if order.trust_code:
             directory.trust()
         add_annotations(directory.path, order.tags, order.note)
     first: RunDirectory | None = None
-    new = [plan for checked in checked_orders for plan in checked.workload.new]
     for plan in stacks.in_stacks(new, stack, size, order.device, jobs):
         with suppress(FileExistsError):  # another process prepared this run first and will start it
             planned = replace(plan, launch=launch.id, tags=order.tags, note=order.note)
@@ -620,9 +566,7 @@ class Launched:
     jobs: dict[str, str] | None = None
     """Run → job, if a scheduler starts the runs."""
     states: dict[str, State] | None = None
-    """Run → final state, if the runs were in a pool of this process; runs that were never started
-    are left out.
-    """
+    """Run → final state of those that were started, if they were in a pool of this process."""
     stopped: bool = False
     """Whether a signal ended the pool."""
 
@@ -674,11 +618,10 @@ def run_here(
     more  see `Pool`
     """
     settings = launch.record().settings
-    jobs, device = settings["jobs"], settings["device"]
+    jobs, device = settings["jobs"] or 1, settings["device"]
     gpus = machine.visible_gpus() if device in ("auto", "cuda") else []
-    pool = Pool(
-        launch, directories, jobs or 1, device, gpus, wrap_of(settings.get("options", {})), more
-    )
+    wrap = wrap_of(settings.get("options", {}))
+    pool = Pool(launch, directories, jobs, device, gpus, wrap, more)
     with _supervised(launch):
         return pool.run(watcher), pool.stopped
 
@@ -733,7 +676,8 @@ def run_and_wait(
         while not signals:
             places = (checked_order.order.jobs or 1) - len(together(waiting))
             new = list(chain(*islice(iter(following, []), places)))
-            if fresh := [directory for directory in new if not at_work(directory)]:
+            fresh = [directory for directory in new if not at_work(directory)]
+            if fresh:
                 submit(launch, fresh, checked_order, scheduler)
             waiting += new
             if not waiting:
@@ -762,20 +706,16 @@ def submit(
     checked_order: CheckedOrder,
     scheduler: Scheduler,
 ) -> dict[str, str]:
-    """Submit the launch to a scheduler. Returns run → job. Raises SchedulerError and restores the
-    runs' records.
-    """
-    order = checked_order.order
-    before = {directory: directory.record() for directory in directories}
-    for directory, record in before.items():
+    """Submit the launch. Returns run → job. Raises SchedulerError after undoing the records."""
+    order, options = checked_order.order, checked_order.settings["options"]
+    records = {directory: directory.record() for directory in directories}
+    for directory, record in records.items():
         directory.write(replace(record, state=State.QUEUED))
     try:
-        submission = Submission(
-            launch.folder, launch.id, checked_order.settings["options"], order.jobs
-        )
+        submission = Submission(launch.folder, launch.id, options, order.jobs)
         jobs = scheduler.submit(submission, directories, order.device)
     except BaseException:
-        for directory, record in before.items():
+        for directory, record in records.items():
             directory.write(record)
         raise
     add_jobs(launch, jobs, scheduler.cluster())
@@ -783,9 +723,6 @@ def submit(
 
 
 def detach(launch: Launch, workspace: Workspace) -> None:
+    command = [sys.executable, "-m", "qexp", "supervise", launch.id]
     with (launch.folder / "pool.txt").open("ab") as output:
-        start_child(
-            [sys.executable, "-m", "qexp", "supervise", launch.id],
-            output,
-            {VARIABLE: str(workspace.root)},
-        )
+        start_child(command, output, {VARIABLE: str(workspace.root)})

@@ -41,9 +41,7 @@ class Look:
     """Such as "made with stand-in data"; empty if there is none."""
     samples: xarray.Dataset
     summary: Sequence[dict[str, Any]]
-    """Per variable, or column of one: number of values, minimum, percentiles, maximum, missing
-    values.
-    """
+    """Number, minimum, percentiles, maximum, missing values of each variable, or column of one."""
     proposal: dict[str, Any] | None
     """Typical values for the network's transforms, as keys of a spec."""
     remarks: Sequence[str]
@@ -52,10 +50,8 @@ class Look:
     def table(self) -> Table:
         """The summary of each variable."""
         keys = list(self.summary[0])
-        rows = [[_cell(variable[key]) for key in keys] for variable in self.summary]
-        return Table(
-            "", keys, rows, frozenset(key for key in keys if key not in ("variable", "unit"))
-        )
+        rows = [list(map(_cell, map(variable.get, keys))) for variable in self.summary]
+        return Table("", keys, rows, frozenset(keys) - {"variable", "unit"})
 
 
 def _cell(value: Any) -> str:
@@ -65,8 +61,7 @@ def _cell(value: Any) -> str:
 
 
 def look(workspace: Workspace, options: ShowOptions, folder: Path | None) -> Look:
-    """Summarise a part of a dataset and draw its figures, `PART_NAME.FORMAT` each, into a folder if
-    there is one.
+    """Summarise a part of a dataset and draw its figures, `PART_NAME.FORMAT`, into any folder.
 
     Raises QexpError and SpecError before anything is written.
     """
@@ -83,9 +78,8 @@ def look(workspace: Workspace, options: ShowOptions, folder: Path | None) -> Loo
     if folder is not None:
         with use_style(*options.drawn_with):
             caution = f" ({view.caution})" if view.caution else ""
-            for figure, picture in view.pictures(
-                samples, variables, f"{name}, {view.part}{caution}"
-            ):
+            title = f"{name}, {view.part}{caution}"
+            for figure, picture in view.pictures(samples, variables, title):
                 files.make_folder(folder)
                 for ending in options.formats:
                     paths.append(folder / f"{view.part}_{figure}.{ending}")
@@ -130,11 +124,8 @@ def open_view(workspace: Workspace, chosen: SampleOptions) -> tuple[str, Preview
         spec, tables = plan.document, plan.tables
     else:
         assert dataset is not None
-        files_of = [
-            workspace.specs / FOLDERS[kind] / f"{dataset}.json"
-            for kind in ("experience", "dataset")
-        ]
-        if [file.is_file() for file in files_of] == [True, False]:
+        folders = [workspace.specs / FOLDERS[kind] for kind in ("experience", "dataset")]
+        if [(folder / f"{dataset}.json").is_file() for folder in folders] == [True, False]:
             raise QexpError(
                 f"'{dataset}' is an experience; show its data with `experience={dataset}`"
             )

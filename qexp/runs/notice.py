@@ -41,7 +41,7 @@ LONGEST_MESSAGE = 1000
 """Characters of a message as a word; its input has all."""
 
 LONGEST_SECONDS = 60.0
-"""After which the command is killed."""
+"""Seconds after which the command is killed."""
 
 
 def words_to_notify(workspace: Workspace) -> list[str]:
@@ -51,11 +51,12 @@ def words_to_notify(workspace: Workspace) -> list[str]:
         raise QexpError(
             'qexp.toml: notify is a command, such as notify = "mail -s {message} me@home"'
         )
-    if trouble := trouble_with_command(command, PLACEHOLDERS):
+    trouble = trouble_with_command(command, PLACEHOLDERS)
+    if trouble:
         raise QexpError(f"qexp.toml: notify {trouble}")
     words = words_of(command)
-    for at, (flag, text) in enumerate(pairwise(words), start=1):
-        programs = [Path(word).name for word in words[:at]]
+    for position, (flag, text) in enumerate(pairwise(words), start=1):
+        programs = [Path(word).name for word in words[:position]]
         executed = "ssh" in programs or (
             re.fullmatch(r"-\w*[ce]", flag) and any(map(INTERPRETER.fullmatch, programs))
         )
@@ -70,9 +71,7 @@ def words_to_notify(workspace: Workspace) -> list[str]:
 
 
 def notify_of_attempt(directory: RunDirectory, record: Record) -> None:
-    """An attempt has ended: the run may have failed, and be the last one of a launch, which no pool
-    waits for.
-    """
+    """An attempt has ended: the run may have failed, or be the last one of a launch."""
     workspace = Workspace(directory.path.absolute().parent.parent)
     name = directory.name
     state = record.state
@@ -107,9 +106,7 @@ def notify_of_launch(launch: Launch) -> None:
 
 
 def _notify(workspace: Workspace, name: str, state: str, message: str) -> None:
-    """Start the command, with the message as its input, too; that it fails is no more than a
-    warning.
-    """
+    """Start the command, with the message as input; a failure is no more than a warning."""
     try:
         words = words_to_notify(workspace)
         if not words:

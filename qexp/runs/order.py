@@ -141,18 +141,17 @@ def read_grid(option: str, texts: Sequence[str]) -> dict[str, list[Any]]:
                 f"{option} {key} is given twice; list all its values in one: {option} {key}=A,B"
             )
         name = f"{option} {shortened(key)}"
-        if "," in key:
-            read[key] = [[_value(part, name) for part in _split(value, ":")] for value in values]
-        else:
-            read[key] = [
-                item for value in values for item in _spaced(value, where) or [_value(value, name)]
-            ]
+        read[key] = []
+        for value in values:
+            if "," in key:
+                read[key].append([_value(part, name) for part in _split(value, ":")])
+            else:
+                read[key] += _spaced(value, where) or [_value(value, name)]
     return read
 
 
 def _spaced(text: str, where: str) -> list[int | float] | None:
-    """The values of `lin:LOW:HIGH:N` and `log:LOW:HIGH:N`, both ends included; None for another
-    text.
+    """The values of `lin:LOW:HIGH:N` and `log:LOW:HIGH:N`, with both ends; None for another text.
 
     Raises QexpError for a range of another form, which would be a text.
     """
@@ -168,12 +167,8 @@ def _spaced(text: str, where: str) -> list[int | float] | None:
     try:
         first, last, count = rest.split(":")
         low, high, number = float(first), float(last), int(count)
-        sound = (
-            math.isfinite(low)
-            and math.isfinite(high)
-            and low != high
-            and 2 <= number <= LARGEST_RANGE
-        )
+        distinct = math.isfinite(low) and math.isfinite(high) and low != high
+        sound = distinct and 2 <= number <= LARGEST_RANGE
         if not sound or (spacing == "log" and min(low, high) <= 0):
             raise ValueError
     except ValueError:
@@ -186,16 +181,13 @@ def _spaced(text: str, where: str) -> list[int | float] | None:
 
     values = (numpy.geomspace if spacing == "log" else numpy.linspace)(low, high, number).tolist()
     rounded = [low, *(float(f"{value:.{DIGITS}g}") for value in values[1:-1]), high]
-    return (
-        [int(value) for value in rounded]
-        if all(value.is_integer() for value in rounded)
-        else list(rounded)
-    )
+    if all(value.is_integer() for value in rounded):
+        return [int(value) for value in rounded]
+    return list(rounded)
 
 
 def read_points(path: Path) -> dict[str, list[Any]]:
-    """The grid of a file of points: a JSON list of objects, or `[[points]]` tables in TOML, which
-    set the same keys.
+    """The grid of a file of points: JSON objects or `[[points]]` tables that set the same keys.
 
     `[{"a": 1, "b": 2}, {"a": 3, "b": 4}]` → `{"a,b": [[1, 2], [3, 4]]}`. Raises QexpError for a
     file of another form.
@@ -207,11 +199,8 @@ def read_points(path: Path) -> dict[str, list[Any]]:
         )
     try:
         text = path.read_text(encoding="utf-8")
-        points = (
-            tomllib.loads(text).get("points")
-            if path.suffix == ".toml"
-            else parse_value(text, f"`points={path}`")
-        )
+        is_toml, where = path.suffix == ".toml", f"`points={path}`"
+        points = tomllib.loads(text).get("points") if is_toml else parse_value(text, where)
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError, RecursionError) as error:
         reason = error.strerror if isinstance(error, OSError) else error
         raise QexpError(f"`points={path}`: cannot be read: {reason}") from None
@@ -219,11 +208,8 @@ def read_points(path: Path) -> dict[str, list[Any]]:
         'a list of objects, as in [{"learning_rate": 1e-3, "batch_size": 16}], or [[points]] in a'
         " .toml file"
     )
-    if (
-        not isinstance(points, list)
-        or not points
-        or not all(isinstance(point, dict) and point for point in points)
-    ):
+    of_objects = isinstance(points, list) and all(isinstance(point, dict) for point in points)
+    if not of_objects or not points or not all(points):
         raise QexpError(f"`points={path}`: must be {form}")
     keys = list(points[0])
     for number, point in enumerate(points, start=1):
@@ -234,18 +220,16 @@ def read_points(path: Path) -> dict[str, list[Any]]:
             )
     if any(re.search("[+,]", key) for key in keys):
         raise QexpError(f"`points={path}`: a key holds '+' or ','; give each key its own value")
-    return {
-        ",".join(keys): [
-            [point[key] for key in keys] if len(keys) > 1 else point[keys[0]] for point in points
-        ]
-    }
+    if len(keys) == 1:
+        return {keys[0]: [point[keys[0]] for point in points]}
+    return {",".join(keys): [list(map(point.get, keys)) for point in points]}
 
 
 def _split(text: str, separator: str) -> Iterator[str]:
     """The parts of a text between separators that are not inside [], {} and ""."""
     depth, quoted, part = 0, False, ""
-    for character, before in zip(text, " " + text, strict=False):
-        quoted ^= character == '"' and before != "\\"
+    for character, previous in zip(text, " " + text, strict=False):
+        quoted ^= character == '"' and previous != "\\"
         depth += 0 if quoted else (character in "[{") - (character in "]}")
         if character == separator and not depth and not quoted:
             yield part.strip()
@@ -258,7 +242,7 @@ def _split(text: str, separator: str) -> Iterator[str]:
 USUAL_SEEDS = (0,)
 
 STUDY_SEEDS = range(5)
-"""Of a study, whose intervals need several."""
+"""Seeds of a study, whose intervals need several."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -407,10 +391,11 @@ class Order(Training, LaunchOptions):
                 " seeds"
             )
             raise QexpError(f"`seeds={self.seeds}`: give a list, {some}")
-        if twice := [key for key in self.grid if key in self.overrides]:
-            raise QexpError(
-                f"`overrides[{twice[0]}]`: `grid` has values of '{twice[0]}', too; keep one of them"
-            )
+        for key in self.grid:
+            if key in self.overrides:
+                raise QexpError(
+                    f"`overrides[{key}]`: `grid` has values of '{key}', too; keep one of them"
+                )
 
     @property
     def references(self) -> list[str]:
@@ -420,10 +405,9 @@ class Order(Training, LaunchOptions):
                 f"`experiences={self.experiences}`: give the name of an experience, or a list of"
                 " several"
             )
-        experiences = (
-            [self.experiences] if isinstance(self.experiences, str | Path) else self.experiences
-        )
-        return [str(experience) for experience in experiences]
+        if isinstance(self.experiences, str | Path):
+            return [str(self.experiences)]
+        return [str(experience) for experience in self.experiences]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -452,13 +436,12 @@ class SweepOptions(Order, Watched):
         if not isinstance(whole, Order):
             return Order(**{field.name: getattr(self, field.name) for field in fields(Order)})
         of_order = {field.name for field in fields(Order)} - {"experiences"}
-        others = [field for field in fields(self) if field.name in of_order]
-        besides = [field.name for field in others if getattr(self, field.name) != default_of(field)]
-        if besides:
-            raise QexpError(
-                f"`{besides[0]}`: the Order has its own; name experiences instead of it, or leave"
-                " this out"
-            )
+        for one in fields(self):
+            if one.name in of_order and getattr(self, one.name) != default_of(one):
+                raise QexpError(
+                    f"`{one.name}`: the Order has its own; name experiences instead of it, or"
+                    " leave this out"
+                )
         return whole
 
 
@@ -477,9 +460,7 @@ class Pretraining:
     overrides: Mapping[str, Any] = field(default_factory=dict)
     """Dotted key → value, as in `Order`."""
     seed: int | str = 0
-    """The seed of the run that all start from, or "same": each starts from a run with its own
-    seed.
-    """
+    """The seed of the run that all start from, or "same": each from a run with its own seed."""
 
     def seeds(self, of_others: Sequence[int]) -> Sequence[int]:
         """The seeds that it is trained with.
@@ -618,7 +599,7 @@ class WeightsOrder(StoredRuns, InWorkspace):
 
     @property
     def path(self) -> Path:
-        """Of the weights."""
+        """The file of the weights."""
         return Path(self.file)
 
     @property

@@ -1,6 +1,4 @@
-"""Plans of runs: an experience with one seed, or the product of experiences, seeds and a grid of
-changes.
-"""
+"""Plans of runs: of an experience with one seed, or of all combinations with seeds and a grid."""
 
 from __future__ import annotations
 
@@ -69,42 +67,37 @@ class GridAxis:
 
     @property
     def keys(self) -> tuple[str, ...]:
-        return tuple(key for part in self.parts for key in part)
+        return tuple(itertools.chain(*self.parts))
 
     @property
     def changes(self) -> list[dict[str, Any]]:
-        """Per value what is set."""
-        parts = self.parts
-        return [
-            {
-                key: item
-                for part, item in zip(parts, value if len(parts) > 1 else [value], strict=True)
-                for key in part
-            }
-            for value in self.values
-        ]
+        """What is set, per value."""
+        changes = list[dict[str, Any]]()
+        for value in self.values:
+            change = dict[str, Any]()
+            items = value if len(self.parts) > 1 else [value]
+            for part, item in zip(self.parts, items, strict=True):
+                change |= dict.fromkeys(part, item)
+            changes.append(change)
+        return changes
 
     @property
     def texts(self) -> list[str]:
         """The values as a command takes them: `0.001`, or `0.001:16` for several keys."""
-        several = len(self.parts) > 1
-        return [
-            ":".join(map(value_text, value)) if several else value_text(value)
-            for value in self.values
-        ]
+        if len(self.parts) == 1:
+            return [value_text(value) for value in self.values]
+        return [":".join(map(value_text, value)) for value in self.values]
 
 
 def axes_of(grid: Grid, argument: str = "grid") -> list[GridAxis]:
-    """The axes of a grid, checked. Raises QexpError for an axis without values, and for what is
-    given twice.
-    """
+    """The checked axes of a grid. Raises QexpError for one that is empty or given twice."""
     axes = [_axis(f"`{argument}[{name}]`", name, values) for name, values in grid.items()]
-    keys = Counter(key for axis in axes for key in axis.keys)
-    if twice := next((key for key, times in keys.items() if times > 1), None):
-        raise QexpError(
-            f"`{argument}[{twice}]` is given twice; list all its values in one:"
-            f" `{argument}={ {twice: ['A', 'B']} }`"
-        )
+    for key, times in Counter(itertools.chain(*(axis.keys for axis in axes))).items():
+        if times > 1:
+            raise QexpError(
+                f"`{argument}[{key}]` is given twice; list all its values in one:"
+                f" `{argument}={ {key: ['A', 'B']} }`"
+            )
     return axes
 
 
@@ -134,7 +127,7 @@ def _axis(where: str, name: str, values: Sequence[Any]) -> GridAxis:
 def points_of(axes: Sequence[GridAxis]) -> Iterator[dict[str, Any]]:
     """What is set at each combination of values, the last axis fastest."""
     for changes in itertools.product(*(axis.changes for axis in axes)):
-        yield {key: value for change in changes for key, value in change.items()}
+        yield dict(itertools.chain(*(change.items() for change in changes)))
 
 
 def at_point(
@@ -154,20 +147,19 @@ def at_point(
     try:
         return experiments.experience(reference, overrides, cache.workspace, cache)
     except SpecError as error:
-        raise SpecError(
-            [_of_axis(problem, axes, point, grid) for problem in error.problems]
-        ) from None
+        problems = [_of_axis(problem, axes, point, grid) for problem in error.problems]
+        raise SpecError(problems) from None
 
 
 def _of_axis(problem: Problem, axes: Sequence[GridAxis], point: Overrides, grid: str) -> Problem:
     """A problem of a value that an axis has set, as one of the axis; another as it is."""
-    if (key := experiments.setting_of(problem, point)) is None:
+    key = experiments.setting_of(problem, point)
+    if key is None:
         return problem
-    axis = next(axis for axis in axes if key in axis.keys)
-    several = f"`{grid}={ {f'{key}.0': list(axis.values)} }`"
-    message = re.sub(
-        r"`overrides=[^`]*`", several if axis.name == key else r"\g<0>", problem.message
-    )
+    axis, message = next(axis for axis in axes if key in axis.keys), problem.message
+    if axis.name == key:
+        several = f"`{grid}={ {f'{key}.0': list(axis.values)} }`"
+        message = re.sub(r"`overrides=[^`]*`", several, message)
     return Problem(f"`{grid}[{axis.name}]`", problem.path, message)
 
 
@@ -190,15 +182,14 @@ class Exposure:
 class Exposures:
     """The spectra that an experience's runs are trained on, for each seed.
 
-    A split can depend on the seed, so it is made for every seed; equal splits are compared only
-    once.
-    parent  the pretraining run; spectra that it or its ancestors were trained on may not be tested
-            on
+    A split can depend on the seed, so it is made for every seed; equal ones are compared once.
+
+    parent  the pretraining run; what it or its ancestors were trained on may not be tested on
     """
 
     def __init__(self, experience: Experience, parent: RunDirectory | None) -> None:
         self._experience = experience
-        self._before = provenance.read_seen(parent) if parent else {}
+        self._earlier = provenance.read_seen(parent) if parent else {}
         origin = parent.record() if parent else None
         self._unknown = origin is not None and (
             origin.foreign_weights is not None or OF_UNKNOWN_TRAINING in origin.caution
@@ -206,19 +197,18 @@ class Exposures:
         self._known: dict[bytes, Exposure] = {}
 
     def of_seed(self, seed: int) -> Exposure:
-        """The spectra of one seed. Raises QexpError if test spectra were used for training without
-        permission.
-        """
+        """The spectra of a seed. Raises QexpError for test spectra that were used for training."""
         experience = self._experience
-        if (data := data_of(experience.document)) is None:
+        data = data_of(experience.document)
+        if data is None:
             return Exposure()
         subject = experience.document, experience.dataset, experience.tables, seed
-        if (exposed := data.exposed(*subject)) is None:
+        exposed = data.exposed(*subject)
+        if exposed is None:
             doubts = data.doubts(*subject)
             return Exposure(caution=doubts.caution, warnings=doubts.warnings)
-        key = hashlib.sha256(
-            b"|".join((exposed.trained.tobytes(), exposed.test.tobytes()))
-        ).digest()
+        content = exposed.trained.tobytes() + b"|" + exposed.test.tobytes()
+        key = hashlib.sha256(content).digest()
         if key not in self._known:
             self._known[key] = self._compared(exposed, seed)
         return self._known[key]
@@ -227,18 +217,17 @@ class Exposures:
         spectra = leaks.seen_of(exposed.spectra, exposed.trained)
         leaked: dict[str, list[leaks.Overlap]] = {}
         same_names: dict[str, list[leaks.Overlap]] = {}
-        for run, of_run in {ITSELF: spectra, **self._before}.items():
-            for overlap in leaks.overlaps_with(exposed.spectra, exposed.test, of_run):
-                (leaked if overlap.leaked or run == ITSELF else same_names).setdefault(
-                    run, []
-                ).append(overlap)
+        for run, used in {ITSELF: spectra, **self._earlier}.items():
+            for overlap in leaks.overlaps_with(exposed.spectra, exposed.test, used):
+                found = leaked if overlap.leaked or run == ITSELF else same_names
+                found.setdefault(run, []).append(overlap)
         if leaked and not self._experience.document.get("allow_leak"):
-            parts = "\n".join(
-                f"  {run}: {leaks.overlap_in_words(overlaps)}" for run, overlaps in leaked.items()
-            )
+            parts = ""
+            for run, overlaps in leaked.items():
+                parts += f"  {run}: {leaks.overlap_in_words(overlaps)}\n"
             raise QexpError(
                 f"{self._experience.name} with seed {seed} would be tested on spectra that were"
-                f" used for training by\n{parts}\nhold other cores out, start from another run, or"
+                f" used for training by\n{parts}hold other cores out, start from another run, or"
                 " continue with `allow_leak=True`, which marks every output"
             )
         warnings = [
@@ -246,18 +235,14 @@ class Exposures:
             f"{leaks.overlap_in_words(overlaps)}"
             for run, overlaps in same_names.items()
         ]
-        cautions = [
-            leaks.overlap_caution([overlap for overlaps in leaked.values() for overlap in overlaps])
-        ]
-        cautions += [OF_UNKNOWN_TRAINING] if self._unknown else []
-        return Exposure(
-            spectra, "; ".join(caution for caution in cautions if caution), tuple(warnings)
-        )
+        caution = leaks.overlap_caution(list(itertools.chain(*leaked.values())))
+        if self._unknown:
+            caution = f"{caution}; {OF_UNKNOWN_TRAINING}" if caution else OF_UNKNOWN_TRAINING
+        return Exposure(spectra, caution, tuple(warnings))
 
 
 def standing(plan: Plan, workspace: Workspace, state: State) -> State | None:
-    """The state of the planned run if it exists, else None. Raises QexpError if another run has its
-    name.
+    """The state of the planned run, None without one. Raises QexpError if another has its name.
 
     state  its current state, see `Watch`
     """
@@ -275,23 +260,17 @@ def standing(plan: Plan, workspace: Workspace, state: State) -> State | None:
             f"a run {plan.name} with weights from elsewhere exists already; choose another `name`"
         )
     if (record.digest, record.seed) != (plan.digest, plan.seed):
-        what = "seed" if record.digest == plan.digest else "spec"
-        go_on = (
-            f", or continue it with its own: qexp rerun {plan.name} --resume"
-            if state.resumable
-            else ""
-        )
-        differs = (
-            _how_differs(plan, directory)
-            if what == "spec"
-            else f"its seed is {record.seed}, not {plan.seed}"
-        )
-        if record.digest != plan.digest and _extensions_alone_differ(plan, directory):
+        if record.digest == plan.digest:
+            what, differs = "seed", f"its seed is {record.seed}, not {plan.seed}"
+        elif _extensions_alone_differ(plan, directory):
             what = "specs/extensions.py (the spec is the same)"
-            files = (
-                f"{workspace.shown(directory.extensions)} {workspace.shown(workspace.extensions)}"
-            )
-            differs = f"see what differs: diff {files}"
+            theirs, ours = map(workspace.shown, (directory.extensions, workspace.extensions))
+            differs = f"see what differs: diff {theirs} {ours}"
+        else:
+            what, differs = "spec", _how_differs(plan, directory)
+        go_on = ""
+        if state.resumable:
+            go_on = f", or continue it with its own: qexp rerun {plan.name} --resume"
         raise QexpError(
             f"a run {plan.name} with another {what} exists already; choose another name with"
             f" `name`{go_on}; {differs}"
@@ -313,10 +292,10 @@ def _how_differs(plan: Plan, directory: RunDirectory) -> str:
 
 def _extensions_alone_differ(plan: Plan, directory: RunDirectory) -> bool:
     """Whether an existing run has the spec of a planned one, but other code of the workspace."""
-    its_own = (
-        directory.extensions.read_text(encoding="utf-8") if directory.extensions.is_file() else ""
-    )
-    return its_own != plan.extensions and canonical(directory.spec()) == canonical(plan.spec)
+    code, file = "", directory.extensions
+    if file.is_file():
+        code = file.read_text(encoding="utf-8")
+    return code != plan.extensions and canonical(directory.spec()) == canonical(plan.spec)
 
 
 def same_before(plans: Sequence[Plan], workspace: Workspace, resume: bool) -> dict[str, str]:
@@ -334,7 +313,8 @@ def same_before(plans: Sequence[Plan], workspace: Workspace, resume: bool) -> di
     for run in sorted(Catalog(workspace).recorded(), key=_is_given):
         # by a spec and a seed; imported weights have another origin
         made_here = run["kind"] in ("trained", "program")
-        if made_here and (name := wanted.get((run["digest"], run["seed"]))) is not None:
+        name = wanted.get((run["digest"], run["seed"]))
+        if made_here and name is not None:
             others_by_plan.setdefault(name, []).append(run["name"])
     same: dict[str, str] = {}
     for name, others in others_by_plan.items():
@@ -348,9 +328,8 @@ def same_before(plans: Sequence[Plan], workspace: Workspace, resume: bool) -> di
 
 def _is_given(run: Mapping[str, Any]) -> bool:
     """Whether a run has another name than that by experience, change and seed."""
-    return not re.fullmatch(
-        rf"{re.escape(run['experience'])}(_[0-9a-f]+)?_{run['seed']}", run["name"]
-    )
+    usual = rf"{re.escape(run['experience'])}(_[0-9a-f]+)?_{run['seed']}"
+    return not re.fullmatch(usual, run["name"])
 
 
 def same_text(name: str, other: str) -> str:
@@ -373,21 +352,21 @@ def plan_run(experience: Experience, seed: int, name: str, workspace: Workspace)
 
 
 def _plans(experience: Experience, names: Mapping[int, str], workspace: Workspace) -> list[Plan]:
-    """The plans of an experience's runs; everything that does not depend on the seed is checked
-    once.
+    """The plans of an experience's runs; what does not depend on the seed is checked once.
 
     names  seed → name of its run
     """
     pretrain = experience.document.get("pretrain")
     experience_type = type_of(experience.document)
     outputs = experience_type.outputs(experience.document)
-    parent = _parent(pretrain["run"], experience, workspace) if pretrain else None
-    parent_spec = parent.spec() if parent else {}
-    texts = [experience.extensions, parent.record().digest] if parent else [experience.extensions]
-    shapes = checkpoint.shapes(parent.best_weights) if parent else {}
-    transforms = (
-        provenance.transforms_taken(experience.document, parent_spec, shapes) if parent else ()
-    )
+    parent: RunDirectory | None = None
+    texts, differences, transforms = [experience.extensions], list[str](), list[str]()
+    if pretrain:
+        parent = _parent(pretrain["run"], experience, workspace)
+        spec, shapes = parent.spec(), checkpoint.shapes(parent.best_weights)
+        texts.append(parent.record().digest)
+        transforms = provenance.transforms_taken(experience.document, spec, shapes)
+        differences = _differences(parent.name, spec, experience.document)
     units = units_of(experience.document, experience.tables["quantities"])
     plan = Plan(
         name="",
@@ -396,7 +375,7 @@ def _plans(experience: Experience, names: Mapping[int, str], workspace: Workspac
         model=experience.model_name,
         seed=0,
         spec=experience.document,
-        digest=digest(experience.document, *[text for text in texts if text]),
+        digest=digest(experience.document, *filter(None, texts)),
         overrides=experience.overrides,
         units=units if outputs is None else {name: units[name] for name in outputs},
         metrics=objects_of(experience.document).meanings(experience.document, experience.tables),
@@ -408,7 +387,6 @@ def _plans(experience: Experience, names: Mapping[int, str], workspace: Workspac
         checked=experience,
     )
     caution = experiences.caution(experience.document)
-    differences = _differences(parent.name, parent_spec, experience.document) if parent else []
     exposures = Exposures(experience, parent)
     plans = []
     for seed, name in names.items():
@@ -418,7 +396,7 @@ def _plans(experience: Experience, names: Mapping[int, str], workspace: Workspac
                 plan,
                 name=require_name(name),
                 seed=seed,
-                caution="; ".join(words for words in (caution, exposure.caution) if words),
+                caution="; ".join(filter(None, (caution, exposure.caution))),
                 seen=exposure.own,
                 warnings=(*experience.warnings, *differences, *exposure.warnings),
             )
@@ -436,8 +414,7 @@ def sweep(
 ) -> list[Plan]:
     """The plans of all combinations; seeds vary fastest.
 
-    A run is named `<experience>_<seed>`, with a short digest between them if overrides change the
-    spec.
+    A run is named `<experience>_<seed>`, with a digest between them if overrides change the spec.
 
     memory  memory of the machine that will train [bytes]; default: of this machine
     """
@@ -459,55 +436,47 @@ def sweep(
     names: dict[tuple[str, int], list[str]] = {}
     for plan in plans:
         names.setdefault((plan.digest, plan.seed), []).append(plan.name)
-    if double := next((alike for alike in names.values() if len(alike) > 1), None):
-        both = " and ".join(dict.fromkeys(double))
-        raise QexpError(
-            f"two runs of the sweep are the same, {both}; name every experience and value once"
-        )
+    for alike_names in names.values():
+        if len(alike_names) > 1:
+            both = " and ".join(dict.fromkeys(alike_names))
+            raise QexpError(
+                f"two runs of the sweep are the same, {both}; name every experience and value once"
+            )
     return plans
 
 
 def of_seed(overrides: Overrides, seed: int) -> Overrides:
     """Overrides with the seed of a run for `{seed}` in the name of its pretraining run."""
-    return {
-        key: (
-            value.replace(SEED, str(seed))
-            if key in PRETRAINED and isinstance(value, str)
-            else value
-        )
-        for key, value in overrides.items()
-    }
+    overrides = dict(overrides)
+    for key in PRETRAINED:
+        value = overrides.get(key)
+        if isinstance(value, str):
+            overrides[key] = value.replace(SEED, str(seed))
+    return overrides
 
 
 def require_few(runs: int) -> None:
-    """Raise QexpError for more than `LARGEST_SWEEP` runs; checked before listing them, which could
-    take hours.
-    """
+    """Raise QexpError for more than `LARGEST_SWEEP` runs, before a listing takes hours."""
     if runs > LARGEST_SWEEP:
         raise QexpError(f"{runs:,} runs are too many; the limit is {LARGEST_SWEEP:,}")
 
 
 def named(plan: Plan, name: str) -> Plan:
-    """The plan under a name, in which `{digest}` stands for the first digits of that of its spec
-    and parent.
-    """
+    """The plan under a name, whose `{digest}` stands for the first digits of its digest."""
     return replace(plan, name=require_name(name.replace("{digest}", plan.digest[:6])))
 
 
 def named_after(
     experience: Experience, reference: str, overrides: Overrides, cache: SpecCache
 ) -> str:
-    """What runs of an experience are called, before their seed: with a digest if overrides have
-    changed it.
-    """
-    changed = "" if is_unchanged(experience, reference, overrides, cache) else experience.digest[:6]
-    return "_".join(word for word in (experience.name, changed) if word)
+    """The name of an experience's runs, before the seed: with a digest if overrides matter."""
+    if is_unchanged(experience, reference, overrides, cache):
+        return experience.name
+    return f"{experience.name}_{experience.digest[:6]}"
 
 
 def check_seeds(seeds: Sequence[int]) -> list[int]:
-    """The seeds of a sweep. Raises QexpError if there are too many or none, or if one is given
-    twice.
-    """
+    """The seeds of a sweep. Raises QexpError for none, for too many and for repeated ones."""
     require_few(len(seeds))
     if not len(seeds):
         raise QexpError("seeds: no seed; give at least one")
@@ -520,23 +489,20 @@ def check_seeds(seeds: Sequence[int]) -> list[int]:
 
 def with_pretrain(overrides: Overrides, pretrain: str | None, allow_leak: bool) -> Overrides:
     """Overrides with those that `--pretrain RUN` and `--allow-leak` stand for."""
-    return {
-        **overrides,
-        # The run alone: which operations take its weights is stated in the experience.
-        **({"pretrain.run": pretrain} if pretrain else {}),
-        **({"allow_leak": True} if allow_leak else {}),
-    }
+    overrides = dict(overrides)
+    if pretrain:  # the run alone: the experience states which operations take its weights
+        overrides["pretrain.run"] = pretrain
+    if allow_leak:
+        overrides["allow_leak"] = True
+    return overrides
 
 
 def _parent(reference: str, experience: Experience, workspace: Workspace) -> RunDirectory:
     """The pretraining run, whose weights must exist and fit."""
     parent = find_run(reference, Catalog(workspace))
     own_kind = not is_known(parent.spec_as_written().get("dataset"))  # which its code would define
-    if (
-        own_kind
-        and parent.extensions.is_file()
-        and parent.workspace.runs.resolve() != workspace.runs.resolve()
-    ):
+    elsewhere = parent.workspace.runs.resolve() != workspace.runs.resolve()
+    if own_kind and elsewhere and parent.extensions.is_file():
         raise UntrustedCodeError(
             f"{parent.path} has code of its own, which is not executed; export and import the run"
         )
@@ -555,19 +521,16 @@ def _parent(reference: str, experience: Experience, workspace: Workspace) -> Run
     _require_own_weights(parent)
     model = model_of(experience.document, experience.tables)
     operations = provenance.operations_taken(experience.document)
-    ours = provenance.tensors_of_operations(
-        {name: list(value.shape) for name, value in model.state_dict().items()}, operations
-    )
+    shapes = {name: list(value.shape) for name, value in model.state_dict().items()}
+    ours = provenance.tensors_of_operations(shapes, operations)
     theirs = provenance.tensors_of_operations(checkpoint.shapes(parent.best_weights), operations)
-    lines = [
-        f"{name}: {ours.get(name, 'missing')} here, {theirs.get(name, 'missing')} in {parent.name}"
-        for name in sorted({*ours, *theirs})
-        if ours.get(name) != theirs.get(name) and not name.startswith("transforms.")
-    ]
+    lines = ""
+    for name in sorted({*ours, *theirs}):
+        here, there = ours.get(name, "missing"), theirs.get(name, "missing")
+        if here != there and not name.startswith("transforms."):
+            lines += f"\n  {name}: {here} here, {there} in {parent.name}"
     if lines:
-        raise QexpError(
-            f"the weights of {parent.name} do not fit this model:\n  " + "\n  ".join(lines)
-        )
+        raise QexpError(f"the weights of {parent.name} do not fit this model:{lines}")
     for name in operations or []:
         if not provenance.tensors_of_operations(ours, [name]):
             raise QexpError(
@@ -591,29 +554,32 @@ def _require_own_weights(parent: RunDirectory) -> None:
 
 
 def _differences(parent: str, spec: dict[str, Any], document: dict[str, Any]) -> list[str]:
-    """Warnings about operations (such as heads) and inputs that differ from the pretraining run
-    despite equal shapes.
+    """Warnings about operations and inputs that differ from pretraining despite equal shapes.
 
     spec  the resolved experience of the pretraining run
     """
     ours, theirs = document["model"]["operations"], spec["model"]["operations"]
     without_effect = data_kind(document["dataset"]).without_effect(document)
-    differing = []
+    pairs = dict[str, tuple[Any, Any]]()
     for name in provenance.operations_taken(document) or ours:
         here, there = ours[name]["parameters"], theirs.get(name, {}).get("parameters", {})
-        differing += [
-            f"{name}.{key} {json.dumps(here[key])} (there {json.dumps(there[key])})"
-            for key in here
-            if key in there and here[key] != there[key] and key not in without_effect
-        ]
+        for key in here:
+            if key in there and key not in without_effect:
+                pairs[f"{name}.{key}"] = here[key], there[key]
     for name in document["inputs"]:
-        scaled = [experience["transforms"].get(name) for experience in (document, spec)]
-        if name in spec["inputs"] and scaled[0] != scaled[1]:
-            differing.append(
-                f"transforms.{name} {json.dumps(scaled[0])} (there {json.dumps(scaled[1])})"
+        if name in spec["inputs"]:
+            pairs[f"transforms.{name}"] = (
+                document["transforms"].get(name),
+                spec["transforms"].get(name),
             )
-    warning = (
+    differing = [
+        f"{name} {json.dumps(here)} (there {json.dumps(there)})"
+        for name, (here, there) in pairs.items()
+        if here != there
+    ]
+    if not differing:
+        return []
+    return [
         f"the weights of {parent} fit, but were trained with different parameters:"
         f" {', '.join(differing)}"
-    )
-    return [warning] if differing else []
+    ]

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Container, Iterator, Mapping, Sequence
-from contextlib import nullcontext, suppress
+from contextlib import AbstractContextManager, nullcontext, suppress
 from functools import cached_property
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -25,7 +26,7 @@ from qexp.jobs.launchers import Submitted
 from qexp.kinds.held_out import means_of_folds, networks_of_folds, rules_of_run
 from qexp.kinds.networks import load_models
 from qexp.kinds.objects import device_of, threads_to_predict
-from qexp.kinds.options import PredictOptions, SubmitOptions
+from qexp.kinds.options import OnProgress, PredictOptions, SubmitOptions
 from qexp.kinds.prediction import (
     FileKind,
     InputArrays,
@@ -69,8 +70,7 @@ class Predictor:
     def predict(
         self, inputs: Mapping[str, ArrayLike], warn: Callable[[str], None] = ignore
     ) -> dict[str, NDArray[np.float32]]:
-        """Estimates of all outputs, (sample,) each, in the outputs' units; the mean over the
-        networks of all folds.
+        """Estimates of all outputs, (sample,) each, in their units: means over all folds' networks.
 
         inputs  variable → (sample, height, width), (sample, height, width, channel), (sample,
                 column) or (sample,), in the variable's unit; without the sample axis for a single
@@ -82,11 +82,10 @@ class Predictor:
         """
         tensors, single = self._batch(inputs)
         estimated = self._estimated(tensors, warn)
-        arrays = {
-            name: array[:, 0] if array.shape[1:] == (1,) else array
-            for name, array in estimated.items()
-        }
-        return {name: array[0] for name, array in arrays.items()} if single else arrays
+        for name, array in estimated.items():
+            values = array[:, 0] if array.shape[1:] == (1,) else array
+            estimated[name] = values[0] if single else values
+        return estimated
 
     def _estimated(
         self, tensors: Mapping[str, torch.Tensor], warn: Callable[[str], None]
@@ -109,31 +108,25 @@ class Predictor:
                 warn(sentence)
 
     def _means(self, tensors: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-        """The mean over the networks; of frames of another size than in training, which may be
-        large, one by one.
-        """
-        if all(
-            tensors[name].shape[1:] == shape
-            for name, shape in self.ensemble.models[0].takes.items()
-        ):
-            parts = [tensors]
-        else:
-            count = len(next(iter(tensors.values())))
-            parts = [
-                {name: values[[index]] for name, values in tensors.items()}
-                for index in range(count)
-            ]
-        estimates = [self.ensemble.mean_and_spread(part) for part in parts]
-        return {name: torch.cat([part[name][0] for part in estimates]) for name in estimates[0]}
+        """The mean over the networks; frames of another size than in training go one by one."""
+        takes = self.ensemble.models[0].takes
+        parts = [tensors]
+        if any(tensors[name].shape[1:] != shape for name, shape in takes.items()):
+            parts = []
+            for row in range(len(next(iter(tensors.values())))):
+                parts.append({name: values[[row]] for name, values in tensors.items()})
+        means = dict[str, list[torch.Tensor]]()
+        for part in parts:
+            for name, (mean, _) in self.ensemble.mean_and_spread(part).items():
+                means.setdefault(name, []).append(mean)
+        return {name: torch.cat(of_parts) for name, of_parts in means.items()}
 
     def interval(
         self, inputs: Mapping[str, ArrayLike], coverage: float
     ) -> dict[str, tuple[NDArray[Any], ...]]:
-        """Lower and upper ends of the intervals of rows or spectra, in the shape of their
-        estimates; see `predict`.
+        """Lower and upper ends of intervals, in the shape of the estimates; see `predict`.
 
-        Raises QexpError as `predict` does, and for a run whose held-out errors do not promise this
-        coverage.
+        Raises QexpError as `predict` does, and if held-out errors do not promise this coverage.
         """
         sizes, first = networks_of_folds(self.directory), self.ensemble.models[0]
         intervals = rules_of_run(self.directory, coverage, list(sizes))
@@ -141,18 +134,17 @@ class Predictor:
         tensors, single = self._batch(inputs)
 
         def ends(name: str, values: torch.Tensor) -> list[torch.Tensor]:
-            low, high = rules[name].ends(
-                means_of_folds(first, name, values, list(sizes.values()), probabilities)
-            )
+            means = means_of_folds(first, name, values, list(sizes.values()), probabilities)
+            low, high = rules[name].ends(means)
             return [torch.from_numpy(np.stack([low, high], axis=1))]
 
         with threads(self._threads):
             reduced = self.ensemble.reduced(tensors, ends, probabilities)
-        columns = {name: both.numpy().astype(np.float32).T for name, (both,) in reduced.items()}
-        return {
-            name: (low[0], high[0]) if single else (low, high)
-            for name, (low, high) in columns.items()
-        }
+        found = dict[str, tuple[NDArray[Any], ...]]()
+        for name, (both,) in reduced.items():
+            low, high = both.numpy().astype(np.float32).T
+            found[name] = (low[0], high[0]) if single else (low, high)
+        return found
 
     def posterior(
         self,
@@ -180,19 +172,15 @@ class Predictor:
             made = posterior.draws(draws, torch.Generator(self.device).manual_seed(seed))
             known = made if draws >= DRAWS_OF_MEDIAN else posterior.draws(DRAWS_OF_MEDIAN)
             medians = known.median(dim=0).values.cpu().numpy()
-        self._remark(
-            tensors, {name: medians[:, [index]] for index, name in enumerate(posterior.names)}, warn
-        )
-        return _for_arviz(
-            made.cpu().numpy(), {name: self.units.get(name, "") for name in posterior.names}, single
-        )
+        columns = np.split(medians, medians.shape[1], axis=1)
+        self._remark(tensors, dict(zip(posterior.names, columns, strict=True)), warn)
+        units = {name: self.units.get(name, "") for name in posterior.names}
+        return _for_arviz(made.cpu().numpy(), units, single)
 
     def log_prob(
         self, theta: Any, inputs: Mapping[str, ArrayLike], warn: Callable[[str], None] = ignore
     ) -> NDArray[np.float64]:
-        """The logarithm of the posterior's density, of values of the outputs of posterior heads;
-        see `Run.log_prob`.
-        """
+        """Log density of the posterior at values of outputs with posterior heads; see `Run`."""
         tensors, single = self._complete_batch(inputs)
         with threads(self._threads), torch.no_grad():
             posterior = self.ensemble.posterior(tensors)
@@ -207,10 +195,8 @@ class Predictor:
             rows = values.reshape(-1, 1 if single else shape[-1], values.shape[-1])
             rows = np.broadcast_to(rows, (len(rows), count, rows.shape[-1]))
             parts = np.array_split(rows, 1 + rows.size // VALUES_TOGETHER)
-            made = [
-                posterior.log_prob_within(torch.from_numpy(part.copy()).to(self.device))
-                for part in parts
-            ]
+            copies = [torch.from_numpy(part.copy()) for part in parts]
+            made = [posterior.log_prob_within(part.to(self.device)) for part in copies]
         self._remark(tensors, {}, warn)
         density = torch.cat(made).double().cpu().numpy()
         return np.asarray(density.reshape(shape if single else (*shape[:-1], count)))
@@ -218,19 +204,16 @@ class Predictor:
     def simulated(
         self, theta: Any, observed: Any
     ) -> tuple[dict[str, NDArray[np.float64]], dict[str, torch.Tensor]]:
-        """Simulations that `calibrate` is given: parameter → (simulation,), and input →
-        (simulation, ...).
-        """
+        """Simulations for `calibrate`: parameter → (simulation,), input → (simulation, ...)."""
         wanted = self.ensemble.models[0].takes
         named = isinstance(observed, Mapping) and {*observed} <= {*wanted}
         if not named and len(wanted) > 1:
             raise QexpError(
                 f"`observed`: the run takes {some(list(wanted))}; give a dictionary of these names"
             )
-        tensors, single = self._complete_batch(
-            observed if named else {next(iter(wanted)): observed}
-        )
-        heads = [name for outputs in self.network.heads.values() for name in outputs]
+        inputs = observed if named else {next(iter(wanted)): observed}
+        tensors, single = self._complete_batch(inputs)
+        heads = list(itertools.chain(*self.network.heads.values()))
         names = heads or list(self.network.outputs)
         values = _in_columns(by_name(theta, "`theta`", names, "the posterior is of"), names)
         count = len(next(iter(tensors.values())))
@@ -243,18 +226,15 @@ class Predictor:
     def refined(
         self, inputs: Mapping[str, ArrayLike], draws: int, seed: int, warn: Callable[[str], None]
     ) -> xarray.Dataset:
-        """As `posterior`, by the known likelihood of simulated images; with or without posterior
-        head.
+        """As `posterior`, by the known likelihood of simulated images; also without such a head.
 
         warn  receives a sentence on samples whose draws are not to be trusted
         """
         require_draws(draws, f"{draws} draws")
         tensors, single = self._batch(inputs)
         with threads(self._threads):
-            means = {
-                name: mean for name, (mean, _) in self.ensemble.mean_and_spread(tensors).items()
-            }
-            start = {name: mean[:, 0].cpu().numpy() for name, mean in means.items()}
+            estimates = self.ensemble.mean_and_spread(tensors)
+            start = {name: mean[:, 0].cpu().numpy() for name, (mean, _) in estimates.items()}
             arrays = {name: values.cpu().numpy() for name, values in tensors.items()}
             values, doubts = self._refined.draw(arrays, start, draws, seed)
         if doubts:
@@ -269,9 +249,7 @@ class Predictor:
         return _for_arviz(values, self._refined.units, single)
 
     def _size_of_frames(self, arrays: Mapping[str, NDArray[np.float32]]) -> tuple[int, int] | None:
-        """Height and width of arrays of another size than in training, if the network takes
-        them.
-        """
+        """Height and width of arrays whose size is not that of training, if the network allows."""
         for name, shape in self.ensemble.models[0].takes.items():
             sides, usual = arrays[name].shape, (*shape[1:], shape[0])
             as_in_training = sides in (usual, usual[:2]) or sides[1:] in (usual, usual[:2])
@@ -317,7 +295,8 @@ class Predictor:
         """As `_batch`. Raises QexpError for values that are missing or infinite, too."""
         tensors, single = self._batch(inputs)
         for name, values in self.ensemble.models[0].completed(tensors).items():
-            if missing := int((~torch.isfinite(values)).sum()):
+            missing = int((~torch.isfinite(values)).sum())
+            if missing:
                 raise QexpError(
                     f"'{name}' has {missing:,} missing or infinite values, for which no posterior"
                     " is known"
@@ -325,9 +304,7 @@ class Predictor:
         return tensors, single
 
     def _batch(self, inputs: Mapping[str, ArrayLike]) -> tuple[dict[str, torch.Tensor], bool]:
-        """The inputs as tensors on the device, (sample, ...), and whether it was a single
-        sample.
-        """
+        """The inputs as tensors (sample, ...) on the device, and whether it was one sample."""
         wanted = self.ensemble.models[0].takes
         inputs = dict(inputs)
         for name, given in inputs.items():
@@ -362,31 +339,27 @@ def _for_arviz(draws: NDArray[Any], units: Mapping[str, str], single: bool) -> x
 
     dimensions = ("chain", "draw") if single else ("chain", "draw", "sample")
     values = draws[None, :, 0] if single else draws[None]
-    variables = {
-        name: (dimensions, values[..., index], {"units": unit})
-        for index, (name, unit) in enumerate(units.items())
-    }
-    coordinates = {
-        name: np.arange(size) for name, size in zip(dimensions, values.shape, strict=False)
-    }
+    variables = dict[str, tuple[tuple[str, ...], NDArray[Any], dict[str, str]]]()
+    for index, (name, unit) in enumerate(units.items()):
+        variables[name] = dimensions, values[..., index], {"units": unit}
+    sizes = zip(dimensions, values.shape, strict=False)
+    coordinates = {name: np.arange(size) for name, size in sizes}
     return xarray.Dataset(variables, coordinates)
 
 
 def _in_columns(theta: Any, names: Sequence[str]) -> NDArray[np.float64]:
-    """(..., name): columns of these names, or along the last axis in their order. Raises QexpError
-    for others.
-    """
+    """Columns of these names, or the last axis in order: (..., name). Raises QexpError."""
     words = f"the posterior is of {', '.join(names)}"
     try:
-        if columns := columns_of(theta):
+        columns = columns_of(theta)
+        if columns:
             if {*columns} != {*names}:
                 raise QexpError(f"`theta` has {some(list(columns))}, but {words}")
             arrays = [np.asarray(columns[name], np.float64) for name in names]
             values = np.stack(np.broadcast_arrays(*arrays), axis=-1)
         else:
-            values = np.asarray(
-                theta.detach().cpu() if hasattr(theta, "detach") else theta, np.float64
-            )
+            theta = theta.detach().cpu() if hasattr(theta, "detach") else theta
+            values = np.asarray(theta, np.float64)
             values = values[..., None] if len(names) == 1 and values.shape[-1:] != (1,) else values
     except (TypeError, ValueError) as error:
         raise QexpError(f"`theta`: {error}; {words}") from None
@@ -395,15 +368,14 @@ def _in_columns(theta: Any, names: Sequence[str]) -> NDArray[np.float64]:
             f"`theta` has the shape {values.shape}, but {words}, one for each place of its last"
             " axis"
         )
-    if missing := int(np.isnan(values).sum()):
+    missing = int(np.isnan(values).sum())
+    if missing:
         raise QexpError(f"`theta` has {missing:,} missing values")
     return np.asarray(values)
 
 
 def _in_channels(array: Any, images: Sequence[str], given: Container[str]) -> dict[str, ArrayLike]:
-    """Image → the channel of an array that it is, where all but the first of the images are not
-    given.
-    """
+    """Image → its channel in an array, where only some of the images are given."""
     if len(images) == 1 or any(image in given for image in images[1:]):
         return {}
     values = array if hasattr(array, "shape") else np.asarray(array)
@@ -481,8 +453,10 @@ def targets(directory: RunDirectory, options: PredictOptions) -> list[tuple[Path
         )
     # in a folder that exists, files are named after their sources
     with TemporaryDirectory() as folder:
-        found = [pair for source in sources for pair in kind.targets(source, Path(folder), inputs)]
-        pairs = [(source, target / new.relative_to(folder)) for source, new in found]
+        pairs = list[tuple[Path, Path]]()
+        for source in sources:
+            for one, new in kind.targets(source, Path(folder), inputs):
+                pairs.append((one, target / new.relative_to(folder)))
     for _, new in pairs:
         require_not_read(new, [source for source, _ in pairs])
     require_different_targets(pairs)
@@ -508,16 +482,13 @@ def predict_files(
         if getattr(options, name) not in (None, False) and name not in kind.takes:
             raise not_meant(name, directory, kind)
     estimate = kind.estimator(directory, options)
-    count = threads_to_predict(
-        directory.training_spec(), tables_of(directory), device_of(options.device)
-    )
+    device = device_of(options.device)
+    count = threads_to_predict(directory.training_spec(), tables_of(directory), device)
     for source, target in pairs:
-        watched = (
-            nullcontext(no_progress)
-            if options.watched is None
-            else options.watched(kind.counted, source)
-        )
         result: Prediction | QexpError
+        watched: AbstractContextManager[OnProgress] = nullcontext(no_progress)
+        if options.watched is not None:
+            watched = options.watched(kind.counted, source)
         try:
             with watched as progress, threads(count), freed_memory_kept():
                 result = estimate(
@@ -543,8 +514,9 @@ def submit(directory: RunDirectory, workspace: Workspace, options: SubmitOptions
     if not pairs:
         raise QexpError("there are no files to predict")
     files.make_folder(pairs[0][1].absolute().parent)
-    runs = [word for member in directory.members for word in ("--run", str(member.path.absolute()))]
-    arguments = {}
+    runs, arguments = list[str](), dict[str, list[str]]()
+    for member in directory.members:
+        runs += ["--run", str(member.path.absolute())]
     for source, target in pairs:
         paths = ["--input", str(source.absolute()), "--output", str(target.absolute())]
         arguments[str(target)] = [*runs, *paths, *options.words]

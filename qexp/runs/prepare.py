@@ -42,9 +42,7 @@ FILES = "files"
 
 @dataclass(frozen=True)
 class Plan:
-    """The contents of a new run's directory, as written by `prepare`; see `experiments.Experience`
-    for their origin.
-    """
+    """The contents of a new run's directory; see `experiments.Experience` for their origin."""
 
     name: str
     experience: str

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import logging
 import os
 import select
@@ -44,8 +45,7 @@ class Program:
         self.number = int(number)
 
     def ended(self, seconds: float) -> int | None:
-        """Its exit code, or minus the number of the signal that killed it; None if it still runs
-        after `seconds`.
+        """The exit code, or minus the number of the signal that killed it; None if it still runs.
 
         It has ended when all processes that it started have. Raises QexpError if its guard was
         killed.
@@ -144,15 +144,11 @@ class Call:
 
     @cached_property
     def workspace(self) -> Path:
-        """The workspace that holds the run; for a run elsewhere, as `verify` makes it, the one that
-        it was made for.
-        """
-        around = self._run.parent.parent
-        return (
-            around
-            if self._run.parent.name == "runs" and (around / "specs").is_dir()
-            else Path(self.work.spec["found"])
-        )
+        """The workspace of the run; for one that `verify` made elsewhere, that of the original."""
+        workspace = self._run.parent.parent
+        if self._run.parent.name == "runs" and (workspace / "specs").is_dir():
+            return workspace
+        return Path(self.work.spec["found"])
 
     @cached_property
     def _without_results(self) -> dict[str, str]:
@@ -171,9 +167,7 @@ class Call:
 
     @cached_property
     def results(self) -> Path:
-        """The file that the program writes. That of an attempt is no other's: a program may be slow
-        to die.
-        """
+        """The file that the program writes, another for each attempt: a program may die slowly."""
         file_name = filled(self.work.spec["results"] or RESULTS, self._without_results.__getitem__)
         if is_told_where(self.work.spec):
             return self.work.attempt.absolute() / Path(file_name).name
@@ -181,9 +175,7 @@ class Call:
 
     @cached_property
     def metrics(self) -> Path:
-        """The file to which the program may append its metrics: `metrics.jsonl` in its run, if none
-        is declared.
-        """
+        """The file for the program's metrics, or `metrics.jsonl` in its run if none is declared."""
         declared = self.work.spec.get("metrics_file", f"{{run}}/{METRICS}")
         return self.folder / filled(declared, self._without_results.__getitem__)
 
@@ -197,26 +189,17 @@ class Call:
     @cached_property
     def added(self) -> dict[str, str]:
         """Environment variables for the program, besides those of this process."""
-        from_spec = {
-            name: filled(text, self.values.__getitem__)
-            for name, text in self.work.spec["env"].items()
-        }
-        from_qexp = {
-            "run": "QEXP_RUN",
-            "seed": "QEXP_SEED",
-            "results": "QEXP_RESULTS",
-            "parameters": "QEXP_PARAMETERS",
-        }
-        threads = {} if self.work.threads is None else {"OMP_NUM_THREADS": str(self.work.threads)}
-        hidden = {"CUDA_VISIBLE_DEVICES": ""} if self.work.device == "cpu" else {}
-        return {
-            # so that `qexp logs -f` shows what a Python program prints at once
-            "PYTHONUNBUFFERED": ("1"),
-            **{name: value for name, value in threads.items() if name not in os.environ},
-            **hidden,
-            **from_spec,
-            **{variable: self.values[name] for name, variable in from_qexp.items()},
-        }
+        # so that `qexp logs -f` shows what a Python program prints at once
+        added = {"PYTHONUNBUFFERED": "1"}
+        if self.work.threads is not None and "OMP_NUM_THREADS" not in os.environ:
+            added["OMP_NUM_THREADS"] = str(self.work.threads)
+        if self.work.device == "cpu":
+            added["CUDA_VISIBLE_DEVICES"] = ""
+        for name, text in self.work.spec["env"].items():
+            added[name] = filled(text, self.values.__getitem__)
+        for name in ("run", "seed", "results", "parameters"):
+            added[f"QEXP_{name.upper()}"] = self.values[name]
+        return added
 
 
 def results_of(work: Work) -> Results | None:
@@ -225,42 +208,34 @@ def results_of(work: Work) -> Results | None:
     _require_unchanged(call)
     files.make_folder(call.results.parent)
     formats.write_json(work.own.directory.path / PARAMETERS, work.spec["parameters"])
-    environment = provenance.environment(
-        None if work.device == "auto" else work.device, work.threads, {}
-    )
+    device = None if work.device == "auto" else work.device
+    environment = provenance.environment(device, work.threads, {})
     formats.write_json(work.own.directory.path / "environment.json", environment)
     with ExitStack() as locks:
         if not _is_alone(call, locks):
             return None
-        before, seconds = _stamp(call.results), work.own.record.seconds
+        stamp, seconds = _stamp(call.results), work.own.record.seconds
         _describe(call)
         run = work.own.directory.path.absolute()
-        ours = [
-            *(run / name for name in INPUTS),
-            *(run / "results" / name for name in (RESULTS, WRITTEN)),
-        ]
-        of_qexp = {file: _stamp(file) for file in ours if file != call.results}
+        ours = [run / name for name in (*INPUTS, f"results/{RESULTS}", f"results/{WRITTEN}")]
+        stamps = {file: _stamp(file) for file in ours if file != call.results}
         try:
             if not _run(call):
                 return None
         finally:
             work.own.keep(seconds=round(seconds + time.perf_counter() - began, 3))
-        if written := [
-            file.relative_to(run).as_posix()
-            for file, stamp in of_qexp.items()
-            if _stamp(file) != stamp
-        ]:
-            raise ProgramError(  # else it would replace a file of a name that qexp uses
-                f"the program changed {', '.join(written)} in its run's folder, which are files of"
+        changed = [file for file, earlier in stamps.items() if _stamp(file) != earlier]
+        if changed:  # else it would replace a file of a name that qexp uses
+            names = ", ".join(file.relative_to(run).as_posix() for file in changed)
+            raise ProgramError(
+                f"the program changed {names} in its run's folder, which are files of"
                 " qexp; give it a folder of its own in there, such as {run}/output"
             )
-        return _results(call, before)
+        return _results(call, stamp)
 
 
 def _require_unchanged(call: Call) -> None:
-    """Raise ProgramError if the program or its data are not those that the run was prepared
-    with.
-    """
+    """Raise ProgramError if the program or its data have changed since the run was prepared."""
     troubles = list(changed_program_files(call.work.spec["fingerprints"].items(), call.workspace))
     if troubles:
         copies = call.work.own.directory.path / "code" / "files"
@@ -363,10 +338,11 @@ def _run(call: Call) -> bool:
 
 
 def _watch(program: Program, call: Call, progress: followed.Progress) -> int | None:
-    """The exit code of a program; None if the run was interrupted, for which the program has a time
-    of grace.
-    """
-    while (code := program.ended(SECONDS_BETWEEN_LOOKS)) is None:
+    """The exit code of a program; None if interrupted, after which it has a time of grace."""
+    while True:
+        code = program.ended(SECONDS_BETWEEN_LOOKS)
+        if code is not None:
+            return None if machine.ended_with_all(code, call.work.interrupted) else code
         progress.look()
         if call.work.interrupted():
             log.info("asks the program to end, and kills it after %g s", call.work.spec["grace"])
@@ -376,7 +352,6 @@ def _watch(program: Program, call: Call, progress: followed.Progress) -> int | N
                 program.request(guard.KILL)
                 program.ended(2 * SECONDS_BETWEEN_LOOKS)
             return None
-    return None if machine.ended_with_all(code, call.work.interrupted) else code
 
 
 def _last_words(log_file: Path, start: int) -> str:
@@ -388,8 +363,7 @@ def _last_words(log_file: Path, start: int) -> str:
 
 
 def _results(call: Call, stamp_before: tuple[int, int, int] | None) -> Results:
-    """The numbers in the results file, of which the run keeps a copy; if there are none, its files
-    are its results.
+    """The numbers in the results file, which the run copies; if none, its files are its results.
 
     Raises ProgramError if the numbers cannot be used, or are missing although the program was to
     write them.
@@ -421,13 +395,11 @@ def _results(call: Call, stamp_before: tuple[int, int, int] | None) -> Results:
     if not numbers:
         run, attempt = work.own.directory.path, work.attempt
         paths = sorted([*_files_below(run, OF_RUN), *_files_below(attempt, OF_ATTEMPT)])
-        written = {
-            path.relative_to(run).as_posix(): provenance.fingerprint(path).document()
-            for path in paths
-        }
+        names = [path.relative_to(run).as_posix() for path in paths]
+        written = {name: provenance.fingerprint(run / name).document() for name in names}
         formats.write_json(copy.with_name(WRITTEN), written)
         log.info("no numbers; %d files in %s", len(written), work.own.directory.path)
-    outputs = dict.fromkeys(output for part in numbers.values() for output in part)
+    outputs = dict.fromkeys(itertools.chain(*numbers.values()))
     return Results(numbers, units=Command().units_of(work.spec, iter(outputs), QUANTITIES))
 
 

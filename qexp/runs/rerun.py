@@ -37,8 +37,7 @@ log = logging.getLogger("qexp.run")
 
 
 def rerun(original: RunDirectory, workspace: Workspace, options: RerunOptions) -> RunDirectory:
-    """Train a run's spec once more as a new run, with the extensions that the run holds. Returns
-    the new run.
+    """Train a run's spec once more as a new run, which is returned, with the run's own extensions.
 
     Raises QexpError, before anything is written, for a run that cannot be repeated, a name that is
     taken, and a commit that is not there.
@@ -50,13 +49,10 @@ def rerun(original: RunDirectory, workspace: Workspace, options: RerunOptions) -
     wrap = wrap_here(workspace, {}, options.device)
     experience = _experience(original, record, workspace, options.overrides)
     seed = record.seed if options.seed is None else options.seed
-    usual = itertools.chain(("_rerun",), (f"_rerun_{number}" for number in itertools.count(2)))
-    free = (
-        name
-        for end in usual
-        if not os.path.lexists(workspace.runs / (name := f"{original.name}{end}"))
-    )
-    planned = plan_run(experience, seed, options.name or next(free), workspace)
+    name, numbers = f"{original.name}_rerun", itertools.count(2)
+    while os.path.lexists(workspace.runs / name):
+        name = f"{original.name}_rerun_{next(numbers)}"
+    planned = plan_run(experience, seed, options.name or name, workspace)
     planned = replace(planned, tags=tuple(options.tags), note=options.note, rerun_of=record.name)
     if (planned.digest, seed) == (record.digest, record.seed):
         planned = replace(planned, stack=record.stack)  # its bits depend on it
@@ -206,7 +202,7 @@ def _execute_in(
     path = os.pathsep.join([str(folder), *filter(None, [os.environ.get("PYTHONPATH")])])
     # Safe: else Python would look for qexp in the current folder first.
     variables = {"PYTHONPATH": path, "PYTHONSAFEPATH": "1"}
-    command = wrap.around(directory, "execute", str(directory.path.absolute()), "--device", device)
+    command = wrap.wrapped(directory, "execute", str(directory.path.absolute()), "--device", device)
     with terminable():
         process = start_child(command, variables=variables)
         while process.poll() is None:

@@ -47,9 +47,7 @@ SHARE_OF_MEMORY = 0.5
 
 
 def alike(experience: Experience, seeds: Iterable[int]) -> dict[int, str]:
-    """Seed → what is the same for runs that can be trained side by side; empty if those cannot be
-    in a stack.
-    """
+    """Seed → what is equal in runs that can train in a stack; empty if these cannot."""
     spec, tables = experience.document, experience.tables
     if (
         not type_of(spec).trains

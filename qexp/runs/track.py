@@ -5,6 +5,7 @@ run.log(loss=0.3)`.
 from __future__ import annotations
 
 import atexit
+import itertools
 import json
 import logging
 import os
@@ -24,7 +25,6 @@ from contextlib import (
 )
 from dataclasses import replace
 from functools import cache
-from itertools import count
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -74,13 +74,11 @@ class TrackedRun:
         """Whether nothing was logged yet since the run was continued."""
         self._results: Numbers = {**own.record.results}
         self._seconds, self._began = own.record.seconds, time.monotonic()
-        before = own.record.epochs
-        self._counts_epochs = before.of > 0 or (before.done > 0 and before.step is None)
+        epochs = own.record.epochs
+        self._counts_epochs = epochs.of > 0 or (epochs.done > 0 and epochs.step is None)
 
     def _open(self, lines: Sequence[Line]) -> None:
-        """Go on after these lines, in a file of its own: none that another process may still have
-        open.
-        """
+        """Go on after these lines, in a new file: another process may have the old open."""
         formats.write_lines(self.directory.metrics_file, lines)
         self._file = self.directory.metrics_file.open("r+b", buffering=0)
         self._steps = followed.Steps(lines)
@@ -97,16 +95,12 @@ class TrackedRun:
 
     @property
     def path(self) -> Path:
-        """The directory of the run; what is written there is pushed, exported and removed with
-        it.
-        """
+        """The directory of the run; files in it are pushed, exported and removed with it."""
         return self.directory.path
 
     @property
     def seed(self) -> int:
-        """The seed that was given, else the number of runs with equal parameters before: another
-        for each repeat.
-        """
+        """The seed given, else the number of earlier runs with equal parameters."""
         return self._own.record.seed
 
     @property
@@ -141,8 +135,9 @@ class TrackedRun:
         >>> with qexp.track("fit") as run:
         ...     run.log(loss=0.5, val_loss=0.6)
         """
-        before, step = (step, None) if isinstance(step, Mapping) else ({}, step)
-        given = {**before, **_by_name("run.log", numbers, named)}
+        given = _by_name("run.log", numbers, named)
+        if isinstance(step, Mapping):  # `run.log({"loss": 0.1})`
+            given, step = {**step, **given}, None
         row = {name: _number(name, value) for name, value in given.items()}
         if step is not None:
             position: float | None = _number("the step", step)
@@ -154,9 +149,8 @@ class TrackedRun:
             self._require_own()  # the run may have ended meanwhile
             if self._continues and position is not None and position <= self._steps.step:
                 self._file.close()
-                self._open(
-                    [line for line in self.directory.metrics() if followed.step_of(line) < position]
-                )
+                lines = self.directory.metrics()
+                self._open([line for line in lines if followed.step_of(line) < position])
                 log.info(
                     "continues at step %g: what was logged from there on is replaced", position
                 )
@@ -167,8 +161,7 @@ class TrackedRun:
             content = orjson.dumps(line) if self._steps.finite else formats.line_bytes(line)
             if self._steps.count > steps_before:
                 self._start = self._end
-            # A line of the same step takes the place of the last, in one call and never shorter
-            # than that.
+            # A line of the same step replaces the last, in one call and never shorter.
             self._write(content.rstrip(b"\n").ljust(self._end - self._start - 1) + b"\n")
             if time.monotonic() >= self._next_note:
                 self._note()
@@ -203,18 +196,16 @@ class TrackedRun:
         with self._lock:
             self._require_own()
             for part, outputs in given.items():
-                before = self._results.get(part, {})
-                merged = {
-                    output: {**before.get(output, {}), **metrics}
-                    for output, metrics in outputs.items()
-                }
-                self._results = {**self._results, part: {**before, **merged}}
+                merged = {**self._results.get(part, {})}
+                for output, metrics in outputs.items():
+                    merged[output] = {**merged.get(output, {}), **metrics}
+                self._results = {**self._results, part: merged}
             self._keep_results()
             self._note()
 
     def _keep_results(self) -> None:
         formats.write_json(self.directory.results / RESULTS, self._results)
-        outputs = dict.fromkeys(output for of_part in self._results.values() for output in of_part)
+        outputs = dict.fromkeys(itertools.chain(*self._results.values()))
         units = TRACKED.units_of(self._spec, iter(outputs), QUANTITIES)
         self._own.keep(results=self._results, units=units)
 
@@ -263,12 +254,13 @@ class TrackedRun:
     def _note(self) -> None:
         """Write the record, so that others see how far the run is."""
         self._next_note = time.monotonic() + followed.SECONDS_BETWEEN_NOTES
-        done, of = self._steps.count, self._own.record.epochs.of
+        done, total = self._steps.count, self._own.record.epochs.of
+        if total < done:
+            total = 0
         step = None if self._counts_epochs or not done else self._steps.step
-        epochs = Epochs(done=done, of=of if of >= done else 0, best=self._steps.best, step=step)
-        self._own.note(
-            epochs=epochs, seconds=round(self._seconds + time.monotonic() - self._began, 3)
-        )
+        epochs = Epochs(done=done, of=total, best=self._steps.best, step=step)
+        seconds = round(self._seconds + time.monotonic() - self._began, 3)
+        self._own.note(epochs=epochs, seconds=seconds)
 
     def finish(self) -> Results:
         """The run's results, once its work is done."""
@@ -352,7 +344,8 @@ def _logged(directory: RunDirectory) -> Iterator[TrackedRun]:
                     left = end
                 if lease.is_own:
                     keep(run.finish(), own)
-    if (error := outcome.error or left) is not None:
+    error = outcome.error or left
+    if error is not None:
         raise error
 
 
@@ -406,13 +399,10 @@ def directory_of(
     tags = [tags] if isinstance(tags, str) else list(tags)
     require_valid_annotations(tags, note)
     root, script = _script(workspace.root.absolute())
-    spec = {
-        "type": "tracked",
-        "parameters": plain(parameters, "parameters"),
-        **more,
-        "script": script,
-    }
-    if found := in_schema(spec, TRACKED.schema()):
+    parameters = plain(parameters, "parameters")
+    spec = {"type": "tracked", "parameters": parameters, **more, "script": script}
+    found = in_schema(spec, TRACKED.schema())
+    if found:
         raise SpecError([Problem("qexp.track", *finding) for finding in found])
     prints = {script: files.sha256_of(root / script)} if script else {}
     spec = {**TRACKED.with_defaults(spec, {}), "fingerprints": prints}
@@ -422,7 +412,8 @@ def directory_of(
         _require_resumable(directory, spec)
         add_annotations(directory.path, tags, note)
         return directory
-    epochs = spec["parameters"].get("epochs")
+    epochs = parameters.get("epochs")
+    overrides = [f"parameters.{key}={json.dumps(value)}" for key, value in parameters.items()]
     plan = Plan(
         name=name,
         experience=name,
@@ -432,9 +423,7 @@ def directory_of(
         spec=spec,
         digest=digest(spec),
         epochs=epochs if isinstance(epochs, int) and epochs > 0 else 0,
-        overrides=tuple(
-            f"parameters.{key}={json.dumps(value)}" for key, value in spec["parameters"].items()
-        ),
+        overrides=tuple(overrides),
         metrics=spec["metrics"],
         files=prints,
         root=root,
@@ -448,16 +437,15 @@ def directory_of(
 def _prepared(plan: Plan, workspace: Workspace, with_seed: bool) -> RunDirectory:
     """A run under the first free name: that of the plan, with its seed or a number."""
     files.make_folder(workspace.runs)
-    # One after the other: what many that start at once write down would else be thrown away by all
-    # but one.
+    # One after the other, or of many that start at once all but one would lose what they write.
     with files.locked(workspace.runs / f".track-{plan.name}", LONGEST_WAIT):
         # repeats count within equal parameters, so that settings are compared seed by seed
         if not with_seed:
             runs = _recorded(Workspace(workspace.root.absolute()))()
             used = {run["seed"] for run in runs if run["digest"] == plan.digest}
-            plan = replace(plan, seed=next(free for free in count() if free not in used))
+            plan = replace(plan, seed=next(free for free in itertools.count() if free not in used))
         wanted = f"{plan.name}_{plan.seed}" if with_seed else plan.name
-        for number in count(int(with_seed)):
+        for number in itertools.count(int(with_seed)):
             free = wanted if with_seed and number == 1 else f"{wanted}_{number}"
             if os.path.lexists(workspace.runs / free):
                 continue
@@ -473,15 +461,13 @@ def _recorded(workspace: Workspace) -> Callable[[], list[dict[str, Any]]]:
 
 
 def _script(workspace: Path) -> tuple[Path, str]:
-    """The file that Python was started with: a folder, the workspace if it lies there, and its path
-    in it. The path is empty in a notebook and at a prompt.
+    """A folder, the workspace if possible, and the path in it of the file that Python was started
+    with; the path is empty in a notebook and at a prompt.
     """
     file = getattr(sys.modules["__main__"], "__file__", None)
-    if (
-        file is None
-        or not Path(file).is_file()
-        or any(part.endswith("-packages") for part in Path(file).parts)
-    ):
+    if file is None or not Path(file).is_file():
+        return workspace, ""
+    if any(part.endswith("-packages") for part in Path(file).parts):
         return workspace, ""
     script = Path(file).absolute()
     root = workspace if script.is_relative_to(workspace) else script.parent
@@ -495,9 +481,9 @@ def _require_resumable(directory: RunDirectory, spec: Mapping[str, Any]) -> None
         raise QexpError(f"{directory.name} is not a run of `qexp.track`; continue it: {how}")
     if state is State.DONE or state.at_work:
         raise QexpError(f"{directory.name} is {state}; leave out `resume` for a new run")
-    given, before = spec["parameters"], directory.spec()["parameters"]
-    if given and given != before:
-        names = sorted(name for name in {*given, *before} if given.get(name) != before.get(name))
+    given, own = spec["parameters"], directory.spec()["parameters"]
+    if given and given != own:
+        names = sorted(name for name in {*given, *own} if given.get(name) != own.get(name))
         raise QexpError(
             f"{directory.name} has other parameters: {', '.join(names)}; leave out `resume` for a"
             " new run"

@@ -1,7 +1,5 @@
-"""Runs of other trackers, read into a workspace as runs of programs: Qanat, MLflow, TensorBoard,
-Sacred, DVCLive; and out to MLflow.
-
-Experiments of Qanat become experiences.
+"""Runs of Qanat, MLflow, TensorBoard, Sacred and DVCLive become runs of programs, and runs go to
+MLflow; experiments of Qanat become experiences.
 """
 
 from __future__ import annotations
@@ -85,9 +83,7 @@ def import_runs(path: Path, workspace: Workspace, on_run: Counted) -> list[RunDi
         raise QexpError(str(error)) from None
     except (QexpError, OSError):
         raise
-    except (
-        Exception
-    ) as error:  # whatever other programs' readers, and what they read, come to in a damaged store
+    except Exception as error:  # whatever other programs' readers come to in a damaged store
         words = " ".join(str(error).split())[:200]
         raise QexpError(
             f"{path} cannot be read, it may be damaged: {type(error).__name__}: {words}"
@@ -103,11 +99,13 @@ def _fill(run: Found, path: Path, name: str, draft: Path) -> None:
     epochs = Merged()
     epochs.add(run.rows)
     lines = epochs.lines()
-    results = results_of(
-        without_position({name: value for row in run.rows for name, value in row.items()})
-    )
+    latest = dict[str, float]()
+    for row in run.rows:
+        latest.update(row)
+    results = results_of(without_position(latest))
+    overrides = [f"parameters.{key}={json.dumps(value)}" for key, value in parameters.items()]
     directory = RunDirectory(draft)
-    times = [datetime.fromtimestamp(at, UTC).isoformat() for at in run.seconds]
+    times = [datetime.fromtimestamp(seconds, UTC).isoformat() for seconds in run.seconds]
     files.make_folder(directory.results)
     formats.write_json(directory.spec_file, spec)
     formats.write_json(directory.results / RESULTS, results)
@@ -132,9 +130,7 @@ def _fill(run: Found, path: Path, name: str, draft: Path) -> None:
             seconds=round(run.seconds[-1] - run.seconds[0], 3),
             digest=digest(spec),
             results=results,
-            overrides=tuple(
-                f"parameters.{key}={json.dumps(value)}" for key, value in parameters.items()
-            ),
+            overrides=tuple(overrides),
             imported=Imported(archive=str(path), time=now(), was={"name": run.id, **run.was}),
             epochs=Epochs(done=len(lines)),
         )
@@ -161,7 +157,7 @@ def _value(text: Any) -> Any:
 
 
 def _cases(value: Any, *words: str) -> dict[str, Any]:
-    return {one: value for word in words for one in (word, word.title(), word.upper())}
+    return dict.fromkeys([*words, *map(str.title, words), *map(str.upper, words)], value)
 
 
 WORDS_OF_PYTHON = {"True": True, "False": False, "None": None}
@@ -196,18 +192,13 @@ def _scalar(text: str, words: Mapping[str, Any]) -> Any:
 def _found(path: Path) -> Iterator[Found]:
     if not path.exists():
         raise NotFoundError(f"there is no {path}")
-    database = next(
-        (
-            file
-            for file in (path / ".qanat/database.db", path / "mlflow.db", path)
-            if file.is_file()
-        ),
-        None,
-    )
+    databases = path / ".qanat/database.db", path / "mlflow.db", path
+    database = next((file for file in databases if file.is_file()), None)
+    records = sorted(path.glob("*/run.json"))
+    plots = [*path.glob("plots/metrics"), *path.glob("*/plots/metrics")]
     if database is not None:
-        with closing(
-            sqlite3.connect(f"{database.absolute().as_uri()}?mode=ro", uri=True)
-        ) as connection:
+        uri = f"{database.absolute().as_uri()}?mode=ro"
+        with closing(sqlite3.connect(uri, uri=True)) as connection:
             try:
                 tables = {name for (name,) in connection.execute("SELECT name FROM sqlite_master")}
                 if "runs_of_experiments" in tables:
@@ -221,16 +212,13 @@ def _found(path: Path) -> Iterator[Found]:
     elif any(path.glob("*/meta.yaml")):
         for file in path.rglob("*"):  # MLflow opens whatever has the name of its files
             if "artifacts" not in file.parts and not file.is_dir():
-                files.require_plain(
-                    file, MOST_BYTES_OF_YAML if file.suffix == ".yaml" else LARGEST_FILE
-                )
+                most_bytes = MOST_BYTES_OF_YAML if file.suffix == ".yaml" else LARGEST_FILE
+                files.require_plain(file, most_bytes)
         return (yield from _of_mlflow(path.absolute().as_uri()))
-    elif records := sorted(path.glob("*/run.json")):
+    elif records:
         return (yield from _of_sacred(records))
-    elif folders := sorted(
-        file.parents[1] for file in [*path.glob("plots/metrics"), *path.glob("*/plots/metrics")]
-    ):
-        return (yield from _of_dvclive(folders))
+    elif plots:
+        return (yield from _of_dvclive(sorted(plot.parents[1] for plot in plots)))
     elif _event_files(path):
         return (yield from _of_tensorboard(path))
     raise QexpError(
@@ -240,9 +228,7 @@ def _found(path: Path) -> Iterator[Found]:
 
 
 def _of_qanat(file: Path, database: sqlite3.Connection) -> Iterator[Found]:
-    """A run for each group of parameters; their numbers are in `metrics.jsonl` or `metrics.csv`, if
-    there are any.
-    """
+    """A run per group of parameters; numbers are in `metrics.jsonl` or `metrics.csv`, if any."""
     groups = defaultdict[int, list[Any]](list)
     for run, values in database.execute(
         'SELECT run_id, "values" FROM groups_of_parameters ORDER BY id'
@@ -259,34 +245,26 @@ def _of_qanat(file: Path, database: sqlite3.Connection) -> Iterator[Found]:
         " r.commit_sha FROM runs_of_experiments r JOIN experiments e ON e.id = r.experiment_id"
         " ORDER BY r.id"
     ):
-        seconds = [datetime.fromisoformat(time).timestamp() for time in (begun, ended) if time] or [
-            0.0
-        ]
-        for index, parameters in enumerate(
-            (groups[number] or [{}]) if status.upper() in STATES else []
-        ):
-            home = (
-                file.parent.parent
-                / (folder or "-")
-                / (f"group_{index}" if len(groups[number]) > 1 else "")
-            )
-            found = [
-                home / name for name in ("metrics.jsonl", "metrics.csv") if (home / name).is_file()
-            ]
-            rows = _rows(found[0]) if found else []
-            own = f"{file.resolve()}:{number}.{index}"
-            state, was = STATES[status.upper()], {"folder": str(home)} if folder else {}
+        if status.upper() not in STATES:
+            continue
+        times = [datetime.fromisoformat(time).timestamp() for time in (begun, ended) if time]
+        for index, parameters in enumerate(groups[number] or [{}]):
+            home = file.parent.parent / (folder or "-")
+            if len(groups[number]) > 1:
+                home /= f"group_{index}"
+            tables = [home / "metrics.jsonl", home / "metrics.csv"]
+            table = next((table for table in tables if table.is_file()), None)
             yield Found(
-                own,
-                experiment,
-                parameters,
-                rows,
-                seconds,
-                state,
-                note or "",
-                tags[number],
-                commit,
-                was,
+                id=f"{file.resolve()}:{number}.{index}",
+                experiment=experiment,
+                parameters=parameters,
+                rows=_rows(table) if table else [],
+                seconds=times or [0.0],
+                state=STATES[status.upper()],
+                note=note or "",
+                tags=tags[number],
+                commit=commit,
+                was={"folder": str(home)} if folder else {},
             )
 
 
@@ -304,17 +282,17 @@ def import_experiment(file: Path, workspace: Workspace) -> list[Path]:
     try:
         name, executable = _name(declared["name"]), declared["executable"]
         home = workspace.root / declared.get("path", file.absolute().parent)
-        actions = [one for entry in declared.get("actions", []) for one in entry.values()]
-        commands = {
-            one["name"]: shlex.join([*_words(one), "--storage_path", "{run.path}"])
-            for one in actions
-        }
+        actions = dict[str, str]()
+        for entry in declared.get("actions", []):
+            for action in entry.values():
+                words = [*_words(action), "--storage_path", "{run.path}"]
+                actions[action["name"]] = shlex.join(words)
         common = {
             "type": "command",
             "description": declared.get("description", ""),
             "files": [executable],
+            "dataset": ", ".join(declared.get("datasets", [])),
         }
-        common["dataset"] = ", ".join(declared.get("datasets", []))
         words = _words(declared)
         if not isinstance(common["description"], str):
             raise TypeError("its description must be text")
@@ -325,48 +303,56 @@ def import_experiment(file: Path, workspace: Workspace) -> list[Path]:
             f"{file}: there is no {executable} in {workspace.root}; make the project a workspace:"
             " qexp init --kind bare"
         )
-    documents, found = dict[Path, Any](), dict[str, list[dict[str, Any]]]()
-    for path in sorted(home.rglob("*.y*ml")):
-        if points := _points(path):
-            if (own := f"{name}_{_name(path.stem)}") in found:
-                raise QexpError(
-                    f"{path}: another file of parameters gives the experience {own} already;"
-                    " rename one"
-                )
-            found[own] = points
-    for own, points in (found or {name: [{}]}).items():
-        options = [
-            word
-            for key in points[0]
-            if key.startswith("-")
-            for word in (key, f"{{parameters.{_parameter(key)}}}")
-        ]
-        others = [f"{{parameters.{key}}}" for key in points[0] if not key.startswith("-")]
+    documents = dict[Path, Any]()
+    for experience, points in (_points_in(home, name) or {name: [{}]}).items():
+        arguments, options = list[str](), list[str]()
+        for key in points[0]:
+            placeholder = f"{{parameters.{_parameter(key)}}}"
+            if key.startswith("-"):
+                options += [key, placeholder]
+            else:
+                arguments.append(f"{{parameters.{key}}}")
         values = [{_parameter(key): value for key, value in point.items()} for point in points]
-        command = {
-            "command": [*words, *others, *options, "--storage_path", "{run}"],
+        documents[workspace.specs / f"experiences/{experience}.json"] = {
+            **common,
+            "command": [*words, *arguments, *options, "--storage_path", "{run}"],
             "parameters": values[0],
         }
-        documents[workspace.specs / f"experiences/{own}.json"] = {**common, **command}
         if len(values) > 1:
-            documents[workspace.specs / f"points/{own}.json"] = [
+            documents[workspace.specs / f"points/{experience}.json"] = [
                 {f"parameters.{key}": value for key, value in point.items()} for point in values
             ]
-    if there := [path for path in documents if path.exists()]:
-        raise QexpError(f"{workspace.shown(there[0])} exists already; rename or remove it first")
-    settings, known = workspace.root / "qexp.toml", workspace.settings().get("actions", {})
-    new = {action: command for action, command in commands.items() if action not in known}
+    for path in documents:
+        if path.exists():
+            raise QexpError(f"{workspace.shown(path)} exists already; rename or remove it first")
+    known, tables = workspace.settings().get("actions", {}), ""
+    for action, command in actions.items():
+        if action not in known:
+            tables += f"\n[actions.{json.dumps(action)}]\ncommand = {json.dumps(command)}\n"
     for path, document in documents.items():
         files.make_folder(path.parent)
         formats.write_json(path, document)
-    if new:
-        tables = [
-            f"\n[actions.{json.dumps(one)}]\ncommand = {json.dumps(command)}\n"
-            for one, command in new.items()
-        ]
-        before = settings.read_bytes() if settings.is_file() else b""
-        files.write_bytes(settings, before + "".join(tables).encode())
-    return [*documents, *([settings] if new else [])]
+    if not tables:
+        return list(documents)
+    settings = workspace.root / "qexp.toml"
+    written = settings.read_bytes() if settings.is_file() else b""
+    files.write_bytes(settings, written + tables.encode())
+    return [*documents, settings]
+
+
+def _points_in(home: Path, name: str) -> dict[str, list[dict[str, Any]]]:
+    """Experience → points, of the files of parameters in the folder of an experiment."""
+    found = dict[str, list[dict[str, Any]]]()
+    for path in sorted(home.rglob("*.y*ml")):
+        points, experience = _points(path), f"{name}_{_name(path.stem)}"
+        if points and experience in found:
+            raise QexpError(
+                f"{path}: another file of parameters gives the experience {experience} already;"
+                " rename one"
+            )
+        if points:
+            found[experience] = points
+    return found
 
 
 def _words(declared: dict[str, Any]) -> list[str]:
@@ -376,15 +362,11 @@ def _words(declared: dict[str, Any]) -> list[str]:
 
 
 MOST_BYTES_OF_YAML, MOST_VALUES_OF_YAML = 1_000_000, 100_000
-"""The second, when all that is repeated by aliases is written out: a few hundred bytes can stand
-for billions.
-"""
+"""The second with all that aliases repeat: a few hundred bytes can stand for billions."""
 
 
 def _yaml(file: Path, scalar: Callable[[str], Any] = str) -> Any:
-    """A document, with what each of its scalars is for a function of its text: for YAML itself `no`
-    is false.
-    """
+    """A document whose scalars are read by a function: for YAML itself `no` is false."""
     with extra("qanat"):
         import yaml
 
@@ -403,12 +385,12 @@ def _yaml(file: Path, scalar: Callable[[str], Any] = str) -> Any:
         merged = dict[str, Any]()
         for key, value in node.value:
             if key.value == "<<":
-                for one in reversed(
-                    value.value if isinstance(value, yaml.SequenceNode) else [value]
-                ):
+                several = isinstance(value, yaml.SequenceNode)
+                for one in reversed(value.value if several else [value]):
                     merged |= read(one)
         return merged | {key.value: read(value) for key, value in node.value if key.value != "<<"}
 
+    wrong = yaml.YAMLError, OSError, ValueError, TypeError, AttributeError, RecursionError
     try:
         document = yaml.compose(files.read_bytes(file, MOST_BYTES_OF_YAML), yaml.BaseLoader)
         return scalar("") if document is None else read(document)
@@ -416,38 +398,24 @@ def _yaml(file: Path, scalar: Callable[[str], Any] = str) -> Any:
         raise NotFoundError(f"there is no {file}") from None
     except DamagedError as error:
         raise QexpError(str(error)) from None
-    except (
-        yaml.YAMLError,
-        OSError,
-        ValueError,
-        TypeError,
-        AttributeError,
-        RecursionError,
-    ) as error:
+    except wrong as error:
         raise QexpError(f"{file} cannot be read: {' '.join(str(error).split())}") from None
 
 
 def _points(file: Path) -> list[dict[str, Any]]:
-    """The groups of parameters of a file, as Qanat makes them: each with each value of a range;
-    none of other files.
-    """
+    """Qanat's groups of parameters of a file: each value of a range; none of other files."""
     document = _yaml(file)
     if not isinstance(document, dict) or not document.keys() & {"fixed_args", "varying_args"}:
         return []
     try:
         varying = document.get("varying_args", {})
-        ranges = _arguments(varying.get("range", {}))
-        steps = [
-            {key: value}
-            for key, numbers in ranges.items()
-            for value in _steps(*json.loads(numbers))
-        ] or [{}]
+        steps = list[dict[str, Any]]()
+        for key, numbers in _arguments(varying.get("range", {})).items():
+            steps += [{key: value} for value in _steps(*json.loads(numbers))]
         groups = [_arguments(group) for group in varying.get("groups", [])] or [{}]
-        points = [
-            {**_arguments(document.get("fixed_args", {})), **group, **step}
-            for step in steps
-            for group in groups
-        ]
+        fixed, points = _arguments(document.get("fixed_args", {})), list[dict[str, Any]]()
+        for step in steps or [{}]:
+            points += [{**fixed, **group, **step} for group in groups]
     except (TypeError, AttributeError, ValueError, OverflowError) as error:
         raise QexpError(f"{file} has no parameters as Qanat reads them: {error}") from None
     if any(point.keys() != points[0].keys() for point in points):
@@ -457,22 +425,18 @@ def _points(file: Path) -> list[dict[str, Any]]:
 
 def _arguments(given: dict[str, Any]) -> dict[str, Any]:
     """Option, or `pos_0` → value. A list is the word that Qanat makes of it."""
-    named = {f"pos_{key}": value for key, value in given.get("positional", {}).items()} | given.get(
-        "options", {}
-    )
-    return {
-        key: f"[{', '.join(one)}]" if isinstance(one, list) else _value(one)
-        for key, one in named.items()
-    }
+    named = {f"pos_{key}": value for key, value in given.get("positional", {}).items()}
+    arguments = dict[str, Any]()
+    for key, value in (named | given.get("options", {})).items():
+        arguments[key] = f"[{', '.join(value)}]" if isinstance(value, list) else _value(value)
+    return arguments
 
 
 def _steps(start: float, stop: float, step: float) -> list[float]:
     if not step > 0:
         raise ValueError(f"a range with steps of {step} has no end")
-    return [
-        parse_value(f"{start + step * count:.12g}", "")
-        for count in range(math.ceil((stop - start) / step))
-    ]
+    counts = range(math.ceil((stop - start) / step))
+    return [parse_value(f"{start + step * count:.12g}", "") for count in counts]
 
 
 Point = tuple[float, ...]
@@ -480,9 +444,7 @@ Point = tuple[float, ...]
 
 
 def _append(curve: list[Point], point: Point) -> None:
-    """In the order of time; a step that falls ends what came later, of a program that crashed and
-    went on.
-    """
+    """In the order of time; a step that falls ends what a crashed program wrote before."""
     while curve and curve[-1][0] >= point[0]:
         curve.pop()
     curve.append(point)
@@ -519,56 +481,39 @@ def _of_mlflow(uri: str) -> Iterator[Found]:
                 info, data = run.info, run.data
                 if info.status not in STATES:
                     continue
-                rows = _by_step(
-                    (step, key, number)
-                    for key in data.metrics
-                    for step, number in _counted(client.get_metric_history(info.run_id, key))
-                )
-                parameters = {
-                    key: _scalar(text, WORDS_OF_PYTHON) for key, text in data.params.items()
-                }
-                seconds = [time / 1000 for time in (info.start_time, info.end_time) if time] or [
-                    0.0
-                ]
-                note = ": ".join(
-                    filter(None, (info.run_name, data.tags.get("mlflow.note.content")))
-                )
-                others = [
-                    (key, tag)
-                    for key, tag in data.tags.items()
-                    if not key.startswith(("mlflow.", "qexp."))
-                ]
-                tags = [*data.tags.get("qexp.tags", "").split(), *map("_".join, others)]
-                parent, commit = (
-                    data.tags.get(f"mlflow.{name}") for name in ("parentRunId", "source.git.commit")
-                )
-                was = {"folder": info.artifact_uri} | ({"parent": parent} if parent else {})
-                state = STATES[info.status]
+                numbers = list[tuple[float, str, float]]()
+                for key in data.metrics:
+                    points = _counted(client.get_metric_history(info.run_id, key))
+                    numbers += [(step, key, number) for step, number in points]
+                texts = data.params.items()
+                times = [time / 1000 for time in (info.start_time, info.end_time) if time]
+                notes = info.run_name, data.tags.get("mlflow.note.content")
+                tags = data.tags.get("qexp.tags", "").split()
+                for key, tag in data.tags.items():
+                    if not key.startswith(("mlflow.", "qexp.")):
+                        tags.append(f"{key}_{tag}")
+                was = {"folder": info.artifact_uri, "parent": data.tags.get("mlflow.parentRunId")}
                 yield Found(
-                    info.run_id,
-                    experiment.name,
-                    parameters,
-                    rows,
-                    seconds,
-                    state,
-                    note,
-                    tags,
-                    commit,
-                    was,
+                    id=info.run_id,
+                    experiment=experiment.name,
+                    parameters={key: _scalar(text, WORDS_OF_PYTHON) for key, text in texts},
+                    rows=_by_step(numbers),
+                    seconds=times or [0.0],
+                    state=STATES[info.status],
+                    note=": ".join(filter(None, notes)),
+                    tags=tags,
+                    commit=data.tags.get("mlflow.source.git.commit"),
+                    was={key: text for key, text in was.items() if text or key == "folder"},
                 )
     except MlflowException as error:
         raise QexpError(f"MLflow cannot read {uri}: {str(error).splitlines()[0]}") from None
 
 
 def _counted(history: Sequence[Metric]) -> list[Point]:
-    """The steps and numbers of a metric, which are counted in the order of time if it was logged
-    without steps.
-    """
+    """Steps and numbers of a metric; if logged without steps, counted in the order of time."""
     if len(history) > 1 and not any(one.step for one in history):
-        return [
-            (at, one.value)
-            for at, one in enumerate(sorted(history, key=lambda one: one.timestamp), start=1)
-        ]
+        timed = sorted(history, key=lambda one: one.timestamp)
+        return [(step, one.value) for step, one in enumerate(timed, start=1)]
     return [(one.step, one.value) for one in history]
 
 
@@ -577,46 +522,35 @@ def _event_files(path: Path) -> list[Path]:
 
 
 def _of_tensorboard(path: Path) -> Iterator[Found]:
-    found, sessions = _event_files(path), defaultdict[Path, list[Path]](list)
-    folders = sorted({file.parent for file in found})
-    read = {
-        folder: _events([file for file in found if file.parent == folder]) for folder in folders
-    }
-    for folder in [folder for folder in folders if read[folder][0] and folder.parent in read]:
-        sessions[folder.parent].append(folder)
+    found = defaultdict[Path, list[Path]](list)
+    for file in _event_files(path):
+        found[file.parent].append(file)
+    read = {folder: _events(found[folder]) for folder in sorted(found)}
+    sessions = defaultdict[Path, list[Path]](list)
+    for folder, (parameters, _) in read.items():
+        if parameters and folder.parent in read:
+            sessions[folder.parent].append(folder)
     for folder, (first, *others) in reversed(sessions.items()):
-        (own, numbers), (below, more) = read[folder], read[first]
-        if not own and not numbers:  # of a writer whose sessions are the runs
+        (parameters, numbers), (more_parameters, more_numbers) = read[folder], read[first]
+        if not parameters and not numbers:  # of a writer whose sessions are the runs
             del read[folder]
-        elif (
-            numbers and not others and len({number[1] for number in more}) < 2
-        ):  # by `add_hparams`, of the run itself
+        elif numbers and not others and len({step for _, step, _, _ in more_numbers}) < 2:
+            # by `add_hparams`, of the run itself
             last = numbers[-1][1]
-            read[folder] = (
-                {**own, **below},
-                [*numbers, *((at, last, name, number) for at, _, name, number in more)],
-            )
+            for time, _, name, number in more_numbers:
+                numbers.append((time, last, name, number))
+            read[folder] = {**parameters, **more_parameters}, numbers
             del read[first]
     for folder, (parameters, numbers) in read.items():
         rows = _by_step(number[1:] for number in numbers)
         seconds = sorted(number[0] for number in numbers) or [0.0]
-        note, place = folder.relative_to(path).as_posix(), str(folder.resolve())
-        yield Found(
-            place,
-            path.resolve().name,
-            parameters,
-            rows,
-            seconds,
-            State.DONE,
-            note,
-            was={"folder": place},
-        )
+        note, own = folder.relative_to(path).as_posix(), str(folder.resolve())
+        experiment, was = path.resolve().name, {"folder": own}
+        yield Found(own, experiment, parameters, rows, seconds, State.DONE, note, was=was)
 
 
 def _events(found: list[Path]) -> tuple[dict[str, Any], list[tuple[float, float, str, float]]]:
-    """Hyper-parameters; and times, steps, names and numbers, as TensorBoard itself reads them after
-    a restart.
-    """
+    """Hyper-parameters; and times, steps, names and numbers as TensorBoard reads them."""
     from tensorboard.backend.event_processing.event_file_loader import EventFileLoader
     from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
     from tensorboard.util.tensor_util import make_ndarray
@@ -627,51 +561,40 @@ def _events(found: list[Path]) -> tuple[dict[str, Any], list[tuple[float, float,
             for curve in curves.values():
                 curve[:] = [one for one in curve if one[0] < event.step]
         for value in event.summary.value:
-            if (about := value.metadata.plugin_data).plugin_name == "hparams":
+            about = value.metadata.plugin_data
+            if about.plugin_name == "hparams":
                 given = HParamsPluginData.FromString(about.content).session_start_info.hparams
-                parameters |= {
-                    name: getattr(one, one.WhichOneof("kind")) for name, one in given.items()
-                }
-            elif (
-                value.HasField("tensor")
-                and (array := make_ndarray(value.tensor)).size == 1
-                and array.dtype != object
-            ):
-                _append(curves[value.tag], (event.step, float(array.item()), event.wall_time))
-    numbers = sorted(
-        (time, step, tag, number) for tag, curve in curves.items() for step, number, time in curve
-    )
-    whole = {
-        name: int(one)
-        for name, one in parameters.items()
-        if isinstance(one, float) and one.is_integer()
-    }
-    return _value({**parameters, **whole}), numbers
+                for name, one in given.items():
+                    parameter = getattr(one, one.WhichOneof("kind"))
+                    is_whole = isinstance(parameter, float) and parameter.is_integer()
+                    parameters[name] = int(parameter) if is_whole else parameter
+            elif value.HasField("tensor"):
+                array = make_ndarray(value.tensor)
+                if array.size == 1 and array.dtype != object:
+                    _append(curves[value.tag], (event.step, float(array.item()), event.wall_time))
+    numbers = list[tuple[float, float, str, float]]()
+    for tag, curve in curves.items():
+        numbers += [(time, step, tag, number) for step, number, time in curve]
+    return _value(parameters), sorted(numbers)
 
 
 def _of_sacred(records: Sequence[Path]) -> Iterator[Found]:
-    """Of its FileStorageObserver. The numbers that the program returned are those of its last
-    step.
-    """
+    """Runs of its FileStorageObserver; returned numbers are those of the last step."""
     for file in records:
         about, folder = _json_in(file), file.parent
         if "experiment" not in about:
             raise QexpError(f"{file} is no record of a run of Sacred")
         if about["status"] not in STATES:
             continue
-        curves, config = (_json_in(folder / name) for name in ("metrics.json", "config.json"))
-        numbers = [
-            (step, name, value)
-            for name, curve in curves.items()
-            for step, value in zip(curve["steps"], curve["values"], strict=True)
-            if is_number(value)
-        ]
-        config = _value(config)
+        numbers = list[tuple[float, str, float]]()
+        for name, curve in _json_in(folder / "metrics.json").items():
+            for step, value in zip(curve["steps"], curve["values"], strict=True):
+                if is_number(value):
+                    numbers.append((step, name, value))
+        config = _value(_json_in(folder / "config.json"))
         result = about.get("result")
-        rows = [
-            *_by_step(numbers),
-            *_numbers(result if isinstance(result, dict) else {"result": result}),
-        ]
+        last_row = _numbers(result if isinstance(result, dict) else {"result": result})
+        rows = [*_by_step(numbers), *last_row]
         times = [about["start_time"], about.get("stop_time") or about["heartbeat"]]
         seconds = [datetime.fromisoformat(time).replace(tzinfo=UTC).timestamp() for time in times]
         own = str(folder.resolve())
@@ -694,11 +617,10 @@ def _of_dvclive(folders: Sequence[Path]) -> Iterator[Found]:
                     _append(curve, (row["step"], list(row.values())[-1]))
             numbers += [(step, name, number) for step, number in curve]
         rows = [*_by_step(numbers), *_numbers(_json_in(folder / "metrics.json"))]
-        there = os.path.lexists(folder / "params.yaml")
-        given = (
-            _yaml(folder / "params.yaml", partial(_scalar, words=WORDS_OF_YAML)) if there else {}
-        )
-        parameters = given if isinstance(given, dict) else {}  # an empty file
+        parameters, file = {}, folder / "params.yaml"
+        if os.path.lexists(file):
+            given = _yaml(file, partial(_scalar, words=WORDS_OF_YAML))
+            parameters = given if isinstance(given, dict) else {}  # an empty file
         seconds = sorted(file.stat().st_mtime for file in curves) or [0.0]  # it keeps no times
         own, experiment = str(folder.resolve()), folder.resolve().parent.name
         yield Found(own, experiment, parameters, rows, seconds, State.DONE, "", was={"folder": own})
@@ -710,11 +632,10 @@ LARGEST_FILE = 250_000_000
 
 def _json_in(file: Path) -> dict[str, Any]:
     """A document of Sacred or DVCLive; empty if there is none."""
-    return (
-        json.loads(files.read_bytes(file, LARGEST_FILE), object_hook=_unpickled)
-        if os.path.lexists(file)
-        else {}
-    )
+    document: dict[str, Any] = {}
+    if os.path.lexists(file):
+        document = json.loads(files.read_bytes(file, LARGEST_FILE), object_hook=_unpickled)
+    return document
 
 
 def _rows(file: Path) -> list[Row]:
@@ -729,12 +650,11 @@ def _unpickled(document: dict[str, Any]) -> Any:
 
 
 def _numbers(document: dict[str, Any]) -> list[Row]:
-    """Those of a document as a further row of the last step, if there are any."""
-    row = {
-        name: float(value)
-        for name, value in leaves(document)
-        if is_number(value) and name not in POSITIONS
-    }
+    """The numbers of a document as a further row of the last step, if there are any."""
+    row = dict[str, float]()
+    for name, value in leaves(document):
+        if is_number(value) and name not in POSITIONS:
+            row[name] = float(value)
     return [row] if row else []
 
 
@@ -760,26 +680,22 @@ def _export(directory: RunDirectory, file: Path) -> None:
     from mlflow.entities import Metric, Param
     from mlflow.exceptions import MlflowException
 
-    times = [
-        datetime.fromisoformat(at or record.created).timestamp()
-        for at in (record.started, record.ended)
-    ]
-    begun, ended = (int(1000 * at) for at in times)
+    begun, ended = (
+        int(1000 * datetime.fromisoformat(time or record.created).timestamp())
+        for time in (record.started, record.ended)
+    )
     numbers = [
         Metric(name, value, ended, len(lines))
         for name, value in leaves(record.results)
         if value is not None
     ]
     for line in lines:
-        at = begun + (ended - begun) * line["epoch"] // len(lines)  # even times, as a line has none
-        of_line = leaves(
-            {part: line.get(part) for part in ("train", "validation", "test", "learning_rate")}
-        )
-        numbers += [
-            Metric(key.replace(".", "/"), one, at, line["epoch"])
-            for key, one in of_line
-            if one is not None
-        ]
+        epoch = line["epoch"]
+        time = begun + (ended - begun) * epoch // len(lines)  # even times, as a line has none
+        parts = ("train", "validation", "test", "learning_rate")
+        for key, value in leaves({part: line.get(part) for part in parts}):
+            if value is not None:
+                numbers.append(Metric(key.replace(".", "/"), value, time, epoch))
     parameters = [
         Param(re.sub(r"[^\w./ -]", "_", name), str(value)[:6000])
         for name, value in leaves(directory.spec())
@@ -788,18 +704,14 @@ def _export(directory: RunDirectory, file: Path) -> None:
         "qexp.created": record.created,
         "qexp.state": record.state.value,
         "qexp.seed": str(record.seed),
-    }
-    tags |= {
         "qexp.digest": record.digest,
         "qexp.tags": " ".join(record.tags),
         "mlflow.note.content": record.note,
     }
     try:
-        there = client.get_experiment_by_name(record.experience)
+        name, there = record.experience, client.get_experiment_by_name(record.experience)
         artifacts = (file.absolute().parent / "mlartifacts").as_uri()
-        where = (
-            there.experiment_id if there else client.create_experiment(record.experience, artifacts)
-        )
+        where = there.experiment_id if there else client.create_experiment(name, artifacts)
         same = f"attributes.run_name = '{record.name}' AND tags.`qexp.created` = '{record.created}'"
         for earlier in client.search_runs([where], same):
             if earlier.info.status != "RUNNING":
@@ -810,11 +722,8 @@ def _export(directory: RunDirectory, file: Path) -> None:
             client.log_batch(run, numbers, parameters)
             for path in [*directory.path.glob("*.json"), *directory.results.rglob("*")]:
                 if path.is_file() and path.stat().st_size <= MOST_BYTES:
-                    client.log_artifact(
-                        run,
-                        str(path),
-                        path.parent.relative_to(directory.path).as_posix().strip("."),
-                    )
+                    folder = path.parent.relative_to(directory.path).as_posix().strip(".")
+                    client.log_artifact(run, str(path), folder)
         except BaseException:
             client.delete_run(run)
             raise

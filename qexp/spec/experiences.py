@@ -58,9 +58,7 @@ class ExperienceType(ABC):
         )
 
     def takes(self, document: Document, path: Where) -> Finding | None:
-        """The problem of a value that replaces one of the document, on the command line; None if
-        there is none.
-        """
+        """The problem of a value given on the command line; None if there is none."""
         return None
 
     def in_document(self, document: Document, dataset_type: str | None) -> Iterator[Finding]:
@@ -69,9 +67,7 @@ class ExperienceType(ABC):
 
     @abstractmethod
     def with_defaults(self, document: Document, tables: Tables) -> Document:
-        """The resolved document: every default filled in, so that its meaning does not change with
-        later versions.
-        """
+        """The document with every default, so that later versions do not change its meaning."""
 
     # Of a resolved document
 
@@ -100,9 +96,7 @@ class ExperienceType(ABC):
         return []
 
     def has_limit(self, spec: Document) -> bool:
-        """Whether there are exact posteriors of the test samples, whose errors `qexp limit` may
-        compute.
-        """
+        """Whether test samples have exact posteriors, whose errors `qexp limit` may compute."""
         return False
 
     @abstractmethod
@@ -151,12 +145,13 @@ def read_program_results(file: Path, label: str) -> Numbers:
 
 
 def program_results(document: Document, label: str) -> Numbers:
-    """The same of a document that has been read already."""
+    """The numbers of a document, as of a file; see `read_program_results`."""
     if not document:
         return {}
     if not any(isinstance(value, dict) for value in document.values()):
         document = {PART: {OUTPUT: document}}
-    if findings := list(_problems(document)):
+    findings = list(_problems(document))
+    if findings:
         raise SpecError([Problem(label, *finding) for finding in findings[:5]])
     return document
 
@@ -216,9 +211,7 @@ RUN_VALUES = {
 
 
 def run_values(parameters: Mapping[str, Any], prefix: str = "parameters.") -> dict[str, str]:
-    """`{"parameters.rate": "0.1"}`: a text for each parameter; nested ones with a dot between the
-    names.
-    """
+    """`{"parameters.rate": "0.1"}`: a text per parameter, with dots in nested names."""
     values: dict[str, str] = {}
     for name, value in parameters.items():
         text = json.dumps(value, ensure_ascii=False, separators=(",", ":"))
@@ -249,26 +242,21 @@ def texts_in(document: Document) -> Iterator[tuple[Where, str]]:
 
 
 def is_told_where(document: Document) -> bool:
-    """Whether the program is told where to write its results; else it decides that, and `results`
-    says where.
-    """
+    """Whether the program is told where to write results, instead of `results` saying so."""
     return document["results"] is None or _names_results(document)
 
 
 def must_write(document: Document) -> bool:
-    """Whether the program must write a file of numbers: where it is named, or given to the program
-    in its words.
-    """
+    """Whether the program must write a file of numbers: it is named, or given to it."""
     return document["results"] is not None or _names_results(document)
 
 
 def _names_results(document: Document) -> bool:
-    others = [
-        text
-        for where, text in texts_in(document)
-        if where[0] not in ("results", "environment", "metrics_file")
-    ]
-    return any("results" in names_in(text) for text in others)
+    for where, text in texts_in(document):
+        told = where[0] not in ("results", "environment", "metrics_file")
+        if told and "results" in names_in(text):
+            return True
+    return False
 
 
 def shares_its_results(document: Document) -> bool:
@@ -278,9 +266,7 @@ def shares_its_results(document: Document) -> bool:
 
 
 def _trouble_with_pattern(pattern: str | None, metrics_file: str | None) -> str | None:
-    """Why numbers cannot be found by a pattern in what a program prints; None if they can, or if
-    there is none.
-    """
+    """Why a pattern can find no numbers in a program's output; None if it can or there is none."""
     if pattern is None:
         return None
     if metrics_file is not None:
@@ -318,20 +304,17 @@ class Command(ExperienceType):
             for name in names_in(text):
                 if name not in placeholders:
                     yield where, f"no placeholder '{{{name}}}'; {suggestion(name, placeholders)}"
-            if (brace := single_brace(text)) is not None:
-                yield (
-                    where,
-                    (
-                        f"a single '{brace}'; write '{brace * 2}' for a brace, or a placeholder"
-                        " such as {seed}"
-                    ),
-                )
+            brace = single_brace(text)
+            if brace is not None:
+                instead = f"write '{brace * 2}' for a brace, or a placeholder such as {{seed}}"
+                yield where, f"a single '{brace}'; {instead}"
             if "\0" in text:
                 yield where, "holds a null character, which no word of a command can"
         for key in ("command", "resume", "environment"):
             if document[key] and not document[key][0]:
                 yield (key, 0), "the name of the program is empty"
-        if trouble := _trouble_with_pattern(document.get("numbers"), document.get("metrics_file")):
+        trouble = _trouble_with_pattern(document.get("numbers"), document.get("metrics_file"))
+        if trouble:
             yield ("numbers",), trouble
         for name in document["metrics"]:
             from qexp.metrics.built_in import METRICS
@@ -379,9 +362,7 @@ class Command(ExperienceType):
     def units_of(
         self, spec: Document, outputs: Iterator[str], quantities: Quantities
     ) -> dict[str, str]:
-        """Units of the outputs of a finished run: as declared, else those of the quantities of
-        these names.
-        """
+        """Units of a finished run's outputs: as declared, else of the quantities of these names."""
         return {name: spec["units"].get(name, quantity(name, quantities).unit) for name in outputs}
 
     def lines(self, spec: Document) -> dict[str, str]:
@@ -462,18 +443,14 @@ class Training(ExperienceType):
             takers = [name for name, kind in documents.items() if key in kind.schemas["shared"]]
             keys[key] = {"x-dataset": takers, **of_key}
         for name, kind in documents.items():
-            keys |= {
-                key: {"x-dataset": name, **of_key}
-                for key, of_key in kind.schemas["experience"].items()
-            }
+            for key, of_key in kind.schemas["experience"].items():
+                keys[key] = {"x-dataset": name, **of_key}
         properties: Document = {}
         for key, of_key in schema["properties"].items():
             properties[key] = of_key
             if key == "split":
-                description = "; ".join(
-                    f"{name}: {kind.schemas['split']}" for name, kind in documents.items()
-                )
-                properties[key] = {"description": description, **of_key}
+                words = [f"{name}: {kind.schemas['split']}" for name, kind in documents.items()]
+                properties[key] = {"description": "; ".join(words), **of_key}
                 properties |= keys
         return {**schema, "properties": properties}
 
@@ -540,52 +517,55 @@ class Training(ExperienceType):
             spec.pop("limits", None)  # likewise
         model = dict(spec["model"])
         model.pop("$schema", None)
+        operations, modules = model["operations"].items(), tables["modules"]
         model["operations"] = {
-            name: long_form(value, tables["modules"], "module")
-            for name, value in model["operations"].items()
+            name: long_form(value, modules, "module") for name, value in operations
         }
         spec |= {"dataset": dataset_with_defaults(spec["dataset"], tables), "model": model}
         for key in ("optimizer", "schedule"):
             spec[key] = long_form(spec[key], tables[f"{key}s"])
         for key in ("losses", "transforms"):
-            spec[key] = {name: long_form(value, tables[key]) for name, value in spec[key].items()}
-        for key, table in (("additional_callbacks", "callbacks"), ("baselines", "baselines")):
-            if key in spec:
-                spec[key] = [long_form(value, tables[table]) for value in spec[key]]
+            entries = spec[key].items()
+            spec[key] = {name: long_form(value, tables[key]) for name, value in entries}
+        if "additional_callbacks" in spec:
+            callbacks = spec["additional_callbacks"]
+            spec["additional_callbacks"] = [
+                long_form(callback, tables["callbacks"]) for callback in callbacks
+            ]
+        if "baselines" in spec:
+            baselines = spec["baselines"]
+            spec["baselines"] = [long_form(value, tables["baselines"]) for value in baselines]
         for key in ("split", "inner"):
             if isinstance(spec.get(key), str | dict):
                 spec[key] = long_form(spec[key], tables["splits"])
-        metrics = spec["metrics"].items()
-        spec["metrics"] = {
-            name: value if isinstance(value, list) else [value] for name, value in metrics
-        }
+        spec["metrics"] = dict(spec["metrics"])
+        for name, value in spec["metrics"].items():
+            spec["metrics"][name] = value if isinstance(value, list) else [value]
         if spec["pretrain"] is not None:
-            pretrain = (
-                {"run": spec["pretrain"]} if isinstance(spec["pretrain"], str) else spec["pretrain"]
-            )
-            spec["pretrain"] = {
-                **defaults_in(self.schema()["properties"]["pretrain"]["then"]),
-                **pretrain,
-            }
+            pretrain = spec["pretrain"]
+            if isinstance(pretrain, str):
+                pretrain = {"run": pretrain}
+            defaults = defaults_in(self.schema()["properties"]["pretrain"]["then"])
+            spec["pretrain"] = {**defaults, **pretrain}
         return spec
 
     def outputs(self, spec: Document) -> list[str] | None:
         return list(spec["outputs"])
 
     def epochs(self, spec: Document) -> int:
-        chosen = [
-            value[name.split(",").index("epochs")] if "," in name else value
-            for name, values in spec.get("select", {}).items()
-            if "epochs" in name.split(",")
-            for value in values
-        ]
+        chosen = list[int]()
+        for name, values in spec.get("select", {}).items():
+            keys = name.split(",")
+            if keys == ["epochs"]:
+                chosen += values
+            elif "epochs" in keys:
+                chosen += [value[keys.index("epochs")] for value in values]
         epochs: int = max(chosen or [spec["epochs"]])
         return epochs
 
     def units(self, spec: Document, quantities: Quantities) -> dict[str, str]:
-        return documents_of(spec["dataset"]).units(
-            [*spec["inputs"], *spec["outputs"]], spec["dataset"], quantities
-        )
+        variables = [*spec["inputs"], *spec["outputs"]]
+        return documents_of(spec["dataset"]).units(variables, spec["dataset"], quantities)
 
     def cautions(self, spec: Document) -> list[str]:
         return documents_of(spec["dataset"]).cautions(spec)
@@ -603,19 +583,18 @@ class Training(ExperienceType):
         }
         brief |= {key: entry_in_words(spec[key]) for key in ("optimizer", "schedule")}
         for key in ("losses", "transforms"):
-            brief[key] = (
-                ", ".join(f"{name} {value['type']}" for name, value in spec[key].items()) or "none"
-            )
-        if limits := limits_of(spec):
+            entries = spec[key].items()
+            texts = [f"{name} {value['type']}" for name, value in entries]
+            brief[key] = ", ".join(texts) or "none"
+        limits = limits_of(spec)
+        if limits:
             brief["limits"] = ", ".join(f"{name} {of_output}" for name, of_output in limits.items())
         return brief
 
     def test_part(self, spec: Document) -> Document:
-        dataset = {
-            key: value
-            for key, value in spec["dataset"].items()
-            if key not in ("description", "matrix")
-        }
+        dataset = dict(spec["dataset"])
+        for key in ("description", "matrix"):
+            dataset.pop(key, None)
         # A split given as a list of shares divides only the samples outside the test part.
         split = {"split": spec["split"]} if isinstance(spec.get("split"), dict) else {}
         return {"dataset": dataset, "test size": (spec.get("sizes") or [None])[-1], **split}
@@ -637,9 +616,8 @@ def belongs_to(key: Document, dataset_type: str | None) -> bool:
 
 def schema_file(name: str) -> Document:
     """One of the files in `schemas`."""
-    content: Document = json.loads(
-        (files("qexp.spec") / "schemas" / f"{name}.json").read_text(encoding="utf-8")
-    )
+    file = files("qexp.spec") / "schemas" / f"{name}.json"
+    content: Document = json.loads(file.read_text(encoding="utf-8"))
     return content
 
 
@@ -658,13 +636,11 @@ TYPES: Mapping[str, ExperienceType] = {
 WRITTEN: Mapping[str, ExperienceType] = {
     name: of_type for name, of_type in TYPES.items() if of_type.executes
 }
-"""Those of experiences that people write; a script writes the others."""
+"""Types of experiences that people write; a script writes the others."""
 
 
 def type_name(experience: Mapping[str, Any]) -> str:
-    """The name of an experience's type; that of training for a type that does not exist, which is a
-    finding.
-    """
+    """The name of an experience's type; training for one that does not exist, a finding."""
     name = experience.get("type", TRAINING)
     return name if isinstance(name, str) and name in TYPES else TRAINING
 
@@ -674,9 +650,7 @@ def type_of(experience: Mapping[str, Any]) -> ExperienceType:
 
 
 def caution(spec: Document) -> str:
-    """The cautions that every table, figure and record of a run must show; empty if there are
-    none.
-    """
+    """The cautions that every table, figure and record of a run must show."""
     return "; ".join(type_of(spec).cautions(spec))
 
 
@@ -691,36 +665,36 @@ ABSENT = "-"
 
 
 def differences(specs: Sequence[dict[str, Any]]) -> dict[str, list[str]]:
-    """Path → value in each spec as JSON, for paths where the specs differ; descriptions are
-    ignored.
+    """Path → value in each spec as JSON, where the specs differ, apart from descriptions.
 
     Of specs of different types only the type: they have hardly a path in common.
     """
     types = [type_name(spec) for spec in specs]
     if len(set(types)) > 1:
         return {"type": [json.dumps(name, ensure_ascii=False) for name in types]}
-    written = [
-        {path: json.dumps(value, ensure_ascii=False) for path, value in leaves(spec)}
-        for spec in specs
-    ]
-    all_paths = dict.fromkeys(path for of_spec in written for path in of_spec)
-    paths = [path for path in all_paths if path.rpartition(".")[2] not in COMMENTARY]
-    values = {path: [of_spec.get(path, ABSENT) for of_spec in written] for path in paths}
-    return dict(_entry(path, texts) for path, texts in values.items() if len(set(texts)) > 1)
+    values = dict[str, list[str]]()
+    for number, spec in enumerate(specs):
+        for path, value in leaves(spec):
+            texts = values.setdefault(path, [ABSENT] * len(specs))
+            texts[number] = json.dumps(value, ensure_ascii=False)
+    differing = dict[str, list[str]]()
+    for path, texts in values.items():
+        if len(set(texts)) > 1 and path.rpartition(".")[2] not in COMMENTARY:
+            entry, of_entry = _entry(path, texts)
+            differing[entry] = of_entry
+    return differing
 
 
 def _entry(path: str, texts: list[str]) -> tuple[str, list[str]]:
-    """Path and values of the one entry in which lists of equal length differ, such as `sizes.0`;
-    else as they are.
-    """
+    """Path and values of the only entry in which equally long lists differ, as `sizes.0`."""
     if not all(text.startswith("[") for text in texts):
         return path, texts
     lists = [json.loads(text) for text in texts]
-    entries = [
-        [json.dumps(entry, ensure_ascii=False) for entry in of_all]
-        for of_all in zip(*lists, strict=False)
-    ]
-    differing = [index for index, of_all in enumerate(entries) if len(set(of_all)) > 1]
-    if len(differing) != 1 or len({len(one) for one in lists}) > 1:
+    differing = list[tuple[str, list[str]]]()
+    for index, entries in enumerate(zip(*lists, strict=False)):
+        of_specs = [json.dumps(entry, ensure_ascii=False) for entry in entries]
+        if len(set(of_specs)) > 1:
+            differing.append((f"{path}.{index}", of_specs))
+    if len(differing) != 1 or len(set(map(len, lists))) > 1:
         return path, texts
-    return f"{path}.{differing[0]}", entries[differing[0]]
+    return differing[0]

@@ -77,7 +77,9 @@ def dictionaries_in(tree: ast.Module) -> dict[str, list[Any]]:
         if isinstance(node, ast.Assign | ast.AnnAssign) and isinstance(node.value, ast.Dict):
             targets = node.targets if isinstance(node, ast.Assign) else [node.target]
             keys = [key.value for key in node.value.keys if isinstance(key, ast.Constant)]
-            tables |= {target.id: keys for target in targets if isinstance(target, ast.Name)}
+            for target in targets:
+                if isinstance(target, ast.Name):
+                    tables[target.id] = keys
     return tables
 
 

@@ -112,21 +112,15 @@ class KindDocuments(ABC):
         return content
 
     def in_dataset(self, dataset: Document, quantities: Quantities) -> Iterator[Finding]:
-        """Problems of a dataset that its schema cannot find; the defaults of its schema are filled
-        in.
-        """
+        """Problems of a dataset that no schema finds; its schema's defaults are filled in."""
         return iter(())
 
     def in_experience(self, experience: Document) -> Iterator[Finding]:
-        """Problems of an experience that its schema cannot find; the defaults of its schema are
-        filled in.
-        """
+        """Problems of an experience that no schema finds; its schema's defaults are filled in."""
         return iter(())
 
     def unread(self, dataset: Document) -> Iterator[Finding]:
-        """Values of a dataset that nothing reads, with a warning each; the document is not checked
-        yet.
-        """
+        """A warning for each value of an unchecked dataset that nothing reads."""
         return iter(())
 
     def doubts_in_dataset(self, dataset: Document) -> Iterator[Finding]:
@@ -142,9 +136,7 @@ class KindDocuments(ABC):
         return dataset
 
     def numbers_among(self, outputs: Iterable[str]) -> list[str]:
-        """Those of the outputs of a network whose values are numbers, of which each has an
-        error.
-        """
+        """The outputs of a network whose values are numbers, each with an error."""
         return list(outputs)
 
     def units(
@@ -156,9 +148,7 @@ class KindDocuments(ABC):
     def periods(
         self, names: Iterable[str], dataset: Document, quantities: Quantities
     ) -> dict[str, float]:
-        """Variables of a resolved dataset whose values repeat, such as angles → their period, in
-        their unit.
-        """
+        """Variables of a dataset whose values repeat, such as angles → period, in their unit."""
         return {}
 
     def trouble_with(self, evaluation: Path) -> str | None:
@@ -171,9 +161,7 @@ class KindDocuments(ABC):
 
     @abstractmethod
     def summary(self, spec: Document) -> dict[str, str]:
-        """The lines of `qexp show` about the data of a resolved experience: name of the line →
-        text.
-        """
+        """The lines of `qexp show` about an experience's data: name of the line → text."""
 
     def cautions_of_data(self, spec: Document) -> list[str]:
         """Cautions for all numbers from the data, baselines included."""
@@ -263,9 +251,7 @@ WITHOUT = {
 
 
 def load_stage(dataset: Mapping[str, Any], stage: str) -> Any:
-    """What does the work of a stage on a dataset's kind. Raises QexpError if the kind has nothing
-    for it.
-    """
+    """What does a stage's work for a kind of dataset. Raises QexpError if it has nothing."""
     implementation = kind_named(dataset["type"]).load(stage)
     if implementation is None:
         raise QexpError(f"datasets of the type '{dataset['type']}' {WITHOUT[stage]}")
@@ -288,9 +274,7 @@ def all_documents() -> dict[str, KindDocuments]:
 
 
 def caution_of_data(spec: Document) -> str:
-    """The cautions that hold for all numbers from the data, baselines included; empty if there are
-    none.
-    """
+    """The cautions for all numbers from the data, baselines included."""
     return "; ".join(documents_of(spec["dataset"]).cautions_of_data(spec))
 
 

@@ -50,9 +50,8 @@ class _Object(dict[str, Any]):
 
     def __init__(self, pairs: list[tuple[str, Any]]) -> None:
         super().__init__(pairs)
-        self.duplicates = [
-            key for key, count in Counter(key for key, _ in pairs).items() if count > 1
-        ]
+        counts = Counter(key for key, _ in pairs)
+        self.duplicates = [key for key, count in counts.items() if count > 1]
 
 
 def read(path: Path, label: str | None = None) -> Document:
@@ -87,16 +86,15 @@ def parse_value(text: str, name: str) -> Any:
         value = _plain(json.loads(text, object_pairs_hook=_Object), (), name, problems)
     except json.JSONDecodeError as error:
         where = f"line {error.lineno}, column {error.colno}"
-        at, before = text[error.pos : error.pos + 1], text[: error.pos].rstrip()[-1:]
+        character, previous = text[error.pos : error.pos + 1], text[: error.pos].rstrip()[-1:]
         # from Python 3.13 on the error is at the comma
-        end = text[error.pos :].removeprefix(",").lstrip()[:1]
-        comma = (
-            "; leave out the comma before it" if "," in (at, before) and end in ("}", "]") else ""
-        )
-        hint = "; JSON has no comments" if at in ("/", "#") else comma
-        raise SpecError(
-            [Problem(name, (), f"not valid JSON at {where}: {error.msg}{hint}")]
-        ) from None
+        end, hint = text[error.pos :].removeprefix(",").lstrip()[:1], ""
+        if character in ("/", "#"):
+            hint = "; JSON has no comments"
+        elif "," in (character, previous) and end in ("}", "]"):
+            hint = "; leave out the comma before it"
+        words = f"not valid JSON at {where}: {error.msg}{hint}"
+        raise SpecError([Problem(name, (), words)]) from None
     except RecursionError:
         raise SpecError([Problem(name, (), _TOO_DEEP)]) from None
     except ValueError as error:  # a number with more digits than Python reads
@@ -107,9 +105,7 @@ def parse_value(text: str, name: str) -> Any:
 
 
 def is_json(text: str) -> bool:
-    """Whether a text is JSON, also of a kind that `parse_value` refuses in words; others stand for
-    themselves.
-    """
+    """Whether a text is JSON, also of a kind that `parse_value` refuses; others are texts."""
     try:
         json.loads(text)
     except json.JSONDecodeError:
@@ -148,11 +144,8 @@ def _as_json(value: Any) -> Any:
             return {key: value[key] for key in value.keys()}  # noqa: SIM118 - what it iterates over may be anything
         if is_dataclass(value):
             return {field.name: getattr(value, field.name) for field in fields(value)}
-        public = {
-            name: one
-            for name, one in getattr(value, "__dict__", {}).items()
-            if not name.startswith("_")
-        }
+        attributes = getattr(value, "__dict__", {}).items()
+        public = {name: one for name, one in attributes if not name.startswith("_")}
         if public or "Namespace" in type(value).__name__:  # as argparse makes it
             return public
     raise TypeError(
@@ -165,15 +158,10 @@ def _plain(value: Any, path: Where, name: str, problems: list[Problem]) -> Any:
     if len(path) > MOST_LEVELS:
         raise SpecError([Problem(name, (), _TOO_DEEP)])
     if isinstance(value, _Object):
-        problems += [
-            Problem(name, path, f"a key {trouble}")
-            for key in value
-            if (trouble := _unwritable(key))
-        ]
-        problems += [
-            Problem(name, (*path, key), "this key is given twice; keep one")
-            for key in value.duplicates
-        ]
+        for trouble in filter(None, map(_unwritable, value)):
+            problems.append(Problem(name, path, f"a key {trouble}"))
+        for key in value.duplicates:
+            problems.append(Problem(name, (*path, key), "this key is given twice; keep one"))
         return {key: _plain(item, (*path, key), name, problems) for key, item in value.items()}
     if isinstance(value, list):
         return [_plain(item, (*path, index), name, problems) for index, item in enumerate(value)]
@@ -181,17 +169,17 @@ def _plain(value: Any, path: Where, name: str, problems: list[Problem]) -> Any:
         problems.append(Problem(name, path, f"{value} is not a number in JSON; give a finite one"))
     elif isinstance(value, int) and abs(value) >= LARGEST_INTEGER:
         problems.append(Problem(name, path, "a whole number must be less than 2^63"))
-    elif isinstance(value, str) and (trouble := _unwritable(value)):
-        problems.append(Problem(name, path, trouble))
+    elif isinstance(value, str):
+        unwritable = _unwritable(value)
+        if unwritable:
+            problems.append(Problem(name, path, unwritable))
     elif isinstance(value, float) and value.is_integer() and abs(value) < LARGEST_INTEGER:
         return int(value)
     return value
 
 
 def _unwritable(text: str) -> str | None:
-    """Why a text cannot be written to a file, or None: JSON allows escapes that are not
-    characters.
-    """
+    """Why a text cannot be written to a file, or None: JSON can escape what is no character."""
     try:
         text.encode()
     except UnicodeEncodeError as error:
@@ -244,15 +232,13 @@ def digest(document: Any, *texts: str) -> str:
 
 
 def _canonical(value: Any, is_spec: bool = False) -> Any:
-    """The spec and the specs inside it have no commentary; elsewhere its keys may be names that a
-    user chose.
-    """
+    """The spec and the specs in it without commentary; other objects have a user's own names."""
     if isinstance(value, dict):
-        return {
-            key: _canonical(item, is_spec and key in ("dataset", "model"))
-            for key, item in value.items()
-            if not (is_spec and key in COMMENTARY)
-        }
+        plain = dict[str, Any]()
+        for key, item in value.items():
+            if not (is_spec and key in COMMENTARY):
+                plain[key] = _canonical(item, is_spec and key in ("dataset", "model"))
+        return plain
     if isinstance(value, list):
         return [_canonical(item) for item in value]
     return int(value) if isinstance(value, float) and value.is_integer() else value
@@ -260,30 +246,22 @@ def _canonical(value: Any, is_spec: bool = False) -> Any:
 
 def defaults_in(schema: Mapping[str, Any]) -> dict[str, Any]:
     """Key → default, for the properties of a schema that have one."""
-    return {
-        name: copy.deepcopy(value["default"])
-        for name, value in schema["properties"].items()
-        if "default" in value
-    }
+    having = {name: one for name, one in schema["properties"].items() if "default" in one}
+    return {name: copy.deepcopy(one["default"]) for name, one in having.items()}
 
 
-# Specs that follow their dataset: what says "from dataset" is filled in from the dataset that is
-# used.
+# Specs that follow their dataset: what says "from dataset" is filled in from the one that is used.
 
 
 FROM_DATASET = "from dataset"
-"""Stands for what the dataset decides: inputs and outputs, their sizes and names, and the channels
-of the outputs.
-"""
+"""Stands for what the dataset decides: inputs and outputs, their sizes, names and channels."""
 
 CHANNELS = "outputs"
 """The parameter of operations that is the number of channels, or values, of all outputs."""
 
 
 def follows(document: Document) -> bool:
-    """Whether a model, or an experience's own keys, cannot be checked without the dataset; of any
-    JSON object.
-    """
+    """Whether a model, or an experience's own keys, need the dataset for their check."""
     return any(True for _ in _followers(document))
 
 
@@ -292,8 +270,7 @@ def follow_dataset(
     sizes: Mapping[str, Sequence[int]],
     roles: tuple[Sequence[str], Sequence[str]] | None,
 ) -> tuple[Document, list[tuple[str, Finding]]]:
-    """An experience with its dataset and model inserted, as the dataset decides; a single loss is
-    that of every output.
+    """An experience with dataset and model inserted; a single loss becomes that of every output.
 
     sizes  variable → its size as specs write it, channels last
     roles  names of inputs and of outputs; None if the dataset does not tell them apart
@@ -306,21 +283,16 @@ def follow_dataset(
         if following.get(key) != FROM_DATASET:
             continue
         if roles is None:
-            problems.append(
-                (
-                    "experience",
-                    ((key,), f"this dataset does not say which variables are {key}; list them"),
-                )
-            )
+            words = f"this dataset does not say which variables are {key}; list them"
+            problems.append(("experience", ((key,), words)))
         else:
             following[key] = list(roles[position])
     inputs, outputs = (_names(following.get(key)) for key in ("inputs", "outputs"))
     if isinstance(following.get("losses"), str) and outputs is not None:
         following["losses"] = dict.fromkeys(outputs, following["losses"])
     if isinstance(following.get("model"), dict) and inputs is not None and outputs is not None:
-        problems += [
-            ("model", finding) for finding in _follow(following["model"], inputs, outputs, sizes)
-        ]
+        for finding in _follow(following["model"], inputs, outputs, sizes):
+            problems.append(("model", finding))
     return following, problems
 
 
@@ -335,9 +307,12 @@ def _follow(
         parent = reduce(getitem, way, model)
         if where[0] == "operations":
             parent[last] = sum(sizes[name][-1] for name in outputs if name in sizes)
-        elif where[0] != "inputs":
+            continue
+        if where[0] != "inputs":
             parent[last] = list(inputs) if last == "x_name" else list(outputs)
-        elif (name := str(where[1])) in sizes:
+            continue
+        name = str(where[1])
+        if name in sizes:
             parent[last] = list(sizes[name])
         else:
             yield where, f"the dataset has no '{name}'; {suggestion(name, sizes)}"

@@ -16,7 +16,7 @@ from qexp.base.text import is_index, keys_of
 from qexp.base.workspace import Workspace
 from qexp.errors import Problem, QexpError, SpecError, shortened, suggestion
 from qexp.spec import reading
-from qexp.spec.experiences import WRITTEN, type_name, type_of
+from qexp.spec.experiences import WRITTEN, ExperienceType, type_name, type_of
 from qexp.spec.reading import Document, Finding, Where
 
 FOLDERS = {"dataset": "datasets", "model": "models", "experience": "experiences"}
@@ -52,9 +52,7 @@ class Override:
 
 
 def override(key: str, value: Any) -> Override:
-    """A checked override. Raises QexpError for an incomplete key, SpecError for a value that JSON
-    cannot hold.
-    """
+    """A checked override. Raises QexpError for a bad key, SpecError for a bad value."""
     if not key or any(not step for step in key.split(".")):
         raise QexpError(
             f"`overrides[{shortened(key)}]`: a key is empty; write the keys on the way to the"
@@ -77,29 +75,29 @@ def value_text(value: Any) -> str:
 
 def steps(key: str) -> Where:
     """`("sizes", 0)` for `sizes.0`."""
-    return tuple(int(step) if is_index(step) else step for step in key.split("."))
+    return tuple(map(_step, key.split(".")))
 
 
-def locate(kind: str, reference: str, workspace: Workspace, beside: Path | None = None) -> Path:
-    """The file of a spec, by name (`mogi`) or path. Raises SpecError with near names if there is
-    none.
+def _step(word: str) -> str | int:
+    return int(word) if is_index(word) else word
 
-    beside  the folder of the document that refers to it; a relative path may start there
+
+def locate(kind: str, reference: str, workspace: Workspace, folder: Path | None = None) -> Path:
+    """The file of a spec, by name (`mogi`) or path. Raises SpecError if there is none.
+
+    folder  that of the document that refers to it; a relative path may start there
     """
-    folder = workspace.specs / FOLDERS[kind]
+    usual = workspace.specs / FOLDERS[kind]
     file = reference if reference.endswith(".json") else f"{reference}.json"
-    candidates = [folder / file]
+    candidates = [usual / file]
     if reference.endswith(".json"):
-        candidates = [
-            Path(reference),
-            *([beside / reference] if beside else []),
-            workspace.root / reference,
-            *candidates,
-        ]
+        candidates = [Path(reference), workspace.root / reference, *candidates]
+        if folder:
+            candidates.insert(1, folder / reference)
     for candidate in candidates:
         if is_there(candidate):
             return candidate
-    names, stem = [path.stem for path in folder.glob("*.json")], Path(file).stem
+    names, stem = [path.stem for path in usual.glob("*.json")], Path(file).stem
     meant = suggestion(stem, names)
     if kind == "experience" and stem == reference and is_there(workspace.runs / stem / "run.json"):
         meant = (
@@ -122,14 +120,10 @@ EXTENDS = "extends"
 """The key with the name or path of the spec from which one differs."""
 
 ALMOST = 0.85
-"""Likeness of a key from which on it is that one with a slip, of which nothing more is said
-then.
-"""
+"""Likeness from which on a key counts as that one with a slip."""
 
 NAMING = ("type", "module", EXTENDS)
-"""Keys that say what an object is: where another one is named, the object is replaced as a
-whole.
-"""
+"""Keys that say what an object is: one that names another is replaced as a whole."""
 
 NOT_INHERITED = ("description", "$schema")
 """Keys that are about one file."""
@@ -141,7 +135,7 @@ class Source:
 
     label: str
     """How errors call the file."""
-    beside: Path | None = None
+    folder: Path | None = None
     """The folder of the file."""
     prefix: Where = ()
     """The keys on the way to the spec, if it is written inside another."""
@@ -157,9 +151,9 @@ class Written:
 
     def source(self, path: Where) -> Source:
         """The file in which the value at a path stands, or in which it should."""
-        return next(
-            self.sources[path[:n]] for n in range(len(path), -1, -1) if path[:n] in self.sources
-        )
+        while path not in self.sources:
+            path = path[:-1]
+        return self.sources[path]
 
     def problem(self, path: Where, message: str) -> Problem:
         source = self.source(path)
@@ -167,41 +161,31 @@ class Written:
 
     def part(self, key: str) -> Written:
         """The spec that is written inside this one."""
-        sources = {
-            (): self.source((key,)),
-            **{path[1:]: at for path, at in self.sources.items() if path[:1] == (key,)},
-        }
-        return Written(
-            self.document[key], {path: replace(at, prefix=(key,)) for path, at in sources.items()}
-        )
+        sources: dict[Where, Source] = {(): replace(self.source((key,)), prefix=(key,))}
+        for path, source in self.sources.items():
+            if path[:1] == (key,):
+                sources[path[1:]] = replace(source, prefix=(key,))
+        return Written(self.document[key], sources)
 
 
 def spec_in(kind: str, path: Path, workspace: Workspace, chain: Sequence[Path] = ()) -> Written:
-    """The spec in a file, merged with those that it extends. Raises SpecError if one of them cannot
-    be read.
+    """The spec in a file, merged with those that it extends. Raises SpecError.
 
     chain  files that extend it
     """
     label = workspace.shown(path)
-    return _extended(
-        kind,
-        Written(reading.read(path, label), {(): Source(label, path.parent)}),
-        workspace,
-        (*chain, path),
-    )
+    own = Written(reading.read(path, label), {(): Source(label, path.parent)})
+    return _extended(kind, own, workspace, (*chain, path))
 
 
 def _extended(kind: str, own: Written, workspace: Workspace, chain: Sequence[Path] = ()) -> Written:
-    """A spec merged with what it extends. Raises SpecError if that cannot be read, or leads back to
-    the spec.
-    """
+    """A spec merged with what it extends. Raises SpecError for an unreadable one or a cycle."""
     if not isinstance(own.document, dict):
         return own
     if EXTENDS not in own.document:
         for mistyped in get_close_matches(EXTENDS, own.document, 1, ALMOST):
-            raise SpecError(
-                [own.problem((mistyped,), f"unknown key '{mistyped}'; did you mean '{EXTENDS}'?")]
-            )
+            words = f"unknown key '{mistyped}'; did you mean '{EXTENDS}'?"
+            raise SpecError([own.problem((mistyped,), words)])
         return own
 
     def refused(message: str) -> SpecError:
@@ -214,24 +198,22 @@ def _extended(kind: str, own: Written, workspace: Workspace, chain: Sequence[Pat
             f" {reading.describe(reference)}"
         )
     try:
-        path = locate(kind, reference, workspace, own.source((EXTENDS,)).beside)
+        path = locate(kind, reference, workspace, own.source((EXTENDS,)).folder)
     except SpecError as error:
-        others = [
-            other
-            for other, folder in FOLDERS.items()
-            if is_there(workspace.specs / folder / f"{reference}.json")
-        ]
-        meant = (
-            f"no {kind} '{reference}': it is a {others[0]}, and a spec extends one of its own kind"
-            if others
-            else None
-        )
-        raise refused(meant or error.problems[0].message) from None
-    if (folder := path.absolute().parent.name) in {*FOLDERS.values()} - {FOLDERS[kind]}:
+        for other, folder in FOLDERS.items():
+            if is_there(workspace.specs / folder / f"{reference}.json"):
+                raise refused(
+                    f"no {kind} '{reference}': it is a {other}, and a spec extends one of its own"
+                    " kind"
+                ) from None
+        raise refused(error.problems[0].message) from None
+    folder = path.absolute().parent.name
+    if folder in {*FOLDERS.values()} - {FOLDERS[kind]}:
         raise refused(
             f"{workspace.shown(path)} is among the {folder}; a spec extends one of its own kind"
         )
-    if path.resolve() in (files := [file.resolve() for file in chain]):
+    files = [file.resolve() for file in chain]
+    if path.resolve() in files:
         circle = [*chain[files.index(path.resolve()) :], path]
         raise refused(
             f"a circle: {' → '.join(file.stem for file in circle)}; let one of them extend nothing"
@@ -242,58 +224,52 @@ def _extended(kind: str, own: Written, workspace: Workspace, chain: Sequence[Pat
     merged = Written(parent.document, {**parent.sources, (): own.source(())})
     # What no key of the parent has a line for is in the parent's file.
     merged.sources |= {(key,): parent.source((key,)) for key in parent.document}
-    _merge(
-        merged.document,
-        {key: value for key, value in own.document.items() if key != EXTENDS},
-        (),
-        merged,
-        own,
-    )
+    changes = {key: value for key, value in own.document.items() if key != EXTENDS}
+    _merge(merged.document, changes, (), merged, own)
     return merged
 
 
-def _merge(target: Document, changes: Document, at: Where, merged: Written, own: Written) -> None:
-    """Merge changes into an object: objects key by key, everything else is replaced, and null
-    removes a key.
+def _merge(
+    target: Document, changes: Document, where: Where, merged: Written, own: Written
+) -> None:
+    """Merge changes into an object: objects key by key, all else is replaced, null removes a key.
 
-    at      where both are in their specs
+    where   where both are in their specs
     merged  the spec whose sources are kept along
     own     the spec that says the changes
     """
     for key, value in changes.items():
-        path, former = (*at, key), target.get(key)
+        path, former = (*where, key), target.get(key)
         if isinstance(value, dict):
             former = _long_form(key, former, value)
-        if (
-            isinstance(value, dict)
-            and isinstance(former, dict)
-            and not _names_another(value, former)
-        ):
+        if isinstance(value, dict) and isinstance(former, dict) and _is_same(value, former):
             target[key] = former
             # as above
             merged.sources |= {(*path, name): merged.source((*path, name)) for name in former}
             merged.sources[path] = own.source(path)
             _merge(former, value, path, merged, own)
             continue
-        for below in [below for below in merged.sources if below[: len(path)] == path]:
-            del merged.sources[below]
+        for inner in _paths_from(path, merged.sources):
+            del merged.sources[inner]
         merged.sources[path] = own.source(path)
-        merged.sources |= {
-            below: source for below, source in own.sources.items() if below[: len(path)] == path
-        }
+        merged.sources |= {inner: own.sources[inner] for inner in _paths_from(path, own.sources)}
         if value is None and key in target:
             del target[key]
         else:
             target[key] = copy.deepcopy(value)
 
 
-def _names_another(changes: Document, former: Document) -> bool:
-    return any(key in changes and changes[key] != former.get(key) for key in NAMING)
+def _paths_from(start: Where, paths: Iterable[Where]) -> list[Where]:
+    return [path for path in paths if path[: len(start)] == start]
 
 
-def _long_form(key: Any, value: Any, within: Iterable[Any]) -> Any:
+def _is_same(changes: Document, former: Document) -> bool:
+    return all(key not in changes or changes[key] == former.get(key) for key in NAMING)
+
+
+def _long_form(key: Any, value: Any, inner_keys: Iterable[Any]) -> Any:
     """What a text is short for, where keys within it are to be set."""
-    if isinstance(value, str) and not {"type", "parameters"}.isdisjoint(within):
+    if isinstance(value, str) and not {"type", "parameters"}.isdisjoint(inner_keys):
         return {"type": value}
     return {"run": value} if isinstance(value, str) and key == "pretrain" else value
 
@@ -339,50 +315,19 @@ def experience(
     for change in overrides:
         if len(change.path) == 1:
             _apply(document, change)
-    if "type" in document and document["type"] != type_name(document):
-        wrong = (
-            document["type"]
-            if isinstance(document["type"], str)
-            else reading.describe(document["type"])
-        )
-        raise SpecError(
-            [
-                whole.problem(
-                    ("type",), f"no experience type '{wrong}'; {suggestion(wrong, WRITTEN)}"
-                )
-            ]
-        )
-    of_type = type_of(document)
-    if not of_type.executes:
-        script = document.get("script") or "in which it was logged"
-        raise SpecError(
-            [
-                whole.problem(
-                    ("type",), f"its runs are logged by a script; start that again: {script}"
-                )
-            ]
-        )
+    of_type = _type_of(whole)
     names = {}
     for kind in REFERENCES:
         value = document.get(kind)
-        names[kind] = loaded.name
-        if not of_type.trains:
+        if of_type.trains:
+            names[kind] = _insert(kind, loaded, whole, workspace)
+        else:
             names[kind] = value if isinstance(value, str) else ""
-        elif isinstance(value, str):
-            try:
-                file = locate(kind, value, workspace, whole.source((kind,)).beside)
-            except SpecError as error:
-                raise SpecError([whole.problem((kind,), error.problems[0].message)]) from None
-            names[kind] = file.stem
-            loaded.written[kind] = spec_in(kind, file, workspace)
-            document[kind] = loaded.written[kind].document
-        elif kind in document:
-            loaded.written[kind] = _extended(kind, whole.part(kind), workspace)
-            document[kind] = loaded.written[kind].document
     loaded.dataset_name, loaded.model_name = names["dataset"], names["model"]
     findings = []
     for change in overrides:
-        if finding := of_type.takes(document, tuple(change.key.split("."))):
+        finding = of_type.takes(document, tuple(change.key.split(".")))
+        if finding:
             findings.append(finding)
         elif len(change.path) > 1:
             _apply(document, change)
@@ -391,10 +336,43 @@ def experience(
     return loaded
 
 
+def _type_of(experience: Written) -> ExperienceType:
+    """The type of an experience. Raises SpecError for an unknown one, or one of scripts."""
+    document = experience.document
+    if "type" in document and document["type"] != type_name(document):
+        wrong = document["type"]
+        if not isinstance(wrong, str):
+            wrong = reading.describe(wrong)
+        words = f"no experience type '{wrong}'; {suggestion(wrong, WRITTEN)}"
+        raise SpecError([experience.problem(("type",), words)])
+    of_type = type_of(document)
+    if not of_type.executes:
+        script = document.get("script") or "in which it was logged"
+        words = f"its runs are logged by a script; start that again: {script}"
+        raise SpecError([experience.problem(("type",), words)])
+    return of_type
+
+
+def _insert(kind: str, loaded: Loaded, whole: Written, workspace: Workspace) -> str:
+    """Put the dataset or the model into an experience that trains one. Returns its name."""
+    document, name = loaded.document, loaded.name
+    reference = document.get(kind)
+    if isinstance(reference, str):
+        try:
+            file = locate(kind, reference, workspace, whole.source((kind,)).folder)
+        except SpecError as error:
+            raise SpecError([whole.problem((kind,), error.problems[0].message)]) from None
+        name, loaded.written[kind] = file.stem, spec_in(kind, file, workspace)
+    elif kind in document:
+        loaded.written[kind] = _extended(kind, whole.part(kind), workspace)
+    else:
+        return name
+    document[kind] = loaded.written[kind].document
+    return name
+
+
 def _apply(document: Document, change: Override) -> None:
-    """Set one value. Missing objects on the way are created; the schema check rejects unknown
-    keys.
-    """
+    """Set one value and make missing objects on the way; the schema rejects unknown keys."""
     if len(change.path) > reading.MOST_LEVELS:
         raise QexpError(
             f"{change.label}: {len(change.path):,} nested keys; a spec has at most"
@@ -403,23 +381,21 @@ def _apply(document: Document, change: Override) -> None:
     parent: Any = document
     path = keys_of(change.path, document)
     for depth, step in enumerate(path):
-        above = ".".join(map(str, path[:depth]))
+        place = ".".join(map(str, path[:depth]))
         last = depth == len(path) - 1
         if isinstance(parent, list):
             if not isinstance(step, int) or step >= len(parent):
                 raise QexpError(
-                    f"{change.label}: {above} is a list of {len(parent)}; number its items from 0"
+                    f"{change.label}: {place} is a list of {len(parent)}; number its items from 0"
                 )
         elif isinstance(parent, dict):
             step = str(step)
             if not last:
-                value = parent.get(step)
-                parent[step] = (
-                    {} if value is None else _long_form(step, value, path[depth + 1 : depth + 2])
-                )
+                value, inner = parent.get(step), path[depth + 1 : depth + 2]
+                parent[step] = {} if value is None else _long_form(step, value, inner)
         else:
             raise QexpError(
-                f"{change.label}: {above} has no keys, it is {reading.describe(parent)}"
+                f"{change.label}: {place} has no keys, it is {reading.describe(parent)}"
             )
         if last:
             parent[step] = change.value
@@ -428,17 +404,14 @@ def _apply(document: Document, change: Override) -> None:
 
 
 def replaced(document: Document, key: str, value: Any) -> Document:
-    """The document with one value set, as `--set key=value` would. Raises QexpError if the key's
-    parent has no keys.
-    """
+    """The document after `--set key=value`. Raises QexpError if the key's parent has no keys."""
     changed = copy.deepcopy(document)
     _apply(changed, Override(key, steps(key), copy.deepcopy(value)))
     return changed
 
 
 def with_choice(document: Document, name: str, value: Any) -> Document:
-    """The document with a value of `select`: a list with one for each of the keys if the name has
-    several, `a.b,c.d`.
+    """The document with a value of `select`: a list of values if the name is of several keys.
 
     Raises QexpError as `replaced` does.
     """

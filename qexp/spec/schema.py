@@ -45,17 +45,16 @@ EXTENDING = (
 
 
 def editor_schema(kind: str, tables: Tables) -> Document:
-    """The schema of a kind for editors: a spec that extends another one may have any of the keys,
-    and needs none.
-    """
+    """The schema of a kind for editors: a spec that extends another one needs no key."""
     schema = whole_schema(kind, tables)
     head = {key: schema.pop(key) for key in ("$schema", "$id", "title", "description", "$defs")}
-    names = schema["properties"]["type"]["enum"] if "type" in schema["properties"] else ()
-    described = {
-        key: {"description": of_key["description"]} if "description" in of_key else {}
-        for part in (schema, *(head["$defs"][name] for name in names))
-        for key, of_key in part["properties"].items()
-    }
+    properties = dict(schema["properties"])
+    for name in properties.get("type", {}).get("enum", ()):
+        properties |= head["$defs"][name]["properties"]
+    described: Document = {key: {} for key in properties}
+    for key, declared in properties.items():
+        if "description" in declared:
+            described[key] = {"description": declared["description"]}
     extending = {
         "properties": {"extends": {"description": EXTENDING, "type": "string"}, **described}
     }
@@ -74,9 +73,7 @@ def _dataset_schema() -> Document:
 
 
 def _experience_schema() -> Document:
-    """The schema of experiences with that of each type, which applies if `type` names it, or if it
-    is left out.
-    """
+    """The schema of experiences with that of each type; without `type` the default applies."""
     types = {name: of_type.schema() for name, of_type in WRITTEN.items()}
     head = {key: types[TRAINING].pop(key) for key in ("$schema", "$id", "title")}
     definitions: Document = {}
@@ -93,21 +90,14 @@ def _experience_schema() -> Document:
 
 
 def _by_type(names: Iterable[str], default: str = "") -> Document:
-    """The definition that applies is that of the document's type, or that of the default one
-    without a type.
-    """
-    return {
-        "allOf": [
-            {
-                "if": {
-                    "properties": {"type": {"const": name}},
-                    **({} if name == default else {"required": ["type"]}),
-                },
-                "then": {"$ref": f"#/$defs/{name}"},
-            }
-            for name in names
-        ]
-    }
+    """The definition of the document's type, or of the default one, applies."""
+    choices = list[Document]()
+    for name in names:
+        condition: Document = {"properties": {"type": {"const": name}}}
+        if name != default:
+            condition["required"] = ["type"]
+        choices.append({"if": condition, "then": {"$ref": f"#/$defs/{name}"}})
+    return {"allOf": choices}
 
 
 def _with_references(schema: Any, references: Mapping[str, str]) -> Any:
@@ -125,42 +115,30 @@ def _with_references(schema: Any, references: Mapping[str, str]) -> Any:
 
 
 def tables_of_types(tables: Tables) -> dict[str, Table]:
-    """The types of datasets and of experiences as tables; their entries' parameters are the keys of
-    such a spec.
-    """
+    """Types of datasets and experiences as tables; entries' parameters are such a spec's keys."""
     return {f"{kind}s": _types_in(whole_schema(kind, tables)) for kind in ("dataset", "experience")}
 
 
 def _types_in(schema: Mapping[str, Any]) -> Table:
-    needed = schema.get("required", [])
-    return {
-        name: Entry(
+    needed, table = schema.get("required", []), dict[str, Entry]()
+    for name in schema["properties"]["type"]["enum"]:
+        of_type = schema["$defs"][name]
+        of_key: Document = {"enum": [name], "description": "says which keys the spec has"}
+        if name == TRAINING and "type" not in needed:
+            of_key["default"] = TRAINING
+        properties = {"type": of_key}
+        for key, value in of_type["properties"].items():
+            if key not in ("$schema", "description", "type"):
+                properties[key] = value
+        required = list(dict.fromkeys([*needed, *of_type["required"]]))
+        words = of_type["description"]
+        table[name] = Entry(
             lambda **keys: keys,
-            {
-                "properties": {
-                    "type": {
-                        "enum": [name],
-                        "description": "says which keys the spec has",
-                        **(
-                            {"default": TRAINING}
-                            if name == TRAINING and "type" not in needed
-                            else {}
-                        ),
-                    },
-                    **{
-                        key: value
-                        for key, value in of_type["properties"].items()
-                        if key not in ("$schema", "description", "type")
-                    },
-                },
-                "required": list(dict.fromkeys([*needed, *of_type["required"]])),
-            },
-            f"{of_type['description'][0].upper()}{of_type['description'][1:]}.",
+            {"properties": properties, "required": required},
+            f"{words[0].upper()}{words[1:]}.",
             of_type["examples"][0],
         )
-        for name in schema["properties"]["type"]["enum"]
-        if (of_type := schema["$defs"][name])
-    }
+    return table
 
 
 def _bare(definition: Document, table: Table) -> Document:
@@ -169,18 +147,15 @@ def _bare(definition: Document, table: Table) -> Document:
 
 
 def _named(definition: Document, table: Table) -> Document:
-    """`{"type": "adam", "parameters": {…}}`; models say `module` instead of `type`, and `also`
-    names further keys.
-    """
+    """`{"type": "adam", "parameters": {…}}`; models say `module`; `also` names more keys."""
     key = definition.get("key", "type")
     choices = []
     for name, entry in table.items():
         then: Document = {"properties": {"parameters": entry.schema()}}
         if entry.required:
             then["required"] = ["parameters"]
-        choices.append(
-            {"if": {"properties": {key: {"const": name}}, "required": [key]}, "then": then}
-        )
+        condition = {"properties": {key: {"const": name}}, "required": [key]}
+        choices.append({"if": condition, "then": then})
     return {
         "type": "object",
         "required": [key],
@@ -196,27 +171,22 @@ def _named(definition: Document, table: Table) -> Document:
 
 def _named_or_bare(definition: Document, table: Table) -> Document:
     """`"adam"`, or the long form, for entries with parameters."""
-    needing_parameters = [
-        {
-            "not": {"const": name},
-            "x-message": f"'{name}' needs parameters: {json.dumps(entry.example)}",
-        }
-        for name, entry in table.items()
-        if entry.required
-    ]
-    bare = {
-        **_bare(definition, table),
-        **({"allOf": needing_parameters} if needing_parameters else {}),
-    }
+    bare, refused = _bare(definition, table), list[Document]()
+    for name, entry in table.items():
+        if entry.required:
+            words = f"'{name}' needs parameters: {json.dumps(entry.example)}"
+            refused.append({"not": {"const": name}, "x-message": words})
+    if refused:
+        bare["allOf"] = refused
     return {"if": {"type": "string"}, "then": bare, "else": _named(definition, table)}
 
 
 def _pair(definition: Document, table: Table) -> Document:
     """`["reduce_on_plateau", {…}]`, the form of VDI, or one of the others."""
-    choices = [
-        {"if": {"prefixItems": [{"const": name}]}, "then": {"prefixItems": [True, entry.schema()]}}
-        for name, entry in table.items()
-    ]
+    choices = list[Document]()
+    for name, entry in table.items():
+        then = {"prefixItems": [True, entry.schema()]}
+        choices.append({"if": {"prefixItems": [{"const": name}]}, "then": then})
     pair = {
         "type": "array",
         "minItems": 1,
@@ -233,22 +203,22 @@ def _pair(definition: Document, table: Table) -> Document:
 HEADINGS = ("parameter", "values", "default", "meaning")
 
 
-def rows_of(schema: Mapping[str, Any], before: str = "") -> Iterator[list[str]]:
-    """A row per parameter, and below it one per key of the objects that it holds, such as
-    `views[].incidence`.
+def rows_of(schema: Mapping[str, Any], prefix: str = "") -> Iterator[list[str]]:
+    """A row per parameter, then one per key of the objects that it holds, as `views[].incidence`.
 
-    before  the beginning of the names
+    prefix  the beginning of the names
     """
     for name, parameter in schema["properties"].items():
-        default = (
-            json.dumps(parameter["default"], ensure_ascii=False) if "default" in parameter else ""
-        )
-        default = "required" if name in schema.get("required", []) else default
-        yield [before + name, _range(parameter), default, parameter.get("description", "")]
+        default = ""
+        if name in schema.get("required", []):
+            default = "required"
+        elif "default" in parameter:
+            default = json.dumps(parameter["default"], ensure_ascii=False)
+        yield [prefix + name, _range(parameter), default, parameter.get("description", "")]
         is_list = parameter.get("type") == "array"
         value = parameter.get("items", {}) if is_list else parameter
         if "properties" in value and value.get("additionalProperties") is False:
-            yield from rows_of(value, f"{before}{name}{'[]' if is_list else ''}.")
+            yield from rows_of(value, f"{prefix}{name}{'[]' if is_list else ''}.")
 
 
 def _range(schema: Mapping[str, Any]) -> str:
@@ -258,9 +228,12 @@ def _range(schema: Mapping[str, Any]) -> str:
     if "x-entry-of" in schema:
         return str(schema["x-entry-of"]).removesuffix("s")
     if "if" in schema and "type" not in schema:
-        return _one_of([_range({**schema["if"], **schema.get("then", {})}), _range(schema["else"])])
-    kind = schema.get("type") or schema.get("$ref", "any").rpartition("/")[2]
-    return _one_of([_word(name, schema) for name in (kind if isinstance(kind, list) else [kind])])
+        first = {**schema["if"], **schema.get("then", {})}
+        return _one_of([_range(first), _range(schema["else"])])
+    kinds = schema.get("type") or schema.get("$ref", "any").rpartition("/")[2]
+    if not isinstance(kinds, list):
+        kinds = [kinds]
+    return _one_of([_word(kind, schema) for kind in kinds])
 
 
 REFERENCES = {
@@ -273,23 +246,17 @@ REFERENCES = {
 
 
 def _word(kind: str, schema: Mapping[str, Any]) -> str:
-    """A JSON type with its limits and what a list or an object holds, or the name of a
-    definition.
-    """
+    """A JSON type with its limits and contents, or the name of a definition."""
     if kind in ("integer", "number"):
         signs = {"minimum": "≥", "exclusiveMinimum": ">", "maximum": "≤", "exclusiveMaximum": "<"}
-        return " ".join(
-            [kind, *(f"{sign} {schema[key]:g}" for key, sign in signs.items() if key in schema)]
-        )
+        limits = [f"{sign} {schema[key]:g}" for key, sign in signs.items() if key in schema]
+        return " ".join([kind, *limits])
     if kind == "array":
         return f"list of {_range(schema['items'])}" if "items" in schema else "list"
     values = schema.get("additionalProperties")
-    if (
-        kind == "object"
-        and isinstance(values, dict)
-        and (of_values := _range(values)) not in ("any", "object")
-    ):
-        return f"object of {of_values}"
+    if kind == "object" and isinstance(values, dict):
+        of_values = _range(values)
+        return "object" if of_values in ("any", "object") else f"object of {of_values}"
     if kind == "string" and "$ref" in schema.get("then", {}):
         return _range(schema["then"])
     return REFERENCES.get(kind, kind)

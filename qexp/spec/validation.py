@@ -5,6 +5,7 @@ refused.
 from __future__ import annotations
 
 import copy
+import itertools
 import json
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import suppress
@@ -54,21 +55,17 @@ def _old_distributions(document: Document, tables: Tables) -> Iterator[Finding]:
 def _old_graph(document: Document, tables: Tables) -> Iterator[Finding]:
     if "graph" not in document and (document.get("architecture") is None or "branches" in document):
         return
-    operations = document.get("operations")
-    inputs = {
-        name: operation.get("parameters", {})
-        for name, operation in (operations.items() if isinstance(operations, dict) else ())
-        if isinstance(operation, dict) and operation.get("module") == "input"
-    } or {"displacement": {"size": [64, 64, 1]}}
+    operations, inputs = document.get("operations"), {}
+    for name, operation in operations.items() if isinstance(operations, dict) else ():
+        if isinstance(operation, dict) and operation.get("module") == "input":
+            inputs[name] = operation.get("parameters", {})
+    inputs = inputs or {"displacement": {"size": [64, 64, 1]}}
     first = next(iter(inputs))
-    chain: list[str] = []
-    graph, following = document.get("graph"), first
-    while (
-        isinstance(graph, dict)
-        and isinstance(following := graph.get(following), str)
-        and following not in chain
-    ):
+    chain, graph = list[str](), document.get("graph")
+    following = graph.get(first) if isinstance(graph, dict) else None
+    while isinstance(graph, dict) and isinstance(following, str) and following not in chain:
         chain.append(following)
+        following = graph.get(following)
     branch = {
         "x_name": first,
         "y_name": "middle",
@@ -90,15 +87,13 @@ def _is_within(where: Where, others: Iterable[Finding]) -> bool:
     return any(where[: len(path)] == path for path, _ in others)
 
 
-# What a document may hold although nothing reads it, as specs of VDI do: it is left out, with a
-# warning.
+# What a document may hold although nothing reads it, as specs of VDI: left out, with a warning.
 
 
 def without_unread(
     kind: str, document: Document, tables: Tables, overridden: Collection[Where] = ()
 ) -> tuple[Document, list[Finding]]:
-    """The document without what nothing reads, and a warning about each thing that is read
-    otherwise than written.
+    """The document without what nothing reads, and warnings about what is read otherwise.
 
     overridden  paths of values that were given on the command line: what nothing reads of these
                 stays, as an error
@@ -114,15 +109,13 @@ def without_unread(
     if kind == "experience":
         unread += _untrained(document)
 
-    def is_overridden(where: Where) -> bool:
-        key = "".join(f"{step}." for step in where)
-        return any("".join(f"{step}." for step in path).startswith(key) for path in overridden)
+    keys = {".".join(map(str, path)) + "." for path in overridden}
 
-    warnings = [
-        finding
-        for finding in unread
-        if not _is_within(finding[0], old) and not is_overridden(finding[0])
-    ]
+    def is_overridden(where: Where) -> bool:
+        return any(key.startswith(".".join(map(str, where)) + ".") for key in keys)
+
+    unread = [finding for finding in unread if not _is_within(finding[0], old)]
+    warnings = [finding for finding in unread if not is_overridden(finding[0])]
     remaining: Any = copy.deepcopy(document)
     # an element of a list before those that come earlier in it
     for (*way, last), _ in reversed(warnings):
@@ -131,9 +124,7 @@ def without_unread(
 
 
 def _unknown_keys(document: Document, schema: Document) -> Iterator[Finding]:
-    """The keys of objects that are misspellings neither of a known key nor of one that is
-    missing.
-    """
+    """The keys of objects that are misspellings neither of a known nor of a missing key."""
     for error in Draft202012Validator(schema).iter_errors(document):
         rules: Any = error.schema
         if error.validator != "additionalProperties" or rules.get("x-noun") == "parameter":
@@ -142,19 +133,14 @@ def _unknown_keys(document: Document, schema: Document) -> Iterator[Finding]:
         properties = rules.get("properties", {})
         missing = [key for key in rules.get("required", []) if key not in instance]
         for key in instance:
-            if not (
-                nearest(key, properties) or any(nearest(required, [key]) for required in missing)
-            ):
-                yield (
-                    (*error.absolute_path, key),
-                    f"nothing reads the key '{key}'; it changes nothing",
-                )
+            misspelt = any(nearest(required, [key]) for required in missing)
+            if not misspelt and not nearest(key, properties):
+                where = (*error.absolute_path, key)
+                yield where, f"nothing reads the key '{key}'; it changes nothing"
 
 
 def _untrained(document: Document) -> Iterator[Finding]:
-    """Outputs for which the experience has no loss, if it has one for others, and what else it says
-    of them.
-    """
+    """Outputs without a loss in an experience that has some, and what else it says of them."""
     outputs, losses = document.get("outputs"), document.get("losses")
     if not isinstance(outputs, list) or not isinstance(losses, dict):
         return
@@ -186,20 +172,17 @@ def findings(
     dataset_type = dataset_type if isinstance(dataset_type, str) and dataset_type in KINDS else None
     schema = whole_schema(kind, tables)
     old = _old_forms(kind, document, tables)
-    by_schema = [
-        finding for finding in in_schema(document, schema) if not _is_within(finding[0], old)
-    ]
+    in_document = in_schema(document, schema)
+    by_schema = [finding for finding in in_document if not _is_within(finding[0], old)]
     if kind == "experience" and dataset_type is not None:
-        by_schema += _in_keys_of_dataset_types(
-            document, schema["$defs"][type_name(document)], dataset_type
-        )
+        of_type = schema["$defs"][type_name(document)]
+        by_schema += _in_keys_of_dataset_types(document, of_type, dataset_type)
     if old or by_schema:
         return sorted(old + by_schema, key=lambda finding: [str(step) for step in finding[0]])
     if kind == "experience":
-        of_type = type_of(document)
-        return list(
-            of_type.in_document({**of_type.defaults(dataset_type), **document}, dataset_type)
-        )
+        its_type = type_of(document)
+        complete = {**its_type.defaults(dataset_type), **document}
+        return list(its_type.in_document(complete, dataset_type))
     if kind == "model":
         return [] if follows(document) else list(_in_model(document))
     return list(documents_of(document).in_dataset(filled_in(document), tables["quantities"]))
@@ -207,11 +190,8 @@ def findings(
 
 def in_schema(document: Document, schema: Document) -> list[Finding]:
     """The problems of a document against a JSON Schema."""
-    return [
-        finding
-        for error in Draft202012Validator(schema).iter_errors(document)
-        for finding in _in_words(error)
-    ]
+    errors = Draft202012Validator(schema).iter_errors(document)
+    return list(itertools.chain.from_iterable(map(_in_words, errors)))
 
 
 def _in_words(error: ValidationError) -> Iterator[Finding]:
@@ -229,48 +209,31 @@ def _in_words(error: ValidationError) -> Iterator[Finding]:
         for key in limit:
             if key not in value and f"'{key}' is a required property" == error.message:
                 yield path, _missing(key, value, schema.get("properties", {}))
-    elif rule in ("enum", "not") and "x-message" in schema:
-        yield path, schema["x-message"] + (f", not {describe(value)}" if rule == "enum" else "")
+    elif rule == "enum" and "x-message" in schema:
+        yield path, f"{schema['x-message']}, not {describe(value)}"
+    elif rule == "not" and "x-message" in schema:
+        yield path, schema["x-message"]
     elif rule == "enum":
         noun = schema.get("x-noun")
         if isinstance(value, str):
-            yield (
-                path,
-                (
-                    f"no {noun or 'choice'} '{value}';"
-                    f" {suggestion(value, [str(choice) for choice in limit])}"
-                ),
-            )
+            similar = suggestion(value, [str(choice) for choice in limit])
+            yield path, f"no {noun or 'choice'} '{value}'; {similar}"
         else:
             yield path, f"must be the name of a {noun or 'choice'}, but is {describe(value)}"
     elif rule == "type":
         kinds = limit if isinstance(limit, list) else [limit]
-        hint = ""
-        if kinds == ["array"]:
-            hint = _as_list(path, value, schema)
-        elif (
-            kinds == ["object"]
-            and isinstance(value, str)
-            and len(required := schema.get("required", [])) == 1
-        ):
-            hint = (  # the object that it was probably meant to be
-                f"; write {json.dumps({required[0]: value})}"
-            )
-        yield (
-            path,
-            (
-                f"must be {' or '.join(_KINDS[kind] for kind in kinds)}, but is"
-                f" {describe(value)}{hint}"
-            ),
-        )
+        words = " or ".join(_KINDS[kind] for kind in kinds)
+        hint = _hint(path, value, kinds, schema)
+        yield path, f"must be {words}, but is {describe(value)}{hint}"
     elif rule == "pattern":
-        rules = schema.get(
-            "x-message", "is not a name; use letters, digits, - and _, beginning with a letter"
-        )
+        usual = "is not a name; use letters, digits, - and _, beginning with a letter"
+        rules = schema.get("x-message", usual)
         yield path, f"'{value}' {rules}"
     elif rule in _LIMITS:
-        limit = limit.get("const", limit) if isinstance(limit, dict) else limit
-        rules = _LIMITS[rule].format(limit=limit, s="" if limit == 1 else "s")
+        if isinstance(limit, dict):
+            limit = limit.get("const", limit)
+        plural = "" if limit == 1 else "s"
+        rules = _LIMITS[rule].format(limit=limit, s=plural)
         meaning = ""
         if rule == "minItems" and limit > 1 and "description" in schema:
             meaning = f"; they are {schema['description']}"
@@ -284,6 +247,16 @@ def _missing(key: str, document: Iterable[str], properties: Mapping[str, Any]) -
     question = f"; is {meant!r} meant to be it?" if meant else ""
     about = properties.get(key, {}).get("description")
     return f"the key '{key}' is missing{f' ({about})' if about else ''}{question}"
+
+
+def _hint(path: Where, value: Any, kinds: list[str], schema: Mapping[str, Any]) -> str:
+    """The list or the object that a value of another type was probably meant to be."""
+    if kinds == ["array"]:
+        return _as_list(path, value, schema)
+    required = schema.get("required", [])
+    if kinds == ["object"] and isinstance(value, str) and len(required) == 1:
+        return f"; write {json.dumps({required[0]: value})}"
+    return ""
 
 
 def _as_list(path: Where, value: Any, schema: Mapping[str, Any]) -> str:
@@ -327,9 +300,7 @@ _LIMITS = {
 def _in_keys_of_dataset_types(
     document: Document, schema: Document, dataset_type: str
 ) -> Iterator[Finding]:
-    """Keys of an experience that its type of dataset needs but are missing, or that apply to other
-    types only.
-    """
+    """Keys of an experience that its type of dataset lacks, or that others alone have."""
     split = document.get("split")
     for key, of_key in schema["properties"].items():
         belongs = belongs_to(of_key, dataset_type)

@@ -76,9 +76,7 @@ Annotations = dict[str, Any]
 
 
 def read_annotations(folder: Path) -> Annotations:
-    """The annotations of the run in a folder: `tags` and `note`, those of the two that were ever
-    set.
-    """
+    """The annotations of the run in a folder, `tags` and `note`, as far as they were set."""
     file = folder / ANNOTATIONS
     try:
         annotations = formats.read_json(file)
@@ -105,16 +103,15 @@ def require_valid_annotations(tags: Iterable[str], note: str) -> None:
 
 def add_annotations(folder: Path, tags: Iterable[str], note: str) -> None:
     """Add tags, and replace the note unless it is empty."""
-    if words := tuple(tags):
+    words = tuple(tags)
+    if words:
         retag(folder, words)
     if note:
         annotate(folder, note)
 
 
 def retag(folder: Path, add: Iterable[str] = (), remove: Iterable[str] = ()) -> None:
-    """Add and remove tags. Raises QexpError for a word that is not a valid tag, or that is in both
-    lists.
-    """
+    """Add and remove tags. Raises QexpError for no valid tag, or one in both lists."""
     added, removed = list(dict.fromkeys(map(_tag, add))), {_tag(word) for word in remove}
     for word in added:
         if word in removed:
@@ -147,9 +144,7 @@ def _tag(word: str) -> str:
 
 @contextmanager
 def _changed(folder: Path) -> Iterator[Annotations]:
-    """The annotations, which are written when the block ends: under a lock, so that nobody undoes
-    another's change.
-    """
+    """The annotations, written as the block ends; a lock protects others' changes."""
     file = folder / ANNOTATIONS
     record = read_record(folder / "run.json")  # its own annotations hold until others are set
     with files.writing(file), locked(file):
@@ -232,7 +227,7 @@ class RunDirectory:
     """The folder of the folds of a cross-validation; each is a run inside the run."""
 
     def trusting(self, code: bool) -> RunDirectory:
-        """The same run; if `code`, its own code may be executed."""
+        """The run itself; if `code`, its own code may be executed."""
         return replace(self, code_trusted=True) if code else self
 
     @property
@@ -273,9 +268,7 @@ class RunDirectory:
 
     @property
     def metrics_file(self) -> Path:
-        """A line per epoch: `metrics.jsonl`; of a program that runs, or has a file of that name, in
-        `results`.
-        """
+        """A line per epoch: `metrics.jsonl`; in `results` for some programs, also running ones."""
         of_program = self.results / EPOCHS
         return of_program if of_program.exists() else self.path / METRICS
 
@@ -289,9 +282,7 @@ class RunDirectory:
         return self.path / "results"
 
     def weight_files(self) -> list[Path]:
-        """The files of the networks that it trains: one, or one per fold; none for a program.
-        Raises DamagedError.
-        """
+        """The files of its networks: one, one per fold, none of a program. Raises DamagedError."""
         from qexp.spec.experiences import type_of  # slow to import; listings do not need it
 
         if not type_of(self.spec()).trains:
@@ -299,9 +290,7 @@ class RunDirectory:
         return [run.best_weights for run in self.all_folds() or [self]]
 
     def require_own_weights(self) -> None:
-        """Raise DamagedError for weights that are not those of which the record of the run has
-        hashes.
-        """
+        """Raise DamagedError for weights whose hash is not that in the run's record."""
         hashes = self.whole.record().hashes or {}
         for file in self.weight_files() if hashes else ():
             known = hashes.get(file.relative_to(self._whole).as_posix())
@@ -330,9 +319,7 @@ class RunDirectory:
         return formats.read_json(file) if file.is_file() else None
 
     def own_code(self) -> Path | None:
-        """The file that makes the run execute code of its own: its extensions, or the spec that
-        names a program.
-        """
+        """The file that makes the run execute its own code: extensions or a program's spec."""
         from qexp.spec.experiences import type_of  # as above
 
         if self.extensions.is_file():
@@ -350,9 +337,7 @@ class RunDirectory:
 
     @property
     def held_out(self) -> bool:
-        """Whether `results` are about data that the run itself held out; evaluations are about
-        others.
-        """
+        """Whether `results` are about data that the run held out; evaluations are about others."""
         return True
 
     def fold(self, name: str) -> RunDirectory:
@@ -375,9 +360,7 @@ class RunDirectory:
         return True
 
     def record(self) -> Record:
-        """The record as last written, with its annotations. Raises NotFoundError or
-        DamagedError.
-        """
+        """The last record, with its annotations. Raises NotFoundError or DamagedError."""
         record = read_record(self.record_file)
         annotations = read_annotations(self.path)
         tags, note = annotations.get("tags", record.tags), annotations.get("note", record.note)
@@ -387,9 +370,7 @@ class RunDirectory:
         formats.write_json(self.record_file, record.document())
 
     def spec(self) -> dict[str, Any]:
-        """The resolved experience with its dataset and model. Raises DamagedError if it is not that
-        of the digest.
-        """
+        """The resolved experience. Raises DamagedError if it has another digest."""
         from qexp.spec.experiences import type_name
         from qexp.spec.kinds import KINDS  # as above
 
@@ -420,9 +401,7 @@ class RunDirectory:
         return "spec.json was changed, or code/extensions.py removed, after the run was prepared"
 
     def training_spec(self) -> dict[str, Any]:
-        """The resolved experience of a run that trains networks. Raises QexpError for a run without
-        any.
-        """
+        """The experience of a run that trains networks. Raises QexpError for other runs."""
         from qexp.spec.experiences import type_of  # as above
         from qexp.spec.kinds import documents_of
 
@@ -433,9 +412,8 @@ class RunDirectory:
                 " trained one"
             )
         split = spec.get("split")
-        are_shares = isinstance(split, list) and [
-            is_number(of) and 0 <= of <= 1 for of in split
-        ] == [True, True]
+        shares = split if isinstance(split, list) else []
+        are_shares = [is_number(share) and 0 <= share <= 1 for share in shares] == [True, True]
         if documents_of(spec["dataset"]).split_by_shares and not are_shares:
             raise DamagedError(
                 f"{self.spec_file} is damaged: $.split is not two shares, of training and"
@@ -444,9 +422,7 @@ class RunDirectory:
         return spec
 
     def require_trust(self, way_out: str = "repeat the command with `trust_code=True`") -> None:
-        """Raise UntrustedCodeError if the run, or one that contains it, was imported with code that
-        is not trusted.
-        """
+        """Raise UntrustedCodeError if the run, or one around it, came with untrusted code."""
         code = None if self.code_trusted else self.own_code()
         if code is None:
             return
@@ -478,18 +454,15 @@ class RunDirectory:
         return spec
 
     def environment(self) -> dict[str, Any]:
-        """Code, packages and machine of the last attempt; empty before the first. Raises
-        DamagedError.
-        """
+        """Code, packages and machine of the last attempt, if any. Raises DamagedError."""
         with suppress(FileNotFoundError):
-            Environment.read(file := self.path / "environment.json")
+            file = self.path / "environment.json"
+            Environment.read(file)
             return dict(formats.read_json(file))
         return {}
 
     def metrics(self) -> list[dict[str, Any]]:
-        """One entry per epoch; an incomplete last line is left out. Raises DamagedError for any
-        other bad line.
-        """
+        """One entry per epoch, without an incomplete last line. Raises DamagedError for others."""
         return read_epochs(self.metrics_file)
 
     def system(self) -> list[dict[str, Any]]:
@@ -525,9 +498,7 @@ def with_caution(name: str, caution: str) -> str:
 
 
 def is_complete(directory: RunDirectory) -> bool:
-    """Whether all results of a finished run exist; imported weights have none. Raises DamagedError
-    without a spec.
-    """
+    """Whether a finished run has all results. Raises DamagedError without a spec."""
     evaluated = (
         directory.evaluation_file().is_file() or directory.record().foreign_weights is not None
     )
@@ -579,9 +550,7 @@ def runs_around(path: Path) -> Iterator[Path]:
 
 
 def runs_inside(run: Path) -> list[Path]:
-    """The runs inside a run that are not its own folds. `code/` is skipped: it holds copies of a
-    user's files.
-    """
+    """Runs inside a run other than its folds. `code/` is skipped: it has copies of users' files."""
     inner = []
     for parent, folders, names in os.walk(run):
         here = Path(parent)
@@ -600,11 +569,9 @@ def names_inside(runs: Sequence[Path], outer: Path) -> str:
 
 
 def storage_place(storage: Path | None, workspace: Workspace) -> Path:
-    """The folder for new runs: `storage`, or `runs/` if that is left out or resolves to `runs/`
-    itself.
+    """The folder for new runs: `storage`, or `runs/` if that is left out or resolves to it.
 
-    Raises QexpError for a folder inside a run, inside `runs/`, or inside a folder that qexp empties
-    itself.
+    Raises QexpError for one inside a run, inside `runs/`, or inside a folder that qexp empties.
     """
     runs = workspace.runs
     folder = runs if storage is None else storage.absolute()
@@ -615,9 +582,11 @@ def storage_place(storage: Path | None, workspace: Workspace) -> Path:
         raise QexpError(
             f"{folder} lies inside {runs}, which holds nothing but runs; choose a folder outside it"
         )
-    elif ours := {".trash", ".launches"}.intersection(real_folder.parts):
+    emptied = {".trash", ".launches"}.intersection(real_folder.parts)
+    if emptied and real_folder != real_runs:
         raise QexpError(
-            f"{folder} lies inside a folder {min(ours)}, which qexp empties; choose another folder"
+            f"{folder} lies inside a folder {min(emptied)}, which qexp empties; choose another"
+            " folder"
         )
     require_outside_of_runs(folder)
     return folder
@@ -626,27 +595,26 @@ def storage_place(storage: Path | None, workspace: Workspace) -> Path:
 def target_outside_of_runs(target: str | Path) -> Path:
     """The path of a file or folder that a command writes where the user says.
 
-    Raises QexpError for one in `runs/` or `specs/` of a workspace, or in a run: a result never
-    replaces what is there.
+    Raises QexpError for one in `runs/` or `specs/` of a workspace, or in a run.
     """
     target = Path(target)
     require_outside_of_runs(target)
     absolute = os.path.abspath(target)  # noqa: PTH100 - links are kept
     for path in (Path(absolute), Path(os.path.realpath(target))):
-        around_it = [
-            folder for folder in (path, *path.parents) if (folder.parent / "specs").is_dir()
-        ]
-        if around_it and around_it[0].name in ("runs", "specs"):
+        in_workspaces = (one for one in (path, *path.parents) if (one.parent / "specs").is_dir())
+        folder = next(in_workspaces, None)
+        if folder is not None and folder.name in ("runs", "specs"):
             raise QexpError(
-                f"{target} lies inside {around_it[0]}, where such files are not written; choose"
-                " another folder"
+                f"{target} lies inside {folder}, where such files are not written; choose another"
+                " folder"
             )
     return target
 
 
 def require_outside_of_runs(path: Path) -> None:
     """Raise QexpError for a path inside a run."""
-    if outer := next(runs_around(path), None):
+    outer = next(runs_around(path), None)
+    if outer:
         raise QexpError(
             f"{path} lies inside the run {outer}; its contents would be removed and deleted with"
             " that run; choose a folder outside it"

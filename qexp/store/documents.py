@@ -33,8 +33,8 @@ class MisfitError(DamagedError):
         self.path, self.why = path, why
         super().__init__(f"{pointer(path)} {why}")
 
-    def below(self, step: str | int) -> MisfitError:
-        """The same error, with its place seen from one level above."""
+    def in_step(self, step: str | int) -> MisfitError:
+        """An error like this, with its place seen from one level above."""
         return MisfitError(self.why, step, *self.path)
 
 
@@ -56,17 +56,15 @@ class Part:
         readers, required = _layout(cls)  # type: ignore[arg-type]
         declared = {key: value for key, value in document.items() if key in readers}
         values = _read_entries((key, readers[key], value) for key, value in declared.items())
-        if missing := [key for key in required if key not in declared]:
-            raise MisfitError("is missing", missing[0])
-        return cls(
-            **values, others={key: value for key, value in document.items() if key not in readers}
-        )
+        for key in required:
+            if key not in declared:
+                raise MisfitError("is missing", key)
+        others = {key: value for key, value in document.items() if key not in readers}
+        return cls(**values, others=others)
 
     @classmethod
     def read(cls, file: Path) -> Self:
-        """Read a file. Raises FileNotFoundError, or DamagedError with the file and the place in
-        it.
-        """
+        """Read a file. Raises FileNotFoundError, or DamagedError with the place in it."""
         try:
             return cls.from_document(formats.read_json(file))
         except MisfitError as misfit:
@@ -74,13 +72,12 @@ class Part:
 
     def document(self) -> dict[str, Any]:
         """The JSON document: plain dictionaries, lists, texts and numbers."""
-        values = {key: getattr(self, key) for key in _layout(type(self))[0]}  # type: ignore[arg-type]
-        written = {
-            key: value
-            for key, value in values.items()
-            if value is not None or key not in self.LEFT_OUT
-        }
-        return {key: _plain(value) for key, value in {**written, **self.others}.items()}
+        document = dict[str, Any]()
+        for key in _layout(type(self))[0]:  # type: ignore[arg-type]
+            value = getattr(self, key)
+            if value is not None or key not in self.LEFT_OUT:
+                document[key] = _plain(value)
+        return document | {key: _plain(value) for key, value in self.others.items()}
 
 
 @cache
@@ -88,11 +85,10 @@ def _layout(cls: type[Part]) -> tuple[dict[str, Read], list[str]]:
     """The reader of each key, and the required keys."""
     hints = get_type_hints(cls)
     declared = [field for field in own_first(cls) if field.name != "others"]
-    required = [
-        field.name
-        for field in declared
-        if field.default is MISSING and field.default_factory is MISSING
-    ]
+    required = list[str]()
+    for one in declared:
+        if one.default is MISSING and one.default_factory is MISSING:
+            required.append(one.name)
     return {field.name: _reader(hints[field.name]) for field in declared}, required
 
 
@@ -161,9 +157,7 @@ def _read_word(words: Mapping[str, StrEnum], value: Any) -> StrEnum:
 
 
 def _read_list(reads: list[Read], several: bool, value: Any) -> tuple[Any, ...]:
-    """A list of any length, of which all items are alike, if there may be several; else one of this
-    length.
-    """
+    """A list of any length with equal items, if there may be several; else of this one."""
     if not isinstance(value, list | tuple) or not (several or len(value) == len(reads)):
         raise MisfitError(_instead(value, "a list" if several else f"a list of {len(reads)}"))
     each = reads * len(value) if several else reads
@@ -183,7 +177,7 @@ def _read_entries(entries: Iterable[tuple[Any, Read, Any]]) -> dict[Any, Any]:
         try:
             values[key] = read(value)
         except MisfitError as misfit:
-            raise misfit.below(key) from None
+            raise misfit.in_step(key) from None
     return values
 
 

@@ -122,7 +122,7 @@ class EvaluationDirectory(RunDirectory):
         return self.path / RECORD
 
     def evaluation(self) -> EvaluationRecord:
-        """Its own record. Raises NotFoundError or DamagedError."""
+        """The record of the evaluation. Raises NotFoundError or DamagedError."""
         if self.written is not None:
             return self.written
         try:
@@ -151,20 +151,17 @@ def find_evaluation(directory: RunDirectory, name: str) -> EvaluationDirectory:
     """Raises NotFoundError with similar names."""
     if name not in names(directory):
         folders.restore(directory.evaluations / name)
-    if name not in (existing := names(directory)):
-        advice = (
-            suggestion(name, existing)
-            if existing
-            else f"make it: qexp evaluate {directory.name} --dataset {name}"
-        )
+    existing = names(directory)
+    if name not in existing:
+        advice = f"make it: qexp evaluate {directory.name} --dataset {name}"
+        if existing:
+            advice = suggestion(name, existing)
         raise NotFoundError(f"{directory.name} has no evaluation '{name}'; {advice}")
     return EvaluationDirectory(directory.evaluations / name, directory.code_trusted)
 
 
 def evaluations_of(directory: RunDirectory) -> Iterator[EvaluationDirectory]:
-    """A run's evaluations by name, with their records; those that cannot be read are left out, and
-    `doctor` reports them.
-    """
+    """A run's evaluations by name, with their records, without unreadable ones; see `doctor`."""
     for name in names(directory):
         with suppress(DamagedError, NotFoundError):
             evaluation = find_evaluation(directory, name)

@@ -117,34 +117,27 @@ def withdraw(lease: Lease) -> None:
 
 
 def _require_nobody(directory: RunDirectory) -> None:
-    """Raise QexpError if the last attempt in the record, or a newer one that is not in it yet, is
-    at work.
-    """
+    """Raise QexpError if the last attempt, in the record or newer, is at work."""
     record = directory.record()
     recorded = {attempt.number for attempt in record.attempts}
     last = record.attempts[-1] if record.attempts else None
     if last is not None and last.state is State.RUNNING:
-        _require_dead(
-            last.process, directory.attempt(last.number), record.name, "is running already"
-        )
+        attempt = directory.attempt(last.number)
+        _require_dead(last.process, attempt, record.name, "is running already")
     for number in attempts(directory):
         attempt = directory.attempt(number)
-        if (
-            number not in recorded
-            and any(attempt.glob(f"{LEASE}*"))
-            and (process := _claimant(attempt))
-        ):
-            _require_dead(process, attempt, record.name, "is being started by another process")
+        if number not in recorded and any(attempt.glob(f"{LEASE}*")):
+            process = _claimant(attempt)
+            if process:
+                _require_dead(process, attempt, record.name, "is being started by another process")
 
 
 def _require_dead(process: Process, attempt: Path, name: str, what: str) -> None:
     if not alive(process, attempt / HEARTBEAT):
         return
-    advice = (
-        ""
-        if in_view(process)
-        else f"; it counts as dead after {SILENT_SECONDS:.0f} s without a heartbeat"
-    )
+    advice = ""
+    if not in_view(process):
+        advice = f"; it counts as dead after {SILENT_SECONDS:.0f} s without a heartbeat"
     raise QexpError(f"{name} {what}, as process {process.pid} on {process.host}{advice}")
 
 

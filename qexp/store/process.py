@@ -28,14 +28,14 @@ SILENT_SECONDS = 20 * HEARTBEAT_SECONDS
 """Seconds without a heartbeat after which a process on another machine is considered dead."""
 
 
-def fresh(heartbeat: Path, within: float = SILENT_SECONDS) -> bool:
-    """Whether a heartbeat is at most `within` seconds old by the clock of its file system.
+def fresh(heartbeat: Path, seconds: float = SILENT_SECONDS) -> bool:
+    """Whether a heartbeat is at most so many seconds old by the clock of its file system.
 
     A heartbeat further than that in the future does not count; a smaller lead is accepted, because
     some file systems take the time from the machine that writes.
     """
     try:
-        return abs(files.age(heartbeat)) < within
+        return abs(files.age(heartbeat)) < seconds
     except OSError:
         return False
 
@@ -172,9 +172,7 @@ def in_view(process: Process) -> bool:
 
 
 def _in_another_container(process: Process) -> bool:
-    """Whether a process ran in another container of this machine; a copied machine has the same PID
-    namespace.
-    """
+    """Whether a process ran in another container here; a copied machine has the same namespace."""
     return process.boot_id == boot_id() != UNKNOWN and process.pid_namespace != pid_namespace()
 
 
@@ -191,25 +189,19 @@ def number_in_view(process: Process) -> int | None:
         return None
     for status in Path("/proc").glob("[0-9]*/status"):
         try:
-            numbers = next(
-                line for line in status.read_text().splitlines() if line.startswith("NSpid:")
-            ).split()[1:]
+            lines = status.read_text().splitlines()
+            numbers = next(line for line in lines if line.startswith("NSpid:")).split()[1:]
         except (OSError, StopIteration):
             continue
-        outside = int(numbers[0])
-        if (
-            len(numbers) > 1
-            and numbers[-1] == str(process.pid)
-            and process_start(outside) == process.start
-        ):
-            return outside
+        pid_here = int(numbers[0])
+        is_same = len(numbers) > 1 and numbers[-1] == str(process.pid)
+        if is_same and process_start(pid_here) == process.start:
+            return pid_here
     return None
 
 
 def _hidden(pid: int) -> bool:
-    """Whether another user has a process of this number: /proc may hide it (hidepid), but a signal
-    finds it.
-    """
+    """Whether another user has such a process: /proc may hide it (hidepid), a signal finds it."""
     try:
         os.kill(pid, 0)
     except PermissionError:
@@ -240,9 +232,7 @@ def pid_namespace() -> str:
 
 
 def process_start(pid: int | Literal["self"]) -> str | None:
-    """When a process of this machine started, as the system writes it; None if it has ended or is a
-    zombie.
-    """
+    """The system's starting time of a process here; None if it has ended or is a zombie."""
     if Path("/proc/self/stat").exists():
         try:
             stat = Path(f"/proc/{pid}/stat").read_text()

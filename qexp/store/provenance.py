@@ -5,6 +5,7 @@ spectra they saw.
 from __future__ import annotations
 
 import hashlib
+import itertools
 import os
 import platform
 import re
@@ -118,9 +119,7 @@ def _packages() -> dict[str, str]:
 
 
 def of_torch(device: str) -> dict[str, Any]:
-    """What torch uses of the machine: vector instructions (another set gives other bits), and the
-    accelerator.
-    """
+    """What torch uses of the machine: vector instructions, which change bits, and accelerator."""
     import torch
 
     versions = {"cuda": torch.version.cuda, "cudnn": torch.backends.cudnn.version()}
@@ -168,9 +167,7 @@ def usable_cores() -> int | None:
 
 
 def own_code() -> dict[str, Any]:
-    """The commit of qexp's own checkout (null if there is none) and a digest of its current
-    source.
-    """
+    """The commit of qexp's own checkout, or null, and a digest of its current source."""
     source = hashlib.sha256()
     for path in sorted([*PACKAGE.rglob("*.py"), *PACKAGE.rglob("*.json")]):
         if "examples" not in path.relative_to(PACKAGE).parts:
@@ -182,18 +179,14 @@ def own_code() -> dict[str, Any]:
 
 
 def own_repository() -> str | None:
-    """The repository of qexp's source; None if qexp is installed in an environment that lies inside
-    a repository.
-    """
+    """The repository of qexp's source; None if qexp is installed in a folder of another one."""
     if _git(PACKAGE, "ls-files", "--error-unmatch", "__init__.py") is None:
         return None
     return _git(PACKAGE, "rev-parse", "--show-toplevel")
 
 
 def _keep_diff(directory: Path, paths: list[str], target: Path) -> str | None:
-    """Write the difference from the commit; return its SHA-256, or None if there is no
-    difference.
-    """
+    """Write the difference from the commit; return its SHA-256, or None without any."""
     diff = _git_bytes(directory, "diff", *ALIKE, "HEAD", "--", *paths)
     if not diff:
         return None
@@ -204,9 +197,7 @@ def _keep_diff(directory: Path, paths: list[str], target: Path) -> str | None:
 def _copy_small(
     workspace: Path, names: list[str], folder: Path
 ) -> tuple[list[str], list[LargeFile]]:
-    """Copy small files to `untracked/`. Returns the names of the copies, and names and sizes of the
-    other files.
-    """
+    """Copy small files to `untracked/`. Returns their names, and names and sizes of the others."""
     copied: list[str] = []
     left_out: list[LargeFile] = []
     room = LARGEST_COPIES
@@ -226,8 +217,8 @@ def _copy_small(
         target.write_bytes(content)
         copied.append(_printable(name))
         room -= len(content)
-    if more := names[MOST_LISTED:]:
-        left_out.append(LargeFile(name=f"{len(more):,} more files"))
+    if len(names) > MOST_LISTED:
+        left_out.append(LargeFile(name=f"{len(names) - MOST_LISTED:,} more files"))
     return copied, left_out
 
 
@@ -278,56 +269,51 @@ T = TypeVar("T")
 
 
 def operations_taken(spec: Mapping[str, Any]) -> list[str] | None:
-    """Operations whose weights a resolved experience takes from another run; None for all, with the
-    transforms.
-    """
+    """Operations with weights from another run; None for all of them and the transforms."""
     pretrain = spec["pretrain"]
     return pretrain["operations"] if pretrain else None
 
 
 def transforms_taken(
-    spec: Mapping[str, Any], before: Mapping[str, Any], tensors: Mapping[str, Any]
+    spec: Mapping[str, Any], pretrained: Mapping[str, Any], tensors: Mapping[str, Any]
 ) -> list[str]:
-    """Inputs whose fitted transforms are taken over from the pretraining run together with
-    operations' weights.
+    """Inputs whose fitted transforms are taken from the pretraining run with operations' weights.
 
     The operations were trained on values of that scale. The transform of an input is taken over if
     the first operation with weights that it reaches is one of them, if it has the same number of
     values in both runs, and if both specs name the same transform for it. All inputs if all
     operations are taken over.
-    before   the resolved experience of the pretraining run
-    tensors  its learned tensors, by name; a transform without fitted values is the same in every
-             run
+
+    pretrained  the resolved experience of the pretraining run
+    tensors     its learned tensors, by name; a transform without fitted values is the same in every
+                run
     """
     operations = operations_taken(spec)
     fitted = [name for name in spec["transforms"] if tensors_of_transforms(tensors, [name])]
     if operations is None:
         return fitted
-    learned = {
-        name for name in before["model"]["operations"] if tensors_of_operations(tensors, [name])
-    }
-    reached = [
-        name
-        for branch in spec["model"]["branches"]
-        if next((operation for operation in branch["operations"] if operation in learned), None)
-        in operations
-        for name in listed(branch["x_name"])
-    ]
-    return [
-        name
-        for name in fitted
-        if name in reached
-        and spec["model"]["inputs"].get(name) == before["model"]["inputs"].get(name)
-        and spec["transforms"][name] == before["transforms"].get(name)
-    ]
+    learned = set[str]()
+    for name in pretrained["model"]["operations"]:
+        if tensors_of_operations(tensors, [name]):
+            learned.add(name)
+    reached = set[str]()
+    for branch in spec["model"]["branches"]:
+        with_weights = [name for name in branch["operations"] if name in learned]
+        if with_weights and with_weights[0] in operations:
+            reached.update(listed(branch["x_name"]))
+    taken = list[str]()
+    for name in fitted:
+        inputs = [one["model"]["inputs"].get(name) for one in (spec, pretrained)]
+        transforms = [one["transforms"].get(name) for one in (spec, pretrained)]
+        if name in reached and inputs[0] == inputs[1] and transforms[0] == transforms[1]:
+            taken.append(name)
+    return taken
 
 
 def tensors_of_operations(
     tensors: Mapping[str, T], operations: Sequence[str] | None
 ) -> dict[str, T]:
-    """The entries for the tensors of some operations, of a mapping by tensor name; None for all
-    operations.
-    """
+    """The entries for the tensors of some operations, or of all, of a mapping by tensor name."""
     if operations is None:
         return dict(tensors)
     return _with_prefixes([f"network.operations.{name}." for name in operations], tensors)
@@ -371,9 +357,7 @@ def lineage_chain(
 
 
 def lineage_text(lineage: Iterable[Ancestor]) -> str:
-    """A lineage as text: `msm_small_0 (encoder; digest 3fa2…) <- …`; empty for a run without
-    pretraining.
-    """
+    """A lineage as text: `msm_small_0 (encoder; digest 3fa2…) <- …`; empty without pretraining."""
     return " <- ".join(map(_ancestor_text, lineage))
 
 
@@ -413,49 +397,45 @@ def ancestors_of(
         if name in everything:
             return next(iter(everything[name]["parents"]), None)
         if name not in of_gone:
-            names = []
+            names, directory = list[str](), RunDirectory(Path(descendant["path"]))
             # of its record, which the listing already reports
             with suppress(DamagedError, NotFoundError):
-                names = [
-                    ancestor.name
-                    for ancestor in RunDirectory(Path(descendant["path"])).record().lineage
-                ]
+                names = [ancestor.name for ancestor in directory.record().lineage]
             of_gone.update({name: None, **_links(names)})
         return of_gone[name]
 
     def line_of(name: str) -> list[str]:
         line, descendant = {name: None}, everything[name]
-        while (parent := parent_of(name, descendant)) is not None and parent not in line:
-            # A name can occur twice if a run was removed and another one was given its name.
+        parent = parent_of(name, descendant)
+        # A name can occur twice if a run was removed and another one was given its name.
+        while parent is not None and parent not in line:
             line[parent] = None
-            name, descendant = parent, everything.get(parent, descendant)
+            descendant = everything.get(parent, descendant)
+            parent = parent_of(parent, descendant)
         return list(line)[1:]
 
     return {run["name"]: line_of(run["name"]) for run in runs}
 
 
 def lineage_tree(runs: Iterable[Summary], everything: Mapping[str, Summary]) -> list[TreeRun]:
-    """The runs in the given order, each below the run that it started from; their ancestors are
-    always included.
-    """
+    """The runs, each below the one that it started from; all of their ancestors are included."""
     lines = {name: [name, *ancestors] for name, ancestors in ancestors_of(runs, everything).items()}
     parents: dict[str, str | None] = {}
     for line in lines.values():
         parents |= _links(line)
     children: dict[str | None, list[str]] = {}
-    for name in dict.fromkeys([*lines, *(name for line in lines.values() for name in line)]):
+    for name in dict.fromkeys(itertools.chain(lines, *lines.values())):
         children.setdefault(parents[name], []).append(name)
-    branches: list[TreeRun] = []
-    waiting: list[TreeRun] = [
-        TreeRun(name, (), everything.get(name)) for name in reversed(children.get(None, []))
-    ]
+    branches = list[TreeRun]()
+    first = reversed(children.get(None, []))
+    waiting = [TreeRun(name, (), everything.get(name)) for name in first]
     while waiting:
-        branches.append(branch := waiting.pop())
-        below = children.get(branch.name, [])
-        waiting += [
-            TreeRun(name, (*branch.followed, name != below[-1]), everything.get(name))
-            for name in reversed(below)
-        ]
+        branch = waiting.pop()
+        branches.append(branch)
+        names = children.get(branch.name, [])
+        for name in reversed(names):
+            followed = (*branch.followed, name != names[-1])
+            waiting.append(TreeRun(name, followed, everything.get(name)))
     return branches
 
 
@@ -463,10 +443,8 @@ def _links(names: Sequence[str]) -> dict[str, str | None]:
     return dict(zip(names, [*names[1:], None], strict=False))
 
 
-# Hashes of the spectra that a run and its ancestors were trained on: `seen.json`, valid without the
-# ancestors.
-#
-# Run → core → hashes of the spectra in its training and validation parts.
+# Hashes of the spectra that a run and its ancestors were trained on, `seen.json`: run → core →
+# hashes of the spectra in its training and validation parts.
 
 
 SEEN = "seen.json"
@@ -476,19 +454,17 @@ Seen = Mapping[str, list[str]]
 
 
 def read_seen(directory: RunDirectory) -> dict[str, Seen]:
-    """Run → spectra that a run and its ancestors were trained on; empty if they were not trained on
-    spectra, or if another program trained them, so that it is not known on which.
+    """Run → spectra that a run and its ancestors were trained on; empty if none are known.
 
     Raises DamagedError if the file was changed after the run was prepared.
     """
     record = directory.record()
-    if trouble := trouble_with_seen(directory, record):
+    trouble = trouble_with_seen(directory, record)
+    if trouble:
         raise DamagedError(f"{directory.path / SEEN} {trouble}; restore it from a copy")
     if record.seen is None:
-        if (
-            record.foreign_weights is None
-            and documents_of(directory.training_spec()["dataset"]).keeps_hashes
-        ):
+        foreign = record.foreign_weights is not None
+        if not foreign and documents_of(directory.training_spec()["dataset"]).keeps_hashes:
             raise DamagedError(
                 f"{directory.record_file} does not say on which spectra the run was trained;"
                 " restore it from a copy"
@@ -499,9 +475,7 @@ def read_seen(directory: RunDirectory) -> dict[str, Seen]:
 
 
 def trouble_with_seen(directory: RunDirectory, record: Record) -> str | None:
-    """What is wrong with the file, else None; None as well if the record says that there is no such
-    file.
-    """
+    """What is wrong with the file, else None; also if the record says that there is none."""
     if record.seen is None:
         return None
     try:
@@ -513,13 +487,11 @@ def trouble_with_seen(directory: RunDirectory, record: Record) -> str | None:
     return None if present == record.seen else "was changed after the run was prepared"
 
 
-def join_seen(name: str, spectra: Seen | None, before: Mapping[str, Seen]) -> dict[str, Seen]:
+def join_seen(name: str, spectra: Seen | None, ancestors: Mapping[str, Seen]) -> dict[str, Seen]:
     """The spectra of a run with those of its ancestors, one of which can have had the same name."""
     if spectra is None:
-        return dict(before)
-    earlier = before.get(name, {})
-    both = {
-        core: sorted({*spectra.get(core, []), *earlier.get(core, [])})
-        for core in sorted({*spectra, *earlier})
-    }
-    return {name: both, **{run: seen for run, seen in before.items() if run != name}}
+        return dict(ancestors)
+    earlier, both = ancestors.get(name, {}), dict[str, list[str]]()
+    for core in sorted({*spectra, *earlier}):
+        both[core] = sorted({*spectra.get(core, []), *earlier.get(core, [])})
+    return {name: both, **{run: seen for run, seen in ancestors.items() if run != name}}

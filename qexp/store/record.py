@@ -176,9 +176,7 @@ class ForeignFile(Fingerprint):
 
 @dataclass(frozen=True, kw_only=True)
 class ForeignWeights(Part):
-    """The origin of weights that another program trained; `weights.json` says what became of every
-    tensor.
-    """
+    """The origin of weights of another program; `weights.json` has what became of each."""
 
     file: ForeignFile
     """The file with the weights."""
@@ -210,9 +208,7 @@ class ForeignWeights(Part):
 
 @dataclass(frozen=True, kw_only=True)
 class LargeFile(Part):
-    """An untracked file of the workspace that was too large to be copied; or how many more of any
-    size there are.
-    """
+    """A file of the workspace that was not copied as it was large; or how many more there are."""
 
     name: str
     """Path in the workspace."""
@@ -272,9 +268,7 @@ class Epochs(Part):
 
 @dataclass(frozen=True, kw_only=True)
 class FoldCount(Part):
-    """Number of finished folds of a cross-validation, total number, and names of those that
-    failed.
-    """
+    """Finished folds of a cross-validation, their total, and the names of failed ones."""
 
     done: int = 0
     """Number of finished folds."""
@@ -468,9 +462,7 @@ class NetworkRecord(Part):
 
 @dataclass(frozen=True, kw_only=True)
 class FoldRecord(Part):
-    """A fold's held-out data and, once it is trained, the hyper-parameters that were chosen for
-    it.
-    """
+    """A fold's held-out data and, once trained, the hyper-parameters chosen for it."""
 
     LEFT_OUT: ClassVar[tuple[str, ...]] = ("chosen", "networks", "inner_loss", "judged")
 
@@ -490,9 +482,7 @@ class FoldRecord(Part):
     """That of each combination of values, in the order of `select`; None for one that failed."""
 
     def document(self) -> dict[str, Any]:
-        """The JSON document; `inner_loss` appears once the fold is trained, and is null if nothing
-        was chosen.
-        """
+        """The JSON document; once trained with `inner_loss`, null if nothing was chosen."""
         document = super().document()
         return document if self.networks is None else {**document, "inner_loss": self.inner_loss}
 
@@ -617,18 +607,20 @@ class Record(Outcome):
             )
         if self.state not in WRITTEN:
             raise MisfitError(f'is "{self.state}", which no run writes there', "state")
-        if self.launch is not None and (
-            not self.launch.isprintable() or self.launch in ("", ".", "..") or "/" in self.launch
-        ):
-            raise MisfitError("is not the name of a launch", "launch")
+        if self.launch is not None:
+            no_name = self.launch in ("", ".", "..") or "/" in self.launch
+            if no_name or not self.launch.isprintable():
+                raise MisfitError("is not the name of a launch", "launch")
 
     @property
     def command(self) -> list[str]:
         """The words of the command that makes such a run, under its usual name."""
         if self.script is not None:
             return ["python", self.script or "NOTEBOOK"]
-        overrides = [word for override in self.overrides for word in ("--set", override)]
-        return ["qexp", "run", self.experience, "--seed", str(self.seed), *overrides]
+        words = ["qexp", "run", self.experience, "--seed", str(self.seed)]
+        for override in self.overrides:
+            words += ["--set", override]
+        return words
 
     def continued_by(self, name: str) -> str:
         """What goes on with an interrupted run, as text.
@@ -646,9 +638,7 @@ class Record(Outcome):
 
 
 def read_record(file: Path) -> Record:
-    """The record in a file. Raises NotFoundError, or DamagedError if it does not have the form of a
-    record.
-    """
+    """The record in a file. Raises NotFoundError, or DamagedError if it is no record."""
     try:
         document = formats.read_json(file)
     except FileNotFoundError:
@@ -657,12 +647,10 @@ def read_record(file: Path) -> Record:
         return Record.from_document(document)
     except MisfitError as misfit:
         version = document.get("schema") if isinstance(document, dict) else None
-        other = isinstance(version, int) and version != SCHEMA_VERSION
-        hint = (
-            f"; another version of qexp has written it (schema {version}, not {SCHEMA_VERSION})"
-            if other
-            else ""
-        )
+        hint = ""
+        if isinstance(version, int) and version != SCHEMA_VERSION:
+            written_by = f"(schema {version}, not {SCHEMA_VERSION})"
+            hint = f"; another version of qexp has written it {written_by}"
         raise DamagedError(f"{file} is damaged: {misfit}{hint}") from None
 
 
@@ -676,11 +664,11 @@ def meaning_of(name: str, recorded: Iterable[Mapping[str, Any]]) -> Meaning:
     meanings = set()
     for metrics in recorded:
         # older records have none, and invalid ones anything
-        if isinstance(record := metrics.get(name), dict):
+        record = metrics.get(name)
+        if isinstance(record, dict):
             best, unit = record.get("best"), record.get("unit")
-            meanings.add(
-                Meaning(best if best in BEST else None, unit if isinstance(unit, str) else "")
-            )
+            unit = unit if isinstance(unit, str) else ""
+            meanings.add(Meaning(best if best in BEST else None, unit))
     if meanings:
         return meanings.pop() if len(meanings) == 1 else UNKNOWN
     from qexp.metrics.built_in import METRICS  # loads numpy, which listing many runs does not need

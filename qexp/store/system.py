@@ -19,23 +19,19 @@ from qexp.store.directory import SYSTEM
 from qexp.store.record import now
 
 FIRST_SECONDS, SHARE_OF_TIME = 2.0, 1 / 300
-"""Seconds between two samples: at the beginning, and as a share of the time since. A day has some
-1,500 samples.
-"""
+"""Seconds between two samples: at first, and as a share of the time since; some 1,500 a day."""
 
 
 def sampled(run: Path, goes_on: Callable[[], bool]) -> AbstractContextManager[None]:
-    """Append samples to a run's series, in a thread, until the block ends or `goes_on` returns
-    false.
-    """
+    """Append samples to a run's series in a thread until the block ends or `goes_on` is false."""
     begun = time.monotonic()
 
     def keep_on(ended: threading.Event) -> None:
         sampler = _Sampler(run)
-        while (
-            not ended.wait(max(FIRST_SECONDS, SHARE_OF_TIME * (time.monotonic() - begun)))
-            and goes_on()
-        ):
+        while True:
+            pause = max(FIRST_SECONDS, SHARE_OF_TIME * (time.monotonic() - begun))
+            if ended.wait(pause) or not goes_on():
+                return
             # a full disk need not end a run
             with suppress(OSError), (run / SYSTEM).open("ab") as file:
                 file.write(formats.line_bytes(sampler.sample()))
@@ -51,10 +47,10 @@ class _Sampler:
         self._seconds, self._at = self._used()[0], time.monotonic()
 
     def sample(self) -> dict[str, Any]:
-        before, then = self._seconds, self._at
+        seconds, then = self._seconds, self._at
         (self._seconds, memory), self._at = self._used(), time.monotonic()
         # A process that ended may have taken with it what it had used.
-        cpu = 100 * max(self._seconds - before, 0.0) / (self._at - then)
+        cpu = 100 * max(self._seconds - seconds, 0.0) / (self._at - then)
         sample = {"time": now(), "cpu": round(cpu, 1), "memory": memory}
         return {**sample, **self._of_gpus(), "disk_free": shutil.disk_usage(self._run).free}
 
@@ -73,17 +69,11 @@ class _Sampler:
     def _of_gpus(self) -> dict[str, Any]:
         if not self._gpus:
             return {}
-        what = [
-            "nvidia-smi",
-            f"--id={','.join(self._gpus)}",
-            "--query-gpu=utilization.gpu,memory.used",
-        ]
+        words = ["nvidia-smi", f"--id={','.join(self._gpus)}"]
+        words += ["--query-gpu=utilization.gpu,memory.used", "--format=csv,noheader,nounits"]
         with suppress(OSError, subprocess.SubprocessError, ValueError):
-            words = [*what, "--format=csv,noheader,nounits"]
             done = subprocess.run(words, capture_output=True, text=True, timeout=10, check=True)
-            used = [
-                [float(number) for number in line.split(",")] for line in done.stdout.splitlines()
-            ]
+            used = [tuple(map(float, line.split(","))) for line in done.stdout.splitlines()]
             work, mebibytes = zip(*used, strict=True)
             return {"gpu": sum(work) / len(used), "gpu_memory": int(sum(mebibytes) * 2**20)}
         return {}

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import shlex
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from statistics import fmean, stdev
@@ -21,7 +22,7 @@ from qexp.metrics.meaning import HIGHEST, ZERO, main_metric, measured
 from qexp.spec.resolution import value_text
 from qexp.store.directory import RunDirectory
 from qexp.store.documents import Part
-from qexp.store.record import meaning_of
+from qexp.store.record import Record, meaning_of
 
 ABOUT = "tune.json"
 """Record of a search in its folder."""
@@ -130,22 +131,10 @@ class Tuned(Part):
         for trial, names in self.final.items():
             directories = [RunDirectory(runs / name) for name in names]  # also of earlier commands
             records = [directory.record() for directory in directories if directory.holds_record]
-            results = [record.results["test"] for record in records if record.results.get("test")]
-            errors = {}
-            for output, metrics in (results[0] if results else {}).items():
-                metric = main_metric(metrics) or ""
-                unit = meaning_of(metric, [records[0].metrics]).in_unit(
-                    records[0].units.get(output, "")
-                )
-                values = [
-                    value
-                    for of_run in results
-                    if (value := of_run.get(output, {}).get(metric)) is not None
-                ]
-                if values:
-                    errors[measure(output, metric)] = FinalErrors(values=tuple(values), unit=unit)
-            tested[trial] = errors
-        return replace(self, tested={trial: errors for trial, errors in tested.items() if errors})
+            errors = _final_errors(records)
+            if errors:
+                tested[trial] = errors
+        return replace(self, tested=tested)
 
     @property
     def files(self) -> list[Path]:
@@ -154,7 +143,7 @@ class Tuned(Part):
 
     @property
     def keys(self) -> list[str]:
-        return [key for name in self.space for key in name.split("+")]
+        return list(itertools.chain(*(name.split("+") for name in self.space)))
 
     @property
     def best(self) -> list[TrialRecord]:
@@ -166,48 +155,31 @@ class Tuned(Part):
 
     def results(self, shown: int = 8) -> Table:
         """A table of the best trials, those with the best first objective first."""
-        done = [trial for trial in self.trials if trial.values]
-        ranked = sorted(
-            done,
-            key=lambda trial: trial.values[0],
-            reverse=self.objectives[0].direction == "maximize",
-        )
-        last = "chosen by folds" if self.folds else "runs"
-        columns = [
-            "trial",
-            *self.keys,
-            *(f"validation {one.metric}" for one in self.objectives),
-            last,
-        ]
-        rows = []
+        ranked = [trial for trial in self.trials if trial.values]
+        highest_first = self.objectives[0].direction == "maximize"
+        ranked.sort(key=lambda trial: trial.values[0], reverse=highest_first)
+        columns = ["trial", *self.keys]
+        columns += [f"validation {one.metric}" for one in self.objectives]
+        numeric = frozenset(columns)
+        columns.append("chosen by folds" if self.folds else "runs")
+        rows = list[list[str]]()
+        strong = set[tuple[int, int]]()
         for trial in ranked[:shown]:
-            values, runs = [f"{value:.5g}" for value in trial.values], ", ".join(trial.runs)
-            rows.append(
-                [
-                    str(trial.trial),
-                    *self.texts(trial),
-                    *values,
-                    str(trial.folds) if self.folds else runs,
-                ]
-            )
-        strong = frozenset(
-            (row, 0) for row, trial in enumerate(ranked[:shown]) if trial.trial in self.best_trials
-        )
-        return Table(
-            "best trials, by the validation part alone",
-            columns,
-            rows,
-            frozenset(columns[:-1]),
-            strong,
-        )
+            if trial.trial in self.best_trials:
+                strong.add((len(rows), 0))
+            row = [str(trial.trial), *self.texts(trial)]
+            row += [f"{value:.5g}" for value in trial.values]
+            row.append(str(trial.folds) if self.folds else ", ".join(trial.runs))
+            rows.append(row)
+        title = "best trials, by the validation part alone"
+        return Table(title, columns, rows, numeric, frozenset(strong))
 
     def remarks(self) -> list[str]:
         """How many trials ended in which way, and what the test part was used for."""
         counts = Counter(trial.state for trial in self.trials)
-        words = ", ".join(
-            f"{counts[word]} {word}" for word in (DONE, PRUNED, FAILED, UNFINISHED) if counts[word]
-        )
-        finals = some([run for runs in self.final.values() for run in runs])
+        ends = [word for word in (DONE, PRUNED, FAILED, UNFINISHED) if counts[word]]
+        words = ", ".join(f"{counts[word]} {word}" for word in ends)
+        finals = some(list(itertools.chain(*self.final.values())))
         looks = "the test part was not evaluated"
         if self.folds and self.best:
             words += f"; each of {self.folds} folds chose among them by its inner folds"
@@ -215,18 +187,20 @@ class Tuned(Part):
         elif self.final:
             looks = (
                 f"the test part was evaluated after the search only, for {len(self.final)} of"
-                " them, "
+                f" them, with fresh seeds: {finals}"
             )
-            looks += f"with fresh seeds: {finals}"
-        errors = [
-            f"the values of trial {number}, with fresh seeds, on the test part: "
-            + ", ".join(f"{name} {of_runs}" for name, of_runs in of_trial.items())
-            for number, of_trial in self.tested.items()
-        ]
+        errors = list[str]()
+        for number, of_trial in self.tested.items():
+            texts = ", ".join(f"{name} {of_runs}" for name, of_runs in of_trial.items())
+            errors.append(
+                f"the values of trial {number}, with fresh seeds, on the test part: {texts}"
+            )
         reasons = [f"trial {trial.trial} failed: {trial.why}" for trial in self.trials if trial.why]
-        more = [f"and {len(reasons) - MOST_REASONS} more"] if len(reasons) > MOST_REASONS else []
+        more = len(reasons) - MOST_REASONS
+        if more > 0:
+            reasons = [*reasons[:MOST_REASONS], f"and {more} more"]
         count = f"{len(self.trials)} trial{'s' * (len(self.trials) != 1)}"
-        return [f"{count}: {words}; {looks}", *reasons[:MOST_REASONS], *more, *errors]
+        return [f"{count}: {words}; {looks}", *reasons, *errors]
 
     def what_next(self) -> list[str]:
         """Commands that use the best trial, and that train it again."""
@@ -260,8 +234,23 @@ def search_in(folder: Path) -> Tuned | None:
 
 
 def search_of(reference: str, workspace: Workspace) -> Tuned | None:
-    """The search in a folder, by its path or its name in `studies/`; None if there is none. Raises
-    DamagedError.
-    """
+    """The search of that path or name in `studies/`, or None. Raises DamagedError."""
     folder = study_folder(reference, workspace)
     return None if folder is None else search_in(folder)
+
+
+def _final_errors(records: Sequence[Record]) -> dict[str, FinalErrors]:
+    """Output and main metric → its values on the test part, of the runs that have them."""
+    results = [record.results["test"] for record in records if record.results.get("test")]
+    errors = dict[str, FinalErrors]()
+    if not results:
+        return errors
+    for output, metrics in results[0].items():
+        metric = main_metric(metrics) or ""
+        found = [of_run.get(output, {}).get(metric) for of_run in results]
+        values = tuple(value for value in found if value is not None)
+        meaning = meaning_of(metric, [records[0].metrics])
+        unit = meaning.in_unit(records[0].units.get(output, ""))
+        if values:
+            errors[measure(output, metric)] = FinalErrors(values=values, unit=unit)
+    return errors

@@ -14,7 +14,7 @@ from collections import Counter, deque
 from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 from statistics import fmean
 from typing import TYPE_CHECKING, Any
@@ -75,13 +75,12 @@ MOST_ATTEMPTS = 3
 
 
 def objectives_of(tuning: Tuning, plan: Plan, space: Space) -> list[Objective]:
-    """What is best, checked against the plan of a run. Raises QexpError for a metric that it does
-    not report.
-    """
+    """The goal, checked against a run's plan. Raises QexpError for an unreported metric."""
     names, spec = list(tuning.metric), plan.spec
     outputs = type_of(spec).outputs(spec)
-    if twice := [name for name in names if names.count(name) > 1]:
-        raise QexpError(f"`metric={twice[0]}` is given twice")
+    for name in names:
+        if names.count(name) > 1:
+            raise QexpError(f"`metric={name}` is given twice")
     if outputs is None and not spec.get("metrics_file"):
         raise QexpError(
             "a search of a program needs validation errors: give its experience a `metrics_file`"
@@ -112,16 +111,16 @@ def _objective(name: str, plan: Plan, outputs: Sequence[str] | None) -> Objectiv
     output, _, metric = name.removeprefix("validation.").rpartition(".")
     if outputs is not None:
         output, metric = (metric, MAIN_METRIC) if metric in outputs else (output, metric)
-        reported = [
-            f"{one}.{of_one}"
-            for one in outputs
-            for of_one in asked_for(plan.spec["metrics"].get(one, []))
-        ]
+        reported = list[str]()
+        for one in outputs:
+            metrics = asked_for(plan.spec["metrics"].get(one, []))
+            reported += [f"{one}.{of_output}" for of_output in metrics]
         if f"{output}.{metric}" not in reported:
             raise QexpError(
                 f"`metric={name}`: no such metric; {suggestion(name, [LOSS, *reported])}"
             )
-    if (best := meaning_of(metric, [plan.metrics]).best) is None:
+    best = meaning_of(metric, [plan.metrics]).best
+    if best is None:
         declared = '"metrics": {"' + metric + '": {"best": "lowest"}}'
         raise QexpError(
             f"`metric={name}`: whether low or high values of '{metric}' are best is unknown; add"
@@ -180,12 +179,12 @@ class JournalFile(JournalFileBackend):
             with self._file.open("r+b") as file:
                 start = file.seek(max(0, file.seek(0, os.SEEK_END) - LONGEST_ENTRY))
                 content = file.read()
-                file.truncate(start + (end := content.rfind(b"\n") + 1))
-            last = (
-                (whole_line(content[:end].splitlines(keepends=True)[-1]) or {}).get("entry")
-                if end
-                else 0
-            )
+                end = content.rfind(b"\n") + 1
+                file.truncate(start + end)
+            last: int | None = 0
+            if end:
+                line = content[:end].splitlines(keepends=True)[-1]
+                last = (whole_line(line) or {}).get("entry")
             if last is not None:
                 logs = [{**log, "entry": number} for number, log in enumerate(logs, start=last + 1)]
             super().append_logs(logs)
@@ -195,16 +194,12 @@ def open_study(checked: CheckedTuning) -> Study:
     """The study in the folder of a search, which is made if there is none."""
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     tuning, journal = checked.tuning, checked.folder / JOURNAL
+    # of an entry with other content
+    wrong = AssertionError, AttributeError, KeyError, TypeError, ValueError
     try:
         storage = optuna.storages.JournalStorage(JournalFile(journal))
         names = [study.study_name for study in storage.get_all_studies()]
-    except (
-        AssertionError,
-        AttributeError,
-        KeyError,
-        TypeError,
-        ValueError,
-    ) as error:  # of an entry with other content
+    except wrong as error:
         raise DamagedError(
             f"{journal} is damaged: {type(error).__name__}: {error}; restore it from a copy"
         ) from None
@@ -219,8 +214,8 @@ def open_study(checked: CheckedTuning) -> Study:
             load_if_exists=True,
         )
         # A process that goes on with a search does not draw the numbers of the first once more.
-        before = len(study.get_trials(deepcopy=False))
-        fresh = [before, secrets.randbits(32)] if before else []
+        count = len(study.get_trials(deepcopy=False))
+        fresh = [count, secrets.randbits(32)] if count else []
         random = Seeds(tuning.seeds[0]).numpy("tune", *map(str, fresh))
         study.sampler = _sampler(tuning.sampler, checked.space, random)
     return study
@@ -265,9 +260,7 @@ class Combinations(optuna.samplers.GridSampler):
     def after_trial(
         self, study: Study, trial: FrozenTrial, state: TrialState, values: Sequence[float] | None
     ) -> None:
-        """Optuna would end its own loop after the last combination, and fails where there is none;
-        see `Search`.
-        """
+        """Optuna fails where no combination is left to end its own loop; see `Search`."""
 
 
 def _pruner(name: str, epochs: int) -> BasePruner:
@@ -321,9 +314,7 @@ class OpenTrial:
 
 
 class Search(Watcher):
-    """Feeds a pool with the runs of trials, and is shown by it how they go; `display` is shown the
-    same.
-    """
+    """Feeds a pool with the runs of trials, and passes how they go to `display`."""
 
     def __init__(self, study: Study, checked: CheckedTuning, display: Watcher) -> None:
         self._study, self._checked, self._display = study, checked, display
@@ -369,11 +360,10 @@ class Search(Watcher):
     # What the pool asks for.
 
     def next_runs_here(self) -> list[RunDirectory]:
-        """The next runs to be started; waits for those that are at work already, since each takes a
-        place.
-        """
+        """The next runs to be started; waits for those at work, as each takes a place."""
         while directories := self.next_runs():
-            if free := [directory for directory in directories if not at_work(directory)]:
+            free = [directory for directory in directories if not at_work(directory)]
+            if free:
                 return free
             while any(map(at_work, directories)):
                 if self._stopping:
@@ -384,16 +374,13 @@ class Search(Watcher):
         return []
 
     def next_runs(self) -> list[RunDirectory]:
-        """The next runs that one process trains, of open trials or of new ones; they are at work
-        already if their search was killed.
-        """
+        """The next runs that one process trains; at work already if their search was killed."""
         with self._lock:
             while True:
-                queues = [
-                    self._again,
-                    *(one.waiting for one in self._open.values() if not one.pruned),
-                ]
-                if groups := together(directory for queue in queues for directory in queue):
+                trials_open = [one for one in self._open.values() if not one.pruned]
+                queues = [self._again, *(one.waiting for one in trials_open)]
+                groups = together(chain(*queues))
+                if groups:
                     for queue in queues:
                         for directory in [one for one in queue if one in groups[0]]:
                             queue.remove(directory)
@@ -418,9 +405,7 @@ class Search(Watcher):
         )
 
     def _ask(self) -> Trial | None:
-        """A new trial, unless there are as many as there shall be; counted with those of other
-        processes.
-        """
+        """A new trial, unless there are enough, counted with those of other processes."""
         if time.monotonic() > self._until:
             return None
         with locked(self._checked.folder / "trials", LONGEST_WAIT):
@@ -446,10 +431,8 @@ class Search(Watcher):
             names = [plan.name for plan in checked.plans]
             trial.set_user_attr(RUNS, names)
             trial.set_user_attr(LAUNCH, self.launch.id)
-            self._open[trial.number], begun[trial.number] = (
-                OpenTrial(trial, names, deque()),
-                checked,
-            )
+            self._open[trial.number] = OpenTrial(trial, names, deque())
+            begun[trial.number] = checked
         if not begun:
             return
         stack = f"{self.launch.id}.trial_{min(begun)}"
@@ -457,13 +440,11 @@ class Search(Watcher):
         for number, checked in begun.items():
             one, left = self._open[number], checked.workload.left
             one.waiting.extend(directory for directory in prepared if directory.name in one.runs)
-            one.waiting.extend(
-                RunDirectory(self._workspace.runs / name)
-                for name, state in left.items()
-                if state.at_work
-            )
-            if failed := next((name for name, state in left.items() if not state.at_work), None):
-                self._fail(one, f"{failed} {left[failed].words}")
+            failed = [name for name, state in left.items() if not state.at_work]
+            working = [name for name in left if name not in failed]
+            one.waiting.extend(RunDirectory(self._workspace.runs / name) for name in working)
+            if failed:
+                self._fail(one, f"{failed[0]} {left[failed[0]].words}")
             else:
                 self._settle(one)  # all of its runs may be done before
 
@@ -478,7 +459,8 @@ class Search(Watcher):
     def progress(self, lines: Mapping[str, dict[str, Any]]) -> None:
         with self._lock:
             for one in self._open.values():
-                if (line := lines.get(one.runs[0])) is not None and not one.pruned:
+                line = lines.get(one.runs[0])
+                if line is not None and not one.pruned:
                     self._report(one, line)
         self._display.progress(lines)
 
@@ -540,19 +522,14 @@ class Search(Watcher):
         directories = [RunDirectory(self._workspace.runs / name) for name in one.runs]
         if any(state is not State.DONE for state in Watch().states(directories).values()):
             return
-        lines = [kept_line(directory) for directory in directories]
-        values = [
-            [objective.of_line(line) for line in lines] for objective in self._checked.objectives
-        ]
-        if any(value is None for of_seeds in values for value in of_seeds):
-            self._fail(one, "it has no validation error, or that is not finite")
-        else:
-            self._tell(
-                one,
-                values=[
-                    fmean(value for value in of_seeds if value is not None) for of_seeds in values
-                ],
-            )
+        lines, means = [kept_line(directory) for directory in directories], list[float]()
+        for objective in self._checked.objectives:
+            values = [value for value in map(objective.of_line, lines) if value is not None]
+            if len(values) < len(lines):
+                self._fail(one, "it has no validation error, or that is not finite")
+                return
+            means.append(fmean(values))
+        self._tell(one, values=means)
 
     def _tell(self, one: OpenTrial, **outcome: Any) -> None:
         del self._open[one.trial.number]

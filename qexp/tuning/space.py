@@ -4,6 +4,7 @@ trial's is chosen.
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -69,9 +70,7 @@ class Dimension:
         return ":".join(["log" if self.log else "lin", *map(value_text, self.ends)])
 
     def value(self, internal: Any) -> Any:
-        """The value of a parameter of Optuna's, of which a range has six digits, so that it can be
-        read and typed.
-        """
+        """A value of Optuna's, of a range with six digits, so that it can be read and typed."""
         if self.range is None:
             return self.values[self.texts.index(internal)]
         if isinstance(self.range, IntDistribution):
@@ -85,7 +84,7 @@ class Space:
 
     @property
     def keys(self) -> list[str]:
-        return [key for one in self.dimensions for key in one.keys]
+        return list(itertools.chain(*(one.keys for one in self.dimensions)))
 
     @property
     def distributions(self) -> dict[str, BaseDistribution]:
@@ -94,33 +93,36 @@ class Space:
     @property
     def first(self) -> dict[str, Any]:
         """Key → its first value."""
-        return {key: one.ends[0] for one in self.dimensions for key in one.keys}
+        first = dict[str, Any]()
+        for one in self.dimensions:
+            first |= dict.fromkeys(one.keys, one.ends[0])
+        return first
 
     def overrides(self, parameters: Mapping[str, Any]) -> dict[str, Any]:
         """Key → value that a trial sets, by the parameters of Optuna's."""
-        return {key: one.value(parameters[one.name]) for one in self.dimensions for key in one.keys}
+        overrides = dict[str, Any]()
+        for one in self.dimensions:
+            overrides |= dict.fromkeys(one.keys, one.value(parameters[one.name]))
+        return overrides
 
     def selection(self, points: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-        """The override by which each fold of rows chooses among points; each has a value for every
-        key.
-        """
+        """The override by which folds of rows choose among points, each with all of the keys."""
         keys = self.keys
-        values = [
-            [point[key] for key in keys] if len(keys) > 1 else point[keys[0]] for point in points
-        ]
+        values: list[Any] = [list(map(point.get, keys)) for point in points]
+        if len(keys) == 1:
+            values = [value for (value,) in values]
         return {"select": {",".join(keys): values}}
 
     def document(self) -> dict[str, str]:
         return {one.name: one.text for one in self.dimensions}
 
     def choices(self) -> dict[str, list[str]]:
-        """Name → all values as texts, for a search of all combinations. Raises QexpError for a
-        range.
-        """
-        if ranges := [one.name for one in self.dimensions if one.range]:
-            raise QexpError(
-                f"`space[{ranges[0]}]`: a grid needs a list of values, A,B, not a range"
-            )
+        """Name → all values as texts, for an exhaustive search. Raises QexpError for a range."""
+        for one in self.dimensions:
+            if one.range:
+                raise QexpError(
+                    f"`space[{one.name}]`: a grid needs a list of values, A,B, not a range"
+                )
         return {one.name: one.texts for one in self.dimensions}
 
 
@@ -146,34 +148,30 @@ def checked_space(
         )
     dimensions = [_dimension(name, values) for name, values in given.items()]
     axes = axes_of({one.name: one.ends for one in dimensions}, "space")
-    if twice := [key for axis in axes for key in axis.keys if key in overrides]:
-        raise QexpError(
-            f"`overrides[{twice[0]}]`: `space` has values of '{twice[0]}', too; keep one of them"
-        )
-    first = {key: axis.values[0] for axis in axes for key in axis.keys}
+    first = dict[str, Any]()
+    for axis in axes:
+        first |= dict.fromkeys(axis.keys, axis.values[0])
+    for key in first:
+        if key in overrides:
+            raise QexpError(
+                f"`overrides[{key}]`: `space` has values of '{key}', too; keep one of them"
+            )
 
     def check(one: Dimension, value: Any) -> None:
         point = {**first, **dict.fromkeys(one.keys, value)}
         if not nested:
             at_point(reference, {**overrides, **point}, axes, point, cache, "space")
             return
+        select = {key: [own] for key, own in point.items()}
         try:
-            experience(
-                reference,
-                {**overrides, "select": {key: [own] for key, own in point.items()}},
-                cache.workspace,
-                cache,
-            )
+            experience(reference, {**overrides, "select": select}, cache.workspace, cache)
         except SpecError as error:
-            of_space = [(problem, problem.path[:1] == ("select",)) for problem in error.problems]
-            raise SpecError(
-                (
-                    Problem(f"`space[{one.name}]`", problem.path[1:], problem.message)
-                    if own
-                    else problem
-                )
-                for problem, own in of_space
-            ) from None
+            problems = list(error.problems)
+            for index, problem in enumerate(problems):
+                if problem.path[:1] == ("select",):
+                    where = f"`space[{one.name}]`"
+                    problems[index] = Problem(where, problem.path[1:], problem.message)
+            raise SpecError(problems) from None
 
     checked = []
     for one in dimensions:

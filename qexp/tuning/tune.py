@@ -5,13 +5,14 @@ its test part.
 from __future__ import annotations
 
 import math
+import re
 import warnings
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from statistics import fmean
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from qexp.base.files import make_folder
 from qexp.base.formats import write_csv, write_json
@@ -36,6 +37,7 @@ from qexp.spec.experiences import type_of
 from qexp.spec.kinds import KINDS, documents_named
 from qexp.spec.resolution import override
 from qexp.store.directory import RunDirectory
+from qexp.store.record import FoldRecord
 from qexp.tuning.options import LOSS, PRUNERS, SAMPLERS, Tuning
 from qexp.tuning.results import (
     ABOUT,
@@ -80,48 +82,14 @@ IN_WORDS = {
 
 def check_tuning(tuning: Tuning, workspace: Workspace) -> CheckedTuning:
     """Raises QexpError for whatever would be refused later, before anything is written."""
-    references = tuning.references
-    if len(references) != 1:
-        raise QexpError(
-            f"a search is of one experience, and these are {len(references)}; begin one for each"
-        )
-    if tuning.grid:
-        raise QexpError("`grid`: a search chooses from `space`; give the values there")
-    for name, given, known in (
-        ("sampler", tuning.sampler, SAMPLERS),
-        ("pruner", tuning.pruner, PRUNERS),
-    ):
-        if given is not None and given not in known:
-            raise QexpError(f"`{name}={given}`: no such {name}; {suggestion(given, known)}")
-    for name, number, least in (
-        ("trials", tuning.trials, 1),
-        ("final_seeds", tuning.final_seeds, 0),
-    ):
-        if number < least:
-            raise QexpError(f"`{name}={number}`: give at least {least}")
-    if tuning.timeout is not None and not tuning.timeout > 0:
-        raise QexpError(f"`timeout={tuning.timeout:g}`: give a number of seconds above 0")
-    if tuning.pruner != "none" and len(tuning.metric) > 1:
-        raise QexpError(
-            f"`pruner={tuning.pruner}`: trials are given up by one metric; leave it out with"
-            " several"
-        )
-    reference = references[0]
+    reference = _searched(tuning)
     cache = spec_cache(workspace, memory_of(tuning))
-    loaded = check(
-        reference, [override(key, value) for key, value in tuning.overrides.items()], cache
-    ).loaded
-    document = (
-        loaded.document
-        if loaded
-        else experience(reference, tuning.overrides, workspace, cache).document
-    )
-    kind = document["dataset"].get("type") if isinstance(document.get("dataset"), dict) else None
-    nested = (
-        isinstance(kind, str)
-        and kind in KINDS
-        and "select" in documents_named(kind).schemas["experience"]
-    )
+    overrides = [override(key, value) for key, value in tuning.overrides.items()]
+    loaded = check(reference, overrides, cache).loaded
+    document = loaded.document if loaded else None
+    if document is None:
+        document = experience(reference, tuning.overrides, workspace, cache).document
+    nested = _chooses_in_folds(document)
     fixed = {} if nested or type_of(document).outputs(document) is None else UNTESTED
     if fixed and any("test" in name.split("+") for name in tuning.space):
         raise QexpError("`space[test]`: trials never see the test part; search other keys")
@@ -138,42 +106,73 @@ def check_tuning(tuning: Tuning, workspace: Workspace) -> CheckedTuning:
     drawn = _drawn(tuning, space) if nested else None
     changes = space.selection([space.first]) if nested else {**space.first, **fixed}
     if fixed and tuning.final_seeds:
-        _require_unseen_tests(
-            experience(reference, {**tuning.overrides, **changes}, workspace, cache), tuning
-        )
+        searched = experience(reference, {**tuning.overrides, **changes}, workspace, cache)
+        _require_unseen_tests(searched, tuning)
     checked = check_order(tuning.order_of(changes, tuning.seeds), workspace)
     plan = checked.plans[0]
-    epochs = max(
-        [plan.epochs, *(max(one.ends) for one in space.dimensions if "epochs" in one.keys)]
-    )
-    unplanned = replace(checked, plans=[], workload=Workload([], [], [], {}))
+    epochs = [max(one.ends) for one in space.dimensions if "epochs" in one.keys]
     usual = workspace.root / "studies" / f"{Path(reference).stem}_tune"
-    folder = usual if tuning.out is None else Path(tuning.out).absolute()
-    objectives = objectives_of(tuning, plan, space)
-    most = _largest_stack(tuning, checked)
     return CheckedTuning(
         tuning,
         workspace,
         space,
-        objectives,
-        folder,
-        epochs,
+        objectives_of(tuning, plan, space),
+        usual if tuning.out is None else Path(tuning.out).absolute(),
+        max([plan.epochs, *epochs]),
         plan.digest,
         drawn,
         fixed,
-        unplanned,
-        most,
+        replace(checked, plans=[], workload=Workload([], [], [], {})),
+        _largest_stack(tuning, checked),
     )
 
 
-def _largest_stack(tuning: Tuning, checked: CheckedOrder) -> int:
-    """Runs of trials that are begun together; 1 if each trial is by itself. Unless stacks are asked
-    for it is, if the sampler learns from trials before, or if trials are given up, which saves
-    nothing in a stack.
-    """
-    if tuning.stack is None and (
-        tuning.sampler not in ("random", "grid") or tuning.pruner != "none"
+def _searched(tuning: Tuning) -> str:
+    """The experience of a search. Raises QexpError for options that do not fit one."""
+    references = tuning.references
+    if len(references) != 1:
+        raise QexpError(
+            f"a search is of one experience, and these are {len(references)}; begin one for each"
+        )
+    if tuning.grid:
+        raise QexpError("`grid`: a search chooses from `space`; give the values there")
+    for name, given, known in (
+        ("sampler", tuning.sampler, SAMPLERS),
+        ("pruner", tuning.pruner, PRUNERS),
     ):
+        if given is not None and given not in known:
+            raise QexpError(f"`{name}={given}`: no such {name}; {suggestion(given, known)}")
+    if tuning.trials < 1:
+        raise QexpError(f"`trials={tuning.trials}`: give at least 1")
+    if tuning.final_seeds < 0:
+        raise QexpError(f"`final_seeds={tuning.final_seeds}`: give at least 0")
+    if tuning.timeout is not None and not tuning.timeout > 0:
+        raise QexpError(f"`timeout={tuning.timeout:g}`: give a number of seconds above 0")
+    if tuning.pruner != "none" and len(tuning.metric) > 1:
+        raise QexpError(
+            f"`pruner={tuning.pruner}`: trials are given up by one metric; leave it out with"
+            " several"
+        )
+    return references[0]
+
+
+def _chooses_in_folds(document: Mapping[str, Any]) -> bool:
+    """Whether the folds of the experience's kind of dataset choose among values by `select`."""
+    dataset = document.get("dataset")
+    kind = dataset.get("type") if isinstance(dataset, dict) else None
+    if not isinstance(kind, str) or kind not in KINDS:
+        return False
+    return "select" in documents_named(kind).schemas["experience"]
+
+
+def _largest_stack(tuning: Tuning, checked: CheckedOrder) -> int:
+    """Runs of trials that are begun together; 1 if each trial is by itself.
+
+    Unless stacks are asked for it is, if the sampler learns from trials before, or if trials are
+    given up, which saves nothing in a stack.
+    """
+    learns = tuning.sampler not in ("random", "grid")
+    if tuning.stack is None and (learns or tuning.pruner != "none"):
         return 1
     of_first, size = checked.plans[0].checked, stack_size(checked)
     if of_first is None or not stacks.alike(of_first, tuning.seeds):
@@ -182,27 +181,26 @@ def _largest_stack(tuning: Tuning, checked: CheckedOrder) -> int:
 
 
 def _fresh_seeds(tuning: Tuning) -> range:
-    """Of the final runs."""
+    """The seeds of the final runs."""
     return range(max(tuning.seeds) + 1, max(tuning.seeds) + 1 + tuning.final_seeds)
 
 
 def _require_unseen_tests(searched: Experience, tuning: Tuning) -> None:
-    """Raises QexpError if final runs would be tested on samples that the search has trained on, or
-    chosen by.
-    """
-    if (data := data_of(searched.document)) is None:
+    """Raises QexpError if final runs would be tested on samples that the search has used."""
+    data = data_of(searched.document)
+    if data is None:
         return
     subject, used = (searched.document, searched.dataset, searched.tables), set[str]()
     for seed in tuning.seeds:
-        if (
-            exposed := data.exposed(*subject, seed)
-        ) is None:  # the test part does not depend on the seed
+        exposed = data.exposed(*subject, seed)
+        if exposed is None:  # the test part does not depend on the seed
             return
         used |= set(exposed.spectra.hashes[exposed.trained].tolist())
     for seed in _fresh_seeds(tuning):
         exposed = data.exposed(*subject, seed)
         tested = [] if exposed is None else exposed.spectra.hashes[exposed.test].tolist()
-        if known := sum(hash_ in used for hash_ in tested):
+        known = sum(hash_ in used for hash_ in tested)
+        if known:
             raise QexpError(
                 f"`final_seeds={tuning.final_seeds}`: the search would train on, or choose by,"
                 f" {known} of the {len(tested)} test samples of the final run with seed {seed}, as"
@@ -212,9 +210,7 @@ def _require_unseen_tests(searched: Experience, tuning: Tuning) -> None:
 
 
 def _drawn(tuning: Tuning, space: Space) -> Study:
-    """The trials among which each fold chooses. Raises QexpError for what cannot be had where each
-    does for itself.
-    """
+    """The trials among which each fold chooses. Raises QexpError where folds cannot."""
     if tuning.sampler not in (None, "random", "grid"):
         raise QexpError(
             f"`sampler={tuning.sampler}`: every fold of rows chooses among the same values, so that"
@@ -241,9 +237,7 @@ def _drawn(tuning: Tuning, space: Space) -> Study:
 
 
 def _claim(checked: CheckedTuning) -> Tuned:
-    """The record of the search, written to its folder. Raises QexpError if that holds another, or
-    one to be resumed.
-    """
+    """The search's record, written to its folder. Raises QexpError if another is there."""
     tuning, shown = checked.tuning, checked.workspace.shown(checked.folder)
     new = Tuned(
         folder=str(checked.folder),
@@ -256,7 +250,8 @@ def _claim(checked: CheckedTuning) -> Tuned:
         drawn=tuning.trials if checked.drawn is not None else 0,
         of_program=checked.drawn is None and not checked.fixed,
     )
-    if (before := search_in(checked.folder)) is None:
+    earlier = search_in(checked.folder)
+    if earlier is None:
         if checked.folder.exists() and any(checked.folder.iterdir()):
             raise QexpError(
                 f"{shown} is not empty and holds no search; choose another folder with `out`"
@@ -265,7 +260,7 @@ def _claim(checked: CheckedTuning) -> Tuned:
         write_json(checked.folder / ABOUT, new.document())
         return new
     for key in ("experience", "space", "objectives", "overrides", "seeds", "drawn", "digest"):
-        if getattr(before, key) != getattr(new, key):
+        if getattr(earlier, key) != getattr(new, key):
             what = IN_ERRORS.get(key, key)
             raise QexpError(
                 f"{shown} holds a search with another {what}; choose another folder with `out`"
@@ -275,7 +270,7 @@ def _claim(checked: CheckedTuning) -> Tuned:
             f"{shown} holds this search; go on with `resume=True`, or choose another folder with"
             " `out`"
         )
-    return before
+    return earlier
 
 
 IN_ERRORS = {
@@ -327,9 +322,7 @@ INTERRUPTED = "the search was interrupted; the same with `resume=True` goes on w
 
 
 def _train(order: CheckedOrder, workspace: Workspace, watched: Callable[[], Watcher]) -> None:
-    """Train the runs of an order here or on its cluster, and wait for them. Raises
-    InterruptedRunError.
-    """
+    """Train an order's runs and wait for them. Raises InterruptedRunError."""
     if not order.workload.again and not order.workload.new:
         return
     launch, directories = open_launch(order, workspace)
@@ -340,44 +333,60 @@ def _train(order: CheckedOrder, workspace: Workspace, watched: Callable[[], Watc
 def _choose_in_folds(
     about: Tuned, study: Study, checked: CheckedTuning, watched: Callable[[], Watcher]
 ) -> Tuned:
-    """Have each fold choose among all trials of a study by its inner folds, and evaluate what it
-    held out.
-    """
+    """Have each fold choose among a study's trials by inner folds, and evaluate it."""
     tuning, workspace = checked.tuning, checked.workspace
-    drawn = study.get_trials(deepcopy=False)
-    selection = checked.space.selection([checked.space.overrides(trial.params) for trial in drawn])
+    drawn, space = study.get_trials(deepcopy=False), checked.space
+    selection = space.selection([space.overrides(trial.params) for trial in drawn])
     order = check_order(tuning.order_of(selection, tuning.seeds), workspace)
     _train(order, workspace, watched)
     names = tuple(plan.name for plan in order.plans)
-    folds = [
-        fold.record().fold
-        for name in names
-        for fold in RunDirectory(workspace.runs / name).all_folds()
-    ]
-    judged = [fold.judged for fold in folds if fold and fold.judged]
-    if not folds or len(judged) < len(folds):
+    folds = list[FoldRecord]()
+    for name in names:
+        for directory in RunDirectory(workspace.runs / name).all_folds():
+            fold = directory.record().fold
+            if fold is None or not fold.judged:
+                raise RunFailedError(f"not all folds are trained; see qexp show {names[0]}")
+            folds.append(fold)
+    if not folds:
         raise RunFailedError(f"not all folds are trained; see qexp show {names[0]}")
     for trial in drawn:
-        losses = [loss for of_fold in judged if (loss := of_fold[trial.number]) is not None]
-        whole = len(losses) == len(judged)
-        state = TrialState.COMPLETE if whole else TrialState.FAIL
-        study.tell(trial.number, fmean(losses) if whole else None, state=state)
-    tuned = _collect(about, study, checked.space)
+        _tell(study, trial.number, folds)
+    tuned = _collect(about, study, space)
     [(key, points)] = selection["select"].items()
-    chosen = Counter(points.index(fold.chosen[key]) for fold in folds if fold and fold.chosen)
-    trials = tuple(replace(trial, runs=names, folds=chosen[trial.trial]) for trial in tuned.trials)
-    final = {str(number): names for number in tuned.best_trials}
-    tuned = replace(tuned, folds=len(folds), trials=trials, final=final).with_tests(workspace.runs)
+    chosen = Counter(points.index(fold.chosen[key]) for fold in folds if fold.chosen)
+    trials = list[TrialRecord]()
+    for record in tuned.trials:
+        trials.append(replace(record, runs=names, folds=chosen[record.trial]))
+    tuned = replace(
+        tuned,
+        folds=len(folds),
+        trials=tuple(trials),
+        final={str(number): names for number in tuned.best_trials},
+    )
+    tuned = tuned.with_tests(workspace.runs)
     _write(tuned, checked.space, study)
     if not tuned.best:
         raise RunFailedError("no trial has a value: " + "; ".join(tuned.remarks()))
     return tuned
 
 
+def _tell(study: Study, number: int, folds: Sequence[FoldRecord]) -> None:
+    """Tell the mean loss of a trial on the inner folds, if it has one in every fold."""
+    losses = list[float]()
+    for fold in folds:
+        loss = None if fold.judged is None else fold.judged[number]
+        if loss is None:
+            study.tell(number, None, state=TrialState.FAIL)
+            return
+        losses.append(loss)
+    study.tell(number, fmean(losses), state=TrialState.COMPLETE)
+
+
 def _collect(about: Tuned, study: Study, space: Space) -> Tuned:
     """The record of the search with its trials."""
-    trials = tuple(
-        TrialRecord(
+    trials = list[TrialRecord]()
+    for trial in counted(study):
+        record = TrialRecord(
             trial=trial.number,
             state=IN_WORDS[trial.state],
             set=space.overrides(trial.params) if trial.params else {},
@@ -385,74 +394,85 @@ def _collect(about: Tuned, study: Study, space: Space) -> Tuned:
             runs=tuple(trial.user_attrs.get(RUNS, ())),
             why=trial.user_attrs.get(WHY, ""),
         )
-        for trial in counted(study)
-    )
-    return replace(
-        about, trials=trials, best_trials=tuple(trial.number for trial in study.best_trials)
-    )
+        trials.append(record)
+    best = tuple(trial.number for trial in study.best_trials)
+    return replace(about, trials=tuple(trials), best_trials=best)
 
 
 def _write(tuned: Tuned, space: Space, study: Study) -> None:
     """The tables of runs and of trials, the figure, and the record."""
-    folder, folds = Path(tuned.folder), tuned.folds > 0
-    trials = {trial.trial: trial for trial in tuned.trials}
-    uses = [] if folds else [(trial, TRIAL, trial.runs) for trial in tuned.trials]
-    uses += [(trials[int(number)], "best", runs) for number, runs in tuned.final.items()]
-    keys = [] if folds else tuned.keys
-    rows = [
-        [tuned.experience, trial.trial, use, *(tuned.texts(trial) if keys else []), run]
-        for trial, use, runs in uses
-        for run in runs
-    ]
-    write_csv(folder / RUNS_TABLE, ["experience", "trial", "use", *keys, "run"], rows)
-    names = [f"validation.{one.metric}" for one in tuned.objectives]
-    rows = []
-    for trial in tuned.trials:
-        values, of_folds = trial.values or [None] * len(names), [trial.folds] if folds else []
-        rows.append([trial.trial, trial.state, *tuned.texts(trial), *values, *of_folds, trial.why])
-    columns = ["trial", "state", *tuned.keys, *names, *(["folds"] if folds else []), "why"]
-    write_csv(folder / TRIALS_TABLE, columns, rows)
+    folder = Path(tuned.folder)
+    _write_runs(tuned, folder / RUNS_TABLE)
+    _write_trials(tuned, folder / TRIALS_TABLE)
     if any(trial.values for trial in tuned.trials):
         save(_figure(tuned, space, study), folder / FIGURE)
     write_json(folder / ABOUT, tuned.document())
 
 
+def _write_runs(tuned: Tuned, file: Path) -> None:
+    """The table of the runs of trials, and of final runs; folds have no runs of trials."""
+    columns = ["experience", "trial", "use", *tuned.keys, "run"]
+    if tuned.folds:
+        columns = ["experience", "trial", "use", "run"]
+    rows = list[list[Any]]()
+
+    def add(trial: TrialRecord, use: str, runs: Sequence[str]) -> None:
+        texts = [] if tuned.folds else tuned.texts(trial)
+        for run in runs:
+            rows.append([tuned.experience, trial.trial, use, *texts, run])
+
+    if not tuned.folds:
+        for trial in tuned.trials:
+            add(trial, TRIAL, trial.runs)
+    trials = {trial.trial: trial for trial in tuned.trials}
+    for number, runs in tuned.final.items():
+        add(trials[int(number)], "best", runs)
+    write_csv(file, columns, rows)
+
+
+def _write_trials(tuned: Tuned, file: Path) -> None:
+    names = [f"validation.{one.metric}" for one in tuned.objectives]
+    columns = ["trial", "state", *tuned.keys, *names]
+    if tuned.folds:
+        columns.append("folds")
+    columns.append("why")
+    rows = list[list[Any]]()
+    for trial in tuned.trials:
+        row = [trial.trial, trial.state, *tuned.texts(trial)]
+        row += trial.values or [None] * len(names)
+        if tuned.folds:
+            row.append(trial.folds)
+        row.append(trial.why)
+        rows.append(row)
+    write_csv(file, columns, rows)
+
+
 def _figure(tuned: Tuned, space: Space, study: Study) -> Figure:
     part = "mean over inner folds" if tuned.folds else "validation"
-    labels = [
-        f"{part}: {one.metric.replace('_', ' ').replace('.', ' ')}" for one in tuned.objectives
-    ]
+    words = [re.sub("[_.]", " ", one.metric) for one in tuned.objectives]
+    labels = [f"{part}: {metric}" for metric in words]
     title = f"{len(tuned.trials)} trials of {tuned.experience}; none looked at test data"
-    trials, shares = [trial for trial in counted(study) if trial.params], _importances(study)
-    keys = [
-        Varied(
-            one.name,
-            [trial.params[one.name] for trial in trials],
-            one.texts,
-            one.log,
-            shares.get(one.name),
-        )
-        for one in space.dimensions
-    ]
-    whole = [trial.state is TrialState.COMPLETE for trial in trials]
+    trials = [trial for trial in counted(study) if trial.params]
+    shares = _importances(study)
+    keys = list[Varied]()
+    for one in space.dimensions:
+        values = [trial.params[one.name] for trial in trials]
+        keys.append(Varied(one.name, values, one.texts, one.log, shares.get(one.name)))
     if len(labels) > 1:
-        errors = [
-            trial.values if done else [math.nan] * len(labels)
-            for trial, done in zip(trials, whole, strict=True)
-        ]
-        return front(
-            labels, errors, keys, [trial.number in tuned.best_trials for trial in trials], title
-        )
-    # Of one without a value the last that it reported.
-    last = [trial.intermediate_values.get(trial.last_step or 0, math.nan) for trial in trials]
-    values = [
-        reported if trial.value is None else trial.value
-        for trial, reported in zip(trials, last, strict=True)
-    ]
+        errors, best = list[Any](), list[bool]()
+        for trial in trials:
+            done = trial.state is TrialState.COMPLETE
+            errors.append(trial.values if done else [math.nan] * len(labels))
+            best.append(trial.number in tuned.best_trials)
+        return front(labels, errors, keys, best, title)
+    reached, unfinished = list[float](), list[bool]()
+    for trial in trials:
+        # of one without a value the last that it reported
+        last = trial.intermediate_values.get(trial.last_step or 0, math.nan)
+        reached.append(last if trial.value is None else trial.value)
+        unfinished.append(trial.state is not TrialState.COMPLETE)
     highest = tuned.objectives[0].direction == "maximize"
-    return search_panels(
-        labels[0], values, [not done for done in whole], keys, highest=highest, title=title
-    )
+    return search_panels(labels[0], reached, unfinished, keys, highest=highest, title=title)
 
 
 FEW_TRIALS = 10

@@ -88,9 +88,7 @@ def is_archive(target: Path) -> bool:
 
 
 def require_harmless(name: str) -> None:
-    """Raise UnsafeError unless a name in an archive is valid and stays inside the folder of
-    extraction.
-    """
+    """Raise UnsafeError unless an archived name is valid and inside the target folder."""
     steps = name.split("/")
     if (
         name.startswith("/")
@@ -139,22 +137,19 @@ def members_of(directory: RunDirectory) -> list[tuple[Path, str, os.stat_result]
             raise QexpError(
                 f"{path} is unreadable, or a link to nothing: {error.strerror}"
             ) from None
-        inside = name.removeprefix(f"{called}/")
+        place = name.removeprefix(f"{called}/")
         if stat.S_ISDIR(about.st_mode) and not is_link:
-            if inside.startswith("attempts/") and path.name.startswith((LEASE, ENDED, CLAIMING)):
+            if place.startswith("attempts/") and path.name.startswith((LEASE, ENDED, CLAIMING)):
                 continue  # unfinished files of a dead process
             members.append((path, name, about))
             with os.scandir(path) as entries:
-                below = [
-                    (f"{name}/{entry.name}", path / entry.name, entry.is_symlink())
-                    for entry in entries
-                ]
-            waiting += sorted(below, reverse=True)
+                links = {entry.name: entry.is_symlink() for entry in entries}
+            for child in sorted(links, reverse=True):
+                waiting.append((f"{name}/{child}", path / child, links[child]))
         elif stat.S_ISREG(about.st_mode):
-            draft_or_lock = files.TEMPORARY.fullmatch(path.name) or (
-                not about.st_size and path.suffix == ".lock"
-            )
-            if inside.startswith("code/") or not draft_or_lock:
+            draft = files.TEMPORARY.fullmatch(path.name)
+            lock = not about.st_size and path.suffix == ".lock"
+            if place.startswith("code/") or not (draft or lock):
                 members.append((path, name, about))
         else:
             raise QexpError(
@@ -190,9 +185,7 @@ def _write(
 
 
 def _member(name: str, about: os.stat_result) -> zipfile.ZipInfo:
-    """A member with the permissions, the time in UTC and the size of a file; nothing says whose it
-    was.
-    """
+    """A member with permissions, time in UTC and size of a file, but nobody's name."""
     changed = datetime.fromtimestamp(about.st_mtime, UTC)
     year = min(max(changed.year, FIRST_YEAR), LAST_YEAR)
     member = zipfile.ZipInfo(name, (year, *changed.timetuple()[1:6]))
@@ -306,9 +299,10 @@ def _check_members(archive: zipfile.ZipFile, size: int, room: int) -> dict[str, 
                 f"its member {quoted(name)} is packed in a way that `qexp export` never uses"
             )
         members[name] = member
-    require_safe(
-        {name: None if member.is_dir() else member.file_size for name, member in members.items()}
-    )
+    sizes = dict[str, int | None]()
+    for name, member in members.items():
+        sizes[name] = None if member.is_dir() else member.file_size
+    require_safe(sizes)
     content_size = sum(member.file_size for member in infos)
     if content_size > room:
         raise UnsafeError("its content is larger than the free space on the disk of runs/")
@@ -320,8 +314,7 @@ def _check_members(archive: zipfile.ZipFile, size: int, room: int) -> dict[str, 
 
 
 def require_safe(sizes: Mapping[str, int | None]) -> None:
-    """Raise UnsafeError for members that lead outside, are both file and folder, or too large or
-    many for a run.
+    """Raise UnsafeError for members that lead outside, are file and folder, too large or too many.
 
     sizes  name in the archive → size of a file, None for a folder
     """
@@ -333,17 +326,17 @@ def require_safe(sizes: Mapping[str, int | None]) -> None:
             raise UnsafeError(
                 f"its file {quoted(name)} has {size:,} bytes, more than any such file of a run"
             )
-        above = name
-        while above := above.rpartition("/")[0]:
-            if sizes.get(above) is not None:
-                raise UnsafeError(f"its member {quoted(above)} is both a file and a folder")
+        folder = name.rpartition("/")[0]
+        while folder:
+            if sizes.get(folder) is not None:
+                raise UnsafeError(f"its member {quoted(folder)} is both a file and a folder")
+            folder = folder.rpartition("/")[0]
 
 
 def _read_manifest(
     archive: zipfile.ZipFile, members: dict[str, zipfile.ZipInfo]
 ) -> tuple[str, dict[str, str]]:
-    """The name of the run, and the hash of each file. Raises UnsafeError, or BadZipFile unless all
-    of them are there.
+    """The run's name, and each file's hash. Raises UnsafeError, or BadZipFile if one is missing.
 
     The manifest is taken out of the members.
     """
@@ -361,11 +354,8 @@ def _read_manifest(
         raise zipfile.BadZipFile(f"its manifest cannot be read: {error}") from None
     manifest = manifest if isinstance(manifest, dict) else {}
     run, hashes = manifest.get("run"), manifest.get("sha256")
-    if (
-        manifest.get("format") != "qexp run"
-        or not isinstance(run, str)
-        or not isinstance(hashes, dict)
-    ):
+    of_qexp = manifest.get("format") == "qexp run"
+    if not of_qexp or not isinstance(run, str) or not isinstance(hashes, dict):
         raise zipfile.BadZipFile("its manifest was not written by `qexp export`")
     if manifest.get("version") != VERSION:
         written_by = quoted(str(manifest.get("qexp")))
@@ -378,7 +368,8 @@ def _read_manifest(
         raise UnsafeError(
             f"it must hold the folder of one run, {quoted(run)}, but holds {names or 'nothing'}"
         )
-    if wrong := {name for name, member in members.items() if not member.is_dir()} ^ hashes.keys():
+    wrong = {name for name, member in members.items() if not member.is_dir()} ^ hashes.keys()
+    if wrong:
         raise zipfile.BadZipFile(f"{quoted(min(wrong))} differs from the exported file")
     require_name(run)
     return run, hashes
@@ -410,16 +401,12 @@ def _extract(
 
 
 def permissions(mode: int) -> int:
-    """Of an unpacked file: its owner can read and write it, others cannot write it; setuid and
-    setgid are dropped.
-    """
+    """Safe permissions of an unpacked file: the owner's alone to write, no setuid and setgid."""
     return (mode & (0o755 if mode & 0o100 else 0o644)) | 0o600
 
 
 def require_readable(directory: RunDirectory, origin: str | Path) -> Record:
-    """The record of a run of an archive or a remote. Raises DamagedError unless all its documents
-    can be read.
-    """
+    """The record of an archived or remote run. Raises DamagedError for an unreadable document."""
     try:
         for run in (directory, *directory.all_folds()):
             run.record()

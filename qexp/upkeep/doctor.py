@@ -52,9 +52,7 @@ class Finding:
 
 
 def repair_finding(finding: Finding) -> Finding:
-    """The finding after its repair; if that is impossible or fails, the finding itself, with the
-    reason.
-    """
+    """The finding after its repair, or as it was, with the reason why it was not repaired."""
     if finding.repair is None:
         return finding
     try:
@@ -97,9 +95,7 @@ def temporary_leftover(path: Path) -> Finding:
 
 
 def leftover_lock(path: Path) -> Iterator[Finding]:
-    """The finding for a stale lock. A lock whose file exists is kept: deleting it could let two
-    processes in.
-    """
+    """The finding for a stale lock. A lock of an existing file stays: two could get in."""
     if path.with_suffix("").exists() or path.stat().st_size or not is_stale(path):
         return  # a file with content, such as poetry.lock, is not a lock of qexp
 
@@ -145,23 +141,18 @@ def leftovers_of_workspace(root: Path, left_out: Collection[Path]) -> Iterator[F
     Files are not deleted by a repair: others with similar names may be the user's.
     left_out  folders that are not searched
     """
-    for parent, names, inside in os.walk(root):
+    for parent, names, file_names in os.walk(root):
         here = Path(parent)
-        for path in (here / name for name in sorted(names)):
-            yield from leftover_folder(path)
-        deep = len(here.relative_to(root).parts) < 2  # three levels of folders are searched
-        names[:] = [
-            name
-            for name in names
-            if deep and not name.startswith(".") and here / name not in left_out
-        ]
-        for path in (here / name for name in sorted(inside)):
+        for name in sorted(names):
+            yield from leftover_folder(here / name)
+        searched = [name for name in names if not name.startswith(".")]
+        names[:] = [name for name in searched if here / name not in left_out]
+        if len(here.relative_to(root).parts) == 2:  # three levels of folders are searched
+            names.clear()
+        for path in (here / name for name in sorted(file_names)):
             match = files.TEMPORARY.fullmatch(path.name)
-            if (
-                match is not None
-                and match["suffix"].startswith(RESULTS)
-                and is_stale_temporary(path)
-            ):
+            is_result = match is not None and match["suffix"].startswith(RESULTS)
+            if is_result and is_stale_temporary(path):
                 yield replace(temporary_leftover(path), repair=None)
 
 
@@ -179,16 +170,15 @@ def of_evaluations(directory: RunDirectory) -> Iterator[Finding]:
             yield Finding(evaluation.path, str(error), advice, damaged=True)
             continue
         if not file.is_file():
-            yield Finding(
-                file, "is missing, although it is part of an evaluation", advice, damaged=True
-            )
+            what = "is missing, although it is part of an evaluation"
+            yield Finding(file, what, advice, damaged=True)
 
 
 # Problems in a workspace, advice on them, and repair where that is possible without data loss.
 
 
 MOST_LOOKS = 10
-"""At a run that others rename, or write, all the time."""
+"""Largest number of looks at a run that others rename, or write, all the time."""
 
 LEAST_ROOM = 1_000_000_000
 """Free space [bytes] below which a disk that holds runs is reported."""
@@ -200,39 +190,27 @@ def findings(workspace: Workspace) -> Iterator[Finding]:
         paths = trash.files_in(workspace.runs)
     except OSError as error:
         raise QexpError(f"cannot read {workspace.runs}: {error.strerror}") from None
-    runs = [
-        run
-        for path in paths
-        if not path.name.startswith(".") and (run := RunDirectory(path)).holds_record
-    ]
+    visible = [RunDirectory(path) for path in paths if not path.name.startswith(".")]
+    runs = [run for run in visible if run.holds_record]
     states = Watch().states(runs)  # in one call, so that a scheduler is queried only once
     for path in paths:
         try:
             yield from _of_entry_at_rest(path, states)
         except OSError as error:
-            yield Finding(
-                path,
-                f"cannot be read: {error.strerror}",
-                "check its owner and permissions",
-                damaged=True,
-            )
-    yield from _of_catalog(
-        Catalog(workspace), {run.name for run, state in states.items() if state.readable}
-    )
+            what, advice = f"cannot be read: {error.strerror}", "check its owner and permissions"
+            yield Finding(path, what, advice, damaged=True)
+    readable = {run.name for run, state in states.items() if state.readable}
+    yield from _of_catalog(Catalog(workspace), readable)
     for path in array_cache.damaged():
+        what = "is not what was written to the cache"
         advice = "delete it; it is made again where it is needed"
-        yield Finding(
-            path, "is not what was written to the cache", advice, damaged=True, repair=path.unlink
-        )
+        yield Finding(path, what, advice, damaged=True, repair=path.unlink)
     for entry in trash.half_purged(workspace):
-        yield Finding(
-            entry.path, "is a run whose deletion was interrupted", "delete the rest: qexp purge"
-        )
+        what, advice = "is a run whose deletion was interrupted", "delete the rest: qexp purge"
+        yield Finding(entry.path, what, advice)
     yield from leftovers_of_workspace(workspace.root, left_out=[workspace.runs])
-    folders = dict.fromkeys(
-        [workspace.runs, *(files.real_path(path).parent for path in paths if path.is_symlink())]
-    )
-    for folder in folders:
+    linked = [files.real_path(path).parent for path in paths if path.is_symlink()]
+    for folder in dict.fromkeys([workspace.runs, *linked]):
         if folder.is_dir():
             free = shutil.disk_usage(folder).free
             if free < LEAST_ROOM:
@@ -248,16 +226,14 @@ def findings(workspace: Workspace) -> Iterator[Finding]:
 
 
 def _of_entry_at_rest(path: Path, states: Mapping[RunDirectory, State]) -> list[Finding]:
-    """What every look finds: a run that is removed or restored meanwhile seems to lack files. Looks
-    are taken until nobody has renamed it during one.
-    """
+    """What looks find until nobody has renamed a run during one: it would seem to lack files."""
     found = list(_of_entry(path, states))
     for _ in range(MOST_LOOKS if found else 0):
         try:
-            before = path.lstat().st_ctime_ns
+            changed = path.lstat().st_ctime_ns
             again = [(finding.where, finding.what) for finding in _of_entry(path, states)]
             found = [finding for finding in found if (finding.where, finding.what) in again]
-            if not found or path.lstat().st_ctime_ns == before:
+            if not found or path.lstat().st_ctime_ns == changed:
                 break
         except FileNotFoundError:
             if os.path.lexists(path):
@@ -325,7 +301,8 @@ def _of_run(directory: RunDirectory, state: State) -> Iterator[Finding]:
         advice = "restore it from a copy; with --resume an unfinished run trains the fold again"
         yield from _unreadable(fold.path, fold.record, advice)
     yield from of_evaluations(directory)
-    if trouble := provenance.trouble_with_seen(directory, record):
+    trouble = provenance.trouble_with_seen(directory, record)
+    if trouble:
         advice = (
             "restore it from a copy; without it the run can be neither verified nor used for"
             " pretraining"
@@ -345,9 +322,7 @@ def _of_run(directory: RunDirectory, state: State) -> Iterator[Finding]:
 
 
 def _without_record(directory: RunDirectory) -> Iterator[Finding]:
-    """The finding for a folder that has files of a run but no record; other folders belong to the
-    user.
-    """
+    """The finding for a folder with a run's files but no record; others are the user's."""
     try:
         # Once: between two looks a run may be removed and restored.
         names = {path.name for path in directory.path.iterdir()}
@@ -423,7 +398,8 @@ def _without_torn_line(lines: list[bytes]) -> list[bytes]:
 def _of_results(directory: RunDirectory, record: Record) -> Iterator[Finding]:
     again = "train the run again under another name and remove this one"
     advice = f"restore it from a copy, or {again}: qexp rm {directory.name}"
-    if (foreign := record.foreign_weights) is not None:
+    foreign = record.foreign_weights
+    if foreign is not None:
         file = directory.best_weights
         if not file.is_file() or provenance.fingerprint(file) != foreign.weights:
             how = "were changed" if file.is_file() else "are missing"
@@ -439,12 +415,12 @@ def _of_results(directory: RunDirectory, record: Record) -> Iterator[Finding]:
         evaluation = directory.evaluation_file()
     except DamagedError:
         return  # already reported for the spec
-    trouble_with: Callable[[Path], str | None] = partial(type_of(spec).trouble_with, spec)
-    for file, trouble_of in (
-        *((file, _trouble_with_weights) for file in weights),
-        (evaluation, trouble_with),
-    ):
-        trouble = trouble_of(file) if file.is_file() else "it is missing"
+    for file in (*weights, evaluation):
+        trouble: str | None = "it is missing"
+        if file.is_file() and file == evaluation:
+            trouble = type_of(spec).trouble_with(spec, file)
+        elif file.is_file():
+            trouble = _trouble_with_weights(file)
         if trouble:
             weights = []
             yield Finding(file, f"the run is recorded as done, but {trouble}", advice, damaged=True)
@@ -452,20 +428,21 @@ def _of_results(directory: RunDirectory, record: Record) -> Iterator[Finding]:
         yield from _unreadable(directory.checkpoints, directory.require_own_weights, advice)
     yield from _of_written(directory, advice)
     for numbers in directory.results.glob("calibration*.nc"):
-        beside = numbers.with_suffix(".json")
+        calibration, content = numbers.with_suffix(".json"), None
         with suppress(DamagedError):  # of the record, which is named where it is read
-            if (content := record_to_restore(numbers)) is not None:
-                what = (
-                    f"its numbers are not those of {beside.name}: `qexp calibrate` was killed as it"
-                    " replaced them"
-                )
-                repair = partial(files.write_bytes, beside, content) if content else None
-                advice = (
-                    f"write {beside.name} again from them"
-                    if content
-                    else f"qexp calibrate {directory.name}"
-                )
-                yield Finding(numbers, what, advice, repair=repair)
+            content = record_to_restore(numbers)
+        if content is None:
+            continue
+        what = (
+            f"its numbers are not those of {calibration.name}: `qexp calibrate` was killed as it"
+            " replaced them"
+        )
+        if content:
+            advice = f"write {calibration.name} again from them"
+            repair = partial(files.write_bytes, calibration, content)
+            yield Finding(numbers, what, advice, repair=repair)
+        else:
+            yield Finding(numbers, what, f"qexp calibrate {directory.name}")
 
 
 def _of_written(directory: RunDirectory, advice: str) -> Iterator[Finding]:
@@ -481,9 +458,7 @@ def _of_written(directory: RunDirectory, advice: str) -> Iterator[Finding]:
 
 
 def _trouble_with_weights(file: Path) -> str | None:
-    """Why weights cannot be used; their names and shapes are compared with those of the last
-    checkpoint beside them.
-    """
+    """Why weights are unusable; names and shapes must be those of the last checkpoint."""
     import numpy as np
     from safetensors import SafetensorError, safe_open
 
@@ -502,14 +477,10 @@ def _trouble_with_weights(file: Path) -> str | None:
         last = _shapes(file.with_name("last.safetensors"))
     except (SafetensorError, OSError):
         return None  # nothing to compare with
-    other = sorted(
-        name for name in shapes.keys() | last.keys() if shapes.get(name) != last.get(name)
-    )
-    return (
-        f"'{other[0]}' is not as in last.safetensors beside it: another name or shape"
-        if other
-        else None
-    )
+    for name in sorted(shapes.keys() | last.keys()):
+        if shapes.get(name) != last.get(name):
+            return f"'{name}' is not as in last.safetensors beside it: another name or shape"
+    return None
 
 
 def _shapes(file: Path) -> dict[str, list[int]]:
@@ -517,12 +488,9 @@ def _shapes(file: Path) -> dict[str, list[int]]:
     from safetensors import safe_open
 
     with safe_open(file, framework="numpy") as weights:
-        names = weights.keys()
-        return {
-            name: weights.get_slice(name).get_shape()
-            for name in names
-            if name.startswith("network.")
-        }
+        all_names = weights.keys()
+        names = [name for name in all_names if name.startswith("network.")]
+        return {name: weights.get_slice(name).get_shape() for name in names}
 
 
 def _of_catalog(catalog: Catalog, readable: set[str]) -> Iterator[Finding]:

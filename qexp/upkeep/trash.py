@@ -7,6 +7,7 @@ stays where it is.
 from __future__ import annotations
 
 import errno
+import itertools
 import os
 import re
 import shutil
@@ -38,16 +39,14 @@ class Trashed:
 
     path: Path
     name: str
-    since: datetime
+    removed: datetime
 
     @property
     def data(self) -> Path:
-        """The folder with the run's files. A relative link starts from `runs/`, where it was and
-        will be again.
-        """
-        return (
-            self.path.parent.parent / self.path.readlink() if self.path.is_symlink() else self.path
-        )
+        """The folder with the run's files. A relative link starts from `runs/`."""
+        if self.path.is_symlink():
+            return self.path.parent.parent / self.path.readlink()
+        return self.path
 
 
 def folder(workspace: Workspace) -> Path:
@@ -57,7 +56,7 @@ def folder(workspace: Workspace) -> Path:
 def entries(workspace: Workspace) -> list[Trashed]:
     """The runs in the trash, oldest first."""
     trashed = (entry_of(path, path.name) for path in files_in(folder(workspace)))
-    return sorted((entry for entry in trashed if entry), key=lambda entry: entry.since)
+    return sorted((entry for entry in trashed if entry), key=lambda entry: entry.removed)
 
 
 def runs_to_remove(references: Iterable[str], workspace: Workspace) -> list[RunDirectory]:
@@ -68,14 +67,12 @@ def runs_to_remove(references: Iterable[str], workspace: Workspace) -> list[RunD
     for a path that is not a run of this workspace.
     """
     catalog = Catalog(workspace)
-    names = dict.fromkeys(name for reference in references for name in _names(reference, catalog))
-    return [RunDirectory(workspace.runs / name) for name in names]
+    names = itertools.chain(*(_names(reference, catalog) for reference in references))
+    return [RunDirectory(workspace.runs / name) for name in dict.fromkeys(names)]
 
 
 def in_use(directories: Sequence[RunDirectory]) -> dict[RunDirectory, str]:
-    """Run → state, of the runs that a process or scheduler works on, so that they cannot be
-    moved.
-    """
+    """Run → state, of runs at work, which cannot be moved."""
     busy: dict[RunDirectory, str] = {}
     for directory, state in Watch().states(directories).items():
         if state.at_work:
@@ -88,13 +85,15 @@ def in_use(directories: Sequence[RunDirectory]) -> dict[RunDirectory, str]:
 
 def discard(directories: Sequence[RunDirectory], workspace: Workspace) -> list[Trashed]:
     """Move runs into the trash; none of them if one is at work or holds another run."""
-    if busy := in_use(directories):
+    busy = in_use(directories)
+    if busy:
         which = ", ".join(f"{directory.name} is {state}" for directory, state in busy.items())
         raise QexpError(
             f"{which}; nothing was moved. Stop these runs first, or remove them with `stop=True`"
         )
     for directory in directories:
-        if inner := runs_inside(directory.path):
+        inner = runs_inside(directory.path)
+        if inner:
             raise QexpError(
                 f"{directory.name} holds other runs, {names_inside(inner, directory.path)}, which"
                 " would be removed with it; nothing was moved. Move those out of it, or remove and"
@@ -106,18 +105,16 @@ def discard(directories: Sequence[RunDirectory], workspace: Workspace) -> list[T
 
 
 def removed(directories: Sequence[RunDirectory], workspace: Workspace) -> list[Trashed]:
-    """What `discard` does, with a warning for each run and spec whose emulator is among the
-    runs.
-    """
+    """What `discard` does, with a warning for runs and specs whose emulator is among them."""
     gone, names = discard(directories, workspace), {directory.name for directory in directories}
-    for file in sorted(
-        [*workspace.runs.glob("*/spec.json"), *(workspace.specs / "datasets").glob("*.json")]
-    ):
+    specs = [*workspace.runs.glob("*/spec.json"), *workspace.specs.glob("datasets/*.json")]
+    for file in sorted(specs):
         with suppress(DamagedError, FileNotFoundError):
             if b'"emulator"' in files.read_bytes(file) and file.parent.name not in names:
                 document = formats.object_in(file)
                 dataset = document.get("dataset", document)
-                if isinstance(dataset, dict) and (name := dataset.get("emulator")) in names:
+                name = dataset.get("emulator") if isinstance(dataset, dict) else None
+                if name in names:
                     who = file.parent.name if "dataset" in document else workspace.shown(file)
                     as_warning(f"{who} has '{name}' as its emulator, which is in the trash now")
     return gone
@@ -132,8 +129,8 @@ def restore(reference: str, workspace: Workspace) -> RunDirectory:
     matches = [entry for entry in trashed if reference in (entry.name, entry.path.name)]
     if not matches:
         names = dict.fromkeys(entry.name for entry in trashed)
-        near = suggestion(reference, names) if names else "the trash is empty"
-        raise NotFoundError(f"no run '{reference}' in the trash; {near}")
+        similar = suggestion(reference, names) if names else "the trash is empty"
+        raise NotFoundError(f"no run '{reference}' in the trash; {similar}")
     entry = matches[-1]
     target = workspace.runs / entry.name
     if os.path.lexists(target):
@@ -176,10 +173,10 @@ def entry_of(path: Path, name: str) -> Trashed | None:
     if match is None or not (path.is_symlink() or path.is_dir()):
         return None
     try:
-        since = datetime.strptime(match["stamp"], STAMP).replace(tzinfo=UTC)
+        removed = datetime.strptime(match["stamp"], STAMP).replace(tzinfo=UTC)
     except ValueError:
         return None
-    return Trashed(path, match["name"], since)
+    return Trashed(path, match["name"], removed)
 
 
 def _names(reference: str, catalog: Catalog) -> list[str]:
@@ -187,11 +184,9 @@ def _names(reference: str, catalog: Catalog) -> list[str]:
     if "/" not in reference and is_pattern(reference):
         names = sorted(path.parent.name for path in runs.glob("*/run.json"))
         return matching(reference, filter(NAME.fullmatch, names))
-    if NAME.fullmatch(reference) and (
-        (runs / reference).is_dir() or (runs / reference).is_symlink()
-    ):
-        return [reference]
     if NAME.fullmatch(reference):
+        if (runs / reference).is_dir() or (runs / reference).is_symlink():
+            return [reference]
         raise NotFoundError(_not_there(reference, catalog))
     path = find_run(reference, catalog).path
     if path.parent.resolve() != runs.resolve() or not NAME.fullmatch(path.name):
@@ -210,11 +205,9 @@ def _not_there(name: str, catalog: Catalog) -> str:
 
 
 def _discard(directory: RunDirectory, trash: Path) -> Trashed:
-    """Move a run, or the link to it, into the trash by renaming: even a crash leaves it in one
-    place or the other.
-    """
-    since = datetime.now(UTC)
-    target = trash / f"{directory.name}--{since.strftime(STAMP)}"
+    """Rename a run or its link into the trash: even after a crash it is in only one place."""
+    removed = datetime.now(UTC)
+    target = trash / f"{directory.name}--{removed.strftime(STAMP)}"
     try:
         directory.path.rename(target)
     except FileNotFoundError:
@@ -223,7 +216,7 @@ def _discard(directory: RunDirectory, trash: Path) -> Trashed:
         ) from None
     except OSError as error:
         raise QexpError(f"cannot move {directory.path} to {trash}: {error.strerror}") from error
-    return Trashed(target, directory.name, since)
+    return Trashed(target, directory.name, removed)
 
 
 def _restore_link(entry: Trashed, target: Path, workspace: Workspace) -> None:
@@ -261,15 +254,14 @@ class Purged:
 def half_purged(workspace: Workspace) -> list[Trashed]:
     """The half-deleted runs of an interrupted purge."""
     paths = [path for path in files_in(folder(workspace)) if path.name.startswith(DOOMED)]
-    return [entry for path in paths if (entry := entry_of(path, path.name.removeprefix(DOOMED)))]
+    found = [entry_of(path, path.name.removeprefix(DOOMED)) for path in paths]
+    return [entry for entry in found if entry]
 
 
 def doomed(workspace: Workspace, age: timedelta | None = None) -> list[Trashed]:
-    """The entries that a purge deletes: those of an interrupted purge, and runs removed longer ago
-    than `age`.
-    """
+    """What a purge deletes: entries of an interrupted one, and those older than `age`."""
     now = datetime.now(UTC)
-    expired = [entry for entry in entries(workspace) if age is None or now - entry.since > age]
+    expired = [entry for entry in entries(workspace) if age is None or now - entry.removed > age]
     return [*half_purged(workspace), *expired]
 
 
@@ -295,9 +287,7 @@ def purge_runs(condemned: Iterable[Trashed], workspace: Workspace) -> Purged:
 
 
 def _purge(entry: Trashed, workspace: Workspace) -> bool:
-    """Delete a run; False if it is no longer in the trash. If a restore runs too, the first to
-    rename the run wins.
-    """
+    """Delete a run; False if it is gone. The first to rename it wins against a restore."""
     condemned = entry.path.with_name(DOOMED + entry.path.name.removeprefix(DOOMED))
     if entry.path.is_symlink():
         return _purge_linked(entry, condemned, workspace)
@@ -326,12 +316,11 @@ def _purge_linked(entry: Trashed, condemned: Path, workspace: Workspace) -> bool
 
 
 def _require_no_run_inside(entry: Trashed, data: Path) -> None:
-    if inner := runs_inside(data):
-        back = (
-            ""
-            if entry.path.name.startswith(DOOMED)
-            else f"bring it back with: qexp restore {entry.path.name}; "
-        )
+    inner = runs_inside(data)
+    if inner:
+        back = ""
+        if not entry.path.name.startswith(DOOMED):
+            back = f"bring it back with: qexp restore {entry.path.name}; "
         raise QexpError(
             f"{data} is not deleted: it holds other runs, {names_inside(inner, data)}; {back}move"
             " those out first"
@@ -363,9 +352,7 @@ def _delete(path: Path) -> None:
 
 
 def _delete_record_last(data: Path) -> None:
-    """Delete a run's directory, its record last, so that an interrupted deletion is recognised by
-    the next purge.
-    """
+    """Delete a run's directory, its record last: the next purge knows an interrupted one by it."""
     for path in files_in(data):
         if path.name == "run.json":
             continue

@@ -52,29 +52,22 @@ class Change:
 def code_then_and_now(
     record: Record, then: dict[str, Any], today: dict[str, Any]
 ) -> tuple[bool | None, str]:
-    """Whether this qexp has the source that made the run (None if unknown), and the answer in
-    words.
-    """
-    before, here = then.get("qexp") or {}, today.get("qexp") or provenance.own_code()
-    if "source" not in before:
+    """Whether this qexp has the run's source (None if unknown), and the answer in words."""
+    theirs, here = then.get("qexp") or {}, today.get("qexp") or provenance.own_code()
+    if "source" not in theirs:
         commit = record.code.commit
         remark = f"; its workspace was at commit {commit[:12]}" if commit else ""
         return None, f"the run does not record which source of qexp made it{remark}"
-    same = before["source"] == here["source"]
-    text = (
-        "exactly the source of qexp that made the run"
-        if same
-        else "not the source of qexp that made the run"
-    )
-    commits = [before.get("commit"), here.get("commit")]
+    same = theirs["source"] == here["source"]
+    text = f"{'exactly' if same else 'not'} the source of qexp that made the run"
+    commits = [theirs.get("commit"), here.get("commit")]
     if None in commits:
         return same, text
     short = [commit[:12] for commit in commits if commit]
-    if short[0] == short[1]:
-        return same, f"{text}; commit {short[0]} then and now" + (
-            "" if same else ", with other changes"
-        )
-    return same, f"{text}; commit {short[0]} then, {short[1]} now"
+    if short[0] != short[1]:
+        return same, f"{text}; commit {short[0]} then, {short[1]} now"
+    remark = "" if same else ", with other changes"
+    return same, f"{text}; commit {short[0]} then and now{remark}"
 
 
 def code_changes(
@@ -84,58 +77,49 @@ def code_changes(
     then, today = directory.record().code, again.record().code
     yield from _change("commit of the workspace", then.commit, today.commit)
     for name in ("changes.diff", "qexp.diff"):
-        yield from _change(
-            f"code/{name}", *(_short_hash(run.path / "code" / name) for run in (directory, again))
-        )
-    untracked = [run.path / "code" / "untracked" for run in (directory, again)]
-    hashes_then, hashes_now = (
-        {
-            str(path.relative_to(folder)): _short_hash(path)
-            for path in folder.rglob("*")
-            if path.is_file()
-        }
-        for folder in untracked
-    )
-    differing = {
-        name
-        for name in {*hashes_then, *hashes_now}
-        if hashes_then.get(name) != hashes_now.get(name)
-    }
-    names = [
-        ", ".join(sorted(differing & set(hashes))) or None for hashes in (hashes_then, hashes_now)
-    ]
-    yield from _change("untracked files", *names)
+        hashes = [_short_hash(run.path / "code" / name) for run in (directory, again)]
+        yield from _change(f"code/{name}", *hashes)
+    hashes_then, hashes_now = map(_untracked, (directory, again))
+    only_then, only_now = dict(hashes_then - hashes_now), dict(hashes_now - hashes_then)
+    names_then, names_now = (", ".join(sorted(names)) or None for names in (only_then, only_now))
+    yield from _change("untracked files", names_then, names_now)
     if directory.extensions.exists() or workspace.extensions.exists():
         hashes = [_short_hash(directory.extensions), _short_hash(workspace.extensions)]
         yield from _change("specs/extensions.py (the run's own was used)", *hashes)
+
+
+def _untracked(directory: RunDirectory) -> set[tuple[str, str | None]]:
+    """Names and hashes of the copies of untracked files."""
+    folder = directory.path / "code" / "untracked"
+    paths = filter(Path.is_file, folder.rglob("*"))
+    return {(str(path.relative_to(folder)), _short_hash(path)) for path in paths}
 
 
 def environment_changes(then: Mapping[str, Any], today: Mapping[str, Any]) -> Iterator[Change]:
     """Differences between two environments; entries that the older one lacks are left out."""
     if not today:
         return
-    for name, of_code in (("commit of qexp", "commit"), ("source of qexp", "source")):
-        if then.get("qexp"):
-            yield from _change(
-                name,
-                *((environment.get("qexp") or {}).get(of_code) for environment in (then, today)),
-            )
+    code_then, code_today = then.get("qexp"), today.get("qexp") or {}
+    if code_then:
+        for key in ("commit", "source"):
+            yield from _change(f"{key} of qexp", code_then.get(key), code_today.get(key))
     for name in BY_VALUE:
         if name in then:
             yield from _change(name.replace("_", " "), then[name], today.get(name))
     for table, title in (("packages", ""), ("variables", "variable ")):
         if table in then:
-            before, here = then[table], today.get(table, {})
-            for name in sorted({*before, *here}):
-                yield from _change(f"{title}{name}", before.get(name), here.get(name))
+            theirs, here = then[table], today.get(table, {})
+            for name in sorted({*theirs, *here}):
+                yield from _change(f"{title}{name}", theirs.get(name), here.get(name))
 
 
 def _change(what: str, then: Any, today: Any) -> Iterator[Change]:
     if then != today:
-        words = [
-            value if isinstance(value, str | None) else json.dumps(value) for value in (then, today)
-        ]
-        yield Change(what, *words)
+        yield Change(what, _as_text(then), _as_text(today))
+
+
+def _as_text(value: Any) -> str | None:
+    return value if isinstance(value, str | None) else json.dumps(value)
 
 
 def _short_hash(path: Path) -> str | None:
@@ -144,9 +128,7 @@ def _short_hash(path: Path) -> str | None:
 
 @dataclass(frozen=True)
 class Largest:
-    """The place of the largest difference between two sets of numbers; null if they cannot be
-    compared.
-    """
+    """The place of the largest difference of numbers; null if they cannot be compared."""
 
     where: str
     difference: float | None
@@ -157,20 +139,16 @@ def _content(file: Path) -> bytes | None:
 
 
 def first_difference(first: Path, second: Path) -> int | None:
-    """The first epoch whose lines in two metrics files differ or that is missing from one of
-    them.
-    """
-    lines = itertools.zip_longest(
-        *((_content(path) or b"").splitlines() for path in (first, second))
-    )
+    """The first epoch whose lines in two metrics files differ or are missing in one."""
+    contents = [_content(path) or b"" for path in (first, second)]
+    lines = itertools.zip_longest(*map(bytes.splitlines, contents))
     return next((epoch for epoch, (a, b) in enumerate(lines, start=1) if a != b), None)
 
 
 def largest_difference(then: Numbers, now: Numbers) -> Largest:
     """The result with the largest relative difference."""
-    then_by_path, now_by_path = (
-        {path: x for path, x in leaves(results) if x != {}} for results in (then, now)
-    )
+    then_by_path = {path: x for path, x in leaves(then) if x != {}}
+    now_by_path = {path: x for path, x in leaves(now) if x != {}}
 
     def relative(path: str) -> float:
         x, y = then_by_path.get(path), now_by_path.get(path)
@@ -183,8 +161,7 @@ def largest_difference(then: Numbers, now: Numbers) -> Largest:
     return Largest(path, None if x is None or y is None else abs(x - y))
 
 
-# Verification of a finished run: it is repeated from its own directory elsewhere, and the outputs
-# are compared.
+# Verification of a finished run: it is repeated elsewhere from its directory, and compared.
 
 
 PRETRAINED = "checkpoints/pretrained.safetensors"
@@ -208,12 +185,10 @@ KEPT = (
 """Fields that the repeated run's record takes over from the original."""
 
 OF_TODAY = ("CUDA_VISIBLE_DEVICES", "QEXP_CACHE", "QEXP_DATA")
-"""Variables that are taken from today: visible devices and data folders do not affect results and
-can change.
-"""
+"""Variables of devices and data folders, which can change and do not affect results."""
 
 SECONDS_BETWEEN_LOOKS = 0.2
-"""At the epochs of the repeated run."""
+"""Seconds between two looks at the epochs of the repeated run."""
 
 
 @dataclass(frozen=True)
@@ -241,7 +216,7 @@ class Verification:
 
     @property
     def verdict(self) -> str:
-        """In a few words."""
+        """The answer in a few words."""
         if self.error:
             return f"NOT repeated; it failed this time: {self.error}"
         return "identical, bit for bit" if self.holds else "NOT identical"
@@ -249,16 +224,11 @@ class Verification:
     def parts(self) -> Iterator[Table | str]:
         """What is identical, and what has changed since."""
         if not self.error:
-            yield Table(
-                "",
-                ["what", "then and now"],
-                [[name, self._outcome(name)] for name in self.identical],
-            )
+            rows = [[name, self._outcome(name)] for name in self.identical]
+            yield Table("", ["what", "then and now"], rows)
         yield f"code: {self.code}"
         if self.changes:
-            rows = [
-                [change.what, _brief(change.then), _brief(change.now)] for change in self.changes
-            ]
+            rows = [[one.what, _brief(one.then), _brief(one.now)] for one in self.changes]
             yield Table("what changed since", ["what", "then", "now"], rows)
         else:
             yield "packages, machine and settings: unchanged"
@@ -268,10 +238,11 @@ class Verification:
             return f"identical, {self.epochs} epochs" if name == "metrics" else "identical"
         if name == "metrics":
             return f"differ from epoch {self.first_epoch} on, of {self.epochs}"
-        if (largest := self.largest.get(name)) is None:
+        largest = self.largest.get(name)
+        if largest is None:
             return "differ"
-        by = "" if largest.difference is None else f": by {number(largest.difference)}"
-        return f"differ, most in {largest.where}{by}"
+        size = "" if largest.difference is None else f": by {number(largest.difference)}"
+        return f"differ, most in {largest.where}{size}"
 
     def document(self) -> dict[str, Any]:
         return {"run": self.run, "holds": self.holds, **asdict(self)}
@@ -347,12 +318,9 @@ def _require_whole(directory: RunDirectory, record: Record) -> None:
         )
     directory.spec()  # that it is the one which was prepared
     pretrained = [PRETRAINED] if record.parents else []
-    products = [file for of_one in _products(directory).values() for file in of_one]
-    gone = [
-        file
-        for file in ("spec.json", *products, *pretrained)
-        if not (directory.path / file).is_file()
-    ]
+    products = list(itertools.chain(*_products(directory).values()))
+    needed = ["spec.json", *products, *pretrained]
+    gone = [file for file in needed if not (directory.path / file).is_file()]
     if gone or not (record.results or directory.written_by_program()):
         raise QexpError(
             f"{name} cannot be verified: {', '.join(gone) or 'results'} missing from"
@@ -368,14 +336,13 @@ def _require_whole(directory: RunDirectory, record: Record) -> None:
     weights = parent.weights if parent else None
     if weights is not None and provenance.fingerprint(directory.path / PRETRAINED) != weights:
         raise QexpError(f"{name} cannot be verified: {PRETRAINED} was changed after the run")
-    if trouble := provenance.trouble_with_seen(directory, record):
+    trouble = provenance.trouble_with_seen(directory, record)
+    if trouble:
         raise QexpError(f"{name} cannot be verified: {provenance.SEEN} {trouble}")
 
 
 def _device(wanted: str | None, then: Mapping[str, Any]) -> str:
-    """The requested device, else the kind that the run used. Raises QexpError if this machine has
-    none.
-    """
+    """The device asked for, else of the run's kind. Raises QexpError if there is none here."""
     used = then.get("device", "cpu")
     here = "auto" if used is None else "cuda"
     device = wanted or ("cpu" if used == "cpu" else here)
@@ -386,35 +353,25 @@ def _device(wanted: str | None, then: Mapping[str, Any]) -> str:
     try:
         device_of(device)
     except QexpError as refused:
-        hint = (
-            ""
-            if wanted
-            else f"\nthe run was made on {used}; the processor, with `device=cpu`, gives other bits"
-        )
-        raise QexpError(f"{refused}{hint}") from None
+        hint = f"\nthe run was made on {used}; the processor, with `device=cpu`, gives other bits"
+        raise QexpError(f"{refused}{'' if wanted else hint}") from None
     return device
 
 
 def _variables(then: Mapping[str, Any]) -> dict[str, str]:
-    """Environment variables for the repeated run: those that change results have their former
-    values.
+    """Environment variables for the repeated run, with former values of what changes results.
 
-    The number of threads follows from them on the same machine; on another one it is set
-    explicitly.
+    The number of threads follows from them on the same machine; on another one it is set.
     """
-    left_out = provenance.VARIABLES.fullmatch
-    others = {
-        name: value
-        for name, value in os.environ.items()
-        if not left_out(name) and name not in FINDING
-    }
+    others = dict[str, str]()
+    for name, value in os.environ.items():
+        if provenance.VARIABLES.fullmatch(name) is None and name not in FINDING:
+            others[name] = value
     settings, recorded = provenance.variables(), then.get("variables")
     if recorded is not None:
         today = {name: value for name, value in settings.items() if name in OF_TODAY}
-        settings = {
-            **{name: value for name, value in recorded.items() if name not in OF_TODAY},
-            **today,
-        }
+        former = {name: value for name, value in recorded.items() if name not in OF_TODAY}
+        settings = {**former, **today}
     if then.get("threads") and (
         recorded is None or then.get("usable_cores") != provenance.usable_cores()
     ):
@@ -476,9 +433,7 @@ def _execute(
     options: Sequence[str],
     display: Display,
 ) -> str | None:
-    """Train in a process of its own. Returns why it did not finish, else None. Raises
-    InterruptedRunError.
-    """
+    """Train in an own process. Returns why it did not finish. Raises InterruptedRunError."""
     command = [
         sys.executable,
         "-m",
@@ -518,27 +473,23 @@ def _execute(
 
 def _follow(process: subprocess.Popen[bytes], again: RunDirectory, display: Display) -> None:
     """Show the epochs of a run until its process ends."""
-    shown, since = 0, time.monotonic()
+    shown, last = 0, time.monotonic()
     ended = False
     while not ended:
         with suppress(subprocess.TimeoutExpired):
             process.wait(timeout=SECONDS_BETWEEN_LOOKS)
             ended = True
         for line in itertools.islice(formats.read_lines(again.metrics_file), shown, None):
-            shown, before, since = shown + 1, since, time.monotonic()
-            display.epoch(line, since - before)
+            shown, begun, last = shown + 1, last, time.monotonic()
+            display.epoch(line, last - begun)
 
 
 def _by_place(written: Mapping[str, Any] | None) -> dict[str, Any] | None:
-    """Files of a program with those of its last attempt in one place, whatever the number of the
-    attempt.
-    """
+    """A program's files with those of the last attempt in one place, whatever its number."""
     if written is None:
         return None
-    return {
-        re.sub(r"^attempts/\d+/", "attempts/", name): fingerprint
-        for name, fingerprint in written.items()
-    }
+    attempt = re.compile(r"^attempts/\d+/")
+    return {attempt.sub("attempts/", name): written[name] for name in written}
 
 
 def _compare(
@@ -546,14 +497,14 @@ def _compare(
 ) -> Verification:
     record, record_now = directory.record(), again.record()
     then, today = directory.environment(), again.environment()
-    identical = {
-        name: all(
-            _content(directory.path / file) == _content(again.path / file) is not None
-            for file in products
-        )
-        for name, products in _products(directory).items()
-    }
-    if (written := directory.written_by_program()) is not None:
+    identical = dict[str, bool]()
+    for name, products in _products(directory).items():
+        pairs = [
+            (_content(directory.path / file), _content(again.path / file)) for file in products
+        ]
+        identical[name] = all(first == second is not None for first, second in pairs)
+    written = directory.written_by_program()
+    if written is not None:
         identical["files"] = _by_place(written) == _by_place(again.written_by_program())
     else:
         identical["results"] = record.results == record_now.results

@@ -676,7 +676,7 @@ async def show_workspace(request: Request) -> Response:
     site, states = site_of(request), await _states(request)
     entries = await asyncio.to_thread(trash.entries, site.workspace)
     removed = [
-        {"name": entry.name, "entry": entry.path.name, "since": f"{entry.since:%Y-%m-%d %H:%M}"}
+        {"name": entry.name, "entry": entry.path.name, "since": f"{entry.removed:%Y-%m-%d %H:%M}"}
         for entry in entries
     ]
     root, counts = str(site.workspace.root), _counts(states.values())

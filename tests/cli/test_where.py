@@ -2,8 +2,9 @@ import pytest
 
 from qexp import api
 from qexp.errors import QexpError
-from qexp.runs.columns import Columns, choose, field, groups, ordered, selected
+from qexp.runs.columns import Columns, choose, compared, field, groups, ordered
 from qexp.runs.options import ListOptions
+from qexp.runs.where import selected
 from qexp.store.record import LISTED
 
 RUNS = [
@@ -38,7 +39,10 @@ RUNS = [
 
 
 def chosen(where, runs=RUNS):
-    return [run["name"] for run in selected(runs, where)]
+    def look(name):
+        return lambda run: compared(name, field(run, name))
+
+    return [run["name"] for run in selected(runs, where, look)]
 
 
 def complaint(call, *arguments, **others):

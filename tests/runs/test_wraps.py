@@ -233,7 +233,7 @@ def test_a_wrap_that_cannot_be_filled_in_is_refused_before_anything_starts(
 def test_values_stay_inside_their_words(tmp_path):
     folder = write_record(tmp_path / 'a run"; touch x {data} $(y)', "one")
     wrap = Wrap("a 'b c' --bind={run}:/in {{data}}", "python3")
-    assert wrap.around(RunDirectory(folder), "x") == [
+    assert wrap.wrapped(RunDirectory(folder), "x") == [
         "a", "b c", f"--bind={folder}:/in", "{data}", "python3", "-m", "qexp", "x",
     ]  # fmt: skip
 
