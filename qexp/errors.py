@@ -43,9 +43,7 @@ class QexpError(Exception):
 
 
 def in_python(text: str) -> str:
-    """A text with arguments between backquotes as Python has them: part="test", fixed={"x": 0},
-    fixed["x"].
-    """
+    """A text with arguments in backquotes as in Python: part="test", fixed={"x": 0}, fixed["x"]."""
 
     def in_call(match: re.Match[str]) -> str:
         name, key, value = match["name"], match["key"], match["value"]
@@ -94,9 +92,7 @@ def _value(text: str) -> Any:
 
 
 def _literal(value: Any, within: bool = False) -> str:
-    """A value as one writes it in Python. Words in capitals within others stand for what is to be
-    filled in.
-    """
+    """A value in Python's spelling; words in capitals in others stand for what is filled in."""
     if isinstance(value, str):
         return (
             value
@@ -112,9 +108,7 @@ def _literal(value: Any, within: bool = False) -> str:
 
 
 def _pair(key: Any, value: Any) -> str:
-    """An item of a mapping as the shell takes it: `x=0`, or JSON where a name has a comma or a
-    '='.
-    """
+    """An item of a mapping for the shell: `x=0`, or JSON if a name has a comma or a '='."""
     if any(mark in str(name) for name in (key, value) if isinstance(name, str) for mark in ",="):
         return json.dumps({key: value}, ensure_ascii=False)
     return f"{key}={_word(value)}"
@@ -146,9 +140,7 @@ EXTRAS = {
     "zarr": ("zarr", "numcodecs"),
     "remote": ("s3fs", "sshfs"),
 }
-"""Libraries that not every user needs, by the extra that installs them: `pip install
-'qexp[geo]'`.
-"""
+"""Libraries that not all users need, by the extra that installs them: `pip install 'qexp[geo]'`."""
 
 
 class MissingExtraError(QexpError):
@@ -157,9 +149,7 @@ class MissingExtraError(QexpError):
 
 @contextmanager
 def extra(name: str) -> Iterator[None]:
-    """Around the import of a library of an extra. Raises MissingExtraError if it is not
-    installed.
-    """
+    """Around the import of an extra's library. Raises MissingExtraError if it is missing."""
     try:
         yield
     except ModuleNotFoundError as error:
@@ -275,9 +265,7 @@ def pointer(path: Iterable[str | int]) -> str:
 
 
 def nearest(name: str, names: Iterable[str]) -> str | None:
-    """The known name that was probably meant, also by one of its words or their initials; None if
-    none is similar.
-    """
+    """The known name that was probably meant, also by a word or initials; None if none is near."""
     candidates = list(names)
     words = {other: re.split("[_-]", other.rpartition(".")[2].lower()) for other in candidates}
     initials = [
@@ -306,9 +294,7 @@ def hint(name: str, names: Iterable[str], separator: str = "; ") -> str:
 
 
 def suggestion(name: str, names: Iterable[str]) -> str:
-    """The end of an error about an unknown name: the nearest known one, else the first 16 of
-    them.
-    """
+    """The end of an error about an unknown name: the nearest known one, else the first 16."""
     candidates = sorted(names)
     if question := hint(name, candidates, ""):
         return question

@@ -27,9 +27,7 @@ class Entry:
     """An entry of a table: what a name in a spec stands for."""
 
     build: Callable[..., Any]
-    """Builds the object. Its positional-only arguments come from the program, all others from the
-    spec.
-    """
+    """Builds the object. Positional-only arguments are the program's, all others the spec's."""
     parameters: Mapping[str, Any]
     """JSON Schema of the parameters; see `properties`."""
     help: str
@@ -150,9 +148,7 @@ hold entries.
 
 
 def built(table: Table, description: Mapping[str, Any], *context: Any) -> Any:
-    """Build the object that `{"type": …, "parameters": …}` describes; `context` holds the
-    positional arguments.
-    """
+    """Build what `{"type": …, "parameters": …}` describes; `context`: the positional arguments."""
     return table[description["type"]].build(*context, **description.get("parameters", {}))
 
 

@@ -1,6 +1,4 @@
-"""Comparison of runs: differences between their specs, and their results as tables. Needs no
-torch.
-"""
+"""Comparison of runs: differences of their specs, and their results as tables. No torch here."""
 
 from __future__ import annotations
 
@@ -55,9 +53,7 @@ from qexp.store.record import Record, meaning_of
 
 @dataclass(frozen=True)
 class MetricRow:
-    """One metric of one output with a value per run; `best` are the indices of the runs that are
-    best in validation.
-    """
+    """A metric of an output with a value per run; `best` are the indices of the best validated."""
 
     output: str
     metric: str
@@ -65,9 +61,7 @@ class MetricRow:
     unit: str
     values: list[float | None]
     validation: list[float | None]
-    """The same on the validation part, by which runs are chosen; None where that is not another
-    part.
-    """
+    """The metric on the validation part, which chooses runs; None if that is the compared part."""
     best: list[int]
     """Empty if it is unknown which values are better, or if the runs cannot be compared."""
 
@@ -230,9 +224,7 @@ def _rows(
 def _rows_of_capabilities(
     directories: Sequence[RunDirectory], units: Mapping[str, str]
 ) -> Iterator[MetricRow]:
-    """Such as coverage and widths of the posteriors of calibrated runs; which are better depends on
-    both.
-    """
+    """Such as coverage and widths of calibrated posteriors; which is better depends on both."""
     columns = [compared_columns(directory) for directory in directories]
     for output, name in outputs_and_metrics(columns):
         values = [of_run.get(output, {}).get(name) for of_run in columns]
@@ -274,9 +266,7 @@ def differing_specs(comparison: Comparison | SeedComparison) -> Table | None:
 
 
 def results_of_runs(comparison: Comparison) -> Table:
-    """A table of metrics per run; the best value of each row of the validation part is
-    highlighted.
-    """
+    """Metrics per run; the best value of each row of the validation part is highlighted."""
     rows = list[list[str]]()
     strong = set[tuple[int, int]]()
     part = comparison.evaluation or comparison.part
@@ -321,9 +311,7 @@ def results_of_groups(comparison: SeedComparison) -> Table:
 
 
 def calibrations_of_groups(comparison: SeedComparison) -> Table | None:
-    """Coverage and widths of intervals over seeds, and how many runs passed their tests; None
-    without any.
-    """
+    """Coverage and widths of intervals over seeds, and how many runs passed; None without any."""
     rows = comparison.calibrations
     return _over_seeds(rows, "Calibration over seeds", "metric") if rows else None
 
@@ -367,9 +355,7 @@ def _metric(comparison: Comparison | SeedComparison) -> str:
 
 
 def differences_of(pair: Pair, comparison: SeedComparison) -> Table:
-    """The differences of two groups of a comparison; the better group is named if the interval
-    excludes 0.
-    """
+    """The differences of two groups; the better one is named if the interval excludes 0."""
     rows = [
         [row.output, _name(row), *of_mean(row.estimate, row.meaning), row.unit, row.better or NONE]
         for row in pair.rows

@@ -34,9 +34,7 @@ LONGEST_FOLDER_NAME = 60
 
 
 def folder_name(runs: Sequence[str]) -> str:
-    """The name of the folder for figures of some runs: their names or, of many, the first, their
-    number and a hash.
-    """
+    """The name of the folder for figures of some runs: their names, or the first and a hash."""
     names = _listed(runs)
     return names if names == "--".join(runs) else f"{names}--{_hash(runs)}"
 
@@ -190,9 +188,7 @@ PICTURES = re.compile(
 
 
 def drawn_anew(pictures: Iterable[Path], folder: Path) -> list[Path]:
-    """The pictures, once they are drawn; what an earlier comparison drew in the folder and this one
-    did not is gone.
-    """
+    """The pictures, once drawn; those that only an earlier comparison drew there are gone."""
     drawn = list(pictures)
     for path in folder.glob("*.png"):
         if PICTURES.fullmatch(path.name) and path not in drawn and not path.name.endswith(ERRORS):

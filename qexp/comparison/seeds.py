@@ -1,6 +1,4 @@
-"""Comparison of experiences by runs with several seeds: their mean results, and which one is
-better.
-"""
+"""Comparison of experiences by runs with several seeds: mean results, and which one is better."""
 
 from __future__ import annotations
 
@@ -54,9 +52,7 @@ class ComparedRun:
 
     @property
     def digest(self) -> str:
-        """The digest, equal for runs that differ by seed only; the run's name if its record has
-        none.
-        """
+        """Equal for runs that differ by seed only; the run's name if its record has no digest."""
         return self.summary["digest"] or self.name
 
     @property
@@ -159,9 +155,7 @@ def runs_to_compare(
     summaries = catalog.runs() if any(map(is_pattern, arguments)) else []
     chosen: dict[Path, ComparedRun] = {}
     damaged: list[str] = []
-    """Errors of damaged runs that match a pattern; they are left out, and the catalog warns about
-    them.
-    """
+    """Errors of damaged runs that match a pattern: left out, with a warning of the catalog."""
     for argument in arguments:
         before = len(chosen) + len(damaged)
         for run in _named(argument, summaries, catalog):
@@ -224,9 +218,7 @@ STUDY_FILES = STUDY, "table.csv", "study.png"
 """That, the table of its results, and its figure."""
 
 TRIAL = "trial"
-"""What the column `use` says of runs of a search whose test part is not evaluated; they are no runs
-of a study.
-"""
+"""Column `use` of runs of a search whose test part is not evaluated, and are not the study's."""
 
 
 def study_folder(reference: str, workspace: Workspace) -> Path | None:
@@ -354,9 +346,7 @@ def with_results(groups: Sequence[SeedGroup]) -> tuple[list[SeedGroup], list[See
 
 
 def _values_of_changes(firsts: Sequence[ComparedRun]) -> list[dict[str, str]]:
-    """Per run the value of every key that was changed in one of them; one that was not changed has
-    it from its spec.
-    """
+    """Per run the value of every key that one of them changed; else the value in its spec."""
     changed = [_changed(run) for run in firsts]
     keys = dict.fromkeys(key for of_run in changed for key in of_run)
     specs = [run.directory.spec() if keys else {} for run in firsts]
@@ -383,9 +373,7 @@ def _changed(run: ComparedRun) -> dict[str, str]:
 def _telling_changes(
     firsts: Sequence[ComparedRun], values: Sequence[Mapping[str, str]]
 ) -> Iterator[list[str]]:
-    """Per group the changes that tell it from others: of its own, or of another group of its
-    experience.
-    """
+    """Per group the changes that tell it from others, its own or those of its experience."""
     for first, of_group in zip(firsts, values, strict=True):
         own = _changed(first)
         if len(firsts) == 1:
@@ -406,9 +394,7 @@ def _telling_changes(
 
 
 def _possible_names(first: ComparedRun, changes: Sequence[str]) -> list[str]:
-    """Experience and changes that tell it from others, and with more, for groups of which that is
-    equal.
-    """
+    """Experience and changes that tell it from others, and more for groups where that is equal."""
     words = " ".join(" ".join([first.summary["experience"] or first.name, *changes]).split())
     plain = with_caution(words, first.summary["caution"])
     pattern, digest = first.pattern or first.name, first.digest[:8]
@@ -451,9 +437,7 @@ Numbers = Mapping[str, Mapping[str, Any]]
 
 
 def outputs_and_metrics(runs: Sequence[Numbers]) -> list[tuple[str, str]]:
-    """Every output of some runs with every metric that one of them has of it, in the order of the
-    outputs.
-    """
+    """Every output with every metric that one of the runs has of it, in the order of outputs."""
     metrics: dict[str, dict[str, None]] = {}
     for numbers in runs:
         for output, of_output in numbers.items():
@@ -532,13 +516,9 @@ class PairRow:
     seeds: list[int]
     """By which it is paired; none where it is the difference of two independent means."""
     estimate: Estimate
-    """With an interval that holds together with those of this metric of all outputs and pairs of
-    groups.
-    """
+    """With the interval that holds together with all of this metric, of all outputs and pairs."""
     better: str | None
-    """The better group; None if the interval of the mean difference contains 0, or the direction is
-    unknown.
-    """
+    """The better group; None if the interval contains 0, or the direction is unknown."""
 
     @property
     def absolute(self) -> bool:
@@ -570,9 +550,7 @@ class SeedComparison:
     pairs: list[Pair]
     figures: list[Path]
     simultaneous: Mapping[str, int] = field(default_factory=dict)
-    """Metric → number of its differences, of all outputs and pairs, whose intervals hold
-    together.
-    """
+    """Metric → number of its differences, over outputs and pairs, whose intervals hold together."""
 
     @property
     def names(self) -> list[str]:
@@ -603,9 +581,7 @@ class SeedComparison:
         )
 
     def missing(self, group: SeedGroup) -> list[int]:
-        """Seeds for which another group has a run, but this one does not; of groups without a
-        common seed none is.
-        """
+        """Seeds with a run of another group, not of this; none for groups without common seeds."""
         alike = [other.seeds for other in self.groups if other.seeds & group.seeds]
         return sorted(set().union(*alike) - group.seeds)
 
@@ -727,16 +703,12 @@ def _simultaneously(pair: Pair, together: Mapping[str, int]) -> Pair:
 
 
 def results_across_seeds(groups: Sequence[SeedGroup]) -> SeedComparison:
-    """The results of each group, without paired differences; none for groups of which no run is
-    done.
-    """
+    """The results of each group without paired differences; none for groups without a done run."""
     return _each_alone(groups, _specs(groups))
 
 
 def same_samples(groups: Sequence[SeedGroup]) -> list[int]:
-    """For each group, the number of the first one that is evaluated on the same samples for equal
-    seeds.
-    """
+    """For each group, the number of the first one with the same test samples for equal seeds."""
     specs, firsts = _specs(groups), list[int]()
     for number, group in enumerate(groups):
         alike = (
@@ -766,9 +738,7 @@ def _differing_data(
     spec_of_first: Mapping[str, Any],
     spec_of_second: Mapping[str, Any],
 ) -> str | None:
-    """How the samples differ on which two groups are compared for equal seeds, in words; None if
-    they do not.
-    """
+    """How the samples of two groups differ for equal seeds, in words; None if they do not."""
     counted = [*first.counted.values(), *second.counted.values()]
     if counted and counted[0].evaluation is not None:
         return "evaluated on different samples" if len({run.data for run in counted}) > 1 else None
@@ -776,9 +746,7 @@ def _differing_data(
 
 
 def differing_parts(specs: Sequence[Mapping[str, Any]], part: str) -> str | None:
-    """How a part of the data differs between runs with the same seed, in words; None if it does
-    not.
-    """
+    """How a part of the data differs between runs of equal seeds, in words; None if not."""
     if len({type_name(spec) for spec in specs}) > 1:
         return f"evaluated by different programs, whose {PARTS[part]} samples cannot be compared"
     dividing = () if part == "test" else DIVIDING
@@ -792,9 +760,7 @@ def differing_parts(specs: Sequence[Mapping[str, Any]], part: str) -> str | None
 
 
 def common_seeds(first: SeedGroup, second: SeedGroup) -> list[int]:
-    """Those that count in both groups, which are compared seed by seed if there are two at
-    least.
-    """
+    """Those that count in both groups, which are compared by seed if there are two at least."""
     return [seed for seed in first.counted if seed in second.counted]
 
 
@@ -849,8 +815,6 @@ def sizes(row: GroupRow) -> dict[int, float]:
 
 
 def unpaired_difference(row: GroupRow, other: GroupRow) -> Estimate | None:
-    """The difference of the means of two groups, as independent samples; None for fewer than two
-    values of each.
-    """
+    """The difference of two groups as independent samples; None with fewer than two values each."""
     first, second = (list(sizes(each).values()) for each in (row, other))
     return difference_of_means(first, second) if min(len(first), len(second)) > 1 else None

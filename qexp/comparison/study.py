@@ -1,6 +1,4 @@
-"""Studies: experiences over a grid and seeds, trained where runs are missing, with one table and
-one figure.
-"""
+"""Studies: experiences over a grid and seeds, the missing ones trained; one table, one figure."""
 
 from __future__ import annotations
 
@@ -92,16 +90,12 @@ class StudyOrder:
     """The runs of a study, and what is drawn of them."""
 
     runs: Order
-    """The runs other than those of pretraining, which use the same settings; its `pretrain` is not
-    used.
-    """
+    """The runs other than those of pretraining, with the same settings; `pretrain` is not used."""
     options: StudyOptions
 
     @property
     def fixed(self) -> dict[str, Any]:
-        """What is set at all points: key → value, `pretraining.KEY` for that of the runs that
-        others start from.
-        """
+        """What is set at all points: key → value, `pretraining.KEY` for pretraining runs."""
         fixed = dict(self.runs.overrides)
         if (first := self.options.pretraining) is not None:
             fixed |= {"pretraining": first.experience}
@@ -131,9 +125,7 @@ class StudyOrder:
     def order(
         self, experience: str, seeds: Sequence[int], grid: Grid, overrides: Overrides
     ) -> Order:
-        """An order for some of its runs. Interrupted runs are resumed, so that repeating a study
-        completes it.
-        """
+        """An order for some of its runs. Interrupted ones are resumed; a repeated study goes on."""
         return replace(
             self.runs,
             experiences=[experience],
@@ -144,9 +136,7 @@ class StudyOrder:
         )
 
     def pretraining_order(self) -> Order | None:
-        """The order of the pretraining runs; None without pretraining. Raises QexpError for an
-        invalid seed of it.
-        """
+        """The order of pretraining; None without. Raises QexpError for an invalid seed of it."""
         if (first := self.options.pretraining) is None:
             return None
         return self.order(
@@ -331,9 +321,7 @@ def _orders(
 
 
 def _pretrain_key(reference: str, overrides: Overrides, workspace: Workspace) -> str | None:
-    """The key of an experience that names its pretraining run; None for an experience without
-    pretraining.
-    """
+    """The key of an experience that names its pretraining run; None without pretraining."""
     changes = [resolution.override(*change) for change in overrides.items()]
     written = resolution.experience(reference, changes, workspace).document.get("pretrain")
     if written is None:
@@ -396,9 +384,7 @@ class Study:
         return ", ".join(f"{key}={value_text(value)}" for key, value in self.fixed.items())
 
     def results(self) -> Table:
-        """A table with a row per experience and value; axes that an experience does not depend on
-        are left empty.
-        """
+        """A row per experience and value; axes on which an experience does not depend are empty."""
         rows, columns, listed = [], [*self.axes], set()
         for compared in self.points:
             table = results_of_groups(compared.comparison)
@@ -412,9 +398,7 @@ class Study:
         return Table(title, columns, rows, frozenset(columns[len(self.axes) + 1 : -1]))
 
     def differences(self) -> list[Table]:
-        """A table per pair of experiences: the differences, paired by seed if seeds are common, for
-        every value.
-        """
+        """A table per pair of experiences: differences for every value, paired by common seeds."""
         rows: dict[str, list[list[str]]] = {}
         columns: list[str] = []
         for compared in self.points:
@@ -535,9 +519,7 @@ def _run_rows(
 
 
 def _value_rows(study: Study, axes: Sequence[StudyAxis]) -> tuple[list[str], list[list[Any]]]:
-    """Columns and rows of the results: per experience and value, and, with a `minus`, per pair of
-    experiences.
-    """
+    """Columns and rows of the results: per experience and value, with a `minus` per pair."""
     columns: list[str] = []
     row_by_key: dict[tuple[str | None, ...], list[Any]] = {}
     for compared in study.points:
@@ -577,9 +559,7 @@ def _draw(study: Study, axes: Sequence[StudyAxis], numbers: Mapping[str, float])
 
 
 def _numbers(axis: StudyAxis, members: Sequence[Member], workspace: Workspace) -> dict[str, float]:
-    """Value → number of training samples, for a value such as `all` labelled spectra; empty if that
-    is unknown.
-    """
+    """Value → number of training samples, for values such as `all`; empty if that is unknown."""
     # the first of several seeds
     plans = {member.point[0]: member.plan for member in reversed(members)}
     key = axis.of_grid.keys[0] if len(axis.of_grid.keys) == 1 else ""
@@ -654,9 +634,7 @@ def plan_study(study: StudyOrder, workspace: Workspace) -> tuple[list[Plan], boo
 
 
 def _checked(study: StudyOrder, workspace: Workspace) -> tuple[list[StudyAxis], Measured, Path]:
-    """The axes of a study, what is drawn, and its folder. Raises QexpError, as `check_study`
-    does.
-    """
+    """A study's axes, what is drawn, and its folder. Raises QexpError, as `check_study` does."""
     require_width(study.options.width)
     axes = study.axes()
     measured = check_study(study, axes, workspace)
@@ -670,9 +648,7 @@ def _checked(study: StudyOrder, workspace: Workspace) -> tuple[list[StudyAxis], 
 def _folder(
     study: StudyOrder, axes: Sequence[StudyAxis], measured: Measured, workspace: Workspace
 ) -> Path:
-    """Named after what is varied, the metric if it is not the usual one, and a digest of what is
-    set, as of runs.
-    """
+    """Named after what varies, an unusual metric, and a digest of what is set, as of runs."""
     words = [Path(study.runs.references[0]).stem, *(axis.name for axis in axes)]
     words += [] if measured.usual else [measured.key]
     words += [digest(dict(study.fixed))[:6]] if study.fixed else []
@@ -682,9 +658,7 @@ def _folder(
 def _require_own(
     folder: Path, members: Sequence[Member], measured: Measured, workspace: Workspace
 ) -> None:
-    """Raise QexpError if a folder holds another study: runs that are not of this one, or another
-    metric.
-    """
+    """Raise QexpError if a folder holds a study with other runs or of another metric."""
     ours = {member.plan.name for member in members}
     others = [
         name for row in lines_of(folder / RUNS) if (name := row.get("run")) and name not in ours

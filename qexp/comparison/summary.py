@@ -165,9 +165,7 @@ def _of_runs(comparison: Comparison, letters: dict[str, str]) -> Iterator[Table 
 
 
 def _tables_of_runs(comparison: Comparison, letters: dict[str, str]) -> Iterator[Table]:
-    """A row per run: of one metric a single table with a column per output, else a table per
-    output.
-    """
+    """A row per run: one table with a column per output for one metric, else a table per output."""
     tables: dict[tuple[str, bool], list[MetricRow]] = {}
     single = len({row.metric for row in comparison.results}) == 1
     for row in comparison.results:
@@ -225,9 +223,7 @@ def _of_groups(comparison: SeedComparison, letters: dict[str, str]) -> Iterator[
 
 
 def _verdict(comparison: SeedComparison, letters: dict[str, str], output: str, metric: str) -> str:
-    """Which groups are better in one metric, with the intervals of the differences; empty without
-    any difference.
-    """
+    """Which groups are better in one metric, with intervals; empty without a difference."""
     rows = [
         (pair, row)
         for pair in comparison.pairs
@@ -271,9 +267,7 @@ BESIDE = {"test": "validation", "validation": "test"}
 
 
 def _best_by_validation(comparison: SeedComparison) -> set[tuple[str, str, str]]:
-    """Output, metric and group that is best by validation where the test part is compared; none if
-    samples differ.
-    """
+    """Output, metric and group best by validation if test is compared; none if samples differ."""
     if comparison.evaluation is not None or BESIDE.get(comparison.part) != "validation":
         return set()
     if any(same_samples(comparison.groups)):

@@ -30,9 +30,7 @@ from qexp.physics.ice import DENSITY, GRAVITY
 Map = NDArray[np.float64]
 
 LARGEST_MASSIF = 16e3
-"""Largest width of the land with ice [m]; a much wider frame shows more of the lowland around
-it.
-"""
+"""Largest width of the land with ice [m]; wider frames show more lowland around it."""
 
 SHARE_OF_FRAME = 0.76
 """Largest width of the land with ice, as a share of the frame."""
@@ -46,16 +44,12 @@ ROUNDING = 0.0035
 
 @dataclass(frozen=True)
 class Climate:
-    """The mass balance increases with altitude, up to a limit; the climate cools and then warms
-    again.
-    """
+    """The mass balance grows with altitude up to a limit; the climate cools, then warms again."""
 
     equilibrium_line: float
     """Altitude of the equilibrium line at the beginning and at the end [m]."""
     descent: float
-    """Descent of the equilibrium line during the first half of the time; it rises again in the
-    second half [m].
-    """
+    """Descent of the equilibrium line in the first half of the time; it rises in the second [m]."""
     gradient: float
     """Gradient of the mass balance with altitude [m a-1 m-1]."""
     greatest: float
@@ -197,9 +191,7 @@ def valley(random: np.random.Generator, along: Map, across: Map, massif: float) 
 
 
 def cap(random: np.random.Generator, along: Map, across: Map, massif: float) -> Map:
-    """An upland, flat in its middle, from which the land falls on all sides and troughs lead
-    out.
-    """
+    """An upland, flat in the middle, with land falling to all sides and troughs that lead out."""
     stretch = random.uniform(1.0, 1.3)
     radius = np.hypot(along / stretch, across * stretch)
     angle = np.arctan2(across * stretch, along / stretch)

@@ -124,9 +124,7 @@ def write(options: ObservationOptions, tables: Tables) -> WrittenObservation:
 
 
 class Ground(NamedTuple):
-    """Where pixels lie, east and north of the middle, (pixel, 2); images of their elevation, and of
-    where water is.
-    """
+    """Where pixels lie, east and north, (pixel, 2); images of their elevation, and of water."""
 
     places: Array
     elevation: Array
@@ -198,9 +196,7 @@ def displacement(
 def seen(
     track: str, moved: Array, ground: Ground, options: ObservationOptions, seeds: Seeds
 ) -> tuple[Array, Truth]:
-    """The image of a track, NaN where it sees nothing; its direction, offset, and slopes east and
-    north [m/km].
-    """
+    """The image of a track, NaN where unseen; direction, offset, slopes east and north [m/km]."""
     incidence, heading = TRACKS[track]
     offset, *slopes = (
         seeds.numpy("observation", track)
@@ -233,9 +229,7 @@ def seen(
 
 
 def stations(moved: Array, ground: Ground, options: ObservationOptions, seeds: Seeds) -> str:
-    """A table of stations on land, closer together near the summit: displacements along true east
-    and north, and up.
-    """
+    """Stations on land, denser near the summit: displacements along true east, north and up."""
     import pyproj
 
     random, metres = seeds.numpy("observation", "stations"), in_metres(options.unit)

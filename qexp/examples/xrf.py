@@ -87,9 +87,7 @@ standard deviations of its logarithm between cores and along a core. The other e
 """
 
 RATIOS = ("carbonate", "silica", "organic")
-"""Phases that are drawn by the logarithm of their ratio to clay; then dry shares are those ratios
-over their sum.
-"""
+"""Phases that are drawn by the logarithm of their ratio to clay; shares are normalised ratios."""
 
 
 SPREADS = {
@@ -126,19 +124,13 @@ THICKNESS = (10.0, 120.0)
 """Least and largest thickness of such a layer, uniform in its logarithm [mm]."""
 
 WATER, WATER_CORES, WATER_ALONG = 0.35, 0.25, 0.08
-"""Median water share of the mass of the half-dried surface; deviations of its logit between and
-along cores.
-"""
+"""Median water share of the half-dried surface; deviations of its logit between and along cores."""
 
 SALINITY = 0.15
-"""Standard deviation between cores of the logarithm of the pore water's salt, since cores dry in
-storage.
-"""
+"""Deviation between cores of the logarithm of pore water's salt, since cores dry in storage."""
 
 BASIN_PART = 0.7
-"""Share of the variation between cores that is between basins: the correlation of cores of one
-basin.
-"""
+"""Share of the variation between cores that is between basins: correlation in a basin."""
 
 
 class Core(NamedTuple):
@@ -148,9 +140,7 @@ class Core(NamedTuple):
     shares: dict[str, Array]
     """Phase → (depth,) share of the mass of the dry sediment, as drawn; together one."""
     elements: Array
-    """(depth, element) mass fractions of the wet sediment in the order of ELEMENTS; together
-    one.
-    """
+    """(depth, element) mass fractions of wet sediment in the order of ELEMENTS; they sum to one."""
     carbonate: Array
     """(depth,) CaCO3 in the dry sediment, without salt [wt%]"""
     carbon: Array
@@ -222,9 +212,7 @@ def _shares(
 
 
 def _regimes(random: np.random.Generator, depths: int, step: float) -> Array:
-    """(depth, ratio) a slow drift that restarts where the regime changes: a hiatus, a change of the
-    climate.
-    """
+    """(depth, ratio) a slow drift that restarts where the regime changes, as after a hiatus."""
     values, correlation = np.empty((depths, len(RATIOS))), np.exp(-step / SLOW_LENGTH)
     for depth in range(depths):
         fresh = random.standard_normal(len(RATIOS))
@@ -255,9 +243,7 @@ def _factors(
     depths: int,
     step: float,
 ) -> dict[tuple[str, str], Array]:
-    """(phase, element) → (depth,) factor of an element's usual content in a phase; its median is
-    1.
-    """
+    """(phase, element) → (depth,) factor of an element's usual content in a phase; median 1."""
     between, along = np.array(list(VARIATIONS.values())).T
     count = len(VARIATIONS)
     constant = np.sqrt(BASIN_PART) * of_basin.standard_normal(count)
@@ -284,9 +270,7 @@ def _mixed(
 
 
 def _fractions(compounds: dict[str, float]) -> Array:
-    """(element,) mass fractions of a mixture of compounds and elements, whose masses need not add
-    up to one.
-    """
+    """(element,) mass fractions of a mixture, whose masses need not add up to one."""
     fractions = np.zeros(len(ELEMENTS))
     for formula, mass in compounds.items():
         for element, share in xrf.mass_fractions(formula).items():
@@ -382,9 +366,7 @@ LAYOUTS: Mapping[str, Layout] = {
 CHANNELS = 2048
 
 GAIN = 20.0
-"""Energy per channel [eV]: spectra reach 41 keV; with a tube at 10 kV they are empty above 10
-keV.
-"""
+"""Energy per channel [eV]: spectra reach 41 keV; with a tube at 10 kV those above are empty."""
 
 ANODE = "Rh"
 
@@ -423,9 +405,7 @@ RESOLVING_TIME = 2.5e-7
 """Time within which two photons are counted as one, for a fast shaper [s]."""
 
 CURRENTS = {10: (0.8, 2.0), 30: (0.25, 0.8)}
-"""Voltage [kV] → range of the tube's current [mA], for some ten thousand counts a second at
-either.
-"""
+"""Voltage [kV] → range of the tube's current [mA], for some ten thousand counts a second."""
 
 LIVE_TIMES = (10.0, 15.0, 20.0, 30.0)
 """[s]"""
@@ -438,14 +418,10 @@ scanner keeps to a core changes it by ACCEPTANCE_DEVIATION, as a logarithm.
 ACCEPTANCE_DEVIATION = 0.1
 
 GAIN_DEVIATION, OFFSET_DEVIATION = 5e-4, 5.0
-"""Standard deviations of the calibration between cores: of the gain, as a share, and of the offset
-[eV].
-"""
+"""Deviations of the calibration between cores: of the gain (a share) and of the offset [eV]."""
 
 NOISE, NOISE_DEVIATION = 75.0, 5.0
-"""Noise of the electronics, full width at half maximum [eV]; with that of the pairs 140 eV at
-manganese K alpha.
-"""
+"""Noise of the electronics, full width at half maximum [eV]; 140 eV in all at manganese K alpha."""
 
 STEP = 10
 """Distance between spectra [mm]."""
@@ -562,9 +538,7 @@ def arrivals(elements: Array, scanner: Scanner) -> Array:
 
 @lru_cache
 def _optics(voltage: int) -> tuple[xrf.Interactions, Array, Array]:
-    """What a voltage does in each element, the energies that come back, and the share of them that
-    is stopped.
-    """
+    """What a voltage does in each element, the energies that come back, the share stopped."""
     tube = xrf.beam(ANODE, 1000.0 * voltage, TAKE_OFF, LOWEST_ENERGY, BIN)
     filtered = xrf.Beam(tube.energies, tube.photons * xrf.transmission(TUBE_PATH, tube.energies))
     tables = xrf.interactions(ELEMENTS, filtered, ANGLE, ANGLE, LOWEST_ENERGY, 1000.0 * voltage)
@@ -717,9 +691,7 @@ def _write_files(folder: Path, scanned: Scan, depths: Iterable[int], name: str, 
 
 
 def _write(path: Path, lines: Iterable[str], end: str = "\n") -> None:
-    """Write a file of the temporary folder without waiting for the disk, since there are
-    thousands.
-    """
+    """Write a temporary file without waiting for the disk, since there are thousands."""
     with files.writing(path):
         path.write_bytes(("\n".join(lines) + end).encode())
 

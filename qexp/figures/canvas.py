@@ -41,14 +41,10 @@ WIDTHS = {"single": 3.35, "double": 6.7}
 """Name → exact width of a figure for print: one column of a page or two [inch]."""
 
 SCREEN_WIDTH = 8.375
-"""Largest width of other figures [inch]: reduced to two columns they have the texts of figures for
-print.
-"""
+"""Largest width of other figures [inch]: at two columns they have the texts of print."""
 
 PRINT = {"font.size": 8.0, "savefig.dpi": 300.0, "pdf.fonttype": 42}
-"""Settings for print: texts of eight points, pixels for paper, and fonts that editors of PDF files
-can read.
-"""
+"""Settings for print: eight points, pixels for paper, fonts that editors of PDF can read."""
 
 LEAST_TEXT = 8.75
 """Size of the smallest texts [point]: 7 points in print."""
@@ -83,9 +79,7 @@ def exact() -> bool:
 
 
 def narrow() -> bool:
-    """Whether figures are as narrow as a column of a page, so that panels stand below each
-    other.
-    """
+    """Whether figures are as narrow as a column of a page, with panels below each other."""
     return page_width() < sized(6.0)
 
 
@@ -134,14 +128,10 @@ how much higher as they become wider.
 """
 
 PAGE_HEIGHT = 8.4
-"""Height that the panels of a figure for print have at most, if they can: with title and legend it
-fits a page [inch].
-"""
+"""Largest height of the panels of a figure for print, to fit a page with its title [inch]."""
 
 NARROWEST_PANEL, LOWEST_AXES = 1.9, 1.05
-"""Least width of a panel with its margins, and least height within its axes, to fit a page
-[inch].
-"""
+"""Least width of a panel with margins, and height within its axes, to fit a page [inch]."""
 
 STACKED_HEIGHT, ABOVE = 2.0, 0.36
 """Height of one of several panels below each other in a narrow figure that share their horizontal
@@ -233,9 +223,7 @@ def share_below(axes: Sequence[Axes], *, left: bool = False) -> None:
 
 
 def place_of(axis: Axes, count: int) -> tuple[bool, bool]:
-    """Whether a panel is the first one of its row, and whether none of `count` panels is below
-    it.
-    """
+    """Whether a panel is first in its row, and whether none of `count` is below it."""
     spec = axis.get_subplotspec()
     assert spec is not None
     columns = spec.get_gridspec().ncols
@@ -243,9 +231,7 @@ def place_of(axis: Axes, count: int) -> tuple[bool, bool]:
 
 
 def label_outer(axis: Axes, count: int, x: str, y: str, size: float) -> None:
-    """Labels and numbers along y if a panel is the first one of its row, and along x if none of
-    `count` is below it.
-    """
+    """Labels and numbers of y if a panel is first in its row, of x if none of `count` is below."""
     first, lowest = place_of(axis, count)
     axis.tick_params(labelsize=small(), labelleft=first, labelbottom=lowest)
     if first:
@@ -388,9 +374,7 @@ def make_room(figure: Figure, above: float = 0.0, below: float = 0.0) -> None:
 
 
 def add_note(figure: Figure, note: str, below: float = 0.04) -> None:
-    """Write the caution on a figure's numbers in bold; `below` is its distance from the upper edge
-    [inch].
-    """
+    """Write the caution on a figure's numbers in bold, so many inches from the upper edge."""
     at = 1 - below / figure.get_size_inches()[1]
     figure.text(
         0.5, at, note, ha="center", va="top", fontsize=sized(9), color=COLOURS[1], weight="bold"
@@ -545,9 +529,7 @@ def encode(figure: Figure, ending: str) -> bytes:
 
 
 def compact_svg(figure: Figure) -> bytes:
-    """A figure as a small SVG for pages: texts stay texts, and curves are rounded to a hundredth of
-    a point.
-    """
+    """A figure as a small SVG for pages: texts stay, curves are rounded to 0.01 points."""
     import matplotlib
 
     with matplotlib.rc_context(
@@ -560,9 +542,7 @@ def compact_svg(figure: Figure) -> bytes:
 
 @contextmanager
 def _layout_done(figure: Figure, ending: str) -> Iterator[None]:
-    """Lay out a figure for a PNG once; matplotlib would draw it for its layout, and again for the
-    file.
-    """
+    """Lay out a figure for a PNG once; matplotlib would do it again for the file."""
     engine, dpi = figure.get_layout_engine(), figure.dpi
     if ending != "png" or engine is None:
         fit_numbers(figure)
@@ -582,15 +562,11 @@ def _layout_done(figure: Figure, ending: str) -> Iterator[None]:
 # values are known has them, so that this is done before it is written.
 
 GAP, EDGE = 0.4, 0.03
-"""Least distance between numbers side by side, as a share of their size, and between a label and
-the edge [inch].
-"""
+"""Least gap between numbers, as a share of their size, and between a label and the edge [inch]."""
 
 
 def fit_numbers(figure: Figure) -> None:
-    """Lay out a figure, and leave out ticks whose numbers would touch; fixed margins grow where
-    numbers are longer.
-    """
+    """Lay out a figure without ticks whose numbers touch; fixed margins grow for long numbers."""
     from matplotlib.axes import Axes
 
     axes, engine = figure.findobj(Axes), figure.get_layout_engine()
@@ -612,9 +588,7 @@ def _placed(axes: Axes) -> bool:
 
 
 def _thin_out(axis: XAxis | YAxis) -> bool:
-    """Reduce the ticks of an axis until their numbers or names are apart. Returns whether there are
-    fewer.
-    """
+    """Thin out the ticks of an axis until they are apart. Returns whether there are fewer."""
     from matplotlib.ticker import FixedLocator, FuncFormatter, ScalarFormatter
 
     formatter = axis.get_major_formatter()
@@ -652,9 +626,7 @@ def _touch(axis: XAxis | YAxis, boxes: Sequence[Bbox]) -> bool:
 
 
 def _widen_margins(figure: Figure) -> bool:
-    """Give the panels of a grid the room that their numbers and labels take beside them. Returns
-    whether they moved.
-    """
+    """Give panels of a grid the room that numbers and labels need. Returns whether they moved."""
     places = [place for each in figure.axes if (place := each.get_subplotspec()) is not None]
     if len(places) < len(figure.axes) or len({id(place.get_gridspec()) for place in places}) != 1:
         return False  # something stands where nothing moves it
@@ -695,9 +667,7 @@ DRAWING = "QEXP_FIGURES"
 
 
 def draws_at_once() -> bool:
-    """Whether runs and matrices draw their figures themselves. Raises QexpError for a value but yes
-    and no.
-    """
+    """Whether runs and matrices draw figures. Raises QexpError for anything but yes and no."""
     value = os.environ.get(DRAWING, "yes")
     if value not in ("yes", "no"):
         raise QexpError(
@@ -890,9 +860,7 @@ def use_style(file: Path | None, width: str | None = None) -> Iterator[None]:
 
 
 def read_style(file: Path) -> RcParams:
-    """The settings of a matplotlib style file. Raises QexpError that names the line of each
-    mistake.
-    """
+    """The settings of a matplotlib style file. Raises QexpError with the line of each mistake."""
     import matplotlib
 
     if not file.is_file():
@@ -921,9 +889,7 @@ def read_style(file: Path) -> RcParams:
 
 
 class _Mistakes(logging.Handler):
-    """The problems of which matplotlib only warns when it reads a style file: it says the line of
-    each.
-    """
+    """Problems of which matplotlib only warns when it reads a style file, with their lines."""
 
     def __init__(self) -> None:
         super().__init__(logging.WARNING)

@@ -138,9 +138,7 @@ def _draw_curve(axis: Axes, lines: Lines, keys: Sequence[str], colour: str, word
 
 
 def _finish(axis: Axes, values: Array) -> None:
-    """Whole epochs, and a logarithmic scale of positive values: losses of posterior heads are
-    negative.
-    """
+    """Whole epochs, and a logarithmic scale if positive: losses of posterior heads are negative."""
     axis.set_xlabel("epoch")
     canvas.whole_numbers(axis.xaxis)
     values = values[np.isfinite(values)]
@@ -161,9 +159,7 @@ def _describe(
     of_what: str,
     ends: Sequence[str],
 ) -> None:
-    """Titles and labels of the panel of losses, and of the errors of each output, whose title has
-    one of the ends.
-    """
+    """Titles and labels of the panels of the loss and of outputs, whose titles have an end."""
     axes[0].set_ylabel(canvas.fitting(axes[0], f"loss ({of_what})", upright=True))
     axes[0].set_title("loss", fontsize=canvas.sized(10), y=canvas.TITLE)
     for axis, output in zip(axes[1:], outputs, strict=True):
@@ -258,9 +254,7 @@ STYLES = ("-", "--", "-.", ":")
 """Line styles, for groups that have the same colour."""
 
 FEW_RUNS = 10
-"""Largest number of runs whose band shows the whole range; for more runs it shows the middle
-half.
-"""
+"""Largest number of runs whose band shows the whole range; of more it is the middle half."""
 
 
 def learning_bands(

@@ -46,14 +46,10 @@ PANEL_WIDTH, NARROW_WIDTH, PANEL_HEIGHT, PANELS_IN_A_ROW = 2.7, 2.0, 1.6, 3
 """Width of a panel, and in a narrow figure, and height [inch]; and panels in a row."""
 
 BINS, DECADES = 40, 1.8
-"""Number of bins; powers of ten between the 1st and 99th percentile above which the axis is
-logarithmic.
-"""
+"""Number of bins; powers of ten between the 1st and 99th percentile of a logarithmic axis."""
 
 MANY_VALUES = 1000
-"""Number of values from which on the outermost ones are left out: a few would squeeze all others
-into a bin.
-"""
+"""Number of values from which the outermost are left out: they would squeeze all others."""
 
 SHADE = "0.85"
 """The grey of held-out values."""
@@ -131,9 +127,7 @@ def _draw(axis: Axes, variable: Histogram, parts: Sequence[str]) -> None:
 
 
 def _with_ends(edges: Array, ends: Sequence[float], along: Callable[[Array], Array]) -> Array:
-    """Edges of bins with some others among them, in whose place the edges within half a bin of them
-    are left out.
-    """
+    """Edges of bins with others among them, which replace edges within half a bin."""
     inside = np.array([end for end in ends if edges[0] < end < edges[-1]])
     if not len(inside):
         return edges
@@ -144,9 +138,7 @@ def _with_ends(edges: Array, ends: Sequence[float], along: Callable[[Array], Arr
 
 
 def _edges(values: Array) -> Array:
-    """Edges of the bins over all values, without the outermost of many; in equal ratios if they
-    span powers of ten.
-    """
+    """Edges of bins without the outermost of many values; in equal ratios over powers of ten."""
     if not len(values):
         return np.linspace(0.0, 1.0, BINS + 1)
     low, fairly_low, fairly_high, high = np.percentile(values, (0.1, 1, 99, 99.9))
@@ -250,9 +242,7 @@ SHADES = 0.2, 0.45
 """Opacity between the contours, and within the inner one."""
 
 OUTER_SHARE, OUTER_OF_SEVERAL = 0.001, 0.01
-"""Share of the draws beyond each end of an axis; likewise where posteriors are compared, of which
-some are wide.
-"""
+"""Share of draws beyond each end of an axis, also where posteriors of other widths compare."""
 
 
 LINES = "-", "--", ":", "-."
@@ -274,9 +264,7 @@ class Drawn:
 
 
 FAR_MEDIAN = 100.0
-"""Medians further from zero than this multiple of the width of their draws are left out of the
-numbers on axes.
-"""
+"""Medians beyond this multiple of the width of their draws are not part of numbers on axes."""
 
 
 def corner(parameters: Sequence[Drawn], title: str, marked: str = "best fit") -> Figure:
@@ -345,9 +333,7 @@ def corner(parameters: Sequence[Drawn], title: str, marked: str = "best fit") ->
 def _ends(
     values: Array, outer: float = OUTER_SHARE, shown: Sequence[float] = ()
 ) -> tuple[float, float]:
-    """Ends of an axis that shows all but the outermost draws of a posterior, and some other
-    values.
-    """
+    """Ends of an axis for all but the outermost draws of a posterior, and other values."""
     inner = [*map(float, np.quantile(values, [outer, 1 - outer])), *shown]
     low, high = min(inner), max(inner)
     margin = 0.08 * (high - low) or 0.5
@@ -439,9 +425,7 @@ def _draw_pair(
 
 
 def _density(across: Array, down: Array) -> tuple[Array, Array, Array, list[float]]:
-    """The middles of cells along both axes, the smoothed density of draws in them, and its heights
-    around SHARES.
-    """
+    """The middles of cells on both axes, the smoothed density, and its heights around SHARES."""
     from scipy.ndimage import gaussian_filter
 
     # Cells of its own, as a posterior that is much narrower than another one would be smoothed
@@ -569,9 +553,7 @@ def draw_corner(
 
 
 def _of_sample(path: Path, sample: str) -> tuple[xarray.Dataset, str]:
-    """Parameter → draws of a sample, with its true value if the estimates beside them have it; and
-    whose they are.
-    """
+    """Parameter → draws of a sample, with its true value if estimates have it; and whose."""
     import xarray
 
     require_file(path)

@@ -1,6 +1,4 @@
-"""Pieces of figures of estimates: equal axes with the identity line, errors in a corner, names
-beside points.
-"""
+"""Pieces of figures of estimates: equal axes, the identity line, errors, names of points."""
 
 from __future__ import annotations
 

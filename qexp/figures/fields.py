@@ -1,6 +1,4 @@
-"""Pictures of fields over time: truth, estimate and difference, on scales that do not change with
-time.
-"""
+"""Pictures of fields over time: truth, estimate and difference, on scales fixed in time."""
 
 from __future__ import annotations
 
@@ -36,22 +34,16 @@ NO_DATA = "0.88"
 """The grey of cells without values."""
 
 LEFT, TOP, BOTTOM = 0.65, 0.72, 0.5
-"""Margins of the figure; then those between panels and around the colour bars, and the sizes of
-both [inch].
-"""
+"""Margins of the figure, between panels and around colour bars, and the sizes of both [inch]."""
 BETWEEN, ROWS_BETWEEN = 0.2, 0.52
 BAR, BAR_GAP, BAR_LABELS = 0.11, 0.08, 0.78
 PANEL = 2.7
 LEAST_HEIGHT = 1.3
 RIGHT, LINES_MORE, BAR_LABELS_UNDER, LEAST_ABOVE_BARS = 0.15, 0.1, 0.42, 0.7
-"""In a narrow figure: right margin, a further line of titles, labels below colour bars, and least
-height of a panel.
-"""
+"""In a narrow figure: right margin, line of titles, labels of colour bars, least height."""
 
 MOST_CELLS = 600
-"""Largest number of cells along a side of a panel: of larger fields every second, third, ... cell
-is drawn.
-"""
+"""Largest number of cells along a side of a panel: larger fields are drawn at some alone."""
 
 
 @dataclass(frozen=True)
@@ -225,9 +217,7 @@ def _lay_out(rows: int, where: Extent) -> tuple[Figure, Text, list[list[Axes]]]:
 def _begin(
     figure: Figure, axes: Sequence[Axes], row: _Row, where: Extent
 ) -> tuple[list[AxesImage], Text]:
-    """The empty images of a row, and the title of the last one, which gives the size of the
-    differences.
-    """
+    """The empty images of a row, and its last title, which has the size of the differences."""
     truth, estimate, scale_bar, difference, difference_bar = axes
     values = _finite([*row.truths, *row.estimates])
     differences = _finite(

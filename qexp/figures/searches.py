@@ -1,6 +1,4 @@
-"""Figures of a search: the errors of its trials in their order, against each key that was varied,
-and with all keys.
-"""
+"""Figures of a search: errors of trials in order, against each key, and with all keys."""
 
 from __future__ import annotations
 
@@ -34,9 +32,7 @@ class Varied:
     """The texts that were chosen from, in their order; empty for a range."""
     log: bool
     importance: float | None = None
-    """Its share of what the values explain of the error; None if there are too few trials to
-    say.
-    """
+    """The share of the error that the values explain; None if there are too few trials to say."""
 
 
 def search_panels(
@@ -139,9 +135,7 @@ def _folded(
 
 
 def _coordinates(panel: Axes, axes: Sequence[Varied], strong: np.ndarray, label: str) -> None:
-    """A line through the values of each trial on parallel axes; bold for strong ones (parallel
-    coordinates).
-    """
+    """A line through the values of each trial on parallel axes; bold for strong ones."""
     lines = np.empty((len(strong), len(axes)))
     room = canvas.characters(inches=canvas.page_width() / (len(axes) + 1))
     for number, axis in enumerate(axes):

@@ -150,9 +150,7 @@ NEAR_LABELS = 0.06
 """Smallest distance between labels, as a share of the axis; nearer ones would touch."""
 
 DODGE, ASIDE = 9.0, 3.5
-"""Offsets between neighbouring experiences, and between a mean and the dots of its seeds
-[point].
-"""
+"""Offsets between neighbouring experiences, and between a mean and its seeds [point]."""
 
 MARGIN, CUT = 0.08, 1.0
 """Space above and below what is drawn, as a share of the range of dots and means; and how far an
@@ -286,9 +284,7 @@ def _draw(
     beside: float,
     limits: tuple[float, float],
 ) -> None:
-    """Dots, means and intervals of an experience; an interval that goes on beyond the limits ends
-    in an arrow.
-    """
+    """Dots, means and intervals of an experience; intervals beyond the limits end in arrows."""
     from matplotlib.transforms import ScaledTranslation
 
     assert axis.figure is not None
@@ -371,9 +367,7 @@ def _apart(layout: ValueAxis, scaled: NDArray[np.floating]) -> Iterator[str]:
 def floored(
     panels: Mapping[str, Mapping[str, Line]], floor: float | None
 ) -> tuple[float, float, int]:
-    """The limits of an axis, cut at a floor if values are below it, and the number of dots below
-    it.
-    """
+    """The limits of an axis, cut at a floor if values are below, and the number of these."""
     spots = [
         spot for lines in panels.values() for line in lines.values() for spot in line.spots.values()
     ]

@@ -46,19 +46,13 @@ class Rule:
     pattern: re.Pattern[str]
     """Of the whole name. A group `operation`, if there is one, names the operation of the model."""
     module: str | None = None
-    """The module of the operation that has the weight; of the only such operation if the pattern
-    does not name it.
-    """
+    """The module of the operation with the weight; of the only such one if no pattern names it."""
     variable: str | None = None
-    """The variable whose fitted transform has the number, instead of an operation; `$output` for
-    the only output.
-    """
+    """The variable whose transform has the number; `$output` for the only output."""
     to: str | None = None
     """The weight, by its name in the operation or the transform."""
     equals: str | float | None = None
-    """Instead of `to`: what the tensor must be equal to; a constant of the operation, by name, or a
-    number.
-    """
+    """Instead of `to`: what the tensor must equal; a constant of the operation, or a number."""
     steps: tuple[Mapping[str, Any], ...] = ()
     """How the tensor is rearranged, in order; see `rearranged`."""
 
@@ -76,9 +70,7 @@ class Rules:
     left_out: tuple[tuple[re.Pattern[str], str], ...]
     """Names of tensors that a network does not need, and why."""
     population: bool
-    """Whether standard deviations of its scalers are those of the population (divided by n, as
-    scikit-learn does).
-    """
+    """Whether its scalers' deviations are divided by n, as scikit-learn's are."""
     azimuth: float
     """The images that its networks were trained on are those of an azimuth larger by this [rad]."""
     azimuth_holds_at: Mapping[str, float]
@@ -181,9 +173,7 @@ def _in_patterns(document: Mapping[str, Any], file: str) -> list[Problem]:
 
 
 LARGEST_DIFFERENCE = 1e-3
-"""Largest difference of a tensor that must be equal to a constant of the network, which is computed
-in other ways.
-"""
+"""Largest difference of a tensor from the constant that it must equal, computed otherwise."""
 
 COUNTERS = "num_batches_tracked"
 """Ending of numbers that torch counts in training, which other programs do not have."""
@@ -290,9 +280,7 @@ def _within(name: str, keys: Sequence[str]) -> str:
 
 
 def _prefix(rule: Rule, match: re.Match[str], target: Target) -> str | None:
-    """The operation or transform that a rule is about, as the names of its tensors begin; None if
-    there is none.
-    """
+    """The operation or transform of a rule, as the names of its tensors begin; None if none."""
     if rule.variable is not None:
         outputs = target.model.network.outputs
         variable = outputs[0] if rule.variable == "$output" and len(outputs) == 1 else rule.variable
@@ -441,9 +429,7 @@ def values(
 def unequal(
     account: Account, tensors: Mapping[str, StoredTensor], model: Estimator
 ) -> Iterator[str]:
-    """Problems of tensors that must be equal to constants of the model, which has its values by
-    now.
-    """
+    """Problems of tensors that must equal constants of the model, which has its values by now."""
     for name, prefix, rule in account.equal:
         tensor = rearranged(tensors[name].read(), rule.steps)
         constant = (
@@ -469,9 +455,7 @@ def unequal(
 def other_settings(
     account: Account, settings: Mapping[str, Mapping[str, Any]], model: nn.Module
 ) -> Iterator[str]:
-    """Problems of normalisations to whose variances another number is added than in the file's
-    network.
-    """
+    """Problems of normalisations that add another number to variances than the file's network."""
     for name, (source, _) in account.sources.items():
         there = settings.get(source.rpartition("/")[0], {}).get("epsilon")
         owner = model.get_submodule(name.rpartition(".")[0])

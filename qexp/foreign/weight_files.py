@@ -26,9 +26,7 @@ from qexp.errors import NotFoundError, QexpError
 from qexp.networks.shapes import Shape
 
 MOST_ENTRIES = 100_000
-"""Largest number of entries that are read of a file of PyTorch's; the largest networks have some
-thousand.
-"""
+"""Largest number of entries read of a file of PyTorch's; large networks have some thousand."""
 
 DEEPEST_NETWORK = 32
 """Largest nesting of networks in the description of a network."""
@@ -70,9 +68,7 @@ REFUSED = re.compile(r"GLOBAL ([\w.]+)")
 
 @contextmanager
 def open_pytorch(file: Path) -> Iterator[Contents]:
-    """The tensors of a file, named by the keys on the way to them: `state_dict.fc.weight`. Raises
-    WeightsFileError.
-    """
+    """The tensors of a file, named by their keys: `state_dict.fc.weight`. WeightsFileError."""
     _require_stored_plainly(file)
     try:
         with warnings.catch_warnings():
@@ -90,9 +86,7 @@ def open_pytorch(file: Path) -> Iterator[Contents]:
 
 
 def _require_stored_plainly(file: Path) -> None:
-    """Raise WeightsFileError for an archive that would grow when it is read; torch compresses
-    nothing.
-    """
+    """Raise WeightsFileError for an archive that grows when read; torch compresses nothing."""
     try:
         with zipfile.ZipFile(file) as archive:
             members = archive.infolist()
@@ -125,9 +119,7 @@ def _why(error: Exception) -> str:
 
 
 def _tensors(content: Any, file: Path) -> Iterator[tuple[str, StoredTensor]]:
-    """Dotted name → tensor, for all tensors in nested dictionaries and lists; numbers and texts are
-    no weights.
-    """
+    """Dotted name → tensor, for all in nested dictionaries and lists; others are no weights."""
     waiting: list[tuple[str, Any]] = [("", content)]
     for _ in range(MOST_ENTRIES):
         if not waiting:
@@ -176,9 +168,7 @@ def plain(tensor: Tensor) -> Tensor:
 
 @contextmanager
 def open_hdf5(source: Path | io.BytesIO, file: Path) -> Iterator[h5py.File]:
-    """An HDF5 file for reading; `file` is its name in errors. Raises WeightsFileError, also for
-    damage found later.
-    """
+    """An HDF5 file for reading; errors name `file`. Raises WeightsFileError, also later on."""
     try:
         with h5py.File(source, "r") as content:
             yield content
@@ -190,9 +180,7 @@ def open_hdf5(source: Path | io.BytesIO, file: Path) -> Iterator[h5py.File]:
 
 
 def arrays_in(content: h5py.File, file: Path) -> dict[str, StoredTensor]:
-    """Path in the file → array. Links out of the file and arrays that lie elsewhere are errors, and
-    not followed.
-    """
+    """Path in the file → array. Links out of the file and outside arrays are errors."""
     links: list[tuple[str, Any]] = []
     # into each group once: they may contain each other
     content.visititems_links(lambda *link: links.append(link))
@@ -334,9 +322,7 @@ def _parsed(description: str | bytes, file: Path) -> dict[str, Any]:
 
 
 def _by_layer(arrays: Mapping[str, StoredTensor]) -> dict[str, StoredTensor]:
-    """`layer/weight` → array; whole paths if two would have the same name, and for what belongs to
-    no layer.
-    """
+    """`layer/weight` → array; whole paths if two names are equal, or without a layer."""
     of_model = any(path.startswith(f"{MODEL}/") for path in arrays)
     paths = [
         path
@@ -462,9 +448,7 @@ FORMATS: Mapping[
 
 
 def format_of(file: Path) -> str:
-    """The name of a file's format, by its suffix. Raises QexpError for another one, and
-    NotFoundError.
-    """
+    """The format of a file by its suffix. Raises QexpError for another, NotFoundError."""
     if not file.exists():
         raise NotFoundError(f"{file}: there is no such file")
     if not file.is_file():

@@ -33,9 +33,7 @@ VARIABLE = "QEXP_CACHE"
 """Environment variable: the folder of the cache, instead of `~/.cache/qexp`."""
 
 THOROUGHLY = "QEXP_CACHE_CHECK"
-"""Environment variable: whether arrays are compared with their hashes before they are used, as
-`verify` does.
-"""
+"""Environment variable: whether hashes of arrays are checked before use, as by `verify`."""
 
 ARRAY, NOTE = "f32", "note"
 """Endings of files."""
@@ -52,9 +50,7 @@ def cache_folder() -> Path:
 
 
 def content_hash(path: Path) -> str:
-    """SHA-256 of a file's content in hexadecimal, cached until the file's size, time of change or
-    inode changes.
-    """
+    """SHA-256 of a file in hexadecimal, cached until its size, time of change or inode changes."""
     key = ("content", *file_state(path))
     if (known := note(key)) is not None:
         return str(known["sha256"])
@@ -109,9 +105,7 @@ MAPPED_AROUND = 2**16
 
 
 class CachedArray:
-    """A file of the cache with an array in single precision, of which only accessed parts are
-    read.
-    """
+    """A file of the cache with an array in single precision; only accessed parts are read."""
 
     def __init__(self, path: Path, shape: tuple[int, ...]) -> None:
         self.path, self.shape, self._read = path, shape, 0
@@ -207,9 +201,7 @@ def cached_by_content(
 
 @contextlib.contextmanager
 def _room_for(shape: tuple[int, ...]) -> Iterator[Path]:
-    """The folder of the arrays, with enough free space for one of a shape. Raises QexpError if
-    writing fails.
-    """
+    """The folder of arrays, with room for one of a shape. Raises QexpError if writing fails."""
     folder, size = cache_folder() / "arrays", 4 * math.prod(shape)
     try:
         folder.mkdir(parents=True, exist_ok=True)

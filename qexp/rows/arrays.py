@@ -99,9 +99,7 @@ class NetcdfTable(Table):
         return int(self._data.variables[name].shape[1])
 
     def others(self, features: Sequence[str]) -> list[str]:
-        """Dimensions of a grid without coordinates, which are numbered from 0, and variables along
-        these dimensions.
-        """
+        """Dimensions of a grid without coordinates (numbered from 0), and variables along them."""
         dimensions = self._dimensions(features[0])
         counted = [name for name in dimensions if len(dimensions) == 2 and name not in self.names]
         beside = ((name, self._variable(name).dims) for name in super().others(features))
@@ -129,9 +127,7 @@ class NetcdfTable(Table):
         return Grid({name: int(self._data.sizes[name]) for name in dimensions}, coordinates)
 
     def _dimensions(self, name: str) -> list[str]:
-        """The dimensions whose cells are the rows of a variable; a vector extends along one
-        more.
-        """
+        """The dimensions whose cells are a variable's rows; a vector extends along one more."""
         return [str(dimension) for dimension in self._data.variables[name].dims][
             : 1 if name in self._vectors else None
         ]
@@ -257,9 +253,7 @@ def _numpy_type(kind: pa.DataType) -> Any:
 
 
 def _filled(column: pa.ChunkedArray, kind: pa.DataType) -> NDArray[Any]:
-    """Values as numpy types; missing ones become NaN, an empty text, or the smallest whole
-    number.
-    """
+    """Values as numpy types; gaps become NaN, empty texts, or the smallest whole number."""
     import pyarrow as pa
 
     wanted = _numpy_type(kind)

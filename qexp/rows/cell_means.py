@@ -10,9 +10,7 @@ from qexp.base.arrays import Array
 MOST_CELLS = 1000
 """Largest number of cells along an axis."""
 SPARSE_RATIO = 4
-"""Largest ratio of a grid's cells to its rows; with more cells the rows are treated as scattered
-points.
-"""
+"""Largest ratio of a grid's cells to its rows; with more, rows are scattered points."""
 
 
 class CellMeans:
@@ -36,9 +34,7 @@ class CellMeans:
         """Numbers of the first column and row in the sums."""
 
     def add(self, x: Array, y: Array, values: Array) -> None:
-        """Add rows at positions, (row,), with values, (row, value); rows with NaN or infinity are
-        left out.
-        """
+        """Add rows at positions, (row,), with values, (row, value), except where not finite."""
         finite = np.isfinite(x) & np.isfinite(y) & np.isfinite(values).all(axis=1)
         points, values = np.stack([x[finite], y[finite]]), values[finite]
         if not len(values):
@@ -102,9 +98,7 @@ class CellMeans:
 
 
 def steps(points: Array) -> Array:
-    """The steps along x and y of the grid on which points, (2, point), lie; or of a grid of the
-    same density.
-    """
+    """The steps along x and y of the grid of points, (2, point), or of one equally dense."""
     different = [np.unique(line) for line in points]
     if len(different[0]) * len(different[1]) <= SPARSE_RATIO * points.shape[1]:
         step = np.array([_step(line) for line in different])
@@ -116,9 +110,7 @@ def steps(points: Array) -> Array:
 
 
 def _step(ascending: Array) -> float:
-    """The step between sorted values; 0 for a single value. Even steps are averaged, which reduces
-    rounding errors.
-    """
+    """The step between sorted values, averaged if even, which rounds less; 0 for a single one."""
     if len(ascending) < 2:
         return 0.0
     gaps = np.diff(ascending)

@@ -33,9 +33,7 @@ FIRST_ROWS = 1 << 15
 INDEX = "index"
 """The name of a first column without a name."""
 LAST = "\0"
-"""Name of the last column, which is always read: it shows whether the file ends within quotation
-marks.
-"""
+"""Name of the last column, always read: it shows whether the file ends within a quotation."""
 SEPARATORS = {";": "semicolons", "\t": "tabs"}
 """Separators that are refused, by name."""
 WORDS = {
@@ -67,9 +65,7 @@ PROBLEM = re.compile(
 
 
 class CsvTable(Table):
-    """A CSV file with a header, or, if the features are known, without one, as DL-IM writes its
-    pixels.
-    """
+    """A CSV file with a header, or with known features without one, as DL-IM writes its pixels."""
 
     def _open(self) -> None:
         with _text(self.path) as file:
@@ -111,9 +107,7 @@ class CsvTable(Table):
             self.names[0] = INDEX
 
     def row_numbers(self, numbers: Sequence[int]) -> list[int]:
-        """Row numbers as in an editor: the header is row 1; a record with line breaks has its last
-        line's number.
-        """
+        """Row numbers as in an editor: the header is 1; a record of several lines has its last."""
         row_of = dict.fromkeys(numbers, 0)
         first = self._records_of_names
         with _text(self.path) as file:
@@ -124,9 +118,7 @@ class CsvTable(Table):
         return [row_of[record] for record in numbers]
 
     def types(self, names: Sequence[str]) -> pa.Schema:
-        """Whole numbers, numbers or text, inferred from the first rows; text if rewriting changes a
-        number.
-        """
+        """Whole numbers, numbers or text, by the first rows; text if rewriting changes a number."""
         import pyarrow as pa
 
         if not names:
@@ -199,9 +191,7 @@ class CsvTable(Table):
         return f"{cell}: '{match['value'][:40]}' {problem}"
 
     def _require_closed_quotes(self) -> None:
-        """Raises TableError if the file ends within quotation marks; Arrow reads all rows after the
-        mark as a cell.
-        """
+        """Raises TableError if the file ends in a quotation, which Arrow reads as one cell."""
         end, last = "end", [""]
         before = row = 0
         with _text(self.path) as file:
@@ -248,9 +238,7 @@ def _lines(file: TextIO, path: Path) -> Iterator[str]:
 
 
 def _text(path: Path) -> TextIO:
-    """A file opened as text; bytes that are not UTF-8 are an error only in columns that are
-    read.
-    """
+    """A file opened as text; bytes that are not UTF-8 are errors only in columns read."""
     return path.open(encoding="utf-8-sig", errors="surrogateescape", newline="")
 
 

@@ -1,6 +1,4 @@
-"""The formats of files of rows, by the suffix of their name, and how their columns are named and
-read in chunks.
-"""
+"""Formats of files of rows by suffix, and how columns are named and read in chunks."""
 
 from __future__ import annotations
 
@@ -30,9 +28,7 @@ the features' columns in the file, counted from 1, in the order of the features.
 
 
 def require_columns(columns: Columns, features: Sequence[str]) -> None:
-    """Raise QexpError for names that are not features, positions of another number, and columns
-    given twice.
-    """
+    """Raise QexpError for names that are no features, too many positions, and columns twice."""
     if isinstance(columns, Mapping):
         for name, other in columns.items():
             if name not in features and other in features:
@@ -144,9 +140,7 @@ def in_equal_chunks(chunks: Iterator[Chunk], size: int) -> Iterator[Chunk]:
 
 
 def feature_matrix(columns: Sequence[Any]) -> NDArray[np.float32]:
-    """Arrow columns of numbers, or one of vectors → (row, column), NaN for nulls; each column is
-    contiguous.
-    """
+    """Arrow columns of numbers, or one of vectors → (row, column), NaN for nulls, by column."""
     import pyarrow.types as types
 
     if len(columns) == 1 and types.is_fixed_size_list(columns[0].type):

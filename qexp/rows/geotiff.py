@@ -1,6 +1,4 @@
-"""GeoTIFF and other rasters that GDAL reads: their values with gaps (nodata) as NaN, where north
-is; and a new one.
-"""
+"""GeoTIFF and other rasters of GDAL: values with gaps as NaN, where north is; writing one."""
 
 from __future__ import annotations
 
@@ -22,9 +20,7 @@ if TYPE_CHECKING:
 
 
 def open_raster(path: Path) -> rasterio.DatasetReader:
-    """Open a file with rasterio. Raises NotFoundError, and TableError if it cannot be read or holds
-    no real numbers.
-    """
+    """Open with rasterio. Raises NotFoundError, and TableError also without real numbers."""
     with extra("geo"):
         import rasterio
 

@@ -53,9 +53,7 @@ NO_DATA = [
     32767,
 ]
 HUGE_NUMBER = 1e20
-"""Numbers that often stand for no data where no other is like them: these, such as -99.9, and all
-that are as large.
-"""
+"""Numbers that often mean no data if no others are like them: such as -99.9, and all as large."""
 
 LIKE_A_CODE = (
     'far from all others: a code for no data? leave the cell empty, with "missing": "drop"'
@@ -160,9 +158,7 @@ Piece = tuple["pa.Table", float]
 
 @dataclass(frozen=True)
 class Grid:
-    """The raster whose cells are the rows, in row-major order: the last dimension varies
-    fastest.
-    """
+    """The raster of cells that are the rows, in row-major order: the last dimension is fastest."""
 
     sizes: Mapping[str, int]
     coordinates: Mapping[str, tuple[str, NDArray[Any]]] = field(default_factory=dict)
@@ -219,9 +215,7 @@ class Table(ABC):
         return [record + 1 for record in records]
 
     def rows_shown(self, records: Sequence[int] | NDArray[np.integer]) -> str:
-        """Records counted from 0, by their row numbers, for messages: `rows 5, 9, 12 and 31
-        more`.
-        """
+        """Records counted from 0, by row number, for messages: `rows 5, 9, 12 and 31 more`."""
         return write_list(
             "row", self.row_numbers([int(record) for record in records[:SHOWN]]), len(records)
         )
@@ -256,9 +250,7 @@ class Table(ABC):
             raise TableError(trouble)
 
     def pieces(self, types: Types, size: int) -> Iterator[Piece]:
-        """Columns of all rows in order, about `size` rows at a time; NaN or null where a number is
-        missing.
-        """
+        """Columns of all rows in order, about `size` at a time; missing numbers are NaN or null."""
         import pyarrow as pa
 
         rows = 0
@@ -273,9 +265,7 @@ class Table(ABC):
     def read(
         self, numbers: Iterable[str], texts: Iterable[str]
     ) -> tuple[dict[str, NDArray[np.float64]], dict[str, NDArray[np.str_]]]:
-        """Whole columns: of numbers, NaN where one is missing, and of texts, without surrounding
-        spaces.
-        """
+        """Whole columns: numbers, NaN where one is missing, and texts without outer spaces."""
         import pyarrow as pa
 
         numbers_of: dict[str, list[NDArray[np.float64]]] = {name: [] for name in numbers}
@@ -298,9 +288,7 @@ class Table(ABC):
 
 @contextmanager
 def explained(path: Path, *others: type[Exception]) -> Iterator[None]:
-    """Turn errors of the system, of encoding and of formats into a TableError that names the
-    file.
-    """
+    """Errors of the system, of encoding and of formats become TableErrors that name the file."""
     errors: tuple[type[Exception], ...] = (OSError, *others)
     try:
         yield

@@ -1,6 +1,4 @@
-"""Samples that may never have been measured or computed: constant ones among others, copies, and
-copies of targets.
-"""
+"""Samples that may never have been measured: constant ones, copies, and copies of targets."""
 
 from __future__ import annotations
 
@@ -16,9 +14,7 @@ from qexp.rows import array_cache
 from qexp.rows.array_cache import CachedArray
 
 NATURAL_SHARE = 0.1
-"""Nearly constant samples for each constant one from which on these are natural, as counts of 0
-are; or half of all.
-"""
+"""Nearly constant samples per constant one from which these are natural, as counts; or half."""
 
 BY_CHANCE = 1e-6
 """Probability of a stretch of constant samples from which on chance does not explain it."""
@@ -157,9 +153,7 @@ WAY_OUT = "were they measured or computed, and written?"
 
 
 def targets_among(inputs: Mapping[str, Values], outputs: Mapping[str, Values]) -> Iterator[str]:
-    """What is said of inputs that are a linear function of an output, (sample,) each, as copies of
-    it are.
-    """
+    """What is said of inputs that are linear in an output, (sample,) each, as copies are."""
     for target, all_wanted in outputs.items():
         for name, column in inputs.items():
             of, wanted = (values[~np.isnan(column)] for values in (column, all_wanted))
@@ -176,9 +170,7 @@ def targets_among(inputs: Mapping[str, Values], outputs: Mapping[str, Values]) -
 
 
 FEWEST, LINEAR = 4, 1e-6
-"""Samples that a line always fits; share of the variance that it leaves where rounding alone
-does.
-"""
+"""Samples that a line always fits; share of variance that it leaves if only rounding does."""
 
 
 def _explained(numbers: Numbers, usable: NDArray[np.bool_], parameters: Values) -> bool:
@@ -200,9 +192,7 @@ def _stretch(numbers: Numbers, count: int) -> Numbers:
 
 
 def _coarse(values: NDArray[Any]) -> bool | None:
-    """Whether values are whole multiples of a step; None if there are so few of them that chance
-    repeats them.
-    """
+    """Whether values are multiples of a step; None if few of them, so that chance repeats them."""
     steps = values * 10.0 ** math.floor(math.log10(FINE_STEPS / np.abs(values).max()))
     coarse = bool((np.abs(steps - np.round(steps)) < FINE_STEPS * SINGLE).all())
     return None if coarse and len(np.unique(values)) < FEW_VALUES else coarse

@@ -63,9 +63,7 @@ CODECS = {
 
 
 def open_store(path: Path) -> xarray.Dataset:
-    """Open a store of version 2 or 3. Raises MissingExtraError, and TableError if it cannot be
-    read, or must not be.
-    """
+    """Open a store, version 2 or 3. Raises MissingExtraError, TableError if it cannot be read."""
     with extra("zarr"):
         import xarray
         import zarr  # noqa: F401 - xarray's own error names no extra

@@ -1,6 +1,4 @@
-"""The page of several runs: their results over seeds, what was swept, their curves, a table; and in
-notebooks.
-"""
+"""The page of several runs: results over seeds, sweeps, curves, a table; and in notebooks."""
 
 from __future__ import annotations
 
@@ -67,9 +65,7 @@ def some_of(names: Sequence[str], count: int) -> str:
 
 
 def short_names(comparison: SeedComparison) -> dict[str, str]:
-    """Group → its name without the words that all groups share; the first word alone of a single
-    group.
-    """
+    """Group → its name without the words all groups share; the first word of a single group."""
     words = {name: name.split() for name in comparison.names}
     shared = set.intersection(*map(set, words.values()))
     if len(words) == 1:
@@ -81,9 +77,7 @@ def short_names(comparison: SeedComparison) -> dict[str, str]:
 
 
 def results_drawn(comparison: SeedComparison) -> Iterator[Drawn]:
-    """The mean and interval of each group, a drawing for each output's mean absolute error, or its
-    first metric.
-    """
+    """Means and intervals of groups, a drawing for each output's MAE or first metric."""
     names, order = short_names(comparison), list[str]()
     for output in dict.fromkeys(row.output for row in comparison.results):
         of_output = [
@@ -379,9 +373,7 @@ def _value(text: str) -> Value:
 
 @dataclass(frozen=True)
 class Grouping:
-    """The groups of a page, the number of each run's, and keys by which they can be joined, with
-    the value of each.
-    """
+    """The groups of a page, the number of each run's, and keys that can join them, with values."""
 
     names: Sequence[str]
     runs: Mapping[str, int]
@@ -405,9 +397,7 @@ def grouping(
 
 @dataclass(frozen=True)
 class Sweep:
-    """What is drawn of a sweep: two values of each run against each other, and all of them as
-    parallel lines.
-    """
+    """What is drawn of a sweep: values against each other, and all of them as parallel lines."""
 
     runs: Sequence[str]
     columns: Sequence[Column]
@@ -548,9 +538,7 @@ def _inside_of_models(comparison: SeedComparison) -> list[list[str]]:
 
 
 def layers_in_words(model: Mapping[str, Any]) -> str:
-    """The operations of a model with their sizes: `convolution (conv 8), dense (denses 128, 128,
-    64)`.
-    """
+    """The operations of a model with sizes: `convolution (conv 8), dense (denses 128, 64)`."""
     words = []
     for name, operation in model.get("operations", {}).items():
         parameters = operation.get("parameters", {})

@@ -1,6 +1,4 @@
-"""Observations, inversions and posteriors that show themselves in notebooks and terminals: their
-tables and maps.
-"""
+"""Observations, inversions and posteriors that show themselves: their tables and maps."""
 
 from __future__ import annotations
 
@@ -61,9 +59,7 @@ class ShownObserved(Shown, Observed):
 
 
 class ShownPosterior(Shown, SourcePosterior):
-    """The posterior of the sources of an observation, with its intervals and draws, and the best
-    fit among these.
-    """
+    """The posterior of an observation's sources, with intervals and draws, and the best fit."""
 
     fitted: Mapping[str, tuple[float, str]]
     __str__ = Shown.text
@@ -73,9 +69,7 @@ class ShownPosterior(Shown, SourcePosterior):
         return corner_of(self, "Posterior", self.fitted)
 
     def summary(self, level: float = 0.9) -> pandas.DataFrame:
-        """As that of `run.posterior`: mean, standard deviation, median and central interval of each
-        parameter.
-        """
+        """As of `run.posterior`: mean, deviation, median and central interval of each parameter."""
         from qexp.web.notebook import Posterior
 
         columns = zip(self.parameters.items(), np.moveaxis(self.draws, -1, 0), strict=True)
@@ -98,9 +92,7 @@ class ShownPosterior(Shown, SourcePosterior):
 
 
 class ShownInversion(Titled, Inversion):
-    """The estimated sources of an observation, with the tables that `qexp invert` prints, and its
-    maps.
-    """
+    """The estimated sources of an observation, with the tables of `qexp invert`, and maps."""
 
     posterior: ShownPosterior | None
 

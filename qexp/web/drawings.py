@@ -80,9 +80,7 @@ def calibration_drawings(directory: RunDirectory) -> list[Drawn]:
 
 
 def training_drawn(directory: RunDirectory) -> list[Drawn]:
-    """The learning curves of a run or of its folds, for where no script can run; none before the
-    first epoch.
-    """
+    """The learning curves of a run or of its folds, as pictures; none before the first epoch."""
     if not any(lines_of(directory).values()):
         return []
     folds = bool(directory.all_folds())
@@ -127,9 +125,7 @@ Folds = Mapping[str, Sequence[Lines]]
 """Name of a run → the lines of each of its folds."""
 
 MOST_COLOURS = 8
-"""The largest number of runs whose curves are distinguished by colour; with more, curves are
-thin.
-"""
+"""Largest number of runs whose curves are told apart by colour; with more, curves are thin."""
 
 
 def lines_of(directory: RunDirectory) -> dict[str, list[dict[str, Any]]]:
@@ -164,9 +160,7 @@ def curves(
 
 
 MOST_NUMBERS = 60_000
-"""Numbers of curves up to which a page has all metrics that were followed, and not the main one
-alone.
-"""
+"""Numbers of curves up to which a page has all metrics followed, and not only the main one."""
 
 
 def curves_of_runs(
@@ -211,9 +205,7 @@ def curves_of_runs(
 
 
 def followed_metrics(runs: Folds, most: int) -> dict[tuple[str, str], str]:
-    """Output and metric → the part on which it was followed; the main metrics first, and of more
-    than `most` alone.
-    """
+    """Output and metric → the part it was followed on; only main ones if there are too many."""
     ends = [folds[0][at] for folds in runs.values() for at in (0, -1)]
     followed = {
         (output, metric): part
@@ -281,9 +273,7 @@ def thinned(lines: Lines) -> Lines:
 
 
 def _over(folds: Sequence[Lines], keys: Sequence[str]) -> Array:
-    """Their middle half and its median at each epoch, (3, epoch), up to the last with a value; see
-    `middle_half`.
-    """
+    """The folds' `middle_half`, (3, epoch), up to the last epoch with a value."""
     quartiles = middle_half(over_epochs(folds, *keys))
     return quartiles[:, : np.flatnonzero(np.isfinite(quartiles[1])).max(initial=-1) + 1]
 
@@ -312,9 +302,7 @@ TIMES = {"s": 1.0, "min": 60.0, "h": 3600.0, "d": 86400.0}
 
 
 def system_panels(lines: Sequence[Mapping[str, Any]]) -> list[Panel]:
-    """A panel for each quantity that was measured, over the time since the first measurement; none
-    without any.
-    """
+    """A panel for each measured quantity, over the time since the first; none without any."""
     timed = [(at, line) for line in lines if (at := _moment(line)) is not None]
     timed = timed[:: -(-len(timed) // MOST_EPOCHS) or 1]
     if not timed:
@@ -365,9 +353,7 @@ STEP = re.compile(r"(?P<name>.+)_(?P<step>\d{6,})")
 
 @dataclass(frozen=True)
 class FigureFile:
-    """A PNG file with its size [pixels], so that a page has its room before it comes, and its step,
-    if it has one.
-    """
+    """A PNG file with its size [pixels], for its room in a page, and its step, if any."""
 
     file: str
     width: int
@@ -376,9 +362,7 @@ class FigureFile:
 
 
 def figures_of(directory: RunDirectory) -> tuple[dict[str, list[FigureFile]], list[FigureFile]]:
-    """The figures of a run that have a step, by name and in order, and all others. Torn ones are
-    left out.
-    """
+    """The figures of a run with steps, by name and in order, and all others; not torn ones."""
     series, others = dict[str, list[FigureFile]](), list[FigureFile]()
     for path in sorted(directory.results.glob("figures/*.png")):
         with suppress(OSError), path.open("rb") as file:
@@ -398,9 +382,7 @@ def figures_of(directory: RunDirectory) -> tuple[dict[str, list[FigureFile]], li
 
 
 MOST_BYTES = 1 << 20
-"""Size of pictures up to which a report of several runs has them all; the browser shows any number
-on demand.
-"""
+"""Size of pictures up to which a report of several runs has them all; a server has any number."""
 
 
 @dataclass(frozen=True)
@@ -460,9 +442,7 @@ MOST_CELLS = 300_000
 
 @dataclass(frozen=True)
 class Points:
-    """Samples by their true values and estimates, with the spread of an ensemble and what
-    identifies each.
-    """
+    """Samples by true values and estimates, with an ensemble's spread and what identifies each."""
 
     title: str
     words: str
@@ -510,9 +490,7 @@ def _points(predictions: xarray.Dataset, output: str, part: str, names: list[str
 
 
 def _names(predictions: xarray.Dataset, output: str, outputs: list[str]) -> list[str]:
-    """What identifies each sample: its texts, then its number, then what else varies, such as the
-    depth in a core.
-    """
+    """What identifies samples: texts, their number, then what else varies, as depth in a core."""
     (dimension,) = map(str, predictions[output].dims)
     aside = {f"{name}{ending}" for name in outputs for ending in ("", "_estimate", "_spread")}
     others = {
@@ -539,9 +517,7 @@ def _names(predictions: xarray.Dataset, output: str, outputs: list[str]) -> list
 
 @dataclass(frozen=True)
 class Axis:
-    """The centres of its cells, the bands that were held out, and whether its ticks are parts of a
-    turn.
-    """
+    """The centres of cells, the bands held out, and whether ticks are parts of a turn."""
 
     words: str
     unit: str
@@ -594,9 +570,7 @@ class Maps:
 
 
 def fields(directory: RunDirectory) -> Iterator[Maps]:
-    """The test frames that the run keeps, as maps of true values, estimates and errors: one for
-    each folder.
-    """
+    """The test frames that a run keeps: maps of truth, estimate and error; one per folder."""
     for path in sorted((directory.results / FRAMES).glob("*.nc")):
         frames = table(path)
         names = outputs(frames)
@@ -651,9 +625,7 @@ def _packed(values: Array, single: bool) -> str:
 
 
 MOST_MATRIX_CELLS = 1 << 18
-"""Cells of a matrix with more than two axes that are embedded whole; of larger ones the middle
-plane is shown.
-"""
+"""Cells of a matrix of over two axes that are embedded whole; else the middle plane is."""
 
 LAYERS = {
     "estimate": ("estimate", "sequential"),
@@ -676,16 +648,12 @@ def matrices(directory: RunDirectory) -> list[Maps]:
 
 
 MOST_MAPS = 12
-"""Matrices of a data set whose numbers are in a page of several runs; a server gives further ones
-on demand.
-"""
+"""Matrices of a data set with numbers in a page of several runs; a server gives further ones."""
 
 
 @dataclass(frozen=True)
 class MatrixOfRun:
-    """A matrix beside those of others; of too many, some have no plane: a server is asked for
-    it.
-    """
+    """A matrix beside those of others; of too many, some have no plane: a server has it."""
 
     run: str
     name: str

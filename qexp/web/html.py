@@ -1,6 +1,4 @@
-"""Pieces of HTML for pages and notebooks: tables, lists, notices and images. They know nothing of
-runs.
-"""
+"""Pieces of HTML for pages and notebooks: tables, lists, notices, images. They know no runs."""
 
 from __future__ import annotations
 
@@ -32,9 +30,7 @@ if TYPE_CHECKING:
 class Drawn:
     title: str
     draw: Callable[[], Markup]
-    """Makes the image, for pages and notebooks alone: terminals show none, and do not wait for
-    it.
-    """
+    """Makes the image, for pages and notebooks; terminals show none, and do not wait."""
 
 
 # HTML made from templates: all text in it is escaped, and a name that a template does not know is
@@ -61,9 +57,7 @@ def environment(*folders: str) -> Environment:
 
 
 def breakable(text: str) -> Markup:
-    """A long name with places where a line may end: after its underscores, before its points, and
-    not in a unit.
-    """
+    """A long name that may break after underscores and before points, but not in a unit."""
     words = re.sub(r"\([^()]*\)", lambda unit: unit[0].replace(" ", "\u00a0"), text)
     return Markup(str(escape(words)).replace("_", "_<wbr>").replace(".", "<wbr>."))
 
@@ -95,9 +89,7 @@ _KEY = re.compile(r"\w+(\.\w+)+")
 
 
 def heading(title: str) -> str:
-    """The title of a column for readers: `test volume change MAE (10⁶ m³)` for
-    `test.delta_volume.mae (10⁶ m³)`.
-    """
+    """A column's title for readers: `test depth MAE (km)` for `test.depth.mae (km)`."""
     match = _OF_METRIC.fullmatch(title)
     if (
         match is None
@@ -120,15 +112,11 @@ OUTPUT = "output"
 """Title of the column of outputs; that of metrics has the word metric in it."""
 
 UNIT = "unit"
-"""Title of a column that is not shown: the unit stands behind the metric of its row, or behind the
-output.
-"""
+"""Title of a column that is not shown: units stand behind the row's metric or output."""
 
 
 def for_readers(table: Table) -> list[ColumnForReaders]:
-    """The columns of a table. The names of outputs and metrics are in words; those of files, runs
-    and keys stay.
-    """
+    """A table's columns: outputs and metrics in words; names of files, runs and keys stay."""
     columns, titles = [], list(table.columns)
     units = [row[titles.index(UNIT)] for row in table.rows] if UNIT in titles else []
     of_metrics = next((title for title in titles if re.search(r"\bmetric\b", title)), None)
@@ -187,9 +175,7 @@ def _markdown() -> MarkdownIt:
 
 
 def prose(text: str) -> Markup:
-    """Plain text or simple Markdown, escaped: paragraphs, headings, lists, tables, emphasis, code
-    and links.
-    """
+    """Escaped Markdown: paragraphs, headings, lists, tables, emphasis, code and links."""
     tokens = _markdown().parse(cleaned(text))
     for token in tokens:
         token.attrs.pop("style", None)  # which the policy of a page forbids
@@ -198,9 +184,7 @@ def prose(text: str) -> Markup:
 
 
 def data(value: Any) -> Markup:
-    """A value as JSON inside a `<script type="application/json">`, where no text of it can end the
-    script.
-    """
+    """A value as JSON inside a `<script type="application/json">`, which no text of it can end."""
     from jinja2.utils import htmlsafe_json_dumps
 
     options = orjson.OPT_SERIALIZE_NUMPY | orjson.OPT_NON_STR_KEYS
@@ -276,9 +260,7 @@ def plain_text(content: RenderableType, width: int) -> str:
 
 
 class Shown:
-    """An object with a view. Notebooks and terminals that know rich or IPython ask it to show
-    itself.
-    """
+    """An object with a view. Notebooks and terminals with rich or IPython ask it to show itself."""
 
     def __init_subclass__(cls) -> None:
         # IPython asks the first class that has this or a `__repr__` of its own.

@@ -1,6 +1,4 @@
-"""Lists of runs, specs and epochs that show themselves in notebooks and terminals, and become data
-frames.
-"""
+"""Lists of runs, specs and epochs that show themselves, and become data frames."""
 
 from __future__ import annotations
 

@@ -1,6 +1,4 @@
-"""All runs as they are now, and what grows while they are at work: found once however many clients
-ask.
-"""
+"""All runs as they are now, and what grows while they work: found once for all clients."""
 
 from __future__ import annotations
 
@@ -99,9 +97,7 @@ SECONDS_BETWEEN_LOOKS = 1.0
 """Between two looks at a run."""
 
 SHARE_OF_RUN = 0.02
-"""Largest share of its time that the server spends on the curves of a run; long ones grow in larger
-steps.
-"""
+"""Share of its time that the server spends on the curves of a run; long ones grow in steps."""
 
 MOST_LOG = 200_000
 """Bytes of a log that are sent at once; of more, the last ones."""
@@ -192,9 +188,7 @@ class LogReader:
     """What one client has seen of a log."""
 
     def __init__(self, directory: RunDirectory, place: str) -> None:
-        """`place`: the number of an attempt, and the bytes of its log that were seen, such as
-        2:1034.
-        """
+        """`place`: the number of an attempt, and the bytes of its log seen, such as 2:1034."""
         attempt, _, seen = place.partition(":")
         self._directory = directory
         self._attempt, read = (
@@ -208,9 +202,7 @@ class LogReader:
         return f"{self._attempt}:{self._tail.understood}"
 
     def grown(self, growth: Growth) -> dict[str, Any] | None:
-        """The text that was added, and whether it is that of another attempt, or follows a gap;
-        None without any.
-        """
+        """The added text, and whether it is of another attempt or after a gap; None without any."""
         anew = growth.attempt != self._attempt or growth.log_size < self._tail.read
         if anew:
             self._attempt = growth.attempt
@@ -237,9 +229,7 @@ def _stamp(file: Path) -> tuple[int, int]:
 
 
 SHARE_OF_RUNS = 0.03
-"""Largest share of its time that the server spends on looking; with very many runs it looks less
-often.
-"""
+"""Share of its time that the server spends on looking; with very many runs it looks less."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -406,9 +396,7 @@ class Answer:
     columns: list[Head]
     total: int
     rows: Rows
-    """From the number of the first row and the number of rows: `name`, `state`, `where` and `cells`
-    of each.
-    """
+    """From the number of the first row and their count: `name`, `state`, `where`, `cells`."""
     states: dict[str, int]
     warnings: list[str]
     shared: Sequence[str] = ()
@@ -536,9 +524,7 @@ def _condition(fields: Sequence[str], values: Sequence[Any]) -> str | None:
 
 
 SHARE_OF_STATE = 0.02
-"""Largest share of its time that the server spends on use of the disk, and on findings, however
-often it is asked.
-"""
+"""Share of its time that the server spends on use of the disk and findings, if asked often."""
 
 
 class Site:
@@ -571,18 +557,14 @@ def site_of(request: Request) -> Site:
 
 
 QUIET_LOOKS = 15
-"""Looks without news after which something is sent in any case, so that a client that is gone is
-noticed.
-"""
+"""Looks without news after which something is sent, so that a client that is gone is noticed."""
 
 HEADERS = {"cache-control": "no-store", "x-accel-buffering": "no"}
 """The second one keeps nginx from collecting events."""
 
 
 def stream(site: Site, looks: AsyncIterator[bytes]) -> Response:
-    """What looks find, one after another, until they or the server end; empty if there is no
-    news.
-    """
+    """What looks find, one after another, until they or the server end; empty without news."""
 
     async def events() -> AsyncIterator[bytes]:
         silent = 0

@@ -1,6 +1,4 @@
-"""What functions return, showing itself in notebooks and terminals: matrices, estimates, studies,
-evaluations, data.
-"""
+"""What functions return, showing itself: matrices, estimates, studies, evaluations, data."""
 
 from __future__ import annotations
 
@@ -109,9 +107,7 @@ def matrix_at(folder: Path) -> Matrix:
 
 
 UNLIKE = 0.05
-"""Share of predictions that are as far from the others as the observation, below which it is unlike
-them.
-"""
+"""Share of predictions as far from the others as the observation that make it unlike them."""
 
 
 class Posterior(xarray.Dataset):  # type: ignore[no-untyped-call]
@@ -147,9 +143,7 @@ class Posterior(xarray.Dataset):  # type: ignore[no-untyped-call]
         return pandas.DataFrame.from_dict(rows, orient="index")
 
     def stacked(self, sample: int | None = None) -> dict[str, NDArray[np.float64]]:
-        """Parameter → (draw,) over all chains, or (draw, sample); of one sample if its number is
-        given.
-        """
+        """Parameter → (draw,) over all chains, or (draw, sample); of one sample by number."""
         one = self if sample is None or "sample" not in self.dims else self.isel(sample=sample)
         return {
             str(name): (
@@ -275,9 +269,7 @@ class ShownStudy(Titled, Study):
     """The results of a study."""
 
     def to_pandas(self) -> pandas.DataFrame:
-        """The means with their intervals, and the paired differences, as numbers: what `table.csv`
-        holds.
-        """
+        """The means with intervals, and the paired differences: what `table.csv` holds."""
         import pandas
 
         return pandas.read_csv(self.folder / VALUES)

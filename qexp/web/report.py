@@ -1,6 +1,4 @@
-"""Reports: one HTML file about a run, or about several, to be read without qexp and without a
-network.
-"""
+"""Reports: one HTML file about a run, or several, to be read without qexp and a network."""
 
 from __future__ import annotations
 
@@ -57,9 +55,7 @@ STYLES = ("uplot/uPlot.min.css", "page.css")
 
 
 def document(template: str, context: Mapping[str, Any]) -> str:
-    """A page of a template. All text in it is escaped; only the page's own scripts and styles may
-    run.
-    """
+    """A page of a template: all text is escaped; only its own scripts and styles may run."""
     scripts, styles = static(SCRIPTS), static(STYLES)
     sources = f"script-src {_hash(scripts)}; style-src {_hash(styles)}"
     policy = f"default-src 'none'; {sources}; img-src data:; base-uri 'none'; form-action 'none'"
@@ -196,9 +192,7 @@ OURS, BYTES_OF_BEGINNING = b'<meta name="generator" content="qexp">', 400
 
 
 def text_of(given: str | Path) -> str:
-    """The text of a file, or the text itself. Raises QexpError for what looks like a file that is
-    not there.
-    """
+    """A file's text, or the text itself. Raises QexpError for what looks like a missing file."""
     try:
         if Path(given).is_file():
             return Path(given).read_text(encoding="utf-8")

@@ -249,9 +249,7 @@ def key_numbers(record: Record, done: int) -> list[dict[str, str]]:
 
 
 def epochs_done(directory: RunDirectory, record: Record) -> int:
-    """By the file that grows with each epoch; the record is written only now and then. Of folds, by
-    the record.
-    """
+    """By the file that grows with each epoch, as the record lags; of folds, by the record."""
     with suppress(DamagedError, NotFoundError, OSError):
         lines = [] if record.ended else directory.metrics()
         return max(record.epochs.done, lines[-1]["epoch"] if lines else 0)
@@ -277,9 +275,7 @@ def progress_in_words(directory: RunDirectory, record: Record, done: int) -> str
 
 
 def _seconds_of_epoch(directory: RunDirectory, record: Record, done: int) -> float | None:
-    """Of a run at work, on average: the record has the time of earlier attempts, the file of epochs
-    that of this.
-    """
+    """On average; the record has the time of earlier attempts, the epochs' file that of this."""
     if not 2 <= done < record.epochs.of or not record.attempts or not record.attempts[-1].started:
         return None
     with suppress(OSError, ValueError):
@@ -361,9 +357,7 @@ def _on_page(section: Section, pictures_elsewhere: bool = False) -> dict[str, An
 
 
 def drawings_of(results: Results) -> list[Drawn]:
-    """What is drawn of the results of a capability: by what it names, else the pictures that are
-    kept in the run.
-    """
+    """Drawings of the results of a capability, by its own function; else the kept pictures."""
     if results.drawn_by:
         return list(resolve_name(results.drawn_by)(results.directory))
     return [picture(path.stem.replace("_", " "), path) for path in results.figures()]
@@ -411,9 +405,7 @@ def baselines_drawn(directory: RunDirectory) -> list[Drawn]:
 
 
 def run_view(directory: RunDirectory) -> View:
-    """Results, baselines and curves; the spec, the origin and the command are unfolded. Raises
-    DamagedError.
-    """
+    """Results, baselines, curves; spec, origin and command unfold. Raises DamagedError."""
     record, state = directory.record(), Watch().state(directory)
     warnings: list[str] = []
     about = [

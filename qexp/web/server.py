@@ -53,9 +53,7 @@ HEADERS = {
 
 
 class Guard:
-    """Passes on what a page of this server may ask for, refuses anything else, and adds headers to
-    every response.
-    """
+    """Passes on what a page of this server may ask for, refuses all else, and adds headers."""
 
     def __init__(self, app: ASGIApp, access: Access) -> None:
         self._app, self._access = app, access
@@ -81,9 +79,7 @@ class Guard:
         await (refused or self._app)(scope, receive, send_with_headers)
 
     def _refused(self, scope: Scope, headers: Mapping[str, str]) -> Response | None:
-        """The response to a request that is not passed on. Takes the prefix from the path of one
-        that is.
-        """
+        """The response to a refused request. Takes the prefix from the path of one that is not."""
         host = headers.get("host", "")
         if not self._access.answers_for(host):
             return PlainTextResponse(
@@ -109,9 +105,7 @@ class Guard:
         return self._without_token(scope, headers)
 
     def _without_token(self, scope: Scope, headers: Mapping[str, str]) -> Response | None:
-        """A page that asks for the token, unless the request has it; one that has it in its address
-        gets a cookie.
-        """
+        """A page that asks for a missing token; a request with it in its address gets a cookie."""
         access = self._access
         if access.token is None or scope["path"] in STATIC:
             return None
@@ -330,9 +324,7 @@ def _listen(host: str, port: int) -> socket.socket:
 
 
 class _Server(Server):
-    """A server that ends its streams when it is asked to end, and whose end by Ctrl-C is no
-    error.
-    """
+    """A server that ends its streams when asked to end; its end by Ctrl-C is no error."""
 
     def __init__(self, config: Config, site: Site) -> None:
         super().__init__(config)

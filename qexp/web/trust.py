@@ -1,6 +1,4 @@
-"""How far a run can be trusted, showing itself in notebooks and terminals: tests of posteriors,
-limits, repetitions.
-"""
+"""How far a run can be trusted, showing itself: tests of posteriors, limits, repetitions."""
 
 from __future__ import annotations
 

@@ -1,6 +1,4 @@
-"""Views of a workspace that its users have saved: a name for the address of a page, with its filter
-and selection.
-"""
+"""Saved views of a workspace: names for addresses of pages, with filter and selection."""
 
 from __future__ import annotations
 
@@ -41,9 +39,7 @@ def saved_views(workspace: Workspace) -> dict[str, str]:
 
 
 def save_view(workspace: Workspace, name: str, address: str) -> None:
-    """Raises QexpError for a name that is taken, and for an address that is not one of a page of
-    runs.
-    """
+    """Raises QexpError for a name that is taken, or an address not of a page of runs."""
     name = " ".join(name.split())
     if not 0 < len(name) <= LONGEST_NAME or not name.isprintable():
         raise QexpError(f"a name of a view has 1 to {LONGEST_NAME} letters")

@@ -1,6 +1,4 @@
-"""Pages of a workspace: what is at work and what is best, runs, launches, studies, comparisons,
-changes to runs.
-"""
+"""Pages of a workspace: work and best results, runs, launches, studies, comparisons."""
 
 from __future__ import annotations
 
@@ -72,9 +70,7 @@ STUDY_TABLE, VALUES, FIGURE = STUDY_FILES
 
 
 def run_at(workspace: Workspace, name: str) -> RunDirectory:
-    """A run by its full name. Raises NotFoundError, also for a run with links to files outside of
-    it.
-    """
+    """A run by its full name. Raises NotFoundError, also if links lead outside of it."""
     directory = RunDirectory(workspace.runs / name)
     if not NAME.fullmatch(name) or not directory.holds_record:
         raise NotFoundError(f"no run {name!r}")
@@ -257,9 +253,7 @@ class Wanted(Part):
 
 
 async def change_runs(request: Request) -> Response:
-    """Do it for one run after another; the answer has the runs that are `done`, and why others are
-    not.
-    """
+    """Do it run by run; the answer has the runs that are `done`, and why others are not."""
     site, kind = site_of(request), request.path_params["kind"]
     if site.secret is None:
         return JSONResponse(
@@ -424,9 +418,7 @@ def _all(workspace: Workspace, states: States) -> tuple[list[dict[str, Any]], li
 
 
 def _command(argv: Sequence[str]) -> str:
-    """How a launch was started: by qexp, by a script, or in Python, where the words are of no
-    use.
-    """
+    """How a launch was started: by qexp, by a script, or in Python, where words are useless."""
     program = Path(argv[0]).name if argv else "qexp"
     if program in ("qexp", "__main__.py"):
         return shlex.join(["qexp", *argv[1:]])
@@ -511,9 +503,7 @@ def _shown_run(request: Request, runs: Sequence[Mapping[str, Any]]) -> Response:
 
 
 async def run_events(request: Request) -> Response:
-    """What grows while the run is at work. A client that comes back says up to where it has the
-    log.
-    """
+    """What grows while the run is at work; a client that returns says where it has the log."""
     site, directory = site_of(request), await asyncio.to_thread(_directory, request)
     place = request.headers.get("last-event-id") or request.query_params.get("place", "")
     return stream(site, of_run(site.feed(directory), place))
@@ -649,9 +639,7 @@ def _table(lines: Sequence[Mapping[str, str]]) -> Table | None:
 
 
 def _over_seeds(column: str, line: Mapping[str, str]) -> str:
-    """A mean with its deviation, or its interval, with the digits that are significant; empty for
-    other columns.
-    """
+    """A mean with its deviation or interval, in significant digits; empty for other columns."""
     if column not in (MEAN, BETWEEN):
         return ""
     try:
@@ -809,9 +797,7 @@ def _values(group: Sequence[Run], part: str, output: str, metric: str) -> list[f
 
 
 def _mean(group: Sequence[Run], part: str, output: str) -> dict[str, str]:
-    """The mean of an output's main metric on a part, with its interval over seeds; of one seed
-    without.
-    """
+    """The mean of an output's main metric on a part, with its interval over several seeds."""
     metric = main_metric(group[0]["results"].get(part, {}).get(output, {})) or ""
     meaning, values = meaning_of(metric, []), _values(group, part, output, metric)
     words = f"{part} {measure(in_words(output), metric_in_words(metric))}"
@@ -882,9 +868,7 @@ def _failed(run: Run) -> dict[str, str]:
 
 
 def small_curve(run: RunDirectory) -> list[float]:
-    """The validation loss over the epochs, or that of the training, at a few of them; empty without
-    any.
-    """
+    """The validation loss, or that of training, at a few epochs; empty without any."""
     with suppress(DamagedError, NotFoundError, OSError):
         if run.metrics_file.stat().st_size <= MOST_BYTES_OF_EPOCHS:
             lines = run.metrics()
