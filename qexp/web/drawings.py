@@ -378,6 +378,12 @@ def figures_of(directory: RunDirectory) -> tuple[dict[str, list[FigureFile]], li
     }, others
 
 
+def last_figures(directory: RunDirectory) -> list[FigureFile]:
+    """The figures of a run, of those with steps the last one."""
+    logged, others = figures_of(directory)
+    return [*others, *(figures[-1] for figures in logged.values())]
+
+
 # Pictures that runs have saved, by kind, for a grid of several runs.
 
 
@@ -401,32 +407,24 @@ def pictures_of_runs(directories: Sequence[RunDirectory], embedded: bool) -> lis
     """
     kinds: dict[str, list[tuple[str, Path]]] = {}
     for directory in directories:
-        logged, others = figures_of(directory)
-        for figure in [*others, *(of_name[-1] for of_name in logged.values())]:
-            kinds.setdefault(figure.file, []).append(
-                (directory.name, directory.results / "figures" / figure.file)
-            )
-    kinds = {kind: of_runs for kind, of_runs in kinds.items() if len(of_runs) > 1}
-    if (
-        embedded
-        and sum(path.stat().st_size for of_runs in kinds.values() for _, path in of_runs)
-        > MOST_BYTES
-    ):
+        for figure in last_figures(directory):
+            path = directory.results / "figures" / figure.file
+            kinds.setdefault(figure.file, []).append((directory.name, path))
+    kinds = {kind: files for kind, files in kinds.items() if len(files) > 1}
+    paths = [path for files in kinds.values() for _, path in files]
+    if embedded and sum(path.stat().st_size for path in paths) > MOST_BYTES:
         return []
 
     def source(path: Path) -> str | None:
-        return (
-            f"data:image/png;base64,{base64.b64encode(path.read_bytes()).decode()}"
-            if embedded
-            else None
-        )
+        if not embedded:
+            return None
+        return f"data:image/png;base64,{base64.b64encode(path.read_bytes()).decode()}"
 
-    return [
-        PicturesOfRuns(
-            kind, in_words(Path(kind).stem), [(run, source(path)) for run, path in of_runs]
-        )
-        for kind, of_runs in kinds.items()
-    ]
+    pictures = []
+    for kind, files in kinds.items():
+        runs = [(run, source(path)) for run, path in files]
+        pictures.append(PicturesOfRuns(kind, in_words(Path(kind).stem), runs))
+    return pictures
 
 
 # Estimates against true values: rows, spectra and samples as points, fields as maps of whole
