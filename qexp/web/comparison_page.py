@@ -78,7 +78,8 @@ def short_names(comparison: SeedComparison) -> dict[str, str]:
 
 def results_drawn(comparison: SeedComparison) -> Iterator[Drawn]:
     """Means and intervals of groups, a drawing for each output's MAE or first metric."""
-    names, order = short_names(comparison), list[str]()
+    names = short_names(comparison)
+    order = list[str]()
     estimated = [row for row in comparison.results if row.estimate is not None]
     for output in dict.fromkeys(row.output for row in estimated):
         rows = [row for row in estimated if row.output == output]
@@ -92,7 +93,8 @@ def results_drawn(comparison: SeedComparison) -> Iterator[Drawn]:
         for row in rows[:MOST_DRAWN]:
             if row.estimate:
                 seeds = list(row.values.values())
-                mean, interval = row.estimate.mean, row.estimate.interval
+                mean = row.estimate.mean
+                interval = row.estimate.interval
                 values[names[row.group]] = OfSeeds(seeds, mean, interval)
         unit = rows[0].unit
         title = f"{measure(in_words(output), metric)} on the {comparison.part} part,"
@@ -136,14 +138,17 @@ MOST_FILES = 1200
 
 
 def curves_of_groups(runs: Sequence[ComparedRun], comparison: SeedComparison) -> list[Panel]:
-    folds, paces = {}, {}
+    folds = {}
+    paces = {}
     for run in runs:
         folds[run.name] = list(lines_of(run.directory).values())
-        epochs, seconds = sum(map(len, folds[run.name])), run.summary["seconds"]
+        epochs = sum(map(len, folds[run.name]))
+        seconds = run.summary["seconds"]
         paces[run.name] = seconds / epochs if seconds and epochs else None
 
     def paced(series: Series, several: bool) -> Series:
-        words, band = series.words, None if several else series.band
+        words = series.words
+        band = None if several else series.band
         if series.band:
             words += f", median of {len(folds[series.run])} folds"
         return replace(series, words=words, band=band, pace=paces[series.run])
@@ -253,7 +258,8 @@ def paired(comparison: SeedComparison) -> Paired | None:
         )
     changes = [len(group.runs[0].summary["overrides"]) for group in comparison.groups]
     base = changes.index(min(changes)) if changes.count(min(changes)) == 1 else None
-    names, level = list(short_names(comparison).values()), round(100 * LEVEL)
+    names = list(short_names(comparison).values())
+    level = round(100 * LEVEL)
     return Paired(names, base, samples, metrics, quantiles(1), level)
 
 
@@ -273,7 +279,8 @@ def _unpaired(
             continue
         by_seed = len(common_seeds(first, second)) > 1
         for (output, metric), by_group in rows.items():
-            row_of_first, row_of_second = by_group.get(first.name), by_group.get(second.name)
+            row_of_first = by_group.get(first.name)
+            row_of_second = by_group.get(second.name)
             if row_of_first is None or row_of_second is None:
                 continue
             if by_seed:
@@ -414,7 +421,8 @@ def comparison_page(
     comparison = (
         compare_across_seeds(groups) if done and len(groups) <= 2 else results_across_seeds(groups)
     )
-    of_runs, drawn_runs = columns(runs, comparison), thinned(runs)
+    of_runs = columns(runs, comparison)
+    drawn_runs = thinned(runs)
     pairs = [pair for pair in comparison.pairs if pair.rows]
     in_groups = [(run.directory, i) for i, group in enumerate(groups) for run in group.runs]
     return {
@@ -475,7 +483,8 @@ def _table(runs: Sequence[ComparedRun], of_runs: Sequence[Column]) -> Table:
     numeric = frozenset(name for name, column in zip(names, of_runs, strict=True) if column.numeric)
     rows = []
     for index, run in enumerate(runs):
-        about, cells = run.summary, [column.cell(index) for column in of_runs]
+        about = run.summary
+        cells = [column.cell(index) for column in of_runs]
         remarks = [about["caution"], ", ".join(about["tags"]), about["note"]]
         rows.append([run.name, State(about["state"]).words, *cells, *remarks])
     filled = [True, True, *(any(column) for column in list(zip(*rows, strict=True))[2:])]

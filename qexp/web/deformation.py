@@ -35,7 +35,8 @@ class ShownObserved(Shown, Observed):
     __str__ = Shown.text
 
     def view(self) -> View:
-        count, observation = len(self.tracks), self.observation
+        count = len(self.tracks)
+        observation = self.observation
         title = f"Observation of {count} track{'s' * (count != 1)}"
         words = f"map of {', '.join(track.name for track in self.tracks)}"
         image = drawn("map", partial(draw_tracks, observation, title), words)
@@ -94,7 +95,8 @@ class ShownInversion(Titled, Inversion):
 
 
 def shown_inversion(inversion: Inversion) -> ShownInversion:
-    content, posterior = fields_of(inversion), inversion.posterior
+    content = fields_of(inversion)
+    posterior = inversion.posterior
     if posterior is not None:
         content["posterior"] = shown = ShownPosterior(**fields_of(posterior))
         object.__setattr__(shown, "fitted", fitted_of(inversion))  # of a frozen dataclass

@@ -68,7 +68,8 @@ BACKGROUND_COLOUR = 7
 
 def calibration_drawings(directory: RunDirectory) -> list[Drawn]:
     """None before the run was calibrated; those whose numbers are gone are left out."""
-    drawings, calibrations = list[Drawn](), calibrations_of(directory).values()
+    drawings = list[Drawn]()
+    calibrations = calibrations_of(directory).values()
     for calibration in calibrations:
         kind = f" ({calibration.kind_in_words})" if len(calibrations) > 1 else ""
         with suppress(MissingNumbersError):
@@ -185,7 +186,8 @@ def curves_of_runs(
     panels = [_panel("loss", "", x, runs, losses)]
     most = MOST_NUMBERS // (len(runs) * len(x)) if all_metrics else 0
     for (output, metric), part in followed_metrics(runs, most).items():
-        words, words_of_part = metric_in_words(metric), "training" if part == "train" else part
+        words = metric_in_words(metric)
+        words_of_part = "training" if part == "train" else part
         title = f"{in_words(output)}: {words}, {words_of_part}"
         unit_of_panel = meaning_of(metric, ()).in_unit(units.get(output, ""))
         errors = {words_of_part: (part, output, metric)}
@@ -349,13 +351,15 @@ class FigureFile:
 
 def figures_of(directory: RunDirectory) -> tuple[dict[str, list[FigureFile]], list[FigureFile]]:
     """The figures of a run with steps, by name and in order, and all others; not torn ones."""
-    series, others = dict[str, list[FigureFile]](), list[FigureFile]()
+    series = dict[str, list[FigureFile]]()
+    others = list[FigureFile]()
     for path in sorted(directory.results.glob("figures/*.png")):
         with suppress(OSError), path.open("rb") as file:
             header = file.read(24)
             if header[12:16] != b"IHDR":
                 continue
-            width, height = int.from_bytes(header[16:20]), int.from_bytes(header[20:24])
+            width = int.from_bytes(header[16:20])
+            height = int.from_bytes(header[20:24])
             match = STEP.fullmatch(path.stem)
             if match is None:
                 others.append(FigureFile(path.name, width, height, None))
@@ -475,7 +479,8 @@ def _names(predictions: xarray.Dataset, output: str, outputs: list[str]) -> list
     """What identifies samples: texts, their number, then what else varies, as depth in a core."""
     (dimension,) = map(str, predictions[output].dims)
     aside = {f"{name}{ending}" for name in outputs for ending in ("", "_estimate", "_spread")}
-    texts, numbers = list[Any](), list[Any]()
+    texts = list[Any]()
+    numbers = list[Any]()
     for name, variable in predictions.data_vars.items():
         values = variable.values
         if variable.dims != (dimension,) or name in aside:
@@ -483,7 +488,8 @@ def _names(predictions: xarray.Dataset, output: str, outputs: list[str]) -> list
         if values.dtype.kind in "UOST":
             texts.append(values.astype(str))
         elif values.dtype.kind == "f" and len(np.unique(values)) > 1:
-            words, unit_of_column = in_words(str(name)), unit(predictions, str(name))
+            words = in_words(str(name))
+            unit_of_column = unit(predictions, str(name))
             shown = [number_with_unit(printed(number(value)), unit_of_column) for value in values]
             numbers.append([f"{words} {text}" for text in shown])
     samples = [f"{dimension} {number}" for number in predictions[dimension].values]
@@ -574,7 +580,8 @@ def _layers_of_frames(frames: xarray.Dataset, output: str) -> Iterator[Layer]:
     error = estimate - truth
     ends = _limits(np.concatenate([truth.ravel(), estimate.ravel()]), "sequential")
     of_error = _limits(error, "diverging")
-    name, unit_of_output = in_words(output), unit(frames, output)
+    name = in_words(output)
+    unit_of_output = unit(frames, output)
     for words, values in {"true": truth, "estimate": estimate, "error": error}.items():
         colours, limits = ("diverging", of_error) if words == "error" else ("sequential", ends)
         packed = _packed(np.transpose(values, (2, 1, 0)), single=True)
@@ -664,7 +671,8 @@ def _matrix(directory: RunDirectory, name: str, plane: bool = False) -> Maps:
     quantities = of_dataset(directory.spec()["dataset"], QUANTITIES)
     record, cells = matrix_numbers(directory.matrices / name)
     views = record.get("views", ())
-    axes, names = list(record["axes"]), outputs_among(cells.data_vars)
+    axes = list(record["axes"])
+    names = outputs_among(cells.data_vars)
     if len(axes) > 2 and (plane or cells[estimate_of(names[0])].size > MOST_MATRIX_CELLS):
         cells = cells.isel({other: [cells.sizes[other] // 2] for other in axes[2:]})
     fixed = dict(record["fixed"])
@@ -676,7 +684,8 @@ def _matrix(directory: RunDirectory, name: str, plane: bool = False) -> Maps:
     marks = held_out_of(record, shown, fixed)
     axes_of_maps = []
     for (axis, centres, ends), bands in zip(shown, marks.bands, strict=True):
-        words, unit_of_axis = f"true {in_words(axis, views)}", unit(cells, axis)
+        words = f"true {in_words(axis, views)}"
+        unit_of_axis = unit(cells, axis)
         axes_of_maps.append(
             Axis(words, unit_of_axis, centres.tolist(), ends, bands, turn=unit_of_axis == DEGREE)
         )
@@ -705,7 +714,8 @@ def _layers(
     """
     layers: list[Layer] = []
     errors = cells[f"{output}_error"]
-    axis, truth = None, None
+    axis = None
+    truth = None
     if single and output in errors.dims:
         axis = errors.dims.index(output)
         truth = (cells[output] + 0.0 * errors).transpose(*errors.dims).values
@@ -723,7 +733,8 @@ def _layers(
                 continue
             if not quantity(output, quantities).natural_zero:
                 continue
-            values, unit_of_layer = 100 * values, "%"
+            values = 100 * values
+            unit_of_layer = "%"
             with np.errstate(divide="ignore", invalid="ignore"):
                 follows = None if truth is None else 100 * errors.values / np.abs(truth)
         unit_of_layer = "" if unit_of_layer == "1" else unit_of_layer

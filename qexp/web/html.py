@@ -90,10 +90,8 @@ _KEY = re.compile(r"\w+(\.\w+)+")
 
 def heading(title: str) -> str:
     """A column's title for readers: `test depth MAE (km)` for `test.depth.mae (km)`."""
-    match, is_of_model = (
-        _OF_METRIC.fullmatch(title),
-        re.search(r"\.(parameters|operations)\.", title),
-    )
+    match = _OF_METRIC.fullmatch(title)
+    is_of_model = re.search(r"\.(parameters|operations)\.", title)
     if match is None or match[3] not in METRICS or is_of_model:
         return key_in_words(title) if _KEY.fullmatch(title) else title
     part, output, metric, unit = match.groups()
@@ -115,14 +113,16 @@ UNIT = "unit"
 
 def for_readers(table: Table) -> list[ColumnForReaders]:
     """A table's columns: outputs and metrics in words; names of files, runs and keys stay."""
-    columns, titles = [], list(table.columns)
+    columns = []
+    titles = list(table.columns)
     units = [row[titles.index(UNIT)] for row in table.rows] if UNIT in titles else []
     of_metrics = next((title for title in titles if re.search(r"\bmetric\b", title)), None)
     with_unit = of_metrics or OUTPUT
     for index, title in enumerate(titles):
         if title == UNIT and units and with_unit in titles:
             continue
-        cells, numeric = [row[index] for row in table.rows], title in table.right
+        cells = [row[index] for row in table.rows]
+        numeric = title in table.right
         if cells and not any(cells):
             continue  # nobody misses an empty column
         write: Callable[[str], str] = as_it_is

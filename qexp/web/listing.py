@@ -31,7 +31,8 @@ class Listing(Titled, list[Summary]):
         columns: Callable[[Sequence[Summary]], list[Column]],
     ):
         super().__init__(rows)
-        self._what, self._columns = what, columns
+        self._what = what
+        self._columns = columns
 
     def __repr__(self) -> str:
         names = [row["name"] for row in self if "name" in row]
@@ -70,7 +71,9 @@ class Listing(Titled, list[Summary]):
 
     def view(self) -> View:
         """What a notebook or a terminal shows of it: the first rows."""
-        title, columns, rows = f"{len(self):,} {self._what}", self._columns(self), []
+        title = f"{len(self):,} {self._what}"
+        columns = self._columns(self)
+        rows = []
         if not self:
             return View(title)
         for row in list(self)[:MOST_SHOWN]:

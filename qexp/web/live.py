@@ -65,7 +65,9 @@ class Kept(Generic[Value]):
         share    largest share of its time that the server spends on finding this
         seconds  least time between two searches
         """
-        self._find, self._share, self._seconds = find, share, seconds
+        self._find = find
+        self._share = share
+        self._seconds = seconds
         self._value: Value | None = None
         self._due = 0.0
         self._one_at_a_time = asyncio.Lock()
@@ -153,7 +155,8 @@ class Feed(Kept[Growth]):
         if stamps == self._stamps:
             return
         try:
-            record, lines = run.record(), lines_of(run)
+            record = run.record()
+            lines = lines_of(run)
             drawn = orjson.dumps(curves(lines, record.units), option=orjson.OPT_SERIALIZE_NUMPY)
             system = orjson.dumps(system_panels(run.system()))
             figures = orjson.dumps(figures_of(run)[0])
@@ -260,9 +263,11 @@ class LiveRuns(Kept[Listing]):
     def _look(self) -> Listing:
         self._warnings.clear()
         try:
-            runs, warnings = self._read(), [*self._warnings]
+            runs = self._read()
+            warnings = [*self._warnings]
         except QexpError as error:  # such as for a folder on a disk that is not mounted
-            runs, warnings = [], [str(error)]
+            runs = []
+            warnings = [str(error)]
         if not self._changes or (runs, warnings) != (self._listing.runs, self._listing.warnings):
             self._changes += 1
             self._listing = Listing(f"{self._start}-{self._changes}", runs, warnings)
@@ -430,7 +435,8 @@ class RunTable:
         for word in question.search.lower().split():
             runs = [run for run in runs if word in _text(run)]
         self._columns = columns = columns.over(runs)
-        states, shared = dict(Counter(run["state"] for run in runs).most_common()), list[str]()
+        states = dict(Counter(run["state"] for run in runs).most_common())
+        shared = list[str]()
         if question.group:
             titles, rows, total = _grouped(runs, question.group, columns)
         else:
@@ -513,10 +519,12 @@ SHARE_OF_STATE = 0.02
 class Site:
     def __init__(self, workspace: Workspace, secret: str | None = None) -> None:
         """`secret`: what a page sends with a change; None if changes are not allowed."""
-        self.workspace, self.secret = workspace, secret
+        self.workspace = workspace
+        self.secret = secret
         self.closing = asyncio.Event()
         """Set when streams should end."""
-        self.live, self.table = LiveRuns(workspace), RunTable(workspace)
+        self.live = LiveRuns(workspace)
+        self.table = RunTable(workspace)
         self.disk = Kept(lambda: sizes_in(workspace), share=SHARE_OF_STATE)
         self.findings = Kept(lambda: findings_in(workspace), share=SHARE_OF_STATE)
         self._feeds: WeakValueDictionary[Path, Feed] = WeakValueDictionary()
@@ -576,10 +584,13 @@ async def of_run(feed: Feed, place: str) -> AsyncIterator[bytes]:
 
     place  up to where the client has the log; see `LogReader`
     """
-    log, drawn_version = LogReader(feed.directory, place), 0
-    known_state, unfinished = dict[str, str](), True
+    log = LogReader(feed.directory, place)
+    drawn_version = 0
+    known_state = dict[str, str]()
+    unfinished = True
     while unfinished:
-        growth, news = await feed.now(), b""
+        growth = await feed.now()
+        news = b""
         state = {"state": str(growth.state), "progress": growth.progress}
         if state != known_state:
             known_state = state

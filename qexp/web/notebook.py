@@ -61,7 +61,8 @@ class Matrix(xarray.Dataset):  # type: ignore[no-untyped-call]
         record = formats.read_json(self.folder / MATRIX_RECORD)
         outputs = outputs_among(self.data_vars)
         cells = " x ".join(f"{in_words(axis)} {self.sizes[axis]}" for axis in record["axes"])
-        file, title = (self.folder / MATRIX).with_suffix(".png"), "estimates and errors"
+        file = (self.folder / MATRIX).with_suffix(".png")
+        title = "estimates and errors"
         image = drawn(title, lambda: matrix_of(self.folder))
         if file.is_file():
             image = picture(title, file)
@@ -123,7 +124,8 @@ class Posterior(xarray.Dataset):  # type: ignore[no-untyped-call]
             "median": 0.5,
             f"{50 * (1 + level):g} %": (1 + level) / 2,
         }
-        rows, units = {}, any(values.attrs.get("units") for values in self.values())
+        rows = {}
+        units = any(values.attrs.get("units") for values in self.values())
         for name, values in self.stacked().items():
             for sample, draws in enumerate(values.T) if values.ndim > 1 else [(None, values)]:
                 numbers = {"mean": np.mean(draws), "sd": np.std(draws, ddof=1)}
@@ -148,7 +150,8 @@ class Posterior(xarray.Dataset):  # type: ignore[no-untyped-call]
         """
         from qexp.figures.distributions import Drawn, corner
 
-        truth, draws = truth or {}, self.stacked(sample)
+        truth = truth or {}
+        draws = self.stacked(sample)
         parameters = [
             Drawn(name, self[name].attrs.get("units", ""), {"": values}, truth.get(name))
             for name, values in draws.items()
@@ -184,16 +187,19 @@ class Posterior(xarray.Dataset):  # type: ignore[no-untyped-call]
         every = np.stack([*self.stacked(sample).values()], axis=1)
         chosen = every[np.linspace(0, len(every) - 1, min(draws, len(every))).round().astype(int)]
         predicted_of = kind_named("simulated").load("new").predicted_of
-        predicted, seen = predicted_of(simulator, chosen), np.asarray(observed, float).ravel()
+        predicted = predicted_of(simulator, chosen)
+        seen = np.asarray(observed, float).ravel()
         if predicted.shape[1] != seen.size:
             raise QexpError(
                 f"`observed` has {seen.size:,} values, and the simulator shows"
                 f" {predicted.shape[1]:,}; give what one `sample` shows"
             )
         low, median, high = np.quantile(predicted, [(1 - level) / 2, 0.5, (1 + level) / 2], axis=0)
-        there, spread = np.isfinite(seen), predicted.std(axis=0)
+        there = np.isfinite(seen)
+        spread = predicted.std(axis=0)
         used = there & (spread > 0)
-        centre, scale = predicted.mean(axis=0)[used], spread[used]
+        centre = predicted.mean(axis=0)[used]
+        scale = spread[used]
         far = np.square((predicted[:, used] - centre) / scale).mean(axis=-1)
         seen_far = np.square((seen[used] - centre) / scale).mean()
         p_value = float((1 + (far >= seen_far).sum()) / (1 + len(far)))
@@ -232,7 +238,8 @@ class Estimates(Shown, dict[str, NDArray[np.float32]]):
             array = np.asarray(values, dtype=np.float64)
             finite = array[np.isfinite(array)]
             shape = " x ".join(f"{size:,}" for size in array.shape) or "one"
-            ends, missing = _in_words(finite, np.min, np.median, np.max), array.size - finite.size
+            ends = _in_words(finite, np.min, np.median, np.max)
+            missing = array.size - finite.size
             rows.append([name, shape, *ends, f"{missing:,}", self.units.get(name, "")])
         return View("Estimates", parts=[Table("", columns, rows, frozenset(columns[2:6]))])
 
@@ -293,7 +300,9 @@ class ShownEvaluation(Titled, Evaluation):
     """An evaluation of a run, with the tables and figures that are kept of it."""
 
     def view(self) -> View:
-        record, results, doubts = self.record, self.results, [*self.record.warnings]
+        record = self.record
+        results = self.results
+        doubts = [*self.record.warnings]
         if not record.independent:
             doubts.append(independence_in_words(record))
         sentences = [part for part in results.tables_of_page() if part not in doubts]
@@ -323,7 +332,8 @@ class ShownLook(Titled, Look):
     """A part of a dataset: the table of its variables, and its pictures."""
 
     def view(self) -> View:
-        cautions, parts = [self.caution] if self.caution else [], pictures(self.figures)
+        cautions = [self.caution] if self.caution else []
+        parts = pictures(self.figures)
         return View(
             f"{self.name}, {self.part}",
             cautions=cautions,

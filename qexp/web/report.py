@@ -56,7 +56,8 @@ STYLES = ("uplot/uPlot.min.css", "page.css")
 
 def document(template: str, context: Mapping[str, Any]) -> str:
     """A page of a template: all text is escaped; only its own scripts and styles may run."""
-    scripts, styles = static(SCRIPTS), static(STYLES)
+    scripts = static(SCRIPTS)
+    styles = static(STYLES)
     sources = f"script-src {_hash(scripts)}; style-src {_hash(styles)}"
     policy = f"default-src 'none'; {sources}; img-src data:; base-uri 'none'; form-action 'none'"
     page = environment().get_template(template)
@@ -105,7 +106,8 @@ def browser() -> str:
 def print_page(program: str, page: str, target: Path) -> None:
     """Print a page to a file. Raises QexpError if that fails; nothing is left half-written."""
     with tempfile.TemporaryDirectory(prefix="qexp-print-") as folder:
-        source, printed = Path(folder) / "page.html", Path(folder) / "page.pdf"
+        source = Path(folder) / "page.html"
+        printed = Path(folder) / "page.pdf"
         source.write_text(page, encoding="utf-8")
         # Chromium's own sandbox needs another user than root.
         modes = ["--no-sandbox"] if os.geteuid() == 0 else []
@@ -164,7 +166,8 @@ def readable(
 ) -> tuple[list[ComparedRun], list[str]]:
     """The runs with their present states, and a line for each that was removed or is damaged."""
     states = Watch().states(list(reported))
-    runs, missing = [], []
+    runs = []
+    missing = []
     for directory, pattern in reported.items():
         state = states[directory]
         if state.readable:
@@ -221,7 +224,8 @@ def _shareable(page: str, full: bool, workspace: Workspace) -> str:
     """A page without the folders of this machine, unless all is to be shown."""
     if full:
         return page
-    root, home = workspace.root, Path.home()
+    root = workspace.root
+    home = Path.home()
     for folder, words in ((real_path(root), "."), (root, "."), (home, "~")):
         page = page.replace(str(folder), words) if len(folder.parts) > 1 else page
     return page

@@ -78,7 +78,8 @@ def siblings(
     if not by_digest:
         return []
     same = [run["name"] for run in by_digest.pop(record.digest, [])]
-    specs, counts = [], []
+    specs = []
+    counts = []
     for runs in list(by_digest.values())[:MOST_SPECS]:
         with suppress(DamagedError, NotFoundError):
             specs.append(RunDirectory(Path(runs[0]["path"])).spec())
@@ -202,11 +203,13 @@ def key_numbers(record: Record, done: int) -> list[dict[str, str]]:
         metric = main_metric(metrics)
         if metric is None:
             continue
-        meaning, unit = meaning_of(metric, [record.metrics]), record.units.get(output, "")
+        meaning = meaning_of(metric, [record.metrics])
+        unit = record.units.get(output, "")
         ends = record.intervals.get(part, {}).get(output, {}).get(metric)
         value = metrics[metric]
         text, interval = (NONE, NONE) if value is None else with_interval(value, ends, meaning)
-        notes, share = [], metrics.get("r2")
+        notes = []
+        share = metrics.get("r2")
         if interval != NONE and not tells_nothing(ends, meaning):
             notes.append(f"95 % interval {printed(interval)}")
         if share is not None:
@@ -285,7 +288,9 @@ def run_page(
     pictures_elsewhere  whether the page has the pictures that are kept in the run in another place
     private             whether it shows the machine and its settings, and where the run is
     """
-    record, spec, state = directory.record(), directory.spec(), Watch().state(directory)
+    record = directory.record()
+    spec = directory.spec()
+    state = Watch().state(directory)
     warnings: list[str] = []
     about = facts(directory, record, str(state), warnings.append)
     hidden = IN_HEAD if private else (*IN_HEAD, *PRIVATE)
@@ -354,11 +359,13 @@ def cautions_of(directory: RunDirectory, record: Record) -> list[str]:
 
 def baselines_drawn(directory: RunDirectory) -> list[Drawn]:
     """The network among its baselines: RMSE with its interval, a drawing per output."""
-    meaning, drawings = meaning_of("rmse", ()), []
+    meaning = meaning_of("rmse", ())
+    drawings = []
     known = [row for row in directory.record().comparison if row.rmse is not None]
     for output in dict.fromkeys(row.output for row in known):
         rows = [row for row in known if row.output == output]
-        values, words = {}, []
+        values = {}
+        words = []
         for row in sorted(rows, key=lambda row: row.rmse or 0.0):
             interval = None if tells_nothing(row.rmse_interval, meaning) else row.rmse_interval
             values[row.estimator] = OfSeeds((), row.rmse or 0.0, interval)
@@ -376,7 +383,8 @@ def baselines_drawn(directory: RunDirectory) -> list[Drawn]:
 
 def run_view(directory: RunDirectory) -> View:
     """Results, baselines, curves; spec, origin and command unfold. Raises DamagedError."""
-    record, state = directory.record(), Watch().state(directory)
+    record = directory.record()
+    state = Watch().state(directory)
     warnings: list[str] = []
     all_facts = facts(directory, record, str(state), warnings.append)
     about = [[key, text] for key, text in all_facts if key not in IN_HEAD]

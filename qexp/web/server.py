@@ -56,7 +56,8 @@ class Guard:
     """Passes on what a page of this server may ask for, refuses all else, and adds headers."""
 
     def __init__(self, app: ASGIApp, access: Access) -> None:
-        self._app, self._access = app, access
+        self._app = app
+        self._access = access
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
@@ -112,7 +113,8 @@ class Guard:
         bearer = headers.get("authorization", "").removeprefix("Bearer ") or None
         if access.knows(asked.cookies.get(access.cookie)) or access.knows(bearer):
             return None
-        token, rest = asked.query_params.get("token"), asked.url.remove_query_params("token").query
+        token = asked.query_params.get("token")
+        rest = asked.url.remove_query_params("token").query
         if scope["method"] != "GET" or not access.knows(token):
             page = rendered("token.html", scope[PREFIX], scope[NONCE], wrong=token is not None)
             return Response(page, 401, media_type="text/html")
@@ -129,9 +131,11 @@ def _from_elsewhere(method: str, headers: Mapping[str, str]) -> bool:
     """Whether a page of another server asks. A link there may lead here, but nothing more."""
     origin = headers.get("origin")
     if origin is not None:
-        address, host = urlsplit(origin), headers.get("host", "").lower()
+        address = urlsplit(origin)
+        host = headers.get("host", "").lower()
         return address.scheme not in ("http", "https") or address.netloc.lower() != host
-    site, mode = headers.get("sec-fetch-site"), headers.get("sec-fetch-mode")
+    site = headers.get("sec-fetch-site")
+    mode = headers.get("sec-fetch-mode")
     if site in ("cross-site", "same-site"):  # another port of this machine is the same site
         return method == "POST" or mode != "navigate"
     return False
@@ -191,7 +195,8 @@ async def _static(request: Request, name: str, kind: str) -> Response:
 
 async def _refused(request: Request, error: Exception) -> Response:
     """The page of an error that a user can mend, or its text where a script asked."""
-    status, text = _status(request, error), str(error)
+    status = _status(request, error)
+    text = str(error)
     if isinstance(error, HTTPException):
         text = "there is no such page" if status == 404 else str(error.detail)
     if request.url.path.endswith(".json") or request.method == "POST":
@@ -244,7 +249,8 @@ class Serving:
 
     def __init__(self, workspace: Workspace, settings: ServeOptions) -> None:
         """Raises QexpError if the address or the port cannot be used."""
-        token, prefix = token_for(settings), _check_prefix(settings.prefix)
+        token = token_for(settings)
+        prefix = _check_prefix(settings.prefix)
         site = Site(workspace, secrets.token_urlsafe(16) if settings.allow_changes else None)
         access = Access(names_of(settings.host, tuple(settings.names)), prefix, token)
         app = application(site, access)

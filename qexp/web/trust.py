@@ -21,7 +21,8 @@ class ShownCalibration(Titled, Calibration):
     directory: RunDirectory
 
     def view(self) -> View:
-        title, parts = f"Calibration of {self.directory.name}", [*calibration_tables([self])]
+        title = f"Calibration of {self.directory.name}"
+        parts = [*calibration_tables([self])]
         figures = drawings_of_all([Calibrations(self.directory)])
         return View(title, parts=parts, more={"figures": figures})
 
