@@ -1,6 +1,4 @@
-"""Files that are complete or missing: written under another name, synced, renamed; their sizes,
-hashes, ages, locks.
-"""
+"""Files that are complete or missing: drafted, synced, renamed; sizes, hashes, ages, locks."""
 
 from __future__ import annotations
 
@@ -25,9 +23,7 @@ TEMPORARY = re.compile(
     r"\.(?P<whole>.+(?P<suffix>\.(jsonl?|safetensors|nc|npy|png|pdf|svg|html?|csv|parquet|txt|sh|onnx|pt2?|zip)))"
     r"\.[a-z0-9_]{8}(?P=suffix)?"
 )
-"""Temporary names that `replacing` and `beside` give an incomplete file; `whole` is its final
-name.
-"""
+"""Temporary names of incomplete files by `replacing` and `beside`; `whole` is the final name."""
 
 
 def stem_of(path: Path) -> str:
@@ -37,15 +33,11 @@ def stem_of(path: Path) -> str:
 
 def safe(name: str) -> str:
     """A name, such as a track's, as that of a file; empty if nothing is left of it."""
-    return "".join(
-        letter if letter.isalnum() or letter in "-_." else "_" for letter in name
-    ).lstrip(".")
+    return re.sub(r"[^\w.-]", "_", name).lstrip(".")
 
 
 def real_path(path: Path) -> Path:
-    """A path with all links followed, as `Path.resolve`, which fails if another process removes a
-    link meanwhile.
-    """
+    """A path with links followed; `Path.resolve` fails if another process removes one meanwhile."""
     while True:
         with suppress(FileNotFoundError):
             return path.resolve()
@@ -59,9 +51,7 @@ def make_folder(path: Path) -> None:
 
 @contextmanager
 def writing(where: Path | str) -> Iterator[None]:
-    """Errors of the file system become QexpError: that it is impossible to write `where`, a file or
-    `to` a folder.
-    """
+    """Errors of the file system become QexpError: cannot write `where`, a file or `to` a folder."""
     try:
         yield
     except OSError as error:
@@ -93,9 +83,7 @@ def replacing(path: Path) -> Iterator[IO[bytes]]:
 
 @contextmanager
 def beside(path: Path) -> Iterator[Path]:
-    """The same for libraries that open a file by its name: the path of a temporary file with the
-    same suffix.
-    """
+    """The path of a temporary file with the suffix of the final one, for libraries that open it."""
     with _draft(path, path.suffix) as (handle, temporary):
         os.close(handle)
         yield temporary
@@ -108,13 +96,13 @@ _DRAFTS: dict[Path, Path] = {}
 
 
 @contextmanager
-def drafted_in(folder: Path, below: Path) -> Iterator[None]:
-    """A context in which files below `below` are first written in `folder`, then renamed.
+def drafted_in(folder: Path, home: Path) -> Iterator[None]:
+    """A context in which files below `home` are first written in `folder`, then renamed.
 
-    If another process deletes the folder, this one can no longer replace files below `below`: the
+    If another process deletes the folder, this one can no longer replace files below `home`: the
     renaming fails, and TakenOverError is raised.
     """
-    root = below.absolute()
+    root = home.absolute()
     _DRAFTS[root] = folder
     try:
         yield
@@ -175,21 +163,18 @@ def sync_folder(folder: Path) -> None:
 
 
 def size_of(path: Path) -> int:
-    """The size in bytes of a file, or of all files below a folder; links inside a folder are not
-    followed.
-    """
+    """The size in bytes of a file, or of all files in a folder; links in it are not followed."""
     try:
         if not path.is_dir():
             return path.lstat().st_size
         with os.scandir(path) as entries:
-            return sum(
-                (
-                    size_of(Path(entry))
-                    if entry.is_dir(follow_symlinks=False)
-                    else entry.stat(follow_symlinks=False).st_size
-                )
-                for entry in entries
-            )
+            size = 0
+            for entry in entries:
+                if entry.is_dir(follow_symlinks=False):
+                    size += size_of(Path(entry))
+                else:
+                    size += entry.stat(follow_symlinks=False).st_size
+            return size
     except FileNotFoundError:  # temporary files may vanish meanwhile
         return 0
 
@@ -255,9 +240,7 @@ def now_at(path: Path) -> float:
 
 
 def _now(path: Path, device: int) -> float:
-    """The present time of the file system of `path`; this machine's own if nothing can be written
-    there.
-    """
+    """The present time of the file system of `path`; this machine's if nothing can be written."""
     # a user may have write access to the run, but not to its attempt
     for folder in path.absolute().parents[:4]:
         try:
@@ -303,9 +286,8 @@ def _remove(lock: Path, seconds: float) -> None:
             if time.monotonic() > deadline:
                 raise Timeout(str(lock))
             time.sleep(0.05)
-        if os.fstat(
-            file.fileno()
-        ).st_nlink:  # else another process has removed it, and a new one may be in use
+        # Without a link another process has removed it, and a new one may be in use.
+        if os.fstat(file.fileno()).st_nlink:
             lock.unlink()
 
 

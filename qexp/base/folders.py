@@ -40,16 +40,12 @@ LEFTOVER = re.compile(r"\.(?P<whole>.+)\.[0-9a-f]{8}\.(?P<kind>draft|former)", r
 """Names of drafts and of former folders; `whole` is the final name."""
 
 STALE_SECONDS = 3600.0
-"""Seconds without a change after which a file, or a folder that cannot be locked, counts as left by
-a dead process.
-"""
+"""Seconds after which an unchanged file or unlocked folder counts as left by a dead process."""
 
 
 @contextmanager
 def drafted(target: Path) -> Iterator[Path]:
-    """A new, locked folder beside the target, deleted at the end unless it was given its name.
-    Raises OSError.
-    """
+    """A new, locked folder beside the target, deleted at the end if not renamed. Raises OSError."""
     draft, handle = _beside(target, "draft"), None
     try:
         while handle is None:
@@ -69,9 +65,7 @@ def drafted(target: Path) -> Iterator[Path]:
 
 @contextmanager
 def new_draft(target: Path) -> Iterator[Path]:
-    """The same after `clear`, in a folder that is made if there is none. Raises QexpError if there
-    cannot be one.
-    """
+    """A draft after `clear`, in a folder that is made. Raises QexpError if there cannot be one."""
     make_folder(target.parent)
     clear(target)
     with ExitStack() as until_the_end:
@@ -81,9 +75,7 @@ def new_draft(target: Path) -> Iterator[Path]:
 
 
 def put(draft: Path, target: Path) -> None:
-    """Give a complete draft its name, in place of the folder of that name, which is deleted then.
-    Raises OSError.
-    """
+    """Give a complete draft its name, and delete the former folder of that name. Raises OSError."""
     if not _exchange(draft, target):
         try:
             _take_turns(draft, target)
@@ -108,16 +100,13 @@ def put_unless(exists: Callable[[], bool], draft: Path, target: Path) -> bool:
 
 
 def restore(target: Path) -> bool:
-    """Put back a folder that was moved away by a process which was killed before it put another one
-    in its place.
-    """
+    """Put back a folder that a killed process moved away and had not replaced yet."""
     if os.path.lexists(target):
         return False
     with suppress(OSError):
-        for former in sorted(
-            _leftovers_of(target, "former"), key=lambda path: path.lstat().st_ctime, reverse=True
-        ):
-            former.rename(target)
+        formers = _leftovers_of(target, "former")
+        if formers:
+            max(formers, key=lambda path: path.lstat().st_ctime).rename(target)
             sync_folder(target.parent)
             return True
     return False
@@ -166,9 +155,7 @@ def target_of(leftover: Path) -> Path:
 
 
 def delete(leftover: Path) -> None:
-    """Delete what a killed process has left. Raises QexpError if it is in use, or all that there
-    is; OSError.
-    """
+    """Delete what a killed process has left, or all. Raises QexpError if it is in use; OSError."""
     if not is_draft(leftover):
         condemned = _beside(target_of(leftover), "draft")
         if is_lost(leftover):
@@ -227,12 +214,11 @@ def last_change(path: Path) -> float:
 
     Raises OSError if files vanish meanwhile because a process is at work.
     """
-    below = (
-        Path(parent) / name
-        for parent, folders, names in os.walk(path)
-        for name in (*folders, *names)
-    )
-    return max(inside.lstat().st_ctime for inside in (path, *below))
+    latest = path.lstat().st_ctime
+    for parent, folders, names in os.walk(path):
+        for name in (*folders, *names):
+            latest = max(latest, Path(parent, name).lstat().st_ctime)
+    return latest
 
 
 def _beside(target: Path, kind: str) -> Path:
@@ -240,18 +226,16 @@ def _beside(target: Path, kind: str) -> Path:
 
 
 def _leftovers_of(target: Path, kind: str) -> list[Path]:
-    matches = ((path, LEFTOVER.fullmatch(path.name)) for path in target.parent.iterdir())
-    return [
-        path
-        for path, match in matches
-        if match and (match["whole"], match["kind"]) == (target.name, kind)
-    ]
+    leftovers = []
+    for path in target.parent.iterdir():
+        match = LEFTOVER.fullmatch(path.name)
+        if match and (match["whole"], match["kind"]) == (target.name, kind):
+            leftovers.append(path)
+    return leftovers
 
 
 def _locked(draft: Path) -> int | None:
-    """The handle that holds the lock of a new draft until it is closed; None if the draft was
-    deleted meanwhile.
-    """
+    """The handle that locks a new draft until it is closed; None if the draft was deleted."""
     with suppress(FileNotFoundError), ExitStack() as unless_returned:
         handle = os.open(draft, os.O_RDONLY)
         unless_returned.callback(os.close, handle)
@@ -264,9 +248,7 @@ def _locked(draft: Path) -> int | None:
 
 
 def _take_turns(draft: Path, target: Path) -> None:
-    """Rename a draft to its name, and before that a folder of that name to a former one. Raises
-    OSError.
-    """
+    """Rename a draft to its name, and before that the folder of that name. Raises OSError."""
     while True:
         try:
             draft.rename(target)
@@ -280,9 +262,7 @@ def _take_turns(draft: Path, target: Path) -> None:
 
 
 def _exchange(draft: Path, target: Path) -> bool:
-    """Exchange the names of two folders in one step; False where there is no second folder, or no
-    such step.
-    """
+    """Exchange two folders' names in one step; False without a second one or such a step."""
     renameat2 = _renameat2()
     if renameat2 is None or target.is_symlink() or not target.is_dir():
         return False
@@ -303,9 +283,7 @@ def _renameat2() -> Any:
 
 
 def names_in(target: Path) -> set[str]:
-    """The names in a folder, none if it does not exist. Raises QexpError where a folder cannot
-    be.
-    """
+    """The names in a folder, none if it does not exist. Raises QexpError if a folder cannot be."""
     try:
         return {path.name for path in target.iterdir()} if target.exists() else set()
     except NotADirectoryError:

@@ -1,6 +1,4 @@
-"""Documents of JSON, lines of JSON, CSV and NetCDF files: read with an error that names the file,
-written at once.
-"""
+"""Documents and lines of JSON, CSV and NetCDF files: errors name the file, writing is atomic."""
 
 from __future__ import annotations
 
@@ -33,9 +31,9 @@ def write_csv(path: Path, columns: Iterable[str], rows: Iterable[Iterable[Any]])
 def csv_text(columns: Iterable[str], rows: Iterable[Iterable[Any]]) -> str:
     """A header line, then a line for each row; None is an empty cell, and no cell is a formula."""
     text = io.StringIO()
-    csv.writer(text, lineterminator="\n").writerows(
-        map(_no_formula, row) for row in (columns, *rows)
-    )
+    writer = csv.writer(text, lineterminator="\n")
+    for row in (columns, *rows):
+        writer.writerow(map(_no_formula, row))
     return text.getvalue()
 
 
@@ -60,16 +58,12 @@ def write_json(path: Path, document: Any) -> None:
 def json_bytes(document: Any) -> bytes:
     import orjson
 
-    marked = with_marks(document)
-    return orjson.dumps(
-        marked, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE | orjson.OPT_SERIALIZE_NUMPY
-    )
+    form = orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE | orjson.OPT_SERIALIZE_NUMPY
+    return orjson.dumps(with_marks(document), option=form)
 
 
 def with_marks(document: Any) -> Any:
-    """The document with null for NaN and infinity, and, if there are any, a list of their places as
-    `not_finite`.
-    """
+    """The document with null for NaN and infinity, and a list of their places as `not_finite`."""
     with suppress(ValueError):
         # quicker than a look at each number from here
         json.dumps(document, allow_nan=False, default=str)
@@ -81,10 +75,8 @@ def with_marks(document: Any) -> Any:
             marks[path] = str(value)
             return None
         if isinstance(value, dict):
-            return {
-                key: cleaned(item, f"{path}.{key}" if path else str(key))
-                for key, item in value.items()
-            }
+            parent = f"{path}." if path else ""
+            return {key: cleaned(item, f"{parent}{key}") for key, item in value.items()}
         if isinstance(value, list | tuple):
             return [cleaned(item, f"{path}[{index}]") for index, item in enumerate(value)]
         return value
@@ -98,9 +90,7 @@ DEEPEST_JSON = 100
 
 
 def read_json(path: Path) -> Any:
-    """Read a file that `write_json` wrote. Raises FileNotFoundError, and DamagedError if it is not
-    JSON.
-    """
+    """Read a file of `write_json`. Raises FileNotFoundError, DamagedError if it is not JSON."""
     import orjson
 
     content = read_bytes(path)
@@ -116,9 +106,7 @@ def read_json(path: Path) -> Any:
 
 
 def object_in(path: Path) -> dict[str, Any]:
-    """The JSON object in a file; empty if there is no file, if it cannot be read, or if it holds
-    something else.
-    """
+    """The JSON object in a file; empty without one, and if the file cannot be read."""
     with suppress(FileNotFoundError, DamagedError):
         document = read_json(path)
         return document if isinstance(document, dict) else {}
@@ -128,12 +116,11 @@ def object_in(path: Path) -> dict[str, Any]:
 def _too_deep(document: Any) -> bool:
     level = [document]
     for _ in range(DEEPEST_JSON):
-        nested = [value for value in level if isinstance(value, dict | list)]
-        level = [
-            item
-            for value in nested
-            for item in (value.values() if isinstance(value, dict) else value)
-        ]
+        items: list[Any] = []
+        for value in level:
+            if isinstance(value, dict | list):
+                items += value.values() if isinstance(value, dict) else value
+        level = items
         if not level:
             return False
     return True
@@ -160,9 +147,7 @@ BROKEN_NUMPY = (OSError, ValueError, EOFError, SyntaxError, TokenError)
 
 
 def require_own_numbers(file: h5py.File) -> None:
-    """Raise OSError if an open file takes numbers from others: its hash knows nothing of them, and
-    they may be any.
-    """
+    """Raise OSError if an open file takes numbers from others, of which its hash knows nothing."""
     import h5py
 
     links: list[tuple[str, Any]] = []
@@ -179,16 +164,14 @@ def require_own_numbers(file: h5py.File) -> None:
                 f"'{name}' is in another file, which is not followed; copy its numbers into"
                 " this one"
             )
-        if chunk := getattr(there, "chunks", None):
-            require_bounded(
-                name, math.prod(chunk) * there.dtype.itemsize, there.id.get_storage_size
-            )
+        chunk = getattr(there, "chunks", None)
+        if chunk:
+            size = math.prod(chunk) * there.dtype.itemsize
+            require_bounded(name, size, there.id.get_storage_size)
 
 
 LARGEST_CHUNK, MOST_INFLATED = 2**28, 200
-"""Bytes of a chunk, and times as many as its array has in the file, that are decoded without
-doubt.
-"""
+"""Bytes of a chunk, and multiples of its array's bytes in the file, that are decoded."""
 
 
 def require_bounded(name: str, size: int, stored: Callable[[], int]) -> None:
@@ -203,9 +186,7 @@ def require_bounded(name: str, size: int, stored: Callable[[], int]) -> None:
 
 
 def require_hdf5(path: Path) -> None:
-    """Raise DamagedError if the layout of an existing HDF5 or NetCDF 4 file cannot be read, or it
-    holds nothing.
-    """
+    """Raise DamagedError if an existing HDF5 or NetCDF 4 file cannot be read, or is empty."""
     import h5py
 
     try:
@@ -247,19 +228,16 @@ def write_netcdf(
 
 
 def read_lines(path: Path) -> Iterator[dict[str, Any]]:
-    """The JSON lines of a file, none if it is missing; torn ones, whose writing was interrupted,
-    are left out.
-    """
+    """The JSON lines of a file, none if it is missing; torn ones (interrupted) are left out."""
     with suppress(FileNotFoundError):
         for line in read_bytes(path).splitlines(keepends=True):
-            if (document := whole_line(line)) is not None:
+            document = whole_line(line)
+            if document is not None:
                 yield document
 
 
 def whole_line(line: bytes) -> dict[str, Any] | None:
-    """The JSON object of a line; None if the line is torn (without its end) or is not a JSON
-    object.
-    """
+    """The JSON object of a line; None if the line is torn (without its end) or no JSON object."""
     import orjson
 
     if not line.endswith(b"\n"):

@@ -30,18 +30,14 @@ NO_MEMORY = (
     "CUDA out of memory",
     "CUBLAS_STATUS_ALLOC_FAILED",
 )
-"""Messages of Python and torch when memory is exhausted; for the CPU torch raises a plain
-RuntimeError.
-"""
+"""Messages of Python and torch without memory; for the CPU torch raises a plain RuntimeError."""
 
 CGROUPS = Path("/sys/fs/cgroup")
 OWN_CGROUPS = Path("/proc/self/cgroup")
 
 
 def memory() -> int:
-    """Bytes of memory: the machine's, or the limit of a container, a scheduler or `ulimit -v` if
-    that is lower.
-    """
+    """Bytes of memory: the machine's, or a lower limit of a container, scheduler or `ulimit -v`."""
     limits = [LARGEST_MEMORY, *cgroup_limits()]
     with suppress(ValueError, OSError):  # the system does not report it
         limits.append(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))
@@ -55,9 +51,9 @@ def ran_out_of_memory(error: BaseException) -> bool:
     """Whether an error means that memory is exhausted: Python's, torch's, or the system's."""
     if isinstance(error, OSError):
         return error.errno == errno.ENOMEM
-    return isinstance(error, MemoryError) or (
-        isinstance(error, RuntimeError) and says_no_memory(str(error))
-    )
+    if isinstance(error, MemoryError):
+        return True
+    return isinstance(error, RuntimeError) and says_no_memory(str(error))
 
 
 def says_no_memory(text: str) -> bool:
@@ -78,9 +74,7 @@ def memory_kills(groups: Path = OWN_CGROUPS, root: Path = CGROUPS) -> int:
 
 
 def cgroup_limits(groups: Path = OWN_CGROUPS, root: Path = CGROUPS) -> Iterator[int]:
-    """Memory limits of this process's control groups and their parents, in bytes; of cgroup
-    versions 1 and 2.
-    """
+    """Memory limits of this process's control groups and their parents, in bytes; both versions."""
     for file in _memory_files("memory.max", "memory.limit_in_bytes", groups, root):
         with suppress(OSError, ValueError):  # missing, or "max"
             yield int(file.read_text())
@@ -182,12 +176,12 @@ def threads(count: int) -> Iterator[None]:
     """Let torch use this number of threads inside the block, and the previous number after it."""
     import torch
 
-    before = torch.get_num_threads()
+    former = torch.get_num_threads()
     torch.set_num_threads(count)
     try:
         yield
     finally:
-        torch.set_num_threads(before)
+        torch.set_num_threads(former)
 
 
 FINDING = ("RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
@@ -244,9 +238,7 @@ SECONDS_TO_HEAR = 2.0
 """Seconds in which a signal to all processes of a job has reached each of them."""
 
 ASKED_TO_END = (-signal.SIGTERM, 128 + signal.SIGTERM, 130)
-"""Exit codes of a child that SIGTERM has killed, as Python and as a shell give it, and of qexp that
-was interrupted.
-"""
+"""Exit codes after SIGTERM, as Python and as a shell give it, and of an interrupted qexp."""
 
 
 def ended_with_all(code: int, interrupted: Callable[[], bool]) -> bool:
@@ -265,42 +257,35 @@ def ended_with_all(code: int, interrupted: Callable[[], bool]) -> bool:
 def handled(
     numbers: Iterable[signal.Signals], handler: Callable[[int, FrameType | None], None]
 ) -> Iterator[None]:
-    """Handle these signals inside the block, then restore the former handlers; no effect outside
-    the main thread.
-    """
+    """Handle these signals inside the block; no effect outside the main thread."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    before = {number: signal.signal(number, handler) for number in numbers}
+    former_handlers = {number: signal.signal(number, handler) for number in numbers}
     try:
         yield
     finally:
-        for number, former in before.items():
+        for number, former in former_handlers.items():
             signal.signal(number, former)
 
 
 @contextmanager
 def terminable(*more: signal.Signals) -> Iterator[None]:
-    """Raise KeyboardInterrupt on SIGTERM, a closed terminal and `more`, so that the process ends as
-    after Ctrl-C.
-    """
+    """Raise KeyboardInterrupt on SIGTERM, a closed terminal and `more`, to end as after Ctrl-C."""
 
     def interrupt(number: int, frame: FrameType | None) -> None:
         raise KeyboardInterrupt
 
     numbers = (signal.SIGTERM, signal.SIGHUP, *more)
     # A signal that the parent process ignores (as nohup does with a closed terminal) stays ignored.
-    with handled(
-        [number for number in numbers if signal.getsignal(number) is not signal.SIG_IGN], interrupt
-    ):
+    heard = [number for number in numbers if signal.getsignal(number) is not signal.SIG_IGN]
+    with handled(heard, interrupt):
         yield
 
 
 @contextmanager
 def in_background(name: str, work: Callable[[threading.Event], None]) -> Iterator[None]:
-    """Work in a thread of that name until the block ends, which sets the event that the work
-    gets.
-    """
+    """Work in a thread of that name until the block ends, which sets the event it gets."""
     ended = threading.Event()
     thread = threading.Thread(target=work, args=(ended,), name=name, daemon=True)
     thread.start()
@@ -340,9 +325,7 @@ WIDE_TERMINAL = 100
 
 
 def progress_bar(*fields: str) -> Progress:
-    """A bar with a description, some fields, and the time left, which disappears when it is
-    done.
-    """
+    """A bar with a description, fields, and the time left, which disappears when it is done."""
     from rich.console import Console
     from rich.progress import (
         BarColumn,

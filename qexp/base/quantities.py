@@ -38,13 +38,9 @@ class Quantity:
     period: float | None = None
     """Values that differ by it mean the same, in `unit`."""
     plausible: tuple[float, float] | None = None
-    """Least and largest value that nature has, in `unit`: the prior of an amplitude that is given
-    no other.
-    """
+    """Least and largest value that nature has, in `unit`: the prior of an amplitude without one."""
     name: str = ""
-    """What readers call it, if that is not the variable's name in words; of qexp's own variables
-    alone.
-    """
+    """What readers call it, if that is not its name in words; of qexp's own variables alone."""
     symbol: str = ""
     """How formulas and axes of figures write it; of qexp's own variables alone."""
     natural_zero: bool = True
@@ -69,9 +65,7 @@ class Quantity:
 
     @property
     def in_another_unit(self) -> str:
-        """The end of an error on a value beyond a limit: what to write if it is in another unit;
-        empty if none is.
-        """
+        """The end of an error on a value beyond a limit, if another unit explains it, or empty."""
         return (
             f'; if angles are in degrees, add "{ANGLES}": "{DEGREES}" to the dataset'
             if self.unit == RADIAN
@@ -166,16 +160,12 @@ _VIEW_SUFFIX = re.compile(r"_[1-9][0-9]*$")
 
 
 def base_name(variable: str) -> str:
-    """The variable without its source and view: `depth` for `chamber.depth`, `incidence` for
-    `incidence_1`.
-    """
+    """The variable without source and view: `depth` of `chamber.depth` or of `depth_1`."""
     return _VIEW_SUFFIX.sub("", variable.rpartition(".")[2])
 
 
 def channels_of(image: str, images: Container[str]) -> list[str]:
-    """The images that the channels of one array are, of which this is the first: `image`, `image_1`
-    and on.
-    """
+    """The images in the channels of one array, of which this is the first: `image`, `image_1`."""
     return [image, *takewhile(images.__contains__, (f"{image}_{number}" for number in count(1)))]
 
 
@@ -201,20 +191,17 @@ def of_dataset(dataset: Mapping[str, Any], quantities: Quantities) -> Quantities
 
 
 def with_periods(quantities: Quantities, periods: Mapping[str, float]) -> Quantities:
-    """The quantities with those of some variables repeating after a period, in their unit; variable
-    → period.
-    """
-    repeating = {
-        name: replace(quantity(name, quantities), period=period) for name, period in periods.items()
-    }
-    return {**quantities, **repeating} if repeating else quantities
+    """The quantities, some of which repeat after a period in their unit; variable → period."""
+    repeating = dict(quantities)
+    for name, period in periods.items():
+        repeating[name] = replace(quantity(name, quantities), period=period)
+    return repeating if periods else quantities
 
 
 def periods_of(names: Iterable[str], quantities: Quantities) -> dict[str, float]:
     """Variable → the period of its quantity, in its unit, for those that have one."""
-    return {
-        name: period for name in names if (period := quantity(name, quantities).period) is not None
-    }
+    periods = {name: quantity(name, quantities).period for name in names}
+    return {name: period for name, period in periods.items() if period is not None}
 
 
 def in_degrees(quantities: Quantities) -> Quantities:
@@ -222,16 +209,12 @@ def in_degrees(quantities: Quantities) -> Quantities:
     converted = dict(quantities)
     for name, angle in quantities.items():
         if angle.unit == RADIAN:
-            limits = {
-                key: getattr(angle, key) for key in ("above", "at_least", "at_most", "period")
-            }
-            degrees: dict[str, Any] = {
-                key: None if limit is None else round(math.degrees(limit), 12)
-                for key, limit in limits.items()
-            }
-            converted[name] = replace(
-                angle, unit=DEGREE, si_factor=math.radians(angle.si_factor), **degrees
-            )
+            changes: dict[str, Any] = {"unit": DEGREE, "si_factor": math.radians(angle.si_factor)}
+            for key in ("above", "at_least", "at_most", "period"):
+                limit = getattr(angle, key)
+                if limit is not None:
+                    changes[key] = round(math.degrees(limit), 12)
+            converted[name] = replace(angle, **changes)
     return converted
 
 
@@ -254,16 +237,15 @@ def in_words(variable: str, views: Sequence[str] = ()) -> str:
     """
     base = base_name(variable)
     words = QUANTITIES[base].name if base in QUANTITIES else ""
-    if view := name_of_view(variable, views):
+    view = name_of_view(variable, views)
+    if view:
         return f"{view} {words or base.replace('_', ' ')}"
-    before, _, after = _OF_A_SOURCE.sub(r"\1 \2", variable).rpartition(base)
-    return f"{before}{words or base}{after}".replace("_", " ")
+    source, _, number = _OF_A_SOURCE.sub(r"\1 \2", variable).rpartition(base)
+    return f"{source}{words or base}{number}".replace("_", " ")
 
 
 def in_symbols(variable: str, views: Sequence[str] = ()) -> str:
-    """A variable as formulas write it: `ΔV`, and `chamber ΔV` for `chamber.delta_volume`; in words
-    without a symbol.
-    """
+    """A variable in formulas: `ΔV`, `chamber ΔV` of `chamber.delta_volume`; else in words."""
     base = base_name(variable)
     symbol = QUANTITIES[base].symbol if base in QUANTITIES else ""
     words = in_words(variable, views)
@@ -295,16 +277,12 @@ _EXPONENT = re.compile(r"(?<![A-Za-z0-9])([A-Za-z]+)(-?[0-9]+)(?![A-Za-z0-9(])")
 _SYMBOL = re.compile(
     r"(da|[YZEPTGMkhdcmunpf])?(m|g|s|A|K|Pa|J|W|Hz|V|rad)|days?|h|d|yr|years?|deg|(kilo|centi|milli)?metres?"
 )
-"""What is a unit and no chemical formula or other word, such as CO2 or log10, if a positive number
-follows it.
-"""
+"""What is a unit and no word or formula, such as CO2 or log10, if a positive number follows."""
 SUPERSCRIPTS = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 
 
 def typeset(unit: str) -> str:
-    """A unit as printed: `m year⁻¹` for `m year-1`, as NetCDF files write it; `log10(Pa s)` and
-    `CO2` as they are.
-    """
+    """A unit as printed: `m year⁻¹` for NetCDF's `m year-1`; `log10(Pa s)` and `CO2` stay."""
 
     def raised(found: re.Match[str]) -> str:
         symbol, exponent = found.groups()
@@ -315,9 +293,7 @@ def typeset(unit: str) -> str:
 
 
 def quantity_in_words(value: float, unit: str) -> str:
-    """A number of three digits with its unit, for a sentence: `0.0117 × 10⁶ m³`, `−1.2 km`; all
-    digits of `1675 mm`.
-    """
+    """Three digits of a number with its unit: `0.0117 × 10⁶ m³`, `−1.2 km`; all of `1675 mm`."""
     number = f"{value:.0f}" if 999.5 <= abs(value) < 1e6 else f"{value:#.3g}".rstrip(".")
     return number_with_unit(number.replace("-", "−"), typeset(unit))
 
@@ -328,9 +304,7 @@ def brief(value: float) -> str:
 
 
 def number_with_unit(number: str, unit: str) -> str:
-    """A printed number, perhaps with its uncertainty: `0.0117 × 10⁶ m³`, `(3.04 ± 0.03) × 10⁶ m³`,
-    `1.2 km`.
-    """
+    """A printed number, perhaps with its uncertainty: `(3.04 ± 0.03) × 10⁶ m³`, `1.2 km`."""
     if not unit[:1].isdigit():
         return f"{number} {unit}".rstrip()
     return f"({number}) × {unit}" if any(sign in number for sign in "±[") else f"{number} × {unit}"
@@ -355,25 +329,19 @@ UNITS: Mapping[str, tuple[str, float]] = {
 
 
 def conversion(unit: str, target: str) -> float | None:
-    """The factor from one unit to another, such as 0.01 from cm to m; None if they are unlike or
-    unknown.
-    """
+    """The factor from one unit to another: 0.01 from cm to m; None if unlike or unknown."""
     if unit.strip() == target:
         return 1.0
-    (kind, size), (other, target_size) = (
-        UNITS.get(name.strip(), ("", 0.0)) for name in (unit, target)
-    )
+    kind, size = UNITS.get(unit.strip(), ("", 0.0))
+    other, target_size = UNITS.get(target.strip(), ("", 0.0))
     return size / target_size if kind and kind == other else None
 
 
 def alike(unit: str) -> list[str]:
     """Short names of the units that can be converted to a unit."""
     kind = UNITS.get(unit, ("", 0.0))[0]
-    return [
-        name
-        for name, (other, _) in UNITS.items()
-        if kind and other == kind and len(name) < len("metre")
-    ]
+    short = [name for name in UNITS if len(name) < len("metre")]
+    return [name for name in short if kind and UNITS[name][0] == kind]
 
 
 def nearest(estimate: ArrayLike, truth: ArrayLike, period: float | None) -> NDArray[Any]:
@@ -401,15 +369,11 @@ def module_name(variable: str) -> str:
 
 
 def of_transform(variable: str) -> str:
-    """The transform of a variable, as the names of its tensors begin:
-    `transforms.chamber:depth`.
-    """
+    """The transform of a variable, as names of its tensors begin: `transforms.chamber:depth`."""
     return f"{TRANSFORMS}.{module_name(variable)}"
 
 
 def transformed_by(tensor: str) -> str | None:
-    """The variable whose transform has a tensor, by the tensor's name; None for a weight of the
-    network.
-    """
+    """The variable whose transform has a tensor of this name; None for a weight of the network."""
     part, _, rest = tensor.partition(".")
     return rest.partition(".")[0].replace(":", ".") if part == TRANSFORMS else None

@@ -1,6 +1,4 @@
-"""Texts with a form: dotted paths into documents, placeholders in commands, tables in Markdown and
-LaTeX.
-"""
+"""Texts with a form: dotted paths of documents, placeholders in commands, tables as text."""
 
 from __future__ import annotations
 
@@ -43,9 +41,7 @@ NOTHING = object()
 
 
 def value_at(document: Any, steps: Steps, below_null: Any = NOTHING) -> Any:
-    """The value at a path in a document; NOTHING if a key is missing, and what is given for that
-    below null.
-    """
+    """The value at a path in a document; NOTHING if a key is missing, `below_null` below null."""
     for key in keys_of(steps, document):
         step = str(key)
         if document is None:
@@ -60,31 +56,27 @@ def value_at(document: Any, steps: Steps, below_null: Any = NOTHING) -> Any:
 
 
 def is_index(step: str) -> bool:
-    """Whether a step of a dotted path is a list index; one of more than nine digits is taken as a
-    key.
-    """
+    """Whether a step of a dotted path is a list index; with more than nine digits it is a key."""
     return step.isdecimal() and step.isascii() and len(step) <= 9
 
 
 def _steps_of_key(steps: Steps, document: Mapping[str, Any]) -> int:
     alike = len(steps) > 1 and any(key.startswith(f"{steps[0]}.") for key in document)
-    known = (
-        count for count in range(len(steps), 0, -1) if ".".join(map(str, steps[:count])) in document
-    )
-    return next(known, 2 if alike else 1)
+    for count in range(len(steps), 0, -1):
+        if ".".join(map(str, steps[:count])) in document:
+            return count
+    return 2 if alike else 1
 
 
 def leaves(
-    document: Mapping[str, Any], before: str = "", separator: str = "."
+    document: Mapping[str, Any], start: str = "", separator: str = "."
 ) -> Iterator[tuple[str, Any]]:
-    """The dotted paths of a document with their values; a list is one value, as is an empty
-    object.
-    """
+    """The dotted paths of a document with their values; lists and empty objects are values."""
     for key, value in document.items():
         if isinstance(value, Mapping) and value:
-            yield from leaves(value, f"{before}{key}{separator}", separator)
+            yield from leaves(value, f"{start}{key}{separator}", separator)
         else:
-            yield f"{before}{key}", value
+            yield f"{start}{key}", value
 
 
 RESULT = "result"
@@ -110,9 +102,7 @@ def number_in(text: str) -> float | None:
 
 
 def natural(text: str) -> list[tuple[float, str]]:
-    """A key by which numbers sort as numbers, also inside of words: 0.001 before 0.003, `run_9`
-    before `run_10`.
-    """
+    """A key by which numbers sort as numbers, also inside of words: `run_9` before `run_10`."""
     pieces = _NUMBER.split(text)  # words and numbers by turns
     return [
         (float(piece), "") if index % 2 else (math.inf, piece)
@@ -135,15 +125,14 @@ PIECE = re.compile(r"\{\{|\}\}|\{([^{}]*)\}|[{}]")
 
 
 def words_of(command: str) -> list[str]:
-    """The words of a command. Raises ValueError, in words for the user, if a quotation or a brace
-    is left open.
-    """
+    """The words of a command. Raises ValueError, in words, for an open quotation or brace."""
     try:
         words = shlex.split(command)
     except ValueError as error:
         raise ValueError(f"cannot be divided into words: {str(error).lower()}") from None
     for word in words:
-        if (brace := single_brace(word)) is not None:
+        brace = single_brace(word)
+        if brace is not None:
             raise ValueError(f"has a single '{brace}' in {word!r}; write '{brace * 2}' for a brace")
     return words
 
@@ -154,26 +143,20 @@ def names_in(text: str) -> list[str]:
 
 
 def single_brace(text: str) -> str | None:
-    """The first brace that neither belongs to a placeholder nor is doubled; None if there is
-    none.
-    """
+    """The first brace that is neither of a placeholder nor doubled; None if there is none."""
     return next((match[0] for match in PIECE.finditer(text) if match[0] in ("{", "}")), None)
 
 
 def trouble_with_command(command: str, placeholders: Collection[str]) -> str | None:
-    """What is wrong with a command in whose words these placeholders may stand, in words; None if
-    nothing is.
-    """
+    """What is wrong with a command that may have these placeholders, in words; None if nothing."""
     try:
         names = [name for word in words_of(command) for name in names_in(word)]
     except ValueError as error:
         return str(error)
-    unknown = next((name for name in names if name not in placeholders), None)
-    return (
-        None
-        if unknown is None
-        else f"has no placeholder {{{unknown}}}; {suggestion(unknown, placeholders)}"
-    )
+    for name in names:
+        if name not in placeholders:
+            return f"has no placeholder {{{name}}}; {suggestion(name, placeholders)}"
+    return None
 
 
 def filled(text: str, value: Callable[[str], str]) -> str:
@@ -206,25 +189,19 @@ def markdown(tables: Sequence[Table], remarks: Sequence[str] = ()) -> str:
 
 def _markdown_lines(table: Table) -> Iterator[str]:
     yield f"{_markdown_text(table.title)}:\n"
-    yield "| " + " | ".join(map(_markdown_text, table.columns)) + " |"
-    yield (
-        "| "
-        + " | ".join("---:" if column in table.right else "---" for column in table.columns)
-        + " |"
-    )
-    for i, row in enumerate(table.rows):
-        cells = [_markdown_text(cell) for cell in row]
-        yield (
-            "| "
-            + " | ".join(f"**{c}**" if (i, j) in table.strong else c for j, c in enumerate(cells))
-            + " |"
-        )
+    rules = ["---:" if column in table.right else "---" for column in table.columns]
+    rows = [list(map(_markdown_text, table.columns)), rules]
+    for number, row in enumerate(table.rows):
+        rows.append(list(map(_markdown_text, row)))
+        for column, cell in enumerate(rows[-1]):
+            if (number, column) in table.strong:
+                rows[-1][column] = f"**{cell}**"
+    for row in rows:
+        yield f"| {' | '.join(row)} |"
 
 
 def _markdown_text(text: str) -> str:
-    """Text with Markdown's special characters escaped; an underscore inside a word is not
-    special.
-    """
+    """Text with Markdown's special characters escaped; underscores inside words stay."""
     escaped = re.sub(r"([\\`*|<>~]|\](?=[(\[:]))", r"\\\1", " ".join(text.split()))
     return re.sub(r"(?<!\w)_|_(?!\w)", r"\\_", escaped)
 
@@ -249,11 +226,13 @@ def _latex_lines(table: Table) -> Iterator[str]:
     yield "\\toprule"
     yield " & ".join(map(_latex_text, table.columns)) + " \\\\"
     yield "\\midrule"
-    for i, row in enumerate(table.rows):
+    for number, row in enumerate(table.rows):
         cells = [_latex_text(cell) for cell in row]
-        cells = [f"\\textbf{{{c}}}" if (i, j) in table.strong else c for j, c in enumerate(cells)]
-        # A row that begins with [ or * would be an argument of the preceding \\.
-        cells[:1] = [f"{{{c}}}" if c.startswith(("[", "*")) else c for c in cells[:1]]
+        for column, cell in enumerate(cells):
+            if (number, column) in table.strong:
+                cells[column] = f"\\textbf{{{cell}}}"
+        if cells and cells[0].startswith(("[", "*")):  # an argument of the preceding \\ else
+            cells[0] = f"{{{cells[0]}}}"
         yield " & ".join(cells) + " \\\\"
     yield "\\bottomrule"
     yield "\\end{tabular}}"
@@ -313,9 +292,7 @@ def cleaned(text: str) -> str:
 
 
 def width_of(text: str) -> int:
-    """Columns of a terminal that a line takes: letters of East Asia take two, marks upon others
-    none.
-    """
+    """Columns of a terminal for a line: East Asian letters take two, marks on others none."""
     if text.isascii():
         return len(text)
     letters = [letter for letter in text if not unicodedata.combining(letter)]
@@ -331,12 +308,10 @@ def without_middle(text: str, width: int) -> str:
     """A text that keeps its ends, with … between them, if it is wider than that."""
     if width_of(text) <= width:
         return text
-    kept = min(width, len(text)) - 1
-    while (
-        width_of(shorter := f"{text[: kept - kept // 2]}…{text[len(text) - kept // 2 :]}") > width
-        and kept
-    ):
-        kept -= 1
+    for kept in range(max(min(width, len(text)) - 1, 0), -1, -1):
+        shorter = f"{text[: kept - kept // 2]}…{text[len(text) - kept // 2 :]}"
+        if width_of(shorter) <= width:
+            break
     return shorter
 
 
@@ -345,8 +320,6 @@ def in_one_line(text: str) -> str:
 
 
 def key_in_words(path: str) -> str:
-    """A key of a spec for readers: `model, dense: filters` for
-    `model.operations.dense.parameters.filters`.
-    """
+    """A key of a spec: `model, dense: filters` for `model.operations.dense.parameters.filters`."""
     steps = [step for step in path.split(".") if step not in ("operations", "parameters")]
     return f"{', '.join(steps[:-1])}: {steps[-1]}" if len(steps) > 1 else "".join(steps) or path

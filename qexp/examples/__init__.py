@@ -1,3 +1,1 @@
-"""Synthetic data from known physics, where measured data are not available; an installed package
-has its specs here.
-"""
+"""Synthetic data from known physics, in place of measured data; a package brings its specs."""

@@ -1,6 +1,4 @@
-"""Writing a folder of synthetic data: it appears complete or not at all, and never replaces
-anything else.
-"""
+"""Writing a folder of synthetic data: complete or not at all, and never in place of another."""
 
 from __future__ import annotations
 

@@ -30,9 +30,7 @@ from qexp.physics.ice import DENSITY, GRAVITY
 Map = NDArray[np.float64]
 
 LARGEST_MASSIF = 16e3
-"""Largest width of the land with ice [m]; a much wider frame shows more of the lowland around
-it.
-"""
+"""Largest width of the land with ice [m]; wider frames show more lowland around it."""
 
 SHARE_OF_FRAME = 0.76
 """Largest width of the land with ice, as a share of the frame."""
@@ -46,16 +44,12 @@ ROUNDING = 0.0035
 
 @dataclass(frozen=True)
 class Climate:
-    """The mass balance increases with altitude, up to a limit; the climate cools and then warms
-    again.
-    """
+    """The mass balance grows with altitude up to a limit; the climate cools, then warms again."""
 
     equilibrium_line: float
     """Altitude of the equilibrium line at the beginning and at the end [m]."""
     descent: float
-    """Descent of the equilibrium line during the first half of the time; it rises again in the
-    second half [m].
-    """
+    """Descent of the equilibrium line in the first half of the time; it rises in the second [m]."""
     gradient: float
     """Gradient of the mass balance with altitude [m a-1 m-1]."""
     greatest: float
@@ -121,21 +115,24 @@ def massif_width(size: int, spacing: float) -> float:
     return min(SHARE_OF_FRAME * size * spacing, LARGEST_MASSIF)
 
 
+# Beds have axes of their own: u runs down the massif, v across it.
+
+
 def landscape(kind: GlacierKind, random: np.random.Generator, size: int, spacing: float) -> Map:
     """A bed on square cells around the middle of the frame, in a random orientation."""
     centred = (np.arange(size) - (size - 1) / 2) * spacing
     x, y = np.meshgrid(centred, centred)
     turn = random.uniform(0, 2 * np.pi)
-    along, across = np.cos(turn) * x + np.sin(turn) * y, np.cos(turn) * y - np.sin(turn) * x
+    u = np.cos(turn) * x + np.sin(turn) * y
+    v = np.cos(turn) * y - np.sin(turn) * x
     massif = massif_width(size, spacing)
-    bed = kind.bed(random, along, across, massif)
+    bed = kind.bed(random, u, v, massif)
     # Towards the frame the land falls more and more, down to a plain, so that ice ends before the
     # frame.
     distance = np.hypot(x, y) / massif
     bed = bed - 0.6 * massif * np.clip(distance - 0.32, 0, None) ** 2
-    bed = -lowest(
-        [-bed, np.full_like(bed, -bed[distance < REACH].min())], rounding=ROUNDING * massif
-    )
+    plain = np.full_like(bed, -bed[distance < REACH].min())
+    bed = -lowest([-bed, plain], rounding=ROUNDING * massif)
     hills = roughness(random, size, spacing, length=random.uniform(0.05, 0.1) * massif)
     return np.asarray(bed + random.uniform(0.0018, 0.004) * massif * hills)
 
@@ -144,72 +141,78 @@ def roughness(random: np.random.Generator, size: int, spacing: float, length: fl
     """Hills and hollows of unit variance, smooth over a length [m]."""
     margin = int(np.ceil(4 * length / spacing))
     smooth = gaussian_filter(random.standard_normal((size + 2 * margin,) * 2), length / spacing)
-    inside = smooth[margin : margin + size, margin : margin + size]
+    cut = smooth[margin : margin + size, margin : margin + size]
     # standard deviation of white noise after the filter
     deviation = spacing / (2 * np.sqrt(np.pi) * length)
-    return np.asarray(inside / deviation)
+    return np.asarray(cut / deviation)
 
 
-def valley(random: np.random.Generator, along: Map, across: Map, massif: float) -> Map:
+def valley(random: np.random.Generator, u: Map, v: Map, massif: float) -> Map:
     """A trunk that winds down from a cirque, with tributaries that hang above it, all inside one
     crest.
 
     The cross section of each is a parabola up to its crest, behind which the land falls.
     """
-    head, summit = -random.uniform(0.18, 0.26) * massif, random.uniform(2600, 3600)
+    head = -random.uniform(0.18, 0.26) * massif
+    summit = random.uniform(2600, 3600)
     steep = random.uniform(0.1, 0.22)
     flat = random.uniform(0.04, 0.1)
     fading = random.uniform(0.1, 0.2) * massif
-    bend, wave = random.uniform(0, 0.04) * massif, random.uniform(0.5, 0.9) * massif
+    bend = random.uniform(0, 0.04) * massif
+    wave = random.uniform(0.5, 0.9) * massif
     phase = random.uniform(0, 2 * np.pi)
-    width, wall = random.uniform(0.14, 0.18) * massif, random.uniform(0.02, 0.03) * massif
+    width = random.uniform(0.14, 0.18) * massif
+    wall = random.uniform(0.02, 0.03) * massif
     fall = random.uniform(0.3, 0.4)
 
     def middle(position: Map | float) -> Map:
         return bend * np.sin(2 * np.pi * np.asarray(position) / wave + phase)
 
     def floor(position: Map | float) -> Map:
-        below = np.clip(position, head, None) - head
-        return summit - flat * below - (steep - flat) * fading * (1 - np.exp(-below / fading))
+        distance_down = np.clip(position, head, None) - head
+        return (
+            summit
+            - flat * distance_down
+            - (steep - flat) * fading * (1 - np.exp(-distance_down / fading))
+        )
 
-    distance = np.hypot(np.clip(head - along, 0, None), across - middle(along))
-    inside = [floor(along) + wall * (distance / width) ** 2]
-    outside = [floor(along) + wall - fall * (distance - width)]
+    distance = np.hypot(np.clip(head - u, 0, None), v - middle(u))
+    bowls = [floor(u) + wall * (distance / width) ** 2]
+    flanks = [floor(u) + wall - fall * (distance - width)]
     for _ in range(random.integers(1, 4)):
         junction = random.uniform(0.6 * head, 0.15 * massif)
-        side, turn = random.choice([-1, 1]), random.uniform(0.2, 1.1)
-        length, narrow = width * random.uniform(0.9, 1.3), width * random.uniform(0.5, 0.7)
+        side = random.choice([-1, 1])
+        turn = random.uniform(0.2, 1.1)
+        length = width * random.uniform(0.9, 1.3)
+        narrow = width * random.uniform(0.5, 0.7)
         # From the junction up the tributary, which points up the trunk, too, and aside from it.
-        east, north = along - junction, side * (across - middle(junction))
+        east = u - junction
+        north = side * (v - middle(junction))
         upwards = np.cos(turn) * north - np.sin(turn) * east
         aside = np.cos(turn) * east + np.sin(turn) * north
         position = np.clip(upwards, 0, length)
         distance = np.hypot(aside, upwards - position)
-        hanging = (
-            floor(junction)
-            + random.uniform(0.002, 0.007) * massif
-            + random.uniform(0.12, 0.2) * position
-        )
-        inside.append(hanging + wall * (distance / narrow) ** 2)
-        outside.append(hanging + 0.8 * wall - fall * (distance - narrow))
-    crest = -lowest([-surface for surface in outside], rounding=ROUNDING * massif)
-    return lowest([*inside, crest], rounding=ROUNDING * massif)
+        hanging = floor(junction) + random.uniform(0.002, 0.007) * massif
+        hanging = hanging + random.uniform(0.12, 0.2) * position
+        bowls.append(hanging + wall * (distance / narrow) ** 2)
+        flanks.append(hanging + 0.8 * wall - fall * (distance - narrow))
+    crest = -lowest([-surface for surface in flanks], rounding=ROUNDING * massif)
+    return lowest([*bowls, crest], rounding=ROUNDING * massif)
 
 
-def cap(random: np.random.Generator, along: Map, across: Map, massif: float) -> Map:
-    """An upland, flat in its middle, from which the land falls on all sides and troughs lead
-    out.
-    """
+def cap(random: np.random.Generator, u: Map, v: Map, massif: float) -> Map:
+    """An upland, flat in the middle, with land falling to all sides and troughs that lead out."""
     stretch = random.uniform(1.0, 1.3)
-    radius = np.hypot(along / stretch, across * stretch)
-    angle = np.arctan2(across * stretch, along / stretch)
+    radius = np.hypot(u / stretch, v * stretch)
+    angle = np.arctan2(v * stretch, u / stretch)
     rim = random.uniform(0.16, 0.26) * massif
     bed = random.uniform(900, 1900) - random.uniform(0.06, 0.16) * (np.hypot(radius, rim) - rim)
     reach = (radius / rim * np.exp(1 - radius / rim)) ** 2
     for _ in range(random.integers(2, 6)):
-        off = np.angle(np.exp(1j * (angle - random.uniform(-np.pi, np.pi))))
-        depth, width = random.uniform(0.0035, 0.013) * massif, random.uniform(0.3, 0.6)
-        bed = bed - depth * reach * np.exp(-((off / width) ** 2) / 2)
+        from_middle = np.angle(np.exp(1j * (angle - random.uniform(-np.pi, np.pi))))
+        depth = random.uniform(0.0035, 0.013) * massif
+        width = random.uniform(0.3, 0.6)
+        bed = bed - depth * reach * np.exp(-((from_middle / width) ** 2) / 2)
     return bed
 
 
@@ -250,7 +253,8 @@ def check(options: IceOptions, test: int) -> None:
     """Raises QexpError with all problems of the options."""
     glaciers = options.glaciers
     (low, high), (least, most) = options.arrhenius, options.sliding
-    coupling, frame = options.coupling, options.size * options.spacing
+    coupling = options.coupling
+    frame = options.size * options.spacing
     too_small = f"a frame of {frame:g} m; glaciers need 3000 m or more"
     sound = [
         (1 <= glaciers <= 100_000, f"`glaciers={glaciers}`: from 1 to 100000"),
@@ -278,7 +282,8 @@ def check(options: IceOptions, test: int) -> None:
             f"`coupling={coupling}`: in ice thicknesses, above 0, up to 100",
         ),
     ]
-    if wrong := [message for right, message in sound if not right]:
+    wrong = [message for right, message in sound if not right]
+    if wrong:
         raise QexpError("\n".join(wrong))
 
 
@@ -295,16 +300,17 @@ def grow(
     One glacier at a time: on a processor a batch of twelve is 1.6 times as fast per step, but its
     fastest ice sets the time step, so that it takes 2.7 times as many steps.
     """
-    climate, bed = glacier.climate, torch.from_numpy(glacier.bed)[None]
+    climate = glacier.climate
+    bed = torch.from_numpy(glacier.bed)[None]
 
     def balance(surface: Tensor, time: Tensor) -> Tensor:
         passed = time / (YEAR * glacier.duration)
         line = climate.equilibrium_line - climate.descent * 4 * passed * (1 - passed)
-        return (climate.gradient * (surface - line[:, None, None])).clamp(
-            max=climate.greatest
-        ) / YEAR
+        gained = climate.gradient * (surface - line[:, None, None])
+        return gained.clamp(max=climate.greatest) / YEAR
 
-    thickness, start = torch.zeros_like(bed), bed.new_zeros(1)
+    thickness = torch.zeros_like(bed)
+    start = bed.new_zeros(1)
     arrhenius = bed.new_tensor([glacier.arrhenius * ARRHENIUS])
     sliding = bed.new_tensor([glacier.sliding * SLIDING])
     steps: dict[str, Any] = {
@@ -317,7 +323,8 @@ def grow(
             grown = ice.evolve(
                 thickness, bed, balance, spacing, arrhenius, sliding, start, end, **steps
             )
-            thickness, start = grown.thickness, end
+            thickness = grown.thickness
+            start = end
             yield thickness[0]
 
 
@@ -332,7 +339,8 @@ def fields(
     depth = thickness.numpy().astype(np.float32)
     bed = glacier.bed.astype(np.float32)
     surface = bed + depth
-    arrhenius, sliding = np.full_like(bed, glacier.arrhenius), np.full_like(bed, glacier.sliding)
+    arrhenius = np.full_like(bed, glacier.arrhenius)
+    sliding = np.full_like(bed, glacier.sliding)
     rounded = torch.from_numpy(depth).double()
     moving = ice.velocity(
         rounded,
@@ -435,17 +443,18 @@ def write(options: IceOptions) -> list[WrittenGlacier]:
     made with it. Raises QexpError if an option is wrong, if something else is at OUT, or if it
     cannot be written.
     """
-    out, glaciers = Path(options.out), options.glaciers
+    out = Path(options.out)
+    glaciers = options.glaciers
     test = min(max(glaciers // 4, 1), glaciers - 1) if options.test is None else options.test
     check(options, test)
-    written, seeds = [], Seeds(options.seed)
+    written = []
+    seeds = Seeds(options.seed)
     # Frames are small: a second thread costs ten times what it saves.
     with new_folder(out, HEADING, options.overwrite) as folder, threads(1):
         for number in range(glaciers):
             part = "test" if number < test else "train"
-            random = glacier(
-                seeds, number, options.size, options.spacing, options.arrhenius, options.sliding
-            )
+            size = options.size, options.spacing
+            random = glacier(seeds, number, *size, options.arrhenius, options.sliding)
             years: list[float] = []
 
             def count(
@@ -460,13 +469,12 @@ def write(options: IceOptions) -> list[WrittenGlacier]:
             started = time.perf_counter()
             states = list(grow(random, options.spacing, options.frames, count))
             seconds = time.perf_counter() - started
-            files.make_folder(folder / part / random.name)
-            files.write_bytes(
-                folder / part / random.name / "ex.nc", _netcdf(random, number, states, options)
-            )
-            written.append(
-                WrittenGlacier(out / part / random.name, options.frames, len(years), seconds)
-            )
+            own_folder = Path(part, random.name)
+            files.make_folder(folder / own_folder)
+            content = _netcdf(random, number, states, options)
+            files.write_bytes(folder / own_folder / "ex.nc", content)
+            steps = len(years)
+            written.append(WrittenGlacier(out / own_folder, options.frames, steps, seconds))
         files.write_bytes(folder / README, _readme(options, test).encode())
     return written
 
@@ -481,10 +489,8 @@ def _netcdf(glacier: Glacier, number: int, states: list[Tensor], options: IceOpt
     with h5netcdf.File(content, "w") as file:
         file.attrs.update(_attributes(glacier, number, options))
         file.dimensions = {"time": options.frames, "y": options.size, "x": options.size}
-        for (name, described), values in zip(
-            COORDINATES.items(), (years, centres, centres), strict=True
-        ):
-            _describe(file.create_variable(name, (name,), data=values), described)
+        for name, values in {"time": years, "y": centres, "x": centres}.items():
+            _describe(file.create_variable(name, (name,), data=values), COORDINATES[name])
         for name, described in VARIABLES.items():
             stacked = np.stack([frame[name] for frame in frames])
             packed = {
@@ -493,26 +499,23 @@ def _netcdf(glacier: Glacier, number: int, states: list[Tensor], options: IceOpt
                 "compression_opts": 4,
                 "shuffle": True,
             }
-            _describe(
-                file.create_variable(name, tuple(COORDINATES), data=stacked, **packed), described
-            )
+            dimensions = tuple(COORDINATES)
+            _describe(file.create_variable(name, dimensions, data=stacked, **packed), described)
     return content.getvalue()
 
 
 def _describe(variable: Any, described: Variable) -> None:
-    variable.attrs.update(
-        {name: text for name, text in described._asdict().items() if text is not None}
-    )
+    texts = described._asdict().items()
+    variable.attrs.update({name: text for name, text in texts if text is not None})
 
 
 def _attributes(glacier: Glacier, number: int, options: IceOptions) -> dict[str, str | float | int]:
     climate = glacier.climate
+    coupled = "" if options.coupling is None else " " + COUPLED.format(options.coupling)
     return {
         "Conventions": "CF-1.11",
         "title": f"{glacier.name}, a simulated glacier",
-        "source": (
-            PHYSICS + ("" if options.coupling is None else " " + COUPLED.format(options.coupling))
-        ),
+        "source": PHYSICS + coupled,
         "history": f"qexp data ice {options}",
         "number": number,
         "kind": glacier.kind,

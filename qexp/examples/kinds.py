@@ -15,6 +15,4 @@ EXAMPLES: Mapping[str, tuple[str, ...]] = {
     "spectra": ("experiences/msm_small", "experiences/toc_finetune", "experiences/toc_scratch"),
     "bare": (),
 }
-"""Kind → its specs, those of its tutorial; an experience brings the dataset and model that it
-names.
-"""
+"""Kind → the specs of its tutorial; an experience brings its dataset and model."""

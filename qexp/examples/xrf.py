@@ -87,9 +87,7 @@ standard deviations of its logarithm between cores and along a core. The other e
 """
 
 RATIOS = ("carbonate", "silica", "organic")
-"""Phases that are drawn by the logarithm of their ratio to clay; then dry shares are those ratios
-over their sum.
-"""
+"""Phases that are drawn by the logarithm of their ratio to clay; shares are normalised ratios."""
 
 
 SPREADS = {
@@ -126,19 +124,13 @@ THICKNESS = (10.0, 120.0)
 """Least and largest thickness of such a layer, uniform in its logarithm [mm]."""
 
 WATER, WATER_CORES, WATER_ALONG = 0.35, 0.25, 0.08
-"""Median water share of the mass of the half-dried surface; deviations of its logit between and
-along cores.
-"""
+"""Median water share of the half-dried surface; deviations of its logit between and along cores."""
 
 SALINITY = 0.15
-"""Standard deviation between cores of the logarithm of the pore water's salt, since cores dry in
-storage.
-"""
+"""Deviation between cores of the logarithm of pore water's salt, since cores dry in storage."""
 
 BASIN_PART = 0.7
-"""Share of the variation between cores that is between basins: the correlation of cores of one
-basin.
-"""
+"""Share of the variation between cores that is between basins: correlation in a basin."""
 
 
 class Core(NamedTuple):
@@ -148,9 +140,7 @@ class Core(NamedTuple):
     shares: dict[str, Array]
     """Phase → (depth,) share of the mass of the dry sediment, as drawn; together one."""
     elements: Array
-    """(depth, element) mass fractions of the wet sediment in the order of ELEMENTS; together
-    one.
-    """
+    """(depth, element) mass fractions of wet sediment in the order of ELEMENTS; they sum to one."""
     carbonate: Array
     """(depth,) CaCO3 in the dry sediment, without salt [wt%]"""
     carbon: Array
@@ -222,22 +212,22 @@ def _shares(
 
 
 def _regimes(random: np.random.Generator, depths: int, step: float) -> Array:
-    """(depth, ratio) a slow drift that restarts where the regime changes: a hiatus, a change of the
-    climate.
-    """
-    values, correlation = np.empty((depths, len(RATIOS))), np.exp(-step / SLOW_LENGTH)
+    """(depth, ratio) a slow drift that restarts where the regime changes, as after a hiatus."""
+    values = np.empty((depths, len(RATIOS)))
+    correlation = np.exp(-step / SLOW_LENGTH)
     for depth in range(depths):
         fresh = random.standard_normal(len(RATIOS))
         anew = random.random() < step / SHIFT_EVERY or depth == 0
-        values[depth] = (
-            fresh if anew else correlation * values[depth - 1] + np.sqrt(1 - correlation**2) * fresh
-        )
+        values[depth] = fresh
+        if not anew:
+            slow = correlation * values[depth - 1]
+            values[depth] = slow + np.sqrt(1 - correlation**2) * fresh
     return values
 
 
 def _layers(random: np.random.Generator, depths: int, step: float) -> Array:
     """(depth, ratio) change of the logarithms of the ratios by event layers."""
-    shifts = np.array([[event[phase] for phase in RATIOS] for event in EVENTS.values()])
+    shifts = np.array([list(map(event.__getitem__, RATIOS)) for event in EVENTS.values()])
     added = np.zeros((depths, len(RATIOS)))
     for depth in range(depths):
         happens, kind, thickness, strength = random.random(4)
@@ -255,15 +245,13 @@ def _factors(
     depths: int,
     step: float,
 ) -> dict[tuple[str, str], Array]:
-    """(phase, element) → (depth,) factor of an element's usual content in a phase; its median is
-    1.
-    """
-    between, along = np.array(list(VARIATIONS.values())).T
+    """(phase, element) → (depth,) factor of an element's usual content in a phase; median 1."""
+    of_cores, in_cores = np.array(list(VARIATIONS.values())).T
     count = len(VARIATIONS)
     constant = np.sqrt(BASIN_PART) * of_basin.standard_normal(count)
     constant += np.sqrt(1 - BASIN_PART) * of_core.standard_normal(count)
     varying = drift(seeds.numpy("xrf", number, "elements"), depths, count, step / SLOW_LENGTH * 4)
-    return dict(zip(VARIATIONS, np.exp(between * constant + along * varying).T, strict=True))
+    return dict(zip(VARIATIONS, np.exp(of_cores * constant + in_cores * varying).T, strict=True))
 
 
 def _mixed(
@@ -284,9 +272,7 @@ def _mixed(
 
 
 def _fractions(compounds: dict[str, float]) -> Array:
-    """(element,) mass fractions of a mixture of compounds and elements, whose masses need not add
-    up to one.
-    """
+    """(element,) mass fractions of a mixture, whose masses need not add up to one."""
     fractions = np.zeros(len(ELEMENTS))
     for formula, mass in compounds.items():
         for element, share in xrf.mass_fractions(formula).items():
@@ -382,9 +368,7 @@ LAYOUTS: Mapping[str, Layout] = {
 CHANNELS = 2048
 
 GAIN = 20.0
-"""Energy per channel [eV]: spectra reach 41 keV; with a tube at 10 kV they are empty above 10
-keV.
-"""
+"""Energy per channel [eV]: spectra reach 41 keV; with a tube at 10 kV those above are empty."""
 
 ANODE = "Rh"
 
@@ -423,9 +407,7 @@ RESOLVING_TIME = 2.5e-7
 """Time within which two photons are counted as one, for a fast shaper [s]."""
 
 CURRENTS = {10: (0.8, 2.0), 30: (0.25, 0.8)}
-"""Voltage [kV] → range of the tube's current [mA], for some ten thousand counts a second at
-either.
-"""
+"""Voltage [kV] → range of the tube's current [mA], for some ten thousand counts a second."""
 
 LIVE_TIMES = (10.0, 15.0, 20.0, 30.0)
 """[s]"""
@@ -438,14 +420,10 @@ scanner keeps to a core changes it by ACCEPTANCE_DEVIATION, as a logarithm.
 ACCEPTANCE_DEVIATION = 0.1
 
 GAIN_DEVIATION, OFFSET_DEVIATION = 5e-4, 5.0
-"""Standard deviations of the calibration between cores: of the gain, as a share, and of the offset
-[eV].
-"""
+"""Deviations of the calibration between cores: of the gain (a share) and of the offset [eV]."""
 
 NOISE, NOISE_DEVIATION = 75.0, 5.0
-"""Noise of the electronics, full width at half maximum [eV]; with that of the pairs 140 eV at
-manganese K alpha.
-"""
+"""Noise of the electronics, full width at half maximum [eV]; 140 eV in all at manganese K alpha."""
 
 STEP = 10
 """Distance between spectra [mm]."""
@@ -457,7 +435,9 @@ AT_A_TIME = 500
 def check(options: XrfOptions, test: int, validation: int) -> None:
     """Raises QexpError with all problems of the options."""
     cores = options.cores
-    rest, spectra, labelled = cores - test - 1, options.spectra, options.labelled
+    rest = cores - test - 1
+    spectra = options.spectra
+    labelled = options.labelled
     others = "from 0 to one less than there are cores that are not for the test"
     voltage, possible = (",".join(map(str, values)) for values in (options.voltage, CURRENTS))
     in_kv = f"in kV, {' or '.join(map(str, CURRENTS))}, or both as {possible}"
@@ -478,7 +458,8 @@ def check(options: XrfOptions, test: int, validation: int) -> None:
             f"`voltage={voltage}`: {in_kv}",
         ),
     ]
-    if wrong := [message for right, message in sound if not right]:
+    wrong = [message for right, message in sound if not right]
+    if wrong:
         raise QexpError("\n".join(wrong))
 
 
@@ -552,9 +533,8 @@ def count_rates(elements: Array, scanner: Scanner) -> Array:
 def arrivals(elements: Array, scanner: Scanner) -> Array:
     """The mean count rates of a detector without pile-up."""
     tables, energies, detected = _optics(scanner.voltage)
-    light = np.concatenate(
-        [xrf.fluorescence(elements, tables), xrf.scattering(elements, tables)], axis=1
-    )
+    parts = [xrf.fluorescence(elements, tables), xrf.scattering(elements, tables)]
+    light = np.concatenate(parts, axis=1)
     widths = np.concatenate([np.zeros(len(tables.lines)), tables.widths])
     per_ampere = (light * detected) @ xrf.response(energies, widths, scanner.detector)
     return scanner.acceptance * scanner.current / 1000 * per_ampere
@@ -562,18 +542,20 @@ def arrivals(elements: Array, scanner: Scanner) -> Array:
 
 @lru_cache
 def _optics(voltage: int) -> tuple[xrf.Interactions, Array, Array]:
-    """What a voltage does in each element, the energies that come back, and the share of them that
-    is stopped.
-    """
+    """What a voltage does in each element, the energies that come back, the share stopped."""
     tube = xrf.beam(ANODE, 1000.0 * voltage, TAKE_OFF, LOWEST_ENERGY, BIN)
     filtered = xrf.Beam(tube.energies, tube.photons * xrf.transmission(TUBE_PATH, tube.energies))
-    tables = xrf.interactions(ELEMENTS, filtered, ANGLE, ANGLE, LOWEST_ENERGY, 1000.0 * voltage)
-    energies = np.concatenate([[line.energy for line in tables.lines], tables.scattered_energies])
-    return (
-        tables,
-        energies,
-        xrf.transmission(DETECTOR_PATH, energies) * xrf.efficiency(energies, SILICON),
+    tables = xrf.interactions(
+        ELEMENTS,
+        filtered,
+        ANGLE,
+        ANGLE,
+        LOWEST_ENERGY,
+        1000.0 * voltage,
     )
+    energies = np.concatenate([[line.energy for line in tables.lines], tables.scattered_energies])
+    detected = xrf.transmission(DETECTOR_PATH, energies) * xrf.efficiency(energies, SILICON)
+    return tables, energies, detected
 
 
 def measure(seeds: Seeds, number: int, drawn: Core) -> tuple[Array, Array]:
@@ -589,10 +571,8 @@ def measure(seeds: Seeds, number: int, drawn: Core) -> tuple[Array, Array]:
 
 def labelled_depths(options: XrfOptions) -> list[int]:
     """The spectra of a core with targets, at the centres of equal parts of it."""
-    return [
-        (2 * part + 1) * options.spectra // (2 * options.labelled)
-        for part in range(options.labelled)
-    ]
+    parts = options.labelled
+    return [(2 * part + 1) * options.spectra // (2 * parts) for part in range(parts)]
 
 
 # Folders of synthetic XRF spectra, in the layout of published spectra of cores for masked
@@ -633,13 +613,16 @@ def write(options: XrfOptions) -> WrittenCores:
     with it. Raises QexpError if an option is wrong, if something else is at OUT, or if it cannot be
     written.
     """
-    out, cores = Path(options.out), options.cores
+    out = Path(options.out)
+    cores = options.cores
     test = min(max(cores // 4, 1), cores - 1) if options.test is None else options.test
     validation = (cores - test) // 6 if options.validation is None else options.validation
     check(options, test, validation)
     if options.layout not in LAYOUTS:
         raise QexpError(f"`layout={options.layout}`: {suggestion(options.layout, LAYOUTS)}")
-    seeds, labelled, form = Seeds(options.seed), labelled_depths(options), LAYOUTS[options.layout]
+    seeds = Seeds(options.seed)
+    labelled = labelled_depths(options)
+    form = LAYOUTS[options.layout]
     folders = {name: Path(form.folders[name]) for name in (ALL, *(TARGETS if labelled else []))}
     parts = ["test", "train"] if test else ["train"]
     with new_folder(out, HEADING, options.overwrite) as folder:
@@ -655,14 +638,9 @@ def write(options: XrfOptions) -> WrittenCores:
             part = "test" if number < test else "train"
             for name, data_set in folders.items():
                 depths = range(options.spectra) if name == ALL else labelled
+                validated = test <= number < test + validation
                 _write_files(folder / data_set / part, scanned, depths, name, form.end)
-                lists.add(
-                    name,
-                    data_set / part,
-                    scanned,
-                    depths,
-                    validated=test <= number < test + validation,
-                )
+                lists.add(name, data_set / part, scanned, depths, validated)
         for path, lines in lists.with_subsets(seeds).items():
             _write(folder / path, lines)
         files.write_bytes(folder / README, _readme(options, test, validation).encode())
@@ -683,9 +661,10 @@ class _Lists:
     ) -> None:
         """Add a core's spectra to the lists of a part of a data set."""
         columns = self._layout.columns[name]
-        lines = [
-            ",".join(COLUMNS[column].cell(scanned, depth) for column in columns) for depth in depths
-        ]
+        cells = [COLUMNS[column].cell for column in columns]
+        lines = []
+        for depth in depths:
+            lines.append(",".join(cell(scanned, depth) for cell in cells))
         if not (validated and self._layout.apart):
             self._lines.setdefault(folder / "info.csv", [",".join(columns)]).extend(lines)
         if validated:
@@ -700,11 +679,9 @@ class _Lists:
             order = seeds.numpy("xrf", "subsets", folder.parent.name).permutation(len(lines))
             for count in self._layout.subsets:
                 if count < len(lines):
+                    head = self._lines[folder / "info.csv"][0]
                     some = [lines[row] for row in sorted(order[:count])]
-                    lists[folder / f"info_{count}.csv"] = [
-                        self._lines[folder / "info.csv"][0],
-                        *some,
-                    ]
+                    lists[folder / f"info_{count}.csv"] = [head, *some]
         return lists
 
 
@@ -717,29 +694,26 @@ def _write_files(folder: Path, scanned: Scan, depths: Iterable[int], name: str, 
 
 
 def _write(path: Path, lines: Iterable[str], end: str = "\n") -> None:
-    """Write a file of the temporary folder without waiting for the disk, since there are
-    thousands.
-    """
+    """Write a temporary file without waiting for the disk, since there are thousands."""
     with files.writing(path):
         path.write_bytes(("\n".join(lines) + end).encode())
 
 
 def _readme(options: XrfOptions, test: int, validation: int) -> str:
-    form, cores = LAYOUTS[options.layout], options.cores
+    form = LAYOUTS[options.layout]
+    cores = options.cores
     names = dict.fromkeys(name for columns in form.columns.values() for name in columns)
     columns = "\n".join(f"| {name} | {COLUMNS[name].meaning} |" for name in names)
     option = f" --layout {options.layout}" if options.layout != "plain" else ""
     info = "`info.csv` names all others" if form.apart else "`info.csv` names all"
     of_targets = " and ".join(f"`{form.folders[name]}/`" for name in TARGETS)
-    labels = (
-        f"""
+    labels = ""
+    if options.labelled:
+        labels = f"""
 {of_targets} hold the {options.labelled} spectra of each core that have a target: under `target/` a file of the \
 same name with one number, wt% of the dry sediment without salt. They have the errors of a laboratory: 0.5 wt% and 1 % \
 of the value for CaCO3, 0.02 wt% and 2 % for TOC (one standard deviation, the two added in quadrature).
 """
-        if options.labelled
-        else ""
-    )
     return f"""{HEADING}
 
     qexp data xrf --cores {cores} --test {test} --validation {validation} {options}{option}

@@ -1,3 +1,1 @@
-"""Pictures of plain numbers. They know nothing of runs or specs, and matplotlib is loaded when one
-is drawn.
-"""
+"""Pictures of plain numbers. They know no runs or specs; matplotlib is loaded when one is drawn."""

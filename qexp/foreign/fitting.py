@@ -46,19 +46,13 @@ class Rule:
     pattern: re.Pattern[str]
     """Of the whole name. A group `operation`, if there is one, names the operation of the model."""
     module: str | None = None
-    """The module of the operation that has the weight; of the only such operation if the pattern
-    does not name it.
-    """
+    """The module of the operation with the weight; of the only such one if no pattern names it."""
     variable: str | None = None
-    """The variable whose fitted transform has the number, instead of an operation; `$output` for
-    the only output.
-    """
-    to: str | None = None
+    """The variable whose transform has the number; `$output` for the only output."""
+    weight: str | None = None
     """The weight, by its name in the operation or the transform."""
     equals: str | float | None = None
-    """Instead of `to`: what the tensor must be equal to; a constant of the operation, by name, or a
-    number.
-    """
+    """Instead of a weight: what the tensor must equal; a constant of the operation, or a number."""
     steps: tuple[Mapping[str, Any], ...] = ()
     """How the tensor is rearranged, in order; see `rearranged`."""
 
@@ -70,15 +64,13 @@ class Rules:
     name: str
     description: str
     document: Mapping[str, Any]
-    within: tuple[str, ...]
+    outer_keys: tuple[str, ...]
     """Keys under which the tensors may stand, such as `state_dict`."""
     tensors: tuple[Rule, ...]
     left_out: tuple[tuple[re.Pattern[str], str], ...]
     """Names of tensors that a network does not need, and why."""
     population: bool
-    """Whether standard deviations of its scalers are those of the population (divided by n, as
-    scikit-learn does).
-    """
+    """Whether its scalers' deviations are divided by n, as scikit-learn's are."""
     azimuth: float
     """The images that its networks were trained on are those of an azimuth larger by this [rad]."""
     azimuth_holds_at: Mapping[str, float]
@@ -104,15 +96,12 @@ def read_rules(file: Path) -> Rules:
 def shipped() -> Mapping[str, Rules]:
     """The rules that come with qexp, by name."""
     folder = files("qexp.foreign") / "rules"
-    names = sorted(
-        file.name.removesuffix(".json") for file in folder.iterdir() if file.name.endswith(".json")
-    )
-    documents = {
-        name: json.loads((folder / f"{name}.json").read_text(encoding="utf-8")) for name in names
-    }
-    return {
-        name: parse_rules(document, name, f"{name}.json") for name, document in documents.items()
-    }
+    rules = {}
+    for file in sorted(folder.iterdir(), key=lambda file: file.name):
+        name = file.name.removesuffix(".json")
+        if name != file.name:
+            rules[name] = parse_rules(json.loads(file.read_text(encoding="utf-8")), name, file.name)
+    return rules
 
 
 def find_rules(reference: str) -> Rules:
@@ -132,28 +121,36 @@ def schema() -> Any:
 
 def parse_rules(document: Any, name: str, file: str) -> Rules:
     """The rules of a document; `file` is its name in errors. Raises SpecError with all problems."""
-    problems = [
-        Problem(file, tuple(error.absolute_path), error.message[:200])
-        for error in Draft202012Validator(schema()).iter_errors(document)
-    ] or _in_patterns(document, file)
+    errors = Draft202012Validator(schema()).iter_errors(document)
+    problems = [Problem(file, tuple(error.absolute_path), error.message[:200]) for error in errors]
+    problems = problems or _in_patterns(document, file)
     if problems:
         raise SpecError(problems)
+    left_out = [
+        (re.compile(rule["from"]), rule["because"]) for rule in document.get("left_out", ())
+    ]
     return Rules(
-        name,
-        document["description"],
-        document,
-        tuple(document.get("within", ())),
-        tuple(_rule(rule) for rule in document["tensors"]),
-        tuple((re.compile(rule["from"]), rule["because"]) for rule in document.get("left_out", ())),
-        document.get("deviation") == "population",
-        float(document.get("azimuth", 0.0)),
-        document.get("azimuth_holds_at", {}),
+        name=name,
+        description=document["description"],
+        document=document,
+        outer_keys=tuple(document.get("within", ())),
+        tensors=tuple(map(_rule, document["tensors"])),
+        left_out=tuple(left_out),
+        population=document.get("deviation") == "population",
+        azimuth=float(document.get("azimuth", 0.0)),
+        azimuth_holds_at=document.get("azimuth_holds_at", {}),
     )
 
 
 def _rule(document: Mapping[str, Any]) -> Rule:
-    texts = {key: document.get(key) for key in ("module", "variable", "to", "equals")}
-    return Rule(re.compile(document["from"]), steps=tuple(document.get("steps", ())), **texts)
+    return Rule(
+        pattern=re.compile(document["from"]),
+        module=document.get("module"),
+        variable=document.get("variable"),
+        weight=document.get("to"),
+        equals=document.get("equals"),
+        steps=tuple(document.get("steps", ())),
+    )
 
 
 def _in_patterns(document: Mapping[str, Any], file: str) -> list[Problem]:
@@ -163,27 +160,19 @@ def _in_patterns(document: Mapping[str, Any], file: str) -> list[Problem]:
             try:
                 groups = set(re.compile(rule["from"]).groupindex)
             except (re.error, RecursionError, OverflowError) as error:
-                problems.append(
-                    Problem(file, (key, index, "from"), f"is not a regular expression: {error}")
-                )
+                message = f"is not a regular expression: {error}"
+                problems.append(Problem(file, (key, index, "from"), message))
                 continue
             groups |= {"last", *(RANKED if "number" in groups else ())}
             needed = {placeholder[2] for placeholder in PLACEHOLDER.finditer(rule.get("to", ""))}
-            problems += [
-                Problem(
-                    file,
-                    (key, index, "to"),
-                    f"'{{{name}}}' is not a group of 'from'; write (?P<{name}>…) there",
-                )
-                for name in sorted(needed - groups)
-            ]
+            for name in sorted(needed - groups):
+                message = f"'{{{name}}}' is not a group of 'from'; write (?P<{name}>…) there"
+                problems.append(Problem(file, (key, index, "to"), message))
     return problems
 
 
 LARGEST_DIFFERENCE = 1e-3
-"""Largest difference of a tensor that must be equal to a constant of the network, which is computed
-in other ways.
-"""
+"""Largest difference of a tensor from the constant that it must equal, computed otherwise."""
 
 COUNTERS = "num_batches_tracked"
 """Ending of numbers that torch counts in training, which other programs do not have."""
@@ -224,12 +213,18 @@ def account_by(rules: Rules, tensors: Mapping[str, StoredTensor], target: Target
     account = Account(rules)
     for name in tensors:
         _match(name, account, tensors, target)
-    shapes = {
-        name: tuple(tensor.shape)
-        for name, tensor in target.model.network.state_dict(prefix="network.").items()
-    }
+    weights = target.model.network.state_dict(prefix="network.")
+    shapes = {name: tuple(tensor.shape) for name, tensor in weights.items()}
     for name, (source, steps) in account.sources.items():
-        _check_shape(name, source, steps, tensors[source].shape, account, target, shapes)
+        _check_shape(
+            name,
+            source,
+            steps,
+            tensors[source].shape,
+            account,
+            target,
+            shapes,
+        )
     for name, shape in shapes.items():
         if name not in account.sources and not name.endswith(COUNTERS):
             account.problems.append(
@@ -242,8 +237,10 @@ def _match(
     name: str, account: Account, tensors: Mapping[str, StoredTensor], target: Target
 ) -> None:
     """Note what the rules say of one tensor."""
-    rules, inner_name = account.rules, _within(name, account.rules.within)
-    has_rule, lacking = False, list[str]()
+    rules = account.rules
+    inner_name = _inner_name(name, rules)
+    has_rule = False
+    lacking = list[str]()
     for rule in rules.tensors:
         match = rule.pattern.fullmatch(inner_name)
         if match is None:
@@ -256,7 +253,7 @@ def _match(
         if rule.equals is not None:
             account.equal.append((name, prefix, rule))
             continue
-        names = (_within(other, rules.within) for other in tensors)
+        names = [_inner_name(other, rules) for other in tensors]
         weight = f"{prefix}.{_fill(rule, match, names, target, prefix)}"
         if weight in account.sources:
             account.problems.append(
@@ -283,16 +280,14 @@ def _lacking(rule: Rule, match: re.Match[str]) -> str:
     return f"{operation} with the module '{rule.module}'" if rule.module is not None else operation
 
 
-def _within(name: str, keys: Sequence[str]) -> str:
-    for key in keys:
+def _inner_name(name: str, rules: Rules) -> str:
+    for key in rules.outer_keys:
         name = name.removeprefix(f"{key}.")
     return name
 
 
 def _prefix(rule: Rule, match: re.Match[str], target: Target) -> str | None:
-    """The operation or transform that a rule is about, as the names of its tensors begin; None if
-    there is none.
-    """
+    """The operation or transform of a rule, as the names of its tensors begin; None if none."""
     if rule.variable is not None:
         outputs = target.model.network.outputs
         variable = outputs[0] if rule.variable == "$output" and len(outputs) == 1 else rule.variable
@@ -312,14 +307,13 @@ def _fill(
     rule: Rule, match: re.Match[str], names: Iterable[str], target: Target, prefix: str
 ) -> str:
     """The name of a weight with the groups of the pattern inserted."""
-    to, groups = rule.to or "", dict(match.groupdict())
+    weight = rule.weight or ""
+    groups = dict(match.groupdict())
     operation = target.model.get_submodule(prefix)
     groups.setdefault("last", str(sum(1 for _ in operation.children()) - 1))
-    if any(placeholder[2] in RANKED for placeholder in PLACEHOLDER.finditer(to)):
-        numbers = {
-            _number(other) for name in names if (other := rule.pattern.fullmatch(name)) is not None
-        }
-        rank = sorted(numbers).index(_number(match))
+    if any(placeholder[2] in RANKED for placeholder in PLACEHOLDER.finditer(weight)):
+        matches = filter(None, map(rule.pattern.fullmatch, names))
+        rank = sorted(set(map(_number, matches))).index(_number(match))
         weighted = [
             name
             for name, layer in operation.named_modules()
@@ -337,7 +331,7 @@ def _fill(
             return value
         return str(int(factor or 1) * int(value) + int(addend or 0)) if value.isdecimal() else value
 
-    return PLACEHOLDER.sub(insert, to)
+    return PLACEHOLDER.sub(insert, weight)
 
 
 def _number(match: re.Match[str]) -> int:
@@ -362,9 +356,8 @@ def _check_shape(
         account.problems.append(f"left over: {source} {list(shape)}, since the model has no {name}")
         return
     try:
-        result = tuple(
-            rearranged(torch.empty(shape, device="meta"), steps, _input_of(name, target)).shape
-        )
+        empty = torch.empty(shape, device="meta")
+        result = tuple(rearranged(empty, steps, _input_of(name, target)).shape)
     except (RuntimeError, IndexError, ValueError) as error:
         first = str(error).splitlines()[0]
         account.problems.append(
@@ -380,15 +373,10 @@ def _check_shape(
 
 def _input_of(name: str, target: Target) -> Shape | None:
     """The shape of the input of the operation that a tensor belongs to."""
-    operations = target.inputs.items()
-    return next(
-        (
-            shape
-            for operation, shape in operations
-            if name.startswith(f"network.operations.{operation}.")
-        ),
-        None,
-    )
+    for operation, shape in target.inputs.items():
+        if name.startswith(f"network.operations.{operation}."):
+            return shape
+    return None
 
 
 def rearranged(tensor: Tensor, steps: Steps, of_input: Shape | None = None) -> Tensor:
@@ -415,9 +403,8 @@ def rearranged(tensor: Tensor, steps: Steps, of_input: Shape | None = None) -> T
             case {"reshape": shape}:
                 tensor = tensor.reshape(shape)
             case {"slice": [axis, first, end]}:
-                tensor = tensor.narrow(
-                    axis, first, (tensor.shape[axis] if end is None else end) - first
-                )
+                end = tensor.shape[axis] if end is None else end
+                tensor = tensor.narrow(axis, first, end - first)
             case {"flattened": _} if of_input is not None and len(of_input) == 3:
                 channels, *sides = of_input
                 tensor = tensor.unflatten(-1, (*sides, channels)).movedim(-1, -3).flatten(-3)
@@ -428,59 +415,46 @@ def values(
     account: Account, tensors: Mapping[str, StoredTensor], target: Target
 ) -> dict[str, Tensor]:
     """The tensors of a model that an account takes from the file."""
-    return {
-        name: (
-            tensors[source].read().flatten().float()
-            if transformed_by(name) is not None
-            else rearranged(tensors[source].read(), steps, _input_of(name, target)).contiguous()
-        )
-        for name, (source, steps) in account.sources.items()
-    }
+    taken = {}
+    for name, (source, steps) in account.sources.items():
+        tensor = tensors[source].read()
+        if transformed_by(name) is not None:
+            taken[name] = tensor.flatten().float()
+        else:
+            taken[name] = rearranged(tensor, steps, _input_of(name, target)).contiguous()
+    return taken
 
 
 def unequal(
     account: Account, tensors: Mapping[str, StoredTensor], model: Estimator
 ) -> Iterator[str]:
-    """Problems of tensors that must be equal to constants of the model, which has its values by
-    now.
-    """
+    """Problems of tensors that must equal constants of the model, which has its values by now."""
     for name, prefix, rule in account.equal:
         tensor = rearranged(tensors[name].read(), rule.steps)
-        constant = (
-            getattr(model.get_submodule(prefix), rule.equals)
-            if isinstance(rule.equals, str)
-            else rule.equals
-        )
+        constant: Any = rule.equals
+        if isinstance(rule.equals, str):
+            constant = getattr(model.get_submodule(prefix), rule.equals)
+            what = f"'{rule.equals}' of {prefix}"
+        else:
+            what = f"{rule.equals:g}"
         expected = torch.as_tensor(constant, dtype=tensor.dtype)
         if expected.dim() and expected.shape != tensor.shape:
-            yield (
-                f"{name} is {list(tensor.shape)}, but '{rule.equals}' of {prefix} is"
-                f" {list(expected.shape)}"
-            )
+            yield f"{name} is {list(tensor.shape)}, but {what} is {list(expected.shape)}"
         elif not bool(((tensor - expected).abs() <= LARGEST_DIFFERENCE).all()):
-            what = (
-                f"'{rule.equals}' of {prefix}"
-                if isinstance(rule.equals, str)
-                else f"{rule.equals:g}"
-            )
             yield f"{name} differs from {what}, which is fixed here"
 
 
 def other_settings(
     account: Account, settings: Mapping[str, Mapping[str, Any]], model: nn.Module
 ) -> Iterator[str]:
-    """Problems of normalisations to whose variances another number is added than in the file's
-    network.
-    """
+    """Problems of normalisations that add another number to variances than the file's network."""
     for name, (source, _) in account.sources.items():
         there = settings.get(source.rpartition("/")[0], {}).get("epsilon")
         owner = model.get_submodule(name.rpartition(".")[0])
         here = getattr(owner, "eps", None)
-        if (
-            isinstance(there, float)
-            and isinstance(here, float)
-            and abs(there - here) > 1e-3 * max(there, here)
-        ):
+        if not isinstance(there, float) or not isinstance(here, float):
+            continue
+        if abs(there - here) > 1e-3 * max(there, here):
             yield (
                 f"{source}: adds epsilon {there:g} to variances, but {name} adds {here:g}; set it"
                 " in the model"

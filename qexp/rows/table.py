@@ -46,16 +46,14 @@ NINES = [
     for decimals in range(4)
 ]
 NO_DATA = [
-    *(-of for _, of in NINES),
-    *(of for digits, of in NINES if digits > 2),
+    *(-number for _, number in NINES),
+    *(number for digits, number in NINES if digits > 2),
     -999.25,
     -32768,
     32767,
 ]
 HUGE_NUMBER = 1e20
-"""Numbers that often stand for no data where no other is like them: these, such as -99.9, and all
-that are as large.
-"""
+"""Numbers that often mean no data if no others are like them: such as -99.9, and all as large."""
 
 LIKE_A_CODE = (
     'far from all others: a code for no data? leave the cell empty, with "missing": "drop"'
@@ -91,7 +89,8 @@ def codes(values: NDArray[np.floating], factor: float = 1.0) -> list[float]:
     if not usual.any() or usual.all():
         return []
     others = values[~usual]
-    low, high = float(others.min()), float(others.max())
+    low = float(others.min())
+    high = float(others.max())
     far = max(high - low, abs(low), abs(high))
     return [
         code for code in np.unique(values[usual]).tolist() if max(low - code, code - high) > far
@@ -104,7 +103,8 @@ def usual_codes(values: NDArray[np.floating], factor: float = 1.0) -> NDArray[np
 
     None where neither the least nor the largest is one.
     """
-    double, single = np.array(NO_DATA) * factor, np.array(NO_DATA, np.float32)
+    double = np.array(NO_DATA) * factor
+    single = np.array(NO_DATA, np.float32)
     either = np.concatenate([double, double.astype(np.float32), single * np.float32(factor)])
     ends = np.array([end.reduce(values, axis=None) for end in (np.fmin, np.fmax) if values.size])
     if not (np.isin(ends, either) | (np.abs(ends) >= HUGE_NUMBER)).any():
@@ -160,9 +160,7 @@ Piece = tuple["pa.Table", float]
 
 @dataclass(frozen=True)
 class Grid:
-    """The raster whose cells are the rows, in row-major order: the last dimension varies
-    fastest.
-    """
+    """The raster of cells that are the rows, in row-major order: the last dimension is fastest."""
 
     sizes: Mapping[str, int]
     coordinates: Mapping[str, tuple[str, NDArray[Any]]] = field(default_factory=dict)
@@ -219,9 +217,7 @@ class Table(ABC):
         return [record + 1 for record in records]
 
     def rows_shown(self, records: Sequence[int] | NDArray[np.integer]) -> str:
-        """Records counted from 0, by their row numbers, for messages: `rows 5, 9, 12 and 31
-        more`.
-        """
+        """Records counted from 0, by row number, for messages: `rows 5, 9, 12 and 31 more`."""
         return write_list(
             "row", self.row_numbers([int(record) for record in records[:SHOWN]]), len(records)
         )
@@ -256,9 +252,7 @@ class Table(ABC):
             raise TableError(trouble)
 
     def pieces(self, types: Types, size: int) -> Iterator[Piece]:
-        """Columns of all rows in order, about `size` rows at a time; NaN or null where a number is
-        missing.
-        """
+        """Columns of all rows in order, about `size` at a time; missing numbers are NaN or null."""
         import pyarrow as pa
 
         rows = 0
@@ -273,9 +267,7 @@ class Table(ABC):
     def read(
         self, numbers: Iterable[str], texts: Iterable[str]
     ) -> tuple[dict[str, NDArray[np.float64]], dict[str, NDArray[np.str_]]]:
-        """Whole columns: of numbers, NaN where one is missing, and of texts, without surrounding
-        spaces.
-        """
+        """Whole columns: numbers, NaN where one is missing, and texts without outer spaces."""
         import pyarrow as pa
 
         numbers_of: dict[str, list[NDArray[np.float64]]] = {name: [] for name in numbers}
@@ -298,9 +290,7 @@ class Table(ABC):
 
 @contextmanager
 def explained(path: Path, *others: type[Exception]) -> Iterator[None]:
-    """Turn errors of the system, of encoding and of formats into a TableError that names the
-    file.
-    """
+    """Errors of the system, of encoding and of formats become TableErrors that name the file."""
     errors: tuple[type[Exception], ...] = (OSError, *others)
     try:
         yield

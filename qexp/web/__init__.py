@@ -1,3 +1,1 @@
-"""Runs in a browser and in notebooks: reports, pages of a workspace, and objects that show
-themselves.
-"""
+"""Runs in a browser and in notebooks: reports, pages, objects that show themselves."""

@@ -1,6 +1,4 @@
-"""What a server shows to whom: the hosts and tokens it answers to, and no path outside of the
-workspace.
-"""
+"""What a server shows to whom: hosts and tokens it answers to, no path outside the workspace."""
 
 from __future__ import annotations
 
@@ -34,17 +32,13 @@ class Access:
     """Needed for every request; None if no token is needed."""
 
     def answers_for(self, host: str) -> bool:
-        """Whether a `Host` header names this server. The port is not compared: a tunnel has another
-        one.
-        """
+        """Whether a `Host` header names this server; with any port, since tunnels have others."""
         name = host_name(host)
         return name in self.names or _address(name) is not None
 
     @property
     def cookie(self) -> str:
-        """The name of the cookie with the token; each server has its own, as the ports of a machine
-        share cookies.
-        """
+        """The name of the token's cookie, each server's own: ports of a machine share cookies."""
         return f"qexp_{hashlib.sha256((self.token or '').encode()).hexdigest()[:12]}"
 
     def knows(self, token: str | None) -> bool:
@@ -90,16 +84,15 @@ def require_inside(folder: Path, relative: str) -> Path:
     if all(FOLDER.fullmatch(step) for step in steps):
         # too long, in a circle, or not to be read
         with suppress(OSError, ValueError, RuntimeError):
-            root, path = folder.resolve(strict=True), folder.joinpath(*steps).resolve(strict=True)
+            root = folder.resolve(strict=True)
+            path = folder.joinpath(*steps).resolve(strict=True)
             if path.is_relative_to(root) and path.is_file():
                 return path
     raise NotFoundError("no such file")
 
 
 def require_no_way_out(folder: Path) -> None:
-    """A run may be a link to another disk, but what is in it may not lead elsewhere: its texts
-    would be shown.
-    """
+    """A run may link to another disk, but nothing in it may lead elsewhere and be shown."""
     root = os.path.realpath(folder)
     for parent, folders, names in os.walk(root):
         for path in (os.path.join(parent, name) for name in (*folders, *names)):  # noqa: PTH118 - there are many

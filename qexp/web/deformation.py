@@ -1,10 +1,9 @@
-"""Observations, inversions and posteriors that show themselves in notebooks and terminals: their
-tables and maps.
-"""
+"""Observations, inversions and posteriors that show themselves: their tables and maps."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -36,34 +35,23 @@ class ShownObserved(Shown, Observed):
     __str__ = Shown.text
 
     def view(self) -> View:
-        count, observation = len(self.tracks), self.observation
+        count = len(self.tracks)
+        observation = self.observation
         title = f"Observation of {count} track{'s' * (count != 1)}"
-        image = drawn(
-            "map",
-            lambda: draw_tracks(observation, title),
-            f"map of {', '.join(track.name for track in self.tracks)}",
-        )
+        words = f"map of {', '.join(track.name for track in self.tracks)}"
+        image = drawn("map", partial(draw_tracks, observation, title), words)
         written = [f"written: {path}" for path in self.files]
-        estimates = self.estimates
-        noise = [
-            drawn(
-                "semivariograms",
-                lambda: draw_semivariograms(estimates, "Semivariograms without the signal"),
-            )
-        ]
         parts: list[Table | Drawn | str] = [*tables_of_tracks(self.tracks), *written, image]
-        return View(
-            title,
-            cautions=self.warnings,
-            parts=parts,
-            more={"estimated noise": noise} if estimates else {},
-        )
+        more = {}
+        if self.estimates:
+            words = "Semivariograms without the signal"
+            draw = partial(draw_semivariograms, self.estimates, words)
+            more["estimated noise"] = [drawn("semivariograms", draw)]
+        return View(title, cautions=self.warnings, parts=parts, more=more)
 
 
 class ShownPosterior(Shown, SourcePosterior):
-    """The posterior of the sources of an observation, with its intervals and draws, and the best
-    fit among these.
-    """
+    """The posterior of an observation's sources, with intervals and draws, and the best fit."""
 
     fitted: Mapping[str, tuple[float, str]]
     __str__ = Shown.text
@@ -73,34 +61,25 @@ class ShownPosterior(Shown, SourcePosterior):
         return corner_of(self, "Posterior", self.fitted)
 
     def summary(self, level: float = 0.9) -> pandas.DataFrame:
-        """As that of `run.posterior`: mean, standard deviation, median and central interval of each
-        parameter.
-        """
+        """As of `run.posterior`: mean, deviation, median and central interval of each parameter."""
         from qexp.web.notebook import Posterior
 
         columns = zip(self.parameters.items(), np.moveaxis(self.draws, -1, 0), strict=True)
-        return Posterior(
-            {
-                name: (("chain", "draw"), draws, {"units": about.unit})
-                for (name, about), draws in columns
-            }
-        ).summary(level)
+        variables = {}
+        for (name, about), draws in columns:
+            variables[name] = (("chain", "draw"), draws, {"units": about.unit})
+        return Posterior(variables).summary(level)
 
     def view(self) -> View:
         words = f"draws of {', '.join(self.parameters)}"
         image = drawn("draws", self.corner, words)
         title = f"Posterior: {len(self.all):,} draws"
-        return View(
-            title,
-            cautions=self.remarks,
-            parts=[table_of_posterior(self), sampling_words(self), image],
-        )
+        parts: list[Table | Drawn | str] = [table_of_posterior(self), sampling_words(self), image]
+        return View(title, cautions=self.remarks, parts=parts)
 
 
 class ShownInversion(Titled, Inversion):
-    """The estimated sources of an observation, with the tables that `qexp invert` prints, and its
-    maps.
-    """
+    """The estimated sources of an observation, with the tables of `qexp invert`, and maps."""
 
     posterior: ShownPosterior | None
 
@@ -112,11 +91,17 @@ class ShownInversion(Titled, Inversion):
         maps = drawn("data, model and residuals", lambda: maps_of(self), words)
         more = {"draws of the posterior": self.posterior.view().parts[1:]} if self.posterior else {}
         parts: list[Table | Drawn | str] = [*tables(self), fit_words(self), maps]
-        return View(f"Inversion by {self.source}", cautions=self.remarks, parts=parts, more=more)
+        return View(
+            f"Inversion by {self.source}",
+            cautions=self.remarks,
+            parts=parts,
+            more=more,
+        )
 
 
 def shown_inversion(inversion: Inversion) -> ShownInversion:
-    content, posterior = fields_of(inversion), inversion.posterior
+    content = fields_of(inversion)
+    posterior = inversion.posterior
     if posterior is not None:
         content["posterior"] = shown = ShownPosterior(**fields_of(posterior))
         object.__setattr__(shown, "fitted", fitted_of(inversion))  # of a frozen dataclass

@@ -1,12 +1,11 @@
-"""Views of a workspace that its users have saved: a name for the address of a page, with its filter
-and selection.
-"""
+"""Saved views of a workspace: names for addresses of pages, with filter and selection."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from qexp.base import files, formats
 from qexp.base.files import locked
@@ -30,9 +29,7 @@ def saved_views(workspace: Workspace) -> dict[str, str]:
         views = formats.read_json(file)
     except FileNotFoundError:
         return {}
-    if not isinstance(views, dict) or not all(
-        isinstance(one, str) and _leads(one) for one in views.values()
-    ):
+    if not isinstance(views, dict) or not all(map(_leads, views.values())):
         raise DamagedError(
             f"{workspace.shown(file)} does not hold names and addresses of views; repair or"
             " delete it"
@@ -41,9 +38,7 @@ def saved_views(workspace: Workspace) -> dict[str, str]:
 
 
 def save_view(workspace: Workspace, name: str, address: str) -> None:
-    """Raises QexpError for a name that is taken, and for an address that is not one of a page of
-    runs.
-    """
+    """Raises QexpError for a name that is taken, or an address not of a page of runs."""
     name = " ".join(name.split())
     if not 0 < len(name) <= LONGEST_NAME or not name.isprintable():
         raise QexpError(f"a name of a view has 1 to {LONGEST_NAME} letters")
@@ -68,8 +63,10 @@ def delete_view(workspace: Workspace, name: str) -> None:
             raise NotFoundError(f"there is no view '{name}'")
 
 
-def _leads(address: str) -> bool:
+def _leads(address: Any) -> bool:
     """Whether it is the address of a page of runs of this server."""
+    if not isinstance(address, str):
+        return False
     path = address.partition("?")[0]
     found = path in PAGES or path.startswith(tuple(page for page in PAGES if page.endswith("/")))
     return found and len(address) <= LONGEST_ADDRESS and address.isascii() and address.isprintable()
@@ -81,5 +78,6 @@ def _changed(workspace: Workspace) -> Iterator[dict[str, str]]:
     file = file_of(workspace)
     files.make_folder(file.parent)
     with files.writing(file), locked(file):
-        yield (views := saved_views(workspace))
+        views = saved_views(workspace)
+        yield views
         formats.write_json(file, views)

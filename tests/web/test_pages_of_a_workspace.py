@@ -15,7 +15,7 @@ from benchmarks.startup import workspace_of_runs
 from qexp.base.workspace import Workspace
 from qexp.store.directory import RunDirectory
 from qexp.web.run_page import epochs_done, key_numbers, progress_in_words
-from qexp.web.workspace_pages import start_page
+from qexp.web.start_page import start_page
 from tests.conftest import call, shared_folder, started
 from tests.runs.test_catalog import write_record
 from tests.web.test_report import HOSTILE, numbers

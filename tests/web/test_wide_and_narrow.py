@@ -10,7 +10,7 @@ from PIL import Image
 from qexp.base.text import Table
 from qexp.base.workspace import Workspace
 from qexp.web.html import for_readers
-from qexp.web.workspace_pages import start_page
+from qexp.web.start_page import start_page
 
 TABLE = """() => { const box = document.querySelector('.scroller'), table = box.querySelector('table');
   return { within: box.clientWidth - table.offsetWidth, below: box.clientHeight - table.offsetHeight,
