@@ -6,7 +6,7 @@ takes the object whole, and a job on a cluster gets it back as words of a comman
 
     @dataclass(frozen=True)
     class Repeats(Opening):
-        count: int = option(1, "Noise realisations per cell.", metavar="N")
+        count: int = option(1, "Noise realisations per cell.", "N")
 
     @takes(Repeats)
     def repeat(run: str, options: Repeats) -> None: ...
@@ -43,43 +43,61 @@ class Option:
 
     help      a sentence for the shell and for the docstring; other fields stand between backquotes
               in it
-    also      a sentence that the shell alone adds, such as "Repeat for more."
+    also      a sentence that the shell alone adds, such as "0:10 for 0 to 9."
     example   a value of it in Python, where that does not go without saying
     flags     how it is written; `--field-name` if there are none
     metavar   what stands for its value in the help
+    repeated  whether it is given once for each of several values
     shell     the type that the shell reads; if it is None, that of the field's annotation
     read      makes the field's value of what the shell has read; takes the option's name and that
     write     makes the texts of a value again, one for each time that the option is given
     complete  the function of `cli.completion` that completes its values
+    least     the smallest number that the shell takes
     shown     whether the help shows the default
     argument  whether it is given by its position
     optional  whether the shell has another way to give it, so that None stands for what is left out
     """
 
     help: str
-    flags: tuple[str, ...] = ()
     also: str = ""
     example: str = ""
+    flags: tuple[str, ...] = ()
     metavar: str | None = None
+    repeated: bool = False
     shell: Any = None
     read: Callable[[str, Any], Any] | None = None
     write: Callable[[Any], Iterable[str]] | None = None
     complete: str | None = None
+    least: float | None = None
     shown: bool = True
     argument: bool = False
     optional: bool = False
 
 
-def option(default: Any, help: str, *flags: str, **form: Any) -> Any:
-    """A field of options with this default; see `Option`. `...` stands for a field without a
-    default.
+def option(default: Any, help: str, usage: str = "", **form: Any) -> Any:
+    """A field of options with a default; `...` stands for none.
+
+    usage  as the help shows it, such as "-j --jobs N" or "--axis NAME=VALUE ...", where the points
+           say that it may be repeated
+    form   see `Option`
     """
-    about = {"option": Option(help, flags, **form)}
+    words = usage.split()
+    flags = tuple(word for word in words if word.startswith("-"))
+    repeated = words[-1:] == ["..."]
+    metavar = " ".join(words[len(flags) : len(words) - repeated]) or None
+    if repeated:
+        form["also"] = f"{form.get('also', '')} Repeat for more.".lstrip()
+    about = {"option": Option(help, flags=flags, metavar=metavar, repeated=repeated, **form)}
     if default is ...:
         return dataclasses.field(metadata=about)
     if isinstance(default, dict):
         return dataclasses.field(default_factory=dict, metadata=about)
     return dataclasses.field(default=default, metadata=about)
+
+
+def argument(default: Any, help: str, usage: str = "", **form: Any) -> Any:
+    """A field that the shell takes by its position."""
+    return option(default, help, usage, argument=True, **form)
 
 
 def print_width() -> Any:
@@ -88,7 +106,7 @@ def print_width() -> Any:
         "Width for print: one column of a page (3.35 inches) or two (6.7), with texts of 8 points,"
         " laid out for that; PNG with 300 dots per inch."
     )
-    return option(None, help, metavar="single|double")
+    return option(None, help, "single|double")
 
 
 def figure_formats() -> Any:
@@ -96,10 +114,8 @@ def figure_formats() -> Any:
     return option(
         ("png",),
         "File format.",
-        "--format",
+        "--format png|pdf|svg",
         also="Repeat for more. png if left out.",
-        metavar="png|pdf|svg",
-        shell=list[str],
         complete="figure_formats",
         example='("png", "pdf")',
     )
@@ -148,10 +164,12 @@ def _option_of(field: dataclasses.Field[Any]) -> Option:
 
 def shell_type(field: dataclasses.Field[Any]) -> Any:
     """What the shell reads for a field: a type, or a list of one."""
-    about = _option_of(field)
+    about, kinds = _option_of(field), kinds_of(str(field.type))
     if about.shell is not None:
         return about.shell
-    return next(kind.shell for kind in KINDS.values() if kind in kinds_of(str(field.type)))
+    if about.repeated or {TEXTS, PATHS, DICTIONARY} & {*kinds}:
+        return list[str]
+    return str if about.read else next(kind.shell for kind in KINDS.values() if kind in kinds)
 
 
 def default_of(field: dataclasses.Field[Any]) -> Any:
@@ -244,7 +262,7 @@ class InWorkspace:
     workspace: str | Path | None = option(
         None,
         "The directory that holds specs/; searched upwards if left out.",
-        metavar="DIR",
+        "DIR",
         shell=str,
     )
 
@@ -312,7 +330,7 @@ KINDS = {
     "float": Kind("a number", is_number, float),
     "Path": Kind("a path", lambda value: isinstance(value, str | os.PathLike), Path, of_files=True),
     "str": Kind("a text", lambda value: isinstance(value, str | os.PathLike), str),
-    **dict.fromkeys(("Collection[str]", "Iterable[str]", "Sequence[str]"), TEXTS),
+    **dict.fromkeys(("Collection[str]", "Iterable[str]", "Sequence[str]", "list[str]"), TEXTS),
     "Sequence[str | Path]": PATHS,
 }
 """A word of an annotation → what such values are; the shell reads the first of them that an

@@ -16,6 +16,7 @@ import sys
 import textwrap
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import Field, dataclass, fields, is_dataclass
 from functools import partial
 from itertools import pairwise
 from pathlib import Path
@@ -24,7 +25,16 @@ from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 import typer
 from typer.core import TyperCommand, TyperGroup
 
-from qexp.base.options import Option, default_of, flags_of, in_shell, shell_type
+from qexp.base.options import (
+    InWorkspace,
+    Option,
+    argument,
+    default_of,
+    flags_of,
+    in_shell,
+    option,
+    shell_type,
+)
 from qexp.base.text import Table, cleaned, in_one_line, width_of, without_middle
 from qexp.base.workspace import find
 from qexp.cli import completion
@@ -34,18 +44,9 @@ from qexp.metrics.meaning import FIGURE_SPACE, POINT_SPACE, aligned
 if TYPE_CHECKING:
     from qexp.jobs.launchers import LaunchOptions, Submitted
 
-WorkspaceOption = Annotated[
-    str | None,
-    typer.Option(
-        "--workspace",
-        metavar="DIR",
-        help="The directory that holds specs/; searched upwards if left out.",
-    ),
-]
-JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")]
-LatexOption = Annotated[
-    bool, typer.Option("--latex", help="Print LaTeX tables, which need booktabs and graphicx.")
-]
+WORKSPACE: Any = fields(InWorkspace)[0]
+JSON = option(False, "Print JSON instead of text.", "--json")
+LATEX = option(False, "Print LaTeX tables, which need booktabs and graphicx.", "--latex")
 
 BOLD, RED, GREEN, YELLOW, CYAN = "1", "31", "32", "33", "36"  # of ANSI terminals
 
@@ -59,7 +60,7 @@ FLAGS: dict[str, str] = {}
 """Argument of the command at work → its option, such as seed → --seed."""
 
 
-def option(argument: str) -> str:
+def flag(argument: str) -> str:
     """An argument of Python as the shell writes it."""
     return FLAGS.get(argument, f"--{argument.replace('_', '-')}")
 
@@ -67,7 +68,7 @@ def option(argument: str) -> str:
 def message(*lines: object) -> None:
     sys.stdout.flush()  # so that both keep their order in one file
     for line in lines:
-        print(cleaned(spelled(str(line), option)), file=sys.stderr)
+        print(cleaned(spelled(str(line), flag)), file=sys.stderr)
 
 
 def warning(*texts: str) -> None:
@@ -76,7 +77,7 @@ def warning(*texts: str) -> None:
 
 def error(*mistakes: str | QexpError) -> None:
     for what in mistakes:
-        text = what.spelled(option) if isinstance(what, QexpError) else spelled(what, option)
+        text = what.spelled(flag) if isinstance(what, QexpError) else spelled(what, flag)
         message(f"error: {text}" if "\n" not in text else f"error:\n{text}")
 
 
@@ -448,52 +449,16 @@ def _escaped(text: str) -> str:
     return escape(text)
 
 
-RunArgument = Annotated[
-    str, typer.Argument(help="A run: name, unique prefix or path.", autocompletion=completion.runs)
-]
-RUNS = typer.Argument(
-    metavar="RUN...",
-    help="Runs: names, unique prefixes, paths, or quoted patterns such as 'mogi_*'.",
-    autocompletion=completion.runs,
+RUN = argument(..., "A run: name, unique prefix or path.", complete="runs")
+RUNS, OTHER_RUNS = (
+    argument(
+        default,
+        "Runs: names, unique prefixes, paths, or quoted patterns such as 'mogi_*'.",
+        "RUN...",
+        complete="runs",
+    )
+    for default in (..., ())
 )
-RunsArgument = Annotated[list[str], RUNS]
-SpecFilesArgument = Annotated[
-    list[Path] | None,
-    typer.Argument(
-        help="Spec files to check, or names of specs; all of specs/ if left out.",
-        autocompletion=completion.spec_files,
-    ),
-]
-KindArgument = Annotated[
-    str,
-    typer.Argument(
-        metavar="dataset|model|experience",
-        help="The kind of spec.",
-        autocompletion=completion.kinds,
-    ),
-]
-TableArgument = Annotated[
-    str | None,
-    typer.Argument(
-        help="A table, such as modules or quantities; all tables if left out.",
-        autocompletion=completion.tables,
-    ),
-]
-EntryArgument = Annotated[
-    str | None,
-    typer.Argument(
-        help="An entry of the table, to show its parameters and an example.",
-        autocompletion=completion.entries,
-    ),
-]
-TrashedArgument = Annotated[
-    str | None,
-    typer.Argument(
-        metavar="[NAME]",
-        help="A removed run: its name, or its name in the trash.",
-        autocompletion=completion.trashed,
-    ),
-]
 
 
 def named_once(
@@ -527,7 +492,7 @@ class CheckedGroup(PlainGroup):
             try:
                 _require_values(self, ctx, args)
             except QexpError as mistake:  # before there is a command that would print it
-                ctx.fail(mistake.spelled(option))
+                ctx.fail(mistake.spelled(flag))
         return super().parse_args(ctx, args)
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
@@ -599,7 +564,7 @@ def _require_values(command: Any, context: Any, words: list[str]) -> None:
         )
 
 
-# Options that are declared as fields of a dataclass.
+# Commands, made from functions whose parameters are declared as fields of options are.
 
 
 EVERYDAY, OTHERS = "Everyday", "Others"
@@ -607,125 +572,104 @@ EVERYDAY, OTHERS = "Everyday", "Others"
 boxes.
 """
 
+TOLD: dict[str, Any] = {"warn": warning, "tell": message}
+"""Field that the shell does not have → what takes its texts."""
 
-def with_options(
-    *declared: type[Any],
-    everyday: Sequence[str] = (),
-    leave_out: Collection[str] = (),
-    with_words: Callable[[dict[str, Any]], dict[str, Any]] = dict,
-) -> Callable[[Callable[..., None]], Callable[..., None]]:
-    """A command that is given the fields of dataclasses as options of the shell.
 
-    declared    the classes of some of its parameters; fields of the same name are one option, that
-                of the first
+@dataclass(frozen=True)
+class arranged:  # noqa: N801 - a decorator
+    """Says what the parameters of a command do not.
+
     everyday    parameters that its help shows first
     leave_out   fields that are not given, or in another way
     with_words  from what is given to the same with fields that stand among its words, such as a run
     """
 
-    def decorate(command: Callable[..., None]) -> Callable[..., None]:
-        parameters = inspect.signature(command, eval_str=True).parameters
-        kinds = {
-            name: each.annotation
-            for name, each in parameters.items()
-            if each.annotation in declared
-        }
-        fields = {
-            name: [pair for pair in in_shell(kind) if pair[0].name not in leave_out]
-            for name, kind in kinds.items()
-        }
-        flags = {
-            field.name: flags_of(field)[-1] for several in fields.values() for field, _ in several
-        }
+    everyday: str = ""
+    leave_out: str = ""
+    with_words: Callable[[dict[str, Any]], dict[str, Any]] = dict
 
-        def call(**values: Any) -> None:
-            values = with_words(values)
-            options = {
-                name: kinds[name](
-                    **{
-                        field.name: _value_of(field, about, flags, values[field.name])
-                        for field, about in several
-                    }
-                )
-                for name, several in fields.items()
-            }
-            others = {
-                name: value
-                for name, value in values.items()
-                if name in parameters and name not in kinds
-            }
-            command(**others, **options)
+    def __call__(self, command: Callable[..., None]) -> Callable[..., None]:
+        vars(command)["arranged"] = self
+        return command
 
-        in_signature: dict[str, inspect.Parameter] = {}
-        for name, parameter in parameters.items():
-            if name in kinds:
-                for field, about in fields[name]:
-                    in_signature.setdefault(field.name, _parameter(field, about, flags))
+
+class Command:
+    """What the shell calls for a function: its parameters, and the fields of those that are
+    dataclasses of options, are options of the shell; fields of the same name are one option.
+    """
+
+    def __init__(self, function: Callable[..., None]) -> None:
+        self.arranged = getattr(function, "arranged", arranged())
+        self._function, self._kinds = function, dict[str, type[Any]]()
+        self._fields: dict[str, list[tuple[Field[Any], Option]]] = {}
+        left_out = self.arranged.leave_out.split()
+        for name, parameter in inspect.signature(function, eval_str=True).parameters.items():
+            kind: Any = parameter.annotation
+            if is_dataclass(kind):
+                self._kinds[name] = kind
+                several = [each for each in in_shell(kind) if each[0].name not in left_out]
+                self._fields[name] = several
             else:
-                in_signature[name] = parameter.replace(kind=parameter.KEYWORD_ONLY)
-        panels = dict.fromkeys(everyday, EVERYDAY)
-        for title, names in (
-            pair for kind in declared for pair in getattr(kind, "panels", {}).items()
-        ):
-            panels |= {name: title for name in names if name not in everyday}
-        order = {name: position for position, name in enumerate(panels)}
-        rest = OTHERS if panels else None
-        in_panels = [
-            _in_panel(parameter, panels.get(name, rest)) for name, parameter in in_signature.items()
-        ]
-        in_panels.sort(key=lambda parameter: order.get(parameter.name, len(order)))
-        call.__signature__ = inspect.Signature(in_panels)  # type: ignore[attr-defined]
-        call.__doc__, call.__name__, call.__module__ = (
-            command.__doc__,
-            command.__name__,
-            command.__module__,
+                field = copy.copy(parameter.default)
+                field.name, field.type = name, function.__annotations__[name]
+                self._fields[name] = [(field, field.metadata["option"])]
+        of_all = [each for several in self._fields.values() for each in several]
+        self._flags = {field.name: flags_of(field)[-1] for field, _ in of_all}
+        self.__doc__, self.__name__, self.__annotations__ = function.__doc__, function.__name__, {}
+        self.__signature__ = inspect.Signature(self._parameters())
+
+    def __call__(self, **values: Any) -> None:
+        values, given = self.arranged.with_words(values), dict[str, Any]()
+        for name, several in self._fields.items():
+            read = {field.name: self._value(field, about, values) for field, about in several}
+            if name in self._kinds:
+                kind = self._kinds[name]
+                told = {field.name for field in fields(kind)} & TOLD.keys()
+                given[name] = kind(**read, **{field: TOLD[field] for field in told})
+            else:
+                given[name] = read[name]
+        self._function(**given)
+
+    def _value(self, field: Field[Any], about: Option, values: Mapping[str, Any]) -> Any:
+        value = values[field.name]
+        if value is None or value == []:
+            return None if about.optional else default_of(field)
+        return value if about.read is None else about.read(self._flags[field.name], value)
+
+    def _parameters(self) -> list[inspect.Parameter]:
+        """The options in the order of their boxes in the help."""
+        boxes = dict.fromkeys(self.arranged.everyday.split(), EVERYDAY)
+        for kind in self._kinds.values():
+            for title, names in getattr(kind, "panels", {}).items():
+                boxes |= {name: title for name in names.split() if boxes.get(name) != EVERYDAY}
+        order, rest = list(boxes), OTHERS if boxes else None
+        made: dict[str, inspect.Parameter] = {}
+        for several in self._fields.values():
+            for field, about in several:
+                box = boxes.get(field.name, rest)
+                made.setdefault(field.name, self._parameter(field, about, box))
+        return sorted(
+            made.values(),
+            key=lambda each: order.index(each.name) if each.name in boxes else len(order),
         )
-        call.__annotations__ = {}
-        return call
 
-    return decorate
-
-
-def _value_of(field: Any, about: Option, flags: Mapping[str, str], value: Any) -> Any:
-    if value is None or value == []:
-        return None if about.optional else default_of(field)
-    return value if about.read is None else about.read(flags[field.name], value)
-
-
-def _parameter(field: Any, about: Option, flags: Mapping[str, str]) -> inspect.Parameter:
-    kind, default = shell_type(field), default_of(field)
-    text = f"{spelled(about.help, lambda name: flags.get(name, name))} {about.also}".rstrip()
-    complete = None if about.complete is None else getattr(completion, about.complete)
-    if about.argument:
-        declared = typer.Argument(help=text, metavar=about.metavar, autocompletion=complete)
-    else:
-        declared = typer.Option(
-            *flags_of(field),
-            help=text,
-            metavar=about.metavar,
-            autocompletion=complete,
-            show_default=about.shown,
-        )
-    usual = inspect.Parameter.empty if default is ... else default
-    if (
-        about.optional
-        or about.read is not None
-        or default is None
-        or isinstance(default, tuple | dict)
-    ):
-        kind, usual = kind | None, None
-    return inspect.Parameter(
-        field.name,
-        inspect.Parameter.KEYWORD_ONLY,
-        default=usual,
-        annotation=Annotated[kind, declared],
-    )
-
-
-def _in_panel(parameter: inspect.Parameter, title: str | None) -> inspect.Parameter:
-    """A parameter that the help shows in the box with this title."""
-    about = copy.copy(parameter.annotation.__metadata__[0])
-    if title is None or isinstance(about, typer.models.ArgumentInfo):
-        return parameter
-    about.rich_help_panel = title
-    return parameter.replace(annotation=Annotated[parameter.annotation.__origin__, about])
+    def _parameter(self, field: Field[Any], about: Option, box: str | None) -> inspect.Parameter:
+        kind: Any = shell_type(field)
+        default = default_of(field)
+        text = spelled(about.help, lambda name: self._flags.get(name, name))
+        form: dict[str, Any] = {"help": f"{text} {about.also}".rstrip(), "metavar": about.metavar}
+        form |= {"min": about.least, "rich_help_panel": box}
+        if about.complete is not None:
+            form["autocompletion"] = getattr(completion, about.complete)
+        if about.argument:
+            declared = typer.Argument(**{**form, "rich_help_panel": None})
+        else:
+            declared = typer.Option(*flags_of(field), show_default=about.shown, **form)
+        usual = inspect.Parameter.empty if default is ... else default
+        is_read = about.optional or about.read is not None
+        if is_read or default is None or isinstance(default, tuple | dict):
+            kind, usual = kind | None, None
+        annotation = Annotated[kind, declared]
+        keyword = inspect.Parameter.KEYWORD_ONLY
+        return inspect.Parameter(field.name, keyword, default=usual, annotation=annotation)

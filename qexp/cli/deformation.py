@@ -5,22 +5,20 @@ from __future__ import annotations
 import shlex
 import sys
 from pathlib import Path
-from typing import Annotated, Any
-
-import typer
+from typing import Any
 
 from qexp import api
-from qexp.base.options import ignore
+from qexp.base.options import argument, ignore, option
 from qexp.cli import completion
 from qexp.cli.console import (
-    JsonOption,
+    JSON,
+    arranged,
     message,
     named_once,
     print_json,
     print_parts,
     result,
     warning,
-    with_options,
 )
 from qexp.deformation.options import InvertOptions, ObserveOptions
 from qexp.deformation.tables import fit_words, sampling_words, tables, track_words
@@ -30,35 +28,21 @@ from qexp.errors import QexpError, some
 
 # none while `make names` runs
 FORMATS = completion.written_names()["choices"].get("formats of observations", ())
-FilesArgument = Annotated[
-    list[Path] | None,
-    typer.Argument(
-        metavar="FILE...", help=f"One file for each track, of any of these: {'; '.join(FORMATS)}."
-    ),
-]
-NoFigureOption = Annotated[bool, typer.Option("--no-figure", help="Draw no figure.")]
 
 
-@with_options(
-    ObserveOptions,
-    everyday=(
-        "to",
-        "incidence",
-        "heading",
-        "unit",
-        "gnss",
-        "gnss_unit",
-        "crs",
-        "reduce",
-        "noise",
-        "dem",
-    ),
+@arranged(
+    everyday="to incidence heading unit gnss gnss_unit crs reduce noise dem",
 )
 def observe(
     options: ObserveOptions,
-    files: FilesArgument = None,
-    no_figure: NoFigureOption = False,
-    as_json: JsonOption = False,
+    files: list[Path] = argument(
+        (),
+        f"One file for each track, of any of these: {'; '.join(FORMATS)}.",
+        "FILE...",
+        shell=list[Path],
+    ),
+    no_figure: bool = option(False, "Draw no figure."),
+    as_json: bool = JSON,
 ) -> None:
     """Read observed displacements into one file, which qexp invert reads.
 
@@ -74,7 +58,7 @@ def observe(
     if options.to is not None and not no_figure:
         beside = Path(options.to).with_suffix(".png" if tuple(options.formats) == ("png",) else "")
     here = {"figure": options.figure or beside, "history": _history(), "warn": ignore}
-    observed = api.observe(files or [], **{**vars(options), **here})
+    observed = api.observe(files, **{**vars(options), **here})
     if as_json:
         warning(*observed.warnings)
         tracks = [track.document() for track in observed.tracks]
@@ -103,13 +87,12 @@ def _history() -> str:
 # qexp invert
 
 
-OBSERVATION = typer.Argument(
-    metavar="[RUN] OBS.nc",
-    help=(
-        "An observation file of qexp observe; before it, if a network is to estimate the source,"
-        " its run, in place of --run."
-    ),
-    autocompletion=completion.run_and_files,
+OBSERVATION = argument(
+    ...,
+    "An observation file of qexp observe; before it, if a network is to estimate the source,"
+    " its run, in place of --run.",
+    "[RUN] OBS.nc",
+    complete="run_and_files",
 )
 
 
@@ -126,15 +109,14 @@ def _run_and_observation(values: dict[str, Any]) -> dict[str, Any]:
     return {**values, "run_and_observation": [observation], "run": run[0]}
 
 
-@with_options(
-    InvertOptions,
-    everyday=("source", "bounds", "fixed", "posterior", "to"),
+@arranged(
+    everyday="source bounds fixed posterior to",
     with_words=_run_and_observation,
 )
 def invert(
-    run_and_observation: Annotated[list[str], OBSERVATION],
     options: InvertOptions,
-    as_json: JsonOption = False,
+    run_and_observation: list[str] = OBSERVATION,
+    as_json: bool = JSON,
 ) -> None:
     """Estimate the source of an observed deformation, with standard errors.
 
@@ -156,9 +138,8 @@ def invert(
     amplitudes are uniform over plausible values. Offsets, ramps and the size of the noise are
     integrated over.
     """
-    inversion = api.invert(
-        run_and_observation[0], **{**vars(options), "history": _history(), "warn": warning}
-    )
+    (observation,) = run_and_observation
+    inversion = api.invert(observation, **{**vars(options), "history": _history()})
     if as_json:
         print_json(inversion.document())
     else:

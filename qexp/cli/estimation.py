@@ -5,9 +5,9 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Any
 
 import typer
 
@@ -15,14 +15,15 @@ from qexp import api
 from qexp.api.progress import bar
 from qexp.base import formats
 from qexp.base.machine import on_a_terminal
+from qexp.base.options import argument, option
 from qexp.base.text import latex
 from qexp.base.workspace import find
-from qexp.cli import completion
 from qexp.cli.console import (
-    JsonOption,
-    LatexOption,
-    RunArgument,
-    RunsArgument,
+    JSON,
+    LATEX,
+    RUN,
+    RUNS,
+    arranged,
     error,
     is_for_a_cluster,
     message,
@@ -34,7 +35,6 @@ from qexp.cli.console import (
     print_table,
     result,
     warning,
-    with_options,
 )
 from qexp.errors import PartlyFailedError, QexpError
 from qexp.kinds.options import (
@@ -56,51 +56,36 @@ if TYPE_CHECKING:
 QUIET_SECONDS = 10.0
 """Seconds after which a command says how long it will take."""
 
-OF_SEVERAL_SEEDS = typer.Argument(
-    metavar="RUN...",
-    help=(
-        "A finished run: name, unique prefix or path. Several that differ by their seed alone, or a"
-        " quoted pattern such as 'mogi_[0-9]*', get a matrix each, and mean, bias and standard"
-        " deviation over the seeds."
-    ),
-    autocompletion=completion.runs,
+OF_SEVERAL_SEEDS = argument(
+    (),
+    "A finished run: name, unique prefix or path. Several that differ by their seed alone, or a"
+    " quoted pattern such as 'mogi_[0-9]*', get a matrix each, and mean, bias and standard"
+    " deviation over the seeds.",
+    "RUN...",
+    complete="runs",
 )
-RunsOption = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--run",
-        metavar="RUN",
-        help="A run, instead of a word; repeat.",
-        autocompletion=completion.runs,
-    ),
-]
-SeedsOption = Annotated[
-    str | None,
-    typer.Option(
-        metavar="A:B",
-        help=(
-            "Runs with these seeds, 0:5 for 0 to 4, or 0,2,5; RUN is then their name without it, as"
-            " their experience."
-        ),
-    ),
-]
+OTHER_RUN = option((), "A run, instead of a word; repeat.", "--run RUN", complete="runs")
 
 
-@with_options(MatrixOptions)
 def matrix(
     options: MatrixOptions,
-    runs: Annotated[list[str] | None, OF_SEVERAL_SEEDS] = None,
-    run: RunsOption = None,
-    seeds: SeedsOption = None,
+    runs: list[str] = OF_SEVERAL_SEEDS,
+    run: list[str] = OTHER_RUN,
+    seeds: list[int] | None = option(
+        None,
+        "Runs with these seeds, 0:5 for 0 to 4, or 0,2,5; RUN is then their name without it, as"
+        " their experience.",
+        "A:B",
+        read=read_seeds,
+    ),
 ) -> None:
     """Map where a network can be trusted: its estimates over a grid of true values."""
     run = named_once(runs, run, "qexp matrix RUN")
     if seeds is not None:
-        run = [f"{name}_{seed}" for name in run for seed in read_seeds("--seeds", seeds)]
-    reports: dict[str, Any] = {"tell": message, "warn": warning}
+        run = [f"{name}_{seed}" for name in run for seed in seeds]
     if not on_a_terminal():
-        reports["on_refined"] = _how_long()
-    table = api.matrix(run, **{**vars(options), **reports})
+        options = replace(options, on_refined=_how_long())
+    table = api.matrix(run, **vars(options))
     folder = Path(table.encoding["source"]).parent
     record = formats.read_json(folder / "record.json")
     if "runs" in record:
@@ -177,14 +162,13 @@ def _how_long() -> Callable[[int, int], None]:
 # qexp predict
 
 
-RUN_AND_FILES = typer.Argument(
-    metavar="RUN [FILE|FOLDER]...",
-    help=(
-        "A finished run: name, unique prefix or path, or a quoted pattern of runs that differ by"
-        " their seed alone, which are one estimator; then what to estimate, in place of --input."
-        " Several files need a folder as --output."
-    ),
-    autocompletion=completion.run_and_files,
+RUN_AND_FILES = argument(
+    (),
+    "A finished run: name, unique prefix or path, or a quoted pattern of runs that differ by"
+    " their seed alone, which are one estimator; then what to estimate, in place of --input."
+    " Several files need a folder as --output.",
+    "RUN [FILE|FOLDER]...",
+    complete="run_and_files",
 )
 
 
@@ -210,13 +194,11 @@ def _run_and_files(values: dict[str, Any]) -> dict[str, Any]:
     return {**values, "run": run, "source": source}
 
 
-@with_options(
-    SubmitOptions, everyday=("target", "columns", "unit", "interval"), with_words=_run_and_files
-)
+@arranged(everyday="target columns unit interval", with_words=_run_and_files)
 def predict(
     options: SubmitOptions,
-    run_and_files: Annotated[list[str] | None, RUN_AND_FILES] = None,
-    run: RunsOption = None,
+    run_and_files: list[str] = RUN_AND_FILES,
+    run: list[str] = OTHER_RUN,
 ) -> None:
     """Estimate the images, rows, fields or spectra in files.
 
@@ -228,7 +210,6 @@ def predict(
     errors of held-out data. Files that the same run has estimated already are skipped, so that an
     interrupted command can be repeated. A cluster gets a job for each file of a folder.
     """
-    assert run is not None
     if is_for_a_cluster(options):
         print_submitted(api.submit_predictions(run, **vars(options)), options.workspace)
         return
@@ -255,8 +236,7 @@ def _print_outcome(outcome: Prediction | QexpError) -> None:
         result(*outcome.files)
 
 
-@with_options(EvaluateOptions)
-def evaluate(run: RunArgument, options: EvaluateOptions, as_json: JsonOption = False) -> None:
+def evaluate(options: EvaluateOptions, run: str = RUN, as_json: bool = JSON) -> None:
     """Evaluate a finished run on data other than its own test part.
 
     Errors, intervals, tables and figures are kept in the run, in evaluations/NAME/, without
@@ -265,7 +245,7 @@ def evaluate(run: RunArgument, options: EvaluateOptions, as_json: JsonOption = F
     """
     from qexp.results.errors import independence_in_words
 
-    evaluation = api.evaluate(run, **{**vars(options), "warn": warning})
+    evaluation = api.evaluate(run, **vars(options))
     record = evaluation.record
     if as_json:
         print_json({**record.document(), "path": str(evaluation.directory.path)})
@@ -277,12 +257,8 @@ def evaluate(run: RunArgument, options: EvaluateOptions, as_json: JsonOption = F
     result(find(options.workspace).shown(evaluation.directory.results))
 
 
-@with_options(IntervalsOptions)
 def intervals(
-    run: RunArgument,
-    options: IntervalsOptions,
-    as_json: JsonOption = False,
-    as_latex: LatexOption = False,
+    options: IntervalsOptions, run: str = RUN, as_json: bool = JSON, as_latex: bool = LATEX
 ) -> None:
     """Say how many held-out rows or spectra lie in intervals from the errors of the others, overall
     and by group.
@@ -322,8 +298,7 @@ def intervals(
         )
 
 
-@with_options(CalibrateOptions)
-def calibrate(runs: RunsArgument, options: CalibrateOptions, as_json: JsonOption = False) -> None:
+def calibrate(options: CalibrateOptions, runs: list[str] = RUNS, as_json: bool = JSON) -> None:
     """Test whether the posteriors of runs are too narrow, too wide or biased.
 
     New observations are simulated from values drawn from the prior. It is counted how often the
@@ -353,8 +328,8 @@ def calibrate(runs: RunsArgument, options: CalibrateOptions, as_json: JsonOption
                 show(share, f"{words}{done:,} of {count:,} observations")
 
             try:
-                reports = {"warn": warning, "on_observation": on_observation}
-                calibrations[run.name] = api.calibrate(run, **{**vars(options), **reports})
+                told = {**vars(options), "on_observation": on_observation}
+                calibrations[run.name] = api.calibrate(run, **told)
             except QexpError as failure:
                 failures[run.name] = failure
     if not several and failures:
@@ -398,8 +373,8 @@ def _run_or_dataset(values: dict[str, Any]) -> dict[str, Any]:
     return {**values, "dataset": None, "run": chosen}
 
 
-@with_options(LimitOptions, with_words=_run_or_dataset)
-def limit(options: LimitOptions, as_json: JsonOption = False) -> None:
+@arranged(with_words=_run_or_dataset)
+def limit(options: LimitOptions, as_json: bool = JSON) -> None:
     """Compute the errors of the exact posteriors of simulated images with noise.
 
     The posterior of each test sample is integrated over up to two unknown variables, and sampled by
@@ -409,7 +384,7 @@ def limit(options: LimitOptions, as_json: JsonOption = False) -> None:
     (mae), nor a root mean square error below that of the posterior mean (rmse). Over the test
     intervals alone a method that knew these could do better.
     """
-    least = api.limit(**{**vars(options), "warn": warning})
+    least = api.limit(**vars(options))
     if as_json:
         print_json(least.document())
         return

@@ -10,23 +10,21 @@ import sys
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING
 
 import typer
 
 from qexp import api
 from qexp.api.progress import TrainingDisplay
 from qexp.base.files import in_bytes, size_of
-from qexp.base.options import Opening, words_of
+from qexp.base.options import Opening, argument, option, words_of
 from qexp.base.workspace import find
-from qexp.cli import completion
 from qexp.cli.console import (
+    JSON,
+    OTHER_RUNS,
+    RUN,
     RUNS,
-    JsonOption,
-    RunArgument,
-    RunsArgument,
-    TrashedArgument,
-    WorkspaceOption,
+    WORKSPACE,
     error,
     message,
     print_json,
@@ -34,7 +32,6 @@ from qexp.cli.console import (
     print_table,
     result,
     warning,
-    with_options,
 )
 from qexp.errors import NotFoundError, QexpError, some, suggestion
 from qexp.runs.options import (
@@ -52,17 +49,18 @@ if TYPE_CHECKING:
     from qexp.upkeep.trash import Trashed
 
 
+YES = option(False, "Do not ask for confirmation.", "--yes -y")
+
+
 def action(
-    name: Annotated[
-        str | None,
-        typer.Argument(
-            help="A table [actions.NAME] in qexp.toml; all of them are listed if left out.",
-            autocompletion=completion.actions,
-        ),
-    ] = None,
-    runs: Annotated[list[str] | None, RUNS] = None,
-    as_json: JsonOption = False,
-    workspace: WorkspaceOption = None,
+    name: str | None = argument(
+        None,
+        "A table [actions.NAME] in qexp.toml; all of them are listed if left out.",
+        complete="actions",
+    ),
+    runs: list[str] = OTHER_RUNS,
+    as_json: bool = JSON,
+    workspace: str | None = WORKSPACE,
 ) -> None:
     """Run a command of your own on runs: its output is kept in actions/NAME of each run.
 
@@ -110,16 +108,10 @@ def _print_actions(as_json: bool, workspace: str | None) -> None:
 
 
 def tag(
-    runs: RunsArgument,
-    add: Annotated[
-        list[str] | None,
-        typer.Option("--add", "-a", metavar="TAG", help="Add a tag; repeat for more."),
-    ] = None,
-    remove: Annotated[
-        list[str] | None,
-        typer.Option("--remove", "-r", metavar="TAG", help="Remove a tag; repeat for more."),
-    ] = None,
-    workspace: WorkspaceOption = None,
+    runs: list[str] = RUNS,
+    add: list[str] = option((), "Add a tag; repeat for more.", "--add -a TAG"),
+    remove: list[str] = option((), "Remove a tag; repeat for more.", "--remove -r TAG"),
+    workspace: str | None = WORKSPACE,
 ) -> None:
     """Add and remove tags of runs, also during training; without options, print them. See `qexp ls
     --tag TAG`.
@@ -128,7 +120,7 @@ def tag(
         chosen = api.open_runs(runs, workspace=workspace)
     except NotFoundError as error:
         if len(runs) > 1:
-            tags = shlex.join(word for tag in [*(add or []), runs[-1]] for word in ("--add", tag))
+            tags = shlex.join(word for tag in [*add, runs[-1]] for word in ("--add", tag))
             raise NotFoundError(
                 f"{error}; a tag is added by --add: qexp tag {shlex.quote(runs[0])} {tags}"
             ) from None
@@ -138,19 +130,18 @@ def tag(
     else:
         for run in chosen:
             tags = run.record["tags"]
-            run.tag(*(add or []), remove=remove or [])
-            for tag in dict.fromkeys(remove or []):
+            run.tag(*add, remove=remove)
+            for tag in dict.fromkeys(remove):
                 if tag not in tags:
                     message(f"{run.name} has no tag '{tag}'; {suggestion(tag, tags)}")
 
 
 def note(
-    run: RunArgument,
-    text: Annotated[
-        str | None,
-        typer.Argument(help="The new note; '' deletes it. The note is printed if left out."),
-    ] = None,
-    workspace: WorkspaceOption = None,
+    run: str = RUN,
+    text: str | None = argument(
+        None, "The new note; '' deletes it. The note is printed if left out."
+    ),
+    workspace: str | None = WORKSPACE,
 ) -> None:
     """Write a note on a run, also while it is training; without a text, print it."""
     written = api.open_run(run, workspace=workspace).note(text)
@@ -159,21 +150,19 @@ def note(
 
 
 def rm(
-    runs: Annotated[
-        list[str],
-        typer.Argument(
-            metavar="RUN...",
-            help="Runs: full names, paths, or quoted patterns such as 'mogi_*'.",
-            autocompletion=completion.runs,
-        ),
-    ],
-    stop_them: Annotated[bool, typer.Option("--stop", help="Stop running ones first.")] = False,
-    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask for confirmation.")] = False,
-    workspace: WorkspaceOption = None,
+    runs: list[str] = argument(
+        ...,
+        "Runs: full names, paths, or quoted patterns such as 'mogi_*'.",
+        "RUN...",
+        complete="runs",
+    ),
+    stop: bool = option(False, "Stop running ones first."),
+    yes: bool = YES,
+    workspace: str | None = WORKSPACE,
 ) -> None:
     """Move runs to the trash, from which `qexp restore` brings them back."""
     removed = api.remove(
-        runs, stop=stop_them, confirm=None if yes else _confirm_removal, workspace=workspace
+        runs, stop=stop, confirm=None if yes else _confirm_removal, workspace=workspace
     )
     message(
         *(
@@ -199,7 +188,15 @@ def ask(question: str) -> None:
         raise typer.Exit(130)
 
 
-def restore(run: TrashedArgument = None, workspace: WorkspaceOption = None) -> None:
+def restore(
+    run: str | None = argument(
+        None,
+        "A removed run: its name, or its name in the trash.",
+        "[NAME]",
+        complete="trashed",
+    ),
+    workspace: str | None = WORKSPACE,
+) -> None:
     """Restore a run from the trash, the newest with that name; without a name, list the trash."""
     if run is not None:
         message(f"{api.restore(run, workspace=workspace).name} is restored")
@@ -215,20 +212,14 @@ def restore(run: TrashedArgument = None, workspace: WorkspaceOption = None) -> N
     print_table(["run", "removed", "size", "name in the trash"], rows, right=["size"])
 
 
-@with_options(PurgeOptions)
 def purge(
     options: PurgeOptions,
-    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask for confirmation.")] = False,
-    cache: Annotated[
-        bool,
-        typer.Option(
-            "--cache",
-            help=(
-                "Delete cached training arrays of all your workspaces instead; they are made again"
-                " when needed."
-            ),
-        ),
-    ] = False,
+    yes: bool = YES,
+    cache: bool = option(
+        False,
+        "Delete cached training arrays of all your workspaces instead; they are made again"
+        " when needed.",
+    ),
 ) -> None:
     """Delete the runs in the trash permanently."""
     if cache:
@@ -263,11 +254,9 @@ def _confirm_purge(doomed: Sequence[Trashed]) -> None:
 
 
 def doctor(
-    fix: Annotated[
-        bool, typer.Option("--fix", help="Repair what can be repaired without loss.")
-    ] = False,
-    as_json: JsonOption = False,
-    workspace: WorkspaceOption = None,
+    fix: bool = option(False, "Repair what can be repaired without loss."),
+    as_json: bool = JSON,
+    workspace: str | None = WORKSPACE,
 ) -> None:
     """Find problems in the workspace and advise what to do.
 
@@ -293,13 +282,12 @@ def doctor(
     raise typer.Exit(5 if damaged else 0)
 
 
-def reindex(workspace: WorkspaceOption = None) -> None:
+def reindex(workspace: str | None = WORKSPACE) -> None:
     """Build the catalog again from the run directories."""
     message(f"{api.reindex(warn=warning, workspace=workspace)} runs")
 
 
-@with_options(ExportOptions)
-def export(run: RunArgument, options: ExportOptions) -> None:
+def export(options: ExportOptions, run: str = RUN) -> None:
     """Export a run to an archive with checksums, which `qexp import` reads; or its network to a
     folder.
 
@@ -331,10 +319,9 @@ def export(run: RunArgument, options: ExportOptions) -> None:
     message(f"{to} holds {whose}: {sizes}")
 
 
-@with_options(ImportOptions)
 def import_(
-    file: Annotated[Path, typer.Argument(help="An archive that `qexp export` wrote.")],
     options: ImportOptions,
+    file: Path = argument(..., "An archive that `qexp export` wrote."),
 ) -> None:
     """Import the run of an archive; the whole archive is checked before anything is written."""
     run = api.import_run(file, **vars(options))
@@ -349,17 +336,12 @@ def import_(
 
 
 def import_runs(
-    path: Annotated[
-        Path,
-        typer.Argument(
-            help=(
-                "A project of Qanat, or the YAML of an experiment; mlflow.db or mlruns; a folder of"
-                " TensorBoard, "
-                "Sacred or DVCLive."
-            )
-        ),
-    ],
-    workspace: WorkspaceOption = None,
+    path: Path = argument(
+        ...,
+        "A project of Qanat, or the YAML of an experiment; mlflow.db or mlruns; a folder of"
+        " TensorBoard, Sacred or DVCLive.",
+    ),
+    workspace: str | None = WORKSPACE,
 ) -> None:
     """Read the finished runs of another tracker, for tables and comparisons; those that are there
     already stay.
@@ -377,13 +359,10 @@ def import_runs(
 # qexp push and pull
 
 
-RemoteArgument = Annotated[
-    str, typer.Argument(help="A URL, the path of a folder, or a name in qexp.toml.")
-]
+REMOTE = argument(..., "A URL, the path of a folder, or a name in qexp.toml.")
 
 
-@with_options(PushOptions)
-def push(remote: RemoteArgument, options: PushOptions) -> None:
+def push(*, remote: str = REMOTE, options: PushOptions) -> None:
     """Push runs to a remote: a folder, or an address such as ssh://HOST/FOLDER or
     s3://BUCKET/FOLDER.
 
@@ -393,8 +372,7 @@ def push(remote: RemoteArgument, options: PushOptions) -> None:
     _end_transfer(api.push(remote, **vars(options)), "pushed")
 
 
-@with_options(PullOptions)
-def pull(remote: RemoteArgument, options: PullOptions) -> None:
+def pull(*, remote: str = REMOTE, options: PullOptions) -> None:
     """Pull runs from a remote; each appears when all of it is here and checked, and its code is not
     executed.
     """
@@ -417,7 +395,6 @@ def _end_transfer(transfer: Transfer, verb: str) -> None:
         raise typer.Exit(4 if transfer.done or transfer.there else max(failed))
 
 
-@with_options(WeightsOrder)
 def import_weights(options: WeightsOrder) -> None:
     """Make a finished run of weights that another program trained: PyTorch, safetensors or
     Keras.
@@ -449,10 +426,7 @@ def import_weights(options: WeightsOrder) -> None:
     )
 
 
-@with_options(VerifyOptions, Opening)
-def verify(
-    run: RunArgument, options: VerifyOptions, opening: Opening, as_json: JsonOption = False
-) -> None:
+def verify(options: VerifyOptions, opening: Opening, run: str = RUN, as_json: bool = JSON) -> None:
     """Repeat a finished run in another folder and compare all results bit by bit; exit with 1 if
     they differ.
     """

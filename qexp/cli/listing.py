@@ -7,22 +7,22 @@ import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Any
 
 import typer
 
 from qexp import api
 from qexp.base.files import in_bytes
-from qexp.base.options import Opening, option
+from qexp.base.options import Opening, argument, option
 from qexp.base.text import in_one_line, latex, leaves, markdown, natural
 from qexp.base.workspace import find
-from qexp.cli import completion
 from qexp.cli.console import (
-    JsonOption,
-    LatexOption,
-    RunArgument,
-    RunsArgument,
-    WorkspaceOption,
+    JSON,
+    LATEX,
+    RUN,
+    RUNS,
+    WORKSPACE,
+    arranged,
     error,
     message,
     piece,
@@ -34,7 +34,6 @@ from qexp.cli.console import (
     print_table,
     result,
     warning,
-    with_options,
 )
 from qexp.errors import NotFoundError, QexpError
 from qexp.kinds.options import FiguresOptions
@@ -230,15 +229,15 @@ class ListForm:
     """What is printed of runs, and how."""
 
     limit: int | None = option(
-        None, "At most N runs: the first ones by --sort, else the newest.", metavar="N"
+        None, "At most N runs: the first ones by --sort, else the newest.", "N"
     )
     columns: list[str] | None = option(
         None,
         "Columns: fields of the record, metrics (test.depth.mae), keys of the spec"
         " (learning_rate).",
-        metavar="FIELD,FIELD",
-        shell=str,
+        "FIELD,FIELD",
         read=_names,
+        shell=str,
         complete="columns",
     )
     size: bool = option(False, "Add the size of the run directory.")
@@ -246,9 +245,9 @@ class ListForm:
         None,
         "One row per value of a field, or per combination of values of several, with the mean"
         " errors of the runs, or the means of --columns.",
-        metavar="FIELD,...",
-        shell=str,
+        "FIELD,...",
         read=_names,
+        shell=str,
         complete="columns",
     )
     lineage: bool = option(
@@ -256,7 +255,7 @@ class ListForm:
     )
     as_json: bool = option(False, "Print JSON instead of text.", "--json")
     as_csv: bool = option(False, "Print CSV.", "--csv")
-    names: bool = option(False, "Print names only.", "-q", "--quiet")
+    names: bool = option(False, "Print names only.", "-q --quiet")
     everything: bool = option(
         False,
         f"List all runs; a terminal shows only the newest {ROWS_ON_TERMINAL} otherwise.",
@@ -273,22 +272,18 @@ class ListForm:
             raise QexpError(f"--limit {self.limit}: at least one run")
 
 
-@with_options(
-    ListOptions,
-    ListForm,
-    everyday=("where", "status", "tags", "launch", "sort", "group", "columns"),
+@arranged(
+    everyday="where status tags launch sort group columns",
 )
 def ls(
     options: ListOptions,
     form: ListForm,
-    patterns: Annotated[
-        list[str] | None,
-        typer.Argument(
-            metavar="[RUN...]",
-            help="Names, or quoted patterns such as 'mogi_*'; all runs if left out.",
-            autocompletion=completion.runs,
-        ),
-    ] = None,
+    patterns: list[str] = argument(
+        (),
+        "Names, or quoted patterns such as 'mogi_*'; all runs if left out.",
+        "[RUN...]",
+        complete="runs",
+    ),
 ) -> None:
     """List runs: their states, validation errors (to choose by) and test errors."""
     from qexp.runs.catalog import matching
@@ -309,11 +304,11 @@ def ls(
     )
     named = {
         name
-        for pattern in patterns or ()
+        for pattern in patterns
         for name in matching(pattern, [run["name"] for run in every_run])
     }
     among = [run for run in every_run if run["name"] in named] if patterns else every_run
-    runs = api.listed(among, **{**vars(options), "warn": warning})
+    runs = api.listed(among, **vars(options))
     if form.group is not None:
         print_groups(runs, options, form)
         return
@@ -352,8 +347,7 @@ def ls(
             message(f"and {len(runs) - len(some)} older ones; see them with --all")
 
 
-@with_options(Opening)
-def show(run: RunArgument, opening: Opening, as_json: JsonOption = False) -> None:
+def show(opening: Opening, run: str = RUN, as_json: bool = JSON) -> None:
     """Show a run: its state, spec, results and files; or a search in studies/."""
     from qexp.runs.facts import facts
     from qexp.spec.experiences import type_of  # slow to import
@@ -423,15 +417,12 @@ def _files(run: Path) -> Iterator[str]:
 
 
 def logs(
-    run: RunArgument,
-    follow: Annotated[
-        bool, typer.Option("--follow", "-f", help="Print new lines until the run ends.")
-    ] = False,
-    attempt: Annotated[
-        int | None,
-        typer.Option(min=1, metavar="N", help="Number of the attempt; the last one if left out."),
-    ] = None,
-    workspace: WorkspaceOption = None,
+    run: str = RUN,
+    follow: bool = option(False, "Print new lines until the run ends.", "--follow -f"),
+    attempt: int | None = option(
+        None, "Number of the attempt; the last one if left out.", "N", least=1
+    ),
+    workspace: str | None = WORKSPACE,
 ) -> None:
     """Print the log of a run."""
     handle = api.open_run(run, workspace=workspace)
@@ -446,7 +437,7 @@ def logs(
         message(f"{handle.name}: {handle.state}")
 
 
-def where(run: RunArgument, workspace: WorkspaceOption = None) -> None:
+def where(run: str = RUN, workspace: str | None = WORKSPACE) -> None:
     """Print the directory of a run: cd $(qexp where RUN)."""
     result(api.open_run(run, workspace=workspace).path.resolve())
 
@@ -454,32 +445,22 @@ def where(run: RunArgument, workspace: WorkspaceOption = None) -> None:
 # qexp compare, report, figures, serve
 
 
-COMPARED = typer.Argument(
-    metavar="RUN RUN...",
-    help=(
-        "Runs: names, unique prefixes, paths, quoted patterns such as 'mogi_cnn_*', or the folder"
-        " of a study."
-    ),
-    autocompletion=completion.runs,
-)
-
-
-@with_options(ComparisonOptions)
 def compare(
     options: ComparisonOptions,
-    runs: Annotated[list[str] | None, COMPARED] = None,
-    as_json: JsonOption = False,
-    as_csv: Annotated[
-        bool, typer.Option("--csv", help="Print the results as CSV, with all digits.")
-    ] = False,
-    as_markdown: Annotated[bool, typer.Option("--markdown", help="Print Markdown tables.")] = False,
-    as_latex: LatexOption = False,
-    everything: Annotated[
-        bool,
-        typer.Option(
-            "--all", help="Print all metrics, and the difference of every two groups in each."
-        ),
-    ] = False,
+    runs: list[str] = argument(
+        (),
+        "Runs: names, unique prefixes, paths, quoted patterns such as 'mogi_cnn_*', or the folder"
+        " of a study.",
+        "RUN RUN...",
+        complete="runs",
+    ),
+    as_json: bool = JSON,
+    as_csv: bool = option(False, "Print the results as CSV, with all digits.", "--csv"),
+    as_markdown: bool = option(False, "Print Markdown tables.", "--markdown"),
+    as_latex: bool = LATEX,
+    everything: bool = option(
+        False, "Print all metrics, and the difference of every two groups in each.", "--all"
+    ),
 ) -> None:
     """Compare runs: which are better, in what and by how much.
 
@@ -502,9 +483,7 @@ def compare(
             "--all is for a terminal's tables of all metrics; leave out --all, or --metric and"
             " other forms"
         )
-    comparison = api.compare(
-        *(runs or []), **{**vars(options), "figures": not as_file, "warn": warning}
-    )
+    comparison = api.compare(*runs, **{**vars(options), "figures": not as_file})
     if as_json:
         print_json(comparison.document())
     elif as_csv:
@@ -531,21 +510,15 @@ def _print_comparison(
         result("pictures:", *map(find(workspace).shown, comparison.figures))
 
 
-@with_options(ReportOptions)
 def report(
     options: ReportOptions,
-    runs: Annotated[
-        list[str] | None,
-        typer.Argument(
-            metavar="[RUN|PATTERN|STUDY]...",
-            help=(
-                "Runs: names, unique prefixes, paths, quoted patterns such as 'mogi_*', or the"
-                " folder of a study; all "
-                "runs if left out."
-            ),
-            autocompletion=completion.runs,
-        ),
-    ] = None,
+    runs: list[str] = argument(
+        (),
+        "Runs: names, unique prefixes, paths, quoted patterns such as 'mogi_*', or the folder of a"
+        " study; all runs if left out.",
+        "[RUN|PATTERN|STUDY]...",
+        complete="runs",
+    ),
 ) -> None:
     """Write a report: one HTML file that opens in any browser.
 
@@ -554,14 +527,15 @@ def report(
     Several runs are compared over their seeds and over what was swept. An earlier HTML report is
     replaced, another file only with --overwrite.
     """
-    path = api.report(*(runs or []), **vars(options))
+    path = api.report(*runs, **vars(options))
     result(path)
     how = "" if path.suffix == ".pdf" else "; open it in a browser"
     message(f"{in_bytes(path.stat().st_size)}{how}")
 
 
-@with_options(FiguresOptions)
-def figures(runs: RunsArgument, options: FiguresOptions, workspace: WorkspaceOption = None) -> None:
+def figures(
+    *, runs: list[str] = RUNS, options: FiguresOptions, workspace: str | None = WORKSPACE
+) -> None:
     """Draw the figures of finished runs again, from the numbers in their directories.
 
     Of files of draws, such as estimates_posterior.nc of qexp predict, the corner plot of a sample
@@ -578,7 +552,7 @@ def figures(runs: RunsArgument, options: FiguresOptions, workspace: WorkspaceOpt
     failures = []
     for run in runs_to_draw:
         try:
-            result(*map(home.shown, run.figures(**{**vars(options), "warn": warning})))
+            result(*map(home.shown, run.figures(**vars(options))))
         except QexpError as failure:
             failures.append(failure)
     error(*dict.fromkeys(map(format, failures)))
@@ -586,7 +560,6 @@ def figures(runs: RunsArgument, options: FiguresOptions, workspace: WorkspaceOpt
         raise typer.Exit(4 if len(failures) < len(runs_to_draw) else failures[0].exit_code)
 
 
-@with_options(ServeOptions)
 def serve(options: ServeOptions) -> None:
     """Show the workspace in a browser: runs while they train, matrices, comparisons.
 

@@ -7,23 +7,17 @@ import shlex
 import time
 from dataclasses import fields, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING
 
 import typer
 
 from qexp import api
 from qexp.base.machine import terminable
+from qexp.base.options import argument, option
 from qexp.base.workspace import find
-from qexp.cli import completion
 from qexp.cli.console import (
-    CheckedGroup,
-    EntryArgument,
-    JsonOption,
-    KindArgument,
-    PlainCommand,
-    SpecFilesArgument,
-    TableArgument,
-    WorkspaceOption,
+    JSON,
+    WORKSPACE,
     is_for_a_cluster,
     message,
     print_json,
@@ -33,7 +27,6 @@ from qexp.cli.console import (
     print_table,
     result,
     warning,
-    with_options,
 )
 from qexp.errors import NotFoundError, QexpError, some, suggestion
 from qexp.examples.options import IceOptions, ObservationOptions, XrfOptions
@@ -51,21 +44,17 @@ if TYPE_CHECKING:
 
 
 def init(
-    directory: Annotated[Path, typer.Argument(help="Directory of the new workspace.")],
-    kind: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="volcano|rows|fields|spectra|bare",
-            autocompletion=completion.examples,
-            help=(
-                "The examples of one tutorial alone, or empty folders. Repeat for more; all"
-                " examples if left out."
-            ),
-        ),
-    ] = None,
+    directory: Path = argument(..., "Directory of the new workspace."),
+    kind: list[str] = option(
+        (),
+        "The examples of one tutorial alone, or empty folders. Repeat for more; all"
+        " examples if left out.",
+        "volcano|rows|fields|spectra|bare",
+        complete="examples",
+    ),
 ) -> None:
     """Create a workspace with working examples."""
-    api.init(directory, kind=kind or ())
+    api.init(directory, kind=kind)
     first = sorted(path.stem for path in (directory / "specs/experiences").glob("*.json"))
     if not first:
         places = (
@@ -80,7 +69,6 @@ def init(
     message(f"created a workspace with examples{fewer}; next:\n{there}  qexp run {name} --seed 0")
 
 
-@with_options(NewOptions)
 def new(options: NewOptions) -> None:
     """Write specs for a table, fields, images or simulations in files, or an observation.
 
@@ -99,16 +87,11 @@ def new(options: NewOptions) -> None:
 
 
 def specs(
-    kind: Annotated[
-        str | None,
-        typer.Argument(
-            metavar="dataset|model|experience",
-            help="A kind of spec; all if left out.",
-            autocompletion=completion.kinds,
-        ),
-    ] = None,
-    as_json: JsonOption = False,
-    workspace: WorkspaceOption = None,
+    kind: str | None = argument(
+        None, "A kind of spec; all if left out.", "dataset|model|experience", complete="kinds"
+    ),
+    as_json: bool = JSON,
+    workspace: str | None = WORKSPACE,
 ) -> None:
     """List the workspace's datasets, models and experiences, with their descriptions and numbers of
     runs.
@@ -125,7 +108,10 @@ def specs(
     warning(*(spec["problem"] for spec in specs if spec["problem"]))
 
 
-def schema(kind: KindArgument, workspace: WorkspaceOption = None) -> None:
+def schema(
+    kind: str = argument(..., "The kind of spec.", "dataset|model|experience", complete="kinds"),
+    workspace: str | None = WORKSPACE,
+) -> None:
     """Print the JSON Schema of a kind of spec, including the parameters of table entries, for use
     in editors.
     """
@@ -133,10 +119,14 @@ def schema(kind: KindArgument, workspace: WorkspaceOption = None) -> None:
 
 
 def tables(
-    table: TableArgument = None,
-    name: EntryArgument = None,
-    as_json: JsonOption = False,
-    workspace: WorkspaceOption = None,
+    table: str | None = argument(
+        None, "A table, such as modules or quantities; all tables if left out.", complete="tables"
+    ),
+    name: str | None = argument(
+        None, "An entry of the table, to show its parameters and an example.", complete="entries"
+    ),
+    as_json: bool = JSON,
+    workspace: str | None = WORKSPACE,
 ) -> None:
     """Show the names that specs may use: tables, their entries, parameters, defaults and an
     example.
@@ -198,7 +188,15 @@ def _print_quantities(quantities: Quantities, name: str | None, as_json: bool) -
     print_table(["variable", "unit", "in SI", "plausible", "meaning"], rows, right=["in SI"])
 
 
-def validate(files: SpecFilesArgument = None, workspace: WorkspaceOption = None) -> None:
+def validate(
+    files: list[Path] = argument(
+        (),
+        "Spec files to check, or names of specs; all of specs/ if left out.",
+        shell=list[Path],
+        complete="spec_files",
+    ),
+    workspace: str | None = WORKSPACE,
+) -> None:
     """Check spec files for everything that can be checked without training; exit with 2 if there
     are problems.
     """
@@ -211,18 +209,7 @@ def validate(files: SpecFilesArgument = None, workspace: WorkspaceOption = None)
 # qexp data
 
 
-app = typer.Typer(
-    name="data",
-    cls=CheckedGroup,
-    add_completion=False,
-    no_args_is_help=True,
-    help="Look at data, and simulate data sets from known physics.",
-)
-
-
-@app.command(cls=PlainCommand)
-@with_options(ShowOptions, ShowImagesOptions)
-def show(samples: ShowOptions, images: ShowImagesOptions, as_json: JsonOption = False) -> None:
+def data_show(samples: ShowOptions, images: ShowImagesOptions, as_json: bool = JSON) -> None:
     """Look at a dataset: samples as pictures with their values, histograms, and a table of numbers.
 
     Held-out intervals are grey in histograms, and groups such as cores have a figure of their own.
@@ -267,9 +254,7 @@ def show(samples: ShowOptions, images: ShowImagesOptions, as_json: JsonOption = 
     result(*figures)
 
 
-@app.command(cls=PlainCommand)
-@with_options(SubmitSimulationsOptions)
-def simulate(options: SubmitSimulationsOptions) -> None:
+def data_simulate(options: SubmitSimulationsOptions) -> None:
     """Simulate samples of a dataset once, for training by a simulator that is slow.
 
     They are kept in data/NAME.nc, without noise, and specs/datasets/NAME.json is the dataset that
@@ -281,13 +266,11 @@ def simulate(options: SubmitSimulationsOptions) -> None:
         return
     of_simulating = {field.name: getattr(options, field.name) for field in fields(SimulateOptions)}
     with terminable():
-        made = api.simulate(**{**of_simulating, "tell": message, "warn": warning})
+        made = api.simulate(**of_simulating)
     result(*map(find(options.workspace).shown, made))
 
 
-@app.command(cls=PlainCommand)
-@with_options(IceOptions)
-def ice(options: IceOptions) -> None:
+def data_ice(options: IceOptions) -> None:
     """Simulate glaciers: shallow ice on random beds, in the format of 2Dto2D-DLE.
 
     Each is a folder with an ex.nc: thickness, surface, bed and velocities over time. The same seed
@@ -302,9 +285,7 @@ def ice(options: IceOptions) -> None:
     message(f"{len(glaciers)} glaciers of {options.frames} frames in {seconds:.3g} s: {each}")
 
 
-@app.command(cls=PlainCommand)
-@with_options(XrfOptions)
-def xrf(options: XrfOptions) -> None:
+def data_xrf(options: XrfOptions) -> None:
     """Simulate XRF spectra of sediment cores, in the layout of published ones: spe/, target/,
     info.csv, val.csv.
 
@@ -321,9 +302,7 @@ def xrf(options: XrfOptions) -> None:
     message(f"{spectra.spectra:,} spectra of {options.cores} cores, {labelled}")
 
 
-@app.command(cls=PlainCommand)
-@with_options(ObservationOptions)
-def observation(options: ObservationOptions) -> None:
+def data_observation(options: ObservationOptions) -> None:
     """Simulate what satellites and GNSS stations see of a source below a volcano, in files for qexp
     observe.
 

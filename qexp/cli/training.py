@@ -6,21 +6,21 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import typer
 
 from qexp import api
 from qexp.api.progress import PoolDisplay, TrainingDisplay, warnings_told
 from qexp.base.files import make_folder, write_bytes
-from qexp.base.options import Opening, option
+from qexp.base.options import Opening, argument, option
 from qexp.base.workspace import find
-from qexp.cli import completion
 from qexp.cli.console import (
-    RUNS,
-    JsonOption,
-    RunArgument,
-    WorkspaceOption,
+    JSON,
+    OTHER_RUNS,
+    RUN,
+    WORKSPACE,
+    arranged,
     error,
     message,
     piece,
@@ -29,7 +29,6 @@ from qexp.cli.console import (
     print_sentence,
     result,
     warning,
-    with_options,
 )
 from qexp.cli.listing import columns_of, print_runs, print_search
 from qexp.errors import DamagedError, QexpError
@@ -68,7 +67,7 @@ class Starting:
         None,
         'Train one run per point of a file: JSON, [{"KEY.PATH": VALUE, ...}, ...], or TOML, tables'
         " named points.",
-        metavar="FILE",
+        "FILE",
     )
     dry_run: bool = option(False, "List the runs that would be started, and start none.")
     yes: bool = option(False, f"Start more than {MANY_RUNS:,} runs, which is refused otherwise.")
@@ -83,9 +82,7 @@ class Starting:
 class StartingRuns(Starting):
     """What `qexp run` is told besides its order."""
 
-    seed: int | None = option(
-        None, "Random seed of the run; 0 if left out.", metavar="N", shell=str, read=read_seed
-    )
+    seed: int | None = option(None, "Random seed of the run; 0 if left out.", "N", read=read_seed)
     name: str | None = option(
         None,
         "Name of a single run; {digest} in it is that of its spec. If left out <experience>_<seed>,"
@@ -96,17 +93,15 @@ class StartingRuns(Starting):
         None,
         "File that gets the names of the runs once all of them are done, now or before: what a rule"
         " of Snakemake or make has as its output.",
-        metavar="FILE",
+        "FILE",
     )
     detach: bool = option(False, "Return at once; the runs continue in the background.")
 
 
-@with_options(
-    Order,
-    StartingRuns,
-    everyday=("seed", "seeds", "overrides", "grid", "name", "jobs", "resume", "dry_run"),
+@arranged(
+    everyday="seed seeds overrides grid name jobs resume dry_run",
 )
-def run(order: Order, start: StartingRuns, workspace: WorkspaceOption = None) -> None:
+def run(order: Order, start: StartingRuns, workspace: str | None = WORKSPACE) -> None:
     """Train experiences and test them: one run, or a sweep over seeds and a grid."""
     several, name = order.seeds != USUAL_SEEDS, start.name
     if start.seed is not None:
@@ -245,8 +240,7 @@ def _end(
         raise typer.Exit(1 if count == 1 and not workload.left else 4)
 
 
-@with_options(RerunOptions, Opening)
-def rerun(run: RunArgument, options: RerunOptions, opening: Opening) -> None:
+def rerun(options: RerunOptions, opening: Opening, run: str = RUN) -> None:
     """Train the spec that a run holds once more, as a new run, even if the files in specs/ have
     changed since.
 
@@ -261,8 +255,7 @@ def rerun(run: RunArgument, options: RerunOptions, opening: Opening) -> None:
     print_trained(trained, opening.workspace)
 
 
-@with_options(DistilOptions)
-def distil(run: RunArgument, options: DistilOptions) -> None:
+def distil(options: DistilOptions, run: str = RUN) -> None:
     """Train one small network on what all networks of a run on rows estimate together, to estimate
     much faster.
 
@@ -280,45 +273,34 @@ def distil(run: RunArgument, options: DistilOptions) -> None:
 # qexp study
 
 
-StudySeedsOption = Annotated[
-    str, typer.Option(metavar="A:B", help="Train one run per seed: 0:5 for 0 to 4, or 0,2,5.")
-]
-
-
 @dataclass(frozen=True, kw_only=True)
 class PretrainingOptions:
     """Options of a study's pretraining, which in Python is one object."""
 
-    panels: ClassVar = {"What is trained": ("pretrain_experience",)}
+    panels: ClassVar = {"What is trained": "pretrain_experience"}
 
     pretrain_experience: str | None = option(
         None,
         "Train this first; experiences with 'pretrain' in their spec start from its run.",
-        "--pretrain",
-        metavar="EXPERIENCE",
+        "--pretrain EXPERIENCE",
         complete="experiences",
     )
     pretrain_grid: Mapping[str, list[Any]] = option(
         {},
         "Values of a key of the pretraining; they precede those of --grid.",
-        metavar="KEY.PATH=A,B",
-        shell=list[str],
+        "KEY.PATH=A,B",
         read=read_grid,
         complete="keys_of_pretraining",
     )
     pretrain_overrides: Mapping[str, Any] = option(
         {},
         "Override a value of the spec of --pretrain.",
-        "--pretrain-set",
-        metavar="KEY.PATH=VALUE",
-        shell=list[str],
+        "--pretrain-set KEY.PATH=VALUE",
         read=read_overrides,
         complete="keys_of_pretraining",
     )
     pretrain_seed: str = option(
-        "0",
-        "Seed of the pretraining; 'same': each run starts from one with its own seed.",
-        metavar="SEED",
+        "0", "Seed of the pretraining; 'same': each run starts from one with its own seed.", "SEED"
     )
 
     @property
@@ -338,21 +320,19 @@ class PretrainingOptions:
         )
 
 
-@with_options(
-    Order,
-    StudyOptions,
-    PretrainingOptions,
-    Starting,
-    everyday=("seeds", "overrides", "grid", "metric", "jobs"),
-    leave_out=("seeds", "pretrain", "allow_leak", "storage_path", "resume"),
+@arranged(
+    everyday="seeds overrides grid metric jobs",
+    leave_out="seeds pretrain allow_leak storage_path resume",
 )
 def study(
     order: Order,
     options: StudyOptions,
     first: PretrainingOptions,
     start: Starting,
-    seeds: StudySeedsOption = f"0:{STUDY_SEEDS.stop}",
-    as_json: JsonOption = False,
+    seeds: str = option(
+        f"0:{STUDY_SEEDS.stop}", "Train one run per seed: 0:5 for 0 to 4, or 0,2,5.", "A:B"
+    ),
+    as_json: bool = JSON,
 ) -> None:
     """Train experiences over a grid and seeds, and draw a metric over the grid: one table, one
     figure.
@@ -394,12 +374,11 @@ def study(
     raise typer.Exit(4 if finished.unfinished else 0)
 
 
-@with_options(
-    Tuning,
-    everyday=("space", "trials", "metric", "overrides", "final_seeds", "jobs", "resume"),
-    leave_out=("grid", "only_failed", "allow_leak"),
+@arranged(
+    everyday="space trials metric overrides final_seeds jobs resume",
+    leave_out="grid only_failed allow_leak",
 )
-def tune(tuning: Tuning, as_json: JsonOption = False) -> None:
+def tune(tuning: Tuning, as_json: bool = JSON) -> None:
     """Search the values of keys that give the lowest validation error, by trials.
 
     Each trial is a run whose test part is not evaluated. When the search is over, the best is
@@ -422,7 +401,7 @@ SHOWN_RUNS = 20
 """Unfinished runs that are listed."""
 
 
-def status(as_json: JsonOption = False, workspace: WorkspaceOption = None) -> None:
+def status(as_json: bool = JSON, workspace: str | None = WORKSPACE) -> None:
     """Show how many runs are in each state, which are running or waiting, and how much disk space
     they use.
     """
@@ -442,20 +421,17 @@ def status(as_json: JsonOption = False, workspace: WorkspaceOption = None) -> No
 
 
 def wait(
-    runs: Annotated[list[str] | None, RUNS] = None,
-    launch: Annotated[
-        str | None,
-        typer.Option(
-            metavar="ID",
-            help="Also the runs of a launch, by its id; 'last' for the newest.",
-            autocompletion=completion.launches,
-        ),
-    ] = None,
-    timeout: Annotated[
-        float | None,
-        typer.Option(metavar="SECONDS", min=0, help="Give up after this time, and exit with 2."),
-    ] = None,
-    workspace: WorkspaceOption = None,
+    runs: list[str] = OTHER_RUNS,
+    launch: str | None = option(
+        None,
+        "Also the runs of a launch, by its id; 'last' for the newest.",
+        "ID",
+        complete="launches",
+    ),
+    timeout: float | None = option(
+        None, "Give up after this time, and exit with 2.", "SECONDS", least=0
+    ),
+    workspace: str | None = WORKSPACE,
 ) -> None:
     """Wait until runs have ended; exit with 0 if all are done, 1 if a single run failed, 4 if one
     of several did.
@@ -464,7 +440,7 @@ def wait(
         raise QexpError("name the runs to wait for, or a launch: --launch last")
     states: list[State] = []
     damaged: list[DamagedError] = []
-    for run, state in api.wait(runs or [], timeout, launch=launch, workspace=workspace):
+    for run, state in api.wait(runs, timeout, launch=launch, workspace=workspace):
         message(
             f"{run.name}:"
             f" {state.words}{', and no process will start it' * (state is State.CREATED)}"
@@ -483,26 +459,17 @@ def wait(
 
 
 def stop(
-    runs: Annotated[
-        list[str] | None,
-        typer.Argument(
-            metavar="RUN...",
-            help="Runs: names, unique prefixes or paths.",
-            autocompletion=completion.runs,
-        ),
-    ] = None,
-    launch: Annotated[
-        str | None,
-        typer.Option(
-            metavar="ID",
-            help="Stop all runs of a launch, and start no more of them; 'last' for the newest.",
-            autocompletion=completion.launches,
-        ),
-    ] = None,
-    now: Annotated[
-        bool, typer.Option("--now", help="Kill them at once; the last checkpoint remains.")
-    ] = False,
-    workspace: WorkspaceOption = None,
+    runs: list[str] = argument(
+        (), "Runs: names, unique prefixes or paths.", "RUN...", complete="runs"
+    ),
+    launch: str | None = option(
+        None,
+        "Stop all runs of a launch, and start no more of them; 'last' for the newest.",
+        "ID",
+        complete="launches",
+    ),
+    now: bool = option(False, "Kill them at once; the last checkpoint remains."),
+    workspace: str | None = WORKSPACE,
 ) -> None:
     """Stop runs, here or on a cluster: they write a checkpoint and end as interrupted; `run
     --resume` continues.

@@ -50,48 +50,42 @@ class TuneOptions(Watched):
         {},
         "Values of a dotted key, from which each trial's is chosen. Keys with + between them get"
         " the same value.",
+        "KEY.PATH=VALUES",
         also="Write log:LOW:HIGH, lin:LOW:HIGH or A,B; repeat for more.",
         example='{"learning_rate": "log:1e-4:1e-2", "sizes.0": [8192, 32768]}',
-        metavar="KEY.PATH=VALUES",
-        shell=list[str],
         read=read_space,
         complete="keys",
     )
     trials: int = option(
-        60,
-        "How many trials the search has in all, those of earlier commands included.",
-        metavar="N",
+        60, "How many trials the search has in all, those of earlier commands included.", "N"
     )
     metric: Sequence[str] = option(
         (LOSS,),
         "What is best: loss or a metric such as depth.mae, always of the validation part.",
+        "OUTPUT.METRIC",
         also="Repeat for a trade-off between several.",
-        metavar="OUTPUT.METRIC",
-        shell=list[str],
     )
     sampler: str | None = option(
         None,
         "How values are chosen: by a tree of Parzen estimators, CMA-ES, at random, or all"
         " combinations.",
+        "|".join(SAMPLERS),
         also="tpe if left out, and random for folds of rows.",
-        metavar="|".join(SAMPLERS),
     )
     pruner: str = option(
         "none",
         "Whether trials that fall behind end early: by successive halving (asha) or hyperband.",
-        metavar="|".join(PRUNERS),
+        "|".join(PRUNERS),
     )
-    timeout: float | None = option(
-        None, "Start no trial after this many seconds.", metavar="SECONDS"
-    )
+    timeout: float | None = option(None, "Start no trial after this many seconds.", "SECONDS")
     final_seeds: int = option(
         FINAL_SEEDS,
         "Train the best with this many seeds that no trial had, and only then evaluate the test"
         " part.",
-        metavar="N",
+        "N",
     )
     out: str | Path | None = option(
-        None, "Folder of the search; studies/<experience>_tune if left out.", metavar="FOLDER"
+        None, "Folder of the search; studies/<experience>_tune if left out.", "FOLDER"
     )
 
 
@@ -99,24 +93,21 @@ class TuneOptions(Watched):
 class Tuning(Order, TuneOptions):
     """Options of `qexp.tune`."""
 
-    panels: ClassVar = {"How it searches": ("sampler", "pruner", "timeout"), **Order.panels}
+    panels: ClassVar = {"How it searches": "sampler pruner timeout", **Order.panels}
 
     seeds: Sequence[int] = option(
         TRIAL_SEEDS,
         "Train each trial with these seeds; the mean over them counts.",
+        "A:B",
         also="0:3 for 0 to 2, or 0,2,5.",
         example="range(3)",
-        metavar="A:B",
-        shell=str,
         read=read_seeds,
     )
     _: KW_ONLY
     jobs: int | None = option(
         None,
         "Maximum number of runs at a time, on a cluster as well; 1 if left out.",
-        "-j",
-        "--jobs",
-        metavar="N",
+        "-j --jobs N",
     )
     resume: bool = option(
         False,
