@@ -113,9 +113,7 @@ def _collect(
     count: int,
     each: Callable[[Prediction | QexpError], None],
 ) -> list[Prediction]:
-    """The predictions of files, of which `each` is told. Raises the error of a single file, or one
-    of all.
-    """
+    """The predictions of files, each told. Raises the error of a single file, or one of all."""
     predictions, mistakes = [], []
     for outcome in outcomes:
         if isinstance(outcome, QexpError) and count == 1:

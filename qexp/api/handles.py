@@ -1,6 +1,4 @@
-"""A run as Python sees it, how to open one, and how it is judged: on other data, by its intervals
-and posteriors.
-"""
+"""A run as Python sees it, how to open one, and how it is judged."""
 
 from __future__ import annotations
 
@@ -100,33 +98,25 @@ class Run(Shown):
 
     @property
     def evaluations(self) -> dict[str, EvaluationRecord]:
-        """Name → evaluation on other data: its `results` (part → output → metric → value),
-        `independent`, `reasons`.
-        """
+        """Name → evaluation on other data: `results` (part → output → metric → value), ..."""
         records = [evaluation.evaluation() for evaluation in evaluations_of(self.directory)]
         return {record.name: record for record in records}
 
     @property
     def limit(self) -> Limit | None:
-        """The errors of the exact posteriors of its test samples, if `qexp.limit` has computed
-        them.
-        """
+        """The errors of the exact posteriors of its test samples, if `qexp.limit` computed them."""
         from qexp.results.limit import limit_of
 
         return limit_of(self.directory)
 
     @property
     def calibration(self) -> Calibration | None:
-        """How sure its posteriors may be, if `qexp.calibrate` has tested them: those of its head,
-        if it has one.
-        """
+        """How sure its posteriors may be, if `qexp.calibrate` tested them; its head's first."""
         return next(iter(self.calibrations.values()), None)
 
     @property
     def calibrations(self) -> dict[str, Calibration]:
-        """Kind → the last calibration of that kind, in the order "head", "refined"; with the part,
-        as in "head_train", if that is not the whole prior.
-        """
+        """Kind, such as "head", "refined", or "head_train" of a part → its last calibration."""
         from qexp.results.calibration import calibrations_of
 
         return calibrations_of(self.directory)
@@ -164,9 +154,7 @@ class Run(Shown):
 
     @property
     def pretrained_from(self) -> str:
-        """The runs from which its weights were pretrained, the nearest first; empty for random
-        initialisation.
-        """
+        """The runs from which its weights were pretrained, the nearest first; else empty."""
         from qexp.store.provenance import lineage_text
 
         return lineage_text(self.directory.record().lineage)
@@ -185,9 +173,7 @@ class Run(Shown):
 
     @property
     def metrics(self) -> Listing:
-        """A dictionary per epoch; a notebook shows them as a table, and `to_pandas()` makes a data
-        frame of them.
-        """
+        """A dictionary per epoch: a table in a notebook, a data frame by `to_pandas()`."""
         return epochs_listed(self.directory.metrics())
 
     def matrix(self, name: str) -> Matrix:
@@ -365,9 +351,7 @@ class Run(Shown):
 
     @takes(VerifyOptions)
     def verify(self, options: VerifyOptions) -> ShownVerification:
-        """Train it again in another folder and compare all results bit by bit; see `qexp
-        verify`.
-        """
+        """Train it again in another folder and compare all results bit by bit."""
         from qexp.api.progress import display_of
         from qexp.upkeep.verify import verify
         from qexp.web.trust import ShownVerification
@@ -379,9 +363,7 @@ class Run(Shown):
 
     @takes(FiguresOptions)
     def figures(self, options: FiguresOptions) -> Pictures:
-        """Draw the figures again from the run's files; returns the paths of the pictures. See `qexp
-        figures`.
-        """
+        """Draw the figures again from the run's files; returns the paths of the pictures."""
         from qexp.kinds.figures import draw
 
         evaluation = options.evaluation
@@ -464,15 +446,11 @@ def open_run(
 
 
 Runs = Run | str | Path | Mapping[str, Any] | Iterable["Runs"]
-"""A run; a name, unique prefix, path or pattern such as "mogi_*"; a summary of `qexp.runs()`; or
-several of these.
-"""
+"""A run; a name, unique prefix, path or pattern; a summary of `qexp.runs()`; several of these."""
 
 
 def references_of(runs: Runs, workspace: str | Path | None = None) -> list[str]:
-    """Runs as the command line names them. Raises QexpError for what is neither a run nor
-    several.
-    """
+    """Runs as the command line names them. Raises QexpError for what is no run."""
     if isinstance(runs, str | Path):
         return [str(runs)]
     if isinstance(runs, Run) or (isinstance(runs, Mapping) and "path" in runs):
@@ -574,9 +552,7 @@ def figures(runs: Runs, options: FiguresOptions) -> Pictures:
 
 
 def files_of_draws(names: Sequence[str]) -> bool:
-    """Whether files are named, such as those that `predict` writes with `draws`, instead of
-    runs.
-    """
+    """Whether files are named, such as those that `predict` writes with `draws`, and no runs."""
     return bool(names) and all(name.endswith(".nc") for name in names)
 
 

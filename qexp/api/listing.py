@@ -1,6 +1,4 @@
-"""Looking at runs: listings, columns, groups, lineage, comparisons, reports, the workspace in a
-browser.
-"""
+"""Looking at runs: listings, columns, groups, lineage, comparisons, reports, pages in a browser."""
 
 from __future__ import annotations
 

@@ -1,6 +1,4 @@
-"""Progress of trainings and of pools: a bar and a live table on a terminal or in a notebook,
-elsewhere a few lines.
-"""
+"""Progress of trainings and pools: bars and tables on a terminal or in a notebook, else lines."""
 
 from __future__ import annotations
 
@@ -62,9 +60,7 @@ def _mime(content: RenderableType) -> dict[str, str]:
 
 
 class TrainingDisplay(Display):
-    """A bar with loss, validation and time left on a terminal or in a notebook; otherwise about ten
-    lines per run.
-    """
+    """A bar with losses and time left on a terminal or in a notebook; else ten lines per run."""
 
     def __init__(self) -> None:
         self._bar: Progress | None = None
@@ -270,9 +266,7 @@ class Show(Protocol):
     """Shows how far something is."""
 
     def __call__(self, share: float, words: str, name: str | None = None) -> None:
-        """share: what is done, of 1; words: the same in words; name: of what is being done now, if
-        that changes.
-        """
+        """share: what is done, of 1; words: the same in words; name: of what is being done now."""
 
 
 def _seen() -> bool:
@@ -282,9 +276,7 @@ def _seen() -> bool:
 
 @contextmanager
 def bar(name: str) -> Iterator[Show]:
-    """A bar with the time left on a terminal and in a notebook, once there is something to show;
-    elsewhere lines.
-    """
+    """A bar with the time left on a terminal and in a notebook; elsewhere lines."""
     if not _seen():
         yield _lines(name) if DISPLAYED.get() else lambda share, words, name=None: None
         return
@@ -363,9 +355,7 @@ class _Told(logging.Handler):
 
 @contextmanager
 def warnings_told(tell: Report) -> Iterator[None]:
-    """Tells the warnings of runs that are trained in the meantime; few open the log of a run that
-    went well.
-    """
+    """Tells warnings of runs trained meanwhile; few open the log of a run that went well."""
     handler = _Told(tell)
     LOG.addHandler(handler)
     try:
@@ -393,9 +383,7 @@ def _on_stderr(text: str) -> None:
 
 @contextmanager
 def notices() -> Iterator[Report]:
-    """Takes warnings, and shows them with those of runs that are trained in the meantime, unless
-    the program logs.
-    """
+    """Takes warnings, and shows them with those of runs trained meanwhile, unless logged."""
     told: AbstractContextManager[None] = nullcontext()
     if in_a_kernel():
         told = warnings_told(_below_the_cell)
@@ -409,9 +397,7 @@ def notices() -> Iterator[Report]:
 
 
 def display_of(display: Any) -> Display | None:
-    """A display that was given; else a bar on a terminal and in a notebook, and nothing elsewhere,
-    or for False.
-    """
+    """A display that was given; else a bar where somebody sees it, and nothing for False."""
     if display is None or display is True:
         return TrainingDisplay() if _seen() else None
     return None if display is False else display

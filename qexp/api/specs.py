@@ -49,9 +49,7 @@ EXAMPLES = PACKAGE / "examples" if (PACKAGE / "examples/specs").is_dir() else PA
 """Where the shipped specs and data are: inside an installed package, at the root of a checkout."""
 
 STAND_INS = "*/stand_in_*.csv"
-"""The data that are shipped: synthetic, so that every example runs. Other files beside them are not
-shipped.
-"""
+"""The data that are shipped: synthetic, so that every example runs."""
 
 
 @dataclass(frozen=True, repr=False)
@@ -86,9 +84,7 @@ class Validation(Titled):
         return f"{self.right} spec{' is' if self.right == 1 else 's are'} right{waiting}"
 
     def remarks(self) -> list[str]:
-        """The warnings; of those alike the first, with the other files: of data that a command
-        makes, it is the same command, of others all but the names between quotation marks.
-        """
+        """The warnings, of those alike the first with the number and names of the other files."""
         alike: dict[Any, list[Problem]] = {}
         for warning in self.warnings:
             _, makes, command = warning.message.partition("; make it with: ")

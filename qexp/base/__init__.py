@@ -1,3 +1,1 @@
-"""What everything else stands on: files, tables, quantities. It knows no physics, no specs and no
-runs.
-"""
+"""What all else stands on: files, tables, quantities. It knows no physics, specs and runs."""

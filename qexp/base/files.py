@@ -1,6 +1,4 @@
-"""Files that are complete or missing: written under another name, synced, renamed; their sizes,
-hashes, ages, locks.
-"""
+"""Files that are complete or missing: written under another name, synced, renamed."""
 
 from __future__ import annotations
 
@@ -25,9 +23,7 @@ TEMPORARY = re.compile(
     r"\.(?P<whole>.+(?P<suffix>\.(jsonl?|safetensors|nc|npy|png|pdf|svg|html?|csv|parquet|txt|sh|onnx|pt2?|zip)))"
     r"\.[a-z0-9_]{8}(?P=suffix)?"
 )
-"""Temporary names that `replacing` and `beside` give an incomplete file; `whole` is its final
-name.
-"""
+"""Temporary names that `replacing` and `beside` give an incomplete file; `whole` is its own."""
 
 
 def stem_of(path: Path) -> str:
@@ -43,9 +39,7 @@ def safe(name: str) -> str:
 
 
 def real_path(path: Path) -> Path:
-    """A path with all links followed, as `Path.resolve`, which fails if another process removes a
-    link meanwhile.
-    """
+    """A path with all links followed, also while another process removes a link."""
     while True:
         with suppress(FileNotFoundError):
             return path.resolve()
@@ -59,9 +53,7 @@ def make_folder(path: Path) -> None:
 
 @contextmanager
 def writing(where: Path | str) -> Iterator[None]:
-    """Errors of the file system become QexpError: that it is impossible to write `where`, a file or
-    `to` a folder.
-    """
+    """Errors of the file system become QexpError: it is impossible to write `where`, or `to` it."""
     try:
         yield
     except OSError as error:
@@ -93,9 +85,7 @@ def replacing(path: Path) -> Iterator[IO[bytes]]:
 
 @contextmanager
 def beside(path: Path) -> Iterator[Path]:
-    """The same for libraries that open a file by its name: the path of a temporary file with the
-    same suffix.
-    """
+    """Like `replacing`, for libraries that open a file by its name: a path of the same suffix."""
     with _draft(path, path.suffix) as (handle, temporary):
         os.close(handle)
         yield temporary
@@ -175,9 +165,7 @@ def sync_folder(folder: Path) -> None:
 
 
 def size_of(path: Path) -> int:
-    """The size in bytes of a file, or of all files below a folder; links inside a folder are not
-    followed.
-    """
+    """Bytes of a file, or of all files below a folder, in which links are not followed."""
     try:
         if not path.is_dir():
             return path.lstat().st_size
@@ -204,9 +192,7 @@ def in_bytes(size: float) -> str:
 
 
 def require_plain(path: Path, largest: int | None = None) -> None:
-    """Raises DamagedError for a pipe, a device and a link to one, and for a file of more than
-    `largest` bytes; OSError if there is none.
-    """
+    """Raises DamagedError for a pipe, a device, a larger file than `largest` bytes; OSError."""
     status = path.stat()
     # Opening a named pipe would wait until another process writes to it; opening a folder is an
     # error by itself.
@@ -255,9 +241,7 @@ def now_at(path: Path) -> float:
 
 
 def _now(path: Path, device: int) -> float:
-    """The present time of the file system of `path`; this machine's own if nothing can be written
-    there.
-    """
+    """The present time of the file system of `path`; this machine's if that is read-only."""
     # a user may have write access to the run, but not to its attempt
     for folder in path.absolute().parents[:4]:
         try:

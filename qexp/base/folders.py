@@ -40,16 +40,12 @@ LEFTOVER = re.compile(r"\.(?P<whole>.+)\.[0-9a-f]{8}\.(?P<kind>draft|former)", r
 """Names of drafts and of former folders; `whole` is the final name."""
 
 STALE_SECONDS = 3600.0
-"""Seconds without a change after which a file, or a folder that cannot be locked, counts as left by
-a dead process.
-"""
+"""Seconds without a change after which what cannot be locked counts as left by a dead process."""
 
 
 @contextmanager
 def drafted(target: Path) -> Iterator[Path]:
-    """A new, locked folder beside the target, deleted at the end unless it was given its name.
-    Raises OSError.
-    """
+    """A new, locked folder beside the target, deleted at the end unless renamed. Raises OSError."""
     draft, handle = _beside(target, "draft"), None
     try:
         while handle is None:
@@ -69,9 +65,7 @@ def drafted(target: Path) -> Iterator[Path]:
 
 @contextmanager
 def new_draft(target: Path) -> Iterator[Path]:
-    """The same after `clear`, in a folder that is made if there is none. Raises QexpError if there
-    cannot be one.
-    """
+    """A draft after `clear`, in a folder that is made if needed. Raises QexpError."""
     make_folder(target.parent)
     clear(target)
     with ExitStack() as until_the_end:
@@ -81,9 +75,7 @@ def new_draft(target: Path) -> Iterator[Path]:
 
 
 def put(draft: Path, target: Path) -> None:
-    """Give a complete draft its name, in place of the folder of that name, which is deleted then.
-    Raises OSError.
-    """
+    """Give a complete draft its name, in place of a folder that is deleted. Raises OSError."""
     if not _exchange(draft, target):
         try:
             _take_turns(draft, target)
@@ -108,9 +100,7 @@ def put_unless(exists: Callable[[], bool], draft: Path, target: Path) -> bool:
 
 
 def restore(target: Path) -> bool:
-    """Put back a folder that was moved away by a process which was killed before it put another one
-    in its place.
-    """
+    """Put back a folder whose process was killed before it put another one in its place."""
     if os.path.lexists(target):
         return False
     with suppress(OSError):
@@ -124,9 +114,7 @@ def restore(target: Path) -> bool:
 
 
 def clear(target: Path) -> None:
-    """Restore a folder, and delete what killed processes have left of it, or of a file, beside it;
-    what cannot be deleted stays.
-    """
+    """Restore a folder, and delete what killed processes left beside it, as far as possible."""
     restore(target)
     with suppress(OSError):
         for path in target.parent.iterdir():
@@ -166,9 +154,7 @@ def target_of(leftover: Path) -> Path:
 
 
 def delete(leftover: Path) -> None:
-    """Delete what a killed process has left. Raises QexpError if it is in use, or all that there
-    is; OSError.
-    """
+    """Delete what a killed process left. Raises QexpError if it is in use, or is all; OSError."""
     if not is_draft(leftover):
         condemned = _beside(target_of(leftover), "draft")
         if is_lost(leftover):
@@ -249,9 +235,7 @@ def _leftovers_of(target: Path, kind: str) -> list[Path]:
 
 
 def _locked(draft: Path) -> int | None:
-    """The handle that holds the lock of a new draft until it is closed; None if the draft was
-    deleted meanwhile.
-    """
+    """The handle that holds the lock of a new draft; None if the draft was deleted meanwhile."""
     with suppress(FileNotFoundError), ExitStack() as unless_returned:
         handle = os.open(draft, os.O_RDONLY)
         unless_returned.callback(os.close, handle)
@@ -264,9 +248,7 @@ def _locked(draft: Path) -> int | None:
 
 
 def _take_turns(draft: Path, target: Path) -> None:
-    """Rename a draft to its name, and before that a folder of that name to a former one. Raises
-    OSError.
-    """
+    """Rename a draft to its name, and a folder there to a former name before. Raises OSError."""
     while True:
         try:
             draft.rename(target)
@@ -280,9 +262,7 @@ def _take_turns(draft: Path, target: Path) -> None:
 
 
 def _exchange(draft: Path, target: Path) -> bool:
-    """Exchange the names of two folders in one step; False where there is no second folder, or no
-    such step.
-    """
+    """Exchange the names of two folders in one step; False where that is not possible."""
     renameat2 = _renameat2()
     if renameat2 is None or target.is_symlink() or not target.is_dir():
         return False
@@ -303,9 +283,7 @@ def _renameat2() -> Any:
 
 
 def names_in(target: Path) -> set[str]:
-    """The names in a folder, none if it does not exist. Raises QexpError where a folder cannot
-    be.
-    """
+    """The names in a folder, none if it does not exist. Raises QexpError for what is no folder."""
     try:
         return {path.name for path in target.iterdir()} if target.exists() else set()
     except NotADirectoryError:

@@ -1,6 +1,4 @@
-"""Documents of JSON, lines of JSON, CSV and NetCDF files: read with an error that names the file,
-written at once.
-"""
+"""Documents of JSON, lines of JSON, CSV and NetCDF files: written at once, errors name the file."""
 
 from __future__ import annotations
 
@@ -67,9 +65,7 @@ def json_bytes(document: Any) -> bytes:
 
 
 def with_marks(document: Any) -> Any:
-    """The document with null for NaN and infinity, and, if there are any, a list of their places as
-    `not_finite`.
-    """
+    """The document with null for NaN and infinity, whose places are listed as `not_finite`."""
     with suppress(ValueError):
         # quicker than a look at each number from here
         json.dumps(document, allow_nan=False, default=str)
@@ -98,9 +94,7 @@ DEEPEST_JSON = 100
 
 
 def read_json(path: Path) -> Any:
-    """Read a file that `write_json` wrote. Raises FileNotFoundError, and DamagedError if it is not
-    JSON.
-    """
+    """Read what `write_json` wrote. Raises FileNotFoundError, DamagedError if it is no JSON."""
     import orjson
 
     content = read_bytes(path)
@@ -116,9 +110,7 @@ def read_json(path: Path) -> Any:
 
 
 def object_in(path: Path) -> dict[str, Any]:
-    """The JSON object in a file; empty if there is no file, if it cannot be read, or if it holds
-    something else.
-    """
+    """The JSON object in a file; empty if there is none, or it cannot be read."""
     with suppress(FileNotFoundError, DamagedError):
         document = read_json(path)
         return document if isinstance(document, dict) else {}
@@ -160,9 +152,7 @@ BROKEN_NUMPY = (OSError, ValueError, EOFError, SyntaxError, TokenError)
 
 
 def require_own_numbers(file: h5py.File) -> None:
-    """Raise OSError if an open file takes numbers from others: its hash knows nothing of them, and
-    they may be any.
-    """
+    """Raise OSError if an open file takes numbers from others, of which its hash knows nothing."""
     import h5py
 
     links: list[tuple[str, Any]] = []
@@ -186,9 +176,7 @@ def require_own_numbers(file: h5py.File) -> None:
 
 
 LARGEST_CHUNK, MOST_INFLATED = 2**28, 200
-"""Bytes of a chunk, and times as many as its array has in the file, that are decoded without
-doubt.
-"""
+"""Bytes of a chunk, and times as many as its array has in the file, that are decoded at once."""
 
 
 def require_bounded(name: str, size: int, stored: Callable[[], int]) -> None:
@@ -203,9 +191,7 @@ def require_bounded(name: str, size: int, stored: Callable[[], int]) -> None:
 
 
 def require_hdf5(path: Path) -> None:
-    """Raise DamagedError if the layout of an existing HDF5 or NetCDF 4 file cannot be read, or it
-    holds nothing.
-    """
+    """Raise DamagedError if an existing HDF5 or NetCDF 4 file cannot be read, or is empty."""
     import h5py
 
     try:
@@ -247,9 +233,7 @@ def write_netcdf(
 
 
 def read_lines(path: Path) -> Iterator[dict[str, Any]]:
-    """The JSON lines of a file, none if it is missing; torn ones, whose writing was interrupted,
-    are left out.
-    """
+    """The JSON lines of a file, none if it is missing; torn ones are left out."""
     with suppress(FileNotFoundError):
         for line in read_bytes(path).splitlines(keepends=True):
             if (document := whole_line(line)) is not None:
@@ -257,9 +241,7 @@ def read_lines(path: Path) -> Iterator[dict[str, Any]]:
 
 
 def whole_line(line: bytes) -> dict[str, Any] | None:
-    """The JSON object of a line; None if the line is torn (without its end) or is not a JSON
-    object.
-    """
+    """The JSON object of a line; None if the line has no end or is no JSON object."""
     import orjson
 
     if not line.endswith(b"\n"):

@@ -30,18 +30,14 @@ NO_MEMORY = (
     "CUDA out of memory",
     "CUBLAS_STATUS_ALLOC_FAILED",
 )
-"""Messages of Python and torch when memory is exhausted; for the CPU torch raises a plain
-RuntimeError.
-"""
+"""Messages of Python and torch when memory is exhausted; on the CPU a plain RuntimeError."""
 
 CGROUPS = Path("/sys/fs/cgroup")
 OWN_CGROUPS = Path("/proc/self/cgroup")
 
 
 def memory() -> int:
-    """Bytes of memory: the machine's, or the limit of a container, a scheduler or `ulimit -v` if
-    that is lower.
-    """
+    """Bytes of memory: the machine's, or a lower limit of container, scheduler, `ulimit -v`."""
     limits = [LARGEST_MEMORY, *cgroup_limits()]
     with suppress(ValueError, OSError):  # the system does not report it
         limits.append(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))
@@ -78,9 +74,7 @@ def memory_kills(groups: Path = OWN_CGROUPS, root: Path = CGROUPS) -> int:
 
 
 def cgroup_limits(groups: Path = OWN_CGROUPS, root: Path = CGROUPS) -> Iterator[int]:
-    """Memory limits of this process's control groups and their parents, in bytes; of cgroup
-    versions 1 and 2.
-    """
+    """Memory limits of this process's control groups and their parents, versions 1 and 2."""
     for file in _memory_files("memory.max", "memory.limit_in_bytes", groups, root):
         with suppress(OSError, ValueError):  # missing, or "max"
             yield int(file.read_text())
@@ -118,9 +112,7 @@ TRIM_THRESHOLD, MMAP_THRESHOLD = -1, -3
 """Parameters of glibc's `mallopt`, by their numbers in malloc.h [bytes]."""
 
 KEPT = {TRIM_THRESHOLD: 2**30, MMAP_THRESHOLD: 2**26}
-"""Free memory that stays with the process, and the size of the largest arrays that share it. Larger
-arrays may leave gaps that take more memory than the time is worth.
-"""
+"""Free memory that stays with the process, and the size of the largest arrays that share it."""
 
 ADAPTED = {TRIM_THRESHOLD: 2**26, MMAP_THRESHOLD: 2**25}
 """The largest values that glibc adapts both to by itself."""
@@ -244,9 +236,7 @@ SECONDS_TO_HEAR = 2.0
 """Seconds in which a signal to all processes of a job has reached each of them."""
 
 ASKED_TO_END = (-signal.SIGTERM, 128 + signal.SIGTERM, 130)
-"""Exit codes of a child that SIGTERM has killed, as Python and as a shell give it, and of qexp that
-was interrupted.
-"""
+"""Exit codes of a child that SIGTERM killed, by Python and a shell, and of qexp interrupted."""
 
 
 def ended_with_all(code: int, interrupted: Callable[[], bool]) -> bool:
@@ -265,9 +255,7 @@ def ended_with_all(code: int, interrupted: Callable[[], bool]) -> bool:
 def handled(
     numbers: Iterable[signal.Signals], handler: Callable[[int, FrameType | None], None]
 ) -> Iterator[None]:
-    """Handle these signals inside the block, then restore the former handlers; no effect outside
-    the main thread.
-    """
+    """Handle these signals inside the block; no effect outside of the main thread."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
@@ -281,9 +269,7 @@ def handled(
 
 @contextmanager
 def terminable(*more: signal.Signals) -> Iterator[None]:
-    """Raise KeyboardInterrupt on SIGTERM, a closed terminal and `more`, so that the process ends as
-    after Ctrl-C.
-    """
+    """Raise KeyboardInterrupt on SIGTERM, a closed terminal and `more`, to end as after Ctrl-C."""
 
     def interrupt(number: int, frame: FrameType | None) -> None:
         raise KeyboardInterrupt
@@ -298,9 +284,7 @@ def terminable(*more: signal.Signals) -> Iterator[None]:
 
 @contextmanager
 def in_background(name: str, work: Callable[[threading.Event], None]) -> Iterator[None]:
-    """Work in a thread of that name until the block ends, which sets the event that the work
-    gets.
-    """
+    """Work in a named thread until the block ends, which sets the event that the work gets."""
     ended = threading.Event()
     thread = threading.Thread(target=work, args=(ended,), name=name, daemon=True)
     thread.start()
@@ -340,9 +324,7 @@ WIDE_TERMINAL = 100
 
 
 def progress_bar(*fields: str) -> Progress:
-    """A bar with a description, some fields, and the time left, which disappears when it is
-    done.
-    """
+    """A bar with a description, fields and the time left, which disappears when it is done."""
     from rich.console import Console
     from rich.progress import (
         BarColumn,

@@ -286,9 +286,7 @@ Keywords = ParamSpec("Keywords")
 
 
 def is_number(value: Any) -> bool:
-    """Whether a value is a number, also one of NumPy; True and False are none, though Python counts
-    with them.
-    """
+    """Whether a value is a number, also of NumPy; True and False are none."""
     return hasattr(value, "__float__") and not isinstance(value, bool)
 
 
@@ -333,9 +331,7 @@ KINDS = {
     **dict.fromkeys(("Collection[str]", "Iterable[str]", "Sequence[str]", "list[str]"), TEXTS),
     "Sequence[str | Path]": PATHS,
 }
-"""A word of an annotation → what such values are; the shell reads the first of them that an
-annotation has.
-"""
+"""A word of an annotation → what such values are; the shell reads the first of these."""
 
 
 @cache
@@ -382,9 +378,7 @@ class Argument:
         return value is None or (value is False and self.is_path)
 
     def read(self, value: Any) -> Any:
-        """A value as the function takes it: a text alone is a list of one, and not its letters.
-        Raises QexpError.
-        """
+        """A value as the function takes it; a text alone is a list of one. Raises QexpError."""
         if isinstance(value, str | Path) and self.kinds[0] in (TEXTS, PATHS):
             return [value]
         if any(kind.fits(value) for kind in self.kinds):
@@ -520,9 +514,7 @@ def _bound(
 
 
 def documented(docstring: str, options: type[Any]) -> str:
-    """A docstring with a line for each field, before those of what is returned and raised, and
-    before the example.
-    """
+    """A docstring with a line for each field, before those on what is returned and raised."""
     meanings = {field.name: help_of(field) for field in own_first(options)}
     lines = docstring.splitlines()
     ends = ("returns ", "Raises ", ">>> ")

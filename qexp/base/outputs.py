@@ -16,9 +16,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Limits:
-    """Lowest and highest value of an output's estimates, in its own unit; None: no limit on that
-    side.
-    """
+    """Lowest and highest value of an output's estimates, in its own unit; None: no limit."""
 
     low: float | None = None
     high: float | None = None
@@ -34,9 +32,7 @@ class Limits:
         return f"at least {self.low:g}" if self.high is None else f"{self.low:g} to {self.high:g}"
 
     def reached(self, estimates: NDArray[np.floating]) -> int:
-        """The number of estimates, computed in single precision, that lie at a limit: all that were
-        moved to it.
-        """
+        """The number of estimates, in single precision, at a limit: all that were moved to it."""
         import numpy as np  # `qexp show` does not need it
 
         low, high = (
@@ -72,19 +68,13 @@ SPREAD = "_spread"
 """Standard deviation over the networks of an ensemble."""
 
 QUANTILES = (0.05, 0.16, 0.5, 0.84, 0.95)
-"""Probabilities of the quantiles of a posterior that are kept: its median, and the intervals of 68
-and 90 %.
-"""
+"""Probabilities of the quantiles of a posterior that are kept: median, intervals of 68 and 90 %."""
 
 HELD_OUT_QUANTILES = (0.025, 0.05, 0.16, 0.25, 0.5, 0.75, 0.84, 0.95, 0.975)
-"""Those that are kept of held-out rows and spectra: the ends of all intervals whose coverage is
-counted.
-"""
+"""Probabilities kept of held-out rows and spectra: the ends of all intervals that are counted."""
 
 PERIOD = "period"
-"""Attribute of estimates and errors of a quantity whose values repeat, such as a strike: its
-period, in its unit.
-"""
+"""Attribute of estimates and errors of a quantity that repeats, as a strike: period in its unit."""
 
 
 def estimate_of(output: str) -> str:

@@ -38,19 +38,13 @@ class Quantity:
     period: float | None = None
     """Values that differ by it mean the same, in `unit`."""
     plausible: tuple[float, float] | None = None
-    """Least and largest value that nature has, in `unit`: the prior of an amplitude that is given
-    no other.
-    """
+    """Least and largest value in nature, in `unit`: the prior of an amplitude without another."""
     name: str = ""
-    """What readers call it, if that is not the variable's name in words; of qexp's own variables
-    alone.
-    """
+    """What readers call it, if not by the variable's name in words; only qexp's own."""
     symbol: str = ""
     """How formulas and axes of figures write it; of qexp's own variables alone."""
     natural_zero: bool = True
-    """Whether zero is the absence of the quantity, so that errors relative to its value mean
-    something: not so for positions and directions.
-    """
+    """Whether zero is its absence, so that relative errors mean something: not for positions."""
 
     @property
     def least(self) -> float | None:
@@ -69,9 +63,7 @@ class Quantity:
 
     @property
     def in_another_unit(self) -> str:
-        """The end of an error on a value beyond a limit: what to write if it is in another unit;
-        empty if none is.
-        """
+        """The end of an error on a value beyond a limit: what to write if it is in another unit."""
         return (
             f'; if angles are in degrees, add "{ANGLES}": "{DEGREES}" to the dataset'
             if self.unit == RADIAN
@@ -166,16 +158,12 @@ _VIEW_SUFFIX = re.compile(r"_[1-9][0-9]*$")
 
 
 def base_name(variable: str) -> str:
-    """The variable without its source and view: `depth` for `chamber.depth`, `incidence` for
-    `incidence_1`.
-    """
+    """The variable without source and view: `depth` of `chamber.depth`."""
     return _VIEW_SUFFIX.sub("", variable.rpartition(".")[2])
 
 
 def channels_of(image: str, images: Container[str]) -> list[str]:
-    """The images that the channels of one array are, of which this is the first: `image`, `image_1`
-    and on.
-    """
+    """The images that are the channels of one array: `image`, the first, then `image_1` and on."""
     return [image, *takewhile(images.__contains__, (f"{image}_{number}" for number in count(1)))]
 
 
@@ -188,9 +176,7 @@ def quantity(variable: str, quantities: Quantities) -> Quantity:
 
 
 def of_dataset(dataset: Mapping[str, Any], quantities: Quantities) -> Quantities:
-    """The quantities in the units of a dataset, by its document: those given, with angles in
-    degrees if it says so, and its own variables in the unit that it gives them.
-    """
+    """The quantities in the units of a dataset's document, with the dataset's own variables."""
     own = {
         name: Quantity(unit, UNITS.get(unit, ("", 1.0))[1], name.replace("_", " "))
         for name, unit in dataset.get("units", {}).items()
@@ -201,9 +187,7 @@ def of_dataset(dataset: Mapping[str, Any], quantities: Quantities) -> Quantities
 
 
 def with_periods(quantities: Quantities, periods: Mapping[str, float]) -> Quantities:
-    """The quantities with those of some variables repeating after a period, in their unit; variable
-    → period.
-    """
+    """The quantities with periods, in their unit, of some variables; variable → period."""
     repeating = {
         name: replace(quantity(name, quantities), period=period) for name, period in periods.items()
     }
@@ -261,9 +245,7 @@ def in_words(variable: str, views: Sequence[str] = ()) -> str:
 
 
 def in_symbols(variable: str, views: Sequence[str] = ()) -> str:
-    """A variable as formulas write it: `ΔV`, and `chamber ΔV` for `chamber.delta_volume`; in words
-    without a symbol.
-    """
+    """A variable in formulas: `ΔV`, `chamber ΔV`; in words without a symbol."""
     base = base_name(variable)
     symbol = QUANTITIES[base].symbol if base in QUANTITIES else ""
     words = in_words(variable, views)
@@ -295,16 +277,12 @@ _EXPONENT = re.compile(r"(?<![A-Za-z0-9])([A-Za-z]+)(-?[0-9]+)(?![A-Za-z0-9(])")
 _SYMBOL = re.compile(
     r"(da|[YZEPTGMkhdcmunpf])?(m|g|s|A|K|Pa|J|W|Hz|V|rad)|days?|h|d|yr|years?|deg|(kilo|centi|milli)?metres?"
 )
-"""What is a unit and no chemical formula or other word, such as CO2 or log10, if a positive number
-follows it.
-"""
+"""What is a unit, and no formula such as CO2 or log10, if a positive number follows it."""
 SUPERSCRIPTS = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 
 
 def typeset(unit: str) -> str:
-    """A unit as printed: `m year⁻¹` for `m year-1`, as NetCDF files write it; `log10(Pa s)` and
-    `CO2` as they are.
-    """
+    """A unit as printed: `m year⁻¹` for `m year-1`; `log10(Pa s)` and `CO2` as they are."""
 
     def raised(found: re.Match[str]) -> str:
         symbol, exponent = found.groups()
@@ -315,9 +293,7 @@ def typeset(unit: str) -> str:
 
 
 def quantity_in_words(value: float, unit: str) -> str:
-    """A number of three digits with its unit, for a sentence: `0.0117 × 10⁶ m³`, `−1.2 km`; all
-    digits of `1675 mm`.
-    """
+    """A number of three digits with its unit: `0.0117 × 10⁶ m³`, `−1.2 km`; `1675 mm` whole."""
     number = f"{value:.0f}" if 999.5 <= abs(value) < 1e6 else f"{value:#.3g}".rstrip(".")
     return number_with_unit(number.replace("-", "−"), typeset(unit))
 
@@ -328,9 +304,7 @@ def brief(value: float) -> str:
 
 
 def number_with_unit(number: str, unit: str) -> str:
-    """A printed number, perhaps with its uncertainty: `0.0117 × 10⁶ m³`, `(3.04 ± 0.03) × 10⁶ m³`,
-    `1.2 km`.
-    """
+    """A printed number with its unit: `0.0117 × 10⁶ m³`, `(3.04 ± 0.03) × 10⁶ m³`, `1.2 km`."""
     if not unit[:1].isdigit():
         return f"{number} {unit}".rstrip()
     return f"({number}) × {unit}" if any(sign in number for sign in "±[") else f"{number} × {unit}"
@@ -355,9 +329,7 @@ UNITS: Mapping[str, tuple[str, float]] = {
 
 
 def conversion(unit: str, target: str) -> float | None:
-    """The factor from one unit to another, such as 0.01 from cm to m; None if they are unlike or
-    unknown.
-    """
+    """The factor from one unit to another, such as 0.01 from cm to m; None if there is none."""
     if unit.strip() == target:
         return 1.0
     (kind, size), (other, target_size) = (
@@ -401,15 +373,11 @@ def module_name(variable: str) -> str:
 
 
 def of_transform(variable: str) -> str:
-    """The transform of a variable, as the names of its tensors begin:
-    `transforms.chamber:depth`.
-    """
+    """The transform of a variable, as its tensors' names begin: `transforms.chamber:depth`."""
     return f"{TRANSFORMS}.{module_name(variable)}"
 
 
 def transformed_by(tensor: str) -> str | None:
-    """The variable whose transform has a tensor, by the tensor's name; None for a weight of the
-    network.
-    """
+    """The variable whose transform has a tensor, by the tensor's name; None for a weight."""
     part, _, rest = tensor.partition(".")
     return rest.partition(".")[0].replace(":", ".") if part == TRANSFORMS else None

@@ -64,9 +64,7 @@ class Seeds:
 
     @contextmanager
     def globally(self, *purpose: str | int) -> Iterator[None]:
-        """Seed the streams of Python, NumPy and torch, which code of others may draw from; restore
-        them at the end.
-        """
+        """Seed the streams of Python, NumPy and torch for code of others; restored at the end."""
         import numpy as np
         import torch
 

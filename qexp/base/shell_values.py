@@ -82,9 +82,7 @@ COLUMNS = (
 def read_columns(
     option: str, texts: Sequence[str], twice: str = KEEP_ONE
 ) -> dict[str, str] | list[int]:
-    """`a=b,c=d` and `{"a": "b", "c": "d"}` → {a: b, c: d}; `2,3` → [2, 3]; `twice` as of
-    `pairs`.
-    """
+    """`a=b,c=d` and `{"a": "b", "c": "d"}` → {a: b, c: d}; `2,3` → [2, 3]; `twice`: see `pairs`."""
     objects = [text for text in texts if text.startswith("{")]
     parts = [part.strip() for text in texts if text not in objects for part in text.split(",")]
     if not objects and all(re.fullmatch(r"[0-9]{1,9}", part) for part in parts):

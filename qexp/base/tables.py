@@ -27,9 +27,7 @@ class Entry:
     """An entry of a table: what a name in a spec stands for."""
 
     build: Callable[..., Any]
-    """Builds the object. Its positional-only arguments come from the program, all others from the
-    spec.
-    """
+    """Builds the object: positional-only arguments come from the program, others from the spec."""
     parameters: Mapping[str, Any]
     """JSON Schema of the parameters; see `properties`."""
     help: str
@@ -144,15 +142,11 @@ def _schema(
 Table = Mapping[str, Entry]
 
 Tables = Mapping[str, Mapping[str, Any]]
-"""Name → table. The table `quantities` maps a variable to its `quantities.Quantity`; all others
-hold entries.
-"""
+"""Name → table, of `quantities` from variables to `quantities.Quantity`, of others to entries."""
 
 
 def built(table: Table, description: Mapping[str, Any], *context: Any) -> Any:
-    """Build the object that `{"type": …, "parameters": …}` describes; `context` holds the
-    positional arguments.
-    """
+    """Build the object of `{"type": …, "parameters": …}`; `context`: the positional arguments."""
     return table[description["type"]].build(*context, **description.get("parameters", {}))
 
 

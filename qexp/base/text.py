@@ -1,6 +1,4 @@
-"""Texts with a form: dotted paths into documents, placeholders in commands, tables in Markdown and
-LaTeX.
-"""
+"""Texts with a form: dotted paths, placeholders in commands, tables in Markdown and LaTeX."""
 
 from __future__ import annotations
 
@@ -43,9 +41,7 @@ NOTHING = object()
 
 
 def value_at(document: Any, steps: Steps, below_null: Any = NOTHING) -> Any:
-    """The value at a path in a document; NOTHING if a key is missing, and what is given for that
-    below null.
-    """
+    """The value at a path in a document; NOTHING without a key, `below_null` below null."""
     for key in keys_of(steps, document):
         step = str(key)
         if document is None:
@@ -60,9 +56,7 @@ def value_at(document: Any, steps: Steps, below_null: Any = NOTHING) -> Any:
 
 
 def is_index(step: str) -> bool:
-    """Whether a step of a dotted path is a list index; one of more than nine digits is taken as a
-    key.
-    """
+    """Whether a step of a dotted path is a list index; one of more than nine digits is a key."""
     return step.isdecimal() and step.isascii() and len(step) <= 9
 
 
@@ -77,9 +71,7 @@ def _steps_of_key(steps: Steps, document: Mapping[str, Any]) -> int:
 def leaves(
     document: Mapping[str, Any], before: str = "", separator: str = "."
 ) -> Iterator[tuple[str, Any]]:
-    """The dotted paths of a document with their values; a list is one value, as is an empty
-    object.
-    """
+    """The dotted paths of a document with their values; a list or an empty object is one value."""
     for key, value in document.items():
         if isinstance(value, Mapping) and value:
             yield from leaves(value, f"{before}{key}{separator}", separator)
@@ -110,9 +102,7 @@ def number_in(text: str) -> float | None:
 
 
 def natural(text: str) -> list[tuple[float, str]]:
-    """A key by which numbers sort as numbers, also inside of words: 0.001 before 0.003, `run_9`
-    before `run_10`.
-    """
+    """A key by which numbers sort as numbers, also inside of words: `run_9` before `run_10`."""
     pieces = _NUMBER.split(text)  # words and numbers by turns
     return [
         (float(piece), "") if index % 2 else (math.inf, piece)
@@ -135,9 +125,7 @@ PIECE = re.compile(r"\{\{|\}\}|\{([^{}]*)\}|[{}]")
 
 
 def words_of(command: str) -> list[str]:
-    """The words of a command. Raises ValueError, in words for the user, if a quotation or a brace
-    is left open.
-    """
+    """The words of a command. Raises ValueError, for users, if a quotation or brace is open."""
     try:
         words = shlex.split(command)
     except ValueError as error:
@@ -154,16 +142,12 @@ def names_in(text: str) -> list[str]:
 
 
 def single_brace(text: str) -> str | None:
-    """The first brace that neither belongs to a placeholder nor is doubled; None if there is
-    none.
-    """
+    """The first brace that neither belongs to a placeholder nor is doubled; else None."""
     return next((match[0] for match in PIECE.finditer(text) if match[0] in ("{", "}")), None)
 
 
 def trouble_with_command(command: str, placeholders: Collection[str]) -> str | None:
-    """What is wrong with a command in whose words these placeholders may stand, in words; None if
-    nothing is.
-    """
+    """What is wrong with a command with these placeholders, in words; None if nothing is."""
     try:
         names = [name for word in words_of(command) for name in names_in(word)]
     except ValueError as error:
@@ -222,9 +206,7 @@ def _markdown_lines(table: Table) -> Iterator[str]:
 
 
 def _markdown_text(text: str) -> str:
-    """Text with Markdown's special characters escaped; an underscore inside a word is not
-    special.
-    """
+    """Text with Markdown's special characters escaped, but for underscores inside words."""
     escaped = re.sub(r"([\\`*|<>~]|\](?=[(\[:]))", r"\\\1", " ".join(text.split()))
     return re.sub(r"(?<!\w)_|_(?!\w)", r"\\_", escaped)
 
@@ -313,9 +295,7 @@ def cleaned(text: str) -> str:
 
 
 def width_of(text: str) -> int:
-    """Columns of a terminal that a line takes: letters of East Asia take two, marks upon others
-    none.
-    """
+    """Columns of a terminal that a line takes: letters of East Asia two, combining marks none."""
     if text.isascii():
         return len(text)
     letters = [letter for letter in text if not unicodedata.combining(letter)]
@@ -345,8 +325,6 @@ def in_one_line(text: str) -> str:
 
 
 def key_in_words(path: str) -> str:
-    """A key of a spec for readers: `model, dense: filters` for
-    `model.operations.dense.parameters.filters`.
-    """
+    """A key of a spec for readers: `model, dense: filters`."""
     steps = [step for step in path.split(".") if step not in ("operations", "parameters")]
     return f"{', '.join(steps[:-1])}: {steps[-1]}" if len(steps) > 1 else "".join(steps) or path

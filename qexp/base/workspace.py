@@ -39,9 +39,7 @@ class Workspace:
         return self.specs / "extensions.py" if self.own_extensions is None else self.own_extensions
 
     def settings(self) -> dict[str, Any]:
-        """The content of `qexp.toml`, empty if there is none. Raises QexpError if it cannot be
-        read.
-        """
+        """The content of `qexp.toml`, empty if there is none. Raises QexpError."""
         path = self.root / "qexp.toml"
         try:
             return tomllib.loads(path.read_text(encoding="utf-8"))
@@ -51,9 +49,7 @@ class Workspace:
             raise QexpError(f"{self.shown(path)} cannot be read: {error}") from None
 
     def shown(self, path: Path) -> str:
-        """A path for messages: relative to the current directory if it lies below that, else
-        absolute.
-        """
+        """A path for messages: relative to the current directory if below that, else absolute."""
         try:
             return str(path.absolute().relative_to(Path.cwd()))
         except ValueError:

@@ -24,9 +24,7 @@ from qexp.base.workspace import Workspace, find
 from qexp.errors import QexpError
 
 PLAIN = re.compile(r"[A-Za-z0-9_.,+=/-]+")
-"""Words that no shell takes for anything else; others would need quotes, and are left to be
-typed.
-"""
+"""Words that no shell takes for anything else; others need quotes, and are left to be typed."""
 
 NAMES = Path(__file__).with_name("names.json")
 
@@ -69,9 +67,7 @@ def runs(ctx: typer.Context, incomplete: str) -> Iterator[str]:
 
 @_offer
 def run_and_files(ctx: typer.Context, incomplete: str) -> Iterable[str]:
-    """A run as the first word, then files and folders: a shell that is given words offers no
-    others.
-    """
+    """A run as the first word, then files and folders, which a shell that is given words lacks."""
     if not (ctx.params.get("run_and_files") or ctx.params.get("run")):
         return runs(ctx, incomplete)
     folder, name = os.path.split(incomplete)
@@ -119,9 +115,7 @@ figure_formats = _choices("figure formats")
 weight_rules = _choices("rules of weights")
 parts = _choices("parts")
 figures = _choices("figures")
-"""Of all kinds of dataset: which a run has is in its spec, which is not read while a line is being
-typed.
-"""
+"""Of all kinds of dataset: the spec of a run is not read while a line is being typed."""
 
 
 @_offer
@@ -155,9 +149,7 @@ def _entries_of(table: str | None, ctx: typer.Context) -> Iterator[str]:
 
 @_offer
 def keys(ctx: typer.Context, incomplete: str) -> Iterator[str]:
-    """Keys of the specs that the line names so far, or of the spec of its run; the last of several
-    joined by , or +.
-    """
+    """Keys of the specs, or of the run's spec, that the line names so far, behind , or +."""
     specs = [_resolved(ctx, name) for name in ctx.params.get("experiences") or ctx.args]
     return _keys_of([*specs, *_specs_of_runs(ctx)], incomplete)
 
@@ -199,9 +191,7 @@ def variables(ctx: typer.Context, incomplete: str) -> Iterator[str]:
 
 
 def _specs_of_runs(ctx: typer.Context) -> list[dict[str, Any]]:
-    """That of the run that the line names so far; words before an option without its value are not
-    assigned to arguments.
-    """
+    """The spec of the run that the line names; words before an incomplete option are in `args`."""
     from qexp.base.formats import object_in
 
     named = [ctx.params.get(name) or () for name in ("run", "runs")]
@@ -223,9 +213,7 @@ def _resolved(ctx: typer.Context, name: str) -> dict[str, Any]:
 
 @_offer
 def columns(ctx: typer.Context, incomplete: str) -> Iterator[str]:
-    """The last of several names with commas between them: fields of records, results, and keys of
-    specs.
-    """
+    """The last of names with commas between them: fields of records, results, keys of specs."""
     before, comma, _ = incomplete.rpartition(",")
     return (f"{before}{comma}{name}" for name in _fields(_workspace(ctx).runs))
 
@@ -263,9 +251,7 @@ def _folders(path: Path) -> list[str]:
 
 
 def _fields(folder: Path) -> Iterator[str]:
-    """Fields that all runs have, and what the first run with results has besides: those of a
-    workspace are much alike, and opening them all would take too long.
-    """
+    """Fields that all runs have, and those of the first run with results: others are much alike."""
     from qexp.runs.catalog import KEPT
     from qexp.store.directory import RunDirectory
 
@@ -288,17 +274,13 @@ def _fields(folder: Path) -> Iterator[str]:
 
 
 def _workspace(ctx: typer.Context) -> Workspace:
-    """The one that the line names so far, before or after the command, else the one that is
-    found.
-    """
+    """The workspace that the line names, before or after the command, else the one found."""
     return find(
         ctx.params.get("workspace") or (ctx.parent.params.get("workspace") if ctx.parent else None)
     )
 
 
 def written_names() -> dict[str, Any]:
-    """What commands are for, and the names of built-in tables and choices, which `qexp.cli.names`
-    has written down.
-    """
+    """What commands are for, and names of tables and choices, as `qexp.cli.names` wrote them."""
     names: dict[str, Any] = json.loads(NAMES.read_bytes())
     return names

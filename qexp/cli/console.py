@@ -82,9 +82,7 @@ def error(*mistakes: str | QexpError) -> None:
 
 
 def say_at_work() -> Callable[[], None]:
-    """Write a line to the terminal that disappears before anything else is written there; returns
-    what removes it.
-    """
+    """Write a line to the terminal that disappears before any other; returns what removes it."""
 
     def remove() -> None:
         for stream in (sys.stdout, sys.stderr):
@@ -206,9 +204,7 @@ def print_entry(key: str, text: str, width: int, before: str = "") -> None:
 
 
 def print_parts(parts: Iterable[Table | str]) -> None:
-    """Tables with their titles, each after an empty line unless it is the first part, and
-    sentences.
-    """
+    """Tables with their titles, each behind an empty line unless it is the first, and sentences."""
     for number, part in enumerate(parts):
         if isinstance(part, str):
             print_sentence(part)
@@ -225,14 +221,10 @@ def print_parts(parts: Iterable[Table | str]) -> None:
 GAP = "  "
 
 LEAST_FLOWING_WIDTH, EASY_FLOWING_WIDTH = 20, 32
-"""Least width of a last column of words that continues below itself, rather than being left out;
-and the width for which other texts are shortened.
-"""
+"""Least width of a last column of words that flows, and that for which others are shortened."""
 
 NAME_WIDTH, TEXT_WIDTH = 28, 20
-"""Widths to which names in the first column, and other texts, are shortened where room is
-wanted.
-"""
+"""Widths to which names in the first column, and other texts, are shortened for room."""
 
 NO_BREAK = "\u00a0"
 
@@ -260,9 +252,7 @@ class Fitted(NamedTuple):
 def fit(
     columns: Sequence[str], rows: Sequence[Sequence[str]], right: Sequence[str], width: int
 ) -> Fitted:
-    """A table that is not wider than that: titles are folded, words continue below themselves,
-    names are shortened in their middle, and then columns are left out, the last one first.
-    """
+    """A table of at most that width: titles fold, words flow, names shorten, columns drop out."""
     titles = [in_one_line(column) for column in columns]
     units = [found[2] if (found := UNIT.fullmatch(title)) else "" for title in titles]
     names = [
@@ -375,9 +365,7 @@ def _broken(text: str, width: int) -> list[str]:
 
 
 def is_for_a_cluster(options: LaunchOptions) -> bool:
-    """Whether jobs are asked for. Raises QexpError for options of a scheduler where they are
-    not.
-    """
+    """Whether jobs are asked for. Raises QexpError for options of a scheduler without one."""
     from qexp.jobs.launchers import LOCAL  # which most commands do not need
 
     if options.launcher == LOCAL and options.profile is None and options.options:
@@ -426,9 +414,7 @@ class PlainGroup(TyperGroup):
 
 
 def _escape_command(command: Any) -> Any:
-    """A copy of a command whose help, and that of its parameters, is as rich and typer take plain
-    text.
-    """
+    """A copy of a command whose texts, and those of its parameters, rich takes as plain text."""
     escaped = _escape(command)
     escaped.params = [_escape(parameter) for parameter in command.params]
     return escaped
@@ -511,9 +497,7 @@ def _options_of(command: Any) -> dict[str, Any]:
 
 
 def _meant_by(option: str, known: Collection[str]) -> str | None:
-    """What to write in place of an option that a command does not have: a key of a spec, or another
-    word for it.
-    """
+    """What is meant by an option that a command does not have: a key of a spec, or another word."""
     keys = completion.written_names()["choices"]["keys of experiences"] if "--set" in known else []
     key = option.strip("-").replace("-", "_")
     if key in keys:
@@ -528,9 +512,7 @@ def _meant_by(option: str, known: Collection[str]) -> str | None:
 
 
 def _require_values(command: Any, context: Any, words: list[str]) -> None:
-    """Raise QexpError for an option with an empty value, and for one that takes one value and is
-    given several.
-    """
+    """Raise QexpError for an option with an empty value, and for several values of one."""
     options = _options_of(command)
     try:
         values, _, order = command.make_parser(context).parse_args(list(words))
@@ -568,9 +550,7 @@ def _require_values(command: Any, context: Any, words: list[str]) -> None:
 
 
 EVERYDAY, OTHERS = "Everyday", "Others"
-"""Titles of the first and the last box of options in the help of a command that has several
-boxes.
-"""
+"""Titles of the first and the last box of options in the help of a command with several."""
 
 TOLD: dict[str, Any] = {"warn": warning, "tell": message}
 """Field that the shell does not have → what takes its texts."""

@@ -173,9 +173,7 @@ RUN_AND_FILES = argument(
 
 
 def _run_and_files(values: dict[str, Any]) -> dict[str, Any]:
-    """Values with the run and the files to estimate, whether they are given as words or by
-    options.
-    """
+    """Values with the run and the files to estimate, whether given as words or by options."""
     words, run, source = values["run_and_files"] or [], values["run"], values["source"]
     is_file = (
         bool(words and run) and Path(words[0]).exists() and not Path(words[0], "run.json").exists()

@@ -1,6 +1,4 @@
-"""qexp action, tag, note, rm, restore, purge, doctor, reindex, export, import, push, pull,
-import-weights, verify
-"""
+"""qexp tag, note, rm, restore, purge, push, pull, imports, export, verify, action, doctor, ..."""
 
 from __future__ import annotations
 

@@ -63,9 +63,7 @@ Run = dict[str, Any]
 
 
 def rows_of(runs: list[Run], fields: Sequence[str]) -> list[list[Any]]:
-    """The values of fields, which may be in the runs' specs or directories; what cannot be read is
-    a warning.
-    """
+    """The values of fields, also of specs or directories; what cannot be read is a warning."""
     _warn_of_cautions(api.columns(runs), fields)
     return api.rows(runs, fields, warn=warning)
 
@@ -104,9 +102,7 @@ def print_runs(runs: list[Run], columns: Sequence[Column]) -> None:
 
 
 def print_tree(runs: list[Run], everything: list[Run], size: bool) -> None:
-    """The runs as a tree, each below the one that it was pretrained from, whether that is listed or
-    gone.
-    """
+    """The runs as a tree, each below the one that it was pretrained from, listed or gone."""
 
     def label(branch: TreeRun) -> str:
         *above, here = branch.followed or [None]

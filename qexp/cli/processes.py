@@ -1,6 +1,4 @@
-"""What runs, pools and schedulers start: qexp execute, supervise, train-folds, several for one
-run
-"""
+"""What runs, pools and schedulers start: qexp execute, supervise, train-folds"""
 
 from __future__ import annotations
 
@@ -112,9 +110,7 @@ def train_folds(
 
 
 def has_the_run() -> bool:
-    """Whether this process does what the command line says; the others compute gradients for it,
-    and have returned.
-    """
+    """Whether this process does what the command line says; others only computed gradients."""
     from qexp.runs.execute import is_first
 
     return is_first()

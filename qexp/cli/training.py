@@ -151,9 +151,7 @@ def _write_names(file: Path | None, names: Sequence[str]) -> None:
 
 
 def _with_points(order: Order, points: Path | None) -> Order:
-    """An order with the points of a file as an axis of its grid. Raises QexpError for a value among
-    the experiences.
-    """
+    """An order with a file's points in its grid. Raises QexpError for a value among experiences."""
     for word in order.references:
         if "=" in word and not Path(word).exists():
             several = "--grid" if "," in word else "--set"
@@ -261,7 +259,7 @@ def distil(options: DistilOptions, run: str = RUN) -> None:
 
     Its table and its experience are written to data/distilled/ and specs/experiences/. A tenth of
     the rows is held out: over these its test errors are differences from the ensemble. Its
-    estimates have no intervals. The same command goes on with a run that was interrupted.
+    estimates have no intervals. The same command continues a run that was interrupted.
     """
     from qexp.results.distilled import Distilled
 

@@ -1,6 +1,4 @@
-"""What observe and invert are asked for. Lengths are in m, angles in degrees, unless a field says
-otherwise.
-"""
+"""What observe and invert are asked for. Lengths are in m, angles in degrees, by default."""
 
 from __future__ import annotations
 
@@ -364,16 +362,12 @@ class ObserveOptions:
 
     @property
     def noises(self) -> Sequence[str]:
-        """One noise for all radar tracks, or one for each in order; none leaves them as they
-        are.
-        """
+        """One noise for all radar tracks, or one for each; none leaves them as they are."""
         return [self.noise] if isinstance(self.noise, str) else self.noise
 
     @property
     def pictures(self) -> list[Path]:
-        """The map of the tracks in each format. Raises QexpError if the figure's own name says
-        another one.
-        """
+        """The map of the tracks in each format. Raises QexpError for another in its name."""
         if self.figure is None:
             return []
         figure = Path(self.figure)
@@ -397,9 +391,7 @@ EMULATOR = "run:"
 
 @dataclass(frozen=True)
 class InvertOptions(Computing, Displaying):
-    """Options of `qexp invert`. Raises QexpError for values that cannot be, and for options that
-    exclude each other.
-    """
+    """Options of `qexp invert`. Raises QexpError for wrong and contradicting values."""
 
     panels: ClassVar = {
         "Sources": "source fixed bounds offsets ramps starts seed",
@@ -505,9 +497,7 @@ class InvertOptions(Computing, Displaying):
     warn: Report = python_only(as_warning, "Receives each of the `remarks`")
 
     def counted(self, source: str, stage: str) -> Counted:
-        """What tells `on_stage` how much of a stage is done, of the number of its steps, and of all
-        at most.
-        """
+        """What tells `on_stage` how much of a stage is done, of its steps, and of all at most."""
         return lambda done, of: self.on_stage(source, stage, done / max(of, 1))
 
     @property

@@ -1,6 +1,4 @@
-"""What data sets are simulated with: glaciers, cores and observations, named as the options of qexp
-data.
-"""
+"""What data sets are simulated with: glaciers, cores, observations, as the options of qexp data."""
 
 from __future__ import annotations
 

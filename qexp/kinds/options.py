@@ -1,6 +1,4 @@
-"""What matrix, predict, evaluate, intervals, calibrate, limit, figures and data show are asked
-for.
-"""
+"""What matrix, predict, evaluate, intervals, calibrate, limit, figures and data show take."""
 
 from __future__ import annotations
 
@@ -40,9 +38,7 @@ OnProgress = Callable[[int, float], None]
 """Receives how many images, rows or frames are estimated, and the share of the file."""
 
 Watched = Callable[[str, Path], AbstractContextManager[OnProgress]]
-"""From what is counted, such as "rows", and a file that is estimated, what is shown its
-progress.
-"""
+"""From what is counted, such as "rows", and a file, what is shown the file's progress."""
 
 
 def read_axes(option: str, texts: Sequence[str]) -> dict[str, tuple[float, float, int]]:

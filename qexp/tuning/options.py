@@ -1,6 +1,4 @@
-"""What a search is to do: its space, what is best, how it chooses and gives up trials, and when it
-ends.
-"""
+"""What a search is to do: its space, what is best, how trials are chosen and given up."""
 
 from __future__ import annotations
 
@@ -17,9 +15,7 @@ SPACE = "write KEY=log:LOW:HIGH, KEY=lin:LOW:HIGH, or a list of values, KEY=A,B"
 
 
 def read_space(option: str, texts: Sequence[str]) -> dict[str, Any]:
-    """`["learning_rate=log:1e-4:1e-2", "sizes.0=8192,32768"]` → key → range as a text, or list of
-    values.
-    """
+    """`["learning_rate=log:1e-4:1e-2", "sizes.0=8,32"]` → key → range as a text, or values."""
     read: dict[str, Any] = {}
     for text in texts:
         key, _, values = text.partition("=")
@@ -116,9 +112,7 @@ class Tuning(Order, TuneOptions):
     )
 
     def order_of(self, changes: Mapping[str, Any], seeds: Sequence[int]) -> Order:
-        """An order for the experience with these changes besides its overrides; interrupted runs
-        are resumed.
-        """
+        """An order for the experience with these changes, which resumes interrupted runs."""
         own = {field.name: getattr(self, field.name) for field in fields(Order)}
         return Order(
             **{**own, "overrides": {**self.overrides, **changes}, "seeds": seeds, "resume": True}
