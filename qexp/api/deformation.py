@@ -22,7 +22,13 @@ if TYPE_CHECKING:
 
 @takes(ObserveOptions)
 def observe(sources: str | Path | Sequence[str | Path], options: ObserveOptions) -> ShownObserved:
-    """Read files of satellite tracks and GNSS stations as one observation; see `qexp observe`.
+    """Read observed displacements into one file, which qexp invert reads.
+
+    Each file is a track of its own. Text files without a header have the columns east, north,
+    line-of-sight displacement (m, positive toward the satellite), error, and the unit vector east,
+    north, up from the ground to the satellite. Points with missing numbers are masked. Without `to`
+    the observation is only described; an observation file can be given again, to look at it or to
+    change its noise.
 
     sources      a file, or several: each is a track of its own, or a table of GNSS stations
     returns      the `observation` (m), its `tracks` in numbers, `warnings`, the `files` that were
@@ -60,7 +66,25 @@ def observe(sources: str | Path | Sequence[str | Path], options: ObserveOptions)
 def invert(
     observation: Observed | Observation | str | Path, options: InvertOptions
 ) -> ShownInversion:
-    """Estimate the sources of an observation; see `qexp invert`.
+    """Estimate the source of an observed deformation, with standard errors.
+
+    With a run, its network estimates the source within a second, from the data resampled to its own
+    pixels, and `refine` follows the estimate to the minimum of least squares, also from starts
+    around it, as far away as the network's errors on similar test samples. Without a run, the
+    minimum is searched from many starts. Least squares are weighted by the full covariance of each
+    track's noise; offsets and ramps are estimated along with the source.
+
+    Positions are in metres of the observation's reference system, all else in the units of specs.
+    Scaled errors are the standard errors times the root of the reduced χ² where that is above 1.
+    The 95 % intervals are those of the profile likelihood, with the same factor; they also hold
+    where parameters trade off. An interval without zero does not mean that there is a source,
+    because its position was searched for: the reduced χ² and the BIC say that, and a warning is
+    given by them.
+
+    With `posterior`, all sources that explain the data are drawn in proportion to how well they do:
+    priors are those of the run's training data, or uniform between bounds; without bounds,
+    amplitudes are uniform over plausible values. Offsets, ramps and the size of the noise are
+    integrated over.
 
     observation     what `qexp.observe` returns, or the path of its file
     returns         `parameters`, `tracks`, `posterior`, and the `document()` that `--json` prints;

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 @takes(MatrixOptions)
 def matrix(run: Runs, options: MatrixOptions) -> Matrix:
-    """Estimate the observations of every cell of a grid of true values; see `qexp matrix`.
+    """Map where a network can be trusted: its estimates over a grid of true values.
 
     run         a run; or several, as a list or a pattern such as "mogi_[0-9]*", that differ by
                 their seed alone: each gets its matrix, and the mean, bias and standard deviation
@@ -69,8 +69,15 @@ def matrix(run: Runs, options: MatrixOptions) -> Matrix:
 
 @takes(PredictOptions)
 def predict(run: Runs, options: PredictOptions) -> Predictions:
-    """Estimate the images, rows, fields or spectra of a file or folder into new files; see `qexp
-    predict`.
+    """Estimate the images, rows, fields or spectra in files.
+
+    They are read in chunks that need little memory. Images are found by the names of the run's
+    inputs, with rows that run northwards, and converted to their units; those unlike the training
+    data are counted. Columns of rows are found by name, or as `columns` says, or by number in a
+    file without names; fields by name, and slopes are computed from the surface. Rows get their
+    ensemble standard deviation, spectra a figure along each core, and both get intervals, by the
+    errors of held-out data. Files that the same run has estimated already are skipped, so that an
+    interrupted command can be repeated. A cluster gets a job for each file of a folder.
 
     run         a run; or several that differ by their seed alone, as a list or a pattern, which are
                 one estimator

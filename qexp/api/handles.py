@@ -503,8 +503,11 @@ def directory_of(
 
 @takes(EvaluateOptions)
 def evaluate(run: Runs, options: EvaluateOptions) -> ShownEvaluation:
-    """Evaluate a finished run on data other than its own test part, and keep the results in the
-    run; see `qexp evaluate`.
+    """Evaluate a finished run on data other than its own test part.
+
+    Errors, intervals, tables and figures are kept in the run, in evaluations/NAME/, without
+    training or fitting anything. A warning says if the data are not independent of those that the
+    run was trained on, or if that is unknown. Samples without truth are left out and counted.
 
     returns     the evaluation: its `directory`, whether it was `made` now, and `record` with
                 `results` (part → output → metric → value), `intervals`, `independent` (None if
@@ -522,8 +525,11 @@ def evaluate(run: Runs, options: EvaluateOptions) -> ShownEvaluation:
 
 @takes(FiguresOptions)
 def figures(runs: Runs, options: FiguresOptions) -> Pictures:
-    """Draw the figures of runs again from their files, or the corner plot of files of draws; see
-    `qexp figures`.
+    """Draw the figures of finished runs again, from the numbers in their directories.
+
+    Of files of draws, such as estimates_posterior.nc of qexp predict, the corner plot of a sample
+    is drawn, and of several files their posteriors over each other: of a network and the known
+    likelihood, or of two runs.
 
     runs     `Run` objects, names, unique prefixes, paths, patterns such as "mogi_*", and lists of
              them; or files of draws, such as "estimates_posterior.nc", whose posteriors of one
@@ -558,10 +564,13 @@ def files_of_draws(names: Sequence[str]) -> bool:
 
 @takes(IntervalsOptions)
 def intervals(run: Runs, options: IntervalsOptions) -> ShownIntervals:
-    """Intervals of the held-out rows or spectra of a finished run, and how many they cover; see
-    `qexp intervals`.
+    """Say how many held-out rows or spectra lie in intervals from the errors of the others, overall
+    and by group.
 
-    They are kept in the run, as training does; no other file changes.
+    Training does this at its end; for runs of older versions it is done here. Each interval is as
+    wide as the errors of other rows, or of other groups where whole groups are held out, require
+    for its coverage: this is conformal prediction, on the scale of the loss. The interval of every
+    row is kept in results/intervals.csv.
 
     returns     `unit` (what is exchangeable: "row", or the kind of group that is held out),
                 `units`, and `coverages`: for each output, interval and group `covered` of `n` rows,
@@ -582,8 +591,11 @@ def intervals(run: Runs, options: IntervalsOptions) -> ShownIntervals:
 
 @takes(CalibrateOptions)
 def calibrate(run: Runs, options: CalibrateOptions) -> ShownCalibration:
-    """Test whether the posteriors of a run are calibrated, and keep the result in the run; see
-    `qexp calibrate`.
+    """Test whether the posteriors of runs are too narrow, too wide or biased.
+
+    New observations are simulated from values drawn from the prior. It is counted how often the
+    posteriors' intervals and regions contain these values, and what ranks the values have: overall,
+    and by where the estimates lie. The result is kept in the run and shown with it.
 
     run             a run; with `ensemble` several that differ by their seed alone, whose mixture is
                     tested
@@ -634,12 +646,14 @@ def named_run_or_dataset(reference: str, *, workspace: str | Path | None = None)
 
 @takes(LimitOptions)
 def limit(options: LimitOptions) -> ShownLimit:
-    """Errors of the exact posteriors of simulated samples, with the dataset's whole distributions
-    as prior; see `qexp limit`.
+    """Compute the errors of the exact posteriors of simulated images with noise.
 
-    Over samples of the whole prior they are the least that any method can reach on average; over
-    the test part of a dataset that holds intervals out they are not, as a method that knew these
-    could do better.
+    The posterior of each test sample is integrated over up to two unknown variables, and sampled by
+    importance if there are more. Variables that the network takes as inputs count as known. The
+    prior is the whole distribution of each variable, training and test intervals. On average over
+    that prior (`part=all`) no method has a mean absolute error below that of the posterior median
+    (mae), nor a root mean square error below that of the posterior mean (rmse). Over the test
+    intervals alone a method that knew these could do better.
 
     returns     `variables`: name → `mae` (of the exact posterior median), `rmse` (of the exact
                 posterior mean), their standard errors `mae_error` and `rmse_error`, `unit`, and

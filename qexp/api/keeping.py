@@ -125,7 +125,7 @@ def restore(name: str, *, workspace: str | Path | None = None) -> Run:
 
 @takes(PurgeOptions)
 def purge(options: PurgeOptions) -> Purged:
-    """Delete the runs in the trash permanently; see `qexp purge`.
+    """Delete the runs in the trash permanently.
 
     returns     the `names` of deleted runs, the bytes `freed`, the `problems` of runs that could
                 not be deleted, and `gone`: runs that another process restored or deleted in the
@@ -219,8 +219,7 @@ def reindex(*, warn: Report = as_warning, workspace: str | Path | None = None) -
 
 @takes(WeightsOrder)
 def import_weights(options: WeightsOrder) -> Run:
-    """Make a finished run of weights that another program trained: a PyTorch, safetensors or Keras
-    file.
+    """Make a finished run of weights that another program trained: PyTorch, safetensors or Keras.
 
     Raises QexpError, before anything is written: for files that hold more than tensors, for tensors
     that are left over, missing or of another shape.
@@ -290,7 +289,8 @@ def is_archive(path: str | Path) -> bool:
 
 @takes(ImportOptions)
 def import_run(file: str | Path, options: ImportOptions) -> Run:
-    """Import the run of an archive; the whole archive is checked before anything is written.
+    """Import the run of an archive; the whole archive is checked before anything is written; see
+    `qexp import`.
 
     file  an archive that `qexp export` wrote
 
@@ -306,8 +306,11 @@ def import_run(file: str | Path, options: ImportOptions) -> Run:
 
 @takes(PushOptions)
 def push(remote: str, options: PushOptions) -> Transfer:
-    """Push runs, with their matrices and evaluations, to a remote; what is there already is not
-    sent again.
+    """Push runs to a remote: a folder, or an address such as ssh://HOST/FOLDER or
+    s3://BUCKET/FOLDER.
+
+    Only what is missing there is sent; each run appears when all of it is there. Matrices,
+    evaluations and figures are parts of their run.
 
     remote  a URL, the path of a folder, or a name in qexp.toml
 
@@ -333,7 +336,8 @@ def push(remote: str, options: PushOptions) -> Transfer:
 
 @takes(PullOptions)
 def pull(remote: str, options: PullOptions) -> Transfer:
-    """Pull runs from a remote; each appears when all of it is here and checked.
+    """Pull runs from a remote; each appears when all of it is here and checked, and its code is not
+    executed.
 
     remote  a URL, the path of a folder, or a name in qexp.toml
 

@@ -345,8 +345,12 @@ def compare(*runs: Runs, options: ComparisonOptions) -> ShownComparison | ShownS
 
 @takes(ReportOptions)
 def report(*runs: Runs, options: ReportOptions) -> Path:
-    """Write a report: all that is known about one run, or a comparison of several; see `qexp
-    report`.
+    """Write a report: one HTML file that opens in any browser.
+
+    Of one run it shows the results, matrices and estimates to explore with the mouse or the
+    keyboard, the learning curves, the spec, the origin, and the command that makes it again.
+    Several runs are compared over their seeds and over what was swept. An earlier HTML report is
+    replaced, another file only with `overwrite`.
 
     runs       `Run` objects, names, unique prefixes, paths, patterns such as "mogi_*", folders of
                studies, and lists of them; all runs if left out
@@ -390,7 +394,12 @@ def report(*runs: Runs, options: ReportOptions) -> Path:
 
 @takes(ServeOptions)
 def serve(options: ServeOptions) -> None:
-    """Show a workspace in a browser, until Ctrl-C or SIGTERM; see `qexp serve`.
+    """Show the workspace in a browser: runs while they train, matrices, comparisons.
+
+    The pages only read, unless `allow_changes` is given. From another machine, use a tunnel: ssh -L
+    8700:localhost:8700 HOST. Requests need a token if changes are allowed, or if other machines can
+    connect; it is part of the address that is printed, random unless the environment variable
+    QEXP_TOKEN gives one. Ctrl-C ends the server.
 
     Raises QexpError if it cannot listen there.
 

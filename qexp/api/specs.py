@@ -340,8 +340,9 @@ def _copy(sources: Iterable[Path], source: Path, target: Path) -> None:
 
 @takes(NewOptions)
 def new(options: NewOptions) -> list[Path]:
-    """Write first specs for data, simulations in files or an observation, which can be run as they
-    are; see `qexp new`.
+    """Write specs for a table, fields, images or simulations in files, or an observation.
+
+    They can be run as they are, and are yours to change. Nothing that exists is overwritten.
 
     returns  the paths of the new files
     Raises QexpError if one of them exists already, or if the file is of another kind.
@@ -476,7 +477,11 @@ def show_images(options: ShowImagesOptions) -> Pictures:
 
 @takes(ShowOptions)
 def show_data(options: ShowOptions) -> ShownLook:
-    """Numbers and figures of a part of a dataset; see `qexp data show`.
+    """Look at a dataset: samples as pictures with their values, histograms, and a table of numbers;
+    see `qexp data show`.
+
+    Held-out intervals are grey in histograms, and groups such as cores have a figure of their own.
+    For images and fields, typical values to divide them by are printed as a piece of a spec.
 
     returns  `samples`, the `summary` of each variable, a `proposal` of typical values, and the
              paths of the `figures`
@@ -505,8 +510,12 @@ def _folder_of(options: PictureOptions, name: str, home: Workspace) -> Path:
 
 @takes(SimulateOptions)
 def simulate(options: SimulateOptions) -> list[Path]:
-    """Simulate samples of a dataset once, in files that training then reads; see `qexp data
+    """Simulate samples of a dataset once, for training by a simulator that is slow; see `qexp data
     simulate`.
+
+    They are kept in data/NAME.nc, without noise, and specs/datasets/NAME.json is the dataset that
+    reads them. After an interruption the same command continues; several of it, in other shells or
+    on other machines, share the work. Simulations that fail are counted.
 
     returns  the file of the simulations, data/NAME.nc, and the spec of their dataset,
              specs/datasets/NAME.json
@@ -546,7 +555,11 @@ def _simulator(options: SimulateOptions) -> Any:
 
 @takes(IceOptions)
 def make_ice(options: IceOptions) -> list[ice.WrittenGlacier]:
-    """Simulate glaciers, in the format of 2Dto2D-DLE; see `qexp data ice`.
+    """Simulate glaciers: shallow ice on random beds, in the format of 2Dto2D-DLE; see `qexp data
+    ice`.
+
+    Each is a folder with an ex.nc: thickness, surface, bed and velocities over time. The same seed
+    gives the same files.
 
     returns    per glacier its `folder`, `frames`, time `steps` and `seconds`
 
@@ -563,7 +576,11 @@ def make_ice(options: IceOptions) -> list[ice.WrittenGlacier]:
 
 @takes(XrfOptions)
 def make_xrf(options: XrfOptions) -> xrf.WrittenCores:
-    """Simulate XRF spectra of sediment cores; see `qexp data xrf`.
+    """Simulate XRF spectra of sediment cores, in the layout of published ones: spe/, target/,
+    info.csv, val.csv; see `qexp data xrf`.
+
+    All are in pretrain/, those with CaCO3 and TOC, in wt%, in caco3/ and toc/ as well. The same
+    seed gives the same files.
 
     returns     the `folders` with spectra, and the numbers of `spectra` and of `labelled` ones
 
@@ -580,8 +597,12 @@ def make_xrf(options: XrfOptions) -> xrf.WrittenCores:
 
 @takes(ObservationOptions)
 def make_observation(options: ObservationOptions) -> observation.WrittenObservation:
-    """Simulate two satellite tracks and GNSS stations above a source, in files; see `qexp data
-    observation`.
+    """Simulate what satellites and GNSS stations see of a source below a volcano, in files for qexp
+    observe; see `qexp data observation`.
+
+    Two tracks as GeoTIFF, with correlated noise, offsets and gaps; elevations, on which the
+    displacement depends as qexp invert computes it; a table of stations; and truth.json, which says
+    what was put in. The same seed gives the same files.
 
     returns     the `folder`, the `command` that reads its files, and the `truth` that was put in
 

@@ -263,8 +263,12 @@ def posterior(
 
 @takes(DistilOptions)
 def distil(run: str | Path | Run, options: DistilOptions) -> Run:
-    """Train one network to estimate what all networks of a run on rows estimate together; see `qexp
-    distil`.
+    """Train one small network on what all networks of a run on rows estimate together, to estimate
+    much faster.
+
+    Its table and its experience are written to data/distilled/ and specs/experiences/. A tenth of
+    the rows is held out: over these its test errors are differences from the ensemble. Its
+    estimates have no intervals. The same command continues a run that was interrupted.
 
     run      whose networks it stands for
 
@@ -293,13 +297,18 @@ def distil(run: str | Path | Run, options: DistilOptions) -> Run:
 
 @takes(StudiedOptions)
 def study(options: StudiedOptions) -> ShownStudy:
-    """Train the missing runs of experiences, seeds and a grid, and draw a metric over the grid; see
-    `qexp study`.
+    """Train experiences over a grid and seeds, and draw a metric over the grid: one table, one
+    figure.
 
-    `pretrain` is left out; the first key of the grid is the horizontal axis of the figure.
+    Runs that are done are not repeated, and interrupted ones continue; repeating the command draws
+    the same. The command waits for the jobs of a cluster. The folder holds study.csv with a row for
+    each run, table.csv with means, Student's 95 % intervals and paired differences between every
+    two experiences, and study.png.
 
     returns      its `results()` and `differences()` are tables, its `document()` all numbers, as is
                  the data frame of its `to_pandas()`
+
+    `pretrain` is left out; the first key of the grid is the horizontal axis of the figure.
 
     >>> grid = {"learning_rate": [1e-3, 3e-3]}
     >>> study = qexp.study("mogi_quick", seeds=range(2), grid=grid, metric="depth.mae")
@@ -330,11 +339,11 @@ def planned_study(options: StudiedOptions) -> tuple[list[Plan], bool]:
 
 @takes(Tuning)
 def tune(options: Tuning) -> ShownTuned:
-    """Search the values of keys with which an experience has the lowest validation error; see `qexp
-    tune`.
+    """Search the values of keys that give the lowest validation error, by trials.
 
-    The test part is not evaluated until the search is over; then the best is trained with fresh
-    seeds.
+    Each trial is a run whose test part is not evaluated. When the search is over, the best is
+    trained with fresh seeds, and only then tested. The folder holds table.csv with a row for each
+    trial, study.csv with one for each run, study.png and tune.json.
 
     returns  its `results()` is a table of the best trials, its `document()` holds all of them;
              `best` are the best trials, and `final` the runs of which the test part was evaluated

@@ -36,7 +36,7 @@ from qexp.base.options import (
     shell_type,
 )
 from qexp.base.text import Table, cleaned, in_one_line, width_of, without_middle
-from qexp.base.workspace import find
+from qexp.base.workspace import PACKAGE, find
 from qexp.cli import completion
 from qexp.errors import QexpError, nearest, spelled
 from qexp.metrics.meaning import FIGURE_SPACE, POINT_SPACE, aligned
@@ -385,6 +385,15 @@ def print_submitted(submitted: Submitted, workspace: str | Path | None) -> None:
 
 
 class PlainCommand(TyperCommand):
+    @property
+    def help(self) -> str:  # type: ignore[override]  # read when it is asked for
+        """The help of a copy, else that of the command's function."""
+        return self._help or str(vars(self.callback)["__wrapped__"].help)
+
+    @help.setter
+    def help(self, text: str | None) -> None:
+        self._help = text
+
     def format_help(self, ctx: Any, formatter: Any) -> None:
         escaped = _escape_command(self)
         if examples := examples_of(ctx.command_path):
@@ -561,17 +570,39 @@ class arranged:  # noqa: N801 - a decorator
     """Says what the parameters of a command do not.
 
     everyday    parameters that its help shows first
+    described   the function of `qexp.api` that it calls, if that has another name
     leave_out   fields that are not given, or in another way
     with_words  from what is given to the same with fields that stand among its words, such as a run
     """
 
     everyday: str = ""
+    described: str = ""
     leave_out: str = ""
     with_words: Callable[[dict[str, Any]], dict[str, Any]] = dict
 
     def __call__(self, command: Callable[..., None]) -> Callable[..., None]:
         vars(command)["arranged"] = self
         return command
+
+
+API = PACKAGE / "api"
+
+ARGUMENTS = re.compile(r"^(?:[a-z]\w*(?:, \w+)*  +\S|returns |Raises |>>> )", re.MULTILINE)
+"""Where a docstring turns from what a function does to what it takes and returns."""
+
+
+def described(function: str) -> str:
+    """What a function of `qexp.api` does, as its docstring says; empty if there is no such one.
+
+    It is read from the source: to load the function takes longer than help may.
+    """
+    docstring = re.compile(rf'^def {function}\(.*?"""(.*?)"""', re.MULTILINE | re.DOTALL)
+    for file in API.glob("*.py"):
+        found = docstring.search(file.read_text(encoding="utf-8"))
+        if found:
+            text = ARGUMENTS.split(inspect.cleandoc(found[1]))[0]
+            return re.sub(r";\s+see\s+`qexp\s[a-z\s-]+`", "", text).strip()
+    return ""
 
 
 class Command:
@@ -596,7 +627,7 @@ class Command:
                 self._fields[name] = [(field, field.metadata["option"])]
         of_all = [each for several in self._fields.values() for each in several]
         self._flags = {field.name: flags_of(field)[-1] for field, _ in of_all}
-        self.__doc__, self.__name__, self.__annotations__ = function.__doc__, function.__name__, {}
+        self.__doc__, self.__name__, self.__annotations__ = None, function.__name__, {}
         self.__signature__ = inspect.Signature(self._parameters())
 
     def __call__(self, **values: Any) -> None:
@@ -610,6 +641,15 @@ class Command:
             else:
                 given[name] = read[name]
         self._function(**given)
+
+    @property
+    def help(self) -> str:
+        """Its function's docstring, behind that of the function of `qexp.api` if it is another."""
+        own, name = inspect.getdoc(self._function) or "", self.arranged.described
+        if own and not name:
+            return own
+        text = spelled(described(name or self.__name__), lambda each: self._flags.get(each, each))
+        return f"{text}\n\n{own}".rstrip()
 
     def _value(self, field: Field[Any], about: Option, values: Mapping[str, Any]) -> Any:
         value = values[field.name]

@@ -44,14 +44,6 @@ def observe(
     no_figure: bool = option(False, "Draw no figure."),
     as_json: bool = JSON,
 ) -> None:
-    """Read observed displacements into one file, which qexp invert reads.
-
-    Each file is a track of its own. Text files without a header have the columns east, north,
-    line-of-sight displacement (m, positive toward the satellite), error, and the unit vector east,
-    north, up from the ground to the satellite. Points with missing numbers are masked. Without --to
-    the observation is only described; an observation file can be given again, to look at it or to
-    change its noise.
-    """
     if no_figure and options.figure is not None:
         raise QexpError("--figure and --no-figure contradict each other; keep one")
     beside = None
@@ -118,26 +110,6 @@ def invert(
     run_and_observation: list[str] = OBSERVATION,
     as_json: bool = JSON,
 ) -> None:
-    """Estimate the source of an observed deformation, with standard errors.
-
-    With a run, its network estimates the source within a second, from the data resampled to its own
-    pixels, and --refine follows the estimate to the minimum of least squares, also from starts
-    around it, as far away as the network's errors on similar test samples. Without a run, the
-    minimum is searched from many starts. Least squares are weighted by the full covariance of each
-    track's noise; offsets and ramps are estimated along with the source.
-
-    Positions are in metres of the observation's reference system, all else in the units of specs.
-    Scaled errors are the standard errors times the root of the reduced χ² where that is above 1.
-    The 95 % intervals are those of the profile likelihood, with the same factor; they also hold
-    where parameters trade off. An interval
-    without zero does not mean that there is a source, because its position was searched for: the
-    reduced χ² and the BIC say that, and a warning is given by them.
-
-    With --posterior, all sources that explain the data are drawn in proportion to how well they do:
-    priors are those of the run's training data, or uniform between bounds; without bounds,
-    amplitudes are uniform over plausible values. Offsets, ramps and the size of the noise are
-    integrated over.
-    """
     (observation,) = run_and_observation
     inversion = api.invert(observation, **{**vars(options), "history": _history()})
     if as_json:

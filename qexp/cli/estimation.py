@@ -79,7 +79,6 @@ def matrix(
         read=read_seeds,
     ),
 ) -> None:
-    """Map where a network can be trusted: its estimates over a grid of true values."""
     run = named_once(runs, run, "qexp matrix RUN")
     if seeds is not None:
         run = [f"{name}_{seed}" for name in run for seed in seeds]
@@ -198,16 +197,6 @@ def predict(
     run_and_files: list[str] = RUN_AND_FILES,
     run: list[str] = OTHER_RUN,
 ) -> None:
-    """Estimate the images, rows, fields or spectra in files.
-
-    They are read in chunks that need little memory. Images are found by the names of the run's
-    inputs, with rows that run northwards, and converted to their units; those unlike the training
-    data are counted. Columns of rows are found by name, or as --columns says, or by number in a
-    file without names; fields by name, and slopes are computed from the surface. Rows get their
-    ensemble standard deviation, spectra a figure along each core, and both get intervals, by the
-    errors of held-out data. Files that the same run has estimated already are skipped, so that an
-    interrupted command can be repeated. A cluster gets a job for each file of a folder.
-    """
     if is_for_a_cluster(options):
         print_submitted(api.submit_predictions(run, **vars(options)), options.workspace)
         return
@@ -235,12 +224,6 @@ def _print_outcome(outcome: Prediction | QexpError) -> None:
 
 
 def evaluate(options: EvaluateOptions, run: str = RUN, as_json: bool = JSON) -> None:
-    """Evaluate a finished run on data other than its own test part.
-
-    Errors, intervals, tables and figures are kept in the run, in evaluations/NAME/, without
-    training or fitting anything. A warning says if the data are not independent of those that the
-    run was trained on, or if that is unknown. Samples without truth are left out and counted.
-    """
     from qexp.results.errors import independence_in_words
 
     evaluation = api.evaluate(run, **vars(options))
@@ -258,14 +241,6 @@ def evaluate(options: EvaluateOptions, run: str = RUN, as_json: bool = JSON) -> 
 def intervals(
     options: IntervalsOptions, run: str = RUN, as_json: bool = JSON, as_latex: bool = LATEX
 ) -> None:
-    """Say how many held-out rows or spectra lie in intervals from the errors of the others, overall
-    and by group.
-
-    Training does this at its end; for runs of older versions it is done here. Each interval is as
-    wide as the errors of other rows, or of other groups where whole groups are held out, require
-    for its coverage: this is conformal prediction, on the scale of the loss. The interval of every
-    row is kept in results/intervals.csv.
-    """
     from qexp.results.intervals import INTERVALS_OF_ROWS, interval_tables
 
     if as_json and as_latex:
@@ -296,15 +271,11 @@ def intervals(
         )
 
 
+@arranged(described="calibrate")
 def calibrate(options: CalibrateOptions, runs: list[str] = RUNS, as_json: bool = JSON) -> None:
-    """Test whether the posteriors of runs are too narrow, too wide or biased.
-
-    New observations are simulated from values drawn from the prior. It is counted how often the
-    posteriors' intervals and regions contain these values, and what ranks the values have: overall,
-    and by where the estimates lie. The result is kept in the run and shown with it. Several runs
-    are tested one after the other, with a line for each at the end; --json then prints an object
-    with the result of each run. With --ensemble their mixture is tested, and the result is kept in
-    comparisons/ensembles/.
+    """Several runs are tested one after the other, with a line for each at the end; --json then
+    prints an object with the result of each run. With --ensemble their mixture is tested, and the
+    result is kept in comparisons/ensembles/.
     """
     from qexp.results.calibration import calibration_tables, table_of_runs, what_would_be_noticed
     from qexp.runs.catalog import is_pattern
@@ -373,15 +344,6 @@ def _run_or_dataset(values: dict[str, Any]) -> dict[str, Any]:
 
 @arranged(with_words=_run_or_dataset)
 def limit(options: LimitOptions, as_json: bool = JSON) -> None:
-    """Compute the errors of the exact posteriors of simulated images with noise.
-
-    The posterior of each test sample is integrated over up to two unknown variables, and sampled by
-    importance if there are more. Variables that the network takes as inputs count as known. The
-    prior is the whole distribution of each variable, training and test intervals. On average over
-    that prior (--part all) no method has a mean absolute error below that of the posterior median
-    (mae), nor a root mean square error below that of the posterior mean (rmse). Over the test
-    intervals alone a method that knew these could do better.
-    """
     least = api.limit(**vars(options))
     if as_json:
         print_json(least.document())

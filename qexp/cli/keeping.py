@@ -23,6 +23,7 @@ from qexp.cli.console import (
     RUN,
     RUNS,
     WORKSPACE,
+    arranged,
     error,
     message,
     print_json,
@@ -219,7 +220,6 @@ def purge(
         " when needed.",
     ),
 ) -> None:
-    """Delete the runs in the trash permanently."""
     if cache:
         deleted = api.purge_cache(options.older_than)
         freed = f"the cache of all workspaces, {in_bytes(deleted.freed)} freed"
@@ -317,11 +317,11 @@ def export(options: ExportOptions, run: str = RUN) -> None:
     message(f"{to} holds {whose}: {sizes}")
 
 
+@arranged(described="import_run")
 def import_(
     options: ImportOptions,
     file: Path = argument(..., "An archive that `qexp export` wrote."),
 ) -> None:
-    """Import the run of an archive; the whole archive is checked before anything is written."""
     run = api.import_run(file, **vars(options))
     message(f"{run.name} is in {find(options.workspace).shown(run.path)}")
     if run.own_code:
@@ -361,19 +361,10 @@ REMOTE = argument(..., "A URL, the path of a folder, or a name in qexp.toml.")
 
 
 def push(*, remote: str = REMOTE, options: PushOptions) -> None:
-    """Push runs to a remote: a folder, or an address such as ssh://HOST/FOLDER or
-    s3://BUCKET/FOLDER.
-
-    Only what is missing there is sent; each run appears when all of it is there. Matrices,
-    evaluations and figures are parts of their run.
-    """
     _end_transfer(api.push(remote, **vars(options)), "pushed")
 
 
 def pull(*, remote: str = REMOTE, options: PullOptions) -> None:
-    """Pull runs from a remote; each appears when all of it is here and checked, and its code is not
-    executed.
-    """
     _end_transfer(api.pull(remote, **vars(options)), "pulled")
 
 
@@ -394,9 +385,6 @@ def _end_transfer(transfer: Transfer, verb: str) -> None:
 
 
 def import_weights(options: WeightsOrder) -> None:
-    """Make a finished run of weights that another program trained: PyTorch, safetensors or
-    Keras.
-    """
     run = api.import_weights(**vars(options))
     record = run.directory.record()
     origin = record.foreign_weights

@@ -516,13 +516,6 @@ def report(
         complete="runs",
     ),
 ) -> None:
-    """Write a report: one HTML file that opens in any browser.
-
-    Of one run it shows the results, matrices and estimates to explore with the mouse or the
-    keyboard, the learning curves, the spec, the origin, and the command that makes it again.
-    Several runs are compared over their seeds and over what was swept. An earlier HTML report is
-    replaced, another file only with --overwrite.
-    """
     path = api.report(*runs, **vars(options))
     result(path)
     how = "" if path.suffix == ".pdf" else "; open it in a browser"
@@ -532,12 +525,6 @@ def report(
 def figures(
     *, runs: list[str] = RUNS, options: FiguresOptions, workspace: str | None = WORKSPACE
 ) -> None:
-    """Draw the figures of finished runs again, from the numbers in their directories.
-
-    Of files of draws, such as estimates_posterior.nc of qexp predict, the corner plot of a sample
-    is drawn, and of several files their posteriors over each other: of a network and the known
-    likelihood, or of two runs.
-    """
     from qexp.api.handles import files_of_draws
 
     if files_of_draws(runs):
@@ -557,13 +544,6 @@ def figures(
 
 
 def serve(options: ServeOptions) -> None:
-    """Show the workspace in a browser: runs while they train, matrices, comparisons.
-
-    The pages only read, unless --allow-changes is given. From another machine, use a tunnel: ssh -L
-    8700:localhost:8700 HOST. Requests need a token if changes are allowed, or if other machines can
-    connect; it is part of the address that is printed, random unless the environment variable
-    QEXP_TOKEN gives one. Ctrl-C ends the server.
-    """
 
     def listening(address: str) -> None:
         result(address)

@@ -18,6 +18,7 @@ from qexp.base.workspace import find
 from qexp.cli.console import (
     JSON,
     WORKSPACE,
+    arranged,
     is_for_a_cluster,
     message,
     print_json,
@@ -53,7 +54,6 @@ def init(
         complete="examples",
     ),
 ) -> None:
-    """Create a workspace with working examples."""
     api.init(directory, kind=kind)
     first = sorted(path.stem for path in (directory / "specs/experiences").glob("*.json"))
     if not first:
@@ -70,10 +70,6 @@ def init(
 
 
 def new(options: NewOptions) -> None:
-    """Write specs for a table, fields, images or simulations in files, or an observation.
-
-    They can be run as they are, and are yours to change. Nothing that exists is overwritten.
-    """
     home = find(options.workspace)
     written = api.new(**vars(options))
     result(*map(home.shown, written))
@@ -209,13 +205,9 @@ def validate(
 # qexp data
 
 
+@arranged(described="show_data")
 def data_show(samples: ShowOptions, images: ShowImagesOptions, as_json: bool = JSON) -> None:
-    """Look at a dataset: samples as pictures with their values, histograms, and a table of numbers.
-
-    Held-out intervals are grey in histograms, and groups such as cores have a figure of their own.
-    For images and fields, typical values to divide them by are printed as a piece of a spec.
-
-    --at and --over draw images of simulated sources at chosen values instead: one, or a grid of
+    """--at and --over draw images of simulated sources at chosen values instead: one, or a grid of
     them.
     """
     home = find(samples.workspace)
@@ -254,13 +246,8 @@ def data_show(samples: ShowOptions, images: ShowImagesOptions, as_json: bool = J
     result(*figures)
 
 
+@arranged(described="simulate")
 def data_simulate(options: SubmitSimulationsOptions) -> None:
-    """Simulate samples of a dataset once, for training by a simulator that is slow.
-
-    They are kept in data/NAME.nc, without noise, and specs/datasets/NAME.json is the dataset that
-    reads them. After an interruption the same command continues; several of it, in other shells or
-    on other machines, share the work. Simulations that fail are counted.
-    """
     if is_for_a_cluster(options):
         print_submitted(api.submit_simulations(**vars(options)), options.workspace)
         return
@@ -270,12 +257,8 @@ def data_simulate(options: SubmitSimulationsOptions) -> None:
     result(*map(find(options.workspace).shown, made))
 
 
+@arranged(described="make_ice")
 def data_ice(options: IceOptions) -> None:
-    """Simulate glaciers: shallow ice on random beds, in the format of 2Dto2D-DLE.
-
-    Each is a folder with an ex.nc: thickness, surface, bed and velocities over time. The same seed
-    gives the same files.
-    """
     with terminable():
         glaciers = api.make_ice(**vars(options))
     result(*(glacier.folder for glacier in glaciers))
@@ -285,13 +268,8 @@ def data_ice(options: IceOptions) -> None:
     message(f"{len(glaciers)} glaciers of {options.frames} frames in {seconds:.3g} s: {each}")
 
 
+@arranged(described="make_xrf")
 def data_xrf(options: XrfOptions) -> None:
-    """Simulate XRF spectra of sediment cores, in the layout of published ones: spe/, target/,
-    info.csv, val.csv.
-
-    All are in pretrain/, those with CaCO3 and TOC, in wt%, in caco3/ and toc/ as well. The same
-    seed gives the same files.
-    """
     started = time.perf_counter()
     with terminable():
         spectra = api.make_xrf(**vars(options))
@@ -302,14 +280,8 @@ def data_xrf(options: XrfOptions) -> None:
     message(f"{spectra.spectra:,} spectra of {options.cores} cores, {labelled}")
 
 
+@arranged(described="make_observation")
 def data_observation(options: ObservationOptions) -> None:
-    """Simulate what satellites and GNSS stations see of a source below a volcano, in files for qexp
-    observe.
-
-    Two tracks as GeoTIFF, with correlated noise, offsets and gaps; elevations, on which the
-    displacement depends as qexp invert computes it; a table of stations; and truth.json, which says
-    what was put in. The same seed gives the same files.
-    """
     with terminable():
         made = api.make_observation(**vars(options))  # type: ignore[no-untyped-call]  # of options that extend others mypy loses the signature
     result(made.folder)

@@ -254,13 +254,6 @@ def rerun(options: RerunOptions, opening: Opening, run: str = RUN) -> None:
 
 
 def distil(options: DistilOptions, run: str = RUN) -> None:
-    """Train one small network on what all networks of a run on rows estimate together, to estimate
-    much faster.
-
-    Its table and its experience are written to data/distilled/ and specs/experiences/. A tenth of
-    the rows is held out: over these its test errors are differences from the ensemble. Its
-    estimates have no intervals. The same command continues a run that was interrupted.
-    """
     from qexp.results.distilled import Distilled
 
     trained = api.distil(run, **{**vars(options), "display": TrainingDisplay()})
@@ -332,14 +325,6 @@ def study(
     ),
     as_json: bool = JSON,
 ) -> None:
-    """Train experiences over a grid and seeds, and draw a metric over the grid: one table, one
-    figure.
-
-    Runs that are done are not repeated, and interrupted ones continue; repeating the command draws
-    the same. The command waits for the jobs of a cluster.
-    The folder holds study.csv with a row for each run, table.csv with means, Student's 95 %
-    intervals and paired differences between every two experiences, and study.png.
-    """
     order = _with_points(replace(order, seeds=read_seeds("--seeds", seeds)), start.points)
     options = replace(options, pretraining=first.pretraining)
     if start.dry_run:
@@ -377,12 +362,6 @@ def study(
     leave_out="grid only_failed allow_leak",
 )
 def tune(tuning: Tuning, as_json: bool = JSON) -> None:
-    """Search the values of keys that give the lowest validation error, by trials.
-
-    Each trial is a run whose test part is not evaluated. When the search is over, the best is
-    trained with fresh seeds, and only then tested. The folder holds table.csv with a row for each
-    trial, study.csv with one for each run, study.png and tune.json.
-    """
     try:
         tuned = api.tune(**{**vars(tuning), "watched": PoolDisplay})
     finally:
