@@ -163,12 +163,8 @@ def rm(
     removed = api.remove(
         runs, stop=stop, confirm=None if yes else _confirm_removal, workspace=workspace
     )
-    message(
-        *(
-            f"{run.name} is in the trash; restore it with: qexp restore {run.name}"
-            for run in removed
-        )
-    )
+    for run in removed:
+        message(f"{run.name} is in the trash; restore it with: qexp restore {run.name}")
 
 
 def _confirm_removal(names: Sequence[str]) -> None:
@@ -227,12 +223,8 @@ def purge(
         return
     done = api.purge(**{**vars(options), "confirm": None if yes else _confirm_purge})
     error(*done.problems)
-    message(
-        *(
-            f"{name} is no longer in the trash: another process restored or deleted it"
-            for name in done.gone
-        )
-    )
+    for name in done.gone:
+        message(f"{name} is no longer in the trash: another process restored or deleted it")
     total = len(done.names) + len(done.problems) + len(done.gone)
     if not total:
         message("nothing to delete")
@@ -268,14 +260,14 @@ def doctor(
         for finding in findings:
             path = home.shown(finding.where)
             where = path if path.isprintable() else repr(path)
-            result(
-                f"{where}: {finding.what}\n    {'repaired' if finding.repaired else finding.advice}"
-            )
+            result(f"{where}: {finding.what}")
+            result(f"    {'repaired' if finding.repaired else finding.advice}")
     remaining = [finding for finding in findings if not finding.repaired]
     damaged = sum(finding.damaged for finding in remaining)
     counts = f"{len(findings)} found, {len(findings) - len(remaining)} repaired, {damaged} damaged"
     message(counts if findings else "no problems found")
-    if not fix and (repairable := sum(finding.repair is not None for finding in remaining)):
+    repairable = sum(finding.repair is not None for finding in remaining)
+    if repairable and not fix:
         message(f"--fix would repair {repairable}")
     raise typer.Exit(5 if damaged else 0)
 
@@ -292,29 +284,24 @@ def export(options: ExportOptions, run: str = RUN) -> None:
     The network can be used without qexp, and as ONNX without torch; a README in the folder explains
     how.
     """
-    to = Path(options.to)
-    if api.is_archive(to) or options.format == "mlflow":
-        if words := words_of(
-            options, ("to", "trust_code", "workspace", "format" * (options.format == "mlflow"))
-        ):
+    target, for_mlflow = Path(options.to), options.format == "mlflow"
+    if api.is_archive(target) or for_mlflow:
+        words = words_of(options, ("to", "trust_code", "workspace", "format" * for_mlflow))
+        if words:
             raise QexpError(
-                f"{words[0]} is for networks, but --to {to} is an archive of the run; give a"
+                f"{words[0]} is for networks, but --to {target} is an archive of the run; give a"
                 " folder's name"
             )
         chosen = api.open_run(run, workspace=options.workspace)
-        chosen.export(to, options.format)
-        message(f"{chosen.name} is in {to}, {in_bytes(to.stat().st_size)}")
+        chosen.export(target, options.format)
+        message(f"{chosen.name} is in {target}, {in_bytes(target.stat().st_size)}")
         return
     chosen = api.open_run(run, trust_code=options.trust_code, workspace=options.workspace)
     exported = api.export_network(chosen, **vars(options))
     networks = exported.about["networks"]
-    whose = (
-        f"the network of {chosen.name}"
-        if networks == 1
-        else f"the {networks} networks of {chosen.name}"
-    )
+    held = "the network" if networks == 1 else f"the {networks} networks"
     sizes = ", ".join(f"{name} {in_bytes(size)}" for name, size in exported.files.items())
-    message(f"{to} holds {whose}: {sizes}")
+    message(f"{target} holds {held} of {chosen.name}: {sizes}")
 
 
 @arranged(described="import_run")
@@ -325,11 +312,9 @@ def import_(
     run = api.import_run(file, **vars(options))
     message(f"{run.name} is in {find(options.workspace).shown(run.path)}")
     if run.own_code:
-        executed = (
-            "commands execute from now on"
-            if options.trust_code
-            else "is not executed without --trust-code"
-        )
+        executed = "is not executed without --trust-code"
+        if options.trust_code:
+            executed = "commands execute from now on"
         warning(f"the run contains code, which {executed}: {run.own_code}")
 
 
@@ -391,12 +376,8 @@ def import_weights(options: WeightsOrder) -> None:
     assert origin is not None
     left_out = "".join(f", {count} left out ({why})" for why, count in origin.left_out.items())
     message(f"{run.name}: {origin.taken} tensors by the rules '{origin.rules}'{left_out}")
-    message(
-        *(
-            f"transform of '{variable}': {from_where}"
-            for variable, from_where in origin.transforms.items()
-        )
-    )
+    for variable, source in origin.transforms.items():
+        message(f"transform of '{variable}': {source}")
     if origin.azimuth:
         azimuths = f"azimuths {math.degrees(origin.azimuth):+g}°, as the run's dataset makes"
         message(

@@ -348,12 +348,8 @@ def study(
             print_parts([table])
             result("")
         result(*finished.remarks(), *map(find(options.workspace).shown, finished.files))
-    warning(
-        *(
-            f"{name} is {state.words}, and is not counted"
-            for name, state in finished.unfinished.items()
-        )
-    )
+    for name, state in finished.unfinished.items():
+        warning(f"{name} is {state.words}, and is not counted")
     raise typer.Exit(4 if finished.unfinished else 0)
 
 
@@ -454,12 +450,8 @@ def stop(
     if launch is not None:
         if runs or now:
             raise QexpError("--launch stops all runs of a launch; leave out run names and --now")
-        message(
-            *(
-                f"{name}: {state}"
-                for name, state in api.stop_launch(launch, workspace=workspace).items()
-            )
-        )
+        for name, state in api.stop_launch(launch, workspace=workspace).items():
+            message(f"{name}: {state}")
         return
     if not runs:
         raise QexpError("name the runs to stop, or a launch: --launch last")
