@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING
 
 from qexp.api.handles import Runs, directory_of, open_runs
 from qexp.api.progress import bar, counted
-from qexp.base import workspace as workspaces
 from qexp.base.formats import read_json
 from qexp.base.machine import on_a_terminal
 from qexp.base.options import as_warning, takes
@@ -45,7 +44,7 @@ def matrix(run: Runs, options: MatrixOptions) -> Matrix:
     from qexp.trust.matrix import matrices, matrix as make
     from qexp.web.notebook import matrix_at
 
-    home = workspaces.find(options.workspace)
+    home = options.home
 
     def of_run(directory: RunDirectory) -> Path:
         with counted(options.on_refined, f"refining {directory.name}", "cells") as on_refined:
@@ -152,9 +151,10 @@ def submit_predictions(run: Runs, options: SubmitOptions) -> Submitted:
     """
     from qexp.runs.predict import submit
 
-    home = workspaces.find(options.workspace)
     return submit(
-        directory_of(run, options.workspace, options.trust_code, ensemble=True), home, options
+        directory_of(run, options.workspace, options.trust_code, ensemble=True),
+        options.home,
+        options,
     )
 
 

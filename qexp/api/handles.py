@@ -143,11 +143,7 @@ class Run(Shown):
         from qexp.runs.evaluate import evaluate
         from qexp.web.notebook import ShownEvaluation
 
-        home = (
-            self.directory.workspace
-            if options.workspace is None
-            else workspaces.find(options.workspace)
-        )
+        home = self.directory.workspace if options.workspace is None else options.home
         return ShownEvaluation(
             **fields_of(evaluate(self.directory.trusting(options.trust_code), home, options))
         )
@@ -518,9 +514,8 @@ def evaluate(run: Runs, options: EvaluateOptions) -> ShownEvaluation:
     >>> evaluation.record.results["test"]["depth"]["mae"] > 0
     True
     """
-    home = workspaces.find(options.workspace)
     handle = Run(directory_of(run, options.workspace, options.trust_code))
-    return handle.evaluate(**vars(replace(options, workspace=home.root)))
+    return handle.evaluate(**vars(replace(options, workspace=options.home.root)))
 
 
 @takes(FiguresOptions)
@@ -621,7 +616,7 @@ def calibrate(run: Runs, options: CalibrateOptions) -> ShownCalibration:
         options = replace(options, theta=theta, observed=observed)
     with counted(options.on_observation, "calibrating", "observations") as on_observation:
         options = replace(options, on_observation=on_observation)
-        calibration = calibrate(directory, workspaces.find(options.workspace), options)
+        calibration = calibrate(directory, options.home, options)
     return shown_in(ShownCalibration, calibration, directory)
 
 
@@ -672,10 +667,9 @@ def limit(options: LimitOptions) -> ShownLimit:
     from qexp.trust.limit import of_dataset, of_run
     from qexp.web.trust import ShownLimit
 
-    home = workspaces.find(options.workspace)
     with counted(options.on_sample, "integrating", "samples") as on_sample:
         options = replace(options, on_sample=on_sample)
         if options.run is None:
-            return ShownLimit(**fields_of(of_dataset(home, options)))
+            return ShownLimit(**fields_of(of_dataset(options.home, options)))
         directory = directory_of(options.run, options.workspace, options.trust_code)
-        return ShownLimit(**fields_of(of_run(directory, home, options)))
+        return ShownLimit(**fields_of(of_run(directory, options.home, options)))

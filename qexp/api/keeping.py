@@ -135,11 +135,10 @@ def purge(options: PurgeOptions) -> Purged:
     >>> qexp.purge(timedelta(days=30)).names
     []
     """
-    home = workspaces.find(options.workspace)
-    runs = trashes.doomed(home, options.older_than)
+    runs = trashes.doomed(options.home, options.older_than)
     if options.confirm is not None and runs:
         options.confirm(runs)
-    return trashes.purge_runs(runs, home)
+    return trashes.purge_runs(runs, options.home)
 
 
 @dataclass(frozen=True)
@@ -229,7 +228,7 @@ def import_weights(options: WeightsOrder) -> Run:
     """
     from qexp.runs.import_weights import import_weights as import_foreign
 
-    return Run(import_foreign(options, workspaces.find(options.workspace)))
+    return Run(import_foreign(options, options.home))
 
 
 def import_runs(
@@ -300,8 +299,7 @@ def import_run(file: str | Path, options: ImportOptions) -> Run:
     """
     from qexp.upkeep.archive import unpack
 
-    home = workspaces.find(options.workspace)
-    return Run(unpack(Path(file), home, options.name, trust_code=options.trust_code))
+    return Run(unpack(Path(file), options.home, options.name, trust_code=options.trust_code))
 
 
 @takes(PushOptions)
@@ -321,7 +319,7 @@ def push(remote: str, options: PushOptions) -> Transfer:
     """
     from qexp.remotes import place, transfer
 
-    home = workspaces.find(options.workspace)
+    home = options.home
     asked = () if options.launch is None else find_launch(options.launch, home).record().asked
     launched = [
         name for name in asked if (home.runs / name).exists()
@@ -349,7 +347,6 @@ def pull(remote: str, options: PullOptions) -> Transfer:
     """
     from qexp.remotes import place, transfer
 
-    home = workspaces.find(options.workspace)
-    there = place.open_remote(remote, home)
+    there = place.open_remote(remote, options.home)
     with counted(options.count, f"pulling from {there.shown}", "runs") as count:
-        return transfer.pull(there, home, replace(options, count=count))
+        return transfer.pull(there, options.home, replace(options, count=count))

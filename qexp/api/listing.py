@@ -88,9 +88,7 @@ def listed(summaries: Iterable[Summary], options: ListOptions) -> list[Summary]:
     """
     values, names = columns(list(summaries)), None
     if options.launch is not None:
-        names = set(
-            launchers.find_launch(options.launch, workspaces.find(options.workspace)).record().asked
-        )
+        names = set(launchers.find_launch(options.launch, options.home).record().asked)
     runs = choose(values, options, names)
     for text in values.warnings:
         options.warn(text)
@@ -334,7 +332,7 @@ def compare(*runs: Runs, options: ComparisonOptions) -> ShownComparison | ShownS
     from qexp.figures.canvas import use_style
     from qexp.web.comparison_page import compared
 
-    catalog = Catalog(workspaces.find(options.workspace), options.warn)
+    catalog = Catalog(options.home, options.warn)
     with use_style(None, options.width):
         comparison = compare_named(chosen(runs, options), catalog, options)
     wanted = (
@@ -368,15 +366,14 @@ def report(*runs: Runs, options: ReportOptions) -> Path:
     if runs and not named:
         raise QexpError("no run is named: the list of runs is empty")
     names = chosen(named, options)
-    home = workspaces.find(options.workspace)
-    reported = runs_of_report(names, Catalog(home))
+    reported = runs_of_report(names, Catalog(options.home))
     words = [Path(name).name or name for name in named]
     words += [
         *([f"launch {options.launch}"] if options.launch else []),
         *(f"tag {tag}" for tag in options.tags),
     ]
     called = ", ".join(words) or "all runs"
-    searches = [*filter(None, (search_of(name, home) for name in names))]
+    searches = [*filter(None, (search_of(name, options.home) for name in names))]
     single = next(iter(reported)) if len(reported) == 1 else None
     # Letters that need no quotes in a shell.
     name = (
@@ -408,6 +405,6 @@ def serve(options: ServeOptions) -> None:
     with extra("page"):
         from qexp.web.server import Serving
 
-    serving = Serving(workspaces.find(options.workspace), options)
+    serving = Serving(options.home, options)
     options.listening(serving.address)
     serving.run()

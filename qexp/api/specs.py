@@ -352,7 +352,7 @@ def new(options: NewOptions) -> list[Path]:
     """
     from qexp.runs.new import new_specs  # loads torch
 
-    return new_specs(workspaces.find(options.workspace), options)
+    return new_specs(options.home, options)
 
 
 def dataset(
@@ -430,7 +430,7 @@ def samples(options: SampleOptions) -> xarray.Dataset:
     """
     from qexp.runs.look import open_view, samples_of
 
-    return samples_of(open_view(workspaces.find(options.workspace), options)[1], options.count)
+    return samples_of(open_view(options.home, options)[1], options.count)
 
 
 @takes(ImageOptions)
@@ -452,7 +452,7 @@ def images(options: ImageOptions) -> xarray.Dataset:
     """
     from qexp.trust.images_at import images_at
 
-    return images_at(workspaces.find(options.workspace), options)
+    return images_at(options.home, options)
 
 
 @takes(ShowImagesOptions)
@@ -469,9 +469,8 @@ def show_images(options: ShowImagesOptions) -> Pictures:
     """
     from qexp.trust.images_at import draw_images, images_at
 
-    home = workspaces.find(options.workspace)
-    images = images_at(home, options)
-    folder = _folder_of(options, options.dataset, home)
+    images = images_at(options.home, options)
+    folder = _folder_of(options, options.dataset, options.home)
     return Pictures(draw_images(images, folder, options.formats, options.drawn_with))
 
 
@@ -494,9 +493,8 @@ def show_data(options: ShowOptions) -> ShownLook:
     from qexp.runs.look import look
     from qexp.web.notebook import ShownLook
 
-    home = workspaces.find(options.workspace)
-    folder = _folder_of(options, options.experience or options.dataset or "", home)
-    return ShownLook(**fields_of(look(home, options, folder)))
+    folder = _folder_of(options, options.experience or options.dataset or "", options.home)
+    return ShownLook(**fields_of(look(options.home, options, folder)))
 
 
 def _folder_of(options: PictureOptions, name: str, home: Workspace) -> Path:
@@ -548,7 +546,7 @@ def _simulator(options: SimulateOptions) -> Any:
     from qexp.kinds.experiments import read_dataset, spec_cache
     from qexp.spec.kinds import load_stage
 
-    cache = spec_cache(workspaces.find(options.workspace))
+    cache = spec_cache(options.home)
     path, document = read_dataset(options.dataset, cache)
     return load_stage(document, "simulate")(path, document, cache, options)
 

@@ -162,7 +162,7 @@ def sweep(options: SweepOptions) -> ListedRuns:
     >>> [run.seed for run in runs]
     [0, 1, 0, 1]
     """
-    home = workspaces.find(options.workspace)
+    home = options.home
     prepared = prepare(options.order, workspace=home.root)
     with notices() as tell:
         load, new = prepared.workload, prepared.nothing_to_resume
@@ -278,12 +278,11 @@ def distil(run: str | Path | Run, options: DistilOptions) -> Run:
     """
     from qexp.spec.kinds import load_stage
 
-    home = workspaces.find(options.workspace)
     teacher = open_run(run, workspace=options.workspace, trust_code=options.trust_code).directory
     spec, keep_errors = load_stage(teacher.training_spec()["dataset"], "distil")(
-        teacher, home, options
+        teacher, options.home, options
     )
-    resume = (home.runs / f"{spec.stem}_{options.seed}").exists()
+    resume = (options.home.runs / f"{spec.stem}_{options.seed}").exists()
     order = Order(str(spec), [options.seed], device=options.device, resume=resume)
     try:
         student, _ = train(order, workspace=options.workspace, display=display_of(options.display))
@@ -318,7 +317,7 @@ def study(options: StudiedOptions) -> ShownStudy:
     from qexp.comparison.study import StudyOrder, run_study
     from qexp.web.notebook import ShownStudy
 
-    order, home = StudyOrder(options.order, options), workspaces.find(options.workspace)
+    order, home = StudyOrder(options.order, options), options.home
     return ShownStudy(**fields_of(run_study(order, home, watcher_of(options.watched))))
 
 
@@ -334,7 +333,7 @@ def planned_study(options: StudiedOptions) -> tuple[list[Plan], bool]:
     """
     from qexp.comparison.study import StudyOrder, plan_study
 
-    return plan_study(StudyOrder(options.order, options), workspaces.find(options.workspace))
+    return plan_study(StudyOrder(options.order, options), options.home)
 
 
 @takes(Tuning)
@@ -356,8 +355,7 @@ def tune(options: Tuning) -> ShownTuned:
     from qexp.tuning.tune import run_tuning
     from qexp.web.notebook import ShownTuned
 
-    home = workspaces.find(options.workspace)
-    return ShownTuned(**fields_of(run_tuning(options, home, watcher_of(options.watched))))
+    return ShownTuned(**fields_of(run_tuning(options, options.home, watcher_of(options.watched))))
 
 
 def search_at(reference: str, *, workspace: str | Path | None = None) -> ShownTuned | None:

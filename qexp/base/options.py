@@ -31,6 +31,7 @@ from functools import cache, update_wrapper, wraps
 from pathlib import Path
 from typing import Any, Concatenate, Generic, ParamSpec, TypeVar, overload
 
+from qexp.base.workspace import Workspace, find
 from qexp.errors import QexpError, hint, in_python, shortened
 
 DOCSTRING_WIDTH = 120
@@ -260,11 +261,13 @@ class OnDevice:
 @dataclass(frozen=True, kw_only=True)
 class InWorkspace:
     workspace: str | Path | None = option(
-        None,
-        "The directory that holds specs/; searched upwards if left out.",
-        "DIR",
-        shell=str,
+        None, "The directory that holds specs/; searched upwards if left out.", "DIR", shell=str
     )
+
+    @property
+    def home(self) -> Workspace:
+        """The workspace. Raises QexpError if there is none."""
+        return find(self.workspace)
 
 
 @dataclass(frozen=True, kw_only=True)

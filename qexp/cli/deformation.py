@@ -30,9 +30,7 @@ from qexp.errors import QexpError, some
 FORMATS = completion.written_names()["choices"].get("formats of observations", ())
 
 
-@arranged(
-    everyday="to incidence heading unit gnss gnss_unit crs reduce noise dem",
-)
+@arranged(everyday="to incidence heading unit gnss gnss_unit crs reduce noise dem")
 def observe(
     options: ObserveOptions,
     files: list[Path] = argument(
@@ -101,14 +99,9 @@ def _run_and_observation(values: dict[str, Any]) -> dict[str, Any]:
     return {**values, "run_and_observation": [observation], "run": run[0]}
 
 
-@arranged(
-    everyday="source bounds fixed posterior to",
-    with_words=_run_and_observation,
-)
+@arranged(everyday="source bounds fixed posterior to", with_words=_run_and_observation)
 def invert(
-    options: InvertOptions,
-    run_and_observation: list[str] = OBSERVATION,
-    as_json: bool = JSON,
+    options: InvertOptions, run_and_observation: list[str] = OBSERVATION, as_json: bool = JSON
 ) -> None:
     (observation,) = run_and_observation
     inversion = api.invert(observation, **{**vars(options), "history": _history()})

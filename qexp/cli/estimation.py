@@ -17,7 +17,6 @@ from qexp.base import formats
 from qexp.base.machine import on_a_terminal
 from qexp.base.options import argument, option
 from qexp.base.text import latex
-from qexp.base.workspace import find
 from qexp.cli.console import (
     JSON,
     LATEX,
@@ -113,7 +112,7 @@ def matrix(
         message(f"{record['left_out']:,} of {cells:,} cells are left out{why}")
     paths = [folder / name for name in ("matrix.nc", "matrix.png") if (folder / name).exists()]
     message("matrix and picture:" if len(paths) > 1 else "matrix:")
-    result(*map(find(options.workspace).shown, paths))
+    result(*map(options.home.shown, paths))
 
 
 def _print_errors(record: dict[str, Any]) -> None:
@@ -193,9 +192,7 @@ def _run_and_files(values: dict[str, Any]) -> dict[str, Any]:
 
 @arranged(everyday="target columns unit interval", with_words=_run_and_files)
 def predict(
-    options: SubmitOptions,
-    run_and_files: list[str] = RUN_AND_FILES,
-    run: list[str] = OTHER_RUN,
+    options: SubmitOptions, run_and_files: list[str] = RUN_AND_FILES, run: list[str] = OTHER_RUN
 ) -> None:
     if is_for_a_cluster(options):
         print_submitted(api.submit_predictions(run, **vars(options)), options.workspace)
@@ -235,7 +232,7 @@ def evaluate(options: EvaluateOptions, run: str = RUN, as_json: bool = JSON) -> 
     print_parts(part for part in evaluation.results.tables() if part not in doubts)
     warning(*doubts)
     message("tables and figures:" if evaluation.made else "it exists already; tables and figures:")
-    result(find(options.workspace).shown(evaluation.directory.results))
+    result(options.home.shown(evaluation.directory.results))
 
 
 def intervals(
@@ -267,7 +264,7 @@ def intervals(
     else:
         message(
             "the interval of every row:"
-            f" {find(options.workspace).shown(directory.results / INTERVALS_OF_ROWS)}"
+            f" {options.home.shown(directory.results / INTERVALS_OF_ROWS)}"
         )
 
 
@@ -280,7 +277,7 @@ def calibrate(options: CalibrateOptions, runs: list[str] = RUNS, as_json: bool =
     from qexp.results.calibration import calibration_tables, table_of_runs, what_would_be_noticed
     from qexp.runs.catalog import is_pattern
 
-    workspace, home = find(options.workspace), options.workspace
+    workspace, home = options.home, options.workspace
     together = [api.open_run(runs, workspace=home, ensemble=True)] if options.ensemble else []
     runs_to_calibrate = together or api.open_runs(runs, workspace=home)
     several = not together and (len(runs_to_calibrate) > 1 or len(runs) > 1 or is_pattern(runs[0]))

@@ -185,10 +185,7 @@ def ask(question: str) -> None:
 
 def restore(
     run: str | None = argument(
-        None,
-        "A removed run: its name, or its name in the trash.",
-        "[NAME]",
-        complete="trashed",
+        None, "A removed run: its name, or its name in the trash.", "[NAME]", complete="trashed"
     ),
     workspace: str | None = WORKSPACE,
 ) -> None:
@@ -306,11 +303,10 @@ def export(options: ExportOptions, run: str = RUN) -> None:
 
 @arranged(described="import_run")
 def import_(
-    options: ImportOptions,
-    file: Path = argument(..., "An archive that `qexp export` wrote."),
+    options: ImportOptions, file: Path = argument(..., "An archive that `qexp export` wrote.")
 ) -> None:
     run = api.import_run(file, **vars(options))
-    message(f"{run.name} is in {find(options.workspace).shown(run.path)}")
+    message(f"{run.name} is in {options.home.shown(run.path)}")
     if run.own_code:
         executed = "is not executed without --trust-code"
         if options.trust_code:
@@ -388,7 +384,7 @@ def import_weights(options: WeightsOrder) -> None:
     if not run.spec["transforms"]:
         message("no transforms: the network takes and makes values in the units of the dataset")
     message(
-        f"{run.name} is in {find(options.workspace).shown(run.path)}: model {record.model}, dataset"
+        f"{run.name} is in {options.home.shown(run.path)}: model {record.model}, dataset"
         f" {record.dataset}"
     )
 

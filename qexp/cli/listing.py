@@ -268,9 +268,7 @@ class ListForm:
             raise QexpError(f"--limit {self.limit}: at least one run")
 
 
-@arranged(
-    everyday="where status tags launch sort group columns",
-)
+@arranged(everyday="where status tags launch sort group columns")
 def ls(
     options: ListOptions,
     form: ListForm,

@@ -15,10 +15,7 @@ from qexp.cli.console import WORKSPACE
 
 def execute(
     directories: list[Path] = argument(
-        ...,
-        "A prepared run's directory, or those of a stack.",
-        "DIRECTORY...",
-        shell=list[Path],
+        ..., "A prepared run's directory, or those of a stack.", "DIRECTORY...", shell=list[Path]
     ),
     device: str = option("auto", "auto, cpu or cuda."),
     threads: int | None = option(
@@ -63,8 +60,7 @@ def execute(
 
 
 def supervise(
-    launch: str = argument(..., "A launch: its id, or last."),
-    workspace: str | None = WORKSPACE,
+    launch: str = argument(..., "A launch: its id, or last."), workspace: str | None = WORKSPACE
 ) -> None:
     """Run the prepared runs of a launch."""
     from qexp.api.progress import PoolDisplay

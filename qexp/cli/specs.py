@@ -14,7 +14,6 @@ import typer
 from qexp import api
 from qexp.base.machine import terminable
 from qexp.base.options import argument, option
-from qexp.base.workspace import find
 from qexp.cli.console import (
     JSON,
     WORKSPACE,
@@ -70,7 +69,7 @@ def init(
 
 
 def new(options: NewOptions) -> None:
-    home = find(options.workspace)
+    home = options.home
     written = api.new(**vars(options))
     result(*map(home.shown, written))
     if any(json.loads(path.read_text()).get("missing") == "drop" for path in written):
@@ -210,7 +209,7 @@ def data_show(samples: ShowOptions, images: ShowImagesOptions, as_json: bool = J
     """--at and --over draw images of simulated sources at chosen values instead: one, or a grid of
     them.
     """
-    home = find(samples.workspace)
+    home = samples.home
     if images.at or images.over or images.noise:
         usual = replace(samples, part=None, count=ShowOptions.count, experience=None)
         if samples.dataset is None or samples != usual or as_json:
@@ -254,7 +253,7 @@ def data_simulate(options: SubmitSimulationsOptions) -> None:
     of_simulating = {field.name: getattr(options, field.name) for field in fields(SimulateOptions)}
     with terminable():
         made = api.simulate(**of_simulating)
-    result(*map(find(options.workspace).shown, made))
+    result(*map(options.home.shown, made))
 
 
 @arranged(described="make_ice")

@@ -98,9 +98,7 @@ class StartingRuns(Starting):
     detach: bool = option(False, "Return at once; the runs continue in the background.")
 
 
-@arranged(
-    everyday="seed seeds overrides grid name jobs resume dry_run",
-)
+@arranged(everyday="seed seeds overrides grid name jobs resume dry_run")
 def run(order: Order, start: StartingRuns, workspace: str | None = WORKSPACE) -> None:
     """Train experiences and test them: one run, or a sweep over seeds and a grid."""
     several, name = order.seeds != USUAL_SEEDS, start.name
@@ -336,7 +334,7 @@ def study(
             message("nothing to run; the study is drawn from the runs that are done")
         return
     options = replace(options, most=start.most)
-    find(options.workspace)  # an error of its own, before the catalog is asked for
+    home = options.home  # an error of its own, before the catalog is asked for
     try:
         finished = api.study(order, **{**vars(options), "watched": PoolDisplay, "tell": message})
     finally:
@@ -347,7 +345,7 @@ def study(
         for table in (finished.results(), *finished.differences()):
             print_parts([table])
             result("")
-        result(*finished.remarks(), *map(find(options.workspace).shown, finished.files))
+        result(*finished.remarks(), *map(home.shown, finished.files))
     for name, state in finished.unfinished.items():
         warning(f"{name} is {state.words}, and is not counted")
     raise typer.Exit(4 if finished.unfinished else 0)
