@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from numbers import Real
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,7 +12,7 @@ from qexp.api.handles import Run, Runs, open_run, open_runs
 from qexp.api.listing import ListedRuns, chosen
 from qexp.api.progress import counted, display_of, notices, watcher_of
 from qexp.base import workspace as workspaces
-from qexp.base.options import Report, as_warning, displayed, ignore, takes, uncounted
+from qexp.base.options import Report, as_warning, displayed, ignore, part_of, takes, uncounted
 from qexp.errors import InterruptedRunError, QexpError, some
 from qexp.jobs import launchers, states
 from qexp.jobs.launchers import Watcher
@@ -61,8 +61,7 @@ def run(experience: str | Path, options: RunOptions) -> Run:
     if isinstance(experience, Iterable) and not isinstance(experience, str):
         one = "a run has one experience; qexp.sweep trains a run for each of several"
         raise QexpError(f"`experience={experience}`: {one}")
-    training = {field.name: getattr(options, field.name) for field in fields(Training)}
-    order = Order(experience, [options.seed], **training)
+    order = Order(experience, [options.seed], **part_of(options, Training))
     return train(
         order, name=options.name, workspace=options.workspace, display=display_of(options.display)
     )[0]

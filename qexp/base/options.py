@@ -180,6 +180,11 @@ def default_of(field: dataclasses.Field[Any]) -> Any:
     return ... if field.default is dataclasses.MISSING else field.default
 
 
+def part_of(options: Any, kind: type[Any]) -> dict[str, Any]:
+    """The values of the fields of a class that the options extend."""
+    return {field.name: getattr(options, field.name) for field in dataclasses.fields(kind)}
+
+
 def words_of(options: Any, leave_out: Iterable[str] = ()) -> list[str]:
     """The words of a command line that give these options; those at their defaults are left out."""
     words: list[str] = []

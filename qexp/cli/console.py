@@ -36,7 +36,7 @@ from qexp.base.options import (
     shell_type,
 )
 from qexp.base.text import Table, cleaned, in_one_line, width_of, without_middle
-from qexp.base.workspace import PACKAGE, find
+from qexp.base.workspace import PACKAGE, Workspace
 from qexp.cli import completion
 from qexp.errors import QexpError, nearest, spelled
 from qexp.metrics.meaning import FIGURE_SPACE, POINT_SPACE, aligned
@@ -364,7 +364,7 @@ def _broken(text: str, width: int) -> list[str]:
 # Commands that may be jobs of a cluster.
 
 
-def is_for_a_cluster(options: LaunchOptions) -> bool:
+def on_a_cluster(options: LaunchOptions) -> bool:
     """Whether jobs are asked for. Raises QexpError for options of a scheduler without one."""
     from qexp.jobs.launchers import LOCAL  # which most commands do not need
 
@@ -373,9 +373,9 @@ def is_for_a_cluster(options: LaunchOptions) -> bool:
     return options.launcher != LOCAL or options.profile is not None
 
 
-def print_submitted(submitted: Submitted, workspace: str | Path | None) -> None:
+def print_submitted(submitted: Submitted, home: Workspace) -> None:
     result(*(f"{made}  {job}" for made, job in submitted.jobs.items()))
-    message(f"output of the jobs: {find(workspace).shown(submitted.folder / 'output')}")
+    message(f"output of the jobs: {home.shown(submitted.folder / 'output')}")
 
 
 # Arguments that several commands take, with what the shell completes for them, and help texts.

@@ -5,17 +5,18 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable
-from dataclasses import fields, replace
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import typer
 
 from qexp import api
-from qexp.api.progress import bar
+from qexp.api.progress import Show, bar
 from qexp.base import formats
 from qexp.base.machine import on_a_terminal
-from qexp.base.options import argument, option
+from qexp.base.options import argument, option, part_of
 from qexp.base.text import latex
 from qexp.cli.console import (
     JSON,
@@ -24,9 +25,9 @@ from qexp.cli.console import (
     RUNS,
     arranged,
     error,
-    is_for_a_cluster,
     message,
     named_once,
+    on_a_cluster,
     piece,
     print_json,
     print_parts,
@@ -89,27 +90,20 @@ def matrix(
     if "runs" in record:
         message(f"over {len(record['runs'])} seeds: {', '.join(record['runs'])}")
     _print_errors(record)
-    cells = math.prod(table.sizes[name] for name in record["axes"])
     if record.get("remark"):
         message(record["remark"])
     for image, size in record.get("averaged", {}).items():
-        message(
-            f"refined are means of {size} × {size} pixels of {image}, which has too many for a full"
-            " covariance"
-        )
-    if record.get("not_refined"):
-        message(
-            f"{record['not_refined']:,} of {cells:,} cells are not refined: they show too few"
-            " pixels"
-        )
-    if record.get("unseen"):
-        message(
-            f"{record['unseen']:,} of {cells:,} cells do not show the source: there the bound means"
-            " little"
-        )
-    if record.get("left_out"):
-        why = f": {record['why_left_out']}" if record["why_left_out"] else ""
-        message(f"{record['left_out']:,} of {cells:,} cells are left out{why}")
+        pixels = f"{size} × {size} pixels of {image}"
+        message(f"refined are means of {pixels}, which has too many for a full covariance")
+    why = f": {record['why_left_out']}" if record.get("why_left_out") else ""
+    cells = math.prod(table.sizes[name] for name in record["axes"])
+    for key, words in {
+        "not_refined": "are not refined: they show too few pixels",
+        "unseen": "do not show the source: there the bound means little",
+        "left_out": f"are left out{why}",
+    }.items():
+        if record.get(key):
+            message(f"{record[key]:,} of {cells:,} cells {words}")
     paths = [folder / name for name in ("matrix.nc", "matrix.png") if (folder / name).exists()]
     message("matrix and picture:" if len(paths) > 1 else "matrix:")
     result(*map(options.home.shown, paths))
@@ -118,23 +112,27 @@ def matrix(
 def _print_errors(record: dict[str, Any]) -> None:
     errors = {"mean_absolute_error": "mean |error|"}
     if "runs" in record:
-        of_one = {"mean_absolute_error_of_one": "mean |error| of one network (mean over seeds)"}
-        # no record of older versions has it
-        errors = {key: words for key, words in of_one.items() if key in record}
         noise = ", over the noise too" if record.get("repeats", 1) > 1 else ""
-        errors["mean_absolute_error"] = f"of the mean of their estimates{noise}"
+        errors = {
+            "mean_absolute_error_of_one": "mean |error| of one network (mean over seeds)",
+            "mean_absolute_error": f"of the mean of their estimates{noise}",
+        }
     if "refined_mean_absolute_error" in record:
-        errors["refined_mean_absolute_error"] = "refined"
         errors |= {
+            "refined_mean_absolute_error": "refined",
             "median_absolute_error": "median |error|",
             "refined_median_absolute_error": "refined",
         }
-    bounds = {"median_over_bound": "median sd / bound", "median_refined_over_bound": "refined"}
-    errors |= {key: words for key, words in bounds.items() if key in record}
-    rows = [
-        [name, record["units"][name], *(number(record[key][name]) for key in errors)]
-        for name in record["mean_absolute_error"]
-    ]
+    errors |= {
+        "median_over_bound": "median sd / bound",
+        "median_refined_over_bound": "refined",
+    }
+    # records of older versions lack some
+    errors = {key: words for key, words in errors.items() if key in record}
+    rows = []
+    for name in record["mean_absolute_error"]:
+        numbers = [number(record[key][name]) for key in errors]
+        rows.append([name, record["units"][name], *numbers])
     print_table(["output", "unit", *errors.values()], rows, right=[*errors.values()])
 
 
@@ -146,12 +144,11 @@ def _how_long() -> Callable[[int, int], None]:
         nonlocal told, first, began
         if not first:
             first, began = done, time.monotonic()
-        elif not told and (seconds := time.monotonic() - began) > QUIET_SECONDS and done < cells:
+        seconds = time.monotonic() - began
+        if not told and seconds > QUIET_SECONDS and first < done < cells:
             told = True
-            seconds_left = seconds / (done - first) * (cells - done)
-            how_long = (
-                "less than a minute" if seconds_left < 60 else f"about {seconds_left / 60:.0f} min"
-            )
+            minutes = seconds / (done - first) * (cells - done) / 60
+            how_long = "less than a minute" if minutes < 1 else f"about {minutes:.0f} min"
             message(f"{done:,} of {cells:,} cells are refined; the others take {how_long}")
 
     return refined
@@ -173,10 +170,9 @@ RUN_AND_FILES = argument(
 def _run_and_files(values: dict[str, Any]) -> dict[str, Any]:
     """Values with the run and the files to estimate, whether given as words or by options."""
     words, run, source = values["run_and_files"] or [], values["run"], values["source"]
-    is_file = (
-        bool(words and run) and Path(words[0]).exists() and not Path(words[0], "run.json").exists()
-    )
-    first, files = ([], words) if is_file else (words[:1], words[1:])
+    first, files = words[:1], words[1:]
+    if words and run and Path(words[0]).exists() and not Path(words[0], "run.json").exists():
+        first, files = [], words
     example = f"qexp predict RUN FILE --output {values['target']}"
     run = named_once(first, run, example)
     if not files and source is None:
@@ -194,14 +190,11 @@ def _run_and_files(values: dict[str, Any]) -> dict[str, Any]:
 def predict(
     options: SubmitOptions, run_and_files: list[str] = RUN_AND_FILES, run: list[str] = OTHER_RUN
 ) -> None:
-    if is_for_a_cluster(options):
-        print_submitted(api.submit_predictions(run, **vars(options)), options.workspace)
+    if on_a_cluster(options):
+        print_submitted(api.submit_predictions(run, **vars(options)), options.home)
         return
-    options_of_files = {
-        field.name: getattr(options, field.name) for field in fields(PredictOptions)
-    }
     try:
-        api.predict(run, **{**options_of_files, "each": _print_outcome})
+        api.predict(run, **{**part_of(options, PredictOptions), "each": _print_outcome})
     except PartlyFailedError as failed:  # each error is printed already
         raise typer.Exit(failed.exit_code) from None
 
@@ -213,10 +206,8 @@ def _print_outcome(outcome: Prediction | QexpError) -> None:
         message(f"{outcome.target} exists already")
     else:
         warning(*outcome.warnings)
-        message(
-            f"{outcome.target}: {outcome.remarks[0]}"
-            + "".join(f"\n  {text}" for text in outcome.remarks[1:])
-        )
+        first, *others = outcome.remarks
+        message(f"{outcome.target}: {first}", *(f"  {text}" for text in others))
         result(*outcome.files)
 
 
@@ -256,16 +247,12 @@ def intervals(
         piece(latex(tables, [part for part in parts if isinstance(part, str)]))
         return
     print_parts(parts)
-    if not parts:
-        message(
-            f"there are no intervals: all held-out data are of one {covered.unit}, so there are no"
-            " other errors"
-        )
+    if parts:
+        file = options.home.shown(directory.results / INTERVALS_OF_ROWS)
+        message(f"the interval of every row: {file}")
     else:
-        message(
-            "the interval of every row:"
-            f" {options.home.shown(directory.results / INTERVALS_OF_ROWS)}"
-        )
+        alone = f"all held-out data are of one {covered.unit}, so there are no other errors"
+        message(f"there are no intervals: {alone}")
 
 
 @arranged(described="calibrate")
@@ -277,24 +264,20 @@ def calibrate(options: CalibrateOptions, runs: list[str] = RUNS, as_json: bool =
     from qexp.results.calibration import calibration_tables, table_of_runs, what_would_be_noticed
     from qexp.runs.catalog import is_pattern
 
-    workspace, home = options.home, options.workspace
-    together = [api.open_run(runs, workspace=home, ensemble=True)] if options.ensemble else []
-    runs_to_calibrate = together or api.open_runs(runs, workspace=home)
-    several = not together and (len(runs_to_calibrate) > 1 or len(runs) > 1 or is_pattern(runs[0]))
+    if options.ensemble:
+        runs_to_calibrate = [api.open_run(runs, workspace=options.workspace, ensemble=True)]
+    else:
+        runs_to_calibrate = api.open_runs(runs, workspace=options.workspace)
+    named_several = len(runs_to_calibrate) > 1 or len(runs) > 1 or is_pattern(runs[0])
+    several = named_several and not options.ensemble
     calibrations: dict[str, Calibration] = {}
     failures: dict[str, QexpError] = {}
     with bar("calibrating") as show:
-        for before, run in enumerate(runs_to_calibrate):
-
-            def on_observation(
-                done: int, count: int, before: int = before, name: str = run.name
-            ) -> None:
-                words = f"{name}: " if len(runs_to_calibrate) > 1 else ""
-                share = (before + done / count) / len(runs_to_calibrate)
-                show(share, f"{words}{done:,} of {count:,} observations")
-
+        for number_done, run in enumerate(runs_to_calibrate):
+            words = f"{run.name}: " if len(runs_to_calibrate) > 1 else ""
+            shown = partial(_show_observations, show, words, number_done, len(runs_to_calibrate))
             try:
-                told = {**vars(options), "on_observation": on_observation}
+                told = {**vars(options), "on_observation": shown}
                 calibrations[run.name] = api.calibrate(run, **told)
             except QexpError as failure:
                 failures[run.name] = failure
@@ -304,24 +287,24 @@ def calibrate(options: CalibrateOptions, runs: list[str] = RUNS, as_json: bool =
         documents = {name: calibration.document() for name, calibration in calibrations.items()}
         print_json(documents if several else next(iter(documents.values())))
     elif several and calibrations:
-        print_parts(
-            [
-                table_of_runs(calibrations),
-                *dict.fromkeys(map(what_would_be_noticed, calibrations.values())),
-            ]
-        )
+        noticed = dict.fromkeys(map(what_would_be_noticed, calibrations.values()))
+        print_parts([table_of_runs(calibrations), *noticed])
     else:
         print_parts(calibration_tables(calibrations.values()))
     error(*(f"{name}: {why}" for name, why in failures.items()))
     if failures:
         raise typer.Exit(4 if calibrations else next(iter(failures.values())).exit_code)
     if not as_json:
-        message(
-            "kept in the run, with tables and figures:"
-            if not several
-            else "kept in the runs, with figures:"
-        )
-        result(*(workspace.shown(run.directory.results) for run in runs_to_calibrate))
+        kept = "in the runs, with figures" if several else "in the run, with tables and figures"
+        message(f"kept {kept}:")
+        result(*(options.home.shown(run.directory.results) for run in runs_to_calibrate))
+
+
+def _show_observations(
+    show: Show, words: str, runs_done: int, runs: int, done: int, count: int
+) -> None:
+    share = (runs_done + done / count) / runs
+    show(share, f"{words}{done:,} of {count:,} observations")
 
 
 # qexp limit

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -72,10 +72,12 @@ def _warn_of_cautions(columns: Columns, fields: Sequence[str]) -> None:
     warning(*dict.fromkeys(caution for field in fields for caution in columns.cautions(field)))
 
 
-def columns_of(runs: list[Run], fields: Sequence[str] | None, size: bool) -> list[Column]:
+def columns_of(
+    runs: list[Run], fields: Sequence[str] | None, more: Sequence[str] = ()
+) -> list[Column]:
     """The columns that are asked for, else the usual ones; what cannot be read is a warning."""
     values = api.columns(runs)
-    asked = [column_of(field, values) for field in [*(fields or ()), *(["size"] if size else [])]]
+    asked = [column_of(field, values) for field in [*(fields or ()), *more]]
     usual = usual_columns(runs) if fields is None else []
     kept = 1 + any(column.field == "overrides" for column in usual)  # the last have no room first
     columns = [*usual[:kept], *asked, *usual[kept:]]
@@ -84,61 +86,57 @@ def columns_of(runs: list[Run], fields: Sequence[str] | None, size: bool) -> lis
     return columns
 
 
-def documents(runs: list[Run], fields: list[str] | None, size: bool) -> list[Run]:
+def documents(runs: list[Run], fields: list[str] | None, more: Sequence[str]) -> list[Run]:
     """What --json prints: whole summaries, or of each run the fields that are asked for."""
-    added = [*(fields or []), *(["size"] if size else [])]
-    if not added:
+    asked = [*(fields or ()), *more]
+    if not asked:
         return runs
-    values = [dict(zip(added, row, strict=True)) for row in rows_of(runs, added)]
-    return (
-        values
-        if fields is not None
-        else [run | more for run, more in zip(runs, values, strict=True)]
-    )
+    values = [dict(zip(asked, row, strict=True)) for row in rows_of(runs, asked)]
+    if fields is not None:
+        return values
+    return [run | added for run, added in zip(runs, values, strict=True)]
 
 
-def print_runs(runs: list[Run], columns: Sequence[Column]) -> None:
-    _print_rows([[column.text(run) for column in columns] for run in runs], columns)
+def print_runs(runs: Iterable[Run], columns: Sequence[Column]) -> None:
+    _print_rows((_texts(run, columns) for run in runs), columns)
 
 
-def print_tree(runs: list[Run], everything: list[Run], size: bool) -> None:
+def print_tree(runs: list[Run], everything: list[Run], more: Sequence[str]) -> None:
     """The runs as a tree, each below the one that it was pretrained from, listed or gone."""
-
-    def label(branch: TreeRun) -> str:
-        *above, here = branch.followed or [None]
-        line = "".join("│  " if more else "   " for more in above)
-        line += {None: "", True: "├─ ", False: "└─ "}[here]
-        return line + branch.name + (" (gone)" if branch.run is None else "")
-
     branches = api.tree(runs, everything)
-    columns = columns_of([branch.run for branch in branches if branch.run is not None], None, size)
-    rows = [
-        [
-            label(branch),
-            *("" if branch.run is None else column.text(branch.run) for column in columns[1:]),
-        ]
-        for branch in branches
-    ]
+    columns = columns_of([branch.run for branch in branches if branch.run is not None], None, more)
+    rows = ([_label(branch), *_texts(branch.run, columns[1:])] for branch in branches)
     _print_rows(rows, columns)
 
 
-def _print_rows(rows: list[list[str]], columns: Sequence[Column]) -> None:
+def _label(branch: TreeRun) -> str:
+    *parents, own = branch.followed or [None]
+    line = "".join("│  " if followed else "   " for followed in parents)
+    line += {None: "", True: "├─ ", False: "└─ "}[own]
+    return line + branch.name + (" (gone)" if branch.run is None else "")
+
+
+def _texts(run: Run | None, columns: Sequence[Column]) -> list[str]:
+    return [column.text(run) if run is not None else "" for column in columns]
+
+
+def _print_rows(rows: Iterable[list[str]], columns: Sequence[Column]) -> None:
     numeric = [column.title for column in columns if column.numeric]
-    print_table([column.title for column in columns], rows, right=numeric)
+    print_table([column.title for column in columns], list(rows), right=numeric)
 
 
 def print_groups(runs: list[Run], options: ListOptions, form: ListForm) -> None:
     """A row per group: how many runs, in which states, and the mean and standard deviation of their
     errors, or of other columns; in the order of the means of the column to sort by, which is shown.
     """
-    sort, size, fields, columns = options.sort, form.size, form.group or (), form.columns
+    sort, fields, columns = options.sort, form.group or (), form.columns or []
     sorted_by = [] if sort is None or sort in fields else rows_of(runs, [sort])
     by_mean = any(isinstance(value, int | float) for (value,) in sorted_by)
-    if by_mean and sort not in (columns or ()):
+    if by_mean and sort not in columns:
         errors = outputs_of_groups(api.groups(runs, *fields, warn=warning))
         columns = [str(sort), *(columns or map(".".join, errors))]
         columns = list({column.removeprefix("results."): column for column in columns}.values())
-    groups = api.groups(runs, *fields, means=columns or (), warn=warning)
+    groups = api.groups(runs, *fields, means=columns, warn=warning)
     if by_mean:
         known = [group for group in groups if group["means"][sort]["mean"] is not None]
         known.sort(key=lambda group: float(group["means"][sort]["mean"]), reverse=options.reverse)
@@ -148,56 +146,49 @@ def print_groups(runs: list[Run], options: ListOptions, form: ListForm) -> None:
     groups = groups[: form.limit]
     for group in groups:
         members = group.pop("runs")
-        if size:
+        if form.size:
             group["size"] = sum(bytes_ for (bytes_,) in rows_of(members, ["size"]))
     if form.as_json:
-        print_json(
-            [dict(zip(fields, group.pop("values"), strict=True)) | group for group in groups]
-        )
+        values = [dict(zip(fields, group.pop("values"), strict=True)) for group in groups]
+        print_json([value | group for value, group in zip(values, groups, strict=True)])
     elif form.as_csv:
-        _print_groups_as_csv(groups, fields, columns or (), size)
+        _print_groups_as_csv(groups, fields, columns, form.more)
     elif groups:
-        values = api.columns(runs)
-        _warn_of_cautions(values, columns or ())
-        titles = {column: column_of(column, values).title for column in columns or ()}
+        values_of_runs = api.columns(runs)
+        _warn_of_cautions(values_of_runs, columns)
+        titles = {column: column_of(column, values_of_runs).title for column in columns}
         table = group_table(groups, fields, units_of(runs), titles or None)
-        rows = [
-            [*row, *([in_bytes(group["size"])] if size else [])]
-            for row, group in zip(table.rows, groups, strict=True)
-        ]
-        print_table(
-            [*table.columns, *(["size"] if size else [])], rows, right=[*table.right, "size"]
-        )
+        rows = [[*row] for row in table.rows]
+        for row, group in zip(rows, groups, strict=True):
+            row += [in_bytes(group[column]) for column in form.more]
+        print_table([*table.columns, *form.more], rows, right=[*table.right, "size"])
         for caution in dict.fromkeys(run["caution"] for run in runs if run["caution"]):
-            result(
-                f"{caution}: {', '.join(run['name'] for run in runs if run['caution'] == caution)}"
-            )
+            names = [run["name"] for run in runs if run["caution"] == caution]
+            result(f"{caution}: {', '.join(names)}")
     else:
         message("no runs to group")
 
 
 def _print_groups_as_csv(
-    groups: list[Run], fields: Sequence[str], shown: Sequence[str], size: bool
+    groups: list[Run], fields: Sequence[str], shown: Sequence[str], more: Sequence[str]
 ) -> None:
     states = list(dict.fromkeys(state for group in groups for state in group["states"]))
     keys = ("n", "mean", "std")
-    numbers = (
-        [(output, key) for output in outputs_of_groups(groups) for key in keys] if not shown else []
-    )
-    columns = [*fields, "n", *states, *(".".join((*of_output, key)) for of_output, key in numbers)]
+    outputs = [] if shown else outputs_of_groups(groups)
+    numbers = [(*output, key) for output in outputs for key in keys]
+    columns = [*fields, "n", *states, *map(".".join, numbers)]
     columns += [f"{column.removeprefix('results.')}.{key}" for column in shown for key in keys]
     rows = []
     for group in groups:
         counts = [group["n"], *(group["states"].get(state, 0) for state in states)]
         errors = [
             group[part].get(output, {}).get(metric, {}).get(key)
-            for (part, output, metric), key in numbers
+            for part, output, metric, key in numbers
         ]
         errors += [group["means"][column][key] for column in shown for key in keys]
-        rows.append(
-            [*map(in_csv, group["values"]), *counts, *errors, *([group["size"]] if size else [])]
-        )
-    print_csv([*columns, *(["size"] if size else [])], rows)
+        sizes = [group[column] for column in more]
+        rows.append([*map(in_csv, group["values"]), *counts, *errors, *sizes])
+    print_csv([*columns, *more], rows)
 
 
 # qexp ls
@@ -263,6 +254,11 @@ class ListForm:
         "--refresh/--no-refresh",
     )
 
+    @property
+    def more(self) -> list[str]:
+        """The columns besides those that are asked for, or the usual ones."""
+        return ["size"] if self.size else []
+
     def __post_init__(self) -> None:
         if self.limit is not None and self.limit < 1:
             raise QexpError(f"--limit {self.limit}: at least one run")
@@ -282,10 +278,10 @@ def ls(
     """List runs: their states, validation errors (to choose by) and test errors."""
     from qexp.runs.catalog import matching
 
-    fields, size = form.columns, form.size
-    if form.names and (form.group is not None or fields is not None or size):
+    fields = form.columns
+    if form.names and (form.group is not None or fields is not None or form.size):
         raise QexpError("--quiet prints names alone; leave out --columns, --size and --group")
-    if options.remote is not None and (size or form.lineage or options.launch is not None):
+    if options.remote is not None and (form.size or form.lineage or options.launch is not None):
         raise QexpError(
             "--remote lists what a remote knows of runs; leave out --size, --lineage and --launch"
         )
@@ -296,26 +292,23 @@ def ls(
     every_run = api.every_run(
         options.remote, refresh=form.refresh, warn=warning, workspace=options.workspace
     )
-    named = {
-        name
-        for pattern in patterns
-        for name in matching(pattern, [run["name"] for run in every_run])
-    }
-    among = [run for run in every_run if run["name"] in named] if patterns else every_run
-    runs = api.listed(among, **vars(options))
+    if patterns:
+        names = [run["name"] for run in every_run]
+        named = {name for pattern in patterns for name in matching(pattern, names)}
+        every_named = [run for run in every_run if run["name"] in named]
+    runs = api.listed(every_named if patterns else every_run, **vars(options))
     if form.group is not None:
         print_groups(runs, options, form)
         return
     if fields is not None or form.as_csv:
         metrics = dict.fromkeys(path for run in runs for path, _ in leaves(run["results"]))
         fields = fields or [*IN_CSV, *(changed_columns(runs) if runs else []), *metrics]
-        fields += (
-            ["caution"] if "caution" not in fields and any(run["caution"] for run in runs) else []
-        )
+        if "caution" not in fields and any(run["caution"] for run in runs):
+            fields.append("caution")
     if form.limit is not None:
         runs = api.newest(runs, form.limit) if options.sort is None else runs[: form.limit]
     if form.as_json:
-        objects = documents(runs, fields, size)
+        objects = documents(runs, fields, form.more)
         # the runs that each was pretrained from, directly and indirectly, nearest first
         if form.lineage:
             ancestors = api.ancestors(runs, every_run)
@@ -324,8 +317,8 @@ def ls(
     elif form.names:
         result(*(run["name"] for run in runs))
     elif form.as_csv:
-        titles = [*(fields or []), *(["size"] if size else [])]
-        print_csv(titles, [[in_csv(value) for value in row] for row in rows_of(runs, titles)])
+        titles = [*(fields or []), *form.more]
+        print_csv(titles, [[*map(in_csv, row)] for row in rows_of(runs, titles)])
     elif not runs and (options.status or options.where or options.tags or options.launch):
         message(f"no runs match{unknown_tags(every_run, options.tags)}")
     elif not runs:
@@ -334,9 +327,9 @@ def ls(
         shortened = sys.stdout.isatty() and not form.everything and form.limit is None
         some = api.newest(runs, ROWS_ON_TERMINAL) if shortened else runs
         if form.lineage:
-            print_tree(some, every_run, size)
+            print_tree(some, every_run, form.more)
         else:
-            print_runs(some, columns_of(some, fields, size))
+            print_runs(some, columns_of(some, fields, form.more))
         if len(some) < len(runs):
             message(f"and {len(runs) - len(some)} older ones; see them with --all")
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import shlex
 import time
-from dataclasses import fields, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,13 +13,13 @@ import typer
 
 from qexp import api
 from qexp.base.machine import terminable
-from qexp.base.options import argument, option
+from qexp.base.options import argument, option, part_of
 from qexp.cli.console import (
     JSON,
     WORKSPACE,
     arranged,
-    is_for_a_cluster,
     message,
+    on_a_cluster,
     print_json,
     print_parts,
     print_sentence,
@@ -247,12 +247,11 @@ def data_show(samples: ShowOptions, images: ShowImagesOptions, as_json: bool = J
 
 @arranged(described="simulate")
 def data_simulate(options: SubmitSimulationsOptions) -> None:
-    if is_for_a_cluster(options):
-        print_submitted(api.submit_simulations(**vars(options)), options.workspace)
+    if on_a_cluster(options):
+        print_submitted(api.submit_simulations(**vars(options)), options.home)
         return
-    of_simulating = {field.name: getattr(options, field.name) for field in fields(SimulateOptions)}
     with terminable():
-        made = api.simulate(**of_simulating)
+        made = api.simulate(**part_of(options, SimulateOptions))
     result(*map(options.home.shown, made))
 
 

@@ -109,21 +109,18 @@ def run(order: Order, start: StartingRuns, workspace: str | None = WORKSPACE) ->
             )
         order = replace(order, seeds=[start.seed])
     elif several and len(order.seeds) == 1 and order.seeds[0] > 1:
-        message(
-            f"one run, with seed {order.seeds[0]}; for {order.seeds[0]} of them: --seeds"
-            f" 0:{order.seeds[0]}"
-        )
+        (seed,) = order.seeds
+        message(f"one run, with seed {seed}; for {seed} of them: --seeds 0:{seed}")
     order = _with_points(order, start.points)
     single = len(order.references) == 1 and not several and not order.grid
-    elsewhere = order.options or order.profile or order.launcher != LOCAL
-    if start.done is not None and (
-        start.dry_run or start.detach or order.profile or order.launcher != LOCAL
-    ):
+    on_a_cluster = order.profile or order.launcher != LOCAL
+    if start.done is not None and (start.dry_run or start.detach or on_a_cluster):
         raise QexpError(
             "--done is for runs that this command trains itself; a cluster's job can call it with"
             " --done"
         )
-    if single and not (order.only_failed or start.dry_run or start.detach or elsewhere):
+    apart = start.dry_run or start.detach or on_a_cluster or order.options
+    if single and not (order.only_failed or apart):
         if order.jobs not in (None, 1):
             raise QexpError("-j is for several runs; add --seeds or --grid")
         with warnings_told(warning):
@@ -166,13 +163,11 @@ def print_trained(trained: api.Run, workspace: str | Path | None) -> None:
 
     api.refresh(warn=warning, workspace=workspace)
     record = trained.directory.record()
-    print_parts(
-        [*own_results(trained.directory, record), *estimators(record), *field_errors(record)]
-    )
+    tables = own_results(trained.directory, record)
+    print_parts([*tables, *estimators(record), *field_errors(record)])
     work = "" if record.kind == "program" else "of training, "
-    message(
-        f"{trained.name}: {record.seconds:.1f} s {work}in {find(workspace).shown(trained.path)}"
-    )
+    place = find(workspace).shown(trained.path)
+    message(f"{trained.name}: {record.seconds:.1f} s {work}in {place}")
 
 
 def _run_sweep(order: api.Order, start: StartingRuns, workspace: str | None) -> list[str]:
@@ -244,10 +239,9 @@ def rerun(options: RerunOptions, opening: Opening, run: str = RUN) -> None:
     seed or other values; 'qexp verify' instead repeats a run in a temporary folder, and compares
     every bit.
     """
+    trained = api.open_run(run, **vars(opening))
     with warnings_told(warning):
-        trained = api.open_run(run, **vars(opening)).rerun(
-            **{**vars(options), "display": TrainingDisplay()}
-        )
+        trained = trained.rerun(**{**vars(options), "display": TrainingDisplay()})
     print_trained(trained, opening.workspace)
 
 
@@ -384,7 +378,7 @@ def status(as_json: bool = JSON, workspace: str | None = WORKSPACE) -> None:
     if status.unfinished:
         piece("\n")
         runs = list(status.unfinished[:SHOWN_RUNS])
-        print_runs(runs, columns_of(runs, ["name", "state", "epochs", "started"], size=False))
+        print_runs(runs, columns_of(runs, ["name", "state", "epochs", "started"]))
         if len(status.unfinished) > SHOWN_RUNS:
             message(f"and {len(status.unfinished) - SHOWN_RUNS} more; see them with qexp ls")
     piece("\n")
@@ -412,10 +406,8 @@ def wait(
     states: list[State] = []
     damaged: list[DamagedError] = []
     for run, state in api.wait(runs, timeout, launch=launch, workspace=workspace):
-        message(
-            f"{run.name}:"
-            f" {state.words}{', and no process will start it' * (state is State.CREATED)}"
-        )
+        waiting = ", and no process will start it" if state is State.CREATED else ""
+        message(f"{run.name}: {state.words}{waiting}")
         states.append(state)
         if state is State.DAMAGED:
             try:

@@ -21,6 +21,7 @@ from qexp.base.options import (
     default_of,
     ignore,
     option,
+    part_of,
     print_width,
     python_only,
 )
@@ -428,7 +429,7 @@ class SweepOptions(Order, Watched):
         """What is ordered. Raises QexpError for an order with options besides."""
         whole = self.experiences
         if not isinstance(whole, Order):
-            return Order(**{field.name: getattr(self, field.name) for field in fields(Order)})
+            return Order(**part_of(self, Order))
         of_order = {field.name for field in fields(Order)} - {"experiences"}
         others = [field for field in fields(self) if field.name in of_order]
         besides = [field.name for field in others if getattr(self, field.name) != default_of(field)]

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import KW_ONLY, dataclass, fields
+from dataclasses import KW_ONLY, dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
-from qexp.base.options import option
+from qexp.base.options import option, part_of
 from qexp.errors import QexpError, shortened
 from qexp.runs.order import Order, Watched, read_grid, read_seeds
 
@@ -113,7 +113,5 @@ class Tuning(Order, TuneOptions):
 
     def order_of(self, changes: Mapping[str, Any], seeds: Sequence[int]) -> Order:
         """An order for the experience with these changes, which resumes interrupted runs."""
-        own = {field.name: getattr(self, field.name) for field in fields(Order)}
-        return Order(
-            **{**own, "overrides": {**self.overrides, **changes}, "seeds": seeds, "resume": True}
-        )
+        changed = {"overrides": {**self.overrides, **changes}, "seeds": seeds, "resume": True}
+        return Order(**{**part_of(self, Order), **changed})
