@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import copy
 import inspect
+import operator
 import os
 import re
 import shutil
@@ -134,12 +135,9 @@ def print_table(
     """
     width, left_out = terminal_width(), list[str]()
     if width is None:
-        head = [list(map(in_one_line, columns))]
-        lines = [[[in_one_line(cell)] for cell in row] for row in rows]
-        widths = [
-            max(map(width_of, cells))
-            for cells in zip(*head, *([cell[0] for cell in row] for row in lines), strict=True)
-        ]
+        titles, *cells = [list(map(in_one_line, row)) for row in (columns, *rows)]
+        widths = [max(map(width_of, column)) for column in zip(titles, *cells, strict=True)]
+        head, lines = [titles], list(map(_unbroken, cells))
     else:
         head, lines, widths, left_out = fit(columns, rows, right, width)
     styled = width is not None and "NO_COLOR" not in os.environ
@@ -158,6 +156,10 @@ def print_table(
         print_sentence(f"no room in {width} columns: {kept}; see them with: | less -S")
 
 
+def _unbroken(cells: list[str]) -> list[list[str]]:
+    return [[cell] for cell in cells]
+
+
 def _line(
     texts: Sequence[str],
     widths: Sequence[int],
@@ -168,7 +170,8 @@ def _line(
     for text, width, at_right in zip(texts, widths, right, strict=True):
         space = " " * (width - width_of(text))
         padded = space + text if at_right else text + space
-        cells.append(f"\x1b[{styled}m{padded}\x1b[0m" if (styled := style(text)) else padded)
+        styled = style(text)
+        cells.append(f"\x1b[{styled}m{padded}\x1b[0m" if styled else padded)
     return GAP.join(cells).rstrip()
 
 
@@ -183,14 +186,14 @@ def print_sentence(text: str) -> None:
     )
 
 
-def print_entry(key: str, text: str, width: int, before: str = "") -> None:
+def print_entry(key: str, text: str, width: int, indent: str = "") -> None:
     """A key and what belongs to it; further lines are set in, so that none can pass for another
     key's.
 
     width   of the keys
-    before  stands before each line
+    indent  stands before each line
     """
-    first, further = f"{before}{in_one_line(key):<{width}} ", " " * (len(before) + width + 1)
+    first, further = f"{indent}{in_one_line(key):<{width}} ", " " * (len(indent) + width + 1)
     columns = terminal_width()
     for line in cleaned(text).split("\n"):
         broken = [line]
@@ -253,72 +256,66 @@ def fit(
     columns: Sequence[str], rows: Sequence[Sequence[str]], right: Sequence[str], width: int
 ) -> Fitted:
     """A table of at most that width: titles fold, words flow, names shorten, columns drop out."""
-    titles = [in_one_line(column) for column in columns]
-    units = [found[2] if (found := UNIT.fullmatch(title)) else "" for title in titles]
-    names = [
-        title.removesuffix(f" {unit}") if unit else title
-        for title, unit in zip(titles, units, strict=True)
-    ]
-    cells = [
-        [in_one_line(cell) for cell in _as_printed(columns[at], rows, at, right)]
-        for at in range(len(columns))
-    ]
-    widest = [
-        max(map(width_of, [unit, *column])) for unit, column in zip(units, cells, strict=True)
-    ]
-    folded = [[name] for name in names]
-    if (
-        _total([max(wide, width_of(name)) for wide, name in zip(widest, names, strict=True)])
-        > width
-    ):
-        folded = [
-            textwrap.wrap(name, max(1, wide, _longest_word(name)), break_on_hyphens=False) or [""]
-            for wide, name in zip(widest, names, strict=True)
-        ]
-    widths = [max(wide, *map(width_of, lines)) for wide, lines in zip(widest, folded, strict=True)]
-    shown, whole = len(columns), widths
-    texts = {
-        at: max(TEXT_WIDTH if at else NAME_WIDTH, *map(width_of, folded[at]))
-        for at, column in enumerate(columns)
-        if column not in right
-    }
-    flows = shown > 1 and shown - 1 in texts and any(" " in cell for cell in cells[-1])
+    fitting, texts = [], dict[int, int]()
+    for number, title in enumerate(columns):
+        fitting.append(_Fitting(in_one_line(title), [row[number] for row in rows], title in right))
+    if _total([max(column.widest, width_of(column.name)) for column in fitting]) > width:
+        for column in fitting:
+            column.fold()
+    widths = [max(column.widest, *map(width_of, column.lines)) for column in fitting]
+    for number, column in enumerate(fitting):
+        if not column.of_numbers:
+            least = TEXT_WIDTH if number else NAME_WIDTH
+            texts[number] = max(least, *map(width_of, column.lines))
+    shown, whole, last = len(columns), widths, fitting[-1].cells
+    flows = shown > 1 and shown - 1 in texts and any(" " in cell for cell in last)
     if flows and _total(widths) > width:
-        texts[shown - 1] = max(LEAST_FLOWING_WIDTH, *map(_longest_word, cells[-1]))
-        before = _squeezed(widths[:-1], texts, width - len(GAP) - EASY_FLOWING_WIDTH)
-        room = width - _total([*before, 0])
+        texts[shown - 1] = max(LEAST_FLOWING_WIDTH, *map(_longest_word, last))
+        others = _squeezed(widths[:-1], texts, width - len(GAP) - EASY_FLOWING_WIDTH)
+        room = width - _total([*others, 0])
         if room >= texts[shown - 1]:
-            widths = [*before, room]
-    while (
-        _total(widths) > width
-        and _total(widths := _squeezed(whole[:shown], texts, width)) > width
-        and shown > 1
-    ):
+            widths = [*others, room]
+    while _total(widths) > width:
+        widths = _squeezed(whole[:shown], texts, width)
+        if shown == 1 or _total(widths) <= width:
+            break
         shown -= 1
-    widths = [min(wide, width) for wide in widths[:shown]]
-    height = max(map(len, folded[:shown]))
-    head = [
-        [*lines]
-        for lines in zip(
-            *([""] * (height - len(lines)) + lines for lines in folded[:shown]), strict=True
-        )
-    ]
-    if any(units[:shown]):
-        head.append(units[:shown])
-    lines = [
-        [_broken(row[at], widths[at]) for at in range(shown)] for row in zip(*cells, strict=True)
-    ]
-    cut = [at for at in range(shown) if any(_longest_word(cell) > widths[at] for cell in cells[at])]
-    left_out = [*(f"all of '{names[at]}'" for at in cut), *titles[shown:]]
-    return Fitted(head, lines, widths, left_out)
+    kept, widths = fitting[:shown], [min(wide, width) for wide in widths[:shown]]
+    height = max(len(column.lines) for column in kept)
+    titles = [[""] * (height - len(column.lines)) + column.lines for column in kept]
+    head = [[*line] for line in zip(*titles, strict=True)]
+    if any(column.unit for column in kept):
+        head.append([column.unit for column in kept])
+    broken = [column.broken(wide) for column, wide in zip(kept, widths, strict=True)]
+    cut = [column for column, wide in zip(kept, widths, strict=True) if column.is_cut_at(wide)]
+    left_out = [f"all of '{column.name}'" for column in cut]
+    left_out += [column.title for column in fitting[shown:]]
+    return Fitted(head, [[*row] for row in zip(*broken, strict=True)], widths, left_out)
 
 
-def _as_printed(
-    column: str, rows: Sequence[Sequence[str]], at: int, right: Sequence[str]
-) -> list[str]:
-    """The cells of a column; numbers below each other have their decimal points so."""
-    cells = [row[at] for row in rows]
-    return [text.translate(_PLAIN) for text in aligned(cells)] if column in right else cells
+class _Fitting:
+    """A column of a table that is to fit a width."""
+
+    def __init__(self, title: str, cells: list[str], of_numbers: bool) -> None:
+        found = UNIT.fullmatch(title)
+        self.title, self.of_numbers = title, of_numbers
+        self.name, self.unit = (found[1], found[2]) if found else (title, "")
+        if of_numbers:  # those below each other have their decimal points so
+            cells = [text.translate(_PLAIN) for text in aligned(cells)]
+        self.cells = list(map(in_one_line, cells))
+        self.widest = max(map(width_of, [self.unit, *self.cells]))
+        self.lines = [self.name]
+
+    def fold(self) -> None:
+        """Break its name into lines."""
+        width = max(1, self.widest, _longest_word(self.name))
+        self.lines = textwrap.wrap(self.name, width, break_on_hyphens=False) or [""]
+
+    def broken(self, width: int) -> list[list[str]]:
+        return [_broken(cell, width) for cell in self.cells]
+
+    def is_cut_at(self, width: int) -> bool:
+        return max(map(_longest_word, self.cells), default=0) > width
 
 
 _PLAIN = str.maketrans({FIGURE_SPACE: " ", POINT_SPACE: " ", "−": "-", "–": "-"})
@@ -337,14 +334,15 @@ def _squeezed(widths: Sequence[int], least: Mapping[int, int], room: int) -> lis
     """
     squeezed = list(widths)
     while (excess := _total(squeezed) - room) > 0:
-        wide = [at for at, end in least.items() if at < len(squeezed) and squeezed[at] > end]
+        wide = {}
+        for column, end in least.items():
+            if column < len(squeezed) and squeezed[column] > end:
+                wide[column] = squeezed[column]
         if not wide:
             break
-        widest = max(wide, key=lambda at: squeezed[at])
-        next_wide = max((squeezed[at] for at in wide if squeezed[at] < squeezed[widest]), default=0)
-        squeezed[widest] = max(
-            squeezed[widest] - excess, min(next_wide, squeezed[widest] - 1), least[widest]
-        )
+        widest, most = max(wide.items(), key=operator.itemgetter(1))
+        next_wide = max((width for width in wide.values() if width < most), default=0)
+        squeezed[widest] = max(most - excess, min(next_wide, most - 1), least[widest])
     return squeezed
 
 
@@ -512,8 +510,8 @@ def _meant_by(option: str, known: Collection[str]) -> str | None:
     if key in keys:
         return f"--set {key}=VALUE"
     for words in (["--to", "--output", "--out"], ["--overwrite", "--force"]):
-        if option in words and (meant := next((word for word in words if word in known), None)):
-            return meant
+        if option in words and {*words} & {*known}:
+            return next(word for word in words if word in known)
     if guess := nearest(option.strip("-"), [word.strip("-") for word in known]):
         return f"--{guess}"
     guess = nearest(key, keys)
