@@ -213,9 +213,7 @@ Counted = Callable[[int, int], None]
 def as_warning(text: str) -> None:
     """A warning of Python, at the line outside of qexp that led to it."""
     frame, level = sys._getframe(1), 2
-    while (
-        frame.f_back is not None and frame.f_globals.get("__name__", "").partition(".")[0] == "qexp"
-    ):
+    while frame.f_back and frame.f_globals.get("__name__", "").partition(".")[0] == "qexp":
         frame, level = frame.f_back, level + 1
     warnings.warn(in_python(text), stacklevel=level)
 
@@ -233,11 +231,11 @@ DISPLAYED = ContextVar("DISPLAYED", default=True)
 @contextmanager
 def displayed(display: Any) -> Iterator[None]:
     """Show no bar until the end if display is False."""
-    before = DISPLAYED.set(DISPLAYED.get() and display is not False)
+    token = DISPLAYED.set(DISPLAYED.get() and display is not False)
     try:
         yield
     finally:
-        DISPLAYED.reset(before)
+        DISPLAYED.reset(token)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -351,9 +349,8 @@ def kinds_of(annotation: str) -> tuple[Kind, ...]:
     start-up needs not.
     """
     words = [word for word in re.split(r" \| (?![^\[]*\])", annotation) if word != "None"]
-    return tuple(
-        DICTIONARY if word.startswith("Mapping[") else KINDS.get(word, ANYTHING) for word in words
-    )
+    others = {word: DICTIONARY for word in words if word.startswith("Mapping[")}
+    return tuple({**KINDS, **others}.get(word, ANYTHING) for word in words)
 
 
 NAMES_OF_SPECS = ("experience", "dataset", "model")
@@ -428,9 +425,7 @@ class takes(Generic[Keywords, Options]):  # noqa: N801 - a decorator
     def __call__(self, function: Callable[..., Any]) -> Callable[..., Any]:
         make: Any = self._options
         declared = inspect.signature(function)
-        subjects = [
-            parameter for parameter in declared.parameters.values() if parameter.name != "options"
-        ]
+        subjects = [each for each in declared.parameters.values() if each.name != "options"]
         several = bool(subjects) and subjects[-1].kind is inspect.Parameter.VAR_POSITIONAL
         signature = declared.replace(parameters=[*subjects, *self._keywords(by_name=several)])
         fields = {field.name: self._argument(field) for field in own_first(make)}
@@ -440,15 +435,14 @@ class takes(Generic[Keywords, Options]):  # noqa: N801 - a decorator
             given = [bound.pop(parameter.name, ()) for parameter in subjects]
             if several:
                 given += given.pop()
+            read = {}
             for name, value in bound.items():
                 if value is True and fields[name].is_path:
-                    raise TypeError(
-                        f"{function.__name__}: `{name}` is a path, or left out, and not True"
-                    )
-            there = {
-                name: value for name, value in bound.items() if not fields[name].is_left_out(value)
-            }
-            options = make(**{name: fields[name].read(value) for name, value in there.items()})
+                    why = f"`{name}` is a path, or left out, and not True"
+                    raise TypeError(f"{function.__name__}: {why}")
+                if not fields[name].is_left_out(value):
+                    read[name] = fields[name].read(value)
+            options = make(**read)
             with displayed(getattr(options, "display", None)):
                 return function(*given, options=options)
 
@@ -470,9 +464,8 @@ class takes(Generic[Keywords, Options]):  # noqa: N801 - a decorator
 
     def _argument(self, field: dataclasses.Field[Any]) -> Argument:
         example = getattr(field.metadata.get("option"), "example", "")
-        return Argument(
-            field.name, kinds_of(str(field.type)), example, self._elsewhere.get(field.name, "")
-        )
+        kinds, elsewhere = kinds_of(str(field.type)), self._elsewhere.get(field.name, "")
+        return Argument(field.name, kinds, example, elsewhere)
 
 
 def checks_keywords(function: Callable[Keywords, Returned]) -> Callable[Keywords, Returned]:
@@ -506,10 +499,9 @@ def _bound(
         return signature.bind(*arguments, **keywords).arguments
     except TypeError as error:
         unknown = next((name for name in keywords if name not in signature.parameters), "")
-        declared = in_shell(options) if options else ()
-        in_the_shell = {
-            flag.lstrip("-"): field.name for field, _ in declared for flag in flags_of(field)
-        }
+        in_the_shell = {}
+        for field, _ in in_shell(options) if options else ():
+            in_the_shell |= {flag.lstrip("-"): field.name for flag in flags_of(field)}
         several = "; give several as one list" if "too many positional" in str(error) else ""
         other = in_the_shell.get(unknown, OTHER_NAMES.get(unknown))
         if elsewhere and unknown in elsewhere:
@@ -523,20 +515,15 @@ def _bound(
 
 def documented(docstring: str, options: type[Any]) -> str:
     """A docstring with a line for each field, before those on what is returned and raised."""
-    meanings = {field.name: help_of(field) for field in own_first(options)}
-    lines = docstring.splitlines()
+    fields, lines = own_first(options), docstring.splitlines()
     ends = ("returns ", "Raises ", ">>> ")
-    end = next((at for at, line in enumerate(lines) if line.startswith(ends)), len(lines))
-    width = max(map(len, meanings)) + 2
-    table = [
-        line
-        for name, meaning in meanings.items()
-        for line in textwrap.wrap(
-            f"{name:{width}}{meaning}",
-            DOCSTRING_WIDTH - 4,
-            subsequent_indent=" " * width,
-            break_on_hyphens=False,
-        )
-    ]
-    rest = [*([""] if lines[end:] and lines[end].startswith(">>> ") else []), *lines[end:]]
-    return "\n".join([*lines[:end], *table, *rest])
+    end = next((row for row, line in enumerate(lines) if line.startswith(ends)), len(lines))
+    width = max(len(field.name) for field in fields) + 2
+    wrapper = textwrap.TextWrapper(DOCSTRING_WIDTH - 4, break_on_hyphens=False)
+    wrapper.subsequent_indent = " " * width
+    table = []
+    for field in fields:
+        table += wrapper.wrap(f"{field.name:{width}}{help_of(field)}")
+    if lines[end:] and lines[end].startswith(">>> "):
+        table.append("")
+    return "\n".join([*lines[:end], *table, *lines[end:]])

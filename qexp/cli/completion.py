@@ -33,18 +33,13 @@ Completion = Callable[[typer.Context, str], list[str]]
 
 
 def _offer(names: Names) -> Completion:
-    """Those of the names that begin as typed, in order."""
+    """The names that begin as typed, in order."""
 
     @functools.wraps(names)
     def offer(ctx: typer.Context, incomplete: str) -> list[str]:
         try:
-            return sorted(
-                {
-                    name
-                    for name in names(ctx, incomplete)
-                    if name.startswith(incomplete) and PLAIN.fullmatch(name)
-                }
-            )
+            typed = {name for name in names(ctx, incomplete) if name.startswith(incomplete)}
+            return sorted(filter(PLAIN.fullmatch, typed))
         except (QexpError, OSError, SyntaxError, ValueError):
             return []
 
@@ -57,12 +52,9 @@ def runs(ctx: typer.Context, incomplete: str) -> Iterator[str]:
     # takes to read.
     with os.scandir(_workspace(ctx).runs) as entries:
         for entry in entries:
-            if (
-                entry.name.startswith(incomplete)
-                and not entry.name.startswith(".")
-                and entry.is_dir()
-            ):
-                yield entry.name
+            name = entry.name
+            if name.startswith(incomplete) and not name.startswith(".") and entry.is_dir():
+                yield name
 
 
 @_offer
@@ -72,20 +64,15 @@ def run_and_files(ctx: typer.Context, incomplete: str) -> Iterable[str]:
         return runs(ctx, incomplete)
     folder, name = os.path.split(incomplete)
     with os.scandir(folder or ".") as entries:
-        return [
-            f"{Path(folder, entry.name)}{os.sep * entry.is_dir()}"
-            for entry in entries
-            if entry.name.startswith(name)
-            and (name.startswith(".") or not entry.name.startswith("."))
-        ]
+        shown = [entry for entry in entries if name[:1] == "." or entry.name[:1] != "."]
+        return [f"{Path(folder, entry.name)}{os.sep * entry.is_dir()}" for entry in shown]
 
 
 def _specs(folder: str) -> Completion:
-    return _offer(
-        lambda ctx, incomplete: [
-            path.stem for path in (_workspace(ctx).specs / folder).glob("*.json")
-        ]
-    )
+    def names(ctx: typer.Context, incomplete: str) -> list[str]:
+        return [path.stem for path in (_workspace(ctx).specs / folder).glob("*.json")]
+
+    return _offer(names)
 
 
 experiences, datasets, models = map(_specs, ("experiences", "datasets", "models"))
@@ -120,7 +107,7 @@ figures = _choices("figures")
 
 @_offer
 def evaluations(ctx: typer.Context, incomplete: str) -> Iterator[str]:
-    """Those of the runs that the line names so far, or of all runs."""
+    """Evaluations of the runs that the line names so far, or of all runs."""
     names = ctx.params.get("runs") or []
     folder = _workspace(ctx).runs
     for run in [folder / name for name in names] if names else folder.iterdir():
@@ -161,13 +148,11 @@ def keys_of_pretraining(ctx: typer.Context, incomplete: str) -> Iterator[str]:
 
 
 def _keys_of(experiences: Iterable[dict[str, Any]], incomplete: str) -> Iterator[str]:
-    before = incomplete[: max(map(incomplete.rfind, ",+")) + 1]
+    typed = incomplete[: max(map(incomplete.rfind, ",+")) + 1]
     for experience in filter(None, experiences):
-        paths = [
-            *written_names()["choices"]["keys of experiences"],
-            *(path for path, _ in leaves(experience)),
-        ]
-        yield from (f"{before}{path}=" for path in paths)
+        keys = written_names()["choices"]["keys of experiences"]
+        for path in (*keys, *(path for path, _ in leaves(experience))):
+            yield f"{typed}{path}="
 
 
 @_offer
@@ -182,24 +167,20 @@ def variables(ctx: typer.Context, incomplete: str) -> Iterator[str]:
     else:
         documents = [spec.get("dataset", {}) for spec in _specs_of_runs(ctx)]
     for document in documents:
-        names = [
-            *document.get("varyings", ()),
-            *document.get("fixed", ()),
-            *document.get("distributions", ()),
-        ]
-        yield from (f"{variable}=" for variable in names)
+        for key in ("varyings", "fixed", "distributions"):
+            yield from (f"{variable}=" for variable in document.get(key, ()))
 
 
 def _specs_of_runs(ctx: typer.Context) -> list[dict[str, Any]]:
     """The spec of the run that the line names; words before an incomplete option are in `args`."""
     from qexp.base.formats import object_in
 
-    named = [ctx.params.get(name) or () for name in ("run", "runs")]
-    runs = [
-        *(run for runs in named for run in ([runs] if isinstance(runs, str) else runs)),
-        *ctx.args,
-    ][:1]
-    return [object_in(_workspace(ctx).runs / run / "spec.json") for run in runs]
+    runs: list[str] = []
+    for name in ("run", "runs"):
+        named = ctx.params.get(name) or ()
+        runs += [named] if isinstance(named, str) else named
+    first = [*runs, *ctx.args][:1]
+    return [object_in(_workspace(ctx).runs / run / "spec.json") for run in first]
 
 
 def _resolved(ctx: typer.Context, name: str) -> dict[str, Any]:
@@ -214,8 +195,8 @@ def _resolved(ctx: typer.Context, name: str) -> dict[str, Any]:
 @_offer
 def columns(ctx: typer.Context, incomplete: str) -> Iterator[str]:
     """The last of names with commas between them: fields of records, results, keys of specs."""
-    before, comma, _ = incomplete.rpartition(",")
-    return (f"{before}{comma}{name}" for name in _fields(_workspace(ctx).runs))
+    typed, comma, _ = incomplete.rpartition(",")
+    return (f"{typed}{comma}{name}" for name in _fields(_workspace(ctx).runs))
 
 
 launches = _offer(lambda ctx, incomplete: ["last", *_folders(_workspace(ctx).runs / ".launches")])
@@ -265,18 +246,16 @@ def _fields(folder: Path) -> Iterator[str]:
         except QexpError:
             continue
         if results:
-            for document in (
-                results,
-                {key: value for key, value in spec.items() if key != "model"},
-            ):
-                yield from (path for path, _ in leaves(document))
+            others = {key: value for key, value in spec.items() if key != "model"}
+            yield from (path for path, _ in [*leaves(results), *leaves(others)])
             return
 
 
 def _workspace(ctx: typer.Context) -> Workspace:
     """The workspace that the line names, before or after the command, else the one found."""
+    contexts = [ctx, ctx.parent] if ctx.parent else [ctx]
     return find(
-        ctx.params.get("workspace") or (ctx.parent.params.get("workspace") if ctx.parent else None)
+        next((each.params["workspace"] for each in contexts if each.params.get("workspace")), None)
     )
 
 
