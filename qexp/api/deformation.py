@@ -110,9 +110,9 @@ def invert(
     folder = None if options.to is None else target_outside_of_runs(options.to)
     if folder is not None:
         require_room(folder, options.overwrite)
-    data = (
-        read_observation(Path(observation)) if isinstance(observation, str | Path) else observation
-    )
+    data = observation
+    if isinstance(data, str | Path):
+        data = read_observation(Path(data))
     if isinstance(data, Observed):
         data = data.observation
     if folder is not None:
@@ -121,14 +121,12 @@ def invert(
         if options.run is None:
             tables = tables_here(options.workspace)
             for name in options.emulators:
-                directory = directory_of(
-                    name.removeprefix(EMULATOR), options.workspace, options.trust_code
-                )
+                run = name.removeprefix(EMULATOR)
+                directory = directory_of(run, options.workspace, options.trust_code)
                 emulator = load_stage(directory.training_spec()["dataset"], "emulate")(directory)
                 if emulator.presumes_north:
-                    options.warn(
-                        f"rows of the images that {name} learned count as running northwards"
-                    )
+                    images = f"rows of the images that {name} learned"
+                    options.warn(f"{images} count as running northwards")
                 tables = emulator.among(tables, name, options.centre is not None)
             estimates = by_least_squares(data, asked, tables)
         else:
@@ -156,13 +154,12 @@ def _with_a_bar(options: InvertOptions) -> Iterator[InvertOptions]:
     with bar("inverting") as show:
 
         def on_stage(source: str, stage: str, share: float) -> None:
-            before = sources.index(source) if source in sources else 0
-            show(
-                (before + (STAGES.index(stage) + share) / len(STAGES)) / len(sources), stage, source
-            )
+            share_of_source = (STAGES.index(stage) + share) / len(STAGES)
+            number = sources.index(source) if source in sources else 0
+            show((number + share_of_source) / len(sources), stage, source)
 
-        def on_drawn(done: int, of: int) -> None:
-            show(done / of, f"{done:,} of {of:,} draws", "drawing from the posterior")
+        def on_drawn(done: int, count: int) -> None:
+            show(done / count, f"{done:,} of {count:,} draws", "drawing from the posterior")
 
         yield replace(
             options,

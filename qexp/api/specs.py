@@ -78,10 +78,10 @@ class Validation(Titled):
         if self.wrong:
             count = len(self.files)
             return f"{count} spec{'s' * (count != 1)}, {self.wrong} with problems"
-        waiting = (
-            f", {self.waiting} wait{'s' * (self.waiting == 1)} for data" if self.waiting else ""
-        )
-        return f"{self.right} spec{' is' if self.right == 1 else 's are'} right{waiting}"
+        right = f"{self.right} spec{' is' if self.right == 1 else 's are'} right"
+        if not self.waiting:
+            return right
+        return f"{right}, {self.waiting} wait{'s' * (self.waiting == 1)} for data"
 
     def remarks(self) -> list[str]:
         """The warnings, of those alike the first with the number and names of the other files."""
@@ -93,16 +93,14 @@ class Validation(Titled):
         texts = []
         for first, *others in alike.values():
             files = list(dict.fromkeys(other.file for other in others if other.file != first.file))
-            texts.append(
-                f"{first}" + (f"; {len(files)} more like it: {some(files)}" if files else "")
-            )
+            more = f"; {len(files)} more like it: {some(files)}" if files else ""
+            texts.append(f"{first}{more}")
         return texts
 
     def view(self) -> View:
         """What a notebook or a terminal shows of it."""
-        return View(
-            self.in_words, cautions=self.remarks(), error="\n".join(map(str, self.problems))
-        )
+        problems = "\n".join(map(str, self.problems))
+        return View(self.in_words, cautions=self.remarks(), error=problems)
 
 
 def validate(
@@ -132,32 +130,22 @@ def validate(
     cache = spec_cache(home)
     findings = {path: examine(path, cache) for path in paths}
     awaited = dict.fromkeys(waiting for finding in findings.values() for waiting in finding.awaited)
-    problems = dict.fromkeys(
-        problem
-        for finding in findings.values()
-        for problem in finding.problems
-        if problem not in awaited
-    )
+    every = dict.fromkeys(problem for found in findings.values() for problem in found.problems)
+    problems = [problem for problem in every if problem not in awaited]
     right = [path for path, finding in findings.items() if not finding.problems]
     doubtful = dict.fromkeys(problem for path in right for problem in findings[path].warnings)
-    wrong = len({problem.file for problem in problems})
-    return Validation(
-        paths,
-        list(problems),
-        [*awaited, *doubtful],
-        len(right),
-        waiting=len(paths) - len(right) - wrong,
-    )
+    waiting = len(paths) - len(right) - len({problem.file for problem in problems})
+    return Validation(paths, problems, [*awaited, *doubtful], len(right), waiting)
 
 
 def _of_name(file: str | Path, everything: Sequence[Path]) -> list[Path]:
     """A path, or the specs of a name. Raises NotFoundError for a name that none has."""
     if Path(file).suffix or Path(file).exists():
         return [Path(file)]
-    if not (own := [path for path in everything if path.stem == str(file)]):
-        raise NotFoundError(
-            f"no spec '{file}'; {suggestion(str(file), {path.stem for path in everything})}"
-        )
+    own = [path for path in everything if path.stem == str(file)]
+    if not own:
+        names = {path.stem for path in everything}
+        raise NotFoundError(f"no spec '{file}'; {suggestion(str(file), names)}")
     return own
 
 
@@ -176,11 +164,8 @@ def specs(kind: str | None = None, *, workspace: str | Path | None = None) -> Li
 
     kinds = FOLDERS if kind is None else [_require_kind(kind)]
     home = workspaces.find(workspace)
-    counts = Counter(
-        (kind, run.get(kind))
-        for run in every_run(warn=ignore, workspace=home.root)
-        for kind in FOLDERS
-    )
+    runs = every_run(warn=ignore, workspace=home.root)
+    counts = Counter((kind, run.get(kind)) for run in runs for kind in FOLDERS)
     rows = []
     for kind in kinds:
         for path in sorted((home.specs / FOLDERS[kind]).glob("*.json")):
@@ -193,26 +178,18 @@ def specs(kind: str | None = None, *, workspace: str | Path | None = None) -> Li
                 spec_in(kind, path, home)  # what it extends can be read, too
             except QexpError as error:
                 problem = str(error)
-            about = {
-                "kind": kind,
-                "name": path.stem,
-                "path": str(path),
-                "runs": counts[kind, path.stem],
-            }
-            rows.append({**about, "description": description, "problem": problem})
+            about = {"kind": kind, "name": path.stem, "path": str(path)}
+            about |= {"runs": counts[kind, path.stem], "description": description}
+            rows.append({**about, "problem": problem})
     return Listing(rows, "specs", _columns)
 
 
 def _columns(specs: Sequence[dict[str, Any]]) -> list[Column]:
     from qexp.runs.columns import Column
 
-    names = [
-        "kind",
-        "name",
-        "runs",
-        "description",
-        *(["problem"] if any(spec["problem"] for spec in specs) else []),
-    ]
+    names = ["kind", "name", "runs", "description"]
+    if any(spec["problem"] for spec in specs):
+        names.append("problem")
     return [Column(name, name, partial(_text, name), name == "runs") for name in names]
 
 
@@ -283,9 +260,8 @@ def init(directory: str | Path, *, kind: str | Sequence[str] = ()) -> None:
     if kinds:
         shipped = list(_example_files(kinds, EXAMPLES))
     else:
-        shipped = [file for file in specs.rglob("*") if "__pycache__" not in file.parts] + [
-            *data.glob(STAND_INS)
-        ]
+        shipped = [file for file in specs.rglob("*") if "__pycache__" not in file.parts]
+        shipped += data.glob(STAND_INS)
     files.make_folder(directory)
     with files.writing(f"to {directory}"), folders.drafted(directory / "specs") as draft:
         for folder in FOLDERS.values():
@@ -293,10 +269,8 @@ def init(directory: str | Path, *, kind: str | Sequence[str] = ()) -> None:
         _copy((file for file in shipped if file.is_relative_to(specs)), specs, draft)
         _copy((file for file in shipped if file.is_relative_to(data)), data, directory / "data")
         (directory / "data").mkdir(exist_ok=True)
-        for name, text in (
-            (".gitignore", IGNORED),
-            *((("README.md", README),) if not shipped else ()),
-        ):
+        texts = {".gitignore": IGNORED} if shipped else {".gitignore": IGNORED, "README.md": README}
+        for name, text in texts.items():
             if not (directory / name).exists():
                 (directory / name).write_text(text)
         draft.rename(directory / "specs")  # which makes it a workspace
@@ -308,22 +282,18 @@ def _example_files(kinds: Collection[str], root: Path) -> Iterator[Path]:
 
     Raises QexpError if there is no such kind.
     """
-    if unknown := [kind for kind in kinds if kind not in KINDS_OF_EXAMPLES]:
-        raise QexpError(
-            f"`kind={unknown[0]}`: there are no such examples;"
-            f" {suggestion(unknown[0], KINDS_OF_EXAMPLES)}"
-        )
-    waiting = [
-        root / "specs" / f"{name}.json" for kind in kinds for name in KINDS_OF_EXAMPLES[kind]
-    ]
+    for kind in kinds:
+        if kind not in KINDS_OF_EXAMPLES:
+            known = suggestion(kind, KINDS_OF_EXAMPLES)
+            raise QexpError(f"`kind={kind}`: there are no such examples; {known}")
+    names = [name for kind in kinds for name in KINDS_OF_EXAMPLES[kind]]
+    waiting = [root / "specs" / f"{name}.json" for name in names]
     for file in waiting:
         yield file
         document = read(file)
-        waiting += [
-            root / "specs" / FOLDERS[kind] / f"{document[kind]}.json"
-            for kind in REFERENCES
-            if kind in document
-        ]
+        for kind in REFERENCES:
+            if kind in document:
+                waiting.append(root / "specs" / FOLDERS[kind] / f"{document[kind]}.json")
         if document.get("stand_in"):
             yield root / "data" / document["stand_in"]
 
@@ -499,11 +469,9 @@ def show_data(options: ShowOptions) -> ShownLook:
 
 def _folder_of(options: PictureOptions, name: str, home: Workspace) -> Path:
     """The folder of the figures of a dataset or experience."""
-    return (
-        home.root / "figures" / Path(name).stem
-        if options.out is None
-        else target_outside_of_runs(options.out)
-    )
+    if options.out is not None:
+        return target_outside_of_runs(options.out)
+    return home.root / "figures" / Path(name).stem
 
 
 @takes(SimulateOptions)

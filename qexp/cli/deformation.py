@@ -44,10 +44,10 @@ def observe(
 ) -> None:
     if no_figure and options.figure is not None:
         raise QexpError("--figure and --no-figure contradict each other; keep one")
-    beside = None
-    if options.to is not None and not no_figure:
-        beside = Path(options.to).with_suffix(".png" if tuple(options.formats) == ("png",) else "")
-    here = {"figure": options.figure or beside, "history": _history(), "warn": ignore}
+    figure = options.figure
+    if figure is None and options.to is not None and not no_figure:
+        figure = Path(options.to).with_suffix(".png" if tuple(options.formats) == ("png",) else "")
+    here = {"figure": figure, "history": _history(), "warn": ignore}
     observed = api.observe(files, **{**vars(options), **here})
     if as_json:
         warning(*observed.warnings)
@@ -58,11 +58,8 @@ def observe(
     for track in observed.tracks:
         message(f"{track.name}: {track_words(track)}")
         if track.noise is not None:
-            how = (
-                f", from {observed.estimates[track.name].how}"
-                if track.name in observed.estimates
-                else ""
-            )
+            estimate = observed.estimates.get(track.name)
+            how = f", from {estimate.how}" if estimate is not None else ""
             error = "; errors are the square root of the nugget" if track.error_is_nugget else ""
             message(f"{track.name}: noise {track.noise.words}{error}{how}")
     warning(*observed.warnings)
@@ -90,13 +87,11 @@ def _run_and_observation(values: dict[str, Any]) -> dict[str, Any]:
     *first, observation = words = values["run_and_observation"]
     if len(first) > 1:
         raise QexpError(f"{some(words)}: give one observation file, or a run and then the file")
-    by_option = None if values["run"] is None else [values["run"]]
-    run = (
-        named_once(first, by_option, f"qexp invert RUN {observation}")
-        if first or by_option
-        else [None]
-    )
-    return {**values, "run_and_observation": [observation], "run": run[0]}
+    run = values["run"]
+    if first:
+        named = None if run is None else [run]
+        (run,) = named_once(first, named, f"qexp invert RUN {observation}")
+    return {**values, "run_and_observation": [observation], "run": run}
 
 
 @arranged(everyday="source bounds fixed posterior to", with_words=_run_and_observation)

@@ -7,7 +7,7 @@ import shlex
 import time
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import typer
 
@@ -40,7 +40,8 @@ from qexp.kinds.options import (
 from qexp.spec.schema import HEADINGS, rows_of
 
 if TYPE_CHECKING:
-    from qexp.base.quantities import Quantities
+    from qexp.base.quantities import Quantities, Quantity
+    from qexp.base.tables import Entry
 
 
 def init(
@@ -56,11 +57,9 @@ def init(
     api.init(directory, kind=kind)
     first = sorted(path.stem for path in (directory / "specs/experiences").glob("*.json"))
     if not first:
-        places = (
-            f"{directory / 'specs'}/datasets, models and experiences, and files of data into"
-            f" {directory / 'data'}"
-        )
-        message(f"created a workspace; put your specs into {places}")
+        places = f"{directory / 'specs'}/datasets, models and experiences"
+        data = f"files of data into {directory / 'data'}"
+        message(f"created a workspace; put your specs into {places}, and {data}")
         return
     there = f"  cd {shlex.quote(str(directory))}\n" if directory.resolve() != Path.cwd() else ""
     name = "mogi_quick" if "mogi_quick" in first else first[0]
@@ -73,10 +72,8 @@ def new(options: NewOptions) -> None:
     written = api.new(**vars(options))
     result(*map(home.shown, written))
     if any(json.loads(path.read_text()).get("missing") == "drop" for path in written):
-        message(
-            'rows with gaps are left out; "missing": "median" in the dataset would fill in those of'
-            " inputs"
-        )
+        how = '"missing": "median" in the dataset would fill in those of inputs'
+        message(f"rows with gaps are left out; {how}")
     follows = "new experience" if options.kind == "dataset" else "run"
     message(f"next: look through the specs, then: qexp {follows} {shlex.quote(written[0].stem)}")
 
@@ -145,11 +142,7 @@ def tables(
         raise NotFoundError(f"no entry '{name}' in {table}; {suggestion(name, entries)}")
     chosen = entries if name is None else {name: entries[name]}
     if as_json:
-        documents = {
-            key: {"help": entry.help, "parameters": entry.schema(), "example": dict(entry.example)}
-            for key, entry in chosen.items()
-        }
-        print_json(documents)
+        print_json({key: _document(entry) for key, entry in chosen.items()})
     elif name is None:
         print_table(["name", "what it is"], [[key, entry.help] for key, entry in entries.items()])
     else:
@@ -161,25 +154,27 @@ def tables(
         print_sentence(f"example: {json.dumps(dict(entries[name].example))}")
 
 
+def _document(entry: Entry) -> dict[str, Any]:
+    return {"help": entry.help, "parameters": entry.schema(), "example": dict(entry.example)}
+
+
+def _quantity_document(quantity: Quantity) -> dict[str, Any]:
+    keys = ("unit", "si_factor", "description", "plausible")
+    return {key: getattr(quantity, key) for key in keys}
+
+
 def _print_quantities(quantities: Quantities, name: str | None, as_json: bool) -> None:
     if name is not None and name not in quantities:
         raise NotFoundError(f"no quantity '{name}'; {suggestion(name, quantities)}")
     chosen = quantities if name is None else {name: quantities[name]}
     if as_json:
-        keys = ("unit", "si_factor", "description", "plausible")
-        print_json(
-            {
-                name: {key: getattr(quantity, key) for key in keys}
-                for name, quantity in chosen.items()
-            }
-        )
+        print_json({key: _quantity_document(quantity) for key, quantity in chosen.items()})
         return
     rows = []
     for key, quantity in chosen.items():
         plausible = "" if quantity.plausible is None else "{:g} to {:g}".format(*quantity.plausible)
-        rows.append(
-            [key, quantity.unit, f"{quantity.si_factor:g}", plausible, quantity.description]
-        )
+        factor = f"{quantity.si_factor:g}"
+        rows.append([key, quantity.unit, factor, plausible, quantity.description])
     print_table(["variable", "unit", "in SI", "plausible", "meaning"], rows, right=["in SI"])
 
 
@@ -221,23 +216,13 @@ def data_show(samples: ShowOptions, images: ShowImagesOptions, as_json: bool = J
     figures = [home.shown(path) for path in look.figures]
     message(*look.remarks)
     if as_json:
-        print_json(
-            {
-                "name": look.name,
-                "part": look.part,
-                "parts": list(look.parts),
-                "caution": look.caution,
-                "variables": list(look.summary),
-                "proposal": look.proposal,
-                "figures": figures,
-            }
-        )
+        about = {"name": look.name, "part": look.part, "parts": list(look.parts)}
+        about |= {"caution": look.caution, "variables": list(look.summary)}
+        print_json({**about, "proposal": look.proposal, "figures": figures})
         return
     others = [part for part in look.parts if part != look.part]
-    message(
-        f"{look.name}, {look.part}"
-        f" ({f'other parts: {some(others, 8)}' if others else 'the only part'})"
-    )
+    words = f"other parts: {some(others, 8)}" if others else "the only part"
+    message(f"{look.name}, {look.part} ({words})")
     print_parts([look.table()])
     if look.proposal is not None:
         message("typical values, from the 99th percentile of the sizes:")
@@ -272,9 +257,8 @@ def data_xrf(options: XrfOptions) -> None:
     with terminable():
         spectra = api.make_xrf(**vars(options))
     result(*spectra.folders)
-    labelled = (
-        f"{spectra.labelled:,} of them with CaCO3 and TOC, in {time.perf_counter() - started:.3g} s"
-    )
+    seconds = time.perf_counter() - started
+    labelled = f"{spectra.labelled:,} of them with CaCO3 and TOC, in {seconds:.3g} s"
     message(f"{spectra.spectra:,} spectra of {options.cores} cores, {labelled}")
 
 
