@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
@@ -80,7 +79,7 @@ class Run(Shown):
 
     @property
     def seed(self) -> int | None:
-        """Its random seed; None for a run of weights from elsewhere."""
+        """The random seed; None for a run of weights from elsewhere."""
         return self.directory.record().seed
 
     @property
@@ -91,9 +90,8 @@ class Run(Shown):
     @property
     def results(self) -> dict[str, dict[str, dict[str, float | None]]]:
         """part → output → metric → value, in the output's unit."""
-        results: dict[str, dict[str, dict[str, float | None]]] = self.directory.record().document()[
-            "results"
-        ]
+        document = self.directory.record().document()
+        results: dict[str, dict[str, dict[str, float | None]]] = document["results"]
         return results
 
     @property
@@ -366,10 +364,11 @@ class Run(Shown):
         directory = (
             self.directory if evaluation is None else find_evaluation(self.directory, evaluation)
         )
-        to = None if options.to is None else target_outside_of_runs(options.to) / self.name
-        return Pictures(
-            draw(directory, options.formats, options.drawn_with, options.only, options.warn, to)
+        folder = None if options.to is None else target_outside_of_runs(options.to) / self.name
+        drawn = draw(
+            directory, options.formats, options.drawn_with, options.only, options.warn, folder
         )
+        return Pictures(drawn)
 
     @takes(ReportFile)
     def report(self, options: ReportFile) -> Path:
@@ -475,7 +474,7 @@ def open_runs(references: Runs, *, workspace: str | Path | None = None) -> list[
 def directory_of(
     run: Runs, workspace: str | Path | None, trust_code: bool = False, ensemble: bool = False
 ) -> RunDirectory:
-    """That of a single run, or with `ensemble` of several that differ by their seed alone.
+    """The directory of a single run, or with `ensemble` of several that differ by their seed alone.
 
     Raises NotFoundError, and QexpError for several, or with `ensemble` for those that are no
     ensemble.
@@ -543,13 +542,11 @@ def figures(runs: Runs, options: FiguresOptions) -> Pictures:
     from qexp.figures.canvas import use_style
     from qexp.figures.distributions import draw_corner
 
-    to = None if options.to is None else target_outside_of_runs(options.to)
+    folder, drawn = None if options.to is None else target_outside_of_runs(options.to), Pictures()
     with use_style(*options.drawn_with):
-        drawn = [
-            draw_corner([*map(Path, names)], sample, to, options.formats)
-            for sample in options.only or ("",)
-        ]
-    return Pictures(itertools.chain(*drawn))
+        for sample in options.only or ("",):
+            drawn += draw_corner([*map(Path, names)], sample, folder, options.formats)
+    return drawn
 
 
 def files_of_draws(names: Sequence[str]) -> bool:

@@ -98,13 +98,13 @@ _DRAFTS: dict[Path, Path] = {}
 
 
 @contextmanager
-def drafted_in(folder: Path, below: Path) -> Iterator[None]:
-    """A context in which files below `below` are first written in `folder`, then renamed.
+def drafted_in(folder: Path, root: Path) -> Iterator[None]:
+    """A context in which files below `root` are first written in `folder`, then renamed.
 
-    If another process deletes the folder, this one can no longer replace files below `below`: the
+    If another process deletes the folder, this one can no longer replace files below `root`: the
     renaming fails, and TakenOverError is raised.
     """
-    root = below.absolute()
+    root = root.absolute()
     _DRAFTS[root] = folder
     try:
         yield

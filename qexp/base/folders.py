@@ -213,12 +213,11 @@ def last_change(path: Path) -> float:
 
     Raises OSError if files vanish meanwhile because a process is at work.
     """
-    below = (
-        Path(parent) / name
-        for parent, folders, names in os.walk(path)
-        for name in (*folders, *names)
-    )
-    return max(inside.lstat().st_ctime for inside in (path, *below))
+    latest = path.lstat().st_ctime
+    for parent, folders, names in os.walk(path):
+        for name in (*folders, *names):
+            latest = max(latest, Path(parent, name).lstat().st_ctime)
+    return latest
 
 
 def _beside(target: Path, kind: str) -> Path:

@@ -188,17 +188,16 @@ def of_dataset(dataset: Mapping[str, Any], quantities: Quantities) -> Quantities
 
 def with_periods(quantities: Quantities, periods: Mapping[str, float]) -> Quantities:
     """The quantities with periods, in their unit, of some variables; variable → period."""
-    repeating = {
-        name: replace(quantity(name, quantities), period=period) for name, period in periods.items()
-    }
+    repeating = {}
+    for name, period in periods.items():
+        repeating[name] = replace(quantity(name, quantities), period=period)
     return {**quantities, **repeating} if repeating else quantities
 
 
 def periods_of(names: Iterable[str], quantities: Quantities) -> dict[str, float]:
     """Variable → the period of its quantity, in its unit, for those that have one."""
-    return {
-        name: period for name in names if (period := quantity(name, quantities).period) is not None
-    }
+    periods = {name: quantity(name, quantities).period for name in names}
+    return {name: period for name, period in periods.items() if period is not None}
 
 
 def in_degrees(quantities: Quantities) -> Quantities:
@@ -206,16 +205,11 @@ def in_degrees(quantities: Quantities) -> Quantities:
     converted = dict(quantities)
     for name, angle in quantities.items():
         if angle.unit == RADIAN:
-            limits = {
-                key: getattr(angle, key) for key in ("above", "at_least", "at_most", "period")
-            }
-            degrees: dict[str, Any] = {
-                key: None if limit is None else round(math.degrees(limit), 12)
-                for key, limit in limits.items()
-            }
-            converted[name] = replace(
-                angle, unit=DEGREE, si_factor=math.radians(angle.si_factor), **degrees
-            )
+            changed: dict[str, Any] = {"si_factor": math.radians(angle.si_factor)}
+            for key in ("above", "at_least", "at_most", "period"):
+                limit = getattr(angle, key)
+                changed[key] = None if limit is None else round(math.degrees(limit), 12)
+            converted[name] = replace(angle, unit=DEGREE, **changed)
     return converted
 
 
@@ -240,8 +234,8 @@ def in_words(variable: str, views: Sequence[str] = ()) -> str:
     words = QUANTITIES[base].name if base in QUANTITIES else ""
     if view := name_of_view(variable, views):
         return f"{view} {words or base.replace('_', ' ')}"
-    before, _, after = _OF_A_SOURCE.sub(r"\1 \2", variable).rpartition(base)
-    return f"{before}{words or base}{after}".replace("_", " ")
+    source, _, view = _OF_A_SOURCE.sub(r"\1 \2", variable).rpartition(base)
+    return f"{source}{words or base}{view}".replace("_", " ")
 
 
 def in_symbols(variable: str, views: Sequence[str] = ()) -> str:

@@ -61,7 +61,8 @@ def read_values(option: str, texts: Sequence[str]) -> dict[str, float]:
 
 def finite(text: str) -> float:
     """The finite number of a text. Raises ValueError."""
-    if not math.isfinite(number := float(text)):
+    number = float(text)
+    if not math.isfinite(number):
         raise ValueError
     return number
 

@@ -69,14 +69,14 @@ def _steps_of_key(steps: Steps, document: Mapping[str, Any]) -> int:
 
 
 def leaves(
-    document: Mapping[str, Any], before: str = "", separator: str = "."
+    document: Mapping[str, Any], prefix: str = "", separator: str = "."
 ) -> Iterator[tuple[str, Any]]:
     """The dotted paths of a document with their values; a list or an empty object is one value."""
     for key, value in document.items():
         if isinstance(value, Mapping) and value:
-            yield from leaves(value, f"{before}{key}{separator}", separator)
+            yield from leaves(value, f"{prefix}{key}{separator}", separator)
         else:
-            yield f"{before}{key}", value
+            yield f"{prefix}{key}", value
 
 
 RESULT = "result"
@@ -311,12 +311,10 @@ def without_middle(text: str, width: int) -> str:
     """A text that keeps its ends, with … between them, if it is wider than that."""
     if width_of(text) <= width:
         return text
-    kept = min(width, len(text)) - 1
-    while (
-        width_of(shorter := f"{text[: kept - kept // 2]}…{text[len(text) - kept // 2 :]}") > width
-        and kept
-    ):
-        kept -= 1
+    for kept in range(max(min(width, len(text)) - 1, 0), -1, -1):
+        shorter = f"{text[: kept - kept // 2]}…{text[len(text) - kept // 2 :]}"
+        if width_of(shorter) <= width:
+            break
     return shorter
 
 
