@@ -642,7 +642,7 @@ class Command:
 
     @property
     def help(self) -> str:
-        """Its function's docstring, behind that of the function of `qexp.api` if it is another."""
+        """The docstring of its function, behind that of the function of `qexp.api`."""
         own, name = inspect.getdoc(self._function) or "", self.arranged.described
         if own and not name:
             return own

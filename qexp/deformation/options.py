@@ -498,7 +498,7 @@ class InvertOptions(Computing, Displaying):
 
     def counted(self, source: str, stage: str) -> Counted:
         """What tells `on_stage` how much of a stage is done, of its steps, and of all at most."""
-        return lambda done, of: self.on_stage(source, stage, done / max(of, 1))
+        return lambda done, count: self.on_stage(source, stage, done / max(count, 1))
 
     @property
     def sources(self) -> list[str]:
